@@ -1,0 +1,1 @@
+"""One API in front of many video and image generation providers."""

@@ -1,0 +1,1 @@
+"""The HTTP API: controllers by resource, wire structures, errors."""

@@ -1,0 +1,39 @@
+"""What every handler works with, put together once by the composition root."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import State
+
+from gateway.api.auth import Authenticator
+from gateway.services.artifacts import Artifacts
+from gateway.services.generations import Generations
+from gateway.services.models import Catalog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The services, and what the API needs to know of the configuration."""
+
+    generations: Generations
+    artifacts: Artifacts
+    catalog: Catalog
+    authenticator: Authenticator
+    ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic, `None` when it should
+    max_body_bytes: int
+    public_url: str | None
+    started_at: int  # Unix seconds
+
+    def base_url(self, request: Request[Any, Any, State] | None) -> str:
+        """What the gateway's own URLs begin with: as configured, else relative to how the client came."""
+        if self.public_url is not None or request is None:
+            return self.public_url or ""
+        return str(request.base_url).rstrip("/")
+
+
+def context_of(request: Request[Any, Any, State]) -> tuple[Context, str]:
+    """The context and the id of the caller's key; `Unauthenticated` without a good one."""
+    context: Context = request.app.state.context
+    return context, context.authenticator.key_of(request)

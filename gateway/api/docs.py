@@ -1,0 +1,48 @@
+"""`/openapi.json`, and `/docs`: the same for a person, in one page that needs nothing from elsewhere."""
+
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+from litestar import get
+from litestar.enums import MediaType
+from litestar.response.base import ASGIResponse
+
+from gateway.api.openapi import document
+
+_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'"
+
+
+@get("/openapi.json")
+async def openapi() -> ASGIResponse:
+    """Hand over the OpenAPI document."""
+    return ASGIResponse(body=_document(), media_type=MediaType.JSON, headers={"access-control-allow-origin": "*"})
+
+
+@get("/docs")
+async def docs() -> ASGIResponse:
+    """Show the API reference."""
+    headers = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff"}
+    return ASGIResponse(body=_page("docs.html"), media_type=MediaType.HTML, headers=headers)
+
+
+@get("/docs/docs.js")
+async def docs_script() -> ASGIResponse:
+    """Hand over the script of the API reference."""
+    return ASGIResponse(body=_page("docs.js"), media_type="text/javascript")
+
+
+@get("/docs/docs.css")
+async def docs_style() -> ASGIResponse:
+    """Hand over the style of the API reference."""
+    return ASGIResponse(body=_page("docs.css"), media_type=MediaType.CSS)
+
+
+@cache
+def _document() -> bytes:
+    return msgspec.json.format(msgspec.json.encode(document()), indent=2)
+
+
+@cache
+def _page(name: str) -> bytes:
+    return (files("gateway.api") / "pages" / name).read_bytes()

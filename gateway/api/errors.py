@@ -1,0 +1,162 @@
+"""The one place that writes error bodies: `{"error": {"message", "type", "param", "code"}, "request_id": …}`."""
+
+import math
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.enums import MediaType
+from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap
+
+from gateway.domain.errors import (
+    BadRequest,
+    BodyTooLarge,
+    Conflict,
+    GatewayError,
+    InvalidParameter,
+    MethodNotAllowed,
+    NotFound,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+
+log = structlog.get_logger()
+
+
+def render(error: GatewayError, request_id: str) -> Response[bytes]:
+    """The answer that tells a client of an error."""
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(0, math.ceil(error.retry_after)))
+    return _response(
+        error.status, error.detail, error.type, error.code, request_id=request_id, param=error.param, headers=headers
+    )
+
+
+def _response(
+    status: int,
+    message: str,
+    error_type: str,
+    code: str,
+    *,
+    request_id: str,
+    param: str | None = None,
+    headers: Mapping[str, str],
+) -> Response[bytes]:
+    body = {
+        "error": {
+            "message": _encodable(message),
+            "type": error_type,
+            "param": None if param is None else _encodable(param),
+            "code": code,
+        },
+        "request_id": request_id,
+    }
+    headers = {**headers, "x-request-id": request_id}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(msgspec.json.encode(body), status_code=status, headers=headers, media_type=MediaType.JSON)
+
+
+def _encodable(text: str) -> str:
+    """Half a surrogate pair, which may have come in with a path or a query, has no UTF-8."""
+    return text.encode(errors="replace").decode()
+
+
+def _gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
+    if type(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _unexpected(request, error)
+    return render(error, _request_id(request))
+
+
+_BY_STATUS: dict[int, type[GatewayError]] = {
+    one.status: one
+    for one in (BadRequest, Unauthenticated, NotFound, MethodNotAllowed, Conflict, BodyTooLarge, UnsupportedMediaType)
+}
+_OWN_TITLE = frozenset({401, 404, 405, 413, 415})  # the framework's detail says nothing more
+
+
+def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """The framework's own refusals in our words."""
+    status = error.status_code
+    request_id = _request_id(request)
+    if not 400 <= status < 500:
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR or not 500 <= status < 600:
+            return _unexpected(request, error)
+        phrase = _phrase(status)
+        return _response(
+            status, f"{phrase}.", "api_error", _code(phrase), request_id=request_id, headers=error.headers or {}
+        )
+    message, param = _told(error)
+    known = InvalidParameter if param is not None and status == HTTPStatus.BAD_REQUEST else _BY_STATUS.get(status)
+    if known is not None:
+        message = known.title if status in _OWN_TITLE else message
+        error_type, code = known.type, known.code
+    else:
+        error_type = "rate_limit_error" if status == HTTPStatus.TOO_MANY_REQUESTS else "invalid_request_error"
+        code = _code(_phrase(status))
+    return _response(
+        status, message, error_type, code, request_id=request_id, param=param, headers=_allow(error.headers or {})
+    )
+
+
+def _told(error: HTTPException) -> tuple[str, str | None]:
+    """The message and the parameter of a refusal; the framework keeps those of a validation beside its detail."""
+    first = error.extra[0] if isinstance(error.extra, list) and error.extra else None
+    if not isinstance(first, Mapping) or not isinstance(first.get("message"), str):
+        return error.detail, None
+    key = first.get("key")
+    if not isinstance(key, str) or not key:
+        return first["message"], None
+    return f"`{key}`: {first['message']}", key
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Refused"
+
+
+def _code(phrase: str) -> str:
+    return phrase.lower().replace(" ", "_").replace("-", "_")
+
+
+def _allow(headers: Mapping[str, str]) -> dict[str, str]:
+    return {("Allow" if name.lower() == "allow" else name): value for name, value in headers.items()}
+
+
+def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """A fault of the gateway's: the log has all of it, the client nothing but the request id to ask about."""
+    request_id = _request_id(request)
+    # The path is logged as its template: a path may hold a callback's token.
+    log.error(
+        "request_failed",
+        request_id=request_id,
+        method=request.scope["method"],
+        path=request.scope.get("path_template") or "",
+        error=type(error).__name__,
+        exc_info=error,
+    )
+    return render(GatewayError(), request_id)
+
+
+def _request_id(request: Request[Any, Any, Any]) -> str:
+    """The id that the request was given, or a fresh one that it keeps."""
+    state = request.scope["state"]
+    found = state.get("request_id")
+    if not isinstance(found, str):
+        found = state["request_id"] = f"req_{uuid.uuid4().hex}"
+    return found
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    GatewayError: _gateway_error,
+    HTTPException: _http_exception,
+    Exception: _unexpected,
+}

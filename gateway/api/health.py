@@ -1,0 +1,28 @@
+"""Is it alive, should it get traffic."""
+
+from typing import Any
+
+from litestar import Request, get
+from litestar.datastructures import State
+from litestar.response.base import ASGIResponse
+
+from gateway.api.context import Context
+from gateway.api.videos import json_answer
+
+
+@get("/health/live")
+async def live(request: Request[Any, Any, State]) -> ASGIResponse:  # noqa: ARG001  # the form of a handler
+    """Answer while the process can."""
+    return json_answer({"status": "ok"})
+
+
+@get("/health/ready")
+async def ready(request: Request[Any, Any, State]) -> ASGIResponse:
+    """Answer 503 with the reason while no traffic should come."""
+    context: Context = request.app.state.context
+    reason = await context.ready()
+    if reason is None:
+        return json_answer({"status": "ok"})
+    answer = json_answer({"status": "unavailable", "reason": reason}, {"retry-after": "5"})
+    answer.status_code = 503
+    return answer

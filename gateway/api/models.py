@@ -1,0 +1,35 @@
+"""`/v1/models`: what can be asked for."""
+
+from typing import Any
+
+from litestar import Controller, Request, get
+from litestar.datastructures import State
+from litestar.response.base import ASGIResponse
+
+from gateway.api.context import context_of
+from gateway.api.query import Params
+from gateway.api.videos import json_answer
+from gateway.api.views import ModelList, model_view
+
+
+class ModelController(Controller):
+    """OpenAI's list shape, each model with its routes and capabilities."""
+
+    path = "/v1/models"
+
+    @get()
+    async def page(self, request: Request[Any, Any, State]) -> ASGIResponse:
+        """List every model."""
+        context, _ = context_of(request)
+        Params(request.query_params).done()
+        return json_answer(
+            ModelList(data=tuple(model_view(one, context.started_at) for one in context.catalog.listed()))
+        )
+
+    @get("/{name:path}")
+    async def read(self, request: Request[Any, Any, State]) -> ASGIResponse:
+        """Read one, by any of its names."""
+        context, _ = context_of(request)
+        Params(request.query_params).done()
+        name: str = request.path_params["name"]
+        return json_answer(model_view(context.catalog.resolve(name.strip("/")), context.started_at))

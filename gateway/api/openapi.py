@@ -1,0 +1,231 @@
+"""The OpenAPI document: one table of operations, schemas from the wire structures themselves."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.api.create import CreateVideo
+from gateway.api.views import Deleted, GenerationList, GenerationView, ModelList, ModelView
+
+
+class ErrorBody(Struct, frozen=True, kw_only=True):
+    """What went wrong, in OpenAI's shape."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorAnswer(Struct, frozen=True, kw_only=True):
+    """Every error, whatever its status."""
+
+    error: ErrorBody
+    request_id: str
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """`ok`, or why not."""
+
+    status: str
+    reason: str = ""
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """One method of one path."""
+
+    method: str
+    path: str
+    id: str
+    summary: str
+    answer: type | None = None  # None: the bytes of a file
+    body: type | None = None
+    query: Mapping[str, Mapping[str, Any]] = {}
+    headers: Mapping[str, str] = {}  # request headers: name → description
+    errors: Sequence[int] = (401,)
+    open: bool = False  # needs no key
+
+
+_TEXT: Mapping[str, Any] = {"type": "string"}
+_UNIX: Mapping[str, Any] = {"type": "integer", "minimum": 0, "description": "Unix seconds"}
+_LIST: Mapping[str, Mapping[str, Any]] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    "after": {"type": "string", "description": "the last id of the page before"},
+    "before": {"type": "string", "description": "the first id of the page behind"},
+    "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+    "status": {"type": "string", "enum": ["queued", "in_progress", "completed", "failed", "cancelled", "expired"]},
+    "model": _TEXT,
+    "provider": _TEXT,
+    "created_after": _UNIX,
+    "created_before": _UNIX,
+    "metadata": {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "description": "`metadata[key]=value`, as often as needed",
+    },
+}
+_WAIT: Mapping[str, Any] = {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": 60,
+    "description": "hold the answer until the status changes, at most so many seconds",
+}
+_VIDEOS = "/v1/videos/generations"
+OPERATIONS = (
+    Operation(
+        method="post",
+        path=_VIDEOS,
+        id="createVideoGeneration",
+        summary="Create a generation: durable when this answers, started soon after",
+        body=CreateVideo,
+        answer=GenerationView,
+        headers={"Idempotency-Key": "the same key and body give the first answer again for 24 hours"},
+        errors=(400, 401, 404, 409, 413, 415, 422, 503),
+    ),
+    Operation(
+        method="get",
+        path=_VIDEOS,
+        id="listVideoGenerations",
+        summary="List your own generations, newest first",
+        query=_LIST,
+        answer=GenerationList,
+        errors=(400, 401),
+    ),
+    Operation(
+        method="get",
+        path=_VIDEOS + "/{generation_id}",
+        id="readVideoGeneration",
+        summary="Read a generation",
+        query={"wait": _WAIT},
+        headers={"If-None-Match": "an ETag; 304 while nothing changed"},
+        answer=GenerationView,
+        errors=(304, 400, 401, 404),
+    ),
+    Operation(
+        method="post",
+        path=_VIDEOS + "/{generation_id}/cancel",
+        id="cancelVideoGeneration",
+        summary="Cancel a generation; `cancellation` says whether a provider had started",
+        answer=GenerationView,
+        errors=(401, 404, 409, 503),
+    ),
+    Operation(
+        method="delete",
+        path=_VIDEOS + "/{generation_id}",
+        id="deleteVideoGeneration",
+        summary="Delete an ended generation",
+        answer=Deleted,
+        errors=(401, 404, 409, 503),
+    ),
+    Operation(
+        method="get",
+        path=_VIDEOS + "/{generation_id}/content",
+        id="readVideoContent",
+        summary="Get the file of an output, or be sent to where it is",
+        query={"index": {"type": "integer", "minimum": 0, "default": 0}},
+        errors=(302, 400, 401, 404, 502),
+    ),
+    Operation(method="get", path="/v1/models", id="listModels", summary="List the models", answer=ModelList),
+    Operation(
+        method="get",
+        path="/v1/models/{name}",
+        id="readModel",
+        summary="Read a model, by any of its names; a name may contain a slash",
+        answer=ModelView,
+        errors=(401, 404),
+    ),
+    Operation(method="get", path="/health/live", id="live", summary="Is it alive", answer=Health, errors=(), open=True),
+    Operation(
+        method="get",
+        path="/health/ready",
+        id="ready",
+        summary="Should it get traffic",
+        answer=Health,
+        errors=(503,),
+        open=True,
+    ),
+)
+_PLAIN = {302: "The file is there", 304: "Nothing changed"}
+_WORDS = {
+    400: "The request is not valid",
+    401: "The API key is missing or not known",
+    404: "There is no such resource",
+    409: "The resource does not allow this now",
+    413: "The body is too large",
+    415: "The body is not declared as plain JSON",
+    422: "No route of the model can do what was asked",
+    502: "The provider did not hand over the file",
+    503: "Not available now; see Retry-After",
+}
+_REF = "#/components/schemas/{name}"
+
+
+def document() -> dict[str, Any]:
+    """OpenAPI 3.1, as plain values."""
+    types = [CreateVideo, GenerationView, GenerationList, Deleted, ModelList, ModelView, ErrorAnswer, Health]
+    _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "video-gateway",
+            "version": version("video-gateway"),
+            "description": "One API in front of many video generation providers.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"bearer": []}],
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    names = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+    ]
+    for name, schema in operation.query.items():
+        style = {"style": "deepObject", "explode": True} if schema["type"] == "object" else {}
+        parameters.append({"name": name, "in": "query", "required": False, "schema": dict(schema), **style})
+    for name, text in operation.headers.items():
+        parameters.append(
+            {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
+        )
+    described: dict[str, Any] = {
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "parameters": parameters,
+        "responses": _responses(operation),
+    }
+    if operation.body is not None:
+        described["requestBody"] = {"required": True, "content": _json(operation.body)}
+    if operation.open:
+        described["security"] = []
+    return described
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    if operation.answer is None:
+        content: dict[str, Any] = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}
+    else:
+        content = _json(operation.answer)
+    responses: dict[str, Any] = {"200": {"description": "Done", "content": content}}
+    for status in operation.errors:
+        if status in _PLAIN:
+            responses[str(status)] = {"description": _PLAIN[status]}
+        elif operation.open:
+            responses[str(status)] = {"description": _WORDS[status], "content": _json(Health)}
+        else:
+            responses[str(status)] = {"description": _WORDS[status], "content": _json(ErrorAnswer)}
+    return responses
+
+
+def _json(kind: type) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": _REF.format(name=kind.__name__)}}}

@@ -1,0 +1,87 @@
+"""Reading query parameters: typed, bounded, and none that the path does not have."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal, TypeVar
+
+from litestar.datastructures import MultiDict
+
+from gateway.domain.errors import InvalidParameter, UnknownParameter
+from gateway.domain.task import Status
+
+T = TypeVar("T", bound=str)
+_METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
+
+
+class Params:
+    """The query of one request. `done` refuses what nobody asked for."""
+
+    def __init__(self, query: MultiDict[str]) -> None:
+        self._query = query
+        self._known: set[str] = set()
+
+    def text(self, name: str, *, longest: int = 256) -> str | None:
+        """The value, `None` when it is absent; once at most."""
+        self._known.add(name)
+        values = self._query.getall(name, [])
+        if len(values) > 1:
+            raise InvalidParameter(f"`{name}` is given {len(values)} times; give it once.", param=name)
+        if not values:
+            return None
+        if len(values[0]) > longest or "\x00" in values[0]:
+            raise InvalidParameter(f"`{name}` must be at most {longest} characters without NUL.", param=name)
+        return values[0]
+
+    def whole(self, name: str, low: int, high: int) -> int | None:
+        """A whole number within bounds."""
+        value = self.text(name)
+        if value is None:
+            return None
+        if not re.fullmatch(r"-?\d{1,15}", value, re.ASCII) or not low <= int(value) <= high:
+            raise InvalidParameter(f"`{name}` must be a whole number from {low} to {high}.", param=name)
+        return int(value)
+
+    def moment(self, name: str) -> datetime | None:
+        """Unix seconds as a moment."""
+        value = self.whole(name, 0, 253402300799)
+        return None if value is None else datetime.fromtimestamp(value, UTC)
+
+    def choice(self, name: str, choices: tuple[T, ...]) -> T | None:
+        """One of some words."""
+        value = self.text(name)
+        if value is None:
+            return None
+        for choice in choices:
+            if value == choice:
+                return choice
+        raise InvalidParameter(f"`{name}` must be one of {', '.join(choices)}.", param=name)
+
+    def order(self) -> Literal["asc", "desc"]:
+        """`asc` or `desc`, the latter when it is absent."""
+        return "asc" if self.choice("order", ("asc", "desc")) == "asc" else "desc"
+
+    def status(self) -> str | None:
+        """A status word."""
+        return self.choice("status", tuple(Status))
+
+    def metadata(self) -> Mapping[str, str]:
+        """Every `metadata[key]=value`."""
+        found: dict[str, str] = {}
+        for name in set(self._query):
+            match = _METADATA.fullmatch(name)
+            value = self.text(name, longest=512) if match else None
+            if match and value is not None:
+                found[match[1]] = value
+        return found
+
+    def done(self) -> None:
+        """Refuse parameters that were not read."""
+        for name in self._query:
+            if name not in self._known:
+                near = difflib.get_close_matches(name, self._known, n=1)
+                hint = (
+                    f"Did you mean `{near[0]}`?" if near else f"Known are {', '.join(sorted(self._known)) or 'none'}."
+                )
+                raise UnknownParameter(f"There is no query parameter `{name[:64]}`. {hint}", param=name[:64])

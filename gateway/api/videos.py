@@ -1,0 +1,154 @@
+"""`/v1/videos/generations`: decode, call one service, encode."""
+
+from typing import Any
+
+import msgspec
+from litestar import Controller, Request, delete, get, post
+from litestar.datastructures import State
+from litestar.enums import MediaType
+from litestar.response import Response
+from litestar.response.base import ASGIResponse
+from litestar.response.streaming import ASGIStreamingResponse
+from litestar.types import ASGIApp
+
+from gateway.api.body import parse_json, read_body
+from gateway.api.context import Context, context_of
+from gateway.api.create import normalise
+from gateway.api.query import Params
+from gateway.api.views import Deleted, GenerationList, generation_view
+from gateway.domain.errors import InvalidParameter
+from gateway.domain.generation import Generation
+from gateway.services.artifacts import Redirect
+from gateway.services.inputs import file_name
+from gateway.store.base import Query
+
+Call = Request[Any, Any, State]
+IDEMPOTENCY_KEY_MAX = 255
+WAIT_MAX = 60
+_encode = msgspec.json.Encoder().encode
+
+
+class VideoGenerationController(Controller):
+    """Create, read, list, cancel, delete, and the bytes."""
+
+    path = "/v1/videos/generations"
+
+    @post(status_code=200)  # 200, not 201 or 202: what clients of this API family check for
+    async def create(self, request: Call) -> ASGIResponse:
+        """Accept a generation: durable when this answers, started soon after."""
+        context, key = context_of(request)
+        Params(request.query_params).done()
+        raw = await read_body(request, context.max_body_bytes)
+        body = parse_json(raw, request.headers.get("content-type"), request.headers.get("content-encoding"))
+        wanted = normalise(body, lambda content: file_name(key, content))
+        created = await context.generations.create(
+            wanted.request, key=key, files=wanted.files, idempotency_key=_idempotency_key(request)
+        )
+        headers = {"location": f"{self.path}/{created.generation.id}"}
+        if created.replayed:
+            headers["idempotent-replayed"] = "true"
+        return _answer(created.generation, context, headers)
+
+    @get()
+    async def page(self, request: Call) -> ASGIResponse:
+        """List the key's own generations."""
+        context, key = context_of(request)
+        params = Params(request.query_params)
+        query = Query(
+            key=key,
+            kind="video",
+            limit=params.whole("limit", 1, 100) or 20,
+            order=params.order(),
+            after=params.text("after"),
+            before=params.text("before"),
+            status=params.status(),
+            model=params.text("model"),
+            provider=params.text("provider"),
+            created_after=params.moment("created_after"),
+            created_before=params.moment("created_before"),
+            metadata=params.metadata(),
+        )
+        params.done()
+        if query.after is not None and query.before is not None:
+            raise InvalidParameter("`after` and `before` exclude each other; give one.", param="before")
+        page = await context.generations.page(query)
+        data = tuple(generation_view(generation, context.base_url(request)) for generation in page.data)
+        view = GenerationList(
+            data=data,
+            first_id=data[0].id if data else None,
+            last_id=data[-1].id if data else None,
+            has_more=page.has_more,
+        )
+        return json_answer(view)
+
+    @get("/{generation_id:str}")
+    async def read(self, request: Call) -> ASGIResponse:
+        """Read one; `wait` holds the answer until its status changes."""
+        context, key = context_of(request)
+        params = Params(request.query_params)
+        wait = params.whole("wait", 0, WAIT_MAX) or 0
+        params.done()
+        generation = await context.generations.read(_id(request), key, wait)
+        tag = f'"{generation.version}"'
+        if tag in {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}:
+            return ASGIResponse(status_code=304, headers={"etag": tag})
+        return _answer(generation, context, {"etag": tag}, request)
+
+    @post("/{generation_id:str}/cancel", status_code=200)
+    async def cancel(self, request: Call) -> ASGIResponse:
+        """Cancel; the answer says whether a provider had started."""
+        context, key = context_of(request)
+        Params(request.query_params).done()
+        return _answer(await context.generations.cancel(_id(request), key), context, {}, request)
+
+    @delete("/{generation_id:str}", status_code=200)
+    async def remove(self, request: Call) -> ASGIResponse:
+        """Delete an ended generation."""
+        context, key = context_of(request)
+        Params(request.query_params).done()
+        await context.generations.delete(_id(request), key)
+        return json_answer(Deleted(id=_id(request), object="video.generation"))
+
+    @get("/{generation_id:str}/content")
+    async def content(self, request: Call) -> Response[Any] | ASGIApp:
+        """Hand over an output: the bytes, or the way to where they are."""
+        context, key = context_of(request)
+        params = Params(request.query_params)
+        index = params.whole("index", 0, 10_000) or 0
+        params.done()
+        generation = await context.generations.read(_id(request), key)
+        found = await context.artifacts.open(generation, index)
+        if isinstance(found, Redirect):
+            return ASGIResponse(status_code=302, headers={"location": found.url})
+        headers = {"content-type": found.content_type, "cache-control": "private, no-store"}
+        if found.length is not None:
+            headers["content-length"] = str(found.length)
+        return ASGIStreamingResponse(iterator=found.chunks, headers=headers, status_code=200)
+
+
+def json_answer(view: object, headers: dict[str, str] | None = None) -> ASGIResponse:
+    """A wire structure as a JSON response."""
+    return ASGIResponse(body=_encode(view), media_type=MediaType.JSON, headers=headers)
+
+
+def _answer(
+    generation: Generation, context: Context, headers: dict[str, str], request: Call | None = None
+) -> ASGIResponse:
+    return json_answer(generation_view(generation, context.base_url(request)), headers)
+
+
+def _id(request: Call) -> str:
+    found: str = request.path_params["generation_id"]
+    return found
+
+
+def _idempotency_key(request: Call) -> str | None:
+    value = request.headers.get("idempotency-key")
+    if value is None:
+        return None
+    if not 0 < len(value) <= IDEMPOTENCY_KEY_MAX:
+        raise InvalidParameter(
+            f"`Idempotency-Key` must be 1 to {IDEMPOTENCY_KEY_MAX} characters, not {len(value)}.",
+            param="Idempotency-Key",
+        )
+    return value

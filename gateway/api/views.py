@@ -1,0 +1,378 @@
+"""What a client reads: wire structures and how they are made from domain values."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from gateway.domain.adapter import Capability
+from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Task
+from gateway.domain.request import ImageToVideo, InputKind, ReferencesToVideo
+from gateway.domain.task import PUBLIC_CODE, Failed, Status
+from gateway.services.models import Model
+
+WEBHOOK_WARNING = "Webhooks are not delivered by this version; poll the generation instead."
+
+
+class ErrorView(Struct, frozen=True):
+    """Why a generation, an output or an attempt failed."""
+
+    code: str
+    message: str
+
+
+class OutputView(Struct, frozen=True, kw_only=True):
+    """One result. `url` needs the client's key where it is the gateway's own."""
+
+    index: int
+    status: Status
+    url: str | None
+    provider_url: str | None
+    thumbnail_url: str | None
+    duration: float | None
+    width: int | None
+    height: int | None
+    bytes: int | None
+    sha256: str | None
+    content_type: str | None
+    expires_at: int | None
+    error: ErrorView | None
+    extra: bool | UnsetType = UNSET
+
+
+class AttemptView(Struct, frozen=True, kw_only=True):
+    """One submit to one provider."""
+
+    number: int
+    provider: str
+    provider_model: str
+    status: str
+    failure: str | None
+    message: str | None
+    upstream_code: str | None
+    started_at: int
+    ended_at: int | None
+    billed: str | None
+    tasks: tuple[str, ...]
+
+
+class WarningView(Struct, frozen=True, kw_only=True):
+    """Something that is not quite as it was asked for."""
+
+    type: Literal["adapted", "not_delivered"]
+    param: str
+    from_: Any = msgspec.field(name="from", default=UNSET)
+    to: Any = UNSET
+    provider: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+
+
+class UsageView(Struct, frozen=True, kw_only=True):
+    """What it cost, as far as that is known."""
+
+    cost_usd: float | None = None
+    estimated: bool = True
+
+
+class CancellationView(Struct, frozen=True, kw_only=True):
+    """What a cancel came to."""
+
+    provider_started: bool  # no provider can be told to stop: it may bill
+    message: str
+
+
+class GenerationView(Struct, frozen=True, kw_only=True):
+    """A generation."""
+
+    id: str
+    object: Literal["video.generation", "image.generation"]
+    created_at: int
+    model: str
+    status: Status
+    progress: int
+    provider: str | None
+    provider_model: str | None
+    data: tuple[OutputView, ...]
+    error: ErrorView | None
+    warnings: tuple[WarningView, ...]
+    attempts: tuple[AttemptView, ...]
+    usage: UsageView
+    expires_at: int
+    completed_at: int | None
+    request: Mapping[str, Any]
+    metadata: Mapping[str, str]
+    user: str | None
+    cancellation: CancellationView | UnsetType = UNSET  # only of a cancelled generation
+
+
+class GenerationList(Struct, frozen=True, kw_only=True):
+    """A page of generations."""
+
+    object: Literal["list"] = "list"
+    data: tuple[GenerationView, ...]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Deleted(Struct, frozen=True, kw_only=True):
+    """What was deleted."""
+
+    id: str
+    object: str
+    deleted: bool = True
+
+
+class CapabilityView(Struct, frozen=True, kw_only=True):
+    """What a route can do for some kinds of input."""
+
+    inputs: tuple[str, ...]
+    durations: tuple[int, ...]
+    resolutions: tuple[str, ...]
+    aspect_ratios: tuple[str, ...]
+    prompt_max: int
+    last_image: bool
+    reference_images_max: int
+    generate_audio: bool
+    negative_prompt: bool
+    cfg_scale: tuple[float, float] | None
+    modes: tuple[str, ...]
+    n_per_submit: int
+    provider_options: tuple[str, ...]
+
+
+class RouteView(Struct, frozen=True, kw_only=True):
+    """One (provider, upstream model) behind a model."""
+
+    provider: str
+    provider_model: str
+    capabilities: tuple[CapabilityView, ...]
+
+
+class ModelView(Struct, frozen=True, kw_only=True):
+    """A model in OpenAI's shape, with its routes in order."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    routes: tuple[RouteView, ...]
+
+
+class ModelList(Struct, frozen=True, kw_only=True):
+    """Every model."""
+
+    object: Literal["list"] = "list"
+    data: tuple[ModelView, ...]
+
+
+_ATTEMPT_STATUS = {
+    AttemptState.RESERVED: "queued",
+    AttemptState.SUBMITTING: "queued",
+    AttemptState.ACCEPTED: "queued",  # `in_progress` once one of its tasks is
+    AttemptState.NOT_SENT: "failed",
+    AttemptState.REFUSED: "failed",
+    AttemptState.UNKNOWN: "unknown",
+    AttemptState.COMPLETED: "completed",
+    AttemptState.FAILED: "failed",
+    AttemptState.ABANDONED: "abandoned",
+}
+
+
+def generation_view(generation: Generation, base: str) -> GenerationView:
+    """The public object; `base` is what the gateway's own URLs begin with."""
+    kind: Literal["video.generation", "image.generation"] = (
+        "video.generation" if generation.kind == "video" else "image.generation"
+    )
+    request = generation.request
+    return GenerationView(
+        id=generation.id,
+        object=kind,
+        created_at=int(generation.created_at.timestamp()),
+        model=request.model,
+        status=generation.status,
+        progress=round(generation.progress * 100),
+        provider=generation.provider,
+        provider_model=generation.provider_model,
+        data=tuple(_output_view(generation, output, base) for output in generation.outputs),
+        error=_error_view(generation.failure, generation.status),
+        warnings=_warnings(generation),
+        attempts=tuple(_attempt_view(generation, attempt) for attempt in generation.attempts),
+        usage=UsageView(),
+        expires_at=int(generation.deadline_at.timestamp()),
+        completed_at=_seconds(generation.completed_at),
+        request=_request_view(request),
+        metadata=request.metadata,
+        user=request.user,
+        cancellation=_cancellation(generation) if generation.status is Status.CANCELLED else UNSET,
+    )
+
+
+def model_view(model: Model, created: int) -> ModelView:
+    """A model with what its routes can do."""
+    return ModelView(
+        id=model.name,
+        created=created,
+        owned_by=model.owned_by,
+        routes=tuple(
+            RouteView(
+                provider=candidate.provider,
+                provider_model=candidate.model,
+                capabilities=tuple(map(_capability_view, candidate.capabilities)),
+            )
+            for candidate in model.candidates
+        ),
+    )
+
+
+def content_path(generation: Generation, index: int) -> str:
+    """Where the gateway hands over an output."""
+    return f"/v1/{generation.kind}s/generations/{generation.id}/content?index={index}"
+
+
+def _cancellation(generation: Generation) -> CancellationView:
+    sent = {AttemptState.SUBMITTING, AttemptState.ACCEPTED, AttemptState.UNKNOWN, AttemptState.ABANDONED}
+    started = any(attempt.state in sent or attempt.accepted_at is not None for attempt in generation.attempts)
+    message = "A provider had started; it cannot be stopped and may bill." if started else "No provider had started."
+    return CancellationView(provider_started=started, message=message)
+
+
+def _output_view(generation: Generation, output: Output, base: str) -> OutputView:
+    artifact = output.artifact
+    url = provider_url = None
+    if artifact is not None:
+        provider_url = None if artifact.needs_credential else artifact.url
+        url = provider_url or base + content_path(generation, output.index)
+    return OutputView(
+        index=output.index,
+        status=output.status if output.status.terminal else _running_status(generation, output),
+        url=url,
+        provider_url=provider_url,
+        thumbnail_url=artifact.thumbnail_url if artifact else None,
+        duration=artifact.duration_seconds if artifact else None,
+        width=artifact.width if artifact else None,
+        height=artifact.height if artifact else None,
+        bytes=None,
+        sha256=None,
+        content_type=artifact.content_type if artifact else None,
+        expires_at=_seconds(output.expires_at),
+        error=_error_view(output.failure, output.status),
+        extra=True if output.extra else UNSET,
+    )
+
+
+def _running_status(generation: Generation, output: Output) -> Status:
+    tasks = [task for attempt in generation.attempts for task in _tasks_of(attempt, output.index)]
+    return tasks[-1].status if tasks and not tasks[-1].status.terminal else Status.QUEUED
+
+
+def _tasks_of(attempt: Attempt, slot: int) -> list[Task]:
+    if attempt.state is not AttemptState.ACCEPTED:
+        return []
+    return [task for task in attempt.tasks if task.slot == slot]
+
+
+def _attempt_view(generation: Generation, attempt: Attempt) -> AttemptView:
+    route = generation.route(attempt)
+    status = _ATTEMPT_STATUS[attempt.state]
+    if attempt.state is AttemptState.ACCEPTED and any(task.status is not Status.QUEUED for task in attempt.tasks):
+        status = "in_progress"
+    elif attempt.state in {AttemptState.ABANDONED, AttemptState.NOT_SENT} and attempt.failure is None:
+        status = "cancelled"
+    failure = attempt.failure
+    return AttemptView(
+        number=attempt.number,
+        provider=route.provider,
+        provider_model=route.model,
+        status=status,
+        failure=failure.kind if failure else None,
+        message=failure.message if failure else None,
+        upstream_code=failure.upstream_code if failure else None,
+        started_at=int((attempt.sent_at or attempt.reserved_at).timestamp()),
+        ended_at=_seconds(attempt.ended_at),
+        billed=attempt.billed,
+        tasks=tuple(task.ref.id for task in attempt.tasks),
+    )
+
+
+def _error_view(failure: Failed | None, status: Status) -> ErrorView | None:
+    if status is Status.EXPIRED:
+        return ErrorView("expired", "The deadline passed before a result was there.")
+    return ErrorView(PUBLIC_CODE[failure.kind], failure.message) if failure is not None else None
+
+
+def _warnings(generation: Generation) -> tuple[WarningView, ...]:
+    used = {attempt.route for attempt in generation.attempts if attempt.accepted_at is not None}
+    told = [
+        WarningView(
+            type="adapted",
+            param=adaptation.param,
+            from_=adaptation.asked,
+            to=adaptation.given,
+            provider=generation.plan.routes[index].provider,
+        )
+        for index in sorted(used)
+        for adaptation in generation.plan.routes[index].adaptations
+    ]
+    if generation.request.webhook_url is not None:
+        told.append(WarningView(type="not_delivered", param="webhook_url", message=WEBHOOK_WARNING))
+    return tuple(told)
+
+
+def _request_view(request: GenerationRequest) -> dict[str, Any]:
+    """What was asked for, under the API's own names; what was not asked is left out."""
+    settings = request.settings
+    told: dict[str, Any] = {"prompt": request.prompt}
+    match request.input:
+        case ImageToVideo(first_frame=first, last_frame=last):
+            told |= {"image": first, "last_image": last}
+        case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
+            told |= {"image": first, "last_image": last, "reference_images": references}
+        case _:
+            pass
+    told |= {
+        "duration": settings.duration_seconds,
+        "resolution": settings.resolution,
+        "aspect_ratio": settings.aspect_ratio,
+        "generate_audio": settings.generate_audio,
+        "negative_prompt": settings.negative_prompt,
+        "seed": settings.seed,
+        "fps": settings.fps,
+        "cfg_scale": settings.cfg_scale,
+        "mode": settings.mode,
+        "n": request.count,
+        "provider_options": request.provider_options or None,
+        "adapt": request.adapt,
+        "fallback": None if request.fallback is True else request.fallback,
+        "max_cost": request.max_cost,
+        "webhook_url": request.webhook_url,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+_INPUT_NAMES = {InputKind.TEXT: "text", InputKind.IMAGE: "image", InputKind.REFERENCES: "reference_images"}
+_SIZES = {"480p": 0, "720p": 1, "1080p": 2, "4k": 3}
+
+
+def _capability_view(capability: Capability) -> CapabilityView:
+    return CapabilityView(
+        inputs=tuple(_INPUT_NAMES[kind] for kind in InputKind if kind in capability.inputs),
+        durations=tuple(sorted(capability.durations)),
+        resolutions=tuple(sorted(capability.resolutions, key=lambda one: _SIZES.get(one, 9))),
+        aspect_ratios=tuple(sorted(capability.aspect_ratios)),
+        prompt_max=capability.prompt_max,
+        last_image=capability.last_frame or capability.frames_with_references,
+        reference_images_max=capability.references_max,
+        generate_audio=capability.generate_audio,
+        negative_prompt=capability.negative_prompt_max > 0,
+        cfg_scale=capability.cfg_scale,
+        modes=tuple(capability.modes),
+        n_per_submit=capability.count_max,
+        provider_options=tuple(sorted(capability.options)),
+    )
+
+
+def _seconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())

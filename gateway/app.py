@@ -1,0 +1,154 @@
+"""The composition root: settings → store, HTTP client, services, engine → Litestar. The only place that builds."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import structlog
+from litestar import Litestar
+from litestar.datastructures import State
+
+from gateway.api.auth import Authenticator
+from gateway.api.context import Context
+from gateway.api.docs import docs, docs_script, docs_style, openapi
+from gateway.api.errors import EXCEPTION_HANDLERS
+from gateway.api.health import live, ready
+from gateway.api.models import ModelController
+from gateway.api.requests import RequestLog
+from gateway.api.videos import VideoGenerationController
+from gateway.domain.adapter import Adapter
+from gateway.domain.errors import ConfigurationError, StoreUnavailable
+from gateway.engine.drive import Drive
+from gateway.engine.effects import Effects
+from gateway.engine.embedded import EmbeddedEngine
+from gateway.services.artifacts import Artifacts
+from gateway.services.blobs import Blobs
+from gateway.services.clock import Clock, SystemClock
+from gateway.services.generations import Generations
+from gateway.services.inputs import Inputs
+from gateway.services.models import Catalog
+from gateway.services.providers import Provider, bind
+from gateway.services.registry import load_adapters
+from gateway.services.signals import Signals
+from gateway.services.upstream import Upstream
+from gateway.settings import Settings
+from gateway.store.sqlite import SqliteStore
+
+log = structlog.get_logger()
+
+
+class Application:
+    """One gateway. `asgi` is what a server runs; its lifespan starts the engine and drains it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        adapters: Mapping[str, Adapter] | None = None,
+        clock: Clock | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Open the store and bind the providers; `ConfigurationError` says what does not fit."""
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.providers = providers_of(settings, adapters or load_adapters())
+        catalog = Catalog(self.providers, settings)
+        folder = _artifact_folder(settings)
+        self.store = SqliteStore.open(settings.database.path, self.clock.now())
+        self.upstream = Upstream(transport)
+        signals = Signals()
+        blobs = Blobs(folder / "inputs")
+        inputs = Inputs(self.store, blobs, self.upstream, self.clock)
+        effects = Effects(self.store, self.providers, self.upstream, inputs, self.clock)
+        self.engine = EmbeddedEngine(
+            self.store,
+            self.clock,
+            lambda: Drive(self.store, effects, signals, self.clock),
+            spread_seconds=max((one.adapter.polling.poll_seconds for one in self.providers.values()), default=1.0),
+        )
+        self._stopping = False
+        context = Context(
+            generations=Generations(
+                store=self.store,
+                catalog=catalog,
+                blobs=blobs,
+                drivers=self.engine,
+                signals=signals,
+                clock=self.clock,
+            ),
+            artifacts=Artifacts(self.providers, self.upstream, self.clock),
+            catalog=catalog,
+            authenticator=Authenticator(
+                [key.reveal() for key in settings.server.api_keys], open_to_all=settings.server.auth == "none"
+            ),
+            ready=self._not_ready,
+            max_body_bytes=settings.server.max_body_bytes,
+            public_url=settings.server.public_url,
+            started_at=int(self.clock.now().timestamp()),
+        )
+        self.litestar = Litestar(
+            route_handlers=[
+                VideoGenerationController,
+                ModelController,
+                live,
+                ready,
+                openapi,
+                docs,
+                docs_script,
+                docs_style,
+            ],
+            exception_handlers=EXCEPTION_HANDLERS,
+            lifespan=[self._lifespan],
+            state=State({"context": context}),
+            openapi_config=None,  # ours is made from the wire structures: `api/openapi.py`
+            logging_config=None,
+            request_max_body_size=None,  # `read_body` counts, and answers in our own shape
+        )
+        self.asgi = RequestLog(self.litestar)
+
+    def drain(self) -> None:
+        """Be seen as not ready from now on: the first step of a stop."""
+        self._stopping = True
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        await self.engine.start()
+        log.info("started", providers=list(self.providers))
+        try:
+            yield
+        finally:
+            self.drain()
+            await self.engine.stop(self.settings.server.drain_seconds)
+            await self.upstream.close()
+            await self.store.close()
+            log.info("stopped")
+
+    async def _not_ready(self) -> str | None:
+        if self._stopping:
+            return "the gateway is stopping"
+        try:
+            async with asyncio.timeout(5):
+                await self.store.ping()
+        except (StoreUnavailable, TimeoutError):
+            return "the store cannot take writes"
+        return None
+
+
+def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
+    """The configured providers; none is an error, with the remedy."""
+    providers = bind(settings, adapters)
+    if not providers:
+        names = ", ".join(f"{name.upper()}_API_KEY" for name in adapters)
+        raise ConfigurationError(
+            f"providers: none is configured; set one of {names}, or write a [providers.NAME] table"
+        )
+    return providers
+
+
+def _artifact_folder(settings: Settings) -> Path:
+    folder = settings.artifacts.path
+    if folder is None:
+        raise ConfigurationError(f"artifacts.url: {settings.artifacts.url}: only file:PATH is supported")
+    return folder

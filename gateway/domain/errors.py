@@ -1,0 +1,143 @@
+"""The errors a client can meet: one hierarchy, rendered in one place (`api/errors.py`)."""
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """Root of every error a client can meet."""
+
+    code: ClassVar[str] = "internal"  # stable, read by programs
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "api_error"  # OpenAI's word for the class of error
+    title: ClassVar[str] = "The gateway failed."
+
+    def __init__(self, detail: str = "", *, param: str | None = None, retry_after: float | None = None) -> None:
+        """`detail` tells of this occurrence; `retry_after` is in seconds."""
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.param = param
+        self.retry_after = retry_after
+
+
+class BadRequest(GatewayError):
+    """The request cannot be read."""
+
+    code, status, type, title = "bad_request", 400, "invalid_request_error", "The request is not valid."
+
+
+class InvalidJson(BadRequest):
+    """The body is not the JSON that the gateway takes."""
+
+    code, title = "invalid_json", "The body is not valid JSON."
+
+
+class InvalidParameter(BadRequest):
+    """A parameter has the wrong type or a value that nothing accepts."""
+
+    code, title = "invalid_parameter", "A parameter is not valid."
+
+
+class UnknownParameter(BadRequest):
+    """A field that the API does not have."""
+
+    code, title = "unknown_parameter", "The request has an unknown parameter."
+
+
+class InvalidImage(BadRequest):
+    """An input image is not an image, or not one that can be used."""
+
+    code, title = "invalid_image", "The image cannot be used."
+
+
+class Unauthenticated(GatewayError):
+    """No key, or one that the gateway does not know."""
+
+    code, status, type, title = "invalid_api_key", 401, "authentication_error", "The API key is missing or not known."
+
+
+class NotFound(GatewayError):
+    """The resource does not exist, or belongs to another key."""
+
+    code, status, type, title = "not_found", 404, "invalid_request_error", "There is no such resource."
+
+
+class ModelNotFound(NotFound):
+    """No configured model has this name."""
+
+    code, title = "model_not_found", "There is no such model."
+
+
+class MethodNotAllowed(GatewayError):
+    """The path exists; the method does not."""
+
+    code, status, type, title = (
+        "method_not_allowed",
+        405,
+        "invalid_request_error",
+        "The path does not take this method.",
+    )
+
+
+class Conflict(GatewayError):
+    """The resource is not in a state that allows this."""
+
+    code, status, type, title = "conflict", 409, "invalid_request_error", "The resource does not allow this now."
+
+
+class IdempotencyKeyInUse(Conflict):
+    """The first request with this key is still being handled."""
+
+    code, title = "idempotency_key_in_use", "A request with this idempotency key is still being handled."
+
+
+class BodyTooLarge(GatewayError):
+    """The body is over the limit."""
+
+    code, status, type, title = "body_too_large", 413, "invalid_request_error", "The body is too large."
+
+
+class UnsupportedMediaType(GatewayError):
+    """The body is not declared as plain JSON."""
+
+    code, status, type = "unsupported_media_type", 415, "invalid_request_error"
+    title = "The body's media type is not supported."
+
+
+class UnsupportedParameter(GatewayError):
+    """No route of this model can honour the parameter."""
+
+    code, status, type = "unsupported_parameter", 422, "invalid_request_error"
+    title = "The model does not support what was asked for."
+
+
+class IdempotencyKeyReused(GatewayError):
+    """The same key came with another body."""
+
+    code, status, type = "idempotency_key_reused", 422, "invalid_request_error"
+    title = "The idempotency key was used with another body."
+
+
+class Overloaded(GatewayError):
+    """A bound is reached: come back later."""
+
+    code, status, type, title = "overloaded", 503, "api_error", "The gateway is at its limit."
+
+
+class StoreUnavailable(GatewayError):
+    """The store cannot take writes now; nothing was accepted."""
+
+    code, status, type, title = "store_unavailable", 503, "api_error", "The store is not available."
+
+
+class ProviderUnavailable(GatewayError):
+    """The provider did not hand over a result it holds."""
+
+    code, status, type, title = "provider_unavailable", 502, "api_error", "The provider did not answer."
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or wrong; the message starts with the path of the key. Stops the start."""
+
+
+class UnreadableReply(Exception):
+    """An upstream's reply cannot be understood. Says nothing about the task it was about."""

@@ -1,0 +1,114 @@
+"""The writes of the ledger as values: what may change, from which state, and what the same change is in memory."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.domain.generation import Attempt, AttemptState, Generation, Output
+from gateway.domain.task import Failed, Status
+
+ATTEMPT_MOVES: Mapping[AttemptState, frozenset[AttemptState]] = {
+    AttemptState.RESERVED: frozenset({AttemptState.SUBMITTING, AttemptState.NOT_SENT, AttemptState.REFUSED}),
+    AttemptState.SUBMITTING: frozenset(
+        {AttemptState.ACCEPTED, AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN}
+    ),
+    AttemptState.UNKNOWN: frozenset({AttemptState.ACCEPTED}),
+    AttemptState.ACCEPTED: frozenset({AttemptState.COMPLETED, AttemptState.FAILED, AttemptState.ABANDONED}),
+    AttemptState.ABANDONED: frozenset({AttemptState.COMPLETED, AttemptState.FAILED}),
+    AttemptState.NOT_SENT: frozenset(),
+    AttemptState.REFUSED: frozenset(),
+    AttemptState.COMPLETED: frozenset(),
+    AttemptState.FAILED: frozenset(),
+}
+
+
+class AddAttempt(Struct, frozen=True):
+    """A new attempt, reserved: nothing is sent before this is durable."""
+
+    attempt: Attempt
+
+
+class SaveAttempt(Struct, frozen=True):
+    """A known attempt changes, guarded by the state it was in."""
+
+    attempt: Attempt
+    was: AttemptState
+
+
+class SaveOutput(Struct, frozen=True):
+    """An output reaches its end, or an extra one appears."""
+
+    output: Output
+    new: bool = False
+
+
+class SaveStatus(Struct, frozen=True, kw_only=True):
+    """The generation itself changes, guarded by being open."""
+
+    was: Status
+    status: Status
+    progress: float
+    provider: str | None
+    provider_model: str | None
+    failure: Failed | None
+    completed_at: datetime | None
+
+
+Write = AddAttempt | SaveAttempt | SaveOutput | SaveStatus
+
+
+class IllegalMove(Exception):
+    """The code tried a transition that the table does not have: a defect, never a client's fault."""
+
+
+def apply(generation: Generation, write: Write) -> Generation:
+    """The generation after one write; `IllegalMove` when the tables forbid it."""
+    match write:
+        case AddAttempt(attempt=attempt):
+            return replace(generation, attempts=(*generation.attempts, attempt))
+        case SaveAttempt(attempt=attempt, was=was):
+            known = generation.attempt(attempt.id)
+            if known.state is not was or (attempt.state is not was and attempt.state not in ATTEMPT_MOVES[was]):
+                raise IllegalMove(f"{attempt.id}: {known.state} → {attempt.state} (expected {was})")
+            attempts = tuple(attempt if one.id == attempt.id else one for one in generation.attempts)
+            return replace(generation, attempts=attempts)
+        case SaveOutput(output=output, new=True):
+            if output.index != len(generation.outputs):
+                raise IllegalMove(f"{generation.id}: output {output.index} leaves a gap")
+            return replace(generation, outputs=(*generation.outputs, output))
+        case SaveOutput(output=output):
+            if generation.output(output.index).status.terminal:
+                raise IllegalMove(f"{generation.id}: output {output.index} has ended")
+            outputs = tuple(output if one.index == output.index else one for one in generation.outputs)
+            return replace(generation, outputs=outputs)
+        case SaveStatus():
+            if generation.status is not write.was or write.was.terminal:
+                raise IllegalMove(f"{generation.id}: {generation.status} → {write.status}")
+            return replace(
+                generation,
+                status=write.status,
+                progress=write.progress,
+                provider=write.provider,
+                provider_model=write.provider_model,
+                failure=write.failure,
+                completed_at=write.completed_at,
+            )
+
+
+def event_of(write: Write) -> tuple[str, Mapping[str, Any]] | None:
+    """The event that a write appends: its type and what it tells; `None` for a mere reading."""
+    match write:
+        case AddAttempt(attempt=attempt):
+            return "attempt.reserved", {"attempt": attempt.id, "route": attempt.route, "slots": attempt.slots}
+        case SaveAttempt(attempt=attempt, was=was) if attempt.state is not was:
+            kind = attempt.failure.kind if attempt.failure else None
+            return f"attempt.{attempt.state}", {"attempt": attempt.id, "failure": kind}
+        case SaveOutput(output=output):
+            return f"output.{output.status}", {"index": output.index, "attempt": output.attempt_id}
+        case SaveStatus(status=status, was=was) if status is not was:
+            return f"generation.{status}", {"provider": write.provider}
+        case _:
+            return None

@@ -1,0 +1,421 @@
+"""The life of a generation as pure rules: what a fact changes, and what is to be done next.
+
+`advance(generation, watches, facts, …) → Step(writes, effects, wake_at)`. Nothing here reads a clock or a database.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.domain.generation import Attempt, AttemptState, Generation, Output, Route, Task
+from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveOutput, SaveStatus, Write, apply
+from gateway.domain.polling import (
+    Hints,
+    How,
+    TaskKey,
+    Watch,
+    after_failure,
+    after_reading,
+    first_watch,
+    how_to_read,
+    is_lost,
+    open_tasks,
+    times_out_at,
+)
+from gateway.domain.reading import failed
+from gateway.domain.remedies import Stop, Try, next_try
+from gateway.domain.task import TASK_BILLED, Artifact, Billed, Completed, Failed, FailureKind, Pending, Status, TaskRef
+from gateway.domain.task import TaskSnapshot as Snapshot
+
+_LIVE = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.ACCEPTED})
+
+
+class Ended(Struct, frozen=True, kw_only=True):
+    """A submit that brought no task."""
+
+    attempt_id: str
+    state: Literal[AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN]
+    failure: Failed
+    retry_after_seconds: float | None = None
+    amend_form: str | None = None
+
+
+class Read(Struct, frozen=True, kw_only=True):
+    """A task was read."""
+
+    attempt_id: str
+    index: int
+    snapshot: Snapshot
+
+
+class Unread(Struct, frozen=True, kw_only=True):
+    """A read that says nothing about its task, except `not_found`: that counts when it is said often enough."""
+
+    attempt_id: str
+    index: int
+    not_found: bool = False
+    retry_after_seconds: float | None = None
+
+
+Fact = Ended | Read | Unread
+
+
+class Submit(Struct, frozen=True):
+    """Prepare and send this reserved attempt."""
+
+    attempt_id: str
+
+
+class Poll(Struct, frozen=True, kw_only=True):
+    """Read a task."""
+
+    attempt_id: str
+    index: int
+    how: How = "poll"
+
+
+Effect = Submit | Poll
+HintsOf = Callable[[Route], Hints]
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """What to store, what to do, and when to look again at the latest."""
+
+    generation: Generation  # with `writes` applied
+    writes: tuple[Write, ...]
+    effects: tuple[Effect, ...]
+    watches: Mapping[TaskKey, Watch]
+    wake_at: datetime
+
+
+def accepted(generation: Generation, attempt_id: str, refs: Sequence[TaskRef], now: datetime) -> SaveAttempt:
+    """The write for a task reference that was read: legal from `submitting` and, late, from `unknown`.
+
+    Tasks beyond the slots of the attempt get slots behind the last output: they may have been paid for.
+    """
+    attempt = generation.attempt(attempt_id)
+    slots = (*attempt.slots, *range(_free_slot(generation), _free_slot(generation) + len(refs)))
+    tasks = tuple(Task(ref=ref, slot=slot) for ref, slot in zip(refs, slots, strict=False))
+    moved = replace(
+        attempt, state=AttemptState.ACCEPTED, tasks=tasks, accepted_at=now, ended_at=None, failure=None, billed=None
+    )
+    return SaveAttempt(moved, attempt.state)
+
+
+def cancel(generation: Generation, now: datetime) -> tuple[Write, ...]:
+    """The writes of a client's cancel; the generation must be open."""
+    draft = _Draft(generation, now)
+    draft.close(Status.CANCELLED, None)
+    draft.status(Status.CANCELLED, None)
+    return tuple(draft.writes)
+
+
+def advance(
+    generation: Generation,
+    watches: Mapping[TaskKey, Watch],
+    facts: Iterable[Fact],
+    *,
+    now: datetime,
+    busy: frozenset[Effect],
+    hints: HintsOf,
+) -> Step:
+    """Take the facts in, then say what is to be done; `busy` is what this driver is already doing."""
+    draft = _Draft(generation, now)
+    known = dict(watches)
+    _show_extras(draft)
+    for fact in facts:
+        _absorb(draft, known, fact, hints)
+    _orphans(draft, busy)
+    wake_at = draft.generation.deadline_at
+    if not draft.generation.status.terminal:
+        _end_attempts(draft, hints)
+        wake_at = min(wake_at, _start_attempts(draft, hints))
+        _conclude(draft)
+    if draft.generation.status.terminal:
+        _let_go(draft)
+    return Step(
+        generation=draft.generation,
+        writes=tuple(draft.writes),
+        effects=_effects(draft, known, busy, hints),
+        watches=known,
+        wake_at=min([wake_at, *_moments(draft, known, hints)]),
+    )
+
+
+class _Draft:
+    """A generation with the writes that made it so."""
+
+    def __init__(self, generation: Generation, now: datetime) -> None:
+        self.generation = generation
+        self.now = now
+        self.writes: list[Write] = []
+
+    def write(self, write: Write) -> None:
+        self.generation = apply(self.generation, write)
+        self.writes.append(write)
+
+    def move(self, attempt: Attempt, state: AttemptState, failure: Failed | None, billed: Billed) -> None:
+        ended = replace(attempt, state=state, failure=failure, billed=billed, ended_at=self.now)
+        self.write(SaveAttempt(ended, attempt.state))
+
+    def task(self, attempt: Attempt, index: int, task: Task) -> None:
+        if task != attempt.tasks[index]:
+            tasks = (*attempt.tasks[:index], task, *attempt.tasks[index + 1 :])
+            self.write(SaveAttempt(replace(attempt, tasks=tasks), attempt.state))
+
+    def close(self, status: Status, failure: Failed | None) -> None:
+        """End what is still open; a submit that is under way stays, its driver brings it to its end."""
+        for attempt in self.generation.attempts:
+            if attempt.state is AttemptState.RESERVED:
+                self.move(attempt, AttemptState.NOT_SENT, failure, Billed.NO)
+            elif attempt.state is AttemptState.ACCEPTED:
+                self.move(attempt, AttemptState.ABANDONED, failure, Billed.MAYBE)
+        for output in self.generation.outputs:
+            if not output.status.terminal:
+                self.write(SaveOutput(replace(output, status=status, failure=failure)))
+
+    def status(self, status: Status, failure: Failed | None) -> None:
+        """Bring the generation's own row up to date, where that changes anything."""
+        before = self.generation
+        provider, model = _provider(before)
+        write = SaveStatus(
+            was=before.status,
+            status=status,
+            progress=1.0 if status is Status.COMPLETED else _progress(before),
+            provider=provider,
+            provider_model=model,
+            failure=failure,
+            completed_at=self.now if status.terminal else None,
+        )
+        if apply(before, write) != before:
+            self.write(write)
+
+
+def _absorb(draft: _Draft, watches: dict[TaskKey, Watch], fact: Fact, hints: HintsOf) -> None:
+    attempt = draft.generation.attempt(fact.attempt_id)
+    if isinstance(fact, Ended):
+        if attempt.state in {AttemptState.RESERVED, AttemptState.SUBMITTING}:
+            ended = replace(
+                attempt,
+                state=fact.state,
+                failure=fact.failure,
+                billed=Billed.MAYBE if fact.state is AttemptState.UNKNOWN else Billed.NO,
+                ended_at=draft.now,
+                retry_after_seconds=fact.retry_after_seconds,
+                amend_form=fact.amend_form,
+            )
+            draft.write(SaveAttempt(ended, attempt.state))
+        return
+    if fact.index not in open_tasks(attempt):
+        return  # the attempt ended while the read was under way
+    polling = hints(draft.generation.route(attempt)).polling
+    key = (attempt.id, fact.index)
+    seed = f"{attempt.id}:{fact.index}"
+    task = attempt.tasks[fact.index]
+    watch = watches.get(key) or first_watch(attempt, fact.index, polling, draft.now)
+    match fact:
+        case Read(snapshot=Pending() as pending):
+            status = Status.IN_PROGRESS if task.status is Status.IN_PROGRESS else pending.status
+            read = replace(task, status=status, raw_status=pending.raw_status, progress=pending.progress)
+            draft.task(attempt, fact.index, read)
+            watches[key] = after_reading(watch, polling, missing=pending.result_missing, seed=seed, now=draft.now)
+        case Read(snapshot=Completed(artifacts=artifacts)):
+            draft.task(attempt, fact.index, replace(task, status=Status.COMPLETED, progress=None))
+            _fill(draft, attempt, task.slot, artifacts, draft.now + timedelta(seconds=polling.result_seconds))
+        case Read(snapshot=Failed() as failure):
+            draft.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=failure))
+        case Unread(not_found=True) if is_lost(watch, attempt, polling, draft.now):
+            lost = failed(FailureKind.TASK_LOST)
+            draft.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=lost))
+        case Unread(not_found=not_found, retry_after_seconds=wait):
+            watches[key] = after_failure(
+                watch, polling, not_found=not_found, retry_after=wait, seed=seed, now=draft.now
+            )
+
+
+def _fill(draft: _Draft, attempt: Attempt, slot: int, artifacts: Sequence[Artifact], expires_at: datetime) -> None:
+    """Give the slot its file; further files of the same task become extra outputs."""
+    for number, artifact in enumerate(artifacts):
+        index = slot if number == 0 else _free_slot(draft.generation)
+        known = draft.generation.output(index) if number == 0 else None
+        if known is not None and known.status.terminal:
+            continue  # another attempt was there first
+        output = Output(
+            index=index,
+            status=Status.COMPLETED,
+            extra=known is None or known.extra,
+            attempt_id=attempt.id,
+            artifact=artifact,
+            expires_at=expires_at,
+        )
+        draft.write(SaveOutput(output, new=known is None))
+
+
+def _free_slot(generation: Generation) -> int:
+    taken = (task.slot + 1 for attempt in generation.attempts for task in attempt.tasks)
+    return max([len(generation.outputs), *taken])
+
+
+def _show_extras(draft: _Draft) -> None:
+    """Give every task beyond the asked number its output, as soon as it is known."""
+    if draft.generation.status.terminal:
+        return
+    slots = {task.slot: attempt.id for attempt in draft.generation.attempts for task in attempt.tasks}
+    for slot in sorted(slots):
+        if slot >= len(draft.generation.outputs):
+            draft.write(SaveOutput(Output(index=slot, extra=True, attempt_id=slots[slot]), new=True))
+
+
+def _orphans(draft: _Draft, busy: frozenset[Effect]) -> None:
+    """A submit that nobody is carrying out was left by a holder that is gone: it may have been received."""
+    for attempt in draft.generation.attempts:
+        if attempt.state is AttemptState.SUBMITTING and Submit(attempt.id) not in busy:
+            draft.move(attempt, AttemptState.UNKNOWN, failed(FailureKind.AMBIGUOUS), Billed.MAYBE)
+
+
+def _let_go(draft: _Draft) -> None:
+    """A task that was accepted after its generation ended is given up: nobody will read it."""
+    for attempt in draft.generation.attempts:
+        if attempt.state is AttemptState.ACCEPTED:
+            draft.move(attempt, AttemptState.ABANDONED, attempt.failure, Billed.MAYBE)
+
+
+def _end_attempts(draft: _Draft, hints: HintsOf) -> None:
+    for attempt in draft.generation.attempts:
+        if attempt.state is not AttemptState.ACCEPTED:
+            continue
+        done = any(task.status is Status.COMPLETED for task in attempt.tasks)
+        if not open_tasks(attempt):
+            failure = next((task.failure for task in attempt.tasks if task.failure is not None), None)
+            if done:
+                draft.move(attempt, AttemptState.COMPLETED, failure, Billed.YES)
+            else:
+                failure = failure or failed(FailureKind.RESULT_MISSING)
+                draft.move(attempt, AttemptState.FAILED, failure, TASK_BILLED[failure.kind])
+        elif draft.now >= times_out_at(attempt, hints(draft.generation.route(attempt)).polling):
+            billed = Billed.YES if done else Billed.MAYBE
+            draft.move(attempt, AttemptState.ABANDONED, failed(FailureKind.TIMED_OUT), billed)
+
+
+def _start_attempts(draft: _Draft, hints: HintsOf) -> datetime:
+    """Reserve an attempt for every open output that has none; the moment at which one that waits may go on."""
+    wake_at = draft.generation.deadline_at
+    wanted: dict[tuple[int, str], list[int]] = {}
+    for output in draft.generation.outputs:
+        if output.status.terminal or output.extra:
+            continue
+        match next_try(draft.generation, output.index):
+            case Try(route=route, form=form, not_before=not_before):
+                if not_before is None or not_before <= draft.now:
+                    wanted.setdefault((route, form), []).append(output.index)
+                else:
+                    wake_at = min(wake_at, not_before)
+            case Stop(failure=failure):
+                draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
+            case _:
+                pass
+    if draft.now >= draft.generation.deadline_at:
+        return wake_at
+    for (index, form), slots in sorted(wanted.items()):
+        chosen = draft.generation.plan.routes[index]
+        for start in range(0, len(slots), chosen.count_max):
+            number = len(draft.generation.attempts) + 1
+            attempt = Attempt(
+                id=f"att_{draft.generation.id.removeprefix('gen_')}_{number}",
+                number=number,
+                route=index,
+                slots=tuple(slots[start : start + chosen.count_max]),
+                state=AttemptState.RESERVED,
+                reserved_at=draft.now,
+                form=form or hints(chosen).form,
+            )
+            draft.write(AddAttempt(attempt))
+    return wake_at
+
+
+def _conclude(draft: _Draft) -> None:
+    """End the generation when nothing is open or its deadline has passed; else bring its status up to date."""
+    for output in draft.generation.outputs:  # an extra output ends with its task; no route is tried for it
+        if output.extra and not output.status.terminal:
+            attempt = draft.generation.attempt(output.attempt_id or "")
+            if attempt.state not in _LIVE:
+                failure = attempt.failure or failed(FailureKind.RESULT_MISSING)
+                draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
+    generation = draft.generation
+    outputs = generation.outputs
+    late = failed(FailureKind.TIMED_OUT)
+    if draft.now >= generation.deadline_at and any(not output.status.terminal for output in outputs):
+        draft.close(Status.EXPIRED, late)
+    elif any(not output.status.terminal for output in outputs) or _has_live(generation):
+        running = generation.status is Status.IN_PROGRESS or any(
+            task.status is not Status.QUEUED for attempt in generation.attempts for task in attempt.tasks
+        )
+        draft.status(Status.IN_PROGRESS if running else Status.QUEUED, None)
+        return
+    ends = {output.status: output.failure for output in reversed(draft.generation.outputs)}
+    if Status.COMPLETED in ends:
+        draft.status(Status.COMPLETED, None)
+    elif Status.EXPIRED in ends:
+        draft.status(Status.EXPIRED, late)
+    else:
+        draft.status(Status.FAILED, ends[Status.FAILED])
+
+
+def _has_live(generation: Generation) -> bool:
+    return any(attempt.state in _LIVE for attempt in generation.attempts)
+
+
+def _effects(
+    draft: _Draft, watches: dict[TaskKey, Watch], busy: frozenset[Effect], hints: HintsOf
+) -> tuple[Effect, ...]:
+    """What is due and not under way; forgets the watches of tasks that are at their end."""
+    reading = {(one.attempt_id, one.index) for one in busy if isinstance(one, Poll)}
+    due: list[Effect] = []
+    live: set[TaskKey] = set()
+    for attempt in draft.generation.attempts:
+        if attempt.state is AttemptState.RESERVED and Submit(attempt.id) not in busy:
+            due.append(Submit(attempt.id))
+        for index in open_tasks(attempt):
+            key = (attempt.id, index)
+            live.add(key)
+            hint = hints(draft.generation.route(attempt))
+            watch = watches.setdefault(key, first_watch(attempt, index, hint.polling, draft.now))
+            if watch.next_at <= draft.now and key not in reading:
+                due.append(Poll(attempt_id=attempt.id, index=index, how=how_to_read(watch, hint, draft.now)))
+    for key in watches.keys() - live:
+        del watches[key]
+    return tuple(due)
+
+
+def _moments(draft: _Draft, watches: Mapping[TaskKey, Watch], hints: HintsOf) -> Iterable[datetime]:
+    """When something becomes due of itself."""
+    yield from (watch.next_at for watch in watches.values() if watch.next_at > draft.now)
+    for attempt in draft.generation.attempts:
+        if attempt.state is AttemptState.ACCEPTED:
+            yield times_out_at(attempt, hints(draft.generation.route(attempt)).polling)
+
+
+def _progress(generation: Generation) -> float:
+    """The mean over the outputs that were asked for, of what the providers themselves say."""
+    asked = [output for output in generation.outputs if not output.extra]
+    told = {
+        task.slot: task.progress or 0.0
+        for attempt in generation.attempts
+        if attempt.state is AttemptState.ACCEPTED
+        for task in attempt.tasks
+    }
+    done = sum(1.0 if one.status is Status.COMPLETED else told.get(one.index, 0.0) for one in asked)
+    return round(done / len(asked), 4)
+
+
+def _provider(generation: Generation) -> tuple[str | None, str | None]:
+    """The provider of the first output that is there, else of the newest attempt that was accepted."""
+    filled = next((one.attempt_id for one in generation.outputs if one.status is Status.COMPLETED), None)
+    taken = [one for one in generation.attempts if one.id == filled or (filled is None and one.accepted_at is not None)]
+    if not taken:
+        return None, None
+    route = generation.route(taken[-1])
+    return route.provider, route.model

@@ -1,0 +1,101 @@
+"""When a task is read next. What one process remembers between two readings is here, and never stored."""
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.domain.adapter import Polling
+from gateway.domain.backoff import spread
+from gateway.domain.generation import Attempt, AttemptState
+
+LOST_READINGS = 3  # "not found" this often, and after the grace, before a task counts as lost
+TaskKey = tuple[str, int]  # attempt id, index into its tasks
+How = Literal["poll", "refresh", "content"]
+
+
+class Hints(Struct, frozen=True, kw_only=True):
+    """What the rules need to know of a route's provider."""
+
+    polling: Polling
+    has_refresh: bool = False
+    form: str = ""  # the form of a submit that worked last
+
+
+class Watch(Struct, frozen=True, kw_only=True):
+    """Between two readings of a task."""
+
+    next_at: datetime
+    interval_seconds: float
+    not_found: int = 0
+    missing_since: datetime | None = None  # the upstream says "done" and names no file
+
+
+def first_watch(attempt: Attempt, index: int, polling: Polling, now: datetime) -> Watch:
+    """When to read a task first; after a restart, spread over one interval."""
+    told = attempt.tasks[index].ref.first_poll_seconds or 0
+    wait = max(polling.first_poll_seconds, min(told, polling.poll_max_seconds * 4))
+    next_at = (attempt.accepted_at or now) + timedelta(seconds=wait)
+    if next_at < now:
+        next_at = now + timedelta(seconds=polling.poll_seconds * spread(f"{attempt.id}:{index}"))
+    return Watch(next_at=next_at, interval_seconds=polling.poll_seconds)
+
+
+def after_reading(watch: Watch, polling: Polling, *, missing: bool, seed: str, now: datetime) -> Watch:
+    """The next reading of a task that is not at its end: the interval grows to its ceiling."""
+    interval = min(watch.interval_seconds, polling.poll_max_seconds)
+    return Watch(
+        next_at=now + timedelta(seconds=_jittered(interval, f"{seed}:{now.timestamp()}")),
+        interval_seconds=min(interval * 1.25, polling.poll_max_seconds),
+        missing_since=(watch.missing_since or now) if missing else None,
+    )
+
+
+def after_failure(
+    watch: Watch, polling: Polling, *, not_found: bool, retry_after: float | None, seed: str, now: datetime
+) -> Watch:
+    """The next reading after one that failed: later each time, except "not found", which is to be confirmed."""
+    if not_found:
+        interval = polling.poll_seconds
+    else:
+        interval = min(max(watch.interval_seconds, polling.poll_seconds) * 2, polling.poll_max_seconds * 4)
+    wait = max(interval, retry_after or 0)
+    return replace(
+        watch,
+        next_at=now + timedelta(seconds=_jittered(wait, f"{seed}:{now.timestamp()}")),
+        interval_seconds=interval,
+        not_found=watch.not_found + 1 if not_found else 0,
+    )
+
+
+def is_lost(watch: Watch, attempt: Attempt, polling: Polling, now: datetime) -> bool:
+    """Whether one more "not found" makes the task lost."""
+    age = (now - (attempt.accepted_at or now)).total_seconds()
+    return watch.not_found + 1 >= LOST_READINGS and age >= polling.grace_seconds
+
+
+def how_to_read(watch: Watch, hints: Hints, now: datetime) -> How:
+    """An ordinary poll; once "done" came without a file, a refresh; after the grace, the last chance."""
+    if watch.missing_since is None:
+        return "poll"
+    if (now - watch.missing_since).total_seconds() >= hints.polling.grace_seconds:
+        return "content"
+    return "refresh" if hints.has_refresh else "poll"
+
+
+def open_tasks(attempt: Attempt) -> list[int]:
+    """The indices of the tasks that are still to be read."""
+    if attempt.state is not AttemptState.ACCEPTED:
+        return []
+    return [index for index, task in enumerate(attempt.tasks) if not task.status.terminal]
+
+
+def times_out_at(attempt: Attempt, polling: Polling) -> datetime:
+    """When an attempt is given up and the next route has its turn."""
+    return (attempt.sent_at or attempt.reserved_at) + timedelta(seconds=polling.attempt_timeout_seconds)
+
+
+def _jittered(seconds: float, seed: str) -> float:
+    """90–100 % of the interval, so that tasks that began together do not stay together."""
+    return seconds * (0.9 + spread(seed) / 10)

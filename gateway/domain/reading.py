@@ -1,0 +1,135 @@
+"""Tolerant reading of upstream replies: what is there is taken, what is odd is absent, nothing raises by surprise."""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.domain.adapter import HttpReply
+from gateway.domain.errors import UnreadableReply
+from gateway.domain.task import Failed, FailureKind
+
+
+def read_json(reply: HttpReply) -> object:
+    """The body as plain JSON values; `UnreadableReply` when it is no JSON."""
+    try:
+        return msgspec.json.decode(reply.body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        pass
+    try:  # laxer: a byte order mark, half of a surrogate pair (a cut emoji), a number out of range
+        return json.loads(reply.body.removeprefix(b"\xef\xbb\xbf"))
+    except (ValueError, RecursionError) as error:
+        raise UnreadableReply(f"HTTP {reply.status}: the body is not JSON") from error
+
+
+def json_or_none(reply: HttpReply) -> object:
+    """The body as plain JSON values, `None` when it is no JSON: for error bodies, which may be anything."""
+    try:
+        return read_json(reply)
+    except UnreadableReply:
+        return None
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """The value when it is an object, otherwise an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def items(value: object) -> Sequence[object]:
+    """The value when it is an array, otherwise an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def text(value: object) -> str:
+    """A string as it is, an integer in digits, anything else as `""`."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+def first_text(*values: object) -> str:
+    """The first value that reads as a text with something in it, else `""`."""
+    return next((found for found in map(text, values) if found.strip()), "")
+
+
+def number(value: object) -> float | None:
+    """A finite number, also from a string such as `"5.1"` or `"30%"`; else `None`."""
+    if isinstance(value, bool):
+        return None
+    try:
+        found = float(value.strip().removesuffix("%")) if isinstance(value, str) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def whole(value: object) -> int | None:
+    """A positive whole number, else `None`: widths, heights, counts."""
+    found = number(value)
+    return int(found) if found is not None and 0 < found < 1e9 else None
+
+
+def progress(value: object) -> float | None:
+    """Per cent, as a number or as `"30%"`, to 0.0–1.0; else `None`."""
+    found = number(value)
+    return None if found is None or not 0 <= found <= 100 else found / 100
+
+
+def http_url(value: object) -> str | None:
+    """The value when it is an absolute http(s) URL with a host, else `None`."""
+    if not isinstance(value, str):
+        return None
+    value = value.strip()
+    if any(character <= " " or character == "\x7f" for character in value):
+        return None
+    try:
+        parts = urlsplit(value)
+        return value if parts.scheme.lower() in {"http", "https"} and parts.hostname else None
+    except ValueError:
+        return None
+
+
+# Messages of these kinds speak of the operator's account: a client gets our own words instead.
+PRIVATE = {
+    FailureKind.CREDENTIAL_REFUSED: "The provider refused the gateway's credential.",
+    FailureKind.OUT_OF_CREDIT: "The gateway's account at the provider has no credit left.",
+    FailureKind.RATE_LIMITED: "The provider is limiting the rate of requests.",
+    FailureKind.UNAVAILABLE: "The provider cannot take the request now.",
+    FailureKind.AMBIGUOUS: "The provider gave no clear answer; it may have accepted the request.",
+    FailureKind.TASK_LOST: "The provider no longer knows the task.",
+    FailureKind.TIMED_OUT: "The provider took too long.",
+    FailureKind.RESULT_MISSING: "The provider reported success without a usable file.",
+}
+_SECRETS = (
+    re.compile(r"\(?\s*request[ _-]?id\s*[:=]\s*[^\s)]*\s*\)?", re.IGNORECASE),
+    re.compile(r"\b(?:bearer\s+)?(?:sk|pk|key|api|token|vg)[-_][\w*.-]{3,}", re.IGNORECASE),
+    re.compile(r"\bbearer\s+\S+", re.IGNORECASE),
+    re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE),
+    re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"),
+    re.compile(
+        r"\b(?:[a-z0-9*-]+\.)+(?:com|cn|net|org|io|cc|ai|dev|app|cloud|internal|local|svc)\b(?::\d+)?", re.IGNORECASE
+    ),
+    re.compile(r"\blocalhost(?::\d+)?\b", re.IGNORECASE),
+    re.compile(r"[$＄¥￥€£]\s*-?\d+(?:[.,]\d+)*"),  # full-width signs are what the relay prints
+    re.compile(r"\b[A-Za-z0-9_+/=-]{40,}"),
+)
+_MESSAGE_MAX = 300
+_READ_MAX = 1000  # characters that are looked at: a hostile text must not keep the patterns busy
+
+
+def clean(message: str) -> str:
+    """A provider's message without keys, request ids, hosts, URLs, addresses and balances, at most 300 characters."""
+    message = message[:_READ_MAX]
+    for secret in _SECRETS:
+        message = secret.sub("…", message)
+    message = " ".join(message.split())
+    return message if len(message) <= _MESSAGE_MAX else message[: _MESSAGE_MAX - 1] + "…"
+
+
+def failed(kind: FailureKind, message: str = "", code: object = None, *, elsewhere: bool = False) -> Failed:
+    """A failure with a message that a client may see: the provider's own where it tells of the input, else ours."""
+    told = PRIVATE.get(kind) or clean(message) or "The provider reported no reason."
+    return Failed(kind=kind, message=told, upstream_code=clean(text(code))[:100] or None, elsewhere=elsewhere)

@@ -1,0 +1,295 @@
+"""Which routes can do exactly what was asked, in order, and why each other one cannot. Pure."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.domain.adapter import Capability, ImageLimits
+from gateway.domain.generation import Adaptation, GenerationRequest, Route
+from gateway.domain.request import (
+    ImageToVideo,
+    InputKind,
+    ReferencesToVideo,
+    Settings,
+    UpstreamRequest,
+    images_of,
+    input_kind,
+)
+
+_RESOLUTIONS = ("480p", "720p", "1080p", "4k")  # from small to large, for "nearest"
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """A route before anybody asked whether it can."""
+
+    provider: str
+    model: str
+    row: str
+    capabilities: tuple[Capability, ...]
+
+
+class ImageFacts(Struct, frozen=True, kw_only=True):
+    """What the gateway knows of an image whose bytes it holds."""
+
+    content_type: str
+    bytes: int
+    width: int
+    height: int
+
+
+class Reason(Struct, frozen=True, kw_only=True):
+    """Why a route cannot do what was asked."""
+
+    param: str
+    message: str
+
+
+class LeftOut(Struct, frozen=True, kw_only=True):
+    """A candidate with its reasons, never empty."""
+
+    provider: str
+    model: str
+    reasons: tuple[Reason, ...]
+
+
+class Planned(Struct, frozen=True, kw_only=True):
+    """The routes in order, and the rest."""
+
+    routes: tuple[Route, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def plan(
+    request: GenerationRequest, candidates: Sequence[Candidate], images: Mapping[str, ImageFacts] | None = None
+) -> Planned:
+    """Keep the order of the candidates; `images` tells of those that the gateway holds, by their `file_…` name."""
+    routes: list[Route] = []
+    left_out: list[LeftOut] = []
+    for candidate in candidates:
+        found = _route(request, candidate, images or {})
+        if isinstance(found, Route):
+            routes.append(found)
+        else:
+            left_out.append(LeftOut(provider=candidate.provider, model=candidate.model, reasons=found))
+    if request.fallback is False:
+        routes = routes[:1]
+    return Planned(routes=tuple(routes), left_out=tuple(left_out))
+
+
+def _route(
+    request: GenerationRequest, candidate: Candidate, images: Mapping[str, ImageFacts]
+) -> Route | tuple[Reason, ...]:
+    kind = input_kind(request.input)
+    fitting = [one for one in candidate.capabilities if kind in one.inputs]
+    if not fitting:
+        return (_no_such_input(kind, candidate),)
+    best: tuple[Reason, ...] = ()
+    for capability in fitting:
+        settings, adaptations, reasons = _fit_settings(request, capability)
+        reasons += _check_prompt(request, candidate.provider, capability)
+        reasons += _check_input(request, capability, images)
+        if not reasons:
+            reasons += _check_rules(request, candidate, capability, settings)
+        if not reasons:
+            return Route(
+                provider=candidate.provider,
+                model=candidate.model,
+                row=candidate.row,
+                settings=settings,
+                count_max=capability.count_max,
+                adaptations=tuple(adaptations),
+            )
+        if not best or len(reasons) < len(best):
+            best = tuple(reasons)
+    return best
+
+
+_INPUT_WORDS = {
+    InputKind.TEXT: "a prompt without an image",
+    InputKind.IMAGE: "`image` as the first frame",
+    InputKind.REFERENCES: "`reference_images`",
+}
+
+
+def _no_such_input(kind: InputKind, candidate: Candidate) -> Reason:
+    takes = {one for capability in candidate.capabilities for one in capability.inputs}
+    words = " or ".join(_INPUT_WORDS[one] for one in InputKind if one in takes)
+    param = "reference_images" if kind is InputKind.REFERENCES else "image"
+    return Reason(param=param, message=f"does not take {_INPUT_WORDS[kind]}; it takes {words}")
+
+
+def _fit_settings(
+    request: GenerationRequest, capability: Capability
+) -> tuple[Settings, list[Adaptation], list[Reason]]:
+    asked = request.settings
+    nearest = request.adapt == "nearest"
+    reasons: list[Reason] = []
+    adaptations: list[Adaptation] = []
+    changes: dict[str, Any] = {}
+
+    def fit(name: str, param: str, supported: Collection[Any], distance: Callable[[Any, Any], float] | None) -> None:
+        value = getattr(asked, name)
+        if value is None or value in supported:
+            return
+        if nearest and distance is not None and supported:
+            given = min(sorted(supported, key=str), key=lambda one: distance(value, one))
+            changes[name] = given
+            adaptations.append(Adaptation(param=param, asked=value, given=given))
+        else:
+            reasons.append(Reason(param=param, message=_unsupported(value, supported)))
+
+    fit("duration_seconds", "duration", capability.durations, lambda a, b: abs(a - b) + (b < a) / 2)
+    fit("resolution", "resolution", capability.resolutions, _resolution_distance)
+    fit("aspect_ratio", "aspect_ratio", capability.aspect_ratios, _ratio_distance)
+    fit("fps", "fps", capability.fps, None)
+    fit("mode", "mode", capability.modes, None)
+    reasons += _check_switches(asked, capability)
+    if not reasons and asked.mode is not None and asked.resolution not in {None, capability.modes[asked.mode]}:
+        meant = capability.modes[asked.mode]
+        reasons.append(
+            Reason(param="mode", message=f"`{asked.mode}` means {meant} here, `resolution` says {asked.resolution}")
+        )
+    defaults = {name: value for name, value in capability.defaults.items() if getattr(asked, name) is None}
+    return replace(asked, **{**defaults, **changes}), adaptations, reasons
+
+
+def _check_switches(asked: Settings, capability: Capability) -> list[Reason]:
+    """The settings that a model either honours or does not have."""
+    reasons: list[Reason] = []
+    if asked.generate_audio and not capability.generate_audio:
+        reasons.append(Reason(param="generate_audio", message="cannot make sound"))
+    if asked.negative_prompt is not None:
+        limit = capability.negative_prompt_max
+        if limit == 0:
+            reasons.append(Reason(param="negative_prompt", message="takes no negative prompt"))
+        elif len(asked.negative_prompt) > limit:
+            message = f"takes a negative prompt of at most {limit} characters, not {len(asked.negative_prompt)}"
+            reasons.append(Reason(param="negative_prompt", message=message))
+    if asked.seed is not None and not capability.seed:
+        reasons.append(Reason(param="seed", message="does not honour a seed"))
+    if asked.cfg_scale is not None:
+        if capability.cfg_scale is None:
+            reasons.append(Reason(param="cfg_scale", message="does not honour cfg_scale"))
+        elif not capability.cfg_scale[0] <= asked.cfg_scale <= capability.cfg_scale[1]:
+            low, high = capability.cfg_scale
+            reasons.append(Reason(param="cfg_scale", message=f"takes {low:g} to {high:g}, not {asked.cfg_scale:g}"))
+    return reasons
+
+
+def _check_prompt(request: GenerationRequest, provider: str, capability: Capability) -> list[Reason]:
+    reasons: list[Reason] = []
+    options = request.provider_options.get(provider, {})
+    unknown = sorted(options.keys() - capability.options)
+    if unknown:
+        allowed = ", ".join(sorted(capability.options)) or "none"
+        message = f"does not take the option {', '.join(unknown)}; it takes: {allowed}"
+        reasons.append(Reason(param=f"provider_options.{provider}", message=message))
+    replaced = capability.prompt_or is not None and capability.prompt_or in options
+    if replaced and request.prompt:
+        message = f"takes `prompt` or the option {capability.prompt_or}, not both"
+        reasons.append(Reason(param="prompt", message=message))
+    elif not replaced and not request.prompt.strip():
+        reasons.append(Reason(param="prompt", message="requires a prompt"))
+    elif len(request.prompt) > capability.prompt_max:
+        message = f"takes a prompt of at most {capability.prompt_max} characters, not {len(request.prompt)}"
+        reasons.append(Reason(param="prompt", message=message))
+    return reasons
+
+
+def _check_input(request: GenerationRequest, capability: Capability, images: Mapping[str, ImageFacts]) -> list[Reason]:
+    reasons: list[Reason] = []
+    match request.input:
+        case ImageToVideo(last_frame=last) if last is not None and not capability.last_frame:
+            reasons.append(Reason(param="last_image", message="takes no last frame"))
+        case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
+            if len(references) > capability.references_max:
+                message = f"takes at most {capability.references_max} reference images, not {len(references)}"
+                reasons.append(Reason(param="reference_images", message=message))
+            if not capability.frames_with_references and (first is not None or last is not None):
+                param = "image" if first is not None else "last_image"
+                reasons.append(Reason(param=param, message="takes no frames beside reference images"))
+        case _:
+            pass
+    for name in images_of(request.input):
+        facts = images.get(name)
+        if facts is not None:
+            reasons += _check_image(_param_of(request, name), facts, capability.images)
+    return reasons
+
+
+def _param_of(request: GenerationRequest, image: str) -> str:
+    match request.input:
+        case ImageToVideo(first_frame=first) | ReferencesToVideo(first_frame=first) if image == first:
+            return "image"
+        case ImageToVideo(last_frame=last) | ReferencesToVideo(last_frame=last) if image == last:
+            return "last_image"
+        case _:
+            return "reference_images"
+
+
+def _check_image(param: str, facts: ImageFacts, limits: ImageLimits) -> list[Reason]:
+    reasons: list[str] = []
+    if facts.content_type not in limits.formats:
+        takes = ", ".join(sorted(one.removeprefix("image/") for one in limits.formats))
+        reasons.append(f"takes {takes}, not {facts.content_type.removeprefix('image/')}")
+    if limits.max_bytes is not None and facts.bytes > limits.max_bytes:
+        reasons.append(f"takes an image of at most {limits.max_bytes} bytes, not {facts.bytes}")
+    sides = sorted((facts.width, facts.height))
+    if limits.min_side is not None and sides[0] < limits.min_side:
+        size = f"{facts.width}x{facts.height}"
+        reasons.append(f"takes an image of at least {limits.min_side} pixels on each side, not {size}")
+    if limits.max_ratio is not None and sides[1] > sides[0] * limits.max_ratio:
+        size = f"{facts.width}x{facts.height}"
+        reasons.append(f"takes an image no longer than {limits.max_ratio:g} times its width or height, not {size}")
+    return [Reason(param=param, message=message) for message in reasons]
+
+
+def _check_rules(
+    request: GenerationRequest, candidate: Candidate, capability: Capability, settings: Settings
+) -> list[Reason]:
+    options = request.provider_options.get(candidate.provider, {})
+    draft = UpstreamRequest(
+        attempt_id="",
+        model=candidate.model,
+        row=candidate.row,
+        prompt=request.prompt,
+        input=request.input,
+        settings=settings,
+        options=options,
+    )
+    found = (rule(draft) for rule in capability.rules)
+    return [Reason(param=f"provider_options.{candidate.provider}", message=why) for why in found if why is not None]
+
+
+def _unsupported(value: object, supported: Collection[Any]) -> str:
+    if not supported:
+        return "does not take it"
+    ordered = sorted(supported, key=lambda one: (_rank(one), str(one)))
+    if (
+        all(isinstance(one, int) for one in ordered)
+        and len(ordered) > 2
+        and ordered[-1] - ordered[0] == len(ordered) - 1
+    ):
+        return f"takes {ordered[0]} to {ordered[-1]}, not {value}"
+    return f"takes {', '.join(map(str, ordered))}, not {value}"
+
+
+def _rank(value: object) -> float:
+    if isinstance(value, int):
+        return value
+    return _RESOLUTIONS.index(value) if value in _RESOLUTIONS else len(_RESOLUTIONS)
+
+
+def _resolution_distance(asked: str, given: str) -> float:
+    return abs(_rank(asked) - _rank(given)) + (0.5 if _rank(given) < _rank(asked) else 0)
+
+
+def _ratio_distance(asked: str, given: str) -> float:
+    return abs(_ratio(asked) - _ratio(given))
+
+
+def _ratio(value: str) -> float:
+    width, _, height = value.partition(":")
+    return int(width) / int(height)

@@ -1,0 +1,25 @@
+"""The port: who drives which generation. The ledger decides what may be done; an engine only wakes."""
+
+from typing import Protocol
+
+from gateway.domain.generation import Generation
+
+
+class Engine(Protocol):
+    """At-least-once: it may wake a driver too often or twice, the ledger's guards make that harmless."""
+
+    async def start(self) -> None:
+        """Drive every open generation again, spread over time."""
+        ...
+
+    def begin(self, generation: Generation) -> None:
+        """Drive a generation that this process has just created and holds the fence of."""
+        ...
+
+    def wake(self, generation_id: str) -> None:
+        """Something changed from outside: its driver is to look again now."""
+        ...
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Start nothing new, let submits in flight finish and be stored, then return."""
+        ...

@@ -1,0 +1,131 @@
+"""One generation from its start to its end: advance, store, carry out, sleep."""
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+from msgspec.structs import replace
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.generation import Generation, Route
+from gateway.domain.lifecycle import Effect, Fact, Step, Submit, advance
+from gateway.domain.polling import Hints, TaskKey, Watch
+from gateway.engine.effects import Effects
+from gateway.services.clock import Clock, wait
+from gateway.services.clock import sleep as sleep_on
+from gateway.services.signals import Signals
+from gateway.store.base import Store
+
+log = structlog.get_logger()
+STORE_RETRY_SECONDS = 1.0
+STOP_SECONDS = 3600.0  # while stopping, only a submit that ends wakes the driver
+
+
+class Drive:
+    """One generation's driver. `wake` makes it look again; `stop` makes it hand the generation back."""
+
+    def __init__(self, store: Store, effects: Effects, signals: Signals, clock: Clock) -> None:
+        self._store = store
+        self._effects = effects
+        self._signals = signals
+        self._clock = clock
+        self._event = asyncio.Event()
+        self._changed = False  # the stored generation may differ from ours
+        self._stopping = False
+        self._running: dict[asyncio.Task[Fact | None], Effect] = {}
+
+    def wake(self) -> None:
+        """Read the generation again, now."""
+        self._changed = True
+        self._event.set()
+
+    def stop(self) -> None:
+        """Start nothing more; return when the submits in flight are stored."""
+        self._stopping = True
+        for task, effect in self._running.items():
+            if not isinstance(effect, Submit):
+                task.cancel()
+        self._event.set()
+
+    async def run(self, generation: Generation) -> None:
+        """Drive until the end, until `stop`, or until somebody else holds the fence."""
+        held: Generation | None = generation
+        watches: Mapping[TaskKey, Watch] = {}
+        facts: list[Fact] = []
+        while held is not None:
+            step = self._advance(held, watches, facts)
+            stored = await self._save(held, step)
+            if stored is None:
+                held = await self._reload(held)
+                continue
+            held, watches, facts = stored, step.watches, []
+            if not self._stopping:
+                for effect in step.effects:
+                    self._start(held, effect)
+            if not self._running and (held.status.terminal or self._stopping):
+                return
+            await self._sleep(step)
+            facts = self._collect()
+            if self._changed:
+                self._changed = False
+                held = await self._reload(held)
+
+    def _advance(self, generation: Generation, watches: Mapping[TaskKey, Watch], facts: list[Fact]) -> Step:
+        busy = frozenset(self._running.values())
+        return advance(generation, watches, facts, now=self._clock.now(), busy=busy, hints=self._hints)
+
+    def _hints(self, route: Route) -> Hints:
+        return self._effects.hints(route)
+
+    async def _save(self, before: Generation, step: Step) -> Generation | None:
+        """Carry out the step's writes; `None` when the generation was changed by somebody else."""
+        if not step.writes:
+            return step.generation
+        version = await self._patiently(before, step)
+        if version is None:
+            return None
+        self._signals.changed(before.id)
+        after = replace(step.generation, version=version)
+        if after.status is not before.status:
+            log.info("generation_moved", generation=after.id, status=after.status, provider=after.provider)
+        return after
+
+    async def _patiently(self, before: Generation, step: Step) -> int | None:
+        while True:
+            try:
+                return await self._store.write(before, step.writes, self._clock.now())
+            except StoreUnavailable as error:
+                log.warning("store_unavailable", generation=before.id, error=error.detail)
+                await sleep_on(self._clock, STORE_RETRY_SECONDS)
+
+    async def _reload(self, generation: Generation) -> Generation | None:
+        found = await self._store.get(generation.id)
+        if found is None or found.fence != generation.fence:
+            if self._running:
+                await asyncio.wait(self._running)  # what they learn they store themselves
+            return None
+        return found
+
+    def _start(self, generation: Generation, effect: Effect) -> None:
+        task = asyncio.create_task(self._effects.carry_out(generation, effect), name=f"{effect}")
+        self._running[task] = effect
+        task.add_done_callback(lambda _: self._event.set())
+
+    def _collect(self) -> list[Fact]:
+        facts: list[Fact] = []
+        for task in [task for task in self._running if task.done()]:
+            effect = self._running.pop(task)
+            if isinstance(effect, Submit):
+                self._changed = True  # the effect moved the attempt in the store
+            if task.cancelled():
+                continue
+            fact = task.result()
+            if fact is not None:
+                facts.append(fact)
+        return facts
+
+    async def _sleep(self, step: Step) -> None:
+        if any(task.done() for task in self._running) or self._changed:
+            return
+        delay = (step.wake_at - self._clock.now()).total_seconds()
+        await wait(self._clock, self._event, STOP_SECONDS if self._stopping else delay)

@@ -1,0 +1,305 @@
+"""What a driver carries out: a submit, a read. Each ends in a fact, whatever happens on the way."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+import structlog
+from msgspec import Struct
+
+from gateway.domain.adapter import HttpCall, HttpReply
+from gateway.domain.errors import StoreUnavailable, UnreadableReply
+from gateway.domain.generation import Attempt, AttemptState, Generation, Route, Task
+from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Unread, accepted
+from gateway.domain.polling import Hints
+from gateway.domain.reading import failed
+from gateway.domain.request import UpstreamRequest
+from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, TaskRef
+from gateway.services.clock import Clock
+from gateway.services.clock import sleep as sleep_on
+from gateway.services.inputs import InputRefused, Inputs
+from gateway.services.providers import Provider
+from gateway.services.upstream import NoAnswer, NotSent, Upstream, retry_after_seconds
+from gateway.store.base import Store
+
+log = structlog.get_logger()
+STORE_RETRY_SECONDS = 1.0
+_NOTED_MAX = 1000  # unknown status words that are remembered as logged
+
+
+class Lanes(Struct):
+    """How many submits and how many reads of a provider's may run at once: one never waits for the other."""
+
+    submits: asyncio.Semaphore
+    reads: asyncio.Semaphore
+
+
+class Effects:
+    """Carries out what `advance` asks for."""
+
+    def __init__(
+        self, store: Store, providers: Mapping[str, Provider], upstream: Upstream, inputs: Inputs, clock: Clock
+    ) -> None:
+        self._store = store
+        self._providers = providers
+        self._upstream = upstream
+        self._inputs = inputs
+        self._clock = clock
+        self._forms: dict[tuple[str, str], str] = {}  # (provider, model) → the form that worked last
+        self._noted: set[tuple[str, str]] = set()
+        self._lanes = {
+            name: Lanes(asyncio.Semaphore(provider.concurrency), asyncio.Semaphore(provider.concurrency))
+            for name, provider in providers.items()
+        }
+
+    def hints(self, route: Route) -> Hints:
+        """What the rules need to know of a route; of one that is no longer configured, something that lets it end."""
+        provider = self._providers.get(route.provider)
+        if provider is None:
+            return Hints(polling=next(iter(self._providers.values())).adapter.polling)
+        form = self._forms.get((route.provider, route.model)) or provider.form or provider.adapter.forms[0]
+        has_refresh = provider.adapter.refresh is not None
+        polling = provider.polling(route.model)
+        if route.attempt_timeout_seconds is not None:
+            polling = replace(polling, attempt_timeout_seconds=route.attempt_timeout_seconds)
+        return Hints(polling=polling, has_refresh=has_refresh, form=form)
+
+    async def carry_out(self, generation: Generation, effect: Effect) -> Fact | None:
+        """Do it and tell what came of it; `None` when the store has it already."""
+        attempt = generation.attempt(effect.attempt_id)
+        route = generation.route(attempt)
+        provider = self._providers.get(route.provider)
+        if provider is None:  # it was taken out of the configuration while this generation was open
+            if isinstance(effect, Poll):
+                return Unread(attempt_id=attempt.id, index=effect.index)
+            gone = failed(FailureKind.UNAVAILABLE)
+            return Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=gone)
+        lanes = self._lanes[route.provider]
+        if isinstance(effect, Poll):
+            async with lanes.reads:
+                return await self._read(attempt, effect, provider)
+        async with lanes.submits:
+            return await self._submit(generation, attempt, route, provider)
+
+    async def _submit(self, generation: Generation, attempt: Attempt, route: Route, provider: Provider) -> Fact | None:
+        try:
+            call = await self._prepare(generation, attempt, route, provider)
+        except InputRefused as refused:
+            return Ended(
+                attempt_id=attempt.id,
+                state=AttemptState.REFUSED,
+                failure=refused.failure,
+                retry_after_seconds=refused.retry_after_seconds,
+            )
+        except Exception:  # whatever an adapter raises here, nothing was sent
+            log.exception("translation_failed", attempt=attempt.id, provider=provider.name)
+            broken = failed(FailureKind.INVALID_REQUEST, "The request could not be translated.", elsewhere=True)
+            return Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=broken)
+        begun = await self._begin(generation, attempt)
+        if begun is not None:
+            return begun.fact
+        started = self._clock.now()
+        fact = await self._send(generation, attempt, route, provider, call)
+        log.info(
+            "submit_finished",
+            generation=generation.id,
+            attempt=attempt.id,
+            provider=provider.name,
+            model=route.model,
+            kind=fact.failure.kind if fact is not None else None,
+            upstream_code=fact.failure.upstream_code if fact is not None else None,
+            duration_seconds=round((self._clock.now() - started).total_seconds(), 3),
+        )
+        return fact
+
+    async def _prepare(self, generation: Generation, attempt: Attempt, route: Route, provider: Provider) -> HttpCall:
+        """The call, with the inputs in the form that the provider takes; may be repeated."""
+        request = generation.request
+        ready = await self._inputs.ready(request.input, generation.key, provider, provider.models[route.model])
+        return provider.adapter.to_upstream(
+            UpstreamRequest(
+                attempt_id=attempt.id,
+                model=route.model,
+                row=route.row,
+                prompt=request.prompt,
+                input=ready,
+                settings=route.settings,
+                count=len(attempt.slots),
+                options=request.provider_options.get(provider.name, {}),
+                form=attempt.form,
+            )
+        )
+
+    async def _begin(self, generation: Generation, attempt: Attempt) -> "_Stopped | None":
+        """Make the intent durable; `None` is the permission to send."""
+        try:
+            version = await self._store.begin_submit(attempt.id, generation.fence, self._clock.now())
+        except StoreUnavailable as error:  # nothing was committed: the attempt is still reserved
+            log.warning("store_unavailable", attempt=attempt.id, error=error.detail)
+            await sleep_on(self._clock, STORE_RETRY_SECONDS)
+            return _Stopped(None)
+        if version is None:
+            return _Stopped(None)
+        # Clock and fence once more: between the commit and here this process may have been stopped for long.
+        now = await self._store.get(generation.id)
+        if now is None or now.fence != generation.fence or self._clock.now() >= generation.deadline_at:
+            late = failed(FailureKind.TIMED_OUT)
+            return _Stopped(Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=late))
+        return None
+
+    async def _send(
+        self, generation: Generation, attempt: Attempt, route: Route, provider: Provider, call: HttpCall
+    ) -> Ended | None:
+        adapter = provider.adapter
+        signed = adapter.authorize(call, provider.credential, self._clock.now())
+        try:
+            reply = await self._upstream.send(
+                signed,
+                base_url=provider.base_url,
+                timeout_seconds=provider.polling(route.model).submit_timeout_seconds,
+                headers=provider.headers,
+                fresh=True,
+            )
+        except NotSent as error:
+            log.warning("submit_not_sent", attempt=attempt.id, provider=provider.name, error=str(error))
+            return Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=failed(FailureKind.UNAVAILABLE))
+        except NoAnswer as error:
+            log.warning("submit_unanswered", attempt=attempt.id, provider=provider.name, error=str(error))
+            return _unknown(attempt)
+        try:
+            outcome = _outcome(provider, call, reply)
+        except Exception:  # a reply that breaks an adapter is a reply that nobody understood
+            log.exception("reply_not_understood", attempt=attempt.id, provider=provider.name, status=reply.status)
+            return _unknown(attempt)
+        if isinstance(outcome, Failed):
+            return self._refused(attempt, provider, call, reply, outcome)
+        log.info(
+            "submission_receipt",
+            generation=generation.id,
+            attempt=attempt.id,
+            provider=provider.name,
+            tasks=[ref.id for ref in outcome],
+        )
+        if attempt.form:
+            self._forms[route.provider, route.model] = attempt.form
+        await self._accept(generation, attempt, outcome)
+        return None
+
+    def _refused(
+        self, attempt: Attempt, provider: Provider, call: HttpCall, reply: HttpReply, failure: Failed
+    ) -> Ended:
+        if failure.kind is FailureKind.AMBIGUOUS:
+            return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure)
+        wait = retry_after_seconds(reply, self._clock.now)
+        if wait is None and failure.kind is FailureKind.RATE_LIMITED:
+            wait = provider.adapter.rate_limit_seconds
+        amend = provider.adapter.amend
+        return Ended(
+            attempt_id=attempt.id,
+            state=AttemptState.REFUSED,
+            failure=failure,
+            retry_after_seconds=wait,
+            amend_form=amend(call, reply) if amend is not None and provider.form is None else None,
+        )
+
+    async def _accept(self, generation: Generation, attempt: Attempt, refs: tuple[TaskRef, ...]) -> None:
+        """Store the task references, however long the store takes: this is what was paid for."""
+        tasks: tuple[Task, ...] = accepted(generation, attempt.id, refs, self._clock.now()).attempt.tasks
+        while True:
+            try:
+                if await self._store.accept(attempt.id, tasks, self._clock.now()) is None:
+                    log.error("task_not_adopted", attempt=attempt.id, tasks=[ref.id for ref in refs])
+            except StoreUnavailable as error:
+                log.error("store_unavailable", attempt=attempt.id, error=error.detail)  # noqa: TRY400  # no traceback
+                await sleep_on(self._clock, STORE_RETRY_SECONDS)
+            else:
+                return
+
+    async def _read(self, attempt: Attempt, poll: Poll, provider: Provider) -> Fact:
+        adapter = provider.adapter
+        ref = attempt.tasks[poll.index].ref
+        again = adapter.refresh if poll.how != "poll" else None
+        try:
+            call = adapter.authorize((again or adapter.poll)(ref), provider.credential, self._clock.now())
+            reply = await self._upstream.send(
+                call,
+                base_url=provider.base_url,
+                timeout_seconds=provider.read_timeout_seconds,
+                headers=provider.headers,
+            )
+            refusal = adapter.classify(reply)
+            if refusal is not None or not 200 <= reply.status < 300:
+                lost = refusal is not None and refusal.kind is FailureKind.TASK_LOST
+                log.info("poll_refused", attempt=attempt.id, provider=provider.name, status=reply.status, lost=lost)
+                wait = retry_after_seconds(reply, self._clock.now)
+                return Unread(attempt_id=attempt.id, index=poll.index, not_found=lost, retry_after_seconds=wait)
+            snapshot = adapter.from_upstream(reply)
+        except (NotSent, NoAnswer, UnreadableReply) as error:
+            log.info("poll_failed", attempt=attempt.id, provider=provider.name, error=str(error))
+            return Unread(attempt_id=attempt.id, index=poll.index)
+        except Exception:  # a reply that breaks an adapter says nothing about the task
+            log.exception("poll_not_understood", attempt=attempt.id, provider=provider.name)
+            return Unread(attempt_id=attempt.id, index=poll.index)
+        if isinstance(snapshot, Pending):
+            if snapshot.unknown_status:
+                self._note(provider.name, snapshot.raw_status)
+            if snapshot.result_missing and poll.how == "content":
+                return await self._last_chance(attempt, poll, provider, ref)
+        return Read(attempt_id=attempt.id, index=poll.index, snapshot=snapshot)
+
+    async def _last_chance(self, attempt: Attempt, poll: Poll, provider: Provider, ref: TaskRef) -> Fact:
+        """The grace for "done" without a file is over: the provider's own content call, where it has one."""
+        missing = Read(attempt_id=attempt.id, index=poll.index, snapshot=failed(FailureKind.RESULT_MISSING))
+        if provider.adapter.content is None:
+            return missing
+        call = provider.adapter.content(ref)
+        try:
+            response = await self._upstream.stream(
+                provider.adapter.authorize(call, provider.credential, self._clock.now()),
+                base_url=provider.base_url,
+                timeout_seconds=provider.read_timeout_seconds,
+                headers=provider.headers,
+            )
+            await response.aclose()
+        except (NotSent, NoAnswer) as error:
+            log.info("content_failed", attempt=attempt.id, provider=provider.name, error=str(error))
+            return Unread(attempt_id=attempt.id, index=poll.index)
+        if response.status_code >= 500:
+            return Unread(attempt_id=attempt.id, index=poll.index)
+        if response.status_code != 200:
+            return missing
+        there = Artifact(
+            url=provider.base_url + call.path,
+            content_type=response.headers.get("content-type"),
+            needs_credential=True,
+        )
+        return Read(attempt_id=attempt.id, index=poll.index, snapshot=Completed((there,)))
+
+    def _note(self, provider: str, word: str) -> None:
+        """Log a status that no table has, once."""
+        if (provider, word) not in self._noted and len(self._noted) < _NOTED_MAX:
+            self._noted.add((provider, word))
+            log.warning("unknown_status", provider=provider, raw_status=word[:100])
+
+
+class _Stopped(Struct, frozen=True):
+    """Do not send; the fact to report, if any."""
+
+    fact: Fact | None
+
+
+def _unknown(attempt: Attempt) -> Ended:
+    return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failed(FailureKind.AMBIGUOUS))
+
+
+def _outcome(provider: Provider, call: HttpCall, reply: HttpReply) -> Failed | tuple[TaskRef, ...]:
+    """What the reply to a submit says; all that is not clear is ambiguous."""
+    refusal = provider.adapter.classify(reply)
+    if refusal is not None:
+        return refusal
+    if not 200 <= reply.status < 300:
+        return failed(FailureKind.AMBIGUOUS)
+    try:
+        return provider.adapter.task_refs(call, reply)
+    except UnreadableReply:
+        return failed(FailureKind.AMBIGUOUS)

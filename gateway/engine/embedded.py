@@ -1,0 +1,98 @@
+"""The engine of one process: a coroutine a generation, under the store's exclusive lock."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from gateway.domain.backoff import spread
+from gateway.domain.generation import Generation
+from gateway.engine.drive import Drive
+from gateway.services.clock import Clock
+from gateway.services.clock import sleep as sleep_on
+from gateway.store.base import Store
+
+log = structlog.get_logger()
+RESTART_SECONDS = 30.0  # before a driver that broke is started again
+LEASE_SECONDS = 60.0
+
+
+class EmbeddedEngine:
+    """Implements `Engine`."""
+
+    def __init__(self, store: Store, clock: Clock, new_drive: Callable[[], Drive], spread_seconds: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._new_drive = new_drive
+        self._spread_seconds = spread_seconds
+        self._drives: dict[str, Drive] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
+
+    @property
+    def driven(self) -> int:
+        """How many generations have a driver now."""
+        return len(self._tasks)
+
+    async def start(self) -> None:
+        """Take over every open generation, spread over one poll interval."""
+        for generation_id in await self._store.open_ids():
+            self._spawn(generation_id, None, delay=spread(generation_id) * self._spread_seconds)
+
+    def begin(self, generation: Generation) -> None:
+        """Start at once: the fence is ours already."""
+        self._spawn(generation.id, generation)
+
+    def wake(self, generation_id: str) -> None:
+        """Make its driver look again; one that has none gets one."""
+        drive = self._drives.get(generation_id)
+        if drive is not None:
+            drive.wake()
+        elif generation_id not in self._tasks:
+            self._spawn(generation_id, None)
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Hand every generation back; what is not done in time is found again at the next start."""
+        self._stopping = True
+        tasks = list(self._tasks.values())
+        for generation_id, task in list(self._tasks.items()):
+            drive = self._drives.get(generation_id)
+            if drive is None:
+                task.cancel()
+            else:
+                drive.stop()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=drain_seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                log.warning("drain_timed_out", generations=len(late))
+                await asyncio.wait(late)
+
+    def _spawn(self, generation_id: str, held: Generation | None, delay: float = 0.0) -> None:
+        if self._stopping or generation_id in self._tasks:
+            return
+        task = asyncio.create_task(self._drive(generation_id, held, delay), name=generation_id)
+        self._tasks[generation_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(generation_id, None))
+
+    async def _drive(self, generation_id: str, held: Generation | None, delay: float) -> None:
+        while not self._stopping:
+            try:
+                if delay:
+                    await sleep_on(self._clock, delay)
+                if held is None:
+                    held = await self._store.take_over(
+                        generation_id, self._clock.now() + timedelta(seconds=LEASE_SECONDS)
+                    )
+                if held is not None:
+                    drive = self._drives[generation_id] = self._new_drive()
+                    await drive.run(held)
+            except Exception:  # one broken generation must not end the others, nor be lost itself
+                log.exception("driver_failed", generation=generation_id)
+                held, delay = None, RESTART_SECONDS
+            else:
+                return
+            finally:
+                self._drives.pop(generation_id, None)

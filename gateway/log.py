@@ -1,0 +1,207 @@
+"""The log: one line an event on standard error, without keys, prompts and images.
+
+Everything that is logged, by structlog or by the standard library's `logging`, runs through the same processors; the
+last one before rendering is `redact`, which leaves plain values of bounded size.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal
+
+import msgspec
+import structlog
+from msgspec import Struct, structs
+from structlog.typing import EventDict, Processor
+
+FIELD_MAX = 2_000  # characters of one string
+READ_MAX = 64_000  # characters of a string that are looked at; what is beyond never shows
+ITEMS_MAX = 100  # of one array or object
+DEPTH_MAX = 8
+HIDDEN = "***"
+
+_SECRET_KEY = re.compile(r"authorization|api[_-]?key|token|secret|passw|cookie|credential|signature", re.IGNORECASE)
+# What a client sent to be turned into a video. Sizes and counts of it may show, hence only numbers stay.
+_PAYLOAD_KEY = re.compile(
+    r"(?:^|[_-])(?:prompts?|images?|frames?|references?|body|b64|base64)(?:$|[_-])", re.IGNORECASE
+)
+_NAMED = r"(?:authorization|api[_-]?keys?|tokens?|secrets?|passwords?|passwd|cookie|signature)"
+_TO_VALUE = r"(?:['\"]?\s*[:=]\s*|%3D|['\"]\s*,\s*)(?:b?['\"])?"  # as in a header, a query, JSON, a repr
+# No pattern may look at a text more than a few times over: what is logged is what others send.
+_SECRETS = (
+    (re.compile(r"\b(bearer|basic)(\s+|%20)[^\s'\",;)\]}]+", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    (
+        re.compile(rf"({_NAMED}{_TO_VALUE})(?!b?['\"]?(?:bearer|basic)\b)[^\s'\"&,;)\]}}]+", re.IGNORECASE),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(r"(?<![A-Za-z0-9])(?:sk|pk|rk|vg|whsec)[-_][A-Za-z0-9_./+=-]{4,}"), HIDDEN),
+    (re.compile(r"\beyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?"), HIDDEN),
+    (re.compile(r"(://)[^\s/@'\"]+@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"\bdata:[\w.+/-]*(?:;[\w=.+-]*)*,[^\s'\"]*", re.IGNORECASE), "data:…"),
+    (re.compile(r"[A-Za-z0-9+/_=-]{200,}"), "…"),
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an escape sequence would run in the reader's terminal
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+_FROM_TRACEBACK = {"exception", "stack"}  # of these the end tells most
+
+
+def configure(format: Literal["json", "console"] | None = None, level: str = "info") -> None:  # noqa: A002  # its name in the configuration
+    """Sends every log through one pipeline to standard error; `None` is console on a terminal, else JSON lines.
+
+    May be called again; the last call counts. A server with a logging set-up of its own must be told not to use it.
+    """
+    sink = _Sink()
+    is_terminal = sys.stderr.isatty()
+    form = format or ("console" if is_terminal else "json")
+    chain: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        redact,
+        _console(colors=is_terminal) if form == "console" else _json,
+    ]
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=chain,
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=lambda *_: sink,
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if type(handler) not in {_Handler, logging.StreamHandler}]
+    root.addHandler(_Handler(chain, sink))
+    root.setLevel(threshold)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "litestar"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+    for name in ("httpx", "httpcore"):  # at "info" they write a line a call
+        logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+    logging.captureWarnings(capture=True)
+
+
+def redact(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
+    """The event as plain values without secrets and payloads, every string and collection bounded."""
+    shown = _object(event_dict, DEPTH_MAX)
+    for key in _FROM_TRACEBACK & event_dict.keys():
+        shown[key] = clean(str(event_dict[key]), from_end=True)
+    return shown
+
+
+def clean(text: str, *, from_end: bool = False) -> str:
+    """A text without what looks like a key, at most `FIELD_MAX` characters: its beginning, or its end."""
+    if len(text) > READ_MAX:  # a word that is cut might be half a key, which no pattern finds
+        words = text[-READ_MAX:].split(maxsplit=1)[1:] if from_end else text[:READ_MAX].rsplit(maxsplit=1)[:-1]
+        text = words[0] if words else "…"
+    for pattern, shown in _SECRETS:
+        text = pattern.sub(shown, text)
+    text = _CONTROL.sub("�", text)
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()
+    if len(text) <= FIELD_MAX:
+        return text
+    return "…" + text[1 - FIELD_MAX :] if from_end else text[: FIELD_MAX - 1] + "…"
+
+
+def _object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for place, (key, inner) in enumerate(value.items()):
+        if place == ITEMS_MAX:
+            shown["…"] = len(value) - ITEMS_MAX
+            break
+        name = key.decode(errors="replace") if isinstance(key, bytes) else str(key)
+        if _PAYLOAD_KEY.search(name) and not isinstance(inner, bool | int | float | None):
+            continue
+        shown[clean(name)] = _named(name, inner, depth)
+    return shown
+
+
+def _named(name: str, value: object, depth: int) -> Any:
+    """A value under a name: hidden when the name is that of a secret."""
+    return HIDDEN if _SECRET_KEY.search(name) and value is not None else _plain(value, depth - 1)
+
+
+def _plain(value: object, depth: int) -> Any:
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return clean(str.__str__(value))
+        case int():
+            return int(value) if -(2**63) <= value < 2**63 else "an integer beyond 64 bits"
+        case float():
+            return float(value)
+        case bytes() | bytearray() | memoryview():
+            return clean(bytes(value[:READ_MAX]).decode(errors="replace"))
+        case BaseException():
+            return clean(f"{type(value).__name__}: {_text(value, str)}")
+    if depth <= 0:
+        return "…"
+    match value:
+        case Mapping():
+            return _object(value, depth)
+        case Struct():
+            return _object(structs.asdict(value), depth)
+        case (str() | bytes() as key, inner) if isinstance(value, tuple | list):  # a header, as ASGI and httpx have it
+            name = key if isinstance(key, str) else key.decode(errors="replace")
+            return [clean(name), _named(name, inner, depth)]
+        case list() | tuple() | AbstractSet():
+            return [_plain(inner, depth - 1) for inner, _ in zip(value, range(ITEMS_MAX), strict=False)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return _object({field.name: getattr(value, field.name, None) for field in fields(value) if field.repr}, depth)
+    return clean(_text(value, repr))
+
+
+def _text(value: object, way: type[str] | Any) -> str:
+    try:
+        return str(way(value))
+    except Exception:  # noqa: BLE001  # a log line never fails for the sake of what it was to show
+        return f"<{type(value).__name__}>"
+
+
+def _json(_logger: object, _method: str, event_dict: EventDict) -> str:
+    first = {key: event_dict.pop(key) for key in ("timestamp", "level", "event") if key in event_dict}
+    return msgspec.json.encode({**first, **event_dict}).decode()
+
+
+def _console(*, colors: bool) -> Processor:
+    # The traceback is text by now, and clean; a prettier one would be made from the exception itself.
+    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+
+
+class _Sink:
+    """The one writer of lines: a log that cannot be written is lost, and stops nothing."""
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # standard error is gone, or closed
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = exception = fatal = log = msg
+
+
+class _Handler(logging.Handler):
+    """Takes what the standard library's loggers say into the same chain."""
+
+    def __init__(self, chain: list[Processor], sink: _Sink) -> None:
+        super().__init__()
+        self._chain = chain
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            extra = {key: value for key, value in vars(record).items() if key not in _STANDARD_FIELDS}
+            event: dict[str, Any] = {**extra, "event": record.getMessage(), "logger": record.name}
+            if record.exc_info:
+                event["exc_info"] = record.exc_info
+            line: Any = event
+            for processor in self._chain:
+                line = processor(None, record.levelname.lower(), line)
+            self._sink.msg(str(line))
+        except Exception:  # noqa: BLE001  # the standard library would print the arguments as they are
+            self._sink.msg(f'{{"level":"error","event":"log_failed","logger":"{clean(record.name)}"}}')

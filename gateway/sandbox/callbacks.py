@@ -1,0 +1,68 @@
+"""Callbacks: one POST for each task at its end, by the sandbox's clock."""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from gateway.sandbox.state import State
+
+Payload = Callable[[], dict[str, Any]]  # made when it is sent
+
+
+@dataclass(slots=True)
+class Callbacks:
+    """Sends what is due, when it is due. Nothing is tried twice: no retry rule is documented."""
+
+    state: State
+    client: httpx.AsyncClient
+    _due: list[tuple[float, int, str, Payload]] = field(default_factory=list)
+    _order: "itertools.count[int]" = field(default_factory=itertools.count)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _running: "asyncio.Task[None] | None" = None
+    _sending: "set[asyncio.Task[None]]" = field(default_factory=set)
+
+    def at(self, moment: float, url: str, payload: Payload) -> None:
+        """Send then."""
+        heapq.heappush(self._due, (moment, next(self._order), url, payload))
+        if self._running is None:
+            self.state.clock.listeners.append(self._wake.set)
+            self._running = asyncio.create_task(self._run())
+        self._wake.set()
+
+    async def send(self, url: str, payload: dict[str, Any]) -> None:
+        """Send now; what the receiver says is noted and has no further effect."""
+        try:
+            reply = await self.client.post(url, json=payload)
+            outcome: int | str = reply.status_code
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            outcome = type(error).__name__
+        self.state.callbacks.append({"url": url, "body": payload, "outcome": outcome})
+
+    async def close(self) -> None:
+        """Send no more."""
+        tasks = [task for task in (self._running, *self._sending) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._running = None
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            now = self.state.clock.now()
+            while self._due and self._due[0][0] <= now:
+                _, _, url, payload = heapq.heappop(self._due)
+                task = asyncio.create_task(self.send(url, payload()))
+                self._sending.add(task)
+                task.add_done_callback(self._sending.discard)
+            wait = None if self.state.clock.frozen or not self._due else self._due[0][0] - now
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue

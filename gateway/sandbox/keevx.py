@@ -1,0 +1,236 @@
+"""Keevx, as providers/keevx.md has it: image to video (models V and KL), images, one upload, callbacks."""
+
+import secrets
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from gateway.sandbox.inputs import UPLOADS, BadImageError
+from gateway.sandbox.keevx_rules import LONG_SIDES, RATIOS, RefusedError, check_image, check_video
+from gateway.sandbox.media import Spec, size_for, sniff
+from gateway.sandbox.provider import BAD_KEY, POOR_KEY, Desk, Errors, Provider, Route
+from gateway.sandbox.state import State, Task, Upload, View
+from gateway.sandbox.wire import Reply, Request, any_reply, json_reply
+
+RESULT_SECONDS = 7 * 86400
+IMAGE_BYTES = 20 * 1024 * 1024
+KINDS = frozenset({"jpeg", "png", "webp"})
+SHORT_SIDES = {"720p": 720, "1080p": 1080, "4k": 2160}
+IMAGE_KINDS = KINDS | {"bmp", "gif"}
+FAMILY = {"image_to_video": "i2v", "image_generate": "i2is"}
+ERRORS: Errors = {
+    "400": (400, {"code": 100001, "msg": "Parameter error: prompt cannot be empty"}),
+    "100001": (400, {"code": 100001, "msg": "Parameter error: prompt cannot be empty"}),
+    "200_error": (200, {"code": 100001, "msg": "Parameter error: prompt cannot be empty", "data": None}),
+    "401": (401, {"code": 100002, "msg": "Invalid token"}),
+    "100002": (401, {"code": 100002, "msg": "Invalid token"}),
+    "100002_http200": (200, {"code": 100002, "msg": "Invalid token", "data": None}),
+    "100002_validation": (400, {"code": 100002, "msg": "Validation failed"}),
+    "404": (404, {"code": 100003, "msg": "Task not found"}),
+    "100003": (404, {"code": 100003, "msg": "Task not found"}),
+    "100003_http200": (200, {"code": 100003, "msg": "Task not found", "data": None}),
+    "413": (413, {"code": 100004, "msg": "Image size exceeded"}),
+    "100004": (413, {"code": 100004, "msg": "Image size exceeded"}),
+    "100005": (400, {"code": 100005, "msg": "Prompt too long"}),
+    "100006": (400, {"code": 100006, "msg": "Image URL inaccessible"}),
+    "100007": (400, {"code": 100007, "msg": "Unsupported image format"}),
+    "110002": (404, {"code": 110002, "msg": "Task not found"}),
+    "530002": (200, {"code": 530002, "msg": "Image processing error", "data": None}),
+    "530003": (500, {"code": 530003, "msg": "Task creation failed"}),
+    "503_no_channel": (500, {"code": 530003, "msg": "Task creation failed"}),
+    # No page names a code for exhausted credit or for refused content: a code of no table, and words that tell.
+    "402": (402, {"code": 100020, "msg": "Insufficient credit balance"}),
+    "no_credit": (402, {"code": 100020, "msg": "Insufficient credit balance"}),
+    "no_credit_http200": (200, {"code": 100020, "msg": "Insufficient credit balance", "data": None}),
+    "content_refusal": (400, {"code": 100021, "msg": "Prompt rejected due to content policy"}),
+    "429": (429, None),
+    "500": (500, "<html><body>Internal Server Error</body></html>"),
+}
+FAILURES = {
+    "fail": "internal error, please try again later",
+    "fail_content": "{} generation failed due to content policy",
+    "fail_image": "reference image could not be read: unsupported format",
+}
+BAD_IMAGES = {"inaccessible": "100006", "too_large": "100004", "format": "100007"}
+
+
+def refuse(request: Request, state: State, operation: str) -> Reply | None:
+    """The key, and the header that only some pages ask for. Uploads take the key as `token` too."""
+    token = request.token or (request.headers.get("token") if operation == "upload" else None)
+    if token is None or token == BAD_KEY:
+        return _error(state, "401")
+    if token == POOR_KEY and operation == "submit":
+        return _error(state, "402")
+    if state.settings.keevx_requires_source and request.headers.get("source") != "skill":
+        return _error(state, "400", "Parameter error: header source is required")
+    return None
+
+
+async def submit_video(request: Request, desk: Desk, _: str) -> Reply:
+    """Check every documented rule, then start `generate_count` tasks."""
+    body = request.json()
+    if body is None:
+        return _error(desk.state, "400", "Parameter error: the body is not JSON")
+    try:
+        check_video(body, desk.state.settings.keevx_kl_references)
+        urls = [body[name] for name in ("image_url", "end_image_url") if name in body]
+        image = await _first_image([*urls, *body.get("reference_images", [])], request, desk, KINDS)
+    except RefusedError as refused:
+        return _error(desk.state, refused.error, refused.message)
+    ceiling = desk.state.settings.max_short_side
+    width, height = size_for(RATIOS[body.get("aspect_ratio", "16:9")], SHORT_SIDES[body["aspect_resolution"]], ceiling)
+    spec = Spec(prompt=body["prompt"], width=width, height=height, seconds=body["duration"], image=image)
+    return await _start(request, desk, body, "image_to_video", spec)
+
+
+async def submit_image(request: Request, desk: Desk, _: str) -> Reply:
+    """Images: the same family with other codes; references beyond five are dropped without a word."""
+    body = request.json()
+    if body is None:
+        return _error(desk.state, "100002_validation")
+    try:
+        check_image(body)
+        image = await _first_image(body.get("reference_images", [])[:5], request, desk, IMAGE_KINDS)
+    except RefusedError as refused:
+        error = "530002" if refused.error in BAD_IMAGES.values() else "100002_validation"
+        return _error(desk.state, error)
+    across, down = (int(part) for part in body.get("image_ratio", "9:16").split(":"))
+    long_side = LONG_SIDES[body.get("image_quality", "2K")]
+    short = round(long_side * min(across, down) / max(across, down))
+    width, height = size_for(across / down, short, desk.state.settings.max_short_side)
+    spec = Spec(prompt=body["prompt"], width=width, height=height, image=image)
+    return await _start(request, desk, body, "image_generate", spec)
+
+
+async def query(request: Request, desk: Desk, task_id: str) -> Reply:
+    """One task. The image family does not know the video family's tasks, nor the reverse."""
+    family = request.path.split("/")[2]
+    task, view = desk.state.poll("keevx", task_id)
+    if task is None or view.phase == "lost" or not task.id.startswith(FAMILY[family] + "-"):
+        return _error(desk.state, "110002" if family == "image_generate" else "404")
+    data = _told(desk.state, task, view, family)
+    if view.has_url and family == "image_to_video":
+        data |= {"duration": task.spec.seconds, "width": task.spec.width, "height": task.spec.height}
+    return json_reply({"code": 0, "msg": "ok", "data": data})
+
+
+async def upload(request: Request, desk: Desk, _: str) -> Reply:
+    """One file; the reply has an envelope of its own."""
+    part = request.form().get("file")
+    if part is None or not part.filename:
+        return _error(desk.state, "400", "Parameter error: file is required")
+    if len(part.value) > IMAGE_BYTES:
+        return _error(desk.state, "413")
+    kind = sniff(part.value)
+    if kind not in KINDS:
+        return _error(desk.state, "100007")
+    file_id = secrets.token_hex(16)
+    name = f"{file_id}/{part.filename}"
+    expires = desk.state.clock.now() + RESULT_SECONDS  # retention is not documented
+    desk.state.uploads[name] = Upload(part.filename, part.value, f"image/{kind}", expires)
+    url = f"{desk.state.settings.public_url or request.base}{UPLOADS}{quote(name)}"
+    result = {"url": url, "fileId": file_id, "fileName": part.filename}
+    return json_reply({"code": 0, "success": True, "message": {"global": "success"}, "result": result})
+
+
+async def _first_image(urls: list[str], request: Request, desk: Desk, kinds: frozenset[str]) -> bytes | None:
+    """Every image is looked at; the first one that could be read is what the result is drawn from."""
+    found = None
+    for url in urls:
+        try:
+            image = await desk.images.by_url(url, request.base, limit=IMAGE_BYTES, kinds=kinds)
+        except BadImageError as bad:
+            raise RefusedError(BAD_IMAGES[bad.reason]) from None
+        found = found if found is not None else image
+    return found
+
+
+async def _start(request: Request, desk: Desk, body: dict[str, Any], family: str, spec: Spec) -> Reply:
+    state, prompt = desk.state, body["prompt"]
+    extra = state.faults.take("keevx", "submit", "ids", prompt=prompt)
+    count = (
+        body.get("generate_count", 1) + state.settings.keevx_extra_ids + (int(extra.args.get("n", 1)) if extra else 0)
+    )
+    model = body.get("model", body.get("module", "std"))
+    asked = state.asked("keevx", body, model=model, prompt=prompt, base=request.base, keep=RESULT_SECONDS, spec=spec)
+    asked.callback_url = body.get("callback_url")
+    tasks = state.start(asked, count, lambda: f"{FAMILY[family]}-{secrets.token_hex(16)}")
+    if asked.callback_url:
+        for task in tasks:
+            await _call_back(desk, task, family)
+    return json_reply({"code": 0, "msg": "ok", "data": {"task_ids": [task.id for task in tasks]}})
+
+
+async def _call_back(desk: Desk, task: Task, family: str) -> None:
+    fault = desk.state.faults.take("keevx", "callback", "callback", prompt=task.prompt)
+    name, url = fault.name if fault else "", task.callback_url or ""
+
+    def truth() -> dict[str, Any]:
+        return {
+            "code": 0,
+            "msg": "ok",
+            "task_type": family,
+            "data": _told(desk.state, task, desk.state.look(task), family),
+        }
+
+    if fault and name == "forged":
+        lie = truth()
+        field = "video_url" if family == "image_to_video" else "image_url"
+        lie["data"] |= {
+            "task_id": fault.args.get("task_id", task.id),
+            "status": "SUCCEEDED",
+            field: fault.args.get("url", "http://169.254.169.254/latest/meta-data/"),
+        }
+        desk.callbacks.at(0.0, url, lambda: lie)
+    if name == "early":
+        task.ends_at = task.running_at = task.created_at
+        await desk.callbacks.send(url, truth())
+    elif name != "none" and (task.fate is None or task.fate.name not in {"stuck", "lost"}):
+        for _ in range(2 if name == "duplicated" else 1):
+            desk.callbacks.at(task.ends_at, url, truth)
+
+
+def _told(state: State, task: Task, view: View, family: str) -> dict[str, Any]:
+    nothing = None if state.settings.keevx_empty == "null" else ""
+    running = "PROCESSING" if family == "image_to_video" else "GENERATING"
+    words = {"queued": "PENDING" if family == "image_to_video" else "GENERATING", "running": running}
+    words |= {"done": "SUCCEEDED", "failed": "FAILED", "cancelled": "CANCELLED", "lost": "UNKNOWN"}
+    message: str | None = nothing
+    if view.phase == "failed":
+        message = view.message or FAILURES[view.reason].format("Video" if family == "image_to_video" else "Image")
+    return {
+        "task_id": task.id,
+        "status": view.word or words[view.phase],
+        "video_url" if family == "image_to_video" else "image_url": task.result_url if view.has_url else nothing,
+        "thumbnail_url": task.thumbnail_url if view.has_url else nothing,
+        "error_message": message,
+    }
+
+
+def _error(state: State, name: str, message: str | None = None) -> Reply:
+    status, body = ERRORS[name]
+    body = body | {"msg": message or body["msg"]}
+    reply = any_reply(status, body)
+    if state.settings.keevx_errors == "200":
+        return replace(json_reply(body | {"data": None}), headers=reply.headers)
+    return reply
+
+
+def unknown_path(_: Request) -> Reply:
+    """No page tells what an unknown path gives; a plain 404 here."""
+    return any_reply(404, "404 page not found")
+
+
+KEEVX = Provider(
+    name="keevx",
+    routes=(
+        Route(method="POST", path="/v1/image_to_video", handler=submit_video, operation="submit"),
+        Route(method="GET", path="/v1/image_to_video/([^/]+)", handler=query, operation="poll"),
+        Route(method="POST", path="/v1/image_generate", handler=submit_image, operation="submit"),
+        Route(method="GET", path="/v1/image_generate/([^/]+)", handler=query, operation="poll"),
+        Route(method="POST", path="/v1/figure-resource/upload/file", handler=upload, operation="upload"),
+    ),
+    errors=ERRORS,
+    refuse=refuse,
+    unknown_path=unknown_path,
+)

@@ -1,0 +1,97 @@
+"""What Keevx accepts: the rules of models V and KL, and of image generation."""
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+RATIOS = {"16:9": 16 / 9, "9:16": 9 / 16}
+LONG_SIDES = {"1K": 1024, "2K": 2048, "4K": 4096}
+# Ten are documented, and the default; which ten is not. These are the ones of the model family behind it.
+IMAGE_RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
+COMMON = {"model", "prompt", "reference_images", "aspect_ratio", "aspect_resolution", "duration"}
+COMMON |= {"generate_count", "callback_url"}
+FIELDS = {"V": COMMON | {"image_url", "end_image_url", "generate_audio"}, "KL": COMMON}
+RESOLUTIONS = {"V": ("720p", "1080p", "4k"), "KL": ("720p", "1080p")}
+IMAGE_FIELDS = {"prompt", "reference_images", "module", "generate_count", "image_quality", "image_ratio"}
+IMAGE_FIELDS |= {"callback_url"}
+
+
+class RefusedError(Exception):
+    """A submit that breaks a documented rule; holds the name of the error, and its text."""
+
+    def __init__(self, error: str, message: str | None = None) -> None:
+        super().__init__(message or error)
+        self.error, self.message = error, message
+
+
+def check_video(body: Mapping[str, Any], most_references: int) -> None:
+    """Raise RefusedError for the first rule of its model that a video submit breaks."""
+    model = str(body.get("model"))
+    if model not in FIELDS:
+        _no("model must be one of V, KL")
+    for name in body:
+        if name not in FIELDS[model]:
+            _no(f"{name} is not supported by model {model}")
+    _check_prompt(body)
+    references, image = body.get("reference_images"), body.get("image_url")
+    _check_urls(references, most_references if model == "KL" else 3)
+    if model == "KL" and references is None:
+        _no("reference_images is required")
+    if model == "V" and (image is None) == (references is None):
+        _no("one of image_url and reference_images is required, and only one")
+    if image is None and "end_image_url" in body:
+        _no("end_image_url needs image_url")
+    for name in ("image_url", "end_image_url"):
+        if name in body and not isinstance(body[name], str):
+            _no(f"{name} must be a URL")
+    if body.get("aspect_resolution") not in RESOLUTIONS[model]:
+        _no("aspect_resolution must be one of " + ", ".join(RESOLUTIONS[model]))
+    if body.get("aspect_ratio", "16:9") not in RATIOS:
+        _no("aspect_ratio must be one of 16:9, 9:16")
+    durations = (5, 10) if model == "KL" else (4, 6, 8) if references is None else (8,)
+    if type(body.get("duration")) is not int or body["duration"] not in durations:
+        _no(f"duration must be one of {durations}")
+    if type(body.get("generate_audio", False)) is not bool:
+        _no("generate_audio must be a boolean")
+    _check_rest(body, 4)
+
+
+def check_image(body: Mapping[str, Any]) -> None:
+    """The same for an image submit."""
+    if set(body) - IMAGE_FIELDS:
+        _no("unknown parameter")
+    _check_prompt(body)
+    _check_urls(body.get("reference_images"), None)
+    choices = {"module": ("std", "pro"), "image_quality": tuple(LONG_SIDES), "image_ratio": IMAGE_RATIOS}
+    for name, values in choices.items():
+        if name in body and body[name] not in values:
+            _no(f"{name} must be one of {values}")
+    _check_rest(body, 8)
+
+
+def _check_prompt(body: Mapping[str, Any]) -> None:
+    prompt = body.get("prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        _no("prompt cannot be empty")
+    if len(prompt) > 1000:
+        raise RefusedError("100005")
+
+
+def _check_urls(urls: Any, most: int | None) -> None:
+    if urls is None:
+        return
+    if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
+        _no("reference_images must be a list of URLs")
+    if most is not None and len(urls) > most:
+        _no(f"reference_images takes at most {most}")
+
+
+def _check_rest(body: Mapping[str, Any], most: int) -> None:
+    count, callback = body.get("generate_count", 1), body.get("callback_url", "http://")
+    if type(count) is not int or not 1 <= count <= most:
+        _no(f"generate_count must be from 1 to {most}")
+    if not isinstance(callback, str) or not callback.startswith(("http://", "https://")):
+        _no("callback_url must be a URL")
+
+
+def _no(message: str) -> NoReturn:
+    raise RefusedError("400", f"Parameter error: {message}")

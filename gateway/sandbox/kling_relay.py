@@ -1,0 +1,179 @@
+"""The Kling relay, a new-api instance, as providers/kling_relay.md has it: Kling's own paths and the unified ones."""
+
+import re
+import secrets
+import string
+from dataclasses import replace
+
+from gateway.sandbox.inputs import BadImageError
+from gateway.sandbox.media import Spec, dimensions, size_for
+from gateway.sandbox.provider import BAD_KEY, POOR_KEY, Desk, Provider, Route
+from gateway.sandbox.relay_errors import ERRORS, auth_error
+from gateway.sandbox.relay_rules import (
+    RATIOS,
+    SHORT_SIDES,
+    RefusedError,
+    check_payload,
+    check_types,
+    in_english,
+    model_of,
+    payload_of,
+    prompt_in,
+    refused_by_kling,
+)
+from gateway.sandbox.relay_shapes import query_reply, submit_reply
+from gateway.sandbox.state import State, View
+from gateway.sandbox.wire import Reply, Request, any_reply, json_reply
+
+RESULT_SECONDS = 30 * 86400
+IMAGE_BYTES = 10 * 1024 * 1024
+BODY_BYTES = 128 * 1024 * 1024
+KINDS = frozenset({"jpeg", "png"})
+
+
+def refuse(request: Request, state: State, operation: str) -> Reply | None:
+    """The key, and on older builds the content type of a GET."""
+    if request.token is None:
+        return any_reply(*ERRORS["401_missing"])
+    if request.token == BAD_KEY:
+        return any_reply(*ERRORS["401_english" if in_english(request, state) else "401"])
+    if request.token == POOR_KEY and operation == "submit":
+        return any_reply(*ERRORS["403"])
+    typed = request.method == "GET" and not request.body and "json" in request.headers.get("content-type", "")
+    if state.settings.relay_refuses_get_type and typed:
+        return any_reply(400, auth_error("Invalid request, unexpected end of JSON input"))
+    return None
+
+
+async def submit_kling(request: Request, desk: Desk, _: str) -> Reply:
+    """Kling's own paths: which body takes effect depends on the regime, the path decides nothing."""
+    return await _submit(request, desk, desk.state.settings.relay_regime)
+
+
+async def submit_unified(request: Request, desk: Desk, _: str) -> Reply:
+    """The relay's own paths: no conversion, in any regime."""
+    regime = desk.state.settings.relay_regime
+    return await _submit(request, desk, "B" if regime == "B" else "B-old")
+
+
+async def query(request: Request, desk: Desk, task_id: str) -> Reply:
+    """Any path finds any task of the user; a missing one is a 400."""
+    task, view = desk.state.poll("kling_relay", task_id)
+    age = desk.state.clock.now() - task.created_at if task else 0.0
+    if task is None or view.phase == "lost" or age < desk.state.settings.relay_insert_seconds:
+        return any_reply(*ERRORS["400_task_not_exist"])
+    shape = desk.state.settings.relay_query
+    if request.path.startswith("/v1/videos/") and shape != "flat":
+        shape = "openai_video"
+    return json_reply(query_reply(shape, task, view))
+
+
+async def content(request: Request, desk: Desk, task_id: str) -> Reply:
+    """The result through the relay: needs the key, works on success alone."""
+    task = desk.state.tasks.get(task_id)
+    view = desk.state.look(task) if task else View(phase="lost")
+    if task is None or task.provider != "kling_relay" or view.phase == "lost":
+        return json_reply({"error": {"message": "Task not found", "type": "invalid_request_error"}}, 404)
+    if not view.has_url:
+        word = {"queued": "NOT_START", "running": "IN_PROGRESS", "done": "SUCCESS"}.get(view.phase, "FAILURE")
+        message = f"Task is not completed yet, current status: {word}"
+        return json_reply({"error": {"message": message, "type": "invalid_request_error"}}, 400)
+    reply = await desk.content(f"{task.id}.mp4", request)
+    if reply.status >= 400:
+        message = f"Upstream service returned status {reply.status}"
+        return json_reply({"error": {"message": message, "type": "server_error"}}, 502)
+    return replace(reply, headers=(*reply.headers, ("cache-control", "public, max-age=86400")))
+
+
+async def models(_: Request, desk: Desk, __: str) -> Reply:
+    """The enabled models, in OpenAI's form."""
+    listed = [
+        {"id": name, "object": "model", "created": 1626777600, "owned_by": "kling"}
+        for name in desk.state.settings.relay_models
+    ]
+    return json_reply({"success": True, "object": "list", "data": listed})
+
+
+def unknown_path(request: Request) -> Reply:
+    """A path the relay does not have."""
+    message = f"Invalid URL ({request.method} {request.path})"
+    return json_reply({"error": {"message": message, "type": "invalid_request_error", "param": "", "code": ""}}, 404)
+
+
+def headers() -> tuple[tuple[str, str], ...]:
+    """On every reply."""
+    return (("x-oneapi-request-id", secrets.token_hex(16)),)
+
+
+async def _submit(request: Request, desk: Desk, regime: str) -> Reply:
+    state = desk.state
+    if len(request.body) > BODY_BYTES:
+        return any_reply(*ERRORS["413"])
+    body = request.json() or {}
+    try:
+        model = model_of(request, state, body, regime)
+        check_types(body, regime)
+        prompt = prompt_in(body)
+        payload = payload_of(body, regime)
+        check_payload(prompt, payload)
+        image = await _image(payload.get("image"), request, desk)
+        await _image(payload.get("image_tail"), request, desk)
+    except RefusedError as refused:
+        return refused.reply
+    size = size_for(RATIOS[payload["aspect_ratio"]], SHORT_SIDES[payload["mode"]], state.settings.max_short_side)
+    spec = Spec(prompt=prompt, width=size[0], height=size[1], seconds=int(payload["duration"]), image=image)
+    asked = state.asked(
+        "kling_relay", body, model=model, prompt=prompt, base=request.base, keep=RESULT_SECONDS, spec=spec
+    )
+    shape = state.settings.relay_submit
+    [task] = state.start(asked, 1, lambda: _new_id(shape))
+    return json_reply(submit_reply(shape, task), headers=(("x-new-api-other-ratios", '{"seconds":1}'),))
+
+
+async def _image(value: str | None, request: Request, desk: Desk) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        if re.match(r"https?://", value):
+            image = await desk.images.by_url(value, request.base, limit=IMAGE_BYTES, kinds=KINDS)
+        else:
+            image = desk.images.by_base64(value, limit=IMAGE_BYTES, kinds=KINDS)
+    except BadImageError as bad:
+        words = {"base64": "File is not in a valid base64 format", "format": "Image format is invalid"}
+        words |= {"too_large": "Image size is too large", "inaccessible": "Failed to download image"}
+        refused_by_kling(words[bad.reason])
+    size = dimensions(image) if image and desk.state.settings.check_images else None
+    if size and (min(size) < 300 or not 0.4 <= size[0] / size[1] <= 2.5):
+        refused_by_kling("Image pixel is invalid")
+    return image
+
+
+def _new_id(shape: str) -> str:
+    if shape == "openai_video":
+        return "task_" + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(32))
+    if shape == "documented":
+        return secrets.token_hex(6)
+    return str(8 * 10**17 + secrets.randbelow(10**17))  # Kling's own
+
+
+KLING_RELAY = Provider(
+    name="kling_relay",
+    routes=(
+        Route(
+            method="POST", path="/kling/v1/videos/(text2video|image2video)", handler=submit_kling, operation="submit"
+        ),
+        Route(
+            method="GET", path="/kling/v1/videos/(?:text2video|image2video)/([^/]+)", handler=query, operation="poll"
+        ),
+        Route(method="POST", path="/v1/video/generations", handler=submit_unified, operation="submit"),
+        Route(method="GET", path="/v1/video/generations/([^/]+)", handler=query, operation="poll"),
+        Route(method="POST", path="/v1/videos", handler=submit_unified, operation="submit"),
+        Route(method="GET", path="/v1/videos/([^/]+)", handler=query, operation="poll"),
+        Route(method="GET", path="/v1/videos/([^/]+)/content", handler=content, operation="result"),
+        Route(method="GET", path="/v1/models", handler=models),
+    ),
+    errors=ERRORS,
+    refuse=refuse,
+    unknown_path=unknown_path,
+    headers=headers,
+)

@@ -1,0 +1,181 @@
+"""The shapes in which versions of the relay tell of a task."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.sandbox.state import Task, View
+
+OUTER = {
+    "queued": "NOT_START",
+    "running": "IN_PROGRESS",
+    "done": "SUCCESS",
+    "failed": "FAILURE",
+    "cancelled": "CANCELLED",
+}
+KLING = {
+    "queued": "submitted",
+    "running": "processing",
+    "done": "succeed",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+DOCUMENTED = {
+    "queued": "queued",
+    "running": "in_progress",
+    "done": "completed",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+LEGACY = {
+    "queued": "queued",
+    "running": "processing",
+    "done": "succeeded",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+OPENAI = DOCUMENTED | {"queued": "unknown"}  # NOT_START appears so
+PROGRESS = {"queued": 0, "running": 30, "done": 100, "failed": 100, "cancelled": 100}  # the source knows no other steps
+FAILURES = {
+    "fail": "upstream returned error",
+    "fail_content": "Failure to pass the risk control system",
+    "fail_image": "Image pixel is invalid",
+}
+REQUEST_ID = "ace7625a-0000-4000-8000-000000000000"
+
+
+def submit_reply(shape: str, task: Task) -> dict[str, Any]:
+    """The reply to a submit, as the version of that name gives it."""
+    kling: dict[str, Any] = {
+        "task_id": kling_id(task),
+        "task_status": "submitted",
+        "task_status_msg": "",
+        "task_result": {"videos": None},
+    }
+    kling |= {"created_at": int(task.created_at * 1000), "updated_at": int(task.created_at * 1000)}
+    match shape:
+        case "documented":
+            return {"task_id": task.id, "status": "queued"}
+        case "task_id":
+            return {"task_id": task.id}
+        case "kling_task_id":
+            kling["task_id"] = task.id
+            return {"code": 0, "message": "SUCCEED", "task_id": task.id, "request_id": REQUEST_ID, "data": kling}
+        case "kling_envelope":
+            return {"code": 0, "message": "SUCCEED", "request_id": REQUEST_ID, "data": kling | {"task_id": task.id}}
+        case _:
+            ids = {"id": task.id, "task_id": task.id, "object": "video", "model": task.model}
+            return ids | {"status": "queued", "progress": 0, "created_at": int(task.created_at)}
+
+
+def query_reply(shape: str, task: Task, view: View) -> dict[str, Any]:
+    """The reply to a query, as the version of that name gives it."""
+    reason = view.message or FAILURES.get(view.reason, "")
+    match shape:
+        case "documented":
+            return _documented(task, view, reason)
+        case "openai_video":
+            return _openai_video(task, view, reason)
+        case "kling_envelope":
+            return _kling(task, view, reason)
+        case "legacy":
+            told = {
+                "task_id": task.id,
+                "status": view.word or LEGACY[view.phase],
+                "url": _url(task, view),
+                "format": "mp4",
+            }
+            error = {"code": 0, "message": reason} if view.phase == "failed" else None
+            return {"code": "success", "message": "", "data": told | {"metadata": None, "error": error}}
+        case "flat":
+            flat: dict[str, Any] = {"created_at": int(task.created_at)}
+            flat |= {"fail_reason": reason, "finished_at": _finished(task, view)}
+            flat |= {"platform": "1", "progress": f"{PROGRESS[view.phase]}%"}
+            return flat | {"status": view.word or OUTER[view.phase], "task_id": task.id}
+        case _:
+            return {"code": "success", "message": "", "data": _task_dto(shape, task, view, reason)}
+
+
+def kling_id(task: Task) -> str:
+    """The id that Kling, behind the relay, has for the task."""
+    return task.id if task.id.isdecimal() else str(8 * 10**17 + sum(map(ord, task.id)) * 10**12)
+
+
+def _task_dto(shape: str, task: Task, view: View, reason: str) -> dict[str, Any]:
+    early = shape == "task_dto_2025"
+    inner: Mapping[str, Any] = _kling(task, view, reason)
+    url = _url(task, view)
+    told = {
+        "task_id": task.id,
+        "action": "generate" if task.spec.image or task.request.get("image") else "textGenerate",
+        "status": view.word or OUTER[view.phase],
+        "fail_reason": (url or reason) if early else reason,
+        "submit_time": int(task.created_at),
+        "start_time": int(task.running_at) if view.phase != "queued" else 0,
+        "finish_time": _finished(task, view),
+        "progress": f"{PROGRESS[view.phase]}%",
+        "data": inner,
+    }
+    if early:
+        return told
+    names: dict[str, str] = {"input": "", "upstream_model_name": task.model, "origin_model_name": task.model}
+    told |= {"id": 1024, "created_at": int(task.created_at), "updated_at": int(task.created_at) + task.polls}
+    told |= {"platform": "50", "user_id": 7, "group": "default", "channel_id": 12, "quota": 250000, "properties": names}
+    if view.phase in {"done", "failed"} and (url or reason):
+        told["result_url"] = url or reason
+    if shape == "nested":
+        told["data"] = {
+            "code": "success",
+            "message": "",
+            "data": told | {"task_id": "task_InnerSupplierTaskId00000000000000"},
+        }
+    if shape == "proxy_url" and url:
+        told |= {"result_url": f"http://localhost:3000/v1/videos/{task.id}/content", "data": {}}
+    elif shape == "nested" and url:
+        told["result_url"] = f"{task.base}/kling_relay/v1/videos/{task.id}/content"
+    return told
+
+
+def _kling(task: Task, view: View, reason: str) -> dict[str, Any]:
+    url = _url(task, view)
+    videos = [{"id": kling_id(task) + "1", "url": url, "watermark_url": "", "duration": f"{task.spec.seconds:.1f}"}]
+    told = {
+        "task_id": kling_id(task),
+        "task_status": view.word or KLING[view.phase],
+        "task_status_msg": reason,
+        "task_info": {},
+        "task_result": {"videos": videos} if url else {},
+        "created_at": int(task.created_at * 1000),
+        "updated_at": int(task.created_at * 1000) + task.polls,
+    }
+    return {"code": 0, "message": "SUCCEED", "request_id": REQUEST_ID, "data": told}
+
+
+def _documented(task: Task, view: View, reason: str) -> dict[str, Any]:
+    told: dict[str, Any] = {"task_id": task.id, "status": view.word or DOCUMENTED[view.phase]}
+    if view.has_url:
+        size = {"width": task.spec.width, "height": task.spec.height}
+        about = {"duration": task.spec.seconds, "fps": 30, **size, "seed": 20231234}
+        told |= {"url": task.result_url, "format": "mp4", "metadata": about}
+    if view.phase in {"done", "failed"}:
+        told["error"] = {"code": 0, "message": reason or "string"}  # the documented sample has one beside a success
+    return told
+
+
+def _openai_video(task: Task, view: View, reason: str) -> dict[str, Any]:
+    told: dict[str, Any] = {"id": task.id, "object": "video", "model": "", "status": view.word or OPENAI[view.phase]}
+    told |= {"progress": PROGRESS[view.phase], "created_at": int(task.created_at * 1000)}
+    if view.phase in {"done", "failed"}:
+        told["completed_at"] = int(task.ends_at * 1000)
+    if view.has_url:
+        told |= {"seconds": f"{task.spec.seconds:.1f}", "metadata": {"url": task.result_url}}
+    if view.phase == "failed":
+        told["error"] = {"message": reason, "code": ""}
+    return told
+
+
+def _url(task: Task, view: View) -> str:
+    return task.result_url if view.has_url else ""
+
+
+def _finished(task: Task, view: View) -> int:
+    return int(task.ends_at) if view.phase in {"done", "failed", "cancelled"} else 0

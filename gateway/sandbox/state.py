@@ -1,0 +1,234 @@
+"""What the sandbox holds: uploads, tasks, and the count of what was paid for."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.sandbox.faults import Fault, Faults
+from gateway.sandbox.media import Spec
+from gateway.sandbox.settings import Clock, Settings
+
+PROVIDERS = ("keevx", "kling_relay", "foxapi")
+OPERATIONS = ("submit", "poll", "upload", "result")
+
+
+@dataclass(slots=True, kw_only=True)
+class Task:
+    """One task that was started, and so paid for."""
+
+    id: str
+    provider: str
+    model: str
+    prompt: str
+    request: Mapping[str, Any]
+    fingerprint: str
+    base: str
+    created_at: float
+    running_at: float
+    ends_at: float
+    keep_seconds: float
+    spec: Spec
+    fate: Fault | None = None
+    callback_url: str | None = None
+    polls: int = 0
+    polls_since_done: int = 0
+    downloads: int = 0
+    synced: bool = False
+
+    @property
+    def result_url(self) -> str:
+        """Where the result is."""
+        return f"{self.base}/files/results/{self.id}.{self.spec.extension}"
+
+    @property
+    def thumbnail_url(self) -> str:
+        """Where the still picture of the result is."""
+        return f"{self.base}/files/results/{self.id}.webp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A task as one poll sees it."""
+
+    phase: Literal["queued", "running", "done", "failed", "cancelled", "lost"]
+    progress: float = 0.0
+    word: str | None = None  # a status word that is in no documentation
+    has_url: bool = False
+    reason: str = ""  # of a failure: the name of the fault
+    message: str | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file that was sent up."""
+
+    name: str
+    data: bytes
+    content_type: str
+    expires_at: float
+
+
+@dataclass(slots=True)
+class State:
+    """Everything one sandbox knows."""
+
+    settings: Settings = field(default_factory=Settings)
+    clock: Clock = field(default_factory=Clock)
+    journal: Path | None = None
+    faults: Faults = field(default_factory=Faults)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    uploads: dict[str, Upload] = field(default_factory=dict)  # by "id/name"
+    received: Counter[tuple[str, str]] = field(default_factory=Counter)  # by provider and operation
+    started: Counter[str] = field(default_factory=Counter)  # tasks, by provider
+    submits_started: Counter[tuple[str, str]] = field(default_factory=Counter)  # by provider and fingerprint
+    prompts_started: Counter[tuple[str, str]] = field(default_factory=Counter)  # by provider and prompt
+    callbacks: list[dict[str, Any]] = field(default_factory=list)  # every one that was sent
+    trapped: list[dict[str, Any]] = field(default_factory=list)  # who followed a redirect, and with what
+
+    def start(self, asked: Task, count: int, new_id: Callable[[], str]) -> list[Task]:
+        """Start tasks for one accepted submit: counted and in the journal before this returns."""
+        fault = self.faults.take(asked.provider, "submit", "fate", prompt=asked.prompt)
+        tasks = []
+        for index in range(count):
+            fate = fault if fault and int(fault.args.get("only", index)) == index else None
+            seconds = float(fate.args.get("seconds", 60)) if fate and fate.name == "slow_task" else 0.0
+            task = _copy(asked, id=new_id(), fate=fate, ends_at=asked.ends_at + seconds)
+            self.tasks[task.id] = task
+            tasks.append(task)
+        self.started[asked.provider] += count
+        self.submits_started[asked.provider, asked.fingerprint] += 1
+        self.prompts_started[asked.provider, asked.prompt] += 1
+        if self.journal is not None:
+            _write(self.journal, tasks)
+        return tasks
+
+    def asked(
+        self, provider: str, body: Mapping[str, Any], *, model: str, prompt: str, base: str, keep: float, spec: Spec
+    ) -> Task:
+        """A task as it would be started now; it has no id yet."""
+        now = self.clock.now()
+        return Task(
+            id="",
+            provider=provider,
+            model=model,
+            prompt=prompt,
+            request=body,
+            fingerprint=fingerprint(body),
+            base=self.settings.public_url or base,
+            created_at=now,
+            running_at=now + self.settings.queued_seconds,
+            ends_at=now + self.settings.total_seconds,
+            keep_seconds=keep,
+            spec=spec,
+        )
+
+    def poll(self, provider: str, task_id: str, *, synced: bool = False) -> tuple[Task | None, View]:
+        """Read a task once more, as a client's poll does."""
+        task = self.tasks.get(task_id)
+        if task is None or task.provider != provider:
+            return None, View(phase="lost")
+        task.polls += 1
+        task.synced |= synced
+        fault = self.faults.take(provider, "poll", "fate", prompt=task.prompt, key=task.id)
+        if self.ended(task):
+            task.polls_since_done += 1
+        return task, self.look(task, fault)
+
+    def ended(self, task: Task) -> bool:
+        """Whether its time has come; so it has for a failed task too."""
+        return self.clock.now() >= task.ends_at
+
+    def look(self, task: Task, fault: Fault | None = None) -> View:
+        """A task as it is now; a fault of this one poll goes before the task's own fate."""
+        now = self.clock.now()
+        span = task.ends_at - task.running_at
+        progress = min(max((now - task.running_at) / span, 0.0), 0.99) if span > 0 else 0.0
+        phase: Literal["queued", "running"] = "queued" if now < task.running_at else "running"
+        fate = fault or task.fate
+        name = fate.name if fate else ""
+        args: Mapping[str, Any] = fate.args if fate else {}
+        if name == "lost":
+            return View(phase="lost")
+        if name == "stuck":
+            stuck_at: Literal["queued", "running"] = "queued" if args.get("phase") == "queued" else phase
+            return View(phase=stuck_at, progress=0.0 if stuck_at == "queued" else min(progress, 0.5))
+        if name == "unknown_status" and (fault or not self.ended(task)):
+            return View(phase="running", word=str(args.get("word", "ARCHIVING")), progress=progress)
+        if fault is None and not self.ended(task):
+            return View(phase=phase, progress=progress)
+        if name in {"fail", "fail_content", "fail_image"}:
+            return View(phase="failed", reason=name, message=args.get("message"), code=args.get("code"))
+        if name == "cancelled":
+            return View(phase="cancelled")
+        if name == "no_url" and not _url_has_come(task, args):
+            return View(phase="done", progress=0.5)
+        if not self.ended(task):
+            return View(phase=phase, progress=progress)
+        return View(phase="done", progress=1.0, has_url=True)
+
+    def report(self, *, with_tasks: bool = True) -> dict[str, Any]:
+        """Counters and tasks, for `GET /_sandbox/state`."""
+        providers = {}
+        for name in PROVIDERS:
+            providers[name] = {
+                **{f"{operation}s": self.received[name, operation] for operation in OPERATIONS},
+                "tasks_started": self.started[name],
+                "submits_started_by_fingerprint": {
+                    key: n for (provider, key), n in self.submits_started.items() if provider == name
+                },
+                "submits_started_by_prompt": {
+                    key: n for (provider, key), n in self.prompts_started.items() if provider == name
+                },
+            }
+        tasks = [_told(task) for task in self.tasks.values()] if with_tasks else []
+        return {
+            "now": self.clock.now(),
+            "providers": providers,
+            "tasks": tasks,
+            "callbacks": self.callbacks,
+            "trapped": self.trapped,
+        }
+
+    def reset(self) -> None:
+        """Forget tasks, uploads and counts; settings, clock and faults stay."""
+        for held in (self.tasks, self.uploads, self.received, self.started, self.submits_started, self.prompts_started):
+            held.clear()
+        self.callbacks.clear()
+        self.trapped.clear()
+
+
+def fingerprint(body: Mapping[str, Any]) -> str:
+    """The same for two submits that ask for the same; a callback address differs from attempt to attempt."""
+    same = {key: value for key, value in body.items() if key != "callback_url"}
+    return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).hexdigest()
+
+
+def _write(journal: Path, tasks: list[Task]) -> None:
+    with journal.open("ab") as file:
+        for task in tasks:
+            file.write(msgspec.json.encode(_told(task)) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _url_has_come(task: Task, args: Mapping[str, Any]) -> bool:
+    if args.get("until_sync"):
+        return task.synced
+    return "polls" in args and task.polls_since_done > int(args["polls"])
+
+
+def _copy(task: Task, **changes: Any) -> Task:
+    fields = {name: getattr(task, name) for name in Task.__dataclass_fields__}
+    return Task(**(fields | changes))
+
+
+def _told(task: Task) -> dict[str, Any]:
+    told = ("id", "provider", "model", "prompt", "request", "fingerprint", "created_at", "polls", "downloads")
+    return {name: getattr(task, name) for name in told} | {"fate": task.fate.name if task.fate else None}

@@ -1,0 +1,186 @@
+"""Requests and replies as values, and the ways in which a reply can go wrong on the wire."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+TRANSPORT = "video_gateway.transport"  # the ASGI extension under which the server hands over its connection
+
+
+class Manner(StrEnum):
+    """How a reply goes out."""
+
+    WHOLE = "whole"
+    CLOSE = "close"  # no byte of it; the connection ends
+    HANG = "hang"  # no byte of it; the connection stays until the client gives up
+    HALF = "half"  # the true length is announced, half of it is sent, the connection ends
+    LONG = "long"  # more is announced than there is
+    SHORT = "short"  # less is announced than is sent
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a multipart form."""
+
+    value: bytes
+    filename: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request, read to its end."""
+
+    method: str
+    path: str  # below the provider's prefix
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
+    body: bytes = b""
+    base: str = ""  # the sandbox's own address, as the client knows it
+
+    @property
+    def token(self) -> str | None:
+        """The bearer token; None when there is none."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        return token.strip() or None if scheme.lower() == "bearer" else None
+
+    def json(self) -> dict[str, Any] | None:
+        """The body as a JSON object; None when it is not one, or is not declared as JSON."""
+        if "json" not in self.headers.get("content-type", ""):
+            return None
+        with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            value = msgspec.json.decode(self.body)
+            return value if isinstance(value, dict) else None
+        return None
+
+    def form(self) -> dict[str, Part]:
+        """The parts of a multipart body by name; empty when it is not one."""
+        kind, _, rest = self.headers.get("content-type", "").partition("boundary=")
+        boundary = rest.partition(";")[0].strip().strip('"')
+        if "multipart/form-data" not in kind or not boundary:
+            return {}
+        parts: dict[str, Part] = {}
+        delimiter = b"\r\n--" + boundary.encode()
+        for piece in (b"\r\n" + self.body).split(delimiter)[1:-1]:
+            head, _, value = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+            names = _disposition(head.decode(errors="replace"))
+            if "name" in names:
+                parts[names["name"]] = Part(value, names.get("filename"))
+        return parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A reply, and how it goes out."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    manner: Manner = Manner.WHOLE
+    delay_seconds: float = 0.0
+    reset: bool = False  # end the connection with a reset instead of an orderly close
+
+    def head(self, length: int) -> list[tuple[bytes, bytes]]:
+        """The header fields for a body said to be of this length."""
+        lines = [("content-length", str(length)), *self.headers]
+        if self.content_type:
+            lines.append(("content-type", self.content_type))
+        return [(name.encode(), value.encode()) for name, value in lines]
+
+
+def json_reply(value: object, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+    """A JSON reply."""
+    return Reply(status=status, body=msgspec.json.encode(value), headers=headers)
+
+
+def text_reply(text: str, status: int = 200, content_type: str = "text/plain; charset=utf-8") -> Reply:
+    """A reply of plain text, or of HTML."""
+    return Reply(status=status, body=text.encode(), content_type=content_type)
+
+
+def html_reply(status: int) -> Reply:
+    """The page a reverse proxy puts in place of a reply."""
+    title = f"{status} {_phrase(status)}"
+    return text_reply(f"<html><head><title>{title}</title></head><body></body></html>", status, "text/html")
+
+
+def any_reply(status: int, body: object) -> Reply:
+    """A reply from a table: an object is JSON, a string is text or HTML, None an empty body."""
+    if body is None:
+        return Reply(status=status, content_type="")
+    if isinstance(body, str):
+        return text_reply(body, status, "text/html" if body.startswith("<") else "text/plain; charset=utf-8")
+    return json_reply(body, status)
+
+
+async def transmit(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a reply in its manner. All but WHOLE need the server's connection in the scope."""
+    if reply.delay_seconds:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(reply.delay_seconds):
+                await _until_gone(receive)
+                return
+    if reply.manner is Manner.WHOLE:
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.head(len(reply.body))})
+        body = b"" if scope["method"] == "HEAD" else reply.body
+        await send({"type": "http.response.body", "body": body})
+        return
+    if reply.manner is not Manner.HANG:
+        _misbehave(reply, scope["extensions"][TRANSPORT])
+    await _until_gone(receive)
+
+
+def _misbehave(reply: Reply, transport: asyncio.Transport) -> None:
+    size = len(reply.body)
+    match reply.manner:
+        case Manner.HALF:
+            transport.write(_raw_head(reply, size) + reply.body[: size // 2])
+        case Manner.LONG:
+            transport.write(_raw_head(reply, size + 1000) + reply.body)
+        case Manner.SHORT:
+            transport.write(_raw_head(reply, size // 2) + reply.body)
+        case _:
+            pass
+    if reply.reset:
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    else:
+        transport.close()
+
+
+def _raw_head(reply: Reply, length: int) -> bytes:
+    lines = [f"HTTP/1.1 {reply.status} {_phrase(reply.status)}".encode()]
+    lines += [name + b": " + value for name, value in reply.head(length)]
+    return b"\r\n".join([*lines, b"connection: close", b"", b""])
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _phrase(status: int) -> str:
+    return HTTPStatus(status).phrase if status in list(HTTPStatus) else "Unknown"
+
+
+def _disposition(head: str) -> dict[str, str]:
+    for line in head.split("\r\n"):
+        name, _, value = line.partition(":")
+        if name.strip().lower() == "content-disposition":
+            pairs = (item.strip().partition("=") for item in value.split(";")[1:])
+            return {key: quoted.strip('"') for key, _, quoted in pairs}
+    return {}

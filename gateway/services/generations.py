@@ -1,0 +1,217 @@
+"""What the API does with generations: create, read, list, cancel, delete."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from hashlib import sha256
+from typing import Literal, Protocol
+
+import msgspec
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.domain.errors import (
+    Conflict,
+    IdempotencyKeyInUse,
+    InvalidImage,
+    InvalidParameter,
+    NotFound,
+    UnsupportedParameter,
+)
+from gateway.domain.generation import Generation, GenerationRequest, Output, Plan
+from gateway.domain.lifecycle import cancel
+from gateway.domain.request import images_of
+from gateway.domain.routing import ImageFacts, LeftOut, Planned, plan
+from gateway.domain.task import Status
+from gateway.services.blobs import Blobs
+from gateway.services.clock import Clock, wait
+from gateway.services.ids import new_id
+from gateway.services.inputs import FILE_PREFIX
+from gateway.services.models import Catalog, Model
+from gateway.services.signals import Signals
+from gateway.store.base import Idempotency, Page, Query, Store, StoredFile
+
+log = structlog.get_logger()
+
+
+class Drivers(Protocol):
+    """What this service needs of an engine."""
+
+    def begin(self, generation: Generation) -> None:
+        """Drive a generation that was just created."""
+        ...
+
+    def wake(self, generation_id: str) -> None:
+        """It was changed: its driver is to look again."""
+        ...
+
+
+class InlineFile(Struct, frozen=True):
+    """An image whose bytes came with the request."""
+
+    content: bytes
+    facts: ImageFacts
+
+
+class Created(Struct, frozen=True):
+    """A generation, and whether it is the answer to an earlier request with the same idempotency key."""
+
+    generation: Generation
+    replayed: bool
+
+
+class Generations:
+    """Every call belongs to one API key; what another key owns does not exist."""
+
+    def __init__(
+        self, *, store: Store, catalog: Catalog, blobs: Blobs, drivers: Drivers, signals: Signals, clock: Clock
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._blobs = blobs
+        self._drivers = drivers
+        self._signals = signals
+        self._clock = clock
+        self._handling: set[tuple[str, str]] = set()
+
+    async def create(
+        self,
+        request: GenerationRequest,
+        *,
+        key: str,
+        files: Mapping[str, InlineFile] | None = None,
+        idempotency_key: str | None = None,
+        kind: Literal["video", "image"] = "video",
+    ) -> Created:
+        """Accept a generation: durable when this returns, started soon after."""
+        if idempotency_key is None:
+            return await self._create(request, key, files or {}, None, kind)
+        handled = (key, idempotency_key)
+        if handled in self._handling:
+            raise IdempotencyKeyInUse(retry_after=1)
+        self._handling.add(handled)
+        try:
+            digest = sha256(msgspec.json.encode(request, order="deterministic")).digest()
+            idempotency = Idempotency(key=idempotency_key, digest=digest)
+            return await self._create(request, key, files or {}, idempotency, kind)
+        finally:
+            self._handling.discard(handled)
+
+    async def _create(
+        self,
+        request: GenerationRequest,
+        key: str,
+        files: Mapping[str, InlineFile],
+        idempotency: Idempotency | None,
+        kind: Literal["video", "image"],
+    ) -> Created:
+        model, planned = await self._plan(request, key, files)
+        if not planned.routes:
+            raise _unsupported(request, planned.left_out)
+        now = self._clock.now()
+        stored = [
+            StoredFile(id=name, key=key, sha256=digest, facts=files[name].facts, created_at=now)
+            for name, digest in [(name, await self._blobs.put(file.content)) for name, file in files.items()]
+        ]
+        routes = planned.routes
+        if model.attempt_timeout_seconds is not None:
+            routes = tuple(replace(one, attempt_timeout_seconds=model.attempt_timeout_seconds) for one in routes)
+        generation = Generation(
+            id=new_id("gen_", now),
+            key=key,
+            kind=kind,
+            request=request,
+            plan=Plan(routes=routes, policy=model.policy),
+            status=Status.QUEUED,
+            created_at=now,
+            deadline_at=now + timedelta(seconds=request.deadline_seconds),
+            outputs=tuple(Output(index=index) for index in range(request.count)),
+            fence=1,
+        )
+        answer = await self._store.create(generation, stored, idempotency)
+        if answer is generation:
+            log.info("generation_created", generation=generation.id, model=request.model, routes=len(routes))
+            self._drivers.begin(generation)
+        return Created(answer, answer is not generation)
+
+    async def _plan(
+        self, request: GenerationRequest, key: str, files: Mapping[str, InlineFile]
+    ) -> tuple[Model, Planned]:
+        model, candidates = self._catalog.candidates(request)
+        if not request.prompt.strip() and not request.provider_options:
+            raise InvalidParameter("`prompt` is required.", param="prompt")
+        images = {name: file.facts for name, file in files.items()}
+        named = [name for name in images_of(request.input) if name.startswith(FILE_PREFIX) and name not in images]
+        if named:
+            known = await self._store.files(named, key)
+            for name in named:
+                if name not in known:
+                    raise InvalidImage(f"There is no file {name[:100]!r}.", param="image")
+                images[name] = known[name].facts
+        if request.adapt is None and model.adapt == "nearest":
+            request = replace(request, adapt="nearest")
+        return model, plan(request, candidates, images)
+
+    async def read(self, generation_id: str, key: str, wait_seconds: float = 0) -> Generation:
+        """One generation; with `wait_seconds`, as soon as its status is another than now, or when they are over."""
+        with self._signals.listen(generation_id) as changed:
+            generation = await self._get(generation_id, key)
+            before = generation.status
+            until = self._clock.now() + timedelta(seconds=wait_seconds)
+            while generation.status is before and not before.terminal:
+                left = (until - self._clock.now()).total_seconds()
+                if left <= 0:
+                    break
+                await wait(self._clock, changed, left)
+                generation = await self._get(generation_id, key)
+            return generation
+
+    async def _get(self, generation_id: str, key: str) -> Generation:
+        generation = await self._store.get(generation_id, key)
+        if generation is None:
+            raise NotFound(f"There is no generation {generation_id[:100]!r}.", param="id")
+        return generation
+
+    async def page(self, query: Query) -> Page:
+        """A page of the key's own generations."""
+        return await self._store.page(query)
+
+    async def cancel(self, generation_id: str, key: str) -> Generation:
+        """Cancel an open generation; one that is cancelled already stays so, one that has ended is a `Conflict`."""
+        while True:
+            generation = await self._get(generation_id, key)
+            if generation.status is Status.CANCELLED:
+                return generation
+            if generation.status.terminal:
+                raise Conflict(f"The generation is {generation.status} already; only an open one can be cancelled.")
+            now = self._clock.now()
+            if await self._store.write(generation, cancel(generation, now), now) is not None:
+                log.info("generation_cancelled", generation=generation_id)
+                self._signals.changed(generation_id)
+                self._drivers.wake(generation_id)
+                return await self._get(generation_id, key)
+            await asyncio.sleep(0)  # its driver was faster: look at what it wrote
+
+    async def delete(self, generation_id: str, key: str) -> None:
+        """Remove an ended generation; an open one is a `Conflict`."""
+        if not await self._store.delete(generation_id, key):
+            await self._get(generation_id, key)
+            raise Conflict("The generation is still open; cancel it first.")
+        log.info("generation_deleted", generation=generation_id)
+
+
+def _unsupported(request: GenerationRequest, left_out: Sequence[LeftOut]) -> UnsupportedParameter:
+    """Every route with its every reason; the parameter where all agree on one."""
+    told = "; ".join(
+        f"{route.provider}/{route.model}: "
+        + ", ".join(f"`{reason.param}`: {reason.message}" for reason in route.reasons)
+        for route in left_out
+    )
+    params = {reason.param for route in left_out for reason in route.reasons}
+    common = params.pop() if len(params) == 1 else None
+    if common is None:
+        shared = [{reason.param for reason in route.reasons} for route in left_out]
+        in_all = set.intersection(*shared) if shared else set()
+        common = min(in_all) if in_all else None
+    return UnsupportedParameter(f"No route of the model {request.model!r} can do this. {told}.", param=common)

@@ -1,0 +1,92 @@
+"""An adapter bound to its configuration: the account that is used, and the models that can be asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gateway.domain.adapter import Adapter, Capability, Credential, Polling
+from gateway.domain.errors import ConfigurationError
+from gateway.settings import ProviderModel, ProviderSettings, Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamModel:
+    """One upstream model of a configured provider."""
+
+    name: str
+    row: str  # the entry of the adapter's tables that it follows
+    capabilities: tuple[Capability, ...]
+    polling: Polling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A configured provider."""
+
+    name: str
+    adapter: Adapter
+    credential: Credential
+    base_url: str
+    models: Mapping[str, UpstreamModel]
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    concurrency: int = 32
+    form: str | None = None
+    read_timeout_seconds: float = 30.0
+
+    def polling(self, model: str) -> Polling:
+        """When to read a task of this model; of one that is no longer configured, the provider's own hints."""
+        known = self.models.get(model)
+        return self.adapter.polling if known is None else known.polling
+
+
+def bind(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
+    """Every enabled provider, in the order of the configuration."""
+    return {name: _provider(adapters[name], provider) for name, provider in settings.enabled.items()}
+
+
+def _provider(adapter: Adapter, settings: ProviderSettings) -> Provider:
+    if settings.form is not None and settings.form not in adapter.forms:
+        expected = ", ".join(filter(None, adapter.forms)) or "nothing: this provider has one form"
+        raise ConfigurationError(f"providers.{adapter.name}.form: {settings.form!r}; expected {expected}")
+    names = [*adapter.capabilities, *(name for name in settings.models if name not in adapter.capabilities)]
+    return Provider(
+        name=adapter.name,
+        adapter=adapter,
+        credential=Credential(api_key=settings.api_key.reveal()),
+        base_url=settings.base_url or adapter.base_url,
+        models={name: _model(adapter, settings, name) for name in names},
+        headers={name: value.reveal() for name, value in settings.headers.items()},
+        concurrency=settings.concurrency,
+        form=settings.form,
+    )
+
+
+def _model(adapter: Adapter, settings: ProviderSettings, name: str) -> UpstreamModel:
+    configured = settings.models.get(name, ProviderModel())
+    row = configured.like or (name if name in adapter.capabilities else adapter.default_row)
+    where = f"providers.{adapter.name}.models.{name}"
+    if row is None:
+        raise ConfigurationError(
+            f"{where}.like: missing; expected the known model that it follows: {', '.join(adapter.capabilities)}"
+        )
+    if row not in adapter.capabilities:
+        raise ConfigurationError(f"{where}.like: {row!r}; expected one of {', '.join(adapter.capabilities)}")
+    polling = settings.over(adapter.polling_by_model.get(row, adapter.polling))
+    capabilities = tuple(_overridden(capability, configured) for capability in adapter.capabilities[row])
+    return UpstreamModel(name=name, row=row, capabilities=capabilities, polling=configured.over(polling))
+
+
+def _overridden(capability: Capability, model: ProviderModel) -> Capability:
+    """The capability as the configuration narrows or widens it."""
+    changes: dict[str, Any] = {}
+    if model.durations is not None:
+        changes["durations"] = frozenset(model.durations)
+    if model.resolutions is not None:
+        changes["resolutions"] = frozenset(model.resolutions)
+    if model.aspect_ratios is not None:
+        changes["aspect_ratios"] = frozenset(model.aspect_ratios)
+    if model.prompt_max is not None:
+        changes["prompt_max"] = model.prompt_max
+    if model.generate_audio is not None:
+        changes["generate_audio"] = model.generate_audio
+    return replace(capability, **changes)

@@ -1,0 +1,30 @@
+"""Who waits for a change of which generation, inside this process."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Signals:
+    """`changed(id)` sets the event of everybody who listens to `id`."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, set[asyncio.Event]] = {}
+
+    def changed(self, generation_id: str) -> None:
+        """A generation has a new version."""
+        for event in self._events.get(generation_id, ()):
+            event.set()
+
+    @contextmanager
+    def listen(self, generation_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set at every change from now on; listen first, then look, and no change is missed."""
+        event = asyncio.Event()
+        events = self._events.setdefault(generation_id, set())
+        events.add(event)
+        try:
+            yield event
+        finally:
+            events.discard(event)
+            if not events:
+                self._events.pop(generation_id, None)

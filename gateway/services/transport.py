@@ -1,0 +1,92 @@
+"""httpx's transport seam over `pyreqwest`, and what each of its errors proves.
+
+The names of `pyreqwest`'s errors mislead: a server that reads a POST and closes raises `ConnectError`, one that never
+answers raises `ConnectTimeoutError`. The cause tells: only `client error (Connect)` means that no connection opened.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import httpx
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import DetailedPyreqwestError, PoolTimeoutError, PyreqwestError
+from pyreqwest.request import StreamRequest
+from pyreqwest.response import Response
+
+CONNECT_SECONDS = 10.0
+_NEVER_OPENED = "client error (Connect)"
+_CHUNK = 65536
+
+
+class ReqwestTransport(httpx.AsyncBaseTransport):
+    """Sends over HTTP/1.1, follows nothing, decodes nothing, reads no proxy settings.
+
+    With `fresh`, each request has a connection of its own: a stale kept-alive one looks just like a lost reply.
+    """
+
+    def __init__(self, *, fresh: bool = False) -> None:
+        builder = (
+            ClientBuilder()
+            .gzip(enable=False)
+            .brotli(enable=False)
+            .zstd(enable=False)
+            .deflate(enable=False)
+            .follow_redirects(enable=False)
+            .referer(enable=False)
+            .no_proxy()
+            .connect_timeout(timedelta(seconds=CONNECT_SECONDS))
+            .pool_idle_timeout(timedelta(seconds=20))
+        )
+        self._client: Client = (builder.pool_max_idle_per_host(0) if fresh else builder).build()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """One exchange; `request.extensions["timeout"]["read"]` is the limit for all of it, in seconds."""
+        limit = request.extensions.get("timeout", {}).get("read") or 60.0
+        call = (
+            self._client.request(request.method, str(request.url))
+            .headers(request.headers.multi_items())
+            .timeout(timedelta(seconds=limit))
+        )
+        content = request.content
+        if content:
+            call = call.body_bytes(content)
+        exchange = call.build_streamed()
+        try:
+            reply = await exchange.__aenter__()
+        except PyreqwestError as error:
+            raise proof(error, request) from error
+        return httpx.Response(
+            reply.status, headers=list(reply.headers.items()), stream=_Body(exchange, reply, request), request=request
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.close()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, exchange: StreamRequest, reply: Response, request: httpx.Request) -> None:
+        self._exchange = exchange
+        self._reply = reply
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        reader = self._reply.body_reader
+        try:
+            while (chunk := await reader.read(_CHUNK)) is not None:
+                yield bytes(chunk)
+        except PyreqwestError as error:
+            raise httpx.ReadError(str(error), request=self._request) from error
+
+    async def aclose(self) -> None:
+        await self._exchange.__aexit__(None, None, None)
+
+
+def proof(error: PyreqwestError, request: httpx.Request) -> httpx.TransportError:
+    """Give httpx's error for what really happened: `ConnectError` only when no connection was ever opened."""
+    if isinstance(error, PoolTimeoutError):
+        return httpx.PoolTimeout(str(error), request=request)
+    causes = (error.details or {}).get("causes") or [] if isinstance(error, DetailedPyreqwestError) else []
+    if any(cause["message"] == _NEVER_OPENED for cause in causes):
+        return httpx.ConnectError(causes[-1]["message"], request=request)
+    return httpx.ReadError(causes[-1]["message"] if causes else str(error), request=request)

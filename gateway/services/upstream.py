@@ -1,0 +1,131 @@
+"""`HttpCall` → `HttpReply`: the one user of the HTTP client for providers, and what a failure of it proves."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlencode
+
+import httpx
+import msgspec
+
+from gateway.domain.adapter import HttpCall, HttpReply
+from gateway.services.transport import ReqwestTransport
+
+REPLY_MAX = 8 * 1024 * 1024  # bytes of a JSON reply; results are not read through here
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class NotSent(Exception):
+    """No connection was opened: nothing reached the upstream, the call may be repeated."""
+
+
+class NoAnswer(Exception):
+    """The call may have reached the upstream, and no complete reply came back."""
+
+
+class Upstream:
+    """Sends calls to providers. Submits go over fresh connections, polls over kept ones."""
+
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport | None = None, fresh: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._kept = transport or ReqwestTransport()
+        self._fresh = fresh or transport or ReqwestTransport(fresh=True)
+
+    async def send(
+        self,
+        call: HttpCall,
+        *,
+        base_url: str,
+        timeout_seconds: float,
+        headers: Mapping[str, str] | None = None,
+        fresh: bool = False,
+    ) -> HttpReply:
+        """One exchange, never repeated here. Raises `NotSent` or `NoAnswer`."""
+        request = _request(call, base_url, timeout_seconds, headers or {})
+        transport = self._fresh if fresh else self._kept
+        try:
+            response = await transport.handle_async_request(request)
+            try:
+                body = await _read(response)
+            finally:
+                await response.aclose()
+        except _NEVER_SENT as error:
+            raise NotSent(f"{type(error).__name__}: {error}") from error
+        except httpx.TransportError as error:
+            raise NoAnswer(f"{type(error).__name__}: {error}") from error
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise NoAnswer(f"HTTP {response.status_code}: the reply is compressed, which was not asked for")
+        return HttpReply(
+            status=response.status_code,
+            headers={name.lower(): value for name, value in response.headers.items()},
+            body=body,
+            method=call.method,
+        )
+
+    async def stream(
+        self, call: HttpCall, *, base_url: str, timeout_seconds: float, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """The reply with its body unread, for results; the caller closes it. Raises `NotSent` or `NoAnswer`."""
+        request = _request(call, base_url, timeout_seconds, headers or {})
+        try:
+            return await self._kept.handle_async_request(request)
+        except _NEVER_SENT as error:
+            raise NotSent(f"{type(error).__name__}: {error}") from error
+        except httpx.TransportError as error:
+            raise NoAnswer(f"{type(error).__name__}: {error}") from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._kept.aclose()
+        if self._fresh is not self._kept:
+            await self._fresh.aclose()
+
+
+def _request(call: HttpCall, base_url: str, timeout_seconds: float, headers: Mapping[str, str]) -> httpx.Request:
+    url = base_url + call.path + (f"?{urlencode(call.query)}" if call.query else "")
+    named = {"Accept-Encoding": "identity", "Accept": "application/json", **call.headers, **headers}
+    extensions = {"timeout": {"read": timeout_seconds}}
+    if call.file is not None:
+        part = (call.file.filename, call.file.content, call.file.content_type)
+        request = httpx.Request(
+            call.method,
+            url,
+            headers=named,
+            files={call.file.field: part},
+            data=dict(call.fields),
+            extensions=extensions,
+        )
+        request.read()
+        return request
+    if call.json is None:
+        return httpx.Request(call.method, url, headers=named, extensions=extensions)
+    body = msgspec.json.encode(call.json)
+    return httpx.Request(
+        call.method, url, headers={"Content-Type": "application/json", **named}, content=body, extensions=extensions
+    )
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """The body as it was sent, up to the limit."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.stream:  # type: ignore[union-attr]  # an async transport gives an async stream
+        size += len(chunk)
+        if size > REPLY_MAX:
+            raise NoAnswer(f"HTTP {response.status_code}: the reply is over {REPLY_MAX} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def retry_after_seconds(reply: HttpReply, clock: Callable[[], datetime]) -> float | None:
+    """The `Retry-After` of a reply in either form, as seconds from now; `None` without a usable one."""
+    value = reply.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(min(int(value[:9]), 86400))
+    try:
+        when = parsedate_to_datetime(value)
+    except (ValueError, IndexError, TypeError):
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return min(max((when - clock()).total_seconds(), 0.0), 86400.0)

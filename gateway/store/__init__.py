@@ -1,0 +1,1 @@
+"""The ledger: generations, attempts, outputs and events, in SQL."""

@@ -1,0 +1,132 @@
+"""What the gateway asks of a store. Every method is durable when it returns; a generation belongs to one API key."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from gateway.domain.generation import Generation, Task
+from gateway.domain.ledger import Write
+from gateway.domain.routing import ImageFacts
+
+
+class Idempotency(Struct, frozen=True, kw_only=True):
+    """A client's idempotency key and the digest of what came with it."""
+
+    key: str
+    digest: bytes
+
+
+class StoredFile(Struct, frozen=True, kw_only=True):
+    """An input image that the gateway holds; the bytes are in the blob folder under their SHA-256."""
+
+    id: str  # file_…
+    key: str  # the API key that owns it
+    sha256: str
+    facts: ImageFacts
+    created_at: datetime
+
+
+class Query(Struct, frozen=True, kw_only=True):
+    """A page of a key's own generations, newest first unless `order` is `asc`; ids order as creation times do."""
+
+    key: str
+    kind: Literal["video", "image"]
+    limit: int
+    order: Literal["asc", "desc"] = "desc"
+    after: str | None = None
+    before: str | None = None
+    status: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    metadata: Mapping[str, str] = {}
+
+
+class Page(Struct, frozen=True):
+    """Generations in the order asked for, and whether more follow."""
+
+    data: tuple[Generation, ...]
+    has_more: bool
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """A transition, as it was appended."""
+
+    seq: int
+    generation_id: str
+    type: str
+    data: Mapping[str, object]
+    at: datetime
+
+
+class Store(Protocol):
+    """The ledger. Raises `StoreUnavailable` when it cannot take writes; nothing is then half-written."""
+
+    async def create(
+        self, generation: Generation, files: Sequence[StoredFile] = (), idempotency: Idempotency | None = None
+    ) -> Generation:
+        """Insert a generation; with a known idempotency key the one of then is returned instead.
+
+        `IdempotencyKeyReused` when that one came with another digest.
+        """
+        ...
+
+    async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
+        """One generation; with `key`, only when it owns it."""
+        ...
+
+    async def page(self, query: Query) -> Page:
+        """A page of a list; an unknown cursor gives an empty one."""
+        ...
+
+    async def delete(self, generation_id: str, key: str) -> bool:
+        """Remove an ended generation with all that belongs to it; False when there is no such or it is open."""
+        ...
+
+    async def open_ids(self) -> list[str]:
+        """Every generation that is not at its end, oldest first."""
+        ...
+
+    async def events(self, generation_id: str, after: int = 0) -> list[Event]:
+        """The transitions of a generation, in order, behind `after`."""
+        ...
+
+    async def files(self, ids: Sequence[str], key: str) -> dict[str, StoredFile]:
+        """Those of the files that exist and belong to the key."""
+        ...
+
+    async def take_over(self, generation_id: str, lease_until: datetime) -> Generation | None:
+        """Raise the fence of an open generation: every older holder's writes are refused from now on."""
+        ...
+
+    async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> int | None:
+        """`reserved` → `submitting`, once in an attempt's life and by the holder of the fence alone.
+
+        The only way to a submit. Returns the generation's new version; `None`: do not send.
+        """
+        ...
+
+    async def accept(self, attempt_id: str, tasks: Sequence[Task], now: datetime) -> int | None:
+        """`submitting` or `unknown` → `accepted`, from any holder: knowledge of a paid task is never refused.
+
+        Returns the generation's new version, `None` when the attempt was in neither state.
+        """
+        ...
+
+    async def write(self, generation: Generation, writes: Sequence[Write], now: datetime) -> int | None:
+        """Carry out the writes in one transaction, if fence and version are still those of `generation`.
+
+        Returns the new version; `None` when somebody else changed it: nothing was written, read it again.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Raise `StoreUnavailable` when a write would fail."""
+        ...
+
+    async def close(self) -> None:
+        """Finish the writes that wait, then let go of the database."""
+        ...

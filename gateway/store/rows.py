@@ -1,0 +1,137 @@
+"""Rows to domain values and back, the same for every database: columns of plain types, JSON for what has structure."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Task
+from gateway.domain.task import Artifact, Billed, Failed, Status
+
+GENERATION = (
+    "id, key, kind, status, request, plan, created_at, deadline_at, progress, provider, provider_model, failure,"
+    " completed_at, fence, version"
+)
+OUTPUT = "number, status, extra, attempt_id, artifact, expires_at, failure"
+ATTEMPT = (
+    "id, number, route, slots, state, form, reserved_at, sent_at, accepted_at, ended_at, tasks, failure, billed,"
+    " retry_after_seconds, amend_form"
+)
+
+Row = Sequence[Any]
+_request = msgspec.json.Decoder(GenerationRequest)
+_plan = msgspec.json.Decoder(Plan)
+_failed = msgspec.json.Decoder(Failed)
+_artifact = msgspec.json.Decoder(Artifact)
+_tasks = msgspec.json.Decoder(tuple[Task, ...])
+_slots = msgspec.json.Decoder(tuple[int, ...])
+_encode = msgspec.json.Encoder().encode
+
+
+def to_json(value: object) -> str | None:
+    """JSON text of a value; `None` stays `None`."""
+    return None if value is None else _encode(value).decode()
+
+
+def seconds(moment: datetime | None) -> float | None:
+    """Unix seconds of an aware moment."""
+    return None if moment is None else moment.timestamp()
+
+
+def moment(value: float | None) -> datetime | None:
+    """The aware moment of Unix seconds."""
+    return None if value is None else datetime.fromtimestamp(value, UTC)
+
+
+def _must(value: float) -> datetime:
+    return datetime.fromtimestamp(value, UTC)
+
+
+def generation_of(row: Row, outputs: Sequence[Row], attempts: Sequence[Row]) -> Generation:
+    """A generation from the columns `GENERATION`, `OUTPUT` and `ATTEMPT`."""
+    return Generation(
+        id=row[0],
+        key=row[1],
+        kind=row[2],
+        status=Status(row[3]),
+        request=_request.decode(row[4]),
+        plan=_plan.decode(row[5]),
+        created_at=_must(row[6]),
+        deadline_at=_must(row[7]),
+        progress=row[8],
+        provider=row[9],
+        provider_model=row[10],
+        failure=_failed.decode(row[11]) if row[11] else None,
+        completed_at=moment(row[12]),
+        fence=row[13],
+        version=row[14],
+        outputs=tuple(map(_output_of, outputs)),
+        attempts=tuple(map(_attempt_of, attempts)),
+    )
+
+
+def _output_of(row: Row) -> Output:
+    return Output(
+        index=row[0],
+        status=Status(row[1]),
+        extra=bool(row[2]),
+        attempt_id=row[3],
+        artifact=_artifact.decode(row[4]) if row[4] else None,
+        expires_at=moment(row[5]),
+        failure=_failed.decode(row[6]) if row[6] else None,
+    )
+
+
+def _attempt_of(row: Row) -> Attempt:
+    return Attempt(
+        id=row[0],
+        number=row[1],
+        route=row[2],
+        slots=_slots.decode(row[3]),
+        state=AttemptState(row[4]),
+        form=row[5],
+        reserved_at=_must(row[6]),
+        sent_at=moment(row[7]),
+        accepted_at=moment(row[8]),
+        ended_at=moment(row[9]),
+        tasks=_tasks.decode(row[10]),
+        failure=_failed.decode(row[11]) if row[11] else None,
+        billed=Billed(row[12]) if row[12] else None,
+        retry_after_seconds=row[13],
+        amend_form=row[14],
+    )
+
+
+def output_values(output: Output) -> tuple[Any, ...]:
+    """The values of the columns `OUTPUT`, in their order."""
+    return (
+        output.index,
+        output.status.value,
+        int(output.extra),
+        output.attempt_id,
+        to_json(output.artifact),
+        seconds(output.expires_at),
+        to_json(output.failure),
+    )
+
+
+def attempt_values(attempt: Attempt) -> tuple[Any, ...]:
+    """The values of the columns `ATTEMPT`, in their order."""
+    return (
+        attempt.id,
+        attempt.number,
+        attempt.route,
+        to_json(attempt.slots),
+        attempt.state.value,
+        attempt.form,
+        seconds(attempt.reserved_at),
+        seconds(attempt.sent_at),
+        seconds(attempt.accepted_at),
+        seconds(attempt.ended_at),
+        to_json(attempt.tasks),
+        to_json(attempt.failure),
+        attempt.billed.value if attempt.billed else None,
+        attempt.retry_after_seconds,
+        attempt.amend_form,
+    )

@@ -1,0 +1,1 @@
+"""The built-in adapters: one module a provider, nothing shared between them."""

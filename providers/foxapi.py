@@ -1,0 +1,414 @@
+"""FoxAPI, Kling V3 and O3: translation only.
+
+Source: docs.foxapi.cc (model pages, "Get task detail", "Error codes", file uploads), what clients of the sibling brand
+AIHubMax have met, and the recordings under tests/recordings/foxapi/, which win where they disagree. Other ids of the
+same endpoint (kling-v2-6-video, the legacy O1 models) are named in configuration, each with the row it follows.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import chain
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from msgspec import structs
+
+from gateway.domain.adapter import Adapter, Capability, FilePart, HttpCall, HttpReply, ImageForm, ImageLimits, Polling
+from gateway.domain.errors import UnreadableReply
+from gateway.domain.reading import (
+    failed,
+    first_text,
+    http_url,
+    items,
+    json_or_none,
+    mapping,
+    number,
+    progress,
+    read_json,
+    text,
+    whole,
+)
+from gateway.domain.request import ImageToVideo, InputKind, ReferencesToVideo, TextToVideo, UpstreamRequest
+from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, Status, TaskRef, TaskSnapshot
+
+# Cloudflare answers a client library's own User-Agent with 403 "error code: 1010".
+HEADERS = {"User-Agent": "Mozilla/5.0 (compatible; video-gateway/1.0)"}
+POLLING = Polling(
+    first_poll_seconds=5, poll_seconds=5, poll_max_seconds=15, attempt_timeout_seconds=1200, grace_seconds=120
+)
+
+DEFAULT_SECONDS = 5  # of every Kling model that takes a duration
+VOICES_MAX = 2
+REFERENCES_MAX = 4  # image_urls and elements together, wherever a video is among the inputs
+UNSTATED_TEXT = 10_000  # characters where no page names a limit: generous, for the provider to judge
+UNSTATED_IMAGES = 100
+
+
+def _voices(request: UpstreamRequest) -> str | None:
+    if "voice_ids" not in request.options:
+        return None
+    voices = request.options["voice_ids"]
+    if not isinstance(voices, list) or len(voices) > VOICES_MAX:
+        return f"voice_ids takes a list of at most {VOICES_MAX} voices"
+    return "voice_ids needs generate_audio" if voices and request.settings.generate_audio is not True else None
+
+
+def _shots(request: UpstreamRequest) -> str | None:
+    if "multi_prompt" not in request.options:
+        return None
+    shots = [mapping(shot) for shot in items(request.options["multi_prompt"])]
+    seconds = [number(shot.get("duration")) or 0.0 for shot in shots if text(shot.get("prompt"))]
+    if not shots or len(seconds) != len(shots) or min(seconds) <= 0:
+        return "multi_prompt takes a list of {prompt, duration}"
+    asked = request.settings.duration_seconds
+    wanted = DEFAULT_SECONDS if asked is None else asked
+    total = sum(seconds)
+    return None if total == wanted else f"the durations in multi_prompt add up to {total:g}, not to {wanted}"
+
+
+def _video_url(request: UpstreamRequest) -> str | None:
+    return None if http_url(request.options.get("video_url")) else "the model needs a video_url"
+
+
+def _some_reference(request: UpstreamRequest) -> str | None:
+    return None if _references(request) else "the model needs reference images or elements"
+
+
+def _few_references(request: UpstreamRequest) -> str | None:
+    message = f"the model takes at most {REFERENCES_MAX} reference images and elements beside a video"
+    return None if _references(request) <= REFERENCES_MAX else message
+
+
+def _few_references_with_video(request: UpstreamRequest) -> str | None:
+    names = chain.from_iterable(mapping(element) for element in items(request.options.get("elements")))
+    return _few_references(request) if any("video" in name for name in names) else None
+
+
+def _references(request: UpstreamRequest) -> int:
+    images = request.input.references if isinstance(request.input, ReferencesToVideo) else ()
+    return len(images) + len(items(request.options.get("elements")))
+
+
+TEXT, IMAGE = frozenset({InputKind.TEXT}), frozenset({InputKind.IMAGE})
+RATIOS, NONE = frozenset({"16:9", "9:16", "1:1"}), frozenset[str]()
+V3 = Capability(
+    inputs=TEXT,
+    durations=frozenset({5, 10}),
+    resolutions=frozenset({"720p", "1080p", "4k"}),  # the pages' headline says 720p and 1080p, their tables have 4k
+    aspect_ratios=RATIOS,
+    prompt_max=2500,
+    generate_audio=True,
+    negative_prompt_max=UNSTATED_TEXT,
+    options=frozenset({"voice_ids", "multi_prompt"}),
+    images=ImageLimits(max_bytes=10 * 1024 * 1024, min_side=300, max_ratio=2.5),  # Kling's own; unstated here
+    image_forms=(ImageForm.UPLOAD, ImageForm.URL),
+    rules=(_voices, _shots),
+)
+O3 = replace(
+    V3,
+    durations=frozenset(range(3, 16)),
+    prompt_or="multi_prompt",
+    negative_prompt_max=0,
+    options=frozenset({"multi_prompt", "shot_type"}),
+    rules=(_shots,),
+)
+O3_REFERENCE = replace(
+    O3,
+    inputs=frozenset(InputKind),  # elements alone are references enough
+    last_frame=True,
+    frames_with_references=True,
+    references_max=UNSTATED_IMAGES,
+    options=frozenset({"multi_prompt", "elements"}),
+    rules=(_shots, _some_reference, _few_references_with_video),
+)
+EDIT = Capability(
+    inputs=frozenset({InputKind.TEXT, InputKind.REFERENCES}),
+    durations=frozenset(),
+    resolutions=frozenset({"720p", "1080p"}),
+    aspect_ratios=NONE,
+    prompt_max=UNSTATED_TEXT,
+    references_max=REFERENCES_MAX,
+    options=frozenset({"video_url", "keep_audio", "elements"}),
+    images=V3.images,
+    image_forms=V3.image_forms,
+    rules=(_video_url, _few_references),
+)
+MOTION = Capability(
+    inputs=IMAGE,
+    durations=frozenset(),
+    resolutions=NONE,
+    aspect_ratios=NONE,
+    prompt_max=0,
+    prompt_or="video_url",  # which is required: the model takes no prompt
+    modes={"std": "720p", "pro": "1080p"},
+    options=frozenset({"video_url", "character_orientation", "keep_original_sound"}),
+    images=V3.images,
+    image_forms=V3.image_forms,
+    rules=(_video_url,),
+)
+CAPABILITIES = {
+    "kling-v3-image-to-video": (replace(V3, inputs=IMAGE, aspect_ratios=NONE, last_frame=True),),
+    "kling-v3-text-to-video": (V3,),
+    "kling-o3-image-to-video": (replace(O3, inputs=IMAGE, aspect_ratios=NONE, last_frame=True),),
+    "kling-o3-text-to-video": (O3,),
+    "kling-o3-reference-to-video": (O3_REFERENCE,),
+    "kling-o3-video-to-video-edit": (EDIT,),
+    # Its fourth ratio, `auto`, is none that a client could be given the nearest of.
+    "kling-o3-video-to-video-reference": (replace(EDIT, durations=O3.durations, aspect_ratios=RATIOS),),
+    "kling-v3-motion-control": (MOTION,),
+    "kling-v2-6-motion-control": (MOTION,),
+}
+FRAMES = {  # first, last: one family's name for the last frame is an unknown field, and a 422, in the other
+    "kling-v3-image-to-video": ("image_url", "image_tail_url"),
+    "kling-o3-image-to-video": ("image_url", "end_image_url"),
+    "kling-o3-reference-to-video": ("start_image_url", "end_image_url"),
+    "kling-v3-motion-control": ("image_url",),
+    "kling-v2-6-motion-control": ("image_url",),
+}
+
+PENDING = {"pending": Status.QUEUED, "processing": Status.IN_PROGRESS}
+CANCELLED = frozenset({"cancelled", "canceled"})
+# "Error codes" and the sibling's clients, by `code` or `type`. `invalid_request_error` comes with every fault there is,
+# and `server_error` with tasks that were started: there the status decides.
+REFUSALS = {
+    "authentication_error": FailureKind.CREDENTIAL_REFUSED,
+    "model_not_found": FailureKind.CREDENTIAL_REFUSED,  # missing, or not enabled for the key
+    "model_not_supported": FailureKind.CREDENTIAL_REFUSED,
+    "insufficient_quota": FailureKind.OUT_OF_CREDIT,
+    "quota_exceeded": FailureKind.OUT_OF_CREDIT,
+    "rate_limit_error": FailureKind.RATE_LIMITED,
+    "no_compatible_channel": FailureKind.UNAVAILABLE,
+    "no_available_model": FailureKind.UNAVAILABLE,
+    "all_platforms_exhausted": FailureKind.UNAVAILABLE,
+    "unsupported_advanced_options": FailureKind.INVALID_REQUEST,
+    "invalid_image_url": FailureKind.INVALID_REQUEST,
+    "invalid_file_type": FailureKind.INVALID_REQUEST,
+    "invalid_param": FailureKind.INVALID_REQUEST,
+    "model_rule_violation": FailureKind.INVALID_REQUEST,
+    "file_too_large_error": FailureKind.INVALID_REQUEST,
+    "content_policy_violation": FailureKind.CONTENT_POLICY,
+}
+CLIENT_FAULTS = frozenset({"invalid_request_error", "validation_error"})
+BY_STATUS = {  # any other status says nothing of what became of a submit
+    400: FailureKind.INVALID_REQUEST,
+    401: FailureKind.CREDENTIAL_REFUSED,
+    402: FailureKind.OUT_OF_CREDIT,
+    403: FailureKind.CREDENTIAL_REFUSED,
+    413: FailureKind.INVALID_REQUEST,
+    422: FailureKind.INVALID_REQUEST,
+    429: FailureKind.RATE_LIMITED,
+}
+FAILURES = {  # of a task; any other code is the provider's own trouble
+    "content_policy_violation": FailureKind.CONTENT_POLICY,
+    "invalid_parameters": FailureKind.INVALID_REQUEST,
+    "image_processing_error": FailureKind.INVALID_REQUEST,
+    "image_dimension_mismatch": FailureKind.INVALID_REQUEST,
+    "invalid_image_url": FailureKind.INVALID_REQUEST,
+    "quota_exceeded": FailureKind.OUT_OF_CREDIT,
+}
+POLICY = re.compile(r"policy|safety|sensitive|moderat|nsfw|prohibited|审核|违规|敏感", re.IGNORECASE)
+NO_CHANNEL = re.compile(r"\bno (?:available|compatible) channel", re.IGNORECASE)
+CLOUDFLARE = re.compile(r"\Aerror code: (\d+)\s*\Z")
+
+
+def to_upstream(request: UpstreamRequest) -> HttpCall:
+    """The submit. Nothing that was not asked for: several models refuse a field they do not know."""
+    asked = request.settings
+    body: dict[str, Any] = {
+        "model": request.model,
+        "prompt": request.prompt or None,
+        "duration": asked.duration_seconds,
+        "resolution": asked.resolution,
+        "aspect_ratio": asked.aspect_ratio,
+        # A client may ask for silence of a model that has no sound, and no field for it.
+        "generate_audio": asked.generate_audio if CAPABILITIES[request.row][0].generate_audio else None,
+        "negative_prompt": asked.negative_prompt,
+        "mode": asked.mode,
+    }
+    match request.input:
+        case TextToVideo():
+            pass
+        case ImageToVideo(first_frame=first, last_frame=last):
+            body |= _frames(request.row, first, last)
+        case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
+            body |= {"image_urls": list(references), **_frames(request.row, first, last)}
+    sent = {**request.options, **{name: value for name, value in body.items() if value is not None}}
+    return HttpCall(method="POST", path="/v1/videos/generations", headers=HEADERS, json=sent)
+
+
+def _frames(row: str, *frames: str | None) -> dict[str, str]:
+    return {FRAMES[row][place]: frame for place, frame in enumerate(frames) if frame is not None}
+
+
+def task_refs(call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:  # noqa: ARG001  # the reply says it all
+    """The one task that a submit started."""
+    task = mapping(read_json(reply))
+    task_id = text(task.get("id")).strip()
+    if not task_id.strip("."):  # "." and ".." would make the poll read another path
+        raise UnreadableReply("foxapi: the reply to a submit names no task")
+    estimate = number(mapping(task.get("task_info")).get("estimated_time"))
+    first = None if estimate is None else max(POLLING.first_poll_seconds, estimate / 2)
+    return (TaskRef(id=task_id, first_poll_seconds=first),)
+
+
+def poll(ref: TaskRef) -> HttpCall:
+    """The state that FoxAPI holds."""
+    return HttpCall(method="GET", path=f"/v1/tasks/{quote(ref.id, safe='')}", headers=HEADERS)
+
+
+def refresh(ref: TaskRef) -> HttpCall:
+    """The same, after FoxAPI has looked at its own upstream."""
+    return structs.replace(poll(ref), query={"sync_upstream": "true"})
+
+
+def from_upstream(reply: HttpReply) -> TaskSnapshot:
+    """What a poll's reply says; `status` alone decides, because `error` has been seen beside `completed`."""
+    task = mapping(read_json(reply))
+    raw_status = text(task.get("status")).strip()
+    if not any(letter.isalpha() for letter in raw_status):  # no word at all
+        raise UnreadableReply("foxapi: the reply to a poll has no status")
+    known = raw_status.lower()
+    done = progress(task.get("progress"))
+    error = _told(task.get("error"))
+    if known == "completed":
+        if artifacts := _artifacts(task):
+            return Completed(artifacts)
+        return Pending(status=Status.IN_PROGRESS, raw_status=raw_status, progress=done, result_missing=True)
+    if known == "failed":
+        return failed(_failure(error), error.message, error.code)
+    if known in CANCELLED:
+        return failed(FailureKind.TASK_FAILED, error.message or "The provider cancelled the task.", "cancelled")
+    return Pending(
+        status=PENDING.get(known, Status.IN_PROGRESS),
+        raw_status=raw_status,
+        progress=done,
+        unknown_status=known not in PENDING,
+    )
+
+
+def _artifacts(task: Mapping[str, object]) -> tuple[Artifact, ...]:
+    output = mapping(task.get("output"))
+    named = [
+        *((mapping(result).get("url", result), mapping(result)) for result in items(task.get("results"))),
+        *((url, output) for url in (*items(output.get("urls")), output.get("url"))),
+        (task.get("url"), {}),
+    ]
+    found: dict[str, Artifact] = {}
+    for address, about in named:
+        if (url := http_url(text(address))) is not None and url not in found:
+            seconds = number(about.get("duration"))
+            found[url] = Artifact(
+                url=url,
+                content_type=first_text(about.get("content_type")) or None,
+                duration_seconds=seconds if seconds is not None and seconds > 0 else None,
+                width=whole(about.get("width")),
+                height=whole(about.get("height")),
+            )
+    return tuple(found.values())
+
+
+class _Error(NamedTuple):
+    code: str = ""
+    type: str = ""
+    message: str = ""
+
+
+def _told(error: object) -> _Error:
+    fields = mapping(error)
+    return _Error(text(fields.get("code")), text(fields.get("type")), first_text(fields.get("message"), error))
+
+
+def _failure(error: _Error) -> FailureKind:
+    # The one documented code says nothing: its own sample message is a refusal of the content.
+    if error.code in {"", "generation_failed"} and POLICY.search(error.message):
+        return FailureKind.CONTENT_POLICY
+    return FAILURES.get(error.code, FailureKind.TASK_FAILED)
+
+
+def classify(reply: HttpReply) -> Failed | None:
+    """Why a call was refused, by `code`, then `type`, then the status: a 422 is not always the client's fault."""
+    body = json_or_none(reply)
+    error = _refusal(reply, body)
+    kind = _kind(reply, mapping(body), error)
+    if kind is None:
+        return None
+    code = first_text(error.code, error.type, reply.status)
+    return failed(kind, error.message, code, elsewhere="unsupported_advanced_options" in {error.code, error.type})
+
+
+def _kind(reply: HttpReply, body: Mapping[str, object], error: _Error) -> FailureKind | None:
+    succeeded = 200 <= reply.status < 300
+    if succeeded and any(body.get(name) for name in (("status",) if reply.method == "GET" else ("id", "url"))):
+        return None
+    if reply.status >= 500 and reply.status != 503:  # only 503 is documented with "not accepted"
+        return FailureKind.AMBIGUOUS
+    for word in (error.code, error.type):
+        if word in REFUSALS:
+            return REFUSALS[word]
+        if word.startswith("service_unavailable"):
+            return FailureKind.UNAVAILABLE
+        if word == "not_found":
+            return _not_found(reply)
+    if succeeded:  # an error envelope under 200; one that nobody can read is left to the readers of success
+        return FailureKind.INVALID_REQUEST if error.type in CLIENT_FAULTS else None
+    if reply.status == 404:
+        return _not_found(reply)
+    if reply.status == 503 and NO_CHANNEL.search(error.message):
+        return FailureKind.UNAVAILABLE
+    return BY_STATUS.get(reply.status, FailureKind.AMBIGUOUS)
+
+
+def _not_found(reply: HttpReply) -> FailureKind:
+    # A path that does not exist for a POST is a matter of configuration: nothing was started.
+    return FailureKind.TASK_LOST if reply.method == "GET" else FailureKind.UNAVAILABLE
+
+
+def _refusal(reply: HttpReply, body: object) -> _Error:
+    """`{"error": {…}}`, a flat `{"code", "message", "data": {"error"}}`, or a text; a page of HTML tells nothing."""
+    if not isinstance(body, Mapping):
+        told = body if isinstance(body, str) else reply.body.decode(errors="replace").strip()
+        number_of = CLOUDFLARE.match(told)
+        return _Error(code=number_of[1] if number_of else "", message="" if told[:1] in "<[" else told)
+    inner = _told(body.get("error") or mapping(body.get("data")).get("error"))
+    return _Error(
+        inner.code or text(body.get("code")),
+        inner.type or text(body.get("type")),
+        inner.message or text(body.get("message")),
+    )
+
+
+def upload(file: FilePart) -> HttpCall:
+    """Kept for 72 hours. `auto_cleanup` makes room by dropping the oldest uploads; without it a full store is a 403."""
+    return HttpCall(
+        method="POST",
+        path="/v1/files/upload/stream",
+        headers=HEADERS,
+        file=FilePart(field="file", filename=file.filename, content_type=file.content_type, content=file.content),
+        fields={"file_name": file.filename, "auto_cleanup": "true"},
+    )
+
+
+def uploaded_url(reply: HttpReply) -> str:
+    """Where the upload can be read."""
+    url = http_url(text(mapping(read_json(reply)).get("url")))
+    if url is None:
+        raise UnreadableReply("foxapi: the reply to an upload names no URL")
+    return url
+
+
+ADAPTER = Adapter(
+    name="foxapi",
+    base_url="https://api.foxapi.cc",
+    capabilities=CAPABILITIES,
+    polling=POLLING,
+    to_upstream=to_upstream,
+    task_refs=task_refs,
+    poll=poll,
+    from_upstream=from_upstream,
+    classify=classify,
+    refresh=refresh,
+    rate_limit_seconds=30,
+    upload=upload,
+    uploaded_url=uploaded_url,
+)

@@ -1,0 +1,429 @@
+"""Kling relay (api.xiexus.cn, an instance of QuantumNous/new-api): translation only.
+
+Sources: the relay's own pages (apidoc.xiexus.cn, a copy of new-api's generic document), the source of new-api up to
+2026-07, Kling's pages of error codes, and the recordings under tests/recordings/kling_relay/, which win where they
+disagree. Which version of new-api answers is unknown, so every form that any version gave is read, and the body that is
+sent works in every version.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from gateway.domain.adapter import Adapter, Capability, HttpCall, HttpReply, ImageForm, ImageLimits, Polling
+from gateway.domain.errors import UnreadableReply
+from gateway.domain.reading import (
+    failed,
+    first_text,
+    http_url,
+    items,
+    json_or_none,
+    mapping,
+    number,
+    progress,
+    read_json,
+    text,
+    whole,
+)
+from gateway.domain.request import ImageToVideo, InputKind, UpstreamRequest
+from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, Status, TaskRef, TaskSnapshot
+
+HEADERS = {"Accept-Language": "en"}  # no Content-Type on a GET: old builds answer 400
+TEXT_PATH, IMAGE_PATH = "text2video", "image2video"
+MODES = {"std": "720p", "pro": "1080p"}
+SIZES = {  # for the versions that read the ratio from `size`; what they do not know is 1:1 there
+    "16:9": {"720p": "1280x720", "1080p": "1920x1080"},
+    "9:16": {"720p": "720x1280", "1080p": "1080x1920"},
+    "1:1": {"720p": "720x720", "1080p": "1080x1080"},
+}
+DEFAULT_SECONDS = 5
+MASKS = frozenset({"static_mask", "dynamic_masks"})
+
+
+def _options_fit_the_images(request: UpstreamRequest) -> str | None:
+    frames = request.input if isinstance(request.input, ImageToVideo) else None
+    clash = sorted((MASKS | {"camera_control"}) & set(request.options))
+    if clash and frames is not None and frames.last_frame is not None:
+        return f"A last image cannot be used with {clash[0]}."
+    masks = sorted(MASKS & set(request.options))
+    return f"{masks[0]} needs an image." if masks and frames is None else None
+
+
+def _mode_makes_the_resolution(request: UpstreamRequest) -> str | None:
+    made, asked = MODES.get(request.settings.mode or ""), request.settings.resolution
+    return None if made is None or asked in {None, made} else f"Mode {request.settings.mode} makes {made}, not {asked}."
+
+
+def _capability(cfg_scale: tuple[float, float] | None) -> tuple[Capability, ...]:
+    # Seed, fps, width, height and n are documented and have no effect; audio is in no stock version.
+    return (
+        Capability(
+            inputs=frozenset({InputKind.TEXT, InputKind.IMAGE}),
+            durations=frozenset({5, 10}),
+            resolutions=frozenset(MODES.values()),
+            aspect_ratios=frozenset({"16:9", "9:16", "1:1"}),
+            prompt_max=2500,
+            last_frame=True,
+            negative_prompt_max=2500,
+            cfg_scale=cfg_scale,
+            modes=MODES,
+            # `callback_url` is left out: Kling would send its own task id, which the relay does not know.
+            options=MASKS | {"camera_control", "external_task_id"},
+            images=ImageLimits(max_bytes=10_000_000, min_side=300, max_ratio=2.5),
+            image_forms=(ImageForm.BASE64, ImageForm.URL),
+            rules=(_options_fit_the_images, _mode_makes_the_resolution),
+        ),
+    )
+
+
+CAPABILITIES = {
+    "kling-v1": _capability((0, 1)),
+    "kling-v1-6": _capability((0, 1)),
+    "kling-v2-master": _capability(None),
+}
+
+
+def _by_word(table: Mapping[Any, str]) -> dict[str, Any]:
+    return {word: value for value, words in table.items() for word in words.split()}
+
+
+def _any_of(*words: str) -> re.Pattern[str]:
+    return re.compile("|".join(words), re.IGNORECASE)
+
+
+SUCCESS_CODES = frozenset({"", "0", "0.0", "success"})
+PENDING: dict[str, Status] = {"": Status.QUEUED} | _by_word(
+    {Status.QUEUED: "not_start submitted queued unknown", Status.IN_PROGRESS: "in_progress processing running"}
+)
+DONE = frozenset({"success", "succeed", "succeeded", "completed"})
+FAILURE = frozenset({"failure", "failed", "error"})
+ENDED = {
+    **dict.fromkeys(("cancelled", "canceled"), failed(FailureKind.TASK_FAILED, "The provider cancelled the task.")),
+    "expired": failed(FailureKind.TIMED_OUT),
+}
+SURE = frozenset((*PENDING, *DONE, *FAILURE, *ENDED)) - {"", "unknown", "error"}
+KLING: dict[str, FailureKind] = _by_word(  # Kling's own codes, which the relay hands on (Kling, "General Information")
+    {
+        FailureKind.CREDENTIAL_REFUSED: "1000 1001 1002 1003 1004 1103 1304",  # of the relay's key at Kling
+        FailureKind.OUT_OF_CREDIT: "1100 1101 1102",
+        FailureKind.INVALID_REQUEST: "1200 1201 1202 1203",
+        FailureKind.CONTENT_POLICY: "1300 1301",
+        FailureKind.RATE_LIMITED: "1302 1303",
+        FailureKind.AMBIGUOUS: "5000 5001 5002",
+    }
+)
+CODES: dict[str, FailureKind] = _by_word(  # the relay's own words, as they answer a submit
+    {
+        FailureKind.OUT_OF_CREDIT: "insufficient_user_quota pre_consume_token_quota_failed quota_not_enough",
+        FailureKind.CREDENTIAL_REFUSED: "access_denied",
+        FailureKind.INVALID_REQUEST: "invalid_request invalid_seconds invalid_multipart_form read_request_body_failed "
+        "build_request_failed",
+        # its configuration, and what fails before anything is sent
+        FailureKind.UNAVAILABLE: "model_mapping_failed model_price_error invalid_api_platform "
+        "model_not_found get_channel_failed gen_relay_info_failed",
+        # a panic comes at any moment, so also after sending
+        FailureKind.AMBIGUOUS: "do_request_failed read_response_body_failed unmarshal_response_failed "
+        "unmarshal_response_body_failed get_task_failed new_api_panic",
+        FailureKind.TASK_LOST: "task_not_exist",
+    }
+)
+STATUSES = {  # where no code and no text decides; whatever is not here may have been accepted
+    **dict.fromkeys((400, 413, 422), FailureKind.INVALID_REQUEST),
+    **dict.fromkeys((401, 403), FailureKind.CREDENTIAL_REFUSED),
+    402: FailureKind.OUT_OF_CREDIT,
+    **dict.fromkeys((404, 405), FailureKind.UNAVAILABLE),  # "Invalid URL": a wrong base
+    429: FailureKind.RATE_LIMITED,
+}
+# All that the refusal of a read can be about; anything else says no more than that the read failed.
+OF_A_READ = frozenset(
+    (FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT, FailureKind.RATE_LIMITED, FailureKind.TASK_LOST)
+)
+POLICY = _any_of(r"\brisk", "policy", "sensitive", "safety", "violat", "审核", "敏感", "违规", "风控")
+BAD_INPUT = _any_of(r"\bimage", r"\bpixel", r"\bformat", r"\bsize\b", "图片", "图像", "像素", "格式", "尺寸")
+INTERNAL = _any_of(r"任务超时(?:（\d+分钟）)?", r"upstream returned \w+(?: message)?", "failed to get channel info")
+CREDIT = _any_of("额度", "余额", "欠费", "quota", "arrears", "resource pack", "exhausted", "balance (?:is )?not enough")
+TEXTS = (  # HTTP statuses, words, what they mean: only where neither Kling's code nor the relay's decides
+    ({400}, _any_of("未指定模型", "model name not specified"), FailureKind.UNAVAILABLE),
+    ({400, 422}, _any_of("too fast", "too many", "rate limit", "parallel", "concurren"), FailureKind.RATE_LIMITED),
+    ({400, 401, 402, 403, 422}, CREDIT, FailureKind.OUT_OF_CREDIT),
+    ({400, 422}, _any_of("white-?list", "authentication", "authoriz"), FailureKind.CREDENTIAL_REFUSED),
+    ({400, 422}, POLICY, FailureKind.CONTENT_POLICY),
+    ({403}, _any_of("request blocked"), FailureKind.UNAVAILABLE),  # of `/content`: the relay may not fetch the file
+    ({404}, _any_of("task[_ ]not[_ ](?:found|exist)"), FailureKind.TASK_LOST),
+    ({500, 503}, _any_of("无可用渠道", "no available channel"), FailureKind.UNAVAILABLE),
+)
+REFUSED = re.compile(r"1\d{3}|task_failed")  # at HTTP 200 what Kling says of a call that it did not take
+EMBEDDED_CODE = re.compile(r'"code"\s*:\s*"?(\d{4})\b')
+CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+TASK_ID = re.compile(r"(?!\.{1,2}$)\S{1,256}")
+CONTENT_PATH = re.compile(r"/v1/videos/[^/]+/content/?$", re.IGNORECASE)
+ACCOUNT = _any_of(  # what the relay tells of the operator's account, beside what every message is cleaned of
+    r"(?:\b(?:channel|group|user|token)(?:[ _]?id)?|渠道|分组|用户|令牌)\s*(?:id)?\s*[:：#＃=]+\s*[^\s,，;；)）]+",
+    r"\bchannel\s+#?\d+\b",
+    r"\bunder group \S+",
+    r"分组\s*\S+",
+    r"(?:quota|balance|额度|余额)\s*[:：=]\s*\S+",
+    r"\S*://\S*|\bwww\.\S*",  # also what its own masking leaves of an address
+)
+NO_REASON = frozenset({"", "ok", "succeed", "success", "succeeded"})  # Kling's `message` on a failure too
+DEPTH = 12  # layers: an envelope and its data, five more times nested
+LONGEST = 2000  # characters of a message that are looked at
+
+
+def to_upstream(request: UpstreamRequest) -> HttpCall:
+    """The call that starts a task.
+
+    Versions before 2026-01-30 read the top level, with Kling's names; later ones a few fields there and the rest in
+    `metadata`: so everything is said in both. The presence of `image`, not the path, decides what is made.
+    """
+    settings, image = request.settings, request.input if isinstance(request.input, ImageToVideo) else None
+    mode = settings.mode or next((mode for mode, made in MODES.items() if made == settings.resolution), None)
+    resolution = settings.resolution or MODES.get(mode or "std", "")
+    named = {
+        "aspect_ratio": settings.aspect_ratio,
+        "image_tail": image.last_frame if image else None,
+        "negative_prompt": settings.negative_prompt,
+        "cfg_scale": settings.cfg_scale,
+        **request.options,
+    }
+    body: dict[str, Any] = {
+        "model": request.model,
+        "model_name": request.model,
+        "prompt": request.prompt,
+        "image": image.first_frame if image else None,
+        "mode": mode,
+        "size": SIZES.get(settings.aspect_ratio or "", {}).get(resolution),
+        **named,
+    }
+    metadata: dict[str, Any] = dict(named)
+    if settings.duration_seconds not in {None, DEFAULT_SECONDS}:  # 5 unsaid is 5 everywhere, and no type can be wrong
+        metadata["duration"] = str(settings.duration_seconds)
+        body["duration"] = settings.duration_seconds if request.form == "number" else metadata["duration"]
+    body["metadata"] = {name: value for name, value in metadata.items() if value is not None} or None
+    return HttpCall(
+        method="POST",
+        path=f"/kling/v1/videos/{IMAGE_PATH if image else TEXT_PATH}",
+        headers=HEADERS,
+        json={name: value for name, value in body.items() if value is not None},
+    )
+
+
+def amend(call: HttpCall, reply: HttpReply) -> str | None:
+    """The other form of `duration` when the relay refused its type, which it does before it sends anything."""
+    duration, body = mapping(call.json).get("duration"), mapping(json_or_none(reply))
+    before_sending = (reply.status, text(body.get("code"))) in {(500, "build_request_failed"), (400, "invalid_request")}
+    if duration is None or not before_sending or "duration" not in text(body.get("message")).lower():
+        return None
+    return "number" if isinstance(duration, str) else "string"
+
+
+def task_refs(call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:
+    """The task of a submit: outer ids before inner ones, which are the relay's supplier's."""
+    body = read_json(reply)
+    layers = _layers(body) if _succeeded(body) else []
+    named = [layer.get(name) for layer in layers for name in ("task_id", "id")]
+    data = mapping(body).get("data") if layers else None
+    for found in named if len(layers) > 1 else (*named, data):
+        if TASK_ID.fullmatch(task_id := text(found).strip()):
+            return (TaskRef(id=task_id, path=IMAGE_PATH if call.path.endswith(IMAGE_PATH) else TEXT_PATH),)
+    raise UnreadableReply("kling_relay: a submit's reply names no task")
+
+
+def poll(ref: TaskRef) -> HttpCall:
+    """The read of a task."""
+    path = f"/kling/v1/videos/{ref.path or TEXT_PATH}/{quote(ref.id, safe='')}"
+    return HttpCall(method="GET", path=path, headers=HEADERS)
+
+
+def content(ref: TaskRef) -> HttpCall:
+    """The file of a task that names none: only ever from our own base, whatever host the relay prints."""
+    return HttpCall(method="GET", path=f"/v1/videos/{quote(ref.id, safe='')}/content", headers=HEADERS)
+
+
+def from_upstream(reply: HttpReply) -> TaskSnapshot:
+    """The task at one reading, in any form of any version: the outermost status counts, inner ones may lag."""
+    body = read_json(reply)
+    layers = _layers(body) if _succeeded(body) else []
+    outer, raw = _status(layers)
+    word = raw.strip().lower()
+    if word in DONE and (artifacts := _artifacts(layers, outer)):
+        return Completed(artifacts)
+    if word in FAILURE:
+        return _failure(layers)
+    return ENDED.get(word) or Pending(
+        status=PENDING.get(word, Status.IN_PROGRESS),
+        raw_status=raw,
+        progress=progress(outer.get("progress")),
+        result_missing=word in DONE,
+        unknown_status=word not in DONE and word not in PENDING,
+    )
+
+
+def classify(reply: HttpReply) -> Failed | None:
+    """Why a call was refused: by the innermost code that is known, then by the words, then by the HTTP status."""
+    body, status = json_or_none(reply), reply.status
+    success = 200 <= status < 300
+    if success and (not isinstance(body, Mapping) or _succeeded(body)):
+        return None
+    codes, message = _complaint(body)
+    if success and any(REFUSED.fullmatch(code) for code in codes):
+        status = 400  # as the relay itself passes it on
+    kind, code = _verdict(status, codes, message, submit=reply.method == "POST")
+    # A body that is no JSON is a proxy's, and so is its limit; a type that cannot be read is our translation's fault.
+    elsewhere = kind is FailureKind.INVALID_REQUEST and (
+        body is None or code == "build_request_failed" or "cannot unmarshal" in message
+    )
+    return failed(kind, ACCOUNT.sub("…", message), code, elsewhere=elsewhere)
+
+
+def _verdict(status: int, codes: Sequence[str], message: str, *, submit: bool) -> tuple[FailureKind, str]:
+    code = first_text(*codes)
+    found = [(kind, code) for code in reversed(codes) if (kind := KLING.get(code) or CODES.get(code))]
+    if status == 429:  # whatever it says, except that credit is out: the relay overwrites the message
+        found = [(kind if kind is FailureKind.OUT_OF_CREDIT else STATUSES[status], code) for kind, code in found]
+    found += [(kind, code) for at, words, kind in TEXTS if status in at and words.search(message)]
+    found.append((STATUSES.get(status, FailureKind.AMBIGUOUS), code))
+    if submit:
+        return next(known for known in found if known[0] is not FailureKind.TASK_LOST)
+    kind, code = found[0]
+    return kind if kind in OF_A_READ else FailureKind.UNAVAILABLE, code
+
+
+def _object(value: object) -> Mapping[str, Any] | None:
+    """A JSON object, also one that is written in a string."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = json_or_none(HttpReply(status=200, body=text(value).encode()))
+    return value if isinstance(value, Mapping) else None
+
+
+def _layers(body: object) -> list[Mapping[str, Any]]:
+    """The body, its `data`, the `data` of that, …: envelopes and tasks in turn, outermost first."""
+    layers: list[Mapping[str, Any]] = []
+    layer = _object(body)
+    while layer is not None and len(layers) < DEPTH:
+        layers.append(layer)
+        layer = _object(layer.get("data"))
+    return layers
+
+
+def _succeeded(body: object) -> bool:
+    code = mapping(body).get("code")
+    return code is None or (isinstance(code, str | int | float) and str(code).strip().lower() in SUCCESS_CODES)
+
+
+def _code(value: object) -> str:
+    word = text(value).strip()
+    return word if CODE.fullmatch(word) and word.lower() not in SUCCESS_CODES else ""
+
+
+def _complaint(body: object) -> tuple[list[str], str]:
+    """The codes of an error body, outermost first, and its innermost message: a message may hold a whole error body."""
+    codes: list[str] = []
+    fields, message = _object(body), ""
+    for _ in range(DEPTH):
+        if fields is None:
+            break
+        error = mapping(fields.get("error"))
+        words = (_code(word) for word in (fields.get("code"), error.get("code"), error.get("type")))
+        codes += [word for word in words if word][:1]
+        told = first_text(error.get("message"), fields.get("message"), fields.get("error"))
+        fields, message = _object(told), told or message
+    codes += EMBEDDED_CODE.findall(message[:LONGEST])[:1]
+    return codes, message[:LONGEST]
+
+
+def _status(layers: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], str]:
+    """The outermost layer that has a task's status, and its word; a task without one has not started.
+
+    A body that names no task is an envelope or no relay's: a word of its own counts where it can be nothing else.
+    """
+    tasks = [layer for layer in layers if first_text(layer.get("task_id"), layer.get("id"))]
+    doubtful: list[tuple[Mapping[str, Any], str]] = []
+    for layer in layers:
+        words = [layer[name] for name in ("status", "task_status") if isinstance(layer.get(name), str)]
+        word = first_text(*words)[:100]
+        if words and (layer is not layers[0] or layer in tasks):
+            return layer, word
+        if words and word.strip().lower() in SURE:
+            doubtful.append((layer, word))
+    if not doubtful and not tasks:
+        raise UnreadableReply("kling_relay: a poll's reply holds no task")
+    return doubtful[0] if doubtful else (tasks[0], "")
+
+
+def _artifacts(layers: Sequence[Mapping[str, Any]], outer: Mapping[str, Any]) -> tuple[Artifact, ...]:
+    """Every video that is named; the outer level names the first alone, or the relay's own `/content`, or nothing."""
+    inner = [layer for layer in layers if layer is not outer]
+    named = [
+        *(_artifact(layer.get("result_url"), layer) for layer in (*inner, outer)),
+        *(_artifact(layer.get("fail_reason"), layer) for layer in (outer, *inner)),  # before 2026-02-22
+        *(_artifact(layer.get("url"), layer) for layer in (outer, *inner)),
+        *(_artifact(mapping(layer.get("metadata")).get("url"), layer) for layer in (outer, *inner)),
+    ]
+    first = outer.get("result_url") or outer.get("fail_reason")
+    for layer in layers:
+        videos = [mapping(video) for video in items(mapping(_object(layer.get("task_result"))).get("videos"))]
+        listed = {found.url: found for video in videos if (found := _artifact(video.get("url"), video))}
+        if listed:
+            return tuple(sorted(listed.values(), key=lambda found: found.url != first))
+    return tuple(found for found in named if found)[:1]
+
+
+def _artifact(value: object, about: Mapping[str, Any]) -> Artifact | None:
+    url = http_url(text(value))
+    if url is None or CONTENT_PATH.search(urlsplit(url).path):
+        return None
+    more = mapping(about.get("metadata"))
+    lengths = (number(about.get("duration")), number(more.get("duration")), number(about.get("seconds")))
+    length = next((length for length in lengths if length is not None and length > 0), None)
+    return Artifact(url=url, duration_seconds=length, width=whole(more.get("width")), height=whole(more.get("height")))
+
+
+def _failure(layers: Sequence[Mapping[str, Any]]) -> Failed:
+    """Why a task failed: Kling's own reason before the relay's, which for long was Kling's "SUCCEED"."""
+    errors = [mapping(layer.get("error")) for layer in layers]
+    told = [
+        *(layer.get("task_status_msg") for layer in reversed(layers)),
+        *(layer.get("fail_reason") for layer in layers),
+        *(error.get("message") for error in errors),
+        *(layer.get("result_url") for layer in layers),  # falls back to the error text
+        *(layer.get("message") for layer in layers),
+    ]
+    reasons = (text(reason).strip() for reason in told)
+    reason = next((found for found in reasons if found.lower() not in NO_REASON and not http_url(found)), "")
+    codes, reason = _complaint({"message": reason})
+    code = first_text(*reversed(codes), *(_code(fields.get("code")) for fields in (*errors, *reversed(layers))))
+    kind = KLING.get(code)
+    if kind not in {FailureKind.CONTENT_POLICY, FailureKind.INVALID_REQUEST}:
+        internal = INTERNAL.search(reason)
+        kind = FailureKind.INVALID_REQUEST if BAD_INPUT.search(reason) and not internal else FailureKind.TASK_FAILED
+        kind = FailureKind.CONTENT_POLICY if POLICY.search(reason) else kind
+        reason = internal[0] if internal and kind is FailureKind.TASK_FAILED else reason
+    return failed(kind, ACCOUNT.sub("…", reason), code)
+
+
+ADAPTER = Adapter(
+    name="kling_relay",
+    base_url="https://api.xiexus.cn",
+    capabilities=CAPABILITIES,
+    default_row="kling-v2-master",  # what only forks and newer versions have is of v2 or later: no cfg_scale
+    polling=Polling(  # the relay itself looks every 15 s
+        first_poll_seconds=15,
+        poll_seconds=15,
+        poll_max_seconds=30,
+        attempt_timeout_seconds=1500,
+        grace_seconds=60,
+        submit_timeout_seconds=120,  # it tries other channels first
+        result_seconds=86400,
+    ),
+    rate_limit_seconds=30,  # it never sends Retry-After
+    to_upstream=to_upstream,
+    task_refs=task_refs,
+    poll=poll,
+    from_upstream=from_upstream,
+    classify=classify,
+    content=content,
+    forms=("string", "number"),
+    amend=amend,
+)

@@ -1,0 +1,482 @@
+"""What only the Kling relay's adapter promises; what every adapter promises is in `test_adapters.py`."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.adapter import HttpCall, HttpReply
+from gateway.domain.errors import UnreadableReply
+from gateway.domain.request import ImageToVideo, Settings, TextToVideo, UpstreamRequest
+from gateway.domain.task import REMEDY, Completed, Failed, FailureKind, Pending, Remedy, Status, TaskRef
+from providers import kling_relay
+from providers.kling_relay import ADAPTER, CODES, KLING
+
+RECORDINGS = sorted((Path(__file__).parent.parent / "recordings" / "kling_relay").glob("*.json"))
+REPLIES = [json.loads(path.read_text())["reply"] for path in RECORDINGS]
+TEXT, IMAGE = TextToVideo(), ImageToVideo(first_frame="https://example.com/image.jpg")
+SUBMIT = HttpCall(method="POST", path="/kling/v1/videos/image2video", json={})
+
+
+def request(
+    source: Any = TEXT, *, form: str = "", options: dict[str, Any] | None = None, **asked: Any
+) -> UpstreamRequest:
+    return UpstreamRequest(
+        attempt_id="att_1",
+        model="kling-v1-6",
+        row="kling-v1-6",
+        prompt="a cat",
+        input=source,
+        settings=Settings(**asked),
+        form=form,
+        options=options or {},
+    )
+
+
+def body(*args: Any, **asked: Any) -> dict[str, Any]:
+    return ADAPTER.to_upstream(request(*args, **asked)).json
+
+
+def reply(value: Any, *, status: int = 200, method: str = "GET") -> HttpReply:
+    content = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return HttpReply(status=status, body=content, method=method)
+
+
+def error(code: str, message: str = "") -> dict[str, Any]:
+    return {"code": code, "message": message, "data": None}
+
+
+def task(status: str, data: Any = None, **more: Any) -> dict[str, Any]:
+    return {"code": "success", "message": "", "data": {"task_id": "t", "status": status, **more, "data": data}}
+
+
+# --- the body of a submit
+
+
+def test_nothing_asked_is_nothing_said() -> None:
+    assert body() == {"model": "kling-v1-6", "model_name": "kling-v1-6", "prompt": "a cat"}
+
+
+def test_every_setting_is_said_for_both_ways_of_reading_the_body() -> None:
+    source = ImageToVideo(first_frame="iVBORw0KGgo=", last_frame="https://example.com/last.jpg")
+
+    actual = body(
+        source, duration_seconds=10, resolution="1080p", aspect_ratio="9:16", negative_prompt="blur", cfg_scale=0.0
+    )
+
+    named = {
+        "aspect_ratio": "9:16",
+        "image_tail": "https://example.com/last.jpg",
+        "negative_prompt": "blur",
+        "cfg_scale": 0.0,
+        "duration": "10",
+    }
+    assert actual == {
+        "model": "kling-v1-6",
+        "model_name": "kling-v1-6",
+        "prompt": "a cat",
+        "image": "iVBORw0KGgo=",
+        "mode": "pro",
+        "size": "1080x1920",
+        **named,
+        "metadata": named,
+    }
+
+
+def test_five_seconds_are_left_unsaid_because_no_type_suits_every_version() -> None:
+    said = body(duration_seconds=5, aspect_ratio="16:9")
+
+    assert "duration" not in said
+    assert "duration" not in said["metadata"]
+
+
+@pytest.mark.parametrize(("form", "top"), [("", "10"), ("string", "10"), ("number", 10)])
+def test_form_changes_the_top_level_duration_alone(form: str, top: object) -> None:
+    said = body(duration_seconds=10, form=form)
+
+    assert said["duration"] == top
+    assert said["metadata"]["duration"] == "10"
+
+
+@pytest.mark.parametrize(
+    ("asked", "mode", "size"),
+    [
+        ({"aspect_ratio": "16:9"}, None, "1280x720"),
+        ({"aspect_ratio": "16:9", "resolution": "1080p"}, "pro", "1920x1080"),
+        ({"aspect_ratio": "9:16", "resolution": "720p"}, "std", "720x1280"),
+        ({"aspect_ratio": "9:16", "mode": "pro"}, "pro", "1080x1920"),
+        ({"aspect_ratio": "1:1"}, None, "720x720"),
+        ({"resolution": "1080p"}, "pro", None),
+    ],
+)
+def test_resolution_becomes_mode_and_ratio_becomes_size(
+    asked: dict[str, Any], mode: str | None, size: str | None
+) -> None:
+    said = body(**asked)
+
+    assert (said.get("mode"), said.get("size")) == (mode, size)
+
+
+def test_options_are_said_for_both_ways_of_reading_the_body() -> None:
+    said = body(options={"camera_control": {"type": "simple"}, "external_task_id": "order-1"})
+
+    assert said["camera_control"] == said["metadata"]["camera_control"] == {"type": "simple"}
+    assert said["external_task_id"] == said["metadata"]["external_task_id"] == "order-1"
+
+
+def test_no_callback_can_be_asked_for() -> None:
+    for capabilities in ADAPTER.capabilities.values():
+        assert all("callback_url" not in capability.options for capability in capabilities)
+
+
+@pytest.mark.parametrize(("source", "path"), [(TEXT, "text2video"), (IMAGE, "image2video")])
+def test_path_follows_the_input_up_to_the_poll(source: Any, path: str) -> None:
+    call = ADAPTER.to_upstream(request(source))
+    (ref,) = ADAPTER.task_refs(call, reply({"task_id": "task/../1"}, method="POST"))
+
+    assert call.path == f"/kling/v1/videos/{path}"
+    assert ADAPTER.poll(ref).path == f"/kling/v1/videos/{path}/task%2F..%2F1"
+
+
+def test_content_is_asked_of_our_own_base() -> None:
+    assert ADAPTER.content is not None
+    assert ADAPTER.content(TaskRef(id="a?b#c")).path == "/v1/videos/a%3Fb%23c/content"
+
+
+def test_every_call_asks_for_english_and_a_read_has_no_body() -> None:
+    assert ADAPTER.content is not None
+    reads = [ADAPTER.poll(TaskRef(id="1", path="text2video")), ADAPTER.content(TaskRef(id="1"))]
+
+    assert all(call.headers == {"Accept-Language": "en"} for call in [*reads, ADAPTER.to_upstream(request())])
+    assert all(call.method == "GET" and call.json is None for call in reads)
+
+
+# --- rules across fields
+
+
+def refusals(asked: UpstreamRequest) -> list[str]:
+    (capability,) = ADAPTER.capabilities[asked.row]
+    return [why for rule in capability.rules if (why := rule(asked)) is not None]
+
+
+@pytest.mark.parametrize("option", ["camera_control", "static_mask", "dynamic_masks"])
+def test_last_frame_excludes_masks_and_camera(option: str) -> None:
+    both = ImageToVideo(first_frame="a", last_frame="b")
+
+    assert refusals(request(both, options={option: "x"}))
+    assert not refusals(request(IMAGE, options={option: "x"}))
+    assert not refusals(request(both, options={"external_task_id": "x"}))
+
+
+def test_masks_need_an_image() -> None:
+    assert refusals(request(options={"static_mask": "x"}))
+    assert not refusals(request(options={"camera_control": {}}))
+
+
+def test_mode_that_contradicts_the_resolution_is_refused() -> None:
+    assert refusals(request(mode="pro", resolution="720p"))
+    assert not refusals(request(mode="pro", resolution="1080p"))
+    assert not refusals(request(mode="pro"))
+
+
+def test_guidance_is_for_the_first_generation_alone() -> None:
+    ranges = {name: rows[0].cfg_scale for name, rows in ADAPTER.capabilities.items()}
+
+    assert ranges == {"kling-v1": (0, 1), "kling-v1-6": (0, 1), "kling-v2-master": None}
+    assert ADAPTER.default_row == "kling-v2-master"
+
+
+# --- the other form
+
+
+NUMBER_REFUSED = error(
+    "build_request_failed", "json: cannot unmarshal number into Go struct field X.duration of type string"
+)
+STRING_REFUSED = error("invalid_request", "json: cannot unmarshal string into Go struct field X.duration of type int")
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "refusal", "other"),
+    [
+        ("number", 500, NUMBER_REFUSED, "string"),
+        ("string", 400, STRING_REFUSED, "number"),
+        ("string", 500, error("build_request_failed", "unexpected end of JSON input"), None),
+        ("string", 400, error("invalid_request", "prompt is required"), None),
+        ("string", 400, error("invalid_seconds", "duration must be between 1 and 3600"), None),
+        ("string", 500, error("do_request_failed", "duration"), None),
+        ("string", 500, STRING_REFUSED, None),
+        ("string", 400, NUMBER_REFUSED, None),
+        ("string", 200, STRING_REFUSED, None),
+        ("string", 502, b"<html>duration</html>", None),
+        ("string", 400, {"code": ["invalid_request"], "message": "duration"}, None),
+    ],
+)
+def test_other_form_only_where_nothing_was_sent(form: str, status: int, refusal: Any, other: str | None) -> None:
+    assert ADAPTER.amend is not None
+    call = ADAPTER.to_upstream(request(duration_seconds=10, form=form))
+
+    assert ADAPTER.amend(call, reply(refusal, status=status, method="POST")) == other
+
+
+def test_no_other_form_of_a_duration_that_was_not_said() -> None:
+    assert ADAPTER.amend is not None
+    call = ADAPTER.to_upstream(request(duration_seconds=5))
+
+    assert ADAPTER.amend(call, reply(STRING_REFUSED, status=400, method="POST")) is None
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize("code", sorted(KLING))
+def test_every_kling_code_is_recorded(code: str) -> None:
+    named = re.compile(rf"code\W+{code}\b")
+    assert any(named.search(path.read_text()) for path in RECORDINGS if path.name.startswith("refused-"))
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_every_word_of_the_relay_is_recorded(code: str) -> None:
+    assert any(f'"{code}"' in path.read_text() for path in RECORDINGS if path.name.startswith("refused-"))
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 524])
+@pytest.mark.parametrize(
+    "content", [b"", b"<html></html>", b"null", b"[]", b'{"code":"new","message":"x","data":null}']
+)
+def test_server_error_to_a_submit_is_ambiguous_and_to_a_read_transient(status: int, content: bytes) -> None:
+    to_submit = ADAPTER.classify(reply(content, status=status, method="POST"))
+    to_read = ADAPTER.classify(reply(content, status=status))
+
+    assert to_submit is not None
+    assert to_submit.kind is FailureKind.AMBIGUOUS
+    assert to_read is not None
+    assert to_read.kind is FailureKind.UNAVAILABLE
+
+
+@pytest.mark.parametrize("code", [1, 200, 500, "ok", "fail", True, 1.5, ["success"]])
+def test_only_the_documented_codes_are_success(code: object) -> None:
+    refused = ADAPTER.classify(reply({"code": code, "message": "x", "data": None}, method="POST"))
+
+    assert refused is not None
+    assert REMEDY[refused.kind] is Remedy.RECONCILE
+
+
+@pytest.mark.parametrize("code", [0, "0", "success", "SUCCESS", None])
+def test_documented_codes_are_success(code: object) -> None:
+    assert ADAPTER.classify(reply({"code": code, "message": "", "data": {"task_id": "1"}}, method="POST")) is None
+
+
+def test_no_refusal_tells_of_the_account() -> None:
+    secrets = "group: vip, channel ID: 12, 剩余额度: 3.50, key sk-abc123def456, host 10.1.2.3, https://inner.example/x"
+    for code in ("task_failed", "fail_to_fetch_task", "invalid_request", "build_request_failed", "unheard_of", ""):
+        for status in (200, 400, 401, 403, 404, 413, 422, 429, 500, 503):
+            refused = ADAPTER.classify(reply(error(code, f"bad value, {secrets}"), status=status, method="POST"))
+            told = refused.message if refused else ""
+            assert not [word for word in ("vip", "12", "3.50", "sk-", "10.1", "inner") if word in told], told
+
+
+def test_no_failed_task_tells_of_the_account() -> None:
+    snapshot = ADAPTER.from_upstream(reply(task("FAILURE", fail_reason="broken at channel #12 under group vip")))
+
+    assert isinstance(snapshot, Failed)
+    assert "12" not in snapshot.message
+    assert "vip" not in snapshot.message
+
+
+# --- readings
+
+
+@pytest.mark.parametrize("word", ["SUCCESS", "success", "Succeed", "succeeded", "completed", "COMPLETED"])
+def test_words_are_compared_without_case(word: str) -> None:
+    assert isinstance(ADAPTER.from_upstream(reply(task(word, result_url="https://files.example/a.mp4"))), Completed)
+
+
+@pytest.mark.parametrize("host", ["https://api.xiexus.cn", "http://localhost:3000", "https://other.example/base"])
+@pytest.mark.parametrize("field", ["result_url", "fail_reason", "url"])
+def test_printed_content_address_is_never_used(host: str, field: str) -> None:
+    snapshot = ADAPTER.from_upstream(reply(task("SUCCESS", **{field: f"{host}/v1/videos/task_1/content?x=1"})))
+
+    assert isinstance(snapshot, Pending)
+    assert snapshot.result_missing
+
+
+def test_url_order_is_nested_then_result_url_then_fail_reason() -> None:
+    urls = {name: f"https://files.example/{name}.mp4" for name in ("video", "inner", "outer", "reason")}
+    videos = {"code": 0, "data": {"task_status": "succeed", "task_result": {"videos": [{"url": urls["video"]}]}}}
+    outer = {"result_url": urls["outer"], "fail_reason": urls["reason"]}
+    readings = {
+        "video": task("SUCCESS", task("SUCCESS", videos, result_url=urls["inner"]), **outer),
+        "inner": task("SUCCESS", task("SUCCESS", result_url=urls["inner"]), **outer),
+        "outer": task("SUCCESS", {}, **outer),
+        "reason": task("SUCCESS", None, fail_reason=urls["reason"]),
+    }
+
+    for name, reading in readings.items():
+        snapshot = ADAPTER.from_upstream(reply(reading))
+        assert isinstance(snapshot, Completed)
+        assert [artifact.url for artifact in snapshot.artifacts] == [urls[name]]
+
+
+@pytest.mark.parametrize("word", ["error", "maintenance", "unknown", ""])
+def test_word_beside_no_task_is_not_its_status(word: str) -> None:
+    with pytest.raises(UnreadableReply):
+        ADAPTER.from_upstream(reply({"status": word, "message": "down for maintenance"}))
+
+
+def test_word_of_an_envelope_is_not_the_status_of_its_task() -> None:
+    snapshot = ADAPTER.from_upstream(reply({"status": "success", "data": {"task_id": "t", "status": "IN_PROGRESS"}}))
+
+    assert snapshot == Pending(status=Status.IN_PROGRESS, raw_status="IN_PROGRESS")
+
+
+def test_failure_never_yields_a_video() -> None:
+    snapshot = ADAPTER.from_upstream(reply(task("FAILURE", result_url="https://files.example/a.mp4", fail_reason="")))
+
+    assert isinstance(snapshot, Failed)
+    assert "files.example" not in snapshot.message
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("The prompt violates the rules", FailureKind.CONTENT_POLICY),
+        ("触发敏感内容", FailureKind.CONTENT_POLICY),
+        ("an asterisk in the reply", FailureKind.TASK_FAILED),
+        ("Image pixel is invalid", FailureKind.INVALID_REQUEST),
+        ("图片尺寸过小", FailureKind.INVALID_REQUEST),
+        ("no information from the model", FailureKind.TASK_FAILED),
+        ("upstream returned unrecognized message", FailureKind.TASK_FAILED),
+        ("任务超时（1440分钟）", FailureKind.TASK_FAILED),
+        ("", FailureKind.TASK_FAILED),
+    ],
+)
+def test_reason_of_a_failed_task_tells_its_kind(reason: str, kind: FailureKind) -> None:
+    snapshot = ADAPTER.from_upstream(reply(task("FAILURE", fail_reason=reason)))
+
+    assert isinstance(snapshot, Failed)
+    assert snapshot.kind is kind
+
+
+def test_polling_follows_the_page() -> None:
+    polling = ADAPTER.polling
+
+    assert (polling.first_poll_seconds, polling.poll_seconds, polling.poll_max_seconds) == (15, 15, 30)
+    assert (polling.attempt_timeout_seconds, polling.grace_seconds, polling.submit_timeout_seconds) == (1500, 60, 120)
+    assert (polling.result_seconds, ADAPTER.rate_limit_seconds) == (86400, 30)
+
+
+# --- whatever comes: a value or `UnreadableReply`
+
+
+def reads_cleanly(answer: HttpReply) -> None:
+    refused = ADAPTER.classify(answer)
+    assert refused is None or isinstance(refused, Failed)
+    assert ADAPTER.amend is not None
+    assert ADAPTER.amend(ADAPTER.to_upstream(request(duration_seconds=10)), answer) in {None, "number", "string"}
+    try:
+        snapshot = ADAPTER.from_upstream(answer)
+    except UnreadableReply:
+        pass
+    else:
+        assert isinstance(snapshot, Completed | Pending | Failed)
+        assert not isinstance(snapshot, Completed) or snapshot.artifacts
+        msgspec.json.encode(snapshot)
+    try:
+        refs = ADAPTER.task_refs(SUBMIT, answer)
+    except UnreadableReply:
+        return
+    assert len(refs) == 1
+    assert ADAPTER.poll(refs[0]).path.count("/") == 5
+    assert msgspec.json.decode(msgspec.json.encode(refs[0]), type=TaskRef) == refs[0]
+
+
+KEYS = st.sampled_from(
+    ["code", "message", "data", "error", "type", "task_id", "id", "status", "progress"]
+) | st.sampled_from(
+    [
+        "task_status",
+        "task_status_msg",
+        "fail_reason",
+        "result_url",
+        "url",
+        "metadata",
+        "task_result",
+        "videos",
+        "duration",
+    ]
+)
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=20),
+    st.sampled_from(
+        ["SUCCESS", "FAILURE", "failed", "success", "https://a.example/v.mp4", "http://[", "30%", '{"code":1101}']
+    ),
+)
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS | st.text(max_size=5), inner, max_size=6)
+)
+STATUSES = st.sampled_from([200, 201, 204, 302, 400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504])
+METHODS = st.sampled_from(["GET", "POST"])
+
+
+@given(JSON, STATUSES, METHODS)
+def test_any_json_is_a_value_or_unreadable(value: Any, status: int, method: str) -> None:
+    reads_cleanly(reply(value, status=status, method=method))
+
+
+@given(st.binary(max_size=200), STATUSES, METHODS)
+def test_any_bytes_are_a_value_or_unreadable(content: bytes, status: int, method: str) -> None:
+    reads_cleanly(reply(content, status=status, method=method))
+
+
+@given(st.data(), METHODS)
+def test_any_perturbed_recording_is_a_value_or_unreadable(data: st.DataObject, method: str) -> None:
+    recorded = data.draw(st.sampled_from([entry for entry in REPLIES if isinstance(entry.get("json"), dict)]))
+    value = json.loads(json.dumps(recorded["json"]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        node = value
+        while isinstance(node, dict) and node:
+            key = data.draw(st.sampled_from(sorted(node)))
+            if not isinstance(node[key], dict) or data.draw(st.booleans()):
+                if data.draw(st.booleans()):
+                    del node[key]
+                else:
+                    node[key] = data.draw(JSON)
+                break
+            node = node[key]
+    reads_cleanly(reply(value, status=recorded["status"], method=method))
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"data":' * 100_000, b'"\\ud800"', b"\xff\xfe", b"1" * 5000])
+def test_hostile_json_is_unreadable(content: bytes) -> None:
+    for read in (ADAPTER.from_upstream, lambda answer: ADAPTER.task_refs(SUBMIT, answer)):
+        with pytest.raises(UnreadableReply):
+            read(reply(content))
+
+
+def test_half_a_surrogate_pair_is_replaced_and_not_handed_on() -> None:
+    cut = b'{"task_id": "t", "status": "SUCCESS", "result_url": "https://files.example/\\ud83d.mp4"}'
+    failure = b'{"task_id": "t", "status": "FAILURE", "fail_reason": "a cut emoji \\ud83d"}'
+
+    for content in (cut, failure, failure.replace(b"FAILURE", b"\\ud83d")):
+        assert msgspec.json.encode(ADAPTER.from_upstream(reply(content)))
+
+
+def test_long_messages_are_read_in_no_time_to_speak_of() -> None:
+    refused = ADAPTER.classify(reply(error("task_failed", "a." * 500_000), status=400, method="POST"))
+
+    assert refused is not None
+    assert len(refused.message) <= 300
+
+
+def test_module_names_one_adapter() -> None:
+    assert kling_relay.ADAPTER is ADAPTER
+    assert (ADAPTER.name, ADAPTER.base_url) == ("kling_relay", "https://api.xiexus.cn")
