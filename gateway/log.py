@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -44,6 +45,8 @@ _SECRETS = (
     (re.compile(r"\bdata:[\w.+/-]*(?:;[\w=.+-]*)*,[^\s'\"]*", re.IGNORECASE), "data:…"),
     (re.compile(r"[A-Za-z0-9+/_=-]{200,}"), "…"),
 )
+# Most of what is logged: names, ids, states. None of the patterns above can match one, so none is tried.
+_PLAIN = re.compile(r"(?!.*(?:(?<![A-Za-z0-9])(?:sk|pk|rk|vg|whsec)[-_]|eyJ))[A-Za-z0-9_.-]{0,64}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an escape sequence would run in the reader's terminal
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 _FROM_TRACEBACK = {"exception", "stack"}  # of these the end tells most
@@ -60,10 +63,10 @@ def configure(format: Literal["json", "console"] | None = None, level: str = "in
     chain: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         redact,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
         _console(colors=is_terminal) if form == "console" else _json,
     ]
     threshold = logging.getLevelNamesMapping()[level.upper()]
@@ -95,6 +98,8 @@ def redact(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
 
 def clean(text: str, *, from_end: bool = False) -> str:
     """A text without what looks like a key, at most `FIELD_MAX` characters: its beginning, or its end."""
+    if _PLAIN.fullmatch(text):
+        return text
     if len(text) > READ_MAX:  # a word that is cut might be half a key, which no pattern finds
         words = text[-READ_MAX:].split(maxsplit=1)[1:] if from_end else text[:READ_MAX].rsplit(maxsplit=1)[:-1]
         text = words[0] if words else "…"
@@ -115,15 +120,25 @@ def _object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
             shown["…"] = len(value) - ITEMS_MAX
             break
         name = key.decode(errors="replace") if isinstance(key, bytes) else str(key)
-        if _PAYLOAD_KEY.search(name) and not isinstance(inner, bool | int | float | None):
+        if _is_payload(name) and not isinstance(inner, bool | int | float | None):
             continue
         shown[clean(name)] = _named(name, inner, depth)
     return shown
 
 
+@lru_cache(maxsize=1024)
+def _is_payload(name: str) -> bool:
+    return _PAYLOAD_KEY.search(name) is not None
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return _SECRET_KEY.search(name) is not None
+
+
 def _named(name: str, value: object, depth: int) -> Any:
     """A value under a name: hidden when the name is that of a secret."""
-    return HIDDEN if _SECRET_KEY.search(name) and value is not None else _plain(value, depth - 1)
+    return HIDDEN if _is_secret(name) and value is not None else _plain(value, depth - 1)
 
 
 def _plain(value: object, depth: int) -> Any:

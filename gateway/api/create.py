@@ -5,7 +5,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, NoReturn
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from gateway.api.body import join
 from gateway.domain.errors import InvalidImage, InvalidParameter, UnknownParameter
 from gateway.domain.generation import GenerationRequest
 from gateway.domain.request import ImageToVideo, Input, ReferencesToVideo, Settings, TextToVideo
-from gateway.domain.routing import ImageFacts
+from gateway.services.generations import InlineFile
 from gateway.services.images import from_text, inspect, url_fault
 
 RESOLUTIONS = {"720p": 720, "1080p": 1080, "4k": 2160}  # the shorter side in pixels
@@ -95,14 +95,6 @@ class CreateVideo(Struct, kw_only=True, forbid_unknown_fields=True, omit_default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InlineFile:
-    """An image that came within the body."""
-
-    content: bytes = field(repr=False)
-    facts: ImageFacts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Normalised:
     """What was asked, and the images that came with it by the names that `request` has for them."""
 
@@ -122,31 +114,38 @@ def normalise(body: Mapping[str, object], name_file: Callable[[bytes], str]) -> 
     _expand_size(asked, names)
     files: dict[str, InlineFile] = {}
     request = GenerationRequest(
-        model=asked["model"],
         input=_input(asked, names, _Files(files, name_file)),
-        prompt=asked.get("prompt", ""),
-        settings=Settings(
-            duration_seconds=asked.get("duration"),
-            resolution=asked.get("resolution"),
-            aspect_ratio=asked.get("aspect_ratio"),
-            generate_audio=asked.get("generate_audio"),
-            negative_prompt=asked.get("negative_prompt"),
-            seed=asked.get("seed"),
-            fps=asked.get("fps"),
-            cfg_scale=asked.get("cfg_scale"),
-            mode=asked.get("mode"),
-        ),
-        count=asked.get("n", 1),
-        provider_options=asked.get("provider_options", {}),
-        adapt=asked.get("adapt", "none"),
-        fallback=asked.get("fallback", True),
-        deadline_seconds=asked.get("deadline_seconds", 3600),
-        max_cost=asked.get("max_cost"),
-        webhook_url=asked.get("webhook_url"),
-        metadata=asked.get("metadata", {}),
-        user=asked.get("user"),
+        settings=Settings(**{_SETTINGS[key]: value for key, value in asked.items() if key in _SETTINGS}),
+        **{_REQUEST[key]: value for key, value in asked.items() if key in _REQUEST},
     )
     return Normalised(request=request, files=files)
+
+
+# Field of the body → field of the value. What was not asked for takes the default that the value has for it.
+_SETTINGS = {
+    "duration": "duration_seconds",
+    "resolution": "resolution",
+    "aspect_ratio": "aspect_ratio",
+    "generate_audio": "generate_audio",
+    "negative_prompt": "negative_prompt",
+    "seed": "seed",
+    "fps": "fps",
+    "cfg_scale": "cfg_scale",
+    "mode": "mode",
+}
+_REQUEST = {
+    "model": "model",
+    "prompt": "prompt",
+    "n": "count",
+    "provider_options": "provider_options",
+    "adapt": "adapt",
+    "fallback": "fallback",
+    "deadline_seconds": "deadline_seconds",
+    "max_cost": "max_cost",
+    "webhook_url": "webhook_url",
+    "metadata": "metadata",
+    "user": "user",
+}
 
 
 def _read(body: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, str]]:

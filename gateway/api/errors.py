@@ -88,9 +88,14 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
     if not 400 <= status < 500:
         if status == HTTPStatus.INTERNAL_SERVER_ERROR or not 500 <= status < 600:
             return _unexpected(request, error)
-        phrase = _phrase(status)
+        code = _code(status)
         return _response(
-            status, f"{phrase}.", "api_error", _code(phrase), request_id=request_id, headers=error.headers or {}
+            status,
+            f"{code.replace('_', ' ').capitalize()}.",
+            "api_error",
+            code,
+            request_id=request_id,
+            headers=error.headers or {},
         )
     message, param = _told(error)
     known = InvalidParameter if param is not None and status == HTTPStatus.BAD_REQUEST else _BY_STATUS.get(status)
@@ -99,7 +104,7 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
         error_type, code = known.type, known.code
     else:
         error_type = "rate_limit_error" if status == HTTPStatus.TOO_MANY_REQUESTS else "invalid_request_error"
-        code = _code(_phrase(status))
+        code = _code(status)
     return _response(
         status, message, error_type, code, request_id=request_id, param=param, headers=_allow(error.headers or {})
     )
@@ -116,15 +121,12 @@ def _told(error: HTTPException) -> tuple[str, str | None]:
     return f"`{key}`: {first['message']}", key
 
 
-def _phrase(status: int) -> str:
+def _code(status: int) -> str:
+    """The name of a status that no error of ours has, as a code."""
     try:
-        return HTTPStatus(status).phrase
+        return HTTPStatus(status).name.lower()
     except ValueError:
-        return "Refused"
-
-
-def _code(phrase: str) -> str:
-    return phrase.lower().replace(" ", "_").replace("-", "_")
+        return "refused"
 
 
 def _allow(headers: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What the API does with generations: create, read, list, cancel, delete."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from hashlib import sha256
 from typing import Literal, Protocol
@@ -139,6 +139,7 @@ class Generations:
         self, request: GenerationRequest, key: str, files: Mapping[str, InlineFile]
     ) -> tuple[Model, Planned]:
         model, candidates = self._catalog.candidates(request)
+        _check_options(request, self._catalog.providers)
         if not request.prompt.strip() and not request.provider_options:
             raise InvalidParameter("`prompt` is required.", param="prompt")
         images = {name: file.facts for name, file in files.items()}
@@ -199,6 +200,17 @@ class Generations:
             await self._get(generation_id, key)
             raise Conflict("The generation is still open; cancel it first.")
         log.info("generation_deleted", generation=generation_id)
+
+
+def _check_options(request: GenerationRequest, providers: Collection[str]) -> None:
+    """Options for a provider that is not there would be dropped in silence."""
+    for name in request.provider_options:
+        if name not in providers:
+            known = ", ".join(providers)
+            raise InvalidParameter(
+                f"`provider_options.{name[:64]}`: there is no such provider; configured are {known}.",
+                param=f"provider_options.{name[:64]}",
+            )
 
 
 def _unsupported(request: GenerationRequest, left_out: Sequence[LeftOut]) -> UnsupportedParameter:

@@ -67,7 +67,7 @@ def from_text(value: str, param: str) -> str | bytes:
 
 
 _FILE_ID = re.compile(r"file_[A-Za-z0-9_-]{1,128}")
-_NETLOC = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]@<>\"{}|^`%:]*[^\[\]@<>\"{}|^`%:.][^\[\]@<>\"{}|^`%:]*)(?::[0-9]*)?")
+_NETLOC = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]@<>\"{}|^`%:]+)(?::[0-9]*)?")
 
 
 def url_fault(value: str, limit: int) -> str | None:
@@ -85,7 +85,7 @@ def url_fault(value: str, limit: int) -> str | None:
         return "is not an http(s) URL"
     if "@" in parts.netloc:
         return "is a URL with credentials in it"
-    if not parts.hostname or _NETLOC.fullmatch(parts.netloc) is None:
+    if not (parts.hostname or "").strip(".") or _NETLOC.fullmatch(parts.netloc) is None:
         return "is a URL without a valid host"
     return "is a URL with port 0" if port == 0 else None
 
@@ -129,25 +129,26 @@ def _from_base64(value: str, param: str) -> bytes | None:
     """The bytes of base64 text in either alphabet, padded or not; `None` for any other text."""
     if not value.isascii():
         return None
-    if any(space in value for space in " \n\r\t\f\v"):
-        value = value.translate(_NO_SPACES)
-    if "-" in value or "_" in value:
-        value = value.replace("-", "+").replace("_", "/")
-    padding = len(value) - len(value.rstrip("="))
-    digits = len(value) - padding
-    if padding and (padding > 2 or len(value) % 4):
+    text = value.encode()
+    if any(space in text for space in _SPACES):
+        text = text.translate(None, _SPACES)
+    if b"-" in text or b"_" in text:
+        text = text.translate(_STANDARD)
+    padding = len(text) - len(text.rstrip(b"="))
+    if padding and (padding > 2 or len(text) % 4):
         return None
-    if digits * 3 // 4 > IMAGE_MAX:
+    if (len(text) - padding) * 3 // 4 > IMAGE_MAX:
         raise _too_large(param)
     if not padding:
-        value += "=" * (-digits % 4)
+        text += b"=" * (-len(text) % 4)
     try:
-        return binascii.a2b_base64(value, strict_mode=True)
+        return binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
         return None
 
 
-_NO_SPACES = str.maketrans("", "", " \n\r\t\f\v")
+_SPACES = b" \n\r\t\f\v"
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def _too_large(param: str | None = None) -> InvalidImage:
@@ -212,7 +213,7 @@ def _jpeg(data: bytes) -> tuple[int, int]:
             break
         if code not in _BARE:
             (length,) = struct.unpack_from(">H", data, position)
-            position += max(length, 2)
+            position += length
     raise InvalidImage("The JPEG image has no frame header, or is cut off before it.")
 
 

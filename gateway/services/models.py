@@ -34,6 +34,7 @@ class Catalog:
         upstream = [
             _candidate(provider, model) for provider in providers.values() for model in provider.models.values()
         ]
+        self.providers = tuple(providers)
         self._models: dict[str, Model] = {}
         if upstream:
             self._add(Model(name=ALL, candidates=tuple(upstream)))

@@ -1,13 +1,14 @@
 """What the gateway asks of a store. Every method is durable when it returns; a generation belongs to one API key."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from gateway.domain.generation import Generation, Task
-from gateway.domain.ledger import Write
+from gateway.domain.generation import AttemptState, Generation, Task
+from gateway.domain.ledger import ATTEMPT_MOVES, AddAttempt, IllegalMove, SaveAttempt, Write
 from gateway.domain.routing import ImageFacts
 
 
@@ -45,6 +46,14 @@ class Query(Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, str] = {}
 
 
+_CURSOR = re.compile(r"gen_[0-9A-HJKMNP-TV-Z]{26}")
+
+
+def is_cursor(text: str) -> bool:
+    """Whether this can be the id of a generation, though it may be gone by now: who deletes while paging goes on."""
+    return _CURSOR.fullmatch(text) is not None
+
+
 class Page(Struct, frozen=True):
     """Generations in the order asked for, and whether more follow."""
 
@@ -60,6 +69,20 @@ class Event(Struct, frozen=True, kw_only=True):
     type: str
     data: Mapping[str, object]
     at: datetime
+
+
+def check_moves(writes: Sequence[Write]) -> None:
+    """`IllegalMove` for a move that no table has, and for one to `submitting`: only `begin_submit` makes that."""
+    for write in writes:
+        match write:
+            case AddAttempt(attempt=attempt):
+                legal = attempt.state is AttemptState.RESERVED
+            case SaveAttempt(attempt=attempt, was=was) if attempt.state is not was:
+                legal = attempt.state in ATTEMPT_MOVES[was] and attempt.state is not AttemptState.SUBMITTING
+            case _:
+                continue
+        if not legal:
+            raise IllegalMove(f"{attempt.id}: the ledger refuses {attempt.state}")
 
 
 class Store(Protocol):
@@ -79,7 +102,7 @@ class Store(Protocol):
         ...
 
     async def page(self, query: Query) -> Page:
-        """A page of a list; an unknown cursor gives an empty one."""
+        """A page of a list; a cursor that is no id gives an empty one."""
         ...
 
     async def delete(self, generation_id: str, key: str) -> bool:
@@ -120,6 +143,7 @@ class Store(Protocol):
         """Carry out the writes in one transaction, if fence and version are still those of `generation`.
 
         Returns the new version; `None` when somebody else changed it: nothing was written, read it again.
+        `IllegalMove`, with nothing written either, when a write is not one that the ledger allows.
         """
         ...
 

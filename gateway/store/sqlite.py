@@ -1,7 +1,5 @@
 """The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer thread, reads on their own connection."""
 
-import fcntl
-import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,8 +12,7 @@ from gateway.domain.errors import ConfigurationError, IdempotencyKeyReused, Stor
 from gateway.domain.generation import Generation, Task
 from gateway.domain.ledger import AddAttempt, IllegalMove, SaveAttempt, SaveOutput, SaveStatus, Write, event_of
 from gateway.domain.routing import ImageFacts
-from gateway.store import migrations
-from gateway.store.base import Event, Idempotency, Page, Query, StoredFile
+from gateway.store.base import Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.rows import (
     ATTEMPT,
     GENERATION,
@@ -28,13 +25,12 @@ from gateway.store.rows import (
     seconds,
     to_json,
 )
+from gateway.store.sqlite_file import check_place, connect, migrate, take_lock
 from gateway.store.writer import Writer
 
-_SQLITE_MIN = (3, 51, 3)  # before it, a WAL reset can corrupt the file
 _OPEN = "('queued', 'in_progress')"
 _IDEMPOTENCY_LIFE = timedelta(hours=24)
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "ceph", "fuse.glusterfs", "lustre"})
-_lease_forever = 253402300799.0  # one process under an exclusive lock: its lease does not run out
+_LEASE_FOREVER = 253402300799.0  # one process under an exclusive lock: its lease does not run out
 
 
 class SqliteStore:
@@ -43,19 +39,19 @@ class SqliteStore:
     def __init__(self, path: Path, lock: IO[bytes]) -> None:
         self._path = path
         self._lock = lock
-        self._writer = Writer(lambda: _connect(path))
-        self._reader = _connect(path)
+        self._reader = connect(path)
+        self._writer = Writer(connect(path))
 
     @classmethod
     def open(cls, path: Path, now: datetime) -> "SqliteStore":
         """Lock the file, bring the schema up to date; `ConfigurationError` says why not."""
         path = path.resolve()
-        _check_place(path)
-        lock = _take_lock(path)
+        check_place(path)
+        lock = take_lock(path)
         try:
-            connection = _connect(path)
+            connection = connect(path)
             try:
-                _migrate(connection, now)
+                migrate(connection, now)
             finally:
                 connection.close()
             return cls(path, lock)
@@ -79,6 +75,7 @@ class SqliteStore:
     ) -> Generation:
         row = _generation_values(generation)
         outputs = [(generation.id, *output_values(output)) for output in generation.outputs]
+        attempts = [(generation.id, *attempt_values(attempt)) for attempt in generation.attempts]
         created = generation.created_at.timestamp()
 
         def work(connection: apsw.Connection) -> str:
@@ -88,6 +85,8 @@ class SqliteStore:
                     return known
             connection.execute(_INSERT_GENERATION, row)
             connection.executemany(_INSERT_OUTPUT, outputs)
+            if attempts:
+                connection.executemany(_INSERT_ATTEMPT, attempts)
             connection.execute(_INSERT_EVENT, (generation.id, "generation.queued", "{}", created))
             for file in files:
                 connection.execute(_INSERT_FILE, _file_values(file))
@@ -105,22 +104,24 @@ class SqliteStore:
         return known
 
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
-        row = self._one(f"select {GENERATION} from generations where id = ?", (generation_id,))
-        if row is None or (key is not None and row[1] != key):
+        rows = self._all(f"{_SELECT} where id = ?", (generation_id,))
+        if not rows or (key is not None and rows[0][1] != key):
             return None
-        return self._whole(row)
+        return _whole(rows[0])
 
     async def page(self, query: Query) -> Page:
+        if not all(is_cursor(cursor) for cursor in (query.after, query.before) if cursor is not None):
+            return Page((), has_more=False)
         where, values = _conditions(query)
         ascending = (query.order == "asc") != (query.before is not None)
         direction = "asc" if ascending else "desc"
-        sql = f"select {GENERATION} from generations where {where} order by id {direction} limit ?"
+        sql = f"{_SELECT} where {where} order by id {direction} limit ?"
         rows = self._all(sql, (*values, query.limit + 1))
         has_more = len(rows) > query.limit
         rows = rows[: query.limit]
         if query.before is not None:
             rows.reverse()
-        return Page(tuple(self._whole(row) for row in rows), has_more)
+        return Page(tuple(map(_whole, rows)), has_more)
 
     async def delete(self, generation_id: str, key: str) -> bool:
         sql = f"delete from generations where id = ? and key = ? and status not in {_OPEN}"
@@ -153,7 +154,7 @@ class SqliteStore:
 
     async def take_over(self, generation_id: str, lease_until: datetime) -> Generation | None:
         sql = (
-            f"update generations set fence = fence + 1, version = version + 1, lease_until = ?"
+            "update generations set fence = fence + 1, version = version + 1, lease_until = ?"
             f" where id = ? and status in {_OPEN}"
         )
         values = (lease_until.timestamp(), generation_id)
@@ -185,6 +186,7 @@ class SqliteStore:
 
     async def write(self, generation: Generation, writes: Sequence[Write], now: datetime) -> int | None:
         at = now.timestamp()
+        check_moves(writes)
 
         def work(connection: apsw.Connection) -> int | None:
             version: int | None = connection.execute(
@@ -203,26 +205,29 @@ class SqliteStore:
 
         return await self._writer.run(work)
 
-    def _one(self, sql: str, values: tuple[Any, ...]) -> Row | None:
-        rows = self._all(sql, values)
-        return rows[0] if rows else None
-
     def _all(self, sql: str, values: tuple[Any, ...]) -> list[Row]:
         try:
             return list(self._reader.execute(sql, values))
         except apsw.Error as error:
             raise StoreUnavailable("The store cannot be read now.", retry_after=5) from error
 
-    def _whole(self, row: Row) -> Generation:
-        outputs = self._all(f"select {OUTPUT} from outputs where generation_id = ? order by number", (row[0],))
-        attempts = self._all(f"select {ATTEMPT} from attempts where generation_id = ? order by number", (row[0],))
-        return generation_of(row, outputs, attempts)
+
+def _whole(row: Row) -> Generation:
+    return generation_of(row, _rows.decode(row[-2]), _rows.decode(row[-1]))
 
 
 def _marks(columns: str) -> str:
     return ", ".join("?" * len(columns.split(",")))
 
 
+# One statement reads all of a generation: several would let a commit come between them.
+_SELECT = (
+    f"select {GENERATION},"
+    f" (select json_group_array(json_array({OUTPUT}) order by number) from outputs where generation_id = g.id),"
+    f" (select json_group_array(json_array({ATTEMPT}) order by number) from attempts where generation_id = g.id)"
+    " from generations as g"
+)
+_rows = msgspec.json.Decoder(list[list[Any]])
 _INSERT_COLUMNS = f"{GENERATION}, model, lease_until"
 _INSERT_GENERATION = f"insert into generations ({_INSERT_COLUMNS}) values ({_marks(_INSERT_COLUMNS)})"
 _INSERT_OUTPUT = f"insert into outputs (generation_id, {OUTPUT}) values (?, {_marks(OUTPUT)})"
@@ -251,11 +256,9 @@ _UPDATE_STATUS = (
 def _carry_out(connection: apsw.Connection, generation_id: str, write: Write) -> None:
     match write:
         case AddAttempt(attempt=attempt):
-            connection.execute(_INSERT_ATTEMPT, (generation_id, *attempt_values(attempt)))
-            return
+            sql, values = _INSERT_ATTEMPT, (generation_id, *attempt_values(attempt))
         case SaveOutput(output=output, new=True):
-            connection.execute(_INSERT_OUTPUT, (generation_id, *output_values(output)))
-            return
+            sql, values = _INSERT_OUTPUT, (generation_id, *output_values(output))
         case SaveAttempt(attempt=attempt, was=was):
             sql, values = _UPDATE_ATTEMPT, (*attempt_values(attempt), attempt.id, generation_id, was.value)
         case SaveOutput(output=output):
@@ -264,7 +267,11 @@ def _carry_out(connection: apsw.Connection, generation_id: str, write: Write) ->
             changed = (write.status.value, write.progress, write.provider, write.provider_model)
             ended = (to_json(write.failure), seconds(write.completed_at))
             sql, values = _UPDATE_STATUS, (*changed, *ended, generation_id, write.was.value)
-    if _changed(connection, sql, values) != 1:
+    try:
+        done = _changed(connection, sql, values) == 1
+    except apsw.ConstraintError:  # it exists already
+        done = False
+    if not done:
         raise IllegalMove(f"{generation_id}: the ledger refuses {type(write).__name__}")
 
 
@@ -349,7 +356,7 @@ def _generation_values(generation: Generation) -> tuple[Any, ...]:
         generation.fence,
         generation.version,
         generation.request.model,
-        _lease_forever,
+        _LEASE_FOREVER,
     )
 
 
@@ -361,76 +368,3 @@ def _moment(value: float) -> datetime:
     found = moment(value)
     assert found is not None  # noqa: S101  # narrows the type: the column is `not null`
     return found
-
-
-def _connect(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(5000)
-    connection.execute("pragma journal_mode = wal")
-    connection.execute("pragma synchronous = full")
-    connection.execute("pragma foreign_keys = on")
-    connection.execute("pragma cache_size = -16384")
-    return connection
-
-
-def _migrate(connection: apsw.Connection, now: datetime) -> None:
-    connection.execute("begin immediate")
-    try:
-        connection.execute(
-            "create table if not exists schema_migrations"
-            " (number integer primary key, name text not null, checksum text not null, applied_at real not null) strict"
-        )
-        applied = dict(connection.execute("select number, checksum from schema_migrations"))
-        for migration in migrations.pending(migrations.load("sqlite"), applied):
-            connection.execute(migration.sql)
-            connection.execute(
-                "insert into schema_migrations values (?, ?, ?, ?)",
-                (migration.number, migration.name, migration.checksum, now.timestamp()),
-            )
-        connection.execute("commit")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise
-
-
-def _check_place(path: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
-    """Refuse what would corrupt the file: an old SQLite, a network file system."""
-    found = tuple(int(part) for part in apsw.sqlite_lib_version().split(".")[:3])
-    if found < _SQLITE_MIN:
-        wanted = ".".join(map(str, _SQLITE_MIN))
-        raise ConfigurationError(f"database.url: SQLite {apsw.sqlite_lib_version()} is too old; {wanted} is needed")
-    if not path.parent.is_dir():
-        raise ConfigurationError(f"database.url: the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigurationError(f"database.url: the folder {path.parent} cannot be written to")
-    kind = _file_system(path, mounts)
-    if kind in _NETWORK:
-        raise ConfigurationError(f"database.url: {path} is on a network file system ({kind}); SQLite needs a local one")
-
-
-def _file_system(path: Path, mounts: Path) -> str:
-    """The type of the file system that holds the path, `""` where the system does not tell."""
-    try:
-        lines = [line.split() for line in mounts.read_text().splitlines()]
-    except OSError:
-        return ""
-    over = [(len(fields[1]), fields[2]) for fields in lines if len(fields) > 2 and path.is_relative_to(fields[1])]
-    return max(over, default=(0, ""))[1]
-
-
-def _take_lock(path: Path) -> IO[bytes]:
-    """An exclusive lock beside the file, held for the life of the process; the kernel drops it when that dies."""
-    lock_path = path.with_name(path.name + "-lock")
-    try:
-        lock = lock_path.open("ab")
-    except OSError as error:
-        raise ConfigurationError(f"database.url: cannot open {lock_path}: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise ConfigurationError(
-            f"database.url: another process uses {path}; one gateway at a time may run on an SQLite file"
-        ) from error
-    return lock

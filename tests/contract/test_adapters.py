@@ -754,6 +754,27 @@ def test_a_nasty_id_stays_below_its_prefix(adapter: Adapter, nasty: str) -> None
 
 
 @every_adapter
+@pytest.mark.parametrize("odd", ["", " ", ".", "..", "\ud83c", "a/../b", "\n", "x" * 5000], ids=ascii)
+def test_an_odd_id_is_unreadable_or_can_be_read_with(adapter: Adapter, odd: str) -> None:
+    """An escape does not help against dots: a client that tidies paths makes `/tasks/..` another path."""
+    for path in paths_of(adapter.name):
+        if outcome_of(path) != "submitted":
+            continue
+        recording = read(path)
+        call, reply = call_of(adapter, recording), reply_of(recording)
+        body = json.loads(reply.body)
+        for ref in adapter.task_refs(call, reply):
+            for steps in leaves(body):
+                if str(at(body, steps)) == ref.id:
+                    body = replaced(body, steps, odd)
+        with suppress(UnreadableReply):
+            for ref in adapter.task_refs(call, structs.replace(reply, body=as_json(body))):
+                assert msgspec.json.decode(msgspec.json.encode(ref), type=TaskRef) == ref
+                for build in reads_of(adapter):
+                    assert_path(build(ref).path)
+
+
+@every_adapter
 def test_a_read_has_no_body_and_no_effect(adapter: Adapter) -> None:
     for ref in recorded_refs(adapter):
         for call in (build(ref) for build in reads_of(adapter)):

@@ -1,5 +1,6 @@
 """What FoxAPI promises beyond what every adapter does; the meaning of single replies is in its recordings."""
 
+import json
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -438,8 +439,6 @@ NEAR = st.dictionaries(
 
 def as_body(value: Any) -> bytes:
     """JSON as a careless server writes it: NaN, infinities and halves of surrogate pairs included."""
-    import json  # noqa: PLC0415  # msgspec writes correct JSON alone
-
     return json.dumps(value).encode()
 
 

@@ -1,0 +1,30 @@
+# Two stages: the first builds the wheel and an environment from the pinned, hashed requirements; the second runs it,
+# without a compiler and without root.
+FROM python:3.11-slim AS build
+WORKDIR /src
+COPY requirements.lock requirements-dev.lock pyproject.toml README.md ./
+COPY gateway ./gateway
+COPY providers ./providers
+RUN python -m venv /opt/build && python -m venv /opt/video-gateway \
+    && /opt/build/bin/pip install --no-cache-dir --require-hashes --requirement requirements-dev.lock \
+    && /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && /opt/video-gateway/bin/pip install --no-cache-dir --require-hashes --requirement requirements.lock \
+    && /opt/video-gateway/bin/pip install --no-cache-dir --no-deps /wheels/*.whl
+
+FROM python:3.11-slim
+RUN useradd --system --uid 10001 --home-dir /data --create-home gateway
+COPY --from=build /opt/video-gateway /opt/video-gateway
+USER gateway
+WORKDIR /data
+VOLUME /data
+# A container is reached from outside, so client keys are needed: VIDEO_GATEWAY_API_KEY, or api_keys in the file.
+ENV PATH=/opt/video-gateway/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    VIDEO_GATEWAY_HOST=0.0.0.0 \
+    VIDEO_GATEWAY_PORT=8080
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['VIDEO_GATEWAY_PORT'] + '/health/ready', timeout=2)"]
+ENTRYPOINT ["video-gateway"]
+CMD ["serve"]

@@ -1,0 +1,55 @@
+# Everything a newcomer runs. Each target sets up what it needs: a virtual environment in .venv, nothing outside.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format openapi bench lock clean
+
+help:  ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+install: $(STAMP)  ## set up .venv from requirements-dev.lock
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(STAMP)  ## make a video through the sandbox; IMAGE=path, PROMPT=text, MODEL=name, SERVE=1 keeps the server
+	$(BIN)/video-gateway demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(PROMPT),--prompt "$(PROMPT)") \
+		$(if $(MODEL),--model "$(MODEL)") $(if $(SERVE),--serve)
+
+test: $(STAMP)  ## run every test, with coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -n $(PYTEST_WORKERS) --dist loadscope
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --fail-under=95
+
+check: $(STAMP)  ## lint, types, import rules, OpenAPI drift
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/video-gateway openapi --check openapi/openapi.json
+
+format: $(STAMP)  ## format the code, renew openapi/openapi.json
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/video-gateway openapi --output openapi/openapi.json
+
+bench: $(STAMP)  ## CPU per operation beside a bare framework handler in the same run
+	$(BIN)/python bench/run.py
+
+COMPILE := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url \
+	--no-emit-find-links --no-emit-trusted-host
+lock: $(STAMP)  ## renew the lock files: pins with hashes, no index named
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
+	$(BIN)/$(COMPILE) --extra dev --output-file requirements-dev.lock pyproject.toml
+	$(BIN)/$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist demo-output

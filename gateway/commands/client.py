@@ -1,0 +1,232 @@
+"""A small client of the gateway's own API. It reads what it needs and passes over what it does not know."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from gateway.settings import is_loopback
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+TRIES = 5  # of a create or a download; they may be repeated safely
+PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between them
+_VIDEOS = "/v1/videos/generations"
+_AGAIN = {429, 500, 502, 503, 504}  # of a create with an idempotency key, and of every read
+T = TypeVar("T")
+
+
+class Refused(Exception):
+    """The gateway's answer is no."""
+
+
+class Unreachable(Exception):
+    """No answer, or one that says to come back."""
+
+
+class Told(Struct, frozen=True):
+    """Why something failed."""
+
+    code: str = ""
+    message: str = ""
+
+
+class Output(Struct, frozen=True):
+    """One result."""
+
+    index: int
+    status: str
+    url: str | None = None
+    content_type: str | None = None
+    error: Told | None = None
+
+
+class Attempt(Struct, frozen=True):
+    """One submit to one provider."""
+
+    number: int
+    provider: str = ""
+    provider_model: str = ""
+    status: str = ""
+    failure: str | None = None
+    message: str | None = None
+    billed: str | None = None
+
+    def told(self) -> str:
+        """What became of it, in a line."""
+        why = ": ".join(filter(None, (self.failure, self.message)))
+        billed = f" (billed: {self.billed})" if self.billed in {"maybe", "yes"} else ""
+        return f"attempt {self.number} {self.provider}/{self.provider_model} {self.status}: {why}{billed}"
+
+
+class Generation(Struct, frozen=True):
+    """A generation."""
+
+    id: str
+    status: str
+    model: str = ""
+    progress: int = 0
+    provider: str | None = None
+    provider_model: str | None = None
+    data: tuple[Output, ...] = ()
+    error: Told | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status in {"completed", "failed", "cancelled", "expired"}
+
+    @property
+    def route(self) -> str:
+        """`provider/model` of where it is, as far as that is known."""
+        if self.provider is not None:
+            return f"{self.provider}/{self.provider_model}"
+        last = self.attempts[-1] if self.attempts else None
+        return f"{last.provider}/{last.provider_model}" if last and last.failure is None else ""
+
+
+class _Refusal(Struct):
+    error: Told
+
+
+class Client:
+    """Talks to one gateway as one API key."""
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """`url` is what the gateway's paths are below; ValueError for what is no http(s) URL or no key."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+            raise ValueError("expected an http(s) URL such as http://127.0.0.1:8080")
+        if api_key and not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
+            raise ValueError("the API key has characters that no key has")
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self._key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._sleep = sleep
+        self._http = httpx.Client(
+            timeout=httpx.Timeout(30, connect=10),
+            headers={"Accept-Encoding": "identity"},
+            trust_env=not is_loopback(parts.hostname),  # no proxy leads to this machine
+            transport=transport,
+        )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._http.close()
+
+    def create(self, body: Mapping[str, Any], idempotency_key: str, note: Callable[[str], object]) -> Generation:
+        """Ask for a generation; repeated under the same key when no answer comes. `note` hears of that once."""
+        content = msgspec.json.encode(body)
+        headers = {**self._key, "Content-Type": "application/json", "Idempotency-Key": idempotency_key}
+
+        def post() -> Generation:
+            answer = self._send("POST", _VIDEOS, headers=headers, content=content, seconds=60)
+            return _decoded(answer.content, Generation)
+
+        return self._patiently(post, note)
+
+    def read(self, generation_id: str, wait_seconds: int = 0, tag: str = "") -> tuple[Generation | None, str]:
+        """A generation and its tag, held back until it changes or `wait_seconds` are over; None: it is as `tag` has it.
+
+        Raises `Unreachable` without an answer; it may be there a moment later.
+        """
+        headers = {**self._key, **({"If-None-Match": tag} if tag else {})}
+        path = f"{_VIDEOS}/{quote(generation_id, safe='')}?wait={wait_seconds}"
+        answer = self._send("GET", path, headers=headers, seconds=wait_seconds + 20)
+        if answer.status_code == httpx.codes.NOT_MODIFIED:
+            return None, tag
+        return _decoded(answer.content, Generation), answer.headers.get("etag", "")
+
+    def raw(self, path: str) -> bytes:
+        """The JSON below a path, as it came."""
+        return self._patiently(lambda: self._send("GET", path, headers=self._key).content, lambda _: None)
+
+    def download(self, generation_id: str, url: str, path: Path, note: Callable[[str], object]) -> int:
+        """Write the file behind an output's URL to `path`, whole or not at all; its size."""
+        target, headers = self._target(generation_id, url)
+        partial = path.with_name(path.name + ".part")
+
+        def get() -> int:
+            size = 0
+            with self._http.stream("GET", target, headers=headers, follow_redirects=True) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    answer.read()
+                    raise _refusal(answer)
+                with partial.open("wb") as file:
+                    for chunk in answer.iter_raw():
+                        size += file.write(chunk)
+            partial.replace(path)
+            return size
+
+        try:
+            return self._patiently(get, note)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _target(self, generation_id: str, url: str) -> tuple[str, Mapping[str, str]]:
+        """Where an output is: the gateway's own path below our URL and with our key, anything else without it."""
+        own = f"{_VIDEOS}/{generation_id}/content"
+        parts = urlsplit(url)
+        if parts.path.endswith(own):  # `public_url` may be another name for the gateway than ours
+            return f"{self.url}{own}?{parts.query}", self._key
+        return urljoin(self.url + "/", url), {}
+
+    def _send(
+        self, method: str, path: str, *, headers: Mapping[str, str], content: bytes | None = None, seconds: float = 30
+    ) -> httpx.Response:
+        timeout = httpx.Timeout(seconds, connect=10)
+        answer = self._http.request(method, self.url + path, headers=dict(headers), content=content, timeout=timeout)
+        if answer.status_code in {httpx.codes.OK, httpx.codes.NOT_MODIFIED}:
+            return answer
+        raise _refusal(answer)
+
+    def _patiently(self, work: Callable[[], T], note: Callable[[str], object]) -> T:
+        for pause in (*PAUSES, None):
+            try:
+                return self.once(work)
+            except Unreachable as error:
+                if pause is None:
+                    raise
+                if pause == PAUSES[0]:
+                    note(f"{error}; trying again")
+            self._sleep(pause)
+        raise AssertionError
+
+    def once(self, work: Callable[[], T]) -> T:
+        """The work's result; what the network did to it is an `Unreachable`."""
+        try:
+            return work()
+        except httpx.InvalidURL as error:
+            raise Refused(f"{error}") from error
+        except httpx.HTTPError as error:
+            raise Unreachable(f"no answer from {self.url}: {error or type(error).__name__}") from error
+
+
+def _decoded(content: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused("the answer is not a video-gateway's; is the URL right?") from error
+
+
+def _refusal(answer: httpx.Response) -> Exception:
+    """What an answer that is not 200 means."""
+    try:
+        told = msgspec.json.decode(answer.content, type=_Refusal).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        told = Told(code="", message=answer.reason_phrase)
+    text = f"HTTP {answer.status_code} {told.code}: {told.message}".replace(" :", ":")
+    if answer.status_code in _AGAIN or told.code == "idempotency_key_in_use":
+        return Unreachable(text)
+    return Refused(text)

@@ -1,0 +1,213 @@
+"""Sockets, and the HTTP server on them: uvicorn, with bounds on what a client may send before a request begins."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+import uvicorn
+from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from gateway.app import Application
+from gateway.domain.errors import ConfigurationError
+
+BACKLOG = 2048
+HEAD_MAX = 64 * 1024  # bytes of a request line and its headers
+HEAD_SECONDS = 30.0  # for a client to send them
+GRACE_SECONDS = 3  # for answers under way, once the gateway is to stop; then 503
+# Where the address, not the port, is the trouble.
+_WRONG_HOST = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets for a host name or address, all on one port; 0 is any free one."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"server.host: {host} cannot be resolved: {_reason(error)}") from error
+    sockets: list[socket.socket] = []
+    fault: OSError | None = None
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        place = (address[0], port, *address[2:])
+        try:
+            one = _bound(family, kind, protocol, place)
+        except OSError as error:
+            fault = error
+            if error.errno in _WRONG_HOST:
+                continue  # `localhost` may have an IPv6 address on a machine without IPv6
+            break
+        sockets.append(one)
+        port = one.getsockname()[1]
+        fault = None
+    if fault is None or (sockets and fault.errno in _WRONG_HOST):
+        return sockets
+    for one in sockets:
+        one.close()
+    if fault.errno in _WRONG_HOST:
+        raise ConfigurationError(f"server.host: {host} is not an address of this machine") from fault
+    if fault.errno == errno.EADDRINUSE:
+        raise ConfigurationError(
+            f"server.port: {port} on {host} is taken by another process; expected a free port, or 0 for any"
+        ) from fault
+    raise ConfigurationError(f"server.port: cannot listen on {port} of {host}: {_reason(fault)}") from fault
+
+
+def url_of(one: socket.socket) -> str:
+    """The address of a listening socket."""
+    host, port = one.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _bound(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
+    one = socket.socket(family, kind, protocol)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(address)
+        one.listen(BACKLOG)
+        one.setblocking(False)
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol; a head that is too long or too slow ends the connection.
+
+    The parser keeps what it has of a head in memory until the end of it, and uvicorn waits for ever.
+    """
+
+    _in_head = True
+    _head_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin with the head of a request."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to a head for certain."""
+        was_in_head = self._in_head
+        super().data_received(data)
+        if was_in_head and self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX:
+                self.transport.write(STATUS_LINE[431] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """Begin a head: the first of a connection, or one after a kept-alive pause."""
+        super().on_message_begin()
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def on_headers_complete(self) -> None:
+        """End a head."""
+        self._stop_timer()
+        self._in_head, self._head_bytes = False, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End a request: what comes next is a head again."""
+        self._in_head = True
+        super().on_message_complete()
+
+    def _too_slow(self) -> None:
+        self._head_timer = None
+        self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class GatewayServer(uvicorn.Server):
+    """Serves one application; signals are its caller's business."""
+
+    def __init__(self, application: Application, ready: Callable[[], None]) -> None:
+        """`ready` is called once, when requests are answered."""
+        self._application = application
+        self._ready = ready
+        grace = int(min(GRACE_SECONDS, application.settings.server.drain_seconds / 3))
+        super().__init__(
+            uvicorn.Config(
+                _Cut(application.asgi),
+                loop="none",
+                http=BoundedProtocol,
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                log_level="error",  # below it is what anybody who sends garbage can cause
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=grace,
+            )
+        )
+
+    def stop(self) -> None:
+        """Not ready from now on; no new connections; answers and submits in flight are finished."""
+        self._application.drain()
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]  # a generator is an iterator
+        """Leave the signals alone."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+class _Cut:
+    """Gives an answer to a request that is cut off by the stop, such as a long poll: come back soon."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._http(scope, receive, send) if scope["type"] == "http" else self._app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except asyncio.CancelledError:  # by the server alone, at the end of its grace
+            if begun:
+                raise
+            error = {"message": "The gateway is stopping.", "type": "api_error", "param": None, "code": "stopping"}
+            body = msgspec.json.encode({"error": error, "request_id": scope.get("state", {}).get("request_id", "")})
+            start: HTTPResponseStartEvent = {
+                "type": "http.response.start",
+                "status": 503,
+                "headers": [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", str(len(body)).encode()),
+                    (b"retry-after", b"1"),
+                    (b"connection", b"close"),
+                ],
+            }
+            await send(start)
+            await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,57 @@
+"""`serve`: the gateway on its port until a signal comes."""
+
+import asyncio
+import os
+import signal
+import stat
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from gateway import log as logs
+from gateway.app import Application
+from gateway.commands.configuration import configured
+from gateway.commands.listen import GatewayServer, listen, url_of
+from gateway.commands.show import say
+
+log = structlog.get_logger()
+OWNER_ONLY = 0o077
+
+
+def serve(config: Path | None, host: str | None, port: int | None) -> int:
+    """Run until SIGINT or SIGTERM, then drain; a second signal ends the process where it is."""
+    settings, adapters = configured(config, host=host, port=port)
+    logs.configure(settings.server.log_format, settings.server.log_level)
+    for warning in settings.warnings:
+        log.warning("configuration_warning", detail=warning)
+    os.umask(OWNER_ONLY)  # the ledger and the inputs hold what clients sent
+    sockets = listen(settings.server.host, settings.server.port)
+    application = Application(settings, adapters=adapters)
+    if stat.S_IMODE(settings.database.path.stat().st_mode) & OWNER_ONLY:
+        log.warning("database_open_to_others", path=str(settings.database.path))
+
+    def ready() -> None:
+        url = url_of(sockets[0])
+        say(f"listening on {url}")
+        log.info("listening", url=url)
+
+    server = GatewayServer(application, ready)
+
+    def stop(name: signal.Signals) -> None:
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+        log.info("stopping", signal=name.name)
+        server.stop()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(each, stop, each)
+        await server.serve(sockets)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+    return 0

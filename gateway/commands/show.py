@@ -1,0 +1,125 @@
+"""What a person at the terminal sees: a bar where there is one, plain lines elsewhere."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+import rich_click as click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from gateway.commands.client import Generation
+
+
+def say(text: str) -> None:
+    """One line on standard output, now."""
+    with suppress(BrokenPipeError):
+        click.echo(plain(text))
+        sys.stdout.flush()
+
+
+def tell(text: str) -> None:
+    """One line on standard error."""
+    with suppress(BrokenPipeError):
+        click.echo(plain(text), err=True)
+
+
+def plain(text: str) -> str:
+    """One line of text: what others wrote cannot steer the terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+class Show(Protocol):
+    """Where progress is shown."""
+
+    def generation(self, generation: Generation) -> None:
+        """How it stands now."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something besides."""
+        ...
+
+
+@contextmanager
+def progress(*, on_stderr: bool = False) -> Iterator[Show]:
+    """A bar on a terminal, lines elsewhere."""
+    stream = sys.stderr if on_stderr else sys.stdout
+    if stream.isatty() and os.environ.get("TERM") != "dumb":
+        with _bar(Console(file=stream)) as bar:
+            yield _Bar(bar)
+    else:
+        yield _Lines(on_stderr=on_stderr)
+
+
+class _Attempts:
+    """Tells of each attempt once that it did not work out."""
+
+    def __init__(self) -> None:
+        self._told: set[int] = set()
+
+    def new(self, generation: Generation) -> Iterator[str]:
+        for attempt in generation.attempts:
+            if attempt.failure is not None and attempt.number not in self._told:
+                self._told.add(attempt.number)
+                yield attempt.told()
+
+
+class _Lines:
+    def __init__(self, *, on_stderr: bool) -> None:
+        self._say = tell if on_stderr else say
+        self._attempts = _Attempts()
+        self._last = ""
+
+    def generation(self, generation: Generation) -> None:
+        """A line when something has changed."""
+        for attempt in self._attempts.new(generation):
+            self._stamped(attempt)
+        line = " ".join(filter(None, (generation.status, f"{generation.progress}%", generation.route)))
+        if line != self._last:
+            self._last = line
+            self._stamped(line)
+
+    def note(self, text: str) -> None:
+        tell(text)
+
+    def _stamped(self, text: str) -> None:
+        self._say(f"{time.strftime('%H:%M:%S')} {text}")
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[route]}", markup=False),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+class _Bar:
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._attempts = _Attempts()
+        self._task: TaskID = bar.add_task("queued", total=100, route="")
+
+    def generation(self, generation: Generation) -> None:
+        """Move the bar."""
+        for attempt in self._attempts.new(generation):
+            self.note(attempt)
+        # A provider that tells no progress leaves it at 0 until the end: the bar then only shows that it is alive.
+        self._bar.update(
+            self._task,
+            description=plain(generation.status),
+            completed=generation.progress,
+            route=plain(generation.route),
+        )
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        self._bar.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)

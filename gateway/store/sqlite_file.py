@@ -1,0 +1,108 @@
+"""The file of an SQLite ledger: where it may lie, who has it, how it is opened, which schema it has."""
+
+import fcntl
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+import apsw
+
+from gateway.domain.errors import ConfigurationError
+from gateway.store import migrations
+
+_SQLITE_MIN = (3, 51, 3)  # before it, a WAL reset can corrupt the file
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"}
+    | {f"fuse.{name}" for name in ("sshfs", "glusterfs", "ceph", "s3fs", "rclone", "gcsfuse", "juicefs")}
+)
+
+
+def check_place(path: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
+    """Refuse what would corrupt the file: an old SQLite, a network file system."""
+    found = tuple(int(part) for part in apsw.sqlite_lib_version().split(".")[:3])
+    if found < _SQLITE_MIN:
+        wanted = ".".join(map(str, _SQLITE_MIN))
+        raise ConfigurationError(f"database.url: SQLite {apsw.sqlite_lib_version()} is too old; {wanted} is needed")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"database.url: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigurationError(f"database.url: the folder {path.parent} cannot be written to")
+    kind = _file_system(path, mounts)
+    if kind in _NETWORK:
+        raise ConfigurationError(f"database.url: {path} is on a network file system ({kind}); SQLite needs a local one")
+
+
+def _file_system(path: Path, mounts: Path) -> str:
+    """The type of the file system that holds the path, `""` where the system does not tell."""
+    try:
+        lines = [line.split(" ") for line in mounts.read_text(errors="surrogateescape").splitlines()]
+    except OSError:
+        return ""
+    places = [(_unescaped(fields[1]), fields[2]) for fields in lines if len(fields) > 2]
+    over = [(len(place), number, kind) for number, (place, kind) in enumerate(places) if path.is_relative_to(place)]
+    return max(over, default=(0, 0, ""))[2]  # the deepest; of two at one place the later, which hides the other
+
+
+def _unescaped(place: str) -> str:
+    """A mount point as it is; the list has its spaces in octal."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place)
+
+
+def take_lock(path: Path) -> IO[bytes]:
+    """An exclusive lock beside the file, held until it is closed; the kernel drops it when the process dies."""
+    lock_path = path.with_name(path.name + "-lock")
+    try:
+        lock = lock_path.open("ab")
+    except OSError as error:
+        raise ConfigurationError(f"database.url: cannot open {lock_path}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise ConfigurationError(
+            f"database.url: another process uses {path}; one gateway at a time may run on an SQLite file"
+        ) from error
+    return lock
+
+
+def connect(path: Path) -> apsw.Connection:
+    """A connection whose commits are on the disk when they return."""
+    connection = apsw.Connection(str(path))
+    try:
+        connection.set_busy_timeout(5000)
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma foreign_keys = on")
+        connection.execute("pragma cache_size = -16384")
+        mode = connection.execute("pragma journal_mode").get
+    except BaseException:
+        connection.close()
+        raise
+    if mode != "wal":
+        connection.close()
+        raise ConfigurationError(f"database.url: {path} cannot have a write-ahead log (its mode is {mode})")
+    return connection
+
+
+def migrate(connection: apsw.Connection, now: datetime) -> None:
+    """Bring the schema up to date, all or nothing; refuses one that is newer or was changed by hand."""
+    connection.execute("begin immediate")
+    try:
+        connection.execute(
+            "create table if not exists schema_migrations"
+            " (number integer primary key, name text not null, checksum text not null, applied_at real not null) strict"
+        )
+        applied = dict(connection.execute("select number, checksum from schema_migrations"))
+        for migration in migrations.pending(migrations.load("sqlite"), applied):
+            connection.execute(migration.sql)
+            connection.execute(
+                "insert into schema_migrations values (?, ?, ?, ?)",
+                (migration.number, migration.name, migration.checksum, now.timestamp()),
+            )
+        connection.execute("commit")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("rollback")
+        raise
