@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format openapi bench lock clean
+.PHONY: help install demo test check format docs bench lock clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -53,3 +53,6 @@ lock: $(STAMP)  ## renew the lock files: pins with hashes, no index named
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist demo-output
+
+docs: $(STAMP)  ## renew docs/generations.md from the sandbox
+	$(BIN)/python docs/make.py

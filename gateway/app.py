@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -37,6 +38,7 @@ from gateway.settings import Settings
 from gateway.store.sqlite import SqliteStore
 
 log = structlog.get_logger()
+CLOSING_SECONDS = 0.5
 
 
 class Application:
@@ -55,7 +57,7 @@ class Application:
         self.clock = clock or SystemClock()
         self.providers = providers_of(settings, adapters or load_adapters())
         catalog = Catalog(self.providers, settings)
-        folder = _artifact_folder(settings)
+        folder = artifact_folder(settings)
         self.store = SqliteStore.open(settings.database.path, self.clock.now())
         self.upstream = Upstream(transport)
         signals = Signals()
@@ -66,9 +68,12 @@ class Application:
             self.store,
             self.clock,
             lambda: Drive(self.store, effects, signals, self.clock),
-            spread_seconds=max((one.adapter.polling.poll_seconds for one in self.providers.values()), default=1.0),
+            spread_seconds=max(
+                (model.polling.poll_seconds for one in self.providers.values() for model in one.models.values()),
+                default=1.0,
+            ),
         )
-        self._stopping = False
+        self._stopping_since: datetime | None = None
         context = Context(
             generations=Generations(
                 store=self.store,
@@ -110,7 +115,8 @@ class Application:
 
     def drain(self) -> None:
         """Be seen as not ready from now on: the first step of a stop."""
-        self._stopping = True
+        if self._stopping_since is None:
+            self._stopping_since = self.clock.now()
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
@@ -120,13 +126,19 @@ class Application:
             yield
         finally:
             self.drain()
-            await self.engine.stop(self.settings.server.drain_seconds)
+            await self.engine.stop(self._drain_seconds_left())
             await self.upstream.close()
             await self.store.close()
             log.info("stopped")
 
+    def _drain_seconds_left(self) -> float:
+        """What `drain` and the server's own stop have left of the time, less a little for closing the store."""
+        since = self._stopping_since or self.clock.now()
+        passed = (self.clock.now() - since).total_seconds()
+        return max(self.settings.server.drain_seconds - passed - CLOSING_SECONDS, 0.0)
+
     async def _not_ready(self) -> str | None:
-        if self._stopping:
+        if self._stopping_since is not None:
             return "the gateway is stopping"
         try:
             async with asyncio.timeout(5):
@@ -147,7 +159,8 @@ def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[st
     return providers
 
 
-def _artifact_folder(settings: Settings) -> Path:
+def artifact_folder(settings: Settings) -> Path:
+    """Where inputs and results are kept."""
     folder = settings.artifacts.path
     if folder is None:
         raise ConfigurationError(f"artifacts.url: {settings.artifacts.url}: only file:PATH is supported")

@@ -9,28 +9,29 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 from msgspec import structs
 
 from gateway.domain.adapter import Adapter, Capability, FilePart, HttpCall, HttpReply, ImageForm, ImageLimits, Polling
 from gateway.domain.errors import UnreadableReply
-from gateway.domain.reading import (
-    failed,
-    first_text,
-    http_url,
-    items,
-    json_or_none,
-    mapping,
-    number,
-    progress,
-    read_json,
-    text,
-    whole,
+from gateway.domain.reading import failed, http_url, items, json_or_none, mapping, number, progress, read_json, text
+from gateway.domain.replies import (
+    REFUSED,
+    Complaint,
+    any_of,
+    artifact,
+    by_code,
+    complaint,
+    id_of,
+    once,
+    pending,
+    succeeded,
+    without_result,
 )
 from gateway.domain.request import ImageToVideo, InputKind, ReferencesToVideo, TextToVideo, UpstreamRequest
-from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, Status, TaskRef, TaskSnapshot
+from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Status, TaskRef, TaskSnapshot
 
 # Cloudflare answers a client library's own User-Agent with 403 "error code: 1010".
 HEADERS = {"User-Agent": "Mozilla/5.0 (compatible; video-gateway/1.0)"}
@@ -171,50 +172,36 @@ PENDING = {"pending": Status.QUEUED, "processing": Status.IN_PROGRESS}
 CANCELLED = frozenset({"cancelled", "canceled"})
 # "Error codes" and the sibling's clients, by `code` or `type`. `invalid_request_error` comes with every fault there is,
 # and `server_error` with tasks that were started: there the status decides.
-REFUSALS = {
-    "authentication_error": FailureKind.CREDENTIAL_REFUSED,
-    "model_not_found": FailureKind.CREDENTIAL_REFUSED,  # missing, or not enabled for the key
-    "model_not_supported": FailureKind.CREDENTIAL_REFUSED,
-    "insufficient_quota": FailureKind.OUT_OF_CREDIT,
-    "quota_exceeded": FailureKind.OUT_OF_CREDIT,
-    "rate_limit_error": FailureKind.RATE_LIMITED,
-    "no_compatible_channel": FailureKind.UNAVAILABLE,
-    "no_available_model": FailureKind.UNAVAILABLE,
-    "all_platforms_exhausted": FailureKind.UNAVAILABLE,
-    "unsupported_advanced_options": FailureKind.INVALID_REQUEST,
-    "invalid_image_url": FailureKind.INVALID_REQUEST,
-    "invalid_file_type": FailureKind.INVALID_REQUEST,
-    "invalid_param": FailureKind.INVALID_REQUEST,
-    "model_rule_violation": FailureKind.INVALID_REQUEST,
-    "file_too_large_error": FailureKind.INVALID_REQUEST,
-    "content_policy_violation": FailureKind.CONTENT_POLICY,
-}
+REFUSALS = by_code(
+    {
+        FailureKind.CREDENTIAL_REFUSED: "authentication_error "
+        "model_not_found model_not_supported",  # missing, or not enabled for the key
+        FailureKind.OUT_OF_CREDIT: "insufficient_quota quota_exceeded",
+        FailureKind.RATE_LIMITED: "rate_limit_error",
+        FailureKind.UNAVAILABLE: "no_compatible_channel no_available_model all_platforms_exhausted",
+        FailureKind.INVALID_REQUEST: "unsupported_advanced_options invalid_image_url invalid_file_type invalid_param "
+        "model_rule_violation file_too_large_error",
+        FailureKind.CONTENT_POLICY: "content_policy_violation",
+    }
+)
 CLIENT_FAULTS = frozenset({"invalid_request_error", "validation_error"})
-BY_STATUS = {  # any other status says nothing of what became of a submit
-    400: FailureKind.INVALID_REQUEST,
-    401: FailureKind.CREDENTIAL_REFUSED,
-    402: FailureKind.OUT_OF_CREDIT,
-    403: FailureKind.CREDENTIAL_REFUSED,
-    413: FailureKind.INVALID_REQUEST,
-    422: FailureKind.INVALID_REQUEST,
-    429: FailureKind.RATE_LIMITED,
-}
-FAILURES = {  # of a task; any other code is the provider's own trouble
-    "content_policy_violation": FailureKind.CONTENT_POLICY,
-    "invalid_parameters": FailureKind.INVALID_REQUEST,
-    "image_processing_error": FailureKind.INVALID_REQUEST,
-    "image_dimension_mismatch": FailureKind.INVALID_REQUEST,
-    "invalid_image_url": FailureKind.INVALID_REQUEST,
-    "quota_exceeded": FailureKind.OUT_OF_CREDIT,
-}
-POLICY = re.compile(r"policy|safety|sensitive|moderat|nsfw|prohibited|审核|违规|敏感", re.IGNORECASE)
-NO_CHANNEL = re.compile(r"\bno (?:available|compatible) channel", re.IGNORECASE)
+FAILURES = by_code(  # of a task; any other code is the provider's own trouble
+    {
+        FailureKind.CONTENT_POLICY: "content_policy_violation",
+        FailureKind.INVALID_REQUEST: "invalid_parameters image_processing_error image_dimension_mismatch "
+        "invalid_image_url",
+        FailureKind.OUT_OF_CREDIT: "quota_exceeded",
+    }
+)
+POLICY = any_of("policy|safety|sensitive|moderat|nsfw|prohibited", "审核|违规|敏感")
+NO_CHANNEL = any_of(r"\bno (?:available|compatible) channel")
 CLOUDFLARE = re.compile(r"\Aerror code: (\d+)\s*\Z")
 
 
 def to_upstream(request: UpstreamRequest) -> HttpCall:
     """The submit. Nothing that was not asked for: several models refuse a field they do not know."""
     asked = request.settings
+    has_audio = CAPABILITIES[request.row][0].generate_audio
     body: dict[str, Any] = {
         "model": request.model,
         "prompt": request.prompt or None,
@@ -222,7 +209,7 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
         "resolution": asked.resolution,
         "aspect_ratio": asked.aspect_ratio,
         # A client may ask for silence of a model that has no sound, and no field for it.
-        "generate_audio": asked.generate_audio if CAPABILITIES[request.row][0].generate_audio else None,
+        "generate_audio": asked.generate_audio if has_audio or asked.generate_audio else None,
         "negative_prompt": asked.negative_prompt,
         "mode": asked.mode,
     }
@@ -244,8 +231,8 @@ def _frames(row: str, *frames: str | None) -> dict[str, str]:
 def task_refs(call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:  # noqa: ARG001  # the reply says it all
     """The one task that a submit started."""
     task = mapping(read_json(reply))
-    task_id = text(task.get("id")).strip()
-    if not task_id.strip("."):  # "." and ".." would make the poll read another path
+    task_id = id_of(task.get("id"))
+    if not task_id:
         raise UnreadableReply("foxapi: the reply to a submit names no task")
     estimate = number(mapping(task.get("task_info")).get("estimated_time"))
     first = None if estimate is None else max(POLLING.first_poll_seconds, estimate / 2)
@@ -270,21 +257,15 @@ def from_upstream(reply: HttpReply) -> TaskSnapshot:
         raise UnreadableReply("foxapi: the reply to a poll has no status")
     known = raw_status.lower()
     done = progress(task.get("progress"))
-    error = _told(task.get("error"))
+    error = complaint({"error": task.get("error")})
     if known == "completed":
-        if artifacts := _artifacts(task):
-            return Completed(artifacts)
-        return Pending(status=Status.IN_PROGRESS, raw_status=raw_status, progress=done, result_missing=True)
+        artifacts = _artifacts(task)
+        return Completed(artifacts) if artifacts else without_result(raw_status, done)
     if known == "failed":
         return failed(_failure(error), error.message, error.code)
     if known in CANCELLED:
         return failed(FailureKind.TASK_FAILED, error.message or "The provider cancelled the task.", "cancelled")
-    return Pending(
-        status=PENDING.get(known, Status.IN_PROGRESS),
-        raw_status=raw_status,
-        progress=done,
-        unknown_status=known not in PENDING,
-    )
+    return pending(raw_status, PENDING, done)
 
 
 def _artifacts(task: Mapping[str, object]) -> tuple[Artifact, ...]:
@@ -294,32 +275,10 @@ def _artifacts(task: Mapping[str, object]) -> tuple[Artifact, ...]:
         *((url, output) for url in (*items(output.get("urls")), output.get("url"))),
         (task.get("url"), {}),
     ]
-    found: dict[str, Artifact] = {}
-    for address, about in named:
-        if (url := http_url(text(address))) is not None and url not in found:
-            seconds = number(about.get("duration"))
-            found[url] = Artifact(
-                url=url,
-                content_type=first_text(about.get("content_type")) or None,
-                duration_seconds=seconds if seconds is not None and seconds > 0 else None,
-                width=whole(about.get("width")),
-                height=whole(about.get("height")),
-            )
-    return tuple(found.values())
+    return once(artifact(url, about) for url, about in named)
 
 
-class _Error(NamedTuple):
-    code: str = ""
-    type: str = ""
-    message: str = ""
-
-
-def _told(error: object) -> _Error:
-    fields = mapping(error)
-    return _Error(text(fields.get("code")), text(fields.get("type")), first_text(fields.get("message"), error))
-
-
-def _failure(error: _Error) -> FailureKind:
+def _failure(error: Complaint) -> FailureKind:
     # The one documented code says nothing: its own sample message is a refusal of the content.
     if error.code in {"", "generation_failed"} and POLICY.search(error.message):
         return FailureKind.CONTENT_POLICY
@@ -329,17 +288,25 @@ def _failure(error: _Error) -> FailureKind:
 def classify(reply: HttpReply) -> Failed | None:
     """Why a call was refused, by `code`, then `type`, then the status: a 422 is not always the client's fault."""
     body = json_or_none(reply)
-    error = _refusal(reply, body)
-    kind = _kind(reply, mapping(body), error)
+    fields = mapping(body)
+    inner = fields.get("error") or mapping(fields.get("data")).get("error")
+    error = complaint({**fields, "error": inner}) if isinstance(body, Mapping) else _plain(body, reply)
+    kind = _kind(reply, fields, error)
     if kind is None:
         return None
-    code = first_text(error.code, error.type, reply.status)
+    code = error.code or error.type or reply.status
     return failed(kind, error.message, code, elsewhere="unsupported_advanced_options" in {error.code, error.type})
 
 
-def _kind(reply: HttpReply, body: Mapping[str, object], error: _Error) -> FailureKind | None:
-    succeeded = 200 <= reply.status < 300
-    if succeeded and any(body.get(name) for name in (("status",) if reply.method == "GET" else ("id", "url"))):
+def _plain(body: object, reply: HttpReply) -> Complaint:
+    """A text, such as Cloudflare's; a page of HTML tells nothing."""
+    told = body if isinstance(body, str) else reply.body.decode(errors="replace").strip()
+    number_of = CLOUDFLARE.match(told)
+    return Complaint(number_of[1] if number_of else "", "", "" if told[:1] in "<[" else told)
+
+
+def _kind(reply: HttpReply, body: Mapping[str, object], error: Complaint) -> FailureKind | None:
+    if succeeded(reply) and any(body.get(name) for name in (("status",) if reply.method == "GET" else ("id", "url"))):
         return None
     if reply.status >= 500 and reply.status != 503:  # only 503 is documented with "not accepted"
         return FailureKind.AMBIGUOUS
@@ -350,32 +317,18 @@ def _kind(reply: HttpReply, body: Mapping[str, object], error: _Error) -> Failur
             return FailureKind.UNAVAILABLE
         if word == "not_found":
             return _not_found(reply)
-    if succeeded:  # an error envelope under 200; one that nobody can read is left to the readers of success
+    if succeeded(reply):  # an error envelope under 200; one that nobody can read is left to the readers of success
         return FailureKind.INVALID_REQUEST if error.type in CLIENT_FAULTS else None
     if reply.status == 404:
         return _not_found(reply)
     if reply.status == 503 and NO_CHANNEL.search(error.message):
         return FailureKind.UNAVAILABLE
-    return BY_STATUS.get(reply.status, FailureKind.AMBIGUOUS)
+    return REFUSED.get(reply.status, FailureKind.AMBIGUOUS)  # any other says nothing of what became of a submit
 
 
 def _not_found(reply: HttpReply) -> FailureKind:
     # A path that does not exist for a POST is a matter of configuration: nothing was started.
     return FailureKind.TASK_LOST if reply.method == "GET" else FailureKind.UNAVAILABLE
-
-
-def _refusal(reply: HttpReply, body: object) -> _Error:
-    """`{"error": {…}}`, a flat `{"code", "message", "data": {"error"}}`, or a text; a page of HTML tells nothing."""
-    if not isinstance(body, Mapping):
-        told = body if isinstance(body, str) else reply.body.decode(errors="replace").strip()
-        number_of = CLOUDFLARE.match(told)
-        return _Error(code=number_of[1] if number_of else "", message="" if told[:1] in "<[" else told)
-    inner = _told(body.get("error") or mapping(body.get("data")).get("error"))
-    return _Error(
-        inner.code or text(body.get("code")),
-        inner.type or text(body.get("type")),
-        inner.message or text(body.get("message")),
-    )
 
 
 def upload(file: FilePart) -> HttpCall:
@@ -391,7 +344,7 @@ def upload(file: FilePart) -> HttpCall:
 
 def uploaded_url(reply: HttpReply) -> str:
     """Where the upload can be read."""
-    url = http_url(text(mapping(read_json(reply)).get("url")))
+    url = http_url(mapping(read_json(reply)).get("url"))
     if url is None:
         raise UnreadableReply("foxapi: the reply to an upload names no URL")
     return url

@@ -5,13 +5,13 @@ and the recordings under tests/recordings/keevx/, each of which names its page. 
 what was chosen.
 """
 
-import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
+from msgspec import structs
 
 from gateway.domain.adapter import (
     Adapter,
@@ -25,20 +25,21 @@ from gateway.domain.adapter import (
     Polling,
 )
 from gateway.domain.errors import UnreadableReply, UnsupportedParameter
-from gateway.domain.reading import (
-    failed,
-    first_text,
-    http_url,
-    items,
-    json_or_none,
-    mapping,
-    number,
-    read_json,
-    text,
-    whole,
+from gateway.domain.reading import failed, http_url, items, json_or_none, mapping, number, read_json, text
+from gateway.domain.replies import (
+    REFUSED,
+    any_of,
+    artifact,
+    by_words,
+    complaint,
+    id_of,
+    pending,
+    succeeded,
+    told,
+    without_result,
 )
 from gateway.domain.request import ImageToVideo, InputKind, ReferencesToVideo, UpstreamRequest
-from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, Status, TaskRef, TaskSnapshot
+from gateway.domain.task import Completed, Failed, FailureKind, Status, TaskRef, TaskSnapshot
 
 VIDEO = "/image_to_video"
 IMAGE = "/image_generate"
@@ -46,59 +47,38 @@ UPLOAD = "/figure-resource/upload/file"
 # The skill pages require it on every call; the API reference does not name it.
 HEADERS = {"source": "skill"}
 
-_IMAGES = ImageLimits(formats=frozenset({"image/jpeg", "image/png", "image/webp"}), max_bytes=20 * 1024 * 1024)
-_V_RESOLUTIONS = frozenset({"720p", "1080p", "4k"})
-_RATIOS = frozenset({"16:9", "9:16"})
-_PROMPT_MAX = 1000
-_COUNT_MAX = 4
-_FORMS = (ImageForm.UPLOAD, ImageForm.URL)  # a URL goes as it is; bytes are uploaded first
+V = Capability(
+    inputs=frozenset({InputKind.IMAGE}),
+    durations=frozenset({4, 6, 8}),
+    resolutions=frozenset({"720p", "1080p", "4k"}),
+    aspect_ratios=frozenset({"16:9", "9:16"}),
+    prompt_max=1000,
+    last_frame=True,
+    generate_audio=True,
+    count_max=4,
+    defaults={"resolution": "720p", "duration_seconds": 4},  # both are required
+    images=ImageLimits(formats=frozenset({"image/jpeg", "image/png", "image/webp"}), max_bytes=20 * 1024 * 1024),
+    image_forms=(ImageForm.UPLOAD, ImageForm.URL),  # a URL goes as it is; bytes are uploaded first
+)
+V_REFERENCES = replace(
+    V,
+    inputs=frozenset({InputKind.REFERENCES}),
+    durations=frozenset({8}),
+    last_frame=False,
+    references_max=3,
+    defaults={"resolution": "720p", "duration_seconds": 8},
+)
+KL = replace(
+    V_REFERENCES,
+    durations=frozenset({5, 10}),
+    resolutions=frozenset({"720p", "1080p"}),
+    references_max=7,  # both tables; the schema of the .cn page alone says 5
+    generate_audio=False,
+    defaults={"resolution": "720p", "duration_seconds": 5},
+)
+CAPABILITIES = {"V": (V, V_REFERENCES), "KL": (KL,)}
 
-CAPABILITIES = {
-    "V": (
-        Capability(
-            inputs=frozenset({InputKind.IMAGE}),
-            durations=frozenset({4, 6, 8}),
-            resolutions=_V_RESOLUTIONS,
-            aspect_ratios=_RATIOS,
-            prompt_max=_PROMPT_MAX,
-            last_frame=True,
-            generate_audio=True,
-            count_max=_COUNT_MAX,
-            defaults={"resolution": "720p", "duration_seconds": 4},  # both are required
-            images=_IMAGES,
-            image_forms=_FORMS,
-        ),
-        Capability(
-            inputs=frozenset({InputKind.REFERENCES}),
-            durations=frozenset({8}),
-            resolutions=_V_RESOLUTIONS,
-            aspect_ratios=_RATIOS,
-            prompt_max=_PROMPT_MAX,
-            references_max=3,
-            generate_audio=True,
-            count_max=_COUNT_MAX,
-            defaults={"resolution": "720p", "duration_seconds": 8},
-            images=_IMAGES,
-            image_forms=_FORMS,
-        ),
-    ),
-    "KL": (
-        Capability(
-            inputs=frozenset({InputKind.REFERENCES}),
-            durations=frozenset({5, 10}),
-            resolutions=frozenset({"720p", "1080p"}),
-            aspect_ratios=_RATIOS,
-            prompt_max=_PROMPT_MAX,
-            references_max=7,  # both tables; the schema of the .cn page alone says 5
-            count_max=_COUNT_MAX,
-            defaults={"resolution": "720p", "duration_seconds": 5},
-            images=_IMAGES,
-            image_forms=_FORMS,
-        ),
-    ),
-}
-
-PENDING = {"PENDING": Status.QUEUED, "PROCESSING": Status.IN_PROGRESS, "GENERATING": Status.IN_PROGRESS}
+PENDING = {"pending": Status.QUEUED, "processing": Status.IN_PROGRESS, "generating": Status.IN_PROGRESS}
 
 PROMPT_TOO_LONG = 100005
 TOKEN_OR_VALIDATION = 100002  # "invalid token" on the video page, "validation failed" on the image page
@@ -113,23 +93,21 @@ CODES = {
 }
 TASK_NOT_FOUND = frozenset({100003, 110002})
 
-_SUCCESS, _CLIENT, _SERVER = range(200, 300), range(400, 500), range(500, 600)
-_ACCOUNT = frozenset({401, 402, 403})
-_WRONG_ADDRESS = frozenset({301, 302, 307, 308, 404, 405})  # nothing there can have taken the call
+WRONG_ADDRESS = frozenset({301, 302, 307, 308, 404, 405})  # nothing there can have taken the call
 
 # No code is documented for credit, content policy or a limit of rate: there the text decides.
-_CREDIT = re.compile(
-    r"balance|credit|quota|insufficient(?!\s+(?:permission|privilege|scope|right|access))|余额|积分|欠费|额度",
-    re.IGNORECASE,
+CREDIT = any_of(
+    "balance|credit|quota", r"insufficient(?!\s+(?:permission|privilege|scope|right|access))", "余额|积分|欠费|额度"
 )
-_AUTH = re.compile(r"auth|(?<!unexpected )token(?!s\b)|鉴权|认证|授权|令牌|密钥", re.IGNORECASE)
-_RATE = re.compile(r"too many requests|too frequent|rate.?limit|concurren|频繁|限流|并发", re.IGNORECASE)
-_POLICY = re.compile(r"policy|safety|sensitive|moderat|violat|内容策略|审核|违规|敏感", re.IGNORECASE)
-_INPUT = re.compile(r"image|(?<![a-z])(?:url|format|size)|图片|图像|格式|尺寸|大小|链接", re.IGNORECASE)
+AUTH = any_of(r"auth|(?<!unexpected )token(?!s\b)", "鉴权|认证|授权|令牌|密钥")
+RATE = any_of("too many requests|too frequent|rate.?limit|concurren", "频繁|限流|并发")
+POLICY = any_of("policy|safety|sensitive|moderat|violat", "内容策略|审核|违规|敏感")
+INPUT = any_of("image|(?<![a-z])(?:url|format|size)", "图片|图像|格式|尺寸|大小|链接")
 # "Image generation failed" names the work, and an internal error the provider, not the input.
-_WORK = re.compile(r"image[ _-]?(?:(?:to|2)[ _-]?video|generat\w*)|图[片像]生成|图生视频", re.IGNORECASE)
-_INTERNAL = re.compile(r"internal|内部", re.IGNORECASE)
-_TEXT_MAX = 1000  # characters read of a text: a client sees 300 at most
+WORK = any_of(r"image[ _-]?(?:(?:to|2)[ _-]?video|generat\w*)", "图[片像]生成|图生视频")
+INTERNAL = any_of("internal", "内部")
+OF_ACCOUNT = ((CREDIT, FailureKind.OUT_OF_CREDIT), (AUTH, FailureKind.CREDENTIAL_REFUSED))
+OF_REFUSAL = (*OF_ACCOUNT, (POLICY, FailureKind.CONTENT_POLICY), (RATE, FailureKind.RATE_LIMITED))
 
 
 def to_upstream(request: UpstreamRequest) -> HttpCall:
@@ -147,7 +125,8 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
         "aspect_ratio": settings.aspect_ratio,
         "aspect_resolution": settings.resolution,
         "duration": settings.duration_seconds,
-        "generate_audio": settings.generate_audio if has_audio else None,  # without the field KL is silent anyway
+        # Silence may be asked of KL, which has no sound and no field for it.
+        "generate_audio": settings.generate_audio if has_audio or settings.generate_audio else None,
         "generate_count": request.count if request.count > 1 else None,  # 1 is the documented default
         "callback_url": request.callback_url,
     }
@@ -175,20 +154,16 @@ def from_upstream(reply: HttpReply) -> TaskSnapshot:
     envelope = mapping(read_json(reply))
     task = _task(envelope)
     raw = text(task.get("status")).strip()
-    match raw.upper():
+    match raw.lower():
         case "":
             raise UnreadableReply("keevx: the reply to a poll has no status")
-        case "SUCCEEDED":
-            url = http_url(task.get("video_url")) or http_url(task.get("image_url"))
-            if url is None:
-                return Pending(status=Status.IN_PROGRESS, raw_status=raw, result_missing=True)
-            return Completed((_artifact(url, task),))
-        case "FAILED":
-            return _task_failure(_said(task.get("error_message")) or _message(envelope))
-        case known if known in PENDING:
-            return Pending(status=PENDING[known], raw_status=raw)
+        case "succeeded":
+            file = artifact(task.get("video_url"), task) or artifact(task.get("image_url"), task)
+            return without_result(raw) if file is None else Completed((file,))
+        case "failed":
+            return _task_failure(told(task.get("error_message")) or _message(envelope))
         case _:
-            return Pending(status=Status.IN_PROGRESS, raw_status=raw[:100], unknown_status=True)
+            return pending(raw, PENDING)
 
 
 def classify(reply: HttpReply) -> Failed | None:
@@ -196,7 +171,7 @@ def classify(reply: HttpReply) -> Failed | None:
     envelope = mapping(json_or_none(reply))
     code = _code(envelope)
     refused = bool(code) or envelope.get("success") is False  # `success` is in the envelope of an upload
-    if reply.status in _SUCCESS and (not refused or _tells_of_failed_task(reply, code, envelope)):
+    if succeeded(reply) and (not refused or _tells_of_failed_task(reply, code, envelope)):
         return None
     message = _message(envelope)
     kind = _kind(reply, code, message, refused=refused, names_tasks=bool(_task_ids(envelope)))
@@ -210,7 +185,7 @@ def classify(reply: HttpReply) -> Failed | None:
 
 def upload(part: FilePart) -> HttpCall:
     """The call that turns the bytes of an image into a URL."""
-    return HttpCall(method="POST", path=UPLOAD, headers=HEADERS, file=msgspec.structs.replace(part, field="file"))
+    return HttpCall(method="POST", path=UPLOAD, headers=HEADERS, file=structs.replace(part, field="file"))
 
 
 def uploaded_url(reply: HttpReply) -> str:
@@ -229,24 +204,13 @@ def read_callback(body: bytes) -> Callback:
     return Callback(task_ids=ids)
 
 
-def _artifact(url: str, task: Mapping[str, object]) -> Artifact:
-    seconds = number(task.get("duration"))
-    return Artifact(
-        url=url,
-        thumbnail_url=http_url(task.get("thumbnail_url")),
-        duration_seconds=seconds if seconds is not None and seconds > 0 else None,
-        width=whole(task.get("width")),
-        height=whole(task.get("height")),
-    )
-
-
 def _task_failure(message: str) -> Failed:
     """A task's end by its text: no code comes with it."""
-    if _POLICY.search(message):
+    if POLICY.search(message):
         return failed(FailureKind.CONTENT_POLICY, message)
-    if _INPUT.search(_WORK.sub("", message)) and not _INTERNAL.search(message):
+    if INPUT.search(WORK.sub("", message)) and not INTERNAL.search(message):
         return failed(FailureKind.INVALID_REQUEST, message)
-    return failed(FailureKind.OUT_OF_CREDIT if _CREDIT.search(message) else FailureKind.TASK_FAILED, message)
+    return failed(FailureKind.OUT_OF_CREDIT if CREDIT.search(message) else FailureKind.TASK_FAILED, message)
 
 
 def _kind(reply: HttpReply, code: int | None, message: str, *, refused: bool, names_tasks: bool) -> FailureKind:
@@ -255,43 +219,29 @@ def _kind(reply: HttpReply, code: int | None, message: str, *, refused: bool, na
         return CODES[code]
     if code in TASK_NOT_FOUND and polling:
         return FailureKind.TASK_LOST
-    if status in _ACCOUNT:
-        no_credit = status == HTTPStatus.PAYMENT_REQUIRED or _CREDIT.search(message or _plain(reply))
-        return FailureKind.OUT_OF_CREDIT if no_credit else FailureKind.CREDENTIAL_REFUSED
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN}:
+        return (
+            FailureKind.OUT_OF_CREDIT
+            if CREDIT.search(message or reply.body[:1000].decode("utf-8", "replace"))
+            else REFUSED[status]
+        )
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return FailureKind.OUT_OF_CREDIT if code and _CREDIT.search(message) else FailureKind.RATE_LIMITED
+        return FailureKind.OUT_OF_CREDIT if code and CREDIT.search(message) else FailureKind.RATE_LIMITED
     if code == TOKEN_OR_VALIDATION:
-        return _account_failure(message) or FailureKind.INVALID_REQUEST
-    if told := _by_text(message, status, refused=refused):
-        return told
+        return by_words(OF_ACCOUNT, message) or FailureKind.INVALID_REQUEST
+    # A 5xx without a business code is no refusal, whatever it says; with one it may be of the account alone.
+    words = OF_REFUSAL if status < 500 else OF_ACCOUNT if refused else ()
+    if kind := by_words(words, message):
+        return kind
     if status == HTTPStatus.NOT_FOUND and polling:
         return FailureKind.TASK_LOST
-    if status in _WRONG_ADDRESS:
+    if status in WRONG_ADDRESS:
         return FailureKind.UNAVAILABLE
-    if status in _CLIENT and status != HTTPStatus.REQUEST_TIMEOUT:  # a proxy's, which may have handed the call on
+    if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:  # a proxy's, which may have handed the call on
         return FailureKind.INVALID_REQUEST
-    if status in _SUCCESS and (polling or not names_tasks):
+    if succeeded(reply) and (polling or not names_tasks):
         return FailureKind.UNAVAILABLE  # an unknown code: "a business-level error" in place of a task
     return FailureKind.AMBIGUOUS
-
-
-def _by_text(message: str, status: int, *, refused: bool) -> FailureKind | None:
-    """What the text of an unknown refusal says. A 5xx without a business code is no refusal, whatever it says."""
-    if refused or status not in _SERVER:
-        account = _account_failure(message)
-        if account or status in _SERVER:
-            return account
-        if _POLICY.search(message):
-            return FailureKind.CONTENT_POLICY
-        if _RATE.search(message):
-            return FailureKind.RATE_LIMITED
-    return None
-
-
-def _account_failure(message: str) -> FailureKind | None:
-    if _CREDIT.search(message):
-        return FailureKind.OUT_OF_CREDIT
-    return FailureKind.CREDENTIAL_REFUSED if _AUTH.search(message) else None
 
 
 def _tells_of_failed_task(reply: HttpReply, code: int | None, envelope: Mapping[str, object]) -> bool:
@@ -308,19 +258,8 @@ def _code(envelope: Mapping[str, object]) -> int | None:
 
 
 def _message(envelope: Mapping[str, object]) -> str:
-    said = _said(envelope.get("msg")) or _said(envelope.get("message"))
+    said = complaint(envelope).message
     return "" if said.strip().lower() in {"ok", "success"} else said
-
-
-def _said(value: object) -> str:
-    """The words of a message, which may be an object: `{"global": "success"}`."""
-    if isinstance(value, Mapping):
-        return first_text(value.get("global"), *value.values())[:_TEXT_MAX]
-    return first_text(value)[:_TEXT_MAX]
-
-
-def _plain(reply: HttpReply) -> str:
-    return reply.body[:_TEXT_MAX].decode("utf-8", "replace")
 
 
 def _task(envelope: Mapping[str, object]) -> Mapping[str, object]:
@@ -333,9 +272,8 @@ def _task(envelope: Mapping[str, object]) -> Mapping[str, object]:
 def _task_ids(envelope: Mapping[str, object]) -> tuple[str, ...]:
     """Every task id that a reply names, in its order, each once."""
     data = envelope.get("data")
-    named = (text(value).strip() for entry in (*(items(data) or [data]), envelope) for value in _id_values(entry))
-    # "." and ".." would be another path to an HTTP client
-    return tuple(dict.fromkeys(found for found in named if found not in {"", ".", ".."}))
+    named = (id_of(value) for entry in (*(items(data) or [data]), envelope) for value in _id_values(entry))
+    return tuple(dict.fromkeys(filter(None, named)))
 
 
 def _id_values(entry: object) -> Iterator[object]:

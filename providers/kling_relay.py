@@ -8,26 +8,28 @@ sent works in every version.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from gateway.domain.adapter import Adapter, Capability, HttpCall, HttpReply, ImageForm, ImageLimits, Polling
 from gateway.domain.errors import UnreadableReply
-from gateway.domain.reading import (
-    failed,
-    first_text,
-    http_url,
-    items,
-    json_or_none,
-    mapping,
-    number,
-    progress,
-    read_json,
-    text,
-    whole,
+from gateway.domain.reading import failed, first_text, http_url, items, json_or_none, mapping, progress, read_json, text
+from gateway.domain.replies import (
+    REFUSED,
+    any_of,
+    artifact,
+    by_code,
+    by_words,
+    complaint,
+    id_of,
+    once,
+    pending,
+    succeeded,
+    without_result,
 )
 from gateway.domain.request import ImageToVideo, InputKind, UpstreamRequest
-from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, Status, TaskRef, TaskSnapshot
+from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Status, TaskRef, TaskSnapshot
 
 HEADERS = {"Accept-Language": "en"}  # no Content-Type on a GET: old builds answer 400
 TEXT_PATH, IMAGE_PATH = "text2video", "image2video"
@@ -55,45 +57,27 @@ def _mode_makes_the_resolution(request: UpstreamRequest) -> str | None:
     return None if made is None or asked in {None, made} else f"Mode {request.settings.mode} makes {made}, not {asked}."
 
 
-def _capability(cfg_scale: tuple[float, float] | None) -> tuple[Capability, ...]:
-    # Seed, fps, width, height and n are documented and have no effect; audio is in no stock version.
-    return (
-        Capability(
-            inputs=frozenset({InputKind.TEXT, InputKind.IMAGE}),
-            durations=frozenset({5, 10}),
-            resolutions=frozenset(MODES.values()),
-            aspect_ratios=frozenset({"16:9", "9:16", "1:1"}),
-            prompt_max=2500,
-            last_frame=True,
-            negative_prompt_max=2500,
-            cfg_scale=cfg_scale,
-            modes=MODES,
-            # `callback_url` is left out: Kling would send its own task id, which the relay does not know.
-            options=MASKS | {"camera_control", "external_task_id"},
-            images=ImageLimits(max_bytes=10_000_000, min_side=300, max_ratio=2.5),
-            image_forms=(ImageForm.BASE64, ImageForm.URL),
-            rules=(_options_fit_the_images, _mode_makes_the_resolution),
-        ),
-    )
-
-
-CAPABILITIES = {
-    "kling-v1": _capability((0, 1)),
-    "kling-v1-6": _capability((0, 1)),
-    "kling-v2-master": _capability(None),
-}
-
-
-def _by_word(table: Mapping[Any, str]) -> dict[str, Any]:
-    return {word: value for value, words in table.items() for word in words.split()}
-
-
-def _any_of(*words: str) -> re.Pattern[str]:
-    return re.compile("|".join(words), re.IGNORECASE)
-
+# Seed, fps, width, height and n are documented and have no effect; audio is in no stock version.
+V2 = Capability(
+    inputs=frozenset({InputKind.TEXT, InputKind.IMAGE}),
+    durations=frozenset({5, 10}),
+    resolutions=frozenset(MODES.values()),
+    aspect_ratios=frozenset({"16:9", "9:16", "1:1"}),
+    prompt_max=2500,
+    last_frame=True,
+    negative_prompt_max=2500,
+    modes=MODES,
+    # `callback_url` is left out: Kling would send its own task id, which the relay does not know.
+    options=MASKS | {"camera_control", "external_task_id"},
+    images=ImageLimits(max_bytes=10_000_000, min_side=300, max_ratio=2.5),
+    image_forms=(ImageForm.BASE64, ImageForm.URL),
+    rules=(_options_fit_the_images, _mode_makes_the_resolution),
+)
+V1 = replace(V2, cfg_scale=(0, 1))
+CAPABILITIES = {"kling-v1": (V1,), "kling-v1-6": (V1,), "kling-v2-master": (V2,)}
 
 SUCCESS_CODES = frozenset({"", "0", "0.0", "success"})
-PENDING: dict[str, Status] = {"": Status.QUEUED} | _by_word(
+PENDING: dict[str, Status] = {"": Status.QUEUED} | by_code(
     {Status.QUEUED: "not_start submitted queued unknown", Status.IN_PROGRESS: "in_progress processing running"}
 )
 DONE = frozenset({"success", "succeed", "succeeded", "completed"})
@@ -103,7 +87,7 @@ ENDED = {
     "expired": failed(FailureKind.TIMED_OUT),
 }
 SURE = frozenset((*PENDING, *DONE, *FAILURE, *ENDED)) - {"", "unknown", "error"}
-KLING: dict[str, FailureKind] = _by_word(  # Kling's own codes, which the relay hands on (Kling, "General Information")
+KLING: dict[str, FailureKind] = by_code(  # Kling's own codes, which the relay hands on (Kling, "General Information")
     {
         FailureKind.CREDENTIAL_REFUSED: "1000 1001 1002 1003 1004 1103 1304",  # of the relay's key at Kling
         FailureKind.OUT_OF_CREDIT: "1100 1101 1102",
@@ -113,7 +97,7 @@ KLING: dict[str, FailureKind] = _by_word(  # Kling's own codes, which the relay 
         FailureKind.AMBIGUOUS: "5000 5001 5002",
     }
 )
-CODES: dict[str, FailureKind] = _by_word(  # the relay's own words, as they answer a submit
+CODES: dict[str, FailureKind] = by_code(  # the relay's own words, as they answer a submit
     {
         FailureKind.OUT_OF_CREDIT: "insufficient_user_quota pre_consume_token_quota_failed quota_not_enough",
         FailureKind.CREDENTIAL_REFUSED: "access_denied",
@@ -128,47 +112,32 @@ CODES: dict[str, FailureKind] = _by_word(  # the relay's own words, as they answ
         FailureKind.TASK_LOST: "task_not_exist",
     }
 )
-STATUSES = {  # where no code and no text decides; whatever is not here may have been accepted
-    **dict.fromkeys((400, 413, 422), FailureKind.INVALID_REQUEST),
-    **dict.fromkeys((401, 403), FailureKind.CREDENTIAL_REFUSED),
-    402: FailureKind.OUT_OF_CREDIT,
-    **dict.fromkeys((404, 405), FailureKind.UNAVAILABLE),  # "Invalid URL": a wrong base
-    429: FailureKind.RATE_LIMITED,
-}
+STATUSES = REFUSED | dict.fromkeys((404, 405), FailureKind.UNAVAILABLE)  # "Invalid URL": a wrong base
 # All that the refusal of a read can be about; anything else says no more than that the read failed.
 OF_A_READ = frozenset(
     (FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT, FailureKind.RATE_LIMITED, FailureKind.TASK_LOST)
 )
-POLICY = _any_of(r"\brisk", "policy", "sensitive", "safety", "violat", "审核", "敏感", "违规", "风控")
-BAD_INPUT = _any_of(r"\bimage", r"\bpixel", r"\bformat", r"\bsize\b", "图片", "图像", "像素", "格式", "尺寸")
-INTERNAL = _any_of(r"任务超时(?:（\d+分钟）)?", r"upstream returned \w+(?: message)?", "failed to get channel info")
-CREDIT = _any_of("额度", "余额", "欠费", "quota", "arrears", "resource pack", "exhausted", "balance (?:is )?not enough")
+POLICY = any_of(r"\brisk", "policy", "sensitive", "safety", "violat", "审核", "敏感", "违规", "风控")
+BAD_INPUT = any_of(r"\bimage", r"\bpixel", r"\bformat", r"\bsize\b", "图片", "图像", "像素", "格式", "尺寸")
+OF_FAILURE = ((POLICY, FailureKind.CONTENT_POLICY), (BAD_INPUT, FailureKind.INVALID_REQUEST))
+INTERNAL = any_of(r"任务超时(?:（\d+分钟）)?", r"upstream returned \w+(?: message)?", "failed to get channel info")
+CREDIT = any_of("额度", "余额", "欠费", "quota", "arrears", "resource pack", "exhausted", "balance (?:is )?not enough")
 TEXTS = (  # HTTP statuses, words, what they mean: only where neither Kling's code nor the relay's decides
-    ({400}, _any_of("未指定模型", "model name not specified"), FailureKind.UNAVAILABLE),
-    ({400, 422}, _any_of("too fast", "too many", "rate limit", "parallel", "concurren"), FailureKind.RATE_LIMITED),
+    ({400}, any_of("未指定模型", "model name not specified"), FailureKind.UNAVAILABLE),
+    ({400, 422}, any_of("too fast", "too many", "rate limit", "parallel", "concurren"), FailureKind.RATE_LIMITED),
     ({400, 401, 402, 403, 422}, CREDIT, FailureKind.OUT_OF_CREDIT),
-    ({400, 422}, _any_of("white-?list", "authentication", "authoriz"), FailureKind.CREDENTIAL_REFUSED),
+    ({400, 422}, any_of("white-?list", "authentication", "authoriz"), FailureKind.CREDENTIAL_REFUSED),
     ({400, 422}, POLICY, FailureKind.CONTENT_POLICY),
-    ({403}, _any_of("request blocked"), FailureKind.UNAVAILABLE),  # of `/content`: the relay may not fetch the file
-    ({404}, _any_of("task[_ ]not[_ ](?:found|exist)"), FailureKind.TASK_LOST),
-    ({500, 503}, _any_of("无可用渠道", "no available channel"), FailureKind.UNAVAILABLE),
+    ({403}, any_of("request blocked"), FailureKind.UNAVAILABLE),  # of `/content`: the relay may not fetch the file
+    ({404}, any_of("task[_ ]not[_ ](?:found|exist)"), FailureKind.TASK_LOST),
+    ({500, 503}, any_of("无可用渠道", "no available channel"), FailureKind.UNAVAILABLE),
 )
-REFUSED = re.compile(r"1\d{3}|task_failed")  # at HTTP 200 what Kling says of a call that it did not take
+NOT_TAKEN = re.compile(r"1\d{3}|task_failed")  # at HTTP 200 what Kling says of a call that it did not take
 EMBEDDED_CODE = re.compile(r'"code"\s*:\s*"?(\d{4})\b')
 CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-TASK_ID = re.compile(r"(?!\.{1,2}$)\S{1,256}")
 CONTENT_PATH = re.compile(r"/v1/videos/[^/]+/content/?$", re.IGNORECASE)
-ACCOUNT = _any_of(  # what the relay tells of the operator's account, beside what every message is cleaned of
-    r"(?:\b(?:channel|group|user|token)(?:[ _]?id)?|渠道|分组|用户|令牌)\s*(?:id)?\s*[:：#＃=]+\s*[^\s,，;；)）]+",
-    r"\bchannel\s+#?\d+\b",
-    r"\bunder group \S+",
-    r"分组\s*\S+",
-    r"(?:quota|balance|额度|余额)\s*[:：=]\s*\S+",
-    r"\S*://\S*|\bwww\.\S*",  # also what its own masking leaves of an address
-)
 NO_REASON = frozenset({"", "ok", "succeed", "success", "succeeded"})  # Kling's `message` on a failure too
 DEPTH = 12  # layers: an envelope and its data, five more times nested
-LONGEST = 2000  # characters of a message that are looked at
 
 
 def to_upstream(request: UpstreamRequest) -> HttpCall:
@@ -185,6 +154,7 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
         "image_tail": image.last_frame if image else None,
         "negative_prompt": settings.negative_prompt,
         "cfg_scale": settings.cfg_scale,
+        "sound": "on" if settings.generate_audio else None,  # of forks and Kling from v2.6 on; silence is the default
         **request.options,
     }
     body: dict[str, Any] = {
@@ -224,8 +194,9 @@ def task_refs(call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:
     layers = _layers(body) if _succeeded(body) else []
     named = [layer.get(name) for layer in layers for name in ("task_id", "id")]
     data = mapping(body).get("data") if layers else None
-    for found in named if len(layers) > 1 else (*named, data):
-        if TASK_ID.fullmatch(task_id := text(found).strip()):
+    words = text(data).split()  # `data` itself is an id when it is one word
+    for found in named if len(layers) > 1 or len(words) > 1 else (*named, *words):
+        if task_id := id_of(found):
             return (TaskRef(id=task_id, path=IMAGE_PATH if call.path.endswith(IMAGE_PATH) else TEXT_PATH),)
     raise UnreadableReply("kling_relay: a submit's reply names no task")
 
@@ -247,34 +218,28 @@ def from_upstream(reply: HttpReply) -> TaskSnapshot:
     layers = _layers(body) if _succeeded(body) else []
     outer, raw = _status(layers)
     word = raw.strip().lower()
-    if word in DONE and (artifacts := _artifacts(layers, outer)):
-        return Completed(artifacts)
+    if word in DONE:
+        artifacts = _artifacts(layers, outer)
+        return Completed(artifacts) if artifacts else without_result(raw, progress(outer.get("progress")))
     if word in FAILURE:
         return _failure(layers)
-    return ENDED.get(word) or Pending(
-        status=PENDING.get(word, Status.IN_PROGRESS),
-        raw_status=raw,
-        progress=progress(outer.get("progress")),
-        result_missing=word in DONE,
-        unknown_status=word not in DONE and word not in PENDING,
-    )
+    return ENDED.get(word) or pending(raw, PENDING, progress(outer.get("progress")))
 
 
 def classify(reply: HttpReply) -> Failed | None:
     """Why a call was refused: by the innermost code that is known, then by the words, then by the HTTP status."""
     body, status = json_or_none(reply), reply.status
-    success = 200 <= status < 300
-    if success and (not isinstance(body, Mapping) or _succeeded(body)):
+    if succeeded(reply) and (not isinstance(body, Mapping) or _succeeded(body)):
         return None
     codes, message = _complaint(body)
-    if success and any(REFUSED.fullmatch(code) for code in codes):
+    if succeeded(reply) and any(NOT_TAKEN.fullmatch(code) for code in codes):
         status = 400  # as the relay itself passes it on
     kind, code = _verdict(status, codes, message, submit=reply.method == "POST")
     # A body that is no JSON is a proxy's, and so is its limit; a type that cannot be read is our translation's fault.
     elsewhere = kind is FailureKind.INVALID_REQUEST and (
         body is None or code == "build_request_failed" or "cannot unmarshal" in message
     )
-    return failed(kind, ACCOUNT.sub("…", message), code, elsewhere=elsewhere)
+    return failed(kind, message, code, elsewhere=elsewhere)
 
 
 def _verdict(status: int, codes: Sequence[str], message: str, *, submit: bool) -> tuple[FailureKind, str]:
@@ -324,13 +289,10 @@ def _complaint(body: object) -> tuple[list[str], str]:
     for _ in range(DEPTH):
         if fields is None:
             break
-        error = mapping(fields.get("error"))
-        words = (_code(word) for word in (fields.get("code"), error.get("code"), error.get("type")))
-        codes += [word for word in words if word][:1]
-        told = first_text(error.get("message"), fields.get("message"), fields.get("error"))
-        fields, message = _object(told), told or message
-    codes += EMBEDDED_CODE.findall(message[:LONGEST])[:1]
-    return codes, message[:LONGEST]
+        said = complaint(fields)
+        codes += [word for word in map(_code, (said.code, said.type)) if word][:1]
+        fields, message = _object(said.message), said.message or message
+    return codes + EMBEDDED_CODE.findall(message)[:1], message
 
 
 def _status(layers: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], str]:
@@ -354,30 +316,25 @@ def _status(layers: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], str
 
 def _artifacts(layers: Sequence[Mapping[str, Any]], outer: Mapping[str, Any]) -> tuple[Artifact, ...]:
     """Every video that is named; the outer level names the first alone, or the relay's own `/content`, or nothing."""
-    inner = [layer for layer in layers if layer is not outer]
-    named = [
-        *(_artifact(layer.get("result_url"), layer) for layer in (*inner, outer)),
-        *(_artifact(layer.get("fail_reason"), layer) for layer in (outer, *inner)),  # before 2026-02-22
-        *(_artifact(layer.get("url"), layer) for layer in (outer, *inner)),
-        *(_artifact(mapping(layer.get("metadata")).get("url"), layer) for layer in (outer, *inner)),
-    ]
     first = outer.get("result_url") or outer.get("fail_reason")
     for layer in layers:
-        videos = [mapping(video) for video in items(mapping(_object(layer.get("task_result"))).get("videos"))]
-        listed = {found.url: found for video in videos if (found := _artifact(video.get("url"), video))}
-        if listed:
-            return tuple(sorted(listed.values(), key=lambda found: found.url != first))
-    return tuple(found for found in named if found)[:1]
+        videos = map(mapping, items(mapping(_object(layer.get("task_result"))).get("videos")))
+        if listed := once(_artifact(video.get("url"), video) for video in videos):
+            return tuple(sorted(listed, key=lambda found: found.url != first))
+    inner = [layer for layer in layers if layer is not outer]
+    named = [
+        *((layer.get("result_url"), layer) for layer in (*inner, outer)),
+        *((layer.get("fail_reason"), layer) for layer in (outer, *inner)),  # before 2026-02-22
+        *((layer.get("url"), layer) for layer in (outer, *inner)),
+        *((mapping(layer.get("metadata")).get("url"), layer) for layer in (outer, *inner)),
+    ]
+    return once(_artifact(url, layer) for url, layer in named)[:1]
 
 
-def _artifact(value: object, about: Mapping[str, Any]) -> Artifact | None:
-    url = http_url(text(value))
-    if url is None or CONTENT_PATH.search(urlsplit(url).path):
+def _artifact(url: object, about: Mapping[str, Any]) -> Artifact | None:
+    if CONTENT_PATH.search(urlsplit(http_url(url) or "").path):
         return None
-    more = mapping(about.get("metadata"))
-    lengths = (number(about.get("duration")), number(more.get("duration")), number(about.get("seconds")))
-    length = next((length for length in lengths if length is not None and length > 0), None)
-    return Artifact(url=url, duration_seconds=length, width=whole(more.get("width")), height=whole(more.get("height")))
+    return artifact(url, about, mapping(about.get("metadata")))
 
 
 def _failure(layers: Sequence[Mapping[str, Any]]) -> Failed:
@@ -394,13 +351,11 @@ def _failure(layers: Sequence[Mapping[str, Any]]) -> Failed:
     reason = next((found for found in reasons if found.lower() not in NO_REASON and not http_url(found)), "")
     codes, reason = _complaint({"message": reason})
     code = first_text(*reversed(codes), *(_code(fields.get("code")) for fields in (*errors, *reversed(layers))))
+    internal = INTERNAL.search(reason)
     kind = KLING.get(code)
     if kind not in {FailureKind.CONTENT_POLICY, FailureKind.INVALID_REQUEST}:
-        internal = INTERNAL.search(reason)
-        kind = FailureKind.INVALID_REQUEST if BAD_INPUT.search(reason) and not internal else FailureKind.TASK_FAILED
-        kind = FailureKind.CONTENT_POLICY if POLICY.search(reason) else kind
-        reason = internal[0] if internal and kind is FailureKind.TASK_FAILED else reason
-    return failed(kind, ACCOUNT.sub("…", reason), code)
+        kind = by_words(OF_FAILURE[:1] if internal else OF_FAILURE, reason) or FailureKind.TASK_FAILED
+    return failed(kind, internal[0] if internal and kind is FailureKind.TASK_FAILED else reason, code)
 
 
 ADAPTER = Adapter(

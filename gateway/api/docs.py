@@ -4,35 +4,39 @@ from functools import cache
 from importlib.resources import files
 
 import msgspec
-from litestar import get
+from litestar import route
 from litestar.enums import MediaType
 from litestar.response.base import ASGIResponse
 
 from gateway.api.openapi import document
+from gateway.api.videos import GET
 
-_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
-@get("/openapi.json")
+@route("/openapi.json", http_method=GET)
 async def openapi() -> ASGIResponse:
     """Hand over the OpenAPI document."""
     return ASGIResponse(body=_document(), media_type=MediaType.JSON, headers={"access-control-allow-origin": "*"})
 
 
-@get("/docs")
+@route("/docs", http_method=GET)
 async def docs() -> ASGIResponse:
     """Show the API reference."""
-    headers = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff"}
+    headers = {"content-security-policy": _POLICY}
     return ASGIResponse(body=_page("docs.html"), media_type=MediaType.HTML, headers=headers)
 
 
-@get("/docs/docs.js")
+@route("/docs/docs.js", http_method=GET)
 async def docs_script() -> ASGIResponse:
     """Hand over the script of the API reference."""
     return ASGIResponse(body=_page("docs.js"), media_type="text/javascript")
 
 
-@get("/docs/docs.css")
+@route("/docs/docs.css", http_method=GET)
 async def docs_style() -> ASGIResponse:
     """Hand over the style of the API reference."""
     return ASGIResponse(body=_page("docs.css"), media_type=MediaType.CSS)

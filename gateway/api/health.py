@@ -2,21 +2,21 @@
 
 from typing import Any
 
-from litestar import Request, get
+from litestar import Request, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
 from gateway.api.context import Context
-from gateway.api.videos import json_answer
+from gateway.api.videos import GET, json_answer
 
 
-@get("/health/live")
+@route("/health/live", http_method=GET)
 async def live(request: Request[Any, Any, State]) -> ASGIResponse:  # noqa: ARG001  # the form of a handler
     """Answer while the process can."""
     return json_answer({"status": "ok"})
 
 
-@get("/health/ready")
+@route("/health/ready", http_method=GET)
 async def ready(request: Request[Any, Any, State]) -> ASGIResponse:
     """Answer 503 with the reason while no traffic should come."""
     context: Context = request.app.state.context

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from litestar import Controller, Request, get
+from litestar import Controller, Request, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
 from gateway.api.context import context_of
 from gateway.api.query import Params
-from gateway.api.videos import json_answer
+from gateway.api.videos import GET, json_answer
 from gateway.api.views import ModelList, model_view
 
 
@@ -17,7 +17,7 @@ class ModelController(Controller):
 
     path = "/v1/models"
 
-    @get()
+    @route(http_method=GET)
     async def page(self, request: Request[Any, Any, State]) -> ASGIResponse:
         """List every model."""
         context, _ = context_of(request)
@@ -26,7 +26,7 @@ class ModelController(Controller):
             ModelList(data=tuple(model_view(one, context.started_at) for one in context.catalog.listed()))
         )
 
-    @get("/{name:path}")
+    @route("/{name:path}", http_method=GET)
     async def read(self, request: Request[Any, Any, State]) -> ASGIResponse:
         """Read one, by any of its names."""
         context, _ = context_of(request)

@@ -5,10 +5,12 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.create import CreateVideo
+from gateway.api.create import ALIASES, SIZES, CreateVideo
 from gateway.api.views import Deleted, GenerationList, GenerationView, ModelList, ModelView
+from gateway.domain.generation import GenerationRequest
+from gateway.domain.request import TextToVideo
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):
@@ -31,7 +33,7 @@ class Health(Struct, frozen=True, kw_only=True):
     """`ok`, or why not."""
 
     status: str
-    reason: str = ""
+    reason: str | UnsetType = UNSET
 
 
 class Operation(Struct, frozen=True, kw_only=True):
@@ -45,10 +47,12 @@ class Operation(Struct, frozen=True, kw_only=True):
     body: type | None = None
     query: Mapping[str, Mapping[str, Any]] = {}
     headers: Mapping[str, str] = {}  # request headers: name → description
-    errors: Sequence[int] = (401,)
+    answer_headers: Mapping[str, str] = {}  # of a 200: name → description
+    errors: Sequence[int] = ()  # besides 401 and 403, which every operation has that needs a key
     open: bool = False  # needs no key
 
 
+_ETAG: Mapping[str, str] = {"ETag": "changes when the generation does"}
 _TEXT: Mapping[str, Any] = {"type": "string"}
 _UNIX: Mapping[str, Any] = {"type": "integer", "minimum": 0, "description": "Unix seconds"}
 _LIST: Mapping[str, Mapping[str, Any]] = {
@@ -83,7 +87,11 @@ OPERATIONS = (
         body=CreateVideo,
         answer=GenerationView,
         headers={"Idempotency-Key": "the same key and body give the first answer again for 24 hours"},
-        errors=(400, 401, 404, 409, 413, 415, 422, 503),
+        answer_headers={
+            "Location": "the path of the generation",
+            "Idempotent-Replayed": "`true` when this is the answer to an earlier request with the same key",
+        },
+        errors=(400, 404, 409, 413, 415, 422, 503),
     ),
     Operation(
         method="get",
@@ -92,7 +100,7 @@ OPERATIONS = (
         summary="List your own generations, newest first",
         query=_LIST,
         answer=GenerationList,
-        errors=(400, 401),
+        errors=(400, 503),
     ),
     Operation(
         method="get",
@@ -102,7 +110,8 @@ OPERATIONS = (
         query={"wait": _WAIT},
         headers={"If-None-Match": "an ETag; 304 while nothing changed"},
         answer=GenerationView,
-        errors=(304, 400, 401, 404),
+        answer_headers=_ETAG,
+        errors=(304, 400, 404, 503),
     ),
     Operation(
         method="post",
@@ -110,7 +119,7 @@ OPERATIONS = (
         id="cancelVideoGeneration",
         summary="Cancel a generation; `cancellation` says whether a provider had started",
         answer=GenerationView,
-        errors=(401, 404, 409, 503),
+        errors=(400, 404, 409, 503),
     ),
     Operation(
         method="delete",
@@ -118,7 +127,7 @@ OPERATIONS = (
         id="deleteVideoGeneration",
         summary="Delete an ended generation",
         answer=Deleted,
-        errors=(401, 404, 409, 503),
+        errors=(400, 404, 409, 503),
     ),
     Operation(
         method="get",
@@ -126,18 +135,20 @@ OPERATIONS = (
         id="readVideoContent",
         summary="Get the file of an output, or be sent to where it is",
         query={"index": {"type": "integer", "minimum": 0, "default": 0}},
-        errors=(302, 400, 401, 404, 502),
+        errors=(302, 400, 404, 502, 503),
     ),
-    Operation(method="get", path="/v1/models", id="listModels", summary="List the models", answer=ModelList),
+    Operation(
+        method="get", path="/v1/models", id="listModels", summary="List the models", answer=ModelList, errors=(400,)
+    ),
     Operation(
         method="get",
         path="/v1/models/{name}",
         id="readModel",
         summary="Read a model, by any of its names; a name may contain a slash",
         answer=ModelView,
-        errors=(401, 404),
+        errors=(400, 404),
     ),
-    Operation(method="get", path="/health/live", id="live", summary="Is it alive", answer=Health, errors=(), open=True),
+    Operation(method="get", path="/health/live", id="live", summary="Is it alive", answer=Health, open=True),
     Operation(
         method="get",
         path="/health/ready",
@@ -152,21 +163,24 @@ _PLAIN = {302: "The file is there", 304: "Nothing changed"}
 _WORDS = {
     400: "The request is not valid",
     401: "The API key is missing or not known",
+    403: "The gateway has no keys and was called by a name that is not the machine's own",
     404: "There is no such resource",
     409: "The resource does not allow this now",
     413: "The body is too large",
     415: "The body is not declared as plain JSON",
-    422: "No route of the model can do what was asked",
+    422: "No route of the model can do what was asked, or the idempotency key came with another body",
     502: "The provider did not hand over the file",
     503: "Not available now; see Retry-After",
 }
 _REF = "#/components/schemas/{name}"
+_REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/request-id"}}
 
 
 def document() -> dict[str, Any]:
     """OpenAPI 3.1, as plain values."""
     types = [CreateVideo, GenerationView, GenerationList, Deleted, ModelList, ModelView, ErrorAnswer, Health]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
+    schemas["CreateVideo"] = _as_read(schemas["CreateVideo"])
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
@@ -180,10 +194,37 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "headers": {"request-id": _header("the same as `request_id` in an error, and in the gateway's log")},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"bearer": []}],
     }
+
+
+def _as_read(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a create request with all that is taken besides the names and types it is documented under."""
+    properties = dict(schema["properties"])
+    defaults = GenerationRequest(model="", input=TextToVideo())
+    for name, value in (
+        ("n", defaults.count),
+        ("fallback", defaults.fallback),
+        ("deadline_seconds", defaults.deadline_seconds),
+    ):
+        properties[name] = {**properties[name], "default": value}
+    properties["adapt"] = {**properties["adapt"], "description": "Absent: as the model is configured, else `none`."}
+    properties["size"] = {
+        "description": "WIDTHxHEIGHT: resolution and aspect ratio in one.",
+        "anyOf": [{"type": "string", "enum": list(SIZES)}, {"type": "null"}],
+        "default": None,
+    }
+    digits = {"description": "The same as digits.", "type": "string", "pattern": "^[1-9][0-9]{0,3}$"}
+    properties["duration"] = {**properties["duration"], "anyOf": [*properties["duration"]["anyOf"], digits]}
+    for alias, name in ALIASES.items():
+        properties[alias] = {**properties[name], "description": f"Another name of `{name}`."}
+    side = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 99_999}, {"type": "null"}], "default": None}
+    properties["width"] = {**side, "description": "Together with `height`: another form of `size`."}
+    properties["height"] = {**side, "description": "Together with `width`: another form of `size`."}
+    return {**schema, "properties": properties}
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
@@ -213,18 +254,25 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 def _responses(operation: Operation) -> dict[str, Any]:
     if operation.answer is None:
-        content: dict[str, Any] = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}
+        content: dict[str, Any] = {"video/*": {}, "application/octet-stream": {}}
     else:
         content = _json(operation.answer)
-    responses: dict[str, Any] = {"200": {"description": "Done", "content": content}}
-    for status in operation.errors:
-        if status in _PLAIN:
-            responses[str(status)] = {"description": _PLAIN[status]}
-        elif operation.open:
-            responses[str(status)] = {"description": _WORDS[status], "content": _json(Health)}
-        else:
-            responses[str(status)] = {"description": _WORDS[status], "content": _json(ErrorAnswer)}
+    named = {name: _header(text) for name, text in operation.answer_headers.items()}
+    responses: dict[str, Any] = {
+        "200": {"description": "Done", "headers": {**named, **_REQUEST_ID}, "content": content}
+    }
+    for status in sorted({*operation.errors, *(() if operation.open else (401, 403))}):
+        answer = responses[str(status)] = {"description": _PLAIN.get(status) or _WORDS[status], "headers": _REQUEST_ID}
+        if status not in _PLAIN:
+            answer["content"] = _json(Health if operation.open else ErrorAnswer)
+        elif status == 302:
+            answer["headers"] = {"Location": _header("where the file is"), **_REQUEST_ID}
+    responses["default"] = {"description": "Any other error", "headers": _REQUEST_ID, "content": _json(ErrorAnswer)}
     return responses
+
+
+def _header(text: str) -> dict[str, Any]:
+    return {"description": text, "schema": {"type": "string"}}
 
 
 def _json(kind: type) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from gateway.domain.errors import InvalidParameter, UnknownParameter
 from gateway.domain.task import Status
 
 T = TypeVar("T", bound=str)
+_CURSOR = re.compile(r"gen_[0-9A-Za-z]{26}")
 _METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
 
 
@@ -33,6 +34,13 @@ class Params:
         if len(values[0]) > longest or "\x00" in values[0]:
             raise InvalidParameter(f"`{name}` must be at most {longest} characters without NUL.", param=name)
         return values[0]
+
+    def cursor(self, name: str) -> str | None:
+        """An id to page from. The generation may be gone, but any other text would silently begin at an end."""
+        value = self.text(name)
+        if value is not None and _CURSOR.fullmatch(value) is None:
+            raise InvalidParameter(f"`{name}` must be the id of a generation.", param=name)
+        return value
 
     def whole(self, name: str, low: int, high: int) -> int | None:
         """A whole number within bounds."""

@@ -1,6 +1,7 @@
 """Around every request: an id that the client, the log and an error share, and one line when it is done."""
 
 import time
+from collections.abc import Iterable
 from secrets import token_hex
 
 import structlog
@@ -9,6 +10,10 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 log = structlog.get_logger()
 _QUIET = ("/health/", "/metrics")
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+# What an answer tells is its client's alone. One with an ETag may be kept, to be asked for again each time.
+_NOT_KEPT = (b"cache-control", b"no-store")
+_ASKED_AGAIN = (b"cache-control", b"private, no-cache")
 
 
 class RequestLog:
@@ -28,25 +33,34 @@ class RequestLog:
         request_id = "req_" + token_hex(12)
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
+        path = scope["path"]  # as it came: the framework puts its own in its place
         status = 0
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [(name, value) for name, value in message["headers"] if name.lower() != b"x-request-id"]
-                message["headers"] = [*headers, (b"x-request-id", request_id.encode())]
+                message["headers"] = _headers(message["headers"], request_id)
             await send(message)
 
         try:
             await self._app(scope, receive, answer)
         finally:
-            if not scope["path"].startswith(_QUIET):
+            if not path.startswith(_QUIET):
                 log.info(
                     "request_finished",
                     request_id=request_id,
                     method=scope["method"],
-                    path=scope["path"],
+                    path=path,
                     status=status,
                     duration_ms=round((time.perf_counter() - started) * 1000, 2),
                 )
+
+
+def _headers(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer with those that every answer has."""
+    kept = [(lower, value) for name, value in headers if (lower := name.lower()) != b"x-request-id"]
+    names = {name for name, _ in kept}
+    if b"cache-control" not in names:
+        kept.append(_ASKED_AGAIN if b"etag" in names else _NOT_KEPT)
+    return [*kept, _NO_SNIFFING, (b"x-request-id", request_id.encode())]

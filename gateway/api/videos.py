@@ -1,15 +1,16 @@
 """`/v1/videos/generations`: decode, call one service, encode."""
 
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, cast
+from urllib.parse import quote
 
 import msgspec
-from litestar import Controller, Request, delete, get, post
+from litestar import Controller, Request, delete, post, route
 from litestar.datastructures import State
-from litestar.enums import MediaType
-from litestar.response import Response
+from litestar.enums import HttpMethod, MediaType
 from litestar.response.base import ASGIResponse
 from litestar.response.streaming import ASGIStreamingResponse
-from litestar.types import ASGIApp
 
 from gateway.api.body import parse_json, read_body
 from gateway.api.context import Context, context_of
@@ -18,13 +19,15 @@ from gateway.api.query import Params
 from gateway.api.views import Deleted, GenerationList, generation_view
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.generation import Generation
-from gateway.services.artifacts import Redirect
+from gateway.services.artifacts import Redirect, Stream
 from gateway.services.inputs import file_name
 from gateway.store.base import Query
 
 Call = Request[Any, Any, State]
 IDEMPOTENCY_KEY_MAX = 255
 WAIT_MAX = 60
+GET = (HttpMethod.GET, HttpMethod.HEAD)  # the server leaves out the body of an answer to HEAD
+_IN_URL = "%!#$&'()*+,/:;=?@[]~"  # characters that stand for themselves
 _encode = msgspec.json.Encoder().encode
 
 
@@ -47,9 +50,9 @@ class VideoGenerationController(Controller):
         headers = {"location": f"{self.path}/{created.generation.id}"}
         if created.replayed:
             headers["idempotent-replayed"] = "true"
-        return _answer(created.generation, context, headers)
+        return _answer(created.generation, context, headers, request if created.replayed else None)
 
-    @get()
+    @route(http_method=GET)
     async def page(self, request: Call) -> ASGIResponse:
         """List the key's own generations."""
         context, key = context_of(request)
@@ -59,8 +62,8 @@ class VideoGenerationController(Controller):
             kind="video",
             limit=params.whole("limit", 1, 100) or 20,
             order=params.order(),
-            after=params.text("after"),
-            before=params.text("before"),
+            after=params.cursor("after"),
+            before=params.cursor("before"),
             status=params.status(),
             model=params.text("model"),
             provider=params.text("provider"),
@@ -72,7 +75,8 @@ class VideoGenerationController(Controller):
         if query.after is not None and query.before is not None:
             raise InvalidParameter("`after` and `before` exclude each other; give one.", param="before")
         page = await context.generations.page(query)
-        data = tuple(generation_view(generation, context.base_url(request)) for generation in page.data)
+        base = context.base_url(request)
+        data = tuple(generation_view(generation, base) for generation in page.data)
         view = GenerationList(
             data=data,
             first_id=data[0].id if data else None,
@@ -81,7 +85,7 @@ class VideoGenerationController(Controller):
         )
         return json_answer(view)
 
-    @get("/{generation_id:str}")
+    @route("/{generation_id:str}", http_method=GET)
     async def read(self, request: Call) -> ASGIResponse:
         """Read one; `wait` holds the answer until its status changes."""
         context, key = context_of(request)
@@ -90,7 +94,8 @@ class VideoGenerationController(Controller):
         params.done()
         generation = await context.generations.read(_id(request), key, wait)
         tag = f'"{generation.version}"'
-        if tag in {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}:
+        known = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
+        if not known.isdisjoint({tag, "*"}):
             return ASGIResponse(status_code=304, headers={"etag": tag})
         return _answer(generation, context, {"etag": tag}, request)
 
@@ -109,8 +114,8 @@ class VideoGenerationController(Controller):
         await context.generations.delete(_id(request), key)
         return json_answer(Deleted(id=_id(request), object="video.generation"))
 
-    @get("/{generation_id:str}/content")
-    async def content(self, request: Call) -> Response[Any] | ASGIApp:
+    @route("/{generation_id:str}/content", http_method=GET)
+    async def content(self, request: Call) -> ASGIResponse:
         """Hand over an output: the bytes, or the way to where they are."""
         context, key = context_of(request)
         params = Params(request.query_params)
@@ -119,10 +124,14 @@ class VideoGenerationController(Controller):
         generation = await context.generations.read(_id(request), key)
         found = await context.artifacts.open(generation, index)
         if isinstance(found, Redirect):
-            return ASGIResponse(status_code=302, headers={"location": found.url})
-        headers = {"content-type": found.content_type, "cache-control": "private, no-store"}
+            return ASGIResponse(status_code=302, headers={"location": quote(found.url, safe=_IN_URL)})
+        headers = {"content-type": _content_type(found)}
         if found.length is not None:
             headers["content-length"] = str(found.length)
+        if request.method == HttpMethod.HEAD:
+            async with aclosing(cast("AsyncGenerator[bytes]", found.chunks)) as chunks:
+                await anext(chunks, b"")  # only one that has begun lets go of its connection
+            return ASGIResponse(headers=headers, is_head_response=True)
         return ASGIStreamingResponse(iterator=found.chunks, headers=headers, status_code=200)
 
 
@@ -135,6 +144,11 @@ def _answer(
     generation: Generation, context: Context, headers: dict[str, str], request: Call | None = None
 ) -> ASGIResponse:
     return json_answer(generation_view(generation, context.base_url(request)), headers)
+
+
+def _content_type(found: Stream) -> str:
+    """What a provider calls its file, unless a browser might run it as a page of ours."""
+    return found.content_type if found.content_type.startswith("video/") else "application/octet-stream"
 
 
 def _id(request: Call) -> str:

@@ -1,7 +1,8 @@
 """A small client of the gateway's own API. It reads what it needs and passes over what it does not know."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
@@ -10,11 +11,10 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from gateway.settings import is_loopback
+from gateway.toml import is_loopback
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-TRIES = 5  # of a create or a download; they may be repeated safely
-PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between them
+PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between the tries of a create or a download; both may be repeated safely
 _VIDEOS = "/v1/videos/generations"
 _AGAIN = {429, 500, 502, 503, 504}  # of a create with an idempotency key, and of every read
 T = TypeVar("T")
@@ -159,12 +159,12 @@ class Client:
 
         def get() -> int:
             size = 0
-            with self._http.stream("GET", target, headers=headers, follow_redirects=True) as answer:
+            with self._network(), self._http.stream("GET", target, headers=headers, follow_redirects=True) as answer:
                 if answer.status_code != httpx.codes.OK:
                     answer.read()
                     raise _refusal(answer)
                 with partial.open("wb") as file:
-                    for chunk in answer.iter_raw():
+                    for chunk in answer.iter_bytes():
                         size += file.write(chunk)
             partial.replace(path)
             return size
@@ -186,31 +186,33 @@ class Client:
         self, method: str, path: str, *, headers: Mapping[str, str], content: bytes | None = None, seconds: float = 30
     ) -> httpx.Response:
         timeout = httpx.Timeout(seconds, connect=10)
-        answer = self._http.request(method, self.url + path, headers=dict(headers), content=content, timeout=timeout)
+        with self._network():
+            answer = self._http.request(
+                method, self.url + path, headers=dict(headers), content=content, timeout=timeout
+            )
         if answer.status_code in {httpx.codes.OK, httpx.codes.NOT_MODIFIED}:
             return answer
         raise _refusal(answer)
 
     def _patiently(self, work: Callable[[], T], note: Callable[[str], object]) -> T:
-        for pause in (*PAUSES, None):
+        for pause in PAUSES:
             try:
-                return self.once(work)
+                return work()
             except Unreachable as error:
-                if pause is None:
-                    raise
                 if pause == PAUSES[0]:
                     note(f"{error}; trying again")
             self._sleep(pause)
-        raise AssertionError
+        return work()
 
-    def once(self, work: Callable[[], T]) -> T:
-        """The work's result; what the network did to it is an `Unreachable`."""
+    @contextmanager
+    def _network(self) -> Iterator[None]:
+        """What the network does to a call is an `Unreachable`."""
         try:
-            return work()
+            yield
         except httpx.InvalidURL as error:
-            raise Refused(f"{error}") from error
+            raise Refused(str(error)) from error
         except httpx.HTTPError as error:
-            raise Unreachable(f"no answer from {self.url}: {error or type(error).__name__}") from error
+            raise Unreachable(f"no answer from {self.url}: {str(error) or type(error).__name__}") from error
 
 
 def _decoded(content: bytes, kind: type[T]) -> T:

@@ -9,7 +9,8 @@ from msgspec import structs
 from gateway.domain.adapter import Adapter
 from gateway.domain.errors import ConfigurationError
 from gateway.services.registry import load_adapters
-from gateway.settings import Settings, is_loopback, load
+from gateway.settings import Settings, load
+from gateway.toml import is_loopback
 
 
 def configured(

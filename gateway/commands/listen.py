@@ -3,11 +3,12 @@
 import asyncio
 import errno
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
 import uvicorn
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -67,7 +68,7 @@ def _bound(family: int, kind: int, protocol: int, address: tuple[object, ...]) -
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind(address)
         one.listen(BACKLOG)
-        one.setblocking(False)
+        one.settimeout(0)
     except OSError:
         one.close()
         raise
@@ -85,6 +86,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """
 
     _in_head = True
+    _head_ended = False  # within the bytes that just came
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
 
@@ -100,9 +102,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to a head for certain."""
-        was_in_head = self._in_head
+        only_head = self._in_head
+        self._head_ended = False
         super().data_received(data)
-        if was_in_head and self._in_head and not self.transport.is_closing():
+        if only_head and not self._head_ended and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MAX:
                 self.transport.write(STATUS_LINE[431] + b"content-length: 0\r\nconnection: close\r\n\r\n")
@@ -117,7 +120,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """End a head."""
         self._stop_timer()
-        self._in_head, self._head_bytes = False, 0
+        self._in_head, self._head_ended, self._head_bytes = False, True, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -149,6 +152,7 @@ class GatewayServer(uvicorn.Server):
                 loop="none",
                 http=BoundedProtocol,
                 ws="none",
+                interface="asgi3",
                 lifespan="on",
                 log_config=None,
                 log_level="error",  # below it is what anybody who sends garbage can cause
@@ -164,7 +168,7 @@ class GatewayServer(uvicorn.Server):
         self.should_exit = True
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]  # a generator is an iterator
+    def capture_signals(self) -> Iterator[None]:
         """Leave the signals alone."""
         yield
 
@@ -181,10 +185,7 @@ class _Cut:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return self._http(scope, receive, send) if scope["type"] == "http" else self._app(scope, receive, send)
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
 
         async def noted(message: Message) -> None:
@@ -195,8 +196,10 @@ class _Cut:
         try:
             await self._app(scope, receive, noted)
         except asyncio.CancelledError:  # by the server alone, at the end of its grace
-            if begun:
+            if scope["type"] != ScopeType.HTTP:
                 raise
+            if begun:
+                return  # what was sent cannot be taken back: the connection ends
             error = {"message": "The gateway is stopping.", "type": "api_error", "param": None, "code": "stopping"}
             body = msgspec.json.encode({"error": error, "request_id": scope.get("state", {}).get("request_id", "")})
             start: HTTPResponseStartEvent = {

@@ -23,11 +23,11 @@ def serve(config: Path | None, host: str | None, port: int | None) -> int:
     """Run until SIGINT or SIGTERM, then drain; a second signal ends the process where it is."""
     settings, adapters = configured(config, host=host, port=port)
     logs.configure(settings.server.log_format, settings.server.log_level)
-    for warning in settings.warnings:
-        log.warning("configuration_warning", detail=warning)
     os.umask(OWNER_ONLY)  # the ledger and the inputs hold what clients sent
     sockets = listen(settings.server.host, settings.server.port)
     application = Application(settings, adapters=adapters)
+    for warning in settings.warnings:
+        log.warning("configuration_warning", detail=warning)
     if stat.S_IMODE(settings.database.path.stat().st_mode) & OWNER_ONLY:
         log.warning("database_open_to_others", path=str(settings.database.path))
 

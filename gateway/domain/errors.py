@@ -55,6 +55,13 @@ class Unauthenticated(GatewayError):
     code, status, type, title = "invalid_api_key", 401, "authentication_error", "The API key is missing or not known."
 
 
+class ForbiddenHost(GatewayError):
+    """A gateway without keys was called by a name that is not this machine's own."""
+
+    code, status, type = "forbidden_host", 403, "invalid_request_error"
+    title = "Without API keys the gateway answers to a loopback name alone."
+
+
 class NotFound(GatewayError):
     """The resource does not exist, or belongs to another key."""
 

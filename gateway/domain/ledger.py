@@ -68,6 +68,8 @@ def apply(generation: Generation, write: Write) -> Generation:
     """The generation after one write; `IllegalMove` when the tables forbid it."""
     match write:
         case AddAttempt(attempt=attempt):
+            if generation.status.terminal or attempt.number != len(generation.attempts) + 1:
+                raise IllegalMove(f"{generation.id}: no place for attempt {attempt.number}")
             return replace(generation, attempts=(*generation.attempts, attempt))
         case SaveAttempt(attempt=attempt, was=was):
             known = generation.attempt(attempt.id)

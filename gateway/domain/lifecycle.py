@@ -3,15 +3,17 @@
 `advance(generation, watches, facts, …) → Step(writes, effects, wake_at)`. Nothing here reads a clock or a database.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.domain.adapter import Polling
+from gateway.domain.draft import Draft
 from gateway.domain.generation import Attempt, AttemptState, Generation, Output, Route, Task
-from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveOutput, SaveStatus, Write, apply
+from gateway.domain.ledger import ATTEMPT_MOVES, AddAttempt, SaveAttempt, SaveOutput, Write
 from gateway.domain.polling import (
     Hints,
     How,
@@ -20,6 +22,7 @@ from gateway.domain.polling import (
     after_failure,
     after_reading,
     first_watch,
+    given_up,
     how_to_read,
     is_lost,
     open_tasks,
@@ -30,7 +33,7 @@ from gateway.domain.remedies import Stop, Try, next_try
 from gateway.domain.task import TASK_BILLED, Artifact, Billed, Completed, Failed, FailureKind, Pending, Status, TaskRef
 from gateway.domain.task import TaskSnapshot as Snapshot
 
-_LIVE = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.ACCEPTED})
+IDLE_SECONDS = 3600  # nothing becomes due of itself any more: only what is under way wakes the driver
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -97,7 +100,7 @@ def accepted(generation: Generation, attempt_id: str, refs: Sequence[TaskRef], n
     Tasks beyond the slots of the attempt get slots behind the last output: they may have been paid for.
     """
     attempt = generation.attempt(attempt_id)
-    slots = (*attempt.slots, *range(_free_slot(generation), _free_slot(generation) + len(refs)))
+    slots = (*attempt.slots, *range(len(generation.outputs), len(generation.outputs) + len(refs)))
     tasks = tuple(Task(ref=ref, slot=slot) for ref, slot in zip(refs, slots, strict=False))
     moved = replace(
         attempt, state=AttemptState.ACCEPTED, tasks=tasks, accepted_at=now, ended_at=None, failure=None, billed=None
@@ -107,7 +110,7 @@ def accepted(generation: Generation, attempt_id: str, refs: Sequence[TaskRef], n
 
 def cancel(generation: Generation, now: datetime) -> tuple[Write, ...]:
     """The writes of a client's cancel; the generation must be open."""
-    draft = _Draft(generation, now)
+    draft = Draft(generation, now)
     draft.close(Status.CANCELLED, None)
     draft.status(Status.CANCELLED, None)
     return tuple(draft.writes)
@@ -123,18 +126,19 @@ def advance(
     hints: HintsOf,
 ) -> Step:
     """Take the facts in, then say what is to be done; `busy` is what this driver is already doing."""
-    draft = _Draft(generation, now)
+    draft = Draft(generation, now)
     known = dict(watches)
     _show_extras(draft)
     for fact in facts:
         _absorb(draft, known, fact, hints)
     _orphans(draft, busy)
-    wake_at = draft.generation.deadline_at
+    wake_at = now + timedelta(seconds=IDLE_SECONDS)
     if not draft.generation.status.terminal:
         _end_attempts(draft, hints)
         wake_at = min(wake_at, _start_attempts(draft, hints))
         _conclude(draft)
     if draft.generation.status.terminal:
+        wake_at = now + timedelta(seconds=IDLE_SECONDS)
         _let_go(draft)
     return Step(
         generation=draft.generation,
@@ -145,59 +149,10 @@ def advance(
     )
 
 
-class _Draft:
-    """A generation with the writes that made it so."""
-
-    def __init__(self, generation: Generation, now: datetime) -> None:
-        self.generation = generation
-        self.now = now
-        self.writes: list[Write] = []
-
-    def write(self, write: Write) -> None:
-        self.generation = apply(self.generation, write)
-        self.writes.append(write)
-
-    def move(self, attempt: Attempt, state: AttemptState, failure: Failed | None, billed: Billed) -> None:
-        ended = replace(attempt, state=state, failure=failure, billed=billed, ended_at=self.now)
-        self.write(SaveAttempt(ended, attempt.state))
-
-    def task(self, attempt: Attempt, index: int, task: Task) -> None:
-        if task != attempt.tasks[index]:
-            tasks = (*attempt.tasks[:index], task, *attempt.tasks[index + 1 :])
-            self.write(SaveAttempt(replace(attempt, tasks=tasks), attempt.state))
-
-    def close(self, status: Status, failure: Failed | None) -> None:
-        """End what is still open; a submit that is under way stays, its driver brings it to its end."""
-        for attempt in self.generation.attempts:
-            if attempt.state is AttemptState.RESERVED:
-                self.move(attempt, AttemptState.NOT_SENT, failure, Billed.NO)
-            elif attempt.state is AttemptState.ACCEPTED:
-                self.move(attempt, AttemptState.ABANDONED, failure, Billed.MAYBE)
-        for output in self.generation.outputs:
-            if not output.status.terminal:
-                self.write(SaveOutput(replace(output, status=status, failure=failure)))
-
-    def status(self, status: Status, failure: Failed | None) -> None:
-        """Bring the generation's own row up to date, where that changes anything."""
-        before = self.generation
-        provider, model = _provider(before)
-        write = SaveStatus(
-            was=before.status,
-            status=status,
-            progress=1.0 if status is Status.COMPLETED else _progress(before),
-            provider=provider,
-            provider_model=model,
-            failure=failure,
-            completed_at=self.now if status.terminal else None,
-        )
-        if apply(before, write) != before:
-            self.write(write)
-
-
-def _absorb(draft: _Draft, watches: dict[TaskKey, Watch], fact: Fact, hints: HintsOf) -> None:
+def _absorb(draft: Draft, watches: dict[TaskKey, Watch], fact: Fact, hints: HintsOf) -> None:
     attempt = draft.generation.attempt(fact.attempt_id)
     if isinstance(fact, Ended):
-        if attempt.state in {AttemptState.RESERVED, AttemptState.SUBMITTING}:
+        if fact.state in ATTEMPT_MOVES[attempt.state]:
             ended = replace(
                 attempt,
                 state=fact.state,
@@ -209,9 +164,9 @@ def _absorb(draft: _Draft, watches: dict[TaskKey, Watch], fact: Fact, hints: Hin
             )
             draft.write(SaveAttempt(ended, attempt.state))
         return
-    if fact.index not in open_tasks(attempt):
+    if draft.generation.status.terminal or fact.index not in open_tasks(attempt):
         return  # the attempt ended while the read was under way
-    polling = hints(draft.generation.route(attempt)).polling
+    polling = _polling(draft, attempt, hints)
     key = (attempt.id, fact.index)
     seed = f"{attempt.id}:{fact.index}"
     task = attempt.tasks[fact.index]
@@ -219,7 +174,8 @@ def _absorb(draft: _Draft, watches: dict[TaskKey, Watch], fact: Fact, hints: Hin
     match fact:
         case Read(snapshot=Pending() as pending):
             status = Status.IN_PROGRESS if task.status is Status.IN_PROGRESS else pending.status
-            read = replace(task, status=status, raw_status=pending.raw_status, progress=pending.progress)
+            progress = task.progress if pending.progress is None else pending.progress
+            read = replace(task, status=status, raw_status=pending.raw_status, progress=progress)
             draft.task(attempt, fact.index, read)
             watches[key] = after_reading(watch, polling, missing=pending.result_missing, seed=seed, now=draft.now)
         case Read(snapshot=Completed(artifacts=artifacts)):
@@ -236,10 +192,10 @@ def _absorb(draft: _Draft, watches: dict[TaskKey, Watch], fact: Fact, hints: Hin
             )
 
 
-def _fill(draft: _Draft, attempt: Attempt, slot: int, artifacts: Sequence[Artifact], expires_at: datetime) -> None:
+def _fill(draft: Draft, attempt: Attempt, slot: int, artifacts: Sequence[Artifact], expires_at: datetime) -> None:
     """Give the slot its file; further files of the same task become extra outputs."""
     for number, artifact in enumerate(artifacts):
-        index = slot if number == 0 else _free_slot(draft.generation)
+        index = slot if number == 0 else len(draft.generation.outputs)
         known = draft.generation.output(index) if number == 0 else None
         if known is not None and known.status.terminal:
             continue  # another attempt was there first
@@ -254,53 +210,75 @@ def _fill(draft: _Draft, attempt: Attempt, slot: int, artifacts: Sequence[Artifa
         draft.write(SaveOutput(output, new=known is None))
 
 
-def _free_slot(generation: Generation) -> int:
-    taken = (task.slot + 1 for attempt in generation.attempts for task in attempt.tasks)
-    return max([len(generation.outputs), *taken])
+def _show_extras(draft: Draft) -> None:
+    """Give every task beyond the asked number an output of its own, as soon as it is known.
 
-
-def _show_extras(draft: _Draft) -> None:
-    """Give every task beyond the asked number its output, as soon as it is known."""
+    Two attempts that were accepted at the same moment may have claimed the same slot: the second moves behind.
+    """
     if draft.generation.status.terminal:
         return
-    slots = {task.slot: attempt.id for attempt in draft.generation.attempts for task in attempt.tasks}
-    for slot in sorted(slots):
-        if slot >= len(draft.generation.outputs):
-            draft.write(SaveOutput(Output(index=slot, extra=True, attempt_id=slots[slot]), new=True))
+    shown: set[int] = set()
+    for attempt_id in [attempt.id for attempt in draft.generation.attempts]:
+        for index in range(len(draft.generation.attempt(attempt_id).tasks)):
+            attempt = draft.generation.attempt(attempt_id)
+            task, outputs = attempt.tasks[index], draft.generation.outputs
+            if task.slot in attempt.slots:
+                continue
+            slot = task.slot
+            if slot in shown or slot >= len(outputs) or outputs[slot].attempt_id != attempt_id:
+                slot = len(outputs)
+                draft.task(attempt, index, replace(task, slot=slot))
+                draft.write(SaveOutput(Output(index=slot, extra=True, attempt_id=attempt_id), new=True))
+            shown.add(slot)
 
 
-def _orphans(draft: _Draft, busy: frozenset[Effect]) -> None:
+def _orphans(draft: Draft, busy: frozenset[Effect]) -> None:
     """A submit that nobody is carrying out was left by a holder that is gone: it may have been received."""
     for attempt in draft.generation.attempts:
         if attempt.state is AttemptState.SUBMITTING and Submit(attempt.id) not in busy:
             draft.move(attempt, AttemptState.UNKNOWN, failed(FailureKind.AMBIGUOUS), Billed.MAYBE)
 
 
-def _let_go(draft: _Draft) -> None:
+def _let_go(draft: Draft) -> None:
     """A task that was accepted after its generation ended is given up: nobody will read it."""
     for attempt in draft.generation.attempts:
         if attempt.state is AttemptState.ACCEPTED:
-            draft.move(attempt, AttemptState.ABANDONED, attempt.failure, Billed.MAYBE)
+            draft.abandon(attempt, attempt.failure)
 
 
-def _end_attempts(draft: _Draft, hints: HintsOf) -> None:
+def _end_attempts(draft: Draft, hints: HintsOf) -> None:
     for attempt in draft.generation.attempts:
-        if attempt.state is not AttemptState.ACCEPTED:
-            continue
-        done = any(task.status is Status.COMPLETED for task in attempt.tasks)
-        if not open_tasks(attempt):
-            failure = next((task.failure for task in attempt.tasks if task.failure is not None), None)
-            if done:
-                draft.move(attempt, AttemptState.COMPLETED, failure, Billed.YES)
-            else:
-                failure = failure or failed(FailureKind.RESULT_MISSING)
-                draft.move(attempt, AttemptState.FAILED, failure, TASK_BILLED[failure.kind])
-        elif draft.now >= times_out_at(attempt, hints(draft.generation.route(attempt)).polling):
-            billed = Billed.YES if done else Billed.MAYBE
-            draft.move(attempt, AttemptState.ABANDONED, failed(FailureKind.TIMED_OUT), billed)
+        if attempt.state is AttemptState.RESERVED:
+            if not _wanted(draft, attempt.slots):  # a task that turned up late was faster: nothing is sent any more
+                draft.move(attempt, AttemptState.NOT_SENT, None, Billed.NO)
+        elif attempt.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED}:
+            reading = open_tasks(attempt)
+            if not reading:
+                _end(draft, attempt)
+            elif attempt.state is AttemptState.ABANDONED:
+                continue  # still read now and then: what it makes may be used, and what it cost is told
+            elif not _wanted(draft, [attempt.tasks[index].slot for index in reading]):
+                draft.abandon(attempt, None)
+            elif draft.now >= times_out_at(attempt, hints(draft.generation.route(attempt)).polling):
+                draft.abandon(attempt, failed(FailureKind.TIMED_OUT))
 
 
-def _start_attempts(draft: _Draft, hints: HintsOf) -> datetime:
+def _wanted(draft: Draft, slots: Iterable[int]) -> bool:
+    """Whether an output among these is still open."""
+    return any(not draft.generation.output(slot).status.terminal for slot in slots)
+
+
+def _end(draft: Draft, attempt: Attempt) -> None:
+    """All tasks of the attempt are at their end."""
+    failure = next((task.failure for task in attempt.tasks if task.failure is not None), None)
+    if any(task.status is Status.COMPLETED for task in attempt.tasks):
+        draft.move(attempt, AttemptState.COMPLETED, failure, Billed.YES)
+    else:
+        failure = failure or failed(FailureKind.RESULT_MISSING)
+        draft.move(attempt, AttemptState.FAILED, failure, TASK_BILLED[failure.kind])
+
+
+def _start_attempts(draft: Draft, hints: HintsOf) -> datetime:
     """Reserve an attempt for every open output that has none; the moment at which one that waits may go on."""
     wake_at = draft.generation.deadline_at
     wanted: dict[tuple[int, str], list[int]] = {}
@@ -336,25 +314,20 @@ def _start_attempts(draft: _Draft, hints: HintsOf) -> datetime:
     return wake_at
 
 
-def _conclude(draft: _Draft) -> None:
+def _conclude(draft: Draft) -> None:
     """End the generation when nothing is open or its deadline has passed; else bring its status up to date."""
-    for output in draft.generation.outputs:  # an extra output ends with its task; no route is tried for it
-        if output.extra and not output.status.terminal:
-            attempt = draft.generation.attempt(output.attempt_id or "")
-            if attempt.state not in _LIVE:
-                failure = attempt.failure or failed(FailureKind.RESULT_MISSING)
-                draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
+    _end_extras(draft, {AttemptState.COMPLETED, AttemptState.FAILED})
     generation = draft.generation
-    outputs = generation.outputs
     late = failed(FailureKind.TIMED_OUT)
-    if draft.now >= generation.deadline_at and any(not output.status.terminal for output in outputs):
+    if draft.now >= generation.deadline_at:
         draft.close(Status.EXPIRED, late)
-    elif any(not output.status.terminal for output in outputs) or _has_live(generation):
+    elif _goes_on(generation):
         running = generation.status is Status.IN_PROGRESS or any(
             task.status is not Status.QUEUED for attempt in generation.attempts for task in attempt.tasks
         )
         draft.status(Status.IN_PROGRESS if running else Status.QUEUED, None)
         return
+    _end_extras(draft, {AttemptState.ABANDONED})
     ends = {output.status: output.failure for output in reversed(draft.generation.outputs)}
     if Status.COMPLETED in ends:
         draft.status(Status.COMPLETED, None)
@@ -364,33 +337,49 @@ def _conclude(draft: _Draft) -> None:
         draft.status(Status.FAILED, ends[Status.FAILED])
 
 
-def _has_live(generation: Generation) -> bool:
-    return any(attempt.state in _LIVE for attempt in generation.attempts)
+def _end_extras(draft: Draft, states: Container[AttemptState]) -> None:
+    """An extra output ends with its attempt, in one of these states; no route is tried for it."""
+    for output in draft.generation.outputs:
+        if output.extra and not output.status.terminal:
+            attempt = draft.generation.attempt(output.attempt_id or "")
+            if attempt.state in states:
+                failure = attempt.failure or failed(FailureKind.RESULT_MISSING)
+                draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
+
+
+def _goes_on(generation: Generation) -> bool:
+    """Whether an output may still come, or a submit is under way whose end is to be known."""
+    followed = {one.id for one in generation.attempts if one.state is AttemptState.ACCEPTED}
+    return any(one.state is AttemptState.SUBMITTING for one in generation.attempts) or any(
+        not one.status.terminal and (not one.extra or one.attempt_id in followed) for one in generation.outputs
+    )
 
 
 def _effects(
-    draft: _Draft, watches: dict[TaskKey, Watch], busy: frozenset[Effect], hints: HintsOf
+    draft: Draft, watches: dict[TaskKey, Watch], busy: frozenset[Effect], hints: HintsOf
 ) -> tuple[Effect, ...]:
     """What is due and not under way; forgets the watches of tasks that are at their end."""
     reading = {(one.attempt_id, one.index) for one in busy if isinstance(one, Poll)}
     due: list[Effect] = []
     live: set[TaskKey] = set()
     for attempt in draft.generation.attempts:
+        if draft.generation.status.terminal:
+            break
         if attempt.state is AttemptState.RESERVED and Submit(attempt.id) not in busy:
             due.append(Submit(attempt.id))
         for index in open_tasks(attempt):
             key = (attempt.id, index)
             live.add(key)
-            hint = hints(draft.generation.route(attempt))
-            watch = watches.setdefault(key, first_watch(attempt, index, hint.polling, draft.now))
+            watch = watches.setdefault(key, first_watch(attempt, index, _polling(draft, attempt, hints), draft.now))
             if watch.next_at <= draft.now and key not in reading:
-                due.append(Poll(attempt_id=attempt.id, index=index, how=how_to_read(watch, hint, draft.now)))
+                how = how_to_read(watch, hints(draft.generation.route(attempt)), draft.now)
+                due.append(Poll(attempt_id=attempt.id, index=index, how=how))
     for key in watches.keys() - live:
         del watches[key]
     return tuple(due)
 
 
-def _moments(draft: _Draft, watches: Mapping[TaskKey, Watch], hints: HintsOf) -> Iterable[datetime]:
+def _moments(draft: Draft, watches: Mapping[TaskKey, Watch], hints: HintsOf) -> Iterable[datetime]:
     """When something becomes due of itself."""
     yield from (watch.next_at for watch in watches.values() if watch.next_at > draft.now)
     for attempt in draft.generation.attempts:
@@ -398,24 +387,6 @@ def _moments(draft: _Draft, watches: Mapping[TaskKey, Watch], hints: HintsOf) ->
             yield times_out_at(attempt, hints(draft.generation.route(attempt)).polling)
 
 
-def _progress(generation: Generation) -> float:
-    """The mean over the outputs that were asked for, of what the providers themselves say."""
-    asked = [output for output in generation.outputs if not output.extra]
-    told = {
-        task.slot: task.progress or 0.0
-        for attempt in generation.attempts
-        if attempt.state is AttemptState.ACCEPTED
-        for task in attempt.tasks
-    }
-    done = sum(1.0 if one.status is Status.COMPLETED else told.get(one.index, 0.0) for one in asked)
-    return round(done / len(asked), 4)
-
-
-def _provider(generation: Generation) -> tuple[str | None, str | None]:
-    """The provider of the first output that is there, else of the newest attempt that was accepted."""
-    filled = next((one.attempt_id for one in generation.outputs if one.status is Status.COMPLETED), None)
-    taken = [one for one in generation.attempts if one.id == filled or (filled is None and one.accepted_at is not None)]
-    if not taken:
-        return None, None
-    route = generation.route(taken[-1])
-    return route.provider, route.model
+def _polling(draft: Draft, attempt: Attempt, hints: HintsOf) -> Polling:
+    polling = hints(draft.generation.route(attempt)).polling
+    return given_up(polling) if attempt.state is AttemptState.ABANDONED else polling

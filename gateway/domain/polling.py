@@ -1,5 +1,6 @@
 """When a task is read next. What one process remembers between two readings is here, and never stored."""
 
+from dataclasses import replace as with_values
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -11,6 +12,8 @@ from gateway.domain.backoff import spread
 from gateway.domain.generation import Attempt, AttemptState
 
 LOST_READINGS = 3  # "not found" this often, and after the grace, before a task counts as lost
+UNREAD_FACTOR = 4  # how far a failing read, and a task that was given up, stretch the longest interval
+RETRY_AFTER_MAX_SECONDS = 600  # a provider's wait is honoured up to here: a day's would lose what was paid for
 TaskKey = tuple[str, int]  # attempt id, index into its tasks
 How = Literal["poll", "refresh", "content"]
 
@@ -35,7 +38,7 @@ class Watch(Struct, frozen=True, kw_only=True):
 def first_watch(attempt: Attempt, index: int, polling: Polling, now: datetime) -> Watch:
     """When to read a task first; after a restart, spread over one interval."""
     told = attempt.tasks[index].ref.first_poll_seconds or 0
-    wait = max(polling.first_poll_seconds, min(told, polling.poll_max_seconds * 4))
+    wait = max(polling.first_poll_seconds, min(told, polling.poll_max_seconds * UNREAD_FACTOR))
     next_at = (attempt.accepted_at or now) + timedelta(seconds=wait)
     if next_at < now:
         next_at = now + timedelta(seconds=polling.poll_seconds * spread(f"{attempt.id}:{index}"))
@@ -44,7 +47,7 @@ def first_watch(attempt: Attempt, index: int, polling: Polling, now: datetime) -
 
 def after_reading(watch: Watch, polling: Polling, *, missing: bool, seed: str, now: datetime) -> Watch:
     """The next reading of a task that is not at its end: the interval grows to its ceiling."""
-    interval = min(watch.interval_seconds, polling.poll_max_seconds)
+    interval = min(max(watch.interval_seconds, polling.poll_seconds), polling.poll_max_seconds)
     return Watch(
         next_at=now + timedelta(seconds=_jittered(interval, f"{seed}:{now.timestamp()}")),
         interval_seconds=min(interval * 1.25, polling.poll_max_seconds),
@@ -59,13 +62,14 @@ def after_failure(
     if not_found:
         interval = polling.poll_seconds
     else:
-        interval = min(max(watch.interval_seconds, polling.poll_seconds) * 2, polling.poll_max_seconds * 4)
-    wait = max(interval, retry_after or 0)
+        ceiling = polling.poll_max_seconds * UNREAD_FACTOR
+        interval = min(max(watch.interval_seconds, polling.poll_seconds) * 2, ceiling)
+    told = min(retry_after or 0, RETRY_AFTER_MAX_SECONDS)
     return replace(
         watch,
-        next_at=now + timedelta(seconds=_jittered(wait, f"{seed}:{now.timestamp()}")),
+        next_at=now + timedelta(seconds=max(_jittered(interval, f"{seed}:{now.timestamp()}"), told)),
         interval_seconds=interval,
-        not_found=watch.not_found + 1 if not_found else 0,
+        not_found=watch.not_found + int(not_found),
     )
 
 
@@ -85,15 +89,23 @@ def how_to_read(watch: Watch, hints: Hints, now: datetime) -> How:
 
 
 def open_tasks(attempt: Attempt) -> list[int]:
-    """The indices of the tasks that are still to be read."""
-    if attempt.state is not AttemptState.ACCEPTED:
+    """The indices of the tasks that are still to be read, while the generation is open."""
+    if attempt.state not in {AttemptState.ACCEPTED, AttemptState.ABANDONED}:
         return []
     return [index for index, task in enumerate(attempt.tasks) if not task.status.terminal]
 
 
 def times_out_at(attempt: Attempt, polling: Polling) -> datetime:
-    """When an attempt is given up and the next route has its turn."""
-    return (attempt.sent_at or attempt.reserved_at) + timedelta(seconds=polling.attempt_timeout_seconds)
+    """When an attempt is given up and the next route has its turn; a task that turned up late has its full time."""
+    return (attempt.accepted_at or attempt.sent_at or attempt.reserved_at) + timedelta(
+        seconds=polling.attempt_timeout_seconds
+    )
+
+
+def given_up(polling: Polling) -> Polling:
+    """How a task is read whose attempt was given up: now and then."""
+    seconds = polling.poll_max_seconds * UNREAD_FACTOR
+    return with_values(polling, poll_seconds=seconds, poll_max_seconds=seconds)
 
 
 def _jittered(seconds: float, seed: str) -> float:

@@ -36,11 +36,11 @@ def next_try(generation: Generation, slot: int) -> Try | Stop | Hold | None:
     history = [attempt for attempt in generation.attempts if slot in attempt.slots]
     if not history:
         return Try(0)
-    last = history[-1]
-    if last.state in _LIVE:
+    if any(attempt.state in _LIVE for attempt in history):
         return None
-    before = [attempt for attempt in history[:-1] if attempt.route == last.route]
-    if last.amend_form is not None and all(attempt.form != last.amend_form for attempt in before):
+    last = history[-1]
+    forms = {attempt.form for attempt in history if attempt.route == last.route}
+    if last.amend_form is not None and last.amend_form not in forms:
         return Try(last.route, last.amend_form)
     failure = _failure_of(last, slot)
     match remedy_for(failure, generation.plan.policy):
@@ -52,7 +52,7 @@ def next_try(generation: Generation, slot: int) -> Try | Stop | Hold | None:
             following = _following_route(generation, history)
             if following is not None:
                 return Try(following)
-            return _retry(generation, history, failure) if remedy is Remedy.FALL_BACK_OR_WAIT else Stop(failure)
+            return _retry(generation, history, slot) if remedy is Remedy.FALL_BACK_OR_WAIT else Stop(failure)
 
 
 def remedy_for(failure: Failed, policy: Policy) -> Remedy:
@@ -80,6 +80,8 @@ def _following_route(generation: Generation, history: list[Attempt]) -> int | No
 
 def _failure_of(attempt: Attempt, slot: int) -> Failed:
     """Why the attempt left this slot empty."""
+    if attempt.state is AttemptState.UNKNOWN:
+        return failed(FailureKind.AMBIGUOUS)
     task = next((task for task in attempt.tasks if task.slot == slot), None)
     if task is not None and task.failure is not None:
         return task.failure
@@ -88,14 +90,14 @@ def _failure_of(attempt: Attempt, slot: int) -> Failed:
     return failed(FailureKind.RESULT_MISSING)
 
 
-def _retry(generation: Generation, history: list[Attempt], failure: Failed) -> Try | Stop:
+def _retry(generation: Generation, history: list[Attempt], slot: int) -> Try | Stop:
     """The last route once more, after the provider's own wait or a growing one, while the deadline leaves room."""
     last = history[-1]
+    failure = _failure_of(last, slot)
     tries = 0
     for attempt in reversed(history):
-        if attempt.route != last.route or attempt.failure is None:
-            break
-        if REMEDY[attempt.failure.kind] is not Remedy.FALL_BACK_OR_WAIT:
+        waits = REMEDY[_failure_of(attempt, slot).kind] is Remedy.FALL_BACK_OR_WAIT
+        if attempt.route != last.route or not waits:
             break
         tries += 1
     if tries >= RETRIES_MAX or last.ended_at is None:

@@ -1,6 +1,7 @@
 """Which routes can do exactly what was asked, in order, and why each other one cannot. Pure."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from math import log
 from typing import Any
 
 from msgspec import Struct
@@ -74,6 +75,8 @@ def plan(
         else:
             left_out.append(LeftOut(provider=candidate.provider, model=candidate.model, reasons=found))
     if request.fallback is False:
+        unused = Reason(param="fallback", message="is not needed: a route before it can, and `fallback` is off")
+        left_out += [LeftOut(provider=one.provider, model=one.model, reasons=(unused,)) for one in routes[1:]]
         routes = routes[:1]
     return Planned(routes=tuple(routes), left_out=tuple(left_out))
 
@@ -146,11 +149,11 @@ def _fit_settings(
     fit("fps", "fps", capability.fps, None)
     fit("mode", "mode", capability.modes, None)
     reasons += _check_switches(asked, capability)
-    if not reasons and asked.mode is not None and asked.resolution not in {None, capability.modes[asked.mode]}:
+    resolution = changes.get("resolution", asked.resolution)
+    if not reasons and asked.mode is not None and resolution not in {None, capability.modes[asked.mode]}:
         meant = capability.modes[asked.mode]
-        reasons.append(
-            Reason(param="mode", message=f"`{asked.mode}` means {meant} here, `resolution` says {asked.resolution}")
-        )
+        message = f"`{asked.mode}` means {meant} here, `resolution` says {asked.resolution}"
+        reasons.append(Reason(param="mode", message=message))
     defaults = {name: value for name, value in capability.defaults.items() if getattr(asked, name) is None}
     return replace(asked, **{**defaults, **changes}), adaptations, reasons
 
@@ -257,6 +260,7 @@ def _check_rules(
         prompt=request.prompt,
         input=request.input,
         settings=settings,
+        count=min(request.count, capability.count_max),
         options=options,
     )
     found = (rule(draft) for rule in capability.rules)
@@ -287,9 +291,11 @@ def _resolution_distance(asked: str, given: str) -> float:
 
 
 def _ratio_distance(asked: str, given: str) -> float:
-    return abs(_ratio(asked) - _ratio(given))
+    """In powers, so that upright and lying are treated alike; of two equally far, the one that lies the same way."""
+    wanted, found = _ratio(asked), _ratio(given)
+    return abs(wanted - found) + (0.01 if wanted * found <= 0 and wanted != found else 0)
 
 
 def _ratio(value: str) -> float:
     width, _, height = value.partition(":")
-    return int(width) / int(height)
+    return log(int(width) / int(height))

@@ -6,18 +6,16 @@ from collections.abc import Mapping
 import structlog
 from msgspec.structs import replace
 
-from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation import Generation, Route
 from gateway.domain.lifecycle import Effect, Fact, Step, Submit, advance
 from gateway.domain.polling import Hints, TaskKey, Watch
 from gateway.engine.effects import Effects
+from gateway.engine.patience import patiently
 from gateway.services.clock import Clock, wait
-from gateway.services.clock import sleep as sleep_on
 from gateway.services.signals import Signals
 from gateway.store.base import Store
 
 log = structlog.get_logger()
-STORE_RETRY_SECONDS = 1.0
 STOP_SECONDS = 3600.0  # while stopping, only a submit that ends wakes the driver
 
 
@@ -42,13 +40,24 @@ class Drive:
     def stop(self) -> None:
         """Start nothing more; return when the submits in flight are stored."""
         self._stopping = True
-        for task, effect in self._running.items():
-            if not isinstance(effect, Submit):
-                task.cancel()
+        self._cancel_all_but_submits()
         self._event.set()
 
     async def run(self, generation: Generation) -> None:
         """Drive until the end, until `stop`, or until somebody else holds the fence."""
+        try:
+            await self._run(generation)
+        except asyncio.CancelledError:
+            for task in self._running:
+                task.cancel()
+            raise
+        except Exception:
+            self._cancel_all_but_submits()
+            if self._running:
+                await asyncio.wait(self._running)  # whoever drives next must not take a submit under way for lost
+            raise
+
+    async def _run(self, generation: Generation) -> None:
         held: Generation | None = generation
         watches: Mapping[TaskKey, Watch] = {}
         facts: list[Fact] = []
@@ -81,7 +90,11 @@ class Drive:
         """Carry out the step's writes; `None` when the generation was changed by somebody else."""
         if not step.writes:
             return step.generation
-        version = await self._patiently(before, step)
+        version = await patiently(
+            self._clock,
+            lambda: self._store.write(before, step.writes, self._clock.now()),
+            generation=before.id,
+        )
         if version is None:
             return None
         self._signals.changed(before.id)
@@ -90,21 +103,19 @@ class Drive:
             log.info("generation_moved", generation=after.id, status=after.status, provider=after.provider)
         return after
 
-    async def _patiently(self, before: Generation, step: Step) -> int | None:
-        while True:
-            try:
-                return await self._store.write(before, step.writes, self._clock.now())
-            except StoreUnavailable as error:
-                log.warning("store_unavailable", generation=before.id, error=error.detail)
-                await sleep_on(self._clock, STORE_RETRY_SECONDS)
-
     async def _reload(self, generation: Generation) -> Generation | None:
-        found = await self._store.get(generation.id)
+        found = await patiently(self._clock, lambda: self._store.get(generation.id), generation=generation.id)
         if found is None or found.fence != generation.fence:
             if self._running:
                 await asyncio.wait(self._running)  # what they learn they store themselves
             return None
         return found
+
+    def _cancel_all_but_submits(self) -> None:
+        """End what may be done again; a submit that may have begun to leave is brought to its end."""
+        for task, effect in self._running.items():
+            if not (isinstance(effect, Submit) and self._effects.is_sending(effect.attempt_id)):
+                task.cancel()
 
     def _start(self, generation: Generation, effect: Effect) -> None:
         task = asyncio.create_task(self._effects.carry_out(generation, effect), name=f"{effect}")

@@ -3,27 +3,29 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 import structlog
 from msgspec import Struct
 
 from gateway.domain.adapter import HttpCall, HttpReply
-from gateway.domain.errors import StoreUnavailable, UnreadableReply
-from gateway.domain.generation import Attempt, AttemptState, Generation, Route, Task
+from gateway.domain.errors import UnreadableReply
+from gateway.domain.generation import Attempt, AttemptState, Generation, Route
 from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Unread, accepted
 from gateway.domain.polling import Hints
 from gateway.domain.reading import failed
 from gateway.domain.request import UpstreamRequest
 from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, TaskRef
+from gateway.engine.patience import patiently
 from gateway.services.clock import Clock
-from gateway.services.clock import sleep as sleep_on
 from gateway.services.inputs import InputRefused, Inputs
 from gateway.services.providers import Provider
 from gateway.services.upstream import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.store.base import Store
 
 log = structlog.get_logger()
-STORE_RETRY_SECONDS = 1.0
+_TRY_AGAIN = frozenset({408, 425, 429})
+_BROKEN = failed(FailureKind.INVALID_REQUEST, "The request could not be translated.", elsewhere=True)
 _NOTED_MAX = 1000  # unknown status words that are remembered as logged
 
 
@@ -47,6 +49,8 @@ class Effects:
         self._clock = clock
         self._forms: dict[tuple[str, str], str] = {}  # (provider, model) → the form that worked last
         self._noted: set[tuple[str, str]] = set()
+        self._sending: set[str] = set()  # attempts from their intent to their outcome
+        self._accepting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by generation
         self._lanes = {
             name: Lanes(asyncio.Semaphore(provider.concurrency), asyncio.Semaphore(provider.concurrency))
             for name, provider in providers.items()
@@ -64,26 +68,30 @@ class Effects:
             polling = replace(polling, attempt_timeout_seconds=route.attempt_timeout_seconds)
         return Hints(polling=polling, has_refresh=has_refresh, form=form)
 
+    def is_sending(self, attempt_id: str) -> bool:
+        """Whether the submit of an attempt may have begun to leave: only before that can it be left undone."""
+        return attempt_id in self._sending
+
     async def carry_out(self, generation: Generation, effect: Effect) -> Fact | None:
         """Do it and tell what came of it; `None` when the store has it already."""
         attempt = generation.attempt(effect.attempt_id)
         route = generation.route(attempt)
         provider = self._providers.get(route.provider)
-        if provider is None:  # it was taken out of the configuration while this generation was open
-            if isinstance(effect, Poll):
-                return Unread(attempt_id=attempt.id, index=effect.index)
-            gone = failed(FailureKind.UNAVAILABLE)
-            return Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=gone)
-        lanes = self._lanes[route.provider]
         if isinstance(effect, Poll):
-            async with lanes.reads:
+            if provider is None:  # it was taken out of the configuration while this generation was open
+                return Unread(attempt_id=attempt.id, index=effect.index)
+            async with self._lanes[provider.name].reads:
                 return await self._read(attempt, effect, provider)
-        async with lanes.submits:
+        if provider is None or route.model not in provider.models:
+            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+        async with self._lanes[provider.name].submits:
             return await self._submit(generation, attempt, route, provider)
 
     async def _submit(self, generation: Generation, attempt: Attempt, route: Route, provider: Provider) -> Fact | None:
         try:
-            call = await self._prepare(generation, attempt, route, provider)
+            call = await patiently(
+                self._clock, lambda: self._prepare(generation, attempt, route, provider), attempt=attempt.id
+            )
         except InputRefused as refused:
             return Ended(
                 attempt_id=attempt.id,
@@ -93,8 +101,16 @@ class Effects:
             )
         except Exception:  # whatever an adapter raises here, nothing was sent
             log.exception("translation_failed", attempt=attempt.id, provider=provider.name)
-            broken = failed(FailureKind.INVALID_REQUEST, "The request could not be translated.", elsewhere=True)
-            return Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=broken)
+            return _not_sent(attempt, _BROKEN)
+        self._sending.add(attempt.id)
+        try:
+            return await self._begin_and_send(generation, attempt, route, provider, call)
+        finally:
+            self._sending.discard(attempt.id)
+
+    async def _begin_and_send(
+        self, generation: Generation, attempt: Attempt, route: Route, provider: Provider, call: HttpCall
+    ) -> Fact | None:
         begun = await self._begin(generation, attempt)
         if begun is not None:
             return begun.fact
@@ -132,26 +148,27 @@ class Effects:
 
     async def _begin(self, generation: Generation, attempt: Attempt) -> "_Stopped | None":
         """Make the intent durable; `None` is the permission to send."""
-        try:
-            version = await self._store.begin_submit(attempt.id, generation.fence, self._clock.now())
-        except StoreUnavailable as error:  # nothing was committed: the attempt is still reserved
-            log.warning("store_unavailable", attempt=attempt.id, error=error.detail)
-            await sleep_on(self._clock, STORE_RETRY_SECONDS)
-            return _Stopped(None)
+        version = await patiently(
+            self._clock,
+            lambda: self._store.begin_submit(attempt.id, generation.fence, self._clock.now()),
+            attempt=attempt.id,
+        )
         if version is None:
             return _Stopped(None)
         # Clock and fence once more: between the commit and here this process may have been stopped for long.
-        now = await self._store.get(generation.id)
+        now = await patiently(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)
         if now is None or now.fence != generation.fence or self._clock.now() >= generation.deadline_at:
-            late = failed(FailureKind.TIMED_OUT)
-            return _Stopped(Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=late))
+            return _Stopped(_not_sent(attempt, failed(FailureKind.TIMED_OUT)))
         return None
 
     async def _send(
         self, generation: Generation, attempt: Attempt, route: Route, provider: Provider, call: HttpCall
     ) -> Ended | None:
-        adapter = provider.adapter
-        signed = adapter.authorize(call, provider.credential, self._clock.now())
+        try:
+            signed = provider.adapter.authorize(call, provider.credential, self._clock.now())
+        except Exception:  # still nothing was sent
+            log.exception("translation_failed", attempt=attempt.id, provider=provider.name)
+            return _not_sent(attempt, _BROKEN)
         try:
             reply = await self._upstream.send(
                 signed,
@@ -162,17 +179,20 @@ class Effects:
             )
         except NotSent as error:
             log.warning("submit_not_sent", attempt=attempt.id, provider=provider.name, error=str(error))
-            return Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=failed(FailureKind.UNAVAILABLE))
+            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         except NoAnswer as error:
             log.warning("submit_unanswered", attempt=attempt.id, provider=provider.name, error=str(error))
             return _unknown(attempt)
+        except Exception:  # what nobody has thought of proves nothing
+            log.exception("submit_broken", attempt=attempt.id, provider=provider.name)
+            return _unknown(attempt)
         try:
             outcome = _outcome(provider, call, reply)
+            if isinstance(outcome, Failed):
+                return self._refused(attempt, provider, call, reply, outcome)
         except Exception:  # a reply that breaks an adapter is a reply that nobody understood
             log.exception("reply_not_understood", attempt=attempt.id, provider=provider.name, status=reply.status)
             return _unknown(attempt)
-        if isinstance(outcome, Failed):
-            return self._refused(attempt, provider, call, reply, outcome)
         log.info(
             "submission_receipt",
             generation=generation.id,
@@ -182,7 +202,7 @@ class Effects:
         )
         if attempt.form:
             self._forms[route.provider, route.model] = attempt.form
-        await self._accept(generation, attempt, outcome)
+        await self._accept(generation.id, attempt.id, outcome)
         return None
 
     def _refused(
@@ -202,18 +222,20 @@ class Effects:
             amend_form=amend(call, reply) if amend is not None and provider.form is None else None,
         )
 
-    async def _accept(self, generation: Generation, attempt: Attempt, refs: tuple[TaskRef, ...]) -> None:
+    async def _accept(self, generation_id: str, attempt_id: str, refs: tuple[TaskRef, ...]) -> None:
         """Store the task references, however long the store takes: this is what was paid for."""
-        tasks: tuple[Task, ...] = accepted(generation, attempt.id, refs, self._clock.now()).attempt.tasks
-        while True:
-            try:
-                if await self._store.accept(attempt.id, tasks, self._clock.now()) is None:
-                    log.error("task_not_adopted", attempt=attempt.id, tasks=[ref.id for ref in refs])
-            except StoreUnavailable as error:
-                log.error("store_unavailable", attempt=attempt.id, error=error.detail)  # noqa: TRY400  # no traceback
-                await sleep_on(self._clock, STORE_RETRY_SECONDS)
-            else:
-                return
+
+        async def store() -> int | None:
+            now = await self._store.get(generation_id)
+            if now is None:
+                return None
+            tasks = accepted(now, attempt_id, refs, self._clock.now()).attempt.tasks
+            return await self._store.accept(attempt_id, tasks, self._clock.now())
+
+        # One at a time: two attempts that each bring more tasks than asked for must not give them the same outputs.
+        async with self._accepting.setdefault(generation_id, asyncio.Lock()):
+            if await patiently(self._clock, store, attempt=attempt_id) is None:
+                log.error("task_not_adopted", attempt=attempt_id, tasks=[ref.id for ref in refs])
 
     async def _read(self, attempt: Attempt, poll: Poll, provider: Provider) -> Fact:
         adapter = provider.adapter
@@ -264,7 +286,7 @@ class Effects:
         except (NotSent, NoAnswer) as error:
             log.info("content_failed", attempt=attempt.id, provider=provider.name, error=str(error))
             return Unread(attempt_id=attempt.id, index=poll.index)
-        if response.status_code >= 500:
+        if response.status_code >= 500 or response.status_code in _TRY_AGAIN:
             return Unread(attempt_id=attempt.id, index=poll.index)
         if response.status_code != 200:
             return missing
@@ -286,6 +308,10 @@ class _Stopped(Struct, frozen=True):
     """Do not send; the fact to report, if any."""
 
     fact: Fact | None
+
+
+def _not_sent(attempt: Attempt, failure: Failed) -> Ended:
+    return Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=failure)
 
 
 def _unknown(attempt: Attempt) -> Ended:

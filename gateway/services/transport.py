@@ -4,12 +4,13 @@ The names of `pyreqwest`'s errors mislead: a server that reads a POST and closes
 answers raises `ConnectTimeoutError`. The cause tells: only `client error (Connect)` means that no connection opened.
 """
 
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import httpx
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import DetailedPyreqwestError, PoolTimeoutError, PyreqwestError
+from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError, PoolTimeoutError, PyreqwestError
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
@@ -34,29 +35,35 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
             .follow_redirects(enable=False)
             .referer(enable=False)
             .no_proxy()
+            .http1_only()
             .connect_timeout(timedelta(seconds=CONNECT_SECONDS))
             .pool_idle_timeout(timedelta(seconds=20))
         )
         self._client: Client = (builder.pool_max_idle_per_host(0) if fresh else builder).build()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One exchange; `request.extensions["timeout"]["read"]` is the limit for all of it, in seconds."""
+        """One exchange; `request.extensions["timeout"]["read"]` is the limit for all of it, in seconds.
+
+        Who cancels it is released at once; the exchange itself goes on until that limit, and may still be sent.
+        """
         limit = request.extensions.get("timeout", {}).get("read") or 60.0
-        call = (
-            self._client.request(request.method, str(request.url))
-            .headers(request.headers.multi_items())
-            .timeout(timedelta(seconds=limit))
-        )
-        content = request.content
-        if content:
-            call = call.body_bytes(content)
-        exchange = call.build_streamed()
+        try:
+            call = (
+                self._client.request(request.method, str(request.url))
+                .headers(request.headers.multi_items())
+                .timeout(timedelta(seconds=limit))
+            )
+            if request.content:
+                call = call.body_bytes(request.content)
+            exchange = call.build_streamed()
+        except (ValueError, PyreqwestError) as error:  # an address or a header that cannot be sent
+            raise httpx.ConnectError(f"cannot be sent: {type(error).__name__}", request=request) from error
         try:
             reply = await exchange.__aenter__()
         except PyreqwestError as error:
             raise proof(error, request) from error
         return httpx.Response(
-            reply.status, headers=list(reply.headers.items()), stream=_Body(exchange, reply, request), request=request
+            reply.status, headers=_headers(reply), stream=_Body(exchange, reply, request), request=request
         )
 
     async def aclose(self) -> None:
@@ -82,11 +89,20 @@ class _Body(httpx.AsyncByteStream):
         await self._exchange.__aexit__(None, None, None)
 
 
+def _headers(reply: Response) -> list[tuple[str, str]]:
+    """Every header that is ASCII text; one that is not would raise, and cost a reply that was paid for."""
+    found: list[tuple[str, str]] = []
+    for name in dict.fromkeys(reply.headers.keys()):
+        with contextlib.suppress(ValueError):
+            found += [(name, value) for value in reply.headers.getall(name)]
+    return found
+
+
 def proof(error: PyreqwestError, request: httpx.Request) -> httpx.TransportError:
     """Give httpx's error for what really happened: `ConnectError` only when no connection was ever opened."""
     if isinstance(error, PoolTimeoutError):
         return httpx.PoolTimeout(str(error), request=request)
-    causes = (error.details or {}).get("causes") or [] if isinstance(error, DetailedPyreqwestError) else []
-    if any(cause["message"] == _NEVER_OPENED for cause in causes):
+    causes = error.details.get("causes") or [] if isinstance(error, DetailedPyreqwestError) else []
+    if isinstance(error, BuilderError) or any(cause["message"] == _NEVER_OPENED for cause in causes):
         return httpx.ConnectError(causes[-1]["message"], request=request)
     return httpx.ReadError(causes[-1]["message"] if causes else str(error), request=request)

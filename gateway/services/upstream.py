@@ -54,7 +54,7 @@ class Upstream:
             raise NotSent(f"{type(error).__name__}: {error}") from error
         except httpx.TransportError as error:
             raise NoAnswer(f"{type(error).__name__}: {error}") from error
-        if response.headers.get("content-encoding", "identity") != "identity":
+        if response.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}:
             raise NoAnswer(f"HTTP {response.status_code}: the reply is compressed, which was not asked for")
         return HttpReply(
             status=response.status_code,

@@ -25,8 +25,8 @@ def check_place(path: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
     if found < _SQLITE_MIN:
         wanted = ".".join(map(str, _SQLITE_MIN))
         raise ConfigurationError(f"database.url: SQLite {apsw.sqlite_lib_version()} is too old; {wanted} is needed")
-    if not path.parent.is_dir():
-        raise ConfigurationError(f"database.url: the folder {path.parent} does not exist")
+    if not os.path.isdir(path.parent):  # noqa: PTH112  # `Path.is_dir` raises where a folder above may not be entered
+        raise ConfigurationError(f"database.url: the folder {path.parent} does not exist or cannot be reached")
     if not os.access(path.parent, os.W_OK):
         raise ConfigurationError(f"database.url: the folder {path.parent} cannot be written to")
     kind = _file_system(path, mounts)
@@ -77,9 +77,13 @@ def connect(path: Path) -> apsw.Connection:
         connection.execute("pragma foreign_keys = on")
         connection.execute("pragma cache_size = -16384")
         mode = connection.execute("pragma journal_mode").get
+        read_only = connection.readonly("main")
     except BaseException:
         connection.close()
         raise
+    if read_only:  # SQLite itself would complain at the first write only
+        connection.close()
+        raise ConfigurationError(f"database.url: the file {path} cannot be written to")
     if mode != "wal":
         connection.close()
         raise ConfigurationError(f"database.url: {path} cannot have a write-ahead log (its mode is {mode})")

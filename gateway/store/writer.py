@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,9 @@ Work = Callable[[apsw.Connection], T]
 _BATCH_MAX = 512  # jobs in one transaction
 _WAITING_MAX = 20_000  # jobs that may wait before new ones are refused
 _BUSY_MILLISECONDS = 5000  # how long another program's lock on the file is waited for
+# A busy event loop lets go of the interpreter's lock for moments only, when it looks for events. A thread that comes
+# back from the disk insists on the lock after this long without such a moment; with Python's 5 ms it may wait seconds.
+_SWITCH_SECONDS = 0.0005
 
 _UNAVAILABLE = (
     apsw.FullError,
@@ -56,11 +60,12 @@ class Writer:
     """`await writer.run(work)`: the work's result, once it is committed. Serves one event loop.
 
     Statements run on the event loop's thread, where each takes microseconds: on a thread of their own each would wait
-    for the interpreter's lock, and beside a busy loop a write took seven times as long. What may wait for the disk, or
+    for the interpreter's lock, and beside a busy loop a write takes seven times as long. What may wait for the disk, or
     for another program's lock, runs on the writer's thread. The connection is always with one of the two.
     """
 
     def __init__(self, connection: apsw.Connection) -> None:
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_SECONDS))
         self._connection = connection
         self._connection.set_busy_timeout(0)
         self._jobs: deque[_Job] = deque()
@@ -114,7 +119,7 @@ class Writer:
             batch.begun = True
         except apsw.BusyError:  # another program has the lock: the thread waits for it
             pass
-        except apsw.Error as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait are told, and the next may try
             _give_up(self._connection, jobs, error)
             loop.call_soon(self._settle, batch)
             return
@@ -147,14 +152,14 @@ def _commit(connection: apsw.Connection, batch: _Batch) -> None:
             finally:
                 connection.set_busy_timeout(0)
         connection.execute("commit")
-    except apsw.Error as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is, those who wait are told, and the thread lives on
         _give_up(connection, batch.jobs, error)
 
 
 def _carry_out(connection: apsw.Connection, jobs: list[_Job]) -> None:
     """All jobs in one transaction that is left open; one that fails leaves no trace and keeps its error.
 
-    Raises `apsw.Error` when the transaction itself cannot go on.
+    Raises when the transaction itself cannot go on.
     """
     connection.execute("begin immediate")
     try:

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from gateway.domain.adapter import Capability, Credential, FilePart, HttpCall, HttpReply, ImageForm
 from gateway.domain.errors import UnreadableReply
+from gateway.domain.replies import REFUSED
 from gateway.domain.request import (
     ImageToVideo,
     Input,
@@ -23,7 +24,7 @@ from gateway.domain.request import (
     UpstreamRequest,
 )
 from gateway.domain.task import Completed, Failed, FailureKind, Pending, TaskRef
-from providers.foxapi import ADAPTER, BY_STATUS, CAPABILITIES, FAILURES, FRAMES, REFUSALS
+from providers.foxapi import ADAPTER, CAPABILITIES, FAILURES, FRAMES, REFUSALS
 
 A, B = "https://example.com/a.jpg", "https://example.com/b.jpg"
 VIDEO = "https://example.com/motion.mp4"
@@ -342,11 +343,11 @@ def test_a_known_code_decides_before_type_and_status(word: str, status: int) -> 
     assert kind_of(status, {"code": word, "message": "told", "data": {"error": None}}) is REFUSALS[word]
 
 
-@pytest.mark.parametrize("status", BY_STATUS)
+@pytest.mark.parametrize("status", REFUSED)
 @pytest.mark.parametrize("body", [b"", b"<html>no</html>", {}, envelope(type="invalid_request_error"), {"error": "no"}])
 def test_without_a_known_word_the_status_decides(status: int, body: object) -> None:
-    assert kind_of(status, body) is BY_STATUS[status]
-    assert kind_of(status, body, method="GET") is BY_STATUS[status]
+    assert kind_of(status, body) is REFUSED[status]
+    assert kind_of(status, body, method="GET") is REFUSED[status]
 
 
 @pytest.mark.parametrize("status", [301, 405, 408, 409, 500, 501, 502, 504, 520, 522, 524, 599])

@@ -168,12 +168,18 @@ def test_every_call_names_its_source() -> None:
     assert [call.headers["source"] for call in calls] == ["skill"] * 3
 
 
-@pytest.mark.parametrize("generate_audio", [None, True, False])
-def test_sound_is_never_mentioned_to_kl(generate_audio: bool | None) -> None:
+@pytest.mark.parametrize("generate_audio", [None, False])
+def test_silence_is_never_mentioned_to_kl(generate_audio: bool | None) -> None:
     asked = request(
         "KL", "x", ReferencesToVideo(references=("https://a.example/1.png",)), generate_audio=generate_audio
     )
     assert "generate_audio" not in ADAPTER.to_upstream(asked).json
+
+
+def test_sound_is_never_dropped() -> None:
+    """No route to KL takes it, except where the configuration says that the model can."""
+    asked = request("KL", "x", ReferencesToVideo(references=("https://a.example/1.png",)), generate_audio=True)
+    assert ADAPTER.to_upstream(asked).json["generate_audio"] is True
 
 
 @pytest.mark.parametrize("generate_audio", [True, False])

@@ -95,6 +95,16 @@ def test_five_seconds_are_left_unsaid_because_no_type_suits_every_version() -> N
     assert "duration" not in said["metadata"]
 
 
+@pytest.mark.parametrize(("asked", "sound"), [(True, "on"), (False, None), (None, None)])
+def test_sound_is_asked_for_where_the_configuration_says_that_a_model_has_it(
+    asked: bool | None, sound: str | None
+) -> None:
+    said = body(generate_audio=asked)
+
+    assert (said.get("sound"), said.get("metadata", {}).get("sound")) == (sound, sound)
+    assert not any(row.generate_audio for (row,) in ADAPTER.capabilities.values())
+
+
 @pytest.mark.parametrize(("form", "top"), [("", "10"), ("string", "10"), ("number", 10)])
 def test_form_changes_the_top_level_duration_alone(form: str, top: object) -> None:
     said = body(duration_seconds=10, form=form)

@@ -159,6 +159,38 @@ def test_a_base_url_without_a_key_is_told() -> None:
     assert any(warning.startswith("providers.keevx.base_url: KEEVX_BASE_URL") for warning in found.warnings)
 
 
+@pytest.mark.parametrize(
+    ("misspelt", "hint"),
+    [
+        ("VIDEO_GATEWAY_DATABSE_URL", "did you mean VIDEO_GATEWAY_DATABASE_URL?"),
+        ("VIDEO_GATEWAY_API_KEYS", "did you mean VIDEO_GATEWAY_API_KEY?"),
+        ("VIDEO_GATEWAY_KEY", "did you mean VIDEO_GATEWAY_API_KEY?"),
+        ("VIDEO_GATEWAY_CONFIG_FILE", "did you mean VIDEO_GATEWAY_CONFIG?"),
+        ("video_gateway_port", "did you mean VIDEO_GATEWAY_PORT?"),
+        ("VIDEO_GATEWAY_ZZZ", "known are VIDEO_GATEWAY_API_KEY, VIDEO_GATEWAY_ARTIFACTS, "),
+    ],
+)
+def test_a_variable_that_nothing_reads_is_told_with_the_near_one(misspelt: str, hint: str) -> None:
+    (warning,) = parsed(FOX, K="k", **{misspelt: "hush-hush", "VIDEO_GATEWAYS": "x"}).warnings
+
+    assert warning.startswith(f"{misspelt}: the gateway reads no such variable; {hint}")
+    assert "hush" not in warning
+
+
+def test_a_variable_that_the_file_names_or_that_is_empty_is_not_told() -> None:
+    found = parsed(
+        "[server]\napi_keys = ['env:VIDEO_GATEWAY_API_KEY_2']\n"
+        + FOX.replace("env:K", "env:VIDEO_GATEWAY_FOX")
+        + "enabled = false\nheaders = {source = 'env:VIDEO_GATEWAY_SOURCE'}",
+        VIDEO_GATEWAY_API_KEY_2=KEY,
+        VIDEO_GATEWAY_FOX="k",
+        VIDEO_GATEWAY_SOURCE="s",
+        VIDEO_GATEWAY_PROT="",
+    )
+
+    assert [warning for warning in found.warnings if warning.startswith("VIDEO_")] == []
+
+
 def test_the_file_is_named_by_argument_then_variable_then_found_in_the_working_directory(workdir: Path) -> None:
     for port, name in enumerate(["argument.toml", "variable.toml", "video-gateway.toml"], start=1):
         (workdir / name).write_text(f"[server]\nport = {port}\n")

@@ -1,0 +1,200 @@
+"""The command line: `video-gateway COMMAND`. What a command does stands in `gateway.commands`."""
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import rich_click as click
+
+from gateway.commands.check import check as run_check
+from gateway.commands.client import DEFAULT_URL
+from gateway.commands.generate import Server, body_of
+from gateway.commands.generate import generate as run_generate
+from gateway.commands.generate import watch as run_watch
+from gateway.commands.models import models as run_models
+from gateway.commands.openapi import openapi as run_openapi
+from gateway.commands.sandbox import sandbox as run_sandbox
+from gateway.commands.serve import serve as run_serve
+from gateway.commands.show import tell
+from gateway.domain.errors import ConfigurationError
+from gateway.sandbox.media import missing
+
+F = TypeVar("F", bound=Callable[..., Any])
+PORT, FILE = click.IntRange(0, 65_535), click.Path(path_type=Path)
+
+
+class Json(click.ParamType[Any]):
+    """A value in JSON, of one type."""
+
+    name = "JSON"
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value; a usage error says what is wrong with it."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return msgspec.json.decode(value, type=self._kind)
+        except msgspec.DecodeError as error:
+            self.fail(f"JSON: {error}", param, ctx)
+
+
+class Pair(click.ParamType[tuple[str, str]]):
+    """`NAME=VALUE`."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Both sides of the first equals sign."""
+        name, equals, rest = value.partition("=")
+        if not name or not equals:
+            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        return name, rest
+
+
+def config_option(command: F) -> F:
+    """`--config`."""
+    return click.option("--config", type=FILE, help="Configuration file. [$VIDEO_GATEWAY_CONFIG]")(command)
+
+
+def server_options(default: str | None) -> Callable[[F], F]:
+    """`--url` and `--api-key`."""
+
+    def add(command: F) -> F:
+        key = click.option("--api-key", envvar="VIDEO_GATEWAY_API_KEY", help="Client key. [$VIDEO_GATEWAY_API_KEY]")
+        told = "A running gateway. [$VIDEO_GATEWAY_URL]"
+        url = click.option("--url", envvar="VIDEO_GATEWAY_URL", default=default, show_default=True, help=told)
+        return url(key(command))
+
+    return add
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("video-gateway"), prog_name="video-gateway")
+def cli() -> None:
+    """One API in front of many video generation providers."""
+
+
+@cli.command()
+@config_option
+@click.option("--host", help="Address to listen on; over server.host.")
+@click.option("--port", type=PORT, help="Port to listen on, 0 for any free one; over server.port.")
+def serve(**given: Any) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C, then let submits in flight finish. A second signal ends it at once."""
+    sys.exit(run_serve(given["config"], given["host"], given["port"]))
+
+
+@cli.command()
+@click.option("--image", type=FILE, help="First frame; otherwise an image of the repository.")
+@click.option("--prompt", default="The waves roll in, the camera moves slowly closer", show_default=True)
+@click.option("--model", default="auto", show_default=True)
+@click.option("--serve", "stay", is_flag=True, help="Leave the servers running until Ctrl-C.")
+@click.option("--port", type=PORT, default=0, help="Port of the gateway; otherwise any free one.")
+@click.option("--output", type=FILE, default=Path("demo-output"), show_default=True, help="Folder for the files.")
+def demo(**given: Any) -> None:
+    """Make a video from an image through the sandbox: no key, no network, no cost."""
+    if (why := missing()) is not None:
+        tell(why)
+        sys.exit(2)
+    from gateway.commands.demo import demo as run  # noqa: PLC0415  # needs the extra whose lack was just told
+
+    sys.exit(
+        run(given["image"], given["prompt"], given["model"], given["output"], port=given["port"], stay=given["stay"])
+    )
+
+
+@cli.command()
+@click.argument("prompt")
+@click.option("--model", required=True, help="See `video-gateway models`.")
+@click.option("--image", metavar="PATH|URL", help="First frame.")
+@click.option("--last-image", metavar="PATH|URL", help="Last frame.")
+@click.option("--reference", "reference_images", multiple=True, metavar="PATH|URL", help="Reference image; repeatable.")
+@click.option("--duration", type=int, help="Seconds.")
+@click.option("--resolution", help="720p, 1080p or 4k.")
+@click.option("--aspect-ratio", help="Such as 16:9.")
+@click.option("--n", type=int, help="Outputs.")
+@click.option("--audio/--no-audio", "generate_audio", default=None, help="With sound, or without.")
+@click.option("--negative-prompt", help="What is not to be seen.")
+@click.option("--provider-options", type=Json(dict[str, dict[str, Any]]), help='{"PROVIDER": {"OPTION": …}}')
+@click.option("--adapt", is_flag=True, help="A route may take the nearest value that it supports.")
+@click.option("--metadata", multiple=True, type=Pair(), help="Kept with the generation; repeatable.")
+@click.option("--output", type=FILE, help="File or folder for the results; otherwise the working directory.")
+@click.option("--no-wait", is_flag=True, help="Print the id and leave.")
+@click.option("--json", "as_json", is_flag=True, help="Print the generation as JSON; progress goes to standard error.")
+@server_options(DEFAULT_URL)
+def generate(url: str, api_key: str | None, **given: Any) -> None:
+    """Make a video from PROMPT and keep its files.
+
+    Exits with 0 when it is completed, 1 when it is not, 2 when it is refused, 130 after Ctrl-C, which stops the
+    watching and not the generation.
+    """
+    output, no_wait, as_json = given.pop("output"), given.pop("no_wait"), given.pop("as_json")
+    server = Server(url=url, api_key=api_key)
+    sys.exit(run_generate(body_of(given), server, output, wait=not no_wait, as_json=as_json))
+
+
+@cli.command()
+@click.argument("generation", metavar="ID")
+@click.option("--output", type=FILE, help="Keep the results in this file or folder; otherwise their URLs are printed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the generation as JSON; progress goes to standard error.")
+@server_options(DEFAULT_URL)
+def watch(url: str, api_key: str | None, **given: Any) -> None:
+    """Follow a generation to its end, over restarts of the gateway too. Exits as `generate` does."""
+    sys.exit(
+        run_watch(given["generation"], Server(url=url, api_key=api_key), given["output"], as_json=given["as_json"])
+    )
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@config_option
+@server_options(None)
+def models(url: str | None, api_key: str | None, **given: Any) -> None:
+    """Show every model or one: of a running gateway with --url, else of the configuration."""
+    server = None if url is None or given["config"] is not None else Server(url=url, api_key=api_key)
+    sys.exit(run_models(given["name"], server, given["config"], as_json=given["as_json"]))
+
+
+@cli.command()
+@config_option
+@click.option("--connect", is_flag=True, help="Open a connection to each base URL too; no request is sent.")
+def check(**given: Any) -> None:
+    """Show what the configuration comes to and what is wrong with it; nothing is sent, nothing is spent.
+
+    Exits with 0 when the gateway would start, 1 when a provider cannot be reached, 2 when it would not start.
+    """
+    sys.exit(run_check(given["config"], connect=given["connect"]))
+
+
+@cli.command()
+@click.option("--output", type=FILE, help="Write it to this file.")
+@click.option("--check", type=FILE, help="Compare it with this file; 1 when they differ.")
+def openapi(**given: Any) -> None:
+    """Print the OpenAPI document."""
+    sys.exit(run_openapi(given["output"], given["check"]))
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=PORT, default=9000, show_default=True)
+@click.option("--journal", type=FILE, help="A line of JSON for every task that is started.")
+@click.option("--set", "changes", multiple=True, type=Pair(), help="A field of the sandbox's settings, as JSON.")
+def sandbox(host: str, port: int, journal: Path | None, changes: tuple[tuple[str, str], ...]) -> None:
+    """Run the upstreams as they behave, on this machine, to try a gateway on."""
+    values = {name: Json(Any).convert(value, None, None) for name, value in changes}
+    sys.exit(run_sandbox(host, port, journal, values))
+
+
+def main() -> None:
+    """Run the command line; a configuration that is wrong is one line and exit code 2."""
+    try:
+        cli(prog_name="video-gateway")
+    except ConfigurationError as error:
+        tell(str(error))
+        sys.exit(2)

@@ -1,0 +1,228 @@
+"""`check`: what a configuration comes to, and what is wrong with it. Nothing is sent to a provider, nothing is made."""
+
+import fcntl
+import os
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import apsw
+from msgspec import structs
+
+from gateway.api.views import model_view
+from gateway.app import artifact_folder
+from gateway.commands.lenient import file_of, load_leniently
+from gateway.commands.models import told
+from gateway.commands.show import say
+from gateway.domain.adapter import Adapter, Polling
+from gateway.domain.errors import ConfigurationError
+from gateway.services.models import Catalog
+from gateway.services.providers import Provider, bind
+from gateway.services.registry import load_adapters
+from gateway.settings import ProviderSettings, Settings
+from gateway.store import migrations
+from gateway.store.sqlite_file import check_place
+
+STARTS, UNREACHABLE, STARTS_NOT = 0, 1, 2  # 1: it starts, but a provider cannot be reached
+CONNECT_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found; `errors` would stop a start."""
+
+    errors: list[str] = field(default_factory=list)
+    unreachable: list[str] = field(default_factory=list)
+
+    def error(self, name: str, told: object) -> None:
+        """Something that stops the start."""
+        self.errors.append(str(told))
+        line(name, f"ERROR {told}")
+
+
+def line(name: str, text: str) -> None:
+    """One line of the report."""
+    say(f"{name:<15}{text}")
+
+
+def check(config: Path | None, *, connect: bool) -> int:
+    """Print what the configuration comes to; the exit code."""
+    report = Report()
+    adapters = load_adapters()
+    settings, faults = load_leniently(config, adapters)
+    for fault in faults:
+        report.error(fault.name or "configuration", fault.told)
+    broken = {fault.name for fault in faults if fault.section == "providers"}
+    if settings is not None:
+        line("configuration", str(file_of(config) or "no file; the environment alone"))
+        _server(settings)
+        _database(settings, report)
+        _artifacts(settings, report)
+        bound = dict(_providers(settings, adapters, broken, report))
+        if connect:
+            _connect(bound, report)
+        _models(bound, structs.replace(settings, providers=dict.fromkeys(bound, ProviderSettings())), report)
+        for warning in settings.warnings:
+            if not any(warning.startswith("models.") and name in warning for name in broken):
+                line("warning", warning)
+    if report.errors:
+        line("result", f"does not start: {len(report.errors)} error{'s' * (len(report.errors) > 1)}")
+        return STARTS_NOT
+    if report.unreachable:
+        line("result", f"starts, but cannot reach {', '.join(report.unreachable)}")
+        return UNREACHABLE
+    line("result", "good to start")
+    return STARTS
+
+
+def _server(settings: Settings) -> None:
+    server = settings.server
+    who = "anybody on this machine" if server.auth == "none" else f"{len(server.api_keys)} client key(s)"
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    line("server", f"http://{host}:{server.port}, open to {who}")
+
+
+def _database(settings: Settings, report: Report) -> None:
+    path = settings.database.path.resolve()
+    try:
+        line("database", f"{path}: {_state_of(path)}")
+    except ConfigurationError as error:
+        report.error("database", error)
+
+
+def _state_of(path: Path) -> str:
+    """How a database file is; nothing is left behind, and a gateway that runs on it is not disturbed."""
+    check_place(path)
+    if not path.exists():
+        return "will be made at the first start"
+    running = _is_locked(path.with_name(path.name + "-lock"))
+    # Where nobody else has it open, a reader that may not write would leave its side files behind.
+    flags = apsw.SQLITE_OPEN_READONLY if running else apsw.SQLITE_OPEN_READWRITE
+    try:
+        connection = apsw.Connection(str(path), flags=flags)
+        try:
+            connection.set_busy_timeout(2000)
+            has_schema = "select count(*) from sqlite_schema where name = 'schema_migrations'"
+            applied: dict[int, str] = {}
+            if connection.execute(has_schema).get:
+                applied = dict(connection.execute("select number, checksum from schema_migrations"))
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        raise ConfigurationError(f"database.url: cannot use {path}: {error}") from error
+    to_come = migrations.pending(migrations.load("sqlite"), applied)
+    state = f"schema {max(applied, default=0)}" + (f", {len(to_come)} migration(s) to come" if to_come else "")
+    return state + (", a gateway is running on it" if running else ", can be opened")
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        raise ConfigurationError(f"database.url: cannot open {path}: {error.strerror}") from error
+    return False
+
+
+def _artifacts(settings: Settings, report: Report) -> None:
+    try:
+        folder = artifact_folder(settings).resolve()
+    except ConfigurationError as error:
+        report.error("artifacts", error)
+        return
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        report.error("artifacts", f"artifacts.url: {there} cannot be written to")
+        return
+    line("artifacts", str(folder))
+
+
+def _providers(
+    settings: Settings, adapters: Mapping[str, Adapter], broken: set[str], report: Report
+) -> Iterator[tuple[str, Provider]]:
+    for name, adapter in adapters.items():
+        account = settings.providers.get(name)
+        if name in broken:
+            continue
+        if account is None:
+            variable = re.sub(r"\W", "_", name).upper() + "_API_KEY"
+            line(name, f"not configured; {variable} or a table [providers.{name}] turns it on")
+            continue
+        if not account.enabled:
+            line(name, "off: enabled = false")
+            continue
+        try:
+            provider = bind(structs.replace(settings, providers={name: account}), adapters)[name]
+        except ConfigurationError as error:
+            report.error(name, error)
+            continue
+        line(name, provider.base_url + ("" if account.base_url else " (the adapter's own)"))
+        line("  key", "present")
+        line("  models", ", ".join(provider.models))
+        usual = account.over(adapter.polling)
+        line("  polling", _polling(usual))
+        for model in provider.models.values():
+            if model.polling != usual:
+                line("", f"{model.name}: {_polling(model.polling)}")
+        yield name, provider
+    if not settings.enabled and not broken:
+        report.error("providers", "providers: none is configured; set one of the keys above")
+
+
+def _polling(polling: Polling) -> str:
+    return (
+        f"first after {polling.first_poll_seconds:g} s, then every {polling.poll_seconds:g} s, at most "
+        f"{polling.poll_max_seconds:g} s apart; a submit has {polling.submit_timeout_seconds:g} s, "
+        f"an attempt {polling.attempt_timeout_seconds:g} s"
+    )
+
+
+def _connect(bound: Mapping[str, Provider], report: Report) -> None:
+    for name, provider in bound.items():
+        begun = time.monotonic()
+        try:
+            how = _reach(provider.base_url)
+        except (OSError, UnicodeError) as error:
+            report.unreachable.append(name)
+            line(name, f"ERROR no connection to {provider.base_url}: {error}")
+        else:
+            line(name, f"reached by {how} in {(time.monotonic() - begun) * 1000:.0f} ms")
+
+
+def _reach(url: str) -> str:
+    """Open a connection as a call would, and close it: no request is sent."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    with socket.create_connection((host, port), timeout=CONNECT_SECONDS) as plain:
+        if parts.scheme == "http":
+            return "TCP"
+        with ssl.create_default_context().wrap_socket(plain, server_hostname=host) as secure:
+            return secure.version() or "TLS"
+
+
+def _models(bound: Mapping[str, Provider], settings: Settings, report: Report) -> None:
+    try:
+        catalog = Catalog(bound, settings)
+    except ConfigurationError as error:
+        report.error("models", error)
+        return
+    for model in catalog.listed():
+        view = model_view(model, 0)
+        line("model", view.id)
+        for route in view.routes:
+            name = f"{route.provider}/{route.provider_model}"
+            if name != view.id:
+                line("", f"→ {name}")
+                continue
+            for capability in route.capabilities:
+                line("", told(capability))

@@ -1,0 +1,179 @@
+"""`demo`: the sandbox and a gateway in front of it on this machine, and one real generation through both."""
+
+import asyncio
+import shlex
+import signal
+import tempfile
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import msgspec
+import rich_click as click
+import uvloop
+
+from gateway import log as logs
+from gateway.app import Application
+from gateway.commands.client import Client, Generation, Refused, Unreachable
+from gateway.commands.generate import COMPLETED, INTERRUPTED, NOT_COMPLETED, REFUSED, download, follow, image_of
+from gateway.commands.listen import GatewayServer, listen, url_of
+from gateway.commands.sandbox import KEY
+from gateway.commands.show import progress, say, tell
+from gateway.sandbox.server import SandboxServer
+from gateway.settings import ArtifactSettings, DatabaseSettings, ProviderSettings, ServerSettings, Settings
+from gateway.toml import Secret
+
+IMAGE = Path(__file__).parents[2] / "examples" / "beach.jpg"  # in the repository; an installed package has none
+PROMPT = "The waves roll in, the camera moves slowly closer"
+POLL_SECONDS = 0.5
+WAIT_SECONDS = 1
+
+
+def demo(image: Path | None, prompt: str, model: str, output: Path, *, port: int, stay: bool) -> int:
+    """Make an MP4 from an image; the exit code. With `stay` the servers go on until a signal."""
+    if image is None and not IMAGE.is_file():
+        raise click.UsageError("there is no example image beside an installed package; name one with --image PATH")
+    body = {"model": model, "prompt": prompt, "image": image_of(str(image or IMAGE))}
+    logs.configure("console", "warning")
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.default_int_handler)
+    try:
+        with tempfile.TemporaryDirectory(prefix="video-gateway-demo-") as folder, Stack(Path(folder), port) as stack:
+            code = _made(stack, body, output, stay=stay)
+            if stay and code == COMPLETED:
+                threading.Event().wait()
+    except KeyboardInterrupt:
+        return COMPLETED if stay else INTERRUPTED
+    return code
+
+
+def settings_for(sandbox: SandboxServer, folder: Path, port: int) -> Settings:
+    """A gateway with every provider at the sandbox, polling fast, and its files in one folder."""
+    providers = {
+        name: ProviderSettings(
+            api_key=Secret.of(KEY),
+            base_url=url,
+            first_poll_seconds=POLL_SECONDS,
+            poll_seconds=POLL_SECONDS,
+            poll_max_seconds=POLL_SECONDS * 2,
+        )
+        for name, url in sandbox.base_urls().items()
+    }
+    return Settings(
+        server=ServerSettings(port=port, auth="none", drain_seconds=5),
+        database=DatabaseSettings(url=f"sqlite:///{folder / 'video-gateway.db'}"),
+        artifacts=ArtifactSettings(url=f"file:{folder / 'artifacts'}"),
+        providers=providers,
+    )
+
+
+class Stack:
+    """The sandbox and the gateway in a thread with a loop of its own; signals stay with the main thread."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.url = ""
+        self.sandbox_url = ""
+        self._folder, self._port = folder, port
+        self._stop: Future[GatewayServer] = Future()
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="demo-servers")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            self._ready.result()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        if self._stop.done():
+            self._stop.result().should_exit = True  # looked at ten times a second
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve())
+        except BaseException as error:  # noqa: BLE001  # it is raised where the thread was started
+            if not self._ready.done():
+                self._ready.set_exception(error)
+
+    async def _serve(self) -> None:
+        async with SandboxServer(queued_seconds=0.5, total_seconds=4.0) as sandbox:
+            self.sandbox_url = sandbox.url
+            sockets = listen("127.0.0.1", self._port)
+            self.url = url_of(sockets[0])
+            application = Application(settings_for(sandbox, self._folder, self._port))
+            server = GatewayServer(application, lambda: self._ready.set_result(None))
+            self._stop.set_result(server)
+            await server.serve(sockets)
+
+
+def _made(stack: Stack, body: dict[str, str], output: Path, *, stay: bool) -> int:
+    """Make the video and tell about it."""
+    output.mkdir(parents=True, exist_ok=True)
+    request = output / "request.json"
+    request.write_bytes(msgspec.json.encode(body))
+    say(f"gateway {stack.url}, in front of the sandbox {stack.sandbox_url}")
+    client = Client(stack.url)
+    try:
+        created = client.create(body, "demo", tell)
+        say(f"{created.id} {created.model}")
+        with progress() as show:
+            generation = follow(client, created.id, show, wait_seconds=WAIT_SECONDS)
+        if generation.status != "completed":
+            tell(f"{generation.status}: {generation.error.message if generation.error else ''}")
+            return NOT_COMPLETED
+        paths = download(client, generation, output, tell)
+    except Refused as error:
+        tell(str(error))
+        return REFUSED
+    except Unreachable as error:
+        tell(str(error))
+        return NOT_COMPLETED
+    finally:
+        client.close()
+    facts = [_facts(path) for path in paths]
+    _tell_of(generation)
+    for path, fact in zip(paths, facts, strict=True):
+        say(f"{'file':<15}{path}: {fact}")
+    say("the same with curl:")
+    say(
+        f"  curl -sS {stack.url}/v1/videos/generations -H 'Content-Type: application/json' "
+        f"-d @{shlex.quote(str(request))}"
+    )
+    if stay:
+        say(f"the gateway stays on {stack.url} until Ctrl-C; its API is described at {stack.url}/docs")
+    say(str(paths[0]))
+    return COMPLETED
+
+
+def _tell_of(generation: Generation) -> None:
+    for name, value in (
+        ("id", generation.id),
+        ("status", generation.status),
+        ("made by", generation.route),
+        ("url", generation.data[0].url or ""),
+    ):
+        say(f"{name:<15}{value}")
+
+
+def _facts(path: Path) -> str:
+    """What kind of video a file is; an error where it is none."""
+    with path.open("rb") as file:
+        if file.read(8)[4:] != b"ftyp":
+            raise click.ClickException(f"{path} is not an MP4")
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        seconds = float((stream.duration or 0) * (stream.time_base or 0))
+        return f"MP4, {stream.width}x{stream.height}, {seconds:.1f} s, {path.stat().st_size:,} bytes"

@@ -1,0 +1,115 @@
+"""`models`: what can be asked for, from a running gateway or from the configuration alone."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import rich_click as click
+from msgspec import Struct
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.api.views import CapabilityView, ModelList, ModelView, model_view
+from gateway.app import providers_of
+from gateway.commands.client import Client, Refused, Unreachable
+from gateway.commands.configuration import configured
+from gateway.commands.generate import Server
+from gateway.commands.show import plain, tell
+from gateway.domain.errors import ModelNotFound
+from gateway.services.models import Catalog
+
+_WIDE = 200  # columns, where there is no terminal to fit into
+
+
+class Models(Struct, frozen=True):
+    """The part of the list that is shown."""
+
+    data: tuple[ModelView, ...]
+
+
+def models(name: str | None, server: Server | None, config: Path | None, *, as_json: bool) -> int:
+    """Show all models or one; the exit code."""
+    try:
+        found = _local(name, config) if server is None else _remote(name, server)
+    except (ModelNotFound, Refused, Unreachable, msgspec.ValidationError) as error:
+        tell(str(error))
+        return 2
+    if as_json:
+        answer = found[0] if name is not None else ModelList(data=tuple(found))
+        click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+    else:
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=_WIDE)
+        console.print(_table(found))
+    return 0
+
+
+def told(capability: CapabilityView) -> str:
+    """What a route can do, in a line."""
+    parts = [
+        " or ".join(capability.inputs).replace("_", " "),
+        f"{_list(capability.durations)} s" if capability.durations else "",
+        _list(capability.resolutions),
+        _list(capability.aspect_ratios),
+        f"prompt up to {capability.prompt_max}",
+        *_extras(capability),
+    ]
+    return "; ".join(filter(None, parts))
+
+
+def _local(name: str | None, config: Path | None) -> list[ModelView]:
+    settings, adapters = configured(config)
+    catalog = Catalog(providers_of(settings, adapters), settings)
+    found = catalog.listed() if name is None else [catalog.resolve(name)]
+    return [model_view(model, 0) for model in found]
+
+
+def _remote(name: str | None, server: Server) -> list[ModelView]:
+    client: Client = server.client()
+    try:
+        if name is None:
+            return list(msgspec.json.decode(client.raw("/v1/models"), type=Models).data)
+        return [msgspec.json.decode(client.raw(f"/v1/models/{name}"), type=ModelView)]
+    finally:
+        client.close()
+
+
+def _table(found: Iterable[ModelView]) -> Table:
+    table = Table("Model", "Route", "Inputs", "Seconds", "Resolutions", "Aspect ratios", "Prompt", "Besides")
+    for model in found:
+        shown = model.id
+        for route in model.routes:
+            for capability in route.capabilities:
+                cells = (
+                    shown,
+                    f"{route.provider}/{route.provider_model}",
+                    ", ".join(capability.inputs),
+                    _list(capability.durations),
+                    _list(capability.resolutions),
+                    _list(capability.aspect_ratios),
+                    str(capability.prompt_max),
+                    ", ".join(_extras(capability)),
+                )
+                table.add_row(*(Text(plain(cell)) for cell in cells))
+                shown = ""
+        table.add_section()
+    return table
+
+
+def _list(values: Iterable[object]) -> str:
+    return " ".join(map(str, values))
+
+
+def _extras(capability: CapabilityView) -> list[str]:
+    extras = {
+        "last image": capability.last_image,
+        f"{capability.reference_images_max} reference images": capability.reference_images_max > 0,
+        "audio": capability.generate_audio,
+        "negative prompt": capability.negative_prompt,
+        "cfg scale": capability.cfg_scale is not None,
+        f"modes {' '.join(capability.modes)}": bool(capability.modes),
+        f"n up to {capability.n_per_submit} a submit": capability.n_per_submit > 1,
+    }
+    return [name for name, has in extras.items() if has]

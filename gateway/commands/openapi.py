@@ -1,0 +1,25 @@
+"""`openapi`: the document of the API, printed, written or compared."""
+
+import json
+from pathlib import Path
+
+import rich_click as click
+
+from gateway.api.openapi import document
+from gateway.commands.show import tell
+
+
+def openapi(output: Path | None, check: Path | None) -> int:
+    """Print the document; or write it to `output`; or compare it with `check`, 1 when they differ."""
+    text = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+    if check is not None:
+        if check.is_file() and check.read_text("utf-8") == text:
+            return 0
+        tell(f"{check} is not what the program makes; renew it: video-gateway openapi --output {check}")
+        return 1
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, "utf-8")
+    return 0

@@ -1,0 +1,45 @@
+"""`sandbox`: the upstreams as they behave, on a port of this machine."""
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import rich_click as click
+
+from gateway.commands.show import say
+from gateway.sandbox.media import missing
+from gateway.sandbox.server import SandboxServer
+
+KEY = "sandbox"  # any key will do but those that the sandbox has a meaning for
+
+
+def sandbox(host: str, port: int, journal: Path | None, changes: Mapping[str, Any]) -> int:
+    """Run until SIGINT or SIGTERM."""
+    try:
+        server = SandboxServer(host=host, port=port, journal=journal, **changes)
+    except msgspec.ValidationError as error:
+        raise click.UsageError(f"--set: {error}") from error
+    try:
+        asyncio.run(_run(server))
+    except OSError as error:
+        raise click.UsageError(f"--port: cannot listen on {port} of {host}: {error.strerror or error}") from error
+    return 0
+
+
+async def _run(server: SandboxServer) -> None:
+    stop = asyncio.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    async with server:
+        say(
+            f"# sandbox on {server.url}; faults and counters: {server.url}/_sandbox/faults, {server.url}/_sandbox/state"
+        )
+        if why := missing():
+            say(f"# no results: {why}")
+        say("# a gateway in front of it is started with:")
+        for name, url in server.base_urls().items():
+            say(f"export {name.upper()}_API_KEY={KEY} {name.upper()}_BASE_URL={url}")
+        await stop.wait()

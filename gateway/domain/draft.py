@@ -1,0 +1,91 @@
+"""A generation on its way through one step: every write is checked and applied as it is made."""
+
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from gateway.domain.generation import Attempt, AttemptState, Generation, Task
+from gateway.domain.ledger import SaveAttempt, SaveOutput, SaveStatus, Write, apply
+from gateway.domain.task import Billed, Failed, Status
+
+
+class Draft:
+    """A generation with the writes that made it so."""
+
+    def __init__(self, generation: Generation, now: datetime) -> None:
+        self.generation = generation
+        self.now = now
+        self.writes: list[Write] = []
+
+    def write(self, write: Write) -> None:
+        """Apply a write and keep it; `IllegalMove` when the tables forbid it."""
+        self.generation = apply(self.generation, write)
+        self.writes.append(write)
+
+    def move(self, attempt: Attempt, state: AttemptState, failure: Failed | None, billed: Billed) -> None:
+        """End an attempt."""
+        ended = replace(attempt, state=state, failure=failure, billed=billed, ended_at=self.now)
+        self.write(SaveAttempt(ended, attempt.state))
+
+    def abandon(self, attempt: Attempt, failure: Failed | None) -> None:
+        """Give an accepted attempt up: its tasks go on at the provider's, and may be billed."""
+        done = any(task.status is Status.COMPLETED for task in attempt.tasks)
+        self.move(attempt, AttemptState.ABANDONED, failure, Billed.YES if done else Billed.MAYBE)
+
+    def task(self, attempt: Attempt, index: int, task: Task) -> None:
+        """Save what a task has become, when that is anything new."""
+        if task != attempt.tasks[index]:
+            tasks = (*attempt.tasks[:index], task, *attempt.tasks[index + 1 :])
+            self.write(SaveAttempt(replace(attempt, tasks=tasks), attempt.state))
+
+    def close(self, status: Status, failure: Failed | None) -> None:
+        """End what is still open; a submit that is under way stays, its driver brings it to its end."""
+        for attempt in self.generation.attempts:
+            if attempt.state is AttemptState.RESERVED:
+                self.move(attempt, AttemptState.NOT_SENT, failure, Billed.NO)
+            elif attempt.state is AttemptState.ACCEPTED:
+                self.abandon(attempt, failure)
+        for output in self.generation.outputs:
+            if not output.status.terminal:
+                self.write(SaveOutput(replace(output, status=status, failure=failure)))
+
+    def status(self, status: Status, failure: Failed | None) -> None:
+        """Bring the generation's own row up to date, where that changes anything."""
+        before = self.generation
+        provider, model = _provider(before)
+        write = SaveStatus(
+            was=before.status,
+            status=status,
+            progress=_progress(before, status),
+            provider=provider,
+            provider_model=model,
+            failure=failure,
+            completed_at=self.now if status.terminal else None,
+        )
+        if apply(before, write) != before:
+            self.write(write)
+
+
+def _progress(generation: Generation, status: Status) -> float:
+    """The mean over the outputs asked for, of what the providers themselves say; at an end, what was last said."""
+    if status.terminal:
+        return 1.0 if status is Status.COMPLETED else generation.progress
+    asked = [output for output in generation.outputs if not output.extra]
+    told = {
+        task.slot: task.progress or 0.0
+        for attempt in generation.attempts
+        if attempt.state is AttemptState.ACCEPTED
+        for task in attempt.tasks
+    }
+    done = sum(1.0 if one.status is Status.COMPLETED else told.get(one.index, 0.0) for one in asked)
+    return round(done / len(asked), 4)
+
+
+def _provider(generation: Generation) -> tuple[str | None, str | None]:
+    """The provider of the first output that is there, else of the newest attempt that was accepted."""
+    filled = next((one.attempt_id for one in generation.outputs if one.status is Status.COMPLETED), None)
+    taken = [one for one in generation.attempts if one.id == filled or (filled is None and one.accepted_at is not None)]
+    if not taken:
+        return None, None
+    route = generation.route(taken[-1])
+    return route.provider, route.model

@@ -1,0 +1,403 @@
+"""A whole gateway with an upstream that does what a test says, and clients that hold every answer to the document."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import apsw
+import httpx
+import msgspec
+import pytest
+import structlog
+import uvicorn
+
+from gateway.api import openapi, views
+from gateway.app import Application
+from gateway.domain.generation import Generation
+from gateway.services.registry import load_adapters
+from gateway.settings import load
+
+KEY = "vg_" + "a" * 40
+OTHER_KEY = "vg_" + "b" * 40
+PROVIDER_KEYS = {
+    "FOXAPI_API_KEY": "fox-" + "1" * 20,
+    "KEEVX_API_KEY": "keevx-" + "2" * 20,
+    "KLING_RELAY_API_KEY": "relay-" + "3" * 20,
+}
+VIDEOS = "/v1/videos/generations"
+FILE = b"\x00\x00\x00\x18ftypmp42" + b"a video" * 100
+
+DOCUMENT = openapi.document()
+TYPES: dict[str, Any] = {
+    kind.__name__: kind
+    for module in (openapi, views)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+}
+
+
+class ManualClock:
+    """The time as the test says; every look at it is a millisecond later, so that ids order as they were made."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 3, 2, 12, tzinfo=UTC)
+        self._timers: list[tuple[datetime, Callable[[], None]]] = []
+
+    def now(self) -> datetime:
+        self._now += timedelta(milliseconds=1)
+        return self._now
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Any:
+        entry = (self._now + timedelta(seconds=seconds), callback)
+        self._timers.append(entry)
+
+        class Timer:
+            def cancel(_) -> None:
+                with suppress(ValueError):
+                    self._timers.remove(entry)
+
+        return Timer()
+
+    async def advance(self, seconds: float) -> None:
+        """Let everything come to rest, move on, and again."""
+        await settle()
+        self._now += timedelta(seconds=seconds)
+        due = [entry for entry in self._timers if entry[0] <= self._now]
+        self._timers = [entry for entry in self._timers if entry[0] > self._now]
+        for _, callback in due:
+            callback()
+        await settle()
+
+
+async def settle() -> None:
+    """Let drivers and the writer's thread finish what they can without the clock."""
+    for _ in range(30):
+        await asyncio.sleep(0.001)
+
+
+class StubUpstream:
+    """All three providers at once: accepts every submit, and reads every task as `word` says."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+        self.word = "processing"  # of every task: processing, completed, failed
+        self.refuse: httpx.Response | None = None  # of every submit
+        self.url = "https://cdn.example/result.mp4"
+        self.file: Callable[[], httpx.Response] = lambda: httpx.Response(
+            200, content=FILE, headers={"content-type": "video/mp4"}
+        )
+
+    @property
+    def submits(self) -> list[httpx.Request]:
+        """The calls that cost money."""
+        return [one for one in self.requests if one.method == "POST" and "upload" not in one.url.path]
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        host, path = request.url.host, request.url.path
+        if path.endswith("/content"):
+            return self.file()
+        if "upload" in path:
+            return httpx.Response(200, json={"result": {"url": "https://cdn.example/in.png"}, "data": {}})
+        if request.method == "POST":
+            return self.refuse or self._accepted(host, len(self.submits))
+        return self._task(host, path.rpartition("/")[2])
+
+    def _accepted(self, host: str, number: int) -> httpx.Response:
+        if "keevx" in host:
+            count = json.loads(self.requests[-1].content).get("generate_count", 1)
+            return httpx.Response(
+                200, json={"code": 0, "data": {"task_ids": [f"task-{number}-{at}" for at in range(count)]}}
+            )
+        if "foxapi" in host:
+            return httpx.Response(200, json={"id": f"task-{number}", "status": "pending"})
+        return httpx.Response(200, json={"code": 0, "data": {"task_id": f"task-{number}"}})
+
+    def _task(self, host: str, task: str) -> httpx.Response:
+        if "keevx" in host:
+            words = {"processing": "PROCESSING", "completed": "SUCCEEDED", "failed": "FAILED"}
+            data = {"task_id": task, "status": words[self.word], "video_url": self.url, "error_message": "It broke."}
+            return httpx.Response(200, json={"code": 0, "data": data})
+        if "foxapi" in host:
+            results = [{"url": self.url}] if self.word == "completed" else None
+            error = {"code": "service_error", "message": "It broke."} if self.word == "failed" else None
+            return httpx.Response(200, json={"id": task, "status": self.word, "results": results, "error": error})
+        words = {"processing": "IN_PROGRESS", "completed": "SUCCESS", "failed": "FAILURE"}
+        data = {"task_id": task, "status": words[self.word], "fail_reason": "It broke." * (self.word == "failed")}
+        return httpx.Response(200, json={"code": "success", "data": data})
+
+
+class Gateway:
+    """A running gateway and what a test does with it."""
+
+    def __init__(self, application: Application, upstream: StubUpstream, clock: ManualClock) -> None:
+        self.application = application
+        self.upstream = upstream
+        self.clock = clock
+        self.client = self.client_of(KEY)
+        self.other = self.client_of(OTHER_KEY)
+        self.key = KEY
+        self.port = 0  # where it is served, once it is
+
+    def client_of(self, key: str | None, base_url: str = "http://gateway.test") -> httpx.AsyncClient:
+        """A client whose every answer must be one that the document tells of."""
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        transport = httpx.ASGITransport(self.application.asgi, raise_app_exceptions=True)
+        hooks: Any = {"response": [check_documented]}
+        return httpx.AsyncClient(transport=transport, base_url=base_url, headers=headers, event_hooks=hooks)
+
+    async def create(self, client: httpx.AsyncClient | None = None, **body: Any) -> dict[str, Any]:
+        """A generation from a body that is good unless the test says otherwise; a field that is `...` is left out."""
+        body = {"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach.", **body}
+        body = {name: value for name, value in body.items() if value is not ...}
+        response = await (client or self.client).post(VIDEOS, json=body)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def finish(self, word: str = "completed") -> None:
+        """Let every task come to this end, and be read."""
+        self.upstream.word = word
+        for _ in range(50):
+            await self.clock.advance(40)
+            if not await self.application.store.open_ids():
+                return
+        pytest.fail("the generations do not end")
+
+    async def begin(self, generation_id: str) -> None:
+        """Let its provider be at work on it."""
+        for _ in range(50):
+            await self.clock.advance(10)
+            if (await self.stored(generation_id)).status == "in_progress":
+                return
+        pytest.fail("the generation does not begin")
+
+    async def stored(self, generation_id: str) -> Generation:
+        """The generation as the ledger has it."""
+        found = await self.application.store.get(generation_id)
+        assert found is not None
+        return found
+
+    def rows(self) -> Mapping[str, int]:
+        """How many rows every table of a client's has."""
+        tables = ("generations", "attempts", "files", "idempotency_keys")
+        # The store's own library: another one in the same process would drop the locks of this one when it closes.
+        with closing(apsw.Connection(str(self.application.settings.database.path))) as database:
+            return {table: database.execute(f"select count(*) from {table}").get for table in tables}  # noqa: S608  # no text from outside
+
+    async def raw(self, *parts: bytes, pause: float = 0, half_close: bool = False) -> list["Answer"]:
+        """Every answer to these bytes, over a socket of their own."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            for part in parts:
+                with suppress(ConnectionError):  # refused before it had read everything
+                    writer.write(part)
+                    await writer.drain()
+                await asyncio.sleep(pause)
+            if half_close:
+                writer.write_eof()
+            received = b""
+            with suppress(ConnectionError, TimeoutError):
+                async with asyncio.timeout(5):
+                    while chunk := await reader.read(65536):
+                        received += chunk
+                        if is_complete(received):
+                            break
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+        return list(answers_in(received))
+
+
+class Answer:
+    """A response as it was on the wire."""
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status_code = status
+        self.headers = headers
+        self.content = body
+
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
+def is_complete(received: bytes) -> bool:
+    head, found, body = received.partition(b"\r\n\r\n")
+    if not found:
+        return False
+    lengths = [line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return bool(lengths) and len(body) >= int(lengths[0])
+
+
+def answers_in(received: bytes) -> Iterator[Answer]:
+    while received:
+        head, found, rest = received.partition(b"\r\n\r\n")
+        assert found, received[:200]
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        size = int(headers.get("content-length", len(rest)))
+        yield Answer(int(first.split()[1]), headers, rest[:size])
+        received = rest[size:]
+
+
+async def check_documented(response: httpx.Response) -> None:
+    """Refuse an answer that the OpenAPI document does not tell of, to the last field."""
+    await response.aread()
+    operation = operation_of(response.request.method, response.request.url.path)
+    if operation is None:
+        return
+    responses = operation["responses"]
+    documented = responses.get(str(response.status_code)) or responses["default"]
+    content = documented.get("content", {})
+    if not content:
+        assert response.content == b""
+        return
+    for name in documented["headers"]:
+        assert name == "Idempotent-Replayed" or name in response.headers, name
+    media_type = response.headers["content-type"].partition(";")[0]
+    described = content.get(media_type, content.get(media_type.partition("/")[0] + "/*"))
+    assert described is not None, (response.status_code, media_type)
+    schema = described.get("schema", {})
+    if "$ref" in schema and response.request.method != "HEAD":
+        kind = TYPES[schema["$ref"].rpartition("/")[2]]
+        read = msgspec.json.decode(response.content, type=kind)
+        assert json.loads(msgspec.json.encode(read)) == response.json()  # a field that is not documented would be lost
+
+
+def operation_of(method: str, path: str) -> dict[str, Any] | None:
+    """The documented operation of a request; `None` where there is none."""
+    for template, operations in DOCUMENT["paths"].items():
+        wanted, found = template.split("/"), path.split("/")
+        if template.endswith("{name}"):  # of a model, which may contain a slash
+            found = [*found[: len(wanted) - 1], "/".join(found[len(wanted) - 1 :])]
+        fits = len(wanted) == len(found) and all(
+            (other.strip("/") if part.startswith("{") else part == other)
+            for part, other in zip(wanted, found, strict=True)
+        )
+        if fits and method.lower() in operations:
+            operation: dict[str, Any] = operations[method.lower()]
+            return operation
+    return None
+
+
+@pytest.fixture
+def check_error() -> Callable[..., str]:
+    """Looks at an error and gives its message."""
+    return error_message
+
+
+def error_message(response: Any, status: int, code: str, param: str | None = None) -> str:
+    """An error in the one shape there is; its message."""
+    assert response.status_code == status, response.content
+    assert response.headers["content-type"].partition(";")[0] == "application/json"
+    body = response.json()
+    assert set(body) == {"error", "request_id"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert response.headers["x-request-id"] == body["request_id"]
+    assert (body["error"]["code"], body["error"]["param"]) == (code, param), body
+    message = body["error"]["message"]
+    assert isinstance(message, str)
+    assert message
+    return message
+
+
+@pytest.fixture(autouse=True)
+def plain_logs() -> Iterator[None]:
+    """Nothing is printed, and no other test's set-up counts."""
+    structlog.configure(
+        processors=[structlog.processors.KeyValueRenderer()], logger_factory=structlog.ReturnLoggerFactory()
+    )
+    yield
+    structlog.reset_defaults()
+
+
+Start = Callable[..., Any]
+
+
+@asynccontextmanager
+async def running(application: Application) -> AsyncIterator[None]:
+    """The lifespan, begun and ended in one task as the framework wants it."""
+    started, stop = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with application.litestar.lifespan():
+            started.set()
+            await stop.wait()
+
+    task = asyncio.create_task(live())
+    begun = asyncio.create_task(started.wait())
+    await asyncio.wait({task, begun}, return_when=asyncio.FIRST_COMPLETED)
+    begun.cancel()
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts a gateway: `toml` is its file, `environ` its environment; without `keys` nobody is asked for one."""
+    async with AsyncExitStack() as stack:
+
+        async def begin(toml: str = "", *, environ: Mapping[str, str] | None = None, keys: bool = True) -> Gateway:
+            folder = tmp_path / "gateway"
+            folder.mkdir()
+            variables = {**PROVIDER_KEYS, "VIDEO_GATEWAY_ARTIFACTS": str(folder / "artifacts")}
+            variables["VIDEO_GATEWAY_DATABASE_URL"] = f"sqlite:///{folder / 'test.db'}"
+            if keys:
+                variables |= {"TEST_KEY": KEY, "TEST_OTHER_KEY": OTHER_KEY}
+                toml = f'server.api_keys = ["env:TEST_KEY", "env:TEST_OTHER_KEY"]\n{toml}'
+            (folder / "gateway.toml").write_text(toml)
+            settings = load(folder / "gateway.toml", {**variables, **(environ or {})}, load_adapters())
+            upstream, clock = StubUpstream(), ManualClock()
+            application = Application(settings, clock=clock, transport=httpx.MockTransport(upstream))
+            await stack.enter_async_context(running(application))
+            gateway = Gateway(application, upstream, clock)
+            await stack.enter_async_context(gateway.client)
+            await stack.enter_async_context(gateway.other)
+            return gateway
+
+        yield begin
+
+
+@pytest.fixture
+async def gateway(start: Start) -> Gateway:
+    """A gateway with all three providers and two client keys."""
+    found: Gateway = await start()
+    return found
+
+
+@pytest.fixture
+async def served(gateway: Gateway) -> AsyncIterator[Gateway]:
+    """The same, listening on a port, by the server that runs in production."""
+    async for one in serve(gateway):
+        yield one
+
+
+async def serve(gateway: Gateway) -> AsyncIterator[Gateway]:
+    config = uvicorn.Config(
+        gateway.application.asgi,
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        gateway.port = listening.getsockname()[1]
+        await server.startup(sockets=[listening])
+        try:
+            yield gateway
+        finally:
+            server.force_exit = True
+            await server.shutdown(sockets=[listening])

@@ -1,0 +1,240 @@
+"""Who may call, and by which name; what of a request is written down."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import log
+
+VIDEOS = "/v1/videos/generations"
+MISSING = f"{VIDEOS}/gen_01JDKQ00000000000000000000"
+PROTECTED = [
+    ("GET", VIDEOS),
+    ("POST", VIDEOS),
+    ("GET", MISSING),
+    ("DELETE", MISSING),
+    ("POST", f"{MISSING}/cancel"),
+    ("GET", f"{MISSING}/content"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/kling"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), PROTECTED)
+async def test_without_a_key_nothing_is_told(gateway: Any, check_error: Any, method: str, path: str) -> None:
+    async with gateway.client_of(None) as client:
+        response = await client.request(method, path, content=b"{not looked at")
+    check_error(response, 401, "invalid_api_key")
+    assert response.json()["error"]["type"] == "authentication_error"
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/openapi.json", "/docs", "/docs/docs.js"])
+async def test_what_needs_no_key(gateway: Any, path: str) -> None:
+    async with gateway.client_of(None) as client:
+        assert (await client.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "KEY",
+        "Basic KEY",
+        "BearerKEY",
+        "Bearer KEYx",
+        "Bearer xKEY",
+        "Bearer KE",
+        "Bearer KEY KEY",
+        "Bearer KEY, Bearer KEY",
+        "Bearer \xff",
+        "Bearer " + "x" * 10_000,
+    ],
+)
+async def test_a_wrong_authorization_is_refused(gateway: Any, check_error: Any, value: str) -> None:
+    header = value.replace("KEY", gateway.key).replace("KE", gateway.key[:-1] if "KEY" not in value else "KE")
+    async with gateway.client_of(None) as client:
+        response = await client.get(VIDEOS, headers={"authorization": header.encode("latin-1")})
+    check_error(response, 401, "invalid_api_key")
+    assert gateway.key not in response.text
+
+
+@pytest.mark.parametrize("value", ["Bearer KEY", "bearer KEY", "BEARER KEY", "Bearer   KEY", "Bearer KEY  "])
+async def test_case_and_spaces_around_a_key_do_not_count(gateway: Any, value: str) -> None:
+    async with gateway.client_of(None) as client:
+        headers = {"authorization": value.replace("KEY", gateway.key)}
+        assert (await client.get(VIDEOS, headers=headers)).status_code == 200
+
+
+async def test_a_key_is_compared_as_it_is(gateway: Any, check_error: Any) -> None:
+    async with gateway.client_of(gateway.key.upper()) as client:
+        check_error(await client.get(VIDEOS), 401, "invalid_api_key")
+
+
+async def test_keys_come_from_the_environment_and_from_files(start: Any, tmp_path: Path, check_error: Any) -> None:
+    in_file, in_environment = "file-" + "c" * 20, "environment-" + "d" * 20
+    (tmp_path / "key").write_text(in_file + "\n")
+    gateway = await start(
+        f'[server]\napi_keys = ["file:{tmp_path / "key"}", "env:CLIENT_KEY"]',
+        environ={"CLIENT_KEY": in_environment},
+        keys=False,
+    )
+    owners = set()
+    for key in (in_file, in_environment):
+        async with gateway.client_of(key) as client:
+            created = await gateway.create(client)
+            owners.add((await gateway.stored(created["id"])).key)
+    assert len(owners) == 2
+    assert not any(in_file in owner or in_environment in owner for owner in owners)
+    check_error(await gateway.client.get(VIDEOS), 401, "invalid_api_key")
+
+
+async def test_a_key_in_the_variable_alone_is_enough(start: Any) -> None:
+    key = "variable-" + "e" * 20
+    gateway = await start(environ={"VIDEO_GATEWAY_API_KEY": key}, keys=False)
+    async with gateway.client_of(key) as client, gateway.client_of(None) as nobody:
+        assert (await client.get(VIDEOS)).status_code == 200
+        assert (await nobody.get(VIDEOS)).status_code == 401
+
+
+OWN_NAMES = [
+    "localhost",
+    "localhost:8080",
+    "LOCALHOST:8080",
+    "localhost.",
+    "gateway.localhost",
+    "127.0.0.1",
+    "127.0.0.1:8080",
+    "127.1.2.3:1",
+    "[::1]",
+    "[::1]:8080",
+]
+OTHER_NAMES = [
+    "",
+    "evil.example",
+    "evil.example:8080",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "evil.example:127.0.0.1",
+    "192.168.1.5:8080",
+    "0.0.0.0:8080",
+    "[::]",
+    "10.0.0.1",
+    "localhost:8080:1",
+    "[::1",
+    "::1",
+    "localhost:x",
+    "xlocalhost",
+]
+
+
+@pytest.mark.parametrize("host", OWN_NAMES)
+async def test_without_keys_the_machine_s_own_names_are_answered(start: Any, host: str) -> None:
+    gateway = await start(keys=False)
+    async with gateway.client_of(None) as client:
+        assert (await client.get("/v1/models", headers={"host": host})).status_code == 200
+        assert (await client.get(VIDEOS, headers={"host": host})).json()["data"] == []
+
+
+@pytest.mark.parametrize("host", OTHER_NAMES)
+async def test_without_keys_no_other_name_is_answered(start: Any, host: str) -> None:
+    """A page of the web can make its own name lead to this machine; then the name is all that tells."""
+    gateway = await start(keys=False)
+    body = {"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach."}
+    async with gateway.client_of(None) as client:
+        responses = [
+            await client.request(method, path, json=body if method == "POST" else None, headers={"host": host})
+            for method, path in PROTECTED
+        ]
+    for response in responses:
+        told = response.json()["error"]
+        assert (response.status_code, told["code"]) in {(403, "forbidden_host"), (400, "bad_request")}, response.text
+        assert set(response.json()) == {"error", "request_id"}
+    assert gateway.rows()["generations"] == 0
+
+
+async def test_without_keys_another_name_is_told_the_remedy(start: Any, check_error: Any) -> None:
+    gateway = await start(keys=False)
+    async with gateway.client_of(None) as client:
+        message = check_error(await client.get(VIDEOS, headers={"host": "evil.example"}), 403, "forbidden_host")
+    assert "server.api_keys" in message
+
+
+async def test_with_keys_every_name_is_answered(gateway: Any) -> None:
+    assert (await gateway.client.get(VIDEOS, headers={"host": "evil.example"})).status_code == 200
+
+
+async def test_without_keys_everybody_is_one(start: Any) -> None:
+    gateway = await start(keys=False)
+    async with (
+        gateway.client_of("anything", "http://127.0.0.1") as one,
+        gateway.client_of(None, "http://localhost") as other,
+    ):
+        created = await gateway.create(one)
+        assert (await other.get(f"{VIDEOS}/{created['id']}")).status_code == 200
+
+
+@pytest.fixture
+def lines(plain_logs: None, capsys: pytest.CaptureFixture[str]) -> Any:
+    """What has been logged, as it is written in production."""
+    log.configure("json", "debug")
+    written: list[str] = []
+
+    def read() -> list[Any]:
+        written.extend(capsys.readouterr().err.splitlines())
+        return [json.loads(line) for line in written]
+
+    return read
+
+
+async def test_one_line_a_request_without_what_was_asked(lines: Any, gateway: Any) -> None:
+    created = await gateway.create(prompt="A very secret beach.", metadata={"order": "secret-order"})
+    await gateway.client.get(f"{VIDEOS}/{created['id']}", params={"wait": 0})
+    await gateway.client.get(VIDEOS, params={"metadata[token]": "secret-value"})
+    refused = await gateway.client.get(f"{VIDEOS}/{created['id']}/content", params={"token": "secret-token"})
+    async with gateway.client_of("sk-unknown-secret-key") as stranger:
+        await stranger.get("/v1/models")
+    await gateway.client.get("/nothing/here")
+    await gateway.client.get("/health/live")
+    await gateway.finish()
+    requests = [line for line in lines() if line["event"] == "request_finished"]
+    assert [(line["method"], line["path"], line["status"]) for line in requests] == [
+        ("POST", VIDEOS, 200),
+        ("GET", f"{VIDEOS}/{created['id']}", 200),
+        ("GET", VIDEOS, 200),
+        ("GET", f"{VIDEOS}/{created['id']}/content", 400),
+        ("GET", "/v1/models", 401),
+        ("GET", "/nothing/here", 404),
+    ]
+    assert requests[3]["request_id"] == refused.json()["request_id"]
+    assert all(line["duration_ms"] >= 0 and line["level"] == "info" for line in requests)
+    everything = json.dumps(lines())
+    for secret in ("secret", gateway.key, gateway.key[:12], "fox-1", "keevx-2", "relay-3"):
+        assert secret not in everything
+
+
+async def test_the_path_is_logged_as_it_came_in_bounds(lines: Any, gateway: Any) -> None:
+    await gateway.client.get("/v1/models/" + "a" * 50_000)
+    await gateway.client.get("/v1//models/")
+    first, second = [line for line in lines() if line["event"] == "request_finished"]
+    assert len(first["path"]) < 2100
+    assert second["path"] == "/v1//models/"
+
+
+async def test_a_failure_of_the_gateway_shows_nothing_of_itself(lines: Any, gateway: Any, check_error: Any) -> None:
+    class Broken:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(f"sk-secret-of-{name}")
+
+    context = gateway.application.litestar.state.context
+    object.__setattr__(context, "generations", Broken())
+    response = await gateway.client.get(MISSING)
+    assert check_error(response, 500, "internal") == "The gateway failed."
+    (failed,) = [line for line in lines() if line["event"] == "request_failed"]
+    assert failed["request_id"] == response.json()["request_id"]
+    assert "sk-secret" not in json.dumps(lines())
+    assert "RuntimeError" in failed["exception"]

@@ -1,0 +1,224 @@
+"""Lists: pages, filters, and whose they are."""
+
+from typing import Any
+
+import pytest
+
+VIDEOS = "/v1/videos/generations"
+
+
+async def walk(gateway: Any, way: str, **params: Any) -> list[str]:
+    """The ids of every page in the order they came, by `after` or by `before`."""
+    found: list[str] = []
+    for _ in range(50):
+        page = (await gateway.client.get(VIDEOS, params=params)).json()
+        ids = [one["id"] for one in page["data"]]
+        assert (page["first_id"], page["last_id"]) == (ids[0] if ids else None, ids[-1] if ids else None)
+        assert page["object"] == "list"
+        found = found + ids if way == "after" else ids + found
+        if not page["has_more"]:
+            return found
+        params[way] = page["last_id"] if way == "after" else page["first_id"]
+    pytest.fail("the pages do not end")
+
+
+async def made(gateway: Any, count: int, **body: Any) -> list[str]:
+    """The ids of new generations, oldest first."""
+    return [(await gateway.create(**body))["id"] for _ in range(count)]
+
+
+async def test_an_empty_list(gateway: Any) -> None:
+    page = (await gateway.client.get(VIDEOS)).json()
+    assert page == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8, 100])
+async def test_every_page_size_gives_all_in_order(gateway: Any, limit: int) -> None:
+    ids = await made(gateway, 7)
+    assert await walk(gateway, "after", limit=limit, order="asc") == ids
+    assert await walk(gateway, "after", limit=limit) == ids[::-1]
+    assert await walk(gateway, "before", limit=limit, before="gen_7ZZZZZZZZZZZZZZZZZZZZZZZZZ", order="asc") == ids
+    assert await walk(gateway, "before", limit=limit, before="gen_00000000000000000000000000") == ids[::-1]
+
+
+async def test_the_newest_twenty_come_first(gateway: Any) -> None:
+    ids = await made(gateway, 22)
+    page = (await gateway.client.get(VIDEOS)).json()
+    assert [one["id"] for one in page["data"]] == ids[:1:-1]
+    assert page["has_more"]
+
+
+async def test_new_ones_neither_repeat_nor_hide_any_while_pages_are_walked(gateway: Any) -> None:
+    ids = await made(gateway, 6)
+    for order, expected in (("desc", ids[::-1]), ("asc", ids)):
+        seen: list[str] = []
+        params: dict[str, Any] = {"limit": 2, "order": order}
+        while True:
+            page = (await gateway.client.get(VIDEOS, params=params)).json()
+            seen += [one["id"] for one in page["data"]]
+            if not page["has_more"] or len(seen) > 30:
+                break
+            params["after"] = page["last_id"]
+            if len(seen) < 7:
+                await gateway.create()
+        assert seen[: len(expected)] == expected
+        assert len(set(seen)) == len(seen)
+        ids = await walk(gateway, "after", order="asc")
+
+
+async def test_a_page_goes_on_behind_one_that_was_deleted(gateway: Any) -> None:
+    ids = await made(gateway, 3)
+    await gateway.finish()
+    await gateway.client.delete(f"{VIDEOS}/{ids[1]}")
+    page = (await gateway.client.get(VIDEOS, params={"after": ids[1]})).json()
+    assert [one["id"] for one in page["data"]] == [ids[0]]
+
+
+async def test_another_key_sees_none_of_it(gateway: Any) -> None:
+    (mine,) = await made(gateway, 1)
+    (theirs,) = await made(gateway, 1, client=gateway.other)
+    for client, own in ((gateway.client, mine), (gateway.other, theirs)):
+        page = (await client.get(VIDEOS)).json()
+        assert [one["id"] for one in page["data"]] == [own]
+    for cursor in ("after", "before"):
+        page = (await gateway.other.get(VIDEOS, params={cursor: mine})).json()
+        assert mine not in [one["id"] for one in page["data"]]
+
+
+async def ids_of(gateway: Any, params: Any) -> set[str]:
+    response = await gateway.client.get(VIDEOS, params=params)
+    assert response.status_code == 200, response.text
+    return {one["id"] for one in response.json()["data"]}
+
+
+async def test_filters_by_status_model_and_provider(gateway: Any) -> None:
+    done = (await gateway.create())["id"]
+    await gateway.finish()
+    gateway.upstream.word = "processing"
+    relayed = (await gateway.create(model="kling_relay/kling-v1"))["id"]
+    await gateway.begin(relayed)
+    assert await ids_of(gateway, {"status": "completed"}) == {done}
+    assert await ids_of(gateway, {"status": "in_progress"}) == {relayed}
+    assert await ids_of(gateway, {"status": "expired"}) == set()
+    assert await ids_of(gateway, {"model": "kling_relay/kling-v1"}) == {relayed}
+    assert await ids_of(gateway, {"model": "kling"}) == set()
+    assert await ids_of(gateway, {"provider": "foxapi"}) == {done}
+    assert await ids_of(gateway, {"provider": "foxapi", "status": "in_progress"}) == set()
+
+
+async def test_filters_by_the_time_of_creation(gateway: Any) -> None:
+    first = await gateway.create()
+    await gateway.clock.advance(100)
+    second = await gateway.create()
+    between = (first["created_at"] + second["created_at"]) // 2
+    assert await ids_of(gateway, {"created_after": between}) == {second["id"]}
+    assert await ids_of(gateway, {"created_before": between}) == {first["id"]}
+    assert await ids_of(gateway, {"created_after": between, "created_before": between}) == set()
+    assert await ids_of(gateway, {"created_after": 0, "created_before": 253402300799}) == {first["id"], second["id"]}
+
+
+ODD = [
+    "order",
+    "a.b",
+    "a]b",
+    "a[b]",
+    'a"b',
+    "a'b",
+    "a b",
+    "a&b=c",
+    "%",
+    "$",
+    "$.x",
+    "é",
+    "视频",
+    "\\",
+    "0",
+    "😀",
+    "null",
+]
+
+
+async def test_filters_by_metadata_whatever_its_characters(gateway: Any) -> None:
+    plain = (await gateway.create())["id"]
+    by_name = {name: (await gateway.create(metadata={name: f"v{name}", "other": "1"}))["id"] for name in ODD}
+    for name, expected in by_name.items():
+        assert await ids_of(gateway, {f"metadata[{name}]": f"v{name}"}) == {expected}
+        assert await ids_of(gateway, {f"metadata[{name}]": f"v{name}", "metadata[other]": "1"}) == {expected}
+        assert await ids_of(gateway, {f"metadata[{name}]": f"v{name}", "metadata[other]": "2"}) == set()
+        assert await ids_of(gateway, {f"metadata[{name}]": ""}) == set()
+    assert await ids_of(gateway, {"metadata[other]": "1"}) == set(by_name.values())
+    assert plain not in await ids_of(gateway, {"metadata[other]": "1"})
+
+
+async def test_an_empty_metadata_value_is_a_value(gateway: Any) -> None:
+    with_empty = (await gateway.create(metadata={"a": ""}))["id"]
+    await gateway.create()
+    assert await ids_of(gateway, {"metadata[a]": ""}) == {with_empty}
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "param"),
+    [
+        ("limit=0", "invalid_parameter", "limit"),
+        ("limit=101", "invalid_parameter", "limit"),
+        ("limit=-1", "invalid_parameter", "limit"),
+        ("limit=", "invalid_parameter", "limit"),
+        ("limit=1.0", "invalid_parameter", "limit"),
+        ("limit=%D9%A3", "invalid_parameter", "limit"),  # an Arabic digit
+        ("limit=+5", "invalid_parameter", "limit"),
+        ("limit=1&limit=2", "invalid_parameter", "limit"),
+        ("limit=99999999999999999999999999", "invalid_parameter", "limit"),
+        ("order=up", "invalid_parameter", "order"),
+        ("order=DESC", "invalid_parameter", "order"),
+        ("status=done", "invalid_parameter", "status"),
+        ("status=", "invalid_parameter", "status"),
+        ("after=x", "invalid_parameter", "after"),
+        ("before=gen_1", "invalid_parameter", "before"),
+        ("after=gen_01JDKQ00000000000000000000%00", "invalid_parameter", "after"),
+        (
+            "after=gen_01JDKQ00000000000000000000&before=gen_01JDKQ00000000000000000000",
+            "invalid_parameter",
+            "before",
+        ),
+        ("created_after=yesterday", "invalid_parameter", "created_after"),
+        ("created_before=-1", "invalid_parameter", "created_before"),
+        ("created_after=253402300800", "invalid_parameter", "created_after"),
+        ("model=%00", "invalid_parameter", "model"),
+        ("model=" + "a" * 257, "invalid_parameter", "model"),
+        ("metadata[a]=" + "a" * 513, "invalid_parameter", "metadata[a]"),
+        ("metadata[]=1", "unknown_parameter", "metadata[]"),
+        ("metadata=1", "unknown_parameter", "metadata"),
+        ("metadata[a]=1&metadata[a]=2", "invalid_parameter", "metadata[a]"),
+        ("statsu=completed", "unknown_parameter", "statsu"),
+        ("%ff=1", "unknown_parameter", "�"),
+    ],
+)
+async def test_a_bad_query_parameter_is_named(
+    gateway: Any, check_error: Any, query: str, code: str, param: str
+) -> None:
+    message = check_error(await gateway.client.get(f"{VIDEOS}?{query}"), 400, code, param)
+    if query.startswith("statsu"):
+        assert "Did you mean `status`?" in message
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", VIDEOS),
+        ("GET", f"{VIDEOS}/x"),
+        ("DELETE", f"{VIDEOS}/x"),
+        ("POST", f"{VIDEOS}/x/cancel"),
+        ("GET", f"{VIDEOS}/x/content"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/kling"),
+    ],
+)
+async def test_no_path_takes_a_parameter_it_does_not_have(
+    gateway: Any, check_error: Any, method: str, path: str
+) -> None:
+    check_error(await gateway.client.request(method, f"{path}?dryrun=1"), 400, "unknown_parameter", "dryrun")
+
+
+@pytest.mark.parametrize("query", ["wait=61", "wait=-1", "wait=x", "wait=1.5", "wait="])
+async def test_wait_is_0_to_60_seconds(gateway: Any, check_error: Any, query: str) -> None:
+    check_error(await gateway.client.get(f"{VIDEOS}/x?{query}"), 400, "invalid_parameter", "wait")

@@ -1,0 +1,266 @@
+"""The OpenAPI document says what the API does: every answer of these tests is held to it as well (`conftest.py`)."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+VIDEOS = "/v1/videos/generations"
+# The document does not tell of itself, nor of the page that shows it.
+UNTOLD = {"/openapi.json", "/docs", "/docs/docs.js", "/docs/docs.css"}
+
+
+@pytest.fixture
+async def document(gateway: Any) -> Any:
+    response = await gateway.client.get("/openapi.json")
+    assert response.headers["content-type"].startswith("application/json")
+    return response.json()
+
+
+def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def inside(value: Any) -> Iterator[Any]:
+    """Every object in a document."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from inside(one)
+
+
+async def test_every_route_is_told_of_and_every_operation_is_served(gateway: Any, document: Any) -> None:
+    served = {
+        (re.sub(r":\w+}", "}", route.path), method)
+        for route in gateway.application.litestar.routes
+        for method in route.methods
+        if method not in {"HEAD", "OPTIONS"}
+    }
+    told = {(path, method.upper()) for path, method, _ in operations(document)}
+    assert {one for one in served if one[0] not in UNTOLD} == told
+    assert UNTOLD <= {path for path, _ in served}
+
+
+async def test_every_reference_leads_somewhere(document: Any) -> None:
+    references = {one["$ref"] for one in inside(document) if "$ref" in one}
+    assert references
+    for reference in references:
+        found = document
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part]
+
+
+async def test_the_document_has_the_form_of_openapi_3_1(document: Any) -> None:
+    assert document["openapi"] == "3.1.0"
+    assert {"title", "version"} <= set(document["info"])
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(ids)) == len(ids)
+    for path, method, operation in operations(document):
+        assert method in {"get", "post", "delete"}
+        assert operation["summary"]
+        named = {one["name"] for one in operation["parameters"] if one["in"] == "path"}
+        assert named == set(re.findall(r"{(\w+)}", path))
+        for parameter in operation["parameters"]:
+            assert parameter["in"] in {"path", "query", "header"}
+            assert parameter["required"] is (parameter["in"] == "path")
+            assert "type" in parameter["schema"]
+        assert len({(one["in"], one["name"]) for one in operation["parameters"]}) == len(operation["parameters"])
+        for status, response in operation["responses"].items():
+            assert re.fullmatch(r"[2-5][0-9]{2}|default", status)
+            assert response["description"]
+            assert all("schema" in header or "$ref" in header for header in response["headers"].values())
+        for scheme in operation.get("security", document["security"]):
+            assert set(scheme) <= set(document["components"]["securitySchemes"])
+
+
+async def test_what_needs_no_key_is_marked(document: Any) -> None:
+    opened = {path for path, _, operation in operations(document) if operation.get("security") == []}
+    assert opened == {"/health/live", "/health/ready"}
+    for _, _, operation in operations(document):
+        assert ("401" in operation["responses"]) is (operation.get("security") != [])
+
+
+async def test_every_query_parameter_that_is_told_is_taken(gateway: Any, document: Any) -> None:
+    values = {
+        "integer": "1",
+        "string": "x",
+        "after": "gen_01JDKQ00000000000000000000",
+        "before": "gen_01JDKQ00000000000000000000",
+    }
+    for path, method, operation in operations(document):
+        for parameter in operation["parameters"]:
+            if parameter["in"] != "query":
+                continue
+            schema, name = parameter["schema"], parameter["name"]
+            value = schema["enum"][0] if "enum" in schema else values.get(name, values.get(schema["type"]))
+            query = {name: value} if schema["type"] != "object" else {f"{name}[key]": "value"}
+            response = await gateway.client.request(method, path.replace("{generation_id}", "x"), params=query)
+            assert response.status_code in {200, 404}, (path, name, response.text)
+
+
+def schema_of(document: Any) -> Any:
+    schema = document["components"]["schemas"]["CreateVideo"]
+    assert schema["additionalProperties"] is False
+    assert schema["required"] == ["model"]
+    return schema["properties"]
+
+
+BASES: dict[str, dict[str, Any]] = {
+    "reference_images": {"model": "keevx/KL", "reference_images": ["https://a.example/1.png"]},
+    "image": {"model": "foxapi/kling-v3-image-to-video", "image": "https://a.example/1.png"},
+    "text": {"model": "kling_relay/kling-v1"},
+}
+EXAMPLES: dict[str, Any] = {
+    "model": "auto",
+    "prompt": "A dog.",
+    "image": "https://a.example/2.png",
+    "last_image": "https://a.example/2.png",
+    "reference_images": ["https://a.example/2.png"],
+    "duration": 5,
+    "resolution": "720p",
+    "aspect_ratio": "16:9",
+    "size": "1280x720",
+    "n": 2,
+    "generate_audio": False,
+    "negative_prompt": "rain",
+    "seed": 1,
+    "fps": 24,
+    "cfg_scale": 0.5,
+    "mode": "std",
+    "provider_options": {"kling_relay": {"external_task_id": "x"}},
+    "adapt": "nearest",
+    "fallback": ["kling"],
+    "deadline_seconds": 60,
+    "max_cost": 1.5,
+    "webhook_url": "https://a.example/hook",
+    "metadata": {"a": "b"},
+    "user": "u",
+}
+IMAGES = {"image": {"image": ...}, "last_image": BASES["image"], "reference_images": {"model": "keevx/KL"}}
+KNOWN_ONLY = {"seed", "fps"}  # no built-in model honours them: 422, which is not 400
+
+
+async def test_every_field_that_is_told_is_taken_under_all_its_names(gateway: Any, document: Any) -> None:
+    properties = schema_of(document)
+    aliases = {
+        name: re.fullmatch(r"Another name of `(\w+)`\.", one.get("description", "")) for name, one in properties.items()
+    }
+    plain = {name for name, found in aliases.items() if not found} - {"width", "height"}
+    assert plain == set(EXAMPLES)
+    for name, found in aliases.items():
+        meant = found[1] if found else name
+        body: dict[str, Any] = {"prompt": "A beach.", **BASES["text"], **IMAGES.get(meant, {})}
+        if meant == "image":
+            body = {"prompt": "A beach.", "model": BASES["image"]["model"]}
+        if name in {"width", "height"}:
+            body |= {"width": 1280, "height": 720}
+        else:
+            body[name] = EXAMPLES[meant]
+        response = await gateway.client.post(VIDEOS, json=body)
+        assert response.status_code == (422 if meant in KNOWN_ONLY else 200), (name, response.text)
+
+
+async def test_the_default_that_is_told_is_the_one_that_counts(gateway: Any, document: Any) -> None:
+    properties = schema_of(document)
+    told = {name: one["default"] for name, one in properties.items() if one.get("default") is not None}
+    plain = {"n": 1, "fallback": True, "deadline_seconds": 3600}
+    assert told == {**plain, "generate_count": 1, "fallbacks": True}
+    absent, given_as_told = [(await gateway.stored((await gateway.create(**one))["id"])).request for one in ({}, plain)]
+    assert absent == given_as_told
+
+
+RANGES = [
+    ("n", 0, 5),
+    ("duration", 0, 3601),
+    ("seed", -1, 2**63),
+    ("fps", 0, 121),
+    ("deadline_seconds", 59, 86401),
+    ("width", 0, 100_000),
+    ("prompt", None, "x" * 20_001),
+    ("negative_prompt", None, "x" * 20_001),
+    ("user", None, "x" * 257),
+    ("mode", "", "x" * 33),
+    ("model", "", "x" * 257),
+    ("metadata", None, {str(at): "" for at in range(17)}),
+    ("fallback", None, ["x"] * 17),
+    ("reference_images", None, ["https://a.example/1.png"] * 17),
+]
+
+
+@pytest.mark.parametrize(("name", "under", "over"), RANGES, ids=[one[0] for one in RANGES])
+async def test_the_bounds_that_are_told_are_those_that_count(
+    gateway: Any, document: Any, name: str, under: Any, over: Any
+) -> None:
+    told = {key: value for one in inside(schema_of(document)[name]) for key, value in one.items()}
+    if isinstance(over, int):
+        assert (told["minimum"], told["maximum"]) == (under + 1, over - 1)
+    else:
+        longest = told.get("maxLength") if isinstance(over, str) else told.get("maxItems", told.get("maxProperties"))
+        if name == "fallback":
+            longest = next(one["maxItems"] for one in inside(schema_of(document)[name]) if "maxItems" in one)
+        assert longest == len(over) - 1
+    for value in (under, over):
+        if value is not None:
+            response = await gateway.client.post(VIDEOS, json={"model": "auto", "prompt": "A.", name: value})
+            assert response.status_code == 400
+            assert response.json()["error"]["param"] == name
+
+
+def typed(properties: Any) -> st.SearchStrategy[Any]:
+    """Values that are often nearly right."""
+    words = st.sampled_from(
+        ["auto", "kling", "keevx/V", "720p", "16:9", "1280x720", "5", "nearest", "std", "", "file_x"]
+    )
+    urls = st.sampled_from(
+        ["https://a.example/1.png", "http://a", "data:image/png;base64,", "data:,", "https://\ud800"]
+    )
+    text = words | urls | st.text(max_size=20)
+    numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([0, 1, 4, 5, 5.0, 60])
+    leaf = st.none() | st.booleans() | numbers | text
+    values = st.recursive(
+        leaf,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["keevx", "image_url", "file_id", "a"]) | st.text(max_size=5), inner, max_size=3
+            )
+        ),
+        max_leaves=6,
+    )
+    names = st.sampled_from(sorted(properties)) | st.text(max_size=12)
+    usual = st.fixed_dictionaries(
+        {"model": st.sampled_from(["auto", "kling", "keevx/V", "kling_relay/kling-v1", "x"]), "prompt": text}
+    )
+    return st.builds(
+        lambda base, more: {**base, **more}, usual | st.just({}), st.dictionaries(names, values, max_size=5)
+    )
+
+
+ANY_BODY = st.deferred(
+    lambda: typed(dict.fromkeys([*EXAMPLES, "seconds", "width", "height", "image_urls", "fallbacks"]))
+)
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=ANY_BODY)
+@example(body={"model": "auto", "prompt": "A.", "image": {"image_url": {"image_url": 1}}})
+@example(body={"model": "auto", "prompt": "A.", "size": "٣x٣"})
+@example(body={"model": "auto", "prompt": "A.", "cfg_scale": 10**400})
+async def test_any_body_is_taken_or_refused_with_a_reason(gateway: Any, body: Any) -> None:
+    before = gateway.rows()["generations"]
+    content = json.dumps(body).encode()
+    response = await gateway.client.post(VIDEOS, content=content, headers={"content-type": "application/json"})
+    assert response.status_code in {200, 400, 404, 413, 415, 422}, response.text
+    if response.status_code == 200:
+        assert response.json()["status"] == "queued"
+    else:
+        assert response.json()["error"]["message"]
+    assert gateway.rows()["generations"] - before == (response.status_code == 200)

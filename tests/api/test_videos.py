@@ -1,0 +1,419 @@
+"""`/v1/videos/generations`: one generation, from create to delete."""
+
+import asyncio
+import base64
+import json
+import struct
+from typing import Any
+
+import httpx
+import pytest
+
+VIDEOS = "/v1/videos/generations"
+TEXT = {"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach."}
+IMAGE = {"model": "foxapi/kling-v3-image-to-video", "prompt": "A beach.", "image": "https://a.example/1.png"}
+REFERENCES = {"model": "keevx/KL", "prompt": "A beach.", "reference_images": ["https://a.example/1.png"]}
+PNG = (
+    b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 640, 480, 8, 2, 0, 0, 0) + b"\x00" * 4
+)  # all that is looked at: its header
+
+
+async def test_create_answers_with_the_queued_generation_and_where_it_is(gateway: Any) -> None:
+    response = await gateway.client.post(VIDEOS, json={**TEXT, "metadata": {"order": "12"}, "user": "u"})
+    body = response.json()
+    assert response.status_code == 200
+    assert response.headers["location"] == f"{VIDEOS}/{body['id']}"
+    assert "idempotent-replayed" not in response.headers
+    assert body["status"] == "queued"
+    assert body["progress"] == 0
+    assert (body["object"], body["model"]) == ("video.generation", TEXT["model"])
+    assert [output["status"] for output in body["data"]] == ["queued"]
+    assert (body["metadata"], body["user"]) == ({"order": "12"}, "u")
+    assert body["expires_at"] - body["created_at"] == 3600
+    assert (await gateway.client.get(response.headers["location"])).json()["id"] == body["id"]
+
+
+async def test_create_does_not_wait_for_the_provider(gateway: Any) -> None:
+    never = asyncio.Event()
+
+    async def silent(request: httpx.Request) -> httpx.Response:
+        await never.wait()
+        raise httpx.ReadTimeout("", request=request)
+
+    gateway.application.upstream._fresh = httpx.MockTransport(silent)
+    async with asyncio.timeout(2):
+        assert (await gateway.create())["status"] == "queued"
+        never.set()
+
+
+@pytest.mark.parametrize(
+    ("named", "alias", "value", "base"),
+    [
+        ("image", "image_url", "https://a.example/2.png", {**IMAGE, "image": ...}),
+        ("image", "input_reference", "https://a.example/2.png", {**IMAGE, "image": ...}),
+        ("last_image", "image_tail_url", "https://a.example/3.png", IMAGE),
+        ("last_image", "image_tail", "https://a.example/3.png", IMAGE),
+        ("last_image", "end_image_url", "https://a.example/3.png", IMAGE),
+        ("reference_images", "image_urls", ["https://a.example/2.png"], {**REFERENCES, "reference_images": ...}),
+        ("duration", "seconds", 5, TEXT),
+        ("duration", "seconds", "5", TEXT),
+        ("duration", "duration", "5", TEXT),
+        ("duration", "duration", 5.0, TEXT),
+        ("resolution", "aspect_resolution", "1080p", TEXT),
+        ("resolution", "resolution", "1080P", TEXT),
+        ("n", "generate_count", 2, REFERENCES),
+        ("fallback", "fallbacks", ["auto"], TEXT),
+        ("webhook_url", "callback_url", "https://a.example/hook", TEXT),
+    ],
+)
+async def test_an_alias_means_the_same_as_its_name(gateway: Any, named: str, alias: str, value: Any, base: Any) -> None:
+    plain = {"5": 5, "1080P": "1080p"}.get(value, value) if isinstance(value, str) else value
+    by_alias = await gateway.create(**{**base, alias: value})
+    by_name = await gateway.create(**{**base, named: plain})
+    assert by_alias["request"] == by_name["request"]
+    assert by_alias["request"][named] == plain
+    first, second = [await gateway.stored(one["id"]) for one in (by_alias, by_name)]
+    assert first.request == second.request
+
+
+@pytest.mark.parametrize("given", [{"size": "1920x1080"}, {"size": "1920X1080"}, {"width": 1920, "height": 1080}])
+async def test_size_is_resolution_and_aspect_ratio(gateway: Any, given: Any) -> None:
+    body = await gateway.create(**TEXT, **given)
+    assert (body["request"]["resolution"], body["request"]["aspect_ratio"]) == ("1080p", "16:9")
+
+
+async def test_null_is_the_same_as_absent(gateway: Any) -> None:
+    nulls = dict.fromkeys(("image", "duration", "n", "seed", "metadata", "fallback", "size", "adapt", "user"))
+    first, second = [await gateway.create(**given) for given in (nulls, {})]
+    stored = [(await gateway.stored(one["id"])).request for one in (first, second)]
+    assert stored[0] == stored[1]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "data:image/png;base64," + base64.b64encode(PNG).decode(),
+        base64.b64encode(PNG).decode(),
+        {"image_url": "data:image/png;base64," + base64.b64encode(PNG).decode()},
+    ],
+    ids=["data URL", "base64", "object"],
+)
+async def test_an_image_that_came_inline_is_kept_and_can_be_named_again(gateway: Any, image: Any) -> None:
+    created = await gateway.create(**{**IMAGE, "image": image})
+    name = created["request"]["image"]
+    assert name.startswith("file_")
+    assert gateway.rows()["files"] == 1
+    again = await gateway.create(**{**IMAGE, "image": name})
+    assert again["request"]["image"] == name
+    response = await gateway.other.post(VIDEOS, json={**IMAGE, "image": name})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_image")
+
+
+async def test_the_same_idempotency_key_and_body_give_the_first_answer(gateway: Any) -> None:
+    headers = {"idempotency-key": "order-1"}
+    first = await gateway.client.post(VIDEOS, json=TEXT, headers=headers)
+    await gateway.finish()
+    again = await gateway.client.post(VIDEOS, json={"prompt": "A beach.", "model": TEXT["model"]}, headers=headers)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.headers["location"] == first.headers["location"]
+    assert again.json()["id"] == first.json()["id"]
+    assert len(gateway.upstream.submits) == 1
+    assert gateway.rows()["generations"] == 1
+    others = await gateway.other.post(VIDEOS, json=TEXT, headers=headers)
+    assert others.json()["id"] != first.json()["id"]
+    assert "idempotent-replayed" not in others.headers
+
+
+async def test_a_replay_names_the_gateway_s_own_urls_as_a_read_does(gateway: Any) -> None:
+    headers = {"idempotency-key": "order-1"}
+    body = {"model": "kling_relay/kling-v1", "prompt": "A beach."}
+    first = await gateway.client.post(VIDEOS, json=body, headers=headers)
+    await gateway.finish()
+    read = await gateway.client.get(first.headers["location"])
+    again = await gateway.client.post(VIDEOS, json=body, headers=headers)
+    assert read.json()["data"][0]["url"] == f"http://gateway.test{first.headers['location']}/content?index=0"
+    assert again.json() == read.json()
+
+
+async def test_an_idempotency_key_with_another_body_is_refused(gateway: Any, check_error: Any) -> None:
+    headers = {"idempotency-key": "order-1"}
+    await gateway.client.post(VIDEOS, json=TEXT, headers=headers)
+    response = await gateway.client.post(VIDEOS, json={**TEXT, "prompt": "A dog."}, headers=headers)
+    check_error(response, 422, "idempotency_key_reused", "Idempotency-Key")
+    assert gateway.rows()["generations"] == 1
+
+
+async def test_an_idempotency_key_of_a_request_that_is_being_handled_is_in_use(gateway: Any, check_error: Any) -> None:
+    headers = {"idempotency-key": "order-1"}
+    answers = await asyncio.gather(*(gateway.client.post(VIDEOS, json=TEXT, headers=headers) for _ in range(3)))
+    done, *refused = sorted(answers, key=lambda one: one.status_code)
+    assert done.status_code == 200
+    for response in refused:
+        check_error(response, 409, "idempotency_key_in_use")
+        assert int(response.headers["retry-after"]) >= 1
+    assert gateway.rows()["generations"] == 1
+
+
+async def test_a_refused_request_leaves_its_idempotency_key_free(gateway: Any) -> None:
+    headers = {"idempotency-key": "order-1"}
+    refused = await gateway.client.post(VIDEOS, json={**TEXT, "duration": 7}, headers=headers)
+    assert refused.status_code == 422
+    assert (await gateway.client.post(VIDEOS, json=TEXT, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("value", ["", "k" * 256])
+async def test_an_idempotency_key_has_1_to_255_characters(gateway: Any, check_error: Any, value: str) -> None:
+    response = await gateway.client.post(VIDEOS, json=TEXT, headers={"idempotency-key": value})
+    check_error(response, 400, "invalid_parameter", "Idempotency-Key")
+    longest = await gateway.client.post(VIDEOS, json=TEXT, headers={"idempotency-key": "k" * 255})
+    assert longest.status_code == 200
+
+
+async def test_a_finished_generation_tells_what_became_of_it(gateway: Any) -> None:
+    created = await gateway.create()
+    await gateway.finish()
+    body = (await gateway.client.get(f"{VIDEOS}/{created['id']}")).json()
+    assert (body["status"], body["progress"], body["provider"]) == ("completed", 100, "foxapi")
+    assert body["data"][0]["url"] == body["data"][0]["provider_url"] == gateway.upstream.url
+    assert body["completed_at"] >= body["created_at"]
+    (attempt,) = body["attempts"]
+    assert (attempt["status"], attempt["tasks"]) == ("completed", ["task-1"])
+
+
+async def test_a_failed_generation_says_why(gateway: Any) -> None:
+    created = await gateway.create()
+    await gateway.finish("failed")
+    body = (await gateway.client.get(f"{VIDEOS}/{created['id']}")).json()
+    assert (body["status"], body["error"]["code"]) == ("failed", "task_failed")
+    assert body["data"][0]["error"] == body["error"]
+    assert body["attempts"][0]["billed"] == "maybe"
+
+
+async def test_a_change_that_was_allowed_is_told(gateway: Any) -> None:
+    created = await gateway.create(duration=7, adapt="nearest")
+    await gateway.finish()
+    body = (await gateway.client.get(f"{VIDEOS}/{created['id']}")).json()
+    adapted = {"type": "adapted", "param": "duration", "from": 7, "to": 5, "provider": "foxapi"}
+    assert body["warnings"] == [adapted]
+
+
+async def test_a_tag_spares_the_body_while_nothing_changed(gateway: Any) -> None:
+    created = await gateway.create()
+    await gateway.begin(created["id"])
+    path = f"{VIDEOS}/{created['id']}"
+    tag = (await gateway.client.get(path)).headers["etag"]
+    for known in (tag, f"W/{tag}", f'"x", {tag}', "*"):
+        response = await gateway.client.get(path, headers={"if-none-match": known})
+        assert (response.status_code, response.content) == (304, b"")
+        assert response.headers["etag"] == tag
+    assert (await gateway.client.get(path, headers={"if-none-match": '"x"'})).status_code == 200
+    await gateway.finish()
+    changed = await gateway.client.get(path, headers={"if-none-match": tag})
+    assert (changed.status_code, changed.json()["status"]) == (200, "completed")
+
+
+async def test_wait_holds_the_answer_until_the_status_changes(gateway: Any) -> None:
+    created = await gateway.create()
+    await gateway.begin(created["id"])
+    path = f"{VIDEOS}/{created['id']}"
+    reading = asyncio.create_task(gateway.client.get(path, params={"wait": 60}))
+    await gateway.clock.advance(1)
+    assert not reading.done()
+    await gateway.finish()
+    assert (await reading).json()["status"] == "completed"
+    async with asyncio.timeout(5):  # one that has ended is not waited for
+        assert (await gateway.client.get(path, params={"wait": 60})).json()["status"] == "completed"
+
+
+async def test_wait_ends_when_its_time_is_over(gateway: Any) -> None:
+    created = await gateway.create()
+    await gateway.begin(created["id"])
+    path = f"{VIDEOS}/{created['id']}"
+    reading = asyncio.create_task(gateway.client.get(path, params={"wait": 2}))
+    await gateway.clock.advance(1.5)
+    assert not reading.done()
+    await gateway.clock.advance(0.5)
+    async with asyncio.timeout(5):
+        assert (await reading).json()["status"] == "in_progress"
+
+
+async def test_wait_ends_with_a_cancel(gateway: Any) -> None:
+    created = await gateway.create()
+    await gateway.begin(created["id"])
+    path = f"{VIDEOS}/{created['id']}"
+    reading = asyncio.create_task(gateway.client.get(path, params={"wait": 60}))
+    await gateway.clock.advance(0)
+    await gateway.client.post(f"{path}/cancel")
+    async with asyncio.timeout(5):
+        assert (await reading).json()["status"] == "cancelled"
+
+
+async def test_head_is_a_read_without_the_body(served: Any) -> None:
+    path = f"{VIDEOS}/{(await served.create())['id']}"
+    await served.finish()
+    read = await served.client.get(path)
+    request = f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {served.key}\r\n\r\n"
+    (head,) = await served.raw(request.encode())
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == read.headers["content-length"]
+    assert head.headers["etag"] == read.headers["etag"]
+
+
+async def test_cancel_before_a_provider_started_says_so(gateway: Any) -> None:
+    gateway.upstream.refuse = httpx.Response(503, json={"error": {"code": "no_available_model", "message": "None."}})
+    created = await gateway.create()
+    await gateway.clock.advance(0)
+    response = await gateway.client.post(f"{VIDEOS}/{created['id']}/cancel")
+    assert response.status_code == 200
+    assert response.json()["status"] == "cancelled"
+    assert response.json()["cancellation"]["provider_started"] is False
+    again = await gateway.client.post(f"{VIDEOS}/{created['id']}/cancel")
+    assert (again.status_code, again.json()) == (200, response.json())
+
+
+async def test_cancel_after_a_provider_started_says_that_it_may_bill(gateway: Any) -> None:
+    created = await gateway.create()
+    await gateway.begin(created["id"])
+    body = (await gateway.client.post(f"{VIDEOS}/{created['id']}/cancel")).json()
+    assert (body["status"], body["cancellation"]["provider_started"]) == ("cancelled", True)
+    assert body["attempts"][0]["billed"] == "maybe"
+
+
+async def test_what_has_ended_is_not_cancelled(gateway: Any, check_error: Any) -> None:
+    created = await gateway.create()
+    await gateway.finish()
+    check_error(await gateway.client.post(f"{VIDEOS}/{created['id']}/cancel"), 409, "conflict")
+
+
+async def test_delete_removes_an_ended_generation(gateway: Any, check_error: Any) -> None:
+    created = await gateway.create()
+    path = f"{VIDEOS}/{created['id']}"
+    check_error(await gateway.client.delete(path), 409, "conflict")
+    await gateway.finish()
+    response = await gateway.client.delete(path)
+    assert response.json() == {"id": created["id"], "object": "video.generation", "deleted": True}
+    check_error(await gateway.client.get(path), 404, "not_found", "id")
+    check_error(await gateway.client.delete(path), 404, "not_found", "id")
+    assert gateway.rows() == {"generations": 0, "attempts": 0, "files": 0, "idempotency_keys": 0}
+
+
+async def test_content_leads_to_where_the_file_is(gateway: Any, check_error: Any) -> None:
+    created = await gateway.create()
+    path = f"{VIDEOS}/{created['id']}/content"
+    check_error(await gateway.client.get(path), 404, "not_found", "index")
+    await gateway.finish()
+    response = await gateway.client.get(path)
+    assert (response.status_code, response.headers["location"]) == (302, gateway.upstream.url)
+    assert (await gateway.client.head(path)).headers["location"] == gateway.upstream.url
+    check_error(await gateway.client.get(path, params={"index": 1}), 404, "not_found", "index")
+
+
+async def test_an_address_outside_of_ascii_is_escaped(gateway: Any) -> None:
+    gateway.upstream.url = "https://cdn.example/视频 1.mp4?a=%20&b=é".replace(" ", "%20")
+    created = await gateway.create()
+    await gateway.finish()
+    response = await gateway.client.get(f"{VIDEOS}/{created['id']}/content")
+    assert response.status_code == 302
+    assert response.headers["location"] == "https://cdn.example/%E8%A7%86%E9%A2%91%201.mp4?a=%20&b=%C3%A9"
+
+
+async def relayed(gateway: Any) -> str:
+    """The content of a generation whose file the provider hands over to its own key alone."""
+    created = await gateway.create(model="kling_relay/kling-v1")
+    await gateway.finish()
+    return f"{VIDEOS}/{created['id']}/content"
+
+
+async def test_content_that_needs_the_provider_s_key_is_passed_through(gateway: Any) -> None:
+    path = await relayed(gateway)
+    response = await gateway.client.get(path)
+    assert response.status_code == 200
+    assert response.content == gateway.upstream.file().content
+    assert response.headers["content-type"] == "video/mp4"
+    assert int(response.headers["content-length"]) == len(response.content)
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert gateway.upstream.requests[-1].headers["authorization"].startswith("Bearer relay-")
+
+
+async def test_head_of_content_lets_go_of_the_provider_s_file(gateway: Any) -> None:
+    closed = []
+
+    class File(httpx.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            yield b"first"
+            pytest.fail("the file was read on")
+
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    headers = {"content-type": "video/mp4", "content-length": "1000000"}
+    path = await relayed(gateway)
+    gateway.upstream.file = lambda: httpx.Response(200, stream=File(), headers=headers)
+    response = await gateway.client.head(path)
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["content-length"] == "1000000"
+    assert closed
+
+
+async def test_a_page_is_not_passed_through_as_one(gateway: Any) -> None:
+    path = await relayed(gateway)
+    gateway.upstream.file = lambda: httpx.Response(200, html="<script>alert(1)</script>")
+    response = await gateway.client.get(path)
+    assert response.headers["content-type"] == "application/octet-stream"
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("status", [302, 404, 500])
+async def test_content_that_is_withheld_is_a_502(gateway: Any, check_error: Any, status: int) -> None:
+    path = await relayed(gateway)
+    gateway.upstream.file = lambda: httpx.Response(status, json={}, headers={"location": "http://10.0.0.1/"})
+    check_error(await gateway.client.get(path), 502, "provider_unavailable")
+
+
+async def test_a_file_that_breaks_off_is_not_mistaken_for_a_whole_one(served: Any) -> None:
+    class Broken(httpx.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            yield b"half"
+            raise httpx.ReadError("reset")
+
+    path = await relayed(served)
+    served.upstream.file = lambda: httpx.Response(200, stream=Broken(), headers={"content-type": "video/mp4"})
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n\r\n"
+    (answer,) = await served.raw(request.encode())
+    assert answer.status_code == 200
+    assert answer.content == b"4\r\nhalf\r\n"  # without the chunk that would end it
+
+
+ROUTES = [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/content"), ("GET", "/content?index=7")]
+
+
+@pytest.mark.parametrize(("method", "below"), ROUTES)
+@pytest.mark.parametrize("ended", [True, False])
+async def test_another_key_s_generation_is_just_like_a_missing_one(
+    gateway: Any, check_error: Any, method: str, below: str, ended: bool
+) -> None:
+    created = await gateway.create()
+    await (gateway.finish() if ended else gateway.begin(created["id"]))
+    before = await gateway.stored(created["id"])
+    missing = "gen_01JDKQ00000000000000000000"
+    theirs, nobodys = [
+        await gateway.other.request(method, f"{VIDEOS}/{name}{below}") for name in (created["id"], missing)
+    ]
+    check_error(theirs, 404, "not_found", "id")
+    told = [
+        json.dumps(response.json()["error"]).replace(name, "ID")
+        for response, name in ((theirs, created["id"]), (nobodys, missing))
+    ]
+    assert told[0] == told[1]
+    names = [{name for name, _ in response.headers.items()} for response in (theirs, nobodys)]
+    assert names[0] == names[1]
+    assert await gateway.stored(created["id"]) == before
+
+
+async def test_an_input_that_cannot_be_stored_is_a_503(gateway: Any, check_error: Any) -> None:
+    gateway.application.settings.artifacts.path.write_text("a file is where the folder should be")
+    response = await gateway.client.post(VIDEOS, json={**IMAGE, "image": base64.b64encode(PNG).decode()})
+    check_error(response, 503, "store_unavailable")
+    assert int(response.headers["retry-after"]) >= 1
+    assert set(gateway.rows().values()) == {0}
+    assert gateway.upstream.requests == []

@@ -1,0 +1,377 @@
+"""What every adapter sends: all that was asked for, below its own path, and no credential before `authorize`."""
+
+import copy
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+import pytest
+from msgspec import structs
+
+from gateway.domain.adapter import Adapter, Capability, Credential, FilePart, HttpCall, ImageForm
+from gateway.domain.errors import UnreadableReply
+from gateway.domain.request import (
+    ImageToVideo,
+    Input,
+    InputKind,
+    ReferencesToVideo,
+    Settings,
+    TextToVideo,
+    UpstreamRequest,
+)
+from gateway.domain.task import TaskRef
+
+from .recordings import (
+    ADAPTERS,
+    as_json,
+    at,
+    call_of,
+    encoded,
+    every_adapter,
+    leaves,
+    outcome_of,
+    paths_of,
+    read,
+    replaced,
+    reply_of,
+    submits_of,
+)
+
+# --- calls ------------------------------------------------------------------------------------------------------------
+
+URL = "https://images.example/{}.png"
+BASE64 = "iVBORw0KGgo{}="
+
+
+def inputs_of(kind: InputKind, capability: Capability, image: str) -> list[Input]:
+    """The inputs of a kind that a row declares: without and with last frame, few and many references."""
+    first, last = image.format("first"), image.format("last")
+    match kind:
+        case InputKind.TEXT:
+            return [TextToVideo()]
+        case InputKind.IMAGE:
+            lasts = [None, last] if capability.last_frame else [None]
+            return [ImageToVideo(first_frame=first, last_frame=frame) for frame in lasts]
+        case InputKind.REFERENCES:
+            assert capability.references_max >= 1
+            some = tuple(image.format(f"r{n}") for n in range(capability.references_max))
+            found: list[Input] = [ReferencesToVideo(references=some[:n]) for n in sorted({1, len(some)})]
+            if capability.frames_with_references:
+                found += [
+                    ReferencesToVideo(references=some[:1], first_frame=first, last_frame=frame)
+                    for frame in (None, last)
+                ]
+            return found
+
+
+def choices(capability: Capability, field: str, declared: frozenset[Any]) -> list[Any]:
+    """What can be asked for in a field, and what stands there when nothing is asked for."""
+    return [*sorted(declared), *({capability.defaults.get(field)} - declared)]
+
+
+def images_forms(capability: Capability) -> list[str]:
+    return [URL, BASE64] if ImageForm.BASE64 in capability.image_forms else [URL]
+
+
+OPTION_VALUES: tuple[Any, ...] = (
+    URL.format("option"),
+    "text",
+    1,
+    True,
+    [{"prompt": "a", "duration": 5}],
+    [{}],
+    {"a": None},
+)
+
+
+def needed_options(adapter: Adapter, capability: Capability) -> Iterator[dict[str, Any]]:
+    """None first; then, for a row whose rules want some, one of a likely shape, or what a recording has."""
+    yield {}
+    for option, value in product(sorted(capability.options), OPTION_VALUES):
+        yield {option: value}
+    for request in (read(path).call.request for path in paths_of(adapter.name)):
+        if request is not None and request.get("options", {}).keys() <= capability.options:
+            yield request.get("options", {})
+
+
+def requests_of(adapter: Adapter, model: str, capability: Capability, kind: InputKind) -> list[UpstreamRequest]:
+    """Every declared input × duration × resolution × ratio, and each other declared parameter once.
+
+    Without what the row's own rules leave out.
+    """
+    grid = [
+        Settings(
+            **{**capability.defaults, "duration_seconds": duration, "resolution": resolution, "aspect_ratio": ratio}
+        )
+        for duration, resolution, ratio in product(
+            choices(capability, "duration_seconds", capability.durations),
+            choices(capability, "resolution", capability.resolutions),
+            choices(capability, "aspect_ratio", capability.aspect_ratios),
+        )
+    ]
+
+    def with_options(options: dict[str, Any]) -> list[UpstreamRequest]:
+        prompt = "" if capability.prompt_max == 0 or capability.prompt_or in options else "a kite"
+        found = [
+            UpstreamRequest(
+                attempt_id="att_1",
+                model=model,
+                row=model,
+                prompt=prompt,
+                input=value,
+                settings=asked,
+                options=options,
+                form=adapter.forms[0],
+            )
+            for image in images_forms(capability)
+            for value in inputs_of(kind, capability, image)
+            for asked in grid
+        ]
+        return [request for request in found if fits(capability, request)]
+
+    allowed: list[UpstreamRequest] = next(filter(None, map(with_options, needed_options(adapter, capability))), [])
+    assert allowed, f"{model}: the rules of the row leave nothing of {kind}; record a submit of it"
+
+    first = allowed[0]
+    others: list[UpstreamRequest] = []
+    for field, values in declared_parameters(capability).items():
+        others += [structs.replace(first, settings=structs.replace(first.settings, **{field: v})) for v in values]
+    for mode in capability.modes:
+        others.append(structs.replace(first, settings=structs.replace(first.settings, mode=mode, resolution=None)))
+    others += [structs.replace(first, count=count) for count in range(2, capability.count_max + 1)]
+    others += [structs.replace(first, form=form) for form in adapter.forms]
+    for option, value in product(sorted(capability.options), OPTION_VALUES):
+        prompt = "" if option == capability.prompt_or else first.prompt
+        others.append(structs.replace(first, prompt=prompt, options={**first.options, option: value}))
+    if adapter.read_callback is not None:
+        others.append(structs.replace(first, callback_url="https://gateway.example/callbacks/1?token=t"))
+    return allowed + [request for request in others if fits(capability, request)]
+
+
+def declared_parameters(capability: Capability) -> dict[str, tuple[Any, ...]]:
+    return {
+        "generate_audio": (True, False) if capability.generate_audio else (),
+        "negative_prompt": ("blur", "x" * capability.negative_prompt_max) if capability.negative_prompt_max else (),
+        "seed": (0, 2**31 - 1) if capability.seed else (),
+        "fps": tuple(capability.fps),
+        "cfg_scale": capability.cfg_scale or (),
+    }
+
+
+def fits(capability: Capability, request: UpstreamRequest) -> bool:
+    return all(rule(request) is None for rule in capability.rules)
+
+
+ROWS = [
+    pytest.param(adapter, model, capability, kind, id=f"{adapter.name}-{model}-{index}-{kind}")
+    for adapter in ADAPTERS.values()
+    for model, rows in adapter.capabilities.items()
+    for index, capability in enumerate(rows)
+    if capability.kind == "video"
+    for kind in sorted(capability.inputs)
+]
+every_row = pytest.mark.parametrize(("adapter", "model", "capability", "kind"), ROWS)
+
+
+@every_adapter
+def test_an_adapters_tables_are_whole(adapter: Adapter) -> None:
+    assert adapter.capabilities
+    assert all(rows and all(row.inputs for row in rows) for rows in adapter.capabilities.values())
+    assert set(adapter.polling_by_model) <= set(adapter.capabilities)
+    assert adapter.default_row is None or adapter.default_row in adapter.capabilities
+    assert adapter.forms
+    assert len(set(adapter.forms)) == len(adapter.forms)
+    assert (adapter.upload is None) is (adapter.uploaded_url is None)
+    assert urlsplit(adapter.base_url).scheme == "https"
+    assert not adapter.base_url.endswith("/")
+    for polling in (adapter.polling, *adapter.polling_by_model.values()):
+        assert 0 < polling.poll_seconds <= polling.poll_max_seconds < polling.attempt_timeout_seconds
+        assert polling.first_poll_seconds > 0
+
+
+@every_row
+def test_every_declared_capability_translates(
+    adapter: Adapter, model: str, capability: Capability, kind: InputKind
+) -> None:
+    for request in requests_of(adapter, model, capability, kind):
+        before = msgspec.json.encode(request)
+        call = adapter.to_upstream(request)
+
+        assert call.method == "POST"
+        assert_path(call.path)
+        assert msgspec.json.encode(call.json) == msgspec.json.encode(adapter.to_upstream(request).json)
+        assert adapter.to_upstream(request) == call, "the same request gives the same call on every try"
+        assert msgspec.json.encode(request) == before, "a request is not changed"
+
+
+@every_row
+def test_nothing_that_was_asked_for_is_dropped(
+    adapter: Adapter, model: str, capability: Capability, kind: InputKind
+) -> None:
+    """Two requests that differ in what was asked for differ in what is sent."""
+    asked: dict[bytes, UpstreamRequest] = {}
+    for request in requests_of(adapter, model, capability, kind):
+        if request.form != adapter.forms[0] or request.settings.mode is not None:
+            continue  # a form and a mode may say the same in other words
+        call = adapter.to_upstream(request)
+        sent = encoded([call.path, dict(call.query), call.json])
+        twin = asked.setdefault(sent, request)
+        assert twin == request or _differ_by_a_default(twin, request), f"the same call for {twin} and {request}"
+        assert request.prompt in sent.decode()
+
+
+def _differ_by_a_default(one: UpstreamRequest, other: UpstreamRequest) -> bool:
+    """Whether the two are alike but for a value that one of them left to the provider, or said `False` for it."""
+    if structs.replace(one, settings=other.settings) != other:
+        return False
+    pairs = [(getattr(one.settings, name), getattr(other.settings, name)) for name in Settings.__struct_fields__]
+    return all(a == b or a is None or b is None for a, b in pairs)
+
+
+@every_row
+def test_an_image_that_was_given_is_sent(adapter: Adapter, model: str, capability: Capability, kind: InputKind) -> None:
+    for request in requests_of(adapter, model, capability, kind):
+        body = encoded(adapter.to_upstream(request).json).decode()
+        images = {"first_frame", "last_frame", "references"} & set(request.input.__struct_fields__)
+        for field in images:
+            given_images = getattr(request.input, field)
+            for image in given_images if isinstance(given_images, tuple) else (given_images,):
+                assert image is None or image in body, f"{field} is not in the call"
+
+
+# --- task references, paths, credentials ------------------------------------------------------------------------------
+
+NASTY = [
+    "../../x?y#z",
+    "a b",
+    "ключ-鍵-🔑",
+    "%2e%2e/%2f",
+    "a\r\nHost: evil.example",
+    "\x00",
+    "a;b=c&d",
+    "//evil.example/",
+    "\\..\\x",
+]
+
+
+def recorded_refs(adapter: Adapter) -> list[TaskRef]:
+    refs: list[TaskRef] = []
+    for path in paths_of(adapter.name):
+        if outcome_of(path) == "submitted":
+            recording = read(path)
+            refs += adapter.task_refs(call_of(adapter, recording), reply_of(recording))
+    assert refs
+    return refs
+
+
+def reads_of(adapter: Adapter) -> list[Callable[[TaskRef], HttpCall]]:
+    """The calls that are built from a task reference."""
+    return [build for build in (adapter.poll, adapter.refresh, adapter.content) if build is not None]
+
+
+def assert_path(path: str) -> None:
+    assert re.fullmatch(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+", path), path
+    assert not {".", ".."} & set(path.split("/"))
+
+
+@every_adapter
+def test_a_task_reference_survives_json(adapter: Adapter) -> None:
+    for ref in recorded_refs(adapter):
+        again = msgspec.json.decode(msgspec.json.encode(ref), type=TaskRef)
+        assert again == ref
+        assert [build(again) for build in reads_of(adapter)] == [build(ref) for build in reads_of(adapter)]
+
+
+@every_adapter
+@pytest.mark.parametrize("nasty", NASTY)
+def test_a_nasty_id_stays_below_its_prefix(adapter: Adapter, nasty: str) -> None:
+    """An id is a word of the upstream's: it may not choose another path, host or header."""
+    for ref in recorded_refs(adapter):
+        for build in reads_of(adapter):
+            prefix, found, suffix = build(structs.replace(ref, id="PLAIN")).path.partition("PLAIN")
+            assert found, "the path of a read has the id"
+            path = build(structs.replace(ref, id=nasty)).path
+
+            assert path.startswith(prefix)
+            assert path.endswith(suffix)
+            assert_path(path)
+            assert unquote(path[len(prefix) : len(path) - len(suffix)]) == nasty
+
+
+@every_adapter
+@pytest.mark.parametrize("odd", ["", " ", ".", "..", "\ud83c", "a/../b", "\n", "x" * 5000], ids=ascii)
+def test_an_odd_id_is_unreadable_or_can_be_read_with(adapter: Adapter, odd: str) -> None:
+    """An escape does not help against dots: a client that tidies paths makes `/tasks/..` another path."""
+    for path in paths_of(adapter.name):
+        if outcome_of(path) != "submitted":
+            continue
+        recording = read(path)
+        call, reply = call_of(adapter, recording), reply_of(recording)
+        body = json.loads(reply.body)
+        for ref in adapter.task_refs(call, reply):
+            for steps in leaves(body):
+                if str(at(body, steps)) == ref.id:
+                    body = replaced(body, steps, odd)
+        with suppress(UnreadableReply):
+            for ref in adapter.task_refs(call, structs.replace(reply, body=as_json(body))):
+                assert msgspec.json.decode(msgspec.json.encode(ref), type=TaskRef) == ref
+                for build in reads_of(adapter):
+                    assert_path(build(ref).path)
+
+
+@every_adapter
+def test_a_read_has_no_body_and_no_effect(adapter: Adapter) -> None:
+    for ref in recorded_refs(adapter):
+        for call in (build(ref) for build in reads_of(adapter)):
+            assert call.method == "GET"
+            assert call.json is None
+            assert call.file is None
+
+
+SECRET = "contract-0123456789-secret"
+PICTURE = FilePart(field="f", filename='a".png', content_type="image/png", content=b"\x89PNG\r\n\x1a\n")
+OF_CREDENTIALS = {"authorization", "x-api-key", "api-key", "token", "cookie", "proxy-authorization"}
+
+
+def calls_of(adapter: Adapter) -> list[HttpCall]:
+    """One call of every sort."""
+    calls = [*submits_of(adapter), *(build(ref) for ref in recorded_refs(adapter) for build in reads_of(adapter))]
+    return calls if adapter.upload is None else [*calls, adapter.upload(PICTURE)]
+
+
+@every_adapter
+def test_a_credential_shows_in_headers_alone_and_only_once_authorized(adapter: Adapter) -> None:
+    credential = Credential(api_key=SECRET)
+    assert SECRET not in repr(credential)
+    for call in calls_of(adapter):
+        assert not OF_CREDENTIALS & {name.lower() for name in call.headers}
+        before = copy.deepcopy(call)
+        authorized = adapter.authorize(call, credential, datetime(2026, 1, 1, tzinfo=UTC))
+
+        assert call == before, "a call is not changed"
+        assert structs.replace(authorized, headers=call.headers) == call, "only headers are added"
+        assert call.headers.items() <= authorized.headers.items()
+        added = authorized.headers.items() - call.headers.items()
+        assert added
+        assert all(name.isascii() and "\n" not in value for name, value in added)
+
+
+@every_adapter
+def test_an_upload_carries_the_bytes_under_the_providers_own_field(adapter: Adapter) -> None:
+    if adapter.upload is None:
+        return
+    call = adapter.upload(PICTURE)
+
+    assert call.method == "POST"
+    assert_path(call.path)
+    assert call.json is None
+    assert isinstance(call.fields, Mapping)
+    assert call.file is not None
+    assert (call.file.content, call.file.content_type) == (PICTURE.content, PICTURE.content_type)
+    assert call.file.field not in {"", PICTURE.field}

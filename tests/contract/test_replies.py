@@ -1,0 +1,137 @@
+"""What every adapter reads with: forms of a complaint, ids, files, words, and what a client may see of a message."""
+
+from typing import Any
+
+import pytest
+
+from gateway.domain.reading import clean, http_url
+from gateway.domain.replies import (
+    Complaint,
+    any_of,
+    artifact,
+    by_code,
+    by_words,
+    complaint,
+    id_of,
+    once,
+    pending,
+    without_result,
+)
+from gateway.domain.task import Artifact, FailureKind, Pending, Status
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"error": {"code": "c", "type": "t", "message": "m"}}, ("c", "t", "m")),
+        ({"error": {"code": 1101, "message": "m"}, "code": 0, "message": "outer"}, ("1101", "", "m")),
+        ({"error": "m", "code": "c"}, ("c", "", "m")),
+        ({"code": "c", "message": "m", "data": None}, ("c", "", "m")),
+        ({"code": 7, "msg": "m"}, ("7", "", "m")),
+        ({"code": 7, "message": {"global": "m"}}, ("7", "", "m")),
+        ({"error": {"code": "c"}}, ("c", "", "")),
+        ({"error": None, "message": None}, ("", "", "")),
+        ({"error": {"message": ["m"]}, "code": ["c"]}, ("", "", "")),
+        ("m", ("", "", "m")),
+        (None, ("", "", "")),
+        ([{"message": "m"}], ("", "", "")),
+    ],
+)
+def test_a_complaint_is_read_in_every_form(body: Any, said: tuple[str, str, str]) -> None:
+    assert complaint(body) == Complaint(*said)
+
+
+def test_a_complaint_is_read_to_a_bound() -> None:
+    assert len(complaint({"message": "x" * 10**6}).message) == len(complaint("x" * 10**6).message) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [(" i2v-1 ", "i2v-1"), (842250903708762200, "842250903708762200"), ("a/../b", "a/../b"), ("a b", "a b")]
+    + [(odd, "") for odd in ("", " ", ".", "..", "...", None, True, 1.5, [], {})],
+)
+def test_an_id_is_a_word_or_none(value: Any, found: str) -> None:
+    assert id_of(value) == found
+
+
+def test_a_word_is_read_without_case_and_an_unknown_one_is_told() -> None:
+    words = {"pending": Status.QUEUED}
+
+    assert pending("PENDING ", words, 0.5) == Pending(status=Status.QUEUED, raw_status="PENDING ", progress=0.5)
+    assert pending("x" * 200, words) == Pending(status=Status.IN_PROGRESS, raw_status="x" * 100, unknown_status=True)
+    assert without_result("done") == Pending(status=Status.IN_PROGRESS, raw_status="done", result_missing=True)
+
+
+def test_a_file_has_what_is_said_first_about_it() -> None:
+    found = artifact(
+        " https://a.example/v.mp4 ",
+        {"duration": "", "width": 1280, "thumbnail_url": "no", "content_type": "video/mp4"},
+        {"duration": "5.1", "seconds": 9, "width": 1, "height": "720", "thumbnail_url": "https://a.example/t.jpg"},
+    )
+
+    assert found == Artifact(
+        url="https://a.example/v.mp4",
+        thumbnail_url="https://a.example/t.jpg",
+        content_type="video/mp4",
+        duration_seconds=5.1,
+        width=1280,
+        height=720,
+    )
+    assert artifact("v.mp4", {"duration": 5}) is None
+
+
+def test_each_file_counts_once() -> None:
+    first, twin, other = (Artifact(url=url, width=width) for url, width in [("u", 1), ("u", 2), ("v", 3)])
+
+    assert once([None, first, other, twin]) == (first, other)
+
+
+def test_tables_are_read_by_code_and_by_words() -> None:
+    assert by_code({FailureKind.UNAVAILABLE: "a b", FailureKind.RATE_LIMITED: "c"}) == {
+        "a": FailureKind.UNAVAILABLE,
+        "b": FailureKind.UNAVAILABLE,
+        "c": FailureKind.RATE_LIMITED,
+    }
+    table = ((any_of("quota", "余额"), FailureKind.OUT_OF_CREDIT), (any_of("quo"), FailureKind.UNAVAILABLE))
+    assert by_words(table, "QUOTA") is FailureKind.OUT_OF_CREDIT
+    assert by_words(table, "Quo vadis") is FailureKind.UNAVAILABLE
+    assert by_words(table, "vadis") is None
+
+
+def test_half_a_surrogate_pair_does_not_survive_in_a_url() -> None:
+    assert http_url("https://files.example/\ud83d.mp4") == "https://files.example/?.mp4"
+    assert http_url("https://files.example/视频.mp4") == "https://files.example/视频.mp4"
+
+
+@pytest.mark.parametrize(
+    ("message", "hidden"),
+    [
+        ("see www.inner.example/x", "inner"),
+        ("地址www.inner.example/x", "inner"),
+        ("see ://inner/x", "inner"),
+        ("see ***://inner/x", "inner"),
+        ("Failed to get channel info, channel ID: 12", "12"),
+        ("broken at channel #12 under group vip", "vip"),
+        ("group=vip, user: 77", "77"),
+        ("当前分组 vip 下没有", "vip"),
+        ("渠道：十二号", "十二号"),
+        ("quota: many", "many"),
+    ],
+)
+def test_a_message_is_cleaned_of_addresses_and_accounts(message: str, hidden: str) -> None:
+    assert hidden in message
+    assert hidden not in clean(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "the image has an unsupported format: image/tiff",
+        "prompt is over 2500 characters",
+        "duration must be 5 or 10",
+        "a group of people cannot be shown",
+        "The user asked for a channel",
+    ],
+)
+def test_a_message_about_the_input_stays_as_it_is(message: str) -> None:
+    assert clean(message) == message

@@ -1,0 +1,845 @@
+"""What every store promises: each method, in each state."""
+
+import asyncio
+import string
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from gateway.domain.errors import IdempotencyKeyReused, StoreUnavailable
+from gateway.domain.generation import (
+    Adaptation,
+    Attempt,
+    AttemptState,
+    Generation,
+    GenerationRequest,
+    Output,
+    Plan,
+    Policy,
+    Route,
+    Task,
+)
+from gateway.domain.ledger import (
+    ATTEMPT_MOVES,
+    AddAttempt,
+    IllegalMove,
+    SaveAttempt,
+    SaveOutput,
+    SaveStatus,
+    Write,
+    apply,
+)
+from gateway.domain.request import ImageToVideo, ReferencesToVideo, Settings, TextToVideo
+from gateway.domain.routing import ImageFacts
+from gateway.domain.task import Artifact, Billed, Failed, FailureKind, Status, TaskRef
+from gateway.services.ids import new_id
+from gateway.store.base import Idempotency, Query, Store, StoredFile
+from gateway.store.sqlite import SqliteStore
+
+NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
+SOON = NOW + timedelta(seconds=1)
+LEASE = NOW + timedelta(seconds=45)
+REF = TaskRef(id="t-1", path="/v1/t", first_poll_seconds=2.5)
+
+Opener = Callable[[Path], Store]
+OPENERS: dict[str, Opener] = {"sqlite": lambda folder: SqliteStore.open(folder / "ledger.db", NOW)}
+
+
+@pytest.fixture(params=OPENERS.values(), ids=OPENERS.keys())
+def opener(request: pytest.FixtureRequest) -> Opener:
+    found: Opener = request.param
+    return found
+
+
+@pytest_asyncio.fixture
+async def store(opener: Opener, tmp_path: Path) -> AsyncIterator[Store]:
+    store = opener(tmp_path)
+    yield store
+    await store.close()
+
+
+def generation(at: datetime = NOW, **changes: Any) -> Generation:
+    request = GenerationRequest(model=changes.pop("model", "hero"), input=TextToVideo(), prompt="a fox")
+    request = replace(request, metadata=changes.pop("metadata", {}))
+    plain = Generation(
+        id=new_id("gen_", at),
+        key="alice",
+        kind="video",
+        request=request,
+        plan=Plan(routes=(Route(provider="keevx", model="V", row="V"), Route(provider="foxapi", model="k3", row="k3"))),
+        status=Status.QUEUED,
+        created_at=at,
+        deadline_at=at + timedelta(hours=1),
+        outputs=(Output(index=0),),
+        fence=1,
+    )
+    return replace(plain, **changes)
+
+
+def attempt(owner: Generation, number: int = 1, **changes: Any) -> Attempt:
+    name = f"att_{owner.id}_{number}"
+    plain = Attempt(id=name, number=number, route=0, slots=(0,), state=AttemptState.RESERVED, reserved_at=NOW)
+    return replace(plain, **changes)
+
+
+def status(now: Generation, to: Status, **changes: Any) -> SaveStatus:
+    plain = SaveStatus(
+        was=now.status,
+        status=to,
+        progress=now.progress,
+        provider=now.provider,
+        provider_model=now.provider_model,
+        failure=None,
+        completed_at=SOON if to.terminal else None,
+    )
+    return replace(plain, **changes)
+
+
+async def stored(store: Store, generation_id: str) -> Generation:
+    found = await store.get(generation_id)
+    assert found is not None
+    return found
+
+
+async def wrote(store: Store, before: Generation, *writes: Write) -> Generation:
+    """Write, and see that the store has what the same writes make of the value in memory."""
+    version = await store.write(before, writes, SOON)
+    assert version == before.version + 1
+    expected = before
+    for write in writes:
+        expected = apply(expected, write)
+    after = await stored(store, before.id)
+    assert after == replace(expected, version=version)
+    return after
+
+
+async def ended(store: Store, to: Status = Status.COMPLETED, **changes: Any) -> Generation:
+    created = await store.create(generation(**changes))
+    return await wrote(store, created, status(created, to))
+
+
+async def reserved(store: Store) -> tuple[Generation, str]:
+    created = await store.create(generation())
+    after = await wrote(store, created, AddAttempt(attempt(created)))
+    return after, after.attempts[0].id
+
+
+async def submitting(store: Store) -> tuple[Generation, str]:
+    before, name = await reserved(store)
+    assert await store.begin_submit(name, before.fence, SOON) == before.version + 1
+    return await stored(store, before.id), name
+
+
+async def in_state(store: Store, state: AttemptState) -> tuple[Generation, str]:
+    """A generation whose attempt came to this state by legal moves."""
+    if state is AttemptState.RESERVED:
+        return await reserved(store)
+    before, name = await submitting(store)
+    if state is AttemptState.SUBMITTING:
+        return before, name
+    if state not in ATTEMPT_MOVES[AttemptState.SUBMITTING]:
+        await store.accept(name, [Task(ref=REF, slot=0)], SOON)
+        before = await stored(store, before.id)
+    known = before.attempt(name)
+    return await wrote(store, before, SaveAttempt(replace(known, state=state), known.state)), name
+
+
+# -- create, get, ownership
+
+
+async def test_created_is_read_back_by_its_owner_alone(store: Store) -> None:
+    created = await store.create(generation())
+
+    assert await store.get(created.id) == created
+    assert await store.get(created.id, "alice") == created
+    assert await store.get(created.id, "bob") is None
+    assert await store.get("gen_none") is None
+
+
+async def test_a_second_create_with_the_same_id_is_refused_and_changes_nothing(store: Store) -> None:
+    created = await store.create(generation())
+
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        await store.create(replace(created, key="bob"))
+
+    assert await store.get(created.id) == created
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
+WORD = st.text(string.ascii_letters + "é动", min_size=1, max_size=8)
+MOMENT = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # bounds are naive
+FLOAT = st.floats(allow_nan=False, allow_infinity=False)
+SCALAR = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | FLOAT | TEXT
+JSON = st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2))
+FAILED = st.builds(Failed, kind=st.sampled_from(FailureKind), message=TEXT)
+SETTINGS = st.builds(
+    Settings, cfg_scale=st.none() | FLOAT, seed=st.none() | st.integers(0, 2**53), mode=st.none() | TEXT
+)
+INPUT = st.one_of(
+    st.builds(TextToVideo),
+    st.builds(ImageToVideo, first_frame=TEXT, last_frame=st.none() | TEXT),
+    st.builds(ReferencesToVideo, references=st.lists(TEXT, min_size=1, max_size=3).map(tuple)),
+)
+ARTIFACT = st.builds(Artifact, url=TEXT, duration_seconds=st.none() | FLOAT, width=st.none() | st.integers(1, 9999))
+REFS = st.builds(TaskRef, id=TEXT, path=TEXT, first_poll_seconds=st.none() | FLOAT)
+TASKS = st.builds(Task, ref=REFS, slot=st.integers(0, 9), progress=st.none() | FLOAT, failure=st.none() | FAILED)
+REQUESTS = st.builds(
+    GenerationRequest,
+    model=TEXT,
+    input=INPUT,
+    prompt=TEXT,
+    settings=SETTINGS,
+    provider_options=st.dictionaries(WORD, st.dictionaries(WORD, JSON, max_size=2), max_size=2),
+    fallback=st.booleans() | st.lists(WORD, max_size=2).map(tuple),
+    max_cost=st.none() | FLOAT,
+    metadata=st.dictionaries(TEXT, TEXT, max_size=2),
+    user=st.none() | TEXT,
+)
+ROUTES = st.builds(
+    Route,
+    provider=WORD,
+    model=WORD,
+    row=WORD,
+    settings=SETTINGS,
+    adaptations=st.lists(st.builds(Adaptation, param=WORD, asked=JSON, given=JSON), max_size=1).map(tuple),
+)
+PLANS = st.builds(Plan, routes=st.lists(ROUTES, max_size=2).map(tuple), policy=st.builds(Policy))
+OUTPUTS = st.builds(
+    Output,
+    index=st.just(0),
+    status=st.sampled_from(Status),
+    extra=st.booleans(),
+    attempt_id=st.none() | TEXT,
+    artifact=st.none() | ARTIFACT,
+    expires_at=st.none() | MOMENT,
+    failure=st.none() | FAILED,
+)
+ATTEMPTS = st.builds(
+    Attempt,
+    id=st.just(""),  # filled in
+    number=st.just(1),
+    route=st.integers(0, 9),
+    slots=st.lists(st.integers(0, 9), max_size=3).map(tuple),
+    state=st.sampled_from(AttemptState),
+    reserved_at=MOMENT,
+    form=TEXT,
+    sent_at=st.none() | MOMENT,
+    accepted_at=st.none() | MOMENT,
+    ended_at=st.none() | MOMENT,
+    tasks=st.lists(TASKS, max_size=2).map(tuple),
+    failure=st.none() | FAILED,
+    billed=st.none() | st.sampled_from(Billed),
+    retry_after_seconds=st.none() | FLOAT,
+    amend_form=st.none() | TEXT,
+)
+GENERATIONS = st.builds(
+    Generation,
+    id=st.just(""),  # filled in
+    key=TEXT,
+    kind=st.sampled_from(["video", "image"]),
+    request=REQUESTS,
+    plan=PLANS,
+    status=st.sampled_from(Status),
+    created_at=MOMENT,
+    deadline_at=MOMENT,
+    outputs=OUTPUTS.map(lambda output: (output,)) | st.just(()),
+    attempts=ATTEMPTS.map(lambda attempt: (attempt,)) | st.just(()),
+    progress=FLOAT,
+    provider=st.none() | TEXT,
+    provider_model=st.none() | TEXT,
+    failure=st.none() | FAILED,
+    completed_at=st.none() | MOMENT,
+    fence=st.integers(0, 2**31),
+    version=st.integers(1, 2**31),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wanted=GENERATIONS)
+async def test_every_value_survives_the_way_there_and_back(store: Store, wanted: Generation) -> None:
+    name = new_id("gen_", NOW)
+    attempts = tuple(replace(one, id=f"att_{name}") for one in wanted.attempts)
+    wanted = replace(wanted, id=name, attempts=attempts)
+
+    await store.create(wanted)
+
+    assert await store.get(name) == wanted
+    assert await store.get(name, wanted.key) == wanted
+
+
+# -- pages
+
+
+async def filled(store: Store, count: int = 7) -> list[str]:
+    created = [await store.create(generation(NOW + timedelta(seconds=second))) for second in range(count)]
+    await store.create(generation(NOW, key="bob"))
+    await store.create(generation(NOW, kind="image"))
+    return [one.id for one in created]
+
+
+async def names(store: Store, limit: int = 100, **changes: Any) -> tuple[list[str], bool]:
+    page = await store.page(Query(**{"key": "alice", "kind": "video", "limit": limit, **changes}))
+    assert [await store.get(one.id) for one in page.data] == list(page.data), "a page holds whole generations"
+    return [one.id for one in page.data], page.has_more
+
+
+async def test_a_page_has_the_keys_own_generations_of_the_kind_newest_first(store: Store) -> None:
+    ids = await filled(store)
+
+    assert await names(store) == (ids[::-1], False)
+    assert await names(store, order="asc") == (ids, False)
+    assert len((await names(store, key="bob"))[0]) == 1
+    assert len((await names(store, kind="image"))[0]) == 1
+    assert await names(store, key="carol") == ([], False)
+
+
+async def test_a_limit_cuts_and_says_that_more_follow(store: Store) -> None:
+    ids = await filled(store)
+
+    assert await names(store, limit=7) == (ids[::-1], False)
+    assert await names(store, limit=6) == (ids[:0:-1], True)
+    assert await names(store, limit=6, order="asc") == (ids[:6], True)
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_pages_behind_a_cursor_cover_everything_once(store: Store, order: str) -> None:
+    ids = await filled(store)
+    listed = ids if order == "asc" else ids[::-1]
+
+    assert await names(store, limit=3, order=order, after=listed[1]) == (listed[2:5], True)
+    assert await names(store, limit=3, order=order, after=listed[3]) == (listed[4:], False)
+    assert await names(store, order=order, after=listed[-1]) == ([], False)
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_page_before_a_cursor_holds_the_nearest_in_the_order_asked_for(store: Store, order: str) -> None:
+    ids = await filled(store)
+    listed = ids if order == "asc" else ids[::-1]
+
+    assert await names(store, limit=3, order=order, before=listed[5]) == (listed[2:5], True)
+    assert await names(store, limit=3, order=order, before=listed[2]) == (listed[:2], False)
+    assert await names(store, order=order, before=listed[0]) == ([], False)
+
+
+async def test_a_cursor_that_is_no_id_gives_an_empty_page(store: Store) -> None:
+    await filled(store)
+
+    for cursor in ("nothing", "gen_", "gen_zzzz", "", "gen_01ARZ3NDEKTSV4RRFFQ69G5FA\n"):
+        for order in ("asc", "desc"):
+            assert await names(store, order=order, after=cursor) == ([], False), cursor
+            assert await names(store, order=order, before=cursor) == ([], False), cursor
+
+
+async def test_a_cursor_may_be_deleted_between_two_pages(store: Store) -> None:
+    ids = [(await ended(store, at=NOW + timedelta(seconds=second))).id for second in range(5)]
+
+    page, _ = await names(store, limit=2)
+    for name in page:
+        assert await store.delete(name, "alice")
+
+    assert await names(store, limit=2, after=page[-1]) == ([ids[2], ids[1]], True)
+
+
+async def test_every_filter_narrows_the_page(store: Store) -> None:
+    first = await store.create(generation(NOW, model="one", metadata={"order": "1", "a.b": '"x"'}))
+    second = await store.create(generation(SOON, model="two", metadata={"order": "2", "a.b": '"x"'}))
+    second = await wrote(store, second, status(second, Status.COMPLETED, provider="keevx"))
+
+    async def found(**changes: Any) -> list[str]:
+        return (await names(store, order="asc", **changes))[0]
+
+    assert await found(status="queued") == [first.id]
+    assert await found(status="completed") == [second.id]
+    assert await found(status="expired") == []
+    assert await found(model="one") == [first.id]
+    assert await found(provider="keevx") == [second.id]
+    assert await found(created_after=NOW) == [second.id]
+    assert await found(created_after=NOW - timedelta(seconds=1)) == [first.id, second.id]
+    assert await found(created_before=SOON) == [first.id]
+    assert await found(metadata={"order": "2"}) == [second.id]
+    assert await found(metadata={"a.b": '"x"'}) == [first.id, second.id]
+    assert await found(metadata={"a.b": '"x"', "order": "1"}) == [first.id]
+    assert await found(metadata={"a.b": "x"}) == []
+    assert await found(metadata={"order": "1"}, model="two") == []
+
+
+# -- delete, open_ids, files
+
+
+@pytest.mark.parametrize("state", list(Status))
+async def test_only_an_ended_generation_is_deleted_and_only_by_its_owner(store: Store, state: Status) -> None:
+    created = await store.create(generation(status=state))
+
+    assert await store.delete(created.id, "bob") is False
+    assert await store.delete(created.id, "alice") is state.terminal
+    assert (await store.get(created.id) is None) is state.terminal
+    assert await store.delete(created.id, "alice") is False or not state.terminal
+
+
+async def test_delete_takes_attempts_outputs_events_and_idempotency_key_along(store: Store) -> None:
+    known = Idempotency(key="k", digest=b"1")
+    created = await store.create(generation(), (), known)
+    closed = await wrote(store, created, AddAttempt(attempt(created)), status(created, Status.FAILED))
+
+    assert await store.delete(closed.id, "alice")
+
+    assert await store.events(closed.id) == []
+    assert await store.begin_submit(closed.attempts[0].id, closed.fence, SOON) is None
+    assert await store.write(closed, [status(closed, Status.FAILED)], SOON) is None
+    again = generation(SOON)
+    assert await store.create(again, (), known) == again
+    copy = replace(closed, key="carol")
+    assert await store.create(copy) == copy, "nothing is left in the way of the same ids"
+    assert await store.get(copy.id) == copy
+
+
+async def test_open_ids_are_all_that_have_not_ended_oldest_first(store: Store) -> None:
+    newer = await store.create(generation(SOON, key="bob"))
+    older = await store.create(generation(NOW, kind="image", status=Status.IN_PROGRESS))
+    for state in Status:
+        if state.terminal:
+            await store.create(generation(status=state))
+
+    assert await store.open_ids() == [older.id, newer.id]
+
+
+async def test_files_belong_to_a_key_and_are_stored_once(store: Store) -> None:
+    facts = ImageFacts(content_type="image/png", bytes=9, width=4, height=3)
+    one = StoredFile(id="file_1", key="alice", sha256="aa", facts=facts, created_at=NOW)
+    two = replace(one, id="file_2")
+    other = replace(one, key="bob", sha256="bb")
+
+    await store.create(generation(), (one, two))
+    await store.create(generation(key="bob"), (other,))
+    await store.create(generation(), (replace(one, created_at=SOON),))
+
+    assert await store.files(["file_1", "file_2", "file_3"], "alice") == {"file_1": one, "file_2": two}
+    assert await store.files(["file_1", "file_2"], "bob") == {"file_1": other}
+    assert await store.files([], "alice") == {}
+
+
+async def test_an_ended_generation_leaves_its_files_to_the_next(store: Store) -> None:
+    facts = ImageFacts(content_type="image/png", bytes=9, width=4, height=3)
+    one = StoredFile(id="file_1", key="alice", sha256="aa", facts=facts, created_at=NOW)
+    created = await store.create(generation(status=Status.FAILED), (one,))
+
+    assert await store.delete(created.id, "alice")
+
+    assert await store.files(["file_1"], "alice") == {"file_1": one}
+
+
+# -- events
+
+
+async def test_each_transition_appends_its_event_in_order(store: Store) -> None:
+    before, name = await submitting(store)
+    await store.accept(name, [Task(ref=REF, slot=0)], SOON)
+    before = await stored(store, before.id)
+    known = before.attempt(name)
+    filled = Output(index=0, status=Status.COMPLETED, attempt_id=name, artifact=Artifact(url="https://x/v.mp4"))
+    await wrote(
+        store,
+        before,
+        SaveAttempt(replace(known, tasks=(Task(ref=REF, slot=0, status=Status.IN_PROGRESS),)), known.state),
+        SaveOutput(filled),
+        SaveAttempt(replace(known, state=AttemptState.COMPLETED, billed=Billed.YES), known.state),
+        status(before, Status.COMPLETED, provider="keevx"),
+    )
+
+    events = await store.events(before.id)
+
+    assert [(event.type, event.data) for event in events] == [
+        ("generation.queued", {}),
+        ("attempt.reserved", {"attempt": name, "route": 0, "slots": [0]}),
+        ("attempt.submitting", {"attempt": name}),
+        ("attempt.accepted", {"attempt": name}),
+        ("output.completed", {"index": 0, "attempt": name}),
+        ("attempt.completed", {"attempt": name, "failure": None}),
+        ("generation.completed", {"provider": "keevx"}),
+    ]
+    assert events[0].at == NOW
+    assert {event.at for event in events[1:]} == {SOON}
+    assert [event.seq for event in events] == sorted({event.seq for event in events})
+    assert await store.events(before.id, events[3].seq) == events[4:]
+    assert await store.events("gen_none") == []
+
+
+async def test_a_taken_number_is_never_given_to_a_later_event(store: Store) -> None:
+    """A client that resumes behind an event must not miss the next one."""
+    gone = await ended(store)
+    last = (await store.events(gone.id))[-1].seq
+    assert await store.delete(gone.id, "alice")
+
+    created = await store.create(generation())
+
+    assert (await store.events(created.id))[0].seq > last
+
+
+# -- fence
+
+
+async def test_take_over_raises_the_fence_and_shuts_older_holders_out(store: Store) -> None:
+    before, name = await reserved(store)
+
+    after = await store.take_over(before.id, LEASE)
+
+    assert after == replace(before, fence=before.fence + 1, version=before.version + 1)
+    assert await store.get(before.id) == after
+    assert await store.write(before, [status(before, Status.FAILED)], SOON) is None
+    assert await store.write(replace(before, version=after.version), [status(before, Status.FAILED)], SOON) is None
+    assert await store.begin_submit(name, before.fence, SOON) is None
+    assert await store.get(before.id) == after, "nothing was written"
+    assert await store.begin_submit(name, after.fence, SOON) == after.version + 1
+
+
+@pytest.mark.parametrize("state", [state for state in Status if state.terminal])
+async def test_what_has_ended_is_not_taken_over(store: Store, state: Status) -> None:
+    created = await store.create(generation(status=state))
+
+    assert await store.take_over(created.id, LEASE) is None
+    assert await store.get(created.id) == created
+    assert await store.take_over("gen_none", LEASE) is None
+
+
+# -- begin_submit, accept
+
+
+async def test_of_fifty_concurrent_submits_exactly_one_may_be_sent(store: Store) -> None:
+    before, name = await reserved(store)
+
+    tries = await asyncio.gather(*(store.begin_submit(name, before.fence, SOON) for _ in range(50)))
+
+    assert sorted(tries, key=str) == [before.version + 1] + [None] * 49
+    after = await stored(store, before.id)
+    assert after.attempt(name) == replace(before.attempt(name), state=AttemptState.SUBMITTING, sent_at=SOON)
+    assert after.version == before.version + 1
+
+
+@pytest.mark.parametrize("state", [state for state in AttemptState if state is not AttemptState.RESERVED])
+async def test_a_submit_begins_in_no_other_state(store: Store, state: AttemptState) -> None:
+    before, name = await in_state(store, state)
+
+    assert await store.begin_submit(name, before.fence, SOON) is None
+    assert await store.get(before.id) == before
+
+
+@pytest.mark.parametrize("fence", [0, 2])
+async def test_a_submit_needs_the_fence_of_now(store: Store, fence: int) -> None:
+    before, name = await reserved(store)
+
+    assert await store.begin_submit(name, fence, SOON) is None
+    assert await store.get(before.id) == before
+    assert await store.begin_submit("att_none", 1, SOON) is None
+
+
+@pytest.mark.parametrize("state", [state for state in Status if state.terminal])
+async def test_nothing_is_sent_for_a_generation_that_has_ended(store: Store, state: Status) -> None:
+    """Even if its attempt was left reserved."""
+    before, name = await reserved(store)
+    after = await wrote(store, before, status(before, state))
+
+    assert await store.begin_submit(name, after.fence, SOON) is None
+    assert await store.get(before.id) == after
+
+
+@pytest.mark.parametrize("state", list(AttemptState))
+async def test_a_task_is_accepted_from_submitting_and_unknown_alone(store: Store, state: AttemptState) -> None:
+    before, name = await in_state(store, state)
+    tasks = (Task(ref=REF, slot=0), Task(ref=TaskRef(id="t-2"), slot=1))
+
+    version = await store.accept(name, tasks, SOON)
+
+    after = await stored(store, before.id)
+    if state in {AttemptState.SUBMITTING, AttemptState.UNKNOWN}:
+        known = before.attempt(name)
+        accepted = replace(
+            known, state=AttemptState.ACCEPTED, tasks=tasks, accepted_at=SOON, ended_at=None, failure=None, billed=None
+        )
+        assert after == replace(before, attempts=(accepted,), version=before.version + 1)
+        assert version == after.version
+        assert await store.accept(name, tasks, SOON) is None, "once"
+    else:
+        assert version is None
+        assert after == before
+    assert await store.accept("att_none", tasks, SOON) is None
+
+
+async def test_a_late_task_is_accepted_from_any_holder_and_after_the_end(store: Store) -> None:
+    before, name = await submitting(store)
+    taken = await store.take_over(before.id, LEASE)
+    assert taken is not None
+    unknown = replace(taken.attempt(name), state=AttemptState.UNKNOWN, billed=Billed.MAYBE, ended_at=SOON)
+    closed = await wrote(store, taken, SaveAttempt(unknown, AttemptState.SUBMITTING), status(taken, Status.CANCELLED))
+
+    assert await store.accept(name, [Task(ref=REF, slot=0)], SOON) == closed.version + 1
+
+    after = await stored(store, before.id)
+    assert after.attempt(name).tasks == (Task(ref=REF, slot=0),)
+    assert after.status is Status.CANCELLED
+
+
+# -- write
+
+
+async def test_a_write_against_an_older_version_changes_nothing(store: Store) -> None:
+    old = await store.create(generation())
+    new = await wrote(store, old, status(old, Status.IN_PROGRESS))
+    told = await store.events(old.id)
+
+    assert await store.write(old, [status(new, Status.FAILED), AddAttempt(attempt(old))], SOON) is None
+
+    assert await store.get(old.id) == new
+    assert await store.events(old.id) == told
+    assert await store.write(generation(), [], SOON) is None
+
+
+async def test_of_concurrent_writers_with_one_version_one_wins(store: Store) -> None:
+    before = await store.create(generation())
+
+    versions = await asyncio.gather(
+        *(store.write(before, [AddAttempt(attempt(before, number))], SOON) for number in range(1, 21))
+    )
+
+    assert sorted(versions, key=str) == [before.version + 1] + [None] * 19
+    assert len((await stored(store, before.id)).attempts) == 1
+
+
+async def test_a_write_never_touches_another_generation(store: Store) -> None:
+    before, name = await reserved(store)
+    other = await store.create(generation())
+    stolen = replace(before.attempt(name), state=AttemptState.REFUSED)
+
+    with pytest.raises(IllegalMove):
+        await store.write(other, [SaveAttempt(stolen, AttemptState.RESERVED)], SOON)
+
+    assert await store.get(before.id) == before
+    assert await store.get(other.id) == other
+
+
+def illegal(now: Generation) -> dict[str, Write]:
+    """Writes that the state of `now`, in progress with an accepted attempt and a filled output, does not allow."""
+    known = now.attempts[0]
+    unknown = replace(known, id="att_none")
+    return {
+        "attempt exists": AddAttempt(replace(known, state=AttemptState.RESERVED)),
+        "attempt number exists": AddAttempt(attempt(now, 1, id="att_other")),
+        "new attempt is not reserved": AddAttempt(attempt(now, 2, state=AttemptState.ACCEPTED)),
+        "attempt is in another state": SaveAttempt(replace(known, state=AttemptState.REFUSED), AttemptState.SUBMITTING),
+        "move that no table has": SaveAttempt(replace(known, state=AttemptState.UNKNOWN), known.state),
+        "back to submitting": SaveAttempt(replace(known, state=AttemptState.SUBMITTING), AttemptState.RESERVED),
+        "attempt does not exist": SaveAttempt(unknown, known.state),
+        "output exists": SaveOutput(Output(index=0), new=True),
+        "output does not exist": SaveOutput(Output(index=5, status=Status.FAILED)),
+        "output has ended": SaveOutput(Output(index=0, status=Status.FAILED)),
+        "status is another": status(replace(now, status=Status.QUEUED), Status.FAILED),
+        "status has ended": status(replace(now, status=Status.FAILED), Status.COMPLETED),
+    }
+
+
+async def followed(store: Store) -> Generation:
+    before, name = await in_state(store, AttemptState.ACCEPTED)
+    filled = Output(index=0, status=Status.COMPLETED, attempt_id=name)
+    return await wrote(store, before, SaveOutput(filled), status(before, Status.IN_PROGRESS))
+
+
+EXAMPLE = generation(attempts=(attempt(generation()),))
+
+
+@pytest.mark.parametrize("case", illegal(EXAMPLE))
+async def test_an_illegal_write_takes_back_itself_alone(store: Store, case: str) -> None:
+    """The same transaction carries the writes of others, before and behind it."""
+    before = await followed(store)
+    told = await store.events(before.id)
+    others = [await store.create(generation()) for _ in range(4)]
+    good: Write = SaveOutput(Output(index=1, extra=True), new=True)
+
+    results = await asyncio.gather(
+        *(store.write(one, [status(one, Status.FAILED)], SOON) for one in others[:2]),
+        store.write(before, [good, illegal(before)[case]], SOON),
+        *(store.write(one, [status(one, Status.FAILED)], SOON) for one in others[2:]),
+        return_exceptions=True,
+    )
+
+    assert isinstance(results.pop(2), IllegalMove)
+    assert results == [2, 2, 2, 2]
+    assert await store.get(before.id) == before
+    assert await store.events(before.id) == told
+    assert [(await stored(store, one.id)).status for one in others] == [Status.FAILED] * 4
+    assert await store.write(before, [good], SOON) == before.version + 1
+
+
+@pytest.mark.parametrize("state", [state for state in Status if state.terminal])
+async def test_an_ended_generation_does_not_move_again(store: Store, state: Status) -> None:
+    before = await ended(store, state)
+
+    for to in Status:
+        with pytest.raises(IllegalMove):
+            await store.write(before, [status(before, to)], SOON)
+
+    assert await store.get(before.id) == before
+
+
+@pytest.mark.parametrize("was", list(AttemptState))
+async def test_an_attempt_moves_along_the_table_alone(store: Store, was: AttemptState) -> None:
+    before, name = await in_state(store, was)
+    for to in AttemptState:
+        fresh = await stored(store, before.id)
+        moved = SaveAttempt(replace(fresh.attempt(name), state=to), was)
+        allowed = to is was or (to in ATTEMPT_MOVES[was] and to is not AttemptState.SUBMITTING)
+        if not allowed:
+            with pytest.raises(IllegalMove):
+                await store.write(fresh, [moved], SOON)
+            assert await store.get(before.id) == fresh
+        else:
+            other, _ = await in_state(store, was)
+            known = other.attempts[0]
+            await wrote(store, other, SaveAttempt(replace(known, state=to, form="f"), was))
+
+
+# -- idempotency
+
+
+async def test_a_known_key_gives_the_first_generation_again(store: Store) -> None:
+    known = Idempotency(key="k", digest=b"1")
+    first = await store.create(generation(), (), known)
+
+    again = await store.create(generation(SOON), (), known)
+
+    assert again == first
+    assert await store.open_ids() == [first.id]
+
+
+async def test_a_known_key_gives_the_generation_as_it_is_now(store: Store) -> None:
+    known = Idempotency(key="k", digest=b"1")
+    first = await store.create(generation(), (), known)
+    done = await wrote(store, first, status(first, Status.COMPLETED))
+
+    assert await store.create(generation(SOON), (), known) == done
+
+
+async def test_twenty_at_once_with_one_key_are_one_generation(store: Store) -> None:
+    known = Idempotency(key="k", digest=b"1")
+
+    answers = await asyncio.gather(*(store.create(generation(), (), known) for _ in range(20)))
+
+    assert len({answer.id for answer in answers}) == 1
+    assert len(await store.open_ids()) == 1
+
+
+async def test_a_known_key_with_another_body_is_refused_and_leaves_nothing(store: Store) -> None:
+    first = await store.create(generation(), (), Idempotency(key="k", digest=b"1"))
+
+    with pytest.raises(IdempotencyKeyReused) as refused:
+        await store.create(generation(SOON), (), Idempotency(key="k", digest=b"2"))
+
+    assert refused.value.param == "Idempotency-Key"
+    assert await store.open_ids() == [first.id]
+
+
+async def test_keys_of_two_clients_do_not_meet(store: Store) -> None:
+    known = Idempotency(key="k", digest=b"1")
+    first = await store.create(generation(), (), known)
+    second = generation(key="bob")
+
+    assert await store.create(second, (), replace(known, digest=b"2")) == second
+    assert first.id != second.id
+
+
+LATER = NOW + timedelta(hours=24, seconds=1)
+
+
+async def test_a_key_is_forgotten_after_a_day_when_its_generation_has_ended(store: Store) -> None:
+    first = await store.create(generation(), (), Idempotency(key="k", digest=b"1"))
+    await wrote(store, first, status(first, Status.FAILED))
+    within = await store.create(generation(LATER - timedelta(seconds=2)), (), Idempotency(key="k", digest=b"1"))
+    assert within.id == first.id
+
+    renewed = generation(LATER)
+
+    assert await store.create(renewed, (), Idempotency(key="k", digest=b"2")) == renewed
+    assert await store.create(generation(LATER), (), Idempotency(key="k", digest=b"2")) == renewed
+
+
+async def test_a_key_is_kept_over_a_day_while_its_generation_is_open(store: Store) -> None:
+    first = await store.create(generation(), (), Idempotency(key="k", digest=b"1"))
+
+    assert await store.create(generation(LATER), (), Idempotency(key="k", digest=b"1")) == first
+    with pytest.raises(IdempotencyKeyReused):
+        await store.create(generation(LATER), (), Idempotency(key="k", digest=b"2"))
+
+
+# -- durability
+
+
+async def test_close_finishes_the_writes_that_wait(opener: Opener, tmp_path: Path) -> None:
+    store = opener(tmp_path)
+    created = [generation(NOW + timedelta(seconds=second)) for second in range(40)]
+    waiting = [asyncio.ensure_future(store.create(one)) for one in created]
+    await asyncio.sleep(0)
+
+    await store.close()
+
+    assert await asyncio.gather(*waiting) == created
+    await _reopened(opener, tmp_path, created)
+
+
+async def test_a_closed_store_takes_nothing(opener: Opener, tmp_path: Path) -> None:
+    store = opener(tmp_path)
+    await store.close()
+    await store.close()
+
+    with pytest.raises(StoreUnavailable):
+        await store.create(generation())
+    with pytest.raises(StoreUnavailable):
+        await store.get("gen_none")
+    with pytest.raises(StoreUnavailable):
+        await store.ping()
+
+
+async def test_a_caller_that_gives_up_does_not_take_its_write_back(opener: Opener, tmp_path: Path) -> None:
+    store = opener(tmp_path)
+    created = generation()
+    waiting = asyncio.ensure_future(store.create(created))
+    await asyncio.sleep(0)
+
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await store.close()
+
+    await _reopened(opener, tmp_path, [created])
+
+
+async def test_every_kind_of_write_is_there_after_reopening(opener: Opener, tmp_path: Path) -> None:
+    store = opener(tmp_path)
+    kept = [(await in_state(store, state))[0] for state in AttemptState]
+    kept.append(await ended(store))
+    before, name = await submitting(store)
+    await store.accept(name, [Task(ref=REF, slot=0)], SOON)
+    await store.take_over(before.id, LEASE)
+    kept.append(await stored(store, before.id))
+    gone = await ended(store)
+    assert await store.delete(gone.id, "alice")
+    await store.close()
+
+    await _reopened(opener, tmp_path, kept)
+
+
+async def _reopened(opener: Opener, folder: Path, expected: Sequence[Generation]) -> None:
+    store = opener(folder)
+    page = await store.page(Query(key="alice", kind="video", limit=1000, order="asc"))
+    assert {one.id: one for one in page.data} == {one.id: one for one in expected}
+    await store.close()
+
+
+async def test_ping_is_content_while_writes_work(store: Store) -> None:
+    pinged: Awaitable[None] = store.ping()
+
+    await pinged

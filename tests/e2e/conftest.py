@@ -1,0 +1,425 @@
+"""A gateway in front of the sandbox, both on one clock that stands still until a test moves it."""
+
+import asyncio
+import heapq
+import io
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from PIL import Image
+
+from gateway.app import Application
+from gateway.domain.generation import Generation
+from gateway.sandbox.server import SandboxServer
+from gateway.sandbox.settings import Clock as SandboxClock
+from gateway.settings import (
+    ArtifactSettings,
+    DatabaseSettings,
+    ModelSettings,
+    ProviderSettings,
+    Secret,
+    ServerSettings,
+    Settings,
+)
+
+T0 = 1_763_700_000
+KEY, OTHER_KEY = "vg_test-key-number-one", "vg_test-key-number-two"
+PROVIDERS = ("keevx", "kling_relay", "foxapi")
+UPSTREAM_KEY = "sk-upstream-{}-key"
+IMAGE_URL = "https://example.com/first.jpg"
+STEPS_MAX = 400
+SETTLE_SECONDS = 5.0  # of real time: a settled loop that is not reached by then is a defect
+PATIENCE_SECONDS = 20.0  # of real time, for a provider's reply
+
+
+class ManualTimer:
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class ManualClock:
+    """Implements the gateway's `Clock`; the sandbox's clock goes with it."""
+
+    def __init__(self, sandbox: SandboxClock, idle: Callable[[], Awaitable[None]]) -> None:
+        self._sandbox = sandbox
+        self._idle = idle
+        self._now = datetime.fromtimestamp(T0, UTC)
+        self._timers: list[tuple[datetime, int, ManualTimer]] = []
+        self._order = itertools.count()
+
+    def now(self) -> datetime:
+        return self._now
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> ManualTimer:
+        timer = ManualTimer(callback)
+        heapq.heappush(self._timers, (self._now + timedelta(seconds=seconds), next(self._order), timer))
+        return timer
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When the next timer is due."""
+        while self._timers and self._timers[0][2].callback is None:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def move_to(self, moment: datetime) -> None:
+        """Let the time pass, for both sides; what is due then happens."""
+        self._sandbox.advance((moment - self._now).total_seconds())
+        self._now = moment
+        while (due := self.next_at) is not None and due <= moment:
+            _, _, timer = heapq.heappop(self._timers)
+            callback, timer.callback = timer.callback, None
+            if callback is not None:
+                callback()
+
+    def move_on(self, seconds: float) -> None:
+        """Let so much time pass at once."""
+        self.move_to(self._now + timedelta(seconds=seconds))
+
+    async def run_until(self, predicate: Callable[[], Awaitable[bool]], steps: int = STEPS_MAX) -> None:
+        """Step from timer to timer until it is true."""
+        for _ in range(steps):
+            await self._idle()
+            if await predicate():
+                return
+            moment = self.next_at
+            assert moment is not None, "nothing is due any more"
+            self.move_to(max(moment, self._now))
+        raise AssertionError(f"not reached in {steps} steps, at {self._now}")
+
+    async def run_for(self, seconds: float, steps: int = STEPS_MAX) -> None:
+        """Let so much time pass, from timer to timer."""
+        end = self._now + timedelta(seconds=seconds)
+        for _ in range(steps):
+            await self._idle()
+            moment = self.next_at
+            if moment is None or moment > end:
+                self.move_to(end)
+                await self._idle()
+                return
+            self.move_to(max(moment, self._now))
+        raise AssertionError(f"more than {steps} steps")
+
+
+class Traffic:
+    """Knows whether anything is under way that is no timer: an exchange, a write, a read from the disk."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.waits_for: Counter[str] = Counter()  # exchanges under way, by provider
+        self.slow: set[str] = set()  # providers whose exchanges are not waited for
+        self._quiet = asyncio.Event()
+
+    def begin(self) -> None:
+        self.under_way += 1
+
+    def end(self) -> None:
+        self.under_way -= 1
+        self._quiet.set()
+
+    async def settle(self) -> None:
+        """Until nothing is under way, and stays so while the loop goes round."""
+        async with asyncio.timeout(SETTLE_SECONDS):
+            rounds = 0
+            while rounds < 12:
+                if self.under_way > sum(self.waits_for[name] for name in self.slow):
+                    rounds = 0
+                    self._quiet.clear()
+                    await self._quiet.wait()
+                else:
+                    rounds += 1
+                    await asyncio.sleep(0)
+
+    def counting(self, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            self.begin()
+            try:
+                return await call(*args, **kwargs)
+            finally:
+                self.end()
+
+        return counted
+
+
+class CountingTransport(httpx.AsyncBaseTransport):
+    """A transport whose exchanges, to the end of their bodies, are known to `Traffic`."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, traffic: Traffic) -> None:
+        self._inner = inner
+        self._traffic = traffic
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        provider = request.url.path.split("/")[1]
+        self._traffic.begin()
+        self._traffic.waits_for[provider] += 1
+        try:
+            response = await self._inner.handle_async_request(request)
+        except BaseException:
+            self._done(provider)
+            raise
+        response.stream = _CountedBody(response.stream, lambda: self._done(provider))
+        return response
+
+    def _done(self, provider: str) -> None:
+        self._traffic.waits_for[provider] -= 1
+        self._traffic.end()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _CountedBody(httpx.AsyncByteStream):
+    def __init__(self, inner: Any, done: Callable[[], None]) -> None:
+        self._inner = inner
+        self._done: Callable[[], None] | None = done
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._inner:
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+        if self._done is not None:
+            self._done()
+            self._done = None
+
+
+STORE_WRITES = ("create", "delete", "take_over", "begin_submit", "accept", "write")
+
+
+class Gateway:
+    """One gateway at a time, on one database; it may be stopped, or crash, and be started again."""
+
+    def __init__(self, folder: Path, sandbox: SandboxServer, sandbox_clock: SandboxClock) -> None:
+        self.folder = folder
+        self.sandbox = sandbox
+        self.traffic = Traffic()
+        self.clock = ManualClock(sandbox_clock, self.traffic.settle)
+        self.writes: Counter[str] = Counter()  # calls of the store that write, by name
+        self.providers: dict[str, dict[str, Any]] = {name: {} for name in PROVIDERS}
+        self.models: dict[str, ModelSettings] = {}
+        self.patience: dict[str, float] = {}  # seconds of real time for a reply, by provider
+        self.drain_seconds = 35.0
+        self.app: Application
+        self.client: httpx.AsyncClient
+        self._lifespan: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+
+    def settings(self) -> Settings:
+        urls = self.sandbox.base_urls()
+        return Settings(
+            server=ServerSettings(
+                api_keys=(Secret.of(KEY), Secret.of(OTHER_KEY)),
+                auth="keys",
+                drain_seconds=self.drain_seconds,
+                public_url="https://gw.example",
+            ),
+            database=DatabaseSettings(url=f"sqlite:///{self.folder / 'ledger.db'}"),
+            artifacts=ArtifactSettings(url=f"file:{self.folder / 'artifacts'}"),
+            providers={
+                name: ProviderSettings(
+                    **{
+                        "api_key": Secret.of(UPSTREAM_KEY.format(name)),
+                        "base_url": urls[name],
+                        "submit_timeout_seconds": self.patience.get(name, PATIENCE_SECONDS),
+                        **changes,
+                    }
+                )
+                for name, changes in self.providers.items()
+            },
+            models=self.models,
+        )
+
+    def route(self, *routes: str, **changes: Any) -> None:
+        """Let the model `m` have these routes."""
+        self.models["m"] = ModelSettings(routes=routes, **changes)
+
+    async def start(self) -> "Gateway":
+        """Start, with the settings as they are now."""
+        self.app = app = Application(self.settings(), clock=self.clock)
+        for name, provider in self.app.providers.items():
+            self.app.providers[name] = replace(provider, read_timeout_seconds=self.patience.get(name, PATIENCE_SECONDS))
+        app.upstream._kept = CountingTransport(app.upstream._kept, self.traffic)
+        app.upstream._fresh = CountingTransport(app.upstream._fresh, self.traffic)
+        for name in STORE_WRITES:
+            self.replace_in_store(name, lambda call: call)
+        blobs = app.engine._new_drive()._effects._inputs._blobs
+        blobs.get = self.traffic.counting(blobs.get)  # type: ignore[method-assign]  # the real one, watched
+        started = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._lifespan = asyncio.create_task(self._live(started))
+        await asyncio.wait([self._lifespan, asyncio.create_task(started.wait())], return_when="FIRST_COMPLETED")
+        if self._lifespan.done():
+            await self._lifespan
+        self.client = self.client_of(KEY)
+        return self
+
+    def client_of(self, key: str | None) -> httpx.AsyncClient:
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        transport = httpx.ASGITransport(app=self.app.asgi)  # type: ignore[arg-type]  # two names of one protocol
+        return httpx.AsyncClient(transport=transport, base_url="https://gw.example", headers=headers)
+
+    def replace_in_store(self, name: str, change: Callable[[Any], Any]) -> None:
+        """Put another method in the place of one of the store's; calls of it are counted."""
+        call = change(getattr(self.app.store, name))
+
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            self.writes[name] += 1
+            return await call(*args, **kwargs)
+
+        setattr(self.app.store, name, self.traffic.counting(counted))
+
+    async def _live(self, started: asyncio.Event) -> None:
+        async with self.app._lifespan(self.app.litestar):
+            started.set()
+            await self._stop.wait()
+
+    async def stop(self) -> None:
+        """End in order, as on SIGTERM."""
+        self._stop.set()
+        if self._lifespan is not None:
+            await self._lifespan
+            self._lifespan = None
+
+    async def crash(self) -> None:
+        """Let everything go where it stands: nothing more is sent, read or stored."""
+        tasks = list(self.app.engine._tasks.values())
+        effects = [task for drive in self.app.engine._drives.values() for task in drive._running]
+        for task in (*tasks, *effects):
+            task.cancel()
+        await asyncio.gather(*tasks, *effects, return_exceptions=True)
+        await self.stop()
+
+    async def restart(self) -> None:
+        """Stop in order, then start again."""
+        await self.stop()
+        await self.start()
+
+    async def post(self, **body: Any) -> dict[str, Any]:
+        """Create a generation; its object."""
+        answer = await self.client.post("/v1/videos/generations", json={"prompt": "A beach.", **body})
+        assert answer.status_code == 200, answer.text
+        return self.json(answer)
+
+    async def get(self, generation_id: str) -> dict[str, Any]:
+        answer = await self.client.get(f"/v1/videos/generations/{generation_id}")
+        assert answer.status_code == 200, answer.text
+        return self.json(answer)
+
+    async def stored(self, generation_id: str) -> Generation:
+        found = await self.app.store.get(generation_id)
+        assert found is not None
+        return found
+
+    async def finish(self, generation_id: str, steps: int = STEPS_MAX) -> dict[str, Any]:
+        """Let the time pass until a generation has ended; its object then."""
+
+        async def ended() -> bool:
+            return (await self.stored(generation_id)).status.terminal
+
+        await self.clock.run_until(ended, steps)
+        await self.traffic.settle()
+        return await self.get(generation_id)
+
+    async def make(self, **body: Any) -> dict[str, Any]:
+        """Create a generation and let it end."""
+        return await self.finish((await self.post(**body))["id"])
+
+    async def until_state(self, generation_id: str, *states: str) -> Generation:
+        """Let the time pass until the newest attempt is in one of the states."""
+
+        async def reached() -> bool:
+            attempts = (await self.stored(generation_id)).attempts
+            return bool(attempts) and attempts[-1].state in states
+
+        await self.clock.run_until(reached)
+        return await self.stored(generation_id)
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Let the loop go round until it is true; the clock stands still."""
+        async with asyncio.timeout(SETTLE_SECONDS):
+            while not reached():  # noqa: ASYNC110  # what is waited for happens in other programs' code: no event
+                await asyncio.sleep(0)
+
+    def received(self, provider: str, operation: str = "submit") -> int:
+        """How many calls of an operation the sandbox has seen."""
+        return self.sandbox.state.received[provider, operation]
+
+    def started(self, provider: str) -> int:
+        """How many tasks the sandbox has started, and so billed."""
+        return self.sandbox.state.started[provider]
+
+    @property
+    def paid(self) -> dict[str, int]:
+        """How many tasks each provider has started."""
+        return {name: self.started(name) for name in PROVIDERS if self.started(name)}
+
+    @property
+    def submits(self) -> dict[str, int]:
+        """How many submits each provider has received."""
+        return {name: self.received(name) for name in PROVIDERS if self.received(name)}
+
+    @staticmethod
+    def json(answer: httpx.Response) -> dict[str, Any]:
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+@pytest.fixture
+def events() -> Iterator[list[Mapping[str, Any]]]:
+    """What is logged."""
+    with structlog.testing.capture_logs() as captured:
+        yield captured
+
+
+@pytest.fixture
+async def sandbox_options() -> dict[str, Any]:
+    """Settings of the sandbox, for a test to override by `pytest.mark.parametrize`."""
+    return {}
+
+
+@asynccontextmanager
+async def sandboxed(folder: Path, **options: Any) -> AsyncIterator[Gateway]:
+    """A gateway that is not started yet, in front of a sandbox that is."""
+    clock = SandboxClock(T0)
+    async with SandboxServer(clock=clock, max_short_side=90, **options) as sandbox:
+        gateway = Gateway(folder, sandbox, clock)
+        try:
+            yield gateway
+        finally:
+            await gateway.stop()
+
+
+@pytest.fixture
+async def idle(
+    tmp_path: Path, sandbox_options: dict[str, Any], events: list[Mapping[str, Any]]
+) -> AsyncIterator[Gateway]:
+    """A gateway that the test starts itself, once it is set up."""
+    async with sandboxed(tmp_path, **sandbox_options) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def gateway(idle: Gateway) -> Gateway:
+    """A running gateway in front of a running sandbox."""
+    return await idle.start()
+
+
+@pytest.fixture(scope="session")
+def jpeg() -> bytes:
+    """A small picture that every provider takes."""
+    out = io.BytesIO()
+    Image.new("RGB", (400, 320), (30, 90, 160)).save(out, "JPEG")
+    return out.getvalue()

@@ -1,0 +1,226 @@
+"""The other commands as a person runs them: against a gateway that runs, in front of the sandbox."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from PIL import Image
+
+SOON = 20.0  # seconds
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def spawn(folder: Path, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
+    plain = {name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))}
+    return subprocess.Popen(  # noqa: S603  # our own program
+        [sys.executable, "-m", "gateway", *arguments],
+        cwd=folder,
+        env=plain | environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+
+
+def line_with(process: "subprocess.Popen[str]", pattern: str) -> str:
+    """The group of the next line of output that matches."""
+    assert process.stdout is not None
+    deadline = threading.Timer(SOON, process.kill)  # ends the output
+    deadline.start()
+    try:
+        for line in iter(process.stdout.readline, ""):
+            if found := re.search(pattern, line):
+                return found[1]
+    finally:
+        deadline.cancel()
+    raise AssertionError(f"{pattern} did not come: {process.communicate()}")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A gateway with one client key; the variables that lead a client to it."""
+    folder = tmp_path_factory.mktemp("running")
+    changes = ("queued_seconds=0.1", "total_seconds=1", "max_short_side=64")
+    sandbox = spawn(folder, "sandbox", "--port=0", *(f"--set={one}" for one in changes))
+    upstream = line_with(sandbox, r"sandbox on (http://[^;]+)")
+    exported = line_with(sandbox, r"export (KEEVX_\S+ KEEVX_\S+)$")
+    environ = dict(pair.split("=", 1) for pair in exported.split())
+    assert environ == {"KEEVX_API_KEY": "sandbox", "KEEVX_BASE_URL": f"{upstream}/keevx/v1"}
+    (folder / "video-gateway.toml").write_text(
+        "[providers.keevx]\nfirst_poll_seconds = 0.2\npoll_seconds = 0.2\npoll_max_seconds = 0.4\n"
+        '[models.hero]\nroutes = ["keevx/V"]\nadapt = "nearest"\n'
+    )
+    key = {"VIDEO_GATEWAY_API_KEY": "vg_a-key-of-a-client"}
+    gateway = spawn(folder, "serve", "--port=0", **environ, **key)
+    url = line_with(gateway, r"listening on (http://\S+)")
+    yield {"VIDEO_GATEWAY_URL": url, "FOLDER": str(folder), **key, **environ}
+    for process in (gateway, sandbox):
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=SOON)
+        assert process.returncode == 0
+
+
+@pytest.fixture
+def run(running: dict[str, str], tmp_path: Path) -> Run:
+    """A command against the running gateway."""
+
+    def runner(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+        process = spawn(tmp_path, *arguments, **(running | environ))
+        out, err = process.communicate(timeout=SOON)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    return runner
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "first.png"
+    Image.new("RGB", (640, 360), "teal").save(path)
+    return path
+
+
+def is_video(path: Path) -> bool:
+    with av.open(str(path)) as container:
+        return bool(container.streams.video) and container.format.name.startswith("mov")
+
+
+def test_generate_makes_a_file_from_a_file(run: Run, image: Path, tmp_path: Path) -> None:
+    made = run("generate", "waves", "--model=keevx/V", f"--image={image}", "--n=2", "--output=results")
+
+    assert made.returncode == 0, made.stderr
+    lines = made.stdout.splitlines()
+    assert re.fullmatch(r"gen_\w+ keevx/V", lines[0])
+    assert re.fullmatch(r"\d\d:\d\d:\d\d in_progress \d+% keevx/V", lines[-4])
+    assert re.fullmatch(r"\d\d:\d\d:\d\d completed 100% keevx/V", lines[-3])
+    assert all(is_video(tmp_path / path) for path in lines[-2:])
+    assert {Path(path).parent.name for path in lines[-2:]} == {"results"}
+
+
+def test_generate_without_a_result_tells_why(run: Run, image: Path, tmp_path: Path) -> None:
+    prompt = "waves [[sandbox:keevx:submit:fail_content]]"
+    made = run("generate", prompt, "--model=keevx/V", f"--image={image}")
+
+    assert made.returncode == 1
+    assert re.search(r"^failed: content_policy\w*: .", made.stderr, re.MULTILINE), made.stderr
+    assert re.search(r"^  attempt 1 keevx/V failed: content_policy", made.stderr, re.MULTILINE)
+    assert not list(tmp_path.glob("*.mp4"))
+
+
+def test_a_refused_request_is_2(run: Run) -> None:
+    unknown = run("generate", "waves", "--model=keevx/W")
+    keyless = run("generate", "waves", "--model=keevx/V", VIDEO_GATEWAY_API_KEY="vg_another-key")
+    silent = run("watch", "gen_nothing")
+
+    assert [one.returncode for one in (unknown, keyless, silent)] == [2, 2, 2]
+    assert re.fullmatch(r"HTTP 404 model_not_found: .*keevx/V.*\n", unknown.stderr)
+    assert re.fullmatch(r"HTTP 401 invalid_api_key: .*\n", keyless.stderr)
+    assert re.fullmatch(r"HTTP 404 not_found: .*\n", silent.stderr)
+
+
+def test_ctrl_c_stops_watching_and_watch_goes_on(
+    run: Run, running: dict[str, str], image: Path, tmp_path: Path
+) -> None:
+    client = spawn(tmp_path, "generate", "waves", "--model=keevx/V", f"--image={image}", **running)
+    generation = line_with(client, r"^(gen_\w+)")
+    line_with(client, r"(queued|in_progress)")
+    client.send_signal(signal.SIGINT)
+    _, err = client.communicate(timeout=SOON)
+    told = err.strip().removeprefix("still running: video-gateway ").split()
+    watched = run(*told, "--output=later.mp4")
+
+    assert client.returncode == 130
+    assert told == ["watch", generation, "--url", running["VIDEO_GATEWAY_URL"]]
+    assert watched.returncode == 0, watched.stderr
+    assert watched.stdout.splitlines()[-1] == "later.mp4"
+    assert is_video(tmp_path / "later.mp4")
+
+
+def test_json_is_all_that_is_on_standard_output(run: Run, image: Path) -> None:
+    left = run("generate", "waves", "--model=hero", f"--image={image}", "--no-wait", "--metadata=order=12", "--adapt")
+    told = run("watch", left.stdout.strip(), "--json")
+    shown = run("watch", left.stdout.strip())
+
+    assert left.returncode == 0, left.stderr
+    done: dict[str, Any] = json.loads(told.stdout)
+    assert (done["status"], done["model"], done["metadata"]) == ("completed", "hero", {"order": "12"})
+    assert "completed 100% keevx/V" in told.stderr
+    assert shown.stdout.splitlines()[-1] == done["data"][0]["url"]
+
+
+def test_models_of_a_running_gateway_and_of_a_configuration(run: Run, running: dict[str, str]) -> None:
+    there = run("models")
+    here = run("models", "--config", str(Path(running["FOLDER"], "video-gateway.toml")))
+    one = run("models", "hero", "--json")
+    none = run("models", "keevx/W")
+    local = run("models", "keevx/W", VIDEO_GATEWAY_URL="")
+
+    assert there.returncode == here.returncode == one.returncode == 0, there.stderr + here.stderr
+    assert there.stdout == here.stdout
+    assert re.search(r"hero .*keevx/V.*image", there.stdout)
+    assert json.loads(one.stdout)["routes"][0]["provider_model"] == "V"
+    assert (none.returncode, local.returncode) == (2, 2)
+    assert "keevx/V" in local.stderr
+
+
+def test_check_leaves_a_running_gateway_alone(run: Run, running: dict[str, str]) -> None:
+    folder = Path(running["FOLDER"])
+    before = sorted(path.name for path in folder.iterdir())
+    database = {"VIDEO_GATEWAY_DATABASE_URL": f"sqlite:///{folder}/video-gateway.db"}
+    checked = run("check", "--connect", "--config", str(folder / "video-gateway.toml"), **database)
+
+    assert checked.returncode == 0, checked.stdout
+    assert "a gateway is running on it" in checked.stdout
+    assert re.search(r"^keevx +reached by TCP", checked.stdout, re.MULTILINE)
+    assert re.search(r"^foxapi +not configured; FOXAPI_API_KEY", checked.stdout, re.MULTILINE)
+    assert running["KEEVX_API_KEY"] not in re.sub(r"https?://\S+", "", checked.stdout).split()
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_demo_makes_a_video_and_names_it_last(tmp_path: Path, image: Path) -> None:
+    demo = spawn(tmp_path, "demo", f"--image={image}", "--model=kling_relay/kling-v1", "--serve")
+    try:
+        command = line_with(demo, r"^  (curl .*)$")
+        assert demo.stdout is not None
+        assert "until Ctrl-C" in demo.stdout.readline()
+        path = demo.stdout.readline().strip()
+        pasted = subprocess.run(  # noqa: S602  # what a person pastes into a shell
+            command, shell=True, cwd=tmp_path, capture_output=True, timeout=SOON, check=True
+        )
+    finally:
+        demo.send_signal(signal.SIGINT)
+        out, err = demo.communicate(timeout=SOON)
+
+    assert (demo.returncode, out, err) == (0, "", "")
+    assert is_video(tmp_path / path)
+    again = json.loads(pasted.stdout)
+    assert (again["status"], again["model"]) == ("queued", "kling_relay/kling-v1")
+    assert {one.name for one in tmp_path.iterdir()} == {"demo-output", "first.png"}
+
+
+def test_a_demo_that_cannot_finish_says_why(tmp_path: Path, image: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        taken = spawn(tmp_path, "demo", f"--image={image}", f"--port={port}")
+        failing = spawn(tmp_path, "demo", f"--image={image}", "--prompt=[[sandbox:any:submit:fail_content]]")
+        stopped = spawn(tmp_path, "demo", f"--image={image}")
+        unknown = spawn(tmp_path, "demo", f"--image={image}", "--model=nothing")
+        line_with(stopped, r"(in_progress)")
+        stopped.send_signal(signal.SIGINT)
+        told = {one: one.communicate(timeout=SOON)[1] for one in (taken, failing, stopped, unknown)}
+
+    assert [one.returncode for one in told] == [2, 1, 130, 2]
+    assert told[taken].startswith(f"server.port: {port} on 127.0.0.1 is taken")
+    assert told[failing].startswith("failed: ")
+    assert told[stopped] == ""
+    assert told[unknown].startswith("HTTP 404 model_not_found")

@@ -1,0 +1,299 @@
+"""`serve` as a process: it starts, says where, stops as told, and goes on with what was open."""
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+SOON = 15.0  # seconds: what is not there by then does not come
+IMAGE = "https://example.com/first.jpg"
+Start = Callable[..., "Process"]
+
+
+class Process:
+    """A command of the program; its standard output is read as it comes."""
+
+    def __init__(self, *arguments: str, cwd: Path, env: dict[str, str]) -> None:
+        self.stderr_path = cwd / f"stderr-{time.monotonic_ns()}"
+        self.lines: list[str] = []
+        with self.stderr_path.open("wb") as stderr:
+            self.popen = subprocess.Popen(  # noqa: S603  # our own program
+                [sys.executable, "-m", "gateway", *arguments],
+                cwd=cwd,
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def stderr(self) -> str:
+        return self.stderr_path.read_text()
+
+    @property
+    def url(self) -> str:
+        """The address it listens on."""
+        return self.until(r"listening on (http://\S+)")
+
+    def until(self, pattern: str) -> str:
+        """The group of the first line of output that matches."""
+
+        def look() -> str | None:
+            return next((found[1] for line in self.lines if (found := re.search(pattern, line))), None)
+
+        return eventually(look, lambda: f"{pattern}: {self.lines} {self.stderr}")
+
+    def ended(self) -> int:
+        code = self.popen.wait(timeout=SOON)
+        self._reader.join()
+        return code
+
+    def stop(self, name: signal.Signals = signal.SIGTERM) -> int:
+        self.popen.send_signal(name)
+        return self.ended()
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.ended()
+        assert self.popen.stdout is not None
+        self.popen.stdout.close()
+
+    def _read(self) -> None:
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+
+def eventually(look: Callable[[], Any], told: Callable[[], str] = lambda: "") -> Any:
+    deadline = time.monotonic() + SOON
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"did not come: {told()}")
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    processes: list[Process] = []
+
+    def run(*arguments: str, **environ: str) -> Process:
+        env = {name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))}
+        processes.append(Process(*arguments, cwd=tmp_path, env=env | {"KEEVX_API_KEY": "sandbox"} | environ))
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        process.kill()
+
+
+@pytest.fixture
+def sandbox(start: Start) -> str:
+    changes = ("queued_seconds=0.1", "total_seconds=3", "max_short_side=64")
+    return start("sandbox", "--port", "0", *(f"--set={one}" for one in changes)).until(r"sandbox on (http://[^;]+)")
+
+
+def configure(folder: Path, sandbox: str, more: str = "") -> None:
+    (folder / "video-gateway.toml").write_text(
+        f"""
+        [server]
+        log_format = "json"
+        {more}
+        [providers.keevx]
+        api_key = "env:KEEVX_API_KEY"
+        base_url = "{sandbox}/keevx/v1"
+        first_poll_seconds = 0.2
+        poll_seconds = 0.2
+        poll_max_seconds = 0.4
+        """
+    )
+
+
+def create(url: str, prompt: str) -> str:
+    body = {"model": "keevx/V", "prompt": prompt, "image": IMAGE}
+    found: str = httpx.post(f"{url}/v1/videos/generations", json=body).raise_for_status().json()["id"]
+    return found
+
+
+def read(url: str, generation: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{url}/v1/videos/generations/{generation}").raise_for_status().json()
+    return found
+
+
+def started(sandbox: str) -> int:
+    found: int = httpx.get(f"{sandbox}/_sandbox/state").json()["providers"]["keevx"]["tasks_started"]
+    return found
+
+
+def test_it_says_where_it_listens_answers_and_stops(start: Start, tmp_path: Path) -> None:
+    gateway = start("serve", "--port", "0")
+
+    ready = httpx.get(f"{gateway.url}/health/ready")
+    began = time.monotonic()
+    code = gateway.stop()
+
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
+    assert "server" not in ready.headers
+    assert not gateway.url.endswith(":0")
+    assert (code, gateway.lines) == (0, [f"listening on {gateway.url}"])
+    assert time.monotonic() - began < 5
+    events = {event["event"]: event for event in map(json.loads, gateway.stderr.splitlines())}
+    assert events["listening"]["url"] == gateway.url
+    assert {"started", "stopping", "stopped"} <= set(events)
+    files = [path for path in tmp_path.iterdir() if path.name.startswith("video-gateway.db")]
+    assert files
+    assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in files} == {0}
+
+
+def test_sigint_stops_it_too(start: Start) -> None:
+    gateway = start("serve", "--port", "0")
+    assert gateway.url
+    assert gateway.stop(signal.SIGINT) == 0
+
+
+def test_warnings_of_the_configuration_are_logged(start: Start) -> None:
+    gateway = start("serve", "--port", "0", FOXAPI_BASE_URL="http://127.0.0.1:9")
+    assert gateway.url
+    assert gateway.stop() == 0
+    warned = [event for event in map(json.loads, gateway.stderr.splitlines()) if event["level"] == "warning"]
+    assert any("providers.foxapi" in event.get("detail", "") for event in warned)
+
+
+def test_a_stop_finishes_the_submit_in_flight_and_the_next_start_goes_on(
+    start: Start, sandbox: str, tmp_path: Path
+) -> None:
+    configure(tmp_path, sandbox)
+    first = start("serve", "--port", "0")
+    generation = create(first.url, "waves [[sandbox:keevx:submit:slow?seconds=1]]")
+    eventually(lambda: started(sandbox))  # the provider has it, its answer is still to come
+
+    assert first.stop() == 0
+    second = start("serve", "--port", "0")
+    done = eventually(lambda: (found := read(second.url, generation))["status"] == "completed" and found)
+
+    assert [attempt["status"] for attempt in done["attempts"]] == ["completed"]
+    assert started(sandbox) == 1
+
+
+def test_generate_outlives_a_restart_of_the_gateway(start: Start, sandbox: str, tmp_path: Path) -> None:
+    configure(tmp_path, sandbox)
+    gateway = start("serve", "--port", "0")
+    url = gateway.url
+    client = start("generate", "waves", "--model=keevx/V", f"--image={IMAGE}", "--output=waves.mp4", f"--url={url}")
+    client.until(r"(in_progress)")
+
+    assert gateway.stop() == 0
+    eventually(lambda: "trying again" in client.stderr)
+    start("serve", "--port", url.rpartition(":")[2])
+
+    assert client.ended() == 0, client.stderr
+    assert client.stderr.count("trying again") == 1
+    assert client.stderr.count("answers again") == 1
+    assert client.lines[-1] == "waves.mp4"
+    assert (tmp_path / "waves.mp4").read_bytes()[4:8] == b"ftyp"
+    assert started(sandbox) == 1
+
+
+def test_a_long_poll_gets_an_answer_when_the_gateway_stops(start: Start, sandbox: str, tmp_path: Path) -> None:
+    configure(tmp_path, sandbox, "drain_seconds = 3")
+    gateway = start("serve", "--port", "0")
+    generation = create(gateway.url, "waves [[sandbox:keevx:submit:stuck]]")
+    eventually(lambda: read(gateway.url, generation)["status"] == "in_progress")
+    port = int(gateway.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=SOON) as poll:
+        poll.sendall(f"GET /v1/videos/generations/{generation}?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert read(gateway.url, generation)["status"] == "in_progress"  # this call came after the poll
+        code = gateway.stop()
+        answer = poll.makefile("rb").read()
+
+    assert code == 0
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1\r\n" in answer
+    assert b'"code":"stopping"' in answer
+    assert "Traceback" not in gateway.stderr
+
+
+def test_a_second_signal_ends_it_at_once(start: Start, sandbox: str, tmp_path: Path) -> None:
+    configure(tmp_path, sandbox)
+    gateway = start("serve", "--port", "0")
+    create(gateway.url, "waves [[sandbox:keevx:submit:hang?started=1]]")
+    eventually(lambda: started(sandbox))
+
+    gateway.popen.send_signal(signal.SIGTERM)
+    eventually(lambda: '"stopping"' in gateway.stderr)
+    assert gateway.popen.poll() is None  # it waits for the submit
+    assert gateway.stop() == -signal.SIGTERM
+
+
+def test_a_port_that_is_taken_is_one_line(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        gateway = start("serve", "--port", str(port))
+        assert gateway.ended() == 2
+    assert re.fullmatch(rf"server\.port: {port} on 127\.0\.0\.1 is taken [^\n]*\n", gateway.stderr)
+    assert gateway.lines == []
+
+
+def test_a_second_gateway_on_one_database_is_refused(start: Start) -> None:
+    first = start("serve", "--port", "0")
+    assert first.url
+    second = start("serve", "--port", "0")
+    assert second.ended() == 2
+    assert re.fullmatch(r"database\.url: another process [^\n]*\n", second.stderr)
+    assert first.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "told"),
+    [
+        ("[server]\nport = 'eighty'\n", [], r"server\.port: expected .*"),
+        ("[server]\nprot = 80\n", [], r'server\.prot: unknown key; did you mean "port"\?'),
+        ("[providers.foxapi]\napi_key = 'env:NOWHERE'\n", [], r"providers\.foxapi\.api_key: missing.*NOWHERE.*"),
+        ("[server]\n", ["--host", "0.0.0.0"], r"server\.auth: .*--host.*"),
+        ("[server]\nhost = 'no-such-host.invalid'\nauth = 'none'\n", [], r"server\.auth: .*loopback.*"),
+        ("[artifacts]\nurl = 's3://bucket/prefix'\n", [], r"artifacts\.url: .*"),
+        ("[database]\nurl = 'sqlite:///nowhere/x.db'\n", [], r"database\.url: the folder .* does not exist.*"),
+    ],
+)
+def test_a_wrong_configuration_stops_the_start_with_the_key(
+    start: Start, tmp_path: Path, text: str, arguments: list[str], told: str
+) -> None:
+    (tmp_path / "video-gateway.toml").write_text(text)
+    gateway = start("serve", "--port", "0", *arguments)
+    assert gateway.ended() == 2
+    assert re.fullmatch(told + r"\n", gateway.stderr), gateway.stderr
+
+
+def test_without_a_provider_it_says_how_to_get_one(start: Start) -> None:
+    gateway = start("serve", "--port", "0", KEEVX_API_KEY="")
+    assert gateway.ended() == 2
+    assert re.fullmatch(r"providers: none is configured; .*FOXAPI_API_KEY.*\n", gateway.stderr)
+
+
+def test_a_head_without_an_end_is_refused(start: Start) -> None:
+    gateway = start("serve", "--port", "0")
+    port = int(gateway.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=SOON) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        for _ in range(40):
+            try:
+                client.sendall(b"x" * 4096)
+            except OSError:
+                break
+        assert client.recv(100).startswith(b"HTTP/1.1 431 ")
+    assert httpx.get(f"{gateway.url}/health/live").status_code == 200
+    assert gateway.stop() == 0

@@ -1,0 +1,212 @@
+"""A generation under the rules alone: the clock is a value, the providers are facts handed in by the test."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
+
+from gateway.domain.adapter import Polling
+from gateway.domain.generation import (
+    Attempt,
+    AttemptState,
+    Generation,
+    GenerationRequest,
+    Output,
+    Plan,
+    Policy,
+    Route,
+)
+from gateway.domain.ledger import SaveAttempt, Write, apply, event_of
+from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Step, Submit, Unread, accepted, advance, cancel
+from gateway.domain.polling import Hints, TaskKey, Watch
+from gateway.domain.reading import failed
+from gateway.domain.request import TextToVideo
+from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, Status, TaskRef, TaskSnapshot
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+POLLING = Polling(
+    first_poll_seconds=5, poll_seconds=5, poll_max_seconds=15, attempt_timeout_seconds=1200, grace_seconds=60
+)
+LIVE = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.ACCEPTED})
+RUNNING = Pending(status=Status.IN_PROGRESS, raw_status="processing")
+FILELESS = Pending(status=Status.IN_PROGRESS, raw_status="completed", result_missing=True)
+
+
+def after(seconds: float) -> datetime:
+    """So many seconds after the generation was created."""
+    return T0 + timedelta(seconds=seconds)
+
+
+def done(*names: str) -> Completed:
+    """A snapshot with these files."""
+    return Completed(tuple(Artifact(url=f"https://files.example/{name}.mp4") for name in names or ("a",)))
+
+
+def generation(
+    *routes: str,
+    count: int = 1,
+    count_max: int = 1,
+    policy: Policy | None = None,
+    deadline_seconds: float = 3600,
+) -> Generation:
+    """A new one; a route is `provider/model`, or `provider/model*4` with its own number of outputs a submit."""
+    parsed = []
+    for route in routes or ("acme/one",):
+        name, _, most = route.partition("*")
+        provider, _, model = name.partition("/")
+        parsed.append(Route(provider=provider, model=model, row=model, count_max=int(most or count_max)))
+    return Generation(
+        id="gen_1",
+        key="key",
+        kind="video",
+        request=GenerationRequest(model="any", input=TextToVideo(), prompt="a boat", count=count),
+        plan=Plan(routes=tuple(parsed), policy=policy or Policy()),
+        status=Status.QUEUED,
+        created_at=T0,
+        deadline_at=after(deadline_seconds),
+        outputs=tuple(Output(index=index) for index in range(count)),
+    )
+
+
+class World:
+    """What a driver and its store do, without either."""
+
+    def __init__(
+        self, start: Generation, *, polling: Polling = POLLING, has_refresh: bool = False, form: str = ""
+    ) -> None:
+        self.generation = start
+        self.now = T0
+        self.watches: dict[TaskKey, Watch] = {}
+        self.busy: set[Effect] = set()
+        self.hint = Hints(polling=polling, has_refresh=has_refresh, form=form)
+        self.last: Step = self.step()
+
+    def hints(self, route: Route) -> Hints:
+        return self.hint
+
+    def step(self, *facts: Fact, wait: float = 0) -> Step:
+        """Let time pass, take facts in, start what is due. Every step is checked for what always holds."""
+        self.now += timedelta(seconds=wait)
+        before = self.generation
+        step = self._advance(facts)
+        assert step.generation == _applied(before, step.writes)
+        for write in step.writes:
+            event = event_of(write)
+            assert event is None or json.loads(json.dumps(event[1])) is not None
+        assert step.wake_at > self.now, "a driver would spin"
+        self.generation, self.watches = step.generation, dict(step.watches)
+        self.busy |= set(step.effects)
+        again = self._advance(())
+        assert again.writes == (), "the same step writes twice"
+        assert again.effects == (), "the same effect starts twice"
+        self.last = step
+        return step
+
+    def _advance(self, facts: Iterable[Fact]) -> Step:
+        return advance(self.generation, self.watches, facts, now=self.now, busy=frozenset(self.busy), hints=self.hints)
+
+    def attempt(self, number: int) -> Attempt:
+        return self.generation.attempts[number - 1]
+
+    def send(self, number: int) -> None:
+        """The store's compare-and-set: from here on money may be spent."""
+        attempt = self.attempt(number)
+        assert Submit(attempt.id) in self.busy
+        sent = replace(attempt, state=AttemptState.SUBMITTING, sent_at=self.now)
+        self.generation = apply(self.generation, SaveAttempt(sent, AttemptState.RESERVED))
+
+    def take(self, number: int, *ids: str, seen: Generation | None = None) -> None:
+        """The provider's answer with task ids is stored; `seen` is what the sender knew of the generation."""
+        attempt = self.attempt(number)
+        refs = [TaskRef(id=one) for one in ids or (f"t{number}",)]
+        tasks = accepted(seen or self.generation, attempt.id, refs, self.now).attempt.tasks
+        write = accepted(self.generation, attempt.id, refs, self.now)
+        self.generation = apply(self.generation, SaveAttempt(replace(write.attempt, tasks=tasks), write.was))
+        self.busy.discard(Submit(attempt.id))
+
+    def accept(self, number: int, *ids: str) -> Step:
+        """Send it, have it accepted, step."""
+        self.send(number)
+        self.take(number, *ids)
+        return self.step()
+
+    def end(
+        self,
+        number: int,
+        kind: FailureKind,
+        *,
+        state: AttemptState = AttemptState.REFUSED,
+        elsewhere: bool = False,
+        retry_after: float | None = None,
+        amend: str | None = None,
+    ) -> Step:
+        """Send it, have it end without a task, step."""
+        if self.attempt(number).state is AttemptState.RESERVED:
+            self.send(number)
+        self.busy.discard(Submit(self.attempt(number).id))
+        return self.step(
+            Ended(
+                attempt_id=self.attempt(number).id,
+                state=state,  # type: ignore[arg-type]  # callers give one of the three
+                failure=failed(kind, "no", elsewhere=elsewhere),
+                retry_after_seconds=retry_after,
+                amend_form=amend,
+            )
+        )
+
+    def unknown(self, number: int) -> Step:
+        """Send it and hear nothing clear."""
+        return self.end(number, FailureKind.AMBIGUOUS, state=AttemptState.UNKNOWN)
+
+    def until_poll(self, number: int, index: int = 0) -> Poll:
+        """Sleep as a driver does until this task is being read."""
+        for _ in range(500):
+            for one in self.busy:
+                if isinstance(one, Poll) and (one.attempt_id, one.index) == (self.attempt(number).id, index):
+                    return one
+            self.now = max(self.now, self.last.wake_at)
+            self.step()
+        raise AssertionError("never read")
+
+    def read(self, number: int, snapshot: TaskSnapshot, index: int = 0) -> Step:
+        """Read a task when its time has come, step."""
+        self.busy.discard(self.until_poll(number, index))
+        return self.step(Read(attempt_id=self.attempt(number).id, index=index, snapshot=snapshot))
+
+    def unread(self, number: int, index: int = 0, *, not_found: bool = False, retry_after: float | None = None) -> Step:
+        """Fail to read a task when its time has come, step."""
+        self.busy.discard(self.until_poll(number, index))
+        return self.step(
+            Unread(
+                attempt_id=self.attempt(number).id, index=index, not_found=not_found, retry_after_seconds=retry_after
+            )
+        )
+
+    def fail(self, number: int, kind: FailureKind, index: int = 0) -> Step:
+        """Read that the task has failed."""
+        return self.read(number, Failed(kind=kind, message="no"), index)
+
+    def cancel(self) -> None:
+        """The client's cancel, as the service stores it, and the driver that is woken by it."""
+        self.generation = _applied(self.generation, cancel(self.generation, self.now))
+        self.step()
+
+    def crash(self) -> None:
+        """The process is gone; another one takes the generation up from the ledger."""
+        self.watches, self.busy = {}, set()
+
+    def states(self) -> list[AttemptState]:
+        return [attempt.state for attempt in self.generation.attempts]
+
+    def routes(self) -> list[int]:
+        return [attempt.route for attempt in self.generation.attempts]
+
+    def outputs(self) -> list[Status]:
+        return [output.status for output in self.generation.outputs]
+
+
+def _applied(value: Generation, writes: Sequence[Write]) -> Generation:
+    for write in writes:
+        value = apply(value, write)
+    return value

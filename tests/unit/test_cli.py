@@ -1,0 +1,665 @@
+"""The parts of the command line: what is sent, what is repeated, what is shown, what is found wrong."""
+
+import asyncio
+import io
+import json
+import re
+import socket
+import sys
+import tomllib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
+
+from gateway.api.openapi import document
+from gateway.cli import cli, main
+from gateway.commands import listen as listening
+from gateway.commands.client import PAUSES, Attempt, Client, Generation, Output, Refused, Unreachable
+from gateway.commands.generate import Server, download, follow, generate, watch
+from gateway.commands.lenient import _toml as toml
+from gateway.commands.listen import BoundedProtocol, listen, url_of
+from gateway.commands.show import progress, say
+from gateway.domain.errors import ConfigurationError
+
+BASE = "http://gateway.example"
+PATH = "/v1/videos/generations"
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x02\x00\x00\x00\x02\x00\x08\x02\x00\x00\x00"
+Answer = httpx.Response | httpx.TransportError
+
+
+@pytest.fixture(autouse=True)
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("KEEVX", "KLING_RELAY", "FOXAPI", "VIDEO_GATEWAY"):
+        for ending in ("API_KEY", "BASE_URL", "URL", "CONFIG", "DATABASE_URL", "ARTIFACTS", "HOST", "PORT"):
+            monkeypatch.delenv(f"{name}_{ending}", raising=False)
+    return tmp_path
+
+
+class Gateway:
+    """Answers in turn, the last answer again and again; remembers the requests and the sleeps."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+        self.slept: list[float] = []
+
+    def client(self, url: str = BASE, key: str | None = "vg_key") -> Client:
+        return Client(url, key, sleep=self.slept.append, transport=httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, httpx.TransportError):
+            raise answer
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+
+def seen(status: str = "completed", *, tag: str = '"1"', **more: Any) -> httpx.Response:
+    return httpx.Response(200, json={"id": "gen_1", "status": status, "model": "m"} | more, headers={"etag": tag})
+
+
+def refused(status: int, code: str = "some_code") -> httpx.Response:
+    return httpx.Response(status, json={"error": {"message": "Said so.", "code": code}})
+
+
+class Shown:
+    def __init__(self) -> None:
+        self.statuses: list[str] = []
+        self.notes: list[str] = []
+
+    def generation(self, generation: Generation) -> None:
+        self.statuses.append(generation.status)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments)
+
+
+# --- client -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [httpx.ConnectError("no"), httpx.ReadTimeout("late"), refused(503), refused(409, "idempotency_key_in_use")],
+    ids=["connect", "read", "503", "in use"],
+)
+def test_a_create_without_an_answer_is_repeated_under_the_same_key(trouble: Answer) -> None:
+    gateway, notes = Gateway(trouble, trouble, seen("queued")), []  # type: ignore[var-annotated]  # of str
+    found = gateway.client().create({"model": "m"}, "one-key", notes.append)
+
+    assert found.id == "gen_1"
+    assert [request.headers["idempotency-key"] for request in gateway.requests] == ["one-key"] * 3
+    assert {request.content for request in gateway.requests} == {b'{"model":"m"}'}
+    assert gateway.slept == list(PAUSES[:2])
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 409, 422])
+def test_a_refusal_is_not_repeated(status: int) -> None:
+    gateway = Gateway(refused(status))
+    with pytest.raises(Refused, match=f"HTTP {status} some_code: Said so."):
+        gateway.client().create({}, "key", lambda _: None)
+    assert len(gateway.requests) == 1
+
+
+def test_a_create_gives_up_in_the_end() -> None:
+    gateway = Gateway(httpx.ConnectError("no"))
+    with pytest.raises(Unreachable, match=r"no answer from http://gateway\.example: no"):
+        gateway.client().create({}, "key", lambda _: None)
+    assert len(gateway.requests) == len(PAUSES) + 1
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"\xff"])
+def test_what_is_no_gateway_is_told(body: bytes) -> None:
+    with pytest.raises(Refused, match="is the URL right"):
+        Gateway(httpx.Response(200, content=body)).client().read("gen_1")
+
+
+def test_a_page_of_a_proxy_is_told_by_its_status() -> None:
+    with pytest.raises(Refused, match=r"HTTP 404: Not Found"):
+        Gateway(httpx.Response(404, content=b"<html>")).client().read("gen_1")
+
+
+@pytest.mark.parametrize("url", ["gateway.example", "ftp://gateway.example", "http://", "http://me:word@host", ""])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="http"):
+        Client(url)
+
+
+@pytest.mark.parametrize("key", ["two words", "schlüssel", "line\nbreak"])
+def test_a_key_that_is_none_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="key"):
+        Client(BASE, key)
+
+
+@pytest.mark.parametrize("url", [BASE, f"{BASE}/", f"{BASE}/v1", f"{BASE}/v1/"])
+def test_the_url_may_end_as_an_openai_client_has_it(url: str) -> None:
+    gateway = Gateway(seen())
+    gateway.client(url).read("gen_1")
+    assert str(gateway.requests[0].url) == f"{BASE}{PATH}/gen_1?wait=0"
+
+
+@pytest.mark.parametrize(
+    ("url", "asked", "with_key"),
+    [
+        (f"{BASE}{PATH}/gen_1/content?index=0", f"{BASE}{PATH}/gen_1/content?index=0", True),
+        (f"{PATH}/gen_1/content?index=1", f"{BASE}{PATH}/gen_1/content?index=1", True),
+        (f"https://public.example{PATH}/gen_1/content?index=0", f"{BASE}{PATH}/gen_1/content?index=0", True),
+        ("https://files.example/a.mp4?x=1", "https://files.example/a.mp4?x=1", False),
+    ],
+)
+def test_a_file_is_asked_for_with_the_key_at_the_gateway_alone(
+    tmp_path: Path, url: str, asked: str, with_key: bool
+) -> None:
+    gateway = Gateway(httpx.Response(200, content=b"film"))
+    size = gateway.client().download("gen_1", url, tmp_path / "a.mp4", lambda _: None)
+
+    assert (size, (tmp_path / "a.mp4").read_bytes()) == (4, b"film")
+    assert str(gateway.requests[0].url) == asked
+    assert ("authorization" in gateway.requests[0].headers) is with_key
+
+
+def test_the_key_does_not_follow_a_redirect_to_another_host(tmp_path: Path) -> None:
+    elsewhere = httpx.Response(302, headers={"location": "https://files.example/a.mp4"})
+    gateway = Gateway(elsewhere, httpx.Response(200, content=b"film"))
+    gateway.client().download("gen_1", f"{PATH}/gen_1/content?index=0", tmp_path / "a.mp4", lambda _: None)
+    assert ["authorization" in request.headers for request in gateway.requests] == [True, False]
+
+
+def test_a_download_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    gateway = Gateway(httpx.ReadError("cut"), httpx.Response(403))
+    with pytest.raises(Refused, match="HTTP 403"):
+        gateway.client().download("gen_1", "https://files.example/a.mp4", tmp_path / "a.mp4", lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def made(*outputs: Output) -> Generation:
+    return Generation(id="gen_1", status="completed", data=outputs)
+
+
+@pytest.mark.parametrize(
+    ("types", "output", "names"),
+    [
+        (["video/mp4"], "", ["gen_1.mp4"]),
+        (["image/png"], "", ["gen_1.png"]),
+        ([None, "video/mp4"], "", ["gen_1-0.mp4", "gen_1-1.mp4"]),
+        (["video/mp4"], "a.mp4", ["a.mp4"]),
+        (["video/mp4", None], "a.mp4", ["a.mp4", "a-1.mp4"]),
+        (["video/mp4"], "folder/below", ["folder/below/gen_1.mp4"]),
+        ([], "", []),
+    ],
+)
+def test_where_files_are_kept(types: list[str | None], output: str, names: list[str]) -> None:
+    outputs = [Output(index, "completed", "/x", kind) for index, kind in enumerate(types)]
+    client = Gateway(httpx.Response(200, content=b"film")).client()
+    assert download(client, made(*outputs, Output(9, "failed")), Path(output), print) == [Path(one) for one in names]
+    assert all(Path(one).read_bytes() == b"film" for one in names)
+
+
+# --- watching ---------------------------------------------------------------------------------------------------------
+
+
+def test_following_outlasts_what_happens_to_the_network() -> None:
+    gateway = Gateway(
+        httpx.ConnectError("down"),
+        seen("queued", tag='"1"'),
+        httpx.ReadTimeout("late"),
+        refused(503),
+        *[httpx.ConnectError("down")] * 3,
+        httpx.Response(304),
+        seen("in_progress", tag='"2"'),
+        seen("completed"),
+    )
+    shown, slept = Shown(), []  # type: ignore[var-annotated]  # of float
+    follow(gateway.client(), "gen_1", shown, sleep=slept.append)
+
+    assert shown.statuses == ["queued", "in_progress", "completed"]
+    assert [note.rpartition(";")[2].strip() for note in shown.notes] == [
+        "trying again until Ctrl-C",
+        "http://gateway.example answers again",
+    ] * 2
+    assert [request.url.params["wait"] for request in gateway.requests] == ["0", "0"] + ["5"] * 8
+    assert [request.headers.get("if-none-match") for request in gateway.requests][1:4] == [None, '"1"', '"1"']
+    assert max(slept) == 5.0
+
+
+def test_following_ends_when_it_is_refused() -> None:
+    with pytest.raises(Refused, match="401"):
+        follow(Gateway(refused(401)).client(), "gen_1", Shown(), sleep=lambda _: None)
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Gateway]:
+    """Lets the commands talk to a gateway of ours."""
+
+    def connect(*answers: Answer) -> Gateway:
+        gateway = Gateway(*answers)
+        monkeypatch.setattr(Server, "client", lambda self: gateway.client(self.url))
+        return gateway
+
+    return connect
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled", "expired"])
+def test_an_end_without_a_result_is_1(
+    connected: Callable[..., Gateway], capsys: pytest.CaptureFixture[str], status: str
+) -> None:
+    attempt = {"number": 1, "provider": "p", "provider_model": "m", "status": "failed", "failure": "task_failed"}
+    error = {"code": "a_code", "message": "a\x1b[2Jreason"}
+    connected(seen(status, error=error, attempts=[attempt | {"billed": "maybe"}]))
+    assert watch("gen_1", Server(), None, as_json=False) == 1
+    told = capsys.readouterr().err
+    assert f"{status}: a_code: a [2Jreason\n" in told
+    assert "  attempt 1 p/m failed: task_failed (billed: maybe)\n" in told
+
+
+def test_a_file_that_is_gone_is_told_and_1(
+    connected: Callable[..., Gateway], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = {"index": 0, "status": "completed", "url": "https://files.example/a.mp4"}
+    connected(seen(data=[output]), httpx.Response(403))
+    assert watch("gen_1", Server(), Path("a.mp4"), as_json=False) == 1
+    assert "completed, but the file cannot be kept: HTTP 403" in capsys.readouterr().err
+
+
+def test_an_output_that_failed_beside_a_good_one_is_told(
+    connected: Callable[..., Gateway], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = {"index": 1, "status": "failed", "error": {"code": "c", "message": "m"}}
+    good = {"index": 0, "status": "completed", "url": "https://files.example/a.mp4"}
+    connected(seen(data=[good, bad]))
+    assert watch("gen_1", Server(), None, as_json=False) == 0
+    captured = capsys.readouterr()
+    assert captured.out.endswith("https://files.example/a.mp4\n")
+    assert captured.err == "output 1: c: m\n"
+
+
+def test_ctrl_c_before_an_answer_does_not_promise_anything(
+    connected: Callable[..., Gateway], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connected(seen())
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "create", interrupt)
+    assert generate({}, Server(), None, wait=True, as_json=False) == 130
+    assert "may have been accepted" in capsys.readouterr().err
+
+
+def test_no_wait_leaves_with_the_generation(
+    connected: Callable[..., Gateway], capsys: pytest.CaptureFixture[str]
+) -> None:
+    connected(seen("queued"))
+    assert generate({}, Server(), None, wait=False, as_json=False) == 0
+    assert generate({}, Server(), None, wait=False, as_json=True) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert (first, json.loads(second)["status"]) == ("gen_1", "queued")
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def test_lines_come_when_something_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = Attempt(1, "a", "b", "failed", "rate_limited", "Later.")
+    running = Attempt(2, "c", "d", "in_progress")
+    with progress() as show:
+        show.generation(Generation("g", "queued"))
+        show.generation(Generation("g", "queued"))
+        show.generation(Generation("g", "queued", attempts=(failed,)))
+        show.generation(Generation("g", "in_progress", progress=30, attempts=(failed, running)))
+        show.generation(Generation("g", "completed", progress=100, provider="c", provider_model="d"))
+        show.note("beside")
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
+    assert [line[9:] for line in lines] == [
+        "queued 0%",
+        "attempt 1 a/b failed: rate_limited: Later.",
+        "in_progress 30% c/d",
+        "completed 100% c/d",
+    ]
+    assert captured.err == "beside\n"
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress() as show:
+        show.generation(Generation("g", "in_progress", progress=30, attempts=(Attempt(1, "[b]a", "b", "f", "x", "y"),)))
+        show.generation(Generation("g", "completed", progress=100, provider="c", provider_model="d"))
+    shown = terminal.getvalue()
+    assert "attempt 1 [b]a/b f: x: y" in shown
+    assert "━" in shown
+    assert "100%" in shown
+    assert "c/d" in shown
+
+
+def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    say("anything")
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bodies(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+
+    def record(body: dict[str, Any], *_: object, **__: object) -> int:
+        found.append(body)
+        return 0
+
+    monkeypatch.setattr("gateway.cli.run_generate", record)
+    return found
+
+
+def test_only_what_was_given_is_sent(bodies: list[dict[str, Any]]) -> None:
+    assert run("generate", "waves", "--model=m").exit_code == 0
+    assert bodies == [{"model": "m", "prompt": "waves"}]
+
+
+def test_every_option_is_a_field(bodies: list[dict[str, Any]]) -> None:
+    Path("first.png").write_bytes(PNG)
+    options = (
+        "--image=first.png --last-image=https://a.example/b.png --reference=file_abc --reference=data:x --duration=5"
+        " --resolution=720p --aspect-ratio=16:9 --n=2 --no-audio --negative-prompt=rain --adapt --metadata=a=b=c"
+    )
+    done = run("generate", "waves", "--model=m", *options.split(), '--provider-options={"keevx":{"x":1}}')
+    assert done.exit_code == 0, done.output
+    (body,) = bodies
+    assert body.pop("image").startswith("data:image/png;base64,iVBORw0KGgo")
+    assert body == {
+        "model": "m",
+        "prompt": "waves",
+        "last_image": "https://a.example/b.png",
+        "reference_images": ["file_abc", "data:x"],
+        "duration": 5,
+        "resolution": "720p",
+        "aspect_ratio": "16:9",
+        "n": 2,
+        "generate_audio": False,
+        "negative_prompt": "rain",
+        "adapt": "nearest",
+        "metadata": {"a": "b=c"},
+        "provider_options": {"keevx": {"x": 1}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--model=m", "--image=nowhere.png"], "cannot be read"),
+        (["--model=m", "--image=text.png"], "not a JPEG"),
+        (["--model=m", "--metadata=x"], "NAME=VALUE"),
+        (["--model=m", "--provider-options=[]"], "object"),
+        (["--model=m", "--provider-options={"], "JSON"),
+        (["--model=m", "--url=nowhere"], "http"),
+        ([], "--model"),
+    ],
+)
+def test_wrong_usage_is_2(arguments: list[str], told: str) -> None:
+    Path("text.png").write_text("text")
+    done = run("generate", "waves", *arguments)
+    assert done.exit_code == 2
+    assert told in re.sub(r"[│\s]+", " ", done.output)
+
+
+def test_wrong_settings_of_the_sandbox_are_2() -> None:
+    unknown, garbled = run("sandbox", "--port=0", "--set=nothing=1"), run("sandbox", "--set=total_seconds={")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = run("sandbox", f"--port={taken.getsockname()[1]}")
+    assert [one.exit_code for one in (unknown, garbled, port)] == [2, 2, 2]
+    assert "--port" in port.output
+
+
+def test_a_demo_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    done = run("demo")
+    assert done.exit_code == 2
+    assert "video-gateway[demo]" in done.output
+
+
+def test_a_demo_without_an_image_asks_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.commands.demo.IMAGE", Path("nowhere.jpg"))
+    done = run("demo")
+    assert done.exit_code == 2
+    assert "--image" in done.output
+
+
+def test_the_document_is_printed_written_and_compared() -> None:
+    printed = run("openapi")
+    assert run("openapi", "--output=folder/openapi.json").exit_code == 0
+    same = run("openapi", "--check=folder/openapi.json")
+    Path("folder/openapi.json").write_text(printed.output.replace("video-gateway", "other"))
+    drifted = run("openapi", "--check=folder/openapi.json")
+    absent = run("openapi", "--check=nowhere.json")
+
+    assert json.loads(printed.output) == document()
+    assert printed.output.endswith("}\n")
+    assert [one.exit_code for one in (printed, same, drifted, absent)] == [0, 0, 1, 1]
+    assert "video-gateway openapi --output folder/openapi.json" in drifted.output
+
+
+def test_a_wrong_configuration_is_one_line_and_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("video-gateway.toml").write_text("[server]\nprot = 1\n")
+    monkeypatch.setattr(sys, "argv", ["video-gateway", "models"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == 'server.prot: unknown key; did you mean "port"?\n'
+
+
+# --- check ------------------------------------------------------------------------------------------------------------
+
+
+def test_check_shows_what_is_there_and_makes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FOXAPI_API_KEY", "sk-a-real-key")
+    done = run("check")
+    assert done.exit_code == 0, done.output
+    assert "sk-a-real-key" not in done.output
+    for told in ("no file", "will be made at the first start", "(the adapter's own)", "present", "first after 5 s"):
+        assert told in done.output
+    assert "good to start" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_tells_the_errors_of_every_provider() -> None:
+    Path("video-gateway.toml").write_text(
+        """
+        [server]
+        drain_seconds = 1.5
+        [providers.keevx]
+        api_key = "env:NOWHERE"
+        [providers.foxapi]
+        api_key = "env:PATH"
+        poll_secs = 3
+        [providers."odd name"]
+        enabled = true
+        [providers.kling_relay]
+        api_key = "file:key"
+        base_url = "http://relay.example"
+        models = ["kling-v1"]
+        form = "nothing"
+        [models.hero]
+        routes = ["keevx/V", "kling_relay/kling-v1"]
+        [models.other]
+        routes = [2000-01-01, 1.5, true]
+        """
+    )
+    Path("key").write_text("a-key\n")
+    done = run("check")
+    assert done.exit_code == 2
+    for told in (
+        r"^keevx +ERROR providers\.keevx\.api_key: missing: .*NOWHERE",
+        r'^foxapi +ERROR providers\.foxapi\.poll_secs: unknown key; did you mean "poll_seconds"\?',
+        r'^odd name +ERROR providers\."odd name": no such provider',
+        r"^kling_relay +ERROR providers\.kling_relay\.form: ",
+        r"^warning +providers\.kling_relay\.base_url: http;",
+        r"^other +ERROR models\.other\.routes\[0\]: expected",
+        r"^result +does not start: 5 errors",
+    ):
+        assert re.search(told, done.output, re.MULTILINE), (told, done.output)
+    assert "the route is left out" not in done.output
+
+
+@given(
+    st.dictionaries(
+        st.text(),
+        st.recursive(
+            st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text() | st.datetimes(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        ),
+    )
+)
+def test_what_is_left_of_a_file_is_read_as_it_was(tables: dict[str, Any]) -> None:
+    assert tomllib.loads("".join(f"{toml(key)} = {toml(value)}\n" for key, value in tables.items())) == tables
+
+
+def test_check_tells_of_a_file_that_cannot_be_read() -> None:
+    done = run("check", "--config=nowhere.toml")
+    assert done.exit_code == 2
+    assert re.search(r"^configuration +ERROR nowhere\.toml: the configuration cannot be read", done.output)
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ("[database]\nurl = 'sqlite:///nowhere/a.db'", "database.url: the folder"),
+        ("[database]\nurl = 'sqlite:///text.db'", "database.url: cannot use"),
+        ("[artifacts]\nurl = 'file:text.db/below'", "artifacts.url: "),
+        ("[artifacts]\nurl = 's3://bucket'", "artifacts.url: "),
+        ("[models.hero]\nroutes = ['keevx/W']", "models.hero.routes[0]"),
+        ("[models.hero]\nroutes = []", "models.hero.routes"),
+    ],
+)
+def test_check_finds_what_would_stop_a_start(monkeypatch: pytest.MonkeyPatch, section: str, told: str) -> None:
+    monkeypatch.setenv("KEEVX_API_KEY", "a-key")
+    Path("text.db").write_text("no database" * 100)
+    Path("video-gateway.toml").write_text(section)
+    done = run("check")
+    assert done.exit_code == 2
+    assert f"ERROR {told}" in done.output
+
+
+def test_check_tells_when_a_provider_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEVX_API_KEY", "a-key")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("KEEVX_BASE_URL", f"https://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr("gateway.commands.check.CONNECT_SECONDS", 0.1)
+        silent = run("check", "--connect")
+        monkeypatch.setenv("KEEVX_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        there = run("check", "--connect")
+    gone = run("check", "--connect")
+    assert [one.exit_code for one in (silent, there, gone)] == [1, 0, 1]
+    assert "starts, but cannot reach keevx" in gone.output
+
+
+def test_a_provider_that_is_off_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEVX_API_KEY", "a-key")
+    Path("video-gateway.toml").write_text("[providers.foxapi]\nenabled = false\n")
+    assert re.search(r"^foxapi +off", run("check").output, re.MULTILINE)
+
+
+# --- listening --------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_with_two_addresses_has_one_port() -> None:
+    sockets = listen("localhost", 0)
+    try:
+        assert len({one.getsockname()[1] for one in sockets}) == 1
+        assert url_of(sockets[0]).startswith("http://")
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [("no-such-host.invalid", "cannot be resolved"), ("192.0.2.1", "is not an address of this machine")],
+)
+def test_a_host_that_is_not_here_is_told(host: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"server\.host: {re.escape(host)} {told}"):
+        listen(host, 0)
+
+
+@pytest.fixture
+async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[str, int]]:
+    monkeypatch.setattr(listening, "HEAD_SECONDS", 0.1)
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await asyncio.sleep(0.2)  # longer than a head may take
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    config = uvicorn.Config(app, http=BoundedProtocol, log_config=None, lifespan="off", ws="none")
+    config.load()
+    loop = asyncio.get_running_loop()
+    state = ServerState()
+    server = await loop.create_server(
+        lambda: BoundedProtocol(config=config, server_state=state, app_state={}, _loop=loop), "127.0.0.1", 0
+    )
+    yield server.sockets[0].getsockname()[:2]
+    server.close()
+
+
+async def test_a_slow_head_ends_the_connection(served: tuple[str, int]) -> None:
+    for start in (b"", b"GET / HTTP/1.1\r\nHost: x"):
+        reader, writer = await asyncio.open_connection(*served)
+        writer.write(start)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_slow_answer_and_a_long_body_do_not(served: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*served)
+    body = b"x" * (listening.HEAD_MAX * 3)
+    for _ in range(2):  # the second on the same connection
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+        await writer.drain()
+        writer.write(body)
+        async with asyncio.timeout(5):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204 ")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_long_head_is_431(served: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*served)
+    writer.write(b"GET / HTTP/1.1\r\nX: " + b"x" * (listening.HEAD_MAX + 1))
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 431 ")
+    writer.close()
+    await writer.wait_closed()

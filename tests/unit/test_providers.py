@@ -1,0 +1,103 @@
+"""An adapter bound to an account: what the configuration changes, and what it may not."""
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.domain.errors import ConfigurationError
+from gateway.services.providers import Provider, bind
+from gateway.services.registry import load_adapters
+from gateway.settings import ProviderModel, ProviderSettings, Secret, Settings
+
+ADAPTERS = load_adapters()
+
+
+def bound(name: str, **account: object) -> Provider:
+    settings = Settings(providers={name: ProviderSettings(**{"api_key": Secret.of("sk-upstream"), **account})})
+    return bind(settings, ADAPTERS)[name]
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS))
+def test_without_a_word_everything_is_the_adapters_own(name: str):
+    provider, adapter = bound(name), ADAPTERS[name]
+    assert (provider.name, provider.base_url, provider.form) == (name, adapter.base_url, None)
+    assert provider.credential.api_key == "sk-upstream"
+    assert "sk-upstream" not in repr(provider)
+    assert {model: known.capabilities for model, known in provider.models.items()} == dict(adapter.capabilities)
+    for model in provider.models:
+        assert provider.models[model].row == model
+        assert provider.polling(model) == adapter.polling_by_model.get(model, adapter.polling)
+
+
+def test_only_enabled_providers_are_bound_in_the_order_of_the_configuration():
+    accounts = {
+        "foxapi": ProviderSettings(api_key=Secret.of("a")),
+        "kling_relay": ProviderSettings(enabled=False),
+        "keevx": ProviderSettings(api_key=Secret.of("b")),
+    }
+    assert list(bind(Settings(providers=accounts), ADAPTERS)) == ["foxapi", "keevx"]
+
+
+def test_the_account_moves_the_address_and_adds_headers():
+    provider = bound("keevx", base_url="http://127.0.0.1:9", headers={"x-team": Secret.of("blue")}, concurrency=3)
+    assert (provider.base_url, provider.headers, provider.concurrency) == ("http://127.0.0.1:9", {"x-team": "blue"}, 3)
+    assert "blue" not in repr(provider)
+
+
+def test_polling_is_overridden_by_the_account_and_then_by_the_model():
+    provider = bound(
+        "foxapi",
+        poll_seconds=20.0,
+        grace_seconds=7.0,
+        models={"kling-v3-text-to-video": ProviderModel(grace_seconds=9.0, attempt_timeout_seconds=77.0)},
+    )
+    own = ADAPTERS["foxapi"].polling
+    merged = replace(own, poll_seconds=20.0, poll_max_seconds=20.0, grace_seconds=7.0)  # no ceiling below the interval
+    assert provider.polling("kling-v3-image-to-video") == merged
+    assert provider.polling("kling-v3-text-to-video") == replace(
+        merged, grace_seconds=9.0, attempt_timeout_seconds=77.0
+    )
+    assert provider.polling("a model that is gone") == own
+
+
+def test_a_model_of_no_table_follows_the_one_that_it_is_like():
+    provider = bound("foxapi", models={"kling-v9": ProviderModel(like="kling-v3-text-to-video")})
+    model = provider.models["kling-v9"]
+    assert (model.name, model.row) == ("kling-v9", "kling-v3-text-to-video")
+    assert model.capabilities == ADAPTERS["foxapi"].capabilities["kling-v3-text-to-video"]
+    assert "kling-v3-text-to-video" in provider.models
+
+
+def test_a_model_of_no_table_follows_the_default_where_the_adapter_has_one():
+    provider = bound("kling_relay", models={"kling-v2-6": ProviderModel()})
+    assert provider.models["kling-v2-6"].row == ADAPTERS["kling_relay"].default_row
+
+
+@pytest.mark.parametrize("said", [ProviderModel(), ProviderModel(like="nonesuch")])
+def test_a_model_of_no_table_that_is_like_none_stops_the_start(said: ProviderModel):
+    with pytest.raises(ConfigurationError, match=r"^providers\.foxapi\.models\.kling-v9\.like: .*kling-v3-text"):
+        bound("foxapi", models={"kling-v9": said})
+
+
+def test_capabilities_are_narrowed_and_widened():
+    said = ProviderModel(
+        durations=(3, 7), resolutions=("720p",), aspect_ratios=("4:3",), prompt_max=10, generate_audio=False
+    )
+    [found] = bound("foxapi", models={"kling-v3-text-to-video": said}).models["kling-v3-text-to-video"].capabilities
+    [known] = ADAPTERS["foxapi"].capabilities["kling-v3-text-to-video"]
+    assert found == replace(
+        known,
+        durations=frozenset({3, 7}),
+        resolutions=frozenset({"720p"}),
+        aspect_ratios=frozenset({"4:3"}),
+        prompt_max=10,
+        generate_audio=False,
+    )
+
+
+def test_a_form_is_one_of_the_adapters():
+    assert bound("kling_relay", form="number").form == "number"
+    with pytest.raises(ConfigurationError, match=r"^providers\.kling_relay\.form: 'text'; expected string, number"):
+        bound("kling_relay", form="text")
+    with pytest.raises(ConfigurationError, match=r"^providers\.keevx\.form: .*one form"):
+        bound("keevx", form="number")
