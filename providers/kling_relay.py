@@ -54,7 +54,9 @@ def _options_fit_the_images(request: UpstreamRequest) -> str | None:
 
 def _mode_makes_the_resolution(request: UpstreamRequest) -> str | None:
     made, asked = MODES.get(request.settings.mode or ""), request.settings.resolution
-    return None if made is None or asked in {None, made} else f"Mode {request.settings.mode} makes {made}, not {asked}."
+    if made is None:  # a configured model may have more resolutions than there are modes to ask for them
+        return None if asked is None or asked in MODES.values() else f"No mode makes {asked}."
+    return None if asked in {None, made} else f"Mode {request.settings.mode} makes {made}, not {asked}."
 
 
 # Seed, fps, width, height and n are documented and have no effect; audio is in no stock version.

@@ -122,7 +122,7 @@ _SECRETS = tuple(
         r"\b(?:sk|pk|ak|key|api|token|vg)[-_][\w*.-]{3,}",
         r"\beyJ[\w-]+\.[\w.-]+",
         r"(?<!\d)\d{1,3}(?:\.\d{1,3}){3}(?!\d)(?::\d+)?",
-        rf"(?<![\w:])\[?(?:{_IPV6})(?:%\w+)?(?:\](?::\d+)?)?(?!\w)",
+        rf"(?<!\w)\[?(?:{_IPV6})(?:%\w+)?(?:\](?::\d+)?)?(?!\w)",
         rf"(?<![\w*.-])(?:[\w*-]++\.)+(?:{_DOMAINS})\b(?::\d+)?(?:/[!-~]*)?",
         r"(?<![\w.-])[a-z0-9-]++(?:\.[a-z0-9-]+)+:\d{2,5}\b",
         rf"(?<![\w.-])(?!(?:{_WORDS_BEFORE_NUMBERS}):)[a-z][a-z0-9-]*+:\d{{4,5}}(?:/[!-~]*)?",
@@ -147,7 +147,8 @@ _ASCII_WORD = "".join(map(chr, range(0x21, 0x7F)))
 def clean(message: str) -> str:
     """A provider's message without keys, ids, hosts, URLs, addresses, accounts and balances, at most 300 characters."""
     if len(message) > _READ_MAX:
-        message = message[:_READ_MAX].rstrip(_ASCII_WORD)  # half a key or half a host is one that no pattern knows
+        # Half a key, or a number without its currency, is one that no pattern knows: the last two words go.
+        message = message[:_READ_MAX].rstrip(_ASCII_WORD).rstrip().rstrip(_ASCII_WORD)
     message = "".join(one if one.isprintable() else " " if one.isspace() else "" for one in message)
     message = " ".join(message.split())
     for secret in _SECRETS:

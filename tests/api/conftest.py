@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import apsw
@@ -32,6 +33,7 @@ PROVIDER_KEYS = {
 VIDEOS = "/v1/videos/generations"
 FILE = b"\x00\x00\x00\x18ftypmp42" + b"a video" * 100
 
+ADAPTERS = load_adapters()
 DOCUMENT = openapi.document()
 TYPES: dict[str, Any] = {
     kind.__name__: kind
@@ -56,10 +58,12 @@ class ManualClock:
         entry = (self._now + timedelta(seconds=seconds), callback)
         self._timers.append(entry)
 
+        timers = self._timers
+
         class Timer:
-            def cancel(_) -> None:
+            def cancel(self) -> None:
                 with suppress(ValueError):
-                    self._timers.remove(entry)
+                    timers.remove(entry)
 
         return Timer()
 
@@ -68,7 +72,7 @@ class ManualClock:
         await settle()
         self._now += timedelta(seconds=seconds)
         due = [entry for entry in self._timers if entry[0] <= self._now]
-        self._timers = [entry for entry in self._timers if entry[0] > self._now]
+        self._timers[:] = [entry for entry in self._timers if entry[0] > self._now]
         for _, callback in due:
             callback()
         await settle()
@@ -227,7 +231,11 @@ class Answer:
         return json.loads(self.content)
 
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
 def is_complete(received: bytes) -> bool:
+    received = received.removeprefix(CONTINUE)
     head, found, body = received.partition(b"\r\n\r\n")
     if not found:
         return False
@@ -236,6 +244,7 @@ def is_complete(received: bytes) -> bool:
 
 
 def answers_in(received: bytes) -> Iterator[Answer]:
+    received = received.removeprefix(CONTINUE)
     while received:
         head, found, rest = received.partition(b"\r\n\r\n")
         assert found, received[:200]
@@ -341,23 +350,26 @@ async def running(application: Application) -> AsyncIterator[None]:
         await task
 
 
+MEMORY = Path("/dev/shm")  # noqa: S108  # flushes to a disk would be most of the time, and are not what is tested here
+
+
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
+async def start() -> AsyncIterator[Start]:
     """Starts a gateway: `toml` is its file, `environ` its environment; without `keys` nobody is asked for one."""
     async with AsyncExitStack() as stack:
+        place = MEMORY if MEMORY.is_dir() else None  # noqa: ASYNC240  # a look that waits for nothing
+        folder = Path(stack.enter_context(TemporaryDirectory(dir=place)))
 
         async def begin(toml: str = "", *, environ: Mapping[str, str] | None = None, keys: bool = True) -> Gateway:
-            folder = tmp_path / "gateway"
-            folder.mkdir()
             variables = {**PROVIDER_KEYS, "VIDEO_GATEWAY_ARTIFACTS": str(folder / "artifacts")}
             variables["VIDEO_GATEWAY_DATABASE_URL"] = f"sqlite:///{folder / 'test.db'}"
             if keys:
                 variables |= {"TEST_KEY": KEY, "TEST_OTHER_KEY": OTHER_KEY}
                 toml = f'server.api_keys = ["env:TEST_KEY", "env:TEST_OTHER_KEY"]\n{toml}'
             (folder / "gateway.toml").write_text(toml)
-            settings = load(folder / "gateway.toml", {**variables, **(environ or {})}, load_adapters())
+            settings = load(folder / "gateway.toml", {**variables, **(environ or {})}, ADAPTERS)
             upstream, clock = StubUpstream(), ManualClock()
-            application = Application(settings, clock=clock, transport=httpx.MockTransport(upstream))
+            application = Application(settings, adapters=ADAPTERS, clock=clock, transport=httpx.MockTransport(upstream))
             await stack.enter_async_context(running(application))
             gateway = Gateway(application, upstream, clock)
             await stack.enter_async_context(gateway.client)

@@ -137,12 +137,9 @@ FIELDS: list[tuple[str, Any, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "code", "words"), FIELDS, ids=[f"{one[0]}={one[1]!r}"[:50] for one in FIELDS]
-)
-async def test_a_field_that_means_nothing(
-    untouched: Any, check_error: Any, field: str, value: Any, code: str, words: str
-) -> None:
+@pytest.mark.parametrize("case", FIELDS, ids=[f"{one[0]}={one[1]!r}"[:50] for one in FIELDS])
+async def test_a_field_that_means_nothing(untouched: Any, check_error: Any, case: tuple[str, Any, str, str]) -> None:
+    field, value, code, words = case
     response = await untouched.client.post(VIDEOS, json={**GOOD, field: value})
     param = "provider_options.foxapi" if field == "provider_options" else field
     assert words in check_error(response, 400, code, param)
@@ -219,7 +216,7 @@ async def test_an_unknown_model_is_told_with_near_names(
 
 async def test_a_model_none_of_whose_routes_can_is_told_with_every_reason(untouched: Any, check_error: Any) -> None:
     asked = {"model": "auto", "prompt": "A.", "duration": 3599, "image": "https://a.example/1.png"}
-    message = check_error(await untouched.client.post(VIDEOS, json=asked), 422, "unsupported_parameter", "duration")
+    message = check_error(await untouched.client.post(VIDEOS, json=asked), 422, "unsupported_parameter")
     routes = (await untouched.client.get("/v1/models/auto")).json()["routes"]
     assert len(routes) > 10
     for route in routes:
@@ -317,10 +314,10 @@ async def test_a_wrong_method_is_told_with_the_right_ones(
 
 
 @pytest.mark.parametrize("path", [VIDEOS, f"{VIDEOS}/x", "/v1/models", "/health/live", "/docs"])
-async def test_options_tells_the_methods(untouched: Any, path: str) -> None:
+async def test_options_lets_no_other_site_in(untouched: Any, path: str) -> None:
     response = await untouched.client.options(path)
     assert (response.status_code, response.content) == (204, b"")
-    assert "GET" in response.headers["allow"]
+    assert "OPTIONS" in response.headers["allow"]
     assert "access-control-allow-origin" not in response.headers
 
 
@@ -462,8 +459,7 @@ REQUESTS: dict[str, tuple[bytes, int | None]] = {
     "two hosts": (b"GET /v1/models HTTP/1.1\r\nHost: y\r\nH\r\n", 200),
     "an odd host": (b"GET /v1/videos/generations HTTP/1.1\r\nHost: [::1\r\nH\r\n", 200),
     "a length that is too long to be one": (
-        b"POST /v1/videos/generations HTTP/1.1\r\nContent-Type: application/json\r\n"
-        b"Content-Length: 999999999999999999\r\nH\r\n",
+        b"POST /v1/videos/generations HTTP/1.1\r\nContent-Length: 999999999999999999\r\nH\r\n",
         413,
     ),
     "no request": (b"GARBAGE\r\n\r\n", None),

@@ -46,7 +46,7 @@ async def test_every_route_is_told_of_and_every_operation_is_served(gateway: Any
     }
     told = {(path, method.upper()) for path, method, _ in operations(document)}
     assert {one for one in served if one[0] not in UNTOLD} == told
-    assert UNTOLD <= {path for path, _ in served}
+    assert {path for path, _ in served} >= UNTOLD
 
 
 async def test_every_reference_leads_somewhere(document: Any) -> None:

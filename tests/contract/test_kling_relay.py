@@ -190,6 +190,8 @@ def test_masks_need_an_image() -> None:
 
 def test_mode_that_contradicts_the_resolution_is_refused() -> None:
     assert refusals(request(mode="pro", resolution="720p"))
+    assert refusals(request(resolution="4k"))
+    assert not refusals(request(resolution="720p"))
     assert not refusals(request(mode="pro", resolution="1080p"))
     assert not refusals(request(mode="pro"))
 

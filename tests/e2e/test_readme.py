@@ -51,6 +51,8 @@ class Reader:
         keep = ("HOME", "LANG", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
         self.environ = {name: os.environ[name] for name in keep if name in os.environ}
         self.environ["PATH"] = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
+        self.environ["VIDEO_GATEWAY_PORT"] = self.ports["8080"]  # the ports that README leaves to the defaults
+        self.environ["VIDEO_GATEWAY_URL"] = f"http://127.0.0.1:{self.ports['8080']}"
         self.running: list[subprocess.Popen[str]] = []
 
     def typed(self, text: str) -> str:
@@ -98,7 +100,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     someone = Reader(folder)
     sandbox, gateway = (block for block in BLOCKS if block["does"].startswith("run in the background"))
     someone.start(sandbox["text"], "9000")
-    someone.start(gateway["text"].replace("video-gateway serve", "video-gateway serve --port 8080"), "8080")
+    someone.start(gateway["text"], "8080")
     yield someone
     for process in someone.running:
         process.terminate()

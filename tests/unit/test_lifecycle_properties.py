@@ -48,7 +48,9 @@ class Life(RuleBasedStateMachine):
         deadline=st.sampled_from([60, 1000, 3600]),
         refresh=st.booleans(),
     )
-    def begin(self, routes: list[str], count: int, ambiguous: str, policy: str, deadline: int, refresh: bool) -> None:
+    def begin(
+        self, *, routes: list[str], count: int, ambiguous: str, policy: str, deadline: float, refresh: bool
+    ) -> None:
         rules = Policy(on_ambiguous=ambiguous, on_content_policy=policy)  # type: ignore[arg-type]  # sampled from both
         start = generation(*routes, count=count, policy=rules, deadline_seconds=deadline)
         self.count = count
@@ -263,5 +265,5 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(
-    max_examples=120, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=300, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )

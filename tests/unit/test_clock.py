@@ -1,0 +1,154 @@
+"""Waiting on a clock, with one that the test moves."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
+
+import pytest
+
+from gateway.services import clock as module
+from gateway.services.clock import SystemClock, Timer, sleep, wait
+
+
+class ManualTimer:
+    def __init__(self, at: datetime, callback: Callable[[], None]) -> None:
+        self.at = at
+        self.callback = callback
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class ManualClock:
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 3, 2, tzinfo=UTC)
+        self.timers: list[ManualTimer] = []
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        self.timers.append(ManualTimer(self.moment + timedelta(seconds=seconds), callback))
+        return self.timers[-1]
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+        for timer in self.timers:
+            if timer.at <= self.moment and not timer.cancelled:
+                timer.cancel()
+                timer.callback()
+
+
+async def steps(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_sleep_ends_when_its_time_has_come_and_not_before() -> None:
+    clock = ManualClock()
+    sleeping = asyncio.ensure_future(sleep(clock, 10))
+    await steps()
+
+    clock.pass_seconds(9.9)
+    await steps()
+    assert not sleeping.done()
+
+    clock.pass_seconds(0.1)
+    await steps()
+    assert sleeping.done()
+
+
+async def test_wait_ends_at_the_event_and_takes_its_timer_away() -> None:
+    clock, event = ManualClock(), asyncio.Event()
+    waiting = asyncio.ensure_future(wait(clock, event, 10))
+    await steps()
+
+    event.set()
+    await steps()
+
+    assert waiting.done()
+    assert not event.is_set(), "it is clear for the next wait"
+    assert clock.timers[0].cancelled
+    clock.pass_seconds(20)
+    assert not event.is_set()
+
+
+async def test_wait_ends_at_its_time_and_clears_the_event() -> None:
+    clock, event = ManualClock(), asyncio.Event()
+    waiting = asyncio.ensure_future(wait(clock, event, 10))
+    await steps()
+
+    clock.pass_seconds(10)
+    await steps()
+
+    assert waiting.done()
+    assert not event.is_set()
+
+
+async def test_wait_for_an_event_that_is_set_already_does_not_wait() -> None:
+    clock, event = ManualClock(), asyncio.Event()
+    event.set()
+
+    await wait(clock, event, 10)
+
+    assert not event.is_set()
+    assert clock.timers[0].cancelled
+
+
+async def test_a_cancelled_wait_takes_its_timer_away() -> None:
+    clock, event = ManualClock(), asyncio.Event()
+    waiting = asyncio.ensure_future(wait(clock, event, 10))
+    await steps()
+
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert clock.timers[0].cancelled
+
+
+@pytest.mark.parametrize("seconds", [0, -5])
+async def test_a_time_that_is_over_is_waited_for_no_longer(seconds: float) -> None:
+    clock = ManualClock()
+    waiting = asyncio.ensure_future(sleep(clock, seconds))
+    await steps()
+
+    clock.pass_seconds(0)
+    await waiting
+
+
+async def test_the_system_clock_is_aware_goes_on_and_calls_back() -> None:
+    clock = SystemClock()
+    before, wall = clock.now(), datetime.now(UTC)
+    await sleep(clock, 0.02)
+    after = clock.now()
+
+    assert before.tzinfo is UTC
+    assert abs((before - wall).total_seconds()) < 1
+    assert timedelta(seconds=0.015) <= after - before < timedelta(seconds=5)
+
+
+async def test_a_correction_of_the_wall_clock_does_not_move_the_system_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "SetBack":
+            return cls(1970, 1, 1, tzinfo=tz)
+
+    clock = SystemClock()
+    before = clock.now()
+
+    monkeypatch.setattr(module, "datetime", SetBack)
+
+    assert clock.now() >= before
+    assert SystemClock().now().year == 1970, "a clock starts with the wall's time"
+
+
+async def test_a_cancelled_timer_of_the_system_clock_does_not_call() -> None:
+    called: list[int] = []
+    SystemClock().call_later(0.0, lambda: called.append(1)).cancel()
+    SystemClock().call_later(0.0, lambda: called.append(2))
+
+    await asyncio.sleep(0.01)
+
+    assert called == [2]

@@ -1,0 +1,506 @@
+"""Which routes can do exactly what was asked, and why the others cannot."""
+
+from dataclasses import replace as with_values
+from math import log
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from gateway.domain.adapter import Capability, ImageLimits
+from gateway.domain.generation import Adaptation, GenerationRequest, Route
+from gateway.domain.request import (
+    ImageToVideo,
+    Input,
+    InputKind,
+    ReferencesToVideo,
+    Settings,
+    TextToVideo,
+    UpstreamRequest,
+    input_kind,
+)
+from gateway.domain.routing import Candidate, ImageFacts, LeftOut, Planned, Reason, plan
+
+FRAME = ImageToVideo(first_frame="https://images.example/a.png")
+BOTH = ImageToVideo(first_frame="https://images.example/a.png", last_frame="https://images.example/b.png")
+REFERENCES = ReferencesToVideo(references=("https://images.example/a.png", "https://images.example/b.png"))
+TEXT_OR_FRAME = "a prompt without an image or `image` as the first frame"
+PLAIN = Capability(
+    inputs=frozenset({InputKind.TEXT, InputKind.IMAGE}),
+    durations=frozenset({5, 10}),
+    resolutions=frozenset({"720p", "1080p"}),
+    aspect_ratios=frozenset({"16:9", "9:16", "1:1"}),
+    prompt_max=20,
+)
+
+
+def candidate(*capabilities: Capability, provider: str = "acme", model: str = "one") -> Candidate:
+    return Candidate(provider=provider, model=model, row=model, capabilities=capabilities or (PLAIN,))
+
+
+def ask(value: Input | None = None, **changes: Any) -> GenerationRequest:
+    """A request; a name of `Settings` goes there."""
+    asked = {name: changes.pop(name) for name in Settings.__struct_fields__ if name in changes}
+    base = GenerationRequest(model="any", input=value or TextToVideo(), prompt="a boat", settings=Settings(**asked))
+    return replace(base, **changes)
+
+
+def reasons(request: GenerationRequest, *capabilities: Capability, **more: Any) -> list[tuple[str, str]]:
+    """Why the only candidate cannot; empty when it can."""
+    planned = plan(request, [candidate(*capabilities)], **more)
+    return [(one.param, one.message) for left in planned.left_out for one in left.reasons]
+
+
+def test_route_has_what_the_candidate_says() -> None:
+    capability = with_values(PLAIN, count_max=4, defaults={"resolution": "720p", "duration_seconds": 5})
+    request = ask(duration_seconds=10)
+    assert plan(request, [candidate(capability)]).routes == (
+        Route(
+            provider="acme",
+            model="one",
+            row="one",
+            settings=Settings(duration_seconds=10, resolution="720p"),
+            count_max=4,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "param", "message"),
+    [
+        ({"duration_seconds": 7}, "duration", "takes 5, 10, not 7"),
+        ({"resolution": "4k"}, "resolution", "takes 720p, 1080p, not 4k"),
+        ({"aspect_ratio": "4:3"}, "aspect_ratio", "takes 16:9, 1:1, 9:16, not 4:3"),
+        ({"fps": 24}, "fps", "does not take it"),
+        ({"mode": "pro"}, "mode", "does not take it"),
+        ({"generate_audio": True}, "generate_audio", "cannot make sound"),
+        ({"negative_prompt": "rain"}, "negative_prompt", "takes no negative prompt"),
+        ({"negative_prompt": ""}, "negative_prompt", "takes no negative prompt"),
+        ({"seed": 0}, "seed", "does not honour a seed"),
+        ({"cfg_scale": 0.0}, "cfg_scale", "does not honour cfg_scale"),
+        ({"prompt": " \n"}, "prompt", "requires a prompt"),
+        ({"prompt": "a" * 21}, "prompt", "takes a prompt of at most 20 characters, not 21"),
+        (
+            {"provider_options": {"acme": {"odd": 1}}},
+            "provider_options.acme",
+            "does not take the option odd; it takes: none",
+        ),
+    ],
+)
+def test_what_a_route_cannot_honour_leaves_it_out(asked: dict[str, Any], param: str, message: str) -> None:
+    assert reasons(ask(**asked)) == [(param, message)]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"duration_seconds": 5, "resolution": "1080p", "aspect_ratio": "9:16"},
+        {"generate_audio": False},
+        {"prompt": "a" * 20},
+        {"provider_options": {"bolt": {"odd": 1}}},
+    ],
+)
+def test_what_a_route_can_honour_keeps_it(asked: dict[str, Any]) -> None:
+    assert reasons(ask(**asked)) == []
+
+
+def test_every_reason_is_told() -> None:
+    found = reasons(ask(duration_seconds=7, seed=3, prompt="a" * 50))
+    assert [param for param, _ in found] == ["duration", "seed", "prompt"]
+
+
+def test_span_of_durations_is_told_as_a_span() -> None:
+    capability = with_values(PLAIN, durations=frozenset(range(3, 16)))
+    assert reasons(ask(duration_seconds=16), capability) == [("duration", "takes 3 to 15, not 16")]
+
+
+@pytest.mark.parametrize(("scale", "fits"), [(0.0, True), (1.0, True), (1.01, False), (-0.1, False)])
+def test_guidance_within_its_limits(scale: float, fits: bool) -> None:
+    capability = with_values(PLAIN, cfg_scale=(0.0, 1.0))
+    assert (reasons(ask(cfg_scale=scale), capability) == []) is fits
+
+
+@pytest.mark.parametrize(("length", "fits"), [(0, True), (9, True), (10, False)])
+def test_negative_prompt_within_its_limit(length: int, fits: bool) -> None:
+    capability = with_values(PLAIN, negative_prompt_max=9)
+    assert (reasons(ask(negative_prompt="a" * length), capability) == []) is fits
+
+
+def test_option_that_replaces_the_prompt_is_one_of_two() -> None:
+    capability = with_values(PLAIN, prompt_or="shots", options=frozenset({"shots"}))
+    shots = {"acme": {"shots": [1]}}
+    assert reasons(ask(prompt="", provider_options=shots), capability) == []
+    assert reasons(ask(provider_options=shots), capability) == [
+        ("prompt", "takes `prompt` or the option shots, not both")
+    ]
+    assert reasons(ask(prompt=""), capability) == [("prompt", "requires a prompt")]
+
+
+# Inputs
+
+
+@pytest.mark.parametrize(
+    ("value", "changes", "found"),
+    [
+        (FRAME, {}, []),
+        (BOTH, {}, [("last_image", "takes no last frame")]),
+        (BOTH, {"last_frame": True}, []),
+        (
+            REFERENCES,
+            {},
+            [
+                (
+                    "reference_images",
+                    "does not take `reference_images`; it takes " + TEXT_OR_FRAME,
+                )
+            ],
+        ),
+        (
+            REFERENCES,
+            {"inputs": frozenset({InputKind.REFERENCES}), "references_max": 1},
+            [("reference_images", "takes at most 1 reference images, not 2")],
+        ),
+        (REFERENCES, {"inputs": frozenset({InputKind.REFERENCES}), "references_max": 2}, []),
+        (
+            replace(REFERENCES, first_frame="x"),
+            {"inputs": frozenset({InputKind.REFERENCES}), "references_max": 2},
+            [("image", "takes no frames beside reference images")],
+        ),
+        (
+            replace(REFERENCES, last_frame="x"),
+            {"inputs": frozenset({InputKind.REFERENCES}), "references_max": 2},
+            [("last_image", "takes no frames beside reference images")],
+        ),
+        (
+            replace(REFERENCES, first_frame="x", last_frame="y"),
+            {"inputs": frozenset({InputKind.REFERENCES}), "references_max": 2, "frames_with_references": True},
+            [],
+        ),
+        (
+            TextToVideo(),
+            {"inputs": frozenset({InputKind.IMAGE})},
+            [("image", "does not take a prompt without an image; it takes `image` as the first frame")],
+        ),
+    ],
+)
+def test_input_has_to_be_one_the_model_takes(
+    value: Input, changes: dict[str, Any], found: list[tuple[str, str]]
+) -> None:
+    assert reasons(ask(value), with_values(PLAIN, **changes)) == found
+
+
+def facts(**changes: Any) -> ImageFacts:
+    return replace(ImageFacts(content_type="image/png", bytes=100, width=400, height=300), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"content_type": "image/webp"}, "takes jpeg, png, not webp"),
+        ({"bytes": 1001}, "takes an image of at most 1000 bytes, not 1001"),
+        ({"bytes": 1000}, None),
+        ({"height": 299}, "takes an image of at least 300 pixels on each side, not 400x299"),
+        ({"width": 900}, "takes an image no longer than 2.5 times its width or height, not 900x300"),
+        ({"width": 300, "height": 751}, "takes an image no longer than 2.5 times its width or height, not 300x751"),
+        ({"width": 750}, None),
+    ],
+)
+def test_image_that_the_gateway_holds_is_measured(changes: dict[str, Any], message: str | None) -> None:
+    capability = with_values(PLAIN, images=ImageLimits(max_bytes=1000, min_side=300, max_ratio=2.5))
+    found = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts(**changes)})
+    assert found == ([] if message is None else [("image", message)])
+
+
+def test_reason_names_the_image_that_does_not_fit() -> None:
+    capability = with_values(
+        PLAIN,
+        inputs=frozenset({InputKind.REFERENCES}),
+        references_max=4,
+        frames_with_references=True,
+        images=ImageLimits(max_bytes=10),
+    )
+    value = ReferencesToVideo(references=("file_c",), first_frame="file_a", last_frame="file_b")
+    for name, param in (("file_a", "image"), ("file_b", "last_image"), ("file_c", "reference_images")):
+        assert [one for one, _ in reasons(ask(value), capability, images={name: facts()})] == [param]
+
+
+# Modes, rules, several rows
+
+
+MODES = with_values(PLAIN, modes={"std": "720p", "pro": "1080p"})
+
+
+@pytest.mark.parametrize(
+    ("mode", "resolution", "adapt", "fits"),
+    [
+        ("pro", None, None, True),
+        ("pro", "1080p", None, True),
+        ("pro", "720p", None, False),
+        ("std", "480p", "nearest", True),
+        ("pro", "480p", "nearest", False),
+        ("max", None, "nearest", False),
+    ],
+)
+def test_mode_and_resolution_agree(mode: str, resolution: str | None, adapt: str | None, fits: bool) -> None:
+    request = ask(mode=mode, resolution=resolution, adapt=adapt)
+    assert (reasons(request, MODES) == []) is fits
+
+
+def test_rule_sees_what_will_be_sent() -> None:
+    seen: list[UpstreamRequest] = []
+
+    def rule(request: UpstreamRequest) -> str | None:
+        seen.append(request)
+        return "not today" if request.settings.duration_seconds == 5 else None
+
+    capability = with_values(
+        PLAIN, rules=(rule,), options=frozenset({"a"}), defaults={"duration_seconds": 5}, count_max=2
+    )
+    request = ask(FRAME, provider_options={"acme": {"a": 1}, "bolt": {"b": 2}}, count=3)
+    assert reasons(request, capability) == [("provider_options.acme", "not today")]
+    assert (seen[0].options, seen[0].input, seen[0].count) == ({"a": 1}, FRAME, 2)
+
+
+def test_rules_are_not_asked_about_what_does_not_fit_anyway() -> None:
+    def broken(_: UpstreamRequest) -> str | None:
+        raise AssertionError("asked")
+
+    assert [param for param, _ in reasons(ask(seed=1), with_values(PLAIN, rules=(broken,)))] == ["seed"]
+
+
+def test_first_row_that_fits_serves() -> None:
+    short = with_values(PLAIN, durations=frozenset({5}), count_max=4)
+    long = with_values(PLAIN, durations=frozenset({10}), count_max=1)
+    assert plan(ask(duration_seconds=10), [candidate(short, long)]).routes[0].count_max == 1
+    assert plan(ask(), [candidate(short, long)]).routes[0].count_max == 4
+
+
+def test_nearest_miss_of_several_rows_is_told() -> None:
+    far = with_values(PLAIN, durations=frozenset({5}), prompt_max=1)
+    near = with_values(PLAIN, durations=frozenset({5}))
+    assert reasons(ask(duration_seconds=10), far, near) == [("duration", "takes 5, not 10")]
+
+
+# The nearest value
+
+
+@pytest.mark.parametrize(
+    ("name", "supported", "asked", "given"),
+    [
+        ("durations", {4, 6, 8}, 5, 6),
+        ("durations", {5, 10}, 7, 5),
+        ("durations", {5, 10}, 60, 10),
+        ("durations", {4, 7}, 5, 4),
+        ("resolutions", {"720p", "4k"}, "1080p", "4k"),
+        ("resolutions", {"720p", "1080p"}, "4k", "1080p"),
+        ("resolutions", {"720p", "1080p"}, "480p", "720p"),
+        ("aspect_ratios", {"16:9", "9:16", "1:1"}, "21:9", "16:9"),
+        ("aspect_ratios", {"16:9", "9:16", "1:1"}, "4:3", "16:9"),
+        ("aspect_ratios", {"16:9", "9:16", "1:1"}, "3:4", "9:16"),
+        ("aspect_ratios", {"16:9", "9:16", "1:1"}, "5:4", "1:1"),
+        ("aspect_ratios", {"16:9", "9:16"}, "99:1", "16:9"),
+    ],
+)
+def test_nearest_value_is_given_and_told(name: str, supported: set[Any], asked: Any, given: Any) -> None:
+    setting = {"durations": "duration_seconds", "resolutions": "resolution", "aspect_ratios": "aspect_ratio"}[name]
+    param = {"durations": "duration"}.get(name, setting)
+    capability = with_values(PLAIN, **{name: frozenset(supported)})
+    route = plan(ask(**{setting: asked}, adapt="nearest"), [candidate(capability)]).routes[0]
+    assert getattr(route.settings, setting) == given
+    assert route.adaptations == (Adaptation(param=param, asked=asked, given=given),)
+
+
+@pytest.mark.parametrize("asked", [{"seed": 1}, {"fps": 24}, {"generate_audio": True}, {"mode": "pro"}])
+def test_nearest_never_drops_what_has_no_nearest(asked: dict[str, Any]) -> None:
+    assert reasons(ask(**asked, adapt="nearest"))
+
+
+def test_nearest_does_not_invent_a_ratio_where_none_can_be_set() -> None:
+    capability = with_values(PLAIN, aspect_ratios=frozenset())
+    assert reasons(ask(aspect_ratio="1:1", adapt="nearest"), capability) == [("aspect_ratio", "does not take it")]
+
+
+# The whole plan
+
+
+def test_order_of_the_candidates_is_kept() -> None:
+    models = [candidate(model=name) for name in ("c", "a", "b")]
+    assert [route.model for route in plan(ask(), models).routes] == ["c", "a", "b"]
+
+
+def test_without_fallback_one_route_is_left_and_the_others_are_told() -> None:
+    models = [candidate(with_values(PLAIN, prompt_max=1), model="no"), candidate(model="yes"), candidate(model="also")]
+    planned = plan(ask(fallback=False), models)
+    assert [route.model for route in planned.routes] == ["yes"]
+    assert [(one.model, one.reasons[0].param) for one in planned.left_out] == [("no", "prompt"), ("also", "fallback")]
+
+
+def test_no_candidates_no_routes() -> None:
+    assert plan(ask(), []) == Planned(routes=(), left_out=())
+
+
+def test_candidate_without_any_capability_is_left_out() -> None:
+    nothing = Candidate(provider="acme", model="one", row="one", capabilities=())
+    left = plan(ask(), [nothing]).left_out
+    assert [type(one) for one in left] == [LeftOut]
+    assert [type(one) for one in left[0].reasons] == [Reason]
+
+
+RATIOS = ["16:9", "9:16", "1:1", "4:3", "3:4", "21:9"]
+RESOLUTIONS = ["480p", "720p", "1080p", "4k"]
+CAPABILITIES = st.builds(
+    Capability,
+    inputs=st.frozensets(st.sampled_from(InputKind), min_size=1),
+    durations=st.frozensets(st.integers(3, 15)),
+    resolutions=st.frozensets(st.sampled_from(RESOLUTIONS)),
+    aspect_ratios=st.frozensets(st.sampled_from(RATIOS)),
+    prompt_max=st.sampled_from([5, 2500]),
+    last_frame=st.booleans(),
+    frames_with_references=st.booleans(),
+    references_max=st.integers(0, 3),
+    generate_audio=st.booleans(),
+    negative_prompt_max=st.sampled_from([0, 3, 100]),
+    seed=st.booleans(),
+    fps=st.frozensets(st.sampled_from([24, 30])),
+    cfg_scale=st.none() | st.just((0.0, 1.0)),
+    modes=st.sampled_from([{}, {"std": "720p", "pro": "1080p"}]),
+    count_max=st.integers(1, 4),
+    options=st.frozensets(st.sampled_from(["a", "b"])),
+    defaults=st.sampled_from([{}, {"duration_seconds": 5}, {"resolution": "720p", "duration_seconds": 8}]),
+)
+CANDIDATES = st.lists(
+    st.builds(
+        candidate,
+        CAPABILITIES,
+        CAPABILITIES,
+        provider=st.sampled_from(["acme", "bolt"]),
+        model=st.sampled_from(["one", "two", "three"]),
+    ),
+    max_size=4,
+)
+MAYBE = st.none()
+SETTINGS = st.builds(
+    Settings,
+    duration_seconds=MAYBE | st.integers(1, 20),
+    resolution=MAYBE | st.sampled_from(RESOLUTIONS),
+    aspect_ratio=MAYBE | st.sampled_from(RATIOS),
+    generate_audio=MAYBE | st.booleans(),
+    negative_prompt=MAYBE | st.sampled_from(["", "rain"]),
+    seed=MAYBE | st.integers(0, 1),
+    fps=MAYBE | st.sampled_from([24, 30]),
+    cfg_scale=MAYBE | st.sampled_from([0.0, 0.5, 2.0]),
+    mode=MAYBE | st.sampled_from(["std", "pro"]),
+)
+REQUESTS = st.builds(
+    GenerationRequest,
+    model=st.just("any"),
+    input=st.sampled_from([TextToVideo(), FRAME, BOTH, REFERENCES, replace(REFERENCES, first_frame="x")]),
+    prompt=st.sampled_from(["", "boat", "a longer one"]),
+    settings=SETTINGS,
+    count=st.integers(1, 4),
+    provider_options=st.sampled_from([{}, {"acme": {"a": 1}}, {"bolt": {"c": 1}}]),
+    adapt=st.sampled_from([None, "none", "nearest"]),
+    fallback=st.sampled_from([True, False]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(request=REQUESTS, candidates=CANDIDATES)
+def test_any_plan_keeps_its_promises(request: GenerationRequest, candidates: list[Candidate]) -> None:
+    planned = plan(request, candidates)
+
+    assert len(planned.routes) + len(planned.left_out) == len(candidates)
+    assert all(left.reasons and all(one.param and one.message for one in left.reasons) for left in planned.left_out)
+    assert request.fallback is not False or len(planned.routes) <= 1
+    names = iter([(one.provider, one.model) for one in candidates])
+    assert all((route.provider, route.model) in names for route in planned.routes), "the order is the candidates'"
+    for route in planned.routes:
+        check_route(request, route, [one for one in candidates if one.model == route.model])
+
+
+def check_route(request: GenerationRequest, route: Route, candidates: list[Candidate]) -> None:
+    """The route sends what was asked, but for what it says it adapted; and some row of its model takes all of it."""
+    asked, sent = request.settings, route.settings
+    names = {"duration": "duration_seconds"}
+    adapted = {names.get(one.param, one.param): one for one in route.adaptations}
+    assert not adapted or request.adapt == "nearest"
+    for name in Settings.__struct_fields__:
+        value = getattr(asked, name)
+        if name in adapted:
+            assert (adapted[name].asked, adapted[name].given) == (value, getattr(sent, name))
+            assert adapted[name].given != value
+        elif value is not None:
+            assert getattr(sent, name) == value
+    assert any(takes(row, request, sent, route) for one in candidates for row in one.capabilities)
+
+
+def takes(row: Capability, request: GenerationRequest, sent: Settings, route: Route) -> bool:
+    """Written anew from the meaning of a capability's fields."""
+    frames = request.input
+    asked = request.settings
+    return all(
+        [
+            input_kind(frames) in row.inputs,
+            asked.duration_seconds is None or sent.duration_seconds in row.durations,
+            asked.resolution is None or sent.resolution in row.resolutions,
+            asked.aspect_ratio is None or sent.aspect_ratio in row.aspect_ratios,
+            asked.mode is None or (asked.resolution is None and asked.mode in row.modes)
+            or row.modes.get(asked.mode) == sent.resolution,
+            asked.fps is None or asked.fps in row.fps,
+            asked.seed is None or row.seed,
+            not asked.generate_audio or row.generate_audio,
+            asked.negative_prompt is None or 0 < row.negative_prompt_max >= len(asked.negative_prompt),
+            asked.cfg_scale is None or (row.cfg_scale is not None and asked.cfg_scale <= row.cfg_scale[1]),
+            0 < len(request.prompt.strip()) <= len(request.prompt) <= row.prompt_max,
+            not isinstance(frames, ImageToVideo) or frames.last_frame is None or row.last_frame,
+            not isinstance(frames, ReferencesToVideo) or len(frames.references) <= row.references_max,
+            not isinstance(frames, ReferencesToVideo) or frames.first_frame is None or row.frames_with_references,
+            request.provider_options.get(route.provider, {}).keys() <= row.options,
+            route.count_max == row.count_max,
+        ]
+    )  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(request=REQUESTS, candidates=CANDIDATES, place=st.integers(0, 4))
+def test_candidate_that_cannot_changes_nothing_for_the_others(
+    request: GenerationRequest, candidates: list[Candidate], place: int
+) -> None:
+    useless = candidate(with_values(PLAIN, inputs=frozenset(), prompt_max=0), provider="corp", model="none")
+    more = [*candidates[:place], useless, *candidates[place:]]
+
+    with_it, without = plan(request, more), plan(request, candidates)
+
+    assert with_it.routes == without.routes
+    assert [one for one in with_it.left_out if one.provider != "corp"] == list(without.left_out)
+    assert [one.provider for one in with_it.left_out].count("corp") == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    asked=st.tuples(st.integers(1, 99), st.integers(1, 99)),
+    supported=st.sets(st.sampled_from(["16:9", "4:3", "1:1", "21:9"]), min_size=1),
+)
+def test_nearest_ratio_of_an_upright_picture_is_that_of_a_lying_one_turned(
+    asked: tuple[int, int], supported: set[str]
+) -> None:
+    def turned(ratio: str) -> str:
+        width, _, height = ratio.partition(":")
+        return f"{height}:{width}"
+
+    def shape(ratio: str) -> float:
+        width, _, height = ratio.partition(":")
+        return round(log(int(width) / int(height)), 9)
+
+    def nearest(ratio: str) -> str:
+        capability = with_values(PLAIN, aspect_ratios=frozenset(supported | {turned(one) for one in supported}))
+        route = plan(ask(aspect_ratio=ratio, adapt="nearest"), [candidate(capability)]).routes[0]
+        return str(route.settings.aspect_ratio)
+
+    ratio = f"{asked[0]}:{asked[1]}"
+    if asked[0] != asked[1]:
+        assert shape(nearest(turned(ratio))) == -shape(nearest(ratio))
