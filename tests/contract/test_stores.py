@@ -329,9 +329,18 @@ async def test_a_page_before_a_cursor_holds_the_nearest_in_the_order_asked_for(s
 
 
 async def test_a_cursor_that_is_no_id_gives_an_empty_page(store: Store) -> None:
-    await filled(store)
+    ids = await filled(store)
 
-    for cursor in ("nothing", "gen_", "gen_zzzz", "", "gen_01ARZ3NDEKTSV4RRFFQ69G5FA\n"):
+    for cursor in (
+        f"{ids[3]}x",
+        f"x{ids[3]}",
+        ids[3].lower(),
+        "nothing",
+        "gen_",
+        "gen_zzzz",
+        "",
+        "gen_01ARZ3NDEKTSV4RRFFQ69G5FA\n",
+    ):
         for order in ("asc", "desc"):
             assert await names(store, order=order, after=cursor) == ([], False), cursor
             assert await names(store, order=order, before=cursor) == ([], False), cursor

@@ -21,6 +21,7 @@ from gateway.app import Application
 from gateway.domain.generation import Generation
 from gateway.sandbox.server import SandboxServer
 from gateway.sandbox.settings import Clock as SandboxClock
+from gateway.services.registry import load_adapters
 from gateway.settings import (
     ArtifactSettings,
     DatabaseSettings,
@@ -211,6 +212,7 @@ class Gateway:
         self.providers: dict[str, dict[str, Any]] = {name: {} for name in PROVIDERS}
         self.models: dict[str, ModelSettings] = {}
         self.patience: dict[str, float] = {}  # seconds of real time for a reply, by provider
+        self.adapters = load_adapters()
         self.drain_seconds = 35.0
         self.app: Application
         self.client: httpx.AsyncClient
@@ -248,7 +250,7 @@ class Gateway:
 
     async def start(self) -> "Gateway":
         """Start, with the settings as they are now."""
-        self.app = app = Application(self.settings(), clock=self.clock)
+        self.app = app = Application(self.settings(), adapters=self.adapters, clock=self.clock)
         for name, provider in self.app.providers.items():
             self.app.providers[name] = replace(provider, read_timeout_seconds=self.patience.get(name, PATIENCE_SECONDS))
         app.upstream._kept = CountingTransport(app.upstream._kept, self.traffic)

@@ -279,6 +279,22 @@ async def test_who_loses_the_fence_just_before_sending_sends_nothing(gateway):
     assert gateway.submits == {}
 
 
+async def test_a_deadline_that_passes_while_the_intent_is_stored(gateway):
+    def change(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def changed(*args: Any) -> Any:
+            version = await call(*args)
+            gateway.clock.move_on(100)
+            return version
+
+        return changed
+
+    gateway.replace_in_store("begin_submit", change)
+    made = await gateway.post(model=V, deadline_seconds=60, **IMAGE)
+    now = await gateway.finish(made["id"])
+    assert (now["status"], now["attempts"][0]["billed"]) == ("expired", "no")
+    assert gateway.submits == {}
+
+
 async def test_a_task_that_turns_up_late_is_adopted(idle):
     idle.route(V, FOX_IMAGE)
     gateway = await idle.start()
@@ -427,7 +443,7 @@ async def test_a_post_is_refused_while_the_store_is_away(gateway):
 
 async def test_a_defect_in_one_driver_spares_the_others_and_its_own_submit(gateway):
     gateway.traffic.slow.add("keevx")
-    gateway.sandbox.fault("keevx", "submit", "slow", seconds=0.2)
+    gateway.sandbox.fault("keevx", "submit", "slow", seconds=1)
     made = await gateway.post(model=V, **IMAGE)
     await gateway.until_state(made["id"], "submitting")
     drive = gateway.app.engine._drives[made["id"]]
@@ -440,6 +456,8 @@ async def test_a_defect_in_one_driver_spares_the_others_and_its_own_submit(gatew
     drive.wake()
     other = await gateway.make(model=FOX_TEXT)
     assert other["status"] == "completed"
+    await gateway.clock.run_for(60)  # another driver would take over by now
+    assert (await gateway.stored(made["id"])).attempts[0].state == "submitting"
     gateway.traffic.slow.clear()
     now = await gateway.finish(made["id"])
     assert kinds(now) == [("keevx", "completed", None)]

@@ -544,6 +544,19 @@ async def test_a_broken_commit_fails_every_write_in_it_and_leaves_none(store: Sq
     assert await store.begin_submit("att_1", 1, NOW) == 3
 
 
+async def test_a_commit_that_is_refused_and_stays_open_does_not_bar_the_next(store: SqliteStore) -> None:
+    def orphan(connection: apsw.Connection) -> None:
+        connection.execute("pragma defer_foreign_keys = on")
+        connection.execute("insert into outputs (generation_id, number, status, extra) values ('none', 0, 'queued', 0)")
+
+    with pytest.raises(StoreUnavailable):
+        await store._writer.run(orphan)
+
+    created = await store.create(generation())
+    assert await store.open_ids() == [created.id]
+    assert store._reader.execute("select count(*) from outputs").get == 1
+
+
 async def test_another_programs_lock_is_waited_for_without_holding_up_the_loop(store: SqliteStore, path: Path) -> None:
     other = apsw.Connection(str(path))
     other.execute("begin immediate")
