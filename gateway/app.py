@@ -60,14 +60,14 @@ class Application:
         folder = artifact_folder(settings)
         self.store = SqliteStore.open(settings.database.path, self.clock.now())
         self.upstream = Upstream(transport)
-        signals = Signals()
+        self._signals = Signals()
         blobs = Blobs(folder / "inputs")
         inputs = Inputs(self.store, blobs, self.upstream, self.clock)
         effects = Effects(self.store, self.providers, self.upstream, inputs, self.clock)
         self.engine = EmbeddedEngine(
             self.store,
             self.clock,
-            lambda: Drive(self.store, effects, signals, self.clock),
+            lambda: Drive(self.store, effects, self._signals, self.clock),
             spread_seconds=max(
                 (model.polling.poll_seconds for one in self.providers.values() for model in one.models.values()),
                 default=1.0,
@@ -80,7 +80,7 @@ class Application:
                 catalog=catalog,
                 blobs=blobs,
                 drivers=self.engine,
-                signals=signals,
+                signals=self._signals,
                 clock=self.clock,
             ),
             artifacts=Artifacts(self.providers, self.upstream, self.clock),
@@ -114,9 +114,10 @@ class Application:
         self.asgi = RequestLog(self.litestar)
 
     def drain(self) -> None:
-        """Be seen as not ready from now on: the first step of a stop."""
+        """Be seen as not ready from now on, and answer whoever waits: the first step of a stop."""
         if self._stopping_since is None:
             self._stopping_since = self.clock.now()
+            self._signals.close()
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:

@@ -7,6 +7,7 @@ from hmac import compare_digest
 
 from litestar import Request
 
+from gateway.api.headers import header
 from gateway.domain.errors import ForbiddenHost, Unauthenticated
 from gateway.settings import is_loopback
 
@@ -25,9 +26,9 @@ class Authenticator:
     def key_of(self, request: Request) -> str:  # type: ignore[type-arg]  # Litestar's defaults
         """The id of the caller's key, the same at every start; `Unauthenticated` or `ForbiddenHost` otherwise."""
         if self._open:
-            _check_host(request.headers.get("host", ""))
+            _check_host(header(request, "host") or "")
             return ANONYMOUS
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        scheme, _, token = (header(request, "authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise Unauthenticated("Send your key as `Authorization: Bearer KEY`.")
         digest = sha256(token.strip().encode()).digest()

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from litestar import Request
 
+from gateway.api.headers import header
 from gateway.domain.errors import (
     BadRequest,
     BodyTooLarge,
@@ -29,7 +30,7 @@ _decode = msgspec.json.Decoder().decode
 
 async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
     """The whole body, once per request; `BodyTooLarge` as soon as it is known to be over `limit` bytes."""
-    announced = request.headers.get("content-length")
+    announced = header(request, "content-length")
     if announced is not None:
         if not (announced.isascii() and announced.isdigit()):
             raise BadRequest("The Content-Length header is not a number.")

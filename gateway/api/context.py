@@ -8,6 +8,7 @@ from litestar import Request
 from litestar.datastructures import State
 
 from gateway.api.auth import Authenticator
+from gateway.api.headers import header
 from gateway.services.artifacts import Artifacts
 from gateway.services.generations import Generations
 from gateway.services.models import Catalog
@@ -30,7 +31,7 @@ class Context:
         """What the gateway's own URLs begin with: as configured, else relative to how the client came."""
         if self.public_url is not None or request is None:
             return self.public_url or ""
-        return str(request.base_url).rstrip("/")
+        return f"{request.scope['scheme']}://{header(request, 'host') or ''}"
 
 
 def context_of(request: Request[Any, Any, State]) -> tuple[Context, str]:

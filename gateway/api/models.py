@@ -21,7 +21,7 @@ class ModelController(Controller):
     async def page(self, request: Request[Any, Any, State]) -> ASGIResponse:
         """List every model."""
         context, _ = context_of(request)
-        Params(request.query_params).done()
+        Params.of(request).done()
         return json_answer(
             ModelList(data=tuple(model_view(one, context.started_at) for one in context.catalog.listed()))
         )
@@ -30,6 +30,6 @@ class ModelController(Controller):
     async def read(self, request: Request[Any, Any, State]) -> ASGIResponse:
         """Read one, by any of its names."""
         context, _ = context_of(request)
-        Params(request.query_params).done()
+        Params.of(request).done()
         name: str = request.path_params["name"]
         return json_answer(model_view(context.catalog.resolve(name.strip("/")), context.started_at))

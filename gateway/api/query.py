@@ -4,14 +4,16 @@ import difflib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
+from litestar import Request
 from litestar.datastructures import MultiDict
 
 from gateway.domain.errors import InvalidParameter, UnknownParameter
 from gateway.domain.task import Status
 
 T = TypeVar("T", bound=str)
+_NONE = MultiDict[str]()
 _CURSOR = re.compile(r"gen_[0-9A-Za-z]{26}")
 _METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
 
@@ -22,6 +24,11 @@ class Params:
     def __init__(self, query: MultiDict[str]) -> None:
         self._query = query
         self._known: set[str] = set()
+
+    @classmethod
+    def of(cls, request: Request[Any, Any, Any]) -> Self:
+        """The parameters that came with a request; most come without any."""
+        return cls(request.query_params if request.scope["query_string"] else _NONE)
 
     def text(self, name: str, *, longest: int = 256) -> str | None:
         """The value, `None` when it is absent; once at most."""

@@ -15,6 +15,7 @@ from litestar.response.streaming import ASGIStreamingResponse
 from gateway.api.body import parse_json, read_body
 from gateway.api.context import Context, context_of
 from gateway.api.create import normalise
+from gateway.api.headers import header
 from gateway.api.query import Params
 from gateway.api.views import Deleted, GenerationList, generation_view
 from gateway.domain.errors import InvalidParameter
@@ -40,9 +41,9 @@ class VideoGenerationController(Controller):
     async def create(self, request: Call) -> ASGIResponse:
         """Accept a generation: durable when this answers, started soon after."""
         context, key = context_of(request)
-        Params(request.query_params).done()
+        Params.of(request).done()
         raw = await read_body(request, context.max_body_bytes)
-        body = parse_json(raw, request.headers.get("content-type"), request.headers.get("content-encoding"))
+        body = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
         wanted = normalise(body, lambda content: file_name(key, content))
         created = await context.generations.create(
             wanted.request, key=key, files=wanted.files, idempotency_key=_idempotency_key(request)
@@ -56,7 +57,7 @@ class VideoGenerationController(Controller):
     async def page(self, request: Call) -> ASGIResponse:
         """List the key's own generations."""
         context, key = context_of(request)
-        params = Params(request.query_params)
+        params = Params.of(request)
         query = Query(
             key=key,
             kind="video",
@@ -89,12 +90,12 @@ class VideoGenerationController(Controller):
     async def read(self, request: Call) -> ASGIResponse:
         """Read one; `wait` holds the answer until its status changes."""
         context, key = context_of(request)
-        params = Params(request.query_params)
+        params = Params.of(request)
         wait = params.whole("wait", 0, WAIT_MAX) or 0
         params.done()
         generation = await context.generations.read(_id(request), key, wait)
         tag = f'"{generation.version}"'
-        known = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
+        known = {one.strip().removeprefix("W/") for one in (header(request, "if-none-match") or "").split(",")}
         if not known.isdisjoint({tag, "*"}):
             return ASGIResponse(status_code=304, headers={"etag": tag})
         return _answer(generation, context, {"etag": tag}, request)
@@ -103,14 +104,14 @@ class VideoGenerationController(Controller):
     async def cancel(self, request: Call) -> ASGIResponse:
         """Cancel; the answer says whether a provider had started."""
         context, key = context_of(request)
-        Params(request.query_params).done()
+        Params.of(request).done()
         return _answer(await context.generations.cancel(_id(request), key), context, {}, request)
 
     @delete("/{generation_id:str}", status_code=200)
     async def remove(self, request: Call) -> ASGIResponse:
         """Delete an ended generation."""
         context, key = context_of(request)
-        Params(request.query_params).done()
+        Params.of(request).done()
         await context.generations.delete(_id(request), key)
         return json_answer(Deleted(id=_id(request), object="video.generation"))
 
@@ -118,7 +119,7 @@ class VideoGenerationController(Controller):
     async def content(self, request: Call) -> ASGIResponse:
         """Hand over an output: the bytes, or the way to where they are."""
         context, key = context_of(request)
-        params = Params(request.query_params)
+        params = Params.of(request)
         index = params.whole("index", 0, 10_000) or 0
         params.done()
         generation = await context.generations.read(_id(request), key)
@@ -157,7 +158,7 @@ def _id(request: Call) -> str:
 
 
 def _idempotency_key(request: Call) -> str | None:
-    value = request.headers.get("idempotency-key")
+    value = header(request, "idempotency-key")
     if value is None:
         return None
     if not 0 < len(value) <= IDEMPOTENCY_KEY_MAX:

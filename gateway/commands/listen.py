@@ -6,10 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import msgspec
 import uvicorn
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.app import Application
@@ -18,7 +15,7 @@ from gateway.domain.errors import ConfigurationError
 BACKLOG = 2048
 HEAD_MAX = 64 * 1024  # bytes of a request line and its headers
 HEAD_SECONDS = 30.0  # for a client to send them
-GRACE_SECONDS = 3  # for answers under way, once the gateway is to stop; then 503
+GRACE_SECONDS = 3  # for answers under way, once the gateway is to stop; then their connections end
 # Where the address, not the port, is the trouble.
 _WRONG_HOST = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
@@ -148,7 +145,7 @@ class GatewayServer(uvicorn.Server):
         grace = int(min(GRACE_SECONDS, application.settings.server.drain_seconds / 3))
         super().__init__(
             uvicorn.Config(
-                _Cut(application.asgi),
+                application.asgi,
                 loop="none",
                 http=BoundedProtocol,
                 ws="none",
@@ -177,40 +174,3 @@ class GatewayServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
-
-
-class _Cut:
-    """Gives an answer to a request that is cut off by the stop, such as a long poll: come back soon."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
-
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        except asyncio.CancelledError:  # by the server alone, at the end of its grace
-            if scope["type"] != ScopeType.HTTP:
-                raise
-            if begun:
-                return  # what was sent cannot be taken back: the connection ends
-            error = {"message": "The gateway is stopping.", "type": "api_error", "param": None, "code": "stopping"}
-            body = msgspec.json.encode({"error": error, "request_id": scope.get("state", {}).get("request_id", "")})
-            start: HTTPResponseStartEvent = {
-                "type": "http.response.start",
-                "status": 503,
-                "headers": [
-                    (b"content-type", b"application/json"),
-                    (b"content-length", str(len(body)).encode()),
-                    (b"retry-after", b"1"),
-                    (b"connection", b"close"),
-                ],
-            }
-            await send(start)
-            await send({"type": "http.response.body", "body": body, "more_body": False})

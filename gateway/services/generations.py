@@ -156,17 +156,18 @@ class Generations:
 
     async def read(self, generation_id: str, key: str, wait_seconds: float = 0) -> Generation:
         """One generation; with `wait_seconds`, as soon as its status is another than now, or when they are over."""
-        with self._signals.listen(generation_id) as changed:
-            generation = await self._get(generation_id, key)
-            before = generation.status
-            until = self._clock.now() + timedelta(seconds=wait_seconds)
-            while generation.status is before and not before.terminal:
-                left = (until - self._clock.now()).total_seconds()
-                if left <= 0:
-                    break
-                await wait(self._clock, changed, left)
-                generation = await self._get(generation_id, key)
+        generation = await self._get(generation_id, key)
+        if wait_seconds <= 0 or generation.status.terminal:
             return generation
+        before = generation.status
+        until = self._clock.now() + timedelta(seconds=wait_seconds)
+        with self._signals.listen(generation_id) as changed:
+            while True:  # listen first, then look: no change between the two is missed
+                generation = await self._get(generation_id, key)
+                left = (until - self._clock.now()).total_seconds()
+                if generation.status is not before or left <= 0 or self._signals.closed:
+                    return generation
+                await wait(self._clock, changed, left)
 
     async def _get(self, generation_id: str, key: str) -> Generation:
         generation = await self._store.get(generation_id, key)

@@ -7,7 +7,7 @@ import structlog
 from msgspec.structs import replace as with_fields
 
 from gateway.domain.adapter import FilePart, ImageForm
-from gateway.domain.errors import StoreUnavailable, UnreadableReply
+from gateway.domain.errors import UnreadableReply
 from gateway.domain.reading import failed
 from gateway.domain.request import Input, images_of, input_kind, with_images
 from gateway.domain.task import Failed, FailureKind
@@ -51,7 +51,7 @@ class Inputs:
         replaced = {image: image for image in images_of(value)}
         for image in dict.fromkeys(held):
             file = files.get(image)
-            content = None if file is None else await self._content(file)
+            content = None if file is None else await self._blobs.get(file.sha256)
             if file is None or content is None:
                 raise InputRefused(failed(FailureKind.INVALID_REQUEST, "An input image is no longer stored."))
             if form is ImageForm.BASE64:
@@ -62,12 +62,6 @@ class Inputs:
                 why = "The provider takes images by URL alone."
                 raise InputRefused(failed(FailureKind.INVALID_REQUEST, why, elsewhere=True))
         return with_images(value, replaced)
-
-    async def _content(self, file: StoredFile) -> bytes | None:
-        try:
-            return await self._blobs.get(file.sha256)
-        except OSError as error:  # the disk's trouble, which says nothing about the file
-            raise StoreUnavailable(f"The input cannot be read: {error.strerror}.", retry_after=5) from error
 
     async def _upload(self, provider: Provider, file: StoredFile, content: bytes) -> str:
         adapter = provider.adapter

@@ -10,11 +10,18 @@ class Signals:
 
     def __init__(self) -> None:
         self._events: dict[str, set[asyncio.Event]] = {}
+        self.closed = False
 
     def changed(self, generation_id: str) -> None:
         """A generation has a new version."""
         for event in self._events.get(generation_id, ()):
             event.set()
+
+    def close(self) -> None:
+        """Nobody is to wait any more: the gateway is stopping."""
+        self.closed = True
+        for generation_id in self._events:
+            self.changed(generation_id)
 
     @contextmanager
     def listen(self, generation_id: str) -> Iterator[asyncio.Event]:

@@ -214,6 +214,22 @@ def test_extras_of_submits_answered_at_the_same_moment_all_have_an_output() -> N
     assert [one.attempt_id[-1] for one in world.generation.outputs if one.attempt_id] == list("12122")
 
 
+def test_extra_task_does_not_claim_the_further_file_of_another() -> None:
+    world = World(generation(count=2))
+    world.send(1)
+    world.send(2)
+    seen = world.generation
+    world.take(1, "a", seen=seen)
+    world.step()
+    world.read(1, done("a", "a-more"))
+    world.take(2, "b", "b-more", seen=seen)
+    world.step()
+    world.read(2, done("b"), 0)
+    world.read(2, done("b-more"), 1)
+    files = [one.artifact for one in world.generation.outputs]
+    assert files == [done(name).artifacts[0] for name in ("a", "b", "a-more", "b-more")]
+
+
 def test_further_files_of_one_task_become_extra_outputs() -> None:
     world = World(generation(count=2))
     world.accept(1)
@@ -551,6 +567,22 @@ def test_first_result_ends_the_generation_and_lets_the_other_go() -> None:
     assert world.states() == [S.COMPLETED, S.ABANDONED]
     assert world.attempt(2).billed is Billed.MAYBE
     assert (world.generation.status, world.generation.provider) == (Status.COMPLETED, "acme")
+
+
+def test_second_result_for_an_output_changes_nothing_but_its_bill() -> None:
+    world = World(generation("acme/one", "bolt/two", count=2))
+    world.unknown(1)
+    world.accept(2)  # of the second output, which stays open
+    world.accept(3)
+    world.take(1, "found")
+    world.step()
+    world.read(1, done("found"))
+    assert world.states() == [S.COMPLETED, S.ACCEPTED, S.ABANDONED], "nobody waits for it"
+
+    world.read(3, done("second"))
+
+    assert world.generation.outputs[0].artifact == done("found").artifacts[0]
+    assert (world.attempt(3).state, world.attempt(3).billed) == (S.COMPLETED, Billed.YES)
 
 
 def test_task_found_late_stops_a_submit_that_was_not_sent() -> None:
