@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.create import ALIASES, SIZES, CreateVideo
+from gateway.api.create import ALIASES, CreateVideo
+from gateway.api.fields import SIZES
 from gateway.api.views import Deleted, GenerationList, GenerationView, ModelList, ModelView
 from gateway.domain.generation import GenerationRequest
 from gateway.domain.request import TextToVideo

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from weakref import WeakValueDictionary
 
 import structlog
 from msgspec import Struct
@@ -50,7 +49,6 @@ class Effects:
         self._forms: dict[tuple[str, str], str] = {}  # (provider, model) → the form that worked last
         self._noted: set[tuple[str, str]] = set()
         self._sending: set[str] = set()  # attempts from their intent to their outcome
-        self._accepting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by generation
         self._lanes = {
             name: Lanes(asyncio.Semaphore(provider.concurrency), asyncio.Semaphore(provider.concurrency))
             for name, provider in providers.items()
@@ -202,7 +200,7 @@ class Effects:
         )
         if attempt.form:
             self._forms[route.provider, route.model] = attempt.form
-        await self._accept(generation.id, attempt.id, outcome)
+        await self._accept(generation, attempt.id, outcome)
         return None
 
     def _refused(
@@ -222,20 +220,14 @@ class Effects:
             amend_form=amend(call, reply) if amend is not None and provider.form is None else None,
         )
 
-    async def _accept(self, generation_id: str, attempt_id: str, refs: tuple[TaskRef, ...]) -> None:
+    async def _accept(self, generation: Generation, attempt_id: str, refs: tuple[TaskRef, ...]) -> None:
         """Store the task references, however long the store takes: this is what was paid for."""
-
-        async def store() -> int | None:
-            now = await self._store.get(generation_id)
-            if now is None:
-                return None
-            tasks = accepted(now, attempt_id, refs, self._clock.now()).attempt.tasks
-            return await self._store.accept(attempt_id, tasks, self._clock.now())
-
-        # One at a time: two attempts that each bring more tasks than asked for must not give them the same outputs.
-        async with self._accepting.setdefault(generation_id, asyncio.Lock()):
-            if await patiently(self._clock, store, attempt=attempt_id) is None:
-                log.error("task_not_adopted", attempt=attempt_id, tasks=[ref.id for ref in refs])
+        tasks = accepted(generation, attempt_id, refs, self._clock.now()).attempt.tasks
+        version = await patiently(
+            self._clock, lambda: self._store.accept(attempt_id, tasks, self._clock.now()), attempt=attempt_id
+        )
+        if version is None:
+            log.error("task_not_adopted", attempt=attempt_id, tasks=[ref.id for ref in refs])
 
     async def _read(self, attempt: Attempt, poll: Poll, provider: Provider) -> Fact:
         adapter = provider.adapter

@@ -16,15 +16,14 @@ from PIL import Image
 from gateway.api.body import parse_json
 from gateway.api.create import (
     _OTHER_WORDS,
-    _READERS,
     _REQUEST,
     _SETTINGS,
     ALIASES,
-    SIZES,
     CreateVideo,
     Normalised,
     normalise,
 )
+from gateway.api.fields import READERS, SIZES
 from gateway.domain.errors import GatewayError, InvalidImage, InvalidParameter, UnknownParameter
 from gateway.domain.generation import GenerationRequest
 from gateway.domain.request import ImageToVideo, ReferencesToVideo, Settings, TextToVideo
@@ -122,16 +121,16 @@ def test_every_field_arrives() -> None:
 
 def test_every_field_has_its_place_in_the_value() -> None:
     images_and_sizes = {"image", "last_image", "reference_images", "size", "width", "height"}
-    assert set(_SETTINGS) | set(_REQUEST) | images_and_sizes == set(_READERS)
+    assert set(_SETTINGS) | set(_REQUEST) | images_and_sizes == set(READERS)
     assert set(_SETTINGS.values()) == set(Settings.__struct_fields__)
     assert {*_REQUEST.values(), "input", "settings"} == set(GenerationRequest.__struct_fields__)
 
 
 def test_the_documented_fields_are_the_ones_that_are_read() -> None:
-    assert {*CreateVideo.__struct_fields__, "width", "height"} == set(_READERS)
+    assert {*CreateVideo.__struct_fields__, "width", "height"} == set(READERS)
     assert set(ALIASES.values()) | set(_OTHER_WORDS.values()) <= set(CreateVideo.__struct_fields__)
-    assert not set(ALIASES) & set(_READERS)
-    assert not set(_OTHER_WORDS) & (set(ALIASES) | set(_READERS))
+    assert not set(ALIASES) & set(READERS)
+    assert not set(_OTHER_WORDS) & (set(ALIASES) | set(READERS))
 
 
 # Canonical field → values that it takes and ones that no reader may let through; the documented types must agree.
@@ -284,7 +283,7 @@ def test_words_are_taken_in_any_case() -> None:
     assert read(adapt="Nearest").request.adapt == "nearest"
 
 
-@pytest.mark.parametrize("name", sorted(_READERS.keys() - {"model"}) + sorted(ALIASES))
+@pytest.mark.parametrize("name", sorted(READERS.keys() - {"model"}) + sorted(ALIASES))
 def test_null_is_the_same_as_absent(name: str) -> None:
     assert read(**{name: None}) == read()
 
@@ -502,7 +501,7 @@ def spellings(field: str, value: Any) -> st.SearchStrategy[Any]:
 
 
 NAMES: dict[str, list[str]] = {
-    field: [field, *(alias for alias, meant in ALIASES.items() if meant == field)] for field in _READERS
+    field: [field, *(alias for alias, meant in ALIASES.items() if meant == field)] for field in READERS
 }
 
 
@@ -519,7 +518,7 @@ def spelt(draw: st.DrawFn, meaning: Mapping[str, Any]) -> dict[str, Any]:
             continue
         for name in draw(st.lists(st.sampled_from(NAMES[field]), min_size=1, max_size=2, unique=True)):
             members.append((name, draw(spellings(field, value))))
-    absent = set(_READERS) - {name for name, _ in members} - {"model"}
+    absent = set(READERS) - {name for name, _ in members} - {"model"}
     members += [(name, None) for name in draw(st.lists(st.sampled_from(sorted(absent)), max_size=3, unique=True))]
     return dict(draw(st.permutations(members)))
 
@@ -583,7 +582,7 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-FIELDS = st.sampled_from([*_READERS, *ALIASES]) | st.text(max_size=12)
+FIELDS = st.sampled_from([*READERS, *ALIASES]) | st.text(max_size=12)
 
 
 @given(st.dictionaries(FIELDS, ANYTHING, max_size=6), st.booleans())
@@ -606,6 +605,6 @@ def outcome(raw: bytes) -> Normalised | GatewayError:
         return error
 
 
-@given(st.sampled_from([*_READERS, *ALIASES]), ANYTHING)
+@given(st.sampled_from([*READERS, *ALIASES]), ANYTHING)
 def test_any_value_of_any_field_has_a_meaning_or_is_refused(field: str, value: Any) -> None:
     test_any_body_has_a_meaning_or_is_refused.hypothesis.inner_test({field: value}, True)  # type: ignore[attr-defined]  # hypothesis adds it
