@@ -93,7 +93,7 @@ CODES = {
 }
 TASK_NOT_FOUND = frozenset({100003, 110002})
 
-WRONG_ADDRESS = frozenset({301, 302, 307, 308, 404, 405})  # nothing there can have taken the call
+WRONG_ADDRESS = frozenset({404, 405})  # nothing there can have taken the call; a redirect proves no such thing
 
 # No code is documented for credit, content policy or a limit of rate: there the text decides.
 CREDIT = any_of(

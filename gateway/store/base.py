@@ -97,6 +97,10 @@ class Store(Protocol):
         """
         ...
 
+    async def recall(self, key: str, idempotency: Idempotency, now: datetime) -> Generation | None:
+        """The generation that an idempotency key already stands for; `IdempotencyKeyReused` with another digest."""
+        ...
+
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
         """One generation; with `key`, only when it owns it."""
         ...
@@ -110,7 +114,7 @@ class Store(Protocol):
         ...
 
     async def open_ids(self) -> list[str]:
-        """Every generation that is not at its end, oldest first."""
+        """Every generation that is not at its end, or has a submit whose end is not known, oldest first."""
         ...
 
     async def events(self, generation_id: str, after: int = 0) -> list[Event]:

@@ -29,6 +29,11 @@ from gateway.store.sqlite_file import check_place, connect, migrate, take_lock
 from gateway.store.writer import Writer
 
 _OPEN = "('queued', 'in_progress')"
+# Open, or ended while a submit was under way: what becomes of it is still to be known.
+_UNENDED = (
+    f"(status in {_OPEN} or exists"
+    " (select 1 from attempts where generation_id = generations.id and state = 'submitting'))"
+)
 _IDEMPOTENCY_LIFE = timedelta(hours=24)
 _LEASE_FOREVER = 253402300799.0  # one process under an exclusive lock: its lease does not run out
 
@@ -103,6 +108,10 @@ class SqliteStore:
             raise StoreUnavailable("The first answer to this idempotency key is being deleted.", retry_after=1)
         return known
 
+    async def recall(self, key: str, idempotency: Idempotency, now: datetime) -> Generation | None:
+        known = await self._writer.run(lambda connection: _known_idempotency(connection, key, idempotency, now))
+        return None if known is None else await self.get(known)
+
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
         rows = self._all(f"{_SELECT} where id = ?", (generation_id,))
         if not rows or (key is not None and rows[0][1] != key):
@@ -124,11 +133,12 @@ class SqliteStore:
         return Page(tuple(map(_whole, rows)), has_more)
 
     async def delete(self, generation_id: str, key: str) -> bool:
-        sql = f"delete from generations where id = ? and key = ? and status not in {_OPEN}"
+        sql = f"delete from generations where id = ? and key = ? and not {_UNENDED}"
         return await self._writer.run(lambda connection: _changed(connection, sql, (generation_id, key)) == 1)
 
     async def open_ids(self) -> list[str]:
-        rows = self._all(f"select id from generations where status in {_OPEN} order by id", ())
+        submitting = "select generation_id from attempts where state = 'submitting'"
+        rows = self._all(f"select id from generations where status in {_OPEN} union {submitting} order by id", ())
         return [row[0] for row in rows]
 
     async def events(self, generation_id: str, after: int = 0) -> list[Event]:
@@ -155,7 +165,7 @@ class SqliteStore:
     async def take_over(self, generation_id: str, lease_until: datetime) -> Generation | None:
         sql = (
             "update generations set fence = fence + 1, version = version + 1, lease_until = ?"
-            f" where id = ? and status in {_OPEN}"
+            f" where id = ? and {_UNENDED}"
         )
         values = (lease_until.timestamp(), generation_id)
         taken = await self._writer.run(lambda connection: _changed(connection, sql, values) == 1)

@@ -415,16 +415,25 @@ async def test_a_store_that_goes_away_while_a_task_runs(gateway, method: str):
 async def test_a_refusal_is_stored_however_long_the_store_is_away(idle):
     idle.route(V, FOX_IMAGE)
     gateway = await idle.start()
-    gateway.traffic.slow.add("keevx")
     gateway.sandbox.fault("keevx", "submit", "503_no_channel")
+
+    def change(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def changed(*args: Any) -> Any:
+            version = await call(*args)
+            if not gateway.submits:
+                gateway.replace_in_store("write", unavailable(gateway, 60))
+            return version
+
+        return changed
+
+    gateway.replace_in_store("begin_submit", change)
     made = await gateway.post(model="m", **IMAGE)
-    await gateway.until_state(made["id"], "submitting")
-    gateway.replace_in_store("write", unavailable(gateway, 60))
-    gateway.replace_in_store("get", unavailable(gateway, 60))
-    gateway.traffic.slow.clear()
-    await gateway.clock.run_for(70)
+    await gateway.clock.run_for(50)
+    assert gateway.submits == {"keevx": 1}
+    assert (await gateway.stored(made["id"])).attempts[0].state == "submitting"
     now = await gateway.finish(made["id"])
     assert kinds(now) == [("keevx", "failed", "unavailable"), ("foxapi", "completed", None)]
+    assert gateway.submits == {"keevx": 1, "foxapi": 1}
 
 
 async def test_a_post_is_refused_while_the_store_is_away(gateway):

@@ -54,6 +54,8 @@ create table attempts (
     unique (generation_id, number)
 ) strict, without rowid;
 
+create index attempts_submitting on attempts (generation_id) where state = 'submitting';
+
 create table events (
     seq integer primary key autoincrement,
     generation_id text not null references generations (id) on delete cascade,
