@@ -281,6 +281,8 @@ def _end(draft: Draft, attempt: Attempt) -> None:
 def _start_attempts(draft: Draft, hints: HintsOf) -> datetime:
     """Reserve an attempt for every open output that has none; the moment at which one that waits may go on."""
     wake_at = draft.generation.deadline_at
+    if draft.now >= wake_at:
+        return wake_at  # whatever is open has expired
     wanted: dict[tuple[int, str], list[int]] = {}
     for output in draft.generation.outputs:
         if output.status.terminal or output.extra:
@@ -295,8 +297,6 @@ def _start_attempts(draft: Draft, hints: HintsOf) -> datetime:
                 draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
             case _:
                 pass
-    if draft.now >= draft.generation.deadline_at:
-        return wake_at
     for (index, form), slots in sorted(wanted.items()):
         chosen = draft.generation.plan.routes[index]
         for start in range(0, len(slots), chosen.count_max):

@@ -1,7 +1,7 @@
 """Which routes can do exactly what was asked, in order, and why each other one cannot. Pure."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from math import log
+from math import inf, log
 from typing import Any
 
 from msgspec import Struct
@@ -92,6 +92,7 @@ def _route(
     for capability in fitting:
         settings, adaptations, reasons = _fit_settings(request, capability)
         reasons += _check_prompt(request, candidate.provider, capability)
+        reasons += _check_cost(request)
         reasons += _check_input(request, capability, images)
         if not reasons:
             reasons += _check_rules(request, candidate, capability, settings)
@@ -201,6 +202,13 @@ def _check_prompt(request: GenerationRequest, provider: str, capability: Capabil
     return reasons
 
 
+def _check_cost(request: GenerationRequest) -> list[Reason]:
+    """No route has a price: a limit cannot be kept, so none is promised."""
+    if request.max_cost is None:
+        return []
+    return [Reason(param="max_cost", message="has no price configured, so a limit cannot be kept")]
+
+
 def _check_input(request: GenerationRequest, capability: Capability, images: Mapping[str, ImageFacts]) -> list[Reason]:
     reasons: list[Reason] = []
     match request.input:
@@ -298,4 +306,4 @@ def _ratio_distance(asked: str, given: str) -> float:
 
 def _ratio(value: str) -> float:
     width, _, height = value.partition(":")
-    return log(int(width) / int(height))
+    return log(int(width) / int(height)) if height else inf  # `auto`: near to nothing

@@ -106,10 +106,14 @@ class Generations:
         idempotency: Idempotency | None,
         kind: Literal["video", "image"],
     ) -> Created:
+        now = self._clock.now()
+        if idempotency is not None:  # before anything else: what was answered once is answered so again
+            known = await self._store.recall(key, idempotency, now)
+            if known is not None:
+                return Created(known, replayed=True)
         model, planned = await self._plan(request, key, files)
         if not planned.routes:
             raise _unsupported(request, planned.left_out)
-        now = self._clock.now()
         stored = [
             StoredFile(id=name, key=key, sha256=digest, facts=files[name].facts, created_at=now)
             for name, digest in [(name, await self._blobs.put(file.content)) for name, file in files.items()]
@@ -199,7 +203,7 @@ class Generations:
         """Remove an ended generation; an open one is a `Conflict`."""
         if not await self._store.delete(generation_id, key):
             await self._get(generation_id, key)
-            raise Conflict("The generation is still open; cancel it first.")
+            raise Conflict("The generation is still open, or a submit of it under way; cancel it, or wait a moment.")
         log.info("generation_deleted", generation=generation_id)
 
 

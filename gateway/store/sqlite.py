@@ -85,7 +85,7 @@ class SqliteStore:
 
         def work(connection: apsw.Connection) -> str:
             if idempotency is not None:
-                known = _known_idempotency(connection, generation, idempotency)
+                known = _known_idempotency(connection, generation.key, idempotency, generation.created_at)
                 if known is not None:
                     return known
             connection.execute(_INSERT_GENERATION, row)
@@ -301,21 +301,19 @@ def _changed(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> in
     return connection.changes()
 
 
-def _known_idempotency(connection: apsw.Connection, generation: Generation, idempotency: Idempotency) -> str | None:
+def _known_idempotency(connection: apsw.Connection, key: str, idempotency: Idempotency, now: datetime) -> str | None:
     """The generation that this key already stands for; a key past its life is forgotten."""
     row = connection.execute(
         "select digest, generation_id, i.created_at, status from idempotency_keys as i"
         " join generations as g on g.id = i.generation_id where i.key = ? and idempotency_key = ?",
-        (generation.key, idempotency.key),
+        (key, idempotency.key),
     ).fetchone()
     if row is None:
         return None
     digest, generation_id, created_at, status = row
-    expired = created_at < (generation.created_at - _IDEMPOTENCY_LIFE).timestamp()
+    expired = created_at < (now - _IDEMPOTENCY_LIFE).timestamp()
     if expired and status not in {"queued", "in_progress"}:
-        connection.execute(
-            "delete from idempotency_keys where key = ? and idempotency_key = ?", (generation.key, idempotency.key)
-        )
+        connection.execute("delete from idempotency_keys where key = ? and idempotency_key = ?", (key, idempotency.key))
         return None
     if digest != idempotency.digest:
         raise IdempotencyKeyReused(

@@ -419,6 +419,22 @@ async def test_open_ids_are_all_that_have_not_ended_oldest_first(store: Store) -
     assert await store.open_ids() == [older.id, newer.id]
 
 
+async def test_a_submit_under_way_outlives_the_end_of_its_generation(store: Store) -> None:
+    before, name = await submitting(store)
+    closed = await wrote(store, before, status(before, Status.CANCELLED))
+
+    assert await store.open_ids() == [closed.id]
+    assert not await store.delete(closed.id, "alice")
+    taken = await store.take_over(closed.id, SOON)
+    assert taken is not None
+    known = taken.attempt(name)
+    await wrote(store, taken, SaveAttempt(replace(known, state=AttemptState.UNKNOWN), known.state))
+
+    assert await store.open_ids() == []
+    assert await store.take_over(closed.id, SOON) is None
+    assert await store.delete(closed.id, "alice")
+
+
 async def test_files_belong_to_a_key_and_are_stored_once(store: Store) -> None:
     facts = ImageFacts(content_type="image/png", bytes=9, width=4, height=3)
     one = StoredFile(id="file_1", key="alice", sha256="aa", facts=facts, created_at=NOW)
@@ -731,6 +747,17 @@ async def test_a_known_key_gives_the_generation_as_it_is_now(store: Store) -> No
     done = await wrote(store, first, status(first, Status.COMPLETED))
 
     assert await store.create(generation(SOON), (), known) == done
+
+
+async def test_a_known_key_is_recalled_without_a_create(store: Store) -> None:
+    known = Idempotency(key="k", digest=b"1")
+    first = await store.create(generation(), (), known)
+
+    assert await store.recall("alice", known, SOON) == first
+    assert await store.recall("bob", known, SOON) is None
+    assert await store.recall("alice", Idempotency(key="other", digest=b"1"), SOON) is None
+    with pytest.raises(IdempotencyKeyReused):
+        await store.recall("alice", Idempotency(key="k", digest=b"2"), SOON)
 
 
 async def test_twenty_at_once_with_one_key_are_one_generation(store: Store) -> None:

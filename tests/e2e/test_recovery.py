@@ -291,8 +291,24 @@ async def test_a_deadline_that_passes_while_the_intent_is_stored(gateway):
     gateway.replace_in_store("begin_submit", change)
     made = await gateway.post(model=V, deadline_seconds=60, **IMAGE)
     now = await gateway.finish(made["id"])
+    assert now["status"] == "expired"
     assert [(attempt["status"], attempt["billed"]) for attempt in now["attempts"]] == [("failed", "no")]
     assert gateway.submits == {}
+
+
+async def test_a_submit_under_way_at_a_cancel_and_a_crash_is_told_as_unknown(gateway):
+    gateway.traffic.slow.add("keevx")
+    gateway.sandbox.fault("keevx", "submit", "hang_after_accept")
+    made = await gateway.post(model=V, **IMAGE)
+    await gateway.until_state(made["id"], "submitting")
+    cancelled = (await gateway.client.post(f"/v1/videos/generations/{made['id']}/cancel")).json()
+    assert cancelled["cancellation"]["provider_started"] is True
+    await gateway.crash()
+    await gateway.start()
+    await gateway.until_state(made["id"], "unknown")
+    now = (await gateway.client.get(f"/v1/videos/generations/{made['id']}")).json()
+    assert now["status"] == "cancelled"
+    assert [(attempt["status"], attempt["billed"]) for attempt in now["attempts"]] == [("unknown", "maybe")]
 
 
 async def test_a_task_that_turns_up_late_is_adopted(idle):

@@ -80,6 +80,7 @@ def test_route_has_what_the_candidate_says() -> None:
         ({"negative_prompt": ""}, "negative_prompt", "takes no negative prompt"),
         ({"seed": 0}, "seed", "does not honour a seed"),
         ({"cfg_scale": 0.0}, "cfg_scale", "does not honour cfg_scale"),
+        ({"max_cost": 1.0}, "max_cost", "has no price configured, so a limit cannot be kept"),
         ({"prompt": " \n"}, "prompt", "requires a prompt"),
         ({"prompt": "a" * 21}, "prompt", "takes a prompt of at most 20 characters, not 21"),
         (
