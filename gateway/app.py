@@ -21,6 +21,7 @@ from gateway.api.requests import RequestLog
 from gateway.api.videos import VideoGenerationController
 from gateway.domain.adapter import Adapter
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
+from gateway.engine.base import Engine
 from gateway.engine.drive import Drive
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
@@ -64,7 +65,7 @@ class Application:
         blobs = Blobs(folder / "inputs")
         inputs = Inputs(self.store, blobs, self.upstream, self.clock)
         effects = Effects(self.store, self.providers, self.upstream, inputs, self.clock)
-        self.engine = EmbeddedEngine(
+        self.engine: Engine = EmbeddedEngine(
             self.store,
             self.clock,
             lambda: Drive(self.store, effects, self._signals, self.clock),

@@ -118,7 +118,9 @@ class Drive:
                 task.cancel()
 
     def _start(self, generation: Generation, effect: Effect) -> None:
-        task = asyncio.create_task(self._effects.carry_out(generation, effect),)
+        task = asyncio.create_task(
+            self._effects.carry_out(generation, effect),
+        )
         self._running[task] = effect
         task.add_done_callback(lambda _: self._event.set())
 
