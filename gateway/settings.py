@@ -56,7 +56,7 @@ DATABASES: dict[str, re.Pattern[str] | str] = {
     "postgresql": "PostgreSQL is not supported",
 }
 ARTIFACT_STORES = re.compile(r"file:(?!//[^/]).*[^/].*|(?:s3|gs|az)://[\w.-]+(?:/[^@?#\s]*)?")
-CLIENT_KEY_MIN = 16  # characters
+CLIENT_KEY_MIN = 16  # characters; a shorter one is told of
 WEBHOOK_SECRET_MIN = 24  # bytes; Standard Webhooks, "Signature scheme"
 # What the gateway sets by itself, or what would change the meaning of a body.
 OWN_HEADERS = frozenset(
@@ -85,13 +85,6 @@ def _artifacts_url(raw: object, _: "Reader") -> str:
     return url
 
 
-def _client_key(raw: object, reader: "Reader") -> Secret:
-    secret = in_header(raw, reader)
-    if len(secret.reveal()) < CLIENT_KEY_MIN:
-        raise ValueError(f"expected at least {CLIENT_KEY_MIN} characters")
-    return secret
-
-
 def _webhook_secret(raw: object, reader: "Reader") -> Secret:
     secret = reader.secret(raw)
     try:
@@ -105,8 +98,7 @@ def _webhook_secret(raw: object, reader: "Reader") -> Secret:
 
 DatabaseUrl = Annotated[str, Read(_database_url)]
 ArtifactsUrl = Annotated[str, Read(_artifacts_url)]
-ProviderKey = Annotated[Secret, Read(in_header)]
-ClientKey = Annotated[Secret, Read(_client_key)]
+ApiKey = Annotated[Secret, Read(in_header)]
 WebhookSecret = Annotated[Secret, Read(_webhook_secret)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Days = Annotated[float, Meta(gt=0, le=36_500)]
@@ -123,7 +115,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     host: Host = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080  # 0: any free one
     public_url: HttpUrl | None = None  # how clients and providers reach the gateway; without a trailing slash
-    api_keys: tuple[ClientKey, ...] = ()  # static client keys
+    api_keys: tuple[ApiKey, ...] = ()  # static client keys
     auth: Literal["keys", "none"] | None = None  # never None once loaded: "keys" where there are some, else "none"
     max_body_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 29_360_128  # of a request, images in base64 included
     drain_seconds: Seconds = 35  # from SIGTERM to the exit, at most
@@ -176,7 +168,7 @@ class ProviderModel(PollingSettings, frozen=True, kw_only=True, forbid_unknown_f
 class ProviderSettings(PollingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[providers.<name>]`: an account at a provider."""
 
-    api_key: ProviderKey = Secret.of("")  # empty only where `enabled` is false
+    api_key: ApiKey = Secret.of("")  # empty only where `enabled` is false
     base_url: HttpUrl | None = None  # without a trailing slash; None: the adapter's own
     enabled: bool = True  # false: no new work and no polls; its secrets are not looked up
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 32  # calls at once
@@ -318,6 +310,9 @@ def _checked_auth(server: ServerSettings, warnings: list[str]) -> ServerSettings
         )
     if auth == "none" and server.api_keys:
         warnings.append('server.auth: "none" lets everybody in; server.api_keys are not asked for')
+    for place, key in enumerate(server.api_keys):
+        if len(key.reveal()) < CLIENT_KEY_MIN:
+            warnings.append(f"server.api_keys[{place}]: under {CLIENT_KEY_MIN} characters, which can be guessed")
     return structs.replace(server, auth=auth)
 
 
