@@ -51,7 +51,7 @@ async def made(client: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any
 async def pages(folder: str) -> list[str]:
     """A section for each of the six."""
     found: list[str] = []
-    async with SandboxServer(total_seconds=2.0, max_short_side=90, public_url="https://provider.example") as sandbox:
+    async with SandboxServer(total_seconds=2.0, public_url="https://provider.example") as sandbox:
         app = Application(_settings(folder, sandbox.base_urls()))
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app.asgi), base_url="http://127.0.0.1")
         async with app.litestar.lifespan(), client:

@@ -53,7 +53,7 @@ class RequestLog:
                     method=scope["method"],
                     path=path,
                     status=status,
-                    duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                    duration_seconds=round(time.perf_counter() - started, 5),
                 )
 
 

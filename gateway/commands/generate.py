@@ -38,10 +38,11 @@ class Server:
         except ValueError as error:
             raise click.UsageError(f"--url or --api-key: {error}") from error
 
-    def watch_command(self, generation_id: str) -> str:
-        """What a person types to go on watching."""
+    def watch_command(self, generation_id: str, output: Path | None) -> str:
+        """What a person types to go on as before: watching, and keeping the files where they were to be kept."""
         elsewhere = "" if self.url == DEFAULT_URL else f" --url {shlex.quote(self.url)}"
-        return f"video-gateway watch {generation_id}{elsewhere}"
+        kept = "" if output is None else f" --output {shlex.quote(str(output))}"
+        return f"video-gateway watch {generation_id}{elsewhere}{kept}"
 
 
 def body_of(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,12 +87,14 @@ def generate(body: Mapping[str, Any], server: Server, output: Path | None, *, wa
         (tell if as_json else say)(f"{generation.id} {generation.model}")
         return _finish(client, generation.id, output or Path(), as_json=as_json)
 
-    return _session(server, work, [])
+    return _session(server, work, [], output or Path())
 
 
 def watch(generation_id: str, server: Server, output: Path | None, *, as_json: bool) -> int:
     """Follow a generation to its end; with `output`, keep its files. The exit code."""
-    return _session(server, lambda client, _: _finish(client, generation_id, output, as_json=as_json), [generation_id])
+    return _session(
+        server, lambda client, _: _finish(client, generation_id, output, as_json=as_json), [generation_id], output
+    )
 
 
 def follow(
@@ -181,7 +184,7 @@ def _finish(client: Client, generation_id: str, output: Path | None, *, as_json:
     return COMPLETED
 
 
-def _session(server: Server, work: Callable[[Client, list[str]], int], started: list[str]) -> int:
+def _session(server: Server, work: Callable[[Client, list[str]], int], started: list[str], output: Path | None) -> int:
     """The exit code of what is done with a client; `started` takes the id of what is then under way."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without it
     client = server.client()
@@ -192,7 +195,7 @@ def _session(server: Server, work: Callable[[Client, list[str]], int], started: 
         return REFUSED
     except KeyboardInterrupt:
         if started:
-            tell(f"still running: {server.watch_command(started[0])}")
+            tell(f"still running: {server.watch_command(started[0], output)}")
         else:
             tell("the request may have been accepted; GET /v1/videos/generations lists what there is")
         return INTERRUPTED

@@ -1,13 +1,13 @@
 """`models`: what can be asked for, from a running gateway or from the configuration alone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 import rich_click as click
 from msgspec import Struct
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from gateway.api.views import CapabilityView, ModelList, ModelView, model_view
@@ -50,10 +50,10 @@ def told(capability: CapabilityView) -> str:
     """What a route can do, in a line."""
     parts = [
         " or ".join(capability.inputs).replace("_", " "),
-        f"{_list(capability.durations)} s" if capability.durations else "",
+        f"{_span(capability.durations)} s" if capability.durations else "",
         _list(capability.resolutions),
         _list(capability.aspect_ratios),
-        f"prompt up to {capability.prompt_max}",
+        f"prompt up to {capability.prompt_max}" if capability.prompt_max else "no prompt",
         *_extras(capability),
     ]
     return "; ".join(filter(None, parts))
@@ -77,29 +77,26 @@ def _remote(name: str | None, server: Server) -> list[ModelView]:
 
 
 def _table(found: Iterable[ModelView]) -> Table:
-    table = Table("Model", "Route", "Inputs", "Seconds", "Resolutions", "Aspect ratios", "Prompt", "Besides")
+    """A row a model: of one route, what it can do; of several, which."""
+    table = Table(Column("Model", overflow="fold"), Column("What it can do", overflow="fold"))
     for model in found:
-        shown = model.id
-        for route in model.routes:
-            for capability in route.capabilities:
-                cells = (
-                    shown,
-                    f"{route.provider}/{route.provider_model}",
-                    ", ".join(capability.inputs),
-                    _list(capability.durations),
-                    _list(capability.resolutions),
-                    _list(capability.aspect_ratios),
-                    str(capability.prompt_max),
-                    ", ".join(_extras(capability)),
-                )
-                table.add_row(*(Text(plain(cell)) for cell in cells))
-                shown = ""
-        table.add_section()
+        names = [f"{route.provider}/{route.provider_model}" for route in model.routes]
+        lines = [f"→ {name}" for name in names if name != model.id]
+        if len(names) == 1:
+            lines += [told(capability) for capability in model.routes[0].capabilities]
+        table.add_row(Text(plain(model.id)), Text("\n".join(map(plain, lines))))
     return table
 
 
 def _list(values: Iterable[object]) -> str:
     return " ".join(map(str, values))
+
+
+def _span(values: Sequence[int]) -> str:
+    """`3–15` where there is no gap, else each."""
+    if len(values) > 2 and values[-1] - values[0] == len(values) - 1:
+        return f"{values[0]}–{values[-1]}"
+    return _list(values)
 
 
 def _extras(capability: CapabilityView) -> list[str]:

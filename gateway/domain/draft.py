@@ -62,7 +62,8 @@ class Draft:
             failure=failure,
             completed_at=self.now if status.terminal else None,
         )
-        if apply(before, write) != before:
+        told = (before.status, before.progress, before.provider, before.provider_model, before.failure)
+        if told != (write.status, write.progress, write.provider, write.provider_model, write.failure):
             self.write(write)
 
 

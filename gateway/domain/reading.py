@@ -159,4 +159,7 @@ def clean(message: str) -> str:
 def failed(kind: FailureKind, message: str = "", code: object = None, *, elsewhere: bool = False) -> Failed:
     """A failure with a message that a client may see: the provider's own where it tells of the input, else ours."""
     told = PRIVATE.get(kind) or clean(message) or "The provider reported no reason."
-    return Failed(kind=kind, message=told, upstream_code=clean(text(code))[:100] or None, elsewhere=elsewhere)
+    named = text(code)
+    return Failed(
+        kind=kind, message=told, upstream_code=(clean(named)[:100] or None) if named else None, elsewhere=elsewhere
+    )

@@ -140,7 +140,7 @@ def test_ctrl_c_stops_watching_and_watch_goes_on(
     watched = run(*told, "--output=later.mp4")
 
     assert client.returncode == 130
-    assert told == ["watch", generation, "--url", running["VIDEO_GATEWAY_URL"]]
+    assert told == ["watch", generation, "--url", running["VIDEO_GATEWAY_URL"], "--output", "."]
     assert watched.returncode == 0, watched.stderr
     assert watched.stdout.splitlines()[-1] == "later.mp4"
     assert is_video(tmp_path / "later.mp4")
@@ -167,7 +167,7 @@ def test_models_of_a_running_gateway_and_of_a_configuration(run: Run, running: d
 
     assert there.returncode == here.returncode == one.returncode == 0, there.stderr + here.stderr
     assert there.stdout == here.stdout
-    assert re.search(r"hero .*keevx/V.*image", there.stdout)
+    assert re.search(r"hero .*→ keevx/V.*\n.*image", there.stdout)
     assert json.loads(one.stdout)["routes"][0]["provider_model"] == "V"
     assert (none.returncode, local.returncode) == (2, 2)
     assert "keevx/V" in local.stderr
