@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -64,7 +65,12 @@ class Reader:
     def start(self, text: str, port: str) -> None:
         """Run a block in the background until it listens."""
         process = subprocess.Popen(  # noqa: S602  # README's own text
-            "exec 2>log.txt\n" + self.typed(text), shell=True, cwd=self.folder, env=self.environ, text=True
+            "exec 2>log.txt\n" + self.typed(text),
+            shell=True,
+            cwd=self.folder,
+            env=self.environ,
+            text=True,
+            start_new_session=True,  # so that what the shell starts ends with it
         )
         self.running.append(process)
         deadline = time.monotonic() + 30
@@ -103,7 +109,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     someone.start(gateway["text"], "8080")
     yield someone
     for process in someone.running:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
     for process in someone.running:
         process.wait(30)
 
