@@ -25,10 +25,12 @@ from gateway.engine.base import Engine
 from gateway.engine.drive import Drive
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
+from gateway.engine.sweep import Sweeper
 from gateway.services.artifacts import Artifacts
 from gateway.services.blobs import Blobs
 from gateway.services.clock import Clock, SystemClock
 from gateway.services.generations import Generations
+from gateway.services.health import Health
 from gateway.services.inputs import Inputs
 from gateway.services.models import Catalog
 from gateway.services.providers import Provider, bind
@@ -62,13 +64,22 @@ class Application:
         self.store = SqliteStore.open(settings.database.path, self.clock.now())
         self.upstream = Upstream(transport)
         self._signals = Signals()
-        blobs = Blobs(folder / "inputs")
+        blobs = Blobs(folder / "inputs", self.clock)
+        self._sweeper = Sweeper(self.store, blobs, self.clock)
         inputs = Inputs(self.store, blobs, self.upstream, self.clock)
-        effects = Effects(self.store, self.providers, self.upstream, inputs, self.clock)
+        self.health = Health(self.providers, self.clock)
+        effects = Effects(
+            store=self.store,
+            providers=self.providers,
+            upstream=self.upstream,
+            inputs=inputs,
+            health=self.health,
+            clock=self.clock,
+        )
         self.engine: Engine = EmbeddedEngine(
             self.store,
             self.clock,
-            lambda: Drive(self.store, effects, self._signals, self.clock),
+            lambda: Drive(self.store, effects, self.health, self._signals, self.clock),
             spread_seconds=max(
                 (model.polling.poll_seconds for one in self.providers.values() for model in one.models.values()),
                 default=1.0,
@@ -90,6 +101,8 @@ class Application:
                 [key.reveal() for key in settings.server.api_keys], open_to_all=settings.server.auth == "none"
             ),
             ready=self._not_ready,
+            clock=self.clock,
+            fetch_allow=settings.fetch.allow,
             max_body_bytes=settings.server.max_body_bytes,
             public_url=settings.server.public_url,
             started_at=int(self.clock.now().timestamp()),
@@ -123,12 +136,15 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
         await self.engine.start()
+        sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
         log.info("started", providers=list(self.providers))
         try:
             yield
         finally:
             self.drain()
+            self._sweeper.stop()
             await self.engine.stop(self._drain_seconds_left())
+            await sweeping
             await self.upstream.close()
             await self.store.close()
             log.info("stopped")

@@ -17,6 +17,8 @@ from msgspec import Meta, Struct, structs
 
 from gateway.domain.adapter import Polling
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.ordering import Order
+from gateway.domain.price import Price
 from gateway.environment import CONFIG_VARIABLE, ENVIRONMENT, fill, unread
 from gateway.toml import (
     HeaderValue,
@@ -58,6 +60,11 @@ DATABASES: dict[str, re.Pattern[str] | str] = {
 ARTIFACT_STORES = re.compile(r"file:(?!//[^/]).*[^/].*|(?:s3|gs|az)://[\w.-]+(?:/[^@?#\s]*)?")
 CLIENT_KEY_MIN = 16  # characters; a shorter one is told of
 WEBHOOK_SECRET_MIN = 24  # bytes; Standard Webhooks, "Signature scheme"
+NOT_YET = {  # keys that are read and checked, and do not do yet what their names promise
+    "fetch.allow": "it only widens what a webhook_url may lead to; nothing is fetched from these networks yet",
+    "artifacts.keep_days": "results are not kept by the gateway yet; they last as long as the providers' links",
+    "webhooks.secret": "webhooks are not delivered yet; nothing is signed",
+}
 # What the gateway sets by itself, or what would change the meaning of a body.
 OWN_HEADERS = frozenset(
     {"accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type", "expect"}
@@ -163,6 +170,7 @@ class ProviderModel(PollingSettings, frozen=True, kw_only=True, forbid_unknown_f
     aspect_ratios: tuple[Ratio, ...] | None = None
     prompt_max: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None  # characters
     generate_audio: bool | None = None  # whether sound can be asked for
+    prices: tuple[Price, ...] = ()  # of one output, in USD; the first row that applies counts
 
 
 class ProviderSettings(PollingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -181,7 +189,8 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """`[models.<name>]`: a public name for some routes."""
 
     routes: Annotated[tuple[Text, ...], Meta(min_length=1)]  # "provider/upstream model", best first
-    order: Literal["priority", "weighted", "fastest", "cheapest"] = "priority"
+    order: Order = "priority"
+    weights: tuple[Annotated[float, Meta(ge=0, le=1_000_000)], ...] = ()  # of `weighted`: one for each route
     adapt: Literal["none", "nearest"] = "none"  # where a request does not say
     on_ambiguous: Literal["fall_back", "fail", "hold"] = "fall_back"  # after a submit without a clear answer
     on_content_policy: Literal["stop", "fall_back"] = "stop"
@@ -256,6 +265,10 @@ def load(path: Path | None, environ: Mapping[str, str], providers: Collection[st
     server = _checked_auth(sections.server, warnings)
     _check_providers(sections.providers, warnings)
     _check_models(sections, providers, warnings)
+    for key, told in NOT_YET.items():
+        section, _, name = key.partition(".")
+        if tables.get(section, {}).get(name):
+            warnings.append(f"{key}: {told}")
     return Settings(**{**structs.asdict(sections), "server": server, "file": file, "warnings": tuple(warnings)})
 
 
@@ -345,6 +358,9 @@ def _check_models(sections: _Sections, providers: Collection[str], warnings: lis
         path = join("models", name)
         if not name.strip() or name.partition("/")[0] in providers:
             raise ConfigurationError(f"{path}: expected a name of its own, not that of a provider's model")
+        _check_order(model, path)
+        if model.order == "cheapest":
+            warnings += [f"{path}.routes[{place}]: has no price; it comes last" for place in _unpriced(sections, model)]
         for place, route in enumerate(model.routes):
             for told in _wrong_with(route, providers):
                 raise ConfigurationError(f"{path}.routes[{place}]: {told}")
@@ -355,6 +371,23 @@ def _check_models(sections: _Sections, providers: Collection[str], warnings: lis
                 warnings.append(
                     f"{path}.routes[{place}]: the provider {provider} is not configured; the route is left out"
                 )
+
+
+def _check_order(model: ModelSettings, path: str) -> None:
+    if model.weights and model.order != "weighted":
+        raise ConfigurationError(f'{path}.weights: expected only beside order = "weighted"')
+    if model.order == "weighted" and (len(model.weights) != len(model.routes) or not any(model.weights)):
+        count = len(model.routes)
+        raise ConfigurationError(f"{path}.weights: expected a number for each of the {count} routes, not all of them 0")
+
+
+def _unpriced(sections: _Sections, model: ModelSettings) -> Iterator[int]:
+    """The places of the routes without a price."""
+    for place, route in enumerate(model.routes):
+        provider, _, upstream = route.partition("/")
+        account = sections.providers.get(provider)
+        if account is not None and not account.models.get(upstream, ProviderModel()).prices:
+            yield place
 
 
 def _wrong_with(route: str, providers: Collection[str]) -> Iterator[str]:

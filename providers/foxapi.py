@@ -8,7 +8,6 @@ same endpoint (kling-v2-6-video, the legacy O1 models) are named in configuratio
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +24,7 @@ from gateway.domain.replies import (
     by_code,
     complaint,
     id_of,
+    names_task,
     once,
     pending,
     succeeded,
@@ -82,8 +82,9 @@ def _few_references(request: UpstreamRequest) -> str | None:
 
 
 def _few_references_with_video(request: UpstreamRequest) -> str | None:
-    names = chain.from_iterable(mapping(element) for element in items(request.options.get("elements")))
-    return _few_references(request) if any("video" in name for name in names) else None
+    elements = map(mapping, items(request.options.get("elements")))
+    with_video = any("video" in name for element in elements for name in element)
+    return _few_references(request) if with_video else None
 
 
 def _references(request: UpstreamRequest) -> int:
@@ -184,7 +185,10 @@ REFUSALS = by_code(
         FailureKind.CONTENT_POLICY: "content_policy_violation",
     }
 )
+OF_MODEL = frozenset({"model_not_found", "model_not_supported", "no_compatible_channel", "no_available_model"})
 CLIENT_FAULTS = frozenset({"invalid_request_error", "validation_error"})
+# To a submit a matter of configuration; to a read it may be any proxy's: only `not_found` tells of a lost task.
+STATUSES = REFUSED | {404: FailureKind.UNAVAILABLE}
 FAILURES = by_code(  # of a task; any other code is the provider's own trouble
     {
         FailureKind.CONTENT_POLICY: "content_policy_violation",
@@ -295,7 +299,9 @@ def classify(reply: HttpReply) -> Failed | None:
     if kind is None:
         return None
     code = error.code or error.type or reply.status
-    return failed(kind, error.message, code, elsewhere="unsupported_advanced_options" in {error.code, error.type})
+    words = {error.code, error.type}
+    elsewhere, of_model = "unsupported_advanced_options" in words, not words.isdisjoint(OF_MODEL)
+    return failed(kind, error.message, code, elsewhere=elsewhere, of_model=of_model)
 
 
 def _plain(body: object, reply: HttpReply) -> Complaint:
@@ -306,8 +312,11 @@ def _plain(body: object, reply: HttpReply) -> Complaint:
 
 
 def _kind(reply: HttpReply, body: Mapping[str, object], error: Complaint) -> FailureKind | None:
-    if succeeded(reply) and any(body.get(name) for name in (("status",) if reply.method == "GET" else ("id", "url"))):
+    reading = reply.method == "GET"
+    if succeeded(reply) and any(body.get(name) for name in (("status",) if reading else ("id", "url"))):
         return None
+    if not reading and names_task(body, body.get("data")):
+        return FailureKind.AMBIGUOUS  # what names a task is no proof that none was started
     if reply.status >= 500 and reply.status != 503:  # only 503 is documented with "not accepted"
         return FailureKind.AMBIGUOUS
     for word in (error.code, error.type):
@@ -316,19 +325,12 @@ def _kind(reply: HttpReply, body: Mapping[str, object], error: Complaint) -> Fai
         if word.startswith("service_unavailable"):
             return FailureKind.UNAVAILABLE
         if word == "not_found":
-            return _not_found(reply)
+            return FailureKind.TASK_LOST if reading else FailureKind.UNAVAILABLE
     if succeeded(reply):  # an error envelope under 200; one that nobody can read is left to the readers of success
         return FailureKind.INVALID_REQUEST if error.type in CLIENT_FAULTS else None
-    if reply.status == 404:
-        return _not_found(reply)
     if reply.status == 503 and NO_CHANNEL.search(error.message):
         return FailureKind.UNAVAILABLE
-    return REFUSED.get(reply.status, FailureKind.AMBIGUOUS)  # any other says nothing of what became of a submit
-
-
-def _not_found(reply: HttpReply) -> FailureKind:
-    # A path that does not exist for a POST is a matter of configuration: nothing was started.
-    return FailureKind.TASK_LOST if reply.method == "GET" else FailureKind.UNAVAILABLE
+    return STATUSES.get(reply.status, FailureKind.AMBIGUOUS)  # any other says nothing of what became of a submit
 
 
 def upload(file: FilePart) -> HttpCall:
@@ -337,7 +339,7 @@ def upload(file: FilePart) -> HttpCall:
         method="POST",
         path="/v1/files/upload/stream",
         headers=HEADERS,
-        file=FilePart(field="file", filename=file.filename, content_type=file.content_type, content=file.content),
+        file=structs.replace(file, field="file"),
         fields={"file_name": file.filename, "auto_cleanup": "true"},
     )
 

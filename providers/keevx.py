@@ -1,8 +1,8 @@
 """Keevx image-to-video, models V and KL: translation only.
 
-Sources: the skill pages "image-to-video" and "image-generate", the API reference on docs.keevx.com and docs.keevx.cn,
-and the recordings under tests/recordings/keevx/, each of which names its page. Where the pages disagree, a comment says
-what was chosen.
+Sources: the skill pages "image-to-video" and "image-generate" (whose codes are taken to hold here, too), the API
+reference on docs.keevx.com and docs.keevx.cn, and the recordings under tests/recordings/keevx/, each of which names its
+page. Where the pages disagree, a comment says what was chosen.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,7 +42,6 @@ from gateway.domain.request import ImageToVideo, InputKind, ReferencesToVideo, U
 from gateway.domain.task import Completed, Failed, FailureKind, Status, TaskRef, TaskSnapshot
 
 VIDEO = "/image_to_video"
-IMAGE = "/image_generate"
 UPLOAD = "/figure-resource/upload/file"
 # The skill pages require it on every call; the API reference does not name it.
 HEADERS = {"source": "skill"}
@@ -91,7 +90,7 @@ CODES = {
     530002: FailureKind.INVALID_REQUEST,  # image processing: URL, format or size
     530003: FailureKind.UNAVAILABLE,  # task creation failed: documented as "not accepted", whatever the HTTP status
 }
-TASK_NOT_FOUND = frozenset({100003, 110002})
+TASK_NOT_FOUND = frozenset({100003, 110002})  # with them alone: a 404 without may be any proxy's
 
 WRONG_ADDRESS = frozenset({404, 405})  # nothing there can have taken the call; a redirect proves no such thing
 
@@ -107,7 +106,8 @@ INPUT = any_of("image|(?<![a-z])(?:url|format|size)", "图片|图像|格式|尺�
 WORK = any_of(r"image[ _-]?(?:(?:to|2)[ _-]?video|generat\w*)", "图[片像]生成|图生视频")
 INTERNAL = any_of("internal", "内部")
 OF_ACCOUNT = ((CREDIT, FailureKind.OUT_OF_CREDIT), (AUTH, FailureKind.CREDENTIAL_REFUSED))
-OF_REFUSAL = (*OF_ACCOUNT, (POLICY, FailureKind.CONTENT_POLICY), (RATE, FailureKind.RATE_LIMITED))
+OF_REQUEST = (*OF_ACCOUNT, (POLICY, FailureKind.CONTENT_POLICY))
+OF_REFUSAL = (*OF_REQUEST, (RATE, FailureKind.RATE_LIMITED))
 
 
 def to_upstream(request: UpstreamRequest) -> HttpCall:
@@ -135,22 +135,21 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
     return HttpCall(method="POST", path=VIDEO, headers=HEADERS, json=body)
 
 
-def task_refs(call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:
+def task_refs(call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:  # noqa: ARG001  # the reply says it all
     """Every task that the reply names, also beyond the count asked for: each may have been paid for."""
     ids = _task_ids(mapping(read_json(reply)))
     if not ids:
         raise UnreadableReply("keevx: the reply to a submit names no task")
-    path = IMAGE if call.path.endswith(IMAGE) else ""
-    return tuple(TaskRef(id=found, path=path) for found in ids)
+    return tuple(TaskRef(id=found) for found in ids)
 
 
 def poll(task: TaskRef) -> HttpCall:
     """The read of one task; each output is one."""
-    return HttpCall(method="GET", path=f"{task.path or VIDEO}/{quote(task.id, safe='')}", headers=HEADERS)
+    return HttpCall(method="GET", path=f"{VIDEO}/{quote(task.id, safe='')}", headers=HEADERS)
 
 
 def from_upstream(reply: HttpReply) -> TaskSnapshot:
-    """What a task is, for video and image alike."""
+    """What a task is at one reading."""
     envelope = mapping(read_json(reply))
     task = _task(envelope)
     raw = text(task.get("status")).strip()
@@ -158,7 +157,7 @@ def from_upstream(reply: HttpReply) -> TaskSnapshot:
         case "":
             raise UnreadableReply("keevx: the reply to a poll has no status")
         case "succeeded":
-            file = artifact(task.get("video_url"), task) or artifact(task.get("image_url"), task)
+            file = artifact(task.get("video_url"), task)
             return without_result(raw) if file is None else Completed((file,))
         case "failed":
             return _task_failure(told(task.get("error_message")) or _message(envelope))
@@ -215,6 +214,8 @@ def _task_failure(message: str) -> Failed:
 
 def _kind(reply: HttpReply, code: int | None, message: str, *, refused: bool, names_tasks: bool) -> FailureKind:
     status, polling = reply.status, reply.method.upper() == "GET"
+    if names_tasks and not polling:
+        return FailureKind.AMBIGUOUS  # what names a task is no proof that none was started
     if code in CODES:
         return CODES[code]
     if code in TASK_NOT_FOUND and polling:
@@ -229,19 +230,19 @@ def _kind(reply: HttpReply, code: int | None, message: str, *, refused: bool, na
         return FailureKind.OUT_OF_CREDIT if code and CREDIT.search(message) else FailureKind.RATE_LIMITED
     if code == TOKEN_OR_VALIDATION:
         return by_words(OF_ACCOUNT, message) or FailureKind.INVALID_REQUEST
-    # A 5xx without a business code is no refusal, whatever it says; with one it may be of the account alone.
-    words = OF_REFUSAL if status < 500 else OF_ACCOUNT if refused else ()
+    # A 408 is a proxy's, which may have handed the call on.
+    refused_by_status = 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT
+    # By the code alone it may be of the account or the prompt; "busy" would have the same submit sent again.
+    by_code = OF_REQUEST if status < 500 else OF_ACCOUNT
+    words = OF_REFUSAL if refused_by_status else by_code if refused else ()
     if kind := by_words(words, message):
         return kind
-    if status == HTTPStatus.NOT_FOUND and polling:
-        return FailureKind.TASK_LOST
     if status in WRONG_ADDRESS:
         return FailureKind.UNAVAILABLE
-    if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:  # a proxy's, which may have handed the call on
+    if refused_by_status:
         return FailureKind.INVALID_REQUEST
-    if succeeded(reply) and (polling or not names_tasks):
-        return FailureKind.UNAVAILABLE  # an unknown code: "a business-level error" in place of a task
-    return FailureKind.AMBIGUOUS
+    # A code of no table proves nothing of a submit, under HTTP 200 neither.
+    return FailureKind.UNAVAILABLE if polling and succeeded(reply) else FailureKind.AMBIGUOUS
 
 
 def _tells_of_failed_task(reply: HttpReply, code: int | None, envelope: Mapping[str, object]) -> bool:

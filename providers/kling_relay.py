@@ -14,7 +14,19 @@ from urllib.parse import quote, urlsplit
 
 from gateway.domain.adapter import Adapter, Capability, HttpCall, HttpReply, ImageForm, ImageLimits, Polling
 from gateway.domain.errors import UnreadableReply
-from gateway.domain.reading import failed, first_text, http_url, items, json_or_none, mapping, progress, read_json, text
+from gateway.domain.reading import (
+    failed,
+    first_text,
+    http_url,
+    items,
+    json_object,
+    json_or_none,
+    mapping,
+    nested,
+    progress,
+    read_json,
+    text,
+)
 from gateway.domain.replies import (
     REFUSED,
     any_of,
@@ -134,12 +146,14 @@ TEXTS = (  # HTTP statuses, words, what they mean: only where neither Kling's co
     ({404}, any_of("task[_ ]not[_ ](?:found|exist)"), FailureKind.TASK_LOST),
     ({500, 503}, any_of("无可用渠道", "no available channel"), FailureKind.UNAVAILABLE),
 )
+# A group or a key without this model, or a model without a channel: the account's others may well work.
+OF_MODEL = any_of("无权访问模型", "下模型", "access to (?:the )?model", "channel for model")
+OF_MODEL_CODES = frozenset({"model_not_found", "model_mapping_failed", "model_price_error", "1103"})
 NOT_TAKEN = re.compile(r"1\d{3}|task_failed")  # at HTTP 200 what Kling says of a call that it did not take
 EMBEDDED_CODE = re.compile(r'"code"\s*:\s*"?(\d{4})\b')
 CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 CONTENT_PATH = re.compile(r"/v1/videos/[^/]+/content/?$", re.IGNORECASE)
 NO_REASON = frozenset({"", "ok", "succeed", "success", "succeeded"})  # Kling's `message` on a failure too
-DEPTH = 12  # layers: an envelope and its data, five more times nested
 
 
 def to_upstream(request: UpstreamRequest) -> HttpCall:
@@ -191,16 +205,12 @@ def amend(call: HttpCall, reply: HttpReply) -> str | None:
 
 
 def task_refs(call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:
-    """The task of a submit: outer ids before inner ones, which are the relay's supplier's."""
+    """The one task of a submit, by the outermost id: inner ones are the relay's supplier's."""
     body = read_json(reply)
-    layers = _layers(body) if _succeeded(body) else []
-    named = [layer.get(name) for layer in layers for name in ("task_id", "id")]
-    data = mapping(body).get("data") if layers else None
-    words = text(data).split()  # `data` itself is an id when it is one word
-    for found in named if len(layers) > 1 or len(words) > 1 else (*named, *words):
-        if task_id := id_of(found):
-            return (TaskRef(id=task_id, path=IMAGE_PATH if call.path.endswith(IMAGE_PATH) else TEXT_PATH),)
-    raise UnreadableReply("kling_relay: a submit's reply names no task")
+    ids = _task_ids(body) if _succeeded(body) else []
+    if not ids:
+        raise UnreadableReply("kling_relay: a submit's reply names no task")
+    return (TaskRef(id=ids[0], path=IMAGE_PATH if call.path.endswith(IMAGE_PATH) else TEXT_PATH),)
 
 
 def poll(ref: TaskRef) -> HttpCall:
@@ -236,12 +246,16 @@ def classify(reply: HttpReply) -> Failed | None:
     codes, message = _complaint(body)
     if succeeded(reply) and any(NOT_TAKEN.fullmatch(code) for code in codes):
         status = 400  # as the relay itself passes it on
-    kind, code = _verdict(status, codes, message, submit=reply.method == "POST")
+    submit = reply.method == "POST"
+    kind, code = _verdict(status, codes, message, submit=submit)
+    if submit and any(_task_ids(fields) for fields in _error_bodies(body)):
+        kind = FailureKind.AMBIGUOUS  # what names a task is no proof that none was started
     # A body that is no JSON is a proxy's, and so is its limit; a type that cannot be read is our translation's fault.
     elsewhere = kind is FailureKind.INVALID_REQUEST and (
         body is None or code == "build_request_failed" or "cannot unmarshal" in message
     )
-    return failed(kind, message, code, elsewhere=elsewhere)
+    of_model = code in OF_MODEL_CODES or OF_MODEL.search(message) is not None
+    return failed(kind, message, code, elsewhere=elsewhere, of_model=of_model)
 
 
 def _verdict(status: int, codes: Sequence[str], message: str, *, submit: bool) -> tuple[FailureKind, str]:
@@ -257,21 +271,18 @@ def _verdict(status: int, codes: Sequence[str], message: str, *, submit: bool) -
     return kind if kind in OF_A_READ else FailureKind.UNAVAILABLE, code
 
 
-def _object(value: object) -> Mapping[str, Any] | None:
-    """A JSON object, also one that is written in a string."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        value = json_or_none(HttpReply(status=200, body=text(value).encode()))
-    return value if isinstance(value, Mapping) else None
+def _layers(body: object) -> list[Mapping[str, object]]:
+    """The body, its `data`, the `data` of that, …: envelopes and tasks in turn."""
+    return nested(body, lambda layer: layer.get("data"))
 
 
-def _layers(body: object) -> list[Mapping[str, Any]]:
-    """The body, its `data`, the `data` of that, …: envelopes and tasks in turn, outermost first."""
-    layers: list[Mapping[str, Any]] = []
-    layer = _object(body)
-    while layer is not None and len(layers) < DEPTH:
-        layers.append(layer)
-        layer = _object(layer.get("data"))
-    return layers
+def _task_ids(body: object) -> list[str]:
+    """Every id that a body names, outermost first."""
+    layers, words = _layers(body), text(mapping(body).get("data")).split()
+    named = [layer.get(name) for layer in layers for name in ("task_id", "id")]
+    if len(layers) == len(words) == 1:
+        named += words  # `data` itself is an id when it is one word
+    return [task_id for task_id in map(id_of, named) if task_id]
 
 
 def _succeeded(body: object) -> bool:
@@ -284,26 +295,26 @@ def _code(value: object) -> str:
     return word if CODE.fullmatch(word) and word.lower() not in SUCCESS_CODES else ""
 
 
+def _error_bodies(body: object) -> list[Mapping[str, object]]:
+    """An error body, the one that its message holds, the one in the message of that, …: outermost first."""
+    return nested(body, lambda fields: complaint(fields).message)
+
+
 def _complaint(body: object) -> tuple[list[str], str]:
-    """The codes of an error body, outermost first, and its innermost message: a message may hold a whole error body."""
-    codes: list[str] = []
-    fields, message = _object(body), ""
-    for _ in range(DEPTH):
-        if fields is None:
-            break
-        said = complaint(fields)
-        codes += [word for word in map(_code, (said.code, said.type)) if word][:1]
-        fields, message = _object(said.message), said.message or message
+    """The codes of an error body, outermost first, and its innermost message."""
+    said = [complaint(fields) for fields in _error_bodies(body)]
+    codes = [code for one in said if (code := first_text(_code(one.code), _code(one.type)))]
+    message = first_text(*(one.message for one in reversed(said)))
     return codes + EMBEDDED_CODE.findall(message)[:1], message
 
 
-def _status(layers: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], str]:
+def _status(layers: Sequence[Mapping[str, object]]) -> tuple[Mapping[str, object], str]:
     """The outermost layer that has a task's status, and its word; a task without one has not started.
 
     A body that names no task is an envelope or no relay's: a word of its own counts where it can be nothing else.
     """
     tasks = [layer for layer in layers if first_text(layer.get("task_id"), layer.get("id"))]
-    doubtful: list[tuple[Mapping[str, Any], str]] = []
+    doubtful: list[tuple[Mapping[str, object], str]] = []
     for layer in layers:
         words = [layer[name] for name in ("status", "task_status") if isinstance(layer.get(name), str)]
         word = first_text(*words)[:100]
@@ -316,11 +327,11 @@ def _status(layers: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], str
     return doubtful[0] if doubtful else (tasks[0], "")
 
 
-def _artifacts(layers: Sequence[Mapping[str, Any]], outer: Mapping[str, Any]) -> tuple[Artifact, ...]:
+def _artifacts(layers: Sequence[Mapping[str, object]], outer: Mapping[str, object]) -> tuple[Artifact, ...]:
     """Every video that is named; the outer level names the first alone, or the relay's own `/content`, or nothing."""
     first = outer.get("result_url") or outer.get("fail_reason")
     for layer in layers:
-        videos = map(mapping, items(mapping(_object(layer.get("task_result"))).get("videos")))
+        videos = map(mapping, items(mapping(json_object(layer.get("task_result"))).get("videos")))
         if listed := once(_artifact(video.get("url"), video) for video in videos):
             return tuple(sorted(listed, key=lambda found: found.url != first))
     inner = [layer for layer in layers if layer is not outer]
@@ -333,13 +344,13 @@ def _artifacts(layers: Sequence[Mapping[str, Any]], outer: Mapping[str, Any]) ->
     return once(_artifact(url, layer) for url, layer in named)[:1]
 
 
-def _artifact(url: object, about: Mapping[str, Any]) -> Artifact | None:
+def _artifact(url: object, about: Mapping[str, object]) -> Artifact | None:
     if CONTENT_PATH.search(urlsplit(http_url(url) or "").path):
         return None
     return artifact(url, about, mapping(about.get("metadata")))
 
 
-def _failure(layers: Sequence[Mapping[str, Any]]) -> Failed:
+def _failure(layers: Sequence[Mapping[str, object]]) -> Failed:
     """Why a task failed: Kling's own reason before the relay's, which for long was Kling's "SUCCEED"."""
     errors = [mapping(layer.get("error")) for layer in layers]
     told = [

@@ -1,7 +1,7 @@
 """The contract of a provider's adapter: tables, pure functions, one value.
 
 An adapter has no I/O, no clock, no randomness, no environment and no logging. It names the kind of a failure and
-decides nothing. With `task`, `request`, `reading` and `errors` this module is all that a provider imports.
+decides nothing. With `request`, `task`, `reading`, `replies` and `errors` this module is all that a provider imports.
 """
 
 from collections.abc import Callable, Mapping
@@ -143,7 +143,7 @@ class Adapter:
     capabilities: Mapping[str, tuple[Capability, ...]]  # by the upstream's own model name
     polling: Polling
     to_upstream: Callable[[UpstreamRequest], HttpCall]  # the call that starts a task; billable
-    task_refs: Callable[[HttpCall, HttpReply], tuple[TaskRef, ...]]  # from a 2xx; never empty, else UnreadableReply
+    task_refs: Callable[[HttpCall, HttpReply], tuple[TaskRef, ...]]  # never empty, else UnreadableReply
     poll: Callable[[TaskRef], HttpCall]  # a safe read, repeated freely
     from_upstream: Callable[[HttpReply], TaskSnapshot]  # of a poll's reply that `classify` let through
     classify: Callable[[HttpReply], Failed | None]  # why a call was refused; None when it was not

@@ -97,6 +97,12 @@ class IdempotencyKeyInUse(Conflict):
     code, title = "idempotency_key_in_use", "A request with this idempotency key is still being handled."
 
 
+class GenerationDeleted(Conflict):
+    """The request was carried out before, and its generation deleted: to repeat it would pay for it again."""
+
+    code, title = "generation_deleted", "The generation that this request made was deleted."
+
+
 class BodyTooLarge(GatewayError):
     """The body is over the limit."""
 

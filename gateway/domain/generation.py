@@ -47,6 +47,7 @@ class Route(Struct, frozen=True, kw_only=True, omit_defaults=True):
     count_max: int = 1  # outputs that one attempt may ask for
     adaptations: tuple[Adaptation, ...] = ()
     attempt_timeout_seconds: float | None = None  # over the provider's own
+    cost_usd: float | None = None  # of one output, by the prices in the configuration; None: it has none
 
 
 class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -64,7 +65,7 @@ class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AttemptState(StrEnum):
-    """How far an attempt is. `ATTEMPT_MOVES` in `lifecycle.py` has the legal transitions."""
+    """How far an attempt is. `ATTEMPT_MOVES` in `ledger.py` has the legal transitions."""
 
     RESERVED = "reserved"  # nothing sent; inputs may be uploaded, also repeatedly
     SUBMITTING = "submitting"  # entered once; bytes may be on their way

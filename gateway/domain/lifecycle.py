@@ -3,7 +3,7 @@
 `advance(generation, watches, facts, …) → Step(writes, effects, wake_at)`. Nothing here reads a clock or a database.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from gateway.domain.adapter import Polling
 from gateway.domain.draft import Draft
-from gateway.domain.generation import Attempt, AttemptState, Generation, Output, Route, Task
+from gateway.domain.generation import Attempt, AttemptState, Generation, Route
+from gateway.domain.health import HealthOf, unknown_health
 from gateway.domain.ledger import ATTEMPT_MOVES, AddAttempt, SaveAttempt, SaveOutput, Write
 from gateway.domain.polling import (
     Hints,
@@ -30,7 +31,8 @@ from gateway.domain.polling import (
 )
 from gateway.domain.reading import failed
 from gateway.domain.remedies import Stop, Try, next_try
-from gateway.domain.task import TASK_BILLED, Artifact, Billed, Completed, Failed, FailureKind, Pending, Status, TaskRef
+from gateway.domain.slots import end_extras, fill, goes_on, may_still_come, show_extras
+from gateway.domain.task import TASK_BILLED, Billed, Completed, Failed, FailureKind, Pending, Status
 from gateway.domain.task import TaskSnapshot as Snapshot
 
 IDLE_SECONDS = 3600  # nothing becomes due of itself any more: only what is under way wakes the driver
@@ -94,20 +96,6 @@ class Step(Struct, frozen=True, kw_only=True):
     wake_at: datetime
 
 
-def accepted(generation: Generation, attempt_id: str, refs: Sequence[TaskRef], now: datetime) -> SaveAttempt:
-    """The write for a task reference that was read: legal from `submitting` and, late, from `unknown`.
-
-    Tasks beyond the slots of the attempt get slots behind the last output: they may have been paid for.
-    """
-    attempt = generation.attempt(attempt_id)
-    slots = (*attempt.slots, *range(len(generation.outputs), len(generation.outputs) + len(refs)))
-    tasks = tuple(Task(ref=ref, slot=slot) for ref, slot in zip(refs, slots, strict=False))
-    moved = replace(
-        attempt, state=AttemptState.ACCEPTED, tasks=tasks, accepted_at=now, ended_at=None, failure=None, billed=None
-    )
-    return SaveAttempt(moved, attempt.state)
-
-
 def cancel(generation: Generation, now: datetime) -> tuple[Write, ...]:
     """The writes of a client's cancel; the generation must be open."""
     draft = Draft(generation, now)
@@ -124,18 +112,19 @@ def advance(
     now: datetime,
     busy: frozenset[Effect],
     hints: HintsOf,
+    health: HealthOf = unknown_health,
 ) -> Step:
     """Take the facts in, then say what is to be done; `busy` is what this driver is already doing."""
     draft = Draft(generation, now)
     known = dict(watches)
-    _show_extras(draft)
+    show_extras(draft)
     for fact in facts:
         _absorb(draft, known, fact, hints)
     _orphans(draft, busy)
     wake_at = now + timedelta(seconds=IDLE_SECONDS)
     if not draft.generation.status.terminal:
         _end_attempts(draft, hints)
-        wake_at = min(wake_at, _start_attempts(draft, hints))
+        wake_at = min(wake_at, _start_attempts(draft, hints, health))
         _conclude(draft)
     if draft.generation.status.terminal:
         wake_at = now + timedelta(seconds=IDLE_SECONDS)
@@ -180,56 +169,16 @@ def _absorb(draft: Draft, watches: dict[TaskKey, Watch], fact: Fact, hints: Hint
             watches[key] = after_reading(watch, polling, missing=pending.result_missing, seed=seed, now=draft.now)
         case Read(snapshot=Completed(artifacts=artifacts)):
             draft.task(attempt, fact.index, replace(task, status=Status.COMPLETED, progress=None))
-            _fill(draft, attempt, task.slot, artifacts, draft.now + timedelta(seconds=polling.result_seconds))
+            fill(draft, attempt, task.slot, artifacts, draft.now + timedelta(seconds=polling.result_seconds))
         case Read(snapshot=Failed() as failure):
             draft.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=failure))
-        case Unread(not_found=True) if is_lost(watch, attempt, polling, draft.now):
+        case Unread(not_found=True) if is_lost(watch, polling, draft.now):
             lost = failed(FailureKind.TASK_LOST)
             draft.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=lost))
         case Unread(not_found=not_found, retry_after_seconds=wait):
             watches[key] = after_failure(
                 watch, polling, not_found=not_found, retry_after=wait, seed=seed, now=draft.now
             )
-
-
-def _fill(draft: Draft, attempt: Attempt, slot: int, artifacts: Sequence[Artifact], expires_at: datetime) -> None:
-    """Give the slot its file; further files of the same task become extra outputs."""
-    for number, artifact in enumerate(artifacts):
-        index = slot if number == 0 else len(draft.generation.outputs)
-        known = draft.generation.output(index) if number == 0 else None
-        if known is not None and known.status.terminal:
-            continue  # another attempt was there first
-        output = Output(
-            index=index,
-            status=Status.COMPLETED,
-            extra=known is None or known.extra,
-            attempt_id=attempt.id,
-            artifact=artifact,
-            expires_at=expires_at,
-        )
-        draft.write(SaveOutput(output, new=known is None))
-
-
-def _show_extras(draft: Draft) -> None:
-    """Give every task beyond the asked number an output of its own, as soon as it is known.
-
-    Two attempts that were accepted at the same moment may have claimed the same slot: the second moves behind.
-    """
-    if draft.generation.status.terminal:
-        return
-    shown: set[int] = set()
-    for attempt_id in [attempt.id for attempt in draft.generation.attempts]:
-        for index in range(len(draft.generation.attempt(attempt_id).tasks)):
-            attempt = draft.generation.attempt(attempt_id)
-            task, outputs = attempt.tasks[index], draft.generation.outputs
-            if task.slot in attempt.slots:
-                continue
-            slot = task.slot
-            if slot in shown or slot >= len(outputs) or outputs[slot].attempt_id != attempt_id:
-                slot = len(outputs)
-                draft.task(attempt, index, replace(task, slot=slot))
-                draft.write(SaveOutput(Output(index=slot, extra=True, attempt_id=attempt_id), new=True))
-            shown.add(slot)
 
 
 def _orphans(draft: Draft, busy: frozenset[Effect]) -> None:
@@ -278,7 +227,7 @@ def _end(draft: Draft, attempt: Attempt) -> None:
         draft.move(attempt, AttemptState.FAILED, failure, TASK_BILLED[failure.kind])
 
 
-def _start_attempts(draft: Draft, hints: HintsOf) -> datetime:
+def _start_attempts(draft: Draft, hints: HintsOf, health: HealthOf) -> datetime:
     """Reserve an attempt for every open output that has none; the moment at which one that waits may go on."""
     wake_at = draft.generation.deadline_at
     if draft.now >= wake_at:
@@ -287,13 +236,13 @@ def _start_attempts(draft: Draft, hints: HintsOf) -> datetime:
     for output in draft.generation.outputs:
         if output.status.terminal or output.extra:
             continue
-        match next_try(draft.generation, output.index):
+        match next_try(draft.generation, output.index, health):
             case Try(route=route, form=form, not_before=not_before):
                 if not_before is None or not_before <= draft.now:
                     wanted.setdefault((route, form), []).append(output.index)
                 else:
                     wake_at = min(wake_at, not_before)
-            case Stop(failure=failure):
+            case Stop(failure=failure) if not may_still_come(draft.generation, output.index):
                 draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
             case _:
                 pass
@@ -316,18 +265,18 @@ def _start_attempts(draft: Draft, hints: HintsOf) -> datetime:
 
 def _conclude(draft: Draft) -> None:
     """End the generation when nothing is open or its deadline has passed; else bring its status up to date."""
-    _end_extras(draft, {AttemptState.COMPLETED, AttemptState.FAILED})
+    end_extras(draft, {AttemptState.COMPLETED, AttemptState.FAILED})
     generation = draft.generation
     late = failed(FailureKind.TIMED_OUT)
     if draft.now >= generation.deadline_at:
         draft.close(Status.EXPIRED, late)
-    elif _goes_on(generation):
+    elif goes_on(generation):
         running = generation.status is Status.IN_PROGRESS or any(
             task.status is not Status.QUEUED for attempt in generation.attempts for task in attempt.tasks
         )
         draft.status(Status.IN_PROGRESS if running else Status.QUEUED, None)
         return
-    _end_extras(draft, {AttemptState.ABANDONED})
+    end_extras(draft, {AttemptState.ABANDONED})
     ends = {output.status: output.failure for output in reversed(draft.generation.outputs)}
     if Status.COMPLETED in ends:
         draft.status(Status.COMPLETED, None)
@@ -335,24 +284,6 @@ def _conclude(draft: Draft) -> None:
         draft.status(Status.EXPIRED, late)
     else:
         draft.status(Status.FAILED, ends[Status.FAILED])
-
-
-def _end_extras(draft: Draft, states: Container[AttemptState]) -> None:
-    """An extra output ends with its attempt, in one of these states; no route is tried for it."""
-    for output in draft.generation.outputs:
-        if output.extra and not output.status.terminal:
-            attempt = draft.generation.attempt(output.attempt_id or "")
-            if attempt.state in states:
-                failure = attempt.failure or failed(FailureKind.RESULT_MISSING)
-                draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
-
-
-def _goes_on(generation: Generation) -> bool:
-    """Whether an output may still come, or a submit is under way whose end is to be known."""
-    followed = {one.id for one in generation.attempts if one.state is AttemptState.ACCEPTED}
-    return any(one.state is AttemptState.SUBMITTING for one in generation.attempts) or any(
-        not one.status.terminal and (not one.extra or one.attempt_id in followed) for one in generation.outputs
-    )
 
 
 def _effects(

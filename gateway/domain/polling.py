@@ -11,7 +11,7 @@ from gateway.domain.adapter import Polling
 from gateway.domain.backoff import spread
 from gateway.domain.generation import Attempt, AttemptState
 
-LOST_READINGS = 3  # "not found" this often, and after the grace, before a task counts as lost
+LOST_READINGS = 3  # "not found" this often, and over a whole grace, before a task counts as lost
 UNREAD_FACTOR = 4  # how far a failing read, and a task that was given up, stretch the longest interval
 RETRY_AFTER_MAX_SECONDS = 600  # a provider's wait is honoured up to here: a day's would lose what was paid for
 TaskKey = tuple[str, int]  # attempt id, index into its tasks
@@ -32,6 +32,7 @@ class Watch(Struct, frozen=True, kw_only=True):
     next_at: datetime
     interval_seconds: float
     not_found: int = 0
+    not_found_since: datetime | None = None
     missing_since: datetime | None = None  # the upstream says "done" and names no file
 
 
@@ -70,13 +71,14 @@ def after_failure(
         next_at=now + timedelta(seconds=max(_jittered(interval, f"{seed}:{now.timestamp()}"), told)),
         interval_seconds=interval,
         not_found=watch.not_found + int(not_found),
+        not_found_since=(watch.not_found_since or now) if not_found else watch.not_found_since,
     )
 
 
-def is_lost(watch: Watch, attempt: Attempt, polling: Polling, now: datetime) -> bool:
-    """Whether one more "not found" makes the task lost."""
-    age = (now - (attempt.accepted_at or now)).total_seconds()
-    return watch.not_found + 1 >= LOST_READINGS and age >= polling.grace_seconds
+def is_lost(watch: Watch, polling: Polling, now: datetime) -> bool:
+    """Whether one more "not found" makes the task lost: said often enough, and for longer than an outage's moment."""
+    said_for = (now - (watch.not_found_since or now)).total_seconds()
+    return watch.not_found + 1 >= LOST_READINGS and said_for >= polling.grace_seconds
 
 
 def how_to_read(watch: Watch, hints: Hints, now: datetime) -> How:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -11,6 +11,8 @@ import msgspec
 from gateway.domain.adapter import HttpReply
 from gateway.domain.errors import UnreadableReply
 from gateway.domain.task import Failed, FailureKind
+
+_DEPTH = 12  # of objects in one another: an envelope and its data, five more times nested
 
 
 def read_json(reply: HttpReply) -> object:
@@ -41,6 +43,23 @@ def mapping(value: object) -> Mapping[str, object]:
 def items(value: object) -> Sequence[object]:
     """The value when it is an array, otherwise an empty one."""
     return value if isinstance(value, list) else []
+
+
+def json_object(value: object) -> Mapping[str, object] | None:
+    """The value when it is an object, also one that is written in a string; else `None`."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = json_or_none(HttpReply(status=200, body=text(value).encode()))
+    return value if isinstance(value, Mapping) else None
+
+
+def nested(value: object, inner: Callable[[Mapping[str, object]], object]) -> list[Mapping[str, object]]:
+    """An object, the one that `inner` finds in it, the one in that, …: outermost first, at most 12."""
+    found: list[Mapping[str, object]] = []
+    layer = json_object(value)
+    while layer is not None and len(found) < _DEPTH:
+        found.append(layer)
+        layer = json_object(inner(layer))
+    return found
 
 
 def text(value: object) -> str:
@@ -156,10 +175,16 @@ def clean(message: str) -> str:
     return message if len(message) <= _MESSAGE_MAX else message[: _MESSAGE_MAX - 1] + "…"
 
 
-def failed(kind: FailureKind, message: str = "", code: object = None, *, elsewhere: bool = False) -> Failed:
+def failed(
+    kind: FailureKind, message: str = "", code: object = None, *, elsewhere: bool = False, of_model: bool = False
+) -> Failed:
     """A failure with a message that a client may see: the provider's own where it tells of the input, else ours."""
     told = PRIVATE.get(kind) or clean(message) or "The provider reported no reason."
     named = text(code)
     return Failed(
-        kind=kind, message=told, upstream_code=(clean(named)[:100] or None) if named else None, elsewhere=elsewhere
+        kind=kind,
+        message=told,
+        upstream_code=(clean(named)[:100] or None) if named else None,
+        elsewhere=elsewhere,
+        of_model=of_model,
     )

@@ -1,16 +1,20 @@
-"""Where an output goes next: the remedy of its last attempt's failure, applied to the plan."""
+"""Where an output goes next: the remedy of its last attempt's failure, applied to the plan and the routes' health."""
 
 from datetime import datetime, timedelta
+from math import isclose
 
 from msgspec import Struct
 
-from gateway.domain.backoff import exponential
-from gateway.domain.generation import Attempt, AttemptState, Generation, Policy
+from gateway.domain.backoff import exponential, spread
+from gateway.domain.circuit import CircuitState
+from gateway.domain.generation import Attempt, AttemptState, Generation, Policy, Route
+from gateway.domain.health import HealthOf, unknown_health
 from gateway.domain.reading import failed
-from gateway.domain.task import REMEDY, Failed, FailureKind, Remedy, Status
+from gateway.domain.task import REMEDY, Billed, Failed, FailureKind, Remedy, Status
 
 RETRIES_MAX = 6  # tries of the last route in a row before the generation fails
 _LIVE = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.ACCEPTED})
+_OF_ACCOUNT = frozenset({FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT})
 
 
 class Try(Struct, frozen=True):
@@ -31,11 +35,11 @@ class Hold(Struct, frozen=True):
     """An operator decides, or the deadline."""
 
 
-def next_try(generation: Generation, slot: int) -> Try | Stop | Hold | None:
+def next_try(generation: Generation, slot: int, health: HealthOf = unknown_health) -> Try | Stop | Hold | None:
     """What an open output needs now; `None` while an attempt is live for it."""
     history = [attempt for attempt in generation.attempts if slot in attempt.slots]
     if not history:
-        return Try(0)
+        return Try(_next_route(generation, history, slot, health) or 0)
     if any(attempt.state in _LIVE for attempt in history):
         return None
     last = history[-1]
@@ -49,10 +53,10 @@ def next_try(generation: Generation, slot: int) -> Try | Stop | Hold | None:
         case Remedy.RECONCILE:
             return Hold()
         case remedy:
-            following = _following_route(generation, history)
+            following = _next_route(generation, history, slot, health)
             if following is not None:
                 return Try(following)
-            return _retry(generation, history, slot) if remedy is Remedy.FALL_BACK_OR_WAIT else Stop(failure)
+            return _retry(generation, history, slot, health) if remedy is Remedy.FALL_BACK_OR_WAIT else Stop(failure)
 
 
 def remedy_for(failure: Failed, policy: Policy) -> Remedy:
@@ -70,12 +74,63 @@ def remedy_for(failure: Failed, policy: Policy) -> Remedy:
             return REMEDY[kind]
 
 
-def _following_route(generation: Generation, history: list[Attempt]) -> int | None:
-    """The next route in order, leaving out providers that may already hold a task for this output."""
+def is_retry(generation: Generation, attempt: Attempt) -> bool:
+    """Whether the attempt repeats, in the same form, what its route was sent before."""
+    return any(
+        before.number < attempt.number
+        and (before.route, before.form) == (attempt.route, attempt.form)
+        and not set(before.slots).isdisjoint(attempt.slots)
+        for before in generation.attempts
+    )
+
+
+def _next_route(generation: Generation, history: list[Attempt], slot: int, health: HealthOf) -> int | None:
+    """The next route that was not tried, in the order of the plan, open circuits last.
+
+    Left out are providers that may already hold a task for this output, those whose account has refused it, and
+    routes that the client's limit of cost has no room for.
+    """
     routes = generation.plan.routes
-    unclear = {routes[attempt.route].provider for attempt in history if attempt.state is AttemptState.UNKNOWN}
-    later = range(history[-1].route + 1, len(routes))
-    return next((index for index in later if routes[index].provider not in unclear), None)
+    tried = {attempt.route for attempt in history}
+    excluded = {routes[attempt.route].provider for attempt in history if _excludes_provider(attempt, slot)}
+    left = [
+        index
+        for index, route in enumerate(routes)
+        if index not in tried and route.provider not in excluded and (not history or _affordable(generation, route))
+    ]
+    if len(left) < 2:
+        return left[0] if left else None
+    return min(left, key=lambda index: (_is_open(routes[index], health), index))
+
+
+def _excludes_provider(attempt: Attempt, slot: int) -> bool:
+    if attempt.state is AttemptState.UNKNOWN:
+        return True
+    failure = _failure_of(attempt, slot)
+    return failure.kind in _OF_ACCOUNT and not failure.of_model
+
+
+def _is_open(route: Route, health: HealthOf) -> bool:
+    return health(route.provider, route.model).circuit is CircuitState.OPEN
+
+
+def _affordable(generation: Generation, route: Route) -> bool:
+    """Whether the outputs that nobody makes, on this route, stay within the limit with all that may have been paid."""
+    limit = generation.request.max_cost
+    if limit is None:
+        return True
+    paid = sum(
+        (generation.route(attempt).cost_usd or 0.0) * max(len(attempt.slots), len(attempt.tasks))
+        for attempt in generation.attempts
+        if attempt.billed is not Billed.NO
+    )
+    under_way = {slot for attempt in generation.attempts if attempt.state in _LIVE for slot in attempt.slots}
+    wanted = sum(
+        not output.status.terminal and not output.extra and output.index not in under_way
+        for output in generation.outputs
+    )
+    total = paid + (route.cost_usd or 0.0) * wanted
+    return total <= limit or isclose(total, limit)
 
 
 def _failure_of(attempt: Attempt, slot: int) -> Failed:
@@ -90,8 +145,8 @@ def _failure_of(attempt: Attempt, slot: int) -> Failed:
     return failed(FailureKind.RESULT_MISSING)
 
 
-def _retry(generation: Generation, history: list[Attempt], slot: int) -> Try | Stop:
-    """The last route once more, after the provider's own wait or a growing one, while the deadline leaves room."""
+def _retry(generation: Generation, history: list[Attempt], slot: int, health: HealthOf) -> Try | Stop:
+    """The last route once more: after the provider's own wait or a growing one, when its health lets a repeat go."""
     last = history[-1]
     failure = _failure_of(last, slot)
     tries = 0
@@ -100,8 +155,14 @@ def _retry(generation: Generation, history: list[Attempt], slot: int) -> Try | S
         if attempt.route != last.route or not waits:
             break
         tries += 1
-    if tries >= RETRIES_MAX or last.ended_at is None:
+    route = generation.route(last)
+    if tries >= RETRIES_MAX or last.ended_at is None or not _affordable(generation, route):
         return Stop(failure)
     grown = exponential(tries, first=2, ceiling=60, seed=last.id)
     not_before = last.ended_at + timedelta(seconds=max(grown, last.retry_after_seconds or 0))
-    return Stop(failure) if not_before >= generation.deadline_at else Try(last.route, last.form, not_before)
+    if not_before >= generation.deadline_at:
+        return Stop(failure)
+    allowed_at = health(route.provider, route.model).retry_at
+    if allowed_at is not None and allowed_at > not_before:  # many wait for the same: they do not come back together
+        not_before = allowed_at + timedelta(seconds=2 * spread(f"{last.id}:{allowed_at.timestamp()}"))
+    return Try(last.route, last.form, min(not_before, generation.deadline_at))

@@ -42,6 +42,11 @@ def id_of(value: object) -> str:
     return found if found.strip(".") else ""
 
 
+def names_task(*objects: object) -> bool:
+    """Whether one of these objects holds a task's id: whatever stands beside it, no proof that nothing was started."""
+    return any(id_of(mapping(found).get(name)) for found in objects for name in ("task_id", "id"))
+
+
 def pending(raw: str, words: Mapping[str, Status], progress: float | None = None) -> Pending:
     """A task that is not at its end, by the upstream's word; `words` are in lower case, one in no table is running."""
     status = words.get(raw.strip().lower())

@@ -1,7 +1,7 @@
 """Which routes can do exactly what was asked, in order, and why each other one cannot. Pure."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from math import inf, log
+from math import inf, isclose, log
 from typing import Any
 
 from msgspec import Struct
@@ -9,6 +9,9 @@ from msgspec.structs import replace
 
 from gateway.domain.adapter import Capability, ImageLimits
 from gateway.domain.generation import Adaptation, GenerationRequest, Route
+from gateway.domain.health import HealthOf, unknown_health
+from gateway.domain.ordering import Order, Place, in_order
+from gateway.domain.price import Price, cost_usd
 from gateway.domain.request import (
     ImageToVideo,
     InputKind,
@@ -29,6 +32,10 @@ class Candidate(Struct, frozen=True, kw_only=True):
     model: str
     row: str
     capabilities: tuple[Capability, ...]
+    prices: tuple[Price, ...] = ()
+    weight: float = 1.0
+    group: int = 0  # 0: of the model asked for; behind it those of each model to fall back to
+    order: Order = "priority"  # of its group
 
 
 class ImageFacts(Struct, frozen=True, kw_only=True):
@@ -63,22 +70,42 @@ class Planned(Struct, frozen=True, kw_only=True):
 
 
 def plan(
-    request: GenerationRequest, candidates: Sequence[Candidate], images: Mapping[str, ImageFacts] | None = None
+    request: GenerationRequest,
+    candidates: Sequence[Candidate],
+    images: Mapping[str, ImageFacts] | None = None,
+    *,
+    health: HealthOf = unknown_health,
+    seed: str = "",
 ) -> Planned:
-    """Keep the order of the candidates; `images` tells of those that the gateway holds, by their `file_…` name."""
-    routes: list[Route] = []
+    """The routes in the order of their groups, open circuits last.
+
+    `images` tells of those that the gateway holds, by their `file_…` name; `seed` decides what `weighted` leaves open.
+    """
+    able: list[tuple[Place, Route]] = []
     left_out: list[LeftOut] = []
     for candidate in candidates:
         found = _route(request, candidate, images or {})
         if isinstance(found, Route):
-            routes.append(found)
+            able.append((_place(candidate, found, health), found))
         else:
             left_out.append(LeftOut(provider=candidate.provider, model=candidate.model, reasons=found))
+    routes = in_order(able, seed)
     if request.fallback is False:
         unused = Reason(param="fallback", message="is not needed: a route before it can, and `fallback` is off")
         left_out += [LeftOut(provider=one.provider, model=one.model, reasons=(unused,)) for one in routes[1:]]
         routes = routes[:1]
     return Planned(routes=tuple(routes), left_out=tuple(left_out))
+
+
+def _place(candidate: Candidate, route: Route, health: HealthOf) -> Place:
+    return Place(
+        name=f"{candidate.provider}/{candidate.model}",
+        group=candidate.group,
+        order=candidate.order,
+        weight=candidate.weight,
+        cost_usd=route.cost_usd,
+        health=health(candidate.provider, candidate.model),
+    )
 
 
 def _route(
@@ -92,7 +119,8 @@ def _route(
     for capability in fitting:
         settings, adaptations, reasons = _fit_settings(request, capability)
         reasons += _check_prompt(request, candidate.provider, capability)
-        reasons += _check_cost(request)
+        cost = cost_usd(candidate.prices, _priced(settings, capability))
+        reasons += _check_cost(request, cost)
         reasons += _check_input(request, capability, images)
         if not reasons:
             reasons += _check_rules(request, candidate, capability, settings)
@@ -104,6 +132,7 @@ def _route(
                 settings=settings,
                 count_max=capability.count_max,
                 adaptations=tuple(adaptations),
+                cost_usd=cost,
             )
         if not best or len(reasons) < len(best):
             best = tuple(reasons)
@@ -202,11 +231,22 @@ def _check_prompt(request: GenerationRequest, provider: str, capability: Capabil
     return reasons
 
 
-def _check_cost(request: GenerationRequest) -> list[Reason]:
-    """No route has a price: a limit cannot be kept, so none is promised."""
+def _priced(settings: Settings, capability: Capability) -> Settings:
+    """The settings with the resolution that a mode means: price tables may name either."""
+    if settings.resolution is not None or settings.mode is None:
+        return settings
+    return replace(settings, resolution=capability.modes.get(settings.mode))
+
+
+def _check_cost(request: GenerationRequest, cost: float | None) -> list[Reason]:
     if request.max_cost is None:
         return []
-    return [Reason(param="max_cost", message="has no price configured, so a limit cannot be kept")]
+    if cost is None:  # a limit that cannot be kept is not promised
+        return [Reason(param="max_cost", message="has no price configured, so a limit cannot be kept")]
+    total = cost * request.count
+    if total <= request.max_cost or isclose(total, request.max_cost):
+        return []
+    return [Reason(param="max_cost", message=f"costs {total:g} USD, not at most {request.max_cost:g}")]
 
 
 def _check_input(request: GenerationRequest, capability: Capability, images: Mapping[str, ImageFacts]) -> list[Reason]:

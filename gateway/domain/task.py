@@ -125,6 +125,7 @@ class Failed(Struct, tag="failed", tag_field="state", frozen=True, kw_only=True)
     message: str  # safe to show to a client: no key, no balance, no upstream URL
     upstream_code: str | None = None
     elsewhere: bool = False  # the limit is this provider's alone: another may take the same input
+    of_model: bool = False  # it concerns this model alone: the account's others may well work
 
 
 TaskSnapshot = Pending | Completed | Failed

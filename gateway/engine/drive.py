@@ -10,8 +10,10 @@ from gateway.domain.generation import Generation, Route
 from gateway.domain.lifecycle import Effect, Fact, Step, Submit, advance
 from gateway.domain.polling import Hints, TaskKey, Watch
 from gateway.engine.effects import Effects
+from gateway.engine.observe import attempts_began, tasks_ended
 from gateway.engine.patience import patiently
 from gateway.services.clock import Clock, wait
+from gateway.services.health import Health
 from gateway.services.signals import Signals
 from gateway.store.base import Store
 
@@ -22,9 +24,10 @@ STOP_SECONDS = 3600.0  # while stopping, only a submit that ends wakes the drive
 class Drive:
     """One generation's driver. `wake` makes it look again; `stop` makes it hand the generation back."""
 
-    def __init__(self, store: Store, effects: Effects, signals: Signals, clock: Clock) -> None:
+    def __init__(self, store: Store, effects: Effects, health: Health, signals: Signals, clock: Clock) -> None:
         self._store = store
         self._effects = effects
+        self._health = health
         self._signals = signals
         self._clock = clock
         self._event = asyncio.Event()
@@ -68,6 +71,8 @@ class Drive:
                 held = await self._reload(held)
                 continue
             held, watches, facts = stored, step.watches, []
+            if held.status.terminal:
+                self._cancel_all_but_submits()  # a submit that still prepares its inputs is not wanted any more
             if not self._stopping:
                 for effect in step.effects:
                     self._start(held, effect)
@@ -81,7 +86,10 @@ class Drive:
 
     def _advance(self, generation: Generation, watches: Mapping[TaskKey, Watch], facts: list[Fact]) -> Step:
         busy = frozenset(self._running.values())
-        return advance(generation, watches, facts, now=self._clock.now(), busy=busy, hints=self._hints)
+        now = self._clock.now()
+        step = advance(generation, watches, facts, now=now, busy=busy, hints=self._hints, health=self._health.of)
+        attempts_began(self._health, step.generation, step.writes)
+        return step
 
     def _hints(self, route: Route) -> Hints:
         return self._effects.hints(route)
@@ -98,6 +106,7 @@ class Drive:
         if version is None:
             return None
         self._signals.changed(before.id)
+        tasks_ended(self._health, step.generation, step.writes)
         after = replace(step.generation, version=version)
         if after.status is not before.status:
             log.info("generation_moved", generation=after.id, status=after.status, provider=after.provider)

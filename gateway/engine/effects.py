@@ -1,58 +1,59 @@
 """What a driver carries out: a submit, a read. Each ends in a fact, whatever happens on the way."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from http import HTTPStatus
 
+import httpx
 import structlog
 from msgspec import Struct
 
 from gateway.domain.adapter import HttpCall, HttpReply
 from gateway.domain.errors import UnreadableReply
 from gateway.domain.generation import Attempt, AttemptState, Generation, Route
-from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Unread, accepted
+from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Unread
 from gateway.domain.polling import Hints
 from gateway.domain.reading import failed
 from gateway.domain.request import UpstreamRequest
+from gateway.domain.slots import accepted
 from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, TaskRef
 from gateway.engine.patience import patiently
 from gateway.services.clock import Clock
+from gateway.services.health import Health
 from gateway.services.inputs import InputRefused, Inputs
 from gateway.services.providers import Provider
 from gateway.services.upstream import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.store.base import Store
 
 log = structlog.get_logger()
-_TRY_AGAIN = frozenset({408, 425, 429})
+_NO_CONTENT = frozenset({400, 404, 410})  # the answers that say: there is no file
+TASKS_MAX = 64  # of one submit: a reply that names more is not followed beyond
 _BROKEN = failed(FailureKind.INVALID_REQUEST, "The request could not be translated.", elsewhere=True)
 _NOTED_MAX = 1000  # unknown status words that are remembered as logged
-
-
-class Lanes(Struct):
-    """How many submits and how many reads of a provider's may run at once: one never waits for the other."""
-
-    submits: asyncio.Semaphore
-    reads: asyncio.Semaphore
 
 
 class Effects:
     """Carries out what `advance` asks for."""
 
     def __init__(
-        self, store: Store, providers: Mapping[str, Provider], upstream: Upstream, inputs: Inputs, clock: Clock
+        self,
+        *,
+        store: Store,
+        providers: Mapping[str, Provider],
+        upstream: Upstream,
+        inputs: Inputs,
+        health: Health,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._providers = providers
         self._upstream = upstream
         self._inputs = inputs
+        self._health = health
         self._clock = clock
         self._forms: dict[tuple[str, str], str] = {}  # (provider, model) → the form that worked last
         self._noted: set[tuple[str, str]] = set()
         self._sending: set[str] = set()  # attempts from their intent to their outcome
-        self._lanes = {
-            name: Lanes(asyncio.Semaphore(provider.concurrency), asyncio.Semaphore(provider.concurrency))
-            for name, provider in providers.items()
-        }
 
     def hints(self, route: Route) -> Hints:
         """What the rules need to know of a route; of one that is no longer configured, something that lets it end."""
@@ -78,11 +79,11 @@ class Effects:
         if isinstance(effect, Poll):
             if provider is None:  # it was taken out of the configuration while this generation was open
                 return Unread(attempt_id=attempt.id, index=effect.index)
-            async with self._lanes[provider.name].reads:
+            async with self._health.reads[provider.name].place(generation.key):
                 return await self._read(attempt, effect, provider)
         if provider is None or route.model not in provider.models:
             return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
-        async with self._lanes[provider.name].submits:
+        async with self._health.submits[provider.name].place(generation.key):
             return await self._submit(generation, attempt, route, provider)
 
     async def _submit(self, generation: Generation, attempt: Attempt, route: Route, provider: Provider) -> Fact | None:
@@ -91,6 +92,7 @@ class Effects:
                 self._clock, lambda: self._prepare(generation, attempt, route, provider), attempt=attempt.id
             )
         except InputRefused as refused:
+            self._health.submitted(route.provider, route.model, attempt.id, refused.failure)
             return Ended(
                 attempt_id=attempt.id,
                 state=AttemptState.REFUSED,
@@ -114,6 +116,7 @@ class Effects:
             return begun.fact
         started = self._clock.now()
         fact = await self._send(generation, attempt, route, provider, call)
+        self._health.submitted(route.provider, route.model, attempt.id, None if fact is None else fact.failure)
         log.info(
             "submit_finished",
             generation=generation.id,
@@ -153,9 +156,11 @@ class Effects:
         )
         if version is None:
             return _Stopped(None)
-        # Clock and fence once more: between the commit and here this process may have been stopped for long.
+        # Clock, fence and status once more: since the commit this process may have been stopped for long, or the
+        # client have cancelled.
         now = await patiently(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)
-        if now is None or now.fence != generation.fence or self._clock.now() >= generation.deadline_at:
+        overtaken = now is None or now.fence != generation.fence or now.status.terminal
+        if overtaken or self._clock.now() >= generation.deadline_at:
             return _Stopped(_not_sent(attempt, failed(FailureKind.TIMED_OUT)))
         return None
 
@@ -196,11 +201,12 @@ class Effects:
             generation=generation.id,
             attempt=attempt.id,
             provider=provider.name,
-            tasks=[ref.id for ref in outcome],
+            tasks=[ref.id for ref in outcome[:TASKS_MAX]],
+            beyond=len(outcome[TASKS_MAX:]),
         )
         if attempt.form:
             self._forms[route.provider, route.model] = attempt.form
-        await self._accept(generation, attempt.id, outcome)
+        await self._accept(generation, attempt.id, outcome[:TASKS_MAX])
         return None
 
     def _refused(
@@ -242,6 +248,8 @@ class Effects:
                 headers=provider.headers,
             )
             refusal = adapter.classify(reply)
+            if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+                self._health.reads[provider.name].was_refused()
             if refusal is not None or not 200 <= reply.status < 300:
                 lost = refusal is not None and refusal.kind is FailureKind.TASK_LOST
                 log.info("poll_refused", attempt=attempt.id, provider=provider.name, status=reply.status, lost=lost)
@@ -254,6 +262,7 @@ class Effects:
         except Exception:  # a reply that breaks an adapter says nothing about the task
             log.exception("poll_not_understood", attempt=attempt.id, provider=provider.name)
             return Unread(attempt_id=attempt.id, index=poll.index)
+        self._health.reads[provider.name].went_well()
         if isinstance(snapshot, Pending):
             if snapshot.unknown_status:
                 self._note(provider.name, snapshot.raw_status)
@@ -274,14 +283,17 @@ class Effects:
                 timeout_seconds=provider.read_timeout_seconds,
                 headers=provider.headers,
             )
-            await response.aclose()
-        except (NotSent, NoAnswer) as error:
+            try:
+                is_file = response.status_code == 200 and await _begins_a_file(response)
+            finally:
+                await response.aclose()
+        except (NotSent, NoAnswer, httpx.TransportError) as error:
             log.info("content_failed", attempt=attempt.id, provider=provider.name, error=str(error))
             return Unread(attempt_id=attempt.id, index=poll.index)
-        if response.status_code >= 500 or response.status_code in _TRY_AGAIN:
-            return Unread(attempt_id=attempt.id, index=poll.index)
-        if response.status_code != 200:
+        if response.status_code in _NO_CONTENT:
             return missing
+        if not is_file:
+            return Unread(attempt_id=attempt.id, index=poll.index)  # nothing is said about the file
         there = Artifact(
             url=provider.base_url + call.path,
             content_type=response.headers.get("content-type"),
@@ -310,14 +322,22 @@ def _unknown(attempt: Attempt) -> Ended:
     return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failed(FailureKind.AMBIGUOUS))
 
 
+async def _begins_a_file(response: httpx.Response) -> bool:
+    """Whether the body is a media file by its type or by its first bytes: a page of a proxy comes with 200 too."""
+    content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type.startswith("video/"):
+        return True
+    async for chunk in response.aiter_raw():
+        return chunk[4:8] == b"ftyp"
+    return False
+
+
 def _outcome(provider: Provider, call: HttpCall, reply: HttpReply) -> Failed | tuple[TaskRef, ...]:
-    """What the reply to a submit says; all that is not clear is ambiguous."""
+    """What the reply to a submit says; all that is not clear is ambiguous, unless it names the task all the same."""
     refusal = provider.adapter.classify(reply)
-    if refusal is not None:
+    if refusal is not None and refusal.kind is not FailureKind.AMBIGUOUS:
         return refusal
-    if not 200 <= reply.status < 300:
-        return failed(FailureKind.AMBIGUOUS)
     try:
         return provider.adapter.task_refs(call, reply)
     except UnreadableReply:
-        return failed(FailureKind.AMBIGUOUS)
+        return refusal or failed(FailureKind.AMBIGUOUS)

@@ -5,9 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.domain.errors import ConfigurationError, ModelNotFound
 from gateway.domain.generation import GenerationRequest, Policy
+from gateway.domain.ordering import Order
 from gateway.domain.routing import Candidate
 from gateway.services.providers import Provider, UpstreamModel
 from gateway.settings import ModelSettings, Settings
@@ -21,6 +23,7 @@ class Model(Struct, frozen=True, kw_only=True):
 
     name: str
     candidates: tuple[Candidate, ...]
+    order: Order = "priority"
     policy: Policy = Policy()
     adapt: str = "none"
     attempt_timeout_seconds: float | None = None
@@ -74,10 +77,11 @@ class Catalog:
     def candidates(self, request: GenerationRequest) -> tuple[Model, tuple[Candidate, ...]]:
         """The model asked for, and its candidates followed by those of the models to fall back to."""
         model = self.resolve(request.model)
-        found = list(model.candidates)
-        for name in request.fallback if isinstance(request.fallback, tuple) else ():
-            found += [one for one in self.resolve(name).candidates if one not in found]
-        return model, tuple(found)
+        found = {(one.provider, one.model): one for one in model.candidates}
+        for group, name in enumerate(request.fallback if isinstance(request.fallback, tuple) else (), start=1):
+            for one in self.resolve(name).candidates:
+                found.setdefault((one.provider, one.model), replace(one, group=group))
+        return model, tuple(found.values())
 
     def listed(self) -> list[Model]:
         """Every model once, under its full name, virtual ones first."""
@@ -85,7 +89,13 @@ class Catalog:
 
 
 def _candidate(provider: Provider, model: UpstreamModel) -> Candidate:
-    return Candidate(provider=provider.name, model=model.name, row=model.row, capabilities=model.capabilities)
+    return Candidate(
+        provider=provider.name,
+        model=model.name,
+        row=model.row,
+        capabilities=model.capabilities,
+        prices=model.prices,
+    )
 
 
 def _kling(upstream: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -101,14 +111,13 @@ def _kling(upstream: Sequence[Candidate]) -> tuple[Candidate, ...]:
 
 def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate], settings: Settings) -> Model | None:
     """A configured model; `None` when every provider behind it is switched off."""
-    if configured.order != "priority":
-        raise ConfigurationError(f'models.{name}.order: {configured.order!r}; expected "priority"')
     known = {f"{candidate.provider}/{candidate.model}": candidate for candidate in upstream}
     candidates: list[Candidate] = []
     for index, route in enumerate(configured.routes):
         candidate = known.get(route)
         if candidate is not None:
-            candidates.append(candidate)
+            weight = configured.weights[index] if configured.weights else 1.0
+            candidates.append(replace(candidate, weight=weight, order=configured.order))
         elif route.partition("/")[0] in settings.enabled:
             near = difflib.get_close_matches(route, known, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
@@ -119,6 +128,7 @@ def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate]
     return Model(
         name=name,
         candidates=tuple(candidates),
+        order=configured.order,
         policy=policy,
         adapt=configured.adapt,
         attempt_timeout_seconds=configured.attempt_timeout_seconds,

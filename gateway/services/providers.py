@@ -1,11 +1,12 @@
 """An adapter bound to its configuration: the account that is used, and the models that can be asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.domain.adapter import Adapter, Capability, Credential, Polling
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.price import Price
 from gateway.settings import ProviderModel, ProviderSettings, Settings
 
 
@@ -17,6 +18,7 @@ class UpstreamModel:
     row: str  # the entry of the adapter's tables that it follows
     capabilities: tuple[Capability, ...]
     polling: Polling
+    prices: tuple[Price, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,31 @@ def _model(adapter: Adapter, settings: ProviderSettings, name: str) -> UpstreamM
         raise ConfigurationError(f"{where}.like: {row!r}; expected one of {', '.join(adapter.capabilities)}")
     polling = settings.over(adapter.polling_by_model.get(row, adapter.polling))
     capabilities = tuple(_overridden(capability, configured) for capability in adapter.capabilities[row])
-    return UpstreamModel(name=name, row=row, capabilities=capabilities, polling=configured.over(polling))
+    _check_prices(configured.prices, capabilities, where)
+    return UpstreamModel(
+        name=name,
+        row=row,
+        capabilities=capabilities,
+        polling=configured.over(polling),
+        prices=configured.prices,
+    )
+
+
+def _check_prices(prices: Sequence[Price], capabilities: Sequence[Capability], where: str) -> None:
+    """A row that can never apply is a misspelt one."""
+    known = {
+        "resolution": {one for capability in capabilities for one in capability.resolutions},
+        "mode": {one for capability in capabilities for one in capability.modes},
+    }
+    known["resolution"] |= {one for capability in capabilities for one in capability.modes.values()}
+    for place, price in enumerate(prices):
+        if not price.per_clip and not price.per_second:
+            raise ConfigurationError(f"{where}.prices[{place}]: expected per_second or per_clip, above 0")
+        for name, values in known.items():
+            said = getattr(price, name)
+            if said is not None and said not in values:
+                expected = ", ".join(sorted(values)) or "nothing: the model has none"
+                raise ConfigurationError(f"{where}.prices[{place}].{name}: {said!r}; expected {expected}")
 
 
 def _overridden(capability: Capability, model: ProviderModel) -> Capability:

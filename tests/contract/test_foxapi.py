@@ -363,12 +363,23 @@ def test_no_word_makes_an_undocumented_server_error_safe_to_repeat(word: str) ->
     assert kind_of(500, envelope(code=word)) is FailureKind.AMBIGUOUS
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"404 page not found", envelope(type="not_found"), envelope(code="task_not_found")]
-)
+@pytest.mark.parametrize("body", [envelope(type="not_found"), envelope(code="not_found", type="task_error")])
 def test_not_found_is_a_lost_task_to_a_read_and_configuration_to_a_submit(body: object) -> None:
     assert kind_of(404, body, method="GET") is FailureKind.TASK_LOST
     assert kind_of(404, body, method="POST") is FailureKind.UNAVAILABLE
+
+
+@pytest.mark.parametrize("body", [b"", b"404 page not found", envelope(type="invalid_request_error"), envelope()])
+def test_a_404_that_says_no_more_loses_no_task(body: object) -> None:
+    assert kind_of(404, body, method="GET") is FailureKind.UNAVAILABLE
+    assert kind_of(404, body, method="POST") is FailureKind.UNAVAILABLE
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422, 429, 503])
+@pytest.mark.parametrize("word", [*REFUSALS, "not_found", "service_unavailable_error", "new_word"])
+def test_a_refusal_that_names_a_task_is_no_refusal_to_build_on(word: str, status: int) -> None:
+    assert kind_of(status, {"id": "task-1", **envelope(code=word)}) is FailureKind.AMBIGUOUS
+    assert kind_of(status, {"code": word, "message": "told", "data": {"id": "task-1"}}) is FailureKind.AMBIGUOUS
 
 
 def test_only_what_other_providers_may_take_is_tried_elsewhere() -> None:

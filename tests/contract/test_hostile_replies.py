@@ -14,6 +14,7 @@ from msgspec import UNSET, structs
 
 from gateway.domain.adapter import Adapter, Callback, HttpReply
 from gateway.domain.errors import UnreadableReply
+from gateway.domain.reading import json_or_none
 from gateway.domain.task import Completed, Failed, FailureKind, Pending, Status, TaskRef, TaskSnapshot
 
 from .recordings import (
@@ -25,6 +26,7 @@ from .recordings import (
     every_recording,
     exactly,
     leaves,
+    outcome_of,
     paths_of,
     read,
     replaced,
@@ -110,6 +112,48 @@ def test_classify_never_raises_and_guesses_nothing(adapter: Adapter, body: bytes
         assert refusal is None or not 200 <= status < 300, f"HTTP {status}: nothing says that the call was refused"
         if refusal is not None and method == "POST" and status >= 500:
             assert refusal.kind is FailureKind.AMBIGUOUS, f"HTTP {status}: nothing says that no task was started"
+
+
+OF_OTHERS = {  # a 404 as proxies and frameworks write it
+    "no route": b'{"message": "no Route matched with those values"}',
+    "error text": b'{"timestamp": 1763700000, "status": 404, "error": "Not Found", "path": "/v1"}',
+    "detail": b'{"detail": "Not Found"}',
+    "error_msg": b'{"error_msg": "404 Route Not Found"}',
+    "page not found": b"404 page not found",
+}
+
+
+@every_adapter
+@pytest.mark.parametrize("body", [*GARBAGE.values(), *OF_OTHERS.values()], ids=[*GARBAGE, *OF_OTHERS])
+def test_a_404_that_the_provider_did_not_write_loses_no_task(adapter: Adapter, body: bytes) -> None:
+    refusal = adapter.classify(HttpReply(status=404, body=body, method="GET"))
+    assert refusal is not None
+    assert refusal.kind is FailureKind.UNAVAILABLE
+
+
+@every_recording
+def test_a_refusal_beside_a_task_is_never_sent_again(adapter: Adapter, path: Path) -> None:
+    """Who names a task may have started it, whatever else is said: it is followed, or nobody knows."""
+    recording = read(path)
+    if outcome_of(path) != "refused" or recording.call.method != "POST":
+        return
+    refused = reply_of(recording)
+    said = json_object(refused)
+    for other in paths_of(adapter.name):
+        if outcome_of(other) != "submitted":
+            continue
+        body = json_object(reply_of(read(other))) | {name: value for name, value in said.items() if value}
+        reply = structs.replace(refused, body=msgspec.json.encode(body))
+        refusal = adapter.classify(reply)
+        if refusal is None:
+            assert adapter.task_refs(submits_of(adapter)[0], reply)
+        else:
+            assert refusal.kind is FailureKind.AMBIGUOUS, other.stem
+
+
+def json_object(reply: HttpReply) -> dict[str, Any]:
+    value = json_or_none(reply)
+    return value if isinstance(value, dict) else {}
 
 
 def assert_sound(value: object) -> None:

@@ -225,13 +225,12 @@ def test_an_upload_is_one_part_named_file() -> None:
     assert call.file == FilePart(field="file", filename="a.webp", content_type="image/webp", content=b"\x00\xff")
 
 
-def test_video_and_image_tasks_are_read_where_they_were_started() -> None:
-    started = reply(200, {"code": 0, "data": {"task_ids": ["i2is-1"]}})
-    image = HttpCall(method="POST", path="/image_generate", json={})
+def test_every_task_is_read_alone() -> None:
+    started = reply(200, {"code": 0, "data": {"task_ids": ["i2v-1", "i2v-2"]}})
 
-    paths = [ADAPTER.poll(ADAPTER.task_refs(call, started)[0]).path for call in (SUBMIT, image)]
+    calls = [ADAPTER.poll(ref) for ref in ADAPTER.task_refs(SUBMIT, started)]
 
-    assert paths == ["/image_to_video/i2is-1", "/image_generate/i2is-1"]
+    assert [call.path for call in calls] == ["/image_to_video/i2v-1", "/image_to_video/i2v-2"]
 
 
 # --- what can be asked for --------------------------------------------------------------------------------------------
@@ -298,9 +297,9 @@ def test_a_lost_task_is_one_that_was_read(code: int, status: int) -> None:
     assert kind_of(status, body, method="POST") is not FailureKind.TASK_LOST
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>404</html>", {"code": 0, "msg": "ok"}, {"message": "no route"}, []])
-def test_404_is_a_lost_task_to_a_read_and_a_wrong_address_to_a_submit(body: object) -> None:
-    assert kind_of(404, body, method="GET") is FailureKind.TASK_LOST
+@pytest.mark.parametrize("body", [b"", b"<html>404</html>", {"code": 0, "msg": "ok"}, {"code": 404, "msg": "x"}, []])
+def test_404_without_a_documented_code_loses_no_task_and_is_a_wrong_address_to_a_submit(body: object) -> None:
+    assert kind_of(404, body, method="GET") is FailureKind.UNAVAILABLE
     assert kind_of(404, body, method="POST") is FailureKind.UNAVAILABLE
 
 
@@ -345,20 +344,32 @@ def test_what_is_no_code_refuses_nothing(code: object) -> None:
     assert kind_of(200, {"code": code, "data": {"task_ids": ["i2v-1"]}}) is None
 
 
-@pytest.mark.parametrize("code", [-1, 1, "1", 99, 10**18, 10**30, "100009", 100009.0])
-def test_an_unknown_code_under_http_200_is_a_refusal(code: object) -> None:
-    assert kind_of(200, {"code": code, "msg": "busy", "data": None}) is FailureKind.UNAVAILABLE
+@pytest.mark.parametrize("message", ["busy", "并发任务数超限", "too many requests", ""])
+@pytest.mark.parametrize("code", [-1, 1, "1", 99, 10**18, 10**30, "100009", 100009.0, *TASK_NOT_FOUND])
+def test_an_unknown_code_under_http_200_is_never_sent_again(code: object, message: str) -> None:
+    body = {"code": code, "msg": message, "data": None}
+    assert kind_of(200, body) is FailureKind.AMBIGUOUS
+    assert kind_of(400, body) in {FailureKind.INVALID_REQUEST, FailureKind.RATE_LIMITED}
 
 
-def test_a_refusal_that_names_tasks_is_no_refusal_to_build_on() -> None:
-    assert kind_of(200, {"code": 7, "msg": "x", "data": {"task_ids": ["i2v-1"]}}) is FailureKind.AMBIGUOUS
+def test_a_failed_upload_without_a_code_of_its_own_is_no_refusal_of_the_file() -> None:
+    refused = {"code": 0, "success": False, "message": {"global": "upload failed"}, "result": None}
+    assert kind_of(200, refused) is FailureKind.AMBIGUOUS
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("code", [*CODES, *TASK_NOT_FOUND, TOKEN_OR_VALIDATION, 7])
+def test_a_refusal_that_names_tasks_is_no_refusal_to_build_on(code: int, status: int) -> None:
+    for data in ({"task_ids": ["i2v-1"]}, [{"task_id": "i2v-1"}]):
+        for message in ("x", "Insufficient balance", "too many requests", "content policy"):
+            assert kind_of(status, {"code": code, "msg": message, "data": data}) is FailureKind.AMBIGUOUS
 
 
 def test_a_failed_task_under_a_known_code_stays_what_the_code_says() -> None:
     data = {"status": "FAILED", "error_message": "x"}
     assert kind_of(200, {"code": 530003, "data": data}, method="GET") is FailureKind.UNAVAILABLE
     assert kind_of(200, {"code": 7, "data": data}, method="GET") is None
-    assert kind_of(200, {"code": 7, "data": data}, method="POST") is FailureKind.UNAVAILABLE
+    assert kind_of(200, {"code": 7, "data": data}, method="POST") is FailureKind.AMBIGUOUS
     assert kind_of(500, {"code": 7, "data": data}, method="GET") is FailureKind.AMBIGUOUS
 
 
@@ -425,7 +436,6 @@ TASK = st.fixed_dictionaries(
         "task_ids": st.lists(IDENTITY | st.fixed_dictionaries({"task_id": IDENTITY}), max_size=5) | IDENTITY,
         "status": odd(*PENDING, "SUCCEEDED", "succeeded", "FAILED", "Failed ", "DONE", "ﬀ", "x" * 5000),
         "video_url": odd(*URLS),
-        "image_url": odd(*URLS),
         "thumbnail_url": odd(*URLS),
         "error_message": odd("", None, "content policy", "bad image", "余额不足", "a." * 3000, {"global": "x"}),
         "duration": odd(*NUMBERS),

@@ -278,6 +278,19 @@ def test_only_the_documented_codes_are_success(code: object) -> None:
     assert REMEDY[refused.kind] is Remedy.RECONCILE
 
 
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 413, 429, 500, 503])
+@pytest.mark.parametrize("code", [*KLING, *CODES, "task_failed", "fail_to_fetch_task"])
+def test_a_refusal_that_names_a_task_is_no_refusal_to_build_on(code: str, status: int) -> None:
+    data = {"task_id": "1", "task_status": "submitted"}
+    told = {"code": code, "message": "too many requests, no available channel", "data": data}
+    bodies = [told, {**told, "data": "1"}, {**told, "data": json.dumps(data)}, error("fail", json.dumps(told))]
+    bodies.append({"task_id": "1", "error": {"code": code, "message": "rate limit"}, "code": "fail"})
+    for refusal in bodies:
+        refused = ADAPTER.classify(reply(refusal, status=status, method="POST"))
+        assert refused is not None
+        assert refused.kind is FailureKind.AMBIGUOUS
+
+
 @pytest.mark.parametrize("code", [0, "0", "success", "SUCCESS", None])
 def test_documented_codes_are_success(code: object) -> None:
     assert ADAPTER.classify(reply({"code": code, "message": "", "data": {"task_id": "1"}}, method="POST")) is None

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.reading import clean, http_url
+from gateway.domain.reading import clean, http_url, json_object, nested
 from gateway.domain.replies import (
     Complaint,
     any_of,
@@ -13,6 +13,7 @@ from gateway.domain.replies import (
     by_words,
     complaint,
     id_of,
+    names_task,
     once,
     pending,
     without_result,
@@ -52,6 +53,41 @@ def test_a_complaint_is_read_to_a_bound() -> None:
 )
 def test_an_id_is_a_word_or_none(value: Any, found: str) -> None:
     assert id_of(value) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [({"a": 1}, {"a": 1}), (' {"a": 1}', {"a": 1}), ("{", None), ("[]", None), ([], None), (None, None)],
+)
+def test_an_object_may_be_written_in_a_string(value: object, found: object) -> None:
+    assert json_object(value) == found
+
+
+def test_objects_in_one_another_are_read_outermost_first_and_to_a_bound() -> None:
+    endless: dict[str, object] = {}
+    endless["data"] = endless
+
+    assert nested({"data": '{"data": {"id": 1}}'}, lambda layer: layer.get("data")) == [
+        {"data": '{"data": {"id": 1}}'},
+        {"data": {"id": 1}},
+        {"id": 1},
+    ]
+    assert nested("no object", lambda layer: layer) == []
+    assert len(nested(endless, lambda layer: layer["data"])) == 12
+
+
+@pytest.mark.parametrize(
+    ("objects", "named"),
+    [
+        (({"id": "t-1"},), True),
+        (({"task_id": 7, "id": None},), True),
+        (({"error": "x"}, {"task_id": "t-1"}), True),
+        (({"id": "", "task_id": ".."}, None, "t-1", [{"id": "t-1"}]), False),
+        ((), False),
+    ],
+)
+def test_a_task_is_named_by_its_id(objects: tuple[object, ...], named: bool) -> None:
+    assert names_task(*objects) is named
 
 
 def test_a_word_is_read_without_case_and_an_unknown_one_is_told() -> None:

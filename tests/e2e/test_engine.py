@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.engine.effects import TASKS_MAX
 from gateway.settings import ModelSettings
 
 IMAGE = {"image": "https://example.com/first.jpg"}
@@ -542,7 +543,7 @@ async def test_a_file_that_only_the_key_opens_goes_through_the_gateway(gateway):
 
 
 @pytest.mark.parametrize("sandbox_options", [{"relay_query": "proxy_url"}])
-@pytest.mark.parametrize("fault", ["429", "502_html", "close"])
+@pytest.mark.parametrize("fault", ["429", "502_html", "close", "401", "403", "html_200"])
 async def test_the_last_chance_for_a_file_is_not_spoilt_by_a_bad_moment(gateway, fault: str):
     gateway.sandbox.fault("kling_relay", "result", fault, times=2)
     made = await gateway.make(model=RELAY)
@@ -668,6 +669,30 @@ async def test_a_cancel_while_waiting_for_the_last_route(gateway):
     assert told["cancellation"]["provider_started"] is False
     await gateway.clock.run_for(3600)
     assert gateway.submits == {"keevx": 1}
+
+
+async def test_a_cancel_while_queued_for_a_busy_provider_sends_nothing(gateway):
+    await gateway.stop()
+    gateway.providers["keevx"]["concurrency"] = 1
+    await gateway.start()
+    gateway.traffic.slow.add("keevx")
+    gateway.sandbox.fault("keevx", "submit", "slow", seconds=0.2)
+    first, second = [await gateway.post(model=V, **IMAGE) for _ in range(2)]
+    await gateway.until_state(first["id"], "submitting")
+    await cancel(gateway, second["id"])
+    gateway.traffic.slow.clear()
+    assert (await gateway.finish(first["id"]))["status"] == "completed"
+    [attempt] = (await gateway.get(second["id"]))["attempts"]
+    assert (attempt["status"], attempt["billed"]) == ("cancelled", "no")
+    assert gateway.submits == {"keevx": 1}
+
+
+async def test_a_reply_that_names_endless_tasks_is_followed_within_bounds(gateway):
+    gateway.sandbox.fault("keevx", "submit", "extra_ids", n=500)
+    made = await gateway.post(model=V, **IMAGE)
+    stored = await gateway.until_state(made["id"], "accepted")
+    assert len(stored.attempts[0].tasks) == TASKS_MAX
+    await cancel(gateway, made["id"])
 
 
 async def test_a_cancel_during_the_submit_keeps_the_task_it_brings(gateway):

@@ -378,9 +378,9 @@ async def test_a_provider_that_was_taken_out_ends_its_own_generations_alone(idle
     assert (await gateway.finish(other["id"]))["status"] == "completed"
     ended = await gateway.finish(with_a_next["id"])
     assert (ended["status"], ended["provider"]) == ("completed", "foxapi")
-    for one, code in ((running, "timed_out"), (waiting, "unavailable")):
+    for one, status, code in ((running, "expired", "expired"), (waiting, "failed", "unavailable")):
         ended = await gateway.finish(one["id"])
-        assert (ended["status"], ended["error"]["code"]) == ("failed", code)
+        assert (ended["status"], ended["error"]["code"]) == (status, code)
     assert gateway.submits["keevx"] == 3
     gateway.providers["keevx"] = account
     await gateway.restart()

@@ -18,10 +18,11 @@ from gateway.domain.generation import (
     Route,
 )
 from gateway.domain.ledger import SaveAttempt, Write, apply, event_of
-from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Step, Submit, Unread, accepted, advance, cancel
+from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Step, Submit, Unread, advance, cancel
 from gateway.domain.polling import Hints, TaskKey, Watch
 from gateway.domain.reading import failed
 from gateway.domain.request import TextToVideo
+from gateway.domain.slots import accepted
 from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, Status, TaskRef, TaskSnapshot
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

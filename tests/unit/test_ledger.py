@@ -18,8 +18,8 @@ from gateway.domain.ledger import (
     apply,
     event_of,
 )
-from gateway.domain.lifecycle import accepted
 from gateway.domain.reading import failed
+from gateway.domain.slots import accepted
 from gateway.domain.task import FailureKind, Status, TaskRef
 
 from .builders import T0, World, after, done, generation

@@ -269,12 +269,47 @@ def test_driver_wakes_for_the_attempt_time_out() -> None:
     assert world.last.wake_at == after(1200)
 
 
-def test_time_out_on_the_only_route_fails() -> None:
+def test_time_out_on_the_only_route_waits_for_the_task_until_the_deadline() -> None:
     world = World(generation())
     world.accept(1)
     world.step(wait=1200)
-    assert world.generation.status is Status.FAILED
+    assert world.states() == [S.ABANDONED]
+    assert not world.generation.status.terminal
+    world.read(1, RUNNING)
+    world.step(wait=3600 - (world.now - after(0)).total_seconds())
+    assert world.generation.status is Status.EXPIRED
     assert world.generation.failure == failed(FailureKind.TIMED_OUT)
+
+
+def test_paid_task_given_up_on_the_only_route_is_used_when_it_ends() -> None:
+    world = World(generation())
+    world.accept(1)
+    world.step(wait=1200)
+    world.read(1, done("late"))
+    assert (world.generation.status, world.states()) == (Status.COMPLETED, [S.COMPLETED])
+
+
+@pytest.mark.parametrize("kind", [FailureKind.CONTENT_POLICY, FailureKind.INVALID_REQUEST, FailureKind.OUT_OF_CREDIT])
+def test_refusal_of_the_next_route_does_not_forget_the_task_given_up(kind: FailureKind) -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.accept(1)
+    world.step(wait=1200)
+    world.end(2, kind)
+    assert (world.states(), world.generation.status.terminal) == ([S.ABANDONED, S.REFUSED], False)
+
+    world.read(1, done("late"))
+
+    assert (world.generation.status, world.generation.provider) == (Status.COMPLETED, "acme")
+
+
+def test_refusal_counts_once_the_task_given_up_has_failed_too() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.accept(1)
+    world.step(wait=1200)
+    world.end(2, FailureKind.OUT_OF_CREDIT)
+    world.fail(1, FailureKind.TASK_FAILED)
+    assert world.generation.status is Status.FAILED
+    assert world.generation.failure == failed(FailureKind.OUT_OF_CREDIT, "no")
 
 
 def test_time_out_after_one_of_two_results_was_paid() -> None:
@@ -283,6 +318,8 @@ def test_time_out_after_one_of_two_results_was_paid() -> None:
     world.read(1, done())
     world.step(wait=1200)
     assert (world.attempt(1).state, world.attempt(1).billed) == (S.ABANDONED, Billed.YES)
+    assert world.outputs() == [Status.COMPLETED, Status.QUEUED]
+    world.fail(1, FailureKind.TASK_FAILED, index=1)
     assert world.generation.status is Status.COMPLETED
 
 
@@ -505,9 +542,9 @@ def test_unknown_submit_under_hold_waits_for_its_task() -> None:
 def test_only_the_output_of_the_unknown_submit_avoids_its_provider() -> None:
     world = World(generation("acme/one", "bolt/two", "acme/three", count=2))
     world.unknown(1)
-    world.end(2, FailureKind.OUT_OF_CREDIT)
-    world.end(3, FailureKind.OUT_OF_CREDIT)  # of the first output
-    world.end(4, FailureKind.OUT_OF_CREDIT)  # of the second
+    world.end(2, FailureKind.UNAVAILABLE)
+    world.end(3, FailureKind.TASK_FAILED)  # of the first output
+    world.end(4, FailureKind.UNAVAILABLE)  # of the second
     assert [(one.slots, one.route) for one in world.generation.attempts][2:] == [((0,), 1), ((1,), 1), ((1,), 2)]
     assert world.outputs() == [Status.FAILED, Status.QUEUED]
 
@@ -633,13 +670,17 @@ def test_content_that_is_not_there_falls_back() -> None:
     assert (world.states(), world.attempt(1).billed) == ([S.FAILED, S.RESERVED], Billed.YES)
 
 
-def test_not_found_counts_only_after_the_grace() -> None:
+@pytest.mark.parametrize("age", [0, 900])
+def test_not_found_counts_only_when_said_over_a_whole_grace(age: float) -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
-    while world.now < after(55):
+    world.step(wait=age)
+    world.unread(1, not_found=True)
+    first = world.now
+    while (world.now - first).total_seconds() < 55:
         world.unread(1, not_found=True)
     assert world.states() == [S.ACCEPTED]
-    while world.now < after(60):
+    while (world.now - first).total_seconds() < 60:
         world.unread(1, not_found=True)
     assert world.states() == [S.FAILED, S.RESERVED]
     assert world.attempt(1).failure == failed(FailureKind.TASK_LOST)
@@ -649,8 +690,9 @@ def test_not_found_counts_only_after_the_grace() -> None:
 def test_not_found_counts_only_when_said_three_times() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
-    world.step(wait=300)
     world.unread(1, not_found=True)
+    world.until_poll(1)
+    world.step(wait=300)  # that one read takes long
     world.unread(1, not_found=True)
     assert world.states() == [S.ACCEPTED]
     world.unread(1, not_found=True)
@@ -662,8 +704,8 @@ def test_reading_between_makes_not_found_count_anew() -> None:
     world.accept(1)
     world.step(wait=300)
     for _ in range(5):
-        world.unread(1, not_found=True)
-        world.unread(1, not_found=True)
+        for _ in range(10):
+            world.unread(1, not_found=True)
         world.read(1, RUNNING)
     assert world.states() == [S.ACCEPTED]
 
@@ -672,10 +714,11 @@ def test_failing_read_between_does_not_bring_a_lost_task_back() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
     world.step(wait=300)
-    for _ in range(2):
+    while world.states() == [S.ACCEPTED]:
+        assert world.now < after(600)
         world.unread(1, not_found=True)
-        world.unread(1)
-    world.unread(1, not_found=True)
+        if world.states() == [S.ACCEPTED]:
+            world.unread(1)
     assert world.states() == [S.FAILED, S.RESERVED]
 
 

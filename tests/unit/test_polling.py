@@ -108,12 +108,16 @@ def test_not_found_is_confirmed_at_the_plain_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "age", "lost"),
+    ("before", "said_for", "lost"),
     [(LOST_READINGS - 1, 60, True), (LOST_READINGS - 1, 59.9, False), (LOST_READINGS - 2, 600, False), (9, 60, True)],
 )
-def test_task_is_lost_after_the_grace_and_three_readings(before: int, age: float, lost: bool) -> None:
-    watch = Watch(next_at=T0, interval_seconds=5, not_found=before)
-    assert is_lost(watch, attempt(), POLLING, after(age)) is lost
+def test_task_is_lost_after_three_readings_over_a_whole_grace(before: int, said_for: float, lost: bool) -> None:
+    watch = Watch(next_at=T0, interval_seconds=5, not_found=before, not_found_since=T0)
+    assert is_lost(watch, POLLING, after(said_for)) is lost
+
+
+def test_first_not_found_loses_nothing() -> None:
+    assert not is_lost(Watch(next_at=T0, interval_seconds=5), POLLING, after(1000))
 
 
 @pytest.mark.parametrize(

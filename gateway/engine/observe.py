@@ -1,0 +1,41 @@
+"""Tells the providers' health what the steps of a generation say about it."""
+
+from collections.abc import Sequence
+
+from gateway.domain.generation import Attempt, AttemptState, Generation
+from gateway.domain.ledger import AddAttempt, SaveAttempt, Write
+from gateway.domain.remedies import is_retry
+from gateway.domain.task import Failed, FailureKind
+from gateway.services.health import Health
+
+
+def attempts_began(health: Health, generation: Generation, writes: Sequence[Write]) -> None:
+    """What the writes reserve; at the same moment as it was decided, so that a circuit has one probe."""
+    for write in writes:
+        if isinstance(write, AddAttempt):
+            route = generation.route(write.attempt)
+            retry = is_retry(generation, write.attempt)
+            health.began(route.provider, route.model, write.attempt.id, retry=retry)
+
+
+def tasks_ended(health: Health, generation: Generation, writes: Sequence[Write]) -> None:
+    """What the writes tell of tasks that a provider had accepted."""
+    for write in writes:
+        if not isinstance(write, SaveAttempt) or write.attempt.state is write.was:
+            continue
+        attempt = write.attempt
+        known, failure = _ending(attempt)
+        if known and attempt.accepted_at is not None and attempt.ended_at is not None:
+            route = generation.route(attempt)
+            seconds = (attempt.ended_at - attempt.accepted_at).total_seconds()
+            health.task_ended(route.provider, route.model, failure, seconds)
+
+
+def _ending(attempt: Attempt) -> tuple[bool, Failed | None]:
+    """Whether the attempt's state is the provider's doing, and its failure."""
+    if attempt.state is AttemptState.COMPLETED:
+        return True, None
+    timed_out = attempt.failure is not None and attempt.failure.kind is FailureKind.TIMED_OUT
+    return attempt.state is AttemptState.FAILED or (
+        attempt.state is AttemptState.ABANDONED and timed_out
+    ), attempt.failure

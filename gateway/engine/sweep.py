@@ -1,0 +1,72 @@
+"""What nobody needs any more: the sweeper removes it, now and then, a little at a time."""
+
+import asyncio
+from datetime import datetime, timedelta
+
+import structlog
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.services.blobs import Blobs
+from gateway.services.clock import Clock, wait
+from gateway.store.base import Store
+
+log = structlog.get_logger()
+INTERVAL_SECONDS = 3600.0
+BLOB_AGE = timedelta(hours=1)  # far longer than a create takes from putting its blobs to naming them in the ledger
+BATCH = 200  # rows or files at once: what the event loop does for them takes about a millisecond
+
+
+class Sweeper:
+    """Removes what repeated requests were known by and is past its life, and blobs that no file names."""
+
+    def __init__(self, store: Store, blobs: Blobs, clock: Clock) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Sweep at once and then every hour, until `stop`."""
+        while not self._stopping:
+            try:
+                await self._sweep(self._clock.now())
+            except StoreUnavailable as error:
+                log.warning("sweep_put_off", error=str(error))
+            except Exception:  # nothing depends on a round; the next one may do better
+                log.exception("sweep_failed")
+            if not self._stopping:
+                await wait(self._clock, self._wake, INTERVAL_SECONDS)
+
+    def stop(self) -> None:
+        """Let `run` return after the batch it is at."""
+        self._stopping = True
+        self._wake.set()
+
+    async def _sweep(self, now: datetime) -> None:
+        forgotten = await self._forget(now)
+        removed = await self._remove_blobs(now - BLOB_AGE)
+        if forgotten or removed:
+            seconds = (self._clock.now() - now).total_seconds()
+            log.info("swept", repeats=forgotten, blobs=removed, duration_seconds=seconds)
+
+    async def _forget(self, now: datetime) -> int:
+        total = 0
+        while not self._stopping and (count := await self._store.forget(now, BATCH)):
+            total += count
+        return total
+
+    async def _remove_blobs(self, before: datetime) -> int:
+        """A blob whose name the ledger does not have may still get one: only while it is not older than `BLOB_AGE`."""
+        total = 0
+        for folder in await self._blobs.folders():
+            if self._stopping:
+                break
+            old = await self._blobs.old(folder, before)
+            for start in range(0, len(old), BATCH):
+                if self._stopping:
+                    break
+                batch = old[start : start + BATCH]
+                named = await self._store.named_blobs(batch)
+                total += await self._blobs.remove(folder, [name for name in batch if name not in named], before)
+        return total

@@ -1,0 +1,171 @@
+"""How every provider has been lately: circuits, concurrency, repeats, completion times. Kept by this process alone."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from statistics import quantiles
+
+import structlog
+from msgspec import Struct
+
+from gateway.domain.circuit import (
+    VERDICT,
+    Circuit,
+    CircuitState,
+    Verdict,
+    next_chance,
+    probed,
+    state_of,
+    submitted,
+    task_ended,
+)
+from gateway.domain.health import Completion, RouteHealth
+from gateway.domain.pace import Budget, earned, retry_at, spent
+from gateway.domain.task import Failed, FailureKind
+from gateway.services.clock import Clock
+from gateway.services.lanes import Lane
+from gateway.services.providers import Provider
+
+log = structlog.get_logger()
+TIMES_MAX = 100  # completion times that are remembered of a route
+TIMES_SECONDS = 6 * 3600.0  # and for how long: a route that was slow once is asked again some day
+_ACCOUNT = ""  # in place of a model: the circuit of the whole account
+
+
+class CompletionTimes(Struct, frozen=True, kw_only=True):
+    """How long a route has taken of late, in seconds."""
+
+    samples: int
+    median: float
+    p90: float
+
+
+class Health:
+    """What the rules ask of it is a value of one moment; what happened is told to it by the engine."""
+
+    def __init__(self, providers: Mapping[str, Provider], clock: Clock) -> None:
+        now = clock.now()
+        self._clock = clock
+        self._circuits: dict[tuple[str, str], Circuit] = {}
+        self._budgets = {name: Budget(at=now) for name in providers}
+        self._times: dict[tuple[str, str], deque[Completion]] = {}
+        self.submits = {name: Lane(provider.concurrency, clock) for name, provider in providers.items()}
+        self.reads = {name: Lane(provider.concurrency, clock) for name, provider in providers.items()}
+
+    def of(self, provider: str, model: str) -> RouteHealth:
+        """Implements `HealthOf`."""
+        if provider not in self._budgets:  # no longer configured: what is planned on it is to come to its end
+            return RouteHealth()
+        now = self._clock.now()
+        chances = (next_chance(circuit, now) for circuit in self._both(provider, model))
+        allowed_at = max(retry_at(self._budgets[provider], now), *chances)
+        times = self.completion_times(provider, model)
+        return RouteHealth(
+            circuit=self.circuit(provider, model),
+            retry_at=allowed_at if allowed_at > now else None,
+            seconds=None if times is None else times.median,
+        )
+
+    def circuit(self, provider: str, model: str) -> CircuitState:
+        """The worse of the account's state and the model's."""
+        now = self._clock.now()
+        states = {state_of(circuit, now) for circuit in self._both(provider, model)}
+        return next(
+            state for state in (CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.CLOSED) if state in states
+        )
+
+    def reason(self, provider: str, model: str) -> FailureKind | None:
+        """What opened the circuit that is not closed now."""
+        found = (one.reason for one in self._both(provider, model) if one.opened_at is not None)
+        return next(found, None)
+
+    def completion_times(self, provider: str, model: str) -> CompletionTimes | None:
+        """How long the route has taken of late; `None` when it has brought nothing."""
+        known = self._times.get((provider, model))
+        if known is None:
+            return None
+        since = self._clock.now() - timedelta(seconds=TIMES_SECONDS)
+        while known and known[0].ended_at < since:
+            known.popleft()
+        if not known:
+            return None
+        seconds = sorted(one.seconds for one in known)
+        tenths = quantiles(seconds, n=10, method="inclusive") if len(seconds) > 1 else seconds * 9
+        return CompletionTimes(samples=len(seconds), median=round(tenths[4], 3), p90=round(tenths[8], 3))
+
+    def began(self, provider: str, model: str, attempt_id: str, *, retry: bool) -> None:
+        """An attempt was reserved: it may be a circuit's probe, and it earns or costs a repeat."""
+        if provider not in self._budgets:
+            return
+        now = self._clock.now()
+        for key in self._keys(provider, model):
+            circuit = self._circuits.get(key)
+            if circuit is not None:
+                self._circuits[key] = probed(circuit, attempt_id, now)
+        change = spent if retry else earned
+        self._budgets[provider] = change(self._budgets[provider], now)
+
+    def submitted(self, provider: str, model: str, attempt_id: str, failure: Failed | None) -> None:
+        """A submit has ended; `None` is an accepted task."""
+        if provider not in self._budgets:
+            return
+        kind = None if failure is None else failure.kind
+        if kind is FailureKind.RATE_LIMITED:
+            self.submits[provider].was_refused()
+        elif kind is None:
+            self.submits[provider].went_well()
+        now = self._clock.now()
+        concerned = self._keys(provider, model) if failure is None else [self._concerned(provider, model, failure)]
+        for key in concerned:
+            self._put(key, submitted(self._circuits.get(key, Circuit()), attempt_id, kind, now))
+        for key in self._keys(provider, model):  # a probe of the other circuit has found nothing out
+            if key not in concerned and key in self._circuits:
+                neutral = FailureKind.INVALID_REQUEST
+                self._put(key, submitted(self._circuits[key], attempt_id, neutral, now))
+
+    def task_ended(self, provider: str, model: str, failure: Failed | None, seconds: float) -> None:
+        """All tasks of an attempt are at their end, so long after it was accepted."""
+        if provider not in self._budgets:
+            return
+        now = self._clock.now()
+        if failure is None:
+            self.learn([Completion(provider=provider, model=model, ended_at=now, seconds=seconds)])
+        key = (provider, _ACCOUNT) if failure is None else self._concerned(provider, model, failure)
+        kind = None if failure is None else failure.kind
+        self._put(key, task_ended(self._circuits.get(key, Circuit()), kind, now))
+
+    def learn(self, completions: Iterable[Completion]) -> None:
+        """Completion times, oldest first: at the start those that the ledger knows."""
+        for one in completions:
+            self._times.setdefault((one.provider, one.model), deque(maxlen=TIMES_MAX)).append(one)
+
+    def _both(self, provider: str, model: str) -> list[Circuit]:
+        return [self._circuits.get(key, _NEW) for key in self._keys(provider, model)]
+
+    @staticmethod
+    def _keys(provider: str, model: str) -> list[tuple[str, str]]:
+        return [(provider, _ACCOUNT), (provider, model)]
+
+    @staticmethod
+    def _concerned(provider: str, model: str, failure: Failed) -> tuple[str, str]:
+        return provider, model if failure.of_model else _ACCOUNT
+
+    def _put(self, key: tuple[str, str], circuit: Circuit) -> None:
+        before = self._circuits.get(key, _NEW)
+        self._circuits[key] = circuit
+        if circuit.opened_at is not None and circuit.opened_at != before.opened_at:
+            tell = (
+                log.error if circuit.reason is not None and VERDICT[circuit.reason] is Verdict.BROKEN else log.warning
+            )
+            tell(
+                "circuit_opened",
+                provider=key[0],
+                model=key[1] or None,
+                kind=circuit.reason,
+                seconds=circuit.open_seconds,
+            )
+        elif circuit.opened_at is None and before.opened_at is not None:
+            log.info("circuit_closed", provider=key[0], model=key[1] or None)
+
+
+_NEW = Circuit()
