@@ -1,8 +1,11 @@
 """Reading a request's headers from where the server put them: the framework's mapping costs more than all it is for."""
 
+import re
 from typing import Any
 
 from litestar import Request
+
+_ABOVE_ZERO = re.compile(r"0*[1-9][0-9]*")
 
 
 def header(request: Request[Any, Any, Any], name: str) -> str | None:
@@ -12,3 +15,9 @@ def header(request: Request[Any, Any, Any], name: str) -> str | None:
         if key == wanted:
             return value.decode("latin-1")
     return None
+
+
+def is_retry(request: Request[Any, Any, Any]) -> bool:
+    """Whether the client's library says that it sends this again; what is no whole number says nothing."""
+    count = header(request, "x-stainless-retry-count")
+    return count is not None and _ABOVE_ZERO.fullmatch(count) is not None

@@ -87,10 +87,14 @@ OPERATIONS = (
         summary="Create a generation: durable when this answers, started soon after",
         body=CreateVideo,
         answer=GenerationView,
-        headers={"Idempotency-Key": "the same key and body give the first answer again for 24 hours"},
+        headers={
+            "Idempotency-Key": "the same key and body give the first answer again for 24 hours",
+            "X-Stainless-Retry-Count": "1 or more, without a key: the generation that an equal request made within the"
+            " last 60 seconds is the answer; client libraries send it by themselves",
+        },
         answer_headers={
             "Location": "the path of the generation",
-            "Idempotent-Replayed": "`true` when this is the answer to an earlier request with the same key",
+            "Idempotent-Replayed": "`true` when this is the answer to an earlier request that this one repeats",
         },
         errors=(400, 404, 409, 413, 415, 422, 503),
     ),

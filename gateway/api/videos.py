@@ -15,7 +15,7 @@ from litestar.response.streaming import ASGIStreamingResponse
 from gateway.api.body import parse_json, read_body
 from gateway.api.context import Context, context_of
 from gateway.api.create import normalise
-from gateway.api.headers import header
+from gateway.api.headers import header, is_retry
 from gateway.api.query import Params
 from gateway.api.views import Deleted, GenerationList, generation_view
 from gateway.domain.errors import InvalidParameter
@@ -46,7 +46,11 @@ class VideoGenerationController(Controller):
         body = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
         wanted = normalise(body, lambda content: file_name(key, content))
         created = await context.generations.create(
-            wanted.request, key=key, files=wanted.files, idempotency_key=_idempotency_key(request)
+            wanted.request,
+            key=key,
+            files=wanted.files,
+            idempotency_key=_idempotency_key(request),
+            retry=is_retry(request),
         )
         headers = {"location": f"{self.path}/{created.generation.id}"}
         if created.replayed:

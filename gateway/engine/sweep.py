@@ -57,16 +57,21 @@ class Sweeper:
         return total
 
     async def _remove_blobs(self, before: datetime) -> int:
-        """A blob whose name the ledger does not have may still get one: only while it is not older than `BLOB_AGE`."""
         total = 0
         for folder in await self._blobs.folders():
             if self._stopping:
                 break
-            old = await self._blobs.old(folder, before)
-            for start in range(0, len(old), BATCH):
-                if self._stopping:
-                    break
-                batch = old[start : start + BATCH]
-                named = await self._store.named_blobs(batch)
-                total += await self._blobs.remove(folder, [name for name in batch if name not in named], before)
+            total += await self._remove_from(folder, before)
+        return total
+
+    async def _remove_from(self, folder: str, before: datetime) -> int:
+        """A blob that the ledger does not name may still get its name while it is not older than `BLOB_AGE`."""
+        total = 0
+        old = await self._blobs.old(folder, before)
+        for start in range(0, len(old), BATCH):
+            if self._stopping:
+                break
+            batch = old[start : start + BATCH]
+            named = await self._store.named_blobs(batch)
+            total += await self._blobs.remove(folder, [name for name in batch if name not in named], before)
         return total

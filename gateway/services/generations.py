@@ -33,6 +33,7 @@ from gateway.services.signals import Signals
 from gateway.store.base import Idempotency, Page, Query, Store, StoredFile
 
 log = structlog.get_logger()
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Drivers(Protocol):
@@ -55,7 +56,7 @@ class InlineFile(Struct, frozen=True):
 
 
 class Created(Struct, frozen=True):
-    """A generation, and whether it is the answer to an earlier request with the same idempotency key."""
+    """A generation, and whether an earlier request made it, which this one repeats."""
 
     generation: Generation
     replayed: bool
@@ -73,7 +74,7 @@ class Generations:
         self._drivers = drivers
         self._signals = signals
         self._clock = clock
-        self._handling: set[tuple[str, str]] = set()
+        self._handling: dict[tuple[str, str | bytes], int] = {}  # requests under way, by digest and by key
 
     async def create(
         self,
@@ -82,32 +83,40 @@ class Generations:
         key: str,
         files: Mapping[str, InlineFile] | None = None,
         idempotency_key: str | None = None,
+        retry: bool = False,
         kind: Literal["video", "image"] = "video",
     ) -> Created:
-        """Accept a generation: durable when this returns, started soon after."""
-        if idempotency_key is None:
-            return await self._create(request, key, files or {}, None, kind)
-        handled = (key, idempotency_key)
-        if handled in self._handling:
-            raise IdempotencyKeyInUse(retry_after=1)
-        self._handling.add(handled)
+        """Accept a generation: durable when this returns, started soon after.
+
+        `retry`: the client says that it sends this again; without a key an equal request of just before is meant.
+        """
+        digest = sha256(kind.encode() + _encode(request)).digest()
+        idempotency = Idempotency(digest=digest, key=idempotency_key, retry=retry)
+        handled: list[tuple[str, str | bytes]] = [(key, digest)]
+        if idempotency_key is not None:
+            handled.append((key, idempotency_key))
+        if (idempotency_key is not None or retry) and handled[-1] in self._handling:
+            raise IdempotencyKeyInUse("The request that this one repeats is still being handled.", retry_after=1)
+        for one in handled:
+            self._handling[one] = self._handling.get(one, 0) + 1
         try:
-            digest = sha256(msgspec.json.encode(request, order="deterministic")).digest()
-            idempotency = Idempotency(key=idempotency_key, digest=digest)
             return await self._create(request, key, files or {}, idempotency, kind)
         finally:
-            self._handling.discard(handled)
+            for one in handled:
+                left = self._handling.pop(one) - 1
+                if left:
+                    self._handling[one] = left
 
     async def _create(
         self,
         request: GenerationRequest,
         key: str,
         files: Mapping[str, InlineFile],
-        idempotency: Idempotency | None,
+        idempotency: Idempotency,
         kind: Literal["video", "image"],
     ) -> Created:
         now = self._clock.now()
-        if idempotency is not None:  # before anything else: what was answered once is answered so again
+        if idempotency.key is not None or idempotency.retry:  # what was answered once is answered so again
             known = await self._store.recall(key, idempotency, now)
             if known is not None:
                 return Created(known, replayed=True)
@@ -133,7 +142,7 @@ class Generations:
             outputs=tuple(Output(index=index) for index in range(request.count)),
             fence=1,
         )
-        answer = await self._store.create(generation, stored, idempotency)
+        answer = await self._store.create(generation, stored, idempotency, _named(request, files))
         if answer is generation:
             log.info("generation_created", generation=generation.id, model=request.model, routes=len(routes))
             self._drivers.begin(generation)
@@ -147,8 +156,7 @@ class Generations:
         if not request.prompt.strip() and not request.provider_options:
             raise InvalidParameter("`prompt` is required.", param="prompt")
         images = {name: file.facts for name, file in files.items()}
-        named = [name for name in images_of(request.input) if name.startswith(FILE_PREFIX) and name not in images]
-        if named:
+        if named := _named(request, images):
             known = await self._store.files(named, key)
             for name in named:
                 if name not in known:
@@ -205,6 +213,13 @@ class Generations:
             await self._get(generation_id, key)
             raise Conflict("The generation is still open, or a submit of it under way; cancel it, or wait a moment.")
         log.info("generation_deleted", generation=generation_id)
+
+
+def _named(request: GenerationRequest, known: Collection[str]) -> list[str]:
+    """The images that the request names by their `file_…`, without those that are known."""
+    return [
+        name for name in dict.fromkeys(images_of(request.input)) if name.startswith(FILE_PREFIX) and name not in known
+    ]
 
 
 def _check_options(request: GenerationRequest, providers: Collection[str]) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -11,12 +11,16 @@ from gateway.domain.generation import AttemptState, Generation, Task
 from gateway.domain.ledger import ATTEMPT_MOVES, AddAttempt, IllegalMove, SaveAttempt, Write
 from gateway.domain.routing import ImageFacts
 
+KEY_LIFE = timedelta(hours=24)  # of an idempotency key, and for as long as its generation is open
+RETRY_LIFE = timedelta(seconds=60)  # behind a request, in which a client's own retry is taken for the same request
+
 
 class Idempotency(Struct, frozen=True, kw_only=True):
-    """A client's idempotency key and the digest of what came with it."""
+    """What a repeat of a request is known by."""
 
-    key: str
-    digest: bytes
+    digest: bytes  # of what was asked: equal for equal requests
+    key: str | None = None  # the client's idempotency key
+    retry: bool = False  # it says of itself that it repeats a request; counts only without a key
 
 
 class StoredFile(Struct, frozen=True, kw_only=True):
@@ -27,6 +31,7 @@ class StoredFile(Struct, frozen=True, kw_only=True):
     sha256: str
     facts: ImageFacts
     created_at: datetime
+    inline: bool = True  # it came with a create, and goes with the last generation that uses it
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -89,16 +94,23 @@ class Store(Protocol):
     """The ledger. Raises `StoreUnavailable` when it cannot take writes; nothing is then half-written."""
 
     async def create(
-        self, generation: Generation, files: Sequence[StoredFile] = (), idempotency: Idempotency | None = None
+        self,
+        generation: Generation,
+        files: Sequence[StoredFile] = (),
+        idempotency: Idempotency | None = None,
+        named: Sequence[str] = (),
     ) -> Generation:
-        """Insert a generation; with a known idempotency key the one of then is returned instead.
+        """Insert a generation with the files that came with it; what `recall` finds is returned instead.
 
-        `IdempotencyKeyReused` when that one came with another digest.
+        `named` are the files it uses that are there already: `InvalidImage` when one of them no longer is.
         """
         ...
 
     async def recall(self, key: str, idempotency: Idempotency, now: datetime) -> Generation | None:
-        """The generation that an idempotency key already stands for; `IdempotencyKeyReused` with another digest."""
+        """The generation that a repeated request has made already: the one of its key, or the newest a retry can mean.
+
+        `IdempotencyKeyReused` when the key came with another digest, `GenerationDeleted` when it is there no more.
+        """
         ...
 
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
@@ -110,7 +122,10 @@ class Store(Protocol):
         ...
 
     async def delete(self, generation_id: str, key: str) -> bool:
-        """Remove an ended generation with all that belongs to it; False when there is no such or it is open."""
+        """Remove an ended generation with all that belongs to it; False when there is no such or it is open.
+
+        What came inline and no other generation uses goes along; repeats of its request are still known.
+        """
         ...
 
     async def open_ids(self) -> list[str]:
@@ -123,6 +138,17 @@ class Store(Protocol):
 
     async def files(self, ids: Sequence[str], key: str) -> dict[str, StoredFile]:
         """Those of the files that exist and belong to the key."""
+        ...
+
+    async def named_blobs(self, digests: Sequence[str]) -> set[str]:
+        """Those of the SHA-256 that a file of any key has."""
+        ...
+
+    async def forget(self, now: datetime, limit: int) -> int:
+        """Remove what repeats are known by and is past its life, at most `limit` rows of a kind; how many there were.
+
+        A key whose generation is open stays.
+        """
         ...
 
     async def take_over(self, generation_id: str, lease_until: datetime) -> Generation | None:

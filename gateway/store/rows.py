@@ -7,13 +7,17 @@ from typing import Any
 import msgspec
 
 from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Task
+from gateway.domain.routing import ImageFacts
 from gateway.domain.task import Artifact, Billed, Failed, Status
+from gateway.store.base import Event, StoredFile
 
 GENERATION = (
     "id, key, kind, status, request, plan, created_at, deadline_at, progress, provider, provider_model, failure,"
     " completed_at, fence, version"
 )
+GENERATION_WRITTEN = f"{GENERATION}, model, lease_until, digest"
 OUTPUT = "number, status, extra, attempt_id, artifact, expires_at, failure"
+FILE = "id, key, sha256, facts, created_at, inline"
 ATTEMPT = (
     "id, number, route, slots, state, form, reserved_at, sent_at, accepted_at, ended_at, tasks, failure, billed,"
     " retry_after_seconds, amend_form"
@@ -25,6 +29,7 @@ _plan = msgspec.json.Decoder(Plan)
 _failed = msgspec.json.Decoder(Failed)
 _artifact = msgspec.json.Decoder(Artifact)
 _tasks = msgspec.json.Decoder(tuple[Task, ...])
+_facts = msgspec.json.Decoder(ImageFacts)
 _slots = msgspec.json.Decoder(tuple[int, ...])
 _encode = msgspec.json.Encoder().encode
 
@@ -103,6 +108,30 @@ def _attempt_of(row: Row) -> Attempt:
     )
 
 
+def generation_values(generation: Generation, lease_until: float, digest: bytes | None) -> tuple[Any, ...]:
+    """The values of the columns `GENERATION_WRITTEN`, in their order."""
+    return (
+        generation.id,
+        generation.key,
+        generation.kind,
+        generation.status.value,
+        to_json(generation.request),
+        to_json(generation.plan),
+        seconds(generation.created_at),
+        seconds(generation.deadline_at),
+        generation.progress,
+        generation.provider,
+        generation.provider_model,
+        to_json(generation.failure),
+        seconds(generation.completed_at),
+        generation.fence,
+        generation.version,
+        generation.request.model,
+        lease_until,
+        digest,
+    )
+
+
 def output_values(output: Output) -> tuple[Any, ...]:
     """The values of the columns `OUTPUT`, in their order."""
     return (
@@ -135,3 +164,27 @@ def attempt_values(attempt: Attempt) -> tuple[Any, ...]:
         attempt.retry_after_seconds,
         attempt.amend_form,
     )
+
+
+def file_of(row: Row) -> StoredFile:
+    """A file from the columns `FILE`."""
+    name, key, digest, facts, created_at, inline = row
+    return StoredFile(
+        id=name,
+        key=key,
+        sha256=digest,
+        facts=_facts.decode(facts),
+        created_at=_must(created_at),
+        inline=bool(inline),
+    )
+
+
+def file_values(file: StoredFile) -> tuple[Any, ...]:
+    """The values of the columns `FILE`, in their order."""
+    return file.id, file.key, file.sha256, to_json(file.facts), seconds(file.created_at), int(file.inline)
+
+
+def event_from(row: Row) -> Event:
+    """An event from its columns `seq, generation_id, type, data, at`."""
+    seq, generation_id, kind, data, at = row
+    return Event(seq=seq, generation_id=generation_id, type=kind, data=msgspec.json.decode(data), at=_must(at))

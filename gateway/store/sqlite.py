@@ -1,26 +1,31 @@
 """The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer thread, reads on their own connection."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 import apsw
 import msgspec
 
-from gateway.domain.errors import ConfigurationError, IdempotencyKeyReused, StoreUnavailable
+from gateway.domain.errors import ConfigurationError, InvalidImage, StoreUnavailable
 from gateway.domain.generation import Generation, Task
 from gateway.domain.ledger import AddAttempt, IllegalMove, SaveAttempt, SaveOutput, SaveStatus, Write, event_of
-from gateway.domain.routing import ImageFacts
+from gateway.store import sqlite_repeats as repeats
 from gateway.store.base import Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.rows import (
     ATTEMPT,
+    FILE,
     GENERATION,
+    GENERATION_WRITTEN,
     OUTPUT,
     Row,
     attempt_values,
+    event_from,
+    file_of,
+    file_values,
     generation_of,
-    moment,
+    generation_values,
     output_values,
     seconds,
     to_json,
@@ -34,7 +39,6 @@ _UNENDED = (
     f"(status in {_OPEN} or exists"
     " (select 1 from attempts where generation_id = generations.id and state = 'submitting'))"
 )
-_IDEMPOTENCY_LIFE = timedelta(hours=24)
 _LEASE_FOREVER = 253402300799.0  # one process under an exclusive lock: its lease does not run out
 
 
@@ -76,16 +80,20 @@ class SqliteStore:
         await self._writer.run(lambda connection: connection.execute("update schema_migrations set number = number"))
 
     async def create(
-        self, generation: Generation, files: Sequence[StoredFile] = (), idempotency: Idempotency | None = None
+        self,
+        generation: Generation,
+        files: Sequence[StoredFile] = (),
+        idempotency: Idempotency | None = None,
+        named: Sequence[str] = (),
     ) -> Generation:
-        row = _generation_values(generation)
+        row = generation_values(generation, _LEASE_FOREVER, None if idempotency is None else idempotency.digest)
         outputs = [(generation.id, *output_values(output)) for output in generation.outputs]
         attempts = [(generation.id, *attempt_values(attempt)) for attempt in generation.attempts]
         created = generation.created_at.timestamp()
 
         def work(connection: apsw.Connection) -> str:
             if idempotency is not None:
-                known = _known_idempotency(connection, generation.key, idempotency, generation.created_at)
+                known = repeats.known(connection, generation.key, idempotency, generation.created_at)
                 if known is not None:
                     return known
             connection.execute(_INSERT_GENERATION, row)
@@ -94,23 +102,28 @@ class SqliteStore:
                 connection.executemany(_INSERT_ATTEMPT, attempts)
             connection.execute(_INSERT_EVENT, (generation.id, "generation.queued", "{}", created))
             for file in files:
-                connection.execute(_INSERT_FILE, _file_values(file))
-            if idempotency is not None:
-                values = (generation.key, idempotency.key, idempotency.digest, generation.id, created)
-                connection.execute(_INSERT_IDEMPOTENCY, values)
+                connection.execute(_INSERT_FILE, file_values(file))
+            for name in [*(file.id for file in files), *named]:
+                if not _changed(connection, _INSERT_USE, (generation.id, generation.key, name)):
+                    raise InvalidImage(f"There is no file {name!r}.", param="image")
+            if idempotency is not None and idempotency.key is not None:
+                repeats.keep_key(connection, generation, idempotency.key, idempotency.digest)
             return generation.id
 
         stored = await self._writer.run(work)
-        if stored == generation.id:
+        if idempotency is None or stored == generation.id:
             return generation
-        known = await self.get(stored)
-        if known is None:
-            raise StoreUnavailable("The first answer to this idempotency key is being deleted.", retry_after=1)
-        return known
+        return await self._replayed(stored, idempotency)
 
     async def recall(self, key: str, idempotency: Idempotency, now: datetime) -> Generation | None:
-        known = await self._writer.run(lambda connection: _known_idempotency(connection, key, idempotency, now))
-        return None if known is None else await self.get(known)
+        known = await self._writer.run(lambda connection: repeats.known(connection, key, idempotency, now))
+        return None if known is None else await self._replayed(known, idempotency)
+
+    async def _replayed(self, generation_id: str, idempotency: Idempotency) -> Generation:
+        found = await self.get(generation_id)
+        if found is None:
+            raise repeats.deleted(idempotency)
+        return found
 
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
         rows = self._all(f"{_SELECT} where id = ?", (generation_id,))
@@ -133,8 +146,18 @@ class SqliteStore:
         return Page(tuple(map(_whole, rows)), has_more)
 
     async def delete(self, generation_id: str, key: str) -> bool:
-        sql = f"delete from generations where id = ? and key = ? and not {_UNENDED}"
-        return await self._writer.run(lambda connection: _changed(connection, sql, (generation_id, key)) == 1)
+        may_go = f"select 1 from generations where id = ? and key = ? and not {_UNENDED}"
+
+        def work(connection: apsw.Connection) -> bool:
+            if connection.execute(may_go, (generation_id, key)).get is None:
+                return False
+            used = connection.execute(_USES, (generation_id,)).fetchall()
+            repeats.keep_deleted(connection, generation_id)
+            connection.execute("delete from generations where id = ?", (generation_id,))
+            connection.executemany(_DELETE_UNUSED, used)
+            return True
+
+        return await self._writer.run(work)
 
     async def open_ids(self) -> list[str]:
         submitting = "select generation_id from attempts where state = 'submitting'"
@@ -142,25 +165,21 @@ class SqliteStore:
         return [row[0] for row in rows]
 
     async def events(self, generation_id: str, after: int = 0) -> list[Event]:
-        sql = "select seq, type, data, at from events where generation_id = ? and seq > ? order by seq"
-        return [
-            Event(seq=seq, generation_id=generation_id, type=kind, data=msgspec.json.decode(data), at=_moment(at))
-            for seq, kind, data, at in self._all(sql, (generation_id, after))
-        ]
+        sql = "select seq, generation_id, type, data, at from events where generation_id = ? and seq > ? order by seq"
+        return [event_from(row) for row in self._all(sql, (generation_id, after))]
 
     async def files(self, ids: Sequence[str], key: str) -> dict[str, StoredFile]:
-        sql = "select id, sha256, facts, created_at from files where key = ? and id = ?"
-        rows = [row for name in ids for row in self._all(sql, (key, name))]
-        return {
-            name: StoredFile(
-                id=name,
-                key=key,
-                sha256=digest,
-                facts=msgspec.json.decode(facts, type=ImageFacts),
-                created_at=_moment(created_at),
-            )
-            for name, digest, facts, created_at in rows
-        }
+        sql = f"select {FILE} from files where key = ? and id = ?"
+        return {name: file_of(row) for name in ids for row in self._all(sql, (key, name))}
+
+    async def named_blobs(self, digests: Sequence[str]) -> set[str]:
+        sql = "select value from json_each(?) where exists (select 1 from files where sha256 = value)"
+        return {row[0] for row in self._all(sql, (to_json(digests),))}
+
+    async def forget(self, now: datetime, limit: int) -> int:
+        if not self._all(repeats.FORGETTABLE, repeats.past_lives(now)):
+            return 0  # without the lock on the file and without a write
+        return await self._writer.run(lambda connection: repeats.forget(connection, now, limit))
 
     async def take_over(self, generation_id: str, lease_until: datetime) -> Generation | None:
         sql = (
@@ -238,16 +257,18 @@ _SELECT = (
     " from generations as g"
 )
 _rows = msgspec.json.Decoder(list[list[Any]])
-_INSERT_COLUMNS = f"{GENERATION}, model, lease_until"
-_INSERT_GENERATION = f"insert into generations ({_INSERT_COLUMNS}) values ({_marks(_INSERT_COLUMNS)})"
+_INSERT_GENERATION = f"insert into generations ({GENERATION_WRITTEN}) values ({_marks(GENERATION_WRITTEN)})"
 _INSERT_OUTPUT = f"insert into outputs (generation_id, {OUTPUT}) values (?, {_marks(OUTPUT)})"
 _INSERT_ATTEMPT = f"insert into attempts (generation_id, {ATTEMPT}) values (?, {_marks(ATTEMPT)})"
 _INSERT_EVENT = "insert into events (generation_id, type, data, at) values (?, ?, ?, ?)"
-_INSERT_FILE = (
-    "insert into files (id, key, sha256, facts, created_at) values (?, ?, ?, ?, ?) on conflict (key, id) do nothing"
+_INSERT_FILE = f"insert into files ({FILE}) values ({_marks(FILE)}) on conflict (key, id) do nothing"
+_INSERT_USE = (
+    "insert into generation_files (generation_id, key, file_id) select ?, key, id from files where key = ? and id = ?"
 )
-_INSERT_IDEMPOTENCY = (
-    "insert into idempotency_keys (key, idempotency_key, digest, generation_id, created_at) values (?, ?, ?, ?, ?)"
+_USES = "select key, file_id from generation_files where generation_id = ?"
+_DELETE_UNUSED = (
+    "delete from files where key = ? and id = ? and inline"
+    " and not exists (select 1 from generation_files as u where u.key = files.key and u.file_id = files.id)"
 )
 _UPDATE_ATTEMPT = (
     f"update attempts set {', '.join(f'{name.strip()} = ?' for name in ATTEMPT.split(','))}"
@@ -301,29 +322,6 @@ def _changed(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> in
     return connection.changes()
 
 
-def _known_idempotency(connection: apsw.Connection, key: str, idempotency: Idempotency, now: datetime) -> str | None:
-    """The generation that this key already stands for; a key past its life is forgotten."""
-    row = connection.execute(
-        "select digest, generation_id, i.created_at, status from idempotency_keys as i"
-        " join generations as g on g.id = i.generation_id where i.key = ? and idempotency_key = ?",
-        (key, idempotency.key),
-    ).fetchone()
-    if row is None:
-        return None
-    digest, generation_id, created_at, status = row
-    expired = created_at < (now - _IDEMPOTENCY_LIFE).timestamp()
-    if expired and status not in {"queued", "in_progress"}:
-        connection.execute("delete from idempotency_keys where key = ? and idempotency_key = ?", (key, idempotency.key))
-        return None
-    if digest != idempotency.digest:
-        raise IdempotencyKeyReused(
-            "This Idempotency-Key was used with another body. Send the same body, or a new key.",
-            param="Idempotency-Key",
-        )
-    found: str = generation_id
-    return found
-
-
 def _conditions(query: Query) -> tuple[str, list[Any]]:
     where = ["key = ?", "kind = ?"]
     values: list[Any] = [query.key, query.kind]
@@ -344,35 +342,3 @@ def _conditions(query: Query) -> tuple[str, list[Any]]:
         where.append("exists (select 1 from json_each(request, '$.metadata') as m where m.key = ? and m.value = ?)")
         values += [name, wanted]
     return " and ".join(where), values
-
-
-def _generation_values(generation: Generation) -> tuple[Any, ...]:
-    return (
-        generation.id,
-        generation.key,
-        generation.kind,
-        generation.status.value,
-        to_json(generation.request),
-        to_json(generation.plan),
-        seconds(generation.created_at),
-        seconds(generation.deadline_at),
-        generation.progress,
-        generation.provider,
-        generation.provider_model,
-        to_json(generation.failure),
-        seconds(generation.completed_at),
-        generation.fence,
-        generation.version,
-        generation.request.model,
-        _LEASE_FOREVER,
-    )
-
-
-def _file_values(file: StoredFile) -> tuple[Any, ...]:
-    return file.id, file.key, file.sha256, to_json(file.facts), seconds(file.created_at)
-
-
-def _moment(value: float) -> datetime:
-    found = moment(value)
-    assert found is not None  # noqa: S101  # narrows the type: the column is `not null`
-    return found

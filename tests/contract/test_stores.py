@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.domain.errors import IdempotencyKeyReused, StoreUnavailable
+from gateway.domain.errors import GenerationDeleted, IdempotencyKeyReused, InvalidImage, StoreUnavailable
 from gateway.domain.generation import (
     Adaptation,
     Attempt,
@@ -392,9 +392,8 @@ async def test_only_an_ended_generation_is_deleted_and_only_by_its_owner(store: 
     assert await store.delete(created.id, "alice") is False or not state.terminal
 
 
-async def test_delete_takes_attempts_outputs_events_and_idempotency_key_along(store: Store) -> None:
-    known = Idempotency(key="k", digest=b"1")
-    created = await store.create(generation(), (), known)
+async def test_delete_takes_attempts_outputs_and_events_along(store: Store) -> None:
+    created = await store.create(generation())
     closed = await wrote(store, created, AddAttempt(attempt(created)), status(created, Status.FAILED))
 
     assert await store.delete(closed.id, "alice")
@@ -402,8 +401,6 @@ async def test_delete_takes_attempts_outputs_events_and_idempotency_key_along(st
     assert await store.events(closed.id) == []
     assert await store.begin_submit(closed.attempts[0].id, closed.fence, SOON) is None
     assert await store.write(closed, [status(closed, Status.FAILED)], SOON) is None
-    again = generation(SOON)
-    assert await store.create(again, (), known) == again
     copy = replace(closed, key="carol")
     assert await store.create(copy) == copy, "nothing is left in the way of the same ids"
     assert await store.get(copy.id) == copy
@@ -435,29 +432,94 @@ async def test_a_submit_under_way_outlives_the_end_of_its_generation(store: Stor
     assert await store.delete(closed.id, "alice")
 
 
+FILE = StoredFile(
+    id="file_1",
+    key="alice",
+    sha256="aa",
+    facts=ImageFacts(content_type="image/png", bytes=9, width=4, height=3),
+    created_at=NOW,
+)
+
+
 async def test_files_belong_to_a_key_and_are_stored_once(store: Store) -> None:
-    facts = ImageFacts(content_type="image/png", bytes=9, width=4, height=3)
-    one = StoredFile(id="file_1", key="alice", sha256="aa", facts=facts, created_at=NOW)
-    two = replace(one, id="file_2")
-    other = replace(one, key="bob", sha256="bb")
+    two = replace(FILE, id="file_2", inline=False)
+    other = replace(FILE, key="bob", sha256="bb")
 
-    await store.create(generation(), (one, two))
+    await store.create(generation(), (FILE, two))
     await store.create(generation(key="bob"), (other,))
-    await store.create(generation(), (replace(one, created_at=SOON),))
+    await store.create(generation(), (replace(FILE, created_at=SOON),))
 
-    assert await store.files(["file_1", "file_2", "file_3"], "alice") == {"file_1": one, "file_2": two}
+    assert await store.files(["file_1", "file_2", "file_3"], "alice") == {"file_1": FILE, "file_2": two}
     assert await store.files(["file_1", "file_2"], "bob") == {"file_1": other}
     assert await store.files([], "alice") == {}
 
 
-async def test_an_ended_generation_leaves_its_files_to_the_next(store: Store) -> None:
-    facts = ImageFacts(content_type="image/png", bytes=9, width=4, height=3)
-    one = StoredFile(id="file_1", key="alice", sha256="aa", facts=facts, created_at=NOW)
-    created = await store.create(generation(status=Status.FAILED), (one,))
+@pytest.mark.parametrize("named", [True, False], ids=["by its name", "inline again"])
+async def test_a_file_goes_with_the_last_generation_that_uses_it(store: Store, named: bool) -> None:
+    use = {"named": ("file_1",)} if named else {"files": (FILE,)}
+    first = await store.create(generation(status=Status.FAILED), (FILE,))
+    second = await store.create(generation(status=Status.FAILED), **use)
+
+    assert await store.delete(first.id, "alice")
+    assert await store.files(["file_1"], "alice") == {"file_1": FILE}
+    assert await store.delete(second.id, "alice")
+
+    assert await store.files(["file_1"], "alice") == {}
+    assert await store.named_blobs(["aa"]) == set()
+
+
+@pytest.mark.parametrize("state", list(Status))
+async def test_a_file_stays_as_long_as_its_generation_does(store: Store, state: Status) -> None:
+    created = await store.create(generation(status=state), (FILE,))
+    before = await store.files(["file_1"], "alice")
+
+    await store.delete(created.id, "bob")
+    assert await store.files(["file_1"], "alice") == before == {"file_1": FILE}
+    await store.delete(created.id, "alice")
+
+    assert await store.files(["file_1"], "alice") == ({} if state.terminal else before)
+
+
+async def test_a_file_that_did_not_come_inline_outlives_every_generation(store: Store) -> None:
+    kept = replace(FILE, inline=False)
+    created = await store.create(generation(status=Status.FAILED), (kept,))
 
     assert await store.delete(created.id, "alice")
 
-    assert await store.files(["file_1"], "alice") == {"file_1": one}
+    assert await store.files(["file_1"], "alice") == {"file_1": kept}
+
+
+async def test_the_same_file_of_another_key_stays(store: Store) -> None:
+    first = await store.create(generation(status=Status.FAILED), (FILE, replace(FILE, id="file_2")))
+    other = replace(FILE, key="bob")
+    await store.create(generation(key="bob", status=Status.FAILED), (other,))
+
+    assert await store.delete(first.id, "alice")
+
+    assert await store.files(["file_1", "file_2"], "alice") == {}
+    assert await store.files(["file_1"], "bob") == {"file_1": other}
+    assert await store.named_blobs(["aa"]) == {"aa"}
+
+
+async def test_a_named_file_that_is_gone_refuses_the_create_whole(store: Store) -> None:
+    """It was there when the request was looked at, and deleted before it was stored."""
+    key = Idempotency(key="k", digest=b"1")
+
+    for owner, name in (("alice", "file_none"), ("bob", "file_1")):
+        await store.create(generation(), (FILE,))
+        before = await store.open_ids()
+        with pytest.raises(InvalidImage, match=name):
+            await store.create(generation(key=owner), (), key, (name,))
+        assert await store.open_ids() == before
+    assert await store.recall("alice", key, SOON) is None
+
+
+async def test_blobs_are_named_by_the_files_of_any_key(store: Store) -> None:
+    await store.create(generation(), (FILE, replace(FILE, id="file_2", sha256="bb")))
+    await store.create(generation(key="bob"), (replace(FILE, key="bob", sha256="cc"),))
+
+    assert await store.named_blobs(["aa", "bb", "cc", "dd", "a", ".aa.00"]) == {"aa", "bb", "cc"}
+    assert await store.named_blobs([]) == set()
 
 
 # -- events
@@ -788,6 +850,33 @@ async def test_keys_of_two_clients_do_not_meet(store: Store) -> None:
     assert first.id != second.id
 
 
+@pytest.mark.parametrize("state", [state for state in Status if state.terminal])
+async def test_a_key_whose_generation_was_deleted_makes_no_other(store: Store, state: Status) -> None:
+    known = Idempotency(key="k", digest=b"1")
+    first = await store.create(generation(status=state), (), known)
+    assert await store.delete(first.id, "alice")
+
+    for at in (SOON, NOW + timedelta(hours=24)):
+        with pytest.raises(GenerationDeleted, match="new key") as refused:
+            await store.create(generation(at), (), known)
+        assert refused.value.param == "Idempotency-Key"
+        with pytest.raises(GenerationDeleted):
+            await store.recall("alice", known, at)
+        with pytest.raises(IdempotencyKeyReused):
+            await store.recall("alice", replace(known, digest=b"2"), at)
+    assert (await names(store), await store.open_ids()) == (([], False), [])
+    assert await store.recall("bob", known, SOON) is None
+
+
+async def test_a_key_whose_generation_was_deleted_is_forgotten_after_a_day(store: Store) -> None:
+    known = Idempotency(key="k", digest=b"1")
+    first = await store.create(generation(status=Status.FAILED), (), known)
+    assert await store.delete(first.id, "alice")
+    renewed = generation(LATER)
+
+    assert await store.create(renewed, (), replace(known, digest=b"2")) == renewed
+
+
 LATER = NOW + timedelta(hours=24, seconds=1)
 
 
@@ -809,6 +898,164 @@ async def test_a_key_is_kept_over_a_day_while_its_generation_is_open(store: Stor
     assert await store.create(generation(LATER), (), Idempotency(key="k", digest=b"1")) == first
     with pytest.raises(IdempotencyKeyReused):
         await store.create(generation(LATER), (), Idempotency(key="k", digest=b"2"))
+
+
+# -- a client's own retry
+
+
+RETRY = Idempotency(digest=b"1", retry=True)
+FIRST = Idempotency(digest=b"1")
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("state", list(Status))
+@pytest.mark.parametrize("after", [timedelta(0), timedelta(seconds=1), timedelta(seconds=30), MINUTE])
+async def test_a_retry_gives_what_an_equal_request_of_the_last_minute_made(
+    store: Store, state: Status, after: timedelta
+) -> None:
+    made = await store.create(generation(status=state), (), FIRST)
+
+    assert await store.recall("alice", RETRY, NOW + after) == made
+    assert await store.create(generation(NOW + after), (), RETRY) == made
+
+
+@pytest.mark.parametrize("second", [0, 1, 29, 59.5])
+async def test_a_minute_is_sixty_seconds_wherever_it_begins(store: Store, second: float) -> None:
+    begun = datetime(2026, 3, 2, 12, 0, tzinfo=UTC) + timedelta(seconds=second)
+    made = await store.create(generation(begun), (), FIRST)
+
+    assert await store.recall("alice", RETRY, begun + MINUTE) == made
+    assert await store.recall("alice", RETRY, begun + MINUTE + timedelta(milliseconds=1)) is None
+    renewed = generation(begun + MINUTE + timedelta(milliseconds=1))
+    assert await store.create(renewed, (), RETRY) == renewed
+
+
+@pytest.mark.parametrize(
+    ("key", "idempotency"),
+    [
+        ("alice", Idempotency(digest=b"1")),
+        ("alice", Idempotency(digest=b"2", retry=True)),
+        ("bob", RETRY),
+        ("alice", Idempotency(digest=b"1", key="k", retry=True)),
+    ],
+    ids=["no retry", "another request", "another key", "by its own idempotency key"],
+)
+async def test_what_is_no_retry_of_it_makes_its_own(store: Store, key: str, idempotency: Idempotency) -> None:
+    made = await store.create(generation(), (), FIRST)
+    own = generation(SOON, key=key)
+
+    assert await store.recall(key, idempotency, SOON) is None
+    assert await store.create(own, (), idempotency) == own
+    assert own.id != made.id
+
+
+async def test_a_request_whose_digest_nobody_told_is_equal_to_none(store: Store) -> None:
+    await store.create(generation())
+
+    assert await store.recall("alice", Idempotency(digest=b"", retry=True), SOON) is None
+
+
+async def test_a_retry_means_the_newest_of_equal_requests(store: Store) -> None:
+    moments = [NOW + timedelta(seconds=second) for second in (0, 20, 10)]
+    made = [await store.create(generation(at), (), FIRST) for at in moments]
+
+    assert await store.recall("alice", RETRY, NOW + timedelta(seconds=30)) == made[1]
+
+
+async def test_a_retry_of_a_request_with_a_key_is_known_without_it_too(store: Store) -> None:
+    made = await store.create(generation(), (), Idempotency(digest=b"1", key="k"))
+
+    assert await store.recall("alice", RETRY, SOON) == made
+
+
+async def test_twenty_retries_at_once_of_a_lost_request_make_one_generation(store: Store) -> None:
+    answers = await asyncio.gather(*(store.create(generation(), (), RETRY) for _ in range(20)))
+
+    assert len({answer.id for answer in answers}) == 1
+    assert len(await store.open_ids()) == 1
+
+
+async def test_a_retry_of_a_request_whose_generation_was_deleted_makes_no_other(store: Store) -> None:
+    older = await store.create(generation(status=Status.FAILED), (), FIRST)
+    newer = await store.create(generation(SOON, status=Status.FAILED), (), FIRST)
+    assert await store.delete(newer.id, "alice")
+
+    with pytest.raises(GenerationDeleted, match="new request"):
+        await store.recall("alice", RETRY, SOON)
+    with pytest.raises(GenerationDeleted):
+        await store.create(generation(SOON + MINUTE), (), RETRY)
+    assert (await names(store))[0] == [older.id]
+    assert await store.recall("bob", RETRY, SOON) is None
+    renewed = generation(SOON + MINUTE + timedelta(milliseconds=1))
+    assert await store.create(renewed, (), RETRY) == renewed
+
+
+async def test_of_two_equal_requests_the_one_that_is_left_answers_when_it_is_the_newer(store: Store) -> None:
+    older = await store.create(generation(status=Status.FAILED), (), FIRST)
+    newer = await store.create(generation(SOON), (), FIRST)
+    assert await store.delete(older.id, "alice")
+
+    assert await store.recall("alice", RETRY, SOON) == newer
+
+
+# -- forget
+
+
+async def kept_keys(store: Store, at: datetime, *keys: str) -> list[str]:
+    """Those of the idempotency keys that still stand for a generation."""
+    found = []
+    for key in keys:
+        try:
+            known = await store.recall("alice", Idempotency(key=key, digest=b"other"), at)
+        except IdempotencyKeyReused:
+            found.append(key)
+        else:
+            assert known is None
+    return found
+
+
+@pytest.mark.parametrize("state", list(Status))
+async def test_a_key_past_its_day_is_forgotten_unless_its_generation_is_open(store: Store, state: Status) -> None:
+    await store.create(generation(status=state), (), Idempotency(key="k", digest=b"1"))
+    await store.create(generation(SOON, status=state), (), Idempotency(key="newer", digest=b"1"))
+
+    assert await store.forget(LATER, 10) == int(state.terminal)
+
+    assert await kept_keys(store, NOW, "k", "newer") == (["newer"] if state.terminal else ["k", "newer"])
+    assert await store.forget(LATER, 10) == 0
+
+
+async def test_a_key_of_a_deleted_generation_is_forgotten_after_its_day(store: Store) -> None:
+    made = await store.create(generation(status=Status.FAILED), (), Idempotency(key="k", digest=b"1"))
+    assert await store.delete(made.id, "alice")
+
+    assert await store.forget(NOW + MINUTE, 10) == 0  # not yet what a retry without a key is known by, either
+    assert await store.forget(NOW + MINUTE + timedelta(seconds=1), 10) == 1
+    assert await kept_keys(store, NOW, "k") == ["k"]
+    assert await store.forget(LATER, 10) == 1
+    assert await kept_keys(store, NOW, "k") == []
+
+
+async def test_a_deleted_generation_is_forgotten_when_no_retry_may_come_any_more(store: Store) -> None:
+    made = await store.create(generation(status=Status.FAILED), (), FIRST)
+    assert await store.delete(made.id, "alice")
+
+    assert await store.forget(NOW + MINUTE, 10) == 0
+    with pytest.raises(GenerationDeleted):
+        await store.recall("alice", RETRY, NOW + MINUTE)
+    assert await store.forget(NOW + MINUTE + timedelta(seconds=1), 10) == 1
+    assert await store.recall("alice", RETRY, NOW + MINUTE) is None
+
+
+async def test_no_more_is_forgotten_at_once_than_asked_for_and_the_oldest_first(store: Store) -> None:
+    for second in range(5):
+        at = NOW + timedelta(seconds=second)
+        await store.create(generation(at, status=Status.FAILED), (), Idempotency(key=f"k{second}", digest=b"1"))
+    at = LATER + timedelta(seconds=10)
+
+    assert await store.forget(at, 2) == 2
+    assert await kept_keys(store, NOW, *(f"k{number}" for number in range(5))) == ["k2", "k3", "k4"]
+    assert [await store.forget(at, 2) for _ in range(3)] == [2, 1, 0]
 
 
 # -- durability
@@ -835,6 +1082,10 @@ async def test_a_closed_store_takes_nothing(opener: Opener, tmp_path: Path) -> N
         await store.create(generation())
     with pytest.raises(StoreUnavailable):
         await store.get("gen_none")
+    with pytest.raises(StoreUnavailable):
+        await store.named_blobs(["aa"])
+    with pytest.raises(StoreUnavailable):
+        await store.forget(NOW, 1)
     with pytest.raises(StoreUnavailable):
         await store.ping()
 
