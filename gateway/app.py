@@ -33,6 +33,7 @@ from gateway.services.generations import Generations
 from gateway.services.health import Health
 from gateway.services.inputs import Inputs
 from gateway.services.models import Catalog
+from gateway.services.planning import Planner
 from gateway.services.providers import Provider, bind
 from gateway.services.registry import load_adapters
 from gateway.services.signals import Signals
@@ -42,6 +43,7 @@ from gateway.store.sqlite import SqliteStore
 
 log = structlog.get_logger()
 CLOSING_SECONDS = 0.5
+COMPLETIONS_LEARNT = 1000  # of the newest generations: how fast each provider has been
 
 
 class Application:
@@ -89,7 +91,7 @@ class Application:
         context = Context(
             generations=Generations(
                 store=self.store,
-                catalog=catalog,
+                planner=Planner(self.store, catalog, self.health),
                 blobs=blobs,
                 drivers=self.engine,
                 signals=self._signals,
@@ -97,6 +99,7 @@ class Application:
             ),
             artifacts=Artifacts(self.providers, self.upstream, self.clock),
             catalog=catalog,
+            health=self.health,
             authenticator=Authenticator(
                 [key.reveal() for key in settings.server.api_keys], open_to_all=settings.server.auth == "none"
             ),
@@ -135,6 +138,7 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
         await self.engine.start()
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
         log.info("started", providers=list(self.providers))

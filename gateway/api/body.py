@@ -1,5 +1,6 @@
 """From the bytes of a request to plain JSON values: one meaning, or a refusal that names the place."""
 
+import asyncio
 import json
 import math
 import re
@@ -16,9 +17,13 @@ from gateway.domain.errors import (
     GatewayError,
     InvalidJson,
     InvalidParameter,
+    RequestTimeout,
     UnsupportedMediaType,
 )
+from gateway.services.clock import Clock
 
+IDLE_SECONDS = 30.0  # without anything new of a body
+BODY_SECONDS = 300.0  # for all of it
 DEPTH_MAX = 64
 VALUES_MAX = 100_000  # a body has a few dozen; walking millions would hold up everybody else
 _COLONS_MAX = 10_000
@@ -29,17 +34,38 @@ _decode = msgspec.json.Decoder().decode
 
 
 async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
-    """The whole body, once per request; `BodyTooLarge` as soon as it is known to be over `limit` bytes."""
+    """The whole body, once per request; `BodyTooLarge` as soon as it is known to be over `limit` bytes.
+
+    `RequestTimeout` where it stops coming or goes on for ever: a connection that is waited on is one that others lack.
+    """
     announced = header(request, "content-length")
     if announced is not None:
         if not (announced.isascii() and announced.isdigit()):
             raise BadRequest("The Content-Length header is not a number.")
         if len(announced) > 18 or int(announced) > limit:
             raise _too_large(limit)
+    clock: Clock = request.app.state.context.clock
+    try:
+        async with asyncio.timeout(None) as patience:  # the clock says when
+            whole = clock.call_later(BODY_SECONDS, lambda: _end(patience))
+            try:
+                return await _collect(request, limit, clock, patience)
+            finally:
+                whole.cancel()
+    except TimeoutError as error:
+        told = f"within {BODY_SECONDS:g} seconds, or nothing more of it for {IDLE_SECONDS:g} seconds"
+        raise RequestTimeout(f"The body was not complete {told}.") from error
+
+
+async def _collect(request: Request[Any, Any, Any], limit: int, clock: Clock, patience: asyncio.Timeout) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:
-        message = await request.receive()
+        idle = clock.call_later(IDLE_SECONDS, lambda: _end(patience))
+        try:
+            message = await request.receive()
+        finally:
+            idle.cancel()
         if message["type"] == "http.disconnect":
             raise BadRequest("The client closed the connection before the body was complete.")
         if message["type"] != "http.request":
@@ -51,6 +77,11 @@ async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _end(patience: asyncio.Timeout) -> None:
+    if not patience.expired():
+        patience.reschedule(0)
 
 
 def _too_large(limit: int) -> BodyTooLarge:

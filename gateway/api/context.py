@@ -1,6 +1,6 @@
 """What every handler works with, put together once by the composition root."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,12 @@ from litestar import Request
 from litestar.datastructures import State
 
 from gateway.api.auth import Authenticator
+from gateway.api.fields import Network
 from gateway.api.headers import header
 from gateway.services.artifacts import Artifacts
+from gateway.services.clock import Clock
 from gateway.services.generations import Generations
+from gateway.services.health import Health
 from gateway.services.models import Catalog
 
 
@@ -21,8 +24,11 @@ class Context:
     generations: Generations
     artifacts: Artifacts
     catalog: Catalog
+    health: Health
     authenticator: Authenticator
     ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic, `None` when it should
+    clock: Clock
+    fetch_allow: Sequence[Network]  # networks besides the public ones that a webhook URL may lead to
     max_body_bytes: int
     public_url: str | None
     started_at: int  # Unix seconds

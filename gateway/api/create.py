@@ -2,14 +2,14 @@
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from gateway.api.body import join
-from gateway.api.fields import PROMPT_MAX, READERS, SIZES, WEBHOOK_URL_MAX
+from gateway.api.fields import PROMPT_MAX, READERS, SIZES, WEBHOOK_URL_MAX, Network, check_webhook_url
 from gateway.domain.errors import InvalidImage, InvalidParameter, UnknownParameter
 from gateway.domain.generation import GenerationRequest
 from gateway.domain.request import ImageToVideo, Input, ReferencesToVideo, Settings, TextToVideo
@@ -86,15 +86,20 @@ class Normalised:
     files: Mapping[str, InlineFile]
 
 
-def normalise(body: Mapping[str, object], name_file: Callable[[bytes], str]) -> Normalised:
+def normalise(
+    body: Mapping[str, object], name_file: Callable[[bytes], str], fetch_allow: Sequence[Network] = ()
+) -> Normalised:
     """The meaning of a body that `parse_json` let through; a 400 that names the field where it has none.
 
     Two bodies that mean the same give equal values. `name_file` gives the `file_…` name of an image's bytes, the same
-    for equal bytes. Whether a file exists, a model is known and a webhook may be called is not asked here.
+    for equal bytes; `fetch_allow` are the networks besides the public ones that a webhook may be in. Whether a file
+    exists and a model is known is not asked here.
     """
     asked, names = _read(body)
     if "model" not in asked:
         raise InvalidParameter("`model` is required: the name of the model to use.", param="model")
+    if "webhook_url" in asked:
+        check_webhook_url(asked["webhook_url"], names["webhook_url"], fetch_allow)
     _expand_size(asked, names)
     files: dict[str, InlineFile] = {}
     request = GenerationRequest(

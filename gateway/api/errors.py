@@ -13,6 +13,7 @@ from litestar.enums import MediaType
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
+from gateway.api.requests import place
 from gateway.domain.errors import (
     BadRequest,
     BodyTooLarge,
@@ -60,6 +61,8 @@ def _response(
     headers = {**headers, "x-request-id": request_id}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
+    elif status == HTTPStatus.REQUEST_TIMEOUT:
+        headers["Connection"] = "close"  # what is still to come of the body would be read as nothing else
     return Response(msgspec.json.encode(body), status_code=status, headers=headers, media_type=MediaType.JSON)
 
 
@@ -136,12 +139,11 @@ def _allow(headers: Mapping[str, str]) -> dict[str, str]:
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """A fault of the gateway's: the log has all of it, the client nothing but the request id to ask about."""
     request_id = _request_id(request)
-    # The path is logged as its template: a path may hold a callback's token.
     log.error(
         "request_failed",
         request_id=request_id,
         method=request.scope["method"],
-        path=request.scope.get("path_template") or "",
+        **place(request.scope),
         error=type(error).__name__,
         exc_info=error,
     )

@@ -6,7 +6,7 @@ A reader gives None for "not asked" and raises a 400 that names the field, what 
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -16,6 +16,9 @@ import msgspec
 from gateway.api.body import join
 from gateway.domain.errors import InvalidImage, InvalidParameter, UnknownParameter
 from gateway.services.images import from_text, url_fault
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 RESOLUTIONS = {"720p": 720, "1080p": 1080, "4k": 2160}  # the shorter side in pixels
 _RATIOS = ((16, 9), (9, 16), (1, 1), (4, 3), (3, 4), (21, 9))
@@ -109,12 +112,12 @@ def _image(value: object, name: str) -> str | bytes:
         raise InvalidImage(
             f"`{name}` must be a string, or an object with `image_url` or `file_id`, not {_told(value)}.", param=name
         )
-    given = {key: one for key, one in value.items() if one is not None}
-    for key in given:
+    for key in value:
         if key not in {"image_url", "file_id"}:
             raise UnknownParameter(
                 f"`{join(name, key)}` is not known; `{name}` has `image_url` or `file_id`.", param=join(name, key)
             )
+    given = {key: one for key, one in value.items() if one is not None}
     if len(given) != 1:
         raise InvalidImage(f"`{name}` must have exactly one of `image_url` and `file_id`.", param=name)
     ((key, text),) = given.items()
@@ -143,14 +146,21 @@ def _fallback(value: object, name: str) -> bool | tuple[str, ...]:
 
 
 def _object(value: object, name: str) -> Mapping[str, object]:
+    """Its members as they came, nulls among them: only a field of the body itself is absent when it is null."""
     if not isinstance(value, Mapping):
         _refuse(name, "an object", value)
-    return {key: one for key, one in value.items() if one is not None}
+    return value
 
 
 def _provider_options(value: object, name: str) -> dict[str, Mapping[str, object]]:
-    providers = {provider: _object(one, join(name, provider)) for provider, one in _object(value, name).items()}
-    options = {provider: one for provider, one in providers.items() if one}
+    options: dict[str, Mapping[str, object]] = {}
+    for provider, given in _object(value, name).items():
+        below = join(name, provider)
+        for option, one in _object(given, below).items():
+            if one is None:  # no provider has a use for it, and an adapter could not tell it from an absent option
+                _refuse(join(below, option), "a value, or be left out", one)
+        if given:
+            options[provider] = _object(given, below)
     if (size := len(msgspec.json.encode(options))) > OPTIONS_MAX:
         message = f"`{name}` must be at most {OPTIONS_MAX // 1024} KB of JSON, not {size:,} bytes."
         raise InvalidParameter(message, param=name)
@@ -168,28 +178,55 @@ def _metadata(value: object, name: str) -> dict[str, str]:
 
 
 def _webhook_url(value: object, name: str) -> str:
-    """An https URL, or http to a host that `fetch.allow` can name: which networks that opens is asked later."""
+    """An https URL, or http to an address: a name over http could be judged only by resolving it."""
     if not isinstance(value, str):
         _refuse(name, "an https URL", value)
     fault = url_fault(value, WEBHOOK_URL_MAX)
     if fault is not None:
         raise InvalidParameter(f"`{name}` {fault}; it must be an https URL.", param=name)
     parts = urlsplit(value)
-    if parts.scheme.lower() == "http" and not _is_address(parts.hostname or ""):
-        raise InvalidParameter(
-            f"`{name}` must be an https URL; http is for addresses that the operator has allowed.", param=name
-        )
+    host = _host(value)
+    if _NUMERIC.fullmatch(host) and not _addresses(host):  # 127.1, 0x7f000001: a resolver would read an address in it
+        message = f"`{name}` has a number for a host; write a name, or an address as four decimal numbers."
+        raise InvalidParameter(message, param=name)
+    if parts.scheme.lower() == "http" and not _addresses(host):
+        message = f"`{name}` must be an https URL; http is for addresses within `fetch.allow` alone, not for names."
+        raise InvalidParameter(message, param=name)
     return value
 
 
-def _is_address(host: str) -> bool:
-    if host == "localhost":
-        return True
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.DOTALL)
+
+
+def check_webhook_url(url: str, name: str, allowed: Sequence[Network]) -> None:
+    """`InvalidParameter` where no delivery could go to a webhook URL; `allowed` are the networks of `fetch.allow`.
+
+    http goes to those alone, https to public addresses as well. A name is left to whoever resolves it.
+    """
+    addresses = _addresses(_host(url))
+    if not addresses or any(address in network for address in addresses for network in allowed):
+        return
+    told = f"`{name}` leads to {addresses[0]}, which is not within `fetch.allow` of the gateway's configuration"
+    if urlsplit(url).scheme.lower() == "http":
+        raise InvalidParameter(f"{told}: use https, or an address within it.", param=name)
+    if not all(address.is_global and not address.is_multicast for address in addresses):
+        raise InvalidParameter(f"{told} and not public: use a public host, or an address within it.", param=name)
+
+
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "").rstrip(".")
+
+
+def _addresses(host: str) -> tuple[Address, ...]:
+    """The addresses that a host is without being resolved; none of a name."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")
     try:
-        ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return True
+        return ()
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address,)
 
 
 READERS: dict[str, Callable[[object, str], Any]] = {

@@ -7,9 +7,9 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
 from gateway.api.context import context_of
+from gateway.api.model_views import ModelList, model_view
 from gateway.api.query import Params
 from gateway.api.videos import GET, json_answer
-from gateway.api.views import ModelList, model_view
 
 
 class ModelController(Controller):
@@ -23,7 +23,9 @@ class ModelController(Controller):
         context, _ = context_of(request)
         Params.of(request).done()
         return json_answer(
-            ModelList(data=tuple(model_view(one, context.started_at) for one in context.catalog.listed()))
+            ModelList(
+                data=tuple(model_view(one, context.started_at, context.health) for one in context.catalog.listed())
+            )
         )
 
     @route("/{name:path}", http_method=GET)
@@ -32,4 +34,5 @@ class ModelController(Controller):
         context, _ = context_of(request)
         Params.of(request).done()
         name: str = request.path_params["name"]
-        return json_answer(model_view(context.catalog.resolve(name.strip("/")), context.started_at))
+        model = context.catalog.resolve(name.strip("/"))
+        return json_answer(model_view(model, context.started_at, context.health))

@@ -9,7 +9,9 @@ from msgspec import UNSET, Struct, UnsetType
 
 from gateway.api.create import ALIASES, CreateVideo
 from gateway.api.fields import SIZES
-from gateway.api.views import Deleted, GenerationList, GenerationView, ModelList, ModelView
+from gateway.api.model_views import ModelList, ModelView
+from gateway.api.quotes import QuoteView
+from gateway.api.views import Deleted, GenerationList, GenerationView
 from gateway.domain.generation import GenerationRequest
 from gateway.domain.request import TextToVideo
 
@@ -96,7 +98,16 @@ OPERATIONS = (
             "Location": "the path of the generation",
             "Idempotent-Replayed": "`true` when this is the answer to an earlier request that this one repeats",
         },
-        errors=(400, 404, 409, 413, 415, 422, 503),
+        errors=(400, 404, 408, 409, 413, 415, 422, 503),
+    ),
+    Operation(
+        method="post",
+        path=_VIDEOS + "/quote",
+        id="quoteVideoGeneration",
+        summary="Tell what would be done with a request: routes, reasons, prices; stores and starts nothing",
+        body=CreateVideo,
+        answer=QuoteView,
+        errors=(400, 404, 408, 413, 415, 503),
     ),
     Operation(
         method="get",
@@ -170,6 +181,7 @@ _WORDS = {
     401: "The API key is missing or not known",
     403: "The gateway has no keys and was called by a name that is not the machine's own",
     404: "There is no such resource",
+    408: "The body did not arrive in time",
     409: "The resource does not allow this now",
     413: "The body is too large",
     415: "The body is not declared as plain JSON",
@@ -183,7 +195,7 @@ _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/request-id"}}
 
 def document() -> dict[str, Any]:
     """OpenAPI 3.1, as plain values."""
-    types = [CreateVideo, GenerationView, GenerationList, Deleted, ModelList, ModelView, ErrorAnswer, Health]
+    types = [CreateVideo, QuoteView, GenerationView, GenerationList, Deleted, ModelList, ModelView, ErrorAnswer, Health]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     schemas["CreateVideo"] = _as_read(schemas["CreateVideo"])
     paths: dict[str, dict[str, Any]] = {}

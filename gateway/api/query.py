@@ -11,10 +11,10 @@ from litestar.datastructures import MultiDict
 
 from gateway.domain.errors import InvalidParameter, UnknownParameter
 from gateway.domain.task import Status
+from gateway.store.base import is_cursor
 
 T = TypeVar("T", bound=str)
 _NONE = MultiDict[str]()
-_CURSOR = re.compile(r"gen_[0-9A-Za-z]{26}")
 _METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
 
 
@@ -45,7 +45,7 @@ class Params:
     def cursor(self, name: str) -> str | None:
         """An id to page from. The generation may be gone, but any other text would silently begin at an end."""
         value = self.text(name)
-        if value is not None and _CURSOR.fullmatch(value) is None:
+        if value is not None and not is_cursor(value):
             raise InvalidParameter(f"`{name}` must be the id of a generation.", param=name)
         return value
 

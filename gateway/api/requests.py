@@ -6,9 +6,12 @@ from secrets import token_hex
 
 import structlog
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
+
+from gateway.store.base import is_cursor
 
 log = structlog.get_logger()
+CLIENT_GONE = 499  # in the log alone: what nginx writes for a client that does not wait for its answer
 _QUIET = ("/health/", "/metrics")
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 # What an answer tells is its client's alone. One with an ETag may be kept, to be asked for again each time.
@@ -35,26 +38,44 @@ class RequestLog:
         started = time.perf_counter()
         path = scope["path"]  # as it came: the framework puts its own in its place
         status = 0
+        gone = False
+
+        async def hear() -> ReceiveMessage:
+            nonlocal gone
+            message = await receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
 
         async def answer(message: Message) -> None:
             nonlocal status
+            if gone:
+                return
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = _headers(message["headers"], request_id)
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
+            await self._app(scope, hear, answer)
         finally:
             if not path.startswith(_QUIET):
                 log.info(
                     "request_finished",
                     request_id=request_id,
                     method=scope["method"],
-                    path=path,
-                    status=status,
+                    **place(scope),
+                    status=status or (CLIENT_GONE if gone else 0),
                     duration_seconds=round(time.perf_counter() - started, 5),
                 )
+
+
+def place(scope: Scope) -> dict[str, str]:
+    """Where a request went, for the log: the path's template, "" where none fits, and the generation it names.
+
+    A path as it came may hold a secret: a token of a callback, a key pasted in the wrong place. So may a query.
+    """
+    named = scope.get("path_params", {}).get("generation_id", "")
+    return {"path": scope.get("path_template") or "", **({"generation": named} if is_cursor(named) else {})}
 
 
 def _headers(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:

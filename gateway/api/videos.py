@@ -14,9 +14,10 @@ from litestar.response.streaming import ASGIStreamingResponse
 
 from gateway.api.body import parse_json, read_body
 from gateway.api.context import Context, context_of
-from gateway.api.create import normalise
+from gateway.api.create import Normalised, normalise
 from gateway.api.headers import header, is_retry
 from gateway.api.query import Params
+from gateway.api.quotes import quote_view
 from gateway.api.views import Deleted, GenerationList, generation_view
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.generation import Generation
@@ -41,10 +42,7 @@ class VideoGenerationController(Controller):
     async def create(self, request: Call) -> ASGIResponse:
         """Accept a generation: durable when this answers, started soon after."""
         context, key = context_of(request)
-        Params.of(request).done()
-        raw = await read_body(request, context.max_body_bytes)
-        body = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
-        wanted = normalise(body, lambda content: file_name(key, content))
+        wanted = await _wanted(request, context, key)
         created = await context.generations.create(
             wanted.request,
             key=key,
@@ -56,6 +54,14 @@ class VideoGenerationController(Controller):
         if created.replayed:
             headers["idempotent-replayed"] = "true"
         return _answer(created.generation, context, headers, request if created.replayed else None)
+
+    @post("/quote", status_code=200)
+    async def quote(self, request: Call) -> ASGIResponse:
+        """Tell what would be done with the same body; nothing is stored or started."""
+        context, key = context_of(request)
+        wanted = await _wanted(request, context, key)
+        quote = await context.generations.quote(wanted.request, key=key, files=wanted.files)
+        return json_answer(quote_view(quote, context.health))
 
     @route(http_method=GET)
     async def page(self, request: Call) -> ASGIResponse:
@@ -129,7 +135,9 @@ class VideoGenerationController(Controller):
         generation = await context.generations.read(_id(request), key)
         found = await context.artifacts.open(generation, index)
         if isinstance(found, Redirect):
-            return ASGIResponse(status_code=302, headers={"location": quote(found.url, safe=_IN_URL)})
+            redirect = ASGIResponse(status_code=302, headers={"location": quote(found.url, safe=_IN_URL)})
+            del redirect.headers["content-type"]  # the framework's, for a body that there is none of
+            return redirect
         headers = {"content-type": _content_type(found)}
         if found.length is not None:
             headers["content-length"] = str(found.length)
@@ -138,6 +146,14 @@ class VideoGenerationController(Controller):
                 await anext(chunks, b"")  # only one that has begun lets go of its connection
             return ASGIResponse(headers=headers, is_head_response=True)
         return ASGIStreamingResponse(iterator=found.chunks, headers=headers, status_code=200)
+
+
+async def _wanted(request: Call, context: Context, key: str) -> Normalised:
+    """What the body of a create or a quote asks for."""
+    Params.of(request).done()
+    raw = await read_body(request, context.max_body_bytes)
+    body = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
+    return normalise(body, lambda content: file_name(key, content), context.fetch_allow)
 
 
 def json_answer(view: object, headers: dict[str, str] | None = None) -> ASGIResponse:

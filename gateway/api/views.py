@@ -1,17 +1,15 @@
 """What a client reads: wire structures and how they are made from domain values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.domain.adapter import Capability
-from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Task
-from gateway.domain.request import ImageToVideo, InputKind, ReferencesToVideo
+from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Route
+from gateway.domain.request import ImageToVideo, ReferencesToVideo, Settings
 from gateway.domain.task import PUBLIC_CODE, Failed, Status
-from gateway.services.models import Model
 
 WEBHOOK_WARNING = "Webhooks are not delivered by this version; poll the generation instead."
 
@@ -42,12 +40,27 @@ class OutputView(Struct, frozen=True, kw_only=True):
     extra: bool | UnsetType = UNSET
 
 
+class SettingsView(Struct, frozen=True, kw_only=True):
+    """What was asked of a provider; what was left to it is absent."""
+
+    duration: int | UnsetType = UNSET
+    resolution: str | UnsetType = UNSET
+    aspect_ratio: str | UnsetType = UNSET
+    generate_audio: bool | UnsetType = UNSET
+    negative_prompt: str | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
+    fps: int | UnsetType = UNSET
+    cfg_scale: float | UnsetType = UNSET
+    mode: str | UnsetType = UNSET
+
+
 class AttemptView(Struct, frozen=True, kw_only=True):
     """One submit to one provider."""
 
     number: int
     provider: str
     provider_model: str
+    settings: SettingsView
     status: str
     failure: str | None
     message: str | None
@@ -55,13 +68,14 @@ class AttemptView(Struct, frozen=True, kw_only=True):
     started_at: int
     ended_at: int | None
     billed: str | None
+    cost_usd: float | None  # what it costs where it is billed; null: the route has no price
     tasks: tuple[str, ...]
 
 
 class WarningView(Struct, frozen=True, kw_only=True):
     """Something that is not quite as it was asked for."""
 
-    type: Literal["adapted", "not_delivered"]
+    type: Literal["adapted", "defaulted", "not_delivered"]
     param: str
     from_: Any = msgspec.field(name="from", default=UNSET)
     to: Any = UNSET
@@ -70,9 +84,9 @@ class WarningView(Struct, frozen=True, kw_only=True):
 
 
 class UsageView(Struct, frozen=True, kw_only=True):
-    """What it cost, as far as that is known."""
+    """What the outputs that are there cost by the configured prices; attempts tell what else may be billed."""
 
-    cost_usd: float | None = None
+    cost_usd: float | None  # null: a route has no price
     estimated: bool = True
 
 
@@ -125,49 +139,6 @@ class Deleted(Struct, frozen=True, kw_only=True):
     deleted: bool = True
 
 
-class CapabilityView(Struct, frozen=True, kw_only=True):
-    """What a route can do for some kinds of input."""
-
-    inputs: tuple[str, ...]
-    durations: tuple[int, ...]
-    resolutions: tuple[str, ...]
-    aspect_ratios: tuple[str, ...]
-    prompt_max: int
-    last_image: bool
-    reference_images_max: int
-    generate_audio: bool
-    negative_prompt: bool
-    cfg_scale: tuple[float, float] | None
-    modes: tuple[str, ...]
-    n_per_submit: int
-    provider_options: tuple[str, ...]
-
-
-class RouteView(Struct, frozen=True, kw_only=True):
-    """One (provider, upstream model) behind a model."""
-
-    provider: str
-    provider_model: str
-    capabilities: tuple[CapabilityView, ...]
-
-
-class ModelView(Struct, frozen=True, kw_only=True):
-    """A model in OpenAI's shape, with its routes in order."""
-
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: str
-    routes: tuple[RouteView, ...]
-
-
-class ModelList(Struct, frozen=True, kw_only=True):
-    """Every model."""
-
-    object: Literal["list"] = "list"
-    data: tuple[ModelView, ...]
-
-
 _ATTEMPT_STATUS = {
     AttemptState.RESERVED: "queued",
     AttemptState.SUBMITTING: "queued",
@@ -200,30 +171,13 @@ def generation_view(generation: Generation, base: str) -> GenerationView:
         error=_error_view(generation.failure, generation.status),
         warnings=_warnings(generation),
         attempts=tuple(_attempt_view(generation, attempt) for attempt in generation.attempts),
-        usage=UsageView(),
+        usage=UsageView(cost_usd=_delivered_cost(generation)),
         expires_at=int(generation.deadline_at.timestamp()),
         completed_at=_seconds(generation.completed_at),
         request=_request_view(request),
         metadata=request.metadata,
         user=request.user,
         cancellation=_cancellation(generation) if generation.status is Status.CANCELLED else UNSET,
-    )
-
-
-def model_view(model: Model, created: int) -> ModelView:
-    """A model with what its routes can do."""
-    return ModelView(
-        id=model.name,
-        created=created,
-        owned_by=model.owned_by,
-        routes=tuple(
-            RouteView(
-                provider=candidate.provider,
-                provider_model=candidate.model,
-                capabilities=tuple(map(_capability_view, candidate.capabilities)),
-            )
-            for candidate in model.candidates
-        ),
     )
 
 
@@ -264,14 +218,9 @@ def _output_view(generation: Generation, output: Output, base: str) -> OutputVie
 
 
 def _running_status(generation: Generation, output: Output) -> Status:
-    tasks = [task for attempt in generation.attempts for task in _tasks_of(attempt, output.index)]
+    followed = (one for one in generation.attempts if one.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED})
+    tasks = [task for attempt in followed for task in attempt.tasks if task.slot == output.index]
     return tasks[-1].status if tasks and not tasks[-1].status.terminal else Status.QUEUED
-
-
-def _tasks_of(attempt: Attempt, slot: int) -> list[Task]:
-    if attempt.state is not AttemptState.ACCEPTED:
-        return []
-    return [task for task in attempt.tasks if task.slot == slot]
 
 
 def _attempt_view(generation: Generation, attempt: Attempt) -> AttemptView:
@@ -286,6 +235,7 @@ def _attempt_view(generation: Generation, attempt: Attempt) -> AttemptView:
         number=attempt.number,
         provider=route.provider,
         provider_model=route.model,
+        settings=SettingsView(**settings_view(route.settings)),
         status=status,
         failure=failure.kind if failure else None,
         message=failure.message if failure else None,
@@ -293,8 +243,27 @@ def _attempt_view(generation: Generation, attempt: Attempt) -> AttemptView:
         started_at=int((attempt.sent_at or attempt.reserved_at).timestamp()),
         ended_at=_seconds(attempt.ended_at),
         billed=attempt.billed,
+        cost_usd=_cost_view(route, max(len(attempt.slots), len(attempt.tasks))),
         tasks=tuple(task.ref.id for task in attempt.tasks),
     )
+
+
+def _cost_view(route: Route, outputs: int) -> float | None:
+    return None if route.cost_usd is None else round(route.cost_usd * outputs, 6)
+
+
+def _delivered_cost(generation: Generation) -> float | None:
+    """The prices of the outputs that are there; `None` where one is not known."""
+    if all(route.cost_usd is None for route in generation.plan.routes):
+        return None
+    total = 0.0
+    for output in generation.outputs:
+        if output.status is Status.COMPLETED and output.attempt_id is not None:
+            cost = generation.route(generation.attempt(output.attempt_id)).cost_usd
+            if cost is None:
+                return None
+            total += cost
+    return round(total, 6)
 
 
 def _error_view(failure: Failed | None, status: Status) -> ErrorView | None:
@@ -306,33 +275,28 @@ def _error_view(failure: Failed | None, status: Status) -> ErrorView | None:
 def _warnings(generation: Generation) -> tuple[WarningView, ...]:
     used = {attempt.route for attempt in generation.attempts if attempt.accepted_at is not None}
     told = [
-        WarningView(
-            type="adapted",
-            param=adaptation.param,
-            from_=adaptation.asked,
-            to=adaptation.given,
-            provider=generation.plan.routes[index].provider,
-        )
+        warning
         for index in sorted(used)
-        for adaptation in generation.plan.routes[index].adaptations
+        for warning in route_warnings(generation.request.settings, generation.plan.routes[index])
     ]
     if generation.request.webhook_url is not None:
         told.append(WarningView(type="not_delivered", param="webhook_url", message=WEBHOOK_WARNING))
     return tuple(told)
 
 
-def _request_view(request: GenerationRequest) -> dict[str, Any]:
-    """What was asked for, under the API's own names; what was not asked is left out."""
-    settings = request.settings
-    told: dict[str, Any] = {"prompt": request.prompt}
-    match request.input:
-        case ImageToVideo(first_frame=first, last_frame=last):
-            told |= {"image": first, "last_image": last}
-        case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
-            told |= {"image": first, "last_image": last, "reference_images": references}
-        case _:
-            pass
-    told |= {
+def route_warnings(asked: Settings, route: Route) -> Iterator[WarningView]:
+    """What a route made of the settings: values it changed, and values that nobody gave and its model requires."""
+    for one in route.adaptations:
+        yield WarningView(type="adapted", param=one.param, from_=one.asked, to=one.given, provider=route.provider)
+    known = {*settings_view(asked), *(one.param for one in route.adaptations)}
+    for param, value in settings_view(route.settings).items():
+        if param not in known:
+            yield WarningView(type="defaulted", param=param, to=value, provider=route.provider)
+
+
+def settings_view(settings: Settings) -> dict[str, Any]:
+    """Those that are set, under the API's own names."""
+    told = {
         "duration": settings.duration_seconds,
         "resolution": settings.resolution,
         "aspect_ratio": settings.aspect_ratio,
@@ -342,6 +306,22 @@ def _request_view(request: GenerationRequest) -> dict[str, Any]:
         "fps": settings.fps,
         "cfg_scale": settings.cfg_scale,
         "mode": settings.mode,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _request_view(request: GenerationRequest) -> dict[str, Any]:
+    """What was asked for, under the API's own names; what was not asked is left out."""
+    told: dict[str, Any] = {"prompt": request.prompt}
+    match request.input:
+        case ImageToVideo(first_frame=first, last_frame=last):
+            told |= {"image": first, "last_image": last}
+        case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
+            told |= {"image": first, "last_image": last, "reference_images": references}
+        case _:
+            pass
+    told |= {
+        **settings_view(request.settings),
         "n": request.count,
         "provider_options": request.provider_options or None,
         "adapt": request.adapt,
@@ -350,28 +330,6 @@ def _request_view(request: GenerationRequest) -> dict[str, Any]:
         "webhook_url": request.webhook_url,
     }
     return {name: value for name, value in told.items() if value is not None}
-
-
-_INPUT_NAMES = {InputKind.TEXT: "text", InputKind.IMAGE: "image", InputKind.REFERENCES: "reference_images"}
-_SIZES = {"480p": 0, "720p": 1, "1080p": 2, "4k": 3}
-
-
-def _capability_view(capability: Capability) -> CapabilityView:
-    return CapabilityView(
-        inputs=tuple(_INPUT_NAMES[kind] for kind in InputKind if kind in capability.inputs),
-        durations=tuple(sorted(capability.durations)),
-        resolutions=tuple(sorted(capability.resolutions, key=lambda one: _SIZES.get(one, 9))),
-        aspect_ratios=tuple(sorted(capability.aspect_ratios)),
-        prompt_max=capability.prompt_max,
-        last_image=capability.last_frame or capability.frames_with_references,
-        reference_images_max=capability.references_max,
-        generate_audio=capability.generate_audio,
-        negative_prompt=capability.negative_prompt_max > 0,
-        cfg_scale=capability.cfg_scale,
-        modes=tuple(capability.modes),
-        n_per_submit=capability.count_max,
-        provider_options=tuple(sorted(capability.options)),
-    )
 
 
 def _seconds(moment: datetime | None) -> int | None:

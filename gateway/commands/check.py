@@ -6,7 +6,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 import apsw
 from msgspec import structs
 
-from gateway.api.views import model_view
+from gateway.api.model_views import model_view
 from gateway.app import artifact_folder
 from gateway.commands.lenient import file_of, load_leniently
 from gateway.commands.models import told
 from gateway.commands.show import say
 from gateway.domain.adapter import Adapter, Polling
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.price import Price
 from gateway.services.models import Catalog
 from gateway.services.providers import Provider, bind
 from gateway.services.registry import load_adapters
@@ -218,11 +219,22 @@ def _models(bound: Mapping[str, Provider], settings: Settings, report: Report) -
         return
     for model in catalog.listed():
         view = model_view(model, 0)
-        line("model", view.id)
+        order = "" if view.order == "priority" else f", {view.order}"
+        line("model", f"{view.id}: {len(view.routes)} route{'s' * (len(view.routes) > 1)}{order}")
         for route in view.routes:
-            name = f"{route.provider}/{route.provider_model}"
-            if name != view.id:
-                line("", f"→ {name}")
-                continue
+            line("", f"→ {route.provider}/{route.provider_model}: {_prices(route.prices)}")
             for capability in route.capabilities:
-                line("", told(capability))
+                line("", f"  {told(capability)}")
+
+
+def _prices(prices: Sequence[Price]) -> str:
+    """A price table in a line."""
+    if not prices:
+        return "no price"
+    rows = []
+    for price in prices:
+        sums = {"a clip": price.per_clip, "a second": price.per_second}
+        amounts = " and ".join(f"{usd:g} USD {unit}" for unit, usd in sums.items() if usd is not None)
+        sound = {True: "with audio", False: "silent", None: ""}[price.generate_audio]
+        rows.append(" ".join(filter(None, (amounts, price.resolution, price.mode, sound))))
+    return ", else ".join(rows)

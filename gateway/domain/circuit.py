@@ -103,6 +103,12 @@ def probed(circuit: Circuit, attempt_id: str, now: datetime) -> Circuit:
     return replace(circuit, probe=Probe(attempt_id, now))
 
 
+def released(circuit: Circuit, attempt_id: str) -> Circuit:
+    """The attempt has found nothing out: where it was the probe, the next one is."""
+    is_probe = circuit.probe is not None and circuit.probe.attempt_id == attempt_id
+    return replace(circuit, probe=None) if is_probe else circuit
+
+
 def submitted(circuit: Circuit, attempt_id: str, failure: FailureKind | None, now: datetime) -> Circuit:
     """A submit has ended: `None` is an accepted task, which closes the circuit whatever it was."""
     is_probe = circuit.probe is not None and circuit.probe.attempt_id == attempt_id

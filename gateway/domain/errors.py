@@ -130,6 +130,12 @@ class IdempotencyKeyReused(GatewayError):
     title = "The idempotency key was used with another body."
 
 
+class RequestTimeout(BadRequest):
+    """The client took too long over the body of its request."""
+
+    code, status, title = "request_timeout", 408, "The body did not arrive in time."
+
+
 class Overloaded(GatewayError):
     """A bound is reached: come back later."""
 

@@ -13,7 +13,7 @@ class RouteHealth(Struct, frozen=True, kw_only=True):
 
     circuit: CircuitState = CircuitState.CLOSED
     retry_at: datetime | None = None  # when a repeat of a submit may go at the earliest; None: at once
-    seconds: float | None = None  # from acceptance to the result, the median of late; None: not known
+    seconds: float | None = None  # from acceptance to the result, the median; None: to be found out
 
 
 class Completion(Struct, frozen=True, kw_only=True):

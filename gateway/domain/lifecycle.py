@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.domain.adapter import Polling
+from gateway.domain.circuit import CircuitState
 from gateway.domain.draft import Draft
 from gateway.domain.generation import Attempt, AttemptState, Generation, Route
 from gateway.domain.health import HealthOf, unknown_health
@@ -248,7 +249,11 @@ def _start_attempts(draft: Draft, hints: HintsOf, health: HealthOf) -> datetime:
                 pass
     for (index, form), slots in sorted(wanted.items()):
         chosen = draft.generation.plan.routes[index]
-        for start in range(0, len(slots), chosen.count_max):
+        starts = range(0, len(slots), chosen.count_max)
+        if health(chosen.provider, chosen.model).circuit is CircuitState.HALF_OPEN and len(starts) > 1:
+            starts = starts[:1]  # the probe; where the others go is asked again in a moment
+            wake_at = min(wake_at, draft.now + timedelta(seconds=1))
+        for start in starts:
             number = len(draft.generation.attempts) + 1
             attempt = Attempt(
                 id=f"att_{draft.generation.id.removeprefix('gen_')}_{number}",

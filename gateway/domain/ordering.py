@@ -47,7 +47,7 @@ def _chance(place: Place, seed: str) -> float:
 _RANK: Mapping[Order, Callable[[Place, str], float]] = {
     "priority": lambda _place, _seed: 0.0,
     "weighted": _chance,
-    # A route whose speed is not known comes first: only so it becomes known.
+    # A route whose speed is to be found out comes first: only so it becomes known.
     "fastest": lambda place, _seed: -1.0 if place.health.seconds is None else place.health.seconds,
     "cheapest": lambda place, _seed: inf if place.cost_usd is None else place.cost_usd,
 }

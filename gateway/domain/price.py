@@ -13,8 +13,8 @@ Usd = Annotated[float, Meta(ge=0, le=100_000)]
 class Price(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A row of a price table, in USD an output; it applies where everything that it names is so."""
 
-    per_clip: Usd = 0.0
-    per_second: Usd = 0.0
+    per_clip: Usd | None = None
+    per_second: Usd | None = None
     resolution: str | None = None
     mode: str | None = None
     generate_audio: bool | None = None
@@ -27,7 +27,8 @@ def cost_usd(prices: Sequence[Price], settings: Settings) -> float | None:
             continue
         if price.per_second and settings.duration_seconds is None:
             return None
-        return round(price.per_clip + price.per_second * (settings.duration_seconds or 0), 6)
+        by_length = (price.per_second or 0.0) * (settings.duration_seconds or 0)
+        return round((price.per_clip or 0.0) + by_length, 6)
     return None
 
 

@@ -56,7 +56,9 @@ def next_try(generation: Generation, slot: int, health: HealthOf = unknown_healt
             following = _next_route(generation, history, slot, health)
             if following is not None:
                 return Try(following)
-            return _retry(generation, history, slot, health) if remedy is Remedy.FALL_BACK_OR_WAIT else Stop(failure)
+            # What a provider has accepted may have been paid for: only what it refused is sent there again.
+            waits = remedy is Remedy.FALL_BACK_OR_WAIT and last.accepted_at is None
+            return _retry(generation, history, slot, health) if waits else Stop(failure)
 
 
 def remedy_for(failure: Failed, policy: Policy) -> Remedy:

@@ -242,7 +242,7 @@ def _check_cost(request: GenerationRequest, cost: float | None) -> list[Reason]:
     if request.max_cost is None:
         return []
     if cost is None:  # a limit that cannot be kept is not promised
-        return [Reason(param="max_cost", message="has no price configured, so a limit cannot be kept")]
+        return [Reason(param="max_cost", message="has no price for this request, so a limit cannot be kept")]
     total = cost * request.count
     if total <= request.max_cost or isclose(total, request.max_cost):
         return []

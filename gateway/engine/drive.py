@@ -10,7 +10,7 @@ from gateway.domain.generation import Generation, Route
 from gateway.domain.lifecycle import Effect, Fact, Step, Submit, advance
 from gateway.domain.polling import Hints, TaskKey, Watch
 from gateway.engine.effects import Effects
-from gateway.engine.observe import attempts_began, tasks_ended
+from gateway.engine.observe import attempts_began, attempts_dropped, tasks_ended
 from gateway.engine.patience import patiently
 from gateway.services.clock import Clock, wait
 from gateway.services.health import Health
@@ -104,6 +104,7 @@ class Drive:
             generation=before.id,
         )
         if version is None:
+            attempts_dropped(self._health, step.generation, step.writes)
             return None
         self._signals.changed(before.id)
         tasks_ended(self._health, step.generation, step.writes)

@@ -83,8 +83,11 @@ class Effects:
                 return await self._read(attempt, effect, provider)
         if provider is None or route.model not in provider.models:
             return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
-        async with self._health.submits[provider.name].place(generation.key):
-            return await self._submit(generation, attempt, route, provider)
+        try:
+            async with self._health.submits[provider.name].place(generation.key):
+                return await self._submit(generation, attempt, route, provider)
+        finally:  # where it has found nothing out
+            self._health.let_go(route.provider, route.model, attempt.id)
 
     async def _submit(self, generation: Generation, attempt: Attempt, route: Route, provider: Provider) -> Fact | None:
         try:

@@ -18,6 +18,14 @@ def attempts_began(health: Health, generation: Generation, writes: Sequence[Writ
             health.began(route.provider, route.model, write.attempt.id, retry=retry)
 
 
+def attempts_dropped(health: Health, generation: Generation, writes: Sequence[Write]) -> None:
+    """The writes could not be stored: what they reserve is not there."""
+    for write in writes:
+        if isinstance(write, AddAttempt):
+            route = generation.route(write.attempt)
+            health.let_go(route.provider, route.model, write.attempt.id)
+
+
 def tasks_ended(health: Health, generation: Generation, writes: Sequence[Write]) -> None:
     """What the writes tell of tasks that a provider had accepted."""
     for write in writes:

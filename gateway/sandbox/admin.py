@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from gateway.sandbox.faults import AFTER, BEFORE, CALLBACKS, EXTRA_IDS, FATES, INSTEAD, Fault, is_known
+from gateway.sandbox.faults import AFTER, BEFORE, CALLBACKS, EXTRA_IDS, FATES, INSTEAD, MARKER_FORM, Fault, is_known
 from gateway.sandbox.provider import Errors
 from gateway.sandbox.state import OPERATIONS, State
 from gateway.sandbox.wire import Reply, Request, json_reply
@@ -41,7 +41,8 @@ def _answer(request: Request, state: State, errors: Mapping[str, Errors]) -> Rep
         case "POST", "faults":
             return json_reply(_told(add_fault(state, msgspec.json.decode(request.body, type=NewFault), errors)), 201)
         case "GET", "faults":
-            return json_reply({"faults": [_told(fault) for fault in state.faults.rules], "known": _known(errors)})
+            rules = [_told(fault) for fault in state.faults.rules]
+            return json_reply({"faults": rules, "known": _known(errors), "markers": _markers(errors)})
         case "DELETE", "faults":
             state.faults.clear()
         case "GET", "state":
@@ -88,3 +89,10 @@ def _told(fault: Fault) -> dict[str, Any]:
 def _known(errors: Mapping[str, Errors]) -> dict[str, Any]:
     groups: dict[str, Any] = {"task": FATES, "callback": CALLBACKS, "after": list(AFTER), "instead": INSTEAD}
     return groups | {"other": [BEFORE, EXTRA_IDS], "errors": {name: list(table) for name, table in errors.items()}}
+
+
+def _markers(errors: Mapping[str, Errors]) -> dict[str, Any]:
+    """How a prompt asks for a fault by itself, with an example for each provider."""
+    examples = {name: MARKER_FORM.replace("PROVIDER:OPERATION:FAULT", f"{name}:submit:429") for name in errors}
+    operations = ["any", "task", *OPERATIONS]
+    return {"form": MARKER_FORM, "place": "anywhere in a prompt", "operations": operations, "examples": examples}

@@ -2,6 +2,7 @@
 
 A marker reads `[[sandbox:PROVIDER:OPERATION:FAULT]]` or `[[sandbox:PROVIDER:OPERATION:FAULT?times=2&seconds=1]]`;
 provider and operation may be `any`. Besides the names below, every provider has its own table of documented errors.
+Any fault takes `rate=0.5`: it happens to that part of the calls alone, drawn in their order (`seed` for another order).
 """
 
 import gzip
@@ -98,6 +99,7 @@ INSTEAD = {
     "redirect": "302 (args: location); without a location it leads to a trap that remembers who came",
     "reply": "any reply at all (args: status, json, text, headers)",
 }
+MARKER_FORM = "[[sandbox:PROVIDER:OPERATION:FAULT?times=2]]"
 _NUMBER = re.compile(r"([345]\d\d)(_html|_retry_after|_retry_date)?")
 _MARKER = re.compile(r"\[\[sandbox:(\w+):(\w+):([\w.-]+)(?:\?([^\]]*))?\]\]")
 
@@ -129,6 +131,7 @@ class Faults:
     def __init__(self) -> None:
         self.rules: list[Fault] = []
         self._marked: Counter[tuple[str, str]] = Counter()
+        self._drawn: Counter[int | str] = Counter()  # by the id of a rule, or by a marker
         self._ids = itertools.count(1)
 
     def add(self, fault: Fault) -> Fault:
@@ -142,6 +145,7 @@ class Faults:
         """Take all back."""
         self.rules.clear()
         self._marked.clear()
+        self._drawn.clear()
 
     def take(self, provider: str, operation: str, group: str, *, prompt: str = "", key: str = "") -> Fault | None:
         """The first fault of this group that fits, now used once more; rules go before markers.
@@ -149,7 +153,7 @@ class Faults:
         A marker with `times` counts for each key (a task, say), or else for each prompt.
         """
         for rule in self.rules:
-            if rule.fits(provider, operation, group):
+            if rule.fits(provider, operation, group) and self._is_drawn(rule, rule.id):
                 if rule.times is not None:
                     rule.times -= 1
                 return rule
@@ -158,10 +162,18 @@ class Faults:
             used = (match[0], key or prompt)
             if marked.times is not None:
                 marked.times -= min(self._marked[used], marked.times)
-            if marked.fits(provider, operation, group):
+            if marked.fits(provider, operation, group) and self._is_drawn(marked, match[0]):
                 self._marked[used] += 1
                 return marked
         return None
+
+    def _is_drawn(self, fault: Fault, name: int | str) -> bool:
+        """Whether a fault with a rate happens this time."""
+        if "rate" not in fault.args:
+            return True
+        self._drawn[name] += 1
+        draw = random.Random(f"{fault.args.get('seed', 7)}:{self._drawn[name]}")  # noqa: S311  # no secret
+        return draw.random() < float(fault.args["rate"])
 
 
 def group_of(name: str) -> str:

@@ -1,7 +1,7 @@
 """What the API does with generations: create, read, list, cancel, delete."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from hashlib import sha256
 from typing import Literal, Protocol
@@ -9,26 +9,20 @@ from typing import Literal, Protocol
 import msgspec
 import structlog
 from msgspec import Struct
-from msgspec.structs import replace
 
 from gateway.domain.errors import (
     Conflict,
     IdempotencyKeyInUse,
-    InvalidImage,
-    InvalidParameter,
     NotFound,
-    UnsupportedParameter,
 )
 from gateway.domain.generation import Generation, GenerationRequest, Output, Plan
 from gateway.domain.lifecycle import cancel
-from gateway.domain.request import images_of
-from gateway.domain.routing import ImageFacts, LeftOut, Planned, plan
+from gateway.domain.routing import ImageFacts
 from gateway.domain.task import Status
 from gateway.services.blobs import Blobs
 from gateway.services.clock import Clock, wait
 from gateway.services.ids import new_id
-from gateway.services.inputs import FILE_PREFIX
-from gateway.services.models import Catalog, Model
+from gateway.services.planning import Planner, Quote, named_files
 from gateway.services.signals import Signals
 from gateway.store.base import Idempotency, Page, Query, Store, StoredFile
 
@@ -66,10 +60,10 @@ class Generations:
     """Every call belongs to one API key; what another key owns does not exist."""
 
     def __init__(
-        self, *, store: Store, catalog: Catalog, blobs: Blobs, drivers: Drivers, signals: Signals, clock: Clock
+        self, *, store: Store, planner: Planner, blobs: Blobs, drivers: Drivers, signals: Signals, clock: Clock
     ) -> None:
         self._store = store
-        self._catalog = catalog
+        self._planner = planner
         self._blobs = blobs
         self._drivers = drivers
         self._signals = signals
@@ -120,18 +114,15 @@ class Generations:
             known = await self._store.recall(key, idempotency, now)
             if known is not None:
                 return Created(known, replayed=True)
-        model, planned = await self._plan(request, key, files)
-        if not planned.routes:
-            raise _unsupported(request, planned.left_out)
+        generation_id = new_id("gen_", now)
+        images = {name: file.facts for name, file in files.items()}
+        model, routes = await self._planner.routes(request, key=key, images=images, seed=generation_id)
         stored = [
             StoredFile(id=name, key=key, sha256=digest, facts=files[name].facts, created_at=now)
             for name, digest in [(name, await self._blobs.put(file.content)) for name, file in files.items()]
         ]
-        routes = planned.routes
-        if model.attempt_timeout_seconds is not None:
-            routes = tuple(replace(one, attempt_timeout_seconds=model.attempt_timeout_seconds) for one in routes)
         generation = Generation(
-            id=new_id("gen_", now),
+            id=generation_id,
             key=key,
             kind=kind,
             request=request,
@@ -142,29 +133,16 @@ class Generations:
             outputs=tuple(Output(index=index) for index in range(request.count)),
             fence=1,
         )
-        answer = await self._store.create(generation, stored, idempotency, _named(request, files))
+        answer = await self._store.create(generation, stored, idempotency, named_files(request, files))
         if answer is generation:
             log.info("generation_created", generation=generation.id, model=request.model, routes=len(routes))
             self._drivers.begin(generation)
         return Created(answer, answer is not generation)
 
-    async def _plan(
-        self, request: GenerationRequest, key: str, files: Mapping[str, InlineFile]
-    ) -> tuple[Model, Planned]:
-        model, candidates = self._catalog.candidates(request)
-        _check_options(request, self._catalog.providers)
-        if not request.prompt.strip() and not request.provider_options:
-            raise InvalidParameter("`prompt` is required.", param="prompt")
+    async def quote(self, request: GenerationRequest, *, key: str, files: Mapping[str, InlineFile]) -> Quote:
+        """What would be done with the request; nothing is stored or started."""
         images = {name: file.facts for name, file in files.items()}
-        if named := _named(request, images):
-            known = await self._store.files(named, key)
-            for name in named:
-                if name not in known:
-                    raise InvalidImage(f"There is no file {name[:100]!r}.", param="image")
-                images[name] = known[name].facts
-        if request.adapt is None and model.adapt == "nearest":
-            request = replace(request, adapt="nearest")
-        return model, plan(request, candidates, images)
+        return await self._planner.quote(request, key=key, images=images, seed=new_id("gen_", self._clock.now()))
 
     async def read(self, generation_id: str, key: str, wait_seconds: float = 0) -> Generation:
         """One generation; with `wait_seconds`, as soon as its status is another than now, or when they are over."""
@@ -213,37 +191,3 @@ class Generations:
             await self._get(generation_id, key)
             raise Conflict("The generation is still open, or a submit of it under way; cancel it, or wait a moment.")
         log.info("generation_deleted", generation=generation_id)
-
-
-def _named(request: GenerationRequest, known: Collection[str]) -> list[str]:
-    """The images that the request names by their `file_…`, without those that are known."""
-    return [
-        name for name in dict.fromkeys(images_of(request.input)) if name.startswith(FILE_PREFIX) and name not in known
-    ]
-
-
-def _check_options(request: GenerationRequest, providers: Collection[str]) -> None:
-    """Options for a provider that is not there would be dropped in silence."""
-    for name in request.provider_options:
-        if name not in providers:
-            known = ", ".join(providers)
-            raise InvalidParameter(
-                f"`provider_options.{name[:64]}`: there is no such provider; configured are {known}.",
-                param=f"provider_options.{name[:64]}",
-            )
-
-
-def _unsupported(request: GenerationRequest, left_out: Sequence[LeftOut]) -> UnsupportedParameter:
-    """Every route with its every reason; the parameter where all agree on one."""
-    told = "; ".join(
-        f"{route.provider}/{route.model}: "
-        + ", ".join(f"`{reason.param}`: {reason.message}" for reason in route.reasons)
-        for route in left_out
-    )
-    params = {reason.param for route in left_out for reason in route.reasons}
-    common = params.pop() if len(params) == 1 else None
-    if common is None:
-        shared = [{reason.param for reason in route.reasons} for route in left_out]
-        in_all = set.intersection(*shared) if shared else set()
-        common = min(in_all) if in_all else None
-    return UnsupportedParameter(f"No route of the model {request.model!r} can do this. {told}.", param=common)

@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from math import inf
 from statistics import quantiles
 
 import structlog
@@ -15,6 +16,7 @@ from gateway.domain.circuit import (
     Verdict,
     next_chance,
     probed,
+    released,
     state_of,
     submitted,
     task_ended,
@@ -29,6 +31,7 @@ from gateway.services.providers import Provider
 log = structlog.get_logger()
 TIMES_MAX = 100  # completion times that are remembered of a route
 TIMES_SECONDS = 6 * 3600.0  # and for how long: a route that was slow once is asked again some day
+ASK_AGAIN_SECONDS = 600.0  # a route whose speed is not known is tried once in so long
 _ACCOUNT = ""  # in place of a model: the circuit of the whole account
 
 
@@ -48,6 +51,7 @@ class Health:
         self._clock = clock
         self._circuits: dict[tuple[str, str], Circuit] = {}
         self._budgets = {name: Budget(at=now) for name in providers}
+        self._asked_at: dict[tuple[str, str], datetime] = {}  # routes whose speed somebody is finding out
         self._times: dict[tuple[str, str], deque[Completion]] = {}
         self.submits = {name: Lane(provider.concurrency, clock) for name, provider in providers.items()}
         self.reads = {name: Lane(provider.concurrency, clock) for name, provider in providers.items()}
@@ -63,8 +67,14 @@ class Health:
         return RouteHealth(
             circuit=self.circuit(provider, model),
             retry_at=allowed_at if allowed_at > now else None,
-            seconds=None if times is None else times.median,
+            seconds=times.median if times is not None else self._unknown_seconds(provider, model, now),
         )
+
+    def _unknown_seconds(self, provider: str, model: str, now: datetime) -> float | None:
+        """Of a route without a time: `None` makes it the next to be tried, endless seconds while one attempt is."""
+        since = self._asked_at.get((provider, model))
+        is_asked = since is not None and now < since + timedelta(seconds=ASK_AGAIN_SECONDS)
+        return inf if is_asked else None
 
     def circuit(self, provider: str, model: str) -> CircuitState:
         """The worse of the account's state and the model's."""
@@ -102,8 +112,17 @@ class Health:
             circuit = self._circuits.get(key)
             if circuit is not None:
                 self._circuits[key] = probed(circuit, attempt_id, now)
+        if self.completion_times(provider, model) is None and self._unknown_seconds(provider, model, now) is None:
+            self._asked_at[provider, model] = now
         change = spent if retry else earned
         self._budgets[provider] = change(self._budgets[provider], now)
+
+    def let_go(self, provider: str, model: str, attempt_id: str) -> None:
+        """An attempt will not be sent: another may be the probe."""
+        for key in self._keys(provider, model):
+            circuit = self._circuits.get(key)
+            if circuit is not None:
+                self._circuits[key] = released(circuit, attempt_id)
 
     def submitted(self, provider: str, model: str, attempt_id: str, failure: Failed | None) -> None:
         """A submit has ended; `None` is an accepted task."""
@@ -118,10 +137,7 @@ class Health:
         concerned = self._keys(provider, model) if failure is None else [self._concerned(provider, model, failure)]
         for key in concerned:
             self._put(key, submitted(self._circuits.get(key, Circuit()), attempt_id, kind, now))
-        for key in self._keys(provider, model):  # a probe of the other circuit has found nothing out
-            if key not in concerned and key in self._circuits:
-                neutral = FailureKind.INVALID_REQUEST
-                self._put(key, submitted(self._circuits[key], attempt_id, neutral, now))
+        self.let_go(provider, model, attempt_id)  # as the probe of the other circuit it has found nothing out
 
     def task_ended(self, provider: str, model: str, failure: Failed | None, seconds: float) -> None:
         """All tasks of an attempt are at their end, so long after it was accepted."""

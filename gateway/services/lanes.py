@@ -59,7 +59,7 @@ class Lane:
             self._admit()
 
     async def _enter(self, key: str) -> None:
-        if not self._waiting and self._active < self.limit:
+        if self._active < self.limit:  # then nobody waits
             self._active += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -93,8 +93,12 @@ def _check_prices(prices: Sequence[Price], capabilities: Sequence[Capability], w
     }
     known["resolution"] |= {one for capability in capabilities for one in capability.modes.values()}
     for place, price in enumerate(prices):
-        if not price.per_clip and not price.per_second:
-            raise ConfigurationError(f"{where}.prices[{place}]: expected per_second or per_clip, above 0")
+        if price.per_clip is None and price.per_second is None:
+            raise ConfigurationError(f"{where}.prices[{place}]: expected per_second or per_clip")
+        if price.per_second and not any(capability.durations for capability in capabilities):
+            raise ConfigurationError(f"{where}.prices[{place}].per_second: the model's length cannot be asked for")
+        if price.generate_audio and not any(capability.generate_audio for capability in capabilities):
+            raise ConfigurationError(f"{where}.prices[{place}].generate_audio: the model has no sound")
         for name, values in known.items():
             said = getattr(price, name)
             if said is not None and said not in values:

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from gateway.domain.generation import AttemptState, Generation, Task
+from gateway.domain.health import Completion
 from gateway.domain.ledger import ATTEMPT_MOVES, AddAttempt, IllegalMove, SaveAttempt, Write
 from gateway.domain.routing import ImageFacts
 
@@ -130,6 +131,10 @@ class Store(Protocol):
 
     async def open_ids(self) -> list[str]:
         """Every generation that is not at its end, or has a submit whose end is not known, oldest first."""
+        ...
+
+    async def completions(self, newest: int) -> list[Completion]:
+        """The attempts among the newest generations that brought their results, in the order of their ends."""
         ...
 
     async def events(self, generation_id: str, after: int = 0) -> list[Event]:

@@ -1,7 +1,7 @@
 """The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer thread, reads on their own connection."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.domain.errors import ConfigurationError, InvalidImage, StoreUnavailable
 from gateway.domain.generation import Generation, Task
+from gateway.domain.health import Completion
 from gateway.domain.ledger import AddAttempt, IllegalMove, SaveAttempt, SaveOutput, SaveStatus, Write, event_of
 from gateway.store import sqlite_repeats as repeats
 from gateway.store.base import Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
@@ -164,6 +165,12 @@ class SqliteStore:
         rows = self._all(f"select id from generations where status in {_OPEN} union {submitting} order by id", ())
         return [row[0] for row in rows]
 
+    async def completions(self, newest: int) -> list[Completion]:
+        return [
+            Completion(provider=provider, model=model, ended_at=datetime.fromtimestamp(ended, UTC), seconds=seconds)
+            for provider, model, ended, seconds in self._all(_COMPLETIONS, (newest,))
+        ]
+
     async def events(self, generation_id: str, after: int = 0) -> list[Event]:
         sql = "select seq, generation_id, type, data, at from events where generation_id = ? and seq > ? order by seq"
         return [event_from(row) for row in self._all(sql, (generation_id, after))]
@@ -257,6 +264,12 @@ _SELECT = (
     " from generations as g"
 )
 _rows = msgspec.json.Decoder(list[list[Any]])
+_COMPLETIONS = (
+    "select json_extract(plan, '$.routes[' || route || '].provider'),"
+    " json_extract(plan, '$.routes[' || route || '].model'), ended_at, ended_at - accepted_at"
+    " from (select id, plan from generations order by id desc limit ?) as g join attempts on generation_id = g.id"
+    " where state = 'completed' and accepted_at is not null order by ended_at"
+)
 _INSERT_GENERATION = f"insert into generations ({GENERATION_WRITTEN}) values ({_marks(GENERATION_WRITTEN)})"
 _INSERT_OUTPUT = f"insert into outputs (generation_id, {OUTPUT}) values (?, {_marks(OUTPUT)})"
 _INSERT_ATTEMPT = f"insert into attempts (generation_id, {ATTEMPT}) values (?, {_marks(ATTEMPT)})"

@@ -413,3 +413,13 @@ async def serve(gateway: Gateway) -> AsyncIterator[Gateway]:
         finally:
             server.force_exit = True
             await server.shutdown(sockets=[listening])
+
+
+@pytest.fixture
+async def untouched(gateway: Any) -> AsyncIterator[Any]:
+    """The gateway, of which nothing may be left in the end: no row, no file, no call to a provider."""
+    yield gateway
+    await asyncio.sleep(0.005)
+    assert set(gateway.rows().values()) == {0}
+    assert not list(gateway.application.settings.artifacts.path.rglob("*.*"))
+    assert gateway.upstream.requests == []

@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -14,16 +13,6 @@ JSON = {"content-type": "application/json"}
 GOOD: dict[str, Any] = {"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach."}
 NESTED = b'{"model":"auto","metadata":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 HALF = "half of a surrogate pair"
-
-
-@pytest.fixture
-async def untouched(gateway: Any) -> AsyncIterator[Any]:
-    """The gateway, of which nothing may be left in the end: no row, no file, no call to a provider."""
-    yield gateway
-    await asyncio.sleep(0.005)
-    assert set(gateway.rows().values()) == {0}
-    assert not list(gateway.application.settings.artifacts.path.rglob("*.*"))
-    assert gateway.upstream.requests == []
 
 
 # The bytes of a body, and what is told of it.
@@ -107,6 +96,8 @@ FIELDS: list[tuple[str, Any, str, str]] = [
     ("webhook_url", "ftp://a.example/", "invalid_parameter", "https"),
     ("webhook_url", "http://a.example/", "invalid_parameter", "https"),
     ("webhook_url", "https://user:pass@a.example/", "invalid_parameter", "credentials"),
+    ("webhook_url", "https://127.1/", "invalid_parameter", "four decimal numbers"),
+    ("webhook_url", "https://0x7f000001/", "invalid_parameter", "four decimal numbers"),
     ("metadata", [], "invalid_parameter", "an object"),
     ("metadata", {"": "1"}, "invalid_parameter", "1 to 64"),
     ("user", 5, "invalid_parameter", "a string"),
@@ -237,11 +228,27 @@ async def test_a_model_none_of_whose_routes_can_is_told_with_every_reason(untouc
         ({"image": "https://a.example/1.png"}, "image"),
         ({"model": "keevx/V"}, "image"),
         ({"prompt": "x" * 2501}, "prompt"),
-        ({"provider_options": {"foxapi": {"nope": 1}}}, "provider_options.foxapi"),
     ],
 )
 async def test_what_no_route_can_do_is_a_422(untouched: Any, check_error: Any, given: Any, param: str) -> None:
     check_error(await untouched.client.post(VIDEOS, json={**GOOD, **given}), 422, "unsupported_parameter", param)
+
+
+@pytest.mark.parametrize(
+    ("options", "param", "words"),
+    [
+        ({"foxapi": {"voice_idz": 1}}, "provider_options.foxapi.voice_idz", "did you mean"),
+        ({"keevx": {"x": 1}}, "provider_options.keevx", "is served by"),
+        ({"acme": {"x": 1}}, "provider_options.acme", "no such provider"),
+    ],
+)
+async def test_options_that_no_route_could_be_given_are_a_400(
+    untouched: Any, check_error: Any, options: Any, param: str, words: str
+) -> None:
+    response = await untouched.client.post(
+        VIDEOS, json={**GOOD, "model": "foxapi/kling-v3-text-to-video", "provider_options": options}
+    )
+    assert words in check_error(response, 400, "invalid_parameter", param)
 
 
 async def test_a_prompt_over_the_limit_of_every_route_is_told_with_each(untouched: Any) -> None:

@@ -174,6 +174,8 @@ async def test_an_empty_metadata_value_is_a_value(gateway: Any) -> None:
         ("status=", "invalid_parameter", "status"),
         ("after=x", "invalid_parameter", "after"),
         ("before=gen_1", "invalid_parameter", "before"),
+        ("after=gen_01jdkq00000000000000000000", "invalid_parameter", "after"),
+        ("before=gen_01JDKQU0000000000000000000", "invalid_parameter", "before"),
         ("after=gen_01JDKQ00000000000000000000%00", "invalid_parameter", "after"),
         (
             "after=gen_01JDKQ00000000000000000000&before=gen_01JDKQ00000000000000000000",

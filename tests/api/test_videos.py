@@ -148,6 +148,7 @@ async def test_an_idempotency_key_with_another_body_is_refused(gateway: Any, che
 async def test_an_idempotency_key_of_a_request_that_is_being_handled_is_in_use(gateway: Any, check_error: Any) -> None:
     headers = {"idempotency-key": "order-1"}
     with closing(apsw.Connection(str(gateway.application.settings.database.path))) as database:
+        database.set_busy_timeout(5000)  # what is written at the start may still be under way
         database.execute("begin immediate")  # the first one waits for this to end
         first = asyncio.create_task(gateway.client.post(VIDEOS, json=TEXT, headers=headers))
         for _ in range(100):
@@ -201,6 +202,49 @@ async def test_a_change_that_was_allowed_is_told(gateway: Any) -> None:
     body = (await gateway.client.get(f"{VIDEOS}/{created['id']}")).json()
     adapted = {"type": "adapted", "param": "duration", "from": 7, "to": 5, "provider": "foxapi"}
     assert body["warnings"] == [adapted]
+
+
+async def test_what_was_asked_of_a_provider_is_told_with_the_attempt(gateway: Any) -> None:
+    created = await gateway.create(duration=7, adapt="nearest", aspect_ratio="9:16")
+    assert created["attempts"] == []
+    await gateway.finish()
+    body = (await gateway.client.get(f"{VIDEOS}/{created['id']}")).json()
+    (attempt,) = body["attempts"]
+    assert attempt["settings"] == {"duration": 5, "aspect_ratio": "9:16"}
+    sent = json.loads(gateway.upstream.submits[0].content)
+    assert (int(sent["duration"]), sent["aspect_ratio"]) == (5, "9:16")
+
+
+async def test_a_value_that_nobody_gave_is_told_once_it_was_sent(gateway: Any) -> None:
+    created = await gateway.create(model="keevx/V", image="https://a.example/1.png", resolution="1080p")
+    assert created["warnings"] == []
+    await gateway.finish()
+    body = (await gateway.client.get(f"{VIDEOS}/{created['id']}")).json()
+    assert body["warnings"] == [{"type": "defaulted", "param": "duration", "to": 4, "provider": "keevx"}]
+    assert body["attempts"][0]["settings"] == {"duration": 4, "resolution": "1080p"}
+    sent = json.loads(gateway.upstream.submits[0].content)
+    assert (sent["duration"], sent["aspect_resolution"]) == (4, "1080p")
+    assert body["request"]["resolution"] == "1080p"
+    assert "duration" not in body["request"]
+
+
+async def test_a_value_of_a_route_that_was_not_taken_is_not_told(gateway: Any) -> None:
+    gateway.upstream.refuse = httpx.Response(401, json={})
+    created = await gateway.create(model="keevx/V", image="https://a.example/1.png", duration=8)
+    await gateway.finish()
+    body = (await gateway.client.get(f"{VIDEOS}/{created['id']}")).json()
+    assert body["attempts"][0]["settings"] == {"duration": 8, "resolution": "720p"}
+    assert body["warnings"] == []
+
+
+async def test_a_webhook_goes_to_private_addresses_only_where_they_are_allowed(start: Any, check_error: Any) -> None:
+    gateway = await start('[fetch]\nallow = ["10.1.0.0/16"]')
+    allowed = await gateway.create(webhook_url="http://10.1.2.3/hook")
+    assert allowed["request"]["webhook_url"] == "http://10.1.2.3/hook"
+    for url in ("http://10.2.0.1/", "http://93.184.216.34/", "https://127.0.0.1/", "https://localhost/"):
+        response = await gateway.client.post(VIDEOS, json={**TEXT, "callback_url": url})
+        assert "`fetch.allow`" in check_error(response, 400, "invalid_parameter", "callback_url")
+    assert gateway.rows()["generations"] == 1
 
 
 async def test_a_tag_spares_the_body_while_nothing_changed(gateway: Any) -> None:
@@ -310,6 +354,7 @@ async def test_content_leads_to_where_the_file_is(gateway: Any, check_error: Any
     await gateway.finish()
     response = await gateway.client.get(path)
     assert (response.status_code, response.headers["location"]) == (302, gateway.upstream.url)
+    assert "content-type" not in response.headers
     assert (await gateway.client.head(path)).headers["location"] == gateway.upstream.url
     check_error(await gateway.client.get(path, params={"index": 1}), 404, "not_found", "index")
 

@@ -1130,3 +1130,24 @@ async def test_ping_is_content_while_writes_work(store: Store) -> None:
     pinged: Awaitable[None] = store.ping()
 
     await pinged
+
+
+async def test_completions_are_those_of_the_newest_generations_in_the_order_of_their_ends(store: Store) -> None:
+    made = []
+    for number, seconds in enumerate((30.0, 10.0, 20.0)):
+        done = attempt(
+            one := generation(NOW + timedelta(minutes=number)),
+            state=AttemptState.COMPLETED,
+            route=number % 2,
+            accepted_at=NOW,
+            ended_at=NOW + timedelta(seconds=seconds),
+        )
+        running = attempt(one, 2, state=AttemptState.ACCEPTED, accepted_at=NOW)
+        made.append(await store.create(replace(one, attempts=(done, running))))
+
+    assert [(one.provider, one.model, one.seconds) for one in await store.completions(10)] == [
+        ("foxapi", "k3", 10.0),
+        ("keevx", "V", 20.0),
+        ("keevx", "V", 30.0),
+    ]
+    assert [one.seconds for one in await store.completions(2)] == [10.0, 20.0]

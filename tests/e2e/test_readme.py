@@ -126,7 +126,7 @@ def shape(value: Any) -> Any:
 
 
 def test_the_request_of_readme_gets_the_answer_of_readme(reader: Reader) -> None:
-    curl, _ = blocks("run", "bash")
+    curl, *_ = blocks("run", "bash")
     (shown,) = blocks("the answer", "json")
 
     answer = reader.run(curl)
@@ -136,11 +136,20 @@ def test_the_request_of_readme_gets_the_answer_of_readme(reader: Reader) -> None
 
 
 def test_the_command_line_of_readme_leaves_a_video(reader: Reader) -> None:
-    _, generate = blocks("run", "bash")
+    _, generate, _ = blocks("run", "bash")
 
     reader.run(generate)
 
     assert (reader.folder / "beach.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_the_quote_of_readme_says_what_readme_shows(reader: Reader) -> None:
+    *_, quote = blocks("run", "bash")
+    (shown,) = blocks("the quote", "text")
+
+    summary = json.loads(reader.run(quote))["summary"]
+
+    assert [line for line in summary if line in shown.splitlines()] == shown.splitlines()
 
 
 def test_the_python_of_readme_prints_a_result(reader: Reader) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from gateway.domain.errors import (
     InvalidParameter,
     UnsupportedMediaType,
 )
+from gateway.services.clock import SystemClock
 
 JSON = "application/json"
 
@@ -321,7 +323,9 @@ def request_of(
         return left.pop(0)
 
     headers = [] if length is None else [(b"content-length", length.encode())]
-    return Request({"type": "http", "headers": headers}, receive=receive), left  # type: ignore[typeddict-item]  # all that is read
+    app = SimpleNamespace(state=SimpleNamespace(context=SimpleNamespace(clock=SystemClock())))
+    scope: Any = {"type": "http", "headers": headers, "litestar_app": app}  # all that is read
+    return Request(scope, receive=receive), left
 
 
 def part(body: bytes, *, more: bool) -> dict[str, Any]:

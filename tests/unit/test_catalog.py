@@ -4,7 +4,9 @@ import pytest
 
 from gateway.domain.errors import ConfigurationError, ModelNotFound
 from gateway.domain.generation import GenerationRequest
-from gateway.domain.request import TextToVideo
+from gateway.domain.price import Price
+from gateway.domain.request import ImageToVideo, TextToVideo
+from gateway.domain.routing import plan
 from gateway.services.models import Catalog, Model
 from gateway.services.providers import bind
 from gateway.services.registry import load_adapters
@@ -117,9 +119,30 @@ def test_a_route_that_does_not_exist_stops_the_start_with_the_nearest():
         catalog(models={"m": ModelSettings(routes=("keevx/V", "foxapi/kling-v3-image-to-vidoe"))})
 
 
-def test_an_order_that_is_not_there_stops_the_start():
-    with pytest.raises(ConfigurationError, match=r"^models\.m\.order: 'cheapest'"):
-        catalog(models={"m": ModelSettings(routes=("keevx/V",), order="cheapest")})
+def test_an_order_goes_with_every_route_of_the_model():
+    hero = ModelSettings(routes=("foxapi/kling-v3-image-to-video", "keevx/V"), order="cheapest")
+    found = catalog(models={"hero": hero})
+    model = found.resolve("hero")
+    assert model.order == "cheapest"
+    assert [(one.order, one.weight) for one in model.candidates] == [("cheapest", 1.0)] * 2
+    assert found.resolve("keevx/V").candidates[0].order == "priority", "it is the model's, not the route's"
+
+
+def test_weights_stay_with_their_routes_when_others_are_left_out():
+    routed = ("foxapi/kling-v3-image-to-video", "keevx/V", "keevx/KL")
+    hero = ModelSettings(routes=routed, order="weighted", weights=(5.0, 2.0, 1.0))
+    weighted = catalog("keevx", models={"hero": hero}).resolve("hero").candidates
+    assert [(one.model, one.weight) for one in weighted] == [("V", 2.0), ("KL", 1.0)]
+
+
+def test_prices_go_with_the_route_under_every_name():
+    prices = (Price(per_second=0.07),)
+    account = ProviderSettings(api_key=KEY, models={"V": ProviderModel(prices=prices)})
+    found = catalog(keevx=account, models={"hero": ModelSettings(routes=("keevx/KL", "keevx/V"))})
+    for name in ("auto", "keevx/V", "V", "hero"):
+        known = {one.model: one.prices for one in found.resolve(name).candidates if one.provider == "keevx"}
+        assert known["V"] == prices
+        assert known.get("KL", ()) == ()
 
 
 @pytest.mark.parametrize(
@@ -144,6 +167,47 @@ def test_fallback_models_come_behind_and_each_route_once():
     model, candidates = found.candidates(request)
     assert model.name == "keevx/V"
     assert [one.model for one in candidates] == ["V", "KL", "kling-v3-text-to-video"]
+
+
+def test_every_model_to_fall_back_to_is_a_group_of_its_own_order():
+    hero = ModelSettings(routes=("keevx/V", "foxapi/kling-v3-text-to-video"), order="fastest")
+    other = ModelSettings(routes=("keevx/V", "keevx/KL", "kling_relay/kling-v1"), order="cheapest")
+    found = catalog(models={"hero": hero, "other": other})
+    request = GenerationRequest(model="hero", input=TextToVideo(), fallback=("other", "kling_relay/kling-v1-6"))
+
+    _, candidates = found.candidates(request)
+
+    assert [(one.group, one.order, one.model) for one in candidates] == [
+        (0, "fastest", "V"),
+        (0, "fastest", "kling-v3-text-to-video"),
+        (1, "cheapest", "KL"),
+        (1, "cheapest", "kling-v1"),
+        (2, "priority", "kling-v1-6"),
+    ]
+    assert {one.group for one in found.resolve("other").candidates} == {0}, "the model itself stays as it is"
+
+
+@pytest.mark.parametrize("fallback", [True, False])
+def test_without_a_list_there_is_one_group(fallback: bool):
+    request = GenerationRequest(model="auto", input=TextToVideo(), fallback=fallback)
+    _, candidates = catalog().candidates(request)
+    assert {one.group for one in candidates} == {0}
+
+
+def test_main_model_stays_before_cheaper_ones_to_fall_back_to():
+    def account(model: str, cost: float) -> ProviderSettings:
+        prices = (Price(per_clip=cost),)
+        return ProviderSettings(api_key=KEY, models={model: ProviderModel(prices=prices)})
+
+    found = catalog(
+        keevx=account("V", 9.0),
+        foxapi=account("kling-v3-image-to-video", 1.0),
+        models={"hero": ModelSettings(routes=("keevx/V",), order="cheapest")},
+    )
+    frame = ImageToVideo(first_frame="https://example.com/a.png")
+    request = GenerationRequest(model="hero", input=frame, prompt="a boat", fallback=("kling-v3-image-to-video",))
+    _, candidates = found.candidates(request)
+    assert [(one.provider, one.cost_usd) for one in plan(request, candidates).routes] == [("keevx", 9), ("foxapi", 1)]
 
 
 def test_an_unknown_fallback_is_refused():

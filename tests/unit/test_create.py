@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import ipaddress
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -150,7 +151,7 @@ TAKEN: dict[str, list[Any]] = {
     "fps": [1, 120],
     "cfg_scale": [0, 0.5, -1],
     "mode": ["std"],
-    "provider_options": [{}, {"a": {"b": None}}],
+    "provider_options": [{}, {"a": {"b": [None]}}],
     "adapt": ["none", "nearest"],
     "fallback": [True, False, [], ["a"]],
     "deadline_seconds": [60, 86_400],
@@ -288,8 +289,27 @@ def test_null_is_the_same_as_absent(name: str) -> None:
     assert read(**{name: None}) == read()
 
 
-def test_null_within_objects_is_the_same_as_absent() -> None:
-    assert read(metadata={"a": None}, provider_options={"keevx": {"b": None}, "foxapi": None, "x": {}}) == read()
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"metadata": {"order": "1", "note": None}}, "metadata.note"),
+        ({"provider_options": {"keevx": {"style": None}}}, "provider_options.keevx.style"),
+        ({"provider_options": {"foxapi": None}}, "provider_options.foxapi"),
+        ({"image": {"image_url": CAT, "url": None}}, "image.url"),
+    ],
+)
+def test_null_within_an_object_is_refused_by_its_name(body: dict[str, Any], param: str) -> None:
+    error = refused(UnknownParameter if "image" in body else InvalidParameter, **body)
+    assert error.param == param
+    assert f"`{param}`" in error.detail
+
+
+def test_null_deep_within_an_option_is_passed_on_as_it_came() -> None:
+    options = {"keevx": {"shots": [None, {"a": None}]}}
+    assert read(provider_options={**options, "foxapi": {}}).request.provider_options == options
+
+
+def test_null_for_the_other_name_of_an_image_is_the_same_as_absent() -> None:
     assert read(image={"image_url": CAT, "file_id": None}) == read(image=CAT)
 
 
@@ -431,8 +451,11 @@ def test_fallback_keeps_each_model_once() -> None:
     "url",
     ["http://localhost:9000/h", "http://10.1.2.3/h", "http://[::1]/h", "http://LOCALHOST/h", "HTTPS://Example.com"],
 )
-def test_http_is_for_addresses(url: str) -> None:
-    assert read(callback_url=url).request.webhook_url == url
+def test_http_is_for_addresses_that_are_allowed(url: str) -> None:
+    allowed = [ipaddress.ip_network(text) for text in ("127.0.0.0/8", "10.1.0.0/16", "::1/128")]
+    read = normalise({"model": "m", "callback_url": url}, name_of, allowed)
+    assert read.request.webhook_url == url
+    assert url.startswith("HTTPS") or refused(callback_url=url).param == "callback_url"
 
 
 @pytest.mark.parametrize(

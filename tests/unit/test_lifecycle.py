@@ -5,9 +5,12 @@ from datetime import timedelta
 import pytest
 
 from gateway.domain.adapter import Polling
+from gateway.domain.circuit import CircuitState
 from gateway.domain.generation import AttemptState, Policy
+from gateway.domain.health import RouteHealth
 from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveOutput, SaveStatus
 from gateway.domain.lifecycle import Ended, Poll, Read, Submit, advance
+from gateway.domain.polling import Hints
 from gateway.domain.reading import failed
 from gateway.domain.task import Billed, Completed, FailureKind, Pending, Status
 
@@ -792,3 +795,16 @@ def test_polling_of_another_route_is_its_own() -> None:
         hints=lambda route: type(world.hint)(polling=slow if route.provider == "bolt" else POLLING),
     )
     assert step.wake_at == after(40)
+
+
+def test_route_that_is_being_tried_again_gets_one_submit() -> None:
+    start = generation("acme/one", "bolt/two", count=4)
+
+    def health(provider: str, _model: str) -> RouteHealth:
+        return RouteHealth(circuit=CircuitState.HALF_OPEN if provider == "acme" else CircuitState.CLOSED)
+
+    step = advance(
+        start, {}, (), now=after(0), busy=frozenset(), hints=lambda _: Hints(polling=POLLING), health=health
+    )
+    assert [attempt.route for attempt in step.generation.attempts] == [0]
+    assert step.wake_at == after(1)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.price import Price
 from gateway.services.providers import Provider, bind
 from gateway.services.registry import load_adapters
 from gateway.settings import ProviderModel, ProviderSettings, Secret, Settings
@@ -101,3 +102,63 @@ def test_a_form_is_one_of_the_adapters():
         bound("kling_relay", form="text")
     with pytest.raises(ConfigurationError, match=r"^providers\.keevx\.form: .*one form"):
         bound("keevx", form="number")
+
+
+# Prices
+
+
+def test_prices_are_those_of_their_model():
+    prices = (Price(per_second=0.2, resolution="1080p", generate_audio=True), Price(per_clip=0.5))
+    models = bound("foxapi", models={"kling-v3-text-to-video": ProviderModel(prices=prices)}).models
+    assert models["kling-v3-text-to-video"].prices == prices
+    assert models["kling-v3-image-to-video"].prices == ()
+
+
+@pytest.mark.parametrize(
+    ("price", "message"),
+    [
+        (Price(), r"\[1\]: expected per_second or per_clip"),
+        (Price(resolution="1080p"), r"\[1\]: expected per_second or per_clip"),
+        (Price(per_clip=1, resolution="8k"), r"\[1\]\.resolution: '8k'; expected .*1080p, .*720p"),
+        (Price(per_clip=1, mode="pro"), r"\[1\]\.mode: 'pro'; expected nothing: the model has none"),
+    ],
+)
+def test_a_price_that_can_never_apply_stops_the_start(price: Price, message: str):
+    said = ProviderModel(prices=(Price(per_clip=1), price))
+    path = r"^providers\.foxapi\.models\.kling-v3-text-to-video\.prices"
+    with pytest.raises(ConfigurationError, match=path + message):
+        bound("foxapi", models={"kling-v3-text-to-video": said})
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "price", "message"),
+    [
+        ("foxapi", "kling-v3-motion-control", Price(per_second=1), r"\.per_second: the model's length"),
+        ("keevx", "KL", Price(per_clip=1, generate_audio=True), r"\.generate_audio: the model has no sound"),
+    ],
+)
+def test_a_price_of_what_cannot_be_asked_for_stops_the_start(provider: str, model: str, price: Price, message: str):
+    with pytest.raises(ConfigurationError, match=message):
+        bound(provider, models={model: ProviderModel(prices=(price,))})
+
+
+def test_a_price_names_a_mode_or_the_resolution_that_it_means():
+    prices = (Price(per_clip=2, resolution="1080p"), Price(per_clip=1, mode="std"))
+    found = bound("kling_relay", models={"kling-v1": ProviderModel(prices=prices)})
+    assert found.models["kling-v1"].prices == prices
+    with pytest.raises(ConfigurationError, match=r"prices\[0\]\.mode: 'max'; expected pro, std"):
+        bound("kling_relay", models={"kling-v1": ProviderModel(prices=(Price(per_clip=1, mode="max"),))})
+
+
+def test_a_price_names_the_resolution_of_a_mode_where_no_resolution_can_be_asked_for():
+    model = "kling-v3-motion-control"
+    [capability] = ADAPTERS["foxapi"].capabilities[model]
+    assert (capability.resolutions, capability.modes["pro"]) == (frozenset(), "1080p")
+    prices = (Price(per_clip=2, resolution="1080p"),)
+    assert bound("foxapi", models={model: ProviderModel(prices=prices)}).models[model].prices == prices
+
+
+def test_a_price_is_for_a_resolution_that_the_configuration_leaves():
+    said = ProviderModel(resolutions=("720p",), prices=(Price(per_clip=1, resolution="1080p"),))
+    with pytest.raises(ConfigurationError, match=r"prices\[0\]\.resolution: '1080p'; expected 720p$"):
+        bound("foxapi", models={"kling-v3-text-to-video": said})

@@ -1,12 +1,19 @@
 """What each failure leads to, and how often the same is tried."""
 
+from collections.abc import Iterable
+from datetime import timedelta
+
 import pytest
+from msgspec.structs import replace
 
 from gateway.domain.backoff import exponential, spread
-from gateway.domain.generation import AttemptState, Policy
+from gateway.domain.circuit import CircuitState
+from gateway.domain.generation import AttemptState, Generation, Policy
+from gateway.domain.health import HealthOf, RouteHealth
+from gateway.domain.lifecycle import Ended, Fact, Step, Submit, advance
 from gateway.domain.reading import PRIVATE, failed
-from gateway.domain.remedies import RETRIES_MAX, Stop, Try, next_try, remedy_for
-from gateway.domain.task import PUBLIC_CODE, REMEDY, TASK_BILLED, Billed, FailureKind, Remedy, Status
+from gateway.domain.remedies import RETRIES_MAX, Stop, Try, is_retry, next_try, remedy_for
+from gateway.domain.task import PUBLIC_CODE, REMEDY, TASK_BILLED, Billed, Failed, FailureKind, Remedy, Status
 
 from .builders import World, after, generation
 
@@ -230,19 +237,14 @@ def test_other_failure_between_ends_the_waiting() -> None:
     assert world.generation.status is Status.FAILED
 
 
-def test_tries_of_an_output_are_counted_by_its_own_failures() -> None:
-    world = World(generation(count=2, count_max=2, policy=Policy(on_content_policy="stop")))
-    world.accept(1, "a", "b")
-    world.fail(1, FailureKind.CONTENT_POLICY, 0)
-    world.fail(1, FailureKind.UNAVAILABLE, 1)
-    tried = 1
-    while not world.generation.status.terminal:
-        world.now = world.last.wake_at
-        world.step()
-        if world.states()[-1] is S.RESERVED:
-            tried += 1
-            world.end(len(world.generation.attempts), FailureKind.UNAVAILABLE)
-    assert tried == RETRIES_MAX
+@pytest.mark.parametrize("kind", [FailureKind.UNAVAILABLE, FailureKind.RATE_LIMITED])
+def test_task_that_may_have_been_paid_for_is_not_bought_again_on_its_route(kind: FailureKind) -> None:
+    world = World(generation())
+    world.accept(1)
+    world.fail(1, kind)
+    assert (world.states(), world.generation.status) == ([S.FAILED], Status.FAILED)
+    assert world.generation.failure is not None
+    assert world.generation.failure.kind is kind
 
 
 def test_next_try_of_a_new_output_is_the_first_route() -> None:
@@ -283,3 +285,303 @@ def test_spread_is_even_and_repeatable() -> None:
 def test_private_words_are_never_the_provider_s_own() -> None:
     for kind in PRIVATE:
         assert failed(kind, "sk-1 at 10.0.0.1").message == PRIVATE[kind]
+
+
+# Health
+
+
+class Sick(World):
+    """A world whose routes are as the test says, by `provider/model`."""
+
+    def __init__(self, start: Generation, health: dict[str, RouteHealth] | None = None) -> None:
+        self.health = health or {}
+        super().__init__(start)
+
+    def _advance(self, facts: Iterable[Fact]) -> Step:
+        return advance(
+            self.generation,
+            self.watches,
+            facts,
+            now=self.now,
+            busy=frozenset(self.busy),
+            hints=self.hints,
+            health=self.of,
+        )
+
+    def of(self, provider: str, model: str) -> RouteHealth:
+        return self.health.get(f"{provider}/{model}", RouteHealth())
+
+    def become(self, circuit: CircuitState, *routes: str) -> None:
+        self.health |= dict.fromkeys(routes, RouteHealth(circuit=circuit))
+
+
+def healthy(**circuits: CircuitState) -> HealthOf:
+    """By provider; whoever is not named is closed."""
+    return lambda provider, _model: RouteHealth(circuit=circuits.get(provider, CircuitState.CLOSED))
+
+
+OPEN, HALF_OPEN = CircuitState.OPEN, CircuitState.HALF_OPEN
+
+
+@pytest.mark.parametrize(
+    ("circuits", "first"),
+    [
+        ({}, 0),
+        ({"acme": OPEN}, 1),
+        ({"acme": HALF_OPEN}, 0),
+        ({"acme": OPEN, "bolt": HALF_OPEN}, 1),
+        ({"acme": OPEN, "bolt": OPEN}, 2),
+        ({"acme": OPEN, "bolt": OPEN, "corp": OPEN}, 0),
+    ],
+)
+def test_first_try_leaves_open_circuits_for_last(circuits: dict[str, CircuitState], first: int) -> None:
+    assert next_try(generation("acme/one", "bolt/two", "corp/three"), 0, healthy(**circuits)) == Try(first)
+
+
+def test_only_route_is_tried_though_its_circuit_is_open() -> None:
+    assert next_try(generation("acme/one"), 0, healthy(acme=OPEN)) == Try(0)
+
+
+def test_circuit_that_opened_after_the_plan_is_last_and_still_tried() -> None:
+    world = Sick(generation("acme/one", "bolt/two", "corp/three", "dash/four"))
+    world.become(OPEN, "bolt/two")
+    world.become(HALF_OPEN, "corp/three")
+    for number in range(1, 5):
+        world.end(number, FailureKind.TASK_FAILED)
+    assert world.routes() == [0, 2, 3, 1]
+    assert world.generation.status is Status.FAILED
+
+
+def test_circuit_that_closed_again_has_its_place_back() -> None:
+    world = Sick(generation("acme/one", "bolt/two", "corp/three"))
+    world.become(OPEN, "bolt/two")
+    world.become(CircuitState.CLOSED, "bolt/two")
+    world.end(1, FailureKind.TASK_FAILED)
+    assert world.routes() == [0, 1]
+
+
+def test_route_before_the_one_that_was_tried_first_is_not_forgotten() -> None:
+    world = Sick(generation("acme/one", "bolt/two"), health={"acme/one": RouteHealth(circuit=OPEN)})
+    assert world.routes() == [1]
+    world.end(1, FailureKind.TASK_FAILED)
+    assert world.routes() == [1, 0]
+
+
+# An account that refuses
+
+
+@pytest.mark.parametrize("kind", [FailureKind.OUT_OF_CREDIT, FailureKind.CREDENTIAL_REFUSED])
+@pytest.mark.parametrize(("of_model", "routes"), [(False, [0, 2]), (True, [0, 1])])
+def test_account_that_refuses_is_not_asked_for_another_model(
+    kind: FailureKind, of_model: bool, routes: list[int]
+) -> None:
+    world = World(generation("acme/one", "acme/two", "bolt/three"))
+    refuse(world, 1, failed(kind, of_model=of_model))
+    assert world.routes() == routes
+
+
+@pytest.mark.parametrize("kind", [FailureKind.TASK_FAILED, FailureKind.UNAVAILABLE, FailureKind.RATE_LIMITED])
+def test_other_failures_leave_the_provider_s_other_models(kind: FailureKind) -> None:
+    world = World(generation("acme/one", "acme/two", "bolt/three"))
+    refuse(world, 1, failed(kind))
+    assert world.routes() == [0, 1]
+
+
+def test_account_stays_left_out_for_the_rest_of_the_generation() -> None:
+    world = World(generation("acme/one", "bolt/two", "acme/three"))
+    refuse(world, 1, failed(FailureKind.OUT_OF_CREDIT))
+    refuse(world, 2, failed(FailureKind.TASK_FAILED))
+    assert world.routes() == [0, 1]
+    assert world.generation.failure == failed(FailureKind.TASK_FAILED)
+
+
+def test_task_that_tells_of_credit_leaves_out_the_account() -> None:
+    world = World(generation("acme/one", "acme/two", "bolt/three"))
+    world.accept(1)
+    world.fail(1, FailureKind.OUT_OF_CREDIT)
+    assert world.routes() == [0, 2]
+
+
+def refuse(world: World, number: int, failure: Failed) -> None:
+    """Have the submit refused with this very failure."""
+    attempt = world.attempt(number)
+    world.send(number)
+    world.busy.discard(Submit(attempt.id))
+    world.step(Ended(attempt_id=attempt.id, state=S.REFUSED, failure=failure))
+
+
+# A limit of cost, over the whole generation
+
+
+def priced(limit: float, *costs: float, count: int = 1, count_max: int = 1) -> Generation:
+    """Routes at these prices, each of another provider."""
+    names = [f"provider{number}/model" for number in range(len(costs))]
+    start = generation(*names, count=count, count_max=count_max)
+    routes = tuple(replace(route, cost_usd=cost) for route, cost in zip(start.plan.routes, costs, strict=True))
+    return replace(start, plan=replace(start.plan, routes=routes), request=replace(start.request, max_cost=limit))
+
+
+@pytest.mark.parametrize(
+    ("limit", "costs", "goes_on"),
+    [(1.0, (0.5, 0.5), True), (1.0, (0.5, 0.51), False), (0.3, (0.1, 0.2), True), (1.0, (0.4, 0.7, 0.6), True)],
+)
+def test_attempt_that_may_have_been_billed_counts(limit: float, costs: tuple[float, ...], goes_on: bool) -> None:
+    world = World(priced(limit, *costs))
+    world.accept(1)
+    world.fail(1, FailureKind.TASK_FAILED)
+    assert world.attempt(1).billed is Billed.MAYBE
+    assert world.routes() == ([0, len(costs) - 1] if goes_on else [0])
+    if not goes_on:
+        assert world.generation.failure == failed(FailureKind.TASK_FAILED, "no")
+
+
+def test_unknown_submit_counts() -> None:
+    world = World(priced(1.0, 0.6, 0.6))
+    world.unknown(1)
+    assert world.routes() == [0]
+    assert world.generation.status is Status.FAILED
+
+
+def test_attempt_given_up_for_its_time_counts() -> None:
+    world = World(priced(1.0, 0.6, 0.6, 0.4))
+    world.accept(1)
+    world.step(wait=1200)
+    assert world.routes() == [0, 2]
+
+
+@pytest.mark.parametrize("state", [S.REFUSED, S.NOT_SENT])
+def test_attempt_that_was_not_billed_does_not_count(state: AttemptState) -> None:
+    world = World(priced(1.0, 1.0, 1.0, 1.0))
+    world.end(1, FailureKind.UNAVAILABLE, state=state)
+    world.end(2, FailureKind.OUT_OF_CREDIT, state=state)
+    assert world.routes() == [0, 1, 2]
+
+
+def test_outputs_that_are_being_made_are_not_counted_twice() -> None:
+    world = World(priced(2.0, 1.0, 1.0, count=2))
+    world.accept(2)
+    world.end(1, FailureKind.OUT_OF_CREDIT)
+    assert [(one.route, one.slots) for one in world.generation.attempts] == [(0, (0,)), (0, (1,)), (1, (0,))]
+
+
+def test_all_outputs_that_nobody_makes_have_to_find_room() -> None:
+    world = World(priced(4.0, 1.0, 1.5, 1.0, count=2, count_max=2))
+    world.accept(1, "a", "b")
+    world.fail(1, FailureKind.TASK_FAILED, 0)
+    world.fail(1, FailureKind.TASK_FAILED, 1)
+    assert [(one.route, one.slots) for one in world.generation.attempts] == [(0, (0, 1)), (2, (0, 1))]
+
+
+def test_tasks_beyond_the_number_asked_for_count() -> None:
+    for limit, routes in ((3.9, [0]), (4.0, [0, 1])):
+        world = World(priced(limit, 1.0, 1.0))
+        world.accept(1, "a", "b", "c")
+        for index in range(3):
+            world.fail(1, FailureKind.TASK_FAILED, index)
+        assert world.routes() == routes
+
+
+def test_repeat_of_what_was_not_billed_needs_no_more_room() -> None:
+    world = World(priced(1.0, 1.0))
+    step = world.end(1, FailureKind.RATE_LIMITED, retry_after=30)
+    assert step.wake_at == after(30)
+
+
+def test_without_a_limit_prices_change_nothing() -> None:
+    start = priced(9.0, 100.0, 100.0)
+    world = World(replace(start, request=replace(start.request, max_cost=None)))
+    world.unknown(1)
+    assert world.routes() == [0, 1]
+
+
+# A repeat waits until the provider's health lets it go
+
+
+def test_repeat_waits_for_the_provider_s_health() -> None:
+    world = Sick(generation())
+    world.health["acme/one"] = RouteHealth(retry_at=after(100))
+    step = world.end(1, FailureKind.UNAVAILABLE, state=S.NOT_SENT)
+    assert after(100) <= step.wake_at < after(102)
+    world.now = after(99)
+    assert world.step().wake_at == step.wake_at
+    world.health.clear()
+    world.step()
+    assert world.states() == [S.NOT_SENT, S.RESERVED], "as soon as its health allows it"
+
+
+def test_repeat_has_its_own_wait_where_that_is_longer() -> None:
+    world = Sick(generation())
+    world.health["acme/one"] = RouteHealth(retry_at=after(50))
+    assert world.end(1, FailureKind.RATE_LIMITED, retry_after=120).wake_at == after(120)
+
+
+def test_many_that_wait_for_the_same_moment_do_not_come_at_once() -> None:
+    found = set()
+    for number in range(50):
+        world = Sick(replace(generation(), id=f"gen_{number}"))
+        world.health["acme/one"] = RouteHealth(retry_at=after(100))
+        found.add(world.end(1, FailureKind.UNAVAILABLE).wake_at)
+    assert len(found) > 40
+    assert max(found) - min(found) > timedelta(seconds=1)
+
+
+def test_repeat_that_is_never_allowed_ends_with_the_deadline() -> None:
+    world = Sick(generation(deadline_seconds=600))
+    world.end(1, FailureKind.UNAVAILABLE, state=S.NOT_SENT)
+    for _ in range(200):
+        world.now = world.last.wake_at
+        world.health["acme/one"] = RouteHealth(retry_at=world.now + timedelta(seconds=5))
+        world.step()
+        if world.generation.status.terminal:
+            break
+    assert world.generation.status is Status.EXPIRED
+    assert world.now == after(600)
+    assert world.states() == [S.NOT_SENT]
+
+
+def test_no_repeat_is_put_off_beyond_the_deadline() -> None:
+    world = Sick(generation(deadline_seconds=600))
+    world.end(1, FailureKind.UNAVAILABLE, state=S.NOT_SENT)
+    world.health["acme/one"] = RouteHealth(retry_at=after(9000))
+    assert next_try(world.generation, 0, world.of) == Try(0, not_before=after(600))
+
+
+def test_health_allows_a_repeat_no_more_often_than_it_would_be_tried() -> None:
+    world = Sick(generation())
+    while not world.generation.status.terminal:
+        world.health["acme/one"] = RouteHealth(retry_at=world.now + timedelta(seconds=20))
+        world.end(len(world.generation.attempts), FailureKind.UNAVAILABLE, state=S.NOT_SENT)
+        if not world.generation.status.terminal:
+            world.now = world.last.wake_at
+            world.step()
+    assert len(world.generation.attempts) == RETRIES_MAX
+    assert world.generation.failure == failed(FailureKind.UNAVAILABLE)
+
+
+def test_other_routes_do_not_wait_for_a_repeat_to_be_allowed() -> None:
+    world = Sick(generation("acme/one", "bolt/two"))
+    world.health["bolt/two"] = RouteHealth(retry_at=after(100))
+    world.end(1, FailureKind.UNAVAILABLE)
+    assert world.routes() == [0, 1], "its first submit is no repeat"
+
+
+# What is a repeat
+
+
+def test_what_is_a_repeat() -> None:
+    world = World(generation("acme/one", "bolt/two", count=2), form="number")
+    assert world.routes() == [0, 0], "an attempt for each output"
+    world.end(1, FailureKind.INVALID_REQUEST, amend="string")
+    world.end(3, FailureKind.UNAVAILABLE)
+    world.end(4, FailureKind.UNAVAILABLE)
+    world.now = world.last.wake_at
+    world.step()
+    assert [(one.slots, one.route, one.form) for one in world.generation.attempts] == [
+        ((0,), 0, "number"),
+        ((1,), 0, "number"),
+        ((0,), 0, "string"),
+        ((0,), 1, "number"),
+        ((0,), 1, "number"),
+    ]
+    found = [is_retry(world.generation, one) for one in world.generation.attempts]
+    assert found == [False, False, False, False, True]

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.domain.adapter import Capability, ImageLimits
+from gateway.domain.circuit import CircuitState
 from gateway.domain.generation import Adaptation, GenerationRequest, Route
+from gateway.domain.health import HealthOf, RouteHealth
+from gateway.domain.ordering import Order
+from gateway.domain.price import Price, cost_usd
 from gateway.domain.request import (
     ImageToVideo,
     Input,
@@ -36,8 +40,8 @@ PLAIN = Capability(
 )
 
 
-def candidate(*capabilities: Capability, provider: str = "acme", model: str = "one") -> Candidate:
-    return Candidate(provider=provider, model=model, row=model, capabilities=capabilities or (PLAIN,))
+def candidate(*capabilities: Capability, provider: str = "acme", model: str = "one", **more: Any) -> Candidate:
+    return Candidate(provider=provider, model=model, row=model, capabilities=capabilities or (PLAIN,), **more)
 
 
 def ask(value: Input | None = None, **changes: Any) -> GenerationRequest:
@@ -80,7 +84,7 @@ def test_route_has_what_the_candidate_says() -> None:
         ({"negative_prompt": ""}, "negative_prompt", "takes no negative prompt"),
         ({"seed": 0}, "seed", "does not honour a seed"),
         ({"cfg_scale": 0.0}, "cfg_scale", "does not honour cfg_scale"),
-        ({"max_cost": 1.0}, "max_cost", "has no price configured, so a limit cannot be kept"),
+        ({"max_cost": 1.0}, "max_cost", "has no price for this request, so a limit cannot be kept"),
         ({"prompt": " \n"}, "prompt", "requires a prompt"),
         ({"prompt": "a" * 21}, "prompt", "takes a prompt of at most 20 characters, not 21"),
         (
@@ -505,3 +509,266 @@ def test_nearest_ratio_of_an_upright_picture_is_that_of_a_lying_one_turned(
     ratio = f"{asked[0]}:{asked[1]}"
     if asked[0] != asked[1]:
         assert shape(nearest(turned(ratio))) == -shape(nearest(ratio))
+
+
+# Price
+
+
+PER_SECOND = (Price(per_second=0.1),)
+
+
+def models_of(planned: Planned) -> list[str]:
+    return [route.model for route in planned.routes]
+
+
+def test_route_tells_what_an_output_costs() -> None:
+    found = plan(ask(duration_seconds=10, count=3), [candidate(prices=PER_SECOND), candidate(model="two")]).routes
+    assert [route.cost_usd for route in found] == [1.0, None]
+
+
+def test_length_that_the_route_puts_in_itself_has_its_price() -> None:
+    capability = with_values(PLAIN, defaults={"duration_seconds": 8})
+    assert plan(ask(), [candidate(capability, prices=PER_SECOND)]).routes[0].cost_usd == 0.8
+    assert plan(ask(), [candidate(prices=PER_SECOND)]).routes[0].cost_usd is None
+
+
+def test_adapted_value_is_the_one_that_is_paid_for() -> None:
+    request = ask(duration_seconds=60, resolution="4k", adapt="nearest")
+    prices = (Price(per_second=0.1, resolution="1080p"), Price(per_clip=99))
+    assert plan(request, [candidate(prices=prices)]).routes[0].cost_usd == 1.0
+
+
+@pytest.mark.parametrize(("mode", "cost"), [("std", 1.0), ("pro", 2.0), (None, 3.0)])
+def test_mode_costs_what_its_resolution_costs(mode: str | None, cost: float) -> None:
+    prices = (Price(per_clip=1, resolution="720p"), Price(per_clip=2, resolution="1080p"), Price(per_clip=3))
+    assert plan(ask(mode=mode), [candidate(MODES, prices=prices)]).routes[0].cost_usd == cost
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "message"),
+    [
+        (1, 0.5, None),
+        (1, 0.49, "costs 0.5 USD, not at most 0.49"),
+        (4, 2.0, None),
+        (4, 1.99, "costs 2 USD, not at most 1.99"),
+        (1, 0.0, "costs 0.5 USD, not at most 0"),
+        (3, 1.5, None),
+    ],
+)
+def test_limit_of_cost_is_over_all_outputs(count: int, limit: float, message: str | None) -> None:
+    request = ask(duration_seconds=5, count=count, max_cost=limit)
+    planned = plan(request, [candidate(prices=PER_SECOND)])
+    found = [(one.param, one.message) for left in planned.left_out for one in left.reasons]
+    assert found == ([] if message is None else [("max_cost", message)])
+
+
+def test_limit_is_not_missed_by_the_rounding_of_the_machine() -> None:
+    assert 0.1 * 3 > 0.3
+    assert plan(ask(count=3, max_cost=0.3), [candidate(prices=(Price(per_clip=0.1),))]).routes
+
+
+def test_limit_leaves_out_what_is_dearer_or_unpriced_and_keeps_the_rest() -> None:
+    models = [
+        candidate(model="dear", prices=(Price(per_clip=2),)),
+        candidate(model="unpriced"),
+        candidate(model="free of length", prices=PER_SECOND),
+        candidate(model="fits", prices=(Price(per_clip=1),)),
+    ]
+    planned = plan(ask(max_cost=1.0), models)
+    assert models_of(planned) == ["fits"]
+    assert [(one.model, one.reasons[0].message) for one in planned.left_out] == [
+        ("dear", "costs 2 USD, not at most 1"),
+        ("unpriced", "has no price for this request, so a limit cannot be kept"),
+        ("free of length", "has no price for this request, so a limit cannot be kept"),
+    ]
+
+
+def test_row_of_the_tables_that_is_within_the_limit_serves() -> None:
+    long = with_values(PLAIN, defaults={"duration_seconds": 10})
+    short = with_values(PLAIN, defaults={"duration_seconds": 5})
+    [route] = plan(ask(max_cost=0.5), [candidate(long, short, prices=PER_SECOND)]).routes
+    assert (route.settings.duration_seconds, route.cost_usd) == (5, 0.5)
+
+
+# Order and health
+
+
+def states(**circuits: CircuitState) -> HealthOf:
+    """By model; whoever is not named is closed."""
+    return lambda _provider, model: RouteHealth(circuit=circuits.get(model, CircuitState.CLOSED))
+
+
+def test_open_circuits_are_last_and_not_left_out() -> None:
+    models = [candidate(model=name) for name in ("a", "b", "c")]
+    planned = plan(ask(), models, health=states(a=CircuitState.OPEN, b=CircuitState.HALF_OPEN))
+    assert models_of(planned) == ["b", "c", "a"]
+    assert planned.left_out == ()
+
+
+def test_without_fallback_the_one_route_is_not_an_open_circuit() -> None:
+    models = [candidate(model=name) for name in ("a", "b")]
+    planned = plan(ask(fallback=False), models, health=states(a=CircuitState.OPEN))
+    assert models_of(planned) == ["b"]
+    assert [one.model for one in planned.left_out] == ["a"]
+
+
+def test_health_is_asked_of_the_route_alone() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def health(provider: str, model: str) -> RouteHealth:
+        asked.append((provider, model))
+        return RouteHealth()
+
+    cannot = candidate(with_values(PLAIN, prompt_max=1), model="cannot")
+    plan(ask(), [candidate(), cannot, candidate(provider="bolt", model="two")], health=health)
+    assert asked == [("acme", "one"), ("bolt", "two")]
+
+
+def test_cheapest_is_by_what_this_request_costs() -> None:
+    models = [
+        candidate(model="clip", order="cheapest", prices=(Price(per_clip=0.7),)),
+        candidate(model="second", order="cheapest", prices=PER_SECOND),
+        candidate(model="unpriced", order="cheapest"),
+    ]
+    assert models_of(plan(ask(duration_seconds=5), models)) == ["second", "clip", "unpriced"]
+    assert models_of(plan(ask(duration_seconds=10), models)) == ["clip", "second", "unpriced"]
+
+
+def test_fastest_is_by_the_times_that_are_known() -> None:
+    times = {"slow": 90.0, "quick": 30.0, "new": None}
+    models = [candidate(model=name, order="fastest") for name in times]
+    planned = plan(ask(), models, health=lambda _, model: RouteHealth(seconds=times[model]))
+    assert models_of(planned) == ["new", "quick", "slow"]
+
+
+def test_weighted_follows_the_weights_and_the_seed() -> None:
+    models = [candidate(model="a", order="weighted", weight=1.0), candidate(model="b", order="weighted", weight=3.0)]
+    found = [models_of(plan(ask(), models, seed=f"gen_{number}"))[0] for number in range(1000)]
+    assert 0.69 < found.count("b") / 1000 < 0.81
+    assert found == [models_of(plan(ask(), models, seed=f"gen_{number}"))[0] for number in range(1000)]
+
+
+def test_models_to_fall_back_to_come_in_their_own_order() -> None:
+    models = [
+        candidate(model="main", prices=(Price(per_clip=9),)),
+        candidate(model="dear", group=1, order="cheapest", prices=(Price(per_clip=2),)),
+        candidate(model="cheap", group=1, order="cheapest", prices=(Price(per_clip=1),)),
+        candidate(model="last", group=2, prices=(Price(per_clip=0.1),)),
+    ]
+    assert models_of(plan(ask(), models)) == ["main", "cheap", "dear", "last"]
+    with_open = plan(ask(), models, health=states(main=CircuitState.OPEN))
+    assert models_of(with_open) == ["cheap", "dear", "last", "main"]
+
+
+ORDERS: tuple[Order, ...] = ("priority", "weighted", "fastest", "cheapest")
+PRICES = st.lists(
+    st.builds(
+        Price,
+        per_clip=st.sampled_from([0.0, 0.2]),
+        per_second=st.sampled_from([0.0, 0.1]),
+        resolution=st.none() | st.sampled_from(["720p", "1080p"]),
+        generate_audio=st.none() | st.booleans(),
+    ),
+    max_size=2,
+).map(tuple)
+MODELS = st.lists(
+    st.builds(
+        candidate,
+        CAPABILITIES,
+        CAPABILITIES,
+        provider=st.sampled_from(["acme", "bolt"]),
+        model=st.sampled_from(["one", "two", "three", "four"]),
+        group=st.integers(0, 1),
+        prices=PRICES,
+        weight=st.sampled_from([0.0, 1.0, 3.0]),
+    ),
+    max_size=5,
+    unique_by=lambda one: (one.provider, one.model),
+)
+HEALTH = st.dictionaries(
+    st.tuples(st.sampled_from(["acme", "bolt"]), st.sampled_from(["one", "two", "three", "four"])),
+    st.builds(
+        RouteHealth,
+        circuit=st.sampled_from(CircuitState),
+        seconds=st.none() | st.sampled_from([10.0, 60.0]),
+    ),
+)
+SIMPLE_REQUESTS = st.builds(
+    lambda request, limit: replace(request, max_cost=limit),
+    st.one_of(REQUESTS, st.builds(ask, duration_seconds=st.sampled_from([None, 5]), count=st.integers(1, 4))),
+    st.none() | st.sampled_from([0.0, 0.7, 3.0]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    request=SIMPLE_REQUESTS,
+    candidates=MODELS,
+    order=st.sampled_from(ORDERS),
+    known=HEALTH,
+    seed=st.sampled_from(["gen_1", "gen_2"]),
+    place=st.integers(0, 5),
+)
+def test_any_plan_in_any_order_keeps_its_promises(
+    *,
+    request: GenerationRequest,
+    candidates: list[Candidate],
+    order: Order,
+    known: dict[tuple[str, str], RouteHealth],
+    seed: str,
+    place: int,
+) -> None:
+    candidates = [replace(one, order=order) for one in candidates]
+
+    def health(provider: str, model: str) -> RouteHealth:
+        return known.get((provider, model), RouteHealth())
+
+    planned = plan(request, candidates, health=health, seed=seed)
+
+    by_name = {(one.provider, one.model): one for one in candidates}
+    told = [(one.provider, one.model) for one in (*planned.routes, *planned.left_out)]
+    assert sorted(told) == sorted(by_name), "each is planned or left out, and once"
+    assert all(left.reasons and all(one.param and one.message for one in left.reasons) for left in planned.left_out)
+    for route in planned.routes:
+        one = by_name[route.provider, route.model]
+        check_route(request, route, [one])
+        meant = route.settings.resolution or {"std": "720p", "pro": "1080p"}.get(route.settings.mode or "")
+        assert route.cost_usd == cost_usd(one.prices, replace(route.settings, resolution=meant))
+        if request.max_cost is not None:
+            assert route.cost_usd is not None
+            assert route.cost_usd * request.count <= request.max_cost + 1e-9
+    check_order([by_name[one.provider, one.model] for one in planned.routes], planned, health)
+
+    assert plan(request, candidates, health=health, seed=seed) == planned
+    useless = candidate(with_values(PLAIN, prompt_max=0), provider="corp", model="none", order=order, weight=99.0)
+    more = plan(request, [*candidates[:place], useless, *candidates[place:]], health=health, seed=seed)
+    assert more.routes == planned.routes
+    assert [one for one in more.left_out if one.provider != "corp"] == list(planned.left_out)
+
+
+def check_order(candidates: list[Candidate], planned: Planned, health: HealthOf) -> None:
+    """Open circuits last, groups in their order, and within a group what its order says."""
+    known = [health(one.provider, one.model) for one in candidates]
+    places = [(one.circuit is CircuitState.OPEN, had.group) for one, had in zip(known, candidates, strict=True)]
+    assert places == sorted(places)
+    for place in set(places):
+        within = [index for index, one in enumerate(places) if one == place]
+        costs = [planned.routes[index].cost_usd for index in within]
+        times = [known[index].seconds for index in within]
+        weights = [candidates[index].weight for index in within]
+        match candidates[within[0]].order:
+            case "cheapest":
+                assert costs == sorted(costs, key=lambda one: (one is None, one or 0))
+            case "fastest":
+                assert times == sorted(times, key=lambda one: (one is not None, one or 0))
+            case "weighted":
+                assert [weight == 0 for weight in weights] == sorted(weight == 0 for weight in weights)
+
+
+@settings(max_examples=100, deadline=None)
+@given(candidates=MODELS, order=st.sampled_from(ORDERS), seed=st.text(max_size=4))
+def test_equal_routes_keep_the_order_of_the_candidates(candidates: list[Candidate], order: Order, seed: str) -> None:
+    same = [replace(one, order=order, capabilities=(PLAIN,), prices=PER_SECOND, weight=0.0) for one in candidates]
+    found = plan(ask(), same, seed=seed).routes
+    expected = sorted(same, key=lambda one: one.group)
+    assert [(one.provider, one.model) for one in found] == [(one.provider, one.model) for one in expected]

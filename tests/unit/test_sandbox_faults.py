@@ -329,6 +329,15 @@ async def test_admin_sets_lists_and_clears(sandbox: SandboxServer, client: httpx
     assert (await submit(client, "keevx")).status_code == 200
 
 
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_the_list_shows_a_marker_that_works_at_each_provider(client: httpx.AsyncClient, provider: str) -> None:
+    markers = (await client.get("/_sandbox/faults")).json()["markers"]
+    assert markers["form"] == "[[sandbox:PROVIDER:OPERATION:FAULT?times=2]]"
+    prompt = f"A beach. {markers['examples'][provider]}"
+    replies = [(await submit(client, provider, prompt)).status_code for _ in range(3)]
+    assert replies == [429, 429, 200]
+
+
 @pytest.mark.parametrize(
     "rule",
     [

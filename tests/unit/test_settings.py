@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.adapter import Polling
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.price import Price
 from gateway.settings import Secret, Settings, describe, load
 
 PROVIDERS = ["foxapi", "keevx", "kling_relay"]
@@ -97,7 +98,22 @@ def test_the_documented_file_is_read() -> None:
     assert found.models["hero"].routes == ("foxapi/kling-v3-image-to-video", "keevx/V")
     assert found.webhooks.secret == Secret.of(WEBHOOK)
     assert found.file == Path("case.toml")
-    assert found.warnings == ()
+    assert [warning.partition(":")[0] for warning in found.warnings] == ["artifacts.keep_days", "webhooks.secret"]
+
+
+def test_a_setting_that_does_nothing_yet_is_told_of_where_it_is_set() -> None:
+    environ = {"K": "k" * 16, "VIDEO_GATEWAY_API_KEY": KEY}
+    assert parsed(FOX, **environ).warnings == ()
+    assert parsed(f"{FOX}\n[fetch]\nallow = []", **environ).warnings == ()
+    for text, told in (
+        ('[fetch]\nallow = ["10.1.0.0/16"]', "fetch.allow: it only widens what a webhook_url may lead to"),
+        ("[artifacts]\nkeep_days = 7", "artifacts.keep_days: results are not kept by the gateway yet"),
+        ('[webhooks]\nsecret = "env:HOOK"', "webhooks.secret: webhooks are not delivered yet"),
+    ):
+        (warning,) = parsed(f"{FOX}\n{text}", HOOK=WEBHOOK, **environ).warnings
+        assert warning.startswith(told)
+    (warning,) = parsed(FOX, VIDEO_GATEWAY_WEBHOOK_SECRET=WEBHOOK, **environ).warnings
+    assert warning.startswith("webhooks.secret: ")
 
 
 def test_the_environment_is_enough() -> None:
@@ -483,3 +499,62 @@ def _inline(value: Any) -> str:
             return "[" + ", ".join(map(_inline, value)) + "]"
         case _:
             return json.dumps(value, ensure_ascii=False)
+
+
+# Orders, weights, prices
+
+WEIGHTED = "[models.a]\nroutes = ['foxapi/x', 'keevx/V']\norder = 'weighted'\n"
+PRICED = FOX + "[providers.foxapi.models.x]\nprices = [{per_clip = 1}, %s]"
+
+
+def test_weights_and_orders_are_read() -> None:
+    found = parsed(FOX + WEIGHTED + "weights = [3, 0.5]\n[models.b]\nroutes = ['foxapi/x']\norder = 'fastest'", K="k")
+
+    assert (found.models["a"].order, found.models["a"].weights) == ("weighted", (3.0, 0.5))
+    assert (found.models["b"].order, found.models["b"].weights) == ("fastest", ())
+
+
+def test_prices_are_read() -> None:
+    row = "{per_second = 0.07, resolution = '720p', mode = 'std', generate_audio = false}"
+    model = parsed(PRICED % row, K="k").providers["foxapi"].models["x"]
+
+    assert model.prices == (
+        Price(per_clip=1),
+        Price(per_second=0.07, resolution="720p", mode="std", generate_audio=False),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (WEIGHTED, "models.a.weights: expected a number for each of the 2 routes"),
+        (WEIGHTED + "weights = [1]", "models.a.weights: expected a number for each of the 2 routes"),
+        (WEIGHTED + "weights = [1, 2, 3]", "models.a.weights: expected a number for each of the 2 routes"),
+        (WEIGHTED + "weights = [0, 0]", "models.a.weights: expected a number for each of the 2 routes, not all of"),
+        (WEIGHTED + "weights = [1, -1]", "models.a.weights[1]: expected `float` >= 0.0"),
+        (WEIGHTED + "weights = [1, inf]", "models.a.weights[1]: expected `float` <= 1000000.0"),
+        (WEIGHTED + "weights = [1, nan]", "models.a.weights[1]: expected `float`"),
+        (WEIGHTED + "weights = [1, '1']", "models.a.weights[1]: expected `float`, got `str`"),
+        ("[models.a]\nroutes = ['foxapi/x']\nweights = [1]", "models.a.weights: expected only beside order ="),
+        (
+            "[models.a]\nroutes = ['foxapi/x']\norder = 'cheapest'\nweights = [1]",
+            "models.a.weights: expected only beside order =",
+        ),
+        ("[models.a]\nroutes = ['foxapi/x']\norder = 'cheap'", 'models.a.order: expected "priority" or "weighted"'),
+        (PRICED % "{per_clip = -1}", "providers.foxapi.models.x.prices[1].per_clip: expected `float` >= 0.0"),
+        (PRICED % "{per_second = 100001}", "providers.foxapi.models.x.prices[1].per_second: expected `float` <= 100"),
+        (PRICED % "{per_second = '1'}", "providers.foxapi.models.x.prices[1].per_second: expected `float`, got `str`"),
+        (PRICED % "{per_minute = 1}", "providers.foxapi.models.x.prices[1].per_minute: unknown key"),
+        (PRICED % "1", "providers.foxapi.models.x.prices[1]: expected a table, got an integer"),
+        (FOX + "models = {x = {prices = {per_clip = 1}}}", "providers.foxapi.models.x.prices: expected an array"),
+    ],
+)
+def test_what_is_wrong_with_an_order_or_a_price_is_told_with_its_path(text: str, message: str) -> None:
+    assert refusal(text, K="a-fox-key").startswith(message)
+
+
+def test_routes_without_a_price_are_told_where_the_cheapest_is_first() -> None:
+    text = PRICED % "{per_clip = 2}" + "\n[models.a]\nroutes = ['foxapi/y', 'foxapi/x']\norder = '%s'"
+
+    assert parsed(text % "cheapest", K="k").warnings == ("models.a.routes[0]: has no price; it comes last",)
+    assert parsed(text % "priority", K="k").warnings == ()

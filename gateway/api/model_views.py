@@ -1,0 +1,131 @@
+"""What a client reads of models and their routes: capabilities, prices, health."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from gateway.domain.adapter import Capability
+from gateway.domain.circuit import CircuitState
+from gateway.domain.ordering import Order
+from gateway.domain.price import Price
+from gateway.domain.request import InputKind
+from gateway.domain.routing import Candidate
+from gateway.services.health import CompletionTimes, Health
+from gateway.services.models import Model
+
+
+class CapabilityView(Struct, frozen=True, kw_only=True):
+    """What a route can do for some kinds of input."""
+
+    inputs: tuple[str, ...]
+    durations: tuple[int, ...]
+    resolutions: tuple[str, ...]
+    aspect_ratios: tuple[str, ...]
+    prompt_max: int
+    last_image: bool
+    reference_images_max: int
+    generate_audio: bool
+    negative_prompt: bool
+    cfg_scale: tuple[float, float] | None
+    modes: tuple[str, ...]
+    n_per_submit: int
+    provider_options: tuple[str, ...]
+
+
+class ConcurrencyView(Struct, frozen=True, kw_only=True):
+    """Submits to the provider at once: as many as go well, fewer after a 429."""
+
+    limit: int
+    ceiling: int  # as configured
+    active: int
+    waiting: int
+
+
+class HealthView(Struct, frozen=True, kw_only=True):
+    """How the route has been lately, as this process has seen it."""
+
+    circuit: CircuitState
+    reason: str | None  # the failure that opened the circuit
+    concurrency: ConcurrencyView
+    completion_seconds: CompletionTimes | None  # from acceptance to the result; null: none of late
+
+
+class RouteView(Struct, frozen=True, kw_only=True):
+    """One (provider, upstream model) behind a model."""
+
+    provider: str
+    provider_model: str
+    capabilities: tuple[CapabilityView, ...]
+    prices: tuple[Price, ...]  # USD an output, the first that applies; empty: none is configured
+    health: HealthView | None  # null where no gateway runs
+
+
+class ModelView(Struct, frozen=True, kw_only=True):
+    """A model in OpenAI's shape, with its routes in order."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    order: Order
+    routes: tuple[RouteView, ...]
+
+
+class ModelList(Struct, frozen=True, kw_only=True):
+    """Every model."""
+
+    object: Literal["list"] = "list"
+    data: tuple[ModelView, ...]
+
+
+def model_view(model: Model, created: int, health: Health | None = None) -> ModelView:
+    """A model with what its routes can do and how they are."""
+    return ModelView(
+        id=model.name,
+        created=created,
+        owned_by=model.owned_by,
+        order=model.order,
+        routes=tuple(
+            RouteView(
+                provider=candidate.provider,
+                provider_model=candidate.model,
+                capabilities=tuple(map(_capability_view, candidate.capabilities)),
+                prices=candidate.prices,
+                health=None if health is None else _health_view(candidate, health),
+            )
+            for candidate in model.candidates
+        ),
+    )
+
+
+def _health_view(candidate: Candidate, health: Health) -> HealthView:
+    provider, model = candidate.provider, candidate.model
+    lane = health.submits[provider]
+    return HealthView(
+        circuit=health.circuit(provider, model),
+        reason=health.reason(provider, model),
+        concurrency=ConcurrencyView(limit=lane.limit, ceiling=lane.ceiling, active=lane.active, waiting=lane.waiting),
+        completion_seconds=health.completion_times(provider, model),
+    )
+
+
+_INPUT_NAMES = {InputKind.TEXT: "text", InputKind.IMAGE: "image", InputKind.REFERENCES: "reference_images"}
+_SIZES = {"480p": 0, "720p": 1, "1080p": 2, "4k": 3}
+
+
+def _capability_view(capability: Capability) -> CapabilityView:
+    return CapabilityView(
+        inputs=tuple(_INPUT_NAMES[kind] for kind in InputKind if kind in capability.inputs),
+        durations=tuple(sorted(capability.durations)),
+        resolutions=tuple(sorted(capability.resolutions, key=lambda one: _SIZES.get(one, 9))),
+        aspect_ratios=tuple(sorted(capability.aspect_ratios)),
+        prompt_max=capability.prompt_max,
+        last_image=capability.last_frame or capability.frames_with_references,
+        reference_images_max=capability.references_max,
+        generate_audio=capability.generate_audio,
+        negative_prompt=capability.negative_prompt_max > 0,
+        cfg_scale=capability.cfg_scale,
+        modes=tuple(capability.modes),
+        n_per_submit=capability.count_max,
+        provider_options=tuple(sorted(capability.options)),
+    )

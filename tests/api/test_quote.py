@@ -1,0 +1,125 @@
+"""`POST …/quote`: the plan of a request, told without starting anything."""
+
+from typing import Any
+
+import pytest
+
+QUOTE = "/v1/videos/generations/quote"
+HERO = """
+[models.hero]
+routes = ["foxapi/kling-v3-image-to-video", "keevx/V", "kling_relay/kling-v1"]
+order = "{order}"
+adapt = "nearest"
+
+[providers.foxapi.models.kling-v3-image-to-video]
+prices = [
+  {{ resolution = "1080p", per_second = 0.2 }},
+  {{ per_second = 0.1 }},
+]
+
+[providers.keevx.models.V]
+prices = [{{ per_clip = 0.3 }}]
+"""
+IMAGE = {"image": "https://a.example/1.png", "prompt": "A boat."}
+
+
+async def quote(gateway: Any, **body: Any) -> Any:
+    response = await gateway.client.post(QUOTE, json=body)
+    assert response.status_code == 200, response.content
+    return response.json()
+
+
+def names(quoted: Any) -> list[str]:
+    return [f"{route['provider']}/{route['provider_model']}" for route in quoted["routes"]]
+
+
+async def test_routes_come_in_order_with_price_and_changes(start: Any) -> None:
+    gateway = await start(HERO.format(order="priority"))
+    told = await quote(gateway, model="hero", duration=7, n=2, **IMAGE)
+    assert (told["object"], told["model"], told["order"]) == ("video.generation.quote", "hero", "priority")
+    assert names(told) == ["foxapi/kling-v3-image-to-video", "keevx/V", "kling_relay/kling-v1"]
+    fox, keevx, relay = told["routes"]
+    assert (fox["cost_usd"], keevx["cost_usd"], relay["cost_usd"], told["cost_usd"]) == (1.0, 0.6, None, 1.0)
+    assert (fox["submits"], keevx["submits"]) == (2, 1)
+    assert keevx["settings"] == {"duration": 8, "resolution": "720p"}
+    assert keevx["warnings"] == [
+        {"type": "adapted", "param": "duration", "from": 7, "to": 8, "provider": "keevx"},
+        {"type": "defaulted", "param": "resolution", "to": "720p", "provider": "keevx"},
+    ]
+    assert [route["circuit"] for route in told["routes"]] == ["closed"] * 3
+    assert told["summary"] == [
+        "1. foxapi/kling-v3-image-to-video: 2 submits; duration 7 becomes 5; costs 1 USD",
+        "2. keevx/V: duration 7 becomes 8; resolution is 720p, which the provider requires; costs 0.6 USD",
+        *told["summary"][2:],
+    ]
+    assert told["summary"][2].startswith("3. kling_relay/kling-v1: 2 submits; duration 7 becomes")
+
+
+@pytest.mark.parametrize(("order", "first"), [("cheapest", "keevx/V"), ("priority", "foxapi/kling-v3-image-to-video")])
+async def test_order_of_the_model_counts(start: Any, order: str, first: str) -> None:
+    gateway = await start(HERO.format(order=order))
+    told = await quote(gateway, model="hero", duration=5, resolution="1080p", **IMAGE)
+    assert names(told)[0] == first
+    made = (await gateway.client.post("/v1/videos/generations", json={"model": "hero", **IMAGE})).json()
+    assert made["status"] == "queued"
+
+
+async def test_what_is_left_out_is_told_with_every_reason(start: Any) -> None:
+    gateway = await start(HERO.format(order="priority"))
+    told = await quote(gateway, model="hero", max_cost=0.55, duration=4, seed=7, resolution="1080p", **IMAGE)
+    assert (told["routes"], told["cost_usd"]) == ([], None)
+    reasons = {one["provider"]: {reason["param"] for reason in one["reasons"]} for one in told["left_out"]}
+    assert reasons == {"foxapi": {"seed", "max_cost"}, "keevx": {"seed"}, "kling_relay": {"seed", "max_cost"}}
+    assert told["summary"][-1] == "No route can do this: a create would be refused."
+
+
+async def test_limit_of_cost_leaves_the_dearer_out_of_a_create_too(start: Any) -> None:
+    gateway = await start(HERO.format(order="priority"))
+    asked = {"model": "hero", "max_cost": 0.31, "duration": 4, **IMAGE}
+    assert names(await quote(gateway, **asked)) == ["keevx/V"]
+    refused = await gateway.client.post("/v1/videos/generations", json={**asked, "max_cost": 0.1})
+    assert refused.status_code == 422
+    assert refused.json()["error"]["param"] == "max_cost"
+    assert "costs 0.3 USD" in refused.json()["error"]["message"]
+
+
+async def test_quote_stores_and_starts_nothing(untouched: Any) -> None:
+    told = await quote(untouched, model="auto", prompt="A boat.")
+    assert told["routes"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"prompt": "A."}, 400, "invalid_parameter"),
+        ({"model": "nope", "prompt": "A."}, 404, "model_not_found"),
+        ({"model": "auto", "prompt": "A.", "durations": 5}, 400, "unknown_parameter"),
+    ],
+)
+async def test_bad_input_is_refused_as_in_a_create(
+    untouched: Any, body: Any, status: int, code: str, check_error: Any
+) -> None:
+    created = await untouched.client.post("/v1/videos/generations", json=body)
+    quoted = await untouched.client.post(QUOTE, json=body)
+    assert (quoted.status_code, quoted.json()["error"]["code"]) == (status, code)
+    assert quoted.json()["error"] == created.json()["error"]
+
+
+async def test_quote_needs_a_key(gateway: Any) -> None:
+    answer = await gateway.client.post(QUOTE, json={"model": "auto"}, headers={"authorization": "Bearer no"})
+    assert answer.status_code == 401
+
+
+async def test_models_show_order_prices_and_health(start: Any) -> None:
+    gateway = await start(HERO.format(order="cheapest"))
+    hero = (await gateway.client.get("/v1/models/hero")).json()
+    assert hero["order"] == "cheapest"
+    fox, keevx, relay = hero["routes"]
+    assert fox["prices"] == [{"resolution": "1080p", "per_second": 0.2}, {"per_second": 0.1}]
+    assert (keevx["prices"], relay["prices"]) == ([{"per_clip": 0.3}], [])
+    assert fox["health"] == {
+        "circuit": "closed",
+        "reason": None,
+        "concurrency": {"limit": 32, "ceiling": 32, "active": 0, "waiting": 0},
+        "completion_seconds": None,
+    }

@@ -1,0 +1,291 @@
+"""When an account's turn comes at its place, when last, and who finds out whether it works again."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from gateway.domain.circuit import (
+    FAILURES_MIN,
+    OPEN_MAX_SECONDS,
+    OPEN_SECONDS,
+    PROBE_SECONDS,
+    PROBE_WAIT_SECONDS,
+    VERDICT,
+    WINDOW,
+    WINDOW_SECONDS,
+    Circuit,
+    CircuitState,
+    Verdict,
+    next_chance,
+    probed,
+    state_of,
+    submitted,
+    task_ended,
+)
+from gateway.domain.task import FailureKind
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+FAULT = FailureKind.UNAVAILABLE
+BROKEN = [FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT]
+NOTHING = [FailureKind.INVALID_REQUEST, FailureKind.CONTENT_POLICY, FailureKind.RATE_LIMITED]
+FAULTS = [kind for kind in FailureKind if kind not in {*BROKEN, *NOTHING}]
+CLOSED, HALF_OPEN, OPEN = CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def fed(*outcomes: FailureKind | None, circuit: Circuit | None = None, every: float = 1.0) -> Circuit:
+    """A circuit after these submits, the first at T0."""
+    found = circuit or Circuit()
+    for number, outcome in enumerate(outcomes):
+        found = submitted(found, f"att_{number}", outcome, at(number * every))
+    return found
+
+
+def opened(open_seconds: float = OPEN_SECONDS) -> Circuit:
+    """Opened at T0."""
+    return Circuit(opened_at=T0, open_seconds=open_seconds, reason=FAULT)
+
+
+def probing(open_seconds: float = OPEN_SECONDS) -> Circuit:
+    """`probe` is let through as soon as the open time is over."""
+    return probed(opened(open_seconds), "probe", at(open_seconds))
+
+
+# What a failure says
+
+
+def test_every_kind_has_a_verdict() -> None:
+    assert set(VERDICT) == set(FailureKind)
+    assert {kind for kind, verdict in VERDICT.items() if verdict is Verdict.BROKEN} == set(BROKEN)
+    assert {kind for kind, verdict in VERDICT.items() if verdict is Verdict.NOTHING} == set(NOTHING)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_five_faults_open_and_four_do_not(kind: FailureKind) -> None:
+    assert FAILURES_MIN == 5
+    assert state_of(fed(*[kind] * 4), at(4)) is CLOSED
+    circuit = fed(*[kind] * 5)
+    assert state_of(circuit, at(5)) is OPEN
+    assert (circuit.opened_at, circuit.open_seconds, circuit.reason) == (at(4), OPEN_SECONDS, kind)
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+def test_what_is_of_the_request_never_opens(kind: FailureKind) -> None:
+    assert fed(*[kind] * 100) == Circuit()
+    found = Circuit()
+    for number in range(100):
+        found = task_ended(found, kind, at(number))
+    assert found == Circuit()
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+def test_what_is_of_the_request_does_not_thin_out_the_faults(kind: FailureKind) -> None:
+    assert state_of(fed(*[FAULT, kind, kind, kind] * 4, FAULT), at(20)) is OPEN
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_account_opens_at_once_however_well_it_went(kind: FailureKind) -> None:
+    circuit = fed(*[None] * 19, kind)
+    assert (state_of(circuit, at(19)), circuit.reason) == (OPEN, kind)
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_task_that_tells_of_a_broken_account_opens_at_once(kind: FailureKind) -> None:
+    circuit = task_ended(fed(None, None), kind, at(5))
+    assert (circuit.opened_at, circuit.reason) == (at(5), kind)
+
+
+def test_tasks_count_like_submits() -> None:
+    circuit = Circuit()
+    for number in range(5):
+        assert state_of(circuit, at(number)) is CLOSED
+        circuit = task_ended(circuit, FailureKind.TASK_FAILED, at(number))
+    assert (circuit.opened_at, circuit.reason) == (at(4), FailureKind.TASK_FAILED)
+
+
+# The window
+
+
+@pytest.mark.parametrize(("successes", "state"), [(5, OPEN), (6, CLOSED)])
+def test_half_of_all_must_have_failed(successes: int, state: CircuitState) -> None:
+    assert state_of(fed(*[None] * successes, *[FAULT] * 5), at(11)) is state
+
+
+def test_only_the_last_outcomes_are_remembered() -> None:
+    circuit = fed(*[None] * 500)
+    assert len(circuit.recent) == WINDOW
+    for _ in range(10):
+        assert circuit.opened_at is None
+        circuit = submitted(circuit, "att", FAULT, at(500))
+    assert circuit.opened_at == at(500), "ten of the last twenty"
+
+
+@pytest.mark.parametrize(("gap", "state"), [(WINDOW_SECONDS - 0.001, OPEN), (WINDOW_SECONDS, CLOSED)])
+def test_old_outcomes_are_forgotten(gap: float, state: CircuitState) -> None:
+    circuit = fed(*[FAULT] * 4, every=0)
+    assert state_of(submitted(circuit, "att", FAULT, at(gap)), at(gap)) is state
+
+
+def test_old_successes_do_not_hide_new_faults() -> None:
+    circuit = fed(*[None] * 20, every=0)
+    for _ in range(5):
+        circuit = submitted(circuit, "att", FAULT, at(WINDOW_SECONDS + 1))
+    assert circuit.opened_at == at(WINDOW_SECONDS + 1)
+
+
+# Open, half-open, the probe
+
+
+def test_open_becomes_half_open_when_its_time_is_over() -> None:
+    assert state_of(opened(), at(OPEN_SECONDS - 0.001)) is OPEN
+    assert state_of(opened(), at(OPEN_SECONDS)) is HALF_OPEN
+    assert opened().open_until() == at(OPEN_SECONDS)
+    assert Circuit().open_until() is None
+
+
+def test_nobody_is_a_probe_of_a_closed_or_open_circuit() -> None:
+    assert probed(Circuit(), "a", T0) == Circuit()
+    assert probed(opened(), "a", at(1)) == opened()
+
+
+def test_one_probe_at_a_time() -> None:
+    circuit = probing()
+    assert circuit.probe is not None
+    assert state_of(circuit, at(OPEN_SECONDS)) is OPEN, "everybody else finds it open"
+    assert probed(circuit, "second", at(OPEN_SECONDS + 1)) == circuit
+
+
+def test_probe_that_is_accepted_closes_and_forgets() -> None:
+    assert submitted(probing(240), "probe", None, at(250)) == Circuit()
+
+
+def test_any_accepted_task_closes() -> None:
+    assert submitted(probing(), "another", None, at(31)) == Circuit()
+    assert submitted(opened(), "another", None, at(1)) == Circuit()
+
+
+@pytest.mark.parametrize("kind", [*FAULTS, *BROKEN])
+def test_probe_that_fails_doubles_the_time_up_to_the_maximum(kind: FailureKind) -> None:
+    circuit, now, times = opened(), T0, []
+    for number in range(7):
+        times.append(circuit.open_seconds)
+        now += timedelta(seconds=circuit.open_seconds)
+        circuit = submitted(probed(circuit, f"att_{number}", now), f"att_{number}", kind, now)
+        assert (circuit.opened_at, circuit.reason, circuit.probe) == (now, kind, None)
+    assert times == [30, 60, 120, 240, 480, 600, 600]
+    assert OPEN_MAX_SECONDS == 600
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+def test_probe_that_found_nothing_out_lets_the_next_one_try(kind: FailureKind) -> None:
+    circuit = submitted(probing(60), "probe", kind, at(61))
+    assert (state_of(circuit, at(61)), circuit.open_seconds, circuit.opened_at) == (HALF_OPEN, 60, T0)
+    assert probed(circuit, "next", at(61)).probe is not None
+
+
+def test_probe_that_does_not_come_back_is_not_waited_for() -> None:
+    circuit = probing()
+    late = OPEN_SECONDS + PROBE_SECONDS
+    assert state_of(circuit, at(late - 0.001)) is OPEN
+    assert state_of(circuit, at(late)) is HALF_OPEN
+    following = probed(circuit, "next", at(late))
+    assert following.probe is not None
+    assert following.probe.attempt_id == "next"
+    assert submitted(following, "probe", FAULT, at(late + 1)) == following, "the old one has nothing to say any more"
+
+
+@pytest.mark.parametrize("kind", FailureKind)
+def test_failures_of_others_change_nothing_while_it_is_open(kind: FailureKind) -> None:
+    for circuit in (opened(), probing()):
+        assert submitted(circuit, "another", kind, at(31)) == circuit
+
+
+@pytest.mark.parametrize("kind", [None, *FailureKind])
+def test_late_tasks_change_nothing_while_it_is_open(kind: FailureKind | None) -> None:
+    for circuit, now in ((opened(), at(1)), (opened(), at(31)), (probing(), at(31))):
+        assert task_ended(circuit, kind, now) == circuit
+
+
+def test_closed_again_it_opens_for_the_shortest_time() -> None:
+    circuit = submitted(probing(OPEN_MAX_SECONDS), "probe", None, at(601))
+    for number in range(5):
+        circuit = submitted(circuit, "att", FAULT, at(602 + number))
+    assert circuit.open_seconds == OPEN_SECONDS
+
+
+def test_next_chance() -> None:
+    assert next_chance(Circuit(), at(7)) == at(7)
+    assert next_chance(opened(), at(7)) == at(OPEN_SECONDS)
+    assert next_chance(opened(), at(OPEN_SECONDS + 9)) == at(OPEN_SECONDS + 9)
+    assert next_chance(probing(), at(OPEN_SECONDS + 9)) == at(OPEN_SECONDS + 9 + PROBE_WAIT_SECONDS)
+
+
+# Whatever happens
+
+
+ATTEMPTS = st.integers(0, 5).map("att_{}".format)
+KINDS = st.none() | st.sampled_from(FailureKind)
+
+
+class Storm(RuleBasedStateMachine):
+    """Attempts that begin and end in any order, in their turn or not, while the clock goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.circuit = Circuit()
+        self.now = T0
+        self.probes: dict[str, datetime] = {}  # let through at a half-open circuit and not heard of since
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 5.0, 29.9, 30.0, 179.9, 180.0, 300.0, 600.0, 4000.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule(attempt=ATTEMPTS)
+    def begins(self, attempt: str) -> None:
+        before = state_of(self.circuit, self.now)
+        running = [one for one, since in self.probes.items() if self.now < since + timedelta(seconds=PROBE_SECONDS)]
+        self.circuit = probed(self.circuit, attempt, self.now)
+        if before is HALF_OPEN:
+            assert running == [], "a second probe"
+            assert state_of(self.circuit, self.now) is OPEN
+            self.probes = {attempt: self.now}
+        else:
+            assert state_of(self.circuit, self.now) is before
+
+    @rule(attempt=ATTEMPTS, kind=KINDS)
+    def is_answered(self, attempt: str, kind: FailureKind | None) -> None:
+        before = self.circuit
+        self.circuit = submitted(before, attempt, kind, self.now)
+        self.probes.pop(attempt, None)
+        if kind is None:
+            assert state_of(self.circuit, self.now) is CLOSED
+            self.probes = {}
+        if before.opened_at is not None and self.circuit.opened_at not in {None, before.opened_at}:
+            assert self.circuit.open_seconds == min(before.open_seconds * 2, OPEN_MAX_SECONDS)
+
+    @rule(kind=KINDS)
+    def task_ends(self, kind: FailureKind | None) -> None:
+        before = state_of(self.circuit, self.now)
+        self.circuit = task_ended(self.circuit, kind, self.now)
+        assert before is CLOSED or state_of(self.circuit, self.now) is before
+
+    @invariant()
+    def holds(self) -> None:
+        circuit = self.circuit
+        assert state_of(circuit, self.now) in set(CircuitState)
+        assert (state_of(circuit, self.now) is CLOSED) == (circuit.opened_at is None) == (circuit.reason is None)
+        assert OPEN_SECONDS <= circuit.open_seconds <= OPEN_MAX_SECONDS
+        assert len(circuit.recent) <= WINDOW
+        chance = next_chance(circuit, self.now)
+        assert (chance > self.now) == (state_of(circuit, self.now) is OPEN), "who waits for it would spin, or sleep on"
+        assert chance <= self.now + timedelta(seconds=OPEN_MAX_SECONDS)
+
+
+TestStorm = Storm.TestCase
+TestStorm.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
