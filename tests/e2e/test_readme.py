@@ -149,7 +149,8 @@ def test_the_quote_of_readme_says_what_readme_shows(reader: Reader) -> None:
 
     summary = json.loads(reader.run(quote))["summary"]
 
-    assert [line for line in summary if line in shown.splitlines()] == shown.splitlines()
+    for line in shown.splitlines():  # behind it there may be how long the route has taken
+        assert any(told.startswith(line) for told in summary), line
 
 
 def test_the_python_of_readme_prints_a_result(reader: Reader) -> None:
