@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format docs bench lock clean
+.PHONY: help install demo test scenarios check format docs bench lock clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -28,6 +28,9 @@ test: $(STAMP)  ## run every test, with coverage
 	$(BIN)/coverage run -m pytest -q -n $(PYTEST_WORKERS) --dist loadscope
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
+
+scenarios: $(STAMP)  ## what providers may do, and what comes of it: a table, each row checked over the sandbox
+	$(BIN)/python -m tests.e2e.scenarios
 
 check: $(STAMP)  ## lint, types, import rules, OpenAPI drift
 	$(BIN)/ruff check .

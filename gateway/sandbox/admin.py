@@ -78,8 +78,17 @@ def add_fault(state: State, asked: NewFault, errors: Mapping[str, Errors]) -> Fa
         raise ValueError(f"{asked.fault}: no such fault; GET /_sandbox/faults lists them")
     if name in {EXTRA_IDS, *CALLBACKS} and asked.provider not in {"any", "keevx"}:
         raise ValueError(f"{asked.fault} is Keevx's alone")
+    if not _is_rate(asked.args.get("rate", 1)):
+        raise ValueError("rate is a number from 0 to 1")
     fault = Fault(name=name, provider=asked.provider, operation=asked.operation, args=asked.args, times=asked.times)
     return state.faults.add(fault)
+
+
+def _is_rate(value: object) -> bool:
+    try:
+        return 0 <= float(str(value)) <= 1
+    except ValueError:
+        return False
 
 
 def _told(fault: Fault) -> dict[str, Any]:

@@ -803,8 +803,6 @@ def test_route_that_is_being_tried_again_gets_one_submit() -> None:
     def health(provider: str, _model: str) -> RouteHealth:
         return RouteHealth(circuit=CircuitState.HALF_OPEN if provider == "acme" else CircuitState.CLOSED)
 
-    step = advance(
-        start, {}, (), now=after(0), busy=frozenset(), hints=lambda _: Hints(polling=POLLING), health=health
-    )
+    step = advance(start, {}, (), now=after(0), busy=frozenset(), hints=lambda _: Hints(polling=POLLING), health=health)
     assert [attempt.route for attempt in step.generation.attempts] == [0]
     assert step.wake_at == after(1)

@@ -346,6 +346,8 @@ async def test_the_list_shows_a_marker_that_works_at_each_provider(client: httpx
         {"fault": "429", "operation": "dance"},
         {"fault": "extra_ids", "provider": "foxapi"},
         {"fault": "429", "time": 1},
+        {"fault": "429", "args": {"rate": "often"}},
+        {"fault": "429", "args": {"rate": 2}},
         {},
     ],
     ids=str,
