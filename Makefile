@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test scenarios check format docs bench lock clean
+.PHONY: help install demo test scenarios chaos check format docs bench lock clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -31,6 +31,9 @@ test: $(STAMP)  ## run every test, with coverage
 
 scenarios: $(STAMP)  ## what providers may do, and what comes of it: a table, each row checked over the sandbox
 	$(BIN)/python -m tests.e2e.scenarios
+
+chaos: $(STAMP)  ## kill the gateway in every window under load and audit what it bought; SEED=n ROUNDS=n, ROUND=n alone
+	SEED=$(SEED) ROUNDS=$(ROUNDS) ROUND=$(ROUND) $(BIN)/python -m tests.chaos
 
 check: $(STAMP)  ## lint, types, import rules, OpenAPI drift
 	$(BIN)/ruff check .

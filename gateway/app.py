@@ -10,25 +10,29 @@ import httpx
 import structlog
 from litestar import Litestar
 from litestar.datastructures import State
+from litestar.enums import ScopeType
+from litestar.types import Receive, Scope, Send
 
 from gateway.api.auth import Authenticator
+from gateway.api.body import Bodies
 from gateway.api.context import Context
 from gateway.api.docs import docs, docs_script, docs_style, openapi
-from gateway.api.errors import EXCEPTION_HANDLERS
+from gateway.api.errors import EXCEPTION_HANDLERS, refuse_all
 from gateway.api.health import live, ready
 from gateway.api.models import ModelController
 from gateway.api.requests import RequestLog
 from gateway.api.videos import VideoGenerationController
 from gateway.domain.adapter import Adapter
-from gateway.domain.errors import ConfigurationError, StoreUnavailable
+from gateway.domain.errors import ConfigurationError, Overloaded, StoreUnavailable
 from gateway.engine.base import Engine
 from gateway.engine.drive import Drive
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.sweep import Sweeper
+from gateway.engine.timekeeper import Timekeeper
 from gateway.services.artifacts import Artifacts
 from gateway.services.blobs import Blobs
-from gateway.services.clock import Clock, SystemClock
+from gateway.services.clock import Clock, SystemClock, not_before
 from gateway.services.generations import Generations
 from gateway.services.health import Health
 from gateway.services.inputs import Inputs
@@ -59,13 +63,15 @@ class Application:
     ) -> None:
         """Open the store and bind the providers; `ConfigurationError` says what does not fit."""
         self.settings = settings
-        self.clock = clock or SystemClock()
+        clock = clock or SystemClock()
         self.providers = providers_of(settings, adapters or load_adapters())
         catalog = Catalog(self.providers, settings)
         folder = artifact_folder(settings)
-        self.store = SqliteStore.open(settings.database.path, self.clock.now())
+        self.store = SqliteStore.open(settings.database.path, clock.now())
+        self.clock = not_before(clock, self.store.newest_moment())
+        self._timekeeper = Timekeeper(self.store.keep_time, self.clock)
         self.upstream = Upstream(transport)
-        self._signals = Signals()
+        self._signals = Signals(settings.server.max_long_polls)
         blobs = Blobs(folder / "inputs", self.clock)
         self._sweeper = Sweeper(self.store, blobs, self.clock)
         inputs = Inputs(self.store, blobs, self.upstream, self.clock)
@@ -86,6 +92,7 @@ class Application:
                 (model.polling.poll_seconds for one in self.providers.values() for model in one.models.values()),
                 default=1.0,
             ),
+            open_max=settings.server.max_open_generations,
         )
         self._stopping_since: datetime | None = None
         context = Context(
@@ -128,18 +135,27 @@ class Application:
             logging_config=None,
             request_max_body_size=None,  # `read_body` counts, and answers in our own shape
         )
-        self.asgi = RequestLog(self.litestar)
+        bodies = Bodies(settings.server.max_bodies_bytes)
+        self.asgi = RequestLog(self.litestar, bodies)
+        self._refusal = RequestLog(refuse_all(Overloaded("Too many connections are open.", retry_after=5)), bodies)
 
     def drain(self) -> None:
-        """Be seen as not ready from now on, and answer whoever waits: the first step of a stop."""
+        """Be seen as not ready and take nothing new from now on, answer whoever waits: the first step of a stop."""
         if self._stopping_since is None:
             self._stopping_since = self.clock.now()
             self._signals.close()
+            self.engine.drain()
+
+    async def refusing(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application for connections that there is no room for: they learn of the gateway's health alone."""
+        is_health = scope["type"] == ScopeType.HTTP and scope["path"].startswith("/health/")
+        await (self.asgi if is_health else self._refusal)(scope, receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
         self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
         await self.engine.start()
+        self._timekeeper.start()
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
         log.info("started", providers=list(self.providers))
         try:
@@ -150,6 +166,7 @@ class Application:
             await self.engine.stop(self._drain_seconds_left())
             await sweeping
             await self.upstream.close()
+            self._timekeeper.stop()
             await self.store.close()
             log.info("stopped")
 
@@ -165,8 +182,10 @@ class Application:
         try:
             async with asyncio.timeout(5):
                 await self.store.ping()
-        except (StoreUnavailable, TimeoutError):
-            return "the store cannot take writes"
+        except StoreUnavailable as error:
+            return "the store cannot take writes" + (f": {error.reason}" if error.reason else "")
+        except TimeoutError:
+            return "the store cannot take writes: database.url: the disk does not answer"
         return None
 
 

@@ -4,22 +4,27 @@ The environment fills only what the file leaves out. A secret stands in the file
 itself. Relative paths are relative to the working directory. No message shows a value: it might be a misplaced secret.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
-from msgspec import Meta, Struct, structs
+from msgspec import Struct, structs
 
-from gateway.domain.adapter import Polling
 from gateway.domain.errors import ConfigurationError
-from gateway.domain.ordering import Order
-from gateway.domain.price import Price
 from gateway.environment import CONFIG_VARIABLE, ENVIRONMENT, fill, unread
+from gateway.sections import (
+    ArtifactSettings,
+    DatabaseSettings,
+    FetchSettings,
+    ModelSettings,
+    PollingSettings,
+    ProviderModel,
+    ProviderSettings,
+    ServerSettings,
+    WebhookSettings,
+)
 from gateway.toml import (
     HeaderValue,
     Host,
@@ -29,37 +34,36 @@ from gateway.toml import (
     Reader,
     Secret,
     describe,
-    in_header,
     is_loopback,
     join,
     near,
     parse,
-    plain_text,
 )
 
-__all__ = [  # besides the sections: what belongs to the configuration and stands in modules of its own
+__all__ = [  # besides `Settings` and `load`: what belongs to the configuration and stands in modules of its own
     "CONFIG_VARIABLE",
     "ENVIRONMENT",
+    "ArtifactSettings",
+    "DatabaseSettings",
+    "FetchSettings",
     "HeaderValue",
     "Host",
     "HttpUrl",
+    "ModelSettings",
     "Network",
+    "PollingSettings",
+    "ProviderModel",
+    "ProviderSettings",
     "Read",
     "Secret",
+    "ServerSettings",
+    "WebhookSettings",
     "describe",
     "is_loopback",
 ]
 
 CONFIG_FILE = "video-gateway.toml"  # in the working directory; used when it exists and no other is named
-# What a database URL of each scheme must look like, or why there is none.
-DATABASES: dict[str, re.Pattern[str] | str] = {
-    "sqlite": re.compile(r"sqlite:///(?!:memory:)[^?#]*[^?#/]"),
-    "postgres": "PostgreSQL is not supported",
-    "postgresql": "PostgreSQL is not supported",
-}
-ARTIFACT_STORES = re.compile(r"file:(?!//[^/]).*[^/].*|(?:s3|gs|az)://[\w.-]+(?:/[^@?#\s]*)?")
 CLIENT_KEY_MIN = 16  # characters; a shorter one is told of
-WEBHOOK_SECRET_MIN = 24  # bytes; Standard Webhooks, "Signature scheme"
 NOT_YET = {  # keys that are read and checked, and do not do yet what their names promise
     "fetch.allow": "it only widens what a webhook_url may lead to; nothing is fetched from these networks yet",
     "artifacts.keep_days": "results are not kept by the gateway yet; they last as long as the providers' links",
@@ -70,157 +74,6 @@ OWN_HEADERS = frozenset(
     {"accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type", "expect"}
     | {"host", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-
-
-# --- single values ----------------------------------------------------------------------------------------------------
-
-
-def _database_url(raw: object, _: "Reader") -> str:
-    url = plain_text(raw)
-    rule = DATABASES.get(url.partition(":")[0])
-    if isinstance(rule, str):
-        raise ValueError(f"{rule}; expected sqlite:///PATH")  # noqa: TRY004  # the value is wrong, not its type
-    if rule is None or not rule.fullmatch(url):
-        raise ValueError("expected sqlite:///PATH, such as sqlite:///video-gateway.db")
-    return url
-
-
-def _artifacts_url(raw: object, _: "Reader") -> str:
-    url = plain_text(raw)
-    if not ARTIFACT_STORES.fullmatch(url):
-        raise ValueError("expected file:PATH, s3://BUCKET/PREFIX, gs://… or az://…, without credentials and query")
-    return url
-
-
-def _webhook_secret(raw: object, reader: "Reader") -> Secret:
-    secret = reader.secret(raw)
-    try:
-        size = len(base64.b64decode(secret.reveal().removeprefix("whsec_"), validate=True))
-    except (binascii.Error, ValueError):
-        raise ValueError("expected whsec_ and base64") from None
-    if size < WEBHOOK_SECRET_MIN:
-        raise ValueError(f"expected whsec_ and the base64 of at least {WEBHOOK_SECRET_MIN} bytes")
-    return secret
-
-
-DatabaseUrl = Annotated[str, Read(_database_url)]
-ArtifactsUrl = Annotated[str, Read(_artifacts_url)]
-ApiKey = Annotated[Secret, Read(in_header)]
-WebhookSecret = Annotated[Secret, Read(_webhook_secret)]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Days = Annotated[float, Meta(gt=0, le=36_500)]
-Text = Annotated[str, Meta(min_length=1)]
-Ratio = Annotated[str, Meta(pattern=r"^\d+:\d+$|^auto$")]
-
-
-# --- sections ---------------------------------------------------------------------------------------------------------
-
-
-class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[server]`: what the gateway listens on, and who may call."""
-
-    host: Host = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65_535)] = 8080  # 0: any free one
-    public_url: HttpUrl | None = None  # how clients and providers reach the gateway; without a trailing slash
-    api_keys: tuple[ApiKey, ...] = ()  # static client keys
-    auth: Literal["keys", "none"] | None = None  # never None once loaded: "keys" where there are some, else "none"
-    max_body_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 29_360_128  # of a request, images in base64 included
-    drain_seconds: Seconds = 35  # from SIGTERM to the exit, at most
-    log_format: Literal["json", "console"] | None = None  # None: console on a terminal, else json
-    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
-
-
-class DatabaseSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[database]`: where the ledger is."""
-
-    url: DatabaseUrl = "sqlite:///video-gateway.db"  # three slashes and a path; four for an absolute one
-
-    @property
-    def path(self) -> Path:
-        """The file of the database."""
-        return Path(self.url.removeprefix("sqlite:///"))
-
-
-class PollingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When to read a task, in seconds; `None` leaves it to the adapter."""
-
-    first_poll_seconds: Seconds | None = None  # from the submit to the first poll
-    poll_seconds: Seconds | None = None  # between polls
-    poll_max_seconds: Seconds | None = None  # between polls of a task that takes long, or after polls that failed
-    submit_timeout_seconds: Seconds | None = None  # read time-out of a submit
-    attempt_timeout_seconds: Seconds | None = None  # after it the next route is tried
-    grace_seconds: Seconds | None = None  # for "not found" just after a submit, and "completed" without a URL
-
-    def over(self, polling: Polling) -> Polling:
-        """`polling` with what is said here; the ceiling is never below the interval."""
-        said = {name: getattr(self, name) for name in PollingSettings.__struct_fields__}
-        merged = replace(polling, **{name: value for name, value in said.items() if value is not None})
-        return replace(merged, poll_max_seconds=max(merged.poll_max_seconds, merged.poll_seconds))
-
-
-class ProviderModel(PollingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[providers.<name>.models.<model>]`: an upstream model without a row in the adapter, or one read otherwise.
-
-    What is `None` is as in the row that the model follows.
-    """
-
-    like: Text | None = None  # the model of the adapter's tables that this one follows
-    durations: tuple[Annotated[int, Meta(ge=1, le=3600)], ...] | None = None  # seconds
-    resolutions: tuple[Text, ...] | None = None  # 720p, 1080p, 4k
-    aspect_ratios: tuple[Ratio, ...] | None = None
-    prompt_max: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None  # characters
-    generate_audio: bool | None = None  # whether sound can be asked for
-    prices: tuple[Price, ...] = ()  # of one output, in USD; the first row that applies counts
-
-
-class ProviderSettings(PollingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[providers.<name>]`: an account at a provider."""
-
-    api_key: ApiKey = Secret.of("")  # empty only where `enabled` is false
-    base_url: HttpUrl | None = None  # without a trailing slash; None: the adapter's own
-    enabled: bool = True  # false: no new work and no polls; its secrets are not looked up
-    concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 32  # calls at once
-    form: str | None = None  # the form of a submit that this account takes; None: found out by trying
-    headers: Mapping[str, HeaderValue] = {}  # sent with every call; a value may be env:NAME or file:PATH
-    models: Mapping[str, ProviderModel] = {}  # by the upstream's own name; a plain list of names in the file will do
-
-
-class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[models.<name>]`: a public name for some routes."""
-
-    routes: Annotated[tuple[Text, ...], Meta(min_length=1)]  # "provider/upstream model", best first
-    order: Order = "priority"
-    weights: tuple[Annotated[float, Meta(ge=0, le=1_000_000)], ...] = ()  # of `weighted`: one for each route
-    adapt: Literal["none", "nearest"] = "none"  # where a request does not say
-    on_ambiguous: Literal["fall_back", "fail", "hold"] = "fall_back"  # after a submit without a clear answer
-    on_content_policy: Literal["stop", "fall_back"] = "stop"
-    attempt_timeout_seconds: Seconds | None = None  # over the provider's
-
-
-class FetchSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[fetch]`: what the guarded fetcher may reach."""
-
-    allow: tuple[Network, ...] = ()  # networks besides the public ones
-
-
-class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[artifacts]`: where results are kept."""
-
-    url: ArtifactsUrl = "file:./artifacts"
-    keep_days: Days = 30  # from the end of a generation
-
-    @property
-    def path(self) -> Path | None:
-        """The folder; `None` for an object store."""
-        if not self.url.startswith("file:"):
-            return None
-        return Path(self.url.removeprefix("file:").removeprefix("//"))
-
-
-class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[webhooks]`: how deliveries are signed."""
-
-    secret: WebhookSecret | None = None  # whsec_…; for generations that name their own `webhook_url`
 
 
 class _Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -263,6 +116,8 @@ def load(path: Path | None, environ: Mapping[str, str], providers: Collection[st
     _normalise(tables)
     sections = Reader(environ, origins).table(_Sections, tables, "")
     server = _checked_auth(sections.server, warnings)
+    if server.max_bodies_bytes < server.max_body_bytes:
+        raise ConfigurationError("server.max_bodies_bytes: expected at least max_body_bytes")
     _check_providers(sections.providers, warnings)
     _check_models(sections, providers, warnings)
     for key, told in NOT_YET.items():

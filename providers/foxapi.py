@@ -101,6 +101,7 @@ V3 = Capability(
     aspect_ratios=RATIOS,
     prompt_max=2500,
     generate_audio=True,
+    assumes={"resolution": "720p", "duration_seconds": DEFAULT_SECONDS, "generate_audio": False},
     negative_prompt_max=UNSTATED_TEXT,
     options=frozenset({"voice_ids", "multi_prompt"}),
     images=ImageLimits(max_bytes=10 * 1024 * 1024, min_side=300, max_ratio=2.5),  # Kling's own; unstated here

@@ -56,6 +56,7 @@ V = Capability(
     generate_audio=True,
     count_max=4,
     defaults={"resolution": "720p", "duration_seconds": 4},  # both are required
+    assumes={"generate_audio": False},
     images=ImageLimits(formats=frozenset({"image/jpeg", "image/png", "image/webp"}), max_bytes=20 * 1024 * 1024),
     image_forms=(ImageForm.UPLOAD, ImageForm.URL),  # a URL goes as it is; bytes are uploaded first
 )
@@ -98,7 +99,7 @@ WRONG_ADDRESS = frozenset({404, 405})  # nothing there can have taken the call; 
 CREDIT = any_of(
     "balance|credit|quota", r"insufficient(?!\s+(?:permission|privilege|scope|right|access))", "余额|积分|欠费|额度"
 )
-AUTH = any_of(r"auth|(?<!unexpected )token(?!s\b)", "鉴权|认证|授权|令牌|密钥")
+AUTH = any_of(r"auth(?!ors?\b|ored)|(?<!unexpected )token(?!s\b)", "鉴权|认证|授权|令牌|密钥")
 RATE = any_of("too many requests|too frequent|rate.?limit|concurren", "频繁|限流|并发")
 POLICY = any_of("policy|safety|sensitive|moderat|violat", "内容策略|审核|违规|敏感")
 INPUT = any_of("image|(?<![a-z])(?:url|format|size)", "图片|图像|格式|尺寸|大小|链接")
@@ -106,6 +107,19 @@ INPUT = any_of("image|(?<![a-z])(?:url|format|size)", "图片|图像|格式|尺�
 WORK = any_of(r"image[ _-]?(?:(?:to|2)[ _-]?video|generat\w*)", "图[片像]生成|图生视频")
 INTERNAL = any_of("internal", "内部")
 OF_ACCOUNT = ((CREDIT, FailureKind.OUT_OF_CREDIT), (AUTH, FailureKind.CREDENTIAL_REFUSED))
+# Beside a 5xx only words that can mean nothing else: "author service timeout" is no refusal.
+OUT = any_of(
+    r"insufficient\s+(?:\w+\s+)?(?:balance|credit|quota|fund)",
+    r"(?:balance|credits?|quota)\s+(?:is\s+|are\s+)?(?:insufficient|not enough|exhausted|used up)",
+    "(?:余额|积分|额度)不足|欠费",
+)
+NOT_LET_IN = any_of(
+    r"\bunauthori[sz]ed\b|\bauthenticat\w+ (?:failed|failure|error)",
+    r"(?:invalid|expired|missing|wrong)\s+(?:\w+\s+)?(?:token|api.?key|credential)",
+    r"(?:token|api.?key|credential)s?\s+(?:is\s+|has\s+)?(?:invalid|expired|missing|wrong)",
+    "(?:令牌|密钥|token)(?:无效|过期|错误)|鉴权失败|认证失败",
+)
+OF_SERVER = ((OUT, FailureKind.OUT_OF_CREDIT), (NOT_LET_IN, FailureKind.CREDENTIAL_REFUSED))
 OF_REQUEST = (*OF_ACCOUNT, (POLICY, FailureKind.CONTENT_POLICY))
 OF_REFUSAL = (*OF_REQUEST, (RATE, FailureKind.RATE_LIMITED))
 
@@ -233,7 +247,7 @@ def _kind(reply: HttpReply, code: int | None, message: str, *, refused: bool, na
     # A 408 is a proxy's, which may have handed the call on.
     refused_by_status = 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT
     # By the code alone it may be of the account or the prompt; "busy" would have the same submit sent again.
-    by_code = OF_REQUEST if status < 500 else OF_ACCOUNT
+    by_code = OF_REQUEST if status < 500 else OF_SERVER
     words = OF_REFUSAL if refused_by_status else by_code if refused else ()
     if kind := by_words(words, message):
         return kind
@@ -302,6 +316,7 @@ ADAPTER = Adapter(
     from_upstream=from_upstream,
     classify=classify,
     rate_limit_seconds=30,
+    unavailable_seconds=10,  # after a 500
     upload=upload,
     uploaded_url=uploaded_url,
     read_callback=read_callback,

@@ -81,6 +81,7 @@ V2 = Capability(
     last_frame=True,
     negative_prompt_max=2500,
     modes=MODES,
+    assumes={"mode": "std", "duration_seconds": DEFAULT_SECONDS},
     # `callback_url` is left out: Kling would send its own task id, which the relay does not know.
     options=MASKS | {"camera_control", "external_task_id"},
     images=ImageLimits(max_bytes=10_000_000, min_side=300, max_ratio=2.5),

@@ -17,6 +17,7 @@ from gateway.domain.errors import (
     GatewayError,
     InvalidJson,
     InvalidParameter,
+    Overloaded,
     RequestTimeout,
     UnsupportedMediaType,
 )
@@ -30,7 +31,32 @@ _COLONS_MAX = 10_000
 _SPACES_MAX = 64
 _INTEGERS = range(-(2**63), 2**64)  # what the store and every upstream can hold
 
+FREE_BYTES = 16 * 1024  # of every body, which has room however many large ones there are
+FULL_SECONDS = 5.0  # until a client should ask again whether there is room
 _decode = msgspec.json.Decoder().decode
+
+
+class Bodies:
+    """The bytes of the bodies of all requests under way: never more than the limit, but for `FREE_BYTES` of each."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.held = 0
+
+    def grow(self, size: int, by: int) -> None:
+        """A body of this size has become larger; `Overloaded` when there is no room for that."""
+        more = _counted(size + by) - _counted(size)
+        if self.held + more > self._limit:
+            raise Overloaded("Too many large bodies are being read.", retry_after=FULL_SECONDS)
+        self.held += more
+
+    def release(self, size: int) -> None:
+        """A request with a body of this size is over."""
+        self.held -= _counted(size)
+
+
+def _counted(size: int) -> int:
+    return max(0, size - FREE_BYTES)
 
 
 async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:

@@ -11,7 +11,8 @@ import structlog
 from litestar import Request, Response
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException
-from litestar.types import ExceptionHandlersMap
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp, ExceptionHandlersMap, Receive, Scope, Send
 
 from gateway.api.requests import place
 from gateway.domain.errors import (
@@ -37,6 +38,22 @@ def render(error: GatewayError, request_id: str) -> Response[bytes]:
     return _response(
         error.status, error.detail, error.type, error.code, request_id=request_id, param=error.param, headers=headers
     )
+
+
+def refuse_all(error: GatewayError) -> ASGIApp:
+    """An application that answers every request with one error and ends its connection."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        response = render(error, scope["state"]["request_id"])
+        answer = ASGIResponse(
+            body=response.content,
+            status_code=error.status,
+            headers={**response.headers, "connection": "close"},
+            media_type=MediaType.JSON,
+        )
+        await answer(scope, receive, send)
+
+    return refuse
 
 
 def _response(

@@ -5,6 +5,8 @@ from typing import Any
 
 from litestar import Request
 
+from gateway.domain.errors import BadRequest
+
 _ABOVE_ZERO = re.compile(r"0*[1-9][0-9]*")
 
 
@@ -15,6 +17,15 @@ def header(request: Request[Any, Any, Any], name: str) -> str | None:
         if key == wanted:
             return value.decode("latin-1")
     return None
+
+
+def only_header(request: Request[Any, Any, Any], name: str) -> str | None:
+    """The one header of this name (in lower case); two that differ are a `BadRequest`."""
+    wanted = name.encode()
+    found = {value for key, value in request.scope["headers"] if key == wanted}
+    if len(found) > 1:
+        raise BadRequest(f"The header {name} came with two values; send one.")
+    return found.pop().decode("latin-1") if found else None
 
 
 def is_retry(request: Request[Any, Any, Any]) -> bool:

@@ -55,6 +55,7 @@ class RouteView(Struct, frozen=True, kw_only=True):
 
     provider: str
     provider_model: str
+    weight: float | None  # of the order `weighted`
     capabilities: tuple[CapabilityView, ...]
     prices: tuple[Price, ...]  # USD an output, the first that applies; empty: none is configured
     health: HealthView | None  # null where no gateway runs
@@ -68,6 +69,9 @@ class ModelView(Struct, frozen=True, kw_only=True):
     created: int
     owned_by: str
     order: Order
+    adapt: str
+    on_ambiguous: str
+    on_content_policy: str
     routes: tuple[RouteView, ...]
 
 
@@ -85,10 +89,14 @@ def model_view(model: Model, created: int, health: Health | None = None) -> Mode
         created=created,
         owned_by=model.owned_by,
         order=model.order,
+        adapt=model.adapt,
+        on_ambiguous=model.policy.on_ambiguous,
+        on_content_policy=model.policy.on_content_policy,
         routes=tuple(
             RouteView(
                 provider=candidate.provider,
                 provider_model=candidate.model,
+                weight=candidate.weight if model.order == "weighted" else None,
                 capabilities=tuple(map(_capability_view, candidate.capabilities)),
                 prices=candidate.prices,
                 health=None if health is None else _health_view(candidate, health),

@@ -93,7 +93,7 @@ def _left_out_view(one: LeftOut) -> LeftOutRoute:
 _CIRCUIT_WORDS = {
     CircuitState.CLOSED: "",
     CircuitState.HALF_OPEN: "has failed of late and is being tried again",
-    CircuitState.OPEN: "fails at the moment, so it comes last",
+    CircuitState.OPEN: "fails at the moment",
 }
 
 

@@ -8,6 +8,7 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
+from gateway.api.body import Bodies
 from gateway.store.base import is_cursor
 
 log = structlog.get_logger()
@@ -22,11 +23,12 @@ _ASKED_AGAIN = (b"cache-control", b"private, no-cache")
 class RequestLog:
     """ASGI middleware outside of the framework, so that its own errors are seen as well."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, bodies: Bodies) -> None:
         self._app = app
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on; answer with `x-request-id`."""
+        """Pass everything on, body by body as there is room; answer with `x-request-id`."""
         if scope["type"] == ScopeType.HTTP:
             await self._http(scope, receive, send)
         else:
@@ -39,11 +41,17 @@ class RequestLog:
         path = scope["path"]  # as it came: the framework puts its own in its place
         status = 0
         gone = False
+        size = 0  # of what came of the body: the request has it in one form or another until its end
 
         async def hear() -> ReceiveMessage:
-            nonlocal gone
+            nonlocal gone, size
             message = await receive()
-            gone = gone or message["type"] == "http.disconnect"
+            if message["type"] == "http.request":
+                came = len(message.get("body", b""))
+                self._bodies.grow(size, came)
+                size += came
+            else:
+                gone = True
             return message
 
         async def answer(message: Message) -> None:
@@ -58,6 +66,7 @@ class RequestLog:
         try:
             await self._app(scope, hear, answer)
         finally:
+            self._bodies.release(size)
             if not path.startswith(_QUIET):
                 log.info(
                     "request_finished",

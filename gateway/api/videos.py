@@ -15,7 +15,7 @@ from litestar.response.streaming import ASGIStreamingResponse
 from gateway.api.body import parse_json, read_body
 from gateway.api.context import Context, context_of
 from gateway.api.create import Normalised, normalise
-from gateway.api.headers import header, is_retry
+from gateway.api.headers import header, is_retry, only_header
 from gateway.api.query import Params
 from gateway.api.quotes import quote_view
 from gateway.api.views import Deleted, GenerationList, generation_view
@@ -178,7 +178,7 @@ def _id(request: Call) -> str:
 
 
 def _idempotency_key(request: Call) -> str | None:
-    value = header(request, "idempotency-key")
+    value = only_header(request, "idempotency-key")
     if value is None:
         return None
     if not 0 < len(value) <= IDEMPOTENCY_KEY_MAX:

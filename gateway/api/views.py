@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Route
 from gateway.domain.request import ImageToVideo, ReferencesToVideo, Settings
-from gateway.domain.task import PUBLIC_CODE, Failed, Status
+from gateway.domain.task import PUBLIC_CODE, Failed, FailureKind, Status
 
 WEBHOOK_WARNING = "Webhooks are not delivered by this version; poll the generation instead."
 
@@ -37,7 +37,8 @@ class OutputView(Struct, frozen=True, kw_only=True):
     content_type: str | None
     expires_at: int | None
     error: ErrorView | None
-    extra: bool | UnsetType = UNSET
+    extra: bool | UnsetType = UNSET  # beyond the number asked for
+    late: bool | UnsetType = UNSET  # it came when another result, or the end, had been there first
 
 
 class SettingsView(Struct, frozen=True, kw_only=True):
@@ -75,7 +76,7 @@ class AttemptView(Struct, frozen=True, kw_only=True):
 class WarningView(Struct, frozen=True, kw_only=True):
     """Something that is not quite as it was asked for."""
 
-    type: Literal["adapted", "defaulted", "not_delivered"]
+    type: Literal["adapted", "defaulted", "not_delivered", "not_tried"]
     param: str
     from_: Any = msgspec.field(name="from", default=UNSET)
     to: Any = UNSET
@@ -168,7 +169,7 @@ def generation_view(generation: Generation, base: str) -> GenerationView:
         provider=generation.provider,
         provider_model=generation.provider_model,
         data=tuple(_output_view(generation, output, base) for output in generation.outputs),
-        error=_error_view(generation.failure, generation.status),
+        error=_error_of(generation),
         warnings=_warnings(generation),
         attempts=tuple(_attempt_view(generation, attempt) for attempt in generation.attempts),
         usage=UsageView(cost_usd=_delivered_cost(generation)),
@@ -214,6 +215,7 @@ def _output_view(generation: Generation, output: Output, base: str) -> OutputVie
         expires_at=_seconds(output.expires_at),
         error=_error_view(output.failure, output.status),
         extra=True if output.extra else UNSET,
+        late=True if output.late else UNSET,
     )
 
 
@@ -266,9 +268,20 @@ def _delivered_cost(generation: Generation) -> float | None:
     return round(total, 6)
 
 
+def _error_of(generation: Generation) -> ErrorView | None:
+    """Why it failed; also that something may have been paid for which the last failure does not tell of."""
+    view = _error_view(generation.failure, generation.status)
+    if view is None or view.code == PUBLIC_CODE[FailureKind.AMBIGUOUS]:
+        return view
+    if not any(attempt.state is AttemptState.UNKNOWN for attempt in generation.attempts):
+        return view
+    return ErrorView(view.code, f"{view.message} An earlier submit got no clear answer and may be billed.")
+
+
 def _error_view(failure: Failed | None, status: Status) -> ErrorView | None:
     if status is Status.EXPIRED:
-        return ErrorView("expired", "The deadline passed before a result was there.")
+        met = "" if failure is None or failure.kind is FailureKind.TIMED_OUT else f" {failure.message}"
+        return ErrorView("expired", f"The deadline passed before a result was there.{met}")
     return ErrorView(PUBLIC_CODE[failure.kind], failure.message) if failure is not None else None
 
 
@@ -279,9 +292,23 @@ def _warnings(generation: Generation) -> tuple[WarningView, ...]:
         for index in sorted(used)
         for warning in route_warnings(generation.request.settings, generation.plan.routes[index])
     ]
+    told += _not_tried(generation)
     if generation.request.webhook_url is not None:
         told.append(WarningView(type="not_delivered", param="webhook_url", message=WEBHOOK_WARNING))
     return tuple(told)
+
+
+def _not_tried(generation: Generation) -> Iterator[WarningView]:
+    """The routes that a failed output was not sent to because of `max_cost`."""
+    limit = generation.request.max_cost
+    if limit is None or not any(one.status is Status.FAILED and not one.extra for one in generation.outputs):
+        return
+    tried = {attempt.route for attempt in generation.attempts}
+    refusing = {generation.route(one).provider for one in generation.attempts if one.accepted_at is None}
+    for index, route in enumerate(generation.plan.routes):
+        if index not in tried and route.provider not in refusing:
+            message = f"With what may have been paid already it could cost more than {limit:g} USD."
+            yield WarningView(type="not_tried", param="max_cost", provider=route.provider, message=message)
 
 
 def route_warnings(asked: Settings, route: Route) -> Iterator[WarningView]:

@@ -1,18 +1,26 @@
 """Sockets, and the HTTP server on them: uvicorn, with bounds on what a client may send before a request begins."""
 
 import asyncio
+import contextlib
 import errno
+import resource
 import socket
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.app import Application
 from gateway.domain.errors import ConfigurationError
 
+log = structlog.get_logger()
+Asgi = Callable[..., Awaitable[None]]
 BACKLOG = 2048
+REFUSED_MAX = 500  # connections beyond the bound that are told so at once; yet more are ended without a word
+DESCRIPTORS_KEPT = 512  # open files that are not connections of clients: the ledger, inputs, calls to providers
 HEAD_MAX = 64 * 1024  # bytes of a request line and its headers
 HEAD_SECONDS = 30.0  # for a client to send them
 GRACE_SECONDS = 3  # for answers under way, once the gateway is to stop; then their connections end
@@ -82,6 +90,8 @@ class BoundedProtocol(HttpToolsProtocol):
     The parser keeps what it has of a head in memory until the end of it, and uvicorn waits for ever.
     """
 
+    connections_max = 10_000  # more are answered with `refusal` alone
+    refusal: Asgi | None = None
     _in_head = True
     _head_ended = False  # within the bytes that just came
     _head_bytes = 0
@@ -90,6 +100,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin with the head of a request."""
         super().connection_made(transport)
+        beyond = len(self.connections) - self.connections_max
+        if beyond > REFUSED_MAX:
+            transport.abort()
+            return
+        if beyond > 0 and self.refusal is not None:
+            self.app = self.refusal
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -135,6 +151,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_timer = None
 
 
+def bounded(connections_max: int, refusal: Asgi) -> type[BoundedProtocol]:
+    """The protocol with a bound: connections beyond it are answered by `refusal`, and ended."""
+    return type("Bounded", (BoundedProtocol,), {"connections_max": connections_max, "refusal": staticmethod(refusal)})
+
+
+def _descriptors() -> int:
+    """How many files and connections the process may have open, after asking for as many as it is allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
 class GatewayServer(uvicorn.Server):
     """Serves one application; signals are its caller's business."""
 
@@ -143,11 +173,15 @@ class GatewayServer(uvicorn.Server):
         self._application = application
         self._ready = ready
         grace = int(min(GRACE_SECONDS, application.settings.server.drain_seconds / 3))
+        wanted = application.settings.server.max_connections
+        allowed = min(wanted, _descriptors() - DESCRIPTORS_KEPT)
+        if allowed < wanted:
+            log.warning("connections_limited", max_connections=wanted, allowed=allowed)
         super().__init__(
             uvicorn.Config(
                 application.asgi,
                 loop="none",
-                http=BoundedProtocol,
+                http=bounded(allowed, application.refusing),
                 ws="none",
                 interface="asgi3",
                 lifespan="on",

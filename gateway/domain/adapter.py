@@ -101,6 +101,7 @@ class Capability:
     count_max: int = 1  # outputs that one submit can make
     options: frozenset[str] = frozenset()  # allowed `provider_options`
     defaults: Mapping[str, Any] = field(default_factory=dict)  # Settings fields that the upstream requires
+    assumes: Mapping[str, Any] = field(default_factory=dict)  # and those that it fills in itself: what it will cost
     images: ImageLimits = _PLAIN_IMAGES
     image_forms: tuple[ImageForm, ...] = (ImageForm.URL,)  # in order of preference for bytes the gateway holds
     rules: tuple[Callable[[UpstreamRequest], str | None], ...] = ()  # across fields: why not, or None
@@ -151,6 +152,7 @@ class Adapter:
     polling_by_model: Mapping[str, Polling] = field(default_factory=dict)
     default_row: str | None = None  # the capability row of configured models that no table names
     rate_limit_seconds: float = 30  # the documented wait after a 429 without Retry-After
+    unavailable_seconds: float | None = None  # and after a refusal for the moment
     refresh: Callable[[TaskRef], HttpCall] | None = None  # a poll that makes the upstream look again
     content: Callable[[TaskRef], HttpCall] | None = None  # fetches a result that no URL was named for
     forms: tuple[str, ...] = ("",)  # the forms a submit can take, best guess first

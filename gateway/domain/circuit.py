@@ -52,6 +52,11 @@ VERDICT: Mapping[FailureKind, Verdict] = {
 }
 
 
+OF_TASKS = frozenset(
+    {FailureKind.TASK_FAILED, FailureKind.TASK_LOST, FailureKind.TIMED_OUT, FailureKind.RESULT_MISSING}
+)
+
+
 class Outcome(Struct, frozen=True):
     """How one thing ended."""
 
@@ -110,24 +115,31 @@ def released(circuit: Circuit, attempt_id: str) -> Circuit:
 
 
 def submitted(circuit: Circuit, attempt_id: str, failure: FailureKind | None, now: datetime) -> Circuit:
-    """A submit has ended: `None` is an accepted task, which closes the circuit whatever it was."""
+    """A submit has ended, `None` with an accepted task: that closes the circuit where it was the probe.
+
+    A circuit that failed tasks have opened waits for the end of the probe's task.
+    """
     is_probe = circuit.probe is not None and circuit.probe.attempt_id == attempt_id
     verdict = None if failure is None else VERDICT[failure]
     if circuit.opened_at is None:
         return _counted(circuit, failure, now)
-    if verdict is None:
-        return Circuit()
     if not is_probe:
         return circuit
+    if verdict is None:
+        return circuit if circuit.reason in OF_TASKS else Circuit()
     if verdict is Verdict.NOTHING:
         return replace(circuit, probe=None)  # it has not found out: the next one may
     longer = min(circuit.open_seconds * 2, OPEN_MAX_SECONDS)
     return Circuit(opened_at=now, open_seconds=longer, reason=failure)
 
 
-def task_ended(circuit: Circuit, failure: FailureKind | None, now: datetime) -> Circuit:
-    """A task has ended, minutes after its submit: it counts, but says nothing of an account that is open by now."""
-    return circuit if circuit.opened_at is not None else _counted(circuit, failure, now)
+def task_ended(circuit: Circuit, attempt_id: str, failure: FailureKind | None, now: datetime) -> Circuit:
+    """The tasks of an attempt have ended, long after its submit; while the circuit is open only the probe's count."""
+    if circuit.opened_at is None:
+        return _counted(circuit, failure, now)
+    if circuit.probe is None or circuit.probe.attempt_id != attempt_id:
+        return circuit
+    return Circuit() if failure is None else submitted(circuit, attempt_id, failure, now)
 
 
 def _counted(circuit: Circuit, failure: FailureKind | None, now: datetime) -> Circuit:

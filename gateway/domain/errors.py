@@ -142,10 +142,28 @@ class Overloaded(GatewayError):
     code, status, type, title = "overloaded", 503, "api_error", "The gateway is at its limit."
 
 
+class ShuttingDown(GatewayError):
+    """The process is about to end and takes nothing new."""
+
+    code, status, type, title = "shutting_down", 503, "api_error", "The gateway is stopping; send the request again."
+
+
 class StoreUnavailable(GatewayError):
-    """The store cannot take writes now; nothing was accepted."""
+    """The store cannot be read or written now."""
 
     code, status, type, title = "store_unavailable", 503, "api_error", "The store is not available."
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """`reason` is for the operator: the key of the configuration, what is wrong with the store, the remedy."""
+        super().__init__(detail, param=param, retry_after=retry_after)
+        self.reason = reason
 
 
 class ProviderUnavailable(GatewayError):

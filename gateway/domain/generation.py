@@ -107,6 +107,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     billed: Billed | None = None
     retry_after_seconds: float | None = None  # the provider's own wait
     amend_form: str | None = None  # refused without effect: the same may be sent once in this form
+    decision: Literal["fail", "resubmit"] | None = None  # an operator's, about an unclear answer that was held
 
 
 class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -115,6 +116,7 @@ class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
     index: int
     status: Status = Status.QUEUED
     extra: bool = False  # beyond the number asked for: the provider made more
+    late: bool = False  # its place was taken, or its generation at an end, when it came
     attempt_id: str | None = None
     artifact: Artifact | None = None
     expires_at: datetime | None = None  # when the provider's link ends

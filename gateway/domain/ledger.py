@@ -108,6 +108,8 @@ def event_of(write: Write) -> tuple[str, Mapping[str, Any]] | None:
         case SaveAttempt(attempt=attempt, was=was) if attempt.state is not was:
             kind = attempt.failure.kind if attempt.failure else None
             return f"attempt.{attempt.state}", {"attempt": attempt.id, "failure": kind}
+        case SaveAttempt(attempt=attempt) if attempt.decision is not None and attempt.state is AttemptState.UNKNOWN:
+            return "attempt.decided", {"attempt": attempt.id, "decision": attempt.decision}
         case SaveOutput(output=output):
             return f"output.{output.status}", {"index": output.index, "attempt": output.attempt_id}
         case SaveStatus(status=status, was=was) if status is not was:

@@ -32,10 +32,11 @@ from gateway.domain.polling import (
 )
 from gateway.domain.reading import failed
 from gateway.domain.remedies import Stop, Try, next_try
-from gateway.domain.slots import end_extras, fill, goes_on, may_still_come, show_extras
+from gateway.domain.slots import end_extras, fill, goes_on, is_followed, may_still_come, show_extras
 from gateway.domain.task import TASK_BILLED, Billed, Completed, Failed, FailureKind, Pending, Status
 from gateway.domain.task import TaskSnapshot as Snapshot
 
+SOON = timedelta(seconds=1)  # until a driver looks again at what a step has changed
 IDLE_SECONDS = 3600  # nothing becomes due of itself any more: only what is under way wakes the driver
 
 
@@ -129,7 +130,7 @@ def advance(
         _conclude(draft)
     if draft.generation.status.terminal:
         wake_at = now + timedelta(seconds=IDLE_SECONDS)
-        _let_go(draft)
+        _end_late(draft)
     return Step(
         generation=draft.generation,
         writes=tuple(draft.writes),
@@ -154,7 +155,7 @@ def _absorb(draft: Draft, watches: dict[TaskKey, Watch], fact: Fact, hints: Hint
             )
             draft.write(SaveAttempt(ended, attempt.state))
         return
-    if draft.generation.status.terminal or fact.index not in open_tasks(attempt):
+    if not is_followed(draft.generation, draft.now) or fact.index not in open_tasks(attempt):
         return  # the attempt ended while the read was under way
     polling = _polling(draft, attempt, hints)
     key = (attempt.id, fact.index)
@@ -189,11 +190,13 @@ def _orphans(draft: Draft, busy: frozenset[Effect]) -> None:
             draft.move(attempt, AttemptState.UNKNOWN, failed(FailureKind.AMBIGUOUS), Billed.MAYBE)
 
 
-def _let_go(draft: Draft) -> None:
-    """A task that was accepted after its generation ended is given up: nobody will read it."""
+def _end_late(draft: Draft) -> None:
+    """Of a generation at its end: a task that was accepted since is given up, one that is done is accounted for."""
     for attempt in draft.generation.attempts:
         if attempt.state is AttemptState.ACCEPTED:
             draft.abandon(attempt, attempt.failure)
+        elif attempt.state is AttemptState.ABANDONED and not open_tasks(attempt):
+            _end(draft, attempt)
 
 
 def _end_attempts(draft: Draft, hints: HintsOf) -> None:
@@ -245,6 +248,7 @@ def _start_attempts(draft: Draft, hints: HintsOf, health: HealthOf) -> datetime:
                     wake_at = min(wake_at, not_before)
             case Stop(failure=failure) if not may_still_come(draft.generation, output.index):
                 draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
+                wake_at = min(wake_at, draft.now + SOON)  # what was too dear beside it may not be without it
             case _:
                 pass
     for (index, form), slots in sorted(wanted.items()):
@@ -252,7 +256,7 @@ def _start_attempts(draft: Draft, hints: HintsOf, health: HealthOf) -> datetime:
         starts = range(0, len(slots), chosen.count_max)
         if health(chosen.provider, chosen.model).circuit is CircuitState.HALF_OPEN and len(starts) > 1:
             starts = starts[:1]  # the probe; where the others go is asked again in a moment
-            wake_at = min(wake_at, draft.now + timedelta(seconds=1))
+            wake_at = min(wake_at, draft.now + SOON)
         for start in starts:
             number = len(draft.generation.attempts) + 1
             attempt = Attempt(
@@ -272,7 +276,7 @@ def _conclude(draft: Draft) -> None:
     """End the generation when nothing is open or its deadline has passed; else bring its status up to date."""
     end_extras(draft, {AttemptState.COMPLETED, AttemptState.FAILED})
     generation = draft.generation
-    late = failed(FailureKind.TIMED_OUT)
+    late = _why_late(generation)
     if draft.now >= generation.deadline_at:
         draft.close(Status.EXPIRED, late)
     elif goes_on(generation):
@@ -291,6 +295,14 @@ def _conclude(draft: Draft) -> None:
         draft.status(Status.FAILED, ends[Status.FAILED])
 
 
+def _why_late(generation: Generation) -> Failed:
+    """Why the deadline passed: where no task ever ran, what the newest attempt met."""
+    attempts = generation.attempts
+    refused = [one.failure for one in attempts if one.failure is not None and one.state is not AttemptState.NOT_SENT]
+    ran = any(one.tasks for one in attempts)
+    return refused[-1] if refused and not ran else failed(FailureKind.TIMED_OUT)
+
+
 def _effects(
     draft: Draft, watches: dict[TaskKey, Watch], busy: frozenset[Effect], hints: HintsOf
 ) -> tuple[Effect, ...]:
@@ -299,7 +311,7 @@ def _effects(
     due: list[Effect] = []
     live: set[TaskKey] = set()
     for attempt in draft.generation.attempts:
-        if draft.generation.status.terminal:
+        if not is_followed(draft.generation, draft.now):
             break
         if attempt.state is AttemptState.RESERVED and Submit(attempt.id) not in busy:
             due.append(Submit(attempt.id))

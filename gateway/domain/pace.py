@@ -50,6 +50,16 @@ def earned(budget: Budget, now: datetime) -> Budget:
     return _filled(budget, now, RETRY_RATIO)
 
 
+def unearned(budget: Budget, now: datetime) -> Budget:
+    """After a first submit that was none."""
+    return _filled(budget, now, -RETRY_RATIO)
+
+
+def refunded(budget: Budget, now: datetime) -> Budget:
+    """After a submit that was accepted: the outage is over, so whoever waits may go as fast as it is taken."""
+    return _filled(budget, now, 1.0)
+
+
 def spent(budget: Budget, now: datetime) -> Budget:
     """After a repeat."""
     return _filled(budget, now, -1.0)

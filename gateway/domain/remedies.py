@@ -9,6 +9,7 @@ from gateway.domain.backoff import exponential, spread
 from gateway.domain.circuit import CircuitState
 from gateway.domain.generation import Attempt, AttemptState, Generation, Policy, Route
 from gateway.domain.health import HealthOf, unknown_health
+from gateway.domain.holding import resubmit_at
 from gateway.domain.reading import failed
 from gateway.domain.task import REMEDY, Billed, Failed, FailureKind, Remedy, Status
 
@@ -51,14 +52,10 @@ def next_try(generation: Generation, slot: int, health: HealthOf = unknown_healt
         case Remedy.STOP:
             return Stop(failure)
         case Remedy.RECONCILE:
-            return Hold()
-        case remedy:
+            return _as_decided(last, failure)
+        case _:
             following = _next_route(generation, history, slot, health)
-            if following is not None:
-                return Try(following)
-            # What a provider has accepted may have been paid for: only what it refused is sent there again.
-            waits = remedy is Remedy.FALL_BACK_OR_WAIT and last.accepted_at is None
-            return _retry(generation, history, slot, health) if waits else Stop(failure)
+            return Try(following) if following is not None else _retry(generation, history, slot, health)
 
 
 def remedy_for(failure: Failed, policy: Policy) -> Remedy:
@@ -74,6 +71,16 @@ def remedy_for(failure: Failed, policy: Policy) -> Remedy:
             return Remedy.STOP
         case kind:
             return REMEDY[kind]
+
+
+def _as_decided(held: Attempt, failure: Failed) -> Try | Stop | Hold:
+    match held.decision:
+        case "fail":
+            return Stop(failure)
+        case "resubmit":
+            return Try(held.route, held.form, resubmit_at(held))
+        case None:
+            return Hold()
 
 
 def is_retry(generation: Generation, attempt: Attempt) -> bool:
@@ -147,16 +154,28 @@ def _failure_of(attempt: Attempt, slot: int) -> Failed:
     return failed(FailureKind.RESULT_MISSING)
 
 
+def has_another_route(generation: Generation, attempt: Attempt) -> bool:
+    """Whether there is a route that none of the attempt's outputs has been tried on."""
+    tried = {one.route for one in generation.attempts if not set(one.slots).isdisjoint(attempt.slots)}
+    return len(tried) < len(generation.plan.routes)
+
+
+def _may_repeat(attempt: Attempt, slot: int) -> bool:
+    """Whether the same may be sent there again: what a provider has accepted may have been paid for."""
+    waits = REMEDY[_failure_of(attempt, slot).kind] is Remedy.FALL_BACK_OR_WAIT
+    return waits and attempt.state in {AttemptState.REFUSED, AttemptState.NOT_SENT}
+
+
 def _retry(generation: Generation, history: list[Attempt], slot: int, health: HealthOf) -> Try | Stop:
-    """The last route once more: after the provider's own wait or a growing one, when its health lets a repeat go."""
-    last = history[-1]
-    failure = _failure_of(last, slot)
-    tries = 0
-    for attempt in reversed(history):
-        waits = REMEDY[_failure_of(attempt, slot).kind] is Remedy.FALL_BACK_OR_WAIT
-        if attempt.route != last.route or not waits:
-            break
-        tries += 1
+    """The newest route that only asked to wait: after its own wait or a growing one, when its health lets it go."""
+    failure = _failure_of(history[-1], slot)
+    excluded = {generation.route(one).provider for one in history if _excludes_provider(one, slot)}
+    newest = {one.route: one for one in history}.values()  # of each route
+    waiting = [one for one in newest if _may_repeat(one, slot) and generation.route(one).provider not in excluded]
+    if not waiting:
+        return Stop(failure)
+    last = max(waiting, key=lambda one: one.number)
+    tries = sum(one.route == last.route and _may_repeat(one, slot) for one in history)
     route = generation.route(last)
     if tries >= RETRIES_MAX or last.ended_at is None or not _affordable(generation, route):
         return Stop(failure)

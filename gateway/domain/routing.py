@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gateway.domain.adapter import Capability, ImageLimits
 from gateway.domain.generation import Adaptation, GenerationRequest, Route
-from gateway.domain.health import HealthOf, unknown_health
+from gateway.domain.health import HealthOf, RouteHealth, unknown_health
 from gateway.domain.ordering import Order, Place, in_order
 from gateway.domain.price import Price, cost_usd
 from gateway.domain.request import (
@@ -36,6 +36,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     weight: float = 1.0
     group: int = 0  # 0: of the model asked for; behind it those of each model to fall back to
     order: Order = "priority"  # of its group
+    attempt_timeout_seconds: float | None = None  # over the provider's own
 
 
 class ImageFacts(Struct, frozen=True, kw_only=True):
@@ -89,6 +90,8 @@ def plan(
             able.append((_place(candidate, found, health), found))
         else:
             left_out.append(LeftOut(provider=candidate.provider, model=candidate.model, reasons=found))
+    if request.fallback is False:  # the first route alone, whatever its circuit says
+        able = [(replace(place, health=RouteHealth(seconds=place.health.seconds)), route) for place, route in able]
     routes = in_order(able, seed)
     if request.fallback is False:
         unused = Reason(param="fallback", message="is not needed: a route before it can, and `fallback` is off")
@@ -119,7 +122,7 @@ def _route(
     for capability in fitting:
         settings, adaptations, reasons = _fit_settings(request, capability)
         reasons += _check_prompt(request, candidate.provider, capability)
-        cost = cost_usd(candidate.prices, _priced(settings, capability))
+        cost = cost_usd(candidate.prices, settings, capability, alike=candidate.model != candidate.row)
         reasons += _check_cost(request, cost)
         reasons += _check_input(request, capability, images)
         if not reasons:
@@ -133,6 +136,7 @@ def _route(
                 count_max=capability.count_max,
                 adaptations=tuple(adaptations),
                 cost_usd=cost,
+                attempt_timeout_seconds=candidate.attempt_timeout_seconds,
             )
         if not best or len(reasons) < len(best):
             best = tuple(reasons)
@@ -231,13 +235,6 @@ def _check_prompt(request: GenerationRequest, provider: str, capability: Capabil
     return reasons
 
 
-def _priced(settings: Settings, capability: Capability) -> Settings:
-    """The settings with the resolution that a mode means: price tables may name either."""
-    if settings.resolution is not None or settings.mode is None:
-        return settings
-    return replace(settings, resolution=capability.modes.get(settings.mode))
-
-
 def _check_cost(request: GenerationRequest, cost: float | None) -> list[Reason]:
     if request.max_cost is None:
         return []
@@ -266,11 +263,12 @@ def _check_input(request: GenerationRequest, capability: Capability, images: Map
     for name in images_of(request.input):
         facts = images.get(name)
         if facts is not None:
-            reasons += _check_image(_param_of(request, name), facts, capability.images)
+            reasons += _check_image(param_of(request, name), facts, capability.images)
     return reasons
 
 
-def _param_of(request: GenerationRequest, image: str) -> str:
+def param_of(request: GenerationRequest, image: str) -> str:
+    """The parameter that an image of the request came in."""
     match request.input:
         case ImageToVideo(first_frame=first) | ReferencesToVideo(first_frame=first) if image == first:
             return "image"

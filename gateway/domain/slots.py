@@ -28,21 +28,21 @@ def accepted(generation: Generation, attempt_id: str, refs: Sequence[TaskRef], n
 
 
 def fill(draft: Draft, attempt: Attempt, slot: int, artifacts: Sequence[Artifact], expires_at: datetime) -> None:
-    """Give the slot its file; further files of the same task become extra outputs."""
-    for number, artifact in enumerate(artifacts):
-        index = slot if number == 0 else len(draft.generation.outputs)
-        known = draft.generation.output(index) if number == 0 else None
-        if known is not None and known.status.terminal:
-            continue  # another attempt was there first
+    """Give the slot its file; further files of the same task, and those that come late, become extra outputs."""
+    free = next((one for one in draft.generation.outputs if one.index == slot and not one.status.terminal), None)
+    late = free is None
+    for artifact in artifacts:
         output = Output(
-            index=index,
+            index=len(draft.generation.outputs) if free is None else slot,
             status=Status.COMPLETED,
-            extra=known is None or known.extra,
+            extra=free is None or free.extra,
+            late=late,
             attempt_id=attempt.id,
             artifact=artifact,
             expires_at=expires_at,
         )
-        draft.write(SaveOutput(output, new=known is None))
+        draft.write(SaveOutput(output, new=free is None))
+        free = None
 
 
 def show_extras(draft: Draft) -> None:
@@ -93,3 +93,12 @@ def goes_on(generation: Generation) -> bool:
     return any(one.state is AttemptState.SUBMITTING for one in generation.attempts) or any(
         not one.status.terminal and (not one.extra or one.attempt_id in followed) for one in generation.outputs
     )
+
+
+def is_followed(generation: Generation, now: datetime) -> bool:
+    """Whether its tasks are read: while it is open, and behind its end those given up, until the deadline.
+
+    What was paid for is known and kept so. A client that cancels wants neither.
+    """
+    ended = generation.status in {Status.COMPLETED, Status.FAILED}
+    return not generation.status.terminal or (ended and now < generation.deadline_at)

@@ -12,6 +12,7 @@ from gateway.domain.polling import Hints, TaskKey, Watch
 from gateway.engine.effects import Effects
 from gateway.engine.observe import attempts_began, attempts_dropped, tasks_ended
 from gateway.engine.patience import patiently
+from gateway.failpoints import reach
 from gateway.services.clock import Clock, wait
 from gateway.services.health import Health
 from gateway.services.signals import Signals
@@ -72,11 +73,12 @@ class Drive:
                 continue
             held, watches, facts = stored, step.watches, []
             if held.status.terminal:
-                self._cancel_all_but_submits()  # a submit that still prepares its inputs is not wanted any more
+                self._cancel_unsent()
             if not self._stopping:
                 for effect in step.effects:
                     self._start(held, effect)
-            if not self._running and (held.status.terminal or self._stopping):
+            at_end = held.status.terminal and not watches
+            if not self._running and (at_end or self._stopping):
                 return
             await self._sleep(step)
             facts = self._collect()
@@ -106,6 +108,8 @@ class Drive:
         if version is None:
             attempts_dropped(self._health, step.generation, step.writes)
             return None
+        if step.generation.status.terminal and not before.status.terminal:
+            reach("terminal")
         self._signals.changed(before.id)
         tasks_ended(self._health, step.generation, step.writes)
         after = replace(step.generation, version=version)
@@ -125,6 +129,12 @@ class Drive:
         """End what may be done again; a submit that may have begun to leave is brought to its end."""
         for task, effect in self._running.items():
             if not (isinstance(effect, Submit) and self._effects.is_sending(effect.attempt_id)):
+                task.cancel()
+
+    def _cancel_unsent(self) -> None:
+        """A submit that still waits or prepares its inputs is not wanted any more."""
+        for task, effect in self._running.items():
+            if isinstance(effect, Submit) and not self._effects.is_sending(effect.attempt_id):
                 task.cancel()
 
     def _start(self, generation: Generation, effect: Effect) -> None:

@@ -9,15 +9,18 @@ import structlog
 from msgspec import Struct
 
 from gateway.domain.adapter import HttpCall, HttpReply
-from gateway.domain.errors import UnreadableReply
+from gateway.domain.circuit import CircuitState
+from gateway.domain.errors import StoreUnavailable, UnreadableReply
 from gateway.domain.generation import Attempt, AttemptState, Generation, Route
 from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Unread
 from gateway.domain.polling import Hints
 from gateway.domain.reading import failed
+from gateway.domain.remedies import has_another_route
 from gateway.domain.request import UpstreamRequest
 from gateway.domain.slots import accepted
 from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, TaskRef
 from gateway.engine.patience import patiently
+from gateway.failpoints import reach
 from gateway.services.clock import Clock
 from gateway.services.health import Health
 from gateway.services.inputs import InputRefused, Inputs
@@ -83,17 +86,32 @@ class Effects:
                 return await self._read(attempt, effect, provider)
         if provider is None or route.model not in provider.models:
             return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+        fact: Fact | None = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         try:
-            async with self._health.submits[provider.name].place(generation.key):
-                return await self._submit(generation, attempt, route, provider)
-        finally:  # where it has found nothing out
-            self._health.let_go(route.provider, route.model, attempt.id)
+            # A store that cannot be read gives the place back between two tries: others may not need it.
+            fact = await patiently(
+                self._clock, lambda: self._in_turn(generation, attempt, route, provider), attempt=attempt.id
+            )
+        finally:
+            if fact is not None:  # no task came of it: where it was the probe, another is
+                self._health.let_go(route.provider, route.model, attempt.id)
+        return fact
+
+    async def _in_turn(self, generation: Generation, attempt: Attempt, route: Route, provider: Provider) -> Fact | None:
+        async with self._health.submits[provider.name].place(generation.key):
+            is_open = self._health.circuit(route.provider, route.model) is CircuitState.OPEN
+            is_probe = self._health.is_probe(route.provider, route.model, attempt.id)
+            if is_open and not is_probe and has_another_route(generation, attempt):
+                # It opened while this one waited for its turn: what is left in the plan is worth more.
+                return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+            return await self._submit(generation, attempt, route, provider)
 
     async def _submit(self, generation: Generation, attempt: Attempt, route: Route, provider: Provider) -> Fact | None:
+        reach("reserved")
         try:
-            call = await patiently(
-                self._clock, lambda: self._prepare(generation, attempt, route, provider), attempt=attempt.id
-            )
+            call = await self._prepare(generation, attempt, route, provider)
+        except StoreUnavailable:
+            raise
         except InputRefused as refused:
             self._health.submitted(route.provider, route.model, attempt.id, refused.failure)
             return Ended(
@@ -117,6 +135,7 @@ class Effects:
         begun = await self._begin(generation, attempt)
         if begun is not None:
             return begun.fact
+        reach("submitting_nothing_sent")
         started = self._clock.now()
         fact = await self._send(generation, attempt, route, provider, call)
         self._health.submitted(route.provider, route.model, attempt.id, None if fact is None else fact.failure)
@@ -175,6 +194,7 @@ class Effects:
         except Exception:  # still nothing was sent
             log.exception("translation_failed", attempt=attempt.id, provider=provider.name)
             return _not_sent(attempt, _BROKEN)
+        reach("sent_no_reply")
         try:
             reply = await self._upstream.send(
                 signed,
@@ -209,7 +229,9 @@ class Effects:
         )
         if attempt.form:
             self._forms[route.provider, route.model] = attempt.form
+        reach("reply_read_not_committed")
         await self._accept(generation, attempt.id, outcome[:TASKS_MAX])
+        reach("accepted")
         return None
 
     def _refused(
@@ -220,6 +242,8 @@ class Effects:
         wait = retry_after_seconds(reply, self._clock.now)
         if wait is None and failure.kind is FailureKind.RATE_LIMITED:
             wait = provider.adapter.rate_limit_seconds
+        elif wait is None and failure.kind is FailureKind.UNAVAILABLE:
+            wait = provider.adapter.unavailable_seconds
         amend = provider.adapter.amend
         return Ended(
             attempt_id=attempt.id,
@@ -278,8 +302,8 @@ class Effects:
         missing = Read(attempt_id=attempt.id, index=poll.index, snapshot=failed(FailureKind.RESULT_MISSING))
         if provider.adapter.content is None:
             return missing
-        call = provider.adapter.content(ref)
         try:
+            call = provider.adapter.content(ref)
             response = await self._upstream.stream(
                 provider.adapter.authorize(call, provider.credential, self._clock.now()),
                 base_url=provider.base_url,
@@ -292,6 +316,9 @@ class Effects:
                 await response.aclose()
         except (NotSent, NoAnswer, httpx.TransportError) as error:
             log.info("content_failed", attempt=attempt.id, provider=provider.name, error=str(error))
+            return Unread(attempt_id=attempt.id, index=poll.index)
+        except Exception:  # an adapter that breaks says nothing about the file
+            log.exception("content_not_understood", attempt=attempt.id, provider=provider.name)
             return Unread(attempt_id=attempt.id, index=poll.index)
         if response.status_code in _NO_CONTENT:
             return missing

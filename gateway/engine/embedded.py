@@ -1,14 +1,17 @@
 """The engine of one process: a coroutine a generation, under the store's exclusive lock."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import structlog
 
 from gateway.domain.backoff import spread
+from gateway.domain.errors import Overloaded, ShuttingDown
 from gateway.domain.generation import Generation
 from gateway.engine.drive import Drive
+from gateway.engine.patience import patiently
 from gateway.services.clock import Clock
 from gateway.services.clock import sleep as sleep_on
 from gateway.store.base import Store
@@ -16,16 +19,23 @@ from gateway.store.base import Store
 log = structlog.get_logger()
 RESTART_SECONDS = 30.0  # before a driver that broke is started again
 LEASE_SECONDS = 60.0
+FULL_SECONDS = 15.0  # until a client should ask again whether there is room
+STOPPING_SECONDS = 5.0  # the same for the process that comes next
 
 
 class EmbeddedEngine:
     """Implements `Engine`."""
 
-    def __init__(self, store: Store, clock: Clock, new_drive: Callable[[], Drive], spread_seconds: float) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, new_drive: Callable[[], Drive], *, spread_seconds: float, open_max: int
+    ) -> None:
+        """`open_max`: how many generations may have a driver before new ones are refused."""
         self._store = store
         self._clock = clock
         self._new_drive = new_drive
         self._spread_seconds = spread_seconds
+        self._open_max = open_max
+        self._arriving = 0  # creates that were let in and have no driver yet
         self._drives: dict[str, Drive] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
@@ -37,8 +47,21 @@ class EmbeddedEngine:
 
     async def start(self) -> None:
         """Take over every open generation, spread over one poll interval."""
-        for generation_id in await self._store.open_ids():
+        for generation_id in await self._store.open_ids(self._clock.now()):
             self._spawn(generation_id, None, delay=spread(generation_id) * self._spread_seconds)
+
+    @contextmanager
+    def room(self) -> Iterator[None]:
+        """See `Drivers`. Every open generation has a driver from the start on, hence nothing else is to be counted."""
+        if self._stopping:
+            raise ShuttingDown(retry_after=STOPPING_SECONDS)
+        if len(self._tasks) + self._arriving >= self._open_max:
+            raise Overloaded(f"{self._open_max:,} generations are open already.", retry_after=FULL_SECONDS)
+        self._arriving += 1
+        try:
+            yield
+        finally:
+            self._arriving -= 1
 
     def begin(self, generation: Generation) -> None:
         """Start at once: the fence is ours already."""
@@ -52,16 +75,22 @@ class EmbeddedEngine:
         elif generation_id not in self._tasks:
             self._spawn(generation_id, None)
 
-    async def stop(self, drain_seconds: float) -> None:
-        """Hand every generation back; what is not done in time is found again at the next start."""
+    def drain(self) -> None:
+        """Take and start nothing more; what is under way and no submit ends."""
+        if self._stopping:
+            return
         self._stopping = True
-        tasks = list(self._tasks.values())
         for generation_id, task in list(self._tasks.items()):
             drive = self._drives.get(generation_id)
             if drive is None:
                 task.cancel()
             else:
                 drive.stop()
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Hand every generation back; what is not done in time is found again at the next start."""
+        self.drain()
+        tasks = list(self._tasks.values())
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=drain_seconds)
             for task in late:
@@ -77,14 +106,18 @@ class EmbeddedEngine:
         self._tasks[generation_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(generation_id, None))
 
+    async def _take_over(self, generation_id: str) -> Generation | None:
+        until = self._clock.now() + timedelta(seconds=LEASE_SECONDS)
+        return await self._store.take_over(generation_id, until)
+
     async def _drive(self, generation_id: str, held: Generation | None, delay: float) -> None:
         while not self._stopping:
             try:
                 if delay:
                     await sleep_on(self._clock, delay)
                 if held is None:
-                    held = await self._store.take_over(
-                        generation_id, self._clock.now() + timedelta(seconds=LEASE_SECONDS)
+                    held = await patiently(
+                        self._clock, lambda: self._take_over(generation_id), generation=generation_id
                     )
                 if held is not None:
                     drive = self._drives[generation_id] = self._new_drive()

@@ -23,7 +23,8 @@ def attempts_dropped(health: Health, generation: Generation, writes: Sequence[Wr
     for write in writes:
         if isinstance(write, AddAttempt):
             route = generation.route(write.attempt)
-            health.let_go(route.provider, route.model, write.attempt.id)
+            retry = is_retry(generation, write.attempt)
+            health.undone(route.provider, route.model, write.attempt.id, retry=retry)
 
 
 def tasks_ended(health: Health, generation: Generation, writes: Sequence[Write]) -> None:
@@ -36,7 +37,7 @@ def tasks_ended(health: Health, generation: Generation, writes: Sequence[Write])
         if known and attempt.accepted_at is not None and attempt.ended_at is not None:
             route = generation.route(attempt)
             seconds = (attempt.ended_at - attempt.accepted_at).total_seconds()
-            health.task_ended(route.provider, route.model, failure, seconds)
+            health.task_ended(route.provider, route.model, attempt.id, failure=failure, seconds=seconds)
 
 
 def _ending(attempt: Attempt) -> tuple[bool, Failed | None]:

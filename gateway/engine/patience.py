@@ -19,5 +19,5 @@ async def patiently(clock: Clock, call: Callable[[], Awaitable[T]], **about: str
         try:
             return await call()
         except StoreUnavailable as error:
-            log.warning("store_unavailable", error=error.detail, **about)
+            log.warning("store_unavailable", error=error.reason or error.detail, **about)
             await sleep(clock, STORE_RETRY_SECONDS)

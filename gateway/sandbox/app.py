@@ -15,7 +15,7 @@ from gateway.sandbox.foxapi import FOXAPI
 from gateway.sandbox.inputs import Images
 from gateway.sandbox.keevx import KEEVX
 from gateway.sandbox.kling_relay import KLING_RELAY
-from gateway.sandbox.provider import Desk, Provider, Route, prompt_of
+from gateway.sandbox.provider import Desk, Provider, Route, model_of, prompt_of
 from gateway.sandbox.settings import Clock, Settings
 from gateway.sandbox.state import State
 from gateway.sandbox.wire import Receive, Reply, Request, Scope, Send, text_reply, transmit
@@ -97,6 +97,9 @@ class Sandbox:
         refused = provider.refuse(request, self.state, route.operation)
         if refused is not None:
             return refused
+        if route.operation == "submit" and self.state.journal is not None:
+            body = request.json()
+            self.state.receive(provider.name, model_of(body), prompt_of(body))
         task = self.state.tasks.get(name)
         prompt = task.prompt if task else ""
         if route.operation == "submit" and b"[[sandbox:" in request.body:

@@ -72,3 +72,9 @@ def prompt_of(body: Mapping[str, Any] | None) -> str:
     if isinstance(shots, list):
         texts += [shot.get("prompt") for shot in shots if isinstance(shot, dict)]
     return " ".join(text for text in texts if isinstance(text, str))
+
+
+def model_of(body: Mapping[str, Any] | None) -> str:
+    """The model that a submit names, whatever the field is called."""
+    names = ("model", "model_name", "module")
+    return next((str(body[name]) for name in names if body and name in body), "")

@@ -106,8 +106,14 @@ class State:
         self.submits_started[asked.provider, asked.fingerprint] += 1
         self.prompts_started[asked.provider, asked.prompt] += 1
         if self.journal is not None:
-            _write(self.journal, tasks)
+            _note(self.journal, "start", {"tasks": [task.id for task in tasks], **_told(tasks[0])})
         return tasks
+
+    def receive(self, provider: str, model: str, prompt: str) -> None:
+        """Put a submit that was read to its end in the journal, before anything comes of it."""
+        if self.journal is not None:
+            now = self.clock.now()
+            _note(self.journal, "submit", {"provider": provider, "model": model, "prompt": prompt, "created_at": now})
 
     def asked(
         self, provider: str, body: Mapping[str, Any], *, model: str, prompt: str, base: str, keep: float, spec: Spec
@@ -210,10 +216,10 @@ def fingerprint(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).hexdigest()
 
 
-def _write(journal: Path, tasks: list[Task]) -> None:
+def _note(journal: Path, event: str, about: Mapping[str, Any]) -> None:
+    """One line, on the disk when this returns: whatever happens to anybody afterwards, it is there."""
     with journal.open("ab") as file:
-        for task in tasks:
-            file.write(msgspec.json.encode(_told(task)) + b"\n")
+        file.write(msgspec.json.encode({"event": event, **about}) + b"\n")
         file.flush()
         os.fsync(file.fileno())
 

@@ -1,10 +1,23 @@
-"""The time, as a value to pass in: the wall clock at the start, then monotonic, so that no correction moves it back."""
+"""The time, as a value to pass in: the wall clock at the start, then what has passed since.
+
+Within a process no correction of the wall clock moves it: a generation has the seconds that it was promised. Time in
+which the machine was suspended counts, for the providers went on meanwhile. Across processes the wall clock tells what
+passed, but never less than nothing: a start goes on from the newest moment that the ledger has seen, where the wall
+clock is behind that. A wall clock that is ahead at a start looks just like a long stop, and is believed.
+"""
 
 import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+import structlog
+
+log = structlog.get_logger()
+LOOK_SECONDS = 60.0
+BEHIND_SECONDS = 1.0  # from which on a wall clock that is behind is told of
+_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has it
 
 
 class Timer(Protocol):
@@ -27,20 +40,82 @@ class Clock(Protocol):
         ...
 
 
+def boot_seconds() -> float:
+    """Seconds since the machine was started, those of its suspensions included where the system counts them."""
+    return time.clock_gettime(_BOOT)
+
+
 class SystemClock:
     """The machine's own."""
 
-    def __init__(self) -> None:
+    def __init__(self, elapsed: Callable[[], float] = boot_seconds) -> None:
+        """`elapsed` tells seconds since any moment, and never goes back."""
+        self._elapsed = elapsed
         self._wall = datetime.now(UTC)
-        self._start = time.monotonic()
+        self._start = elapsed()
 
     def now(self) -> datetime:
         """See `Clock`."""
-        return self._wall + timedelta(seconds=time.monotonic() - self._start)
+        return self._wall + timedelta(seconds=self._elapsed() - self._start)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """See `Clock`; a suspension makes it late by `LOOK_SECONDS` at most."""
+        if seconds <= LOOK_SECONDS:
+            return asyncio.get_running_loop().call_later(seconds, callback)
+        return _LongTimer(self._elapsed, seconds, callback)
+
+
+class _LongTimer:
+    """A timer that looks at the clock now and then, for the event loop's own stands still while the machine does."""
+
+    def __init__(self, elapsed: Callable[[], float], seconds: float, callback: Callable[[], None]) -> None:
+        self._elapsed = elapsed
+        self._callback = callback
+        self._at = elapsed() + seconds
+        self._handle = self._next(seconds)
+
+    def cancel(self) -> None:
+        self._handle.cancel()
+
+    def _next(self, left: float) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(min(left, LOOK_SECONDS), self._look)
+
+    def _look(self) -> None:
+        left = self._at - self._elapsed()
+        if left <= 0:
+            self._callback()
+        else:
+            self._handle = self._next(left)
+
+
+class ShiftedClock:
+    """Another clock, always so much ahead."""
+
+    def __init__(self, clock: Clock, ahead: timedelta) -> None:
+        self._clock = clock
+        self._ahead = ahead
+
+    def now(self) -> datetime:
+        """See `Clock`."""
+        return self._clock.now() + self._ahead
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """See `Clock`."""
-        return asyncio.get_running_loop().call_later(seconds, callback)
+        return self._clock.call_later(seconds, callback)
+
+
+def not_before(clock: Clock, moment: datetime | None) -> Clock:
+    """The clock; where it is behind the moment, one that goes on from there."""
+    behind = timedelta() if moment is None else moment - clock.now()
+    if behind <= timedelta():
+        return clock
+    if behind.total_seconds() >= BEHIND_SECONDS:
+        log.warning(
+            "clock_behind_ledger",
+            seconds=round(behind.total_seconds(), 3),
+            detail="the machine's clock was set back, or was wrong before; look at it",
+        )
+    return ShiftedClock(clock, behind)
 
 
 async def wait(clock: Clock, event: asyncio.Event, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from hashlib import sha256
 from typing import Literal, Protocol
@@ -19,6 +20,7 @@ from gateway.domain.generation import Generation, GenerationRequest, Output, Pla
 from gateway.domain.lifecycle import cancel
 from gateway.domain.routing import ImageFacts
 from gateway.domain.task import Status
+from gateway.failpoints import reach
 from gateway.services.blobs import Blobs
 from gateway.services.clock import Clock, wait
 from gateway.services.ids import new_id
@@ -32,6 +34,10 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 class Drivers(Protocol):
     """What this service needs of an engine."""
+
+    def room(self) -> AbstractContextManager[None]:
+        """Hold a place for one more generation; an error for the client when there is none."""
+        ...
 
     def begin(self, generation: Generation) -> None:
         """Drive a generation that was just created."""
@@ -114,30 +120,32 @@ class Generations:
             known = await self._store.recall(key, idempotency, now)
             if known is not None:
                 return Created(known, replayed=True)
-        generation_id = new_id("gen_", now)
-        images = {name: file.facts for name, file in files.items()}
-        model, routes = await self._planner.routes(request, key=key, images=images, seed=generation_id)
-        stored = [
-            StoredFile(id=name, key=key, sha256=digest, facts=files[name].facts, created_at=now)
-            for name, digest in [(name, await self._blobs.put(file.content)) for name, file in files.items()]
-        ]
-        generation = Generation(
-            id=generation_id,
-            key=key,
-            kind=kind,
-            request=request,
-            plan=Plan(routes=routes, policy=model.policy),
-            status=Status.QUEUED,
-            created_at=now,
-            deadline_at=now + timedelta(seconds=request.deadline_seconds),
-            outputs=tuple(Output(index=index) for index in range(request.count)),
-            fence=1,
-        )
-        answer = await self._store.create(generation, stored, idempotency, named_files(request, files))
-        if answer is generation:
-            log.info("generation_created", generation=generation.id, model=request.model, routes=len(routes))
-            self._drivers.begin(generation)
-        return Created(answer, answer is not generation)
+        with self._drivers.room():
+            generation_id = new_id("gen_", now)
+            images = {name: file.facts for name, file in files.items()}
+            model, routes = await self._planner.routes(request, key=key, images=images, seed=generation_id)
+            stored = [
+                StoredFile(id=name, key=key, sha256=digest, facts=files[name].facts, created_at=now)
+                for name, digest in [(name, await self._blobs.put(file.content)) for name, file in files.items()]
+            ]
+            generation = Generation(
+                id=generation_id,
+                key=key,
+                kind=kind,
+                request=request,
+                plan=Plan(routes=routes, policy=model.policy),
+                status=Status.QUEUED,
+                created_at=now,
+                deadline_at=now + timedelta(seconds=request.deadline_seconds),
+                outputs=tuple(Output(index=index) for index in range(request.count)),
+                fence=1,
+            )
+            answer = await self._store.create(generation, stored, idempotency, named_files(request, files))
+            if answer is generation:
+                reach("create_committed")
+                log.info("generation_created", generation=generation.id, model=request.model, routes=len(routes))
+                self._drivers.begin(generation)
+            return Created(answer, answer is not generation)
 
     async def quote(self, request: GenerationRequest, *, key: str, files: Mapping[str, InlineFile]) -> Quote:
         """What would be done with the request; nothing is stored or started."""

@@ -22,7 +22,7 @@ from gateway.domain.circuit import (
     task_ended,
 )
 from gateway.domain.health import Completion, RouteHealth
-from gateway.domain.pace import Budget, earned, retry_at, spent
+from gateway.domain.pace import Budget, earned, refunded, retry_at, spent, unearned
 from gateway.domain.task import Failed, FailureKind
 from gateway.services.clock import Clock
 from gateway.services.lanes import Lane
@@ -117,6 +117,18 @@ class Health:
         change = spent if retry else earned
         self._budgets[provider] = change(self._budgets[provider], now)
 
+    def undone(self, provider: str, model: str, attempt_id: str, *, retry: bool) -> None:
+        """An attempt that `began` could not be stored."""
+        if provider in self._budgets:
+            now = self._clock.now()
+            self._budgets[provider] = (refunded if retry else unearned)(self._budgets[provider], now)
+        self.let_go(provider, model, attempt_id)
+
+    def is_probe(self, provider: str, model: str, attempt_id: str) -> bool:
+        """Whether the attempt is to find out whether a circuit may close."""
+        probes = (circuit.probe for circuit in self._both(provider, model))
+        return any(probe is not None and probe.attempt_id == attempt_id for probe in probes)
+
     def let_go(self, provider: str, model: str, attempt_id: str) -> None:
         """An attempt will not be sent: another may be the probe."""
         for key in self._keys(provider, model):
@@ -137,18 +149,22 @@ class Health:
         concerned = self._keys(provider, model) if failure is None else [self._concerned(provider, model, failure)]
         for key in concerned:
             self._put(key, submitted(self._circuits.get(key, Circuit()), attempt_id, kind, now))
-        self.let_go(provider, model, attempt_id)  # as the probe of the other circuit it has found nothing out
+        if failure is None:
+            self._budgets[provider] = refunded(self._budgets[provider], now)
+        else:
+            self.let_go(provider, model, attempt_id)  # as the probe of the other circuit it has found nothing out
 
-    def task_ended(self, provider: str, model: str, failure: Failed | None, seconds: float) -> None:
+    def task_ended(self, provider: str, model: str, attempt_id: str, *, failure: Failed | None, seconds: float) -> None:
         """All tasks of an attempt are at their end, so long after it was accepted."""
         if provider not in self._budgets:
             return
         now = self._clock.now()
         if failure is None:
             self.learn([Completion(provider=provider, model=model, ended_at=now, seconds=seconds)])
-        key = (provider, _ACCOUNT) if failure is None else self._concerned(provider, model, failure)
         kind = None if failure is None else failure.kind
-        self._put(key, task_ended(self._circuits.get(key, Circuit()), kind, now))
+        for key in self._keys(provider, model) if failure is None else [self._concerned(provider, model, failure)]:
+            self._put(key, task_ended(self._circuits.get(key, _NEW), attempt_id, kind, now))
+        self.let_go(provider, model, attempt_id)
 
     def learn(self, completions: Iterable[Completion]) -> None:
         """Completion times, oldest first: at the start those that the ledger knows."""

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +15,6 @@ from gateway.services.providers import Provider, UpstreamModel
 from gateway.settings import ModelSettings, Settings
 
 ALL, KLING = "auto", "kling"  # the virtual models that need no configuration
-_NEAR_MAX = 5
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -26,7 +25,6 @@ class Model(Struct, frozen=True, kw_only=True):
     order: Order = "priority"
     policy: Policy = Policy()
     adapt: str = "none"
-    attempt_timeout_seconds: float | None = None
     owned_by: str = "video-gateway"
 
 
@@ -59,33 +57,37 @@ class Catalog:
     def _add(self, model: Model) -> None:
         self._models[model.name] = model
 
-    def resolve(self, name: str) -> Model:
-        """The model of this name; `ModelNotFound` with near names."""
+    def resolve(self, name: str, param: str = "model") -> Model:
+        """The model of this name; `ModelNotFound` with near names, about the parameter that named it."""
         model = self._models.get(name)
         if model is not None:
             return model
         owners = self._ambiguous.get(name, [])
         if len(owners) > 1:
-            raise ModelNotFound(f"The model {name!r} is served by several: use {' or '.join(owners)}.", param="model")
-        near = difflib.get_close_matches(name, self._models, n=_NEAR_MAX, cutoff=0.5)
+            raise ModelNotFound(f"The model {name!r} is served by several: use {' or '.join(owners)}.", param=param)
+        near = _near(name, self._models)
         if not near:  # a difference of upper and lower case is a small one
             folded = {known.lower(): known for known in self._models}
-            near = [folded[one] for one in difflib.get_close_matches(name.lower(), folded, n=_NEAR_MAX, cutoff=0.5)]
+            near = [folded[one] for one in _near(name.lower(), folded)]
         hint = f"Did you mean {', '.join(near)}?" if near else "GET /v1/models lists those there are."
-        raise ModelNotFound(f"There is no model {name[:100]!r}. {hint}", param="model")
+        raise ModelNotFound(f"There is no model {name[:100]!r}. {hint}", param=param)
 
     def candidates(self, request: GenerationRequest) -> tuple[Model, tuple[Candidate, ...]]:
         """The model asked for, and its candidates followed by those of the models to fall back to."""
         model = self.resolve(request.model)
         found = {(one.provider, one.model): one for one in model.candidates}
         for group, name in enumerate(request.fallback if isinstance(request.fallback, tuple) else (), start=1):
-            for one in self.resolve(name).candidates:
+            for one in self.resolve(name, "fallback").candidates:
                 found.setdefault((one.provider, one.model), replace(one, group=group))
         return model, tuple(found.values())
 
     def listed(self) -> list[Model]:
         """Every model once, under its full name, virtual ones first."""
         return [model for name, model in self._models.items() if name == model.name]
+
+
+def _near(name: str, known: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, list(known), n=5, cutoff=0.6)
 
 
 def _candidate(provider: Provider, model: UpstreamModel) -> Candidate:
@@ -101,9 +103,9 @@ def _candidate(provider: Provider, model: UpstreamModel) -> Candidate:
 def _kling(upstream: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """The routes that are Kling by their name, the newest version first."""
 
-    def version(candidate: Candidate) -> float:
-        found = re.match(r"kling-[a-z]*(\d+)(?:[.-](\d+))?", candidate.model)
-        return float(f"{found[1]}.{found[2] or 0}") if found else 0.0
+    def version(candidate: Candidate) -> tuple[int, int]:
+        found = re.match(r"kling-[a-z]*(\d+)(?:[.-](\d+))?", candidate.model.lower())
+        return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
     named = [candidate for candidate in upstream if candidate.model.lower().startswith("kling")]
     return tuple(sorted(named, key=version, reverse=True))
@@ -117,7 +119,9 @@ def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate]
         candidate = known.get(route)
         if candidate is not None:
             weight = configured.weights[index] if configured.weights else 1.0
-            candidates.append(replace(candidate, weight=weight, order=configured.order))
+            seconds = configured.attempt_timeout_seconds
+            changed = replace(candidate, weight=weight, order=configured.order, attempt_timeout_seconds=seconds)
+            candidates.append(changed)
         elif route.partition("/")[0] in settings.enabled:
             near = difflib.get_close_matches(route, known, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
@@ -131,5 +135,4 @@ def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate]
         order=configured.order,
         policy=policy,
         adapt=configured.adapt,
-        attempt_timeout_seconds=configured.attempt_timeout_seconds,
     )

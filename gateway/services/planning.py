@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gateway.domain.errors import InvalidImage, InvalidParameter, UnsupportedParameter
 from gateway.domain.generation import GenerationRequest, Route
 from gateway.domain.request import images_of
-from gateway.domain.routing import Candidate, ImageFacts, LeftOut, Planned, plan
+from gateway.domain.routing import Candidate, ImageFacts, LeftOut, Planned, param_of, plan
 from gateway.services.health import Health
 from gateway.services.inputs import FILE_PREFIX
 from gateway.services.models import Catalog, Model
@@ -45,15 +45,11 @@ class Planner:
             stored = await self._store.files(named, key)
             for name in named:
                 if name not in stored:
-                    raise InvalidImage(f"There is no file {name[:100]!r}.", param="image")
+                    raise InvalidImage(f"There is no file {name[:100]!r}.", param=param_of(request, name))
                 known[name] = stored[name].facts
         if request.adapt is None and model.adapt == "nearest":
             request = replace(request, adapt="nearest")
         planned = plan(request, candidates, known, health=self._health.of, seed=seed)
-        if model.attempt_timeout_seconds is not None:
-            seconds = model.attempt_timeout_seconds
-            routes = tuple(replace(route, attempt_timeout_seconds=seconds) for route in planned.routes)
-            planned = replace(planned, routes=routes)
         return Quote(model=model, request=request, planned=planned)
 
     async def routes(

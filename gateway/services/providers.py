@@ -99,6 +99,10 @@ def _check_prices(prices: Sequence[Price], capabilities: Sequence[Capability], w
             raise ConfigurationError(f"{where}.prices[{place}].per_second: the model's length cannot be asked for")
         if price.generate_audio and not any(capability.generate_audio for capability in capabilities):
             raise ConfigurationError(f"{where}.prices[{place}].generate_audio: the model has no sound")
+        for earlier, before in enumerate(prices[:place]):
+            if before.covers(price):
+                told = f"can never apply behind prices[{earlier}]; put it before"
+                raise ConfigurationError(f"{where}.prices[{place}]: {told}")
         for name, values in known.items():
             said = getattr(price, name)
             if said is not None and said not in values:

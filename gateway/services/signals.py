@@ -4,11 +4,18 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gateway.domain.errors import Overloaded
+
+LISTENERS_MAX = 5000
+FULL_SECONDS = 5.0  # until a client should ask again whether there is room
+
 
 class Signals:
     """`changed(id)` sets the event of everybody who listens to `id`."""
 
-    def __init__(self) -> None:
+    def __init__(self, listeners_max: int = LISTENERS_MAX) -> None:
+        self._listeners_max = listeners_max
+        self._listeners = 0
         self._events: dict[str, set[asyncio.Event]] = {}
         self.closed = False
 
@@ -25,13 +32,20 @@ class Signals:
 
     @contextmanager
     def listen(self, generation_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set at every change from now on; listen first, then look, and no change is missed."""
+        """An event that is set at every change from now on; listen first, then look, and no change is missed.
+
+        `Overloaded` when too many listen.
+        """
+        if self._listeners >= self._listeners_max:
+            raise Overloaded(f"{self._listeners_max:,} calls are waiting already.", retry_after=FULL_SECONDS)
+        self._listeners += 1
         event = asyncio.Event()
         events = self._events.setdefault(generation_id, set())
         events.add(event)
         try:
             yield event
         finally:
+            self._listeners -= 1
             events.discard(event)
             if not events:
                 self._events.pop(generation_id, None)

@@ -129,8 +129,11 @@ class Store(Protocol):
         """
         ...
 
-    async def open_ids(self) -> list[str]:
-        """Every generation that is not at its end, or has a submit whose end is not known, oldest first."""
+    async def open_ids(self, now: datetime) -> list[str]:
+        """Every generation that wants a driver, oldest first.
+
+        It is not at its end, or a submit or task of it is not, or one that was given up is still to be read.
+        """
         ...
 
     async def completions(self, newest: int) -> list[Completion]:
@@ -157,7 +160,7 @@ class Store(Protocol):
         ...
 
     async def take_over(self, generation_id: str, lease_until: datetime) -> Generation | None:
-        """Raise the fence of an open generation: every older holder's writes are refused from now on."""
+        """Raise the fence of a generation that wants a driver: every older holder's writes are refused from now on."""
         ...
 
     async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> int | None:

@@ -16,11 +16,11 @@ GENERATION = (
     " completed_at, fence, version"
 )
 GENERATION_WRITTEN = f"{GENERATION}, model, lease_until, digest"
-OUTPUT = "number, status, extra, attempt_id, artifact, expires_at, failure"
+OUTPUT = "number, status, extra, late, attempt_id, artifact, expires_at, failure"
 FILE = "id, key, sha256, facts, created_at, inline"
 ATTEMPT = (
     "id, number, route, slots, state, form, reserved_at, sent_at, accepted_at, ended_at, tasks, failure, billed,"
-    " retry_after_seconds, amend_form"
+    " retry_after_seconds, amend_form, decision"
 )
 
 Row = Sequence[Any]
@@ -81,10 +81,11 @@ def _output_of(row: Row) -> Output:
         index=row[0],
         status=Status(row[1]),
         extra=bool(row[2]),
-        attempt_id=row[3],
-        artifact=_artifact.decode(row[4]) if row[4] else None,
-        expires_at=moment(row[5]),
-        failure=_failed.decode(row[6]) if row[6] else None,
+        late=bool(row[3]),
+        attempt_id=row[4],
+        artifact=_artifact.decode(row[5]) if row[5] else None,
+        expires_at=moment(row[6]),
+        failure=_failed.decode(row[7]) if row[7] else None,
     )
 
 
@@ -105,6 +106,7 @@ def _attempt_of(row: Row) -> Attempt:
         billed=Billed(row[12]) if row[12] else None,
         retry_after_seconds=row[13],
         amend_form=row[14],
+        decision=row[15],
     )
 
 
@@ -138,6 +140,7 @@ def output_values(output: Output) -> tuple[Any, ...]:
         output.index,
         output.status.value,
         int(output.extra),
+        int(output.late),
         output.attempt_id,
         to_json(output.artifact),
         seconds(output.expires_at),
@@ -163,6 +166,7 @@ def attempt_values(attempt: Attempt) -> tuple[Any, ...]:
         attempt.billed.value if attempt.billed else None,
         attempt.retry_after_seconds,
         attempt.amend_form,
+        attempt.decision,
     )
 
 

@@ -1,7 +1,7 @@
 """The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer thread, reads on their own connection."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,8 +12,10 @@ from gateway.domain.errors import ConfigurationError, InvalidImage, StoreUnavail
 from gateway.domain.generation import Generation, Task
 from gateway.domain.health import Completion
 from gateway.domain.ledger import AddAttempt, IllegalMove, SaveAttempt, SaveOutput, SaveStatus, Write, event_of
+from gateway.failpoints import reach
 from gateway.store import sqlite_repeats as repeats
 from gateway.store.base import Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
+from gateway.store.faults import is_damage, told, unavailable
 from gateway.store.rows import (
     ATTEMPT,
     FILE,
@@ -31,7 +33,7 @@ from gateway.store.rows import (
     seconds,
     to_json,
 )
-from gateway.store.sqlite_file import check_place, connect, migrate, take_lock
+from gateway.store.sqlite_file import check_place, connect, keep_time, kept_time, migrate, take_lock
 from gateway.store.writer import Writer
 
 _OPEN = "('queued', 'in_progress')"
@@ -40,6 +42,18 @@ _UNENDED = (
     f"(status in {_OPEN} or exists"
     " (select 1 from attempts where generation_id = generations.id and state = 'submitting'))"
 )
+# Behind its end too a generation has a driver while a task of it may tell what it cost, or made.
+_DRIVEN = (
+    f"(status in {_OPEN} or exists (select 1 from attempts where generation_id = generations.id"
+    " and state in ('submitting', 'accepted', 'abandoned')))"
+)
+_OPEN_IDS = (
+    f"select id from generations where status in {_OPEN}"
+    " union select generation_id from attempts where state in ('submitting', 'accepted')"
+    " union select generation_id from attempts as a join generations as g on g.id = a.generation_id"
+    " where state = 'abandoned' and ended_at > ? and status in ('completed', 'failed') and deadline_at > ? order by 1"
+)
+DEADLINE_MAX = timedelta(hours=24)  # of a generation, from its creation
 _LEASE_FOREVER = 253402300799.0  # one process under an exclusive lock: its lease does not run out
 
 
@@ -50,7 +64,7 @@ class SqliteStore:
         self._path = path
         self._lock = lock
         self._reader = connect(path)
-        self._writer = Writer(connect(path))
+        self._writer = Writer(connect(path), path)
 
     @classmethod
     def open(cls, path: Path, now: datetime) -> "SqliteStore":
@@ -67,10 +81,23 @@ class SqliteStore:
             return cls(path, lock)
         except apsw.Error as error:
             lock.close()
-            raise ConfigurationError(f"database.url: cannot use {path}: {error}") from error
+            why = told(error)
+            raise ConfigurationError(
+                f"database.url: cannot use {path}: {error}" if why is None else f"database.url: {path}: {why} ({error})"
+            ) from error
         except BaseException:
             lock.close()
             raise
+
+    def newest_moment(self) -> datetime | None:
+        """The latest moment that the ledger, or a process on it, has seen."""
+        stored = [datetime.fromtimestamp(at, UTC) for (at,) in self._all(_NEWEST, ()) if at is not None]
+        kept = kept_time(self._lock)
+        return max([*stored, *([] if kept is None else [kept])], default=None)
+
+    def keep_time(self, now: datetime) -> None:
+        """Let the next start know that it was this late: a ledger in which nothing changes does not tell."""
+        keep_time(self._lock, now)
 
     async def close(self) -> None:
         await self._writer.close()
@@ -78,6 +105,8 @@ class SqliteStore:
         self._lock.close()
 
     async def ping(self) -> None:
+        if self._writer.damage is not None:
+            raise StoreUnavailable(reason=f"database.url: {self._writer.damage}")
         await self._writer.run(lambda connection: connection.execute("update schema_migrations set number = number"))
 
     async def create(
@@ -109,9 +138,10 @@ class SqliteStore:
                     raise InvalidImage(f"There is no file {name!r}.", param="image")
             if idempotency is not None and idempotency.key is not None:
                 repeats.keep_key(connection, generation, idempotency.key, idempotency.digest)
+            reach("create_before_commit")
             return generation.id
 
-        stored = await self._writer.run(work)
+        stored = await self._writer.run(work, yields=True)
         if idempotency is None or stored == generation.id:
             return generation
         return await self._replayed(stored, idempotency)
@@ -160,10 +190,9 @@ class SqliteStore:
 
         return await self._writer.run(work)
 
-    async def open_ids(self) -> list[str]:
-        submitting = "select generation_id from attempts where state = 'submitting'"
-        rows = self._all(f"select id from generations where status in {_OPEN} union {submitting} order by id", ())
-        return [row[0] for row in rows]
+    async def open_ids(self, now: datetime) -> list[str]:
+        given_up_since = (now - DEADLINE_MAX).timestamp()
+        return [row[0] for row in self._all(_OPEN_IDS, (given_up_since, now.timestamp()))]
 
     async def completions(self, newest: int) -> list[Completion]:
         return [
@@ -191,7 +220,7 @@ class SqliteStore:
     async def take_over(self, generation_id: str, lease_until: datetime) -> Generation | None:
         sql = (
             "update generations set fence = fence + 1, version = version + 1, lease_until = ?"
-            f" where id = ? and {_UNENDED}"
+            f" where id = ? and {_DRIVEN}"
         )
         values = (lease_until.timestamp(), generation_id)
         taken = await self._writer.run(lambda connection: _changed(connection, sql, values) == 1)
@@ -245,7 +274,9 @@ class SqliteStore:
         try:
             return list(self._reader.execute(sql, values))
         except apsw.Error as error:
-            raise StoreUnavailable("The store cannot be read now.", retry_after=5) from error
+            if is_damage(error):
+                self._writer.damage = told(error)
+            raise unavailable(error, "The store cannot be read now.") from error
 
 
 def _whole(row: Row) -> Generation:
@@ -269,6 +300,12 @@ _COMPLETIONS = (
     " json_extract(plan, '$.routes[' || route || '].model'), ended_at, ended_at - accepted_at"
     " from (select id, plan from generations order by id desc limit ?) as g join attempts on generation_id = g.id"
     " where state = 'completed' and accepted_at is not null order by ended_at"
+)
+_NEWEST = (
+    "select at from (select at from events order by seq desc limit 1)"
+    " union all select max(created_at) from idempotency_keys"
+    " union all select max(created_at) from deleted_generations"
+    " union all select max(applied_at) from schema_migrations"
 )
 _INSERT_GENERATION = f"insert into generations ({GENERATION_WRITTEN}) values ({_marks(GENERATION_WRITTEN)})"
 _INSERT_OUTPUT = f"insert into outputs (generation_id, {OUTPUT}) values (?, {_marks(OUTPUT)})"

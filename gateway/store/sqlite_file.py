@@ -1,9 +1,10 @@
 """The file of an SQLite ledger: where it may lie, who has it, how it is opened, which schema it has."""
 
+import contextlib
 import fcntl
 import os
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -54,7 +55,7 @@ def take_lock(path: Path) -> IO[bytes]:
     """An exclusive lock beside the file, held until it is closed; the kernel drops it when the process dies."""
     lock_path = path.with_name(path.name + "-lock")
     try:
-        lock = lock_path.open("ab")
+        lock = os.fdopen(os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0)
     except OSError as error:
         raise ConfigurationError(f"database.url: cannot open {lock_path}: {error.strerror}") from error
     try:
@@ -65,6 +66,18 @@ def take_lock(path: Path) -> IO[bytes]:
             f"database.url: another process uses {path}; one gateway at a time may run on an SQLite file"
         ) from error
     return lock
+
+
+def keep_time(lock: IO[bytes], now: datetime) -> None:
+    """Note in the lock's file what time it is for the ledger."""
+    with contextlib.suppress(OSError):  # a full disk: the next start knows an older moment
+        os.pwrite(lock.fileno(), f"{now.timestamp():.3f}\n".encode(), 0)
+
+
+def kept_time(lock: IO[bytes]) -> datetime | None:
+    """The moment that was noted last, by whichever process held the lock."""
+    found = re.match(rb"(\d{1,11}\.\d{3})\n", os.pread(lock.fileno(), 32, 0))
+    return None if found is None else datetime.fromtimestamp(float(found[1]), UTC)
 
 
 def connect(path: Path) -> apsw.Connection:

@@ -169,7 +169,7 @@ class Gateway:
         self.upstream.word = word
         for _ in range(50):
             await self.clock.advance(40)
-            if not await self.application.store.open_ids():
+            if not await self.application.store.open_ids(self.application.clock.now()):
                 return
         pytest.fail("the generations do not end")
 

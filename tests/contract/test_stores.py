@@ -413,23 +413,50 @@ async def test_open_ids_are_all_that_have_not_ended_oldest_first(store: Store) -
         if state.terminal:
             await store.create(generation(status=state))
 
-    assert await store.open_ids() == [older.id, newer.id]
+    assert await store.open_ids(NOW) == [older.id, newer.id]
 
 
 async def test_a_submit_under_way_outlives_the_end_of_its_generation(store: Store) -> None:
     before, name = await submitting(store)
     closed = await wrote(store, before, status(before, Status.CANCELLED))
 
-    assert await store.open_ids() == [closed.id]
+    assert await store.open_ids(NOW) == [closed.id]
     assert not await store.delete(closed.id, "alice")
     taken = await store.take_over(closed.id, SOON)
     assert taken is not None
     known = taken.attempt(name)
     await wrote(store, taken, SaveAttempt(replace(known, state=AttemptState.UNKNOWN), known.state))
 
-    assert await store.open_ids() == []
+    assert await store.open_ids(NOW) == []
     assert await store.take_over(closed.id, SOON) is None
     assert await store.delete(closed.id, "alice")
+
+
+@pytest.mark.parametrize("state", [Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.EXPIRED])
+async def test_a_task_given_up_is_read_behind_the_end_until_the_deadline(store: Store, state: Status) -> None:
+    given_up = attempt(one := generation(), state=AttemptState.ABANDONED, accepted_at=NOW, ended_at=NOW)
+    kept = await store.create(replace(one, status=state, attempts=(given_up,)))
+
+    followed = state in {Status.COMPLETED, Status.FAILED}
+    assert await store.open_ids(NOW) == ([kept.id] if followed else [])
+    assert await store.open_ids(kept.deadline_at) == []
+    taken = await store.take_over(kept.id, SOON)
+    assert taken is not None
+    late = Output(index=1, status=Status.COMPLETED, extra=True, late=True, attempt_id=given_up.id)
+    done = SaveAttempt(replace(given_up, state=AttemptState.COMPLETED), given_up.state)
+    after = await wrote(store, taken, done, SaveOutput(late, new=True))
+    assert (after.status, after.outputs[1]) == (state, late)
+    assert await store.open_ids(NOW) == []
+
+
+async def test_a_decision_about_a_held_attempt_is_kept(store: Store) -> None:
+    unclear = attempt(one := generation(), state=AttemptState.UNKNOWN, ended_at=NOW)
+    held = await store.create(replace(one, attempts=(unclear,)))
+
+    after = await wrote(store, held, SaveAttempt(replace(unclear, decision="resubmit"), unclear.state))
+
+    assert (await stored(store, held.id)).attempts[0].decision == "resubmit"
+    assert (await store.events(after.id))[-1].type == "attempt.decided"
 
 
 FILE = StoredFile(
@@ -507,10 +534,10 @@ async def test_a_named_file_that_is_gone_refuses_the_create_whole(store: Store) 
 
     for owner, name in (("alice", "file_none"), ("bob", "file_1")):
         await store.create(generation(), (FILE,))
-        before = await store.open_ids()
+        before = await store.open_ids(NOW)
         with pytest.raises(InvalidImage, match=name):
             await store.create(generation(key=owner), (), key, (name,))
-        assert await store.open_ids() == before
+        assert await store.open_ids(NOW) == before
     assert await store.recall("alice", key, SOON) is None
 
 
@@ -800,7 +827,7 @@ async def test_a_known_key_gives_the_first_generation_again(store: Store) -> Non
     again = await store.create(generation(SOON), (), known)
 
     assert again == first
-    assert await store.open_ids() == [first.id]
+    assert await store.open_ids(NOW) == [first.id]
 
 
 async def test_a_known_key_gives_the_generation_as_it_is_now(store: Store) -> None:
@@ -828,7 +855,7 @@ async def test_twenty_at_once_with_one_key_are_one_generation(store: Store) -> N
     answers = await asyncio.gather(*(store.create(generation(), (), known) for _ in range(20)))
 
     assert len({answer.id for answer in answers}) == 1
-    assert len(await store.open_ids()) == 1
+    assert len(await store.open_ids(NOW)) == 1
 
 
 async def test_a_known_key_with_another_body_is_refused_and_leaves_nothing(store: Store) -> None:
@@ -838,7 +865,7 @@ async def test_a_known_key_with_another_body_is_refused_and_leaves_nothing(store
         await store.create(generation(SOON), (), Idempotency(key="k", digest=b"2"))
 
     assert refused.value.param == "Idempotency-Key"
-    assert await store.open_ids() == [first.id]
+    assert await store.open_ids(NOW) == [first.id]
 
 
 async def test_keys_of_two_clients_do_not_meet(store: Store) -> None:
@@ -864,7 +891,7 @@ async def test_a_key_whose_generation_was_deleted_makes_no_other(store: Store, s
             await store.recall("alice", known, at)
         with pytest.raises(IdempotencyKeyReused):
             await store.recall("alice", replace(known, digest=b"2"), at)
-    assert (await names(store), await store.open_ids()) == (([], False), [])
+    assert (await names(store), await store.open_ids(NOW)) == (([], False), [])
     assert await store.recall("bob", known, SOON) is None
 
 
@@ -972,7 +999,7 @@ async def test_twenty_retries_at_once_of_a_lost_request_make_one_generation(stor
     answers = await asyncio.gather(*(store.create(generation(), (), RETRY) for _ in range(20)))
 
     assert len({answer.id for answer in answers}) == 1
-    assert len(await store.open_ids()) == 1
+    assert len(await store.open_ids(NOW)) == 1
 
 
 async def test_a_retry_of_a_request_whose_generation_was_deleted_makes_no_other(store: Store) -> None:

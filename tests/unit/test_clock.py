@@ -5,9 +5,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
+import structlog
 
 from gateway.services import clock as module
-from gateway.services.clock import SystemClock, Timer, sleep, wait
+from gateway.services.clock import SystemClock, Timer, not_before, sleep, wait
 
 
 class ManualTimer:
@@ -152,3 +153,60 @@ async def test_a_cancelled_timer_of_the_system_clock_does_not_call() -> None:
     await asyncio.sleep(0.01)
 
     assert called == [2]
+
+
+class Machine:
+    """Its time since the boot, which a suspension of the loop's own does not stop."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def elapsed(self) -> float:
+        return self.seconds
+
+
+async def test_a_suspension_of_the_machine_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    machine = Machine()
+    clock = SystemClock(machine.elapsed)
+    before = clock.now()
+    called = asyncio.Event()
+    clock.call_later(3600, called.set)
+    await asyncio.sleep(0.03)
+    assert not called.is_set()
+
+    machine.seconds += 3600  # the event loop was not told
+
+    async with asyncio.timeout(5):
+        await called.wait()
+    assert clock.now() - before == timedelta(hours=1)
+
+
+async def test_a_long_timer_that_is_cancelled_does_not_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.005)
+    machine = Machine()
+    called: list[int] = []
+    timer = SystemClock(machine.elapsed).call_later(60, lambda: called.append(1))
+    await asyncio.sleep(0.02)
+    timer.cancel()
+    machine.seconds += 3600
+    await asyncio.sleep(0.02)
+    assert called == []
+
+
+@pytest.mark.parametrize(("behind", "warned"), [(3600.0, True), (0.5, False)])
+def test_a_clock_that_is_behind_goes_on_from_the_moment(behind: float, warned: bool) -> None:
+    manual = ManualClock()
+    moment = manual.moment + timedelta(seconds=behind)
+    with structlog.testing.capture_logs() as logs:
+        clock = not_before(manual, moment)
+    assert clock.now() == moment
+    manual.moment += timedelta(seconds=7)
+    assert clock.now() == moment + timedelta(seconds=7)
+    assert [one["event"] for one in logs] == ["clock_behind_ledger"] * warned
+
+
+@pytest.mark.parametrize("moment", [None, datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)])
+def test_a_clock_that_is_not_behind_is_left_alone(moment: datetime | None) -> None:
+    manual = ManualClock()
+    assert not_before(manual, moment) is manual

@@ -292,6 +292,50 @@ def test_paid_task_given_up_on_the_only_route_is_used_when_it_ends() -> None:
     assert (world.generation.status, world.states()) == (Status.COMPLETED, [S.COMPLETED])
 
 
+def test_result_that_comes_behind_the_end_is_kept_as_late_and_accounted_for() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.accept(1)
+    world.step(wait=1200)
+    world.accept(2)
+    world.read(2, done())
+    assert world.generation.status is Status.COMPLETED
+    ended = world.generation
+
+    world.read(1, RUNNING)
+    assert timedelta(seconds=54) <= world.watches["att_1_1", 0].next_at - world.now <= timedelta(seconds=60)
+    world.read(1, done("late", "more"))
+
+    assert world.generation.outputs[:1] == ended.outputs
+    late = world.generation.outputs[1:]
+    assert [(one.index, one.extra, one.late, one.attempt_id) for one in late] == [
+        (1, True, True, "att_1_1"),
+        (2, True, True, "att_1_1"),
+    ]
+    assert (world.attempt(1).state, world.attempt(1).billed) == (S.COMPLETED, Billed.YES)
+    assert (world.generation.status, world.generation.completed_at) == (ended.status, ended.completed_at)
+    assert world.watches == {}
+
+
+def test_nothing_is_read_behind_the_deadline() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.accept(1)
+    world.step(wait=1200)
+    world.accept(2)
+    world.read(2, done())
+    assert world.watches
+    world.now = after(3600)
+    assert world.step().effects == ()
+    assert world.watches == {}
+    assert world.states() == [S.ABANDONED, S.COMPLETED]
+
+
+def test_cancelled_generation_is_not_followed() -> None:
+    world = World(generation())
+    world.accept(1)
+    world.cancel()
+    assert (world.last.effects, world.watches) == ((), {})
+
+
 @pytest.mark.parametrize("kind", [FailureKind.CONTENT_POLICY, FailureKind.INVALID_REQUEST, FailureKind.OUT_OF_CREDIT])
 def test_refusal_of_the_next_route_does_not_forget_the_task_given_up(kind: FailureKind) -> None:
     world = World(generation("acme/one", "bolt/two"))

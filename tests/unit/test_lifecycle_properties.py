@@ -6,8 +6,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from gateway.domain.errors import Conflict
 from gateway.domain.generation import AttemptState, Generation, Policy
-from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveOutput
+from gateway.domain.holding import Decision, decide, is_held
+from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveOutput, apply
 from gateway.domain.lifecycle import Ended, Poll, Read, Step, Submit, Unread
 from gateway.domain.reading import failed
 from gateway.domain.remedies import RETRIES_MAX
@@ -76,8 +78,13 @@ class Life(RuleBasedStateMachine):
         if self.world.now >= now.deadline_at:
             assert now.status.terminal
         if before.status.terminal:
-            assert not any(isinstance(write, AddAttempt | SaveOutput) for write in step.writes)
-            assert step.effects == ()
+            assert not any(isinstance(write, AddAttempt) for write in step.writes)
+            saved = [write for write in step.writes if isinstance(write, SaveOutput)]
+            assert all(write.new and write.output.late for write in saved)
+            read = [now.attempt(one.attempt_id).state for one in step.effects if isinstance(one, Poll)]
+            assert len(read) == len(step.effects), "nothing is sent behind the end"
+            assert set(read) <= {S.ABANDONED}
+            assert not read or now.status in {Status.COMPLETED, Status.FAILED}
         for one in step.effects:
             if isinstance(one, Submit):
                 assert now.attempt(one.attempt_id).state is S.RESERVED
@@ -96,7 +103,7 @@ class Life(RuleBasedStateMachine):
         for slot in new.slots:
             assert not now.output(slot).extra
             earlier = [one for one in now.attempts if slot in one.slots and one.number < new.number]
-            unclear = {now.route(one).provider for one in earlier if one.state is S.UNKNOWN}
+            unclear = {now.route(one).provider for one in earlier if one.state is S.UNKNOWN and one.decision is None}
             assert provider not in unclear
             assert not any(one.state in LIVE for one in earlier), "a task is live for the output"
             assert all(one.route <= new.route for one in earlier)
@@ -193,6 +200,24 @@ class Life(RuleBasedStateMachine):
         else:
             self.step(Read(attempt_id=one.attempt_id, index=one.index, snapshot=snapshot), wait=wait)
 
+    @precondition(lambda self: any(is_held(self.world.generation, one) for one in self.world.generation.attempts))
+    @rule(data=st.data(), decision=st.sampled_from(["fail", "resubmit"]))
+    def operator_decides(self, data: st.DataObject, decision: Decision) -> None:
+        now = self.world.generation
+        held = data.draw(st.sampled_from([one for one in now.attempts if is_held(now, one)]))
+        try:
+            write = decide(now, held, decision)
+        except Conflict:
+            assert decision == "resubmit"
+            return
+        self.world.generation = apply(now, write)
+        self.step()
+
+    @precondition(lambda self: self.numbers(S.ACCEPTED))
+    @rule()
+    def attempts_time_out(self) -> None:
+        self.step(wait=1200)
+
     @rule(later=st.booleans())
     def crash(self, later: bool) -> None:
         self.world.crash()
@@ -225,7 +250,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def a_provider_holds_one_unclear_submit_for_an_output(self) -> None:
         now = self.world.generation
-        unclear = [one for one in now.attempts if one.state is S.UNKNOWN]
+        unclear = [one for one in now.attempts if one.state is S.UNKNOWN and one.decision is None]
         held = Counter((slot, now.route(one).provider) for one in unclear for slot in one.slots)
         assert all(times == 1 for times in held.values())
 
@@ -244,7 +269,10 @@ class Life(RuleBasedStateMachine):
             assert (now.failure is not None) == (now.status in {Status.FAILED, Status.EXPIRED})
             assert now.completed_at is not None
         if self.ended is not None:
-            assert (now.status, now.outputs, now.failure) == (self.ended.status, self.ended.outputs, self.ended.failure)
+            before = len(self.ended.outputs)
+            kept = (now.status, now.outputs[:before], now.failure)
+            assert kept == (self.ended.status, self.ended.outputs, self.ended.failure)
+            assert all(one.late and one.status is Status.COMPLETED for one in now.outputs[before:])
             assert (now.progress, now.completed_at) == (self.ended.progress, self.ended.completed_at)
 
     @invariant()
@@ -258,6 +286,8 @@ class Life(RuleBasedStateMachine):
         self.world.now = max(self.world.now, self.world.generation.deadline_at)
         self.step()
         assert self.world.generation.status.terminal
+        assert not any(isinstance(one, Poll) for one in self.world.last.effects)
+        assert not self.world.watches, "nothing is read any more"
         self.world.crash()
         self.step()
         assert S.SUBMITTING not in self.world.states()

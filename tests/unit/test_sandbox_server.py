@@ -89,7 +89,7 @@ async def test_what_was_paid_for_is_counted(sandbox: SandboxServer, client: http
     assert (told["providers"]["keevx"]["submits"], told["tasks"]) == (0, [])
 
 
-async def test_journal_has_every_started_task_even_without_a_reply(
+async def test_journal_has_every_submit_and_every_started_task_even_without_a_reply(
     sandbox: SandboxServer, client: httpx.AsyncClient
 ) -> None:
     await client.post("/foxapi/v1/videos/generations", json=TEXT)
@@ -99,8 +99,14 @@ async def test_journal_has_every_started_task_even_without_a_reply(
     await client.post("/foxapi/v1/videos/generations", json=TEXT | {"duration": 99})
     assert sandbox.state.journal is not None
     lines = [json.loads(line) for line in sandbox.state.journal.read_text().splitlines()]
-    assert [(line["provider"], line["prompt"], line["id"]) for line in lines] == [
-        ("foxapi", task.prompt, task.id) for task in sandbox.state.tasks.values()
+    first, second = sandbox.state.tasks
+    assert {(line["provider"], line["model"]) for line in lines} == {("foxapi", TEXT["model"])}
+    assert [(line["event"], line["prompt"], line.get("tasks")) for line in lines] == [
+        ("submit", TEXT["prompt"], None),
+        ("start", TEXT["prompt"], [first]),
+        ("submit", "y", None),
+        ("start", "y", [second]),
+        ("submit", TEXT["prompt"], None),
     ]
 
 

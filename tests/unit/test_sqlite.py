@@ -159,8 +159,8 @@ async def test_killed_at_any_moment_nothing_that_was_answered_is_lost(tmp_path: 
             one.send_signal(signal.SIGKILL)
             told.update(line.strip() for line in one.stdout if line.endswith("\n"))
         store = SqliteStore.open(path, NOW)
-        assert told <= set(await store.open_ids())
-        for name in await store.open_ids():
+        assert told <= set(await store.open_ids(NOW))
+        for name in await store.open_ids(NOW):
             found = await store.get(name)
             assert found is not None
             assert found.outputs == (Output(index=0),)
@@ -385,7 +385,7 @@ async def test_writes_that_arrive_together_commit_together(store: SqliteStore) -
     assert await asyncio.gather(*(store.create(one) for one in created)) == created
 
     assert len(commits) <= 10
-    assert len(await store.open_ids()) == 300
+    assert len(await store.open_ids(NOW)) == 300
 
 
 async def test_more_waiting_writes_than_one_transaction_takes(
@@ -396,7 +396,7 @@ async def test_more_waiting_writes_than_one_transaction_takes(
 
     assert await asyncio.gather(*(store.create(one) for one in created)) == created
 
-    assert len(await store.open_ids()) == 50
+    assert len(await store.open_ids(NOW)) == 50
 
 
 async def test_too_many_waiting_writes_are_refused_and_the_others_kept(
@@ -409,7 +409,7 @@ async def test_too_many_waiting_writes_are_refused_and_the_others_kept(
     refused = [one for one in results if isinstance(one, BaseException)]
     assert len(refused) == 10
     assert all(isinstance(one, StoreUnavailable) and one.retry_after == 1 for one in refused)
-    assert len(await store.open_ids()) == 20
+    assert len(await store.open_ids(NOW)) == 20
 
 
 async def test_a_read_is_of_one_moment(store: SqliteStore, path: Path) -> None:
@@ -463,7 +463,7 @@ async def test_a_full_database_refuses_writes_whole_and_works_again(store: Sqlit
     told = await fill(store)
 
     assert told
-    assert await store.open_ids() == sorted(told)
+    assert await store.open_ids(NOW) == sorted(told)
     results = await asyncio.gather(*(store.create(generation("x" * 9000)) for _ in range(20)), return_exceptions=True)
     assert all(isinstance(one, StoreUnavailable) for one in results)
     for name in told:
@@ -474,7 +474,7 @@ async def test_a_full_database_refuses_writes_whole_and_works_again(store: Sqlit
 
     connection.execute("pragma max_page_count = 1000000")
     more = [await store.create(generation()) for _ in range(3)]
-    assert await store.open_ids() == sorted([*told, *(one.id for one in more)])
+    assert await store.open_ids(NOW) == sorted([*told, *(one.id for one in more)])
 
 
 # The limit on the size of a file is the nearest to a full disk that needs no rights: a write stops in its middle.
@@ -490,12 +490,12 @@ async def main():
         await store.ping()
     except StoreUnavailable:
         pinged = "unavailable"
-    during = await store.open_ids()
+    during = await store.open_ids(t.NOW)
     together = await asyncio.gather(*(store.create(t.generation()) for _ in range(9)), return_exceptions=True)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     await store.ping()
     after = (await store.create(t.generation())).id
-    ids = await store.open_ids()
+    ids = await store.open_ids(t.NOW)
     await store.close()
     refused = [type(one).__name__ for one in together]
     print(json.dumps(dict(told=told, during=during, after=after, ids=ids, pinged=pinged, refused=refused)))
@@ -505,7 +505,7 @@ asyncio.run(main())
 
 async def test_a_full_disk_refuses_writes_whole_and_works_again(tmp_path: Path, path: Path) -> None:
     output, _ = process(tmp_path, FULL_DISK, str(path)).communicate()
-    seen = json.loads(output)
+    seen = json.loads(output.splitlines()[-1])  # what is before it was logged
 
     assert len(seen["told"]) > 5
     assert seen["during"] == sorted(seen["told"])
@@ -513,7 +513,7 @@ async def test_a_full_disk_refuses_writes_whole_and_works_again(tmp_path: Path, 
     assert seen["refused"] == ["StoreUnavailable"] * 9
     assert seen["ids"] == sorted([*seen["told"], seen["after"]])
     store = SqliteStore.open(path, NOW)
-    assert await store.open_ids() == seen["ids"]
+    assert await store.open_ids(NOW) == seen["ids"]
     for name in seen["ids"]:
         found = await store.get(name)
         assert found is not None
@@ -537,7 +537,7 @@ async def test_a_broken_commit_fails_every_write_in_it_and_leaves_none(store: Sq
 
     assert all(isinstance(one, StoreUnavailable) for one in results), results
     connection.set_commit_hook(None)
-    assert await store.open_ids() == [before.id]
+    assert await store.open_ids(NOW) == [before.id]
     found = await store.get(before.id)
     assert found is not None
     assert found.attempts == (reserved,)
@@ -547,13 +547,13 @@ async def test_a_broken_commit_fails_every_write_in_it_and_leaves_none(store: Sq
 async def test_a_commit_that_is_refused_and_stays_open_does_not_bar_the_next(store: SqliteStore) -> None:
     def orphan(connection: apsw.Connection) -> None:
         connection.execute("pragma defer_foreign_keys = on")
-        connection.execute("insert into outputs (generation_id, number, status, extra) values ('none', 0, 'queued', 0)")
+        connection.execute("insert into outputs (generation_id, number, status, extra, late) values ('none', 0, 'queued', 0, 0)")
 
     with pytest.raises(StoreUnavailable):
         await store._writer.run(orphan)
 
     created = await store.create(generation())
-    assert await store.open_ids() == [created.id]
+    assert await store.open_ids(NOW) == [created.id]
     assert store._reader.execute("select count(*) from outputs").get == 1
 
 
@@ -582,7 +582,7 @@ async def test_a_lock_that_stays_makes_writes_unavailable(
     results = await asyncio.gather(store.ping(), store.create(generation()), return_exceptions=True)
 
     assert all(isinstance(one, StoreUnavailable) for one in results)
-    assert await store.open_ids() == [], "reads go on"
+    assert await store.open_ids(NOW) == [], "reads go on"
     other.execute("rollback")
     other.close()
     await store.ping()

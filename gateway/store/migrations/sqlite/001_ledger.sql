@@ -31,6 +31,7 @@ create table outputs (
     number integer not null,
     status text not null,
     extra integer not null,
+    late integer not null,
     attempt_id text,
     artifact text,
     expires_at real,
@@ -55,10 +56,13 @@ create table attempts (
     billed text,
     retry_after_seconds real,
     amend_form text,
+    decision text,
     unique (generation_id, number)
 ) strict, without rowid;
 
-create index attempts_submitting on attempts (generation_id) where state = 'submitting';
+create index attempts_unknown on attempts (generation_id) where state = 'unknown';
+create index attempts_abandoned on attempts (ended_at, generation_id) where state = 'abandoned';
+create index attempts_live on attempts (generation_id) where state in ('submitting', 'accepted');
 
 create table events (
     seq integer primary key autoincrement,

@@ -1,0 +1,298 @@
+"""The auditor: the ledger against the sandbox's journal and what clients were told. A process of its own.
+
+`python -m tests.chaos.audit LEDGER JOURNAL ACKNOWLEDGED [--final]` prints a report as JSON and every violation as a
+line on standard error; it exits with 1 when there is one. `--final`: nothing is under way, all must have ended.
+"""
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+from msgspec import Struct
+
+from gateway.domain.generation import AttemptState
+from gateway.domain.ledger import ATTEMPT_MOVES
+from gateway.domain.task import Status
+
+LATE_SECONDS = 15.0  # behind a deadline: the gateway may have been down or stopped when it came
+STATUS_MOVES: Mapping[str, frozenset[str]] = {
+    "": frozenset({"queued"}),
+    "queued": frozenset(Status) - {"queued"},
+    "in_progress": frozenset(Status) - {"queued", "in_progress"},
+}
+_ANSWERED = frozenset({"accepted", "refused", "completed", "failed", "abandoned"})
+_TAKEN = _ANSWERED - {"refused"}
+Place = tuple[str, str, str]  # prompt, provider, model
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    id: str
+    number: int
+    provider: str
+    model: str
+    slots: frozenset[int]
+    state: str
+    sent: bool
+    tasks: frozenset[str]
+
+
+class Generation(Struct, frozen=True, kw_only=True):
+    id: str
+    prompt: str
+    status: str
+    deadline_at: float
+    completed_at: float | None
+    attempts: tuple[Attempt, ...]
+    events: tuple[tuple[str, Mapping[str, Any]], ...]
+
+
+class Report(Struct, kw_only=True):
+    generations: int = 0
+    ended: dict[str, int] = {}
+    attempts: dict[str, int] = {}
+    submits: int = 0
+    tasks: int = 0
+    lost: int = 0
+    doubled: int = 0
+    violations: list[str] = []
+
+
+def audit(ledger: Path, journal: Path, acknowledged: Path, *, final: bool) -> Report:
+    # What was told is read before what is known: whatever the first has, the second must have.
+    told, lines = _lines(acknowledged), _lines(journal)
+    return examine(told, lines, *_read(ledger), final=final)
+
+
+def examine(
+    told: list[Any], lines: list[Any], generations: list[Generation], keys: Mapping[str, list[str]], *, final: bool
+) -> Report:
+    """What is wrong between what clients were told, the journal's lines, and the ledger with its keys."""
+    by_prompt: dict[str, list[Generation]] = defaultdict(list)
+    for generation in generations:
+        by_prompt[generation.prompt].append(generation)
+    submits = Counter(_place(line) for line in lines if line["event"] == "submit")
+    starts = [line for line in lines if line["event"] == "start"]
+
+    lost = [*_lost(told, {one.id: one for one in generations})]
+    twice = [*_twice(told, by_prompt, keys)]
+    doubled = [*_doubled(submits, generations), *_again(generations)]
+    found = lost + twice + doubled + [*_unknown_tasks(starts, by_prompt)]
+    for generation in generations:
+        found += [f"{generation.id}: {wrong}" for wrong in (*_moves(generation), *_late(generation, final=final))]
+    if final:
+        found += _unheard(submits, generations)
+    return Report(
+        generations=len(generations),
+        ended=dict(Counter(one.status for one in generations)),
+        attempts=dict(Counter(attempt.state for one in generations for attempt in one.attempts)),
+        submits=submits.total(),
+        tasks=sum(len(line["tasks"]) for line in starts),
+        lost=len(lost),
+        doubled=len(doubled) + len(twice),
+        violations=found,
+    )
+
+
+def _lost(told: list[Any], known: Mapping[str, Generation]) -> Iterator[str]:
+    """A create that was answered is there, and is the one that was asked for."""
+    for line in told:
+        generation = known.get(line["id"])
+        if generation is None:
+            yield f"lost: {line['id']} was acknowledged for {line['key']} and is not in the ledger"
+        elif generation.prompt != line["prompt"]:
+            yield f"lost: {line['id']} was acknowledged for {line['prompt']!r} and is {generation.prompt!r}"
+
+
+def _twice(told: list[Any], by_prompt: Mapping[str, list[Generation]], keys: Mapping[str, list[str]]) -> Iterator[str]:
+    """A key stands for one generation, whoever asks; a prompt is one key's alone."""
+    for prompt, alike in by_prompt.items():
+        if len(alike) > 1:
+            yield f"twice: {prompt!r} has made {', '.join(one.id for one in alike)}"
+    for key, ids in keys.items():
+        if len(ids) > 1:
+            yield f"twice: the key {key} has made {', '.join(ids)}"
+    for line in told:
+        if line["id"] not in keys.get(line["key"], ()):
+            yield f"twice: {line['key']} was answered with {line['id']}, in the ledger it is {keys.get(line['key'])}"
+
+
+def _doubled(submits: Counter[Place], generations: list[Generation]) -> Iterator[str]:
+    """What a provider received is at most one submit for each attempt that may have been received there."""
+    allowed = Counter(
+        (one.prompt, attempt.provider, attempt.model)
+        for one in generations
+        for attempt in one.attempts
+        if attempt.sent and attempt.state != AttemptState.NOT_SENT
+    )
+    for place, count in submits.items():
+        if count > allowed[place]:
+            attempts = f"{allowed[place]} attempts"
+            yield f"doubled: {place[1]}/{place[2]} received {count} submits of {place[0]!r} for {attempts}"
+
+
+def _again(generations: list[Generation]) -> Iterator[str]:
+    """After an unclear answer the same provider is not asked again for the same output."""
+    for generation in generations:
+        unclear = {data["attempt"] for kind, data in generation.events if kind == "attempt.unknown"}
+        for earlier in generation.attempts:
+            for later in generation.attempts:
+                if (
+                    earlier.id in unclear
+                    and later.sent
+                    and later.number > earlier.number
+                    and later.provider == earlier.provider
+                    and later.slots & earlier.slots
+                ):
+                    yield f"doubled: {later.id} went to {later.provider}, where {earlier.id} had no clear answer"
+
+
+def _unknown_tasks(starts: list[Any], by_prompt: Mapping[str, list[Generation]]) -> Iterator[str]:
+    """Every task that was started is an attempt's, or may be: its attempt's end is not known, or not yet."""
+    untold: Counter[Place] = Counter()
+    for line in starts:
+        attempts = [attempt for one in by_prompt.get(line["prompt"], ()) for attempt in one.attempts]
+        if not any(
+            set(line["tasks"]) <= attempt.tasks and attempt.provider == line["provider"] for attempt in attempts
+        ):
+            untold[_place(line)] += 1
+    for place, count in untold.items():
+        open_ends = sum(
+            attempt.state in {AttemptState.UNKNOWN, AttemptState.SUBMITTING}
+            for one in by_prompt.get(place[0], ())
+            for attempt in one.attempts
+            if (attempt.provider, attempt.model) == place[1:]
+        )
+        if count > open_ends:
+            yield f"task: {place[1]}/{place[2]} started {count} for {place[0]!r} that the ledger has no attempt for"
+
+
+def _unheard(submits: Counter[Place], generations: list[Generation]) -> list[str]:
+    """Whatever the ledger says was answered was received."""
+    answered = Counter(
+        (one.prompt, attempt.provider, attempt.model)
+        for one in generations
+        for attempt in one.attempts
+        if attempt.sent and attempt.state in _ANSWERED
+    )
+    return [
+        f"unheard: {place[1]}/{place[2]} received {submits[place]} submits of {place[0]!r}, {count} were answered"
+        for place, count in answered.items()
+        if count > submits[place]
+    ]
+
+
+def _moves(generation: Generation) -> Iterator[str]:
+    """Events tell of moves that the tables have, in their order, up to the states that are stored."""
+    status = ""
+    states: dict[str, str] = {}
+    ended: set[int] = set()
+    for kind, data in generation.events:
+        what, _, word = kind.partition(".")
+        if what == "generation":
+            if word not in STATUS_MOVES.get(status, ()):
+                yield f"illegal: the generation went from {status or 'nothing'} to {word}"
+            status = word
+        elif what == "attempt":
+            before = states.get(data["attempt"])
+            legal = {AttemptState.RESERVED} if before is None else ATTEMPT_MOVES[AttemptState(before)]
+            if word not in legal:
+                yield f"illegal: {data['attempt']} went from {before or 'nothing'} to {word}"
+            states[data["attempt"]] = word
+        elif what == "output" and word in STATUS_MOVES["in_progress"]:
+            if data["index"] in ended:
+                yield f"illegal: output {data['index']} ended twice"
+            ended.add(data["index"])
+    if status != generation.status:
+        yield f"illegal: its events end with {status}, it is {generation.status}"
+    for attempt in generation.attempts:
+        if states.pop(attempt.id, None) != attempt.state:
+            yield f"illegal: {attempt.id} is {attempt.state}, which no event tells"
+    if states:
+        yield f"illegal: events tell of {', '.join(states)}, which are not there"
+
+
+def _late(generation: Generation, *, final: bool) -> Iterator[str]:
+    """All end, by their deadline."""
+    if generation.completed_at is None:
+        if final:
+            yield f"open: it is {generation.status} at the end"
+    elif generation.completed_at > generation.deadline_at + LATE_SECONDS:
+        yield f"late: it ended {generation.completed_at - generation.deadline_at:.1f} s behind its deadline"
+    for attempt in generation.attempts:
+        if final and attempt.state in {AttemptState.SUBMITTING, AttemptState.RESERVED}:
+            yield f"open: {attempt.id} is {attempt.state} at the end"
+
+
+def _place(line: Mapping[str, Any]) -> Place:
+    return line["prompt"], line["provider"], line["model"]
+
+
+def _lines(file: Path) -> list[Any]:
+    """The lines of JSON that are whole: the last may be half-written at this moment."""
+    return [msgspec.json.decode(line) for line in file.read_bytes().split(b"\n")[:-1]]
+
+
+def _read(ledger: Path) -> tuple[list[Generation], dict[str, list[str]]]:
+    """All of the ledger as of one moment."""
+    connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.set_busy_timeout(5000)
+        connection.execute("begin")
+        events: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+        for name, kind, data in connection.execute("select generation_id, type, data from events order by seq"):
+            events[name].append((kind, msgspec.json.decode(data)))
+        attempts: dict[str, list[Any]] = defaultdict(list)
+        for name, *row in connection.execute(
+            "select generation_id, id, number, route, slots, state, sent_at, tasks from attempts order by number"
+        ):
+            attempts[name].append(row)
+        generations = [
+            Generation(
+                id=name,
+                prompt=msgspec.json.decode(request)["prompt"],
+                status=status,
+                deadline_at=deadline_at,
+                completed_at=completed_at,
+                attempts=tuple(_attempt(row, msgspec.json.decode(plan)["routes"]) for row in attempts[name]),
+                events=tuple(events[name]),
+            )
+            for name, request, plan, status, deadline_at, completed_at in connection.execute(
+                "select id, request, plan, status, deadline_at, completed_at from generations order by id"
+            )
+        ]
+        keys: dict[str, list[str]] = defaultdict(list)
+        for key, name in connection.execute("select idempotency_key, generation_id from idempotency_keys"):
+            keys[key].append(name)
+        return generations, keys
+    finally:
+        connection.close()
+
+
+def _attempt(row: list[Any], routes: list[Any]) -> Attempt:
+    name, number, route, slots, state, sent_at, tasks = row
+    return Attempt(
+        id=name,
+        number=number,
+        provider=routes[route]["provider"],
+        model=routes[route]["model"],
+        slots=frozenset(msgspec.json.decode(slots)),
+        state=state,
+        sent=sent_at is not None,
+        tasks=frozenset(task["ref"]["id"] for task in msgspec.json.decode(tasks)),
+    )
+
+
+def main(arguments: list[str]) -> int:
+    files = [Path(one) for one in arguments if not one.startswith("--")]
+    report = audit(*files, final="--final" in arguments)
+    sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+    sys.stderr.writelines(f"VIOLATION {one}\n" for one in report.violations)
+    return 1 if report.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

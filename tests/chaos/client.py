@@ -1,0 +1,127 @@
+"""The clients of a chaos run: so many generations open at any time, each asked for until it is acknowledged."""
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from gateway.services.transport import ReqwestTransport
+
+IMAGE = "https://example.com/first.jpg"
+ANSWER_SECONDS = 2.5  # a create without an answer by then is repeated, under its key
+WAIT_SECONDS = 3
+AGAIN_SECONDS = 0.1
+PATH = "/v1/videos/generations"
+TERMINAL = frozenset({"completed", "failed", "cancelled", "expired"})
+_PASSING = frozenset({409, 429, 500, 502, 503})
+
+
+class Clients:
+    """`async with Clients(…)`; `wrong` has what no client may ever be told."""
+
+    def __init__(self, url: str, acknowledged: Path, seed: int, *, deadline_seconds: int, held: float) -> None:
+        self._url = url
+        self._file = acknowledged.open("ab", buffering=0)
+        self._random = random.Random(f"clients {seed}")
+        self._deadline_seconds = deadline_seconds
+        self._held = held
+        self._numbers = itertools.count(1)
+        self._http = httpx.AsyncClient(transport=ReqwestTransport())
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self.open: set[str] = set()
+        self.counted: Counter[str] = Counter()
+        self.wrong: list[str] = []
+
+    def start(self, count: int, generations: int | None = None) -> None:
+        """So many clients; each goes on until `finish`, or makes so many generations."""
+        self._tasks = [asyncio.create_task(self._live(generations)) for _ in range(count)]
+
+    def stop(self) -> None:
+        """Make nothing new."""
+        self._stopping = True
+
+    async def finish(self, seconds: float) -> None:
+        """Until all that was made has ended."""
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(*self._tasks)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._http.aclose()
+        self._file.close()
+
+    async def _live(self, generations: int | None) -> None:
+        made = 0
+        while not self._stopping and made != generations:
+            made += 1
+            number = next(self._numbers)
+            key, body = f"key-{number}", self._body(number)
+            generation = await self._create(key, body)
+            self.open.add(generation)
+            if self._random.random() < 0.05 and await self._create(key, body) != generation:
+                self.wrong.append(f"{key}: {generation}, and another for the same key")
+            if self._random.random() < 0.03:
+                await asyncio.sleep(self._random.random() * 3)
+                await self._call("POST", f"{PATH}/{generation}/cancel")
+            await self._follow(generation)
+            self.open.discard(generation)
+
+    def _body(self, number: int) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": f"m{number % 4}", "prompt": f"Beach {number}", "image": IMAGE}
+        body["deadline_seconds"] = self._deadline_seconds
+        if self._random.random() < 0.1:
+            body["n"] = 2
+        if self._random.random() < self._held:
+            body["model"] = "held"
+        return body
+
+    async def _create(self, key: str, body: dict[str, Any]) -> str:
+        """Until it is acknowledged, as a client does that cannot tell a lost request from a lost answer."""
+        while True:
+            reply = await self._call("POST", PATH, body, {"idempotency-key": key}, seconds=ANSWER_SECONDS)
+            if reply is None:
+                self.counted["repeated"] += 1
+                continue
+            generation: str = reply["id"]
+            told = {"key": key, "prompt": body["prompt"], "id": generation}
+            self._file.write(msgspec.json.encode(told) + b"\n")
+            return generation
+
+    async def _follow(self, generation: str) -> None:
+        while True:
+            reply = await self._call("GET", f"{PATH}/{generation}?wait={WAIT_SECONDS}", seconds=WAIT_SECONDS + 3)
+            if reply is not None and reply["status"] in TERMINAL:
+                self.counted[reply["status"]] += 1
+                return
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+        *,
+        seconds: float = ANSWER_SECONDS,
+    ) -> Any:
+        """The answer; `None`, a moment later, when there was none or none for now."""
+        try:
+            reply = await self._http.request(method, self._url + path, json=body, headers=headers, timeout=seconds)
+        except httpx.TransportError:
+            self.counted["unanswered"] += 1
+            await asyncio.sleep(AGAIN_SECONDS)
+            return None
+        if reply.status_code == 200:
+            return reply.json()
+        self.counted[str(reply.status_code)] += 1
+        if reply.status_code not in _PASSING:
+            self.wrong.append(f"{method} {path}: {reply.status_code} {reply.text}")
+        await asyncio.sleep(AGAIN_SECONDS)
+        return None

@@ -1,0 +1,30 @@
+"""What the audit says of a gateway that drives every generation twice: with the ledger's guard, and without it."""
+
+from pathlib import Path
+
+import msgspec
+
+from .audit import Report
+from .client import Clients
+from .world import World
+
+GENERATIONS = 12
+
+
+async def drive_twice(folder: Path, *, unguarded: bool) -> Report:
+    """A few generations to their end, no fault and no kill."""
+    world = World(folder, task_seconds=0.5, attempt_seconds=6)
+    clients = Clients(world.url, world.acknowledged, seed=1, deadline_seconds=60, held=0)
+    try:
+        await world.open()
+        await world.start(module="tests.chaos.unguarded", **({"UNGUARDED": "1"} if unguarded else {}))
+        await world.ready()
+        clients.start(GENERATIONS // 2, generations=2)
+        await clients.finish(60)
+        code, report, violations = await world.audit(final=True)
+    finally:
+        await clients.close()
+        await world.close()
+    found = msgspec.json.decode(report, type=Report)
+    assert (code, len(violations)) == (1 if found.violations else 0, len(found.violations))
+    return found

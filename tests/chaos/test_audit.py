@@ -1,0 +1,119 @@
+"""Every check of the auditor, on one generation that is as it must be and on what may be wrong with it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from .audit import Attempt, Generation, Report, examine
+
+TOLD = {"key": "k1", "prompt": "Beach", "id": "gen_1"}
+PLACE = {"provider": "keevx", "model": "V", "prompt": "Beach"}
+SUBMIT = {"event": "submit", **PLACE}
+START = {"event": "start", "tasks": ["t1"], **PLACE}
+ATTEMPT = Attempt(
+    id="a1",
+    number=1,
+    provider="keevx",
+    model="V",
+    slots=frozenset({0}),
+    state="completed",
+    sent=True,
+    tasks=frozenset({"t1"}),
+)
+GENERATION = Generation(
+    id="gen_1",
+    prompt="Beach",
+    status="completed",
+    deadline_at=100,
+    completed_at=50,
+    attempts=(ATTEMPT,),
+    events=(
+        ("generation.queued", {}),
+        *((f"attempt.{state}", {"attempt": "a1"}) for state in ("reserved", "submitting", "accepted")),
+        ("generation.in_progress", {}),
+        ("attempt.completed", {"attempt": "a1"}),
+        ("output.completed", {"index": 0}),
+        ("generation.completed", {}),
+    ),
+)
+
+
+def found(
+    *generations: Generation,
+    told: list[Any] | None = None,
+    lines: list[Any] | None = None,
+    keys: Mapping[str, list[str]] | None = None,
+    final: bool = True,
+) -> Report:
+    return examine(
+        [TOLD] if told is None else told,
+        [SUBMIT, START] if lines is None else lines,
+        list(generations),
+        keys or {"k1": ["gen_1"]},
+        final=final,
+    )
+
+
+def moved(*states: str, **changes: Any) -> Generation:
+    """With an attempt that went through these states."""
+    events = tuple((f"attempt.{state}", {"attempt": "a1"}) for state in states)
+    attempt = replace(ATTEMPT, state=states[-1], **{"tasks": frozenset(), **changes})
+    return replace(GENERATION, attempts=(attempt,), events=(GENERATION.events[0], *events, *GENERATION.events[-2:]))
+
+
+def told_also(kind: str, **data: Any) -> Generation:
+    return replace(GENERATION, events=(*GENERATION.events, (kind, data)))
+
+
+def test_all_is_well() -> None:
+    report = found(GENERATION)
+
+    assert report.violations == []
+    assert (report.generations, report.submits, report.tasks) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("state", ["unknown", "submitting"])
+def test_a_task_whose_submit_has_no_known_end_is_no_violation(state: str) -> None:
+    states = ("reserved", "submitting", "unknown")[: 3 if state == "unknown" else 2]
+
+    assert found(moved(*states), final=False).violations == []
+
+
+SECOND = replace(ATTEMPT, id="a2", number=2, tasks=frozenset())
+AGAIN = replace(
+    moved("reserved", "submitting", "unknown"),
+    attempts=(moved("reserved", "submitting", "unknown").attempts[0], SECOND),
+)
+WRONG = {
+    "not in the ledger": found(),
+    "and is 'Else'": found(replace(GENERATION, prompt="Else")),
+    "has made gen_1, gen_2": found(GENERATION, replace(GENERATION, id="gen_2")),
+    "the key k1 has made gen_1, gen_2": found(GENERATION, keys={"k1": ["gen_1", "gen_2"]}),
+    "in the ledger it is": found(GENERATION, told=[TOLD, TOLD | {"key": "k2"}]),
+    "received 2 submits of 'Beach' for 1": found(GENERATION, lines=[SUBMIT, SUBMIT, START]),
+    "received 1 submits of 'Beach' for 0": found(moved("reserved", "submitting", "not_sent"), lines=[SUBMIT]),
+    "where a1 had no clear answer": found(AGAIN, lines=[SUBMIT, SUBMIT]),
+    "started 1 for '?'": found(GENERATION, lines=[SUBMIT, START, START | {"prompt": "?"}]),
+    "started 1 for 'Beach'": found(moved("reserved", "submitting", "refused")),
+    "1 were answered": found(GENERATION, lines=[START]),
+    "from reserved to accepted": found(moved("reserved", "accepted", "completed", tasks=frozenset({"t1"}))),
+    "which no event tells": found(replace(GENERATION, attempts=(replace(ATTEMPT, state="failed"),))),
+    "which are not there": found(told_also("attempt.reserved", attempt="a2")),
+    "from completed to failed": found(told_also("generation.failed")),
+    "its events end with in_progress": found(replace(GENERATION, events=GENERATION.events[:-1])),
+    "output 0 ended twice": found(told_also("output.failed", index=0)),
+    "20.0 s behind its deadline": found(replace(GENERATION, completed_at=120)),
+    "it is in_progress at the end": found(replace(GENERATION, completed_at=None, status="in_progress")),
+    "a1 is submitting at the end": found(moved("reserved", "submitting")),
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_it_sees(words: str) -> None:
+    assert any(words in one for one in WRONG[words].violations), WRONG[words].violations
+
+
+def test_what_is_lost_and_what_is_doubled_is_counted() -> None:
+    assert [found().lost, found(GENERATION, lines=[SUBMIT, SUBMIT, START]).doubled] == [1, 1]

@@ -1,0 +1,39 @@
+"""The short chaos run, and the proof that its audit sees what it is there for."""
+
+import secrets
+import sys
+from pathlib import Path
+
+from gateway.failpoints import WINDOWS
+
+from .proof import GENERATIONS, drive_twice
+from .run import SHORT, play
+
+
+def tell(text: str) -> None:
+    """Seen when the test fails."""
+    sys.stdout.write(f"{text}\n")
+
+
+async def test_a_run_loses_nothing_and_buys_nothing_twice(tmp_path: Path) -> None:
+    card = await play(tmp_path, SHORT, secrets.randbelow(1_000_000), range(SHORT.rounds), tell)
+
+    tell(card.text())
+    assert card.kills == dict.fromkeys(WINDOWS, SHORT.rounds) | {"at a random moment": SHORT.random_kills}
+    assert (card.stops, len(card.drain_seconds)) == (SHORT.stops, SHORT.drains)
+    assert card.report.submits >= card.report.generations >= SHORT.clients
+    assert card.undecided["sent_no_reply"] >= SHORT.rounds
+
+
+async def test_two_drivers_buy_once_because_of_the_guard(tmp_path: Path) -> None:
+    report = await drive_twice(tmp_path, unguarded=False)
+
+    assert report.violations == []
+    assert report.submits >= report.generations == GENERATIONS
+
+
+async def test_two_drivers_without_the_guard_are_seen_to_buy_twice(tmp_path: Path) -> None:
+    report = await drive_twice(tmp_path, unguarded=True)
+
+    assert report.doubled >= GENERATIONS // 2
+    assert any("received 2 submits" in one for one in report.violations)

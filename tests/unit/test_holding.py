@@ -1,0 +1,105 @@
+"""A held submit and what an operator decides about it."""
+
+import pytest
+
+from gateway.domain.errors import Conflict
+from gateway.domain.generation import AttemptState, Policy
+from gateway.domain.holding import QUARANTINE_SECONDS, Decision, decide, is_held
+from gateway.domain.ledger import apply, event_of
+from gateway.domain.task import FailureKind, Status
+
+from .builders import World, after, generation
+
+S = AttemptState
+HOLD = Policy(on_ambiguous="hold")
+
+
+def held(*routes: str, count: int = 1, deadline_seconds: float = 3600) -> World:
+    start = generation(*(routes or ("acme/one",)), count=count, policy=HOLD, deadline_seconds=deadline_seconds)
+    world = World(start)
+    world.unknown(1)
+    return world
+
+
+def decided(world: World, decision: Decision, number: int = 1) -> World:
+    write = decide(world.generation, world.attempt(number), decision)
+    assert event_of(write) == (
+        "attempt.decided",
+        {"attempt": world.attempt(number).id, "decision": decision},
+    )
+    world.generation = apply(world.generation, write)
+    world.step()
+    return world
+
+
+def test_held_attempt_waits_for_the_deadline() -> None:
+    world = held("acme/one", "bolt/two")
+    assert is_held(world.generation, world.attempt(1))
+    world.step(wait=3599)
+    assert (world.states(), world.generation.status) == ([S.UNKNOWN], Status.QUEUED)
+    world.step(wait=1)
+    assert world.generation.status is Status.EXPIRED
+    assert not is_held(world.generation, world.attempt(1))
+
+
+def test_failing_ends_the_output() -> None:
+    world = decided(held("acme/one", "bolt/two"), "fail")
+    assert (world.generation.status, world.states()) == (Status.FAILED, [S.UNKNOWN])
+    assert world.generation.failure is not None
+    assert world.generation.failure.kind is FailureKind.AMBIGUOUS
+
+
+def test_resubmit_waits_for_the_quarantine_and_goes_to_the_same_route() -> None:
+    world = decided(held("acme/one", "bolt/two"), "resubmit")
+    assert (world.states(), world.last.wake_at) == ([S.UNKNOWN], after(QUARANTINE_SECONDS))
+    world.step(wait=QUARANTINE_SECONDS)
+    assert (world.states(), world.routes()) == ([S.UNKNOWN, S.RESERVED], [0, 0])
+
+
+def test_task_that_turns_up_in_the_quarantine_is_not_bought_again() -> None:
+    world = decided(held(), "resubmit")
+    world.take(1)
+    world.step(wait=QUARANTINE_SECONDS)
+    assert world.states() == [S.ACCEPTED]
+
+
+def test_submit_is_repeated_once_alone() -> None:
+    world = decided(held(), "resubmit")
+    world.step(wait=QUARANTINE_SECONDS)
+    world.unknown(2)
+    assert is_held(world.generation, world.attempt(2))
+    with pytest.raises(Conflict, match="repeated once already"):
+        decide(world.generation, world.attempt(2), "resubmit")
+    decided(world, "fail", 2)
+    assert world.generation.status is Status.FAILED
+
+
+def test_resubmit_behind_the_deadline_is_refused() -> None:
+    world = held(deadline_seconds=QUARANTINE_SECONDS)
+    with pytest.raises(Conflict, match="deadline"):
+        decide(world.generation, world.attempt(1), "resubmit")
+
+
+@pytest.mark.parametrize("decision", ["fail", "resubmit"])
+def test_decision_is_made_once(decision: Decision) -> None:
+    world = decided(held(count=2), decision)
+    with pytest.raises(Conflict, match="not held"):
+        decide(world.generation, world.attempt(1), "fail")
+
+
+def test_nothing_else_is_held() -> None:
+    world = World(generation("acme/one", "bolt/two", policy=Policy(on_ambiguous="fall_back")))
+    world.unknown(1)
+    assert not any(is_held(world.generation, one) for one in world.generation.attempts)
+    with pytest.raises(Conflict, match="not held"):
+        decide(world.generation, world.attempt(1), "fail")
+    running = World(generation(policy=HOLD))
+    running.accept(1)
+    assert not is_held(running.generation, running.attempt(1))
+
+
+def test_only_the_output_that_waits_counts() -> None:
+    world = held(count=2)
+    world.accept(2)
+    world.fail(2, FailureKind.TASK_FAILED)
+    assert [is_held(world.generation, one) for one in world.generation.attempts] == [True, False]
