@@ -5,6 +5,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from gateway.failpoints import VARIABLE
+
 PREFIX = "VIDEO_GATEWAY_"
 CONFIG_VARIABLE = "VIDEO_GATEWAY_CONFIG"
 # Variables and the key that each fills. Every provider has <NAME>_API_KEY and <NAME>_BASE_URL besides.
@@ -12,6 +14,7 @@ ENVIRONMENT = {
     "VIDEO_GATEWAY_HOST": ("server", "host"),
     "VIDEO_GATEWAY_PORT": ("server", "port"),
     "VIDEO_GATEWAY_API_KEY": ("server", "api_keys"),
+    "VIDEO_GATEWAY_ADMIN_KEY": ("server", "admin_keys"),
     "VIDEO_GATEWAY_DATABASE_URL": ("database", "url"),
     "VIDEO_GATEWAY_ARTIFACTS": ("artifacts", "url"),
     "VIDEO_GATEWAY_WEBHOOK_SECRET": ("webhooks", "secret"),
@@ -56,7 +59,7 @@ def _as_toml(variable: str, value: str) -> object:
     match variable:
         case "VIDEO_GATEWAY_PORT":
             return int(value) if re.fullmatch(r"[0-9]{1,9}", value) else value
-        case "VIDEO_GATEWAY_API_KEY":
+        case "VIDEO_GATEWAY_API_KEY" | "VIDEO_GATEWAY_ADMIN_KEY":
             return [f"env:{variable}"]
         case "VIDEO_GATEWAY_WEBHOOK_SECRET":
             return f"env:{variable}"
@@ -72,7 +75,11 @@ def unread(environ: Mapping[str, str], tables: Mapping[str, Any]) -> list[str]:
     A variable that the file names itself (`env:NAME`) is read.
     """
     known = {name.removeprefix(PREFIX): name for name in (CONFIG_VARIABLE, *ENVIRONMENT)}
-    read = {*known.values(), *(text.removeprefix("env:") for text in _strings(tables) if text.startswith("env:"))}
+    read = {
+        VARIABLE,
+        *known.values(),
+        *(text.removeprefix("env:") for text in _strings(tables) if text.startswith("env:")),
+    }
     warnings: list[str] = []
     for name in sorted(environ):
         if name.upper().startswith(PREFIX) and environ[name] and name not in read:

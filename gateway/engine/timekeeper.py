@@ -1,4 +1,4 @@
-"""What time it is for the ledger, noted while a process drives it, so that a start sees where its own clock is behind."""
+"""What time it is for the ledger, noted while a process drives it: so a start sees whether its clock is behind."""
 
 import asyncio
 from collections.abc import Callable

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.reading import failed
+from gateway.domain.task import FailureKind
+
 QUOTE = "/v1/videos/generations/quote"
 HERO = """
 [models.hero]
@@ -123,3 +126,57 @@ async def test_models_show_order_prices_and_health(start: Any) -> None:
         "concurrency": {"limit": 32, "ceiling": 32, "active": 0, "waiting": 0},
         "completion_seconds": None,
     }
+
+
+MODES = """
+[providers.kling_relay.models.kling-v1]
+prices = [{ mode = "pro", per_second = 0.2 }, { per_second = 0.1 }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "cost"),
+    [
+        ({"resolution": "1080p"}, 1.0),  # which the relay is sent as the mode pro
+        ({"mode": "pro"}, 1.0),
+        ({"resolution": "720p"}, 0.5),
+        ({}, 0.5),  # std and five seconds are the relay's own defaults
+        ({"duration": 10}, 1.0),
+    ],
+)
+async def test_price_is_of_what_will_be_made(start: Any, asked: dict[str, Any], cost: float) -> None:
+    gateway = await start(MODES)
+    told = await quote(gateway, model="kling_relay/kling-v1", prompt="A boat.", **asked)
+    assert told["cost_usd"] == cost
+
+
+async def test_sound_that_a_model_may_make_unasked_is_priced(start: Any) -> None:
+    prices = "prices = [{ generate_audio = true, per_second = 0.2 }, { per_second = 0.1 }]"
+    gateway = await start(
+        f'[providers.foxapi.models.kling-v2-6-video]\nlike = "kling-v3-text-to-video"\n{prices}\n'
+        f"[providers.foxapi.models.kling-v3-text-to-video]\n{prices}\n"
+    )
+    costs = {}
+    for model in ("kling-v2-6-video", "kling-v3-text-to-video"):
+        for audio in ({}, {"generate_audio": False}, {"generate_audio": True}):
+            told = await quote(gateway, model=f"foxapi/{model}", prompt="A boat.", **audio)
+            costs[model, audio.get("generate_audio")] = told["cost_usd"]
+    assert costs == {
+        ("kling-v2-6-video", None): 1.0,  # nobody knows its default
+        ("kling-v2-6-video", False): 0.5,
+        ("kling-v2-6-video", True): 1.0,
+        ("kling-v3-text-to-video", None): 0.5,
+        ("kling-v3-text-to-video", False): 0.5,
+        ("kling-v3-text-to-video", True): 1.0,
+    }
+
+
+async def test_fallback_off_takes_the_first_route_even_where_its_circuit_is_open(start: Any) -> None:
+    gateway = await start(HERO.format(order="priority"))
+    health = gateway.application.health
+    refused = failed(FailureKind.OUT_OF_CREDIT)
+    health.submitted("foxapi", "kling-v3-image-to-video", "att_0", refused)
+    told = await quote(gateway, model="hero", **IMAGE)
+    assert names(told)[-1] == "foxapi/kling-v3-image-to-video"
+    assert (told["routes"][-1]["circuit"], told["summary"][2].endswith("fails at the moment")) == ("open", True)
+    assert names(await quote(gateway, model="hero", fallback=False, **IMAGE)) == ["foxapi/kling-v3-image-to-video"]

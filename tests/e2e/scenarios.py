@@ -44,6 +44,8 @@ LATE_FILE: Mapping[str, Span] = {"keevx": (84, 90), "kling_relay": (45.3, 48.8),
 UNREAD: Mapping[str, Span] = {"keevx": (192, 210), "kling_relay": (96, 105), "foxapi": (32, 35)}
 OVERTAKEN: Mapping[str, Span] = {"keevx": (308, 350), "kling_relay": (308, 350), "foxapi": (308, 335)}
 RETRIED: Span = (1, 2)
+WAITED: dict[str, Span] = {"keevx": (10, 10)}  # its documented wait after a 500
+WORN_OUT: dict[str, Span] = {"keevx": (69, 82)}  # as below, each wait at least that long
 EXHAUSTED: Span = (45, 62)  # five ever longer waits; the fifth failure opens the circuit for 30 s
 TIMEOUT = 200
 
@@ -283,7 +285,7 @@ def last_routes() -> Iterator[Scenario]:
         told = Fault(one, "429", args={"retry_after": 47})
         yield alone("429 with Retry-After on the only route", one, limited, plus((47, 47), MADE[one]), told)
         channel = Fault(one, "503_no_channel")
-        yield alone("no channel on the only route", one, down, plus(RETRIED, MADE[one]), channel)
+        yield alone("no channel on the only route", one, down, plus(WAITED.get(one, RETRIED), MADE[one]), channel)
         stuck = Made(
             attempts=(maybe(one, "timed_out"),),
             started={one: 1},
@@ -298,7 +300,7 @@ def last_routes() -> Iterator[Scenario]:
         routes = (first, second)
         tried = [no(first, "unavailable"), *[no(second, "unavailable")] * 6]
         nobody = [Fault(one, "503_no_channel", times=None) for one in routes]
-        yield fails("all routes down", routes, tried, *nobody, seconds=EXHAUSTED)
+        yield fails("all routes down", routes, tried, *nobody, seconds=WORN_OUT.get(second, EXHAUSTED))
         address = dict.fromkeys(routes, UNREACHABLE["connection refused"])
         yield fails("all routes refuse the connection", routes, tried, seconds=EXHAUSTED, address=address)
         poor = [Fault(one, "no_credit", times=None) for one in routes]

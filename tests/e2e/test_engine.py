@@ -1,16 +1,21 @@
 """What becomes of a generation, as its client, the ledger and the providers' own books see it."""
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.domain.circuit import FAILURES_MIN
+from gateway.domain.errors import StoreUnavailable
 from gateway.engine.effects import TASKS_MAX
 from gateway.settings import ModelSettings
 
+PHOTO = base64.b64encode(Path("examples/beach.jpg").read_bytes()).decode()
 IMAGE = {"image": "https://example.com/first.jpg"}
 REFERENCES = {"reference_images": ["https://example.com/a.jpg", "https://example.com/b.jpg"]}
 V, KL = "keevx/V", "keevx/KL"
@@ -856,3 +861,46 @@ async def test_what_another_key_owns_does_not_exist(gateway):
     assert (await gateway.finish(made["id"]))["status"] == "completed"
     async with gateway.client_of(None) as nobody:
         assert (await nobody.get(path)).status_code == 401
+
+
+# --- health -----------------------------------------------------------------------------------------------------------
+
+
+async def test_who_waits_for_a_provider_whose_circuit_opens_goes_elsewhere(idle):
+    idle.route(V, FOX_IMAGE)
+    idle.providers["keevx"]["concurrency"] = 1
+    gateway = await idle.start()
+    gateway.sandbox.fault("keevx", "submit", "close", times=None)
+    made = [await gateway.post(model="m", **IMAGE) for _ in range(30)]
+    ended = [await gateway.finish(one["id"]) for one in made]
+    assert {one["status"] for one in ended} == {"completed"}
+    assert gateway.submits["keevx"] == FAILURES_MIN
+    assert gateway.paid == {"foxapi": 30}
+    passed_by = [one["attempts"][0]["billed"] for one in ended]
+    assert passed_by.count("maybe") == FAILURES_MIN
+    assert "no" in passed_by, "who was in the queue already was never sent"
+
+
+async def test_a_provider_that_has_recovered_serves_all_who_waited(gateway):
+    fault = gateway.sandbox.fault("foxapi", "submit", "503", times=None)
+    made = [await gateway.post(model=FOX_TEXT) for _ in range(100)]
+    await gateway.clock.run_for(60)
+    fault.times = 0
+    ended = [await gateway.finish(one["id"], steps=20_000) for one in made]
+    assert {one["status"] for one in ended} == {"completed"}
+    assert max(one["completed_at"] - one["created_at"] for one in ended) < 900
+    assert gateway.paid == {"foxapi": 100}
+
+
+async def test_an_image_that_cannot_be_read_does_not_keep_others_from_the_provider(idle):
+    idle.providers["keevx"]["concurrency"] = 1
+    gateway = await idle.start()
+
+    async def unreadable(_digest: str) -> bytes | None:
+        raise StoreUnavailable("The image cannot be read now.", retry_after=5)
+
+    gateway.app.engine._new_drive()._effects._inputs._blobs.get = unreadable
+    held = await gateway.post(model=V, image=PHOTO)
+    other = await gateway.make(model=V, **IMAGE)
+    assert other["status"] == "completed"
+    assert (await gateway.get(held["id"]))["status"] == "queued"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from gateway.domain.generation import Generation
+from gateway.domain.generation import AttemptState, Generation
 from gateway.sandbox.faults import Fault, Faults
 
 from .conftest import IMAGE_URL, Gateway, sandboxed
@@ -77,7 +77,8 @@ def _figures(gateway: Gateway, generations: list[Generation], real_seconds: floa
     failed: Counter[str] = Counter()
     for generation in generations:
         for attempt in generation.attempts:
-            if attempt.failure is not None and generation.route(attempt).provider == BAD:
+            was_sent = attempt.state is not AttemptState.NOT_SENT  # the circuit had opened while it waited its turn
+            if was_sent and attempt.failure is not None and generation.route(attempt).provider == BAD:
                 failed[attempt.failure.kind] += 1
     wrong = untold_submits(gateway, generations)
     for number, generation in enumerate(generations):

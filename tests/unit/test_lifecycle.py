@@ -438,7 +438,8 @@ def test_deadline_expires_whatever_is_under_way(step: str) -> None:
     world.step()
 
     assert (world.generation.status, world.outputs()) == (Status.EXPIRED, [Status.EXPIRED])
-    assert world.generation.failure == failed(FailureKind.TIMED_OUT)
+    met = {"unknown": failed(FailureKind.AMBIGUOUS, "no"), "waiting": failed(FailureKind.RATE_LIMITED, "no")}
+    assert world.generation.failure == met.get(step, failed(FailureKind.TIMED_OUT))
     assert world.generation.completed_at == after(600)
     state = {"reserved": S.NOT_SENT, "submitting": S.SUBMITTING, "accepted": S.ABANDONED, "unknown": S.UNKNOWN}
     assert world.attempt(1).state is state.get(step, S.REFUSED)

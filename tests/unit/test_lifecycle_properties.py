@@ -13,7 +13,7 @@ from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveOutput, apply
 from gateway.domain.lifecycle import Ended, Poll, Read, Step, Submit, Unread
 from gateway.domain.reading import failed
 from gateway.domain.remedies import RETRIES_MAX
-from gateway.domain.task import Failed, FailureKind, Pending, Status
+from gateway.domain.task import REMEDY, Failed, FailureKind, Pending, Remedy, Status
 
 from .builders import FILELESS, LIVE, World, done, generation
 
@@ -106,9 +106,13 @@ class Life(RuleBasedStateMachine):
             unclear = {now.route(one).provider for one in earlier if one.state is S.UNKNOWN and one.decision is None}
             assert provider not in unclear
             assert not any(one.state in LIVE for one in earlier), "a task is live for the output"
-            assert all(one.route <= new.route for one in earlier)
-            amended = [one for one in earlier if one.route == new.route and one.form == "amended"]
-            assert new.form != "amended" or all(one.amend_form != "amended" for one in amended)
+            same = [one for one in earlier if one.route == new.route]
+            resubmit = [one for one in same if one.decision == "resubmit"]
+            assert len(resubmit) <= 1
+            assert all(one in resubmit or one.state in {S.REFUSED, S.NOT_SENT} for one in same), "it may be paid for"
+            amended = [one for one in same if one.form == "amended" and one.failure is not None]
+            waits = {one.failure and REMEDY[one.failure.kind] for one in amended}
+            assert new.form != "amended" or waits <= {Remedy.FALL_BACK_OR_WAIT}, "that form was refused for good"
             tries = sum(one.route == new.route for one in earlier)
             assert tries <= RETRIES_MAX + 1, "the last route is tried again without end"
 

@@ -16,18 +16,23 @@ from typing import Any
 import apsw
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
 from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
 from gateway.domain.ledger import AddAttempt
-from gateway.domain.request import TextToVideo
+from gateway.domain.request import ImageToVideo, TextToVideo
+from gateway.domain.routing import ImageFacts
 from gateway.domain.task import Status
 from gateway.services.ids import new_id
 from gateway.store import migrations, sqlite_file, writer
+from gateway.store.base import Idempotency, StoredFile
+from gateway.store.rows import to_json
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite_file import check_place
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+FACTS = ImageFacts(content_type="image/png", bytes=3, width=1, height=1)
 
 
 def generation(prompt: str = "a fox") -> Generation:
@@ -208,7 +213,7 @@ async def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: py
 
 
 def test_shipped_migrations_are_numbered_without_a_gap() -> None:
-    assert [one.number for one in migrations.load("sqlite")] == [1]
+    assert [one.number for one in migrations.load("sqlite")] == [1, 2]
     assert migrations.pending(migrations.load("sqlite"), {}) == migrations.load("sqlite")
 
 
@@ -547,7 +552,7 @@ async def test_a_broken_commit_fails_every_write_in_it_and_leaves_none(store: Sq
 async def test_a_commit_that_is_refused_and_stays_open_does_not_bar_the_next(store: SqliteStore) -> None:
     def orphan(connection: apsw.Connection) -> None:
         connection.execute("pragma defer_foreign_keys = on")
-        connection.execute("insert into outputs (generation_id, number, status, extra, late) values ('none', 0, 'queued', 0, 0)")
+        connection.execute("insert into outputs (generation_id, number, status, extra) values ('none', 0, 'queued', 0)")
 
     with pytest.raises(StoreUnavailable):
         await store._writer.run(orphan)
@@ -586,3 +591,52 @@ async def test_a_lock_that_stays_makes_writes_unavailable(
     other.execute("rollback")
     other.close()
     await store.ping()
+
+
+async def test_a_ledger_of_the_first_schema_is_brought_up_to_date_with_what_is_in_it(path: Path) -> None:
+    first, *_ = migrations.load("sqlite")
+    connection = apsw.Connection(str(path))
+    connection.execute(
+        "create table schema_migrations"
+        " (number integer primary key, name text not null, checksum text not null, applied_at real not null) strict"
+    )
+    connection.execute(first.sql)
+    connection.execute("insert into schema_migrations values (1, ?, ?, 0)", (first.name, first.checksum))
+    old = generation()
+    used = StoredFile(id="file_1", key=old.key, sha256="a" * 64, facts=FACTS, created_at=NOW)
+    request = replace(old.request, input=ImageToVideo(first_frame=used.id))
+    connection.execute(
+        "insert into generations (id, key, kind, model, status, request, plan, created_at, deadline_at, progress,"
+        " fence, lease_until, version) values (?, ?, 'video', 'm', 'queued', ?, ?, ?, ?, 0, 1, 0, 1)",
+        (
+            old.id,
+            old.key,
+            to_json(request),
+            to_json(old.plan),
+            old.created_at.timestamp(),
+            old.deadline_at.timestamp(),
+        ),
+    )
+    connection.execute(
+        "insert into outputs (generation_id, number, status, extra) values (?, 0, 'queued', 0)", (old.id,)
+    )
+    connection.execute(
+        "insert into files values (?, ?, ?, ?, ?)", (used.id, used.key, used.sha256, to_json(FACTS), 0.0)
+    )
+    connection.execute(
+        "insert into idempotency_keys values (?, 'k', ?, ?, ?)", (old.key, b"d", old.id, NOW.timestamp())
+    )
+    connection.close()
+
+    store = SqliteStore.open(path, NOW)
+    try:
+        known = await store.recall(old.key, Idempotency(key="k", digest=b"d"), NOW)
+        assert known is not None
+        assert (known.id, known.request, known.outputs) == (old.id, request, old.outputs)
+        assert await store.open_ids(NOW) == [old.id]
+        other = replace(generation(), status=Status.COMPLETED)
+        await store.create(other, named=[used.id])
+        assert await store.delete(other.id, other.key)
+        assert set(await store.files([used.id], old.key)) == {used.id}, "the older generation uses it"
+    finally:
+        await store.close()
