@@ -1,8 +1,8 @@
 """Tells the providers' health what the steps of a generation say about it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from gateway.domain.generation import Attempt, AttemptState, Generation
+from gateway.domain.generation import Attempt, AttemptState, Generation, Route
 from gateway.domain.ledger import AddAttempt, SaveAttempt, Write
 from gateway.domain.remedies import is_retry
 from gateway.domain.task import Failed, FailureKind
@@ -11,20 +11,21 @@ from gateway.services.health import Health
 
 def attempts_began(health: Health, generation: Generation, writes: Sequence[Write]) -> None:
     """What the writes reserve; at the same moment as it was decided, so that a circuit has one probe."""
-    for write in writes:
-        if isinstance(write, AddAttempt):
-            route = generation.route(write.attempt)
-            retry = is_retry(generation, write.attempt)
-            health.began(route.provider, route.model, write.attempt.id, retry=retry)
+    for route, attempt_id, retry in _reserved(generation, writes):
+        health.began(route.provider, route.model, attempt_id, retry=retry)
 
 
 def attempts_dropped(health: Health, generation: Generation, writes: Sequence[Write]) -> None:
     """The writes could not be stored: what they reserve is not there."""
+    for route, attempt_id, retry in _reserved(generation, writes):
+        health.undone(route.provider, route.model, attempt_id, retry=retry)
+
+
+def _reserved(generation: Generation, writes: Sequence[Write]) -> Iterator[tuple[Route, str, bool]]:
+    """The route of each new attempt, its id, and whether it is a repeat."""
     for write in writes:
         if isinstance(write, AddAttempt):
-            route = generation.route(write.attempt)
-            retry = is_retry(generation, write.attempt)
-            health.undone(route.provider, route.model, write.attempt.id, retry=retry)
+            yield generation.route(write.attempt), write.attempt.id, is_retry(generation, write.attempt)
 
 
 def tasks_ended(health: Health, generation: Generation, writes: Sequence[Write]) -> None:
