@@ -13,6 +13,7 @@ from litestar.datastructures import State
 from litestar.enums import ScopeType
 from litestar.types import Receive, Scope, Send
 
+from gateway.api.attempts import AttemptController
 from gateway.api.auth import Authenticator
 from gateway.api.body import Bodies
 from gateway.api.context import Context
@@ -31,6 +32,7 @@ from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.sweep import Sweeper
 from gateway.engine.timekeeper import Timekeeper
 from gateway.services.artifacts import Artifacts
+from gateway.services.attempts import Attempts
 from gateway.services.blobs import Blobs
 from gateway.services.clock import Clock, SystemClock, not_before
 from gateway.services.generations import Generations
@@ -105,10 +107,19 @@ class Application:
                 clock=self.clock,
             ),
             artifacts=Artifacts(self.providers, self.upstream, self.clock),
+            attempts=Attempts(
+                store=self.store,
+                providers=self.providers,
+                drivers=self.engine,
+                signals=self._signals,
+                clock=self.clock,
+            ),
             catalog=catalog,
             health=self.health,
             authenticator=Authenticator(
-                [key.reveal() for key in settings.server.api_keys], open_to_all=settings.server.auth == "none"
+                [key.reveal() for key in settings.server.api_keys],
+                admin_keys=[key.reveal() for key in settings.server.admin_keys],
+                open_to_all=settings.server.auth == "none",
             ),
             ready=self._not_ready,
             clock=self.clock,
@@ -121,6 +132,7 @@ class Application:
             route_handlers=[
                 VideoGenerationController,
                 ModelController,
+                AttemptController,
                 live,
                 ready,
                 openapi,
@@ -146,6 +158,10 @@ class Application:
             self._signals.close()
             self.engine.drain()
 
+    async def drained(self, reserve_seconds: float) -> None:
+        """Return when the submits in flight have ended, or what is left of the time but for this reserve is over."""
+        await self.engine.stop(max(self._drain_seconds_left() - reserve_seconds, 0.0))
+
     async def refusing(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application for connections that there is no room for: they learn of the gateway's health alone."""
         is_health = scope["type"] == ScopeType.HTTP and scope["path"].startswith("/health/")
@@ -164,7 +180,8 @@ class Application:
             self.drain()
             self._sweeper.stop()
             await self.engine.stop(self._drain_seconds_left())
-            await sweeping
+            await asyncio.wait([sweeping], timeout=self._drain_seconds_left())
+            sweeping.cancel()
             await self.upstream.close()
             self._timekeeper.stop()
             await self.store.close()

@@ -8,7 +8,11 @@ from typing import Any, TypeVar
 
 import msgspec
 import rich_click as click
+from click.core import ParameterSource
 
+from gateway.commands.attempts import AdminServer
+from gateway.commands.attempts import attempts as run_attempts
+from gateway.commands.attempts import change as run_change
 from gateway.commands.check import check as run_check
 from gateway.commands.client import DEFAULT_URL
 from gateway.commands.generate import Server, body_of
@@ -159,6 +163,58 @@ def models(url: str | None, api_key: str | None, **given: Any) -> None:
     """Show every model or one: of a running gateway with --url, else of the configuration."""
     server = None if url is None or given["config"] is not None else Server(url=url, api_key=api_key)
     sys.exit(run_models(given["name"], server, given["config"], as_json=given["as_json"]))
+
+
+def admin_options(command: F) -> F:
+    """`--url`, `--admin-key` and `--json`, of `attempts` and of all below it."""
+    key = click.option("--admin-key", envvar="VIDEO_GATEWAY_ADMIN_KEY", help="[$VIDEO_GATEWAY_ADMIN_KEY]")
+    told = "A running gateway. [$VIDEO_GATEWAY_URL]"
+    url = click.option("--url", envvar="VIDEO_GATEWAY_URL", default=DEFAULT_URL, show_default=True, help=told)
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+    return url(key(as_json(command)))
+
+
+@cli.group(invoke_without_command=True)
+@click.option("--state", type=click.Choice(["held", "unknown"]), default="held", show_default=True)
+@admin_options
+@click.pass_context
+def attempts(context: click.Context, /, **given: Any) -> None:
+    """List the submits without a clear answer that wait for a decision, or all of them; decide about one."""
+    if context.invoked_subcommand is None:
+        server = AdminServer(url=given["url"], api_key=given["admin_key"])
+        sys.exit(run_attempts(given["state"], server, as_json=given["as_json"]))
+    if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in given):
+        raise click.UsageError(f"options stand behind the command: attempts {context.invoked_subcommand} …")
+
+
+@attempts.command()
+@click.argument("attempt", metavar="ID")
+@click.argument("task_ids", metavar="TASK_ID...", nargs=-1, required=True)
+@admin_options
+def attach(**given: Any) -> None:
+    """Attach the task that the submit did start, as the provider shows it: it is followed, and nothing is bought."""
+    _change("attach", given, {"task_ids": list(given["task_ids"])})
+
+
+@attempts.command()
+@click.argument("attempt", metavar="ID")
+@admin_options
+def fail(**given: Any) -> None:
+    """Let a held attempt fail its outputs."""
+    _change("fail", given, {})
+
+
+@attempts.command()
+@click.argument("attempt", metavar="ID")
+@admin_options
+def resubmit(**given: Any) -> None:
+    """Send a held attempt once more, after a quarantine in which its task may still turn up. It may be paid twice."""
+    _change("resubmit", given, {})
+
+
+def _change(what: str, given: dict[str, Any], body: dict[str, Any]) -> None:
+    server = AdminServer(url=given["url"], api_key=given["admin_key"])
+    sys.exit(run_change(given["attempt"], what, body, server, as_json=given["as_json"]))
 
 
 @cli.command()

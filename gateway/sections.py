@@ -76,6 +76,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080  # 0: any free one
     public_url: HttpUrl | None = None  # how clients and providers reach the gateway; without a trailing slash
     api_keys: tuple[ApiKey, ...] = ()  # static client keys
+    admin_keys: tuple[ApiKey, ...] = ()  # of operators, for the paths below /v1/admin and nothing else
     auth: Literal["keys", "none"] | None = None  # never None once loaded: "keys" where there are some, else "none"
     max_body_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 29_360_128  # of a request, images in base64 included
     max_bodies_bytes: Annotated[int, Meta(ge=1024, le=2**40)] = 268_435_456  # of all requests under way together

@@ -166,9 +166,17 @@ def _normalise(tables: dict[str, Any]) -> None:
 
 def _checked_auth(server: ServerSettings, warnings: list[str]) -> ServerSettings:
     """The server with its `auth` decided."""
-    if len(set(server.api_keys)) < len(server.api_keys):
-        twin = next(place for place, key in enumerate(server.api_keys) if key in server.api_keys[:place])
-        raise ConfigurationError(f"server.api_keys[{twin}]: the same key stands there twice")
+    lists = {"api_keys": server.api_keys, "admin_keys": server.admin_keys}
+    for name, keys in lists.items():
+        if len(set(keys)) < len(keys):
+            twin = next(place for place, key in enumerate(keys) if key in keys[:place])
+            raise ConfigurationError(f"server.{name}[{twin}]: the same key stands there twice")
+    for place, key in enumerate(server.admin_keys):
+        if key in server.api_keys:
+            client = server.api_keys.index(key)
+            raise ConfigurationError(
+                f"server.admin_keys[{place}]: the same key is a client's, server.api_keys[{client}]"
+            )
     auth = server.auth or ("keys" if server.api_keys else "none")
     if auth == "keys" and not server.api_keys:
         raise ConfigurationError('server.auth: "keys" needs server.api_keys, or the variable VIDEO_GATEWAY_API_KEY')
@@ -176,11 +184,12 @@ def _checked_auth(server: ServerSettings, warnings: list[str]) -> ServerSettings
         raise ConfigurationError(
             'server.auth: "none" is allowed on a loopback host only; set server.api_keys or VIDEO_GATEWAY_API_KEY'
         )
-    if auth == "none" and server.api_keys:
-        warnings.append('server.auth: "none" lets everybody in; server.api_keys are not asked for')
-    for place, key in enumerate(server.api_keys):
-        if len(key.reveal()) < CLIENT_KEY_MIN:
-            warnings.append(f"server.api_keys[{place}]: under {CLIENT_KEY_MIN} characters, which can be guessed")
+    for name, keys in lists.items():
+        if auth == "none" and keys:
+            warnings.append(f'server.auth: "none" lets everybody in; server.{name} are not asked for')
+        for place, key in enumerate(keys):
+            if len(key.reveal()) < CLIENT_KEY_MIN:
+                warnings.append(f"server.{name}[{place}]: under {CLIENT_KEY_MIN} characters, which can be guessed")
     return structs.replace(server, auth=auth)
 
 

@@ -395,4 +395,5 @@ ADAPTER = Adapter(
     content=content,
     forms=("string", "number"),
     amend=amend,
+    known_task=lambda request, task_id: TaskRef(id=task_id, path=to_upstream(request).path.rpartition("/")[2]),
 )

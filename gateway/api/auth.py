@@ -1,4 +1,4 @@
-"""Who is calling: static client keys, compared by their hash."""
+"""Who is calling: static keys of clients and of operators, compared by their hash."""
 
 import re
 from collections.abc import Sequence
@@ -8,19 +8,26 @@ from hmac import compare_digest
 from litestar import Request
 
 from gateway.api.headers import header
-from gateway.domain.errors import ForbiddenHost, Unauthenticated
+from gateway.domain.errors import ForbiddenHost, GatewayError, Unauthenticated
 from gateway.settings import is_loopback
 
 ANONYMOUS = "anonymous"  # the owner of everything when `server.auth` is "none"
 _HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::[0-9]*)?")  # with or without a port
 
 
-class Authenticator:
-    """Maps an `Authorization: Bearer` to the id of its key."""
+class AdminRequired(GatewayError):
+    """The key is a client's; the path is for operators."""
 
-    def __init__(self, keys: Sequence[str], *, open_to_all: bool) -> None:
-        """`keys` are the clients' secrets; with `open_to_all` nobody is asked."""
-        self._digests = {sha256(key.encode()).digest() for key in keys}
+    code, status, type, title = "admin_required", 403, "permission_error", "The path needs an admin key."
+
+
+class Authenticator:
+    """Maps an `Authorization: Bearer` to the id of its key, or to an operator's rights."""
+
+    def __init__(self, keys: Sequence[str], *, open_to_all: bool, admin_keys: Sequence[str] = ()) -> None:
+        """`keys` are the clients' secrets, `admin_keys` the operators'; with `open_to_all` nobody is asked."""
+        self._digests = _digests(keys)
+        self._admin_digests = _digests(admin_keys)
         self._open = open_to_all
 
     def key_of(self, request: Request) -> str:  # type: ignore[type-arg]  # Litestar's defaults
@@ -28,14 +35,41 @@ class Authenticator:
         if self._open:
             _check_host(header(request, "host") or "")
             return ANONYMOUS
-        scheme, _, token = (header(request, "authorization") or "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise Unauthenticated("Send your key as `Authorization: Bearer KEY`.")
-        digest = sha256(token.strip().encode()).digest()
-        # Hashes are compared, all of them, in constant time: nothing about a key shows in how long this takes.
-        if not sum(compare_digest(digest, known) for known in self._digests):
+        digest = _digest_of(request)
+        if not _is_among(digest, self._digests):
             raise Unauthenticated("The API key is not known.")
         return f"key_{digest.hex()[:24]}"
+
+    def check_admin(self, request: Request) -> None:  # type: ignore[type-arg]  # as above
+        """Pass an operator; `Unauthenticated`, `AdminRequired` for a client, or `ForbiddenHost` otherwise."""
+        if self._open:
+            _check_host(header(request, "host") or "")
+            return
+        digest = _digest_of(request)
+        is_admin, is_client = _is_among(digest, self._admin_digests), _is_among(digest, self._digests)
+        if is_client:
+            raise AdminRequired(
+                "This path needs an admin key, and yours is a client's; the gateway's are set by server.admin_keys,"
+                " or VIDEO_GATEWAY_ADMIN_KEY."
+            )
+        if not is_admin:
+            raise Unauthenticated("The API key is not known.")
+
+
+def _digests(keys: Sequence[str]) -> frozenset[bytes]:
+    return frozenset(sha256(key.encode()).digest() for key in keys)
+
+
+def _digest_of(request: Request) -> bytes:  # type: ignore[type-arg]  # as above
+    scheme, _, token = (header(request, "authorization") or "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("Send your key as `Authorization: Bearer KEY`.")
+    return sha256(token.strip().encode()).digest()
+
+
+def _is_among(digest: bytes, known: frozenset[bytes]) -> bool:
+    """Hashes are compared, all of them, in constant time: nothing about a key shows in how long this takes."""
+    return sum(compare_digest(digest, one) for one in known) > 0
 
 
 def _check_host(host: str) -> None:

@@ -11,6 +11,7 @@ from gateway.api.auth import Authenticator
 from gateway.api.fields import Network
 from gateway.api.headers import header
 from gateway.services.artifacts import Artifacts
+from gateway.services.attempts import Attempts
 from gateway.services.clock import Clock
 from gateway.services.generations import Generations
 from gateway.services.health import Health
@@ -23,6 +24,7 @@ class Context:
 
     generations: Generations
     artifacts: Artifacts
+    attempts: Attempts
     catalog: Catalog
     health: Health
     authenticator: Authenticator
@@ -44,3 +46,10 @@ def context_of(request: Request[Any, Any, State]) -> tuple[Context, str]:
     """The context and the id of the caller's key; `Unauthenticated` without a good one."""
     context: Context = request.app.state.context
     return context, context.authenticator.key_of(request)
+
+
+def admin_context_of(request: Request[Any, Any, State]) -> Context:
+    """The context for an operator; `Unauthenticated` or `AdminRequired` for anybody else."""
+    context: Context = request.app.state.context
+    context.authenticator.check_admin(request)
+    return context

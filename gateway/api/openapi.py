@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from gateway.api.attempts import STATES, AdminAttempt, AdminAttemptList, AttachTask, Nothing
 from gateway.api.create import ALIASES, CreateVideo
 from gateway.api.fields import SIZES
 from gateway.api.model_views import ModelList, ModelView
@@ -53,6 +54,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     answer_headers: Mapping[str, str] = {}  # of a 200: name → description
     errors: Sequence[int] = ()  # besides 401 and 403, which every operation has that needs a key
     open: bool = False  # needs no key
+    body_required: bool = True
 
 
 _ETAG: Mapping[str, str] = {"ETag": "changes when the generation does"}
@@ -81,6 +83,7 @@ _WAIT: Mapping[str, Any] = {
     "description": "hold the answer until the status changes, at most so many seconds",
 }
 _VIDEOS = "/v1/videos/generations"
+_ATTEMPTS = "/v1/admin/attempts"
 OPERATIONS = (
     Operation(
         method="post",
@@ -164,6 +167,57 @@ OPERATIONS = (
         answer=ModelView,
         errors=(400, 404),
     ),
+    Operation(
+        method="get",
+        path=_ATTEMPTS,
+        id="listAttempts",
+        summary="List submits of all keys that got no clear answer, oldest first; needs an admin key",
+        query={
+            "state": {
+                "type": "string",
+                "enum": list(STATES),
+                "default": STATES[0],
+                "description": "`held`: those that an operator is to decide about",
+            },
+            "limit": _LIST["limit"],
+            "after": _LIST["after"],
+        },
+        answer=AdminAttemptList,
+        errors=(400, 503),
+    ),
+    Operation(
+        method="get",
+        path=_ATTEMPTS + "/{attempt_id}",
+        id="readAttempt",
+        summary="Read an attempt; needs an admin key",
+        answer=AdminAttempt,
+        errors=(400, 404, 503),
+    ),
+    Operation(
+        method="post",
+        path=_ATTEMPTS + "/{attempt_id}/attach",
+        id="attachTask",
+        summary="Attach the task that an unknown attempt did start; needs an admin key",
+        body=AttachTask,
+        answer=AdminAttempt,
+        errors=(400, 404, 408, 409, 413, 415, 503),
+    ),
+    *(
+        Operation(
+            method="post",
+            path=f"{_ATTEMPTS}/{{attempt_id}}/{name}",
+            id=f"{name}Attempt",
+            summary=summary,
+            body=Nothing,
+            body_required=False,
+            answer=AdminAttempt,
+            errors=(400, 404, 408, 409, 413, 415, 503),
+        )
+        for name, summary in (
+            ("fail", "Let a held attempt fail; needs an admin key"),
+            ("resubmit", "Send a held attempt once more, after its quarantine; needs an admin key"),
+        )
+    ),
     Operation(method="get", path="/health/live", id="live", summary="Is it alive", answer=Health, open=True),
     Operation(
         method="get",
@@ -179,7 +233,7 @@ _PLAIN = {302: "The file is there", 304: "Nothing changed"}
 _WORDS = {
     400: "The request is not valid",
     401: "The API key is missing or not known",
-    403: "The gateway has no keys and was called by a name that is not the machine's own",
+    403: "The path needs an admin key, or the gateway has no keys and was called by a name not the machine's own",
     404: "There is no such resource",
     408: "The body did not arrive in time",
     409: "The resource does not allow this now",
@@ -195,7 +249,8 @@ _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/request-id"}}
 
 def document() -> dict[str, Any]:
     """OpenAPI 3.1, as plain values."""
-    types = [CreateVideo, QuoteView, GenerationView, GenerationList, Deleted, ModelList, ModelView, ErrorAnswer, Health]
+    types = [CreateVideo, QuoteView, GenerationView, GenerationList, Deleted, ModelList, ModelView]
+    types += [AdminAttempt, AdminAttemptList, AttachTask, Nothing, ErrorAnswer, Health]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     schemas["CreateVideo"] = _as_read(schemas["CreateVideo"])
     paths: dict[str, dict[str, Any]] = {}
@@ -263,7 +318,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "responses": _responses(operation),
     }
     if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": _json(operation.body)}
+        described["requestBody"] = {"required": operation.body_required, "content": _json(operation.body)}
     if operation.open:
         described["security"] = []
     return described

@@ -23,6 +23,7 @@ REFUSED_MAX = 500  # connections beyond the bound that are told so at once; yet 
 DESCRIPTORS_KEPT = 512  # open files that are not connections of clients: the ledger, inputs, calls to providers
 HEAD_MAX = 64 * 1024  # bytes of a request line and its headers
 HEAD_SECONDS = 30.0  # for a client to send them
+LINGER_SECONDS = 0.5  # in which whoever routes to this process sees that it is not ready
 GRACE_SECONDS = 3  # for answers under way, once the gateway is to stop; then their connections end
 # Where the address, not the port, is the trouble.
 _WRONG_HOST = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
@@ -172,7 +173,8 @@ class GatewayServer(uvicorn.Server):
         """`ready` is called once, when requests are answered."""
         self._application = application
         self._ready = ready
-        grace = int(min(GRACE_SECONDS, application.settings.server.drain_seconds / 3))
+        self._leaving: asyncio.Task[None] | None = None
+        self._grace_seconds = grace = int(min(GRACE_SECONDS, application.settings.server.drain_seconds / 3))
         wanted = application.settings.server.max_connections
         allowed = min(wanted, _descriptors() - DESCRIPTORS_KEPT)
         if allowed < wanted:
@@ -194,9 +196,16 @@ class GatewayServer(uvicorn.Server):
         )
 
     def stop(self) -> None:
-        """Not ready from now on; no new connections; answers and submits in flight are finished."""
+        """Not ready from now on and nothing new taken: who comes is told so until submits in flight have ended."""
         self._application.drain()
-        self.should_exit = True
+        self._leaving = asyncio.get_running_loop().create_task(self._leave())
+
+    async def _leave(self) -> None:
+        try:
+            await asyncio.sleep(LINGER_SECONDS)
+            await self._application.drained(reserve_seconds=self._grace_seconds)
+        finally:
+            self.should_exit = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

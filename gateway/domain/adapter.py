@@ -160,3 +160,4 @@ class Adapter:
     upload: Callable[[FilePart], HttpCall] | None = None  # sends the bytes of an image; `field` is to be replaced
     uploaded_url: Callable[[HttpReply], str] | None = None  # from its 2xx; else UnreadableReply
     read_callback: Callable[[bytes], Callback] | None = None  # raises UnreadableReply
+    known_task: Callable[[UpstreamRequest, str], TaskRef] | None = None  # of a bare id; None: the id is all of it

@@ -130,13 +130,20 @@ def submitted(circuit: Circuit, attempt_id: str, failure: FailureKind | None, no
     if verdict is Verdict.NOTHING:
         return replace(circuit, probe=None)  # it has not found out: the next one may
     longer = min(circuit.open_seconds * 2, OPEN_MAX_SECONDS)
-    return Circuit(opened_at=now, open_seconds=longer, reason=failure)
+    # What failed tasks have opened a working task closes, though the probe's submit has met another failure.
+    keeps = circuit.reason in OF_TASKS and failure not in OF_TASKS and verdict is Verdict.FAULT
+    reason = circuit.reason if keeps else failure
+    return Circuit(opened_at=now, open_seconds=longer, reason=reason)
 
 
-def task_ended(circuit: Circuit, attempt_id: str, failure: FailureKind | None, now: datetime) -> Circuit:
+def task_ended(
+    circuit: Circuit, attempt_id: str, failure: FailureKind | None, now: datetime, accepted_at: datetime
+) -> Circuit:
     """The tasks of an attempt have ended, long after its submit; while the circuit is open only the probe's count."""
     if circuit.opened_at is None:
         return _counted(circuit, failure, now)
+    if failure is None and circuit.reason in OF_TASKS and accepted_at > circuit.opened_at:
+        return Circuit()  # a task may run for longer than its probe is waited for: any that began since will do
     if circuit.probe is None or circuit.probe.attempt_id != attempt_id:
         return circuit
     return Circuit() if failure is None else submitted(circuit, attempt_id, failure, now)

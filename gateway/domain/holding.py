@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from gateway.domain.errors import Conflict
 from gateway.domain.generation import Attempt, AttemptState, Generation
 from gateway.domain.ledger import SaveAttempt
+from gateway.domain.spending import affordable
 
 Decision = Literal["fail", "resubmit"]
 QUARANTINE_SECONDS = 600.0  # from the unclear answer to a second submit: a task that exists has turned up by then
@@ -41,4 +42,6 @@ def decide(generation: Generation, attempt: Attempt, decision: Decision) -> Save
             raise Conflict("The submit was repeated once already; attach its task, or let it fail.")
         if resubmit_at(attempt) >= generation.deadline_at:
             raise Conflict("The deadline comes before a second submit would be safe; attach its task, or let it fail.")
+        if not affordable(generation, generation.route(attempt)):
+            raise Conflict("A second submit could cost more than `max_cost`; attach the task, or let it fail.")
     return SaveAttempt(replace(attempt, decision=decision), attempt.state)

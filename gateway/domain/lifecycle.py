@@ -32,7 +32,7 @@ from gateway.domain.polling import (
 )
 from gateway.domain.reading import failed
 from gateway.domain.remedies import Stop, Try, next_try
-from gateway.domain.slots import end_extras, fill, goes_on, is_followed, may_still_come, show_extras
+from gateway.domain.slots import end_extras, fill, goes_on, is_followed, is_wanted, may_still_come, show_extras
 from gateway.domain.task import TASK_BILLED, Billed, Completed, Failed, FailureKind, Pending, Status
 from gateway.domain.task import TaskSnapshot as Snapshot
 
@@ -202,7 +202,7 @@ def _end_late(draft: Draft) -> None:
 def _end_attempts(draft: Draft, hints: HintsOf) -> None:
     for attempt in draft.generation.attempts:
         if attempt.state is AttemptState.RESERVED:
-            if not _wanted(draft, attempt.slots):  # a task that turned up late was faster: nothing is sent any more
+            if not is_wanted(draft.generation, attempt):  # a task that turned up late was there first
                 draft.move(attempt, AttemptState.NOT_SENT, None, Billed.NO)
         elif attempt.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED}:
             reading = open_tasks(attempt)
@@ -297,10 +297,9 @@ def _conclude(draft: Draft) -> None:
 
 def _why_late(generation: Generation) -> Failed:
     """Why the deadline passed: where no task ever ran, what the newest attempt met."""
-    attempts = generation.attempts
-    refused = [one.failure for one in attempts if one.failure is not None and one.state is not AttemptState.NOT_SENT]
-    ran = any(one.tasks for one in attempts)
-    return refused[-1] if refused and not ran else failed(FailureKind.TIMED_OUT)
+    met = [one.failure for one in generation.attempts if one.failure is not None]
+    ran = any(one.tasks for one in generation.attempts)
+    return met[-1] if met and not ran else failed(FailureKind.TIMED_OUT)
 
 
 def _effects(

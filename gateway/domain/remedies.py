@@ -1,7 +1,6 @@
 """Where an output goes next: the remedy of its last attempt's failure, applied to the plan and the routes' health."""
 
 from datetime import datetime, timedelta
-from math import isclose
 
 from msgspec import Struct
 
@@ -11,7 +10,8 @@ from gateway.domain.generation import Attempt, AttemptState, Generation, Policy,
 from gateway.domain.health import HealthOf, unknown_health
 from gateway.domain.holding import resubmit_at
 from gateway.domain.reading import failed
-from gateway.domain.task import REMEDY, Billed, Failed, FailureKind, Remedy, Status
+from gateway.domain.spending import affordable
+from gateway.domain.task import REMEDY, Failed, FailureKind, Remedy, Status
 
 RETRIES_MAX = 6  # tries of the last route in a row before the generation fails
 _LIVE = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.ACCEPTED})
@@ -38,9 +38,10 @@ class Hold(Struct, frozen=True):
 
 def next_try(generation: Generation, slot: int, health: HealthOf = unknown_health) -> Try | Stop | Hold | None:
     """What an open output needs now; `None` while an attempt is live for it."""
-    history = [attempt for attempt in generation.attempts if slot in attempt.slots]
+    history = _history(generation, slot)
     if not history:
-        return Try(_next_route(generation, history, slot, health) or 0)
+        first = _next_route(generation, history, slot, health)
+        return Stop(_newest_failure(generation)) if first is None else Try(first)
     if any(attempt.state in _LIVE for attempt in history):
         return None
     last = history[-1]
@@ -56,6 +57,21 @@ def next_try(generation: Generation, slot: int, health: HealthOf = unknown_healt
         case _:
             following = _next_route(generation, history, slot, health)
             return Try(following) if following is not None else _retry(generation, history, slot, health)
+
+
+def _history(generation: Generation, slot: int) -> list[Attempt]:
+    """The attempts for an output, without those that were given up before they were tried."""
+    return [
+        attempt
+        for attempt in generation.attempts
+        if slot in attempt.slots and not (attempt.state is AttemptState.NOT_SENT and attempt.failure is None)
+    ]
+
+
+def _newest_failure(generation: Generation) -> Failed:
+    """What others have met, for an output that has not been tried and has no room in the limit of cost."""
+    met = [attempt.failure for attempt in generation.attempts if attempt.failure is not None]
+    return met[-1] if met else failed(FailureKind.UNAVAILABLE)
 
 
 def remedy_for(failure: Failed, policy: Policy) -> Remedy:
@@ -105,7 +121,7 @@ def _next_route(generation: Generation, history: list[Attempt], slot: int, healt
     left = [
         index
         for index, route in enumerate(routes)
-        if index not in tried and route.provider not in excluded and (not history or _affordable(generation, route))
+        if index not in tried and route.provider not in excluded and _has_room(generation, route)
     ]
     if len(left) < 2:
         return left[0] if left else None
@@ -114,7 +130,7 @@ def _next_route(generation: Generation, history: list[Attempt], slot: int, healt
 
 def _excludes_provider(attempt: Attempt, slot: int) -> bool:
     if attempt.state is AttemptState.UNKNOWN:
-        return True
+        return attempt.decision != "resubmit"
     failure = _failure_of(attempt, slot)
     return failure.kind in _OF_ACCOUNT and not failure.of_model
 
@@ -123,23 +139,8 @@ def _is_open(route: Route, health: HealthOf) -> bool:
     return health(route.provider, route.model).circuit is CircuitState.OPEN
 
 
-def _affordable(generation: Generation, route: Route) -> bool:
-    """Whether the outputs that nobody makes, on this route, stay within the limit with all that may have been paid."""
-    limit = generation.request.max_cost
-    if limit is None:
-        return True
-    paid = sum(
-        (generation.route(attempt).cost_usd or 0.0) * max(len(attempt.slots), len(attempt.tasks))
-        for attempt in generation.attempts
-        if attempt.billed is not Billed.NO
-    )
-    under_way = {slot for attempt in generation.attempts if attempt.state in _LIVE for slot in attempt.slots}
-    wanted = sum(
-        not output.status.terminal and not output.extra and output.index not in under_way
-        for output in generation.outputs
-    )
-    total = paid + (route.cost_usd or 0.0) * wanted
-    return total <= limit or isclose(total, limit)
+def _has_room(generation: Generation, route: Route) -> bool:
+    return not generation.attempts or affordable(generation, route)
 
 
 def _failure_of(attempt: Attempt, slot: int) -> Failed:
@@ -155,9 +156,10 @@ def _failure_of(attempt: Attempt, slot: int) -> Failed:
 
 
 def has_another_route(generation: Generation, attempt: Attempt) -> bool:
-    """Whether there is a route that none of the attempt's outputs has been tried on."""
-    tried = {one.route for one in generation.attempts if not set(one.slots).isdisjoint(attempt.slots)}
-    return len(tried) < len(generation.plan.routes)
+    """Whether one of the attempt's outputs could still go to a route that it has not been tried on."""
+    return any(
+        _next_route(generation, _history(generation, slot), slot, unknown_health) is not None for slot in attempt.slots
+    )
 
 
 def _may_repeat(attempt: Attempt, slot: int) -> bool:
@@ -167,22 +169,27 @@ def _may_repeat(attempt: Attempt, slot: int) -> bool:
 
 
 def _retry(generation: Generation, history: list[Attempt], slot: int, health: HealthOf) -> Try | Stop:
-    """The newest route that only asked to wait: after its own wait or a growing one, when its health lets it go."""
+    """The newest route that only asked to wait and can be waited for; `Stop` when there is none."""
     failure = _failure_of(history[-1], slot)
     excluded = {generation.route(one).provider for one in history if _excludes_provider(one, slot)}
     newest = {one.route: one for one in history}.values()  # of each route
     waiting = [one for one in newest if _may_repeat(one, slot) and generation.route(one).provider not in excluded]
-    if not waiting:
-        return Stop(failure)
-    last = max(waiting, key=lambda one: one.number)
-    tries = sum(one.route == last.route and _may_repeat(one, slot) for one in history)
+    for last in sorted(waiting, key=lambda one: one.number, reverse=True):
+        tries = sum(one.route == last.route and _may_repeat(one, slot) for one in history)
+        if tries < RETRIES_MAX and affordable(generation, generation.route(last)):
+            repeat = _after_its_wait(generation, last, tries, health)
+            if repeat is not None:
+                return repeat
+    return Stop(failure)
+
+
+def _after_its_wait(generation: Generation, last: Attempt, tries: int, health: HealthOf) -> Try | None:
+    """Its route again, after its own wait or a growing one, when its health lets it go; `None` behind the deadline."""
     route = generation.route(last)
-    if tries >= RETRIES_MAX or last.ended_at is None or not _affordable(generation, route):
-        return Stop(failure)
     grown = exponential(tries, first=2, ceiling=60, seed=last.id)
-    not_before = last.ended_at + timedelta(seconds=max(grown, last.retry_after_seconds or 0))
+    not_before = (last.ended_at or last.reserved_at) + timedelta(seconds=max(grown, last.retry_after_seconds or 0))
     if not_before >= generation.deadline_at:
-        return Stop(failure)
+        return None
     allowed_at = health(route.provider, route.model).retry_at
     if allowed_at is not None and allowed_at > not_before:  # many wait for the same: they do not come back together
         not_before = allowed_at + timedelta(seconds=2 * spread(f"{last.id}:{allowed_at.timestamp()}"))

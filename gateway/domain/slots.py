@@ -87,6 +87,17 @@ def may_still_come(generation: Generation, slot: int) -> bool:
     )
 
 
+def is_wanted(generation: Generation, attempt: Attempt) -> bool:
+    """Whether a reserved attempt is still to be sent: one of its outputs is open and no accepted task is to fill it."""
+    followed = {
+        one.tasks[index].slot
+        for one in generation.attempts
+        if one.id != attempt.id and one.state is AttemptState.ACCEPTED
+        for index in open_tasks(one)
+    }
+    return any(not generation.output(slot).status.terminal and slot not in followed for slot in attempt.slots)
+
+
 def goes_on(generation: Generation) -> bool:
     """Whether an output may still come, or a submit is under way whose end is to be known."""
     followed = {one.id for one in generation.attempts if one.state is AttemptState.ACCEPTED}

@@ -34,6 +34,7 @@ class Drive:
         self._event = asyncio.Event()
         self._changed = False  # the stored generation may differ from ours
         self._stopping = False
+        self._broken: BaseException | None = None  # of an effect
         self._running: dict[asyncio.Task[Fact | None], Effect] = {}
 
     def wake(self) -> None:
@@ -72,13 +73,15 @@ class Drive:
                 held = await self._reload(held)
                 continue
             held, watches, facts = stored, step.watches, []
+            if self._broken is not None:
+                raise self._broken
             if held.status.terminal:
                 self._cancel_unsent()
             if not self._stopping:
                 for effect in step.effects:
                     self._start(held, effect)
             at_end = held.status.terminal and not watches
-            if not self._running and (at_end or self._stopping):
+            if not self._running and (self._stopping or (at_end and not self._changed)):
                 return
             await self._sleep(step)
             facts = self._collect()
@@ -151,6 +154,10 @@ class Drive:
             if isinstance(effect, Submit):
                 self._changed = True  # the effect moved the attempt in the store
             if task.cancelled():
+                continue
+            error = task.exception()
+            if error is not None:
+                self._broken = error  # raised once what the others have learnt is stored
                 continue
             fact = task.result()
             if fact is not None:

@@ -17,7 +17,7 @@ from gateway.domain.polling import Hints
 from gateway.domain.reading import failed
 from gateway.domain.remedies import has_another_route
 from gateway.domain.request import UpstreamRequest
-from gateway.domain.slots import accepted
+from gateway.domain.slots import accepted, is_wanted
 from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, TaskRef
 from gateway.engine.patience import patiently
 from gateway.failpoints import reach
@@ -181,7 +181,7 @@ class Effects:
         # Clock, fence and status once more: since the commit this process may have been stopped for long, or the
         # client have cancelled.
         now = await patiently(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)
-        overtaken = now is None or now.fence != generation.fence or now.status.terminal
+        overtaken = now is None or now.fence != generation.fence or now.status.terminal or not is_wanted(now, attempt)
         if overtaken or self._clock.now() >= generation.deadline_at:
             return _Stopped(_not_sent(attempt, failed(FailureKind.TIMED_OUT)))
         return None

@@ -38,6 +38,7 @@ class EmbeddedEngine:
         self._arriving = 0  # creates that were let in and have no driver yet
         self._drives: dict[str, Drive] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._woken: set[str] = set()  # asked for while their driver was beginning or ending
         self._stopping = False
 
     @property
@@ -72,7 +73,9 @@ class EmbeddedEngine:
         drive = self._drives.get(generation_id)
         if drive is not None:
             drive.wake()
-        elif generation_id not in self._tasks:
+        elif generation_id in self._tasks:
+            self._woken.add(generation_id)  # one that begins finds it out; one that ends is followed by another
+        else:
             self._spawn(generation_id, None)
 
     def drain(self) -> None:
@@ -104,7 +107,13 @@ class EmbeddedEngine:
             return
         task = asyncio.create_task(self._drive(generation_id, held, delay), name=generation_id)
         self._tasks[generation_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(generation_id, None))
+        task.add_done_callback(lambda _: self._ended(generation_id))
+
+    def _ended(self, generation_id: str) -> None:
+        self._tasks.pop(generation_id, None)
+        if generation_id in self._woken:
+            self._woken.discard(generation_id)
+            self._spawn(generation_id, None)
 
     async def _take_over(self, generation_id: str) -> Generation | None:
         until = self._clock.now() + timedelta(seconds=LEASE_SECONDS)
@@ -120,6 +129,7 @@ class EmbeddedEngine:
                         self._clock, lambda: self._take_over(generation_id), generation=generation_id
                     )
                 if held is not None:
+                    self._woken.discard(generation_id)
                     drive = self._drives[generation_id] = self._new_drive()
                     await drive.run(held)
             except Exception:  # one broken generation must not end the others, nor be lost itself

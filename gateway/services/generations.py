@@ -90,7 +90,7 @@ class Generations:
 
         `retry`: the client says that it sends this again; without a key an equal request of just before is meant.
         """
-        digest = sha256(kind.encode() + _encode(request)).digest()
+        digest = sha256((b"" if kind == "video" else kind.encode()) + _encode(request)).digest()
         idempotency = Idempotency(digest=digest, key=idempotency_key, retry=retry)
         handled: list[tuple[str, str | bytes]] = [(key, digest)]
         if idempotency_key is not None:
@@ -199,3 +199,4 @@ class Generations:
             await self._get(generation_id, key)
             raise Conflict("The generation is still open, or a submit of it under way; cancel it, or wait a moment.")
         log.info("generation_deleted", generation=generation_id)
+        self._drivers.wake(generation_id)  # it may still be reading a task that was given up

@@ -163,7 +163,8 @@ class Health:
             self.learn([Completion(provider=provider, model=model, ended_at=now, seconds=seconds)])
         kind = None if failure is None else failure.kind
         for key in self._keys(provider, model) if failure is None else [self._concerned(provider, model, failure)]:
-            self._put(key, task_ended(self._circuits.get(key, _NEW), attempt_id, kind, now))
+            known = self._circuits.get(key, _NEW)
+            self._put(key, task_ended(known, attempt_id, kind, now, now - timedelta(seconds=seconds)))
         self.let_go(provider, model, attempt_id)
 
     def learn(self, completions: Iterable[Completion]) -> None:

@@ -60,6 +60,22 @@ def is_cursor(text: str) -> bool:
     return _CURSOR.fullmatch(text) is not None
 
 
+class AttemptCursor(Struct, frozen=True):
+    """A place among all attempts: they order as their generations were created."""
+
+    generation_id: str
+    attempt_id: str
+
+
+_ATTEMPT = re.compile(r"att_([0-9A-HJKMNP-TV-Z]{26})_[1-9][0-9]{0,5}")
+
+
+def attempt_cursor(attempt_id: str) -> AttemptCursor | None:
+    """The place of an attempt, which its id tells also when it is gone; `None` for what is no such id."""
+    found = _ATTEMPT.fullmatch(attempt_id)
+    return None if found is None else AttemptCursor(f"gen_{found[1]}", attempt_id)
+
+
 class Page(Struct, frozen=True):
     """Generations in the order asked for, and whether more follow."""
 
@@ -138,6 +154,19 @@ class Store(Protocol):
 
     async def completions(self, newest: int) -> list[Completion]:
         """The attempts among the newest generations that brought their results, in the order of their ends."""
+        ...
+
+    async def unknown_attempts(
+        self, limit: int, after: AttemptCursor | None = None, *, open_only: bool = False
+    ) -> list[tuple[Generation, str]]:
+        """The attempts that are `unknown`, oldest first, each id with its generation.
+
+        With `open_only` those of generations that are not at their end.
+        """
+        ...
+
+    async def holders(self, provider: str, task_ids: Sequence[str]) -> dict[str, str]:
+        """Those of the tasks of a provider that an attempt has, each with the id of the attempt."""
         ...
 
     async def events(self, generation_id: str, after: int = 0) -> list[Event]:

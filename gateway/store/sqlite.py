@@ -13,8 +13,9 @@ from gateway.domain.generation import Generation, Task
 from gateway.domain.health import Completion
 from gateway.domain.ledger import AddAttempt, IllegalMove, SaveAttempt, SaveOutput, SaveStatus, Write, event_of
 from gateway.failpoints import reach
+from gateway.store import sqlite_attempts as attempt_reads
 from gateway.store import sqlite_repeats as repeats
-from gateway.store.base import Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
+from gateway.store.base import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.faults import is_damage, told, unavailable
 from gateway.store.rows import (
     ATTEMPT,
@@ -195,10 +196,16 @@ class SqliteStore:
         return [row[0] for row in self._all(_OPEN_IDS, (given_up_since, now.timestamp()))]
 
     async def completions(self, newest: int) -> list[Completion]:
-        return [
-            Completion(provider=provider, model=model, ended_at=datetime.fromtimestamp(ended, UTC), seconds=seconds)
-            for provider, model, ended, seconds in self._all(_COMPLETIONS, (newest,))
-        ]
+        return [attempt_reads.completion_of(row) for row in self._all(attempt_reads.COMPLETIONS, (newest,))]
+
+    async def unknown_attempts(
+        self, limit: int, after: AttemptCursor | None = None, *, open_only: bool = False
+    ) -> list[tuple[Generation, str]]:
+        found = self._all(*attempt_reads.unknown(_SELECT, limit, after, open_only=open_only))
+        return [(_whole(row[1:]), row[0]) for row in found]
+
+    async def holders(self, provider: str, task_ids: Sequence[str]) -> dict[str, str]:
+        return await attempt_reads.holders(self._path, provider, task_ids)
 
     async def events(self, generation_id: str, after: int = 0) -> list[Event]:
         sql = "select seq, generation_id, type, data, at from events where generation_id = ? and seq > ? order by seq"
@@ -295,12 +302,6 @@ _SELECT = (
     " from generations as g"
 )
 _rows = msgspec.json.Decoder(list[list[Any]])
-_COMPLETIONS = (
-    "select json_extract(plan, '$.routes[' || route || '].provider'),"
-    " json_extract(plan, '$.routes[' || route || '].model'), ended_at, ended_at - accepted_at"
-    " from (select id, plan from generations order by id desc limit ?) as g join attempts on generation_id = g.id"
-    " where state = 'completed' and accepted_at is not null order by ended_at"
-)
 _NEWEST = (
     "select at from (select at from events order by seq desc limit 1)"
     " union all select max(created_at) from idempotency_keys"

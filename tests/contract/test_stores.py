@@ -40,7 +40,7 @@ from gateway.domain.request import ImageToVideo, ReferencesToVideo, Settings, Te
 from gateway.domain.routing import ImageFacts
 from gateway.domain.task import Artifact, Billed, Failed, FailureKind, Status, TaskRef
 from gateway.services.ids import new_id
-from gateway.store.base import Idempotency, Query, Store, StoredFile
+from gateway.store.base import AttemptCursor, Idempotency, Query, Store, StoredFile, attempt_cursor
 from gateway.store.sqlite import SqliteStore
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
@@ -1178,3 +1178,43 @@ async def test_completions_are_those_of_the_newest_generations_in_the_order_of_t
         ("keevx", "V", 30.0),
     ]
     assert [one.seconds for one in await store.completions(2)] == [10.0, 20.0]
+
+
+async def test_unknown_attempts_are_listed_oldest_first_from_a_place_on(store: Store) -> None:
+    made = []
+    for minute, state in enumerate((Status.QUEUED, Status.COMPLETED, Status.IN_PROGRESS)):
+        one = generation(NOW + timedelta(minutes=minute), status=state)
+        attempts = (
+            attempt(one, 1, state=AttemptState.UNKNOWN),
+            attempt(one, 2, state=AttemptState.ACCEPTED),
+            attempt(one, 3, state=AttemptState.UNKNOWN),
+        )
+        made.append(await store.create(replace(one, attempts=attempts)))
+    of = [(one, f"att_{one.id}_{number}") for one in made for number in (1, 3)]
+
+    assert await store.unknown_attempts(100) == of
+    assert await store.unknown_attempts(100, open_only=True) == [*of[:2], *of[4:]]
+    assert await store.unknown_attempts(3) == of[:3]
+    for place, (owner, name) in enumerate(of):
+        assert await store.unknown_attempts(100, AttemptCursor(owner.id, name)) == of[place + 1 :]
+    await store.accept(of[0][1], [Task(ref=REF, slot=0)], SOON)
+    assert [name for _, name in await store.unknown_attempts(100)] == [name for _, name in of[1:]]
+
+
+async def test_the_place_of_an_attempt_is_told_by_its_id_alone() -> None:
+    assert attempt_cursor(f"att_{'0' * 26}_12") == AttemptCursor(f"gen_{'0' * 26}", f"att_{'0' * 26}_12")
+    for text in ("", "att_", f"att_{'0' * 26}", f"att_{'0' * 26}_0", f"gen_{'0' * 26}", f"att_{'o' * 26}_1"):
+        assert attempt_cursor(text) is None
+
+
+async def test_holders_are_the_attempts_that_have_a_task_of_the_provider(store: Store) -> None:
+    one, other = generation(), generation(NOW + timedelta(minutes=1))
+    two = (Task(ref=TaskRef(id="a"), slot=0), Task(ref=TaskRef(id="é动\"'%"), slot=1))
+    elsewhere = attempt(other, route=1, state=AttemptState.ACCEPTED, tasks=(Task(ref=TaskRef(id="a"), slot=0),))
+    await store.create(replace(one, attempts=(attempt(one, state=AttemptState.ACCEPTED, tasks=two),)))
+    await store.create(replace(other, attempts=(elsewhere, attempt(other, 2, state=AttemptState.UNKNOWN))))
+
+    assert await store.holders("keevx", ["a", "b"]) == {"a": f"att_{one.id}_1"}
+    assert await store.holders("foxapi", ["b", "a"]) == {"a": elsewhere.id}
+    assert await store.holders("keevx", ["é动\"'%"]) == {"é动\"'%": f"att_{one.id}_1"}
+    assert await store.holders("keevx", ["A", "a%", ""]) == {}

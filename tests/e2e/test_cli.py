@@ -8,15 +8,18 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import av
+import httpx
 import pytest
 from PIL import Image
 
 SOON = 20.0  # seconds
+IMAGE_URL = "https://example.com/first.jpg"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -60,11 +63,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     (folder / "video-gateway.toml").write_text(
         "[providers.keevx]\nfirst_poll_seconds = 0.2\npoll_seconds = 0.2\npoll_max_seconds = 0.4\n"
         '[models.hero]\nroutes = ["keevx/V"]\nadapt = "nearest"\n'
+        '[models.careful]\nroutes = ["keevx/V"]\non_ambiguous = "hold"\n'
     )
     key = {"VIDEO_GATEWAY_API_KEY": "vg_a-key-of-a-client"}
-    gateway = spawn(folder, "serve", "--port=0", **environ, **key)
+    admin = {"VIDEO_GATEWAY_ADMIN_KEY": "vg_the-key-of-an-operator"}
+    gateway = spawn(folder, "serve", "--port=0", **environ, **key, **admin)
     url = line_with(gateway, r"listening on (http://\S+)")
-    yield {"VIDEO_GATEWAY_URL": url, "FOLDER": str(folder), **key, **environ}
+    yield {"VIDEO_GATEWAY_URL": url, "FOLDER": str(folder), "SANDBOX": upstream, **key, **admin, **environ}
     for process in (gateway, sandbox):
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=SOON)
@@ -156,6 +161,51 @@ def test_json_is_all_that_is_on_standard_output(run: Run, image: Path) -> None:
     assert (done["status"], done["model"], done["metadata"]) == ("completed", "hero", {"order": "12"})
     assert "completed 100% keevx/V" in told.stderr
     assert shown.stdout.splitlines()[-1] == done["data"][0]["url"]
+
+
+def test_attempts_that_are_held_are_listed_and_decided_about(run: Run, running: dict[str, str]) -> None:
+    key = {"authorization": f"Bearer {running['VIDEO_GATEWAY_API_KEY']}"}
+    gateway = httpx.Client(base_url=running["VIDEO_GATEWAY_URL"] + "/v1/videos/generations", headers=key)
+    body = {"model": "careful", "prompt": "waves [[sandbox:keevx:submit:close_after_accept]]", "image": IMAGE_URL}
+
+    def hold() -> tuple[str, str]:
+        """A generation whose submit has lost its reply, and the attempt."""
+        made = gateway.post("", json=body).raise_for_status().json()["id"]
+        deadline = time.monotonic() + SOON
+        while [one["status"] for one in gateway.get(f"/{made}").json()["attempts"]] != ["unknown"]:
+            assert time.monotonic() < deadline, "it is not held"
+        return made, f"{made.replace('gen_', 'att_')}_1"
+
+    first, attached = hold()
+    second, failed = hold()
+    third, repeated = hold()
+    listed = run("attempts")
+    as_json = json.loads(run("attempts", "--state=unknown", "--json").stdout)
+    started = httpx.get(f"{running['SANDBOX']}/_sandbox/state").json()["tasks"]
+    task = next(one["id"] for one in started if "close_after_accept" in one["prompt"])
+    done = [run("attempts", "attach", attached, task), run("attempts", "fail", failed, "--json")]
+    done.append(run("attempts", "resubmit", repeated))
+    again = run("attempts", "resubmit", repeated)
+    client = run("attempts", VIDEO_GATEWAY_ADMIN_KEY=running["VIDEO_GATEWAY_API_KEY"])
+
+    assert [line.split()[:3] for line in listed.stdout.splitlines()] == [
+        [one, "keevx/V", "held"] for one in (attached, failed, repeated)
+    ]
+    assert [one["id"] for one in as_json["data"]] == [attached, failed, repeated]
+    assert [one.returncode for one in done] == [0, 0, 0], done
+    assert done[0].stdout.startswith(f"{attached} keevx/V accepted {task}; sent 2")
+    assert json.loads(done[1].stdout)["decision"] == "fail"
+    assert re.search(r"unknown, sent again after \S+Z, billed: maybe; sent", done[2].stdout)
+    assert (again.returncode, again.stderr[:19]) == (2, "HTTP 409 conflict: ")
+    assert (client.returncode, client.stderr[:25]) == (2, "HTTP 403 admin_required: ")
+    misplaced = run("attempts", "--url=http://127.0.0.1:9", "fail", repeated)
+    assert (misplaced.returncode, "options stand behind the command" in misplaced.stderr) == (2, True)
+    assert run("attempts").stdout == ""
+    assert run("watch", first).returncode == 0
+    assert "submission_unknown" in run("watch", second).stderr
+    assert len(httpx.get(f"{running['SANDBOX']}/_sandbox/state").json()["tasks"]) == len(started)
+    gateway.post(f"/{third}/cancel").raise_for_status()
+    gateway.close()
 
 
 def test_models_of_a_running_gateway_and_of_a_configuration(run: Run, running: dict[str, str]) -> None:

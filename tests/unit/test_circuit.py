@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.domain.circuit import (
     FAILURES_MIN,
+    OF_TASKS,
     OPEN_MAX_SECONDS,
     OPEN_SECONDS,
     PROBE_SECONDS,
@@ -21,10 +22,11 @@ from gateway.domain.circuit import (
     Verdict,
     next_chance,
     probed,
+    released,
     state_of,
     submitted,
-    task_ended,
 )
+from gateway.domain.circuit import task_ended as ended
 from gateway.domain.task import FailureKind
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,8 +37,18 @@ FAULTS = [kind for kind in FailureKind if kind not in {*BROKEN, *NOTHING}]
 CLOSED, HALF_OPEN, OPEN = CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN
 
 
+BEFORE = T0 - timedelta(seconds=1)
+
+
 def at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
+
+
+def task_ended(
+    circuit: Circuit, attempt_id: str, failure: FailureKind | None, now: datetime, accepted_at: datetime = BEFORE
+) -> Circuit:
+    """As it is, of a task that was accepted before anything else unless the test says when."""
+    return ended(circuit, attempt_id, failure, now, accepted_at)
 
 
 def fed(*outcomes: FailureKind | None, circuit: Circuit | None = None, every: float = 1.0) -> Circuit:
@@ -47,14 +59,14 @@ def fed(*outcomes: FailureKind | None, circuit: Circuit | None = None, every: fl
     return found
 
 
-def opened(open_seconds: float = OPEN_SECONDS) -> Circuit:
+def opened(open_seconds: float = OPEN_SECONDS, reason: FailureKind = FAULT) -> Circuit:
     """Opened at T0."""
-    return Circuit(opened_at=T0, open_seconds=open_seconds, reason=FAULT)
+    return Circuit(opened_at=T0, open_seconds=open_seconds, reason=reason)
 
 
-def probing(open_seconds: float = OPEN_SECONDS) -> Circuit:
+def probing(open_seconds: float = OPEN_SECONDS, reason: FailureKind = FAULT) -> Circuit:
     """`probe` is let through as soon as the open time is over."""
-    return probed(opened(open_seconds), "probe", at(open_seconds))
+    return probed(opened(open_seconds, reason), "probe", at(open_seconds))
 
 
 # What a failure says
@@ -80,7 +92,7 @@ def test_what_is_of_the_request_never_opens(kind: FailureKind) -> None:
     assert fed(*[kind] * 100) == Circuit()
     found = Circuit()
     for number in range(100):
-        found = task_ended(found, kind, at(number))
+        found = task_ended(found, "att", kind, at(number))
     assert found == Circuit()
 
 
@@ -97,7 +109,7 @@ def test_broken_account_opens_at_once_however_well_it_went(kind: FailureKind) ->
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_task_that_tells_of_a_broken_account_opens_at_once(kind: FailureKind) -> None:
-    circuit = task_ended(fed(None, None), kind, at(5))
+    circuit = task_ended(fed(None, None), "att_1", kind, at(5))
     assert (circuit.opened_at, circuit.reason) == (at(5), kind)
 
 
@@ -105,7 +117,7 @@ def test_tasks_count_like_submits() -> None:
     circuit = Circuit()
     for number in range(5):
         assert state_of(circuit, at(number)) is CLOSED
-        circuit = task_ended(circuit, FailureKind.TASK_FAILED, at(number))
+        circuit = task_ended(circuit, f"att_{number}", FailureKind.TASK_FAILED, at(number))
     assert (circuit.opened_at, circuit.reason) == (at(4), FailureKind.TASK_FAILED)
 
 
@@ -161,13 +173,90 @@ def test_one_probe_at_a_time() -> None:
     assert probed(circuit, "second", at(OPEN_SECONDS + 1)) == circuit
 
 
-def test_probe_that_is_accepted_closes_and_forgets() -> None:
-    assert submitted(probing(240), "probe", None, at(250)) == Circuit()
+@pytest.mark.parametrize("reason", [kind for kind in [*FAULTS, *BROKEN] if kind not in OF_TASKS])
+def test_probe_that_is_accepted_closes_and_forgets(reason: FailureKind) -> None:
+    assert submitted(probing(240, reason), "probe", None, at(250)) == Circuit()
 
 
-def test_any_accepted_task_closes() -> None:
-    assert submitted(probing(), "another", None, at(31)) == Circuit()
-    assert submitted(opened(), "another", None, at(1)) == Circuit()
+@pytest.mark.parametrize("reason", [*FAULTS, *BROKEN])
+def test_accepted_submit_of_another_closes_nothing(reason: FailureKind) -> None:
+    late = at(OPEN_SECONDS + PROBE_SECONDS)
+    for circuit, now in (
+        (opened(reason=reason), at(1)),
+        (opened(reason=reason), at(31)),
+        (probing(reason=reason), at(31)),
+        (probing(reason=reason), late),
+    ):
+        assert submitted(circuit, "another", None, now) == circuit, "it was sent before, or as the last resort"
+
+
+def test_probe_that_is_released_closes_nothing_any_more() -> None:
+    circuit = released(probing(), "probe")
+    assert circuit == opened()
+    assert submitted(circuit, "probe", None, at(31)) == circuit
+    assert released(probing(), "another") == probing()
+
+
+# Opened by tasks
+
+
+def test_what_tasks_end_with() -> None:
+    assert {
+        FailureKind.TASK_FAILED,
+        FailureKind.TASK_LOST,
+        FailureKind.TIMED_OUT,
+        FailureKind.RESULT_MISSING,
+    } == OF_TASKS
+
+
+@pytest.mark.parametrize("reason", sorted(OF_TASKS))
+def test_circuit_that_tasks_opened_waits_for_the_task_of_its_probe(reason: FailureKind) -> None:
+    accepted = submitted(probing(240, reason), "probe", None, at(250))
+    assert accepted == probing(240, reason), "a task that is taken is no task that works"
+    assert state_of(accepted, at(250)) is OPEN
+    assert task_ended(accepted, "probe", None, at(300)) == Circuit()
+
+
+@pytest.mark.parametrize("kind", sorted(OF_TASKS))
+def test_task_of_the_probe_that_fails_doubles_the_time(kind: FailureKind) -> None:
+    accepted = submitted(probing(60, FailureKind.TASK_FAILED), "probe", None, at(61))
+    assert task_ended(accepted, "probe", kind, at(90)) == Circuit(opened_at=at(90), open_seconds=120, reason=kind)
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+def test_task_of_the_probe_that_says_nothing_lets_the_next_one_try(kind: FailureKind) -> None:
+    accepted = submitted(probing(60, FailureKind.TASK_FAILED), "probe", None, at(61))
+    assert task_ended(accepted, "probe", kind, at(90)) == opened(60, FailureKind.TASK_FAILED)
+
+
+def test_tasks_of_others_say_nothing_of_a_circuit_that_tasks_opened() -> None:
+    circuit = submitted(probing(reason=FailureKind.TASK_FAILED), "probe", None, at(31))
+    for kind in (None, *FailureKind):
+        assert task_ended(circuit, "another", kind, at(40)) == circuit
+
+
+def test_submit_of_the_probe_that_is_refused_counts_before_any_task() -> None:
+    circuit = submitted(probing(60, FailureKind.TASK_FAILED), "probe", FAULT, at(61))
+    assert circuit == Circuit(opened_at=at(61), open_seconds=120, reason=FailureKind.TASK_FAILED)
+    assert submitted(probed(circuit, "next", at(181)), "next", None, at(182)).opened_at == at(61), "a task is to work"
+
+
+def test_task_that_was_accepted_since_closes_a_circuit_that_tasks_opened_however_long_it_ran() -> None:
+    circuit = submitted(probing(reason=FailureKind.TASK_FAILED), "probe", None, at(31))
+    later = probed(circuit, "next", at(31 + PROBE_SECONDS))
+    assert task_ended(later, "probe", None, at(400), accepted_at=at(31)) == Circuit()
+    assert task_ended(later, "probe", None, at(400), accepted_at=T0) == later
+    assert task_ended(opened(), "another", None, at(40), accepted_at=at(31)) == opened(), "submits opened it"
+
+
+def test_task_that_ends_after_its_probe_closed_the_circuit_counts_like_any_other() -> None:
+    closed = submitted(probing(), "probe", None, at(31))
+    found = task_ended(closed, "probe", FailureKind.TASK_FAILED, at(90))
+    assert state_of(found, at(90)) is CLOSED
+    assert [one.failed for one in found.recent] == [True]
+
+
+# Open again, or not yet
 
 
 @pytest.mark.parametrize("kind", [*FAULTS, *BROKEN])
@@ -209,7 +298,7 @@ def test_failures_of_others_change_nothing_while_it_is_open(kind: FailureKind) -
 @pytest.mark.parametrize("kind", [None, *FailureKind])
 def test_late_tasks_change_nothing_while_it_is_open(kind: FailureKind | None) -> None:
     for circuit, now in ((opened(), at(1)), (opened(), at(31)), (probing(), at(31))):
-        assert task_ended(circuit, kind, now) == circuit
+        assert task_ended(circuit, "another", kind, now) == circuit
 
 
 def test_closed_again_it_opens_for_the_shortest_time() -> None:
@@ -262,18 +351,41 @@ class Storm(RuleBasedStateMachine):
     def is_answered(self, attempt: str, kind: FailureKind | None) -> None:
         before = self.circuit
         self.circuit = submitted(before, attempt, kind, self.now)
-        self.probes.pop(attempt, None)
-        if kind is None:
-            assert state_of(self.circuit, self.now) is CLOSED
+        if self.circuit.probe is None:
             self.probes = {}
-        if before.opened_at is not None and self.circuit.opened_at not in {None, before.opened_at}:
+        self._only_the_probe_moves(before, attempt)
+        if kind is None and before.opened_at is not None and self._is_probe(before, attempt):
+            assert (self.circuit.opened_at is None) == (before.reason not in OF_TASKS)
+
+    @rule(attempt=ATTEMPTS, kind=KINDS)
+    def task_ends(self, attempt: str, kind: FailureKind | None) -> None:
+        before = self.circuit
+        self.circuit = task_ended(before, attempt, kind, self.now)
+        if self.circuit.probe is None:
+            self.probes = {}
+        self._only_the_probe_moves(before, attempt)
+        if kind is None:
+            assert self._is_probe(before, attempt) <= (self.circuit.opened_at is None)
+
+    @rule(attempt=ATTEMPTS)
+    def is_let_go(self, attempt: str) -> None:
+        before = self.circuit
+        self.circuit = released(before, attempt)
+        if self.circuit.probe is None:
+            self.probes = {}
+        assert self.circuit == before or (self._is_probe(before, attempt) and self.circuit.probe is None)
+        assert self.circuit.opened_at == before.opened_at
+
+    def _only_the_probe_moves(self, before: Circuit, attempt: str) -> None:
+        if before.opened_at is None:
+            return
+        assert self.circuit == before or self._is_probe(before, attempt)
+        if self.circuit.opened_at not in {None, before.opened_at}:
             assert self.circuit.open_seconds == min(before.open_seconds * 2, OPEN_MAX_SECONDS)
 
-    @rule(kind=KINDS)
-    def task_ends(self, kind: FailureKind | None) -> None:
-        before = state_of(self.circuit, self.now)
-        self.circuit = task_ended(self.circuit, kind, self.now)
-        assert before is CLOSED or state_of(self.circuit, self.now) is before
+    @staticmethod
+    def _is_probe(circuit: Circuit, attempt: str) -> bool:
+        return circuit.probe is not None and circuit.probe.attempt_id == attempt
 
     @invariant()
     def holds(self) -> None:

@@ -14,8 +14,8 @@ from gateway.domain.generation import Attempt, AttemptState, Generation
 from gateway.domain.health import Completion, RouteHealth
 from gateway.domain.ledger import AddAttempt, SaveAttempt
 from gateway.domain.reading import failed
-from gateway.domain.task import FailureKind
-from gateway.engine.observe import attempts_began, tasks_ended
+from gateway.domain.task import Failed, FailureKind
+from gateway.engine.observe import attempts_began, attempts_dropped, tasks_ended
 from gateway.services.clock import Timer
 from gateway.services.health import ASK_AGAIN_SECONDS, TIMES_MAX, TIMES_SECONDS, CompletionTimes, Health
 from gateway.services.providers import bind
@@ -77,9 +77,12 @@ def test_provider_that_is_no_longer_configured_is_as_good_as_any(health: Health)
     health.began(*gone, "att_1", retry=True)
     for _ in range(9):
         health.submitted(*gone, "att_1", DOWN)
-        health.task_ended(*gone, DOWN, 9.0)
+        health.task_ended(*gone, "att_1", failure=DOWN, seconds=9.0)
     health.submitted(*gone, "att_1", failed(FailureKind.RATE_LIMITED))
-    health.task_ended(*gone, None, 9.0)
+    health.task_ended(*gone, "att_1", failure=None, seconds=9.0)
+    health.undone(*gone, "att_1", retry=True)
+    health.let_go(*gone, "att_1")
+    assert not health.is_probe(*gone, "att_1")
     assert health.of(*gone) == RouteHealth()
     assert (health.circuit(*gone), health.reason(*gone), health.completion_times(*gone)) == (CLOSED, None, None)
 
@@ -105,7 +108,7 @@ def test_faults_of_all_models_count_for_the_account(health: Health) -> None:
 def test_failure_of_a_model_opens_that_model_s_circuit_alone(health: Health, of_task: bool) -> None:
     refused = failed(FailureKind.CREDENTIAL_REFUSED, of_model=True)
     if of_task:
-        health.task_ended(*V, refused, 9.0)
+        health.task_ended(*V, "att_1", failure=refused, seconds=9.0)
     else:
         health.submitted(*V, "att_1", refused)
     assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, CLOSED)
@@ -154,7 +157,7 @@ def test_route_without_a_time_is_tried_by_one_at_a_time(health: Health, clock: S
     clock.pass_seconds(ASK_AGAIN_SECONDS)
     assert health.of(*V).seconds is None
     health.began(*V, "att_2", retry=False)
-    health.task_ended(*V, None, 40.0)
+    health.task_ended(*V, "att_2", failure=None, seconds=40.0)
     assert health.of(*V).seconds == 40.0
 
 
@@ -205,6 +208,8 @@ def test_probe_of_a_model_is_let_go_when_the_account_refuses(health: Health, clo
     health.began(*V, "att_1", retry=False)
     break_(health, KL)
     health.submitted(*V, "att_1", DOWN)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*KL, "att_2", retry=False)
     health.submitted(*KL, "att_2", None)
     assert (health.circuit(*V), health.circuit(*KL)) == (HALF_OPEN, CLOSED)
 
@@ -219,9 +224,9 @@ def test_probe_that_does_not_come_back_is_not_waited_for(health: Health, clock: 
 
 def test_late_tasks_neither_close_nor_prolong(health: Health, clock: StillClock) -> None:
     break_(health)
-    health.task_ended(*V, None, 300.0)
-    for _ in range(9):
-        health.task_ended(*V, DOWN, 300.0)
+    health.task_ended(*V, "att_1", failure=None, seconds=300.0)
+    for number in range(9):
+        health.task_ended(*V, f"att_{number}", failure=DOWN, seconds=300.0)
     assert health.circuit(*V) is OPEN
     clock.pass_seconds(OPEN_SECONDS)
     assert health.circuit(*V) is HALF_OPEN
@@ -233,8 +238,81 @@ def test_tasks_that_fail_open_though_every_submit_is_accepted(health: Health, cl
         assert health.circuit(*V) is CLOSED
         health.submitted(*V, f"att_{number}", None)
         clock.pass_seconds(10)
-        health.task_ended(*V, failed(FailureKind.TASK_FAILED), 10.0)
+        health.task_ended(*V, f"att_{number}", failure=failed(FailureKind.TASK_FAILED), seconds=10.0)
     assert health.circuit(*V) is OPEN
+
+
+def open_by_tasks(health: Health, *, of_model: bool = False) -> None:
+    for number in range(5):
+        failure = failed(FailureKind.TASK_FAILED, of_model=of_model)
+        health.task_ended(*V, f"att_old_{number}", failure=failure, seconds=10.0)
+
+
+@pytest.mark.parametrize("of_model", [False, True])
+def test_circuit_that_failed_tasks_opened_closes_with_the_probe_s_result(
+    health: Health, clock: StillClock, *, of_model: bool
+) -> None:
+    open_by_tasks(health, of_model=of_model)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    health.submitted(*V, "att_1", None)
+    assert health.circuit(*V) is OPEN, "what is taken may fail like those before it"
+    health.task_ended(*V, "att_2", failure=None, seconds=OPEN_SECONDS + 9)
+    assert health.circuit(*V) is OPEN, "a task of before the question"
+    clock.pass_seconds(60)
+    health.task_ended(*V, "att_1", failure=None, seconds=60.0)
+    assert (health.circuit(*V), health.reason(*V)) == (CLOSED, None)
+
+
+def test_probe_s_task_that_fails_too_doubles_the_time(health: Health, clock: StillClock) -> None:
+    open_by_tasks(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    health.submitted(*V, "att_1", None)
+    clock.pass_seconds(60)
+    health.task_ended(*V, "att_1", failure=failed(FailureKind.RESULT_MISSING), seconds=60.0)
+    clock.pass_seconds(2 * OPEN_SECONDS - 1)
+    assert (health.circuit(*V), health.reason(*V)) == (OPEN, FailureKind.RESULT_MISSING)
+    clock.pass_seconds(1)
+    assert health.circuit(*V) is HALF_OPEN
+
+
+def test_probe_s_task_that_failed_for_its_model_leaves_the_account_to_the_next(
+    health: Health, clock: StillClock
+) -> None:
+    open_by_tasks(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    health.submitted(*V, "att_1", None)
+    health.task_ended(*V, "att_1", failure=failed(FailureKind.TASK_FAILED, of_model=True), seconds=9.0)
+    assert health.circuit(*KL) is HALF_OPEN
+    assert not health.is_probe(*V, "att_1")
+
+
+def test_who_is_the_probe(health: Health, clock: StillClock) -> None:
+    break_(health)
+    health.began(*V, "att_1", retry=False)
+    assert not health.is_probe(*V, "att_1"), "the time is not over"
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_2", retry=False)
+    health.began(*V, "att_3", retry=False)
+    assert [health.is_probe(*V, f"att_{number}") for number in (1, 2, 3)] == [False, True, False]
+    assert health.is_probe(*KL, "att_2"), "of the account, so of all its models"
+    health.let_go(*V, "att_2")
+    assert not health.is_probe(*V, "att_2")
+
+
+def test_accepted_submit_that_was_no_question_leaves_the_circuit_open(health: Health, clock: StillClock) -> None:
+    health.began(*V, "att_before", retry=False)
+    break_(health)
+    health.submitted(*V, "att_before", None)
+    assert health.circuit(*V) is OPEN
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_probe", retry=False)
+    health.submitted(*V, "att_before", None)
+    assert health.circuit(*V) is OPEN
+    health.submitted(*V, "att_probe", None)
+    assert health.circuit(*V) is CLOSED
 
 
 # Told
@@ -260,10 +338,14 @@ def test_broken_account_is_told_as_an_error_and_its_end_once(
     ]
 
 
-def test_circuit_of_a_model_is_told_with_its_name(health: Health, events: list[Mapping[str, Any]]) -> None:
-    for _ in range(5):
-        health.task_ended(*V, failed(FailureKind.TASK_FAILED, of_model=True), 9.0)
+def test_circuit_of_a_model_is_told_with_its_name(
+    health: Health, clock: StillClock, events: list[Mapping[str, Any]]
+) -> None:
+    open_by_tasks(health, of_model=True)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
     health.submitted(*V, "att_1", None)
+    health.task_ended(*V, "att_1", failure=None, seconds=9.0)
     assert [(one["event"], one["log_level"], one["provider"], one["model"]) for one in events] == [
         ("circuit_opened", "warning", "keevx", "V"),
         ("circuit_closed", "info", "keevx", "V"),
@@ -306,6 +388,55 @@ def test_first_submits_earn_repeats(health: Health) -> None:
         assert health.of(*V).retry_at is not None
         health.began(*V, f"first_{number}", retry=False)
     assert health.of(*V).retry_at is None
+
+
+def test_repeats_that_are_accepted_go_on_without_end(health: Health) -> None:
+    for number in range(100):
+        assert health.of(*V).retry_at is None, number
+        health.began(*V, f"att_{number}", retry=True)
+        health.submitted(*V, f"att_{number}", None)
+
+
+@pytest.mark.parametrize("failure", [DOWN, failed(FailureKind.RATE_LIMITED), failed(FailureKind.INVALID_REQUEST)])
+def test_repeat_that_is_refused_is_spent(health: Health, clock: StillClock, failure: Failed) -> None:
+    for number in range(20):
+        health.began(*V, f"att_{number}", retry=True)
+        health.submitted(*V, f"att_{number}", failure)
+    clock.pass_seconds(0.1)
+    assert health.of(*V).retry_at is not None
+
+
+def test_accepted_submit_pays_for_a_repeat_of_this_provider_alone(health: Health) -> None:
+    for number in range(20):
+        health.began(*V, f"att_{number}", retry=True)
+        health.began(*FOX, f"att_{number}", retry=True)
+    health.submitted(*KL, "att_1", None)
+    assert health.of(*V).retry_at is None
+    assert health.of(*FOX).retry_at is not None
+
+
+def test_attempt_that_could_not_be_stored_has_changed_nothing(health: Health, clock: StillClock) -> None:
+    for number in range(20):
+        health.began(*V, f"att_{number}", retry=True)
+    spent = health.of(*V).retry_at
+    assert spent is not None
+    for number in range(20):
+        health.began(*V, f"none_{number}", retry=False)
+        health.undone(*V, f"none_{number}", retry=False)
+    assert health.of(*V).retry_at == spent, "what was not sent has earned nothing"
+    clock.pass_seconds(50)
+    for number in range(100):
+        assert health.of(*V).retry_at is None, number
+        health.began(*V, f"again_{number}", retry=True)
+        health.undone(*V, f"again_{number}", retry=True)
+
+
+def test_probe_that_could_not_be_stored_lets_the_next_one_try(health: Health, clock: StillClock) -> None:
+    break_(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    health.undone(*V, "att_1", retry=False)
+    assert health.circuit(*V) is HALF_OPEN
 
 
 def test_later_of_circuit_and_repeats_counts(health: Health, clock: StillClock) -> None:
@@ -365,7 +496,7 @@ def test_only_the_last_times_are_remembered(health: Health, clock: StillClock) -
 def test_old_times_are_forgotten(health: Health, clock: StillClock) -> None:
     health.learn(completions(clock, 1000.0))
     clock.pass_seconds(TIMES_SECONDS)
-    health.task_ended(*V, None, 10.0)
+    health.task_ended(*V, "att_1", failure=None, seconds=10.0)
     assert health.completion_times(*V) == CompletionTimes(samples=2, median=505.0, p90=901.0)
     clock.pass_seconds(1)
     assert health.completion_times(*V) == CompletionTimes(samples=1, median=10.0, p90=10.0)
@@ -375,7 +506,7 @@ def test_old_times_are_forgotten(health: Health, clock: StillClock) -> None:
 
 def test_only_results_tell_how_long_it_takes(health: Health) -> None:
     health.submitted(*V, "att_1", None)
-    health.task_ended(*V, failed(FailureKind.TASK_FAILED), 3.0)
+    health.task_ended(*V, "att_1", failure=failed(FailureKind.TASK_FAILED), seconds=3.0)
     assert health.completion_times(*V) is None
 
 
@@ -409,6 +540,35 @@ def test_repeats_cost_and_first_tries_do_not(health: Health) -> None:
     for _ in range(10):
         attempts_began(health, known, [AddAttempt(known.attempts[0])])
     assert health.of(*V).retry_at is None
+
+
+def test_attempts_that_were_not_stored_are_taken_back_as_they_began(health: Health, clock: StillClock) -> None:
+    known = made(*(attempt(number, AttemptState.NOT_SENT) for number in range(1, 22)))
+    writes = [AddAttempt(one) for one in known.attempts]
+    for _ in range(9):
+        attempts_began(health, known, writes)
+        attempts_dropped(health, known, writes)
+    assert health.of(*V).retry_at is None
+    break_(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    attempts_began(health, known, writes)
+    assert health.circuit(*V) is OPEN
+    attempts_dropped(health, known, writes)
+    assert health.circuit(*V) is HALF_OPEN
+
+
+def test_result_of_the_probe_is_told_with_its_attempt(health: Health, clock: StillClock) -> None:
+    open_by_tasks(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    probe = attempt(1, AttemptState.RESERVED)
+    attempts_began(health, made(probe), [AddAttempt(probe)])
+    health.submitted(*V, probe.id, None)
+    other = replace(ended(AttemptState.COMPLETED), id="att_another")
+    tasks_ended(health, made(other), [SaveAttempt(other, AttemptState.ACCEPTED)])
+    assert health.circuit(*V) is OPEN
+    after = ended(AttemptState.COMPLETED)
+    tasks_ended(health, made(after), [SaveAttempt(after, AttemptState.ACCEPTED)])
+    assert health.circuit(*V) is CLOSED
 
 
 def ended(state: AttemptState, **more: Any) -> Attempt:

@@ -1,6 +1,7 @@
 """A held submit and what an operator decides about it."""
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.domain.errors import Conflict
 from gateway.domain.generation import AttemptState, Policy
@@ -103,3 +104,43 @@ def test_only_the_output_that_waits_counts() -> None:
     world.accept(2)
     world.fail(2, FailureKind.TASK_FAILED)
     assert [is_held(world.generation, one) for one in world.generation.attempts] == [True, False]
+
+
+def test_task_that_turns_up_while_the_second_submit_waits_its_turn_stops_it() -> None:
+    world = decided(held(), "resubmit")
+    world.step(wait=QUARANTINE_SECONDS)
+    world.take(1)
+    world.step()
+    assert world.states() == [S.ACCEPTED, S.NOT_SENT]
+    world.fail(1, FailureKind.TASK_FAILED)
+    assert world.generation.status is Status.FAILED
+
+
+def test_task_that_turns_up_leaves_the_next_route_untried() -> None:
+    world = World(generation("acme/one", "bolt/two", policy=Policy(on_ambiguous="fall_back")))
+    world.unknown(1)
+    assert world.states() == [S.UNKNOWN, S.RESERVED]
+    world.take(1)
+    world.step()
+    assert world.states() == [S.ACCEPTED, S.NOT_SENT]
+    world.fail(1, FailureKind.TASK_FAILED)
+    assert (world.states()[2:], world.routes()[2:]) == ([S.RESERVED], [1])
+
+
+def test_second_submit_that_the_limit_of_cost_has_no_room_for_is_refused() -> None:
+    start = generation(policy=HOLD)
+    route = replace(start.plan.routes[0], cost_usd=1.0)
+    start = replace(start, plan=replace(start.plan, routes=(route,)), request=replace(start.request, max_cost=1.5))
+    world = World(start)
+    world.unknown(1)
+    with pytest.raises(Conflict, match="max_cost"):
+        decide(world.generation, world.attempt(1), "resubmit")
+
+
+def test_second_submit_that_is_refused_for_the_moment_waits_on_its_route() -> None:
+    world = decided(held(), "resubmit")
+    world.step(wait=QUARANTINE_SECONDS)
+    world.end(2, FailureKind.RATE_LIMITED, retry_after=30)
+    assert (world.last.wake_at - world.now).total_seconds() == 30
+    world.step(wait=30)
+    assert world.states() == [S.UNKNOWN, S.REFUSED, S.RESERVED]

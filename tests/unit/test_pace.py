@@ -18,8 +18,10 @@ from gateway.domain.pace import (
     earned,
     lowered,
     raised,
+    refunded,
     retry_at,
     spent,
+    unearned,
 )
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -138,15 +140,38 @@ def test_clock_that_stands_or_goes_back_earns_nothing() -> None:
     assert earned(replace(budget(0.0), at=at(60)), T0).saved == pytest.approx(RETRY_RATIO)
 
 
+def test_repeat_that_is_accepted_costs_nothing() -> None:
+    found = budget(1.0)
+    for number in range(1000):  # all that wait for the end of an outage
+        assert retry_at(found, at(number / 1000)) == at(number / 1000)
+        found = refunded(spent(found, at(number / 1000)), at(number / 1000))
+
+
+def test_accepted_submit_is_worth_one_repeat() -> None:
+    assert refunded(budget(0.0), T0).saved == 1
+    assert refunded(budget(0.0), at(5)).saved == 2, "the time counts too"
+    assert refunded(budget(-1.0), T0).saved == 0
+    assert retry_at(refunded(budget(-1.0), T0), T0) == at(5), "a debt is paid off first"
+    assert refunded(budget(), T0).saved == RETRIES_SAVED
+
+
+def test_first_submit_that_was_none_has_earned_nothing() -> None:
+    assert unearned(earned(budget(0.5), T0), T0).saved == pytest.approx(0.5)
+    assert unearned(budget(-1.0), T0).saved == -1
+
+
+CHANGES = {"first": earned, "none": unearned, "repeat": spent, "accepted": refunded}
+
+
 @given(
     saved=st.floats(-1, RETRIES_SAVED),
-    events=st.lists(st.tuples(st.booleans(), st.floats(0, 100)), max_size=60),
+    events=st.lists(st.tuples(st.sampled_from(sorted(CHANGES)), st.floats(0, 100)), max_size=60),
 )
-def test_budget_has_its_bounds_and_a_repeat_is_never_far(saved: float, events: list[tuple[bool, float]]) -> None:
+def test_budget_has_its_bounds_and_a_repeat_is_never_far(saved: float, events: list[tuple[str, float]]) -> None:
     found, now = budget(saved), 0.0
-    for retry, gap in events:
+    for what, gap in events:
         now += gap
-        found = (spent if retry else earned)(found, at(now))
+        found = CHANGES[what](found, at(now))
         assert -1 <= found.saved <= RETRIES_SAVED
         allowed = retry_at(found, at(now))
         assert at(now) <= allowed <= at(now + 10)

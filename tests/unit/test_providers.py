@@ -124,10 +124,29 @@ def test_prices_are_those_of_their_model():
     ],
 )
 def test_a_price_that_can_never_apply_stops_the_start(price: Price, message: str):
-    said = ProviderModel(prices=(Price(per_clip=1), price))
+    said = ProviderModel(prices=(Price(per_clip=1, generate_audio=True), price))
     path = r"^providers\.foxapi\.models\.kling-v3-text-to-video\.prices"
     with pytest.raises(ConfigurationError, match=path + message):
         bound("foxapi", models={"kling-v3-text-to-video": said})
+
+
+@pytest.mark.parametrize(
+    ("prices", "place"),
+    [
+        ((Price(per_second=1), Price(per_second=2, generate_audio=True)), 0),
+        ((Price(per_second=1, resolution="720p"), Price(per_second=2, resolution="720p")), 0),
+        ((Price(per_clip=3, resolution="4k"), Price(per_clip=1), Price(per_clip=2, resolution="1080p")), 1),
+    ],
+)
+def test_a_price_behind_one_that_covers_it_stops_the_start(prices: tuple[Price, ...], place: int):
+    last = len(prices) - 1
+    message = rf"^providers\.foxapi\.models\.kling-v3-text-to-video\.prices\[{last}\]: .* behind prices\[{place}\]; put"
+    with pytest.raises(ConfigurationError, match=message):
+        bound("foxapi", models={"kling-v3-text-to-video": ProviderModel(prices=prices)})
+    turned = prices[::-1] if len(prices) == 2 else (prices[0], prices[2], prices[1])
+    if not turned[0].covers(turned[1]):  # as the message says
+        models = bound("foxapi", models={"kling-v3-text-to-video": ProviderModel(prices=turned)}).models
+        assert models["kling-v3-text-to-video"].prices == turned
 
 
 @pytest.mark.parametrize(

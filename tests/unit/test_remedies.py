@@ -12,7 +12,7 @@ from gateway.domain.generation import AttemptState, Generation, Policy
 from gateway.domain.health import HealthOf, RouteHealth
 from gateway.domain.lifecycle import Ended, Fact, Step, Submit, advance
 from gateway.domain.reading import PRIVATE, failed
-from gateway.domain.remedies import RETRIES_MAX, Stop, Try, is_retry, next_try, remedy_for
+from gateway.domain.remedies import RETRIES_MAX, Stop, Try, has_another_route, is_retry, next_try, remedy_for
 from gateway.domain.task import PUBLIC_CODE, REMEDY, TASK_BILLED, Billed, Failed, FailureKind, Remedy, Status
 
 from .builders import World, after, generation
@@ -109,7 +109,7 @@ def test_unknown_submit_is_ambiguous_whatever_it_was_called() -> None:
 
 def test_routes_are_tried_in_order_and_the_last_failure_is_told() -> None:
     world = World(generation("acme/one", "bolt/two", "corp/three"))
-    for number, kind in enumerate((FailureKind.OUT_OF_CREDIT, FailureKind.UNAVAILABLE, FailureKind.TASK_FAILED), 1):
+    for number, kind in enumerate((FailureKind.OUT_OF_CREDIT, FailureKind.TIMED_OUT, FailureKind.TASK_FAILED), 1):
         world.end(number, kind)
     assert world.routes() == [0, 1, 2]
     assert world.generation.failure == failed(FailureKind.TASK_FAILED, "no")
@@ -213,11 +213,181 @@ def test_another_route_is_not_kept_waiting() -> None:
     assert world.routes() == [0, 1]
 
 
-def test_route_is_not_waited_for_once_another_was_the_last() -> None:
+# Back to a route that only asked to wait
+
+
+@pytest.mark.parametrize("state", [S.REFUSED, S.NOT_SENT])
+@pytest.mark.parametrize("first", sorted(WAITS))
+@pytest.mark.parametrize("last", sorted(GOES_ON - WAITS - {FailureKind.AMBIGUOUS}))
+def test_route_that_asked_to_wait_is_gone_back_to_when_a_later_one_failed_for_good(
+    first: FailureKind, last: FailureKind, state: AttemptState
+) -> None:
     world = World(generation("acme/one", "bolt/two"))
-    world.end(1, FailureKind.RATE_LIMITED)
+    world.end(1, first, state=state, retry_after=120)
+    step = world.end(2, last)
+    assert not world.generation.status.terminal
+    assert step.wake_at == after(120)
+    world.step(wait=119.9)
+    assert world.routes() == [0, 1]
+    world.step(wait=0.1)
+    assert world.routes() == [0, 1, 0]
+    assert is_retry(world.generation, world.attempt(3))
+
+
+def test_wait_that_passed_while_another_route_worked_is_over() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.end(1, FailureKind.RATE_LIMITED, retry_after=30)
+    world.accept(2)
+    world.step(wait=40)
+    world.fail(2, FailureKind.TASK_FAILED)
+    assert world.routes() == [0, 1, 0]
+
+
+def test_unknown_submit_leaves_the_route_of_another_provider_that_asked_to_wait() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.end(1, FailureKind.RATE_LIMITED, retry_after=30)
+    world.unknown(2)
+    world.step(wait=30)
+    assert world.routes() == [0, 1, 0]
+
+
+def test_route_of_a_provider_that_may_hold_a_task_is_not_gone_back_to() -> None:
+    world = World(generation("acme/one", "acme/two"))
+    world.end(1, FailureKind.RATE_LIMITED, retry_after=30)
+    world.unknown(2)
+    assert world.routes() == [0, 1]
+    assert world.generation.failure == failed(FailureKind.AMBIGUOUS, "no")
+
+
+@pytest.mark.parametrize("kind", [FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT])
+@pytest.mark.parametrize("of_model", [False, True])
+def test_route_of_an_account_that_refused_since_is_not_gone_back_to(kind: FailureKind, *, of_model: bool) -> None:
+    world = World(generation("acme/one", "acme/two"))
+    world.end(1, FailureKind.RATE_LIMITED, retry_after=30)
+    refuse(world, 2, failed(kind, of_model=of_model))
+    world.step(wait=30)
+    assert world.routes() == ([0, 1, 0] if of_model else [0, 1])
+    assert world.generation.failure == (None if of_model else failed(kind))
+
+
+def test_of_several_that_asked_to_wait_the_newest_is_gone_back_to() -> None:
+    world = World(generation("acme/one", "bolt/two", "corp/three"))
+    world.end(1, FailureKind.RATE_LIMITED, retry_after=10)
+    world.end(2, FailureKind.RATE_LIMITED, retry_after=20)
+    world.end(3, FailureKind.OUT_OF_CREDIT)
+    assert world.last.wake_at == after(20)
+    world.step(wait=20)
+    assert world.routes() == [0, 1, 2, 1]
+    world.end(4, FailureKind.OUT_OF_CREDIT)
+    world.step()
+    assert world.routes() == [0, 1, 2, 1, 0], "its own wait is long over"
+    world.end(5, FailureKind.OUT_OF_CREDIT)
+    assert world.generation.failure == failed(FailureKind.OUT_OF_CREDIT)
+
+
+def test_route_that_asked_to_wait_and_then_failed_for_good_is_not_gone_back_to() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.end(1, FailureKind.UNAVAILABLE)
+    world.end(2, FailureKind.TASK_FAILED)
+    world.now = world.last.wake_at
+    world.step()
+    world.end(3, FailureKind.TIMED_OUT)
+    assert world.routes() == [0, 1, 0]
+    assert world.generation.failure == failed(FailureKind.TIMED_OUT)
+
+
+def test_route_whose_task_failed_after_a_wait_is_not_bought_again() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.end(1, FailureKind.UNAVAILABLE)
+    world.end(2, FailureKind.OUT_OF_CREDIT)
+    world.now = world.last.wake_at
+    world.step()
+    world.accept(3)
+    world.fail(3, FailureKind.UNAVAILABLE)
+    assert world.routes() == [0, 1, 0]
+    assert world.states() == [S.REFUSED, S.REFUSED, S.FAILED]
+    assert world.generation.status is Status.FAILED
+
+
+def test_failure_of_the_request_ends_the_waiting_too() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.end(1, FailureKind.RATE_LIMITED, retry_after=30)
+    world.end(2, FailureKind.CONTENT_POLICY)
+    assert world.generation.failure == failed(FailureKind.CONTENT_POLICY, "no")
+
+
+def test_tries_of_the_route_that_is_gone_back_to_are_counted() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.end(1, FailureKind.UNAVAILABLE)
+    world.end(2, FailureKind.OUT_OF_CREDIT)
+    while not world.generation.status.terminal:
+        world.now = world.last.wake_at
+        world.step()
+        world.end(len(world.generation.attempts), FailureKind.UNAVAILABLE)
+    assert world.routes() == [0, 1, *[0] * (RETRIES_MAX - 1)]
+    assert world.generation.failure == failed(FailureKind.UNAVAILABLE)
+
+
+def test_wait_behind_the_deadline_is_not_waited_for_after_another_route() -> None:
+    world = World(generation("acme/one", "bolt/two", deadline_seconds=600))
+    world.end(1, FailureKind.RATE_LIMITED, retry_after=600)
     world.end(2, FailureKind.OUT_OF_CREDIT)
     assert world.generation.failure == failed(FailureKind.OUT_OF_CREDIT)
+
+
+def test_route_that_is_gone_back_to_keeps_its_form() -> None:
+    world = World(generation("acme/one", "bolt/two"), form="number")
+    world.end(1, FailureKind.INVALID_REQUEST, amend="string")
+    world.end(2, FailureKind.RATE_LIMITED, retry_after=10)
+    world.end(3, FailureKind.OUT_OF_CREDIT)
+    world.step(wait=10)
+    assert [(one.route, one.form) for one in world.generation.attempts] == [
+        (0, "number"),
+        (0, "string"),
+        (1, "number"),
+        (0, "string"),
+    ]
+
+
+def test_every_output_goes_back_to_its_own_route() -> None:
+    world = World(generation("acme/one", "bolt/two", count=2))
+    world.end(1, FailureKind.RATE_LIMITED, retry_after=10)  # both begin on the first
+    world.accept(2)
+    world.end(3, FailureKind.OUT_OF_CREDIT)
+    world.step(wait=10)
+    assert [(one.route, one.slots) for one in world.generation.attempts] == [
+        (0, (0,)),
+        (0, (1,)),
+        (1, (0,)),
+        (0, (0,)),
+    ]
+
+
+def test_deadline_that_comes_before_any_task_tells_the_newest_refusal() -> None:
+    world = Sick(generation("acme/one", "bolt/two", deadline_seconds=600))
+    world.end(1, FailureKind.RATE_LIMITED)
+    world.health["acme/one"] = RouteHealth(retry_at=after(9000))
+    world.end(2, FailureKind.OUT_OF_CREDIT)
+    world.now = after(600)
+    world.step()
+    assert world.generation.status is Status.EXPIRED
+    assert world.generation.failure == failed(FailureKind.OUT_OF_CREDIT)
+
+
+def test_whether_another_route_is_left() -> None:
+    world = World(generation("acme/one", "bolt/two", count=2))
+    assert [has_another_route(world.generation, one) for one in world.generation.attempts] == [True, True]
+    world.end(1, FailureKind.OUT_OF_CREDIT)
+    first, second, third = world.generation.attempts
+    assert (third.slots, third.route) == ((0,), 1)
+    assert not has_another_route(world.generation, third), "its output has been everywhere"
+    assert not has_another_route(world.generation, first)
+    assert has_another_route(world.generation, second)
+    alone = World(generation("acme/one"))
+    assert not has_another_route(alone.generation, alone.attempt(1))
+
+
+# How often
 
 
 def test_only_tries_in_a_row_count() -> None:
@@ -487,6 +657,16 @@ def test_repeat_of_what_was_not_billed_needs_no_more_room() -> None:
     assert step.wake_at == after(30)
 
 
+def test_route_that_is_gone_back_to_has_to_find_room() -> None:
+    for cost, routes in ((0.6, [0, 1]), (0.4, [0, 1, 0])):
+        world = World(priced(1.0, cost, 0.6))
+        world.end(1, FailureKind.RATE_LIMITED)
+        world.accept(2)
+        world.step(wait=30)
+        world.fail(2, FailureKind.TASK_FAILED)
+        assert world.routes() == routes
+
+
 def test_without_a_limit_prices_change_nothing() -> None:
     start = priced(9.0, 100.0, 100.0)
     world = World(replace(start, request=replace(start.request, max_cost=None)))
@@ -556,6 +736,14 @@ def test_health_allows_a_repeat_no_more_often_than_it_would_be_tried() -> None:
             world.step()
     assert len(world.generation.attempts) == RETRIES_MAX
     assert world.generation.failure == failed(FailureKind.UNAVAILABLE)
+
+
+def test_route_that_is_gone_back_to_waits_for_its_own_provider_s_health() -> None:
+    world = Sick(generation("acme/one", "bolt/two"))
+    world.health |= {"acme/one": RouteHealth(retry_at=after(100)), "bolt/two": RouteHealth(retry_at=after(500))}
+    world.end(1, FailureKind.UNAVAILABLE)
+    step = world.end(2, FailureKind.OUT_OF_CREDIT)
+    assert after(100) <= step.wake_at < after(102)
 
 
 def test_other_routes_do_not_wait_for_a_repeat_to_be_allowed() -> None:

@@ -25,7 +25,7 @@ from gateway.domain.request import (
     UpstreamRequest,
     input_kind,
 )
-from gateway.domain.routing import Candidate, ImageFacts, LeftOut, Planned, Reason, plan
+from gateway.domain.routing import Candidate, ImageFacts, LeftOut, Planned, Reason, param_of, plan
 
 FRAME = ImageToVideo(first_frame="https://images.example/a.png")
 BOTH = ImageToVideo(first_frame="https://images.example/a.png", last_frame="https://images.example/b.png")
@@ -376,6 +376,7 @@ CAPABILITIES = st.builds(
     count_max=st.integers(1, 4),
     options=st.frozensets(st.sampled_from(["a", "b"])),
     defaults=st.sampled_from([{}, {"duration_seconds": 5}, {"resolution": "720p", "duration_seconds": 8}]),
+    assumes=st.sampled_from([{}, {"duration_seconds": 5}, {"resolution": "720p", "generate_audio": False}]),
 )
 CANDIDATES = st.lists(
     st.builds(
@@ -529,7 +530,25 @@ def test_route_tells_what_an_output_costs() -> None:
 def test_length_that_the_route_puts_in_itself_has_its_price() -> None:
     capability = with_values(PLAIN, defaults={"duration_seconds": 8})
     assert plan(ask(), [candidate(capability, prices=PER_SECOND)]).routes[0].cost_usd == 0.8
-    assert plan(ask(), [candidate(prices=PER_SECOND)]).routes[0].cost_usd is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "cost"),
+    [({"assumes": {"duration_seconds": 5}}, 0.5), ({}, 1.0), ({"durations": frozenset()}, None)],
+)
+def test_length_that_nobody_asked_for_has_its_price(changes: dict[str, Any], cost: float | None) -> None:
+    [route] = plan(ask(), [candidate(with_values(PLAIN, **changes), prices=PER_SECOND)]).routes
+    assert (route.cost_usd, route.settings.duration_seconds) == (cost, None), "what is told is not sent"
+
+
+@pytest.mark.parametrize(("row", "cost"), [("one", 1.0), ("another", 2.0)])
+def test_sound_that_a_model_of_another_s_row_may_make_has_its_price(row: str, cost: float) -> None:
+    capability = with_values(PLAIN, generate_audio=True, assumes={"generate_audio": False})
+    prices = (Price(per_clip=2, generate_audio=True), Price(per_clip=1))
+    follows = replace(candidate(capability, prices=prices), row=row)
+    assert plan(ask(), [follows]).routes[0].cost_usd == cost
+    assert models_of(plan(ask(max_cost=1.0), [follows])) == (["one"] if row == "one" else [])
+    assert plan(ask(generate_audio=False), [follows]).routes[0].cost_usd == 1.0
 
 
 def test_adapted_value_is_the_one_that_is_paid_for() -> None:
@@ -538,7 +557,7 @@ def test_adapted_value_is_the_one_that_is_paid_for() -> None:
     assert plan(request, [candidate(prices=prices)]).routes[0].cost_usd == 1.0
 
 
-@pytest.mark.parametrize(("mode", "cost"), [("std", 1.0), ("pro", 2.0), (None, 3.0)])
+@pytest.mark.parametrize(("mode", "cost"), [("std", 1.0), ("pro", 2.0), (None, 2.0)])
 def test_mode_costs_what_its_resolution_costs(mode: str | None, cost: float) -> None:
     prices = (Price(per_clip=1, resolution="720p"), Price(per_clip=2, resolution="1080p"), Price(per_clip=3))
     assert plan(ask(mode=mode), [candidate(MODES, prices=prices)]).routes[0].cost_usd == cost
@@ -571,7 +590,7 @@ def test_limit_leaves_out_what_is_dearer_or_unpriced_and_keeps_the_rest() -> Non
     models = [
         candidate(model="dear", prices=(Price(per_clip=2),)),
         candidate(model="unpriced"),
-        candidate(model="free of length", prices=PER_SECOND),
+        candidate(with_values(PLAIN, durations=frozenset()), model="free of length", prices=PER_SECOND),
         candidate(model="fits", prices=(Price(per_clip=1),)),
     ]
     planned = plan(ask(max_cost=1.0), models)
@@ -605,11 +624,49 @@ def test_open_circuits_are_last_and_not_left_out() -> None:
     assert planned.left_out == ()
 
 
-def test_without_fallback_the_one_route_is_not_an_open_circuit() -> None:
+@pytest.mark.parametrize("circuit", CircuitState)
+def test_without_fallback_the_first_route_counts_whatever_its_circuit_says(circuit: CircuitState) -> None:
     models = [candidate(model=name) for name in ("a", "b")]
-    planned = plan(ask(fallback=False), models, health=states(a=CircuitState.OPEN))
-    assert models_of(planned) == ["b"]
-    assert [one.model for one in planned.left_out] == ["a"]
+    planned = plan(ask(fallback=False), models, health=states(a=circuit))
+    assert models_of(planned) == ["a"]
+    assert [(one.model, one.reasons[0].param) for one in planned.left_out] == [("b", "fallback")]
+
+
+def test_without_fallback_the_first_route_is_that_of_its_order() -> None:
+    times = {"slow": RouteHealth(seconds=90.0), "quick": RouteHealth(seconds=30.0, circuit=CircuitState.OPEN)}
+    models = [candidate(model=name, order="fastest") for name in times]
+    assert models_of(plan(ask(fallback=False), models, health=lambda _, model: times[model])) == ["quick"]
+    models = [
+        candidate(model="dear", order="cheapest", prices=(Price(per_clip=2),)),
+        candidate(model="cheap", order="cheapest", prices=(Price(per_clip=1),)),
+    ]
+    assert models_of(plan(ask(fallback=False), models, health=states(cheap=CircuitState.OPEN))) == ["cheap"]
+
+
+@pytest.mark.parametrize("fallback", [True, ("bolt/two",)])
+def test_with_fallback_an_open_circuit_is_last(fallback: bool | tuple[str, ...]) -> None:
+    models = [candidate(model=name) for name in ("a", "b")]
+    assert models_of(plan(ask(fallback=fallback), models, health=states(a=CircuitState.OPEN))) == ["b", "a"]
+
+
+def test_time_of_an_attempt_goes_with_its_route() -> None:
+    models = [candidate(model="own"), candidate(model="short", attempt_timeout_seconds=60.0)]
+    assert [one.attempt_timeout_seconds for one in plan(ask(), models).routes] == [None, 60.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "image", "param"),
+    [
+        (ImageToVideo(first_frame="a", last_frame="b"), "a", "image"),
+        (ImageToVideo(first_frame="a", last_frame="b"), "b", "last_image"),
+        (ImageToVideo(first_frame="a", last_frame="a"), "a", "image"),
+        (ReferencesToVideo(references=("a", "b"), first_frame="c", last_frame="d"), "b", "reference_images"),
+        (ReferencesToVideo(references=("a", "b"), first_frame="c", last_frame="d"), "c", "image"),
+        (ReferencesToVideo(references=("a", "b"), first_frame="c", last_frame="d"), "d", "last_image"),
+    ],
+)
+def test_parameter_that_an_image_came_in(value: Input, image: str, param: str) -> None:
+    assert param_of(ask(value), image) == param
 
 
 def test_health_is_asked_of_the_route_alone() -> None:
@@ -732,12 +789,17 @@ def test_any_plan_in_any_order_keeps_its_promises(
     for route in planned.routes:
         one = by_name[route.provider, route.model]
         check_route(request, route, [one])
-        meant = route.settings.resolution or {"std": "720p", "pro": "1080p"}.get(route.settings.mode or "")
-        assert route.cost_usd == cost_usd(one.prices, replace(route.settings, resolution=meant))
+        assert route.cost_usd in {cost_usd(one.prices, route.settings, row) for row in one.capabilities}
         if request.max_cost is not None:
             assert route.cost_usd is not None
             assert route.cost_usd * request.count <= request.max_cost + 1e-9
     check_order([by_name[one.provider, one.model] for one in planned.routes], planned, health)
+    if request.fallback is False:  # the first of all that can, were every circuit closed
+        times = {name: replace(one, circuit=CircuitState.CLOSED) for name, one in known.items()}
+        whole = plan(
+            replace(request, fallback=True), candidates, health=lambda *name: times.get(name, RouteHealth()), seed=seed
+        )
+        assert planned.routes == whole.routes[:1]
 
     assert plan(request, candidates, health=health, seed=seed) == planned
     useless = candidate(with_values(PLAIN, prompt_max=0), provider="corp", model="none", order=order, weight=99.0)

@@ -185,7 +185,7 @@ def test_a_base_url_without_a_key_is_told() -> None:
         ("VIDEO_GATEWAY_KEY", "did you mean VIDEO_GATEWAY_API_KEY?"),
         ("VIDEO_GATEWAY_CONFIG_FILE", "did you mean VIDEO_GATEWAY_CONFIG?"),
         ("video_gateway_port", "did you mean VIDEO_GATEWAY_PORT?"),
-        ("VIDEO_GATEWAY_ZZZ", "known are VIDEO_GATEWAY_API_KEY, VIDEO_GATEWAY_ARTIFACTS, "),
+        ("VIDEO_GATEWAY_ZZZ", "known are VIDEO_GATEWAY_ADMIN_KEY, VIDEO_GATEWAY_API_KEY, VIDEO_GATEWAY_ARTIFACTS, "),
     ],
 )
 def test_a_variable_that_nothing_reads_is_told_with_the_near_one(misspelt: str, hint: str) -> None:

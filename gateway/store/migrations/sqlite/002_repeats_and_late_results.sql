@@ -26,9 +26,11 @@ create table generation_files (
 create index generation_files_of_file on generation_files (key, file_id);
 
 insert into generation_files (generation_id, key, file_id)
-select g.id, g.key, f.id
+select distinct g.id, g.key, f.id
 from generations as g
-join files as f on f.key = g.key and instr(g.request, f.id) > 0;
+cross join json_tree(g.request) as named
+cross join files as f on f.key = g.key and f.id = named.value
+where named.type = 'text' and named.value like 'file\_%' escape '\';
 
 -- Outlives its generation: a repeat must not buy again what was bought and deleted.
 create table idempotency_keys_kept (

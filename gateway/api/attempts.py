@@ -1,0 +1,189 @@
+"""`/v1/admin/attempts`: what an operator sees and decides of submits that got no clear answer."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from litestar import Controller, Request, post, route
+from litestar.datastructures import State
+from litestar.response.base import ASGIResponse
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from gateway.api.body import parse_json, read_body
+from gateway.api.context import Context, admin_context_of
+from gateway.api.headers import header
+from gateway.api.query import Params
+from gateway.api.videos import GET, json_answer
+from gateway.domain.errors import InvalidParameter, UnknownParameter
+from gateway.domain.holding import Decision, resubmit_at
+from gateway.domain.task import Status
+from gateway.services.attempts import Found
+from gateway.store.base import attempt_cursor
+
+TASK_ID_MAX = 256
+TASKS_MAX = 64
+OWNER_SHOWN = 4  # characters of the id of a client's key, which is a hash
+STATES: tuple[Literal["held", "unknown"], ...] = ("held", "unknown")
+TaskId = Annotated[str, Meta(min_length=1, max_length=TASK_ID_MAX)]
+
+
+class AttachTask(Struct, frozen=True, kw_only=True):
+    """The task that a submit has started: `task_id`, or `task_ids` where it has started several."""
+
+    task_id: TaskId | UnsetType = UNSET
+    task_ids: Annotated[tuple[TaskId, ...], Meta(min_length=1, max_length=TASKS_MAX)] | UnsetType = UNSET
+
+
+class Nothing(Struct, frozen=True, kw_only=True):
+    """An empty object, which may be left out."""
+
+
+class AdminAttempt(Struct, frozen=True, kw_only=True):
+    """One submit to one provider, as an operator sees it."""
+
+    id: str
+    generation: str
+    generation_status: Status
+    key: str  # the end of the id of the client's key
+    number: int
+    provider: str
+    provider_model: str
+    status: str
+    tasks: tuple[str, ...]
+    sent_at: int | None
+    ended_at: int | None
+    deadline_at: int  # of the generation
+    held: bool  # an output waits for a decision about it
+    decision: Decision | None
+    resubmit_after: int | None  # of one that is held, or is to be sent again: not before
+    billed: str | None
+    cost_usd: float | None  # what it costs where it is billed; null: the route has no price
+    object: Literal["attempt"] = "attempt"
+
+
+class AdminAttemptList(Struct, frozen=True, kw_only=True):
+    """Attempts, oldest first."""
+
+    data: tuple[AdminAttempt, ...]
+    has_more: bool
+    object: Literal["list"] = "list"
+
+
+Call = Request[Any, Any, State]
+
+
+class AttemptController(Controller):
+    """List and read attempts; attach their tasks, or decide."""
+
+    path = "/v1/admin/attempts"
+
+    @route(http_method=GET)
+    async def page(self, request: Call) -> ASGIResponse:
+        """List the attempts that are held, or all that are unknown."""
+        context = admin_context_of(request)
+        params = Params.of(request)
+        state = params.choice("state", STATES) or "held"
+        limit = params.whole("limit", 1, 100) or 20
+        after = params.text("after")
+        params.done()
+        if after is not None and attempt_cursor(after) is None:
+            raise InvalidParameter("`after` must be the id of an attempt.", param="after")
+        found, has_more = await context.attempts.page(held=state == "held", limit=limit, after=after)
+        return json_answer(AdminAttemptList(data=tuple(map(attempt_view, found)), has_more=has_more))
+
+    @route("/{attempt_id:str}", http_method=GET)
+    async def read(self, request: Call) -> ASGIResponse:
+        """Read one, whatever its state."""
+        context = admin_context_of(request)
+        Params.of(request).done()
+        return json_answer(attempt_view(await context.attempts.read(_id(request))))
+
+    @post("/{attempt_id:str}/attach", status_code=200)
+    async def attach(self, request: Call) -> ASGIResponse:
+        """Attach the task that an operator has found at the provider."""
+        context = admin_context_of(request)
+        task_ids = _task_ids(await _body(request, context, ("task_id", "task_ids")))
+        return json_answer(attempt_view(await context.attempts.attach(_id(request), task_ids)))
+
+    @post("/{attempt_id:str}/fail", status_code=200)
+    async def fail(self, request: Call) -> ASGIResponse:
+        """Let a held attempt fail its outputs."""
+        return await _decide(request, "fail")
+
+    @post("/{attempt_id:str}/resubmit", status_code=200)
+    async def resubmit(self, request: Call) -> ASGIResponse:
+        """Let a held attempt be sent once more, after its quarantine."""
+        return await _decide(request, "resubmit")
+
+
+def attempt_view(found: Found) -> AdminAttempt:
+    """An attempt as an operator sees it: nothing of the client's prompt, images or key."""
+    generation, attempt, held = found.generation, found.attempt, found.held
+    of = generation.route(attempt)
+    outputs = max(len(attempt.slots), len(attempt.tasks))
+    waits = held or (attempt.decision == "resubmit" and not generation.status.terminal)
+    return AdminAttempt(
+        id=attempt.id,
+        generation=generation.id,
+        generation_status=generation.status,
+        key=generation.key[-OWNER_SHOWN:],
+        number=attempt.number,
+        provider=of.provider,
+        provider_model=of.model,
+        status=attempt.state.value,
+        tasks=tuple(task.ref.id for task in attempt.tasks),
+        sent_at=_unix(attempt.sent_at),
+        ended_at=_unix(attempt.ended_at),
+        deadline_at=int(generation.deadline_at.timestamp()),
+        held=held,
+        decision=attempt.decision,
+        resubmit_after=_unix(resubmit_at(attempt)) if waits and not attempt.tasks else None,
+        billed=attempt.billed.value if attempt.billed else None,
+        cost_usd=None if of.cost_usd is None else round(of.cost_usd * outputs, 6),
+    )
+
+
+async def _decide(request: Call, decision: Decision) -> ASGIResponse:
+    context = admin_context_of(request)
+    await _body(request, context, ())
+    return json_answer(attempt_view(await context.attempts.decide(_id(request), decision)))
+
+
+async def _body(request: Call, context: Context, known: tuple[str, ...]) -> Mapping[str, object]:
+    """The object that came, empty when nothing did; with these fields at most."""
+    Params.of(request).done()
+    raw = await read_body(request, context.max_body_bytes)
+    if not raw and not known:
+        return {}
+    body = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
+    for name in body:
+        if name not in known:
+            told = f"Known are {', '.join(known)}." if known else "The body must be empty."
+            raise UnknownParameter(f"There is no field `{name[:64]}`. {told}", param=name[:64])
+    return body
+
+
+def _task_ids(body: Mapping[str, object]) -> tuple[str, ...]:
+    if len(body) != 1:
+        raise InvalidParameter("The body must have either `task_id` or `task_ids`.", param="task_id")
+    ((name, value),) = body.items()
+    given = value if name == "task_ids" else [value]
+    if not isinstance(given, list) or not 1 <= len(given) <= TASKS_MAX:
+        raise InvalidParameter(f"`{name}` must be a list of 1 to {TASKS_MAX} ids.", param=name)
+    found = [one for one in given if isinstance(one, str) and 0 < len(one) <= TASK_ID_MAX and one.isprintable()]
+    if len(found) < len(given) or any(not one.strip() for one in found):
+        raise InvalidParameter(
+            f"An id in `{name}` must be text of 1 to {TASK_ID_MAX} printable characters.", param=name
+        )
+    if len(set(found)) < len(found):
+        raise InvalidParameter(f"`{name}` has an id twice.", param=name)
+    return tuple(found)
+
+
+def _id(request: Call) -> str:
+    found: str = request.path_params["attempt_id"]
+    return found
+
+
+def _unix(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())

@@ -1,0 +1,139 @@
+"""What an operator does with submits that got no clear answer: list them, attach their tasks, decide about the held."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import structlog
+from msgspec import Struct
+
+from gateway.domain.errors import Conflict, NotFound
+from gateway.domain.generation import Attempt, AttemptState, Generation
+from gateway.domain.holding import Decision, decide, is_held
+from gateway.domain.request import UpstreamRequest
+from gateway.domain.slots import accepted
+from gateway.domain.task import TaskRef
+from gateway.services.clock import Clock
+from gateway.services.generations import Drivers
+from gateway.services.providers import Provider
+from gateway.services.signals import Signals
+from gateway.store.base import AttemptCursor, Store, attempt_cursor
+
+log = structlog.get_logger()
+_CHUNK = 100  # attempts looked at together, where only those that are held are wanted
+
+
+class Found(Struct, frozen=True):
+    """An attempt in its generation."""
+
+    generation: Generation
+    attempt: Attempt
+
+    @property
+    def held(self) -> bool:
+        """Whether an output waits for a decision about it."""
+        return is_held(self.generation, self.attempt)
+
+
+class Attempts:
+    """Every call sees the attempts of all API keys."""
+
+    def __init__(
+        self, *, store: Store, providers: Mapping[str, Provider], drivers: Drivers, signals: Signals, clock: Clock
+    ) -> None:
+        self._store = store
+        self._providers = providers
+        self._drivers = drivers
+        self._signals = signals
+        self._clock = clock
+        self._attaching = asyncio.Lock()  # of two attaches of one task, the second is to see the first
+
+    async def page(self, *, held: bool, limit: int, after: str | None = None) -> tuple[list[Found], bool]:
+        """The attempts that are unknown, or those of them that are held, oldest first; and whether more follow."""
+        found: list[Found] = []
+        place = None if after is None else attempt_cursor(after)
+        while len(found) <= limit:
+            chunk = await self._store.unknown_attempts(_CHUNK, place, open_only=held)
+            seen = [Found(generation, generation.attempt(attempt_id)) for generation, attempt_id in chunk]
+            found += [one for one in seen if one.held or not held]
+            if len(chunk) < _CHUNK:
+                break
+            place = AttemptCursor(seen[-1].generation.id, seen[-1].attempt.id)
+            await asyncio.sleep(0)  # others have their turn
+        return found[:limit], len(found) > limit
+
+    async def read(self, attempt_id: str) -> Found:
+        """One attempt, whatever its state."""
+        place = attempt_cursor(attempt_id)
+        generation = None if place is None else await self._store.get(place.generation_id)
+        if generation is not None:
+            for attempt in generation.attempts:
+                if attempt.id == attempt_id:
+                    return Found(generation, attempt)
+        raise NotFound(f"There is no attempt {attempt_id[:100]!r}.", param="id")
+
+    async def attach(self, attempt_id: str, task_ids: Sequence[str]) -> Found:
+        """Let an unknown attempt have the tasks that it did start; a `Conflict` where they cannot be its own.
+
+        What is attached already stays so. Followed are its tasks while the generation is open, and now and then
+        until the deadline when another route has completed or failed it.
+        """
+        async with self._attaching:
+            while True:
+                found = await self.read(attempt_id)
+                generation, attempt = found.generation, found.attempt
+                if attempt.tasks and {task.ref.id for task in attempt.tasks} == set(task_ids):
+                    return found
+                if attempt.state is not AttemptState.UNKNOWN:
+                    raise Conflict(f"The attempt is {attempt.state}; a task is attached to one that is unknown.")
+                refs = await self._refs(found, task_ids)
+                now = self._clock.now()
+                tasks = accepted(generation, attempt.id, refs, now).attempt.tasks
+                if await self._store.accept(attempt.id, tasks, now) is None:
+                    continue  # it was faster: its task is known by now, or it was deleted
+                log.info(
+                    "attempt_attached",
+                    generation=generation.id,
+                    attempt=attempt.id,
+                    provider=generation.route(attempt).provider,
+                    tasks=list(task_ids),
+                )
+                return await self._changed(found)
+
+    async def decide(self, attempt_id: str, decision: Decision) -> Found:
+        """Let a held attempt fail, or be sent once more after its quarantine; `Conflict` says why not."""
+        while True:
+            found = await self.read(attempt_id)
+            write = decide(found.generation, found.attempt, decision)
+            if await self._store.write(found.generation, [write], self._clock.now()) is not None:
+                log.info("attempt_decided", generation=found.generation.id, attempt=attempt_id, decision=decision)
+                return await self._changed(found)
+            await asyncio.sleep(0)  # its driver was faster: look at what it wrote
+
+    async def _changed(self, found: Found) -> Found:
+        self._signals.changed(found.generation.id)
+        self._drivers.wake(found.generation.id)
+        return await self.read(found.attempt.id)
+
+    async def _refs(self, found: Found, task_ids: Sequence[str]) -> tuple[TaskRef, ...]:
+        """What the adapter needs to read these tasks, which no other attempt has."""
+        generation, attempt = found.generation, found.attempt
+        route = generation.route(attempt)
+        provider = self._providers.get(route.provider)
+        if provider is None:
+            raise Conflict(f"The provider {route.provider} is not configured, so that no task of it can be read.")
+        for task_id, holder in (await self._store.holders(provider.name, task_ids)).items():
+            raise Conflict(f"The task {task_id!r} is that of the attempt {holder} already.", param="task_id")
+        if provider.adapter.known_task is None:
+            return tuple(TaskRef(id=task_id) for task_id in task_ids)
+        request = UpstreamRequest(
+            attempt_id=attempt.id,
+            model=route.model,
+            row=route.row,
+            prompt=generation.request.prompt,
+            input=generation.request.input,
+            settings=route.settings,
+            count=len(attempt.slots),
+            options=generation.request.provider_options.get(provider.name, {}),
+            form=attempt.form,
+        )
+        return tuple(provider.adapter.known_task(request, task_id) for task_id in task_ids)

@@ -1,0 +1,63 @@
+"""What the SQLite ledger tells of attempts across all generations: the unknown, the completed, whose a task is."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from gateway.domain.health import Completion
+from gateway.store.base import AttemptCursor
+from gateway.store.faults import unavailable
+from gateway.store.rows import Row, to_json
+
+COMPLETIONS = (
+    "select json_extract(plan, '$.routes[' || route || '].provider'),"
+    " json_extract(plan, '$.routes[' || route || '].model'), ended_at, ended_at - accepted_at"
+    " from (select id, plan from generations order by id desc limit ?) as g join attempts on generation_id = g.id"
+    " where state = 'completed' and accepted_at is not null order by ended_at"
+)
+_UNKNOWN = (
+    "(select id as attempt, generation_id as owner from attempts where state = 'unknown'"
+    " and (generation_id, id) > (?, ?))"
+)
+_HOLDERS = (
+    "select json_extract(task.value, '$.ref.id'), a.id from attempts as a, json_each(a.tasks) as task"
+    " join generations as g on g.id = a.generation_id"
+    " where a.tasks <> '[]' and json_extract(task.value, '$.ref.id') in (select value from json_each(?))"
+    " and json_extract(g.plan, '$.routes[' || a.route || '].provider') = ?"
+)
+
+
+def completion_of(row: Row) -> Completion:
+    """A completion from the columns of `COMPLETIONS`."""
+    provider, model, ended, seconds = row
+    return Completion(provider=provider, model=model, ended_at=datetime.fromtimestamp(ended, UTC), seconds=seconds)
+
+
+def unknown(columns: str, limit: int, after: AttemptCursor | None, *, open_only: bool) -> tuple[str, tuple[Any, ...]]:
+    """The statement of `Store.unknown_attempts` and its values; `columns` is a select of whole generations, as `g`."""
+    # The index of what is unknown has these two columns, in this order.
+    sql = f"select attempt, {columns.removeprefix('select ')} join {_UNKNOWN} on owner = g.id"
+    if open_only:
+        sql += " where g.status in ('queued', 'in_progress')"
+    place = ("", "") if after is None else (after.generation_id, after.attempt_id)
+    return f"{sql} order by owner, attempt limit ?", (*place, limit)
+
+
+async def holders(path: Path, provider: str, task_ids: Sequence[str]) -> dict[str, str]:
+    """See `Store.holders`. It looks at every attempt there is, hence beside the loop, on a connection of its own."""
+
+    def look() -> dict[str, str]:
+        with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+            connection.set_busy_timeout(5000)
+            rows: Sequence[Row] = connection.execute(_HOLDERS, (to_json(list(task_ids)), provider)).fetchall()
+            return {row[0]: row[1] for row in rows}
+
+    try:
+        return await asyncio.to_thread(look)
+    except apsw.Error as error:
+        raise unavailable(error, "The store cannot be read now.") from error

@@ -1,0 +1,256 @@
+"""A submit without a clear answer that is held, and what an operator makes of it: nothing is bought unasked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import pytest
+from msgspec import structs
+
+from gateway.domain.holding import QUARANTINE_SECONDS
+from gateway.settings import Secret
+
+from .conftest import IMAGE_URL, Gateway
+
+ADMIN_KEY = "vg_test-key-of-an-operator"
+ATTEMPTS = "/v1/admin/attempts"
+ROUTE = {
+    "keevx": "keevx/V",
+    "kling_relay": "kling_relay/kling-v1",
+    "foxapi": "foxapi/kling-v3-image-to-video",
+}
+Answer = Mapping[str, Any]
+
+
+class Operator:
+    """A gateway with one model that holds, and an operator's way to it."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+
+    async def call(self, method: str, path: str = "", body: Any = None) -> httpx.Response:
+        async with self.gateway.client_of(ADMIN_KEY) as client:
+            answer = await client.request(method, ATTEMPTS + path, json=body)
+        await self.gateway.traffic.settle()
+        return answer
+
+    async def listed(self, state: str = "held") -> list[Any]:
+        answer = await self.call("GET", f"?state={state}")
+        assert answer.status_code == 200, answer.text
+        found: list[Any] = answer.json()["data"]
+        return found
+
+    async def change(self, attempt: str, what: str, status: int = 200, **body: Any) -> Answer:
+        answer = await self.call("POST", f"/{attempt}/{what}", body or None)
+        assert answer.status_code == status, answer.text
+        found: Answer = answer.json()
+        return found
+
+    async def hold(self, provider: str = "foxapi", **body: Any) -> tuple[str, str]:
+        """A generation whose first submit started a task and lost its reply; its id and the attempt's."""
+        self.gateway.sandbox.fault(provider, "submit", "close_after_accept")
+        made = await self.gateway.post(model="m", **body)
+        found = await self.gateway.until_state(made["id"], "unknown")
+        await self.gateway.traffic.settle()
+        return made["id"], found.attempts[-1].id
+
+    def task_of(self, provider: str = "foxapi") -> str:
+        """What the provider's own pages show of the task that it started."""
+        (found,) = [one.id for one in self.gateway.sandbox.state.tasks.values() if one.provider == provider]
+        return found
+
+
+@pytest.fixture
+async def held(idle: Gateway) -> Operator:
+    """With routes by way of the model `m`; it holds on the first."""
+    plain = idle.settings
+
+    def settings() -> Any:
+        found = plain()
+        return structs.replace(found, server=structs.replace(found.server, admin_keys=(Secret.of(ADMIN_KEY),)))
+
+    idle.settings = settings  # type: ignore[method-assign]  # the real ones, with an admin key
+    idle.route(ROUTE["foxapi"], ROUTE["keevx"], on_ambiguous="hold")
+    return Operator(await idle.start())
+
+
+@pytest.mark.parametrize(
+    ("provider", "route", "body"),
+    [
+        ("keevx", ROUTE["keevx"], {"image": IMAGE_URL}),
+        ("kling_relay", ROUTE["kling_relay"], {"image": IMAGE_URL}),
+        ("kling_relay", ROUTE["kling_relay"], {}),
+        ("foxapi", ROUTE["foxapi"], {"image": IMAGE_URL}),
+        ("foxapi", "foxapi/kling-v3-text-to-video", {}),
+    ],
+)
+async def test_attached_task_is_followed_and_nothing_is_bought_again(
+    held: Operator, provider: str, route: str, body: Any
+) -> None:
+    gateway = held.gateway
+    gateway.route(route, on_ambiguous="hold")
+    await gateway.restart()
+    made, attempt = await held.hold(provider, **body)
+    (shown,) = await held.listed()
+    assert (shown["id"], shown["generation"], shown["held"]) == (attempt, made, True)
+    assert (shown["status"], shown["billed"], shown["decision"]) == ("unknown", "maybe", None)
+
+    attached = await held.change(attempt, "attach", task_id=held.task_of(provider))
+
+    assert (attached["status"], attached["tasks"], attached["held"]) == ("accepted", [held.task_of(provider)], False)
+    now = await gateway.finish(made)
+    assert (now["status"], len(now["attempts"])) == ("completed", 1)
+    assert now["data"][0]["url"] is not None
+    assert gateway.paid == gateway.submits == {provider: 1}
+    assert await held.listed() == await held.listed("unknown") == []
+    answered = await gateway.stored((await gateway.make(model="m", **body))["id"])
+    ref = (await gateway.stored(made)).attempts[0].tasks[0].ref
+    assert ref.path == answered.attempts[0].tasks[0].ref.path  # as if its answer had come
+
+
+async def test_failing_ends_it_without_another_submit(held: Operator, events: list[Mapping[str, Any]]) -> None:
+    made, attempt = await held.hold(image=IMAGE_URL)
+    told = await held.change(attempt, "fail")
+    assert (told["decision"], told["held"], told["resubmit_after"]) == ("fail", False, None)
+    now = await held.gateway.finish(made)
+    assert (now["status"], now["error"]["code"]) == ("failed", "submission_unknown")
+    assert held.gateway.submits == {"foxapi": 1}
+    (logged,) = [one for one in events if one["event"] == "attempt_decided"]
+    assert (logged["generation"], logged["attempt"], logged["decision"]) == (made, attempt, "fail")
+    assert (await held.change(attempt, "fail", 409))["error"]["code"] == "conflict"
+
+
+async def test_resubmit_goes_out_once_after_the_quarantine(held: Operator) -> None:
+    gateway = held.gateway
+    made, attempt = await held.hold(image=IMAGE_URL)
+    before = (await held.listed())[0]["resubmit_after"]
+    told = await held.change(attempt, "resubmit")
+    assert (told["decision"], told["held"], told["resubmit_after"]) == ("resubmit", False, before)
+    assert (await held.change(attempt, "resubmit", 409))["error"]["code"] == "conflict"
+    await gateway.clock.run_for(QUARANTINE_SECONDS - 1)
+    assert gateway.submits == {"foxapi": 1}
+    await gateway.clock.run_for(2)
+    assert gateway.submits == {"foxapi": 2}
+    now = await gateway.finish(made)
+    assert (now["status"], [one["status"] for one in now["attempts"]]) == ("completed", ["unknown", "completed"])
+    assert gateway.paid == gateway.submits == {"foxapi": 2}
+
+
+async def test_second_unclear_answer_is_not_sent_a_third_time(held: Operator) -> None:
+    gateway = held.gateway
+    made, first = await held.hold(image=IMAGE_URL)
+    await held.change(first, "resubmit")
+    gateway.sandbox.fault("foxapi", "submit", "close_after_accept")
+    await gateway.clock.run_for(QUARANTINE_SECONDS + 1)
+    (second,) = await held.listed()
+    assert (second["generation"], second["number"]) == (made, 2)
+    refused = await held.change(second["id"], "resubmit", 409)
+    assert "repeated once already" in refused["error"]["message"]
+    await held.change(second["id"], "fail")
+    assert (await gateway.finish(made))["status"] == "failed"
+    assert gateway.submits == {"foxapi": 2}
+
+
+async def test_task_attached_in_the_quarantine_stops_the_resubmit(held: Operator) -> None:
+    made, attempt = await held.hold(image=IMAGE_URL)
+    await held.change(attempt, "resubmit")
+    await held.gateway.clock.run_for(QUARANTINE_SECONDS - 5)
+    await held.change(attempt, "attach", task_id=held.task_of())
+    await held.gateway.clock.run_for(30)
+    now = await held.gateway.finish(made)
+    assert (now["status"], len(now["attempts"])) == ("completed", 1)
+    assert held.gateway.paid == held.gateway.submits == {"foxapi": 1}
+
+
+async def test_task_attached_behind_the_end_brings_a_late_output(held: Operator) -> None:
+    """Whatever the policy: here another route made the video already."""
+    gateway = held.gateway
+    gateway.route(ROUTE["foxapi"], ROUTE["keevx"], on_ambiguous="fall_back")
+    await gateway.restart()
+    gateway.sandbox.fault("foxapi", "submit", "close_after_accept")
+    made = await gateway.make(model="m", image=IMAGE_URL)
+    assert (made["status"], made["provider"]) == ("completed", "keevx")
+    assert await held.listed() == []
+    (shown,) = await held.listed("unknown")
+    assert (shown["held"], shown["generation_status"]) == (False, "completed")
+    assert (await held.change(shown["id"], "fail", 409))["error"]["code"] == "conflict"
+
+    await held.change(shown["id"], "attach", task_id=held.task_of())
+
+    await gateway.clock.run_for(600)
+    now = await gateway.get(made["id"])
+    assert [(one["status"], one.get("late", False)) for one in now["data"]] == [
+        ("completed", False),
+        ("completed", True),
+    ]
+    assert [(one["status"], one["billed"]) for one in now["attempts"]] == [("completed", "yes"), ("completed", "yes")]
+    assert gateway.paid == gateway.submits == {"foxapi": 1, "keevx": 1}
+
+
+async def test_task_of_a_cancelled_generation_is_known_and_let_go(held: Operator) -> None:
+    made, attempt = await held.hold(image=IMAGE_URL)
+    await held.gateway.client.post(f"/v1/videos/generations/{made}/cancel")
+    told = await held.change(attempt, "attach", task_id=held.task_of())
+    assert told["tasks"] == [held.task_of()]
+    await held.gateway.clock.run_for(600)
+    assert (await held.gateway.stored(made)).attempts[0].state == "abandoned"
+    assert held.gateway.received("foxapi", "poll") == 0
+
+
+async def test_several_tasks_of_one_submit_are_attached_together(held: Operator) -> None:
+    gateway = held.gateway
+    gateway.route(ROUTE["keevx"], on_ambiguous="hold")
+    await gateway.restart()
+    made, attempt = await held.hold("keevx", image=IMAGE_URL, n=2)
+    tasks = list(gateway.sandbox.state.tasks)
+    assert len(tasks) == 2
+    await held.change(attempt, "attach", task_ids=tasks)
+    now = await gateway.finish(made)
+    assert [one["status"] for one in now["data"]] == ["completed", "completed"]
+    assert gateway.submits == {"keevx": 1}
+
+
+async def test_one_task_is_not_that_of_two_attempts(held: Operator) -> None:
+    gateway = held.gateway
+    _, first = await held.hold(image=IMAGE_URL)
+    task = held.task_of()
+    _, second = await held.hold(image=IMAGE_URL)
+    await held.change(first, "attach", task_id=task)
+    refused = await held.change(second, "attach", 409, task_id=task)
+    assert first in refused["error"]["message"]
+    assert [one["id"] for one in await held.listed()] == [second]
+    again = await held.change(first, "attach", task_id=task)
+    assert again["tasks"] == [task]
+    assert (await held.change(first, "attach", 409, task_id="another"))["error"]["code"] == "conflict"
+    assert gateway.writes["accept"] == 1
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["stop", "crash"])
+async def test_decisions_survive_a_restart(held: Operator, crash: bool) -> None:
+    gateway = held.gateway
+    resubmitted, first = await held.hold(image=IMAGE_URL)
+    await held.change(first, "resubmit")
+    await gateway.clock.run_for(1)  # ids of one moment have no order
+    waiting, second = await held.hold(image=IMAGE_URL)
+    if crash:
+        await gateway.crash()
+        await gateway.start()
+    else:
+        await gateway.restart()
+    assert [one["id"] for one in await held.listed()] == [second]
+    assert [one["decision"] for one in await held.listed("unknown")] == ["resubmit", None]
+    await gateway.clock.run_for(QUARANTINE_SECONDS + 1)
+    assert gateway.submits == {"foxapi": 3}
+    assert (await gateway.finish(resubmitted))["status"] == "completed"
+    await held.change(second, "fail")
+    assert (await gateway.finish(waiting))["status"] == "failed"
+    assert gateway.submits == {"foxapi": 3}
+
+
+async def test_nobody_decides_until_the_deadline(held: Operator) -> None:
+    made, attempt = await held.hold(image=IMAGE_URL, deadline_seconds=600)
+    refused = await held.change(attempt, "resubmit", 409)
+    assert "deadline" in refused["error"]["message"]
+    assert (await held.gateway.finish(made))["status"] == "expired"
+    assert await held.listed() == []
+    assert held.gateway.submits == {"foxapi": 1}
