@@ -20,6 +20,8 @@ import msgspec
 import pytest
 
 from gateway.api.views import GenerationView
+from gateway.services.models import Catalog
+from gateway.services.providers import bind
 from gateway.services.registry import load_adapters
 from gateway.settings import load
 
@@ -170,6 +172,20 @@ def test_the_configuration_of_readme_is_one(tmp_path: Path) -> None:
 
     assert set(settings.enabled) == {"foxapi", "kling_relay"}
     assert tomllib.loads(text)["models"]["hero"]["routes"] == list(settings.models["hero"].routes)
+
+
+def test_the_small_configuration_of_readme_is_one(tmp_path: Path) -> None:
+    (text,) = blocks("a small configuration", "toml")
+    config = tmp_path / "video-gateway.toml"
+    config.write_text(text)
+    keys = {"FOXAPI_API_KEY": "sk-fox", "KEEVX_API_KEY": "sk-keevx"}
+
+    settings = load(config, keys, load_adapters())
+
+    assert settings.warnings == ()
+    providers = bind(settings, load_adapters())
+    planned = Catalog(providers, settings).resolve("cheap")
+    assert (planned.order, [len(one.prices) for one in planned.candidates]) == ("cheapest", [2, 1])
 
 
 def test_every_make_target_that_is_named_exists() -> None:
