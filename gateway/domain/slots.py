@@ -12,6 +12,8 @@ from gateway.domain.polling import open_tasks
 from gateway.domain.reading import failed
 from gateway.domain.task import Artifact, FailureKind, Status, TaskRef
 
+FILES_MAX = 64  # of one task: a reply that names more is not believed further
+
 
 def accepted(generation: Generation, attempt_id: str, refs: Sequence[TaskRef], now: datetime) -> SaveAttempt:
     """The write for a task reference that was read: legal from `submitting` and, late, from `unknown`.
@@ -31,7 +33,7 @@ def fill(draft: Draft, attempt: Attempt, slot: int, artifacts: Sequence[Artifact
     """Give the slot its file; further files of the same task, and those that come late, become extra outputs."""
     free = next((one for one in draft.generation.outputs if one.index == slot and not one.status.terminal), None)
     late = free is None
-    for artifact in artifacts:
+    for artifact in artifacts[:FILES_MAX]:
         output = Output(
             index=len(draft.generation.outputs) if free is None else slot,
             status=Status.COMPLETED,

@@ -259,8 +259,10 @@ class Effects:
         version = await patiently(
             self._clock, lambda: self._store.accept(attempt_id, tasks, self._clock.now()), attempt=attempt_id
         )
-        if version is None:
-            log.error("task_not_adopted", attempt=attempt_id, tasks=[ref.id for ref in refs])
+        if version is None:  # a commit of no known outcome may have done it before this try
+            stored = await patiently(self._clock, lambda: self._store.get(generation.id), attempt=attempt_id)
+            if stored is None or stored.attempt(attempt_id).accepted_at is None:
+                log.error("task_not_adopted", attempt=attempt_id, tasks=[ref.id for ref in refs])
 
     async def _read(self, attempt: Attempt, poll: Poll, provider: Provider) -> Fact:
         adapter = provider.adapter

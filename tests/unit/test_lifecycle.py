@@ -12,6 +12,7 @@ from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveOutput, SaveStatu
 from gateway.domain.lifecycle import Ended, Poll, Read, Submit, advance
 from gateway.domain.polling import Hints
 from gateway.domain.reading import failed
+from gateway.domain.slots import FILES_MAX
 from gateway.domain.task import Billed, Completed, FailureKind, Pending, Status
 
 from .builders import FILELESS, POLLING, RUNNING, World, after, done, generation
@@ -851,3 +852,10 @@ def test_route_that_is_being_tried_again_gets_one_submit() -> None:
     step = advance(start, {}, (), now=after(0), busy=frozenset(), hints=lambda _: Hints(polling=POLLING), health=health)
     assert [attempt.route for attempt in step.generation.attempts] == [0]
     assert step.wake_at == after(1)
+
+
+def test_a_task_with_endless_files_fills_a_bounded_number_of_outputs() -> None:
+    world = World(generation())
+    world.accept(1)
+    world.read(1, done(*(f"f{number}" for number in range(500))))
+    assert len(world.outputs()) == FILES_MAX
