@@ -25,6 +25,14 @@ ATTEMPT_MOVES: Mapping[AttemptState, frozenset[AttemptState]] = {
 }
 
 
+# Of a generation: it never goes back, and an end is an end.
+STATUS_MOVES: Mapping[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset(Status),
+    Status.IN_PROGRESS: frozenset(Status) - {Status.QUEUED},
+    **dict.fromkeys((status for status in Status if status.terminal), frozenset[Status]()),
+}
+
+
 class AddAttempt(Struct, frozen=True):
     """A new attempt, reserved: nothing is sent before this is durable."""
 
@@ -87,7 +95,7 @@ def apply(generation: Generation, write: Write) -> Generation:
             outputs = tuple(output if one.index == output.index else one for one in generation.outputs)
             return replace(generation, outputs=outputs)
         case SaveStatus():
-            if generation.status is not write.was or write.was.terminal:
+            if generation.status is not write.was or write.status not in STATUS_MOVES[write.was]:
                 raise IllegalMove(f"{generation.id}: {generation.status} → {write.status}")
             return replace(
                 generation,

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gateway.domain.generation import AttemptState, Generation, Task
 from gateway.domain.health import Completion
-from gateway.domain.ledger import ATTEMPT_MOVES, AddAttempt, IllegalMove, SaveAttempt, Write
+from gateway.domain.ledger import ATTEMPT_MOVES, STATUS_MOVES, AddAttempt, IllegalMove, SaveAttempt, SaveStatus, Write
 from gateway.domain.routing import ImageFacts
 
 KEY_LIFE = timedelta(hours=24)  # of an idempotency key, and for as long as its generation is open
@@ -101,6 +101,8 @@ def check_moves(writes: Sequence[Write]) -> None:
                 legal = attempt.state is AttemptState.RESERVED
             case SaveAttempt(attempt=attempt, was=was) if attempt.state is not was:
                 legal = attempt.state in ATTEMPT_MOVES[was] and attempt.state is not AttemptState.SUBMITTING
+            case SaveStatus(was=before, status=status) if status not in STATUS_MOVES[before]:
+                raise IllegalMove(f"the ledger refuses {before} → {status}")
             case _:
                 continue
         if not legal:

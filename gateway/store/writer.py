@@ -35,10 +35,11 @@ _SWITCH_SECONDS = 0.0005
 
 
 class _Job:
-    __slots__ = ("error", "future", "result", "work")
+    __slots__ = ("asked_at", "error", "future", "result", "work")
 
     def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
         self.work = work
+        self.asked_at = time.monotonic()
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: Exception | None = None
@@ -163,7 +164,7 @@ class Writer:
 
     def _begin_patiently(self, jobs: list[_Job]) -> None:
         """Carry the jobs out as soon as another program's lock is gone."""
-        until = time.monotonic() + _BUSY_MILLISECONDS / 1000
+        until = jobs[0].asked_at + _BUSY_MILLISECONDS / 1000  # who queues behind a lock does not wait for it once more
 
         def wait(_: int) -> bool:
             if time.monotonic() >= min(until, self._ends_at):

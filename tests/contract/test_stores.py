@@ -400,7 +400,7 @@ async def test_delete_takes_attempts_outputs_and_events_along(store: Store) -> N
 
     assert await store.events(closed.id) == []
     assert await store.begin_submit(closed.attempts[0].id, closed.fence, SOON) is None
-    assert await store.write(closed, [status(closed, Status.FAILED)], SOON) is None
+    assert await store.write(closed, [SaveOutput(replace(closed.outputs[0], status=Status.FAILED))], SOON) is None
     copy = replace(closed, key="carol")
     assert await store.create(copy) == copy, "nothing is left in the way of the same ids"
     assert await store.get(copy.id) == copy

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from gateway.domain.generation import Attempt, AttemptState, Generation, Output
 from gateway.domain.ledger import (
     ATTEMPT_MOVES,
+    STATUS_MOVES,
     AddAttempt,
     IllegalMove,
     SaveAttempt,
@@ -217,3 +218,9 @@ def test_whole_generation_survives_json() -> None:
     world.accept(2, "a", "b")
     world.read(2, done("x", "y"))
     assert msgspec.json.decode(msgspec.json.encode(world.generation), type=Generation) == world.generation
+
+
+def test_table_of_statuses_is_total_and_never_goes_back() -> None:
+    assert set(STATUS_MOVES) == set(Status)
+    assert Status.QUEUED not in STATUS_MOVES[Status.IN_PROGRESS]
+    assert all(not STATUS_MOVES[status] for status in Status if status.terminal)
