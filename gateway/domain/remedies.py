@@ -13,7 +13,7 @@ from gateway.domain.reading import failed
 from gateway.domain.spending import affordable
 from gateway.domain.task import REMEDY, Failed, FailureKind, Remedy, Status
 
-RETRIES_MAX = 6  # tries of the last route in a row before the generation fails
+RETRIES_MAX = 6  # tries of what only asked to wait, and one for each further route, before the output fails
 _LIVE = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.ACCEPTED})
 _OF_ACCOUNT = frozenset({FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT})
 
@@ -174,9 +174,12 @@ def _retry(generation: Generation, history: list[Attempt], slot: int, health: He
     excluded = {generation.route(one).provider for one in history if _excludes_provider(one, slot)}
     newest = {one.route: one for one in history}.values()  # of each route
     waiting = [one for one in newest if _may_repeat(one, slot) and generation.route(one).provider not in excluded]
+    repeated = [one for one in history if _may_repeat(one, slot)]
+    if len(repeated) >= RETRIES_MAX + len({one.route for one in repeated}) - 1:
+        return Stop(failure)
     for last in sorted(waiting, key=lambda one: one.number, reverse=True):
-        tries = sum(one.route == last.route and _may_repeat(one, slot) for one in history)
-        if tries < RETRIES_MAX and affordable(generation, generation.route(last)):
+        if affordable(generation, generation.route(last)):
+            tries = sum(one.route == last.route for one in repeated)
             repeat = _after_its_wait(generation, last, tries, health)
             if repeat is not None:
                 return repeat
