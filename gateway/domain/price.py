@@ -43,6 +43,8 @@ def cost_usd(
     What was not asked for is what the upstream makes of it, and the dearest that it may be where that is not known.
     `alike`: the model only follows the capability of another, so whether it makes sound unasked is not known.
     """
+    if not prices:
+        return None
     costs = [_of_row(prices, one) for one in _as_made(settings, capability, alike=alike)]
     return None if None in costs else max(cost for cost in costs if cost is not None)
 
