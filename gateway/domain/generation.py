@@ -110,6 +110,21 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     decision: Literal["fail", "resubmit"] | None = None  # an operator's, about an unclear answer that was held
 
 
+class Kept(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file that the gateway itself keeps, checked to be what it was asked for."""
+
+    name: str  # in the artifact store
+    bytes: int
+    sha256: str  # hex
+    content_type: str
+    kept_until: datetime
+    duration_seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    thumbnail: str | None = None  # its name in the artifact store
+    thumbnail_type: str | None = None
+
+
 class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One of the results of a generation."""
 
@@ -118,7 +133,8 @@ class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
     extra: bool = False  # beyond the number asked for: the provider made more
     late: bool = False  # its place was taken, or its generation at an end, when it came
     attempt_id: str | None = None
-    artifact: Artifact | None = None
+    artifact: Artifact | None = None  # of an open output: found, and on its way into the artifact store
+    kept: Kept | None = None
     expires_at: datetime | None = None  # when the provider's link ends
     failure: Failed | None = None
 

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.domain.generation import Attempt, AttemptState, Generation, Output
+from gateway.domain.generation import Attempt, AttemptState, Generation, Kept, Output
 from gateway.domain.task import Failed, Status
 
 ATTEMPT_MOVES: Mapping[AttemptState, frozenset[AttemptState]] = {
@@ -53,6 +53,13 @@ class SaveOutput(Struct, frozen=True):
     new: bool = False
 
 
+class SaveKept(Struct, frozen=True):
+    """The file of an output is in the artifact store; said once, also of an output at its end."""
+
+    index: int
+    kept: Kept
+
+
 class SaveStatus(Struct, frozen=True, kw_only=True):
     """The generation itself changes, guarded by being open."""
 
@@ -65,7 +72,7 @@ class SaveStatus(Struct, frozen=True, kw_only=True):
     completed_at: datetime | None
 
 
-Write = AddAttempt | SaveAttempt | SaveOutput | SaveStatus
+Write = AddAttempt | SaveAttempt | SaveOutput | SaveKept | SaveStatus
 
 
 class IllegalMove(Exception):
@@ -94,6 +101,14 @@ def apply(generation: Generation, write: Write) -> Generation:
                 raise IllegalMove(f"{generation.id}: output {output.index} has ended")
             outputs = tuple(output if one.index == output.index else one for one in generation.outputs)
             return replace(generation, outputs=outputs)
+        case SaveKept(index=index, kept=kept):
+            output = generation.output(index)
+            if output.artifact is None or output.kept is not None:
+                raise IllegalMove(f"{generation.id}: output {index} has no file to keep")
+            kept_so = replace(output, kept=kept)
+            return replace(
+                generation, outputs=tuple(kept_so if one.index == index else one for one in generation.outputs)
+            )
         case SaveStatus():
             if generation.status is not write.was or write.status not in STATUS_MOVES[write.was]:
                 raise IllegalMove(f"{generation.id}: {generation.status} → {write.status}")
@@ -118,6 +133,10 @@ def event_of(write: Write) -> tuple[str, Mapping[str, Any]] | None:
             return f"attempt.{attempt.state}", {"attempt": attempt.id, "failure": kind}
         case SaveAttempt(attempt=attempt) if attempt.decision is not None and attempt.state is AttemptState.UNKNOWN:
             return "attempt.decided", {"attempt": attempt.id, "decision": attempt.decision}
+        case SaveKept(index=index, kept=kept):
+            return "output.kept", {"index": index, "sha256": kept.sha256}
+        case SaveOutput(output=output, new=False) if not output.status.terminal:
+            return "output.found" if output.artifact is not None else "output.rejected", {"index": output.index}
         case SaveOutput(output=output):
             return f"output.{output.status}", {"index": output.index, "attempt": output.attempt_id}
         case SaveStatus(status=status, was=was) if status is not was:

@@ -11,6 +11,7 @@ from gateway.domain.generation import AttemptState, Generation, Task
 from gateway.domain.health import Completion
 from gateway.domain.ledger import ATTEMPT_MOVES, STATUS_MOVES, AddAttempt, IllegalMove, SaveAttempt, SaveStatus, Write
 from gateway.domain.routing import ImageFacts
+from gateway.store.results import Results
 
 KEY_LIFE = timedelta(hours=24)  # of an idempotency key, and for as long as its generation is open
 RETRY_LIFE = timedelta(seconds=60)  # behind a request, in which a client's own retry is taken for the same request
@@ -112,6 +113,8 @@ def check_moves(writes: Sequence[Write]) -> None:
 class Store(Protocol):
     """The ledger. Raises `StoreUnavailable` when it cannot take writes; nothing is then half-written."""
 
+    results: Results
+
     async def create(
         self,
         generation: Generation,
@@ -134,6 +137,10 @@ class Store(Protocol):
 
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
         """One generation; with `key`, only when it owns it."""
+        ...
+
+    def secret(self, name: str) -> bytes:
+        """32 random bytes of this name, the same at every start."""
         ...
 
     async def page(self, query: Query) -> Page:

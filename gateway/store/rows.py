@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Task
+from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Kept, Output, Plan, Task
 from gateway.domain.routing import ImageFacts
 from gateway.domain.task import Artifact, Billed, Failed, Status
 from gateway.store.base import Event, StoredFile
@@ -16,7 +16,7 @@ GENERATION = (
     " completed_at, fence, version"
 )
 GENERATION_WRITTEN = f"{GENERATION}, model, lease_until, digest"
-OUTPUT = "number, status, extra, late, attempt_id, artifact, expires_at, failure"
+OUTPUT = "number, status, extra, late, attempt_id, artifact, expires_at, failure, kept"
 FILE = "id, key, sha256, facts, created_at, inline"
 ATTEMPT = (
     "id, number, route, slots, state, form, reserved_at, sent_at, accepted_at, ended_at, tasks, failure, billed,"
@@ -28,6 +28,7 @@ _request = msgspec.json.Decoder(GenerationRequest)
 _plan = msgspec.json.Decoder(Plan)
 _failed = msgspec.json.Decoder(Failed)
 _artifact = msgspec.json.Decoder(Artifact)
+_kept = msgspec.json.Decoder(Kept)
 _tasks = msgspec.json.Decoder(tuple[Task, ...])
 _facts = msgspec.json.Decoder(ImageFacts)
 _slots = msgspec.json.Decoder(tuple[int, ...])
@@ -86,6 +87,7 @@ def _output_of(row: Row) -> Output:
         artifact=_artifact.decode(row[5]) if row[5] else None,
         expires_at=moment(row[6]),
         failure=_failed.decode(row[7]) if row[7] else None,
+        kept=_kept.decode(row[8]) if row[8] else None,
     )
 
 
@@ -145,6 +147,7 @@ def output_values(output: Output) -> tuple[Any, ...]:
         to_json(output.artifact),
         seconds(output.expires_at),
         to_json(output.failure),
+        to_json(output.kept),
     )
 
 

@@ -1,6 +1,7 @@
 """The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer thread, reads on their own connection."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -11,12 +12,24 @@ import msgspec
 from gateway.domain.errors import ConfigurationError, InvalidImage, StoreUnavailable
 from gateway.domain.generation import Generation, Task
 from gateway.domain.health import Completion
-from gateway.domain.ledger import AddAttempt, IllegalMove, SaveAttempt, SaveOutput, SaveStatus, Write, event_of
+from gateway.domain.ledger import (
+    AddAttempt,
+    IllegalMove,
+    SaveAttempt,
+    SaveKept,
+    SaveOutput,
+    SaveStatus,
+    Write,
+    event_of,
+)
 from gateway.failpoints import reach
 from gateway.store import sqlite_attempts as attempt_reads
+from gateway.store import sqlite_pages, sqlite_results
 from gateway.store import sqlite_repeats as repeats
 from gateway.store.base import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
-from gateway.store.faults import is_damage, told, unavailable
+from gateway.store.faults import told
+from gateway.store.reader import Reader
+from gateway.store.results import Results
 from gateway.store.rows import (
     ATTEMPT,
     FILE,
@@ -35,6 +48,7 @@ from gateway.store.rows import (
     to_json,
 )
 from gateway.store.sqlite_file import check_place, connect, keep_time, kept_time, migrate, take_lock
+from gateway.store.sqlite_results import SqliteResults
 from gateway.store.writer import Writer
 
 _OPEN = "('queued', 'in_progress')"
@@ -46,13 +60,15 @@ _UNENDED = (
 # Behind its end too a generation has a driver while a task of it may tell what it cost, or made.
 _DRIVEN = (
     f"(status in {_OPEN} or exists (select 1 from attempts where generation_id = generations.id"
-    " and state in ('submitting', 'accepted', 'abandoned')))"
+    " and state in ('submitting', 'accepted', 'abandoned'))"
+    " or exists (select 1 from outputs where generation_id = generations.id and artifact is not null and kept is null))"
 )
 _OPEN_IDS = (
     f"select id from generations where status in {_OPEN}"
     " union select generation_id from attempts where state in ('submitting', 'accepted')"
     " union select generation_id from attempts as a join generations as g on g.id = a.generation_id"
-    " where state = 'abandoned' and ended_at > ? and status in ('completed', 'failed') and deadline_at > ? order by 1"
+    " where state = 'abandoned' and ended_at > ? and status in ('completed', 'failed') and deadline_at > ?"
+    " union select generation_id from outputs where artifact is not null and kept is null and expires_at > ? order by 1"
 )
 DEADLINE_MAX = timedelta(hours=24)  # of a generation, from its creation
 _LEASE_FOREVER = 253402300799.0  # one process under an exclusive lock: its lease does not run out
@@ -64,8 +80,9 @@ class SqliteStore:
     def __init__(self, path: Path, lock: IO[bytes]) -> None:
         self._path = path
         self._lock = lock
-        self._reader = connect(path)
         self._writer = Writer(connect(path), path)
+        self._read = Reader(connect(path), self._writer)
+        self.results: Results = SqliteResults(self._read, self._writer)
 
     @classmethod
     def open(cls, path: Path, now: datetime) -> "SqliteStore":
@@ -90,9 +107,14 @@ class SqliteStore:
             lock.close()
             raise
 
+    def secret(self, name: str) -> bytes:
+        """32 random bytes, the same at every start; made when they are first asked for."""
+        with closing(connect(self._path)) as connection:
+            return sqlite_results.secret(connection, name)
+
     def newest_moment(self) -> datetime | None:
         """The latest moment that the ledger, or a process on it, has seen."""
-        stored = [datetime.fromtimestamp(at, UTC) for (at,) in self._all(_NEWEST, ()) if at is not None]
+        stored = [datetime.fromtimestamp(at, UTC) for (at,) in self._read.all(_NEWEST, ()) if at is not None]
         kept = kept_time(self._lock)
         return max([*stored, *([] if kept is None else [kept])], default=None)
 
@@ -102,7 +124,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         await self._writer.close()
-        self._reader.close()
+        self._read.close()
         self._lock.close()
 
     async def ping(self) -> None:
@@ -158,7 +180,7 @@ class SqliteStore:
         return found
 
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
-        rows = self._all(f"{_SELECT} where id = ?", (generation_id,))
+        rows = self._read.all(f"{_SELECT} where id = ?", (generation_id,))
         if not rows or (key is not None and rows[0][1] != key):
             return None
         return _whole(rows[0])
@@ -166,11 +188,7 @@ class SqliteStore:
     async def page(self, query: Query) -> Page:
         if not all(is_cursor(cursor) for cursor in (query.after, query.before) if cursor is not None):
             return Page((), has_more=False)
-        where, values = _conditions(query)
-        ascending = (query.order == "asc") != (query.before is not None)
-        direction = "asc" if ascending else "desc"
-        sql = f"{_SELECT} where {where} order by id {direction} limit ?"
-        rows = self._all(sql, (*values, query.limit + 1))
+        rows = self._read.all(*sqlite_pages.statement(_SELECT, query))
         has_more = len(rows) > query.limit
         rows = rows[: query.limit]
         if query.before is not None:
@@ -186,6 +204,7 @@ class SqliteStore:
             used = connection.execute(_USES, (generation_id,)).fetchall()
             repeats.keep_deleted(connection, generation_id)
             connection.execute("delete from generations where id = ?", (generation_id,))
+            connection.execute(sqlite_results.END, (generation_id,))
             connection.executemany(_DELETE_UNUSED, used)
             return True
 
@@ -193,15 +212,15 @@ class SqliteStore:
 
     async def open_ids(self, now: datetime) -> list[str]:
         given_up_since = (now - DEADLINE_MAX).timestamp()
-        return [row[0] for row in self._all(_OPEN_IDS, (given_up_since, now.timestamp()))]
+        return [row[0] for row in self._read.all(_OPEN_IDS, (given_up_since, now.timestamp(), now.timestamp()))]
 
     async def completions(self, newest: int) -> list[Completion]:
-        return [attempt_reads.completion_of(row) for row in self._all(attempt_reads.COMPLETIONS, (newest,))]
+        return [attempt_reads.completion_of(row) for row in self._read.all(attempt_reads.COMPLETIONS, (newest,))]
 
     async def unknown_attempts(
         self, limit: int, after: AttemptCursor | None = None, *, open_only: bool = False
     ) -> list[tuple[Generation, str]]:
-        found = self._all(*attempt_reads.unknown(_SELECT, limit, after, open_only=open_only))
+        found = self._read.all(*attempt_reads.unknown(_SELECT, limit, after, open_only=open_only))
         return [(_whole(row[1:]), row[0]) for row in found]
 
     async def holders(self, provider: str, task_ids: Sequence[str]) -> dict[str, str]:
@@ -209,18 +228,18 @@ class SqliteStore:
 
     async def events(self, generation_id: str, after: int = 0) -> list[Event]:
         sql = "select seq, generation_id, type, data, at from events where generation_id = ? and seq > ? order by seq"
-        return [event_from(row) for row in self._all(sql, (generation_id, after))]
+        return [event_from(row) for row in self._read.all(sql, (generation_id, after))]
 
     async def files(self, ids: Sequence[str], key: str) -> dict[str, StoredFile]:
         sql = f"select {FILE} from files where key = ? and id = ?"
-        return {name: file_of(row) for name in ids for row in self._all(sql, (key, name))}
+        return {name: file_of(row) for name in ids for row in self._read.all(sql, (key, name))}
 
     async def named_blobs(self, digests: Sequence[str]) -> set[str]:
         sql = "select value from json_each(?) where exists (select 1 from files where sha256 = value)"
-        return {row[0] for row in self._all(sql, (to_json(digests),))}
+        return {row[0] for row in self._read.all(sql, (to_json(digests),))}
 
     async def forget(self, now: datetime, limit: int) -> int:
-        if not self._all(repeats.FORGETTABLE, repeats.past_lives(now)):
+        if not self._read.all(repeats.FORGETTABLE, repeats.past_lives(now)):
             return 0  # without the lock on the file and without a write
         return await self._writer.run(lambda connection: repeats.forget(connection, now, limit))
 
@@ -277,14 +296,6 @@ class SqliteStore:
 
         return await self._writer.run(work)
 
-    def _all(self, sql: str, values: tuple[Any, ...]) -> list[Row]:
-        try:
-            return list(self._reader.execute(sql, values))
-        except apsw.Error as error:
-            if is_damage(error):
-                self._writer.damage = told(error)
-            raise unavailable(error, "The store cannot be read now.") from error
-
 
 def _whole(row: Row) -> Generation:
     return generation_of(row, _rows.decode(row[-2]), _rows.decode(row[-1]))
@@ -329,6 +340,9 @@ _UPDATE_OUTPUT = (
     f"update outputs set {', '.join(f'{name.strip()} = ?' for name in OUTPUT.split(','))}"
     f" where generation_id = ? and number = ? and status in {_OPEN}"
 )
+_SAVE_KEPT = (
+    "update outputs set kept = ? where generation_id = ? and number = ? and artifact is not null and kept is null"
+)
 _UPDATE_STATUS = (
     "update generations set status = ?, progress = ?, provider = ?, provider_model = ?, failure = ?, completed_at = ?"
     f" where id = ? and status = ? and status in {_OPEN}"
@@ -345,6 +359,10 @@ def _carry_out(connection: apsw.Connection, generation_id: str, write: Write) ->
             sql, values = _UPDATE_ATTEMPT, (*attempt_values(attempt), attempt.id, generation_id, was.value)
         case SaveOutput(output=output):
             sql, values = _UPDATE_OUTPUT, (*output_values(output), generation_id, output.index)
+        case SaveKept(index=index, kept=kept):
+            names = to_json([name for name in (kept.name, kept.thumbnail) if name is not None])
+            connection.execute(sqlite_results.KEEP, (seconds(kept.kept_until), names, generation_id))
+            sql, values = _SAVE_KEPT, (to_json(kept), generation_id, index)
         case SaveStatus():
             changed = (write.status.value, write.progress, write.provider, write.provider_model)
             ended = (to_json(write.failure), seconds(write.completed_at))
@@ -371,25 +389,3 @@ def _moved(connection: apsw.Connection, generation_id: str, attempt_id: str, sta
 def _changed(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> int:
     connection.execute(sql, values)
     return connection.changes()
-
-
-def _conditions(query: Query) -> tuple[str, list[Any]]:
-    where = ["key = ?", "kind = ?"]
-    values: list[Any] = [query.key, query.kind]
-
-    def add(condition: str, value: object) -> None:
-        if value is not None:
-            where.append(condition)
-            values.append(value)
-
-    add("status = ?", query.status)
-    add("model = ?", query.model)
-    add("provider = ?", query.provider)
-    add("created_at > ?", seconds(query.created_after))
-    add("created_at < ?", seconds(query.created_before))
-    add("id > ?" if query.order == "asc" else "id < ?", query.after)
-    add("id < ?" if query.order == "asc" else "id > ?", query.before)
-    for name, wanted in query.metadata.items():
-        where.append("exists (select 1 from json_each(request, '$.metadata') as m where m.key = ? and m.value = ?)")
-        values += [name, wanted]
-    return " and ".join(where), values

@@ -1,0 +1,24 @@
+"""What the gateway asks of a store about the files of results."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+
+class Results(Protocol):
+    """Which files may be in the artifact store, and until when. Raises `StoreUnavailable`."""
+
+    async def tell(self, generation_id: str, names: Sequence[str], until: datetime) -> bool:
+        """Say that these are about to be written; they are removed after `until` unless they are kept meanwhile.
+
+        False when the generation is there no more: write nothing.
+        """
+        ...
+
+    async def expired(self, now: datetime, limit: int) -> list[str]:
+        """Names whose time is over, the oldest first."""
+        ...
+
+    async def forget(self, names: Sequence[str], now: datetime) -> None:
+        """These are removed; what was told of anew meanwhile stays."""
+        ...
