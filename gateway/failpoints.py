@@ -20,6 +20,7 @@ WINDOWS = (
     "reply_read_not_committed",  # the tasks are known and not stored
     "accepted",  # the tasks are stored and nobody was told
     "commit_fails",  # a batch of writes is carried out and not committed
+    "done_not_kept",  # a provider is done and its file is not being fetched yet
     "terminal",  # a generation has ended and nobody was told
 )
 LATER_SECONDS = {"sent_no_reply": 0.1}  # reached in the middle of a call: so long after its begin

@@ -47,7 +47,8 @@ class Draft:
                 self.abandon(attempt, failure)
         for output in self.generation.outputs:
             if not output.status.terminal:
-                self.write(SaveOutput(replace(output, status=status, failure=failure)))
+                ended = replace(output, status=status, failure=failure, artifact=None, expires_at=None)
+                self.write(SaveOutput(ended))
 
     def status(self, status: Status, failure: Failed | None) -> None:
         """Bring the generation's own row up to date, where that changes anything."""

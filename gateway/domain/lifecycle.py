@@ -3,7 +3,7 @@
 `advance(generation, watches, facts, …) → Step(writes, effects, wake_at)`. Nothing here reads a clock or a database.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -13,11 +13,13 @@ from msgspec.structs import replace
 from gateway.domain.adapter import Polling
 from gateway.domain.circuit import CircuitState
 from gateway.domain.draft import Draft
-from gateway.domain.generation import Attempt, AttemptState, Generation, Route
+from gateway.domain.files import absorb_file, file_moments, files_due, settle
+from gateway.domain.generation import Attempt, AttemptState, Generation
 from gateway.domain.health import HealthOf, unknown_health
+from gateway.domain.keeping import FileFact, FileKept, FileRejected, FileUnread, Keep, KeepWatch, is_found, is_keeping
 from gateway.domain.ledger import ATTEMPT_MOVES, AddAttempt, SaveAttempt, SaveOutput, Write
 from gateway.domain.polling import (
-    Hints,
+    HintsOf,
     How,
     TaskKey,
     Watch,
@@ -25,6 +27,7 @@ from gateway.domain.polling import (
     after_reading,
     first_watch,
     given_up,
+    hinted,
     how_to_read,
     is_lost,
     open_tasks,
@@ -37,6 +40,7 @@ from gateway.domain.task import TASK_BILLED, Billed, Completed, Failed, FailureK
 from gateway.domain.task import TaskSnapshot as Snapshot
 
 SOON = timedelta(seconds=1)  # until a driver looks again at what a step has changed
+NOTHING: Mapping[int, KeepWatch] = {}
 IDLE_SECONDS = 3600  # nothing becomes due of itself any more: only what is under way wakes the driver
 
 
@@ -67,7 +71,13 @@ class Unread(Struct, frozen=True, kw_only=True):
     retry_after_seconds: float | None = None
 
 
-Fact = Ended | Read | Unread
+class Hinted(Struct, frozen=True):
+    """A provider says that something happened to the tasks of an attempt: only a reason to read them now."""
+
+    attempt_id: str
+
+
+Fact = Ended | Read | Unread | Hinted | FileFact
 
 
 class Submit(Struct, frozen=True):
@@ -84,8 +94,7 @@ class Poll(Struct, frozen=True, kw_only=True):
     how: How = "poll"
 
 
-Effect = Submit | Poll
-HintsOf = Callable[[Route], Hints]
+Effect = Submit | Poll | Keep
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -95,6 +104,7 @@ class Step(Struct, frozen=True, kw_only=True):
     writes: tuple[Write, ...]
     effects: tuple[Effect, ...]
     watches: Mapping[TaskKey, Watch]
+    keeping: Mapping[int, KeepWatch]  # by the index of the output
     wake_at: datetime
 
 
@@ -115,16 +125,23 @@ def advance(
     busy: frozenset[Effect],
     hints: HintsOf,
     health: HealthOf = unknown_health,
+    keeping: Mapping[int, KeepWatch] = NOTHING,
 ) -> Step:
     """Take the facts in, then say what is to be done; `busy` is what this driver is already doing."""
     draft = Draft(generation, now)
-    known = dict(watches)
+    known, files = dict(watches), dict(keeping)
     show_extras(draft)
     for fact in facts:
-        _absorb(draft, known, fact, hints)
+        if isinstance(fact, FileKept | FileRejected | FileUnread):
+            absorb_file(draft, files, fact, hints)
+        elif isinstance(fact, Hinted):
+            _hurry(draft, known, fact.attempt_id, busy, hints)
+        else:
+            _absorb(draft, known, fact, hints)
     _orphans(draft, busy)
     wake_at = now + timedelta(seconds=IDLE_SECONDS)
     if not draft.generation.status.terminal:
+        settle(draft, files)
         _end_attempts(draft, hints)
         wake_at = min(wake_at, _start_attempts(draft, hints, health))
         _conclude(draft)
@@ -134,13 +151,14 @@ def advance(
     return Step(
         generation=draft.generation,
         writes=tuple(draft.writes),
-        effects=_effects(draft, known, busy, hints),
+        effects=(*_effects(draft, known, busy, hints), *files_due(draft, files, busy)),
         watches=known,
-        wake_at=min([wake_at, *_moments(draft, known, hints)]),
+        keeping=files,
+        wake_at=min([wake_at, *_moments(draft, known, hints), *file_moments(draft, files)]),
     )
 
 
-def _absorb(draft: Draft, watches: dict[TaskKey, Watch], fact: Fact, hints: HintsOf) -> None:
+def _absorb(draft: Draft, watches: dict[TaskKey, Watch], fact: Ended | Read | Unread, hints: HintsOf) -> None:
     attempt = draft.generation.attempt(fact.attempt_id)
     if isinstance(fact, Ended):
         if fact.state in ATTEMPT_MOVES[attempt.state]:
@@ -170,7 +188,7 @@ def _absorb(draft: Draft, watches: dict[TaskKey, Watch], fact: Fact, hints: Hint
             draft.task(attempt, fact.index, read)
             watches[key] = after_reading(watch, polling, missing=pending.result_missing, seed=seed, now=draft.now)
         case Read(snapshot=Completed(artifacts=artifacts)):
-            draft.task(attempt, fact.index, replace(task, status=Status.COMPLETED, progress=None))
+            draft.task(attempt, fact.index, replace(task, status=Status.COMPLETED))
             fill(draft, attempt, task.slot, artifacts, draft.now + timedelta(seconds=polling.result_seconds))
         case Read(snapshot=Failed() as failure):
             draft.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=failure))
@@ -181,6 +199,22 @@ def _absorb(draft: Draft, watches: dict[TaskKey, Watch], fact: Fact, hints: Hint
             watches[key] = after_failure(
                 watch, polling, not_found=not_found, retry_after=wait, seed=seed, now=draft.now
             )
+
+
+def _hurry(
+    draft: Draft, watches: dict[TaskKey, Watch], attempt_id: str, busy: frozenset[Effect], hints: HintsOf
+) -> None:
+    reading = _under_way(busy)
+    for attempt in draft.generation.attempts:
+        if attempt.id == attempt_id:
+            for index in open_tasks(attempt):
+                key = (attempt.id, index)
+                watch = watches.get(key) or first_watch(attempt, index, _polling(draft, attempt, hints), draft.now)
+                watches[key] = hinted(watch, reading=key in reading, now=draft.now)
+
+
+def _under_way(busy: frozenset[Effect]) -> set[TaskKey]:
+    return {(one.attempt_id, one.index) for one in busy if isinstance(one, Poll)}
 
 
 def _orphans(draft: Draft, busy: frozenset[Effect]) -> None:
@@ -207,7 +241,8 @@ def _end_attempts(draft: Draft, hints: HintsOf) -> None:
         elif attempt.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED}:
             reading = open_tasks(attempt)
             if not reading:
-                _end(draft, attempt)
+                if not is_keeping(draft.generation, attempt):  # else it is not known yet what came of it
+                    _end(draft, attempt)
             elif attempt.state is AttemptState.ABANDONED:
                 continue  # still read now and then: what it makes may be used, and what it cost is told
             elif not _wanted(draft, [attempt.tasks[index].slot for index in reading]):
@@ -238,7 +273,7 @@ def _start_attempts(draft: Draft, hints: HintsOf, health: HealthOf) -> datetime:
         return wake_at  # whatever is open has expired
     wanted: dict[tuple[int, str], list[int]] = {}
     for output in draft.generation.outputs:
-        if output.status.terminal or output.extra:
+        if output.status.terminal or output.extra or is_found(output):
             continue
         match next_try(draft.generation, output.index, health):
             case Try(route=route, form=form, not_before=not_before):
@@ -278,6 +313,7 @@ def _conclude(draft: Draft) -> None:
     generation = draft.generation
     late = _why_late(generation)
     if draft.now >= generation.deadline_at:
+        settle(draft, {}, everything=True)
         draft.close(Status.EXPIRED, late)
     elif goes_on(generation):
         running = generation.status is Status.IN_PROGRESS or any(
@@ -306,7 +342,7 @@ def _effects(
     draft: Draft, watches: dict[TaskKey, Watch], busy: frozenset[Effect], hints: HintsOf
 ) -> tuple[Effect, ...]:
     """What is due and not under way; forgets the watches of tasks that are at their end."""
-    reading = {(one.attempt_id, one.index) for one in busy if isinstance(one, Poll)}
+    reading = _under_way(busy)
     due: list[Effect] = []
     live: set[TaskKey] = set()
     for attempt in draft.generation.attempts:

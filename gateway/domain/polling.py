@@ -1,5 +1,6 @@
 """When a task is read next. What one process remembers between two readings is here, and never stored."""
 
+from collections.abc import Callable
 from dataclasses import replace as with_values
 from datetime import datetime, timedelta
 from typing import Literal
@@ -9,8 +10,9 @@ from msgspec.structs import replace
 
 from gateway.domain.adapter import Polling
 from gateway.domain.backoff import spread
-from gateway.domain.generation import Attempt, AttemptState
+from gateway.domain.generation import Attempt, AttemptState, Route
 
+HINT_GAP = timedelta(seconds=1)  # between two readings that a provider's hints ask for
 LOST_READINGS = 3  # "not found" this often, and over a whole grace, before a task counts as lost
 UNREAD_FACTOR = 4  # how far a failing read, and a task that was given up, stretch the longest interval
 RETRY_AFTER_MAX_SECONDS = 600  # a provider's wait is honoured up to here: a day's would lose what was paid for
@@ -26,6 +28,9 @@ class Hints(Struct, frozen=True, kw_only=True):
     form: str = ""  # the form of a submit that worked last
 
 
+HintsOf = Callable[[Route], Hints]
+
+
 class Watch(Struct, frozen=True, kw_only=True):
     """Between two readings of a task."""
 
@@ -34,6 +39,8 @@ class Watch(Struct, frozen=True, kw_only=True):
     not_found: int = 0
     not_found_since: datetime | None = None
     missing_since: datetime | None = None  # the upstream says "done" and names no file
+    hinted_at: datetime | None = None  # when the provider last said that something happened
+    again: bool = False  # it said so while a reading was under way, which may have been too early
 
 
 def first_watch(attempt: Attempt, index: int, polling: Polling, now: datetime) -> Watch:
@@ -46,11 +53,21 @@ def first_watch(attempt: Attempt, index: int, polling: Polling, now: datetime) -
     return Watch(next_at=next_at, interval_seconds=polling.poll_seconds)
 
 
+def hinted(watch: Watch, *, reading: bool, now: datetime) -> Watch:
+    """The watch after a provider's hint: the next reading is now, or a moment after the last hint."""
+    if reading:
+        return replace(watch, again=True)
+    next_at = now if watch.hinted_at is None else max(now, watch.hinted_at + HINT_GAP)
+    return watch if next_at >= watch.next_at else replace(watch, next_at=next_at, hinted_at=next_at)
+
+
 def after_reading(watch: Watch, polling: Polling, *, missing: bool, seed: str, now: datetime) -> Watch:
     """The next reading of a task that is not at its end: the interval grows to its ceiling."""
     interval = min(max(watch.interval_seconds, polling.poll_seconds), polling.poll_max_seconds)
+    wait = timedelta(seconds=_jittered(interval, f"{seed}:{now.timestamp()}"))
     return Watch(
-        next_at=now + timedelta(seconds=_jittered(interval, f"{seed}:{now.timestamp()}")),
+        next_at=now + (HINT_GAP if watch.again else wait),
+        hinted_at=now + HINT_GAP if watch.again else watch.hinted_at,
         interval_seconds=min(interval * 1.25, polling.poll_max_seconds),
         missing_since=(watch.missing_since or now) if missing else None,
     )

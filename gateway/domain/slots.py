@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from gateway.domain.draft import Draft
 from gateway.domain.generation import Attempt, AttemptState, Generation, Output, Task
+from gateway.domain.keeping import is_found
 from gateway.domain.ledger import SaveAttempt, SaveOutput
 from gateway.domain.polling import open_tasks
 from gateway.domain.reading import failed
@@ -30,13 +31,17 @@ def accepted(generation: Generation, attempt_id: str, refs: Sequence[TaskRef], n
 
 
 def fill(draft: Draft, attempt: Attempt, slot: int, artifacts: Sequence[Artifact], expires_at: datetime) -> None:
-    """Give the slot its file; further files of the same task, and those that come late, become extra outputs."""
-    free = next((one for one in draft.generation.outputs if one.index == slot and not one.status.terminal), None)
+    """Give the slot its file, to be kept; further files of the same task, and late ones, become extra outputs.
+
+    What comes late is nobody's wait: it counts as it is, and is kept when its turn comes.
+    """
+    outputs = draft.generation.outputs
+    free = next((one for one in outputs if one.index == slot and not one.status.terminal and not is_found(one)), None)
     late = free is None
     for artifact in artifacts[:FILES_MAX]:
         output = Output(
             index=len(draft.generation.outputs) if free is None else slot,
-            status=Status.COMPLETED,
+            status=Status.COMPLETED if late else Status.IN_PROGRESS,
             extra=free is None or free.extra,
             late=late,
             attempt_id=attempt.id,
@@ -72,7 +77,7 @@ def show_extras(draft: Draft) -> None:
 def end_extras(draft: Draft, states: Container[AttemptState]) -> None:
     """An extra output ends with its attempt, in one of these states; no route is tried for it."""
     for output in draft.generation.outputs:
-        if output.extra and not output.status.terminal:
+        if output.extra and not output.status.terminal and not is_found(output):
             attempt = draft.generation.attempt(output.attempt_id or "")
             if attempt.state in states:
                 failure = attempt.failure or failed(FailureKind.RESULT_MISSING)
@@ -97,14 +102,16 @@ def is_wanted(generation: Generation, attempt: Attempt) -> bool:
         if one.id != attempt.id and one.state is AttemptState.ACCEPTED
         for index in open_tasks(one)
     }
-    return any(not generation.output(slot).status.terminal and slot not in followed for slot in attempt.slots)
+    slots = [slot for slot in attempt.slots if slot not in followed]
+    return any(not output.status.terminal and not is_found(output) for output in map(generation.output, slots))
 
 
 def goes_on(generation: Generation) -> bool:
     """Whether an output may still come, or a submit is under way whose end is to be known."""
     followed = {one.id for one in generation.attempts if one.state is AttemptState.ACCEPTED}
     return any(one.state is AttemptState.SUBMITTING for one in generation.attempts) or any(
-        not one.status.terminal and (not one.extra or one.attempt_id in followed) for one in generation.outputs
+        not one.status.terminal and (not one.extra or is_found(one) or one.attempt_id in followed)
+        for one in generation.outputs
     )
 
 

@@ -28,6 +28,10 @@ class Engine(Protocol):
         """Something changed from outside: its driver is to look again now."""
         ...
 
+    def hint(self, generation_id: str, attempt_id: str) -> None:
+        """A provider says that something happened to an attempt's tasks: they are to be read now."""
+        ...
+
     def drain(self) -> None:
         """Take and start nothing new from now on: the first half of `stop`."""
         ...

@@ -7,7 +7,8 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.domain.generation import Generation, Route
-from gateway.domain.lifecycle import Effect, Fact, Step, Submit, advance
+from gateway.domain.keeping import Keep, KeepWatch
+from gateway.domain.lifecycle import Effect, Fact, Hinted, Step, Submit, advance
 from gateway.domain.polling import Hints, TaskKey, Watch
 from gateway.engine.effects import Effects
 from gateway.engine.observe import attempts_began, attempts_dropped, tasks_ended
@@ -32,6 +33,7 @@ class Drive:
         self._signals = signals
         self._clock = clock
         self._event = asyncio.Event()
+        self._hinted: set[str] = set()  # attempts whose provider says that something happened
         self._changed = False  # the stored generation may differ from ours
         self._stopping = False
         self._broken: BaseException | None = None  # of an effect
@@ -40,6 +42,11 @@ class Drive:
     def wake(self) -> None:
         """Read the generation again, now."""
         self._changed = True
+        self._event.set()
+
+    def hint(self, attempt_id: str) -> None:
+        """Read the tasks of this attempt, now."""
+        self._hinted.add(attempt_id)
         self._event.set()
 
     def stop(self) -> None:
@@ -65,22 +72,23 @@ class Drive:
     async def _run(self, generation: Generation) -> None:
         held: Generation | None = generation
         watches: Mapping[TaskKey, Watch] = {}
+        keeping: Mapping[int, KeepWatch] = {}
         facts: list[Fact] = []
         while held is not None:
-            step = self._advance(held, watches, facts)
+            step = self._advance(held, watches, keeping, facts)
             stored = await self._save(held, step)
             if stored is None:
                 held = await self._reload(held)
                 continue
-            held, watches, facts = stored, step.watches, []
+            held, watches, keeping, facts = stored, step.watches, step.keeping, []
             if self._broken is not None:
                 raise self._broken
             if held.status.terminal:
-                self._cancel_unsent()
+                self._cancel_unsent(held)
             if not self._stopping:
                 for effect in step.effects:
                     self._start(held, effect)
-            at_end = held.status.terminal and not watches
+            at_end = held.status.terminal and not watches and all(one.given_up for one in keeping.values())
             if not self._running and (self._stopping or (at_end and not self._changed)):
                 return
             await self._sleep(step)
@@ -89,10 +97,25 @@ class Drive:
                 self._changed = False
                 held = await self._reload(held)
 
-    def _advance(self, generation: Generation, watches: Mapping[TaskKey, Watch], facts: list[Fact]) -> Step:
+    def _advance(
+        self,
+        generation: Generation,
+        watches: Mapping[TaskKey, Watch],
+        keeping: Mapping[int, KeepWatch],
+        facts: list[Fact],
+    ) -> Step:
         busy = frozenset(self._running.values())
         now = self._clock.now()
-        step = advance(generation, watches, facts, now=now, busy=busy, hints=self._hints, health=self._health.of)
+        step = advance(
+            generation,
+            watches,
+            facts,
+            now=now,
+            busy=busy,
+            hints=self._hints,
+            health=self._health.of,
+            keeping=keeping,
+        )
         attempts_began(self._health, step.generation, step.writes)
         return step
 
@@ -123,6 +146,7 @@ class Drive:
     async def _reload(self, generation: Generation) -> Generation | None:
         found = await patiently(self._clock, lambda: self._store.get(generation.id), generation=generation.id)
         if found is None or found.fence != generation.fence:
+            self._cancel_all_but_submits()
             if self._running:
                 await asyncio.wait(self._running)  # what they learn they store themselves
             return None
@@ -134,10 +158,12 @@ class Drive:
             if not (isinstance(effect, Submit) and self._effects.is_sending(effect.attempt_id)):
                 task.cancel()
 
-    def _cancel_unsent(self) -> None:
-        """A submit that still waits or prepares its inputs is not wanted any more."""
+    def _cancel_unsent(self, ended: Generation) -> None:
+        """A submit that still waits or prepares its inputs is not wanted any more, nor is a file that was let go."""
+        wanted = {output.index for output in ended.outputs if output.artifact is not None}
         for task, effect in self._running.items():
-            if isinstance(effect, Submit) and not self._effects.is_sending(effect.attempt_id):
+            is_unsent = isinstance(effect, Submit) and not self._effects.is_sending(effect.attempt_id)
+            if is_unsent or (isinstance(effect, Keep) and effect.index not in wanted):
                 task.cancel()
 
     def _start(self, generation: Generation, effect: Effect) -> None:
@@ -148,7 +174,8 @@ class Drive:
         task.add_done_callback(lambda _: self._event.set())
 
     def _collect(self) -> list[Fact]:
-        facts: list[Fact] = []
+        facts: list[Fact] = [Hinted(attempt_id) for attempt_id in self._hinted]
+        self._hinted.clear()
         for task in [task for task in self._running if task.done()]:
             effect = self._running.pop(task)
             if isinstance(effect, Submit):
@@ -165,7 +192,7 @@ class Drive:
         return facts
 
     async def _sleep(self, step: Step) -> None:
-        if any(task.done() for task in self._running) or self._changed:
+        if any(task.done() for task in self._running) or self._changed or self._hinted:
             return
         delay = (step.wake_at - self._clock.now()).total_seconds()
         await wait(self._clock, self._event, STOP_SECONDS if self._stopping else delay)

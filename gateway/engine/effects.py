@@ -12,6 +12,7 @@ from gateway.domain.adapter import HttpCall, HttpReply
 from gateway.domain.circuit import CircuitState
 from gateway.domain.errors import StoreUnavailable, UnreadableReply
 from gateway.domain.generation import Attempt, AttemptState, Generation, Route
+from gateway.domain.keeping import FileUnread, Keep
 from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Unread
 from gateway.domain.polling import Hints
 from gateway.domain.reading import failed
@@ -76,6 +77,8 @@ class Effects:
 
     async def carry_out(self, generation: Generation, effect: Effect) -> Fact | None:
         """Do it and tell what came of it; `None` when the store has it already."""
+        if isinstance(effect, Keep):
+            return FileUnread(index=effect.index, final=True)
         attempt = generation.attempt(effect.attempt_id)
         route = generation.route(attempt)
         provider = self._providers.get(route.provider)

@@ -78,6 +78,14 @@ class EmbeddedEngine:
         else:
             self._spawn(generation_id, None)
 
+    def hint(self, generation_id: str, attempt_id: str) -> None:
+        """Make its driver read the attempt's tasks; one that begins reads them soon of itself."""
+        drive = self._drives.get(generation_id)
+        if drive is not None:
+            drive.hint(attempt_id)
+        else:
+            self.wake(generation_id)
+
     def drain(self) -> None:
         """Take and start nothing more; what is under way and no submit ends."""
         if self._stopping:

@@ -12,13 +12,27 @@ from gateway.domain.generation import (
     AttemptState,
     Generation,
     GenerationRequest,
+    Kept,
     Output,
     Plan,
     Policy,
     Route,
 )
+from gateway.domain.keeping import FileFact, FileKept, Keep, KeepWatch
 from gateway.domain.ledger import SaveAttempt, Write, apply, event_of
-from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Step, Submit, Unread, advance, cancel
+from gateway.domain.lifecycle import (
+    IDLE_SECONDS,
+    Effect,
+    Ended,
+    Fact,
+    Poll,
+    Read,
+    Step,
+    Submit,
+    Unread,
+    advance,
+    cancel,
+)
 from gateway.domain.polling import Hints, TaskKey, Watch
 from gateway.domain.reading import failed
 from gateway.domain.request import TextToVideo
@@ -70,13 +84,29 @@ def generation(
     )
 
 
+def kept(index: int = 0) -> Kept:
+    """A file in the artifact store."""
+    return Kept(
+        name=f"gen_1/{index}-1.mp4", bytes=1, sha256="0" * 64, content_type="video/mp4", kept_until=after(86400)
+    )
+
+
 class World:
     """What a driver and its store do, without either."""
 
     def __init__(
-        self, start: Generation, *, polling: Polling = POLLING, has_refresh: bool = False, form: str = ""
+        self,
+        start: Generation,
+        *,
+        polling: Polling = POLLING,
+        has_refresh: bool = False,
+        form: str = "",
+        keeps: bool = True,
     ) -> None:
+        """`keeps`: what is found is kept at once; else the test says what comes of it."""
         self.generation = start
+        self.keeps = keeps
+        self.keeping: dict[int, KeepWatch] = {}
         self.now = T0
         self.watches: dict[TaskKey, Watch] = {}
         self.busy: set[Effect] = set()
@@ -97,15 +127,30 @@ class World:
             assert event is None or json.loads(json.dumps(event[1])) is not None
         assert step.wake_at > self.now, "a driver would spin"
         self.generation, self.watches = step.generation, dict(step.watches)
+        self.keeping = dict(step.keeping)
         self.busy |= set(step.effects)
         again = self._advance(())
         assert again.writes == (), "the same step writes twice"
         assert again.effects == (), "the same effect starts twice"
         self.last = step
-        return step
+        found = sorted(one.index for one in self.busy if isinstance(one, Keep)) if self.keeps else []
+        return self.file(*(FileKept(index, kept(index)) for index in found)) if found else step
+
+    def file(self, *facts: FileFact, wait: float = 0) -> Step:
+        """What came of the tries to keep files, step."""
+        self.busy -= {Keep(one.index) for one in facts}
+        return self.step(*facts, wait=wait)
 
     def _advance(self, facts: Iterable[Fact]) -> Step:
-        return advance(self.generation, self.watches, facts, now=self.now, busy=frozenset(self.busy), hints=self.hints)
+        return advance(
+            self.generation,
+            self.watches,
+            facts,
+            now=self.now,
+            busy=frozenset(self.busy),
+            hints=self.hints,
+            keeping=self.keeping,
+        )
 
     def attempt(self, number: int) -> Attempt:
         return self.generation.attempts[number - 1]
@@ -170,6 +215,17 @@ class World:
             self.step()
         raise AssertionError("never read")
 
+    def until_keep(self, index: int = 0) -> None:
+        """Sleep as a driver does until this output's file is being fetched."""
+        for _ in range(500):
+            if Keep(index) in self.busy:
+                return
+            if self.last.wake_at - self.now >= timedelta(seconds=IDLE_SECONDS):
+                break
+            self.now = max(self.now, self.last.wake_at)
+            self.step()
+        raise AssertionError("never fetched")
+
     def read(self, number: int, snapshot: TaskSnapshot, index: int = 0) -> Step:
         """Read a task when its time has come, step."""
         self.busy.discard(self.until_poll(number, index))
@@ -195,7 +251,7 @@ class World:
 
     def crash(self) -> None:
         """The process is gone; another one takes the generation up from the ledger."""
-        self.watches, self.busy = {}, set()
+        self.watches, self.keeping, self.busy = {}, {}, set()
 
     def states(self) -> list[AttemptState]:
         return [attempt.state for attempt in self.generation.attempts]

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.domain.generation import Attempt, AttemptState, Generation, Output
+from gateway.domain.keeping import FileKept
 from gateway.domain.ledger import (
     ATTEMPT_MOVES,
     STATUS_MOVES,
@@ -23,7 +24,7 @@ from gateway.domain.reading import failed
 from gateway.domain.slots import accepted
 from gateway.domain.task import FailureKind, Status, TaskRef
 
-from .builders import T0, World, after, done, generation
+from .builders import T0, World, after, done, generation, kept
 
 S = AttemptState
 ENDED = [S.NOT_SENT, S.REFUSED, S.COMPLETED, S.FAILED]
@@ -194,18 +195,22 @@ def test_mere_reading_is_no_event() -> None:
 
 
 def test_events_of_a_whole_life() -> None:
-    world = World(generation("acme/one", "bolt/two"))
+    world = World(generation("acme/one", "bolt/two"), keeps=False)
     told = [event_of(write) for write in world.last.writes]
     for step in (
         lambda: world.end(1, FailureKind.OUT_OF_CREDIT),
         lambda: world.accept(2),
         lambda: world.read(2, done()),
+        lambda: world.file(FileKept(0, kept())),
     ):
         told += [event_of(write) for write in step().writes]
     assert [event[0] for event in told if event is not None] == [
         "attempt.reserved",
         "attempt.refused",
         "attempt.reserved",
+        "output.found",
+        "generation.in_progress",
+        "output.kept",
         "output.completed",
         "attempt.completed",
         "generation.completed",

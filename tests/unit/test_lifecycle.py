@@ -8,14 +8,15 @@ from gateway.domain.adapter import Polling
 from gateway.domain.circuit import CircuitState
 from gateway.domain.generation import AttemptState, Policy
 from gateway.domain.health import RouteHealth
-from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveOutput, SaveStatus
+from gateway.domain.keeping import FileKept
+from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveKept, SaveOutput, SaveStatus
 from gateway.domain.lifecycle import Ended, Poll, Read, Submit, advance
 from gateway.domain.polling import Hints
 from gateway.domain.reading import failed
 from gateway.domain.slots import FILES_MAX
 from gateway.domain.task import Billed, Completed, FailureKind, Pending, Status
 
-from .builders import FILELESS, POLLING, RUNNING, World, after, done, generation
+from .builders import FILELESS, POLLING, RUNNING, World, after, done, generation, kept
 
 S = AttemptState
 
@@ -820,10 +821,12 @@ def test_read_under_way_is_not_started_twice() -> None:
 
 
 def test_writes_of_a_step_come_in_an_order_that_can_be_stored() -> None:
-    world = World(generation())
+    world = World(generation(), keeps=False)
     world.accept(1)
-    step = world.read(1, done())
-    assert [type(write) for write in step.writes] == [SaveAttempt, SaveOutput, SaveAttempt, SaveStatus]
+    found = world.read(1, done())
+    assert [type(write) for write in found.writes] == [SaveAttempt, SaveOutput, SaveStatus]
+    step = world.file(FileKept(0, kept()))
+    assert [type(write) for write in step.writes] == [SaveKept, SaveOutput, SaveAttempt, SaveStatus]
 
 
 def test_polling_of_another_route_is_its_own() -> None:

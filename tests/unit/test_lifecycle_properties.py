@@ -5,17 +5,19 @@ from collections import Counter
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from gateway.domain.errors import Conflict
 from gateway.domain.generation import AttemptState, Generation, Policy
 from gateway.domain.holding import Decision, decide, is_held
+from gateway.domain.keeping import FileKept, FileRejected, FileUnread, Keep
 from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveOutput, apply
-from gateway.domain.lifecycle import Ended, Poll, Read, Step, Submit, Unread
+from gateway.domain.lifecycle import Ended, Fact, Hinted, Poll, Read, Step, Submit, Unread
 from gateway.domain.reading import failed
 from gateway.domain.remedies import RETRIES_MAX
 from gateway.domain.task import REMEDY, Failed, FailureKind, Pending, Remedy, Status
 
-from .builders import FILELESS, LIVE, World, done, generation
+from .builders import FILELESS, LIVE, World, done, generation, kept
 
 S = AttemptState
 ROUTES = st.lists(
@@ -34,6 +36,7 @@ SNAPSHOTS = st.one_of(
     st.builds(Failed, kind=KINDS, message=st.just("no")),
 )
 WAITS = st.sampled_from([0.0, 0.001, 1.0, 7.0, 65.0, 400.0, 1300.0])
+ENDED = (Status.CANCELLED, Status.EXPIRED)
 RANK = {Status.QUEUED: 0, Status.IN_PROGRESS: 1}
 
 
@@ -60,10 +63,10 @@ class Life(RuleBasedStateMachine):
         self.seen: dict[str, Generation] = {}  # what a sender knew when it began
         self.ended: Generation | None = None
         self.sent: Counter[str] = Counter()
-        self.world = World(start, has_refresh=refresh)
+        self.world = World(start, has_refresh=refresh, keeps=False)
         self.after_step(start, self.world.last)
 
-    def step(self, *facts: Ended | Read | Unread, wait: float = 0) -> None:
+    def step(self, *facts: Fact, wait: float = 0) -> None:
         before = self.world.generation
         self.after_step(before, self.world.step(*facts, wait=wait))
 
@@ -81,8 +84,8 @@ class Life(RuleBasedStateMachine):
             assert not any(isinstance(write, AddAttempt) for write in step.writes)
             saved = [write for write in step.writes if isinstance(write, SaveOutput)]
             assert all(write.new and write.output.late for write in saved)
+            assert not any(isinstance(one, Submit) for one in step.effects), "nothing is sent behind the end"
             read = [now.attempt(one.attempt_id).state for one in step.effects if isinstance(one, Poll)]
-            assert len(read) == len(step.effects), "nothing is sent behind the end"
             assert set(read) <= {S.ABANDONED}
             assert not read or now.status in {Status.COMPLETED, Status.FAILED}
         for one in step.effects:
@@ -102,6 +105,7 @@ class Life(RuleBasedStateMachine):
         assert len(new.slots) <= now.route(new).count_max
         for slot in new.slots:
             assert not now.output(slot).extra
+            assert now.output(slot).artifact is None, "a file is on its way for the output"
             earlier = [one for one in now.attempts if slot in one.slots and one.number < new.number]
             unclear = {now.route(one).provider for one in earlier if one.state is S.UNKNOWN and one.decision is None}
             assert provider not in unclear
@@ -204,6 +208,26 @@ class Life(RuleBasedStateMachine):
         else:
             self.step(Read(attempt_id=one.attempt_id, index=one.index, snapshot=snapshot), wait=wait)
 
+    @precondition(lambda self: any(isinstance(one, Keep) for one in self.world.busy))
+    @rule(data=st.data(), what=st.sampled_from(["kept", "rejected", "gone", "final", "unread"]), wait=WAITS)
+    def file_is_fetched(self, data: st.DataObject, what: str, wait: float) -> None:
+        indices = sorted(one.index for one in self.world.busy if isinstance(one, Keep))
+        index = data.draw(st.sampled_from(indices))
+        self.world.busy.discard(Keep(index))
+        match what:
+            case "kept":
+                self.step(FileKept(index, kept(index)), wait=wait)
+            case "rejected":
+                self.step(FileRejected(index), wait=wait)
+            case _:
+                self.step(FileUnread(index=index, gone=what == "gone", final=what == "final"), wait=wait)
+
+    @rule(data=st.data())
+    def provider_hints(self, data: st.DataObject) -> None:
+        attempts = self.world.generation.attempts
+        if attempts:
+            self.step(Hinted(data.draw(st.sampled_from([one.id for one in attempts]))))
+
     @precondition(lambda self: any(is_held(self.world.generation, one) for one in self.world.generation.attempts))
     @rule(data=st.data(), decision=st.sampled_from(["fail", "resubmit"]))
     def operator_decides(self, data: st.DataObject, decision: Decision) -> None:
@@ -242,7 +266,9 @@ class Life(RuleBasedStateMachine):
         outputs = self.world.generation.outputs
         assert [one.index for one in outputs] == list(range(len(outputs)))
         assert [one.extra for one in outputs] == [index >= self.count for index in range(len(outputs))]
-        assert all((one.status is Status.COMPLETED) == (one.artifact is not None) for one in outputs)
+        assert all(one.artifact is not None for one in outputs if one.status is Status.COMPLETED)
+        assert all(one.artifact is None for one in outputs if one.status in {Status.FAILED, *ENDED})
+        assert all(one.artifact is not None for one in outputs if one.kept is not None)
 
     @invariant()
     def one_attempt_is_live_for_an_output(self) -> None:
@@ -274,8 +300,9 @@ class Life(RuleBasedStateMachine):
             assert now.completed_at is not None
         if self.ended is not None:
             before = len(self.ended.outputs)
-            kept = (now.status, now.outputs[:before], now.failure)
-            assert kept == (self.ended.status, self.ended.outputs, self.ended.failure)
+            told = tuple(replace(one, kept=None) for one in self.ended.outputs)
+            stays = (now.status, tuple(replace(one, kept=None) for one in now.outputs[:before]), now.failure)
+            assert stays == (self.ended.status, told, self.ended.failure)
             assert all(one.late and one.status is Status.COMPLETED for one in now.outputs[before:])
             assert (now.progress, now.completed_at) == (self.ended.progress, self.ended.completed_at)
 

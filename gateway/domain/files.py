@@ -1,0 +1,106 @@
+"""What becomes of a generation while the files of its outputs are brought into the artifact store. Pure."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from gateway.domain.draft import Draft
+from gateway.domain.generation import AttemptState, Output
+from gateway.domain.keeping import (
+    FileFact,
+    FileKept,
+    FileRejected,
+    FileUnread,
+    Keep,
+    KeepWatch,
+    after_failure,
+    first_watch,
+    is_found,
+    is_gone,
+    settles_at,
+    unkept,
+)
+from gateway.domain.ledger import SaveKept, SaveOutput
+from gateway.domain.polling import HintsOf
+from gateway.domain.reading import failed
+from gateway.domain.task import FailureKind, Status
+
+
+def absorb_file(draft: Draft, files: dict[int, KeepWatch], fact: FileFact, hints: HintsOf) -> None:
+    """Take in what came of a try to keep a file; one that nobody wants any more changes nothing."""
+    output = next((one for one in unkept(draft.generation, draft.now) if one.index == fact.index), None)
+    if output is None:
+        return
+    watch = files.get(output.index) or first_watch(draft.generation, output, draft.now)
+    match fact:
+        case FileKept(kept=kept):
+            draft.write(SaveKept(output.index, kept))
+            if is_found(output):
+                draft.write(SaveOutput(replace(output, kept=kept, status=Status.COMPLETED)))
+        case FileRejected():
+            _reject(draft, files, output, watch)
+        case FileUnread() if fact.gone and is_gone(watch, _grace_seconds(draft, output, hints), draft.now):
+            _reject(draft, files, output, watch)
+        case FileUnread():
+            files[output.index] = after_failure(watch, fact, draft.now)
+
+
+def settle(draft: Draft, files: Mapping[int, KeepWatch], *, everything: bool = False) -> None:
+    """Count an output whose file could not be kept for long as done: the provider's link is there, and paid for."""
+    for output in draft.generation.outputs:
+        if not is_found(output):
+            continue
+        watch = files.get(output.index)
+        if everything or (watch is not None and draft.now >= settles_at(watch)):
+            draft.write(SaveOutput(replace(output, status=Status.COMPLETED)))
+
+
+def files_due(draft: Draft, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep, ...]:
+    """The files to be kept now; forgets the watches of those that need none."""
+    due: list[Keep] = []
+    live: set[int] = set()
+    for output in unkept(draft.generation, draft.now):
+        live.add(output.index)
+        watch = files.setdefault(output.index, first_watch(draft.generation, output, draft.now))
+        effect = Keep(output.index)
+        if not watch.given_up and watch.next_at <= draft.now and effect not in busy:
+            due.append(effect)
+    for index in files.keys() - live:
+        del files[index]
+    return tuple(due)
+
+
+def file_moments(draft: Draft, files: Mapping[int, KeepWatch]) -> Iterator[datetime]:
+    """When a file is to be tried again, and when an output stops waiting for its own."""
+    for output in draft.generation.outputs:
+        watch = files.get(output.index)
+        if watch is None:
+            continue
+        if not watch.given_up and watch.next_at > draft.now:
+            yield watch.next_at
+        if is_found(output):
+            yield settles_at(watch)
+
+
+def _reject(draft: Draft, files: dict[int, KeepWatch], output: Output, watch: KeepWatch) -> None:
+    """What the provider handed over is no result: its output is open again, and its task has failed."""
+    if not is_found(output):  # it counts already, and the client has its link
+        files[output.index] = replace(watch, given_up=True)
+        return
+    missing = failed(FailureKind.RESULT_MISSING)
+    if output.extra:
+        ended = replace(output, status=Status.FAILED, failure=missing, artifact=None, expires_at=None)
+        draft.write(SaveOutput(ended))
+        return
+    attempt = draft.generation.attempt(output.attempt_id or "")
+    for index, task in enumerate(attempt.tasks):
+        if task.slot == output.index and attempt.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED}:
+            draft.task(attempt, index, replace(task, status=Status.FAILED, failure=missing))
+    empty = replace(output, status=Status.QUEUED, attempt_id=None, artifact=None, expires_at=None)
+    draft.write(SaveOutput(empty))
+
+
+def _grace_seconds(draft: Draft, output: Output, hints: HintsOf) -> float:
+    attempt = draft.generation.attempt(output.attempt_id or "")
+    return hints(draft.generation.route(attempt)).polling.grace_seconds

@@ -1,0 +1,104 @@
+"""When a result counts as there: its file is kept, or the wait for that is over. Pure."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.domain.backoff import spread
+from gateway.domain.generation import Attempt, Generation, Kept, Output
+
+WAIT = timedelta(minutes=5)  # for the file of an open output; then the provider's link is what the client gets
+FIRST_SECONDS = 2.0  # until the second try
+MAX_SECONDS = 900.0  # between later ones
+GONE_TRIES = 3  # "there is no such file" this often, and over a whole grace, before it counts
+RESTART_SECONDS = 30.0  # over which files that were missed before a start are asked for
+
+
+class Keep(Struct, frozen=True):
+    """Bring the file of this output into the artifact store."""
+
+    index: int
+
+
+class FileKept(Struct, frozen=True):
+    """The file is in the artifact store."""
+
+    index: int
+    kept: Kept
+
+
+class FileRejected(Struct, frozen=True):
+    """What the provider handed over is not what was asked for."""
+
+    index: int
+
+
+class FileUnread(Struct, frozen=True, kw_only=True):
+    """The file could not be had. `gone` counts when it is said often enough; what is `final` is not tried again."""
+
+    index: int
+    gone: bool = False
+    final: bool = False
+
+
+FileFact = FileKept | FileRejected | FileUnread
+
+
+class KeepWatch(Struct, frozen=True, kw_only=True):
+    """Between two tries to keep a file. What one process remembers of it, never stored."""
+
+    next_at: datetime
+    since: datetime
+    interval_seconds: float = FIRST_SECONDS
+    gone: int = 0
+    gone_since: datetime | None = None
+    given_up: bool = False
+
+
+def is_found(output: Output) -> bool:
+    """Whether its file is known and on its way: nothing else is to be tried for it meanwhile."""
+    return output.artifact is not None and not output.status.terminal
+
+
+def is_keeping(generation: Generation, attempt: Attempt) -> bool:
+    """Whether a file of the attempt is on its way: it is not known yet whether it made what was asked for."""
+    return any(output.attempt_id == attempt.id and is_found(output) for output in generation.outputs)
+
+
+def unkept(generation: Generation, now: datetime) -> Iterable[Output]:
+    """The outputs whose file may still be had, and is not kept."""
+    for output in generation.outputs:
+        lasts = output.expires_at is None or now < output.expires_at
+        if output.artifact is not None and output.kept is None and lasts:
+            yield output
+
+
+def first_watch(generation: Generation, output: Output, now: datetime) -> KeepWatch:
+    """At once while somebody waits for it; what is found behind an end, or after a restart, in its turn."""
+    late = RESTART_SECONDS * spread(f"{generation.id}:{output.index}") if output.status.terminal else 0.0
+    return KeepWatch(next_at=now + timedelta(seconds=late), since=now)
+
+
+def after_failure(watch: KeepWatch, fact: FileUnread, now: datetime) -> KeepWatch:
+    """The next try, later each time."""
+    return replace(
+        watch,
+        next_at=now + timedelta(seconds=watch.interval_seconds),
+        interval_seconds=min(watch.interval_seconds * 2, MAX_SECONDS),
+        gone=watch.gone + 1 if fact.gone else 0,
+        gone_since=(watch.gone_since or now) if fact.gone else None,
+        given_up=fact.final,
+    )
+
+
+def is_gone(watch: KeepWatch, grace_seconds: float, now: datetime) -> bool:
+    """Whether one more "there is no such file" makes the result missing: a link may be told of before it works."""
+    said_for = (now - (watch.gone_since or now)).total_seconds()
+    return watch.gone + 1 >= GONE_TRIES and said_for >= grace_seconds
+
+
+def settles_at(watch: KeepWatch) -> datetime:
+    """When an open output stops waiting for its file to be kept."""
+    return watch.since if watch.given_up else watch.since + WAIT
