@@ -224,3 +224,27 @@ def test_hint_for_what_is_not_open_changes_nothing(attempt_id: str) -> None:
     before = world.generation
     world.step(Hinted(attempt_id))
     assert (world.generation, world.watches) == (before, {})
+
+
+def test_second_result_does_not_take_the_place_of_one_on_its_way() -> None:
+    world = World(generation("acme/one", "bolt/two"), keeps=False)
+    world.accept(1)
+    world.step(wait=POLLING.attempt_timeout_seconds)
+    world.accept(2)
+    world.read(1, done("a"))
+    world.read(2, done("b"))
+    first, second = world.generation.outputs
+    assert (first.attempt_id, first.status) == (world.attempt(1).id, Status.IN_PROGRESS)
+    assert (second.attempt_id, second.late) == (world.attempt(2).id, True)
+    world.file(FileKept(0, kept(0)))
+    assert world.generation.provider == "acme"
+
+
+def test_reserved_attempt_is_not_sent_while_a_late_file_is_on_its_way() -> None:
+    world = World(generation("acme/one", "bolt/two"), keeps=False)
+    world.accept(1)
+    world.step(wait=POLLING.attempt_timeout_seconds)
+    world.read(1, done("a"))
+    assert world.states()[1] is S.NOT_SENT
+    world.file(FileRejected(0))
+    assert world.states()[2] is S.RESERVED
