@@ -79,12 +79,13 @@ class Files:
 
     async def _draw(self, task: Task, *, thumbnail: bool) -> bytes:
         make = media.thumbnail if thumbnail else media.render
-        key = f"{make.__name__}:{task.spec.key()}"
+        spec = replace(task.spec, prompt="", image=None) if self.state.settings.plain_results else task.spec
+        key = f"{make.__name__}:{spec.key()}"
         drawing = self._drawn.get(key)
         if drawing is None:
             if len(self._drawn) >= KEPT:
                 self._drawn.pop(next(name for name, kept in self._drawn.items() if kept.done()), None)
-            drawing = self._drawn[key] = asyncio.create_task(asyncio.to_thread(make, task.spec))
+            drawing = self._drawn[key] = asyncio.create_task(asyncio.to_thread(make, spec))
         return await asyncio.shield(drawing)  # one client that leaves does not stop the drawing for the others
 
 

@@ -16,6 +16,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     public_url: str | None = None  # where results and uploads are reached; None: where the request came to
     fetch_hosts: tuple[str, ...] = ()  # hosts besides loopback and its own that images are fetched from
     check_images: bool = True
+    plain_results: bool = False  # draw neither prompt nor image into a result: one of a kind is drawn once for all
     max_short_side: int | None = None  # draw results no larger than this; None: the size that was asked for
     keevx_errors: Literal["http", "200"] = "http"  # business errors under their HTTP status, or under 200
     keevx_empty: Literal["blank", "null"] = "blank"  # how the fields of an unfinished task are empty

@@ -1,12 +1,15 @@
 """The auditor: the ledger against the sandbox's journal and what clients were told. A process of its own.
 
-`python -m tests.chaos.audit LEDGER JOURNAL ACKNOWLEDGED [--final]` prints a report as JSON and every violation as a
-line on standard error; it exits with 1 when there is one. `--final`: nothing is under way, all must have ended.
+`python -m tests.chaos.audit LEDGER JOURNAL ACKNOWLEDGED [--told FILE] [--artifacts FOLDER] [--final]` prints a report
+as JSON and every violation as a line on standard error; it exits with 1 when there is one. `--final`: nothing is under
+way, all must have ended, been kept and been told.
 """
 
+import argparse
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,9 @@ STATUS_MOVES: Mapping[str, frozenset[str]] = {
 }
 _ANSWERED = frozenset({"accepted", "refused", "completed", "failed", "abandoned"})
 _TAKEN = _ANSWERED - {"refused"}
+_ENDED = "select id, status from generations where status not in ('queued', 'in_progress')"
+_WANTED = "select id from generations where request ->> '$.webhook_url' <> ''"
+_KEPT = "select kept from outputs where kept is not null"
 Place = tuple[str, str, str]  # prompt, provider, model
 
 
@@ -58,6 +64,9 @@ class Report(Struct, kw_only=True):
     tasks: int = 0
     lost: int = 0
     doubled: int = 0
+    kept: int = 0
+    told: int = 0
+    deliveries: int = 0
     violations: list[str] = []
 
 
@@ -236,6 +245,52 @@ def _lines(file: Path) -> list[Any]:
     return [msgspec.json.decode(line) for line in file.read_bytes().split(b"\n")[:-1]]
 
 
+def examine_told(report: Report, lines: list[Any], ended: Mapping[str, str], wanted: set[str], *, final: bool) -> None:
+    """Every end that asked for it is told, under one id, signed, and as what it is."""
+    ids: dict[str, set[str]] = defaultdict(set)
+    heard: set[str] = set()
+    for line in lines:
+        name = line["generation"]
+        ids[name].add(line["id"])
+        if not line["signed"]:
+            report.violations.append(f"told: {line['id']} of {name} is not signed")
+        if line["type"] != f"video.generation.{ended.get(name)}":
+            report.violations.append(f"told: {name} as {line['type']}, it is {ended.get(name)}")
+        if line["answer"] < 300:
+            heard.add(name)
+    report.violations += [f"told: {name} under {len(known)} ids" for name, known in ids.items() if len(known) > 1]
+    if final:
+        report.violations += [f"told: {name} never was" for name in sorted((wanted & ended.keys()) - heard)]
+    report.told, report.deliveries = len(heard), len(lines)
+
+
+def examine_files(report: Report, folder: Path, rows: set[str], kept: list[Any], *, final: bool) -> None:
+    """No file is there that no row tells of; what is kept is there, whole."""
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    partial = {name for name in names if name.startswith(".partial/")}
+    stray = sorted(name for name in names - partial - rows if (folder / name).exists())
+    report.violations += [f"file: {name} is there and no row tells of it" for name in stray]
+    if final:
+        report.violations += [f"file: {name} was left half-written" for name in sorted(partial)]
+    for one in kept:
+        path = folder / one["name"]
+        if not path.exists():
+            report.violations.append(f"file: {one['name']} is kept and is not there")
+        elif final and sha256(path.read_bytes()).hexdigest() != one["sha256"]:
+            report.violations.append(f"file: {one['name']} is not what was kept")
+    report.kept = len(kept)
+
+
+def _rows(ledger: Path, sql: str) -> list[Any]:
+    """What another process sees of the ledger."""
+    connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.set_busy_timeout(5000)
+        return list(connection.execute(sql))
+    finally:
+        connection.close()
+
+
 def _read(ledger: Path) -> tuple[list[Generation], dict[str, list[str]]]:
     """All of the ledger as of one moment."""
     connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
@@ -287,8 +342,22 @@ def _attempt(row: list[Any], routes: list[Any]) -> Attempt:
 
 
 def main(arguments: list[str]) -> int:
-    files = [Path(one) for one in arguments if not one.startswith("--")]
-    report = audit(*files, final="--final" in arguments)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("files", nargs=3, type=Path)
+    parser.add_argument("--told", type=Path)
+    parser.add_argument("--artifacts", type=Path)
+    parser.add_argument("--final", action="store_true")
+    asked = parser.parse_args(arguments)
+    report = audit(*asked.files, final=asked.final)
+    if asked.told is not None:
+        lines = _lines(asked.told)  # before the ledger is read, as above
+        ended = dict(_rows(asked.files[0], _ENDED))
+        wanted = {name for (name,) in _rows(asked.files[0], _WANTED)}
+        examine_told(report, lines, ended, wanted, final=asked.final)
+    if asked.artifacts is not None:
+        rows = {name for (name,) in _rows(asked.files[0], "select name from artifacts")}
+        kept = [msgspec.json.decode(text) for (text,) in _rows(asked.files[0], _KEPT)]
+        examine_files(report, asked.artifacts, rows, kept, final=asked.final)
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     sys.stderr.writelines(f"VIOLATION {one}\n" for one in report.violations)
     return 1 if report.violations else 0

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,12 @@ _PASSING = frozenset({409, 429, 500, 502, 503})
 class Clients:
     """`async with Clients(…)`; `wrong` has what no client may ever be told."""
 
-    def __init__(self, url: str, acknowledged: Path, seed: int, *, deadline_seconds: int, held: float) -> None:
+    def __init__(
+        self, url: str, acknowledged: Path, seed: int, *, deadline_seconds: int, held: float, told: Callable[[], str]
+    ) -> None:
+        """`told` gives the URL that every end is told to."""
         self._url = url
+        self._told = told
         self._file = acknowledged.open("ab", buffering=0)
         self._random = random.Random(f"clients {seed}")
         self._deadline_seconds = deadline_seconds
@@ -76,7 +81,7 @@ class Clients:
 
     def _body(self, number: int) -> dict[str, Any]:
         body: dict[str, Any] = {"model": f"m{number % 4}", "prompt": f"Beach {number}", "image": IMAGE}
-        body["deadline_seconds"] = self._deadline_seconds
+        body |= {"deadline_seconds": self._deadline_seconds, "webhook_url": self._told()}
         if self._random.random() < 0.1:
             body["n"] = 2
         if self._random.random() < self._held:

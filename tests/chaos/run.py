@@ -28,6 +28,11 @@ _SLOW: Fault = ("submit", "slow", 1.0, {"seconds": 1})
 SPREAD = {"create_before_commit": 8, "create_committed": 8, "terminal": 6}  # which time of a window is its last
 FIRES_SECONDS = 10.0  # until a window is reached
 TRIES = 3
+TOLD_SECONDS = 90.0  # until every result is kept and every end told, once all have ended
+UNDONE = {
+    "results are not kept": "select count(*) from outputs where artifact is not null and kept is null",
+    "ends are not told": "select count(*) from deliveries where state = 'pending'",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +127,9 @@ class Card:
             f"generations lost  {report.lost}",
             f"submits doubled  {report.doubled}",
             f"other violations  {len(report.violations) - report.lost - report.doubled}",
+            f"results kept  {report.kept}, each there once the run had ended, whole",
+            f"ends told  {report.told} of {report.generations}, in {report.deliveries} deliveries, none unsigned",
             "",
-            "not in it: the windows of archiving and of events, which come with the code that they are in",
             f"seed {self.seed}, rounds {self.rounds}, {self.seconds / 60:.1f} min, {machine()}",
         ]
         return "\n".join(lines)
@@ -134,9 +140,9 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, {datetime.now(UTC):%Y-%m-%d}"
 
 
-async def eventually(look: Callable[[], bool]) -> bool:
+async def eventually(look: Callable[[], bool], seconds: float = FIRES_SECONDS) -> bool:
     """Whether it comes."""
-    deadline = time.monotonic() + FIRES_SECONDS
+    deadline = time.monotonic() + seconds
     while not look():
         if time.monotonic() > deadline:
             return False
@@ -153,7 +159,12 @@ class Run:
         self.card = Card(seed=seed)
         self._tell = tell
         self._clients = Clients(
-            world.url, world.acknowledged, seed, deadline_seconds=extent.deadline_seconds, held=extent.held
+            world.url,
+            world.acknowledged,
+            seed,
+            deadline_seconds=extent.deadline_seconds,
+            held=extent.held,
+            told=lambda: world.receiver.url,
         )
         self._random = random.Random(seed)
         self.round_number = 0
@@ -328,6 +339,9 @@ class Run:
             await self._clients.finish(self.extent.deadline_seconds + LATE_SECONDS)
         except TimeoutError:
             raise ChaosError(f"still open at the end: {sorted(self._clients.open)[:5]}") from None
+        for what, sql in UNDONE.items():
+            if not await eventually(lambda sql=sql: self.world.count(sql) == 0, TOLD_SECONDS):
+                raise ChaosError(f"{self.world.count(sql)} {what} at the end")
         self.world.signal(signal.SIGTERM)
         if (code := await self.world.ended()) != 0:
             raise ChaosError(f"the last stop ended with {code}: {self.world.last_words()}")

@@ -1,12 +1,14 @@
 """Every check of the auditor, on one generation that is as it must be and on what may be wrong with it."""
 
 from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from .audit import Attempt, Generation, Report, examine
+from .audit import Attempt, Generation, Report, examine, examine_files, examine_told
 
 TOLD = {"key": "k1", "prompt": "Beach", "id": "gen_1"}
 PLACE = {"provider": "keevx", "model": "V", "prompt": "Beach"}
@@ -117,3 +119,57 @@ def test_it_sees(words: str) -> None:
 
 def test_what_is_lost_and_what_is_doubled_is_counted() -> None:
     assert [found().lost, found(GENERATION, lines=[SUBMIT, SUBMIT, START]).doubled] == [1, 1]
+
+
+DELIVERY = {"id": "evt_1", "type": "video.generation.completed", "generation": "gen_1", "answer": 200, "signed": True}
+
+
+def heard(*lines: Mapping[str, Any]) -> Report:
+    report = Report()
+    examine_told(report, list(lines), {"gen_1": "completed"}, {"gen_1"}, final=True)
+    return report
+
+
+def test_an_end_may_be_told_more_than_once() -> None:
+    report = heard(DELIVERY | {"answer": 500}, DELIVERY, DELIVERY)
+
+    assert (report.violations, report.told, report.deliveries) == ([], 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "gen_1 never was"),
+        ([DELIVERY | {"answer": 500}], "gen_1 never was"),
+        ([DELIVERY | {"signed": False}], "not signed"),
+        ([DELIVERY, DELIVERY | {"id": "evt_2"}], "under 2 ids"),
+        ([DELIVERY | {"type": "video.generation.failed"}], "it is completed"),
+        ([DELIVERY, DELIVERY | {"generation": "gen_2"}], "it is None"),
+    ],
+)
+def test_it_sees_what_is_wrong_with_what_was_told(lines: list[Any], words: str) -> None:
+    assert any(words in one for one in heard(*lines).violations)
+
+
+def stored(folder: Path, rows: set[str], *kept: str, final: bool = True) -> list[str]:
+    report = Report()
+    files = [{"name": name, "sha256": sha256(b"video").hexdigest()} for name in kept]
+    examine_files(report, folder, rows, files, final=final)
+    return report.violations
+
+
+def test_it_sees_what_is_wrong_with_files(tmp_path: Path) -> None:
+    (tmp_path / "gen_1").mkdir()
+    (tmp_path / ".partial").mkdir()
+    (tmp_path / "gen_1" / "a.mp4").write_bytes(b"video")
+    (tmp_path / ".partial" / "half").write_bytes(b"vi")
+
+    assert stored(tmp_path, {"gen_1/a.mp4"}, "gen_1/a.mp4", final=False) == []
+    assert stored(tmp_path, {"gen_1/a.mp4"}, "gen_1/a.mp4") == ["file: .partial/half was left half-written"]
+    assert stored(tmp_path, set(), final=False) == ["file: gen_1/a.mp4 is there and no row tells of it"]
+    assert stored(tmp_path, {"gen_1/a.mp4"}, "gen_1/b.mp4", final=False) == [
+        "file: gen_1/b.mp4 is kept and is not there"
+    ]
+    (tmp_path / ".partial" / "half").unlink()
+    (tmp_path / "gen_1" / "a.mp4").write_bytes(b"vi")
+    assert stored(tmp_path, {"gen_1/a.mp4"}, "gen_1/a.mp4") == ["file: gen_1/a.mp4 is not what was kept"]

@@ -15,6 +15,8 @@ import httpx
 
 from gateway.failpoints import VARIABLE
 
+from .receiver import SECRET, Receiver
+
 SOON_SECONDS = 20.0  # what has not come by then does not come
 SUBMIT_SECONDS = 2.0
 DRAIN_SECONDS = 10.0
@@ -46,6 +48,8 @@ FAULTS: tuple[Fault, ...] = (
     ("poll", "500", 0.02, {}),
     ("poll", "close", 0.01, {}),
     ("poll", "garbage", 0.01, {}),
+    ("result", "close", 0.02, {}),
+    ("result", "502_html", 0.02, {}),
 )
 
 
@@ -58,6 +62,9 @@ class World:
         self.acknowledged = folder / "acknowledged.jsonl"
         self.acknowledged.touch()
         self.journal.touch()
+        self.told = folder / "told.jsonl"
+        self.artifacts = folder / "artifacts"
+        self.receiver = Receiver(self.told)
         self._task_seconds = task_seconds
         self._attempt_seconds = attempt_seconds
         self._log = (folder / "gateway.log").open("ab")
@@ -79,7 +86,9 @@ class World:
 
     async def open(self) -> None:
         """Start the sandbox, write the configuration of the gateway."""
-        settings = {"queued_seconds": self._task_seconds / 4, "total_seconds": self._task_seconds, "max_short_side": 64}
+        await self.receiver.open()
+        settings = {"queued_seconds": self._task_seconds / 4, "total_seconds": self._task_seconds}
+        settings |= {"max_short_side": 64, "plain_results": "true"}
         changes = [f"--set={name}={value}" for name, value in settings.items()]
         self._sandbox = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway", "sandbox", "--port", "0", "--journal", str(self.journal), *changes),
@@ -98,7 +107,8 @@ class World:
     def _configuration(self) -> str:
         lines = ["[server]", f"port = {self.url.rpartition(':')[2]}", f"drain_seconds = {DRAIN_SECONDS}"]
         lines += ['log_format = "json"', "[database]", f'url = "sqlite:///{self.ledger}"', "[artifacts]"]
-        lines += [f'url = "file:{self.folder / "artifacts"}"']
+        lines += [f'url = "file:{self.artifacts}"', "[fetch]", 'allow = ["127.0.0.0/8"]']
+        lines += ["[webhooks]", 'secret = "env:WEBHOOK_SECRET"']
         for provider, base in (("keevx", "keevx/v1"), ("kling_relay", "kling_relay"), ("foxapi", "foxapi")):
             lines += [f"[providers.{provider}]", 'api_key = "env:KEY"', f'base_url = "{self.sandbox_url}/{base}"']
             lines += ["first_poll_seconds = 0.3", "poll_seconds = 0.4", "poll_max_seconds = 1", "grace_seconds = 2"]
@@ -123,10 +133,11 @@ class World:
     async def start(self, failpoint: str = "", module: str = "gateway", **environ: str) -> None:
         """Start the gateway, without waiting for it."""
         self.started_at = time.time()
+        secrets = {"KEY": "sandbox", "WEBHOOK_SECRET": SECRET}
         self._gateway = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, "serve", "--config", str(self.folder / "video-gateway.toml")),
             cwd=ROOT,
-            env=_environ() | {"KEY": "sandbox"} | ({VARIABLE: failpoint} if failpoint else {}) | environ,
+            env=_environ() | secrets | ({VARIABLE: failpoint} if failpoint else {}) | environ,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=self._log,
         )
@@ -137,7 +148,7 @@ class World:
             *(sys.executable, "-m", "gateway", "serve", "--port", "0"),
             *("--config", str(self.folder / "video-gateway.toml")),
             cwd=ROOT,
-            env=_environ() | {"KEY": "sandbox"},
+            env=_environ() | {"KEY": "sandbox", "WEBHOOK_SECRET": SECRET},
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -215,6 +226,7 @@ class World:
         """What the auditor says: its exit code, its report, the violations."""
         auditor = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.chaos.audit", *map(str, (self.ledger, self.journal, self.acknowledged))),
+            *("--told", str(self.told), "--artifacts", str(self.artifacts / "results")),
             *(("--final",) if final else ()),
             cwd=ROOT,
             env=_environ(),
@@ -230,6 +242,7 @@ class World:
             if process is not None and process.returncode is None:
                 process.kill()
                 await process.wait()
+        await self.receiver.close()
         await self._http.aclose()
         self._log.close()
 
