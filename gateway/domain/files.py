@@ -10,14 +10,13 @@ from gateway.domain.generation import AttemptState, Output
 from gateway.domain.keeping import (
     FileFact,
     FileKept,
-    FileRejected,
     FileUnread,
     Keep,
     KeepWatch,
     after_failure,
     first_watch,
     is_found,
-    is_gone,
+    is_missing,
     settles_at,
     unkept,
 )
@@ -38,9 +37,7 @@ def absorb_file(draft: Draft, files: dict[int, KeepWatch], fact: FileFact, hints
             draft.write(SaveKept(output.index, kept))
             if is_found(output):
                 draft.write(SaveOutput(replace(output, kept=kept, status=Status.COMPLETED)))
-        case FileRejected():
-            _reject(draft, files, output, watch)
-        case FileUnread() if fact.gone and is_gone(watch, _grace_seconds(draft, output, hints), draft.now):
+        case FileUnread() if fact.missing and is_missing(watch, _grace_seconds(draft, output, hints), draft.now):
             _reject(draft, files, output, watch)
         case FileUnread():
             files[output.index] = after_failure(watch, fact, draft.now)

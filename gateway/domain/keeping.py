@@ -12,7 +12,7 @@ from gateway.domain.generation import Attempt, Generation, Kept, Output
 WAIT = timedelta(minutes=5)  # for the file of an open output; then the provider's link is what the client gets
 FIRST_SECONDS = 2.0  # until the second try
 MAX_SECONDS = 900.0  # between later ones
-GONE_TRIES = 3  # "there is no such file" this often, and over a whole grace, before it counts
+MISSING_TRIES = 3  # no video there this often, and over a whole grace, before another one is bought
 RESTART_SECONDS = 30.0  # over which files that were missed before a start are asked for
 
 
@@ -29,21 +29,18 @@ class FileKept(Struct, frozen=True):
     kept: Kept
 
 
-class FileRejected(Struct, frozen=True):
-    """What the provider handed over is not what was asked for."""
-
-    index: int
-
-
 class FileUnread(Struct, frozen=True, kw_only=True):
-    """The file could not be had. `gone` counts when it is said often enough; what is `final` is not tried again."""
+    """The file could not be had. What is `final` is not tried again.
+
+    `missing`: nothing is there, or something that is no video; it counts when it is seen often enough.
+    """
 
     index: int
-    gone: bool = False
+    missing: bool = False
     final: bool = False
 
 
-FileFact = FileKept | FileRejected | FileUnread
+FileFact = FileKept | FileUnread
 
 
 class KeepWatch(Struct, frozen=True, kw_only=True):
@@ -52,8 +49,8 @@ class KeepWatch(Struct, frozen=True, kw_only=True):
     next_at: datetime
     since: datetime
     interval_seconds: float = FIRST_SECONDS
-    gone: int = 0
-    gone_since: datetime | None = None
+    missing: int = 0
+    missing_since: datetime | None = None
     given_up: bool = False
 
 
@@ -87,16 +84,16 @@ def after_failure(watch: KeepWatch, fact: FileUnread, now: datetime) -> KeepWatc
         watch,
         next_at=now + timedelta(seconds=watch.interval_seconds),
         interval_seconds=min(watch.interval_seconds * 2, MAX_SECONDS),
-        gone=watch.gone + 1 if fact.gone else 0,
-        gone_since=(watch.gone_since or now) if fact.gone else None,
+        missing=watch.missing + 1 if fact.missing else 0,
+        missing_since=(watch.missing_since or now) if fact.missing else None,
         given_up=fact.final,
     )
 
 
-def is_gone(watch: KeepWatch, grace_seconds: float, now: datetime) -> bool:
-    """Whether one more "there is no such file" makes the result missing: a link may be told of before it works."""
-    said_for = (now - (watch.gone_since or now)).total_seconds()
-    return watch.gone + 1 >= GONE_TRIES and said_for >= grace_seconds
+def is_missing(watch: KeepWatch, grace_seconds: float, now: datetime) -> bool:
+    """Whether a file that is missing once more is so for good: a link may be told of before it works."""
+    seen_for = (now - (watch.missing_since or now)).total_seconds()
+    return watch.missing + 1 >= MISSING_TRIES and seen_for >= grace_seconds
 
 
 def settles_at(watch: KeepWatch) -> datetime:

@@ -16,7 +16,7 @@ from gateway.domain.draft import Draft
 from gateway.domain.files import absorb_file, file_moments, files_due, settle
 from gateway.domain.generation import Attempt, AttemptState, Generation
 from gateway.domain.health import HealthOf, unknown_health
-from gateway.domain.keeping import FileFact, FileKept, FileRejected, FileUnread, Keep, KeepWatch, is_found, is_keeping
+from gateway.domain.keeping import FileFact, FileKept, FileUnread, Keep, KeepWatch, is_found, is_keeping
 from gateway.domain.ledger import ATTEMPT_MOVES, AddAttempt, SaveAttempt, SaveOutput, Write
 from gateway.domain.polling import (
     HintsOf,
@@ -132,7 +132,7 @@ def advance(
     known, files = dict(watches), dict(keeping)
     show_extras(draft)
     for fact in facts:
-        if isinstance(fact, FileKept | FileRejected | FileUnread):
+        if isinstance(fact, FileKept | FileUnread):
             absorb_file(draft, files, fact, hints)
         elif isinstance(fact, Hinted):
             _hurry(draft, known, fact.attempt_id, busy, hints)

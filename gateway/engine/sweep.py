@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from gateway.domain.errors import StoreUnavailable
+from gateway.services.artifact_store import ArtifactStore
 from gateway.services.blobs import Blobs
 from gateway.services.clock import Clock, wait
 from gateway.store.base import Store
@@ -17,43 +18,75 @@ BATCH = 200  # rows or files at once: what the event loop does for them takes ab
 
 
 class Sweeper:
-    """Removes what repeated requests were known by and is past its life, and blobs that no file names."""
+    """Removes what is past its life, files of results first, and blobs that no file names."""
 
-    def __init__(self, store: Store, blobs: Blobs, clock: Clock) -> None:
+    def __init__(self, store: Store, blobs: Blobs, artifacts: ArtifactStore, clock: Clock) -> None:
         self._store = store
         self._blobs = blobs
+        self._artifacts = artifacts
         self._clock = clock
         self._wake = asyncio.Event()
         self._stopping = False
+        self._hurried = False
+        self._next_at: datetime | None = None  # of a whole round
 
     async def run(self) -> None:
-        """Sweep at once and then every hour, until `stop`."""
+        """Sweep at once and then every hour, until `stop`; what `soon` asks for is done in between."""
         while not self._stopping:
             try:
-                await self._sweep(self._clock.now())
+                await self._round(self._clock.now())
             except StoreUnavailable as error:
                 log.warning("sweep_put_off", error=str(error))
             except Exception:  # nothing depends on a round; the next one may do better
                 log.exception("sweep_failed")
             if not self._stopping:
-                await wait(self._clock, self._wake, INTERVAL_SECONDS)
+                await wait(self._clock, self._wake, self._seconds_left())
+
+    def soon(self) -> None:
+        """A generation was deleted: its files are to go now."""
+        self._hurried = True
+        self._wake.set()
 
     def stop(self) -> None:
         """Let `run` return after the batch it is at."""
         self._stopping = True
         self._wake.set()
 
+    def _seconds_left(self) -> float:
+        return INTERVAL_SECONDS if self._next_at is None else (self._next_at - self._clock.now()).total_seconds()
+
+    async def _round(self, now: datetime) -> None:
+        hurried, self._hurried = self._hurried, False
+        whole = not hurried or self._next_at is None or now >= self._next_at
+        if whole:
+            self._next_at = now + timedelta(seconds=INTERVAL_SECONDS)
+        await self._remove_results(now)
+        if whole:
+            await self._sweep(now)
+
+    async def _remove_results(self, now: datetime) -> None:
+        """The file goes before the row that tells of it."""
+        total = 0
+        while not self._stopping and (names := await self._store.results.expired(now, BATCH)):
+            await self._artifacts.remove(names)
+            await self._store.results.forget(names, now)
+            total += len(names)
+        if total:
+            log.info("results_removed", files=total)
+
     async def _sweep(self, now: datetime) -> None:
         forgotten = await self._forget(now)
         removed = await self._remove_blobs(now - BLOB_AGE)
         if forgotten or removed:
             seconds = (self._clock.now() - now).total_seconds()
-            log.info("swept", repeats=forgotten, blobs=removed, duration_seconds=seconds)
+            log.info("swept", rows=forgotten, blobs=removed, duration_seconds=seconds)
 
     async def _forget(self, now: datetime) -> int:
         total = 0
-        while not self._stopping and (count := await self._store.forget(now, BATCH)):
-            total += count
+        store = self._store
+        for forget in (store.forget, store.library.expire, store.uploads.expire, store.webhooks.expire):
+            while not self._stopping and (count := await forget(now, BATCH)):
+                total += count
         return total
 
     async def _remove_blobs(self, before: datetime) -> int:

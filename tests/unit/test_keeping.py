@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.domain.generation import AttemptState
-from gateway.domain.keeping import MAX_SECONDS, WAIT, FileKept, FileRejected, FileUnread, Keep
+from gateway.domain.keeping import MAX_SECONDS, MISSING_TRIES, WAIT, FileKept, FileUnread, Keep
 from gateway.domain.lifecycle import Hinted, Poll, Read
 from gateway.domain.task import Billed, FailureKind, Status
 
@@ -18,6 +18,16 @@ def found(*routes: str, count: int = 1, files: int = 1) -> World:
     world.accept(1)
     world.read(1, done(*"abc"[:files]))
     return world
+
+
+def missing(world: World, index: int = 0) -> None:
+    """There is no video, as often and as long as it takes."""
+    for _ in range(MISSING_TRIES):
+        world.until_keep(index)
+        world.file(FileUnread(index=index, missing=True))
+    world.step(wait=POLLING.grace_seconds)
+    world.until_keep(index)
+    world.file(FileUnread(index=index, missing=True))
 
 
 def test_output_counts_only_once_its_file_is_kept() -> None:
@@ -43,7 +53,7 @@ def test_nothing_else_is_tried_while_a_file_is_on_its_way() -> None:
 
 def test_what_is_no_result_goes_to_the_next_route_and_was_paid_for() -> None:
     world = found()
-    world.file(FileRejected(0))
+    missing(world)
     first = world.attempt(1)
     assert (first.state, first.billed) == (S.FAILED, Billed.YES)
     assert first.failure is not None
@@ -59,7 +69,7 @@ def test_what_is_no_result_goes_to_the_next_route_and_was_paid_for() -> None:
 
 def test_what_is_no_result_on_the_last_route_fails() -> None:
     world = found("acme/one")
-    world.file(FileRejected(0))
+    missing(world)
     assert world.generation.status is Status.FAILED
     assert world.generation.failure is not None
     assert world.generation.failure.kind is FailureKind.RESULT_MISSING
@@ -116,20 +126,20 @@ def test_file_that_may_never_be_fetched_is_not_waited_for() -> None:
     assert Keep(0) in world.busy
 
 
-def test_gone_counts_when_it_is_said_often_and_over_a_grace() -> None:
+def test_missing_counts_when_it_is_seen_often_and_over_a_grace() -> None:
     world = found()
     for _ in range(3):
-        world.file(FileUnread(index=0, gone=True), wait=1)
+        world.file(FileUnread(index=0, missing=True), wait=1)
     assert world.states() == [S.ACCEPTED]
-    world.file(FileUnread(index=0, gone=True), wait=POLLING.grace_seconds)
+    world.file(FileUnread(index=0, missing=True), wait=POLLING.grace_seconds)
     assert world.states() == [S.FAILED, S.RESERVED]
 
 
 def test_another_fault_in_between_begins_the_grace_anew() -> None:
     world = found()
-    for gone in (True, True, False):
-        world.file(FileUnread(index=0, gone=gone), wait=1)
-    world.file(FileUnread(index=0, gone=True), wait=POLLING.grace_seconds)
+    for absent in (True, True, False):
+        world.file(FileUnread(index=0, missing=absent), wait=1)
+    world.file(FileUnread(index=0, missing=True), wait=POLLING.grace_seconds)
     assert world.states() == [S.ACCEPTED]
 
 
@@ -160,7 +170,8 @@ def test_crash_while_a_file_is_on_its_way_asks_for_it_again() -> None:
 def test_further_files_of_a_task_are_kept_beside() -> None:
     world = found(files=3)
     assert set(world.last.effects) == {Keep(0), Keep(1), Keep(2)}
-    world.file(FileKept(0, kept(0)), FileRejected(1))
+    world.file(FileKept(0, kept(0)))
+    missing(world, 1)
     assert world.generation.status is Status.IN_PROGRESS, "the third may still be kept"
     world.file(FileKept(2, kept(2)))
     assert world.generation.status is Status.COMPLETED
@@ -246,5 +257,5 @@ def test_reserved_attempt_is_not_sent_while_a_late_file_is_on_its_way() -> None:
     world.step(wait=POLLING.attempt_timeout_seconds)
     world.read(1, done("a"))
     assert world.states()[1] is S.NOT_SENT
-    world.file(FileRejected(0))
+    missing(world)
     assert world.states()[2] is S.RESERVED

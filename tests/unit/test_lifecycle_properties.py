@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from gateway.domain.errors import Conflict
 from gateway.domain.generation import AttemptState, Generation, Policy
 from gateway.domain.holding import Decision, decide, is_held
-from gateway.domain.keeping import FileKept, FileRejected, FileUnread, Keep
+from gateway.domain.keeping import FileKept, FileUnread, Keep
 from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveOutput, apply
 from gateway.domain.lifecycle import Ended, Fact, Hinted, Poll, Read, Step, Submit, Unread
 from gateway.domain.reading import failed
@@ -209,7 +209,7 @@ class Life(RuleBasedStateMachine):
             self.step(Read(attempt_id=one.attempt_id, index=one.index, snapshot=snapshot), wait=wait)
 
     @precondition(lambda self: any(isinstance(one, Keep) for one in self.world.busy))
-    @rule(data=st.data(), what=st.sampled_from(["kept", "rejected", "gone", "final", "unread"]), wait=WAITS)
+    @rule(data=st.data(), what=st.sampled_from(["kept", "missing", "final", "unread"]), wait=WAITS)
     def file_is_fetched(self, data: st.DataObject, what: str, wait: float) -> None:
         indices = sorted(one.index for one in self.world.busy if isinstance(one, Keep))
         index = data.draw(st.sampled_from(indices))
@@ -217,10 +217,8 @@ class Life(RuleBasedStateMachine):
         match what:
             case "kept":
                 self.step(FileKept(index, kept(index)), wait=wait)
-            case "rejected":
-                self.step(FileRejected(index), wait=wait)
             case _:
-                self.step(FileUnread(index=index, gone=what == "gone", final=what == "final"), wait=wait)
+                self.step(FileUnread(index=index, missing=what == "missing", final=what == "final"), wait=wait)
 
     @rule(data=st.data())
     def provider_hints(self, data: st.DataObject) -> None:

@@ -1,0 +1,180 @@
+"""Results are the gateway's own: fetched once, checked, there when the provider's link has ended, gone when deleted."""
+
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.engine.sweep import INTERVAL_SECONDS
+
+from .conftest import Gateway, sandboxed
+
+KEEVX, FOX, RELAY = "keevx/V", "foxapi/kling-v3-text-to-video", "kling_relay/kling-v1"
+IMAGE = {"image": "https://example.com/first.jpg"}
+DAY = 86400.0
+
+
+@pytest.fixture
+async def keeping(tmp_path: Path, sandbox_options: dict[str, Any]) -> AsyncIterator[Gateway]:
+    """A gateway that may fetch what the sandbox has made, and draws nothing itself."""
+    async with sandboxed(tmp_path, plain_results=True, **sandbox_options) as gateway:
+        gateway.fetch_allow = (ip_network("127.0.0.0/8"),)
+        yield await gateway.start()
+
+
+def files(gateway: Gateway) -> list[Path]:
+    """What is in the artifact store, partial files included."""
+    found = (gateway.folder / "artifacts" / "results").glob("**/*.*")
+    return sorted(path for path in found if path.name != ".partial")
+
+
+async def content(gateway: Gateway, made: dict[str, Any]) -> bytes:
+    answer = await gateway.client.get(made["data"][0]["url"])
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+@pytest.mark.parametrize(("model", "given"), [(KEEVX, IMAGE), (RELAY, {}), (FOX, {})])
+async def test_result_is_there_when_the_providers_link_has_ended(keeping: Gateway, model: str, given: dict[str, str]):
+    made = await keeping.make(model=model, **given)
+
+    [output] = made["data"]
+    assert made["status"] == "completed"
+    assert {one["type"] for one in made["warnings"]} <= {"defaulted"}
+    assert (output["content_type"], output["duration"]) == ("video/mp4", {KEEVX: 4.0}.get(model, 5.0))
+    assert min(output["width"], output["height"]) > 0
+    assert output["url"].startswith("https://gw.example/v1/videos/generations/")
+    first = await content(keeping, made)
+    assert (len(first), sha256(first).hexdigest()) == (output["bytes"], output["sha256"])
+
+    keeping.clock.move_on(8 * DAY)
+    assert (await keeping.client.get(output["provider_url"], follow_redirects=True)).status_code >= 400
+    assert await content(keeping, made) == first
+    [task] = keeping.sandbox.state.tasks.values()
+    assert task.downloads == (2 if model == KEEVX else 1)  # it has a picture, too
+
+
+async def test_picture_of_a_provider_is_kept_beside(keeping: Gateway):
+    made = await keeping.make(model=KEEVX, **IMAGE)
+    picture = await keeping.client.get(made["data"][0]["thumbnail_url"])
+    assert (picture.status_code, picture.headers["content-type"]) == (200, "image/webp")
+    assert picture.content[8:12] == b"WEBP"
+    assert {path.suffix for path in files(keeping)} == {".mp4", ".webp"}
+
+
+@pytest.mark.parametrize("fault", ["html_200", "empty", "garbage"])
+async def test_what_is_no_video_is_a_missing_result(keeping: Gateway, fault: str):
+    """It was paid for, and another provider is asked."""
+    keeping.route(KEEVX, FOX.replace("text", "image"))
+    await keeping.restart()
+    keeping.sandbox.fault("keevx", "result", fault, times=None)
+    made = await keeping.make(model="m", **IMAGE)
+    assert [(one["provider"], one["failure"], one["billed"]) for one in made["attempts"]] == [
+        ("keevx", "result_missing", "yes"),
+        ("foxapi", None, "yes"),
+    ]
+    assert (made["status"], made["provider"]) == ("completed", "foxapi")
+    assert len(files(keeping)) == 1
+
+
+@pytest.mark.parametrize("fault", ["502_html", "close", "404", "html_200", "truncated_json"])
+async def test_bad_moment_of_the_providers_files_is_waited_out(keeping: Gateway, fault: str):
+    keeping.sandbox.fault("foxapi", "result", fault, times=2)
+    made = await keeping.make(model=FOX)
+    assert (made["status"], len(made["attempts"]), made["warnings"]) == ("completed", 1, [])
+    assert made["completed_at"] - made["created_at"] < 60
+    assert len(files(keeping)) == 1
+
+
+async def test_files_that_cannot_be_had_for_long_leave_the_link_and_are_kept_later(keeping: Gateway):
+    keeping.sandbox.fault("foxapi", "result", "502_html", times=None)
+    made = await keeping.make(model=FOX)
+    [output] = made["data"]
+    assert made["status"] == "completed"
+    assert (output["url"], output["sha256"]) == (output["provider_url"], None)
+    assert [one["type"] for one in made["warnings"]] == ["not_kept"]
+
+    keeping.sandbox.state.faults.clear()
+    await keeping.clock.run_for(3600)
+    later = await keeping.get(made["id"])
+    assert (later["status"], later["warnings"]) == ("completed", [])
+    assert later["data"][0]["sha256"] == sha256(await content(keeping, later)).hexdigest()
+
+
+async def test_link_that_leads_nowhere_for_good_is_a_missing_result(keeping: Gateway):
+    keeping.sandbox.fault("foxapi", "result", "404", times=None)
+    made = await keeping.make(model=FOX)
+    assert (made["status"], made["error"]["code"]) == ("failed", "result_missing")
+
+
+async def test_crash_in_the_middle_fetches_it_again(keeping: Gateway):
+    keeping.sandbox.fault("foxapi", "result", "502_html", times=None)
+    made = await keeping.post(model=FOX)
+    await keeping.until_found(made["id"])
+    await keeping.crash()
+    keeping.sandbox.state.faults.clear()
+    await keeping.start()
+    ended = await keeping.finish(made["id"])
+    assert (ended["status"], len(ended["attempts"]), ended["warnings"]) == ("completed", 1, [])
+    assert keeping.paid == {"foxapi": 1}
+
+
+async def test_address_that_may_not_be_reached_is_not_waited_for(tmp_path: Path):
+    async with sandboxed(tmp_path) as gateway:
+        await gateway.start()
+        made = await gateway.make(model=FOX)
+        assert made["status"] == "completed"
+        assert made["data"][0]["url"] == made["data"][0]["provider_url"]
+        [warning] = made["warnings"]
+        assert warning["type"] == "not_kept"
+        assert gateway.received("foxapi", "result") == 0
+        assert files(gateway) == []
+
+
+async def test_deleted_generation_takes_its_files_along(keeping: Gateway):
+    made = await keeping.make(model=KEEVX, **IMAGE)
+    assert len(files(keeping)) == 2
+    assert (await keeping.client.delete(f"/v1/videos/generations/{made['id']}")).status_code == 200
+    await keeping.until(lambda: not keeping.app.store._read.all("select * from artifacts"))
+    assert files(keeping) == []
+
+
+async def test_files_go_when_their_time_is_over(keeping: Gateway):
+    made = await keeping.make(model=KEEVX, **IMAGE)
+    [output] = made["data"]
+    assert output["expires_at"] == pytest.approx(made["completed_at"] + 30 * DAY, abs=60)
+    keeping.clock.move_on(30 * DAY + INTERVAL_SECONDS)
+    await keeping.until(lambda: not files(keeping))
+    gone = await keeping.client.get(f"/v1/videos/generations/{made['id']}/content")
+    assert (gone.status_code, gone.json()["error"]["code"]) == (410, "artifact_expired")
+
+
+async def test_cancel_while_a_file_is_on_its_way_leaves_none(keeping: Gateway):
+    keeping.sandbox.fault("foxapi", "result", "502_html", times=None)
+    made = await keeping.post(model=FOX)
+    await keeping.until_found(made["id"])
+    cancelled = await keeping.client.post(f"/v1/videos/generations/{made['id']}/cancel")
+    assert (cancelled.status_code, cancelled.json()["data"][0]["url"]) == (200, None)
+    keeping.sandbox.state.faults.clear()
+    await keeping.clock.run_for(3600)
+    assert files(keeping) == []
+
+
+async def test_disk_without_room_loses_nothing(keeping: Gateway, monkeypatch: pytest.MonkeyPatch):
+    """The file waits for room; the client waits for a while, and has the provider's link then."""
+
+    async def put(*_: object) -> None:
+        raise StoreUnavailable("The disk is full.")
+
+    with monkeypatch.context() as full:
+        full.setattr(keeping.app.artifact_store, "put", put)
+        made = await keeping.make(model=FOX)
+        assert made["status"] == "completed"
+        assert [one["type"] for one in made["warnings"]] == ["not_kept"]
+        assert files(keeping) == []
+    await keeping.clock.run_for(3600)
+    assert (await keeping.get(made["id"]))["data"][0]["sha256"] is not None
