@@ -1,0 +1,221 @@
+"""A body that is a form (`multipart/form-data`, RFC 7578): its parts, and the create request that they make."""
+
+import json
+import re
+from typing import Any
+
+from litestar import Request
+from msgspec import Struct
+from multipart import (  # type: ignore[import-untyped]  # it has no annotations
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+    parse_options_header,
+)
+
+from gateway.api.body import join, parse_json, read_body
+from gateway.api.create import ALIASES
+from gateway.api.fields import OPTIONS_MAX, READERS
+from gateway.api.headers import header
+from gateway.domain.errors import GatewayError, InvalidForm, InvalidParameter, UnsupportedMediaType
+
+# 16 references, 16 models and 16 pairs of metadata beside every other field are 70 parts.
+PARTS_MAX = 96
+HEADERS_MAX = 8  # of a part, which has two
+HEADER_MAX = 4096
+BOUNDARY_MAX = 70  # RFC 2046, section 5.1.1
+_BOUNDARY = re.compile(r"(?:[0-9A-Za-z'()+_,./:=? -]*[0-9A-Za-z'()+_,./:=?-])")
+_UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+_PLAIN_ENCODINGS = frozenset({"7bit", "8bit", "binary"})
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """A field of a form as it came. A name may be there several times."""
+
+    name: str
+    content: bytes
+    filename: str | None  # None: text
+    charset: str = "utf-8"
+
+    def text(self) -> str:
+        """The value of a field that is no file; a 400 for a file and for what is no UTF-8."""
+        if self.filename is not None:
+            raise InvalidParameter(f"`{self.shown}` must be text, not a file.", param=self.shown)
+        if self.charset not in _UTF_8:
+            raise InvalidForm(f"`{self.shown}` is not declared as UTF-8.", param=self.shown)
+        try:
+            text = self.content.decode()
+        except UnicodeDecodeError as error:
+            fault = f"is not UTF-8: byte 0x{self.content[error.start]:02x} at position {error.start}"
+            raise InvalidForm(f"`{self.shown}` {fault}.", param=self.shown) from error
+        if "\0" in text:
+            raise InvalidParameter(f"`{self.shown}` has the character U+0000 in its text.", param=self.shown)
+        return text
+
+    @property
+    def shown(self) -> str:
+        """The name, fit for a message."""
+        return join("", self.name)
+
+
+def is_form(content_type: str | None) -> bool:
+    """Whether a body is declared as a form; what is wrong with it, `parse_form` says."""
+    return content_type is not None and content_type[:10].lower() == "multipart/"
+
+
+async def read_create(request: Request[Any, Any, Any], limit: int) -> dict[str, object]:
+    """The body of a create request, as JSON or as a form that means the same."""
+    raw = await read_body(request, limit)
+    content_type, content_encoding = header(request, "content-type"), header(request, "content-encoding")
+    if is_form(content_type):
+        return create_body(parse_form(raw, content_type, content_encoding))
+    return parse_json(raw, content_type, content_encoding)
+
+
+def parse_form(raw: bytes, content_type: str | None, content_encoding: str | None) -> list[Part]:
+    """The parts of a form in their order; `UnsupportedMediaType` for another body, `InvalidForm` for a broken one."""
+    boundary = _boundary(content_type)
+    if content_encoding is not None and content_encoding.strip().lower() not in {"", "identity"}:
+        raise UnsupportedMediaType("A compressed body is not taken; send it without Content-Encoding.")
+    _check_ends(raw, boundary)
+    parts: list[Part] = []
+    pieces: list[bytes] = []
+    segment: MultipartSegment | None = None
+    try:
+        with PushMultipartParser(
+            boundary,
+            max_header_size=HEADER_MAX,
+            max_header_count=HEADERS_MAX,
+            max_segment_count=PARTS_MAX,
+            strict=True,
+        ) as parser:
+            for event in parser.parse(raw):
+                if isinstance(event, MultipartSegment):
+                    segment = event
+                elif event is not None:
+                    pieces.append(event)
+                elif segment is not None:
+                    parts.append(_part(segment, pieces[0] if len(pieces) == 1 else b"".join(pieces)))
+                    pieces = []
+    except ParserLimitReached as error:
+        limits = f"at most {PARTS_MAX} parts with {HEADERS_MAX} headers of {HEADER_MAX} bytes are taken"
+        raise InvalidForm(f"The form is over a limit: {limits}.") from error
+    except MultipartError as error:
+        why = str(error.args[0])
+        raise InvalidForm(f"The body is not a valid form: {why[:1].lower()}{why[1:]}.") from error
+    return parts
+
+
+def _boundary(content_type: str | None) -> str:
+    declared, options = parse_options_header(content_type or "")
+    if declared != "multipart/form-data":
+        raise UnsupportedMediaType("The Content-Type is not one that is taken here; send multipart/form-data.")
+    boundary = options.get("boundary", "")
+    if not boundary:
+        raise InvalidForm("The Content-Type has no boundary; let your HTTP client set the header by itself.")
+    if len(boundary) > BOUNDARY_MAX or _BOUNDARY.fullmatch(boundary) is None:
+        raise InvalidForm(f"The boundary is not 1 to {BOUNDARY_MAX} of the characters that one may have.")
+    if options.get("charset", "utf-8").lower() not in _UTF_8:
+        raise UnsupportedMediaType("The charset is not one that is taken; send the form in UTF-8.")
+    return str(boundary)
+
+
+def _check_ends(raw: bytes, boundary: str) -> None:
+    """Refuse a form without an end, and one with more around it: what is there would be dropped in silence."""
+    last = f"--{boundary}--".encode()
+    if not raw.lstrip(b"\r\n").startswith(last[:-2]):
+        raise InvalidForm("The body is not a valid form: it does not begin with the boundary of the Content-Type.")
+    at = 0 if raw.startswith(last) else raw.find(b"\r\n" + last)
+    if at < 0:
+        raise InvalidForm("The body is not a valid form: it does not have its last boundary; is it complete?")
+    if raw[at:].strip() != last:
+        raise InvalidForm("The body is not a valid form: there is something behind its last boundary.")
+
+
+def _part(segment: MultipartSegment, content: bytes) -> Part:
+    name, declared = segment.name or "", segment.content_type or ""
+    part = Part(name=name, content=content, filename=segment.filename, charset=(segment.charset or "utf-8").lower())
+    if not name or "\0" in name:
+        raise InvalidForm("A part of the form has no name, or one with U+0000 in it.")
+    if declared.startswith("multipart/"):
+        raise InvalidForm(f"`{part.shown}` is a form within the form; send each file as a part of its own.", param=name)
+    if (encoding := segment.header("Content-Transfer-Encoding", "binary").strip().lower()) not in _PLAIN_ENCODINGS:
+        shown = join("", encoding)
+        raise InvalidForm(f"`{part.shown}` is encoded as {shown}; send its bytes as they are.", param=part.shown)
+    if segment.filename is None and declared.startswith("image/"):  # a file, though it has no name
+        part = Part(name=name, content=content, filename="")
+    return part
+
+
+# From here on: what a create request is as a form.
+
+_WHOLE = frozenset({"duration", "width", "height", "n", "seed", "fps", "deadline_seconds"})
+_NUMBERS = frozenset({"cfg_scale", "max_cost"})
+_FRAMES = frozenset({"image", "last_image"})
+_LISTS = frozenset({"reference_images", "fallback"})
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_NUMBER_MAX = 40  # characters
+_MEMBER = re.compile(r"([^\[\]]+)\[(.+)\]", re.DOTALL)
+_BOOLEANS = {"true": True, "false": False}
+
+
+def create_body(parts: list[Part]) -> dict[str, object]:
+    """The parts of a form as the fields of a JSON body, for `normalise`; images that came as files are bytes.
+
+    What is no number, or no field, is left as it is: `normalise` has the words for it.
+    """
+    body: dict[str, Any] = {}
+    held: Any
+    for part in parts:
+        name = part.name.removesuffix("[]")
+        if ALIASES.get(name, name) in _LISTS:
+            body.setdefault(name, []).append(part.content if _is_image(part) else part.text())
+            continue
+        value: object
+        member = _MEMBER.fullmatch(part.name)
+        if member is not None and ALIASES.get(member[1], member[1]) in {"metadata", *_FRAMES}:
+            held, key, value = body.setdefault(member[1], {}), member[2], part.text()
+        else:
+            held, key, value = body, part.name, _value(part)
+        if not isinstance(held, dict) or key in held:
+            raise InvalidForm(f"The field `{part.shown}` is there twice.", param=part.shown)
+        held[key] = value
+    for name in ("fallback", "fallbacks"):
+        if len(models := body.get(name, ())) == 1:
+            body[name] = _BOOLEANS.get(models[0].lower(), models)
+    return body
+
+
+def _is_image(part: Part) -> bool:
+    name = part.name.removesuffix("[]")
+    return part.filename is not None and ALIASES.get(name, name) in {"reference_images", *_FRAMES}
+
+
+def _value(part: Part) -> object:
+    field = ALIASES.get(part.name, part.name)
+    if _is_image(part) or field not in READERS:
+        return part.content
+    text = part.text()
+    match field:
+        case "provider_options":
+            return _options(part.name, text)
+        case "metadata":
+            raise InvalidParameter("In a form every pair of `metadata` is a field: `metadata[key]`.", param="metadata")
+        case "generate_audio":
+            return _BOOLEANS.get(text.lower(), text)
+        case _ if field in _NUMBERS | _WHOLE and len(text) <= _NUMBER_MAX and _NUMBER.fullmatch(text):
+            return float(text) if field in _NUMBERS else json.loads(text)
+        case _:
+            return text
+
+
+def _options(name: str, text: str) -> dict[str, object]:
+    """An object of objects has no other form in fields that keeps numbers and text apart."""
+    if len(text) > 2 * OPTIONS_MAX:  # with blanks; without them `OPTIONS_MAX` counts
+        raise InvalidParameter(f"`{name}` must be at most {OPTIONS_MAX // 1024} KB of JSON.", param=name)
+    try:
+        return parse_json(text.encode(), "application/json", None)
+    except GatewayError as error:
+        below = f"{name}.{error.param}" if error.param else name
+        raise InvalidParameter(f"`{name}` must be a JSON object as text. {error.detail}", param=below) from error
