@@ -61,6 +61,15 @@ def test_http_to_any_other_address_is_refused_with_the_remedy(url: str) -> None:
         "[fc00::1]",
         "[ff02::1]",
         "[::ffff:127.0.0.1]",
+        "[::127.0.0.1]",
+        "[64:ff9b::10.0.0.1]",
+        "[64:ff9b:1::1]",
+        "[2002:a00:1::]",
+        "[2001::1]",
+        "[fec0::1]",
+        "168.63.129.16",
+        "192.0.2.1",
+        "127。0。0。1",
         "LOCALHOST",
         "localhost.",
         "a.localhost",
@@ -73,3 +82,16 @@ def test_https_to_an_address_that_is_not_public_is_refused(host: str) -> None:
 @pytest.mark.parametrize("host", ["hooks.example.com", "93.184.216.34", "[2606:2800:220:1::1]", "localhost.example"])
 def test_https_to_a_name_or_a_public_address_is_taken(host: str) -> None:
     assert refusal(f"https://{host}/hook", []) is None
+
+
+@pytest.mark.parametrize("host", ["127.1", "0x7f.1", "2130706433", "１２７.0.0.1", "[fe80::1%25lo]", "a..example"])
+def test_a_host_that_is_read_in_two_ways_is_refused(host: str) -> None:
+    assert (refusal(f"https://{host}/hook", ALLOWED) or "").startswith(
+        "callback_url: `callback_url` cannot be delivered"
+    )
+
+
+@pytest.mark.parametrize("port", [22, 25, 6379])
+def test_a_port_of_a_service_is_for_allowed_addresses_alone(port: int) -> None:
+    assert "`fetch.allow`" in (refusal(f"https://93.184.216.34:{port}/", ALLOWED) or "")
+    assert refusal(f"https://10.1.2.3:{port}/", ALLOWED) is None

@@ -1,0 +1,309 @@
+"""The guarded fetcher: the way to every URL that a client or a provider named.
+
+A host is resolved once, what is not public is left out of its addresses, and the connection goes to exactly one of the
+rest: a name that answers otherwise the next time gains nothing. Each request has a connection of its own, and nothing
+comes from the environment: no proxy, no `.netrc`, no cookies, no certificates but the usual ones.
+"""
+
+import asyncio
+import ipaddress
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import cached_property
+from importlib.metadata import version
+
+import httpcore
+import httpx
+from msgspec import Struct
+
+from gateway.domain.addresses import (
+    Address,
+    Network,
+    addresses_of,
+    is_allowed,
+    is_disguised,
+    port_is_open,
+    refusal,
+)
+from gateway.services.images import URL_MAX, url_fault
+from gateway.services.pinned import PinnedNetwork, StreamNetwork
+
+REDIRECTS_MAX = 5
+ADDRESSES_MAX = 8  # of a name; the rest are not tried
+RESOLVE_SECONDS = 10.0
+CONNECT_SECONDS = 10.0  # to one address, its TLS handshake besides
+STALL_SECONDS = 30.0  # without a byte either way
+POST_REPLY_MAX = 64 * 1024
+# Chunks of a few bytes cost us a thousand times what they cost their sender.
+CRUMB, CRUMBS_MAX = 256, 1000  # bytes, on average; how many pieces are taken before that is asked for
+RESOLVERS = 16  # threads; names whose servers say nothing hold them for a while, and nothing else in the process
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+
+Resolve = Callable[
+    [str, int], Awaitable[Sequence[str]]
+]  # a name and a port → addresses; `OSError` where there are none
+
+
+class FetchRefused(Exception):
+    """This URL may not be fetched, now or later; the text is safe to show."""
+
+
+class FetchFailed(Exception):
+    """It could not be fetched this time; the text is safe to show."""
+
+
+class FetchTooLarge(FetchFailed):
+    """There is more of it than was asked for."""
+
+
+class Target(Struct, frozen=True):
+    """A URL that was read: all that is checked and all that is sent comes from here, so that no two readings differ."""
+
+    url: httpx.URL
+
+    @property
+    def host(self) -> str:
+        """The name or address, in ASCII and without brackets."""
+        return self.url.raw_host.decode("ascii")
+
+    @property
+    def port(self) -> int:
+        """The port, said or implied."""
+        return self.url.port or (443 if self.url.scheme == "https" else 80)
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """What must be equal for headers to go along with a redirect."""
+        return self.url.scheme, self.host, self.port
+
+    def admitted(self, addresses: Iterable[Address], allow: Sequence[Network]) -> list[Address]:
+        """Those of its addresses that may be connected to; `FetchRefused` when there are none."""
+        public = [address for address in addresses if refusal(address, allow) is None]
+        if not public:
+            raise FetchRefused(f"{self.host} does not lead to a public address; {REMEDY}")
+        admitted = [one for one in public if port_is_open(self.port) or is_allowed(one, allow)]
+        if not admitted:
+            raise FetchRefused(f"port {self.port} of {self.host} is not one that the web is served on; {REMEDY}")
+        return admitted
+
+
+REMEDY = "networks besides the public ones are opened by `fetch.allow` of the gateway's configuration"
+
+
+def target_of(url: str) -> Target:
+    """An http(s) URL without credentials and with a host that can be only one thing; else `FetchRefused`."""
+    fault = url_fault(url, URL_MAX)
+    if fault is not None:
+        raise FetchRefused(f"it {fault}")
+    try:
+        target = Target(httpx.URL(url))
+    except httpx.InvalidURL:
+        raise FetchRefused("it is not a valid URL") from None
+    if target.url.scheme not in {"http", "https"} or target.url.userinfo:  # asked again of the reading that is sent
+        raise FetchRefused("it is not an http(s) URL without credentials")
+    if is_disguised(target.host):
+        raise FetchRefused("it has a number for a host; write a name, or an address as four decimal numbers")
+    if not addresses_of(target.host) and not _is_name(target.host):
+        raise FetchRefused("it is a URL without a valid host")
+    return target
+
+
+def _is_name(host: str) -> bool:
+    return len(host) <= 253 and all(_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
+
+
+class Fetched:
+    """A reply whose body is still to be read."""
+
+    def __init__(self, target: Target, reply: httpcore.Response, max_bytes: int) -> None:
+        headers = httpx.Headers(reply.headers)
+        self.status: int = reply.status
+        self.headers: Mapping[str, str] = dict(headers)  # names in lower case
+        self.length: int | None = int(headers["content-length"]) if "content-length" in headers else None  # declared
+        self._reply = reply
+        self._host = target.host
+        self._max_bytes = max_bytes
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body, once; `FetchFailed` where it is not all there, `FetchTooLarge` where it is over `max_bytes`."""
+        if self.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}:
+            raise FetchFailed(f"{self._host} sent a compressed body, which was not asked for")
+        if self.length is not None and self.length > self._max_bytes:
+            raise self._too_large()
+        pieces = size = 0
+        with _failures(self._host):
+            async for chunk in self._reply.aiter_stream():
+                pieces, size = pieces + 1, size + len(chunk)
+                if size > self._max_bytes:
+                    raise self._too_large()
+                if pieces > CRUMBS_MAX and size < pieces * CRUMB:
+                    raise FetchFailed(f"{self._host} sends its body in pieces that are too small")
+                yield chunk
+
+    def _too_large(self) -> FetchTooLarge:
+        return FetchTooLarge(f"{self._host} sent more than the {self._max_bytes:,} bytes that are taken")
+
+
+class Posted(Struct, frozen=True):
+    """What a receiver answered."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+
+
+class Fetcher:
+    """Fetches and posts, to public addresses and those of the networks in `allow`."""
+
+    def __init__(
+        self,
+        allow: Sequence[Network],
+        *,
+        resolve: Resolve | None = None,
+        network: httpcore.AsyncNetworkBackend | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._allow = tuple(allow)
+        self._resolve = resolve or self._ask_system
+        self._network = network or StreamNetwork()
+        self._given_tls = tls
+        self._resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolver")
+        self._headers = {
+            "User-Agent": f"video-gateway/{version('video-gateway')}",
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+        }
+
+    @asynccontextmanager
+    async def get(
+        self, url: str, *, max_bytes: int, timeout_seconds: float, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Fetched]:
+        """The reply to a GET, after at most five redirects; of any status that is not a redirect.
+
+        `timeout_seconds` is for all of it, the body included. Headers do not go along to another origin. Raises
+        `FetchRefused` or `FetchFailed`.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        target = target_of(url)
+        for _ in range(REDIRECTS_MAX + 1):
+            async with self._exchange("GET", target, headers or {}, b"", deadline) as reply:
+                onward = _onward(target, reply)
+                if onward is None:
+                    yield Fetched(target, reply, max_bytes)
+                    return
+            headers = headers if onward.origin == target.origin else {}
+            target = onward
+        raise FetchFailed(f"{target.host} was redirected to more than {REDIRECTS_MAX} times")
+
+    async def post(self, url: str, *, content: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Posted:
+        """The answer to a POST; a redirect is an answer. Raises `FetchRefused` or `FetchFailed`."""
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        target = target_of(url)
+        async with self._exchange("POST", target, headers, content, deadline) as reply:
+            size = 0
+            with suppress(FetchFailed), _failures(target.host):  # it has answered; the rest is heard out of courtesy
+                async for chunk in reply.aiter_stream():
+                    size += len(chunk)
+                    if size > POST_REPLY_MAX:
+                        break
+            return Posted(reply.status, dict(httpx.Headers(reply.headers)))
+
+    async def close(self) -> None:
+        """Forget the names that are still being resolved. A request that is under way ends by itself."""
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
+
+    @asynccontextmanager
+    async def _exchange(
+        self, method: str, target: Target, headers: Mapping[str, str], content: bytes, deadline: float
+    ) -> AsyncIterator[httpcore.Response]:
+        """One request over one connection, which is closed at the end; the head of the reply has been read."""
+        scheme, host, port = target.origin
+        pinned = PinnedNetwork(self._network, await self._addresses(target, deadline), deadline)
+        named = httpx.Headers(self._headers)
+        named.update({**headers, "Host": target.url.netloc.decode("ascii")})
+        if method == "POST":
+            named["Content-Length"] = str(len(content))
+        request = httpcore.Request(
+            method,
+            httpcore.URL(scheme=scheme, host=host, port=port, target=target.url.raw_path),
+            headers=named.raw,
+            content=content,
+            extensions={
+                "timeout": {"connect": CONNECT_SECONDS, "read": STALL_SECONDS, "write": STALL_SECONDS},
+                "sni_hostname": host.removesuffix("."),
+            },
+        )
+        connection = httpcore.AsyncHTTPConnection(
+            request.url.origin, ssl_context=self._tls if scheme == "https" else None, network_backend=pinned
+        )
+        try:
+            with _failures(target.host):
+                reply = await connection.handle_async_request(request)
+            pinned.head_is_read()
+            names = [name.lower() for name, _ in reply.headers]
+            if reply.status < httpx.codes.OK or (b"content-length" in names and b"transfer-encoding" in names):
+                raise FetchFailed(f"{target.host} sent a reply that cannot be read")
+            yield reply
+        finally:
+            await pinned.aclose()
+
+    async def _addresses(self, target: Target, deadline: float) -> list[Address]:
+        found = addresses_of(target.host)
+        if not found:
+            limit = min(deadline, asyncio.get_running_loop().time() + RESOLVE_SECONDS)
+            try:
+                async with asyncio.timeout_at(limit):
+                    found = tuple(ipaddress.ip_address(one) for one in await self._resolve(target.host, target.port))
+            except (OSError, ValueError) as error:  # a time-out is an `OSError` too
+                raise FetchFailed(f"{target.host} could not be resolved") from error
+        if not found:
+            raise FetchFailed(f"{target.host} could not be resolved")
+        return target.admitted(found, self._allow)[:ADDRESSES_MAX]
+
+    async def _ask_system(self, host: str, port: int) -> list[str]:
+        """The loop's own `getaddrinfo` shares its few threads with others; here a silent name delays names alone."""
+        return await asyncio.get_running_loop().run_in_executor(self._resolvers, _getaddrinfo, host, port)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return self._given_tls or httpx.create_ssl_context(trust_env=False)
+
+
+def _getaddrinfo(host: str, port: int) -> list[str]:
+    return [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+def _onward(target: Target, reply: httpcore.Response) -> Target | None:
+    """Where a redirect leads, read anew; `None` for another reply."""
+    if reply.status not in _REDIRECTS:
+        return None
+    location = httpx.Headers(reply.headers).get("location")
+    if location is None:
+        raise FetchFailed(f"{target.host} sent a redirect that leads nowhere")
+    try:
+        onward = target_of(str(target.url.join(location)))
+    except (FetchRefused, httpx.InvalidURL):
+        raise FetchRefused(f"{target.host} redirects to what is not a valid http(s) URL without credentials") from None
+    if target.url.scheme == "https" and onward.url.scheme == "http":
+        raise FetchRefused(f"{target.host} redirects from https to http")
+    return onward
+
+
+@contextmanager
+def _failures(host: str) -> Iterator[None]:
+    """What the HTTP client raises, as `FetchFailed`."""
+    try:
+        yield
+    except httpcore.TimeoutException as error:
+        raise FetchFailed(f"{host} did not answer in time, or was too slow") from error
+    except httpcore.ConnectError as error:
+        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            raise FetchFailed(f"the certificate of {host} is not valid: {error.__cause__.verify_message}") from error
+        raise FetchFailed(f"no connection to {host} could be opened") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise FetchFailed(f"{host} broke the connection off, or sent a reply that cannot be read") from error
