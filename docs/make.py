@@ -51,14 +51,14 @@ async def made(client: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any
 async def pages(folder: str) -> list[str]:
     """A section for each of the six."""
     found: list[str] = []
-    async with SandboxServer(total_seconds=2.0, public_url="https://provider.example") as sandbox:
+    async with SandboxServer(total_seconds=2.0) as sandbox:
         app = Application(_settings(folder, sandbox.base_urls()))
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app.asgi), base_url="http://127.0.0.1")
         async with app.litestar.lifespan(), client:
             for name, (good, bad) in REQUESTS.items():
                 found.append(f"## {name}, completed\n\n{_shown(await made(client, good))}")
                 found.append(f"## {name}, failed: {TELLS[name]}\n\n{_shown(await made(client, bad))}")
-    return found
+        return [one.replace(sandbox.url, "https://provider.example") for one in found]
 
 
 def _settings(folder: str, base_urls: Mapping[str, str]) -> Settings:
@@ -66,7 +66,7 @@ def _settings(folder: str, base_urls: Mapping[str, str]) -> Settings:
         f'[providers.{name}]\napi_key = "env:KEY"\nbase_url = "{url}"\n{POLLING}' for name, url in base_urls.items()
     ]
     config = Path(folder, "docs.toml")
-    places = f'[database]\nurl = "sqlite:///{folder}/docs.db"\n[artifacts]\nurl = "file:{folder}"\n'
+    places = f'[database]\nurl = "sqlite:///{folder}/docs.db"\n[artifacts]\nurl = "file:{folder}"\n[fetch]\nallow = ["127.0.0.0/8"]\n'
     config.write_text(places + "".join(tables))
     return load(config, {"KEY": "sandbox"}, load_adapters())
 

@@ -80,8 +80,9 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     auth: Literal["keys", "none"] | None = None  # never None once loaded: "keys" where there are some, else "none"
     max_body_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 29_360_128  # of a request, images in base64 included
     max_bodies_bytes: Annotated[int, Meta(ge=1024, le=2**40)] = 268_435_456  # of all requests under way together
-    max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 16_000
     max_long_polls: Annotated[int, Meta(ge=1, le=1_000_000)] = 5000  # reads with `wait` that are held at once
+    max_listeners: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000  # streams of events that are open at once
     max_open_generations: Annotated[int, Meta(ge=1, le=10_000_000)] = 50_000  # of all keys together
     drain_seconds: Seconds = 35  # from SIGTERM to the exit, at most
     log_format: Literal["json", "console"] | None = None  # None: console on a terminal, else json
@@ -161,21 +162,59 @@ class FetchSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     allow: tuple[Network, ...] = ()  # networks besides the public ones
 
 
+class FileSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[files]`: input images that clients upload by themselves."""
+
+    keep_days: Days = 30  # from the upload; a client may ask for less
+    max_per_key: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+    max_bytes_per_key: Annotated[int, Meta(ge=2**20, le=2**40)] = 2_147_483_648
+
+
 class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[artifacts]`: where results are kept."""
+    """`[artifacts]`: where results are kept, and for how long."""
 
     url: ArtifactsUrl = "file:./artifacts"
+    folder: Text | None = None  # beside a bucket: of inputs and of what is under way; None: ./artifacts
     keep_days: Days = 30  # from the end of a generation
+    thumbnails: bool = True  # draw the first frame where a provider gives no picture; needs the extra `demo`
+    redirect: bool = False  # lead clients to a signed URL of the bucket's instead of passing the bytes through
+    endpoint: HttpUrl | None = None  # this and what follows: of an S3; None: as the environment says, as for the others
+    region: Text | None = None
+    access_key_id: ApiKey | None = None
+    secret_access_key: ApiKey | None = None
 
     @property
-    def path(self) -> Path | None:
-        """The folder; `None` for an object store."""
-        if not self.url.startswith("file:"):
-            return None
+    def is_bucket(self) -> bool:
+        """Whether results are in an object store."""
+        return not self.url.startswith("file:")
+
+    @property
+    def path(self) -> Path:
+        """The local folder: of everything, or of all but the results that are in a bucket."""
+        if self.is_bucket:
+            return Path(self.folder or "artifacts")
         return Path(self.url.removeprefix("file:").removeprefix("//"))
+
+    def fault(self) -> str | None:
+        """What does not go together, after the path of its key; `None` when all does."""
+        of_s3 = ("endpoint", "region", "access_key_id", "secret_access_key")
+        for where, fits, names in (
+            ("s3://…", self.url.startswith("s3:"), of_s3),
+            ("a bucket", self.is_bucket, ("folder", "redirect")),
+        ):
+            for name in names:
+                if getattr(self, name) and not fits:
+                    return f"artifacts.{name}: only where artifacts.url is {where}"
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            missing = "access_key_id" if self.access_key_id is None else "secret_access_key"
+            return f"artifacts.{missing}: missing; the one half of a key is of no use without the other"
+        return None
 
 
 class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[webhooks]`: how deliveries are signed."""
+    """`[webhooks]`: how deliveries are signed and sent."""
 
-    secret: WebhookSecret | None = None  # whsec_…; for generations that name their own `webhook_url`
+    # whsec_…; signs for generations that name their own `webhook_url`. None: every API key has a secret of its own.
+    secret: WebhookSecret | None = None
+    previous_secret: WebhookSecret | None = None  # signs beside it, while receivers still know only this one
+    timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 15  # for all of one try

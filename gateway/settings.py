@@ -18,6 +18,7 @@ from gateway.sections import (
     ArtifactSettings,
     DatabaseSettings,
     FetchSettings,
+    FileSettings,
     ModelSettings,
     PollingSettings,
     ProviderModel,
@@ -46,6 +47,7 @@ __all__ = [  # besides `Settings` and `load`: what belongs to the configuration 
     "ArtifactSettings",
     "DatabaseSettings",
     "FetchSettings",
+    "FileSettings",
     "HeaderValue",
     "Host",
     "HttpUrl",
@@ -64,11 +66,6 @@ __all__ = [  # besides `Settings` and `load`: what belongs to the configuration 
 
 CONFIG_FILE = "video-gateway.toml"  # in the working directory; used when it exists and no other is named
 CLIENT_KEY_MIN = 16  # characters; a shorter one is told of
-NOT_YET = {  # keys that are read and checked, and do not do yet what their names promise
-    "fetch.allow": "it only widens what a webhook_url may lead to; nothing is fetched from these networks yet",
-    "artifacts.keep_days": "results are not kept by the gateway yet; they last as long as the providers' links",
-    "webhooks.secret": "webhooks are not delivered yet; nothing is signed",
-}
 # What the gateway sets by itself, or what would change the meaning of a body.
 OWN_HEADERS = frozenset(
     {"accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type", "expect"}
@@ -82,6 +79,7 @@ class _Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     providers: Mapping[str, ProviderSettings] = {}
     models: Mapping[str, ModelSettings] = {}
     fetch: FetchSettings = FetchSettings()
+    files: FileSettings = FileSettings()
     artifacts: ArtifactSettings = ArtifactSettings()
     webhooks: WebhookSettings = WebhookSettings()
 
@@ -118,12 +116,12 @@ def load(path: Path | None, environ: Mapping[str, str], providers: Collection[st
     server = _checked_auth(sections.server, warnings)
     if server.max_bodies_bytes < server.max_body_bytes:
         raise ConfigurationError("server.max_bodies_bytes: expected at least max_body_bytes")
+    if fault := sections.artifacts.fault():
+        raise ConfigurationError(fault)
+    if sections.webhooks.previous_secret is not None and sections.webhooks.secret is None:
+        raise ConfigurationError("webhooks.previous_secret: expected only beside secret")
     _check_providers(sections.providers, warnings)
     _check_models(sections, providers, warnings)
-    for key, told in NOT_YET.items():
-        section, _, name = key.partition(".")
-        if tables.get(section, {}).get(name):
-            warnings.append(f"{key}: {told}")
     return Settings(**{**structs.asdict(sections), "server": server, "file": file, "warnings": tuple(warnings)})
 
 

@@ -1,5 +1,6 @@
 """`check`: what a configuration comes to, and what is wrong with it. Nothing is sent to a provider, nothing is made."""
 
+import asyncio
 import fcntl
 import os
 import re
@@ -15,13 +16,13 @@ import apsw
 from msgspec import structs
 
 from gateway.api.model_views import model_view
-from gateway.app import artifact_folder
 from gateway.commands.lenient import file_of, load_leniently
 from gateway.commands.models import told
 from gateway.commands.show import say
 from gateway.domain.adapter import Adapter, Polling
-from gateway.domain.errors import ConfigurationError
+from gateway.domain.errors import ConfigurationError, StoreUnavailable
 from gateway.domain.price import Price
+from gateway.services.artifact_bucket import bucket_of, probe
 from gateway.services.models import Catalog
 from gateway.services.providers import Provider, bind
 from gateway.services.registry import load_adapters
@@ -63,7 +64,7 @@ def check(config: Path | None, *, connect: bool) -> int:
         line("configuration", str(file_of(config) or "no file; the environment alone"))
         _server(settings)
         _database(settings, report)
-        _artifacts(settings, report)
+        _artifacts(settings, report, connect=connect)
         bound = dict(_providers(settings, adapters, broken, report))
         if connect:
             _connect(bound, report)
@@ -134,17 +135,27 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _artifacts(settings: Settings, report: Report) -> None:
-    try:
-        folder = artifact_folder(settings).resolve()
-    except ConfigurationError as error:
-        report.error("artifacts", error)
-        return
+def _artifacts(settings: Settings, report: Report, *, connect: bool) -> None:
+    folder = settings.artifacts.path.resolve()
     there = next(one for one in (folder, *folder.parents) if one.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        report.error("artifacts", f"artifacts.url: {there} cannot be written to")
+        key = "folder" if settings.artifacts.is_bucket else "url"
+        report.error("artifacts", f"artifacts.{key}: {there} cannot be written to")
         return
-    line("artifacts", str(folder))
+    if not settings.artifacts.is_bucket:
+        line("artifacts", str(folder))
+        return
+    try:
+        bucket = bucket_of(settings.artifacts)
+        if connect:
+            asyncio.run(probe(bucket))
+    except ConfigurationError as error:
+        report.error("artifacts", error)
+    except StoreUnavailable as error:
+        report.unreachable.append("the bucket")
+        line("artifacts", f"ERROR {error.reason}")
+    else:
+        line("artifacts", f"{settings.artifacts.url}{' answers' * connect}; inputs in {folder}")
 
 
 def _providers(

@@ -6,6 +6,7 @@ import signal
 import tempfile
 import threading
 from concurrent.futures import Future
+from ipaddress import ip_network
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,10 +24,18 @@ from gateway.commands.listen import GatewayServer, listen, url_of
 from gateway.commands.sandbox import KEY
 from gateway.commands.show import progress, say, tell
 from gateway.sandbox.server import SandboxServer
-from gateway.settings import ArtifactSettings, DatabaseSettings, ProviderSettings, ServerSettings, Settings
+from gateway.settings import (
+    ArtifactSettings,
+    DatabaseSettings,
+    FetchSettings,
+    ProviderSettings,
+    ServerSettings,
+    Settings,
+)
 from gateway.toml import Secret
 
 IMAGE = Path(__file__).parents[2] / "examples" / "beach.jpg"  # in the repository; an installed package has none
+LOOPBACK = ip_network("127.0.0.0/8")  # where the sandbox has its results
 PROMPT = "The waves roll in, the camera moves slowly closer"
 POLL_SECONDS = 0.5
 WAIT_SECONDS = 1
@@ -66,6 +75,7 @@ def settings_for(sandbox: SandboxServer, folder: Path, port: int) -> Settings:
         server=ServerSettings(port=port, auth="none", drain_seconds=5),
         database=DatabaseSettings(url=f"sqlite:///{folder / 'video-gateway.db'}"),
         artifacts=ArtifactSettings(url=f"file:{folder / 'artifacts'}"),
+        fetch=FetchSettings(allow=(LOOPBACK,)),
         providers=providers,
     )
 

@@ -556,7 +556,9 @@ def test_check_tells_of_a_file_that_cannot_be_read() -> None:
         ("[database]\nurl = 'sqlite:///nowhere/a.db'", "database.url: the folder"),
         ("[database]\nurl = 'sqlite:///text.db'", "database.url: cannot use"),
         ("[artifacts]\nurl = 'file:text.db/below'", "artifacts.url: "),
-        ("[artifacts]\nurl = 's3://bucket'", "artifacts.url: "),
+        ("[artifacts]\nurl = 's3://bucket'\nfolder = 'text.db/below'", "artifacts.folder: "),
+        ("[artifacts]\nurl = 'az://bucket'", "artifacts.url: az://bucket: "),
+        ("[artifacts]\nendpoint = 'http://127.0.0.1'", "artifacts.endpoint: only where"),
         ("[models.hero]\nroutes = ['keevx/W']", "models.hero.routes[0]"),
         ("[models.hero]\nroutes = []", "models.hero.routes"),
     ],
@@ -581,6 +583,23 @@ def test_check_tells_when_a_provider_cannot_be_reached(monkeypatch: pytest.Monke
     gone = run("check", "--connect")
     assert [one.exit_code for one in (silent, there, gone)] == [1, 0, 1]
     assert "starts, but cannot reach keevx" in gone.output
+
+
+def test_check_tells_when_a_bucket_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEVX_API_KEY", "a-key")
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setenv("KEEVX_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        port = other.getsockname()[1]
+        other.close()
+        Path("video-gateway.toml").write_text(
+            f"[artifacts]\nurl = 's3://bucket'\nendpoint = 'http://127.0.0.1:{port}'\n"
+            "access_key_id = 'env:KEEVX_API_KEY'\nsecret_access_key = 'env:KEEVX_API_KEY'\n"
+        )
+        asked, unasked = run("check", "--connect"), run("check")
+    assert (asked.exit_code, unasked.exit_code) == (1, 0)
+    assert re.search(r"^artifacts +ERROR artifacts\.url: ", asked.output, re.MULTILINE)
+    assert "starts, but cannot reach the bucket" in asked.output
+    assert re.search(r"^artifacts +s3://bucket; inputs in ", unasked.output, re.MULTILINE)
 
 
 def test_a_provider_that_is_off_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> None:

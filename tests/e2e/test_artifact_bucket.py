@@ -1,0 +1,323 @@
+"""Results in a bucket of a real S3 server, and in a folder: one contract, two stores."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import obstore
+import pytest
+from msgspec import structs
+
+from gateway.domain.errors import ConfigurationError, StoreUnavailable
+from gateway.services.artifact_bucket import ArtifactBucket, bucket_of, probe
+from gateway.services.artifact_folder import ArtifactFolder
+from gateway.services.artifact_store import CHUNK_BYTES, ArtifactStore
+from gateway.settings import ArtifactSettings, Secret
+
+from .conftest import IMAGE_URL, Gateway
+from .s3_server import SECRET, S3Server, s3_server
+
+VIDEO = "gen_01/0-1.mp4"
+LARGE = 24 * 1024 * 1024 + 7  # several parts, the last of them small
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    with s3_server() as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(server: S3Server, tmp_path: Path, request: pytest.FixtureRequest) -> ArtifactBucket:
+    """Each test has a prefix of its own."""
+    return opened(server.settings(tmp_path, url=f"s3://results/{abs(hash(request.node.name))}"))
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    found: ArtifactStore = ArtifactFolder(tmp_path) if request.param == "folder" else request.getfixturevalue("bucket")
+    return found
+
+
+def opened(settings: ArtifactSettings) -> ArtifactBucket:
+    return ArtifactBucket(bucket_of(settings), settings.path)
+
+
+async def put(artifacts: ArtifactStore, name: str, content: bytes, content_type: str = "video/mp4") -> Path:
+    partial = artifacts.partial()
+    partial.write_bytes(content)
+    await artifacts.put(name, partial, content_type)
+    return partial
+
+
+async def read(artifacts: ArtifactStore, name: str, start: int, stop: int, chunks: list[bytes] | None = None) -> bytes:
+    """The bytes; they are in `chunks`, too, also when the reading breaks off."""
+    chunks = [] if chunks is None else chunks
+    async for chunk in artifacts.read(name, start, stop):
+        chunks.append(chunk)  # a comprehension would lose what came before the break
+    return b"".join(chunks)
+
+
+# --- every store ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_file_is_read_as_it_was_put(artifacts: ArtifactStore) -> None:
+    partial = await put(artifacts, VIDEO, b"0123456789")
+    assert not partial.exists()
+    assert await artifacts.size(VIDEO) == 10
+    for start, stop in ((0, 10), (0, 1), (3, 7), (9, 10), (4, 4)):
+        assert await read(artifacts, VIDEO, start, stop) == b"0123456789"[start:stop]
+
+
+async def test_a_large_file_comes_in_small_pieces(artifacts: ArtifactStore) -> None:
+    content = os.urandom(LARGE)
+    await put(artifacts, VIDEO, content)
+    digest, largest = sha256(), 0
+    async for chunk in artifacts.read(VIDEO, 0, LARGE):
+        digest.update(chunk)
+        largest = max(largest, len(chunk))
+    assert digest.digest() == sha256(content).digest()
+    assert largest <= CHUNK_BYTES
+    middle = (CHUNK_BYTES - 5, 5 * CHUNK_BYTES + 5)
+    assert await read(artifacts, VIDEO, *middle) == content[slice(*middle)]
+
+
+async def test_a_file_that_is_not_there_is_told_of(artifacts: ArtifactStore) -> None:
+    assert await artifacts.size(VIDEO) is None
+    with pytest.raises(FileNotFoundError):
+        await read(artifacts, VIDEO, 0, 1)
+    await artifacts.remove([VIDEO, "gen_02/0-1.jpg"])
+
+
+async def test_what_is_removed_is_gone_and_nothing_else(artifacts: ArtifactStore) -> None:
+    names = ["gen_01/0-1.mp4", "gen_01/0-1.jpg", "gen_01/1-1.mp4", "gen_011/0-1.mp4"]
+    for name in names:
+        await put(artifacts, name, name.encode())
+    await artifacts.remove([names[0], "gen_00/0-1.mp4", names[1]])
+    assert [await artifacts.size(name) for name in names] == [None, None, 14, 15]
+    assert await read(artifacts, names[2], 0, 14) == names[2].encode()
+
+
+async def test_a_file_that_is_put_again_takes_the_place_of_the_first(artifacts: ArtifactStore) -> None:
+    await put(artifacts, VIDEO, b"first")
+    await put(artifacts, VIDEO, b"second")
+    assert await read(artifacts, VIDEO, 0, 6) == b"second"
+
+
+@pytest.mark.parametrize("stop", [6, CHUNK_BYTES * 2])
+async def test_a_file_that_is_too_short_is_not_passed_off_as_whole(artifacts: ArtifactStore, stop: int) -> None:
+    await put(artifacts, VIDEO, b"short")
+    got: list[bytes] = []
+    with pytest.raises(StoreUnavailable):
+        await read(artifacts, VIDEO, 0, stop, got)
+    assert b"".join(got) == b"short"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", ".partial/x", "a/.b", "a b", "a\0", "ä/b", "a\n"]
+)
+async def test_a_name_that_leads_elsewhere_is_refused(artifacts: ArtifactStore, name: str) -> None:
+    with pytest.raises(ValueError, match="not the name"):
+        await put(artifacts, name, b"x")
+    with pytest.raises(ValueError, match="not the name"):
+        await artifacts.size(name)
+    with pytest.raises(ValueError, match="not the name"):
+        await read(artifacts, name, 0, 1)
+    with pytest.raises(ValueError, match="not the name"):
+        await artifacts.remove([name])
+
+
+async def test_reading_may_be_left_off(artifacts: ArtifactStore) -> None:
+    await put(artifacts, VIDEO, b"x" * CHUNK_BYTES * 4)
+    reading: Any = artifacts.read(VIDEO, 0, CHUNK_BYTES * 4)
+    assert await anext(reading)
+    await reading.aclose()
+    assert await artifacts.size(VIDEO) == CHUNK_BYTES * 4
+
+
+# --- the bucket -------------------------------------------------------------------------------------------------------
+
+
+async def test_an_object_tells_of_itself(bucket: ArtifactBucket, server: S3Server, tmp_path: Path) -> None:
+    bucket = opened(server.settings(tmp_path, url="s3://results/told/of"))
+    await put(bucket, "gen_01/0-1.jpg", b"\xff\xd8\xff", "image/jpeg")
+    found = await obstore.get_async(server.store(), "told/of/gen_01/0-1.jpg")
+    assert found.attributes == {"Content-Type": "image/jpeg", "sha256": sha256(b"\xff\xd8\xff").hexdigest()}
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_a_link_hands_the_file_to_anybody(bucket: ArtifactBucket, inline: bool) -> None:
+    await put(bucket, VIDEO, b"0123456789", "application/octet-stream")
+    url = await bucket.link(VIDEO, seconds=60, filename="a+b.mp4", content_type="video/mp4", inline=inline)
+    assert url is not None
+    async with httpx.AsyncClient() as client:
+        whole = await client.get(url)
+        part = await client.get(url, headers={"range": "bytes=2-4"})
+        forged = await client.get(url.replace("a%2Bb", "virus"))
+        bare = await client.get(url.partition("?")[0])
+    assert (whole.status_code, whole.content) == (200, b"0123456789")
+    assert whole.headers["content-type"] == "video/mp4"
+    assert whole.headers["content-disposition"] == f'{"inline" if inline else "attachment"}; filename="a+b.mp4"'
+    assert (part.status_code, part.content) == (206, b"234")
+    assert (forged.status_code, bare.status_code) == (403, 403)
+    assert SECRET not in url
+
+
+async def test_a_folder_has_no_links(tmp_path: Path) -> None:
+    folder = ArtifactFolder(tmp_path)
+    await put(folder, VIDEO, b"x")
+    assert await folder.link(VIDEO, seconds=60, filename="a", content_type="video/mp4", inline=True) is None
+
+
+async def test_a_wrong_key_is_told_to_the_operator_alone(server: S3Server, tmp_path: Path) -> None:
+    settings = server.settings(tmp_path, secret_access_key=Secret.of("another-secret-key"))
+    with pytest.raises(StoreUnavailable) as putting:
+        await put(opened(settings), VIDEO, b"x")
+    with pytest.raises(StoreUnavailable) as probing:
+        await probe(bucket_of(settings))
+    for error in (putting.value, probing.value):
+        assert (error.reason or "").startswith("artifacts.url: access is refused: ")
+        assert server.endpoint not in error.detail
+        assert "another-secret-key" not in f"{error.reason}{error.detail}"
+        assert error.retry_after
+
+
+async def test_a_probe_tells_a_bucket_from_none(server: S3Server, tmp_path: Path) -> None:
+    await probe(bucket_of(server.settings(tmp_path)))
+    with pytest.raises(StoreUnavailable) as told:
+        await probe(bucket_of(server.settings(tmp_path, url="s3://nowhere")))
+    assert told.value.reason == "artifacts.url: there is no such bucket"
+
+
+class Line:
+    """A connection to the server that a test cuts after so many bytes from one side."""
+
+    def __init__(self, server: S3Server) -> None:
+        self._server = urlsplit(server.endpoint)
+        self.left = {"up": 1 << 40, "down": 1 << 40}
+        self.cuts = 0
+        self.endpoint = ""
+        self._carrying: set[Any] = set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["Line"]:
+        listening = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        self.endpoint = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with listening:
+            yield self
+            for task in self._carrying:
+                task.cancel()
+            await asyncio.gather(*self._carrying, return_exceptions=True)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._carrying.add(asyncio.current_task())
+        far_reader, far_writer = await asyncio.open_connection(self._server.hostname, self._server.port)
+        ways = [
+            asyncio.create_task(self._pass("up", reader, far_writer)),
+            asyncio.create_task(self._pass("down", far_reader, writer)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when="FIRST_COMPLETED")
+        finally:
+            for one in (writer, far_writer):
+                one.transport.abort()
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+
+    async def _pass(self, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(65_536):
+            self.left[way] -= len(chunk)
+            if self.left[way] < 0:
+                self.cuts += 1
+                return
+            writer.write(chunk)
+            await writer.drain()
+
+
+async def test_an_upload_that_is_cut_off_leaves_nothing_half_there(server: S3Server, tmp_path: Path) -> None:
+    content = os.urandom(LARGE)
+    async with Line(server).open() as line:
+        broken = opened(server.settings(tmp_path, url="s3://results/cut", endpoint=line.endpoint))
+        line.left["up"] = 12 * 1024 * 1024
+        partial = broken.partial()
+        partial.write_bytes(content)
+        with pytest.raises(StoreUnavailable, match=r"The result cannot be stored now\.") as told:
+            await broken.put(VIDEO, partial, "video/mp4")
+        assert line.cuts >= 2, "it was tried again"
+        assert (told.value.reason or "").startswith("artifacts.url: ")
+        whole = opened(server.settings(tmp_path / "other", url="s3://results/cut"))
+        assert await whole.size(VIDEO) is None
+        line.left["up"] = 1 << 40
+        await broken.put(VIDEO, partial, "video/mp4")
+    assert sha256(await read(whole, VIDEO, 0, LARGE)).digest() == sha256(content).digest()
+
+
+async def test_a_download_that_is_cut_off_does_not_end_as_if_it_were_whole(server: S3Server, tmp_path: Path) -> None:
+    content = os.urandom(4 * 1024 * 1024)
+    async with Line(server).open() as line:
+        bucket = opened(server.settings(tmp_path, url="s3://results/down", endpoint=line.endpoint))
+        await put(bucket, VIDEO, content)
+        line.left["down"] = 1024 * 1024
+        got: list[bytes] = []
+        with pytest.raises(StoreUnavailable, match=r"The result cannot be read now\."):
+            await read(bucket, VIDEO, 0, len(content), got)
+    assert content.startswith(b"".join(got))
+
+
+async def test_a_server_that_is_gone_is_a_store_that_is_not_available(server: S3Server, tmp_path: Path) -> None:
+    async with Line(server).open() as line:
+        settings = server.settings(tmp_path, endpoint=line.endpoint)
+    bucket = opened(settings)
+    partial = bucket.partial()
+    partial.write_bytes(b"x")
+    calls: Sequence[Any] = (
+        bucket.put(VIDEO, partial, "video/mp4"),
+        bucket.size(VIDEO),
+        read(bucket, VIDEO, 0, 1),
+        bucket.remove([VIDEO]),
+        probe(bucket_of(settings)),
+    )
+    told = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(one) for one in told] == [StoreUnavailable] * len(calls)
+    assert partial.exists()
+
+
+def test_a_bucket_that_needs_more_than_is_said_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(ConfigurationError, match=r"artifacts\.url: az://results: .*Account must be specified"):
+        bucket_of(ArtifactSettings(url="az://results"))
+
+
+# --- a gateway with a bucket ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("redirect", [False, True])
+async def test_a_gateway_keeps_its_results_in_the_bucket(idle: Gateway, server: S3Server, redirect: bool) -> None:
+    idle.fetch_allow = (ip_network("127.0.0.0/8"),)
+    prefix = f"gateway-{redirect}"
+    inside = server.settings(idle.folder / "beside", url=f"s3://results/{prefix}", redirect=redirect)
+    usual = idle.settings
+    idle.settings = lambda: structs.replace(usual(), artifacts=inside)  # type: ignore[method-assign]  # one more choice
+    idle.route("foxapi/kling-v3-image-to-video")
+    await idle.start()
+
+    made = await idle.make(model="m", image=IMAGE_URL, duration=5)
+
+    answer = await idle.client.get(made["data"][0]["url"])
+    if redirect:
+        assert answer.status_code == 302
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(answer.headers["location"])
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
+    assert sha256(answer.content).hexdigest() == made["data"][0]["sha256"]
+    kept = [one["path"] for page in obstore.list(server.store(), prefix) for one in page]
+    assert sorted(name.rpartition(".")[2] for name in kept) == ["jpg", "mp4"]
+    assert not any(path.is_file() for path in (idle.folder / "beside").rglob("results/**/*"))
