@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
-from pathlib import Path
+from datetime import datetime, timedelta
+from functools import partial
 
 import httpx
 import structlog
@@ -16,35 +16,57 @@ from litestar.types import Receive, Scope, Send
 from gateway.api.attempts import AttemptController
 from gateway.api.auth import Authenticator
 from gateway.api.body import Bodies
+from gateway.api.callbacks import callback
+from gateway.api.content import content
 from gateway.api.context import Context
 from gateway.api.docs import docs, docs_script, docs_style, openapi
 from gateway.api.errors import EXCEPTION_HANDLERS, refuse_all
+from gateway.api.events import video_events
+from gateway.api.feed import Feed
+from gateway.api.files import FileController
 from gateway.api.health import live, ready
 from gateway.api.models import ModelController
 from gateway.api.requests import RequestLog
 from gateway.api.videos import VideoGenerationController
+from gateway.api.views import Links, generation_view
+from gateway.api.webhooks import WebhookDeliveryController, WebhookEndpointController, webhook_secret
 from gateway.domain.adapter import Adapter
 from gateway.domain.errors import ConfigurationError, Overloaded, StoreUnavailable
 from gateway.engine.base import Engine
+from gateway.engine.deliver import Deliverer
 from gateway.engine.drive import Drive
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.sweep import Sweeper
 from gateway.engine.timekeeper import Timekeeper
+from gateway.services.adoption import Adoption
+from gateway.services.artifact_bucket import ArtifactBucket, bucket_of
+from gateway.services.artifact_folder import ArtifactFolder
+from gateway.services.artifact_store import ArtifactStore
 from gateway.services.artifacts import Artifacts
 from gateway.services.attempts import Attempts
 from gateway.services.blobs import Blobs
+from gateway.services.callbacks import Callbacks, CallbackUrls
 from gateway.services.clock import Clock, SystemClock, not_before
+from gateway.services.fetch import Fetcher
+from gateway.services.files import Files, file_link
 from gateway.services.generations import Generations
 from gateway.services.health import Health
+from gateway.services.hints import PollHints
 from gateway.services.inputs import Inputs
+from gateway.services.keeping import Keeper
 from gateway.services.models import Catalog
 from gateway.services.planning import Planner
 from gateway.services.providers import Provider, bind
 from gateway.services.registry import load_adapters
 from gateway.services.signals import Signals
+from gateway.services.tokens import Signer
+from gateway.services.uploading import Uploading
 from gateway.services.upstream import Upstream
+from gateway.services.watching import Watching
+from gateway.services.webhooks import SigningKeys, Webhooks
 from gateway.settings import Settings
+from gateway.store.files import FileLimits
 from gateway.store.sqlite import SqliteStore
 
 log = structlog.get_logger()
@@ -68,21 +90,44 @@ class Application:
         clock = clock or SystemClock()
         self.providers = providers_of(settings, adapters or load_adapters())
         catalog = Catalog(self.providers, settings)
-        folder = artifact_folder(settings)
+        folder = settings.artifacts.path
         self.store = SqliteStore.open(settings.database.path, clock.now())
         self.clock = not_before(clock, self.store.newest_moment())
+        signer = Signer(self.store.secret("tokens"))
         self._timekeeper = Timekeeper(self.store.keep_time, self.clock)
         self.upstream = Upstream(transport)
-        self._signals = Signals(settings.server.max_long_polls)
+        self.fetcher = Fetcher(settings.fetch.allow)
+        self._signals = Signals(settings.server.max_long_polls, settings.server.max_listeners)
+        self.artifact_store = open_artifact_store(settings)
         blobs = Blobs(folder / "inputs", self.clock)
-        self._sweeper = Sweeper(self.store, blobs, self.clock)
-        inputs = Inputs(self.store, blobs, self.upstream, self.clock)
+        self._sweeper = Sweeper(self.store, blobs, self.artifact_store, self.clock)
+        link = partial(file_link, settings.server.public_url, signer) if settings.server.public_url else None
+        inputs = self._inputs = Inputs(
+            store=self.store,
+            blobs=blobs,
+            uploading=Uploading(self.store.uploads, self.upstream, self.clock),
+            fetcher=self.fetcher,
+            allow=settings.fetch.allow,
+            link=link,
+            clock=self.clock,
+        )
         self.health = Health(self.providers, self.clock)
+        callback_urls = CallbackUrls(settings.server.public_url, signer, self.clock)
         effects = Effects(
             store=self.store,
+            callback_url=callback_urls.url,
             providers=self.providers,
             upstream=self.upstream,
             inputs=inputs,
+            keeper=Keeper(
+                store=self.store,
+                artifacts=self.artifact_store,
+                fetcher=self.fetcher,
+                providers=self.providers,
+                upstream=self.upstream,
+                clock=self.clock,
+                settings=settings.artifacts,
+            ),
             health=self.health,
             clock=self.clock,
         )
@@ -96,30 +141,71 @@ class Application:
             ),
             open_max=settings.server.max_open_generations,
         )
+        configured = (settings.webhooks.secret, settings.webhooks.previous_secret)
+        keys = SigningKeys([one.reveal() for one in configured if one is not None], self.store.secret("webhooks"))
+        links = Links(settings.server.public_url or "", signer)
+        self._deliverer = Deliverer(
+            store=self.store,
+            poster=self.fetcher,
+            keys=keys,
+            view=lambda generation: generation_view(generation, links),
+            clock=self.clock,
+            timeout_seconds=settings.webhooks.timeout_seconds,
+        )
         self._stopping_since: datetime | None = None
+        adoption = Adoption(
+            store=self.store,
+            providers=self.providers,
+            drivers=self.engine,
+            signals=self._signals,
+            clock=self.clock,
+        )
         context = Context(
             generations=Generations(
                 store=self.store,
-                planner=Planner(self.store, catalog, self.health),
+                planner=Planner(self.store, catalog, self.health, self.clock, links=link is not None),
                 blobs=blobs,
                 drivers=self.engine,
                 signals=self._signals,
                 clock=self.clock,
+                on_delete=self._sweeper.soon,
             ),
-            artifacts=Artifacts(self.providers, self.upstream, self.clock),
+            artifacts=Artifacts(
+                self.providers, self.upstream, self.artifact_store, self.clock, redirect=settings.artifacts.redirect
+            ),
             attempts=Attempts(
                 store=self.store,
-                providers=self.providers,
+                adoption=adoption,
                 drivers=self.engine,
                 signals=self._signals,
                 clock=self.clock,
             ),
+            callback_urls=callback_urls,
+            callbacks=Callbacks(
+                store=self.store,
+                providers=self.providers,
+                adoption=adoption,
+                drivers=self.engine,
+                clock=self.clock,
+            ),
             catalog=catalog,
+            webhooks=Webhooks(store=self.store.webhooks, keys=keys, clock=self.clock),
             health=self.health,
+            hints=PollHints(self.providers, self.health, self.clock),
+            feed=Feed(Watching(self.store, self._signals, self.clock)),
             authenticator=Authenticator(
                 [key.reveal() for key in settings.server.api_keys],
                 admin_keys=[key.reveal() for key in settings.server.admin_keys],
                 open_to_all=settings.server.auth == "none",
+            ),
+            signer=signer,
+            files=Files(
+                library=self.store.library,
+                blobs=blobs,
+                signer=signer,
+                clock=self.clock,
+                keep=timedelta(days=settings.files.keep_days),
+                limits=FileLimits(settings.files.max_per_key, settings.files.max_bytes_per_key),
             ),
             ready=self._not_ready,
             clock=self.clock,
@@ -131,8 +217,15 @@ class Application:
         self.litestar = Litestar(
             route_handlers=[
                 VideoGenerationController,
+                video_events,
+                content,
+                FileController,
                 ModelController,
                 AttemptController,
+                WebhookEndpointController,
+                WebhookDeliveryController,
+                webhook_secret,
+                callback,
                 live,
                 ready,
                 openapi,
@@ -156,6 +249,7 @@ class Application:
         if self._stopping_since is None:
             self._stopping_since = self.clock.now()
             self._signals.close()
+            self._deliverer.stop()
             self.engine.drain()
 
     async def drained(self, reserve_seconds: float) -> None:
@@ -173,6 +267,7 @@ class Application:
         await self.engine.start()
         self._timekeeper.start()
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
+        delivering = asyncio.create_task(self._deliverer.run(), name="deliverer")
         log.info("started", providers=list(self.providers))
         try:
             yield
@@ -180,9 +275,14 @@ class Application:
             self.drain()
             self._sweeper.stop()
             await self.engine.stop(self._drain_seconds_left())
-            await asyncio.wait([sweeping], timeout=self._drain_seconds_left())
+            await asyncio.wait([sweeping, delivering], timeout=self._drain_seconds_left())
             sweeping.cancel()
+            delivering.cancel()
+            await asyncio.wait([delivering])
+            await self._inputs.close()
             await self.upstream.close()
+            await self.fetcher.close()
+            await self.artifact_store.close()
             self._timekeeper.stop()
             await self.store.close()
             log.info("stopped")
@@ -217,9 +317,8 @@ def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[st
     return providers
 
 
-def artifact_folder(settings: Settings) -> Path:
-    """Where inputs and results are kept."""
-    folder = settings.artifacts.path
-    if folder is None:
-        raise ConfigurationError(f"artifacts.url: {settings.artifacts.url}: only file:PATH is supported")
-    return folder
+def open_artifact_store(settings: Settings) -> ArtifactStore:
+    """Where results are kept, as configured."""
+    if settings.artifacts.is_bucket:
+        return ArtifactBucket(bucket_of(settings.artifacts), settings.artifacts.path)
+    return ArtifactFolder(settings.artifacts.path)

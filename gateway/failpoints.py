@@ -21,7 +21,10 @@ WINDOWS = (
     "accepted",  # the tasks are stored and nobody was told
     "commit_fails",  # a batch of writes is carried out and not committed
     "done_not_kept",  # a provider is done and its file is not being fetched yet
+    "file_written",  # a file is written and has not its name
+    "renamed",  # it has its name and no row tells of it
     "terminal",  # a generation has ended and nobody was told
+    "event_sent",  # a webhook is sent and not noted
 )
 LATER_SECONDS = {"sent_no_reply": 0.1}  # reached in the middle of a call: so long after its begin
 _ASKED = re.compile(r"(\w+):([1-9][0-9]{0,8})(?::(kill|error))?")

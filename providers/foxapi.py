@@ -367,4 +367,6 @@ ADAPTER = Adapter(
     rate_limit_seconds=30,
     upload=upload,
     uploaded_url=uploaded_url,
+    # Files live 72 h ("File uploads"), but a full store drops the oldest, and a task reads its input when it begins.
+    upload_keep_seconds=24 * 3600,
 )

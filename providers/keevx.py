@@ -319,5 +319,6 @@ ADAPTER = Adapter(
     unavailable_seconds=10,  # after a 500
     upload=upload,
     uploaded_url=uploaded_url,
+    upload_keep_seconds=3600,  # no page tells how long an upload lives
     read_callback=read_callback,
 )

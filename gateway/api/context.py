@@ -8,14 +8,21 @@ from litestar import Request
 from litestar.datastructures import State
 
 from gateway.api.auth import Authenticator
-from gateway.api.fields import Network
+from gateway.api.feed import Feed
 from gateway.api.headers import header
+from gateway.api.views import Links
+from gateway.domain.addresses import Network
 from gateway.services.artifacts import Artifacts
 from gateway.services.attempts import Attempts
+from gateway.services.callbacks import Callbacks, CallbackUrls
 from gateway.services.clock import Clock
+from gateway.services.files import Files
 from gateway.services.generations import Generations
 from gateway.services.health import Health
+from gateway.services.hints import PollHints
 from gateway.services.models import Catalog
+from gateway.services.tokens import Signer
+from gateway.services.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +32,16 @@ class Context:
     generations: Generations
     artifacts: Artifacts
     attempts: Attempts
+    callback_urls: CallbackUrls
+    callbacks: Callbacks
+    webhooks: Webhooks
     catalog: Catalog
     health: Health
+    hints: PollHints
+    feed: Feed
     authenticator: Authenticator
+    signer: Signer
+    files: Files
     ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic, `None` when it should
     clock: Clock
     fetch_allow: Sequence[Network]  # networks besides the public ones that a webhook URL may lead to
@@ -40,6 +54,10 @@ class Context:
         if self.public_url is not None or request is None:
             return self.public_url or ""
         return f"{request.scope['scheme']}://{header(request, 'host') or ''}"
+
+    def links(self, request: Request[Any, Any, State] | None) -> Links:
+        """The gateway's own URLs of results, for whoever sent the request."""
+        return Links(self.base_url(request), self.signer)
 
 
 def context_of(request: Request[Any, Any, State]) -> tuple[Context, str]:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from gateway.api.body import join
-from gateway.api.fields import PROMPT_MAX, READERS, SIZES, WEBHOOK_URL_MAX, Network, check_webhook_url
+from gateway.api.fields import PROMPT_MAX, READERS, SIZES, WEBHOOK_URL_MAX, check_webhook_url
+from gateway.domain.addresses import Network
 from gateway.domain.errors import InvalidImage, InvalidParameter, UnknownParameter
 from gateway.domain.generation import GenerationRequest
 from gateway.domain.request import ImageToVideo, Input, ReferencesToVideo, Settings, TextToVideo

@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 def render(error: GatewayError, request_id: str) -> Response[bytes]:
     """The answer that tells a client of an error."""
-    headers = {}
+    headers = dict(error.headers)
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(0, math.ceil(error.retry_after)))
     return _response(

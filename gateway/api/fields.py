@@ -3,22 +3,19 @@
 A reader gives None for "not asked" and raises a 400 that names the field, what is accepted and what came.
 """
 
-import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import msgspec
 
 from gateway.api.body import join
+from gateway.domain.addresses import Network, addresses_of, is_allowed, port_is_open, refusal
 from gateway.domain.errors import InvalidImage, InvalidParameter, UnknownParameter
+from gateway.services.fetch import FetchRefused, Target, target_of
 from gateway.services.images import from_text, url_fault
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 RESOLUTIONS = {"720p": 720, "1080p": 1080, "4k": 2160}  # the shorter side in pixels
 _RATIOS = ((16, 9), (9, 16), (1, 1), (4, 3), (3, 4), (21, 9))
@@ -108,6 +105,8 @@ def _size(value: object, name: str) -> str:
 def _image(value: object, name: str) -> str | bytes:
     if isinstance(value, str):
         return from_text(value, name)
+    if isinstance(value, bytes):  # a file of a form
+        return value
     if not isinstance(value, Mapping):
         raise InvalidImage(
             f"`{name}` must be a string, or an object with `image_url` or `file_id`, not {_told(value)}.", param=name
@@ -184,18 +183,11 @@ def _webhook_url(value: object, name: str) -> str:
     fault = url_fault(value, WEBHOOK_URL_MAX)
     if fault is not None:
         raise InvalidParameter(f"`{name}` {fault}; it must be an https URL.", param=name)
-    parts = urlsplit(value)
-    host = _host(value)
-    if _NUMERIC.fullmatch(host) and not _addresses(host):  # 127.1, 0x7f000001: a resolver would read an address in it
-        message = f"`{name}` has a number for a host; write a name, or an address as four decimal numbers."
-        raise InvalidParameter(message, param=name)
-    if parts.scheme.lower() == "http" and not _addresses(host):
+    target = _target(value, name)
+    if target.url.scheme == "http" and not addresses_of(target.host):
         message = f"`{name}` must be an https URL; http is for addresses within `fetch.allow` alone, not for names."
         raise InvalidParameter(message, param=name)
     return value
-
-
-_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.DOTALL)
 
 
 def check_webhook_url(url: str, name: str, allowed: Sequence[Network]) -> None:
@@ -203,30 +195,25 @@ def check_webhook_url(url: str, name: str, allowed: Sequence[Network]) -> None:
 
     http goes to those alone, https to public addresses as well. A name is left to whoever resolves it.
     """
-    addresses = _addresses(_host(url))
-    if not addresses or any(address in network for address in addresses for network in allowed):
+    target = _target(url, name)
+    addresses = addresses_of(target.host)
+    if not addresses or any(is_allowed(address, allowed) for address in addresses):
         return
     told = f"`{name}` leads to {addresses[0]}, which is not within `fetch.allow` of the gateway's configuration"
-    if urlsplit(url).scheme.lower() == "http":
+    if target.url.scheme == "http":
         raise InvalidParameter(f"{told}: use https, or an address within it.", param=name)
-    if not all(address.is_global and not address.is_multicast for address in addresses):
+    if all(refusal(address) is not None for address in addresses):
         raise InvalidParameter(f"{told} and not public: use a public host, or an address within it.", param=name)
+    if not port_is_open(target.port):
+        message = f"{told}: use port 443, or one from 1024 on that is no service's, or an address within it."
+        raise InvalidParameter(message, param=name)
 
 
-def _host(url: str) -> str:
-    return (urlsplit(url).hostname or "").rstrip(".")
-
-
-def _addresses(host: str) -> tuple[Address, ...]:
-    """The addresses that a host is without being resolved; none of a name."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")
+def _target(url: str, name: str) -> Target:
     try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return ()
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address,)
+        return target_of(url)
+    except FetchRefused as error:
+        raise InvalidParameter(f"`{name}` cannot be delivered to: {error}.", param=name) from error
 
 
 READERS: dict[str, Callable[[object, str], Any]] = {

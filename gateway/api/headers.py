@@ -1,11 +1,14 @@
 """Reading a request's headers from where the server put them: the framework's mapping costs more than all it is for."""
 
+import math
 import re
 from typing import Any
 
 from litestar import Request
 
 from gateway.domain.errors import BadRequest
+from gateway.domain.generation import Generation
+from gateway.services.hints import PollHints
 
 _ABOVE_ZERO = re.compile(r"0*[1-9][0-9]*")
 
@@ -32,3 +35,11 @@ def is_retry(request: Request[Any, Any, Any]) -> bool:
     """Whether the client's library says that it sends this again; what is no whole number says nothing."""
     count = header(request, "x-stainless-retry-count")
     return count is not None and _ABOVE_ZERO.fullmatch(count) is not None
+
+
+def poll_headers(generation: Generation, hints: PollHints) -> dict[str, str]:
+    """When an open generation is worth reading again: as a header of HTTP, and as one that `openai` libraries read."""
+    seconds = hints.seconds(generation)
+    if seconds is None:
+        return {}
+    return {"retry-after": str(math.ceil(seconds)), "openai-poll-after-ms": str(round(seconds * 1000))}

@@ -1,18 +1,26 @@
 """The OpenAPI document: one table of operations, schemas from the wire structures themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from gateway.api import openapi_content, openapi_files
 from gateway.api.attempts import STATES, AdminAttempt, AdminAttemptList, AttachTask, Nothing
 from gateway.api.create import ALIASES, CreateVideo
+from gateway.api.events import EVENTS
+from gateway.api.feed import EventView
 from gateway.api.fields import SIZES
+from gateway.api.files import FileList, FileView
 from gateway.api.model_views import ModelList, ModelView
+from gateway.api.openapi_files import CREATE_FORM, create_form
+from gateway.api.operation import PAGE, Operation
 from gateway.api.quotes import QuoteView
 from gateway.api.views import Deleted, GenerationList, GenerationView
+from gateway.api.webhook_operations import OPERATIONS as WEBHOOK_OPERATIONS
+from gateway.api.webhook_operations import WEBHOOKS, WebhookEvent
 from gateway.domain.generation import GenerationRequest
 from gateway.domain.request import TextToVideo
 
@@ -40,31 +48,15 @@ class Health(Struct, frozen=True, kw_only=True):
     reason: str | UnsetType = UNSET
 
 
-class Operation(Struct, frozen=True, kw_only=True):
-    """One method of one path."""
-
-    method: str
-    path: str
-    id: str
-    summary: str
-    answer: type | None = None  # None: the bytes of a file
-    body: type | None = None
-    query: Mapping[str, Mapping[str, Any]] = {}
-    headers: Mapping[str, str] = {}  # request headers: name → description
-    answer_headers: Mapping[str, str] = {}  # of a 200: name → description
-    errors: Sequence[int] = ()  # besides 401 and 403, which every operation has that needs a key
-    open: bool = False  # needs no key
-    body_required: bool = True
-
-
 _ETAG: Mapping[str, str] = {"ETag": "changes when the generation does"}
+_HINTS: Mapping[str, str] = {
+    "Retry-After": "only while it is open: seconds until it is worth reading again, by how long its route takes",
+    "openai-poll-after-ms": "the same in milliseconds",
+}
 _TEXT: Mapping[str, Any] = {"type": "string"}
 _UNIX: Mapping[str, Any] = {"type": "integer", "minimum": 0, "description": "Unix seconds"}
 _LIST: Mapping[str, Mapping[str, Any]] = {
-    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
-    "after": {"type": "string", "description": "the last id of the page before"},
-    "before": {"type": "string", "description": "the first id of the page behind"},
-    "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+    **PAGE,
     "status": {"type": "string", "enum": ["queued", "in_progress", "completed", "failed", "cancelled", "expired"]},
     "model": _TEXT,
     "provider": _TEXT,
@@ -80,10 +72,13 @@ _WAIT: Mapping[str, Any] = {
     "type": "integer",
     "minimum": 0,
     "maximum": 60,
-    "description": "hold the answer until the status changes, at most so many seconds",
+    "description": "hold the answer until the status changes, with If-None-Match until anything does, at most so many"
+    " seconds",
 }
 _VIDEOS = "/v1/videos/generations"
 _ATTEMPTS = "/v1/admin/attempts"
+_REF = "#/components/schemas/{name}"
+_FORM: Mapping[str, Any] = {"$ref": _REF.format(name=CREATE_FORM)}
 OPERATIONS = (
     Operation(
         method="post",
@@ -91,6 +86,7 @@ OPERATIONS = (
         id="createVideoGeneration",
         summary="Create a generation: durable when this answers, started soon after",
         body=CreateVideo,
+        form=_FORM,
         answer=GenerationView,
         headers={
             "Idempotency-Key": "the same key and body give the first answer again for 24 hours",
@@ -100,6 +96,7 @@ OPERATIONS = (
         answer_headers={
             "Location": "the path of the generation",
             "Idempotent-Replayed": "`true` when this is the answer to an earlier request that this one repeats",
+            **_HINTS,
         },
         errors=(400, 404, 408, 409, 413, 415, 422, 503),
     ),
@@ -109,6 +106,7 @@ OPERATIONS = (
         id="quoteVideoGeneration",
         summary="Tell what would be done with a request: routes, reasons, prices; stores and starts nothing",
         body=CreateVideo,
+        form=_FORM,
         answer=QuoteView,
         errors=(400, 404, 408, 413, 415, 503),
     ),
@@ -129,7 +127,7 @@ OPERATIONS = (
         query={"wait": _WAIT},
         headers={"If-None-Match": "an ETag; 304 while nothing changed"},
         answer=GenerationView,
-        answer_headers=_ETAG,
+        answer_headers={**_ETAG, **_HINTS},
         errors=(304, 400, 404, 503),
     ),
     Operation(
@@ -148,14 +146,9 @@ OPERATIONS = (
         answer=Deleted,
         errors=(400, 404, 409, 503),
     ),
-    Operation(
-        method="get",
-        path=_VIDEOS + "/{generation_id}/content",
-        id="readVideoContent",
-        summary="Get the file of an output, or be sent to where it is",
-        query={"index": {"type": "integer", "minimum": 0, "default": 0}},
-        errors=(302, 400, 404, 502, 503),
-    ),
+    *openapi_content.OPERATIONS,
+    EVENTS,
+    *openapi_files.OPERATIONS,
     Operation(
         method="get", path="/v1/models", id="listModels", summary="List the models", answer=ModelList, errors=(400,)
     ),
@@ -218,6 +211,15 @@ OPERATIONS = (
             ("resubmit", "Send a held attempt once more, after its quarantine; needs an admin key"),
         )
     ),
+    Operation(
+        method="post",
+        path="/callbacks/{provider}/{token}",
+        id="callBack",
+        summary="For providers alone, at the URL that came with a submit: something happened, which is a reason to look",
+        answer=Nothing,
+        open=True,
+    ),
+    *WEBHOOK_OPERATIONS,
     Operation(method="get", path="/health/live", id="live", summary="Is it alive", answer=Health, open=True),
     Operation(
         method="get",
@@ -229,30 +231,39 @@ OPERATIONS = (
         open=True,
     ),
 )
-_PLAIN = {302: "The file is there", 304: "Nothing changed"}
+_PLAIN = {
+    204: "All events were told: do not come again",
+    206: "Parts of the file",
+    302: "The file is there",
+    304: "Nothing changed",
+}
 _WORDS = {
     400: "The request is not valid",
-    401: "The API key is missing or not known",
+    401: "The API key is missing or not known, or the token is not good for this",
     403: "The path needs an admin key, or the gateway has no keys and was called by a name not the machine's own",
     404: "There is no such resource",
     408: "The body did not arrive in time",
     409: "The resource does not allow this now",
+    410: "The file is kept no longer, or is lost",
+    412: "The file is not the one that is meant",
     413: "The body is too large",
-    415: "The body is not declared as plain JSON",
+    415: "The media type of the body is not one that is taken here",
+    416: "The file has none of the bytes asked for",
     422: "No route of the model can do what was asked, or the idempotency key came with another body",
     502: "The provider did not hand over the file",
     503: "Not available now; see Retry-After",
 }
-_REF = "#/components/schemas/{name}"
 _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/request-id"}}
 
 
 def document() -> dict[str, Any]:
     """OpenAPI 3.1, as plain values."""
-    types = [CreateVideo, QuoteView, GenerationView, GenerationList, Deleted, ModelList, ModelView]
-    types += [AdminAttempt, AdminAttemptList, AttachTask, Nothing, ErrorAnswer, Health]
+    types: list[type] = [CreateVideo, QuoteView, GenerationView, GenerationList, Deleted, ModelList, ModelView]
+    types += [EventView, FileList, FileView, AdminAttempt, AdminAttemptList, AttachTask, Nothing, ErrorAnswer, Health]
+    types += [WebhookEvent, *(one for told in WEBHOOK_OPERATIONS for one in (told.answer, told.body) if one)]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     schemas["CreateVideo"] = _as_read(schemas["CreateVideo"])
+    schemas[CREATE_FORM] = create_form(schemas["CreateVideo"])
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
@@ -264,10 +275,14 @@ def document() -> dict[str, Any]:
             "description": "One API in front of many video generation providers.",
         },
         "paths": paths,
+        "webhooks": WEBHOOKS,
         "components": {
             "schemas": schemas,
             "headers": {"request-id": _header("the same as `request_id` in an error, and in the gateway's log")},
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "token": {"type": "apiKey", "in": "query", "name": "token"},  # in a URL that the gateway made
+            },
         },
         "security": [{"bearer": []}],
     }
@@ -317,16 +332,22 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "parameters": parameters,
         "responses": _responses(operation),
     }
-    if operation.body is not None:
-        described["requestBody"] = {"required": operation.body_required, "content": _json(operation.body)}
-    if operation.open:
-        described["security"] = []
+    taken = {} if operation.body is None else _json(operation.body)
+    if operation.form is not None:
+        taken["multipart/form-data"] = {"schema": operation.form}
+    if taken:
+        described["requestBody"] = {"required": operation.body_required, "content": taken}
+    if operation.open or operation.token:
+        described["security"] = [{"bearer": []}, {"token": []}] if operation.token else []
     return described
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    if operation.answer is None:
-        content: dict[str, Any] = {"video/*": {}, "application/octet-stream": {}}
+    if operation.stream is not None:
+        events = {"contentMediaType": "application/json", "contentSchema": _ref(operation.stream)}
+        content: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string", **events}}}
+    elif operation.answer is None:
+        content = {media_type: {} for media_type in operation.media_types}
     else:
         content = _json(operation.answer)
     named = {name: _header(text) for name, text in operation.answer_headers.items()}
@@ -337,6 +358,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
         answer = responses[str(status)] = {"description": _PLAIN.get(status) or _WORDS[status], "headers": _REQUEST_ID}
         if status not in _PLAIN:
             answer["content"] = _json(Health if operation.open else ErrorAnswer)
+        elif status == 206:
+            answer["content"] = {**content, "multipart/byteranges": {}}
         elif status == 302:
             answer["headers"] = {"Location": _header("where the file is"), **_REQUEST_ID}
     responses["default"] = {"description": "Any other error", "headers": _REQUEST_ID, "content": _json(ErrorAnswer)}
@@ -348,4 +371,8 @@ def _header(text: str) -> dict[str, Any]:
 
 
 def _json(kind: type) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REF.format(name=kind.__name__)}}}
+    return {"application/json": {"schema": _ref(kind)}}
+
+
+def _ref(kind: type) -> dict[str, str]:
+    return {"$ref": _REF.format(name=kind.__name__)}

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 from litestar import Request
 from litestar.datastructures import MultiDict
 
+from gateway.api.headers import only_header
 from gateway.domain.errors import InvalidParameter, UnknownParameter
 from gateway.domain.task import Status
 from gateway.store.base import is_cursor
@@ -90,6 +91,19 @@ class Params:
             if match and value is not None:
                 found[match[1]] = value
         return found
+
+    def last_event_id(self, request: Request[Any, Any, Any]) -> int | None:
+        """The number of the last event that a client of a stream knows: by its header, which is the newer, else here.
+
+        `None` when it knows none.
+        """
+        asked = self.text("last_event_id")
+        value = only_header(request, "last-event-id") or asked
+        if not value:
+            return None
+        if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
+            raise InvalidParameter("`last_event_id` must be the `id` of an event, or absent.", param="last_event_id")
+        return int(value)
 
     def done(self) -> None:
         """Refuse parameters that were not read."""

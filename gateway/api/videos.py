@@ -1,27 +1,23 @@
 """`/v1/videos/generations`: decode, call one service, encode."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Any, cast
-from urllib.parse import quote
+import re
+from typing import Any
 
 import msgspec
 from litestar import Controller, Request, delete, post, route
 from litestar.datastructures import State
 from litestar.enums import HttpMethod, MediaType
 from litestar.response.base import ASGIResponse
-from litestar.response.streaming import ASGIStreamingResponse
 
-from gateway.api.body import parse_json, read_body
 from gateway.api.context import Context, context_of
 from gateway.api.create import Normalised, normalise
-from gateway.api.headers import header, is_retry, only_header
+from gateway.api.headers import header, is_retry, only_header, poll_headers
+from gateway.api.multipart import read_create
 from gateway.api.query import Params
 from gateway.api.quotes import quote_view
 from gateway.api.views import Deleted, GenerationList, generation_view
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.generation import Generation
-from gateway.services.artifacts import Redirect, Stream
 from gateway.services.inputs import file_name
 from gateway.store.base import Query
 
@@ -29,12 +25,12 @@ Call = Request[Any, Any, State]
 IDEMPOTENCY_KEY_MAX = 255
 WAIT_MAX = 60
 GET = (HttpMethod.GET, HttpMethod.HEAD)  # the server leaves out the body of an answer to HEAD
-_IN_URL = "%!#$&'()*+,/:;=?@[]~"  # characters that stand for themselves
+_VERSION = re.compile(r'"([0-9]{1,18})"')
 _encode = msgspec.json.Encoder().encode
 
 
 class VideoGenerationController(Controller):
-    """Create, read, list, cancel, delete, and the bytes."""
+    """Create, read, list, cancel and delete."""
 
     path = "/v1/videos/generations"
 
@@ -50,7 +46,7 @@ class VideoGenerationController(Controller):
             idempotency_key=_idempotency_key(request),
             retry=is_retry(request),
         )
-        headers = {"location": f"{self.path}/{created.generation.id}"}
+        headers = {"location": f"{self.path}/{created.generation.id}"} | poll_headers(created.generation, context.hints)
         if created.replayed:
             headers["idempotent-replayed"] = "true"
         return _answer(created.generation, context, headers, request if created.replayed else None)
@@ -86,8 +82,8 @@ class VideoGenerationController(Controller):
         if query.after is not None and query.before is not None:
             raise InvalidParameter("`after` and `before` exclude each other; give one.", param="before")
         page = await context.generations.page(query)
-        base = context.base_url(request)
-        data = tuple(generation_view(generation, base) for generation in page.data)
+        links = context.links(request)
+        data = tuple(generation_view(generation, links) for generation in page.data)
         view = GenerationList(
             data=data,
             first_id=data[0].id if data else None,
@@ -98,17 +94,20 @@ class VideoGenerationController(Controller):
 
     @route("/{generation_id:str}", http_method=GET)
     async def read(self, request: Call) -> ASGIResponse:
-        """Read one; `wait` holds the answer until its status changes."""
+        """Read one; `wait` holds the answer until its status changes, or anything of it for who knows a version."""
         context, key = context_of(request)
         params = Params.of(request)
         wait = params.whole("wait", 0, WAIT_MAX) or 0
         params.done()
-        generation = await context.generations.read(_id(request), key, wait)
-        tag = f'"{generation.version}"'
-        known = {one.strip().removeprefix("W/") for one in (header(request, "if-none-match") or "").split(",")}
-        if not known.isdisjoint({tag, "*"}):
-            return ASGIResponse(status_code=304, headers={"etag": tag})
-        return _answer(generation, context, {"etag": tag}, request)
+        tags = header(request, "if-none-match") or ""
+        known = {int(version) for version in _VERSION.findall(tags)}
+        generation = await context.generations.read(_id(request), key, wait, known)
+        headers = {"etag": f'"{generation.version}"'}
+        if not wait:  # who waits may ask again at once
+            headers |= poll_headers(generation, context.hints)
+        if generation.version in known or tags.strip() == "*":
+            return ASGIResponse(status_code=304, headers=headers)
+        return _answer(generation, context, headers, request)
 
     @post("/{generation_id:str}/cancel", status_code=200)
     async def cancel(self, request: Call) -> ASGIResponse:
@@ -125,34 +124,11 @@ class VideoGenerationController(Controller):
         await context.generations.delete(_id(request), key)
         return json_answer(Deleted(id=_id(request), object="video.generation"))
 
-    @route("/{generation_id:str}/content", http_method=GET)
-    async def content(self, request: Call) -> ASGIResponse:
-        """Hand over an output: the bytes, or the way to where they are."""
-        context, key = context_of(request)
-        params = Params.of(request)
-        index = params.whole("index", 0, 10_000) or 0
-        params.done()
-        generation = await context.generations.read(_id(request), key)
-        found = await context.artifacts.open(generation, index)
-        if isinstance(found, Redirect):
-            redirect = ASGIResponse(status_code=302, headers={"location": quote(found.url, safe=_IN_URL)})
-            del redirect.headers["content-type"]  # the framework's, for a body that there is none of
-            return redirect
-        headers = {"content-type": _content_type(found)}
-        if found.length is not None:
-            headers["content-length"] = str(found.length)
-        if request.method == HttpMethod.HEAD:
-            async with aclosing(cast("AsyncGenerator[bytes]", found.chunks)) as chunks:
-                await anext(chunks, b"")  # only one that has begun lets go of its connection
-            return ASGIResponse(headers=headers, is_head_response=True)
-        return ASGIStreamingResponse(iterator=found.chunks, headers=headers, status_code=200)
-
 
 async def _wanted(request: Call, context: Context, key: str) -> Normalised:
     """What the body of a create or a quote asks for."""
     Params.of(request).done()
-    raw = await read_body(request, context.max_body_bytes)
-    body = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
+    body = await read_create(request, context.max_body_bytes)
     return normalise(body, lambda content: file_name(key, content), context.fetch_allow)
 
 
@@ -164,12 +140,7 @@ def json_answer(view: object, headers: dict[str, str] | None = None) -> ASGIResp
 def _answer(
     generation: Generation, context: Context, headers: dict[str, str], request: Call | None = None
 ) -> ASGIResponse:
-    return json_answer(generation_view(generation, context.base_url(request)), headers)
-
-
-def _content_type(found: Stream) -> str:
-    """What a provider calls its file, unless a browser might run it as a page of ours."""
-    return found.content_type if found.content_type.startswith("video/") else "application/octet-stream"
+    return json_answer(generation_view(generation, context.links(request)), headers)
 
 
 def _id(request: Call) -> str:

@@ -1,6 +1,7 @@
 """What a client reads: wire structures and how they are made from domain values."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,8 +11,27 @@ from msgspec import UNSET, Struct, UnsetType
 from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Route
 from gateway.domain.request import ImageToVideo, ReferencesToVideo, Settings
 from gateway.domain.task import PUBLIC_CODE, Failed, FailureKind, Status
+from gateway.services.tokens import Signer
 
-WEBHOOK_WARNING = "Webhooks are not delivered by this version; poll the generation instead."
+CONTENT = "content"  # the purpose of a token: the id of a generation, the index of an output, the variant of its file
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The gateway's own URLs of results, with the tokens that open them."""
+
+    base: str  # what they begin with
+    signer: Signer
+
+    def content(self, generation: Generation, index: int) -> str:
+        """Where the gateway hands over an output to its key."""
+        return f"{self.base}/v1/{generation.kind}s/generations/{generation.id}/content?index={index}"
+
+    def opened(self, generation: Generation, index: int, variant: str, until: datetime) -> str:
+        """Where it hands over a file that it keeps to anybody, until a moment."""
+        named = "" if variant == "video" else f"&variant={variant}"
+        token = self.signer.sign(CONTENT, generation.id, str(index), variant, until=until)
+        return f"{self.content(generation, index)}{named}&token={token}"
 
 
 class ErrorView(Struct, frozen=True):
@@ -22,7 +42,7 @@ class ErrorView(Struct, frozen=True):
 
 
 class OutputView(Struct, frozen=True, kw_only=True):
-    """One result. `url` needs the client's key where it is the gateway's own."""
+    """One result. `url` needs the client's key where it is the gateway's own and has no token."""
 
     index: int
     status: Status
@@ -76,7 +96,7 @@ class AttemptView(Struct, frozen=True, kw_only=True):
 class WarningView(Struct, frozen=True, kw_only=True):
     """Something that is not quite as it was asked for."""
 
-    type: Literal["adapted", "defaulted", "not_delivered", "not_tried"]
+    type: Literal["adapted", "defaulted", "not_kept", "not_tried"]
     param: str
     from_: Any = msgspec.field(name="from", default=UNSET)
     to: Any = UNSET
@@ -153,8 +173,8 @@ _ATTEMPT_STATUS = {
 }
 
 
-def generation_view(generation: Generation, base: str) -> GenerationView:
-    """The public object; `base` is what the gateway's own URLs begin with."""
+def generation_view(generation: Generation, links: Links) -> GenerationView:
+    """The public object."""
     kind: Literal["video.generation", "image.generation"] = (
         "video.generation" if generation.kind == "video" else "image.generation"
     )
@@ -168,7 +188,7 @@ def generation_view(generation: Generation, base: str) -> GenerationView:
         progress=round(generation.progress * 100),
         provider=generation.provider,
         provider_model=generation.provider_model,
-        data=tuple(_output_view(generation, output, base) for output in generation.outputs),
+        data=tuple(_output_view(generation, output, links) for output in generation.outputs),
         error=_error_of(generation),
         warnings=_warnings(generation),
         attempts=tuple(_attempt_view(generation, attempt) for attempt in generation.attempts),
@@ -182,11 +202,6 @@ def generation_view(generation: Generation, base: str) -> GenerationView:
     )
 
 
-def content_path(generation: Generation, index: int) -> str:
-    """Where the gateway hands over an output."""
-    return f"/v1/{generation.kind}s/generations/{generation.id}/content?index={index}"
-
-
 def _cancellation(generation: Generation) -> CancellationView:
     sent = {AttemptState.SUBMITTING, AttemptState.ACCEPTED, AttemptState.UNKNOWN, AttemptState.ABANDONED}
     started = any(attempt.state in sent or attempt.accepted_at is not None for attempt in generation.attempts)
@@ -194,25 +209,31 @@ def _cancellation(generation: Generation) -> CancellationView:
     return CancellationView(provider_started=started, message=message)
 
 
-def _output_view(generation: Generation, output: Output, base: str) -> OutputView:
-    artifact = output.artifact
-    url = provider_url = None
-    if artifact is not None:
-        provider_url = None if artifact.needs_credential else artifact.url
-        url = provider_url or base + content_path(generation, output.index)
+def _output_view(generation: Generation, output: Output, links: Links) -> OutputView:
+    ended = output.status.terminal
+    artifact, kept = (output.artifact, output.kept) if ended else (None, None)
+    told = kept or artifact
+    provider_url = artifact.url if artifact is not None and not artifact.needs_credential else None
+    url, thumbnail_url = provider_url, artifact.thumbnail_url if artifact is not None else None
+    if kept is not None:
+        url = links.opened(generation, output.index, "video", kept.kept_until)
+        if kept.thumbnail is not None:
+            thumbnail_url = links.opened(generation, output.index, "thumbnail", kept.kept_until)
+    elif artifact is not None and artifact.needs_credential:
+        url = links.content(generation, output.index)
     return OutputView(
         index=output.index,
-        status=output.status if output.status.terminal else _running_status(generation, output),
+        status=output.status if ended else _running_status(generation, output),
         url=url,
         provider_url=provider_url,
-        thumbnail_url=artifact.thumbnail_url if artifact else None,
-        duration=artifact.duration_seconds if artifact else None,
-        width=artifact.width if artifact else None,
-        height=artifact.height if artifact else None,
-        bytes=None,
-        sha256=None,
-        content_type=artifact.content_type if artifact else None,
-        expires_at=_seconds(output.expires_at),
+        thumbnail_url=thumbnail_url,
+        duration=told.duration_seconds if told is not None else None,
+        width=told.width if told is not None else None,
+        height=told.height if told is not None else None,
+        bytes=kept.bytes if kept is not None else None,
+        sha256=kept.sha256 if kept is not None else None,
+        content_type=told.content_type if told is not None else None,
+        expires_at=_seconds(kept.kept_until if kept is not None else output.expires_at if ended else None),
         error=_error_view(output.failure, output.status),
         extra=True if output.extra else UNSET,
         late=True if output.late else UNSET,
@@ -220,6 +241,8 @@ def _output_view(generation: Generation, output: Output, base: str) -> OutputVie
 
 
 def _running_status(generation: Generation, output: Output) -> Status:
+    if output.artifact is not None:
+        return Status.IN_PROGRESS  # its file is on its way into the artifact store
     followed = (one for one in generation.attempts if one.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED})
     tasks = [task for attempt in followed for task in attempt.tasks if task.slot == output.index]
     return tasks[-1].status if tasks and not tasks[-1].status.terminal else Status.QUEUED
@@ -292,10 +315,7 @@ def _warnings(generation: Generation) -> tuple[WarningView, ...]:
         for index in sorted(used)
         for warning in route_warnings(generation.request.settings, generation.plan.routes[index])
     ]
-    told += _not_tried(generation)
-    if generation.request.webhook_url is not None:
-        told.append(WarningView(type="not_delivered", param="webhook_url", message=WEBHOOK_WARNING))
-    return tuple(told)
+    return (*told, *_not_tried(generation), *_not_kept(generation))
 
 
 def _not_tried(generation: Generation) -> Iterator[WarningView]:
@@ -309,6 +329,14 @@ def _not_tried(generation: Generation) -> Iterator[WarningView]:
         if index not in tried and route.provider not in refusing:
             message = f"With what may have been paid already it could cost more than {limit:g} USD."
             yield WarningView(type="not_tried", param="max_cost", provider=route.provider, message=message)
+
+
+def _not_kept(generation: Generation) -> Iterator[WarningView]:
+    """The results that last as long as the provider's link."""
+    for output in generation.outputs:
+        if output.status is Status.COMPLETED and output.artifact is not None and output.kept is None:
+            message = f"The gateway does not keep the file of output {output.index}: fetch it before the provider's"
+            yield WarningView(type="not_kept", param="url", message=f"{message} link expires.")
 
 
 def route_warnings(asked: Settings, route: Route) -> Iterator[WarningView]:

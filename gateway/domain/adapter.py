@@ -55,7 +55,7 @@ class ImageForm(StrEnum):
 
 
 class ImageLimits(Struct, frozen=True, kw_only=True):
-    """What a provider takes as an image; checked on bytes that the gateway holds."""
+    """What a provider takes as an image; checked on bytes that the gateway holds or has fetched."""
 
     formats: frozenset[str] = frozenset({"image/jpeg", "image/png"})
     max_bytes: int | None = None
@@ -103,7 +103,7 @@ class Capability:
     defaults: Mapping[str, Any] = field(default_factory=dict)  # Settings fields that the upstream requires
     assumes: Mapping[str, Any] = field(default_factory=dict)  # and those that it fills in itself: what it will cost
     images: ImageLimits = _PLAIN_IMAGES
-    image_forms: tuple[ImageForm, ...] = (ImageForm.URL,)  # in order of preference for bytes the gateway holds
+    image_forms: tuple[ImageForm, ...] = (ImageForm.URL,)  # of BASE64 and UPLOAD the first is used; URL: taken as it is
     rules: tuple[Callable[[UpstreamRequest], str | None], ...] = ()  # across fields: why not, or None
     kind: str = "video"
 
@@ -159,5 +159,6 @@ class Adapter:
     amend: Callable[[HttpCall, HttpReply], str | None] | None = None  # the form to try after a refusal, or None
     upload: Callable[[FilePart], HttpCall] | None = None  # sends the bytes of an image; `field` is to be replaced
     uploaded_url: Callable[[HttpReply], str] | None = None  # from its 2xx; else UnreadableReply
+    upload_keep_seconds: float = 0  # how long an upload may be used again for the same bytes; 0: it may not
     read_callback: Callable[[bytes], Callback] | None = None  # raises UnreadableReply
     known_task: Callable[[UpstreamRequest, str], TaskRef] | None = None  # of a bare id; None: the id is all of it

@@ -1,5 +1,6 @@
 """The errors a client can meet: one hierarchy, rendered in one place (`api/errors.py`)."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -17,6 +18,7 @@ class GatewayError(Exception):
         self.detail = detail or self.title
         self.param = param
         self.retry_after = retry_after
+        self.headers: Mapping[str, str] = {}  # of the answer, besides those of every error
 
 
 class BadRequest(GatewayError):
@@ -49,10 +51,28 @@ class InvalidImage(BadRequest):
     code, title = "invalid_image", "The image cannot be used."
 
 
+class InvalidForm(BadRequest):
+    """The body is declared as a form and cannot be read as one."""
+
+    code, title = "invalid_form", "The body is not a valid form."
+
+
+class FileLimitReached(BadRequest):
+    """A key has as many files as it may have."""
+
+    code, title = "file_limit_reached", "There is no room for another file."
+
+
 class Unauthenticated(GatewayError):
     """No key, or one that the gateway does not know."""
 
     code, status, type, title = "invalid_api_key", 401, "authentication_error", "The API key is missing or not known."
+
+
+class InvalidToken(GatewayError):
+    """A token that was not signed for this, or has expired, and no key that would do."""
+
+    code, status, type, title = "invalid_token", 401, "authentication_error", "The token is not valid."
 
 
 class ForbiddenHost(GatewayError):
@@ -97,10 +117,46 @@ class IdempotencyKeyInUse(Conflict):
     code, title = "idempotency_key_in_use", "A request with this idempotency key is still being handled."
 
 
+class FileInUse(Conflict):
+    """A generation that is not at its end still needs the file."""
+
+    code, title = "file_in_use", "The file is in use."
+
+
 class GenerationDeleted(Conflict):
     """The request was carried out before, and its generation deleted: to repeat it would pay for it again."""
 
     code, title = "generation_deleted", "The generation that this request made was deleted."
+
+
+class ArtifactExpired(GatewayError):
+    """The time that a result was to be kept for is over."""
+
+    code, status, type, title = "artifact_expired", 410, "invalid_request_error", "The file is kept no longer."
+
+
+class ArtifactMissing(GatewayError):
+    """A result is not in the artifact store, though its time is not over."""
+
+    code, status, type, title = "artifact_missing", 410, "api_error", "The file is lost."
+
+
+class PreconditionFailed(GatewayError):
+    """The file is not the one that the client means."""
+
+    code, status, type, title = "precondition_failed", 412, "invalid_request_error", "The file is another one."
+
+
+class RangeNotSatisfiable(GatewayError):
+    """The file has none of the bytes asked for."""
+
+    code, status, type = "range_not_satisfiable", 416, "invalid_request_error"
+    title = "The file has none of the bytes asked for."
+
+    def __init__(self, detail: str = "", *, param: str | None = "Range", size: int = 0) -> None:
+        """`size` is the file's, in bytes."""
+        super().__init__(detail, param=param)
+        self.headers = {"Content-Range": f"bytes */{size}"}
 
 
 class BodyTooLarge(GatewayError):

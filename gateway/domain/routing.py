@@ -7,13 +7,15 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.domain.adapter import Capability, ImageLimits
+from gateway.domain.adapter import Capability, ImageForm
 from gateway.domain.generation import Adaptation, GenerationRequest, Route
 from gateway.domain.health import HealthOf, RouteHealth, unknown_health
 from gateway.domain.ordering import Order, Place, in_order
+from gateway.domain.pictures import ImageFacts, asked_words, given_words, misfits, remake
 from gateway.domain.price import Price, cost_usd
 from gateway.domain.request import (
     ImageToVideo,
+    Input,
     InputKind,
     ReferencesToVideo,
     Settings,
@@ -37,15 +39,6 @@ class Candidate(Struct, frozen=True, kw_only=True):
     group: int = 0  # 0: of the model asked for; behind it those of each model to fall back to
     order: Order = "priority"  # of its group
     attempt_timeout_seconds: float | None = None  # over the provider's own
-
-
-class ImageFacts(Struct, frozen=True, kw_only=True):
-    """What the gateway knows of an image whose bytes it holds."""
-
-    content_type: str
-    bytes: int
-    width: int
-    height: int
 
 
 class Reason(Struct, frozen=True, kw_only=True):
@@ -77,15 +70,17 @@ def plan(
     *,
     health: HealthOf = unknown_health,
     seed: str = "",
+    links: bool = False,
 ) -> Planned:
     """The routes in the order of their groups, open circuits last.
 
-    `images` tells of those that the gateway holds, by their `file_…` name; `seed` decides what `weighted` leaves open.
+    `images` tells of those that the gateway holds, by their `file_…` name; `links`: it can give a provider URLs of
+    them; `seed` decides what `weighted` leaves open.
     """
     able: list[tuple[Place, Route]] = []
     left_out: list[LeftOut] = []
     for candidate in candidates:
-        found = _route(request, candidate, images or {})
+        found = _route(request, candidate, images or {}, links=links)
         if isinstance(found, Route):
             able.append((_place(candidate, found, health), found))
         else:
@@ -112,7 +107,7 @@ def _place(candidate: Candidate, route: Route, health: HealthOf) -> Place:
 
 
 def _route(
-    request: GenerationRequest, candidate: Candidate, images: Mapping[str, ImageFacts]
+    request: GenerationRequest, candidate: Candidate, images: Mapping[str, ImageFacts], *, links: bool
 ) -> Route | tuple[Reason, ...]:
     kind = input_kind(request.input)
     fitting = [one for one in candidate.capabilities if kind in one.inputs]
@@ -124,7 +119,9 @@ def _route(
         reasons += _check_prompt(request, candidate.provider, capability)
         cost = cost_usd(candidate.prices, settings, capability, alike=candidate.model != candidate.row)
         reasons += _check_cost(request, cost)
-        reasons += _check_input(request, capability, images)
+        reasons += _check_input(request, capability)
+        made, misfitting = _fit_images(request, capability, images, links=links)
+        adaptations, reasons = adaptations + made, reasons + misfitting
         if not reasons:
             reasons += _check_rules(request, candidate, capability, settings)
         if not reasons:
@@ -246,7 +243,7 @@ def _check_cost(request: GenerationRequest, cost: float | None) -> list[Reason]:
     return [Reason(param="max_cost", message=f"costs {total:g} USD, not at most {request.max_cost:g}")]
 
 
-def _check_input(request: GenerationRequest, capability: Capability, images: Mapping[str, ImageFacts]) -> list[Reason]:
+def _check_input(request: GenerationRequest, capability: Capability) -> list[Reason]:
     reasons: list[Reason] = []
     match request.input:
         case ImageToVideo(last_frame=last) if last is not None and not capability.last_frame:
@@ -260,39 +257,58 @@ def _check_input(request: GenerationRequest, capability: Capability, images: Map
                 reasons.append(Reason(param=param, message="takes no frames beside reference images"))
         case _:
             pass
-    for name in images_of(request.input):
-        facts = images.get(name)
-        if facts is not None:
-            reasons += _check_image(param_of(request, name), facts, capability.images)
     return reasons
+
+
+def bytes_form(capability: Capability) -> ImageForm | None:
+    """How a model takes the bytes of an image, as it likes best; `None` where it takes URLs alone."""
+    return next((form for form in capability.image_forms if form is not ImageForm.URL), None)
+
+
+def _fit_images(
+    request: GenerationRequest, capability: Capability, images: Mapping[str, ImageFacts], *, links: bool
+) -> tuple[list[Adaptation], list[Reason]]:
+    """What is to be made of the images that the gateway holds, and why one cannot be used.
+
+    Of a URL nothing is known: what is behind it is seen by the provider, or by the gateway just before the submit.
+    """
+    adaptations: list[Adaptation] = []
+    reasons: list[Reason] = []
+    in_bytes = bytes_form(capability) is not None
+    for name in dict.fromkeys(images_of(request.input)):
+        param, facts = param_of(request, name), images.get(name)
+        if facts is None:
+            continue
+        if not in_bytes and not links:
+            reasons.append(Reason(param=param, message="takes images by URL alone, and the gateway has no public URL"))
+            continue
+        wrong = misfits(facts, capability.images)
+        # What is made of a picture is nowhere kept: there is nothing that a link could lead to.
+        made = remake(facts, capability.images) if wrong and in_bytes and request.adapt == "nearest" else None
+        if made is None:
+            reasons += (Reason(param=param, message=message) for message in wrong)
+        else:
+            place = place_of(request.input, name)
+            adaptations.append(Adaptation(param=place, asked=asked_words(facts), given=given_words(made)))
+    return adaptations, reasons
 
 
 def param_of(request: GenerationRequest, image: str) -> str:
     """The parameter that an image of the request came in."""
-    match request.input:
+    return place_of(request.input, image).partition("[")[0]
+
+
+def place_of(value: Input, image: str) -> str:
+    """The same, of reference images with the number of the one."""
+    match value:
         case ImageToVideo(first_frame=first) | ReferencesToVideo(first_frame=first) if image == first:
             return "image"
         case ImageToVideo(last_frame=last) | ReferencesToVideo(last_frame=last) if image == last:
             return "last_image"
+        case ReferencesToVideo(references=references) if image in references:
+            return f"reference_images[{references.index(image)}]"
         case _:
-            return "reference_images"
-
-
-def _check_image(param: str, facts: ImageFacts, limits: ImageLimits) -> list[Reason]:
-    reasons: list[str] = []
-    if facts.content_type not in limits.formats:
-        takes = ", ".join(sorted(one.removeprefix("image/") for one in limits.formats))
-        reasons.append(f"takes {takes}, not {facts.content_type.removeprefix('image/')}")
-    if limits.max_bytes is not None and facts.bytes > limits.max_bytes:
-        reasons.append(f"takes an image of at most {limits.max_bytes} bytes, not {facts.bytes}")
-    sides = sorted((facts.width, facts.height))
-    if limits.min_side is not None and sides[0] < limits.min_side:
-        size = f"{facts.width}x{facts.height}"
-        reasons.append(f"takes an image of at least {limits.min_side} pixels on each side, not {size}")
-    if limits.max_ratio is not None and sides[1] > sides[0] * limits.max_ratio:
-        size = f"{facts.width}x{facts.height}"
-        reasons.append(f"takes an image no longer than {limits.max_ratio:g} times its width or height, not {size}")
-    return [Reason(param=param, message=message) for message in reasons]
+            return "image"
 
 
 def _check_rules(

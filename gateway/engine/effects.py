@@ -1,6 +1,6 @@
 """What a driver carries out: a submit, a read. Each ends in a fact, whatever happens on the way."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -12,7 +12,7 @@ from gateway.domain.adapter import HttpCall, HttpReply
 from gateway.domain.circuit import CircuitState
 from gateway.domain.errors import StoreUnavailable, UnreadableReply
 from gateway.domain.generation import Attempt, AttemptState, Generation, Route
-from gateway.domain.keeping import FileUnread, Keep
+from gateway.domain.keeping import Keep
 from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Unread
 from gateway.domain.polling import Hints
 from gateway.domain.reading import failed
@@ -24,8 +24,10 @@ from gateway.engine.patience import patiently
 from gateway.failpoints import reach
 from gateway.services.clock import Clock
 from gateway.services.health import Health
-from gateway.services.inputs import InputRefused, Inputs
+from gateway.services.inputs import Inputs
+from gateway.services.keeping import Keeper
 from gateway.services.providers import Provider
+from gateway.services.uploading import InputRefused
 from gateway.services.upstream import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.store.base import Store
 
@@ -46,15 +48,19 @@ class Effects:
         providers: Mapping[str, Provider],
         upstream: Upstream,
         inputs: Inputs,
+        keeper: Keeper,
         health: Health,
         clock: Clock,
+        callback_url: Callable[[Provider, str], str | None],
     ) -> None:
         self._store = store
         self._providers = providers
         self._upstream = upstream
         self._inputs = inputs
+        self._keeper = keeper
         self._health = health
         self._clock = clock
+        self._callback_url = callback_url  # where the provider says that something happened to an attempt's tasks
         self._forms: dict[tuple[str, str], str] = {}  # (provider, model) → the form that worked last
         self._noted: set[tuple[str, str]] = set()
         self._sending: set[str] = set()  # attempts from their intent to their outcome
@@ -78,7 +84,7 @@ class Effects:
     async def carry_out(self, generation: Generation, effect: Effect) -> Fact | None:
         """Do it and tell what came of it; `None` when the store has it already."""
         if isinstance(effect, Keep):
-            return FileUnread(index=effect.index, final=True)
+            return await self._keeper.keep(generation, effect.index)
         attempt = generation.attempt(effect.attempt_id)
         route = generation.route(attempt)
         provider = self._providers.get(route.provider)
@@ -86,7 +92,10 @@ class Effects:
             if provider is None:  # it was taken out of the configuration while this generation was open
                 return Unread(attempt_id=attempt.id, index=effect.index)
             async with self._health.reads[provider.name].place(generation.key):
-                return await self._read(attempt, effect, provider)
+                read = await self._read(attempt, effect, provider)
+            if isinstance(read, Read) and isinstance(read.snapshot, Failed):
+                await self._inputs.forget(generation.request.input, generation.key, provider, read.snapshot)
+            return read
         if provider is None or route.model not in provider.models:
             return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         fact: Fact | None = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
@@ -116,7 +125,8 @@ class Effects:
         except StoreUnavailable:
             raise
         except InputRefused as refused:
-            self._health.submitted(route.provider, route.model, attempt.id, refused.failure)
+            if refused.of_provider:
+                self._health.submitted(route.provider, route.model, attempt.id, refused.failure)
             return Ended(
                 attempt_id=attempt.id,
                 state=AttemptState.REFUSED,
@@ -152,12 +162,15 @@ class Effects:
             upstream_code=fact.failure.upstream_code if fact is not None else None,
             duration_seconds=round((self._clock.now() - started).total_seconds(), 3),
         )
+        if fact is not None:
+            await self._inputs.forget(generation.request.input, generation.key, provider, fact.failure)
         return fact
 
     async def _prepare(self, generation: Generation, attempt: Attempt, route: Route, provider: Provider) -> HttpCall:
         """The call, with the inputs in the form that the provider takes; may be repeated."""
         request = generation.request
-        ready = await self._inputs.ready(request.input, generation.key, provider, provider.models[route.model])
+        model = provider.models[route.model]
+        ready = await self._inputs.ready(request.input, generation.key, provider, model, route.adaptations)
         return provider.adapter.to_upstream(
             UpstreamRequest(
                 attempt_id=attempt.id,
@@ -169,6 +182,7 @@ class Effects:
                 count=len(attempt.slots),
                 options=request.provider_options.get(provider.name, {}),
                 form=attempt.form,
+                callback_url=self._callback_url(provider, attempt.id),
             )
         )
 

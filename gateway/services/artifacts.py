@@ -1,62 +1,142 @@
 """Where the bytes of an output are, and how a client gets them."""
 
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Literal
 
 import httpx
+import structlog
 from msgspec import Struct
 
-from gateway.domain.errors import NotFound, ProviderUnavailable
-from gateway.domain.generation import Generation, Output
-from gateway.domain.task import TaskRef
+from gateway.domain.errors import ArtifactExpired, ArtifactMissing, NotFound, ProviderUnavailable
+from gateway.domain.generation import Generation, Kept, Output
+from gateway.services.artifact_store import ArtifactStore
 from gateway.services.clock import Clock
+from gateway.services.keeping import content_call
 from gateway.services.providers import Provider
 from gateway.services.upstream import NoAnswer, NotSent, Upstream
 
+log = structlog.get_logger()
+Variant = Literal["video", "thumbnail"]
+LINK_SECONDS = 3600.0  # a link of the artifact store is good for: a player that rests longer asks again
 _STREAM_SECONDS = 600.0
 
 
 class Redirect(Struct, frozen=True):
-    """The provider hands the file to anybody who knows its URL."""
+    """Whoever knows the URL gets the file there."""
 
     url: str
 
 
 class Stream(Struct, frozen=True, kw_only=True):
-    """The file, passed through."""
+    """A file of a provider's, passed through."""
 
     chunks: AsyncIterator[bytes]
     content_type: str
     length: int | None
+    filename: str  # for a client's folder
+
+
+class File(Struct, frozen=True, kw_only=True):
+    """A file in the artifact store, which is there whole and never changes."""
+
+    name: str
+    size: int
+    digest: str  # of its bytes; of a thumbnail, as far as these follow from the video's
+    content_type: str
+    filename: str  # for a client's folder
+    kept_until: datetime
 
 
 class Artifacts:
-    """Results as the providers keep them."""
+    """Results in the gateway's own store, or as the providers keep them."""
 
-    def __init__(self, providers: Mapping[str, Provider], upstream: Upstream, clock: Clock) -> None:
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        upstream: Upstream,
+        store: ArtifactStore,
+        clock: Clock,
+        *,
+        redirect: bool = False,
+    ) -> None:
+        """With `redirect` a client is sent to the store itself, where that has links."""
         self._providers = providers
         self._upstream = upstream
+        self._store = store
         self._clock = clock
+        self._redirect = redirect
 
-    async def open(self, generation: Generation, index: int) -> Redirect | Stream:
-        """The way to an output's file; `NotFound` where there is none, `ProviderUnavailable` where it is withheld."""
+    async def open(self, generation: Generation, index: int, variant: Variant = "video") -> Redirect | Stream | File:
+        """The way to an output's file; `NotFound` where there is none, another error where it cannot be had."""
         output = next((one for one in generation.outputs if one.index == index), None)
-        if output is None or output.artifact is None:
+        if output is None or output.artifact is None or not output.status.terminal:
             state = "does not exist" if output is None else f"is {output.status}: there is no file"
             raise NotFound(f"Output {index} of {generation.id} {state}.", param="index")
+        if output.kept is not None and (variant == "video" or output.kept.thumbnail is not None):
+            return await self._kept(generation, index, output.kept, variant)
+        if variant == "thumbnail":
+            if output.artifact.thumbnail_url is None:
+                raise NotFound(f"Output {index} of {generation.id} has no thumbnail.", param="variant")
+            return Redirect(output.artifact.thumbnail_url)
         if not output.artifact.needs_credential:
             return Redirect(output.artifact.url)
         return await self._through(generation, output)
 
+    def read(self, file: File, part: range) -> AsyncIterator[bytes]:
+        """These bytes of a file, in small pieces."""
+        return self._store.read(file.name, part.start, part.stop)
+
+    async def link(self, file: File, *, inline: bool) -> Redirect | None:
+        """The way to the store itself; `None` where the gateway is to hand over the file."""
+        if not self._redirect:
+            return None
+        left = (file.kept_until - self._clock.now()).total_seconds()
+        seconds = int(min(left, LINK_SECONDS)) + 1
+        url = await self._store.link(
+            file.name, seconds=seconds, filename=file.filename, content_type=file.content_type, inline=inline
+        )
+        return None if url is None else Redirect(url)
+
+    async def _kept(self, generation: Generation, index: int, kept: Kept, variant: Variant) -> File:
+        until = f"{kept.kept_until:%Y-%m-%d %H:%M:%S} UTC"
+        if self._clock.now() >= kept.kept_until:
+            raise ArtifactExpired(f"The file of output {index} was kept until {until}.", param="index")
+        name = kept.name
+        digest, content_type = kept.sha256, kept.content_type
+        if variant == "thumbnail" and kept.thumbnail is not None:
+            name = kept.thumbnail
+            digest, content_type = f"{kept.sha256}-thumbnail", kept.thumbnail_type or ""
+        size = await self._store.size(name)
+        if size is None or (variant == "video" and size != kept.bytes):
+            log.error("artifact_missing", generation=generation.id, output=index, name=name, size=size)
+            raise ArtifactMissing(
+                f"The file of output {index} was to be kept until {until}, and is not in the artifact store;"
+                " `provider_url` may still lead to it.",
+                param="index",
+            )
+        return File(
+            name=name,
+            size=size,
+            digest=digest,
+            content_type=content_type,
+            filename=f"{generation.id}-{index}.{name.rpartition('.')[2]}",
+            kept_until=kept.kept_until,
+        )
+
     async def _through(self, generation: Generation, output: Output) -> Stream:
         """A file that the provider hands over to its own key alone: only ever asked for below its base URL."""
-        attempt = generation.attempt(output.attempt_id or "")
-        provider = self._providers.get(generation.route(attempt).provider)
-        if provider is None or provider.adapter.content is None:
+        provider = self._providers.get(generation.route(generation.attempt(output.attempt_id or "")).provider)
+        call = None if provider is None else content_call(generation, output, provider)
+        if provider is None or call is None:
             raise ProviderUnavailable("The provider that keeps this file is no longer configured.")
-        ref = next((task.ref for task in attempt.tasks if task.slot == output.index), None)
-        if ref is None:
-            raise NotFound(f"Output {output.index} of {generation.id} has no task.", param="index")
-        response = await self._ask(provider, ref)
+        signed = provider.adapter.authorize(call, provider.credential, self._clock.now())
+        try:
+            response = await self._upstream.stream(
+                signed, base_url=provider.base_url, timeout_seconds=_STREAM_SECONDS, headers=provider.headers
+            )
+        except (NotSent, NoAnswer) as error:
+            raise ProviderUnavailable("The provider did not hand over the file.", retry_after=30) from error
         if response.status_code != httpx.codes.OK:
             await response.aclose()
             raise ProviderUnavailable(f"The provider answered {response.status_code} for the file.", retry_after=30)
@@ -65,19 +145,8 @@ class Artifacts:
             chunks=_chunks(response),
             content_type=response.headers.get("content-type", "application/octet-stream"),
             length=int(length) if length.isdigit() else None,
+            filename=f"{generation.id}-{output.index}.mp4",
         )
-
-    async def _ask(self, provider: Provider, ref: TaskRef) -> httpx.Response:
-        adapter = provider.adapter
-        if adapter.content is None:
-            raise ProviderUnavailable("The provider has no way to hand over this file.")
-        call = adapter.authorize(adapter.content(ref), provider.credential, self._clock.now())
-        try:
-            return await self._upstream.stream(
-                call, base_url=provider.base_url, timeout_seconds=_STREAM_SECONDS, headers=provider.headers
-            )
-        except (NotSent, NoAnswer) as error:
-            raise ProviderUnavailable("The provider did not hand over the file.", retry_after=30) from error
 
 
 async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:

@@ -1,7 +1,7 @@
 """What an operator does with submits that got no clear answer: list them, attach their tasks, decide about the held."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import structlog
 from msgspec import Struct
@@ -9,14 +9,12 @@ from msgspec import Struct
 from gateway.domain.errors import Conflict, NotFound
 from gateway.domain.generation import Attempt, AttemptState, Generation
 from gateway.domain.holding import Decision, decide, is_held
-from gateway.domain.request import UpstreamRequest
-from gateway.domain.slots import accepted
-from gateway.domain.task import TaskRef
+from gateway.services.adoption import Adoption
 from gateway.services.clock import Clock
 from gateway.services.generations import Drivers
-from gateway.services.providers import Provider
 from gateway.services.signals import Signals
 from gateway.store.base import AttemptCursor, Store, attempt_cursor
+from gateway.store.callbacks import Told
 
 log = structlog.get_logger()
 _CHUNK = 100  # attempts looked at together, where only those that are held are wanted
@@ -37,15 +35,12 @@ class Found(Struct, frozen=True):
 class Attempts:
     """Every call sees the attempts of all API keys."""
 
-    def __init__(
-        self, *, store: Store, providers: Mapping[str, Provider], drivers: Drivers, signals: Signals, clock: Clock
-    ) -> None:
+    def __init__(self, *, store: Store, adoption: Adoption, drivers: Drivers, signals: Signals, clock: Clock) -> None:
         self._store = store
-        self._providers = providers
+        self._adoption = adoption
         self._drivers = drivers
         self._signals = signals
         self._clock = clock
-        self._attaching = asyncio.Lock()  # of two attaches of one task, the second is to see the first
 
     async def page(self, *, held: bool, limit: int, after: str | None = None) -> tuple[list[Found], bool]:
         """The attempts that are unknown, or those of them that are held, oldest first; and whether more follow."""
@@ -77,27 +72,23 @@ class Attempts:
         What is attached already stays so. Followed are its tasks while the generation is open, and now and then
         until the deadline when another route has completed or failed it.
         """
-        async with self._attaching:
-            while True:
-                found = await self.read(attempt_id)
-                generation, attempt = found.generation, found.attempt
-                if attempt.tasks and {task.ref.id for task in attempt.tasks} == set(task_ids):
-                    return found
-                if attempt.state is not AttemptState.UNKNOWN:
-                    raise Conflict(f"The attempt is {attempt.state}; a task is attached to one that is unknown.")
-                refs = await self._refs(found, task_ids)
-                now = self._clock.now()
-                tasks = accepted(generation, attempt.id, refs, now).attempt.tasks
-                if await self._store.accept(attempt.id, tasks, now) is None:
-                    continue  # it was faster: its task is known by now, or it was deleted
-                log.info(
-                    "attempt_attached",
-                    generation=generation.id,
-                    attempt=attempt.id,
-                    provider=generation.route(attempt).provider,
-                    tasks=list(task_ids),
-                )
-                return await self._changed(found)
+        while True:
+            found = await self.read(attempt_id)
+            generation, attempt = found.generation, found.attempt
+            if attempt.tasks and {task.ref.id for task in attempt.tasks} == set(task_ids):
+                return found
+            if attempt.state is not AttemptState.UNKNOWN:
+                raise Conflict(f"The attempt is {attempt.state}; a task is attached to one that is unknown.")
+            if await self._adoption.tell(generation, attempt, task_ids, "operator") is not Told.ADOPTED:
+                continue  # it was faster: its task is known by now, or it was deleted
+            log.info(
+                "attempt_attached",
+                generation=generation.id,
+                attempt=attempt.id,
+                provider=generation.route(attempt).provider,
+                tasks=list(task_ids),
+            )
+            return await self.read(attempt_id)
 
     async def decide(self, attempt_id: str, decision: Decision) -> Found:
         """Let a held attempt fail, or be sent once more after its quarantine; `Conflict` says why not."""
@@ -113,27 +104,3 @@ class Attempts:
         self._signals.changed(found.generation.id)
         self._drivers.wake(found.generation.id)
         return await self.read(found.attempt.id)
-
-    async def _refs(self, found: Found, task_ids: Sequence[str]) -> tuple[TaskRef, ...]:
-        """What the adapter needs to read these tasks, which no other attempt has."""
-        generation, attempt = found.generation, found.attempt
-        route = generation.route(attempt)
-        provider = self._providers.get(route.provider)
-        if provider is None:
-            raise Conflict(f"The provider {route.provider} is not configured, so that no task of it can be read.")
-        for task_id, holder in (await self._store.holders(provider.name, task_ids)).items():
-            raise Conflict(f"The task {task_id!r} is that of the attempt {holder} already.", param="task_id")
-        if provider.adapter.known_task is None:
-            return tuple(TaskRef(id=task_id) for task_id in task_ids)
-        request = UpstreamRequest(
-            attempt_id=attempt.id,
-            model=route.model,
-            row=route.row,
-            prompt=generation.request.prompt,
-            input=generation.request.input,
-            settings=route.settings,
-            count=len(attempt.slots),
-            options=generation.request.provider_options.get(provider.name, {}),
-            form=attempt.form,
-        )
-        return tuple(provider.adapter.known_task(request, task_id) for task_id in task_ids)

@@ -5,7 +5,7 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +14,7 @@ from secrets import token_hex
 from gateway.domain.errors import StoreUnavailable
 from gateway.services.clock import Clock
 
+CHUNK = 256 * 1024  # bytes read at once
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _OURS = re.compile(r"[0-9a-f]{64}|\.[0-9a-f]{64}\.[0-9a-f]{8}")  # a blob; one whose write was cut off
 
@@ -41,6 +42,19 @@ class Blobs:
             return None
         except OSError as error:
             raise StoreUnavailable(f"The input cannot be read: {error.strerror}.", retry_after=5) from error
+
+    async def has(self, digest: str) -> bool:
+        """Whether the bytes are there. `StoreUnavailable` when the disk does not tell."""
+        try:
+            return await asyncio.to_thread(self._path(digest).exists)
+        except OSError as error:
+            raise StoreUnavailable(f"The input cannot be read: {error.strerror}.", retry_after=5) from error
+
+    async def chunks(self, digest: str) -> AsyncIterator[bytes]:
+        """The bytes, piece by piece; an `OSError` when they cannot be read to their end."""
+        with await asyncio.to_thread(self._path(digest).open, "rb") as file:
+            while chunk := await asyncio.to_thread(file.read, CHUNK):
+                yield chunk
 
     async def folders(self) -> list[str]:
         """The parts that `old` may be asked for. `StoreUnavailable` when the disk does not tell."""

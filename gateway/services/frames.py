@@ -12,9 +12,7 @@ FRAME_SECONDS = 20.0  # for one frame, the start of the process included
 
 
 async def first_frame(video: Path, to: Path, *, seconds: float = FRAME_SECONDS) -> bool:
-    """Draw it at `to`; false, and nothing there, where that cannot be done, or not without the extra `demo`."""
-    if importlib.util.find_spec("av") is None:
-        return False
+    """Draw it at `to`; false, and nothing there, where that cannot be done."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-m", "gateway.services.first_frame", video, to),
         stdin=asyncio.subprocess.DEVNULL,
@@ -36,6 +34,20 @@ async def first_frame(video: Path, to: Path, *, seconds: float = FRAME_SECONDS) 
         if not drawn:
             await asyncio.to_thread(to.unlink, missing_ok=True)
     return drawn
+
+
+class Frames:
+    """Draws first frames, a few at a time."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    async def draw(self, video: Path, to: Path) -> bool:
+        """See `first_frame`, when its turn has come; false without the extra `demo`."""
+        if importlib.util.find_spec("av") is None:
+            return False
+        async with self._places:
+            return await first_frame(video, to)
 
 
 def _is_small_jpeg(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """What the API does with generations: create, read, list, cancel, delete."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from hashlib import sha256
@@ -18,7 +18,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.generation import Generation, GenerationRequest, Output, Plan
 from gateway.domain.lifecycle import cancel
-from gateway.domain.routing import ImageFacts
+from gateway.domain.pictures import ImageFacts
 from gateway.domain.task import Status
 from gateway.failpoints import reach
 from gateway.services.blobs import Blobs
@@ -66,14 +66,24 @@ class Generations:
     """Every call belongs to one API key; what another key owns does not exist."""
 
     def __init__(
-        self, *, store: Store, planner: Planner, blobs: Blobs, drivers: Drivers, signals: Signals, clock: Clock
+        self,
+        *,
+        store: Store,
+        planner: Planner,
+        blobs: Blobs,
+        drivers: Drivers,
+        signals: Signals,
+        clock: Clock,
+        on_delete: Callable[[], None],
     ) -> None:
+        """`on_delete` is called when a generation is gone and its files are to follow."""
         self._store = store
         self._planner = planner
         self._blobs = blobs
         self._drivers = drivers
         self._signals = signals
         self._clock = clock
+        self._on_delete = on_delete
         self._handling: dict[tuple[str, str | bytes], int] = {}  # requests under way, by digest and by key
 
     async def create(
@@ -152,8 +162,14 @@ class Generations:
         images = {name: file.facts for name, file in files.items()}
         return await self._planner.quote(request, key=key, images=images, seed=new_id("gen_", self._clock.now()))
 
-    async def read(self, generation_id: str, key: str, wait_seconds: float = 0) -> Generation:
-        """One generation; with `wait_seconds`, as soon as its status is another than now, or when they are over."""
+    async def read(
+        self, generation_id: str, key: str | None, wait_seconds: float = 0, known: Collection[int] = ()
+    ) -> Generation:
+        """One generation; with `wait_seconds`, as soon as its status is another than now, or when they are over.
+
+        Who names the versions that it knows waits for any other version instead.
+        Without a key whoever asks has been found to know it.
+        """
         generation = await self._get(generation_id, key)
         if wait_seconds <= 0 or generation.status.terminal:
             return generation
@@ -163,11 +179,12 @@ class Generations:
             while True:  # listen first, then look: no change between the two is missed
                 generation = await self._get(generation_id, key)
                 left = (until - self._clock.now()).total_seconds()
-                if generation.status is not before or left <= 0 or self._signals.closed:
+                is_news = generation.version not in known if known else generation.status is not before
+                if is_news or left <= 0 or self._signals.closed:
                     return generation
                 await wait(self._clock, changed, left)
 
-    async def _get(self, generation_id: str, key: str) -> Generation:
+    async def _get(self, generation_id: str, key: str | None) -> Generation:
         generation = await self._store.get(generation_id, key)
         if generation is None:
             raise NotFound(f"There is no generation {generation_id[:100]!r}.", param="id")
@@ -200,3 +217,4 @@ class Generations:
             raise Conflict("The generation is still open, or a submit of it under way; cancel it, or wait a moment.")
         log.info("generation_deleted", generation=generation_id)
         self._drivers.wake(generation_id)  # it may still be reading a task that was given up
+        self._on_delete()

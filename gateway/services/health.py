@@ -53,6 +53,7 @@ class Health:
         self._budgets = {name: Budget(at=now) for name in providers}
         self._asked_at: dict[tuple[str, str], datetime] = {}  # routes whose speed somebody is finding out
         self._times: dict[tuple[str, str], deque[Completion]] = {}
+        self._summaries: dict[tuple[str, str], CompletionTimes] = {}  # of those, until one comes or goes
         self.submits = {name: Lane(provider.concurrency, clock) for name, provider in providers.items()}
         self.reads = {name: Lane(provider.concurrency, clock) for name, provider in providers.items()}
 
@@ -97,11 +98,13 @@ class Health:
         since = self._clock.now() - timedelta(seconds=TIMES_SECONDS)
         while known and known[0].ended_at < since:
             known.popleft()
+            self._summaries.pop((provider, model), None)
         if not known:
             return None
-        seconds = sorted(one.seconds for one in known)
-        tenths = quantiles(seconds, n=10, method="inclusive") if len(seconds) > 1 else seconds * 9
-        return CompletionTimes(samples=len(seconds), median=round(tenths[4], 3), p90=round(tenths[8], 3))
+        summary = self._summaries.get((provider, model))
+        if summary is None:
+            summary = self._summaries[provider, model] = _summary([one.seconds for one in known])
+        return summary
 
     def began(self, provider: str, model: str, attempt_id: str, *, retry: bool) -> None:
         """An attempt was reserved: it may be a circuit's probe, and it earns or costs a repeat."""
@@ -171,6 +174,7 @@ class Health:
         """Completion times, oldest first: at the start those that the ledger knows."""
         for one in completions:
             self._times.setdefault((one.provider, one.model), deque(maxlen=TIMES_MAX)).append(one)
+            self._summaries.pop((one.provider, one.model), None)
 
     def _both(self, provider: str, model: str) -> list[Circuit]:
         return [self._circuits.get(key, _NEW) for key in self._keys(provider, model)]
@@ -199,6 +203,12 @@ class Health:
             )
         elif circuit.opened_at is None and before.opened_at is not None:
             log.info("circuit_closed", provider=key[0], model=key[1] or None)
+
+
+def _summary(seconds: list[float]) -> CompletionTimes:
+    seconds.sort()
+    tenths = quantiles(seconds, n=10, method="inclusive") if len(seconds) > 1 else seconds * 9
+    return CompletionTimes(samples=len(seconds), median=round(tenths[4], 3), p90=round(tenths[8], 3))
 
 
 _NEW = Circuit()

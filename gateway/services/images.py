@@ -7,7 +7,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from gateway.domain.errors import InvalidImage
-from gateway.domain.routing import ImageFacts
+from gateway.domain.pictures import ImageFacts
 
 IMAGE_MAX = 20 * 1024 * 1024  # bytes; the most that any provider takes
 URL_MAX = 8192

@@ -1,97 +1,222 @@
-"""Input images in the form that a provider takes: a URL as it is, bytes inline or through the provider's upload."""
+"""Input images in the form that a route takes: a URL as it is, bytes inline, uploaded, or by a link to the gateway.
+
+What came as a URL is fetched only where the route needs the bytes, or where no provider could reach it.
+"""
 
 import base64
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import datetime, timedelta
 from hashlib import sha256
+from urllib.parse import urlsplit
 
 import structlog
-from msgspec.structs import replace as with_fields
+from msgspec import Struct
 
-from gateway.domain.adapter import FilePart, ImageForm
-from gateway.domain.errors import UnreadableReply
+from gateway.domain.adapter import ImageForm, ImageLimits
+from gateway.domain.addresses import Network, addresses_of, is_allowed, refusal
+from gateway.domain.errors import InvalidImage, StoreUnavailable
+from gateway.domain.generation import Adaptation
+from gateway.domain.pictures import ImageFacts, misfits, remake
 from gateway.domain.reading import failed
 from gateway.domain.request import Input, images_of, input_kind, with_images
+from gateway.domain.routing import bytes_form, place_of
 from gateway.domain.task import Failed, FailureKind
 from gateway.services.blobs import Blobs
 from gateway.services.clock import Clock
+from gateway.services.fetch import Fetcher, FetchFailed, FetchRefused, FetchTooLarge
+from gateway.services.images import IMAGE_MAX, inspect
+from gateway.services.pictures import NotMade, Pictures
 from gateway.services.providers import Provider, UpstreamModel
-from gateway.services.upstream import NoAnswer, NotSent, Upstream, retry_after_seconds
-from gateway.store.base import Store, StoredFile
+from gateway.services.uploading import Image, InputRefused, Uploading
+from gateway.store.base import Store
 
 log = structlog.get_logger()
 FILE_PREFIX = "file_"
-UPLOAD_TIMEOUT_SECONDS = 120.0
+FETCH_TIMEOUT_SECONDS = 60.0
+LINK_LIFE = timedelta(hours=24)  # as long as any generation may take
+
+Link = Callable[[str, str, datetime], str]  # key, file id, until → a URL that a provider can read it at
 
 
-class InputRefused(Exception):
-    """An input cannot be handed to this provider. Nothing billable was sent."""
+class _Picture(Struct, frozen=True, kw_only=True):
+    """An image whose bytes the gateway has, or can read."""
 
-    def __init__(self, failure: Failed, retry_after_seconds: float | None = None) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-        self.retry_after_seconds = retry_after_seconds
+    param: str
+    sha256: str
+    facts: ImageFacts
+    read: Callable[[], Awaitable[bytes]]
+    passing: bool = False  # it was fetched for this submit, and nothing of it is kept
 
 
 class Inputs:
-    """Makes inputs ready for a submit. May be repeated: an upload costs nothing."""
+    """Makes inputs ready for a submit. May be repeated: nothing of it costs anything."""
 
-    def __init__(self, store: Store, blobs: Blobs, upstream: Upstream, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        blobs: Blobs,
+        uploading: Uploading,
+        fetcher: Fetcher,
+        allow: Sequence[Network],
+        link: Link | None,
+        clock: Clock,
+    ) -> None:
+        """`allow` are the networks besides the public ones that `fetcher` may reach.
+
+        `link` makes URLs by which providers read files from the gateway; `None` when they cannot reach it.
+        """
         self._store = store
         self._blobs = blobs
-        self._upstream = upstream
+        self._uploading = uploading
+        self._fetcher = fetcher
+        self._allow = tuple(allow)
+        self._link = link
         self._clock = clock
+        self._pictures = Pictures()
 
-    async def ready(self, value: Input, key: str, provider: Provider, model: UpstreamModel) -> Input:
-        """The input with every image as the model takes it. Raises `InputRefused`, or `StoreUnavailable`."""
-        held = [image for image in images_of(value) if image.startswith(FILE_PREFIX)]
-        if not held:
-            return value
+    async def ready(
+        self,
+        value: Input,
+        key: str,
+        provider: Provider,
+        model: UpstreamModel,
+        adaptations: Collection[Adaptation] = (),
+    ) -> Input:
+        """The input with every image as the model takes it. Raises `InputRefused`, or `StoreUnavailable`.
+
+        What does not fit is made to fit where the route's `adaptations` tell of it.
+        """
         capability = next(one for one in model.capabilities if input_kind(value) in one.inputs)
-        form = next((one for one in capability.image_forms if one is not ImageForm.URL), None)
-        files = await self._store.files(held, key)
-        replaced = {image: image for image in images_of(value)}
-        for image in dict.fromkeys(held):
-            file = files.get(image)
-            content = None if file is None else await self._blobs.get(file.sha256)
-            if file is None or content is None:
-                raise InputRefused(failed(FailureKind.INVALID_REQUEST, "An input image is no longer stored."))
-            if form is ImageForm.BASE64:
-                replaced[image] = base64.b64encode(content).decode()
-            elif form is ImageForm.UPLOAD:
-                replaced[image] = await self._upload(provider, file, content)
+        form = bytes_form(capability)
+        takes_urls = ImageForm.URL in capability.image_forms
+        may_change = {one.param for one in adaptations}
+        replaced: dict[str, str] = {}
+        for image in dict.fromkeys(images_of(value)):
+            param = place_of(value, image)
+            if image.startswith(FILE_PREFIX):
+                if form is None:
+                    replaced[image] = self._linked(key, image)
+                    continue
+                picture = await self._held(image, key, param)
+            elif takes_urls and (form is None or not self._is_near(image)):
+                replaced[image] = image
+                continue
             else:
-                why = "The provider takes images by URL alone."
-                raise InputRefused(failed(FailureKind.INVALID_REQUEST, why, elsewhere=True))
+                picture = await self._fetched(image, capability.images.max_bytes, param)
+            limits = capability.images
+            replaced[image] = await self._given(picture, provider, form, limits, may_change=param in may_change)
         return with_images(value, replaced)
 
-    async def _upload(self, provider: Provider, file: StoredFile, content: bytes) -> str:
-        adapter = provider.adapter
-        if adapter.upload is None or adapter.uploaded_url is None:
-            why = "The provider has no upload."
-            raise InputRefused(failed(FailureKind.INVALID_REQUEST, why, elsewhere=True))
-        kind = file.facts.content_type
-        name = f"{file.sha256[:16]}.{kind.removeprefix('image/').replace('jpeg', 'jpg')}"
-        part = FilePart(field="file", filename=name, content_type=kind, content=content)
-        try:
-            reply = await self._upstream.send(
-                adapter.authorize(adapter.upload(part), provider.credential, self._clock.now()),
-                base_url=provider.base_url,
-                timeout_seconds=UPLOAD_TIMEOUT_SECONDS,
-                headers=provider.headers,
+    async def forget(self, value: Input, key: str, provider: Provider, failure: Failed | None) -> None:
+        """Where a submit failed because of its input, what was uploaded for it may be gone: upload it anew next time.
+
+        Raises nothing for the store: what is not forgotten ends by itself.
+        """
+        held = [image for image in images_of(value) if image.startswith(FILE_PREFIX)]
+        if held and failure is not None and failure.kind is FailureKind.INVALID_REQUEST:
+            try:
+                files = await self._store.files(held, key)
+            except StoreUnavailable as error:
+                log.warning("upload_not_forgotten", provider=provider.name, error=str(error))
+                return
+            await self._uploading.forget(provider, [file.sha256 for file in files.values()])
+
+    async def close(self) -> None:
+        """Give up the uploads under way."""
+        await self._uploading.close()
+
+    async def _given(
+        self, picture: _Picture, provider: Provider, form: ImageForm | None, limits: ImageLimits, *, may_change: bool
+    ) -> str:
+        wrong = misfits(picture.facts, limits)
+        wanted = remake(picture.facts, limits) if wrong and may_change else None
+        if wrong and wanted is None:
+            raise _refused(picture.param, f"the provider {wrong[0]}")
+
+        async def content() -> bytes:
+            held = await picture.read()
+            if wanted is None:
+                return held
+            try:
+                return await self._pictures.make(held, wanted)
+            except NotMade as error:
+                raise _refused(picture.param, str(error)) from error
+
+        if form is ImageForm.UPLOAD:
+            image = Image(
+                sha256=picture.sha256,
+                recipe="" if wanted is None else wanted.recipe,
+                content_type=picture.facts.content_type if wanted is None else wanted.content_type,
+                read=content,
             )
-            refusal = adapter.classify(reply)
-            if refusal is None and 200 <= reply.status < 300:
-                return adapter.uploaded_url(reply)
-        except (NotSent, NoAnswer, UnreadableReply) as error:
-            log.warning("upload_failed", provider=provider.name, error=str(error))
-            raise InputRefused(failed(FailureKind.UNAVAILABLE)) from error
-        wait = retry_after_seconds(reply, self._clock.now)
-        log.warning("upload_refused", provider=provider.name, status=reply.status)
-        # An upload may always be repeated: what would be ambiguous of a submit is only "not now" here.
-        if refusal is None or refusal.kind in {FailureKind.AMBIGUOUS, FailureKind.TASK_LOST}:
-            refusal = failed(FailureKind.UNAVAILABLE, code=str(reply.status))
-        elif refusal.kind is FailureKind.INVALID_REQUEST:
-            refusal = with_fields(refusal, elsewhere=True)  # another provider may take the same file
-        raise InputRefused(refusal, wait)
+            return await self._uploading.url(provider, image, once=picture.passing)
+        return base64.b64encode(await content()).decode()
+
+    def _is_near(self, url: str) -> bool:
+        """Whether the URL names an address that `fetch.allow` opens to us, and that nobody outside can reach."""
+        addresses = addresses_of(urlsplit(url).hostname or "")
+        return any(refusal(one) is not None and is_allowed(one, self._allow) for one in addresses)
+
+    def _linked(self, key: str, image: str) -> str:
+        if self._link is None:
+            why = "The provider takes images by URL alone, and the gateway has no public URL."
+            raise InputRefused(failed(FailureKind.INVALID_REQUEST, why, elsewhere=True))
+        return self._link(key, image, self._clock.now() + LINK_LIFE)
+
+    async def _held(self, image: str, key: str, param: str) -> _Picture:
+        file = (await self._store.files([image], key)).get(image)
+        gone = InputRefused(failed(FailureKind.INVALID_REQUEST, f"`{param}`: the image is no longer stored."))
+        if file is None:
+            raise gone
+
+        async def read() -> bytes:
+            content = await self._blobs.get(file.sha256)
+            if content is None:
+                raise gone
+            return content
+
+        return _Picture(param=param, sha256=file.sha256, facts=file.facts, read=read)
+
+    async def _fetched(self, url: str, max_bytes: int | None, param: str) -> _Picture:
+        """What is behind a client's URL; it is held only until the submit is made."""
+        content = await self._fetch(url, min(max_bytes or IMAGE_MAX, IMAGE_MAX), param)
+        try:
+            facts = inspect(content)
+        except InvalidImage as error:
+            raise _refused(param, error.detail) from error
+
+        async def read() -> bytes:
+            return content
+
+        return _Picture(param=param, sha256=sha256(content).hexdigest(), facts=facts, read=read, passing=True)
+
+    async def _fetch(self, url: str, max_bytes: int, param: str) -> bytes:
+        try:
+            async with self._fetcher.get(url, max_bytes=max_bytes, timeout_seconds=FETCH_TIMEOUT_SECONDS) as fetched:
+                if fetched.status == 200:
+                    return b"".join([chunk async for chunk in fetched.chunks()])
+                status = fetched.status
+        except FetchTooLarge as error:
+            raise _refused(param, f"the image is over the limit of {max_bytes} bytes") from error
+        except FetchRefused as error:  # a provider that fetches for itself may have no reason to refuse
+            raise _refused(param, str(error)) from error
+        except FetchFailed as error:
+            raise _unfetched(param, str(error)) from error
+        told = f"its server answered with HTTP status {status}"
+        raise _unfetched(param, told) if status in {408, 425, 429} or status >= 500 else _refused(param, told)
+
+
+def _refused(param: str, why: str) -> InputRefused:
+    """This image cannot go this way; another route may take it, or fetch it."""
+    message = f"`{param}`: {why.rstrip('.')}."
+    return InputRefused(Failed(kind=FailureKind.INVALID_REQUEST, message=message, elsewhere=True))
+
+
+def _unfetched(param: str, why: str) -> InputRefused:
+    """It may be had later. No fault of the provider's, which was not asked."""
+    message = f"`{param}`: the image could not be fetched: {why.rstrip('.')}."
+    return InputRefused(Failed(kind=FailureKind.UNAVAILABLE, message=message), of_provider=False)
 
 
 def file_name(key: str, content: bytes) -> str:

@@ -23,7 +23,7 @@ from gateway.failpoints import reach
 from gateway.services.artifact_store import ArtifactStore
 from gateway.services.clock import Clock
 from gateway.services.fetch import Fetcher, FetchFailed, FetchRefused
-from gateway.services.frames import first_frame
+from gateway.services.frames import Frames
 from gateway.services.images import IMAGE_MAX, inspect
 from gateway.services.media import Media, read_media
 from gateway.services.providers import Provider
@@ -75,6 +75,7 @@ class Keeper:
         self._clock = clock
         self._keep = timedelta(days=settings.keep_days)
         self._draws = settings.thumbnails
+        self._frames = Frames()
         self._places: dict[str, asyncio.Semaphore] = {}
 
     async def keep(self, generation: Generation, index: int) -> FileFact | None:
@@ -196,7 +197,7 @@ class Keeper:
                             return kind
             except (FetchRefused, FetchFailed, InvalidImage, OSError) as error:
                 log.info("thumbnail_not_kept", index=output.index, error=str(error))
-        return "image/jpeg" if self._draws and await first_frame(video, to) else None
+        return "image/jpeg" if self._draws and await self._frames.draw(video, to) else None
 
 
 def content_call(generation: Generation, output: Output, provider: Provider) -> HttpCall | None:

@@ -8,8 +8,10 @@ from msgspec.structs import replace
 
 from gateway.domain.errors import InvalidImage, InvalidParameter, UnsupportedParameter
 from gateway.domain.generation import GenerationRequest, Route
+from gateway.domain.pictures import ImageFacts
 from gateway.domain.request import images_of
-from gateway.domain.routing import Candidate, ImageFacts, LeftOut, Planned, param_of, plan
+from gateway.domain.routing import Candidate, LeftOut, Planned, param_of, plan
+from gateway.services.clock import Clock
 from gateway.services.health import Health
 from gateway.services.inputs import FILE_PREFIX
 from gateway.services.models import Catalog, Model
@@ -27,7 +29,10 @@ class Quote(Struct, frozen=True, kw_only=True):
 class Planner:
     """Starts nothing and stores nothing."""
 
-    def __init__(self, store: Store, catalog: Catalog, health: Health) -> None:
+    def __init__(self, store: Store, catalog: Catalog, health: Health, clock: Clock, *, links: bool) -> None:
+        """`links`: providers can read files from the gateway itself."""
+        self._clock = clock
+        self._links = links
         self._store = store
         self._catalog = catalog
         self._health = health
@@ -42,14 +47,15 @@ class Planner:
             raise InvalidParameter("`prompt` is required.", param="prompt")
         known = dict(images)
         if named := named_files(request, images):
-            stored = await self._store.files(named, key)
+            stored, now = await self._store.files(named, key), self._clock.now()
             for name in named:
-                if name not in stored:
+                file = stored.get(name)
+                if file is None or (file.expires_at is not None and file.expires_at <= now):
                     raise InvalidImage(f"There is no file {name[:100]!r}.", param=param_of(request, name))
-                known[name] = stored[name].facts
+                known[name] = file.facts
         if request.adapt is None and model.adapt == "nearest":
             request = replace(request, adapt="nearest")
-        planned = plan(request, candidates, known, health=self._health.of, seed=seed)
+        planned = plan(request, candidates, known, health=self._health.of, seed=seed, links=self._links)
         return Quote(model=model, request=request, planned=planned)
 
     async def routes(

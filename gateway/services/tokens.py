@@ -24,12 +24,12 @@ class Signer:
     def admits(self, token: str, purpose: str, *subject: str, now: datetime) -> bool:
         """Whether the token was signed for exactly this, and has not expired."""
         expires, dot, signature = token.partition(".")
-        if not dot or len(token) > TOKEN_MAX or not token.isascii():
+        if not dot or len(token) > TOKEN_MAX or not token.isascii() or any("\0" in part for part in subject):
             return False
         if not compare_digest(signature, self._signature(purpose, subject, expires)):
             return False
         return not expires or now.timestamp() < int(expires)
 
     def _signature(self, purpose: str, subject: tuple[str, ...], expires: str) -> str:
-        said = "\0".join((purpose, *subject, expires)).encode()
+        said = "\0".join((purpose, *subject, expires)).encode(errors="surrogatepass")
         return base64.urlsafe_b64encode(digest(self._secret, said, sha256)[:24]).decode()

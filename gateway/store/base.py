@@ -10,8 +10,12 @@ from msgspec import Struct
 from gateway.domain.generation import AttemptState, Generation, Task
 from gateway.domain.health import Completion
 from gateway.domain.ledger import ATTEMPT_MOVES, STATUS_MOVES, AddAttempt, IllegalMove, SaveAttempt, SaveStatus, Write
-from gateway.domain.routing import ImageFacts
+from gateway.store.callbacks import Callbacks
+from gateway.store.files import Library
+from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
 from gateway.store.results import Results
+from gateway.store.uploads import Uploads
+from gateway.store.webhooks import Webhooks
 
 KEY_LIFE = timedelta(hours=24)  # of an idempotency key, and for as long as its generation is open
 RETRY_LIFE = timedelta(seconds=60)  # behind a request, in which a client's own retry is taken for the same request
@@ -23,17 +27,6 @@ class Idempotency(Struct, frozen=True, kw_only=True):
     digest: bytes  # of what was asked: equal for equal requests
     key: str | None = None  # the client's idempotency key
     retry: bool = False  # it says of itself that it repeats a request; counts only without a key
-
-
-class StoredFile(Struct, frozen=True, kw_only=True):
-    """An input image that the gateway holds; the bytes are in the blob folder under their SHA-256."""
-
-    id: str  # file_…
-    key: str  # the API key that owns it
-    sha256: str
-    facts: ImageFacts
-    created_at: datetime
-    inline: bool = True  # it came with a create, and goes with the last generation that uses it
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -114,6 +107,10 @@ class Store(Protocol):
     """The ledger. Raises `StoreUnavailable` when it cannot take writes; nothing is then half-written."""
 
     results: Results
+    callbacks: Callbacks
+    library: Library
+    uploads: Uploads
+    webhooks: Webhooks
 
     async def create(
         self,
@@ -218,7 +215,8 @@ class Store(Protocol):
     async def write(self, generation: Generation, writes: Sequence[Write], now: datetime) -> int | None:
         """Carry out the writes in one transaction, if fence and version are still those of `generation`.
 
-        Returns the new version; `None` when somebody else changed it: nothing was written, read it again.
+        The end of the generation adds the deliveries that tell of it. Returns the new version; `None` when somebody else changed it: nothing was written, read it again. That is so,
+        too, where an attempt was to become unknown and callbacks had told of its tasks: it is accepted, and has them.
         `IllegalMove`, with nothing written either, when a write is not one that the ledger allows.
         """
         ...

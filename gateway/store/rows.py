@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Kept, Output, Plan, Task
-from gateway.domain.routing import ImageFacts
+from gateway.domain.pictures import ImageFacts
 from gateway.domain.task import Artifact, Billed, Failed, Status
 from gateway.store.base import Event, StoredFile
 
@@ -17,7 +17,7 @@ GENERATION = (
 )
 GENERATION_WRITTEN = f"{GENERATION}, model, lease_until, digest"
 OUTPUT = "number, status, extra, late, attempt_id, artifact, expires_at, failure, kept"
-FILE = "id, key, sha256, facts, created_at, inline"
+FILE = "id, key, sha256, facts, created_at, inline, filename, purpose, expires_at"
 ATTEMPT = (
     "id, number, route, slots, state, form, reserved_at, sent_at, accepted_at, ended_at, tasks, failure, billed,"
     " retry_after_seconds, amend_form, decision"
@@ -175,7 +175,7 @@ def attempt_values(attempt: Attempt) -> tuple[Any, ...]:
 
 def file_of(row: Row) -> StoredFile:
     """A file from the columns `FILE`."""
-    name, key, digest, facts, created_at, inline = row
+    name, key, digest, facts, created_at, inline, filename, purpose, expires_at = row
     return StoredFile(
         id=name,
         key=key,
@@ -183,12 +183,16 @@ def file_of(row: Row) -> StoredFile:
         facts=_facts.decode(facts),
         created_at=_must(created_at),
         inline=bool(inline),
+        filename=filename,
+        purpose=purpose,
+        expires_at=moment(expires_at),
     )
 
 
 def file_values(file: StoredFile) -> tuple[Any, ...]:
     """The values of the columns `FILE`, in their order."""
-    return file.id, file.key, file.sha256, to_json(file.facts), seconds(file.created_at), int(file.inline)
+    held = (file.id, file.key, file.sha256, to_json(file.facts), seconds(file.created_at), int(file.inline))
+    return *held, file.filename, file.purpose, seconds(file.expires_at)
 
 
 def event_from(row: Row) -> Event:

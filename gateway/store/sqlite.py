@@ -22,12 +22,15 @@ from gateway.domain.ledger import (
     Write,
     event_of,
 )
+from gateway.domain.routing import param_of
 from gateway.failpoints import reach
 from gateway.store import sqlite_attempts as attempt_reads
-from gateway.store import sqlite_pages, sqlite_results
+from gateway.store import sqlite_files, sqlite_pages, sqlite_results, sqlite_webhooks
 from gateway.store import sqlite_repeats as repeats
 from gateway.store.base import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
+from gateway.store.callbacks import Callbacks
 from gateway.store.faults import told
+from gateway.store.files import Library
 from gateway.store.reader import Reader
 from gateway.store.results import Results
 from gateway.store.rows import (
@@ -47,8 +50,14 @@ from gateway.store.rows import (
     seconds,
     to_json,
 )
+from gateway.store.sqlite_callbacks import SqliteCallbacks, adopt_remembered
 from gateway.store.sqlite_file import check_place, connect, keep_time, kept_time, migrate, take_lock
+from gateway.store.sqlite_files import SqliteLibrary
 from gateway.store.sqlite_results import SqliteResults
+from gateway.store.sqlite_uploads import SqliteUploads
+from gateway.store.sqlite_webhooks import SqliteWebhooks
+from gateway.store.uploads import Uploads
+from gateway.store.webhooks import Webhooks
 from gateway.store.writer import Writer
 
 _OPEN = "('queued', 'in_progress')"
@@ -83,6 +92,10 @@ class SqliteStore:
         self._writer = Writer(connect(path), path)
         self._read = Reader(connect(path), self._writer)
         self.results: Results = SqliteResults(self._read, self._writer)
+        self.callbacks: Callbacks = SqliteCallbacks(self._read, self._writer)
+        self.library: Library = SqliteLibrary(self._read, self._writer)
+        self.uploads: Uploads = SqliteUploads(self._read, self._writer)
+        self.webhooks: Webhooks = SqliteWebhooks(self._read, self._writer)
 
     @classmethod
     def open(cls, path: Path, now: datetime) -> "SqliteStore":
@@ -155,10 +168,10 @@ class SqliteStore:
                 connection.executemany(_INSERT_ATTEMPT, attempts)
             connection.execute(_INSERT_EVENT, (generation.id, "generation.queued", "{}", created))
             for file in files:
-                connection.execute(_INSERT_FILE, file_values(file))
+                connection.execute(sqlite_files.INSERT_INLINE, file_values(file))
             for name in [*(file.id for file in files), *named]:
-                if not _changed(connection, _INSERT_USE, (generation.id, generation.key, name)):
-                    raise InvalidImage(f"There is no file {name!r}.", param="image")
+                if not _changed(connection, sqlite_files.USE, (generation.id, generation.key, name, created)):
+                    raise InvalidImage(f"There is no file {name!r}.", param=param_of(generation.request, name))
             if idempotency is not None and idempotency.key is not None:
                 repeats.keep_key(connection, generation, idempotency.key, idempotency.digest)
             reach("create_before_commit")
@@ -201,11 +214,11 @@ class SqliteStore:
         def work(connection: apsw.Connection) -> bool:
             if connection.execute(may_go, (generation_id, key)).get is None:
                 return False
-            used = connection.execute(_USES, (generation_id,)).fetchall()
+            used = connection.execute(sqlite_files.USES, (generation_id,)).fetchall()
             repeats.keep_deleted(connection, generation_id)
             connection.execute("delete from generations where id = ?", (generation_id,))
             connection.execute(sqlite_results.END, (generation_id,))
-            connection.executemany(_DELETE_UNUSED, used)
+            connection.executemany(sqlite_files.DELETE_UNUSED, used)
             return True
 
         return await self._writer.run(work)
@@ -260,7 +273,7 @@ class SqliteStore:
                 f" and status in {_OPEN}) returning generation_id",
                 (now.timestamp(), attempt_id, fence),
             ).get
-            return None if row is None else _moved(connection, row, attempt_id, "submitting", now)
+            return None if row is None else attempt_reads.moved(connection, row, attempt_id, "submitting", now)
 
         return await self._writer.run(work)
 
@@ -271,12 +284,13 @@ class SqliteStore:
                 " billed = null where id = ? and state in ('submitting', 'unknown') returning generation_id",
                 (to_json(tuple(tasks)), now.timestamp(), attempt_id),
             ).get
-            return None if row is None else _moved(connection, row, attempt_id, "accepted", now)
+            return None if row is None else attempt_reads.moved(connection, row, attempt_id, "accepted", now)
 
         return await self._writer.run(work)
 
     async def write(self, generation: Generation, writes: Sequence[Write], now: datetime) -> int | None:
         at = now.timestamp()
+        end = next((one.status for one in writes if isinstance(one, SaveStatus) and one.status.terminal), None)
         check_moves(writes)
 
         def work(connection: apsw.Connection) -> int | None:
@@ -285,16 +299,21 @@ class SqliteStore:
                 " returning version",
                 (generation.id, generation.fence, generation.version),
             ).get
-            if version is None:
+            if version is None or adopt_remembered(connection, writes, now):
                 return None
             for write in writes:
                 _carry_out(connection, generation.id, write)
                 event = event_of(write)
                 if event is not None:
                     connection.execute(_INSERT_EVENT, (generation.id, event[0], to_json(event[1]), at))
+            if end is not None:
+                sqlite_webhooks.add(connection, generation, end, now)
             return version
 
-        return await self._writer.run(work)
+        version = await self._writer.run(work)
+        if end is not None:
+            self.webhooks.added.set()
+        return version
 
 
 def _whole(row: Row) -> Generation:
@@ -323,15 +342,6 @@ _INSERT_GENERATION = f"insert into generations ({GENERATION_WRITTEN}) values ({_
 _INSERT_OUTPUT = f"insert into outputs (generation_id, {OUTPUT}) values (?, {_marks(OUTPUT)})"
 _INSERT_ATTEMPT = f"insert into attempts (generation_id, {ATTEMPT}) values (?, {_marks(ATTEMPT)})"
 _INSERT_EVENT = "insert into events (generation_id, type, data, at) values (?, ?, ?, ?)"
-_INSERT_FILE = f"insert into files ({FILE}) values ({_marks(FILE)}) on conflict (key, id) do nothing"
-_INSERT_USE = (
-    "insert into generation_files (generation_id, key, file_id) select ?, key, id from files where key = ? and id = ?"
-)
-_USES = "select key, file_id from generation_files where generation_id = ?"
-_DELETE_UNUSED = (
-    "delete from files where key = ? and id = ? and inline"
-    " and not exists (select 1 from generation_files as u where u.key = files.key and u.file_id = files.id)"
-)
 _UPDATE_ATTEMPT = (
     f"update attempts set {', '.join(f'{name.strip()} = ?' for name in ATTEMPT.split(','))}"
     " where id = ? and generation_id = ? and state = ?"
@@ -373,17 +383,6 @@ def _carry_out(connection: apsw.Connection, generation_id: str, write: Write) ->
         done = False
     if not done:
         raise IllegalMove(f"{generation_id}: the ledger refuses {type(write).__name__}")
-
-
-def _moved(connection: apsw.Connection, generation_id: str, attempt_id: str, state: str, now: datetime) -> int:
-    """Tell of an attempt's move and give the generation's new version."""
-    connection.execute(
-        _INSERT_EVENT, (generation_id, f"attempt.{state}", to_json({"attempt": attempt_id}), now.timestamp())
-    )
-    version: int = connection.execute(
-        "update generations set version = version + 1 where id = ? returning version", (generation_id,)
-    ).get
-    return version
 
 
 def _changed(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> int:

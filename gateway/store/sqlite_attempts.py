@@ -48,6 +48,16 @@ def unknown(columns: str, limit: int, after: AttemptCursor | None, *, open_only:
     return f"{sql} order by owner, attempt limit ?", (*place, limit)
 
 
+def moved(connection: apsw.Connection, generation_id: str, attempt_id: str, state: str, now: datetime) -> int:
+    """Tell of an attempt's move and give the generation's new version."""
+    told = (generation_id, f"attempt.{state}", to_json({"attempt": attempt_id}), now.timestamp())
+    connection.execute("insert into events (generation_id, type, data, at) values (?, ?, ?, ?)", told)
+    version: int = connection.execute(
+        "update generations set version = version + 1 where id = ? returning version", (generation_id,)
+    ).get
+    return version
+
+
 async def holders(path: Path, provider: str, task_ids: Sequence[str]) -> dict[str, str]:
     """See `Store.holders`. It looks at every attempt there is, hence beside the loop, on a connection of its own."""
 

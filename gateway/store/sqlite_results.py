@@ -16,7 +16,6 @@ _KEEP_SECRET = "insert into secrets (name, value) values (?, ?) on conflict (nam
 _TELL = (
     "insert into artifacts (name, generation_id, kept_until) select value, ?, ? from json_each(?)"
     " where exists (select 1 from generations where id = ?)"
-    " on conflict (name) do update set kept_until = max(kept_until, excluded.kept_until)"
 )
 _EXPIRED = "select name from artifacts where kept_until <= ? order by kept_until limit ?"
 KEEP = "update artifacts set kept_until = ? where name in (select value from json_each(?)) and generation_id = ?"

@@ -206,7 +206,7 @@ async def test_one_line_a_request_without_what_was_asked(lines: Any, gateway: An
         ("POST", VIDEOS, 200),
         ("GET", VIDEOS + "/{generation_id}", 200),
         ("GET", VIDEOS, 200),
-        ("GET", VIDEOS + "/{generation_id}/content", 400),
+        ("GET", VIDEOS + "/{generation_id}/content", 404),
         ("GET", "/v1/models", 401),
         ("GET", "", 404),
     ]

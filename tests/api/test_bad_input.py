@@ -267,7 +267,7 @@ async def test_a_prompt_over_the_limit_of_every_route_is_told_with_each(untouche
         "text/plain",
         "text/json",
         "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=x",
+        "multipart/mixed; boundary=x",
         "application/octet-stream",
         "application/json; charset=utf-16",
         "application/jsonp",

@@ -5,6 +5,7 @@ import base64
 import json
 import struct
 from contextlib import closing
+from hashlib import sha256
 from typing import Any
 
 import apsw
@@ -133,7 +134,8 @@ async def test_a_replay_names_the_gateway_s_own_urls_as_a_read_does(gateway: Any
     await gateway.finish()
     read = await gateway.client.get(first.headers["location"])
     again = await gateway.client.post(VIDEOS, json=body, headers=headers)
-    assert read.json()["data"][0]["url"] == f"http://gateway.test{first.headers['location']}/content?index=0"
+    own = f"http://gateway.test{first.headers['location']}/content?index=0&token="
+    assert read.json()["data"][0]["url"].startswith(own)
     assert again.json() == read.json()
 
 
@@ -181,7 +183,11 @@ async def test_a_finished_generation_tells_what_became_of_it(gateway: Any) -> No
     await gateway.finish()
     body = (await gateway.client.get(f"{VIDEOS}/{created['id']}")).json()
     assert (body["status"], body["progress"], body["provider"]) == ("completed", 100, "foxapi")
-    assert body["data"][0]["url"] == body["data"][0]["provider_url"] == gateway.upstream.url
+    (output,) = body["data"]
+    assert output["provider_url"] == gateway.upstream.url
+    assert (output["duration"], output["width"], output["height"]) == (5.0, None, None)
+    assert (await gateway.client.get(output["url"])).content == gateway.upstream.content
+    assert output["sha256"] == sha256(gateway.upstream.content).hexdigest()
     assert body["completed_at"] >= body["created_at"]
     (attempt,) = body["attempts"]
     assert (attempt["status"], attempt["tasks"]) == ("completed", ["task-1"])
@@ -302,7 +308,8 @@ async def test_head_is_a_read_without_the_body(served: Any) -> None:
     path = f"{VIDEOS}/{(await served.create())['id']}"
     await served.finish()
     read = await served.client.get(path)
-    request = f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {served.key}\r\n\r\n"
+    head_line = f"HEAD {path} HTTP/1.1\r\nHost: gateway.test\r\nConnection: close"
+    request = f"{head_line}\r\nAuthorization: Bearer {served.key}\r\n\r\n"
     (head,) = await served.raw(request.encode())
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == read.headers["content-length"]
@@ -347,7 +354,8 @@ async def test_delete_removes_an_ended_generation(gateway: Any, check_error: Any
     assert gateway.rows() == {"generations": 0, "attempts": 0, "files": 0, "idempotency_keys": 0}
 
 
-async def test_content_leads_to_where_the_file_is(gateway: Any, check_error: Any) -> None:
+async def test_content_that_is_not_kept_leads_to_where_the_file_is(gateway: Any, check_error: Any) -> None:
+    gateway.upstream.withheld = True
     created = await gateway.create()
     path = f"{VIDEOS}/{created['id']}/content"
     check_error(await gateway.client.get(path), 404, "not_found", "index")
@@ -360,6 +368,7 @@ async def test_content_leads_to_where_the_file_is(gateway: Any, check_error: Any
 
 
 async def test_an_address_outside_of_ascii_is_escaped(gateway: Any) -> None:
+    gateway.upstream.withheld = True
     gateway.upstream.url = "https://cdn.example/视频 1.mp4?a=%20&b=é".replace(" ", "%20")
     created = await gateway.create()
     await gateway.finish()
@@ -368,10 +377,22 @@ async def test_an_address_outside_of_ascii_is_escaped(gateway: Any) -> None:
     assert response.headers["location"] == "https://cdn.example/%E8%A7%86%E9%A2%91%201.mp4?a=%20&b=%C3%A9"
 
 
+class Broken(httpx.AsyncByteStream):
+    async def __aiter__(self) -> Any:
+        yield b"half"
+        raise httpx.ReadError("reset")
+
+
+def broken_off() -> httpx.Response:
+    return httpx.Response(200, stream=Broken(), headers={"content-type": "video/mp4"})
+
+
 async def relayed(gateway: Any) -> str:
-    """The content of a generation whose file the provider hands over to its own key alone."""
+    """The content of a generation whose file the provider hands over to its own key alone, and the gateway has not."""
     created = await gateway.create(model="kling_relay/kling-v1")
+    gateway.upstream.file = broken_off
     await gateway.finish()
+    gateway.upstream.file = gateway.upstream.whole
     return f"{VIDEOS}/{created['id']}/content"
 
 
@@ -379,7 +400,7 @@ async def test_content_that_needs_the_provider_s_key_is_passed_through(gateway: 
     path = await relayed(gateway)
     response = await gateway.client.get(path)
     assert response.status_code == 200
-    assert response.content == gateway.upstream.file().content
+    assert response.content == gateway.upstream.content
     assert response.headers["content-type"] == "video/mp4"
     assert int(response.headers["content-length"]) == len(response.content)
     assert response.headers["x-content-type-options"] == "nosniff"
@@ -422,13 +443,8 @@ async def test_content_that_is_withheld_is_a_502(gateway: Any, check_error: Any,
 
 
 async def test_a_file_that_breaks_off_is_not_mistaken_for_a_whole_one(served: Any) -> None:
-    class Broken(httpx.AsyncByteStream):
-        async def __aiter__(self) -> Any:
-            yield b"half"
-            raise httpx.ReadError("reset")
-
     path = await relayed(served)
-    served.upstream.file = lambda: httpx.Response(200, stream=Broken(), headers={"content-type": "video/mp4"})
+    served.upstream.file = broken_off
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n\r\n"
     (answer,) = await served.raw(request.encode())
     assert answer.status_code == 200

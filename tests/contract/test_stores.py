@@ -36,8 +36,8 @@ from gateway.domain.ledger import (
     Write,
     apply,
 )
+from gateway.domain.pictures import ImageFacts
 from gateway.domain.request import ImageToVideo, ReferencesToVideo, Settings, TextToVideo
-from gateway.domain.routing import ImageFacts
 from gateway.domain.task import Artifact, Billed, Failed, FailureKind, Status, TaskRef
 from gateway.services.ids import new_id
 from gateway.store.base import AttemptCursor, Idempotency, Query, Store, StoredFile, attempt_cursor

@@ -25,6 +25,7 @@ from gateway.services.registry import load_adapters
 from gateway.settings import (
     ArtifactSettings,
     DatabaseSettings,
+    FetchSettings,
     ModelSettings,
     ProviderSettings,
     Secret,
@@ -214,6 +215,8 @@ class Gateway:
         self.patience: dict[str, float] = {}  # seconds of real time for a reply, by provider
         self.adapters = load_adapters()
         self.drain_seconds = 35.0
+        self.public_url: str | None = "https://gw.example"
+        self.fetch_allow: tuple[Any, ...] = ()  # networks
         self.app: Application
         self.client: httpx.AsyncClient
         self._lifespan: asyncio.Task[None] | None = None
@@ -226,10 +229,10 @@ class Gateway:
                 api_keys=(Secret.of(KEY), Secret.of(OTHER_KEY)),
                 auth="keys",
                 drain_seconds=self.drain_seconds,
-                public_url="https://gw.example",
+                public_url=self.public_url,
             ),
             database=DatabaseSettings(url=f"sqlite:///{self.folder / 'ledger.db'}"),
-            artifacts=ArtifactSettings(url=f"file:{self.folder / 'artifacts'}"),
+            artifacts=ArtifactSettings(url=f"file:{self.folder / 'artifacts'}", thumbnails=False),
             providers={
                 name: ProviderSettings(
                     **{
@@ -242,6 +245,7 @@ class Gateway:
                 for name, changes in self.providers.items()
             },
             models=self.models,
+            fetch=FetchSettings(allow=self.fetch_allow),
         )
 
     def route(self, *routes: str, **changes: Any) -> None:
@@ -257,8 +261,13 @@ class Gateway:
         app.upstream._fresh = CountingTransport(app.upstream._fresh, self.traffic)
         for name in STORE_WRITES:
             self.replace_in_store(name, lambda call: call)
-        blobs = app.engine._new_drive()._effects._inputs._blobs
-        blobs.get = self.traffic.counting(blobs.get)  # type: ignore[method-assign]  # the real one, watched
+        self.replace_in_store("tell", lambda call: call, app.store.callbacks)
+        inputs = app.engine._new_drive()._effects._inputs
+        keeper = app.engine._new_drive()._effects._keeper
+        watched = [(keeper, "keep"), (inputs._blobs, "get"), (inputs._pictures, "make"), (inputs, "_fetch")]
+        watched += [(app.fetcher, "post"), (app.store.webhooks, "claim"), (app.store.webhooks, "note")]
+        for owner, name in [*watched, (app.store.uploads, "keep"), (app.store.uploads, "forget")]:
+            setattr(owner, name, self.traffic.counting(getattr(owner, name)))
         started = asyncio.Event()
         self._stop = asyncio.Event()
         self._lifespan = asyncio.create_task(self._live(started))
@@ -273,15 +282,16 @@ class Gateway:
         transport = httpx.ASGITransport(app=self.app.asgi)  # type: ignore[arg-type]  # two names of one protocol
         return httpx.AsyncClient(transport=transport, base_url="https://gw.example", headers=headers)
 
-    def replace_in_store(self, name: str, change: Callable[[Any], Any]) -> None:
-        """Put another method in the place of one of the store's; calls of it are counted."""
-        call = change(getattr(self.app.store, name))
+    def replace_in_store(self, name: str, change: Callable[[Any], Any], part: Any = None) -> None:
+        """Put another method in the place of one of the store's, or of a part of it; calls of it are counted."""
+        part = part or self.app.store
+        call = change(getattr(part, name))
 
         async def counted(*args: Any, **kwargs: Any) -> Any:
             self.writes[name] += 1
             return await call(*args, **kwargs)
 
-        setattr(self.app.store, name, self.traffic.counting(counted))
+        setattr(part, name, self.traffic.counting(counted))
 
     async def _live(self, started: asyncio.Event) -> None:
         async with self.app._lifespan(self.app.litestar):
@@ -349,6 +359,15 @@ class Gateway:
         await self.clock.run_until(reached)
         return await self.stored(generation_id)
 
+    async def until_found(self, generation_id: str) -> None:
+        """Let the time pass until a file of the generation is known and not kept."""
+
+        async def found() -> bool:
+            outputs = (await self.stored(generation_id)).outputs
+            return any(one.artifact is not None and one.kept is None for one in outputs)
+
+        await self.clock.run_until(found)
+
     async def until(self, reached: Callable[[], bool]) -> None:
         """Let the loop go round until it is true; the clock stands still."""
         async with asyncio.timeout(SETTLE_SECONDS):
@@ -398,6 +417,7 @@ async def sandboxed(folder: Path, **options: Any) -> AsyncIterator[Gateway]:
     clock = SandboxClock(T0)
     async with SandboxServer(clock=clock, max_short_side=90, **options) as sandbox:
         gateway = Gateway(folder, sandbox, clock)
+        sandbox.app._callbacks.client = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(503)))
         try:
             yield gateway
         finally:

@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.domain.errors import StoreUnavailable
 
+RELAY = "kling_relay/kling-v1"
 FOX, FOX_TEXT = "foxapi/kling-v3-image-to-video", "foxapi/kling-v3-text-to-video"
 VIDEOS = "/v1/videos/generations"
 HOUR = 3600.0
@@ -109,9 +110,9 @@ async def test_a_key_is_forgotten_a_day_after_its_generation(gateway):
     await gateway.finish(made.json()["id"])
     stored = "select count(*) from idempotency_keys"
     await sweep(gateway, 23)
-    assert gateway.app.store._reader.execute(stored).get == 1
+    assert gateway.app.store._read._connection.execute(stored).get == 1
     await sweep(gateway)
-    assert gateway.app.store._reader.execute(stored).get == 0
+    assert gateway.app.store._read._connection.execute(stored).get == 0
 
 
 async def test_an_image_that_is_sent_again_while_the_sweeper_looks_is_there_for_its_submit(gateway, jpeg: bytes):
@@ -120,10 +121,10 @@ async def test_an_image_that_is_sent_again_while_the_sweeper_looks_is_there_for_
     await finish_and_delete(gateway, made)
     for _ in range(3):
         gateway.clock.move_on(HOUR)
-        assert (await gateway.make(model=FOX, image=image))["status"] == "completed"
+        assert (await gateway.make(model=RELAY, image=image))["status"] == "completed"
         [kept] = (await gateway.client.get(VIDEOS)).json()["data"]
         assert (await gateway.client.delete(f"{VIDEOS}/{kept['id']}")).status_code == 200
-    assert [upload.data for upload in gateway.sandbox.state.uploads.values()] == [jpeg] * 4
+    assert [task.spec.image for task in gateway.sandbox.state.tasks.values()] == [jpeg] * 4
 
 
 async def test_a_blob_whose_create_failed_goes_at_a_later_start(gateway, jpeg: bytes):

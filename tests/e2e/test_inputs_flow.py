@@ -1,12 +1,20 @@
-"""Input images on their way to a provider: as a URL, inline, or through the provider's own upload."""
+"""Input images on their way to a provider: as a URL, inline, uploaded, or by a link to the gateway."""
 
 import base64
 import io
+from dataclasses import replace
+from hashlib import sha256
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replaced
 from PIL import Image
+
+from gateway.domain.adapter import ImageForm
+from gateway.sandbox.state import Upload
+from gateway.settings import Secret
 
 V, KL = "keevx/V", "keevx/KL"
 RELAY = "kling_relay/kling-v1"
@@ -127,7 +135,7 @@ async def test_an_upload_that_fails_costs_nothing(idle, jpeg: bytes, provider: s
 
 
 async def test_an_upload_that_hangs(idle, jpeg: bytes, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gateway.services.inputs.UPLOAD_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.services.uploading.UPLOAD_TIMEOUT_SECONDS", 0.2)
     idle.route(V, RELAY)
     gateway = await idle.start()
     gateway.sandbox.fault("keevx", "upload", "hang")
@@ -167,6 +175,21 @@ async def test_a_file_is_named_again_by_its_own_key_alone(gateway, jpeg: bytes):
         assert theirs.json()["request"]["image"] != name
 
 
+async def test_an_expired_file_serves_the_generations_that_have_it_and_no_other(gateway, jpeg: bytes):
+    form = {"purpose": "vision", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    kept = await gateway.client.post("/v1/files", files={"file": ("a.jpg", jpeg, "image/jpeg")}, data=form)
+    await gateway.clock.run_for(3590)
+    gateway.sandbox.fault("keevx", "upload", "502_html", times=3)
+    body = {"model": V, "prompt": "A beach.", "image": kept.json()["id"]}
+    made = await gateway.client.post("/v1/videos/generations", json=body)
+    await gateway.clock.run_for(11)
+    for path in ("/v1/videos/generations", "/v1/videos/generations/quote"):
+        late = await gateway.client.post(path, json=body)
+        assert (late.status_code, late.json()["error"]["code"]) == (400, "invalid_image"), path
+    assert (await gateway.finish(made.json()["id"]))["status"] == "completed"
+    assert uploaded(gateway) == [jpeg]
+
+
 async def test_an_image_that_no_longer_is_there(gateway, jpeg: bytes):
     made = await gateway.post(model=V, image=data_url(jpeg))
     for blob in (gateway.folder / "artifacts" / "inputs").rglob("*"):
@@ -201,3 +224,395 @@ async def test_an_image_that_a_provider_does_not_take_leaves_its_route_out(idle)
     body = {"model": RELAY, "prompt": "A beach.", "image": tiny}
     answer = await gateway.client.post("/v1/videos/generations", json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (422, "image")
+
+
+# Every form of an image, to every place that a provider has for one
+
+FOX_O3 = "foxapi/kling-o3-image-to-video"
+FORMS = ("url", "data", "base64", "part", "file")
+PLACES = {  # of each route, the fields of the API and what the provider calls them
+    "keevx": [
+        (V, {"image": "image_url"}),
+        (V, {"image": "image_url", "last_image": "end_image_url"}),
+        (V, {"reference_images": "reference_images"}),
+        (KL, {"reference_images": "reference_images"}),
+    ],
+    "kling_relay": [
+        (RELAY, {"image": "image"}),
+        (RELAY, {"image": "image", "last_image": "image_tail"}),
+    ],
+    "foxapi": [
+        (FOX, {"image": "image_url"}),
+        (FOX, {"image": "image_url", "last_image": "image_tail_url"}),
+        (FOX_O3, {"image": "image_url", "last_image": "end_image_url"}),
+        (FOX_REFERENCE, {"reference_images": "image_urls"}),
+        (
+            FOX_REFERENCE,
+            {"reference_images": "image_urls", "image": "start_image_url", "last_image": "end_image_url"},
+        ),
+    ],
+}
+
+
+def numbered(number: int) -> bytes:
+    """A picture that no other number has."""
+    out = io.BytesIO()
+    Image.new("RGB", (400, 320), (number % 256, number // 256, 77)).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+async def file_of(gateway, content: bytes) -> str:
+    """The id of the picture as an uploaded file."""
+    answer = await gateway.client.post(
+        "/v1/files", files={"file": ("a.png", content, "image/png")}, data={"purpose": "vision"}
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()["id"]
+
+
+async def asked(gateway, form: str, images: dict[str, list[bytes]], **fields: str) -> Any:
+    """The answer to a create with these images in a form."""
+    path = "/v1/videos/generations"
+    if form == "part":
+        parts = [(name, ("a.png", one, "image/png")) for name, many in images.items() for one in many]
+        return await gateway.client.post(path, data=fields, files=parts)
+    given: dict[str, list[str]] = {}
+    for name, many in images.items():
+        match form:
+            case "url":
+                given[name] = [f"https://example.com/{sha256(one).hexdigest()}.png?a=%2F" for one in many]
+            case "data":
+                given[name] = [data_url(one, "image/png") for one in many]
+            case "base64":
+                given[name] = [base64.b64encode(one).decode() for one in many]
+            case _:
+                given[name] = [await file_of(gateway, one) for one in many]
+    body = {name: many if name == "reference_images" else many[0] for name, many in given.items()}
+    return await gateway.client.post(path, json={**fields, **body})
+
+
+def digest_of(gateway, value: str) -> str:
+    """The SHA-256 of the image that a provider was handed, however that was."""
+    uploads = {
+        f"{gateway.sandbox.url}/files/uploads/{name}": one for name, one in gateway.sandbox.state.uploads.items()
+    }
+    if value in uploads:
+        return sha256(uploads[value].data).hexdigest()
+    if value.startswith("https://example.com/"):
+        assert value.endswith(".png?a=%2F")
+        return value.removeprefix("https://example.com/").partition(".")[0]
+    return sha256(base64.b64decode(value, validate=True)).hexdigest()
+
+
+@pytest.mark.parametrize("provider", PLACES)
+async def test_every_form_reaches_every_place(gateway, provider: str):
+    cases: dict[str, dict[str, list[str]]] = {}
+    number = files = 0
+    for route, places in PLACES[provider]:
+        for form in FORMS:
+            images = {}
+            for name in places:
+                count = 2 if name == "reference_images" else 1
+                images[name] = [numbered(number := number + 1) for _ in range(count)]
+                files += 0 if form == "url" else count
+            prompt = f"{form} {route} {' '.join(places)}"
+            answer = await asked(gateway, form, images, model=route, prompt=prompt)
+            assert answer.status_code == 200, (prompt, answer.text)
+            cases[answer.json()["id"]] = {
+                theirs: [sha256(one).hexdigest() for one in images[ours]] for ours, theirs in places.items()
+            } | {"prompt": [prompt]}
+    for name, case in cases.items():
+        assert (await gateway.finish(name))["status"] == "completed", case
+    received = {body["prompt"]: body for body in sent(gateway)}
+    for expected in cases.values():
+        [prompt] = expected.pop("prompt")
+        for field, digests in expected.items():
+            value = received[prompt][field]
+            handed = value if isinstance(value, list) else [value]
+            assert [digest_of(gateway, one) for one in handed] == digests, (prompt, field)
+    assert gateway.received(provider, "upload") == (0 if provider == "kling_relay" else files)
+    assert gateway.paid == gateway.submits == {provider: len(cases)}
+
+
+@pytest.mark.parametrize(
+    ("route", "names", "param", "told"),
+    [
+        (KL, ["image"], "image", "does not take `image` as the first frame; it takes `reference_images`"),
+        (V, ["image", "reference_images"], "image", "takes no frames beside reference images"),
+        (RELAY, ["reference_images"], "reference_images", "does not take `reference_images`"),
+        (FOX, ["reference_images"], "reference_images", "does not take `reference_images`"),
+        ("foxapi/kling-v3-motion-control", ["image", "last_image"], "last_image", "takes no last frame"),
+        ("foxapi/kling-v3-text-to-video", ["image"], "image", "it takes a prompt without an image"),
+    ],
+)
+async def test_what_a_provider_has_no_place_for_is_said(gateway, route: str, names: list[str], param: str, told: str):
+    for form in FORMS:
+        answer = await asked(gateway, form, {name: [numbered(1)] for name in names}, model=route, prompt="A beach.")
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (422, "unsupported_parameter"), form
+        assert f"`{param}`: " in error["message"]
+        assert told in error["message"]
+    assert gateway.submits == {}
+
+
+# An upload is made once, while it lives there
+
+
+@pytest.mark.parametrize(("route", "keep_seconds"), [(V, 3600), (FOX, 24 * 3600)])
+async def test_an_upload_serves_until_it_may_be_gone(gateway, jpeg: bytes, route: str, keep_seconds: int):
+    provider = route.partition("/")[0]
+    made = await gateway.make(model=route, image=data_url(jpeg))
+    async with gateway.client_of("vg_test-key-number-two") as other:
+        body = {"model": route, "prompt": "A beach.", "image": data_url(jpeg)}
+        theirs = await other.post("/v1/videos/generations", json=body)
+        await gateway.clock.run_for(600)
+        assert (await gateway.stored(theirs.json()["id"])).status == "completed"
+    await gateway.restart()
+    await gateway.make(model=route, image=made["request"]["image"])
+    assert gateway.received(provider, "upload") == 1
+    field = {V: "image_url", FOX: "image_url"}[route]
+    assert len({body[field] for body in sent(gateway)}) == 1
+    await gateway.clock.run_for(keep_seconds - 600, steps=4000)
+    await gateway.make(model=route, image=data_url(jpeg))
+    assert gateway.received(provider, "upload") == 2
+
+
+async def test_another_account_has_its_own_uploads(idle, jpeg: bytes):
+    gateway = await idle.start()
+    await gateway.make(model=V, image=data_url(jpeg))
+    gateway.providers["keevx"]["api_key"] = Secret.of("sk-another-account")
+    await gateway.restart()
+    await gateway.make(model=V, image=data_url(jpeg))
+    assert gateway.received("keevx", "upload") == 2
+    assert b"sk-" not in (gateway.folder / "ledger.db").read_bytes()
+
+
+async def test_one_upload_serves_the_tries_of_a_generation(gateway, jpeg: bytes):
+    gateway.sandbox.fault("foxapi", "submit", "503_no_channel", times=2)
+    made = await gateway.make(model=FOX, image=data_url(jpeg), n=2)
+    assert made["status"] == "completed"
+    assert gateway.received("foxapi", "submit") == 4
+    assert gateway.received("foxapi", "upload") == 1
+
+
+@pytest.mark.parametrize("where", ["submit", "task"])
+async def test_an_image_that_is_refused_is_uploaded_anew(gateway, jpeg: bytes, where: str):
+    fault = "422_invalid_image_url" if where == "submit" else "fail_image"
+    gateway.sandbox.fault("foxapi", "submit", fault)
+    refused = await gateway.make(model=FOX, image=data_url(jpeg))
+    assert (refused["status"], refused["error"]["code"]) == ("failed", "invalid_request")
+    assert (await gateway.make(model=FOX, image=data_url(jpeg)))["status"] == "completed"
+    assert (await gateway.make(model=FOX, image=data_url(jpeg)))["status"] == "completed"
+    assert gateway.received("foxapi", "upload") == 2
+
+
+async def test_what_was_evicted_there_is_uploaded_anew(gateway, jpeg: bytes):
+    await gateway.make(model=FOX, image=data_url(jpeg))
+    gateway.sandbox.state.uploads.clear()
+    assert (await gateway.make(model=FOX, image=data_url(jpeg)))["error"]["code"] == "invalid_request"
+    assert (await gateway.make(model=FOX, image=data_url(jpeg)))["status"] == "completed"
+
+
+# Routes that take URLs alone, or none
+
+
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+
+
+def only(gateway, provider: str, *forms: ImageForm, **limits: Any) -> None:
+    """Let the models of a provider take images in these forms alone."""
+    adapter = gateway.adapters[provider]
+    capabilities = {
+        name: tuple(replace(one, image_forms=forms, images=replaced(one.images, **limits)) for one in rows)
+        for name, rows in adapter.capabilities.items()
+    }
+    gateway.adapters = {**gateway.adapters, provider: replace(adapter, capabilities=capabilities)}
+
+
+def hosted(gateway, content: bytes, name: str = "client/a.png") -> str:
+    """A URL of the client's own where the picture can be fetched."""
+    gateway.sandbox.state.uploads[name] = Upload("a.png", content, "image/png", 1e12)
+    return f"{gateway.sandbox.url}/files/uploads/{name}"
+
+
+async def test_where_urls_alone_are_taken_the_gateway_serves_the_bytes(idle, jpeg: bytes):
+    only(idle, "keevx", ImageForm.URL)
+    gateway = await idle.start()
+    for image in (data_url(jpeg), await file_of(gateway, picture("PNG"))):
+        assert (await gateway.make(model=V, image=image))["status"] == "completed"
+    links = [body["image_url"] for body in sent(gateway)]
+    assert all(link.startswith("https://gw.example/v1/files/file_") for link in links)
+    async with gateway.client_of(None) as provider:
+        answers = [await provider.get(link) for link in links]
+        assert [answer.content for answer in answers] == [jpeg, picture("PNG")]
+        assert answers[0].headers["content-type"] == "image/jpeg"
+        await gateway.clock.run_for(24 * 3600, steps=4000)
+        assert (await provider.get(links[0])).status_code in {401, 403, 404}
+    assert gateway.received("keevx", "upload") == 0
+
+
+async def test_without_a_public_url_such_a_route_is_left_out(idle, jpeg: bytes):
+    only(idle, "keevx", ImageForm.URL)
+    idle.public_url = None
+    idle.route(V, RELAY)
+    gateway = await idle.start()
+    made = await gateway.make(model="m", image=data_url(jpeg))
+    assert [attempt["provider"] for attempt in made["attempts"]] == ["kling_relay"]
+    body = {"model": V, "prompt": "A beach.", "image": data_url(jpeg)}
+    refused = await gateway.client.post("/v1/videos/generations", json=body)
+    assert refused.status_code == 422
+    assert "takes images by URL alone, and the gateway has no public URL" in refused.json()["error"]["message"]
+    assert (await gateway.make(model=V, image="https://example.com/a.jpg"))["status"] == "completed"
+
+
+@pytest.mark.parametrize("form", [ImageForm.BASE64, ImageForm.UPLOAD])
+async def test_where_no_urls_are_taken_the_gateway_fetches(idle, form: ImageForm):
+    provider, route = {ImageForm.BASE64: ("kling_relay", RELAY), ImageForm.UPLOAD: ("keevx", V)}[form]
+    only(idle, provider, form)
+    idle.fetch_allow = LOOPBACK
+    gateway = await idle.start()
+    content = picture("PNG")
+    made = await gateway.make(model=route, image=hosted(gateway, content))
+    assert made["status"] == "completed"
+    [body] = sent(gateway)
+    handed = body["image" if provider == "kling_relay" else "image_url"]
+    assert digest_of(gateway, handed) == sha256(content).hexdigest()
+    assert [one for one in (gateway.folder / "artifacts" / "inputs").rglob("*") if one.is_file()] == []
+    await gateway.make(model=route, image=hosted(gateway, content))  # nothing of it was kept: a refusal leaves no trace
+    assert gateway.received(provider, "upload") == (2 if form is ImageForm.UPLOAD else 0)
+
+
+async def test_a_url_that_only_the_gateway_reaches_is_handed_on_as_bytes(idle):
+    idle.fetch_allow = LOOPBACK
+    gateway = await idle.start()
+    content = picture("PNG")
+    near, far = hosted(gateway, content), "https://93.184.216.34/a.jpg"
+    made = await gateway.make(model=RELAY, image=near, last_image=far)
+    assert made["status"] == "completed"
+    [body] = sent(gateway)
+    assert (base64.b64decode(body["image"]), body["image_tail"]) == (content, far)
+
+
+async def test_a_url_that_may_not_be_fetched_is_left_to_the_provider(gateway):
+    near = hosted(gateway, picture("PNG"))
+    assert (await gateway.make(model=RELAY, image=near))["status"] == "completed"
+    assert [body["image"] for body in sent(gateway)] == [near]
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://10.1.2.3/a.png", "`image`: 10.1.2.3 does not lead to a public address"),
+        ("missing", "`image`: its server answered with HTTP status 404."),
+        ("text", "`image`: The content is not a JPEG, PNG, WebP, GIF or BMP image."),
+        ("webp", "`image`: the provider takes jpeg, png, not webp."),
+        ("large", "`image`: the image is over the limit of 3000 bytes."),
+    ],
+)
+async def test_what_cannot_be_fetched_falls_back_and_says_why(idle, url: str, told: str):
+    only(idle, "kling_relay", ImageForm.BASE64, max_bytes=3000)
+    idle.fetch_allow = LOOPBACK
+    idle.route(RELAY, V)
+    gateway = await idle.start()
+    contents = {"text": b"hello", "webp": picture("WEBP"), "large": picture("BMP")}
+    if url in contents:
+        url = hosted(gateway, contents[url])
+    elif url == "missing":
+        url = f"{gateway.sandbox.url}/files/uploads/never.png"
+    made = await gateway.post(model="m", image=url)
+    await gateway.clock.run_for(5)
+    first = (await gateway.get(made["id"]))["attempts"][0]
+    assert (first["provider"], first["failure"], first["billed"]) == ("kling_relay", "invalid_request", "no")
+    assert first["message"].startswith(told)
+    assert gateway.submits.get("kling_relay", 0) == 0
+    assert (await gateway.get(made["id"]))["attempts"][1]["provider"] == "keevx"
+
+
+async def test_a_clients_server_that_fails_is_asked_again_and_blames_no_provider(idle):
+    only(idle, "kling_relay", ImageForm.BASE64)
+    idle.fetch_allow = LOOPBACK
+    gateway = await idle.start()
+    made = await gateway.post(model=RELAY, image="http://127.0.0.1:9/a.png")
+    await gateway.clock.run_for(30)
+    attempts = (await gateway.get(made["id"]))["attempts"]
+    assert len(attempts) > 2
+    assert {one["failure"] for one in attempts if one["failure"]} == {"unavailable"}
+    assert "`image`: the image could not be fetched: " in attempts[0]["message"]
+    ended = await gateway.finish(made["id"])
+    assert (ended["status"], gateway.submits) == ("failed", {})
+    assert gateway.app.health.circuit("kling_relay", "kling-v1") == "closed"
+    assert len(ended["attempts"]) >= 5
+
+
+# What does not fit is made to fit, where the client allows it
+
+
+async def test_a_picture_is_converted_and_the_client_is_told(gateway):
+    content = picture("WEBP")
+    body = {"model": FOX, "prompt": "A beach.", "image": data_url(content, "image/webp"), "adapt": "nearest"}
+    quote = (await gateway.client.post("/v1/videos/generations/quote", json=body)).json()
+    for _ in range(2):
+        made = await gateway.make(**body)
+        assert made["status"] == "completed"
+    [upload] = gateway.sandbox.state.uploads.values()
+    with Image.open(io.BytesIO(upload.data)) as converted:
+        assert (converted.format, converted.size, upload.content_type) == ("JPEG", (400, 320), "image/jpeg")
+    assert upload.name.endswith(".jpg")
+    [warning] = [one for one in made["warnings"] if one["type"] == "adapted"]
+    assert warning["param"] == "image"
+    assert warning["from"] == f"400x320 image/webp, {len(content)} bytes"
+    assert warning["to"] == "400x320 image/jpeg, at most 10485760 bytes"
+    assert quote["routes"][0]["warnings"][0]["to"] == warning["to"]
+
+
+async def test_what_was_made_of_a_picture_is_another_upload(gateway):
+    content = data_url(picture("WEBP"), "image/webp")
+    await gateway.make(model=V, image=content)
+    only(gateway, "keevx", ImageForm.UPLOAD, formats=frozenset({"image/jpeg"}))
+    await gateway.restart()
+    await gateway.make(model=V, image=content, adapt="nearest")
+    kinds = [upload.content_type for upload in gateway.sandbox.state.uploads.values()]
+    assert kinds == ["image/webp", "image/jpeg"]
+
+
+async def test_a_picture_is_made_lighter_and_smaller(idle):
+    only(idle, "kling_relay", ImageForm.BASE64, max_bytes=150_000)
+    gateway = await idle.start()
+    out = io.BytesIO()
+    Image.effect_noise((600, 500), 60).convert("RGB").save(out, "PNG")
+    images = {"image": data_url(out.getvalue(), "image/png"), "last_image": data_url(picture("PNG"), "image/png")}
+    made = await gateway.make(model=RELAY, **images, adapt="nearest")
+    assert made["status"] == "completed"
+    assert [one["param"] for one in made["warnings"] if one["type"] == "adapted"] == ["image"]
+    [body] = sent(gateway)
+    content = base64.b64decode(body["image"])
+    with Image.open(io.BytesIO(content)) as converted:
+        assert (converted.format, converted.size) == ("JPEG", (424, 353))
+    assert len(content) <= 150_000
+    assert base64.b64decode(body["image_tail"]) == picture("PNG")
+
+
+async def test_nothing_is_changed_that_was_not_allowed(idle):
+    webp = data_url(picture("WEBP"), "image/webp")
+    idle.route(RELAY, V, adapt="nearest")
+    gateway = await idle.start()
+    body = {"model": RELAY, "prompt": "A beach.", "image": webp}
+    refused = await gateway.client.post("/v1/videos/generations", json=body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, "image")
+    kept = await gateway.make(model="m", image=webp, adapt="none")
+    assert (kept["provider"], kept["warnings"][0]["type"]) == ("keevx", "defaulted")
+    assert uploaded(gateway) == [picture("WEBP")]
+    changed = await gateway.make(model="m", image=webp)  # as the model is configured
+    assert (changed["provider"], changed["warnings"][0]["param"]) == ("kling_relay", "image")
+
+
+async def test_a_picture_that_cannot_be_converted_goes_to_the_next_route(idle):
+    idle.route(RELAY, V)
+    gateway = await idle.start()
+    damaged = picture("WEBP", size=(640, 480))[:-10] + bytes(10)
+    cut = damaged[: len(damaged) // 2]
+    made = await gateway.make(model="m", image=data_url(cut, "image/webp"), adapt="nearest")
+    assert (made["attempts"][0]["provider"], made["attempts"][0]["failure"]) == ("kling_relay", "invalid_request")
+    assert made["attempts"][0]["message"] == "`image`: it is damaged, or not what it says it is."
+    assert made["attempts"][1]["provider"] == "keevx"
+    assert gateway.submits == {"keevx": 1}

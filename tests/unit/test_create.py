@@ -27,8 +27,8 @@ from gateway.api.create import (
 from gateway.api.fields import READERS, SIZES
 from gateway.domain.errors import GatewayError, InvalidImage, InvalidParameter, UnknownParameter
 from gateway.domain.generation import GenerationRequest
+from gateway.domain.pictures import ImageFacts
 from gateway.domain.request import ImageToVideo, ReferencesToVideo, Settings, TextToVideo
-from gateway.domain.routing import ImageFacts
 
 
 def png(width: int = 32, height: int = 16) -> bytes:

@@ -504,6 +504,16 @@ def test_old_times_are_forgotten(health: Health, clock: StillClock) -> None:
     assert (health.completion_times(*V), health.of(*V)) == (None, RouteHealth())
 
 
+def test_the_times_are_worked_out_when_one_comes_or_goes_and_not_each_time_they_are_asked_for(
+    health: Health, clock: StillClock
+) -> None:
+    health.learn(completions(clock, 10.0, 20.0))
+    first = health.completion_times(*V)
+    assert health.completion_times(*V) is first
+    health.learn(completions(clock, 30.0))
+    assert health.completion_times(*V) == CompletionTimes(samples=3, median=20.0, p90=28.0)
+
+
 def test_only_results_tell_how_long_it_takes(health: Health) -> None:
     health.submitted(*V, "att_1", None)
     health.task_ended(*V, "att_1", failure=failed(FailureKind.TASK_FAILED), seconds=3.0)

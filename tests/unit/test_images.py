@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gateway.domain.errors import InvalidImage
-from gateway.domain.routing import ImageFacts
+from gateway.domain.pictures import ImageFacts
 from gateway.services.images import IMAGE_MAX, PIXELS_MAX, from_text, inspect
 
 

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.domain.adapter import Capability, ImageLimits
+from gateway.domain.adapter import Capability, ImageForm, ImageLimits
 from gateway.domain.circuit import CircuitState
 from gateway.domain.generation import Adaptation, GenerationRequest, Route
 from gateway.domain.health import HealthOf, RouteHealth
 from gateway.domain.ordering import Order
+from gateway.domain.pictures import ImageFacts
 from gateway.domain.price import Price, cost_usd
 from gateway.domain.request import (
     ImageToVideo,
@@ -25,7 +26,7 @@ from gateway.domain.request import (
     UpstreamRequest,
     input_kind,
 )
-from gateway.domain.routing import Candidate, ImageFacts, LeftOut, Planned, Reason, param_of, plan
+from gateway.domain.routing import Candidate, LeftOut, Planned, Reason, param_of, plan
 
 FRAME = ImageToVideo(first_frame="https://images.example/a.png")
 BOTH = ImageToVideo(first_frame="https://images.example/a.png", last_frame="https://images.example/b.png")
@@ -197,6 +198,9 @@ def test_input_has_to_be_one_the_model_takes(
     assert reasons(ask(value), with_values(PLAIN, **changes)) == found
 
 
+BYTES = with_values(PLAIN, image_forms=(ImageForm.BASE64, ImageForm.URL))
+
+
 def facts(**changes: Any) -> ImageFacts:
     return replace(ImageFacts(content_type="image/png", bytes=100, width=400, height=300), **changes)
 
@@ -215,14 +219,14 @@ def facts(**changes: Any) -> ImageFacts:
     ],
 )
 def test_image_that_the_gateway_holds_is_measured(changes: dict[str, Any], message: str | None) -> None:
-    capability = with_values(PLAIN, images=ImageLimits(max_bytes=1000, min_side=300, max_ratio=2.5))
+    capability = with_values(BYTES, images=ImageLimits(max_bytes=1000, min_side=300, max_ratio=2.5))
     found = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts(**changes)})
     assert found == ([] if message is None else [("image", message)])
 
 
 def test_reason_names_the_image_that_does_not_fit() -> None:
     capability = with_values(
-        PLAIN,
+        BYTES,
         inputs=frozenset({InputKind.REFERENCES}),
         references_max=4,
         frames_with_references=True,
@@ -231,6 +235,67 @@ def test_reason_names_the_image_that_does_not_fit() -> None:
     value = ReferencesToVideo(references=("file_c",), first_frame="file_a", last_frame="file_b")
     for name, param in (("file_a", "image"), ("file_b", "last_image"), ("file_c", "reference_images")):
         assert [one for one, _ in reasons(ask(value), capability, images={name: facts()})] == [param]
+
+
+@pytest.mark.parametrize(
+    ("forms", "links", "can"),
+    [
+        ((ImageForm.URL,), False, False),
+        ((ImageForm.URL,), True, True),
+        ((ImageForm.BASE64,), False, True),
+        ((ImageForm.UPLOAD, ImageForm.URL), False, True),
+    ],
+)
+def test_bytes_need_a_form_or_a_link(forms: tuple[ImageForm, ...], links: bool, can: bool) -> None:
+    capability = with_values(PLAIN, image_forms=forms)
+    found = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts()}, links=links)
+    assert found == ([] if can else [("image", "takes images by URL alone, and the gateway has no public URL")])
+    assert reasons(ask(FRAME), capability, links=links) == []  # what is behind a URL is seen later
+
+
+SMALL = ImageLimits(max_bytes=50_000, min_side=100, max_ratio=2.5)
+LARGE = facts(bytes=90_000, width=500, height=400)
+
+
+@pytest.mark.parametrize(
+    ("adapt", "form", "image", "given"),
+    [
+        ("nearest", ImageForm.BASE64, LARGE, "250x200 image/jpeg, at most 50000 bytes"),
+        ("nearest", ImageForm.UPLOAD, LARGE, "250x200 image/jpeg, at most 50000 bytes"),
+        ("nearest", ImageForm.BASE64, facts(content_type="image/gif", width=200, height=150), "200x150 image/jpeg, at"),
+        ("nearest", ImageForm.BASE64, facts(width=200, height=150), ""),
+        ("nearest", ImageForm.BASE64, facts(width=2000, height=101), None),
+        ("nearest", ImageForm.BASE64, facts(width=99, height=100), None),
+        ("nearest", ImageForm.URL, LARGE, None),
+        ("none", ImageForm.BASE64, LARGE, None),
+        (None, ImageForm.BASE64, LARGE, None),
+    ],
+)
+def test_an_image_is_made_to_fit_where_that_is_allowed(
+    adapt: Any, form: ImageForm, image: ImageFacts, given: str | None
+) -> None:
+    limits = with_values(PLAIN, image_forms=(form,), images=SMALL)
+    asked = ask(ImageToVideo(first_frame="file_1"), adapt=adapt)
+    planned = plan(asked, [candidate(limits)], {"file_1": image}, links=True)
+    if given is None:
+        assert [reason.param for reason in planned.left_out[0].reasons] == ["image"]
+    elif given:
+        [made] = planned.routes[0].adaptations
+        assert (made.param, made.given[: len(given)]) == ("image", given)
+        told = f"{image.width}x{image.height} {image.content_type}, {image.bytes} bytes"
+        assert made.asked == told
+    else:
+        assert planned.routes[0].adaptations == ()
+
+
+def test_each_image_that_is_changed_is_told_of() -> None:
+    both = with_values(
+        BYTES, inputs=frozenset({InputKind.REFERENCES}), references_max=4, frames_with_references=True, images=SMALL
+    )
+    value = ReferencesToVideo(references=("file_fits", "file_a", "file_b"), last_frame="file_b")
+    images = {"file_fits": facts(), "file_a": LARGE, "file_b": LARGE}
+    [route] = plan(ask(value, adapt="nearest"), [candidate(both)], images).routes
+    assert [one.param for one in route.adaptations] == ["last_image", "reference_images[1]"]
 
 
 # Modes, rules, several rows

@@ -21,8 +21,8 @@ from msgspec.structs import replace
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
 from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
 from gateway.domain.ledger import AddAttempt
+from gateway.domain.pictures import ImageFacts
 from gateway.domain.request import ImageToVideo, TextToVideo
-from gateway.domain.routing import ImageFacts
 from gateway.domain.task import Status
 from gateway.services.ids import new_id
 from gateway.store import migrations, sqlite_file, writer
@@ -213,7 +213,7 @@ async def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: py
 
 
 def test_shipped_migrations_are_numbered_without_a_gap() -> None:
-    assert [one.number for one in migrations.load("sqlite")] == [1, 2]
+    assert [one.number for one in migrations.load("sqlite")] == list(range(1, 8))
     assert migrations.pending(migrations.load("sqlite"), {}) == migrations.load("sqlite")
 
 
@@ -357,7 +357,7 @@ async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Pat
 async def test_a_corrupt_page_makes_a_read_unavailable(path: Path) -> None:
     store = SqliteStore.open(path, NOW)
     created = await store.create(generation())
-    root = store._reader.execute("select rootpage from sqlite_schema where name = 'outputs'").get
+    root = store._read._connection.execute("select rootpage from sqlite_schema where name = 'outputs'").get
     await store.close()
     with path.open("r+b") as file:  # a test waits
         file.seek((root - 1) * 4096)
@@ -376,7 +376,7 @@ async def test_a_corrupt_page_makes_a_read_unavailable(path: Path) -> None:
 
 
 async def test_commits_are_on_the_disk_when_they_return(store: SqliteStore) -> None:
-    for connection in (store._writer._connection, store._reader):
+    for connection in (store._writer._connection, store._read._connection):
         assert connection.execute("pragma synchronous").get == 2  # full
         assert connection.execute("pragma journal_mode").get == "wal"
         assert connection.execute("pragma foreign_keys").get == 1
@@ -426,7 +426,7 @@ async def test_a_read_is_of_one_moment(store: SqliteStore, path: Path) -> None:
         other.execute("update generations set status = 'failed'; update outputs set status = 'failed'")
         return True
 
-    store._reader.exec_trace = commit_between
+    store._read._connection.exec_trace = commit_between
     first = await store.get(before.id)
     other.execute("update generations set status = 'queued'; update outputs set status = 'queued'")
     # Between two statements of one read there would be such a commit; there are none.
@@ -436,9 +436,9 @@ async def test_a_read_is_of_one_moment(store: SqliteStore, path: Path) -> None:
         statements.append(sql)
         return True
 
-    store._reader.exec_trace = note
+    store._read._connection.exec_trace = note
     await store.get(before.id)
-    store._reader.exec_trace = None
+    store._read._connection.exec_trace = None
     other.close()
     assert first is not None
     assert {first.status, first.outputs[0].status} == {Status.FAILED}
@@ -475,7 +475,7 @@ async def test_a_full_database_refuses_writes_whole_and_works_again(store: Sqlit
         found = await store.get(name)
         assert found is not None
         assert len(found.outputs) == 1
-    assert store._reader.execute("select count(*) from events").get == len(told)
+    assert store._read._connection.execute("select count(*) from events").get == len(told)
 
     connection.execute("pragma max_page_count = 1000000")
     more = [await store.create(generation()) for _ in range(3)]
@@ -559,7 +559,7 @@ async def test_a_commit_that_is_refused_and_stays_open_does_not_bar_the_next(sto
 
     created = await store.create(generation())
     assert await store.open_ids(NOW) == [created.id]
-    assert store._reader.execute("select count(*) from outputs").get == 1
+    assert store._read._connection.execute("select count(*) from outputs").get == 1
 
 
 async def test_another_programs_lock_is_waited_for_without_holding_up_the_loop(store: SqliteStore, path: Path) -> None:

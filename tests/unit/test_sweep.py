@@ -14,11 +14,12 @@ import structlog
 
 from gateway.domain.errors import GenerationDeleted, StoreUnavailable
 from gateway.domain.generation import Generation, GenerationRequest, Output, Plan
+from gateway.domain.pictures import ImageFacts
 from gateway.domain.request import TextToVideo
-from gateway.domain.routing import ImageFacts
 from gateway.domain.task import Status
 from gateway.engine import sweep
 from gateway.engine.sweep import Sweeper
+from gateway.services.artifact_folder import ArtifactFolder
 from gateway.services.blobs import Blobs
 from gateway.services.ids import new_id
 from gateway.store.base import Idempotency, StoredFile
@@ -66,7 +67,8 @@ class Bench:
         self.folder = folder / "blobs"
         self.store = SqliteStore.open(folder / "ledger.db", NOW)
         self.blobs = Blobs(self.folder, self.clock)
-        self.sweeper = Sweeper(self.store, self.blobs, self.clock)
+        self.artifacts = ArtifactFolder(folder / "artifacts")
+        self.sweeper = Sweeper(self.store, self.blobs, self.artifacts, self.clock)
         self.task: asyncio.Task[None] | None = None
 
     async def round(self) -> None:

@@ -32,4 +32,3 @@ create index deliveries_due on deliveries (receiver, next_at) where state = 'pen
 create index deliveries_of_key on deliveries (key, id);
 create index deliveries_of_generation on deliveries (generation_id);
 create index deliveries_of_endpoint on deliveries (endpoint_id, id);
-create index deliveries_of_tests on deliveries (created_at) where generation_id is null;

@@ -1,0 +1,192 @@
+"""Many streams of events open at once against one server process, over sockets: memory, CPU, and how soon all know.
+
+`LISTENERS`, `GENERATIONS` and `IDLE_SECONDS` in the environment change what is measured.
+"""
+
+import asyncio
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+
+LISTENERS = int(os.environ.get("LISTENERS", "10000"))
+GENERATIONS = int(os.environ.get("GENERATIONS", "1000"))  # of the second round: the listeners are spread over them
+IDLE_SECONDS = float(os.environ.get("IDLE_SECONDS", "30"))
+AT_ONCE = 200  # connections that are being made
+PATH = "/v1/videos/generations"
+KEY = "bench-key-0123456789abcdef"
+END = b"event: video.generation.cancelled"
+SPARE = 200  # open files that are not connections
+CONFIG = """
+[server]
+api_keys = ["env:BENCH_KEY"]
+log_level = "warning"
+[providers.foxapi]
+api_key = "env:BENCH_KEY"
+base_url = "{upstream}"
+first_poll_seconds = 3600
+poll_seconds = 3600
+poll_max_seconds = 3600
+"""
+
+
+class Server:
+    """A gateway as it runs in production, and what the system says of its process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+        self.process = process
+        self.url = url
+
+    def memory_kb(self) -> float:
+        """Resident memory."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1024
+
+    def cpu_seconds(self) -> float:
+        """CPU of all its threads until now."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Listener(asyncio.Protocol):
+    """One stream; it remembers nothing but what it waits for."""
+
+    def __init__(self, generation: str, told: Callable[["Listener"], None]) -> None:
+        self.generation = generation
+        self._told = told
+        self.began = asyncio.get_running_loop().create_future()
+        self.keep_alives = 0
+        self._tail = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        lines = (f"GET {PATH}/{self.generation}/events HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {KEY}")
+        transport.write("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+
+    def data_received(self, data: bytes) -> None:
+        """Look for the first event, for comments, and for the end."""
+        if not self.began.done():
+            self._tail += data
+            if b"event: video.generation" not in self._tail:
+                return
+            assert self._tail.startswith(b"HTTP/1.1 200"), self._tail[:500]
+            self.began.set_result(None)
+        elif data == b"3\r\n:\n\n\r\n":
+            self.keep_alives += 1
+            return
+        if END in self._tail[-len(END) :] + data:
+            self._told(self)
+        self._tail = data[-len(END) :]
+
+
+async def connected(server: Server, generations: list[str], told: Callable[[Listener], None]) -> list[Listener]:
+    """`LISTENERS` streams, each at its last event."""
+    loop = asyncio.get_running_loop()
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int) -> Listener:
+        async with room:
+            _, listener = await loop.create_connection(
+                lambda: Listener(generations[number % len(generations)], told), host, int(port)
+            )
+            await listener.began
+            return listener
+
+    return await asyncio.gather(*(one(number) for number in range(LISTENERS)))
+
+
+async def measured(server: Server, client: httpx.AsyncClient, count: int) -> None:
+    """Open the streams on so many generations, wait, end one of them, and print the figures."""
+    body = {"model": "foxapi/kling-v3-text-to-video", "prompt": "A calm sunrise over the ocean"}
+    generations = [(await client.post(PATH, json=body)).raise_for_status().json()["id"] for _ in range(count)]
+    await asyncio.sleep(2)  # until every submit is stored
+    quiet = server.cpu_seconds()
+    await asyncio.sleep(5)
+    quiet = (server.cpu_seconds() - quiet) / 5
+    memory, cpu = server.memory_kb(), server.cpu_seconds()
+    done = asyncio.Event()
+    ends: Counter[str] = Counter()
+
+    def told(listener: Listener) -> None:
+        ends[listener.generation] += 1
+        if ends[listener.generation] == LISTENERS // count:
+            done.set()
+
+    listeners = await connected(server, generations, told)
+    joined = server.cpu_seconds() - cpu
+    grown = (server.memory_kb() - memory) / LISTENERS
+    before, cpu = sum(one.keep_alives for one in listeners), server.cpu_seconds()
+    await asyncio.sleep(IDLE_SECONDS)
+    idle = (server.cpu_seconds() - cpu) / IDLE_SECONDS - quiet
+    beats = (sum(one.keep_alives for one in listeners) - before) / IDLE_SECONDS
+    cpu, began = server.cpu_seconds(), time.perf_counter()
+    assert (await client.post(f"{PATH}/{generations[0]}/cancel")).status_code == 200
+    async with asyncio.timeout(60):
+        await done.wait()
+    took = time.perf_counter() - began
+    spent = server.cpu_seconds() - cpu
+    who = f"{LISTENERS:,} listeners on {count:,} generation{'s' if count > 1 else ''}"
+    print(f"{who}: {grown:.1f} KB each; {joined / LISTENERS * 1e6:.0f} µs of CPU to join")
+    print(f"  idle: {idle * 100:.1f} % of a core for {beats:.0f} keep-alives a second")
+    print(
+        f"  one change told to {LISTENERS // count:,}: the last after {took * 1e3:.0f} ms, {spent * 1e3:.0f} ms of CPU"
+    )
+    for one in listeners:
+        one.transport.abort()
+
+
+async def served(upstream: str, generations: int) -> None:
+    """Measure on a gateway of its own: memory that a round gives back would hide what the next one takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "video-gateway.toml").write_text(CONFIG.format(upstream=upstream))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway", "serve", "--port", "0"),
+            cwd=folder,
+            env={**os.environ, "BENCH_KEY": KEY},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        try:
+            server = Server(process, (await process.stdout.readline()).decode().split()[-1])
+            headers = {"authorization": f"Bearer {KEY}"}
+            async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=60) as client:
+                await measured(server, client, generations)
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+async def main() -> None:
+    """Start an upstream that finishes nothing, measure, stop it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{machine}, {datetime.now(UTC):%Y-%m-%d}; open files: {soft:,}, at most {hard:,}")
+    if hard != resource.RLIM_INFINITY and hard < LISTENERS + SPARE:
+        sys.exit(f"{LISTENERS:,} connections need a hard limit of {LISTENERS + SPARE:,} open files (ulimit -Hn)")
+    upstream = await asyncio.create_subprocess_exec(
+        sys.executable, str(Path(__file__).with_name("pending.py")), stdout=asyncio.subprocess.PIPE
+    )
+    assert upstream.stdout is not None
+    try:
+        url = (await upstream.stdout.readline()).decode().strip()
+        for generations in (1, GENERATIONS):
+            await served(url, generations)
+    finally:
+        upstream.terminate()
+        await upstream.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

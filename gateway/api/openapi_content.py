@@ -1,0 +1,53 @@
+"""What the OpenAPI document tells of the bytes of results."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.api.operation import Operation
+
+_PATH = "/v1/videos/generations/{generation_id}/content"
+_QUERY: Mapping[str, Mapping[str, Any]] = {
+    "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
+    "variant": {"type": "string", "enum": ["video", "thumbnail"], "default": "video"},
+    "download": {
+        "type": "string",
+        "enum": ["0", "1"],
+        "default": "0",
+        "description": "`1`: a browser is to save the file and not to show it",
+    },
+}
+_CONDITIONS: Mapping[str, str] = {
+    "If-None-Match": "ETags; 304 when the file has one of them",
+    "If-Modified-Since": "a date; 304 when the file is no newer",
+    "If-Match": "ETags; 412 when the file has none of them",
+    "If-Unmodified-Since": "a date; 412 when the file is newer",
+}
+OPERATIONS = (
+    Operation(
+        method="get",
+        path=_PATH,
+        id="readVideoContent",
+        summary="Get the file of an output, all or parts of it, or be sent to where it is",
+        query=_QUERY,
+        headers={
+            "Range": "`bytes=0-499`, and so on; several ranges give `multipart/byteranges`",
+            "If-Range": "an ETag or a date; when the file is another one, all of it comes",
+            **_CONDITIONS,
+        },
+        answer_headers={"Content-Disposition": "a name for the file"},
+        media_types=("video/*", "image/*", "application/octet-stream"),
+        errors=(206, 302, 304, 400, 404, 410, 412, 416, 502, 503),
+        token=True,
+    ),
+    Operation(
+        method="head",
+        path=_PATH,
+        id="headVideoContent",
+        summary="Get the headers that the whole file of an output comes with",
+        query=_QUERY,
+        headers=_CONDITIONS,
+        media_types=(),
+        errors=(302, 304, 400, 404, 410, 412, 502, 503),
+        token=True,
+    ),
+)

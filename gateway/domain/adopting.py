@@ -1,0 +1,18 @@
+"""The tasks of a submit that no reply has named: callbacks, or an operator, tell of them one after the other. Pure."""
+
+from collections.abc import Sequence
+from itertools import chain, count
+
+from gateway.domain.generation import Task
+from gateway.domain.task import TaskRef
+
+TASKS_MAX = 64  # of one attempt: who tells of more is not believed further
+TOLD_MAX = 8  # that are remembered while a submit is under way
+
+
+def with_tasks(slots: Sequence[int], tasks: Sequence[Task], refs: Sequence[TaskRef], outputs: int) -> tuple[Task, ...]:
+    """The tasks of an attempt with these added, each once: its own slots first, then slots behind the last output."""
+    known, taken = {task.ref.id for task in tasks}, {task.slot for task in tasks}
+    free = (slot for slot in chain(slots, count(outputs)) if slot not in taken)
+    fresh = {ref.id: ref for ref in refs if ref.id not in known}.values()
+    return (*tasks, *(Task(ref=ref, slot=slot) for ref, slot in zip(fresh, free, strict=False)))[:TASKS_MAX]

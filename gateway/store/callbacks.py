@@ -1,0 +1,37 @@
+"""What the gateway asks of a store about tasks that no reply to their submit has named."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from gateway.domain.task import TaskRef
+
+Teller = Literal["callback", "operator"]
+
+
+class Told(StrEnum):
+    """What has become of tasks that somebody told of."""
+
+    ADOPTED = "adopted"  # the attempt has them
+    REMEMBERED = "remembered"  # its submit is under way: it has them as soon as no reply is to be expected
+    REFUSED = "refused"  # they cannot be its own, or it has no room for more
+
+
+class Callbacks(Protocol):
+    """The tasks that attempts are told to have. Raises `StoreUnavailable`."""
+
+    async def room(self, attempt_id: str) -> int:
+        """How many further tasks an attempt can be told of.
+
+        None where the reply to its submit has named them, or where it is at its end.
+        """
+        ...
+
+    async def tell(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> Told:
+        """Let an attempt that is `unknown`, or has its tasks in this way, have these as well: all or none.
+
+        A callback may come while it is `submitting`. What is remembered then it gets in place of becoming `unknown`;
+        see `Store.write`.
+        """
+        ...

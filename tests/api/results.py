@@ -1,0 +1,89 @@
+"""Generations at their end whose files are in the artifact store, without a provider that made them."""
+
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from msgspec.structs import replace
+
+from gateway.app import Application
+from gateway.domain.generation import (
+    Attempt,
+    AttemptState,
+    Generation,
+    GenerationRequest,
+    Kept,
+    Output,
+    Plan,
+    Route,
+    Task,
+)
+from gateway.domain.request import TextToVideo
+from gateway.domain.task import Artifact, Status, TaskRef
+from gateway.services.ids import new_id
+
+ARTIFACT = Artifact(url="https://cdn.example/a.mp4", thumbnail_url="https://cdn.example/a.jpg", duration_seconds=4.0)
+
+
+def kept_generation(
+    owner: str,
+    now: datetime,
+    content: bytes,
+    *,
+    content_type: str = "video/mp4",
+    thumbnail: bool = False,
+    **changes: Any,
+) -> Generation:
+    """One of this key's with one output; `changes` are of the output."""
+    name = new_id("gen_", now)
+    kept = Kept(
+        name=f"{name}/0-1.mp4",
+        bytes=len(content),
+        sha256=sha256(content).hexdigest(),
+        content_type=content_type,
+        kept_until=now + timedelta(days=30),
+        duration_seconds=5.0,
+        width=1280,
+        height=720,
+        thumbnail=f"{name}/0-1.jpg" if thumbnail else None,
+        thumbnail_type="image/jpeg" if thumbnail else None,
+    )
+    attempt = Attempt(
+        id=f"att_{name[4:]}_1",
+        number=1,
+        route=0,
+        slots=(0,),
+        state=AttemptState.COMPLETED,
+        reserved_at=now,
+        accepted_at=now,
+        ended_at=now,
+        tasks=(Task(ref=TaskRef(id="t"), slot=0, status=Status.COMPLETED),),
+    )
+    output = Output(index=0, status=Status.COMPLETED, attempt_id=attempt.id, artifact=ARTIFACT, kept=kept)
+    output = replace(output, expires_at=now + timedelta(days=1), **changes)
+    ended = output.status is Status.COMPLETED
+    return Generation(
+        id=name,
+        key=owner,
+        kind="video",
+        request=GenerationRequest(model="any", input=TextToVideo(), prompt="A beach."),
+        plan=Plan(routes=(Route(provider="foxapi", model="kling-v3-text-to-video", row="x"),)),
+        status=Status.COMPLETED if ended else Status.IN_PROGRESS,
+        created_at=now,
+        deadline_at=now + timedelta(hours=1),
+        outputs=(output,),
+        attempts=(attempt,),
+        completed_at=now if ended else None,
+    )
+
+
+async def keep(application: Application, generation: Generation, content: bytes, picture: bytes = b"") -> None:
+    """Put the files into the store, and the generation into the ledger."""
+    kept = generation.outputs[0].kept
+    if kept is not None:
+        for name, data in ((kept.name, content), (kept.thumbnail, picture)):
+            if name is not None:
+                partial = application.artifact_store.partial()
+                partial.write_bytes(data)
+                await application.artifact_store.put(name, partial, kept.content_type)
+    await application.store.create(generation)

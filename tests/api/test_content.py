@@ -1,0 +1,581 @@
+"""The bytes of a result that the gateway keeps: who gets them, which of them, and what a client may know of them."""
+
+import asyncio
+import json
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import datetime
+from email import message_from_bytes
+from email.utils import format_datetime
+from hashlib import sha256
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from msgspec.structs import replace
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.generation import Generation
+from gateway.domain.task import Status
+
+from .results import ARTIFACT, keep, kept_generation
+
+VIDEOS = "/v1/videos/generations"
+FILE = bytes(at * 7 % 251 for at in range(10_000))
+PICTURE = b"\xff\xd8\xff a picture"
+DIGEST = sha256(FILE).hexdigest()
+TAG = f'"{DIGEST}"'
+
+
+class Result:
+    """A generation at its end whose file is kept."""
+
+    def __init__(self, gateway: Any, generation: Generation) -> None:
+        self.gateway = gateway
+        self.client: httpx.AsyncClient = gateway.client
+        self.id = generation.id
+        self.path = f"{VIDEOS}/{generation.id}/content"
+        self.ended = generation.completed_at
+        self.kept_until: datetime = kept_until(generation)
+
+    async def view(self) -> Any:
+        return (await self.client.get(f"{VIDEOS}/{self.id}")).json()
+
+    async def output(self) -> Any:
+        return (await self.view())["data"][0]
+
+    async def token(self) -> str:
+        return httpx.URL((await self.output())["url"]).params["token"]
+
+    async def get(self, **headers: str) -> httpx.Response:
+        """The content by the owner's key; `if_range` is the header If-Range."""
+        return await self.client.get(self.path, headers={name.replace("_", "-"): one for name, one in headers.items()})
+
+
+def kept_until(generation: Generation) -> datetime:
+    kept = generation.outputs[0].kept
+    return generation.deadline_at if kept is None else kept.kept_until
+
+
+async def make(gateway: Any, owner: str, *, thumbnail: bool = False, content: bytes = FILE, **changes: Any) -> Result:
+    """A completed generation of this client's whose file is kept; `changes` as in `kept_generation`."""
+    generation = kept_generation(owner, gateway.clock.now(), content, thumbnail=thumbnail, **changes)
+    await keep(gateway.application, generation, content, PICTURE)
+    return Result(gateway, generation)
+
+
+async def owner_of(gateway: Any) -> str:
+    """The id of the client's key."""
+    return (await gateway.stored((await gateway.create())["id"])).key  # type: ignore[no-any-return]  # of an `Any`
+
+
+@pytest.fixture
+async def result(gateway: Any) -> Result:
+    return await make(gateway, await owner_of(gateway), thumbnail=True)
+
+
+async def test_the_whole_file(result: Result) -> None:
+    response = await result.get()
+    assert (response.status_code, response.content) == (200, FILE)
+    assert response.headers["content-type"] == "video/mp4"
+    assert response.headers["content-length"] == str(len(FILE))
+    assert response.headers["etag"] == TAG
+    assert response.headers["accept-ranges"] == "bytes"
+    assert response.headers["last-modified"] == format_datetime(result.ended, usegmt=True)
+    assert response.headers["content-disposition"] == f'inline; filename="{result.id}-0.mp4"'
+    assert response.headers["cache-control"] == "private, max-age=86400, immutable"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "access-control-allow-origin" not in response.headers
+
+
+async def test_head_has_the_headers_of_the_whole_file(result: Result) -> None:
+    whole = await result.get()
+    for headers in ({}, {"range": "bytes=0-1"}, {"range": "bytes=99999-"}):
+        response = await result.client.head(result.path, headers=headers)
+        assert (response.status_code, response.content) == (200, b"")
+        told, wanted = ({**one.headers, "x-request-id": ""} for one in (response, whole))
+        assert told == wanted
+
+
+async def test_a_download_is_saved_under_a_name(result: Result) -> None:
+    response = await result.client.get(result.path, params={"download": "1"})
+    assert response.headers["content-disposition"] == f'attachment; filename="{result.id}-0.mp4"'
+
+
+async def test_the_thumbnail_is_another_file(result: Result, check_error: Any) -> None:
+    response = await result.client.get(result.path, params={"variant": "thumbnail"})
+    assert (response.status_code, response.content) == (200, PICTURE)
+    assert response.headers["content-type"] == "image/jpeg"
+    assert response.headers["content-disposition"] == f'inline; filename="{result.id}-0.jpg"'
+    assert response.headers["etag"] not in {TAG, ""}
+    response = await result.client.get(result.path, params={"variant": "sound"})
+    check_error(response, 400, "invalid_parameter", "variant")
+
+
+async def test_a_thumbnail_that_is_not_kept_is_the_provider_s(gateway: Any, check_error: Any) -> None:
+    owner = await owner_of(gateway)
+    result = await make(gateway, owner)
+    response = await result.client.get(result.path, params={"variant": "thumbnail"})
+    assert (response.status_code, response.headers["location"]) == (302, ARTIFACT.thumbnail_url)
+    bare = await make(gateway, owner, artifact=replace(ARTIFACT, thumbnail_url=None))
+    check_error(await bare.client.get(bare.path, params={"variant": "thumbnail"}), 404, "not_found", "variant")
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("video/webm", "video/webm"),
+        ("image/png", "image/png"),
+        ("text/html", "application/octet-stream"),
+        ("image/svg+xml", "application/octet-stream"),
+        ("IMAGE/SVG+XML; charset=utf-8", "application/octet-stream"),
+        ("", "application/octet-stream"),
+    ],
+)
+async def test_nothing_is_called_what_a_browser_might_run(gateway: Any, told: str, said: str) -> None:
+    result = await make(gateway, await owner_of(gateway), content_type=told)
+    assert (await result.get()).headers["content-type"] == said
+    assert f"Content-Type: {said}\r\n".encode() in (await result.get(range="bytes=0-0,9000-")).content
+
+
+# --- ranges -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "last"),
+    [("bytes=0-499", 0, 499), ("bytes=9500-", 9500, 9999), ("bytes=-1", 9999, 9999), ("bytes=0-", 0, 9999)],
+)
+async def test_a_part(result: Result, asked: str, first: int, last: int) -> None:
+    response = await result.get(range=asked)
+    assert (response.status_code, response.content) == (206, FILE[first : last + 1])
+    assert response.headers["content-range"] == f"bytes {first}-{last}/10000"
+    assert response.headers["content-length"] == str(last + 1 - first)
+    assert response.headers["content-type"] == "video/mp4"
+    assert response.headers["etag"] == TAG
+
+
+async def test_several_parts_come_in_one_body(result: Result) -> None:
+    response = await result.get(range="bytes=-10,0-9,5-19,400-409")
+    assert response.status_code == 206
+    assert response.headers["etag"] == TAG
+    assert "content-range" not in response.headers
+    assert int(response.headers["content-length"]) == len(response.content)
+    head = f"Content-Type: {response.headers['content-type']}\r\n".encode()
+    message = message_from_bytes(head + response.content)
+    assert message.get_content_type() == "multipart/byteranges"
+    parts = [
+        (part["content-range"], part.get_content_type(), part.get_payload(decode=True))
+        for part in message.get_payload()  # type: ignore[union-attr]  # of a multipart it is a list
+    ]
+    assert parts == [
+        ("bytes 9990-9999/10000", "video/mp4", FILE[9990:]),
+        ("bytes 0-19/10000", "video/mp4", FILE[:20]),
+        ("bytes 400-409/10000", "video/mp4", FILE[400:410]),
+    ]
+
+
+@pytest.mark.parametrize("asked", ["bytes=10000-", "bytes=-0", "bytes=99999999999999999999-"])
+async def test_a_part_that_is_not_there(result: Result, check_error: Any, asked: str) -> None:
+    response = await result.get(range=asked)
+    check_error(response, 416, "range_not_satisfiable", "Range")
+    assert response.headers["content-range"] == "bytes */10000"
+
+
+@pytest.mark.parametrize("asked", ["bytes=2-1", "bytes", "items=0-1", "bytes=" + "0-0,900-900," * 20, "bytes=x"])
+async def test_a_range_that_does_not_count_gives_the_whole_file(result: Result, asked: str) -> None:
+    response = await result.get(range=asked)
+    assert (response.status_code, response.content) == (200, FILE)
+
+
+async def test_two_range_headers_do_not_count(result: Result) -> None:
+    response = await result.client.get(result.path, headers=[("range", "bytes=0-1"), ("range", "bytes=3-4")])
+    assert response.status_code == 200
+
+
+async def test_an_empty_file_has_no_parts(gateway: Any) -> None:
+    result = await make(gateway, await owner_of(gateway), content=b"")
+    for headers in ({}, {"range": "bytes=0-"}, {"range": "bytes=-1"}):
+        response = await result.get(**headers)
+        assert (response.status_code, response.content) == (200, b"")
+        assert response.headers["content-length"] == "0"
+
+
+# --- conditions -------------------------------------------------------------------------------------------------------
+
+EARLY, LATE = "Sun, 01 Mar 2026 12:00:00 GMT", "Tue, 03 Mar 2026 12:00:00 GMT"
+ENDED = "Mon, 02 Mar 2026 12:00:00 GMT"
+CONDITIONS: list[tuple[dict[str, str], int]] = [
+    ({"if_none_match": TAG}, 304),
+    ({"if_none_match": f"W/{TAG}"}, 304),
+    ({"if_none_match": f'"other", {TAG}'}, 304),
+    ({"if_none_match": "*"}, 304),
+    ({"if_none_match": '"other"'}, 200),
+    ({"if_none_match": DIGEST}, 200),
+    ({"if_modified_since": ENDED}, 304),
+    ({"if_modified_since": LATE}, 304),
+    ({"if_modified_since": EARLY}, 200),
+    ({"if_modified_since": "Monday, 02-Mar-26 12:00:00 GMT"}, 304),
+    ({"if_modified_since": "Mon Mar  2 12:00:00 2026"}, 304),
+    ({"if_modified_since": "yesterday"}, 200),
+    ({"if_modified_since": "Mon, 32 Mar 2026 12:00:00 GMT"}, 200),
+    ({"if_none_match": '"other"', "if_modified_since": LATE}, 200),
+    ({"if_match": TAG}, 200),
+    ({"if_match": "*"}, 200),
+    ({"if_match": f'"other" , {TAG}'}, 200),
+    ({"if_match": f"W/{TAG}"}, 412),
+    ({"if_match": '"other"'}, 412),
+    ({"if_match": '"other"', "if_none_match": TAG}, 412),
+    ({"if_match": TAG, "if_none_match": TAG}, 304),
+    ({"if_match": TAG, "if_unmodified_since": EARLY}, 200),
+    ({"if_unmodified_since": EARLY}, 412),
+    ({"if_unmodified_since": ENDED}, 200),
+    ({"if_unmodified_since": "never"}, 200),
+    ({"range": "bytes=0-1", "if_none_match": TAG}, 304),
+    ({"range": "bytes=0-1", "if_match": '"other"'}, 412),
+    ({"range": "bytes=0-1", "if_range": TAG}, 206),
+    ({"range": "bytes=0-1", "if_range": f"W/{TAG}"}, 200),
+    ({"range": "bytes=0-1", "if_range": '"other"'}, 200),
+    ({"range": "bytes=0-1", "if_range": ENDED}, 206),
+    ({"range": "bytes=0-1", "if_range": EARLY}, 200),
+    ({"range": "bytes=0-1", "if_range": LATE}, 200),
+    ({"range": "bytes=0-1", "if_range": "?"}, 200),
+    ({"range": "bytes=99999-", "if_range": '"other"'}, 200),
+    ({"range": "bytes=99999-", "if_none_match": TAG}, 304),
+    ({"if_range": TAG}, 200),
+]
+
+
+async def test_conditions_count_in_the_order_of_the_rfc(result: Result) -> None:
+    for headers, status in CONDITIONS:
+        response = await result.get(**headers)
+        assert response.status_code == status, headers
+        if status == 304:
+            assert response.content == b""
+            assert response.headers["etag"] == TAG
+            assert response.headers["cache-control"].startswith("private, max-age=")
+        elif status == 412:
+            assert response.json()["error"]["code"] == "precondition_failed"
+        else:
+            assert response.content == (FILE if status == 200 else FILE[:2])
+        if "range" not in headers:
+            by_head = await result.client.head(
+                result.path, headers={name.replace("_", "-"): one for name, one in headers.items()}
+            )
+            assert by_head.status_code == status, headers
+
+
+# --- who may ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_token_opens_its_file_to_anybody(result: Result) -> None:
+    output = await result.output()
+    async with result.gateway.client_of(None, "http://another.name") as anybody, result.gateway.client_of("x") as wrong:
+        for client in (anybody, wrong):
+            for url, content in ((output["url"], FILE), (output["thumbnail_url"], PICTURE)):
+                assert (await client.get(httpx.URL(url).raw_path.decode())).content == content
+
+
+async def test_a_token_is_good_for_its_own_file_until_it_ends(result: Result, check_error: Any) -> None:
+    other = await make(result.gateway, await owner_of(result.gateway))
+    token = await result.token()
+    thumbnail = httpx.URL((await result.output())["thumbnail_url"]).params["token"]
+    missing = f"{VIDEOS}/gen_01JDKQ00000000000000000000/content"
+    refused = [
+        (result.path, {"token": token[:-1] + ("A" if token[-1] != "A" else "B")}),
+        (result.path, {"token": token, "index": "1"}),
+        (result.path, {"token": token, "variant": "thumbnail"}),
+        (result.path, {"token": thumbnail}),
+        (result.path, {"token": ""}),
+        (result.path, {"token": "." + token.partition(".")[2]}),
+        (result.path, {"token": str(int(token.partition(".")[0]) + 1) + "." + token.partition(".")[2]}),
+        (result.path, {"token": "x" * 1000}),
+        (other.path, {"token": token}),
+        (missing, {"token": token}),
+        (missing, {"token": "x"}),
+    ]
+    async with result.gateway.client_of(None) as anybody:
+        told = set()
+        for path, query in refused:
+            response = await anybody.get(path, params=query)
+            told.add(check_error(response, 401, "invalid_token"))
+        assert len(told) == 1
+        assert (await anybody.get(result.path, params={"token": token})).status_code == 200
+        await result.gateway.clock.advance(30 * 86_400 + 2)
+        check_error(await anybody.get(result.path, params={"token": token}), 401, "invalid_token")
+
+
+async def test_a_key_opens_its_own_files_whatever_the_token(result: Result, check_error: Any) -> None:
+    assert (await result.client.get(result.path, params={"token": "stale"})).content == FILE
+    check_error(await result.gateway.other.get(result.path), 404, "not_found", "id")
+    response = await result.gateway.other.get(result.path, params={"token": "stale"})
+    check_error(response, 404, "not_found", "id")
+
+
+async def test_without_keys_a_token_is_enough_from_any_name(start: Any, check_error: Any) -> None:
+    gateway = await start(keys=False)
+    result = await make(gateway, "anonymous")
+    async with (
+        gateway.client_of(None, "http://localhost") as near,
+        gateway.client_of(None, "http://evil.example") as far,
+    ):
+        token = httpx.URL((await near.get(f"{VIDEOS}/{result.id}")).json()["data"][0]["url"]).params["token"]
+        assert (await near.get(result.path)).content == FILE
+        assert (await far.get(result.path, params={"token": token})).content == FILE
+        check_error(await far.get(result.path), 403, "forbidden_host")
+        check_error(await far.get(result.path, params={"token": token + "x"}), 403, "forbidden_host")
+
+
+# --- files that are not there -----------------------------------------------------------------------------------------
+
+
+async def test_a_file_whose_time_is_over_is_gone(result: Result, check_error: Any) -> None:
+    await result.gateway.clock.advance(30 * 86_400 + 2)
+    for variant in ("video", "thumbnail"):
+        response = await result.client.get(result.path, params={"variant": variant})
+        message = check_error(response, 410, "artifact_expired", "index")
+    assert f"{result.kept_until:%Y-%m-%d %H:%M}" in message
+
+
+@pytest.mark.parametrize("cut", [True, False])
+async def test_a_file_that_is_lost_is_told_of(gateway: Any, check_error: Any, cut: bool) -> None:
+    result = await make(gateway, await owner_of(gateway))
+    (path,) = gateway.application.settings.artifacts.path.rglob("0-1.mp4")
+    if cut:
+        path.write_bytes(FILE[:-1])
+    else:
+        path.unlink()
+    with structlog.testing.capture_logs() as events:
+        message = check_error(await result.get(), 410, "artifact_missing", "index")
+    assert "provider_url" in message
+    (told,) = [one for one in events if one["event"] == "artifact_missing"]
+    assert (told["log_level"], told["generation"], told["name"]) == ("error", result.id, f"{result.id}/0-1.mp4")
+
+
+async def test_a_store_that_does_not_answer_is_asked_again_later(result: Result, check_error: Any) -> None:
+    async def refuse(name: str) -> int:
+        raise StoreUnavailable("The result cannot be read: it is away.", retry_after=5, reason="/secret/path")
+
+    result.gateway.application.artifact_store.size = refuse
+    response = await result.get()
+    check_error(response, 503, "store_unavailable")
+    assert response.headers["retry-after"] == "5"
+    assert "secret" not in response.text
+
+
+async def test_an_output_that_is_still_open_has_no_file(gateway: Any, check_error: Any) -> None:
+    result = await make(gateway, await owner_of(gateway), status=Status.IN_PROGRESS, kept=None)
+    check_error(await result.get(), 404, "not_found", "index")
+
+
+async def test_what_was_deleted_is_not_found_with_its_token(result: Result, check_error: Any) -> None:
+    token = await result.token()
+    assert (await result.client.delete(f"{VIDEOS}/{result.id}")).status_code == 200
+    async with result.gateway.client_of(None) as anybody:
+        check_error(await anybody.get(result.path, params={"token": token}), 404, "not_found", "id")
+
+
+# --- links of the store -----------------------------------------------------------------------------------------------
+
+
+async def test_a_client_is_sent_to_the_store_where_that_is_wanted(result: Result) -> None:
+    asked: list[Any] = []
+
+    async def link(name: str, **told: Any) -> str:
+        asked.append((name, told))
+        return "https://bucket.example/a?signature=x"
+
+    result.gateway.application.artifact_store.link = link
+    assert (await result.get()).status_code == 200
+    result.gateway.application.litestar.state.context.artifacts._redirect = True
+    response = await result.client.get(result.path, params={"download": "1"}, headers={"range": "bytes=0-1"})
+    assert (response.status_code, response.headers["location"]) == (302, "https://bucket.example/a?signature=x")
+    assert response.headers["cache-control"] == "no-store"
+    told = {"filename": f"{result.id}-0.mp4", "content_type": "video/mp4", "inline": False, "seconds": 3601}
+    assert asked == [(f"{result.id}/0-1.mp4", told)]
+    assert (await result.client.head(result.path)).status_code == 200  # a link is signed for GET
+
+
+async def test_a_store_without_links_hands_over_the_file(result: Result) -> None:
+    result.gateway.application.litestar.state.context.artifacts._redirect = True
+    assert (await result.get()).content == FILE
+
+
+# --- what the generation tells ----------------------------------------------------------------------------------------
+
+
+async def test_the_output_tells_of_the_kept_file(result: Result) -> None:
+    output = await result.output()
+    base = f"http://gateway.test{result.path}?index=0"
+    assert output["url"].startswith(f"{base}&token=")
+    assert output["thumbnail_url"].startswith(f"{base}&variant=thumbnail&token=")
+    told = ("provider_url", "bytes", "sha256", "content_type", "duration", "width", "height", "expires_at")
+    assert [output[name] for name in told] == [
+        ARTIFACT.url,
+        len(FILE),
+        DIGEST,
+        "video/mp4",
+        5.0,
+        1280,
+        720,
+        int(result.kept_until.timestamp()),
+    ]
+    assert (await result.view())["warnings"] == []
+    assert (await result.output())["url"] == output["url"]
+
+
+async def test_an_output_that_is_not_kept_is_the_provider_s_with_a_warning(gateway: Any) -> None:
+    result = await make(gateway, await owner_of(gateway), kept=None)
+    view = await result.view()
+    (output,) = view["data"]
+    assert [output[name] for name in ("url", "provider_url", "thumbnail_url")] == [
+        ARTIFACT.url,
+        ARTIFACT.url,
+        ARTIFACT.thumbnail_url,
+    ]
+    assert [output[name] for name in ("bytes", "sha256", "duration")] == [None, None, 4.0]
+    (warning,) = view["warnings"]
+    assert (warning["type"], warning["param"]) == ("not_kept", "url")
+    assert "output 0" in warning["message"]
+    response = await result.get()
+    assert (response.status_code, response.headers["location"]) == (302, ARTIFACT.url)
+
+
+async def test_a_file_on_its_way_into_the_store_is_not_told_of(gateway: Any) -> None:
+    result = await make(gateway, await owner_of(gateway), status=Status.IN_PROGRESS, kept=None)
+    view = await result.view()
+    (output,) = view["data"]
+    assert output["status"] == "in_progress"
+    assert {output[name] for name in ("url", "provider_url", "thumbnail_url", "duration", "expires_at")} == {None}
+    assert view["warnings"] == []
+
+
+async def test_a_file_behind_a_credential_has_no_url_of_the_provider_s(gateway: Any) -> None:
+    result = await make(gateway, await owner_of(gateway), artifact=replace(ARTIFACT, needs_credential=True))
+    output = await result.output()
+    assert output["provider_url"] is None
+    async with gateway.client_of(None) as anybody:
+        assert (await anybody.get(httpx.URL(output["url"]).raw_path.decode())).content == FILE
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """The store's `read`, which knows how far it was read, and whether it was let go of."""
+
+    def __init__(self, store: Any) -> None:
+        self.open = 0
+        self.sent = 0
+        self._read = store.read
+        self._held: list[Any] = []  # so that nobody but the gateway itself lets go of a file
+        store.read = self
+
+    def __call__(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
+        self._held.append(self._chunks(name, start, stop))
+        return self._held[-1]  # type: ignore[no-any-return]  # of a list of `Any`
+
+    async def _chunks(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
+        self.open += 1
+        try:
+            async for chunk in self._read(name, start, stop):
+                self.sent += len(chunk)
+                yield chunk
+        finally:
+            self.open -= 1
+
+
+async def test_a_client_that_goes_away_lets_go_of_the_file(served: Any) -> None:
+    """And one that does not read on is waited for: no more is held than a little."""
+    content = bytes(24 * 2**20)
+    result = await make(served, await owner_of(served), content=content)
+    watched = Watched(served.application.artifact_store)
+    tracemalloc.start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=2**16)
+        writer.get_extra_info("socket").setsockopt(1, 8, 2**16)  # SO_RCVBUF: what the system takes for a slow client
+        request = f"GET {result.path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n\r\n"
+        writer.write(request.encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        before = -1
+        async with asyncio.timeout(5):
+            while watched.sent != before:  # until nothing goes on any more
+                before = watched.sent
+                await asyncio.sleep(0.1)
+        assert 0 < watched.sent < len(content) / 2
+        assert watched.open == 1
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+    async with asyncio.timeout(5):
+        while watched.open:  # noqa: ASYNC110  # the server's own doing: there is no event
+            await asyncio.sleep(0.01)
+    assert watched.sent < len(content)
+
+
+async def test_a_client_that_goes_away_while_it_takes_a_piece_lets_go_of_the_file(result: Result) -> None:
+    watched = Watched(result.gateway.application.artifact_store)
+    stalled = asyncio.Event()
+    asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> Any:
+        for message in asked:
+            return message
+        await stalled.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            stalled.set()
+            await asyncio.Event().wait()
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": result.path,
+        "raw_path": result.path.encode(),
+        "query_string": b"",
+        "headers": [(b"authorization", f"Bearer {result.gateway.key}".encode())],
+        "http_version": "1.1",
+        "scheme": "http",
+        "root_path": "",
+        "server": ("127.0.0.1", 80),
+        "client": ("127.0.0.1", 1),
+    }
+    async with asyncio.timeout(5):
+        await result.gateway.application.asgi(scope, receive, send)
+    assert (watched.sent, watched.open) == (len(FILE), 0)
+
+
+async def test_a_file_that_breaks_off_is_not_mistaken_for_a_whole_one(served: Any) -> None:
+    result = await make(served, await owner_of(served))
+
+    async def broken(name: str, start: int, stop: int) -> AsyncIterator[bytes]:
+        yield FILE[:100]
+        raise StoreUnavailable("The result cannot be read.", retry_after=5)
+
+    served.application.artifact_store.read = broken
+    request = f"GET {result.path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n\r\n"
+    (answer,) = await served.raw(request.encode())
+    assert (answer.status_code, answer.headers["content-length"]) == (200, str(len(FILE)))
+    assert answer.content == FILE[:100]
+
+
+async def test_no_token_is_logged(result: Result, capsys: pytest.CaptureFixture[str]) -> None:
+    from gateway import log  # noqa: PLC0415  # set up for this test alone
+
+    token = await result.token()
+    log.configure("json", "debug")
+    async with result.gateway.client_of(None) as anybody:
+        await anybody.get(result.path, params={"token": token})
+        await anybody.get(result.path, params={"token": token, "index": "1"})
+        await anybody.get(result.path, params={"token": token}, headers={"range": "bytes=99999-"})
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    told = [(line["path"], line["status"]) for line in lines if line["event"] == "request_finished"]
+    assert told == [(VIDEOS + "/{generation_id}/content", status) for status in (200, 401, 416)]
+    assert token not in json.dumps(lines)
+    assert token.partition(".")[2] not in json.dumps(lines)

@@ -1,0 +1,476 @@
+"""Being told of a generation: streams of events, reads that wait, and when to read again."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.ledger import SaveStatus
+from gateway.services.watching import KEEP_ALIVE_SECONDS
+from gateway.store.base import Event
+
+VIDEOS = "/v1/videos/generations"
+QUEUED, IN_PROGRESS = "video.generation.queued", "video.generation.in_progress"
+CANCELLED = "video.generation.cancelled"
+
+
+class Told(dict[str, str]):
+    """The fields of one event."""
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self["data"])
+
+
+class Listener:
+    """A client of a stream that takes and leaves as the test says."""
+
+    def __init__(self, gateway: Any, generation_id: str, *, query: str = "", method: str = "GET", **headers: str):
+        path = f"{VIDEOS}/{generation_id}/events"
+        names = {"host": "gateway.test", "authorization": f"Bearer {gateway.key}", **headers}
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in names.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("gateway.test", 80),
+        }
+        self.ready = asyncio.Event()  # to take more
+        self.ready.set()
+        self.gone = asyncio.Event()
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self.bodies: list[bytes] = []
+        self.ended = False
+        self._asked = False
+        self.task = asyncio.create_task(gateway.application.asgi(self.scope, self._receive, self._send))
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        await self.ready.wait()
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            return
+        self.bodies.append(message["body"])
+        if not message["more_body"]:
+            self.ended = True
+            self.gone.set()
+
+    @property
+    def text(self) -> str:
+        return b"".join(self.bodies).decode()
+
+    @property
+    def events(self) -> list[Told]:
+        found = []
+        for block in self.text.split("\n\n"):
+            fields = Told(line.split(": ", 1) for line in block.splitlines() if line and not line.startswith(":"))
+            if "event" in fields:
+                found.append(fields)
+        return found
+
+    @property
+    def names(self) -> list[str]:
+        return [event["event"] for event in self.events]
+
+    @property
+    def ids(self) -> list[int]:
+        return [int(event["id"]) for event in self.events if "id" in event]
+
+    def error(self) -> Any:
+        return json.loads(self.text)["error"]
+
+    async def leave(self) -> None:
+        self.gone.set()
+        await asyncio.wait_for(self.task, 2)
+
+
+def listeners(gateway: Any) -> int:
+    return sum(map(len, gateway.application._signals._listeners.values()))
+
+
+async def settled(gateway: Any) -> None:
+    await gateway.clock.advance(0)
+
+
+async def listening(gateway: Any, generation_id: str, **given: Any) -> Listener:
+    one = Listener(gateway, generation_id, **given)
+    await settled(gateway)
+    return one
+
+
+async def cancel(gateway: Any, generation_id: str) -> None:
+    assert (await gateway.client.post(f"{VIDEOS}/{generation_id}/cancel")).status_code == 200
+    await settled(gateway)
+
+
+async def progressed(gateway: Any, generation_id: str, progress: float) -> None:
+    """As a driver stores what it read of a task."""
+    held = await gateway.stored(generation_id)
+    changed = SaveStatus(
+        was=held.status,
+        status=held.status,
+        progress=progress,
+        provider=held.provider,
+        provider_model=held.provider_model,
+        failure=None,
+        completed_at=None,
+    )
+    assert await gateway.application.store.write(held, [changed], gateway.clock.now()) is not None
+    gateway.application._signals.changed(generation_id)
+    await settled(gateway)
+
+
+@pytest.fixture
+async def made(gateway: Any) -> str:
+    """A generation that a provider is at work on."""
+    created: str = (await gateway.create())["id"]
+    await gateway.begin(created)
+    return created
+
+
+async def test_a_stream_tells_what_was_and_then_what_comes_until_the_end(gateway: Any) -> None:
+    made = (await gateway.create())["id"]
+    one = await listening(gateway, made)
+    assert (one.names, one.status) == ([QUEUED], 200)
+    await gateway.begin(made)
+    assert one.names == [QUEUED, IN_PROGRESS]
+    assert not one.ended
+
+    await cancel(gateway, made)
+
+    assert one.names == [QUEUED, IN_PROGRESS, CANCELLED]
+    assert one.ended
+    await one.task
+    rows = {row.seq: row for row in await gateway.application.store.events(made)}
+    assert sorted(one.ids) == one.ids
+    for event in one.events:
+        row = rows[int(event["id"])]
+        assert event["event"] == f"video.{row.type}" == event.data["type"]
+        assert event.data["created_at"] == int(row.at.timestamp())
+        assert event.data["data"]["id"] == made
+    read = (await gateway.client.get(f"{VIDEOS}/{made}")).json()
+    assert one.events[-1].data["data"] == read
+    assert one.headers["content-type"].startswith("text/event-stream")
+    assert one.headers["cache-control"] == "no-store"
+    assert one.headers["x-accel-buffering"] == "no"
+    assert "content-length" not in one.headers
+    assert 2000 <= int(one.text.partition("retry: ")[2].partition("\n")[0]) <= 4000
+    assert listeners(gateway) == 0
+
+
+async def test_a_result_is_told_before_the_end(gateway: Any, made: str) -> None:
+    one = await listening(gateway, made)
+    await gateway.finish()
+    assert one.names[-2:] == ["video.generation.output.completed", "video.generation.completed"]
+    assert one.events[-2].data["index"] == 0
+    assert one.events[-1].data["data"]["status"] == "completed"
+    assert "index" not in one.events[-1].data
+
+
+async def test_a_stream_is_resumed_behind_the_last_event_that_the_client_has(gateway: Any, made: str) -> None:
+    first = await listening(gateway, made)
+    queued, in_progress = first.ids
+    by_header = await listening(gateway, made, last_event_id=str(queued))
+    by_query = await listening(gateway, made, query=f"last_event_id={queued}")
+    both = await listening(gateway, made, query=f"last_event_id={queued}", last_event_id=str(in_progress))
+    await cancel(gateway, made)
+
+    whole = await listening(gateway, made)
+    assert whole.ids == first.ids
+    assert whole.names == first.names
+    assert by_header.ids == by_query.ids == first.ids[1:]
+    assert both.ids == first.ids[2:]
+    for one in (by_header, by_query):
+        assert [(event["id"], event["event"]) for event in one.events] == [
+            (event["id"], event["event"]) for event in first.events[1:]
+        ]
+    assert all(one.ended for one in (first, by_header, by_query, both, whole))
+
+
+async def test_after_the_end_a_client_is_told_not_to_come_again(gateway: Any, made: str) -> None:
+    first = await listening(gateway, made)
+    await cancel(gateway, made)
+
+    again = await listening(gateway, made, last_event_id=str(first.ids[-1]))
+    assert (again.status, again.text, again.ended) == (204, "", True)
+    behind = await listening(gateway, made, last_event_id=str(first.ids[-2]))
+    assert (behind.status, behind.names) == (200, [CANCELLED])
+
+
+async def test_a_head_tells_how_the_stream_would_begin(gateway: Any, made: str) -> None:
+    one = await listening(gateway, made, method="HEAD")
+    assert (one.status, one.text, one.ended) == (200, "", True)
+    assert one.headers["content-type"].startswith("text/event-stream")
+    assert listeners(gateway) == 0
+
+
+async def test_what_is_no_event_id_is_refused(gateway: Any, check_error: Any) -> None:
+    made = (await gateway.create())["id"]
+    for given in ("x", "-1", "1.5", "0x1", "1" * 19, "١"):
+        response = await gateway.client.get(f"{VIDEOS}/{made}/events", params={"last_event_id": given})
+        assert "`id` of an event" in check_error(response, 400, "invalid_parameter", "last_event_id")
+
+
+async def test_an_empty_event_id_is_none(gateway: Any, made: str) -> None:
+    one = await listening(gateway, made, query="last_event_id=", last_event_id="")
+    assert one.names == [QUEUED, IN_PROGRESS]
+    await one.leave()
+
+
+async def test_the_id_of_another_generation_s_event_is_refused(gateway: Any, made: str, check_error: Any) -> None:
+    other = (await gateway.create())["id"]
+    (queued, *_) = await gateway.application.store.events(other)
+    response = await gateway.client.get(f"{VIDEOS}/{made}/events", headers={"last-event-id": str(queued.seq)})
+    assert "has no event" in check_error(response, 400, "invalid_parameter", "last_event_id")
+
+
+async def test_a_generation_of_another_key_has_no_events(gateway: Any, made: str, check_error: Any) -> None:
+    check_error(await gateway.other.get(f"{VIDEOS}/{made}/events"), 404, "not_found", "id")
+    check_error(await gateway.other.get(f"{VIDEOS}/{made}/events?last_event_id=1"), 404, "not_found", "id")
+    check_error(await gateway.client.get(f"{VIDEOS}/nothing/events"), 404, "not_found", "id")
+    check_error(await gateway.client_of(None).get(f"{VIDEOS}/{made}/events"), 401, "invalid_api_key")
+    check_error(await gateway.client.get(f"{VIDEOS}/{made}/events?after=1"), 400, "unknown_parameter", "after")
+    assert listeners(gateway) == 0
+
+
+async def test_how_far_it_is_is_told_as_it_happens_and_is_no_event_to_resume_from(gateway: Any, made: str) -> None:
+    one = await listening(gateway, made)
+    await progressed(gateway, made, 0.4)
+    await progressed(gateway, made, 0.4)
+    assert one.names == [QUEUED, IN_PROGRESS, "video.generation.progress"]
+    assert "id" not in one.events[-1]
+    assert one.events[-1].data["data"]["progress"] == 40
+
+    again = await listening(gateway, made, last_event_id=str(one.ids[-1]))
+    assert again.names == ["video.generation.progress"], "a client that comes again knows at once how far it is"
+    await cancel(gateway, made)
+    assert one.ids[-1] == again.ids[-1]
+
+
+async def test_a_change_is_read_once_for_all_who_listen(
+    gateway: Any, made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [await listening(gateway, made) for _ in range(3)]
+    many += [Listener(gateway, made) for _ in range(37)]
+    await settled(gateway)
+    reads = 0
+    store = gateway.application.store
+    events = store.events
+
+    async def counted(*args: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await events(*args)
+
+    monkeypatch.setattr(store, "events", counted)
+    await cancel(gateway, made)
+
+    assert all(one.names == [QUEUED, IN_PROGRESS, CANCELLED] for one in many)
+    assert reads == 1
+    assert listeners(gateway) == 0
+
+
+async def test_a_slow_client_has_one_sending_in_hand_and_misses_nothing(gateway: Any) -> None:
+    made = (await gateway.create())["id"]
+    slow = await listening(gateway, made)
+    quick = await listening(gateway, made)
+    slow.ready.clear()
+    await gateway.begin(made)
+    for progress in (0.1, 0.2, 0.3, 0.4):
+        await progressed(gateway, made, progress)
+    await cancel(gateway, made)
+    assert quick.ended
+    assert slow.names == [QUEUED]
+
+    slow.ready.set()
+    await settled(gateway)
+
+    assert slow.names == [QUEUED, IN_PROGRESS, CANCELLED], "what it missed of the progress is over"
+    assert slow.ids == quick.ids
+    assert slow.ended
+
+
+async def test_who_leaves_is_forgotten_at_once(gateway: Any, made: str) -> None:
+    stays = await listening(gateway, made)
+    leaves = await listening(gateway, made)
+    stuck = await listening(gateway, made)
+    stuck.ready.clear()
+    await progressed(gateway, made, 0.5)
+    tasks = len(asyncio.all_tasks())
+    await leaves.leave()
+    await stuck.leave()
+    assert listeners(gateway) == 1
+    assert len(asyncio.all_tasks()) == tasks - 4
+    await cancel(gateway, made)
+    assert stays.names[-1] == CANCELLED
+    assert CANCELLED not in leaves.names + stuck.names
+
+
+async def test_a_generation_that_was_deleted_meanwhile_ends_its_streams(gateway: Any, made: str) -> None:
+    slow = await listening(gateway, made)
+    slow.ready.clear()
+    await progressed(gateway, made, 0.5)
+    await cancel(gateway, made)
+    assert (await gateway.client.delete(f"{VIDEOS}/{made}")).status_code == 200
+    slow.ready.set()
+    await settled(gateway)
+    assert slow.ended
+    assert CANCELLED not in slow.names
+    assert (await gateway.client.get(f"{VIDEOS}/{made}/events")).status_code == 404
+
+
+async def test_streams_end_when_the_gateway_stops_and_can_be_resumed_elsewhere(gateway: Any, made: str) -> None:
+    many = [await listening(gateway, made) for _ in range(2)]
+    gateway.application.drain()
+    await settled(gateway)
+    assert all(one.ended for one in many)
+    assert many[0].names == [QUEUED, IN_PROGRESS]
+    late = await listening(gateway, made)
+    assert (late.names, late.ended) == ([QUEUED, IN_PROGRESS], True)
+    assert listeners(gateway) == 0
+
+
+async def test_streams_are_bounded_and_one_that_ends_makes_room(start: Any, check_error: Any) -> None:
+    gateway = await start("server.max_listeners = 2")
+    made = (await gateway.create())["id"]
+    many = [await listening(gateway, made) for _ in range(2)]
+
+    response = await gateway.client.get(f"{VIDEOS}/{made}/events")
+
+    assert "2 event streams are open already" in check_error(response, 503, "overloaded")
+    assert int(response.headers["retry-after"]) >= 1
+    assert (await gateway.client.get(f"{VIDEOS}/{made}")).status_code == 200
+    await many[0].leave()
+    third = await listening(gateway, made)
+    assert (third.status, third.names[0]) == (200, QUEUED)
+    await many[1].leave()
+    await third.leave()
+
+
+async def test_a_silent_stream_is_kept_alive_and_one_of_nothing_has_no_timer(gateway: Any, made: str) -> None:
+    one = await listening(gateway, made)
+    await progressed(gateway, made, 0.5)
+    told = len(one.text)
+    for _ in range(KEEP_ALIVE_SECONDS):
+        await gateway.clock.advance(1)
+    assert one.text[told:].count(":\n\n") >= 1
+    assert one.text[told:].strip(":\n") == ""
+    await one.leave()
+    assert gateway.application.litestar.state.context.feed.watching._pulse._timer is None
+
+
+@pytest.mark.parametrize("fault", [StoreUnavailable("The disk is gone."), RuntimeError("a defect")])
+async def test_a_stream_that_cannot_go_on_ends_so_that_the_client_comes_again(
+    gateway: Any, made: str, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    one = await listening(gateway, made)
+
+    async def broken(*_: Any) -> list[Event]:
+        raise fault
+
+    monkeypatch.setattr(gateway.application.store, "events", broken)
+    await progressed(gateway, made, 0.5)
+    assert one.ended
+    assert one.names == [QUEUED, IN_PROGRESS]
+    assert listeners(gateway) == 0
+
+
+async def test_a_stream_that_cannot_begin_is_an_error(
+    gateway: Any, made: str, monkeypatch: pytest.MonkeyPatch, check_error: Any
+) -> None:
+    async def broken(*_: Any) -> list[Event]:
+        raise StoreUnavailable("The disk is gone.")
+
+    monkeypatch.setattr(gateway.application.store, "events", broken)
+    check_error(await gateway.client.get(f"{VIDEOS}/{made}/events"), 503, "store_unavailable")
+    assert listeners(gateway) == 0
+
+
+async def test_a_read_that_waits_is_answered_by_a_change_of_status(gateway: Any, made: str) -> None:
+    before = (await gateway.client.get(f"{VIDEOS}/{made}")).headers["etag"]
+    reads = [
+        asyncio.create_task(gateway.client.request(method, f"{VIDEOS}/{made}?wait=60")) for method in ("GET", "HEAD")
+    ]
+    await settled(gateway)
+    await progressed(gateway, made, 0.5)
+    assert not any(read.done() for read in reads)
+    await cancel(gateway, made)
+    got, head = await asyncio.wait_for(asyncio.gather(*reads), 1)
+    assert got.json()["status"] == "cancelled"
+    assert head.headers["etag"] == got.headers["etag"] != before
+    assert got.headers["etag"] == f'"{(await gateway.stored(made)).version}"'
+
+
+async def test_a_read_that_waits_and_knows_a_version_is_answered_by_any_change(gateway: Any, made: str) -> None:
+    url = f"{VIDEOS}/{made}?wait=60"
+    tag = (await gateway.client.get(f"{VIDEOS}/{made}")).headers["etag"]
+    waiting = asyncio.create_task(gateway.client.get(url, headers={"if-none-match": tag}))
+    await settled(gateway)
+    assert not waiting.done()
+    await progressed(gateway, made, 0.5)
+    answer = await asyncio.wait_for(waiting, 1)
+    assert (answer.status_code, answer.json()["progress"]) == (200, 50)
+    assert answer.headers["etag"] != tag
+
+    missed = await asyncio.wait_for(gateway.client.get(url, headers={"if-none-match": tag}), 1)
+    assert missed.headers["etag"] == answer.headers["etag"], "it has changed already"
+
+
+async def test_a_read_that_waits_for_nothing_is_answered_when_its_time_is_over(gateway: Any, made: str) -> None:
+    tag = (await gateway.client.get(f"{VIDEOS}/{made}")).headers["etag"]
+    waiting = asyncio.create_task(gateway.client.get(f"{VIDEOS}/{made}?wait=5", headers={"if-none-match": f"W/{tag}"}))
+    await gateway.clock.advance(4)
+    assert not waiting.done()
+    await gateway.clock.advance(2)
+    answer = await asyncio.wait_for(waiting, 1)
+    assert (answer.status_code, answer.headers["etag"]) == (304, tag)
+
+
+async def test_an_open_generation_says_when_to_read_it_again(gateway: Any) -> None:
+    created = await gateway.client.post(VIDEOS, json={"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach."})
+    made = created.json()["id"]
+    await gateway.begin(made)
+    read = await gateway.client.get(f"{VIDEOS}/{made}")
+    same = await gateway.client.get(f"{VIDEOS}/{made}", headers={"if-none-match": read.headers["etag"]})
+    assert same.status_code == 304
+    for answer in (created, read, same):
+        milliseconds = int(answer.headers["openai-poll-after-ms"])
+        assert 1000 <= milliseconds <= 30_000
+        assert 0 <= int(answer.headers["retry-after"]) * 1000 - milliseconds < 1000
+
+    await cancel(gateway, made)
+    ended = await gateway.client.get(f"{VIDEOS}/{made}")
+    assert not {"retry-after", "openai-poll-after-ms"} & set(ended.headers)
+
+
+async def test_how_long_its_route_takes_sets_when_to_read_it_again(gateway: Any) -> None:
+    health, route = gateway.application.health, ("foxapi", "kling-v3-text-to-video")
+    health.task_ended(*route, "att_1", failure=None, seconds=60.0)
+    early = await gateway.client.post(VIDEOS, json={"model": "/".join(route), "prompt": "A beach."})
+    assert early.headers["openai-poll-after-ms"] == "20000"
+    made = early.json()["id"]
+    await gateway.begin(made)
+    (attempt,) = (await gateway.stored(made)).attempts
+    await gateway.clock.advance(58 - (gateway.clock.now() - attempt.accepted_at).total_seconds())
+    late = await gateway.client.get(f"{VIDEOS}/{made}")
+    assert 1000 <= int(late.headers["openai-poll-after-ms"]) <= 2000
+    waited = asyncio.create_task(gateway.client.get(f"{VIDEOS}/{made}?wait=1"))
+    await gateway.clock.advance(2)
+    assert "retry-after" not in (await waited).headers, "who waits may ask again at once"

@@ -1,0 +1,293 @@
+"""Webhook endpoints, deliveries and secrets: what is shown, to whom, what is refused."""
+
+from typing import Any
+
+import pytest
+
+from gateway.domain.webhook import ENDPOINTS_MAX
+from gateway.services.fetch import Posted
+
+ENDPOINTS, DELIVERIES, SECRET = "/v1/webhook_endpoints", "/v1/webhook_deliveries", "/v1/webhook_secret"
+URL = "https://a.example/hook"
+NO_ENDPOINT, NO_DELIVERY = f"{ENDPOINTS}/whe_x", f"{DELIVERIES}/dlv_x"
+PATHS = [
+    ("GET", ENDPOINTS),
+    ("POST", ENDPOINTS),
+    ("GET", NO_ENDPOINT),
+    ("PATCH", NO_ENDPOINT),
+    ("DELETE", NO_ENDPOINT),
+    ("POST", f"{NO_ENDPOINT}/rotate_secret"),
+    ("POST", f"{NO_ENDPOINT}/test"),
+    ("GET", DELIVERIES),
+    ("GET", NO_DELIVERY),
+    ("POST", f"{NO_DELIVERY}/redeliver"),
+    ("GET", SECRET),
+]
+
+
+@pytest.fixture
+async def told(gateway: Any) -> Any:
+    """The gateway, from which nothing leaves: every receiver answers 200."""
+
+    async def post(url: str, **_: Any) -> Posted:
+        gateway.posted.append(url)
+        return Posted(gateway.status, {})
+
+    gateway.posted, gateway.status = [], 200
+    gateway.application.fetcher.post = post
+    return gateway
+
+
+async def made(gateway: Any, client: Any = None, **body: Any) -> Any:
+    response = await (client or gateway.client).post(ENDPOINTS, json={"url": URL, **body})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def ended(gateway: Any, **body: Any) -> Any:
+    """A generation that is cancelled, and all it was told of sent."""
+    generation = await gateway.create(**body)
+    await gateway.client.post(f"/v1/videos/generations/{generation['id']}/cancel")
+    await gateway.clock.advance(0)
+    return generation
+
+
+async def test_an_endpoint_shows_its_secret_once(told: Any) -> None:
+    endpoint = await made(told, description="the shop")
+
+    secret = endpoint.pop("secret")
+    assert secret.startswith("whsec_")
+    assert endpoint == {
+        "id": endpoint["id"],
+        "object": "webhook_endpoint",
+        "created_at": endpoint["created_at"],
+        "url": URL,
+        "events": ["*"],
+        "description": "the shop",
+        "disabled": False,
+        "disabled_reason": None,
+    }
+    assert (await told.client.get(f"{ENDPOINTS}/{endpoint['id']}")).json() == endpoint
+    listed = (await told.client.get(ENDPOINTS)).json()
+    assert listed == {
+        "object": "list",
+        "data": [endpoint],
+        "first_id": endpoint["id"],
+        "last_id": endpoint["id"],
+        "has_more": False,
+    }
+
+    rotated = (await told.client.post(f"{ENDPOINTS}/{endpoint['id']}/rotate_secret")).json()
+    assert rotated.pop("secret") not in {secret, None}
+    assert rotated == endpoint
+
+
+async def test_an_endpoint_is_changed_field_by_field_and_deleted(told: Any) -> None:
+    path = f"{ENDPOINTS}/{(await made(told, description='x'))['id']}"
+    for changes, shown in (
+        ({"url": "https://b.example/"}, {"url": "https://b.example/"}),
+        ({"events": ["video.generation.failed"] * 2}, {"events": ["video.generation.failed"]}),
+        ({"events": ["video.generation.failed", "*"]}, {"events": ["*"]}),
+        ({"description": None}, {"description": None}),
+        ({"disabled": True}, {"disabled": True, "disabled_reason": "requested"}),
+        ({"disabled": False}, {"disabled": False, "disabled_reason": None}),
+    ):
+        before = (await told.client.get(path)).json()
+        after = await told.client.patch(path, json=changes)
+        assert after.json() == {**before, **shown}
+        assert (await told.client.get(path)).json() == after.json()
+
+    deleted = await told.client.delete(path)
+    assert deleted.json() == {"id": path.rpartition("/")[2], "object": "webhook_endpoint", "deleted": True}
+    assert (await told.client.get(path)).status_code == 404
+
+
+async def test_every_path_needs_a_key(told: Any, check_error: Any) -> None:
+    async with told.client_of(None) as nobody:
+        for method, path in PATHS:
+            check_error(await nobody.request(method, path), 401, "invalid_api_key")
+
+
+@pytest.mark.parametrize(("method", "path"), [one for one in PATHS if one[1].count("/") > 2])
+async def test_what_is_not_there_or_anothers_does_not_exist(
+    told: Any, check_error: Any, method: str, path: str
+) -> None:
+    body = {} if method == "PATCH" else None
+    check_error(await told.client.request(method, path, json=body), 404, "not_found", "id")
+
+    endpoint = await made(told)
+    generation = await ended(told)
+    (delivery,) = (await told.client.get(DELIVERIES)).json()["data"]
+    assert delivery["generation"] == generation["id"]
+    path = path.replace("whe_x", endpoint["id"]).replace("dlv_x", delivery["id"])
+    check_error(await told.other.request(method, path, json=body), 404, "not_found", "id")
+    for listed in (ENDPOINTS, DELIVERIES, f"{DELIVERIES}?generation={generation['id']}"):
+        assert (await told.other.get(listed)).json()["data"] == []
+    assert (await told.client.get(f"{ENDPOINTS}/{endpoint['id']}")).json()["disabled"] is False
+    assert len((await told.client.get(DELIVERIES)).json()["data"]) == len(told.posted) == 1
+
+
+REFUSED: list[tuple[dict[str, Any], str, str]] = [  # a field, the code and a part of the message
+    ({"url": None}, "invalid_parameter", "https"),
+    ({"url": "http://a.example/"}, "invalid_parameter", "https"),
+    ({"url": "https://user:pw@a.example/"}, "invalid_parameter", "credentials"),
+    ({"url": "https://127.0.0.1/"}, "invalid_parameter", "fetch.allow"),
+    ({"url": "https://169.254.169.254/"}, "invalid_parameter", "fetch.allow"),
+    ({"url": "https://a.example/" + "x" * 2048}, "invalid_parameter", "2048"),
+    ({"events": []}, "invalid_parameter", "list of events"),
+    ({"events": "*"}, "invalid_parameter", "list of events"),
+    ({"events": ["video.generation.queued"]}, "invalid_parameter", "video.generation.completed"),
+    ({"events": [{"a": 1}]}, "invalid_parameter", "dict"),
+    ({"description": 5}, "invalid_parameter", "256"),
+    ({"description": "x" * 257}, "invalid_parameter", "256"),
+    ({"secret": "whsec_x"}, "unknown_parameter", "description"),
+]
+
+
+async def test_what_no_endpoint_can_have_is_refused(told: Any, check_error: Any) -> None:
+    path = f"{ENDPOINTS}/{(await made(told))['id']}"
+    for body, code, told_of in REFUSED:
+        (param,) = body
+        assert told_of in check_error(await told.client.post(ENDPOINTS, json={"url": URL, **body}), 400, code, param)
+        assert told_of in check_error(await told.client.patch(path, json=body), 400, code, param)
+    assert "missing" in check_error(await told.client.post(ENDPOINTS, json={}), 400, "invalid_parameter", "url")
+    made_disabled = await told.client.post(ENDPOINTS, json={"url": URL, "disabled": True})
+    check_error(made_disabled, 400, "unknown_parameter", "disabled")
+    (only,) = (await told.client.get(ENDPOINTS)).json()["data"]
+    assert (only["url"], only["events"], only["description"]) == (URL, ["*"], None)
+
+
+async def test_no_change_can_be_so(told: Any, check_error: Any) -> None:
+    endpoint = f"{ENDPOINTS}/{(await made(told))['id']}"
+    for method, path, body in (
+        ("PATCH", "", {"disabled": None}),
+        ("PATCH", "", {"disabled": "yes"}),
+        ("PATCH", "", {"events": None}),
+        ("POST", "/rotate_secret", {"expires_after_seconds": -1}),
+        ("POST", "/rotate_secret", {"expires_after_seconds": 604_801}),
+        ("POST", "/rotate_secret", {"expires_after_seconds": True}),
+        ("POST", "/rotate_secret", {"expires_after_seconds": 1.5}),
+    ):
+        response = await told.client.request(method, endpoint + path, json=body)
+        check_error(response, 400, "invalid_parameter", *body)
+
+
+async def test_a_body_that_means_nothing_is_refused(told: Any, check_error: Any) -> None:
+    path = f"{ENDPOINTS}/{(await made(told))['id']}"
+    check_error(await told.client.post(f"{path}/test", json={"x": 1}), 400, "unknown_parameter", "x")
+    check_error(await told.client.post(f"{NO_DELIVERY}/redeliver", json={"x": 1}), 400, "unknown_parameter", "x")
+    check_error(await told.client.post(f"{path}/rotate_secret", json={"x": 1}), 400, "unknown_parameter", "x")
+    check_error(await told.client.post(ENDPOINTS), 415, "unsupported_media_type")
+    assert (await told.client.post(f"{path}/test", json={})).status_code == 200
+
+
+async def test_a_query_that_means_nothing_is_refused(told: Any, check_error: Any) -> None:
+    for query, param in (
+        ("state=sent", "state"),
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("order=up", "order"),
+        ("after=gen_01JDKQ00000000000000000000", "after"),
+        ("before=x", "before"),
+        ("after=dlv_01JDKQ00000000000000000000&before=dlv_01JDKQ00000000000000000000", "before"),
+    ):
+        check_error(await told.client.get(f"{DELIVERIES}?{query}"), 400, "invalid_parameter", param)
+
+
+async def test_an_unknown_query_parameter_is_refused(told: Any, check_error: Any) -> None:
+    for method, path in PATHS:
+        response = await told.client.request(method, f"{path}?x=1", json={} if method in {"POST", "PATCH"} else None)
+        check_error(response, 400, "unknown_parameter", "x")
+
+
+async def test_a_key_has_so_many_endpoints_at_most(told: Any, check_error: Any) -> None:
+    for _ in range(ENDPOINTS_MAX):
+        await made(told)
+
+    message = check_error(await told.client.post(ENDPOINTS, json={"url": URL}), 409, "conflict")
+    assert str(ENDPOINTS_MAX) in message
+    await made(told, told.other)
+
+
+async def test_deliveries_are_listed_page_by_page_and_by_what_they_are(told: Any) -> None:
+    endpoint = await made(told)
+    generations = [await ended(told, webhook_url="https://b.example/") for _ in range(2)]
+    told.status = 500
+    failed = await ended(told)
+
+    first = (await told.client.get(f"{DELIVERIES}?limit=3")).json()
+    assert first["has_more"] is True
+    assert (first["first_id"], first["last_id"]) == (first["data"][0]["id"], first["data"][-1]["id"])
+    rest = (await told.client.get(f"{DELIVERIES}?limit=3&after={first['last_id']}")).json()
+    everything = [*first["data"], *rest["data"]]
+    assert (len(everything), rest["has_more"]) == (5, False)
+
+    newest = everything[0]
+    assert newest == {
+        "id": newest["id"],
+        "object": "webhook_delivery",
+        "created_at": newest["created_at"],
+        "event_id": failed["id"].replace("gen_", "evt_"),
+        "type": "video.generation.cancelled",
+        "endpoint": endpoint["id"],
+        "generation": failed["id"],
+        "url": URL,
+        "state": "pending",
+        "next_try_at": newest["tries"][0]["at"] + 5,
+        "tries": [{**newest["tries"][0], "status": 500, "error": None}],
+    }
+    assert (await told.client.get(f"{DELIVERIES}/{newest['id']}")).json() == newest
+
+    async def ids(query: str) -> list[str]:
+        return [one["id"] for one in (await told.client.get(f"{DELIVERIES}?{query}")).json()["data"]]
+
+    assert await ids("state=pending") == [newest["id"]]
+    assert await ids(f"endpoint={endpoint['id']}&state=succeeded&order=asc") == [
+        one["id"] for one in reversed(everything) if one["endpoint"] and one["state"] == "succeeded"
+    ]
+    assert sorted(await ids(f"generation={generations[0]['id']}")) == sorted(
+        one["id"] for one in everything if one["generation"] == generations[0]["id"]
+    )
+    assert await ids("state=dead") == []
+
+
+async def test_a_disabled_endpoint_gets_nothing_and_says_so(told: Any, check_error: Any) -> None:
+    path = f"{ENDPOINTS}/{(await made(told))['id']}"
+    await ended(told)
+    (delivery,) = (await told.client.get(DELIVERIES)).json()["data"]
+    await told.client.patch(path, json={"disabled": True})
+    await ended(told)
+
+    assert "enable it" in check_error(await told.client.post(f"{path}/test"), 409, "conflict")
+    again = await told.client.post(f"{DELIVERIES}/{delivery['id']}/redeliver")
+    assert "enable it" in check_error(again, 409, "conflict")
+    assert told.posted == [URL]
+
+
+async def test_a_test_and_a_redelivery_answer_with_the_delivery(told: Any) -> None:
+    path = f"{ENDPOINTS}/{(await made(told))['id']}"
+    sent = (await told.client.post(f"{path}/test")).json()
+    assert (sent["type"], sent["state"], sent["generation"], sent["tries"]) == ("webhook.test", "pending", None, [])
+    await told.clock.advance(0)
+    done = (await told.client.get(f"{DELIVERIES}/{sent['id']}")).json()
+    assert (done["state"], len(done["tries"])) == ("succeeded", 1)
+
+    again = (await told.client.post(f"{DELIVERIES}/{sent['id']}/redeliver")).json()
+    assert (again["state"], again["event_id"], len(again["tries"])) == ("pending", sent["event_id"], 1)
+    await told.clock.advance(0)
+    assert len(told.posted) == 2
+
+
+async def test_every_key_reads_a_secret_of_its_own(told: Any) -> None:
+    own = (await told.client.get(SECRET)).json()
+    other = (await told.other.get(SECRET)).json()
+
+    assert own == (await told.client.get(SECRET)).json() == {"object": "webhook_secret", "secret": own["secret"]}
+    assert own["secret"].startswith("whsec_")
+    assert own["secret"] != other["secret"]
+
+
+async def test_a_configured_secret_stays_the_operators(start: Any) -> None:
+    gateway = await start(environ={"VIDEO_GATEWAY_WEBHOOK_SECRET": "whsec_" + "QUJD" * 8})
+
+    assert (await gateway.client.get(SECRET)).json() == {"object": "webhook_secret", "secret": None}

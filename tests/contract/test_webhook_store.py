@@ -1,0 +1,425 @@
+"""What every store promises of webhooks: stored with the end, claimed once, noted, gone with what they belong to."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+
+from gateway.domain.errors import Conflict
+from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
+from gateway.domain.ledger import IllegalMove, SaveAttempt, SaveStatus
+from gateway.domain.request import TextToVideo
+from gateway.domain.task import Status
+from gateway.domain.webhook import (
+    ENDPOINTS_MAX,
+    EVENTS,
+    TEST,
+    Delivery,
+    DeliveryState,
+    Endpoint,
+    SigningSecret,
+    Try,
+)
+from gateway.services.ids import new_id
+from gateway.store.base import Store
+from gateway.store.sqlite import SqliteStore
+from gateway.store.webhooks import TEST_LIFE, Claim, DeliveryQuery, is_delivery
+
+NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
+LEASE = NOW + timedelta(seconds=25)
+HOOK = "https://hook.example/a"
+DAY = timedelta(days=1)
+OPENERS: dict[str, Callable[[Path], Store]] = {"sqlite": lambda folder: SqliteStore.open(folder / "ledger.db", NOW)}
+
+
+@pytest_asyncio.fixture(params=OPENERS.values(), ids=OPENERS.keys())
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    store: Store = request.param(tmp_path)
+    yield store
+    await store.close()
+
+
+def generation(key: str = "alice", url: str | None = HOOK, at: datetime = NOW) -> Generation:
+    return Generation(
+        id=new_id("gen_", at),
+        key=key,
+        kind="video",
+        request=GenerationRequest(model="hero", input=TextToVideo(), prompt="a fox", webhook_url=url),
+        plan=Plan(routes=(Route(provider="keevx", model="V", row="V"),)),
+        status=Status.QUEUED,
+        created_at=at,
+        deadline_at=at + timedelta(hours=1),
+        outputs=(Output(index=0),),
+        fence=1,
+    )
+
+
+def end(status: Status = Status.COMPLETED) -> SaveStatus:
+    return SaveStatus(
+        was=Status.QUEUED,
+        status=status,
+        progress=1.0,
+        provider=None,
+        provider_model=None,
+        failure=None,
+        completed_at=NOW,
+    )
+
+
+async def ended(store: Store, status: Status = Status.COMPLETED, at: datetime = NOW, **made: Any) -> Generation:
+    """A generation that has ended; how many were told is for the test to see."""
+    one = await store.create(generation(at=at, **made))
+    assert await store.write(one, [end(status)], at) is not None
+    return one
+
+
+async def endpoint(store: Store, key: str = "alice", **changes: Any) -> Endpoint:
+    made = Endpoint(
+        id=new_id("whe_", NOW),
+        key=key,
+        url="https://all.example/hook",
+        events=("*",),
+        secrets=(SigningSecret("whsec_1"),),
+        created_at=NOW,
+        description="the shop",
+    )
+    made = replace(made, **changes)
+    assert await store.webhooks.add_endpoint(made)
+    return made
+
+
+async def deliveries(store: Store, key: str = "alice", **query: Any) -> list[Delivery]:
+    return list((await store.webhooks.page(DeliveryQuery(key=key, limit=100, **query))).data)
+
+
+async def claim(store: Store, name: str = "hook.example:443", limit: int = 9, at: datetime = NOW) -> list[Claim]:
+    return await store.webhooks.claim({name: limit}, at, at + (LEASE - NOW))
+
+
+def answered(status: int = 200, at: datetime = NOW) -> Try:
+    return Try(at=at, duration_seconds=0.5, status=status)
+
+
+# --- endpoints --------------------------------------------------------------------------------------------------------
+
+
+async def test_an_endpoint_is_read_as_it_was_stored_and_by_its_owner_alone(store: Store) -> None:
+    secrets = (SigningSecret("whsec_2"), SigningSecret("whsec_1", LEASE))
+    made = await endpoint(store, events=EVENTS[:2], secrets=secrets, disabled="gone")
+    plain = await endpoint(store, description=None)
+
+    assert await store.webhooks.endpoint(made.id, "alice") == made
+    assert await store.webhooks.endpoint(made.id, "bob") is None
+    assert await store.webhooks.endpoints("alice") == sorted((made, plain), key=lambda one: one.id)
+    assert await store.webhooks.endpoints("bob") == []
+
+
+async def test_a_key_has_so_many_endpoints_at_most(store: Store) -> None:
+    made = [await endpoint(store) for _ in range(ENDPOINTS_MAX)]
+
+    assert not await store.webhooks.add_endpoint(replace(made[0], id="whe_more"))
+    await endpoint(store, key="bob")
+    assert await store.webhooks.remove_endpoint(made[0].id, "alice")
+    await endpoint(store)
+
+
+async def test_only_its_owner_changes_or_removes_an_endpoint(store: Store) -> None:
+    made = await endpoint(store)
+
+    assert await store.webhooks.change_endpoint(made.id, "bob", lambda one: replace(one, url="https://b/")) is None
+    assert not await store.webhooks.remove_endpoint(made.id, "bob")
+    assert await store.webhooks.endpoints("alice") == [made]
+
+    changed = await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, events=("x",)))
+    assert changed == replace(made, events=("x",)) == await store.webhooks.endpoint(made.id, "alice")
+
+
+async def test_what_waits_follows_an_endpoint_to_its_new_url(store: Store) -> None:
+    made = await endpoint(store)
+    await ended(store, url=None)
+
+    await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, url="http://10.1.2.3:99/"))
+
+    assert [one.url for one in await deliveries(store)] == ["http://10.1.2.3:99/"]
+    assert await store.webhooks.receivers() == [("10.1.2.3:99", NOW)]
+
+
+async def test_what_waits_is_given_up_with_its_endpoint(store: Store) -> None:
+    made = await endpoint(store)
+    other = await endpoint(store)
+    await ended(store, url=None)
+
+    await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, disabled="requested"))
+    states = {one.endpoint_id: (one.state, one.next_at is None) for one in await deliveries(store)}
+    assert states == {made.id: (DeliveryState.DEAD, True), other.id: (DeliveryState.PENDING, False)}
+
+    await store.webhooks.remove_endpoint(other.id, "alice")
+    assert [one.endpoint_id for one in await deliveries(store)] == [made.id]
+
+
+# --- deliveries come with the end -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status.terminal])
+async def test_every_end_is_told_to_the_url_and_to_every_endpoint_that_wants_it(store: Store, status: Status) -> None:
+    everything = await endpoint(store)
+    some = await endpoint(store, events=(f"video.generation.{status}",))
+    await endpoint(store, events=tuple(one for one in EVENTS if not one.endswith(status)))
+    await endpoint(store, disabled="requested")
+    await endpoint(store, key="bob")
+    store.webhooks.added.clear()
+
+    one = await ended(store, status)
+
+    found = await deliveries(store)
+    assert {delivery.endpoint_id for delivery in found} == {None, everything.id, some.id}
+    assert {delivery.url for delivery in found} == {HOOK, everything.url}
+    for delivery in found:
+        assert is_delivery(delivery.id)
+        assert (delivery.event_id, delivery.type) == (one.id.replace("gen_", "evt_"), f"video.generation.{status}")
+        assert (delivery.generation_id, delivery.created_at, delivery.next_at) == (one.id, NOW, NOW)
+        assert (delivery.state, delivery.retries, delivery.tries) == (DeliveryState.PENDING, 0, ())
+        assert await store.webhooks.delivery(delivery.id, "alice") == delivery
+        assert await store.webhooks.delivery(delivery.id, "bob") is None
+    assert store.webhooks.added.is_set()
+    assert await deliveries(store, "bob") == []
+
+
+async def test_nothing_is_told_of_a_change_that_is_no_end_or_that_was_not_made(store: Store) -> None:
+    await endpoint(store)
+    one = await store.create(generation())
+    store.webhooks.added.clear()
+
+    await store.write(one, [replace(end(), status=Status.IN_PROGRESS, completed_at=None)], NOW)
+    assert await store.write(one, [replace(end(), was=Status.IN_PROGRESS)], NOW) is None
+    after = await store.get(one.id)
+    assert after is not None
+    gone = Attempt(id="att_x", number=1, route=0, slots=(0,), state=AttemptState.NOT_SENT, reserved_at=NOW)
+    with pytest.raises(IllegalMove):
+        await store.write(
+            after, [replace(end(), was=Status.IN_PROGRESS), SaveAttempt(gone, was=AttemptState.RESERVED)], NOW
+        )
+
+    assert await deliveries(store) == []
+
+
+async def test_deliveries_go_with_their_generation(store: Store) -> None:
+    one, other = await ended(store), await ended(store)
+
+    await store.delete(one.id, "alice")
+
+    assert [delivery.generation_id for delivery in await deliveries(store)] == [other.id]
+
+
+# --- claims and notes -------------------------------------------------------------------------------------------------
+
+
+async def test_a_claim_is_its_holders_until_it_runs_out(store: Store) -> None:
+    made = await endpoint(store, url=HOOK)
+    await ended(store)
+
+    first = await claim(store)
+    assert {(one.delivery.endpoint_id, one.secrets, one.until) for one in first} == {
+        (None, (), LEASE),
+        (made.id, made.secrets, LEASE),
+    }
+    assert await claim(store) == []
+    assert await store.webhooks.receivers() == [("hook.example:443", LEASE)]
+    assert len(await claim(store, at=LEASE)) == 2
+
+
+async def test_of_two_claims_at_once_each_gets_others(store: Store) -> None:
+    for _ in range(6):
+        await ended(store)
+
+    taken = await asyncio.gather(claim(store, limit=4), claim(store, limit=4))
+
+    assert sorted(map(len, taken)) == [2, 4]
+    assert len({one.delivery.id for some in taken for one in some}) == 6
+
+
+async def test_so_many_of_each_receiver_are_claimed_the_longest_due_first(store: Store) -> None:
+    late = await ended(store, at=NOW + timedelta(seconds=2))
+    early = await ended(store)
+    await ended(store, at=NOW + timedelta(seconds=3))
+    await ended(store, url="https://other.example/")
+    soon = NOW + timedelta(seconds=2)
+
+    assert await store.webhooks.receivers() == [("hook.example:443", NOW), ("other.example:443", NOW)]
+    found = await store.webhooks.claim({"hook.example:443": 2, "nobody:443": 5}, soon, LEASE)
+    assert [one.delivery.generation_id for one in found] == [early.id, late.id]
+    assert (await store.webhooks.receivers())[0][1] == NOW + timedelta(seconds=3)
+
+
+async def test_a_try_is_kept_with_what_it_makes_of_the_delivery(store: Store) -> None:
+    await ended(store)
+    (held,) = await claim(store)
+
+    after = await store.webhooks.note(held, answered(503), retry_after_seconds=60)
+    assert after is not None
+    assert after.next_at == NOW + timedelta(seconds=60.5)
+    assert (after.tries, after.retries) == ((answered(503),), 1)
+    assert await store.webhooks.delivery(held.delivery.id, "alice") == after
+
+    (held,) = await claim(store, at=after.next_at)
+    failed = Try(at=after.next_at, duration_seconds=1, error="no answer")
+    after = await store.webhooks.note(held, failed, final=True)
+    assert after is not None
+    assert (after.state, after.tries) == (DeliveryState.DEAD, (answered(503), failed))
+    assert await store.webhooks.receivers() == []
+
+
+async def test_a_try_of_what_is_deleted_is_not_kept(store: Store) -> None:
+    one = await ended(store)
+    (held,) = await claim(store)
+    await store.delete(one.id, "alice")
+
+    assert await store.webhooks.note(held, answered()) is None
+
+
+async def test_a_late_note_changes_nothing_but_by_success(store: Store) -> None:
+    """Its claim has run out, and another has the delivery by now."""
+    await ended(store)
+    (late,) = await claim(store)
+    (held,) = await claim(store, at=LEASE)
+
+    after = await store.webhooks.note(late, answered(500))
+    assert after is not None
+    assert (after.state, after.next_at, after.retries) == (DeliveryState.PENDING, held.until, 0)
+    assert after.tries == (answered(500),)
+
+    after = await store.webhooks.note(late, answered(200))
+    assert after is not None
+    assert (after.state, after.next_at) == (DeliveryState.SUCCEEDED, None)
+
+
+async def test_gone_disables_the_endpoint_and_gives_up_what_waits(store: Store) -> None:
+    made = await endpoint(store, url=HOOK)
+    for _ in range(2):
+        await ended(store, url=None)
+    await ended(store)
+    (held, *_) = [one for one in await claim(store) if one.delivery.endpoint_id == made.id]
+
+    await store.webhooks.note(held, answered(410))
+
+    found = await store.webhooks.endpoint(made.id, "alice")
+    assert found is not None
+    assert found.disabled == "gone"
+    states = [(one.endpoint_id is None, one.state) for one in await deliveries(store)]
+    assert sorted(states) == [*[(False, DeliveryState.DEAD)] * 3, (True, DeliveryState.PENDING)]
+
+
+async def test_gone_of_a_generations_own_url_is_its_own_matter(store: Store) -> None:
+    await ended(store)
+    await ended(store)
+    held, _ = await claim(store)
+
+    await store.webhooks.note(held, answered(410))
+
+    assert sorted(one.state for one in await deliveries(store)) == [DeliveryState.DEAD, DeliveryState.PENDING]
+
+
+@pytest.mark.parametrize("status", [200, 410])
+async def test_what_has_ended_is_sent_again_when_asked(store: Store, status: int) -> None:
+    await ended(store)
+    (held,) = await claim(store)
+    done = await store.webhooks.note(held, answered(status))
+    assert done is not None
+    store.webhooks.added.clear()
+
+    assert await store.webhooks.redeliver(done.id, "bob", LEASE) is None
+    again = await store.webhooks.redeliver(done.id, "alice", LEASE)
+
+    assert again == replace(done, state=DeliveryState.PENDING, next_at=LEASE, retries=0)
+    assert store.webhooks.added.is_set()
+    (held,) = await claim(store, at=LEASE)
+    assert held.delivery.event_id == done.event_id
+
+
+async def test_a_redelivery_goes_to_where_the_endpoint_is_by_now_unless_it_is_disabled(store: Store) -> None:
+    made = await endpoint(store)
+    await ended(store, url=None)
+    (held,) = await claim(store, "all.example:443")
+    await store.webhooks.note(held, answered())
+    await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, url=HOOK))
+
+    again = await store.webhooks.redeliver(held.delivery.id, "alice", NOW)
+    assert again is not None
+    assert (again.url, await store.webhooks.receivers()) == (HOOK, [("hook.example:443", NOW)])
+
+    await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, disabled="requested"))
+    with pytest.raises(Conflict, match="disabled"):
+        await store.webhooks.redeliver(held.delivery.id, "alice", NOW)
+
+
+async def test_what_is_asked_for_while_it_is_being_sent_is_sent_once_more_if_that_fails(store: Store) -> None:
+    await ended(store)
+    (held,) = await claim(store)
+    await store.webhooks.redeliver(held.delivery.id, "alice", NOW)
+
+    after = await store.webhooks.note(held, answered(500))
+
+    assert after is not None
+    assert (after.next_at, after.retries, len(after.tries)) == (NOW, 0, 1)
+
+
+# --- tests, lists, retention ------------------------------------------------------------------------------------------
+
+
+async def test_a_test_is_a_delivery_too_and_expires(store: Store) -> None:
+    made = await endpoint(store)
+    sent = await store.webhooks.add_test(made, "evt_1", NOW)
+    waiting = await store.webhooks.add_test(made, "evt_2", NOW)
+    await ended(store, url=None)
+    held = next(one for one in await claim(store, "all.example:443") if one.delivery.id == sent.id)
+    await store.webhooks.note(held, answered())
+    assert (sent.type, sent.event_id, sent.generation_id, sent.endpoint_id) == (TEST, "evt_1", None, made.id)
+
+    assert await store.webhooks.expire(NOW + TEST_LIFE, 10) == 0
+    assert await store.webhooks.expire(NOW + TEST_LIFE + DAY, 10) == 1
+    assert await store.webhooks.expire(NOW + TEST_LIFE + DAY, 10) == 0
+
+    left = await deliveries(store)
+    assert [one.id for one in left if one.generation_id is None] == [waiting.id]
+    assert len(left) == 2
+
+
+async def test_so_many_tests_expire_at_once(store: Store) -> None:
+    made = await endpoint(store)
+    for number in range(3):
+        await store.webhooks.add_test(made, f"evt_{number}", NOW)
+    await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, disabled="requested"))
+
+    assert [await store.webhooks.expire(NOW + TEST_LIFE + DAY, 2) for _ in range(3)] == [2, 1, 0]
+
+
+async def test_pages_go_both_ways_and_filters_hold(store: Store) -> None:
+    made = await endpoint(store)
+    ends = [await ended(store, at=NOW + timedelta(seconds=number)) for number in range(3)]
+    newest = list(await deliveries(store))
+    assert [one.created_at for one in newest] == sorted((one.created_at for one in newest), reverse=True)
+    ids = [one.id for one in newest]
+
+    async def page(**query: Any) -> tuple[list[str], bool]:
+        found = await store.webhooks.page(DeliveryQuery(key="alice", limit=2, **query))
+        return [one.id for one in found.data], found.has_more
+
+    assert await page() == (ids[:2], True)
+    assert await page(after=ids[1]) == (ids[2:4], True)
+    assert await page(after=ids[3]) == (ids[4:], False)
+    assert await page(before=ids[4]) == (ids[2:4], True)
+    assert await page(order="asc") == (ids[:3:-1], True)
+    assert await page(order="asc", after=ids[1]) == ([ids[0]], False)
+    assert await page(order="asc", before=ids[1]) == (ids[3:1:-1], True)
+
+    assert {one.generation_id for one in await deliveries(store, endpoint_id=made.id)} == {one.id for one in ends}
+    assert len(await deliveries(store, generation_id=ends[0].id)) == 2
+    (held, *_) = await claim(store)
+    await store.webhooks.note(held, answered())
+    assert [one.id for one in await deliveries(store, state=DeliveryState.SUCCEEDED)] == [held.delivery.id]
+    assert len(await deliveries(store, state=DeliveryState.PENDING)) == 5

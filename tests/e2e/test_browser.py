@@ -1,0 +1,143 @@
+"""A real browser plays what the gateway keeps, seeks in it and saves it."""
+
+import asyncio
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.async_api import Page, async_playwright
+
+from gateway.api.auth import ANONYMOUS
+from gateway.app import Application
+from gateway.sandbox.media import Spec, render
+from gateway.services.registry import load_adapters
+from gateway.settings import load
+
+from ..api.results import keep, kept_generation  # noqa: TID252  # the tests have no name to be imported by
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync"
+)
+GAP = 12 * 2**20  # bytes: more than a browser reads ahead
+SECONDS, WIDTH, HEIGHT = 4, 160, 90
+SEEK = """(at) => new Promise((done, failed) => {
+    const video = document.querySelector("video");
+    video.onseeked = () => done(video.currentTime);
+    video.onerror = () => failed(video.error.message);
+    video.currentTime = at;
+})"""
+STATE = """() => new Promise((done, failed) => {
+    const video = document.querySelector("video");
+    const told = () => done([video.duration, video.videoWidth, video.videoHeight]);
+    video.onerror = () => failed(video.error.message);
+    if (video.readyState >= 2) told(); else video.onloadeddata = told;
+})"""
+PLAY = """() => new Promise((done, failed) => {
+    const video = document.querySelector("video");
+    video.ontimeupdate = () => { if (video.currentTime > 0) { video.pause(); done(video.currentTime); } };
+    video.play().catch((error) => failed(error.message));
+})"""
+
+
+def spread(video: bytes) -> bytes:
+    """The same video with its index behind a wide gap at the end, so that nobody plays it from front to back alone."""
+    boxes, at = {}, 0
+    while at < len(video):
+        size = int.from_bytes(video[at : at + 4])
+        boxes[video[at + 4 : at + 8]] = (at, size)
+        at += size
+    start, size = boxes[b"moov"]
+    moov = video[start : start + size]
+    hidden = video[: start + 4] + b"free" + video[start + 8 :]
+    return hidden + (GAP + 8).to_bytes(4) + b"free" + bytes(GAP) + moov
+
+
+class Server:
+    """A gateway that counts what it answers."""
+
+    def __init__(self, folder: Path) -> None:
+        variables = {
+            "FOXAPI_API_KEY": "sandbox",
+            "VIDEO_GATEWAY_ARTIFACTS": str(folder / "artifacts"),
+            "VIDEO_GATEWAY_DATABASE_URL": f"sqlite:///{folder / 'ledger.db'}",
+        }
+        adapters = load_adapters()
+        self.application = Application(load(None, variables, adapters), adapters=adapters)
+        self.answers: list[tuple[int, str]] = []  # status, Content-Range
+        self.url = ""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def counted(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                headers = dict(message["headers"])
+                self.answers.append((message["status"], headers.get(b"content-range", b"").decode()))
+            await send(message)
+
+        await self.application.asgi(scope, receive, counted)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        config = uvicorn.Config(
+            self, http="httptools", lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=1
+        )
+        config.load()
+        server = uvicorn.Server(config)
+        server.lifespan = config.lifespan_class(config)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            await server.startup(sockets=[listening])
+            try:
+                yield
+            finally:
+                await server.shutdown(sockets=[listening])
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine; `apt install chromium` makes this test run")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield await browser.new_page()
+        await browser.close()
+
+
+async def test_a_browser_plays_seeks_and_saves(tmp_path: Path, page: Page) -> None:
+    spec = Spec(prompt="A beach.", width=WIDTH, height=HEIGHT, seconds=SECONDS)
+    video = spread(await asyncio.to_thread(render, spec))
+    server = Server(tmp_path)
+    generation = kept_generation(ANONYMOUS, server.application.clock.now(), video)
+    await keep(server.application, generation, video)
+    async with server.running():
+        read = await page.request.get(f"{server.url}/v1/videos/generations/{generation.id}")
+        url = (await read.json())["data"][0]["url"]
+        assert "&token=" in url
+        server.answers.clear()
+        await page.set_content(f'<video src="{url}" muted></video><a href="{url}&download=1">save</a>')
+
+        duration, width, height = await page.evaluate(STATE)
+        assert (round(duration), width, height) == (SECONDS, WIDTH, HEIGHT)
+        assert await page.evaluate(PLAY) > 0
+        for at in (SECONDS / 2, duration, 0.5):
+            assert await page.evaluate(SEEK, at) == pytest.approx(at, abs=0.1)
+        parts = [told for status, told in server.answers if status == 206]
+        assert len(parts) == len(server.answers)
+        starts = {int(told.removeprefix("bytes ").partition("-")[0]) for told in parts}
+        assert 0 in starts
+        assert max(starts) >= GAP, "the index at the end was not fetched by itself"
+
+        async with page.expect_download() as saving:
+            await page.get_by_text("save").click()
+        saved = await saving.value
+        assert saved.suggested_filename == f"{generation.id}-0.mp4"
+        content = await asyncio.to_thread((await saved.path()).read_bytes)
+        assert sha256(content).hexdigest() == sha256(video).hexdigest()
+        assert [one for one in server.answers if one[0] not in {200, 206}] == []

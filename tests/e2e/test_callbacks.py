@@ -1,0 +1,234 @@
+"""Providers that call back over real HTTP: what is read when, what is adopted, and what it does not cost."""
+
+import socket
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from .conftest import IMAGE_URL, T0, CountingTransport, Gateway
+
+KEEVX, FOXAPI = "keevx/V", "foxapi/kling-v3-image-to-video"
+BODY = {"model": "m", "image": IMAGE_URL}
+SELDOM = {"first_poll_seconds": 900, "poll_seconds": 900, "poll_max_seconds": 900}
+
+
+@pytest.fixture
+async def called(idle: Gateway) -> AsyncIterator[Gateway]:
+    """A gateway that is not started yet, and is listening where providers are told to call; it polls seldom."""
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        await idle.app.asgi(scope, receive, send)
+
+    config = uvicorn.Config(asgi, http="httptools", lifespan="off", log_config=None, access_log=False)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    transport = CountingTransport(httpx.AsyncHTTPTransport(), idle.traffic)
+    # Of TCP by name, else the loop lets every answer wait for the one before to be acknowledged.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        idle.public_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        idle.providers["keevx"] = {**SELDOM}
+        idle.route(KEEVX)
+        await server.startup(sockets=[listening])
+        async with httpx.AsyncClient(transport=transport) as client:
+            idle.sandbox.app._callbacks.client = client
+            yield idle
+            await idle.sandbox.app._callbacks.close()
+        server.force_exit = True
+        await server.shutdown(sockets=[listening])
+
+
+async def made(gateway: Gateway, **changes: Any) -> dict[str, Any]:
+    """A generation at its end; time goes on second by second, as callbacks are no timer of the gateway's."""
+    return await ended(gateway, (await gateway.post(**BODY, **changes))["id"])
+
+
+async def ended(gateway: Gateway, generation_id: str) -> dict[str, Any]:
+    for _ in range(60):
+        await gateway.traffic.settle()
+        if (await gateway.stored(generation_id)).status.terminal:
+            await gateway.traffic.settle()
+            return await gateway.get(generation_id)
+        gateway.clock.move_on(1)
+    pytest.fail("it does not end")
+
+
+def outcomes(gateway: Gateway) -> list[Any]:
+    return [one["outcome"] for one in gateway.sandbox.state.callbacks]
+
+
+def passed(gateway: Gateway) -> float:
+    """Seconds since the start."""
+    return gateway.clock.now().timestamp() - T0
+
+
+async def again(gateway: Gateway, count: int = 1, at: int = 0, **changes: Any) -> list[int]:
+    """What the sandbox sent is sent once more, so many times."""
+    sent = gateway.sandbox.state.callbacks[at]
+    client = gateway.sandbox.app._callbacks.client
+    body = {**sent["body"], "data": {**sent["body"]["data"], **changes}}
+    answers = [await client.post(sent["url"], json=body) for _ in range(count)]
+    await gateway.traffic.settle()
+    return [one.status_code for one in answers]
+
+
+async def test_a_callback_ends_the_wait_for_the_next_poll(called: Gateway) -> None:
+    await called.start()
+    found = await made(called)
+    assert found["status"] == "completed"
+    assert passed(called) < 7
+    assert called.received("keevx", "poll") == 1
+    assert outcomes(called) == [200]
+
+
+async def test_without_a_callback_polls_bring_the_result(called: Gateway) -> None:
+    called.providers["keevx"] = {}
+    await called.start()
+    called.sandbox.fault("keevx", "callback", "none")
+    found = await made(called)
+    assert (found["status"], outcomes(called)) == ("completed", [])
+    assert 27 <= passed(called) < 31
+
+
+@pytest.mark.parametrize("fault", ["duplicated", "early"])
+async def test_callbacks_that_come_twice_or_before_the_reply_are_one_result(called: Gateway, fault: str) -> None:
+    called.providers["keevx"] = {}
+    await called.start()
+    called.sandbox.fault("keevx", "callback", fault)
+    found = await made(called)
+    await called.traffic.settle()
+    assert (found["status"], len(found["data"]), called.paid) == ("completed", 1, {"keevx": 1})
+    assert set(outcomes(called)) == {200}
+
+
+async def test_what_a_callback_claims_is_not_believed(called: Gateway) -> None:
+    called.providers["keevx"] = {}
+    await called.start()
+    called.sandbox.fault("keevx", "callback", "forged", task_id="i2v-of-nobody")
+    post = await called.post(**BODY)
+    await called.clock.run_for(1)
+    assert (outcomes(called), (await called.get(post["id"]))["status"]) == ([200], "queued")
+    found = await ended(called, post["id"])
+    assert (found["status"], found["attempts"][0]["tasks"]) == ("completed", list(called.sandbox.state.tasks))
+    assert "169.254" not in str(found)
+
+
+@pytest.mark.parametrize("policy", ["fall_back", "hold"])
+async def test_a_lost_reply_with_an_early_callback_is_one_purchase(called: Gateway, policy: str) -> None:
+    called.route(KEEVX, FOXAPI, on_ambiguous=policy)
+    called.providers["keevx"] = {}
+    await called.start()
+    called.sandbox.fault("keevx", "callback", "early")
+    called.sandbox.fault("keevx", "submit", "close_after_accept")
+    found = await made(called)
+    assert (found["status"], found["provider"]) == ("completed", "keevx")
+    assert (called.submits, called.paid) == ({"keevx": 1}, {"keevx": 1})
+    assert [one["tasks"] for one in found["attempts"]] == [list(called.sandbox.state.tasks)]
+
+
+@pytest.mark.parametrize("policy", ["fall_back", "hold"])
+async def test_a_lost_reply_is_known_by_the_callback_of_its_end(called: Gateway, policy: str) -> None:
+    called.route(KEEVX, on_ambiguous=policy)
+    await called.start()
+    called.sandbox.fault("keevx", "submit", "close_after_accept")
+    post = await called.post(**BODY)
+    before = await called.until_state(post["id"], "unknown")
+    found = await ended(called, post["id"]) if policy == "hold" else await later(called, post["id"])
+    assert called.submits == called.paid == {"keevx": 1}
+    assert found["attempts"][0]["tasks"] == list(called.sandbox.state.tasks)
+    assert before.attempts[0].tasks == ()
+    if policy == "hold":
+        assert (found["status"], found["data"][0]["status"]) == ("completed", "completed")
+        assert passed(called) < 8
+
+
+async def later(gateway: Gateway, generation_id: str) -> dict[str, Any]:
+    """What has become of it after a callback behind its end."""
+    await gateway.clock.run_for(10)
+    return await gateway.get(generation_id)
+
+
+async def test_a_result_that_nobody_waits_for_any_more_is_used_where_nothing_better_came(called: Gateway) -> None:
+    called.route(KEEVX, FOXAPI)
+    await called.start()
+    called.sandbox.fault("keevx", "submit", "close_after_accept")
+    called.sandbox.fault("foxapi", "submit", "slow_task", seconds=300)
+    found = await made(called)
+    assert (found["status"], found["provider"]) == ("completed", "keevx")
+    assert called.submits == {"keevx": 1, "foxapi": 1}
+    assert passed(called) < 12
+    assert [one["status"] for one in found["attempts"]] == ["completed", "cancelled"]
+
+
+async def test_every_task_of_a_lost_reply_is_adopted(called: Gateway) -> None:
+    called.route(KEEVX, on_ambiguous="hold")
+    called.providers["keevx"] = {}
+    await called.start()
+    called.sandbox.fault("keevx", "submit", "close_after_accept")
+    called.sandbox.fault("keevx", "callback", "early", times=2)
+    found = await made(called, n=2)
+    assert (found["status"], [one["status"] for one in found["data"]]) == ("completed", ["completed"] * 2)
+    assert sorted(found["attempts"][0]["tasks"]) == sorted(called.sandbox.state.tasks)
+    assert called.submits == {"keevx": 1}
+
+
+async def test_a_callback_that_came_before_a_crash_is_found_after_it(called: Gateway) -> None:
+    called.route(KEEVX, FOXAPI)
+    called.providers["keevx"] = {}
+    await called.start()
+    called.sandbox.fault("keevx", "callback", "early")
+    called.sandbox.fault("keevx", "submit", "hang_after_accept")
+    post = await called.post(**BODY)
+    called.traffic.slow.add("keevx")
+    await called.until(lambda: bool(called.sandbox.state.callbacks))
+    await called.traffic.settle()
+    await called.crash()
+    called.traffic.slow.clear()
+    await called.start()
+    found = await ended(called, post["id"])
+    assert (found["status"], found["provider"], called.submits) == ("completed", "keevx", {"keevx": 1})
+
+
+async def test_a_flood_costs_a_poll_a_second_and_no_write(called: Gateway) -> None:
+    await called.start()
+    called.sandbox.fault("keevx", "callback", "forged")
+    post = await called.post(**BODY)
+    await called.clock.run_for(2)
+    polls, writes = called.received("keevx", "poll"), dict(called.writes)
+    assert set(await again(called, 300)) == {200}
+    assert set(await again(called, 300, task_id="i2v-of-nobody")) == {200}
+    await called.clock.run_for(3)
+    assert called.received("keevx", "poll") - polls <= 3
+    assert {name: count for name, count in called.writes.items() if count - writes.get(name, 0) > 1} == {}
+    assert (await ended(called, post["id"]))["status"] == "completed"
+
+
+async def test_behind_the_end_nothing_happens(called: Gateway, events: list[Mapping[str, Any]]) -> None:
+    await called.start()
+    found = await made(called)
+    polls, writes = called.received("keevx", "poll"), dict(called.writes)
+    assert set(await again(called, 100)) == {200}
+    assert dict(called.writes) == writes
+    deleted = await called.client.delete(f"/v1/videos/generations/{found['id']}")
+    assert deleted.status_code == 200
+    await called.traffic.settle()
+    writes = dict(called.writes)
+    assert set(await again(called, 100)) == {200}
+    await called.clock.run_for(60)
+    assert called.received("keevx", "poll") == polls
+    assert dict(called.writes) == writes
+    token = called.sandbox.state.callbacks[0]["url"].rpartition(".")[2]
+    assert token not in str(events)
+
+
+async def test_nothing_is_told_to_providers_without_a_way_back(called: Gateway) -> None:
+    called.public_url = None  # type: ignore[assignment]  # as without the setting
+    called.providers["keevx"] = {}
+    await called.start()
+    await made(called)
+    (task,) = called.sandbox.state.tasks.values()
+    assert (task.callback_url, outcomes(called)) == (None, [])
