@@ -215,7 +215,7 @@ OPERATIONS = (
         method="post",
         path="/callbacks/{provider}/{token}",
         id="callBack",
-        summary="For providers alone, at the URL that came with a submit: something happened, which is a reason to look",
+        summary="For providers alone, at the URL that came with a submit: something happened, a reason to look",
         answer=Nothing,
         open=True,
     ),

@@ -96,6 +96,8 @@ class Drive:
             if self._changed:
                 self._changed = False
                 held = await self._reload(held)
+                if held is not None:
+                    self._signals.changed(held.id)
 
     def _advance(
         self,

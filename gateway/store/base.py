@@ -215,8 +215,9 @@ class Store(Protocol):
     async def write(self, generation: Generation, writes: Sequence[Write], now: datetime) -> int | None:
         """Carry out the writes in one transaction, if fence and version are still those of `generation`.
 
-        The end of the generation adds the deliveries that tell of it. Returns the new version; `None` when somebody else changed it: nothing was written, read it again. That is so,
-        too, where an attempt was to become unknown and callbacks had told of its tasks: it is accepted, and has them.
+        The end of the generation adds the deliveries that tell of it. Returns the new version; `None` when somebody
+        else changed it: nothing was written, read it again. That is so, too, where an attempt was to become unknown
+        and callbacks had told of its tasks: it is accepted, and has them.
         `IllegalMove`, with nothing written either, when a write is not one that the ledger allows.
         """
         ...

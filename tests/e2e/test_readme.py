@@ -1,5 +1,6 @@
 """README is true: every command and request in it is run as it is written, only the ports are free ones."""
 
+import base64
 import json
 import os
 import re
@@ -168,10 +169,24 @@ def test_the_configuration_of_readme_is_one(tmp_path: Path) -> None:
     config = tmp_path / "video-gateway.toml"
     config.write_text(text.replace("/run/secrets/kling_relay", str(secret)))
 
-    settings = load(config, {"FOXAPI_API_KEY": "sk-fox", "VIDEO_GATEWAY_API_KEY": "k" * 20}, load_adapters())
+    webhook = "whsec_" + base64.b64encode(b"w" * 32).decode()
+    keys = {"FOXAPI_API_KEY": "sk-fox", "VIDEO_GATEWAY_API_KEY": "k" * 20, "VIDEO_GATEWAY_WEBHOOK_SECRET": webhook}
+    settings = load(config, keys, load_adapters())
 
+    assert settings.warnings == ()
     assert set(settings.enabled) == {"foxapi", "kling_relay"}
     assert tomllib.loads(text)["models"]["hero"]["routes"] == list(settings.models["hero"].routes)
+
+
+def test_the_bucket_of_readme_is_one(tmp_path: Path) -> None:
+    (text,) = blocks("a bucket", "toml")
+    config = tmp_path / "video-gateway.toml"
+    config.write_text(text)
+
+    settings = load(config, {"S3_ACCESS_KEY_ID": "id", "S3_SECRET_ACCESS_KEY": "secret"}, load_adapters())
+
+    assert settings.artifacts.is_bucket
+    assert settings.artifacts.path == Path("/data/artifacts")
 
 
 def test_the_small_configuration_of_readme_is_one(tmp_path: Path) -> None:

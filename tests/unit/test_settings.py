@@ -98,18 +98,7 @@ def test_the_documented_file_is_read() -> None:
     assert found.models["hero"].routes == ("foxapi/kling-v3-image-to-video", "keevx/V")
     assert found.webhooks.secret == Secret.of(WEBHOOK)
     assert found.file == Path("case.toml")
-    assert [warning.partition(":")[0] for warning in found.warnings] == ["artifacts.keep_days"]
-
-
-def test_a_setting_that_does_nothing_yet_is_told_of_where_it_is_set() -> None:
-    environ = {"K": "k" * 16, "VIDEO_GATEWAY_API_KEY": KEY}
-    assert parsed(FOX, **environ).warnings == ()
-    assert parsed(f"{FOX}\n[fetch]\nallow = []", **environ).warnings == ()
-    for text, told in (
-    ):
-        (warning,) = parsed(f"{FOX}\n{text}", **environ).warnings
-        assert warning.startswith(told)
-    assert parsed(FOX, VIDEO_GATEWAY_WEBHOOK_SECRET=WEBHOOK, **environ).warnings == ()
+    assert found.warnings == ()
 
 
 def test_the_environment_is_enough() -> None:
