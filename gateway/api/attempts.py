@@ -14,6 +14,7 @@ from gateway.api.context import Context, admin_context_of
 from gateway.api.headers import header
 from gateway.api.query import Params
 from gateway.api.videos import GET, json_answer
+from gateway.domain.adopting import TASKS_MAX
 from gateway.domain.errors import InvalidParameter, UnknownParameter
 from gateway.domain.holding import Decision, resubmit_at
 from gateway.domain.task import Status
@@ -21,7 +22,6 @@ from gateway.services.attempts import Found
 from gateway.store.base import attempt_cursor
 
 TASK_ID_MAX = 256
-TASKS_MAX = 64
 OWNER_SHOWN = 4  # characters of the id of a client's key, which is a hash
 STATES: tuple[Literal["held", "unknown"], ...] = ("held", "unknown")
 TaskId = Annotated[str, Meta(min_length=1, max_length=TASK_ID_MAX)]

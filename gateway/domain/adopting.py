@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import chain, count
 
-from gateway.domain.generation import Task
+from gateway.domain.generation import Attempt, AttemptState, Task
 from gateway.domain.task import TaskRef
 
 TASKS_MAX = 64  # of one attempt: who tells of more is not believed further
@@ -16,3 +16,11 @@ def with_tasks(slots: Sequence[int], tasks: Sequence[Task], refs: Sequence[TaskR
     free = (slot for slot in chain(slots, count(outputs)) if slot not in taken)
     fresh = {ref.id: ref for ref in refs if ref.id not in known}.values()
     return (*tasks, *(Task(ref=ref, slot=slot) for ref, slot in zip(fresh, free, strict=False)))[:TASKS_MAX]
+
+
+def untold(attempt: Attempt) -> list[int]:
+    """The slots whose tasks callbacks have yet to tell of: a first one proves that the whole submit was accepted."""
+    if attempt.state is not AttemptState.ACCEPTED or attempt.adopted != "callback":
+        return []
+    told = {task.slot for task in attempt.tasks}
+    return [slot for slot in attempt.slots if slot not in told]

@@ -108,6 +108,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_after_seconds: float | None = None  # the provider's own wait
     amend_form: str | None = None  # refused without effect: the same may be sent once in this form
     decision: Literal["fail", "resubmit"] | None = None  # an operator's, about an unclear answer that was held
+    adopted: Literal["callback", "operator"] | None = None  # who told of its tasks, where no reply did
 
 
 class Kept(Struct, frozen=True, kw_only=True, omit_defaults=True):

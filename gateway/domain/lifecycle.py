@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.domain.adapter import Polling
+from gateway.domain.adopting import untold
 from gateway.domain.circuit import CircuitState
 from gateway.domain.draft import Draft
 from gateway.domain.files import absorb_file, file_moments, files_due, settle
@@ -40,6 +41,7 @@ from gateway.domain.task import TASK_BILLED, Billed, Completed, Failed, FailureK
 from gateway.domain.task import TaskSnapshot as Snapshot
 
 SOON = timedelta(seconds=1)  # until a driver looks again at what a step has changed
+UNANSWERED = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING})  # as a driver knows it
 NOTHING: Mapping[int, KeepWatch] = {}
 IDLE_SECONDS = 3600  # nothing becomes due of itself any more: only what is under way wakes the driver
 
@@ -211,6 +213,9 @@ def _hurry(
                 key = (attempt.id, index)
                 watch = watches.get(key) or first_watch(attempt, index, _polling(draft, attempt, hints), draft.now)
                 watches[key] = hinted(watch, reading=key in reading, now=draft.now)
+            if attempt.state in UNANSWERED:  # its tasks are read as soon as they are known
+                early = Watch(next_at=draft.now, interval_seconds=_polling(draft, attempt, hints).poll_seconds)
+                watches.update({(attempt.id, index): early for index in range(len(attempt.slots))})
 
 
 def _under_way(busy: frozenset[Effect]) -> set[TaskKey]:
@@ -239,15 +244,17 @@ def _end_attempts(draft: Draft, hints: HintsOf) -> None:
             if not is_wanted(draft.generation, attempt):  # a task that turned up late was there first
                 draft.move(attempt, AttemptState.NOT_SENT, None, Billed.NO)
         elif attempt.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED}:
-            reading = open_tasks(attempt)
-            if not reading:
+            reading, missing = open_tasks(attempt), untold(attempt)
+            wanted = _wanted(draft, [*(attempt.tasks[index].slot for index in reading), *missing])
+            overdue = draft.now >= times_out_at(attempt, hints(draft.generation.route(attempt)).polling)
+            if not reading and (not missing or not wanted or overdue):
                 if not is_keeping(draft.generation, attempt):  # else it is not known yet what came of it
                     _end(draft, attempt)
             elif attempt.state is AttemptState.ABANDONED:
                 continue  # still read now and then: what it makes may be used, and what it cost is told
-            elif not _wanted(draft, [attempt.tasks[index].slot for index in reading]):
+            elif not wanted:
                 draft.abandon(attempt, None)
-            elif draft.now >= times_out_at(attempt, hints(draft.generation.route(attempt)).polling):
+            elif overdue:
                 draft.abandon(attempt, failed(FailureKind.TIMED_OUT))
 
 
@@ -350,6 +357,8 @@ def _effects(
             break
         if attempt.state is AttemptState.RESERVED and Submit(attempt.id) not in busy:
             due.append(Submit(attempt.id))
+        if attempt.state in UNANSWERED:
+            live.update(key for key in watches if key[0] == attempt.id)
         for index in open_tasks(attempt):
             key = (attempt.id, index)
             live.add(key)

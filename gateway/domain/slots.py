@@ -5,6 +5,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from gateway.domain.adopting import untold
 from gateway.domain.draft import Draft
 from gateway.domain.generation import Attempt, AttemptState, Generation, Output, Task
 from gateway.domain.keeping import is_found
@@ -97,10 +98,10 @@ def may_still_come(generation: Generation, slot: int) -> bool:
 def is_wanted(generation: Generation, attempt: Attempt) -> bool:
     """Whether a reserved attempt is still to be sent: one of its outputs is open and no accepted task is to fill it."""
     followed = {
-        one.tasks[index].slot
+        slot
         for one in generation.attempts
         if one.id != attempt.id and one.state is AttemptState.ACCEPTED
-        for index in open_tasks(one)
+        for slot in (*(one.tasks[index].slot for index in open_tasks(one)), *untold(one))
     }
     slots = [slot for slot in attempt.slots if slot not in followed]
     return any(not output.status.terminal and not is_found(output) for output in map(generation.output, slots))

@@ -9,6 +9,7 @@ import structlog
 from msgspec import Struct
 
 from gateway.domain.adapter import HttpCall, HttpReply
+from gateway.domain.adopting import TASKS_MAX
 from gateway.domain.circuit import CircuitState
 from gateway.domain.errors import StoreUnavailable, UnreadableReply
 from gateway.domain.generation import Attempt, AttemptState, Generation, Route
@@ -33,7 +34,6 @@ from gateway.store.base import Store
 
 log = structlog.get_logger()
 _NO_CONTENT = frozenset({400, 404, 410})  # the answers that say: there is no file
-TASKS_MAX = 64  # of one submit: a reply that names more is not followed beyond
 _BROKEN = failed(FailureKind.INVALID_REQUEST, "The request could not be translated.", elsewhere=True)
 _NOTED_MAX = 1000  # unknown status words that are remembered as logged
 

@@ -20,7 +20,7 @@ OUTPUT = "number, status, extra, late, attempt_id, artifact, expires_at, failure
 FILE = "id, key, sha256, facts, created_at, inline, filename, purpose, expires_at"
 ATTEMPT = (
     "id, number, route, slots, state, form, reserved_at, sent_at, accepted_at, ended_at, tasks, failure, billed,"
-    " retry_after_seconds, amend_form, decision"
+    " retry_after_seconds, amend_form, decision, adopted"
 )
 
 Row = Sequence[Any]
@@ -109,6 +109,7 @@ def _attempt_of(row: Row) -> Attempt:
         retry_after_seconds=row[13],
         amend_form=row[14],
         decision=row[15],
+        adopted=row[16],
     )
 
 
@@ -170,6 +171,7 @@ def attempt_values(attempt: Attempt) -> tuple[Any, ...]:
         attempt.retry_after_seconds,
         attempt.amend_form,
         attempt.decision,
+        attempt.adopted,
     )
 
 

@@ -232,3 +232,31 @@ async def test_nothing_is_told_to_providers_without_a_way_back(called: Gateway) 
     await made(called)
     (task,) = called.sandbox.state.tasks.values()
     assert (task.callback_url, outcomes(called)) == (None, [])
+
+
+async def test_an_early_callback_is_read_as_soon_as_there_is_something_to_read(called: Gateway) -> None:
+    await called.start()
+    called.sandbox.fault("keevx", "callback", "early")
+    found = await made(called)
+    assert (found["status"], called.received("keevx", "poll")) == ("completed", 1)
+    assert passed(called) < 2
+
+
+async def test_callbacks_of_two_outputs_that_end_apart_bring_both(called: Gateway) -> None:
+    called.route(KEEVX, FOXAPI, on_ambiguous="hold")
+    await called.start()
+    called.sandbox.fault("keevx", "submit", "close_after_accept")
+    called.sandbox.fault("keevx", "callback", "none")
+    post = await called.post(**BODY, n=2)
+    await called.traffic.settle()
+    while not outcomes(called):
+        called.clock.move_on(1)
+        await called.traffic.settle()
+    untold, told = called.sandbox.state.tasks
+    await called.clock.run_for(20)
+    assert await again(called, task_id=untold) == [200]
+    found = await ended(called, post["id"])
+    assert [one["status"] for one in found["data"]] == ["completed"] * 2
+    assert found["attempts"][0]["tasks"] == [told, untold]
+    assert called.submits == {"keevx": 1}
+    assert passed(called) < 30
