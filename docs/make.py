@@ -66,7 +66,8 @@ def _settings(folder: str, base_urls: Mapping[str, str]) -> Settings:
         f'[providers.{name}]\napi_key = "env:KEY"\nbase_url = "{url}"\n{POLLING}' for name, url in base_urls.items()
     ]
     config = Path(folder, "docs.toml")
-    places = f'[database]\nurl = "sqlite:///{folder}/docs.db"\n[artifacts]\nurl = "file:{folder}"\n[fetch]\nallow = ["127.0.0.0/8"]\n'
+    places = f'[database]\nurl = "sqlite:///{folder}/docs.db"\n[artifacts]\nurl = "file:{folder}"\n'
+    places += '[fetch]\nallow = ["127.0.0.0/8"]\n'
     config.write_text(places + "".join(tables))
     return load(config, {"KEY": "sandbox"}, load_adapters())
 

@@ -267,7 +267,7 @@ def document() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
-    return {
+    found = {
         "openapi": "3.1.0",
         "info": {
             "title": "video-gateway",
@@ -286,6 +286,8 @@ def document() -> dict[str, Any]:
         },
         "security": [{"bearer": []}],
     }
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(found))
+    return plain
 
 
 def _as_read(schema: Mapping[str, Any]) -> dict[str, Any]:

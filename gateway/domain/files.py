@@ -43,13 +43,13 @@ def absorb_file(draft: Draft, files: dict[int, KeepWatch], fact: FileFact, hints
             files[output.index] = after_failure(watch, fact, draft.now)
 
 
-def settle(draft: Draft, files: Mapping[int, KeepWatch], *, everything: bool = False) -> None:
+def settle(draft: Draft, files: Mapping[int, KeepWatch], hints: HintsOf, *, everything: bool = False) -> None:
     """Count an output whose file could not be kept for long as done: the provider's link is there, and paid for."""
     for output in draft.generation.outputs:
         if not is_found(output):
             continue
         watch = files.get(output.index)
-        if everything or (watch is not None and draft.now >= settles_at(watch)):
+        if everything or (watch is not None and draft.now >= settles_at(watch, _grace_seconds(draft, output, hints))):
             draft.write(SaveOutput(replace(output, status=Status.COMPLETED)))
 
 
@@ -68,7 +68,7 @@ def files_due(draft: Draft, files: dict[int, KeepWatch], busy: frozenset[object]
     return tuple(due)
 
 
-def file_moments(draft: Draft, files: Mapping[int, KeepWatch]) -> Iterator[datetime]:
+def file_moments(draft: Draft, files: Mapping[int, KeepWatch], hints: HintsOf) -> Iterator[datetime]:
     """When a file is to be tried again, and when an output stops waiting for its own."""
     for output in draft.generation.outputs:
         watch = files.get(output.index)
@@ -77,7 +77,7 @@ def file_moments(draft: Draft, files: Mapping[int, KeepWatch]) -> Iterator[datet
         if not watch.given_up and watch.next_at > draft.now:
             yield watch.next_at
         if is_found(output):
-            yield settles_at(watch)
+            yield settles_at(watch, _grace_seconds(draft, output, hints))
 
 
 def _reject(draft: Draft, files: dict[int, KeepWatch], output: Output, watch: KeepWatch) -> None:

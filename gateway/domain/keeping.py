@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gateway.domain.backoff import spread
 from gateway.domain.generation import Attempt, Generation, Kept, Output
 
-WAIT = timedelta(minutes=5)  # for the file of an open output; then the provider's link is what the client gets
+WAIT = timedelta(seconds=10)  # for the file of an open output; then the provider's link is what the client gets
 FIRST_SECONDS = 2.0  # until the second try
 MAX_SECONDS = 900.0  # between later ones
 MISSING_TRIES = 3  # no video there this often, and over a whole grace, before another one is bought
@@ -96,6 +96,10 @@ def is_missing(watch: KeepWatch, grace_seconds: float, now: datetime) -> bool:
     return watch.missing + 1 >= MISSING_TRIES and seen_for >= grace_seconds
 
 
-def settles_at(watch: KeepWatch) -> datetime:
-    """When an open output stops waiting for its file to be kept."""
-    return watch.since if watch.given_up else watch.since + WAIT
+def settles_at(watch: KeepWatch, grace_seconds: float) -> datetime:
+    """When an open output stops waiting for its file to be kept; what looks missing is looked at to the end."""
+    if watch.given_up:
+        return watch.since
+    if watch.missing_since is not None:  # tries grow apart by doubling: one comes between the grace and its double
+        return watch.missing_since + timedelta(seconds=grace_seconds * 3) + WAIT
+    return watch.since + WAIT

@@ -143,10 +143,10 @@ def advance(
     _orphans(draft, busy)
     wake_at = now + timedelta(seconds=IDLE_SECONDS)
     if not draft.generation.status.terminal:
-        settle(draft, files)
+        settle(draft, files, hints)
         _end_attempts(draft, hints)
         wake_at = min(wake_at, _start_attempts(draft, hints, health))
-        _conclude(draft)
+        _conclude(draft, hints)
     if draft.generation.status.terminal:
         wake_at = now + timedelta(seconds=IDLE_SECONDS)
         _end_late(draft)
@@ -156,7 +156,7 @@ def advance(
         effects=(*_effects(draft, known, busy, hints), *files_due(draft, files, busy)),
         watches=known,
         keeping=files,
-        wake_at=min([wake_at, *_moments(draft, known, hints), *file_moments(draft, files)]),
+        wake_at=min([wake_at, *_moments(draft, known, hints), *file_moments(draft, files, hints)]),
     )
 
 
@@ -314,13 +314,13 @@ def _start_attempts(draft: Draft, hints: HintsOf, health: HealthOf) -> datetime:
     return wake_at
 
 
-def _conclude(draft: Draft) -> None:
+def _conclude(draft: Draft, hints: HintsOf) -> None:
     """End the generation when nothing is open or its deadline has passed; else bring its status up to date."""
     end_extras(draft, {AttemptState.COMPLETED, AttemptState.FAILED})
     generation = draft.generation
     late = _why_late(generation)
     if draft.now >= generation.deadline_at:
-        settle(draft, {}, everything=True)
+        settle(draft, {}, hints, everything=True)
         draft.close(Status.EXPIRED, late)
     elif goes_on(generation):
         running = generation.status is Status.IN_PROGRESS or any(
@@ -376,7 +376,9 @@ def _moments(draft: Draft, watches: Mapping[TaskKey, Watch], hints: HintsOf) -> 
     yield from (watch.next_at for watch in watches.values() if watch.next_at > draft.now)
     for attempt in draft.generation.attempts:
         if attempt.state is AttemptState.ACCEPTED:
-            yield times_out_at(attempt, hints(draft.generation.route(attempt)).polling)
+            times_out = times_out_at(attempt, hints(draft.generation.route(attempt)).polling)
+            if times_out > draft.now:  # else its tasks are done, and a file of theirs is on its way
+                yield times_out
 
 
 def _polling(draft: Draft, attempt: Attempt, hints: HintsOf) -> Polling:

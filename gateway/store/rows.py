@@ -17,6 +17,7 @@ GENERATION = (
 )
 GENERATION_WRITTEN = f"{GENERATION}, model, lease_until, digest"
 OUTPUT = "number, status, extra, late, attempt_id, artifact, expires_at, failure, kept"
+OUTPUT_WRITTEN = f"{OUTPUT}, unkept_until"
 FILE = "id, key, sha256, facts, created_at, inline, filename, purpose, expires_at"
 ATTEMPT = (
     "id, number, route, slots, state, form, reserved_at, sent_at, accepted_at, ended_at, tasks, failure, billed,"
@@ -138,7 +139,8 @@ def generation_values(generation: Generation, lease_until: float, digest: bytes 
 
 
 def output_values(output: Output) -> tuple[Any, ...]:
-    """The values of the columns `OUTPUT`, in their order."""
+    """The values of the columns `OUTPUT_WRITTEN`, in their order."""
+    is_unkept = output.artifact is not None and output.kept is None
     return (
         output.index,
         output.status.value,
@@ -149,6 +151,7 @@ def output_values(output: Output) -> tuple[Any, ...]:
         seconds(output.expires_at),
         to_json(output.failure),
         to_json(output.kept),
+        seconds(output.expires_at) if is_unkept else None,
     )
 
 

@@ -39,6 +39,7 @@ from gateway.store.rows import (
     GENERATION,
     GENERATION_WRITTEN,
     OUTPUT,
+    OUTPUT_WRITTEN,
     Row,
     attempt_values,
     event_from,
@@ -77,7 +78,7 @@ _OPEN_IDS = (
     " union select generation_id from attempts where state in ('submitting', 'accepted')"
     " union select generation_id from attempts as a join generations as g on g.id = a.generation_id"
     " where state = 'abandoned' and ended_at > ? and status in ('completed', 'failed') and deadline_at > ?"
-    " union select generation_id from outputs where artifact is not null and kept is null and expires_at > ? order by 1"
+    " union select generation_id from outputs indexed by outputs_to_keep where unkept_until > ? order by 1"
 )
 DEADLINE_MAX = timedelta(hours=24)  # of a generation, from its creation
 _LEASE_FOREVER = 253402300799.0  # one process under an exclusive lock: its lease does not run out
@@ -339,7 +340,7 @@ _NEWEST = (
     " union all select max(applied_at) from schema_migrations"
 )
 _INSERT_GENERATION = f"insert into generations ({GENERATION_WRITTEN}) values ({_marks(GENERATION_WRITTEN)})"
-_INSERT_OUTPUT = f"insert into outputs (generation_id, {OUTPUT}) values (?, {_marks(OUTPUT)})"
+_INSERT_OUTPUT = f"insert into outputs (generation_id, {OUTPUT_WRITTEN}) values (?, {_marks(OUTPUT_WRITTEN)})"
 _INSERT_ATTEMPT = f"insert into attempts (generation_id, {ATTEMPT}) values (?, {_marks(ATTEMPT)})"
 _INSERT_EVENT = "insert into events (generation_id, type, data, at) values (?, ?, ?, ?)"
 _UPDATE_ATTEMPT = (
@@ -347,11 +348,12 @@ _UPDATE_ATTEMPT = (
     " where id = ? and generation_id = ? and state = ?"
 )
 _UPDATE_OUTPUT = (
-    f"update outputs set {', '.join(f'{name.strip()} = ?' for name in OUTPUT.split(','))}"
+    f"update outputs set {', '.join(f'{name.strip()} = ?' for name in OUTPUT_WRITTEN.split(','))}"
     f" where generation_id = ? and number = ? and status in {_OPEN}"
 )
 _SAVE_KEPT = (
-    "update outputs set kept = ? where generation_id = ? and number = ? and artifact is not null and kept is null"
+    "update outputs set kept = ?, unkept_until = null"
+    " where generation_id = ? and number = ? and artifact is not null and kept is null"
 )
 _UPDATE_STATUS = (
     "update generations set status = ?, progress = ?, provider = ?, provider_model = ?, failure = ?, completed_at = ?"

@@ -42,6 +42,8 @@ class SqliteUploads:
         return await self._removed(_FORGET, (account, to_json(list(digests))))
 
     async def expire(self, now: datetime, limit: int) -> int:
+        if not self._reader.all("select 1 from uploads where expires_at <= ? limit 1", (now.timestamp(),)):
+            return 0  # without a write
         return await self._removed(_EXPIRE, (now.timestamp(), limit))
 
     async def _removed(self, sql: str, values: tuple[Any, ...]) -> int:

@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from gateway.app import Application
+from gateway.services.fetch import FetchRefused
 from gateway.settings import load
 
 from .recordings import ADAPTERS, RECORDINGS
@@ -49,6 +50,10 @@ class Provider:
         return httpx.Response(reply["status"], headers=reply.get("headers"), **body)
 
 
+def _nothing(*_: object, **__: object) -> Any:
+    raise FetchRefused("There is no network.")
+
+
 async def made(provider: Provider, folder: Path) -> dict[str, Any]:
     """The generation at its end."""
     polls = "first_poll_seconds = 0.01\npoll_seconds = 0.01\npoll_max_seconds = 0.01\ngrace_seconds = 0.01\n"
@@ -61,6 +66,7 @@ async def made(provider: Provider, folder: Path) -> dict[str, Any]:
     settings = load(folder / "gateway.toml", environ, ADAPTERS)
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     application = Application(settings, adapters=ADAPTERS, transport=httpx.MockTransport(provider))
+    application.fetcher.get = _nothing  # type: ignore[method-assign]  # there is no network behind the recorded links
     transport = httpx.ASGITransport(application.asgi)
     try:
         async with (

@@ -1,5 +1,6 @@
 """Results are the gateway's own: fetched once, checked, there when the provider's link has ended, gone when deleted."""
 
+import os
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from ipaddress import ip_network
@@ -28,8 +29,8 @@ async def keeping(tmp_path: Path, sandbox_options: dict[str, Any]) -> AsyncItera
 
 def files(gateway: Gateway) -> list[Path]:
     """What is in the artifact store, partial files included."""
-    found = (gateway.folder / "artifacts" / "results").glob("**/*.*")
-    return sorted(path for path in found if path.name != ".partial")
+    walked = os.walk(gateway.folder / "artifacts" / "results")  # it takes no offence at what goes meanwhile
+    return sorted(Path(folder, name) for folder, _, names in walked for name in names)
 
 
 async def content(gateway: Gateway, made: dict[str, Any]) -> bytes:

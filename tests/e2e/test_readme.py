@@ -139,11 +139,20 @@ def test_the_request_of_readme_gets_the_answer_of_readme(reader: Reader) -> None
 
 
 def test_the_command_line_of_readme_leaves_a_video(reader: Reader) -> None:
-    _, generate, _ = blocks("run", "bash")
+    _, generate, *_ = blocks("run", "bash")
 
     reader.run(generate)
 
     assert (reader.folder / "beach.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_the_images_of_readme_are_taken(reader: Reader) -> None:
+    *_, images, _ = blocks("run", "bash")
+
+    quote, file = reader.run(images).split('{"id":', 1)
+
+    assert json.loads(quote)["routes"]
+    assert json.loads('{"id":' + file)["purpose"] == "vision"
 
 
 def test_the_quote_of_readme_says_what_readme_shows(reader: Reader) -> None:

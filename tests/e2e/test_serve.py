@@ -264,7 +264,7 @@ def test_a_second_gateway_on_one_database_is_refused(start: Start) -> None:
         ("[providers.foxapi]\napi_key = 'env:NOWHERE'\n", [], r"providers\.foxapi\.api_key: missing.*NOWHERE.*"),
         ("[server]\n", ["--host", "0.0.0.0"], r"server\.auth: .*--host.*"),
         ("[server]\nhost = 'no-such-host.invalid'\nauth = 'none'\n", [], r"server\.auth: .*loopback.*"),
-        ("[artifacts]\nurl = 's3://bucket/prefix'\n", [], r"artifacts\.url: .*"),
+        ("[artifacts]\nurl = 'ftp://bucket/prefix'\n", [], r"artifacts\.url: .*"),
         ("[database]\nurl = 'sqlite:///nowhere/x.db'\n", [], r"database\.url: the folder .* does not exist.*"),
     ],
 )

@@ -16,7 +16,7 @@ from PIL import Image
 
 from gateway.sandbox.media import Spec, render
 from gateway.services.first_frame import BYTES_MAX, draw
-from gateway.services.frames import first_frame
+from gateway.services.frames import Frames, first_frame
 
 RED = (220, 20, 20)
 
@@ -158,7 +158,9 @@ async def test_a_module_that_lies_about_is_not_taken_for_ours(tmp_path: Path, mo
 
 async def test_without_the_extra_there_is_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    assert await frame_of(tmp_path, clip(96, 64)) is None
+    video = tmp_path / "video"
+    video.write_bytes(clip(96, 64))
+    assert not await Frames().draw(video, tmp_path / "picture")
 
 
 def test_the_process_is_bound_to_its_limits(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ async def test_keys_past_their_day_are_forgotten(bench: Bench, events: list[Mapp
 
     assert await bench.store.recall("alice", KNOWN, NOW) is None
     [told] = [event for event in events if event["event"] == "swept"]
-    assert (told["repeats"], told["blobs"]) == (2, 0)  # the key, and what a retry without one was known by
+    assert (told["rows"], told["blobs"]) == (2, 0)  # the key, and what a retry without one was known by
 
 
 async def test_it_sweeps_every_hour(bench: Bench, events: list[Mapping[str, Any]]) -> None:
