@@ -335,8 +335,12 @@ def _not_kept(generation: Generation) -> Iterator[WarningView]:
     """The results that last as long as the provider's link."""
     for output in generation.outputs:
         if output.status is Status.COMPLETED and output.artifact is not None and output.kept is None:
-            message = f"The gateway does not keep the file of output {output.index}: fetch it before the provider's"
-            yield WarningView(type="not_kept", param="url", message=f"{message} link expires.")
+            message = (
+                f"The gateway does not keep the file of output {output.index}: fetch it before the provider's link"
+            )
+            yield WarningView(
+                type="not_kept", param="url", message=f"{message} expires. The log says why: result_not_kept."
+            )
 
 
 def route_warnings(asked: Settings, route: Route) -> Iterator[WarningView]:

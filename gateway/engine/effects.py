@@ -125,8 +125,7 @@ class Effects:
         except StoreUnavailable:
             raise
         except InputRefused as refused:
-            if refused.of_provider:
-                self._health.submitted(route.provider, route.model, attempt.id, refused.failure)
+            self._health.submitted(route.provider, route.model, attempt.id, refused.failure)
             return Ended(
                 attempt_id=attempt.id,
                 state=AttemptState.REFUSED,

@@ -22,7 +22,7 @@ from gateway.domain.request import Input, images_of, input_kind, with_images
 from gateway.domain.routing import bytes_form, place_of
 from gateway.domain.task import Failed, FailureKind
 from gateway.services.blobs import Blobs
-from gateway.services.clock import Clock
+from gateway.services.clock import Clock, sleep
 from gateway.services.fetch import Fetcher, FetchFailed, FetchRefused, FetchTooLarge
 from gateway.services.images import IMAGE_MAX, inspect
 from gateway.services.pictures import NotMade, Pictures
@@ -33,6 +33,7 @@ from gateway.store.base import Store
 log = structlog.get_logger()
 FILE_PREFIX = "file_"
 FETCH_TIMEOUT_SECONDS = 60.0
+FETCH_AGAIN_SECONDS = 2.0  # until the second try
 LINK_LIFE = timedelta(hours=24)  # as long as any generation may take
 
 Link = Callable[[str, str, datetime], str]  # key, file id, until → a URL that a provider can read it at
@@ -46,6 +47,10 @@ class _Picture(Struct, frozen=True, kw_only=True):
     facts: ImageFacts
     read: Callable[[], Awaitable[bytes]]
     passing: bool = False  # it was fetched for this submit, and nothing of it is kept
+
+
+class _Unfetched(Exception):
+    """It may be had in a moment."""
 
 
 class Inputs:
@@ -192,6 +197,18 @@ class Inputs:
         return _Picture(param=param, sha256=sha256(content).hexdigest(), facts=facts, read=read, passing=True)
 
     async def _fetch(self, url: str, max_bytes: int, param: str) -> bytes:
+        """Its server may have a bad moment: it is asked twice."""
+        try:
+            return await self._fetch_once(url, max_bytes, param)
+        except _Unfetched as error:
+            log.info("image_unfetched", param=param, error=str(error))
+        await sleep(self._clock, FETCH_AGAIN_SECONDS)
+        try:
+            return await self._fetch_once(url, max_bytes, param)
+        except _Unfetched as error:
+            raise _refused(param, f"the image could not be fetched: {error}") from error
+
+    async def _fetch_once(self, url: str, max_bytes: int, param: str) -> bytes:
         try:
             async with self._fetcher.get(url, max_bytes=max_bytes, timeout_seconds=FETCH_TIMEOUT_SECONDS) as fetched:
                 if fetched.status == 200:
@@ -202,21 +219,15 @@ class Inputs:
         except FetchRefused as error:  # a provider that fetches for itself may have no reason to refuse
             raise _refused(param, str(error)) from error
         except FetchFailed as error:
-            raise _unfetched(param, str(error)) from error
+            raise _Unfetched(str(error)) from error
         told = f"its server answered with HTTP status {status}"
-        raise _unfetched(param, told) if status in {408, 425, 429} or status >= 500 else _refused(param, told)
+        raise _Unfetched(told) if status in {408, 425, 429} or status >= 500 else _refused(param, told)
 
 
 def _refused(param: str, why: str) -> InputRefused:
     """This image cannot go this way; another route may take it, or fetch it."""
     message = f"`{param}`: {why.rstrip('.')}."
     return InputRefused(Failed(kind=FailureKind.INVALID_REQUEST, message=message, elsewhere=True))
-
-
-def _unfetched(param: str, why: str) -> InputRefused:
-    """It may be had later. No fault of the provider's, which was not asked."""
-    message = f"`{param}`: the image could not be fetched: {why.rstrip('.')}."
-    return InputRefused(Failed(kind=FailureKind.UNAVAILABLE, message=message), of_provider=False)
 
 
 def file_name(key: str, content: bytes) -> str:

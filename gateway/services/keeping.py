@@ -34,7 +34,7 @@ from gateway.store.base import Store
 log = structlog.get_logger()
 RESULT_MAX = 4 * 1024**3  # bytes of a result
 FETCH_SECONDS = 1800.0  # for all of it
-BLOCK = 512 * 1024  # bytes that are held of a result, before they are written
+BLOCK = 256 * 1024  # bytes that are held of a result before they are written; the next come meanwhile
 AT_ONCE = 8  # files of one provider
 TOLD_LIFE = timedelta(days=1)  # of a file that was begun; once it is kept, its own time counts
 EXTENSIONS = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm", "video/x-matroska": "mkv"}
@@ -217,30 +217,32 @@ def _check(status: int) -> None:
 
 
 async def _write(chunks: AsyncIterator[bytes], path: Path) -> _Written:
-    """Write what comes, a block at a time and beside the loop."""
+    """Write what comes beside the loop, a block while the next one comes."""
     digest = sha256()
     size = 0
-    held: list[bytes] = []
-    waiting = 0
+    held = bytearray()
 
-    def flush(file: IO[bytes], block: list[bytes]) -> None:
-        for part in block:
-            digest.update(part)
-            file.write(part)
+    def flush(file: IO[bytes], block: bytearray) -> None:
+        digest.update(block)
+        file.write(block)
 
     file = await asyncio.to_thread(path.open, "wb")
+    writing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    writing.set_result(None)
     try:
         async for chunk in chunks:
-            held.append(chunk)
-            waiting += len(chunk)
+            held += chunk
             size += len(chunk)
             if size > RESULT_MAX:
                 raise FetchFailed(f"The file has more than {RESULT_MAX:,} bytes.")
-            if waiting >= BLOCK:
-                await asyncio.to_thread(flush, file, held)
-                held, waiting = [], 0
+            if len(held) >= BLOCK:
+                await writing
+                writing = asyncio.ensure_future(asyncio.to_thread(flush, file, held))
+                held = bytearray()
+        await writing
         await asyncio.to_thread(flush, file, held)
     finally:
+        await asyncio.wait([writing])  # a thread cannot be stopped: the file is open until it is done
         await asyncio.to_thread(file.close)
     return _Written(size, digest.hexdigest())
 

@@ -25,12 +25,10 @@ UPLOAD_TIMEOUT_SECONDS = 120.0
 class InputRefused(Exception):
     """An input cannot be handed to this provider. Nothing billable was sent."""
 
-    def __init__(self, failure: Failed, retry_after_seconds: float | None = None, *, of_provider: bool = True) -> None:
-        """`of_provider`: it says something about the provider, not only about the image."""
+    def __init__(self, failure: Failed, retry_after_seconds: float | None = None) -> None:
         super().__init__(failure.message)
         self.failure = failure
         self.retry_after_seconds = retry_after_seconds
-        self.of_provider = of_provider
 
 
 class Image(Struct, frozen=True, kw_only=True):

@@ -147,12 +147,18 @@ def test_the_command_line_of_readme_leaves_a_video(reader: Reader) -> None:
 
 
 def test_the_images_of_readme_are_taken(reader: Reader) -> None:
-    *_, images, _ = blocks("run", "bash")
+    _, _, images, *_ = blocks("run", "bash")
 
     quote, file = reader.run(images).split('{"id":', 1)
 
     assert json.loads(quote)["routes"]
     assert json.loads('{"id":' + file)["purpose"] == "vision"
+
+
+def test_the_webhook_endpoint_of_readme_is_made(reader: Reader) -> None:
+    *_, endpoint, _ = blocks("run", "bash")
+
+    assert json.loads(reader.run(endpoint))["secret"].startswith("whsec_")
 
 
 def test_the_quote_of_readme_says_what_readme_shows(reader: Reader) -> None:

@@ -1,0 +1,147 @@
+"""How fast results are kept, and what that holds in memory: `python bench/archive.py`.
+
+A source of large videos in a process of its own, over loopback; the gateway's own keeping, to a local folder.
+"""
+
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+import time
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from pathlib import Path
+
+import structlog
+
+from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
+from gateway.domain.keeping import FileKept
+from gateway.domain.request import TextToVideo
+from gateway.domain.task import Artifact, Status
+from gateway.services.artifact_folder import ArtifactFolder
+from gateway.services.clock import SystemClock
+from gateway.services.fetch import Fetcher
+from gateway.services.keeping import Keeper
+from gateway.services.upstream import Upstream
+from gateway.settings import ArtifactSettings
+from gateway.store.sqlite import SqliteStore
+
+MEGABYTE = 10**6
+SIZE = 512 * MEGABYTE
+STREAMS = 8  # at once, where several are measured
+PORT_LINE = "port "
+
+
+def head() -> bytes:
+    """The beginning of an MP4 whose pictures fill the rest of it."""
+    from gateway.sandbox.media import Spec, render  # noqa: PLC0415  # the source alone draws
+
+    small = render(Spec(prompt="bench", width=64, height=64, seconds=1))
+    return small + (SIZE - len(small)).to_bytes(4) + b"free"
+
+
+async def serve() -> None:
+    """The source: whatever is asked for, a video of `SIZE` bytes."""
+    begins = head()
+    block = bytes(256 * 1024)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: video/mp4\r\ncontent-length: %d\r\n\r\n" % SIZE + begins)
+        left = SIZE - len(begins)
+        while left:
+            writer.write(block[: min(left, len(block))])
+            left -= min(left, len(block))
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    sys.stdout.write(f"{PORT_LINE}{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
+    await server.serve_forever()
+
+
+def generation(number: int, port: int, now: datetime) -> Generation:
+    """One whose only output is found and not kept."""
+    link = Artifact(url=f"http://127.0.0.1:{port}/{number}.mp4")
+    attempt = Attempt(id=f"att_{number}", number=1, route=0, slots=(0,), state=AttemptState.ACCEPTED, reserved_at=now)
+    found = Output(index=0, attempt_id=attempt.id, artifact=link, status=Status.IN_PROGRESS)
+    return Generation(
+        id=f"gen_{number}",
+        key="bench",
+        kind="video",
+        request=GenerationRequest(model="m", input=TextToVideo(), prompt="bench"),
+        plan=Plan(routes=(Route(provider="acme", model="m", row="m"),)),
+        status=Status.IN_PROGRESS,
+        created_at=now,
+        deadline_at=now + timedelta(hours=1),
+        outputs=(found,),
+        attempts=(attempt,),
+        fence=1,
+    )
+
+
+async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
+    """Seconds of the clock and of the processor."""
+    clock = SystemClock()
+    store = SqliteStore.open(folder / "bench.db", clock.now())
+    fetcher, upstream, artifacts = Fetcher([ip_network("127.0.0.0/8")]), Upstream(None), ArtifactFolder(folder)
+    keeper = Keeper(
+        store=store,
+        artifacts=artifacts,
+        fetcher=fetcher,
+        providers={},
+        upstream=upstream,
+        clock=clock,
+        settings=ArtifactSettings(thumbnails=False),
+    )
+    wanted = [generation(number, port, clock.now()) for number in range(streams)]
+    for one in wanted:
+        await store.create(one)
+    began, spent = time.perf_counter(), time.process_time()
+    facts = await asyncio.gather(*(keeper.keep(one, 0) for one in wanted))
+    seconds, processor = time.perf_counter() - began, time.process_time() - spent
+    for fact in facts:
+        if not isinstance(fact, FileKept) or fact.kept.bytes != SIZE:
+            raise RuntimeError(fact)
+    await fetcher.close()
+    await upstream.close()
+    await store.close()
+    return seconds, processor
+
+
+async def main() -> None:
+    """Measure one stream, several, and the memory of one."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{machine}, {datetime.now(UTC):%Y-%m-%d}")
+    source = await asyncio.create_subprocess_exec(sys.executable, __file__, "serve", stdout=asyncio.subprocess.PIPE)
+    if source.stdout is None:
+        raise RuntimeError("the source says nothing")
+    port = int((await source.stdout.readline()).decode().removeprefix(PORT_LINE))
+    try:
+        print(f"{'results kept, fsynced and hashed':34}{'MB/s':>8}{'CPU s a GB':>12}")
+        for streams in (1, STREAMS):
+            with tempfile.TemporaryDirectory() as folder:
+                seconds, processor = await keep(Path(folder), port, streams)
+            total = SIZE * streams
+            told = f"{streams} at once, {SIZE // MEGABYTE} MB each"
+            print(f"{told:34}{total / seconds / MEGABYTE:>8.0f}{processor / total * 10**9:>12.2f}")
+        tracemalloc.start()
+        with tempfile.TemporaryDirectory() as folder:
+            await keep(Path(folder), port, STREAMS)
+        print(f"memory of a stream, at its most: {tracemalloc.get_traced_memory()[1] / STREAMS / 1024:.0f} KB")
+    finally:
+        source.kill()
+        await source.wait()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["serve"]:
+        asyncio.run(serve())
+    else:
+        import uvloop
+
+        uvloop.run(main())
