@@ -20,7 +20,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	touch $@
 
 demo: $(STAMP)  ## make a video through the sandbox; IMAGE=path, PROMPT=text, MODEL=name, SERVE=1 keeps the server
-	$(BIN)/video-gateway demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(PROMPT),--prompt "$(PROMPT)") \
+	@$(BIN)/video-gateway demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(PROMPT),--prompt "$(PROMPT)") \
 		$(if $(MODEL),--model "$(MODEL)") $(if $(SERVE),--serve)
 
 test: $(STAMP)  ## run every test, with coverage
@@ -47,8 +47,12 @@ format: $(STAMP)  ## format the code, renew openapi/openapi.json
 	$(BIN)/ruff format .
 	$(BIN)/video-gateway openapi --output openapi/openapi.json
 
-bench: $(STAMP)  ## CPU per operation beside a bare framework handler in the same run
+bench: $(STAMP)  ## CPU per operation beside a bare handler; then archive, notice, listeners, webhooks: 5 minutes
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/archive.py
+	$(BIN)/python bench/notice.py
+	$(BIN)/python bench/listeners.py
+	$(BIN)/python bench/webhooks.py
 
 COMPILE := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host

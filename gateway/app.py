@@ -65,7 +65,7 @@ from gateway.services.uploading import Uploading
 from gateway.services.upstream import Upstream
 from gateway.services.watching import Watching
 from gateway.services.webhooks import SigningKeys, Webhooks
-from gateway.settings import Settings
+from gateway.settings import Settings, is_loopback
 from gateway.store.files import FileLimits
 from gateway.store.sqlite import SqliteStore
 
@@ -143,7 +143,7 @@ class Application:
         )
         configured = (settings.webhooks.secret, settings.webhooks.previous_secret)
         keys = SigningKeys([one.reveal() for one in configured if one is not None], self.store.secret("webhooks"))
-        links = Links(settings.server.public_url or "", signer)
+        links = Links(own_url(settings), signer)
         self._deliverer = Deliverer(
             store=self.store,
             poster=self.fetcher,
@@ -278,7 +278,7 @@ class Application:
             await asyncio.wait([sweeping, delivering], timeout=self._drain_seconds_left())
             sweeping.cancel()
             delivering.cancel()
-            await asyncio.wait([delivering])
+            await asyncio.wait([sweeping, delivering])  # neither is to meet a store that is closed
             await self._inputs.close()
             await self.upstream.close()
             await self.fetcher.close()
@@ -304,6 +304,15 @@ class Application:
         except TimeoutError:
             return "the store cannot take writes: database.url: the disk does not answer"
         return None
+
+
+def own_url(settings: Settings) -> str:
+    """What the gateway's URLs begin with where nobody has called by one: empty when only a proxy would know."""
+    server = settings.server
+    if server.public_url is not None or not is_loopback(server.host):
+        return server.public_url or ""
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"http://{host}:{server.port}"
 
 
 def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:

@@ -120,6 +120,8 @@ def load(path: Path | None, environ: Mapping[str, str], providers: Collection[st
         raise ConfigurationError(fault)
     if sections.webhooks.previous_secret is not None and sections.webhooks.secret is None:
         raise ConfigurationError("webhooks.previous_secret: expected only beside secret")
+    if server.public_url is None and not is_loopback(server.host):
+        warnings.append("server.public_url: missing; webhooks tell paths, not URLs, and no provider can call back")
     _check_providers(sections.providers, warnings)
     _check_models(sections, providers, warnings)
     return Settings(**{**structs.asdict(sections), "server": server, "file": file, "warnings": tuple(warnings)})

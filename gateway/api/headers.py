@@ -10,6 +10,7 @@ from gateway.domain.errors import BadRequest
 from gateway.domain.generation import Generation
 from gateway.services.hints import PollHints
 
+OPENAI_MOST_SECONDS = 5.0  # the poll() of `openai` keeps the first value that it is told
 _ABOVE_ZERO = re.compile(r"0*[1-9][0-9]*")
 
 
@@ -42,4 +43,5 @@ def poll_headers(generation: Generation, hints: PollHints) -> dict[str, str]:
     seconds = hints.seconds(generation)
     if seconds is None:
         return {}
-    return {"retry-after": str(math.ceil(seconds)), "openai-poll-after-ms": str(round(seconds * 1000))}
+    for_all_its_life = min(seconds, OPENAI_MOST_SECONDS)
+    return {"retry-after": str(math.ceil(seconds)), "openai-poll-after-ms": str(round(for_all_its_life * 1000))}

@@ -51,7 +51,7 @@ class Health(Struct, frozen=True, kw_only=True):
 _ETAG: Mapping[str, str] = {"ETag": "changes when the generation does"}
 _HINTS: Mapping[str, str] = {
     "Retry-After": "only while it is open: seconds until it is worth reading again, by how long its route takes",
-    "openai-poll-after-ms": "the same in milliseconds",
+    "openai-poll-after-ms": "the same in milliseconds, at most 5,000: OpenAI's `poll()` keeps the first value to the end",
 }
 _TEXT: Mapping[str, Any] = {"type": "string"}
 _UNIX: Mapping[str, Any] = {"type": "integer", "minimum": 0, "description": "Unix seconds"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -14,6 +14,7 @@ from gateway.domain.task import PUBLIC_CODE, Failed, FailureKind, Status
 from gateway.services.tokens import Signer
 
 CONTENT = "content"  # the purpose of a token: the id of a generation, the index of an output, the variant of its file
+TOLD_LIFE = timedelta(days=30)  # in which who has a URL is told that its file has gone, not that the token is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,9 @@ class Links:
         return f"{self.base}/v1/{generation.kind}s/generations/{generation.id}/content?index={index}"
 
     def opened(self, generation: Generation, index: int, variant: str, until: datetime) -> str:
-        """Where it hands over a file that it keeps to anybody, until a moment."""
+        """Where it hands over a file that it keeps to anybody; behind its end it says so for a while."""
         named = "" if variant == "video" else f"&variant={variant}"
-        token = self.signer.sign(CONTENT, generation.id, str(index), variant, until=until)
+        token = self.signer.sign(CONTENT, generation.id, str(index), variant, until=until + TOLD_LIFE)
         return f"{self.content(generation, index)}{named}&token={token}"
 
 

@@ -57,6 +57,14 @@ class AdminServer:
         except ValueError as error:
             raise click.UsageError(f"--url or --admin-key: {error}") from error
 
+    def failed(self, error: Exception) -> int:
+        """Tell what came of a call; the exit code."""
+        if not self.api_key and str(error).startswith("HTTP 401 "):
+            tell("attempts needs an operator's key: --admin-key or VIDEO_GATEWAY_ADMIN_KEY, as the gateway has it")
+        else:
+            tell(str(error))
+        return 2
+
 
 def attempts(state: str, server: AdminServer, *, as_json: bool) -> int:
     """Show the attempts of a state; the exit code."""
@@ -64,12 +72,13 @@ def attempts(state: str, server: AdminServer, *, as_json: bool) -> int:
     try:
         found = client.page(state)
     except (Refused, Unreachable, msgspec.DecodeError) as error:
-        tell(str(error))
-        return 2
+        return server.failed(error)
     finally:
         client.close()
     if as_json:
         _print_json(AdminAttemptList(data=tuple(found), has_more=False))
+    elif not found:
+        tell(f"none is {state}")
     elif sys.stdout.isatty():
         Console().print(_table(found))
     else:
@@ -84,8 +93,7 @@ def change(attempt_id: str, what: str, body: Mapping[str, Any], server: AdminSer
     try:
         attempt = client.change(attempt_id, what, body)
     except (Refused, Unreachable, msgspec.DecodeError) as error:
-        tell(str(error))
-        return 2
+        return server.failed(error)
     finally:
         client.close()
     if as_json:

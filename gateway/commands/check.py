@@ -6,8 +6,9 @@ import os
 import re
 import socket
 import ssl
+import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,13 +16,13 @@ from urllib.parse import urlsplit
 import apsw
 from msgspec import structs
 
-from gateway.api.model_views import model_view
+from gateway.app import providers_of
 from gateway.commands.lenient import file_of, load_leniently
-from gateway.commands.models import told
 from gateway.commands.show import say
 from gateway.domain.adapter import Adapter, Polling
-from gateway.domain.errors import ConfigurationError, StoreUnavailable
+from gateway.domain.errors import ConfigurationError
 from gateway.domain.price import Price
+from gateway.domain.routing import Candidate
 from gateway.services.artifact_bucket import bucket_of, probe
 from gateway.services.models import Catalog
 from gateway.services.providers import Provider, bind
@@ -30,8 +31,9 @@ from gateway.settings import ProviderSettings, Settings
 from gateway.store import migrations
 from gateway.store.sqlite_file import check_place
 
-STARTS, UNREACHABLE, STARTS_NOT = 0, 1, 2  # 1: it starts, but a provider cannot be reached
+STARTS, UNREACHABLE, STARTS_NOT = 0, 1, 2  # 1: it starts, but a provider or the bucket cannot be reached
 CONNECT_SECONDS = 10.0
+WIDTH = 100  # of a list's lines
 
 
 @dataclass(slots=True)
@@ -49,7 +51,16 @@ class Report:
 
 def line(name: str, text: str) -> None:
     """One line of the report."""
-    say(f"{name:<15}{text}")
+    say(f"{name:<14} {text}")
+
+
+def several(name: str, before: str, names: Iterable[str]) -> None:
+    """A list of the report, over as many lines as it takes."""
+    whole = [one.replace(" ", "\0") for one in names]  # a name and what stands beside it are not torn apart
+    text = textwrap.fill(before + ", ".join(whole), WIDTH, break_long_words=False, break_on_hyphens=False)
+    for one in text.replace("\0", " ").splitlines():
+        line(name, one)
+        name = ""
 
 
 def check(config: Path | None, *, connect: bool) -> int:
@@ -65,12 +76,15 @@ def check(config: Path | None, *, connect: bool) -> int:
         _server(settings)
         _database(settings, report)
         _artifacts(settings, report, connect=connect)
-        bound = dict(_providers(settings, adapters, broken, report))
+        _choices(settings)
+        found = dict(_providers(settings, adapters, broken, report))
+        bound = {name: found[name] for name in settings.providers if name in found}  # the order of `auto`
         if connect:
             _connect(bound, report)
         _models(bound, structs.replace(settings, providers=dict.fromkeys(bound, ProviderSettings())), report)
         for warning in settings.warnings:
-            if not any(warning.startswith("models.") and name in warning for name in broken):
+            in_vain = warning.startswith("providers: ")  # an error by now
+            if not in_vain and not any(warning.startswith("models.") and name in warning for name in broken):
                 line("warning", warning)
     if report.errors:
         line("result", f"does not start: {len(report.errors)} error{'s' * (len(report.errors) > 1)}")
@@ -84,9 +98,12 @@ def check(config: Path | None, *, connect: bool) -> int:
 
 def _server(settings: Settings) -> None:
     server = settings.server
-    who = "anybody on this machine" if server.auth == "none" else f"{len(server.api_keys)} client key(s)"
+    who = "anybody on this machine"
+    if server.auth != "none":
+        who = f"{_count(server.api_keys, 'client key')} and {_count(server.admin_keys, 'admin key')}"
     host = f"[{server.host}]" if ":" in server.host else server.host
     line("server", f"http://{host}:{server.port}, open to {who}")
+    line("public_url", server.public_url or "not set: no callbacks, no signed links to inputs")
 
 
 def _database(settings: Settings, report: Report) -> None:
@@ -147,15 +164,28 @@ def _artifacts(settings: Settings, report: Report, *, connect: bool) -> None:
         return
     try:
         bucket = bucket_of(settings.artifacts)
-        if connect:
-            asyncio.run(probe(bucket))
     except ConfigurationError as error:
         report.error("artifacts", error)
-    except StoreUnavailable as error:
-        report.unreachable.append("the bucket")
-        line("artifacts", f"ERROR {error.reason}")
+        return
+    where = settings.artifacts.url
+    if not connect:
+        line("artifacts", f"{where} (not tried: --connect does); inputs in {folder}")
+    elif (reason := asyncio.run(probe(bucket))) is None:
+        line("artifacts", f"{where} answers; inputs in {folder}")
     else:
-        line("artifacts", f"{settings.artifacts.url}{' answers' * connect}; inputs in {folder}")
+        report.unreachable.append("the bucket")
+        at = f" at {settings.artifacts.endpoint}" if settings.artifacts.endpoint else ""
+        line("artifacts", f"UNREACHABLE {where}{at}: {reason}")
+
+
+def _choices(settings: Settings) -> None:
+    """What is so without a word in the configuration, and matters."""
+    results, files = settings.artifacts.keep_days, settings.files.keep_days
+    line("keep_days", f"results {results:g}, uploaded files {files:g}")
+    line("fetch", ", ".join(["public addresses", *map(str, settings.fetch.allow)]))
+    webhooks = settings.webhooks
+    configured = "configured" + ", beside the previous one" * (webhooks.previous_secret is not None)
+    line("webhooks", "a secret for each client key" if webhooks.secret is None else f"the secret is {configured}")
 
 
 def _providers(
@@ -166,8 +196,9 @@ def _providers(
         if name in broken:
             continue
         if account is None:
-            variable = re.sub(r"\W", "_", name).upper() + "_API_KEY"
-            line(name, f"not configured; {variable} or a table [providers.{name}] turns it on")
+            if settings.enabled:  # else the error names them all
+                variable = re.sub(r"\W", "_", name).upper() + "_API_KEY"
+                line(name, f"not configured; {variable} or a table [providers.{name}] turns it on")
             continue
         if not account.enabled:
             line(name, "off: enabled = false")
@@ -177,9 +208,8 @@ def _providers(
         except ConfigurationError as error:
             report.error(name, error)
             continue
-        line(name, provider.base_url + ("" if account.base_url else " (the adapter's own)"))
-        line("  key", "present")
-        line("  models", ", ".join(provider.models))
+        line(name, provider.base_url + (", " if account.base_url else " (the adapter's own), ") + "key present")
+        several("  models", "", provider.models)
         usual = account.over(adapter.polling)
         line("  polling", _polling(usual))
         for model in provider.models.values():
@@ -187,7 +217,10 @@ def _providers(
                 line("", f"{model.name}: {_polling(model.polling)}")
         yield name, provider
     if not settings.enabled and not broken:
-        report.error("providers", "providers: none is configured; set one of the keys above")
+        try:
+            providers_of(settings, adapters)
+        except ConfigurationError as error:
+            report.error("providers", error)
 
 
 def _polling(polling: Polling) -> str:
@@ -205,7 +238,7 @@ def _connect(bound: Mapping[str, Provider], report: Report) -> None:
             how = _reach(provider.base_url)
         except (OSError, UnicodeError) as error:
             report.unreachable.append(name)
-            line(name, f"ERROR no connection to {provider.base_url}: {error}")
+            line(name, f"UNREACHABLE {provider.base_url}: no connection: {error}")
         else:
             line(name, f"reached by {how} in {(time.monotonic() - begun) * 1000:.0f} ms")
 
@@ -228,20 +261,28 @@ def _models(bound: Mapping[str, Provider], settings: Settings, report: Report) -
     except ConfigurationError as error:
         report.error("models", error)
         return
+    plain = 0
     for model in catalog.listed():
-        view = model_view(model, 0)
-        order = "" if view.order == "priority" else f", {view.order}"
-        line("model", f"{view.id}: {len(view.routes)} route{'s' * (len(view.routes) > 1)}{order}")
-        for route in view.routes:
-            line("", f"→ {route.provider}/{route.provider_model}: {_prices(route.prices)}")
-            for capability in route.capabilities:
-                line("", f"  {told(capability)}")
+        if model.owned_by in bound:
+            plain += 1
+            continue
+        order = "" if model.order == "priority" else f", {model.order}"
+        several("model", f"{model.name}, {_count(model.candidates, 'route')}{order}: ", map(_route, model.candidates))
+    if plain:
+        line("models", f"these, and {plain} with the one route of their name: video-gateway models shows them")
+
+
+def _route(candidate: Candidate) -> str:
+    priced = f" ({_prices(candidate.prices)})" if candidate.prices else ""
+    return f"{candidate.provider}/{candidate.model}{priced}"
+
+
+def _count(things: Collection[object], name: str) -> str:
+    return f"{len(things) or 'no'} {name}{'s' * (len(things) > 1)}"
 
 
 def _prices(prices: Sequence[Price]) -> str:
     """A price table in a line."""
-    if not prices:
-        return "no price"
     rows = []
     for price in prices:
         sums = {"a clip": price.per_clip, "a second": price.per_second}

@@ -14,6 +14,7 @@ from gateway.app import Application
 from gateway.commands.configuration import configured
 from gateway.commands.listen import GatewayServer, listen, url_of
 from gateway.commands.show import say
+from gateway.services.artifact_bucket import ArtifactBucket
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
@@ -50,8 +51,16 @@ def serve(config: Path | None, host: str | None, port: int | None) -> int:
         loop = asyncio.get_running_loop()
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(each, stop, each)
+        watching = asyncio.create_task(watch_bucket(application), name="bucket")
         await server.serve(sockets)
+        watching.cancel()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
     return 0
+
+
+async def watch_bucket(application: Application) -> None:
+    """Tell of a bucket that does not work, beside the gateway's start: generations are made all the same."""
+    if isinstance(application.artifact_store, ArtifactBucket):
+        await application.artifact_store.watch()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+import structlog
+from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
@@ -20,12 +22,50 @@ from gateway.sections import ArtifactSettings
 from gateway.services.artifact_store import CHUNK_BYTES, RETRY_SECONDS, Spool, checked
 from gateway.toml import Secret
 
+log = structlog.get_logger()
+PROBE_SECONDS = 60.0  # between the probes of a bucket that does not work
 PART_BYTES = 5 * 1024 * 1024  # of an upload: the least that S3 takes, and 10,000 of them are the most
 PARTS_AT_ONCE = 1  # an upload has some of them in memory
 LINK_SECONDS_MAX = 7 * 86_400  # S3, "Presigned URLs"
 # A reader may be slow: only a server that says nothing is given up. Whoever asks will ask again, so few tries will do.
 _CLIENT: dict[str, Any] = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "12h"}
 _RETRIES: dict[str, Any] = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
+
+_NO_BUCKET = "there is no such bucket; check artifacts.url"
+# What an error says somewhere, and what that means. The first that fits counts: the innermost cause.
+_REASONS: tuple[tuple[str, str], ...] = (
+    (
+        r"computeMetadata",
+        "no credentials (GOOGLE_APPLICATION_CREDENTIALS; the machine's role was asked and gave none)",
+    ),
+    (r"/metadata/identity", "no credentials (AZURE_STORAGE_ACCOUNT_KEY; the machine's role was asked and gave none)"),
+    (
+        r"/latest/(api/token|meta-data)|169\.254\.17[0-9]\.",
+        "no credentials (artifacts.access_key_id or AWS_ACCESS_KEY_ID; the machine's role was asked and gave none)",
+    ),
+    (r"\bNoSuchBucket\b|\bContainerNotFound\b", _NO_BUCKET),
+    (
+        r"\bInvalidAccessKeyId\b",
+        "the access key is not known there; check artifacts.access_key_id or AWS_ACCESS_KEY_ID",
+    ),
+    (
+        r"\bSignatureDoesNotMatch\b",
+        "the secret key is wrong; check artifacts.secret_access_key or AWS_SECRET_ACCESS_KEY",
+    ),
+    (r"\bRequestTimeTooSkewed\b", "the clock of this machine is wrong"),
+    (
+        r"\bAuthorizationHeaderMalformed\b|\bPermanentRedirect\b|incorrectly configured region",
+        "it is in another region; check artifacts.region",
+    ),
+    (r"status code: 401\b", "the credentials are not accepted"),
+    (
+        r"status code: 403\b",
+        "access is forbidden; the credentials must allow to list the bucket and to get, put and delete in it",
+    ),
+    (r"invalid peer certificate", "its TLS certificate is not trusted; check artifacts.endpoint"),
+    (r"Generic S3 error: [^\n]*HTTP error", "no connection; check artifacts.endpoint"),
+    (r"HTTP error", "no connection"),
+)
 
 Bucket = S3Store | GCSStore | AzureStore
 
@@ -49,14 +89,15 @@ def bucket_of(settings: ArtifactSettings) -> Bucket:
     return bucket
 
 
-async def probe(bucket: Bucket) -> None:
-    """Ask for a file that is not there; `StoreUnavailable`, with a reason, unless the bucket says just that."""
-    with _answering("read"):
-        try:
-            await obstore.get_async(bucket, "probe")
-        except FileNotFoundError as error:
-            if any(code in str(error) for code in ("NoSuchBucket", "ContainerNotFound")):
-                raise _unavailable("read", "there is no such bucket") from None
+async def probe(bucket: Bucket) -> str | None:
+    """Ask for a file that is not there: `None` where the bucket says just that, else what is wrong and the remedy."""
+    try:
+        await obstore.get_async(bucket, "probe")
+    except FileNotFoundError as error:
+        return _NO_BUCKET if _reason(error) == _NO_BUCKET else None
+    except (BaseError, OSError) as error:
+        return _reason(error)
+    return None
 
 
 class ArtifactBucket:
@@ -129,6 +170,17 @@ class ArtifactBucket:
         told = {"response-content-type": content_type, "response-content-disposition": shown}
         return _signed_again(url, str(secret), told)
 
+    async def watch(self) -> None:
+        """Return once the bucket works; what is in the way of that is logged, and its end."""
+        told = None
+        while (reason := await probe(self._bucket)) is not None:
+            if reason != told:
+                log.warning("bucket_unreachable", reason=f"artifacts.url: {reason}")
+            told = reason
+            await asyncio.sleep(PROBE_SECONDS)
+        if told is not None:
+            log.info("bucket_works")
+
     async def close(self) -> None:
         """See `ArtifactStore`."""
 
@@ -141,17 +193,26 @@ def _answering(done: str) -> Iterator[None]:
     except FileNotFoundError as error:
         if done == "read":
             raise
-        raise _unavailable(done, "there is no such bucket") from error
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise _unavailable(done, f"access is refused: {_first_line(error)}") from error
+        raise _unavailable(done, _NO_BUCKET) from error
     except (BaseError, OSError) as error:
-        raise _unavailable(done, _first_line(error)) from error
+        raise _unavailable(done, _reason(error)) from error
 
 
 def _unavailable(done: str, reason: str) -> StoreUnavailable:
     return StoreUnavailable(
         f"The result cannot be {done} now.", retry_after=RETRY_SECONDS, reason=f"artifacts.url: {reason}"
     )
+
+
+def _reason(error: Exception) -> str:
+    """What an error means, in words of ours: its own hold addresses, and pages of what others sent."""
+    told = str(error)
+    for pattern, reason in _REASONS:
+        if re.search(pattern, told):
+            return reason
+    if found := re.search(r"status code: (\d{3})", told):
+        return f"it answers with HTTP {found[1]}"
+    return getattr(error, "strerror", None) or "it does not answer as an object store does"
 
 
 def _first_line(error: Exception) -> str:

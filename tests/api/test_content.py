@@ -303,6 +303,8 @@ async def test_a_token_is_good_for_its_own_file_until_it_ends(result: Result, ch
         assert len(told) == 1
         assert (await anybody.get(result.path, params={"token": token})).status_code == 200
         await result.gateway.clock.advance(30 * 86_400 + 2)
+        check_error(await anybody.get(result.path, params={"token": token}), 410, "artifact_expired", "index")
+        await result.gateway.clock.advance(30 * 86_400)
         check_error(await anybody.get(result.path, params={"token": token}), 401, "invalid_token")
 
 
