@@ -231,7 +231,7 @@ async def deliver(port: int, count: int) -> tuple[float, float, float]:
                 await asyncio.sleep(0.005)
                 if claiming.under_way or app._deliverer._sending:  # noqa: SLF001  # the clock stands still meanwhile
                     continue
-                waiting = await app.store.webhooks.receivers()
+                waiting = await app.store.webhooks.keys()
                 if not waiting:
                     break
                 clock.move_to(min(at for _, at in waiting))

@@ -59,7 +59,7 @@ from gateway.services.models import Catalog
 from gateway.services.planning import Planner
 from gateway.services.providers import Provider, bind
 from gateway.services.registry import load_adapters
-from gateway.services.signals import Signals
+from gateway.services.signals import Room, Signals
 from gateway.services.tokens import Signer
 from gateway.services.uploading import Uploading
 from gateway.services.upstream import Upstream
@@ -96,7 +96,10 @@ class Application:
         signer = Signer(self.store.secret("tokens"))
         self._timekeeper = Timekeeper(self.store.keep_time, self.clock)
         self.upstream = Upstream(transport)
-        self.fetcher = Fetcher(settings.fetch.allow)
+        # One for each purpose: names that nobody answers for hold up their own kind alone.
+        self.input_fetcher = Fetcher(settings.fetch.allow)
+        self.result_fetcher = Fetcher(settings.fetch.allow)
+        self.webhook_fetcher = Fetcher(settings.fetch.allow)
         self._signals = Signals(settings.server.max_long_polls, settings.server.max_listeners)
         self.artifact_store = open_artifact_store(settings)
         blobs = Blobs(folder / "inputs", self.clock)
@@ -106,28 +109,29 @@ class Application:
             store=self.store,
             blobs=blobs,
             uploading=Uploading(self.store.uploads, self.upstream, self.clock),
-            fetcher=self.fetcher,
+            fetcher=self.input_fetcher,
             allow=settings.fetch.allow,
             link=link,
             clock=self.clock,
         )
         self.health = Health(self.providers, self.clock)
         callback_urls = CallbackUrls(settings.server.public_url, signer, self.clock)
+        self._keeper = Keeper(
+            store=self.store,
+            artifacts=self.artifact_store,
+            fetcher=self.result_fetcher,
+            providers=self.providers,
+            upstream=self.upstream,
+            clock=self.clock,
+            settings=settings.artifacts,
+        )
         effects = Effects(
             store=self.store,
             callback_url=callback_urls.url,
             providers=self.providers,
             upstream=self.upstream,
             inputs=inputs,
-            keeper=Keeper(
-                store=self.store,
-                artifacts=self.artifact_store,
-                fetcher=self.fetcher,
-                providers=self.providers,
-                upstream=self.upstream,
-                clock=self.clock,
-                settings=settings.artifacts,
-            ),
+            keeper=self._keeper,
             health=self.health,
             clock=self.clock,
         )
@@ -146,7 +150,7 @@ class Application:
         links = Links(own_url(settings), signer)
         self._deliverer = Deliverer(
             store=self.store,
-            poster=self.fetcher,
+            poster=self.webhook_fetcher,
             keys=keys,
             view=lambda generation: generation_view(generation, links),
             clock=self.clock,
@@ -207,6 +211,7 @@ class Application:
                 keep=timedelta(days=settings.files.keep_days),
                 limits=FileLimits(settings.files.max_per_key, settings.files.max_bytes_per_key),
             ),
+            downloads=Room(settings.server.max_downloads, "downloads are under way"),
             ready=self._not_ready,
             clock=self.clock,
             fetch_allow=settings.fetch.allow,
@@ -280,8 +285,10 @@ class Application:
             delivering.cancel()
             await asyncio.wait([sweeping, delivering])  # neither is to meet a store that is closed
             await self._inputs.close()
+            await self._keeper.close()
             await self.upstream.close()
-            await self.fetcher.close()
+            for fetcher in (self.input_fetcher, self.result_fetcher, self.webhook_fetcher):
+                await fetcher.close()
             await self.artifact_store.close()
             self._timekeeper.stop()
             await self.store.close()

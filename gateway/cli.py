@@ -219,11 +219,12 @@ def _change(what: str, given: dict[str, Any], body: dict[str, Any]) -> None:
 
 @cli.command()
 @config_option
-@click.option("--connect", is_flag=True, help="Open a connection to each base URL too, without a request, and ask the bucket.")
+@click.option("--connect", is_flag=True, help="Open a connection to each base URL, without a request; ask the bucket.")
 def check(**given: Any) -> None:
     """Show what the configuration comes to and what is wrong with it; nothing is sent, nothing is spent.
 
-    Exits with 0 when the gateway would start, 1 when a provider or the bucket cannot be reached, 2 when it would not start.
+    Exits with 0 when the gateway would start, 1 when it would, but cannot reach a provider or the bucket, 2 when it
+    would not.
     """
     sys.exit(run_check(given["config"], connect=given["connect"]))
 

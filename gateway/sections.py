@@ -83,6 +83,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 16_000
     max_long_polls: Annotated[int, Meta(ge=1, le=1_000_000)] = 5000  # reads with `wait` that are held at once
     max_listeners: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000  # streams of events that are open at once
+    max_downloads: Annotated[int, Meta(ge=1, le=1_000_000)] = 512  # files that are sent at once
     max_open_generations: Annotated[int, Meta(ge=1, le=10_000_000)] = 50_000  # of all keys together
     drain_seconds: Seconds = 35  # from SIGTERM to the exit, at most
     log_format: Literal["json", "console"] | None = None  # None: console on a terminal, else json
@@ -175,7 +176,7 @@ class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     url: ArtifactsUrl = "file:./artifacts"
     folder: Text | None = None  # beside a bucket: of inputs and of what is under way; None: ./artifacts
-    keep_days: Days = 30  # from the end of a generation
+    keep_days: Days = 30  # from when a result is kept
     thumbnails: bool = True  # draw the first frame where a provider gives no picture; needs the extra `demo`
     redirect: bool = False  # lead clients to a signed URL of the bucket's instead of passing the bytes through
     endpoint: HttpUrl | None = None  # this and what follows: of an S3; None: as the environment says, as for the others

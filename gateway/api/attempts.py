@@ -9,13 +9,12 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.body import parse_json, read_body
-from gateway.api.context import Context, admin_context_of
-from gateway.api.headers import header
+from gateway.api.context import admin_context_of
+from gateway.api.objects import Nothing, read_object
 from gateway.api.query import Params
 from gateway.api.videos import GET, json_answer
 from gateway.domain.adopting import TASKS_MAX
-from gateway.domain.errors import InvalidParameter, UnknownParameter
+from gateway.domain.errors import InvalidParameter
 from gateway.domain.holding import Decision, resubmit_at
 from gateway.domain.task import Status
 from gateway.services.attempts import Found
@@ -32,10 +31,6 @@ class AttachTask(Struct, frozen=True, kw_only=True):
 
     task_id: TaskId | UnsetType = UNSET
     task_ids: Annotated[tuple[TaskId, ...], Meta(min_length=1, max_length=TASKS_MAX)] | UnsetType = UNSET
-
-
-class Nothing(Struct, frozen=True, kw_only=True):
-    """An empty object, which may be left out."""
 
 
 class AdminAttempt(Struct, frozen=True, kw_only=True):
@@ -102,7 +97,7 @@ class AttemptController(Controller):
     async def attach(self, request: Call) -> ASGIResponse:
         """Attach the task that an operator has found at the provider."""
         context = admin_context_of(request)
-        task_ids = _task_ids(await _body(request, context, ("task_id", "task_ids")))
+        task_ids = _task_ids(await read_object(request, context, AttachTask))
         return json_answer(attempt_view(await context.attempts.attach(_id(request), task_ids)))
 
     @post("/{attempt_id:str}/fail", status_code=200)
@@ -145,22 +140,8 @@ def attempt_view(found: Found) -> AdminAttempt:
 
 async def _decide(request: Call, decision: Decision) -> ASGIResponse:
     context = admin_context_of(request)
-    await _body(request, context, ())
+    await read_object(request, context, Nothing, required=False)
     return json_answer(attempt_view(await context.attempts.decide(_id(request), decision)))
-
-
-async def _body(request: Call, context: Context, known: tuple[str, ...]) -> Mapping[str, object]:
-    """The object that came, empty when nothing did; with these fields at most."""
-    Params.of(request).done()
-    raw = await read_body(request, context.max_body_bytes)
-    if not raw and not known:
-        return {}
-    body = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
-    for name in body:
-        if name not in known:
-            told = f"Known are {', '.join(known)}." if known else "The body must be empty."
-            raise UnknownParameter(f"There is no field `{name[:64]}`. {told}", param=name[:64])
-    return body
 
 
 def _task_ids(body: Mapping[str, object]) -> tuple[str, ...]:

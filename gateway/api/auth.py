@@ -12,6 +12,7 @@ from gateway.domain.errors import ForbiddenHost, GatewayError, Unauthenticated
 from gateway.settings import is_loopback
 
 ANONYMOUS = "anonymous"  # the owner of everything when `server.auth` is "none"
+_ADMIN_KEYS = "the gateway's are set by server.admin_keys, or VIDEO_GATEWAY_ADMIN_KEY."
 _HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::[0-9]*)?")  # with or without a port
 
 
@@ -48,12 +49,9 @@ class Authenticator:
         digest = _digest_of(request)
         is_admin, is_client = _is_among(digest, self._admin_digests), _is_among(digest, self._digests)
         if is_client:
-            raise AdminRequired(
-                "This path needs an admin key, and yours is a client's; the gateway's are set by server.admin_keys,"
-                " or VIDEO_GATEWAY_ADMIN_KEY."
-            )
+            raise AdminRequired(f"This path needs an admin key, and yours is a client's; {_ADMIN_KEYS}")
         if not is_admin:
-            raise Unauthenticated("The API key is not known.")
+            raise Unauthenticated(f"The admin key is not known; {_ADMIN_KEYS}")
 
 
 def _digests(keys: Sequence[str]) -> frozenset[bytes]:

@@ -1,6 +1,5 @@
 """From the bytes of a request to plain JSON values: one meaning, or a refusal that names the place."""
 
-import asyncio
 import json
 import math
 import re
@@ -11,6 +10,7 @@ import msgspec
 from litestar import Request
 
 from gateway.api.headers import header
+from gateway.api.patience import within
 from gateway.domain.errors import (
     BadRequest,
     BodyTooLarge,
@@ -72,26 +72,19 @@ async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
             raise _too_large(limit)
     clock: Clock = request.app.state.context.clock
     try:
-        async with asyncio.timeout(None) as patience:  # the clock says when
-            whole = clock.call_later(BODY_SECONDS, lambda: _end(patience))
-            try:
-                return await _collect(request, limit, clock, patience)
-            finally:
-                whole.cancel()
+        async with within(clock, BODY_SECONDS):
+            return await _collect(request, limit, clock)
     except TimeoutError as error:
         told = f"within {BODY_SECONDS:g} seconds, or nothing more of it for {IDLE_SECONDS:g} seconds"
         raise RequestTimeout(f"The body was not complete {told}.") from error
 
 
-async def _collect(request: Request[Any, Any, Any], limit: int, clock: Clock, patience: asyncio.Timeout) -> bytes:
+async def _collect(request: Request[Any, Any, Any], limit: int, clock: Clock) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:
-        idle = clock.call_later(IDLE_SECONDS, lambda: _end(patience))
-        try:
+        async with within(clock, IDLE_SECONDS):
             message = await request.receive()
-        finally:
-            idle.cancel()
         if message["type"] == "http.disconnect":
             raise BadRequest("The client closed the connection before the body was complete.")
         if message["type"] != "http.request":
@@ -105,23 +98,21 @@ async def _collect(request: Request[Any, Any, Any], limit: int, clock: Clock, pa
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _end(patience: asyncio.Timeout) -> None:
-    if not patience.expired():
-        patience.reschedule(0)
-
-
 def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"The body is over the limit of {limit / 2**20:.4g} MB.")
 
 
-def parse_json(raw: bytes, content_type: str | None, content_encoding: str | None) -> dict[str, object]:
+def parse_json(
+    raw: bytes, content_type: str | None, content_encoding: str | None, accepted: str = "application/json"
+) -> dict[str, object]:
     """The object that the body is; `UnsupportedMediaType`, `InvalidJson` or `InvalidParameter` otherwise.
 
+    `accepted` is what a client is told to send that sends something else.
     Every string is free of NUL and of lone surrogates, every integer fits 64 bits, every float is finite, no object
     has a key twice, and nothing is nested deeper than 64.
     """
     if content_type not in _PLAIN_TYPES:
-        _check_content_type(content_type)
+        _check_content_type(content_type, accepted)
     if content_encoding is not None and content_encoding.strip().lower() not in {"", "identity"}:
         raise UnsupportedMediaType("A compressed body is not taken; send it without Content-Encoding.")
     try:
@@ -154,12 +145,12 @@ _KINDS: dict[type, str] = {
 }
 
 
-def _check_content_type(content_type: str | None) -> None:
+def _check_content_type(content_type: str | None, accepted: str) -> None:
     if content_type is None or not content_type.strip():
-        raise UnsupportedMediaType("The Content-Type header is missing; send application/json.")
+        raise UnsupportedMediaType(f"The Content-Type header is missing; send {accepted}.")
     declared, *parameters = content_type.lower().split(";")
     if _JSON_TYPE.fullmatch(declared.strip()) is None:
-        raise UnsupportedMediaType("The Content-Type is not one that is taken here; send application/json.")
+        raise UnsupportedMediaType(f"The Content-Type is not one that is taken here; send {accepted}.")
     for parameter in map(str.strip, parameters):
         if parameter.startswith("charset") and _CHARSET.fullmatch(parameter) is None:
             raise UnsupportedMediaType("The charset is not one that is taken; send application/json in UTF-8.")

@@ -63,6 +63,6 @@ def _moment(text: str | None) -> datetime | None:
         return None
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year of many digits
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -12,21 +12,20 @@ from litestar import Request, route
 from litestar.datastructures import State
 from litestar.enums import HttpMethod
 from litestar.response.base import ASGIResponse
-from litestar.response.streaming import ASGIStreamingResponse
-from litestar.types import Receive, Scope, Send
 
 from gateway.api.conditions import Validators, is_known, joined_headers, range_counts
-from gateway.api.context import Context
+from gateway.api.context import Context, key_beside_token
 from gateway.api.query import Params
+from gateway.api.streaming import Streamed
 from gateway.api.videos import GET
 from gateway.api.views import CONTENT
-from gateway.domain.errors import InvalidToken, RangeNotSatisfiable, Unauthenticated
+from gateway.domain.errors import RangeNotSatisfiable
 from gateway.domain.generation import Generation
 from gateway.domain.ranges import ranges_of
-from gateway.services.artifacts import Artifacts, File, Redirect, Stream, Variant
+from gateway.services.artifacts import File, Redirect, Stream, Variant
+from gateway.services.tokens import TOKEN_MAX
 
 Call = Request[Any, Any, State]
-TOKEN_LONGEST = 1024  # characters: what is longer is not looked at
 CACHE_SECONDS = 86_400  # how long a browser may go without asking: a file that was deleted is gone from there, too
 VARIANTS: tuple[Variant, ...] = ("video", "thumbnail")
 _IN_URL = "%!#$&'()*+,/:;=?@[]~"  # characters that stand for themselves
@@ -41,7 +40,7 @@ async def content(request: Call) -> ASGIResponse:
     index = params.whole("index", 0, 10_000) or 0
     variant = params.choice("variant", VARIANTS) or "video"
     inline = params.choice("download", ("0", "1")) != "1"
-    token = params.text("token", longest=TOKEN_LONGEST)
+    token = params.text("token", longest=TOKEN_MAX)
     generation_id: str = request.path_params["generation_id"]
     key = _key(request, context, token, (generation_id, str(index), variant))
     params.done()
@@ -55,7 +54,7 @@ async def content(request: Call) -> ASGIResponse:
             del redirect.headers["content-type"]  # the framework's, for a body that there is none of
             return redirect
         case Stream():
-            return await _passed_through(request, found, inline=inline)
+            return await _passed_through(request, context, found, inline=inline)
         case File():
             return _kept(request, context, generation, found, inline=inline)
 
@@ -67,15 +66,7 @@ def _key(request: Call, context: Context, token: str | None, subject: tuple[str,
     """
     if token is not None and context.signer.admits(token, CONTENT, *subject, now=context.clock.now()):
         return None
-    try:
-        return context.authenticator.key_of(request)
-    except Unauthenticated as error:
-        if token is None:
-            raise
-        raise InvalidToken(
-            "The token is not for this file, or has expired: read the generation again for a fresh URL,"
-            " or send your key as `Authorization: Bearer KEY`."
-        ) from error
+    return key_beside_token(request, context, token)
 
 
 def _kept(request: Call, context: Context, generation: Generation, file: File, *, inline: bool) -> ASGIResponse:
@@ -99,14 +90,11 @@ def _kept(request: Call, context: Context, generation: Generation, file: File, *
         return ASGIResponse(headers=whole, is_head_response=True)
     parts = _ranges(request, validators, file.size)
     if parts is None:
-        return _Streamed(iterator=context.artifacts.read(file, range(file.size)), headers=whole, status_code=200)
+        return Streamed(context, context.artifacts.read(file, range(file.size)), whole)
     if len(parts) > 1:
-        return _multipart(context.artifacts, file, parts, headers, media_type)
-    return _Streamed(
-        iterator=context.artifacts.read(file, parts[0]),
-        headers={**whole, "content-length": str(len(parts[0])), "content-range": _content_range(parts[0], file.size)},
-        status_code=206,
-    )
+        return _multipart(context, file, parts, headers, media_type)
+    part = {"content-length": str(len(parts[0])), "content-range": _content_range(parts[0], file.size)}
+    return Streamed(context, context.artifacts.read(file, parts[0]), {**whole, **part}, status_code=206)
 
 
 def _ranges(request: Call, validators: Validators, size: int) -> Sequence[range] | None:
@@ -121,7 +109,7 @@ def _ranges(request: Call, validators: Validators, size: int) -> Sequence[range]
 
 
 def _multipart(
-    artifacts: Artifacts, file: File, parts: Sequence[range], headers: Mapping[str, str], media_type: str
+    context: Context, file: File, parts: Sequence[range], headers: Mapping[str, str], media_type: str
 ) -> ASGIResponse:
     """Several parts in one body: RFC 9110, section 14.6."""
     boundary = token_hex(16)
@@ -134,17 +122,17 @@ def _multipart(
     async def body() -> AsyncIterator[bytes]:
         for head, part in zip(heads, parts, strict=True):
             yield head.encode()
-            async with aclosing(cast("AsyncGenerator[bytes]", artifacts.read(file, part))) as chunks:
+            async with aclosing(cast("AsyncGenerator[bytes]", context.artifacts.read(file, part))) as chunks:
                 async for chunk in chunks:
                     yield chunk
         yield end.encode()
 
     length = sum(map(len, heads)) + sum(map(len, parts)) + len(end)
     described = {"content-type": f"multipart/byteranges; boundary={boundary}", "content-length": str(length)}
-    return _Streamed(iterator=body(), headers={**headers, **described}, status_code=206)
+    return Streamed(context, body(), {**headers, **described}, status_code=206)
 
 
-async def _passed_through(request: Call, found: Stream, *, inline: bool) -> ASGIResponse:
+async def _passed_through(request: Call, context: Context, found: Stream, *, inline: bool) -> ASGIResponse:
     """A file that the provider hands over to its own key alone, whole."""
     headers = {
         "content-type": _content_type(found.content_type),
@@ -153,18 +141,9 @@ async def _passed_through(request: Call, found: Stream, *, inline: bool) -> ASGI
     if found.length is not None:
         headers["content-length"] = str(found.length)
     if request.method == HttpMethod.HEAD:
-        async with aclosing(cast("AsyncGenerator[bytes]", found.chunks)) as chunks:
-            await anext(chunks, b"")  # only one that has begun lets go of its connection
+        await found.chunks.aclose()
         return ASGIResponse(headers=headers, is_head_response=True)
-    return _Streamed(iterator=found.chunks, headers=headers, status_code=200)
-
-
-class _Streamed(ASGIStreamingResponse):
-    """Sends as fast as the client takes it; one that goes away lets go of the file at once."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(cast("AsyncGenerator[bytes]", self.iterator)):
-            await super().__call__(scope, receive, send)
+    return Streamed(context, found.chunks, headers)
 
 
 def _content_range(part: range, size: int) -> str:

@@ -12,6 +12,7 @@ from gateway.api.feed import Feed
 from gateway.api.headers import header
 from gateway.api.views import Links
 from gateway.domain.addresses import Network
+from gateway.domain.errors import InvalidToken, Unauthenticated
 from gateway.services.artifacts import Artifacts
 from gateway.services.attempts import Attempts
 from gateway.services.callbacks import Callbacks, CallbackUrls
@@ -21,6 +22,7 @@ from gateway.services.generations import Generations
 from gateway.services.health import Health
 from gateway.services.hints import PollHints
 from gateway.services.models import Catalog
+from gateway.services.signals import Room
 from gateway.services.tokens import Signer
 from gateway.services.webhooks import Webhooks
 
@@ -42,6 +44,7 @@ class Context:
     authenticator: Authenticator
     signer: Signer
     files: Files
+    downloads: Room
     ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic, `None` when it should
     clock: Clock
     fetch_allow: Sequence[Network]  # networks besides the public ones that a webhook URL may lead to
@@ -64,6 +67,19 @@ def context_of(request: Request[Any, Any, State]) -> tuple[Context, str]:
     """The context and the id of the caller's key; `Unauthenticated` without a good one."""
     context: Context = request.app.state.context
     return context, context.authenticator.key_of(request)
+
+
+def key_beside_token(request: Request[Any, Any, State], context: Context, token: str | None) -> str:
+    """The id of the caller's key where a token, if there is one, is not good: `InvalidToken` tells of it."""
+    try:
+        return context.authenticator.key_of(request)
+    except Unauthenticated as error:
+        if token is None:
+            raise
+        raise InvalidToken(
+            "The token is not for this file, or has expired: read again what you have the URL from for a fresh one,"
+            " or send your key as `Authorization: Bearer KEY`."
+        ) from error
 
 
 def admin_context_of(request: Request[Any, Any, State]) -> Context:

@@ -2,8 +2,9 @@
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -85,6 +86,16 @@ class Normalised:
 
     request: GenerationRequest
     files: Mapping[str, InlineFile]
+    names: Mapping[str, str] = field(default_factory=dict, compare=False)  # field → the client's name of it
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """What is wrong with an image is told by the name that the client used for its field."""
+        try:
+            yield
+        except InvalidImage as error:
+            error.param = self.names.get(error.param or "", error.param)
+            raise
 
 
 def normalise(
@@ -108,7 +119,7 @@ def normalise(
         settings=Settings(**{_SETTINGS[key]: value for key, value in asked.items() if key in _SETTINGS}),
         **{_REQUEST[key]: value for key, value in asked.items() if key in _REQUEST},
     )
-    return Normalised(request=request, files=files)
+    return Normalised(request=request, files=files, names=names)
 
 
 # Field of the body → field of the value. What was not asked for takes the default that the value has for it.

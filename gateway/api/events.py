@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -17,8 +18,10 @@ from gateway.api.context import context_of
 from gateway.api.feed import EventView, Told
 from gateway.api.operation import Operation
 from gateway.api.query import Params
+from gateway.api.streaming import Stalled, patient
 from gateway.domain.backoff import spread
 from gateway.domain.errors import GatewayError, InvalidParameter, NotFound
+from gateway.services.clock import Clock
 from gateway.services.signals import Listener
 from gateway.services.watching import Watching
 
@@ -52,6 +55,7 @@ class EventStream(ASGIResponse):
         *,
         after: int,
         retry_ms: int,
+        clock: Clock,
         is_head: bool,
     ) -> None:
         """`tell` gives what follows an event, looked at because of a change."""
@@ -67,6 +71,7 @@ class EventStream(ASGIResponse):
         self._tell = tell
         self._after = after
         self._retry_ms = retry_ms
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 204 when everything is told already: a client must not come again then."""
@@ -81,7 +86,7 @@ class EventStream(ASGIResponse):
             if self.is_head_response:
                 await send(_body(b"", more=False))
                 return
-            streaming = asyncio.create_task(self._stream(listener, first, send))
+            streaming = asyncio.create_task(self._stream(listener, first, patient(scope, send, self._clock)))
             del first  # thousands of these wait here for hours
             try:
                 while (await receive())["type"] != "http.disconnect":
@@ -99,11 +104,14 @@ class EventStream(ASGIResponse):
                 await listener.wait()
                 listener.clear()
                 place = await self._looked(place, listener.change, send)
+        except Stalled:
+            return
         except GatewayError as error:
             log.warning("event_stream_broken", generation=self._generation_id, error=error.detail)
         except Exception:  # whatever it was, the client is to come again, not to wait here
             log.exception("event_stream_broken", generation=self._generation_id)
-        await send(_body(b"", more=False))
+        with suppress(Stalled):
+            await send(_body(b"", more=False))
 
     async def _looked(self, place: Place, change: int, send: Send) -> Place:
         """Tell what a change brought; if only the time has passed, or nothing that shows has changed, a comment."""
@@ -172,5 +180,6 @@ async def video_events(request: Request[Any, Any, State]) -> ASGIResponse:
         tell,
         after=told or 0,
         retry_ms=round(RETRY_MS * (1 + spread(request.scope["state"]["request_id"]))),
+        clock=context.clock,
         is_head=request.method == HttpMethod.HEAD,
     )

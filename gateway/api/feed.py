@@ -1,9 +1,10 @@
 """The events of a generation as they go over the wire, read and rendered once for everybody who waits for the same."""
 
 import asyncio
+from typing import Annotated
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.api.views import GenerationView, Links, generation_view
 from gateway.domain.telling import PROGRESS, PUBLIC_EVENTS
@@ -11,12 +12,13 @@ from gateway.services.watching import News, Watching
 
 SHARED_MAX = 64  # changes whose events are at hand for further listeners
 _encode = msgspec.json.Encoder().encode
+_NAMES = [f"video.{name}" for name in (*PUBLIC_EVENTS.values(), PROGRESS)]
 
 
 class EventView(Struct, frozen=True, kw_only=True):
     """The data of one event."""
 
-    type: str
+    type: Annotated[str, Meta(extra_json_schema={"enum": _NAMES})]
     created_at: int
     index: int | UnsetType = UNSET  # of the output that it is about
     data: GenerationView  # as it is when this is sent, which may be further on than the event

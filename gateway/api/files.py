@@ -9,24 +9,23 @@ from litestar import Controller, Request, delete, post, route
 from litestar.datastructures import State
 from litestar.enums import HttpMethod
 from litestar.response.base import ASGIResponse
-from litestar.response.streaming import ASGIStreamingResponse
 from msgspec import Struct
 
 from gateway.api.body import read_body
-from gateway.api.context import Context, context_of
-from gateway.api.headers import header
-from gateway.api.multipart import Part, parse_form
+from gateway.api.context import Context, context_of, key_beside_token
+from gateway.api.multipart import Part, parts_of
 from gateway.api.query import Params
+from gateway.api.streaming import Streamed
 from gateway.api.videos import GET, json_answer
 from gateway.api.views import Deleted
-from gateway.domain.errors import InvalidForm, InvalidParameter, InvalidToken, Unauthenticated, UnknownParameter
+from gateway.domain.errors import InvalidForm, InvalidParameter, UnknownParameter
+from gateway.services.tokens import TOKEN_MAX
 from gateway.store.files import StoredFile, is_file_id
 
 Purpose = Literal["vision", "user_data"]
 PURPOSES: tuple[Purpose, ...] = ("vision", "user_data")  # those of OpenAI's that mean an input
 LIST_MAX = 10_000  # as OpenAI has it, and more than a key may have
 FILENAME_MAX = 255  # characters
-TOKEN_MAX = 1024  # characters: what is longer is not looked at
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
 _FIELDS = ("file", "purpose", ANCHOR, SECONDS)
 Call = Request[Any, Any, State]
@@ -69,7 +68,7 @@ class FileController(Controller):
         context, key = context_of(request)
         Params.of(request).done()
         raw = await read_body(request, context.max_body_bytes)
-        fields = _fields(parse_form(raw, header(request, "content-type"), header(request, "content-encoding")))
+        fields = _fields(await parts_of(raw, request))
         del raw
         file = fields["file"]
         stored = await context.files.add(
@@ -121,7 +120,7 @@ class FileController(Controller):
         token = params.text("token", longest=TOKEN_MAX)
         file = None if token is None else await context.files.admitted(_id(request), token)
         if file is None:
-            file = await context.files.get(_id(request), _key(request, context, token))
+            file = await context.files.get(_id(request), key_beside_token(request, context, token))
         params.done()
         chunks = await context.files.content(file)
         headers = {
@@ -131,7 +130,7 @@ class FileController(Controller):
         }
         if request.method == HttpMethod.HEAD:
             return ASGIResponse(headers=headers, is_head_response=True)
-        return ASGIStreamingResponse(iterator=chunks, headers=headers, status_code=200)
+        return Streamed(context, chunks, headers)
 
 
 def file_view(file: StoredFile) -> FileView:
@@ -201,16 +200,6 @@ def _disposition(file: StoredFile) -> str:
     plain = "".join(letter if letter.isascii() and letter not in '"\\%' else "_" for letter in name)
     encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
     return f'inline; filename="{plain}"{encoded}'
-
-
-def _key(request: Call, context: Context, token: str | None) -> str:
-    """The caller's key, which who has no good token needs."""
-    try:
-        return context.authenticator.key_of(request)
-    except Unauthenticated as error:
-        if token is None:
-            raise
-        raise InvalidToken("The token is not for this file, or has expired.") from error
 
 
 def _id(request: Call) -> str:

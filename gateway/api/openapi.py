@@ -8,19 +8,20 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway.api import openapi_content, openapi_files
-from gateway.api.attempts import STATES, AdminAttempt, AdminAttemptList, AttachTask, Nothing
+from gateway.api.attempts import STATES, AdminAttempt, AdminAttemptList, AttachTask
 from gateway.api.create import ALIASES, CreateVideo
 from gateway.api.events import EVENTS
 from gateway.api.feed import EventView
 from gateway.api.fields import SIZES
 from gateway.api.files import FileList, FileView
 from gateway.api.model_views import ModelList, ModelView
+from gateway.api.objects import Nothing
 from gateway.api.openapi_files import CREATE_FORM, create_form
 from gateway.api.operation import PAGE, Operation
 from gateway.api.quotes import QuoteView
 from gateway.api.views import Deleted, GenerationList, GenerationView
 from gateway.api.webhook_operations import OPERATIONS as WEBHOOK_OPERATIONS
-from gateway.api.webhook_operations import WEBHOOKS, WebhookEvent
+from gateway.api.webhook_operations import WEBHOOKS, WebhookEvent, WebhookTest
 from gateway.domain.generation import GenerationRequest
 from gateway.domain.request import TextToVideo
 
@@ -51,7 +52,7 @@ class Health(Struct, frozen=True, kw_only=True):
 _ETAG: Mapping[str, str] = {"ETag": "changes when the generation does"}
 _HINTS: Mapping[str, str] = {
     "Retry-After": "only while it is open: seconds until it is worth reading again, by how long its route takes",
-    "openai-poll-after-ms": "the same in milliseconds, at most 5,000: OpenAI's `poll()` keeps the first value to the end",
+    "openai-poll-after-ms": "the same in milliseconds, at most 5,000: OpenAI's `poll()` keeps the first value",
 }
 _TEXT: Mapping[str, Any] = {"type": "string"}
 _UNIX: Mapping[str, Any] = {"type": "integer", "minimum": 0, "description": "Unix seconds"}
@@ -216,7 +217,9 @@ OPERATIONS = (
         path="/callbacks/{provider}/{token}",
         id="callBack",
         summary="For providers alone, at the URL that came with a submit: something happened, a reason to look",
+        any_body=True,
         answer=Nothing,
+        errors=(404, 408, 503),
         open=True,
     ),
     *WEBHOOK_OPERATIONS,
@@ -260,7 +263,8 @@ def document() -> dict[str, Any]:
     """OpenAPI 3.1, as plain values."""
     types: list[type] = [CreateVideo, QuoteView, GenerationView, GenerationList, Deleted, ModelList, ModelView]
     types += [EventView, FileList, FileView, AdminAttempt, AdminAttemptList, AttachTask, Nothing, ErrorAnswer, Health]
-    types += [WebhookEvent, *(one for told in WEBHOOK_OPERATIONS for one in (told.answer, told.body) if one)]
+    types += [WebhookEvent, WebhookTest]
+    types += [one for told in WEBHOOK_OPERATIONS for one in (told.answer, told.body) if one]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     schemas["CreateVideo"] = _as_read(schemas["CreateVideo"])
     schemas[CREATE_FORM] = create_form(schemas["CreateVideo"])
@@ -334,11 +338,13 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "parameters": parameters,
         "responses": _responses(operation),
     }
-    taken = {} if operation.body is None else _json(operation.body)
+    taken: dict[str, Any] = {"*/*": {}} if operation.any_body else {}
+    if operation.body is not None:
+        taken |= _json(operation.body)
     if operation.form is not None:
         taken["multipart/form-data"] = {"schema": operation.form}
     if taken:
-        described["requestBody"] = {"required": operation.body_required, "content": taken}
+        described["requestBody"] = {"required": operation.body_required and not operation.any_body, "content": taken}
     if operation.open or operation.token:
         described["security"] = [{"bearer": []}, {"token": []}] if operation.token else []
     return described
@@ -352,20 +358,24 @@ def _responses(operation: Operation) -> dict[str, Any]:
         content = {media_type: {} for media_type in operation.media_types}
     else:
         content = _json(operation.answer)
-    named = {name: _header(text) for name, text in operation.answer_headers.items()}
     responses: dict[str, Any] = {
-        "200": {"description": "Done", "headers": {**named, **_REQUEST_ID}, "content": content}
+        "200": {"description": "Done", "headers": _headers(operation.answer_headers), "content": content}
     }
     for status in sorted({*operation.errors, *(() if operation.open else (401, 403))}):
-        answer = responses[str(status)] = {"description": _PLAIN.get(status) or _WORDS[status], "headers": _REQUEST_ID}
+        answer = responses[str(status)] = {
+            "description": _PLAIN.get(status) or _WORDS[status],
+            "headers": _headers(operation.other_headers.get(status, {})),
+        }
         if status not in _PLAIN:
-            answer["content"] = _json(Health if operation.open else ErrorAnswer)
+            answer["content"] = _json(Health if operation.answer is Health else ErrorAnswer)
         elif status == 206:
             answer["content"] = {**content, "multipart/byteranges": {}}
-        elif status == 302:
-            answer["headers"] = {"Location": _header("where the file is"), **_REQUEST_ID}
     responses["default"] = {"description": "Any other error", "headers": _REQUEST_ID, "content": _json(ErrorAnswer)}
     return responses
+
+
+def _headers(named: Mapping[str, str]) -> dict[str, Any]:
+    return {**{name: _header(text) for name, text in named.items()}, **_REQUEST_ID}
 
 
 def _header(text: str) -> dict[str, Any]:

@@ -22,6 +22,18 @@ _CONDITIONS: Mapping[str, str] = {
     "If-Match": "ETags; 412 when the file has none of them",
     "If-Unmodified-Since": "a date; 412 when the file is newer",
 }
+_KNOWN_BY: Mapping[str, str] = {
+    "ETag": "what the bytes are known by: they never change; absent while the provider hands them over",
+    "Last-Modified": "when the generation ended; absent likewise",
+    "Accept-Ranges": "`bytes`; absent likewise, for then it comes whole",
+    "Cache-Control": "for how long it may be used without asking; absent likewise",
+}
+_FILE: Mapping[str, str] = {
+    **_KNOWN_BY,
+    "Content-Length": "in bytes; absent where the provider does not say",
+    "Content-Disposition": "a name for the file",
+}
+_ELSEWHERE = {"Location": "where the file is"}
 OPERATIONS = (
     Operation(
         method="get",
@@ -34,7 +46,17 @@ OPERATIONS = (
             "If-Range": "an ETag or a date; when the file is another one, all of it comes",
             **_CONDITIONS,
         },
-        answer_headers={"Content-Disposition": "a name for the file"},
+        answer_headers=_FILE,
+        other_headers={
+            206: {
+                **_FILE,
+                "Content-Length": "of what is sent, in bytes",
+                "Content-Range": "`bytes 0-499/1234`; of several ranges each part has its own",
+            },
+            302: _ELSEWHERE,
+            304: _KNOWN_BY,
+            416: {"Content-Range": "`bytes */1234`: how many the file has"},
+        },
         media_types=("video/*", "image/*", "application/octet-stream"),
         errors=(206, 302, 304, 400, 404, 410, 412, 416, 502, 503),
         token=True,
@@ -46,6 +68,8 @@ OPERATIONS = (
         summary="Get the headers that the whole file of an output comes with",
         query=_QUERY,
         headers=_CONDITIONS,
+        answer_headers=_FILE,
+        other_headers={302: _ELSEWHERE, 304: _KNOWN_BY},
         media_types=(),
         errors=(302, 304, 400, 404, 410, 412, 502, 503),
         token=True,

@@ -10,7 +10,9 @@ from gateway.api.views import Deleted
 
 _FILES = "/v1/files"
 _FILE: Mapping[str, Any] = {"type": "string", "format": "binary"}
-_IMAGES = frozenset({"image", "last_image", "reference_images"})
+_IMAGE: Mapping[str, Any] = {"anyOf": [{"type": "string"}, _FILE]}
+_MEMBERS = {"image_url": "a URL, a data URL or base64", "file_id": "the id of an uploaded file"}
+_PAIR = r"^metadata\[[\s\S]{1,64}\]$"
 CREATE_FORM = "CreateVideoForm"
 _UPLOAD: Mapping[str, Any] = {
     "type": "object",
@@ -73,27 +75,49 @@ OPERATIONS = (
         path=_FILES + "/{file_id}/content",
         id="readFileContent",
         summary="Get the image itself",
+        answer_headers={"Content-Length": "in bytes", "Content-Disposition": "a name for the file"},
         media_types=("image/*",),
         token=True,
-        errors=(400, 404, 503),
+        errors=(400, 404, 410, 503),
     ),
 )
 
 
 def create_form(body: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of a create request as a form, from that of the same as JSON: every field as text, images as files."""
-    properties = {}
+    properties: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
     for name, schema in body["properties"].items():
+        told = _without_null(schema)
         match ALIASES.get(name, name):
+            case "image" | "last_image":
+                properties[name] = {**told, **_IMAGE}
+                for member, text in _MEMBERS.items():
+                    properties[f"{name}[{member}]"] = {"type": "string", "description": f"`{name}` as {text}."}
             case "reference_images":
-                told = {**schema, "anyOf": [{"type": "array", "items": {"anyOf": [{"type": "string"}, _FILE]}}]}
-            case field if field in _IMAGES:
-                told = {**schema, "anyOf": [{"type": "string"}, _FILE]}
+                properties[name] = properties[f"{name}[]"] = {**told, "items": _IMAGE}
+            case "fallback":
+                properties[name] = properties[f"{name}[]"] = told
             case "provider_options":
-                told = {"type": "string", "contentMediaType": "application/json"}
+                properties[name] = {"type": "string", "contentMediaType": "application/json"}
             case "metadata":
-                told = {**schema, "description": "As `metadata[key]`, a field a pair."}
+                pairs[_PAIR] = {**told["additionalProperties"], "description": "A pair of `metadata`, of 16 at most."}
             case _:
-                told = schema
-        properties[name] = {key: value for key, value in told.items() if key != "default"}
-    return {**body, "title": CREATE_FORM, "properties": properties}
+                properties[name] = told
+    return {
+        **body,
+        "title": CREATE_FORM,
+        "description": "A create request as a form: the fields of the JSON body as text, images as files or text. What"
+        " is to be absent is left out: no text means `null`.",
+        "properties": properties,
+        "patternProperties": pairs,
+    }
+
+
+def _without_null(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a field that is given."""
+    told = {key: value for key, value in schema.items() if key not in {"anyOf", "default"}}
+    kinds = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    if len(kinds) == 1:
+        return {**kinds[0], **told}
+    return {**told, "anyOf": kinds} if kinds else told

@@ -39,13 +39,14 @@ class VideoGenerationController(Controller):
         """Accept a generation: durable when this answers, started soon after."""
         context, key = context_of(request)
         wanted = await _wanted(request, context, key)
-        created = await context.generations.create(
-            wanted.request,
-            key=key,
-            files=wanted.files,
-            idempotency_key=_idempotency_key(request),
-            retry=is_retry(request),
-        )
+        with wanted.named():
+            created = await context.generations.create(
+                wanted.request,
+                key=key,
+                files=wanted.files,
+                idempotency_key=_idempotency_key(request),
+                retry=is_retry(request),
+            )
         headers = {"location": f"{self.path}/{created.generation.id}"} | poll_headers(created.generation, context.hints)
         if created.replayed:
             headers["idempotent-replayed"] = "true"
@@ -56,7 +57,8 @@ class VideoGenerationController(Controller):
         """Tell what would be done with the same body; nothing is stored or started."""
         context, key = context_of(request)
         wanted = await _wanted(request, context, key)
-        quote = await context.generations.quote(wanted.request, key=key, files=wanted.files)
+        with wanted.named():
+            quote = await context.generations.quote(wanted.request, key=key, files=wanted.files)
         return json_answer(quote_view(quote, context.health))
 
     @route(http_method=GET)

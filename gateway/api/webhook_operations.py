@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from gateway.api.attempts import Nothing
+from gateway.api.objects import Nothing
 from gateway.api.operation import PAGE, Operation
 from gateway.api.views import Deleted, GenerationView
 from gateway.api.webhooks import (
@@ -18,20 +18,30 @@ from gateway.api.webhooks import (
     WebhookEndpointView,
     WebhookSecret,
 )
-from gateway.domain.webhook import DeliveryState
+from gateway.domain.webhook import DeliveryState, EventName
 
 
 class WebhookEvent(Struct, frozen=True, kw_only=True):
     """The body of a webhook. `data` is the generation as it is at this try."""
 
-    type: Literal[
-        "video.generation.completed",
-        "video.generation.failed",
-        "video.generation.cancelled",
-        "video.generation.expired",
-    ]
+    type: EventName
     timestamp: str  # when it happened, ISO 8601
     data: GenerationView
+
+
+class TestedEndpoint(Struct, frozen=True, kw_only=True):
+    """The endpoint that is being tested."""
+
+    id: str
+    object: Literal["webhook_endpoint"]
+
+
+class WebhookTest(Struct, frozen=True, kw_only=True):
+    """The body of a test."""
+
+    type: Literal["webhook.test"]
+    timestamp: str  # when it was asked for, ISO 8601
+    data: TestedEndpoint
 
 
 _ENDPOINTS = "/v1/webhook_endpoints"
@@ -95,7 +105,7 @@ OPERATIONS = (
         method="post",
         path=_ONE + "/test",
         id="testWebhookEndpoint",
-        summary="Send a `webhook.test` to an endpoint",
+        summary="Send a `webhook.test` to an endpoint, once; not while the test before is under way",
         body=Nothing,
         body_required=False,
         answer=WebhookDeliveryView,
@@ -151,27 +161,37 @@ _TOLD = (
     " included, is tried again after 5 seconds, 5 minutes, 30 minutes, 2, 5, 10 and 10 hours, and then given up;"
     " `Retry-After` on 429 and 503 is heeded up to 10 hours. An endpoint that answers 410 is disabled."
 )
+_TESTED = (
+    "Sent when it is asked for, whatever events the endpoint wants: once, signed like every other event. An answer of"
+    " 2xx in time is success, and nothing else is tried again."
+)
 _HEADERS = {
     "webhook-id": "the id of the event, the same over all tries and receivers",
     "webhook-timestamp": "when this try was made, Unix seconds",
     "webhook-signature": "`v1,` and base64; two with a space between while a secret is being rotated",
 }
-WEBHOOKS: Mapping[str, Any] = {
-    "generationEnded": {
+
+
+def _sent(name: str, summary: str, description: str, body: type) -> dict[str, Any]:
+    parameters = [
+        {"name": header, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
+        for header, text in _HEADERS.items()
+    ]
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}
+    return {
         "post": {
-            "operationId": "generationEnded",
-            "summary": "A generation has ended",
-            "description": _TOLD,
-            "parameters": [
-                {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
-                for name, text in _HEADERS.items()
-            ],
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/WebhookEvent"}}},
-            },
+            "operationId": name,
+            "summary": summary,
+            "description": description,
+            "parameters": parameters,
+            "requestBody": {"required": True, "content": content},
             "responses": {"200": {"description": "Received"}},
             "security": [],
         }
     }
+
+
+WEBHOOKS: Mapping[str, Any] = {
+    "generationEnded": _sent("generationEnded", "A generation has ended", _TOLD, WebhookEvent),
+    "webhookTest": _sent("webhookTest", "A test of an endpoint", _TESTED, WebhookTest),
 }

@@ -1,6 +1,5 @@
 """`/v1/webhook_endpoints` and `/v1/webhook_deliveries`: who is told of what, and what was told."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -9,15 +8,14 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.body import parse_json, read_body
 from gateway.api.context import Context, context_of
 from gateway.api.fields import READERS, WEBHOOK_URL_MAX, check_webhook_url
-from gateway.api.headers import header
+from gateway.api.objects import Nothing, read_object
 from gateway.api.query import Params
 from gateway.api.videos import GET, json_answer
 from gateway.api.views import Deleted
-from gateway.domain.errors import InvalidParameter, UnknownParameter
-from gateway.domain.webhook import ALL_EVENTS, EVENTS, ROTATION_SECONDS, Delivery, DeliveryState, Endpoint
+from gateway.domain.errors import InvalidParameter
+from gateway.domain.webhook import ALL_EVENTS, EVENTS, ROTATION_SECONDS, Delivery, DeliveryState, Endpoint, EventName
 from gateway.services.webhooks import Changes
 from gateway.store.webhooks import DeliveryQuery, is_delivery
 
@@ -25,14 +23,7 @@ DESCRIPTION_MAX = 256
 ROTATION_MAX = 7 * 86_400  # seconds
 Url = Annotated[str, Meta(max_length=WEBHOOK_URL_MAX)]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_MAX)]
-EventName = Literal[
-    "*",
-    "video.generation.completed",
-    "video.generation.failed",
-    "video.generation.cancelled",
-    "video.generation.expired",
-]
-Events = Annotated[tuple[EventName, ...], Meta(min_length=1)]
+Events = Annotated[tuple[Literal["*", EventName], ...], Meta(min_length=1)]
 Call = Request[Any, Any, State]
 
 
@@ -134,7 +125,7 @@ class WebhookEndpointController(Controller):
     async def create(self, request: Call) -> ASGIResponse:
         """Add an endpoint; the answer has its secret."""
         context, key = context_of(request)
-        body = await _body(request, context, CreateWebhookEndpoint)
+        body = await read_object(request, context, CreateWebhookEndpoint)
         if "url" not in body:
             raise InvalidParameter("`url` is missing.", param="url")
         endpoint = await context.webhooks.create(
@@ -166,7 +157,7 @@ class WebhookEndpointController(Controller):
     async def change(self, request: Call) -> ASGIResponse:
         """Change what is named."""
         context, key = context_of(request)
-        body = await _body(request, context, ChangeWebhookEndpoint)
+        body = await read_object(request, context, ChangeWebhookEndpoint)
         changes = Changes(
             url=_url(body["url"], context) if "url" in body else UNSET,
             events=_events(body["events"]) if "events" in body else UNSET,
@@ -187,7 +178,7 @@ class WebhookEndpointController(Controller):
     async def rotate(self, request: Call) -> ASGIResponse:
         """Make a new secret, which the answer has."""
         context, key = context_of(request)
-        body = await _body(request, context, RotateWebhookSecret)
+        body = await read_object(request, context, RotateWebhookSecret, required=False)
         seconds = body.get("expires_after_seconds", ROTATION_SECONDS)
         if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds <= ROTATION_MAX:
             _refuse("expires_after_seconds", f"a whole number from 0 to {ROTATION_MAX}")
@@ -196,9 +187,9 @@ class WebhookEndpointController(Controller):
 
     @post("/{endpoint_id:str}/test", status_code=200)
     async def test(self, request: Call) -> ASGIResponse:
-        """Send a `webhook.test`."""
+        """Send a `webhook.test`, once."""
         context, key = context_of(request)
-        await _body(request, context, None)
+        await read_object(request, context, Nothing, required=False)
         return json_answer(delivery_view(await context.webhooks.test(_id(request, "endpoint_id"), key)))
 
 
@@ -247,7 +238,7 @@ class WebhookDeliveryController(Controller):
     async def redeliver(self, request: Call) -> ASGIResponse:
         """Send one now, whatever became of it."""
         context, key = context_of(request)
-        await _body(request, context, None)
+        await read_object(request, context, Nothing, required=False)
         return json_answer(delivery_view(await context.webhooks.redeliver(_id(request, "delivery_id"), key)))
 
 
@@ -295,21 +286,6 @@ def delivery_view(delivery: Delivery) -> WebhookDeliveryView:
             for one in delivery.tries
         ),
     )
-
-
-async def _body(request: Call, context: Context, kind: type[Struct] | None) -> Mapping[str, object]:
-    """The object that came, with the fields of its kind at most; it may be absent where none is required."""
-    Params.of(request).done()
-    raw = await read_body(request, context.max_body_bytes)
-    if not raw and kind in {None, RotateWebhookSecret}:
-        return {}
-    body = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
-    known = () if kind is None else kind.__struct_fields__
-    for name in body:
-        if name not in known:
-            told = f"Known are {', '.join(known)}." if known else "The body must be empty."
-            raise UnknownParameter(f"There is no field `{name[:64]}`. {told}", param=name[:64])
-    return body
 
 
 def _url(value: object, context: Context) -> str:

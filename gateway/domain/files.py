@@ -8,11 +8,13 @@ from msgspec.structs import replace
 from gateway.domain.draft import Draft
 from gateway.domain.generation import AttemptState, Output
 from gateway.domain.keeping import (
+    Drawn,
     FileFact,
     FileKept,
     FileUnread,
     Keep,
     KeepWatch,
+    Picture,
     after_failure,
     first_watch,
     is_found,
@@ -20,21 +22,33 @@ from gateway.domain.keeping import (
     settles_at,
     unkept,
 )
-from gateway.domain.ledger import SaveKept, SaveOutput
+from gateway.domain.ledger import SaveKept, SaveOutput, SavePicture
 from gateway.domain.polling import HintsOf
 from gateway.domain.reading import failed
 from gateway.domain.task import FailureKind, Status
 
+NOTHING: frozenset[object] = frozenset()
+
 
 def absorb_file(draft: Draft, files: dict[int, KeepWatch], fact: FileFact, hints: HintsOf) -> None:
     """Take in what came of a try to keep a file; one that nobody wants any more changes nothing."""
-    output = next((one for one in unkept(draft.generation, draft.now) if one.index == fact.index), None)
+    if isinstance(fact, Drawn):
+        files.pop(fact.index, None)
+        kept = draft.generation.output(fact.index).kept
+        if fact.name is not None and kept is not None:
+            pictured = replace(kept, thumbnail=fact.name, thumbnail_type=fact.content_type)
+            draft.write(SavePicture(fact.index, pictured))
+        return
+    # What was fetched while the link was good counts also when that has ended since.
+    wanted = (one for one in draft.generation.outputs if one.artifact is not None and one.kept is None)
+    output = next((one for one in wanted if one.index == fact.index), None)
     if output is None:
         return
     watch = files.get(output.index) or first_watch(draft.generation, output, draft.now)
     match fact:
         case FileKept(kept=kept):
             draft.write(SaveKept(output.index, kept))
+            files[output.index] = replace(watch, draws=fact.draws, given_up=not fact.draws)
             if is_found(output):
                 draft.write(SaveOutput(replace(output, kept=kept, status=Status.COMPLETED)))
         case FileUnread() if fact.missing and is_missing(watch, _grace_seconds(draft, output, hints), draft.now):
@@ -43,20 +57,29 @@ def absorb_file(draft: Draft, files: dict[int, KeepWatch], fact: FileFact, hints
             files[output.index] = after_failure(watch, fact, draft.now)
 
 
-def settle(draft: Draft, files: Mapping[int, KeepWatch], hints: HintsOf, *, everything: bool = False) -> None:
+def settle(
+    draft: Draft,
+    files: Mapping[int, KeepWatch],
+    hints: HintsOf,
+    busy: frozenset[object] = NOTHING,
+    *,
+    everything: bool = False,
+) -> None:
     """Count an output whose file could not be kept for long as done: the provider's link is there, and paid for."""
     for output in draft.generation.outputs:
         if not is_found(output):
             continue
         watch = files.get(output.index)
-        if everything or (watch is not None and draft.now >= settles_at(watch, _grace_seconds(draft, output, hints))):
+        coming = Keep(output.index) in busy
+        grace = _grace_seconds(draft, output, hints)
+        if everything or (watch is not None and draft.now >= settles_at(watch, grace, coming=coming)):
             draft.write(SaveOutput(replace(output, status=Status.COMPLETED)))
 
 
-def files_due(draft: Draft, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep, ...]:
-    """The files to be kept now; forgets the watches of those that need none."""
-    due: list[Keep] = []
-    live: set[int] = set()
+def files_due(draft: Draft, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep | Picture, ...]:
+    """The files to be kept now, and pictures to be heard of; forgets the watches of those that need none."""
+    live = {index for index, watch in files.items() if watch.draws}
+    due: list[Keep | Picture] = [Picture(index) for index in sorted(live) if Picture(index) not in busy]
     for output in unkept(draft.generation, draft.now):
         live.add(output.index)
         watch = files.setdefault(output.index, first_watch(draft.generation, output, draft.now))
@@ -68,7 +91,9 @@ def files_due(draft: Draft, files: dict[int, KeepWatch], busy: frozenset[object]
     return tuple(due)
 
 
-def file_moments(draft: Draft, files: Mapping[int, KeepWatch], hints: HintsOf) -> Iterator[datetime]:
+def file_moments(
+    draft: Draft, files: Mapping[int, KeepWatch], hints: HintsOf, busy: frozenset[object]
+) -> Iterator[datetime]:
     """When a file is to be tried again, and when an output stops waiting for its own."""
     for output in draft.generation.outputs:
         watch = files.get(output.index)
@@ -77,7 +102,8 @@ def file_moments(draft: Draft, files: Mapping[int, KeepWatch], hints: HintsOf) -
         if not watch.given_up and watch.next_at > draft.now:
             yield watch.next_at
         if is_found(output):
-            yield settles_at(watch, _grace_seconds(draft, output, hints))
+            coming = Keep(output.index) in busy or watch.next_at <= draft.now
+            yield settles_at(watch, _grace_seconds(draft, output, hints), coming=coming)
 
 
 def _reject(draft: Draft, files: dict[int, KeepWatch], output: Output, watch: KeepWatch) -> None:

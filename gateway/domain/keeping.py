@@ -10,6 +10,7 @@ from gateway.domain.backoff import spread
 from gateway.domain.generation import Attempt, Generation, Kept, Output
 
 WAIT = timedelta(seconds=10)  # for the file of an open output; then the provider's link is what the client gets
+LONGEST_WAIT = timedelta(minutes=5)  # the same while the file is coming
 FIRST_SECONDS = 2.0  # until the second try
 MAX_SECONDS = 900.0  # between later ones
 MISSING_TRIES = 3  # no video there this often, and over a whole grace, before another one is bought
@@ -22,11 +23,26 @@ class Keep(Struct, frozen=True):
     index: int
 
 
+class Picture(Struct, frozen=True):
+    """Hear what came of drawing the first frame of this output's file."""
+
+    index: int
+
+
 class FileKept(Struct, frozen=True):
-    """The file is in the artifact store."""
+    """The file is in the artifact store; a picture of it may be on its way."""
 
     index: int
     kept: Kept
+    draws: bool = False
+
+
+class Drawn(Struct, frozen=True):
+    """The picture is in the artifact store under this name, or there is none."""
+
+    index: int
+    name: str | None
+    content_type: str = "image/jpeg"
 
 
 class FileUnread(Struct, frozen=True, kw_only=True):
@@ -40,7 +56,7 @@ class FileUnread(Struct, frozen=True, kw_only=True):
     final: bool = False
 
 
-FileFact = FileKept | FileUnread
+FileFact = FileKept | Drawn | FileUnread
 
 
 class KeepWatch(Struct, frozen=True, kw_only=True):
@@ -52,6 +68,7 @@ class KeepWatch(Struct, frozen=True, kw_only=True):
     missing: int = 0
     missing_since: datetime | None = None
     given_up: bool = False
+    draws: bool = False  # it is kept, and its picture is on its way
 
 
 def is_found(output: Output) -> bool:
@@ -96,10 +113,15 @@ def is_missing(watch: KeepWatch, grace_seconds: float, now: datetime) -> bool:
     return watch.missing + 1 >= MISSING_TRIES and seen_for >= grace_seconds
 
 
-def settles_at(watch: KeepWatch, grace_seconds: float) -> datetime:
-    """When an open output stops waiting for its file to be kept; what looks missing is looked at to the end."""
+def settles_at(watch: KeepWatch, grace_seconds: float, *, coming: bool) -> datetime:
+    """When an open output stops waiting for its file to be kept; what looks missing is looked at to the end.
+
+    `coming`: it is being fetched, or has its turn soon.
+    """
     if watch.given_up:
         return watch.since
+    if coming:
+        return watch.since + LONGEST_WAIT
     if watch.missing_since is not None:  # tries grow apart by doubling: one comes between the grace and its double
         return watch.missing_since + timedelta(seconds=grace_seconds * 3) + WAIT
     return watch.since + WAIT

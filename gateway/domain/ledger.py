@@ -60,6 +60,13 @@ class SaveKept(Struct, frozen=True):
     kept: Kept
 
 
+class SavePicture(Struct, frozen=True):
+    """The picture of a kept file is in the artifact store, too; said once."""
+
+    index: int
+    kept: Kept  # as before, with its thumbnail
+
+
 class SaveStatus(Struct, frozen=True, kw_only=True):
     """The generation itself changes, guarded by being open."""
 
@@ -72,7 +79,7 @@ class SaveStatus(Struct, frozen=True, kw_only=True):
     completed_at: datetime | None
 
 
-Write = AddAttempt | SaveAttempt | SaveOutput | SaveKept | SaveStatus
+Write = AddAttempt | SaveAttempt | SaveOutput | SaveKept | SavePicture | SaveStatus
 
 
 class IllegalMove(Exception):
@@ -99,16 +106,17 @@ def apply(generation: Generation, write: Write) -> Generation:
         case SaveOutput(output=output):
             if generation.output(output.index).status.terminal:
                 raise IllegalMove(f"{generation.id}: output {output.index} has ended")
-            outputs = tuple(output if one.index == output.index else one for one in generation.outputs)
-            return replace(generation, outputs=outputs)
+            return _with_output(generation, output)
         case SaveKept(index=index, kept=kept):
             output = generation.output(index)
             if output.artifact is None or output.kept is not None:
                 raise IllegalMove(f"{generation.id}: output {index} has no file to keep")
-            kept_so = replace(output, kept=kept)
-            return replace(
-                generation, outputs=tuple(kept_so if one.index == index else one for one in generation.outputs)
-            )
+            return _with_output(generation, replace(output, kept=kept))
+        case SavePicture(index=index, kept=kept):
+            output = generation.output(index)
+            if output.kept is None or output.kept.thumbnail is not None or output.kept.name != kept.name:
+                raise IllegalMove(f"{generation.id}: output {index} has no place for a picture")
+            return _with_output(generation, replace(output, kept=kept))
         case SaveStatus():
             if generation.status is not write.was or write.status not in STATUS_MOVES[write.was]:
                 raise IllegalMove(f"{generation.id}: {generation.status} → {write.status}")
@@ -121,6 +129,11 @@ def apply(generation: Generation, write: Write) -> Generation:
                 failure=write.failure,
                 completed_at=write.completed_at,
             )
+
+
+def _with_output(generation: Generation, output: Output) -> Generation:
+    outputs = tuple(output if one.index == output.index else one for one in generation.outputs)
+    return replace(generation, outputs=outputs)
 
 
 def event_of(write: Write) -> tuple[str, Mapping[str, Any]] | None:

@@ -17,7 +17,7 @@ from gateway.domain.draft import Draft
 from gateway.domain.files import absorb_file, file_moments, files_due, settle
 from gateway.domain.generation import Attempt, AttemptState, Generation
 from gateway.domain.health import HealthOf, unknown_health
-from gateway.domain.keeping import FileFact, FileKept, FileUnread, Keep, KeepWatch, is_found, is_keeping
+from gateway.domain.keeping import Drawn, FileFact, FileKept, FileUnread, Keep, KeepWatch, Picture, is_found, is_keeping
 from gateway.domain.ledger import ATTEMPT_MOVES, AddAttempt, SaveAttempt, SaveOutput, Write
 from gateway.domain.polling import (
     HintsOf,
@@ -96,7 +96,7 @@ class Poll(Struct, frozen=True, kw_only=True):
     how: How = "poll"
 
 
-Effect = Submit | Poll | Keep
+Effect = Submit | Poll | Keep | Picture
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -134,7 +134,7 @@ def advance(
     known, files = dict(watches), dict(keeping)
     show_extras(draft)
     for fact in facts:
-        if isinstance(fact, FileKept | FileUnread):
+        if isinstance(fact, FileKept | Drawn | FileUnread):
             absorb_file(draft, files, fact, hints)
         elif isinstance(fact, Hinted):
             _hurry(draft, known, fact.attempt_id, busy, hints)
@@ -143,7 +143,7 @@ def advance(
     _orphans(draft, busy)
     wake_at = now + timedelta(seconds=IDLE_SECONDS)
     if not draft.generation.status.terminal:
-        settle(draft, files, hints)
+        settle(draft, files, hints, busy)
         _end_attempts(draft, hints)
         wake_at = min(wake_at, _start_attempts(draft, hints, health))
         _conclude(draft, hints)
@@ -156,7 +156,7 @@ def advance(
         effects=(*_effects(draft, known, busy, hints), *files_due(draft, files, busy)),
         watches=known,
         keeping=files,
-        wake_at=min([wake_at, *_moments(draft, known, hints), *file_moments(draft, files, hints)]),
+        wake_at=min([wake_at, *_moments(draft, known, hints), *file_moments(draft, files, hints, busy)]),
     )
 
 

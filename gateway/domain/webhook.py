@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -12,9 +12,15 @@ from msgspec.structs import replace
 
 from gateway.domain.task import Status
 
-EVENTS = tuple(f"video.generation.{status}" for status in Status if status.terminal)
+EventName = Literal[
+    "video.generation.completed",
+    "video.generation.failed",
+    "video.generation.cancelled",
+    "video.generation.expired",
+]
+EVENTS: tuple[EventName, ...] = get_args(EventName)
 ALL_EVENTS = "*"  # in the place of a filter: those of today and those to come
-TEST = "webhook.test"
+TEST = "webhook.test"  # tried once: who asks for it is looking on
 RETRY_SECONDS = (5, 300, 1800, 7200, 18_000, 36_000, 36_000)  # from the end of a try to the next one
 RETRY_AFTER_MAX = 36_000  # seconds that a receiver may ask for
 ENDPOINTS_MAX = 20  # of one key
@@ -116,11 +122,11 @@ def rotated(endpoint: Endpoint, value: str, now: datetime, seconds: float) -> En
 
 
 def tried(delivery: Delivery, one: Try, *, final: bool = False, retry_after_seconds: float | None = None) -> Delivery:
-    """What a try makes of a pending delivery; `final`: no later one can do better."""
+    """What a try makes of a pending delivery; `final`: no later one can do better. A test has no other."""
     after = noted(delivery, one)
     if one.succeeded:
         return replace(after, state=DeliveryState.SUCCEEDED, next_at=None)
-    if final or one.status == HTTPStatus.GONE or delivery.retries >= len(RETRY_SECONDS):
+    if final or one.status == HTTPStatus.GONE or delivery.type == TEST or delivery.retries >= len(RETRY_SECONDS):
         return replace(after, state=DeliveryState.DEAD, next_at=None)
     wait = float(RETRY_SECONDS[delivery.retries])
     if retry_after_seconds is not None and one.status in _WAITS:

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from heapq import heapify, heappop, heappush, heapreplace
 from typing import Protocol
 
 import msgspec
@@ -17,7 +18,7 @@ from gateway.domain.generation import Generation
 from gateway.domain.webhook import Delivery, Try, live, receiver
 from gateway.failpoints import reach
 from gateway.services.clock import Clock, wait
-from gateway.services.fetch import FetchFailed, FetchRefused, Posted
+from gateway.services.fetch import AddressRefused, FetchFailed, FetchRefused, Posted
 from gateway.services.upstream import retry_after_seconds
 from gateway.services.webhooks import SigningKeys
 from gateway.store.base import Store
@@ -66,7 +67,7 @@ class Deliverer:
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._wake = store.webhooks.added
-        self._sending: dict[asyncio.Task[None], str] = {}  # each with its receiver
+        self._sending: dict[asyncio.Task[None], tuple[str, str]] = {}  # each with its key and receiver
         self._stopping = False
 
     async def run(self) -> None:
@@ -106,25 +107,48 @@ class Deliverer:
     async def _begin(self) -> float | None:
         """Begin to send what is due and has room; the seconds until more is due."""
         now = self._clock.now()
-        taken = Counter(self._sending.values())
-        left = SENDING_MAX - len(self._sending)
-        free: dict[str, int] = {}
-        later: list[datetime] = []
-        # Who has the least under way comes first: where there is not room for all, none is left out for long.
-        for name, next_at in sorted(await self._store.webhooks.receivers(), key=lambda one: (taken[one[0]], one[1])):
-            if next_at > now:
-                later.append(next_at)
-            elif (room := min(RECEIVER_MAX - taken[name], left)) > 0:
-                free[name] = room
-                left -= room
-        if free:
+        if free := await self._places(now):
             until = now + timedelta(seconds=self._timeout_seconds + SPARE_SECONDS)
             for claim in await self._store.webhooks.claim(free, now, until):
                 task = asyncio.create_task(self._send(claim))
-                self._sending[task] = receiver(claim.delivery.url)
+                self._sending[task] = claim.delivery.key, receiver(claim.delivery.url)
                 task.add_done_callback(self._ended)
-            self._wake.set()  # behind what was claimed there may be more that is due later
-        return (min(later) - now).total_seconds() if later else None
+            self._wake.set()  # behind what was claimed there may be more that is due
+        later = await self._store.webhooks.next_due(now)
+        return None if later is None else (later - now).total_seconds()
+
+    async def _places(self, now: datetime) -> Counter[tuple[str, str]]:
+        """The free places for what is due, each to the key with the least under way, at its idlest receiver."""
+        places: Counter[tuple[str, str]] = Counter()
+        left = SENDING_MAX - len(self._sending)
+        if left == 0:
+            return places
+        taken = Counter(self._sending.values())
+        of_key = Counter(key for key, _ in self._sending.values())
+        of_receiver = Counter(name for _, name in self._sending.values())
+        turns = [(of_key[key], since, key) for key, since in await self._store.webhooks.keys() if since <= now]
+        heapify(turns)
+        # One that is neither busy nor full is among so many of a key, where there is any; the next look finds the rest.
+        full = sum(count >= RECEIVER_MAX for count in of_receiver.values())
+        share = full + 1 + left // max(len(turns), 1)
+        busy = Counter(key for key, _ in taken)
+        due: dict[str, list[tuple[int, datetime, str]]] = {}
+        while turns and left:
+            count, since, key = heappop(turns)
+            if key not in due:
+                found = await self._store.webhooks.receivers(key, now, busy[key] + share)
+                due[key] = [(taken[key, name], at, name) for name, at in found]
+                heapify(due[key])
+            while due[key] and of_receiver[due[key][0][2]] >= RECEIVER_MAX:
+                heappop(due[key])
+            if due[key]:
+                there, at, name = due[key][0]
+                heapreplace(due[key], (there + 1, at, name))
+                heappush(turns, (count + 1, since, key))
+                places[key, name] += 1
+                of_receiver[name] += 1
+                left -= 1
+        return places
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._sending[task]
@@ -133,7 +157,7 @@ class Deliverer:
     async def _send(self, claim: Claim) -> None:
         delivery, at = claim.delivery, self._clock.now()
         try:
-            sent = await self._post(claim, at)
+            sent = await self._tried(claim, at)
             if sent is None:
                 return
             reach("event_sent")
@@ -144,7 +168,7 @@ class Deliverer:
             log.warning("delivery_not_noted", delivery=delivery.id, error=str(error))
             return
         except Exception:  # likewise; one that is broken must not end the others
-            log.exception("delivery_failed", delivery=delivery.id)
+            log.exception("delivery_not_noted", delivery=delivery.id)
             return
         log.info(
             "webhook_sent",
@@ -158,16 +182,20 @@ class Deliverer:
             duration_seconds=round(sent.made.duration_seconds, 3),
         )
 
-    async def _post(self, claim: Claim, at: datetime) -> _Sent | None:
+    async def _tried(self, claim: Claim, at: datetime) -> _Sent | None:
         """Send it once; `None` when there is nothing to tell of any more."""
-        delivery = claim.delivery
         try:
-            data = await self._data(delivery)
+            return await self._post(claim, at)
         except StoreUnavailable:
             raise
-        except Exception:  # it would be so for ever: the schedule is to end it
-            log.exception("delivery_not_rendered", delivery=delivery.id)
-            return _Sent(Try(at=at, duration_seconds=0.0, error="the gateway could not make its body"))
+        except Exception:  # it may be so for ever: the schedule is to end it
+            log.exception("delivery_failed", delivery=claim.delivery.id)
+            spent = (self._clock.now() - at).total_seconds()
+            return _Sent(Try(at=at, duration_seconds=spent, error="the gateway failed"))
+
+    async def _post(self, claim: Claim, at: datetime) -> _Sent | None:
+        delivery = claim.delivery
+        data = await self._data(delivery)
         if data is None:
             return None
         body = _encode({"type": delivery.type, "timestamp": _iso(delivery.created_at), "data": data}).decode()
@@ -189,7 +217,8 @@ class Deliverer:
             status=status,
             error=None if error is None else str(error),
         )
-        return _Sent(made, isinstance(error, FetchRefused), retry_after)
+        # A name that leads to a refused address may lead elsewhere tomorrow.
+        return _Sent(made, isinstance(error, FetchRefused) and not isinstance(error, AddressRefused), retry_after)
 
     async def _data(self, delivery: Delivery) -> object | None:
         """What the event is about, as it is now; `None` when it is deleted."""

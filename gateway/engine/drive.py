@@ -1,7 +1,7 @@
 """One generation from its start to its end: advance, store, carry out, sleep."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 from msgspec.structs import replace
@@ -33,6 +33,7 @@ class Drive:
         self._signals = signals
         self._clock = clock
         self._event = asyncio.Event()
+        self.on_end: Callable[[], None] = lambda: None  # called when what is driven is at its end, or was
         self._hinted: set[str] = set()  # attempts whose provider says that something happened
         self._changed = False  # the stored generation may differ from ours
         self._stopping = False
@@ -84,6 +85,7 @@ class Drive:
             if self._broken is not None:
                 raise self._broken
             if held.status.terminal:
+                self.on_end()
                 self._cancel_unsent(held)
             if not self._stopping:
                 for effect in step.effects:

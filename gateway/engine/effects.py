@@ -13,7 +13,7 @@ from gateway.domain.adopting import TASKS_MAX
 from gateway.domain.circuit import CircuitState
 from gateway.domain.errors import StoreUnavailable, UnreadableReply
 from gateway.domain.generation import Attempt, AttemptState, Generation, Route
-from gateway.domain.keeping import Keep
+from gateway.domain.keeping import Keep, Picture
 from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Unread
 from gateway.domain.polling import Hints
 from gateway.domain.reading import failed
@@ -85,6 +85,8 @@ class Effects:
         """Do it and tell what came of it; `None` when the store has it already."""
         if isinstance(effect, Keep):
             return await self._keeper.keep(generation, effect.index)
+        if isinstance(effect, Picture):
+            return await self._keeper.picture(generation, effect.index)
         attempt = generation.attempt(effect.attempt_id)
         route = generation.route(attempt)
         provider = self._providers.get(route.provider)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -38,6 +39,7 @@ class EmbeddedEngine:
         self._arriving = 0  # creates that were let in and have no driver yet
         self._drives: dict[str, Drive] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._behind: set[str] = set()  # driven behind their ends: a task that was given up is read, a file is kept
         self._woken: set[str] = set()  # asked for while their driver was beginning or ending
         self._stopping = False
 
@@ -53,10 +55,10 @@ class EmbeddedEngine:
 
     @contextmanager
     def room(self) -> Iterator[None]:
-        """See `Drivers`. Every open generation has a driver from the start on, hence nothing else is to be counted."""
+        """See `Engine`. Every open generation has a driver from the start on; what is behind its end is not counted."""
         if self._stopping:
             raise ShuttingDown(retry_after=STOPPING_SECONDS)
-        if len(self._tasks) + self._arriving >= self._open_max:
+        if len(self._tasks) - len(self._behind) + self._arriving >= self._open_max:
             raise Overloaded(f"{self._open_max:,} generations are open already.", retry_after=FULL_SECONDS)
         self._arriving += 1
         try:
@@ -139,6 +141,7 @@ class EmbeddedEngine:
                 if held is not None:
                     self._woken.discard(generation_id)
                     drive = self._drives[generation_id] = self._new_drive()
+                    drive.on_end = partial(self._behind.add, generation_id)
                     await drive.run(held)
             except Exception:  # one broken generation must not end the others, nor be lost itself
                 log.exception("driver_failed", generation=generation_id)
@@ -147,3 +150,4 @@ class EmbeddedEngine:
                 return
             finally:
                 self._drives.pop(generation_id, None)
+                self._behind.discard(generation_id)

@@ -65,14 +65,32 @@ class Sweeper:
             await self._sweep(now)
 
     async def _remove_results(self, now: datetime) -> None:
-        """The file goes before the row that tells of it."""
-        total = 0
+        """The file goes before the row that tells of it; one that cannot go has its turn again in an hour."""
+        gone, stuck = 0, 0
         while not self._stopping and (names := await self._store.results.expired(now, BATCH)):
-            await self._artifacts.remove(names)
-            await self._store.results.forget(names, now)
-            total += len(names)
-        if total:
-            log.info("results_removed", files=total)
+            try:
+                await self._artifacts.remove(names)
+            except StoreUnavailable:
+                removed = [name for name in names if await self._is_removed(name)]
+            else:
+                removed = names
+            left = [name for name in names if name not in removed]
+            await self._store.results.forget(removed, now)
+            await self._store.results.put_off(left, now + timedelta(seconds=INTERVAL_SECONDS))
+            gone, stuck = gone + len(removed), stuck + len(left)
+        if gone:
+            log.info("results_removed", files=gone)
+        if stuck:
+            log.error("results_not_removed", files=stuck)
+
+    async def _is_removed(self, name: str) -> bool:
+        """Of several that could not be removed together, whether one goes by itself."""
+        try:
+            await self._artifacts.remove([name])
+        except StoreUnavailable as error:
+            log.warning("result_not_removed", name=name, reason=error.reason or error.detail)
+            return False
+        return True
 
     async def _sweep(self, now: datetime) -> None:
         forgotten = await self._forget(now)

@@ -1,6 +1,5 @@
 """Whose a task is that no reply to a submit has named: an attempt gets what it is told to have, and nobody else has."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from gateway.domain.errors import Conflict
@@ -26,29 +25,24 @@ class Adoption:
         self._drivers = drivers
         self._signals = signals
         self._clock = clock
-        self._telling = asyncio.Lock()  # of two attempts that are told of one task, the second is to see the first
 
     async def tell(self, generation: Generation, attempt: Attempt, task_ids: Sequence[str], teller: Teller) -> Told:
         """Durable when it returns; a `Conflict` where a task is another attempt's, or none of it can be read."""
-        async with self._telling:
-            if not await self._store.callbacks.room(attempt.id):
-                return Told.REFUSED  # without a look at every task there is
-            refs = await self._refs(generation, attempt, task_ids)
-            told = await self._store.callbacks.tell(attempt.id, refs, self._clock.now(), teller)
+        if not await self._store.callbacks.room(attempt.id):
+            return Told.REFUSED  # without a write
+        refs = self._refs(generation, attempt, task_ids)
+        told = await self._store.callbacks.tell(attempt.id, refs, self._clock.now(), teller)
         if told is Told.ADOPTED:
             self._signals.changed(generation.id)
             self._drivers.wake(generation.id)
         return told
 
-    async def _refs(self, generation: Generation, attempt: Attempt, task_ids: Sequence[str]) -> tuple[TaskRef, ...]:
-        """What the adapter needs to read these tasks, which no other attempt has."""
+    def _refs(self, generation: Generation, attempt: Attempt, task_ids: Sequence[str]) -> tuple[TaskRef, ...]:
+        """What the adapter needs to read these tasks."""
         route = generation.route(attempt)
         provider = self._providers.get(route.provider)
         if provider is None:
             raise Conflict(f"The provider {route.provider} is not configured, so that no task of it can be read.")
-        for task_id, holder in (await self._store.holders(provider.name, task_ids)).items():
-            if holder != attempt.id:
-                raise Conflict(f"The task {task_id!r} is that of the attempt {holder} already.", param="task_id")
         if provider.adapter.known_task is None:
             return tuple(TaskRef(id=task_id) for task_id in task_ids)
         request = UpstreamRequest(

@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import hmac
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,8 @@ _REASONS: tuple[tuple[str, str], ...] = (
         r"status code: 403\b",
         "access is forbidden; the credentials must allow to list the bucket and to get, put and delete in it",
     ),
-    (r"invalid peer certificate", "its TLS certificate is not trusted; check artifacts.endpoint"),
+    (r"\bInvalidCertificate\(", "its TLS certificate is not trusted; check artifacts.endpoint"),
+    (r"\bInvalidContentType\b", "it does not speak TLS; check the https of artifacts.endpoint"),
     (r"Generic S3 error: [^\n]*HTTP error", "no connection; check artifacts.endpoint"),
     (r"HTTP error", "no connection"),
 )
@@ -170,14 +171,14 @@ class ArtifactBucket:
         told = {"response-content-type": content_type, "response-content-disposition": shown}
         return _signed_again(url, str(secret), told)
 
-    async def watch(self) -> None:
+    async def watch(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
         """Return once the bucket works; what is in the way of that is logged, and its end."""
         told = None
         while (reason := await probe(self._bucket)) is not None:
             if reason != told:
                 log.warning("bucket_unreachable", reason=f"artifacts.url: {reason}")
             told = reason
-            await asyncio.sleep(PROBE_SECONDS)
+            await sleep(PROBE_SECONDS)
         if told is not None:
             log.info("bucket_works")
 

@@ -1,6 +1,6 @@
 """Where the bytes of an output are, and how a client gets them."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -31,7 +31,7 @@ class Redirect(Struct, frozen=True):
 class Stream(Struct, frozen=True, kw_only=True):
     """A file of a provider's, passed through."""
 
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes]  # begun: closed, it lets go of its connection
     content_type: str
     length: int | None
     filename: str  # for a client's folder
@@ -141,17 +141,27 @@ class Artifacts:
             await response.aclose()
             raise ProviderUnavailable(f"The provider answered {response.status_code} for the file.", retry_after=30)
         length = response.headers.get("content-length", "")
+        chunks = _chunks(response)
+        try:
+            await anext(chunks)
+        except httpx.HTTPError as error:
+            raise ProviderUnavailable("The file broke off before its first byte.", retry_after=30) from error
         return Stream(
-            chunks=_chunks(response),
+            chunks=chunks,
             content_type=response.headers.get("content-type", "application/octet-stream"),
             length=int(length) if length.isdigit() else None,
             filename=f"{generation.id}-{output.index}.mp4",
         )
 
 
-async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes]:
+    """Nothing, as soon as there is something; then all of it."""
     try:
-        async for chunk in response.stream:  # type: ignore[union-attr]  # an async transport gives an async stream
+        chunks = aiter(response.stream)  # type: ignore[arg-type]  # an async transport gives an async stream
+        first = await anext(chunks, b"")
+        yield b""
+        yield first
+        async for chunk in chunks:
             yield chunk
     finally:
         await response.aclose()

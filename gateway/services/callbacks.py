@@ -3,6 +3,7 @@
 That is the name of a task, where no reply to the submit has named one.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Protocol
@@ -77,7 +78,8 @@ class Callbacks:
         self._adoption = adoption
         self._drivers = drivers
         self._clock = clock
-        self._heard: OrderedDict[_Saying, None] = OrderedDict()
+        self._telling: dict[_Saying, asyncio.Task[bool]] = {}  # on the way into the store
+        self._heard: OrderedDict[_Saying, None] = OrderedDict()  # durable
 
     async def receive(self, attempt_id: str, body: bytes) -> None:
         """Have the attempt's tasks read now; one that has none named by a reply gets those that this names.
@@ -115,22 +117,31 @@ class Callbacks:
         saying = (attempt.id, task_id, attempt.state)
         if saying in self._heard:
             return False
-        self._heard[saying] = None  # before it is dealt with: others that say the same do not wait for it
-        if len(self._heard) > HEARD_MAX:
-            self._heard.popitem(last=False)
+        telling = self._telling.get(saying)
+        if telling is None:
+            telling = self._telling[saying] = asyncio.create_task(self._have_told(generation, attempt, task_id))
+            telling.add_done_callback(lambda done: self._forget_telling(saying, done))
+        return await asyncio.shield(telling)  # who says the same meanwhile is answered when it is durable, too
+
+    async def _have_told(self, generation: Generation, attempt: Attempt, task_id: str) -> bool:
         try:
             told, why = await self._adoption.tell(generation, attempt, (task_id,), "callback"), "it was answered"
         except Conflict as error:
             told, why = Told.REFUSED, error.detail
-        except BaseException:
-            self._heard.pop(saying, None)
-            raise
         about = {"attempt": attempt.id, "provider": generation.route(attempt).provider, "task": task_id}
         if told is Told.ADOPTED:
             log.info("callback_adopted", generation=generation.id, **about)
         elif told is Told.REFUSED and not await self._is_known(generation, attempt, task_id):
             log.warning("callback_unexpected", generation=generation.id, state=attempt.state, reason=why, **about)
+        self._heard[attempt.id, task_id, attempt.state] = None
+        if len(self._heard) > HEARD_MAX:
+            self._heard.popitem(last=False)
         return told is Told.ADOPTED
+
+    def _forget_telling(self, saying: _Saying, done: asyncio.Task[bool]) -> None:
+        del self._telling[saying]
+        if not done.cancelled():
+            done.exception()  # its callers have it, as far as they still wait
 
     async def _is_known(self, generation: Generation, attempt: Attempt, task_id: str) -> bool:
         """Whether the reply has named the task meanwhile."""

@@ -8,10 +8,8 @@ comes from the environment: no proxy, no `.netrc`, no cookies, no certificates b
 import asyncio
 import ipaddress
 import re
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cached_property
 from importlib.metadata import version
@@ -31,6 +29,7 @@ from gateway.domain.addresses import (
 )
 from gateway.services.images import URL_MAX, url_fault
 from gateway.services.pinned import PinnedNetwork, StreamNetwork
+from gateway.services.resolving import Resolvers
 
 REDIRECTS_MAX = 5
 ADDRESSES_MAX = 8  # of a name; the rest are not tried
@@ -40,7 +39,6 @@ STALL_SECONDS = 30.0  # without a byte either way
 POST_REPLY_MAX = 64 * 1024
 # Chunks of a few bytes cost us a thousand times what they cost their sender.
 CRUMB, CRUMBS_MAX = 256, 1000  # bytes, on average; how many pieces are taken before that is asked for
-RESOLVERS = 16  # threads; names whose servers say nothing hold them for a while, and nothing else in the process
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
@@ -50,7 +48,11 @@ Resolve = Callable[
 
 
 class FetchRefused(Exception):
-    """This URL may not be fetched, now or later; the text is safe to show."""
+    """This URL may not be fetched, now or, but for an `AddressRefused`, later; the text is safe to show."""
+
+
+class AddressRefused(FetchRefused):
+    """Its host is a name that leads to no address that may be connected to; it may lead to another later."""
 
 
 class FetchFailed(Exception):
@@ -82,13 +84,15 @@ class Target(Struct, frozen=True):
         return self.url.scheme, self.host, self.port
 
     def admitted(self, addresses: Iterable[Address], allow: Sequence[Network]) -> list[Address]:
-        """Those of its addresses that may be connected to; `FetchRefused` when there are none."""
+        """Those of its addresses that may be connected to; where there are none, `AddressRefused` of a name."""
+        refused = FetchRefused if addresses_of(self.host) else AddressRefused
         public = [address for address in addresses if refusal(address, allow) is None]
         if not public:
-            raise FetchRefused(f"{self.host} does not lead to a public address; {REMEDY}")
+            raise refused(f"{self.host} does not lead to a public address; {REMEDY}")
         admitted = [one for one in public if port_is_open(self.port) or is_allowed(one, allow)]
         if not admitted:
-            raise FetchRefused(f"port {self.port} of {self.host} is not one that the web is served on; {REMEDY}")
+            refused = refused if allow else FetchRefused  # no other address would do
+            raise refused(f"port {self.port} of {self.host} is not one that the web is served on; {REMEDY}")
         return admitted
 
 
@@ -168,10 +172,10 @@ class Fetcher:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._allow = tuple(allow)
-        self._resolve = resolve or self._ask_system
+        self._system = Resolvers()
+        self._resolve = resolve or self._system.resolve
         self._network = network or StreamNetwork()
         self._given_tls = tls
-        self._resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolver")
         self._headers = {
             "User-Agent": f"video-gateway/{version('video-gateway')}",
             "Accept": "*/*",
@@ -215,7 +219,7 @@ class Fetcher:
 
     async def close(self) -> None:
         """Forget the names that are still being resolved. A request that is under way ends by itself."""
-        self._resolvers.shutdown(wait=False, cancel_futures=True)
+        self._system.close()
 
     @asynccontextmanager
     async def _exchange(
@@ -265,17 +269,9 @@ class Fetcher:
             raise FetchFailed(f"{target.host} could not be resolved")
         return target.admitted(found, self._allow)[:ADDRESSES_MAX]
 
-    async def _ask_system(self, host: str, port: int) -> list[str]:
-        """The loop's own `getaddrinfo` shares its few threads with others; here a silent name delays names alone."""
-        return await asyncio.get_running_loop().run_in_executor(self._resolvers, _getaddrinfo, host, port)
-
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         return self._given_tls or httpx.create_ssl_context(trust_env=False)
-
-
-def _getaddrinfo(host: str, port: int) -> list[str]:
-    return [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def _onward(target: Target, reply: httpcore.Response) -> Target | None:
@@ -287,7 +283,7 @@ def _onward(target: Target, reply: httpcore.Response) -> Target | None:
         raise FetchFailed(f"{target.host} sent a redirect that leads nowhere")
     try:
         onward = target_of(str(target.url.join(location)))
-    except (FetchRefused, httpx.InvalidURL):
+    except (FetchRefused, httpx.InvalidURL, ValueError):
         raise FetchRefused(f"{target.host} redirects to what is not a valid http(s) URL without credentials") from None
     if target.url.scheme == "https" and onward.url.scheme == "http":
         raise FetchRefused(f"{target.host} redirects from https to http")

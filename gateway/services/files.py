@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import structlog
 
-from gateway.domain.errors import InvalidImage, InvalidParameter, NotFound
+from gateway.domain.errors import ArtifactMissing, InvalidImage, InvalidParameter, NotFound
 from gateway.services.blobs import Blobs
 from gateway.services.clock import Clock
 from gateway.services.ids import new_id
@@ -107,9 +107,10 @@ class Files:
         log.info("file_deleted", file=file_id)
 
     async def content(self, file: StoredFile) -> AsyncIterator[bytes]:
-        """The bytes, in small pieces; `NotFound` when they are gone, before the first piece."""
+        """The bytes, in small pieces; `ArtifactMissing` when they are gone, before the first piece."""
         if not await self._blobs.has(file.sha256):
-            raise _not_found(file.id)
+            log.error("file_missing", file=file.id)
+            raise ArtifactMissing("The file is lost; upload it again.", param="id")
         return self._blobs.chunks(file.sha256)
 
 

@@ -13,13 +13,16 @@ FRAME_SECONDS = 20.0  # for one frame, the start of the process included
 
 async def first_frame(video: Path, to: Path, *, seconds: float = FRAME_SECONDS) -> bool:
     """Draw it at `to`; false, and nothing there, where that cannot be done."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-m", "gateway.services.first_frame", video, to),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={},  # no key of ours is there to be read
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-m", "gateway.services.first_frame", video, to),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={},  # no key of ours is there to be read
+        )
+    except OSError:  # no process, no memory or no descriptor is left: a picture is not worth more
+        return False
     drawn = False
     try:
         async with asyncio.timeout(seconds):

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -17,14 +18,15 @@ from msgspec import Struct
 from gateway.domain.adapter import HttpCall
 from gateway.domain.errors import InvalidImage, StoreUnavailable
 from gateway.domain.generation import Generation, Kept, Output
-from gateway.domain.keeping import FileFact, FileKept, FileUnread
+from gateway.domain.keeping import Drawn, FileFact, FileKept, FileUnread
 from gateway.domain.task import Artifact
 from gateway.failpoints import reach
 from gateway.services.artifact_store import ArtifactStore
 from gateway.services.clock import Clock
-from gateway.services.fetch import Fetcher, FetchFailed, FetchRefused
+from gateway.services.fetch import AddressRefused, Fetcher, FetchFailed, FetchRefused
 from gateway.services.frames import Frames
 from gateway.services.images import IMAGE_MAX, inspect
+from gateway.services.lanes import Lane
 from gateway.services.media import Media, read_media
 from gateway.services.providers import Provider
 from gateway.services.upstream import NoAnswer, NotSent, Upstream
@@ -34,8 +36,11 @@ from gateway.store.base import Store
 log = structlog.get_logger()
 RESULT_MAX = 4 * 1024**3  # bytes of a result
 FETCH_SECONDS = 1800.0  # for all of it
+STALL_SECONDS = 30.0  # without a byte
+PICTURE_SECONDS = 3.0  # for a provider's own picture, which nothing waits for longer
+STORE_SECONDS = 30.0  # in which nothing is fetched, once the artifact store has failed
 BLOCK = 256 * 1024  # bytes that are held of a result before they are written; the next come meanwhile
-AT_ONCE = 8  # files of one provider
+DRAWINGS_MAX = 1000  # pictures that are drawn, or wait to be asked for
 TOLD_LIFE = timedelta(days=1)  # of a file that was begun; once it is kept, its own time counts
 EXTENSIONS = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm", "video/x-matroska": "mkv"}
 IMAGE_EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif"}
@@ -76,52 +81,76 @@ class Keeper:
         self._keep = timedelta(days=settings.keep_days)
         self._draws = settings.thumbnails
         self._frames = Frames()
-        self._places: dict[str, asyncio.Semaphore] = {}
+        self._lanes = {name: Lane(one.concurrency, clock) for name, one in providers.items()}
+        # What nobody waits for any more has a lane of its own: it is tried again and again, and is in nobody's way.
+        self._late = {name: Lane(max(one.concurrency // 2, 1), clock) for name, one in providers.items()}
+        self._store_fails_until = clock.now()
+        self._drawing: dict[str, asyncio.Task[str | None]] = {}  # by the name of the video
 
     async def keep(self, generation: Generation, index: int) -> FileFact | None:
         """Bring the file of an output into the store; `None` when the generation is gone."""
         output = generation.output(index)
-        route = generation.route(generation.attempt(output.attempt_id or ""))
-        place = self._places.setdefault(route.provider, asyncio.Semaphore(AT_ONCE))
-        async with place:
-            reach("done_not_kept")
-            try:
-                return await self._keep_one(generation, output, route.provider)
-            except FetchRefused as error:
-                fact, why = FileUnread(index=index, final=True), str(error)
-            except _NoResult as error:
-                fact, why = FileUnread(index=index, missing=True), str(error)
-            except (FetchFailed, NotSent, NoAnswer, httpx.HTTPError, OSError) as error:
-                fact, why = FileUnread(index=index), str(error)
-            except StoreUnavailable as error:
-                fact, why = FileUnread(index=index), error.reason or error.detail
-            except Exception:  # what nobody has thought of says nothing about the file
-                log.exception("keeping_broken", generation=generation.id, index=index, provider=route.provider)
-                return FileUnread(index=index)
-        told = {"generation": generation.id, "index": index, "provider": route.provider}
+        provider = generation.route(generation.attempt(output.attempt_id or "")).provider
+        reach("done_not_kept")
+        if self._clock.now() < self._store_fails_until:  # what is fetched now could not be put anywhere
+            return FileUnread(index=index)
+        try:
+            return await self._keep_one(generation, output, provider)
+        except FetchRefused as error:
+            fact, why = FileUnread(index=index, final=not isinstance(error, AddressRefused)), str(error)
+        except _NoResult as error:
+            fact, why = FileUnread(index=index, missing=True), str(error)
+        except (FetchFailed, NotSent, NoAnswer, httpx.HTTPError, OSError) as error:
+            fact, why = FileUnread(index=index), str(error)
+        except StoreUnavailable as error:
+            self._store_fails_until = max(self._store_fails_until, self._clock.now() + timedelta(seconds=STORE_SECONDS))
+            fact, why = FileUnread(index=index), error.reason or error.detail
+        except Exception:  # what nobody has thought of says nothing about the file
+            log.exception("keeping_broken", generation=generation.id, index=index, provider=provider)
+            return FileUnread(index=index)
+        told = {"generation": generation.id, "index": index, "provider": provider}
         log.warning("result_not_kept", **told, final=fact.final, missing=fact.missing, error=why)
         return fact
 
+    async def picture(self, generation: Generation, index: int) -> FileFact | None:
+        """What comes of drawing the first frame of a file that was kept just now."""
+        kept = generation.output(index).kept
+        drawing = None if kept is None else self._drawing.pop(kept.name, None)
+        return Drawn(index, None if drawing is None else await drawing)
+
+    async def close(self) -> None:
+        """Draw no more."""
+        drawing = list(self._drawing.values())
+        for task in drawing:
+            task.cancel()
+        await asyncio.gather(*drawing, return_exceptions=True)
+
     async def _keep_one(self, generation: Generation, output: Output, provider: str) -> FileFact | None:
         began = self._clock.now()
-        partial = self._artifacts.partial()
-        picture = self._artifacts.partial()
+        partial, beside, picture = (self._artifacts.partial() for _ in range(3))
+        spare = [partial, beside, picture]
+        lane = (self._late if output.status.terminal else self._lanes).get(provider)
         try:
-            async with self._source(generation, output, provider) as chunks:
-                written = await _write(chunks, partial)
-            media = await asyncio.to_thread(read_media, partial)
-            if not isinstance(media, Media):
-                raise _NoResult(f"the file {media}")
-            picture_type = await self._thumbnail(output, partial, picture)
+            async with nullcontext() if lane is None else lane.place(generation.key):
+                async with self._source(generation, output, provider) as chunks:
+                    written = await _write(chunks, partial)
+                picture_type = await self._providers_picture(output, picture)
+            media = await _media(partial)
             kept = self._kept(generation, output, written, media, picture_type)
             names = [name for name in (kept.name, kept.thumbnail) if name is not None]
             if not await self._store.results.tell(generation.id, names, began + TOLD_LIFE):
                 return None
-            if kept.thumbnail is not None and kept.thumbnail_type is not None:
-                await self._artifacts.put(kept.thumbnail, picture, kept.thumbnail_type)
+            if kept.thumbnail is not None and picture_type is not None:
+                await self._artifacts.put(kept.thumbnail, picture, picture_type)
+            draws = self._draws and picture_type is None
+            if draws:
+                await asyncio.to_thread(os.link, partial, beside)  # the store takes the other name
             await self._artifacts.put(kept.name, partial, kept.content_type)
+            if draws:
+                self._begin_drawing(generation.id, kept, beside)
+                spare.remove(beside)
         finally:
-            await asyncio.to_thread(_remove, partial, picture)
+            await asyncio.shield(asyncio.to_thread(_remove, *spare))
         log.info(
             "result_kept",
             generation=generation.id,
@@ -130,7 +159,29 @@ class Keeper:
             bytes=kept.bytes,
             duration_seconds=round((self._clock.now() - began).total_seconds(), 3),
         )
-        return FileKept(output.index, kept)
+        return FileKept(output.index, kept, draws=draws)
+
+    def _begin_drawing(self, generation_id: str, kept: Kept, video: Path) -> None:
+        self._drawing[kept.name] = asyncio.create_task(self._draw(generation_id, kept, video))
+        for name in list(self._drawing)[:-DRAWINGS_MAX]:  # of drivers that were gone before they could ask
+            self._drawing.pop(name)
+
+    async def _draw(self, generation_id: str, kept: Kept, video: Path) -> str | None:
+        """The name of the first frame, once it is in the store; `None` where there is none."""
+        picture = self._artifacts.partial()
+        name = f"{kept.name.rpartition('.')[0]}.jpg"
+        try:
+            if not await self._frames.draw(video, picture):
+                return None
+            if not await self._store.results.tell(generation_id, [name], self._clock.now() + TOLD_LIFE):
+                return None
+            await self._artifacts.put(name, picture, "image/jpeg")
+        except (StoreUnavailable, OSError) as error:
+            log.info("thumbnail_not_kept", generation=generation_id, error=str(error))
+            return None
+        finally:
+            await asyncio.shield(asyncio.to_thread(_remove, video, picture))
+        return name
 
     def _kept(
         self, generation: Generation, output: Output, written: _Written, media: Media, picture_type: str | None
@@ -175,29 +226,34 @@ class Keeper:
             raise FetchRefused("The provider that keeps this file is no longer configured.")
         signed = provider.adapter.authorize(call, provider.credential, self._clock.now())
         response = await self._upstream.stream(
-            signed, base_url=provider.base_url, timeout_seconds=FETCH_SECONDS, headers=provider.headers
+            signed, base_url=provider.base_url, timeout_seconds=STALL_SECONDS, headers=provider.headers
         )
         try:
-            _check(response.status_code)
-            yield response.aiter_raw()
+            async with asyncio.timeout(FETCH_SECONDS):
+                _check(response.status_code)
+                yield response.aiter_raw()
+        except TimeoutError as error:
+            raise FetchFailed(f"the file did not come within {FETCH_SECONDS:.0f} seconds") from error
         finally:
             await response.aclose()
 
-    async def _thumbnail(self, output: Output, video: Path, to: Path) -> str | None:
-        """Its media type, once it is at `to`: the provider's own, else the first frame, else none."""
+    async def _providers_picture(self, output: Output, to: Path) -> str | None:
+        """The media type of the provider's own picture, once it is at `to`; `None` where it is not to be had soon."""
         url = None if output.artifact is None else output.artifact.thumbnail_url
-        if url is not None:
-            try:
-                async with self._fetcher.get(url, max_bytes=IMAGE_MAX, timeout_seconds=60) as fetched:
-                    if fetched.status == 200:
-                        content = b"".join([chunk async for chunk in fetched.chunks()])
-                        kind = inspect(content).content_type
-                        if kind in IMAGE_EXTENSIONS:
-                            await asyncio.to_thread(to.write_bytes, content)
-                            return kind
-            except (FetchRefused, FetchFailed, InvalidImage, OSError) as error:
-                log.info("thumbnail_not_kept", index=output.index, error=str(error))
-        return "image/jpeg" if self._draws and await self._frames.draw(video, to) else None
+        if url is None:
+            return None
+        try:
+            async with self._fetcher.get(url, max_bytes=IMAGE_MAX, timeout_seconds=PICTURE_SECONDS) as fetched:
+                _check(fetched.status)
+                content = b"".join([chunk async for chunk in fetched.chunks()])
+            kind = inspect(content).content_type
+            if kind not in IMAGE_EXTENSIONS:
+                return None
+            await asyncio.to_thread(to.write_bytes, content)
+        except (FetchRefused, FetchFailed, InvalidImage, _NoResult, OSError) as error:
+            log.info("thumbnail_not_kept", index=output.index, error=str(error))
+            return None
+        return kind
 
 
 def content_call(generation: Generation, output: Output, provider: Provider) -> HttpCall | None:
@@ -207,6 +263,13 @@ def content_call(generation: Generation, output: Output, provider: Provider) -> 
     if ref is None or provider.adapter.content is None:
         return None
     return provider.adapter.content(ref)
+
+
+async def _media(path: Path) -> Media:
+    found = await asyncio.to_thread(read_media, path)
+    if not isinstance(found, Media):
+        raise _NoResult(f"the file {found}")
+    return found
 
 
 def _check(status: int) -> None:

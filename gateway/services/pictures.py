@@ -44,14 +44,18 @@ class Pictures:
     async def make(self, content: bytes, wanted: Remake) -> bytes:
         """The picture as it is wanted. Raises `NotMade`."""
         async with self._places:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", __name__),
-                *(wanted.content_type, str(wanted.width), str(wanted.height), str(wanted.max_bytes or 0)),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # no key of a provider's goes along
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", __name__),
+                    *(wanted.content_type, str(wanted.width), str(wanted.height), str(wanted.max_bytes or 0)),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.DEVNULL,
+                    env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # no key of a provider's goes along
+                )
+            except OSError as error:
+                log.warning("picture_not_made", error=str(error), bytes=len(content))
+                raise NotMade("there is no room to convert it now") from error
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     made, _ = await process.communicate(content)

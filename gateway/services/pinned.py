@@ -127,6 +127,7 @@ class _Stream(httpcore.AsyncNetworkStream):
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._below: asyncio.StreamWriter | None = None  # kept: a writer that is collected closes its connection
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # as above
         async with _within(timeout, httpcore.ReadTimeout, httpcore.ReadError):
@@ -143,8 +144,18 @@ class _Stream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  # as above
     ) -> httpcore.AsyncNetworkStream:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(BUFFER)  # another: what came in the clear is no part of any reply
+        protocol = asyncio.StreamReaderProtocol(reader)
         async with _within(timeout, httpcore.ConnectTimeout, httpcore.ConnectError):
-            await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
+            secured = await loop.start_tls(
+                self._writer.transport, protocol, ssl_context, server_hostname=server_hostname
+            )
+        if secured is None:
+            raise httpcore.ConnectError("it was closed right after the handshake")
+        protocol.connection_made(secured)
+        self._below = self._writer
+        self._reader, self._writer = reader, asyncio.StreamWriter(secured, protocol, reader, loop)
         return self
 
     async def aclose(self) -> None:

@@ -116,12 +116,12 @@ class Webhooks:
         return _found(changed, endpoint_id)
 
     async def test(self, endpoint_id: str, key: str) -> Delivery:
-        """Send a `webhook.test`."""
-        endpoint = await self.read(endpoint_id, key)
-        if endpoint.disabled is not None:
-            raise Conflict("The endpoint is disabled; enable it first.")
+        """Send a `webhook.test`, once; `Conflict` while the one before is under way."""
         now = self._clock.now()
-        return await self._store.add_test(endpoint, new_id("evt_", now), now)
+        added = await self._store.add_test(endpoint_id, key, new_id("evt_", now), now)
+        if added is None:
+            raise _missing(endpoint_id)
+        return added
 
     async def deliveries(self, query: DeliveryQuery) -> DeliveryPage:
         """A page of the key's own deliveries."""

@@ -171,10 +171,6 @@ class Store(Protocol):
         """
         ...
 
-    async def holders(self, provider: str, task_ids: Sequence[str]) -> dict[str, str]:
-        """Those of the tasks of a provider that an attempt has, each with the id of the attempt."""
-        ...
-
     async def events(self, generation_id: str, after: int = 0) -> list[Event]:
         """The transitions of a generation, in order, behind `after`."""
         ...
@@ -208,7 +204,8 @@ class Store(Protocol):
     async def accept(self, attempt_id: str, tasks: Sequence[Task], now: datetime) -> int | None:
         """`submitting` or `unknown` → `accepted`, from any holder: knowledge of a paid task is never refused.
 
-        Returns the generation's new version, `None` when the attempt was in neither state.
+        Tasks that callbacks alone have told of come behind. Returns the generation's new version, `None` when the
+        attempt was in neither state.
         """
         ...
 
@@ -216,8 +213,8 @@ class Store(Protocol):
         """Carry out the writes in one transaction, if fence and version are still those of `generation`.
 
         The end of the generation adds the deliveries that tell of it. Returns the new version; `None` when somebody
-        else changed it: nothing was written, read it again. That is so, too, where an attempt was to become unknown
-        and callbacks had told of its tasks: it is accepted, and has them.
+        else changed it: nothing was written, read it again. That is so, too, where a submit was to end without a task
+        and callbacks had told of one: the attempt is accepted, and has it.
         `IllegalMove`, with nothing written either, when a write is not one that the ledger allows.
         """
         ...

@@ -14,7 +14,7 @@ class Told(StrEnum):
     """What has become of tasks that somebody told of."""
 
     ADOPTED = "adopted"  # the attempt has them
-    REMEMBERED = "remembered"  # its submit is under way: it has them as soon as no reply is to be expected
+    REMEMBERED = "remembered"  # its submit is under way: it has them as soon as that is over
     REFUSED = "refused"  # they cannot be its own, or it has no room for more
 
 
@@ -31,7 +31,8 @@ class Callbacks(Protocol):
     async def tell(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> Told:
         """Let an attempt that is `unknown`, or has its tasks in this way, have these as well: all or none.
 
-        A callback may come while it is `submitting`. What is remembered then it gets in place of becoming `unknown`;
-        see `Store.write`.
+        A `Conflict` where another attempt of the provider has one of them. A callback may come while it is
+        `submitting`. What is remembered then it gets when its submit is over, whatever the outcome: see `Store.accept`
+        and `Store.write`.
         """
         ...

@@ -19,6 +19,10 @@ class Results(Protocol):
         """Names whose time is over, the oldest first."""
         ...
 
+    async def put_off(self, names: Sequence[str], until: datetime) -> None:
+        """These could not be removed: ask for them again then."""
+        ...
+
     async def forget(self, names: Sequence[str], now: datetime) -> None:
         """These are removed; what was told of anew meanwhile stays."""
         ...

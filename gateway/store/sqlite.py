@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +19,7 @@ from gateway.domain.ledger import (
     SaveAttempt,
     SaveKept,
     SaveOutput,
+    SavePicture,
     SaveStatus,
     Write,
     event_of,
@@ -25,7 +27,7 @@ from gateway.domain.ledger import (
 from gateway.domain.routing import param_of
 from gateway.failpoints import reach
 from gateway.store import sqlite_attempts as attempt_reads
-from gateway.store import sqlite_files, sqlite_pages, sqlite_results, sqlite_webhooks
+from gateway.store import sqlite_callbacks, sqlite_files, sqlite_pages, sqlite_results, sqlite_webhooks
 from gateway.store import sqlite_repeats as repeats
 from gateway.store.base import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.callbacks import Callbacks
@@ -51,7 +53,7 @@ from gateway.store.rows import (
     seconds,
     to_json,
 )
-from gateway.store.sqlite_callbacks import SqliteCallbacks, adopt_remembered
+from gateway.store.sqlite_callbacks import SqliteCallbacks
 from gateway.store.sqlite_file import check_place, connect, keep_time, kept_time, migrate, take_lock
 from gateway.store.sqlite_files import SqliteLibrary
 from gateway.store.sqlite_results import SqliteResults
@@ -156,6 +158,9 @@ class SqliteStore:
         row = generation_values(generation, _LEASE_FOREVER, None if idempotency is None else idempotency.digest)
         outputs = [(generation.id, *output_values(output)) for output in generation.outputs]
         attempts = [(generation.id, *attempt_values(attempt)) for attempt in generation.attempts]
+        tasks = [
+            (generation.route(one).provider, task.ref.id, one.id) for one in generation.attempts for task in one.tasks
+        ]
         created = generation.created_at.timestamp()
 
         def work(connection: apsw.Connection) -> str:
@@ -167,6 +172,7 @@ class SqliteStore:
             connection.executemany(_INSERT_OUTPUT, outputs)
             if attempts:
                 connection.executemany(_INSERT_ATTEMPT, attempts)
+                connection.executemany(sqlite_callbacks.HOLD, tasks)
             connection.execute(_INSERT_EVENT, (generation.id, "generation.queued", "{}", created))
             for file in files:
                 connection.execute(sqlite_files.INSERT_INLINE, file_values(file))
@@ -217,8 +223,8 @@ class SqliteStore:
                 return False
             used = connection.execute(sqlite_files.USES, (generation_id,)).fetchall()
             repeats.keep_deleted(connection, generation_id)
-            connection.execute("delete from generations where id = ?", (generation_id,))
             connection.execute(sqlite_results.END, (generation_id,))
+            connection.execute("delete from generations where id = ?", (generation_id,))
             connection.executemany(sqlite_files.DELETE_UNUSED, used)
             return True
 
@@ -236,9 +242,6 @@ class SqliteStore:
     ) -> list[tuple[Generation, str]]:
         found = self._read.all(*attempt_reads.unknown(_SELECT, limit, after, open_only=open_only))
         return [(_whole(row[1:]), row[0]) for row in found]
-
-    async def holders(self, provider: str, task_ids: Sequence[str]) -> dict[str, str]:
-        return await attempt_reads.holders(self._path, provider, task_ids)
 
     async def events(self, generation_id: str, after: int = 0) -> list[Event]:
         sql = "select seq, generation_id, type, data, at from events where generation_id = ? and seq > ? order by seq"
@@ -279,40 +282,36 @@ class SqliteStore:
         return await self._writer.run(work)
 
     async def accept(self, attempt_id: str, tasks: Sequence[Task], now: datetime) -> int | None:
-        def work(connection: apsw.Connection) -> int | None:
-            row = connection.execute(
-                "update attempts set state = 'accepted', tasks = ?, accepted_at = ?, ended_at = null, failure = null,"
-                " billed = null where id = ? and state in ('submitting', 'unknown') returning generation_id",
-                (to_json(tuple(tasks)), now.timestamp(), attempt_id),
-            ).get
-            return None if row is None else attempt_reads.moved(connection, row, attempt_id, "accepted", now)
-
-        return await self._writer.run(work)
+        dropped: sqlite_callbacks.Dropped = {}
+        work = partial(sqlite_callbacks.accept, attempt_id=attempt_id, tasks=tasks, now=now, dropped=dropped)
+        version = await self._writer.run(work)
+        sqlite_callbacks.log_dropped(dropped)
+        return version
 
     async def write(self, generation: Generation, writes: Sequence[Write], now: datetime) -> int | None:
         at = now.timestamp()
         end = next((one.status for one in writes if isinstance(one, SaveStatus) and one.status.terminal), None)
+        dropped: sqlite_callbacks.Dropped = {}
         check_moves(writes)
 
-        def work(connection: apsw.Connection) -> int | None:
+        def work(connection: apsw.Connection) -> tuple[int | None, bool]:
             version: int | None = connection.execute(
                 "update generations set version = version + 1 where id = ? and fence = ? and version = ?"
                 " returning version",
                 (generation.id, generation.fence, generation.version),
             ).get
-            if version is None or adopt_remembered(connection, writes, now):
-                return None
+            if version is None or sqlite_callbacks.adopt_remembered(connection, writes, now, dropped):
+                return None, False
             for write in writes:
                 _carry_out(connection, generation.id, write)
                 event = event_of(write)
                 if event is not None:
                     connection.execute(_INSERT_EVENT, (generation.id, event[0], to_json(event[1]), at))
-            if end is not None:
-                sqlite_webhooks.add(connection, generation, end, now)
-            return version
+            return version, end is not None and sqlite_webhooks.add(connection, generation, end, now)
 
-        version = await self._writer.run(work)
-        if end is not None:
+        version, is_told = await self._writer.run(work)
+        sqlite_callbacks.log_dropped(dropped)
+        if is_told:
             self.webhooks.added.set()
         return version
 
@@ -351,10 +350,6 @@ _UPDATE_OUTPUT = (
     f"update outputs set {', '.join(f'{name.strip()} = ?' for name in OUTPUT_WRITTEN.split(','))}"
     f" where generation_id = ? and number = ? and status in {_OPEN}"
 )
-_SAVE_KEPT = (
-    "update outputs set kept = ?, unkept_until = null"
-    " where generation_id = ? and number = ? and artifact is not null and kept is null"
-)
 _UPDATE_STATUS = (
     "update generations set status = ?, progress = ?, provider = ?, provider_model = ?, failure = ?, completed_at = ?"
     f" where id = ? and status = ? and status in {_OPEN}"
@@ -371,10 +366,8 @@ def _carry_out(connection: apsw.Connection, generation_id: str, write: Write) ->
             sql, values = _UPDATE_ATTEMPT, (*attempt_values(attempt), attempt.id, generation_id, was.value)
         case SaveOutput(output=output):
             sql, values = _UPDATE_OUTPUT, (*output_values(output), generation_id, output.index)
-        case SaveKept(index=index, kept=kept):
-            names = to_json([name for name in (kept.name, kept.thumbnail) if name is not None])
-            connection.execute(sqlite_results.KEEP, (seconds(kept.kept_until), names, generation_id))
-            sql, values = _SAVE_KEPT, (to_json(kept), generation_id, index)
+        case SaveKept() | SavePicture():
+            sql, values = sqlite_results.kept_so(connection, generation_id, write)
         case SaveStatus():
             changed = (write.status.value, write.progress, write.provider, write.provider_model)
             ended = (to_json(write.failure), seconds(write.completed_at))

@@ -1,17 +1,12 @@
-"""What the SQLite ledger tells of attempts across all generations: the unknown, the completed, whose a task is."""
+"""What the SQLite ledger tells of attempts across all generations: the unknown, the completed."""
 
-import asyncio
-from collections.abc import Sequence
-from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import apsw
 
 from gateway.domain.health import Completion
 from gateway.store.base import AttemptCursor
-from gateway.store.faults import unavailable
 from gateway.store.rows import Row, to_json
 
 COMPLETIONS = (
@@ -23,12 +18,6 @@ COMPLETIONS = (
 _UNKNOWN = (
     "(select id as attempt, generation_id as owner from attempts where state = 'unknown'"
     " and (generation_id, id) > (?, ?))"
-)
-_HOLDERS = (
-    "select json_extract(task.value, '$.ref.id'), a.id from attempts as a, json_each(a.tasks) as task"
-    " join generations as g on g.id = a.generation_id"
-    " where a.tasks <> '[]' and json_extract(task.value, '$.ref.id') in (select value from json_each(?))"
-    " and json_extract(g.plan, '$.routes[' || a.route || '].provider') = ?"
 )
 
 
@@ -56,18 +45,3 @@ def moved(connection: apsw.Connection, generation_id: str, attempt_id: str, stat
         "update generations set version = version + 1 where id = ? returning version", (generation_id,)
     ).get
     return version
-
-
-async def holders(path: Path, provider: str, task_ids: Sequence[str]) -> dict[str, str]:
-    """See `Store.holders`. It looks at every attempt there is, hence beside the loop, on a connection of its own."""
-
-    def look() -> dict[str, str]:
-        with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-            connection.set_busy_timeout(5000)
-            rows: Sequence[Row] = connection.execute(_HOLDERS, (to_json(list(task_ids)), provider)).fetchall()
-            return {row[0]: row[1] for row in rows}
-
-    try:
-        return await asyncio.to_thread(look)
-    except apsw.Error as error:
-        raise unavailable(error, "The store cannot be read now.") from error

@@ -1,13 +1,15 @@
 """Tasks that no reply has named, in the SQLite ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import apsw
 import msgspec
+import structlog
 from msgspec import Struct
 
 from gateway.domain.adopting import TASKS_MAX, TOLD_MAX, with_tasks
+from gateway.domain.errors import Conflict
 from gateway.domain.generation import AttemptState, Task
 from gateway.domain.ledger import SaveAttempt, Write
 from gateway.domain.task import TaskRef
@@ -17,8 +19,12 @@ from gateway.store.rows import Row, to_json
 from gateway.store.sqlite_attempts import moved
 from gateway.store.writer import Writer
 
+log = structlog.get_logger()
+Dropped = dict[str, list[str]]  # by the attempt that was told of them, the tasks that it does not get
+
 _ATTEMPT = (
     "select id, generation_id, state, adopted, slots, tasks,"
+    " (select json_extract(plan, '$.routes[' || a.route || '].provider') from generations where id = a.generation_id),"
     " (select count(*) from outputs as o where o.generation_id = a.generation_id),"
     " (select json_group_array(json(ref) order by at, task_id) from callbacks where attempt_id = a.id)"
     " from attempts as a where id = ?"
@@ -29,9 +35,14 @@ _ACCEPT = (
     "update attempts set state = 'accepted', adopted = ?, tasks = ?, accepted_at = ?, ended_at = null, failure = null,"
     " billed = null where id = ? and state in ('submitting', 'unknown')"
 )
+HOLD = "insert or ignore into tasks (provider, task_id, attempt_id) values (?, ?, ?)"
+_HOLDERS = (
+    "select task_id, attempt_id from tasks"
+    " where provider = ? and task_id in (select value from json_each(?)) and attempt_id <> ?"
+)
 _ADD = "update attempts set tasks = ? where id = ? and state in ('accepted', 'abandoned')"
 _CHANGED = "update generations set version = version + 1 where id = ?"
-_UNANSWERED = (AttemptState.SUBMITTING, AttemptState.UNKNOWN)
+_UNANSWERED = frozenset({AttemptState.SUBMITTING, AttemptState.UNKNOWN})
 _slots = msgspec.json.Decoder(tuple[int, ...])
 _tasks = msgspec.json.Decoder(tuple[Task, ...])
 _refs = msgspec.json.Decoder(tuple[TaskRef, ...])
@@ -46,6 +57,7 @@ class _Attempt(Struct, frozen=True):
     adopted: Teller | None  # who told of its tasks, where no reply did
     slots: tuple[int, ...]
     tasks: tuple[Task, ...]
+    provider: str
     outputs: int  # of its generation
     remembered: tuple[TaskRef, ...]
 
@@ -66,37 +78,99 @@ class _Attempt(Struct, frozen=True):
                 return 0
 
 
-def adopt_remembered(connection: apsw.Connection, writes: Sequence[Write], now: datetime) -> bool:
-    """Give attempts that are to become unknown the tasks that callbacks have told of; whether there were any."""
+def accept(
+    connection: apsw.Connection, attempt_id: str, tasks: Sequence[Task], now: datetime, dropped: Dropped
+) -> int | None:
+    """See `Store.accept`: the tasks that the reply names, and behind them those that it does not."""
+    dropped.clear()  # a work may be carried out again
+    attempt = _attempt_of(connection, attempt_id)
+    if attempt is None or attempt.state not in _UNANSWERED:
+        return None
+    named = {task.ref.id for task in tasks}
+    own = _own(connection, attempt, [ref for ref in attempt.remembered if ref.id not in named])
+    whole = with_tasks(attempt.slots, tasks, own, attempt.outputs)
+    _forget(connection, attempt, whole, dropped)
+    return _accepted(connection, attempt, whole, None, now)
+
+
+def adopt_remembered(connection: apsw.Connection, writes: Iterable[Write], now: datetime, dropped: Dropped) -> bool:
+    """Give attempts whose submit brought no task those that callbacks have told of; whether there were any."""
+    dropped.clear()
     found = False
     for write in writes:
-        if isinstance(write, SaveAttempt) and (write.was, write.attempt.state) == _UNANSWERED:
-            attempt = _attempt_of(connection.execute(_ATTEMPT, (write.attempt.id,)).fetchall())
-            if attempt is not None and attempt.remembered:
-                _adopt(connection, attempt, attempt.remembered, now, "callback")
-                connection.execute(_FORGET, (attempt.id,))
-                found = True
+        if not isinstance(write, SaveAttempt) or write.was is not AttemptState.SUBMITTING:
+            continue
+        attempt = _attempt_of(connection, write.attempt.id)
+        if attempt is not None and attempt.remembered:
+            own = _own(connection, attempt, attempt.remembered)
+            _forget(connection, attempt, _adopt(connection, attempt, own, now, "callback") if own else (), dropped)
+            found = found or bool(own)
     return found
+
+
+def log_dropped(dropped: Dropped) -> None:
+    """Leave a trace of tasks that may have been paid for and are nobody's."""
+    for attempt_id, task_ids in dropped.items():
+        log.warning("callback_dropped", attempt=attempt_id, tasks=task_ids)
+
+
+def _own(connection: apsw.Connection, attempt: _Attempt, refs: Sequence[TaskRef]) -> list[TaskRef]:
+    """Those that no other attempt has."""
+    taken = _holders(connection, attempt, refs)
+    return [ref for ref in refs if ref.id not in taken]
+
+
+def _holders(connection: apsw.Connection, attempt: _Attempt, refs: Sequence[TaskRef]) -> dict[str, str]:
+    """The tasks among these that another attempt has, each with the attempt."""
+    if not refs:
+        return {}
+    return dict(connection.execute(_HOLDERS, (attempt.provider, to_json([ref.id for ref in refs]), attempt.id)))
+
+
+def _forget(connection: apsw.Connection, attempt: _Attempt, tasks: Iterable[Task], dropped: Dropped) -> None:
+    if attempt.remembered:
+        connection.execute(_FORGET, (attempt.id,))
+        known = {task.ref.id for task in tasks}
+        left = [ref.id for ref in attempt.remembered if ref.id not in known]
+        if left:
+            dropped[attempt.id] = left
 
 
 def _adopt(
     connection: apsw.Connection, attempt: _Attempt, refs: Sequence[TaskRef], now: datetime, teller: Teller
-) -> None:
-    tasks = to_json(with_tasks(attempt.slots, attempt.tasks, refs, attempt.outputs))
+) -> Sequence[Task]:
+    tasks = with_tasks(attempt.slots, attempt.tasks, refs, attempt.outputs)
     if attempt.adopted is None:
-        connection.execute(_ACCEPT, (teller, tasks, now.timestamp(), attempt.id))
-        moved(connection, attempt.generation_id, attempt.id, AttemptState.ACCEPTED, now)
+        _accepted(connection, attempt, tasks, teller, now)
     else:
-        connection.execute(_ADD, (tasks, attempt.id))
+        connection.execute(_ADD, (to_json(tasks), attempt.id))
+        _hold(connection, attempt, tasks)
         connection.execute(_CHANGED, (attempt.generation_id,))
+    return tasks
 
 
-def _attempt_of(rows: Sequence[Row]) -> _Attempt | None:
+def _accepted(
+    connection: apsw.Connection, attempt: _Attempt, tasks: Sequence[Task], teller: Teller | None, now: datetime
+) -> int:
+    connection.execute(_ACCEPT, (teller, to_json(tasks), now.timestamp(), attempt.id))
+    _hold(connection, attempt, tasks)
+    return moved(connection, attempt.generation_id, attempt.id, AttemptState.ACCEPTED, now)
+
+
+def _hold(connection: apsw.Connection, attempt: _Attempt, tasks: Iterable[Task]) -> None:
+    connection.executemany(HOLD, [(attempt.provider, task.ref.id, attempt.id) for task in tasks])
+
+
+def _attempt_of(connection: apsw.Connection, attempt_id: str) -> _Attempt | None:
+    return _attempt_from(connection.execute(_ATTEMPT, (attempt_id,)).fetchall())
+
+
+def _attempt_from(rows: Sequence[Row]) -> _Attempt | None:
     if not rows:
         return None
-    name, owner, state, adopted, slots, tasks, outputs, refs = rows[0]
+    name, owner, state, adopted, slots, tasks, provider, outputs, refs = rows[0]
     return _Attempt(
-        name, owner, state, adopted, _slots.decode(slots), _tasks.decode(tasks), outputs, _refs.decode(refs)
+        name, owner, state, adopted, _slots.decode(slots), _tasks.decode(tasks), provider, outputs, _refs.decode(refs)
     )
 
 
@@ -108,12 +182,12 @@ class SqliteCallbacks:
         self._writer = writer
 
     async def room(self, attempt_id: str) -> int:
-        attempt = _attempt_of(self._reader.all(_ATTEMPT, (attempt_id,)))
+        attempt = _attempt_from(self._reader.all(_ATTEMPT, (attempt_id,)))
         return 0 if attempt is None else attempt.room
 
     async def tell(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> Told:
         def work(connection: apsw.Connection) -> Told:
-            attempt = _attempt_of(connection.execute(_ATTEMPT, (attempt_id,)).fetchall())
+            attempt = _attempt_of(connection, attempt_id)
             if attempt is None:
                 return Told.REFUSED
             known = attempt.known
@@ -121,6 +195,8 @@ class SqliteCallbacks:
             under_way = attempt.state == AttemptState.SUBMITTING
             if len(fresh) > attempt.room:
                 return Told.REFUSED
+            for task_id, holder in _holders(connection, attempt, fresh).items():
+                raise Conflict(f"The task {task_id!r} is that of the attempt {holder} already.", param="task_id")
             if fresh and under_way:
                 rows = [(attempt_id, ref.id, to_json(ref), now.timestamp()) for ref in fresh]
                 connection.executemany(_REMEMBER, rows)

@@ -6,8 +6,9 @@ from datetime import datetime
 
 import apsw
 
+from gateway.domain.ledger import SaveKept, SavePicture
 from gateway.store.reader import Reader
-from gateway.store.rows import to_json
+from gateway.store.rows import seconds, to_json
 from gateway.store.writer import Writer
 
 SECRET_BYTES = 32
@@ -18,8 +19,21 @@ _TELL = (
     " where exists (select 1 from generations where id = ?)"
 )
 _EXPIRED = "select name from artifacts where kept_until <= ? order by kept_until limit ?"
-KEEP = "update artifacts set kept_until = ? where name in (select value from json_each(?)) and generation_id = ?"
-END = "update artifacts set kept_until = 0 where generation_id = ?"
+_KEEP = "update artifacts set kept_until = ? where name in (select value from json_each(?)) and generation_id = ?"
+_SAVE_KEPT = (
+    "update outputs set kept = ?, unkept_until = null"
+    " where generation_id = ? and number = ? and artifact is not null and kept is null"
+)
+_SAVE_PICTURE = (
+    "update outputs set kept = ? where generation_id = ? and number = ?"
+    " and kept ->> '$.name' = ? and kept ->> '$.thumbnail' is null"
+)
+# What is on its way now keeps its time: it may come into the store after this, and is to be told of then.
+END = (
+    "update artifacts set kept_until = 0 where name in"
+    " (select kept ->> '$.name' from outputs where generation_id = ?1 and kept is not null"
+    " union all select kept ->> '$.thumbnail' from outputs where generation_id = ?1 and kept is not null)"
+)
 
 
 def secret(connection: apsw.Connection, name: str) -> bytes:
@@ -27,6 +41,17 @@ def secret(connection: apsw.Connection, name: str) -> bytes:
     connection.execute(_KEEP_SECRET, (name, secrets.token_bytes(SECRET_BYTES)))
     value: bytes = connection.execute("select value from secrets where name = ?", (name,)).get
     return value
+
+
+def kept_so(
+    connection: apsw.Connection, generation_id: str, write: SaveKept | SavePicture
+) -> tuple[str, tuple[object, ...]]:
+    """Keep the files that the write tells of; the statement that tells of them in their output."""
+    kept = write.kept
+    names = [name for name in (kept.name, kept.thumbnail) if name is not None]
+    connection.execute(_KEEP, (seconds(kept.kept_until), to_json(names), generation_id))
+    where = (to_json(kept), generation_id, write.index)
+    return (_SAVE_KEPT, where) if isinstance(write, SaveKept) else (_SAVE_PICTURE, (*where, kept.name))
 
 
 class SqliteResults:
@@ -47,6 +72,12 @@ class SqliteResults:
 
     async def expired(self, now: datetime, limit: int) -> list[str]:
         return [name for (name,) in self._reader.all(_EXPIRED, (now.timestamp(), limit))]
+
+    async def put_off(self, names: Sequence[str], until: datetime) -> None:
+        if names:
+            sql = "update artifacts set kept_until = ? where name in (select value from json_each(?))"
+            values = (until.timestamp(), to_json(list(names)))
+            await self._writer.run(lambda connection: connection.execute(sql, values))
 
     async def forget(self, names: Sequence[str], now: datetime) -> None:
         sql = "delete from artifacts where name in (select value from json_each(?)) and kept_until <= ?"

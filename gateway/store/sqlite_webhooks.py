@@ -56,26 +56,31 @@ _GIVE_UP = "update deliveries set state = 'dead', next_at = null where endpoint_
 _GONE = "update webhook_endpoints set disabled = 'gone' where id = ? and disabled is null"
 _LISTENING = "select id, url, events from webhook_endpoints where key = ? and disabled is null order by id"
 _INSERT = f"insert into deliveries ({_DELIVERY}) values ({', '.join('?' * len(_DELIVERY.split(',')))})"
+# Tests alone have no generation: they are few, while an endpoint may have many deliveries.
+_PENDING_TEST = (
+    "select id from deliveries indexed by deliveries_of_generation"
+    " where generation_id is null and endpoint_id = ? and state = 'pending' limit 1"
+)
 _ONE = f"select {_DELIVERY} from deliveries where id = ?"
 _UPDATE = "update deliveries set url = ?, state = ?, next_at = ?, retries = ?, tries = ?, receiver = ? where id = ?"
-# From one receiver to the next along the index, however much is due at each.
-_RECEIVERS = (
-    "with recursive r (name) as (select min(receiver) from deliveries where state = 'pending' union all"
-    " select (select min(receiver) from deliveries where state = 'pending' and receiver > r.name)"
-    " from r where r.name is not null)"
-    " select name, (select min(next_at) from deliveries where state = 'pending' and receiver = r.name)"
-    " from r where name is not null"
+# From one key to the next along the index, however much each has to be sent.
+_KEYS = (
+    "with recursive k (key) as (select min(key) from receivers union all"
+    " select (select min(key) from receivers where key > k.key) from k where k.key is not null)"
+    " select key, (select min(next_at) from receivers where key = k.key) from k where key is not null"
 )
+_RECEIVERS = "select name, next_at from receivers where key = ? and next_at <= ? order by next_at, name limit ?"
+_NEXT = "select min(next_at) from receivers where next_at > ?"
 _DUE = (
     f"select {', '.join(f'd.{name.strip()}' for name in _DELIVERY.split(','))}, e.secrets from deliveries as d"
     " left join webhook_endpoints as e on e.id = d.endpoint_id"
-    " where d.state = 'pending' and d.receiver = ? and d.next_at <= ? order by d.next_at, d.id limit ?"
+    " where d.state = 'pending' and d.key = ? and d.receiver = ? and d.next_at <= ? order by d.next_at, d.id limit ?"
 )
 _EXPIRED = "generation_id is null and created_at < ? and state <> 'pending'"
 
 
-def add(connection: apsw.Connection, generation: Generation, status: Status, now: datetime) -> None:
-    """Add a delivery for each who wants to know that a generation has ended so; within its transaction."""
+def add(connection: apsw.Connection, generation: Generation, status: Status, now: datetime) -> bool:
+    """Add a delivery for each who wants to know that a generation has ended so, within its transaction; if any does."""
     kind = event_type(generation.kind, status)
     told = [(None, generation.request.webhook_url)] if generation.request.webhook_url is not None else []
     told += [
@@ -96,6 +101,7 @@ def add(connection: apsw.Connection, generation: Generation, status: Status, now
             next_at=now,
         )
         connection.execute(_INSERT, _values(delivery))
+    return bool(told)
 
 
 class SqliteWebhooks:
@@ -148,20 +154,33 @@ class SqliteWebhooks:
 
         return await self._writer.run(work)
 
-    async def add_test(self, endpoint: Endpoint, event_id: str, now: datetime) -> Delivery:
-        delivery = Delivery(
-            id=_delivery_id(now),
-            key=endpoint.key,
-            event_id=event_id,
-            type=TEST,
-            url=endpoint.url,
-            created_at=now,
-            endpoint_id=endpoint.id,
-            next_at=now,
-        )
-        await self._writer.run(lambda connection: connection.execute(_INSERT, _values(delivery)))
+    async def add_test(self, endpoint_id: str, key: str, event_id: str, now: datetime) -> Delivery | None:
+        def work(connection: apsw.Connection) -> Delivery | None:
+            row = connection.execute(_ONE_ENDPOINT, (endpoint_id, key)).fetchone()
+            if row is None:
+                return None
+            endpoint = _endpoint_of(row)
+            _check_enabled(endpoint)
+            pending = connection.execute(_PENDING_TEST, (endpoint_id,)).fetchone()
+            if pending is not None:
+                where = f"/v1/webhook_deliveries/{pending[0]}"
+                raise Conflict(f"A test of this endpoint is still under way: GET {where}.")
+            delivery = Delivery(
+                id=_delivery_id(now),
+                key=key,
+                event_id=event_id,
+                type=TEST,
+                url=endpoint.url,
+                created_at=now,
+                endpoint_id=endpoint_id,
+                next_at=now,
+            )
+            connection.execute(_INSERT, _values(delivery))
+            return delivery
+
+        added = await self._writer.run(work)
         self.added.set()
-        return delivery
+        return added
 
     async def page(self, query: DeliveryQuery) -> DeliveryPage:
         ascending = (query.order == "asc") != (query.before is not None)
@@ -186,8 +205,7 @@ class SqliteWebhooks:
             delivery, url = _delivery_of(row), row[4]
             if delivery.endpoint_id is not None:
                 endpoint = next(map(_endpoint_of, connection.execute(_ONE_ENDPOINT, (delivery.endpoint_id, key))))
-                if endpoint.disabled is not None:
-                    raise Conflict("The delivery's endpoint is disabled; enable it first.")
+                _check_enabled(endpoint)
                 url = endpoint.url
             after = again(delivery, url, now)
             _update(connection, after)
@@ -197,14 +215,22 @@ class SqliteWebhooks:
         self.added.set()
         return found
 
-    async def receivers(self) -> list[tuple[str, datetime]]:
-        return [(name, datetime.fromtimestamp(at, UTC)) for name, at in self._reader.all(_RECEIVERS)]
+    async def keys(self) -> list[tuple[str, datetime]]:
+        return [(key, datetime.fromtimestamp(at, UTC)) for key, at in self._reader.all(_KEYS)]
 
-    async def claim(self, free: Mapping[str, int], now: datetime, until: datetime) -> list[Claim]:
+    async def receivers(self, key: str, now: datetime, limit: int) -> list[tuple[str, datetime]]:
+        found = self._reader.all(_RECEIVERS, (key, now.timestamp(), limit))
+        return [(name, datetime.fromtimestamp(at, UTC)) for name, at in found]
+
+    async def next_due(self, now: datetime) -> datetime | None:
+        ((at,),) = self._reader.all(_NEXT, (now.timestamp(),))
+        return moment(at)
+
+    async def claim(self, free: Mapping[tuple[str, str], int], now: datetime, until: datetime) -> list[Claim]:
         def work(connection: apsw.Connection) -> list[Claim]:
             claims = []
-            for name, limit in free.items():
-                for row in connection.execute(_DUE, (name, now.timestamp(), limit)).fetchall():
+            for (key, name), limit in free.items():
+                for row in connection.execute(_DUE, (key, name, now.timestamp(), limit)).fetchall():
                     claims.append(_claim_of(row, until))
                     connection.execute("update deliveries set next_at = ? where id = ?", (until.timestamp(), row[0]))
             return claims
@@ -249,11 +275,17 @@ def _delivery_id(now: datetime) -> str:
     return "dlv_" + ulid(now, os.urandom(RANDOM_BYTES))
 
 
+def _check_enabled(endpoint: Endpoint) -> None:
+    if endpoint.disabled is not None:
+        raise Conflict("The endpoint is disabled; enable it first.")
+
+
 def _conditions(query: DeliveryQuery) -> tuple[str, list[Any]]:
+    few = "+" if query.generation_id is not None else ""  # no index of these beside that of the generation
     asked = {
-        "endpoint_id = ?": query.endpoint_id,
+        f"{few}endpoint_id = ?": query.endpoint_id,
         "generation_id = ?": query.generation_id,
-        "state = ?": query.state,
+        f"{few}state = ?": query.state,
         "id > ?" if query.order == "asc" else "id < ?": query.after,
     }
     if query.before is not None:

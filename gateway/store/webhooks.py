@@ -80,8 +80,11 @@ class Webhooks(Protocol):
         """Remove one with all its deliveries; False when the key owns none such."""
         ...
 
-    async def add_test(self, endpoint: Endpoint, event_id: str, now: datetime) -> Delivery:
-        """Add a delivery of `webhook.test`, due now."""
+    async def add_test(self, endpoint_id: str, key: str, event_id: str, now: datetime) -> Delivery | None:
+        """Add a delivery of `webhook.test`, due now; `None` when the key owns no such endpoint.
+
+        `Conflict` when that is disabled, or while it has a test that is pending.
+        """
         ...
 
     async def page(self, query: DeliveryQuery) -> DeliveryPage:
@@ -99,12 +102,23 @@ class Webhooks(Protocol):
         """
         ...
 
-    async def receivers(self) -> list[tuple[str, datetime]]:
-        """Every receiver that something is to be sent to, and when the first of it is due."""
+    async def keys(self) -> list[tuple[str, datetime]]:
+        """Every API key that has something to be sent, and when the first of it is due."""
         ...
 
-    async def claim(self, free: Mapping[str, int], now: datetime, until: datetime) -> list[Claim]:
-        """Take what is due, so many at most for each receiver, longest due first; until then nobody else gets it."""
+    async def receivers(self, key: str, now: datetime, limit: int) -> list[tuple[str, datetime]]:
+        """So many at most of the receivers that something of a key is due at, and since when; longest due first."""
+        ...
+
+    async def next_due(self, now: datetime) -> datetime | None:
+        """When something is due next, of what is not due yet."""
+        ...
+
+    async def claim(self, free: Mapping[tuple[str, str], int], now: datetime, until: datetime) -> list[Claim]:
+        """Take what is due, so many at most of each key and receiver, longest due first.
+
+        Until then nobody else gets it.
+        """
         ...
 
     async def note(

@@ -70,6 +70,25 @@ async def test_case_and_spaces_around_a_key_do_not_count(gateway: Any, value: st
         assert (await client.get(VIDEOS, headers=headers)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "unknown"),
+    [
+        (VIDEOS, "The API key is not known."),
+        (
+            "/v1/admin/attempts",
+            "The admin key is not known; the gateway's are set by server.admin_keys, or VIDEO_GATEWAY_ADMIN_KEY.",
+        ),
+    ],
+)
+async def test_no_key_and_a_key_that_is_not_known_are_told_apart(
+    gateway: Any, check_error: Any, path: str, unknown: str
+) -> None:
+    async with gateway.client_of(None) as nobody, gateway.client_of("vg_unknown") as stranger:
+        none = check_error(await nobody.get(path), 401, "invalid_api_key")
+        assert none == "Send your key as `Authorization: Bearer KEY`."
+        assert check_error(await stranger.get(path), 401, "invalid_api_key") == unknown
+
+
 async def test_a_key_is_compared_as_it_is(gateway: Any, check_error: Any) -> None:
     async with gateway.client_of(gateway.key.upper()) as client:
         check_error(await client.get(VIDEOS), 401, "invalid_api_key")

@@ -1,5 +1,6 @@
 """`POST /callbacks/{provider}/{token}`: who is let in, what is answered, what comes of it."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.domain.errors import StoreUnavailable
+
+from .conftest import settle
 
 PUBLIC = "https://video.example.com/gw"
 TOML = f"""
@@ -34,7 +37,7 @@ class Called:
         engine, store = gateway.application.engine, gateway.application.store
         hint = engine.hint
         engine.hint = lambda *of: (self.hints.append(of), hint(*of))
-        for part, name in ((store, "get"), (store, "holders"), (store.callbacks, "tell")):
+        for part, name in ((store, "get"), (store.callbacks, "tell")):
             setattr(part, name, self._counted(name, getattr(part, name)))
 
     def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -176,7 +179,6 @@ async def test_a_task_that_the_reply_has_not_named_is_not_adopted(called: Called
     (warning,) = called.told("callback_unexpected")
     assert (warning["task"], warning["log_level"]) == ("task-of-nobody", "warning")
     assert "tell" not in called.calls
-    assert "holders" not in called.calls
 
 
 async def test_an_unknown_attempt_has_the_tasks_that_it_is_told_of(called: Called) -> None:
@@ -204,7 +206,7 @@ async def test_what_another_attempt_has_is_not_adopted(called: Called) -> None:
     for _ in range(3):
         assert (await called.post(path, "task-1-0")).status_code == 200
     assert (await called.attempt(made)).state == "unknown"
-    assert (len(called.told("callback_unexpected")), called.calls.count("holders")) == (1, 1)
+    assert (len(called.told("callback_unexpected")), called.calls.count("tell")) == (1, 1)
     await called.post(path, "task-2-0")
     assert (await called.attempt(made)).state == "accepted"
 
@@ -248,6 +250,34 @@ async def test_a_store_that_is_down_is_told_and_the_next_try_counts(called: Call
     part.tell = tell
     assert (await called.post(path, "task")).status_code == 200
     assert (await called.attempt(made)).state == "accepted"
+
+
+@pytest.mark.parametrize("works", [True, False])
+async def test_who_says_the_same_meanwhile_waits_until_it_is_durable(called: Called, works: bool) -> None:
+    called.gateway.upstream.refuse = LOST
+    made, path = await called.submitted()
+    part, ready = called.gateway.application.store.callbacks, asyncio.Event()
+    tell = part.tell
+
+    async def slow(*told: Any) -> Any:
+        await ready.wait()
+        if not works:
+            raise StoreUnavailable(retry_after=1)
+        return await tell(*told)
+
+    part.tell = slow
+    answers = [asyncio.create_task(called.post(path, "task")) for _ in range(3)]
+    await settle()
+    assert not any(answer.done() for answer in answers)
+    answers[0].cancel()  # the caller hangs up: what it said still counts
+    await settle()
+    ready.set()
+    assert {(await answer).status_code for answer in answers[1:]} == {200 if works else 503}
+    assert (await called.attempt(made)).state == ("accepted" if works else "unknown")
+    part.tell = tell
+    assert (await called.post(path, "task")).status_code == 200
+    assert [task.ref.id for task in (await called.attempt(made)).tasks] == ["task"]
+    assert len(called.told("callback_adopted")) == 1
 
 
 async def test_the_token_is_shown_nowhere(called: Called) -> None:

@@ -16,9 +16,11 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
+from gateway.api.streaming import CUT
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation import Generation
 from gateway.domain.task import Status
+from gateway.services.tokens import TOKEN_MAX
 
 from .results import ARTIFACT, keep, kept_generation
 
@@ -206,6 +208,8 @@ async def test_an_empty_file_has_no_parts(gateway: Any) -> None:
 
 EARLY, LATE = "Sun, 01 Mar 2026 12:00:00 GMT", "Tue, 03 Mar 2026 12:00:00 GMT"
 ENDED = "Mon, 02 Mar 2026 12:00:00 GMT"
+YEARLESS = "Mon, 02 Mar 99999999999999999999 12:00:00 GMT"  # a year that no date has
+LAST = "Fri, 31 Dec 9999 23:59:59 -2359"  # in UTC there is no such moment
 CONDITIONS: list[tuple[dict[str, str], int]] = [
     ({"if_none_match": TAG}, 304),
     ({"if_none_match": f"W/{TAG}"}, 304),
@@ -220,6 +224,8 @@ CONDITIONS: list[tuple[dict[str, str], int]] = [
     ({"if_modified_since": "Mon Mar  2 12:00:00 2026"}, 304),
     ({"if_modified_since": "yesterday"}, 200),
     ({"if_modified_since": "Mon, 32 Mar 2026 12:00:00 GMT"}, 200),
+    ({"if_modified_since": YEARLESS}, 200),
+    ({"if_modified_since": LAST}, 304),
     ({"if_none_match": '"other"', "if_modified_since": LATE}, 200),
     ({"if_match": TAG}, 200),
     ({"if_match": "*"}, 200),
@@ -232,6 +238,8 @@ CONDITIONS: list[tuple[dict[str, str], int]] = [
     ({"if_unmodified_since": EARLY}, 412),
     ({"if_unmodified_since": ENDED}, 200),
     ({"if_unmodified_since": "never"}, 200),
+    ({"if_unmodified_since": YEARLESS}, 200),
+    ({"if_unmodified_since": LAST}, 200),
     ({"range": "bytes=0-1", "if_none_match": TAG}, 304),
     ({"range": "bytes=0-1", "if_match": '"other"'}, 412),
     ({"range": "bytes=0-1", "if_range": TAG}, 206),
@@ -241,6 +249,7 @@ CONDITIONS: list[tuple[dict[str, str], int]] = [
     ({"range": "bytes=0-1", "if_range": EARLY}, 200),
     ({"range": "bytes=0-1", "if_range": LATE}, 200),
     ({"range": "bytes=0-1", "if_range": "?"}, 200),
+    ({"range": "bytes=0-1", "if_range": YEARLESS}, 200),
     ({"range": "bytes=99999-", "if_range": '"other"'}, 200),
     ({"range": "bytes=99999-", "if_none_match": TAG}, 304),
     ({"if_range": TAG}, 200),
@@ -290,7 +299,7 @@ async def test_a_token_is_good_for_its_own_file_until_it_ends(result: Result, ch
         (result.path, {"token": ""}),
         (result.path, {"token": "." + token.partition(".")[2]}),
         (result.path, {"token": str(int(token.partition(".")[0]) + 1) + "." + token.partition(".")[2]}),
-        (result.path, {"token": "x" * 1000}),
+        (result.path, {"token": "x" * TOKEN_MAX}),
         (other.path, {"token": token}),
         (missing, {"token": token}),
         (missing, {"token": "x"}),
@@ -301,6 +310,9 @@ async def test_a_token_is_good_for_its_own_file_until_it_ends(result: Result, ch
             response = await anybody.get(path, params=query)
             told.add(check_error(response, 401, "invalid_token"))
         assert len(told) == 1
+        assert "Authorization: Bearer" in told.pop()
+        response = await anybody.get(result.path, params={"token": "x" * (TOKEN_MAX + 1)})
+        check_error(response, 400, "invalid_parameter", "token")
         assert (await anybody.get(result.path, params={"token": token})).status_code == 200
         await result.gateway.clock.advance(30 * 86_400 + 2)
         check_error(await anybody.get(result.path, params={"token": token}), 410, "artifact_expired", "index")
@@ -521,36 +533,106 @@ async def test_a_client_that_goes_away_lets_go_of_the_file(served: Any) -> None:
 
 async def test_a_client_that_goes_away_while_it_takes_a_piece_lets_go_of_the_file(result: Result) -> None:
     watched = Watched(result.gateway.application.artifact_store)
-    stalled = asyncio.Event()
-    asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
+    reader = Reader(result.gateway, result.path)
+    await reader.stalls()
+    reader.gone.set()
+    await asyncio.wait_for(reader.task, 5)
+    assert (watched.sent, watched.open) == (len(FILE), 0)
 
-    async def receive() -> Any:
-        for message in asked:
-            return message
-        await stalled.wait()
+
+class Reader:
+    """A client that takes nothing of the body that it asked for; `said` messages of a body of its own come first."""
+
+    def __init__(self, gateway: Any, path: str, said: int = 0) -> None:
+        self.gone = asyncio.Event()
+        self.ready = asyncio.Event()  # to take all there is
+        self.status = 0
+        self.taken = b""
+        self._said = said
+        self._waits = asyncio.Event()
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [(b"authorization", f"Bearer {gateway.key}".encode())],
+            "http_version": "1.1",
+            "scheme": "http",
+            "root_path": "",
+            "server": ("127.0.0.1", 80),
+            "client": ("127.0.0.1", 1),
+            "state": {CUT: self.gone.set},
+        }
+        self.task = asyncio.create_task(gateway.application.asgi(scope, self._receive, self._send))
+
+    async def stalls(self) -> None:
+        """Return once there is something to take."""
+        await asyncio.wait_for(self._waits.wait(), 5)
+
+    async def _receive(self) -> Any:
+        if self._said > 0:
+            self._said -= 1
+            return {"type": "http.request", "body": b"x" * 100_000, "more_body": True}
+        await self.gone.wait()
         return {"type": "http.disconnect"}
 
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.body":
-            stalled.set()
-            await asyncio.Event().wait()
+    async def _send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            return
+        self._waits.set()
+        await self.ready.wait()
+        self.taken += message["body"]
 
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": result.path,
-        "raw_path": result.path.encode(),
-        "query_string": b"",
-        "headers": [(b"authorization", f"Bearer {result.gateway.key}".encode())],
-        "http_version": "1.1",
-        "scheme": "http",
-        "root_path": "",
-        "server": ("127.0.0.1", 80),
-        "client": ("127.0.0.1", 1),
-    }
-    async with asyncio.timeout(5):
-        await result.gateway.application.asgi(scope, receive, send)
-    assert (watched.sent, watched.open) == (len(FILE), 0)
+
+async def test_a_client_that_takes_nothing_for_a_minute_is_cut_off(result: Result) -> None:
+    watched = Watched(result.gateway.application.artifact_store)
+    reader = Reader(result.gateway, result.path)
+    await reader.stalls()
+    await result.gateway.clock.advance(59)
+    assert not reader.task.done()
+    assert watched.open == 1
+    with structlog.testing.capture_logs() as logged:
+        await result.gateway.clock.advance(1)
+        await asyncio.wait_for(reader.task, 5)
+    assert reader.gone.is_set()
+    assert watched.open == 0
+    assert [line["event"] for line in logged] == ["client_stalled", "request_finished"]
+
+
+async def test_a_body_that_nobody_reads_takes_no_room_and_breaks_nothing(result: Result) -> None:
+    reader = Reader(result.gateway, result.path, said=5000)
+    await reader.stalls()
+    while reader._said:  # noqa: ASYNC110  # the gateway's own doing: there is no event
+        await asyncio.sleep(0)
+    assert result.gateway.application.asgi._bodies.held == 0
+    reader.ready.set()
+    while len(reader.taken) < len(FILE):  # noqa: ASYNC110  # as above
+        await asyncio.sleep(0.001)
+    reader.gone.set()
+    await asyncio.wait_for(reader.task, 5)
+    assert (reader.status, reader.taken) == (200, FILE)
+
+
+async def test_downloads_are_bounded_and_one_that_ends_makes_room(start: Any, check_error: Any) -> None:
+    gateway = await start("server.max_downloads = 1")
+    result = await make(gateway, await owner_of(gateway))
+    watched = Watched(gateway.application.artifact_store)
+    reader = Reader(gateway, result.path)
+    await reader.stalls()
+
+    for asked in ({}, {"range": "bytes=0-1"}, {"range": "bytes=0-1,5-6"}):
+        refused = await gateway.client.get(result.path, headers=asked)
+        assert "1 downloads are under way already" in check_error(refused, 503, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
+    assert (await gateway.client.head(result.path)).status_code == 200
+    assert (await gateway.client.get(result.path, headers={"if-none-match": TAG})).status_code == 304
+
+    reader.gone.set()
+    await asyncio.wait_for(reader.task, 5)
+    assert (await gateway.client.get(result.path)).content == FILE
+    assert watched.open == 0
 
 
 async def test_a_file_that_breaks_off_is_not_mistaken_for_a_whole_one(served: Any) -> None:

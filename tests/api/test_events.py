@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.api.streaming import CUT
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.ledger import SaveStatus
 from gateway.services.watching import KEEP_ALIVE_SECONDS
@@ -28,7 +29,10 @@ class Told(dict[str, str]):
 class Listener:
     """A client of a stream that takes and leaves as the test says."""
 
-    def __init__(self, gateway: Any, generation_id: str, *, query: str = "", method: str = "GET", **headers: str):
+    def __init__(
+        self, gateway: Any, generation_id: str, *, query: str = "", method: str = "GET", said: int = 0, **headers: str
+    ) -> None:
+        """`said` messages of a body come with its request."""
         path = f"{VIDEOS}/{generation_id}/events"
         names = {"host": "gateway.test", "authorization": f"Bearer {gateway.key}", **headers}
         self.scope = {
@@ -43,6 +47,7 @@ class Listener:
             "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in names.items()],
             "client": ("127.0.0.1", 1),
             "server": ("gateway.test", 80),
+            "state": {CUT: lambda: self.gone.set()},
         }
         self.ready = asyncio.Event()  # to take more
         self.ready.set()
@@ -51,10 +56,14 @@ class Listener:
         self.headers: Mapping[str, str] = {}
         self.bodies: list[bytes] = []
         self.ended = False
+        self.said = said
         self._asked = False
         self.task = asyncio.create_task(gateway.application.asgi(self.scope, self._receive, self._send))
 
     async def _receive(self) -> dict[str, Any]:
+        if self.said > 0:
+            self.said -= 1
+            return {"type": "http.request", "body": b"x" * 100_000, "more_body": True}
         if not self._asked:
             self._asked = True
             return {"type": "http.request", "body": b"", "more_body": False}
@@ -305,6 +314,29 @@ async def test_a_slow_client_has_one_sending_in_hand_and_misses_nothing(gateway:
     assert slow.names == [QUEUED, IN_PROGRESS, CANCELLED], "what it missed of the progress is over"
     assert slow.ids == quick.ids
     assert slow.ended
+
+
+async def test_a_client_that_takes_nothing_for_a_minute_is_cut_off(gateway: Any, made: str) -> None:
+    stuck = await listening(gateway, made)
+    stuck.ready.clear()
+    await progressed(gateway, made, 0.5)
+    await gateway.clock.advance(59)
+    assert not stuck.gone.is_set()
+    assert listeners(gateway) >= 1
+    await gateway.clock.advance(1)
+    assert stuck.gone.is_set()
+    await asyncio.wait_for(stuck.task, 2)
+    assert gateway.application._signals.streams._taken == 0
+
+
+async def test_a_body_that_nobody_reads_takes_no_room(gateway: Any, made: str) -> None:
+    one = Listener(gateway, made, said=3000)
+    await settled(gateway)
+    while one.said:  # noqa: ASYNC110  # the gateway's own doing: there is no event
+        await asyncio.sleep(0)
+    assert gateway.application.asgi._bodies.held == 0
+    await cancel(gateway, made)
+    assert one.names == [QUEUED, IN_PROGRESS, CANCELLED]
 
 
 async def test_who_leaves_is_forgotten_at_once(gateway: Any, made: str) -> None:

@@ -1,6 +1,7 @@
 """Images that are uploaded once: kept by their key until they expire, named in requests, handed out by signed URLs."""
 
 import io
+import threading
 from base64 import b64encode
 from datetime import timedelta
 from hashlib import sha256
@@ -13,6 +14,7 @@ import pytest
 import structlog
 from PIL import Image
 
+from gateway.api import multipart
 from gateway.app import Application
 from gateway.services.files import file_link
 from gateway.services.images import IMAGE_MAX
@@ -295,7 +297,8 @@ async def test_who_has_a_signed_url_needs_no_key(gateway: Any, check_error: Any)
     token = urlsplit(url).query
     check_error(await stranger.get(f"{FILES}/{other['id']}/content?{token}"), 401, "invalid_token")
     check_error(await stranger.get(link(gateway, file["id"], owner="key_x")), 401, "invalid_token")
-    check_error(await stranger.get(f"{FILES}/{file['id']}/content?token=x"), 401, "invalid_token")
+    told = check_error(await stranger.get(f"{FILES}/{file['id']}/content?token=x"), 401, "invalid_token")
+    assert "Authorization: Bearer" in told
     check_error(await stranger.get(f"{FILES}/{file['id']}/content"), 401, "invalid_api_key")
     check_error(await stranger.get(f"{FILES}/{file['id']}?{token}"), 401, "invalid_api_key")
     assert (await gateway.client.get(f"{FILES}/{file['id']}/content?token=x")).status_code == 200, "a key will do"
@@ -321,7 +324,39 @@ async def test_bytes_that_are_lost_are_told(gateway: Any, check_error: Any) -> N
     file = await uploaded(gateway)
     for blob in blobs(gateway):
         blob.unlink()
-    check_error(await gateway.client.get(f"{FILES}/{file['id']}/content"), 404, "not_found", "id")
+    with structlog.testing.capture_logs() as logged:
+        response = await gateway.client.get(f"{FILES}/{file['id']}/content")
+    assert "upload it again" in check_error(response, 410, "artifact_missing", "id")
+    assert {"event": "file_missing", "log_level": "error", "file": file["id"]} in logged
+
+
+async def test_a_large_form_is_read_beside_the_event_loop(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, threads = multipart.parse_form, []
+
+    def noted(*given: Any) -> Any:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return read(*given)
+
+    monkeypatch.setattr(multipart, "parse_form", noted)
+    large = PNG + bytes(3 * multipart.PIECE)
+    file = await uploaded(gateway, large)
+    await uploaded(gateway)
+    response = await gateway.client.post(
+        VIDEOS,
+        data={"model": "foxapi/kling-v3-image-to-video", "prompt": "A beach."},
+        files={"image": ("a.png", large, "image/png")},
+    )
+    assert response.status_code == 200, response.text
+    assert threads == [False, True, False]
+    assert (await gateway.client.get(f"{FILES}/{file['id']}/content")).content == large
+
+
+async def test_downloads_are_bounded(start: Any, check_error: Any) -> None:
+    gateway = await start("server.max_downloads = 1")
+    file = await uploaded(gateway)
+    with gateway.application.litestar.state.context.downloads.place():
+        check_error(await gateway.client.get(f"{FILES}/{file['id']}/content"), 503, "overloaded")
+    assert (await gateway.client.get(f"{FILES}/{file['id']}/content")).content == PNG
 
 
 async def test_the_same_bytes_twice_are_two_files_and_one_blob(gateway: Any) -> None:

@@ -108,6 +108,33 @@ async def test_what_is_refused_leaves_nothing(untouched: Any, check_error: Any, 
         assert check_error(response, status, code, param), name
 
 
+FRAMES = {"image": MODEL, "input_reference": MODEL, "last_image": MODEL, "image_tail": MODEL, "image_urls": "keevx/KL"}
+
+
+@pytest.mark.parametrize("path", [VIDEOS, f"{VIDEOS}/quote"])
+async def test_a_missing_file_is_told_by_the_clients_own_name_of_its_field(
+    untouched: Any, check_error: Any, path: str
+) -> None:
+    missing = "file_01JDKQ00000000000000000000"
+    for name, model in FRAMES.items():
+        first = {} if name in {"image", "input_reference", "image_urls"} else {"image": "https://a.example/1.png"}
+        body = {"model": model, "prompt": "A.", **first}
+        member = f"{name}[]" if name == "image_urls" else f"{name}[file_id]"
+        as_form = [(key, (None, value)) for key, value in {**body, member: missing}.items()]
+        as_json = {**body, name: [missing] if name == "image_urls" else {"file_id": missing}}
+        check_error(await untouched.client.post(path, files=as_form), 400, "invalid_image", name)
+        check_error(await untouched.client.post(path, json=as_json), 400, "invalid_image", name)
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}])
+async def test_what_is_neither_json_nor_a_form_is_told_of_both(
+    untouched: Any, check_error: Any, headers: dict[str, str]
+) -> None:
+    response = await untouched.client.post(VIDEOS, content=b"{}", headers=headers)
+    message = check_error(response, 415, "unsupported_media_type")
+    assert "send application/json or multipart/form-data" in message
+
+
 async def test_a_form_that_is_cut_short_is_refused(served: Any, check_error: Any) -> None:
     body = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nauto'
     head = b"POST /v1/videos/generations HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + served.key.encode()

@@ -9,6 +9,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from gateway.api.create import ALIASES
+from gateway.domain.task import Status
+
+from .results import keep, kept_generation
+from .test_multipart import PNG
+
 VIDEOS = "/v1/videos/generations"
 # The document does not tell of itself, nor of the page that shows it.
 UNTOLD = {"/openapi.json", "/docs", "/docs/docs.js", "/docs/docs.css"}
@@ -216,6 +222,87 @@ async def test_the_bounds_that_are_told_are_those_that_count(
             response = await gateway.client.post(VIDEOS, json={"model": "auto", "prompt": "A.", name: value})
             assert response.status_code == 400
             assert response.json()["error"]["param"] == name
+
+
+FORM_EXAMPLES = {
+    "reference_images": EXAMPLES["image"],
+    "fallback": "kling",
+    "generate_audio": "false",
+    "provider_options": json.dumps(EXAMPLES["provider_options"]),
+}
+
+
+async def test_every_field_of_the_form_that_is_told_is_taken(gateway: Any, document: Any) -> None:
+    form = document["components"]["schemas"]["CreateVideoForm"]
+    taken = await gateway.client.post("/v1/files", data={"purpose": "vision"}, files={"file": ("a.png", PNG)})
+    members = {"image_url": EXAMPLES["image"], "file_id": taken.json()["id"]}
+    names = {*form["properties"], "metadata[a]"}
+    assert {"seconds", "input_reference[file_id]", "image_tail[image_url]", "image_urls[]", "fallbacks[]"} <= names
+    assert [re.fullmatch(one, "metadata[a]") is not None for one in form["patternProperties"]] == [True]
+    for name in names:
+        plain, _, member = name.removesuffix("]").partition("[")
+        meant = ALIASES.get(plain, plain)
+        value = members.get(member) or ("b" if meant == "metadata" else FORM_EXAMPLES.get(meant, EXAMPLES.get(meant)))
+        first = {"image": EXAMPLES["image"]} if meant == "last_image" else {}
+        sides = {"width": 1280, "height": 720} if meant in {"width", "height"} else {name: value}
+        sent = [(key, (None, str(one))) for key, one in {"model": "auto", "prompt": "A.", **first, **sides}.items()]
+        response = await gateway.client.post(f"{VIDEOS}/quote", files=sent)
+        assert response.status_code == 200, (name, response.text)
+
+
+async def test_no_field_of_a_form_is_null(untouched: Any, document: Any, check_error: Any) -> None:
+    form = document["components"]["schemas"]["CreateVideoForm"]
+    assert {"type": "null"} not in list(inside(form))
+    assert "metadata" not in form["properties"]
+    for name in ("seed", "duration", "generate_audio", "size", "metadata"):
+        sent = {"model": "auto", "prompt": "A.", name: "null"}
+        response = await untouched.client.post(VIDEOS, files=[(key, (None, one)) for key, one in sent.items()])
+        check_error(response, 400, "invalid_parameter", name)
+
+
+async def test_every_header_of_a_file_is_told_of(gateway: Any, document: Any) -> None:
+    generation = kept_generation((await gateway.stored((await gateway.create())["id"])).key, gateway.clock.now(), PNG)
+    await keep(gateway.application, generation, PNG, b"")
+    path = f"{VIDEOS}/{generation.id}/content"
+    operation = document["paths"][f"{VIDEOS}/{{generation_id}}/content"]
+    tag = (await gateway.client.head(path)).headers["etag"]
+    for method, headers, status in (
+        ("get", {}, 200),
+        ("head", {}, 200),
+        ("get", {"range": "bytes=0-1"}, 206),
+        ("get", {"if-none-match": tag}, 304),
+        ("head", {"if-none-match": tag}, 304),
+        ("get", {"range": "bytes=99999-"}, 416),
+    ):
+        response = await gateway.client.request(method, path, headers=headers)
+        assert response.status_code == status
+        told = {name.lower() for name in operation[method]["responses"][str(status)]["headers"]}
+        of_every_answer = {
+            "content-type",
+            "x-content-type-options",
+            *(["content-length", "cache-control"] if status == 416 else []),
+        }
+        assert told == set(response.headers) - of_every_answer, (method, status)
+
+
+async def test_an_open_path_tells_its_own_errors(document: Any) -> None:
+    paths = document["paths"]
+    called = paths["/callbacks/{provider}/{token}"]["post"]
+    assert called["requestBody"] == {"required": False, "content": {"*/*": {}}}
+    refs = {
+        status: answer["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        for status, answer in called["responses"].items()
+    }
+    assert refs == {"200": "Nothing", **dict.fromkeys(("404", "408", "503", "default"), "ErrorAnswer")}
+    unready = paths["/health/ready"]["get"]["responses"]["503"]["content"]["application/json"]["schema"]
+    assert unready == {"$ref": "#/components/schemas/Health"}
+
+
+async def test_every_event_that_is_told_is_named(document: Any) -> None:
+    names = document["components"]["schemas"]["EventView"]["properties"]["type"]["enum"]
+    ends = [f"generation.{status}" for status in Status]
+    more = ["generation.output.completed", "generation.output.failed", "generation.progress"]
+    assert sorted(names) == sorted(f"video.{name}" for name in (*ends, *more))
 
 
 def typed(properties: Any) -> st.SearchStrategy[Any]:

@@ -427,6 +427,45 @@ async def test_head_of_content_lets_go_of_the_provider_s_file(gateway: Any) -> N
     assert closed
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_content_that_breaks_off_before_it_begins_is_a_502(gateway: Any, check_error: Any, method: str) -> None:
+    closed = []
+
+    class File(httpx.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            raise httpx.ReadError("reset")
+            yield b""
+
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    path = await relayed(gateway)
+    gateway.upstream.file = lambda: httpx.Response(200, stream=File(), headers={"content-type": "video/mp4"})
+    response = await gateway.client.request(method, path)
+    assert (response.status_code, response.headers["retry-after"]) == (502, "30")
+    assert closed
+    if method == "GET":
+        check_error(response, 502, "provider_unavailable")
+
+
+async def test_a_refused_download_lets_go_of_the_provider_s_file(gateway: Any, check_error: Any) -> None:
+    closed = []
+
+    class File(httpx.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            yield b"first"
+
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    path = await relayed(gateway)
+    gateway.upstream.file = lambda: httpx.Response(200, stream=File(), headers={"content-type": "video/mp4"})
+    downloads = gateway.application.litestar.state.context.downloads
+    downloads._taken = downloads._places
+    check_error(await gateway.client.get(path), 503, "overloaded")
+    assert closed
+
+
 async def test_a_page_is_not_passed_through_as_one(gateway: Any) -> None:
     path = await relayed(gateway)
     gateway.upstream.file = lambda: httpx.Response(200, html="<script>alert(1)</script>")

@@ -1,9 +1,13 @@
 """Webhook endpoints, deliveries and secrets: what is shown, to whom, what is refused."""
 
+import asyncio
+import json
 from typing import Any
 
+import msgspec
 import pytest
 
+from gateway.api.webhook_operations import WEBHOOKS, WebhookEvent, WebhookTest
 from gateway.domain.webhook import ENDPOINTS_MAX
 from gateway.services.fetch import Posted
 
@@ -29,12 +33,15 @@ PATHS = [
 async def told(gateway: Any) -> Any:
     """The gateway, from which nothing leaves: every receiver answers 200."""
 
-    async def post(url: str, **_: Any) -> Posted:
+    async def post(url: str, *, content: bytes, **_: Any) -> Posted:
         gateway.posted.append(url)
+        gateway.bodies.append(content)
+        await gateway.answers.wait()
         return Posted(gateway.status, {})
 
-    gateway.posted, gateway.status = [], 200
-    gateway.application.fetcher.post = post
+    gateway.posted, gateway.bodies, gateway.status, gateway.answers = [], [], 200, asyncio.Event()
+    gateway.answers.set()
+    gateway.application.webhook_fetcher.post = post
     return gateway
 
 
@@ -276,6 +283,35 @@ async def test_a_test_and_a_redelivery_answer_with_the_delivery(told: Any) -> No
     assert (again["state"], again["event_id"], len(again["tries"])) == ("pending", sent["event_id"], 1)
     await told.clock.advance(0)
     assert len(told.posted) == 2
+
+
+async def test_an_endpoint_is_tested_once_at_a_time_and_tried_once(told: Any, check_error: Any) -> None:
+    path = f"{ENDPOINTS}/{(await made(told))['id']}/test"
+    told.status = 500
+    for number in range(1, 3):
+        told.answers.clear()
+        sent = (await told.client.post(path)).json()
+        for _ in range(5):
+            assert sent["id"] in check_error(await told.client.post(path), 409, "conflict")
+        told.answers.set()
+        await told.clock.advance(86_400)
+        dead = (await told.client.get(f"{DELIVERIES}/{sent['id']}")).json()
+        assert (dead["state"], dead["next_try_at"], len(dead["tries"])) == ("dead", None, 1)
+        assert len(told.posted) == number
+
+
+async def test_every_body_that_is_sent_is_told_of(told: Any) -> None:
+    endpoint = await made(told)
+    await told.client.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    await told.clock.advance(0)
+    await ended(told)
+
+    for sent, kind in zip(told.bodies, (WebhookTest, WebhookEvent), strict=True):
+        read = msgspec.json.decode(sent, type=kind)
+        assert json.loads(msgspec.json.encode(read)) == json.loads(sent)
+        assert {"$ref": f"#/components/schemas/{kind.__name__}"} in [
+            one["post"]["requestBody"]["content"]["application/json"]["schema"] for one in WEBHOOKS.values()
+        ]
 
 
 async def test_every_key_reads_a_secret_of_its_own(told: Any) -> None:

@@ -66,7 +66,8 @@ async def made(provider: Provider, folder: Path) -> dict[str, Any]:
     settings = load(folder / "gateway.toml", environ, ADAPTERS)
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     application = Application(settings, adapters=ADAPTERS, transport=httpx.MockTransport(provider))
-    application.fetcher.get = _nothing  # type: ignore[method-assign]  # there is no network behind the recorded links
+    for fetcher in (application.input_fetcher, application.result_fetcher):
+        fetcher.get = _nothing  # type: ignore[method-assign]  # there is no network behind the recorded links
     transport = httpx.ASGITransport(application.asgi)
     try:
         async with (

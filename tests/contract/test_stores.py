@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.domain.errors import GenerationDeleted, IdempotencyKeyReused, InvalidImage, StoreUnavailable
+from gateway.domain.errors import Conflict, GenerationDeleted, IdempotencyKeyReused, InvalidImage, StoreUnavailable
 from gateway.domain.generation import (
     Adaptation,
     Attempt,
@@ -41,6 +41,7 @@ from gateway.domain.request import ImageToVideo, ReferencesToVideo, Settings, Te
 from gateway.domain.task import Artifact, Billed, Failed, FailureKind, Status, TaskRef
 from gateway.services.ids import new_id
 from gateway.store.base import AttemptCursor, Idempotency, Query, Store, StoredFile, attempt_cursor
+from gateway.store.callbacks import Told
 from gateway.store.sqlite import SqliteStore
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
@@ -1207,14 +1208,43 @@ async def test_the_place_of_an_attempt_is_told_by_its_id_alone() -> None:
         assert attempt_cursor(text) is None
 
 
-async def test_holders_are_the_attempts_that_have_a_task_of_the_provider(store: Store) -> None:
+async def test_a_task_of_a_provider_is_one_attempts_alone(store: Store) -> None:
     one, other = generation(), generation(NOW + timedelta(minutes=1))
-    two = (Task(ref=TaskRef(id="a"), slot=0), Task(ref=TaskRef(id="é动\"'%"), slot=1))
-    elsewhere = attempt(other, route=1, state=AttemptState.ACCEPTED, tasks=(Task(ref=TaskRef(id="a"), slot=0),))
-    await store.create(replace(one, attempts=(attempt(one, state=AttemptState.ACCEPTED, tasks=two),)))
-    await store.create(replace(other, attempts=(elsewhere, attempt(other, 2, state=AttemptState.UNKNOWN))))
+    has = attempt(one, state=AttemptState.ACCEPTED, tasks=(Task(ref=TaskRef(id="é动\"'%"), slot=0),))
+    elsewhere, lost = attempt(other, route=1, state=AttemptState.UNKNOWN), attempt(other, 2, state=AttemptState.UNKNOWN)
+    await store.create(replace(one, attempts=(has, attempt(one, 2, state=AttemptState.UNKNOWN))))
+    await store.create(replace(other, attempts=(elsewhere, lost)))
+    await store.accept(f"att_{one.id}_2", [Task(ref=TaskRef(id="a"), slot=0)], SOON)
 
-    assert await store.holders("keevx", ["a", "b"]) == {"a": f"att_{one.id}_1"}
-    assert await store.holders("foxapi", ["b", "a"]) == {"a": elsewhere.id}
-    assert await store.holders("keevx", ["é动\"'%"]) == {"é动\"'%": f"att_{one.id}_1"}
-    assert await store.holders("keevx", ["A", "a%", ""]) == {}
+    for task, holder in (("é动\"'%", has.id), ("a", f"att_{one.id}_2")):
+        with pytest.raises(Conflict, match=f"that of the attempt {holder} already") as refused:
+            await store.callbacks.tell(lost.id, [TaskRef(id="b"), TaskRef(id=task)], SOON, "operator")
+        assert refused.value.param == "task_id"
+    assert await store.callbacks.tell(elsewhere.id, [TaskRef(id="a")], SOON, "operator") is Told.ADOPTED
+    assert await store.callbacks.tell(lost.id, [TaskRef(id="A"), TaskRef(id="a%")], SOON, "operator") is Told.ADOPTED
+
+
+async def test_of_two_that_adopt_one_task_at_once_one_has_it(store: Store) -> None:
+    one = generation(status=Status.COMPLETED)
+    attempts = [attempt(one, number, state=AttemptState.UNKNOWN) for number in range(1, 5)]
+    await store.create(replace(one, attempts=tuple(attempts)))
+
+    async def tell(name: str) -> Told:
+        return await store.callbacks.tell(name, [REF], SOON, "callback")
+
+    told = await asyncio.gather(*(tell(one.id) for one in attempts), return_exceptions=True)
+    assert [type(one) for one in told] == [Told, Conflict, Conflict, Conflict]
+    after = await store.get(one.id)
+    assert after is not None
+    assert [len(one.tasks) for one in after.attempts] == [1, 0, 0, 0]
+
+
+async def test_a_task_is_free_again_when_its_holder_is_deleted(store: Store) -> None:
+    one, other = generation(status=Status.COMPLETED), generation(NOW + timedelta(minutes=1))
+    done = attempt(one, state=AttemptState.COMPLETED, tasks=(Task(ref=REF, slot=0),))
+    await store.create(replace(one, attempts=(done,)))
+    await store.create(replace(other, attempts=(attempt(other, state=AttemptState.UNKNOWN),)))
+    with pytest.raises(Conflict):
+        await store.callbacks.tell(f"att_{other.id}_1", [REF], SOON, "callback")
+    assert await store.delete(one.id, one.key)
+    assert await store.callbacks.tell(f"att_{other.id}_1", [REF], SOON, "callback") is Told.ADOPTED

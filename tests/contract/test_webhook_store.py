@@ -1,6 +1,8 @@
 """What every store promises of webhooks: stored with the end, claimed once, noted, gone with what they belong to."""
 
 import asyncio
+import contextlib
+import random
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +26,7 @@ from gateway.domain.webhook import (
     Endpoint,
     SigningSecret,
     Try,
+    receiver,
 )
 from gateway.services.ids import new_id
 from gateway.store.base import Store
@@ -33,6 +36,7 @@ from gateway.store.webhooks import TEST_LIFE, Claim, DeliveryQuery, is_delivery
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
 LEASE = NOW + timedelta(seconds=25)
 HOOK = "https://hook.example/a"
+URLS = (HOOK, "https://hook.example/b", "https://other.example/", "http://10.1.2.3:99/")
 DAY = timedelta(days=1)
 OPENERS: dict[str, Callable[[Path], Store]] = {"sqlite": lambda folder: SqliteStore.open(folder / "ledger.db", NOW)}
 
@@ -98,7 +102,12 @@ async def deliveries(store: Store, key: str = "alice", **query: Any) -> list[Del
 
 
 async def claim(store: Store, name: str = "hook.example:443", limit: int = 9, at: datetime = NOW) -> list[Claim]:
-    return await store.webhooks.claim({name: limit}, at, at + (LEASE - NOW))
+    return await store.webhooks.claim({("alice", name): limit}, at, at + (LEASE - NOW))
+
+
+async def waiting(store: Store, key: str = "alice") -> list[tuple[str, datetime]]:
+    """The receivers of a key, and when the first of each is due."""
+    return await store.webhooks.receivers(key, NOW + DAY, 100)
 
 
 def answered(status: int = 200, at: datetime = NOW) -> Try:
@@ -146,7 +155,7 @@ async def test_what_waits_follows_an_endpoint_to_its_new_url(store: Store) -> No
     await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, url="http://10.1.2.3:99/"))
 
     assert [one.url for one in await deliveries(store)] == ["http://10.1.2.3:99/"]
-    assert await store.webhooks.receivers() == [("10.1.2.3:99", NOW)]
+    assert await waiting(store) == [("10.1.2.3:99", NOW)]
 
 
 async def test_what_waits_is_given_up_with_its_endpoint(store: Store) -> None:
@@ -208,6 +217,16 @@ async def test_nothing_is_told_of_a_change_that_is_no_end_or_that_was_not_made(s
     assert await deliveries(store) == []
 
 
+async def test_an_end_that_nobody_is_told_of_wakes_nobody(store: Store) -> None:
+    await endpoint(store, key="bob")
+    store.webhooks.added.clear()
+
+    await ended(store, url=None)
+    assert not store.webhooks.added.is_set()
+    await ended(store)
+    assert store.webhooks.added.is_set()
+
+
 async def test_deliveries_go_with_their_generation(store: Store) -> None:
     one, other = await ended(store), await ended(store)
 
@@ -229,7 +248,7 @@ async def test_a_claim_is_its_holders_until_it_runs_out(store: Store) -> None:
         (made.id, made.secrets, LEASE),
     }
     assert await claim(store) == []
-    assert await store.webhooks.receivers() == [("hook.example:443", LEASE)]
+    assert await waiting(store) == [("hook.example:443", LEASE)]
     assert len(await claim(store, at=LEASE)) == 2
 
 
@@ -250,10 +269,71 @@ async def test_so_many_of_each_receiver_are_claimed_the_longest_due_first(store:
     await ended(store, url="https://other.example/")
     soon = NOW + timedelta(seconds=2)
 
-    assert await store.webhooks.receivers() == [("hook.example:443", NOW), ("other.example:443", NOW)]
-    found = await store.webhooks.claim({"hook.example:443": 2, "nobody:443": 5}, soon, LEASE)
+    assert await waiting(store) == [("hook.example:443", NOW), ("other.example:443", NOW)]
+    found = await store.webhooks.claim({("alice", "hook.example:443"): 2, ("bob", "hook.example:443"): 5}, soon, LEASE)
     assert [one.delivery.generation_id for one in found] == [early.id, late.id]
-    assert (await store.webhooks.receivers())[0][1] == NOW + timedelta(seconds=3)
+    assert (await store.webhooks.receivers("alice", soon, 9)) == [("other.example:443", NOW)]
+    assert await store.webhooks.next_due(soon) == NOW + timedelta(seconds=3)
+
+
+async def test_keys_wait_beside_each_other(store: Store) -> None:
+    late = NOW + timedelta(seconds=2)
+    for key, url, at in (("bob", HOOK, late), ("alice", "https://z.example/", late), ("alice", HOOK, NOW)):
+        await ended(store, key=key, url=url, at=at)
+
+    assert await store.webhooks.keys() == [("alice", NOW), ("bob", late)]
+    assert await store.webhooks.receivers("alice", late, 1) == [("hook.example:443", NOW)]
+    assert await store.webhooks.receivers("bob", NOW, 9) == []
+    assert [await store.webhooks.next_due(at) for at in (NOW - DAY, NOW, late)] == [NOW, late, None]
+    (held,) = await store.webhooks.claim({("bob", "hook.example:443"): 9}, late, LEASE)
+    assert held.delivery.key == "bob"
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_happens_each_receiver_is_known_with_what_is_due_first(store: Store, seed: int) -> None:
+    draw = random.Random(seed)
+    owners = {(await endpoint(store, key=key, url=url)).id: key for key in ("alice", "bob") for url in URLS}
+    known: list[Generation] = []
+
+    def an_endpoint() -> tuple[str, str]:
+        return draw.choice(list(owners.items()))
+
+    async def try_one(at: datetime) -> None:
+        free = {(key, receiver(url)): draw.choice((1, 3)) for key in ("alice", "bob") for url in URLS}
+        for held in await store.webhooks.claim(free, at, at + (LEASE - NOW)):
+            status = draw.choice((None, 200, 500, 410) if draw.random() < 0.3 else (200, 500))
+            if status is not None:
+                await store.webhooks.note(held, answered(status, at))
+
+    for step in range(60):
+        at = NOW + timedelta(minutes=step)
+        match draw.choice(("end", "end", "try", "try", "move", "delete", "remove", "again")):
+            case "end":
+                known.append(await ended(store, key=draw.choice(("alice", "bob")), url=draw.choice(URLS), at=at))
+            case "try":
+                await try_one(at)
+            case "move":
+                changes: dict[str, Any] = {"url": draw.choice(URLS), "disabled": draw.choice((None, None, "requested"))}
+                await store.webhooks.change_endpoint(*an_endpoint(), lambda one, by=changes: replace(one, **by))
+            case "delete" if known:
+                gone = known.pop(draw.randrange(len(known)))
+                await store.delete(gone.id, gone.key)
+            case "remove" if len(owners) > 2 and draw.random() < 0.3:
+                endpoint_id, key = an_endpoint()
+                await store.webhooks.remove_endpoint(endpoint_id, key)
+                del owners[endpoint_id]
+            case "again":
+                key = draw.choice(("alice", "bob"))
+                if found := await deliveries(store, key):
+                    with contextlib.suppress(Conflict):
+                        await store.webhooks.redeliver(draw.choice(found).id, key, at)
+
+        for key in ("alice", "bob"):
+            first: dict[str, datetime] = {}
+            for one in await deliveries(store, key):
+                if one.next_at is not None:
+                    first[receiver(one.url)] = min(one.next_at, first.get(receiver(one.url), one.next_at))
+            assert dict(await store.webhooks.receivers(key, at + 9 * DAY, 100)) == first
 
 
 async def test_a_try_is_kept_with_what_it_makes_of_the_delivery(store: Store) -> None:
@@ -271,7 +351,7 @@ async def test_a_try_is_kept_with_what_it_makes_of_the_delivery(store: Store) ->
     after = await store.webhooks.note(held, failed, final=True)
     assert after is not None
     assert (after.state, after.tries) == (DeliveryState.DEAD, (answered(503), failed))
-    assert await store.webhooks.receivers() == []
+    assert await waiting(store) == []
 
 
 async def test_a_try_of_what_is_deleted_is_not_kept(store: Store) -> None:
@@ -350,7 +430,7 @@ async def test_a_redelivery_goes_to_where_the_endpoint_is_by_now_unless_it_is_di
 
     again = await store.webhooks.redeliver(held.delivery.id, "alice", NOW)
     assert again is not None
-    assert (again.url, await store.webhooks.receivers()) == (HOOK, [("hook.example:443", NOW)])
+    assert (again.url, await waiting(store)) == (HOOK, [("hook.example:443", NOW)])
 
     await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, disabled="requested"))
     with pytest.raises(Conflict, match="disabled"):
@@ -373,11 +453,13 @@ async def test_what_is_asked_for_while_it_is_being_sent_is_sent_once_more_if_tha
 
 async def test_a_test_is_a_delivery_too_and_expires(store: Store) -> None:
     made = await endpoint(store)
-    sent = await store.webhooks.add_test(made, "evt_1", NOW)
-    waiting = await store.webhooks.add_test(made, "evt_2", NOW)
-    await ended(store, url=None)
-    held = next(one for one in await claim(store, "all.example:443") if one.delivery.id == sent.id)
+    sent = await store.webhooks.add_test(made.id, "alice", "evt_1", NOW)
+    assert sent is not None
+    (held,) = await claim(store, "all.example:443")
     await store.webhooks.note(held, answered())
+    waiting = await store.webhooks.add_test(made.id, "alice", "evt_2", NOW)
+    assert waiting is not None
+    await ended(store, url=None)
     assert (sent.type, sent.event_id, sent.generation_id, sent.endpoint_id) == (TEST, "evt_1", None, made.id)
 
     assert await store.webhooks.expire(NOW + TEST_LIFE, 10) == 0
@@ -389,11 +471,41 @@ async def test_a_test_is_a_delivery_too_and_expires(store: Store) -> None:
     assert len(left) == 2
 
 
+async def test_an_endpoint_has_one_test_under_way(store: Store) -> None:
+    made, other = await endpoint(store), await endpoint(store)
+    await ended(store, url=None)  # what else waits for it is in nobody's way
+
+    async def ask(of: Endpoint = made) -> Delivery | None:
+        return await store.webhooks.add_test(of.id, "alice", "evt_1", NOW)
+
+    asked = await asyncio.gather(*(ask() for _ in range(5)), return_exceptions=True)
+    (added,) = (one for one in asked if isinstance(one, Delivery))
+    refused = [str(one) for one in asked if isinstance(one, Conflict)]
+    assert refused == [f"A test of this endpoint is still under way: GET /v1/webhook_deliveries/{added.id}."] * 4
+    assert await ask(other) is not None
+
+    held = next(one for one in await claim(store, "all.example:443") if one.delivery.id == added.id)
+    with pytest.raises(Conflict):
+        await ask()
+    await store.webhooks.note(held, answered(500))
+    assert await ask() is not None
+
+
+async def test_only_an_enabled_endpoint_of_its_owner_is_tested(store: Store) -> None:
+    made = await endpoint(store, disabled="gone")
+
+    with pytest.raises(Conflict, match="enable it"):
+        await store.webhooks.add_test(made.id, "alice", "evt_1", NOW)
+    assert await store.webhooks.add_test(made.id, "bob", "evt_1", NOW) is None
+    assert await deliveries(store) == []
+
+
 async def test_so_many_tests_expire_at_once(store: Store) -> None:
     made = await endpoint(store)
     for number in range(3):
-        await store.webhooks.add_test(made, f"evt_{number}", NOW)
-    await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, disabled="requested"))
+        assert await store.webhooks.add_test(made.id, "alice", f"evt_{number}", NOW) is not None
+        (held,) = await claim(store, "all.example:443")
+        await store.webhooks.note(held, answered(500))
 
     assert [await store.webhooks.expire(NOW + TEST_LIFE + DAY, 2) for _ in range(3)] == [2, 1, 0]
 
@@ -423,3 +535,32 @@ async def test_pages_go_both_ways_and_filters_hold(store: Store) -> None:
     await store.webhooks.note(held, answered())
     assert [one.id for one in await deliveries(store, state=DeliveryState.SUCCEEDED)] == [held.delivery.id]
     assert len(await deliveries(store, state=DeliveryState.PENDING)) == 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ({}, "deliveries_of_key"),
+        ({"state": DeliveryState.DEAD}, "deliveries_of_state"),
+        ({"endpoint_id": "whe_1"}, "deliveries_of_endpoint"),
+        ({"endpoint_id": "whe_1", "state": DeliveryState.DEAD}, "deliveries_of_endpoint_state"),
+        ({"generation_id": "gen_1"}, "deliveries_of_generation"),
+        ({"generation_id": "gen_1", "endpoint_id": "whe_1", "state": DeliveryState.DEAD}, "deliveries_of_generation"),
+    ],
+)
+@pytest.mark.parametrize("place", [{}, {"after": "dlv_1"}, {"before": "dlv_1", "order": "asc"}])
+async def test_a_page_is_read_along_an_index_that_has_what_was_asked_for(
+    tmp_path: Path, asked: dict[str, Any], place: dict[str, Any], index: str
+) -> None:
+    store = SqliteStore.open(tmp_path / "ledger.db", NOW)
+    reader = store._read
+    made: list[tuple[Any, ...]] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reader, "all", lambda *statement: made.append(statement) or [])
+        await store.webhooks.page(DeliveryQuery(key="alice", limit=9, **asked, **place))
+    ((sql, values),) = made
+    plan = [row[-1] for row in reader.all(f"explain query plan {sql}", values)]
+    await store.close()
+
+    assert len(plan) == 1  # without sorting
+    assert f"INDEX {index} (" in plan[0]

@@ -217,6 +217,7 @@ class Gateway:
         self.drain_seconds = 35.0
         self.public_url: str | None = "https://gw.example"
         self.fetch_allow: tuple[Any, ...] = ()  # networks
+        self.thumbnails = False  # whether it draws them
         self.app: Application
         self.client: httpx.AsyncClient
         self._lifespan: asyncio.Task[None] | None = None
@@ -232,7 +233,7 @@ class Gateway:
                 public_url=self.public_url,
             ),
             database=DatabaseSettings(url=f"sqlite:///{self.folder / 'ledger.db'}"),
-            artifacts=ArtifactSettings(url=f"file:{self.folder / 'artifacts'}", thumbnails=False),
+            artifacts=ArtifactSettings(url=f"file:{self.folder / 'artifacts'}", thumbnails=self.thumbnails),
             providers={
                 name: ProviderSettings(
                     **{
@@ -264,8 +265,9 @@ class Gateway:
         self.replace_in_store("tell", lambda call: call, app.store.callbacks)
         inputs = app.engine._new_drive()._effects._inputs
         keeper = app.engine._new_drive()._effects._keeper
-        watched = [(keeper, "keep"), (inputs._blobs, "get"), (inputs._pictures, "make"), (inputs, "_fetch_once")]
-        watched += [(app.fetcher, "post"), (app.store.webhooks, "claim"), (app.store.webhooks, "note")]
+        watched = [(keeper, "keep"), (keeper, "picture")]
+        watched += [(inputs._blobs, "get"), (inputs._pictures, "make"), (inputs, "_fetch_once")]
+        watched += [(app.webhook_fetcher, "post"), (app.store.webhooks, "claim"), (app.store.webhooks, "note")]
         for owner, name in [*watched, (app.store.uploads, "keep"), (app.store.uploads, "forget")]:
             setattr(owner, name, self.traffic.counting(getattr(owner, name)))
         started = asyncio.Event()

@@ -14,6 +14,7 @@ import httpx
 import obstore
 import pytest
 from msgspec import structs
+from structlog.testing import capture_logs
 
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
 from gateway.services.artifact_bucket import ArtifactBucket, bucket_of, probe
@@ -180,20 +181,105 @@ async def test_a_wrong_key_is_told_to_the_operator_alone(server: S3Server, tmp_p
     settings = server.settings(tmp_path, secret_access_key=Secret.of("another-secret-key"))
     with pytest.raises(StoreUnavailable) as putting:
         await put(opened(settings), VIDEO, b"x")
-    with pytest.raises(StoreUnavailable) as probing:
-        await probe(bucket_of(settings))
-    for error in (putting.value, probing.value):
-        assert (error.reason or "").startswith("artifacts.url: access is refused: ")
-        assert server.endpoint not in error.detail
-        assert "another-secret-key" not in f"{error.reason}{error.detail}"
-        assert error.retry_after
+    error = putting.value
+    assert error.reason == f"artifacts.url: {WRONG_SECRET}"
+    assert server.endpoint not in error.detail
+    assert error.retry_after
 
 
-async def test_a_probe_tells_a_bucket_from_none(server: S3Server, tmp_path: Path) -> None:
-    await probe(bucket_of(server.settings(tmp_path)))
-    with pytest.raises(StoreUnavailable) as told:
-        await probe(bucket_of(server.settings(tmp_path, url="s3://nowhere")))
-    assert told.value.reason == "artifacts.url: there is no such bucket"
+OTHER = Secret.of("another-secret-key")
+WRONG_SECRET = "the secret key is wrong; check artifacts.secret_access_key or AWS_SECRET_ACCESS_KEY"
+NO_ROLE = "the machine's role was asked and gave none"
+CHOICES: list[tuple[dict[str, Any], str | None]] = [
+    ({}, None),
+    ({"url": "s3://nowhere"}, "there is no such bucket; check artifacts.url"),
+    ({"secret_access_key": OTHER}, WRONG_SECRET),
+    (
+        {"access_key_id": OTHER},
+        "the access key is not known there; check artifacts.access_key_id or AWS_ACCESS_KEY_ID",
+    ),
+    (
+        {"access_key_id": None, "secret_access_key": None},
+        f"no credentials (artifacts.access_key_id or AWS_ACCESS_KEY_ID; {NO_ROLE})",
+    ),
+    ({"endpoint": "http://127.0.0.1:1"}, "no connection; check artifacts.endpoint"),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), CHOICES)
+async def test_a_probe_tells_what_is_wrong_and_what_to_do(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], told: str | None
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")
+    assert await probe(bucket_of(server.settings(tmp_path, **changes))) == told
+
+
+async def test_another_cloud_is_not_told_of_an_s3_s_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("ACCOUNT_NAME", "any"), ("ACCOUNT_KEY", "YWJj"), ("ENDPOINT", "https://127.0.0.1:1")):
+        monkeypatch.setenv(f"AZURE_STORAGE_{name}", value)
+    assert await probe(bucket_of(ArtifactSettings(url="az://results"))) == "no connection"
+
+
+async def test_an_endpoint_without_tls_is_told_of(server: S3Server, tmp_path: Path) -> None:
+    settings = server.settings(tmp_path, endpoint=server.endpoint.replace("http:", "https:"))
+    assert await probe(bucket_of(settings)) == "it does not speak TLS; check the https of artifacts.endpoint"
+
+
+async def answered(status: str, body: str, folder: Path, server: S3Server) -> str | None:
+    """What a probe says of a server that answers just so."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write(f"{head}{body}".encode())
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        endpoint = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        return await probe(bucket_of(server.settings(folder, endpoint=endpoint)))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [
+        ("403 Forbidden", "AccessDenied", "access is forbidden; the credentials must allow to list the bucket and"),
+        ("403 Forbidden", "RequestTimeTooSkewed", "the clock of this machine is wrong"),
+        ("400 Bad Request", "AuthorizationHeaderMalformed", "it is in another region; check artifacts.region"),
+        ("401 Unauthorized", "Any", "the credentials are not accepted"),
+        ("418 Teapot", "Any", "it answers with HTTP 418"),
+    ],
+)
+async def test_a_bucket_that_refuses_is_told_of_in_words_of_ours(
+    server: S3Server, tmp_path: Path, status: str, code: str, told: str
+) -> None:
+    found = await answered(status, f"<Error><Code>{code}</Code><Message>theirs</Message></Error>", tmp_path, server)
+    assert (found or "").startswith(told)
+    assert "theirs" not in (found or "")
+
+
+async def test_a_bucket_that_does_not_work_is_logged_once_and_again_when_it_does(
+    server: S3Server, tmp_path: Path
+) -> None:
+    settings = server.settings(tmp_path, url="s3://made-later")
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            await obstore.put_async(bucket_of(settings), "any", b"")  # makes the bucket
+
+    with capture_logs() as logged:
+        await opened(settings).watch(pause)
+        await opened(server.settings(tmp_path)).watch(pause)
+    assert [(one["event"], one.get("reason")) for one in logged] == [
+        ("bucket_unreachable", "artifacts.url: there is no such bucket; check artifacts.url"),
+        ("bucket_works", None),
+    ]
+    assert pauses == [60.0] * 3
 
 
 class Line:
@@ -283,7 +369,6 @@ async def test_a_server_that_is_gone_is_a_store_that_is_not_available(server: S3
         bucket.size(VIDEO),
         read(bucket, VIDEO, 0, 1),
         bucket.remove([VIDEO]),
-        probe(bucket_of(settings)),
     )
     told = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(one) for one in told] == [StoreUnavailable] * len(calls)

@@ -130,6 +130,18 @@ async def test_a_lost_reply_with_an_early_callback_is_one_purchase(called: Gatew
     assert [one["tasks"] for one in found["attempts"]] == [list(called.sandbox.state.tasks)]
 
 
+async def test_a_refusal_behind_an_early_callback_buys_nothing_elsewhere(called: Gateway) -> None:
+    called.route(KEEVX, FOXAPI)
+    called.providers["keevx"] = {}
+    await called.start()
+    called.sandbox.fault("keevx", "callback", "early")
+    called.sandbox.fault("keevx", "submit", "error_after_accept", status=429)
+    found = await made(called)
+    assert (found["status"], found["provider"]) == ("completed", "keevx")
+    assert (called.submits, called.paid) == ({"keevx": 1}, {"keevx": 1})
+    assert [one["tasks"] for one in found["attempts"]] == [list(called.sandbox.state.tasks)]
+
+
 @pytest.mark.parametrize("policy", ["fall_back", "hold"])
 async def test_a_lost_reply_is_known_by_the_callback_of_its_end(called: Gateway, policy: str) -> None:
     called.route(KEEVX, on_ambiguous=policy)

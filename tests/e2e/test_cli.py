@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,14 @@ def spawn(folder: Path, *arguments: str, **environ: str) -> "subprocess.Popen[st
     )
 
 
-def line_with(process: "subprocess.Popen[str]", pattern: str) -> str:
-    """The group of the next line of output that matches."""
-    assert process.stdout is not None
+def line_with(process: "subprocess.Popen[str]", pattern: str, *, logged: bool = False) -> str:
+    """The group of the next line of output, or of the log, that matches."""
+    stream = process.stderr if logged else process.stdout
+    assert stream is not None
     deadline = threading.Timer(SOON, process.kill)  # ends the output
     deadline.start()
     try:
-        for line in iter(process.stdout.readline, ""):
+        for line in iter(stream.readline, ""):
             if found := re.search(pattern, line):
                 return found[1]
     finally:
@@ -200,12 +202,54 @@ def test_attempts_that_are_held_are_listed_and_decided_about(run: Run, running: 
     assert (client.returncode, client.stderr[:25]) == (2, "HTTP 403 admin_required: ")
     misplaced = run("attempts", "--url=http://127.0.0.1:9", "fail", repeated)
     assert (misplaced.returncode, "options stand behind the command" in misplaced.stderr) == (2, True)
-    assert run("attempts").stdout == ""
+    for state in ("held", "unknown"):
+        listed = run("attempts", f"--state={state}")
+        said = "none is held\n" if state == "held" else ""
+        assert (listed.returncode, listed.stdout == "", listed.stderr) == (0, bool(said), said)
+    assert json.loads(run("attempts", "--json").stdout)["data"] == []
     assert run("watch", first).returncode == 0
     assert "submission_unknown" in run("watch", second).stderr
     assert len(httpx.get(f"{running['SANDBOX']}/_sandbox/state").json()["tasks"]) == len(started)
     gateway.post(f"/{third}/cancel").raise_for_status()
     gateway.close()
+
+
+def test_attempts_without_an_operator_s_key_say_which_one_is_missing(run: Run) -> None:
+    needed = "attempts needs an operator's key: --admin-key or VIDEO_GATEWAY_ADMIN_KEY, as the gateway has it\n"
+    listed, decided = (run(*words, VIDEO_GATEWAY_ADMIN_KEY="") for words in (["attempts"], ["attempts", "fail", "a"]))
+    assert [(one.returncode, one.stdout, one.stderr) for one in (listed, decided)] == [(2, "", needed)] * 2
+    wrong = run("attempts", VIDEO_GATEWAY_ADMIN_KEY="vg_another-key")
+    assert wrong.stderr.startswith("HTTP 401 invalid_api_key: The admin key is not known; ")
+
+
+def test_a_bucket_that_does_not_answer_is_logged_and_delays_nothing(tmp_path: Path) -> None:
+    key = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "KEEVX_API_KEY": "sandbox"}
+    with ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        (tmp_path / "video-gateway.toml").write_text(f"[artifacts]\nurl = 's3://videos'\nendpoint = '{endpoint}'\n")
+        started = [
+            spawn(tmp_path, "serve", "--port=0", VIDEO_GATEWAY_DATABASE_URL=f"sqlite:///{name}.db", **key)
+            for name in ("left", "stopped")
+        ]
+        for one in started:
+            stack.enter_context(one)
+            stack.callback(one.kill)
+        for one in started:
+            url = line_with(one, r"listening on (http://\S+)")
+            assert httpx.get(f"{url}/health/ready").status_code == 200
+        left, stopped = started
+        stopped.send_signal(signal.SIGTERM)  # while it is still being tried
+        logs = [stopped.communicate(timeout=SOON)[1]]
+        silent.close()
+        reason = line_with(left, r'"event":"bucket_unreachable","reason":"([^"]+)"', logged=True)
+        left.send_signal(signal.SIGTERM)
+        logs.append(left.communicate(timeout=SOON)[1])
+
+    assert reason == "artifacts.url: no connection; check artifacts.endpoint"
+    assert [one.returncode for one in started] == [0, 0]
+    assert [json.loads(log.splitlines()[-1])["event"] for log in logs] == ["stopped"] * 2
+    assert "bucket" not in logs[0]
 
 
 def test_models_of_a_running_gateway_and_of_a_configuration(run: Run, running: dict[str, str]) -> None:

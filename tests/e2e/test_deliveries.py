@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from gateway.domain.task import Status
 from gateway.engine import deliver
 from gateway.engine.deliver import RECEIVER_MAX, SPARE_SECONDS, TROUBLE_SECONDS
 from gateway.failpoints import FailpointError
+from gateway.services.fetch import Posted
 from gateway.settings import FetchSettings, Secret, Settings, WebhookSettings
 
 from .conftest import OTHER_KEY, Gateway, sandboxed
@@ -262,6 +264,24 @@ async def test_what_may_not_be_reached_any_more_is_dead_and_says_the_remedy(runn
     assert "fetch.allow" in told["tries"][1]["error"]
 
 
+async def test_a_name_that_leads_astray_for_a_while_is_tried_again(running: Telling, monkeypatch: Any) -> None:
+    """One bad answer of a name server says nothing about the next."""
+    answers = ["127.0.0.1", "10.9.9.9"]
+
+    async def resolve(*_: Any) -> list[str]:
+        return [answers.pop()]
+
+    monkeypatch.setattr(running.gateway.app._deliverer._poster, "_resolve", resolve)
+    generation = await running.tell("https://hook.test:9/")
+    await running.gateway.clock.run_for(SCHEDULE[0])
+
+    told = await running.told(generation)
+    assert (told["state"], answers) == ("pending", [])
+    astray, closed = (one["error"] for one in told["tries"])
+    assert "fetch.allow" in astray
+    assert "could be opened" in closed
+
+
 # --- signatures -------------------------------------------------------------------------------------------------------
 
 
@@ -424,6 +444,55 @@ async def test_a_slow_receiver_has_its_share_and_delays_nobody_else(running: Tel
     assert running.receiver.most == RECEIVER_MAX
 
 
+async def test_the_many_receivers_of_one_key_take_no_place_from_another_key(
+    running: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "SENDING_MAX", 4)
+    gate, asked = asyncio.Event(), []
+
+    async def post(url: str, **_: Any) -> Posted:
+        asked.append(url)
+        await gate.wait()
+        return Posted(200, {})
+
+    deliverer = running.gateway.app._deliverer
+    monkeypatch.setattr(deliverer._poster, "post", running.gateway.traffic.counting(post))
+    for number in range(12):
+        await running.tell(f"https://{number}.many.example/")
+    await running.until(lambda: len(asked) == 4)
+    running.gateway.client = running.gateway.client_of(OTHER_KEY)
+    for number in range(3):
+        await running.tell(f"https://{number}.other.example/")
+    assert not [url for url in asked if "other" in url]
+
+    first = next(iter(deliverer._sending))  # one place becomes free, then a second one
+    first.cancel()
+    await running.until(lambda: len(asked) == 5)
+    assert "other" in asked[4]
+    gate.set()
+    await running.settle()
+    assert sorted("other" in url for url in asked[5:9]) == [False, False, True, True]
+    assert len(set(asked)) == 15
+
+
+async def test_a_slow_receiver_of_one_key_leaves_places_at_it_to_another_key(running: Telling) -> None:
+    running.receiver.gate.clear()
+    for _ in range(RECEIVER_MAX * 2):
+        await running.tell()
+    await running.until(lambda: running.receiver.under_way == RECEIVER_MAX)
+    running.gateway.client = running.gateway.client_of(OTHER_KEY)
+    generation = await running.tell()
+    secret = (await running.call("GET", "/v1/webhook_secret"))["secret"]
+
+    running.receiver.gate.set()
+    await running.settle()
+
+    (place,) = (place for place, one in enumerate(running.receiver.requests) if one.data["id"] == generation)
+    assert place <= RECEIVER_MAX * 3 / 2  # each has half of what is free, and it came last
+    running.receiver.requests[place].verified_by(secret)
+    assert running.receiver.most == RECEIVER_MAX
+
+
 async def test_a_store_that_is_away_for_a_while_holds_up_and_loses_nothing(
     running: Telling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,23 +515,45 @@ async def test_a_store_that_is_away_for_a_while_holds_up_and_loses_nothing(
     assert (await running.told(generation))["state"] == "succeeded"
 
 
-async def test_one_that_cannot_be_made_holds_up_no_other(running: Telling, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("part", ["_view", "_poster", "_encode"])
+async def test_one_that_the_gateway_fails_at_is_tried_along_the_schedule_and_holds_up_no_other(
+    running: Telling, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
     deliverer = running.gateway.app._deliverer
-    view = deliverer._view
-    broken = (await running.gateway.post(model=FOX, webhook_url=running.receiver.url))["id"]
+    broken = (await running.gateway.post(model=FOX, webhook_url=running.receiver.url + "/broken"))["id"]
+    view, post, encode = deliverer._view, deliverer._poster.post, deliver._encode
 
-    def fails_once(generation: Any) -> object:
+    def views(generation: Any) -> object:
         if generation.id == broken:
             raise ValueError("broken")
         return view(generation)
 
-    monkeypatch.setattr(deliverer, "_view", fails_once)
+    async def posts(url: str, **more: Any) -> Any:
+        if url.endswith("broken"):
+            raise RuntimeError("broken")
+        return await post(url, **more)
+
+    def encodes(body: Any) -> bytes:
+        if msgspec.to_builtins(body["data"])["id"] == broken:
+            raise TypeError("broken")
+        return encode(body)
+
+    match part:
+        case "_view":
+            monkeypatch.setattr(deliverer, "_view", views)
+        case "_poster":
+            monkeypatch.setattr(deliverer._poster, "post", posts)
+        case _:
+            monkeypatch.setattr(deliver, "_encode", encodes)
     await running.call("POST", f"/v1/videos/generations/{broken}/cancel")
     good = await running.tell()
     await running.settle()
 
     assert [one.data["id"] for one in running.receiver.requests] == [good]
-    assert "could not make" in (await running.told(broken))["tries"][0]["error"]
+    assert [one["error"] for one in (await running.told(broken))["tries"]] == ["the gateway failed"]
+    await running.gateway.clock.run_for(30 * 3600)
+    told = await running.told(broken)
+    assert (told["state"], len(told["tries"])) == ("dead", 8)
 
 
 async def test_a_generation_that_is_deleted_is_told_of_no_more(running: Telling) -> None:
@@ -487,7 +578,7 @@ async def test_of_300_each_is_told_at_least_once_and_none_unsigned(running: Tell
         await store.write(made, cancel(made, first.created_at), running.gateway.clock.now())
 
     async def quiet() -> bool:
-        return not await store.webhooks.receivers()
+        return not await store.webhooks.keys()
 
     await running.gateway.clock.run_until(quiet)
     await running.settle()

@@ -67,6 +67,23 @@ async def test_picture_of_a_provider_is_kept_beside(keeping: Gateway):
     assert {path.suffix for path in files(keeping)} == {".mp4", ".webp"}
 
 
+async def test_picture_is_drawn_where_a_provider_has_none(keeping: Gateway):
+    """Behind the end: nobody waits for it."""
+    keeping.thumbnails = True
+    await keeping.restart()
+    made = await keeping.make(model=FOX)
+    assert made["status"] == "completed"
+    pictured = await keeping.get(made["id"])
+    picture = await keeping.client.get(pictured["data"][0]["thumbnail_url"])
+    assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
+    assert picture.content[:3] == b"\xff\xd8\xff"
+    assert {path.suffix for path in files(keeping)} == {".mp4", ".jpg"}
+
+    assert (await keeping.client.delete(f"/v1/videos/generations/{made['id']}")).status_code == 200
+    await keeping.until(lambda: not keeping.app.store._read.all("select * from artifacts"))
+    assert files(keeping) == []
+
+
 @pytest.mark.parametrize("fault", ["html_200", "empty", "garbage"])
 async def test_what_is_no_video_is_a_missing_result(keeping: Gateway, fault: str):
     """It was paid for, and another provider is asked."""

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from gateway.domain.adopting import TASKS_MAX, TOLD_MAX, with_tasks
 from gateway.domain.generation import Attempt, AttemptState, Generation, Task
 from gateway.domain.ledger import AddAttempt, SaveAttempt
-from gateway.domain.task import Status, TaskRef
+from gateway.domain.task import Billed, Status, TaskRef
 from gateway.services.callbacks import CallbackUrls
 from gateway.services.ids import new_id
 from gateway.services.tokens import Signer
@@ -97,6 +98,13 @@ def ids_of(made: Generation) -> list[str]:
     return [task.ref.id for task in made.attempts[0].tasks]
 
 
+def kept_in(folder: Path) -> list[Any]:
+    """What is still remembered of callbacks."""
+    # The store's own library: another one in the same process would drop the locks of this one when it closes.
+    with closing(apsw.Connection(str(folder / "ledger.db"))) as database:
+        return database.execute("select attempt_id, task_id from callbacks").fetchall()
+
+
 async def types(store: SqliteStore, made: Generation) -> list[str]:
     return [one.type for one in await store.events(made.id) if one.type.startswith("attempt.")]
 
@@ -114,7 +122,7 @@ async def test_what_is_told_early_is_there_when_no_reply_comes(store: SqliteStor
     assert await types(store, made) == ["attempt.reserved", "attempt.submitting", "attempt.accepted"]
 
 
-async def test_what_is_told_early_changes_nothing_where_the_reply_comes(store: SqliteStore) -> None:
+async def test_what_the_reply_names_too_is_there_once(store: SqliteStore) -> None:
     made, attempt = await submitting(store)
     await tell(store, attempt, "a")
     assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
@@ -124,13 +132,72 @@ async def test_what_is_told_early_changes_nothing_where_the_reply_comes(store: S
     assert ids_of(await stored(store, made.id)) == ["a"]
 
 
+async def test_what_the_reply_does_not_name_comes_behind(store: SqliteStore, tmp_path: Path) -> None:
+    made, attempt = await submitting(store, 2)
+    await tell(store, attempt, "b", "c", "d")
+    version = await store.accept(attempt, [Task(ref=refs("a")[0], slot=0), Task(ref=refs("c")[0], slot=2)], SOON)
+    after = await stored(store, made.id)
+    assert [(task.ref.id, task.slot) for task in after.attempts[0].tasks] == [("a", 0), ("c", 2), ("b", 1), ("d", 3)]
+    assert (after.version, after.attempts[0].adopted) == (version, None)
+    assert kept_in(tmp_path) == []
+
+
 @pytest.mark.parametrize("state", [AttemptState.NOT_SENT, AttemptState.REFUSED])
-async def test_what_is_told_early_does_not_hold_up_a_refusal(store: SqliteStore, state: AttemptState) -> None:
+async def test_what_is_told_early_counts_more_than_a_refusal(
+    store: SqliteStore, tmp_path: Path, state: AttemptState
+) -> None:
     made, attempt = await submitting(store)
     await tell(store, attempt, "a")
-    assert await moved(store, made, state, ended_at=SOON) is not None
-    assert await tell(store, attempt, "b") is Told.REFUSED
+    assert await moved(store, made, state, ended_at=SOON, billed=Billed.NO) is None
+    after = (await stored(store, made.id)).attempts[0]
+    assert (after.state, after.billed, after.ended_at) == (AttemptState.ACCEPTED, None, None)
+    assert ids_of(await stored(store, made.id)) == ["a"]
+    assert kept_in(tmp_path) == []
+    assert await tell(store, attempt, "b") is Told.ADOPTED
+
+
+@pytest.mark.parametrize("state", [AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN])
+async def test_what_another_has_got_meanwhile_is_dropped_with_a_trace(
+    store: SqliteStore, tmp_path: Path, state: AttemptState
+) -> None:
+    (made, attempt), (_, other) = await submitting(store), await submitting(store)
+    await tell(store, attempt, "a", "b")
+    await store.accept(other, [Task(ref=refs("b")[0], slot=0), Task(ref=refs("a")[0], slot=1)], SOON)
+    with capture_logs() as logs:
+        assert await moved(store, made, state, ended_at=SOON) is not None
     assert (await stored(store, made.id)).attempts[0].state is state
+    dropped = {"event": "callback_dropped", "log_level": "warning", "attempt": attempt, "tasks": ["a", "b"]}
+    assert logs == [dropped]
+    assert kept_in(tmp_path) == []
+
+
+async def test_only_its_own_of_what_it_was_told_is_adopted(store: SqliteStore) -> None:
+    (one, first), (two, second), (_, other) = [await submitting(store) for _ in range(3)]
+    await tell(store, first, "a", "b")
+    await tell(store, second, "a", "b")
+    await store.accept(other, [Task(ref=refs("a")[0], slot=0)], SOON)
+    with capture_logs() as logs:
+        assert await moved(store, one, AttemptState.REFUSED, ended_at=SOON) is None
+        await store.accept(second, [Task(ref=refs("c")[0], slot=0)], SOON)
+    assert ids_of(await stored(store, one.id)) == ["b"]
+    assert ids_of(await stored(store, two.id)) == ["c"]
+    assert [(log["attempt"], log["tasks"]) for log in logs] == [(first, ["a"]), (second, ["a", "b"])]
+
+
+async def test_what_has_no_room_behind_the_reply_leaves_a_trace(store: SqliteStore) -> None:
+    _, attempt = await submitting(store)
+    await tell(store, attempt, "a", "b")
+    named = [Task(ref=ref, slot=slot) for slot, ref in enumerate(refs(*map(str, range(TASKS_MAX - 1))))]
+    with capture_logs() as logs:
+        await store.accept(attempt, named, SOON)
+    assert [log["tasks"] for log in logs] == [["b"]]
+
+
+async def test_what_a_reply_names_is_kept_whoever_has_it(store: SqliteStore) -> None:
+    (one, first), (two, second) = await submitting(store), await submitting(store)
+    for attempt in (first, second):
+        assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
+    assert [ids_of(await stored(store, made.id)) for made in (one, two)] == [["a"], ["a"]]
 
 
 async def test_what_another_holder_wrote_first_still_counts(store: SqliteStore) -> None:
@@ -183,10 +250,8 @@ async def test_nothing_is_left_of_what_was_deleted_or_used(store: SqliteStore, t
     await moved(store, made, AttemptState.UNKNOWN)
     assert await tell(store, "att_of_nobody", "a") is Told.REFUSED
     assert await store.callbacks.room("att_of_nobody") == 0
-    # The store's own library: another one in the same process would drop the locks of this one when it closes.
-    with closing(apsw.Connection(str(tmp_path / "ledger.db"))) as database:
-        assert database.execute("select attempt_id, task_id from callbacks").fetchall() == [(second, "b")]
-        assert dict(database.execute("select id, adopted from attempts")) == {first: "callback", second: None}
+    assert kept_in(tmp_path) == [(second, "b")]
+    assert (await stored(store, made.id)).attempts[0].adopted == "callback"
 
 
 PROVIDER: Any = SimpleNamespace(name="keevx", adapter=SimpleNamespace(read_callback=len))

@@ -486,10 +486,70 @@ def test_check_shows_what_is_there_and_makes_nothing(monkeypatch: pytest.MonkeyP
     done = run("check")
     assert done.exit_code == 0, done.output
     assert "sk-a-real-key" not in done.output
-    for told in ("no file", "will be made at the first start", "(the adapter's own)", "present", "first after 5 s"):
+    for told in ("no file", "will be made at the first start", "(the adapter's own), key present", "first after 5 s"):
         assert told in done.output
-    assert "good to start" in done.output
+    for told in (
+        r"public_url +not set: no callbacks, no signed links to inputs",
+        r"keep_days +results 30, uploaded files 30",
+        r"fetch +public addresses",
+        r"webhooks +a secret for each client key",
+        r"models +these, and 9 with the one route of their name: .*",
+        r"result +good to start",
+    ):
+        assert re.search(rf"^{told}$", done.output, re.MULTILINE), (told, done.output)
+    assert len(done.output.splitlines()) < 30
     assert list(tmp_path.iterdir()) == []
+
+
+def test_check_shows_what_matters_and_each_model_by_its_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("A", "B", "C"):
+        monkeypatch.setenv(name, f"a-long-enough-key-{name}")
+    monkeypatch.setenv("HOOKS", "whsec_" + "YWJj" * 8)
+    Path("video-gateway.toml").write_text(
+        """
+        [server]
+        public_url = "https://videos.example"
+        api_keys = ["env:A", "env:B"]
+        admin_keys = ["env:C"]
+        [files]
+        keep_days = 2
+        [fetch]
+        allow = ["10.0.0.0/8"]
+        [webhooks]
+        secret = "env:HOOKS"
+        [providers.kling_relay]
+        api_key = "env:A"
+        [providers.keevx]
+        api_key = "env:A"
+        [providers.keevx.models.V]
+        prices = [{resolution = "720p", per_second = 0.1}, {per_clip = 1}]
+        [models.hero]
+        routes = ["keevx/V"]
+        order = "cheapest"
+        """
+    )
+    done = run("check")
+    price = r"\(0\.1 USD a second 720p, else 1 USD a clip\)"
+    relay = "kling_relay/kling-v1, kling_relay/kling-v1-6, kling_relay/kling-v2-master"
+    for told in (
+        r"server +\S+, open to 2 client keys and 1 admin key",
+        r"public_url +https://videos\.example",
+        r"keep_days +results 30, uploaded files 2",
+        r"fetch +public addresses, 10\.0\.0\.0/8",
+        r"webhooks +the secret is configured",
+        rf"model +auto, 5 routes: {relay},\n +keevx/V {price}, keevx/KL",  # as the file has the providers
+        r"model +kling, 3 routes: kling_relay/kling-v2-master, .*",
+        rf"model +hero, 1 route, cheapest: keevx/V {price}",
+        r"models +these, and 5 with the one route of their name: .*",
+    ):
+        assert re.search(rf"^{told}$", done.output, re.MULTILINE), (told, done.output)
+
+
+def test_check_says_once_that_there_is_no_provider() -> None:
+    done = run("check")
+    assert done.exit_code == 2
+    (told,) = re.findall(r".*(?:_API_KEY|none is|not configured).*", done.output)
+    assert re.match(r"providers +ERROR providers: none is configured; set one of FOXAPI_API_KEY, KEEVX_API_KEY, ", told)
 
 
 def test_check_tells_the_errors_of_every_provider() -> None:
@@ -583,6 +643,8 @@ def test_check_tells_when_a_provider_cannot_be_reached(monkeypatch: pytest.Monke
     gone = run("check", "--connect")
     assert [one.exit_code for one in (silent, there, gone)] == [1, 0, 1]
     assert "starts, but cannot reach keevx" in gone.output
+    assert re.search(r"^keevx +UNREACHABLE http://\S+: no connection: ", gone.output, re.MULTILINE)
+    assert "ERROR" not in silent.output + gone.output
 
 
 def test_check_tells_when_a_bucket_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -597,9 +659,13 @@ def test_check_tells_when_a_bucket_cannot_be_reached(monkeypatch: pytest.MonkeyP
         )
         asked, unasked = run("check", "--connect"), run("check")
     assert (asked.exit_code, unasked.exit_code) == (1, 0)
-    assert re.search(r"^artifacts +ERROR artifacts\.url: ", asked.output, re.MULTILINE)
+    where = f"s3://bucket at http://127.0.0.1:{port}"
+    told = f"^artifacts +UNREACHABLE {where}: no connection; check artifacts.endpoint$"
+    assert re.search(told, asked.output, re.MULTILINE), asked.output
     assert "starts, but cannot reach the bucket" in asked.output
-    assert re.search(r"^artifacts +s3://bucket; inputs in ", unasked.output, re.MULTILINE)
+    assert "ERROR" not in asked.output
+    told = r"^artifacts +s3://bucket \(not tried: --connect does\); inputs in "
+    assert re.search(told, unasked.output, re.MULTILINE)
 
 
 def test_a_provider_that_is_off_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import re
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
@@ -19,11 +20,21 @@ import httpcore
 import httpx
 import pytest
 import pytest_asyncio
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.addresses import addresses_of
-from gateway.services.fetch import Fetcher, FetchFailed, FetchRefused, FetchTooLarge, Posted, target_of
+from gateway.services.fetch import (
+    AddressRefused,
+    Fetcher,
+    FetchFailed,
+    FetchRefused,
+    FetchTooLarge,
+    Posted,
+    _onward,
+    target_of,
+)
 from gateway.services.pinned import HEAD_MAX, StreamNetwork
 
 from .dns_server import ALIAS, DnsServer, dns_server
@@ -132,6 +143,7 @@ REDIRECTS = [
     "gopher://127.0.0.1:6379/_INFO",
     "javascript:alert(1)",
     "http://[::1",
+    "http:////[",
 ]
 FIRST_HOP = "http://public.test/first"
 
@@ -248,6 +260,29 @@ def test_any_text_is_refused_or_means_one_host(text: str) -> None:
     assert 0 < target.port < 65536
     assert addresses_of(target.host) or re.fullmatch(r"[a-z0-9_.-]*[a-z_-][a-z0-9_.-]*", target.host)
     assert urlsplit(str(target.url)).hostname == target.host
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from(["", "//", "///", "http:", "http://", "http:////", "https://", "//[", "?"]),
+    st.text(alphabet="/:?#[]@%.\\ \té℀。\xad0189xa", max_size=8),
+)
+def test_any_redirect_is_refused_or_leads_on(start: str, text: str) -> None:
+    reply = httpcore.Response(302, headers=[(b"Location", (start + text).encode())])
+    with contextlib.suppress(FetchRefused):
+        assert _onward(target_of(FIRST_HOP), reply) is not None
+
+
+async def test_a_name_may_lead_elsewhere_later_and_an_address_may_not(world: World) -> None:
+    for url in ("http://private.test/", "http://alias.test/"):
+        with pytest.raises(AddressRefused):
+            await world.get(url)
+    with pytest.raises(AddressRefused):  # of an allowed address any port is open
+        await world.get("http://public.test:6379/", world.fetcher_with(allow=LOOPBACK))
+    for url in ("http://10.0.0.1/", "http://[::1]/", "http://public.test:6379/", "http://2130706433/", "ftp://a.test/"):
+        with pytest.raises(FetchRefused) as refused:
+            await world.get(url)
+        assert not isinstance(refused.value, AddressRefused)
 
 
 async def test_a_refused_name_does_not_tell_its_address(world: World) -> None:
@@ -512,12 +547,6 @@ async def test_an_allowed_network_is_fetched_from_on_any_port(world: World) -> N
     await fetcher.close()
 
 
-async def test_the_system_resolves_where_nothing_else_does(world: World) -> None:
-    fetcher = Fetcher(LOOPBACK)
-    assert "127.0.0.1" in await fetcher._ask_system("localhost", 80)
-    await fetcher.close()
-
-
 @pytest.mark.parametrize("name", ["both.test", "two.test"])
 async def test_the_next_address_is_tried_where_one_does_not_answer(world: World, name: str) -> None:
     answering = PUBLIC_6 if name == "both.test" else PUBLIC
@@ -724,3 +753,53 @@ async def test_a_server_that_speaks_no_tls_fails(world: World) -> None:
     world.at(PUBLIC, after_reading(reply(b"fine")))
     with pytest.raises(FetchFailed):
         await world.get("https://public.test/", timeout_seconds=SILENCE)
+
+
+class LateRoads(Roads):
+    """Connections that are handed on once the server has said something."""
+
+    def __init__(self, said: threading.Event) -> None:
+        super().__init__(trap=0)
+        self._said = said
+
+    async def connect_tcp(self, host: str, port: int, *args: Any, **limits: Any) -> httpcore.AsyncNetworkStream:
+        stream = await super().connect_tcp(host, port, *args, **limits)
+        await asyncio.to_thread(self._said.wait, 5)
+        for _ in range(5):  # the loop's turns: what was said is read
+            await asyncio.sleep(0)
+        return stream
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("then", ["TLS", "close"])
+def test_what_comes_before_the_handshake_is_no_reply(
+    serve: Serve, loop: Callable[[], asyncio.AbstractEventLoop], then: str
+) -> None:
+    """Whoever is on the way may send it, without a certificate."""
+    said = threading.Event()
+    tls = TlsServer(after_reading(reply(b"fine")))
+
+    def handler(connection: Connection) -> None:
+        connection.send(reply(b"not from named.test"))
+        if then == "close":
+            connection.socket.shutdown(socket.SHUT_WR)
+        said.set()
+        tls(connection)
+
+    async def fetched(port: int) -> bytes:
+        async def resolve(*_: object) -> list[str]:
+            return [PUBLIC]
+
+        network = LateRoads(said)
+        network.roads[PUBLIC] = port
+        fetcher = Fetcher([], resolve=resolve, network=network, tls=ssl.create_default_context(cafile=CERTIFICATE))
+        async with fetcher.get("https://named.test/", max_bytes=100, timeout_seconds=5) as reply:
+            return b"".join([chunk async for chunk in reply.chunks()])
+
+    server = serve(handler)
+    with asyncio.Runner(loop_factory=loop) as runner:
+        if then == "close":
+            with pytest.raises(FetchFailed):
+                runner.run(fetched(server.port))
+        else:
+            assert runner.run(fetched(server.port)) == b"fine"

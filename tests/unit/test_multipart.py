@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from gateway.api import multipart
 from gateway.api.body import parse_json
 from gateway.api.create import ALIASES, Normalised, normalise
 from gateway.api.fields import READERS
@@ -306,6 +307,27 @@ def test_the_largest_request_there_can_be_fits() -> None:
 def test_a_file_may_hold_what_looks_like_a_boundary() -> None:
     content = b"\r\n--edg\r\n--\r\n\r\n--\r--edge\r\n"
     assert [one.content for one in parsed(form(file("image", content)))] == [content]
+
+
+@settings(max_examples=60)
+@given(
+    content=st.lists(st.sampled_from([b"\r\n", b"--", b"-", B.encode(), b"ed", b"x", b"\r"]), max_size=12),
+    behind=st.sampled_from([b"", b" ", b"\r\n\r\n", b"x", b"--edge--"]),
+    size=st.integers(12, 80),
+)
+def test_a_form_that_is_searched_piece_by_piece_means_the_same(content: list[bytes], behind: bytes, size: int) -> None:
+    raw = form(field("a", "b"), file("image", b"".join(content))) + behind
+
+    def meaning() -> object:
+        try:
+            return parsed(raw)
+        except InvalidForm as error:
+            return error.detail
+
+    whole = meaning()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multipart, "PIECE", size)
+        assert meaning() == whole
 
 
 def test_a_boundary_in_quotation_marks_and_of_odd_letters() -> None:

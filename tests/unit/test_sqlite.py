@@ -18,12 +18,12 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from gateway.domain.errors import ConfigurationError, StoreUnavailable
-from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
+from gateway.domain.errors import ConfigurationError, Conflict, StoreUnavailable
+from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route, Task
 from gateway.domain.ledger import AddAttempt
 from gateway.domain.pictures import ImageFacts
 from gateway.domain.request import ImageToVideo, TextToVideo
-from gateway.domain.task import Status
+from gateway.domain.task import Status, TaskRef
 from gateway.services.ids import new_id
 from gateway.store import migrations, sqlite_file, writer
 from gateway.store.base import Idempotency, StoredFile
@@ -626,10 +626,22 @@ async def test_a_ledger_of_the_first_schema_is_brought_up_to_date_with_what_is_i
     connection.execute(
         "insert into idempotency_keys values (?, 'k', ?, ?, ?)", (old.key, b"d", old.id, NOW.timestamp())
     )
+    task = to_json((Task(ref=TaskRef(id="a"), slot=0),))
+    connection.executemany(
+        "insert into attempts (id, generation_id, number, route, slots, state, form, reserved_at, tasks)"
+        " values (?, ?, ?, 0, '[0]', ?, '', 0, ?)",
+        [
+            ("att_1", old.id, 1, "unknown", "[]"),
+            ("att_2", old.id, 2, "completed", task),
+            ("att_3", old.id, 3, "completed", task),
+        ],
+    )
     connection.close()
 
     store = SqliteStore.open(path, NOW)
     try:
+        with pytest.raises(Conflict, match="att_2 already"):
+            await store.callbacks.tell("att_1", [TaskRef(id="a")], NOW, "operator")
         known = await store.recall(old.key, Idempotency(key="k", digest=b"d"), NOW)
         assert known is not None
         assert (known.id, known.request, known.outputs) == (old.id, request, old.outputs)

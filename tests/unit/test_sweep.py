@@ -299,3 +299,38 @@ async def test_a_stop_while_it_waits_ends_it(bench: Bench) -> None:
 
     async with asyncio.timeout(5):
         await bench.task
+
+
+async def test_a_result_that_cannot_be_removed_is_in_nobodys_way(
+    bench: Bench, events: list[Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = await bench.create(b"one", idempotency=KNOWN)
+    assert await bench.store.results.tell(generation.id, ["a/stuck.mp4", "a/goes.mp4"], bench.clock.moment + HOUR)
+    remove = bench.artifacts.remove
+
+    async def refuses(names: list[str]) -> None:
+        if "a/stuck.mp4" in names:
+            raise StoreUnavailable("Forbidden.")
+        await remove(names)
+
+    monkeypatch.setattr(bench.artifacts, "remove", refuses)
+    bench.clock.moment += DAY
+    await bench.round()
+
+    assert bench.store._read.all("select name from artifacts") == [("a/stuck.mp4",)]
+    assert await bench.store.recall("alice", KNOWN, NOW) is None, "the rest of the round was done"
+    assert [event["files"] for event in events if event["event"] == "results_not_removed"] == [1]
+
+    monkeypatch.undo()
+    bench.clock.moment += 2 * HOUR
+    await bench.round()
+    assert bench.store._read.all("select name from artifacts") == []
+
+
+async def test_a_deletion_leaves_what_is_on_its_way_its_time(bench: Bench) -> None:
+    """A file that comes into the store after its generation has gone is told of, and goes in its turn."""
+    generation = await bench.create(b"one")
+    assert await bench.store.results.tell(generation.id, ["a/late.mp4"], bench.clock.moment + HOUR)
+    assert await bench.store.delete(generation.id, "alice")
+    assert await bench.store.results.expired(bench.clock.moment, 10) == []
+    assert await bench.store.results.expired(bench.clock.moment + HOUR, 10) == ["a/late.mp4"]

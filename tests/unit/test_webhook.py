@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from gateway.api.fields import READERS
-from gateway.api.webhooks import EventName
+from gateway.api.webhooks import Events
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.ids import ulid
 from gateway.domain.task import Status
@@ -19,10 +19,12 @@ from gateway.domain.webhook import (
     ALL_EVENTS,
     EVENTS,
     RETRY_AFTER_MAX,
+    TEST,
     TRIES_KEPT,
     Delivery,
     DeliveryState,
     Endpoint,
+    EventName,
     SigningSecret,
     Try,
     again,
@@ -56,7 +58,9 @@ def after(seconds: float) -> datetime:
 
 def test_the_events_are_the_ends_of_generations() -> None:
     assert set(EVENTS) == {f"video.generation.{one}" for one in ("completed", "failed", "cancelled", "expired")}
-    assert get_args(EventName) == (ALL_EVENTS, *EVENTS)
+    assert get_args(EventName) == EVENTS
+    (kind, _) = get_args(get_args(Events)[0])
+    assert get_args(kind) == (ALL_EVENTS, *EVENTS)
     assert {event_type("video", status) for status in Status if status.terminal} == set(EVENTS)
 
 
@@ -100,6 +104,14 @@ def test_all_else_is_tried_again_along_the_schedule_and_then_given_up(status: in
 def test_gone_and_forbidden_urls_are_final() -> None:
     assert tried(DELIVERY, answered(410)).state is DeliveryState.DEAD
     assert tried(DELIVERY, answered(None), final=True).state is DeliveryState.DEAD
+
+
+@pytest.mark.parametrize("status", [None, 429, 500])
+def test_a_test_is_tried_once(status: int | None) -> None:
+    done = tried(replace(DELIVERY, type=TEST), answered(status), retry_after_seconds=5)
+
+    assert (done.state, done.next_at, len(done.tries)) == (DeliveryState.DEAD, None, 1)
+    assert tried(again(done, done.url, after(9)), answered(status)).state is DeliveryState.DEAD
 
 
 @pytest.mark.parametrize(

@@ -9,3 +9,21 @@ create table callbacks (
     at real not null,
     primary key (attempt_id, task_id)
 ) strict, without rowid;
+
+-- Whose each task of a provider is: the attempt's that was the first to have it.
+create table tasks (
+    provider text not null,
+    task_id text not null,
+    attempt_id text not null references attempts (id) on delete cascade,
+    primary key (provider, task_id)
+) strict, without rowid;
+
+create index tasks_of_attempt on tasks (attempt_id);
+
+insert or ignore into tasks (provider, task_id, attempt_id)
+select json_extract(g.plan, '$.routes[' || a.route || '].provider'), json_extract(task.value, '$.ref.id'), a.id
+from attempts as a
+cross join generations as g on g.id = a.generation_id
+cross join json_each(a.tasks) as task
+where a.tasks <> '[]'
+order by a.accepted_at, a.id;
