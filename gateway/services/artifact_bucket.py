@@ -115,13 +115,12 @@ class ArtifactBucket:
     async def put(self, name: str, partial: Path, content_type: str) -> None:
         """See `ArtifactStore`. The parts of an upload that broke off are for a rule of the bucket to remove."""
         with _answering("stored"):
-            digest = await asyncio.to_thread(_sha256, partial)
             reach("file_written")
             await obstore.put_async(
                 self._bucket,
                 checked(name),
                 partial,
-                attributes={"Content-Type": content_type, "sha256": digest},
+                attributes={"Content-Type": content_type},  # its SHA-256 is in the ledger
                 chunk_size=PART_BYTES,
                 max_concurrency=PARTS_AT_ONCE,
             )
@@ -218,11 +217,6 @@ def _reason(error: Exception) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0].strip().rstrip(":")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _signed_again(url: str, secret: str, more: Mapping[str, str]) -> str:

@@ -158,9 +158,6 @@ class SqliteStore:
         row = generation_values(generation, _LEASE_FOREVER, None if idempotency is None else idempotency.digest)
         outputs = [(generation.id, *output_values(output)) for output in generation.outputs]
         attempts = [(generation.id, *attempt_values(attempt)) for attempt in generation.attempts]
-        tasks = [
-            (generation.route(one).provider, task.ref.id, one.id) for one in generation.attempts for task in one.tasks
-        ]
         created = generation.created_at.timestamp()
 
         def work(connection: apsw.Connection) -> str:
@@ -172,7 +169,7 @@ class SqliteStore:
             connection.executemany(_INSERT_OUTPUT, outputs)
             if attempts:
                 connection.executemany(_INSERT_ATTEMPT, attempts)
-                connection.executemany(sqlite_callbacks.HOLD, tasks)
+                connection.executemany(sqlite_callbacks.HOLD, [(one.id,) for one in generation.attempts])
             connection.execute(_INSERT_EVENT, (generation.id, "generation.queued", "{}", created))
             for file in files:
                 connection.execute(sqlite_files.INSERT_INLINE, file_values(file))

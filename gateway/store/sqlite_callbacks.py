@@ -35,7 +35,11 @@ _ACCEPT = (
     "update attempts set state = 'accepted', adopted = ?, tasks = ?, accepted_at = ?, ended_at = null, failure = null,"
     " billed = null where id = ? and state in ('submitting', 'unknown')"
 )
-HOLD = "insert or ignore into tasks (provider, task_id, attempt_id) values (?, ?, ?)"
+HOLD = (
+    "insert or ignore into tasks (provider, task_id, attempt_id)"
+    " select json_extract(plan, '$.routes[' || route || '].provider'), json_extract(value, '$.ref.id'), a.id"
+    " from attempts as a join generations as g on g.id = generation_id, json_each(tasks) where a.id = ?"
+)
 _HOLDERS = (
     "select task_id, attempt_id from tasks"
     " where provider = ? and task_id in (select value from json_each(?)) and attempt_id <> ?"
@@ -144,7 +148,7 @@ def _adopt(
         _accepted(connection, attempt, tasks, teller, now)
     else:
         connection.execute(_ADD, (to_json(tasks), attempt.id))
-        _hold(connection, attempt, tasks)
+        connection.execute(HOLD, (attempt.id,))
         connection.execute(_CHANGED, (attempt.generation_id,))
     return tasks
 
@@ -153,12 +157,8 @@ def _accepted(
     connection: apsw.Connection, attempt: _Attempt, tasks: Sequence[Task], teller: Teller | None, now: datetime
 ) -> int:
     connection.execute(_ACCEPT, (teller, to_json(tasks), now.timestamp(), attempt.id))
-    _hold(connection, attempt, tasks)
+    connection.execute(HOLD, (attempt.id,))
     return moved(connection, attempt.generation_id, attempt.id, AttemptState.ACCEPTED, now)
-
-
-def _hold(connection: apsw.Connection, attempt: _Attempt, tasks: Iterable[Task]) -> None:
-    connection.executemany(HOLD, [(attempt.provider, task.ref.id, attempt.id) for task in tasks])
 
 
 def _attempt_of(connection: apsw.Connection, attempt_id: str) -> _Attempt | None:
