@@ -123,6 +123,12 @@ class StreamNetwork(httpcore.AsyncNetworkBackend):
         return _Stream(reader, writer)
 
 
+class _Secured(asyncio.StreamReaderProtocol):
+    def eof_received(self) -> bool:
+        super().eof_received()
+        return False  # TLS has no half of a connection to keep open, and would warn
+
+
 class _Stream(httpcore.AsyncNetworkStream):
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -146,14 +152,15 @@ class _Stream(httpcore.AsyncNetworkStream):
     ) -> httpcore.AsyncNetworkStream:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(BUFFER)  # another: what came in the clear is no part of any reply
-        protocol = asyncio.StreamReaderProtocol(reader)
+        protocol = _Secured(reader)
+        # What stops reading is the connection below: uvloop's TLS loses what it holds back when its peer hangs up.
+        protocol.connection_made(self._writer.transport)
         async with _within(timeout, httpcore.ConnectTimeout, httpcore.ConnectError):
             secured = await loop.start_tls(
                 self._writer.transport, protocol, ssl_context, server_hostname=server_hostname
             )
         if secured is None:
             raise httpcore.ConnectError("it was closed right after the handshake")
-        protocol.connection_made(secured)
         self._below = self._writer
         self._reader, self._writer = reader, asyncio.StreamWriter(secured, protocol, reader, loop)
         return self

@@ -604,12 +604,14 @@ async def test_a_client_that_takes_nothing_for_a_minute_is_cut_off(result: Resul
 async def test_a_body_that_nobody_reads_takes_no_room_and_breaks_nothing(result: Result) -> None:
     reader = Reader(result.gateway, result.path, said=5000)
     await reader.stalls()
-    while reader._said:  # noqa: ASYNC110  # the gateway's own doing: there is no event
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while reader._said:  # noqa: ASYNC110  # the gateway's own doing: there is no event
+            await asyncio.sleep(0)
     assert result.gateway.application.asgi._bodies.held == 0
     reader.ready.set()
-    while len(reader.taken) < len(FILE):  # noqa: ASYNC110  # as above
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(5):
+        while len(reader.taken) < len(FILE):  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0.001)
     reader.gone.set()
     await asyncio.wait_for(reader.task, 5)
     assert (reader.status, reader.taken) == (200, FILE)

@@ -770,7 +770,15 @@ class LateRoads(Roads):
         return stream
 
 
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+
+
+async def public(*_: object) -> list[str]:
+    """Every name leads there."""
+    return [PUBLIC]
+
+
+@LOOPS
 @pytest.mark.parametrize("then", ["TLS", "close"])
 def test_what_comes_before_the_handshake_is_no_reply(
     serve: Serve, loop: Callable[[], asyncio.AbstractEventLoop], then: str
@@ -787,12 +795,9 @@ def test_what_comes_before_the_handshake_is_no_reply(
         tls(connection)
 
     async def fetched(port: int) -> bytes:
-        async def resolve(*_: object) -> list[str]:
-            return [PUBLIC]
-
         network = LateRoads(said)
         network.roads[PUBLIC] = port
-        fetcher = Fetcher([], resolve=resolve, network=network, tls=ssl.create_default_context(cafile=CERTIFICATE))
+        fetcher = Fetcher([], resolve=public, network=network, tls=ssl.create_default_context(cafile=CERTIFICATE))
         async with fetcher.get("https://named.test/", max_bytes=100, timeout_seconds=5) as reply:
             return b"".join([chunk async for chunk in reply.chunks()])
 
@@ -803,3 +808,32 @@ def test_what_comes_before_the_handshake_is_no_reply(
                 runner.run(fetched(server.port))
         else:
             assert runner.run(fetched(server.port)) == b"fine"
+
+
+@LOOPS
+def test_a_peer_that_hangs_up_takes_nothing_back(
+    serve: Serve, loop: Callable[[], asyncio.AbstractEventLoop], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a word of TLS's that it is over, and before all of it was taken."""
+    body = b"x" * 400_000  # more than is held for who reads slowly, less than sockets take in
+    closed = threading.Event()
+    tls = TlsServer(after_reading(reply(body)))
+
+    def handler(connection: Connection) -> None:
+        tls(connection)
+        closed.set()
+
+    async def fetched(port: int) -> int:
+        roads = Roads(trap=port)
+        fetcher = Fetcher([], resolve=public, network=roads, tls=ssl.create_default_context(cafile=CERTIFICATE))
+        size = 0
+        async with fetcher.get("https://named.test/", max_bytes=len(body), timeout_seconds=5) as reply:
+            async for chunk in reply.chunks():
+                size += len(chunk)
+                await asyncio.to_thread(closed.wait, 5)
+        return size
+
+    server = serve(handler)
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(fetched(server.port)) == len(body)
+    assert caplog.records == []
