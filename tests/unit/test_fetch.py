@@ -815,7 +815,7 @@ def test_a_peer_that_hangs_up_takes_nothing_back(
     serve: Serve, loop: Callable[[], asyncio.AbstractEventLoop], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without a word of TLS's that it is over, and before all of it was taken."""
-    body = b"x" * 400_000  # more than is held for who reads slowly, less than sockets take in
+    body = b"x" * 1_000_000  # more than is held for who reads slowly, less than sockets take in
     closed = threading.Event()
     tls = TlsServer(after_reading(reply(body)))
 
@@ -829,8 +829,9 @@ def test_a_peer_that_hangs_up_takes_nothing_back(
         size = 0
         async with fetcher.get("https://named.test/", max_bytes=len(body), timeout_seconds=5) as reply:
             async for chunk in reply.chunks():
+                if size == 0:
+                    await asyncio.to_thread(closed.wait, 2)
                 size += len(chunk)
-                await asyncio.to_thread(closed.wait, 5)
         return size
 
     server = serve(handler)
