@@ -13,6 +13,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gateway.api.streaming import CUT
 from gateway.app import Application
 from gateway.domain.errors import ConfigurationError
 
@@ -128,6 +129,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a head: the first of a connection, or one after a kept-alive pause."""
         super().on_message_begin()
+        self.scope["state"][CUT] = self.transport.abort
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 
@@ -191,7 +193,7 @@ class GatewayServer(uvicorn.Server):
                 log_level="error",  # below it is what anybody who sends garbage can cause
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=grace,
+                timeout_graceful_shutdown=grace + 1,  # for what `_cut` did not end
             )
         )
 
@@ -206,6 +208,20 @@ class GatewayServer(uvicorn.Server):
             await self._application.drained(reserve_seconds=self._grace_seconds)
         finally:
             self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; a download that goes on beyond the grace is cut, and its client can resume it."""
+        cutting = asyncio.get_running_loop().call_later(self._grace_seconds, self._cut)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cutting.cancel()
+
+    def _cut(self) -> None:
+        if self.server_state.tasks:
+            log.info("answers_cut", count=len(self.server_state.tasks))
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -33,6 +33,7 @@ class Listener:
         self, gateway: Any, generation_id: str, *, query: str = "", method: str = "GET", said: int = 0, **headers: str
     ) -> None:
         """`said` messages of a body come with its request."""
+        self.gone = asyncio.Event()
         path = f"{VIDEOS}/{generation_id}/events"
         names = {"host": "gateway.test", "authorization": f"Bearer {gateway.key}", **headers}
         self.scope = {
@@ -47,11 +48,10 @@ class Listener:
             "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in names.items()],
             "client": ("127.0.0.1", 1),
             "server": ("gateway.test", 80),
-            "state": {CUT: lambda: self.gone.set()},
+            "state": {CUT: self.gone.set},
         }
         self.ready = asyncio.Event()  # to take more
         self.ready.set()
-        self.gone = asyncio.Event()
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self.bodies: list[bytes] = []

@@ -1,5 +1,6 @@
 """`serve` as a process: it starts, says where, stops as told, and goes on with what was open."""
 
+import io
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 SOON = 15.0  # seconds: what is not there by then does not come
 IMAGE = "https://example.com/first.jpg"
@@ -296,3 +298,20 @@ def test_a_head_without_an_end_is_refused(start: Start) -> None:
         assert client.recv(100).startswith(b"HTTP/1.1 431 ")
     assert httpx.get(f"{gateway.url}/health/live").status_code == 200
     assert gateway.stop() == 0
+
+
+def test_a_stop_cuts_a_download_that_is_too_slow_without_an_error(start: Start) -> None:
+    gateway = start("serve", "--port", "0")
+    out = io.BytesIO()
+    Image.new("RGB", (400, 300)).save(out, "PNG")
+    content = out.getvalue() + bytes(12 * 2**20)  # more than the system takes for a client
+    stored = httpx.post(
+        f"{gateway.url}/v1/files", data={"purpose": "vision"}, files={"file": ("a.png", content)}, timeout=SOON
+    ).json()
+    with socket.create_connection(("127.0.0.1", httpx.URL(gateway.url).port)) as client:
+        client.sendall(f"GET /v1/files/{stored['id']}/content HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+        assert gateway.stop() == 0
+    lines = [json.loads(line) for line in gateway.stderr.splitlines()]
+    assert {"answers_cut", "stopped"} <= {line["event"] for line in lines}
+    assert [line for line in lines if line["level"] in {"error", "critical"}] == []
