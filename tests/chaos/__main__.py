@@ -29,8 +29,9 @@ def main() -> int:
     except ChaosError as error:
         tell(str(error))
         return 1
+    tell(f"\n{card.text()}")
     seen = asyncio.run(drive_twice(folder / "unguarded", unguarded=True)).doubled
-    tell(f"\n{card.text()}\nwith the guard taken out of the ledger, the same audit sees {seen} submits doubled")
+    tell(f"with the guard taken out of the ledger, the same audit sees {seen} submits doubled")
     shutil.rmtree(folder)
     return 0 if seen else 1
 

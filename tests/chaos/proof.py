@@ -1,5 +1,6 @@
 """What the audit says of a gateway that drives every generation twice: with the ledger's guard, and without it."""
 
+import signal
 from pathlib import Path
 
 import msgspec
@@ -14,13 +15,17 @@ GENERATIONS = 12
 async def drive_twice(folder: Path, *, unguarded: bool) -> Report:
     """A few generations to their end, no fault and no kill."""
     world = World(folder, task_seconds=0.5, attempt_seconds=6)
-    clients = Clients(world.url, world.acknowledged, seed=1, deadline_seconds=60, held=0)
+    clients = Clients(
+        world.url, world.acknowledged, seed=1, deadline_seconds=60, held=0, told=lambda: world.receiver.url
+    )
     try:
         await world.open()
         await world.start(module="tests.chaos.unguarded", **({"UNGUARDED": "1"} if unguarded else {}))
         await world.ready()
         clients.start(GENERATIONS // 2, generations=2)
         await clients.finish(60)
+        world.signal(signal.SIGTERM)
+        assert await world.ended() == 0
         code, report, violations = await world.audit(final=True)
     finally:
         await clients.close()

@@ -12,7 +12,8 @@ import apsw
 from gateway.cli import main
 from gateway.domain.generation import Generation
 from gateway.engine.embedded import EmbeddedEngine
-from gateway.store.sqlite import SqliteStore, _moved
+from gateway.store.sqlite import SqliteStore
+from gateway.store.sqlite_attempts import moved
 
 _begin = EmbeddedEngine.begin
 
@@ -30,7 +31,7 @@ async def begin_anyhow(self: SqliteStore, attempt_id: str, fence: int, now: date
             "update attempts set state = 'submitting', sent_at = ? where id = ? returning generation_id",
             (now.timestamp(), attempt_id),
         ).get
-        return _moved(connection, generation_id, attempt_id, "submitting", now)
+        return moved(connection, generation_id, attempt_id, "submitting", now)
 
     return await self._writer.run(work)
 
