@@ -107,7 +107,7 @@ class World:
     def _configuration(self) -> str:
         lines = ["[server]", f"port = {self.url.rpartition(':')[2]}", f"drain_seconds = {DRAIN_SECONDS}"]
         lines += ['log_format = "json"', "[database]", f'url = "sqlite:///{self.ledger}"', "[artifacts]"]
-        lines += [f'url = "file:{self.artifacts}"', "[fetch]", 'allow = ["127.0.0.0/8"]']
+        lines += [f'url = "file:{self.artifacts}"', "thumbnails = false", "[fetch]", 'allow = ["127.0.0.0/8"]']
         lines += ["[webhooks]", 'secret = "env:WEBHOOK_SECRET"']
         for provider, base in (("keevx", "keevx/v1"), ("kling_relay", "kling_relay"), ("foxapi", "foxapi")):
             lines += [f"[providers.{provider}]", 'api_key = "env:KEY"', f'base_url = "{self.sandbox_url}/{base}"']
