@@ -25,7 +25,7 @@ demo: $(STAMP)  ## make a video through the sandbox; IMAGE=path, PROMPT=text, MO
 
 test: $(STAMP)  ## run every test, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -n $(PYTEST_WORKERS) --dist loadscope
+	$(BIN)/coverage run -m pytest -q -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 
