@@ -7,6 +7,7 @@ import msgspec
 
 from .audit import Report
 from .client import Clients
+from .run import TOLD_SECONDS, UNDONE, eventually
 from .world import World
 
 GENERATIONS = 12
@@ -24,6 +25,8 @@ async def drive_twice(folder: Path, *, unguarded: bool) -> Report:
         await world.ready()
         clients.start(GENERATIONS // 2, generations=2)
         await clients.finish(60)
+        for sql in UNDONE.values():
+            assert await eventually(lambda sql=sql: world.count(sql) == 0, TOLD_SECONDS)
         world.signal(signal.SIGTERM)
         assert await world.ended() == 0
         code, report, violations = await world.audit(final=True)
