@@ -246,16 +246,19 @@ def _end_attempts(draft: Draft, hints: HintsOf) -> None:
         elif attempt.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED}:
             reading, missing = open_tasks(attempt), untold(attempt)
             wanted = _wanted(draft, [*(attempt.tasks[index].slot for index in reading), *missing])
-            overdue = draft.now >= times_out_at(attempt, hints(draft.generation.route(attempt)).polling)
-            if not reading and (not missing or not wanted or overdue):
+            if not reading and (not missing or not wanted or _is_overdue(draft, attempt, hints)):
                 if not is_keeping(draft.generation, attempt):  # else it is not known yet what came of it
                     _end(draft, attempt)
             elif attempt.state is AttemptState.ABANDONED:
                 continue  # still read now and then: what it makes may be used, and what it cost is told
             elif not wanted:
                 draft.abandon(attempt, None)
-            elif overdue:
+            elif _is_overdue(draft, attempt, hints):
                 draft.abandon(attempt, failed(FailureKind.TIMED_OUT))
+
+
+def _is_overdue(draft: Draft, attempt: Attempt, hints: HintsOf) -> bool:
+    return draft.now >= times_out_at(attempt, hints(draft.generation.route(attempt)).polling)
 
 
 def _wanted(draft: Draft, slots: Iterable[int]) -> bool:

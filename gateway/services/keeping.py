@@ -306,6 +306,8 @@ async def _write(chunks: AsyncIterator[bytes], path: Path) -> _Written:
         await asyncio.to_thread(flush, file, held)
     finally:
         await asyncio.wait([writing])  # a thread cannot be stopped: the file is open until it is done
+        if not writing.cancelled():
+            writing.exception()  # looked at: where something else has ended this, that is what is told
         await asyncio.to_thread(file.close)
     return _Written(size, digest.hexdigest())
 

@@ -115,7 +115,7 @@ class StreamNetwork(httpcore.AsyncNetworkBackend):
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109  # as above
         local_address: str | None = None,  # noqa: ARG002  # nobody asks for one, nor for options
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002  # as above
     ) -> httpcore.AsyncNetworkStream:
         """See `httpcore`; `host` is an address."""
         async with _within(timeout, httpcore.ConnectTimeout, httpcore.ConnectError):
