@@ -8,7 +8,7 @@ from litestar import route
 from litestar.enums import MediaType
 from litestar.response.base import ASGIResponse
 
-from gateway.api.openapi import document
+from gateway.api.openapi.document import document
 from gateway.api.videos import GET
 
 _POLICY = (

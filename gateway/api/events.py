@@ -15,8 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.api.context import context_of
-from gateway.api.feed import EventView, Told
-from gateway.api.operation import Operation
+from gateway.api.feed import Told
 from gateway.api.query import Params
 from gateway.api.streaming import Stalled, patient
 from gateway.domain.backoff import spread
@@ -128,26 +127,6 @@ class EventStream(ASGIResponse):
         is_news = told.has_events or told.progress != place.progress
         await send(_body(told.body if is_news else KEEP_ALIVE))
         return Place(told.after, told.progress, place.change, told.ended)
-
-
-EVENTS = Operation(
-    method="get",
-    path="/v1/videos/generations/{generation_id}/events",
-    id="streamVideoEvents",
-    summary="Follow a generation, from its beginning until its end: `video.generation.` `queued`, `in_progress`,"
-    " `completed`, `failed`, `cancelled`, `expired`, `output.completed` and `output.failed`, each under an id to resume"
-    " from, and `progress`, which has none",
-    stream=EventView,
-    query={
-        "last_event_id": {
-            "type": "integer",
-            "minimum": 1,
-            "description": "the same as the header, which wins, for who cannot set one",
-        }
-    },
-    headers={"Last-Event-ID": "the id of the last event that the client has: those behind it are told"},
-    errors=(204, 400, 404, 503),
-)
 
 
 def _body(content: bytes, *, more: bool = True) -> HTTPResponseBodyEvent:

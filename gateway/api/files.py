@@ -14,6 +14,7 @@ from msgspec import Struct
 from gateway.api.body import read_body
 from gateway.api.context import Context, context_of, key_beside_token
 from gateway.api.multipart import Part, parts_of
+from gateway.api.pages import Listed
 from gateway.api.query import Params
 from gateway.api.streaming import Streamed
 from gateway.api.videos import GET, json_answer
@@ -47,14 +48,8 @@ class FileView(Struct, frozen=True, kw_only=True):
     height: int
 
 
-class FileList(Struct, frozen=True, kw_only=True):
-    """A page of a list."""
-
-    object: Literal["list"] = "list"
-    data: tuple[FileView, ...]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+class FileList(Listed[FileView], frozen=True, kw_only=True):
+    """A page of files."""
 
 
 class FileController(Controller):
@@ -87,15 +82,11 @@ class FileController(Controller):
         params = Params.of(request)
         limit = params.whole("limit", 1, LIST_MAX) or LIST_MAX
         order = params.order()
-        after = params.text("after")
+        after = params.cursor("after", is_file_id, "a file")
         purpose = params.choice("purpose", PURPOSES)
         params.done()
-        if after is not None and not is_file_id(after):
-            raise InvalidParameter("`after` must be the id of a file.", param="after")
         page = await context.files.page(key, limit=limit, order=order, after=after, purpose=purpose)
-        data = tuple(map(file_view, page.data))
-        first, last = (data[0].id, data[-1].id) if data else (None, None)
-        return json_answer(FileList(data=data, first_id=first, last_id=last, has_more=page.has_more))
+        return json_answer(FileList.of(map(file_view, page.data), has_more=page.has_more))
 
     @route("/{file_id:str}", http_method=GET)
     async def read(self, request: Call) -> ASGIResponse:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, Self, TypeVar
 
@@ -12,7 +12,6 @@ from litestar.datastructures import MultiDict
 from gateway.api.headers import only_header
 from gateway.domain.errors import InvalidParameter, UnknownParameter
 from gateway.domain.task import Status
-from gateway.store.base import is_cursor
 
 T = TypeVar("T", bound=str)
 _NONE = MultiDict[str]()
@@ -43,12 +42,17 @@ class Params:
             raise InvalidParameter(f"`{name}` must be at most {longest} characters without NUL.", param=name)
         return values[0]
 
-    def cursor(self, name: str) -> str | None:
-        """An id to page from. The generation may be gone, but any other text would silently begin at an end."""
+    def cursor(self, name: str, is_id: Callable[[str], bool], of: str) -> str | None:
+        """An id to page from. What it names may be gone, but any other text would silently begin at an end."""
         value = self.text(name)
-        if value is not None and not is_cursor(value):
-            raise InvalidParameter(f"`{name}` must be the id of a generation.", param=name)
+        if value is not None and not is_id(value):
+            raise InvalidParameter(f"`{name}` must be the id of {of}.", param=name)
         return value
+
+    def one_of(self, name: str, other: str) -> None:
+        """Refuse both together."""
+        if name in self._query and other in self._query:
+            raise InvalidParameter(f"`{name}` and `{other}` exclude each other; give one.", param=other)
 
     def whole(self, name: str, low: int, high: int) -> int | None:
         """A whole number within bounds."""

@@ -19,7 +19,7 @@ from gateway.api.views import Deleted, GenerationList, generation_view
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.generation import Generation
 from gateway.services.inputs import file_name
-from gateway.store.base import Query
+from gateway.store.base import Query, is_cursor
 
 Call = Request[Any, Any, State]
 IDEMPOTENCY_KEY_MAX = 255
@@ -71,8 +71,8 @@ class VideoGenerationController(Controller):
             kind="video",
             limit=params.whole("limit", 1, 100) or 20,
             order=params.order(),
-            after=params.cursor("after"),
-            before=params.cursor("before"),
+            after=params.cursor("after", is_cursor, "a generation"),
+            before=params.cursor("before", is_cursor, "a generation"),
             status=params.status(),
             model=params.text("model"),
             provider=params.text("provider"),
@@ -80,19 +80,12 @@ class VideoGenerationController(Controller):
             created_before=params.moment("created_before"),
             metadata=params.metadata(),
         )
+        params.one_of("after", "before")
         params.done()
-        if query.after is not None and query.before is not None:
-            raise InvalidParameter("`after` and `before` exclude each other; give one.", param="before")
         page = await context.generations.page(query)
         links = context.links(request)
-        data = tuple(generation_view(generation, links) for generation in page.data)
-        view = GenerationList(
-            data=data,
-            first_id=data[0].id if data else None,
-            last_id=data[-1].id if data else None,
-            has_more=page.has_more,
-        )
-        return json_answer(view)
+        found = (generation_view(generation, links) for generation in page.data)
+        return json_answer(GenerationList.of(found, has_more=page.has_more))
 
     @route("/{generation_id:str}", http_method=GET)
     async def read(self, request: Call) -> ASGIResponse:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from gateway.api.pages import Listed
 from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Route
 from gateway.domain.request import ImageToVideo, ReferencesToVideo, Settings
 from gateway.domain.task import PUBLIC_CODE, Failed, FailureKind, Status
@@ -143,14 +144,8 @@ class GenerationView(Struct, frozen=True, kw_only=True):
     cancellation: CancellationView | UnsetType = UNSET  # only of a cancelled generation
 
 
-class GenerationList(Struct, frozen=True, kw_only=True):
+class GenerationList(Listed[GenerationView], frozen=True, kw_only=True):
     """A page of generations."""
-
-    object: Literal["list"] = "list"
-    data: tuple[GenerationView, ...]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
 
 class Deleted(Struct, frozen=True, kw_only=True):

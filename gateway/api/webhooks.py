@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from gateway.api.context import Context, context_of
 from gateway.api.fields import READERS, WEBHOOK_URL_MAX, check_webhook_url
 from gateway.api.objects import Nothing, read_object
+from gateway.api.pages import Listed
 from gateway.api.query import Params
 from gateway.api.videos import GET, json_answer
 from gateway.api.views import Deleted
@@ -64,14 +65,8 @@ class WebhookEndpointView(Struct, frozen=True, kw_only=True):
     secret: str | UnsetType = UNSET  # only in the answer to a create or a rotation
 
 
-class WebhookEndpointList(Struct, frozen=True, kw_only=True):
+class WebhookEndpointList(Listed[WebhookEndpointView], frozen=True, kw_only=True):
     """All endpoints of a key, the oldest first."""
-
-    object: Literal["list"] = "list"
-    data: tuple[WebhookEndpointView, ...]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool = False
 
 
 class TryView(Struct, frozen=True, kw_only=True):
@@ -99,14 +94,8 @@ class WebhookDeliveryView(Struct, frozen=True, kw_only=True):
     tries: tuple[TryView, ...]  # the newest 32
 
 
-class WebhookDeliveryList(Struct, frozen=True, kw_only=True):
+class WebhookDeliveryList(Listed[WebhookDeliveryView], frozen=True, kw_only=True):
     """A page of deliveries."""
-
-    object: Literal["list"] = "list"
-    data: tuple[WebhookDeliveryView, ...]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
 
 class WebhookSecret(Struct, frozen=True, kw_only=True):
@@ -141,10 +130,8 @@ class WebhookEndpointController(Controller):
         """List all of the key's own."""
         context, key = context_of(request)
         Params.of(request).done()
-        data = tuple(endpoint_view(one) for one in await context.webhooks.endpoints(key))
-        return json_answer(
-            WebhookEndpointList(data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None)
-        )
+        endpoints = await context.webhooks.endpoints(key)
+        return json_answer(WebhookEndpointList.of(map(endpoint_view, endpoints), has_more=False))
 
     @route("/{endpoint_id:str}", http_method=GET)
     async def read(self, request: Call) -> ASGIResponse:
@@ -208,24 +195,16 @@ class WebhookDeliveryController(Controller):
             key=key,
             limit=params.whole("limit", 1, 100) or 20,
             order=params.order(),
-            after=_cursor(params, "after"),
-            before=_cursor(params, "before"),
+            after=params.cursor("after", is_delivery, "a webhook delivery"),
+            before=params.cursor("before", is_delivery, "a webhook delivery"),
             endpoint_id=params.text("endpoint"),
             generation_id=params.text("generation"),
             state=state,
         )
+        params.one_of("after", "before")
         params.done()
-        if query.after is not None and query.before is not None:
-            raise InvalidParameter("`after` and `before` exclude each other; give one.", param="before")
         page = await context.webhooks.deliveries(query)
-        data = tuple(map(delivery_view, page.data))
-        view = WebhookDeliveryList(
-            data=data,
-            first_id=data[0].id if data else None,
-            last_id=data[-1].id if data else None,
-            has_more=page.has_more,
-        )
-        return json_answer(view)
+        return json_answer(WebhookDeliveryList.of(map(delivery_view, page.data), has_more=page.has_more))
 
     @route("/{delivery_id:str}", http_method=GET)
     async def read(self, request: Call) -> ASGIResponse:
@@ -321,13 +300,6 @@ def _flag(value: object, name: str) -> bool:
 
 def _refuse(name: str, accepted: str) -> NoReturn:
     raise InvalidParameter(f"`{name}` must be {accepted}.", param=name)
-
-
-def _cursor(params: Params, name: str) -> str | None:
-    value = params.text(name)
-    if value is not None and not is_delivery(value):
-        raise InvalidParameter(f"`{name}` must be the id of a webhook delivery.", param=name)
-    return value
 
 
 def _id(request: Call, name: str) -> str:

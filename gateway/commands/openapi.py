@@ -5,7 +5,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from gateway.api.openapi import document
+from gateway.api.openapi.document import document
 from gateway.commands.show import tell
 
 

@@ -19,7 +19,8 @@ import pytest
 import structlog
 import uvicorn
 
-from gateway.api import openapi, views, webhook_operations
+from gateway.api import views
+from gateway.api.openapi import document as openapi
 from gateway.app import Application
 from gateway.domain.generation import Generation
 from gateway.services.fetch import FetchRefused
@@ -64,7 +65,7 @@ SOMETIMES = {"Idempotent-Replayed", "Retry-After", "openai-poll-after-ms"}  # he
 OF_KEPT_FILES = {"ETag", "Last-Modified", "Accept-Ranges", "Cache-Control", "Content-Length", "Content-Range"}
 TYPES: dict[str, Any] = {
     kind.__name__: kind
-    for module in (openapi, views, webhook_operations)
+    for module in (openapi, *openapi.RESOURCES, views)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 }

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.api.webhook_operations import WEBHOOKS, WebhookEvent, WebhookTest
+from gateway.api.openapi.webhooks import WEBHOOKS, WebhookEvent, WebhookTest
 from gateway.domain.webhook import ENDPOINTS_MAX
 from gateway.services.fetch import Posted
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from gateway.api.openapi import document
+from gateway.api.openapi.document import document
 from gateway.cli import cli, main
 from gateway.commands import listen as listening
 from gateway.commands.client import PAUSES, Attempt, Client, Generation, Output, Refused, Unreachable

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.api.operation import Operation
+from gateway.api.openapi.operation import Operation
 
 _PATH = "/v1/videos/generations/{generation_id}/content"
 _QUERY: Mapping[str, Mapping[str, Any]] = {

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from gateway.api.objects import Nothing
-from gateway.api.operation import PAGE, Operation
+from gateway.api.openapi.operation import PAGE, REF, Operation
 from gateway.api.views import Deleted, GenerationView
 from gateway.api.webhooks import (
     ChangeWebhookEndpoint,
@@ -177,7 +177,7 @@ def _sent(name: str, summary: str, description: str, body: type) -> dict[str, An
         {"name": header, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
         for header, text in _HEADERS.items()
     ]
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}
+    content = {"application/json": {"schema": {"$ref": REF.format(name=body.__name__)}}}
     return {
         "post": {
             "operationId": name,
@@ -191,6 +191,7 @@ def _sent(name: str, summary: str, description: str, body: type) -> dict[str, An
     }
 
 
+BODIES = (WebhookEvent, WebhookTest)
 WEBHOOKS: Mapping[str, Any] = {
     "generationEnded": _sent("generationEnded", "A generation has ended", _TOLD, WebhookEvent),
     "webhookTest": _sent("webhookTest", "A test of an endpoint", _TESTED, WebhookTest),

@@ -29,6 +29,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     body_required: bool = True
 
 
+REF = "#/components/schemas/{name}"
+BINARY: Mapping[str, Any] = {"type": "string", "format": "binary"}
 PAGE: Mapping[str, Mapping[str, Any]] = {  # of every list
     "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
     "after": {"type": "string", "description": "the last id of the page before"},
