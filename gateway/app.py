@@ -60,6 +60,7 @@ from gateway.services.planning import Planner
 from gateway.services.providers import Provider, bind
 from gateway.services.registry import load_adapters
 from gateway.services.signals import Room, Signals
+from gateway.services.thumbnails import Thumbnails
 from gateway.services.tokens import Signer
 from gateway.services.uploading import Uploading
 from gateway.services.upstream import Upstream
@@ -116,14 +117,21 @@ class Application:
         )
         self.health = Health(self.providers, self.clock)
         callback_urls = CallbackUrls(settings.server.public_url, signer, self.clock)
-        self._keeper = Keeper(
+        self._thumbnails = Thumbnails(
+            store=self.store,
+            artifacts=self.artifact_store,
+            clock=self.clock,
+            enabled=settings.artifacts.thumbnails,
+        )
+        keeper = self._keeper = Keeper(
             store=self.store,
             artifacts=self.artifact_store,
             fetcher=self.result_fetcher,
             providers=self.providers,
             upstream=self.upstream,
             clock=self.clock,
-            settings=settings.artifacts,
+            keep=timedelta(days=settings.artifacts.keep_days),
+            thumbnails=self._thumbnails,
         )
         effects = Effects(
             store=self.store,
@@ -131,7 +139,7 @@ class Application:
             providers=self.providers,
             upstream=self.upstream,
             inputs=inputs,
-            keeper=self._keeper,
+            keeper=keeper,
             health=self.health,
             clock=self.clock,
         )
@@ -241,7 +249,7 @@ class Application:
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=[self._lifespan],
             state=State({"context": context}),
-            openapi_config=None,  # ours is made from the wire structures: `api/openapi.py`
+            openapi_config=None,  # ours is made from the wire structures: `api/openapi`
             logging_config=None,
             request_max_body_size=None,  # `read_body` counts, and answers in our own shape
         )
@@ -285,7 +293,8 @@ class Application:
             delivering.cancel()
             await asyncio.wait([sweeping, delivering])  # neither is to meet a store that is closed
             await self._inputs.close()
-            await self._keeper.close()
+            self._keeper.close()
+            await self._thumbnails.close()
             await self.upstream.close()
             for fetcher in (self.input_fetcher, self.result_fetcher, self.webhook_fetcher):
                 await fetcher.close()

@@ -49,6 +49,13 @@ class ArtifactStore(Protocol):
         ...
 
 
+def remove_files(*paths: Path) -> None:
+    """Remove files of this machine, as far as they are there and can be."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
 def checked(name: str) -> str:
     """The name; a `ValueError` when it could lead out of the store or to what the store keeps for itself."""
     if not _NAME.fullmatch(name):

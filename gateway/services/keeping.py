@@ -1,19 +1,15 @@
 """Brings the file of an output into the artifact store: fetched, hashed, checked, then told of in the ledger."""
 
 import asyncio
-import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
-from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
-from typing import IO
 
 import httpx
 import structlog
-from msgspec import Struct
 
 from gateway.domain.adapter import HttpCall
 from gateway.domain.errors import InvalidImage, StoreUnavailable
@@ -21,17 +17,18 @@ from gateway.domain.generation import Generation, Kept, Output
 from gateway.domain.keeping import Drawn, FileFact, FileKept, FileUnread
 from gateway.domain.task import Artifact
 from gateway.failpoints import reach
-from gateway.services.artifact_store import ArtifactStore
+from gateway.services.artifact_store import ArtifactStore, remove_files
 from gateway.services.clock import Clock
 from gateway.services.fetch import AddressRefused, Fetcher, FetchFailed, FetchRefused
-from gateway.services.frames import Frames
 from gateway.services.images import IMAGE_MAX, inspect
 from gateway.services.lanes import Lane
 from gateway.services.media import Media, read_media
 from gateway.services.providers import Provider
+from gateway.services.thumbnails import Thumbnails
 from gateway.services.upstream import NoAnswer, NotSent, Upstream
-from gateway.settings import ArtifactSettings
+from gateway.services.writing import Writer, Written
 from gateway.store.base import Store
+from gateway.store.results import TOLD_LIFE
 
 log = structlog.get_logger()
 RESULT_MAX = 4 * 1024**3  # bytes of a result
@@ -39,9 +36,6 @@ FETCH_SECONDS = 1800.0  # for all of it
 STALL_SECONDS = 30.0  # without a byte
 PICTURE_SECONDS = 3.0  # for a provider's own picture, which nothing waits for longer
 STORE_SECONDS = 30.0  # in which nothing is fetched, once the artifact store has failed
-BLOCK = 256 * 1024  # bytes that are held of a result before they are written; the next come meanwhile
-DRAWINGS_MAX = 1000  # pictures that are drawn, or wait to be asked for
-TOLD_LIFE = timedelta(days=1)  # of a file that was begun; once it is kept, its own time counts
 EXTENSIONS = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm", "video/x-matroska": "mkv"}
 IMAGE_EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif"}
 _GONE = frozenset({404, 410})  # the answers that say: there is no such file
@@ -49,13 +43,6 @@ _GONE = frozenset({404, 410})  # the answers that say: there is no such file
 
 class _NoResult(Exception):
     """Nothing is there, or something that is not what was asked for."""
-
-
-class _Written(Struct, frozen=True):
-    """A file on the disk, not in the store yet."""
-
-    bytes: int
-    sha256: str
 
 
 class Keeper:
@@ -70,7 +57,8 @@ class Keeper:
         providers: Mapping[str, Provider],
         upstream: Upstream,
         clock: Clock,
-        settings: ArtifactSettings,
+        keep: timedelta,
+        thumbnails: Thumbnails,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
@@ -78,14 +66,13 @@ class Keeper:
         self._providers = providers
         self._upstream = upstream
         self._clock = clock
-        self._keep = timedelta(days=settings.keep_days)
-        self._draws = settings.thumbnails
-        self._frames = Frames()
+        self._keep = keep
+        self._thumbnails = thumbnails
+        self._writer = Writer()
         self._lanes = {name: Lane(one.concurrency, clock) for name, one in providers.items()}
         # What nobody waits for any more has a lane of its own: it is tried again and again, and is in nobody's way.
         self._late = {name: Lane(max(one.concurrency // 2, 1), clock) for name, one in providers.items()}
         self._store_fails_until = clock.now()
-        self._drawing: dict[str, asyncio.Task[str | None]] = {}  # by the name of the video
 
     async def keep(self, generation: Generation, index: int) -> FileFact | None:
         """Bring the file of an output into the store; `None` when the generation is gone."""
@@ -115,15 +102,11 @@ class Keeper:
     async def picture(self, generation: Generation, index: int) -> FileFact | None:
         """What comes of drawing the first frame of a file that was kept just now."""
         kept = generation.output(index).kept
-        drawing = None if kept is None else self._drawing.pop(kept.name, None)
-        return Drawn(index, None if drawing is None else await drawing)
+        return Drawn(index, None if kept is None else await self._thumbnails.of(kept.name))
 
-    async def close(self) -> None:
-        """Draw no more."""
-        drawing = list(self._drawing.values())
-        for task in drawing:
-            task.cancel()
-        await asyncio.gather(*drawing, return_exceptions=True)
+    def close(self) -> None:
+        """Write no more."""
+        self._writer.close()
 
     async def _keep_one(self, generation: Generation, output: Output, provider: str) -> FileFact | None:
         began = self._clock.now()
@@ -133,7 +116,7 @@ class Keeper:
         try:
             async with nullcontext() if lane is None else lane.place(generation.key):
                 async with self._source(generation, output, provider) as chunks:
-                    written = await _write(chunks, partial)
+                    written = await self._writer.write(chunks, partial, RESULT_MAX)
                 picture_type = await self._providers_picture(output, picture)
             media = await _media(partial)
             kept = self._kept(generation, output, written, media, picture_type)
@@ -142,15 +125,15 @@ class Keeper:
                 return None
             if kept.thumbnail is not None and picture_type is not None:
                 await self._artifacts.put(kept.thumbnail, picture, picture_type)
-            draws = self._draws and picture_type is None
+            draws = self._thumbnails.enabled and picture_type is None
             if draws:
                 await asyncio.to_thread(os.link, partial, beside)  # the store takes the other name
             await self._artifacts.put(kept.name, partial, kept.content_type)
             if draws:
-                self._begin_drawing(generation.id, kept, beside)
+                self._thumbnails.begin(generation.id, kept.name, beside)
                 spare.remove(beside)
         finally:
-            await asyncio.shield(asyncio.to_thread(_remove, *spare))
+            await asyncio.shield(asyncio.to_thread(remove_files, *spare))
         log.info(
             "result_kept",
             generation=generation.id,
@@ -161,30 +144,8 @@ class Keeper:
         )
         return FileKept(output.index, kept, draws=draws)
 
-    def _begin_drawing(self, generation_id: str, kept: Kept, video: Path) -> None:
-        self._drawing[kept.name] = asyncio.create_task(self._draw(generation_id, kept, video))
-        for name in list(self._drawing)[:-DRAWINGS_MAX]:  # of drivers that were gone before they could ask
-            self._drawing.pop(name)
-
-    async def _draw(self, generation_id: str, kept: Kept, video: Path) -> str | None:
-        """The name of the first frame, once it is in the store; `None` where there is none."""
-        picture = self._artifacts.partial()
-        name = f"{kept.name.rpartition('.')[0]}.jpg"
-        try:
-            if not await self._frames.draw(video, picture):
-                return None
-            if not await self._store.results.tell(generation_id, [name], self._clock.now() + TOLD_LIFE):
-                return None
-            await self._artifacts.put(name, picture, "image/jpeg")
-        except (StoreUnavailable, OSError) as error:
-            log.info("thumbnail_not_kept", generation=generation_id, error=str(error))
-            return None
-        finally:
-            await asyncio.shield(asyncio.to_thread(_remove, video, picture))
-        return name
-
     def _kept(
-        self, generation: Generation, output: Output, written: _Written, media: Media, picture_type: str | None
+        self, generation: Generation, output: Output, written: Written, media: Media, picture_type: str | None
     ) -> Kept:
         attempt = generation.attempt(output.attempt_id or "")
         # Each try has a name of its own: what an earlier one left is removed while this one is written.
@@ -277,42 +238,3 @@ def _check(status: int) -> None:
         raise _NoResult(f"the answer was {status}")
     if status != 200:
         raise FetchFailed(f"the answer was {status}")
-
-
-async def _write(chunks: AsyncIterator[bytes], path: Path) -> _Written:
-    """Write what comes beside the loop, a block while the next one comes."""
-    digest = sha256()
-    size = 0
-    held = bytearray()
-
-    def flush(file: IO[bytes], block: bytearray) -> None:
-        digest.update(block)
-        file.write(block)
-
-    file = await asyncio.to_thread(path.open, "wb")
-    writing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    writing.set_result(None)
-    try:
-        async for chunk in chunks:
-            held += chunk
-            size += len(chunk)
-            if size > RESULT_MAX:
-                raise FetchFailed(f"The file has more than {RESULT_MAX:,} bytes.")
-            if len(held) >= BLOCK:
-                await writing
-                writing = asyncio.ensure_future(asyncio.to_thread(flush, file, held))
-                held = bytearray()
-        await writing
-        await asyncio.to_thread(flush, file, held)
-    finally:
-        await asyncio.wait([writing])  # a thread cannot be stopped: the file is open until it is done
-        if not writing.cancelled():
-            writing.exception()  # looked at: where something else has ended this, that is what is told
-        await asyncio.to_thread(file.close)
-    return _Written(size, digest.hexdigest())
-
-
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)

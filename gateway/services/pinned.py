@@ -10,6 +10,7 @@ import httpcore
 from gateway.domain.addresses import Address
 
 HEAD_MAX = 64 * 1024  # bytes before the body, those of interim replies included
+READ = 128 * 1024  # bytes that are read at once
 BUFFER = 64 * 1024  # bytes of a connection; reading stops at twice as many
 
 
@@ -83,7 +84,9 @@ class _Limited(httpcore.AsyncNetworkStream):
         self._limits = limits
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # as above
-        data = await self._stream.read(self._limits.bytes_left(max_bytes), self._limits.seconds_left(timeout))
+        # httpcore asks for 64 KB and takes whatever comes: half of its work on a large body is a price a piece.
+        wanted = self._limits.bytes_left(max(max_bytes, READ))
+        data = await self._stream.read(wanted, self._limits.seconds_left(timeout))
         self._limits.count(len(data))
         return data
 

@@ -1,8 +1,10 @@
 """What the gateway asks of a store about the files of results."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
+
+TOLD_LIFE = timedelta(days=1)  # of a file that was begun; once it is kept, its own time counts
 
 
 class Results(Protocol):

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -290,16 +291,18 @@ class Run:
 
     async def _drain(self) -> None:
         await self._work_a_while()
-        probing = asyncio.create_task(self._probe())
+        probe = await self.world.probe()
+        assert probe.stdout is not None
+        seen = [await probe.stdout.readline()]
         self._note_open()
         began = time.monotonic()
         self.world.signal(signal.SIGTERM)
         code = await self.world.ended(DRAIN_SECONDS + 2)
         seconds = time.monotonic() - began
-        seen = await probing
+        seen += (await probe.communicate())[0].splitlines()
         if code != 0 or seconds > DRAIN_SECONDS:
             raise ChaosError(f"a drain ended with {code} after {seconds:.1f} s: {self.world.last_words()}")
-        words = [status for status, before in zip(seen, [None, *seen], strict=False) if status != before]
+        words = [status for status, _ in groupby(map(int, seen))]
         if words not in ([200, 503, 0], [200, 0], [503, 0], [0]):
             raise ChaosError(f"readiness was {words} while it stopped")
         if left := self.world.left():
@@ -308,13 +311,6 @@ class Run:
             raise ChaosError(f"the ledger after a drain: {found}")
         self.card.drain_seconds.append(seconds)
         self.card.unready_seen += 503 in words
-
-    async def _probe(self) -> list[int]:
-        """Readiness, read again and again until nobody answers."""
-        seen = [await self.world.readiness()]
-        while seen[-1] != 0:
-            seen.append(await self.world.readiness())
-        return seen
 
     async def _work_a_while(self) -> None:
         await self.world.start()

@@ -142,6 +142,13 @@ class World:
             stderr=self._log,
         )
 
+    async def probe(self) -> asyncio.subprocess.Process:
+        """Reads readiness from now on, a line each time, until nobody answers."""
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.chaos.probe", host, port), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        )
+
     async def second(self) -> tuple[int, str]:
         """What comes of another gateway on the same ledger: its exit code and its last words."""
         other = await asyncio.create_subprocess_exec(
