@@ -13,15 +13,10 @@ from click.core import ParameterSource
 from gateway.commands.attempts import AdminServer
 from gateway.commands.attempts import attempts as run_attempts
 from gateway.commands.attempts import change as run_change
-from gateway.commands.check import check as run_check
 from gateway.commands.client import DEFAULT_URL
 from gateway.commands.generate import Server, body_of
 from gateway.commands.generate import generate as run_generate
 from gateway.commands.generate import watch as run_watch
-from gateway.commands.models import models as run_models
-from gateway.commands.openapi import openapi as run_openapi
-from gateway.commands.sandbox import sandbox as run_sandbox
-from gateway.commands.serve import serve as run_serve
 from gateway.commands.show import tell
 from gateway.domain.errors import ConfigurationError
 from gateway.sandbox.media import missing
@@ -90,7 +85,9 @@ def cli() -> None:
 @click.option("--port", type=PORT, help="Port to listen on, 0 for any free one; over server.port.")
 def serve(**given: Any) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then let submits in flight finish. A second signal ends it at once."""
-    sys.exit(run_serve(given["config"], given["host"], given["port"]))
+    from gateway.commands.serve import serve as run
+
+    sys.exit(run(given["config"], given["host"], given["port"]))
 
 
 @cli.command()
@@ -105,7 +102,7 @@ def demo(**given: Any) -> None:
     if (why := missing()) is not None:
         tell(why)
         sys.exit(2)
-    from gateway.commands.demo import demo as run  # noqa: PLC0415  # needs the extra whose lack was just told
+    from gateway.commands.demo import demo as run
 
     sys.exit(
         run(given["image"], given["prompt"], given["model"], given["output"], port=given["port"], stay=given["stay"])
@@ -162,7 +159,9 @@ def watch(url: str, api_key: str | None, **given: Any) -> None:
 def models(url: str | None, api_key: str | None, **given: Any) -> None:
     """Show every model or one: of a running gateway with --url, else of the configuration."""
     server = None if url is None or given["config"] is not None else Server(url=url, api_key=api_key)
-    sys.exit(run_models(given["name"], server, given["config"], as_json=given["as_json"]))
+    from gateway.commands.models import models as run
+
+    sys.exit(run(given["name"], server, given["config"], as_json=given["as_json"]))
 
 
 def admin_options(command: F) -> F:
@@ -226,7 +225,9 @@ def check(**given: Any) -> None:
     Exits with 0 when the gateway would start, 1 when it would, but cannot reach a provider or the bucket, 2 when it
     would not.
     """
-    sys.exit(run_check(given["config"], connect=given["connect"]))
+    from gateway.commands.check import check as run
+
+    sys.exit(run(given["config"], connect=given["connect"]))
 
 
 @cli.command()
@@ -234,7 +235,9 @@ def check(**given: Any) -> None:
 @click.option("--check", type=FILE, help="Compare it with this file; 1 when they differ.")
 def openapi(**given: Any) -> None:
     """Print the OpenAPI document."""
-    sys.exit(run_openapi(given["output"], given["check"]))
+    from gateway.commands.openapi import openapi as run
+
+    sys.exit(run(given["output"], given["check"]))
 
 
 @cli.command()
@@ -245,7 +248,9 @@ def openapi(**given: Any) -> None:
 def sandbox(host: str, port: int, journal: Path | None, changes: tuple[tuple[str, str], ...]) -> None:
     """Run the upstreams as they behave, on this machine, to try a gateway on."""
     values = {name: Json(Any).convert(value, None, None) for name, value in changes}
-    sys.exit(run_sandbox(host, port, journal, values))
+    from gateway.commands.sandbox import sandbox as run
+
+    sys.exit(run(host, port, journal, values))
 
 
 def main() -> None:

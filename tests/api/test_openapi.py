@@ -340,7 +340,7 @@ ANY_BODY = st.deferred(
 )
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=ANY_BODY)
 @example(body={"model": "auto", "prompt": "A.", "image": {"image_url": {"image_url": 1}}})
 @example(body={"model": "auto", "prompt": "A.", "size": "٣x٣"})

@@ -454,7 +454,7 @@ def as_body(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150)
 @given(
     body=st.binary(max_size=64) | (JSON | NEAR).map(as_body),
     status=st.sampled_from([200, 201, 404, 422, 500, 503]) | st.integers(0, 999),
@@ -487,7 +487,7 @@ OPTIONS = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(model=st.sampled_from(sorted(CAPABILITIES)), options=OPTIONS, seconds=st.none() | st.integers(3, 15))
 def test_a_rule_has_a_reason_or_none_for_any_options(model: str, options: dict[str, Any], seconds: int | None) -> None:
     row: Capability = CAPABILITIES[model][0]

@@ -252,14 +252,14 @@ METHOD = st.sampled_from(["GET", "POST"])
 
 
 @every_name
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80)
 @given(body=st.binary() | JSON.map(as_json), status=ANY_STATUS, method=METHOD)
 def test_any_reply_reads_or_is_unreadable(name: str, body: bytes, status: int, method: str) -> None:
     read_every_way(ADAPTERS[name], HttpReply(status=status, body=body, method=method))
 
 
 @every_name
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), new=JSON, status=st.none() | ANY_STATUS, method=METHOD)
 def test_a_recorded_reply_with_one_value_changed_reads_or_is_unreadable(
     name: str, data: st.DataObject, new: Any, status: int | None, method: str

@@ -476,7 +476,7 @@ def check_refs(refs: tuple[TaskRef, ...]) -> None:
         assert not set("?#\\ \r\n\x00") & set(last)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=150)
 @given(body=BODIES, status=st.sampled_from(STATUSES) | st.integers(0, 999), method=st.sampled_from(["GET", "POST"]))
 def test_any_reply_is_a_value_or_unreadable(body: bytes, status: int, method: str) -> None:
     found = reply(status, body, method=method)
@@ -489,7 +489,7 @@ def test_any_reply_is_a_value_or_unreadable(body: bytes, status: int, method: st
         check_refs(ADAPTER.task_refs(SUBMIT, found))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(body=BODIES)
 def test_any_upload_or_callback_is_a_value_or_unreadable(body: bytes) -> None:
     assert ADAPTER.uploaded_url is not None
@@ -502,7 +502,7 @@ def test_any_upload_or_callback_is_a_value_or_unreadable(body: bytes) -> None:
         check_refs(tuple(TaskRef(id=task_id) for task_id in callback.task_ids))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(task=TASK)
 def test_only_the_two_words_of_an_end_end_a_task(task: dict[str, Any]) -> None:
     found = reply(200, {"code": 0, "msg": "ok", "data": task}, method="GET")

@@ -262,7 +262,7 @@ GENERATIONS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wanted=GENERATIONS)
 async def test_every_value_survives_the_way_there_and_back(store: Store, wanted: Generation) -> None:
     name = new_id("gen_", NOW)

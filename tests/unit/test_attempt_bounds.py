@@ -21,7 +21,7 @@ ENDS = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     routes=st.lists(st.sampled_from(ROUTES), min_size=1, unique=True),
     count=st.integers(1, 4),

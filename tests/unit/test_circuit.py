@@ -400,4 +400,4 @@ class Storm(RuleBasedStateMachine):
 
 
 TestStorm = Storm.TestCase
-TestStorm.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestStorm.settings = settings(max_examples=80, stateful_step_count=40)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import uvicorn
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
@@ -591,6 +591,7 @@ def test_check_tells_the_errors_of_every_provider() -> None:
     assert "the route is left out" not in done.output
 
 
+@settings(max_examples=50)
 @given(
     st.dictionaries(
         st.text(),

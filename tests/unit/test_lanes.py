@@ -192,7 +192,7 @@ async def test_one_that_is_cancelled_inside_makes_way(crowd: Crowd) -> None:
     assert (crowd.inside, crowd.lane.active) == ({"a2", "a3"}, 2)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ceiling=st.integers(1, 3), seed=st.integers(0, 10**6), steps=st.integers(1, 60))
 def test_whatever_happens_no_place_is_lost(ceiling: int, seed: int, steps: int) -> None:
     async def storm() -> None:

@@ -330,7 +330,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120)
 @given(value=ANYTHING, around=st.text(max_size=5))
 def test_anything_becomes_json_without_the_key(value: object, around: str) -> None:
     line = shown(value=value, text=f"{around} {KEY} {around}")

@@ -370,7 +370,7 @@ def spoilt(draw: st.DrawFn) -> bytes:
 TYPES = st.sampled_from([TYPE, 'multipart/form-data; boundary="edge"', "multipart/form-data; boundary=", "multipart/;"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(raw=spoilt() | st.binary(max_size=60), content_type=TYPES | st.text(max_size=40).map("multipart/{}".format))
 @example(raw=form(), content_type=TYPE)
 @example(raw=form(part("name=image; filename*=UTF-8''a.png", PNG)), content_type=TYPE)

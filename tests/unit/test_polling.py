@@ -188,7 +188,7 @@ def test_many_failing_reads_stay_few() -> None:
 POSITIVE = st.floats(0.1, 1e4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     polling=st.builds(
         Polling,

@@ -175,7 +175,7 @@ def test_hostile_text_takes_no_time(unit: str, tail: str) -> None:
     assert time.process_time() - started < 0.1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=1500))
 def test_any_text_is_cleaned_to_one_short_line(message: str) -> None:
     told = clean(message)
@@ -183,7 +183,7 @@ def test_any_text_is_cleaned_to_one_short_line(message: str) -> None:
     assert told == " ".join(told.split())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     before=st.text(alphabet="ab图 .,:;()=/-", max_size=30),
     address=st.ip_addresses().map(str).filter(lambda one: one != "::"),
@@ -259,7 +259,7 @@ def test_what_is_no_json_is_unreadable(body: bytes) -> None:
     assert json_or_none(reply) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60) | st.text(max_size=30).map(lambda value: value.encode("utf-16", "surrogatepass")))
 def test_any_body_is_a_value_or_unreadable(body: bytes) -> None:
     value = json_or_none(HttpReply(status=200, body=body))
@@ -276,7 +276,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(JSON)
 def test_any_value_reads_as_something_usable(value: object) -> None:
     text(value).encode()

@@ -479,7 +479,7 @@ REQUESTS = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120)
 @given(request=REQUESTS, candidates=CANDIDATES)
 def test_any_plan_keeps_its_promises(request: GenerationRequest, candidates: list[Candidate]) -> None:
     planned = plan(request, candidates)
@@ -536,7 +536,7 @@ def takes(row: Capability, request: GenerationRequest, sent: Settings, route: Ro
     )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(request=REQUESTS, candidates=CANDIDATES, place=st.integers(0, 4))
 def test_candidate_that_cannot_changes_nothing_for_the_others(
     request: GenerationRequest, candidates: list[Candidate], place: int
@@ -551,7 +551,7 @@ def test_candidate_that_cannot_changes_nothing_for_the_others(
     assert [one.provider for one in with_it.left_out].count("corp") == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     asked=st.tuples(st.integers(1, 99), st.integers(1, 99)),
     supported=st.sets(st.sampled_from(["16:9", "4:3", "1:1", "21:9"]), min_size=1),
@@ -822,7 +822,7 @@ SIMPLE_REQUESTS = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120)
 @given(
     request=SIMPLE_REQUESTS,
     candidates=MODELS,
@@ -892,7 +892,7 @@ def check_order(candidates: list[Candidate], planned: Planned, health: HealthOf)
                 assert [weight == 0 for weight in weights] == sorted(weight == 0 for weight in weights)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(candidates=MODELS, order=st.sampled_from(ORDERS), seed=st.text(max_size=4))
 def test_equal_routes_keep_the_order_of_the_candidates(candidates: list[Candidate], order: Order, seed: str) -> None:
     same = [replace(one, order=order, capabilities=(PLAIN,), prices=PER_SECOND, weight=0.0) for one in candidates]

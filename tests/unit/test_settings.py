@@ -440,7 +440,7 @@ def places(value: Any, steps: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [steps, *(place for key, inner in children for place in places(inner, (*steps, key)))]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150)
 @given(
     keys=st.lists(SECRETS, min_size=5, max_size=5, unique=True),
     prefix=st.sampled_from(["", "env:", "file:"]),

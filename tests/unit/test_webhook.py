@@ -159,7 +159,7 @@ def test_a_receiver_is_a_host_and_a_port(url: str, expected: str) -> None:
     assert receiver(url) == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.builds("https://{}".format, st.text("aZ0.:@[]/\\?#%-_é ", min_size=1, max_size=16)) | st.text(max_size=20))
 @example("https://a:65536/")
 @example("https://[::1")

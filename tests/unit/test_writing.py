@@ -46,7 +46,7 @@ def is_open(path: Path) -> bool:
 
 
 @given(st.lists(st.integers(0, BLOCK * 2), max_size=8))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_however_it_is_cut_the_file_is_what_came(tmp_path: Path, writer: Writer, sizes: list[int]) -> None:
     chunks = [bytes([number]) * size for number, size in enumerate(sizes)]
 

@@ -1,6 +1,7 @@
 """What the OpenAPI document tells of attempts, which operators decide about."""
 
-from gateway.api.attempts import STATES, AdminAttempt, AdminAttemptList, AttachTask
+from gateway.api.attempt_views import AdminAttempt, AdminAttemptList
+from gateway.api.attempts import STATES, AttachTask
 from gateway.api.objects import Nothing
 from gateway.api.openapi.operation import PAGE, Operation
 
