@@ -2,7 +2,6 @@
 
 import json
 import logging
-import time
 import warnings
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -18,6 +17,8 @@ from gateway.domain.request import Settings as Asked
 from gateway.domain.request import TextToVideo, UpstreamRequest
 from gateway.log import FIELD_MAX, READ_MAX, clean, configure, redact
 from gateway.settings import Secret
+
+from .cost import ratio
 
 KEY = "sk-live_0123456789abcdef"
 
@@ -254,25 +255,13 @@ def test_a_key_on_the_edge_of_what_is_read_does_not_show_in_part() -> None:
     assert "89abcdef" not in clean(f"{KEY} {long}"[:-4], from_end=True)
 
 
-def test_hostile_texts_are_cleaned_in_linear_time() -> None:
-    started = time.process_time()
-    for part in (
-        "a",
-        "a_",
-        "token ",
-        "token=",
-        "://",
-        "bearer ",
-        "data:;",
-        "eyJaaaaaa.",
-        "sk-",
-        "'\"",
-        "\x00",
-        "=",
-        " ",
-    ):
-        clean(part * (READ_MAX // len(part)))
-    assert time.process_time() - started < 5
+@pytest.mark.parametrize(
+    "part",
+    ["a", "a_", "token ", "token=", "://", "bearer ", "data:;", "eyJaaaaaa.", "sk-", "'\"", "\x00", "=", " "],
+)
+def test_hostile_texts_are_cleaned_in_linear_time(part: str) -> None:
+    short, long = (part * (size // len(part)) for size in (READ_MAX // 4, READ_MAX))
+    assert ratio(lambda: clean(long), lambda: clean(short), rounds=3) < 8  # 4; it would be 16
 
 
 def test_odd_values_never_break_a_line(lines) -> None:
