@@ -123,7 +123,7 @@ class Application:
             clock=self.clock,
             enabled=settings.artifacts.thumbnails,
         )
-        keeper = self._keeper = Keeper(
+        self._keeper = Keeper(
             store=self.store,
             artifacts=self.artifact_store,
             fetcher=self.result_fetcher,
@@ -139,7 +139,7 @@ class Application:
             providers=self.providers,
             upstream=self.upstream,
             inputs=inputs,
-            keeper=keeper,
+            keeper=self._keeper,
             health=self.health,
             clock=self.clock,
         )

@@ -1,6 +1,7 @@
 """`/v1/admin/attempts`: what an operator sees and decides of submits that got no clear answer."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from litestar import Controller, Request, post, route
@@ -8,17 +9,19 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.attempt_views import AdminAttemptList, attempt_view
+from gateway.api.attempt_views import AdminAttempt, AdminAttemptList
 from gateway.api.context import admin_context_of
 from gateway.api.objects import Nothing, read_object
 from gateway.api.query import Params
 from gateway.api.videos import GET, json_answer
 from gateway.domain.adopting import TASKS_MAX
 from gateway.domain.errors import InvalidParameter
-from gateway.domain.holding import Decision
+from gateway.domain.holding import Decision, resubmit_at
+from gateway.services.attempts import Found
 from gateway.store.base import attempt_cursor
 
 TASK_ID_MAX = 256
+OWNER_SHOWN = 4  # characters of the id of a client's key, which is a hash
 STATES: tuple[Literal["held", "unknown"], ...] = ("held", "unknown")
 TaskId = Annotated[str, Meta(min_length=1, max_length=TASK_ID_MAX)]
 
@@ -45,10 +48,8 @@ class AttemptController(Controller):
         params = Params.of(request)
         state = params.choice("state", STATES) or "held"
         limit = params.whole("limit", 1, 100) or 20
-        after = params.text("after")
+        after = params.cursor("after", lambda text: attempt_cursor(text) is not None, "an attempt")
         params.done()
-        if after is not None and attempt_cursor(after) is None:
-            raise InvalidParameter("`after` must be the id of an attempt.", param="after")
         found, has_more = await context.attempts.page(held=state == "held", limit=limit, after=after)
         return json_answer(AdminAttemptList(data=tuple(map(attempt_view, found)), has_more=has_more))
 
@@ -77,6 +78,33 @@ class AttemptController(Controller):
         return await _decide(request, "resubmit")
 
 
+def attempt_view(found: Found) -> AdminAttempt:
+    """An attempt as an operator sees it: nothing of the client's prompt, images or key."""
+    generation, attempt, held = found.generation, found.attempt, found.held
+    of = generation.route(attempt)
+    outputs = max(len(attempt.slots), len(attempt.tasks))
+    waits = held or (attempt.decision == "resubmit" and not generation.status.terminal)
+    return AdminAttempt(
+        id=attempt.id,
+        generation=generation.id,
+        generation_status=generation.status,
+        key=generation.key[-OWNER_SHOWN:],
+        number=attempt.number,
+        provider=of.provider,
+        provider_model=of.model,
+        status=attempt.state.value,
+        tasks=tuple(task.ref.id for task in attempt.tasks),
+        sent_at=_unix(attempt.sent_at),
+        ended_at=_unix(attempt.ended_at),
+        deadline_at=int(generation.deadline_at.timestamp()),
+        held=held,
+        decision=attempt.decision,
+        resubmit_after=_unix(resubmit_at(attempt)) if waits and not attempt.tasks else None,
+        billed=attempt.billed.value if attempt.billed else None,
+        cost_usd=None if of.cost_usd is None else round(of.cost_usd * outputs, 6),
+    )
+
+
 async def _decide(request: Call, decision: Decision) -> ASGIResponse:
     context = admin_context_of(request)
     await read_object(request, context, Nothing, required=False)
@@ -103,3 +131,7 @@ def _task_ids(body: Mapping[str, object]) -> tuple[str, ...]:
 def _id(request: Call) -> str:
     found: str = request.path_params["attempt_id"]
     return found
+
+
+def _unix(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())

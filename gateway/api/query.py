@@ -49,8 +49,8 @@ class Params:
             raise InvalidParameter(f"`{name}` must be the id of {of}.", param=name)
         return value
 
-    def one_of(self, name: str, other: str) -> None:
-        """Refuse both together."""
+    def not_both(self, name: str, other: str) -> None:
+        """Refuse two that exclude each other."""
         if name in self._query and other in self._query:
             raise InvalidParameter(f"`{name}` and `{other}` exclude each other; give one.", param=other)
 

@@ -80,8 +80,8 @@ class VideoGenerationController(Controller):
             created_before=params.moment("created_before"),
             metadata=params.metadata(),
         )
-        params.one_of("after", "before")
         params.done()
+        params.not_both("after", "before")
         page = await context.generations.page(query)
         links = context.links(request)
         found = (generation_view(generation, links) for generation in page.data)

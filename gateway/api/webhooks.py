@@ -201,8 +201,8 @@ class WebhookDeliveryController(Controller):
             generation_id=params.text("generation"),
             state=state,
         )
-        params.one_of("after", "before")
         params.done()
+        params.not_both("after", "before")
         page = await context.webhooks.deliveries(query)
         return json_answer(WebhookDeliveryList.of(map(delivery_view, page.data), has_more=page.has_more))
 

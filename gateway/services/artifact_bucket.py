@@ -104,6 +104,8 @@ async def probe(bucket: Bucket) -> str | None:
 class ArtifactBucket:
     """An `ArtifactStore`. Files on their way into the bucket are in a local folder."""
 
+    flushes = False
+
     def __init__(self, bucket: Bucket, folder: Path) -> None:
         self._bucket = bucket
         self._spool = Spool(folder / "results" / ".partial")

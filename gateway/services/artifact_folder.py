@@ -18,6 +18,8 @@ from gateway.services.artifact_store import CHUNK_BYTES, RETRY_SECONDS, Spool, c
 class ArtifactFolder:
     """An `ArtifactStore`: `results/<name>` below the folder. A symbolic link among them is no file of ours."""
 
+    flushes = True
+
     def __init__(self, folder: Path) -> None:
         self._results = (folder / "results").resolve()
         self._spool = Spool(self._results / ".partial")  # on the same file system, so that a rename will do

@@ -20,6 +20,8 @@ class ArtifactStore(Protocol):
     Every method may raise `StoreUnavailable`: its detail is for clients, its reason for the operator.
     """
 
+    flushes: bool  # whether what is at a `partial` path is to be on the disk of this machine, sooner or later
+
     def partial(self) -> Path:
         """A fresh path on this machine to write a file to, for `put`. Who asks for it removes what is left there."""
         ...

@@ -28,7 +28,7 @@ from gateway.services.thumbnails import Thumbnails
 from gateway.services.upstream import NoAnswer, NotSent, Upstream
 from gateway.services.writing import Writer, Written
 from gateway.store.base import Store
-from gateway.store.results import TOLD_LIFE
+from gateway.store.results import BEGUN_LIFE
 
 log = structlog.get_logger()
 RESULT_MAX = 4 * 1024**3  # bytes of a result
@@ -105,7 +105,7 @@ class Keeper:
         return Drawn(index, None if kept is None else await self._thumbnails.of(kept.name))
 
     def close(self) -> None:
-        """Write no more."""
+        """Let the threads go that write; nothing is to be kept from now on."""
         self._writer.close()
 
     async def _keep_one(self, generation: Generation, output: Output, provider: str) -> FileFact | None:
@@ -116,12 +116,12 @@ class Keeper:
         try:
             async with nullcontext() if lane is None else lane.place(generation.key):
                 async with self._source(generation, output, provider) as chunks:
-                    written = await self._writer.write(chunks, partial, RESULT_MAX)
+                    written = await self._writer.write(chunks, partial, RESULT_MAX, flush=self._artifacts.flushes)
                 picture_type = await self._providers_picture(output, picture)
             media = await _media(partial)
             kept = self._kept(generation, output, written, media, picture_type)
             names = [name for name in (kept.name, kept.thumbnail) if name is not None]
-            if not await self._store.results.tell(generation.id, names, began + TOLD_LIFE):
+            if not await self._store.results.tell(generation.id, names, began + BEGUN_LIFE):
                 return None
             if kept.thumbnail is not None and picture_type is not None:
                 await self._artifacts.put(kept.thumbnail, picture, picture_type)

@@ -10,7 +10,7 @@ from gateway.services.artifact_store import ArtifactStore, remove_files
 from gateway.services.clock import Clock
 from gateway.services.frames import Frames
 from gateway.store.base import Store
-from gateway.store.results import TOLD_LIFE
+from gateway.store.results import BEGUN_LIFE
 
 log = structlog.get_logger()
 DRAWINGS_MAX = 1000  # pictures that are drawn, or wait to be asked for
@@ -51,7 +51,7 @@ class Thumbnails:
         try:
             if not await self._frames.draw(video, picture):
                 return None
-            if not await self._store.results.tell(generation_id, [named], self._clock.now() + TOLD_LIFE):
+            if not await self._store.results.tell(generation_id, [named], self._clock.now() + BEGUN_LIFE):
                 return None
             await self._artifacts.put(named, picture, "image/jpeg")
         except (StoreUnavailable, OSError) as error:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-TOLD_LIFE = timedelta(days=1)  # of a file that was begun; once it is kept, its own time counts
+BEGUN_LIFE = timedelta(days=1)  # of a file that was begun; once it is kept, its own time counts
 
 
 class Results(Protocol):

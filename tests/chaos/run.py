@@ -299,9 +299,10 @@ class Run:
         self.world.signal(signal.SIGTERM)
         code = await self.world.ended(DRAIN_SECONDS + 2)
         seconds = time.monotonic() - began
-        seen += (await probe.communicate())[0].splitlines()
         if code != 0 or seconds > DRAIN_SECONDS:
+            probe.kill()
             raise ChaosError(f"a drain ended with {code} after {seconds:.1f} s: {self.world.last_words()}")
+        seen += (await probe.communicate())[0].splitlines()
         words = [status for status, _ in groupby(map(int, seen))]
         if words not in ([200, 503, 0], [200, 0], [503, 0], [0]):
             raise ChaosError(f"readiness was {words} while it stopped")

@@ -146,7 +146,10 @@ class World:
         """Reads readiness from now on, a line each time, until nobody answers."""
         host, _, port = self.url.removeprefix("http://").partition(":")
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.chaos.probe", host, port), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+            *(sys.executable, "-m", "tests.chaos.probe", host, port),
+            cwd=ROOT,
+            env=_environ(),
+            stdout=asyncio.subprocess.PIPE,
         )
 
     async def second(self) -> tuple[int, str]:

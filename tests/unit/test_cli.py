@@ -5,6 +5,7 @@ import io
 import json
 import re
 import socket
+import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Callable
@@ -603,6 +604,12 @@ def test_check_tells_the_errors_of_every_provider() -> None:
 )
 def test_what_is_left_of_a_file_is_read_as_it_was(tables: dict[str, Any]) -> None:
     assert tomllib.loads("".join(f"{toml(key)} = {toml(value)}\n" for key, value in tables.items())) == tables
+
+
+def test_a_client_starts_without_the_server() -> None:
+    program = "import gateway.cli, sys; print(*{'apsw', 'litestar', 'obstore', 'uvicorn'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603  # our own words alone
+    assert done.stdout.split() == []
 
 
 def test_check_tells_of_a_file_that_cannot_be_read() -> None:

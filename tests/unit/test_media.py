@@ -234,7 +234,7 @@ def is_sensible(found: Media | str) -> bool:
     return all(side is None or 0 < side < 65_537 for side in sides) and (seconds is None or (0 <= seconds < math.inf))
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=1000)
 @given(start=st.sampled_from(STARTS), rest=st.binary(max_size=600))
 def test_any_bytes_have_a_result(tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any"
@@ -242,7 +242,7 @@ def test_any_bytes_have_a_result(tmp_path_factory: pytest.TempPathFactory, start
     assert is_sensible(read_media(path))
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=1000)
 @given(seed=st.sampled_from(SEEDS), number=st.integers(0, 2**32))
 def test_a_damaged_video_has_a_result(tmp_path_factory: pytest.TempPathFactory, seed: bytes, number: int) -> None:
     dice = random.Random(number)

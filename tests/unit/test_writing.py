@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +19,7 @@ from gateway.services.fetch import FetchFailed, FetchTooLarge
 from gateway.services.writing import BLOCK, PIECE, Writer, Written
 
 MUCH = 1 << 40
+LONG = 20.0  # seconds that something may take before it is a failure
 
 
 @pytest.fixture(name="writer")
@@ -32,6 +34,10 @@ async def stream(chunks: Sequence[bytes], then: BaseException | None = None) -> 
         yield chunk
     if then is not None:
         raise then
+
+
+def fail(_: int) -> None:
+    raise OSError(errno.EIO, "Input/output error")
 
 
 def is_open(path: Path) -> bool:
@@ -64,16 +70,43 @@ async def test_a_large_file_is_brought_to_the_disk_while_it_comes_and_leaves_the
     monkeypatch.setattr(os, "posix_fadvise", lambda _, start, length, __: dropped.append((start, length)))
     monkeypatch.setattr(writing, "CACHED", PIECE + 1)
 
-    await writer.write(stream([bytes(BLOCK)] * (3 * PIECE // BLOCK)), tmp_path / "file", MUCH)
+    chunks = [os.urandom(BLOCK)] * (3 * PIECE // BLOCK)
+    written = await writer.write(stream(chunks), tmp_path / "file", MUCH)
 
+    assert written == Written(3 * PIECE, sha256(b"".join(chunks)).hexdigest())
     assert len(synced) == 3
     assert dropped[0][0] > 0  # what was on the disk before stays in the page cache
     assert all(start == sum(before) for before, (start, _) in pairwise(dropped))
 
 
+async def test_what_goes_elsewhere_is_not_brought_to_this_disk(
+    tmp_path: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_sync", fail)
+    await writer.write(stream([bytes(BLOCK), bytes(PIECE)]), tmp_path / "file", MUCH, flush=False)
+
+
+async def test_tiny_pieces_are_written_before_they_fill_the_memory(tmp_path: Path, writer: Writer) -> None:
+    begun = asyncio.Event()
+
+    async def crumbs() -> AsyncIterator[bytes]:
+        for _ in range(BLOCK // 32 * 2):
+            yield b"a"
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(writer.write(crumbs(), tmp_path / "file", MUCH))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (tmp_path / "file").stat().st_size > 0
+
+
 async def test_more_than_is_taken_is_told_of_and_not_written(tmp_path: Path, writer: Writer) -> None:
-    with pytest.raises(FetchTooLarge, match="more than 1,000 bytes"):
-        await writer.write(stream([bytes(600), bytes(600)]), tmp_path / "file", 1000)
+    with pytest.raises(FetchTooLarge, match=f"more than {BLOCK:,} bytes"):
+        await writer.write(stream([bytes(BLOCK), b"1"]), tmp_path / "file", BLOCK)
+    assert (tmp_path / "file").stat().st_size == BLOCK
     assert not is_open(tmp_path / "file")
 
 
@@ -92,16 +125,13 @@ async def test_a_folder_that_is_not_there_is_told_of(tmp_path: Path, writer: Wri
 async def test_a_disk_that_fails_later_is_told_of(
     tmp_path: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
     monkeypatch.setattr(writing, "_sync", fail)
     with pytest.raises(OSError, match="Input/output error"):
-        await writer.write(stream([bytes(PIECE), b"more"]), tmp_path / "file", MUCH)
+        await writer.write(stream([bytes(BLOCK), bytes(PIECE), b"more"]), tmp_path / "file", MUCH)
     assert not is_open(tmp_path / "file")
 
 
-@pytest.mark.parametrize("size", [10, BLOCK, PIECE])
+@pytest.mark.parametrize("size", [BLOCK, PIECE])
 async def test_a_source_that_breaks_off_leaves_nothing_open(tmp_path: Path, writer: Writer, size: int) -> None:
     with pytest.raises(FetchFailed, match="broke off"):
         await writer.write(stream([bytes(size)], FetchFailed("it broke off")), tmp_path / "file", MUCH)
@@ -115,17 +145,44 @@ async def test_a_cancelled_one_is_closed_once_its_thread_is_done(
 
     def wait(_: int) -> None:
         begun.set()
-        go.wait()
+        go.wait(LONG)
 
     monkeypatch.setattr(writing, "_sync", wait)
-    task = asyncio.create_task(writer.write(stream([bytes(PIECE)]), tmp_path / "file", MUCH))
-    await asyncio.to_thread(begun.wait)
-    task.cancel()
-    await asyncio.sleep(0)
-    assert not task.done()
-    assert is_open(tmp_path / "file")
+    closed = asyncio.Event()
+    let_go = writing._let_go
+
+    async def seen(*args: Any) -> None:
+        await let_go(*args)
+        closed.set()
+
+    monkeypatch.setattr(writing, "_let_go", seen)
+    task = asyncio.create_task(writer.write(stream([bytes(BLOCK), bytes(PIECE)]), tmp_path / "file", MUCH))
+    assert await asyncio.to_thread(begun.wait, LONG)
+    for _ in range(2):  # the second while the first waits for the thread
+        task.cancel()
+        await asyncio.wait([task], timeout=0.05)
+        assert is_open(tmp_path / "file")
 
     go.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+    async with asyncio.timeout(LONG):
+        await closed.wait()
     assert not is_open(tmp_path / "file")
+
+
+async def test_what_waits_for_a_thread_is_dropped_at_once(
+    tmp_path: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    for _ in range(writing.THREADS):
+        writer._threads.submit(go.wait, LONG)
+    task = asyncio.create_task(writer.write(stream([bytes(BLOCK)] * 3), tmp_path / "file", MUCH))
+    await asyncio.wait([task], timeout=0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(LONG):
+            await task
+    assert not go.is_set()
+    go.set()
+    assert not (tmp_path / "file").exists()

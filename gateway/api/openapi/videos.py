@@ -108,7 +108,7 @@ OPERATIONS = (
     ),
     Operation(
         method="get",
-        path="/v1/videos/generations/{generation_id}/events",
+        path=_VIDEOS + "/{generation_id}/events",
         id="streamVideoEvents",
         summary="Follow a generation, from its beginning until its end: `video.generation.` `queued`, `in_progress`,"
         " `completed`, `failed`, `cancelled`, `expired`, `output.completed` and `output.failed`, each under an id to"
