@@ -1,6 +1,8 @@
 """One ASGI application: three upstreams under their prefixes, their files, and `/_sandbox/` to steer and count them."""
 
+import ssl
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -23,6 +25,12 @@ from gateway.sandbox.wire import Receive, Reply, Request, Scope, Send, text_repl
 PROVIDERS = {provider.name: provider for provider in (KEEVX, KLING_RELAY, FOXAPI)}
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for all sandboxes of a process: to read the certificates takes longer than all else of a start."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class ClientGoneError(Exception):
     """The client left before its request was complete."""
 
@@ -32,7 +40,7 @@ class Sandbox:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self._client = httpx.AsyncClient(timeout=10.0, trust_env=False, follow_redirects=False)
+        self._client = httpx.AsyncClient(verify=_tls(), timeout=10.0, trust_env=False, follow_redirects=False)
         self._callbacks = Callbacks(state, self._client)
         self._files = Files(state)
         self._desk = Desk(state, Images(state, self._client), self._callbacks, self._files.result)

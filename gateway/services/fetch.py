@@ -31,6 +31,7 @@ from gateway.services.images import URL_MAX, url_fault
 from gateway.services.pinned import PinnedNetwork, StreamNetwork
 from gateway.services.resolving import Resolvers
 
+USER_AGENT = f"video-gateway/{version('video-gateway')}"
 REDIRECTS_MAX = 5
 ADDRESSES_MAX = 8  # of a name; the rest are not tried
 RESOLVE_SECONDS = 10.0
@@ -177,7 +178,7 @@ class Fetcher:
         self._network = network or StreamNetwork()
         self._given_tls = tls
         self._headers = {
-            "User-Agent": f"video-gateway/{version('video-gateway')}",
+            "User-Agent": USER_AGENT,
             "Accept": "*/*",
             "Accept-Encoding": "identity",
             "Connection": "close",

@@ -201,6 +201,9 @@ class _CountedBody(httpx.AsyncByteStream):
 STORE_WRITES = ("create", "delete", "take_over", "begin_submit", "accept", "write")
 
 
+ADAPTERS = load_adapters()
+
+
 class Gateway:
     """One gateway at a time, on one database; it may be stopped, or crash, and be started again."""
 
@@ -213,7 +216,7 @@ class Gateway:
         self.providers: dict[str, dict[str, Any]] = {name: {} for name in PROVIDERS}
         self.models: dict[str, ModelSettings] = {}
         self.patience: dict[str, float] = {}  # seconds of real time for a reply, by provider
-        self.adapters = load_adapters()
+        self.adapters = dict(ADAPTERS)
         self.drain_seconds = 35.0
         self.public_url: str | None = "https://gw.example"
         self.fetch_allow: tuple[Any, ...] = ()  # networks
