@@ -21,7 +21,7 @@ from gateway.domain.generation import AttemptState
 from gateway.domain.ledger import ATTEMPT_MOVES
 from gateway.domain.task import Status
 
-LATE_SECONDS = 15.0  # behind a deadline: the gateway may have been down or stopped when it came
+LATE_SECONDS = 30.0  # behind a deadline: the gateway may have been down or stopped when it came, and that often
 STATUS_MOVES: Mapping[str, frozenset[str]] = {
     "": frozenset({"queued"}),
     "queued": frozenset(Status) - {"queued"},

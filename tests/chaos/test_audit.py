@@ -106,7 +106,7 @@ WRONG = {
     "from completed to failed": found(told_also("generation.failed")),
     "its events end with in_progress": found(replace(GENERATION, events=GENERATION.events[:-1])),
     "output 0 ended twice": found(told_also("output.failed", index=0)),
-    "20.0 s behind its deadline": found(replace(GENERATION, completed_at=120)),
+    "40.0 s behind its deadline": found(replace(GENERATION, completed_at=140)),
     "it is in_progress at the end": found(replace(GENERATION, completed_at=None, status="in_progress")),
     "a1 is submitting at the end": found(moved("reserved", "submitting")),
 }
