@@ -16,7 +16,7 @@ from gateway.services.transport import ReqwestTransport
 IMAGE = "https://example.com/first.jpg"
 ANSWER_SECONDS = 2.5  # a create without an answer by then is repeated, under its key
 WAIT_SECONDS = 3
-AGAIN_SECONDS = 0.1
+AGAIN_SECONDS = 0.4
 PATH = "/v1/videos/generations"
 TERMINAL = frozenset({"completed", "failed", "cancelled", "expired"})
 _PASSING = frozenset({409, 429, 500, 502, 503})
