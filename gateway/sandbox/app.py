@@ -27,7 +27,7 @@ PROVIDERS = {provider.name: provider for provider in (KEEVX, KLING_RELAY, FOXAPI
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """One for all sandboxes of a process: to read the certificates takes longer than all else of a start."""
+    """One for all sandboxes of a process: to read the certificates takes some 20 ms."""
     return httpx.create_ssl_context(trust_env=False)
 
 

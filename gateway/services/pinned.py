@@ -84,7 +84,7 @@ class _Limited(httpcore.AsyncNetworkStream):
         self._limits = limits
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # as above
-        # httpcore asks for 64 KB and takes whatever comes: half of its work on a large body is a price a piece.
+        # httpcore asks for 64 KB and takes whatever comes: of several large bodies at once, larger pieces cost less.
         wanted = self._limits.bytes_left(max(max_bytes, READ))
         data = await self._stream.read(wanted, self._limits.seconds_left(timeout))
         self._limits.count(len(data))
