@@ -36,6 +36,10 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
             .referer(enable=False)
             .no_proxy()
             .http1_only()
+            # A header that cannot be read must not cost the reply that it stands in: it may have been paid for.
+            .http1_ignore_invalid_headers_in_responses(value=True)
+            .http1_allow_spaces_after_header_name_in_responses(value=True)
+            .http1_allow_obsolete_multiline_headers_in_responses(value=True)
             .connect_timeout(timedelta(seconds=CONNECT_SECONDS))
             .pool_idle_timeout(timedelta(seconds=20))
         )
