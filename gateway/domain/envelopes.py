@@ -84,6 +84,16 @@ def task_layers(body: object) -> list[Fields]:
     return found[: (with_status[-1:] or with_id or [len(found)])[0] + 1]
 
 
+def holds_several(layer: Fields) -> bool:
+    """Whether an object that is no task holds a list of several: which of them was asked about cannot be told."""
+    lists = [value for value in _inner(layer) if isinstance(value, list)]
+    return not names_id(layer) and any(sum(map(_is_task, value[:_IDS_MAX])) > 1 for value in lists)
+
+
+def _is_task(value: object) -> bool:
+    return isinstance(value, Mapping) and names_id(value) and status_field(value) is not None
+
+
 def _inner(layer: Fields) -> Iterator[object]:
     named = _named(layer)
     return (named[name] for name in _INNER if named.get(name) is not None)

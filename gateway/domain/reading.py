@@ -57,9 +57,11 @@ def nested(value: object, inner: Callable[[Mapping[str, object]], object]) -> li
 
 
 def text(value: object) -> str:
-    """A string as it is, an integer in digits, anything else as `""`."""
+    """A string as it is, an integer in digits, anything else and what could not be decoded at all as `""`."""
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+        if value.isascii():
+            return value
+        return value.encode("utf-8", "replace").decode() if value.strip("\ufffd") else ""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 

@@ -133,6 +133,6 @@ def status_field(task: Mapping[str, object]) -> tuple[str, str] | None:
         if isinstance(value, str) and any(character.isalpha() for character in value):
             return named[known], value.strip()[:_WORD_MAX]
     for known in _FINISHED_NAMES:
-        if isinstance(value := task.get(named.get(known, "")), bool):
+        if known in named and isinstance(value := task[named[known]], bool):
             return named[known], "done" if value else "running"
     return None

@@ -9,7 +9,7 @@ tables of codes, texts and places then decide. Only what it still cannot read is
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +20,7 @@ from gateway.domain.adapter import Adapter, HttpCall, HttpReply
 from gateway.domain.envelopes import (
     Fields,
     failure_kind,
+    holds_several,
     is_success,
     layers,
     names_id,
@@ -174,25 +175,26 @@ class _Poll:
         self._reply = reply
         self._base_url = base_url
         self._kind = kind
-        self._envelope = task_layers(json_or_none(reply))
+        found = task_layers(json_or_none(reply))
+        self._envelope = [] if found and holds_several(found[-1]) else found
 
     def shared(self, own: TaskSnapshot | PollRefused | None) -> TaskSnapshot | None:
         """The reading with the shared vocabulary; `None` where it knows no more than the adapter's `own`."""
         envelope = self._envelope
         if not envelope or (isinstance(own, PollRefused) and not is_success([*envelope[:-1], _codes_of(envelope[-1])])):
             return None
-        if not isinstance(own, Pending):  # out of its envelope, the adapter may know all of it
+        task = envelope[-1]
+        # Without a task's id, a word of failure or success may be about the call alone.
+        is_sure = names_id(task) or says_success(envelope)
+        if is_sure and not isinstance(own, Pending):  # out of its envelope, the adapter may know all of it
             found = self._again("")
             if found is not None and not (
                 isinstance(found, Pending) and (found.unknown_status or found.result_missing)
             ):
                 return found
-        task = envelope[-1]
         field = status_field(task)
         word = field[1] if field is not None else own.raw_status if isinstance(own, Pending) else ""
         state = State.DONE if isinstance(own, Pending) and own.result_missing else state_of(word)
-        # Without a task's id, a word of failure or success may be about the call alone.
-        is_sure = names_id(task) or says_success(envelope)
         match state:
             case State.FAILED | State.CANCELLED | State.EXPIRED:
                 return self._failure(state, word) if is_sure else None
@@ -203,7 +205,7 @@ class _Poll:
                 missing = without_result(word, progress(task.get("progress"))) if is_sure else None
                 return self._done() or missing
             case None:  # a file beside a word that nobody knows was paid for: it is taken
-                return self._done() if is_sure else None
+                return self._done() if names_id(task) or (is_sure and word) else None
 
     def with_links(self, completed: Completed) -> Completed | None:
         """The files with links that can be fetched; `None` where none is left."""
