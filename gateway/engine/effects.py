@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from http import HTTPStatus
 
 import httpx
 import structlog
 from msgspec import Struct
 
-from gateway.domain.adapter import HttpCall, HttpReply
+from gateway.domain.adapter import HttpCall, HttpReply, Polling
 from gateway.domain.adopting import TASKS_MAX
 from gateway.domain.circuit import CircuitState
 from gateway.domain.errors import StoreUnavailable, UnreadableReply
@@ -19,8 +20,9 @@ from gateway.domain.polling import Hints
 from gateway.domain.reading import failed
 from gateway.domain.remedies import has_another_route
 from gateway.domain.request import UpstreamRequest
-from gateway.domain.slots import accepted, is_wanted
-from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, TaskRef
+from gateway.domain.slots import accepted, missing_slots
+from gateway.domain.spending import within_limit
+from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, TaskRef, TaskSnapshot
 from gateway.engine.patience import patiently
 from gateway.failpoints import reach
 from gateway.services.clock import Clock
@@ -35,6 +37,8 @@ from gateway.store.base import Store
 log = structlog.get_logger()
 _NO_CONTENT = frozenset({400, 404, 410})  # the answers that say: there is no file
 _BROKEN = failed(FailureKind.INVALID_REQUEST, "The request could not be translated.", elsewhere=True)
+# Of a provider without a configured key: nobody asks it, so this only says how often the driver looks at its own state.
+_UNKNOWN_POLLING = Polling(first_poll_seconds=60, poll_seconds=60, poll_max_seconds=300)
 _NOTED_MAX = 1000  # unknown status words that are remembered as logged
 
 
@@ -66,10 +70,10 @@ class Effects:
         self._sending: set[str] = set()  # attempts from their intent to their outcome
 
     def hints(self, route: Route) -> Hints:
-        """What the rules need to know of a route; of one that is no longer configured, something that lets it end."""
+        """What the rules need to know of a route's provider; neutral values where no key for it is configured."""
         provider = self._providers.get(route.provider)
         if provider is None:
-            return Hints(polling=next(iter(self._providers.values())).adapter.polling)
+            return Hints(polling=_UNKNOWN_POLLING)
         form = self._forms.get((route.provider, route.model)) or provider.form or provider.adapter.forms[0]
         has_refresh = provider.adapter.refresh is not None
         polling = provider.polling(route.model)
@@ -92,7 +96,7 @@ class Effects:
         provider = self._providers.get(route.provider)
         if isinstance(effect, Poll):
             if provider is None:  # it was taken out of the configuration while this generation was open
-                return Unread(attempt_id=attempt.id, index=effect.index)
+                return _unread(effect, self._clock.now(), unreadable=True)
             async with self._health.reads[provider.name].place(generation.key):
                 read = await self._read(attempt, effect, provider)
             if isinstance(read, Read) and isinstance(read.snapshot, Failed):
@@ -152,19 +156,20 @@ class Effects:
         reach("submitting_nothing_sent")
         started = self._clock.now()
         fact = await self._send(generation, attempt, route, provider, call)
-        self._health.submitted(route.provider, route.model, attempt.id, None if fact is None else fact.failure)
+        failure = None if fact is None else fact.failure
+        self._health.submitted(route.provider, route.model, attempt.id, failure)
         log.info(
             "submit_finished",
             generation=generation.id,
             attempt=attempt.id,
             provider=provider.name,
             model=route.model,
-            kind=fact.failure.kind if fact is not None else None,
-            upstream_code=fact.failure.upstream_code if fact is not None else None,
+            kind=failure.kind if failure is not None else None,
+            upstream_code=failure.upstream_code if failure is not None else None,
             duration_seconds=round((self._clock.now() - started).total_seconds(), 3),
         )
-        if fact is not None:
-            await self._inputs.forget(generation.request.input, generation.key, provider, fact.failure)
+        if failure is not None:
+            await self._inputs.forget(generation.request.input, generation.key, provider, failure)
         return fact
 
     async def _prepare(self, generation: Generation, attempt: Attempt, route: Route, provider: Provider) -> HttpCall:
@@ -199,9 +204,11 @@ class Effects:
         # Clock, fence and status once more: since the commit this process may have been stopped for long, or the
         # client have cancelled.
         now = await patiently(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)
-        overtaken = now is None or now.fence != generation.fence or now.status.terminal or not is_wanted(now, attempt)
-        if overtaken or self._clock.now() >= generation.deadline_at:
+        overtaken = now is None or now.fence != generation.fence or now.status.terminal
+        if now is None or overtaken or self._clock.now() >= generation.deadline_at:
             return _Stopped(_not_sent(attempt, failed(FailureKind.TIMED_OUT)))
+        if missing_slots(now, attempt) != attempt.slots or not within_limit(now):
+            return _Stopped(_not_sent(attempt, None))  # what is still missing is reserved anew
         return None
 
     async def _send(
@@ -285,6 +292,7 @@ class Effects:
     async def _read(self, attempt: Attempt, poll: Poll, provider: Provider) -> Fact:
         adapter = provider.adapter
         ref = attempt.tasks[poll.index].ref
+        asked_at = self._clock.now()
         again = adapter.refresh if poll.how != "poll" else None
         try:
             call = adapter.authorize((again or adapter.poll)(ref), provider.credential, self._clock.now())
@@ -301,25 +309,27 @@ class Effects:
                 lost = refusal is not None and refusal.kind is FailureKind.TASK_LOST
                 log.info("poll_refused", attempt=attempt.id, provider=provider.name, status=reply.status, lost=lost)
                 wait = retry_after_seconds(reply, self._clock.now)
-                return Unread(attempt_id=attempt.id, index=poll.index, not_found=lost, retry_after_seconds=wait)
+                return _unread(poll, asked_at, not_found=lost, retry_after_seconds=wait)
             snapshot = adapter.from_upstream(reply)
         except (NotSent, NoAnswer, UnreadableReply) as error:
             log.info("poll_failed", attempt=attempt.id, provider=provider.name, error=str(error))
-            return Unread(attempt_id=attempt.id, index=poll.index)
+            return _unread(poll, asked_at)
         except Exception:  # a reply that breaks an adapter says nothing about the task
             log.exception("poll_not_understood", attempt=attempt.id, provider=provider.name)
-            return Unread(attempt_id=attempt.id, index=poll.index)
+            return _unread(poll, asked_at)
         self._health.reads[provider.name].went_well()
         if isinstance(snapshot, Pending):
             if snapshot.unknown_status:
                 self._note(provider.name, snapshot.raw_status)
             if snapshot.result_missing and poll.how == "content":
-                return await self._last_chance(attempt, poll, provider, ref)
-        return Read(attempt_id=attempt.id, index=poll.index, snapshot=snapshot)
+                return await self._last_chance(attempt, poll, provider, ref, asked_at)
+        return _seen(poll, asked_at, snapshot)
 
-    async def _last_chance(self, attempt: Attempt, poll: Poll, provider: Provider, ref: TaskRef) -> Fact:
+    async def _last_chance(
+        self, attempt: Attempt, poll: Poll, provider: Provider, ref: TaskRef, asked_at: datetime
+    ) -> Fact:
         """The grace for "done" without a file is over: the provider's own content call, where it has one."""
-        missing = Read(attempt_id=attempt.id, index=poll.index, snapshot=failed(FailureKind.RESULT_MISSING))
+        missing = _seen(poll, asked_at, failed(FailureKind.RESULT_MISSING))
         if provider.adapter.content is None:
             return missing
         try:
@@ -336,20 +346,20 @@ class Effects:
                 await response.aclose()
         except (NotSent, NoAnswer, httpx.TransportError) as error:
             log.info("content_failed", attempt=attempt.id, provider=provider.name, error=str(error))
-            return Unread(attempt_id=attempt.id, index=poll.index)
+            return _unread(poll, asked_at)
         except Exception:  # an adapter that breaks says nothing about the file
             log.exception("content_not_understood", attempt=attempt.id, provider=provider.name)
-            return Unread(attempt_id=attempt.id, index=poll.index)
+            return _unread(poll, asked_at)
         if response.status_code in _NO_CONTENT:
             return missing
         if not is_file:
-            return Unread(attempt_id=attempt.id, index=poll.index)  # nothing is said about the file
+            return _unread(poll, asked_at)  # nothing is said about the file
         there = Artifact(
             url=provider.base_url + call.path,
             content_type=response.headers.get("content-type"),
             needs_credential=True,
         )
-        return Read(attempt_id=attempt.id, index=poll.index, snapshot=Completed((there,)))
+        return _seen(poll, asked_at, Completed((there,)))
 
     def _note(self, provider: str, word: str) -> None:
         """Log a status that no table has, once."""
@@ -364,7 +374,29 @@ class _Stopped(Struct, frozen=True):
     fact: Fact | None
 
 
-def _not_sent(attempt: Attempt, failure: Failed) -> Ended:
+def _seen(poll: Poll, asked_at: datetime, snapshot: TaskSnapshot) -> Read:
+    return Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, snapshot=snapshot)
+
+
+def _unread(
+    poll: Poll,
+    asked_at: datetime,
+    *,
+    not_found: bool = False,
+    unreadable: bool = False,
+    retry_after_seconds: float | None = None,
+) -> Unread:
+    return Unread(
+        attempt_id=poll.attempt_id,
+        index=poll.index,
+        asked_at=asked_at,
+        not_found=not_found,
+        unreadable=unreadable,
+        retry_after_seconds=retry_after_seconds,
+    )
+
+
+def _not_sent(attempt: Attempt, failure: Failed | None) -> Ended:
     return Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=failure)
 
 

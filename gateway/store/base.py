@@ -204,8 +204,9 @@ class Store(Protocol):
     async def accept(self, attempt_id: str, tasks: Sequence[Task], now: datetime) -> int | None:
         """`submitting` or `unknown` → `accepted`, from any holder: knowledge of a paid task is never refused.
 
-        Tasks that callbacks alone have told of come behind. Returns the generation's new version, `None` when the
-        attempt was in neither state.
+        Tasks that callbacks alone have named come after them. An attempt that a callback has accepted before gets those
+        that it does not have yet. Returns the generation's version, `None` when there is no such attempt or it was
+        never sent.
         """
         ...
 
