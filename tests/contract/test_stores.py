@@ -665,24 +665,31 @@ async def test_nothing_is_sent_for_a_generation_that_has_ended(store: Store, sta
 
 
 @pytest.mark.parametrize("state", list(AttemptState))
-async def test_a_task_is_accepted_from_submitting_and_unknown_alone(store: Store, state: AttemptState) -> None:
+async def test_a_task_is_accepted_from_every_state_in_which_it_may_exist(store: Store, state: AttemptState) -> None:
     before, name = await in_state(store, state)
+    known = before.attempt(name)
     tasks = (Task(ref=REF, slot=0), Task(ref=TaskRef(id="t-2"), slot=1))
 
     version = await store.accept(name, tasks, SOON)
 
     after = await stored(store, before.id)
-    if state in {AttemptState.SUBMITTING, AttemptState.UNKNOWN}:
-        known = before.attempt(name)
+    if state is AttemptState.RESERVED:
+        assert version is None
+        assert after == before
+    elif state in {AttemptState.SUBMITTING, AttemptState.UNKNOWN}:
         accepted = replace(
             known, state=AttemptState.ACCEPTED, tasks=tasks, accepted_at=SOON, ended_at=None, failure=None, billed=None
         )
         assert after == replace(before, attempts=(accepted,), version=before.version + 1)
-        assert version == after.version
-        assert await store.accept(name, tasks, SOON) is None, "once"
     else:
-        assert version is None
-        assert after == before
+        named = [task.ref.id for task in after.attempt(name).tasks]
+        assert named == list(dict.fromkeys([*(task.ref.id for task in known.tasks), REF.id, "t-2"]))
+        assert after.attempt(name).state is (state if state is AttemptState.ABANDONED else AttemptState.ACCEPTED)
+        assert after.version > before.version
+    if state is not AttemptState.RESERVED:
+        assert version == after.version
+        assert await store.accept(name, tasks, LATER) == version, "what is known is not accepted twice"
+        assert await stored(store, before.id) == after
     assert await store.accept("att_none", tasks, SOON) is None
 
 
