@@ -23,6 +23,7 @@ from gateway.domain.request import UpstreamRequest
 from gateway.domain.slots import accepted, missing_slots
 from gateway.domain.spending import within_limit
 from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, TaskRef, TaskSnapshot
+from gateway.domain.task_reading import PollRefused, read_poll, read_submit
 from gateway.engine.patience import patiently
 from gateway.failpoints import reach
 from gateway.services.clock import Clock
@@ -238,7 +239,7 @@ class Effects:
             log.exception("submit_broken", attempt=attempt.id, provider=provider.name)
             return _unknown(attempt)
         try:
-            outcome = _outcome(provider, call, reply)
+            outcome = read_submit(provider.adapter, call, reply)
             if isinstance(outcome, Failed):
                 return self._refused(attempt, provider, call, reply, outcome)
         except Exception:  # a reply that breaks an adapter is a reply that nobody understood
@@ -302,15 +303,14 @@ class Effects:
                 timeout_seconds=provider.read_timeout_seconds,
                 headers=provider.headers,
             )
-            refusal = adapter.classify(reply)
             if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._health.reads[provider.name].was_refused()
-            if refusal is not None or not 200 <= reply.status < 300:
-                lost = refusal is not None and refusal.kind is FailureKind.TASK_LOST
+            snapshot = read_poll(adapter, reply, provider.base_url)
+            if isinstance(snapshot, PollRefused):
+                lost = snapshot.not_found
                 log.info("poll_refused", attempt=attempt.id, provider=provider.name, status=reply.status, lost=lost)
                 wait = retry_after_seconds(reply, self._clock.now)
                 return _unread(poll, asked_at, not_found=lost, retry_after_seconds=wait)
-            snapshot = adapter.from_upstream(reply)
         except (NotSent, NoAnswer, UnreadableReply) as error:
             log.info("poll_failed", attempt=attempt.id, provider=provider.name, error=str(error))
             return _unread(poll, asked_at)
@@ -412,14 +412,3 @@ async def _begins_a_file(response: httpx.Response) -> bool:
     async for chunk in response.aiter_raw():
         return chunk[4:8] == b"ftyp"
     return False
-
-
-def _outcome(provider: Provider, call: HttpCall, reply: HttpReply) -> Failed | tuple[TaskRef, ...]:
-    """What the reply to a submit says; all that is not clear is ambiguous, unless it names the task all the same."""
-    refusal = provider.adapter.classify(reply)
-    if refusal is not None and refusal.kind is not FailureKind.AMBIGUOUS:
-        return refusal
-    try:
-        return provider.adapter.task_refs(call, reply)
-    except UnreadableReply:
-        return refusal or failed(FailureKind.AMBIGUOUS)
