@@ -18,7 +18,9 @@ from gateway.store.uploads import Uploads
 from gateway.store.webhooks import Webhooks
 
 KEY_LIFE = timedelta(hours=24)  # of an idempotency key, and for as long as its generation is open
-RETRY_LIFE = timedelta(seconds=60)  # behind a request, in which a client's own retry is taken for the same request
+# How long after a request the retry of a client library counts as the same request. These libraries wait 10 minutes for
+# an answer by default, and retry twice: the second retry comes more than 20 minutes after the request it repeats.
+RETRY_LIFE = timedelta(minutes=30)
 
 
 class Idempotency(Struct, frozen=True, kw_only=True):

@@ -933,12 +933,12 @@ async def test_a_key_is_kept_over_a_day_while_its_generation_is_open(store: Stor
 
 RETRY = Idempotency(digest=b"1", retry=True)
 FIRST = Idempotency(digest=b"1")
-MINUTE = timedelta(minutes=1)
+HALF_HOUR = timedelta(minutes=30)
 
 
 @pytest.mark.parametrize("state", list(Status))
-@pytest.mark.parametrize("after", [timedelta(0), timedelta(seconds=1), timedelta(seconds=30), MINUTE])
-async def test_a_retry_gives_what_an_equal_request_of_the_last_minute_made(
+@pytest.mark.parametrize("after", [timedelta(0), timedelta(seconds=1), timedelta(minutes=10, seconds=1), HALF_HOUR])
+async def test_a_retry_gives_what_an_equal_request_of_the_last_half_hour_made(
     store: Store, state: Status, after: timedelta
 ) -> None:
     made = await store.create(generation(status=state), (), FIRST)
@@ -948,13 +948,13 @@ async def test_a_retry_gives_what_an_equal_request_of_the_last_minute_made(
 
 
 @pytest.mark.parametrize("second", [0, 1, 29, 59.5])
-async def test_a_minute_is_sixty_seconds_wherever_it_begins(store: Store, second: float) -> None:
+async def test_half_an_hour_is_thirty_minutes_wherever_it_begins(store: Store, second: float) -> None:
     begun = datetime(2026, 3, 2, 12, 0, tzinfo=UTC) + timedelta(seconds=second)
     made = await store.create(generation(begun), (), FIRST)
 
-    assert await store.recall("alice", RETRY, begun + MINUTE) == made
-    assert await store.recall("alice", RETRY, begun + MINUTE + timedelta(milliseconds=1)) is None
-    renewed = generation(begun + MINUTE + timedelta(milliseconds=1))
+    assert await store.recall("alice", RETRY, begun + HALF_HOUR) == made
+    assert await store.recall("alice", RETRY, begun + HALF_HOUR + timedelta(milliseconds=1)) is None
+    renewed = generation(begun + HALF_HOUR + timedelta(milliseconds=1))
     assert await store.create(renewed, (), RETRY) == renewed
 
 
@@ -990,6 +990,13 @@ async def test_a_retry_means_the_newest_of_equal_requests(store: Store) -> None:
     assert await store.recall("alice", RETRY, NOW + timedelta(seconds=30)) == made[1]
 
 
+async def test_a_retry_is_known_by_an_equal_request_that_was_stored_a_moment_after_it_came(store: Store) -> None:
+    came = datetime(2026, 3, 2, 12, 0, 59, 999_000, tzinfo=UTC)
+    made = await store.create(generation(came + timedelta(milliseconds=5)), (), FIRST)
+
+    assert await store.recall("alice", RETRY, came) == made
+
+
 async def test_a_retry_of_a_request_with_a_key_is_known_without_it_too(store: Store) -> None:
     made = await store.create(generation(), (), Idempotency(digest=b"1", key="k"))
 
@@ -1011,10 +1018,10 @@ async def test_a_retry_of_a_request_whose_generation_was_deleted_makes_no_other(
     with pytest.raises(GenerationDeleted, match="new request"):
         await store.recall("alice", RETRY, SOON)
     with pytest.raises(GenerationDeleted):
-        await store.create(generation(SOON + MINUTE), (), RETRY)
+        await store.create(generation(SOON + HALF_HOUR), (), RETRY)
     assert (await names(store))[0] == [older.id]
     assert await store.recall("bob", RETRY, SOON) is None
-    renewed = generation(SOON + MINUTE + timedelta(milliseconds=1))
+    renewed = generation(SOON + HALF_HOUR + timedelta(milliseconds=1))
     assert await store.create(renewed, (), RETRY) == renewed
 
 
@@ -1057,8 +1064,8 @@ async def test_a_key_of_a_deleted_generation_is_forgotten_after_its_day(store: S
     made = await store.create(generation(status=Status.FAILED), (), Idempotency(key="k", digest=b"1"))
     assert await store.delete(made.id, "alice")
 
-    assert await store.forget(NOW + MINUTE, 10) == 0  # not yet what a retry without a key is known by, either
-    assert await store.forget(NOW + MINUTE + timedelta(seconds=1), 10) == 1
+    assert await store.forget(NOW + HALF_HOUR, 10) == 0  # not yet what a retry without a key is known by, either
+    assert await store.forget(NOW + HALF_HOUR + timedelta(seconds=1), 10) == 1
     assert await kept_keys(store, NOW, "k") == ["k"]
     assert await store.forget(LATER, 10) == 1
     assert await kept_keys(store, NOW, "k") == []
@@ -1068,11 +1075,11 @@ async def test_a_deleted_generation_is_forgotten_when_no_retry_may_come_any_more
     made = await store.create(generation(status=Status.FAILED), (), FIRST)
     assert await store.delete(made.id, "alice")
 
-    assert await store.forget(NOW + MINUTE, 10) == 0
+    assert await store.forget(NOW + HALF_HOUR, 10) == 0
     with pytest.raises(GenerationDeleted):
-        await store.recall("alice", RETRY, NOW + MINUTE)
-    assert await store.forget(NOW + MINUTE + timedelta(seconds=1), 10) == 1
-    assert await store.recall("alice", RETRY, NOW + MINUTE) is None
+        await store.recall("alice", RETRY, NOW + HALF_HOUR)
+    assert await store.forget(NOW + HALF_HOUR + timedelta(seconds=1), 10) == 1
+    assert await store.recall("alice", RETRY, NOW + HALF_HOUR) is None
 
 
 async def test_no_more_is_forgotten_at_once_than_asked_for_and_the_oldest_first(store: Store) -> None:
