@@ -48,6 +48,7 @@ from gateway.services.attempts import Attempts
 from gateway.services.blobs import Blobs
 from gateway.services.callbacks import Callbacks, CallbackUrls
 from gateway.services.clock import Clock, SystemClock, not_before
+from gateway.services.drain import drain_of
 from gateway.services.fetch import Fetcher
 from gateway.services.files import Files, file_link
 from gateway.services.generations import Generations
@@ -90,6 +91,9 @@ class Application:
         self.settings = settings
         clock = clock or SystemClock()
         self.providers = providers_of(settings, adapters or load_adapters())
+        drain = drain_of(settings, self.providers)
+        self.drain_seconds = drain.seconds
+        self.warnings = (*settings.warnings, *filter(None, [drain.warning]))
         catalog = Catalog(self.providers, settings)
         folder = settings.artifacts.path
         self.store = SqliteStore.open(settings.database.path, clock.now())
@@ -281,7 +285,7 @@ class Application:
         self._timekeeper.start()
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
         delivering = asyncio.create_task(self._deliverer.run(), name="deliverer")
-        log.info("started", providers=list(self.providers))
+        log.info("started", providers=list(self.providers), drain_seconds=self.drain_seconds)
         try:
             yield
         finally:
@@ -307,7 +311,7 @@ class Application:
         """What `drain` and the server's own stop have left of the time, less a little for closing the store."""
         since = self._stopping_since or self.clock.now()
         passed = (self.clock.now() - since).total_seconds()
-        return max(self.settings.server.drain_seconds - passed - CLOSING_SECONDS, 0.0)
+        return max(self.drain_seconds - passed - CLOSING_SECONDS, 0.0)
 
     async def _not_ready(self) -> str | None:
         if self._stopping_since is not None:

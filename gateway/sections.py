@@ -85,7 +85,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_listeners: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000  # streams of events that are open at once
     max_downloads: Annotated[int, Meta(ge=1, le=1_000_000)] = 512  # files that are sent at once
     max_open_generations: Annotated[int, Meta(ge=1, le=10_000_000)] = 50_000  # of all keys together
-    drain_seconds: Seconds = 35  # from SIGTERM to the exit, at most
+    # From SIGTERM to the exit, at most. None: the longest `submit_timeout_seconds` in use, and a little for storing.
+    drain_seconds: Seconds | None = None
     log_format: Literal["json", "console"] | None = None  # None: console on a terminal, else json
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
 

@@ -24,6 +24,7 @@ from gateway.domain.errors import ConfigurationError
 from gateway.domain.price import Price
 from gateway.domain.routing import Candidate
 from gateway.services.artifact_bucket import bucket_of, probe
+from gateway.services.drain import drain_of
 from gateway.services.models import Catalog
 from gateway.services.providers import Provider, bind
 from gateway.services.registry import load_adapters
@@ -81,8 +82,9 @@ def check(config: Path | None, *, connect: bool) -> int:
         bound = {name: found[name] for name in settings.providers if name in found}  # the order of `auto`
         if connect:
             _connect(bound, report)
+        warnings = _drain(bound, settings)
         _models(bound, structs.replace(settings, providers=dict.fromkeys(bound, ProviderSettings())), report)
-        for warning in settings.warnings:
+        for warning in (*settings.warnings, *warnings):
             in_vain = warning.startswith("providers: ")  # an error by now
             if not in_vain and not any(warning.startswith("models.") and name in warning for name in broken):
                 line("warning", warning)
@@ -104,6 +106,16 @@ def _server(settings: Settings) -> None:
     host = f"[{server.host}]" if ":" in server.host else server.host
     line("server", f"http://{host}:{server.port}, open to {who}")
     line("public_url", server.public_url or "not set: no callbacks, no signed links to inputs")
+
+
+def _drain(bound: Mapping[str, Provider], settings: Settings) -> list[str]:
+    """Show how long a stop may take; the warning when that is too short for a submit."""
+    drain = drain_of(settings, bound)
+    if not bound and settings.server.drain_seconds is None:
+        return []  # without a provider there is no time to derive, and the error about that is shown
+    supervisor = "the supervisor must wait longer (stop_grace_period, terminationGracePeriodSeconds, TimeoutStopSec)"
+    line("drain_seconds", f"{drain.seconds:g}: a stop takes this long at most; {supervisor}")
+    return [] if drain.warning is None else [drain.warning]
 
 
 def _database(settings: Settings, report: Report) -> None:

@@ -27,7 +27,7 @@ def serve(config: Path | None, host: str | None, port: int | None) -> int:
     os.umask(OWNER_ONLY)  # the ledger and the inputs hold what clients sent
     sockets = listen(settings.server.host, settings.server.port)
     application = Application(settings, adapters=adapters)
-    for warning in settings.warnings:
+    for warning in application.warnings:
         log.warning("configuration_warning", detail=warning)
     if stat.S_IMODE(settings.database.path.stat().st_mode) & OWNER_ONLY:
         log.warning("database_open_to_others", path=str(settings.database.path))

@@ -127,7 +127,7 @@ def test_nothing_at_all_has_the_documented_defaults() -> None:
     found = load(None, {}, PROVIDERS)
 
     assert (found.server.host, found.server.port, found.server.auth) == ("127.0.0.1", 8080, "none")
-    assert (found.server.max_body_bytes, found.server.drain_seconds) == (29_360_128, 35)
+    assert (found.server.max_body_bytes, found.server.drain_seconds) == (29_360_128, None)
     assert (found.server.max_bodies_bytes, found.server.max_connections) == (268_435_456, 16_000)
     assert (found.server.max_long_polls, found.server.max_open_generations) == (5000, 50_000)
     assert (found.server.max_listeners, found.server.max_downloads) == (10_000, 512)
