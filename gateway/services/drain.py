@@ -28,10 +28,10 @@ class Drain(Struct, frozen=True, kw_only=True):
         if self.seconds >= self.needed_seconds:
             return None
         return (
-            f"server.drain_seconds: {self.seconds:g} s is shorter than the {self.needed_seconds:g} s that a stop may need:"
-            f" the longest submit_timeout_seconds in use is {self.submit_seconds:g} s ({self.submit_route}), and"
-            f" {MARGIN_SECONDS:g} s are for storing its answer. A submit that a stop cuts off may have been paid, and is"
-            " made again elsewhere; set a longer time, or leave the key out"
+            f"server.drain_seconds: {self.seconds:g} s is shorter than the {self.needed_seconds:g} s that a stop may"
+            f" need: the longest submit_timeout_seconds in use is {self.submit_seconds:g} s ({self.submit_route}), and"
+            f" {MARGIN_SECONDS:g} s are for storing its answer. A submit that a stop cuts off may have been paid, and"
+            " is made again elsewhere; set a longer time, or leave the key out"
         )
 
 
