@@ -26,6 +26,7 @@ from gateway.api.feed import Feed
 from gateway.api.files import FileController
 from gateway.api.health import live, ready
 from gateway.api.models import ModelController
+from gateway.api.purchases import PurchaseController
 from gateway.api.requests import RequestLog
 from gateway.api.videos import VideoGenerationController
 from gateway.api.views import Links, generation_view
@@ -108,7 +109,13 @@ class Application:
         self._signals = Signals(settings.server.max_long_polls, settings.server.max_listeners)
         self.artifact_store = open_artifact_store(settings)
         blobs = Blobs(folder / "inputs", self.clock)
-        self._sweeper = Sweeper(self.store, blobs, self.artifact_store, self.clock)
+        self._sweeper = Sweeper(
+            self.store,
+            blobs,
+            self.artifact_store,
+            self.clock,
+            keep_purchases=timedelta(days=settings.retention.money_days),
+        )
         link = partial(file_link, settings.server.public_url, signer) if settings.server.public_url else None
         inputs = self._inputs = Inputs(
             store=self.store,
@@ -196,6 +203,7 @@ class Application:
                 signals=self._signals,
                 clock=self.clock,
             ),
+            purchases=self.store.purchases,
             callback_urls=callback_urls,
             callbacks=Callbacks(
                 store=self.store,
@@ -239,6 +247,7 @@ class Application:
                 FileController,
                 ModelController,
                 AttemptController,
+                PurchaseController,
                 WebhookEndpointController,
                 WebhookDeliveryController,
                 webhook_secret,

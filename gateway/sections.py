@@ -213,6 +213,13 @@ class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return None
 
 
+class RetentionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[retention]`: how long records are kept."""
+
+    # From the delete of a generation: which of its attempts may have been billed, where, and what they cost.
+    money_days: Days = 400
+
+
 class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[webhooks]`: how deliveries are signed and sent."""
 

@@ -23,6 +23,7 @@ from gateway.sections import (
     PollingSettings,
     ProviderModel,
     ProviderSettings,
+    RetentionSettings,
     ServerSettings,
     WebhookSettings,
 )
@@ -57,6 +58,7 @@ __all__ = [  # besides `Settings` and `load`: what belongs to the configuration 
     "ProviderModel",
     "ProviderSettings",
     "Read",
+    "RetentionSettings",
     "Secret",
     "ServerSettings",
     "WebhookSettings",
@@ -81,6 +83,7 @@ class _Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fetch: FetchSettings = FetchSettings()
     files: FileSettings = FileSettings()
     artifacts: ArtifactSettings = ArtifactSettings()
+    retention: RetentionSettings = RetentionSettings()
     webhooks: WebhookSettings = WebhookSettings()
 
 

@@ -20,11 +20,15 @@ BATCH = 200  # rows or files at once: what the event loop does for them takes ab
 class Sweeper:
     """Removes what is past its life, files of results first, and blobs that no file names."""
 
-    def __init__(self, store: Store, blobs: Blobs, artifacts: ArtifactStore, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, blobs: Blobs, artifacts: ArtifactStore, clock: Clock, *, keep_purchases: timedelta
+    ) -> None:
+        """`keep_purchases`: how long what deleted generations may have cost is kept, from their delete."""
         self._store = store
         self._blobs = blobs
         self._artifacts = artifacts
         self._clock = clock
+        self._keep_purchases = keep_purchases
         self._wake = asyncio.Event()
         self._stopping = False
         self._hurried = False
@@ -105,6 +109,8 @@ class Sweeper:
         for forget in (store.forget, store.library.expire, store.uploads.expire, store.webhooks.expire):
             while not self._stopping and (count := await forget(now, BATCH)):
                 total += count
+        while not self._stopping and (count := await store.purchases.expire(now - self._keep_purchases, BATCH)):
+            total += count
         return total
 
     async def _remove_blobs(self, before: datetime) -> int:

@@ -13,6 +13,7 @@ from gateway.domain.ledger import ATTEMPT_MOVES, STATUS_MOVES, AddAttempt, Illeg
 from gateway.store.callbacks import Callbacks
 from gateway.store.files import Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
+from gateway.store.purchases import Purchases
 from gateway.store.results import Results
 from gateway.store.uploads import Uploads
 from gateway.store.webhooks import Webhooks
@@ -112,6 +113,7 @@ class Store(Protocol):
     callbacks: Callbacks
     library: Library
     uploads: Uploads
+    purchases: Purchases
     webhooks: Webhooks
 
     async def create(
@@ -146,8 +148,10 @@ class Store(Protocol):
         """A page of a list; a cursor that is no id gives an empty one."""
         ...
 
-    async def delete(self, generation_id: str, key: str) -> bool:
+    async def delete(self, generation_id: str, key: str, now: datetime) -> bool:
         """Remove an ended generation with all that belongs to it; False when there is no such or it is open.
+
+        What its attempts may have cost is kept, in the same transaction, as `purchases`.
 
         What came inline and no other generation uses goes along; repeats of its request are still known.
         """

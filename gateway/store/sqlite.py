@@ -24,15 +24,24 @@ from gateway.domain.ledger import (
     Write,
     event_of,
 )
+from gateway.domain.purchases import purchases_of
 from gateway.domain.routing import param_of
 from gateway.failpoints import reach
 from gateway.store import sqlite_attempts as attempt_reads
-from gateway.store import sqlite_callbacks, sqlite_files, sqlite_pages, sqlite_results, sqlite_webhooks
+from gateway.store import (
+    sqlite_callbacks,
+    sqlite_files,
+    sqlite_pages,
+    sqlite_purchases,
+    sqlite_results,
+    sqlite_webhooks,
+)
 from gateway.store import sqlite_repeats as repeats
 from gateway.store.base import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.callbacks import Callbacks
 from gateway.store.faults import told
 from gateway.store.files import Library
+from gateway.store.purchases import Purchases
 from gateway.store.reader import Reader
 from gateway.store.results import Results
 from gateway.store.rows import (
@@ -56,6 +65,7 @@ from gateway.store.rows import (
 from gateway.store.sqlite_callbacks import SqliteCallbacks
 from gateway.store.sqlite_file import check_place, connect, keep_time, kept_time, migrate, take_lock
 from gateway.store.sqlite_files import SqliteLibrary
+from gateway.store.sqlite_purchases import SqlitePurchases
 from gateway.store.sqlite_results import SqliteResults
 from gateway.store.sqlite_uploads import SqliteUploads
 from gateway.store.sqlite_webhooks import SqliteWebhooks
@@ -65,9 +75,8 @@ from gateway.store.writer import Writer
 
 _OPEN = "('queued', 'in_progress')"
 # Open, or ended while a submit was under way: what becomes of it is still to be known.
-_UNENDED = (
-    f"(status in {_OPEN} or exists"
-    " (select 1 from attempts where generation_id = generations.id and state = 'submitting'))"
+_UNENDED = (  # in a select of whole generations, as `g`
+    f"(status in {_OPEN} or exists (select 1 from attempts where generation_id = g.id and state = 'submitting'))"
 )
 # Behind its end too a generation has a driver while a task of it may tell what it cost, or made.
 _DRIVEN = (
@@ -98,6 +107,7 @@ class SqliteStore:
         self.callbacks: Callbacks = SqliteCallbacks(self._read, self._writer)
         self.library: Library = SqliteLibrary(self._read, self._writer)
         self.uploads: Uploads = SqliteUploads(self._read, self._writer)
+        self.purchases: Purchases = SqlitePurchases(self._read, self._writer)
         self.webhooks: Webhooks = SqliteWebhooks(self._read, self._writer)
 
     @classmethod
@@ -212,12 +222,14 @@ class SqliteStore:
             rows.reverse()
         return Page(tuple(map(_whole, rows)), has_more)
 
-    async def delete(self, generation_id: str, key: str) -> bool:
-        may_go = f"select 1 from generations where id = ? and key = ? and not {_UNENDED}"
+    async def delete(self, generation_id: str, key: str, now: datetime) -> bool:
+        may_go = f"{_SELECT} where id = ? and key = ? and not {_UNENDED}"
 
         def work(connection: apsw.Connection) -> bool:
-            if connection.execute(may_go, (generation_id, key)).get is None:
+            row = connection.execute(may_go, (generation_id, key)).fetchone()
+            if row is None:
                 return False
+            sqlite_purchases.add(connection, purchases_of(_whole(row), now))
             used = connection.execute(sqlite_files.USES, (generation_id,)).fetchall()
             repeats.keep_deleted(connection, generation_id)
             connection.execute(sqlite_results.END, (generation_id,))

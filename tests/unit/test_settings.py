@@ -242,6 +242,7 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ("[server]\ndrain_seconds = 0", "server.drain_seconds: expected `float` > 0.0"),
         ("[server]\ndrain_seconds = nan", "server.drain_seconds: expected `float` > 0.0"),
         ("[server]\ndrain_seconds = inf", "server.drain_seconds: expected `float` <= 86400.0"),
+        ("[retention]\nmoney_days = 0", "retention.money_days: expected `float` > 0.0"),
         ("[server]\nmax_body_bytes = 99999999999999999999999", "server.max_body_bytes: "),
         ("[server]\nhost = 2026-01-01", "server.host: expected a string, got a date or time"),
         ('[database]\nurl = "postgresql://u:p@h/d"', "database.url: PostgreSQL is not supported; expected sqlite:///"),
