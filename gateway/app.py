@@ -59,7 +59,7 @@ from gateway.services.inputs import Inputs
 from gateway.services.keeping import Keeper
 from gateway.services.models import Catalog
 from gateway.services.planning import Planner
-from gateway.services.providers import Provider, bind
+from gateway.services.providers import Provider, accepting, bind
 from gateway.services.registry import load_adapters
 from gateway.services.signals import Room, Signals
 from gateway.services.thumbnails import Thumbnails
@@ -74,6 +74,11 @@ from gateway.store.sqlite import SqliteStore
 
 log = structlog.get_logger()
 CLOSING_SECONDS = 0.5
+UNFOLLOWED_SHOWN = 20  # ids in the log, of each provider
+UNFOLLOWED_REMEDY = (
+    "the provider {provider} is not configured, or disabled without a key: tasks that it runs are not read, and are not"
+    " bought elsewhere before their deadline. Start with its key; with enabled = false it gets no new work"
+)
 COMPLETIONS_LEARNT = 1000  # of the newest generations: how fast each provider has been
 
 
@@ -95,7 +100,7 @@ class Application:
         drain = drain_of(settings, self.providers)
         self.drain_seconds = drain.seconds
         self.warnings = (*settings.warnings, *filter(None, [drain.warning]))
-        catalog = Catalog(self.providers, settings)
+        catalog = Catalog(accepting(self.providers), settings)
         folder = settings.artifacts.path
         self.store = SqliteStore.open(settings.database.path, clock.now())
         self.clock = not_before(clock, self.store.newest_moment())
@@ -176,6 +181,7 @@ class Application:
             timeout_seconds=settings.webhooks.timeout_seconds,
         )
         self._stopping_since: datetime | None = None
+        self.unfollowed: dict[str, int] = {}  # by provider: the open generations that nobody could follow at the start
         adoption = Adoption(
             store=self.store,
             providers=self.providers,
@@ -233,6 +239,7 @@ class Application:
             ),
             downloads=Room(settings.server.max_downloads, "downloads are under way"),
             ready=self._not_ready,
+            health_warnings=self._health_warnings,
             clock=self.clock,
             fetch_allow=settings.fetch.allow,
             max_body_bytes=settings.server.max_body_bytes,
@@ -289,12 +296,19 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        await self._warn_of_unfollowed()
         self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
         await self.engine.start()
         self._timekeeper.start()
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
         delivering = asyncio.create_task(self._deliverer.run(), name="deliverer")
-        log.info("started", providers=list(self.providers), drain_seconds=self.drain_seconds)
+        open_for_work = accepting(self.providers)
+        log.info(
+            "started",
+            providers=list(open_for_work),
+            followed_only=[name for name in self.providers if name not in open_for_work],
+            drain_seconds=self.drain_seconds,
+        )
         try:
             yield
         finally:
@@ -316,11 +330,32 @@ class Application:
             await self.store.close()
             log.info("stopped")
 
+    async def _warn_of_unfollowed(self) -> None:
+        """Name the open generations whose tasks nobody reads, because their provider has no key."""
+        by_provider: dict[str, list[str]] = {}
+        for provider, generation_id in await self.store.unfollowed(list(self.providers)):
+            by_provider.setdefault(provider, []).append(generation_id)
+        for provider, ids in by_provider.items():
+            log.warning(
+                "generations_not_followed",
+                provider=provider,
+                count=len(ids),
+                generations=ids[:UNFOLLOWED_SHOWN],
+                detail=UNFOLLOWED_REMEDY.format(provider=provider),
+            )
+        self.unfollowed = {provider: len(ids) for provider, ids in by_provider.items()}
+
     def _drain_seconds_left(self) -> float:
         """What `drain` and the server's own stop have left of the time, less a little for closing the store."""
         since = self._stopping_since or self.clock.now()
         passed = (self.clock.now() - since).total_seconds()
         return max(self.drain_seconds - passed - CLOSING_SECONDS, 0.0)
+
+    def _health_warnings(self) -> list[str]:
+        return [
+            f"{count} open generation(s) at {provider} cannot be followed: the provider has no key"
+            for provider, count in self.unfollowed.items()
+        ]
 
     async def _not_ready(self) -> str | None:
         if self._stopping_since is not None:
@@ -345,7 +380,7 @@ def own_url(settings: Settings) -> str:
 
 
 def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
-    """The configured providers; none is an error, with the remedy."""
+    """The providers that take work or are followed; none at all is an error, with the remedy."""
     providers = bind(settings, adapters)
     if not providers:
         names = ", ".join(f"{name.upper()}_API_KEY" for name in adapters)

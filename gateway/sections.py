@@ -137,9 +137,9 @@ class ProviderModel(PollingSettings, frozen=True, kw_only=True, forbid_unknown_f
 class ProviderSettings(PollingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[providers.<name>]`: an account at a provider."""
 
-    api_key: ApiKey = Secret.of("")  # empty only where `enabled` is false
+    api_key: ApiKey = Secret.of("")  # empty only where `enabled` is false: then its tasks cannot be read
     base_url: HttpUrl | None = None  # without a trailing slash; None: the adapter's own
-    enabled: bool = True  # false: no new work and no polls; its secrets are not looked up
+    enabled: bool = True  # false: no new work; its running tasks are still followed, where its key can be read
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 32  # calls at once
     form: str | None = None  # the form of a submit that this account takes; None: found out by trying
     headers: Mapping[str, HeaderValue] = {}  # sent with every call; a value may be env:NAME or file:PATH

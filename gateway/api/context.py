@@ -47,6 +47,7 @@ class Context:
     signer: Signer
     files: Files
     downloads: Room
+    health_warnings: Callable[[], list[str]]  # what an operator should look at while the gateway gets traffic
     ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic, `None` when it should
     clock: Clock
     fetch_allow: Sequence[Network]  # networks besides the public ones that a webhook URL may lead to

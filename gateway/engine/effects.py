@@ -8,7 +8,7 @@ import httpx
 import structlog
 from msgspec import Struct
 
-from gateway.domain.adapter import HttpCall, HttpReply
+from gateway.domain.adapter import HttpCall, HttpReply, Polling
 from gateway.domain.adopting import TASKS_MAX
 from gateway.domain.circuit import CircuitState
 from gateway.domain.errors import StoreUnavailable, UnreadableReply
@@ -35,6 +35,14 @@ from gateway.store.base import Store
 log = structlog.get_logger()
 _NO_CONTENT = frozenset({400, 404, 410})  # the answers that say: there is no file
 _BROKEN = failed(FailureKind.INVALID_REQUEST, "The request could not be translated.", elsewhere=True)
+# Of a provider that is not configured, whose tasks nobody can read: that says nothing about them, so that no time-out
+# may have them bought again elsewhere. They wait for the deadline, or for a start with the provider's key.
+UNFOLLOWED = Polling(
+    first_poll_seconds=60,
+    poll_seconds=300,
+    poll_max_seconds=300,
+    attempt_timeout_seconds=172_800,  # longer than any deadline
+)
 _NOTED_MAX = 1000  # unknown status words that are remembered as logged
 
 
@@ -66,10 +74,10 @@ class Effects:
         self._sending: set[str] = set()  # attempts from their intent to their outcome
 
     def hints(self, route: Route) -> Hints:
-        """What the rules need to know of a route; of one that is no longer configured, something that lets it end."""
+        """What the rules need to know of a route, also of one whose provider is no longer configured."""
         provider = self._providers.get(route.provider)
         if provider is None:
-            return Hints(polling=next(iter(self._providers.values())).adapter.polling)
+            return Hints(polling=UNFOLLOWED)
         form = self._forms.get((route.provider, route.model)) or provider.form or provider.adapter.forms[0]
         has_refresh = provider.adapter.refresh is not None
         polling = provider.polling(route.model)
@@ -98,7 +106,7 @@ class Effects:
             if isinstance(read, Read) and isinstance(read.snapshot, Failed):
                 await self._inputs.forget(generation.request.input, generation.key, provider, read.snapshot)
             return read
-        if provider is None or route.model not in provider.models:
+        if provider is None or not provider.accepts_work or route.model not in provider.models:
             return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         fact: Fact | None = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         try:

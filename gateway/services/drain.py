@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from gateway.services.providers import Provider
+from gateway.services.providers import Provider, accepting
 from gateway.settings import Settings
 
 MARGIN_SECONDS = 5.0  # besides the longest submit: its answer is stored, clients get theirs, the ledger is closed
@@ -39,7 +39,7 @@ def drain_of(settings: Settings, providers: Mapping[str, Provider]) -> Drain:
     """The time as configured; without a word in the configuration, as long as a stop may need."""
     timeouts = [
         (model.polling.submit_timeout_seconds, f"{provider.name}/{model.name}")
-        for provider in providers.values()
+        for provider in accepting(providers).values()
         for model in provider.models.values()
     ]
     longest = max((seconds for seconds, _ in timeouts), default=0.0)

@@ -164,6 +164,10 @@ class Store(Protocol):
         """
         ...
 
+    async def unfollowed(self, providers: Sequence[str]) -> list[tuple[str, str]]:
+        """Each open generation that has a task at another provider than these: that provider, and its id."""
+        ...
+
     async def completions(self, newest: int) -> list[Completion]:
         """The attempts among the newest generations that brought their results, in the order of their ends."""
         ...

@@ -243,6 +243,9 @@ class SqliteStore:
         given_up_since = (now - DEADLINE_MAX).timestamp()
         return [row[0] for row in self._read.all(_OPEN_IDS, (given_up_since, now.timestamp(), now.timestamp()))]
 
+    async def unfollowed(self, providers: Sequence[str]) -> list[tuple[str, str]]:
+        return [(row[0], row[1]) for row in self._read.all(attempt_reads.UNFOLLOWED, (to_json(list(providers)),))]
+
     async def completions(self, newest: int) -> list[Completion]:
         return [attempt_reads.completion_of(row) for row in self._read.all(attempt_reads.COMPLETIONS, (newest,))]
 

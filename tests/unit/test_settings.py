@@ -334,6 +334,38 @@ def test_a_disabled_provider_needs_no_secret() -> None:
     assert not found.providers["foxapi"].api_key
 
 
+def test_a_disabled_provider_keeps_the_key_that_its_running_tasks_are_read_with() -> None:
+    text = "[providers.foxapi]\nenabled = false\napi_key = 'env:K'\nheaders = {x-team = 'env:TEAM'}\n"
+    found = parsed(text + "[providers.keevx]\nenabled = false\n", K="fox-key", TEAM="blue", KEEVX_API_KEY="keevx-key")
+
+    assert found.enabled == {}
+    assert {name: one.api_key.reveal() for name, one in found.providers.items()} == {
+        "foxapi": "fox-key",
+        "keevx": "keevx-key",
+    }
+    assert found.providers["foxapi"].headers["x-team"].reveal() == "blue"
+
+
+@pytest.mark.parametrize(
+    ("said", "key"),
+    [
+        ("api_key = 'env:NOT_SET'", "api_key"),
+        ("api_key = 'file:absent'", "api_key"),
+        ("api_key = 'sk-plain-secret'", "api_key"),
+        ("api_key = 1", "api_key"),
+        ("api_key = 'env:K'\nheaders = {x-team = 'env:NOT_SET'}", "headers.x-team"),
+    ],
+)
+def test_a_secret_of_a_disabled_provider_that_cannot_be_read_is_a_warning(said: str, key: str) -> None:
+    found = parsed(f"[providers.foxapi]\nenabled = false\n{said}\n", K="fox-key")
+
+    assert not found.providers["foxapi"].api_key
+    (warning,) = [one for one in found.warnings if one.startswith("providers.foxapi.")]
+    assert warning.startswith(f"providers.foxapi.{key}: ")
+    assert warning.endswith("its running tasks are not followed")
+    assert "sk-plain" not in warning
+
+
 def test_models_of_a_provider_are_a_list_of_names_or_tables() -> None:
     named = parsed(FOX + "models = ['kling-v9', 'kling-v8']", K="k").providers["foxapi"].models
     tables = parsed(FOX + "[providers.foxapi.models.'kling-v9']\nlike = 'a'\ndurations = [5]\npoll_seconds = 3", K="k")
