@@ -33,6 +33,7 @@ from gateway.api.views import Links, generation_view
 from gateway.api.webhooks import WebhookDeliveryController, WebhookEndpointController, webhook_secret
 from gateway.domain.adapter import Adapter
 from gateway.domain.errors import ConfigurationError, Overloaded, StoreUnavailable
+from gateway.domain.ledger_clock import LedgerTime, SweepHold, clock_trouble, sweep_hold
 from gateway.engine.base import Engine
 from gateway.engine.deliver import Deliverer
 from gateway.engine.drive import Drive
@@ -92,8 +93,12 @@ class Application:
         adapters: Mapping[str, Adapter] | None = None,
         clock: Clock | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        accept_clock: bool = False,
     ) -> None:
-        """Open the store and bind the providers; `ConfigurationError` says what does not fit."""
+        """Open the store and bind the providers; `ConfigurationError` says what does not fit.
+
+        With `accept_clock` the system clock counts, however far it is from the ledger's newest moment.
+        """
         self.settings = settings
         clock = clock or SystemClock()
         self.providers = providers_of(settings, adapters or load_adapters())
@@ -102,10 +107,11 @@ class Application:
         self.warnings = (*settings.warnings, *filter(None, [drain.warning]))
         catalog = Catalog(accepting(self.providers), settings)
         folder = settings.artifacts.path
-        self.store = SqliteStore.open(settings.database.path, clock.now())
+        self.store, hold = open_store(settings, clock, accept_clock=accept_clock)
         self.clock = not_before(clock, self.store.newest_moment())
         signer = Signer(self.store.secret("tokens"))
-        self._timekeeper = Timekeeper(self.store.keep_time, self.clock)
+        drift = clock.drift if isinstance(clock, SystemClock) else timedelta
+        self._timekeeper = Timekeeper(self.store.keep_time, self.clock, drift)
         self.upstream = Upstream(transport)
         # One for each purpose: names that nobody answers for hold up their own kind alone.
         self.input_fetcher = Fetcher(settings.fetch.allow)
@@ -120,6 +126,7 @@ class Application:
             self.artifact_store,
             self.clock,
             keep_purchases=timedelta(days=settings.retention.money_days),
+            hold=hold,
         )
         link = partial(file_link, settings.server.public_url, signer) if settings.server.public_url else None
         inputs = self._inputs = Inputs(
@@ -178,6 +185,7 @@ class Application:
             keys=keys,
             view=lambda generation: generation_view(generation, links),
             clock=self.clock,
+            wall_clock=clock,
             timeout_seconds=settings.webhooks.timeout_seconds,
         )
         self._stopping_since: datetime | None = None
@@ -368,6 +376,35 @@ class Application:
         except TimeoutError:
             return "the store cannot take writes: database.url: the disk does not answer"
         return None
+
+
+def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple[SqliteStore, SweepHold | None]:
+    """The ledger, and the hold for the sweeper where the clock is far ahead of it; `ClockTrouble` stops a start."""
+    now = clock.now()
+    hold: SweepHold | None = None
+
+    def check_clock(ledger: LedgerTime) -> None:
+        nonlocal hold
+        trouble = clock_trouble(now, ledger)
+        if trouble is not None and not accept_clock:
+            raise trouble
+        if trouble is not None:
+            log.warning("clock_accepted", clock=trouble.clock.isoformat(), ledger=trouble.ledger.isoformat())
+        elif not accept_clock and (hold := sweep_hold(now, ledger)) is not None:
+            log.warning(
+                "clock_ahead_of_ledger",
+                clock=now.isoformat(),
+                ledger=hold.ledger.isoformat(),
+                detail="if the clock is wrong, set it and start again; nothing is removed by this time for a day",
+            )
+
+    store = SqliteStore.open(
+        settings.database.path,
+        now,
+        check_clock=check_clock,
+        keep_results=timedelta(days=settings.artifacts.keep_days) if accept_clock else None,
+    )
+    return store, hold
 
 
 def own_url(settings: Settings) -> str:

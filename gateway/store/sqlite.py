@@ -1,8 +1,8 @@
 """The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer thread, reads on their own connection."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -24,12 +24,14 @@ from gateway.domain.ledger import (
     Write,
     event_of,
 )
+from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.purchases import purchases_of
 from gateway.domain.routing import param_of
 from gateway.failpoints import reach
 from gateway.store import sqlite_attempts as attempt_reads
 from gateway.store import (
     sqlite_callbacks,
+    sqlite_clock,
     sqlite_files,
     sqlite_pages,
     sqlite_purchases,
@@ -63,7 +65,7 @@ from gateway.store.rows import (
     to_json,
 )
 from gateway.store.sqlite_callbacks import SqliteCallbacks
-from gateway.store.sqlite_file import check_place, connect, keep_time, kept_time, migrate, take_lock
+from gateway.store.sqlite_file import check_place, connect, keep_time, migrate, take_lock
 from gateway.store.sqlite_files import SqliteLibrary
 from gateway.store.sqlite_purchases import SqlitePurchases
 from gateway.store.sqlite_results import SqliteResults
@@ -111,15 +113,30 @@ class SqliteStore:
         self.webhooks: Webhooks = SqliteWebhooks(self._read, self._writer)
 
     @classmethod
-    def open(cls, path: Path, now: datetime) -> "SqliteStore":
-        """Lock the file, bring the schema up to date; `ConfigurationError` says why not."""
+    def open(
+        cls,
+        path: Path,
+        now: datetime,
+        *,
+        check_clock: Callable[[LedgerTime], None] = lambda _: None,
+        keep_results: timedelta | None = None,
+    ) -> "SqliteStore":
+        """Lock the file, bring the schema up to date; `ConfigurationError` says why not.
+
+        `check_clock` may raise one before anything is written. With `keep_results`, which is how long they are kept,
+        moments after `now` become `now`: without it they are left alone.
+        """
         path = path.resolve()
         check_place(path)
         lock = take_lock(path)
         try:
             connection = connect(path)
             try:
+                time = sqlite_clock.ledger_time(connection, lock)
+                check_clock(time)
                 migrate(connection, now)
+                if keep_results is not None and time.newest is not None and time.newest > now:
+                    sqlite_clock.bring_back(connection, lock, now, keep_results)
             finally:
                 connection.close()
             return cls(path, lock)
@@ -140,9 +157,8 @@ class SqliteStore:
 
     def newest_moment(self) -> datetime | None:
         """The latest moment that the ledger, or a process on it, has seen."""
-        stored = [datetime.fromtimestamp(at, UTC) for (at,) in self._read.all(_NEWEST, ()) if at is not None]
-        kept = kept_time(self._lock)
-        return max([*stored, *([] if kept is None else [kept])], default=None)
+        with closing(connect(self._path)) as connection:
+            return sqlite_clock.ledger_time(connection, self._lock).newest
 
     def keep_time(self, now: datetime) -> None:
         """Let the next start know that it was this late: a ledger in which nothing changes does not tell."""
@@ -344,12 +360,6 @@ _SELECT = (
     " from generations as g"
 )
 _rows = msgspec.json.Decoder(list[list[Any]])
-_NEWEST = (
-    "select at from (select at from events order by seq desc limit 1)"
-    " union all select max(created_at) from idempotency_keys"
-    " union all select max(created_at) from deleted_generations"
-    " union all select max(applied_at) from schema_migrations"
-)
 _INSERT_GENERATION = f"insert into generations ({GENERATION_WRITTEN}) values ({_marks(GENERATION_WRITTEN)})"
 _INSERT_OUTPUT = f"insert into outputs (generation_id, {OUTPUT_WRITTEN}) values (?, {_marks(OUTPUT_WRITTEN)})"
 _INSERT_ATTEMPT = f"insert into attempts (generation_id, {ATTEMPT}) values (?, {_marks(ATTEMPT)})"
