@@ -38,8 +38,14 @@ from gateway.store.base import Store
 log = structlog.get_logger()
 _NO_CONTENT = frozenset({400, 404, 410})  # the answers that say: there is no file
 _BROKEN = failed(FailureKind.INVALID_REQUEST, "The request could not be translated.", elsewhere=True)
-# Of a provider without a configured key: nobody asks it, so this only says how often the driver looks at its own state.
-_UNKNOWN_POLLING = Polling(first_poll_seconds=60, poll_seconds=60, poll_max_seconds=300)
+# Of a provider that is not configured, whose tasks nobody can read: that says nothing about them, so that no time-out
+# may have them bought again elsewhere. They wait for the deadline, or for a start with the provider's key.
+UNFOLLOWED = Polling(
+    first_poll_seconds=60,
+    poll_seconds=300,
+    poll_max_seconds=300,
+    attempt_timeout_seconds=172_800,  # longer than any deadline
+)
 _NOTED_MAX = 1000  # unknown status words that are remembered as logged
 
 
@@ -71,10 +77,10 @@ class Effects:
         self._sending: set[str] = set()  # attempts from their intent to their outcome
 
     def hints(self, route: Route) -> Hints:
-        """What the rules need to know of a route's provider; neutral values where no key for it is configured."""
+        """What the rules need to know of a route, also of one whose provider is no longer configured."""
         provider = self._providers.get(route.provider)
         if provider is None:
-            return Hints(polling=_UNKNOWN_POLLING)
+            return Hints(polling=UNFOLLOWED)
         form = self._forms.get((route.provider, route.model)) or provider.form or provider.adapter.forms[0]
         has_refresh = provider.adapter.refresh is not None
         polling = provider.polling(route.model)
@@ -103,7 +109,7 @@ class Effects:
             if isinstance(read, Read) and isinstance(read.snapshot, Failed):
                 await self._inputs.forget(generation.request.input, generation.key, provider, read.snapshot)
             return read
-        if provider is None or route.model not in provider.models:
+        if provider is None or not provider.accepts_work or route.model not in provider.models:
             return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         fact: Fact | None = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         try:

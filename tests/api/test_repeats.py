@@ -120,12 +120,21 @@ async def test_a_retry_means_the_newest_of_equal_requests(gateway: Any) -> None:
     assert not is_replay_of(second, first)
 
 
-async def test_a_retry_is_known_for_sixty_seconds(gateway: Any) -> None:
+async def test_a_retry_is_known_for_thirty_minutes(gateway: Any) -> None:
     first = await post(gateway)
-    await gateway.clock.advance(59)
+    await gateway.clock.advance(1799)
     assert is_replay_of(await post(gateway, RETRY), first)
     await gateway.clock.advance(1)
     assert not is_replay_of(await post(gateway, RETRY), first)
+
+
+async def test_an_equal_request_that_is_no_retry_is_made_and_a_later_retry_means_it(gateway: Any) -> None:
+    first = await post(gateway)
+    await gateway.clock.advance(601)
+    second = await post(gateway)
+    assert not is_replay_of(second, first)
+    await gateway.clock.advance(601)
+    assert is_replay_of(await post(gateway, {"x-stainless-retry-count": "2"}), second)
 
 
 async def test_a_key_counts_before_the_retry_header(gateway: Any, check_error: Any) -> None:
