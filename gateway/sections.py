@@ -140,7 +140,8 @@ class ProviderSettings(PollingSettings, frozen=True, kw_only=True, forbid_unknow
     api_key: ApiKey = Secret.of("")  # empty only where `enabled` is false: then its tasks cannot be read
     base_url: HttpUrl | None = None  # without a trailing slash; None: the adapter's own
     enabled: bool = True  # false: no new work; its running tasks are still followed, where its key can be read
-    concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 32  # calls at once
+    concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 32  # submits at once
+    read_concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 512  # readings of tasks at once
     form: str | None = None  # the form of a submit that this account takes; None: found out by trying
     headers: Mapping[str, HeaderValue] = {}  # sent with every call; a value may be env:NAME or file:PATH
     models: Mapping[str, ProviderModel] = {}  # by the upstream's own name; a plain list of names in the file will do

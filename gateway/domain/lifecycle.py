@@ -46,6 +46,7 @@ from gateway.domain.slots import (
 from gateway.domain.spending import billed_of, within_limit
 from gateway.domain.task import Completed, Failed, FailureKind, Pending, Status
 from gateway.domain.task import TaskSnapshot as Snapshot
+from gateway.domain.upstream_answer import UpstreamAnswer
 
 SOON = timedelta(seconds=1)  # until a driver looks again at what a step has changed
 UNANSWERED = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING})  # as a driver knows it
@@ -61,6 +62,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     failure: Failed | None  # None: it was not sent because it was not wanted any more
     retry_after_seconds: float | None = None
     amend_form: str | None = None
+    upstream: UpstreamAnswer | None = None
 
 
 class Read(Struct, frozen=True, kw_only=True):
@@ -183,6 +185,7 @@ def _absorb(draft: Draft, readings: Readings, fact: Ended | Read | Unread) -> No
                 ended_at=draft.now,
                 retry_after_seconds=fact.retry_after_seconds,
                 amend_form=fact.amend_form,
+                upstream=fact.upstream,
             )
             draft.write(SaveAttempt(replace(ended, billed=billed_of(ended)), attempt.state))
         return

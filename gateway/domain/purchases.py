@@ -9,8 +9,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gateway.domain.generation import Attempt, Generation
-from gateway.domain.task import Billed, Status
+from gateway.domain.generation import Generation
+from gateway.domain.spending import billed_of, cost_of
+from gateway.domain.task import Billed
 
 
 class Purchase(Struct, frozen=True, kw_only=True):
@@ -35,11 +36,10 @@ class Purchase(Struct, frozen=True, kw_only=True):
 def purchases_of(generation: Generation, deleted_at: datetime) -> Iterator[Purchase]:
     """The attempts that may have been billed; nothing for a generation that certainly cost nothing."""
     for attempt in generation.attempts:
-        billed = _billed(attempt)
+        billed = billed_of(attempt)
         if billed is Billed.NO:
             continue
         route = generation.route(attempt)
-        outputs = max(len(attempt.slots), len(attempt.tasks))
         yield Purchase(
             generation_id=generation.id,
             attempt_id=attempt.id,
@@ -50,18 +50,9 @@ def purchases_of(generation: Generation, deleted_at: datetime) -> Iterator[Purch
             provider_model=route.model,
             tasks=tuple(task.ref.id for task in attempt.tasks),
             billed=billed,
-            cost_usd=None if route.cost_usd is None else round(route.cost_usd * outputs, 6),
+            cost_usd=cost_of(generation, attempt),
             created_at=generation.created_at,
             sent_at=attempt.sent_at,
             ended_at=attempt.ended_at,
             deleted_at=deleted_at,
         )
-
-
-def _billed(attempt: Attempt) -> Billed:
-    """As the ledger has it; of an attempt that has not ended, what its tasks say so far."""
-    if attempt.billed is not None:
-        return attempt.billed
-    if any(task.status is Status.COMPLETED for task in attempt.tasks):
-        return Billed.YES
-    return Billed.NO if attempt.sent_at is None and not attempt.tasks else Billed.MAYBE

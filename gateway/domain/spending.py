@@ -48,6 +48,13 @@ def cost_of(generation: Generation, attempt: Attempt) -> float | None:
     return None if price is None else round(price * purchase_count(attempt), 6)
 
 
+def maybe_of(generation: Generation, attempt: Attempt) -> float | None:
+    """The part of `cost_of` of which no provider has said whether it was billed."""
+    price = generation.route(attempt).cost_usd
+    maybe = sum(billed is Billed.MAYBE for billed in purchases(attempt))
+    return None if price is None else round(price * maybe, 6)
+
+
 def committed_usd(generation: Generation) -> float:
     """What all attempts cost or may have cost, and what those that are about to be sent will cost."""
     return sum(

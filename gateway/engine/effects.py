@@ -17,13 +17,14 @@ from gateway.domain.generation import Attempt, AttemptState, Generation, Route
 from gateway.domain.keeping import Keep, Picture
 from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Unread
 from gateway.domain.polling import Hints
-from gateway.domain.reading import failed
+from gateway.domain.reading import clean, failed
 from gateway.domain.remedies import has_another_route
 from gateway.domain.request import UpstreamRequest
 from gateway.domain.slots import accepted, missing_slots
 from gateway.domain.spending import within_limit
 from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, TaskRef, TaskSnapshot
 from gateway.domain.task_reading import PollRefused, read_poll, read_submit
+from gateway.domain.upstream_answer import UpstreamAnswer, answer_of
 from gateway.engine.patience import patiently
 from gateway.failpoints import reach
 from gateway.services.clock import Clock
@@ -173,6 +174,7 @@ class Effects:
             model=route.model,
             kind=failure.kind if failure is not None else None,
             upstream_code=failure.upstream_code if failure is not None else None,
+            **_logged(None if fact is None else fact.upstream),
             duration_seconds=round((self._clock.now() - started).total_seconds(), 3),
         )
         if failure is not None:
@@ -240,17 +242,18 @@ class Effects:
             return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         except NoAnswer as error:
             log.warning("submit_unanswered", attempt=attempt.id, provider=provider.name, error=str(error))
-            return _unknown(attempt)
+            return _unknown(attempt, UpstreamAnswer(message=clean(str(error)) or None))
         except Exception:  # what nobody has thought of proves nothing
             log.exception("submit_broken", attempt=attempt.id, provider=provider.name)
-            return _unknown(attempt)
+            return _unknown(attempt, None)
+        answer = _answer_of(reply)
         try:
             outcome = read_submit(provider.adapter, call, reply)
             if isinstance(outcome, Failed):
-                return self._refused(attempt, provider, call, reply, outcome)
+                return self._refused(attempt, provider, call, reply=reply, failure=outcome, answer=answer)
         except Exception:  # a reply that breaks an adapter is a reply that nobody understood
             log.exception("reply_not_understood", attempt=attempt.id, provider=provider.name, status=reply.status)
-            return _unknown(attempt)
+            return _unknown(attempt, answer)
         log.info(
             "submission_receipt",
             generation=generation.id,
@@ -258,19 +261,27 @@ class Effects:
             provider=provider.name,
             tasks=[ref.id for ref in outcome[:TASKS_MAX]],
             beyond=len(outcome[TASKS_MAX:]),
+            **_logged(answer),
         )
         if attempt.form:
             self._forms[route.provider, route.model] = attempt.form
         reach("reply_read_not_committed")
-        await self._accept(generation, attempt.id, outcome[:TASKS_MAX])
+        await self._accept(generation, attempt.id, outcome[:TASKS_MAX], answer)
         reach("accepted")
         return None
 
     def _refused(
-        self, attempt: Attempt, provider: Provider, call: HttpCall, reply: HttpReply, failure: Failed
+        self,
+        attempt: Attempt,
+        provider: Provider,
+        call: HttpCall,
+        *,
+        reply: HttpReply,
+        failure: Failed,
+        answer: UpstreamAnswer,
     ) -> Ended:
         if failure.kind is FailureKind.AMBIGUOUS:
-            return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure)
+            return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
         wait = retry_after_seconds(reply, self._clock.now)
         if wait is None and failure.kind is FailureKind.RATE_LIMITED:
             wait = provider.adapter.rate_limit_seconds
@@ -283,18 +294,19 @@ class Effects:
             failure=failure,
             retry_after_seconds=wait,
             amend_form=amend(call, reply) if amend is not None and provider.form is None else None,
+            upstream=answer,
         )
 
-    async def _accept(self, generation: Generation, attempt_id: str, refs: tuple[TaskRef, ...]) -> None:
+    async def _accept(
+        self, generation: Generation, attempt_id: str, refs: tuple[TaskRef, ...], answer: UpstreamAnswer
+    ) -> None:
         """Store the task references, however long the store takes: this is what was paid for."""
         tasks = accepted(generation, attempt_id, refs, self._clock.now()).attempt.tasks
         version = await patiently(
-            self._clock, lambda: self._store.accept(attempt_id, tasks, self._clock.now()), attempt=attempt_id
+            self._clock, lambda: self._store.accept(attempt_id, tasks, self._clock.now(), answer), attempt=attempt_id
         )
-        if version is None:  # a commit of no known outcome may have done it before this try
-            stored = await patiently(self._clock, lambda: self._store.get(generation.id), attempt=attempt_id)
-            if stored is None or stored.attempt(attempt_id).accepted_at is None:
-                log.error("task_not_adopted", attempt=attempt_id, tasks=[ref.id for ref in refs])
+        if version is None:  # the generation was deleted
+            log.error("task_not_adopted", attempt=attempt_id, tasks=[ref.id for ref in refs])
 
     async def _read(self, attempt: Attempt, poll: Poll, provider: Provider) -> Fact:
         adapter = provider.adapter
@@ -406,8 +418,31 @@ def _not_sent(attempt: Attempt, failure: Failed | None) -> Ended:
     return Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=failure)
 
 
-def _unknown(attempt: Attempt) -> Ended:
-    return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failed(FailureKind.AMBIGUOUS))
+def _unknown(attempt: Attempt, answer: UpstreamAnswer | None) -> Ended:
+    failure = failed(FailureKind.AMBIGUOUS)
+    return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
+
+
+def _answer_of(reply: HttpReply) -> UpstreamAnswer:
+    """What is kept of the answer; what cannot be read of it must never change what the answer means."""
+    try:
+        return answer_of(reply)
+    except Exception:
+        log.exception("answer_not_read", status=reply.status)
+        return UpstreamAnswer(status=reply.status)
+
+
+def _logged(answer: UpstreamAnswer | None) -> dict[str, object]:
+    """The fields of a log line about an answer."""
+    if answer is None:
+        return {}
+    charge = answer.charge
+    return {
+        "status": answer.status,
+        "upstream_request_id": answer.request_id,
+        "message": answer.message,
+        **({"charge": charge.amount, "charge_unit": charge.unit} if charge is not None else {}),
+    }
 
 
 async def _begins_a_file(response: httpx.Response) -> bool:

@@ -33,7 +33,8 @@ class Provider:
     base_url: str
     models: Mapping[str, UpstreamModel]
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    concurrency: int = 32
+    concurrency: int = 32  # submits at once
+    read_concurrency: int = 512  # readings of tasks at once
     form: str | None = None
     read_timeout_seconds: float = 30.0
     usual_polling: Polling | None = None  # as configured for all models; None: the adapter's own
@@ -81,6 +82,7 @@ def _provider(adapter: Adapter, settings: ProviderSettings) -> Provider:
         models={name: _model(adapter, settings, name) for name in names},
         headers={name: value.reveal() for name, value in settings.headers.items()},
         concurrency=settings.concurrency,
+        read_concurrency=settings.read_concurrency,
         form=settings.form,
         usual_polling=settings.over(adapter.polling),
     )

@@ -10,6 +10,7 @@ from msgspec import Struct
 from gateway.domain.generation import AttemptState, Generation, Task
 from gateway.domain.health import Completion
 from gateway.domain.ledger import ATTEMPT_MOVES, STATUS_MOVES, AddAttempt, IllegalMove, SaveAttempt, SaveStatus, Write
+from gateway.domain.upstream_answer import UpstreamAnswer
 from gateway.store.callbacks import Callbacks
 from gateway.store.files import Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
@@ -211,7 +212,9 @@ class Store(Protocol):
         """
         ...
 
-    async def accept(self, attempt_id: str, tasks: Sequence[Task], now: datetime) -> int | None:
+    async def accept(
+        self, attempt_id: str, tasks: Sequence[Task], now: datetime, upstream: UpstreamAnswer | None = None
+    ) -> int | None:
         """`submitting` or `unknown` → `accepted`, from any holder: knowledge of a paid task is never refused.
 
         Tasks that callbacks alone have named come after them. An attempt that a callback has accepted before gets those

@@ -27,6 +27,7 @@ from gateway.domain.ledger import (
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.purchases import purchases_of
 from gateway.domain.routing import param_of
+from gateway.domain.upstream_answer import UpstreamAnswer
 from gateway.failpoints import reach
 from gateway.store import sqlite_attempts as attempt_reads
 from gateway.store import (
@@ -309,9 +310,13 @@ class SqliteStore:
 
         return await self._writer.run(work)
 
-    async def accept(self, attempt_id: str, tasks: Sequence[Task], now: datetime) -> int | None:
+    async def accept(
+        self, attempt_id: str, tasks: Sequence[Task], now: datetime, upstream: UpstreamAnswer | None = None
+    ) -> int | None:
         dropped: sqlite_callbacks.Dropped = {}
-        work = partial(sqlite_callbacks.accept, attempt_id=attempt_id, tasks=tasks, now=now, dropped=dropped)
+        work = partial(
+            sqlite_callbacks.accept, attempt_id=attempt_id, tasks=tasks, now=now, upstream=upstream, dropped=dropped
+        )
         version = await self._writer.run(work)
         sqlite_callbacks.log_dropped(dropped)
         return version

@@ -13,6 +13,7 @@ from gateway.domain.errors import Conflict
 from gateway.domain.generation import AttemptState, Task
 from gateway.domain.ledger import SaveAttempt, Write
 from gateway.domain.task import TaskRef
+from gateway.domain.upstream_answer import UpstreamAnswer
 from gateway.store.callbacks import Teller, Told
 from gateway.store.reader import Reader
 from gateway.store.rows import Row, to_json
@@ -33,7 +34,7 @@ _REMEMBER = "insert into callbacks (attempt_id, task_id, ref, at) values (?, ?, 
 _FORGET = "delete from callbacks where attempt_id = ?"
 _ACCEPT = (
     "update attempts set state = 'accepted', adopted = ?, tasks = ?, accepted_at = ?, ended_at = null, failure = null,"
-    " billed = null where id = ? and state = ?"
+    " billed = null, upstream = coalesce(?, upstream) where id = ? and state = ?"
 )
 HOLD = (
     "insert or ignore into tasks (provider, task_id, attempt_id)"
@@ -81,7 +82,13 @@ class _Attempt(Struct, frozen=True):
 
 
 def accept(
-    connection: apsw.Connection, attempt_id: str, tasks: Sequence[Task], now: datetime, dropped: Dropped
+    connection: apsw.Connection,
+    attempt_id: str,
+    *,
+    tasks: Sequence[Task],
+    now: datetime,
+    upstream: UpstreamAnswer | None,
+    dropped: Dropped,
 ) -> int | None:
     """See `Store.accept`: the tasks that the reply names, and behind them those that it does not."""
     dropped.clear()  # a work may be carried out again
@@ -98,7 +105,7 @@ def accept(
     own = _own(connection, attempt, [ref for ref in attempt.remembered if ref.id not in named])
     whole = with_tasks(attempt.slots, tasks, own, attempt.outputs)
     _forget(connection, attempt, whole, dropped)
-    return _accepted(connection, attempt, whole, None, now)
+    return _accepted(connection, attempt, whole, None, now, upstream=upstream)
 
 
 def adopt_remembered(connection: apsw.Connection, writes: Iterable[Write], now: datetime, dropped: Dropped) -> bool:
@@ -158,9 +165,16 @@ def _adopt(
 
 
 def _accepted(
-    connection: apsw.Connection, attempt: _Attempt, tasks: Sequence[Task], teller: Teller | None, now: datetime
+    connection: apsw.Connection,
+    attempt: _Attempt,
+    tasks: Sequence[Task],
+    teller: Teller | None,
+    now: datetime,
+    *,
+    upstream: UpstreamAnswer | None = None,
 ) -> int:
-    connection.execute(_ACCEPT, (teller, to_json(tasks), now.timestamp(), attempt.id, attempt.state))
+    values = (teller, to_json(tasks), now.timestamp(), to_json(upstream), attempt.id, attempt.state)
+    connection.execute(_ACCEPT, values)
     connection.execute(HOLD, (attempt.id,))
     return moved(connection, attempt.generation_id, attempt.id, AttemptState.ACCEPTED, now)
 
