@@ -192,7 +192,7 @@ def create_body(parts: list[Part]) -> dict[str, object]:
     held: Any
     for part in parts:
         name = part.name.removesuffix("[]")
-        if not part.content and not part.filename and ALIASES.get(name, name) in _OPTIONAL:
+        if _is_left_alone(part):
             continue
         if ALIASES.get(name, name) in _LISTS:
             body.setdefault(name, []).append(part.content if _is_image(part) else part.text())
@@ -211,6 +211,14 @@ def create_body(parts: list[Part]) -> dict[str, object]:
             is_model = boolean(models[0]) is None and not is_empty(models[0])
             body[name] = models if is_model else models[0]
     return body
+
+
+def _is_left_alone(part: Part) -> bool:
+    """Whether it is a box or a file input of a browser's form that nobody filled in."""
+    name = part.name.removesuffix("[]")
+    frame = part.name.partition("[")[0]
+    optional = ALIASES.get(name, name) in _OPTIONAL or ALIASES.get(frame, frame) in _FRAMES
+    return optional and not part.content and not part.filename
 
 
 def _is_image(part: Part) -> bool:

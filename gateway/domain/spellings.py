@@ -45,7 +45,7 @@ _DECIMAL = re.compile(r"[0-9]\.[0-9]{1,20}")
 _RATIO_WORDS = {
     **dict.fromkeys(("landscape", "horizontal", "widescreen"), Fraction(16, 9)),
     **dict.fromkeys(("portrait", "vertical"), Fraction(9, 16)),
-    "square": Fraction(1),
+    **dict.fromkeys(("square", "1"), Fraction(1)),
 }
 _ROUNDED = tuple(
     ratio
