@@ -4,7 +4,6 @@ A reader gives None for "not asked" and raises a 400 that names the field, what 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -25,6 +24,9 @@ PROMPT_MAX = 20_000
 OPTIONS_MAX = 16 * 1024  # bytes, encoded
 WEBHOOK_URL_MAX = 2048
 SIZE_EXAMPLES = ("1280x720", "720x1280", "1920x1080", "1080x1920", "1024x1024")
+# Their own names, which most requests have: nothing is left to read in them.
+RESOLUTION_NAMES = frozenset({"480p", "720p", "1080p", "1440p", "4k"})
+RATIO_NAMES = frozenset({"16:9", "9:16", "1:1", "4:3", "3:4", "21:9"})
 _SIDES = f"from {SIDE_MIN} to {SIDE_MAX:,} pixels"
 
 
@@ -60,10 +62,10 @@ def _whole(value: object, name: str, *, low: int, high: int, units: frozenset[st
 
 def _duration(value: object, name: str) -> int | float | None:
     """Seconds: a fraction of a second is left to the routes, of which one may be allowed to take the nearest."""
-    if spellings.is_unasked(value):
-        return None
     read = spellings.number(value, spellings.UNITS_OF_TIME)
     if read is None or not 1 <= read <= 3600:
+        if spellings.is_unasked(value):
+            return None
         refuse(name, "a number of seconds from 1 to 3600", value)
     return read
 
@@ -91,37 +93,41 @@ def _choice(value: object, name: str, *, choices: tuple[str, ...]) -> str:
 
 def _resolution(value: object, name: str) -> str | Size | None:
     """Its name; a frame in pixels says a shape, too."""
-    if spellings.is_unasked(value):
-        return None
+    if isinstance(value, str) and value in RESOLUTION_NAMES:
+        return value
     read = spellings.size(value) or spellings.resolution(value)
-    if read is None:
-        hint = "; an aspect ratio goes into `aspect_ratio`" if spellings.ratio(value) is not None else ""
-        refuse(name, f"a resolution such as 720p, 1080p or 4k{hint}", value)
+    if read is None and not spellings.is_unasked(value):
+        refuse(name, "a resolution such as 720p, 1080p or 4k", value, _meant(value, name, "resolution"))
     return read
 
 
 def _ratio(value: object, name: str) -> str | None:
-    if spellings.is_unasked(value):
-        return None
+    if isinstance(value, str) and value in RATIO_NAMES:
+        return value
     read = spellings.ratio(value)
     if read is None:
-        hint = "; a resolution goes into `resolution`" if spellings.resolution(value) is not None else ""
-        refuse(name, f"a ratio of width to height such as 16:9, 9:16 or 1:1{hint}", value)
-    return ratio_name(Fraction(read))
+        if spellings.is_unasked(value):
+            return None
+        accepted = "a ratio of width to height such as 16:9, 9:16 or 1:1"
+        refuse(name, accepted, value, _meant(value, name, "aspect_ratio"))
+    return ratio_name(read)
 
 
 def _size(value: object, name: str) -> Size | None:
-    if spellings.is_unasked(value):
-        return None
     read = spellings.size(value)
-    if read is None:
-        hint = ""
-        if spellings.ratio(value) is not None:
-            hint = "; an aspect ratio goes into `aspect_ratio`"
-        elif spellings.resolution(value) is not None:
-            hint = "; a resolution goes into `resolution`"
-        refuse(name, f"WIDTHxHEIGHT, each {_SIDES}, such as {', '.join(SIZE_EXAMPLES)}{hint}", value)
+    if read is None and not spellings.is_unasked(value):
+        accepted = f"WIDTHxHEIGHT, each {_SIDES}, such as {', '.join(SIZE_EXAMPLES)}"
+        refuse(name, accepted, value, _meant(value, name, "size"))
     return read
+
+
+def _meant(value: object, name: str, field: str) -> str | None:
+    """What a value that cannot be read as this field's is likely to mean, and in which field it belongs."""
+    likely = spellings.likely_shape(value)
+    if likely is None:
+        return None
+    belongs, text = likely
+    return f"`{text}`" if belongs == field else f"`{belongs}` {text} in place of `{name}`"
 
 
 def _mode(value: object, name: str) -> str:

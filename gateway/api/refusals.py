@@ -6,9 +6,13 @@ from typing import NoReturn
 from gateway.domain.errors import InvalidParameter
 
 
-def refuse(name: str, accepted: str, value: object) -> NoReturn:
-    """Raise `InvalidParameter` for a field; `accepted` says what the field must be."""
-    raise InvalidParameter(f"`{name}` must be {accepted}, not {shown(value)}.", param=name)
+def refuse(name: str, accepted: str, value: object, meant: str | None = None) -> NoReturn:
+    """Raise `InvalidParameter` for a field.
+
+    `accepted` says what the field must be; `meant` is what the client probably wanted to say, where that is known.
+    """
+    hint = "" if meant is None else f" Did you mean {meant}?"
+    raise InvalidParameter(f"`{name}` must be {accepted}, not {shown(value)}.{hint}", param=name)
 
 
 def shown(value: object) -> str:

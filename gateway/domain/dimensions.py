@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 from fractions import Fraction
+from functools import lru_cache
 
 # Pixels. Smaller sides than this are typing errors, larger ones no provider makes.
 SIDE_MIN, SIDE_MAX = 64, 16_384
@@ -14,6 +15,8 @@ _NAMED_SIDES = {"4k": 2160}
 _NAMED_RATIOS = {Fraction(7, 3): "21:9", Fraction(3, 7): "9:21"}
 _LINES = re.compile(r"([0-9]{2,5})p", re.ASCII)
 _RATIO = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,4})?):([0-9]{1,5}(?:\.[0-9]{1,4})?)", re.ASCII)
+# The plan asks the same of every route, most of which take the same values.
+_remember = lru_cache(maxsize=1024)
 _PLAIN_RATIO_MAX = 32  # up to here both numbers of a ratio are shown as they are
 
 
@@ -49,7 +52,8 @@ def ratio_name(ratio: Fraction) -> str:
     return f"{width}:{height}"
 
 
-def equal_resolution(asked: str, supported: Collection[str]) -> str | None:
+@_remember
+def equal_resolution(asked: str, supported: frozenset[str]) -> str | None:
     """The supported resolution that is the asked one, perhaps by another name (`2160p`, `4k`)."""
     if asked in supported:
         return asked
@@ -57,7 +61,8 @@ def equal_resolution(asked: str, supported: Collection[str]) -> str | None:
     return next((name for name in sorted(supported) if side is not None and short_side(name) == side), None)
 
 
-def nearest_resolution(asked: str, supported: Collection[str]) -> str | None:
+@_remember
+def nearest_resolution(asked: str, supported: frozenset[str]) -> str | None:
     """The supported resolution whose shorter side is nearest in pixels; of two equally near, the larger one.
 
     `None` where the supported names, or the asked one, name no number of lines.
@@ -69,7 +74,8 @@ def nearest_resolution(asked: str, supported: Collection[str]) -> str | None:
     return min(sides, key=lambda name: (abs(sides[name] - wanted), -sides[name]))
 
 
-def equal_ratio(asked: str, supported: Collection[str]) -> str | None:
+@_remember
+def equal_ratio(asked: str, supported: frozenset[str]) -> str | None:
     """The supported ratio that is the asked one, perhaps by another name (`7:3`, `21:9`)."""
     if asked in supported:
         return asked
@@ -77,7 +83,8 @@ def equal_ratio(asked: str, supported: Collection[str]) -> str | None:
     return next((name for name in sorted(supported) if ratio is not None and ratio_of(name) == ratio), None)
 
 
-def nearest_ratio(asked: str, supported: Collection[str]) -> str | None:
+@_remember
+def nearest_ratio(asked: str, supported: frozenset[str]) -> str | None:
     """The supported ratio whose quotient with the asked one is nearest to 1, so by the logarithm of the ratio.
 
     Of two equally near, the one of the same orientation (`4:3` becomes `16:9` rather than `1:1`), then the longer

@@ -167,7 +167,7 @@ def _no_such_input(kind: InputKind, candidate: Candidate) -> Reason:
     return Reason(param=param, message=f"does not take {_INPUT_WORDS[kind]}; it takes {words}")
 
 
-_Match = Callable[[Any, Collection[Any]], Any]  # asked, supported → the one that serves, or None
+_Match = Callable[[Any, Any], Any]  # asked, supported → the one that serves, or None
 
 
 def _fit_settings(
@@ -193,7 +193,7 @@ def _fit_settings(
         changes[setting] = given
 
     fit("duration_seconds", "duration", capability.durations, _itself, nearest_duration)
-    fit("resolution", "resolution", capability.resolutions, equal_resolution, nearest_resolution)
+    fit("resolution", "resolution", frozenset(capability.resolutions), equal_resolution, nearest_resolution)
     if asked.aspect_ratio is not None and isinstance(request.input, ImageToVideo) and not capability.aspect_ratios:
         changes["aspect_ratio"] = None  # the model has no such parameter: its video has the ratio of the image
         unlike = _ratio_beside_image(asked.aspect_ratio, images.get(request.input.first_frame), request.adapt)
@@ -202,7 +202,7 @@ def _fit_settings(
         elif unlike is not None:
             reasons.append(unlike)
     else:
-        fit("aspect_ratio", "aspect_ratio", capability.aspect_ratios, equal_ratio, nearest_ratio)
+        fit("aspect_ratio", "aspect_ratio", frozenset(capability.aspect_ratios), equal_ratio, nearest_ratio)
     fit("fps", "fps", capability.fps, _itself, _none)
     fit("mode", "mode", capability.modes, equal_mode, _none)
     reasons += _check_switches(asked, capability)

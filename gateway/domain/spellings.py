@@ -11,7 +11,7 @@ from collections.abc import Collection
 from fractions import Fraction
 from typing import NamedTuple
 
-from gateway.domain.dimensions import RATIO_MAX, SIDE_MAX, SIDE_MIN, resolution_name
+from gateway.domain.dimensions import RATIO_MAX, SIDE_MAX, SIDE_MIN, ratio_name, resolution_name
 
 TEXT_MAX = 64  # characters of a value that is not free text
 UNITS_OF_TIME = frozenset({"s", "sec", "secs", "second", "seconds", "秒"})
@@ -52,6 +52,8 @@ _ROUNDED = tuple(
     for width, height in ((16, 9), (4, 3), (3, 2), (21, 9))
     for ratio in (Fraction(width, height), Fraction(height, width))
 )
+_TWO_NUMBERS = re.compile(r"(?<![0-9.])([0-9]{1,5})[^0-9]{1,5}([0-9]{1,5})(?![0-9.])")
+_LINES_SOMEWHERE = re.compile(r"(?<![0-9])(?:[0-9]{3,4}(?=\s*[pi]\b)|[248]k\b)")
 _LINES = re.compile(r"([0-9]{2,5})p?")
 _RESOLUTION_WORDS = {
     "sd": 480,
@@ -170,6 +172,22 @@ def ratio(value: object) -> Fraction | None:
         return _well_known(exact, width) or exact
     turned = _well_known(1 / exact, height) if width == "1" else None
     return 1 / turned if turned else exact
+
+
+def likely_shape(value: object) -> tuple[str, str] | None:
+    """The field and the text that a value with a size, a ratio or a resolution somewhere in it probably means."""
+    text = _plain(value) or ""
+    if pair := _TWO_NUMBERS.search(text):
+        both = f"{pair[1]}:{pair[2]}"
+        if (frame := size(both)) is not None:
+            return "size", f"{frame.width}x{frame.height}"
+        if (shape := ratio(both)) is not None:
+            return "aspect_ratio", ratio_name(shape)
+    if (shape := ratio(text)) is not None:
+        return "aspect_ratio", ratio_name(shape)
+    words = _LINES_SOMEWHERE.search(text)
+    name = resolution(words[0]) if words else resolution(text)
+    return None if name is None else ("resolution", name)
 
 
 def _well_known(exact: Fraction, decimal: str) -> Fraction | None:
