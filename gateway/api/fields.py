@@ -156,7 +156,7 @@ def _stream(value: object, name: str) -> None:
 
 
 def _response_format(value: object, name: str) -> None:
-    """A result is always told of by its URL, so `url` asks for what happens anyway."""
+    """The answer always names the URL of a result, so `url` asks for what happens anyway."""
     if not isinstance(value, str) or spellings.choice(value) != "url":
         message = "a result is a file behind the URL in `data[].url`"
         raise InvalidParameter(f"`{name}` can only be `url`: {message}.", param=name)

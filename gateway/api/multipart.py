@@ -185,8 +185,8 @@ _MEMBER = re.compile(r"([^\[\]]+)\[(.+)\]", re.DOTALL)
 def create_body(parts: list[Part]) -> dict[str, object]:
     """The parts of a form as the fields of a JSON body, for `normalise`; images that came as files are bytes.
 
-    Text stays text, and a name that is no field's stays: `normalise` reads them all. An empty part of a field that
-    may be absent is what a browser sends for a box or a file that was left alone.
+    Numbers and booleans stay text and unknown names stay too: `normalise` reads or refuses them. An empty part is left
+    out where the field is optional, because browsers send one for each box or file that the person did not fill in.
     """
     body: dict[str, Any] = {}
     held: Any
@@ -214,7 +214,10 @@ def create_body(parts: list[Part]) -> dict[str, object]:
 
 
 def _is_left_alone(part: Part) -> bool:
-    """Whether it is a box or a file input of a browser's form that nobody filled in."""
+    """Whether the part is an optional box or file input of a browser's form that the person did not fill in.
+
+    A file that has a name and no bytes is a damaged upload: it must be refused, or a video without it would be bought.
+    """
     name = part.name.removesuffix("[]")
     frame = part.name.partition("[")[0]
     optional = ALIASES.get(name, name) in _OPTIONAL or ALIASES.get(frame, frame) in _FRAMES

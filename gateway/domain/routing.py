@@ -226,7 +226,7 @@ def _ratio_beside_image(asked: str, image: ImageFacts | None, adapt: str | None)
     """What becomes of a ratio that was asked of a model whose video has the ratio of the image.
 
     `None` where the image has that ratio anyway. Otherwise only a client that allows the nearest value gets the ratio
-    of the image in place of the asked one; of an image behind a URL nobody knows the ratio yet.
+    of the image in place of the asked one; the ratio of an image behind a URL is not known yet.
     """
     if image is not None and has_ratio(image.width, image.height, asked):
         return None

@@ -18,7 +18,7 @@ UNITS_OF_TIME = frozenset({"s", "sec", "secs", "second", "seconds", "秒"})
 PIXELS = frozenset({"px", "pixel", "pixels"})
 _UNASKED = frozenset({"auto", "automatic", "adaptive", "default"})
 
-# White space, and the characters that nobody sees: byte order mark, zero width, direction marks, soft hyphen.
+# White space, and characters that are not visible: byte order mark, zero width, direction marks, soft hyphen.
 _BLANKS = "".join(
     map(
         chr,
@@ -31,7 +31,7 @@ _BLANKS = "".join(
 )
 _NUMBER = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]{1,4})?)\s*([a-z秒]*)")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
-_LARGEST = 2**64  # what is not below it is in no range, and need not become an integer of 300 digits
+_LARGEST = 2**64  # no field takes more, and a float such as 1e308 must not become an integer of 309 digits
 _BOOLEANS = {
     **dict.fromkeys(("true", "1", "yes", "on", "y", "t"), True),
     **dict.fromkeys(("false", "0", "no", "off", "n", "f"), False),
@@ -137,7 +137,7 @@ def size(value: object) -> Size | None:
 
 
 def size_of(width: int, height: int) -> Size | None:
-    """A frame in pixels; `None` where nobody can mean it."""
+    """A frame in pixels; `None` where a side or the ratio is out of bounds."""
     shorter, longer = min(width, height), max(width, height)
     return Size(width, height) if shorter >= SIDE_MIN and longer <= min(SIDE_MAX, int(shorter * RATIO_MAX)) else None
 

@@ -309,7 +309,7 @@ def test_messages_tell_what_came_and_what_is_taken() -> None:
         ("aspect_ratio", "16:9 (wide)", "`16:9`"),
     ],
 )
-def test_a_value_that_can_be_guessed_is_told_back(field: str, value: str, meant: str) -> None:
+def test_a_refusal_names_what_was_probably_meant(field: str, value: str, meant: str) -> None:
     assert refused(**{field: value}).detail.endswith(f' not "{value}". Did you mean {meant}?')
 
 
@@ -430,7 +430,7 @@ def test_a_mode_has_one_name() -> None:
     assert settings(mode="standard").mode == "std"
 
 
-def test_several_images_where_one_is_taken_are_told_where_they_go() -> None:
+def test_a_list_of_several_images_is_refused_naming_reference_images() -> None:
     for name in ("image", "input_reference", "last_image"):
         error = refused(InvalidImage, **{name: [CAT, DOG]})
         assert (error.param, "`reference_images`" in error.detail) == (name, True)

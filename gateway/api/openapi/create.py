@@ -13,7 +13,7 @@ CREATE_FORM = "CreateVideoForm"
 _IMAGE: Mapping[str, Any] = {"anyOf": [{"type": "string"}, BINARY]}
 _MEMBERS = {"image_url": "a URL, a data URL or base64", "file_id": "the id of an uploaded file"}
 _ELSE = 'What a route does not take is refused, unless `"adapt": "nearest"` allows the nearest value.'
-_TOLD: Mapping[str, Mapping[str, Any]] = {
+_DESCRIBED: Mapping[str, Mapping[str, Any]] = {
     "duration": {"description": f"Seconds, also as `5s`. {_ELSE}", "examples": [5, "5"]},
     "resolution": {
         "description": f"A number of lines, or a name of it: `hd`, `full hd`, `2k` (1440p), `4K`. {_ELSE}",
@@ -33,7 +33,7 @@ _TOLD: Mapping[str, Mapping[str, Any]] = {
     "mode": {"description": "A provider's own quality mode: `std`, `pro`."},
     "max_cost": {"description": "USD."},
     "stream": {"description": "Only `false`: events are streamed by a call of their own."},
-    "response_format": {"description": "Only `url`: a result is always told of by its URL."},
+    "response_format": {"description": "Only `url`: the answer always names the URL of a result."},
 }
 _PAIR = r"^metadata\[[\s\S]{1,64}\]$"
 
@@ -49,8 +49,8 @@ def create_body(schema: Mapping[str, Any]) -> dict[str, Any]:
     ):
         properties[name] = {**properties[name], "default": value}
     properties["adapt"] = {**properties["adapt"], "description": "Absent: as the model is configured, else `none`."}
-    for name, told in _TOLD.items():
-        properties[name] = {**properties[name], **told}
+    for name, described in _DESCRIBED.items():
+        properties[name] = {**properties[name], **described}
     for alias, name in ALIASES.items():
         properties[alias] = {**properties[name], "description": f"Another name of `{name}`."}
     number = {"type": "integer", "minimum": 1, "maximum": 99_999}
