@@ -106,7 +106,7 @@ class WarningView(Struct, frozen=True, kw_only=True):
     type: Literal["adapted", "defaulted", "not_kept", "not_tried"]
     param: str
     from_: Any = msgspec.field(name="from", default=UNSET)
-    to: Any = UNSET
+    to: Any = UNSET  # null: known only to the provider
     provider: str | UnsetType = UNSET
     message: str | UnsetType = UNSET
 
@@ -351,10 +351,16 @@ def _not_kept(generation: Generation) -> Iterator[WarningView]:
             )
 
 
+_OF_THE_IMAGE = "The parameter is left out: the model takes none, its video has the aspect ratio of the image."
+
+
 def route_warnings(asked: Settings, route: Route) -> Iterator[WarningView]:
     """What a route made of the settings: values it changed, and values that nobody gave and its model requires."""
     for one in route.adaptations:
-        yield WarningView(type="adapted", param=one.param, from_=one.asked, to=one.given, provider=route.provider)
+        message = _OF_THE_IMAGE if one.param == "aspect_ratio" and route.settings.aspect_ratio is None else UNSET
+        yield WarningView(
+            type="adapted", param=one.param, from_=one.asked, to=one.given, provider=route.provider, message=message
+        )
     known = {*settings_view(asked), *(one.param for one in route.adaptations)}
     for param, value in settings_view(route.settings).items():
         if param not in known:
