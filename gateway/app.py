@@ -26,12 +26,14 @@ from gateway.api.feed import Feed
 from gateway.api.files import FileController
 from gateway.api.health import live, ready
 from gateway.api.models import ModelController
+from gateway.api.purchases import PurchaseController
 from gateway.api.requests import RequestLog
 from gateway.api.videos import VideoGenerationController
 from gateway.api.views import Links, generation_view
 from gateway.api.webhooks import WebhookDeliveryController, WebhookEndpointController, webhook_secret
 from gateway.domain.adapter import Adapter
 from gateway.domain.errors import ConfigurationError, Overloaded, StoreUnavailable
+from gateway.domain.ledger_clock import LedgerTime, SweepHold, clock_trouble, sweep_hold
 from gateway.engine.base import Engine
 from gateway.engine.deliver import Deliverer
 from gateway.engine.drive import Drive
@@ -48,6 +50,7 @@ from gateway.services.attempts import Attempts
 from gateway.services.blobs import Blobs
 from gateway.services.callbacks import Callbacks, CallbackUrls
 from gateway.services.clock import Clock, SystemClock, not_before
+from gateway.services.drain import drain_of
 from gateway.services.fetch import Fetcher
 from gateway.services.files import Files, file_link
 from gateway.services.generations import Generations
@@ -57,7 +60,7 @@ from gateway.services.inputs import Inputs
 from gateway.services.keeping import Keeper
 from gateway.services.models import Catalog
 from gateway.services.planning import Planner
-from gateway.services.providers import Provider, bind
+from gateway.services.providers import Provider, accepting, bind
 from gateway.services.registry import load_adapters
 from gateway.services.signals import Room, Signals
 from gateway.services.thumbnails import Thumbnails
@@ -72,6 +75,11 @@ from gateway.store.sqlite import SqliteStore
 
 log = structlog.get_logger()
 CLOSING_SECONDS = 0.5
+UNFOLLOWED_SHOWN = 20  # ids in the log, of each provider
+UNFOLLOWED_REMEDY = (
+    "the provider {provider} is not configured, or disabled without a key: tasks that it runs are not read, and are not"
+    " bought elsewhere before their deadline. Start with its key; with enabled = false it gets no new work"
+)
 COMPLETIONS_LEARNT = 1000  # of the newest generations: how fast each provider has been
 
 
@@ -85,17 +93,25 @@ class Application:
         adapters: Mapping[str, Adapter] | None = None,
         clock: Clock | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        accept_clock: bool = False,
     ) -> None:
-        """Open the store and bind the providers; `ConfigurationError` says what does not fit."""
+        """Open the store and bind the providers; `ConfigurationError` says what does not fit.
+
+        With `accept_clock` the system clock counts, however far it is from the ledger's newest moment.
+        """
         self.settings = settings
         clock = clock or SystemClock()
         self.providers = providers_of(settings, adapters or load_adapters())
-        catalog = Catalog(self.providers, settings)
+        drain = drain_of(settings, self.providers)
+        self.drain_seconds = drain.seconds
+        self.warnings = (*settings.warnings, *filter(None, [drain.warning]))
+        catalog = Catalog(accepting(self.providers), settings)
         folder = settings.artifacts.path
-        self.store = SqliteStore.open(settings.database.path, clock.now())
+        self.store, hold = open_store(settings, clock, accept_clock=accept_clock)
         self.clock = not_before(clock, self.store.newest_moment())
         signer = Signer(self.store.secret("tokens"))
-        self._timekeeper = Timekeeper(self.store.keep_time, self.clock)
+        drift = clock.drift if isinstance(clock, SystemClock) else timedelta
+        self._timekeeper = Timekeeper(self.store.keep_time, self.clock, drift)
         self.upstream = Upstream(transport)
         # One for each purpose: names that nobody answers for hold up their own kind alone.
         self.input_fetcher = Fetcher(settings.fetch.allow)
@@ -104,7 +120,14 @@ class Application:
         self._signals = Signals(settings.server.max_long_polls, settings.server.max_listeners)
         self.artifact_store = open_artifact_store(settings)
         blobs = Blobs(folder / "inputs", self.clock)
-        self._sweeper = Sweeper(self.store, blobs, self.artifact_store, self.clock)
+        self._sweeper = Sweeper(
+            self.store,
+            blobs,
+            self.artifact_store,
+            self.clock,
+            keep_purchases=timedelta(days=settings.retention.money_days),
+            hold=hold,
+        )
         link = partial(file_link, settings.server.public_url, signer) if settings.server.public_url else None
         inputs = self._inputs = Inputs(
             store=self.store,
@@ -162,9 +185,11 @@ class Application:
             keys=keys,
             view=lambda generation: generation_view(generation, links),
             clock=self.clock,
+            wall_clock=clock,
             timeout_seconds=settings.webhooks.timeout_seconds,
         )
         self._stopping_since: datetime | None = None
+        self.unfollowed: dict[str, int] = {}  # by provider: the open generations that nobody could follow at the start
         adoption = Adoption(
             store=self.store,
             providers=self.providers,
@@ -192,6 +217,7 @@ class Application:
                 signals=self._signals,
                 clock=self.clock,
             ),
+            purchases=self.store.purchases,
             callback_urls=callback_urls,
             callbacks=Callbacks(
                 store=self.store,
@@ -221,6 +247,7 @@ class Application:
             ),
             downloads=Room(settings.server.max_downloads, "downloads are under way"),
             ready=self._not_ready,
+            health_warnings=self._health_warnings,
             clock=self.clock,
             fetch_allow=settings.fetch.allow,
             max_body_bytes=settings.server.max_body_bytes,
@@ -235,6 +262,7 @@ class Application:
                 FileController,
                 ModelController,
                 AttemptController,
+                PurchaseController,
                 WebhookEndpointController,
                 WebhookDeliveryController,
                 webhook_secret,
@@ -276,12 +304,19 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        await self._warn_of_unfollowed()
         self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
         await self.engine.start()
         self._timekeeper.start()
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
         delivering = asyncio.create_task(self._deliverer.run(), name="deliverer")
-        log.info("started", providers=list(self.providers))
+        open_for_work = accepting(self.providers)
+        log.info(
+            "started",
+            providers=list(open_for_work),
+            followed_only=[name for name in self.providers if name not in open_for_work],
+            drain_seconds=self.drain_seconds,
+        )
         try:
             yield
         finally:
@@ -303,11 +338,32 @@ class Application:
             await self.store.close()
             log.info("stopped")
 
+    async def _warn_of_unfollowed(self) -> None:
+        """Name the open generations whose tasks nobody reads, because their provider has no key."""
+        by_provider: dict[str, list[str]] = {}
+        for provider, generation_id in await self.store.unfollowed(list(self.providers)):
+            by_provider.setdefault(provider, []).append(generation_id)
+        for provider, ids in by_provider.items():
+            log.warning(
+                "generations_not_followed",
+                provider=provider,
+                count=len(ids),
+                generations=ids[:UNFOLLOWED_SHOWN],
+                detail=UNFOLLOWED_REMEDY.format(provider=provider),
+            )
+        self.unfollowed = {provider: len(ids) for provider, ids in by_provider.items()}
+
     def _drain_seconds_left(self) -> float:
         """What `drain` and the server's own stop have left of the time, less a little for closing the store."""
         since = self._stopping_since or self.clock.now()
         passed = (self.clock.now() - since).total_seconds()
-        return max(self.settings.server.drain_seconds - passed - CLOSING_SECONDS, 0.0)
+        return max(self.drain_seconds - passed - CLOSING_SECONDS, 0.0)
+
+    def _health_warnings(self) -> list[str]:
+        return [
+            f"{count} open generation(s) at {provider} cannot be followed: the provider has no key"
+            for provider, count in self.unfollowed.items()
+        ]
 
     async def _not_ready(self) -> str | None:
         if self._stopping_since is not None:
@@ -322,6 +378,35 @@ class Application:
         return None
 
 
+def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple[SqliteStore, SweepHold | None]:
+    """The ledger, and the hold for the sweeper where the clock is far ahead of it; `ClockTrouble` stops a start."""
+    now = clock.now()
+    hold: SweepHold | None = None
+
+    def check_clock(ledger: LedgerTime) -> None:
+        nonlocal hold
+        trouble = clock_trouble(now, ledger)
+        if trouble is not None and not accept_clock:
+            raise trouble
+        if trouble is not None:
+            log.warning("clock_accepted", clock=trouble.clock.isoformat(), ledger=trouble.ledger.isoformat())
+        elif not accept_clock and (hold := sweep_hold(now, ledger)) is not None:
+            log.warning(
+                "clock_ahead_of_ledger",
+                clock=now.isoformat(),
+                ledger=hold.ledger.isoformat(),
+                detail="if the clock is wrong, set it and start again; nothing is removed by this time for a day",
+            )
+
+    store = SqliteStore.open(
+        settings.database.path,
+        now,
+        check_clock=check_clock,
+        keep_results=timedelta(days=settings.artifacts.keep_days) if accept_clock else None,
+    )
+    return store, hold
+
+
 def own_url(settings: Settings) -> str:
     """What the gateway's URLs begin with where nobody has called by one: empty when only a proxy would know."""
     server = settings.server
@@ -332,7 +417,7 @@ def own_url(settings: Settings) -> str:
 
 
 def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
-    """The configured providers; none is an error, with the remedy."""
+    """The providers that take work or are followed; none at all is an error, with the remedy."""
     providers = bind(settings, adapters)
     if not providers:
         names = ", ".join(f"{name.upper()}_API_KEY" for name in adapters)

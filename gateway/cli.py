@@ -83,11 +83,14 @@ def cli() -> None:
 @config_option
 @click.option("--host", help="Address to listen on; over server.host.")
 @click.option("--port", type=PORT, help="Port to listen on, 0 for any free one; over server.port.")
+@click.option(
+    "--accept-clock", is_flag=True, help="Start though the system clock is far from the ledger's newest moment."
+)
 def serve(**given: Any) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then let submits in flight finish. A second signal ends it at once."""
     from gateway.commands.serve import serve as run
 
-    sys.exit(run(given["config"], given["host"], given["port"]))
+    sys.exit(run(given["config"], given["host"], given["port"], accept_clock=given["accept_clock"]))
 
 
 @cli.command()

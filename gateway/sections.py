@@ -85,7 +85,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_listeners: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000  # streams of events that are open at once
     max_downloads: Annotated[int, Meta(ge=1, le=1_000_000)] = 512  # files that are sent at once
     max_open_generations: Annotated[int, Meta(ge=1, le=10_000_000)] = 50_000  # of all keys together
-    drain_seconds: Seconds = 35  # from SIGTERM to the exit, at most
+    # From SIGTERM to the exit, at most. None: the longest `submit_timeout_seconds` in use, and a little for storing.
+    drain_seconds: Seconds | None = None
     log_format: Literal["json", "console"] | None = None  # None: console on a terminal, else json
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
 
@@ -136,10 +137,11 @@ class ProviderModel(PollingSettings, frozen=True, kw_only=True, forbid_unknown_f
 class ProviderSettings(PollingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[providers.<name>]`: an account at a provider."""
 
-    api_key: ApiKey = Secret.of("")  # empty only where `enabled` is false
+    api_key: ApiKey = Secret.of("")  # empty only where `enabled` is false: then its tasks cannot be read
     base_url: HttpUrl | None = None  # without a trailing slash; None: the adapter's own
-    enabled: bool = True  # false: no new work and no polls; its secrets are not looked up
-    concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 32  # calls at once
+    enabled: bool = True  # false: no new work; its running tasks are still followed, where its key can be read
+    concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 32  # submits at once
+    read_concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 512  # readings of tasks at once
     form: str | None = None  # the form of a submit that this account takes; None: found out by trying
     headers: Mapping[str, HeaderValue] = {}  # sent with every call; a value may be env:NAME or file:PATH
     models: Mapping[str, ProviderModel] = {}  # by the upstream's own name; a plain list of names in the file will do
@@ -210,6 +212,13 @@ class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             missing = "access_key_id" if self.access_key_id is None else "secret_access_key"
             return f"artifacts.{missing}: missing; the one half of a key is of no use without the other"
         return None
+
+
+class RetentionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[retention]`: how long records are kept."""
+
+    # From the delete of a generation: which of its attempts may have been billed, where, and what they cost.
+    money_days: Days = 400
 
 
 class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

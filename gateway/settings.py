@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 from gateway.domain.errors import ConfigurationError
 from gateway.environment import CONFIG_VARIABLE, ENVIRONMENT, fill, unread
 from gateway.sections import (
+    ApiKey,
     ArtifactSettings,
     DatabaseSettings,
     FetchSettings,
@@ -23,6 +24,7 @@ from gateway.sections import (
     PollingSettings,
     ProviderModel,
     ProviderSettings,
+    RetentionSettings,
     ServerSettings,
     WebhookSettings,
 )
@@ -57,6 +59,7 @@ __all__ = [  # besides `Settings` and `load`: what belongs to the configuration 
     "ProviderModel",
     "ProviderSettings",
     "Read",
+    "RetentionSettings",
     "Secret",
     "ServerSettings",
     "WebhookSettings",
@@ -81,6 +84,7 @@ class _Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fetch: FetchSettings = FetchSettings()
     files: FileSettings = FileSettings()
     artifacts: ArtifactSettings = ArtifactSettings()
+    retention: RetentionSettings = RetentionSettings()
     webhooks: WebhookSettings = WebhookSettings()
 
 
@@ -111,7 +115,7 @@ def load(path: Path | None, environ: Mapping[str, str], providers: Collection[st
     origins = fill(tables, environ, providers, warnings)
     warnings += unread(environ, tables)
     _check_names(tables, providers)
-    _normalise(tables)
+    _normalise(tables, environ, warnings)
     sections = Reader(environ, origins).table(_Sections, tables, "")
     server = _checked_auth(sections.server, warnings)
     if server.max_bodies_bytes < server.max_body_bytes:
@@ -142,15 +146,14 @@ def _check_names(tables: dict[str, Any], providers: Collection[str]) -> None:
             raise ConfigurationError(f"{join('providers', name)}: no such provider; {near(name, providers)}")
 
 
-def _normalise(tables: dict[str, Any]) -> None:
-    """Short forms to long ones: a list of models to a table; a disabled provider is spared its secrets."""
+def _normalise(tables: dict[str, Any], environ: Mapping[str, str], warnings: list[str]) -> None:
+    """Short forms to long ones: a list of models to a table; secrets of a disabled provider may be missing."""
     accounts = tables.get("providers")
     for name, account in accounts.items() if isinstance(accounts, dict) else ():
         if not isinstance(account, dict):
             continue
         if account.get("enabled") is False:
-            account.pop("api_key", None)
-            account.pop("headers", None)
+            _drop_unreadable_secrets(account, f"providers.{name}", Reader(environ, {}), warnings)
         elif "api_key" not in account:
             variable = f"{re.sub(r'[^A-Za-z0-9_]', '_', name).upper()}_API_KEY"
             raise ConfigurationError(f"providers.{name}.api_key: missing; expected env:NAME, file:PATH or {variable}")
@@ -159,6 +162,27 @@ def _normalise(tables: dict[str, Any]) -> None:
                 if not isinstance(model, str) or not model:
                     raise ConfigurationError(f"providers.{name}.models[{place}]: expected the name of a model")
             account["models"] = {model: {} for model in models}
+
+
+def _drop_unreadable_secrets(account: dict[str, Any], path: str, reader: Reader, warnings: list[str]) -> None:
+    """A disabled provider keeps its key, so that its running tasks are followed; a missing one stops no start."""
+    headers = account.get("headers")
+    secrets = {join(f"{path}.headers", name): (HeaderValue, value) for name, value in _items(headers)}
+    if "api_key" in account:
+        secrets[f"{path}.api_key"] = (ApiKey, account["api_key"])
+    for where, (kind, value) in secrets.items():
+        try:
+            reader.value(kind, value, where)
+        except ConfigurationError as error:
+            account.pop("api_key", None)
+            account.pop("headers", None)
+            warnings.append(f"{error}; the provider is disabled, and without this its running tasks are not followed")
+            return
+
+
+def _items(table: object) -> Iterator[tuple[str, Any]]:
+    if isinstance(table, dict):
+        yield from table.items()
 
 
 # --- rules across keys ------------------------------------------------------------------------------------------------
@@ -195,7 +219,8 @@ def _checked_auth(server: ServerSettings, warnings: list[str]) -> ServerSettings
 
 def _check_providers(accounts: Mapping[str, ProviderSettings], warnings: list[str]) -> None:
     if not any(account.enabled for account in accounts.values()):
-        warnings.append("providers: none is configured; no generation can be made")
+        state = "enabled" if accounts else "configured"
+        warnings.append(f"providers: none is {state}; no generation can be made")
     for name, account in accounts.items():
         path = f"providers.{name}"
         _check_intervals(account, path)
@@ -207,7 +232,7 @@ def _check_providers(accounts: Mapping[str, ProviderSettings], warnings: list[st
             if header.lower() in OWN_HEADERS:
                 raise ConfigurationError(f"{join(path + '.headers', header)}: the gateway sets this header itself")
         url = urlsplit(account.base_url or "")
-        if account.enabled and url.scheme == "http" and not is_loopback(url.hostname or ""):
+        if (account.enabled or account.api_key) and url.scheme == "http" and not is_loopback(url.hostname or ""):
             warnings.append(f"{path}.base_url: http; the key and every prompt travel unencrypted to {url.hostname}")
 
 

@@ -9,7 +9,7 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.attempt_views import AdminAttempt, AdminAttemptList
+from gateway.api.attempt_views import AdminAttempt, AdminAttemptList, upstream_view
 from gateway.api.context import admin_context_of
 from gateway.api.objects import Nothing, read_object
 from gateway.api.query import Params
@@ -17,6 +17,7 @@ from gateway.api.videos import GET, json_answer
 from gateway.domain.adopting import TASKS_MAX
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.holding import Decision, resubmit_at
+from gateway.domain.spending import cost_of
 from gateway.services.attempts import Found
 from gateway.store.base import attempt_cursor
 
@@ -82,7 +83,6 @@ def attempt_view(found: Found) -> AdminAttempt:
     """An attempt as an operator sees it: nothing of the client's prompt, images or key."""
     generation, attempt, held = found.generation, found.attempt, found.held
     of = generation.route(attempt)
-    outputs = max(len(attempt.slots), len(attempt.tasks))
     waits = held or (attempt.decision == "resubmit" and not generation.status.terminal)
     return AdminAttempt(
         id=attempt.id,
@@ -101,7 +101,8 @@ def attempt_view(found: Found) -> AdminAttempt:
         decision=attempt.decision,
         resubmit_after=_unix(resubmit_at(attempt)) if waits and not attempt.tasks else None,
         billed=attempt.billed.value if attempt.billed else None,
-        cost_usd=None if of.cost_usd is None else round(of.cost_usd * outputs, 6),
+        cost_usd=cost_of(generation, attempt),
+        upstream=upstream_view(attempt.upstream),
     )
 
 

@@ -25,6 +25,7 @@ from gateway.services.models import Catalog
 from gateway.services.signals import Room
 from gateway.services.tokens import Signer
 from gateway.services.webhooks import Webhooks
+from gateway.store.purchases import Purchases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class Context:
     generations: Generations
     artifacts: Artifacts
     attempts: Attempts
+    purchases: Purchases
     callback_urls: CallbackUrls
     callbacks: Callbacks
     webhooks: Webhooks
@@ -45,6 +47,7 @@ class Context:
     signer: Signer
     files: Files
     downloads: Room
+    health_warnings: Callable[[], list[str]]  # what an operator should look at while the gateway gets traffic
     ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic, `None` when it should
     clock: Clock
     fetch_allow: Sequence[Network]  # networks besides the public ones that a webhook URL may lead to

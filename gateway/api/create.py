@@ -5,16 +5,20 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from gateway.api.body import join
-from gateway.api.fields import PROMPT_MAX, READERS, SIZES, WEBHOOK_URL_MAX, check_webhook_url
+from gateway.api.fields import PROMPT_MAX, READERS, WEBHOOK_URL_MAX, check_webhook_url, read_field
+from gateway.api.image_values import REFERENCES_MAX
 from gateway.domain.addresses import Network
-from gateway.domain.errors import InvalidImage, InvalidParameter, UnknownParameter
+from gateway.domain.dimensions import SIDE_MAX, SIDE_MIN, ratio_name, resolution_name
+from gateway.domain.errors import InvalidImage, InvalidParameter, UnknownParameter, UnsupportedParameter
 from gateway.domain.generation import GenerationRequest
 from gateway.domain.request import ImageToVideo, Input, ReferencesToVideo, Settings, TextToVideo
+from gateway.domain.spellings import Size, size_of
 from gateway.services.generations import InlineFile
 from gateway.services.images import inspect
 
@@ -33,42 +37,59 @@ ALIASES = {
 }  # beside them, `width` and `height` together are `size`
 
 
-class ImageObject(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """An image by one of two names."""
+class ImageUrl(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The URL of an image, as chat clients nest it."""
 
-    image_url: str | None = None
+    url: str
+    detail: str | None = None
+
+
+class ImageObject(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """An image by exactly one of these names; `type` and `detail` may be beside it."""
+
+    url: str | None = None
+    image_url: str | ImageUrl | None = None
     file_id: str | None = None
+    b64_json: str | None = None
+    base64: str | None = None
+    data: str | None = None
+    type: str | None = None
+    detail: str | None = None
 
 
 Image = str | ImageObject
+OneImage = Image | Annotated[list[Image], Meta(max_length=1)]
 
 
 class CreateVideo(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The body of a create request under its own names, as it is documented; `null` is the same as absent."""
+    """The body of a create request under its own names.
+
+    A field that is `null` or blank is the same as one that is absent. Numbers and booleans may come as text.
+    """
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
     prompt: Annotated[str, Meta(max_length=PROMPT_MAX)] | None = None
-    image: Annotated[Image | None, Meta(description="First frame: URL, data URL, base64 or `file_…`.")] = None
-    last_image: Annotated[Image | None, Meta(description="Last frame: URL, data URL, base64 or `file_…`.")] = None
-    reference_images: Annotated[list[Image], Meta(max_length=16)] | None = None
-    duration: Annotated[int, Meta(ge=1, le=3600, description="Seconds.")] | None = None
-    resolution: Literal["720p", "1080p", "4k"] | None = None
-    aspect_ratio: Annotated[str, Meta(pattern=r"^[1-9][0-9]?:[1-9][0-9]?$")] | None = None
-    size: Annotated[str, Meta(description="WIDTHxHEIGHT: resolution and aspect ratio in one.")] | None = None
-    n: Annotated[int, Meta(ge=1, le=4, description="Outputs.")] | None = None
-    generate_audio: bool | None = None
+    image: Annotated[OneImage | None, Meta(description="First frame: URL, data URL, base64 or `file_…`.")] = None
+    last_image: Annotated[OneImage | None, Meta(description="Last frame: URL, data URL, base64 or `file_…`.")] = None
+    reference_images: Annotated[list[Image], Meta(max_length=REFERENCES_MAX)] | None = None
+    duration: Annotated[float, Meta(ge=1, le=3600)] | str | None = None
+    resolution: str | int | None = None
+    aspect_ratio: str | float | None = None
+    size: str | None = None
+    n: Annotated[int, Meta(ge=1, le=4)] | str | None = None
+    generate_audio: bool | int | str | None = None
     negative_prompt: Annotated[str, Meta(max_length=PROMPT_MAX)] | None = None
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
-    fps: Annotated[int, Meta(ge=1, le=120)] | None = None
-    cfg_scale: float | None = None
-    mode: Annotated[str, Meta(min_length=1, max_length=32)] | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | str | None = None
+    fps: Annotated[int, Meta(ge=1, le=120)] | str | None = None
+    cfg_scale: float | str | None = None
+    mode: Annotated[str, Meta(max_length=32)] | None = None
     provider_options: dict[str, dict[str, Any]] | None = None
     adapt: Literal["none", "nearest"] | None = None
     fallback: bool | Annotated[list[Annotated[str, Meta(min_length=1, max_length=256)]], Meta(max_length=16)] | None = (
         None
     )
-    deadline_seconds: Annotated[int, Meta(ge=60, le=86400)] | None = None
-    max_cost: Annotated[float, Meta(gt=0, description="USD.")] | None = None
+    deadline_seconds: Annotated[int, Meta(ge=60, le=86400)] | str | None = None
+    max_cost: Annotated[float, Meta(gt=0)] | str | None = None
     webhook_url: Annotated[str, Meta(max_length=WEBHOOK_URL_MAX)] | None = None
     metadata: (
         Annotated[
@@ -78,6 +99,8 @@ class CreateVideo(Struct, kw_only=True, forbid_unknown_fields=True, omit_default
         | None
     ) = None
     user: Annotated[str, Meta(max_length=256)] | None = None
+    stream: bool | None = None
+    response_format: Literal["url"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +110,17 @@ class Normalised:
     request: GenerationRequest
     files: Mapping[str, InlineFile]
     names: Mapping[str, str] = field(default_factory=dict, compare=False)  # field → the client's name of it
+    size: Size | None = field(default=None, compare=False)  # what resolution and ratio were read from
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """What is wrong with an image is told by the name that the client used for its field."""
+        """An error about a field names it as the client did, and explains what its size was read as."""
         try:
             yield
-        except InvalidImage as error:
+        except (InvalidImage, UnsupportedParameter) as error:
+            of_size = self.size is not None and any(f"`{name}`" in error.detail for name in _OF_SIZE)
+            if isinstance(error, UnsupportedParameter) and self.size is not None and of_size:
+                error.detail += f" The size {self.size.width}x{self.size.height} was read as {_read_as(self.size)}."
             error.param = self.names.get(error.param or "", error.param)
             raise
 
@@ -112,14 +139,14 @@ def normalise(
         raise InvalidParameter("`model` is required: the name of the model to use.", param="model")
     if "webhook_url" in asked:
         check_webhook_url(asked["webhook_url"], names["webhook_url"], fetch_allow)
-    _expand_size(asked, names)
+    size = _expand_size(asked, names)
     files: dict[str, InlineFile] = {}
     request = GenerationRequest(
         input=_input(asked, names, _Files(files, name_file)),
         settings=Settings(**{_SETTINGS[key]: value for key, value in asked.items() if key in _SETTINGS}),
         **{_REQUEST[key]: value for key, value in asked.items() if key in _REQUEST},
     )
-    return Normalised(request=request, files=files, names=names)
+    return Normalised(request=request, files=files, names=names, size=size)
 
 
 # Field of the body → field of the value. What was not asked for takes the default that the value has for it.
@@ -149,16 +176,21 @@ _REQUEST = {
 }
 
 
+_OF_SIZE = ("resolution", "aspect_ratio")
+
+
 def _read(body: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, str]]:
     """The values that were asked for, and the name that the client used for each."""
     asked: dict[str, Any] = {}
     names: dict[str, str] = {}
     for name, value in body.items():
         key = ALIASES.get(name, name)
-        reader = READERS.get(key)
-        if reader is None:
+        if key not in READERS:
+            if value is None:
+                continue
             raise _unknown(name)
-        if value is None or (read := reader(value, name)) is None:
+        read = read_field(key, value, name)
+        if read is None:
             continue
         if key in asked and asked[key] != read:
             first = names[key]
@@ -168,32 +200,45 @@ def _read(body: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, str]]:
     return asked, names
 
 
-def _expand_size(asked: dict[str, Any], names: dict[str, str]) -> None:
-    """Put resolution and aspect ratio in the place of `size`, or of `width` and `height`."""
+def _expand_size(asked: dict[str, Any], names: dict[str, str]) -> Size | None:
+    """Put resolution and aspect ratio in the place of `size`, or of `width` and `height`; the size that was asked."""
     width, height = asked.pop("width", None), asked.pop("height", None)
-    size = asked.pop("size", None)
-    name = "size"
+    size: Size | None = asked.pop("size", None)
+    name = names.get("size", "size")
     if width is not None or height is not None:
         if width is None or height is None:
             missing, given = ("width", "height") if width is None else ("height", "width")
             raise InvalidParameter(f"`{given}` needs `{missing}` beside it.", param=missing)
-        both = f"{width}x{height}"
+        if size is not None and size != (width, height):
+            detail = f"`{name}` is {size.width}x{size.height}, `width` and `height` say {width}x{height}."
+            raise InvalidParameter(detail, param=name)
         if size is None:
-            name = "width"
-        elif size != both:
-            raise InvalidParameter(f"`size` is {size}, `width` and `height` say {both}.", param="size")
-        size = both
+            size, name = size_of(width, height), "width"
+        if size is None:
+            bounds = f"from {SIDE_MIN} to {SIDE_MAX:,} pixels each, one at most 100 times the other"
+            raise InvalidParameter(f"`width` and `height` must be {bounds}, not {width}x{height}.", param=name)
+    frame = asked.get("resolution")
+    if isinstance(frame, Size):  # `1920x1080` where a resolution is asked for
+        asked["resolution"] = resolution_name(min(frame))
+        if size is None and not {"aspect_ratio", "image"} & asked.keys():  # these know the shape better
+            asked["aspect_ratio"] = ratio_name(Fraction(*frame))
+            names["aspect_ratio"] = names["resolution"]
     if size is None:
-        return
-    if size not in SIZES:
-        label = "`size`" if name == "size" else "`width` and `height`"
-        raise InvalidParameter(f"{label} must be one of {', '.join(SIZES)}, not {size}.", param=name)
-    label = "`size`" if name == "size" else "`width` and `height`:"
-    for key, meant in zip(("resolution", "aspect_ratio"), SIZES[size], strict=True):
+        return None
+    label = f"`{name}`" if name != "width" else "`width` and `height`:"
+    for key, meant in zip(_OF_SIZE, (resolution_name(min(size)), ratio_name(Fraction(*size))), strict=True):
         given = asked.setdefault(key, meant)
         if given != meant:
-            other = names[key]
-            raise InvalidParameter(f"{label} {size} means `{other}` {meant}, but `{other}` is {given}.", param=other)
+            other, pixels = names[key], f"{size.width}x{size.height}"
+            detail = f"{label} {pixels} means `{other}` {meant}, but `{other}` is {given}."
+            raise InvalidParameter(detail, param=other)
+        names.setdefault(key, name)
+    return size
+
+
+def _read_as(size: Size) -> str:
+    resolution, ratio = resolution_name(min(size)), ratio_name(Fraction(*size))
+    return f"`resolution` {resolution} and `aspect_ratio` {ratio}"
 
 
 class _Files:

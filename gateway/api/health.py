@@ -22,7 +22,8 @@ async def ready(request: Request[Any, Any, State]) -> ASGIResponse:
     context: Context = request.app.state.context
     reason = await context.ready()
     if reason is None:
-        return json_answer({"status": "ok"})
+        warnings = context.health_warnings()
+        return json_answer({"status": "ok", "warnings": warnings} if warnings else {"status": "ok"})
     answer = json_answer({"status": "unavailable", "reason": reason}, {"retry-after": "5"})
     answer.status_code = 503
     return answer

@@ -1,7 +1,6 @@
 """A body that is a form (`multipart/form-data`, RFC 7578): its parts, and the create request that they make."""
 
 import asyncio
-import json
 import re
 from collections.abc import Iterator
 from itertools import chain
@@ -22,6 +21,7 @@ from gateway.api.create import ALIASES
 from gateway.api.fields import OPTIONS_MAX, READERS
 from gateway.api.headers import header
 from gateway.domain.errors import GatewayError, InvalidForm, InvalidParameter, UnsupportedMediaType
+from gateway.domain.spellings import boolean, is_empty
 
 # 16 references, 16 models and 16 pairs of metadata beside every other field are 70 parts.
 PARTS_MAX = 96
@@ -176,25 +176,24 @@ def _part(segment: MultipartSegment, content: bytes) -> Part:
 
 # From here on: what a create request is as a form.
 
-_WHOLE = frozenset({"duration", "width", "height", "n", "seed", "fps", "deadline_seconds"})
-_NUMBERS = frozenset({"cfg_scale", "max_cost"})
 _FRAMES = frozenset({"image", "last_image"})
 _LISTS = frozenset({"reference_images", "fallback"})
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_NUMBER_MAX = 40  # characters
+_OPTIONAL = READERS.keys() - {"model"}
 _MEMBER = re.compile(r"([^\[\]]+)\[(.+)\]", re.DOTALL)
-_BOOLEANS = {"true": True, "false": False}
 
 
 def create_body(parts: list[Part]) -> dict[str, object]:
     """The parts of a form as the fields of a JSON body, for `normalise`; images that came as files are bytes.
 
-    What is no number, or no field, is left as it is: `normalise` has the words for it.
+    Numbers and booleans stay text and unknown names stay too: `normalise` reads or refuses them. An empty part is left
+    out where the field is optional, because browsers send one for each box or file that the person did not fill in.
     """
     body: dict[str, Any] = {}
     held: Any
     for part in parts:
         name = part.name.removesuffix("[]")
+        if _is_left_alone(part):
+            continue
         if ALIASES.get(name, name) in _LISTS:
             body.setdefault(name, []).append(part.content if _is_image(part) else part.text())
             continue
@@ -209,8 +208,20 @@ def create_body(parts: list[Part]) -> dict[str, object]:
         held[key] = value
     for name in ("fallback", "fallbacks"):
         if len(models := body.get(name, ())) == 1:
-            body[name] = _BOOLEANS.get(models[0].lower(), models)
+            is_model = boolean(models[0]) is None and not is_empty(models[0])
+            body[name] = models if is_model else models[0]
     return body
+
+
+def _is_left_alone(part: Part) -> bool:
+    """Whether the part is an optional box or file input of a browser's form that the person did not fill in.
+
+    A file that has a name and no bytes is a damaged upload: it must be refused, or a video without it would be bought.
+    """
+    name = part.name.removesuffix("[]")
+    frame = part.name.partition("[")[0]
+    optional = ALIASES.get(name, name) in _OPTIONAL or ALIASES.get(frame, frame) in _FRAMES
+    return optional and not part.content and not part.filename
 
 
 def _is_image(part: Part) -> bool:
@@ -228,10 +239,6 @@ def _value(part: Part) -> object:
             return _options(part.name, text)
         case "metadata":
             raise InvalidParameter("In a form every pair of `metadata` is a field: `metadata[key]`.", param="metadata")
-        case "generate_audio":
-            return _BOOLEANS.get(text.lower(), text)
-        case _ if field in _NUMBERS | _WHOLE and len(text) <= _NUMBER_MAX and _NUMBER.fullmatch(text):
-            return float(text) if field in _NUMBERS else json.loads(text)
         case _:
             return text
 
@@ -240,6 +247,8 @@ def _options(name: str, text: str) -> dict[str, object]:
     """An object of objects has no other form in fields that keeps numbers and text apart."""
     if len(text) > 2 * OPTIONS_MAX:  # with blanks; without them `OPTIONS_MAX` counts
         raise InvalidParameter(f"`{name}` must be at most {OPTIONS_MAX // 1024} KB of JSON.", param=name)
+    if is_empty(text):
+        return {}
     try:
         return parse_json(text.encode(), "application/json", None)
     except GatewayError as error:

@@ -110,6 +110,8 @@ def _told(route: QuotedRoute) -> str:
 
 
 def _told_warning(warning: WarningView) -> str:
+    if warning.type == "adapted" and warning.to is None:
+        return f"{warning.param} {warning.from_} is left out, the video follows the image"
     if warning.type == "adapted":
         return f"{warning.param} {warning.from_} becomes {warning.to}"
     return f"{warning.param} is {warning.to}, which the provider requires"

@@ -144,9 +144,15 @@ def _id(request: Call) -> str:
 
 
 def _idempotency_key(request: Call) -> str | None:
+    """The key without the blanks and tabs around it; a client's retry may have lost or gained some."""
     value = only_header(request, "idempotency-key")
     if value is None:
         return None
+    value = value.strip(" \t")
+    if any(character < " " or character == "\x7f" for character in value):
+        raise InvalidParameter(
+            "`Idempotency-Key` has a control character in it; send printable characters.", param="Idempotency-Key"
+        )
     if not 0 < len(value) <= IDEMPOTENCY_KEY_MAX:
         raise InvalidParameter(
             f"`Idempotency-Key` must be 1 to {IDEMPOTENCY_KEY_MAX} characters, not {len(value)}.",

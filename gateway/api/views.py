@@ -8,10 +8,14 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from gateway.api.attempt_views import UpstreamAnswerView, upstream_view
 from gateway.api.pages import Listed
 from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Route
+from gateway.domain.remedies import next_try_at
 from gateway.domain.request import ImageToVideo, ReferencesToVideo, Settings
+from gateway.domain.spending import cost_of, maybe_of, purchase_count
 from gateway.domain.task import PUBLIC_CODE, Failed, FailureKind, Status
+from gateway.domain.upstream_answer import UpstreamAnswer
 from gateway.services.tokens import Signer
 
 CONTENT = "content"  # the purpose of a token: the id of a generation, the index of an output, the variant of its file
@@ -91,8 +95,9 @@ class AttemptView(Struct, frozen=True, kw_only=True):
     started_at: int
     ended_at: int | None
     billed: str | None
-    cost_usd: float | None  # what it costs where it is billed; null: the route has no price
+    cost_usd: float | None  # what it cost or may have cost, counted per task; null: the route has no price
     tasks: tuple[str, ...]
+    upstream: UpstreamAnswerView | None  # what the provider's answer to the submit said
 
 
 class WarningView(Struct, frozen=True, kw_only=True):
@@ -101,15 +106,16 @@ class WarningView(Struct, frozen=True, kw_only=True):
     type: Literal["adapted", "defaulted", "not_kept", "not_tried"]
     param: str
     from_: Any = msgspec.field(name="from", default=UNSET)
-    to: Any = UNSET
+    to: Any = UNSET  # null: known only to the provider
     provider: str | UnsetType = UNSET
     message: str | UnsetType = UNSET
 
 
 class UsageView(Struct, frozen=True, kw_only=True):
-    """What the outputs that are there cost by the configured prices; attempts tell what else may be billed."""
+    """What all attempts cost or may have cost by the configured prices: the sum of `attempts[].cost_usd`."""
 
-    cost_usd: float | None  # null: a route has no price
+    cost_usd: float | None  # null: a route that was used has no price
+    maybe_usd: float | None  # the part of it of which no provider has said whether it was billed
     estimated: bool = True
 
 
@@ -138,6 +144,7 @@ class GenerationView(Struct, frozen=True, kw_only=True):
     usage: UsageView
     expires_at: int
     completed_at: int | None
+    next_try_at: int | None  # while every route asked to wait: when the next one is tried again at the earliest
     request: Mapping[str, Any]
     metadata: Mapping[str, str]
     user: str | None
@@ -188,9 +195,10 @@ def generation_view(generation: Generation, links: Links) -> GenerationView:
         error=_error_of(generation),
         warnings=_warnings(generation),
         attempts=tuple(_attempt_view(generation, attempt) for attempt in generation.attempts),
-        usage=UsageView(cost_usd=_delivered_cost(generation)),
+        usage=_usage_view(generation),
         expires_at=int(generation.deadline_at.timestamp()),
         completed_at=_seconds(generation.completed_at),
+        next_try_at=_seconds(next_try_at(generation)),
         request=_request_view(request),
         metadata=request.metadata,
         user=request.user,
@@ -264,37 +272,41 @@ def _attempt_view(generation: Generation, attempt: Attempt) -> AttemptView:
         started_at=int((attempt.sent_at or attempt.reserved_at).timestamp()),
         ended_at=_seconds(attempt.ended_at),
         billed=attempt.billed,
-        cost_usd=_cost_view(route, max(len(attempt.slots), len(attempt.tasks))),
+        cost_usd=cost_of(generation, attempt),
         tasks=tuple(task.ref.id for task in attempt.tasks),
+        upstream=upstream_view(attempt.upstream),
     )
 
 
-def _cost_view(route: Route, outputs: int) -> float | None:
-    return None if route.cost_usd is None else round(route.cost_usd * outputs, 6)
-
-
-def _delivered_cost(generation: Generation) -> float | None:
-    """The prices of the outputs that are there; `None` where one is not known."""
-    if all(route.cost_usd is None for route in generation.plan.routes):
-        return None
-    total = 0.0
-    for output in generation.outputs:
-        if output.status is Status.COMPLETED and output.attempt_id is not None:
-            cost = generation.route(generation.attempt(output.attempt_id)).cost_usd
-            if cost is None:
-                return None
-            total += cost
-    return round(total, 6)
+def _usage_view(generation: Generation) -> UsageView:
+    costs = [cost_of(generation, attempt) for attempt in generation.attempts if purchase_count(attempt)]
+    maybes = [maybe_of(generation, attempt) for attempt in generation.attempts if purchase_count(attempt)]
+    has_prices = any(route.cost_usd is not None for route in generation.plan.routes)
+    if not has_prices or None in costs:
+        return UsageView(cost_usd=None, maybe_usd=None)
+    return UsageView(cost_usd=round(sum(filter(None, costs)), 6), maybe_usd=round(sum(filter(None, maybes)), 6))
 
 
 def _error_of(generation: Generation) -> ErrorView | None:
-    """Why it failed; also that something may have been paid for which the last failure does not tell of."""
+    """Why it failed; also that something may have been paid for, and what the provider's unclear answer said."""
     view = _error_view(generation.failure, generation.status)
-    if view is None or view.code == PUBLIC_CODE[FailureKind.AMBIGUOUS]:
+    unclear = [attempt for attempt in generation.attempts if attempt.state is AttemptState.UNKNOWN]
+    if view is None or not unclear:
         return view
-    if not any(attempt.state is AttemptState.UNKNOWN for attempt in generation.attempts):
-        return view
-    return ErrorView(view.code, f"{view.message} An earlier submit got no clear answer and may be billed.")
+    message = view.message
+    if view.code != PUBLIC_CODE[FailureKind.AMBIGUOUS]:
+        message = f"{message} An earlier submit got no clear answer and may be billed."
+    return ErrorView(view.code, message + _answer_text(generation.route(unclear[-1]).provider, unclear[-1].upstream))
+
+
+def _answer_text(provider: str, answer: UpstreamAnswer | None) -> str:
+    """The unclear answer in words, for whoever asks the provider about it."""
+    if answer is None or (answer.status is None and answer.message is None):
+        return ""
+    said = f"HTTP {answer.status}" if answer.status is not None else "no complete reply"
+    named = f", request id {answer.request_id}" if answer.request_id is not None else ""
+    words = f": {answer.message}" if answer.message is not None else ""
+    return f" {provider} answered the submit with {said}{named}{words}"
 
 
 def _error_view(failure: Failed | None, status: Status) -> ErrorView | None:
@@ -339,10 +351,16 @@ def _not_kept(generation: Generation) -> Iterator[WarningView]:
             )
 
 
+_OF_THE_IMAGE = "The parameter is left out: the model takes none, its video has the aspect ratio of the image."
+
+
 def route_warnings(asked: Settings, route: Route) -> Iterator[WarningView]:
     """What a route made of the settings: values it changed, and values that nobody gave and its model requires."""
     for one in route.adaptations:
-        yield WarningView(type="adapted", param=one.param, from_=one.asked, to=one.given, provider=route.provider)
+        message = _OF_THE_IMAGE if one.param == "aspect_ratio" and route.settings.aspect_ratio is None else UNSET
+        yield WarningView(
+            type="adapted", param=one.param, from_=one.asked, to=one.given, provider=route.provider, message=message
+        )
     known = {*settings_view(asked), *(one.param for one in route.adaptations)}
     for param, value in settings_view(route.settings).items():
         if param not in known:

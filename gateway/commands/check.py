@@ -9,27 +9,35 @@ import ssl
 import textwrap
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import apsw
-from msgspec import structs
+from msgspec import Struct, structs
 
-from gateway.app import providers_of
+from gateway.app import UNFOLLOWED_SHOWN, providers_of
 from gateway.commands.lenient import file_of, load_leniently
 from gateway.commands.show import say
 from gateway.domain.adapter import Adapter, Polling
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.ledger_clock import LedgerTime, clock_trouble, sweep_hold
 from gateway.domain.price import Price
 from gateway.domain.routing import Candidate
 from gateway.services.artifact_bucket import bucket_of, probe
+from gateway.services.clock import BEHIND_SECONDS
+from gateway.services.drain import drain_of
 from gateway.services.models import Catalog
 from gateway.services.providers import Provider, bind
 from gateway.services.registry import load_adapters
 from gateway.settings import ProviderSettings, Settings
 from gateway.store import migrations
-from gateway.store.sqlite_file import check_place
+from gateway.store.rows import to_json
+from gateway.store.sqlite_attempts import UNFOLLOWED
+from gateway.store.sqlite_clock import ledger_time
+from gateway.store.sqlite_file import check_place, kept_time
 
 STARTS, UNREACHABLE, STARTS_NOT = 0, 1, 2  # 1: it starts, but a provider or the bucket cannot be reached
 CONNECT_SECONDS = 10.0
@@ -74,16 +82,17 @@ def check(config: Path | None, *, connect: bool) -> int:
     if settings is not None:
         line("configuration", str(file_of(config) or "no file; the environment alone"))
         _server(settings)
-        _database(settings, report)
+        warnings = _database(settings, report)
         _artifacts(settings, report, connect=connect)
         _choices(settings)
         found = dict(_providers(settings, adapters, broken, report))
         bound = {name: found[name] for name in settings.providers if name in found}  # the order of `auto`
         if connect:
             _connect(bound, report)
+        warnings += _drain(bound, settings)
         _models(bound, structs.replace(settings, providers=dict.fromkeys(bound, ProviderSettings())), report)
-        for warning in settings.warnings:
-            in_vain = warning.startswith("providers: ")  # an error by now
+        for warning in (*settings.warnings, *warnings):
+            in_vain = warning.startswith("providers: ") and bool(report.errors)  # an error by now
             if not in_vain and not any(warning.startswith("models.") and name in warning for name in broken):
                 line("warning", warning)
     if report.errors:
@@ -106,20 +115,72 @@ def _server(settings: Settings) -> None:
     line("public_url", server.public_url or "not set: no callbacks, no signed links to inputs")
 
 
-def _database(settings: Settings, report: Report) -> None:
+def _drain(bound: Mapping[str, Provider], settings: Settings) -> list[str]:
+    """Show how long a stop may take; the warning when that is too short for a submit."""
+    drain = drain_of(settings, bound)
+    if not bound and settings.server.drain_seconds is None:
+        return []  # without a provider there is no time to derive, and the error about that is shown
+    supervisor = "the supervisor must wait longer (stop_grace_period, terminationGracePeriodSeconds, TimeoutStopSec)"
+    line("drain_seconds", f"{drain.seconds:g}: a stop takes this long at most; {supervisor}")
+    return [] if drain.warning is None else [drain.warning]
+
+
+class Ledger(Struct, frozen=True, kw_only=True):
+    """What a database file says of itself."""
+
+    state: str
+    time: LedgerTime = LedgerTime(newest=None, has_open=False)
+    unfollowed: tuple[tuple[str, str], ...] = ()  # providers that cannot be followed, each with an open generation
+
+
+def _database(settings: Settings, report: Report) -> list[str]:
+    """Show the ledger, and whether the clock fits it; the warnings."""
     path = settings.database.path.resolve()
+    followed = [name for name, account in settings.providers.items() if account.enabled or account.api_key]
     try:
-        line("database", f"{path}: {_state_of(path)}")
+        ledger = _ledger(path, followed)
     except ConfigurationError as error:
         report.error("database", error)
+        return []
+    line("database", f"{path}: {ledger.state}")
+    return [*_clock(ledger.time, report), *_unfollowed(ledger)]
 
 
-def _state_of(path: Path) -> str:
+def _clock(ledger: LedgerTime, report: Report) -> list[str]:
+    now = datetime.now(UTC)
+    if (trouble := clock_trouble(now, ledger)) is not None:
+        report.error("clock", trouble)
+        return []
+    if ledger.newest is None:
+        return []
+    line("clock", f"fits the ledger, whose newest moment is {ledger.newest:%Y-%m-%d %H:%M:%S} UTC")
+    if sweep_hold(now, ledger) is not None:
+        days = (now - ledger.newest).days
+        return [f"clock: {days} days ahead of the ledger; for the first day nothing is removed by its time"]
+    behind = (ledger.newest - now).total_seconds()
+    if behind >= BEHIND_SECONDS:
+        return [f"clock: {behind:,.0f} s behind the ledger; the gateway goes on from the ledger's newest moment"]
+    return []
+
+
+def _unfollowed(ledger: Ledger) -> list[str]:
+    by_provider: dict[str, list[str]] = {}
+    for provider, generation in ledger.unfollowed:
+        by_provider.setdefault(provider, []).append(generation)
+    return [
+        f"providers.{provider}: {len(ids)} open generation(s) that it works on cannot be followed without its key:"
+        f" {', '.join(ids[:UNFOLLOWED_SHOWN])}{', …' * (len(ids) > UNFOLLOWED_SHOWN)}"
+        for provider, ids in by_provider.items()
+    ]
+
+
+def _ledger(path: Path, providers: Sequence[str]) -> Ledger:
     """How a database file is; nothing is left behind, and a gateway that runs on it is not disturbed."""
     check_place(path)
+    lock_path = path.with_name(path.name + "-lock")
     if not path.exists():
-        return "will be made at the first start"
-    running = _is_locked(path.with_name(path.name + "-lock"))
+        return Ledger(state="will be made at the first start", time=_time_beside(lock_path))
+    running = _is_locked(lock_path)
     # Where nobody else has it open, a reader that may not write would leave its side files behind.
     flags = apsw.SQLITE_OPEN_READONLY if running else apsw.SQLITE_OPEN_READWRITE
     try:
@@ -130,13 +191,26 @@ def _state_of(path: Path) -> str:
             applied: dict[int, str] = {}
             if connection.execute(has_schema).get:
                 applied = dict(connection.execute("select number, checksum from schema_migrations"))
+            to_come = migrations.pending(migrations.load("sqlite"), applied)
+            rows = [] if to_come else connection.execute(UNFOLLOWED, (to_json(list(providers)),)).fetchall()
+            with lock_path.open("rb") if lock_path.exists() else nullcontext() as lock:
+                time = ledger_time(connection, lock)
         finally:
             connection.close()
     except apsw.Error as error:
         raise ConfigurationError(f"database.url: cannot use {path}: {error}") from error
-    to_come = migrations.pending(migrations.load("sqlite"), applied)
     state = f"schema {max(applied, default=0)}" + (f", {len(to_come)} migration(s) to come" if to_come else "")
-    return state + (", a gateway is running on it" if running else ", can be opened")
+    state += ", a gateway is running on it" if running else ", can be opened"
+    unfollowed = tuple((str(provider), str(generation)) for provider, generation in rows)
+    return Ledger(state=state, time=time, unfollowed=unfollowed)
+
+
+def _time_beside(lock_path: Path) -> LedgerTime:
+    """The time that a process on the ledger noted, where the ledger itself is gone."""
+    if not lock_path.exists():
+        return LedgerTime(newest=None, has_open=False)
+    with lock_path.open("rb") as lock:
+        return LedgerTime(newest=kept_time(lock), has_open=False)
 
 
 def _is_locked(path: Path) -> bool:
@@ -201,7 +275,8 @@ def _providers(
                 line(name, f"not configured; {variable} or a table [providers.{name}] turns it on")
             continue
         if not account.enabled:
-            line(name, "off: enabled = false")
+            followed = "the tasks that it runs are followed" if account.api_key else "without a key to follow its tasks"
+            line(name, f"off: enabled = false, {followed}")
             continue
         try:
             provider = bind(structs.replace(settings, providers={name: account}), adapters)[name]

@@ -176,7 +176,7 @@ class GatewayServer(uvicorn.Server):
         self._application = application
         self._ready = ready
         self._leaving: asyncio.Task[None] | None = None
-        self._grace_seconds = grace = int(min(GRACE_SECONDS, application.settings.server.drain_seconds / 3))
+        self._grace_seconds = grace = int(min(GRACE_SECONDS, application.drain_seconds / 3))
         wanted = application.settings.server.max_connections
         allowed = min(wanted, _descriptors() - DESCRIPTORS_KEPT)
         if allowed < wanted:

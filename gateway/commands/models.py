@@ -18,6 +18,7 @@ from gateway.commands.generate import Server
 from gateway.commands.show import plain, tell
 from gateway.domain.errors import ModelNotFound
 from gateway.services.models import Catalog
+from gateway.services.providers import accepting
 
 _WIDE = 200  # columns, where there is no terminal to fit into
 
@@ -61,7 +62,7 @@ def told(capability: CapabilityView) -> str:
 
 def _local(name: str | None, config: Path | None) -> list[ModelView]:
     settings, adapters = configured(config)
-    catalog = Catalog(providers_of(settings, adapters), settings)
+    catalog = Catalog(accepting(providers_of(settings, adapters)), settings)
     found = catalog.listed() if name is None else [catalog.resolve(name)]
     return [model_view(model, 0) for model in found]
 

@@ -14,20 +14,31 @@ from gateway.app import Application
 from gateway.commands.configuration import configured
 from gateway.commands.listen import GatewayServer, listen, url_of
 from gateway.commands.show import say
+from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
 from gateway.services.artifact_bucket import ArtifactBucket
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
 
 
-def serve(config: Path | None, host: str | None, port: int | None) -> int:
+def serve(config: Path | None, host: str | None, port: int | None, *, accept_clock: bool = False) -> int:
     """Run until SIGINT or SIGTERM, then drain; a second signal ends the process where it is."""
     settings, adapters = configured(config, host=host, port=port)
     logs.configure(settings.server.log_format, settings.server.log_level)
     os.umask(OWNER_ONLY)  # the ledger and the inputs hold what clients sent
     sockets = listen(settings.server.host, settings.server.port)
-    application = Application(settings, adapters=adapters)
-    for warning in settings.warnings:
+    try:
+        application = Application(settings, adapters=adapters, accept_clock=accept_clock)
+    except ClockTrouble as trouble:
+        log.error(  # noqa: TRY400  # the trace says nothing
+            "clock_refused",
+            problem=trouble.problem,
+            clock=trouble.clock.isoformat(),
+            ledger=trouble.ledger.isoformat(),
+            remedy=ACCEPT,
+        )
+        raise
+    for warning in application.warnings:
         log.warning("configuration_warning", detail=warning)
     if stat.S_IMODE(settings.database.path.stat().st_mode) & OWNER_ONLY:
         log.warning("database_open_to_others", path=str(settings.database.path))

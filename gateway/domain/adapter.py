@@ -87,7 +87,7 @@ class Capability:
     inputs: frozenset[InputKind]
     durations: frozenset[int]
     resolutions: frozenset[str]
-    aspect_ratios: frozenset[str]
+    aspect_ratios: frozenset[str]  # empty for IMAGE: the video has the ratio of its first frame
     prompt_max: int  # characters
     prompt_or: str | None = None  # the provider option that replaces the prompt: exactly one of the two
     last_frame: bool = False  # IMAGE: may a last frame come with the first

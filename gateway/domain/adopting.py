@@ -7,6 +7,7 @@ from gateway.domain.generation import Attempt, AttemptState, Task
 from gateway.domain.task import TaskRef
 
 TASKS_MAX = 64  # of one attempt: who tells of more is not believed further
+FOLLOWED = frozenset({AttemptState.ACCEPTED, AttemptState.ABANDONED})  # their open tasks are read
 TOLD_MAX = 8  # that are remembered while a submit is under way
 
 
@@ -24,3 +25,17 @@ def untold(attempt: Attempt) -> list[int]:
         return []
     told = {task.slot for task in attempt.tasks}
     return [slot for slot in attempt.slots if slot not in told]
+
+
+def serves(attempt: Attempt) -> frozenset[int]:
+    """The outputs that a live attempt is expected to fill: those of its tasks, or all until its tasks are known.
+
+    A reply that names fewer tasks than outputs were asked for leaves the others to the next route.
+    """
+    match attempt.state:
+        case AttemptState.RESERVED | AttemptState.SUBMITTING:
+            return frozenset(attempt.slots)
+        case AttemptState.ACCEPTED:
+            return frozenset({*(task.slot for task in attempt.tasks), *untold(attempt)})
+        case _:
+            return frozenset()

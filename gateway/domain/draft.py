@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from gateway.domain.generation import Attempt, AttemptState, Generation, Task
 from gateway.domain.ledger import SaveAttempt, SaveOutput, SaveStatus, Write, apply
-from gateway.domain.task import Billed, Failed, Status
+from gateway.domain.spending import billed_of
+from gateway.domain.task import Failed, Status
 
 
 class Draft:
@@ -22,27 +23,28 @@ class Draft:
         self.generation = apply(self.generation, write)
         self.writes.append(write)
 
-    def move(self, attempt: Attempt, state: AttemptState, failure: Failed | None, billed: Billed) -> None:
-        """End an attempt."""
-        ended = replace(attempt, state=state, failure=failure, billed=billed, ended_at=self.now)
-        self.write(SaveAttempt(ended, attempt.state))
+    def move(self, attempt: Attempt, state: AttemptState, failure: Failed | None) -> None:
+        """End an attempt. What it may have cost follows from its state and its tasks."""
+        ended = replace(attempt, state=state, failure=failure, ended_at=self.now)
+        self.write(SaveAttempt(replace(ended, billed=billed_of(ended)), attempt.state))
 
     def abandon(self, attempt: Attempt, failure: Failed | None) -> None:
         """Give an accepted attempt up: its tasks go on at the provider's, and may be billed."""
-        done = any(task.status is Status.COMPLETED for task in attempt.tasks)
-        self.move(attempt, AttemptState.ABANDONED, failure, Billed.YES if done else Billed.MAYBE)
+        self.move(attempt, AttemptState.ABANDONED, failure)
 
     def task(self, attempt: Attempt, index: int, task: Task) -> None:
         """Save what a task has become, when that is anything new."""
         if task != attempt.tasks[index]:
-            tasks = (*attempt.tasks[:index], task, *attempt.tasks[index + 1 :])
-            self.write(SaveAttempt(replace(attempt, tasks=tasks), attempt.state))
+            changed = replace(attempt, tasks=(*attempt.tasks[:index], task, *attempt.tasks[index + 1 :]))
+            if attempt.billed is not None:  # it was given up, and now more is known of what it cost
+                changed = replace(changed, billed=billed_of(changed))
+            self.write(SaveAttempt(changed, attempt.state))
 
     def close(self, status: Status, failure: Failed | None) -> None:
         """End what is still open; a submit that is under way stays, its driver brings it to its end."""
         for attempt in self.generation.attempts:
             if attempt.state is AttemptState.RESERVED:
-                self.move(attempt, AttemptState.NOT_SENT, failure, Billed.NO)
+                self.move(attempt, AttemptState.NOT_SENT, failure)
             elif attempt.state is AttemptState.ACCEPTED:
                 self.abandon(attempt, failure)
         for output in self.generation.outputs:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from gateway.domain.request import Input, Settings
 from gateway.domain.task import Artifact, Billed, Failed, Status, TaskRef
+from gateway.domain.upstream_answer import UpstreamAnswer
 
 
 class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -109,6 +110,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     amend_form: str | None = None  # refused without effect: the same may be sent once in this form
     decision: Literal["fail", "resubmit"] | None = None  # an operator's, about an unclear answer that was held
     adopted: Literal["callback", "operator"] | None = None  # who told of its tasks, where no reply did
+    upstream: UpstreamAnswer | None = None  # what the provider's answer to the submit said beside its meaning
 
 
 class Kept(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -15,13 +15,14 @@ ATTEMPT_MOVES: Mapping[AttemptState, frozenset[AttemptState]] = {
     AttemptState.SUBMITTING: frozenset(
         {AttemptState.ACCEPTED, AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN}
     ),
-    AttemptState.UNKNOWN: frozenset({AttemptState.ACCEPTED}),
     AttemptState.ACCEPTED: frozenset({AttemptState.COMPLETED, AttemptState.FAILED, AttemptState.ABANDONED}),
     AttemptState.ABANDONED: frozenset({AttemptState.COMPLETED, AttemptState.FAILED}),
-    AttemptState.NOT_SENT: frozenset(),
-    AttemptState.REFUSED: frozenset(),
-    AttemptState.COMPLETED: frozenset(),
-    AttemptState.FAILED: frozenset(),
+    # Evidence of a task, a callback for example, counts whatever the gateway believed before: the task was paid for.
+    AttemptState.UNKNOWN: frozenset({AttemptState.ACCEPTED}),
+    AttemptState.NOT_SENT: frozenset({AttemptState.ACCEPTED}),
+    AttemptState.REFUSED: frozenset({AttemptState.ACCEPTED}),
+    AttemptState.COMPLETED: frozenset({AttemptState.ACCEPTED}),
+    AttemptState.FAILED: frozenset({AttemptState.ACCEPTED}),
 }
 
 

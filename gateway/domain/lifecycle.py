@@ -10,7 +10,6 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.domain.adapter import Polling
 from gateway.domain.adopting import untold
 from gateway.domain.circuit import CircuitState
 from gateway.domain.draft import Draft
@@ -26,19 +25,28 @@ from gateway.domain.polling import (
     Watch,
     after_failure,
     after_reading,
-    first_watch,
-    given_up,
     hinted,
     how_to_read,
     is_lost,
     open_tasks,
-    times_out_at,
 )
 from gateway.domain.reading import failed
-from gateway.domain.remedies import Stop, Try, next_try
-from gateway.domain.slots import end_extras, fill, goes_on, is_followed, is_wanted, may_still_come, show_extras
-from gateway.domain.task import TASK_BILLED, Billed, Completed, Failed, FailureKind, Pending, Status
+from gateway.domain.readings import Readings
+from gateway.domain.remedies import Stop, Try, history, next_try
+from gateway.domain.slots import (
+    end_extras,
+    fill,
+    goes_on,
+    is_followed,
+    may_still_come,
+    missing_slots,
+    show_extras,
+    use_spare,
+)
+from gateway.domain.spending import billed_of, within_limit
+from gateway.domain.task import Completed, Failed, FailureKind, Pending, Status
 from gateway.domain.task import TaskSnapshot as Snapshot
+from gateway.domain.upstream_answer import UpstreamAnswer
 
 SOON = timedelta(seconds=1)  # until a driver looks again at what a step has changed
 UNANSWERED = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING})  # as a driver knows it
@@ -51,9 +59,10 @@ class Ended(Struct, frozen=True, kw_only=True):
 
     attempt_id: str
     state: Literal[AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN]
-    failure: Failed
+    failure: Failed | None  # None: it was not sent because it was not wanted any more
     retry_after_seconds: float | None = None
     amend_form: str | None = None
+    upstream: UpstreamAnswer | None = None
 
 
 class Read(Struct, frozen=True, kw_only=True):
@@ -62,6 +71,7 @@ class Read(Struct, frozen=True, kw_only=True):
     attempt_id: str
     index: int
     snapshot: Snapshot
+    asked_at: datetime  # when the reading began: what happened at the provider after that is not in it
 
 
 class Unread(Struct, frozen=True, kw_only=True):
@@ -69,7 +79,9 @@ class Unread(Struct, frozen=True, kw_only=True):
 
     attempt_id: str
     index: int
+    asked_at: datetime  # when the reading began
     not_found: bool = False
+    unreadable: bool = False  # no key for the provider is configured, so nobody asked
     retry_after_seconds: float | None = None
 
 
@@ -131,36 +143,38 @@ def advance(
 ) -> Step:
     """Take the facts in, then say what is to be done; `busy` is what this driver is already doing."""
     draft = Draft(generation, now)
-    known, files = dict(watches), dict(keeping)
+    files = dict(keeping)
+    under_way = frozenset((one.attempt_id, one.index) for one in busy if isinstance(one, Poll))
+    readings = Readings(draft, dict(watches), hints, under_way)
     show_extras(draft)
     for fact in facts:
         if isinstance(fact, FileKept | Drawn | FileUnread):
             absorb_file(draft, files, fact, hints)
         elif isinstance(fact, Hinted):
-            _hurry(draft, known, fact.attempt_id, busy, hints)
+            _hurry(draft, readings, fact.attempt_id)
         else:
-            _absorb(draft, known, fact, hints)
+            _absorb(draft, readings, fact)
     _orphans(draft, busy)
     wake_at = now + timedelta(seconds=IDLE_SECONDS)
     if not draft.generation.status.terminal:
         settle(draft, files, hints, busy)
-        _end_attempts(draft, hints)
-        wake_at = min(wake_at, _start_attempts(draft, hints, health))
-        _conclude(draft, hints)
+        _end_attempts(draft, readings)
+        wake_at = min(wake_at, _start_attempts(draft, readings, hints, health))
+        _conclude(draft, readings, hints)
     if draft.generation.status.terminal:
         wake_at = now + timedelta(seconds=IDLE_SECONDS)
         _end_late(draft)
     return Step(
         generation=draft.generation,
         writes=tuple(draft.writes),
-        effects=(*_effects(draft, known, busy, hints), *files_due(draft, files, busy)),
-        watches=known,
+        effects=(*_effects(draft, readings, busy, hints), *files_due(draft, files, busy)),
+        watches=readings.watches,
         keeping=files,
-        wake_at=min([wake_at, *_moments(draft, known, hints), *file_moments(draft, files, hints, busy)]),
+        wake_at=min([wake_at, *readings.moments(), *file_moments(draft, files, hints, busy)]),
     )
 
 
-def _absorb(draft: Draft, watches: dict[TaskKey, Watch], fact: Ended | Read | Unread, hints: HintsOf) -> None:
+def _absorb(draft: Draft, readings: Readings, fact: Ended | Read | Unread) -> None:
     attempt = draft.generation.attempt(fact.attempt_id)
     if isinstance(fact, Ended):
         if fact.state in ATTEMPT_MOVES[attempt.state]:
@@ -168,27 +182,27 @@ def _absorb(draft: Draft, watches: dict[TaskKey, Watch], fact: Ended | Read | Un
                 attempt,
                 state=fact.state,
                 failure=fact.failure,
-                billed=Billed.MAYBE if fact.state is AttemptState.UNKNOWN else Billed.NO,
                 ended_at=draft.now,
                 retry_after_seconds=fact.retry_after_seconds,
                 amend_form=fact.amend_form,
+                upstream=fact.upstream,
             )
-            draft.write(SaveAttempt(ended, attempt.state))
+            draft.write(SaveAttempt(replace(ended, billed=billed_of(ended)), attempt.state))
         return
     if not is_followed(draft.generation, draft.now) or fact.index not in open_tasks(attempt):
         return  # the attempt ended while the read was under way
-    polling = _polling(draft, attempt, hints)
-    key = (attempt.id, fact.index)
-    seed = f"{attempt.id}:{fact.index}"
+    polling, watch = readings.polling(attempt), readings.watch(attempt, fact.index)
+    key, seed = (attempt.id, fact.index), f"{attempt.id}:{fact.index}"
     task = attempt.tasks[fact.index]
-    watch = watches.get(key) or first_watch(attempt, fact.index, polling, draft.now)
     match fact:
         case Read(snapshot=Pending() as pending):
             status = Status.IN_PROGRESS if task.status is Status.IN_PROGRESS else pending.status
             progress = task.progress if pending.progress is None else pending.progress
             read = replace(task, status=status, raw_status=pending.raw_status, progress=progress)
             draft.task(attempt, fact.index, read)
-            watches[key] = after_reading(watch, polling, missing=pending.result_missing, seed=seed, now=draft.now)
+            readings.watches[key] = after_reading(
+                watch, polling, missing=pending.result_missing, asked_at=fact.asked_at, seed=seed, now=draft.now
+            )
         case Read(snapshot=Completed(artifacts=artifacts)):
             draft.task(attempt, fact.index, replace(task, status=Status.COMPLETED))
             fill(draft, attempt, task.slot, artifacts, draft.now + timedelta(seconds=polling.result_seconds))
@@ -197,36 +211,36 @@ def _absorb(draft: Draft, watches: dict[TaskKey, Watch], fact: Ended | Read | Un
         case Unread(not_found=True) if is_lost(watch, polling, draft.now):
             lost = failed(FailureKind.TASK_LOST)
             draft.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=lost))
-        case Unread(not_found=not_found, retry_after_seconds=wait):
-            watches[key] = after_failure(
-                watch, polling, not_found=not_found, retry_after=wait, seed=seed, now=draft.now
+        case Unread():
+            readings.watches[key] = after_failure(
+                watch,
+                polling,
+                asked_at=fact.asked_at,
+                not_found=fact.not_found,
+                unreadable=fact.unreadable,
+                retry_after=fact.retry_after_seconds,
+                seed=seed,
+                now=draft.now,
             )
 
 
-def _hurry(
-    draft: Draft, watches: dict[TaskKey, Watch], attempt_id: str, busy: frozenset[Effect], hints: HintsOf
-) -> None:
-    reading = _under_way(busy)
+def _hurry(draft: Draft, readings: Readings, attempt_id: str) -> None:
     for attempt in draft.generation.attempts:
         if attempt.id == attempt_id:
             for index in open_tasks(attempt):
                 key = (attempt.id, index)
-                watch = watches.get(key) or first_watch(attempt, index, _polling(draft, attempt, hints), draft.now)
-                watches[key] = hinted(watch, reading=key in reading, now=draft.now)
+                watch = readings.watch(attempt, index)
+                readings.watches[key] = hinted(watch, reading=key in readings.under_way, now=draft.now)
             if attempt.state in UNANSWERED:  # its tasks are read as soon as they are known
-                early = Watch(next_at=draft.now, interval_seconds=_polling(draft, attempt, hints).poll_seconds)
-                watches.update({(attempt.id, index): early for index in range(len(attempt.slots))})
-
-
-def _under_way(busy: frozenset[Effect]) -> set[TaskKey]:
-    return {(one.attempt_id, one.index) for one in busy if isinstance(one, Poll)}
+                early = Watch(next_at=draft.now, interval_seconds=readings.polling(attempt).poll_seconds)
+                readings.watches.update({(attempt.id, index): early for index in range(len(attempt.slots))})
 
 
 def _orphans(draft: Draft, busy: frozenset[Effect]) -> None:
     """A submit that nobody is carrying out was left by a holder that is gone: it may have been received."""
     for attempt in draft.generation.attempts:
         if attempt.state is AttemptState.SUBMITTING and Submit(attempt.id) not in busy:
-            draft.move(attempt, AttemptState.UNKNOWN, failed(FailureKind.AMBIGUOUS), Billed.MAYBE)
+            draft.move(attempt, AttemptState.UNKNOWN, failed(FailureKind.AMBIGUOUS))
 
 
 def _end_late(draft: Draft) -> None:
@@ -238,27 +252,24 @@ def _end_late(draft: Draft) -> None:
             _end(draft, attempt)
 
 
-def _end_attempts(draft: Draft, hints: HintsOf) -> None:
+def _end_attempts(draft: Draft, readings: Readings) -> None:
     for attempt in draft.generation.attempts:
         if attempt.state is AttemptState.RESERVED:
-            if not is_wanted(draft.generation, attempt):  # a task that turned up late was there first
-                draft.move(attempt, AttemptState.NOT_SENT, None, Billed.NO)
+            # A result that came meanwhile is not bought once more: a smaller attempt follows for what is still missing.
+            if missing_slots(draft.generation, attempt) != attempt.slots or not within_limit(draft.generation):
+                draft.move(attempt, AttemptState.NOT_SENT, None)
         elif attempt.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED}:
             reading, missing = open_tasks(attempt), untold(attempt)
             wanted = _wanted(draft, [*(attempt.tasks[index].slot for index in reading), *missing])
-            if not reading and (not missing or not wanted or _is_overdue(draft, attempt, hints)):
+            if not reading and (not missing or not wanted or readings.is_overdue(attempt)):
                 if not is_keeping(draft.generation, attempt):  # else it is not known yet what came of it
                     _end(draft, attempt)
             elif attempt.state is AttemptState.ABANDONED:
                 continue  # still read now and then: what it makes may be used, and what it cost is told
             elif not wanted:
                 draft.abandon(attempt, None)
-            elif _is_overdue(draft, attempt, hints):
+            elif readings.is_overdue(attempt) and readings.may_give_up(attempt):
                 draft.abandon(attempt, failed(FailureKind.TIMED_OUT))
-
-
-def _is_overdue(draft: Draft, attempt: Attempt, hints: HintsOf) -> bool:
-    return draft.now >= times_out_at(attempt, hints(draft.generation.route(attempt)).polling)
 
 
 def _wanted(draft: Draft, slots: Iterable[int]) -> bool:
@@ -270,27 +281,28 @@ def _end(draft: Draft, attempt: Attempt) -> None:
     """All tasks of the attempt are at their end."""
     failure = next((task.failure for task in attempt.tasks if task.failure is not None), None)
     if any(task.status is Status.COMPLETED for task in attempt.tasks):
-        draft.move(attempt, AttemptState.COMPLETED, failure, Billed.YES)
+        draft.move(attempt, AttemptState.COMPLETED, failure)
     else:
-        failure = failure or failed(FailureKind.RESULT_MISSING)
-        draft.move(attempt, AttemptState.FAILED, failure, TASK_BILLED[failure.kind])
+        draft.move(attempt, AttemptState.FAILED, failure or failed(FailureKind.RESULT_MISSING))
 
 
-def _start_attempts(draft: Draft, hints: HintsOf, health: HealthOf) -> datetime:
+def _start_attempts(draft: Draft, readings: Readings, hints: HintsOf, health: HealthOf) -> datetime:
     """Reserve an attempt for every open output that has none; the moment at which one that waits may go on."""
     wake_at = draft.generation.deadline_at
     if draft.now >= wake_at:
-        return wake_at  # whatever is open has expired
+        return draft.now + timedelta(seconds=IDLE_SECONDS)  # nothing more is bought
     wanted: dict[tuple[int, str], list[int]] = {}
     for output in draft.generation.outputs:
         if output.status.terminal or output.extra or is_found(output):
             continue
         match next_try(draft.generation, output.index, health):
             case Try(route=route, form=form, not_before=not_before):
-                if not_before is None or not_before <= draft.now:
-                    wanted.setdefault((route, form), []).append(output.index)
-                else:
+                if not_before is not None and not_before > draft.now:
                     wake_at = min(wake_at, not_before)
+                elif use_spare(draft, output):
+                    continue
+                elif readings.may_buy([output.index], history(draft.generation, output.index), not_before):
+                    wanted.setdefault((route, form), []).append(output.index)
             case Stop(failure=failure) if not may_still_come(draft.generation, output.index):
                 draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
                 wake_at = min(wake_at, draft.now + SOON)  # what was too dear beside it may not be without it
@@ -317,12 +329,12 @@ def _start_attempts(draft: Draft, hints: HintsOf, health: HealthOf) -> datetime:
     return wake_at
 
 
-def _conclude(draft: Draft, hints: HintsOf) -> None:
+def _conclude(draft: Draft, readings: Readings, hints: HintsOf) -> None:
     """End the generation when nothing is open or its deadline has passed; else bring its status up to date."""
     end_extras(draft, {AttemptState.COMPLETED, AttemptState.FAILED})
     generation = draft.generation
     late = _why_late(generation)
-    if draft.now >= generation.deadline_at:
+    if draft.now >= generation.deadline_at and readings.may_expire():
         settle(draft, {}, hints, everything=True)
         draft.close(Status.EXPIRED, late)
     elif goes_on(generation):
@@ -348,42 +360,31 @@ def _why_late(generation: Generation) -> Failed:
     return met[-1] if met and not ran else failed(FailureKind.TIMED_OUT)
 
 
-def _effects(
-    draft: Draft, watches: dict[TaskKey, Watch], busy: frozenset[Effect], hints: HintsOf
-) -> tuple[Effect, ...]:
+def _effects(draft: Draft, readings: Readings, busy: frozenset[Effect], hints: HintsOf) -> tuple[Effect, ...]:
     """What is due and not under way; forgets the watches of tasks that are at their end."""
-    reading = _under_way(busy)
     due: list[Effect] = []
     live: set[TaskKey] = set()
-    for attempt in draft.generation.attempts:
-        if not is_followed(draft.generation, draft.now):
+    generation = draft.generation
+    for attempt in generation.attempts:
+        if not is_followed(generation, draft.now):
             break
         if attempt.state is AttemptState.RESERVED and Submit(attempt.id) not in busy:
-            due.append(Submit(attempt.id))
+            # After a restart it may have been reserved long ago: what was paid for before is looked at first.
+            before = [one for one in generation.attempts[: attempt.number - 1] if set(one.slots) & set(attempt.slots)]
+            if readings.may_buy(attempt.slots, before):
+                due.append(Submit(attempt.id))
+    for attempt in generation.attempts:
+        if not is_followed(generation, draft.now):
+            break
         if attempt.state in UNANSWERED:
-            live.update(key for key in watches if key[0] == attempt.id)
+            live.update(key for key in readings.watches if key[0] == attempt.id)
         for index in open_tasks(attempt):
             key = (attempt.id, index)
             live.add(key)
-            watch = watches.setdefault(key, first_watch(attempt, index, _polling(draft, attempt, hints), draft.now))
-            if watch.next_at <= draft.now and key not in reading:
-                how = how_to_read(watch, hints(draft.generation.route(attempt)), draft.now)
+            watch = readings.watch(attempt, index)
+            if watch.next_at <= draft.now and key not in readings.under_way:
+                how = how_to_read(watch, hints(generation.route(attempt)), draft.now)
                 due.append(Poll(attempt_id=attempt.id, index=index, how=how))
-    for key in watches.keys() - live:
-        del watches[key]
+    for key in readings.watches.keys() - live:
+        del readings.watches[key]
     return tuple(due)
-
-
-def _moments(draft: Draft, watches: Mapping[TaskKey, Watch], hints: HintsOf) -> Iterable[datetime]:
-    """When something becomes due of itself."""
-    yield from (watch.next_at for watch in watches.values() if watch.next_at > draft.now)
-    for attempt in draft.generation.attempts:
-        if attempt.state is AttemptState.ACCEPTED:
-            times_out = times_out_at(attempt, hints(draft.generation.route(attempt)).polling)
-            if times_out > draft.now:  # else its tasks are done, and a file of theirs is on its way
-                yield times_out
-
-
-def _polling(draft: Draft, attempt: Attempt, hints: HintsOf) -> Polling:
-    polling = hints(draft.generation.route(attempt)).polling
-    return given_up(polling) if attempt.state is AttemptState.ABANDONED else polling

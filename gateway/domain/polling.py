@@ -14,8 +14,11 @@ from gateway.domain.generation import Attempt, AttemptState, Route
 
 HINT_GAP = timedelta(seconds=1)  # between two readings that a provider's hints ask for
 LOST_READINGS = 3  # "not found" this often, and over a whole grace, before a task counts as lost
+POLL_GROWTH = 1.25  # by this the interval between two readings grows with each of them, up to its ceiling
 UNREAD_FACTOR = 4  # how far a failing read, and a task that was given up, stretch the longest interval
 RETRY_AFTER_MAX_SECONDS = 600  # a provider's wait is honoured up to here: a day's would lose what was paid for
+GIVE_UP_UNREAD = 5  # failed readings after an attempt's time-out that let the next route be bought without an answer
+DECIDE_UNREAD = 3  # the same for a deadline, and for a purchase while a task that was given up is still open
 TaskKey = tuple[str, int]  # attempt id, index into its tasks
 How = Literal["poll", "refresh", "content"]
 
@@ -41,6 +44,10 @@ class Watch(Struct, frozen=True, kw_only=True):
     missing_since: datetime | None = None  # the upstream says "done" and names no file
     hinted_at: datetime | None = None  # when the provider last said that something happened
     again: bool = False  # it said so while a reading was under way, which may have been too early
+    read_at: datetime | None = None  # when the newest reading that could be understood began
+    needed_since: datetime | None = None  # a decision waits for a reading that begins at this moment or later
+    unread: int = 0  # readings that failed since then
+    unreadable: bool = False  # no key for its provider is configured: nobody can read it
 
 
 def first_watch(attempt: Attempt, index: int, polling: Polling, now: datetime) -> Watch:
@@ -61,32 +68,83 @@ def hinted(watch: Watch, *, reading: bool, now: datetime) -> Watch:
     return watch if next_at >= watch.next_at else replace(watch, next_at=next_at, hinted_at=next_at)
 
 
-def after_reading(watch: Watch, polling: Polling, *, missing: bool, seed: str, now: datetime) -> Watch:
-    """The next reading of a task that is not at its end: the interval grows to its ceiling."""
+def needed(watch: Watch, since: datetime, *, reading: bool, now: datetime) -> Watch:
+    """The watch once a decision needs a reading that begins at `since` or later: such a reading is due now.
+
+    A wait that the provider asked for is cut short once: what a purchase depends on is asked before it is made.
+    """
+    if watch.needed_since is not None and watch.needed_since >= since:
+        return watch
+    is_there = watch.read_at is not None and watch.read_at >= since
+    return replace(
+        watch,
+        needed_since=since,
+        unread=0,
+        interval_seconds=watch.interval_seconds if is_there else 0.0,
+        next_at=watch.next_at if reading or is_there else min(watch.next_at, now),
+    )
+
+
+def is_answered(watch: Watch | None, since: datetime, unread_max: int) -> bool:
+    """True if the task was read at `since` or later, or if that failed so often that the decision is made without."""
+    if watch is None:
+        return False
+    if watch.read_at is not None and watch.read_at >= since:
+        return True
+    return watch.needed_since is not None and watch.needed_since >= since and watch.unread >= unread_max
+
+
+def after_reading(
+    watch: Watch, polling: Polling, *, missing: bool, asked_at: datetime, seed: str, now: datetime
+) -> Watch:
+    """The next reading of a task that is not at its end: the interval grows to its ceiling.
+
+    `asked_at` is when the reading began. One that began before the moment that a decision depends on is made again.
+    """
     interval = min(max(watch.interval_seconds, polling.poll_seconds), polling.poll_max_seconds)
     wait = timedelta(seconds=_jittered(interval, f"{seed}:{now.timestamp()}"))
+    is_too_early = watch.needed_since is not None and asked_at < watch.needed_since
     return Watch(
-        next_at=now + (HINT_GAP if watch.again else wait),
+        next_at=now if is_too_early else now + (HINT_GAP if watch.again else wait),
         hinted_at=now + HINT_GAP if watch.again else watch.hinted_at,
-        interval_seconds=min(interval * 1.25, polling.poll_max_seconds),
+        interval_seconds=min(interval * POLL_GROWTH, polling.poll_max_seconds),
         missing_since=(watch.missing_since or now) if missing else None,
+        read_at=asked_at,
+        needed_since=watch.needed_since,
     )
 
 
 def after_failure(
-    watch: Watch, polling: Polling, *, not_found: bool, retry_after: float | None, seed: str, now: datetime
+    watch: Watch,
+    polling: Polling,
+    *,
+    asked_at: datetime,
+    not_found: bool = False,
+    unreadable: bool = False,
+    retry_after: float | None = None,
+    seed: str,
+    now: datetime,
 ) -> Watch:
-    """The next reading after one that failed: later each time, except "not found", which is to be confirmed."""
+    """The next reading after one that failed: later each time, except "not found", which is to be confirmed.
+
+    A failure counts towards a decision only when the reading began at the moment that the decision needs, or later.
+    """
+    counts = watch.needed_since is not None and asked_at >= watch.needed_since and not unreadable
+    is_too_early = watch.needed_since is not None and asked_at < watch.needed_since and not unreadable
     if not_found:
         interval = polling.poll_seconds
     else:
         ceiling = polling.poll_max_seconds * UNREAD_FACTOR
         interval = min(max(watch.interval_seconds, polling.poll_seconds) * 2, ceiling)
-    told = min(retry_after or 0, RETRY_AFTER_MAX_SECONDS)
+    wait_seconds = min(max(retry_after or 0.0, 0.0), RETRY_AFTER_MAX_SECONDS)
     return replace(
         watch,
-        next_at=now + timedelta(seconds=max(_jittered(interval, f"{seed}:{now.timestamp()}"), told)),
+        next_at=now
+        if is_too_early
+        else now + timedelta(seconds=max(_jittered(interval, f"{seed}:{now.timestamp()}"), wait_seconds)),
         interval_seconds=interval,
+        unread=watch.unread + int(counts),
+        unreadable=unreadable,
         not_found=watch.not_found + int(not_found),
         not_found_since=(watch.not_found_since or now) if not_found else watch.not_found_since,
     )

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from gateway.domain.adopting import serves
 from gateway.domain.backoff import exponential, spread
 from gateway.domain.circuit import CircuitState
 from gateway.domain.generation import Attempt, AttemptState, Generation, Policy, Route
@@ -13,9 +14,14 @@ from gateway.domain.reading import failed
 from gateway.domain.spending import affordable
 from gateway.domain.task import REMEDY, Failed, FailureKind, Remedy, Status
 
-RETRIES_MAX = 6  # tries of what only asked to wait, and one for each further route, before the output fails
-_LIVE = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.ACCEPTED})
+REPEATS_MAX = 100  # attempts for one output that were refused for the moment, before it fails
+REPEAT_SECONDS, REPEAT_MAX_SECONDS = 2, 180  # between two tries of a route: the first wait, and the longest
 _OF_ACCOUNT = frozenset({FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT})
+
+
+_TOO_FEW = Failed(
+    kind=FailureKind.RESULT_MISSING, message="The provider started fewer tasks than outputs were asked for."
+)
 
 
 class Try(Struct, frozen=True):
@@ -38,15 +44,15 @@ class Hold(Struct, frozen=True):
 
 def next_try(generation: Generation, slot: int, health: HealthOf = unknown_health) -> Try | Stop | Hold | None:
     """What an open output needs now; `None` while an attempt is live for it."""
-    history = _history(generation, slot)
-    if not history:
-        first = _next_route(generation, history, slot, health)
+    before = history(generation, slot)
+    if not before:
+        first = _next_route(generation, before, slot, health)
         return Stop(_newest_failure(generation)) if first is None else Try(first)
-    if any(attempt.state in _LIVE for attempt in history):
+    if any(slot in serves(attempt) for attempt in before):
         return None
-    last = history[-1]
-    forms = {attempt.form for attempt in history if attempt.route == last.route}
-    if last.amend_form is not None and last.amend_form not in forms:
+    last = before[-1]
+    forms = {attempt.form for attempt in before if attempt.route == last.route}
+    if last.state is AttemptState.REFUSED and last.amend_form is not None and last.amend_form not in forms:
         return Try(last.route, last.amend_form)
     failure = _failure_of(last, slot)
     match remedy_for(failure, generation.plan.policy):
@@ -55,11 +61,21 @@ def next_try(generation: Generation, slot: int, health: HealthOf = unknown_healt
         case Remedy.RECONCILE:
             return _as_decided(last, failure)
         case _:
-            following = _next_route(generation, history, slot, health)
-            return Try(following) if following is not None else _retry(generation, history, slot, health)
+            following = _next_route(generation, before, slot, health)
+            return Try(following) if following is not None else _retry(generation, before, slot, health)
 
 
-def _history(generation: Generation, slot: int) -> list[Attempt]:
+def next_try_at(generation: Generation) -> datetime | None:
+    """When the next attempt of a generation is due that waits to repeat one; `None` while it does not wait for that."""
+    if generation.status.terminal:
+        return None
+    waiting = (one for one in generation.outputs if not one.status.terminal and not one.extra and one.artifact is None)
+    tries = (next_try(generation, output.index) for output in waiting)
+    moments = (one.not_before for one in tries if isinstance(one, Try) and one.not_before is not None)
+    return min(moments, default=None)
+
+
+def history(generation: Generation, slot: int) -> list[Attempt]:
     """The attempts for an output, without those that were given up before they were tried."""
     return [
         attempt
@@ -109,15 +125,15 @@ def is_retry(generation: Generation, attempt: Attempt) -> bool:
     )
 
 
-def _next_route(generation: Generation, history: list[Attempt], slot: int, health: HealthOf) -> int | None:
+def _next_route(generation: Generation, before: list[Attempt], slot: int, health: HealthOf) -> int | None:
     """The next route that was not tried, in the order of the plan, open circuits last.
 
     Left out are providers that may already hold a task for this output, those whose account has refused it, and
     routes that the client's limit of cost has no room for.
     """
     routes = generation.plan.routes
-    tried = {attempt.route for attempt in history}
-    excluded = {routes[attempt.route].provider for attempt in history if _excludes_provider(attempt, slot)}
+    tried = {attempt.route for attempt in before}
+    excluded = {routes[attempt.route].provider for attempt in before if _excludes_provider(attempt, slot)}
     left = [
         index
         for index, route in enumerate(routes)
@@ -150,6 +166,8 @@ def _failure_of(attempt: Attempt, slot: int) -> Failed:
     task = next((task for task in attempt.tasks if task.slot == slot), None)
     if task is not None and task.failure is not None:
         return task.failure
+    if task is None and attempt.state is AttemptState.ACCEPTED:
+        return _TOO_FEW
     if attempt.failure is not None and (task is None or task.status is not Status.COMPLETED):
         return attempt.failure
     return failed(FailureKind.RESULT_MISSING)
@@ -158,7 +176,7 @@ def _failure_of(attempt: Attempt, slot: int) -> Failed:
 def has_another_route(generation: Generation, attempt: Attempt) -> bool:
     """Whether one of the attempt's outputs could still go to a route that it has not been tried on."""
     return any(
-        _next_route(generation, _history(generation, slot), slot, unknown_health) is not None for slot in attempt.slots
+        _next_route(generation, history(generation, slot), slot, unknown_health) is not None for slot in attempt.slots
     )
 
 
@@ -168,28 +186,35 @@ def _may_repeat(attempt: Attempt, slot: int) -> bool:
     return waits and attempt.state in {AttemptState.REFUSED, AttemptState.NOT_SENT}
 
 
-def _retry(generation: Generation, history: list[Attempt], slot: int, health: HealthOf) -> Try | Stop:
-    """The newest route that only asked to wait and can be waited for; `Stop` when there is none."""
-    failure = _failure_of(history[-1], slot)
-    excluded = {generation.route(one).provider for one in history if _excludes_provider(one, slot)}
-    newest = {one.route: one for one in history}.values()  # of each route
-    waiting = [one for one in newest if _may_repeat(one, slot) and generation.route(one).provider not in excluded]
-    repeated = [one for one in history if _may_repeat(one, slot)]
-    if len(repeated) >= RETRIES_MAX + len({one.route for one in repeated}) - 1:
+def _retry(generation: Generation, before: list[Attempt], slot: int, health: HealthOf) -> Try | Stop:
+    """The route that may be tried again first, of all whose refusal was for the moment; `Stop` when there is none.
+
+    So the tries go round all these routes until the deadline: each wait of a route is longer than its last one.
+    """
+    failure = _failure_of(before[-1], slot)
+    excluded = {generation.route(one).provider for one in before if _excludes_provider(one, slot)}
+    repeated = [one for one in before if _may_repeat(one, slot)]
+    if len(repeated) >= REPEATS_MAX:
         return Stop(failure)
-    for last in sorted(waiting, key=lambda one: one.number, reverse=True):
-        if affordable(generation, generation.route(last)):
+    newest = {one.route: one for one in before}.values()  # of each route
+    repeats: list[Try] = []
+    for last in newest:
+        route = generation.route(last)
+        if _may_repeat(last, slot) and route.provider not in excluded and affordable(generation, route):
             tries = sum(one.route == last.route for one in repeated)
             repeat = _after_its_wait(generation, last, tries, health)
             if repeat is not None:
-                return repeat
-    return Stop(failure)
+                repeats.append(repeat)
+    return min(repeats, key=lambda one: (one.not_before or generation.created_at, one.route), default=Stop(failure))
 
 
 def _after_its_wait(generation: Generation, last: Attempt, tries: int, health: HealthOf) -> Try | None:
-    """Its route again, after its own wait or a growing one, when its health lets it go; `None` behind the deadline."""
+    """Retry the same route after the provider's wait or our backoff, whichever is longer.
+
+    Not before its circuit allows it. `None` if that is past the deadline.
+    """
     route = generation.route(last)
-    grown = exponential(tries, first=2, ceiling=60, seed=last.id)
+    grown = exponential(tries, first=REPEAT_SECONDS, ceiling=REPEAT_MAX_SECONDS, seed=last.id)
     not_before = (last.ended_at or last.reserved_at) + timedelta(seconds=max(grown, last.retry_after_seconds or 0))
     if not_before >= generation.deadline_at:
         return None

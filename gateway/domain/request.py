@@ -79,9 +79,9 @@ def with_images(value: Input, replaced: Mapping[str, str]) -> Input:
 class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a client may ask of the result. `None` is "not asked": the route's default serves."""
 
-    duration_seconds: int | None = None
-    resolution: str | None = None  # 720p, 1080p, 4k
-    aspect_ratio: str | None = None  # 16:9, 9:16, 1:1, …
+    duration_seconds: int | float | None = None  # a fraction only where a client asked for one
+    resolution: str | None = None  # 720p, 1080p, 4k, or any number of lines as `dimensions` names it
+    aspect_ratio: str | None = None  # 16:9, 9:16, 1:1, or any other as `dimensions` names it
     generate_audio: bool | None = None
     negative_prompt: str | None = None
     seed: int | None = None

@@ -1,13 +1,23 @@
 """Which routes can do exactly what was asked, in order, and why each other one cannot. Pure."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from math import inf, isclose, log
+from math import isclose
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.domain.adapter import Capability, ImageForm
+from gateway.domain.dimensions import (
+    equal_ratio,
+    equal_resolution,
+    has_ratio,
+    image_ratio_name,
+    nearest_duration,
+    nearest_ratio,
+    nearest_resolution,
+    short_side,
+)
 from gateway.domain.generation import Adaptation, GenerationRequest, Route
 from gateway.domain.health import HealthOf, RouteHealth, unknown_health
 from gateway.domain.ordering import Order, Place, in_order
@@ -23,8 +33,7 @@ from gateway.domain.request import (
     images_of,
     input_kind,
 )
-
-_RESOLUTIONS = ("480p", "720p", "1080p", "4k")  # from small to large, for "nearest"
+from gateway.domain.spellings import equal_mode
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
@@ -113,9 +122,10 @@ def _route(
     fitting = [one for one in candidate.capabilities if kind in one.inputs]
     if not fitting:
         return (_no_such_input(kind, candidate),)
+    adapted: Route | None = None
     best: tuple[Reason, ...] = ()
     for capability in fitting:
-        settings, adaptations, reasons = _fit_settings(request, capability)
+        settings, adaptations, reasons = _fit_settings(request, capability, images)
         reasons += _check_prompt(request, candidate.provider, capability)
         cost = cost_usd(candidate.prices, settings, capability, alike=candidate.model != candidate.row)
         reasons += _check_cost(request, cost)
@@ -125,7 +135,7 @@ def _route(
         if not reasons:
             reasons += _check_rules(request, candidate, capability, settings)
         if not reasons:
-            return Route(
+            route = Route(
                 provider=candidate.provider,
                 model=candidate.model,
                 row=candidate.row,
@@ -135,9 +145,12 @@ def _route(
                 cost_usd=cost,
                 attempt_timeout_seconds=candidate.attempt_timeout_seconds,
             )
-        if not best or len(reasons) < len(best):
+            if not adaptations:  # a later row may take exactly what was asked
+                return route
+            adapted = adapted or route
+        elif not best or len(reasons) < len(best):
             best = tuple(reasons)
-    return best
+    return adapted or best
 
 
 _INPUT_WORDS = {
@@ -154,39 +167,75 @@ def _no_such_input(kind: InputKind, candidate: Candidate) -> Reason:
     return Reason(param=param, message=f"does not take {_INPUT_WORDS[kind]}; it takes {words}")
 
 
+_Match = Callable[[Any, Any], Any]  # asked, supported → the one that serves, or None
+
+
 def _fit_settings(
-    request: GenerationRequest, capability: Capability
+    request: GenerationRequest, capability: Capability, images: Mapping[str, ImageFacts]
 ) -> tuple[Settings, list[Adaptation], list[Reason]]:
+    """The settings that a model is sent, what was changed in them, and what it cannot be asked."""
     asked = request.settings
-    nearest = request.adapt == "nearest"
     reasons: list[Reason] = []
     adaptations: list[Adaptation] = []
     changes: dict[str, Any] = {}
 
-    def fit(name: str, param: str, supported: Collection[Any], distance: Callable[[Any, Any], float] | None) -> None:
-        value = getattr(asked, name)
-        if value is None or value in supported:
+    def fit(setting: str, param: str, supported: Collection[Any], equal: _Match, nearest: _Match) -> None:
+        value = getattr(asked, setting)
+        if value is None:
             return
-        if nearest and distance is not None and supported:
-            given = min(sorted(supported, key=str), key=lambda one: distance(value, one))
-            changes[name] = given
+        given = equal(value, supported)
+        if given is None:
+            given = nearest(value, supported)
+            if given is None or request.adapt != "nearest":
+                reasons.append(Reason(param=param, message=_unsupported(value, supported, given)))
+                return
             adaptations.append(Adaptation(param=param, asked=value, given=given))
-        else:
-            reasons.append(Reason(param=param, message=_unsupported(value, supported)))
+        changes[setting] = given
 
-    fit("duration_seconds", "duration", capability.durations, lambda a, b: abs(a - b) + (b < a) / 2)
-    fit("resolution", "resolution", capability.resolutions, _resolution_distance)
-    fit("aspect_ratio", "aspect_ratio", capability.aspect_ratios, _ratio_distance)
-    fit("fps", "fps", capability.fps, None)
-    fit("mode", "mode", capability.modes, None)
+    fit("duration_seconds", "duration", capability.durations, _itself, nearest_duration)
+    fit("resolution", "resolution", frozenset(capability.resolutions), equal_resolution, nearest_resolution)
+    if asked.aspect_ratio is not None and isinstance(request.input, ImageToVideo) and not capability.aspect_ratios:
+        changes["aspect_ratio"] = None  # the model has no such parameter: its video has the ratio of the image
+        unlike = _ratio_beside_image(asked.aspect_ratio, images.get(request.input.first_frame), request.adapt)
+        if isinstance(unlike, Adaptation):
+            adaptations.append(unlike)
+        elif unlike is not None:
+            reasons.append(unlike)
+    else:
+        fit("aspect_ratio", "aspect_ratio", frozenset(capability.aspect_ratios), equal_ratio, nearest_ratio)
+    fit("fps", "fps", capability.fps, _itself, _none)
+    fit("mode", "mode", capability.modes, equal_mode, _none)
     reasons += _check_switches(asked, capability)
-    resolution = changes.get("resolution", asked.resolution)
-    if not reasons and asked.mode is not None and resolution not in {None, capability.modes[asked.mode]}:
-        meant = capability.modes[asked.mode]
-        message = f"`{asked.mode}` means {meant} here, `resolution` says {asked.resolution}"
+    mode, resolution = changes.get("mode"), changes.get("resolution")
+    if not reasons and mode is not None and resolution not in {None, capability.modes[mode]}:
+        message = f"`{mode}` means {capability.modes[mode]} here, `resolution` says {asked.resolution}"
         reasons.append(Reason(param="mode", message=message))
     defaults = {name: value for name, value in capability.defaults.items() if getattr(asked, name) is None}
     return replace(asked, **{**defaults, **changes}), adaptations, reasons
+
+
+def _itself(asked: Any, supported: Collection[Any]) -> Any:  # a number or a word
+    return asked if asked in supported else None
+
+
+def _none(asked: object, supported: Collection[Any]) -> None:  # the same shape as the others
+    """Of this setting no value is near to another."""
+
+
+def _ratio_beside_image(asked: str, image: ImageFacts | None, adapt: str | None) -> Adaptation | Reason | None:
+    """What becomes of a ratio that was asked of a model whose video has the ratio of the image.
+
+    `None` where the image has that ratio anyway. Otherwise only a client that allows the nearest value gets the ratio
+    of the image in place of the asked one; the ratio of an image behind a URL is not known yet.
+    """
+    if image is not None and has_ratio(image.width, image.height, asked):
+        return None
+    if adapt == "nearest":
+        given = None if image is None else image_ratio_name(image.width, image.height)
+        return Adaptation(param="aspect_ratio", asked=asked, given=given)
+    size = "whose size is not known before it is fetched" if image is None else f"which is {image.width}x{image.height}"
+    remedy = 'leave `aspect_ratio` out, or send `"adapt": "nearest"` to have it left out here'
+    return Reason(param="aspect_ratio", message=f"follows the image, {size}, so {asked} cannot be asked for: {remedy}")
 
 
 def _check_switches(asked: Settings, capability: Capability) -> list[Reason]:
@@ -329,35 +378,21 @@ def _check_rules(
     return [Reason(param=f"provider_options.{candidate.provider}", message=why) for why in found if why is not None]
 
 
-def _unsupported(value: object, supported: Collection[Any]) -> str:
+def _unsupported(value: object, supported: Collection[Any], nearest: object) -> str:
+    """What a model takes instead, and which of it `adapt` would take."""
     if not supported:
         return "does not take it"
     ordered = sorted(supported, key=lambda one: (_rank(one), str(one)))
+    takes = ", ".join(map(str, ordered))
     if (
         all(isinstance(one, int) for one in ordered)
         and len(ordered) > 2
         and ordered[-1] - ordered[0] == len(ordered) - 1
     ):
-        return f"takes {ordered[0]} to {ordered[-1]}, not {value}"
-    return f"takes {', '.join(map(str, ordered))}, not {value}"
+        takes = f"{ordered[0]} to {ordered[-1]}"
+    hint = "" if nearest is None else f'; `"adapt": "nearest"` would take {nearest}'
+    return f"takes {takes}, not {value}{hint}"
 
 
 def _rank(value: object) -> float:
-    if isinstance(value, int):
-        return value
-    return _RESOLUTIONS.index(value) if value in _RESOLUTIONS else len(_RESOLUTIONS)
-
-
-def _resolution_distance(asked: str, given: str) -> float:
-    return abs(_rank(asked) - _rank(given)) + (0.5 if _rank(given) < _rank(asked) else 0)
-
-
-def _ratio_distance(asked: str, given: str) -> float:
-    """In powers, so that upright and lying are treated alike; of two equally far, the one that lies the same way."""
-    wanted, found = _ratio(asked), _ratio(given)
-    return abs(wanted - found) + (0.01 if wanted * found <= 0 and wanted != found else 0)
-
-
-def _ratio(value: str) -> float:
-    width, _, height = value.partition(":")
-    return log(int(width) / int(height)) if height else inf  # `auto`: near to nothing
+    return value if isinstance(value, int) else short_side(str(value)) or 0

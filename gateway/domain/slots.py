@@ -2,10 +2,11 @@
 
 from collections.abc import Container, Sequence
 from datetime import datetime
+from typing import Literal
 
 from msgspec.structs import replace
 
-from gateway.domain.adopting import untold
+from gateway.domain.adopting import FOLLOWED, serves, untold, with_tasks
 from gateway.domain.draft import Draft
 from gateway.domain.generation import Attempt, AttemptState, Generation, Output, Task
 from gateway.domain.keeping import is_found
@@ -14,6 +15,7 @@ from gateway.domain.polling import open_tasks
 from gateway.domain.reading import failed
 from gateway.domain.task import Artifact, FailureKind, Status, TaskRef
 
+_SENT = frozenset({AttemptState.SUBMITTING, AttemptState.ACCEPTED})
 FILES_MAX = 64  # of one task: a reply that names more is not believed further
 
 
@@ -31,17 +33,47 @@ def accepted(generation: Generation, attempt_id: str, refs: Sequence[TaskRef], n
     return SaveAttempt(moved, attempt.state)
 
 
-def fill(draft: Draft, attempt: Attempt, slot: int, artifacts: Sequence[Artifact], expires_at: datetime) -> None:
-    """Give the slot its file, to be kept; further files of the same task, and late ones, become extra outputs.
+def adopted(
+    generation: Generation,
+    attempt: Attempt,
+    refs: Sequence[TaskRef],
+    teller: Literal["callback", "operator"],
+    now: datetime,
+) -> SaveAttempt | None:
+    """The write for tasks that somebody else than the reply to the submit names; `None` when all are known already.
 
-    What comes late is nobody's wait: it counts as it is, and is kept when its turn comes.
+    Legal from every state of an attempt that was sent: also one that counts as refused, failed or given up may have
+    started a task, and that task was paid for.
     """
-    outputs = draft.generation.outputs
-    free = next((one for one in outputs if one.index == slot and not one.status.terminal and not is_found(one)), None)
+    tasks = with_tasks(attempt.slots, attempt.tasks, refs, len(generation.outputs))
+    if len(tasks) == len(attempt.tasks):
+        return None
+    if attempt.state in FOLLOWED:
+        return SaveAttempt(replace(attempt, tasks=tasks), attempt.state)
+    moved = replace(
+        attempt,
+        state=AttemptState.ACCEPTED,
+        tasks=tasks,
+        adopted=attempt.adopted if attempt.tasks else teller,
+        accepted_at=now,
+        ended_at=None,
+        failure=None,
+        billed=None,
+    )
+    return SaveAttempt(moved, attempt.state)
+
+
+def fill(draft: Draft, attempt: Attempt, slot: int, artifacts: Sequence[Artifact], expires_at: datetime) -> None:
+    """Give the slot its file, to be archived; a further file, or a late one, fills an output that nobody else fills.
+
+    Where every output is taken, the file becomes an extra output, which counts as completed at once: no client waits
+    for it, and it is archived later.
+    """
+    free = _free_output(draft.generation, slot)
     late = free is None
     for artifact in artifacts[:FILES_MAX]:
         output = Output(
-            index=len(draft.generation.outputs) if free is None else slot,
+            index=len(draft.generation.outputs) if free is None else free.index,
             status=Status.COMPLETED if late else Status.IN_PROGRESS,
             extra=free is None or free.extra,
             late=late,
@@ -50,7 +82,34 @@ def fill(draft: Draft, attempt: Attempt, slot: int, artifacts: Sequence[Artifact
             expires_at=expires_at,
         )
         draft.write(SaveOutput(output, new=free is None))
-        free = None
+        free = _free_output(draft.generation, slot)
+
+
+def _free_output(generation: Generation, slot: int) -> Output | None:
+    """The output of this slot while it is open and has no file, else one that is missing and that no attempt fills."""
+    served = {one for attempt in generation.attempts if attempt.state in _SENT for one in serves(attempt)}
+    empty = [output for output in generation.outputs if not output.status.terminal and not is_found(output)]
+    own = next((output for output in empty if output.index == slot), None)
+    if generation.status.terminal or own is not None:
+        return own
+    return next((output for output in empty if not output.extra and output.index not in served), None)
+
+
+def use_spare(draft: Draft, output: Output) -> bool:
+    """Fill an output with the file of a finished extra output, which was paid for, instead of buying another.
+
+    True when that was done.
+    """
+    used = {one.artifact.url for one in draft.generation.outputs if not one.extra and one.artifact is not None}
+    for extra in draft.generation.outputs:
+        if not extra.extra or extra.status is not Status.COMPLETED or extra.artifact is None:
+            continue
+        lasts = extra.expires_at is None or draft.now < extra.expires_at
+        if lasts and extra.artifact.url not in used:
+            filled = replace(output, status=Status.IN_PROGRESS, attempt_id=extra.attempt_id, artifact=extra.artifact)
+            draft.write(SaveOutput(replace(filled, expires_at=extra.expires_at)))
+            return True
+    return False
 
 
 def show_extras(draft: Draft) -> None:
@@ -95,16 +154,20 @@ def may_still_come(generation: Generation, slot: int) -> bool:
     )
 
 
-def is_wanted(generation: Generation, attempt: Attempt) -> bool:
-    """Whether a reserved attempt is still to be sent: one of its outputs is open and no accepted task is to fill it."""
+def missing_slots(generation: Generation, attempt: Attempt) -> tuple[int, ...]:
+    """The outputs of an attempt that are still to be bought: open, without a file, with no other task to fill them."""
     followed = {
         slot
         for one in generation.attempts
         if one.id != attempt.id and one.state is AttemptState.ACCEPTED
         for slot in (*(one.tasks[index].slot for index in open_tasks(one)), *untold(one))
     }
-    slots = [slot for slot in attempt.slots if slot not in followed]
-    return any(not output.status.terminal and not is_found(output) for output in map(generation.output, slots))
+    outputs = {output.index: output for output in generation.outputs}
+    return tuple(
+        slot
+        for slot in attempt.slots
+        if slot not in followed and not outputs[slot].status.terminal and not is_found(outputs[slot])
+    )
 
 
 def goes_on(generation: Generation) -> bool:

@@ -57,14 +57,19 @@ class Deliverer:
         keys: SigningKeys,
         view: Callable[[Generation], object],
         clock: Clock,
+        wall_clock: Clock,
         timeout_seconds: float,
     ) -> None:
-        """`view` makes of a generation what a client reads; `timeout_seconds` is for all of a POST."""
+        """`view` makes of a generation what a client reads; `timeout_seconds` is for all of a POST.
+
+        `wall_clock` is not moved on to the ledger's time: receivers compare a delivery's timestamp with their own.
+        """
         self._store = store
         self._poster = poster
         self._keys = keys
         self._view = view
         self._clock = clock
+        self._wall_clock = wall_clock
         self._timeout_seconds = timeout_seconds
         self._wake = store.webhooks.added
         self._sending: dict[asyncio.Task[None], tuple[str, str]] = {}  # each with its key and receiver
@@ -200,7 +205,7 @@ class Deliverer:
             return None
         body = _encode({"type": delivery.type, "timestamp": _iso(delivery.created_at), "data": data}).decode()
         secrets = live(claim.secrets, at) if delivery.endpoint_id else self._keys.of(delivery.key)
-        headers = signed(delivery.event_id, body, secrets, at)
+        headers = signed(delivery.event_id, body, secrets, self._wall_clock.now())
         status: int | None = None
         error = retry_after = None
         try:

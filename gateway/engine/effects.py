@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from http import HTTPStatus
 
 import httpx
 import structlog
 from msgspec import Struct
 
-from gateway.domain.adapter import HttpCall, HttpReply
+from gateway.domain.adapter import HttpCall, HttpReply, Polling
 from gateway.domain.adopting import TASKS_MAX
 from gateway.domain.circuit import CircuitState
 from gateway.domain.errors import StoreUnavailable, UnreadableReply
@@ -16,12 +17,14 @@ from gateway.domain.generation import Attempt, AttemptState, Generation, Route
 from gateway.domain.keeping import Keep, Picture
 from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Unread
 from gateway.domain.polling import Hints
-from gateway.domain.reading import failed
+from gateway.domain.reading import clean, failed
 from gateway.domain.remedies import has_another_route
 from gateway.domain.request import UpstreamRequest
-from gateway.domain.slots import accepted, is_wanted
-from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, TaskRef
+from gateway.domain.slots import accepted, missing_slots
+from gateway.domain.spending import within_limit
+from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, TaskRef, TaskSnapshot
 from gateway.domain.task_reading import PollRefused, read_poll, read_submit
+from gateway.domain.upstream_answer import UpstreamAnswer, answer_of
 from gateway.engine.patience import patiently
 from gateway.failpoints import reach
 from gateway.services.clock import Clock
@@ -36,6 +39,14 @@ from gateway.store.base import Store
 log = structlog.get_logger()
 _NO_CONTENT = frozenset({400, 404, 410})  # the answers that say: there is no file
 _BROKEN = failed(FailureKind.INVALID_REQUEST, "The request could not be translated.", elsewhere=True)
+# Of a provider that is not configured, whose tasks nobody can read: that says nothing about them, so that no time-out
+# may have them bought again elsewhere. They wait for the deadline, or for a start with the provider's key.
+UNFOLLOWED = Polling(
+    first_poll_seconds=60,
+    poll_seconds=300,
+    poll_max_seconds=300,
+    attempt_timeout_seconds=172_800,  # longer than any deadline
+)
 _NOTED_MAX = 1000  # unknown status words that are remembered as logged
 
 
@@ -67,10 +78,10 @@ class Effects:
         self._sending: set[str] = set()  # attempts from their intent to their outcome
 
     def hints(self, route: Route) -> Hints:
-        """What the rules need to know of a route; of one that is no longer configured, something that lets it end."""
+        """What the rules need to know of a route, also of one whose provider is no longer configured."""
         provider = self._providers.get(route.provider)
         if provider is None:
-            return Hints(polling=next(iter(self._providers.values())).adapter.polling)
+            return Hints(polling=UNFOLLOWED)
         form = self._forms.get((route.provider, route.model)) or provider.form or provider.adapter.forms[0]
         has_refresh = provider.adapter.refresh is not None
         polling = provider.polling(route.model)
@@ -93,13 +104,13 @@ class Effects:
         provider = self._providers.get(route.provider)
         if isinstance(effect, Poll):
             if provider is None:  # it was taken out of the configuration while this generation was open
-                return Unread(attempt_id=attempt.id, index=effect.index)
+                return _unread(effect, self._clock.now(), unreadable=True)
             async with self._health.reads[provider.name].place(generation.key):
                 read = await self._read(attempt, effect, provider)
             if isinstance(read, Read) and isinstance(read.snapshot, Failed):
                 await self._inputs.forget(generation.request.input, generation.key, provider, read.snapshot)
             return read
-        if provider is None or route.model not in provider.models:
+        if provider is None or not provider.accepts_work or route.model not in provider.models:
             return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         fact: Fact | None = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         try:
@@ -153,19 +164,21 @@ class Effects:
         reach("submitting_nothing_sent")
         started = self._clock.now()
         fact = await self._send(generation, attempt, route, provider, call)
-        self._health.submitted(route.provider, route.model, attempt.id, None if fact is None else fact.failure)
+        failure = None if fact is None else fact.failure
+        self._health.submitted(route.provider, route.model, attempt.id, failure)
         log.info(
             "submit_finished",
             generation=generation.id,
             attempt=attempt.id,
             provider=provider.name,
             model=route.model,
-            kind=fact.failure.kind if fact is not None else None,
-            upstream_code=fact.failure.upstream_code if fact is not None else None,
+            kind=failure.kind if failure is not None else None,
+            upstream_code=failure.upstream_code if failure is not None else None,
+            **_logged(None if fact is None else fact.upstream),
             duration_seconds=round((self._clock.now() - started).total_seconds(), 3),
         )
-        if fact is not None:
-            await self._inputs.forget(generation.request.input, generation.key, provider, fact.failure)
+        if failure is not None:
+            await self._inputs.forget(generation.request.input, generation.key, provider, failure)
         return fact
 
     async def _prepare(self, generation: Generation, attempt: Attempt, route: Route, provider: Provider) -> HttpCall:
@@ -200,9 +213,11 @@ class Effects:
         # Clock, fence and status once more: since the commit this process may have been stopped for long, or the
         # client have cancelled.
         now = await patiently(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)
-        overtaken = now is None or now.fence != generation.fence or now.status.terminal or not is_wanted(now, attempt)
-        if overtaken or self._clock.now() >= generation.deadline_at:
+        overtaken = now is None or now.fence != generation.fence or now.status.terminal
+        if now is None or overtaken or self._clock.now() >= generation.deadline_at:
             return _Stopped(_not_sent(attempt, failed(FailureKind.TIMED_OUT)))
+        if missing_slots(now, attempt) != attempt.slots or not within_limit(now):
+            return _Stopped(_not_sent(attempt, None))  # what is still missing is reserved anew
         return None
 
     async def _send(
@@ -227,17 +242,18 @@ class Effects:
             return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         except NoAnswer as error:
             log.warning("submit_unanswered", attempt=attempt.id, provider=provider.name, error=str(error))
-            return _unknown(attempt)
+            return _unknown(attempt, UpstreamAnswer(message=clean(str(error)) or None))
         except Exception:  # what nobody has thought of proves nothing
             log.exception("submit_broken", attempt=attempt.id, provider=provider.name)
-            return _unknown(attempt)
+            return _unknown(attempt, None)
+        answer = _answer_of(reply)
         try:
             outcome = read_submit(provider.adapter, call, reply)
             if isinstance(outcome, Failed):
-                return self._refused(attempt, provider, call, reply, outcome)
+                return self._refused(attempt, provider, call, reply=reply, failure=outcome, answer=answer)
         except Exception:  # a reply that breaks an adapter is a reply that nobody understood
             log.exception("reply_not_understood", attempt=attempt.id, provider=provider.name, status=reply.status)
-            return _unknown(attempt)
+            return _unknown(attempt, answer)
         log.info(
             "submission_receipt",
             generation=generation.id,
@@ -245,19 +261,27 @@ class Effects:
             provider=provider.name,
             tasks=[ref.id for ref in outcome[:TASKS_MAX]],
             beyond=len(outcome[TASKS_MAX:]),
+            **_logged(answer),
         )
         if attempt.form:
             self._forms[route.provider, route.model] = attempt.form
         reach("reply_read_not_committed")
-        await self._accept(generation, attempt.id, outcome[:TASKS_MAX])
+        await self._accept(generation, attempt.id, outcome[:TASKS_MAX], answer)
         reach("accepted")
         return None
 
     def _refused(
-        self, attempt: Attempt, provider: Provider, call: HttpCall, reply: HttpReply, failure: Failed
+        self,
+        attempt: Attempt,
+        provider: Provider,
+        call: HttpCall,
+        *,
+        reply: HttpReply,
+        failure: Failed,
+        answer: UpstreamAnswer,
     ) -> Ended:
         if failure.kind is FailureKind.AMBIGUOUS:
-            return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure)
+            return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
         wait = retry_after_seconds(reply, self._clock.now)
         if wait is None and failure.kind is FailureKind.RATE_LIMITED:
             wait = provider.adapter.rate_limit_seconds
@@ -270,22 +294,24 @@ class Effects:
             failure=failure,
             retry_after_seconds=wait,
             amend_form=amend(call, reply) if amend is not None and provider.form is None else None,
+            upstream=answer,
         )
 
-    async def _accept(self, generation: Generation, attempt_id: str, refs: tuple[TaskRef, ...]) -> None:
+    async def _accept(
+        self, generation: Generation, attempt_id: str, refs: tuple[TaskRef, ...], answer: UpstreamAnswer
+    ) -> None:
         """Store the task references, however long the store takes: this is what was paid for."""
         tasks = accepted(generation, attempt_id, refs, self._clock.now()).attempt.tasks
         version = await patiently(
-            self._clock, lambda: self._store.accept(attempt_id, tasks, self._clock.now()), attempt=attempt_id
+            self._clock, lambda: self._store.accept(attempt_id, tasks, self._clock.now(), answer), attempt=attempt_id
         )
-        if version is None:  # a commit of no known outcome may have done it before this try
-            stored = await patiently(self._clock, lambda: self._store.get(generation.id), attempt=attempt_id)
-            if stored is None or stored.attempt(attempt_id).accepted_at is None:
-                log.error("task_not_adopted", attempt=attempt_id, tasks=[ref.id for ref in refs])
+        if version is None:  # the generation was deleted
+            log.error("task_not_adopted", attempt=attempt_id, tasks=[ref.id for ref in refs])
 
     async def _read(self, attempt: Attempt, poll: Poll, provider: Provider) -> Fact:
         adapter = provider.adapter
         ref = attempt.tasks[poll.index].ref
+        asked_at = self._clock.now()
         again = adapter.refresh if poll.how != "poll" else None
         try:
             call = adapter.authorize((again or adapter.poll)(ref), provider.credential, self._clock.now())
@@ -302,24 +328,26 @@ class Effects:
                 lost = snapshot.not_found
                 log.info("poll_refused", attempt=attempt.id, provider=provider.name, status=reply.status, lost=lost)
                 wait = retry_after_seconds(reply, self._clock.now)
-                return Unread(attempt_id=attempt.id, index=poll.index, not_found=lost, retry_after_seconds=wait)
+                return _unread(poll, asked_at, not_found=lost, retry_after_seconds=wait)
         except (NotSent, NoAnswer, UnreadableReply) as error:
             log.info("poll_failed", attempt=attempt.id, provider=provider.name, error=str(error))
-            return Unread(attempt_id=attempt.id, index=poll.index)
+            return _unread(poll, asked_at)
         except Exception:  # a reply that breaks an adapter says nothing about the task
             log.exception("poll_not_understood", attempt=attempt.id, provider=provider.name)
-            return Unread(attempt_id=attempt.id, index=poll.index)
+            return _unread(poll, asked_at)
         self._health.reads[provider.name].went_well()
         if isinstance(snapshot, Pending):
             if snapshot.unknown_status:
                 self._note(provider.name, snapshot.raw_status)
             if snapshot.result_missing and poll.how == "content":
-                return await self._last_chance(attempt, poll, provider, ref)
-        return Read(attempt_id=attempt.id, index=poll.index, snapshot=snapshot)
+                return await self._last_chance(attempt, poll, provider, ref, asked_at)
+        return _seen(poll, asked_at, snapshot)
 
-    async def _last_chance(self, attempt: Attempt, poll: Poll, provider: Provider, ref: TaskRef) -> Fact:
+    async def _last_chance(
+        self, attempt: Attempt, poll: Poll, provider: Provider, ref: TaskRef, asked_at: datetime
+    ) -> Fact:
         """The grace for "done" without a file is over: the provider's own content call, where it has one."""
-        missing = Read(attempt_id=attempt.id, index=poll.index, snapshot=failed(FailureKind.RESULT_MISSING))
+        missing = _seen(poll, asked_at, failed(FailureKind.RESULT_MISSING))
         if provider.adapter.content is None:
             return missing
         try:
@@ -336,20 +364,20 @@ class Effects:
                 await response.aclose()
         except (NotSent, NoAnswer, httpx.TransportError) as error:
             log.info("content_failed", attempt=attempt.id, provider=provider.name, error=str(error))
-            return Unread(attempt_id=attempt.id, index=poll.index)
+            return _unread(poll, asked_at)
         except Exception:  # an adapter that breaks says nothing about the file
             log.exception("content_not_understood", attempt=attempt.id, provider=provider.name)
-            return Unread(attempt_id=attempt.id, index=poll.index)
+            return _unread(poll, asked_at)
         if response.status_code in _NO_CONTENT:
             return missing
         if not is_file:
-            return Unread(attempt_id=attempt.id, index=poll.index)  # nothing is said about the file
+            return _unread(poll, asked_at)  # nothing is said about the file
         there = Artifact(
             url=provider.base_url + call.path,
             content_type=response.headers.get("content-type"),
             needs_credential=True,
         )
-        return Read(attempt_id=attempt.id, index=poll.index, snapshot=Completed((there,)))
+        return _seen(poll, asked_at, Completed((there,)))
 
     def _note(self, provider: str, word: str) -> None:
         """Log a status that no table has, once."""
@@ -364,12 +392,57 @@ class _Stopped(Struct, frozen=True):
     fact: Fact | None
 
 
-def _not_sent(attempt: Attempt, failure: Failed) -> Ended:
+def _seen(poll: Poll, asked_at: datetime, snapshot: TaskSnapshot) -> Read:
+    return Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, snapshot=snapshot)
+
+
+def _unread(
+    poll: Poll,
+    asked_at: datetime,
+    *,
+    not_found: bool = False,
+    unreadable: bool = False,
+    retry_after_seconds: float | None = None,
+) -> Unread:
+    return Unread(
+        attempt_id=poll.attempt_id,
+        index=poll.index,
+        asked_at=asked_at,
+        not_found=not_found,
+        unreadable=unreadable,
+        retry_after_seconds=retry_after_seconds,
+    )
+
+
+def _not_sent(attempt: Attempt, failure: Failed | None) -> Ended:
     return Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=failure)
 
 
-def _unknown(attempt: Attempt) -> Ended:
-    return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failed(FailureKind.AMBIGUOUS))
+def _unknown(attempt: Attempt, answer: UpstreamAnswer | None) -> Ended:
+    failure = failed(FailureKind.AMBIGUOUS)
+    return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
+
+
+def _answer_of(reply: HttpReply) -> UpstreamAnswer:
+    """What is kept of the answer; what cannot be read of it must never change what the answer means."""
+    try:
+        return answer_of(reply)
+    except Exception:
+        log.exception("answer_not_read", status=reply.status)
+        return UpstreamAnswer(status=reply.status)
+
+
+def _logged(answer: UpstreamAnswer | None) -> dict[str, object]:
+    """The fields of a log line about an answer."""
+    if answer is None:
+        return {}
+    charge = answer.charge
+    return {
+        "status": answer.status,
+        "upstream_request_id": answer.request_id,
+        "message": answer.message,
+        **({"charge": charge.amount, "charge_unit": charge.unit} if charge is not None else {}),
+    }
 
 
 async def _begins_a_file(response: httpx.Response) -> bool:

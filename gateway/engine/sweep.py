@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from gateway.domain.errors import StoreUnavailable
+from gateway.domain.ledger_clock import SweepHold
 from gateway.services.artifact_store import ArtifactStore
 from gateway.services.blobs import Blobs
 from gateway.services.clock import Clock, wait
@@ -20,11 +21,26 @@ BATCH = 200  # rows or files at once: what the event loop does for them takes ab
 class Sweeper:
     """Removes what is past its life, files of results first, and blobs that no file names."""
 
-    def __init__(self, store: Store, blobs: Blobs, artifacts: ArtifactStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        artifacts: ArtifactStore,
+        clock: Clock,
+        *,
+        keep_purchases: timedelta,
+        hold: SweepHold | None = None,
+    ) -> None:
+        """`keep_purchases`: how long what deleted generations may have cost is kept, from their delete.
+
+        `hold`: the clock may be wrong, so that for a while another time decides what is due.
+        """
         self._store = store
         self._blobs = blobs
         self._artifacts = artifacts
         self._clock = clock
+        self._keep_purchases = keep_purchases
+        self._hold = hold
         self._wake = asyncio.Event()
         self._stopping = False
         self._hurried = False
@@ -60,9 +76,10 @@ class Sweeper:
         whole = not hurried or self._next_at is None or now >= self._next_at
         if whole:
             self._next_at = now + timedelta(seconds=INTERVAL_SECONDS)
-        await self._remove_results(now)
+        due = now if self._hold is None else self._hold.moment(now)
+        await self._remove_results(due)
         if whole:
-            await self._sweep(now)
+            await self._sweep(due)
 
     async def _remove_results(self, now: datetime) -> None:
         """The file goes before the row that tells of it; one that cannot go has its turn again in an hour."""
@@ -93,10 +110,11 @@ class Sweeper:
         return True
 
     async def _sweep(self, now: datetime) -> None:
+        began = self._clock.now()
         forgotten = await self._forget(now)
         removed = await self._remove_blobs(now - BLOB_AGE)
         if forgotten or removed:
-            seconds = (self._clock.now() - now).total_seconds()
+            seconds = (self._clock.now() - began).total_seconds()
             log.info("swept", rows=forgotten, blobs=removed, duration_seconds=seconds)
 
     async def _forget(self, now: datetime) -> int:
@@ -105,6 +123,8 @@ class Sweeper:
         for forget in (store.forget, store.library.expire, store.uploads.expire, store.webhooks.expire):
             while not self._stopping and (count := await forget(now, BATCH)):
                 total += count
+        while not self._stopping and (count := await store.purchases.expire(now - self._keep_purchases, BATCH)):
+            total += count
         return total
 
     async def _remove_blobs(self, before: datetime) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import structlog
 from msgspec import Struct
 
+from gateway.domain.adopting import TASKS_MAX
 from gateway.domain.errors import Conflict, NotFound
 from gateway.domain.generation import Attempt, AttemptState, Generation
 from gateway.domain.holding import Decision, decide, is_held
@@ -67,20 +68,24 @@ class Attempts:
         raise NotFound(f"There is no attempt {attempt_id[:100]!r}.", param="id")
 
     async def attach(self, attempt_id: str, task_ids: Sequence[str]) -> Found:
-        """Let an unknown attempt have the tasks that it did start; a `Conflict` where they cannot be its own.
+        """Let an attempt have the tasks that it did start; a `Conflict` where they cannot be its own.
 
-        What is attached already stays so. Followed are its tasks while the generation is open, and now and then
-        until the deadline when another route has completed or failed it.
+        It may count as unknown, refused, failed or given up: a task that exists was paid for. What is attached already
+        stays so. Its tasks are read while the generation is open, and now and then until the deadline when another
+        route has completed it or it has failed.
         """
         while True:
             found = await self.read(attempt_id)
             generation, attempt = found.generation, found.attempt
-            if attempt.tasks and {task.ref.id for task in attempt.tasks} == set(task_ids):
+            if set(task_ids) <= {task.ref.id for task in attempt.tasks}:
                 return found
-            if attempt.state is not AttemptState.UNKNOWN:
-                raise Conflict(f"The attempt is {attempt.state}; a task is attached to one that is unknown.")
-            if await self._adoption.tell(generation, attempt, task_ids, "operator") is not Told.ADOPTED:
-                continue  # it was faster: its task is known by now, or it was deleted
+            if attempt.state in {AttemptState.RESERVED, AttemptState.SUBMITTING}:
+                raise Conflict(f"The attempt is {attempt.state}; a task is attached once its submit has ended.")
+            told = await self._adoption.tell(generation, attempt, task_ids, "operator")
+            if told is Told.REFUSED and (await self.read(attempt_id)).attempt == attempt:
+                raise Conflict(f"An attempt has at most {TASKS_MAX} tasks.", param="tasks")
+            if told is not Told.ADOPTED:
+                continue  # its driver was faster, or it was deleted
             log.info(
                 "attempt_attached",
                 generation=generation.id,

@@ -110,7 +110,7 @@ class Callbacks:
         except Exception as error:  # noqa: BLE001  # whatever an adapter makes of what anybody may have sent
             log.info("callback_unreadable", attempt=attempt.id, provider=provider.name, error=type(error).__name__)
             return []
-        return [one for one in named if one.strip() and len(one) <= TASK_ID_MAX and one.isprintable()]
+        return [one for one in named if len(one) <= TASK_ID_MAX and one.isprintable() and any(map(str.isalnum, one))]
 
     async def _tell(self, generation: Generation, attempt: Attempt, task_id: str) -> bool:
         """Whether the attempt has this task now, and had it not before."""

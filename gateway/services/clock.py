@@ -3,7 +3,9 @@
 Within a process no correction of the wall clock moves it: a generation has the seconds that it was promised. Time in
 which the machine was suspended counts, for the providers went on meanwhile. Across processes the wall clock tells what
 passed, but never less than nothing: a start goes on from the newest moment that the ledger has seen, where the wall
-clock is behind that. A wall clock that is ahead at a start looks just like a long stop, and is believed.
+clock is up to a day behind that. Where it is further behind, or so far ahead that open generations would expire, the
+start is refused (`domain/ledger_clock.py`). A wall clock that is set while the gateway runs changes nothing until the
+next start, and is a warning in the log.
 """
 
 import asyncio
@@ -16,6 +18,7 @@ import structlog
 
 log = structlog.get_logger()
 LOOK_SECONDS = 60.0
+JUMP_SECONDS = 30 * 86_400.0  # more than this between two looks is a wrong clock, not time that has passed
 BEHIND_SECONDS = 1.0  # from which on a wall clock that is behind is told of
 _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has it
 
@@ -52,11 +55,26 @@ class SystemClock:
         """`elapsed` tells seconds since any moment, and never goes back."""
         self._elapsed = elapsed
         self._wall = datetime.now(UTC)
-        self._start = elapsed()
+        self._start = self._last = elapsed()
 
     def now(self) -> datetime:
-        """See `Clock`."""
-        return self._wall + timedelta(seconds=self._elapsed() - self._start)
+        """See `Clock`. The gateway looks every few seconds; a jump of a month between two looks is left out."""
+        elapsed = self._elapsed()
+        jump = elapsed - self._last
+        if jump > JUMP_SECONDS:
+            self._start += jump
+            log.error(
+                "clock_jumped",
+                seconds=round(jump),
+                detail="so that nothing expires by a wrong clock, the gateway goes on as if no time had passed;"
+                " look at the machine's clock, then restart the gateway",
+            )
+        self._last = elapsed
+        return self._wall + timedelta(seconds=elapsed - self._start)
+
+    def drift(self) -> timedelta:
+        """How far the wall clock is ahead of this one: it was set since the start."""
+        return datetime.now(UTC) - self.now()
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """See `Clock`; a suspension makes it late by `LOOK_SECONDS` at most."""

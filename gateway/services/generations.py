@@ -212,7 +212,7 @@ class Generations:
 
     async def delete(self, generation_id: str, key: str) -> None:
         """Remove an ended generation; an open one is a `Conflict`."""
-        if not await self._store.delete(generation_id, key):
+        if not await self._store.delete(generation_id, key, self._clock.now()):
             await self._get(generation_id, key)
             raise Conflict("The generation is still open, or a submit of it under way; cancel it, or wait a moment.")
         log.info("generation_deleted", generation=generation_id)

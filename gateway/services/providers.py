@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import structs
+
 from gateway.domain.adapter import Adapter, Capability, Credential, Polling
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.price import Price
@@ -31,19 +33,40 @@ class Provider:
     base_url: str
     models: Mapping[str, UpstreamModel]
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    concurrency: int = 32
+    concurrency: int = 32  # submits at once
+    read_concurrency: int = 512  # readings of tasks at once
     form: str | None = None
     read_timeout_seconds: float = 30.0
+    usual_polling: Polling | None = None  # as configured for all models; None: the adapter's own
+    accepts_work: bool = True  # False: it is disabled, and only the tasks that it runs already are followed
 
     def polling(self, model: str) -> Polling:
-        """When to read a task of this model; of one that is no longer configured, the provider's own hints."""
+        """When to read a task of this model; of a model that was taken out of the configuration, as of the others."""
         known = self.models.get(model)
-        return self.adapter.polling if known is None else known.polling
+        return (self.usual_polling or self.adapter.polling) if known is None else known.polling
 
 
 def bind(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
-    """Every enabled provider, in the order of the configuration."""
-    return {name: _provider(adapters[name], provider) for name, provider in settings.enabled.items()}
+    """Every provider that is enabled, or is disabled and has a key, in the order of the configuration."""
+    return {
+        name: _provider(adapters[name], account) if account.enabled else _follow_only(adapters[name], account)
+        for name, account in settings.providers.items()
+        if account.enabled or account.api_key
+    }
+
+
+def accepting(providers: Mapping[str, Provider]) -> dict[str, Provider]:
+    """Those of the providers that new work may go to."""
+    return {name: provider for name, provider in providers.items() if provider.accepts_work}
+
+
+def _follow_only(adapter: Adapter, account: ProviderSettings) -> Provider:
+    """A disabled provider. What is wrong with its models or its form matters to new submits alone."""
+    try:
+        provider = _provider(adapter, account)
+    except ConfigurationError:
+        provider = _provider(adapter, structs.replace(account, models={}, form=None))
+    return replace(provider, accepts_work=False)
 
 
 def _provider(adapter: Adapter, settings: ProviderSettings) -> Provider:
@@ -59,7 +82,9 @@ def _provider(adapter: Adapter, settings: ProviderSettings) -> Provider:
         models={name: _model(adapter, settings, name) for name in names},
         headers={name: value.reveal() for name, value in settings.headers.items()},
         concurrency=settings.concurrency,
+        read_concurrency=settings.read_concurrency,
         form=settings.form,
+        usual_polling=settings.over(adapter.polling),
     )
 
 

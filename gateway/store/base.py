@@ -10,15 +10,19 @@ from msgspec import Struct
 from gateway.domain.generation import AttemptState, Generation, Task
 from gateway.domain.health import Completion
 from gateway.domain.ledger import ATTEMPT_MOVES, STATUS_MOVES, AddAttempt, IllegalMove, SaveAttempt, SaveStatus, Write
+from gateway.domain.upstream_answer import UpstreamAnswer
 from gateway.store.callbacks import Callbacks
 from gateway.store.files import Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
+from gateway.store.purchases import Purchases
 from gateway.store.results import Results
 from gateway.store.uploads import Uploads
 from gateway.store.webhooks import Webhooks
 
 KEY_LIFE = timedelta(hours=24)  # of an idempotency key, and for as long as its generation is open
-RETRY_LIFE = timedelta(seconds=60)  # behind a request, in which a client's own retry is taken for the same request
+# How long after a request the retry of a client library counts as the same request. These libraries wait 10 minutes for
+# an answer by default, and retry twice: the second retry comes more than 20 minutes after the request it repeats.
+RETRY_LIFE = timedelta(minutes=30)
 
 
 class Idempotency(Struct, frozen=True, kw_only=True):
@@ -110,6 +114,7 @@ class Store(Protocol):
     callbacks: Callbacks
     library: Library
     uploads: Uploads
+    purchases: Purchases
     webhooks: Webhooks
 
     async def create(
@@ -144,8 +149,10 @@ class Store(Protocol):
         """A page of a list; a cursor that is no id gives an empty one."""
         ...
 
-    async def delete(self, generation_id: str, key: str) -> bool:
+    async def delete(self, generation_id: str, key: str, now: datetime) -> bool:
         """Remove an ended generation with all that belongs to it; False when there is no such or it is open.
+
+        What its attempts may have cost is kept, in the same transaction, as `purchases`.
 
         What came inline and no other generation uses goes along; repeats of its request are still known.
         """
@@ -156,6 +163,10 @@ class Store(Protocol):
 
         It is not at its end, or a submit or task of it is not, or one that was given up is still to be read.
         """
+        ...
+
+    async def unfollowed(self, providers: Sequence[str]) -> list[tuple[str, str]]:
+        """Each open generation that has a task at another provider than these: that provider, and its id."""
         ...
 
     async def completions(self, newest: int) -> list[Completion]:
@@ -201,11 +212,14 @@ class Store(Protocol):
         """
         ...
 
-    async def accept(self, attempt_id: str, tasks: Sequence[Task], now: datetime) -> int | None:
+    async def accept(
+        self, attempt_id: str, tasks: Sequence[Task], now: datetime, upstream: UpstreamAnswer | None = None
+    ) -> int | None:
         """`submitting` or `unknown` → `accepted`, from any holder: knowledge of a paid task is never refused.
 
-        Tasks that callbacks alone have told of come behind. Returns the generation's new version, `None` when the
-        attempt was in neither state.
+        Tasks that callbacks alone have named come after them. An attempt that a callback has accepted before gets those
+        that it does not have yet. Returns the generation's version, `None` when there is no such attempt or it was
+        never sent.
         """
         ...
 

@@ -22,17 +22,14 @@ class Callbacks(Protocol):
     """The tasks that attempts are told to have. Raises `StoreUnavailable`."""
 
     async def room(self, attempt_id: str) -> int:
-        """How many further tasks an attempt can be told of.
-
-        None where the reply to its submit has named them, or where it is at its end.
-        """
+        """How many further tasks an attempt can be told of: none while nothing of it was sent."""
         ...
 
     async def tell(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> Told:
-        """Let an attempt that is `unknown`, or has its tasks in this way, have these as well: all or none.
+        """Let an attempt have these tasks as well, whatever its state once it was sent: all of them or none.
 
-        A `Conflict` where another attempt of the provider has one of them. A callback may come while it is
-        `submitting`. What is remembered then it gets when its submit is over, whatever the outcome: see `Store.accept`
-        and `Store.write`.
+        A `Conflict` where another attempt of the provider has one of them. A callback may come while the attempt is
+        `submitting`: the tasks are remembered, and the attempt gets them when its submit is over, whatever its outcome:
+        see `Store.accept` and `Store.write`.
         """
         ...

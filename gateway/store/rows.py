@@ -9,6 +9,7 @@ import msgspec
 from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Kept, Output, Plan, Task
 from gateway.domain.pictures import ImageFacts
 from gateway.domain.task import Artifact, Billed, Failed, Status
+from gateway.domain.upstream_answer import UpstreamAnswer
 from gateway.store.base import Event, StoredFile
 
 GENERATION = (
@@ -21,7 +22,7 @@ OUTPUT_WRITTEN = f"{OUTPUT}, unkept_until"
 FILE = "id, key, sha256, facts, created_at, inline, filename, purpose, expires_at"
 ATTEMPT = (
     "id, number, route, slots, state, form, reserved_at, sent_at, accepted_at, ended_at, tasks, failure, billed,"
-    " retry_after_seconds, amend_form, decision, adopted"
+    " retry_after_seconds, amend_form, decision, adopted, upstream"
 )
 
 Row = Sequence[Any]
@@ -32,6 +33,7 @@ _artifact = msgspec.json.Decoder(Artifact)
 _kept = msgspec.json.Decoder(Kept)
 _tasks = msgspec.json.Decoder(tuple[Task, ...])
 _facts = msgspec.json.Decoder(ImageFacts)
+_answer = msgspec.json.Decoder(UpstreamAnswer)
 _slots = msgspec.json.Decoder(tuple[int, ...])
 _encode = msgspec.json.Encoder().encode
 
@@ -111,6 +113,7 @@ def _attempt_of(row: Row) -> Attempt:
         amend_form=row[14],
         decision=row[15],
         adopted=row[16],
+        upstream=_answer.decode(row[17]) if row[17] else None,
     )
 
 
@@ -175,6 +178,7 @@ def attempt_values(attempt: Attempt) -> tuple[Any, ...]:
         attempt.amend_form,
         attempt.decision,
         attempt.adopted,
+        to_json(attempt.upstream),
     )
 
 

@@ -1,8 +1,8 @@
 """The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer thread, reads on their own connection."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -24,15 +24,27 @@ from gateway.domain.ledger import (
     Write,
     event_of,
 )
+from gateway.domain.ledger_clock import LedgerTime
+from gateway.domain.purchases import purchases_of
 from gateway.domain.routing import param_of
+from gateway.domain.upstream_answer import UpstreamAnswer
 from gateway.failpoints import reach
 from gateway.store import sqlite_attempts as attempt_reads
-from gateway.store import sqlite_callbacks, sqlite_files, sqlite_pages, sqlite_results, sqlite_webhooks
+from gateway.store import (
+    sqlite_callbacks,
+    sqlite_clock,
+    sqlite_files,
+    sqlite_pages,
+    sqlite_purchases,
+    sqlite_results,
+    sqlite_webhooks,
+)
 from gateway.store import sqlite_repeats as repeats
 from gateway.store.base import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.callbacks import Callbacks
 from gateway.store.faults import told
 from gateway.store.files import Library
+from gateway.store.purchases import Purchases
 from gateway.store.reader import Reader
 from gateway.store.results import Results
 from gateway.store.rows import (
@@ -54,8 +66,9 @@ from gateway.store.rows import (
     to_json,
 )
 from gateway.store.sqlite_callbacks import SqliteCallbacks
-from gateway.store.sqlite_file import check_place, connect, keep_time, kept_time, migrate, take_lock
+from gateway.store.sqlite_file import check_place, connect, keep_time, migrate, take_lock
 from gateway.store.sqlite_files import SqliteLibrary
+from gateway.store.sqlite_purchases import SqlitePurchases
 from gateway.store.sqlite_results import SqliteResults
 from gateway.store.sqlite_uploads import SqliteUploads
 from gateway.store.sqlite_webhooks import SqliteWebhooks
@@ -65,9 +78,8 @@ from gateway.store.writer import Writer
 
 _OPEN = "('queued', 'in_progress')"
 # Open, or ended while a submit was under way: what becomes of it is still to be known.
-_UNENDED = (
-    f"(status in {_OPEN} or exists"
-    " (select 1 from attempts where generation_id = generations.id and state = 'submitting'))"
+_UNENDED = (  # in a select of whole generations, as `g`
+    f"(status in {_OPEN} or exists (select 1 from attempts where generation_id = g.id and state = 'submitting'))"
 )
 # Behind its end too a generation has a driver while a task of it may tell what it cost, or made.
 _DRIVEN = (
@@ -98,18 +110,34 @@ class SqliteStore:
         self.callbacks: Callbacks = SqliteCallbacks(self._read, self._writer)
         self.library: Library = SqliteLibrary(self._read, self._writer)
         self.uploads: Uploads = SqliteUploads(self._read, self._writer)
+        self.purchases: Purchases = SqlitePurchases(self._read, self._writer)
         self.webhooks: Webhooks = SqliteWebhooks(self._read, self._writer)
 
     @classmethod
-    def open(cls, path: Path, now: datetime) -> "SqliteStore":
-        """Lock the file, bring the schema up to date; `ConfigurationError` says why not."""
+    def open(
+        cls,
+        path: Path,
+        now: datetime,
+        *,
+        check_clock: Callable[[LedgerTime], None] = lambda _: None,
+        keep_results: timedelta | None = None,
+    ) -> "SqliteStore":
+        """Lock the file, bring the schema up to date; `ConfigurationError` says why not.
+
+        `check_clock` may raise one before anything is written. With `keep_results`, which is how long they are kept,
+        moments after `now` become `now`: without it they are left alone.
+        """
         path = path.resolve()
         check_place(path)
         lock = take_lock(path)
         try:
             connection = connect(path)
             try:
+                time = sqlite_clock.ledger_time(connection, lock)
+                check_clock(time)
                 migrate(connection, now)
+                if keep_results is not None and time.newest is not None and time.newest > now:
+                    sqlite_clock.bring_back(connection, lock, now, keep_results)
             finally:
                 connection.close()
             return cls(path, lock)
@@ -130,9 +158,8 @@ class SqliteStore:
 
     def newest_moment(self) -> datetime | None:
         """The latest moment that the ledger, or a process on it, has seen."""
-        stored = [datetime.fromtimestamp(at, UTC) for (at,) in self._read.all(_NEWEST, ()) if at is not None]
-        kept = kept_time(self._lock)
-        return max([*stored, *([] if kept is None else [kept])], default=None)
+        with closing(connect(self._path)) as connection:
+            return sqlite_clock.ledger_time(connection, self._lock).newest
 
     def keep_time(self, now: datetime) -> None:
         """Let the next start know that it was this late: a ledger in which nothing changes does not tell."""
@@ -212,12 +239,14 @@ class SqliteStore:
             rows.reverse()
         return Page(tuple(map(_whole, rows)), has_more)
 
-    async def delete(self, generation_id: str, key: str) -> bool:
-        may_go = f"select 1 from generations where id = ? and key = ? and not {_UNENDED}"
+    async def delete(self, generation_id: str, key: str, now: datetime) -> bool:
+        may_go = f"{_SELECT} where id = ? and key = ? and not {_UNENDED}"
 
         def work(connection: apsw.Connection) -> bool:
-            if connection.execute(may_go, (generation_id, key)).get is None:
+            row = connection.execute(may_go, (generation_id, key)).fetchone()
+            if row is None:
                 return False
+            sqlite_purchases.add(connection, purchases_of(_whole(row), now))
             used = connection.execute(sqlite_files.USES, (generation_id,)).fetchall()
             repeats.keep_deleted(connection, generation_id)
             connection.execute(sqlite_results.END, (generation_id,))
@@ -230,6 +259,9 @@ class SqliteStore:
     async def open_ids(self, now: datetime) -> list[str]:
         given_up_since = (now - DEADLINE_MAX).timestamp()
         return [row[0] for row in self._read.all(_OPEN_IDS, (given_up_since, now.timestamp(), now.timestamp()))]
+
+    async def unfollowed(self, providers: Sequence[str]) -> list[tuple[str, str]]:
+        return [(row[0], row[1]) for row in self._read.all(attempt_reads.UNFOLLOWED, (to_json(list(providers)),))]
 
     async def completions(self, newest: int) -> list[Completion]:
         return [attempt_reads.completion_of(row) for row in self._read.all(attempt_reads.COMPLETIONS, (newest,))]
@@ -278,9 +310,13 @@ class SqliteStore:
 
         return await self._writer.run(work)
 
-    async def accept(self, attempt_id: str, tasks: Sequence[Task], now: datetime) -> int | None:
+    async def accept(
+        self, attempt_id: str, tasks: Sequence[Task], now: datetime, upstream: UpstreamAnswer | None = None
+    ) -> int | None:
         dropped: sqlite_callbacks.Dropped = {}
-        work = partial(sqlite_callbacks.accept, attempt_id=attempt_id, tasks=tasks, now=now, dropped=dropped)
+        work = partial(
+            sqlite_callbacks.accept, attempt_id=attempt_id, tasks=tasks, now=now, upstream=upstream, dropped=dropped
+        )
         version = await self._writer.run(work)
         sqlite_callbacks.log_dropped(dropped)
         return version
@@ -329,12 +365,6 @@ _SELECT = (
     " from generations as g"
 )
 _rows = msgspec.json.Decoder(list[list[Any]])
-_NEWEST = (
-    "select at from (select at from events order by seq desc limit 1)"
-    " union all select max(created_at) from idempotency_keys"
-    " union all select max(created_at) from deleted_generations"
-    " union all select max(applied_at) from schema_migrations"
-)
 _INSERT_GENERATION = f"insert into generations ({GENERATION_WRITTEN}) values ({_marks(GENERATION_WRITTEN)})"
 _INSERT_OUTPUT = f"insert into outputs (generation_id, {OUTPUT_WRITTEN}) values (?, {_marks(OUTPUT_WRITTEN)})"
 _INSERT_ATTEMPT = f"insert into attempts (generation_id, {ATTEMPT}) values (?, {_marks(ATTEMPT)})"

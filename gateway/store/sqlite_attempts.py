@@ -15,6 +15,12 @@ COMPLETIONS = (
     " from (select id, plan from generations order by id desc limit ?) as g join attempts on generation_id = g.id"
     " where state = 'completed' and accepted_at is not null order by ended_at"
 )
+UNFOLLOWED = (  # by the providers that are configured
+    "select distinct t.provider, g.id from generations as g"
+    " cross join attempts as a on a.generation_id = g.id and a.state in ('accepted', 'abandoned')"
+    " cross join tasks as t on t.attempt_id = a.id"
+    " where g.status in ('queued', 'in_progress') and t.provider not in (select value from json_each(?)) order by 1, 2"
+)
 _UNKNOWN = (
     "(select id as attempt, generation_id as owner from attempts where state = 'unknown'"
     " and (generation_id, id) > (?, ?))"

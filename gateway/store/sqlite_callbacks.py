@@ -8,11 +8,12 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from gateway.domain.adopting import TASKS_MAX, TOLD_MAX, with_tasks
+from gateway.domain.adopting import FOLLOWED, TASKS_MAX, TOLD_MAX, with_tasks
 from gateway.domain.errors import Conflict
 from gateway.domain.generation import AttemptState, Task
 from gateway.domain.ledger import SaveAttempt, Write
 from gateway.domain.task import TaskRef
+from gateway.domain.upstream_answer import UpstreamAnswer
 from gateway.store.callbacks import Teller, Told
 from gateway.store.reader import Reader
 from gateway.store.rows import Row, to_json
@@ -33,7 +34,7 @@ _REMEMBER = "insert into callbacks (attempt_id, task_id, ref, at) values (?, ?, 
 _FORGET = "delete from callbacks where attempt_id = ?"
 _ACCEPT = (
     "update attempts set state = 'accepted', adopted = ?, tasks = ?, accepted_at = ?, ended_at = null, failure = null,"
-    " billed = null where id = ? and state in ('submitting', 'unknown')"
+    " billed = null, upstream = coalesce(?, upstream) where id = ? and state = ?"
 )
 HOLD = (
     "insert or ignore into tasks (provider, task_id, attempt_id)"
@@ -74,27 +75,37 @@ class _Attempt(Struct, frozen=True):
         match self.state:
             case AttemptState.SUBMITTING:
                 return TOLD_MAX - len(self.remembered)
-            case AttemptState.UNKNOWN:
-                return TASKS_MAX
-            case AttemptState.ACCEPTED | AttemptState.ABANDONED if self.adopted is not None:
-                return TASKS_MAX - len(self.tasks)
+            case AttemptState.RESERVED:
+                return 0  # nothing was sent, so there can be no task
             case _:
-                return 0
+                return TASKS_MAX - len(self.tasks)
 
 
 def accept(
-    connection: apsw.Connection, attempt_id: str, tasks: Sequence[Task], now: datetime, dropped: Dropped
+    connection: apsw.Connection,
+    attempt_id: str,
+    *,
+    tasks: Sequence[Task],
+    now: datetime,
+    upstream: UpstreamAnswer | None,
+    dropped: Dropped,
 ) -> int | None:
     """See `Store.accept`: the tasks that the reply names, and behind them those that it does not."""
     dropped.clear()  # a work may be carried out again
     attempt = _attempt_of(connection, attempt_id)
-    if attempt is None or attempt.state not in _UNANSWERED:
+    if attempt is None or attempt.state == AttemptState.RESERVED:
         return None
+    if attempt.state not in _UNANSWERED:  # a callback was faster than the reply, or this is the same commit once more
+        fresh = _own(connection, attempt, [task.ref for task in tasks if task.ref.id not in attempt.known])
+        if fresh:
+            _adopt(connection, attempt, fresh, now, None)
+        version: int = connection.execute("select version from generations where id = ?", (attempt.generation_id,)).get
+        return version
     named = {task.ref.id for task in tasks}
     own = _own(connection, attempt, [ref for ref in attempt.remembered if ref.id not in named])
     whole = with_tasks(attempt.slots, tasks, own, attempt.outputs)
     _forget(connection, attempt, whole, dropped)
-    return _accepted(connection, attempt, whole, None, now)
+    return _accepted(connection, attempt, whole, None, now, upstream=upstream)
 
 
 def adopt_remembered(connection: apsw.Connection, writes: Iterable[Write], now: datetime, dropped: Dropped) -> bool:
@@ -141,22 +152,29 @@ def _forget(connection: apsw.Connection, attempt: _Attempt, tasks: Iterable[Task
 
 
 def _adopt(
-    connection: apsw.Connection, attempt: _Attempt, refs: Sequence[TaskRef], now: datetime, teller: Teller
+    connection: apsw.Connection, attempt: _Attempt, refs: Sequence[TaskRef], now: datetime, teller: Teller | None
 ) -> Sequence[Task]:
     tasks = with_tasks(attempt.slots, attempt.tasks, refs, attempt.outputs)
-    if attempt.adopted is None:
-        _accepted(connection, attempt, tasks, teller, now)
-    else:
+    if attempt.state in FOLLOWED:
         connection.execute(_ADD, (to_json(tasks), attempt.id))
         connection.execute(HOLD, (attempt.id,))
         connection.execute(_CHANGED, (attempt.generation_id,))
+    else:
+        _accepted(connection, attempt, tasks, attempt.adopted if attempt.tasks else teller, now)
     return tasks
 
 
 def _accepted(
-    connection: apsw.Connection, attempt: _Attempt, tasks: Sequence[Task], teller: Teller | None, now: datetime
+    connection: apsw.Connection,
+    attempt: _Attempt,
+    tasks: Sequence[Task],
+    teller: Teller | None,
+    now: datetime,
+    *,
+    upstream: UpstreamAnswer | None = None,
 ) -> int:
-    connection.execute(_ACCEPT, (teller, to_json(tasks), now.timestamp(), attempt.id))
+    values = (teller, to_json(tasks), now.timestamp(), to_json(upstream), attempt.id, attempt.state)
+    connection.execute(_ACCEPT, values)
     connection.execute(HOLD, (attempt.id,))
     return moved(connection, attempt.generation_id, attempt.id, AttemptState.ACCEPTED, now)
 

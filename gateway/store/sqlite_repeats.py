@@ -17,12 +17,16 @@ _DROP_KEY = "delete from idempotency_keys where key = ? and idempotency_key = ?"
 _KEEP_KEY = (
     "insert into idempotency_keys (key, idempotency_key, digest, generation_id, created_at) values (?, ?, ?, ?, ?)"
 )
-# Ids order as creation times do. Two minutes hold the life of a retry; the expression is the index's own.
+# The index has the minute before the digest (see the migration that made it), so every minute of `RETRY_LIFE` is looked
+# up by itself. The expression must be the index's own.
+_MINUTES = int(RETRY_LIFE.total_seconds() // 60) + 2  # the first and the last are not whole, and one minute more
 _NEWEST_EQUAL = (
-    "select id from generations where key = ? and cast(created_at / 60 as integer) in (?, ?) and digest = ?"
-    " and created_at >= ?"
-    " union all select generation_id from deleted_generations where key = ? and digest = ? and created_at >= ?"
-    " order by 1 desc limit 1"
+    "select id from"
+    " (select id, created_at from generations where key = ?"
+    f" and cast(created_at / 60 as integer) in ({', '.join('?' * _MINUTES)}) and digest = ? and created_at >= ?"
+    " union all select generation_id, created_at from deleted_generations"
+    " where key = ? and digest = ? and created_at >= ?)"
+    " order by created_at desc, id desc limit 1"
 )
 _KEEP_DELETED = (
     "insert into deleted_generations (generation_id, key, digest, created_at)"
@@ -70,7 +74,8 @@ def _of_key(connection: apsw.Connection, key: str, name: str, digest: bytes, now
 def _of_retry(connection: apsw.Connection, key: str, digest: bytes, now: datetime) -> str | None:
     """The newest generation of an equal request: a client repeats what it sent last."""
     since = (now - RETRY_LIFE).timestamp()
-    minutes = (int(since // 60), int(now.timestamp() // 60))
+    first = int(since // 60)
+    minutes = range(first, first + _MINUTES)  # one minute beyond now: a request that came after this one may be stored
     found: str | None = connection.execute(_NEWEST_EQUAL, (key, *minutes, digest, since, key, digest, since)).get
     return found
 

@@ -64,30 +64,30 @@ async def test_a_body_that_cannot_be_read(untouched: Any, check_error: Any, name
 
 # A field, its value, the code, and what is told.
 FIELDS: list[tuple[str, Any, str, str]] = [
-    ("duration", 5.5, "invalid_parameter", "whole number"),
+    ("duration", "5.5.5", "invalid_parameter", "number of seconds"),
     ("duration", -1, "invalid_parameter", "from 1"),
     ("duration", 0, "invalid_parameter", "from 1"),
     ("duration", True, "invalid_parameter", "true"),
-    ("duration", "5s", "invalid_parameter", "whole number"),
-    ("duration", "", "invalid_parameter", "whole number"),
-    ("duration", " 5", "invalid_parameter", "whole number"),
-    ("duration", "٥", "invalid_parameter", "whole number"),
+    ("duration", "5m", "invalid_parameter", "number of seconds"),
+    ("duration", "9" * 64, "invalid_parameter", "number of seconds"),
+    ("duration", 1e308, "invalid_parameter", "number of seconds"),
+    ("duration", "٥", "invalid_parameter", "number of seconds"),
     ("duration", [5], "invalid_parameter", "a list"),
     ("seconds", {}, "invalid_parameter", "an object"),
     ("n", 0, "invalid_parameter", "from 1 to 4"),
     ("n", 5, "invalid_parameter", "from 1 to 4"),
-    ("n", "2", "invalid_parameter", "from 1 to 4"),
+    ("n", "5", "invalid_parameter", "from 1 to 4"),
     ("generate_count", 1.5, "invalid_parameter", "from 1 to 4"),
-    ("resolution", "2k", "invalid_parameter", "720p, 1080p, 4k"),
-    ("resolution", 720, "invalid_parameter", "720p, 1080p, 4k"),
-    ("aspect_ratio", "16x9", "invalid_parameter", "16:9"),
+    ("resolution", "hdr", "invalid_parameter", "720p, 1080p or 4k"),
+    ("resolution", 7, "invalid_parameter", "720p, 1080p or 4k"),
+    ("aspect_ratio", "16", "invalid_parameter", "16:9"),
     ("aspect_ratio", "0:1", "invalid_parameter", "16:9"),
     ("size", "1x1", "invalid_parameter", "1280x720"),
     ("size", "big", "invalid_parameter", "1280x720"),
-    ("generate_audio", "yes", "invalid_parameter", "true or false"),
-    ("generate_audio", 1, "invalid_parameter", "true or false"),
+    ("generate_audio", "perhaps", "invalid_parameter", "true or false"),
+    ("generate_audio", 2, "invalid_parameter", "true or false"),
     ("seed", -1, "invalid_parameter", "from 0"),
-    ("cfg_scale", "0.5", "invalid_parameter", "a number"),
+    ("cfg_scale", "half", "invalid_parameter", "a number"),
     ("cfg_scale", True, "invalid_parameter", "a number"),
     ("adapt", "yes", "invalid_parameter", "none, nearest"),
     ("fallback", "kling", "invalid_parameter", "a list"),
@@ -98,7 +98,7 @@ FIELDS: list[tuple[str, Any, str, str]] = [
     ("webhook_url", "https://user:pass@a.example/", "invalid_parameter", "credentials"),
     ("webhook_url", "https://127.1/", "invalid_parameter", "four decimal numbers"),
     ("webhook_url", "https://0x7f000001/", "invalid_parameter", "four decimal numbers"),
-    ("metadata", [], "invalid_parameter", "an object"),
+    ("metadata", ["a"], "invalid_parameter", "an object"),
     ("metadata", {"": "1"}, "invalid_parameter", "1 to 64"),
     ("user", 5, "invalid_parameter", "a string"),
     ("prompt", 5, "invalid_parameter", "a string"),
@@ -118,8 +118,10 @@ FIELDS: list[tuple[str, Any, str, str]] = [
     ("image", "data:image/png;base64,iVBORw0KGgo=", "invalid_image", "cut off"),
     ("image", "data:image/png;base64,@@@@", "invalid_image", "base64"),
     ("image", 5, "invalid_image", "a string"),
-    ("image", ["https://a.example/1.png"], "invalid_image", "a string"),
-    ("image", {}, "invalid_image", "exactly one"),
+    ("image", ["https://a.example/1.png"] * 2, "invalid_image", "`reference_images`"),
+    ("image", {"type": "image_url"}, "invalid_image", "exactly one"),
+    ("stream", True, "invalid_parameter", "/events"),
+    ("response_format", "b64_json", "invalid_parameter", "data[].url"),
     ("image", "file_unknown", "invalid_image", "no file"),
     ("reference_images", "https://a.example/1.png", "invalid_parameter", "a list"),
     ("image_urls", ["https://a.example/1.png"] * 17, "invalid_parameter", "at most 16"),
@@ -178,7 +180,7 @@ async def test_an_unknown_field_of_any_name_is_told_in_bounds(untouched: Any, fi
         ({"size": "1280x720", "width": 1920, "height": 1080}, "size"),
         ({"width": 1280}, "height"),
         ({"height": 720}, "width"),
-        ({"width": 1281, "height": 720}, "width"),
+        ({"width": 12, "height": 720}, "width"),
         ({"duration": 5, "seconds": 10}, "seconds"),
         ({"image": "https://a.example/1.png", "image_url": "https://a.example/2.png"}, "image_url"),
         ({"n": 1, "generate_count": 2}, "generate_count"),
@@ -219,6 +221,10 @@ async def test_a_model_none_of_whose_routes_can_is_told_with_every_reason(untouc
         ({"duration": 7}, "duration"),
         ({"resolution": "4k", "model": "keevx/KL", "reference_images": ["https://a.example/1.png"]}, "resolution"),
         ({"aspect_ratio": "21:9"}, "aspect_ratio"),
+        ({"seconds": 5.5}, "seconds"),
+        ({"aspect_resolution": "768p"}, "aspect_resolution"),
+        ({"size": "1024x1792"}, "size"),
+        ({"width": 1281, "height": 720}, "width"),
         ({"generate_audio": True, "model": "kling_relay/kling-v1"}, "generate_audio"),
         ({"seed": 1}, "seed"),
         ({"fps": 24}, "fps"),
@@ -231,6 +237,14 @@ async def test_a_model_none_of_whose_routes_can_is_told_with_every_reason(untouc
 )
 async def test_what_no_route_can_do_is_a_422(untouched: Any, check_error: Any, given: Any, param: str) -> None:
     check_error(await untouched.client.post(VIDEOS, json={**GOOD, **given}), 422, "unsupported_parameter", param)
+
+
+async def test_a_size_that_no_route_takes_is_told_with_what_it_was_read_as(untouched: Any, check_error: Any) -> None:
+    response = await untouched.client.post(VIDEOS, json={**GOOD, "size": "1024x1792"})
+    message = check_error(response, 422, "unsupported_parameter", "size")
+    assert 'takes 720p, 1080p, 4k, not 1024p; `"adapt": "nearest"` would take 1080p' in message
+    assert 'takes 16:9, 1:1, 9:16, not 4:7; `"adapt": "nearest"` would take 9:16' in message
+    assert message.endswith("The size 1024x1792 was read as `resolution` 1024p and `aspect_ratio` 4:7.")
 
 
 @pytest.mark.parametrize(

@@ -171,14 +171,15 @@ async def test_nothing_of_the_body_is_believed_about_a_task_that_is_known(called
     assert (shown["status"], shown["data"][0]["url"]) == ("in_progress", None)
 
 
-async def test_a_task_that_the_reply_has_not_named_is_not_adopted(called: Called) -> None:
+async def test_a_task_that_the_reply_has_not_named_is_known_as_well(called: Called) -> None:
     made, path = await called.submitted()
     for _ in range(3):
-        assert (await called.post(path, "task-of-nobody")).status_code == 200
-    assert [task.ref.id for task in (await called.attempt(made)).tasks] == ["task-1-0"]
-    (warning,) = called.told("callback_unexpected")
-    assert (warning["task"], warning["log_level"]) == ("task-of-nobody", "warning")
-    assert "tell" not in called.calls
+        assert (await called.post(path, "one-more")).status_code == 200
+    assert [task.ref.id for task in (await called.attempt(made)).tasks] == ["task-1-0", "one-more"]
+    assert called.calls.count("tell") == 1
+    await called.gateway.clock.advance(1)
+    shown = (await called.gateway.client.get(f"/v1/videos/generations/{made}")).json()
+    assert [one.get("extra", False) for one in shown["data"]] == [False, True]
 
 
 async def test_an_unknown_attempt_has_the_tasks_that_it_is_told_of(called: Called) -> None:
@@ -211,15 +212,17 @@ async def test_what_another_attempt_has_is_not_adopted(called: Called) -> None:
     assert (await called.attempt(made)).state == "accepted"
 
 
-async def test_a_refused_submit_stays_refused(called: Called) -> None:
+async def test_a_refused_submit_whose_task_calls_back_is_followed_and_not_repeated(called: Called) -> None:
     called.gateway.upstream.refuse = httpx.Response(400, json={"code": 100001, "msg": "Parameter error"})
     made, path = await called.submitted()
+    assert (await called.attempt(made)).state == "refused"
     for _ in range(3):
         assert (await called.post(path, "task-1-0")).status_code == 200
-    assert (await called.attempt(made)).state == "refused"
-    (warning,) = called.told("callback_unexpected")
-    assert warning["state"] == "refused"
-    assert called.hints == []
+    attempt = await called.attempt(made)
+    assert ([task.ref.id for task in attempt.tasks], attempt.adopted) == (["task-1-0"], "callback")
+    assert len(called.told("callback_adopted")) == 1
+    assert called.hints == [(made, attempt.id)] * 3
+    assert len(called.gateway.upstream.submits) == 1
 
 
 async def test_ended_deleted_and_lost_generations_are_no_error(called: Called) -> None:

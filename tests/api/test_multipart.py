@@ -81,6 +81,28 @@ async def test_references_come_as_files_and_text(gateway: Any) -> None:
     assert (await gateway.application.store.files([name], (await gateway.stored(response.json()["id"])).key))[name]
 
 
+async def test_boxes_and_files_of_a_browsers_form_that_were_left_alone_ask_for_nothing(untouched: Any) -> None:
+    text = [
+        "image",
+        "duration",
+        "aspect_ratio",
+        "resolution",
+        "size",
+        "n",
+        "webhook_url",
+        "provider_options",
+        "fallback",
+    ]
+    left_alone = [
+        *((name, (None, "")) for name in text),
+        *((name, ("", b"", "application/octet-stream")) for name in ("image", "last_image", "reference_images[]")),
+    ]
+    fields = [("model", (None, MODEL)), ("prompt", (None, "A beach."))]
+    response = await untouched.client.post(f"{VIDEOS}/quote", files=[*fields, *left_alone])
+    plain = await untouched.client.post(f"{VIDEOS}/quote", files=fields)
+    assert (response.status_code, response.json()) == (200, plain.json())
+
+
 BROKEN: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
     "no model": ({"data": {"prompt": "A."}}, 400, "invalid_parameter", "model"),
     "another model": ({"data": {**FIELDS, "model": "x"}}, 404, "model_not_found", "model"),

@@ -153,6 +153,8 @@ EXAMPLES: dict[str, Any] = {
     "webhook_url": "https://a.example/hook",
     "metadata": {"a": "b"},
     "user": "u",
+    "stream": False,
+    "response_format": "url",
 }
 IMAGES = {"image": {"image": ...}, "last_image": BASES["image"], "reference_images": {"model": "keevx/KL"}}
 KNOWN_ONLY = {"seed", "fps", "max_cost"}  # no built-in model honours them, none has a price: 422, which is not 400
@@ -197,7 +199,7 @@ RANGES = [
     ("prompt", None, "x" * 20_001),
     ("negative_prompt", None, "x" * 20_001),
     ("user", None, "x" * 257),
-    ("mode", "", "x" * 33),
+    ("mode", None, "x" * 33),
     ("model", "", "x" * 257),
     ("metadata", None, {str(at): "" for at in range(17)}),
     ("fallback", None, ["x"] * 17),
@@ -228,6 +230,7 @@ FORM_EXAMPLES = {
     "reference_images": EXAMPLES["image"],
     "fallback": "kling",
     "generate_audio": "false",
+    "stream": "false",
     "provider_options": json.dumps(EXAMPLES["provider_options"]),
 }
 
@@ -308,7 +311,22 @@ async def test_every_event_that_is_told_is_named(document: Any) -> None:
 def typed(properties: Any) -> st.SearchStrategy[Any]:
     """Values that are often nearly right."""
     words = st.sampled_from(
-        ["auto", "kling", "keevx/V", "720p", "16:9", "1280x720", "5", "nearest", "std", "", "file_x"]
+        [
+            "auto",
+            "kling",
+            "keevx/V",
+            "720p",
+            "16/9",
+            "1280x720",
+            "5s",
+            "nearest",
+            "std",
+            "",
+            " ",
+            "file_x",
+            "1e999",
+            "no",
+        ]
     )
     urls = st.sampled_from(
         ["https://a.example/1.png", "http://a", "data:image/png;base64,", "data:,", "https://\ud800"]
@@ -321,7 +339,7 @@ def typed(properties: Any) -> st.SearchStrategy[Any]:
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(["keevx", "image_url", "file_id", "a"]) | st.text(max_size=5), inner, max_size=3
+                st.sampled_from(["keevx", "image_url", "url", "file_id", "a"]) | st.text(max_size=5), inner, max_size=3
             )
         ),
         max_leaves=6,

@@ -1,8 +1,11 @@
 """`POST …/quote`: the plan of a request, told without starting anything."""
 
+import base64
+import io
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from gateway.domain.reading import failed
 from gateway.domain.task import FailureKind
@@ -56,6 +59,53 @@ async def test_routes_come_in_order_with_price_and_changes(start: Any) -> None:
         *told["summary"][2:],
     ]
     assert told["summary"][2].startswith("3. kling_relay/kling-v1: 2 submits; duration 7 becomes")
+
+
+KEEVX_FIRST = """
+[models.flagship]
+routes = ["keevx/V", "foxapi/kling-v3-image-to-video"]
+adapt = "nearest"
+"""
+
+
+@pytest.mark.parametrize("ratio", [{"aspect_ratio": "16:9"}, {"size": "1280x720"}, {"size": "1792x1024"}])
+async def test_a_ratio_beside_an_image_leaves_the_fallback_its_route(start: Any, ratio: dict[str, str]) -> None:
+    gateway = await start(KEEVX_FIRST)
+    told = await quote(gateway, model="flagship", duration=6, **ratio, **IMAGE)
+    assert names(told) == ["keevx/V", "foxapi/kling-v3-image-to-video"]
+    keevx, fox = told["routes"]
+    assert (keevx["settings"]["aspect_ratio"], keevx["settings"]["duration"]) == ("16:9", 6)
+    assert ("aspect_ratio" in fox["settings"], fox["settings"]["duration"]) == (False, 5)
+    [left_out] = [one for one in fox["warnings"] if one["param"] == "aspect_ratio"]
+    message = "The parameter is left out: the model takes none, its video has the aspect ratio of the image."
+    assert left_out == {
+        "type": "adapted",
+        "param": "aspect_ratio",
+        "from": "7:4" if ratio.get("size") == "1792x1024" else "16:9",
+        "to": None,
+        "provider": "foxapi",
+        "message": message,
+    }
+    assert "is left out, the video follows the image" in told["summary"][1]
+    exact = await quote(gateway, model="flagship", duration=6, adapt="none", **ratio, **IMAGE)
+    reasons = {one["provider"]: [reason["param"] for reason in one["reasons"]] for one in exact["left_out"]}
+    assert "aspect_ratio" in reasons["foxapi"]
+
+
+async def test_a_ratio_that_an_image_has_anyway_is_no_change(start: Any) -> None:
+    gateway = await start(KEEVX_FIRST)
+    out = io.BytesIO()
+    Image.new("RGB", (640, 360)).save(out, "PNG")
+    image = {"image": base64.b64encode(out.getvalue()).decode(), "prompt": "A boat."}
+    told = await quote(gateway, model="foxapi/kling-v3-image-to-video", adapt="none", size="1280x720", **image)
+    [route] = told["routes"]
+    assert (route["settings"], route["warnings"]) == ({"resolution": "720p"}, [])
+    turned = await quote(gateway, model="foxapi/kling-v3-image-to-video", size="720x1280", **image)
+    [reason] = turned["left_out"][0]["reasons"]
+    assert (reason["param"], "640x360" in reason["message"]) == ("aspect_ratio", True)
+    allowed = await quote(gateway, model="foxapi/kling-v3-image-to-video", size="720x1280", adapt="nearest", **image)
+    [warning] = allowed["routes"][0]["warnings"]
+    assert (warning["param"], warning["from"], warning["to"]) == ("aspect_ratio", "9:16", "16:9")
 
 
 @pytest.mark.parametrize(("order", "first"), [("cheapest", "keevx/V"), ("priority", "foxapi/kling-v3-image-to-video")])

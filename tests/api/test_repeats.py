@@ -120,12 +120,21 @@ async def test_a_retry_means_the_newest_of_equal_requests(gateway: Any) -> None:
     assert not is_replay_of(second, first)
 
 
-async def test_a_retry_is_known_for_sixty_seconds(gateway: Any) -> None:
+async def test_a_retry_is_known_for_thirty_minutes(gateway: Any) -> None:
     first = await post(gateway)
-    await gateway.clock.advance(59)
+    await gateway.clock.advance(1799)
     assert is_replay_of(await post(gateway, RETRY), first)
     await gateway.clock.advance(1)
     assert not is_replay_of(await post(gateway, RETRY), first)
+
+
+async def test_an_equal_request_that_is_no_retry_is_made_and_a_later_retry_means_it(gateway: Any) -> None:
+    first = await post(gateway)
+    await gateway.clock.advance(601)
+    second = await post(gateway)
+    assert not is_replay_of(second, first)
+    await gateway.clock.advance(601)
+    assert is_replay_of(await post(gateway, {"x-stainless-retry-count": "2"}), second)
 
 
 async def test_a_key_counts_before_the_retry_header(gateway: Any, check_error: Any) -> None:
@@ -135,6 +144,39 @@ async def test_a_key_counts_before_the_retry_header(gateway: Any, check_error: A
     assert not is_replay_of(keyed, first)
     assert is_replay_of(await post(gateway, RETRY | KEYED), keyed)
     check_error(await post(gateway, RETRY | KEYED, prompt="A dog."), 422, "idempotency_key_reused", "Idempotency-Key")
+
+
+@pytest.mark.parametrize("spelt", [" order-1", "order-1\t", "\t order-1 "])
+async def test_blanks_around_a_key_are_no_part_of_it(gateway: Any, spelt: str) -> None:
+    first = await post(gateway, KEYED)
+    assert is_replay_of(await post(gateway, {"idempotency-key": spelt}), first)
+
+
+@pytest.mark.parametrize("key", ["a\x01", "a\tb", "\x7f", "a\x1f"])
+async def test_a_key_with_a_control_character_is_refused(untouched: Any, check_error: Any, key: str) -> None:
+    told = check_error(await post(untouched, {"idempotency-key": key}), 400, "invalid_parameter", "Idempotency-Key")
+    assert "control character" in told
+
+
+@pytest.mark.parametrize("key", ["", " ", "\t"])
+async def test_a_key_of_blanks_alone_is_refused(untouched: Any, check_error: Any, key: str) -> None:
+    check_error(await post(untouched, {"idempotency-key": key}), 400, "invalid_parameter", "Idempotency-Key")
+
+
+async def test_a_request_that_is_spelt_in_another_way_is_the_same_one(gateway: Any, check_error: Any) -> None:
+    plain = {"duration": 5, "resolution": "1080p", "aspect_ratio": "16:9", "generate_audio": False}
+    spelt = {
+        "seconds": " 5s ",
+        "size": "1920 * 1080",
+        "generate_audio": "off",
+        "n": "1",
+        "style": None,
+        "stream": False,
+    }
+    first = await post(gateway, KEYED, **plain)
+    assert is_replay_of(await post(gateway, KEYED, **spelt), first)
+    other = await post(gateway, KEYED, **{**plain, "duration": 10})
+    check_error(other, 422, "idempotency_key_reused", "Idempotency-Key")
 
 
 async def test_a_retry_does_not_make_again_what_was_deleted(gateway: Any, check_error: Any) -> None:

@@ -352,7 +352,7 @@ async def test_a_cursor_may_be_deleted_between_two_pages(store: Store) -> None:
 
     page, _ = await names(store, limit=2)
     for name in page:
-        assert await store.delete(name, "alice")
+        assert await store.delete(name, "alice", NOW)
 
     assert await names(store, limit=2, after=page[-1]) == ([ids[2], ids[1]], True)
 
@@ -387,17 +387,17 @@ async def test_every_filter_narrows_the_page(store: Store) -> None:
 async def test_only_an_ended_generation_is_deleted_and_only_by_its_owner(store: Store, state: Status) -> None:
     created = await store.create(generation(status=state))
 
-    assert await store.delete(created.id, "bob") is False
-    assert await store.delete(created.id, "alice") is state.terminal
+    assert await store.delete(created.id, "bob", NOW) is False
+    assert await store.delete(created.id, "alice", NOW) is state.terminal
     assert (await store.get(created.id) is None) is state.terminal
-    assert await store.delete(created.id, "alice") is False or not state.terminal
+    assert await store.delete(created.id, "alice", NOW) is False or not state.terminal
 
 
 async def test_delete_takes_attempts_outputs_and_events_along(store: Store) -> None:
     created = await store.create(generation())
     closed = await wrote(store, created, AddAttempt(attempt(created)), status(created, Status.FAILED))
 
-    assert await store.delete(closed.id, "alice")
+    assert await store.delete(closed.id, "alice", NOW)
 
     assert await store.events(closed.id) == []
     assert await store.begin_submit(closed.attempts[0].id, closed.fence, SOON) is None
@@ -422,7 +422,7 @@ async def test_a_submit_under_way_outlives_the_end_of_its_generation(store: Stor
     closed = await wrote(store, before, status(before, Status.CANCELLED))
 
     assert await store.open_ids(NOW) == [closed.id]
-    assert not await store.delete(closed.id, "alice")
+    assert not await store.delete(closed.id, "alice", NOW)
     taken = await store.take_over(closed.id, SOON)
     assert taken is not None
     known = taken.attempt(name)
@@ -430,7 +430,78 @@ async def test_a_submit_under_way_outlives_the_end_of_its_generation(store: Stor
 
     assert await store.open_ids(NOW) == []
     assert await store.take_over(closed.id, SOON) is None
-    assert await store.delete(closed.id, "alice")
+    assert await store.delete(closed.id, "alice", NOW)
+
+
+def bought(one: Generation, number: int = 1, **changes: Any) -> Attempt:
+    tasks = (Task(ref=REF, slot=0, status=Status.COMPLETED),)
+    fields = {"state": AttemptState.COMPLETED, "billed": Billed.YES, "sent_at": NOW, "ended_at": SOON, "tasks": tasks}
+    return attempt(one, number, **(fields | changes))
+
+
+async def test_a_delete_keeps_what_may_have_been_paid_and_nothing_that_the_client_sent(store: Store) -> None:
+    plain = generation(status=Status.COMPLETED, metadata={"order": "hush"})
+    plain = replace(plain, request=replace(plain.request, prompt="hush", webhook_url="https://hush.example"))
+    refused = attempt(plain, 2, route=1, state=AttemptState.REFUSED, billed=Billed.NO, sent_at=NOW)
+    unknown = attempt(plain, 3, route=1, state=AttemptState.UNKNOWN, billed=Billed.MAYBE, sent_at=NOW, ended_at=SOON)
+    made = await store.create(replace(plain, attempts=(bought(plain), refused, unknown)))
+    await store.create(generation(SOON))
+
+    assert await store.delete(made.id, "alice", SOON)
+
+    paid, maybe = rows = await store.purchases.page(10)
+    assert (paid.attempt_id, paid.provider, paid.provider_model) == (made.attempts[0].id, "keevx", "V")
+    assert (paid.tasks, paid.billed, paid.model, paid.key) == ((REF.id,), Billed.YES, "hero", "alice")
+    assert (paid.created_at, paid.sent_at, paid.ended_at, paid.deleted_at) == (NOW, NOW, SOON, SOON)
+    assert (maybe.attempt_id, maybe.provider, maybe.tasks, maybe.billed) == (unknown.id, "foxapi", (), Billed.MAYBE)
+    assert "hush" not in repr(rows)
+
+
+async def test_a_delete_of_what_cost_nothing_leaves_nothing(store: Store) -> None:
+    plain = generation(status=Status.FAILED)
+    refused = attempt(plain, state=AttemptState.REFUSED, billed=Billed.NO, sent_at=NOW)
+    made = await store.create(replace(plain, attempts=(refused,)))
+
+    assert not await store.delete(made.id, "bob", NOW)
+    assert await store.delete(made.id, "alice", NOW)
+
+    assert await store.purchases.page(10) == []
+
+
+async def test_a_delete_that_is_refused_leaves_no_purchase(store: Store) -> None:
+    plain = generation()
+    made = await store.create(replace(plain, attempts=(bought(plain),)))
+
+    assert not await store.delete(made.id, "alice", NOW)
+    assert await store.purchases.page(10) == []
+
+
+async def test_purchases_are_paged_and_found_by_their_generation(store: Store) -> None:
+    made = []
+    for second in range(3):
+        plain = generation(NOW + timedelta(seconds=second), status=Status.COMPLETED)
+        made.append(await store.create(replace(plain, attempts=(bought(plain), bought(plain, 2)))))
+        assert await store.delete(made[-1].id, "alice", NOW)
+    every = [(one.generation_id, one.attempt_id) for one in await store.purchases.page(10)]
+
+    assert every == [(one.id, number.id) for one in made for number in one.attempts]
+    assert [one.attempt_id for one in await store.purchases.page(2, every[2])] == [every[3][1], every[4][1]]
+    found = await store.purchases.page(10, every[2], made[1].id)
+    assert [one.attempt_id for one in found] == [every[3][1]]
+    assert await store.purchases.page(10, every[5]) == []
+
+
+async def test_purchases_expire_by_the_time_of_the_delete(store: Store) -> None:
+    for second in range(3):
+        plain = generation(status=Status.COMPLETED)
+        await store.create(replace(plain, attempts=(bought(plain),)))
+        assert await store.delete(plain.id, "alice", NOW + timedelta(seconds=second))
+
+    assert await store.purchases.expire(NOW, 10) == 0
+    assert await store.purchases.expire(NOW + timedelta(seconds=2), 1) == 1
+    assert await store.purchases.expire(NOW + timedelta(seconds=2), 10) == 1
+    (left,) = await store.purchases.page(10)
+    assert left.deleted_at == NOW + timedelta(seconds=2)
 
 
 @pytest.mark.parametrize("state", [Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.EXPIRED])
@@ -488,9 +559,9 @@ async def test_a_file_goes_with_the_last_generation_that_uses_it(store: Store, n
     first = await store.create(generation(status=Status.FAILED), (FILE,))
     second = await store.create(generation(status=Status.FAILED), **use)
 
-    assert await store.delete(first.id, "alice")
+    assert await store.delete(first.id, "alice", NOW)
     assert await store.files(["file_1"], "alice") == {"file_1": FILE}
-    assert await store.delete(second.id, "alice")
+    assert await store.delete(second.id, "alice", NOW)
 
     assert await store.files(["file_1"], "alice") == {}
     assert await store.named_blobs(["aa"]) == set()
@@ -501,9 +572,9 @@ async def test_a_file_stays_as_long_as_its_generation_does(store: Store, state: 
     created = await store.create(generation(status=state), (FILE,))
     before = await store.files(["file_1"], "alice")
 
-    await store.delete(created.id, "bob")
+    await store.delete(created.id, "bob", NOW)
     assert await store.files(["file_1"], "alice") == before == {"file_1": FILE}
-    await store.delete(created.id, "alice")
+    await store.delete(created.id, "alice", NOW)
 
     assert await store.files(["file_1"], "alice") == ({} if state.terminal else before)
 
@@ -512,7 +583,7 @@ async def test_a_file_that_did_not_come_inline_outlives_every_generation(store: 
     kept = replace(FILE, inline=False)
     created = await store.create(generation(status=Status.FAILED), (kept,))
 
-    assert await store.delete(created.id, "alice")
+    assert await store.delete(created.id, "alice", NOW)
 
     assert await store.files(["file_1"], "alice") == {"file_1": kept}
 
@@ -522,7 +593,7 @@ async def test_the_same_file_of_another_key_stays(store: Store) -> None:
     other = replace(FILE, key="bob")
     await store.create(generation(key="bob", status=Status.FAILED), (other,))
 
-    assert await store.delete(first.id, "alice")
+    assert await store.delete(first.id, "alice", NOW)
 
     assert await store.files(["file_1", "file_2"], "alice") == {}
     assert await store.files(["file_1"], "bob") == {"file_1": other}
@@ -590,7 +661,7 @@ async def test_a_taken_number_is_never_given_to_a_later_event(store: Store) -> N
     """A client that resumes behind an event must not miss the next one."""
     gone = await ended(store)
     last = (await store.events(gone.id))[-1].seq
-    assert await store.delete(gone.id, "alice")
+    assert await store.delete(gone.id, "alice", NOW)
 
     created = await store.create(generation())
 
@@ -665,24 +736,31 @@ async def test_nothing_is_sent_for_a_generation_that_has_ended(store: Store, sta
 
 
 @pytest.mark.parametrize("state", list(AttemptState))
-async def test_a_task_is_accepted_from_submitting_and_unknown_alone(store: Store, state: AttemptState) -> None:
+async def test_a_task_is_accepted_from_every_state_in_which_it_may_exist(store: Store, state: AttemptState) -> None:
     before, name = await in_state(store, state)
+    known = before.attempt(name)
     tasks = (Task(ref=REF, slot=0), Task(ref=TaskRef(id="t-2"), slot=1))
 
     version = await store.accept(name, tasks, SOON)
 
     after = await stored(store, before.id)
-    if state in {AttemptState.SUBMITTING, AttemptState.UNKNOWN}:
-        known = before.attempt(name)
+    if state is AttemptState.RESERVED:
+        assert version is None
+        assert after == before
+    elif state in {AttemptState.SUBMITTING, AttemptState.UNKNOWN}:
         accepted = replace(
             known, state=AttemptState.ACCEPTED, tasks=tasks, accepted_at=SOON, ended_at=None, failure=None, billed=None
         )
         assert after == replace(before, attempts=(accepted,), version=before.version + 1)
-        assert version == after.version
-        assert await store.accept(name, tasks, SOON) is None, "once"
     else:
-        assert version is None
-        assert after == before
+        named = [task.ref.id for task in after.attempt(name).tasks]
+        assert named == list(dict.fromkeys([*(task.ref.id for task in known.tasks), REF.id, "t-2"]))
+        assert after.attempt(name).state is (state if state is AttemptState.ABANDONED else AttemptState.ACCEPTED)
+        assert after.version > before.version
+    if state is not AttemptState.RESERVED:
+        assert version == after.version
+        assert await store.accept(name, tasks, LATER) == version, "what is known is not accepted twice"
+        assert await stored(store, before.id) == after
     assert await store.accept("att_none", tasks, SOON) is None
 
 
@@ -882,7 +960,7 @@ async def test_keys_of_two_clients_do_not_meet(store: Store) -> None:
 async def test_a_key_whose_generation_was_deleted_makes_no_other(store: Store, state: Status) -> None:
     known = Idempotency(key="k", digest=b"1")
     first = await store.create(generation(status=state), (), known)
-    assert await store.delete(first.id, "alice")
+    assert await store.delete(first.id, "alice", NOW)
 
     for at in (SOON, NOW + timedelta(hours=24)):
         with pytest.raises(GenerationDeleted, match="new key") as refused:
@@ -899,7 +977,7 @@ async def test_a_key_whose_generation_was_deleted_makes_no_other(store: Store, s
 async def test_a_key_whose_generation_was_deleted_is_forgotten_after_a_day(store: Store) -> None:
     known = Idempotency(key="k", digest=b"1")
     first = await store.create(generation(status=Status.FAILED), (), known)
-    assert await store.delete(first.id, "alice")
+    assert await store.delete(first.id, "alice", NOW)
     renewed = generation(LATER)
 
     assert await store.create(renewed, (), replace(known, digest=b"2")) == renewed
@@ -933,12 +1011,12 @@ async def test_a_key_is_kept_over_a_day_while_its_generation_is_open(store: Stor
 
 RETRY = Idempotency(digest=b"1", retry=True)
 FIRST = Idempotency(digest=b"1")
-MINUTE = timedelta(minutes=1)
+HALF_HOUR = timedelta(minutes=30)
 
 
 @pytest.mark.parametrize("state", list(Status))
-@pytest.mark.parametrize("after", [timedelta(0), timedelta(seconds=1), timedelta(seconds=30), MINUTE])
-async def test_a_retry_gives_what_an_equal_request_of_the_last_minute_made(
+@pytest.mark.parametrize("after", [timedelta(0), timedelta(seconds=1), timedelta(minutes=10, seconds=1), HALF_HOUR])
+async def test_a_retry_gives_what_an_equal_request_of_the_last_half_hour_made(
     store: Store, state: Status, after: timedelta
 ) -> None:
     made = await store.create(generation(status=state), (), FIRST)
@@ -948,13 +1026,13 @@ async def test_a_retry_gives_what_an_equal_request_of_the_last_minute_made(
 
 
 @pytest.mark.parametrize("second", [0, 1, 29, 59.5])
-async def test_a_minute_is_sixty_seconds_wherever_it_begins(store: Store, second: float) -> None:
+async def test_half_an_hour_is_thirty_minutes_wherever_it_begins(store: Store, second: float) -> None:
     begun = datetime(2026, 3, 2, 12, 0, tzinfo=UTC) + timedelta(seconds=second)
     made = await store.create(generation(begun), (), FIRST)
 
-    assert await store.recall("alice", RETRY, begun + MINUTE) == made
-    assert await store.recall("alice", RETRY, begun + MINUTE + timedelta(milliseconds=1)) is None
-    renewed = generation(begun + MINUTE + timedelta(milliseconds=1))
+    assert await store.recall("alice", RETRY, begun + HALF_HOUR) == made
+    assert await store.recall("alice", RETRY, begun + HALF_HOUR + timedelta(milliseconds=1)) is None
+    renewed = generation(begun + HALF_HOUR + timedelta(milliseconds=1))
     assert await store.create(renewed, (), RETRY) == renewed
 
 
@@ -990,6 +1068,13 @@ async def test_a_retry_means_the_newest_of_equal_requests(store: Store) -> None:
     assert await store.recall("alice", RETRY, NOW + timedelta(seconds=30)) == made[1]
 
 
+async def test_a_retry_is_known_by_an_equal_request_that_was_stored_a_moment_after_it_came(store: Store) -> None:
+    came = datetime(2026, 3, 2, 12, 0, 59, 999_000, tzinfo=UTC)
+    made = await store.create(generation(came + timedelta(milliseconds=5)), (), FIRST)
+
+    assert await store.recall("alice", RETRY, came) == made
+
+
 async def test_a_retry_of_a_request_with_a_key_is_known_without_it_too(store: Store) -> None:
     made = await store.create(generation(), (), Idempotency(digest=b"1", key="k"))
 
@@ -1006,22 +1091,22 @@ async def test_twenty_retries_at_once_of_a_lost_request_make_one_generation(stor
 async def test_a_retry_of_a_request_whose_generation_was_deleted_makes_no_other(store: Store) -> None:
     older = await store.create(generation(status=Status.FAILED), (), FIRST)
     newer = await store.create(generation(SOON, status=Status.FAILED), (), FIRST)
-    assert await store.delete(newer.id, "alice")
+    assert await store.delete(newer.id, "alice", NOW)
 
     with pytest.raises(GenerationDeleted, match="new request"):
         await store.recall("alice", RETRY, SOON)
     with pytest.raises(GenerationDeleted):
-        await store.create(generation(SOON + MINUTE), (), RETRY)
+        await store.create(generation(SOON + HALF_HOUR), (), RETRY)
     assert (await names(store))[0] == [older.id]
     assert await store.recall("bob", RETRY, SOON) is None
-    renewed = generation(SOON + MINUTE + timedelta(milliseconds=1))
+    renewed = generation(SOON + HALF_HOUR + timedelta(milliseconds=1))
     assert await store.create(renewed, (), RETRY) == renewed
 
 
 async def test_of_two_equal_requests_the_one_that_is_left_answers_when_it_is_the_newer(store: Store) -> None:
     older = await store.create(generation(status=Status.FAILED), (), FIRST)
     newer = await store.create(generation(SOON), (), FIRST)
-    assert await store.delete(older.id, "alice")
+    assert await store.delete(older.id, "alice", NOW)
 
     assert await store.recall("alice", RETRY, SOON) == newer
 
@@ -1055,10 +1140,10 @@ async def test_a_key_past_its_day_is_forgotten_unless_its_generation_is_open(sto
 
 async def test_a_key_of_a_deleted_generation_is_forgotten_after_its_day(store: Store) -> None:
     made = await store.create(generation(status=Status.FAILED), (), Idempotency(key="k", digest=b"1"))
-    assert await store.delete(made.id, "alice")
+    assert await store.delete(made.id, "alice", NOW)
 
-    assert await store.forget(NOW + MINUTE, 10) == 0  # not yet what a retry without a key is known by, either
-    assert await store.forget(NOW + MINUTE + timedelta(seconds=1), 10) == 1
+    assert await store.forget(NOW + HALF_HOUR, 10) == 0  # not yet what a retry without a key is known by, either
+    assert await store.forget(NOW + HALF_HOUR + timedelta(seconds=1), 10) == 1
     assert await kept_keys(store, NOW, "k") == ["k"]
     assert await store.forget(LATER, 10) == 1
     assert await kept_keys(store, NOW, "k") == []
@@ -1066,13 +1151,13 @@ async def test_a_key_of_a_deleted_generation_is_forgotten_after_its_day(store: S
 
 async def test_a_deleted_generation_is_forgotten_when_no_retry_may_come_any_more(store: Store) -> None:
     made = await store.create(generation(status=Status.FAILED), (), FIRST)
-    assert await store.delete(made.id, "alice")
+    assert await store.delete(made.id, "alice", NOW)
 
-    assert await store.forget(NOW + MINUTE, 10) == 0
+    assert await store.forget(NOW + HALF_HOUR, 10) == 0
     with pytest.raises(GenerationDeleted):
-        await store.recall("alice", RETRY, NOW + MINUTE)
-    assert await store.forget(NOW + MINUTE + timedelta(seconds=1), 10) == 1
-    assert await store.recall("alice", RETRY, NOW + MINUTE) is None
+        await store.recall("alice", RETRY, NOW + HALF_HOUR)
+    assert await store.forget(NOW + HALF_HOUR + timedelta(seconds=1), 10) == 1
+    assert await store.recall("alice", RETRY, NOW + HALF_HOUR) is None
 
 
 async def test_no_more_is_forgotten_at_once_than_asked_for_and_the_oldest_first(store: Store) -> None:
@@ -1141,7 +1226,7 @@ async def test_every_kind_of_write_is_there_after_reopening(opener: Opener, tmp_
     await store.take_over(before.id, LEASE)
     kept.append(await stored(store, before.id))
     gone = await ended(store)
-    assert await store.delete(gone.id, "alice")
+    assert await store.delete(gone.id, "alice", NOW)
     await store.close()
 
     await _reopened(opener, tmp_path, kept)
@@ -1246,5 +1331,5 @@ async def test_a_task_is_free_again_when_its_holder_is_deleted(store: Store) -> 
     await store.create(replace(other, attempts=(attempt(other, state=AttemptState.UNKNOWN),)))
     with pytest.raises(Conflict):
         await store.callbacks.tell(f"att_{other.id}_1", [REF], SOON, "callback")
-    assert await store.delete(one.id, one.key)
+    assert await store.delete(one.id, one.key, NOW)
     assert await store.callbacks.tell(f"att_{other.id}_1", [REF], SOON, "callback") is Told.ADOPTED

@@ -230,7 +230,7 @@ async def test_an_end_that_nobody_is_told_of_wakes_nobody(store: Store) -> None:
 async def test_deliveries_go_with_their_generation(store: Store) -> None:
     one, other = await ended(store), await ended(store)
 
-    await store.delete(one.id, "alice")
+    await store.delete(one.id, "alice", NOW)
 
     assert [delivery.generation_id for delivery in await deliveries(store)] == [other.id]
 
@@ -317,7 +317,7 @@ async def test_whatever_happens_each_receiver_is_known_with_what_is_due_first(st
                 await store.webhooks.change_endpoint(*an_endpoint(), lambda one, by=changes: replace(one, **by))
             case "delete" if known:
                 gone = known.pop(draw.randrange(len(known)))
-                await store.delete(gone.id, gone.key)
+                await store.delete(gone.id, gone.key, NOW)
             case "remove" if len(owners) > 2 and draw.random() < 0.3:
                 endpoint_id, key = an_endpoint()
                 await store.webhooks.remove_endpoint(endpoint_id, key)
@@ -357,7 +357,7 @@ async def test_a_try_is_kept_with_what_it_makes_of_the_delivery(store: Store) ->
 async def test_a_try_of_what_is_deleted_is_not_kept(store: Store) -> None:
     one = await ended(store)
     (held,) = await claim(store)
-    await store.delete(one.id, "alice")
+    await store.delete(one.id, "alice", NOW)
 
     assert await store.webhooks.note(held, answered()) is None
 

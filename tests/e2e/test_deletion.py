@@ -94,7 +94,7 @@ async def test_an_image_that_goes_while_a_create_is_handled_refuses_it(gateway, 
 
     def deleted_first(call: Any) -> Any:
         async def create(*arguments: Any) -> Any:
-            assert await gateway.app.store.delete(made["id"], arguments[0].key)
+            assert await gateway.app.store.delete(made["id"], arguments[0].key, gateway.clock.now())
             return await call(*arguments)
 
         return create

@@ -167,12 +167,14 @@ def test_sigint_stops_it_too(start: Start) -> None:
     assert gateway.stop(signal.SIGINT) == 0
 
 
-def test_warnings_of_the_configuration_are_logged(start: Start) -> None:
+def test_warnings_of_the_configuration_are_logged(start: Start, tmp_path: Path) -> None:
+    configure(tmp_path, "http://127.0.0.1:9", "drain_seconds = 30")
     gateway = start("serve", "--port", "0", FOXAPI_BASE_URL="http://127.0.0.1:9")
     assert gateway.url
     assert gateway.stop() == 0
     warned = [event for event in map(json.loads, gateway.stderr.splitlines()) if event["level"] == "warning"]
     assert any("providers.foxapi" in event.get("detail", "") for event in warned)
+    assert any(re.match(r"server\.drain_seconds: 30 s .* 65 s ", event.get("detail", "")) for event in warned)
 
 
 def test_a_stop_finishes_the_submit_in_flight_and_the_next_start_goes_on(

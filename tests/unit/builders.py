@@ -33,10 +33,10 @@ from gateway.domain.lifecycle import (
     advance,
     cancel,
 )
-from gateway.domain.polling import Hints, TaskKey, Watch
+from gateway.domain.polling import Hints, TaskKey, Watch, open_tasks
 from gateway.domain.reading import failed
 from gateway.domain.request import TextToVideo
-from gateway.domain.slots import accepted
+from gateway.domain.slots import accepted, adopted
 from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, Status, TaskRef, TaskSnapshot
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -171,6 +171,12 @@ class World:
         self.generation = apply(self.generation, SaveAttempt(replace(write.attempt, tasks=tasks), write.was))
         self.busy.discard(Submit(attempt.id))
 
+    def adopt(self, number: int, *ids: str) -> None:
+        """A callback names tasks of an attempt, whatever the attempt counts as; the store keeps them."""
+        write = adopted(self.generation, self.attempt(number), [TaskRef(id=one) for one in ids], "callback", self.now)
+        if write is not None:
+            self.generation = apply(self.generation, write)
+
     def accept(self, number: int, *ids: str) -> Step:
         """Send it, have it accepted, step."""
         self.send(number)
@@ -226,19 +232,33 @@ class World:
             self.step()
         raise AssertionError("never fetched")
 
-    def read(self, number: int, snapshot: TaskSnapshot, index: int = 0) -> Step:
-        """Read a task when its time has come, step."""
+    def read(self, number: int, snapshot: TaskSnapshot, index: int = 0, *, asked_at: datetime | None = None) -> Step:
+        """Read a task when its time has come, step. `asked_at` is when the reading began, by default just now."""
         self.busy.discard(self.until_poll(number, index))
-        return self.step(Read(attempt_id=self.attempt(number).id, index=index, snapshot=snapshot))
+        asked_at = asked_at or self.now
+        return self.step(Read(attempt_id=self.attempt(number).id, index=index, snapshot=snapshot, asked_at=asked_at))
 
     def unread(self, number: int, index: int = 0, *, not_found: bool = False, retry_after: float | None = None) -> Step:
         """Fail to read a task when its time has come, step."""
         self.busy.discard(self.until_poll(number, index))
         return self.step(
             Unread(
-                attempt_id=self.attempt(number).id, index=index, not_found=not_found, retry_after_seconds=retry_after
+                attempt_id=self.attempt(number).id,
+                index=index,
+                asked_at=self.now,
+                not_found=not_found,
+                retry_after_seconds=retry_after,
             )
         )
+
+    def give_up(self, number: int) -> Step:
+        """Reach the time-out of an attempt, read that its tasks still run, step."""
+        attempt = self.attempt(number)
+        self.now = (attempt.accepted_at or self.now) + timedelta(seconds=self.hint.polling.attempt_timeout_seconds)
+        self.step()
+        for index in open_tasks(attempt):
+            self.read(number, RUNNING, index)
+        return self.last
 
     def fail(self, number: int, kind: FailureKind, index: int = 0) -> Step:
         """Read that the task has failed."""

@@ -126,10 +126,17 @@ async def test_what_the_reply_names_too_is_there_once(store: SqliteStore) -> Non
     made, attempt = await submitting(store)
     await tell(store, attempt, "a")
     assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
-    assert await store.callbacks.room(attempt) == 0
     assert await tell(store, attempt, "a") is Told.ADOPTED
-    assert await tell(store, attempt, "b") is Told.REFUSED
     assert ids_of(await stored(store, made.id)) == ["a"]
+
+
+async def test_what_a_callback_names_beside_the_reply_is_known_too(store: SqliteStore) -> None:
+    made, attempt = await submitting(store)
+    assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
+    assert await store.callbacks.room(attempt) == TASKS_MAX - 1
+    assert await tell(store, attempt, "b") is Told.ADOPTED
+    after = await stored(store, made.id)
+    assert (ids_of(after), after.attempts[0].adopted) == (["a", "b"], None)
 
 
 async def test_what_the_reply_does_not_name_comes_behind(store: SqliteStore, tmp_path: Path) -> None:

@@ -538,12 +538,22 @@ def test_check_shows_what_matters_and_each_model_by_its_routes(monkeypatch: pyte
         r"keep_days +results 30, uploaded files 2",
         r"fetch +public addresses, 10\.0\.0\.0/8",
         r"webhooks +the secret is configured",
+        r"drain_seconds +125: a stop takes this long at most; the supervisor must wait longer .*",
         rf"model +auto, 5 routes: {relay},\n +keevx/V {price}, keevx/KL",  # as the file has the providers
         r"model +kling, 3 routes: kling_relay/kling-v2-master, .*",
         rf"model +hero, 1 route, cheapest: keevx/V {price}",
         r"models +these, and 5 with the one route of their name: .*",
     ):
         assert re.search(rf"^{told}$", done.output, re.MULTILINE), (told, done.output)
+
+
+def test_check_warns_of_a_stop_that_would_cut_off_a_submit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KLING_RELAY_API_KEY", "a-key")
+    monkeypatch.setenv("KLING_RELAY_BASE_URL", "https://relay.example")
+    Path("video-gateway.toml").write_text("[server]\ndrain_seconds = 30\n")
+    done = run("check")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^warning +server\.drain_seconds: 30 s is shorter than the 125 s", done.output, re.MULTILINE)
 
 
 def test_check_says_once_that_there_is_no_provider() -> None:

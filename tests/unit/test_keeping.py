@@ -189,7 +189,7 @@ def test_further_files_of_a_task_are_kept_beside() -> None:
 def test_late_result_is_kept_behind_the_end() -> None:
     world = World(generation("acme/one", "bolt/two"), keeps=False)
     world.accept(1)
-    world.step(wait=POLLING.attempt_timeout_seconds)
+    world.give_up(1)
     world.accept(2)
     world.read(2, done("b"))
     world.file(FileKept(0, kept(0)))
@@ -222,7 +222,7 @@ def test_flood_of_hints_reads_once_a_second() -> None:
         for one in [one for one in step.effects if isinstance(one, Poll)]:
             reads += 1
             world.busy.discard(one)
-            world.step(Read(attempt_id=one.attempt_id, index=one.index, snapshot=RUNNING))
+            world.step(Read(attempt_id=one.attempt_id, index=one.index, asked_at=world.now, snapshot=RUNNING))
     assert reads in {10, 11}
 
 
@@ -233,7 +233,7 @@ def test_hint_during_a_reading_asks_for_another() -> None:
     poll = world.until_poll(1)
     world.step(Hinted(world.attempt(1).id))
     world.busy.discard(poll)
-    world.step(Read(attempt_id=poll.attempt_id, index=poll.index, snapshot=RUNNING))
+    world.step(Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=world.now, snapshot=RUNNING))
     assert world.step(wait=1).effects == (poll,)
 
 
@@ -247,7 +247,7 @@ def test_hint_for_what_is_not_there_changes_nothing() -> None:
 def test_second_result_does_not_take_the_place_of_one_on_its_way() -> None:
     world = World(generation("acme/one", "bolt/two"), keeps=False)
     world.accept(1)
-    world.step(wait=POLLING.attempt_timeout_seconds)
+    world.give_up(1)
     world.accept(2)
     world.read(1, done("a"))
     world.read(2, done("b"))
@@ -261,7 +261,7 @@ def test_second_result_does_not_take_the_place_of_one_on_its_way() -> None:
 def test_reserved_attempt_is_not_sent_while_a_late_file_is_on_its_way() -> None:
     world = World(generation("acme/one", "bolt/two"), keeps=False)
     world.accept(1)
-    world.step(wait=POLLING.attempt_timeout_seconds)
+    world.give_up(1)
     world.read(1, done("a"))
     assert world.states()[1] is S.NOT_SENT
     missing(world)

@@ -184,7 +184,9 @@ def test_fewer_tasks_than_asked_on_the_only_route_leave_outputs_without_a_result
     world.accept(1, "x")
     world.read(1, done("x"))
     assert world.outputs() == [Status.COMPLETED, Status.FAILED]
-    assert world.generation.outputs[1].failure == failed(FailureKind.RESULT_MISSING)
+    failure = world.generation.outputs[1].failure
+    assert failure is not None
+    assert (failure.kind, "fewer tasks than outputs" in failure.message) == (FailureKind.RESULT_MISSING, True)
 
 
 def test_more_tasks_than_asked_become_extra_outputs() -> None:
@@ -262,6 +264,10 @@ def test_attempt_time_out_moves_on_and_says_it_may_be_billed() -> None:
     world.until_poll(1)
     assert world.step(wait=1194).effects == ()
     world.step(wait=1)
+    assert world.states() == [S.ACCEPTED], "the reading under way began before the time-out"
+    assert world.read(1, RUNNING, asked_at=after(5)).effects == (Poll(attempt_id="att_1_1", index=0),)
+    assert world.states() == [S.ACCEPTED], "the time that passed proves nothing"
+    world.read(1, RUNNING)
 
     assert (world.states(), world.routes()) == ([S.ABANDONED, S.RESERVED], [0, 1])
     assert (world.attempt(1).failure, world.attempt(1).billed) == (failed(FailureKind.TIMED_OUT), Billed.MAYBE)
@@ -277,11 +283,12 @@ def test_driver_wakes_for_the_attempt_time_out() -> None:
 def test_time_out_on_the_only_route_waits_for_the_task_until_the_deadline() -> None:
     world = World(generation())
     world.accept(1)
-    world.step(wait=1200)
+    world.give_up(1)
     assert world.states() == [S.ABANDONED]
     assert not world.generation.status.terminal
     world.read(1, RUNNING)
     world.step(wait=3600 - (world.now - after(0)).total_seconds())
+    world.read(1, RUNNING)
     assert world.generation.status is Status.EXPIRED
     assert world.generation.failure == failed(FailureKind.TIMED_OUT)
 
@@ -289,7 +296,7 @@ def test_time_out_on_the_only_route_waits_for_the_task_until_the_deadline() -> N
 def test_paid_task_given_up_on_the_only_route_is_used_when_it_ends() -> None:
     world = World(generation())
     world.accept(1)
-    world.step(wait=1200)
+    world.give_up(1)
     world.read(1, done("late"))
     assert (world.generation.status, world.states()) == (Status.COMPLETED, [S.COMPLETED])
 
@@ -297,7 +304,7 @@ def test_paid_task_given_up_on_the_only_route_is_used_when_it_ends() -> None:
 def test_result_that_comes_behind_the_end_is_kept_as_late_and_accounted_for() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
-    world.step(wait=1200)
+    world.give_up(1)
     world.accept(2)
     world.read(2, done())
     assert world.generation.status is Status.COMPLETED
@@ -321,7 +328,7 @@ def test_result_that_comes_behind_the_end_is_kept_as_late_and_accounted_for() ->
 def test_nothing_is_read_behind_the_deadline() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
-    world.step(wait=1200)
+    world.give_up(1)
     world.accept(2)
     world.read(2, done())
     assert world.watches
@@ -342,7 +349,7 @@ def test_cancelled_generation_is_not_followed() -> None:
 def test_refusal_of_the_next_route_does_not_forget_the_task_given_up(kind: FailureKind) -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
-    world.step(wait=1200)
+    world.give_up(1)
     world.end(2, kind)
     assert (world.states(), world.generation.status.terminal) == ([S.ABANDONED, S.REFUSED], False)
 
@@ -354,7 +361,7 @@ def test_refusal_of_the_next_route_does_not_forget_the_task_given_up(kind: Failu
 def test_refusal_counts_once_the_task_given_up_has_failed_too() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
-    world.step(wait=1200)
+    world.give_up(1)
     world.end(2, FailureKind.OUT_OF_CREDIT)
     world.fail(1, FailureKind.TASK_FAILED)
     assert world.generation.status is Status.FAILED
@@ -365,7 +372,7 @@ def test_time_out_after_one_of_two_results_was_paid() -> None:
     world = World(generation(count=2, count_max=2))
     world.accept(1, "a", "b")
     world.read(1, done())
-    world.step(wait=1200)
+    world.give_up(1)
     assert (world.attempt(1).state, world.attempt(1).billed) == (S.ABANDONED, Billed.YES)
     assert world.outputs() == [Status.COMPLETED, Status.QUEUED]
     world.fail(1, FailureKind.TASK_FAILED, index=1)
@@ -376,7 +383,7 @@ def test_task_given_up_is_read_now_and_then_and_used_when_nothing_else_came() ->
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
     world.read(1, RUNNING)
-    world.step(wait=1200)
+    world.give_up(1)
     world.send(2)
     world.read(1, RUNNING)
     asked_again = world.watches["att_1_1", 0].next_at - world.now
@@ -396,7 +403,7 @@ def test_task_given_up_is_read_now_and_then_and_used_when_nothing_else_came() ->
 def test_result_of_a_task_given_up_stops_a_submit_that_was_not_sent() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
-    world.step(wait=1200)
+    world.give_up(1)
     world.read(1, done())
     assert world.states() == [S.COMPLETED, S.NOT_SENT]
     assert world.attempt(2).billed is Billed.NO
@@ -406,7 +413,7 @@ def test_result_of_a_task_given_up_stops_a_submit_that_was_not_sent() -> None:
 def test_failure_of_a_task_given_up_is_recorded_and_decides_nothing() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
-    world.step(wait=1200)
+    world.give_up(1)
     world.accept(2)
     world.fail(1, FailureKind.CONTENT_POLICY)
     assert world.states() == [S.FAILED, S.ACCEPTED]
@@ -416,7 +423,7 @@ def test_failure_of_a_task_given_up_is_recorded_and_decides_nothing() -> None:
 def test_extra_output_of_an_attempt_given_up_ends_with_the_generation() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1, "a", "more")
-    world.step(wait=1200)
+    world.give_up(1)
     world.accept(2)
     assert world.outputs() == [Status.QUEUED, Status.QUEUED]
     world.read(2, done())
@@ -438,6 +445,9 @@ def test_deadline_expires_whatever_is_under_way(step: str) -> None:
             world.end(1, FailureKind.RATE_LIMITED, retry_after=500)
     world.now = after(600)
     world.step()
+    if step == "accepted":
+        assert world.generation.status is Status.QUEUED, "the task may have finished since it was read last"
+        world.read(1, RUNNING)
 
     assert (world.generation.status, world.outputs()) == (Status.EXPIRED, [Status.EXPIRED])
     met = {"unknown": failed(FailureKind.AMBIGUOUS, "no"), "waiting": failed(FailureKind.RATE_LIMITED, "no")}
@@ -454,6 +464,7 @@ def test_deadline_with_a_result_completes() -> None:
     world.read(1, done())
     world.now = after(600)
     world.step()
+    world.read(2, RUNNING)
     assert world.outputs() == [Status.COMPLETED, Status.EXPIRED]
     assert (world.generation.status, world.generation.failure) == (Status.COMPLETED, None)
 
@@ -526,7 +537,7 @@ def test_read_that_ends_after_the_cancel_changes_nothing() -> None:
     world.accept(1)
     world.until_poll(1)
     world.cancel()
-    step = world.step(Read(attempt_id="att_1_1", index=0, snapshot=done()))
+    step = world.step(Read(attempt_id="att_1_1", index=0, asked_at=world.now, snapshot=done()))
     assert step.writes == ()
 
 
@@ -641,6 +652,7 @@ def test_task_found_late_has_its_full_time() -> None:
     world.step(wait=1199)
     world.take(1, "found")
     world.step(wait=2)
+    world.read(2, RUNNING)
     assert world.states() == [S.ACCEPTED, S.ABANDONED]
 
 

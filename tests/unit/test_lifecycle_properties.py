@@ -1,23 +1,26 @@
 """Any order of facts, jumps of the clock and crashes keeps the promises of the ledger."""
 
 from collections import Counter
+from datetime import datetime, timedelta
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
+from gateway.domain.adopting import serves
 from gateway.domain.errors import Conflict
 from gateway.domain.generation import AttemptState, Generation, Policy
 from gateway.domain.holding import Decision, decide, is_held
 from gateway.domain.keeping import FileKept, FileUnread, Keep
 from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveOutput, apply
 from gateway.domain.lifecycle import Ended, Fact, Hinted, Poll, Read, Step, Submit, Unread
+from gateway.domain.polling import DECIDE_UNREAD, GIVE_UP_UNREAD, open_tasks, times_out_at
 from gateway.domain.reading import failed
-from gateway.domain.remedies import RETRIES_MAX
+from gateway.domain.remedies import REPEATS_MAX
 from gateway.domain.task import REMEDY, Failed, FailureKind, Pending, Remedy, Status
 
-from .builders import FILELESS, LIVE, World, done, generation, kept
+from .builders import FILELESS, World, after, done, generation, kept
 
 S = AttemptState
 ROUTES = st.lists(
@@ -63,6 +66,7 @@ class Life(RuleBasedStateMachine):
         self.seen: dict[str, Generation] = {}  # what a sender knew when it began
         self.ended: Generation | None = None
         self.sent: Counter[str] = Counter()
+        self.readings: list[tuple[str, int, datetime, bool]] = []  # attempt, task, when it began, was it understood
         self.world = World(start, has_refresh=refresh, keeps=False)
         self.after_step(start, self.world.last)
 
@@ -78,8 +82,9 @@ class Life(RuleBasedStateMachine):
                 self.check_new(before, write)
             if isinstance(write, SaveAttempt):
                 assert write.attempt.state is not S.SUBMITTING, "only the store sends"
+                self.check_given_up(write)
         if self.world.now >= now.deadline_at:
-            assert now.status.terminal
+            assert now.status.terminal or any(open_tasks(one) for one in now.attempts), "nothing else is waited for"
         if before.status.terminal:
             assert not any(isinstance(write, AddAttempt) for write in step.writes)
             saved = [write for write in step.writes if isinstance(write, SaveOutput)]
@@ -109,7 +114,13 @@ class Life(RuleBasedStateMachine):
             earlier = [one for one in now.attempts if slot in one.slots and one.number < new.number]
             unclear = {now.route(one).provider for one in earlier if one.state is S.UNKNOWN and one.decision is None}
             assert provider not in unclear
-            assert not any(one.state in LIVE for one in earlier), "a task is live for the output"
+            assert not any(slot in serves(one) for one in earlier), "a task is live for the output"
+            for one in earlier:
+                ends = [other.ended_at for other in earlier if other is not one and other.ended_at is not None]
+                since = max([one.reserved_at, *ends])
+                for index in open_tasks(one):
+                    if one.tasks[index].slot == slot:
+                        assert self.is_answered(one.id, index, since, DECIDE_UNREAD), "it may be done by now"
             same = [one for one in earlier if one.route == new.route]
             resubmit = [one for one in same if one.decision == "resubmit"]
             assert len(resubmit) <= 1
@@ -118,7 +129,22 @@ class Life(RuleBasedStateMachine):
             waits = {one.failure and REMEDY[one.failure.kind] for one in amended}
             assert new.form != "amended" or waits <= {Remedy.FALL_BACK_OR_WAIT}, "that form was refused for good"
             tries = sum(one.route == new.route for one in earlier)
-            assert tries <= RETRIES_MAX + 1, "the last route is tried again without end"
+            assert tries <= REPEATS_MAX + 1, "the last route is tried again without end"
+
+    def check_given_up(self, write: SaveAttempt) -> None:
+        """An attempt is given up for its time only by readings that began after it was over."""
+        attempt = write.attempt
+        if attempt.state is not S.ABANDONED or write.was is not S.ACCEPTED or attempt.failure is None:
+            return
+        if attempt.failure.kind is not FailureKind.TIMED_OUT or self.world.now >= self.world.generation.deadline_at:
+            return
+        since = times_out_at(attempt, self.world.hint.polling)
+        for index in open_tasks(attempt):
+            assert self.is_answered(attempt.id, index, since, GIVE_UP_UNREAD), "time alone proves nothing"
+
+    def is_answered(self, attempt_id: str, index: int, since: datetime, failures: int) -> bool:
+        known = [one for one in self.readings if one[:2] == (attempt_id, index) and one[2] >= since]
+        return any(one[3] for one in known) or len(known) >= failures
 
     def check_every_task_has_its_own_output(self) -> None:
         now = self.world.generation
@@ -161,12 +187,13 @@ class Life(RuleBasedStateMachine):
         if at_once:
             self.step()
 
-    @precondition(lambda self: self.numbers(S.UNKNOWN))
+    @precondition(lambda self: self.numbers(*set(S) - {S.RESERVED, S.SUBMITTING}))
     @rule(data=st.data(), tasks=st.integers(1, 3))
     def found_late(self, data: st.DataObject, tasks: int) -> None:
-        number = data.draw(st.sampled_from(self.numbers(S.UNKNOWN)))
+        number = data.draw(st.sampled_from(self.numbers(*set(S) - {S.RESERVED, S.SUBMITTING})))
         self.adopted.add(self.world.attempt(number).id)
-        self.world.take(number, *(f"t{number}-{one}" for one in range(tasks)))
+        self.world.adopt(number, *(f"late{number}-{one}" for one in range(tasks)))
+        assert self.world.attempt(number).tasks, "knowledge of a paid task is never refused"
         self.step()
 
     @precondition(lambda self: self.numbers(S.SUBMITTING, S.RESERVED, busy=True))
@@ -196,17 +223,20 @@ class Life(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: any(isinstance(one, Poll) for one in self.world.busy))
-    @rule(data=st.data(), snapshot=st.none() | SNAPSHOTS, not_found=st.booleans(), wait=WAITS)
-    def read(self, data: st.DataObject, snapshot: object, not_found: bool, wait: float) -> None:
+    @rule(data=st.data(), snapshot=st.none() | SNAPSHOTS, not_found=st.booleans(), wait=WAITS, took=WAITS)
+    def read(self, data: st.DataObject, snapshot: object, not_found: bool, wait: float, took: float) -> None:
         polls = sorted(
             (one for one in self.world.busy if isinstance(one, Poll)), key=lambda one: (one.attempt_id, one.index)
         )
         one = data.draw(st.sampled_from(polls))
         self.world.busy.discard(one)
+        asked_at = max(self.world.now - timedelta(seconds=took), after(0))
+        self.readings.append((one.attempt_id, one.index, asked_at, snapshot is not None))
         if snapshot is None:
-            self.step(Unread(attempt_id=one.attempt_id, index=one.index, not_found=not_found), wait=wait)
+            fact: Fact = Unread(attempt_id=one.attempt_id, index=one.index, asked_at=asked_at, not_found=not_found)
         else:
-            self.step(Read(attempt_id=one.attempt_id, index=one.index, snapshot=snapshot), wait=wait)
+            fact = Read(attempt_id=one.attempt_id, index=one.index, asked_at=asked_at, snapshot=snapshot)
+        self.step(fact, wait=wait)
 
     @precondition(lambda self: any(isinstance(one, Keep) for one in self.world.busy))
     @rule(data=st.data(), what=st.sampled_from(["kept", "missing", "final", "unread"]), wait=WAITS)
@@ -272,7 +302,7 @@ class Life(RuleBasedStateMachine):
     def one_attempt_is_live_for_an_output(self) -> None:
         now = self.world.generation
         for slot in range(self.count):
-            live = [one for one in now.attempts if slot in one.slots and one.state in LIVE]
+            live = [one for one in now.attempts if slot in one.slots and slot in serves(one)]
             assert len([one for one in live if one.id not in self.adopted]) <= 1
 
     @invariant()
@@ -309,11 +339,19 @@ class Life(RuleBasedStateMachine):
         assert 0 <= self.world.generation.progress <= 1
 
     def teardown(self) -> None:
-        """Whatever happened, the deadline ends it in one step, and nothing is left that would be carried out."""
+        """Whatever happened, the deadline and a few readings end it, and nothing is left that would be carried out."""
         if not hasattr(self, "world"):
             return
         self.world.now = max(self.world.now, self.world.generation.deadline_at)
         self.step()
+        for _ in range(50):
+            if self.world.generation.status.terminal:
+                break
+            for poll in [one for one in self.world.busy if isinstance(one, Poll)]:
+                self.world.busy.discard(poll)
+                self.step(Unread(attempt_id=poll.attempt_id, index=poll.index, asked_at=self.world.now))
+            if not self.world.generation.status.terminal:
+                self.step(wait=(self.world.last.wake_at - self.world.now).total_seconds())
         assert self.world.generation.status.terminal
         assert not any(isinstance(one, Poll) for one in self.world.last.effects)
         assert not self.world.watches, "nothing is read any more"

@@ -111,6 +111,8 @@ SCALARS: list[tuple[str, str, Any]] = [
     ("max_cost", "1.5", 1.5),
     ("webhook_url", "https://example.com/hook", "https://example.com/hook"),
     ("user", "5", "5"),
+    ("stream", "false", False),
+    ("response_format", "url", "url"),
 ]
 
 
@@ -156,6 +158,22 @@ def test_a_file_is_the_image_that_its_base64_is() -> None:
     assert read(nameless) == read(file("input_reference")) == read(field("image", text)) == from_json(image=text)
 
 
+@pytest.mark.parametrize("name", [*sorted(READERS.keys() - {"model"}), *sorted(ALIASES), "image_urls[]", "fallback[]"])
+def test_an_empty_part_is_the_same_as_none(name: str) -> None:
+    left_alone = part(f'name="{name}"; filename=""', b"", "Content-Type: application/octet-stream")
+    assert read(field(name, "")) == read(left_alone) == read()
+    if name not in {"prompt", "fallback[]", "metadata"}:
+        assert read(field(name, " \r\n")) == read()
+
+
+def test_a_box_left_alone_beside_a_file_is_no_second_value() -> None:
+    assert (
+        read(field("image", ""), file("image"))
+        == read(file("image"), field("image[image_url]", ""))
+        == read(file("image"))
+    )
+
+
 def test_two_names_of_one_field_must_agree() -> None:
     assert read(file("image"), file("input_reference")) == read(file("image"))
     refused(InvalidParameter, file("image"), file("input_reference", OTHER), param="input_reference")
@@ -173,8 +191,8 @@ def test_what_client_libraries_send_is_read() -> None:
     assert body == {
         "model": "m",
         "prompt": 'A "cat"',
-        "duration": 5,
-        "generate_audio": True,
+        "duration": "5",
+        "generate_audio": "true",
         "metadata": {"a": "b"},
         "input_reference": PNG,
         "reference_images": [OTHER],
@@ -185,11 +203,11 @@ WRONG: list[tuple[str, tuple[bytes, ...], type[GatewayError], str | None]] = [
     ("no number", (field("duration", "five"),), InvalidParameter, "duration"),
     ("a number too large", (field("n", "1" * 100),), InvalidParameter, "n"),
     ("an endless number", (field("cfg_scale", "1e400"),), InvalidParameter, "cfg_scale"),
-    ("not quite true", (field("generate_audio", "yes"),), InvalidParameter, "generate_audio"),
-    ("an empty number", (field("fps", ""),), InvalidParameter, "fps"),
+    ("not quite true", (field("generate_audio", "maybe"),), InvalidParameter, "generate_audio"),
     ("text that is no image", (field("image", "a cat"),), InvalidImage, "image"),
     ("a file that is no image", (file("image_url", b"a cat"),), InvalidImage, "image_url"),
-    ("an empty file", (file("image", b"", ""),), InvalidImage, "image"),
+    ("an empty file", (file("image", b""),), InvalidImage, "image"),
+    ("an empty file among references", (file("image_urls", b""),), InvalidImage, "image_urls[0]"),
     (
         "a broken reference",
         (file("reference_images"), file("reference_images", PNG[:20])),
@@ -202,7 +220,7 @@ WRONG: list[tuple[str, tuple[bytes, ...], type[GatewayError], str | None]] = [
     ("an unknown field", (field("promt", "a"),), UnknownParameter, "promt"),
     ("an unknown file", (file("first_frame"),), UnknownParameter, "first_frame"),
     ("an unknown list", (field("prompt[]", "a"),), UnknownParameter, "prompt[]"),
-    ("an unknown member", (field("image[url]", "a"),), UnknownParameter, "image.url"),
+    ("an unknown member", (field("image[uri]", "a"),), UnknownParameter, "image.uri"),
     ("options in brackets", (field("provider_options[keevx]", "a"),), UnknownParameter, "provider_options[keevx]"),
     ("twice", (field("prompt", "a"), field("prompt", "a")), InvalidForm, "prompt"),
     ("a member twice", (field("metadata[a]", "1"), field("metadata[a]", "1")), InvalidForm, "metadata[a]"),

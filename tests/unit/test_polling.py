@@ -64,7 +64,7 @@ def test_first_read_after_a_restart_is_within_one_interval() -> None:
 def test_interval_grows_to_its_ceiling_and_stays() -> None:
     watch, waits = first_watch(attempt(), 0, POLLING, T0), []
     for _ in range(12):
-        watch = after_reading(watch, POLLING, missing=False, seed="s", now=T0)
+        watch = after_reading(watch, POLLING, missing=False, asked_at=T0, seed="s", now=T0)
         waits.append(seconds(watch))
     assert 4.5 <= waits[0] <= 5
     assert 13.5 <= waits[-1] <= 15
@@ -74,7 +74,7 @@ def test_interval_grows_to_its_ceiling_and_stays() -> None:
 def test_failing_reads_lengthen_the_interval_up_to_a_ceiling() -> None:
     watch, waits = first_watch(attempt(), 0, POLLING, T0), []
     for _ in range(8):
-        watch = after_failure(watch, POLLING, not_found=False, retry_after=None, seed="s", now=T0)
+        watch = after_failure(watch, POLLING, not_found=False, retry_after=None, asked_at=T0, seed="s", now=T0)
         waits.append(seconds(watch))
     assert 9 <= waits[0] <= 10
     assert 18 <= waits[1] <= 20
@@ -83,26 +83,30 @@ def test_failing_reads_lengthen_the_interval_up_to_a_ceiling() -> None:
 
 def test_reading_ends_the_long_interval() -> None:
     watch = Watch(next_at=T0, interval_seconds=POLLING.poll_max_seconds * UNREAD_FACTOR)
-    assert seconds(after_reading(watch, POLLING, missing=False, seed="s", now=T0)) <= POLLING.poll_max_seconds
+    assert (
+        seconds(after_reading(watch, POLLING, missing=False, asked_at=T0, seed="s", now=T0)) <= POLLING.poll_max_seconds
+    )
 
 
 @pytest.mark.parametrize("not_found", [True, False])
 def test_wait_that_the_provider_asks_for_is_kept_in_full(not_found: bool) -> None:
     watch = Watch(next_at=T0, interval_seconds=5)
     for seed in "abcdefgh":
-        wait = seconds(after_failure(watch, POLLING, not_found=not_found, retry_after=100, seed=seed, now=T0))
+        wait = seconds(
+            after_failure(watch, POLLING, not_found=not_found, retry_after=100, asked_at=T0, seed=seed, now=T0)
+        )
         assert wait == 100
 
 
 def test_absurd_wait_does_not_lose_a_paid_task() -> None:
     watch = Watch(next_at=T0, interval_seconds=5)
-    wait = seconds(after_failure(watch, POLLING, not_found=False, retry_after=1e300, seed="s", now=T0))
+    wait = seconds(after_failure(watch, POLLING, not_found=False, retry_after=1e300, asked_at=T0, seed="s", now=T0))
     assert wait == RETRY_AFTER_MAX_SECONDS < POLLING.attempt_timeout_seconds
 
 
 def test_not_found_is_confirmed_at_the_plain_interval() -> None:
     watch = Watch(next_at=T0, interval_seconds=60)
-    watch = after_failure(watch, POLLING, not_found=True, retry_after=None, seed="s", now=T0)
+    watch = after_failure(watch, POLLING, not_found=True, retry_after=None, asked_at=T0, seed="s", now=T0)
     assert 4.5 <= seconds(watch) <= 5
     assert watch.not_found == 1
 
@@ -140,10 +144,10 @@ def test_how_a_task_is_read(missing_for: float | None, has_refresh: bool, how: s
 def test_grace_of_a_missing_file_begins_once() -> None:
     watch = Watch(next_at=T0, interval_seconds=5)
     for now in (after(10), after(20), after(30)):
-        watch = after_reading(watch, POLLING, missing=True, seed="s", now=now)
-    watch = after_failure(watch, POLLING, not_found=False, retry_after=None, seed="s", now=after(40))
+        watch = after_reading(watch, POLLING, missing=True, asked_at=T0, seed="s", now=now)
+    watch = after_failure(watch, POLLING, not_found=False, retry_after=None, asked_at=T0, seed="s", now=after(40))
     assert watch.missing_since == after(10)
-    assert after_reading(watch, POLLING, missing=False, seed="s", now=after(50)).missing_since is None
+    assert after_reading(watch, POLLING, missing=False, asked_at=T0, seed="s", now=after(50)).missing_since is None
 
 
 @pytest.mark.parametrize("state", AttemptState)
@@ -159,7 +163,7 @@ def test_time_out_counts_from_the_acceptance() -> None:
 
 def test_task_given_up_is_read_at_the_longest_interval() -> None:
     slow = given_up(POLLING)
-    watch = after_reading(Watch(next_at=T0, interval_seconds=5), slow, missing=False, seed="s", now=T0)
+    watch = after_reading(Watch(next_at=T0, interval_seconds=5), slow, missing=False, asked_at=T0, seed="s", now=T0)
     assert 54 <= seconds(watch) <= 60
     assert slow.grace_seconds == POLLING.grace_seconds
 
@@ -208,8 +212,10 @@ def test_next_read_is_always_ahead_and_never_far(
     for read, flag, retry_after in facts:
         now = max(now, watch.next_at)
         if read:
-            watch = after_reading(watch, polling, missing=flag, seed="s", now=now)
+            watch = after_reading(watch, polling, missing=flag, asked_at=T0, seed="s", now=now)
         else:
-            watch = after_failure(watch, polling, not_found=flag, retry_after=retry_after, seed="s", now=now)
+            watch = after_failure(
+                watch, polling, not_found=flag, retry_after=retry_after, asked_at=T0, seed="s", now=now
+            )
         most = max(polling.poll_max_seconds * UNREAD_FACTOR, polling.poll_seconds, RETRY_AFTER_MAX_SECONDS)
         assert 0 < seconds(watch, now) <= most + 1e-6

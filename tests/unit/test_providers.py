@@ -6,7 +6,7 @@ import pytest
 
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.price import Price
-from gateway.services.providers import Provider, bind
+from gateway.services.providers import Provider, accepting, bind
 from gateway.services.registry import load_adapters
 from gateway.settings import ProviderModel, ProviderSettings, Secret, Settings
 
@@ -39,6 +39,23 @@ def test_only_enabled_providers_are_bound_in_the_order_of_the_configuration():
     assert list(bind(Settings(providers=accounts), ADAPTERS)) == ["foxapi", "keevx"]
 
 
+def test_a_disabled_provider_with_a_key_is_followed_and_takes_no_work():
+    accounts = {
+        "foxapi": ProviderSettings(api_key=Secret.of("a"), enabled=False, base_url="https://fox.example"),
+        "keevx": ProviderSettings(api_key=Secret.of("b")),
+    }
+    found = bind(Settings(providers=accounts), ADAPTERS)
+    assert {name: one.accepts_work for name, one in found.items()} == {"foxapi": False, "keevx": True}
+    assert (found["foxapi"].credential.api_key, found["foxapi"].base_url) == ("a", "https://fox.example")
+    assert list(accepting(found)) == ["keevx"]
+
+
+def test_a_disabled_provider_is_followed_whatever_is_wrong_with_its_models():
+    models = {"kling-v9": ProviderModel(like="nonesuch")}
+    found = bound("foxapi", enabled=False, form="odd", models=models, poll_seconds=20.0)
+    assert (found.accepts_work, found.form, found.polling("kling-v9").poll_seconds) == (False, None, 20.0)
+
+
 def test_the_account_moves_the_address_and_adds_headers():
     provider = bound("keevx", base_url="http://127.0.0.1:9", headers={"x-team": Secret.of("blue")}, concurrency=3)
     assert (provider.base_url, provider.headers, provider.concurrency) == ("http://127.0.0.1:9", {"x-team": "blue"}, 3)
@@ -58,7 +75,7 @@ def test_polling_is_overridden_by_the_account_and_then_by_the_model():
     assert provider.polling("kling-v3-text-to-video") == replace(
         merged, grace_seconds=9.0, attempt_timeout_seconds=77.0
     )
-    assert provider.polling("a model that is gone") == own
+    assert provider.polling("a model that is gone") == merged
 
 
 def test_a_model_of_no_table_follows_the_one_that_it_is_like():

@@ -12,7 +12,17 @@ from gateway.domain.generation import AttemptState, Generation, Policy
 from gateway.domain.health import HealthOf, RouteHealth
 from gateway.domain.lifecycle import Ended, Fact, Step, Submit, advance
 from gateway.domain.reading import PRIVATE, failed
-from gateway.domain.remedies import RETRIES_MAX, Stop, Try, has_another_route, is_retry, next_try, remedy_for
+from gateway.domain.remedies import (
+    REPEAT_MAX_SECONDS,
+    REPEATS_MAX,
+    Stop,
+    Try,
+    has_another_route,
+    is_retry,
+    next_try,
+    next_try_at,
+    remedy_for,
+)
 from gateway.domain.task import PUBLIC_CODE, REMEDY, TASK_BILLED, Billed, Failed, FailureKind, Remedy, Status
 
 from .builders import World, after, generation
@@ -168,7 +178,7 @@ def test_outputs_of_one_refused_submit_are_amended_together() -> None:
 
 
 def test_waits_grow_and_end_in_a_failure() -> None:
-    world = World(generation())
+    world = World(generation(deadline_seconds=86_400))
     waits = []
     while not world.generation.status.terminal:
         ended = world.now
@@ -178,10 +188,11 @@ def test_waits_grow_and_end_in_a_failure() -> None:
         waits.append((step.wake_at - ended).total_seconds())
         world.now = step.wake_at
         world.step()
-    assert len(world.generation.attempts) == RETRIES_MAX
-    assert len(waits) == RETRIES_MAX - 1
+    assert len(world.generation.attempts) == REPEATS_MAX
+    assert len(waits) == REPEATS_MAX - 1
     for number, wait in enumerate(waits):
-        assert 2**number <= wait <= 2 ** (number + 1)
+        longest = min(2 ** (number + 1), REPEAT_MAX_SECONDS)
+        assert longest / 2 <= wait <= longest
     assert world.generation.failure == failed(FailureKind.UNAVAILABLE)
 
 
@@ -270,19 +281,34 @@ def test_route_of_an_account_that_refused_since_is_not_gone_back_to(kind: Failur
     assert world.generation.failure == (None if of_model else failed(kind))
 
 
-def test_of_several_that_asked_to_wait_the_newest_is_gone_back_to() -> None:
+def test_of_several_that_asked_to_wait_the_first_to_be_due_is_gone_back_to() -> None:
     world = World(generation("acme/one", "bolt/two", "corp/three"))
     world.end(1, FailureKind.RATE_LIMITED, retry_after=10)
     world.end(2, FailureKind.RATE_LIMITED, retry_after=20)
     world.end(3, FailureKind.OUT_OF_CREDIT)
-    assert world.last.wake_at == after(20)
-    world.step(wait=20)
-    assert world.routes() == [0, 1, 2, 1]
+    assert (world.last.wake_at, next_try_at(world.generation)) == (after(10), after(10))
+    world.step(wait=10)
+    assert world.routes() == [0, 1, 2, 0]
+    assert next_try_at(world.generation) is None, "one is under way"
     world.end(4, FailureKind.OUT_OF_CREDIT)
-    world.step()
-    assert world.routes() == [0, 1, 2, 1, 0], "its own wait is long over"
+    assert world.last.wake_at == after(20)
+    world.step(wait=10)
+    assert world.routes() == [0, 1, 2, 0, 1]
     world.end(5, FailureKind.OUT_OF_CREDIT)
     assert world.generation.failure == failed(FailureKind.OUT_OF_CREDIT)
+
+
+def test_tries_go_round_the_routes_that_asked_to_wait_until_the_deadline() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    while not world.generation.status.terminal:
+        if world.states()[-1] is not S.RESERVED:
+            world.now = world.last.wake_at
+            world.step()
+        world.end(len(world.generation.attempts), FailureKind.RATE_LIMITED)
+    tries = [world.routes().count(route) for route in (0, 1)]
+    assert abs(tries[0] - tries[1]) <= 2, "neither is tried at the cost of the other"
+    assert sum(tries) > 20
+    assert world.now > after(3600 - REPEAT_MAX_SECONDS), "not before there is no time for another"
 
 
 def test_route_that_asked_to_wait_and_then_failed_for_good_is_not_gone_back_to() -> None:
@@ -317,14 +343,14 @@ def test_failure_of_the_request_ends_the_waiting_too() -> None:
 
 
 def test_tries_of_the_route_that_is_gone_back_to_are_counted() -> None:
-    world = World(generation("acme/one", "bolt/two"))
+    world = World(generation("acme/one", "bolt/two", deadline_seconds=86_400))
     world.end(1, FailureKind.UNAVAILABLE)
     world.end(2, FailureKind.OUT_OF_CREDIT)
     while not world.generation.status.terminal:
         world.now = world.last.wake_at
         world.step()
         world.end(len(world.generation.attempts), FailureKind.UNAVAILABLE)
-    assert world.routes() == [0, 1, *[0] * (RETRIES_MAX - 1)]
+    assert world.routes() == [0, 1, *[0] * (REPEATS_MAX - 1)]
     assert world.generation.failure == failed(FailureKind.UNAVAILABLE)
 
 
@@ -615,7 +641,7 @@ def test_unknown_submit_counts() -> None:
 def test_attempt_given_up_for_its_time_counts() -> None:
     world = World(priced(1.0, 0.6, 0.6, 0.4))
     world.accept(1)
-    world.step(wait=1200)
+    world.give_up(1)
     assert world.routes() == [0, 2]
 
 
@@ -727,14 +753,14 @@ def test_no_repeat_is_put_off_beyond_the_deadline() -> None:
 
 
 def test_health_allows_a_repeat_no_more_often_than_it_would_be_tried() -> None:
-    world = Sick(generation())
+    world = Sick(generation(deadline_seconds=86_400))
     while not world.generation.status.terminal:
         world.health["acme/one"] = RouteHealth(retry_at=world.now + timedelta(seconds=20))
         world.end(len(world.generation.attempts), FailureKind.UNAVAILABLE, state=S.NOT_SENT)
         if not world.generation.status.terminal:
             world.now = world.last.wake_at
             world.step()
-    assert len(world.generation.attempts) == RETRIES_MAX
+    assert len(world.generation.attempts) == REPEATS_MAX
     assert world.generation.failure == failed(FailureKind.UNAVAILABLE)
 
 

@@ -31,6 +31,7 @@ from gateway.domain.routing import Candidate, LeftOut, Planned, Reason, param_of
 FRAME = ImageToVideo(first_frame="https://images.example/a.png")
 BOTH = ImageToVideo(first_frame="https://images.example/a.png", last_frame="https://images.example/b.png")
 REFERENCES = ReferencesToVideo(references=("https://images.example/a.png", "https://images.example/b.png"))
+HINT = '; `"adapt": "nearest"` would take {}'
 TEXT_OR_FRAME = "a prompt without an image or `image` as the first frame"
 PLAIN = Capability(
     inputs=frozenset({InputKind.TEXT, InputKind.IMAGE}),
@@ -75,9 +76,9 @@ def test_route_has_what_the_candidate_says() -> None:
 @pytest.mark.parametrize(
     ("asked", "param", "message"),
     [
-        ({"duration_seconds": 7}, "duration", "takes 5, 10, not 7"),
-        ({"resolution": "4k"}, "resolution", "takes 720p, 1080p, not 4k"),
-        ({"aspect_ratio": "4:3"}, "aspect_ratio", "takes 16:9, 1:1, 9:16, not 4:3"),
+        ({"duration_seconds": 7}, "duration", "takes 5, 10, not 7" + HINT.format(5)),
+        ({"resolution": "4k"}, "resolution", "takes 720p, 1080p, not 4k" + HINT.format("1080p")),
+        ({"aspect_ratio": "4:3"}, "aspect_ratio", "takes 16:9, 1:1, 9:16, not 4:3" + HINT.format("16:9")),
         ({"fps": 24}, "fps", "does not take it"),
         ({"mode": "pro"}, "mode", "does not take it"),
         ({"generate_audio": True}, "generate_audio", "cannot make sound"),
@@ -120,7 +121,7 @@ def test_every_reason_is_told() -> None:
 
 def test_span_of_durations_is_told_as_a_span() -> None:
     capability = with_values(PLAIN, durations=frozenset(range(3, 16)))
-    assert reasons(ask(duration_seconds=16), capability) == [("duration", "takes 3 to 15, not 16")]
+    assert reasons(ask(duration_seconds=16), capability) == [("duration", "takes 3 to 15, not 16" + HINT.format(15))]
 
 
 @pytest.mark.parametrize(("scale", "fits"), [(0.0, True), (1.0, True), (1.01, False), (-0.1, False)])
@@ -352,7 +353,7 @@ def test_first_row_that_fits_serves() -> None:
 def test_nearest_miss_of_several_rows_is_told() -> None:
     far = with_values(PLAIN, durations=frozenset({5}), prompt_max=1)
     near = with_values(PLAIN, durations=frozenset({5}))
-    assert reasons(ask(duration_seconds=10), far, near) == [("duration", "takes 5, not 10")]
+    assert reasons(ask(duration_seconds=10), far, near) == [("duration", "takes 5, not 10" + HINT.format(5))]
 
 
 # The nearest value
@@ -365,7 +366,12 @@ def test_nearest_miss_of_several_rows_is_told() -> None:
         ("durations", {5, 10}, 7, 5),
         ("durations", {5, 10}, 60, 10),
         ("durations", {4, 7}, 5, 4),
-        ("resolutions", {"720p", "4k"}, "1080p", "4k"),
+        ("durations", {5, 6}, 5.2, 5),
+        ("durations", {5, 6}, 5.5, 6),
+        ("resolutions", {"720p", "4k"}, "1080p", "720p"),
+        ("resolutions", {"720p", "1080p"}, "900p", "1080p"),
+        ("resolutions", {"720p", "1080p", "4k"}, "1440p", "1080p"),
+        ("resolutions", {"720p", "1080p"}, "1088p", "1080p"),
         ("resolutions", {"720p", "1080p"}, "4k", "1080p"),
         ("resolutions", {"720p", "1080p"}, "480p", "720p"),
         ("aspect_ratios", {"16:9", "9:16", "1:1"}, "21:9", "16:9"),
@@ -373,6 +379,10 @@ def test_nearest_miss_of_several_rows_is_told() -> None:
         ("aspect_ratios", {"16:9", "9:16", "1:1"}, "3:4", "9:16"),
         ("aspect_ratios", {"16:9", "9:16", "1:1"}, "5:4", "1:1"),
         ("aspect_ratios", {"16:9", "9:16"}, "99:1", "16:9"),
+        ("aspect_ratios", {"16:9", "1:1"}, "133:100", "1:1"),
+        ("aspect_ratios", {"16:9", "9:16", "1:1"}, "4:7", "9:16"),
+        ("aspect_ratios", {"16:9", "9:16", "1:1"}, "2.35:1", "16:9"),
+        ("aspect_ratios", {"16:9", "auto"}, "4:7", "16:9"),
     ],
 )
 def test_nearest_value_is_given_and_told(name: str, supported: set[Any], asked: Any, given: Any) -> None:
@@ -392,6 +402,79 @@ def test_nearest_never_drops_what_has_no_nearest(asked: dict[str, Any]) -> None:
 def test_nearest_does_not_invent_a_ratio_where_none_can_be_set() -> None:
     capability = with_values(PLAIN, aspect_ratios=frozenset())
     assert reasons(ask(aspect_ratio="1:1", adapt="nearest"), capability) == [("aspect_ratio", "does not take it")]
+
+
+@pytest.mark.parametrize(
+    ("name", "supported", "asked"),
+    [
+        ("resolutions", "2160p", "4k"),
+        ("resolutions", "4K", "4k"),
+        ("aspect_ratios", "7:3", "21:9"),
+        ("aspect_ratios", "32:18", "16:9"),
+    ],
+)
+def test_another_name_of_the_same_value_is_no_change(name: str, supported: str, asked: str) -> None:
+    capability = with_values(PLAIN, **{name: frozenset({supported, "1:1", "720p"})})
+    [route] = plan(ask(**{name[:-1]: asked}, adapt="nearest"), [candidate(capability)]).routes
+    assert (getattr(route.settings, name[:-1]), route.adaptations) == (supported, ())
+
+
+def test_a_mode_is_found_by_any_name_of_it() -> None:
+    capability = with_values(PLAIN, modes={"Standard": "720p", "PRO": "1080p"})
+    for asked, sent in {"std": "Standard", "pro": "PRO"}.items():
+        assert plan(ask(mode=asked), [candidate(capability)]).routes[0].settings.mode == sent
+
+
+def test_a_row_that_takes_exactly_what_was_asked_comes_before_one_that_is_only_near() -> None:
+    near, exact = with_values(PLAIN, durations=frozenset({4})), with_values(PLAIN, durations=frozenset({5}))
+    [route] = plan(ask(duration_seconds=5, adapt="nearest"), [candidate(near, exact)]).routes
+    assert (route.settings.duration_seconds, route.adaptations) == (5, ())
+
+
+# The ratio of a video that follows its image
+
+
+FOLLOWS = with_values(PLAIN, aspect_ratios=frozenset())
+HELD = ImageToVideo(first_frame="file_a")
+
+
+def size(width: int, height: int) -> dict[str, ImageFacts]:
+    return {"file_a": ImageFacts(content_type="image/png", bytes=1000, width=width, height=height)}
+
+
+FOLLOWING = with_values(FOLLOWS, image_forms=(ImageForm.UPLOAD, ImageForm.URL))
+
+
+@pytest.mark.parametrize("image", [(1280, 720), (1366, 768), (854, 480), (1920, 1088)])
+@pytest.mark.parametrize("adapt", [None, "none", "nearest"])
+def test_a_ratio_that_the_image_has_anyway_is_no_obstacle(image: tuple[int, int], adapt: str | None) -> None:
+    planned = plan(ask(HELD, aspect_ratio="16:9", adapt=adapt), [candidate(FOLLOWING)], size(*image))
+    [route] = planned.routes
+    assert (route.settings.aspect_ratio, route.adaptations) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("image", "given"),
+    [((720, 1280), "9:16"), ((1000, 1000), "1:1"), ((1792, 1024), "7:4"), ((1000, 701), "1.43:1"), (None, None)],
+)
+def test_another_ratio_is_left_out_where_that_is_allowed(image: tuple[int, int] | None, given: str | None) -> None:
+    value, images = (FRAME, {}) if image is None else (HELD, size(*image))
+    [route] = plan(ask(value, aspect_ratio="16:9", adapt="nearest"), [candidate(FOLLOWING)], images).routes
+    assert route.settings.aspect_ratio is None
+    assert route.adaptations == (Adaptation(param="aspect_ratio", asked="16:9", given=given),)
+    [(param, message)] = reasons(ask(value, aspect_ratio="16:9"), FOLLOWING, images=images)
+    assert param == "aspect_ratio"
+    assert "follows the image" in message
+    assert '"adapt": "nearest"' in message
+    assert image is None or f"{image[0]}x{image[1]}" in message
+
+
+def test_references_and_text_have_no_ratio_of_their_own() -> None:
+    capability = with_values(FOLLOWS, inputs=frozenset(InputKind), references_max=2)
+    for value in (TextToVideo(), REFERENCES):
+        assert reasons(ask(value, aspect_ratio="16:9", adapt="nearest"), capability) == [
+            ("aspect_ratio", "does not take it")
+        ]
 
 
 # The whole plan
@@ -501,7 +584,9 @@ def check_route(request: GenerationRequest, route: Route, candidates: list[Candi
     assert not adapted or request.adapt == "nearest"
     for name in Settings.__struct_fields__:
         value = getattr(asked, name)
-        if name in adapted:
+        if name == "aspect_ratio" and value is not None and sent.aspect_ratio is None:
+            assert (adapted[name].asked, adapted[name].given) == (value, None)  # it follows an image that nobody knows
+        elif name in adapted:
             assert (adapted[name].asked, adapted[name].given) == (value, getattr(sent, name))
             assert adapted[name].given != value
         elif value is not None:
@@ -518,7 +603,8 @@ def takes(row: Capability, request: GenerationRequest, sent: Settings, route: Ro
             input_kind(frames) in row.inputs,
             asked.duration_seconds is None or sent.duration_seconds in row.durations,
             asked.resolution is None or sent.resolution in row.resolutions,
-            asked.aspect_ratio is None or sent.aspect_ratio in row.aspect_ratios,
+            asked.aspect_ratio is None or sent.aspect_ratio in row.aspect_ratios
+            or (sent.aspect_ratio is None and not row.aspect_ratios and isinstance(frames, ImageToVideo)),
             asked.mode is None or (asked.resolution is None and asked.mode in row.modes)
             or row.modes.get(asked.mode) == sent.resolution,
             asked.fps is None or asked.fps in row.fps,

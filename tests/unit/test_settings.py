@@ -127,7 +127,7 @@ def test_nothing_at_all_has_the_documented_defaults() -> None:
     found = load(None, {}, PROVIDERS)
 
     assert (found.server.host, found.server.port, found.server.auth) == ("127.0.0.1", 8080, "none")
-    assert (found.server.max_body_bytes, found.server.drain_seconds) == (29_360_128, 35)
+    assert (found.server.max_body_bytes, found.server.drain_seconds) == (29_360_128, None)
     assert (found.server.max_bodies_bytes, found.server.max_connections) == (268_435_456, 16_000)
     assert (found.server.max_long_polls, found.server.max_open_generations) == (5000, 50_000)
     assert (found.server.max_listeners, found.server.max_downloads) == (10_000, 512)
@@ -242,6 +242,7 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ("[server]\ndrain_seconds = 0", "server.drain_seconds: expected `float` > 0.0"),
         ("[server]\ndrain_seconds = nan", "server.drain_seconds: expected `float` > 0.0"),
         ("[server]\ndrain_seconds = inf", "server.drain_seconds: expected `float` <= 86400.0"),
+        ("[retention]\nmoney_days = 0", "retention.money_days: expected `float` > 0.0"),
         ("[server]\nmax_body_bytes = 99999999999999999999999", "server.max_body_bytes: "),
         ("[server]\nhost = 2026-01-01", "server.host: expected a string, got a date or time"),
         ('[database]\nurl = "postgresql://u:p@h/d"', "database.url: PostgreSQL is not supported; expected sqlite:///"),
@@ -331,6 +332,38 @@ def test_a_disabled_provider_needs_no_secret() -> None:
 
     assert found.enabled == {}
     assert not found.providers["foxapi"].api_key
+
+
+def test_a_disabled_provider_keeps_the_key_that_its_running_tasks_are_read_with() -> None:
+    text = "[providers.foxapi]\nenabled = false\napi_key = 'env:K'\nheaders = {x-team = 'env:TEAM'}\n"
+    found = parsed(text + "[providers.keevx]\nenabled = false\n", K="fox-key", TEAM="blue", KEEVX_API_KEY="keevx-key")
+
+    assert found.enabled == {}
+    assert {name: one.api_key.reveal() for name, one in found.providers.items()} == {
+        "foxapi": "fox-key",
+        "keevx": "keevx-key",
+    }
+    assert found.providers["foxapi"].headers["x-team"].reveal() == "blue"
+
+
+@pytest.mark.parametrize(
+    ("said", "key"),
+    [
+        ("api_key = 'env:NOT_SET'", "api_key"),
+        ("api_key = 'file:absent'", "api_key"),
+        ("api_key = 'sk-plain-secret'", "api_key"),
+        ("api_key = 1", "api_key"),
+        ("api_key = 'env:K'\nheaders = {x-team = 'env:NOT_SET'}", "headers.x-team"),
+    ],
+)
+def test_a_secret_of_a_disabled_provider_that_cannot_be_read_is_a_warning(said: str, key: str) -> None:
+    found = parsed(f"[providers.foxapi]\nenabled = false\n{said}\n", K="fox-key")
+
+    assert not found.providers["foxapi"].api_key
+    (warning,) = [one for one in found.warnings if one.startswith("providers.foxapi.")]
+    assert warning.startswith(f"providers.foxapi.{key}: ")
+    assert warning.endswith("its running tasks are not followed")
+    assert "sk-plain" not in warning
 
 
 def test_models_of_a_provider_are_a_list_of_names_or_tables() -> None:

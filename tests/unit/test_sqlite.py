@@ -213,7 +213,7 @@ async def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: py
 
 
 def test_shipped_migrations_are_numbered_without_a_gap() -> None:
-    assert [one.number for one in migrations.load("sqlite")] == list(range(1, 8))
+    assert [one.number for one in migrations.load("sqlite")] == list(range(1, 9))
     assert migrations.pending(migrations.load("sqlite"), {}) == migrations.load("sqlite")
 
 
@@ -648,7 +648,7 @@ async def test_a_ledger_of_the_first_schema_is_brought_up_to_date_with_what_is_i
         assert await store.open_ids(NOW) == [old.id]
         other = replace(generation(), status=Status.COMPLETED)
         await store.create(other, named=[used.id])
-        assert await store.delete(other.id, other.key)
+        assert await store.delete(other.id, other.key, NOW)
         assert set(await store.files([used.id], old.key)) == {used.id}, "the older generation uses it"
     finally:
         await store.close()

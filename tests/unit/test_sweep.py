@@ -13,10 +13,10 @@ import pytest_asyncio
 import structlog
 
 from gateway.domain.errors import GenerationDeleted, StoreUnavailable
-from gateway.domain.generation import Generation, GenerationRequest, Output, Plan
+from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
 from gateway.domain.pictures import ImageFacts
 from gateway.domain.request import TextToVideo
-from gateway.domain.task import Status
+from gateway.domain.task import Billed, Status
 from gateway.engine import sweep
 from gateway.engine.sweep import Sweeper
 from gateway.services.artifact_folder import ArtifactFolder
@@ -26,6 +26,7 @@ from gateway.store.base import Idempotency, StoredFile
 from gateway.store.sqlite import SqliteStore
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+KEEP_PURCHASES = timedelta(days=400)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1, seconds=1)
 FACTS = ImageFacts(content_type="image/png", bytes=9, width=4, height=3)
@@ -68,7 +69,7 @@ class Bench:
         self.store = SqliteStore.open(folder / "ledger.db", NOW)
         self.blobs = Blobs(self.folder, self.clock)
         self.artifacts = ArtifactFolder(folder / "artifacts")
-        self.sweeper = Sweeper(self.store, self.blobs, self.artifacts, self.clock)
+        self.sweeper = Sweeper(self.store, self.blobs, self.artifacts, self.clock, keep_purchases=KEEP_PURCHASES)
         self.task: asyncio.Task[None] | None = None
 
     async def round(self) -> None:
@@ -129,7 +130,7 @@ def events() -> Iterator[list[Mapping[str, Any]]]:
 async def test_a_blob_goes_when_its_generation_is_deleted_and_an_hour_has_passed(bench: Bench) -> None:
     made = await bench.create(b"one", b"both")
     await bench.create(b"two", b"both")
-    assert await bench.store.delete(made.id, "alice")
+    assert await bench.store.delete(made.id, "alice", NOW)
 
     bench.clock.moment += HOUR
     await bench.round()
@@ -151,7 +152,7 @@ async def test_a_blob_of_a_create_that_failed_goes(bench: Bench) -> None:
 
 async def test_a_blob_that_was_put_again_stays_for_the_create_to_come(bench: Bench) -> None:
     made = await bench.create(b"one")
-    assert await bench.store.delete(made.id, "alice")
+    assert await bench.store.delete(made.id, "alice", NOW)
     bench.clock.moment += 2 * HOUR
     await bench.blobs.put(b"one")
 
@@ -163,7 +164,7 @@ async def test_a_blob_that_was_put_again_stays_for_the_create_to_come(bench: Ben
 async def test_a_put_between_the_look_and_the_removal_keeps_the_blob(bench: Bench) -> None:
     """The ledger did not name it yet when it was asked."""
     made = await bench.create(b"one")
-    assert await bench.store.delete(made.id, "alice")
+    assert await bench.store.delete(made.id, "alice", NOW)
     bench.clock.moment += 2 * HOUR
     asked = bench.store.named_blobs
     again: list[Generation] = []
@@ -192,7 +193,7 @@ async def test_more_than_one_batch_goes_in_a_round(bench: Bench, monkeypatch: py
         7,
     ):  # the digests of all but the last begin alike
         made = await bench.create(str(number).encode(), idempotency=Idempotency(key=str(number), digest=b""))
-        assert await bench.store.delete(made.id, "alice")
+        assert await bench.store.delete(made.id, "alice", NOW)
     bench.clock.moment += DAY
 
     await bench.round()
@@ -203,7 +204,7 @@ async def test_more_than_one_batch_goes_in_a_round(bench: Bench, monkeypatch: py
 
 async def test_keys_past_their_day_are_forgotten(bench: Bench, events: list[Mapping[str, Any]]) -> None:
     made = await bench.create(idempotency=KNOWN)
-    assert await bench.store.delete(made.id, "alice")
+    assert await bench.store.delete(made.id, "alice", NOW)
     await bench.round()
     with pytest.raises(GenerationDeleted):
         await bench.store.recall("alice", KNOWN, NOW)
@@ -331,6 +332,30 @@ async def test_a_deletion_leaves_what_is_on_its_way_its_time(bench: Bench) -> No
     """A file that comes into the store after its generation has gone is told of, and goes in its turn."""
     generation = await bench.create(b"one")
     assert await bench.store.results.tell(generation.id, ["a/late.mp4"], bench.clock.moment + HOUR)
-    assert await bench.store.delete(generation.id, "alice")
+    assert await bench.store.delete(generation.id, "alice", NOW)
     assert await bench.store.results.expired(bench.clock.moment, 10) == []
     assert await bench.store.results.expired(bench.clock.moment + HOUR, 10) == ["a/late.mp4"]
+
+
+async def test_a_purchase_goes_when_the_retention_of_money_is_over(bench: Bench) -> None:
+    plan = Plan(routes=(Route(provider="foxapi", model="k3", row="k3"),))
+    sent = Attempt(
+        id="att_1",
+        number=1,
+        route=0,
+        slots=(0,),
+        state=AttemptState.COMPLETED,
+        reserved_at=NOW,
+        sent_at=NOW,
+        billed=Billed.YES,
+    )
+    made = await bench.create(plan=plan, attempts=(sent,))
+    assert await bench.store.delete(made.id, "alice", NOW)
+
+    bench.clock.moment = NOW + KEEP_PURCHASES
+    await bench.round()
+    assert len(await bench.store.purchases.page(10)) == 1
+
+    bench.clock.moment += timedelta(seconds=1)
+    await bench.round()
+    assert await bench.store.purchases.page(10) == []

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.api.create import ALIASES
-from gateway.api.fields import SIZES
+from gateway.api.fields import SIZE_EXAMPLES
 from gateway.api.openapi.operation import BINARY
 from gateway.domain.generation import GenerationRequest
 from gateway.domain.request import TextToVideo
@@ -12,6 +12,29 @@ from gateway.domain.request import TextToVideo
 CREATE_FORM = "CreateVideoForm"
 _IMAGE: Mapping[str, Any] = {"anyOf": [{"type": "string"}, BINARY]}
 _MEMBERS = {"image_url": "a URL, a data URL or base64", "file_id": "the id of an uploaded file"}
+_ELSE = 'What a route does not take is refused, unless `"adapt": "nearest"` allows the nearest value.'
+_DESCRIBED: Mapping[str, Mapping[str, Any]] = {
+    "duration": {"description": f"Seconds, also as `5s`. {_ELSE}", "examples": [5, "5"]},
+    "resolution": {
+        "description": f"A number of lines, or a name of it: `hd`, `full hd`, `2k` (1440p), `4K`. {_ELSE}",
+        "examples": ["720p", "1080p", "4k"],
+    },
+    "aspect_ratio": {
+        "description": f"Width to height, also as `16/9`, `1280x720`, `1.78` or `landscape`. {_ELSE} Beside an image"
+        " some models have the ratio of the image: there another one is refused, or with `nearest` left out.",
+        "examples": ["16:9", "9:16", "1:1"],
+    },
+    "size": {
+        "description": f"WIDTHxHEIGHT: resolution (the shorter side) and aspect ratio in one. {_ELSE}",
+        "examples": list(SIZE_EXAMPLES),
+    },
+    "n": {"description": "Outputs."},
+    "generate_audio": {"description": "Also as `0` and `1`, or as text: `true`, `false`, `yes`, `no`, `on`, `off`."},
+    "mode": {"description": "A provider's own quality mode: `std`, `pro`."},
+    "max_cost": {"description": "USD."},
+    "stream": {"description": "Only `false`: events are streamed by a call of their own."},
+    "response_format": {"description": "Only `url`: the answer always names the URL of a result."},
+}
 _PAIR = r"^metadata\[[\s\S]{1,64}\]$"
 
 
@@ -26,16 +49,12 @@ def create_body(schema: Mapping[str, Any]) -> dict[str, Any]:
     ):
         properties[name] = {**properties[name], "default": value}
     properties["adapt"] = {**properties["adapt"], "description": "Absent: as the model is configured, else `none`."}
-    properties["size"] = {
-        "description": "WIDTHxHEIGHT: resolution and aspect ratio in one.",
-        "anyOf": [{"type": "string", "enum": list(SIZES)}, {"type": "null"}],
-        "default": None,
-    }
-    digits = {"description": "The same as digits.", "type": "string", "pattern": "^[1-9][0-9]{0,3}$"}
-    properties["duration"] = {**properties["duration"], "anyOf": [*properties["duration"]["anyOf"], digits]}
+    for name, described in _DESCRIBED.items():
+        properties[name] = {**properties[name], **described}
     for alias, name in ALIASES.items():
         properties[alias] = {**properties[name], "description": f"Another name of `{name}`."}
-    side = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 99_999}, {"type": "null"}], "default": None}
+    number = {"type": "integer", "minimum": 1, "maximum": 99_999}
+    side = {"anyOf": [number, {"type": "string"}, {"type": "null"}], "default": None}
     properties["width"] = {**side, "description": "Together with `height`: another form of `size`."}
     properties["height"] = {**side, "description": "Together with `width`: another form of `size`."}
     return {**schema, "properties": properties}

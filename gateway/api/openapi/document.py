@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.api.openapi import attempts, content, files, machines, models, videos, webhooks
+from gateway.api.openapi import attempts, content, files, machines, models, purchases, videos, webhooks
 from gateway.api.openapi.create import CREATE_FORM, create_body, create_form
 from gateway.api.openapi.machines import Health
 from gateway.api.openapi.operation import REF, Operation
 
-RESOURCES = (videos, content, files, models, attempts, webhooks, machines)
+RESOURCES = (videos, content, files, models, attempts, purchases, webhooks, machines)
 OPERATIONS = [operation for resource in RESOURCES for operation in resource.OPERATIONS]
 
 

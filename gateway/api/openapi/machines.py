@@ -11,6 +11,7 @@ class Health(Struct, frozen=True, kw_only=True):
 
     status: str
     reason: str | UnsetType = UNSET
+    warnings: tuple[str, ...] | UnsetType = UNSET  # what an operator should look at, while the gateway is ready
 
 
 OPERATIONS = (

@@ -1,0 +1,89 @@
+"""`/v1/admin/purchases`: what deleted generations may have cost, and where."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from litestar import Controller, Request, route
+from litestar.datastructures import State
+from litestar.response.base import ASGIResponse
+from msgspec import Struct
+
+from gateway.api.attempts import OWNER_SHOWN
+from gateway.api.context import admin_context_of
+from gateway.api.query import Params
+from gateway.api.videos import GET, json_answer
+from gateway.domain.purchases import Purchase
+from gateway.store.base import attempt_cursor, is_cursor
+
+
+class AdminPurchase(Struct, frozen=True, kw_only=True):
+    """An attempt of a deleted generation that may have been billed. Nothing that the client sent is kept with it."""
+
+    id: str  # of the attempt
+    generation: str
+    key: str  # the end of the id of the client's key
+    kind: Literal["video", "image"]
+    model: str
+    provider: str
+    provider_model: str
+    tasks: tuple[str, ...]
+    billed: str
+    cost_usd: float | None  # null: the route had no price
+    created_at: int  # of the generation
+    sent_at: int | None
+    ended_at: int | None
+    deleted_at: int
+    object: Literal["purchase"] = "purchase"
+
+
+class AdminPurchaseList(Struct, frozen=True, kw_only=True):
+    """Purchases, those of the oldest generation first."""
+
+    data: tuple[AdminPurchase, ...]
+    has_more: bool
+    object: Literal["list"] = "list"
+
+
+class PurchaseController(Controller):
+    """List what deleted generations may have cost."""
+
+    path = "/v1/admin/purchases"
+
+    @route(http_method=GET)
+    async def page(self, request: Request[Any, Any, State]) -> ASGIResponse:
+        """List the purchases of all keys, or those of one deleted generation."""
+        context = admin_context_of(request)
+        params = Params.of(request)
+        limit = params.whole("limit", 1, 100) or 20
+        generation = params.cursor("generation", is_cursor, "a generation")
+        after = params.cursor("after", lambda text: attempt_cursor(text) is not None, "an attempt")
+        params.done()
+        cursor = None if after is None else attempt_cursor(after)
+        place = None if cursor is None else (cursor.generation_id, cursor.attempt_id)
+        rows = await context.purchases.page(limit + 1, place, generation)
+        data = tuple(map(purchase_view, rows[:limit]))
+        return json_answer(AdminPurchaseList(data=data, has_more=len(rows) > limit))
+
+
+def purchase_view(purchase: Purchase) -> AdminPurchase:
+    """A purchase as an operator sees it."""
+    return AdminPurchase(
+        id=purchase.attempt_id,
+        generation=purchase.generation_id,
+        key=purchase.key[-OWNER_SHOWN:],
+        kind=purchase.kind,
+        model=purchase.model,
+        provider=purchase.provider,
+        provider_model=purchase.provider_model,
+        tasks=purchase.tasks,
+        billed=purchase.billed.value,
+        cost_usd=purchase.cost_usd,
+        created_at=int(purchase.created_at.timestamp()),
+        sent_at=_unix(purchase.sent_at),
+        ended_at=_unix(purchase.ended_at),
+        deleted_at=int(purchase.deleted_at.timestamp()),
+    )
+
+
+def _unix(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
