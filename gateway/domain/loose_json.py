@@ -50,9 +50,12 @@ def json_value(body: bytes) -> object:
         raise ValueError("the body is not JSON and too large to look for an object in it")
     for text in _texts(body):
         try:
-            return _unquoted(_DECODER.decode(text.strip("\0\ufeff \t\r\n")))
+            value = _unquoted(_DECODER.decode(text.strip("\0\ufeff \t\r\n")))
         except (ValueError, RecursionError):
             pass
+        else:
+            if value is not None:  # a number with too many digits is no value
+                return value
         for candidate in (text, _mended(text)):
             found = _one_object(candidate)
             if found is not None:

@@ -16,7 +16,6 @@ from pyreqwest.response import Response
 
 CONNECT_SECONDS = 10.0
 _NEVER_OPENED = "client error (Connect)"
-_CHUNK = 65536
 
 
 class ReqwestTransport(httpx.AsyncBaseTransport):
@@ -59,6 +58,8 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
             )
             if request.content:
                 call = call.body_bytes(request.content)
+            # The head comes at once, not with the first 64 KB of the body: what was read before a break is kept.
+            call = call.streamed_read_buffer_limit(0)
             exchange = call.build_streamed()
         except (ValueError, PyreqwestError) as error:  # an address or a header that cannot be sent
             raise httpx.ConnectError(f"cannot be sent: {type(error).__name__}", request=request) from error
@@ -84,7 +85,7 @@ class _Body(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         reader = self._reply.body_reader
         try:
-            while (chunk := await reader.read(_CHUNK)) is not None:
+            while (chunk := await reader.read_chunk()) is not None:
                 yield bytes(chunk)
         except PyreqwestError as error:
             raise httpx.ReadError(str(error), request=self._request) from error

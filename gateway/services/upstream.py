@@ -9,7 +9,7 @@ import httpx
 import msgspec
 
 from gateway.domain.adapter import HttpCall, HttpReply
-from gateway.domain.content_encoding import TooMuch, decoded
+from gateway.domain.content_encoding import DecodedTooLarge, decoded
 from gateway.services.transport import ReqwestTransport
 
 REPLY_MAX = 8 * 1024 * 1024  # bytes of a JSON reply; results are not read through here
@@ -62,7 +62,7 @@ class Upstream:
             raise NoAnswer(f"{type(error).__name__}: {error}") from error
         try:
             plain = decoded(body, response.headers.get("content-encoding", ""), REPLY_MAX)
-        except TooMuch:
+        except DecodedTooLarge:
             raise NoAnswer(f"HTTP {response.status_code}: the decoded reply is over {REPLY_MAX} bytes") from None
         return HttpReply(
             status=response.status_code,
