@@ -25,9 +25,11 @@ _START = re.compile(r'\{(?=\s{0,64}["}])')
 _PAGE = re.compile(r"<!doctype\s+html|<html|<head\b|<body\b|<script|<style", re.IGNORECASE)
 _SCRIPT = re.compile(r"<script|<style", re.IGNORECASE)
 _TAGS = re.compile(r"<[^<>]*>")
-# A string as it is, a comma before a closing bracket, a backslash that escapes nothing: the first is kept, the second
-# is left out, the third is doubled.
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|,(?=\s*+[}\]])', re.DOTALL)
+# What is looked at outside of strings: commas before closing brackets, comments, and words of other languages.
+_TOKEN = re.compile(
+    r'"(?:[^"\\]|\\.)*+"|,(?=\s*+[}\]])|/\*[^*]{0,500}\*/|(?<![\w$.])(?:undefined|None|True|False)(?![\w$.])', re.DOTALL
+)
+_WORDS = {"undefined": "null", "None": "null", "True": "true", "False": "false", ",": ""}
 _BAD_ESCAPE = re.compile(r'\\(?:(["\\/bfnrt]|u[0-9A-Fa-f]{4})|)')
 _ID_NAMES = frozenset({"id", "ids", "taskid", "taskids", "jobid", "generationid", "videoid"})
 _INNER = ("data", "result", "task", "response", "output")
@@ -160,8 +162,12 @@ def _names_task(value: dict[str, object]) -> bool:
 
 
 def _mended(text: str) -> str:
-    """The text without commas before closing brackets, and with backslashes doubled that escape nothing."""
-    return _TOKEN.sub(lambda found: "" if found[0] == "," else _escaped(found[0]), text)
+    """The text without comments and needless commas, with JSON's words and with every lone backslash doubled."""
+    return _TOKEN.sub(lambda found: _token(found[0]), text)
+
+
+def _token(token: str) -> str:
+    return _escaped(token) if token.startswith('"') else _WORDS.get(token, "")
 
 
 def _escaped(string: str) -> str:

@@ -20,7 +20,8 @@ _DEPTH_MAX = 8
 _WITHIN_MAX = 3  # objects in one another within one place
 _FILES_MAX = 64
 _LIST_MAX = 100_000  # characters of a list that is written in a string
-_TIERS = ("strong", "usual", "any")  # a name that says "video", a usual name, any name of a video file
+# A name that says "video", a usual name, any name of a video file, any name of a link.
+_TIERS = ("strong", "usual", "any", "link")
 _VIDEO_NAME = re.compile(
     r"(?:result|output|generated|final|full|hd|hq|merged|main|first|download|signed|public|cdn|oss)*"
     r"(?:videos?|mp4|movie|clip|clips)"
@@ -41,7 +42,7 @@ _FILE_NAMES = frozenset(
         link links signedurl publicurl cdnurl ossurl cosurl s3url gcsuri storageurl fullurl playurl play
         location remoteurl hosted hostedurl originurl originalurl generated generatedfile generatedfiles
         generatedurl sample finalurl finaloutput data response taskresult outputfile outputfiles attachments
-        attachment value path filepath
+        attachment value path filepath urllist playaddr
         """)
 )
 # Names whose files are no results: pictures of them, what went in, and addresses of the API itself.
@@ -63,20 +64,35 @@ _PICTURES = frozenset(
         """)
 )
 _VIDEOS = frozenset(words("video videos videourl mp4 movie"))
+# Names of links to pages for people; a link under any other name may be the file of a task that is done.
+_PAGES = frozenset(
+    words("""
+        page pages share web website dashboard task tasks job api base home homepage site terms privacy license detail
+        details view viewer embed iframe player metadata json report feedback support billing invoice manifest host
+        redirect return model queue endpoint
+        """)
+)
+_LINK_WORDS = frozenset(words("url urls uri link links href src"))
 _LINK = re.compile(r"ur[li]s?$|links?$|src$|address$|video$")
 _WORK_NAMES = re.compile(r"(?:image|img|text|i|t|r)(?:to|2)(?:video|v|image|i)")
 
 
 def files_of(
-    value: object, base_url: str, kind: str = "video", refused: Callable[[str], bool] = lambda _: False
+    value: object,
+    base_url: str,
+    kind: str = "video",
+    refused: Callable[[str], bool] = lambda _: False,
+    *,
+    done: bool = True,
 ) -> tuple[Artifact, ...]:
     """The files that a reply names in one of the usual places, the most telling place first; usually one file.
 
-    `refused` names URLs that are no file of the provider's, such as its own content call.
+    `refused` names URLs that are no file of the provider's, such as its own content call. With `done`, a link whose
+    name and ending say nothing is taken where nothing better is found.
     """
     found = _Files(base_url, kind, refused)
     nodes = list(_nodes(value, kind))
-    for tier in _TIERS:
+    for tier in _TIERS if done else _TIERS[:-1]:
         for group in nodes:
             if files := once([one for fields in group for one in found.at(fields, tier)]):
                 return files[:_FILES_MAX]
@@ -104,6 +120,9 @@ class _Files:
         known = plain(name)
         if tier == "any":
             return True
+        if tier == "link":
+            parts = tokens(name)
+            return not _LINK_WORDS.isdisjoint(parts) and _PAGES.isdisjoint(parts)
         return _STRONG[self._kind].fullmatch(known) is not None or (tier == "usual" and known in _FILE_NAMES)
 
     def _within(self, value: object, about: Fields, tier: str, depth: int, name: str = "") -> Iterator[Artifact | None]:
@@ -113,14 +132,16 @@ class _Files:
             absolute = file_urls(value)
             for url in absolute or file_urls(value, self._base_url):
                 # What has no host may be anything; in a field that is no link's it needs the ending of a file.
-                sure = is_media(url, self._kind) or (tier != "any" and (bool(absolute) or _LINK.search(plain(name))))
+                sure = is_media(url, self._kind) or (
+                    tier != "any" and (bool(absolute) or (tier != "link" and _LINK.search(plain(name))))
+                )
                 if sure and not is_foreign(url, self._kind) and not self._refused(url):
                     yield artifact(url, about)
-        elif isinstance(value, Mapping) and tier != "any" and depth < _WITHIN_MAX:
+        elif isinstance(value, Mapping) and tier in {"strong", "usual"} and depth < _WITHIN_MAX:
             yield from self.at(value, "usual", depth + 1)
         elif isinstance(value, list):
             for one in value[:_FILES_MAX]:
-                if not isinstance(one, list):
+                if not isinstance(one, list) or (depth < _WITHIN_MAX and len(one) <= _FILES_MAX):
                     yield from self._within(one, about if isinstance(one, str) else {}, tier, depth + 1, name)
 
 

@@ -33,7 +33,7 @@ from gateway.domain.envelopes import (
 from gateway.domain.errors import UnreadableReply
 from gateway.domain.field_names import snake
 from gateway.domain.file_links import file_url
-from gateway.domain.reading import failed, json_or_none, progress
+from gateway.domain.reading import failed, json_or_none, mapping, progress
 from gateway.domain.replies import once, succeeded, without_result
 from gateway.domain.result_files import files_of
 from gateway.domain.status_words import State, state_of, status_field
@@ -86,7 +86,7 @@ def read_submit(adapter: Adapter, call: HttpCall, reply: HttpReply) -> Failed | 
 
 def is_broken(reply: HttpReply) -> bool:
     """Whether a reply broke off before a whole JSON object had come: it proves nothing, not even a refusal."""
-    return reply.cut and not isinstance(json_or_none(reply), Mapping)
+    return reply.cut and not mapping(json_or_none(reply))
 
 
 def task_id_fault(task_id: str) -> str | None:
@@ -159,9 +159,11 @@ def read_poll(adapter: Adapter, reply: HttpReply, base_url: str, kind: str = "vi
         if found is None:
             raise
         return found
-    if isinstance(own, Failed) or (isinstance(own, Pending) and not own.unknown_status and not own.result_missing):
+    if isinstance(own, Pending) and not own.unknown_status and not own.result_missing:
         return own
     poll = _Poll(adapter, reply, base_url, kind)
+    if isinstance(own, Failed):
+        return poll.with_reason(own)
     if isinstance(own, Completed):
         return poll.with_links(own) or poll.shared(None) or without_result("completed")
     return poll.shared(own) or own
@@ -203,9 +205,18 @@ class _Poll:
                 return Pending(status=status, raw_status=word, progress=progress(task.get("progress")))
             case State.DONE:
                 missing = without_result(word, progress(task.get("progress"))) if is_sure else None
-                return self._done() or missing
+                return self._done(State.DONE) or missing
             case None:  # a file beside a word that nobody knows was paid for: it is taken
                 return self._done() if names_id(task) or (is_sure and word) else None
+
+    def with_reason(self, failure: Failed) -> Failed:
+        """The failure with the provider's reason, where it stands in a field that the adapter does not know."""
+        if failure.kind is not FailureKind.TASK_FAILED or failure.message != failed(FailureKind.TASK_FAILED).message:
+            return failure
+        message, code = reason_of(self._envelope)
+        if not message:
+            return failure
+        return failed(failure_kind("", message) or failure.kind, message, failure.upstream_code or code or None)
 
     def with_links(self, completed: Completed) -> Completed | None:
         """The files with links that can be fetched; `None` where none is left."""
@@ -232,14 +243,14 @@ class _Poll:
             message = message or "The provider cancelled the task."
         return failed(failure_kind(word, message) or FailureKind.TASK_FAILED, message, code or word)
 
-    def _done(self) -> Completed | None:
-        """The files of a task, by the adapter's own places first."""
+    def _done(self, state: State | None = None) -> Completed | None:
+        """The files of a task in this state, by the adapter's own places first."""
         for spelled in _words(State.DONE):
             own = self._again(spelled)
             if isinstance(own, Completed):
                 return own
         for layer in (self._envelope[-1], self._envelope[0]):
-            if files := files_of(layer, self._base_url, self._kind, self._is_no_file):
+            if files := files_of(layer, self._base_url, self._kind, self._is_no_file, done=state is State.DONE):
                 return Completed(files)
         return None
 
