@@ -33,6 +33,7 @@ _BEGINS = re.compile(r"https?:[\\/]", re.IGNORECASE)
 _NEXT = re.compile(r"[\s,;|]+(?=https?://)", re.IGNORECASE)
 _IN_TEXT = re.compile(r"https?://[^\s\"'<>`()\[\]{}，。；、]{1,8192}", re.IGNORECASE)
 _ESCAPED = re.compile(r"https?(?:%3a|:)%2f%2f", re.IGNORECASE)
+_LABEL = re.compile(r"[A-Za-z_ ]{1,20}[:=]\s{0,9}(?=https?://)", re.IGNORECASE)
 _AMPERSAND = re.compile(r"&(?:amp|#38|#x26);|\\u0026", re.IGNORECASE)
 _HTTP = re.compile(r"(https?):[\\/]+", re.IGNORECASE)
 _HOST = re.compile(
@@ -76,7 +77,7 @@ def _path(url: str) -> str:
 
 def _links(said: str) -> Iterator[str]:
     """The links in a text, as they are written: nearly always it is one, and nothing else."""
-    link = _bare(said)
+    link = _LABEL.sub("", _bare(said), count=1)
     if _BEGINS.match(link) or _ESCAPED.match(link):
         yield from _NEXT.split(link)
         return

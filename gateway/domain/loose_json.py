@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import msgspec
 
-_LOOSE_MAX = 2 * 1024 * 1024  # bytes of a body that is no strict JSON; a reply of this size is no provider's answer
+_LOOSE_MAX = 512 * 1024  # bytes of a body that is no strict JSON; a reply of this size is no provider's answer
 _OBJECTS_MAX = 16  # whole objects beside one another that are looked at
 _STARTS_MAX = 256  # places where an object may begin; `{` in a text before it is one
 _DIGITS_MAX = 4000  # of a whole number; longer ones are absent
@@ -25,9 +25,11 @@ _START = re.compile(r'\{(?=\s{0,64}["}])')
 _PAGE = re.compile(r"<!doctype\s+html|<html|<head\b|<body\b|<script|<style", re.IGNORECASE)
 _SCRIPT = re.compile(r"<script|<style", re.IGNORECASE)
 _TAGS = re.compile(r"<[^<>]*>")
-# What is looked at outside of strings: commas before closing brackets, comments, and words of other languages.
+# A string, also one without its end, so that nothing is looked at twice; outside of strings commas before closing
+# brackets, comments, and words of other languages.
 _TOKEN = re.compile(
-    r'"(?:[^"\\]|\\.)*+"|,(?=\s*+[}\]])|/\*[^*]{0,500}\*/|(?<![\w$.])(?:undefined|None|True|False)(?![\w$.])', re.DOTALL
+    r'"(?:[^"\\]|\\.)*+"?|,(?=\s*+[}\]])|/\*[^*]{0,500}\*/|(?<![\w$.])(?:undefined|None|True|False)(?![\w$.])',
+    re.DOTALL,
 )
 _WORDS = {"undefined": "null", "None": "null", "True": "true", "False": "false", ",": ""}
 _BAD_ESCAPE = re.compile(r'\\(?:(["\\/bfnrt]|u[0-9A-Fa-f]{4})|)')
