@@ -372,8 +372,8 @@ def _effects(draft: Draft, readings: Readings, busy: frozenset[Effect], hints: H
             break
         if attempt.state is AttemptState.RESERVED and Submit(attempt.id) not in busy:
             # After a restart it may have been reserved long ago: what was paid for before is looked at first.
-            before = [one for one in generation.attempts[: attempt.number - 1] if set(one.slots) & set(attempt.slots)]
-            if readings.may_buy(attempt.slots, before):
+            known = (one for slot in attempt.slots for one in history(generation, slot))
+            if readings.may_buy(attempt.slots, (one for one in known if one.number < attempt.number)):
                 due.append(Submit(attempt.id))
     for attempt in generation.attempts:
         if not is_followed(generation, draft.now):

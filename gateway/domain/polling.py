@@ -99,10 +99,12 @@ def after_reading(
 ) -> Watch:
     """The next reading of a task that is not at its end: the interval grows to its ceiling.
 
-    `asked_at` is when the reading began. One that began before the moment that a decision depends on is made again.
+    `asked_at` is when the reading began: the interval is counted from there, so that slow readings do not stretch it. A
+    reading that began before the moment that a decision depends on is made again.
     """
     interval = min(max(watch.interval_seconds, polling.poll_seconds), polling.poll_max_seconds)
     wait = timedelta(seconds=_jittered(interval, f"{seed}:{now.timestamp()}"))
+    wait = max(wait - (now - asked_at), wait / 2)
     is_too_early = watch.needed_since is not None and asked_at < watch.needed_since
     return Watch(
         next_at=now if is_too_early else now + (HINT_GAP if watch.again else wait),
