@@ -72,7 +72,8 @@ def settle(
         watch = files.get(output.index)
         coming = Keep(output.index) in busy
         grace = _grace_seconds(draft, output, hints)
-        if everything or (watch is not None and draft.now >= settles_at(watch, grace, coming=coming)):
+        settles = None if watch is None else settles_at(watch, output, grace, coming=coming)
+        if everything or (settles is not None and draft.now >= settles):
             draft.write(SaveOutput(replace(output, status=Status.COMPLETED)))
 
 
@@ -103,7 +104,9 @@ def file_moments(
             yield watch.next_at
         if is_found(output):
             coming = Keep(output.index) in busy or watch.next_at <= draft.now
-            yield settles_at(watch, _grace_seconds(draft, output, hints), coming=coming)
+            settles = settles_at(watch, output, _grace_seconds(draft, output, hints), coming=coming)
+            if settles is not None:
+                yield settles
 
 
 def _reject(draft: Draft, files: dict[int, KeepWatch], output: Output, watch: KeepWatch) -> None:
