@@ -337,7 +337,7 @@ class Effects:
             try:
                 # A redirect leads to the file, or to what turns out not to be one when it is fetched.
                 is_file = response.status_code in REDIRECTS or (
-                    response.status_code in WHOLE and await _begins_a_file(response)
+                    response.status_code in {*WHOLE, HTTPStatus.PARTIAL_CONTENT} and await _begins_a_file(response)
                 )
             finally:
                 await response.aclose()
