@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import StoreUnavailable
+from gateway.domain.keeping import MAX_SECONDS
 from gateway.engine.sweep import INTERVAL_SECONDS
 from gateway.services import download
 
@@ -294,4 +295,38 @@ async def test_disk_without_room_loses_nothing(keeping: Gateway, monkeypatch: py
         assert [one["type"] for one in made["warnings"]] == ["not_kept"]
         assert files(keeping) == []
     await keeping.clock.run_for(3600)
+    assert (await keeping.get(made["id"]))["data"][0]["sha256"] is not None
+
+
+@pytest.mark.parametrize("sandbox_options", [{"relay_query": "proxy_url"}])
+@pytest.mark.parametrize("packed", [False, True])
+async def test_disk_without_room_passes_through_what_only_the_gateway_can_fetch(
+    keeping: Gateway, monkeypatch: pytest.MonkeyPatch, packed: bool
+):
+    """The client has the file itself, in no encoding, though the gateway cannot keep it."""
+
+    async def put(*_: object) -> None:
+        raise StoreUnavailable("The disk is full.")
+
+    encoding = {"header": "utf-8", "pack": "gzip"} if packed else {"header": "utf-8"}
+    keeping.sandbox.fault("kling_relay", "result", "encoded", times=None, **encoding)
+    with monkeypatch.context() as full:
+        full.setattr(keeping.app.artifact_store, "put", put)
+        made = await keeping.make(model=RELAY)
+        assert (made["status"], [one["type"] for one in made["warnings"]]) == ("completed", ["not_kept"])
+        answer = await keeping.client.get(made["data"][0]["url"])
+    assert (answer.status_code, answer.content[4:8]) == (200, b"ftyp")
+    assert "content-encoding" not in answer.headers
+    assert ("content-length" in answer.headers) is not packed
+    assert files(keeping) == []
+    await keeping.clock.run_for(3600)
+    kept = (await keeping.get(made["id"]))["data"][0]
+    assert kept["sha256"] == sha256(answer.content).hexdigest()
+
+
+@pytest.mark.parametrize("wait", ["9" * 40, "-1", "soon", "Fri, 31 Dec 99999999999999999999 23:59:59 GMT"])
+async def test_senseless_wait_of_a_host_changes_nothing(keeping: Gateway, wait: str):
+    keeping.sandbox.fault("foxapi", "result", "503", times=1, retry_after=wait)
+    made = await keeping.make(model=FOX)
+    await keeping.clock.run_for(MAX_SECONDS)
     assert (await keeping.get(made["id"]))["data"][0]["sha256"] is not None

@@ -225,6 +225,35 @@ async def test_a_file_that_moves_is_read_for_longer_than_a_silence_may_be(serve:
     await files.aclose()
 
 
+async def test_a_file_that_is_not_wanted_any_more_lets_go_of_its_connection_at_once(serve: Serve) -> None:
+    left = threading.Event()
+
+    def handler(connection: Connection) -> None:
+        connection.read()
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")
+        with contextlib.suppress(OSError):
+            connection.socket.recv(1)
+        left.set()
+
+    files, begun = ReqwestTransport(idle_seconds=3600), asyncio.Event()
+
+    async def read() -> None:
+        response = await files.handle_async_request(post(serve(handler).url, seconds=3600))
+        try:
+            async for _ in response.aiter_raw():
+                begun.set()
+        finally:
+            await response.aclose()
+
+    call = asyncio.ensure_future(read())
+    await begun.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(call, 1)
+    assert await asyncio.to_thread(left.wait, 3)
+    await files.aclose()
+
+
 async def test_what_came_of_a_file_before_it_broke_off_is_handed_over(serve: Serve) -> None:
     sent = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n" + b"x" * 5000
     files = ReqwestTransport(idle_seconds=5)
