@@ -1,4 +1,4 @@
-"""Brings the file of an output into the artifact store: fetched, hashed, checked, then told of in the ledger.
+"""Brings the file of an output into the artifact store: fetched, hashed, checked, then recorded in the ledger.
 
 A transfer is cut when no byte has come for 30 seconds, and has no limit on its whole time but the generous ones of
 `body.py`. What could not be fetched is tried again, later each time, until the provider's link ends.

@@ -140,9 +140,10 @@ ENCODINGS: dict[str, dict[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", ENCODINGS)
 @pytest.mark.parametrize("sandbox_options", [{"relay_query": "proxy_url"}])
-@pytest.mark.parametrize("model", [FOX, RELAY])
+@pytest.mark.parametrize(
+    ("model", "case"), [*((FOX, case) for case in ENCODINGS), (RELAY, "utf-8"), (RELAY, "packed, unsaid")]
+)
 async def test_odd_encoding_of_a_file_costs_nothing(keeping: Gateway, model: str, case: str):
     keeping.sandbox.fault("any", "result", "encoded", times=None, **ENCODINGS[case])
     made = await keeping.make(model=model)
