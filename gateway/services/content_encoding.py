@@ -66,7 +66,7 @@ class BodyDecoder:
 
 
 def encodings_of(value: str) -> frozenset[str]:
-    """The encodings that a `Content-Encoding` header names, in lower case; it may name what is no encoding."""
+    """The names in a `Content-Encoding` header, in lower case; they may be nonsense."""
     return frozenset(part.strip().strip("\"'").lower() for part in value[:1000].split(",")) - {""}
 
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol, cast
 
-from gateway.services.body import BodyReader
 from gateway.services.fetch import WHOLE, BrokeOff, FetchFailed, FetchRefused, named
+from gateway.services.file_body import BodyReader
 
 RESUMES_MAX = 100  # a relay that ends every transfer after a minute is listened to for more than an hour
 RESUME_BYTES = 64 * 1024  # that a request has to bring before another one goes on from there

@@ -30,7 +30,7 @@ from gateway.domain.addresses import (
     port_is_open,
     refusal,
 )
-from gateway.services.body import IDLE_SECONDS, BadBody, BodyReader, BodyTooLarge
+from gateway.services.file_body import IDLE_SECONDS, BadBody, BodyReader, BodyTooLarge
 from gateway.services.images import URL_MAX, url_fault
 from gateway.services.pinned import PinnedNetwork, StreamNetwork
 from gateway.services.resolving import Resolvers

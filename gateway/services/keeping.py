@@ -1,7 +1,7 @@
 """Brings the file of an output into the artifact store: fetched, hashed, checked, then recorded in the ledger.
 
 A transfer is cut when no byte has come for 30 seconds, and has no limit on its whole time but the generous ones of
-`body.py`. What could not be fetched is tried again, later each time, until the provider's link ends.
+`file_body.py`. What could not be fetched is tried again, later each time, until the provider's link ends.
 """
 
 import asyncio
@@ -23,7 +23,6 @@ from gateway.domain.keeping import Drawn, FileFact, FileKept, FileUnread
 from gateway.domain.task import Artifact
 from gateway.failpoints import reach
 from gateway.services.artifact_store import ArtifactStore, remove_files
-from gateway.services.body import TOTAL_SECONDS
 from gateway.services.clock import Clock
 from gateway.services.download import Answer, Download
 from gateway.services.fetch import (
@@ -35,6 +34,7 @@ from gateway.services.fetch import (
     FetchRefused,
     RedirectRefused,
 )
+from gateway.services.file_body import TOTAL_SECONDS
 from gateway.services.images import IMAGE_MAX, inspect
 from gateway.services.lanes import Lane
 from gateway.services.media import Media, read_media

@@ -10,8 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.domain.adapter import HttpCall, HttpReply
-from gateway.services.body import IDLE_SECONDS
 from gateway.services.fetch import BROWSER_AGENT
+from gateway.services.file_body import IDLE_SECONDS
 from gateway.services.transport import ReqwestTransport
 
 REPLY_MAX = 8 * 1024 * 1024  # bytes of a JSON reply; results are not read through here
