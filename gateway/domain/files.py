@@ -1,7 +1,7 @@
 """What becomes of a generation while the files of its outputs are brought into the artifact store. Pure."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
@@ -27,6 +27,7 @@ from gateway.domain.polling import HintsOf
 from gateway.domain.reading import failed
 from gateway.domain.task import FailureKind, Status
 
+LOOK_AGAIN = timedelta(seconds=1)
 NOTHING: frozenset[object] = frozenset()
 
 
@@ -72,7 +73,8 @@ def settle(
         watch = files.get(output.index)
         coming = Keep(output.index) in busy
         grace = _grace_seconds(draft, output, hints)
-        if everything or (watch is not None and draft.now >= settles_at(watch, grace, coming=coming)):
+        settles = None if watch is None else settles_at(watch, output, grace, coming=coming)
+        if everything or (settles is not None and draft.now >= settles):
             draft.write(SaveOutput(replace(output, status=Status.COMPLETED)))
 
 
@@ -103,7 +105,9 @@ def file_moments(
             yield watch.next_at
         if is_found(output):
             coming = Keep(output.index) in busy or watch.next_at <= draft.now
-            yield settles_at(watch, _grace_seconds(draft, output, hints), coming=coming)
+            settles = settles_at(watch, output, _grace_seconds(draft, output, hints), coming=coming)
+            if settles is not None:
+                yield max(settles, draft.now + LOOK_AGAIN)  # it may be over already for a file that is fetched next
 
 
 def _reject(draft: Draft, files: dict[int, KeepWatch], output: Output, watch: KeepWatch) -> None:

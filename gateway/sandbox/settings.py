@@ -51,6 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     foxapi_submit: Literal["documented", "newer"] = "documented"
     foxapi_query: Literal["current", "dimensions", "strings", "old"] = "current"
     foxapi_storage_bytes: int | None = None
+    files_for_browsers: bool = False  # results are 403 for a User-Agent that does not begin like a browser's
     foxapi_blocks_default_agents: bool = False  # 403 "error code: 1010" for a library's own User-Agent
 
     def changed(self, changes: Mapping[str, Any]) -> "Settings":

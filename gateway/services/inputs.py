@@ -23,7 +23,7 @@ from gateway.domain.routing import bytes_form, place_of
 from gateway.domain.task import Failed, FailureKind
 from gateway.services.blobs import Blobs
 from gateway.services.clock import Clock, sleep
-from gateway.services.fetch import Fetcher, FetchFailed, FetchRefused, FetchTooLarge
+from gateway.services.fetch import Fetcher, FetchFailed, FetchRefused, FetchTooLarge, RedirectRefused
 from gateway.services.images import IMAGE_MAX, inspect
 from gateway.services.pictures import NotMade, Pictures
 from gateway.services.providers import Provider, UpstreamModel
@@ -210,12 +210,19 @@ class Inputs:
 
     async def _fetch_once(self, url: str, max_bytes: int, param: str) -> bytes:
         try:
-            async with self._fetcher.get(url, max_bytes=max_bytes, timeout_seconds=FETCH_TIMEOUT_SECONDS) as fetched:
-                if fetched.status == 200:
+            async with self._fetcher.get(
+                url,
+                max_bytes=max_bytes,
+                timeout_seconds=FETCH_TIMEOUT_SECONDS,
+                open_headers={"Accept": "image/png,image/jpeg,image/webp,image/*;q=0.8,*/*;q=0.5"},
+            ) as fetched:
+                if fetched.is_whole:
                     return b"".join([chunk async for chunk in fetched.chunks()])
                 status = fetched.status
         except FetchTooLarge as error:
             raise _refused(param, f"the image is over the limit of {max_bytes} bytes") from error
+        except RedirectRefused as error:  # its server may lead elsewhere in a moment
+            raise _Unfetched(str(error)) from error
         except FetchRefused as error:  # a provider that fetches for itself may have no reason to refuse
             raise _refused(param, str(error)) from error
         except FetchFailed as error:

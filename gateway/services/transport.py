@@ -23,9 +23,11 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
     """Sends over HTTP/1.1, follows nothing, decodes nothing, reads no proxy settings.
 
     With `fresh`, each request has a connection of its own: a stale kept-alive one looks just like a lost reply.
+    With `idle_seconds`, an exchange ends when no byte has come for so long, and a body is handed over as it comes:
+    this is for files, whose transfer may take long and may break off late.
     """
 
-    def __init__(self, *, fresh: bool = False) -> None:
+    def __init__(self, *, fresh: bool = False, idle_seconds: float | None = None) -> None:
         builder = (
             ClientBuilder()
             .gzip(enable=False)
@@ -39,12 +41,16 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
             .connect_timeout(timedelta(seconds=CONNECT_SECONDS))
             .pool_idle_timeout(timedelta(seconds=20))
         )
+        if idle_seconds is not None:
+            builder = builder.read_timeout(timedelta(seconds=idle_seconds))
+        self._streams = idle_seconds is not None
         self._client: Client = (builder.pool_max_idle_per_host(0) if fresh else builder).build()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One exchange; `request.extensions["timeout"]["read"]` is the limit for all of it, in seconds.
 
-        Who cancels it is released at once; the exchange itself goes on until that limit, and may still be sent.
+        Who cancels it is released at once; the exchange itself goes on until that limit, or the one for silence, and
+        may still be sent.
         """
         limit = request.extensions.get("timeout", {}).get("read") or 60.0
         try:
@@ -55,6 +61,10 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
             )
             if request.content:
                 call = call.body_bytes(request.content)
+            if self._streams:
+                call = call.streamed_read_buffer_limit(
+                    0
+                )  # the head comes at once, not with the first 64 KB of the body
             exchange = call.build_streamed()
         except (ValueError, PyreqwestError) as error:  # an address or a header that cannot be sent
             raise httpx.ConnectError(f"cannot be sent: {type(error).__name__}", request=request) from error
@@ -63,7 +73,10 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
         except PyreqwestError as error:
             raise proof(error, request) from error
         return httpx.Response(
-            reply.status, headers=_headers(reply), stream=_Body(exchange, reply, request), request=request
+            reply.status,
+            headers=_headers(reply),
+            stream=_Body(exchange, reply, request, whole=not self._streams),
+            request=request,
         )
 
     async def aclose(self) -> None:
@@ -72,15 +85,17 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, exchange: StreamRequest, reply: Response, request: httpx.Request) -> None:
+    def __init__(self, exchange: StreamRequest, reply: Response, request: httpx.Request, *, whole: bool) -> None:
+        """With `whole`, bytes are collected to full chunks; what a break leaves of an incomplete one is lost."""
         self._exchange = exchange
         self._reply = reply
         self._request = request
+        self._whole = whole
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         reader = self._reply.body_reader
         try:
-            while (chunk := await reader.read(_CHUNK)) is not None:
+            while (chunk := await (reader.read(_CHUNK) if self._whole else reader.read_chunk())) is not None:
                 yield bytes(chunk)
         except PyreqwestError as error:
             raise httpx.ReadError(str(error), request=self._request) from error

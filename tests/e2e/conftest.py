@@ -263,6 +263,7 @@ class Gateway:
             self.app.providers[name] = replace(provider, read_timeout_seconds=self.patience.get(name, PATIENCE_SECONDS))
         app.upstream._kept = CountingTransport(app.upstream._kept, self.traffic)
         app.upstream._fresh = CountingTransport(app.upstream._fresh, self.traffic)
+        app.upstream._files = CountingTransport(app.upstream._files, self.traffic)
         for name in STORE_WRITES:
             self.replace_in_store(name, lambda call: call)
         self.replace_in_store("tell", lambda call: call, app.store.callbacks)
