@@ -1,7 +1,7 @@
 """What becomes of a generation while the files of its outputs are brought into the artifact store. Pure."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from msgspec.structs import replace
 
@@ -27,7 +27,6 @@ from gateway.domain.polling import HintsOf
 from gateway.domain.reading import failed
 from gateway.domain.task import FailureKind, Status
 
-LOOK_AGAIN = timedelta(seconds=1)
 NOTHING: frozenset[object] = frozenset()
 
 
@@ -71,11 +70,16 @@ def settle(
         if not is_found(output):
             continue
         watch = files.get(output.index)
-        coming = Keep(output.index) in busy
-        grace = _grace_seconds(draft, output, hints)
-        settles = None if watch is None else settles_at(watch, output, grace, coming=coming)
-        if everything or (settles is not None and draft.now >= settles):
+        if everything or (watch is not None and _is_settled(draft, output, watch, hints, busy)):
             draft.write(SaveOutput(replace(output, status=Status.COMPLETED)))
+
+
+def _is_settled(draft: Draft, output: Output, watch: KeepWatch, hints: HintsOf, busy: frozenset[object]) -> bool:
+    """True once the wait for a file is over. For one that is fetched next, the wait of a running fetch counts as well."""
+    is_coming = Keep(output.index) in busy
+    ways = {is_coming, is_coming or watch.next_at <= draft.now}
+    moments = (settles_at(watch, output, _grace_seconds(draft, output, hints), coming=coming) for coming in ways)
+    return any(moment is not None and draft.now >= moment for moment in moments)
 
 
 def files_due(draft: Draft, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep | Picture, ...]:
@@ -107,7 +111,7 @@ def file_moments(
             coming = Keep(output.index) in busy or watch.next_at <= draft.now
             settles = settles_at(watch, output, _grace_seconds(draft, output, hints), coming=coming)
             if settles is not None:
-                yield max(settles, draft.now + LOOK_AGAIN)  # it may be over already for a file that is fetched next
+                yield settles
 
 
 def _reject(draft: Draft, files: dict[int, KeepWatch], output: Output, watch: KeepWatch) -> None:
