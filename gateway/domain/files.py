@@ -75,7 +75,7 @@ def settle(
 
 
 def _is_settled(draft: Draft, output: Output, watch: KeepWatch, hints: HintsOf, busy: frozenset[object]) -> bool:
-    """True once the wait for a file is over. For one that is fetched next, the wait of a running fetch counts as well."""
+    """True once the wait for a file is over; for one that is fetched next, also once a running fetch would be over."""
     is_coming = Keep(output.index) in busy
     ways = {is_coming, is_coming or watch.next_at <= draft.now}
     moments = (settles_at(watch, output, _grace_seconds(draft, output, hints), coming=coming) for coming in ways)

@@ -388,8 +388,8 @@ def broken_off() -> httpx.Response:
 
 
 async def relayed(gateway: Any) -> str:
-    """The content of a generation whose file the provider hands over to its own key alone, and the gateway has not."""
-    created = await gateway.create(model="kling_relay/kling-v1")
+    """The content of a generation whose file only the provider's key opens, and which the gateway could not archive."""
+    created = await gateway.create(model="kling_relay/kling-v1", deadline_seconds=300)
     gateway.upstream.file = broken_off
     await gateway.finish()
     gateway.upstream.file = gateway.upstream.whole
