@@ -6,7 +6,7 @@ import struct
 TAKEN = "JPEG, PNG, WebP, GIF or BMP"
 CONVERTED = {"image/avif": "AVIF", "image/tiff": "TIFF"}  # no provider takes them; they can be made into what is taken
 INSTEAD = (
-    f"Send {TAKEN}. The gateway converts {' and '.join(CONVERTED.values())} alone, with `\"adapt\": \"nearest\"`; "
+    f'Send {TAKEN}. The gateway converts {" and ".join(CONVERTED.values())} alone, with `"adapt": "nearest"`; '
     "any other format must be converted before it is sent."
 )
 

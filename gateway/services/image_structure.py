@@ -36,7 +36,7 @@ def check_whole(content_type: str, data: bytes) -> None:
 
 
 def _cut(name: str, where: str) -> DamagedImage:
-    return DamagedImage(f"The {name} image is cut off: {where}. Was it uploaded or downloaded to its end?")
+    return DamagedImage(f"The {name} image is cut off: {where}. Send the whole file.")
 
 
 def _damaged(name: str, where: str) -> DamagedImage:
@@ -48,6 +48,7 @@ def _damaged(name: str, where: str) -> DamagedImage:
 _MARKER = re.compile(rb"\xff{1,4096}([\x01-\xfe])", re.DOTALL)
 # The first marker after coded data: within it a byte FF is followed by 00, or by the number of a restart marker.
 _AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_PIECE = 2**20  # bytes searched in one go, in which no other thread runs
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment
 _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 
@@ -75,13 +76,20 @@ def _jpeg(data: bytes) -> None:
         position += length
         if code == _START_OF_SCAN:
             scans += 1
-            following = _AFTER_SCAN.search(data, position)
+            following = _marker_after_scan(data, position)
             if following is None:
                 raise _cut("JPEG", f"its image data (scan {scans}, from byte {start:,}) has no end marker (EOI)")
-            if following.start() == position:
+            if following == position:
                 raise _damaged("JPEG", f"its scan {scans} at byte {start:,} has no data")
-            position = following.start()
+            position = following
     raise _damaged("JPEG", f"it has more than {SEGMENTS_MAX:,} segments")
+
+
+def _marker_after_scan(data: bytes, position: int) -> int | None:
+    for start in range(position, len(data), _PIECE):
+        if marker := _AFTER_SCAN.search(data, start, start + _PIECE + 1):
+            return marker.start()
+    return None
 
 
 # --- PNG (ISO/IEC 15948) ----------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Input images: what a client's string means, and what an image is by its own bytes. Nothing is decoded."""
 
+import asyncio
 import re
 import struct
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from gateway.services.image_structure import DamagedImage, avif_size, check_whol
 
 IMAGE_MAX = 20 * 1024 * 1024  # bytes; the most that any provider takes
 URL_MAX = 8192
+LARGE = 2**20  # bytes of an image, from which on looking at it would hold up other requests
 # A few kilobytes can declare billions of pixels, and whoever decodes them pays in memory: 100 megapixels are 400 MB.
 # No camera's picture that fits in 20 MB is larger, and no provider makes use of a tenth of it.
 PIXELS_MAX = 100_000_000
@@ -24,7 +26,7 @@ _TAKEN = "an http(s) URL, a data: URL with base64, the base64 text of an image, 
 def inspect(data: bytes) -> ImageFacts:
     """The real type and the dimensions of an image that is whole; `InvalidImage` where there is no usable image.
 
-    It takes about a millisecond for each megabyte: call it beside the event loop for more than one or two.
+    It takes about a millisecond for each megabyte: `inspect_large` does it beside the event loop.
     """
     if not data:
         raise InvalidImage("The image is empty.")
@@ -41,6 +43,11 @@ def inspect(data: bytes) -> ImageFacts:
             raise DamagedImage(f"{error.detail} {INSTEAD}") from error
         raise
     return ImageFacts(content_type=content_type, bytes=len(data), width=width, height=height)
+
+
+async def inspect_large(data: bytes) -> ImageFacts:
+    """As `inspect`; in a thread where that takes long."""
+    return inspect(data) if len(data) <= LARGE else await asyncio.to_thread(inspect, data)
 
 
 def _size(content_type: str, data: bytes) -> tuple[int, int]:

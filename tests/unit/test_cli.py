@@ -18,6 +18,7 @@ import uvicorn
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from uvicorn.server import ServerState
 
 from gateway.api.openapi.document import document
@@ -32,7 +33,9 @@ from gateway.domain.errors import ConfigurationError
 
 BASE = "http://gateway.example"
 PATH = "/v1/videos/generations"
-PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x02\x00\x00\x00\x02\x00\x08\x02\x00\x00\x00"
+OUT = io.BytesIO()
+Image.new("RGB", (512, 512)).save(OUT, "PNG")
+PNG = OUT.getvalue()
 Answer = httpx.Response | httpx.TransportError
 
 
@@ -417,7 +420,7 @@ def test_every_option_is_a_field(bodies: list[dict[str, Any]]) -> None:
     ("arguments", "told"),
     [
         (["--model=m", "--image=nowhere.png"], "cannot be read"),
-        (["--model=m", "--image=text.png"], "not a JPEG"),
+        (["--model=m", "--image=text.png"], "is not an image"),
         (["--model=m", "--metadata=x"], "NAME=VALUE"),
         (["--model=m", "--provider-options=[]"], "object"),
         (["--model=m", "--provider-options={"], "JSON"),
