@@ -35,7 +35,7 @@ HEADERS_MAX = 8  # of a part, which has two
 HEADER_MAX = 4096
 BOUNDARY_MAX = 70  # RFC 2046, section 5.1.1
 AROUND_MAX = 16 * 1024  # bytes before the first boundary and after the last one, which mean nothing
-# Bytes that are searched in one go, in which no other thread has its turn: of 29 MB it could take 100 ms.
+# Bytes that are searched in one go, in which no other thread runs: of 29 MB it could take 100 ms.
 PIECE = 2**20
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
 _BOUNDARY = re.compile(r"(?:[0-9A-Za-z'()+_,./:=? -]*[0-9A-Za-z'()+_,./:=?-])")

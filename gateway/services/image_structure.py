@@ -54,7 +54,7 @@ _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 
 
 def _jpeg(data: bytes) -> None:
-    position, scans = 2, 0
+    position, scans, coded = 2, 0, 0
     for _ in range(SEGMENTS_MAX):
         marker = _MARKER.match(data, position)
         if marker is None:
@@ -63,7 +63,7 @@ def _jpeg(data: bytes) -> None:
             raise _damaged("JPEG", f"there is no marker at byte {position:,}, where a segment must begin")
         code, start, position = marker[1][0], marker.start(), marker.end()
         if code == _END_OF_IMAGE:
-            if scans == 0:
+            if coded == 0:
                 raise _damaged("JPEG", "it has no image data")
             return
         if code in _BARE:
@@ -79,8 +79,7 @@ def _jpeg(data: bytes) -> None:
             following = _marker_after_scan(data, position)
             if following is None:
                 raise _cut("JPEG", f"its image data (scan {scans}, from byte {start:,}) has no end marker (EOI)")
-            if following == position:
-                raise _damaged("JPEG", f"its scan {scans} at byte {start:,} has no data")
+            coded += following - position
             position = following
     raise _damaged("JPEG", f"it has more than {SEGMENTS_MAX:,} segments")
 
