@@ -278,6 +278,7 @@ def _avif(data: bytes) -> None:
 # --- TIFF (revision 6.0) ----------------------------------------------------------------------------------------------
 
 _WIDTHS = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4)}  # of the types that numbers of pixels and bytes have
+_TIFF_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # of a value, by type
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_ORIENTATION, _TIFF_KIND = 256, 257, 274, 254
 _TIFF_DATA = ((273, 279), (324, 325))  # where strips or tiles begin, and their lengths
 _DNG_VERSION = 50_706
@@ -295,7 +296,7 @@ class _Directory:
         (count,) = struct.unpack_from(self._order + "H", data, start)
         if count == 0 or count > TAGS_MAX:
             raise _damaged("TIFF", f"its directory at byte {start:,} has {count:,} entries")
-        if start + 2 + 12 * count > len(data):
+        if start + 2 + 12 * count + 4 > len(data):  # the place of the next directory ends this one
             raise _cut("TIFF", f"its directory at byte {start:,} is not all there")
         self._entries: dict[int, tuple[int, int, int]] = {}  # tag → type, count, place of the value
         for at in range(start + 2, start + 2 + 12 * count, 12):
@@ -316,6 +317,13 @@ class _Directory:
         if at + amount * width > len(self._data):
             raise _cut("TIFF", f"the values of its tag {tag} are not all there")
         return struct.unpack_from(f"{self._order}{amount}{letter}", self._data, at)
+
+    def check_values(self) -> None:
+        """Raise where the value of a tag lies beyond the end of the file."""
+        for tag, (kind, amount, at) in self._entries.items():
+            size = amount * _TIFF_BYTES.get(kind, 1)
+            if size > 4 and struct.unpack_from(self._order + "I", self._data, at)[0] + size > len(self._data):
+                raise _cut("TIFF", f"the values of its tag {tag} are not all there")
 
     def number(self, tag: int) -> int:
         """The first of them, 0 where there is none."""
@@ -338,6 +346,7 @@ def tiff_size(data: bytes) -> tuple[int, int]:
 
 def _tiff(data: bytes) -> None:
     directory = _Directory(data)
+    directory.check_values()
     for starts, lengths in _TIFF_DATA:
         if starts in directory and lengths in directory:
             ends = map(int.__add__, directory.numbers(starts), directory.numbers(lengths))
