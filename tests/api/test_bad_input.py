@@ -114,7 +114,12 @@ FIELDS: list[tuple[str, Any, str, str]] = [
     ("image", "file:///etc/passwd", "invalid_image", "URL"),
     ("image", "data:image/png;base64,", "invalid_image", "without data"),
     ("image", "data:image/png,abc", "invalid_image", "base64"),
-    ("image", "data:image/png;base64,bm90IGFuIGltYWdl", "invalid_image", "not a JPEG"),
+    (
+        "image",
+        "data:image/png;base64,bm90IGFuIGltYWdl",
+        "invalid_image",
+        "not an image: its content begins with 'not an i'",
+    ),
     ("image", "data:image/png;base64,iVBORw0KGgo=", "invalid_image", "cut off"),
     ("image", "data:image/png;base64,@@@@", "invalid_image", "base64"),
     ("image", 5, "invalid_image", "a string"),
