@@ -219,8 +219,8 @@ class Inputs:
                 timeout_seconds=FETCH_TIMEOUT_SECONDS,
                 open_headers={"Accept": "image/png,image/jpeg,image/webp,image/*;q=0.8,*/*;q=0.5"},
             ) as fetched:
-                status = fetched.status
-                content = b"".join([chunk async for chunk in fetched.chunks()]) if status == 200 else b""
+                status, is_whole = fetched.status, fetched.is_whole
+                content = b"".join([chunk async for chunk in fetched.chunks()]) if is_whole else b""
         except FetchTooLarge as error:
             raise _refused(param, f"the image is over the limit of {max_bytes} bytes") from error
         except RedirectRefused as error:  # its server may lead elsewhere in a moment
@@ -229,7 +229,7 @@ class Inputs:
             raise _refused(param, str(error)) from error
         except FetchFailed as error:
             raise _Unfetched(str(error)) from error
-        if status != 200:
+        if not is_whole:
             why = f"its server answered with HTTP status {status}"
             raise _Unfetched(why) if status in {408, 425, 429} or status >= 500 else _refused(param, why)
         try:
