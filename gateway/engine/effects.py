@@ -75,7 +75,8 @@ class Effects:
         polling = provider.polling(route.model)
         if route.attempt_timeout_seconds is not None:
             polling = replace(polling, attempt_timeout_seconds=route.attempt_timeout_seconds)
-        return Hints(polling=polling, has_refresh=has_refresh, form=form)
+        every = provider.adapter.refresh_every
+        return Hints(polling=polling, has_refresh=has_refresh, refresh_every=every, form=form)
 
     def is_sending(self, attempt_id: str) -> bool:
         """Whether the submit of an attempt may have begun to leave: only before that can it be left undone."""
@@ -285,7 +286,9 @@ class Effects:
     async def _read(self, attempt: Attempt, poll: Poll, provider: Provider) -> Fact:
         adapter = provider.adapter
         ref = attempt.tasks[poll.index].ref
-        again = adapter.refresh if poll.how != "poll" else None
+        # The last reading before the content call is the ordinary one, which every version of a provider knows.
+        by_refresh = poll.how == "refresh" or (poll.how == "content" and adapter.content is None)
+        again = adapter.refresh if by_refresh else None
         try:
             call = adapter.authorize((again or adapter.poll)(ref), provider.credential, self._clock.now())
             reply = await self._upstream.send(
