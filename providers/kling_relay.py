@@ -112,8 +112,8 @@ V1 = (replace(STD_OR_PRO, cfg_scale=(0, 1)), replace(PRO, cfg_scale=(0, 1)))
 # make `std` of it. `pro` is taken by all of them.
 CAPABILITIES = {"kling-v1": V1, "kling-v1-6": V1, "kling-v2-master": (PRO,)}
 # Models that only some relays have: they are asked for only where the configuration names them. From v2 on Kling takes
-# no `cfg_scale`; `kling-v2-1-master` and v2-5 are made in mode `pro` alone; of v3 nothing says that a last frame needs it
-# (vercel/ai, packages/klingai).
+# no `cfg_scale`; `kling-v2-1-master` and v2-5 are made in mode `pro` alone; of v3 nothing says that a last
+# frame needs it (vercel/ai, packages/klingai).
 CONFIGURABLE = {
     "kling-v2-1": (STD_OR_PRO, PRO),
     "kling-v2-1-master": (PRO,),
