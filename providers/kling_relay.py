@@ -189,15 +189,19 @@ REFUSED_PARAMETER = any_of(
     *("参数", "不支持", "不能为空", "无效的", "图片", "图像"),
 )
 OF_THE_REPLY = any_of(
-    "respon", "reply", r"\bjson\b", "task_?id", "undefined", "cannot read", r"\beof\b", "time[d-]? ?out"
+    "(?<!submit)respon", "reply", r"\bjson\b", "task_?id", "undefined", "cannot read", r"\beof\b", "time[d-]? ?out"
 )
 TEXTS = (  # HTTP statuses, words, what they mean: only where neither Kling's code nor the relay's decides
     ({400}, any_of("未指定模型", "model name not specified"), FailureKind.UNAVAILABLE),
     ({400}, any_of("ratio or price not set", "价格未配置"), FailureKind.UNAVAILABLE),
     ({400}, any_of("api_key"), FailureKind.CREDENTIAL_REFUSED),  # of the relay at Kling
-    ({400, 422}, any_of("too fast", "too many", "rate limit", "parallel", "concurren"), FailureKind.RATE_LIMITED),
+    (
+        {400, 422},
+        any_of("too fast", "too many", "rate limit", "parallel", "concurren", "并发", "频繁"),
+        FailureKind.RATE_LIMITED,
+    ),
     ({400, 401, 402, 403, 422}, CREDIT, FailureKind.OUT_OF_CREDIT),
-    ({400, 422}, any_of("white-?list", "authentication", "authoriz"), FailureKind.CREDENTIAL_REFUSED),
+    ({400, 422}, any_of("white-?list", "authentication", "authoriz", "鉴权"), FailureKind.CREDENTIAL_REFUSED),
     ({400, 422}, POLICY, FailureKind.CONTENT_POLICY),
     ({403}, any_of("request blocked"), FailureKind.UNAVAILABLE),  # of `/content`: the relay may not fetch the file
     ({404}, any_of("task[_ ]not[_ ](?:found|exist)"), FailureKind.TASK_LOST),
@@ -208,7 +212,7 @@ OF_MODEL = any_of("无权访问模型", "下模型", "access to (?:the )?model",
 OF_MODEL_CODES = frozenset({"model_not_found", "model_mapping_failed", "model_price_error", "1103"})
 OF_TRANSLATION = frozenset({"build_request_failed", "plugin_request_invalid", "plugin_usage_invalid"})
 NOT_TAKEN = re.compile(r"1\d{3}|task_failed")  # at HTTP 200 what Kling says of a call that it did not take
-EMBEDDED_CODE = re.compile(r'"code"\s*:\s*"?(\d{4})\b')
+EMBEDDED_CODE = re.compile(r'\bcode"?\s*[:=]?\s*"?(\d{4})\b', re.IGNORECASE)
 CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 CONTENT_PATH = re.compile(r"/v1/(?:videos/[^/]+|tasks/[^/]+/artifacts/[^/]+)/content/?$", re.IGNORECASE)
 NO_REASON = frozenset({"", "ok", "succeed", "success", "succeeded"})  # Kling's `message` on a failure too
