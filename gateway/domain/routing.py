@@ -140,13 +140,13 @@ def _route(
         if not best or len(reasons) < len(best):
             best = tuple(reasons)
     if len(taking) < len(fitting):  # without these images the model takes more
-        best = tuple(replace(reason, message=f"{reason.message}{_with_images(request)}") for reason in best)
+        best = tuple(replace(reason, message=f"{_with_images(request)}: {reason.message}") for reason in best)
     return best
 
 
 def _with_images(request: GenerationRequest) -> str:
     with_last = isinstance(request.input, ImageToVideo) and request.input.last_frame is not None
-    return " (with a last image)" if with_last else " (with these images)"
+    return "with a last image" if with_last else "with these images"
 
 
 _INPUT_WORDS = {

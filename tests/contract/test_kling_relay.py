@@ -235,7 +235,7 @@ def sent(found: Planned, model: str, source: Any = TEXT) -> tuple[str | None, fl
 
 def reasons(found: Planned) -> list[tuple[str, str]]:
     (left_out,) = found.left_out
-    return [(reason.param, reason.message) for reason in left_out.reasons]
+    return [(reason.param, reason.message.partition(";")[0]) for reason in left_out.reasons]
 
 
 BOTH = ImageToVideo(first_frame="https://example.com/1.jpg", last_frame="https://example.com/2.jpg")
@@ -258,9 +258,9 @@ def test_last_frame_is_made_in_mode_pro(model: str) -> None:
 @pytest.mark.parametrize("model", STD_TOO)
 def test_last_frame_in_another_mode_is_left_out_and_told_of(model: str) -> None:
     assert reasons(planned(model, BOTH, resolution="720p")) == [
-        ("resolution", "takes 1080p, not 720p (with a last image)")
+        ("resolution", "with a last image: takes 1080p, not 720p")
     ]
-    assert reasons(planned(model, BOTH, mode="std")) == [("mode", "takes pro, not std (with a last image)")]
+    assert reasons(planned(model, BOTH, mode="std")) == [("mode", "with a last image: takes pro, not std")]
     assert planned(model, BOTH, adapt="nearest", mode="std").left_out, "a mode is never exchanged"
 
 

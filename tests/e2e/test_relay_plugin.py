@@ -89,9 +89,9 @@ async def test_models_that_the_configuration_names_follow_kling_s_rules(
     [
         (
             {"model": V1, "image": PHOTO, "last_image": PHOTO, "resolution": "720p"},
-            "takes 1080p, not 720p (with a last",
+            "with a last image: takes 1080p, not 720p",
         ),
-        ({"model": V1, "image": PHOTO, "last_image": PHOTO, "mode": "std"}, "takes pro, not std (with a last image)"),
+        ({"model": V1, "image": PHOTO, "last_image": PHOTO, "mode": "std"}, "with a last image: takes pro, not std"),
         ({"model": "kling_relay/kling-v2-master", "mode": "std"}, "takes pro, not std"),
         ({"model": "kling_relay/kling-v2-master", "cfg_scale": 0.5}, "does not honour cfg_scale"),
     ],
