@@ -91,7 +91,8 @@ class Effects:
         polling = provider.polling(route.model)
         if route.attempt_timeout_seconds is not None:
             polling = replace(polling, attempt_timeout_seconds=route.attempt_timeout_seconds)
-        return Hints(polling=polling, has_refresh=has_refresh, form=form)
+        every = provider.adapter.refresh_every
+        return Hints(polling=polling, has_refresh=has_refresh, refresh_every=every, form=form)
 
     def is_sending(self, attempt_id: str) -> bool:
         """Whether the submit of an attempt may have begun to leave: only before that can it be left undone."""
@@ -316,7 +317,9 @@ class Effects:
         adapter = provider.adapter
         ref = attempt.tasks[poll.index].ref
         asked_at = self._clock.now()
-        again = adapter.refresh if poll.how != "poll" else None
+        # The last reading before the content call is the ordinary one, which every version of a provider knows.
+        by_refresh = poll.how == "refresh" or (poll.how == "content" and adapter.content is None)
+        again = adapter.refresh if by_refresh else None
         try:
             call = adapter.authorize((again or adapter.poll)(ref), provider.credential, self._clock.now())
             reply = await self._upstream.send(

@@ -26,6 +26,7 @@ FATES = {
     "fail": "fails for no reason of the client's (args: message, code)",
     "fail_content": "fails, its content refused",
     "fail_image": "fails, its image refused",
+    "given_up": "is given up by the relay itself at its end: its task plug-in shows the last that Kling said for ever",
     "cancelled": "ends as cancelled",
     "stuck": "never ends (args: phase=queued|running)",
     "slow_task": "takes longer (args: seconds)",

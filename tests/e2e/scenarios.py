@@ -98,6 +98,12 @@ GOES_ON = {  # documented, and about this provider alone
         "404": "unavailable",
         "429_empty": "rate_limited",
         "500_no_channel": "unavailable",
+        "400_plugin_request": "invalid_request",
+        "400_plugin_usage": "invalid_request",
+        "400_general": "invalid_request",
+        "400_model_price": "unavailable",
+        "429_kling_parallel": "rate_limited",
+        "502_plugin_credit": "out_of_credit",
     },
     "foxapi": {
         "403": "credential_refused",
@@ -109,7 +115,7 @@ GOES_ON = {  # documented, and about this provider alone
 }
 STOPS = {  # documented, and about an input that is the same anywhere
     "keevx": ("100001", "200_error", "100002_validation", "413", "100006", "100007", "530002"),
-    "kling_relay": ("400", "400_invalid_seconds", "400_kling", "413"),
+    "kling_relay": ("400", "400_invalid_seconds", "400_kling", "413", "502_plugin_refused"),
     "foxapi": ("400", "413", "422", "422_flat", "422_invalid_image_url", "422_invalid_file_type"),
 }
 FALL_BACK_ON_POLICY = {"on_content_policy": "fall_back"}
@@ -151,7 +157,10 @@ UNCLEAR: Mapping[str, tuple[str, Mapping[str, Any], int]] = {  # fault, its argu
 }
 NOT_TOLD = {  # documented errors that leave open whether a task was started
     "keevx": ("500",),
-    "kling_relay": ("500", "500_old_text", "500_read_response", "500_panic"),
+    "kling_relay": (
+        *("500", "500_old_text", "500_read_response", "500_panic", "502_plugin_unknown", "502_plugin_no_id"),
+        *("502_plugin_invalid", "502_general", "504_task_timeout"),
+    ),
     "foxapi": ("500",),
 }
 

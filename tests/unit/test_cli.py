@@ -444,6 +444,12 @@ def test_wrong_settings_of_the_sandbox_are_2() -> None:
     assert "--port" in port.output
 
 
+def test_a_word_among_the_settings_of_the_sandbox_needs_no_quotes() -> None:
+    for said in ("D", '"D"'):
+        done = run("sandbox", "--port=0", f"--set=relay_regime={said}")
+        assert (done.exit_code, "relay_regime" in done.output) == (2, True), "it is read, and is no regime"
+
+
 def test_a_demo_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     done = run("demo")
