@@ -296,9 +296,10 @@ async def test_without_a_word_the_last_route_waits_as_the_documentation_says(gat
 async def test_the_last_route_is_not_tried_for_ever(gateway):
     gateway.sandbox.fault("foxapi", "submit", "503", times=None)
     made = await gateway.make(model=FOX_TEXT)
-    assert (made["status"], made["error"]["code"]) == ("failed", "unavailable")
+    assert made["status"] in {"failed", "expired"}
+    assert "cannot take the request now" in made["error"]["message"]
     assert gateway.submits == {"foxapi": len(made["attempts"])}
-    assert 2 <= len(made["attempts"]) <= 10
+    assert 10 <= len(made["attempts"]) <= 60, "an hour has room for so many, each wait longer than the one before"
     starts = [attempt["started_at"] for attempt in made["attempts"]]
     waits = [later - sooner for sooner, later in pairwise(starts)]
     assert waits[-1] > waits[0]
@@ -750,7 +751,12 @@ async def test_only_what_is_open_is_cancelled_and_only_what_has_ended_is_deleted
 
 
 async def test_a_provider_that_hangs_delays_neither_a_post_nor_another_provider(idle):
-    idle.providers["kling_relay"] |= {"concurrency": 2, "first_poll_seconds": 1, "poll_seconds": 1}
+    idle.providers["kling_relay"] |= {
+        "concurrency": 2,
+        "read_concurrency": 2,
+        "first_poll_seconds": 1,
+        "poll_seconds": 1,
+    }
     gateway = await idle.start()
     running = [await gateway.post(model=RELAY) for _ in range(4)]
     for one in running:
