@@ -28,6 +28,7 @@ from .scenario import (
     fails,
     falls_back,
     maybe,
+    never_ends,
     no,
     ok,
     play,
@@ -45,8 +46,6 @@ UNREAD: Mapping[str, Span] = {"keevx": (192, 210), "kling_relay": (96, 105), "fo
 OVERTAKEN: Mapping[str, Span] = {"keevx": (308, 350), "kling_relay": (308, 350), "foxapi": (308, 335)}
 RETRIED: Span = (1, 2)
 WAITED: dict[str, Span] = {"keevx": (10, 10)}  # its documented wait after a 500
-WORN_OUT: dict[str, Span] = {"keevx": (69, 82)}  # as below, each wait at least that long
-EXHAUSTED: Span = (45, 62)  # five ever longer waits; the fifth failure opens the circuit for 30 s
 TIMEOUT = 200
 
 # --- refusals of a submit ---------------------------------------------------------------------------------------------
@@ -307,11 +306,10 @@ def last_routes() -> Iterator[Scenario]:
         yield Scenario(name="task stuck until the deadline", routes=(one,), made=(stuck,))
     for first, second in PAIRS:
         routes = (first, second)
-        tried = [no(first, "unavailable"), *[no(second, "unavailable")] * 6]
         nobody = [Fault(one, "503_no_channel", times=None) for one in routes]
-        yield fails("all routes down", routes, tried, *nobody, seconds=WORN_OUT.get(second, EXHAUSTED))
+        yield never_ends("all routes down", routes, *nobody)
         address = dict.fromkeys(routes, UNREACHABLE["connection refused"])
-        yield fails("all routes refuse the connection", routes, tried, seconds=EXHAUSTED, address=address)
+        yield never_ends("all routes refuse the connection", routes, address=address)
         poor = [Fault(one, "no_credit", times=None) for one in routes]
         yield fails("all routes out of credit", routes, [no(one, "out_of_credit") for one in routes], *poor)
         closed = [Fault(one, "close_after_accept", times=None) for one in routes]
