@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from gateway.domain.generation import AttemptState, Generation
+from gateway.domain.remedies import REPEAT_MAX_SECONDS
 
 from .conftest import IMAGE_URL, PROVIDERS, Gateway, sandboxed
 
@@ -111,13 +112,13 @@ def fails(name: str, routes: Sequence[str], attempts: Sequence[Ended], *faults: 
 
 
 def never_ends(name: str, routes: Sequence[str], *faults: Fault, **more: Any) -> Scenario:
-    """Every route is unavailable: they are tried in turn until the deadline."""
+    """Every route is unavailable: they are tried in turn until there is no time for another try before the deadline."""
     made = Made(
         attempts=tuple(no(route, "unavailable") for route in routes),
         started={},
-        seconds=(DEADLINE_SECONDS, DEADLINE_SECONDS),
-        status="expired",
-        code="expired",
+        seconds=(DEADLINE_SECONDS - REPEAT_MAX_SECONDS, DEADLINE_SECONDS),
+        status="failed",
+        code="unavailable",
         faults=faults,
         request={"deadline_seconds": DEADLINE_SECONDS},
         repeated=True,
