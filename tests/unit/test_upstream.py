@@ -153,7 +153,7 @@ async def test_a_reply_of_just_the_limit_is_read(
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP", "deflate, gzip"])
 async def test_a_compressed_reply_is_no_answer(upstream: Upstream, serve: Serve, encoding: str) -> None:
-    server = serve(after_reading(reply(gzip.compress(b"{}"), f"Content-Encoding: {encoding}".encode())))
+    server = serve(after_reading(reply(gzip.compress(b"{}", mtime=0), f"Content-Encoding: {encoding}".encode())))
 
     with pytest.raises(NoAnswer, match="compressed"):
         await upstream.send(SUBMIT, base_url=server.url, timeout_seconds=5)
