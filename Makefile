@@ -50,12 +50,13 @@ format: $(STAMP)  ## format the code, renew openapi/openapi.json
 	$(BIN)/ruff format .
 	$(BIN)/video-gateway openapi --output openapi/openapi.json
 
-bench: $(STAMP)  ## CPU per operation beside a bare handler; then archive, notice, listeners, webhooks: 5 minutes
+bench: $(STAMP)  ## CPU per operation beside a bare handler; then archive, notice, listeners, webhooks, readings: 8 minutes
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/archive.py
 	$(BIN)/python bench/notice.py
 	$(BIN)/python bench/listeners.py
 	$(BIN)/python bench/webhooks.py
+	$(BIN)/python bench/readings.py
 
 COMPILE := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host

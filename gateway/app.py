@@ -25,6 +25,7 @@ from gateway.api.events import video_events
 from gateway.api.feed import Feed
 from gateway.api.files import FileController
 from gateway.api.health import live, ready
+from gateway.api.methods import answer_options
 from gateway.api.models import ModelController
 from gateway.api.purchases import PurchaseController
 from gateway.api.requests import RequestLog
@@ -281,9 +282,11 @@ class Application:
             logging_config=None,
             request_max_body_size=None,  # `read_body` counts, and answers in our own shape
         )
+        answer_options(self.litestar)
         bodies = Bodies(settings.server.max_bodies_bytes)
-        self.asgi = RequestLog(self.litestar, bodies)
-        self._refusal = RequestLog(refuse_all(Overloaded("Too many connections are open.", retry_after=5)), bodies)
+        self.asgi = RequestLog(self.litestar, bodies, self.clock)
+        refusal = refuse_all(Overloaded("Too many connections are open.", retry_after=5))
+        self._refusal = RequestLog(refusal, bodies, self.clock)
 
     def drain(self) -> None:
         """Be seen as not ready and take nothing new from now on, answer whoever waits: the first step of a stop."""

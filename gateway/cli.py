@@ -1,5 +1,6 @@
 """The command line: `video-gateway COMMAND`. What a command does stands in `gateway.commands`."""
 
+import re
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -41,6 +42,9 @@ class Json(click.ParamType[Any]):
             return msgspec.json.decode(value, type=self._kind)
         except msgspec.DecodeError as error:
             self.fail(f"JSON: {error}", param, ctx)
+
+
+_WORD = re.compile(r"(?!(?:true|false|null)$)[A-Za-z][\w-]*")  # a text that needs no quotes
 
 
 class Pair(click.ParamType[tuple[str, str]]):
@@ -247,10 +251,11 @@ def openapi(**given: Any) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=PORT, default=9000, show_default=True)
 @click.option("--journal", type=FILE, help="Every submit received and every one that starts tasks, as lines of JSON.")
-@click.option("--set", "changes", multiple=True, type=Pair(), help="A field of the sandbox's settings, as JSON.")
+@click.option("--set", "changes", multiple=True, type=Pair(), help="A field of the sandbox's settings: JSON or a word.")
 def sandbox(host: str, port: int, journal: Path | None, changes: tuple[tuple[str, str], ...]) -> None:
     """Run the upstreams as they behave, on this machine, to try a gateway on."""
-    values = {name: Json(Any).convert(value, None, None) for name, value in changes}
+    read = Json(Any).convert
+    values = {name: value if _WORD.fullmatch(value) else read(value, None, None) for name, value in changes}
     from gateway.commands.sandbox import sandbox as run
 
     sys.exit(run(host, port, journal, values))

@@ -1,13 +1,14 @@
 """Kling relay (api.xiexus.cn, an instance of QuantumNous/new-api): translation only.
 
 Sources: the relay's own pages (apidoc.xiexus.cn, a copy of new-api's generic document), the source of new-api up to
-2026-07, Kling's pages of error codes, and the recordings under tests/recordings/kling_relay/, which win where they
-disagree. Which version of new-api answers is unknown, so every form that any version gave is read, and the body that is
-sent works in every version.
+2026-07 and of its task plug-ins since 2026-08 (plugins/tasks/kling/plugin.js, relay/channel/task/jsplugin), Kling's
+pages of error codes, the rules of Kling's models as vercel/ai's packages/klingai states them, and the recordings under
+tests/recordings/kling_relay/, which win where they disagree. Which version of new-api answers is unknown, so every form
+that any version gave is read, and the body that is sent works in every version.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -40,7 +41,7 @@ from gateway.domain.replies import (
     succeeded,
     without_result,
 )
-from gateway.domain.request import ImageToVideo, InputKind, UpstreamRequest
+from gateway.domain.request import ImageToVideo, InputKind, Settings, UpstreamRequest
 from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Status, TaskRef, TaskSnapshot
 
 HEADERS = {"Accept-Language": "en"}  # no Content-Type on a GET: old builds answer 400
@@ -71,14 +72,21 @@ def _mode_makes_the_resolution(request: UpstreamRequest) -> str | None:
     return None if asked in {None, made} else f"Mode {request.settings.mode} makes {made}, not {asked}."
 
 
-# Seed, fps, width, height and n are documented and have no effect; audio is in no stock version.
-V2 = Capability(
+def _sound_needs_mode_pro(request: UpstreamRequest) -> str | None:
+    settings = request.settings
+    if not settings.generate_audio or "pro" in {settings.mode, _mode_of(settings)}:
+        return None
+    return f"Sound needs mode pro, which makes {MODES['pro']}."
+
+
+# Seed, fps, width, height and n are documented and have no effect; audio is in no stock version. Where the
+# configuration says that a model has sound, Kling makes it in mode `pro` alone.
+STD_OR_PRO = Capability(
     inputs=frozenset({InputKind.TEXT, InputKind.IMAGE}),
     durations=frozenset({5, 10}),
     resolutions=frozenset(MODES.values()),
     aspect_ratios=frozenset({"16:9", "9:16", "1:1"}),
     prompt_max=2500,
-    last_frame=True,
     negative_prompt_max=2500,
     modes=MODES,
     assumes={"mode": "std", "duration_seconds": DEFAULT_SECONDS},
@@ -86,10 +94,34 @@ V2 = Capability(
     options=MASKS | {"camera_control", "external_task_id"},
     images=ImageLimits(max_bytes=10_000_000, min_side=300, max_ratio=2.5),
     image_forms=(ImageForm.BASE64, ImageForm.URL),
-    rules=(_options_fit_the_images, _mode_makes_the_resolution),
+    rules=(_options_fit_the_images, _mode_makes_the_resolution, _sound_needs_mode_pro),
 )
-V1 = replace(V2, cfg_scale=(0, 1))
-CAPABILITIES = {"kling-v1": (V1,), "kling-v1-6": (V1,), "kling-v2-master": (V2,)}
+# Kling takes a last frame in mode `pro` alone (vercel/ai, packages/klingai, `imageTail`). Nothing that was asked for is
+# dropped for it: this row says `pro` where no mode and no resolution was asked for, which the client reads as
+# `defaulted`, and a request for `std` or 720p is left out.
+PRO = replace(
+    STD_OR_PRO,
+    resolutions=frozenset({MODES["pro"]}),
+    modes={"pro": MODES["pro"]},
+    last_frame=True,
+    defaults={"mode": "pro"},
+    assumes={**STD_OR_PRO.assumes, "mode": "pro"},
+)
+V1 = (replace(STD_OR_PRO, cfg_scale=(0, 1)), replace(PRO, cfg_scale=(0, 1)))
+# The relay's task plug-in (1.0.2) refuses `std` for `kling-v2-master` and makes `pro` of no mode at all; older versions
+# make `std` of it. `pro` is taken by all of them.
+CAPABILITIES = {"kling-v1": V1, "kling-v1-6": V1, "kling-v2-master": (PRO,)}
+# Models that only some relays have: they are asked for only where the configuration names them. From v2 on Kling takes
+# no `cfg_scale`; `kling-v2-1-master` and v2-5 are made in mode `pro` alone; of v3 nothing says that a last
+# frame needs it (vercel/ai, packages/klingai).
+CONFIGURABLE = {
+    "kling-v2-1": (STD_OR_PRO, PRO),
+    "kling-v2-1-master": (PRO,),
+    "kling-v2-5": (PRO,),
+    "kling-v2-5-turbo": (PRO,),
+    "kling-v2-6": (STD_OR_PRO, PRO),
+    "kling-v3": tuple(replace(row, durations=frozenset(range(3, 16)), last_frame=True) for row in (STD_OR_PRO, PRO)),
+}
 
 SUCCESS_CODES = frozenset({"", "0", "0.0", "success"})
 PENDING: dict[str, Status] = {"": Status.QUEUED} | by_code(
@@ -117,31 +149,59 @@ CODES: dict[str, FailureKind] = by_code(  # the relay's own words, as they answe
         FailureKind.OUT_OF_CREDIT: "insufficient_user_quota pre_consume_token_quota_failed quota_not_enough",
         FailureKind.CREDENTIAL_REFUSED: "access_denied",
         FailureKind.INVALID_REQUEST: "invalid_request invalid_seconds invalid_multipart_form read_request_body_failed "
-        "build_request_failed",
+        "build_request_failed plugin_request_invalid plugin_usage_invalid",
         # its configuration, and what fails before anything is sent
         FailureKind.UNAVAILABLE: "model_mapping_failed model_price_error invalid_api_platform "
         "model_not_found get_channel_failed gen_relay_info_failed",
         # a panic comes at any moment, so also after sending
         FailureKind.AMBIGUOUS: "do_request_failed read_response_body_failed unmarshal_response_failed "
-        "unmarshal_response_body_failed get_task_failed new_api_panic",
-        FailureKind.TASK_LOST: "task_not_exist",
+        "unmarshal_response_body_failed get_task_failed new_api_panic plugin_submit_response_failed "
+        "plugin_submit_response_invalid task_timeout",
+        FailureKind.TASK_LOST: "task_not_exist task_not_found",
     }
 )
+# The plug-in could not make a task of Kling's reply under 200. Mostly Kling refused, and the message has its words.
+NOT_A_TASK = "plugin_submit_response_failed"
+# Codes that stand for many things: the words beside them are the better witness. The host of the plug-in has
+# `invalid_request` for every 400 on its native routes, whatever it was about.
+VAGUE = frozenset({"invalid_request", "plugin_request_invalid", "plugin_usage_invalid", NOT_A_TASK})
 STATUSES = REFUSED | dict.fromkeys((404, 405), FailureKind.UNAVAILABLE)  # "Invalid URL": a wrong base
 # All that the refusal of a read can be about; anything else says no more than that the read failed.
 OF_A_READ = frozenset(
     (FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT, FailureKind.RATE_LIMITED, FailureKind.TASK_LOST)
 )
-POLICY = any_of(r"\brisk", "policy", "sensitive", "safety", "violat", "审核", "敏感", "违规", "风控")
+POLICY = any_of(
+    *(r"\brisk", "policy", "sensitive", "safety", "violat", "审核", "敏感", "违规", "风控"), "strategy of the platform"
+)
 BAD_INPUT = any_of(r"\bimage", r"\bpixel", r"\bformat", r"\bsize\b", "图片", "图像", "像素", "格式", "尺寸")
 OF_FAILURE = ((POLICY, FailureKind.CONTENT_POLICY), (BAD_INPUT, FailureKind.INVALID_REQUEST))
 INTERNAL = any_of(r"任务超时(?:（\d+分钟）)?", r"upstream returned \w+(?: message)?", "failed to get channel info")
-CREDIT = any_of("额度", "余额", "欠费", "quota", "arrears", "resource pack", "exhausted", "balance (?:is )?not enough")
+CREDIT = any_of(
+    *("额度", "余额", "欠费", "quota", "arrears", "resource pack", "exhausted", "balance (?:is )?not enough"),
+    "account exception",
+)
+# Kling's refusal of a parameter, in the words that the plug-in hands on without Kling's code; and words which say that
+# Kling's reply could not be read, which proves nothing.
+REFUSED_PARAMETER = any_of(
+    *("is invalid", r"invalid (?:request )?param", "illegal value", "not supported", "not support", "unsupported"),
+    *("too (?:long|large|small)", "is required", "must be", "cannot be (?:empty|blank|null)", "mutually exclusive"),
+    *("not in a valid", "model does not exist", "invalid method", r"\bimage\b", r"\bpixel"),
+    *("参数", "不支持", "不能为空", "无效的", "图片", "图像"),
+)
+OF_THE_REPLY = any_of(
+    "(?<!submit)respon", "reply", r"\bjson\b", "task_?id", "undefined", "cannot read", r"\beof\b", "time[d-]? ?out"
+)
 TEXTS = (  # HTTP statuses, words, what they mean: only where neither Kling's code nor the relay's decides
     ({400}, any_of("未指定模型", "model name not specified"), FailureKind.UNAVAILABLE),
-    ({400, 422}, any_of("too fast", "too many", "rate limit", "parallel", "concurren"), FailureKind.RATE_LIMITED),
+    ({400}, any_of("ratio or price not set", "价格未配置"), FailureKind.UNAVAILABLE),
+    ({400}, any_of("api_key"), FailureKind.CREDENTIAL_REFUSED),  # of the relay at Kling
+    (
+        {400, 422},
+        any_of("too fast", "too many", "rate limit", "parallel", "concurren", "并发", "频繁"),
+        FailureKind.RATE_LIMITED,
+    ),
     ({400, 401, 402, 403, 422}, CREDIT, FailureKind.OUT_OF_CREDIT),
-    ({400, 422}, any_of("white-?list", "authentication", "authoriz"), FailureKind.CREDENTIAL_REFUSED),
+    ({400, 422}, any_of("white-?list", "authentication", "authoriz", "鉴权"), FailureKind.CREDENTIAL_REFUSED),
     ({400, 422}, POLICY, FailureKind.CONTENT_POLICY),
     ({403}, any_of("request blocked"), FailureKind.UNAVAILABLE),  # of `/content`: the relay may not fetch the file
     ({404}, any_of("task[_ ]not[_ ](?:found|exist)"), FailureKind.TASK_LOST),
@@ -150,10 +210,11 @@ TEXTS = (  # HTTP statuses, words, what they mean: only where neither Kling's co
 # A group or a key without this model, or a model without a channel: the account's others may well work.
 OF_MODEL = any_of("无权访问模型", "下模型", "access to (?:the )?model", "channel for model")
 OF_MODEL_CODES = frozenset({"model_not_found", "model_mapping_failed", "model_price_error", "1103"})
+OF_TRANSLATION = frozenset({"build_request_failed", "plugin_request_invalid", "plugin_usage_invalid"})
 NOT_TAKEN = re.compile(r"1\d{3}|task_failed")  # at HTTP 200 what Kling says of a call that it did not take
-EMBEDDED_CODE = re.compile(r'"code"\s*:\s*"?(\d{4})\b')
+EMBEDDED_CODE = re.compile(r'\bcode"?\s*[:=]?\s*"?(\d{4})\b', re.IGNORECASE)
 CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-CONTENT_PATH = re.compile(r"/v1/videos/[^/]+/content/?$", re.IGNORECASE)
+CONTENT_PATH = re.compile(r"/v1/(?:videos/[^/]+|tasks/[^/]+/artifacts/[^/]+)/content/?$", re.IGNORECASE)
 NO_REASON = frozenset({"", "ok", "succeed", "success", "succeeded"})  # Kling's `message` on a failure too
 
 
@@ -161,10 +222,11 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
     """The call that starts a task.
 
     Versions before 2026-01-30 read the top level, with Kling's names; later ones a few fields there and the rest in
-    `metadata`: so everything is said in both. The presence of `image`, not the path, decides what is made.
+    `metadata`; the task plug-in, since 2026-08, the top level again: so everything is said in both. Until the plug-in
+    the presence of `image` decided whether text or an image is the source, since then the path does: both say the same.
     """
     settings, image = request.settings, request.input if isinstance(request.input, ImageToVideo) else None
-    mode = settings.mode or next((mode for mode, made in MODES.items() if made == settings.resolution), None)
+    mode = settings.mode or _mode_of(settings)
     resolution = settings.resolution or MODES.get(mode or "std", "")
     named = {
         "aspect_ratio": settings.aspect_ratio,
@@ -196,11 +258,21 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
     )
 
 
+def _mode_of(settings: Settings) -> str | None:
+    """The mode that makes the resolution which was asked for."""
+    return next((mode for mode, made in MODES.items() if made == settings.resolution), None)
+
+
 def amend(call: HttpCall, reply: HttpReply) -> str | None:
-    """The other form of `duration` when the relay refused its type, which it does before it sends anything."""
+    """The other form of `duration` when the relay refused its type, which it does before it sends anything.
+
+    Kling's own complaint about a duration, which the plug-in hands on as `invalid_request` too, is not about a type.
+    """
     duration, body = mapping(call.json).get("duration"), mapping(json_or_none(reply))
     before_sending = (reply.status, text(body.get("code"))) in {(500, "build_request_failed"), (400, "invalid_request")}
     if duration is None or not before_sending or "duration" not in text(body.get("message")).lower():
+        return None
+    if any(code in KLING for code in _complaint(body)[0]):
         return None
     return "number" if isinstance(duration, str) else "string"
 
@@ -218,6 +290,15 @@ def poll(ref: TaskRef) -> HttpCall:
     """The read of a task."""
     path = f"/kling/v1/videos/{ref.path or TEXT_PATH}/{quote(ref.id, safe='')}"
     return HttpCall(method="GET", path=path, headers=HEADERS)
+
+
+def refresh(ref: TaskRef) -> HttpCall:
+    """The same task in OpenAI's form, with the relay's own status.
+
+    The plug-in's native route shows the last that Kling said. Of a task that the relay itself failed (its time-out, 20
+    failed polls, Kling's 404 or 410) that is "processing" for ever. This form names no file of a finished task.
+    """
+    return HttpCall(method="GET", path=f"/v1/videos/{quote(ref.id, safe='')}", headers=HEADERS)
 
 
 def content(ref: TaskRef) -> HttpCall:
@@ -252,8 +333,9 @@ def classify(reply: HttpReply) -> Failed | None:
     if submit and any(_task_ids(fields) for fields in _error_bodies(body)):
         kind = FailureKind.AMBIGUOUS  # what names a task is no proof that none was started
     # A body that is no JSON is a proxy's, and so is its limit; a type that cannot be read is our translation's fault.
+    # What the plug-in refuses is a model or a mode that it has not, and "Invalid request" alone tells of no reason.
     elsewhere = kind is FailureKind.INVALID_REQUEST and (
-        body is None or code == "build_request_failed" or "cannot unmarshal" in message
+        body is None or code in OF_TRANSLATION or "cannot unmarshal" in message or message.lower() == "invalid request"
     )
     of_model = code in OF_MODEL_CODES or OF_MODEL.search(message) is not None
     return failed(kind, message, code, elsewhere=elsewhere, of_model=of_model)
@@ -261,15 +343,30 @@ def classify(reply: HttpReply) -> Failed | None:
 
 def _verdict(status: int, codes: Sequence[str], message: str, *, submit: bool) -> tuple[FailureKind, str]:
     code = first_text(*codes)
-    found = [(kind, code) for code in reversed(codes) if (kind := KLING.get(code) or CODES.get(code))]
+    named = [(kind, code) for code in reversed(codes) if (kind := KLING.get(code) or CODES.get(code))]
     if status == 429:  # whatever it says, except that credit is out: the relay overwrites the message
-        found = [(kind if kind is FailureKind.OUT_OF_CREDIT else STATUSES[status], code) for kind, code in found]
-    found += [(kind, code) for at, words, kind in TEXTS if status in at and words.search(message)]
-    found.append((STATUSES.get(status, FailureKind.AMBIGUOUS), code))
+        named = [(kind if kind is FailureKind.OUT_OF_CREDIT else STATUSES[status], code) for kind, code in named]
+    found = [
+        *(known for known in named if known[1] not in VAGUE),
+        *((kind, code) for kind in _kinds_by_words(status, codes, message)),
+        *(known for known in named if known[1] in VAGUE),
+        (STATUSES.get(status, FailureKind.AMBIGUOUS), code),
+    ]
     if submit:
         return next(known for known in found if known[0] is not FailureKind.TASK_LOST)
     kind, code = found[0]
     return kind if kind in OF_A_READ else FailureKind.UNAVAILABLE, code
+
+
+def _kinds_by_words(status: int, codes: Sequence[str], message: str) -> Iterator[FailureKind]:
+    """What a message speaks of; Kling's words in the plug-in's 502 are those of a 400."""
+    of_kling = NOT_A_TASK in codes
+    if of_kling and OF_THE_REPLY.search(message):
+        return
+    status = 400 if of_kling else status
+    yield from (kind for at, words, kind in TEXTS if status in at and words.search(message))
+    if of_kling and REFUSED_PARAMETER.search(message):
+        yield FailureKind.INVALID_REQUEST
 
 
 def _layers(body: object) -> list[Mapping[str, object]]:
@@ -376,7 +473,8 @@ ADAPTER = Adapter(
     name="kling_relay",
     base_url="https://api.xiexus.cn",
     capabilities=CAPABILITIES,
-    default_row="kling-v2-master",  # what only forks and newer versions have is of v2 or later: no cfg_scale
+    configurable=CONFIGURABLE,
+    default_row="kling-v2-master",  # what no table has is of v2 or later: no cfg_scale, and all of them take `pro`
     polling=Polling(  # the relay itself looks every 15 s
         first_poll_seconds=15,
         poll_seconds=15,
@@ -392,6 +490,8 @@ ADAPTER = Adapter(
     poll=poll,
     from_upstream=from_upstream,
     classify=classify,
+    refresh=refresh,
+    refresh_every=4,  # once in one to two minutes
     content=content,
     forms=("string", "number"),
     amend=amend,

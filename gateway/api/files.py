@@ -143,17 +143,18 @@ def _fields(parts: Sequence[Part]) -> dict[str, Part]:
     """The fields of an upload by their names, a `file` that is one among them."""
     fields: dict[str, Part] = {}
     for part in parts:
-        if part.name not in _FIELDS:
+        name = "file" if part.name == "file[]" else part.name
+        if name not in _FIELDS:
             raise UnknownParameter(
                 f"`{part.shown}` is not a field of this request. The fields are: {', '.join(_FIELDS)}.",
                 param=part.shown,
             )
-        if part.name in fields:
-            raise InvalidForm(f"The field `{part.name}` is there twice.", param=part.name)
-        fields[part.name] = part
+        if name in fields:
+            raise InvalidForm(f"The field `{name}` is there twice.", param=name)
+        fields[name] = part
     if "file" not in fields:
         raise InvalidParameter("`file` is required: the image, as a file of the form.", param="file")
-    if fields["file"].filename is None:
+    if fields["file"].filename is None and isinstance(fields["file"].image(), str):
         raise InvalidParameter("`file` must be a file of the form, not text.", param="file")
     return fields
 

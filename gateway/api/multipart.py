@@ -1,19 +1,24 @@
-"""A body that is a form (`multipart/form-data`, RFC 7578): its parts, and the create request that they make."""
+"""A body that is a form (`multipart/form-data`, RFC 7578): its parts, and the create request that they make.
+
+Forms are read as tolerantly as other servers read them, as long as nothing of them is dropped in silence and no part
+has two readings.
+"""
 
 import asyncio
+import binascii
 import re
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
+from urllib.parse import unquote
 
 from litestar import Request
 from msgspec import Struct
+from msgspec.structs import replace
 from multipart import (  # type: ignore[import-untyped]  # it has no annotations
     MultipartError,
     MultipartSegment,
     ParserLimitReached,
     PushMultipartParser,
-    parse_options_header,
 )
 
 from gateway.api.body import join, parse_json, read_body
@@ -22,17 +27,24 @@ from gateway.api.fields import OPTIONS_MAX, READERS
 from gateway.api.headers import header
 from gateway.domain.errors import GatewayError, InvalidForm, InvalidParameter, UnsupportedMediaType
 from gateway.domain.spellings import boolean, is_empty
+from gateway.services.image_formats import name_of, type_of
 
 # 16 references, 16 models and 16 pairs of metadata beside every other field are 70 parts.
 PARTS_MAX = 96
 HEADERS_MAX = 8  # of a part, which has two
 HEADER_MAX = 4096
 BOUNDARY_MAX = 70  # RFC 2046, section 5.1.1
-# Bytes that are searched in one go, in which no other thread has its turn: of 29 MB it could take 100 ms.
+AROUND_MAX = 16 * 1024  # bytes before the first boundary and after the last one, which mean nothing
+# Bytes that are searched in one go, in which no other thread runs: of 29 MB it could take 100 ms.
 PIECE = 2**20
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
 _BOUNDARY = re.compile(r"(?:[0-9A-Za-z'()+_,./:=? -]*[0-9A-Za-z'()+_,./:=?-])")
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
-_PLAIN_ENCODINGS = frozenset({"7bit", "8bit", "binary"})
+_WESTERN = frozenset({"iso-8859-1", "latin1", "latin-1", "windows-1252", "cp1252"})  # Java's default for text
+_PLAIN_ENCODINGS = frozenset({"", "7bit", "8bit", "binary"})
+_EXTENDED_NAME = re.compile(r";\s*filename\*\s*=\s*\"?(utf-8|iso-8859-1)'[^']*'([^;\"]*)", re.IGNORECASE)
+_CHARSET = "_charset_"  # a part of this name tells of the others (RFC 7578, section 4.6)
+_TEXTS_OF_IMAGES = (b"http://", b"https://", b"data:", b"file_")
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -40,28 +52,58 @@ class Part(Struct, frozen=True, kw_only=True):
 
     name: str
     content: bytes
-    filename: str | None  # None: text
+    filename: str | None  # None where the client gave none, as for text
     charset: str = "utf-8"
+    content_type: str = ""
 
     def text(self) -> str:
-        """The value of a field that is no file; a 400 for a file and for what is no UTF-8."""
-        if self.filename is not None:
-            raise InvalidParameter(f"`{self.shown}` must be text, not a file.", param=self.shown)
-        if self.charset not in _UTF_8:
-            raise InvalidForm(f"`{self.shown}` is not declared as UTF-8.", param=self.shown)
+        """The value of a field that is text, whether it has a file name or not; a 400 for anything else."""
+        if self.charset not in _UTF_8 | _WESTERN:
+            declared = join("", self.charset)
+            raise InvalidForm(f"`{self.shown}` is declared as {declared}; send it as UTF-8.", param=self.shown)
         try:
-            text = self.content.decode()
+            text = self.content.decode("utf-8" if self.charset in _UTF_8 else "cp1252")
         except UnicodeDecodeError as error:
-            fault = f"is not UTF-8: byte 0x{self.content[error.start]:02x} at position {error.start}"
+            if self.filename is not None:
+                raise InvalidParameter(f"`{self.shown}` must be text, not a file.", param=self.shown) from error
+            fault = f"is not {error.encoding.upper()}: byte 0x{self.content[error.start]:02x} at position {error.start}"
             raise InvalidForm(f"`{self.shown}` {fault}.", param=self.shown) from error
         if "\0" in text:
             raise InvalidParameter(f"`{self.shown}` has the character U+0000 in its text.", param=self.shown)
         return text
 
+    def image(self) -> str | bytes:
+        """The value of a field that is an image: the bytes of a file, or the text that JSON would have.
+
+        Not every client gives a file its name and type, and some give them to text. So the content decides.
+        """
+        if type_of(self.content) is not None:
+            return self.content
+        if self.filename is not None or self.content_type.startswith("image/"):
+            return self.text() if self.content.lstrip()[:8].lower().startswith(_TEXTS_OF_IMAGES) else self.content
+        is_binary = b"\0" in self.content or not _is_utf_8(self.content)
+        return self.content if is_binary or name_of(self.content) in _FILES_OF_TEXT else self.text()
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether this is what a browser sends for a file that was not chosen."""
+        return self.filename == "" and not self.content
+
     @property
     def shown(self) -> str:
         """The name, fit for a message."""
         return join("", self.name)
+
+
+_FILES_OF_TEXT = frozenset({"an SVG image", "a PDF document", "an HTML page"})
+
+
+def _is_utf_8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def is_form(content_type: str | None) -> bool:
@@ -91,39 +133,23 @@ def parse_form(raw: bytes, content_type: str | None, content_encoding: str | Non
     boundary = _boundary(content_type)
     if content_encoding is not None and content_encoding.strip().lower() not in {"", "identity"}:
         raise UnsupportedMediaType("A compressed body is not taken; send it without Content-Encoding.")
-    end = _end_of(raw, boundary)
-    parts: list[Part] = []
-    pieces: list[bytes] = []
-    segment: MultipartSegment | None = None
-    try:
-        with PushMultipartParser(
-            boundary,
-            max_header_size=HEADER_MAX,
-            max_header_count=HEADERS_MAX,
-            max_segment_count=PARTS_MAX,
-            strict=True,
-        ) as parser:
-            for event in chain.from_iterable(parser.parse(piece) for piece in _pieces(raw, end)):
-                if isinstance(event, MultipartSegment):
-                    segment = event
-                elif event is not None:
-                    pieces.append(event)
-                elif segment is not None:
-                    parts.append(_part(segment, pieces[0] if len(pieces) == 1 else b"".join(pieces)))
-                    pieces = []
-    except ParserLimitReached as error:
-        limits = f"at most {PARTS_MAX} parts with {HEADERS_MAX} headers of {HEADER_MAX} bytes are taken"
-        raise InvalidForm(f"The form is over a limit: {limits}.") from error
-    except MultipartError as error:
-        why = str(error.args[0])
-        raise InvalidForm(f"The body is not a valid form: {why[:1].lower()}{why[1:]}.") from error
-    return parts
+    parts = [_part(head, content) for head, content in _split(raw, boundary.encode())]
+    for part in parts:
+        if part.name == _CHARSET and part.text().strip().lower() not in _UTF_8:
+            raise InvalidForm(f"`{_CHARSET}` is not one that is taken; send the form in UTF-8.", param=_CHARSET)
+    return [part for part in parts if part.name != _CHARSET and not part.is_absent]
 
 
 def _boundary(content_type: str | None) -> str:
-    declared, options = parse_options_header(content_type or "")
-    if declared != "multipart/form-data":
+    declared, *_ = (content_type or "").split(";")
+    if declared.strip().lower() != "multipart/form-data":
         raise UnsupportedMediaType("The Content-Type is not one that is taken here; send multipart/form-data.")
+    options: dict[str, str] = {}
+    for name, value in _PARAMETER.findall(content_type or ""):
+        # A boundary with `=` or `:` in it should be in quotation marks, and often is not.
+        plain = re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value.strip()
+        if options.setdefault(name.lower(), plain) != plain:
+            raise InvalidForm(f"The Content-Type has two values of `{join('', name.lower())}`.")
     boundary = options.get("boundary", "")
     if not boundary:
         raise InvalidForm("The Content-Type has no boundary; let your HTTP client set the header by itself.")
@@ -131,55 +157,133 @@ def _boundary(content_type: str | None) -> str:
         raise InvalidForm(f"The boundary is not 1 to {BOUNDARY_MAX} of the characters that one may have.")
     if options.get("charset", "utf-8").lower() not in _UTF_8:
         raise UnsupportedMediaType("The charset is not one that is taken; send the form in UTF-8.")
-    return str(boundary)
+    return boundary
 
 
-def _pieces(raw: bytes, end: int) -> Iterator[bytes]:
-    """The bytes up to the end, in their order."""
-    return (raw[start : min(start + PIECE, end)] for start in range(0, end, PIECE))
+def _broken(why: str) -> InvalidForm:
+    return InvalidForm(f"The body is not a valid form: {why}.")
 
 
-def _find(raw: bytes, wanted: bytes) -> int:
-    """As `raw.find(wanted)`, piece by piece."""
+def _split(raw: bytes, boundary: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The head and the content of each part. All lines end as that of the first boundary does: with CRLF, or with LF.
+
+    What comes before the first boundary and after the last one means nothing, and is passed over where it is no part.
+    """
+    dashes = b"--" + boundary
+    line = re.compile(re.escape(dashes) + rb"(--)?[ \t]{0,64}(\r\n|\n|\Z)")
+    at = 0 if raw.startswith(dashes) else _find(raw, b"\n" + dashes, 0) + 1
+    found = line.match(raw, at)
+    if found is None:
+        raise _broken("it does not have the boundary of the Content-Type")
+    if at > AROUND_MAX or b"content-disposition" in raw[:at].lower():
+        raise _broken("there is a part, or more than a remark, before its first boundary")
+    end_of_line = found[2]
+    count = 0
+    while not found[1]:
+        count += 1
+        if count > PARTS_MAX:
+            raise _over_a_limit()
+        start, limit = found.end(), HEADERS_MAX * (HEADER_MAX + len(end_of_line))
+        end = raw.find(end_of_line * 2, start, start + limit) if end_of_line else -1
+        if end < 0 and len(raw) - start > limit:
+            raise _over_a_limit()
+        content = end + 2 * len(end_of_line)
+        at = _find(raw, end_of_line + dashes, content - len(end_of_line)) if end >= 0 else -1
+        if at < 0:
+            raise _broken("it does not have its last boundary; is it complete?")
+        yield raw[start:end], raw[content:at]
+        found = line.match(raw, at + len(end_of_line))
+        if found is None:
+            raise _broken("there is something after a boundary, in the same line")
+        if found[2] not in {end_of_line, b""} or (end_of_line == b"\n" and raw[at - 1 : at] == b"\r"):
+            raise _broken("some of its lines end with CRLF, and others with LF")
+    if len(raw) - found.end() > AROUND_MAX or dashes in raw[found.end() :]:
+        raise _broken("there is a part, or more than a remark, after its last boundary")
+
+
+def _over_a_limit() -> InvalidForm:
+    limits = f"at most {PARTS_MAX} parts with {HEADERS_MAX} headers of {HEADER_MAX} bytes are taken"
+    return InvalidForm(f"The form is over a limit: {limits}.")
+
+
+def _find(raw: bytes, wanted: bytes, start: int) -> int:
+    """As `raw.find(wanted, start)`, piece by piece."""
     reach = PIECE + len(wanted) - 1
-    found = (raw.find(wanted, start, start + reach) for start in range(0, len(raw), PIECE))
+    found = (raw.find(wanted, at, at + reach) for at in range(start, len(raw), PIECE))
     return next((at for at in found if at >= 0), -1)
 
 
-def _end_of(raw: bytes, boundary: str) -> int:
-    """Where a form ends; one without an end is refused, or with more around it, which would be dropped in silence."""
-    last = f"--{boundary}--".encode()
-    if not raw.lstrip(b"\r\n").startswith(last[:-2]):
-        raise InvalidForm("The body is not a valid form: it does not begin with the boundary of the Content-Type.")
-    at = 0 if raw.startswith(last) else _find(raw, b"\r\n" + last)
-    if at < 0:
-        raise InvalidForm("The body is not a valid form: it does not have its last boundary; is it complete?")
-    if raw[at:].strip() != last:
-        raise InvalidForm("The body is not a valid form: there is something behind its last boundary.")
-    return raw.index(last, at) + len(last)
+def _segment(head: bytes) -> MultipartSegment:
+    """The head of a part, read by itself."""
+    if b"\r\n" not in head:
+        head = head.replace(b"\n", b"\r\n")  # all of its lines end with LF
+    if not _is_utf_8(head):
+        head = head.decode("latin-1").encode()  # a file name in the alphabet of its machine: it is only shown
+    try:
+        parser = PushMultipartParser("x", max_header_size=HEADER_MAX, max_header_count=HEADERS_MAX)
+        return next(iter(parser.parse(b"--x\r\n" + head + b"\r\n\r\n")))
+    except ParserLimitReached as error:
+        raise _over_a_limit() from error
+    except MultipartError as error:
+        why = str(error.args[0])
+        raise _broken(f"{why[:1].lower()}{why[1:]}") from error
+    except StopIteration as error:
+        raise _broken("the head of a part has no end") from error
 
 
-def _part(segment: MultipartSegment, content: bytes) -> Part:
+def _part(head: bytes, content: bytes) -> Part:
+    segment = _segment(head)
     name, declared = segment.name or "", segment.content_type or ""
-    part = Part(name=name, content=content, filename=segment.filename, charset=(segment.charset or "utf-8").lower())
-    if not name or "\0" in name:
-        raise InvalidForm("A part of the form has no name, or one with U+0000 in it.")
+    part = Part(
+        name=name,
+        content=content,
+        filename=_filename(segment),
+        charset=(segment.charset or "utf-8").lower(),
+        content_type=declared,
+    )
+    if not name or "\0" in name or (not name.isascii() and not _is_utf_8(head)):
+        raise InvalidForm("A part of the form has no name, or one that is not UTF-8 or has U+0000 in it.")
     if declared.startswith("multipart/"):
         raise InvalidForm(f"`{part.shown}` is a form within the form; send each file as a part of its own.", param=name)
-    if (encoding := segment.header("Content-Transfer-Encoding", "binary").strip().lower()) not in _PLAIN_ENCODINGS:
+    length = segment.header("Content-Length", "")
+    if length and int(length) != len(content):
+        raise InvalidForm(f"`{part.shown}` has {len(content)} bytes, its Content-Length says {length}.", param=name)
+    return _transferred(part, segment.header("Content-Transfer-Encoding", "").strip().lower())
+
+
+def _filename(segment: MultipartSegment) -> str | None:
+    """The file name; the extended form (RFC 5987), which some clients send alone, comes first."""
+    extended = _EXTENDED_NAME.search(segment.header("Content-Disposition", ""))
+    if extended is not None:
+        return unquote(extended[2], encoding=extended[1], errors="replace")
+    found: str | None = segment.filename
+    return found
+
+
+def _transferred(part: Part, encoding: str) -> Part:
+    """The part as it was before it was encoded for mail, which RFC 7578 does without and some clients do."""
+    if encoding in _PLAIN_ENCODINGS:
+        return part
+    if encoding == "quoted-printable":
+        return replace(part, content=binascii.a2b_qp(part.content))
+    if encoding != "base64":
         shown = join("", encoding)
         raise InvalidForm(f"`{part.shown}` is encoded as {shown}; send its bytes as they are.", param=part.shown)
-    if segment.filename is None and declared.startswith("image/"):  # a file, though it has no name
-        part = Part(name=name, content=content, filename="")
-    return part
+    try:
+        content = binascii.a2b_base64(part.content.translate(None, b" \t\r\n"), strict_mode=True)
+    except binascii.Error as error:
+        raise InvalidForm(f"`{part.shown}` is declared as base64 and is not: {error}.", param=part.shown) from error
+    return replace(part, content=content)
 
 
 # From here on: what a create request is as a form.
 
 _FRAMES = frozenset({"image", "last_image"})
 _LISTS = frozenset({"reference_images", "fallback"})
+_IMAGES = _FRAMES | {"reference_images"}
 _OPTIONAL = READERS.keys() - {"model"}
 _MEMBER = re.compile(r"([^\[\]]+)\[(.+)\]", re.DOTALL)
+_NUMBERED = re.compile(r"(.+)\[[0-9]{0,2}\]", re.DOTALL)
 
 
 def create_body(parts: list[Part]) -> dict[str, object]:
@@ -191,20 +295,22 @@ def create_body(parts: list[Part]) -> dict[str, object]:
     body: dict[str, Any] = {}
     held: Any
     for part in parts:
-        name = part.name.removesuffix("[]")
         if _is_left_alone(part):
             continue
-        if ALIASES.get(name, name) in _LISTS:
-            body.setdefault(name, []).append(part.content if _is_image(part) else part.text())
+        name = _base(part.name)
+        field = ALIASES.get(name, name)
+        if field in _LISTS:
+            body.setdefault(name, []).append(part.image() if field in _IMAGES else part.text())
             continue
         value: object
         member = _MEMBER.fullmatch(part.name)
-        if member is not None and ALIASES.get(member[1], member[1]) in {"metadata", *_FRAMES}:
+        if field not in _FRAMES and member is not None and ALIASES.get(member[1], member[1]) in {"metadata", *_FRAMES}:
             held, key, value = body.setdefault(member[1], {}), member[2], part.text()
         else:
-            held, key, value = body, part.name, _value(part)
+            held, key, value = body, name, part.image() if field in _FRAMES else _value(part)
         if not isinstance(held, dict) or key in held:
-            raise InvalidForm(f"The field `{part.shown}` is there twice.", param=part.shown)
+            hint = ": it takes one image; `reference_images` takes several" if field in _FRAMES else ""
+            raise InvalidForm(f"The field `{part.shown}` is there twice{hint}.", param=part.shown)
         held[key] = value
     for name in ("fallback", "fallbacks"):
         if len(models := body.get(name, ())) == 1:
@@ -218,20 +324,22 @@ def _is_left_alone(part: Part) -> bool:
 
     A file that has a name and no bytes is a damaged upload: it must be refused, or a video without it would be bought.
     """
-    name = part.name.removesuffix("[]")
+    name = _base(part.name)
     frame = part.name.partition("[")[0]
     optional = ALIASES.get(name, name) in _OPTIONAL or ALIASES.get(frame, frame) in _FRAMES
     return optional and not part.content and not part.filename
 
 
-def _is_image(part: Part) -> bool:
-    name = part.name.removesuffix("[]")
-    return part.filename is not None and ALIASES.get(name, name) in {"reference_images", *_FRAMES}
+def _base(name: str) -> str:
+    """The name of a field without the `[]` or `[0]` that clients add where they send a list."""
+    numbered = _NUMBERED.fullmatch(name)
+    base = numbered[1] if numbered is not None else name
+    return base if ALIASES.get(base, base) in _LISTS | _FRAMES else name
 
 
 def _value(part: Part) -> object:
     field = ALIASES.get(part.name, part.name)
-    if _is_image(part) or field not in READERS:
+    if field not in READERS:
         return part.content
     text = part.text()
     match field:

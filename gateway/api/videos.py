@@ -1,6 +1,8 @@
 """`/v1/videos/generations`: decode, call one service, encode."""
 
+import asyncio
 import re
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,6 +20,7 @@ from gateway.api.quotes import quote_view
 from gateway.api.views import Deleted, GenerationList, generation_view
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.generation import Generation
+from gateway.services.images import LARGE
 from gateway.services.inputs import file_name
 from gateway.store.base import Query, is_cursor
 
@@ -124,7 +127,21 @@ async def _wanted(request: Call, context: Context, key: str) -> Normalised:
     """What the body of a create or a quote asks for."""
     Params.of(request).done()
     body = await read_create(request, context.max_body_bytes)
-    return normalise(body, lambda content: file_name(key, content), context.fetch_allow)
+    read = partial(normalise, body, lambda content: file_name(key, content), context.fetch_allow)
+    return read() if _weight(body) <= LARGE else await asyncio.to_thread(read)
+
+
+def _weight(value: object) -> int:
+    """The characters and bytes of a body: where they are many, images are decoded and looked at in a thread."""
+    match value:
+        case str() | bytes():
+            return len(value)
+        case list():
+            return sum(map(_weight, value))
+        case dict():
+            return sum(map(_weight, value.values()))
+        case _:
+            return 0
 
 
 def json_answer(view: object, headers: dict[str, str] | None = None) -> ASGIResponse:

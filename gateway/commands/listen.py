@@ -24,6 +24,9 @@ REFUSED_MAX = 500  # connections beyond the bound that are told so at once; yet 
 DESCRIPTORS_KEPT = 512  # open files that are not connections of clients: the ledger, inputs, calls to providers
 HEAD_MAX = 64 * 1024  # bytes of a request line and its headers
 HEAD_SECONDS = 30.0  # for a client to send them
+# What is read of a refused connection before it is closed: a client that still sends would see a reset, not the answer.
+REFUSED_BYTES = 16 * 2**20
+REFUSED_SECONDS = 3.0
 LINGER_SECONDS = 0.5  # in which whoever routes to this process sees that it is not ready
 GRACE_SECONDS = 3  # for answers under way, once the gateway is to stop; then their connections end
 # Where the address, not the port, is the trouble.
@@ -98,6 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_ended = False  # within the bytes that just came
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
+    _refused_bytes: int | None = None  # come since the connection was refused
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin with the head of a request."""
@@ -117,14 +121,35 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to a head for certain."""
+        if self._refused_bytes is not None:
+            self._refused_bytes += len(data)
+            if self._refused_bytes > REFUSED_BYTES:
+                self.transport.abort()
+            return
         only_head = self._in_head
         self._head_ended = False
         super().data_received(data)
-        if only_head and not self._head_ended and not self.transport.is_closing():
+        if only_head and not self._head_ended and not self._is_over():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MAX:
-                self.transport.write(STATUS_LINE[431] + b"content-length: 0\r\nconnection: close\r\n\r\n")
-                self.transport.close()
+                self._refuse(431, b"")
+
+    def _is_over(self) -> bool:
+        return self._refused_bytes is not None or self.transport.is_closing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP."""
+        self._refuse(400, msg.encode())
+
+    def _refuse(self, status: int, text: bytes) -> None:
+        """Answer, and read on for a moment: to close at once would take the answer from a client that still sends."""
+        self._stop_timer()
+        self._refused_bytes = 0
+        head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
+        self.transport.write(STATUS_LINE[status] + head + text)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(REFUSED_SECONDS, self.transport.close)
 
     def on_message_begin(self) -> None:
         """Begin a head: the first of a connection, or one after a kept-alive pause."""

@@ -151,10 +151,12 @@ class Adapter:
     classify: Callable[[HttpReply], Failed | None]  # why a call was refused; None when it was not
     authorize: Callable[[HttpCall, Credential, datetime], HttpCall] = bearer  # the clock comes in as a value
     polling_by_model: Mapping[str, Polling] = field(default_factory=dict)
+    configurable: Mapping[str, tuple[Capability, ...]] = field(default_factory=dict)  # only some accounts have these
     default_row: str | None = None  # the capability row of configured models that no table names
     rate_limit_seconds: float = 30  # the documented wait after a 429 without Retry-After
     unavailable_seconds: float | None = None  # and after a refusal for the moment
     refresh: Callable[[TaskRef], HttpCall] | None = None  # a poll that makes the upstream look again
+    refresh_every: int = 0  # of the readings of a task that goes on, each so-many-th is a refresh; 0: none; even
     content: Callable[[TaskRef], HttpCall] | None = None  # fetches a result that no URL was named for
     forms: tuple[str, ...] = ("",)  # the forms a submit can take, best guess first
     amend: Callable[[HttpCall, HttpReply], str | None] | None = None  # the form to try after a refusal, or None

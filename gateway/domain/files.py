@@ -70,10 +70,16 @@ def settle(
         if not is_found(output):
             continue
         watch = files.get(output.index)
-        coming = Keep(output.index) in busy
-        grace = _grace_seconds(draft, output, hints)
-        if everything or (watch is not None and draft.now >= settles_at(watch, grace, coming=coming)):
+        if everything or (watch is not None and _is_settled(draft, output, watch, hints, busy)):
             draft.write(SaveOutput(replace(output, status=Status.COMPLETED)))
+
+
+def _is_settled(draft: Draft, output: Output, watch: KeepWatch, hints: HintsOf, busy: frozenset[object]) -> bool:
+    """True once the wait for a file is over; for one that is fetched next, also once a running fetch would be over."""
+    is_coming = Keep(output.index) in busy
+    ways = {is_coming, is_coming or watch.next_at <= draft.now}
+    moments = (settles_at(watch, output, _grace_seconds(draft, output, hints), coming=coming) for coming in ways)
+    return any(moment is not None and draft.now >= moment for moment in moments)
 
 
 def files_due(draft: Draft, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep | Picture, ...]:
@@ -103,7 +109,9 @@ def file_moments(
             yield watch.next_at
         if is_found(output):
             coming = Keep(output.index) in busy or watch.next_at <= draft.now
-            yield settles_at(watch, _grace_seconds(draft, output, hints), coming=coming)
+            settles = settles_at(watch, output, _grace_seconds(draft, output, hints), coming=coming)
+            if settles is not None:
+                yield settles
 
 
 def _reject(draft: Draft, files: dict[int, KeepWatch], output: Output, watch: KeepWatch) -> None:

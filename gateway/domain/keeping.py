@@ -49,11 +49,14 @@ class FileUnread(Struct, frozen=True, kw_only=True):
     """The file could not be had. What is `final` is not tried again.
 
     `missing`: nothing is there, or something that is no video; it counts when it is seen often enough.
+    `unstored`: it was not fetched, because the gateway's own store does not take files at the moment.
     """
 
     index: int
     missing: bool = False
     final: bool = False
+    unstored: bool = False
+    retry_after_seconds: float | None = None  # its host asks for this wait
 
 
 FileFact = FileKept | Drawn | FileUnread
@@ -68,12 +71,18 @@ class KeepWatch(Struct, frozen=True, kw_only=True):
     missing: int = 0
     missing_since: datetime | None = None
     given_up: bool = False
+    unstored: bool = False
     draws: bool = False  # it is kept, and its picture is on its way
 
 
 def is_found(output: Output) -> bool:
     """Whether its file is known and on its way: nothing else is to be tried for it meanwhile."""
     return output.artifact is not None and not output.status.terminal
+
+
+def is_ours_alone(output: Output) -> bool:
+    """Whether only the gateway can fetch its file: no link would be of use to the client."""
+    return output.artifact is not None and output.artifact.needs_credential
 
 
 def is_keeping(generation: Generation, attempt: Attempt) -> bool:
@@ -96,14 +105,16 @@ def first_watch(generation: Generation, output: Output, now: datetime) -> KeepWa
 
 
 def after_failure(watch: KeepWatch, fact: FileUnread, now: datetime) -> KeepWatch:
-    """The next try, later each time."""
+    """The next try, later each time, and not before its host wants it; no host makes a file wait for hours."""
+    asked = min(max(fact.retry_after_seconds or 0.0, 0.0), MAX_SECONDS)
     return replace(
         watch,
-        next_at=now + timedelta(seconds=watch.interval_seconds),
+        next_at=now + timedelta(seconds=max(watch.interval_seconds, asked)),
         interval_seconds=min(watch.interval_seconds * 2, MAX_SECONDS),
         missing=watch.missing + 1 if fact.missing else 0,
         missing_since=(watch.missing_since or now) if fact.missing else None,
         given_up=fact.final,
+        unstored=fact.unstored,
     )
 
 
@@ -113,11 +124,15 @@ def is_missing(watch: KeepWatch, grace_seconds: float, now: datetime) -> bool:
     return watch.missing + 1 >= MISSING_TRIES and seen_for >= grace_seconds
 
 
-def settles_at(watch: KeepWatch, grace_seconds: float, *, coming: bool) -> datetime:
+def settles_at(watch: KeepWatch, output: Output, grace_seconds: float, *, coming: bool) -> datetime | None:
     """When an open output stops waiting for its file to be kept; what looks missing is looked at to the end.
 
-    `coming`: it is being fetched, or has its turn soon.
+    `coming`: it is being fetched, or is fetched next. A file that only the gateway can fetch is waited for as long as
+    it may still be had: `None` is until the deadline. While the gateway's own store takes no files, such a file is
+    passed through to the client, which is better than nothing.
     """
+    if is_ours_alone(output) and not watch.unstored:
+        return output.expires_at
     if watch.given_up:
         return watch.since
     if coming:

@@ -159,7 +159,7 @@ def advance(
     if not draft.generation.status.terminal:
         settle(draft, files, hints, busy)
         _end_attempts(draft, readings)
-        wake_at = min(wake_at, _start_attempts(draft, readings, hints, health))
+        wake_at = min(wake_at, _start_attempts(draft, readings, files, hints, health))
         _conclude(draft, readings, hints)
     if draft.generation.status.terminal:
         wake_at = now + timedelta(seconds=IDLE_SECONDS)
@@ -286,7 +286,9 @@ def _end(draft: Draft, attempt: Attempt) -> None:
         draft.move(attempt, AttemptState.FAILED, failure or failed(FailureKind.RESULT_MISSING))
 
 
-def _start_attempts(draft: Draft, readings: Readings, hints: HintsOf, health: HealthOf) -> datetime:
+def _start_attempts(
+    draft: Draft, readings: Readings, files: Mapping[int, KeepWatch], hints: HintsOf, health: HealthOf
+) -> datetime:
     """Reserve an attempt for every open output that has none; the moment at which one that waits may go on."""
     wake_at = draft.generation.deadline_at
     if draft.now >= wake_at:
@@ -299,8 +301,8 @@ def _start_attempts(draft: Draft, readings: Readings, hints: HintsOf, health: He
             case Try(route=route, form=form, not_before=not_before):
                 if not_before is not None and not_before > draft.now:
                     wake_at = min(wake_at, not_before)
-                elif use_spare(draft, output):
-                    continue
+                elif use_spare(draft, output, files):
+                    wake_at = min(wake_at, draft.now + SOON)
                 elif readings.may_buy([output.index], history(draft.generation, output.index), not_before):
                     wanted.setdefault((route, form), []).append(output.index)
             case Stop(failure=failure) if not may_still_come(draft.generation, output.index):
@@ -370,8 +372,8 @@ def _effects(draft: Draft, readings: Readings, busy: frozenset[Effect], hints: H
             break
         if attempt.state is AttemptState.RESERVED and Submit(attempt.id) not in busy:
             # After a restart it may have been reserved long ago: what was paid for before is looked at first.
-            before = [one for one in generation.attempts[: attempt.number - 1] if set(one.slots) & set(attempt.slots)]
-            if readings.may_buy(attempt.slots, before):
+            known = (one for slot in attempt.slots for one in history(generation, slot))
+            if readings.may_buy(attempt.slots, (one for one in known if one.number < attempt.number)):
                 due.append(Submit(attempt.id))
     for attempt in generation.attempts:
         if not is_followed(generation, draft.now):

@@ -28,6 +28,7 @@ class Hints(Struct, frozen=True, kw_only=True):
 
     polling: Polling
     has_refresh: bool = False
+    refresh_every: int = 0  # of the readings of a task that goes on, each so-many-th is a refresh; 0: none
     form: str = ""  # the form of a submit that worked last
 
 
@@ -39,6 +40,7 @@ class Watch(Struct, frozen=True, kw_only=True):
 
     next_at: datetime
     interval_seconds: float
+    reads: int = 0  # readings until now, the failed ones included
     not_found: int = 0
     not_found_since: datetime | None = None
     missing_since: datetime | None = None  # the upstream says "done" and names no file
@@ -99,14 +101,17 @@ def after_reading(
 ) -> Watch:
     """The next reading of a task that is not at its end: the interval grows to its ceiling.
 
-    `asked_at` is when the reading began. One that began before the moment that a decision depends on is made again.
+    `asked_at` is when the reading began: the interval is counted from there, so that slow readings do not stretch it. A
+    reading that began before the moment that a decision depends on is made again.
     """
     interval = min(max(watch.interval_seconds, polling.poll_seconds), polling.poll_max_seconds)
     wait = timedelta(seconds=_jittered(interval, f"{seed}:{now.timestamp()}"))
+    wait = max(wait - (now - asked_at), wait / 2)
     is_too_early = watch.needed_since is not None and asked_at < watch.needed_since
     return Watch(
         next_at=now if is_too_early else now + (HINT_GAP if watch.again else wait),
         hinted_at=now + HINT_GAP if watch.again else watch.hinted_at,
+        reads=watch.reads + 1,
         interval_seconds=min(interval * POLL_GROWTH, polling.poll_max_seconds),
         missing_since=(watch.missing_since or now) if missing else None,
         read_at=asked_at,
@@ -143,6 +148,7 @@ def after_failure(
         if is_too_early
         else now + timedelta(seconds=max(_jittered(interval, f"{seed}:{now.timestamp()}"), wait_seconds)),
         interval_seconds=interval,
+        reads=watch.reads + 1,
         unread=watch.unread + int(counts),
         unreadable=unreadable,
         not_found=watch.not_found + int(not_found),
@@ -157,12 +163,21 @@ def is_lost(watch: Watch, polling: Polling, now: datetime) -> bool:
 
 
 def how_to_read(watch: Watch, hints: Hints, now: datetime) -> How:
-    """An ordinary poll; once "done" came without a file, a refresh; after the grace, the last chance."""
+    """An ordinary poll, or a refresh; the last chance once "done" has come without a file for a whole grace.
+
+    A task without a file is read both ways in turn, because either may name the file that the other does not. A task
+    that goes on is refreshed now and then where the provider asks for it (`refresh_every`): its ordinary poll may
+    never tell of an end. The number of readings decides, so that a refresh that fails is not tried for ever. A reading
+    that a decision waits for is an ordinary poll: a refresh may name no file of a task that is done.
+    """
     if watch.missing_since is None:
-        return "poll"
+        if watch.needed_since is not None and (watch.read_at is None or watch.read_at < watch.needed_since):
+            return "poll"
+        is_due = hints.refresh_every > 0 and watch.reads > 0 and watch.reads % hints.refresh_every == 0
+        return "refresh" if hints.has_refresh and is_due else "poll"
     if (now - watch.missing_since).total_seconds() >= hints.polling.grace_seconds:
         return "content"
-    return "refresh" if hints.has_refresh else "poll"
+    return "refresh" if hints.has_refresh and watch.reads % 2 == 0 else "poll"
 
 
 def open_tasks(attempt: Attempt) -> list[int]:

@@ -122,9 +122,11 @@ def _route(
     fitting = [one for one in candidate.capabilities if kind in one.inputs]
     if not fitting:
         return (_no_such_input(kind, candidate),)
+    # The rows that take these images, where there are any: only their reasons help the client.
+    taking = [one for one in fitting if not _check_input(request, one)] or fitting
     adapted: Route | None = None
     best: tuple[Reason, ...] = ()
-    for capability in fitting:
+    for capability in taking:
         settings, adaptations, reasons = _fit_settings(request, capability, images)
         reasons += _check_prompt(request, candidate.provider, capability)
         cost = cost_usd(candidate.prices, settings, capability, alike=candidate.model != candidate.row)
@@ -150,7 +152,14 @@ def _route(
             adapted = adapted or route
         elif not best or len(reasons) < len(best):
             best = tuple(reasons)
+    if len(taking) < len(fitting):  # without these images the model takes more
+        best = tuple(replace(reason, message=f"{_with_images(request)}: {reason.message}") for reason in best)
     return adapted or best
+
+
+def _with_images(request: GenerationRequest) -> str:
+    with_last = isinstance(request.input, ImageToVideo) and request.input.last_frame is not None
+    return "with a last image" if with_last else "with these images"
 
 
 _INPUT_WORDS = {

@@ -1,6 +1,6 @@
 """Which task fills which output: slots, extra outputs, and whether one may still come. Pure."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gateway.domain.adopting import FOLLOWED, serves, untold, with_tasks
 from gateway.domain.draft import Draft
 from gateway.domain.generation import Attempt, AttemptState, Generation, Output, Task
-from gateway.domain.keeping import is_found
+from gateway.domain.keeping import WAIT, KeepWatch, is_found
 from gateway.domain.ledger import SaveAttempt, SaveOutput
 from gateway.domain.polling import open_tasks
 from gateway.domain.reading import failed
@@ -95,19 +95,24 @@ def _free_output(generation: Generation, slot: int) -> Output | None:
     return next((output for output in empty if not output.extra and output.index not in served), None)
 
 
-def use_spare(draft: Draft, output: Output) -> bool:
-    """Fill an output with the file of a finished extra output, which was paid for, instead of buying another.
+def use_spare(draft: Draft, output: Output, files: Mapping[int, KeepWatch]) -> bool:
+    """Fill an output with the archived file of an extra output, which was paid for, instead of buying another one.
 
-    True when that was done.
+    True when that was done, or when such a file is just being archived: whether it can be used is known in a moment.
     """
     used = {one.artifact.url for one in draft.generation.outputs if not one.extra and one.artifact is not None}
     for extra in draft.generation.outputs:
         if not extra.extra or extra.status is not Status.COMPLETED or extra.artifact is None:
             continue
         lasts = extra.expires_at is None or draft.now < extra.expires_at
-        if lasts and extra.artifact.url not in used:
+        if not lasts or extra.artifact.url in used:
+            continue
+        if extra.kept is not None:
             filled = replace(output, status=Status.IN_PROGRESS, attempt_id=extra.attempt_id, artifact=extra.artifact)
             draft.write(SaveOutput(replace(filled, expires_at=extra.expires_at)))
+            return True
+        watch = files.get(extra.index)
+        if watch is not None and not watch.given_up and draft.now < watch.since + WAIT:
             return True
     return False
 

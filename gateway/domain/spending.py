@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from math import isclose
 
-from gateway.domain.adopting import serves, untold
+from gateway.domain.adopting import serves
 from gateway.domain.generation import Attempt, AttemptState, Generation, Route
 from gateway.domain.task import TASK_BILLED, Billed, Status
 
@@ -23,7 +23,9 @@ def purchases(attempt: Attempt) -> Iterator[Billed]:
             yield Billed.YES
         else:
             yield Billed.MAYBE if task.failure is None else TASK_BILLED[task.failure.kind]
-    yield from (Billed.MAYBE for _ in untold(attempt))
+    if attempt.adopted == "callback":  # one task was named by a callback; the others of the submit may exist as well
+        known = {task.slot for task in attempt.tasks}
+        yield from (Billed.MAYBE for slot in attempt.slots if slot not in known)
 
 
 def billed_of(attempt: Attempt) -> Billed:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import structlog
 from msgspec.structs import replace
 
-from gateway.domain.generation import Generation, Route
+from gateway.domain.generation import AttemptState, Generation, Route
 from gateway.domain.keeping import Keep, KeepWatch
 from gateway.domain.lifecycle import Effect, Fact, Hinted, Step, Submit, advance
 from gateway.domain.polling import Hints, TaskKey, Watch
@@ -86,7 +86,7 @@ class Drive:
                 raise self._broken
             if held.status.terminal:
                 self.on_end()
-                self._cancel_unsent(held)
+            self._cancel_unwanted(held)
             if not self._stopping:
                 for effect in step.effects:
                     self._start(held, effect)
@@ -162,12 +162,21 @@ class Drive:
             if not (isinstance(effect, Submit) and self._effects.is_sending(effect.attempt_id)):
                 task.cancel()
 
-    def _cancel_unsent(self, ended: Generation) -> None:
-        """A submit that still waits or prepares its inputs is not wanted any more, nor is a file that was let go."""
-        wanted = {output.index for output in ended.outputs if output.artifact is not None}
+    def _cancel_unwanted(self, held: Generation) -> None:
+        """Stop submits that were not sent and are not to be, and fetches of files that were dropped."""
+        if not self._running:
+            return
+        unsent = {attempt.id for attempt in held.attempts if attempt.state is AttemptState.NOT_SENT}
+        files = {output.index for output in held.outputs if output.artifact is not None}
         for task, effect in self._running.items():
-            is_unsent = isinstance(effect, Submit) and not self._effects.is_sending(effect.attempt_id)
-            if is_unsent or (isinstance(effect, Keep) and effect.index not in wanted):
+            match effect:
+                case Submit(attempt_id=attempt_id):
+                    is_wanted = attempt_id not in unsent or self._effects.is_sending(attempt_id)
+                case Keep(index=index):
+                    is_wanted = index in files
+                case _:
+                    is_wanted = True
+            if not is_wanted:
                 task.cancel()
 
     def _start(self, generation: Generation, effect: Effect) -> None:

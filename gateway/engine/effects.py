@@ -12,6 +12,7 @@ from msgspec import Struct
 from gateway.domain.adapter import HttpCall, HttpReply, Polling
 from gateway.domain.adopting import TASKS_MAX
 from gateway.domain.circuit import CircuitState
+from gateway.domain.content_encoding import BodyDecoder, UndecodableBody
 from gateway.domain.errors import StoreUnavailable, UnreadableReply
 from gateway.domain.generation import Attempt, AttemptState, Generation, Route
 from gateway.domain.keeping import Keep, Picture
@@ -28,15 +29,18 @@ from gateway.domain.upstream_answer import UpstreamAnswer, answer_of
 from gateway.engine.patience import patiently
 from gateway.failpoints import reach
 from gateway.services.clock import Clock
+from gateway.services.fetch import REDIRECTS, WHOLE
 from gateway.services.health import Health
 from gateway.services.inputs import Inputs
-from gateway.services.keeping import Keeper
+from gateway.services.keeping import RESULT_MAX, Keeper
+from gateway.services.media import begins_video
 from gateway.services.providers import Provider
 from gateway.services.uploading import InputRefused
 from gateway.services.upstream import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.store.base import Store
 
 log = structlog.get_logger()
+_FILE_HEAD = 12  # bytes that show whether a file is a video
 _NO_CONTENT = frozenset({400, 404, 410})  # the answers that say: there is no file
 _BROKEN = failed(FailureKind.INVALID_REQUEST, "The request could not be translated.", elsewhere=True)
 # Of a provider that is not configured, whose tasks nobody can read: that says nothing about them, so that no time-out
@@ -87,7 +91,8 @@ class Effects:
         polling = provider.polling(route.model)
         if route.attempt_timeout_seconds is not None:
             polling = replace(polling, attempt_timeout_seconds=route.attempt_timeout_seconds)
-        return Hints(polling=polling, has_refresh=has_refresh, form=form)
+        every = provider.adapter.refresh_every
+        return Hints(polling=polling, has_refresh=has_refresh, refresh_every=every, form=form)
 
     def is_sending(self, attempt_id: str) -> bool:
         """Whether the submit of an attempt may have begun to leave: only before that can it be left undone."""
@@ -312,7 +317,9 @@ class Effects:
         adapter = provider.adapter
         ref = attempt.tasks[poll.index].ref
         asked_at = self._clock.now()
-        again = adapter.refresh if poll.how != "poll" else None
+        # The last reading before the content call is the ordinary one, which every version of a provider knows.
+        by_refresh = poll.how == "refresh" or (poll.how == "content" and adapter.content is None)
+        again = adapter.refresh if by_refresh else None
         try:
             call = adapter.authorize((again or adapter.poll)(ref), provider.credential, self._clock.now())
             reply = await self._upstream.send(
@@ -359,7 +366,10 @@ class Effects:
                 headers=provider.headers,
             )
             try:
-                is_file = response.status_code == 200 and await _begins_a_file(response)
+                # A redirect leads to the file, or to what turns out not to be one when it is fetched.
+                is_file = response.status_code in REDIRECTS or (
+                    response.status_code in {*WHOLE, HTTPStatus.PARTIAL_CONTENT} and await _begins_a_file(response)
+                )
             finally:
                 await response.aclose()
         except (NotSent, NoAnswer, httpx.TransportError) as error:
@@ -450,6 +460,15 @@ async def _begins_a_file(response: httpx.Response) -> bool:
     content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type.startswith("video/"):
         return True
-    async for chunk in response.aiter_raw():
-        return chunk[4:8] == b"ftyp"
-    return False
+    decoder = BodyDecoder(response.headers.get("content-encoding", ""), RESULT_MAX)
+    begun = b""
+    try:
+        async for chunk in response.aiter_raw():
+            for piece in decoder.pieces(chunk):
+                begun += piece
+                if len(begun) >= _FILE_HEAD:
+                    return begins_video(begun)
+        begun += decoder.finish()
+    except UndecodableBody:
+        return False
+    return begins_video(begun)

@@ -9,6 +9,7 @@ import gzip
 import itertools
 import random
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ FATES = {
     "fail": "fails for no reason of the client's (args: message, code)",
     "fail_content": "fails, its content refused",
     "fail_image": "fails, its image refused",
+    "given_up": "is given up by the relay itself at its end: its task plug-in shows the last that Kling said for ever",
     "cancelled": "ends as cancelled",
     "stuck": "never ends (args: phase=queued|running)",
     "slow_task": "takes longer (args: seconds)",
@@ -66,6 +68,27 @@ def _gzip_bomb(reply: Reply, args: Mapping[str, Any]) -> Reply:
     return replace(reply, body=bomb, headers=(*reply.headers, ("content-encoding", "gzip")))
 
 
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "raw": lambda body: zlib.compress(body)[2:-4],  # deflate as some servers understand it
+}
+
+
+def _encoded(reply: Reply, args: Mapping[str, Any]) -> Reply:
+    """A `Content-Encoding` header, and what was really done to the body: nothing, or several things in this order."""
+    body = reply.body
+    for name in filter(None, str(args.get("pack", "")).split("+")):
+        body = PACKERS[name](body)
+    header = str(args.get("header", "utf-8"))
+    return replace(reply, body=body, headers=(*reply.headers, *([("content-encoding", header)] if header else [])))
+
+
+def _in_pieces(reply: Reply, args: Mapping[str, Any]) -> Reply:
+    pieces = int(args.get("pieces", 10))
+    return replace(reply, pieces=pieces, piece_seconds=float(args.get("seconds", 2)) / pieces)
+
+
 def _manner(manner: Manner) -> Callable[[Reply, Mapping[str, Any]], Reply]:
     return lambda reply, args: replace(reply, manner=manner, reset=bool(args.get("reset")))
 
@@ -77,6 +100,8 @@ AFTER: dict[str, Callable[[Reply, Mapping[str, Any]], Reply]] = {
     "half_reply": _manner(Manner.HALF),
     "length_too_long": _manner(Manner.LONG),
     "length_too_short": _manner(Manner.SHORT),
+    "slow_body": _in_pieces,  # in the whole time `seconds`, in `pieces`
+    "encoded": _encoded,  # args: header, pack=gzip+deflate+raw
     "slow": lambda reply, args: replace(reply, delay_seconds=float(args.get("seconds", 2))),
     "garbage": _garbage,
     "truncated_json": _truncated,

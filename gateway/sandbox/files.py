@@ -67,6 +67,9 @@ class Files:
         await asyncio.gather(*self._drawn.values(), return_exceptions=True)
 
     async def _served(self, task: Task, name: str, request: Request) -> Reply:
+        agent = request.headers.get("user-agent", "")
+        if self.state.settings.files_for_browsers and not agent.startswith("Mozilla/5.0 ("):
+            return text_reply("error code: 1010", 403)
         take = self.state.faults.take
         fault = take(task.provider, "result", "instead", prompt=task.prompt, key=task.id)
         if fault is not None:
@@ -94,6 +97,8 @@ def ranged(reply: Reply, request: Request) -> Reply:
     tag = f'"{hashlib.sha256(reply.body).hexdigest()[:32]}"'
     reply = replace(reply, headers=(*reply.headers, ("accept-ranges", "bytes"), ("etag", tag)))
     asked = _RANGE.fullmatch(request.headers.get("range", ""))
+    if request.headers.get("if-range", tag) != tag:
+        return reply
     if asked is None or not (asked[1] or asked[2]):
         return reply
     size = len(reply.body)

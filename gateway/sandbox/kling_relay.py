@@ -5,23 +5,27 @@ import secrets
 import string
 from dataclasses import replace
 
+import msgspec
+
 from gateway.sandbox.inputs import BadImageError
 from gateway.sandbox.media import Spec, dimensions, size_for
 from gateway.sandbox.provider import BAD_KEY, POOR_KEY, Desk, Provider, Route
-from gateway.sandbox.relay_errors import ERRORS, auth_error
+from gateway.sandbox.relay_errors import ERRORS, auth_error, general_error, native_error, refused_by_kling
 from gateway.sandbox.relay_rules import (
+    DEFAULTS,
     RATIOS,
     SHORT_SIDES,
+    RefusedByKlingError,
     RefusedError,
-    check_payload,
+    check_given,
     check_types,
     in_english,
     model_of,
     payload_of,
     prompt_in,
-    refused_by_kling,
 )
-from gateway.sandbox.relay_shapes import query_reply, submit_reply
+from gateway.sandbox.relay_rules import refused_by_kling as refuse_by_kling
+from gateway.sandbox.relay_shapes import openai_video, query_reply, submit_reply
 from gateway.sandbox.state import State, View
 from gateway.sandbox.wire import Reply, Request, any_reply, json_reply
 
@@ -45,26 +49,30 @@ def refuse(request: Request, state: State, operation: str) -> Reply | None:
     return None
 
 
-async def submit_kling(request: Request, desk: Desk, _: str) -> Reply:
-    """Kling's own paths: which body takes effect depends on the regime, the path decides nothing."""
-    return await _submit(request, desk, desk.state.settings.relay_regime)
+async def submit_kling(request: Request, desk: Desk, action: str) -> Reply:
+    """Kling's own paths: which body takes effect depends on the regime; only in C does the path decide anything."""
+    reply = await _submit(request, desk, desk.state.settings.relay_regime, action)
+    return _native(reply, desk.state) if reply.status >= 400 else reply
 
 
 async def submit_unified(request: Request, desk: Desk, _: str) -> Reply:
     """The relay's own paths: no conversion, in any regime."""
     regime = desk.state.settings.relay_regime
-    return await _submit(request, desk, "B" if regime == "B" else "B-old")
+    return await _submit(request, desk, "B" if regime in {"B", "C"} else "B-old")
 
 
 async def query(request: Request, desk: Desk, task_id: str) -> Reply:
-    """Any path finds any task of the user; a missing one is a 400."""
+    """Any path finds any task of the user; a missing one is a 400, on the plug-in's routes a 404."""
+    settings = desk.state.settings
+    native = settings.relay_regime == "C" and request.path.startswith("/kling/")
     task, view = desk.state.poll("kling_relay", task_id)
     age = desk.state.clock.now() - task.created_at if task else 0.0
-    if task is None or view.phase == "lost" or age < desk.state.settings.relay_insert_seconds:
-        return any_reply(*ERRORS["400_task_not_exist"])
-    shape = desk.state.settings.relay_query
+    if task is None or view.phase == "lost" or age < settings.relay_insert_seconds:
+        missing = ERRORS["404_task_not_found" if native else "400_task_not_exist"]
+        return any_reply(*missing)
+    shape = settings.relay_query or ("native" if native else "task_dto")
     if request.path.startswith("/v1/videos/") and shape != "flat":
-        shape = "openai_video"
+        return json_reply(openai_video(shape, task, view, by_plugin=settings.relay_regime == "C"))
     return json_reply(query_reply(shape, task, view))
 
 
@@ -83,6 +91,13 @@ async def content(request: Request, desk: Desk, task_id: str) -> Reply:
         message = f"Upstream service returned status {reply.status}"
         return json_reply({"error": {"message": message, "type": "server_error"}}, 502)
     return replace(reply, headers=(*reply.headers, ("cache-control", "public, max-age=86400")))
+
+
+async def artifact(request: Request, desk: Desk, task_id: str) -> Reply:
+    """The same result, by the route that the task plug-ins brought."""
+    if desk.state.settings.relay_regime != "C":
+        return unknown_path(request)
+    return await content(request, desk, task_id)
 
 
 async def models(_: Request, desk: Desk, __: str) -> Reply:
@@ -105,7 +120,7 @@ def headers() -> tuple[tuple[str, str], ...]:
     return (("x-oneapi-request-id", secrets.token_hex(16)),)
 
 
-async def _submit(request: Request, desk: Desk, regime: str) -> Reply:
+async def _submit(request: Request, desk: Desk, regime: str, action: str = "") -> Reply:
     state = desk.state
     if len(request.body) > BODY_BYTES:
         return any_reply(*ERRORS["413"])
@@ -113,26 +128,55 @@ async def _submit(request: Request, desk: Desk, regime: str) -> Reply:
     try:
         model = model_of(request, state, body, regime)
         check_types(body, regime)
-        prompt = prompt_in(body)
-        payload = payload_of(body, regime)
-        check_payload(prompt, payload)
-        image = await _image(payload.get("image"), request, desk)
-        await _image(payload.get("image_tail"), request, desk)
+        prompt = prompt_in(body, regime, action)
+        action, given = payload_of(body, regime, model, action)
+        check_given(model, action, prompt, given)
+        images = action == "image2video"  # of a text's body Kling does not read them
+        image = await _image(given.get("image"), request, desk) if images else None
+        if images:
+            await _image(given.get("image_tail"), request, desk)
     except RefusedError as refused:
         return refused.reply
-    size = size_for(RATIOS[payload["aspect_ratio"]], SHORT_SIDES[payload["mode"]], state.settings.max_short_side)
-    spec = Spec(prompt=prompt, width=size[0], height=size[1], seconds=int(payload["duration"]), image=image)
+    except RefusedByKlingError as refused:
+        how = state.settings.relay_kling_refuses
+        return any_reply(*refused_by_kling(regime, how, refused.code, refused.message))
+    made = DEFAULTS | given
+    size = size_for(RATIOS[made["aspect_ratio"]], SHORT_SIDES[made["mode"]], state.settings.max_short_side)
+    spec = Spec(prompt=prompt, width=size[0], height=size[1], seconds=int(made["duration"]), image=image)
     asked = state.asked(
-        "kling_relay", body, model=model, prompt=prompt, base=request.base, keep=RESULT_SECONDS, spec=spec
+        "kling_relay",
+        body,
+        model=model,
+        prompt=prompt,
+        base=request.base,
+        keep=RESULT_SECONDS,
+        spec=spec,
+        action=action,
     )
-    shape = state.settings.relay_submit
+    shape = state.settings.relay_submit or ("native" if regime == "C" else "openai_video")
     [task] = state.start(asked, 1, lambda: _new_id(shape))
     return json_reply(submit_reply(shape, task), headers=(("x-new-api-other-ratios", '{"seconds":1}'),))
 
 
-async def _image(value: str | None, request: Request, desk: Desk) -> bytes | None:
+def _native(reply: Reply, state: State) -> Reply:
+    """An error as the plug-in's routes have it; what Kling said, and what never came to the plug-in, stays as it is."""
+    settings = state.settings
+    body = msgspec.json.decode(reply.body) if reply.content_type == "application/json" and reply.body else {}
+    if settings.relay_regime != "C" or "error" in body or "message" not in body:
+        return reply
+    if settings.relay_native_errors == "general":
+        message = reply.body.decode() if "request_id" in body else body["message"]
+        return replace(reply, body=msgspec.json.encode(general_error(reply.status, message)))
+    if "request_id" in body:
+        return reply
+    return replace(reply, body=msgspec.json.encode(native_error(body["code"], body["message"])))
+
+
+async def _image(value: object, request: Request, desk: Desk) -> bytes | None:
     if value is None:
         return None
+    if not isinstance(value, str):
+        refuse_by_kling("image is invalid")
     try:
         if re.match(r"https?://", value):
             image = await desk.images.by_url(value, request.base, limit=IMAGE_BYTES, kinds=KINDS)
@@ -141,15 +185,15 @@ async def _image(value: str | None, request: Request, desk: Desk) -> bytes | Non
     except BadImageError as bad:
         words = {"base64": "File is not in a valid base64 format", "format": "Image format is invalid"}
         words |= {"too_large": "Image size is too large", "inaccessible": "Failed to download image"}
-        refused_by_kling(words[bad.reason])
+        refuse_by_kling(words[bad.reason])
     size = dimensions(image) if image and desk.state.settings.check_images else None
     if size and (min(size) < 300 or not 0.4 <= size[0] / size[1] <= 2.5):
-        refused_by_kling("Image pixel is invalid")
+        refuse_by_kling("Image pixel is invalid")
     return image
 
 
 def _new_id(shape: str) -> str:
-    if shape == "openai_video":
+    if shape in {"openai_video", "native"}:
         return "task_" + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(32))
     if shape == "documented":
         return secrets.token_hex(6)
@@ -170,6 +214,9 @@ KLING_RELAY = Provider(
         Route(method="POST", path="/v1/videos", handler=submit_unified, operation="submit"),
         Route(method="GET", path="/v1/videos/([^/]+)", handler=query, operation="poll"),
         Route(method="GET", path="/v1/videos/([^/]+)/content", handler=content, operation="result"),
+        Route(method="HEAD", path="/v1/videos/([^/]+)/content", handler=content, operation="result"),
+        Route(method="GET", path="/v1/tasks/([^/]+)/artifacts/video/content", handler=artifact, operation="result"),
+        Route(method="HEAD", path="/v1/tasks/([^/]+)/artifacts/video/content", handler=artifact, operation="result"),
         Route(method="GET", path="/v1/models", handler=models),
     ),
     errors=ERRORS,

@@ -1,6 +1,8 @@
-"""The relay's documented errors, in its three envelopes."""
+"""The relay's documented errors, in its three envelopes, and in the one of its task plug-in."""
 
 from typing import Any
+
+import msgspec
 
 from gateway.sandbox.provider import Errors
 
@@ -15,6 +17,35 @@ def auth_error(message: str, code: str = "") -> dict[str, Any]:
 def task_error(code: str, message: str) -> dict[str, Any]:
     """The envelope of errors about a task."""
     return {"code": code, "message": message, "data": None}
+
+
+def native_error(code: str, message: str) -> dict[str, Any]:
+    """The envelope of the task plug-in's own routes."""
+    return {"code": code, "message": message}
+
+
+def kling_error(code: int, message: str) -> dict[str, Any]:
+    """Kling's own envelope."""
+    return {"code": code, "message": message, "request_id": "ace7625a"}
+
+
+def refused_by_kling(regime: str, how: str, code: int, message: str) -> tuple[int, Any]:
+    """What the relay makes of Kling's refusal, which came with an HTTP status of its own or under 200."""
+    if regime == "C":  # another status than 2xx is handed on before the plug-in reads the body
+        refused = (400, kling_error(code, message))
+        return refused if how == "status" else (502, native_error("plugin_submit_response_failed", message))
+    if how == "status":
+        raw = msgspec.json.encode(kling_error(code, message)).decode()
+        return 400, task_error("fail_to_fetch_task", raw)
+    return 400, task_error("task_failed", message)
+
+
+def general_error(status: int, message: str) -> dict[str, Any]:
+    """What newer builds put in place of a code on the plug-in's routes; of a fault of their own they say no more."""
+    codes = {401: "authentication_error", 403: "permission_denied", 404: "task_not_found", 429: "rate_limit_exceeded"}
+    if status >= 500:
+        return native_error("server_error", "Task request failed")
+    return native_error(codes.get(status, "invalid_request"), message)
 
 
 NO_MODEL = "未指定模型名称，模型名称不能为空"
@@ -38,6 +69,26 @@ ERRORS: Errors = {
         task_error("fail_to_fetch_task", '{"code":1201,"message":"Image pixel is invalid","request_id":"ace7625a"}'),
     ),
     "400_task_not_exist": (400, task_error("task_not_exist", "task_not_exist")),
+    "400_plugin_request": (400, native_error("plugin_request_invalid", "kling-v2-master does not support mode std")),
+    "400_plugin_usage": (400, native_error("plugin_usage_invalid", "seconds must be a positive integer at most 3600")),
+    "400_general": (400, general_error(400, "Invalid request")),
+    "400_model_price": (400, native_error("model_price_error", "Model kling-v1 ratio or price not set")),
+    "429_kling_parallel": (429, kling_error(1303, "parallel task over resource pack limit")),
+    "502_plugin_refused": (
+        502,
+        native_error("plugin_submit_response_failed", "image_tail is not supported with mode std"),
+    ),
+    "502_plugin_policy": (502, native_error("plugin_submit_response_failed", "The content contains risk")),
+    "502_plugin_credit": (502, native_error("plugin_submit_response_failed", "Account balance not enough")),
+    "502_plugin_unknown": (502, native_error("plugin_submit_response_failed", "kling submit failed")),
+    "502_plugin_no_id": (502, native_error("plugin_submit_response_failed", "missing task_id")),
+    "502_plugin_invalid": (
+        502,
+        native_error("plugin_submit_response_invalid", "plugin returned an empty taskId"),
+    ),
+    "502_general": (502, general_error(502, "")),
+    "504_task_timeout": (504, native_error("task_timeout", "task did not finish in time")),
+    "404_task_not_found": (404, native_error("task_not_found", "Task not found")),
     "401": (401, auth_error("无效的令牌")),
     "401_english": (401, auth_error("Invalid token")),
     "401_missing": (401, auth_error("未提供令牌")),

@@ -1,11 +1,10 @@
 """What the relay and Kling behind it accept, and from which place of the body each regime reads it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-import msgspec
-
-from gateway.sandbox.relay_errors import DURATION_TEXT, ERRORS, NO_MODEL, auth_error, task_error
+from gateway.sandbox.relay_errors import DURATION_TEXT, ERRORS, NO_MODEL, auth_error, native_error, task_error
 from gateway.sandbox.state import State
 from gateway.sandbox.wire import Reply, Request, any_reply
 
@@ -14,42 +13,59 @@ RATIOS = {"16:9": 16 / 9, "9:16": 9 / 16, "1:1": 1.0}
 SIZES = {"1280x720": "16:9", "1920x1080": "16:9", "720x1280": "9:16", "1080x1920": "9:16"}
 SHORT_SIDES = {"std": 720, "pro": 1080}
 TEXTS = ("negative_prompt", "mode", "duration", "aspect_ratio", "image", "image_tail", "static_mask")
-DEFAULTS = {"mode": "std", "duration": "5", "aspect_ratio": "1:1", "cfg_scale": 0.5}
+DEFAULTS: dict[str, Any] = {"mode": "std", "duration": "5", "aspect_ratio": "1:1", "cfg_scale": 0.5}
+CLASHES = ("static_mask", "dynamic_masks", "camera_control")  # of a last image
 
 
 class RefusedError(Exception):
-    """A submit that the relay or Kling refuses; holds the whole reply."""
+    """A submit that the relay refuses; holds the whole reply."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.status)
         self.reply = reply
 
 
+class RefusedByKlingError(Exception):
+    """A submit that Kling refuses; what the relay makes of it depends on the regime."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
 def model_of(request: Request, state: State, body: Mapping[str, Any], regime: str) -> str:
     """The model that is asked for. Raises RefusedError when there is none, or no channel for it."""
     english = in_english(request, state)
-    model = (body.get("model_name") or body.get("model")) if regime == "A" else body.get("model")
-    if not isinstance(model, str) or not model:
+    by_name = (body.get("model_name") or body.get("model")) if regime in {"A", "C"} else body.get("model")
+    if not isinstance(by_name, str) or not by_name.strip():
+        if regime == "C":
+            _refused_by_plugin("model is required" if request.json() is not None else "JSON body required")
         words = "Model name not specified, model name cannot be empty" if english else NO_MODEL
         raise RefusedError(any_reply(400, auth_error(words)))
-    if model not in state.settings.relay_models:
-        words = f"No available channel for model {model} under group default (distributor)"
+    if by_name not in state.settings.relay_models:
+        words = f"No available channel for model {by_name} under group default (distributor)"
         if not english:
-            words = f"分组 default 下模型 {model} 无可用渠道（distributor）"
+            words = f"分组 default 下模型 {by_name} 无可用渠道（distributor）"
         raise RefusedError(any_reply(503, auth_error(words, "model_not_found")))
-    return model
+    return by_name
 
 
-def prompt_in(body: Mapping[str, Any]) -> str:
-    """The prompt. Raises RefusedError when there is none."""
+def prompt_in(body: Mapping[str, Any], regime: str, action: str) -> str:
+    """The prompt. Raises RefusedError when there is none; the plug-in leaves that to Kling."""
     prompt = body.get("prompt")
-    if not isinstance(prompt, str) or not prompt.strip():
+    if isinstance(prompt, str) and prompt.strip():
+        return prompt
+    if regime != "C":
         raise RefusedError(any_reply(*ERRORS["400"]))
-    return prompt
+    if prompt or action == "text2video":
+        refused_by_kling("prompt is required" if not prompt else "prompt is invalid")
+    return ""
 
 
 def check_types(body: Mapping[str, Any], regime: str) -> None:
     """What the relay's own decoding refuses, before anything goes to Kling."""
+    if regime == "C":
+        return
     texts = ["prompt", "image", "mode", "size"]
     for name in texts if regime != "A" else ["prompt"]:
         if body.get(name) is not None and not isinstance(body[name], str):
@@ -67,8 +83,14 @@ def check_types(body: Mapping[str, Any], regime: str) -> None:
         raise RefusedError(any_reply(*ERRORS["400_invalid_seconds"]))
 
 
-def payload_of(body: Mapping[str, Any], regime: str) -> dict[str, Any]:
-    """What goes to Kling: its own names, from the place where this regime looks for them."""
+def payload_of(body: Mapping[str, Any], regime: str, model: str, action: str) -> tuple[str, dict[str, Any]]:
+    """What goes to Kling, and by which of its two ways: its own names, from where this regime looks for them.
+
+    Without the defaults that the relay fills in.
+    """
+    if regime == "C":  # the path decides, whatever is in the body; and all of that goes on, in any type
+        given = {name: value for name, value in body.items() if value not in (None, "")}
+        return action, given | {"mode": _mode_in_plugin(model, given.get("mode"))}
     if regime == "A":
         given = {name: value for name, value in body.items() if name in {*TEXTS, *DEFAULTS}}
     else:
@@ -91,32 +113,74 @@ def payload_of(body: Mapping[str, Any], regime: str) -> dict[str, Any]:
         if value is not None and not fits:
             word = f"json: cannot unmarshal {_go(value)} into Go struct field requestPayload.{name} of type {kind}"
             raise RefusedError(any_reply(500, task_error("build_request_failed", f"unmarshal metadata failed: {word}")))
-    return DEFAULTS | {name: value for name, value in given.items() if value not in (None, "")}
+    given = {name: value for name, value in given.items() if value not in (None, "")}
+    return "image2video" if "image" in given else "text2video", given
 
 
-def check_payload(prompt: str, payload: Mapping[str, Any]) -> None:
-    """What Kling itself refuses."""
-    if len(prompt) > PROMPT_LENGTH or len(payload.get("negative_prompt", "")) > PROMPT_LENGTH:
+def check_given(model: str, action: str, prompt: str, given: Mapping[str, Any]) -> None:
+    """What Kling itself refuses, behind any version of the relay."""
+    version = _version(model)
+    payload = DEFAULTS | dict(given)
+    negative = given.get("negative_prompt", "")
+    if not isinstance(negative, str) or len(prompt) > PROMPT_LENGTH or len(negative) > PROMPT_LENGTH:
         refused_by_kling("prompt is too long")
-    for name, values in (("duration", ("5", "10")), ("aspect_ratio", tuple(RATIOS)), ("mode", tuple(SHORT_SIDES))):
-        if payload[name] not in values:
+    durations = tuple(map(str, range(3, 16))) if version >= (3, 0) else ("5", "10")
+    for name, values in (("duration", durations), ("aspect_ratio", tuple(RATIOS)), ("mode", tuple(SHORT_SIDES))):
+        if str(payload[name]) not in values:
             refused_by_kling(f"{name} value '{payload[name]}' is invalid")
-    if not 0 <= payload["cfg_scale"] <= 1:
+    if payload["mode"] == "std" and (model == "kling-v2-1-master" or version == (2, 5)):
+        refused_by_kling(f"mode value 'std' is not supported by {model}")
+    if "cfg_scale" in given and version[0] == 2:  # the relay's own default is passed over
+        refused_by_kling(f"cfg_scale is not supported by {model}")
+    scale = payload["cfg_scale"]
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 <= scale <= 1:
         refused_by_kling("cfg_scale is invalid")
-    if "image_tail" in payload and "static_mask" in payload:
-        refused_by_kling("image_tail and static_mask are mutually exclusive")
+    if given.get("sound") == "on" and (version < (2, 6) or payload["mode"] != "pro"):
+        refused_by_kling(f"sound is not supported by {model} with mode {payload['mode']}")
+    if action == "text2video":
+        return
+    if not (given.get("image") or given.get("image_tail")):
+        refused_by_kling("image is required")
+    if "image_tail" in given:
+        if payload["mode"] != "pro" and version < (3, 0):
+            refused_by_kling("image_tail is not supported with mode std")
+        for name in CLASHES:
+            if name in given:
+                refused_by_kling(f"image_tail and {name} are mutually exclusive")
 
 
-def refused_by_kling(message: str) -> NoReturn:
-    """Raise what the relay makes of Kling's refusal of a parameter."""
-    raw = msgspec.json.encode({"code": 1201, "message": message, "request_id": "ace7625a"}).decode()
-    raise RefusedError(any_reply(400, task_error("fail_to_fetch_task", raw)))
+def refused_by_kling(message: str, code: int = 1201) -> NoReturn:
+    """Raise Kling's refusal of a parameter."""
+    raise RefusedByKlingError(code, message)
 
 
 def in_english(request: Request, state: State) -> bool:
-    """Since 2026-02-05, which only regime B has for certain."""
+    """Since 2026-02-05, which only regimes B and C have for certain."""
     accepted = request.headers.get("accept-language", "en")
-    return state.settings.relay_regime == "B" and not accepted.startswith("zh")
+    return state.settings.relay_regime in {"B", "C"} and not accepted.startswith("zh")
+
+
+def _mode_in_plugin(model: str, mode: object) -> str:
+    asked = str(mode or "").strip().lower()
+    if model == "kling-v2-master":
+        if asked == "std":
+            _refused_by_plugin("kling-v2-master does not support mode std")
+        if asked not in {"", "pro"}:
+            _refused_by_plugin("mode must be pro")
+        return "pro"
+    if asked not in {"", *SHORT_SIDES}:
+        _refused_by_plugin("mode must be std or pro")
+    return asked or "std"
+
+
+def _refused_by_plugin(message: str) -> NoReturn:
+    raise RefusedError(any_reply(400, native_error("plugin_request_invalid", message)))
+
+
+def _version(model: str) -> tuple[int, int]:
+    """Of `kling-v2-5-turbo` (2, 5), of `kling-v2-master` (2, 0)."""
+    found = re.match(r"kling-v(\d+)(?:-(\d+))?", model)
+    return (int(found[1]), int(found[2] or 0)) if found else (3, 0)
 
 
 def _go(value: object) -> str:

@@ -1,6 +1,7 @@
 """The shapes in which versions of the relay tell of a task."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gateway.sandbox.state import Task, View
@@ -39,6 +40,7 @@ FAILURES = {
     "fail": "upstream returned error",
     "fail_content": "Failure to pass the risk control system",
     "fail_image": "Image pixel is invalid",
+    "given_up": "任务超时（1440分钟）",
 }
 REQUEST_ID = "ace7625a-0000-4000-8000-000000000000"
 
@@ -62,6 +64,8 @@ def submit_reply(shape: str, task: Task) -> dict[str, Any]:
             return {"code": 0, "message": "SUCCEED", "task_id": task.id, "request_id": REQUEST_ID, "data": kling}
         case "kling_envelope":
             return {"code": 0, "message": "SUCCEED", "request_id": REQUEST_ID, "data": kling | {"task_id": task.id}}
+        case "native":
+            return _native(task, View(phase="queued"), "")
         case _:
             ids = {"id": task.id, "task_id": task.id, "object": "video", "model": task.model}
             return ids | {"status": "queued", "progress": 0, "created_at": int(task.created_at)}
@@ -74,9 +78,14 @@ def query_reply(shape: str, task: Task, view: View) -> dict[str, Any]:
         case "documented":
             return _documented(task, view, reason)
         case "openai_video":
-            return _openai_video(task, view, reason)
+            return openai_video(shape, task, view)
         case "kling_envelope":
             return _kling(task, view, reason)
+        case "native":
+            return _native(task, view, reason)
+        case "native_bare":  # nothing of Kling's is stored
+            bare = {"task_id": task.id, "task_status": view.word or KLING[view.phase], "task_status_msg": reason}
+            return {"code": 0, "data": bare}
         case "legacy":
             told = {
                 "task_id": task.id,
@@ -102,11 +111,11 @@ def kling_id(task: Task) -> str:
 
 def _task_dto(shape: str, task: Task, view: View, reason: str) -> dict[str, Any]:
     early = shape == "task_dto_2025"
-    inner: Mapping[str, Any] = _kling(task, view, reason)
+    inner: Mapping[str, Any] = _kling(task, _of_kling(view), "" if view.reason == "given_up" else reason)
     url = _url(task, view)
     told = {
         "task_id": task.id,
-        "action": "generate" if task.spec.image or task.request.get("image") else "textGenerate",
+        "action": "generate" if task.action == "image2video" else "textGenerate",
         "status": view.word or OUTER[view.phase],
         "fail_reason": (url or reason) if early else reason,
         "submit_time": int(task.created_at),
@@ -129,9 +138,31 @@ def _task_dto(shape: str, task: Task, view: View, reason: str) -> dict[str, Any]
             "data": told | {"task_id": "task_InnerSupplierTaskId00000000000000"},
         }
     if shape == "proxy_url" and url:
-        told |= {"result_url": f"http://localhost:3000/v1/videos/{task.id}/content", "data": {}}
-    elif shape == "nested" and url:
-        told["result_url"] = f"{task.base}/kling_relay/v1/videos/{task.id}/content"
+        told["data"] = {}
+    if shape in {"nested", "proxy_url"} and url:
+        told["result_url"] = _outer_url(shape, task)
+    return told
+
+
+def _outer_url(shape: str, task: Task) -> str:
+    """The URL that the relay itself names: its own `/content` where it does not know its supplier's."""
+    path = f"/v1/videos/{task.id}/content"
+    own = {"proxy_url": f"http://localhost:3000{path}", "nested": f"{task.base}/kling_relay{path}"}
+    return own.get(shape, task.result_url)
+
+
+def _of_kling(view: View) -> View:
+    """What Kling said last; of a task that the relay gave up, that it goes on."""
+    return replace(view, phase="running") if view.reason == "given_up" else view
+
+
+def _native(task: Task, view: View, reason: str) -> dict[str, Any]:
+    """Kling's last word as the plug-in stored it, with the relay's id; before the first poll that is the submit's."""
+    view = _of_kling(view)
+    told = _kling(task, view, reason if view.phase == "failed" else "")
+    told["data"]["task_id"] = task.id
+    if view.phase == "queued":
+        told["data"].pop("task_result")
     return told
 
 
@@ -161,14 +192,20 @@ def _documented(task: Task, view: View, reason: str) -> dict[str, Any]:
     return told
 
 
-def _openai_video(task: Task, view: View, reason: str) -> dict[str, Any]:
-    told: dict[str, Any] = {"id": task.id, "object": "video", "model": "", "status": view.word or OPENAI[view.phase]}
-    told |= {"progress": PROGRESS[view.phase], "created_at": int(task.created_at * 1000)}
+def openai_video(shape: str, task: Task, view: View, *, by_plugin: bool = False) -> dict[str, Any]:
+    """OpenAI's video, with the relay's own status; the task plug-in's host strikes the URL, and gives no reason."""
+    reason = view.message or FAILURES.get(view.reason, "")
+    per_second = 1 if by_plugin else 1000
+    told: dict[str, Any] = {"id": task.id, "object": "video", "model": task.model if by_plugin else ""}
+    told |= {"status": view.word or OPENAI[view.phase], "progress": PROGRESS[view.phase]}
+    told["created_at"] = int(task.created_at * per_second)
     if view.phase in {"done", "failed"}:
-        told["completed_at"] = int(task.ends_at * 1000)
+        told["completed_at"] = int(task.ends_at * per_second)
     if view.has_url:
-        told |= {"seconds": f"{task.spec.seconds:.1f}", "metadata": {"url": task.result_url}}
-    if view.phase == "failed":
+        told["seconds"] = f"{task.spec.seconds:.1f}"
+        if not by_plugin:
+            told["metadata"] = {"url": _outer_url(shape, task)}
+    if view.phase == "failed" and not (by_plugin and view.reason == "given_up"):
         told["error"] = {"message": reason, "code": ""}
     return told
 

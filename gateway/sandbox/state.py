@@ -34,6 +34,7 @@ class Task:
     ends_at: float
     keep_seconds: float
     spec: Spec
+    action: str = ""  # what is made of what, where a provider has a word for it: text2video
     fate: Fault | None = None
     callback_url: str | None = None
     polls: int = 0
@@ -116,7 +117,16 @@ class State:
             _note(self.journal, "submit", {"provider": provider, "model": model, "prompt": prompt, "created_at": now})
 
     def asked(
-        self, provider: str, body: Mapping[str, Any], *, model: str, prompt: str, base: str, keep: float, spec: Spec
+        self,
+        provider: str,
+        body: Mapping[str, Any],
+        *,
+        model: str,
+        prompt: str,
+        base: str,
+        keep: float,
+        spec: Spec,
+        action: str = "",
     ) -> Task:
         """A task as it would be started now; it has no id yet."""
         now = self.clock.now()
@@ -133,6 +143,7 @@ class State:
             ends_at=now + self.settings.total_seconds,
             keep_seconds=keep,
             spec=spec,
+            action=action,
         )
 
     def poll(self, provider: str, task_id: str, *, synced: bool = False) -> tuple[Task | None, View]:
@@ -171,6 +182,9 @@ class State:
             return View(phase=phase, progress=progress)
         if name in {"fail", "fail_content", "fail_image"}:
             return View(phase="failed", reason=name, message=args.get("message"), code=args.get("code"))
+        if name == "given_up":
+            of_relay = task.provider == "kling_relay"
+            return View(phase="failed", reason=name if of_relay else "fail", message=args.get("message"))
         if name == "cancelled":
             return View(phase="cancelled")
         if name == "no_url" and not _url_has_come(task, args):
@@ -237,4 +251,5 @@ def _copy(task: Task, **changes: Any) -> Task:
 
 def _told(task: Task) -> dict[str, Any]:
     told = ("id", "provider", "model", "prompt", "request", "fingerprint", "created_at", "polls", "downloads")
-    return {name: getattr(task, name) for name in told} | {"fate": task.fate.name if task.fate else None}
+    action = {"action": task.action} if task.action else {}
+    return {name: getattr(task, name) for name in told} | action | {"fate": task.fate.name if task.fate else None}

@@ -91,6 +91,8 @@ class Reply:
     headers: tuple[tuple[str, str], ...] = ()
     manner: Manner = Manner.WHOLE
     delay_seconds: float = 0.0
+    pieces: int = 1  # in which the body is sent, where the reply goes out whole
+    piece_seconds: float = 0.0  # between two of them
     reset: bool = False  # end the connection with a reset instead of an orderly close
 
     def head(self, length: int) -> list[tuple[bytes, bytes]]:
@@ -128,15 +130,17 @@ def any_reply(status: int, body: object) -> Reply:
 
 async def transmit(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a reply in its manner. All but WHOLE need the server's connection in the scope."""
-    if reply.delay_seconds:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(reply.delay_seconds):
-                await _until_gone(receive)
-                return
+    if reply.delay_seconds and await _gone_within(receive, reply.delay_seconds):
+        return
     if reply.manner is Manner.WHOLE:
         await send({"type": "http.response.start", "status": reply.status, "headers": reply.head(len(reply.body))})
         body = b"" if scope["method"] == "HEAD" else reply.body
-        await send({"type": "http.response.body", "body": body})
+        size = max(-(-len(body) // reply.pieces), 1)
+        for start in range(size, len(body), size):
+            await send({"type": "http.response.body", "body": body[start - size : start], "more_body": True})
+            if await _gone_within(receive, reply.piece_seconds):
+                return
+        await send({"type": "http.response.body", "body": body[(len(body) - 1) // size * size :] if body else b""})
         return
     if reply.manner is not Manner.HANG:
         _misbehave(reply, scope["extensions"][TRANSPORT])
@@ -166,6 +170,15 @@ def _raw_head(reply: Reply, length: int) -> bytes:
     lines = [f"HTTP/1.1 {reply.status} {_phrase(reply.status)}".encode()]
     lines += [name + b": " + value for name, value in reply.head(length)]
     return b"\r\n".join([*lines, b"connection: close", b"", b""])
+
+
+async def _gone_within(receive: Receive, seconds: float) -> bool:
+    """Wait so long; whether the client has gone meanwhile."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await _until_gone(receive)
+            return True
+    return False
 
 
 async def _until_gone(receive: Receive) -> None:

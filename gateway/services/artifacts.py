@@ -1,25 +1,28 @@
 """Where the bytes of an output are, and how a client gets them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from datetime import datetime
-from typing import Literal
+from typing import Literal, cast
 
 import httpx
 import structlog
 from msgspec import Struct
 
+from gateway.domain.content_encoding import BodyDecoder, UndecodableBody
 from gateway.domain.errors import ArtifactExpired, ArtifactMissing, NotFound, ProviderUnavailable
 from gateway.domain.generation import Generation, Kept, Output
 from gateway.services.artifact_store import ArtifactStore
 from gateway.services.clock import Clock
-from gateway.services.keeping import content_call
+from gateway.services.fetch import WHOLE
+from gateway.services.file_body import TOTAL_SECONDS
+from gateway.services.keeping import RESULT_MAX, content_call
 from gateway.services.providers import Provider
 from gateway.services.upstream import NoAnswer, NotSent, Upstream
 
 log = structlog.get_logger()
 Variant = Literal["video", "thumbnail"]
 LINK_SECONDS = 3600.0  # a link of the artifact store is good for: a player that rests longer asks again
-_STREAM_SECONDS = 600.0
 
 
 class Redirect(Struct, frozen=True):
@@ -133,35 +136,47 @@ class Artifacts:
         signed = provider.adapter.authorize(call, provider.credential, self._clock.now())
         try:
             response = await self._upstream.stream(
-                signed, base_url=provider.base_url, timeout_seconds=_STREAM_SECONDS, headers=provider.headers
+                signed, base_url=provider.base_url, timeout_seconds=TOTAL_SECONDS, headers=provider.headers
             )
         except (NotSent, NoAnswer) as error:
             raise ProviderUnavailable("The provider did not hand over the file.", retry_after=30) from error
-        if response.status_code != httpx.codes.OK:
+        if response.status_code not in WHOLE:
             await response.aclose()
             raise ProviderUnavailable(f"The provider answered {response.status_code} for the file.", retry_after=30)
         length = response.headers.get("content-length", "")
-        chunks = _chunks(response)
+        decoder = BodyDecoder(response.headers.get("content-encoding", ""), RESULT_MAX)
+        chunks = _chunks(response, decoder)
         try:
             await anext(chunks)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, UndecodableBody) as error:
             raise ProviderUnavailable("The file broke off before its first byte.", retry_after=30) from error
         return Stream(
             chunks=chunks,
             content_type=response.headers.get("content-type", "application/octet-stream"),
-            length=int(length) if length.isdigit() else None,
+            length=int(length) if length.isdigit() and decoder.is_plain else None,
             filename=f"{generation.id}-{output.index}.mp4",
         )
 
 
-async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes]:
-    """Nothing, as soon as there is something; then all of it."""
+async def _chunks(response: httpx.Response, decoder: BodyDecoder) -> AsyncGenerator[bytes]:
+    """Yields b"" once the first bytes have arrived, so that errors are met before a response starts; then the content.
+
+    A client is told no content encoding: what the provider has encoded is decoded here.
+    """
+    begun = False
     try:
-        chunks = aiter(response.stream)  # type: ignore[arg-type]  # an async transport gives an async stream
-        first = await anext(chunks, b"")
-        yield b""
-        yield first
-        async for chunk in chunks:
-            yield chunk
+        async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_raw())) as chunks:
+            async for chunk in chunks:
+                for piece in decoder.pieces(chunk):
+                    if not begun:
+                        begun = True
+                        yield b""
+                    yield piece
+        if rest := decoder.finish():
+            if not begun:
+                yield b""
+            yield rest
+        elif not begun:
+            yield b""
     finally:
         await response.aclose()

@@ -81,6 +81,9 @@ class Attempts:
                 return found
             if attempt.state in {AttemptState.RESERVED, AttemptState.SUBMITTING}:
                 raise Conflict(f"The attempt is {attempt.state}; a task is attached once its submit has ended.")
+            is_full = len(attempt.tasks) >= len(attempt.slots)
+            if is_full and attempt.state in {AttemptState.ACCEPTED, AttemptState.COMPLETED}:
+                raise Conflict(f"The attempt is {attempt.state}, and a task of it is known for every output.")
             told = await self._adoption.tell(generation, attempt, task_ids, "operator")
             if told is Told.REFUSED and (await self.read(attempt_id)).attempt == attempt:
                 raise Conflict(f"An attempt has at most {TASKS_MAX} tasks.", param="tasks")

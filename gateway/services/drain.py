@@ -36,7 +36,7 @@ class Drain(Struct, frozen=True, kw_only=True):
 
 
 def drain_of(settings: Settings, providers: Mapping[str, Provider]) -> Drain:
-    """The time as configured; without a word in the configuration, as long as a stop may need."""
+    """The configured time; where none is configured, as long as a stop may need."""
     timeouts = [
         (model.polling.submit_timeout_seconds, f"{provider.name}/{model.name}")
         for provider in accepting(providers).values()

@@ -3,6 +3,9 @@
 A host is resolved once, what is not public is left out of its addresses, and the connection goes to exactly one of the
 rest: a name that answers otherwise the next time gains nothing. Each request has a connection of its own, and nothing
 comes from the environment: no proxy, no `.netrc`, no cookies, no certificates but the usual ones.
+
+Every state of a connection has a limit of its own: resolving, connecting, TLS, the head of the reply, and the longest
+silence within the body.
 """
 
 import asyncio
@@ -27,20 +30,25 @@ from gateway.domain.addresses import (
     port_is_open,
     refusal,
 )
+from gateway.services.file_body import IDLE_SECONDS, BadBody, BodyReader, BodyTooLarge
 from gateway.services.images import URL_MAX, url_fault
 from gateway.services.pinned import PinnedNetwork, StreamNetwork
 from gateway.services.resolving import Resolvers
 
-USER_AGENT = f"video-gateway/{version('video-gateway')}"
+USER_AGENT = f"video-gateway/{version('video-gateway')}"  # for what is posted to receivers of ours
+# Hosts of files often refuse what does not look like a browser: with 403, or with a page instead of the file.
+BROWSER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
 REDIRECTS_MAX = 5
 ADDRESSES_MAX = 8  # of a name; the rest are not tried
 RESOLVE_SECONDS = 10.0
 CONNECT_SECONDS = 10.0  # to one address, its TLS handshake besides
-STALL_SECONDS = 30.0  # without a byte either way
+HEAD_SECONDS = 60.0  # from the first address to the end of the reply's head, however it drips
 POST_REPLY_MAX = 64 * 1024
-# Chunks of a few bytes cost us a thousand times what they cost their sender.
-CRUMB, CRUMBS_MAX = 256, 1000  # bytes, on average; how many pieces are taken before that is asked for
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_WHOLE = re.compile(r"bytes 0-(\d{1,15})/(\d{1,15})")
+_AS_GATEWAY = {"User-Agent": USER_AGENT, "Accept": "*/*"}
+_AS_BROWSER = {"User-Agent": BROWSER_AGENT, "Accept": "*/*", "Accept-Language": "en-US,en;q=0.9"}
+WHOLE = frozenset({200, 203})  # the statuses of a reply that has all of a file
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 Resolve = Callable[
@@ -56,8 +64,16 @@ class AddressRefused(FetchRefused):
     """Its host is a name that leads to no address that may be connected to; it may lead to another later."""
 
 
+class RedirectRefused(FetchRefused):
+    """A redirect leads to where nothing may be fetched; the host may redirect elsewhere later."""
+
+
 class FetchFailed(Exception):
     """It could not be fetched this time; the text is safe to show."""
+
+
+class BrokeOff(FetchFailed):
+    """The body ended before it was whole, or nothing more of it came."""
 
 
 class FetchTooLarge(FetchFailed):
@@ -130,28 +146,51 @@ class Fetched:
         self.status: int = reply.status
         self.headers: Mapping[str, str] = dict(headers)  # names in lower case
         self.length: int | None = int(headers["content-length"]) if "content-length" in headers else None  # declared
+        self.host = target.host
         self._reply = reply
-        self._host = target.host
         self._max_bytes = max_bytes
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body, once; `FetchFailed` where it is not all there, `FetchTooLarge` where it is over `max_bytes`."""
-        if self.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}:
-            raise FetchFailed(f"{self._host} sent a compressed body, which was not asked for")
-        if self.length is not None and self.length > self._max_bytes:
-            raise self._too_large()
-        pieces = size = 0
-        with _failures(self._host):
-            async for chunk in self._reply.aiter_stream():
-                pieces, size = pieces + 1, size + len(chunk)
-                if size > self._max_bytes:
-                    raise self._too_large()
-                if pieces > CRUMBS_MAX and size < pieces * CRUMB:
-                    raise FetchFailed(f"{self._host} sends its body in pieces that are too small")
-                yield chunk
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is all of the file: 200, 203 from a proxy, or a 206 with every byte, as some hosts answer."""
+        part = (
+            _WHOLE.fullmatch(self.headers.get("content-range", ""))
+            if self.status == httpx.codes.PARTIAL_CONTENT
+            else None
+        )
+        return self.status in WHOLE or (part is not None and int(part[1]) + 1 == int(part[2]))
 
-    def _too_large(self) -> FetchTooLarge:
-        return FetchTooLarge(f"{self._host} sent more than the {self._max_bytes:,} bytes that are taken")
+    async def raw(self) -> AsyncIterator[bytes]:
+        """The body as it was sent, once, without any limit of size; `BrokeOff` where it ends early."""
+        try:
+            with _failures(self.host):
+                async for chunk in self._reply.aiter_stream():
+                    yield chunk
+        except FetchFailed as error:
+            raise BrokeOff(str(error)) from error
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body decoded, once; `FetchFailed` where it is not all there, `FetchTooLarge` over `max_bytes`."""
+        now = asyncio.get_running_loop().time
+        body = BodyReader(self.headers.get("content-encoding", ""), self._max_bytes, now())
+        with named(self.host):
+            body.check_length(self.length)
+            async for chunk in self.raw():
+                for piece in body.take(chunk, now()):
+                    yield piece
+            if rest := body.finish():
+                yield rest
+
+
+@contextmanager
+def named(host: str) -> Iterator[None]:
+    """What is wrong with a body, as `FetchFailed` with the name of its sender."""
+    try:
+        yield
+    except BodyTooLarge as error:
+        raise FetchTooLarge(f"{host} {error}") from error
+    except BadBody as error:
+        raise FetchFailed(f"{host} {error}") from error
 
 
 class Posted(Struct, frozen=True):
@@ -171,32 +210,38 @@ class Fetcher:
         resolve: Resolve | None = None,
         network: httpcore.AsyncNetworkBackend | None = None,
         tls: ssl.SSLContext | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+        head_seconds: float = HEAD_SECONDS,
     ) -> None:
+        """`idle_seconds` without a byte end a request; the head of a reply is to be there within `head_seconds`."""
         self._allow = tuple(allow)
         self._system = Resolvers()
         self._resolve = resolve or self._system.resolve
         self._network = network or StreamNetwork()
         self._given_tls = tls
-        self._headers = {
-            "User-Agent": USER_AGENT,
-            "Accept": "*/*",
-            "Accept-Encoding": "identity",
-            "Connection": "close",
-        }
+        self._idle_seconds = idle_seconds
+        self._head_seconds = head_seconds
 
     @asynccontextmanager
     async def get(
-        self, url: str, *, max_bytes: int, timeout_seconds: float, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        timeout_seconds: float,
+        headers: Mapping[str, str] | None = None,
+        open_headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Fetched]:
         """The reply to a GET, after at most five redirects; of any status that is not a redirect.
 
-        `timeout_seconds` is for all of it, the body included. Headers do not go along to another origin. Raises
-        `FetchRefused` or `FetchFailed`.
+        `timeout_seconds` is for all of it, the body included. `headers` do not go along to another origin,
+        `open_headers` do: they hold no secret. Raises `FetchRefused` or `FetchFailed`.
         """
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         target = target_of(url)
-        for _ in range(REDIRECTS_MAX + 1):
-            async with self._exchange("GET", target, headers or {}, b"", deadline) as reply:
+        for hop in range(REDIRECTS_MAX + 1):
+            sent = {**(open_headers or {}), **(headers or {})}
+            async with self._exchange("GET", target, sent, b"", deadline, redirected=hop > 0) as reply:
                 onward = _onward(target, reply)
                 if onward is None:
                     yield Fetched(target, reply, max_bytes)
@@ -224,22 +269,34 @@ class Fetcher:
 
     @asynccontextmanager
     async def _exchange(
-        self, method: str, target: Target, headers: Mapping[str, str], content: bytes, deadline: float
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        content: bytes,
+        deadline: float,
+        *,
+        redirected: bool = False,
     ) -> AsyncIterator[httpcore.Response]:
         """One request over one connection, which is closed at the end; the head of the reply has been read."""
         scheme, host, port = target.origin
-        pinned = PinnedNetwork(self._network, await self._addresses(target, deadline), deadline)
-        named = httpx.Headers(self._headers)
-        named.update({**headers, "Host": target.url.netloc.decode("ascii")})
+        addresses = await self._addresses(target, deadline, redirected=redirected)
+        head_deadline = min(deadline, asyncio.get_running_loop().time() + self._head_seconds)
+        pinned = PinnedNetwork(self._network, addresses, head_deadline if method == "GET" else deadline)
+        written = httpx.Headers(_AS_BROWSER if method == "GET" else _AS_GATEWAY)
+        written.update(headers)
+        written.update(
+            {"Accept-Encoding": "identity", "Connection": "close", "Host": target.url.netloc.decode("ascii")}
+        )
         if method == "POST":
-            named["Content-Length"] = str(len(content))
+            written["Content-Length"] = str(len(content))
         request = httpcore.Request(
             method,
             httpcore.URL(scheme=scheme, host=host, port=port, target=target.url.raw_path),
-            headers=named.raw,
+            headers=written.raw,
             content=content,
             extensions={
-                "timeout": {"connect": CONNECT_SECONDS, "read": STALL_SECONDS, "write": STALL_SECONDS},
+                "timeout": {"connect": CONNECT_SECONDS, "read": self._idle_seconds, "write": self._idle_seconds},
                 "sni_hostname": host.removesuffix("."),
             },
         )
@@ -249,15 +306,14 @@ class Fetcher:
         try:
             with _failures(target.host):
                 reply = await connection.handle_async_request(request)
-            pinned.head_is_read()
-            names = [name.lower() for name, _ in reply.headers]
-            if reply.status < httpx.codes.OK or (b"content-length" in names and b"transfer-encoding" in names):
+            pinned.head_is_read(deadline)
+            if reply.status < httpx.codes.OK:
                 raise FetchFailed(f"{target.host} sent a reply that cannot be read")
             yield reply
         finally:
             await pinned.aclose()
 
-    async def _addresses(self, target: Target, deadline: float) -> list[Address]:
+    async def _addresses(self, target: Target, deadline: float, *, redirected: bool) -> list[Address]:
         found = addresses_of(target.host)
         if not found:
             limit = min(deadline, asyncio.get_running_loop().time() + RESOLVE_SECONDS)
@@ -268,7 +324,12 @@ class Fetcher:
                 raise FetchFailed(f"{target.host} could not be resolved") from error
         if not found:
             raise FetchFailed(f"{target.host} could not be resolved")
-        return target.admitted(found, self._allow)[:ADDRESSES_MAX]
+        try:
+            return target.admitted(found, self._allow)[:ADDRESSES_MAX]
+        except FetchRefused as error:
+            if redirected:
+                raise RedirectRefused(str(error)) from error
+            raise
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -277,17 +338,18 @@ class Fetcher:
 
 def _onward(target: Target, reply: httpcore.Response) -> Target | None:
     """Where a redirect leads, read anew; `None` for another reply."""
-    if reply.status not in _REDIRECTS:
+    if reply.status not in REDIRECTS:
         return None
-    location = httpx.Headers(reply.headers).get("location")
-    if location is None:
+    location = httpx.Headers(reply.headers).get("location", "").strip()
+    if not location:
         raise FetchFailed(f"{target.host} sent a redirect that leads nowhere")
     try:
-        onward = target_of(str(target.url.join(location)))
+        onward = target_of(str(target.url.join(location.replace(" ", "%20"))))  # as browsers read a blank in a URL
     except (FetchRefused, httpx.InvalidURL, ValueError):
-        raise FetchRefused(f"{target.host} redirects to what is not a valid http(s) URL without credentials") from None
+        why = f"{target.host} redirects to what is not a valid http(s) URL without credentials"
+        raise RedirectRefused(why) from None
     if target.url.scheme == "https" and onward.url.scheme == "http":
-        raise FetchRefused(f"{target.host} redirects from https to http")
+        raise RedirectRefused(f"{target.host} redirects from https to http")
     return onward
 
 

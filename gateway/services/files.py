@@ -11,7 +11,7 @@ from gateway.domain.errors import ArtifactMissing, InvalidImage, InvalidParamete
 from gateway.services.blobs import Blobs
 from gateway.services.clock import Clock
 from gateway.services.ids import new_id
-from gateway.services.images import inspect
+from gateway.services.images import inspect_large
 from gateway.services.tokens import Signer
 from gateway.store.files import FileLimits, FilePage, FileQuery, Library, StoredFile, is_file_id
 
@@ -47,7 +47,7 @@ class Files:
         now = self._clock.now()
         keep = self._keep if seconds is None else self._checked(seconds)
         try:
-            facts = inspect(content)
+            facts = await inspect_large(content)
         except InvalidImage as error:
             raise InvalidImage(f"`file`: {error.detail}", param="file") from error
         await self._library.check_room(key, facts.bytes, self._limits, now)  # before the disk has anything of it

@@ -55,7 +55,7 @@ class Health:
         self._times: dict[tuple[str, str], deque[Completion]] = {}
         self._summaries: dict[tuple[str, str], CompletionTimes] = {}  # of those, until one comes or goes
         self.submits = {name: Lane(provider.concurrency, clock) for name, provider in providers.items()}
-        # A submit is rare and costs money, a reading is frequent and free: the number of the one must not slow the other.
+        # A submit is rare and costs money, a reading is frequent and free: the limit of one must not slow the other.
         self.reads = {name: Lane(provider.read_concurrency, clock) for name, provider in providers.items()}
 
     def of(self, provider: str, model: str) -> RouteHealth:

@@ -23,9 +23,10 @@ from gateway.domain.routing import bytes_form, place_of
 from gateway.domain.task import Failed, FailureKind
 from gateway.services.blobs import Blobs
 from gateway.services.clock import Clock, sleep
-from gateway.services.fetch import Fetcher, FetchFailed, FetchRefused, FetchTooLarge
-from gateway.services.images import IMAGE_MAX, inspect
-from gateway.services.pictures import NotMade, Pictures
+from gateway.services.fetch import Fetcher, FetchFailed, FetchRefused, FetchTooLarge, RedirectRefused
+from gateway.services.image_structure import DamagedImage
+from gateway.services.images import IMAGE_MAX, inspect_large
+from gateway.services.pictures import NotMade, Pictures, Unreadable
 from gateway.services.providers import Provider, UpstreamModel
 from gateway.services.uploading import Image, InputRefused, Uploading
 from gateway.store.base import Store
@@ -146,7 +147,8 @@ class Inputs:
             try:
                 return await self._pictures.make(held, wanted)
             except NotMade as error:
-                raise _refused(picture.param, str(error)) from error
+                damaged = isinstance(error, Unreadable)
+                raise _refused(picture.param, str(error), elsewhere=not damaged) from error
 
         if form is ImageForm.UPLOAD:
             image = Image(
@@ -185,49 +187,63 @@ class Inputs:
 
     async def _fetched(self, url: str, max_bytes: int | None, param: str) -> _Picture:
         """What is behind a client's URL; it is held only until the submit is made."""
-        content = await self._fetch(url, min(max_bytes or IMAGE_MAX, IMAGE_MAX), param)
-        try:
-            facts = inspect(content)
-        except InvalidImage as error:
-            raise _refused(param, error.detail) from error
+        content, facts = await self._fetch(url, min(max_bytes or IMAGE_MAX, IMAGE_MAX), param)
 
         async def read() -> bytes:
             return content
 
         return _Picture(param=param, sha256=sha256(content).hexdigest(), facts=facts, read=read, passing=True)
 
-    async def _fetch(self, url: str, max_bytes: int, param: str) -> bytes:
-        """Its server may have a bad moment: it is asked twice."""
+    async def _fetch(self, url: str, max_bytes: int, param: str) -> tuple[bytes, ImageFacts]:
+        """The image and what it is. Its server may have a bad moment, and its transfer may break off: two tries.
+
+        An image that is damaged both times goes to no route at all: providers bill for it whatever they make of it.
+        """
         try:
             return await self._fetch_once(url, max_bytes, param)
-        except _Unfetched as error:
+        except (_Unfetched, DamagedImage) as error:
             log.info("image_unfetched", param=param, error=str(error))
         await sleep(self._clock, FETCH_AGAIN_SECONDS)
         try:
             return await self._fetch_once(url, max_bytes, param)
         except _Unfetched as error:
             raise _refused(param, f"the image could not be fetched: {error}") from error
+        except DamagedImage as error:
+            raise _refused(param, error.detail, elsewhere=False) from error
 
-    async def _fetch_once(self, url: str, max_bytes: int, param: str) -> bytes:
+    async def _fetch_once(self, url: str, max_bytes: int, param: str) -> tuple[bytes, ImageFacts]:
         try:
-            async with self._fetcher.get(url, max_bytes=max_bytes, timeout_seconds=FETCH_TIMEOUT_SECONDS) as fetched:
-                if fetched.status == 200:
-                    return b"".join([chunk async for chunk in fetched.chunks()])
-                status = fetched.status
+            async with self._fetcher.get(
+                url,
+                max_bytes=max_bytes,
+                timeout_seconds=FETCH_TIMEOUT_SECONDS,
+                open_headers={"Accept": "image/png,image/jpeg,image/webp,image/*;q=0.8,*/*;q=0.5"},
+            ) as fetched:
+                status, is_whole = fetched.status, fetched.is_whole
+                content = b"".join([chunk async for chunk in fetched.chunks()]) if is_whole else b""
         except FetchTooLarge as error:
             raise _refused(param, f"the image is over the limit of {max_bytes} bytes") from error
+        except RedirectRefused as error:  # its server may lead elsewhere in a moment
+            raise _Unfetched(str(error)) from error
         except FetchRefused as error:  # a provider that fetches for itself may have no reason to refuse
             raise _refused(param, str(error)) from error
         except FetchFailed as error:
             raise _Unfetched(str(error)) from error
-        told = f"its server answered with HTTP status {status}"
-        raise _Unfetched(told) if status in {408, 425, 429} or status >= 500 else _refused(param, told)
+        if not is_whole:
+            why = f"its server answered with HTTP status {status}"
+            raise _Unfetched(why) if status in {408, 425, 429} or status >= 500 else _refused(param, why)
+        try:
+            return content, await inspect_large(content)
+        except DamagedImage:
+            raise
+        except InvalidImage as error:
+            raise _refused(param, error.detail) from error
 
 
-def _refused(param: str, why: str) -> InputRefused:
-    """This image cannot go this way; another route may take it, or fetch it."""
+def _refused(param: str, why: str, *, elsewhere: bool = True) -> InputRefused:
+    """This image cannot go this way; with `elsewhere` another route may take it, or fetch it."""
     message = f"`{param}`: {why.rstrip('.')}."
-    return InputRefused(Failed(kind=FailureKind.INVALID_REQUEST, message=message, elsewhere=True))
+    return InputRefused(Failed(kind=FailureKind.INVALID_REQUEST, message=message, elsewhere=elsewhere))
 
 
 def file_name(key: str, content: bytes) -> str:

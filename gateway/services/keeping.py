@@ -1,17 +1,22 @@
-"""Brings the file of an output into the artifact store: fetched, hashed, checked, then told of in the ledger."""
+"""Brings the file of an output into the artifact store: fetched, hashed, checked, then recorded in the ledger.
+
+A transfer is cut when no byte has come for 30 seconds, and has no limit on its whole time but the generous ones of
+`file_body.py`. What could not be fetched is tried again, later each time, until the provider's link ends.
+"""
 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from secrets import token_hex
 
 import httpx
 import structlog
+from msgspec.structs import replace
 
-from gateway.domain.adapter import HttpCall
+from gateway.domain.adapter import HttpCall, HttpReply
 from gateway.domain.errors import InvalidImage, StoreUnavailable
 from gateway.domain.generation import Generation, Kept, Output
 from gateway.domain.keeping import Drawn, FileFact, FileKept, FileUnread
@@ -19,30 +24,47 @@ from gateway.domain.task import Artifact
 from gateway.failpoints import reach
 from gateway.services.artifact_store import ArtifactStore, remove_files
 from gateway.services.clock import Clock
-from gateway.services.fetch import AddressRefused, Fetcher, FetchFailed, FetchRefused
+from gateway.services.download import Answer, Download
+from gateway.services.fetch import (
+    REDIRECTS,
+    AddressRefused,
+    BrokeOff,
+    Fetcher,
+    FetchFailed,
+    FetchRefused,
+    RedirectRefused,
+)
+from gateway.services.file_body import TOTAL_SECONDS
 from gateway.services.images import IMAGE_MAX, inspect
 from gateway.services.lanes import Lane
 from gateway.services.media import Media, read_media
 from gateway.services.providers import Provider
 from gateway.services.thumbnails import Thumbnails
-from gateway.services.upstream import NoAnswer, NotSent, Upstream
+from gateway.services.upstream import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.services.writing import Writer, Written
 from gateway.store.base import Store
 from gateway.store.results import BEGUN_LIFE
 
 log = structlog.get_logger()
 RESULT_MAX = 4 * 1024**3  # bytes of a result
-FETCH_SECONDS = 1800.0  # for all of it
-STALL_SECONDS = 30.0  # without a byte
 PICTURE_SECONDS = 3.0  # for a provider's own picture, which nothing waits for longer
 STORE_SECONDS = 30.0  # in which nothing is fetched, once the artifact store has failed
 EXTENSIONS = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm", "video/x-matroska": "mkv"}
 IMAGE_EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif"}
+VIDEO_ACCEPT, IMAGE_ACCEPT = "video/*,*/*;q=0.8", "image/webp,image/png,image/jpeg,*/*;q=0.8"
 _GONE = frozenset({404, 410})  # the answers that say: there is no such file
 
 
 class _NoResult(Exception):
     """Nothing is there, or something that is not what was asked for."""
+
+
+class _NotNow(FetchFailed):
+    """Its host answered with something else than the file, and may say when to ask again."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Keeper:
@@ -80,18 +102,23 @@ class Keeper:
         provider = generation.route(generation.attempt(output.attempt_id or "")).provider
         reach("done_not_kept")
         if self._clock.now() < self._store_fails_until:  # what is fetched now could not be put anywhere
-            return FileUnread(index=index)
+            return FileUnread(index=index, unstored=True)
         try:
             return await self._keep_one(generation, output, provider)
         except FetchRefused as error:
-            fact, why = FileUnread(index=index, final=not isinstance(error, AddressRefused)), str(error)
+            may_change = isinstance(error, AddressRefused | RedirectRefused)
+            fact, why = FileUnread(index=index, final=not may_change), str(error)
         except _NoResult as error:
             fact, why = FileUnread(index=index, missing=True), str(error)
-        except (FetchFailed, NotSent, NoAnswer, httpx.HTTPError, OSError) as error:
+        except _NotNow as error:
+            fact, why = FileUnread(index=index, retry_after_seconds=error.retry_after_seconds), str(error)
+        except FetchFailed as error:
             fact, why = FileUnread(index=index), str(error)
+        except OSError as error:  # of the disk: what the network raises is a `FetchFailed`
+            fact, why = FileUnread(index=index, unstored=True), str(error)
         except StoreUnavailable as error:
             self._store_fails_until = max(self._store_fails_until, self._clock.now() + timedelta(seconds=STORE_SECONDS))
-            fact, why = FileUnread(index=index), error.reason or error.detail
+            fact, why = FileUnread(index=index, unstored=True), error.reason or error.detail
         except Exception:  # what nobody has thought of says nothing about the file
             log.exception("keeping_broken", generation=generation.id, index=index, provider=provider)
             return FileUnread(index=index)
@@ -115,10 +142,11 @@ class Keeper:
         lane = (self._late if output.status.terminal else self._lanes).get(provider)
         try:
             async with nullcontext() if lane is None else lane.place(generation.key):
-                async with self._source(generation, output, provider) as chunks:
+                download = self._download(generation, output, provider)
+                async with aclosing(download.chunks()) as chunks:
                     written = await self._writer.write(chunks, partial, RESULT_MAX, flush=self._artifacts.flushes)
+                media = await _media(partial, download.broke_off)
                 picture_type = await self._providers_picture(output, picture)
-            media = await _media(partial)
             kept = self._kept(generation, output, written, media, picture_type)
             names = [name for name in (kept.name, kept.thumbnail) if name is not None]
             if not await self._store.results.tell(generation.id, names, began + BEGUN_LIFE):
@@ -164,39 +192,63 @@ class Keeper:
             thumbnail_type=picture_type,
         )
 
-    @asynccontextmanager
-    async def _source(self, generation: Generation, output: Output, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The bytes of an output's file, as the provider hands them over."""
+    def _download(self, generation: Generation, output: Output, provider: str) -> Download:
+        """An output's file, as its host hands it over."""
         artifact = output.artifact
-        if artifact is None or artifact.needs_credential:
-            async with self._with_credential(generation, output, name) as chunks:
-                yield chunks
-            return
-        async with self._fetcher.get(artifact.url, max_bytes=RESULT_MAX, timeout_seconds=FETCH_SECONDS) as fetched:
-            _check(fetched.status)
-            yield fetched.chunks()
+
+        def ask(headers: Mapping[str, str]) -> AbstractAsyncContextManager[Answer]:
+            if artifact is None or artifact.needs_credential:
+                return self._with_credential(generation, output, provider, headers)
+            return self._openly(artifact.url, headers)
+
+        return Download(ask, max_bytes=RESULT_MAX, check=self._check)
+
+    @asynccontextmanager
+    async def _openly(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
+        sent = {"Accept": VIDEO_ACCEPT, **headers}
+        async with self._fetcher.get(
+            url, max_bytes=RESULT_MAX, timeout_seconds=TOTAL_SECONDS, open_headers=sent
+        ) as fetched:
+            yield fetched
 
     @asynccontextmanager
     async def _with_credential(
-        self, generation: Generation, output: Output, name: str
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """A file that the provider hands over to its own key alone: only ever asked for below its base URL."""
+        self, generation: Generation, output: Output, name: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[Answer]:
+        """A file that the provider hands over to its own key alone: only ever asked for below its base URL.
+
+        Where the provider redirects to the file, the key does not go along.
+        """
         provider = self._providers.get(name)
         call = None if provider is None else content_call(generation, output, provider)
         if provider is None or call is None:
             raise FetchRefused("The provider that keeps this file is no longer configured.")
+        call = replace(call, headers={**call.headers, **headers})
         signed = provider.adapter.authorize(call, provider.credential, self._clock.now())
-        response = await self._upstream.stream(
-            signed, base_url=provider.base_url, timeout_seconds=STALL_SECONDS, headers=provider.headers
-        )
         try:
-            async with asyncio.timeout(FETCH_SECONDS):
-                _check(response.status_code)
-                yield response.aiter_raw()
-        except TimeoutError as error:
-            raise FetchFailed(f"the file did not come within {FETCH_SECONDS:.0f} seconds") from error
+            response = await self._upstream.stream(
+                signed, base_url=provider.base_url, timeout_seconds=TOTAL_SECONDS, headers=provider.headers
+            )
+        except (NotSent, NoAnswer) as error:
+            raise FetchFailed(str(error)) from error
+        try:
+            if response.status_code not in REDIRECTS or "location" not in response.headers:
+                yield _Streamed(name, response)
+                return
         finally:
             await response.aclose()
+        async with self._openly(redirected_to(provider.base_url + call.path, response), headers) as answer:
+            yield answer
+
+    def _check(self, answer: Answer) -> None:
+        """Raise for an answer that is not the file."""
+        status = answer.status
+        if status in _GONE:
+            raise _NoResult(f"the answer was {status}")
+        wait = None
+        with suppress(ArithmeticError, ValueError):  # a wait that is no sensible time
+            wait = retry_after_seconds(HttpReply(status=status, headers=answer.headers), self._clock.now)
+        raise _NotNow(f"the answer was {status}", wait)
 
     async def _providers_picture(self, output: Output, to: Path) -> str | None:
         """The media type of the provider's own picture, once it is at `to`; `None` where it is not to be had soon."""
@@ -204,8 +256,11 @@ class Keeper:
         if url is None:
             return None
         try:
-            async with self._fetcher.get(url, max_bytes=IMAGE_MAX, timeout_seconds=PICTURE_SECONDS) as fetched:
-                _check(fetched.status)
+            async with self._fetcher.get(
+                url, max_bytes=IMAGE_MAX, timeout_seconds=PICTURE_SECONDS, open_headers={"Accept": IMAGE_ACCEPT}
+            ) as fetched:
+                if not fetched.is_whole:
+                    self._check(fetched)
                 content = b"".join([chunk async for chunk in fetched.chunks()])
             kind = inspect(content).content_type
             if kind not in IMAGE_EXTENSIONS:
@@ -226,15 +281,38 @@ def content_call(generation: Generation, output: Output, provider: Provider) -> 
     return provider.adapter.content(ref)
 
 
-async def _media(path: Path) -> Media:
+def redirected_to(url: str, response: httpx.Response) -> str:
+    """Where a redirect leads, as text: it is not checked here."""
+    location = response.headers["location"].strip().replace(" ", "%20")
+    try:
+        return str(httpx.URL(url).join(location))
+    except (httpx.InvalidURL, ValueError) as error:
+        raise FetchFailed("the provider redirects to what is not a valid URL") from error
+
+
+class _Streamed:
+    """An answer of a provider's to its own key."""
+
+    def __init__(self, host: str, response: httpx.Response) -> None:
+        self.host = host
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = dict(response.headers)
+        self._response = response
+
+    async def raw(self) -> AsyncIterator[bytes]:
+        """See `Answer`."""
+        try:
+            async for chunk in self._response.aiter_raw():
+                yield chunk
+        except httpx.HTTPError as error:
+            raise BrokeOff(f"{self.host} broke the transfer off, or nothing more came") from error
+
+
+async def _media(path: Path, broke_off: FetchFailed | None) -> Media:
+    """What the file is; of one whose transfer ended early only what is whole by its own structure counts."""
     found = await asyncio.to_thread(read_media, path)
+    if broke_off is not None and not (isinstance(found, Media) and found.whole):
+        raise broke_off
     if not isinstance(found, Media):
         raise _NoResult(f"the file {found}")
     return found
-
-
-def _check(status: int) -> None:
-    if status in _GONE:
-        raise _NoResult(f"the answer was {status}")
-    if status != 200:
-        raise FetchFailed(f"the answer was {status}")

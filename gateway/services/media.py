@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 BOXES_MAX = 10_000  # looked at; a film in fragments of two seconds has as many
 SECONDS_MAX = 86_400 * 7  # a longer one is a forged header
@@ -18,9 +19,13 @@ SIDE_MAX = 65_535  # pixels; likewise
 
 
 class Media(Struct, frozen=True, kw_only=True):
-    """A video; what its header does not tell is `None`. Width and height are those of the picture as it is shown."""
+    """A video; what its header does not tell is `None`. Width and height are those of the picture as it is shown.
+
+    `whole`: its own structure says where it ends, and all of that is there. Others may lack their end unseen.
+    """
 
     content_type: str
+    whole: bool = False
     duration_seconds: float | None = None
     width: int | None = None
     height: int | None = None
@@ -47,6 +52,11 @@ def read_media(path: Path) -> Media | str:
         except struct.error:
             return "has a malformed header"
     return "is neither MP4 nor WebM"
+
+
+def begins_video(head: bytes) -> bool:
+    """Whether a file with these first bytes, eight or more, may be a video."""
+    return head.startswith(_EBML) or head[4:8] in _FIRST_BOXES
 
 
 class _View:
@@ -81,6 +91,7 @@ class _Box(Struct, frozen=True):
     kind: bytes
     start: int  # of the content
     stop: int
+    is_sized: bool = True  # it says itself where it ends
 
 
 def _boxes(view: _View, start: int, stop: int) -> Iterator[_Box]:
@@ -89,21 +100,22 @@ def _boxes(view: _View, start: int, stop: int) -> Iterator[_Box]:
         view.count()
         size, kind = struct.unpack(">I4s", view.at(start, 8))
         header = 8
+        is_sized = size > 0
         if size == 1:
             (size,) = struct.unpack(">Q", view.at(start + 8, 8))
             header = 16
-        elif size == 0:
+        elif not is_sized:
             size = stop - start
         if size < header:
             raise _NotVideo("has a malformed header")
-        yield _Box(kind, start + header, start + size)
+        yield _Box(kind, start + header, start + size, is_sized)
         start += size
 
 
 def _mp4(view: _View) -> Media:
     content_type = "video/quicktime"  # which had no `ftyp` once
     moov: _Box | None = None
-    data = False
+    data, is_sized, end = False, True, 0
     for box in _boxes(view, 0, view.size):
         if box.stop > view.size:
             if moov is not None and data and box.kind not in {b"mdat", _FRAGMENTED}:
@@ -115,9 +127,11 @@ def _mp4(view: _View) -> Media:
             moov = moov or box
         elif box.kind == b"mdat":
             data = data or box.start < box.stop
+        is_sized = is_sized and box.is_sized and box.kind != _FRAGMENTED  # nobody counts fragments
+        end = box.stop
     if moov is None or not data:
         raise _NotVideo("is cut short: it has no " + ("index" if moov is None else "media data"))
-    return _movie(view, moov, content_type)
+    return replace(_movie(view, moov, content_type), whole=is_sized and end == view.size)
 
 
 def _movie(view: _View, moov: _Box, content_type: str) -> Media:
@@ -210,6 +224,7 @@ class _Element(Struct, frozen=True):
     number: int
     start: int
     stop: int
+    is_sized: bool = True  # it says itself where it ends
 
 
 def _elements(view: _View, start: int, stop: int) -> Iterator[_Element]:
@@ -218,7 +233,7 @@ def _elements(view: _View, start: int, stop: int) -> Iterator[_Element]:
         number, start = _vint(view, start, keep_marker=True)
         size, start = _vint(view, start, keep_marker=False)
         end = stop if size is None else start + size
-        yield _Element(number or 0, start, end)
+        yield _Element(number or 0, start, end, size is not None)
         start = end
 
 
@@ -249,7 +264,7 @@ def _matroska(view: _View) -> Media:
                 break
             if top.stop > view.size:
                 raise _NotVideo("is cut short")
-            return _segment(view, top, _CONTENT_TYPES[kind])
+            return replace(_segment(view, top, _CONTENT_TYPES[kind]), whole=top.is_sized)
     raise _NotVideo("is neither MP4 nor WebM")
 
 

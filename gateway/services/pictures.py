@@ -22,7 +22,7 @@ log = structlog.get_logger()
 TIMEOUT_SECONDS = 30.0
 MEMORY_BYTES = 2 * 1024**3  # of one process: the largest picture that is let in takes 400 MB, more than once
 AT_ONCE = 2  # processes
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF")
 _QUALITIES = (90, 80, 70, 60, 50, 40)
 _UNREADABLE, _TOO_LARGE = 3, 4  # exit codes
 _WHY = {
@@ -33,6 +33,10 @@ _WHY = {
 
 class NotMade(Exception):
     """The picture cannot be made into what was wanted; the text says why and is safe to show."""
+
+
+class Unreadable(NotMade):
+    """The picture cannot be decoded: no route would make anything of it either."""
 
 
 class Pictures:
@@ -68,7 +72,8 @@ class Pictures:
                     await process.wait()
         if process.returncode:
             log.warning("picture_not_made", code=process.returncode, bytes=len(content))
-            raise NotMade(_WHY.get(process.returncode, "it takes too much memory or time to convert"))
+            refusal = Unreadable if process.returncode == _UNREADABLE else NotMade
+            raise refusal(_WHY.get(process.returncode, "it takes too much memory or time to convert"))
         return made
 
 

@@ -17,7 +17,7 @@ BUFFER = 64 * 1024  # bytes of a connection; reading stops at twice as many
 class PinnedNetwork(httpcore.AsyncNetworkBackend):
     """Connects to the first of the addresses that answers, whatever the host is called; `deadline` is the loop's time.
 
-    What comes before the body is limited in size until `head_is_read` is called.
+    It is that of the head of the reply, which is limited in size, too; `head_is_read` sets the body's.
     """
 
     def __init__(self, network: httpcore.AsyncNetworkBackend, addresses: Sequence[Address], deadline: float) -> None:
@@ -48,9 +48,10 @@ class PinnedNetwork(httpcore.AsyncNetworkBackend):
                 return _Limited(self._opened, self)
         raise failure
 
-    def head_is_read(self) -> None:
-        """What comes from now on is the body."""
+    def head_is_read(self, deadline: float) -> None:
+        """What comes from now on is the body, which has a deadline of its own."""
         self._head_left = None
+        self._deadline = deadline
 
     def seconds_left(self, limit: float | None) -> float:
         """The limit of one step, cut to what is left for all."""

@@ -13,6 +13,7 @@ from gateway.domain.request import images_of
 from gateway.domain.routing import Candidate, LeftOut, Planned, param_of, plan
 from gateway.services.clock import Clock
 from gateway.services.health import Health
+from gateway.services.image_formats import CONVERTED, INSTEAD
 from gateway.services.inputs import FILE_PREFIX
 from gateway.services.models import Catalog, Model
 from gateway.store.base import Store
@@ -24,6 +25,7 @@ class Quote(Struct, frozen=True, kw_only=True):
     model: Model
     request: GenerationRequest
     planned: Planned
+    images: Mapping[str, ImageFacts]  # those that the gateway holds, by their names in the request
 
 
 class Planner:
@@ -56,7 +58,7 @@ class Planner:
         if request.adapt is None and model.adapt == "nearest":
             request = replace(request, adapt="nearest")
         planned = plan(request, candidates, known, health=self._health.of, seed=seed, links=self._links)
-        return Quote(model=model, request=request, planned=planned)
+        return Quote(model=model, request=request, planned=planned, images=known)
 
     async def routes(
         self, request: GenerationRequest, *, key: str, images: Mapping[str, ImageFacts], seed: str
@@ -64,7 +66,7 @@ class Planner:
         """The routes in order, at least one: else `UnsupportedParameter` with every reason."""
         quote = await self.quote(request, key=key, images=images, seed=seed)
         if not quote.planned.routes:
-            raise _unsupported(request, quote.planned.left_out)
+            raise _unconverted(quote) or _unsupported(request, quote.planned.left_out)
         return quote.model, quote.planned.routes
 
 
@@ -100,6 +102,24 @@ def _check_options(request: GenerationRequest, candidates: Sequence[Candidate], 
                 hint = f"did you mean {near[0]!r}?" if near else f"its routes take: {takes}."
                 where_option = f"{where}.{option[:64]}"
                 raise InvalidParameter(f"`{where_option}`: there is no such option; {hint}", param=where_option)
+
+
+def _unconverted(quote: Quote) -> InvalidImage | None:
+    """The refusal of an image in a format that no route takes, and that the gateway converts where that is asked."""
+    if quote.request.adapt == "nearest":
+        return None
+    for name in images_of(quote.request.input):
+        facts = quote.images.get(name)
+        if facts is None or facts.content_type not in CONVERTED:
+            continue
+        param = param_of(quote.request, name)
+        other = f"not {facts.content_type.removeprefix('image/')}"
+        if all(
+            any(one.param == param and other in one.message for one in left.reasons) for left in quote.planned.left_out
+        ):
+            message = f"`{param}` is in the format {CONVERTED[facts.content_type]}, which no route of this model takes."
+            return InvalidImage(f"{message} {INSTEAD}", param=param)
+    return None
 
 
 def _unsupported(request: GenerationRequest, left_out: Sequence[LeftOut]) -> UnsupportedParameter:

@@ -90,16 +90,19 @@ def _provider(adapter: Adapter, settings: ProviderSettings) -> Provider:
 
 def _model(adapter: Adapter, settings: ProviderSettings, name: str) -> UpstreamModel:
     configured = settings.models.get(name, ProviderModel())
-    row = configured.like or (name if name in adapter.capabilities else adapter.default_row)
+    rows = {**adapter.configurable, **adapter.capabilities}
+    row = configured.like or (name if name in rows else adapter.default_row)
     where = f"providers.{adapter.name}.models.{name}"
     if row is None:
-        raise ConfigurationError(
-            f"{where}.like: missing; expected the known model that it follows: {', '.join(adapter.capabilities)}"
-        )
-    if row not in adapter.capabilities:
-        raise ConfigurationError(f"{where}.like: {row!r}; expected one of {', '.join(adapter.capabilities)}")
+        raise ConfigurationError(f"{where}.like: missing; expected the known model that it follows: {', '.join(rows)}")
+    if row not in rows:
+        raise ConfigurationError(f"{where}.like: {row!r}; expected one of {', '.join(rows)}")
     polling = settings.over(adapter.polling_by_model.get(row, adapter.polling))
-    capabilities = tuple(_overridden(capability, configured) for capability in adapter.capabilities[row])
+    overridden = [_overridden(capability, configured) for capability in rows[row]]
+    capabilities = tuple(one for one in overridden if _makes_its_default(one))
+    if not capabilities:
+        made = ", ".join(sorted({one.modes[one.defaults["mode"]] for one in overridden}))
+        raise ConfigurationError(f"{where}.resolutions: {row} makes {made} alone; add it, or follow another by `like`")
     _check_prices(configured.prices, capabilities, where)
     return UpstreamModel(
         name=name,
@@ -108,6 +111,12 @@ def _model(adapter: Adapter, settings: ProviderSettings, name: str) -> UpstreamM
         polling=configured.over(polling),
         prices=configured.prices,
     )
+
+
+def _makes_its_default(capability: Capability) -> bool:
+    """Whether the mode that is filled in where none was asked for makes a resolution that the configuration allows."""
+    made = capability.modes.get(capability.defaults.get("mode", ""))
+    return made is None or made in capability.resolutions
 
 
 def _check_prices(prices: Sequence[Price], capabilities: Sequence[Capability], where: str) -> None:

@@ -22,9 +22,11 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
     """Sends over HTTP/1.1, follows nothing, decodes nothing, reads no proxy settings.
 
     With `fresh`, each request has a connection of its own: a stale kept-alive one looks just like a lost reply.
+    With `idle_seconds`, an exchange ends when no byte has come for so long: this is for files, whose transfer may take
+    long. A body is handed over as it comes, because the bytes before a break may hold what was paid for.
     """
 
-    def __init__(self, *, fresh: bool = False) -> None:
+    def __init__(self, *, fresh: bool = False, idle_seconds: float | None = None) -> None:
         builder = (
             ClientBuilder()
             .gzip(enable=False)
@@ -42,12 +44,15 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
             .connect_timeout(timedelta(seconds=CONNECT_SECONDS))
             .pool_idle_timeout(timedelta(seconds=20))
         )
+        if idle_seconds is not None:
+            builder = builder.read_timeout(timedelta(seconds=idle_seconds))
         self._client: Client = (builder.pool_max_idle_per_host(0) if fresh else builder).build()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One exchange; `request.extensions["timeout"]["read"]` is the limit for all of it, in seconds.
 
-        Who cancels it is released at once; the exchange itself goes on until that limit, and may still be sent.
+        Who cancels it is released at once; the exchange itself goes on until that limit, or the one for silence, and
+        may still be sent.
         """
         limit = request.extensions.get("timeout", {}).get("read") or 60.0
         try:
@@ -68,7 +73,10 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
         except PyreqwestError as error:
             raise proof(error, request) from error
         return httpx.Response(
-            reply.status, headers=_headers(reply), stream=_Body(exchange, reply, request), request=request
+            reply.status,
+            headers=_headers(reply),
+            stream=_Body(exchange, reply, request),
+            request=request,
         )
 
     async def aclose(self) -> None:

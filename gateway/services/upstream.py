@@ -7,9 +7,12 @@ from urllib.parse import urlencode
 
 import httpx
 import msgspec
+from msgspec.structs import replace
 
 from gateway.domain.adapter import HttpCall, HttpReply
 from gateway.domain.content_encoding import DecodedTooLarge, decoded
+from gateway.services.fetch import BROWSER_AGENT
+from gateway.services.file_body import IDLE_SECONDS
 from gateway.services.transport import ReqwestTransport
 
 REPLY_MAX = 8 * 1024 * 1024  # bytes of a JSON reply; results are not read through here
@@ -27,13 +30,19 @@ class NoAnswer(Exception):
 
 
 class Upstream:
-    """Sends calls to providers. Submits go over fresh connections, polls over kept ones."""
+    """Sends calls to providers. Submits go over fresh connections, polls over kept ones, files over those of files."""
 
     def __init__(
-        self, transport: httpx.AsyncBaseTransport | None = None, fresh: httpx.AsyncBaseTransport | None = None
+        self,
+        transport: httpx.AsyncBaseTransport | None = None,
+        fresh: httpx.AsyncBaseTransport | None = None,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
+        """`idle_seconds` without a byte end the transfer of a file; only polls and submits end by their whole time."""
         self._kept = transport or ReqwestTransport()
         self._fresh = fresh or transport or ReqwestTransport(fresh=True)
+        self._files = transport or ReqwestTransport(idle_seconds=idle_seconds)
 
     async def send(
         self,
@@ -75,10 +84,14 @@ class Upstream:
     async def stream(
         self, call: HttpCall, *, base_url: str, timeout_seconds: float, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        """The reply with its body unread, for results; the caller closes it. Raises `NotSent` or `NoAnswer`."""
-        request = _request(call, base_url, timeout_seconds, headers or {})
+        """The reply with its body unread, for results; the caller closes it. Raises `NotSent` or `NoAnswer`.
+
+        `timeout_seconds` is for all of the transfer; `idle_seconds` cut it before that where nothing moves.
+        """
+        named = replace(call, headers={"Accept": "*/*", "User-Agent": BROWSER_AGENT, **call.headers})
+        request = _request(named, base_url, timeout_seconds, headers or {})
         try:
-            return await self._kept.handle_async_request(request)
+            return await self._files.handle_async_request(request)
         except _NEVER_SENT as error:
             raise NotSent(f"{type(error).__name__}: {error}") from error
         except httpx.TransportError as error:
@@ -86,9 +99,8 @@ class Upstream:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._kept.aclose()
-        if self._fresh is not self._kept:
-            await self._fresh.aclose()
+        for transport in {self._kept, self._fresh, self._files}:
+            await transport.aclose()
 
 
 def _request(call: HttpCall, base_url: str, timeout_seconds: float, headers: Mapping[str, str]) -> httpx.Request:

@@ -22,11 +22,15 @@ class Callbacks(Protocol):
     """The tasks that attempts are told to have. Raises `StoreUnavailable`."""
 
     async def room(self, attempt_id: str) -> int:
-        """How many further tasks an attempt can be told of: none while nothing of it was sent."""
+        """How many further tasks an attempt can be told of.
+
+        None while nothing of it was sent, and none while the tasks that the reply to its submit named, one for each
+        output, run or are done.
+        """
         ...
 
     async def tell(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> Told:
-        """Let an attempt have these tasks as well, whatever its state once it was sent: all of them or none.
+        """Let an attempt have these tasks as well, whatever its state, while it has room: all of them or none.
 
         A `Conflict` where another attempt of the provider has one of them. A callback may come while the attempt is
         `submitting`: the tasks are remembered, and the attempt gets them when its submit is over, whatever its outcome:

@@ -71,12 +71,18 @@ class _Attempt(Struct, frozen=True):
         return {task.ref.id for task in self.tasks} | {ref.id for ref in self.remembered}
 
     @property
+    def is_full(self) -> bool:
+        return len(self.tasks) >= len(self.slots)
+
+    @property
     def room(self) -> int:
         match self.state:
             case AttemptState.SUBMITTING:
                 return TOLD_MAX - len(self.remembered)
             case AttemptState.RESERVED:
                 return 0  # nothing was sent, so there can be no task
+            case AttemptState.ACCEPTED | AttemptState.COMPLETED if self.adopted is None and self.is_full:
+                return 0  # the reply has named a task for every output, and none of them has failed
             case _:
                 return TASKS_MAX - len(self.tasks)
 

@@ -17,6 +17,7 @@ from gateway.store.sqlite_file import keep_time, kept_time
 log = structlog.get_logger()
 _NEWEST = (  # each by itself: a ledger that is still to be migrated may not have the table
     "select at from events order by seq desc limit 1",
+    "select created_at from generations order by id desc limit 1",  # ids order as they were made
     "select max(created_at) from idempotency_keys",
     "select max(created_at) from deleted_generations",
     "select max(deleted_at) from purchases",

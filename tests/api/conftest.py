@@ -162,7 +162,7 @@ class StubUpstream:
         async def chunks() -> AsyncIterator[bytes]:
             yield self.content
 
-        yield SimpleNamespace(status=200, headers={}, length=len(self.content), chunks=chunks)
+        yield SimpleNamespace(host="stub", status=200, is_whole=True, headers={}, raw=chunks, chunks=chunks)
 
     def _accepted(self, host: str, number: int) -> httpx.Response:
         if "keevx" in host:

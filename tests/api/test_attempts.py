@@ -137,6 +137,13 @@ async def test_what_is_shown(holding: Any, admin: Any) -> None:
         "resubmit_after": ended + 600,
         "billed": "maybe",
         "cost_usd": 0.5,
+        "upstream": attempt.upstream
+        and {
+            "status": attempt.upstream.status,
+            "request_id": attempt.upstream.request_id,
+            "message": attempt.upstream.message,
+            "charge": None,
+        },
     }
     assert "secret" not in answer.text
     assert holding.key not in answer.text

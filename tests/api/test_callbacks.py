@@ -171,15 +171,14 @@ async def test_nothing_of_the_body_is_believed_about_a_task_that_is_known(called
     assert (shown["status"], shown["data"][0]["url"]) == ("in_progress", None)
 
 
-async def test_a_task_that_the_reply_has_not_named_is_known_as_well(called: Called) -> None:
+async def test_a_task_that_the_reply_has_not_named_is_not_adopted(called: Called) -> None:
     made, path = await called.submitted()
     for _ in range(3):
-        assert (await called.post(path, "one-more")).status_code == 200
-    assert [task.ref.id for task in (await called.attempt(made)).tasks] == ["task-1-0", "one-more"]
-    assert called.calls.count("tell") == 1
-    await called.gateway.clock.advance(1)
-    shown = (await called.gateway.client.get(f"/v1/videos/generations/{made}")).json()
-    assert [one.get("extra", False) for one in shown["data"]] == [False, True]
+        assert (await called.post(path, "task-of-nobody")).status_code == 200
+    assert [task.ref.id for task in (await called.attempt(made)).tasks] == ["task-1-0"]
+    (warning,) = called.told("callback_unexpected")
+    assert (warning["task"], warning["log_level"]) == ("task-of-nobody", "warning")
+    assert "tell" not in called.calls
 
 
 async def test_an_unknown_attempt_has_the_tasks_that_it_is_told_of(called: Called) -> None:

@@ -366,3 +366,16 @@ async def test_the_same_bytes_twice_are_two_files_and_one_blob(gateway: Any) -> 
     await gateway.client.delete(f"{FILES}/{one['id']}")
     response: httpx.Response = await gateway.client.get(f"{FILES}/{two['id']}/content")
     assert response.content == PNG
+
+
+async def test_an_upload_is_looked_at_to_its_end_and_by_its_content(gateway: Any, check_error: Any) -> None:
+    whole = {"purpose": (None, "vision")}
+    for part in ((None, PNG), ("", PNG), ("a.bin", PNG, "application/octet-stream")):
+        answer = await gateway.client.post(FILES, files={**whole, "file": part})
+        assert (answer.status_code, answer.json()["content_type"]) == (200, "image/png")
+    cut = await gateway.client.post(FILES, files={**whole, "file": ("a.png", PNG[:-1])})
+    assert "`file`: The PNG image is cut off: its chunk IEND" in check_error(cut, 400, "invalid_image", "file")
+    heic = await gateway.client.post(FILES, files={**whole, "file": ("a.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")})
+    message = check_error(heic, 400, "invalid_image", "file")
+    assert "is a HEIC image" in message
+    assert "Send JPEG, PNG, WebP, GIF or BMP." in message

@@ -2,8 +2,8 @@
 
 import asyncio
 import base64
+import io
 import json
-import struct
 from contextlib import closing
 from hashlib import sha256
 from typing import Any
@@ -11,14 +11,21 @@ from typing import Any
 import apsw
 import httpx
 import pytest
+from PIL import Image
 
 VIDEOS = "/v1/videos/generations"
 TEXT = {"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach."}
 IMAGE = {"model": "foxapi/kling-v3-image-to-video", "prompt": "A beach.", "image": "https://a.example/1.png"}
 REFERENCES = {"model": "keevx/KL", "prompt": "A beach.", "reference_images": ["https://a.example/1.png"]}
-PNG = (
-    b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 640, 480, 8, 2, 0, 0, 0) + b"\x00" * 4
-)  # all that is looked at: its header
+
+
+def picture(width: int, height: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (width, height)).save(out, "PNG")
+    return out.getvalue()
+
+
+PNG = picture(640, 480)
 
 
 async def test_create_answers_with_the_queued_generation_and_where_it_is(gateway: Any) -> None:
@@ -388,8 +395,8 @@ def broken_off() -> httpx.Response:
 
 
 async def relayed(gateway: Any) -> str:
-    """The content of a generation whose file the provider hands over to its own key alone, and the gateway has not."""
-    created = await gateway.create(model="kling_relay/kling-v1")
+    """The content of a generation whose file only the provider's key opens, and which the gateway could not archive."""
+    created = await gateway.create(model="kling_relay/kling-v1", deadline_seconds=300)
     gateway.upstream.file = broken_off
     await gateway.finish()
     gateway.upstream.file = gateway.upstream.whole

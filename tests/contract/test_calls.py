@@ -171,7 +171,7 @@ def fits(capability: Capability, request: UpstreamRequest) -> bool:
 ROWS = [
     pytest.param(adapter, model, capability, kind, id=f"{adapter.name}-{model}-{index}-{kind}")
     for adapter in ADAPTERS.values()
-    for model, rows in adapter.capabilities.items()
+    for model, rows in {**adapter.capabilities, **adapter.configurable}.items()
     for index, capability in enumerate(rows)
     if capability.kind == "video"
     for kind in sorted(capability.inputs)
@@ -183,7 +183,11 @@ every_row = pytest.mark.parametrize(("adapter", "model", "capability", "kind"), 
 def test_an_adapters_tables_are_whole(adapter: Adapter) -> None:
     assert adapter.capabilities
     assert all(rows and all(row.inputs for row in rows) for rows in adapter.capabilities.values())
-    assert set(adapter.polling_by_model) <= set(adapter.capabilities)
+    assert not set(adapter.capabilities) & set(adapter.configurable)
+    assert all(rows and all(row.inputs for row in rows) for rows in adapter.configurable.values())
+    assert set(adapter.polling_by_model) <= set(adapter.capabilities) | set(adapter.configurable)
+    assert adapter.refresh_every % 2 == 0, "a task without a file is refreshed in even readings: the next is a poll"
+    assert adapter.refresh_every == 0 or adapter.refresh is not None
     assert adapter.default_row is None or adapter.default_row in adapter.capabilities
     assert adapter.forms
     assert len(set(adapter.forms)) == len(adapter.forms)

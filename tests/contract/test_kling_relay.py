@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,14 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.domain.adapter import HttpCall, HttpReply
 from gateway.domain.errors import UnreadableReply
+from gateway.domain.generation import GenerationRequest
+from gateway.domain.price import Price
 from gateway.domain.request import ImageToVideo, Settings, TextToVideo, UpstreamRequest
+from gateway.domain.routing import Candidate, Planned, plan
 from gateway.domain.task import REMEDY, Completed, Failed, FailureKind, Pending, Remedy, Status, TaskRef
 from providers import kling_relay
 from providers.kling_relay import ADAPTER, CODES, KLING
@@ -21,6 +26,7 @@ RECORDINGS = sorted((Path(__file__).parent.parent / "recordings" / "kling_relay"
 REPLIES = [json.loads(path.read_text())["reply"] for path in RECORDINGS]
 TEXT, IMAGE = TextToVideo(), ImageToVideo(first_frame="https://example.com/image.jpg")
 SUBMIT = HttpCall(method="POST", path="/kling/v1/videos/image2video", json={})
+KNOWN = {**ADAPTER.capabilities, **ADAPTER.configurable}
 
 
 def request(
@@ -102,7 +108,7 @@ def test_sound_is_asked_for_where_the_configuration_says_that_a_model_has_it(
     said = body(generate_audio=asked)
 
     assert (said.get("sound"), said.get("metadata", {}).get("sound")) == (sound, sound)
-    assert not any(row.generate_audio for (row,) in ADAPTER.capabilities.values())
+    assert not any(row.generate_audio for rows in KNOWN.values() for row in rows)
 
 
 @pytest.mark.parametrize(("form", "top"), [("", "10"), ("string", "10"), ("number", 10)])
@@ -158,6 +164,11 @@ def test_content_is_asked_of_our_own_base() -> None:
     assert ADAPTER.content(TaskRef(id="a?b#c")).path == "/v1/videos/a%3Fb%23c/content"
 
 
+def test_refresh_asks_for_the_relays_own_status() -> None:
+    assert ADAPTER.refresh is not None
+    assert ADAPTER.refresh(TaskRef(id="a?b#c", path="text2video")).path == "/v1/videos/a%3Fb%23c"
+
+
 def test_every_call_asks_for_english_and_a_read_has_no_body() -> None:
     assert ADAPTER.content is not None
     reads = [ADAPTER.poll(TaskRef(id="1", path="text2video")), ADAPTER.content(TaskRef(id="1"))]
@@ -170,8 +181,7 @@ def test_every_call_asks_for_english_and_a_read_has_no_body() -> None:
 
 
 def refusals(asked: UpstreamRequest) -> list[str]:
-    (capability,) = ADAPTER.capabilities[asked.row]
-    return [why for rule in capability.rules if (why := rule(asked)) is not None]
+    return [why for rule in ADAPTER.capabilities[asked.row][0].rules if (why := rule(asked)) is not None]
 
 
 @pytest.mark.parametrize("option", ["camera_control", "static_mask", "dynamic_masks"])
@@ -197,10 +207,95 @@ def test_mode_that_contradicts_the_resolution_is_refused() -> None:
 
 
 def test_guidance_is_for_the_first_generation_alone() -> None:
-    ranges = {name: rows[0].cfg_scale for name, rows in ADAPTER.capabilities.items()}
+    ranges = {name: {row.cfg_scale for row in rows} for name, rows in KNOWN.items()}
 
-    assert ranges == {"kling-v1": (0, 1), "kling-v1-6": (0, 1), "kling-v2-master": None}
+    assert {name for name, found in ranges.items() if found == {(0, 1)}} == {"kling-v1", "kling-v1-6"}
+    assert all(found == {None} for name, found in ranges.items() if not name.startswith("kling-v1"))
     assert ADAPTER.default_row == "kling-v2-master"
+
+
+# --- Kling's own rules, as a plan has them
+
+
+def planned(model: str, source: Any = TEXT, *, adapt: Any = "none", sound: bool = False, **asked: Any) -> Planned:
+    rows = tuple(replace(row, generate_audio=sound) for row in KNOWN[model])
+    wanted = GenerationRequest(model="m", prompt="a cat", input=source, settings=Settings(**asked), adapt=adapt)
+    prices = (Price(resolution="1080p", per_clip=2.0), Price(per_clip=1.0))
+    one = Candidate(provider="kling_relay", model=model, row=model, capabilities=rows, prices=prices)
+    return plan(wanted, (one,))
+
+
+def sent(found: Planned, model: str, source: Any = TEXT) -> tuple[str | None, float | None, list[str]]:
+    """The mode that goes to the relay, the price, and the settings that nobody gave."""
+    (route,) = found.routes
+    asked = request(source)
+    call = ADAPTER.to_upstream(structs.replace(asked, model=model, row=model, settings=route.settings))
+    return call.json.get("mode"), route.cost_usd, [name for name in ("mode",) if route.settings.mode is not None]
+
+
+def reasons(found: Planned) -> list[tuple[str, str]]:
+    (left_out,) = found.left_out
+    return [(reason.param, reason.message.partition(";")[0]) for reason in left_out.reasons]
+
+
+BOTH = ImageToVideo(first_frame="https://example.com/1.jpg", last_frame="https://example.com/2.jpg")
+STD_TOO = ("kling-v1", "kling-v1-6", "kling-v2-1", "kling-v2-6")
+PRO_ONLY = ("kling-v2-master", "kling-v2-1-master", "kling-v2-5", "kling-v2-5-turbo")
+
+
+@pytest.mark.parametrize("model", [*STD_TOO, *PRO_ONLY])
+def test_last_frame_is_made_in_mode_pro(model: str) -> None:
+    assert sent(planned(model, BOTH), model, BOTH) == ("pro", 2.0, ["mode"])
+    assert sent(planned(model, BOTH, resolution="1080p"), model, BOTH)[:2] == ("pro", 2.0)
+    assert sent(planned(model, BOTH, mode="pro"), model, BOTH)[:2] == ("pro", 2.0)
+    nearest = planned(model, BOTH, adapt="nearest", resolution="720p")
+    assert sent(nearest, model, BOTH)[:2] == ("pro", 2.0)
+    assert [(one.param, one.asked, one.given) for one in nearest.routes[0].adaptations] == [
+        ("resolution", "720p", "1080p")
+    ]
+
+
+@pytest.mark.parametrize("model", STD_TOO)
+def test_last_frame_in_another_mode_is_left_out_and_told_of(model: str) -> None:
+    assert reasons(planned(model, BOTH, resolution="720p")) == [
+        ("resolution", "with a last image: takes 1080p, not 720p")
+    ]
+    assert reasons(planned(model, BOTH, mode="std")) == [("mode", "with a last image: takes pro, not std")]
+    assert planned(model, BOTH, adapt="nearest", mode="std").left_out, "a mode is never exchanged"
+
+
+@pytest.mark.parametrize("source", [TEXT, IMAGE])
+@pytest.mark.parametrize("model", STD_TOO)
+def test_without_a_last_frame_nothing_is_said_for_the_client(model: str, source: Any) -> None:
+    assert sent(planned(model, source), model, source) == (None, 1.0, [])
+    assert sent(planned(model, source, resolution="720p"), model, source)[:2] == ("std", 1.0)
+    assert sent(planned(model, source, mode="pro"), model, source)[:2] == ("pro", 2.0)
+
+
+@pytest.mark.parametrize("source", [TEXT, IMAGE, BOTH])
+@pytest.mark.parametrize("model", PRO_ONLY)
+def test_model_of_one_mode_is_asked_for_in_it(model: str, source: Any) -> None:
+    assert sent(planned(model, source), model, source) == ("pro", 2.0, ["mode"])
+    assert reasons(planned(model, source, mode="std")) == [("mode", "takes pro, not std")]
+    assert reasons(planned(model, source, resolution="720p")) == [("resolution", "takes 1080p, not 720p")]
+
+
+@pytest.mark.parametrize("source", [TEXT, IMAGE, BOTH])
+def test_sound_is_made_in_mode_pro(source: Any) -> None:
+    for asked in ({}, {"mode": "pro"}, {"resolution": "1080p"}):
+        found = planned("kling-v2-6", source, sound=True, generate_audio=True, **asked)
+        assert sent(found, "kling-v2-6", source)[:2] == ("pro", 2.0)
+    for asked in ({"mode": "std"}, {"resolution": "720p"}):
+        assert planned("kling-v2-6", source, sound=True, generate_audio=True, **asked).left_out
+    silent = planned("kling-v2-6", TEXT, sound=True, generate_audio=False)
+    assert sent(silent, "kling-v2-6") == (None, 1.0, [])
+
+
+def test_third_generation_has_its_own_lengths_and_last_frames_in_either_mode() -> None:
+    found = planned("kling-v3", BOTH, duration_seconds=15, mode="std")
+
+    assert sent(found, "kling-v3", BOTH)[:2] == ("std", 1.0)
+    assert reasons(planned("kling-v3", duration_seconds=2)) == [("duration", "takes 3 to 15, not 2")]
 
 
 # --- the other form
@@ -226,6 +321,7 @@ STRING_REFUSED = error("invalid_request", "json: cannot unmarshal string into Go
         ("string", 200, STRING_REFUSED, None),
         ("string", 502, b"<html>duration</html>", None),
         ("string", 400, {"code": ["invalid_request"], "message": "duration"}, None),
+        ("string", 400, {"code": "invalid_request", "message": '{"code":1201,"message":"duration is invalid"}'}, None),
     ],
 )
 def test_other_form_only_where_nothing_was_sent(form: str, status: int, refusal: Any, other: str | None) -> None:
@@ -268,6 +364,38 @@ def test_server_error_to_a_submit_is_ambiguous_and_to_a_read_transient(status: i
     assert to_submit.kind is FailureKind.AMBIGUOUS
     assert to_read is not None
     assert to_read.kind is FailureKind.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "kling submit failed",
+        "missing task_id",
+        "server internal error",
+        "TypeError: cannot read property of undefined, image is required",
+        "invalid JSON: the image is invalid",
+        "the response is invalid",
+        "quota of the reply is exhausted",
+    ],
+)
+def test_words_that_prove_no_refusal_leave_the_plug_ins_502_open(message: str) -> None:
+    body = {"code": "plugin_submit_response_failed", "message": message}
+    refused = ADAPTER.classify(reply(body, status=502, method="POST"))
+
+    assert refused is not None
+    assert refused.kind is FailureKind.AMBIGUOUS
+
+
+@pytest.mark.parametrize(
+    "code", ["do_request_failed", "plugin_submit_response_invalid", "task_timeout", "server_error"]
+)
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_kling_s_words_beside_another_code_prove_nothing(code: str, status: int) -> None:
+    refused = ADAPTER.classify(reply(error(code, "Image pixel is invalid"), status=status, method="POST"))
+
+    assert refused is not None
+    assert refused.kind is FailureKind.AMBIGUOUS
 
 
 @pytest.mark.parametrize("code", [1, 200, 500, "ok", "fail", True, 1.5, ["success"]])
@@ -323,8 +451,9 @@ def test_words_are_compared_without_case(word: str) -> None:
 
 @pytest.mark.parametrize("host", ["https://api.xiexus.cn", "http://localhost:3000", "https://other.example/base"])
 @pytest.mark.parametrize("field", ["result_url", "fail_reason", "url"])
-def test_printed_content_address_is_never_used(host: str, field: str) -> None:
-    snapshot = ADAPTER.from_upstream(reply(task("SUCCESS", **{field: f"{host}/v1/videos/task_1/content?x=1"})))
+@pytest.mark.parametrize("path", ["videos/task_1/content", "tasks/task_1/artifacts/video/content"])
+def test_printed_content_address_is_never_used(host: str, field: str, path: str) -> None:
+    snapshot = ADAPTER.from_upstream(reply(task("SUCCESS", **{field: f"{host}/v1/{path}?access=1"})))
 
     assert isinstance(snapshot, Pending)
     assert snapshot.result_missing

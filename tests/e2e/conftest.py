@@ -220,6 +220,7 @@ class Gateway:
         self.drain_seconds = 35.0
         self.public_url: str | None = "https://gw.example"
         self.fetch_allow: tuple[Any, ...] = ()  # networks
+        self.accept_clock = False
         self.thumbnails = False  # whether it draws them
         self.app: Application
         self.client: httpx.AsyncClient
@@ -258,11 +259,14 @@ class Gateway:
 
     async def start(self) -> "Gateway":
         """Start, with the settings as they are now."""
-        self.app = app = Application(self.settings(), adapters=self.adapters, clock=self.clock)
+        self.app = app = Application(
+            self.settings(), adapters=self.adapters, clock=self.clock, accept_clock=self.accept_clock
+        )
         for name, provider in self.app.providers.items():
             self.app.providers[name] = replace(provider, read_timeout_seconds=self.patience.get(name, PATIENCE_SECONDS))
         app.upstream._kept = CountingTransport(app.upstream._kept, self.traffic)
         app.upstream._fresh = CountingTransport(app.upstream._fresh, self.traffic)
+        app.upstream._files = CountingTransport(app.upstream._files, self.traffic)
         for name in STORE_WRITES:
             self.replace_in_store(name, lambda call: call)
         self.replace_in_store("tell", lambda call: call, app.store.callbacks)

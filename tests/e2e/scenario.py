@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from gateway.domain.generation import AttemptState, Generation
+from gateway.domain.remedies import REPEAT_MAX_SECONDS
 
 from .conftest import IMAGE_URL, PROVIDERS, Gateway, sandboxed
 
@@ -18,6 +19,7 @@ Span = tuple[float, float]  # seconds at least and at most: tasks are read with 
 NOW: Span = (0, 0)
 # A task of 6 s: read after 30 s by Keevx's rules, after 15 s by the relay's, twice by FoxAPI's.
 MADE: Mapping[str, Span] = {"keevx": (30, 30), "kling_relay": (15, 15), "foxapi": (9.5, 10)}
+DEADLINE_SECONDS = 300  # of a generation that no route takes
 PATIENCE_SECONDS = 0.25  # of real time, for a reply that never comes
 MAY_HAVE_STARTED = frozenset(
     {AttemptState.ACCEPTED, AttemptState.COMPLETED, AttemptState.FAILED, AttemptState.ABANDONED, AttemptState.UNKNOWN}
@@ -50,6 +52,7 @@ class Made:
     request: Mapping[str, Any] = field(default_factory=dict)
     after: float = 0  # seconds after the one before it was created
     times: int = 1
+    repeated: bool = False  # the attempts are made again and again, in an order that their waits decide
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +107,21 @@ def fails(name: str, routes: Sequence[str], attempts: Sequence[Ended], *faults: 
         status="failed",
         code=kind,
         faults=faults,
+    )
+    return Scenario(name=name, routes=tuple(routes), made=(made,), **more)
+
+
+def never_ends(name: str, routes: Sequence[str], *faults: Fault, **more: Any) -> Scenario:
+    """Every route is unavailable: they are tried in turn until there is no time for another try before the deadline."""
+    made = Made(
+        attempts=tuple(no(route, "unavailable") for route in routes),
+        started={},
+        seconds=(DEADLINE_SECONDS - REPEAT_MAX_SECONDS, DEADLINE_SECONDS),
+        status="failed",
+        code="unavailable",
+        faults=faults,
+        request={"deadline_seconds": DEADLINE_SECONDS},
+        repeated=True,
     )
     return Scenario(name=name, routes=tuple(routes), made=(made,), **more)
 
@@ -182,8 +200,11 @@ async def _line(
             "error": ((seen["error"] or {}).get("code"), made.code),
             "outputs": (tuple(one["status"] for one in seen["data"]), made.outputs or (made.status,)),
             "attempts": (_attempts(seen), made.attempts),
+            "routes": (set(_attempts(seen)), set(made.attempts)),
             "started": (tasks_started(gateway, prompt), made.started),
         }
+        if made.repeated:
+            del expected["attempts"]
         wrong += [f"{what}: {is_!r}, not {must!r}" for what, (is_, must) in expected.items() if is_ != must]
         if not made.seconds[0] <= seconds_of(generation) <= made.seconds[1]:
             wrong.append(f"seconds: {seconds_of(generation)}, not {made.seconds}")

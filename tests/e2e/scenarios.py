@@ -28,6 +28,7 @@ from .scenario import (
     fails,
     falls_back,
     maybe,
+    never_ends,
     no,
     ok,
     play,
@@ -45,8 +46,6 @@ UNREAD: Mapping[str, Span] = {"keevx": (192, 210), "kling_relay": (96, 105), "fo
 OVERTAKEN: Mapping[str, Span] = {"keevx": (308, 350), "kling_relay": (308, 350), "foxapi": (308, 335)}
 RETRIED: Span = (1, 2)
 WAITED: dict[str, Span] = {"keevx": (10, 10)}  # its documented wait after a 500
-WORN_OUT: dict[str, Span] = {"keevx": (69, 82)}  # as below, each wait at least that long
-EXHAUSTED: Span = (45, 62)  # five ever longer waits; the fifth failure opens the circuit for 30 s
 TIMEOUT = 200
 
 # --- refusals of a submit ---------------------------------------------------------------------------------------------
@@ -98,6 +97,12 @@ GOES_ON = {  # documented, and about this provider alone
         "404": "unavailable",
         "429_empty": "rate_limited",
         "500_no_channel": "unavailable",
+        "400_plugin_request": "invalid_request",
+        "400_plugin_usage": "invalid_request",
+        "400_general": "invalid_request",
+        "400_model_price": "unavailable",
+        "429_kling_parallel": "rate_limited",
+        "502_plugin_credit": "out_of_credit",
     },
     "foxapi": {
         "403": "credential_refused",
@@ -109,7 +114,7 @@ GOES_ON = {  # documented, and about this provider alone
 }
 STOPS = {  # documented, and about an input that is the same anywhere
     "keevx": ("100001", "200_error", "100002_validation", "413", "100006", "100007", "530002"),
-    "kling_relay": ("400", "400_invalid_seconds", "400_kling", "413"),
+    "kling_relay": ("400", "400_invalid_seconds", "400_kling", "413", "502_plugin_refused"),
     "foxapi": ("400", "413", "422", "422_flat", "422_invalid_image_url", "422_invalid_file_type"),
 }
 FALL_BACK_ON_POLICY = {"on_content_policy": "fall_back"}
@@ -151,7 +156,10 @@ UNCLEAR: Mapping[str, tuple[str, Mapping[str, Any], int]] = {  # fault, its argu
 }
 NOT_TOLD = {  # documented errors that leave open whether a task was started
     "keevx": ("500",),
-    "kling_relay": ("500", "500_old_text", "500_read_response", "500_panic"),
+    "kling_relay": (
+        *("500", "500_old_text", "500_read_response", "500_panic", "502_plugin_unknown", "502_plugin_no_id"),
+        *("502_plugin_invalid", "502_general", "504_task_timeout"),
+    ),
     "foxapi": ("500",),
 }
 
@@ -298,11 +306,10 @@ def last_routes() -> Iterator[Scenario]:
         yield Scenario(name="task stuck until the deadline", routes=(one,), made=(stuck,))
     for first, second in PAIRS:
         routes = (first, second)
-        tried = [no(first, "unavailable"), *[no(second, "unavailable")] * 6]
         nobody = [Fault(one, "503_no_channel", times=None) for one in routes]
-        yield fails("all routes down", routes, tried, *nobody, seconds=WORN_OUT.get(second, EXHAUSTED))
+        yield never_ends("all routes down", routes, *nobody)
         address = dict.fromkeys(routes, UNREACHABLE["connection refused"])
-        yield fails("all routes refuse the connection", routes, tried, seconds=EXHAUSTED, address=address)
+        yield never_ends("all routes refuse the connection", routes, address=address)
         poor = [Fault(one, "no_credit", times=None) for one in routes]
         yield fails("all routes out of credit", routes, [no(one, "out_of_credit") for one in routes], *poor)
         closed = [Fault(one, "close_after_accept", times=None) for one in routes]

@@ -1,9 +1,12 @@
 """Deadlines over restarts of a gateway on a machine whose clock is wrong: nothing lives longer, nothing ends early."""
 
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
+
+from gateway.domain.ledger_clock import ClockTrouble
 
 FOX_TEXT = "foxapi/kling-v3-text-to-video"
 STUCK = "waves [[sandbox:foxapi:submit:stuck]]"
@@ -72,3 +75,108 @@ async def test_a_spoilt_note_of_the_time_is_left_out(gateway: Any) -> None:
     (gateway.folder / "ledger.db-lock").write_text("tomorrow\n")
     await gateway.start()
     assert gateway.app.clock.now() == gateway.clock.now()
+
+
+# --- a clock that is wrong by much ------------------------------------------------------------------------------------
+
+YEARS = 3653 * 86_400.0
+DAY = 86_400.0
+
+
+async def refused(gateway: Any, wrong_by: float) -> str:
+    """Stop; find at the next start, with this error, that the wall clock cannot be believed."""
+    await gateway.stop()
+    gateway.clock._now += timedelta(seconds=wrong_by)
+    gateway.clock._timers.clear()
+    with pytest.raises(ClockTrouble) as trouble:
+        await gateway.start()
+    return str(trouble.value)
+
+
+async def test_a_clock_years_ahead_expires_nothing_and_leaves_no_trace(gateway: Any) -> None:
+    made = await gateway.post(model=FOX_TEXT, prompt="waves")
+    await gateway.until_state(made["id"], "accepted")
+
+    for _ in range(2):
+        told = await refused(gateway, YEARS)
+        assert "2025-11-21" in told
+        assert "2035-11-22" in told
+        assert "serve --accept-clock" in told
+        gateway.clock._now -= timedelta(seconds=YEARS)
+
+    await gateway.start()
+    done = await gateway.finish(made["id"])
+    assert (done["status"], gateway.submits) == ("completed", {"foxapi": 1})
+    assert abs(done["created_at"] - gateway.clock.now().timestamp()) < 3600
+
+
+async def test_a_long_stop_with_open_generations_is_accepted_by_an_operator(gateway: Any) -> None:
+    made = await gateway.post(model=FOX_TEXT, prompt=STUCK)
+    await gateway.until_state(made["id"], "accepted")
+    await refused(gateway, 31 * DAY)
+
+    gateway.accept_clock = True
+    await gateway.start()
+
+    assert (await gateway.finish(made["id"]))["status"] == "expired"
+    assert gateway.submits == {"foxapi": 1}
+
+
+async def test_what_a_process_with_a_clock_years_ahead_has_left_is_brought_back_when_accepted(gateway: Any) -> None:
+    await gateway.stop()
+    gateway.clock._now += timedelta(seconds=YEARS)
+    await gateway.start()  # nothing is open: it starts
+    ended = await gateway.make(model=FOX_TEXT, prompt="waves")
+    made = await gateway.post(model=FOX_TEXT, prompt="waves", deadline_seconds=1800)
+    await gateway.until_state(made["id"], "accepted")
+    await refused(gateway, -YEARS)
+
+    gateway.accept_clock = True
+    await gateway.start()
+
+    now = gateway.clock.now().timestamp()
+    assert gateway.app.clock.now().timestamp() == pytest.approx(now, abs=0.001), "the system clock's time"
+    found = await gateway.get(made["id"])
+    assert (found["created_at"], found["expires_at"]) == (int(now), int(now) + 1800)
+    assert (await gateway.get(ended["id"]))["completed_at"] <= now
+    assert (await gateway.finish(made["id"]))["status"] == "completed"
+    new = await gateway.make(model=FOX_TEXT, prompt="waves")
+    assert 0 <= new["created_at"] - now < 3600
+    assert gateway.submits == {"foxapi": 3}
+
+    gateway.accept_clock = False
+    await gateway.restart()  # and no later start finds anything of it
+    assert abs(gateway.app.clock.now() - gateway.clock.now()) < timedelta(milliseconds=1)
+
+
+async def test_a_start_far_ahead_of_an_idle_ledger_removes_nothing_for_a_day(gateway: Any, events: Any) -> None:
+    gateway.fetch_allow = (ip_network("127.0.0.0/8"),)
+    await gateway.restart()
+    done = await gateway.make(model=FOX_TEXT, prompt="waves")
+    assert done["data"][0]["bytes"]
+    folder = gateway.folder / "artifacts"
+
+    def files() -> int:
+        return sum(path.suffix == ".mp4" for path in folder.rglob("*"))
+
+    async def swept() -> None:
+        """A round of the sweeper, a while after the last."""
+        wake = gateway.app._sweeper._wake.set
+        await gateway.until(lambda: any(timer.callback == wake for _, _, timer in gateway.clock._timers))
+        gateway.clock.move_on(3700)
+        await gateway.until(lambda: any(timer.callback == wake for _, _, timer in gateway.clock._timers))
+
+    await restarted(gateway, YEARS)
+    for _ in range(23):
+        await swept()
+    assert [one["event"] for one in events if one["event"] == "clock_ahead_of_ledger"] == ["clock_ahead_of_ledger"]
+    assert files() == 1
+
+    await swept()
+    assert files() == 0
+
+
+async def test_a_small_lag_of_the_clock_is_not_told_to_receivers_of_webhooks(gateway: Any) -> None:
+    await restarted(gateway, -3600)
+    lag = gateway.app.clock.now() - gateway.app._deliverer._wall_clock.now()
+    assert 3590 < lag.total_seconds() <= 3600

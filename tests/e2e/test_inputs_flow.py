@@ -504,7 +504,7 @@ async def test_a_url_that_may_not_be_fetched_is_left_to_the_provider(gateway):
     [
         ("http://10.1.2.3/a.png", "`image`: 10.1.2.3 does not lead to a public address"),
         ("missing", "`image`: its server answered with HTTP status 404."),
-        ("text", "`image`: The content is not a JPEG, PNG, WebP, GIF or BMP image."),
+        ("text", "`image`: The content is not an image: its content begins with"),
         ("webp", "`image`: the provider takes jpeg, png, not webp."),
         ("large", "`image`: the image is over the limit of 3000 bytes."),
     ],
@@ -603,13 +603,39 @@ async def test_nothing_is_changed_that_was_not_allowed(idle):
     assert (changed["provider"], changed["warnings"][0]["param"]) == ("kling_relay", "image")
 
 
-async def test_a_picture_that_cannot_be_converted_goes_to_the_next_route(idle):
+async def test_a_picture_that_turns_out_to_be_damaged_is_bought_nowhere(idle):
     idle.route(RELAY, V)
     gateway = await idle.start()
-    damaged = picture("WEBP", size=(640, 480))[:-10] + bytes(10)
-    cut = damaged[: len(damaged) // 2]
-    made = await gateway.make(model="m", image=data_url(cut, "image/webp"), adapt="nearest")
-    assert (made["attempts"][0]["provider"], made["attempts"][0]["failure"]) == ("kling_relay", "invalid_request")
-    assert made["attempts"][0]["message"] == "`image`: it is damaged, or not what it says it is."
-    assert made["attempts"][1]["provider"] == "keevx"
-    assert gateway.submits == {"keevx": 1}
+    content = picture("WEBP", size=(640, 480))
+    damaged = content[:30] + bytes([255]) * (len(content) - 30)  # whole by its structure
+    made = await gateway.make(model="m", image=data_url(damaged, "image/webp"), adapt="nearest")
+    assert [(one["provider"], one["failure"]) for one in made["attempts"]] == [("kling_relay", "invalid_request")]
+    assert made["error"]["message"].startswith("`image`: it is damaged, or not what it says it is.")
+    assert gateway.submits == {}
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "TIFF"])
+async def test_a_picture_that_no_provider_takes_is_converted_where_that_was_allowed(idle, kind: str):
+    gateway = await idle.start()
+    content = picture(kind)
+    body = {"model": RELAY, "prompt": "A beach.", "image": data_url(content, "application/octet-stream")}
+    refused = await gateway.client.post("/v1/videos/generations", json=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_image")
+    assert kind in refused.json()["error"]["message"]
+    assert '"adapt": "nearest"' in refused.json()["error"]["message"]
+    made = await gateway.make(**body, adapt="nearest")
+    assert made["status"] == "completed"
+    assert made["warnings"][0]["from"].startswith(f"400x320 image/{kind.lower()}")
+    [sent_body] = sent(gateway)
+    assert base64.b64decode(sent_body["image"]).startswith(b"\xff\xd8\xff")
+
+
+async def test_an_image_that_is_cut_off_where_it_is_fetched_is_bought_nowhere(idle):
+    idle.fetch_allow = LOOPBACK
+    idle.route(RELAY, V)
+    gateway = await idle.start()
+    content = picture("JPEG")
+    made = await gateway.make(model="m", image=hosted(gateway, content[: len(content) // 2]))
+    assert [(one["provider"], one["failure"]) for one in made["attempts"]] == [("kling_relay", "invalid_request")]
+    assert made["error"]["message"].startswith("`image`: The JPEG image is cut off")
+    assert gateway.submits == {}

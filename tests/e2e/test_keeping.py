@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import StoreUnavailable
+from gateway.domain.keeping import MAX_SECONDS
 from gateway.engine.sweep import INTERVAL_SECONDS
+from gateway.services import download
 
 from .conftest import Gateway, sandboxed
 
@@ -129,6 +131,105 @@ async def test_link_that_leads_nowhere_for_good_is_a_missing_result(keeping: Gat
     assert (made["status"], made["error"]["code"]) == ("failed", "result_missing")
 
 
+ENCODINGS: dict[str, dict[str, str]] = {
+    **{name or "empty": {"header": name} for name in ("utf-8", "binary", "aws-chunked", "none", "gzip", "br")},
+    "packed": {"header": "gzip", "pack": "gzip"},
+    "packed, unsaid": {"header": "", "pack": "gzip"},
+    "packed twice": {"header": "deflate, gzip", "pack": "deflate+gzip"},
+    "raw deflate": {"header": "deflate", "pack": "raw"},
+}
+
+
+@pytest.mark.parametrize("sandbox_options", [{"relay_query": "proxy_url"}])
+@pytest.mark.parametrize(
+    ("model", "case"), [*((FOX, case) for case in ENCODINGS), (RELAY, "utf-8"), (RELAY, "packed, unsaid")]
+)
+async def test_odd_encoding_of_a_file_costs_nothing(keeping: Gateway, model: str, case: str):
+    keeping.sandbox.fault("any", "result", "encoded", times=None, **ENCODINGS[case])
+    made = await keeping.make(model=model)
+    assert (made["status"], [one["type"] for one in made["warnings"] if one["type"] != "defaulted"]) == (
+        "completed",
+        [],
+    )
+    assert (await content(keeping, made))[4:8] == b"ftyp"
+
+
+async def test_compression_that_cannot_be_undone_is_said_in_the_log(keeping: Gateway, events: list[Any]):
+    reply = {"text": "\x0b\x02\x80 packed by brotli", "headers": {"content-encoding": "br"}}
+    keeping.sandbox.fault("foxapi", "result", "reply", times=None, **reply)
+    made = await keeping.make(model=FOX)
+    assert [one["type"] for one in made["warnings"]] == ["not_kept"]
+    told = [one for one in events if one["event"] == "result_not_kept"]
+    assert "is compressed with br, which is not supported" in told[0]["error"]
+
+
+@pytest.mark.parametrize("sandbox_options", [{"files_for_browsers": True}])
+async def test_host_that_serves_browsers_alone_serves_the_gateway(keeping: Gateway):
+    made = await keeping.make(model=FOX)
+    assert (made["status"], made["warnings"]) == ("completed", [])
+    assert made["data"][0]["sha256"] is not None
+
+
+@pytest.mark.parametrize("sandbox_options", [{"relay_query": "proxy_url"}])
+@pytest.mark.parametrize("model", [FOX, RELAY])
+async def test_file_that_breaks_off_goes_on_from_there(keeping: Gateway, monkeypatch: pytest.MonkeyPatch, model: str):
+    monkeypatch.setattr(download, "RESUME_BYTES", 100)
+    provider = model.partition("/")[0]
+    keeping.sandbox.fault(provider, "result", "half_reply", times=3)
+    made = await keeping.make(model=model)
+    assert (made["status"], len(made["attempts"])) == ("completed", 1)
+    assert made["data"][0]["sha256"] == sha256(await content(keeping, made)).hexdigest()
+    assert keeping.received(provider, "result") == 4
+
+
+async def test_file_whose_length_was_declared_wrong_is_kept_when_it_is_whole(keeping: Gateway):
+    keeping.sandbox.fault("foxapi", "result", "length_too_long", times=None)
+    made = await keeping.make(model=FOX)
+    assert (made["status"], made["warnings"]) == ("completed", [])
+    assert keeping.received("foxapi", "result") <= 2
+
+
+@pytest.mark.parametrize("sandbox_options", [{"relay_query": "proxy_url"}])
+async def test_file_that_only_the_gateway_can_fetch_is_waited_for(keeping: Gateway):
+    """A link that leads to the gateway, which has nothing, would be of no use."""
+    keeping.sandbox.fault("kling_relay", "result", "half_reply", times=None)
+    made = await keeping.post(model=RELAY)
+    await keeping.until_found(made["id"])
+    await keeping.clock.run_for(900)
+    waiting = await keeping.get(made["id"])
+    assert (waiting["status"], waiting["data"][0]["url"]) == ("in_progress", None)
+
+    keeping.sandbox.state.faults.clear()
+    ended = await keeping.finish(made["id"])
+    assert (ended["status"], len(ended["attempts"])) == ("completed", 1)
+    assert ended["data"][0]["sha256"] == sha256(await content(keeping, ended)).hexdigest()
+
+
+@pytest.mark.parametrize("sandbox_options", [{"relay_query": "proxy_url"}])
+async def test_relay_that_redirects_to_the_file_keeps_its_key_to_itself(keeping: Gateway):
+    made = await keeping.post(model=FOX)
+    await keeping.finish(made["id"])
+    [task] = keeping.sandbox.state.tasks.values()
+    location = f"{task.result_url.replace('http:', 'HTTP:')}#t=0"
+    keeping.sandbox.fault("kling_relay", "result", "redirect", times=None, location=location)
+    relayed = await keeping.make(model=RELAY)
+    assert (relayed["status"], relayed["data"][0]["sha256"]) == (
+        "completed",
+        (await keeping.get(made["id"]))["data"][0]["sha256"],
+    )
+
+
+async def test_host_that_says_when_to_come_again_is_asked_then(keeping: Gateway):
+    keeping.sandbox.fault("foxapi", "result", "503_retry_after", times=1, retry_after=300)
+    made = await keeping.make(model=FOX)
+    assert [one["type"] for one in made["warnings"]] == ["not_kept"]
+    asked = keeping.received("foxapi", "result")
+    await keeping.clock.run_for(250)
+    assert keeping.received("foxapi", "result") == asked == 1
+    await keeping.clock.run_for(100)
+    assert (await keeping.get(made["id"]))["data"][0]["sha256"] is not None
+
+
 async def test_crash_in_the_middle_fetches_it_again(keeping: Gateway):
     keeping.sandbox.fault("foxapi", "result", "502_html", times=None)
     made = await keeping.post(model=FOX)
@@ -195,4 +296,38 @@ async def test_disk_without_room_loses_nothing(keeping: Gateway, monkeypatch: py
         assert [one["type"] for one in made["warnings"]] == ["not_kept"]
         assert files(keeping) == []
     await keeping.clock.run_for(3600)
+    assert (await keeping.get(made["id"]))["data"][0]["sha256"] is not None
+
+
+@pytest.mark.parametrize("sandbox_options", [{"relay_query": "proxy_url"}])
+@pytest.mark.parametrize("packed", [False, True])
+async def test_disk_without_room_passes_through_what_only_the_gateway_can_fetch(
+    keeping: Gateway, monkeypatch: pytest.MonkeyPatch, packed: bool
+):
+    """The client has the file itself, in no encoding, though the gateway cannot keep it."""
+
+    async def put(*_: object) -> None:
+        raise StoreUnavailable("The disk is full.")
+
+    encoding = {"header": "utf-8", "pack": "gzip"} if packed else {"header": "utf-8"}
+    keeping.sandbox.fault("kling_relay", "result", "encoded", times=None, **encoding)
+    with monkeypatch.context() as full:
+        full.setattr(keeping.app.artifact_store, "put", put)
+        made = await keeping.make(model=RELAY)
+        assert (made["status"], [one["type"] for one in made["warnings"]]) == ("completed", ["not_kept"])
+        answer = await keeping.client.get(made["data"][0]["url"])
+    assert (answer.status_code, answer.content[4:8]) == (200, b"ftyp")
+    assert "content-encoding" not in answer.headers
+    assert ("content-length" in answer.headers) is not packed
+    assert files(keeping) == []
+    await keeping.clock.run_for(3600)
+    kept = (await keeping.get(made["id"]))["data"][0]
+    assert kept["sha256"] == sha256(answer.content).hexdigest()
+
+
+@pytest.mark.parametrize("wait", ["9" * 40, "-1", "soon", "Fri, 31 Dec 99999999999999999999 23:59:59 GMT"])
+async def test_senseless_wait_of_a_host_changes_nothing(keeping: Gateway, wait: str):
+    keeping.sandbox.fault("foxapi", "result", "503", times=1, retry_after=wait)
+    made = await keeping.make(model=FOX)
+    await keeping.clock.run_for(MAX_SECONDS)
     assert (await keeping.get(made["id"]))["data"][0]["sha256"] is not None

@@ -159,9 +159,11 @@ async def test_a_deadline_that_passed_while_nobody_was_there(gateway):
     await gateway.stop()
     gateway.clock.move_on(600)
     await gateway.start()
-    for one in (made, running, unsent):
+    now = await gateway.finish(running["id"])
+    assert (now["status"], now["error"]) == ("completed", None), "its task was done, which a last reading shows"
+    for one in (made, unsent):
         now = await gateway.finish(one["id"])
-        assert (now["status"], now["error"]["code"]) == ("expired", "expired")
+        assert now["status"] == "completed" if now["attempts"][0]["tasks"] else now["error"]["code"] == "expired"
     assert gateway.submits["keevx"] == 1
 
 
@@ -381,12 +383,12 @@ async def test_a_provider_that_was_taken_out_ends_its_own_generations_alone(idle
     account = gateway.providers.pop("keevx")
     await gateway.start()
     assert (await gateway.finish(other["id"]))["status"] == "completed"
-    ended = await gateway.finish(with_a_next["id"])
-    assert (ended["status"], ended["provider"]) == ("completed", "foxapi")
-    for one, status, code in ((running, "expired", "expired"), (waiting, "failed", "unavailable")):
+    # Nobody can read the tasks that keevx runs: that is no reason to buy them elsewhere.
+    ends = ((running, "expired", "expired"), (with_a_next, "expired", "expired"), (waiting, "failed", "unavailable"))
+    for one, status, code in ends:
         ended = await gateway.finish(one["id"])
         assert (ended["status"], ended["error"]["code"]) == (status, code)
-    assert gateway.submits["keevx"] == 3
+    assert gateway.submits == {"keevx": 3, "foxapi": 1}
     gateway.providers["keevx"] = account
     await gateway.restart()
     assert (await gateway.make(model=V, **IMAGE))["status"] == "completed"

@@ -260,6 +260,34 @@ def test_a_second_gateway_on_one_database_is_refused(start: Start) -> None:
     assert first.stop() == 0
 
 
+def test_a_clock_far_behind_the_ledger_stops_the_start_until_it_is_accepted(start: Start, tmp_path: Path) -> None:
+    note = tmp_path / "video-gateway.db-lock"
+    note.write_text(f"{time.time() + 3653 * 86_400:.3f}\n")
+    for _ in range(2):  # a supervisor tries again
+        refused = start("serve", "--port", "0")
+        assert refused.ended() == 2
+        logged, told = refused.stderr.splitlines()
+        event = json.loads(logged)
+        assert (event["event"], event["problem"], event["remedy"]) == (
+            "clock_refused",
+            "behind",
+            "video-gateway serve --accept-clock",
+        )
+        assert event["clock"] < event["ledger"]
+        assert re.fullmatch(r"clock: the system clock .* UTC, .* UTC, .*`video-gateway serve --accept-clock`.*", told)
+    check = start("check")
+    assert check.ended() == 2
+    assert any(re.match(r"clock +ERROR clock: ", line) for line in check.lines)
+
+    accepted = start("serve", "--port", "0", "--accept-clock")
+    assert accepted.url
+    assert accepted.stop() == 0
+    again = start("serve", "--port", "0")
+    assert again.url
+    assert again.stop() == 0
+    assert abs(float(note.read_text()) - time.time()) < 60
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "told"),
     [

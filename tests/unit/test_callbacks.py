@@ -130,13 +130,27 @@ async def test_what_the_reply_names_too_is_there_once(store: SqliteStore) -> Non
     assert ids_of(await stored(store, made.id)) == ["a"]
 
 
-async def test_what_a_callback_names_beside_the_reply_is_known_too(store: SqliteStore) -> None:
-    made, attempt = await submitting(store)
+async def test_what_a_callback_names_beside_a_reply_with_too_few_tasks_is_known_too(store: SqliteStore) -> None:
+    made, attempt = await submitting(store, 2)
     assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
     assert await store.callbacks.room(attempt) == TASKS_MAX - 1
     assert await tell(store, attempt, "b") is Told.ADOPTED
     after = await stored(store, made.id)
     assert (ids_of(after), after.attempts[0].adopted) == (["a", "b"], None)
+    assert await tell(store, attempt, "c") is Told.REFUSED, "there is a task for each output"
+
+
+@pytest.mark.parametrize("state", [AttemptState.FAILED, AttemptState.ABANDONED])
+async def test_what_a_callback_names_of_an_attempt_that_brought_nothing_is_known_too(
+    store: SqliteStore, state: AttemptState
+) -> None:
+    made, attempt = await submitting(store)
+    assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
+    made = await stored(store, made.id)
+    given_up = replace(made.attempts[0], state=state, ended_at=SOON)
+    assert await store.write(made, [SaveAttempt(given_up, AttemptState.ACCEPTED)], SOON) is not None
+    assert await tell(store, attempt, "b") is Told.ADOPTED
+    assert ids_of(await stored(store, made.id)) == ["a", "b"]
 
 
 async def test_what_the_reply_does_not_name_comes_behind(store: SqliteStore, tmp_path: Path) -> None:

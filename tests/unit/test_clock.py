@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import pytest
 import structlog
 
+from gateway.engine.timekeeper import Timekeeper
 from gateway.services import clock as module
 from gateway.services.clock import SystemClock, Timer, not_before, sleep, wait
 
@@ -210,3 +211,42 @@ def test_a_clock_that_is_behind_goes_on_from_the_moment(behind: float, warned: b
 def test_a_clock_that_is_not_behind_is_left_alone(moment: datetime | None) -> None:
     manual = ManualClock()
     assert not_before(manual, moment) is manual
+
+
+async def test_a_jump_of_more_than_a_month_within_a_run_is_left_out() -> None:
+    machine = Machine()
+    clock = SystemClock(machine.elapsed)
+    machine.seconds += module.JUMP_SECONDS
+    before = clock.now()
+
+    with structlog.testing.capture_logs() as logs:
+        machine.seconds += module.JUMP_SECONDS + 1
+        after = clock.now()
+        machine.seconds += 60
+
+    assert (after, clock.now()) == (before, before + timedelta(minutes=1))
+    assert [(one["event"], one["log_level"]) for one in logs] == [("clock_jumped", "error")]
+
+
+def test_the_drift_is_how_far_the_wall_clock_was_set_since_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Set(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Set":
+            return cls(2036, 1, 1, tzinfo=tz)
+
+    clock = SystemClock()
+    assert abs(clock.drift()) < timedelta(seconds=5)
+    monkeypatch.setattr(module, "datetime", Set)
+    assert clock.drift() > timedelta(days=300)
+
+
+async def test_a_clock_that_is_set_while_the_gateway_runs_is_a_warning_once() -> None:
+    drifts = iter([timedelta(0), timedelta(days=-3653), timedelta(days=-3653), timedelta(seconds=1)])
+    kept: list[datetime] = []
+    keeper = Timekeeper(kept.append, ManualClock(), lambda: next(drifts))
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(4):
+            keeper.start()
+            keeper.stop()
+    assert [one["seconds"] for one in logs if one["event"] == "clock_set_while_running"] == [-3653 * 86_400, 1]
+    assert kept == [ManualClock().moment] * 8

@@ -69,7 +69,7 @@ def test_at_the_start_all_is_well(health: Health) -> None:
     assert health.of(*V) == RouteHealth()
     assert health.reason(*V) is None
     assert health.completion_times(*V) is None
-    assert (health.submits["keevx"].limit, health.reads["foxapi"].limit) == (8, 8)
+    assert (health.submits["keevx"].limit, health.reads["foxapi"].limit) == (8, 512)
 
 
 def test_provider_that_is_no_longer_configured_is_as_good_as_any(health: Health) -> None:
@@ -450,7 +450,7 @@ def test_later_of_circuit_and_repeats_counts(health: Health, clock: StillClock) 
 def test_too_many_requests_lower_the_submits_of_this_provider_alone(health: Health) -> None:
     health.submitted(*V, "att_1", failed(FailureKind.RATE_LIMITED))
     assert (health.submits["keevx"].limit, health.submits["foxapi"].limit) == (4, 8)
-    assert health.reads["keevx"].limit == 8, "polls have a lane of their own"
+    assert health.reads["keevx"].limit == 512, "polls have a lane of their own"
 
 
 async def test_accepted_submits_raise_the_limit_again(health: Health) -> None:

@@ -1,5 +1,7 @@
 """Files on their way into the artifact store: what an output waits for, and for how long."""
 
+import pytest
+
 from gateway.domain.generation import AttemptState
 from gateway.domain.keeping import (
     LONGEST_WAIT,
@@ -13,7 +15,7 @@ from gateway.domain.keeping import (
     Picture,
 )
 from gateway.domain.lifecycle import Hinted, Poll, Read
-from gateway.domain.task import Billed, FailureKind, Status
+from gateway.domain.task import Artifact, Billed, Completed, FailureKind, Status
 
 from .builders import POLLING, RUNNING, T0, World, done, generation, kept
 
@@ -302,6 +304,66 @@ def test_output_waits_longer_while_its_file_is_coming() -> None:
     assert (world.generation.status, world.generation.output(0).kept) == (Status.COMPLETED, None)
     world.file(FileKept(0, kept()))
     assert world.generation.output(0).kept == kept()
+
+
+OURS_ALONE = Completed((Artifact(url="https://relay.test/v1/videos/t1/content", needs_credential=True),))
+
+
+def behind_the_key() -> World:
+    """The same, of a file that only the gateway can fetch."""
+    world = World(generation("acme/one", "bolt/two"), keeps=False)
+    world.accept(1)
+    world.read(1, OURS_ALONE)
+    return world
+
+
+def test_file_that_only_the_gateway_can_fetch_is_waited_for_while_it_comes() -> None:
+    """No link of use could be given instead."""
+    world = behind_the_key()
+    world.step(wait=LONGEST_WAIT.total_seconds() * 4)
+    assert (world.generation.status, world.outputs()) == (Status.IN_PROGRESS, [Status.IN_PROGRESS])
+    world.file(FileKept(0, kept()))
+    assert (world.generation.status, len(world.generation.attempts)) == (Status.COMPLETED, 1)
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_file_that_only_the_gateway_can_fetch_is_waited_for_until_the_deadline(final: bool) -> None:
+    world = behind_the_key()
+    world.file(FileUnread(index=0, final=final))
+    while world.last.wake_at < world.generation.deadline_at:
+        world.now = max(world.now, world.last.wake_at)
+        world.step()
+        if Keep(0) in world.busy:
+            world.file(FileUnread(index=0))
+    assert (world.generation.status, len(world.generation.attempts)) == (Status.IN_PROGRESS, 1)
+
+    world.now = world.generation.deadline_at
+    world.step()
+    assert (world.generation.status, world.outputs()) == (Status.COMPLETED, [Status.COMPLETED])
+
+
+def test_file_that_only_the_gateway_can_fetch_is_passed_through_while_its_store_is_full() -> None:
+    world = behind_the_key()
+    world.file(FileUnread(index=0, unstored=True))
+    world.step(wait=WAIT.total_seconds())
+    assert (world.generation.status, world.generation.output(0).kept) == (Status.COMPLETED, None)
+
+
+def test_missing_file_behind_the_key_goes_to_the_next_route() -> None:
+    world = behind_the_key()
+    missing(world)
+    assert (world.states(), world.routes()) == ([S.FAILED, S.RESERVED], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits"),
+    [(None, 2), (0, 2), (-5, 2), (1, 2), (30, 30), (MAX_SECONDS, MAX_SECONDS), (1e30, MAX_SECONDS)],
+)
+def test_host_may_ask_for_a_wait_and_not_for_hours(asked: float | None, waits: float) -> None:
+    world = found()
+    world.file(FileUnread(index=0, retry_after_seconds=asked))
+    assert (world.keeping[0].next_at - world.now).total_seconds() == waits
+    assert world.keeping[0].interval_seconds == 4  # a wait that was asked for does not make later ones longer
 
 
 def test_file_that_came_while_its_link_ended_is_kept() -> None:

@@ -206,8 +206,11 @@ WRONG: list[tuple[str, tuple[bytes, ...], type[GatewayError], str | None]] = [
     ("not quite true", (field("generate_audio", "maybe"),), InvalidParameter, "generate_audio"),
     ("text that is no image", (field("image", "a cat"),), InvalidImage, "image"),
     ("a file that is no image", (file("image_url", b"a cat"),), InvalidImage, "image_url"),
-    ("an empty file", (file("image", b""),), InvalidImage, "image"),
-    ("an empty file among references", (file("image_urls", b""),), InvalidImage, "image_urls[0]"),
+    ("an empty file", (file("image", b"", "a.png"),), InvalidImage, "image"),
+    ("an empty file among references", (file("image_urls", b"", "a.png"),), InvalidImage, "image_urls[0]"),
+    ("two images for one", (file("image[]"), file("image[]", OTHER)), InvalidForm, "image[]"),
+    ("an image by two spellings", (file("image"), file("image[0]", OTHER)), InvalidForm, "image[0]"),
+    ("another file without a name", (part('name="image"', b"%PDF-1.4 \xff"),), InvalidImage, "image"),
     (
         "a broken reference",
         (file("reference_images"), file("reference_images", PNG[:20])),
@@ -240,10 +243,18 @@ WRONG: list[tuple[str, tuple[bytes, ...], type[GatewayError], str | None]] = [
     ("NUL", (field("prompt", "a\0"),), InvalidParameter, "prompt"),
     (
         "another charset",
-        (part('name="prompt"', b"a", "Content-Type: text/plain; charset=latin1"),),
+        (part('name="prompt"', b"a", "Content-Type: text/plain; charset=utf-16"),),
         InvalidForm,
         "prompt",
     ),
+    (
+        "no such character",
+        (part('name="prompt"', b"\x81", "Content-Type: a/b; charset=latin1"),),
+        InvalidForm,
+        "prompt",
+    ),
+    ("another transfer", (part('name="image"', b"a", "Content-Transfer-Encoding: uuencode"),), InvalidForm, "image"),
+    ("a charset for all", (field("_charset_", "gbk"), field("prompt", "a")), InvalidForm, "_charset_"),
     ("base64 by header", (part('name="image"', b"a", "Content-Transfer-Encoding: base64"),), InvalidForm, "image"),
     ("a form within", (part('name="image"', b"a", "Content-Type: multipart/mixed; boundary=x"),), InvalidForm, "image"),
 ]
@@ -270,15 +281,19 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ("without its end", WHOLE.removesuffix(b"--edge--\r\n"), TYPE),
     ("more behind its end", WHOLE + field("prompt", "b"), TYPE),
     ("another form behind its end", WHOLE + WHOLE, TYPE),
-    ("text in front", b"hello\r\n" + WHOLE, TYPE),
-    ("bare line feeds", WHOLE.replace(b"\r\n", b"\n"), TYPE),
+    ("a part in front", field("prompt", "b").replace(B.encode(), b"other") + WHOLE, TYPE),
+    ("much in front", b"x" * 20_000 + b"\r\n" + WHOLE, TYPE),
+    ("much behind its end", WHOLE + b"x" * 20_000, TYPE),
+    ("one bare line feed", WHOLE.replace(b"edge\r\nContent", b"edge\nContent", 1), TYPE),
+    ("line feeds around a line", WHOLE.replace(b"\r\n", b"\n").replace(b"\n--edge\n", b"\r\n--edge\n"), TYPE),
+    ("more in the line of a boundary", WHOLE.replace(b"edge\r\n", b"edge;\r\n"), TYPE),
+    ("two boundaries", WHOLE, TYPE + "; boundary=other"),
     ("a part without a name", form(part("", b"a")), TYPE),
     ("a part with an empty name", form(field("", "a")), TYPE),
     ("NUL in a name", form(field("a\0b", "a")), TYPE),
     ("another disposition", form(field("a", "b").replace(b"form-data", b"attachment")), TYPE),
     ("no disposition", form(field("a", "b").replace(b"Content-Disposition", b"X-Other")), TYPE),
     ("a name that is no UTF-8", form(field("a", "b").replace(b'"a"', b'"\xff"')), TYPE),
-    ("a folded header", form(part('name="a";\r\n filename="b"')), TYPE),
     ("a header without end", form(part(f'name="{"a" * 5000}"')), TYPE),
     ("too many headers", form(part('name="a"', b"", *(f"X-{at}: 1" for at in range(9)))), TYPE),
     ("too many parts", form(*(field(f"a{at}", "") for at in range(PARTS_MAX + 1))), TYPE),
@@ -313,6 +328,79 @@ def test_who_sent_a_part_of_a_form_learns_that(length: int) -> None:
 def test_what_is_no_form_is_not_taken_for_one(content_type: str | None, encoding: str | None) -> None:
     with pytest.raises(UnsupportedMediaType):
         parse_form(WHOLE, content_type, encoding)
+
+
+EXPECTED = create_body(parsed(form(field("model", "m"), field("seconds", "5"), file("image"))))
+NAMED = part('name="seconds"; filename="seconds"', b"5")
+ODD: dict[str, tuple[list[bytes], bytes, str]] = {
+    "an image without a name": ([part('name="image"', PNG)], b"", ""),
+    "an image of bytes": ([part('name="image"', PNG, "Content-Type: application/octet-stream")], b"", ""),
+    "an image with a name and no type": ([part('name="image"; filename="x"', PNG)], b"", ""),
+    "an image in a list": ([file("image[]")], b"", ""),
+    "an image with a number": ([file("image[0]")], b"", ""),
+    "an image whose type is text": ([part('name="image"; filename="x"', PNG, "Content-Type: text/plain")], b"", ""),
+    "an image in base64": (
+        [part('name="image"', base64.encodebytes(PNG), "content-transfer-encoding: BASE64", "content-type: image/png")],
+        b"",
+        "",
+    ),
+    "a header in two lines": ([part('name="image";\r\n\tfilename="b"', PNG)], b"", ""),
+    "a name that only the extended form has": ([part("name=image; filename*=UTF-8''%C3%B6.png", PNG)], b"", ""),
+    "a name in another alphabet": (
+        [part('name="image"; filename="?"', PNG).replace(b'"?"', b'"\xc4\xe3.png"')],
+        b"",
+        "",
+    ),
+    "a file that was not chosen": ([file("image"), file("last_image", b"", "")], b"", ""),
+    "a charset for all": ([field("_charset_", "UTF-8"), file("image")], b"", ""),
+    "text before": ([file("image")], b"This is a multi-part message in MIME format.\r\n", ""),
+    "a line before": ([file("image")], b"\r\n", ""),
+    "text behind": ([file("image")], b"", "Bye."),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("ends", [b"\r\n", b"\n"])
+def test_odd_forms_mean_what_plain_ones_mean(name: str, ends: bytes) -> None:
+    parts, before, behind = ODD[name]
+    raw = before + form(field("model", "m"), NAMED, *parts) + behind.encode()
+    if ends == b"\n":
+        raw = raw.replace(PNG, b"@").replace(b"\r\n", ends).replace(b"@", PNG)
+    assert create_body(parsed(raw)) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("boundary", "declared"),
+    [
+        ("----=_Part_1_12:3", "{}"),
+        ("----=_Part_1_12:3", '"{}"'),
+        ("a b", "{}"),
+        ("(x)/?,'", "{}; charset=utf-8"),
+        ("x" * 70, " {} "),
+    ],
+)
+def test_a_boundary_may_lack_its_quotation_marks(boundary: str, declared: str) -> None:
+    raw = WHOLE.replace(f"--{B}".encode(), f"--{boundary}".encode())
+    found = parsed(raw, f"multipart/form-data; boundary={declared.format(boundary)}")
+    assert [one.name for one in found] == ["model", "image"]
+
+
+def test_text_comes_in_the_charsets_that_clients_have_for_text() -> None:
+    java = part('name="prompt"', "für".encode("latin-1"), "Content-Type: text/plain; charset=ISO-8859-1")
+    mail = part('name="prompt"', b"f=C3=BCr", "Content-Transfer-Encoding: quoted-printable")
+    assert read(java) == read(mail) == from_json(prompt="für")
+
+
+def test_a_file_that_holds_a_url_is_the_url() -> None:
+    named = part('name="image"; filename="blob"', CAT.encode(), "Content-Type: application/octet-stream")
+    assert read(named) == from_json(image=CAT)
+    assert "an SVG image" in refused(InvalidImage, part('name="image"', b"<svg/>"), param="image")
+
+
+def test_numbers_in_brackets_make_a_list() -> None:
+    parts = [field("reference_images[0]", CAT), file("reference_images[1]"), field("fallback[0]", "kling")]
+    text = base64.b64encode(PNG).decode()
+    assert read(*parts) == from_json(reference_images=[CAT, text], fallback=["kling"])
 
 
 def test_the_largest_request_there_can_be_fits() -> None:

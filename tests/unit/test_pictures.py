@@ -112,6 +112,12 @@ CASES = {
     "clear": (encoded(halves("RGBA", (*RED, 255), (0, 0, 0, 0))), ["red", "white", "red"]),
     "clear grey": (encoded(halves("LA", (0, 0), (255, 255))), ["white", "white", "white"]),
     "deep": (encoded(Image.new("I;16", (80, 60), 65535)), ["white", "white", "white"]),
+    "avif": (encoded(halves("RGB", RED, BLUE), "AVIF"), ["red", "blue", "red"]),
+    "avif, clear": (encoded(halves("RGBA", (*RED, 255), (0, 0, 0, 0)), "AVIF"), ["red", "white", "red"]),
+    "tiff": (encoded(halves("RGB", RED, BLUE), "TIFF"), ["red", "blue", "red"]),
+    "tiff, packed": (encoded(halves("RGB", RED, BLUE), "TIFF", compression="tiff_lzw"), ["red", "blue", "red"]),
+    "tiff, ink": (encoded(halves("RGB", RED, BLUE).convert("CMYK"), "TIFF"), ["red", "blue", "red"]),
+    "tiff, deep": (encoded(Image.new("I;16", (80, 60), 65535), "TIFF"), ["white", "white", "white"]),
     "on its side": (encoded(halves("RGB", RED, BLUE), "JPEG", exif=on_its_side()), ["red", "red", "blue"]),
 }
 
@@ -163,7 +169,7 @@ def forged(width: int, height: int) -> bytes:
         b"",
         b"\x89PNG\r\n\x1a\n",
         CASES["webp"][0][:100],
-        encoded(Image.new("RGB", (80, 60)), "TIFF"),
+        encoded(Image.new("RGB", (80, 60)), "PPM"),
         forged(60_000, 60_000),
         encoded(Image.new("1", (20_000, 10_000))),
     ],

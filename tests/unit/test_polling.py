@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.domain.adapter import Polling
 from gateway.domain.generation import Attempt, AttemptState, Task
@@ -139,6 +140,40 @@ def test_how_a_task_is_read(missing_for: float | None, has_refresh: bool, how: s
     missing_since = None if missing_for is None else after(-missing_for)
     watch = Watch(next_at=T0, interval_seconds=5, missing_since=missing_since)
     assert how_to_read(watch, Hints(polling=POLLING, has_refresh=has_refresh), T0) == how
+
+
+def hows(hints: Hints, *, readings: int, missing: bool = False, failing: bool = False) -> list[str]:
+    """How a task is read, reading after reading."""
+    watch, told = Watch(next_at=T0, interval_seconds=5), []
+    for _ in range(readings):
+        told.append(how_to_read(watch, hints, T0))
+        if failing:
+            watch = after_failure(watch, POLLING, asked_at=T0, seed="s", now=T0)
+        else:
+            watch = after_reading(watch, POLLING, missing=missing, asked_at=T0, seed="s", now=T0)
+    return told
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_task_that_goes_on_is_refreshed_now_and_then_where_the_provider_asks_for_it(failing: bool) -> None:
+    every = Hints(polling=POLLING, has_refresh=True, refresh_every=4)
+    assert hows(every, readings=9, failing=failing) == [*["poll"] * 4, "refresh", *["poll"] * 3, "refresh"]
+    for never in (Hints(polling=POLLING, has_refresh=True), Hints(polling=POLLING, refresh_every=4)):
+        assert hows(never, readings=9, failing=failing) == ["poll"] * 9
+
+
+def test_reading_that_a_decision_waits_for_is_an_ordinary_poll() -> None:
+    every = Hints(polling=POLLING, has_refresh=True, refresh_every=4)
+    due = Watch(next_at=T0, interval_seconds=5, reads=4)
+    assert how_to_read(due, every, T0) == "refresh"
+    assert how_to_read(replace(due, needed_since=T0), every, T0) == "poll"
+    assert how_to_read(replace(due, needed_since=T0, read_at=T0), every, T0) == "refresh"
+
+
+def test_task_without_a_file_is_read_both_ways_in_turn() -> None:
+    for every in (0, 4):
+        told = hows(Hints(polling=POLLING, has_refresh=True, refresh_every=every), readings=6, missing=True)
+        assert told == ["poll", "poll", "refresh", "poll", "refresh", "poll"]
 
 
 def test_grace_of_a_missing_file_begins_once() -> None:

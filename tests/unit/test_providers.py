@@ -87,8 +87,24 @@ def test_a_model_of_no_table_follows_the_one_that_it_is_like():
 
 
 def test_a_model_of_no_table_follows_the_default_where_the_adapter_has_one():
-    provider = bound("kling_relay", models={"kling-v2-6": ProviderModel()})
-    assert provider.models["kling-v2-6"].row == ADAPTERS["kling_relay"].default_row
+    provider = bound("kling_relay", models={"kling-v9": ProviderModel()})
+    assert provider.models["kling-v9"].row == ADAPTERS["kling_relay"].default_row
+
+
+@pytest.mark.parametrize("said", [ProviderModel(), ProviderModel(like="kling-v2-6")])
+def test_a_model_that_only_some_accounts_have_is_offered_where_it_is_named(said: ProviderModel):
+    adapter, name = ADAPTERS["kling_relay"], "mine" if said.like else "kling-v2-6"
+    model = bound("kling_relay", models={name: said}).models[name]
+    assert (model.row, model.capabilities) == ("kling-v2-6", adapter.configurable["kling-v2-6"])
+    assert "kling-v2-6" not in bound("kling_relay").models
+
+
+def test_a_row_whose_own_mode_makes_what_the_configuration_forbids_is_none():
+    narrow = ProviderModel(resolutions=("720p",))
+    [left] = bound("kling_relay", models={"kling-v1": narrow}).models["kling-v1"].capabilities
+    assert (left.last_frame, left.resolutions) == (False, {"720p"})
+    with pytest.raises(ConfigurationError, match=r"kling-v2-master\.resolutions: .*makes 1080p alone; add it"):
+        bound("kling_relay", models={"kling-v2-master": narrow})
 
 
 @pytest.mark.parametrize("said", [ProviderModel(), ProviderModel(like="nonesuch")])

@@ -1,6 +1,8 @@
 """Faults on demand, as a client sees them on the wire."""
 
 import email.utils
+import json
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -142,6 +144,7 @@ BODIES: dict[str, Any] = {
     "html_200": lambda reply: reply.text.startswith("<html>"),
     "huge": lambda reply: len(reply.content) > 10_000_000 and reply.json()["padding"],
     "gzip_bomb": lambda reply: len(reply.content) == 50_000_000,
+    "encoded": lambda reply: reply.headers["content-encoding"] == "utf-8" and reply.json(),
     "length_too_short": lambda reply: reply.text.startswith("{") and not reply.text.endswith("}"),
 }
 
@@ -164,7 +167,7 @@ async def test_reply_is_spoilt_and_the_task_goes_on(
 
 def test_every_spoilt_body_is_tried() -> None:
     manners = {"close_after_accept", "hang_after_accept", "half_reply", "length_too_long"}
-    assert set(BODIES) | manners | {"slow", "error_after_accept"} == set(AFTER)
+    assert set(BODIES) | manners | {"slow", "slow_body", "error_after_accept"} == set(AFTER)
 
 
 async def test_error_may_hide_a_started_task(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
@@ -177,6 +180,23 @@ async def test_error_may_hide_a_started_task(sandbox: SandboxServer, client: htt
 async def test_slow_reply_comes_whole(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
     reply = await submit(client, "foxapi", "[[sandbox:foxapi:submit:slow?seconds=0.05]]")
     assert (reply.status_code, reply.elapsed.total_seconds() >= 0.05) == (200, True)
+
+
+async def test_slow_body_comes_in_pieces_and_is_whole(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
+    sandbox.fault("foxapi", "submit", "slow_body", pieces=5, seconds=0.05)
+    async with client.stream("POST", SUBMITS["foxapi"][0], json={"prompt": "x", **SUBMITS["foxapi"][1]}) as reply:
+        pieces = [piece async for piece in reply.aiter_raw()]
+    assert (reply.status_code, len(pieces) > 1) == (200, True)
+    assert json.loads(b"".join(pieces))["status"] == "pending"
+
+
+async def test_body_is_packed_as_often_as_asked(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
+    sandbox.fault("foxapi", "submit", "encoded", pack="deflate+gzip", header="deflate, gzip")
+    assert (await submit(client, "foxapi")).json()["status"] == "pending"
+    sandbox.fault("foxapi", "submit", "encoded", pack="raw", header="")
+    reply = await submit(client, "foxapi")
+    assert "content-encoding" not in reply.headers
+    assert json.loads(zlib.decompress(reply.content, -15))["status"] == "pending"
 
 
 async def test_refused_submit_is_not_spoilt(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
@@ -299,6 +319,31 @@ async def test_uploads_and_results_fail_too(sandbox: SandboxServer, client: http
     sandbox.fault("foxapi", "result", "half_reply")
     with pytest.raises(httpx.RemoteProtocolError):
         await client.get(task.result_url)
+
+
+async def test_results_may_be_for_browsers_alone(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
+    await submit(client, "foxapi")
+    sandbox.state.clock.advance(6)
+    [task] = sandbox.state.tasks.values()
+    client.timeout = httpx.Timeout(5)
+    sandbox.state.settings = sandbox.state.settings.changed({"files_for_browsers": True})
+    agents = {None: 403, "video-gateway/1": 403, "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36": 200}
+    for agent, status in agents.items():
+        reply = await client.get(task.result_url, headers={} if agent is None else {"user-agent": agent})
+        assert reply.status_code == status
+
+
+async def test_rest_of_a_result_is_sent_while_it_is_the_same(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
+    await submit(client, "foxapi")
+    sandbox.state.clock.advance(6)
+    [task] = sandbox.state.tasks.values()
+    client.timeout = httpx.Timeout(5)
+    whole = await client.get(task.result_url)
+    headers = {"range": "bytes=100-", "if-range": whole.headers["etag"]}
+    rest = await client.get(task.result_url, headers=headers)
+    assert (rest.status_code, rest.content) == (206, whole.content[100:])
+    other = await client.get(task.result_url, headers={**headers, "if-range": '"another"'})
+    assert (other.status_code, other.content) == (200, whole.content)
 
 
 async def test_redirect_leads_to_a_trap(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:

@@ -275,3 +275,197 @@ async def test_failed_task_says_why_where_the_relay_says_it(
     assert (told["status"], told["fail_reason"], told["result_url"]) == ("FAILURE", reason, reason)
     assert told["data"]["message"] == "SUCCEED"
     assert told["data"]["data"]["task_status_msg"] == reason
+
+
+# --- regime C: the task plug-in
+
+
+@pytest.fixture
+def plugin(sandbox: SandboxServer) -> SandboxServer:
+    configure(sandbox, relay_regime="C")
+    return sandbox
+
+
+IMAGE_PATH = "/kling/v1/videos/image2video"
+
+
+async def test_plug_in_tells_of_a_task_in_kling_s_words_with_an_id_of_its_own(
+    plugin: SandboxServer, client: httpx.AsyncClient
+) -> None:
+    told = (await client.post(IMAGE_PATH, json=TEXT | {"image": picture(), "mode": "pro", "duration": 10})).json()
+    task_id = told["data"]["task_id"]
+    assert set(told) == {"code", "message", "request_id", "data"}
+    assert (told["code"], told["data"]["task_status"], len(task_id)) == (0, "submitted", 37)
+    seen = []
+    for seconds in (0, 2, 4):
+        plugin.state.clock.advance(seconds)
+        told = (await client.get(f"{IMAGE_PATH}/{task_id}")).json()
+        seen.append((told["code"], told["data"]["task_id"], told["data"]["task_status"]))
+    assert seen == [(0, task_id, word) for word in ("submitted", "processing", "succeed")]
+    [video] = told["data"]["task_result"]["videos"]
+    assert (await client.get(video["url"])).content[4:8] == b"ftyp"
+    openai = (await client.get(f"/v1/videos/{task_id}")).json()
+    assert (openai["status"], openai["progress"], "metadata" in openai) == ("completed", 100, False)
+    configure(plugin, relay_query="native_bare")
+    assert (await client.get(f"{IMAGE_PATH}/{task_id}")).json() == {
+        "code": 0,
+        "data": {"task_id": task_id, "task_status": "succeed", "task_status_msg": ""},
+    }
+
+
+async def test_path_alone_decides_in_the_plug_in_and_the_journal_tells(
+    plugin: SandboxServer, client: httpx.AsyncClient
+) -> None:
+    body = TEXT | {"image": picture(200, 200), "image_tail": "no picture at all"}
+    assert (await client.post(PATH, json=body)).status_code == 200, "what Kling does not read it does not refuse"
+    [told] = plugin.state.report()["tasks"]
+    [task] = plugin.state.tasks.values()
+    assert (told["action"], task.spec.image) == ("text2video", None)
+    configure(plugin, relay_regime="B")
+    await client.post(PATH, json=TEXT | {"image": picture()})
+    assert [one["action"] for one in plugin.state.report()["tasks"]] == ["text2video", "image2video"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "seconds"),
+    [
+        ({}, (90, 90), 5),
+        ({"size": "1920x1080"}, (90, 90), 5),
+        ({"aspect_ratio": "9:16", "size": "1920x1080"}, (90, 160), 5),
+        ({"duration": 10}, (90, 90), 10),
+        ({"duration": "10", "metadata": {"duration": "5", "aspect_ratio": "9:16"}}, (90, 90), 10),
+        ({"model": "kling-v9", "model_name": "kling-v3", "duration": "15"}, (90, 90), 15),
+        ({"model_name": "kling-v2-master", "mode": ""}, (90, 90), 5),
+        ({"mode": " PRO "}, (90, 90), 5),
+    ],
+    ids=str,
+)
+async def test_plug_in_hands_on_kling_s_own_names_in_any_type(
+    plugin: SandboxServer, client: httpx.AsyncClient, changes: dict[str, Any], size: tuple[int, int], seconds: int
+) -> None:
+    reply = await client.post(PATH, json=TEXT | changes)
+    assert reply.status_code == 200, reply.text
+    [task] = plugin.state.tasks.values()
+    assert ((task.spec.width, task.spec.height), task.spec.seconds) == (size, seconds)
+
+
+REFUSED_BY_PLUGIN: list[tuple[dict[str, Any], str]] = [
+    ({"model": None, "model_name": None}, "model is required"),
+    ({"model_name": "kling-v2-master", "mode": "std"}, "kling-v2-master does not support mode std"),
+    ({"model_name": "kling-v2-master", "mode": "4k"}, "mode must be pro"),
+    ({"mode": "4k"}, "mode must be std or pro"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), REFUSED_BY_PLUGIN, ids=str)
+async def test_plug_in_refuses_before_anything_is_sent(
+    plugin: SandboxServer, client: httpx.AsyncClient, changes: dict[str, Any], words: str
+) -> None:
+    body = {name: value for name, value in (TEXT | changes).items() if value is not None}
+    reply = await client.post(PATH, json=body)
+    assert (reply.status_code, reply.json()) == (400, {"code": "plugin_request_invalid", "message": words})
+    assert not plugin.state.tasks
+
+
+OF_KLING: list[tuple[str, dict[str, Any], str]] = [
+    (IMAGE_PATH, {"image_tail": "P"}, "image_tail is not supported with mode std"),
+    (IMAGE_PATH, {"image_tail": "P", "model_name": "kling-v2-6"}, "image_tail is not supported with mode std"),
+    (IMAGE_PATH, {"image_tail": "P", "mode": "pro", "camera_control": {}}, "mutually exclusive"),
+    (PATH, {"model_name": "kling-v2-1-master"}, "mode value 'std' is not supported"),
+    (PATH, {"model_name": "kling-v2-5-turbo", "mode": "std"}, "mode value 'std' is not supported"),
+    (PATH, {"model_name": "kling-v2-6", "cfg_scale": 0.5}, "cfg_scale is not supported"),
+    (PATH, {"model_name": "kling-v2-5-turbo", "mode": "pro", "sound": "on"}, "sound is not supported"),
+    (PATH, {"model_name": "kling-v2-6", "mode": "std", "sound": "on"}, "sound is not supported"),
+    (PATH, {"model_name": "kling-v3", "duration": "16"}, "duration value '16' is invalid"),
+    (PATH, {"prompt": ""}, "prompt is required"),
+    (IMAGE_PATH, {"image": None}, "image is required"),
+    (IMAGE_PATH, {"image": 7}, "image is invalid"),
+]
+
+
+@pytest.mark.parametrize(("path", "changes", "words"), OF_KLING, ids=str)
+async def test_kling_s_refusal_comes_with_its_own_status_or_inside_a_502(
+    plugin: SandboxServer, client: httpx.AsyncClient, path: str, changes: dict[str, Any], words: str
+) -> None:
+    pictured = {"image": "P"} if path == IMAGE_PATH else {}
+    body = {name: picture() if value == "P" else value for name, value in (TEXT | pictured | changes).items()}
+    by_status = await client.post(path, json=body)
+    assert (by_status.status_code, by_status.json()["code"]) == (400, 1201)
+    assert words in by_status.json()["message"]
+    configure(plugin, relay_kling_refuses="200")
+    inside = await client.post(path, json=body)
+    assert (inside.status_code, set(inside.json())) == (502, {"code", "message"})
+    assert inside.json()["code"] == "plugin_submit_response_failed"
+    assert words in inside.json()["message"]
+    assert not plugin.state.tasks
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_name": "kling-v2-6", "mode": "pro", "sound": "on"},
+        {"model_name": "kling-v2-5-turbo", "mode": "pro"},
+        {"model_name": "kling-v2-master"},
+        {"cfg_scale": 1},
+    ],
+    ids=str,
+)
+async def test_kling_takes_what_its_models_have(client: httpx.AsyncClient, plugin: SandboxServer, changes: Any) -> None:
+    assert (await client.post(PATH, json=TEXT | changes)).status_code == 200
+    assert len(plugin.state.tasks) == 1
+
+
+@pytest.mark.parametrize("regime", ["A", "B"])
+async def test_kling_s_rules_hold_behind_every_regime(
+    sandbox: SandboxServer, client: httpx.AsyncClient, regime: str
+) -> None:
+    configure(sandbox, relay_regime=regime)
+    tail = {"image": picture(), "image_tail": picture(), "metadata": {"image_tail": picture()}}
+    std = await client.post(IMAGE_PATH, json=TEXT | tail)
+    assert (std.status_code, "image_tail is not supported" in std.text) == (400, True)
+    configure(sandbox, relay_kling_refuses="200")
+    assert (await client.post(IMAGE_PATH, json=TEXT | tail)).json()["code"] == "task_failed"
+    assert (await client.post(IMAGE_PATH, json=TEXT | tail | {"mode": "pro"})).status_code == 200
+
+
+async def test_newer_builds_say_one_code_for_each_status(plugin: SandboxServer, client: httpx.AsyncClient) -> None:
+    configure(plugin, relay_native_errors="general")
+    by_plugin = await client.post(PATH, json=TEXT | {"mode": "4k"})
+    by_kling = await client.post(PATH, json=TEXT | {"duration": "7"})
+    configure(plugin, relay_kling_refuses="200")
+    inside = await client.post(PATH, json=TEXT | {"duration": "7"})
+    assert by_plugin.json() == {"code": "invalid_request", "message": "mode must be std or pro"}
+    assert (by_kling.json()["code"], '"code":1201' in by_kling.json()["message"]) == ("invalid_request", True)
+    assert (inside.status_code, inside.json()) == (502, {"code": "server_error", "message": "Task request failed"})
+
+
+async def test_a_task_that_the_relay_gave_up_goes_on_for_ever_on_the_native_route(
+    plugin: SandboxServer, client: httpx.AsyncClient
+) -> None:
+    plugin.fault("kling_relay", "submit", "given_up")
+    task_id = (await client.post(PATH, json=TEXT)).json()["data"]["task_id"]
+    plugin.state.clock.advance(86400)
+    assert (await client.get(f"{PATH}/{task_id}")).json()["data"]["task_status"] == "processing"
+    openai = (await client.get(f"/v1/videos/{task_id}")).json()
+    assert (openai["status"], openai["progress"], "error" in openai) == ("failed", 100, False)
+    configure(plugin, relay_regime="B")
+    outer = (await client.get(f"{PATH}/{task_id}")).json()["data"]
+    assert (outer["status"], outer["fail_reason"]) == ("FAILURE", "任务超时（1440分钟）")
+    assert outer["data"]["data"]["task_status"] == "processing"
+
+
+async def test_a_missing_task_and_the_artifact_route_are_the_plug_in_s_own(
+    plugin: SandboxServer, client: httpx.AsyncClient
+) -> None:
+    missing = await client.get(f"{PATH}/none")
+    assert (missing.status_code, missing.json()) == (404, {"code": "task_not_found", "message": "Task not found"})
+    task_id = (await client.post(PATH, json=TEXT)).json()["data"]["task_id"]
+    plugin.state.clock.advance(6)
+    path = f"/v1/tasks/{task_id}/artifacts/video/content"
+    whole, part = await client.get(path), await client.get(path, headers={"range": "bytes=4-7"})
+    head = await client.head(path)
+    assert (whole.content[4:8], part.status_code, part.content) == (b"ftyp", 206, b"ftyp")
+    assert (head.status_code, int(head.headers["content-length"])) == (200, len(whole.content))
+    assert (await client.get(f"/v1/videos/{task_id}/content")).content == whole.content
+    configure(plugin, relay_regime="B")
+    assert (await client.get(path)).status_code == 404

@@ -226,7 +226,7 @@ async def test_clock_and_settings_can_be_changed_from_outside(client: httpx.Asyn
     assert (await client.post("/_sandbox/clock", json={"advance": 5})).json() == {"now": 1_763_700_005}
     assert (await client.patch("/_sandbox/settings", json={"relay_regime": "A"})).json()["relay_regime"] == "A"
     assert (await client.get("/_sandbox/settings")).json()["relay_regime"] == "A"
-    for body in ({"relay_regime": "C"}, {"colour": 1}):
+    for body in ({"relay_regime": "D"}, {"colour": 1}):
         assert (await client.patch("/_sandbox/settings", json=body)).status_code == 400
     assert (await client.get("/_sandbox/nothing")).status_code == 404
     assert (await client.get("/")).status_code == 404

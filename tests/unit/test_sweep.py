@@ -13,10 +13,10 @@ import pytest_asyncio
 import structlog
 
 from gateway.domain.errors import GenerationDeleted, StoreUnavailable
-from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
+from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route, Task
 from gateway.domain.pictures import ImageFacts
 from gateway.domain.request import TextToVideo
-from gateway.domain.task import Billed, Status
+from gateway.domain.task import Billed, Status, TaskRef
 from gateway.engine import sweep
 from gateway.engine.sweep import Sweeper
 from gateway.services.artifact_folder import ArtifactFolder
@@ -348,6 +348,7 @@ async def test_a_purchase_goes_when_the_retention_of_money_is_over(bench: Bench)
         reserved_at=NOW,
         sent_at=NOW,
         billed=Billed.YES,
+        tasks=(Task(ref=TaskRef(id="t"), slot=0, status=Status.COMPLETED),),
     )
     made = await bench.create(plan=plan, attempts=(sent,))
     assert await bench.store.delete(made.id, "alice", NOW)

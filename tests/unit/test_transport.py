@@ -198,6 +198,74 @@ async def test_a_cancelled_call_returns_at_once_and_lets_go_of_its_connection_at
     assert server.accepted == 1
 
 
+# -- files
+
+
+@pytest.mark.parametrize("case", SILENT)
+async def test_a_file_ends_at_a_silence_long_before_its_whole_time(serve: Serve, case: str) -> None:
+    files = ReqwestTransport(idle_seconds=SILENCE)
+    server = serve(SILENT[case])
+
+    with pytest.raises(httpx.ReadError):
+        await asyncio.wait_for(exchange(files, post(server.url, seconds=3600)), 3)
+
+    await files.aclose()
+
+
+async def test_a_file_that_moves_is_read_for_longer_than_a_silence_may_be(serve: Serve) -> None:
+    def handler(connection: Connection) -> None:
+        connection.read()
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n")
+        for _ in range(12):
+            connection._over.wait(0.03)
+            connection.send(b"x")
+
+    files = ReqwestTransport(idle_seconds=SILENCE)
+    assert await exchange(files, post(serve(handler).url)) == (200, b"x" * 12)
+    await files.aclose()
+
+
+async def test_a_file_that_is_not_wanted_any_more_lets_go_of_its_connection_at_once(serve: Serve) -> None:
+    left = threading.Event()
+
+    def handler(connection: Connection) -> None:
+        connection.read()
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")
+        with contextlib.suppress(OSError):
+            connection.socket.recv(1)
+        left.set()
+
+    files, begun = ReqwestTransport(idle_seconds=3600), asyncio.Event()
+
+    async def read() -> None:
+        response = await files.handle_async_request(post(serve(handler).url, seconds=3600))
+        try:
+            async for _ in response.aiter_raw():
+                begun.set()
+        finally:
+            await response.aclose()
+
+    call = asyncio.ensure_future(read())
+    await begun.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(call, 1)
+    assert await asyncio.to_thread(left.wait, 3)
+    await files.aclose()
+
+
+async def test_what_came_of_a_file_before_it_broke_off_is_handed_over(serve: Serve) -> None:
+    sent = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n" + b"x" * 5000
+    files = ReqwestTransport(idle_seconds=5)
+    response = await files.handle_async_request(post(serve(after_reading(sent)).url))
+    size = 0
+    with pytest.raises(httpx.ReadError):  # noqa: PT012  # what came before it counts
+        async for chunk in response.aiter_raw():
+            size += len(chunk)
+    assert size == 5000
+    await files.aclose()
+
+
 # -- good replies
 
 

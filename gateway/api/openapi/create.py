@@ -69,6 +69,7 @@ def create_form(body: Mapping[str, Any]) -> dict[str, Any]:
         match ALIASES.get(name, name):
             case "image" | "last_image":
                 properties[name] = {**told, **_IMAGE}
+                properties[f"{name}[]"] = {"type": "array", "items": _IMAGE, "maxItems": 1}
                 for member, text in _MEMBERS.items():
                     properties[f"{name}[{member}]"] = {"type": "string", "description": f"`{name}` as {text}."}
             case "reference_images":

@@ -13,7 +13,7 @@ _UPLOAD: Mapping[str, Any] = {
     "required": ["file", "purpose"],
     "additionalProperties": False,
     "properties": {
-        "file": {**BINARY, "description": "JPEG, PNG, WebP, GIF or BMP."},
+        "file": {**BINARY, "description": "JPEG, PNG, WebP, GIF or BMP; AVIF or TIFF to be converted."},
         "purpose": {"type": "string", "enum": list(PURPOSES), "description": "Both mean the same."},
         ANCHOR: {"type": "string", "enum": ["created_at"]},
         SECONDS: {
