@@ -137,14 +137,15 @@ def _objects(text: str) -> tuple[list[dict[str, object]], bool]:
             # Nothing from within it is taken: a broken object that holds a whole one is still broken.
             return found, True
         if not found and _is_open(text[:begin]):
-            return [*found, value], True
+            return found, True
         found.append(value)
     return found, False
 
 
 def _is_open(before: str) -> bool:
     """Whether a bracket is open in front of an object: then it is a part of something that is no JSON or is cut."""
-    return any(before.count(opening) > before.count(closing) for opening, closing in ("{}", "[]"))
+    in_list = before.lstrip("\0\ufeff \t\r\n").startswith("[") or before.rstrip().endswith(("[", ",", ":"))
+    return before.count("{") > before.count("}") or (in_list and before.count("[") > before.count("]"))
 
 
 def _is_wrapped(text: str, begin: int) -> bool:
