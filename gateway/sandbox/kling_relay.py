@@ -127,7 +127,8 @@ async def _submit(request: Request, desk: Desk, regime: str) -> Reply:
     )
     shape = state.settings.relay_submit
     [task] = state.start(asked, 1, lambda: _new_id(shape))
-    return json_reply(submit_reply(shape, task), headers=(("x-new-api-other-ratios", '{"seconds":1}'),))
+    reply = json_reply(submit_reply(shape, task), headers=(("x-new-api-other-ratios", '{"seconds":1}'),))
+    return replace(reply, tasks=(task.id,))
 
 
 async def _image(value: str | None, request: Request, desk: Desk) -> bytes | None:

@@ -82,6 +82,15 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the reply to a poll says of its task. Journaled once it is known whether the reply has left."""
+
+    task: str
+    at: float  # when what it says was true
+    says: str  # queued, running, done, done_without_file, failed, cancelled, not_found; nothing: nobody can tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """A reply, and how it goes out."""
 
@@ -92,6 +101,8 @@ class Reply:
     manner: Manner = Manner.WHOLE
     delay_seconds: float = 0.0
     reset: bool = False  # end the connection with a reset instead of an orderly close
+    tasks: tuple[str, ...] = ()  # what a submit has started, as the journal needs it
+    reading: Reading | None = None  # of a poll
 
     def head(self, length: int) -> list[tuple[bytes, bytes]]:
         """The header fields for a body said to be of this length."""
@@ -126,21 +137,25 @@ def any_reply(status: int, body: object) -> Reply:
     return json_reply(body, status)
 
 
-async def transmit(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a reply in its manner. All but WHOLE need the server's connection in the scope."""
+async def transmit(reply: Reply, scope: Scope, receive: Receive, send: Send) -> bool:
+    """Send a reply in its manner; true if all of it has left.
+
+    All manners but WHOLE need the server's connection in the scope.
+    """
     if reply.delay_seconds:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(reply.delay_seconds):
                 await _until_gone(receive)
-                return
+                return False
     if reply.manner is Manner.WHOLE:
         await send({"type": "http.response.start", "status": reply.status, "headers": reply.head(len(reply.body))})
         body = b"" if scope["method"] == "HEAD" else reply.body
         await send({"type": "http.response.body", "body": body})
-        return
+        return True
     if reply.manner is not Manner.HANG:
         _misbehave(reply, scope["extensions"][TRANSPORT])
     await _until_gone(receive)
+    return False
 
 
 def _misbehave(reply: Reply, transport: asyncio.Transport) -> None:
