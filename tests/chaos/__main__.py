@@ -1,6 +1,7 @@
 """`python -m tests.chaos`: a full run, then the proof that its audit can fail.
 
-In the environment: `SEED` and `ROUNDS`, or `ROUND` for one of them by itself.
+In the environment: `SEED` and `ROUNDS`, or `ROUND` for one of them by itself; `WINDOWS=downtime,slow_reads` does only
+what is named there.
 """
 
 import asyncio
@@ -11,8 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from .extent import FULL, SHORT
 from .proof import drive_twice
-from .run import FULL, SHORT, ChaosError, play
+from .run import ACTIONS, ChaosError, play
 
 
 def main() -> int:
@@ -21,11 +23,15 @@ def main() -> int:
     rounds = range(int(os.environ.get("ROUNDS") or extent.rounds))
     if chosen := os.environ.get("ROUND"):
         rounds = range(int(chosen), int(chosen) + 1)
+    actions = tuple(filter(None, (os.environ.get("WINDOWS") or "").split(","))) or ACTIONS
+    if unknown := set(actions) - set(ACTIONS):
+        tell(f"WINDOWS: there is no {', '.join(sorted(unknown))}; there are {', '.join(ACTIONS)}")
+        return 2
     folder = Path(tempfile.mkdtemp(prefix="video-gateway-chaos-"))
     (folder / "unguarded").mkdir()
     tell(f"seed {seed}, everything is in {folder}")
     try:
-        card = asyncio.run(play(folder, extent, seed, rounds, tell))
+        card = asyncio.run(play(folder, extent, seed, rounds, tell, actions=actions))
     except ChaosError as error:
         tell(str(error))
         return 1

@@ -8,7 +8,7 @@ import msgspec
 from .audit import Report
 from .client import Clients
 from .run import TOLD_SECONDS, UNDONE, eventually
-from .world import World
+from .world import CLIENT_KEY, World
 
 GENERATIONS = 12
 
@@ -17,7 +17,13 @@ async def drive_twice(folder: Path, *, unguarded: bool) -> Report:
     """A few generations to their end, no fault and no kill."""
     world = World(folder, task_seconds=0.5, attempt_seconds=6)
     clients = Clients(
-        world.url, world.acknowledged, seed=1, deadline_seconds=60, held=0, told=lambda: world.receiver.url
+        world.url,
+        world.acknowledged,
+        seed=1,
+        key=CLIENT_KEY,
+        deadline_seconds=60,
+        held=0,
+        told=lambda: world.receiver.url,
     )
     try:
         await world.open()

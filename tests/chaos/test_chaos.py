@@ -6,8 +6,9 @@ from pathlib import Path
 
 from gateway.failpoints import WINDOWS
 
+from .extent import SHORT
 from .proof import GENERATIONS, drive_twice
-from .run import SHORT, play
+from .run import play
 
 
 def tell(text: str) -> None:
