@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from .extent import FULL, SHORT
-from .proof import drive_twice
+from .proof import decide_unread, drive_twice
 from .run import ACTIONS, ChaosError, play
 
 
@@ -28,7 +28,8 @@ def main() -> int:
         tell(f"WINDOWS: there is no {', '.join(sorted(unknown))}; there are {', '.join(ACTIONS)}")
         return 2
     folder = Path(tempfile.mkdtemp(prefix="video-gateway-chaos-"))
-    (folder / "unguarded").mkdir()
+    for name in ("unguarded", "unread"):
+        (folder / name).mkdir()
     tell(f"seed {seed}, everything is in {folder}")
     try:
         card = asyncio.run(play(folder, extent, seed, rounds, tell, actions=actions))
@@ -36,10 +37,12 @@ def main() -> int:
         tell(str(error))
         return 1
     tell(f"\n{card.text()}")
-    seen = asyncio.run(drive_twice(folder / "unguarded", unguarded=True)).doubled
-    tell(f"with the guard taken out of the ledger, the same audit sees {seen} submits doubled")
+    doubled = asyncio.run(drive_twice(folder / "unguarded", unguarded=True)).doubled
+    tell(f"with the guard taken out of the ledger, the same audit sees {doubled} submits doubled")
+    bought = asyncio.run(decide_unread(folder / "unread")).bought
+    tell(f"with decisions made without a reading, the same audit sees {bought} bought although a paid result was there")
     shutil.rmtree(folder)
-    return 0 if seen else 1
+    return 0 if doubled and bought else 1
 
 
 def tell(text: str) -> None:

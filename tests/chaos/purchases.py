@@ -19,7 +19,8 @@ the purchase if all of this is true:
    answered with "done": then the result is there.
 
 The purchase was not needed if fewer outputs of the generation are left without such a task than the submit asks for.
-A task covers the output that the ledger gives it; one that the ledger does not have covers any output.
+A task covers the output that the ledger gives it. One that the ledger does not have, or that was made beyond the number
+asked for, covers any output.
 """
 
 from collections import defaultdict
@@ -103,10 +104,10 @@ def _may_go_on(task: PaidTask, answered: Sequence[Reading], at: float) -> bool:
     return unread >= UNREAD_LEAST or any(one.says in _NOT_DONE for one in answered if one.at >= recent)
 
 
-def _covered(ready: Iterable[PaidTask], outputs: int) -> int:
+def _covered(ready: Sequence[PaidTask], outputs: int) -> int:
     """How many outputs have a task."""
-    slots = [task.slot for task in ready]
-    return len({slot for slot in slots if slot is not None and slot < outputs}) + slots.count(None)
+    own = [task.slot for task in ready if task.slot is not None and task.slot < outputs]
+    return len(set(own)) + len(ready) - len(own)
 
 
 def paid_tasks(

@@ -28,9 +28,10 @@ SPREAD = {"create_before_commit": 8, "create_committed": 8, "terminal": 6}  # wh
 FIRES_SECONDS = 10.0  # until a window is reached
 TRIES = 3
 TOLD_SECONDS = 90.0  # until every result is kept and every end told, once all have ended
+UNTOLD = "ends are not told"
 UNDONE = {
     "results are not kept": "select count(*) from outputs where artifact is not null and kept is null",
-    "ends are not told": "select count(*) from deliveries where state = 'pending'",
+    UNTOLD: "select count(*) from deliveries where state = 'pending'",
 }
 
 
@@ -202,9 +203,12 @@ class Run:
 
     async def _drain(self) -> None:
         await self._work_a_while()
-        await self._drain_now(DRAIN_SECONDS)
+        seconds, is_seen = await self._drain_now(DRAIN_SECONDS)
+        self.card.drain_seconds.append(seconds)
+        self.card.unready_seen += is_seen
 
-    async def _drain_now(self, seconds_max: float) -> None:
+    async def _drain_now(self, seconds_max: float) -> tuple[float, bool]:
+        """Stop with SIGTERM; how long it took, and whether readiness was seen as false before the port closed."""
         probe = await self.world.probe()
         assert probe.stdout is not None
         seen = [await probe.stdout.readline()]
@@ -224,8 +228,7 @@ class Run:
             raise ChaosError(f"a drain left {left} submits without their end")
         if (found := self.world.count("pragma quick_check")) != "ok":
             raise ChaosError(f"the ledger after a drain: {found}")
-        self.card.drain_seconds.append(seconds)
-        self.card.unready_seen += 503 in words
+        return seconds, 503 in words
 
     async def _be_down(self) -> None:
         """Down until every attempt that was open has reached its time-out: its tasks are read before more is bought."""

@@ -144,7 +144,7 @@ TWO = replace(
         ({"t1": 11.0, "t2": None}, 1, 0),  # the other output is still wanted
         ({"t1": 11.0, "t2": None}, 2, 1),  # but not both
         ({"t1": 11.0, "t2": 11.0}, 1, 1),
-        ({"t1": 11.0, "t3": 11.0}, 1, 0),  # a task beyond the number asked for fills no output
+        ({"t1": 11.0, "t3": 11.0}, 1, 1),  # a task beyond the number asked for fills any output
         ({"t1": 11.0, "t4": 11.0}, 1, 0),  # the ledger does not have it, and it was never named
     ],
 )
