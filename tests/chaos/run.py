@@ -23,6 +23,7 @@ ACTIONS = (*KILLS, COMMIT_FAILS, RANDOM, DRAIN, STOP, DOWNTIME, SLOW_READS, SLOW
 # Windows in which a submit is between its intent and its outcome: such a kill leaves one that nobody knows the end of.
 _UNDECIDED = frozenset({"submitting_nothing_sent", "sent_no_reply", "reply_read_not_committed"})
 _SLOW = Fault("submit", "slow", args={"seconds": 1})
+SLOW_SECONDS = 30.0  # until enough slow submits are under way
 SLOW_READ_SECONDS = 2.5 * POLL_MAX_SECONDS
 SPREAD = {"create_before_commit": 8, "create_committed": 8, "terminal": 6}  # which time of a window is its last
 FIRES_SECONDS = 10.0  # until a window is reached
@@ -267,8 +268,8 @@ class Run:
         slow = [Fault("submit", name, 0.7, {"seconds": seconds}) for name in ("delayed", "slow")]
         await self._faults(*slow, usual=False)
         await self._work_a_while(SLOW_SUBMITS)
-        if not await eventually(lambda: self.world.left() > 0):
-            raise ChaosError("no submit was under way")
+        if not await eventually(lambda: self.world.left() >= self.extent.clients // 10, SLOW_SECONDS):
+            raise ChaosError("too few submits are under way")
         in_flight = self.world.in_flight()
         await self._drain_now(3 * seconds + DRAIN_SECONDS)
         ended = ", ".join(f"'{name}'" for name in in_flight)
