@@ -21,6 +21,7 @@ class Extent:
     attempt_seconds: float
     slow_submit_seconds: float  # a slow submit takes so long before it is accepted, or after that, or both
     deadline_seconds: int  # of every generation
+    waits_for_late: bool  # until late results are kept, too: the gateway takes half a minute for them
     stuck: float  # the part of the tasks that never end
     held: float  # the part of the generations that wait for an operator, who never comes, after an unclear answer
 
@@ -40,6 +41,7 @@ FULL = Extent(
     attempt_seconds=20,
     slow_submit_seconds=5,
     deadline_seconds=120,
+    waits_for_late=True,
     stuck=0.01,
     held=0.02,
 )
@@ -55,9 +57,10 @@ SHORT = Extent(
     clients=60,
     open_least=40,
     task_seconds=2,
-    attempt_seconds=6,
+    attempt_seconds=5,
     slow_submit_seconds=1.5,
     deadline_seconds=60,
+    waits_for_late=False,
     stuck=0,
     held=0,
 )

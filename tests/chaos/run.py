@@ -30,8 +30,10 @@ FIRES_SECONDS = 10.0  # until a window is reached
 TRIES = 3
 TOLD_SECONDS = 90.0  # until every result is kept and every end told, once all have ended
 UNTOLD = "ends are not told"
+LATE = "late results are not kept"
 UNDONE = {
-    "results are not kept": "select count(*) from outputs where artifact is not null and kept is null",
+    "results are not kept": "select count(*) from outputs where artifact is not null and kept is null and not late",
+    LATE: "select count(*) from outputs where artifact is not null and kept is null and late",
     UNTOLD: "select count(*) from deliveries where state = 'pending'",
 }
 
@@ -321,6 +323,8 @@ class Run:
         except TimeoutError:
             raise ChaosError(f"still open at the end: {sorted(self._clients.open)[:5]}") from None
         for what, sql in UNDONE.items():
+            if what == LATE and not self.extent.waits_for_late:
+                continue
             if not await eventually(lambda sql=sql: self.world.count(sql) == 0, TOLD_SECONDS):
                 raise ChaosError(f"{self.world.count(sql)} {what} at the end")
         self.world.signal(signal.SIGTERM)
