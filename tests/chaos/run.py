@@ -247,7 +247,7 @@ class Run:
         await asyncio.sleep(self.extent.attempt_seconds + self._random.random())
         await self.world.start()
         await self.world.ready()
-        await asyncio.sleep(2)  # what is overdue is read, or bought again
+        await asyncio.sleep(1.5)  # what is overdue is read, or bought again
         await self.world.kill()
 
     async def _read_slowly(self) -> None:
@@ -283,7 +283,7 @@ class Run:
 
     async def _contradict(self) -> None:
         """Refusals of submits whose tasks were started, and replies that name too few: callbacks name the others."""
-        again = self.extent.task_seconds + 4  # so the callback comes before the time to try again
+        again = self.extent.task_seconds + 3  # so the callback comes before the time to try again
         refusals = [
             Fault("submit", "429", 0.3, {"started": 1, "retry_after": again}, "keevx"),
             Fault("submit", "530003", 0.3, {"started": 1}, "keevx"),

@@ -136,7 +136,8 @@ class World:
             "[artifacts]",
         ]
         lines += [f'url = "file:{self.artifacts}"', "thumbnails = false", "[fetch]", 'allow = ["127.0.0.0/8"]']
-        lines += ["[webhooks]", 'secret = "env:WEBHOOK_SECRET"']
+        # A try that a kill has left is made again once its time is over, and ten seconds more.
+        lines += ["[webhooks]", 'secret = "env:WEBHOOK_SECRET"', "timeout_seconds = 3"]
         for provider, base in (("keevx", "keevx/v1"), ("kling_relay", "kling_relay"), ("foxapi", "foxapi")):
             lines += [f"[providers.{provider}]", 'api_key = "env:KEY"', f'base_url = "{self.sandbox_url}/{base}"']
             lines += [f"first_poll_seconds = {self._first_poll_seconds}", "poll_seconds = 0.4", "grace_seconds = 2"]
