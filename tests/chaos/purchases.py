@@ -3,8 +3,8 @@
 A purchase is a submit that a provider has received, whatever came of it: the gateway meant to pay. It was not needed if
 at that moment a result that had been paid for before, for the same output, was there or could have been read.
 
-So for every submit, each task that was started before for the same generation is looked at. It stands in the way of
-the purchase if all of this is true:
+So for every submit, each other task of the same generation is looked at. It stands in the way of the purchase if all
+of this is true:
 
 1. The gateway knew the task. It knows a task as soon as the ledger has it, as soon as it reads it, and as soon as it
    has acknowledged a callback that names it. A task that never was named to the gateway is not known: the reply was
@@ -53,7 +53,6 @@ class PaidTask(Struct, frozen=True, kw_only=True):
     """A task that was started, and what the gateway could know of it."""
 
     id: str
-    started_at: float
     done_at: float | None = None  # None: it never has a file that can be used
     known_at: float | None = None  # None: the gateway was never given its name
     times_out_at: float | None = None  # of its attempt; None: no attempt has it
@@ -65,15 +64,15 @@ def not_needed(
     lines: Sequence[Mapping[str, Any]], generations: Iterable[Generation], *, attempt_seconds: float
 ) -> Iterator[str]:
     """A sentence for each purchase that was not needed."""
-    by_prompt = {one.prompt: one for one in generations}
+    by_prompt = {generation.prompt: generation for generation in generations}
     tasks = paid_tasks(lines, by_prompt, attempt_seconds=attempt_seconds)
     for line in lines:
         generation = by_prompt.get(line["prompt"]) if line["event"] == "submit" else None
         if generation is None:
             continue
         at = line["created_at"]
-        ready = [task for task in tasks[generation.prompt] if task.started_at < at and stands_in_the_way(task, at)]
-        if generation.outputs - _covered(ready, generation.outputs) < line["count"]:
+        ready = [task for task in tasks[generation.prompt] if stands_in_the_way(task, at)]
+        if ready and generation.outputs - _covered(ready, generation.outputs) < line["count"]:
             ids = ", ".join(f"{task.id}, done for {at - (task.done_at or at):.1f} s" for task in ready)
             yield f"bought: {line['provider']} received a submit of {line['prompt']!r} for {line['count']} beside {ids}"
 
@@ -82,8 +81,8 @@ def stands_in_the_way(task: PaidTask, at: float) -> bool:
     """True if the task's result was there at this moment, or could have been read."""
     if task.known_at is None or task.known_at + KNOWN_SECONDS > at:
         return False
-    answered = [one for one in task.readings if one.answered_at is not None and one.answered_at <= at]
-    if any(one.says == "done" and (one.answered_at or at) + READ_SECONDS < at for one in answered):
+    answered = [read for read in task.readings if read.answered_at is not None and read.answered_at <= at]
+    if any(read.says == "done" and (read.answered_at or at) + READ_SECONDS < at for read in answered):
         return True
     if task.done_at is None or task.done_at >= at:
         return False
@@ -92,16 +91,17 @@ def stands_in_the_way(task: PaidTask, at: float) -> bool:
 
 def _may_go_on(task: PaidTask, answered: Sequence[Reading], at: float) -> bool:
     """True if readings allow to go on without this task."""
-    if any(one.says in _FAILED for one in answered):
+    if any(read.says in _FAILED for read in answered):
         return True
-    if sum(one.says == "not_found" for one in answered) >= NOT_FOUND_LEAST:
+    if sum(read.says == "not_found" for read in answered) >= NOT_FOUND_LEAST:
         return True
     if task.times_out_at is None:
         return False
     since = task.times_out_at - CLOCK_SECONDS
-    unread = sum(one.answered_at is None or one.says == "nothing" for one in task.readings if since <= one.at <= at)
+    late = [read for read in task.readings if since <= read.at <= at]
+    unread = sum(read.answered_at is None or read.says == "nothing" for read in late)
     recent = max(since, at - AGAIN_SECONDS)
-    return unread >= UNREAD_LEAST or any(one.says in _NOT_DONE for one in answered if one.at >= recent)
+    return unread >= UNREAD_LEAST or any(read.says in _NOT_DONE for read in answered if read.at >= recent)
 
 
 def _covered(ready: Sequence[PaidTask], outputs: int) -> int:
@@ -121,29 +121,29 @@ def paid_tasks(
             readings[line["task"]].append(Reading(at=line["at"], says=line["says"], answered_at=line["answered_at"]))
         if line["event"] == "read" or is_acknowledged(line):
             named_at[line["task"]] = min(line["at"], named_at.get(line["task"], line["at"]))
-    found: dict[str, list[PaidTask]] = defaultdict(list)
+    tasks: dict[str, list[PaidTask]] = defaultdict(list)
     for line in lines:
         if line["event"] != "start":
             continue
         generation = by_prompt.get(line["prompt"])
         attempts = [] if generation is None else generation.attempts
         for name, done_at in line["done_at"].items():
-            holder = next((one for one in attempts if name in one.tasks and one.provider == line["provider"]), None)
+            holders = (one for one in attempts if name in one.tasks and one.provider == line["provider"])
+            holder = next(holders, None)
             accepted_at = None if holder is None else holder.accepted_at
             # Of a task that a callback or an operator named, the ledger says when its attempt got its first task.
             stored_at = None if holder is None or holder.adopted else accepted_at
             known = [moment for moment in (named_at.get(name), stored_at) if moment is not None]
             task = PaidTask(
                 id=name,
-                started_at=line["created_at"],
                 done_at=done_at,
                 known_at=min(known, default=None),
                 times_out_at=None if accepted_at is None else accepted_at + attempt_seconds,
                 slot=None if holder is None else holder.tasks[name],
                 readings=tuple(readings[name]),
             )
-            found[line["prompt"]].append(task)
-    return found
+            tasks[line["prompt"]].append(task)
+    return tasks
 
 
 def is_acknowledged(line: Mapping[str, Any]) -> bool:

@@ -60,7 +60,8 @@ def found(*lines: Line, generation: Generation = GENERATION) -> list[str]:
 UNSTORED = replace(GENERATION, attempts=())
 NOT_NEEDED: Mapping[str, tuple[Line, ...]] = {
     "a stop was longer than the time-out, and nothing was read after it": (read(5, "running"), submit(40)),
-    "the only reading was made before the time-out and answered after it": (read(9, "running", 14), submit(24)),
+    "the only reading was made before the time-out and answered after it": (read(20, "running", 3), submit(24)),
+    "the reading after the time-out was answered after the purchase": (read(22.1, "running", 3), submit(24)),
     "the time-out passed without any reading": (submit(22.1),),
     "one reading after the time-out failed": (read(22.1, "nothing", None), submit(22.5)),
     "the result was read, and another was bought all the same": (read(12, "done"), submit(14)),
