@@ -22,7 +22,7 @@ from gateway.sandbox.kling_relay import KLING_RELAY
 from gateway.sandbox.provider import Desk, Provider, Route, count_of, model_of, prompt_of
 from gateway.sandbox.settings import Clock, Settings
 from gateway.sandbox.state import State
-from gateway.sandbox.wire import Manner, Reading, Receive, Reply, Request, Scope, Send, text_reply, transmit
+from gateway.sandbox.wire import Manner, Message, Reading, Receive, Reply, Request, Scope, Send, text_reply, transmit
 
 PROVIDERS = {provider.name: provider for provider in (KEEVX, KLING_RELAY, FOXAPI)}
 
@@ -63,7 +63,14 @@ class Sandbox:
             reply = await self._answer(request, receive)
         except ClientGoneError:
             return
-        has_left = await transmit(reply, scope, receive, send)
+        has_left = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal has_left
+            await send(message)
+            has_left = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        await transmit(reply, scope, receive, send_noted)
         if reply.reading is not None:
             self.state.note_reading(request.path.split("/")[1], reply.reading, has_left=has_left)
 

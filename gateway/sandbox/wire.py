@@ -96,13 +96,13 @@ class Reply:
 
     status: int = 200
     body: bytes = b""
+    tasks: tuple[str, ...] = ()  # that a submit has started and the body names, for the journal
+    reading: Reading | None = None  # of a poll, for the journal
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     manner: Manner = Manner.WHOLE
     delay_seconds: float = 0.0
     reset: bool = False  # end the connection with a reset instead of an orderly close
-    tasks: tuple[str, ...] = ()  # what a submit has started, as the journal needs it
-    reading: Reading | None = None  # of a poll
 
     def head(self, length: int) -> list[tuple[bytes, bytes]]:
         """The header fields for a body said to be of this length."""
@@ -137,25 +137,21 @@ def any_reply(status: int, body: object) -> Reply:
     return json_reply(body, status)
 
 
-async def transmit(reply: Reply, scope: Scope, receive: Receive, send: Send) -> bool:
-    """Send a reply in its manner; true if all of it has left.
-
-    All manners but WHOLE need the server's connection in the scope.
-    """
+async def transmit(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a reply in its manner. All but WHOLE need the server's connection in the scope."""
     if reply.delay_seconds:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(reply.delay_seconds):
                 await _until_gone(receive)
-                return False
+                return
     if reply.manner is Manner.WHOLE:
         await send({"type": "http.response.start", "status": reply.status, "headers": reply.head(len(reply.body))})
         body = b"" if scope["method"] == "HEAD" else reply.body
         await send({"type": "http.response.body", "body": body})
-        return True
+        return
     if reply.manner is not Manner.HANG:
         _misbehave(reply, scope["extensions"][TRANSPORT])
     await _until_gone(receive)
-    return False
 
 
 def _misbehave(reply: Reply, transport: asyncio.Transport) -> None:
