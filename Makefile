@@ -35,8 +35,8 @@ coverage: $(STAMP)  ## run every test and measure what they reach: half as long 
 scenarios: $(STAMP)  ## what providers may do, and what comes of it: a table, each row checked over the sandbox
 	$(BIN)/python -m tests.e2e.scenarios
 
-chaos: $(STAMP)  ## kill the gateway in every window under load and audit what it bought; SEED=n ROUNDS=n, ROUND=n alone
-	SEED=$(SEED) ROUNDS=$(ROUNDS) ROUND=$(ROUND) $(BIN)/python -m tests.chaos
+chaos: $(STAMP)  ## kill the gateway in every window under load and audit what it bought; SEED= ROUNDS= ROUND= WINDOWS=a,b
+	SEED=$(SEED) ROUNDS=$(ROUNDS) ROUND=$(ROUND) WINDOWS=$(WINDOWS) $(BIN)/python -m tests.chaos
 
 check: $(STAMP)  ## lint, types, import rules, OpenAPI drift
 	$(BIN)/ruff check .

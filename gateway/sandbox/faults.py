@@ -3,6 +3,7 @@
 A marker reads `[[sandbox:PROVIDER:OPERATION:FAULT]]` or `[[sandbox:PROVIDER:OPERATION:FAULT?times=2&seconds=1]]`;
 provider and operation may be `any`. Besides the names below, every provider has its own table of documented errors.
 Any fault takes `rate=0.5`: it happens to that part of the calls alone, drawn in their order (`seed` for another order).
+A submit's refusal takes `started=1`: the task is started all the same, and where the provider calls back, it names it.
 """
 
 import gzip
@@ -42,6 +43,8 @@ CALLBACKS = {
     "none": "no callback is sent",
 }
 EXTRA_IDS = "extra_ids"  # Keevx alone: more tasks than were asked for (args: n)
+FEWER_IDS = "fewer_ids"  # Keevx alone: the reply leaves out some of the tasks that were started (args: n)
+DELAYED = "delayed"  # the call is read at once and handled later (args: seconds); `slow` is handled at once
 BEFORE = "close_before_read"  # the connection ends before the body is read; nothing is started
 
 
@@ -248,10 +251,12 @@ class Faults:
 
 
 def group_of(name: str) -> str:
-    """When a fault happens: before, instead, after; or to what: fate, callback, ids."""
+    """When a fault happens: before, delay, instead, after; or to what: fate, callback, ids."""
     if name == BEFORE:
         return "before"
-    if name == EXTRA_IDS:
+    if name == DELAYED:
+        return "delay"
+    if name in {EXTRA_IDS, FEWER_IDS}:
         return "ids"
     if name in CALLBACKS:
         return "callback"
