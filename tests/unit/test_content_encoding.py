@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.services import content_encoding as module
-from gateway.services.content_encoding import (
+from gateway.domain import content_encoding as module
+from gateway.domain.content_encoding import (
     FREE_BYTES,
     MEMBERS_MAX,
     PIECE,

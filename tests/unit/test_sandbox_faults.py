@@ -157,6 +157,10 @@ BODIES: dict[str, Any] = {
     "huge": lambda reply: len(reply.content) > 10_000_000 and reply.json()["padding"],
     "gzip_bomb": lambda reply: len(reply.content) == 50_000_000,
     "encoded": lambda reply: reply.headers["content-encoding"] == "utf-8" and reply.json(),
+    "dirty_json": lambda reply: reply.content.endswith(b"<!-- 12 ms -->"),
+    "other_envelope": lambda reply: reply.json()["code"] == 200 and reply.json()["data"]["status"] == "pending",
+    "camel_case": lambda reply: "task_info" not in reply.text,
+    "other_word": lambda reply: reply.json()["status"] == "done",
     "length_too_short": lambda reply: reply.text.startswith("{") and not reply.text.endswith("}"),
 }
 
