@@ -137,7 +137,7 @@ def retry_after_seconds(reply: HttpReply, clock: Callable[[], datetime]) -> floa
         return float(min(int(value[:9]), 86400))
     try:
         when = parsedate_to_datetime(value)
-    except (ValueError, IndexError, TypeError):
+    except (ValueError, IndexError, TypeError, OverflowError):  # the last for a year or a zone of many digits
         return None
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
     return min(max((when - clock()).total_seconds(), 0.0), 86400.0)
