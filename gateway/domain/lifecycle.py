@@ -201,7 +201,13 @@ def _absorb(draft: Draft, readings: Readings, fact: Ended | Read | Unread) -> No
             read = replace(task, status=status, raw_status=pending.raw_status, progress=progress)
             draft.task(attempt, fact.index, read)
             readings.watches[key] = after_reading(
-                watch, polling, missing=pending.result_missing, asked_at=fact.asked_at, seed=seed, now=draft.now
+                watch,
+                polling,
+                missing=pending.result_missing,
+                unclear=pending.unknown_status,
+                asked_at=fact.asked_at,
+                seed=seed,
+                now=draft.now,
             )
         case Read(snapshot=Completed(artifacts=artifacts)):
             draft.task(attempt, fact.index, replace(task, status=Status.COMPLETED))

@@ -11,12 +11,12 @@ from gateway.domain.health import RouteHealth
 from gateway.domain.keeping import FileKept
 from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveKept, SaveOutput, SaveStatus
 from gateway.domain.lifecycle import Ended, Poll, Read, Submit, advance
-from gateway.domain.polling import Hints
+from gateway.domain.polling import GIVE_UP_UNREAD, Hints
 from gateway.domain.reading import failed
 from gateway.domain.slots import FILES_MAX
 from gateway.domain.task import Billed, Completed, FailureKind, Pending, Status
 
-from .builders import FILELESS, POLLING, RUNNING, World, after, done, generation, kept
+from .builders import FILELESS, POLLING, RUNNING, UNKNOWN_WORD, World, after, done, generation, kept
 
 S = AttemptState
 
@@ -333,6 +333,31 @@ def test_attempt_time_out_moves_on_and_says_it_may_be_billed() -> None:
 
     assert (world.states(), world.routes()) == ([S.ABANDONED, S.RESERVED], [0, 1])
     assert (world.attempt(1).failure, world.attempt(1).billed) == (failed(FailureKind.TIMED_OUT), Billed.MAYBE)
+
+
+def test_status_word_that_nobody_knows_gives_an_attempt_up_only_when_it_is_said_often() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.accept(1)
+    world.now = after(1200)
+    world.step()
+    for _ in range(GIVE_UP_UNREAD - 1):
+        world.read(1, UNKNOWN_WORD)
+        assert world.states() == [S.ACCEPTED], "it may mean that the task is done"
+    world.read(1, UNKNOWN_WORD)
+    assert world.states() == [S.ABANDONED, S.RESERVED]
+
+
+def test_done_without_a_file_at_the_time_out_has_its_whole_grace() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.accept(1)
+    world.now = after(1200)
+    world.step()
+    said = world.now
+    while (world.now - said).total_seconds() < 45:
+        world.read(1, FILELESS)
+    assert world.states() == [S.ACCEPTED], "it was paid for, and its file may be named in a moment"
+    world.read(1, done())
+    assert world.generation.status is Status.COMPLETED
 
 
 def test_driver_wakes_for_the_attempt_time_out() -> None:
