@@ -201,7 +201,13 @@ def _absorb(draft: Draft, readings: Readings, fact: Ended | Read | Unread) -> No
             read = replace(task, status=status, raw_status=pending.raw_status, progress=progress)
             draft.task(attempt, fact.index, read)
             readings.watches[key] = after_reading(
-                watch, polling, missing=pending.result_missing, asked_at=fact.asked_at, seed=seed, now=draft.now
+                watch,
+                polling,
+                missing=pending.result_missing,
+                unclear=pending.unknown_status,
+                asked_at=fact.asked_at,
+                seed=seed,
+                now=draft.now,
             )
         case Read(snapshot=Completed(artifacts=artifacts)):
             draft.task(attempt, fact.index, replace(task, status=Status.COMPLETED))
@@ -306,7 +312,9 @@ def _start_attempts(
                 elif readings.may_buy([output.index], history(draft.generation, output.index), not_before):
                     wanted.setdefault((route, form), []).append(output.index)
             case Stop(failure=failure) if not may_still_come(draft.generation, output.index):
-                draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
+                # A further result of another task was paid for: an output that nothing more is bought for gets it.
+                if not use_spare(draft, output, files):
+                    draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
                 wake_at = min(wake_at, draft.now + SOON)  # what was too dear beside it may not be without it
             case _:
                 pass
@@ -337,6 +345,9 @@ def _conclude(draft: Draft, readings: Readings, hints: HintsOf) -> None:
     generation = draft.generation
     late = _why_late(generation)
     if draft.now >= generation.deadline_at and readings.may_expire():
+        for output in generation.outputs:
+            if not (output.status.terminal or output.extra or is_found(output)):
+                use_spare(draft, output, NOTHING)  # it was paid for, and is better than an output that expires
         settle(draft, {}, hints, everything=True)
         draft.close(Status.EXPIRED, late)
     elif goes_on(generation):
