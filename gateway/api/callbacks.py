@@ -26,5 +26,5 @@ async def callback(request: Request[Any, Any, State]) -> ASGIResponse:
         body = await read_body(request, BODY_MAX)
     except BodyTooLarge:
         body = b""  # nothing that a provider would send: but it did call
-    await context.callbacks.receive(attempt_id, body)
+    await context.callbacks.receive(provider, attempt_id, body)
     return json_answer({})

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -14,17 +15,29 @@ from gateway.app import Application
 from gateway.commands.configuration import configured
 from gateway.commands.listen import GatewayServer, listen, url_of
 from gateway.commands.show import say
+from gateway.domain.adapter import Adapter
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
 from gateway.services.artifact_bucket import ArtifactBucket
+from gateway.settings import Settings
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
+SAME_SIGNAL_SECONDS = 1.0  # after the first signal: what arrives within this time was sent together with it
 
 
 def serve(config: Path | None, host: str | None, port: int | None, *, accept_clock: bool = False) -> int:
-    """Run until SIGINT or SIGTERM, then drain; a second signal ends the process where it is."""
+    """Run until SIGINT or SIGTERM, then drain; a second signal ends the process where it is.
+
+    A supervisor may signal a group of processes, and a launcher in that group pass the signal on: what arrives within a
+    second of the first signal is taken for the same one, because an end at once cuts submits off that may be paid.
+    """
     settings, adapters = configured(config, host=host, port=port)
     logs.configure(settings.server.log_format, settings.server.log_level)
+    with logs.in_background():
+        return _serve(settings, adapters, accept_clock=accept_clock)
+
+
+def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool) -> int:
     os.umask(OWNER_ONLY)  # the ledger and the inputs hold what clients sent
     sockets = listen(settings.server.host, settings.server.port)
     try:
@@ -50,11 +63,21 @@ def serve(config: Path | None, host: str | None, port: int | None, *, accept_clo
 
     server = GatewayServer(application, ready)
 
-    def stop(name: signal.Signals) -> None:
+    is_stopping = False
+
+    def let_signals_end_it() -> None:
         loop = asyncio.get_running_loop()
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
+
+    def stop(name: signal.Signals) -> None:
+        nonlocal is_stopping
+        if is_stopping:
+            log.info("signal_repeated", signal=name.name)
+            return
+        is_stopping = True
+        asyncio.get_running_loop().call_later(SAME_SIGNAL_SECONDS, let_signals_end_it)
         log.info("stopping", signal=name.name)
         server.stop()
 

@@ -202,7 +202,13 @@ def _absorb(draft: Draft, readings: Readings, fact: Ended | Read | Unread) -> No
             read = replace(task, status=status, raw_status=pending.raw_status, progress=progress)
             draft.task(attempt, fact.index, read)
             readings.watches[key] = after_reading(
-                watch, polling, missing=pending.result_missing, asked_at=fact.asked_at, seed=seed, now=draft.now
+                watch,
+                polling,
+                missing=pending.result_missing,
+                unclear=pending.unknown_status,
+                asked_at=fact.asked_at,
+                seed=seed,
+                now=draft.now,
             )
         case Read(snapshot=Completed(artifacts=artifacts)):
             draft.task(attempt, fact.index, replace(task, status=Status.COMPLETED))
@@ -326,10 +332,12 @@ def _start_attempts(
                     wanted.setdefault((route, form), []).append(output.index)
             case Stop(failure=failure) if not may_still_come(draft.generation, output.index):
                 told_until = _told_until(draft.generation, output.index, hints)
-                if told_until is not None and told_until > draft.now:
-                    wake_at = min(wake_at, told_until)
-                    continue
-                draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
+                # A further result of another task was paid for: an output that nothing more is bought for gets it.
+                if not use_spare(draft, output, files):
+                    if told_until is not None and told_until > draft.now:
+                        wake_at = min(wake_at, told_until)
+                        continue
+                    draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
                 wake_at = min(wake_at, draft.now + SOON)  # what was too dear beside it may not be without it
             case _:
                 pass
@@ -360,6 +368,9 @@ def _conclude(draft: Draft, readings: Readings, hints: HintsOf) -> None:
     generation = draft.generation
     late = _why_late(generation)
     if draft.now >= generation.deadline_at and readings.may_expire():
+        for output in generation.outputs:
+            if not (output.status.terminal or output.extra or is_found(output)):
+                use_spare(draft, output, NOTHING)  # it was paid for, and is better than an output that expires
         settle(draft, {}, hints, everything=True)
         draft.close(Status.EXPIRED, late)
     elif goes_on(generation):

@@ -98,25 +98,37 @@ def is_answered(watch: Watch | None, since: datetime, unread_max: int) -> bool:
 
 
 def after_reading(
-    watch: Watch, polling: Polling, *, missing: bool, asked_at: datetime, seed: str, now: datetime
+    watch: Watch,
+    polling: Polling,
+    *,
+    missing: bool,
+    unclear: bool = False,
+    asked_at: datetime,
+    seed: str,
+    now: datetime,
 ) -> Watch:
     """The next reading of a task that is not at its end: the interval grows to its ceiling.
 
     `asked_at` is when the reading began: the interval is counted from there, so that slow readings do not stretch it. A
     reading that began before the moment that a decision depends on is made again.
+
+    Such a decision is not made by a reading that says "done" without a file (`missing`): the grace, and the last chance
+    after it, decide. A status word that nobody knows (`unclear`) may mean "done" too: it counts like a failed reading.
     """
     interval = min(max(watch.interval_seconds, polling.poll_seconds), polling.poll_max_seconds)
     wait = timedelta(seconds=_jittered(interval, f"{seed}:{now.timestamp()}"))
     wait = max(wait - (now - asked_at), wait / 2)
     is_too_early = watch.needed_since is not None and asked_at < watch.needed_since
+    counts = unclear and watch.needed_since is not None and not is_too_early
     return Watch(
         next_at=now if is_too_early else now + (HINT_GAP if watch.again else wait),
         hinted_at=now + HINT_GAP if watch.again else watch.hinted_at,
         reads=watch.reads + 1,
         interval_seconds=min(interval * POLL_GROWTH, polling.poll_max_seconds),
         missing_since=(watch.missing_since or now) if missing else None,
-        read_at=asked_at,
+        read_at=watch.read_at if missing or unclear else asked_at,
         needed_since=watch.needed_since,
+        unread=watch.unread + int(counts),
     )
 
 

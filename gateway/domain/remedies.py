@@ -166,7 +166,7 @@ def _failure_of(attempt: Attempt, slot: int) -> Failed:
     task = next((task for task in attempt.tasks if task.slot == slot), None)
     if task is not None and task.failure is not None:
         return task.failure
-    if task is None and attempt.state is AttemptState.ACCEPTED:
+    if task is None and attempt.tasks and attempt.adopted != "callback":
         return _TOO_FEW
     if attempt.failure is not None and (task is None or task.status is not Status.COMPLETED):
         return attempt.failure

@@ -102,11 +102,13 @@ def use_spare(draft: Draft, output: Output, files: Mapping[int, KeepWatch]) -> b
     """
     used = {one.artifact.url for one in draft.generation.outputs if not one.extra and one.artifact is not None}
     for extra in draft.generation.outputs:
-        if not extra.extra or extra.status is not Status.COMPLETED or extra.artifact is None:
+        if not extra.extra or extra.artifact is None:
             continue
         lasts = extra.expires_at is None or draft.now < extra.expires_at
         if not lasts or extra.artifact.url in used:
             continue
+        if is_found(extra):
+            return True
         if extra.kept is not None:
             filled = replace(output, status=Status.IN_PROGRESS, attempt_id=extra.attempt_id, artifact=extra.artifact)
             draft.write(SaveOutput(replace(filled, expires_at=extra.expires_at)))
@@ -150,11 +152,18 @@ def end_extras(draft: Draft, states: Container[AttemptState]) -> None:
 
 
 def may_still_come(generation: Generation, slot: int) -> bool:
-    """Whether a task that was given up for the next route may yet fill this slot: it is read until the deadline."""
+    """Whether a task that was given up, or one beyond the number asked for, may yet fill this slot.
+
+    Both are read until the deadline, and what they make was paid for. While the other tasks of a submit run, a callback
+    may also name the task of this slot that the reply did not name.
+    """
+    beyond = {output.index for output in generation.outputs if output.extra and not output.status.terminal}
+    if any(attempt.state is AttemptState.ACCEPTED and slot in attempt.slots for attempt in generation.attempts):
+        return True
     return any(
-        attempt.tasks[index].slot == slot
+        attempt.tasks[index].slot in beyond
+        or (attempt.state is AttemptState.ABANDONED and attempt.tasks[index].slot == slot)
         for attempt in generation.attempts
-        if attempt.state is AttemptState.ABANDONED
         for index in open_tasks(attempt)
     )
 

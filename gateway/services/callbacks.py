@@ -26,7 +26,7 @@ from gateway.store.callbacks import Told
 log = structlog.get_logger()
 HEARD_MAX = 10_000  # tasks that are not looked at once more
 _PURPOSE = "callback"
-_Saying = tuple[str, str, AttemptState]  # that an attempt, in a state, has a task
+_Saying = tuple[str, str, AttemptState | None]  # that an attempt, in a state, has a task; without one it was deleted
 
 
 class Hinted(Protocol):
@@ -81,7 +81,7 @@ class Callbacks:
         self._telling: dict[_Saying, asyncio.Task[bool]] = {}  # on the way into the store
         self._heard: OrderedDict[_Saying, None] = OrderedDict()  # durable
 
-    async def receive(self, attempt_id: str, body: bytes) -> None:
+    async def receive(self, provider: str, attempt_id: str, body: bytes) -> None:
         """Have the attempt's tasks read now; one that has none named by a reply gets those that this names.
 
         Durable when it returns. Raises `StoreUnavailable`.
@@ -91,24 +91,33 @@ class Callbacks:
         attempts = () if generation is None else generation.attempts
         attempt = next((one for one in attempts if one.id == attempt_id), None)
         if generation is None or attempt is None:
-            return  # it was deleted
+            for task_id in self._named(provider, attempt_id, body):
+                self._note_of_deleted(provider, attempt_id, task_id)
+            return
         adopted = False
-        for task_id in self._named(generation, attempt, body):
+        for task_id in self._named(generation.route(attempt).provider, attempt.id, body):
             if not _has(attempt, task_id):
                 adopted |= await self._tell(generation, attempt, task_id)
         reading = bool(open_tasks(attempt)) and is_followed(generation, self._clock.now())
         if adopted or reading or attempt.state is AttemptState.SUBMITTING:
             self._drivers.hint(generation.id, attempt.id)
 
-    def _named(self, generation: Generation, attempt: Attempt, body: bytes) -> list[str]:
+    def _note_of_deleted(self, provider: str, attempt_id: str, task_id: str) -> None:
+        """Leave a trace, once, of a task whose generation was deleted: it was paid for, whatever the ledger says."""
+        saying = (attempt_id, task_id, None)
+        if saying not in self._heard:
+            self._hear(saying)
+            log.warning("callback_of_deleted", attempt=attempt_id, provider=provider, task=task_id)
+
+    def _named(self, provider_name: str, attempt_id: str, body: bytes) -> list[str]:
         """The tasks that a body names; none where nobody can read it."""
-        provider = self._providers.get(generation.route(attempt).provider)
+        provider = self._providers.get(provider_name)
         if provider is None or provider.adapter.read_callback is None:
             return []
         try:
             named = provider.adapter.read_callback(body).task_ids[:TASKS_MAX]
         except Exception as error:  # noqa: BLE001  # whatever an adapter makes of what anybody may have sent
-            log.info("callback_unreadable", attempt=attempt.id, provider=provider.name, error=type(error).__name__)
+            log.info("callback_unreadable", attempt=attempt_id, provider=provider.name, error=type(error).__name__)
             return []
         return [one for one in named if len(one) <= TASK_ID_MAX and one.isprintable() and any(map(str.isalnum, one))]
 
@@ -133,10 +142,13 @@ class Callbacks:
             log.info("callback_adopted", generation=generation.id, **about)
         elif told is Told.REFUSED and not await self._is_known(generation, attempt, task_id):
             log.warning("callback_unexpected", generation=generation.id, state=attempt.state, reason=why, **about)
-        self._heard[attempt.id, task_id, attempt.state] = None
+        self._hear((attempt.id, task_id, attempt.state))
+        return told is Told.ADOPTED
+
+    def _hear(self, saying: _Saying) -> None:
+        self._heard[saying] = None
         if len(self._heard) > HEARD_MAX:
             self._heard.popitem(last=False)
-        return told is Told.ADOPTED
 
     def _forget_telling(self, saying: _Saying, done: asyncio.Task[bool]) -> None:
         del self._telling[saying]

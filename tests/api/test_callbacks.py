@@ -229,7 +229,10 @@ async def test_ended_deleted_and_lost_generations_are_no_error(called: Called) -
     assert (await called.gateway.client.post(f"/v1/videos/generations/{made}/cancel")).status_code == 200
     assert (await called.post(path, "task-1-0")).status_code == 200
     assert (await called.gateway.client.delete(f"/v1/videos/generations/{made}")).status_code == 200
-    assert (await called.post(path, "task-1-0")).status_code == 200
+    for task in ("task-1-0", "task-1-0", "another"):
+        assert (await called.post(path, task)).status_code == 200
+    noted = [(one["provider"], one["task"]) for one in called.told("callback_of_deleted")]
+    assert noted == [("keevx", "task-1-0"), ("keevx", "another")], "each was paid for, and is noted once"
     urls = called.gateway.application.litestar.state.context.callback_urls
     keevx = called.gateway.application.providers["keevx"]
     assert (await called.post(urls.url(keevx, FOREIGN).removeprefix(PUBLIC), "task")).status_code == 200

@@ -143,19 +143,46 @@ async def test_a_refusal_behind_an_early_callback_buys_nothing_elsewhere(called:
 
 
 @pytest.mark.parametrize("policy", ["fall_back", "hold"])
-async def test_a_lost_reply_is_known_by_the_callback_of_its_end(called: Gateway, policy: str) -> None:
+@pytest.mark.parametrize("fault", [("close_after_accept", {}), ("530003", {"started": 1})], ids=lambda one: one[0])
+async def test_a_lost_reply_is_known_by_the_callback_of_its_end(
+    called: Gateway, policy: str, fault: tuple[str, dict[str, Any]]
+) -> None:
     called.route(KEEVX, on_ambiguous=policy)
+    await called.start()
+    called.sandbox.fault("keevx", "submit", fault[0], **fault[1])
+    post = await called.post(**BODY)
+    before = await called.until_state(post["id"], "unknown")
+    assert before.attempts[0].tasks == ()
+    found = await ended(called, post["id"])
+    assert called.submits == called.paid == {"keevx": 1}
+    assert found["attempts"][0]["tasks"] == list(called.sandbox.state.tasks)
+    assert (found["status"], found["data"][0]["status"]) == ("completed", "completed")
+    assert passed(called) < 8
+
+
+async def test_a_callback_is_waited_for_until_the_attempt_times_out(called: Gateway) -> None:
+    called.route(KEEVX)
+    called.providers["keevx"] = {**SELDOM, "attempt_timeout_seconds": 300}
+    await called.start()
+    called.sandbox.fault("keevx", "submit", "close")  # nothing was started: no callback comes
+    post = await called.post(**BODY)
+    await called.clock.run_for(290)
+    assert (await called.get(post["id"]))["status"] == "queued"
+    await called.clock.run_for(15)
+    found = await called.get(post["id"])
+    assert (found["status"], found["error"]["code"]) == ("failed", "submission_unknown")
+    assert called.submits == {"keevx": 1}
+
+
+async def test_no_callback_is_waited_for_where_the_policy_is_to_fail(called: Gateway) -> None:
+    called.route(KEEVX, on_ambiguous="fail")
     await called.start()
     called.sandbox.fault("keevx", "submit", "close_after_accept")
     post = await called.post(**BODY)
-    before = await called.until_state(post["id"], "unknown")
-    found = await ended(called, post["id"]) if policy == "hold" else await later(called, post["id"])
-    assert called.submits == called.paid == {"keevx": 1}
+    await called.until_state(post["id"], "unknown")
+    found = await later(called, post["id"])
+    assert (found["status"], found["error"]["code"]) == ("failed", "submission_unknown")
     assert found["attempts"][0]["tasks"] == list(called.sandbox.state.tasks)
-    assert before.attempts[0].tasks == ()
-    if policy == "hold":
-        assert (found["status"], found["data"][0]["status"]) == ("completed", "completed")
-        assert passed(called) < 8
 
 
 async def later(gateway: Gateway, generation_id: str) -> dict[str, Any]:

@@ -45,6 +45,7 @@ POLLING = Polling(
 )
 LIVE = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.ACCEPTED})
 RUNNING = Pending(status=Status.IN_PROGRESS, raw_status="processing")
+UNKNOWN_WORD = Pending(status=Status.IN_PROGRESS, raw_status="wobbling", unknown_status=True)
 FILELESS = Pending(status=Status.IN_PROGRESS, raw_status="completed", result_missing=True)
 
 

@@ -11,12 +11,12 @@ from gateway.domain.health import RouteHealth
 from gateway.domain.keeping import FileKept
 from gateway.domain.ledger import AddAttempt, SaveAttempt, SaveKept, SaveOutput, SaveStatus
 from gateway.domain.lifecycle import Ended, Poll, Read, Submit, advance
-from gateway.domain.polling import Hints
+from gateway.domain.polling import GIVE_UP_UNREAD, Hints
 from gateway.domain.reading import failed
 from gateway.domain.slots import FILES_MAX
 from gateway.domain.task import Billed, Completed, FailureKind, Pending, Status
 
-from .builders import FILELESS, POLLING, RUNNING, World, after, done, generation, kept
+from .builders import FILELESS, POLLING, RUNNING, UNKNOWN_WORD, World, after, done, generation, kept
 
 S = AttemptState
 
@@ -189,6 +189,28 @@ def test_fewer_tasks_than_asked_on_the_only_route_leave_outputs_without_a_result
     assert (failure.kind, "fewer tasks than outputs" in failure.message) == (FailureKind.RESULT_MISSING, True)
 
 
+def test_output_that_the_reply_named_no_task_for_waits_for_a_callback_while_others_run() -> None:
+    world = World(generation(count=2, count_max=2))
+    world.accept(1, "x")
+    assert world.outputs() == [Status.QUEUED, Status.QUEUED]
+    world.adopt(1, "y")
+    world.step()
+    world.read(1, done("x"), 0)
+    world.read(1, done("y"), 1)
+    assert world.outputs() == [Status.COMPLETED, Status.COMPLETED]
+
+
+def test_missing_task_is_not_blamed_on_the_failure_of_another() -> None:
+    world = World(generation("acme/one*2", "bolt/two", count=2, policy=Policy(on_content_policy="stop")))
+    world.accept(1, "x")
+    world.fail(1, FailureKind.CONTENT_POLICY)
+    world.end(2, FailureKind.INVALID_REQUEST)
+    assert [one.failure and one.failure.kind for one in world.generation.outputs] == [
+        FailureKind.CONTENT_POLICY,
+        FailureKind.INVALID_REQUEST,
+    ]
+
+
 def test_more_tasks_than_asked_become_extra_outputs() -> None:
     world = World(generation())
     world.accept(1, "asked", "more", "yet-more")
@@ -203,6 +225,46 @@ def test_more_tasks_than_asked_become_extra_outputs() -> None:
     assert world.generation.outputs[1].artifact == done("more").artifacts[0]
     assert len(world.generation.attempts) == 1, "no route is tried for an extra output"
     assert world.generation.status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("kind", [FailureKind.CONTENT_POLICY, FailureKind.TASK_FAILED])
+def test_extra_result_fills_an_output_that_nothing_more_is_bought_for(kind: FailureKind) -> None:
+    world = World(generation(count=2, count_max=2))
+    world.accept(1, "a", "b", "more")
+    world.fail(1, kind, 0)
+    world.read(1, done("b"), 1)
+    world.read(1, done("more"), 2)
+    world.step()
+
+    assert world.outputs() == [Status.COMPLETED] * 3
+    assert world.generation.outputs[0].artifact == done("more").artifacts[0]
+    assert len(world.generation.attempts) == 1
+
+
+def test_output_without_a_route_waits_for_a_task_beyond_the_number_asked_for() -> None:
+    world = World(generation())
+    world.accept(1, "a", "more")
+    world.give_up(1)
+    world.fail(1, FailureKind.TASK_FAILED, 0)
+    assert world.outputs() == [Status.QUEUED, Status.QUEUED], "the other task may have been paid for"
+    world.read(1, done("more"), 1)
+    world.step(wait=1)
+    assert world.generation.outputs[0].artifact == done("more").artifacts[0]
+    assert world.generation.status is Status.COMPLETED
+
+
+def test_deadline_gives_an_open_output_the_extra_result() -> None:
+    world = World(generation("acme/one*2", "bolt/two", count=2, deadline_seconds=600))
+    world.accept(1, "a")  # the second output goes to the next route
+    world.accept(2, "b", "more")
+    world.read(1, done("a"))
+    world.read(2, done("more"), 1)
+    world.now = after(600)
+    world.step()
+    world.read(2, RUNNING, 0)
+
+    assert world.outputs() == [Status.COMPLETED] * 3
+    assert world.generation.outputs[1].artifact == done("more").artifacts[0]
 
 
 def test_extras_of_submits_answered_at_the_same_moment_all_have_an_output() -> None:
@@ -271,6 +333,31 @@ def test_attempt_time_out_moves_on_and_says_it_may_be_billed() -> None:
 
     assert (world.states(), world.routes()) == ([S.ABANDONED, S.RESERVED], [0, 1])
     assert (world.attempt(1).failure, world.attempt(1).billed) == (failed(FailureKind.TIMED_OUT), Billed.MAYBE)
+
+
+def test_status_word_that_nobody_knows_gives_an_attempt_up_only_when_it_is_said_often() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.accept(1)
+    world.now = after(1200)
+    world.step()
+    for _ in range(GIVE_UP_UNREAD - 1):
+        world.read(1, UNKNOWN_WORD)
+        assert world.states() == [S.ACCEPTED], "it may mean that the task is done"
+    world.read(1, UNKNOWN_WORD)
+    assert world.states() == [S.ABANDONED, S.RESERVED]
+
+
+def test_done_without_a_file_at_the_time_out_has_its_whole_grace() -> None:
+    world = World(generation("acme/one", "bolt/two"))
+    world.accept(1)
+    world.now = after(1200)
+    world.step()
+    said = world.now
+    while (world.now - said).total_seconds() < 45:
+        world.read(1, FILELESS)
+    assert world.states() == [S.ACCEPTED], "it was paid for, and its file may be named in a moment"
+    world.read(1, done())
+    assert world.generation.status is Status.COMPLETED
 
 
 def test_driver_wakes_for_the_attempt_time_out() -> None:

@@ -344,7 +344,7 @@ class Life(RuleBasedStateMachine):
             return
         self.world.now = max(self.world.now, self.world.generation.deadline_at)
         self.step()
-        for _ in range(50):
+        for _ in range(400):  # many tasks, each of which may fail to be read at a moment of its own
             if self.world.generation.status.terminal:
                 break
             for poll in [one for one in self.world.busy if isinstance(one, Poll)]:
