@@ -108,7 +108,7 @@ async def test_callbacks_that_come_twice_or_before_the_reply_are_one_result(call
 async def test_what_a_callback_claims_is_not_believed(called: Gateway) -> None:
     called.providers["keevx"] = {}
     await called.start()
-    called.sandbox.fault("keevx", "callback", "forged", task_id="i2v-of-nobody")
+    called.sandbox.fault("keevx", "callback", "forged", task_id="i2v-of-nobody", after=0.5)
     post = await called.post(**BODY)
     await called.clock.run_for(1)
     assert (outcomes(called), (await called.get(post["id"]))["status"]) == ([200], "queued")
