@@ -111,7 +111,7 @@ async def test_what_a_callback_claims_is_not_believed(called: Gateway) -> None:
     called.sandbox.fault("keevx", "callback", "forged", task_id="i2v-of-nobody", after=0.5)
     post = await called.post(**BODY)
     await called.clock.run_for(1)
-    assert (outcomes(called), (await called.get(post["id"]))["status"]) == ([200], "queued")
+    assert (outcomes(called), (await called.get(post["id"]))["status"]) == ([200], "in_progress")
     found = await ended(called, post["id"])
     assert (found["status"], found["attempts"][0]["tasks"]) == ("completed", list(called.sandbox.state.tasks))
     assert "169.254" not in str(found)
