@@ -35,8 +35,8 @@ coverage: $(STAMP)  ## run every test and measure what they reach: half as long 
 scenarios: $(STAMP)  ## what providers may do, and what comes of it: a table, each row checked over the sandbox
 	$(BIN)/python -m tests.e2e.scenarios
 
-chaos: $(STAMP)  ## kill the gateway in every window under load and audit what it bought; SEED=n ROUNDS=n, ROUND=n alone
-	SEED=$(SEED) ROUNDS=$(ROUNDS) ROUND=$(ROUND) $(BIN)/python -m tests.chaos
+chaos: $(STAMP)  ## kill the gateway in every window under load and audit what it bought; SEED= ROUNDS= ROUND= WINDOWS=a,b
+	SEED=$(SEED) ROUNDS=$(ROUNDS) ROUND=$(ROUND) WINDOWS=$(WINDOWS) $(BIN)/python -m tests.chaos
 
 check: $(STAMP)  ## lint, types, import rules, OpenAPI drift
 	$(BIN)/ruff check .
@@ -50,12 +50,13 @@ format: $(STAMP)  ## format the code, renew openapi/openapi.json
 	$(BIN)/ruff format .
 	$(BIN)/video-gateway openapi --output openapi/openapi.json
 
-bench: $(STAMP)  ## CPU per operation beside a bare handler; then archive, notice, listeners, webhooks: 5 minutes
+bench: $(STAMP)  ## CPU per operation beside a bare handler; then archive, notice, listeners, webhooks, readings: 8 minutes
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/archive.py
 	$(BIN)/python bench/notice.py
 	$(BIN)/python bench/listeners.py
 	$(BIN)/python bench/webhooks.py
+	$(BIN)/python bench/readings.py
 
 COMPILE := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host

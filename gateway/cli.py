@@ -250,7 +250,7 @@ def openapi(**given: Any) -> None:
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=PORT, default=9000, show_default=True)
-@click.option("--journal", type=FILE, help="Every submit received and every one that starts tasks, as lines of JSON.")
+@click.option("--journal", type=FILE, help="Submits, started tasks, readings and callbacks, as lines of JSON.")
 @click.option("--set", "changes", multiple=True, type=Pair(), help="A field of the sandbox's settings: JSON or a word.")
 def sandbox(host: str, port: int, journal: Path | None, changes: tuple[tuple[str, str], ...]) -> None:
     """Run the upstreams as they behave, on this machine, to try a gateway on."""

@@ -89,8 +89,10 @@ CODES = {
     100006: FailureKind.INVALID_REQUEST,  # image URL inaccessible
     100007: FailureKind.INVALID_REQUEST,  # image format
     530002: FailureKind.INVALID_REQUEST,  # image processing: URL, format or size
-    530003: FailureKind.UNAVAILABLE,  # task creation failed: documented as "not accepted", whatever the HTTP status
 }
+# "Task creation failed, retry the request" is on the page of images alone: of a video it does not prove that no task
+# was started, so the submit is not sent again.
+CREATION_FAILED = 530003
 TASK_NOT_FOUND = frozenset({100003, 110002})  # with them alone: a 404 without may be any proxy's
 
 WRONG_ADDRESS = frozenset({404, 405})  # nothing there can have taken the call; a redirect proves no such thing
@@ -230,6 +232,8 @@ def _kind(reply: HttpReply, code: int | None, message: str, *, refused: bool, na
     status, polling = reply.status, reply.method.upper() == "GET"
     if names_tasks and not polling:
         return FailureKind.AMBIGUOUS  # what names a task is no proof that none was started
+    if code == CREATION_FAILED:
+        return FailureKind.UNAVAILABLE if polling else FailureKind.AMBIGUOUS
     if code in CODES:
         return CODES[code]
     if code in TASK_NOT_FOUND and polling:
@@ -261,7 +265,7 @@ def _kind(reply: HttpReply, code: int | None, message: str, *, refused: bool, na
 
 def _tells_of_failed_task(reply: HttpReply, code: int | None, envelope: Mapping[str, object]) -> bool:
     """True when a poll reads a failed task under a code of no table: which code goes with one is not documented."""
-    unknown = code not in CODES and code not in TASK_NOT_FOUND and code != TOKEN_OR_VALIDATION
+    unknown = code not in {*CODES, *TASK_NOT_FOUND, TOKEN_OR_VALIDATION, CREATION_FAILED}
     failed_task = text(_task(envelope).get("status")).strip().upper() == "FAILED"
     return reply.method.upper() == "GET" and unknown and failed_task
 

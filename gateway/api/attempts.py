@@ -18,10 +18,10 @@ from gateway.domain.adopting import TASKS_MAX
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.holding import Decision, resubmit_at
 from gateway.domain.spending import cost_of
+from gateway.domain.task_reading import TASK_ID_MAX
 from gateway.services.attempts import Found
 from gateway.store.base import attempt_cursor
 
-TASK_ID_MAX = 256
 OWNER_SHOWN = 4  # characters of the id of a client's key, which is a hash
 STATES: tuple[Literal["held", "unknown"], ...] = ("held", "unknown")
 TaskId = Annotated[str, Meta(min_length=1, max_length=TASK_ID_MAX)]

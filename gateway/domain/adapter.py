@@ -44,6 +44,7 @@ class HttpReply(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}  # names in lower case
     body: bytes = b""
     method: str = "GET"  # of the call it answers: some replies mean another thing to a POST
+    cut: bool = False  # the body broke off or could not be decoded: only a whole JSON object in it proves anything
 
 
 class ImageForm(StrEnum):

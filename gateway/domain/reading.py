@@ -1,29 +1,23 @@
 """Tolerant reading of upstream replies: what is there is taken, what is odd is absent, nothing raises by surprise."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-import msgspec
-
 from gateway.domain.adapter import HttpReply
 from gateway.domain.errors import UnreadableReply
+from gateway.domain.loose_json import json_value
 from gateway.domain.task import Failed, FailureKind
 
 _DEPTH = 12  # of objects in one another: an envelope and its data, five more times nested
 
 
 def read_json(reply: HttpReply) -> object:
-    """The body as plain JSON values; `UnreadableReply` when it is no JSON."""
+    """The body as plain JSON values, dirt around one object passed over; `UnreadableReply` when it holds no JSON."""
     try:
-        return msgspec.json.decode(reply.body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        pass
-    try:  # laxer: a byte order mark, half of a surrogate pair (a cut emoji), a number out of range
-        return json.loads(reply.body.removeprefix(b"\xef\xbb\xbf"))
-    except (ValueError, RecursionError) as error:
+        return json_value(reply.body)
+    except ValueError as error:
         raise UnreadableReply(f"HTTP {reply.status}: the body is not JSON") from error
 
 
@@ -63,9 +57,11 @@ def nested(value: object, inner: Callable[[Mapping[str, object]], object]) -> li
 
 
 def text(value: object) -> str:
-    """A string as it is, an integer in digits, anything else as `""`."""
+    """A string as it is, an integer in digits, anything else and what could not be decoded at all as `""`."""
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+        if value.isascii():
+            return value
+        return value.encode("utf-8", "replace").decode() if value.strip("\ufffd") else ""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from gateway.domain.adapter import HttpReply
-from gateway.domain.reading import first_text, http_url, mapping, number, text, whole
+from gateway.domain.file_links import file_url
+from gateway.domain.reading import first_text, mapping, number, text, whole
 from gateway.domain.task import Artifact, FailureKind, Pending, Status
 
 _RAW_MAX = 100  # characters kept of an upstream's own word
@@ -37,9 +38,12 @@ def succeeded(reply: HttpReply) -> bool:
 
 
 def id_of(value: object) -> str:
-    """An id as a reply names it, `""` when it is none: dots alone would make the poll read another path."""
+    """An id as a reply names it, `""` when it is none: dots alone would make the poll read another path.
+
+    One with characters that could not be decoded is another id than the provider's own.
+    """
     found = text(value).strip()
-    return found if found.strip(".") else ""
+    return found if found.strip(".") and "\ufffd" not in found else ""
 
 
 def names_task(*objects: object) -> bool:
@@ -65,7 +69,7 @@ def without_result(raw: str, progress: float | None = None) -> Pending:
 
 def artifact(url: object, *about: Mapping[str, object]) -> Artifact | None:
     """The file at a URL, `None` when that is none; what is said `about` it counts in that order."""
-    address = http_url(url)
+    address = file_url(url)
     if address is None:
         return None
 
@@ -74,7 +78,7 @@ def artifact(url: object, *about: Mapping[str, object]) -> Artifact | None:
 
     return Artifact(
         url=address,
-        thumbnail_url=said("thumbnail_url", http_url),
+        thumbnail_url=said("thumbnail_url", file_url),
         content_type=said("content_type", lambda value: first_text(value) or None),
         duration_seconds=said("duration", _seconds) or said("seconds", _seconds),
         width=said("width", whole),

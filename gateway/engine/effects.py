@@ -12,6 +12,7 @@ from msgspec import Struct
 from gateway.domain.adapter import HttpCall, HttpReply, Polling
 from gateway.domain.adopting import TASKS_MAX
 from gateway.domain.circuit import CircuitState
+from gateway.domain.content_encoding import BodyDecoder, UndecodableBody
 from gateway.domain.errors import StoreUnavailable, UnreadableReply
 from gateway.domain.generation import Attempt, AttemptState, Generation, Route
 from gateway.domain.keeping import Keep, Picture
@@ -28,7 +29,6 @@ from gateway.domain.upstream_answer import UpstreamAnswer, answer_of
 from gateway.engine.patience import patiently
 from gateway.failpoints import reach
 from gateway.services.clock import Clock
-from gateway.services.content_encoding import BodyDecoder, UndecodableBody
 from gateway.services.fetch import REDIRECTS, WHOLE
 from gateway.services.health import Health
 from gateway.services.inputs import Inputs

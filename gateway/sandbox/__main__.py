@@ -11,7 +11,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m gateway.sandbox", description="Keevx, Kling relay and FoxAPI.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9000)
-    parser.add_argument("--journal", type=Path, help="every submit, and every one that starts tasks, as lines of JSON")
+    parser.add_argument("--journal", type=Path, help="submits, started tasks, readings and callbacks, as lines of JSON")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="a field of Settings")
     given = parser.parse_args()
     settings = {name: msgspec.json.decode(value) for name, _, value in (item.partition("=") for item in given.set)}

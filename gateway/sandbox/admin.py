@@ -6,7 +6,19 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from gateway.sandbox.faults import AFTER, BEFORE, CALLBACKS, EXTRA_IDS, FATES, INSTEAD, MARKER_FORM, Fault, is_known
+from gateway.sandbox.faults import (
+    AFTER,
+    BEFORE,
+    CALLBACKS,
+    DELAYED,
+    EXTRA_IDS,
+    FATES,
+    FEWER_IDS,
+    INSTEAD,
+    MARKER_FORM,
+    Fault,
+    is_known,
+)
 from gateway.sandbox.provider import Errors
 from gateway.sandbox.state import OPERATIONS, State
 from gateway.sandbox.wire import Reply, Request, json_reply
@@ -76,7 +88,7 @@ def add_fault(state: State, asked: NewFault, errors: Mapping[str, Errors]) -> Fa
     name = asked.fault.replace("-", "_")
     if not any(is_known(name, table) for table in tables.values()):
         raise ValueError(f"{asked.fault}: no such fault; GET /_sandbox/faults lists them")
-    if name in {EXTRA_IDS, *CALLBACKS} and asked.provider not in {"any", "keevx"}:
+    if name in {EXTRA_IDS, FEWER_IDS, *CALLBACKS} and asked.provider not in {"any", "keevx"}:
         raise ValueError(f"{asked.fault} is Keevx's alone")
     if not _is_rate(asked.args.get("rate", 1)):
         raise ValueError("rate is a number from 0 to 1")
@@ -97,7 +109,8 @@ def _told(fault: Fault) -> dict[str, Any]:
 
 def _known(errors: Mapping[str, Errors]) -> dict[str, Any]:
     groups: dict[str, Any] = {"task": FATES, "callback": CALLBACKS, "after": list(AFTER), "instead": INSTEAD}
-    return groups | {"other": [BEFORE, EXTRA_IDS], "errors": {name: list(table) for name, table in errors.items()}}
+    groups["other"] = [BEFORE, DELAYED, EXTRA_IDS, FEWER_IDS]
+    return groups | {"errors": {name: list(table) for name, table in errors.items()}}
 
 
 def _markers(errors: Mapping[str, Errors]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One ASGI application: three upstreams under their prefixes, their files, and `/_sandbox/` to steer and count them."""
 
+import asyncio
 import ssl
 from dataclasses import replace
 from functools import cache
@@ -15,12 +16,13 @@ from gateway.sandbox.faults import mangle, reply_instead
 from gateway.sandbox.files import Files
 from gateway.sandbox.foxapi import FOXAPI
 from gateway.sandbox.inputs import Images
+from gateway.sandbox.journal import Journal
 from gateway.sandbox.keevx import KEEVX
 from gateway.sandbox.kling_relay import KLING_RELAY
-from gateway.sandbox.provider import Desk, Provider, Route, model_of, prompt_of
+from gateway.sandbox.provider import Desk, Provider, Route, count_of, model_of, prompt_of
 from gateway.sandbox.settings import Clock, Settings
 from gateway.sandbox.state import State
-from gateway.sandbox.wire import Receive, Reply, Request, Scope, Send, text_reply, transmit
+from gateway.sandbox.wire import Manner, Message, Reading, Receive, Reply, Request, Scope, Send, text_reply, transmit
 
 PROVIDERS = {provider.name: provider for provider in (KEEVX, KLING_RELAY, FOXAPI)}
 
@@ -61,13 +63,24 @@ class Sandbox:
             reply = await self._answer(request, receive)
         except ClientGoneError:
             return
-        await transmit(reply, scope, receive, send)
+        has_left = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal has_left
+            await send(message)
+            has_left = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        await transmit(reply, scope, receive, send_noted)
+        if reply.reading is not None:
+            self.state.note_reading(request.path.split("/")[1], reply.reading, has_left=has_left)
 
     async def close(self) -> None:
         """Send no more callbacks, draw no more results."""
         await self._callbacks.close()
         await self._files.close()
         await self._client.aclose()
+        if self.state.journal is not None:
+            self.state.journal.close()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -89,7 +102,7 @@ class Sandbox:
             self.state.received[provider.name, route.operation] += 1
             early = self.state.faults.take(provider.name, route.operation, "before")
             if early is not None:
-                return reply_instead(early, {}, trap="", now=0.0)
+                return self._as_reading(route, name, reply_instead(early, {}, trap="", now=0.0), says="nothing")
             request = replace(request, path=f"/{rest}", body=await _read(receive))
             return _dressed(provider, await self._serve(provider, route, name, request))
         request = replace(request, body=await _read(receive))
@@ -107,23 +120,53 @@ class Sandbox:
             return refused
         if route.operation == "submit" and self.state.journal is not None:
             body = request.json()
-            self.state.receive(provider.name, model_of(body), prompt_of(body))
+            self.state.receive(provider.name, model_of(body), prompt_of(body), count_of(body))
         task = self.state.tasks.get(name)
         prompt = task.prompt if task else ""
         if route.operation == "submit" and b"[[sandbox:" in request.body:
             prompt = prompt_of(request.json())
         take = self.state.faults.take
+        fault = take(provider.name, route.operation, "delay", prompt=prompt, key=name)
+        if fault is not None:
+            await asyncio.sleep(float(fault.args.get("seconds", 2)))
         fault = take(provider.name, route.operation, "instead", prompt=prompt, key=name)
         if fault is not None:
-            if fault.args.get("started"):
-                await route.handler(request, self._desk, name)
             trap = f"{request.base}/_sandbox/trap"
-            return reply_instead(fault, provider.errors, trap=trap, now=self.state.clock.now())
+            instead = reply_instead(fault, provider.errors, trap=trap, now=self.state.clock.now())
+            if fault.args.get("started"):
+                started = await route.handler(request, self._desk, name)
+                self._note_refusal(provider, instead, started.tasks)
+            return self._as_reading(route, name, instead, says="nothing")
         reply = await route.handler(request, self._desk, name)
+        reply = self._as_reading(route, name, reply, says=self._shown(name, reply))
         if reply.status >= 400:  # refused: there is no acceptance to spoil
             return reply
         fault = take(provider.name, route.operation, "after", prompt=prompt, key=name)
-        return reply if fault is None else mangle(fault, reply)
+        if fault is None:
+            return reply
+        spoiled = mangle(fault, reply)
+        self._note_refusal(provider, spoiled, reply.tasks)
+        if spoiled.body == reply.body and spoiled.status == reply.status:
+            return spoiled
+        return self._as_reading(route, name, spoiled, says="nothing")
+
+    def _note_refusal(self, provider: Provider, reply: Reply, started: tuple[str, ...]) -> None:
+        """Put in the journal that a reply refuses a submit whose tasks were started."""
+        if reply.status >= 400 and reply.manner is Manner.WHOLE:
+            self.state.withhold(provider.name, started)
+
+    def _as_reading(self, route: Route, name: str, reply: Reply, *, says: str) -> Reply:
+        """A reply to a poll, with what the journal is to have of it."""
+        if route.operation != "poll" or self.state.journal is None:
+            return reply
+        return replace(reply, reading=Reading(task=name, at=self.state.clock.now(), says=says))
+
+    def _shown(self, name: str, reply: Reply) -> str:
+        """What the reply to a poll says of its task."""
+        task = self.state.tasks.get(name)
+        if task is None or task.shown is None or reply.status >= 400:
+            return "not_found"
+        return "done_without_file" if task.shown.phase == "done" and not task.shown.has_url else task.shown.phase
 
 
 def create_app(
@@ -134,8 +177,8 @@ def create_app(
     **changes: Any,
 ) -> Sandbox:
     """A sandbox with these settings; `changes` are single settings by name."""
-    state = State(settings=(settings or Settings()).changed(changes), clock=clock or Clock(), journal=journal)
-    return Sandbox(state)
+    lines = None if journal is None else Journal(journal)
+    return Sandbox(State(settings=(settings or Settings()).changed(changes), clock=clock or Clock(), journal=lines))
 
 
 def _dressed(provider: Provider, reply: Reply) -> Reply:

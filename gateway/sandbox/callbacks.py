@@ -42,6 +42,9 @@ class Callbacks:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             outcome = type(error).__name__
         self.state.callbacks.append({"url": url, "body": payload, "outcome": outcome})
+        if self.state.journal is not None:
+            about = {"task": payload["data"]["task_id"], "at": self.state.clock.now(), "outcome": outcome}
+            self.state.journal.note("callback", about)
 
     async def close(self) -> None:
         """Send no more."""

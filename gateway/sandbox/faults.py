@@ -3,10 +3,12 @@
 A marker reads `[[sandbox:PROVIDER:OPERATION:FAULT]]` or `[[sandbox:PROVIDER:OPERATION:FAULT?times=2&seconds=1]]`;
 provider and operation may be `any`. Besides the names below, every provider has its own table of documented errors.
 Any fault takes `rate=0.5`: it happens to that part of the calls alone, drawn in their order (`seed` for another order).
+A submit's refusal takes `started=1`: the task is started all the same, and where the provider calls back, it names it.
 """
 
 import gzip
 import itertools
+import json
 import random
 import re
 import zlib
@@ -41,6 +43,8 @@ CALLBACKS = {
     "none": "no callback is sent",
 }
 EXTRA_IDS = "extra_ids"  # Keevx alone: more tasks than were asked for (args: n)
+FEWER_IDS = "fewer_ids"  # Keevx alone: the reply leaves out some of the tasks that were started (args: n)
+DELAYED = "delayed"  # the call is read at once and handled later (args: seconds); `slow` is handled at once
 BEFORE = "close_before_read"  # the connection ends before the body is read; nothing is started
 
 
@@ -84,6 +88,47 @@ def _encoded(reply: Reply, args: Mapping[str, Any]) -> Reply:
     return replace(reply, body=body, headers=(*reply.headers, *([("content-encoding", header)] if header else [])))
 
 
+DIRT: dict[str, Callable[[bytes], bytes]] = {
+    "comment": lambda body: body + b"\n<!-- 12 ms -->",
+    "object": lambda body: body + b"\n{}",
+    "nuls": lambda body: body + b"\0\0",
+    "php": lambda body: b"<br />\n<b>Warning</b>: x in <b>a.php</b> on line <b>3</b><br />\n" + body,
+    "line_break": lambda body: body.rstrip().removesuffix(b"}") + b',"note":"one\ntwo"}',
+    "gbk": lambda body: body.rstrip().removesuffix(b"}") + ',"note":"任务已提交"}'.encode("gbk"),
+    "cut_character": lambda body: body.rstrip().removesuffix(b"}") + b',"note":"\xe4\xbb"}',
+    "bom": lambda body: b"\xef\xbb\xbf" + body,
+}
+
+
+def _dirty(reply: Reply, args: Mapping[str, Any]) -> Reply:
+    return replace(reply, body=DIRT[str(args.get("dirt", "comment"))](reply.body))
+
+
+def _wrapped(reply: Reply, args: Mapping[str, Any]) -> Reply:
+    code = args.get("code", 200)
+    return replace(
+        reply, body=json.dumps({"code": code, "message": "success", "data": json.loads(reply.body)}).encode()
+    )
+
+
+def _in_camel_case(reply: Reply, _args: Mapping[str, Any]) -> Reply:
+    named = re.sub(rb'"([a-z]+(?:_[a-z]+)+)"(?=\s*:)', lambda found: _camel(found[0]), reply.body)
+    return replace(reply, body=named)
+
+
+def _camel(name: bytes) -> bytes:
+    return re.sub(rb"_([a-z])", lambda found: found[1].upper(), name)
+
+
+def _other_word(reply: Reply, args: Mapping[str, Any]) -> Reply:
+    """Another word for the state of the task, whatever that is: `word` is said as soon as `of` would be."""
+    said, instead = str(args.get("of", "")), json.dumps(str(args.get("word", "done"))).encode()
+    word = re.escape(said).encode() or rb"[^\"]*"
+    return replace(
+        reply, body=re.sub(rb'("(?:task_)?status"\s*:\s*)"%s"' % word, lambda found: found[1] + instead, reply.body)
+    )
+
+
 def _in_pieces(reply: Reply, args: Mapping[str, Any]) -> Reply:
     pieces = int(args.get("pieces", 10))
     return replace(reply, pieces=pieces, piece_seconds=float(args.get("seconds", 2)) / pieces)
@@ -102,6 +147,10 @@ AFTER: dict[str, Callable[[Reply, Mapping[str, Any]], Reply]] = {
     "length_too_short": _manner(Manner.SHORT),
     "slow_body": _in_pieces,  # in the whole time `seconds`, in `pieces`
     "encoded": _encoded,  # args: header, pack=gzip+deflate+raw
+    "dirty_json": _dirty,  # args: dirt, one of DIRT
+    "other_envelope": _wrapped,  # args: code
+    "camel_case": _in_camel_case,
+    "other_word": _other_word,  # args: word, and of: the provider's own word that it is said for
     "slow": lambda reply, args: replace(reply, delay_seconds=float(args.get("seconds", 2))),
     "garbage": _garbage,
     "truncated_json": _truncated,
@@ -202,10 +251,12 @@ class Faults:
 
 
 def group_of(name: str) -> str:
-    """When a fault happens: before, instead, after; or to what: fate, callback, ids."""
+    """When a fault happens: before, delay, instead, after; or to what: fate, callback, ids."""
     if name == BEFORE:
         return "before"
-    if name == EXTRA_IDS:
+    if name == DELAYED:
+        return "delay"
+    if name in {EXTRA_IDS, FEWER_IDS}:
         return "ids"
     if name in CALLBACKS:
         return "callback"

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gateway.sandbox.foxapi_rules import MODELS, RefusedError, check, image_urls
@@ -94,10 +95,10 @@ async def submit(request: Request, desk: Desk, _: str) -> Reply:
     )
     [task] = state.start(asked, 1, lambda: f"task-unified-{int(state.clock.now())}-{secrets.token_hex(4)}")
     if state.settings.foxapi_submit == "documented":
-        return json_reply(
-            _head(task, "pending", 0) | {"task_info": {"can_cancel": True, "estimated_time": _estimate(state)}}
-        )
-    return json_reply(_head(task, "pending", 0) | {"results": None, "error": None, "usage": _usage()})
+        about: dict[str, Any] = {"task_info": {"can_cancel": True, "estimated_time": _estimate(state)}}
+    else:
+        about = {"results": None, "error": None, "usage": _usage()}
+    return replace(json_reply(_head(task, "pending", 0) | about), tasks=(task.id,))
 
 
 async def query(request: Request, desk: Desk, task_id: str) -> Reply:

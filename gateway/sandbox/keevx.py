@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from gateway.sandbox.faults import FEWER_IDS
 from gateway.sandbox.inputs import UPLOADS, BadImageError
 from gateway.sandbox.keevx_rules import LONG_SIDES, RATIOS, RefusedError, check_image, check_video
 from gateway.sandbox.media import Spec, size_for, sniff
@@ -37,7 +38,7 @@ ERRORS: Errors = {
     "110002": (404, {"code": 110002, "msg": "Task not found"}),
     "530002": (200, {"code": 530002, "msg": "Image processing error", "data": None}),
     "530003": (500, {"code": 530003, "msg": "Task creation failed"}),
-    "503_no_channel": (500, {"code": 530003, "msg": "Task creation failed"}),
+    "503_no_channel": (404, {"msg": "no route to the service"}),  # no page tells of one: a refusal by the way to it
     # No page names a code for exhausted credit or for refused content: a code of no table, and words that tell.
     "402": (402, {"code": 100020, "msg": "Insufficient credit balance"}),
     "no_credit": (402, {"code": 100020, "msg": "Insufficient credit balance"}),
@@ -147,10 +148,10 @@ async def _first_image(urls: list[str], request: Request, desk: Desk, kinds: fro
 
 async def _start(request: Request, desk: Desk, body: dict[str, Any], family: str, spec: Spec) -> Reply:
     state, prompt = desk.state, body["prompt"]
-    extra = state.faults.take("keevx", "submit", "ids", prompt=prompt)
-    count = (
-        body.get("generate_count", 1) + state.settings.keevx_extra_ids + (int(extra.args.get("n", 1)) if extra else 0)
-    )
+    fault = state.faults.take("keevx", "submit", "ids", prompt=prompt)
+    other = int(fault.args.get("n", 1)) if fault else 0
+    extra, fewer = (0, other) if fault and fault.name == FEWER_IDS else (other, 0)
+    count = body.get("generate_count", 1) + state.settings.keevx_extra_ids + extra
     model = body.get("model", body.get("module", "std"))
     asked = state.asked("keevx", body, model=model, prompt=prompt, base=request.base, keep=RESULT_SECONDS, spec=spec)
     asked.callback_url = body.get("callback_url")
@@ -158,7 +159,10 @@ async def _start(request: Request, desk: Desk, body: dict[str, Any], family: str
     if asked.callback_url:
         for task in tasks:
             await _call_back(desk, task, family)
-    return json_reply({"code": 0, "msg": "ok", "data": {"task_ids": [task.id for task in tasks]}})
+    ids = [task.id for task in tasks]
+    named = ids[: max(count - fewer, 0)]
+    state.withhold("keevx", ids[len(named) :])
+    return replace(json_reply({"code": 0, "msg": "ok", "data": {"task_ids": named}}), tasks=tuple(named))
 
 
 async def _call_back(desk: Desk, task: Task, family: str) -> None:
@@ -211,7 +215,7 @@ def _error(state: State, name: str, message: str | None = None) -> Reply:
     status, body = ERRORS[name]
     body = body | {"msg": message or body["msg"]}
     reply = any_reply(status, body)
-    if state.settings.keevx_errors == "200":
+    if state.settings.keevx_errors == "200" and "code" in body:
         return replace(json_reply(body | {"data": None}), headers=reply.headers)
     return reply
 

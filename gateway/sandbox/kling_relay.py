@@ -155,7 +155,8 @@ async def _submit(request: Request, desk: Desk, regime: str, action: str = "") -
     )
     shape = state.settings.relay_submit or ("native" if regime == "C" else "openai_video")
     [task] = state.start(asked, 1, lambda: _new_id(shape))
-    return json_reply(submit_reply(shape, task), headers=(("x-new-api-other-ratios", '{"seconds":1}'),))
+    reply = json_reply(submit_reply(shape, task), headers=(("x-new-api-other-ratios", '{"seconds":1}'),))
+    return replace(reply, tasks=(task.id,))
 
 
 def _native(reply: Reply, state: State) -> Reply:

@@ -74,6 +74,12 @@ def prompt_of(body: Mapping[str, Any] | None) -> str:
     return " ".join(text for text in texts if isinstance(text, str))
 
 
+def count_of(body: Mapping[str, Any] | None) -> int:
+    """How many results a submit asks for."""
+    count = body.get("generate_count") if body else None
+    return count if isinstance(count, int) and count > 0 else 1
+
+
 def model_of(body: Mapping[str, Any] | None) -> str:
     """The model that a submit names, whatever the field is called."""
     names = ("model", "model_name", "module")

@@ -1,21 +1,34 @@
 """What the sandbox holds: uploads, tasks, and the count of what was paid for."""
 
 import hashlib
-import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from gateway.sandbox.faults import Fault, Faults
+from gateway.sandbox.journal import Journal
 from gateway.sandbox.media import Spec
 from gateway.sandbox.settings import Clock, Settings
+from gateway.sandbox.wire import Reading
 
 PROVIDERS = ("keevx", "kling_relay", "foxapi")
 OPERATIONS = ("submit", "poll", "upload", "result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A task as one poll sees it."""
+
+    phase: Literal["queued", "running", "done", "failed", "cancelled", "lost"]
+    progress: float = 0.0
+    word: str | None = None  # a status word that is in no documentation
+    has_url: bool = False
+    reason: str = ""  # of a failure: the name of the fault
+    message: str | None = None
+    code: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,6 +54,7 @@ class Task:
     polls_since_done: int = 0
     downloads: int = 0
     synced: bool = False
+    shown: View | None = None  # what the newest poll was shown
 
     @property
     def result_url(self) -> str:
@@ -51,19 +65,6 @@ class Task:
     def thumbnail_url(self) -> str:
         """Where the still picture of the result is."""
         return f"{self.base}/files/results/{self.id}.webp"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """A task as one poll sees it."""
-
-    phase: Literal["queued", "running", "done", "failed", "cancelled", "lost"]
-    progress: float = 0.0
-    word: str | None = None  # a status word that is in no documentation
-    has_url: bool = False
-    reason: str = ""  # of a failure: the name of the fault
-    message: str | None = None
-    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class State:
 
     settings: Settings = field(default_factory=Settings)
     clock: Clock = field(default_factory=Clock)
-    journal: Path | None = None
+    journal: Journal | None = None
     faults: Faults = field(default_factory=Faults)
     tasks: dict[str, Task] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)  # by "id/name"
@@ -107,14 +108,26 @@ class State:
         self.submits_started[asked.provider, asked.fingerprint] += 1
         self.prompts_started[asked.provider, asked.prompt] += 1
         if self.journal is not None:
-            _note(self.journal, "start", {"tasks": [task.id for task in tasks], **_told(tasks[0])})
+            done_at = {task.id: _done_at(task) for task in tasks}
+            self.journal.note("start", {"tasks": list(done_at), "done_at": done_at, **_told(tasks[0])})
         return tasks
 
-    def receive(self, provider: str, model: str, prompt: str) -> None:
+    def receive(self, provider: str, model: str, prompt: str, count: int) -> None:
         """Put a submit that was read to its end in the journal, before anything comes of it."""
         if self.journal is not None:
-            now = self.clock.now()
-            _note(self.journal, "submit", {"provider": provider, "model": model, "prompt": prompt, "created_at": now})
+            about = {"provider": provider, "model": model, "prompt": prompt, "count": count}
+            self.journal.note("submit", about | {"created_at": self.clock.now()})
+
+    def withhold(self, provider: str, tasks: Sequence[str]) -> None:
+        """Put tasks in the journal that were started and that the reply to their submit does not name."""
+        if self.journal is not None and tasks:
+            self.journal.note("withheld", {"provider": provider, "tasks": tasks})
+
+    def note_reading(self, provider: str, reading: Reading, *, has_left: bool) -> None:
+        """Put the answer to a poll in the journal."""
+        if self.journal is not None:
+            about = {"provider": provider, "task": reading.task, "at": reading.at, "says": reading.says}
+            self.journal.note("read", about | {"answered_at": self.clock.now() if has_left else None})
 
     def asked(
         self,
@@ -156,7 +169,8 @@ class State:
         fault = self.faults.take(provider, "poll", "fate", prompt=task.prompt, key=task.id)
         if self.ended(task):
             task.polls_since_done += 1
-        return task, self.look(task, fault)
+        task.shown = self.look(task, fault)
+        return task, task.shown
 
     def ended(self, task: Task) -> bool:
         """Whether its time has come; so it has for a failed task too."""
@@ -230,12 +244,9 @@ def fingerprint(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).hexdigest()
 
 
-def _note(journal: Path, event: str, about: Mapping[str, Any]) -> None:
-    """One line, on the disk when this returns: whatever happens to anybody afterwards, it is there."""
-    with journal.open("ab") as file:
-        file.write(msgspec.json.encode({"event": event, **about}) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+def _done_at(task: Task) -> float | None:
+    """When a task will have a file that can be used; None where only a poll can tell, and where it never has one."""
+    return task.ends_at if task.fate is None or task.fate.name in {"slow_task", "unknown_status"} else None
 
 
 def _url_has_come(task: Task, args: Mapping[str, Any]) -> bool:

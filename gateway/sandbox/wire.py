@@ -82,11 +82,22 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the reply to a poll says of its task. Journaled once it is known whether the reply has left."""
+
+    task: str
+    at: float  # when what it says was true
+    says: str  # queued, running, done, done_without_file, failed, cancelled, not_found; nothing: nobody can tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """A reply, and how it goes out."""
 
     status: int = 200
     body: bytes = b""
+    tasks: tuple[str, ...] = ()  # that a submit has started and the body names, for the journal
+    reading: Reading | None = None  # of a poll, for the journal
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     manner: Manner = Manner.WHOLE

@@ -9,11 +9,11 @@ import httpx
 import structlog
 from msgspec import Struct
 
+from gateway.domain.content_encoding import BodyDecoder, UndecodableBody
 from gateway.domain.errors import ArtifactExpired, ArtifactMissing, NotFound, ProviderUnavailable
 from gateway.domain.generation import Generation, Kept, Output
 from gateway.services.artifact_store import ArtifactStore
 from gateway.services.clock import Clock
-from gateway.services.content_encoding import BodyDecoder, UndecodableBody
 from gateway.services.fetch import WHOLE
 from gateway.services.file_body import TOTAL_SECONDS
 from gateway.services.keeping import RESULT_MAX, content_call

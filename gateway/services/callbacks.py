@@ -15,6 +15,7 @@ from gateway.domain.errors import Conflict
 from gateway.domain.generation import Attempt, AttemptState, Generation
 from gateway.domain.polling import open_tasks
 from gateway.domain.slots import is_followed
+from gateway.domain.task_reading import TASK_ID_MAX
 from gateway.services.adoption import Adoption
 from gateway.services.clock import Clock
 from gateway.services.providers import Provider
@@ -23,7 +24,6 @@ from gateway.store.base import Store, attempt_cursor
 from gateway.store.callbacks import Told
 
 log = structlog.get_logger()
-TASK_ID_MAX = 256  # characters
 HEARD_MAX = 10_000  # tasks that are not looked at once more
 _PURPOSE = "callback"
 _Saying = tuple[str, str, AttemptState | None]  # that an attempt, in a state, has a task; without one it was deleted

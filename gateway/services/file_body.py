@@ -5,7 +5,7 @@ No clock is read here: the caller says what time it is, in seconds of any clock 
 
 from collections.abc import Iterator
 
-from gateway.services.content_encoding import BodyDecoder, DecodedTooLarge, UndecodableBody
+from gateway.domain.content_encoding import BodyDecoder, DecodedTooLarge, UndecodableBody
 
 IDLE_SECONDS = 30.0  # without a byte: then a transfer is cut
 # No limit on the whole time cuts a transfer that keeps moving, except these two. They stop a sender of a byte now and

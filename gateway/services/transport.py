@@ -16,15 +16,14 @@ from pyreqwest.response import Response
 
 CONNECT_SECONDS = 10.0
 _NEVER_OPENED = "client error (Connect)"
-_CHUNK = 65536
 
 
 class ReqwestTransport(httpx.AsyncBaseTransport):
     """Sends over HTTP/1.1, follows nothing, decodes nothing, reads no proxy settings.
 
     With `fresh`, each request has a connection of its own: a stale kept-alive one looks just like a lost reply.
-    With `idle_seconds`, an exchange ends when no byte has come for so long, and a body is handed over as it comes:
-    this is for files, whose transfer may take long and may break off late.
+    With `idle_seconds`, an exchange ends when no byte has come for so long: this is for files, whose transfer may take
+    long. A body is handed over as it comes, because the bytes before a break may hold what was paid for.
     """
 
     def __init__(self, *, fresh: bool = False, idle_seconds: float | None = None) -> None:
@@ -38,12 +37,15 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
             .referer(enable=False)
             .no_proxy()
             .http1_only()
+            # A header that cannot be read must not cost the reply that it stands in: it may have been paid for.
+            .http1_ignore_invalid_headers_in_responses(value=True)
+            .http1_allow_spaces_after_header_name_in_responses(value=True)
+            .http1_allow_obsolete_multiline_headers_in_responses(value=True)
             .connect_timeout(timedelta(seconds=CONNECT_SECONDS))
             .pool_idle_timeout(timedelta(seconds=20))
         )
         if idle_seconds is not None:
             builder = builder.read_timeout(timedelta(seconds=idle_seconds))
-        self._streams = idle_seconds is not None
         self._client: Client = (builder.pool_max_idle_per_host(0) if fresh else builder).build()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -61,10 +63,8 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
             )
             if request.content:
                 call = call.body_bytes(request.content)
-            if self._streams:
-                call = call.streamed_read_buffer_limit(
-                    0
-                )  # the head comes at once, not with the first 64 KB of the body
+            # The head comes at once, not with the first 64 KB of the body: what was read before a break is kept.
+            call = call.streamed_read_buffer_limit(0)
             exchange = call.build_streamed()
         except (ValueError, PyreqwestError) as error:  # an address or a header that cannot be sent
             raise httpx.ConnectError(f"cannot be sent: {type(error).__name__}", request=request) from error
@@ -75,7 +75,7 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
         return httpx.Response(
             reply.status,
             headers=_headers(reply),
-            stream=_Body(exchange, reply, request, whole=not self._streams),
+            stream=_Body(exchange, reply, request),
             request=request,
         )
 
@@ -85,17 +85,15 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, exchange: StreamRequest, reply: Response, request: httpx.Request, *, whole: bool) -> None:
-        """With `whole`, bytes are collected to full chunks; what a break leaves of an incomplete one is lost."""
+    def __init__(self, exchange: StreamRequest, reply: Response, request: httpx.Request) -> None:
         self._exchange = exchange
         self._reply = reply
         self._request = request
-        self._whole = whole
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         reader = self._reply.body_reader
         try:
-            while (chunk := await (reader.read(_CHUNK) if self._whole else reader.read_chunk())) is not None:
+            while (chunk := await reader.read_chunk()) is not None:
                 yield bytes(chunk)
         except PyreqwestError as error:
             raise httpx.ReadError(str(error), request=self._request) from error

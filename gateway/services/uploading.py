@@ -111,7 +111,7 @@ class Uploading:
                 timeout_seconds=UPLOAD_TIMEOUT_SECONDS,
                 headers=provider.headers,
             )
-            refusal = adapter.classify(reply)
+            refusal = None if reply.cut else adapter.classify(reply)
             if refusal is None and 200 <= reply.status < 300:
                 return adapter.uploaded_url(reply)
         except (NotSent, NoAnswer, UnreadableReply) as error:

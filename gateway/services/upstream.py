@@ -10,11 +10,14 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.domain.adapter import HttpCall, HttpReply
+from gateway.domain.content_encoding import DecodedTooLarge, decoded
 from gateway.services.fetch import BROWSER_AGENT
 from gateway.services.file_body import IDLE_SECONDS
 from gateway.services.transport import ReqwestTransport
 
 REPLY_MAX = 8 * 1024 * 1024  # bytes of a JSON reply; results are not read through here
+_RETRY_AFTER_MAX = 86400  # seconds
+_DATE_MAX = 100  # characters of a date in `Retry-After`
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -50,26 +53,32 @@ class Upstream:
         headers: Mapping[str, str] | None = None,
         fresh: bool = False,
     ) -> HttpReply:
-        """One exchange, never repeated here. Raises `NotSent` or `NoAnswer`."""
+        """One exchange, never repeated here. Raises `NotSent` or `NoAnswer`.
+
+        Once the status and the headers are there, this is an answer, also when its body breaks off (`HttpReply.cut`).
+        """
         request = _request(call, base_url, timeout_seconds, headers or {})
         transport = self._fresh if fresh else self._kept
         try:
             response = await transport.handle_async_request(request)
             try:
-                body = await _read(response)
+                body, broken = await _read(response)
             finally:
                 await response.aclose()
         except _NEVER_SENT as error:
             raise NotSent(f"{type(error).__name__}: {error}") from error
         except httpx.TransportError as error:
             raise NoAnswer(f"{type(error).__name__}: {error}") from error
-        if response.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}:
-            raise NoAnswer(f"HTTP {response.status_code}: the reply is compressed, which was not asked for")
+        try:
+            plain = decoded(body, response.headers.get("content-encoding", ""), REPLY_MAX)
+        except DecodedTooLarge:
+            raise NoAnswer(f"HTTP {response.status_code}: the decoded reply is over {REPLY_MAX} bytes") from None
         return HttpReply(
             status=response.status_code,
             headers={name.lower(): value for name, value in response.headers.items()},
-            body=body,
+            body=plain.body,
             method=call.method,
+            cut=broken or not plain.whole,
         )
 
     async def stream(
@@ -118,26 +127,35 @@ def _request(call: HttpCall, base_url: str, timeout_seconds: float, headers: Map
     )
 
 
-async def _read(response: httpx.Response) -> bytes:
-    """The body as it was sent, up to the limit."""
+async def _read(response: httpx.Response) -> tuple[bytes, bool]:
+    """The body as it was sent, up to the limit, and whether the transfer broke off before its end."""
     chunks: list[bytes] = []
     size = 0
-    async for chunk in response.stream:  # type: ignore[union-attr]  # an async transport gives an async stream
-        size += len(chunk)
-        if size > REPLY_MAX:
-            raise NoAnswer(f"HTTP {response.status_code}: the reply is over {REPLY_MAX} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
+    try:
+        async for chunk in response.stream:  # type: ignore[union-attr]  # an async transport gives an async stream
+            size += len(chunk)
+            if size > REPLY_MAX:
+                raise NoAnswer(f"HTTP {response.status_code}: the reply is over {REPLY_MAX} bytes")
+            chunks.append(chunk)
+    except httpx.TransportError:
+        return b"".join(chunks), True
+    return b"".join(chunks), False
 
 
 def retry_after_seconds(reply: HttpReply, clock: Callable[[], datetime]) -> float | None:
-    """The `Retry-After` of a reply in either form, as seconds from now; `None` without a usable one."""
+    """The `Retry-After` of a reply in either form, as seconds from now; `None` without a usable one.
+
+    It never raises, whatever the header holds: a provider's verdict must not depend on a header beside it.
+    """
     value = reply.headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
-        return float(min(int(value[:9]), 86400))
+        return float(min(int(value[:9]), _RETRY_AFTER_MAX))
+    if len(value) > _DATE_MAX:
+        return None
     try:
         when = parsedate_to_datetime(value)
-    except (ValueError, IndexError, TypeError, OverflowError):  # the last for a year or a zone of many digits
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        seconds = (when - clock()).total_seconds()
+    except Exception:  # noqa: BLE001  # the parser of dates raises many kinds, some of them only in some versions of Python
         return None
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return min(max((when - clock()).total_seconds(), 0.0), 86400.0)
+    return min(max(seconds, 0.0), float(_RETRY_AFTER_MAX))

@@ -200,7 +200,7 @@ async def test_an_attempt_that_does_not_exist(admin: Any, check_error: Any, name
         ({"task_id": ""}, "invalid_parameter", "task_id"),
         ({"task_id": "  "}, "invalid_parameter", "task_id"),
         ({"task_id": 7}, "invalid_parameter", "task_id"),
-        ({"task_id": "t" * 257}, "invalid_parameter", "task_id"),
+        ({"task_id": "t" * 513}, "invalid_parameter", "task_id"),
         ({"task_id": "a\nb"}, "invalid_parameter", "task_id"),
         ({"task_ids": []}, "invalid_parameter", "task_ids"),
         ({"task_ids": "t"}, "invalid_parameter", "task_ids"),

@@ -1,6 +1,7 @@
 """`python -m tests.chaos`: a full run, then the proof that its audit can fail.
 
-In the environment: `SEED` and `ROUNDS`, or `ROUND` for one of them by itself.
+In the environment: `SEED` and `ROUNDS`, or `ROUND` for one of them by itself; `WINDOWS=downtime,slow_reads` does only
+what is named there.
 """
 
 import asyncio
@@ -11,8 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .proof import drive_twice
-from .run import FULL, SHORT, ChaosError, play
+from .extent import FULL, SHORT
+from .proof import decide_unread, drive_twice
+from .run import ACTIONS, ChaosError, play
 
 
 def main() -> int:
@@ -21,19 +23,26 @@ def main() -> int:
     rounds = range(int(os.environ.get("ROUNDS") or extent.rounds))
     if chosen := os.environ.get("ROUND"):
         rounds = range(int(chosen), int(chosen) + 1)
+    actions = tuple(filter(None, (os.environ.get("WINDOWS") or "").split(","))) or ACTIONS
+    if unknown := set(actions) - set(ACTIONS):
+        tell(f"WINDOWS: there is no {', '.join(sorted(unknown))}; there are {', '.join(ACTIONS)}")
+        return 2
     folder = Path(tempfile.mkdtemp(prefix="video-gateway-chaos-"))
-    (folder / "unguarded").mkdir()
+    for name in ("unguarded", "unread"):
+        (folder / name).mkdir()
     tell(f"seed {seed}, everything is in {folder}")
     try:
-        card = asyncio.run(play(folder, extent, seed, rounds, tell))
+        card = asyncio.run(play(folder, extent, seed, rounds, tell, actions=actions))
     except ChaosError as error:
         tell(str(error))
         return 1
     tell(f"\n{card.text()}")
-    seen = asyncio.run(drive_twice(folder / "unguarded", unguarded=True)).doubled
-    tell(f"with the guard taken out of the ledger, the same audit sees {seen} submits doubled")
+    doubled = asyncio.run(drive_twice(folder / "unguarded", unguarded=True)).doubled
+    tell(f"with the guard taken out of the ledger, the same audit sees {doubled} submits doubled")
+    bought = asyncio.run(decide_unread(folder / "unread")).bought
+    tell(f"with decisions made without a reading, the same audit sees {bought} bought although a paid result was there")
     shutil.rmtree(folder)
-    return 0 if seen else 1
+    return 0 if doubled and bought else 1
 
 
 def tell(text: str) -> None:

@@ -1,19 +1,19 @@
 """The auditor: the ledger against the sandbox's journal and what clients were told. A process of its own.
 
-`python -m tests.chaos.audit LEDGER JOURNAL ACKNOWLEDGED [--told FILE] [--artifacts FOLDER] [--final]` prints a report
-as JSON and every violation as a line on standard error; it exits with 1 when there is one. `--final`: nothing is under
-way, all must have ended, been kept and been told.
+`python -m tests.chaos.audit LEDGER JOURNAL ACKNOWLEDGED [--attempt-seconds N] [--told FILE] [--artifacts FOLDER]
+[--final]` prints a report as JSON and every violation as a line on standard error; it exits with 1 when there is one.
+`--attempt-seconds` is the gateway's attempt time-out. `--final`: nothing is under way, all must have ended, been kept
+and been told.
 """
 
 import argparse
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import apsw
 import msgspec
 from msgspec import Struct
 
@@ -21,7 +21,11 @@ from gateway.domain.generation import AttemptState
 from gateway.domain.ledger import ATTEMPT_MOVES
 from gateway.domain.task import Status
 
+from .ledger import Generation, read, rows
+from .purchases import is_acknowledged, not_needed
+
 LATE_SECONDS = 30.0  # behind a deadline: the gateway may have been down or stopped when it came, and that often
+POLL_MAX_SECONDS = 1.0  # the longest interval between two polls, in the gateway's configuration
 STATUS_MOVES: Mapping[str, frozenset[str]] = {
     "": frozenset({"queued"}),
     "queued": frozenset(Status) - {"queued"},
@@ -35,27 +39,6 @@ _KEPT = "select kept from outputs where kept is not null"
 Place = tuple[str, str, str]  # prompt, provider, model
 
 
-class Attempt(Struct, frozen=True, kw_only=True):
-    id: str
-    number: int
-    provider: str
-    model: str
-    slots: frozenset[int]
-    state: str
-    sent: bool
-    tasks: frozenset[str]
-
-
-class Generation(Struct, frozen=True, kw_only=True):
-    id: str
-    prompt: str
-    status: str
-    deadline_at: float
-    completed_at: float | None
-    attempts: tuple[Attempt, ...]
-    events: tuple[tuple[str, Mapping[str, Any]], ...]
-
-
 class Report(Struct, kw_only=True):
     generations: int = 0
     ended: dict[str, int] = {}
@@ -64,20 +47,30 @@ class Report(Struct, kw_only=True):
     tasks: int = 0
     lost: int = 0
     doubled: int = 0
+    bought: int = 0  # although a paid result was there or could have been read
+    slow_reads: int = 0  # polls whose answer took longer than the longest poll interval
+    contradicted: int = 0  # tasks that no reply named, and that an acknowledged callback named
+    adopted: int = 0  # of those, the ones that an attempt has
     kept: int = 0
     told: int = 0
     deliveries: int = 0
     violations: list[str] = []
 
 
-def audit(ledger: Path, journal: Path, acknowledged: Path, *, final: bool) -> Report:
+def audit(ledger: Path, journal: Path, acknowledged: Path, *, attempt_seconds: float, final: bool) -> Report:
     # What was told is read before what is known: whatever the first has, the second must have.
     told, lines = _lines(acknowledged), _lines(journal)
-    return examine(told, lines, *_read(ledger), final=final)
+    return examine(told, lines, *read(ledger), attempt_seconds=attempt_seconds, final=final)
 
 
 def examine(
-    told: list[Any], lines: list[Any], generations: list[Generation], keys: Mapping[str, list[str]], *, final: bool
+    told: list[Any],
+    lines: list[Any],
+    generations: list[Generation],
+    keys: Mapping[str, list[str]],
+    *,
+    attempt_seconds: float,
+    final: bool,
 ) -> Report:
     """What is wrong between what clients were told, the journal's lines, and the ledger with its keys."""
     by_prompt: dict[str, list[Generation]] = defaultdict(list)
@@ -89,11 +82,17 @@ def examine(
     lost = [*_lost(told, {one.id: one for one in generations})]
     twice = [*_twice(told, by_prompt, keys)]
     doubled = [*_doubled(submits, generations), *_again(generations)]
-    found = lost + twice + doubled + [*_unknown_tasks(starts, by_prompt)]
+    bought = [*not_needed(lines, generations, attempt_seconds=attempt_seconds)]
+    withheld = {name for line in lines if line["event"] == "withheld" for name in line["tasks"]}
+    named = {line["task"] for line in lines if is_acknowledged(line)}
+    followed = {name for one in generations for attempt in one.attempts for name in attempt.tasks}
+    found = lost + twice + doubled + bought + [*_unknown_tasks(starts, by_prompt, withheld)]
     for generation in generations:
         found += [f"{generation.id}: {wrong}" for wrong in (*_moves(generation), *_late(generation, final=final))]
     if final:
         found += _unheard(submits, generations)
+        refused = sorted(named - followed)
+        found += [f"evidence: no attempt has {name}, which an acknowledged callback named" for name in refused]
     return Report(
         generations=len(generations),
         ended=dict(Counter(one.status for one in generations)),
@@ -102,6 +101,10 @@ def examine(
         tasks=sum(len(line["tasks"]) for line in starts),
         lost=len(lost),
         doubled=len(doubled) + len(twice),
+        bought=len(bought),
+        slow_reads=sum(_is_slow(line) for line in lines),
+        contradicted=len(named & withheld),
+        adopted=len(named & withheld & followed),
         violations=found,
     )
 
@@ -159,13 +162,19 @@ def _again(generations: list[Generation]) -> Iterator[str]:
                     yield f"doubled: {later.id} went to {later.provider}, where {earlier.id} had no clear answer"
 
 
-def _unknown_tasks(starts: list[Any], by_prompt: Mapping[str, list[Generation]]) -> Iterator[str]:
-    """Every task that was started is an attempt's, or may be: its attempt's end is not known, or not yet."""
+def _unknown_tasks(
+    starts: list[Any], by_prompt: Mapping[str, list[Generation]], withheld: Collection[str]
+) -> Iterator[str]:
+    """Every task that was started is an attempt's, or may be: its attempt's end is not known, or not yet.
+
+    Tasks that the reply has withheld are known by a callback alone; `evidence` is about those.
+    """
     untold: Counter[Place] = Counter()
     for line in starts:
+        tasks = set(line["tasks"]).difference(withheld)
         attempts = [attempt for one in by_prompt.get(line["prompt"], ()) for attempt in one.attempts]
-        if not any(
-            set(line["tasks"]) <= attempt.tasks and attempt.provider == line["provider"] for attempt in attempts
+        if tasks and not any(
+            tasks <= attempt.tasks.keys() and attempt.provider == line["provider"] for attempt in attempts
         ):
             untold[_place(line)] += 1
     for place, count in untold.items():
@@ -236,6 +245,11 @@ def _late(generation: Generation, *, final: bool) -> Iterator[str]:
             yield f"open: {attempt.id} is {attempt.state} at the end"
 
 
+def _is_slow(line: Mapping[str, Any]) -> bool:
+    """True if a poll was answered after more than the longest interval between two polls."""
+    return line["event"] == "read" and (line["answered_at"] or 0) - line["at"] > POLL_MAX_SECONDS
+
+
 def _place(line: Mapping[str, Any]) -> Place:
     return line["prompt"], line["provider"], line["model"]
 
@@ -281,83 +295,24 @@ def examine_files(report: Report, folder: Path, rows: set[str], kept: list[Any],
     report.kept = len(kept)
 
 
-def _rows(ledger: Path, sql: str) -> list[Any]:
-    """What another process sees of the ledger."""
-    connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        connection.set_busy_timeout(5000)
-        return list(connection.execute(sql))
-    finally:
-        connection.close()
-
-
-def _read(ledger: Path) -> tuple[list[Generation], dict[str, list[str]]]:
-    """All of the ledger as of one moment."""
-    connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        connection.set_busy_timeout(5000)
-        connection.execute("begin")
-        events: dict[str, list[tuple[str, Any]]] = defaultdict(list)
-        for name, kind, data in connection.execute("select generation_id, type, data from events order by seq"):
-            events[name].append((kind, msgspec.json.decode(data)))
-        attempts: dict[str, list[Any]] = defaultdict(list)
-        for name, *row in connection.execute(
-            "select generation_id, id, number, route, slots, state, sent_at, tasks from attempts order by number"
-        ):
-            attempts[name].append(row)
-        generations = [
-            Generation(
-                id=name,
-                prompt=msgspec.json.decode(request)["prompt"],
-                status=status,
-                deadline_at=deadline_at,
-                completed_at=completed_at,
-                attempts=tuple(_attempt(row, msgspec.json.decode(plan)["routes"]) for row in attempts[name]),
-                events=tuple(events[name]),
-            )
-            for name, request, plan, status, deadline_at, completed_at in connection.execute(
-                "select id, request, plan, status, deadline_at, completed_at from generations order by id"
-            )
-        ]
-        keys: dict[str, list[str]] = defaultdict(list)
-        for key, name in connection.execute("select idempotency_key, generation_id from idempotency_keys"):
-            keys[key].append(name)
-        return generations, keys
-    finally:
-        connection.close()
-
-
-def _attempt(row: list[Any], routes: list[Any]) -> Attempt:
-    name, number, route, slots, state, sent_at, tasks = row
-    return Attempt(
-        id=name,
-        number=number,
-        provider=routes[route]["provider"],
-        model=routes[route]["model"],
-        slots=frozenset(msgspec.json.decode(slots)),
-        state=state,
-        sent=sent_at is not None,
-        tasks=frozenset(task["ref"]["id"] for task in msgspec.json.decode(tasks)),
-    )
-
-
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("files", nargs=3, type=Path)
+    parser.add_argument("--attempt-seconds", type=float, default=1200)
     parser.add_argument("--told", type=Path)
     parser.add_argument("--artifacts", type=Path)
     parser.add_argument("--final", action="store_true")
     asked = parser.parse_args(arguments)
-    report = audit(*asked.files, final=asked.final)
+    report = audit(*asked.files, attempt_seconds=asked.attempt_seconds, final=asked.final)
     if asked.told is not None:
         lines = _lines(asked.told)  # before the ledger is read, as above
-        ended = dict(_rows(asked.files[0], _ENDED))
-        wanted = {name for (name,) in _rows(asked.files[0], _WANTED)}
+        ended = dict(rows(asked.files[0], _ENDED))
+        wanted = {name for (name,) in rows(asked.files[0], _WANTED)}
         examine_told(report, lines, ended, wanted, final=asked.final)
     if asked.artifacts is not None:
-        rows = {name for (name,) in _rows(asked.files[0], "select name from artifacts")}
-        kept = [msgspec.json.decode(text) for (text,) in _rows(asked.files[0], _KEPT)]
-        examine_files(report, asked.artifacts, rows, kept, final=asked.final)
+        names = {name for (name,) in rows(asked.files[0], "select name from artifacts")}
+        kept = [msgspec.json.decode(text) for (text,) in rows(asked.files[0], _KEPT)]
+        examine_files(report, asked.artifacts, names, kept, final=asked.final)
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     sys.stderr.writelines(f"VIOLATION {one}\n" for one in report.violations)
     return 1 if report.violations else 0

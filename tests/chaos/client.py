@@ -26,9 +26,17 @@ class Clients:
     """`async with Clients(…)`; `wrong` has what no client may ever be told."""
 
     def __init__(
-        self, url: str, acknowledged: Path, seed: int, *, deadline_seconds: int, held: float, told: Callable[[], str]
+        self,
+        url: str,
+        acknowledged: Path,
+        seed: int,
+        *,
+        key: str,
+        deadline_seconds: int,
+        held: float,
+        told: Callable[[], str],
     ) -> None:
-        """`told` gives the URL that every end is told to."""
+        """`key` is the clients' API key, `told` gives the URL that every end is told to."""
         self._url = url
         self._told = told
         self._file = acknowledged.open("ab", buffering=0)
@@ -36,9 +44,10 @@ class Clients:
         self._deadline_seconds = deadline_seconds
         self._held = held
         self._numbers = itertools.count(1)
-        self._http = httpx.AsyncClient(transport=ReqwestTransport())
+        self._http = httpx.AsyncClient(transport=ReqwestTransport(), headers={"authorization": f"Bearer {key}"})
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
+        self.only: str | None = None  # while it is set, the model of everything that is made
         self.open: set[str] = set()
         self.counted: Counter[str] = Counter()
         self.wrong: list[str] = []
@@ -86,6 +95,8 @@ class Clients:
             body["n"] = 2
         if self._random.random() < self._held:
             body["model"] = "held"
+        if self.only is not None:
+            body["model"] = self.only
         return body
 
     async def _create(self, key: str, body: dict[str, Any]) -> str:

@@ -1,38 +1,69 @@
-"""What the audit says of a gateway that drives every generation twice: with the ledger's guard, and without it."""
+"""What the audit says of a gateway that has a defect on purpose."""
 
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 
 from .audit import Report
 from .client import Clients
-from .run import TOLD_SECONDS, UNDONE, eventually
-from .world import World
+from .run import TOLD_SECONDS, UNDONE, UNTOLD, ChaosError, eventually
+from .world import CLIENT_KEY, World
 
 GENERATIONS = 12
 
 
 async def drive_twice(folder: Path, *, unguarded: bool) -> Report:
-    """A few generations to their end, no fault and no kill."""
+    """Drive a few generations twice, with the ledger's guard or without it, to their end; no fault and no kill."""
     world = World(folder, task_seconds=0.5, attempt_seconds=6)
+    async with _played(world, "unguarded" if unguarded else "twice") as clients:
+        await clients.finish(60)
+        assert await eventually(lambda: world.count(UNDONE[UNTOLD]) == 0, TOLD_SECONDS)
+        world.signal(signal.SIGTERM)
+        assert await world.ended() == 0
+        return await _report(world, final=True)
+
+
+async def decide_unread(folder: Path) -> Report:
+    """Decide about a few attempts without a reading, until every generation has been bought once more."""
+    world = World(folder, task_seconds=0.5, attempt_seconds=2)
+    async with _played(world, "stale"):
+        submits = "select count(*) from attempts where sent_at is not null"
+        if not await eventually(lambda: world.count(submits) >= 2 * GENERATIONS, 30):
+            raise ChaosError("the defect did not show itself")
+        await world.kill()
+        return await _report(world, final=False)
+
+
+@asynccontextmanager
+async def _played(world: World, defect: str) -> AsyncIterator[Clients]:
     clients = Clients(
-        world.url, world.acknowledged, seed=1, deadline_seconds=60, held=0, told=lambda: world.receiver.url
+        world.url,
+        world.acknowledged,
+        seed=1,
+        key=CLIENT_KEY,
+        deadline_seconds=60,
+        held=0,
+        told=lambda: world.receiver.url,
     )
     try:
         await world.open()
-        await world.start(module="tests.chaos.unguarded", **({"UNGUARDED": "1"} if unguarded else {}))
+        await world.start(module="tests.chaos.unguarded", DEFECT=defect)
         await world.ready()
-        clients.start(GENERATIONS // 2, generations=2)
-        await clients.finish(60)
-        for sql in UNDONE.values():
-            assert await eventually(lambda sql=sql: world.count(sql) == 0, TOLD_SECONDS)
-        world.signal(signal.SIGTERM)
-        assert await world.ended() == 0
-        code, report, violations = await world.audit(final=True)
+        if defect == "stale":
+            clients.start(GENERATIONS, generations=1)
+        else:
+            clients.start(GENERATIONS // 2, generations=2)
+        yield clients
     finally:
         await clients.close()
         await world.close()
+
+
+async def _report(world: World, *, final: bool) -> Report:
+    code, report, violations = await world.audit(final=final)
     found = msgspec.json.decode(report, type=Report)
     assert (code, len(violations)) == (1 if found.violations else 0, len(found.violations))
     return found

@@ -1,144 +1,48 @@
 """A chaos run: kills in every window and at random moments, stops, drains; an audit after every round; a card."""
 
 import asyncio
-import os
-import platform
 import random
 import signal
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 import msgspec
 
-from gateway.failpoints import WINDOWS
-
-from .audit import LATE_SECONDS, Report
+from .audit import LATE_SECONDS, POLL_MAX_SECONDS, Report
+from .card import COMMIT_FAILS, KILLS, Card
 from .client import Clients
-from .world import DRAIN_SECONDS, FAILED, SUBMIT_SECONDS, Fault, World
+from .extent import Extent
+from .world import CLIENT_KEY, CONFIGURATION, DRAIN_SECONDS, FAILED, SLOW_SUBMITS, SUBMIT_SECONDS, Fault, World
 
-COMMIT_FAILS = "commit_fails"
-KILLS = tuple(window for window in WINDOWS if window != COMMIT_FAILS)
+RANDOM, DRAIN, STOP = "random", "drain", "stop"
+DOWNTIME, SLOW_READS, SLOW_SUBMIT, CONTRADICTED = "downtime", "slow_reads", "slow_submits", "contradicted"
+ACTIONS = (*KILLS, COMMIT_FAILS, RANDOM, DRAIN, STOP, DOWNTIME, SLOW_READS, SLOW_SUBMIT, CONTRADICTED)
 # Windows in which a submit is between its intent and its outcome: such a kill leaves one that nobody knows the end of.
 _UNDECIDED = frozenset({"submitting_nothing_sent", "sent_no_reply", "reply_read_not_committed"})
-_SLOW: Fault = ("submit", "slow", 1.0, {"seconds": 1})
+_SLOW = Fault("submit", "slow", args={"seconds": 1})
+SLOW_SECONDS = 30.0  # until enough slow submits are under way
+SLOW_READ_SECONDS = 2.5 * POLL_MAX_SECONDS
 SPREAD = {"create_before_commit": 8, "create_committed": 8, "terminal": 6}  # which time of a window is its last
 FIRES_SECONDS = 10.0  # until a window is reached
 TRIES = 3
 TOLD_SECONDS = 90.0  # until every result is kept and every end told, once all have ended
+UNTOLD = "ends are not told"
+LATE = "late results are not kept"
 UNDONE = {
-    "results are not kept": "select count(*) from outputs where artifact is not null and kept is null",
-    "ends are not told": "select count(*) from deliveries where state = 'pending'",
+    "results are not kept": "select count(*) from outputs where artifact is not null and kept is null and not late",
+    LATE: "select count(*) from outputs where artifact is not null and kept is null and late",
+    UNTOLD: "select count(*) from deliveries where state = 'pending'",
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Extent:
-    """How much of it."""
-
-    rounds: int
-    random_kills: int  # in all
-    drains: int
-    stops: int
-    clients: int
-    open_least: int  # generations that are open whenever something is done to the gateway
-    task_seconds: float
-    attempt_seconds: float
-    deadline_seconds: int  # of every generation
-    stuck: float  # the part of the tasks that never end
-    held: float  # the part of the generations that wait for an operator, who never comes, after an unclear answer
-
-
-FULL = Extent(
-    rounds=25,
-    random_kills=100,
-    drains=30,
-    stops=10,
-    clients=320,
-    open_least=200,
-    task_seconds=10,
-    attempt_seconds=20,
-    deadline_seconds=120,
-    stuck=0.01,
-    held=0.02,
-)
-SHORT = Extent(
-    rounds=3,
-    random_kills=10,
-    drains=2,
-    stops=1,
-    clients=60,
-    open_least=40,
-    task_seconds=2,
-    attempt_seconds=6,
-    deadline_seconds=60,
-    stuck=0,
-    held=0,
-)
+Action = Callable[[], Awaitable[None]]
 
 
 class ChaosError(Exception):
     """Something that must never happen did; the message has what is needed to see it again."""
-
-
-@dataclass(kw_only=True)
-class Card:
-    """What was done and what was seen."""
-
-    seed: int
-    rounds: int = 0
-    kills: Counter[str] = field(default_factory=Counter)
-    undecided: Counter[str] = field(default_factory=Counter)  # submits that a kill left without a known end
-    stops: int = 0
-    drain_seconds: list[float] = field(default_factory=list)
-    unready_seen: int = 0  # drains in which readiness was read as false before the port closed
-    open_least: int | None = None
-    seconds: float = 0.0
-    clients: Counter[str] = field(default_factory=Counter)
-    report: Report = field(default_factory=Report)
-
-    def text(self) -> str:
-        """Plain text."""
-        report = self.report
-        width = max(map(len, (*WINDOWS, "at a random moment")))
-        lines = [f"{'killed':{width}}  kills  submits left without a known end"]
-        lines += [
-            f"{name:{width}}  {self.kills[name]:5}  {self.undecided[name]:5}" for name in (*KILLS, "at a random moment")
-        ]
-        lines += [
-            f"{COMMIT_FAILS:{width}}  {self.kills[COMMIT_FAILS]:5}      -  (the commit raises, the process lives)"
-        ]
-        unready = f"readiness seen false first in {self.unready_seen}"
-        longest = f"{max(self.drain_seconds, default=0):.1f} s"
-        ended = ", ".join(f"{status} {count}" for status, count in sorted(report.ended.items()))
-        lines += [
-            "",
-            f"stopped (SIGSTOP) for longer than a submit may take  {self.stops}, a second process refused each time",
-            f"drained (SIGTERM) under load  {len(self.drain_seconds)}, exit code 0, longest {longest}, {unready}",
-            f"open generations whenever something was done  {self.open_least} or more",
-            "",
-            f"generations acknowledged and ended  {report.generations} ({ended})",
-            f"creates repeated by clients without an answer  {self.clients['repeated']}",
-            f"submits received  {report.submits}, tasks started  {report.tasks}",
-            f"attempts with an unknown end  {report.attempts.get('unknown', 0)}",
-            f"generations lost  {report.lost}",
-            f"submits doubled  {report.doubled}",
-            f"other violations  {len(report.violations) - report.lost - report.doubled}",
-            f"results kept  {report.kept}, each there once the run had ended, whole",
-            f"ends told  {report.told} of {report.generations}, in {report.deliveries} deliveries, none unsigned",
-            "",
-            f"seed {self.seed}, rounds {self.rounds}, {self.seconds / 60:.1f} min, {machine()}",
-        ]
-        return "\n".join(lines)
-
-
-def machine() -> str:
-    """Where and when."""
-    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, {datetime.now(UTC):%Y-%m-%d}"
 
 
 async def eventually(look: Callable[[], bool], seconds: float = FIRES_SECONDS) -> bool:
@@ -154,8 +58,12 @@ async def eventually(look: Callable[[], bool], seconds: float = FIRES_SECONDS) -
 class Run:
     """One run. What a round does follows from the seed and its number: each can be played again by itself."""
 
-    def __init__(self, world: World, extent: Extent, seed: int, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, world: World, extent: Extent, seed: int, tell: Callable[[str], None], actions: Collection[str]
+    ) -> None:
+        """`actions` are the names of what may be done."""
         self.world = world
+        self._names = actions
         self.extent = extent
         self.card = Card(seed=seed)
         self._tell = tell
@@ -163,6 +71,7 @@ class Run:
             world.url,
             world.acknowledged,
             seed,
+            key=CLIENT_KEY,
             deadline_seconds=extent.deadline_seconds,
             held=extent.held,
             told=lambda: world.receiver.url,
@@ -201,25 +110,31 @@ class Run:
             if self._clients.wrong:
                 raise ChaosError("; ".join(self._clients.wrong[:5]))
 
-    async def _faults(self, *first: Fault) -> None:
-        stuck = [("submit", "stuck", self.extent.stuck, {})] if self.extent.stuck else []
-        await self.world.faults(self.card.seed + self.round_number, *first, *stuck)
+    async def _faults(self, *first: Fault, usual: bool = True) -> None:
+        stuck = [Fault("submit", "stuck", self.extent.stuck)] if usual and self.extent.stuck else []
+        await self.world.faults(self.card.seed + self.round_number, *first, *stuck, usual=usual)
 
-    def _actions(self, number: int) -> list[Callable[[], Awaitable[None]]]:
+    def _actions(self, number: int) -> list[Action]:
         """What is done in a round, in an order of its own."""
 
         def share(total: int) -> int:
-            """Of a number of things in all rounds, those of this one."""
+            """Of a number of things in all rounds, those of this one; at least one if only some windows are played."""
             rounds = self.extent.rounds
-            return total * (number % rounds + 1) // rounds - total * (number % rounds) // rounds
+            part = total * (number % rounds + 1) // rounds - total * (number % rounds) // rounds
+            return part if self._names is ACTIONS else max(part, 1)
 
-        actions = [lambda window=window: self._kill_in(window) for window in KILLS]
-        actions += [self._drain] * share(self.extent.drains)
-        actions += [self._stop] * share(self.extent.stops)
-        actions += [self._kill_somewhen] * (share(self.extent.random_kills) - share(self.extent.stops) - 1)
-        actions += [self._fail_commit]
+        extent = self.extent
+        actions: list[tuple[str, Action]] = [(window, partial(self._kill_in, window)) for window in KILLS]
+        actions += [(DRAIN, self._drain)] * share(extent.drains)
+        actions += [(STOP, self._stop)] * share(extent.stops)
+        actions += [(RANDOM, self._kill_somewhen)] * (share(extent.random_kills) - share(extent.stops) - 1)
+        actions += [(COMMIT_FAILS, self._fail_commit)]
+        actions += [(DOWNTIME, self._be_down)] * share(extent.downtimes)
+        actions += [(SLOW_READS, self._read_slowly)] * share(extent.slow_reads)
+        actions += [(SLOW_SUBMIT, self._drain_slow_submits)] * share(extent.slow_drains)
+        actions += [(CONTRADICTED, self._contradict)] * share(extent.contradictions)
         self._random.shuffle(actions)
-        return actions
+        return [action for name, action in actions if name in self._names]
 
     # --- what is done -------------------------------------------------------------------------------------------------
 
@@ -291,15 +206,21 @@ class Run:
 
     async def _drain(self) -> None:
         await self._work_a_while()
+        seconds, is_seen = await self._drain_now(DRAIN_SECONDS)
+        self.card.drain_seconds.append(seconds)
+        self.card.unready_seen += is_seen
+
+    async def _drain_now(self, seconds_max: float) -> tuple[float, bool]:
+        """Stop with SIGTERM; how long it took, and whether readiness was seen as false before the port closed."""
         probe = await self.world.probe()
         assert probe.stdout is not None
         seen = [await probe.stdout.readline()]
         self._note_open()
         began = time.monotonic()
         self.world.signal(signal.SIGTERM)
-        code = await self.world.ended(DRAIN_SECONDS + 2)
+        code = await self.world.ended(seconds_max + 2)
         seconds = time.monotonic() - began
-        if code != 0 or seconds > DRAIN_SECONDS:
+        if code != 0 or seconds > seconds_max:
             probe.kill()
             raise ChaosError(f"a drain ended with {code} after {seconds:.1f} s: {self.world.last_words()}")
         seen += (await probe.communicate())[0].splitlines()
@@ -310,11 +231,76 @@ class Run:
             raise ChaosError(f"a drain left {left} submits without their end")
         if (found := self.world.count("pragma quick_check")) != "ok":
             raise ChaosError(f"the ledger after a drain: {found}")
-        self.card.drain_seconds.append(seconds)
-        self.card.unready_seen += 503 in words
+        return seconds, 503 in words
 
-    async def _work_a_while(self) -> None:
+    async def _be_down(self) -> None:
+        """Down until every attempt that was open has reached its time-out: its tasks are read before more is bought."""
+        await self._work_a_while()
+        self._note_open()
+        if self._random.random() < 0.5:
+            self.world.signal(signal.SIGTERM)
+            if (code := await self.world.ended()) != 0:
+                raise ChaosError(f"the stop before a downtime ended with {code}: {self.world.last_words()}")
+        else:
+            await self.world.kill()
+        self.card.waiting.append(self.world.count("select count(*) from attempts where state = 'accepted'"))
+        await asyncio.sleep(self.extent.attempt_seconds + self._random.random())
         await self.world.start()
+        await self.world.ready()
+        await asyncio.sleep(1.5)  # what is overdue is read, or bought again
+        await self.world.kill()
+
+    async def _read_slowly(self) -> None:
+        """Every read takes longer than its interval; many tasks end while one is under way, just at the time-out."""
+        extent = self.extent
+        spare = extent.attempt_seconds - extent.task_seconds
+        around = [Fault("submit", "slow_task", 0.3, {"seconds": spare + seconds}) for seconds in (-0.7, 0.3)]
+        await self._faults(Fault("poll", "slow", args={"seconds": SLOW_READ_SECONDS}), *around)
+        await self._work_a_while()
+        self._note_open()
+        await asyncio.sleep(extent.attempt_seconds + SLOW_READ_SECONDS)
+        await self.world.kill()
+        self.card.slow_reads += 1
+        await self._faults()
+
+    async def _drain_slow_submits(self) -> None:
+        """The stop waits for submits, however long they may take, without a word about that in the configuration."""
+        seconds = self.extent.slow_submit_seconds
+        self.world.configure(SLOW_SUBMITS, 3 * seconds)
+        slow = [Fault("submit", name, 0.7, {"seconds": seconds}) for name in ("delayed", "slow")]
+        await self._faults(*slow, usual=False)
+        await self._work_a_while(SLOW_SUBMITS)
+        if not await eventually(lambda: self.world.left() >= self.extent.clients // 10, SLOW_SECONDS):
+            raise ChaosError("too few submits are under way")
+        in_flight = self.world.in_flight()
+        await self._drain_now(3 * seconds + DRAIN_SECONDS)
+        ended = ", ".join(f"'{name}'" for name in in_flight)
+        lost = self.world.count(f"select count(*) from attempts where id in ({ended}) and state = 'unknown'")  # noqa: S608  # our own
+        if lost:
+            raise ChaosError(f"a drain gave up {lost} of {len(in_flight)} submits that were under way")
+        self.card.in_flight.append(len(in_flight))
+        await self._faults()
+
+    async def _contradict(self) -> None:
+        """Refusals of submits whose tasks were started, and replies that name too few: callbacks name the others."""
+        again = self.extent.task_seconds + 3  # so the callback comes before the time to try again
+        refusals = [
+            Fault("submit", "429", 0.3, {"started": 1, "retry_after": again}, "keevx"),
+            Fault("submit", "530003", 0.3, {"started": 1}, "keevx"),
+            Fault("submit", "400", 0.1, {"started": 1}, "keevx"),
+            Fault("submit", "fewer_ids", 0.3, {}, "keevx"),
+        ]
+        await self._faults(*refusals)
+        self._clients.only = "alone"
+        await self._work_a_while()
+        self._note_open()
+        await asyncio.sleep(again + 1)
+        self._clients.only = None
+        await self.world.kill()
+        await self._faults()
+
+    async def _work_a_while(self, configuration: str = CONFIGURATION) -> None:
+        await self.world.start(configuration=configuration)
         await self.world.ready()
         await asyncio.sleep(0.2 + self._random.random())
         if not await eventually(lambda: len(self._clients.open) >= self.extent.open_least):
@@ -337,6 +323,8 @@ class Run:
         except TimeoutError:
             raise ChaosError(f"still open at the end: {sorted(self._clients.open)[:5]}") from None
         for what, sql in UNDONE.items():
+            if what == LATE and not self.extent.waits_for_late:
+                continue
             if not await eventually(lambda sql=sql: self.world.count(sql) == 0, TOLD_SECONDS):
                 raise ChaosError(f"{self.world.count(sql)} {what} at the end")
         self.world.signal(signal.SIGTERM)
@@ -356,10 +344,18 @@ class Run:
             raise ChaosError("the gateway's log has\n" + "\n".join(errors))
 
 
-async def play(folder: Path, extent: Extent, seed: int, rounds: Sequence[int], tell: Callable[[str], None]) -> Card:
+async def play(
+    folder: Path,
+    extent: Extent,
+    seed: int,
+    rounds: Sequence[int],
+    tell: Callable[[str], None],
+    *,
+    actions: Collection[str] = ACTIONS,
+) -> Card:
     """A run in a folder; `ChaosError` names the seed of the round that failed."""
     world = World(folder, task_seconds=extent.task_seconds, attempt_seconds=extent.attempt_seconds)
-    run = Run(world, extent, seed, tell)
+    run = Run(world, extent, seed, tell, actions)
     try:
         return await run.play(rounds)
     except ChaosError as error:

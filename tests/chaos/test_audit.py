@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from .audit import Attempt, Generation, Report, examine, examine_files, examine_told
+from .audit import Report, examine, examine_files, examine_told
+from .ledger import Attempt, Generation
 
 TOLD = {"key": "k1", "prompt": "Beach", "id": "gen_1"}
 PLACE = {"provider": "keevx", "model": "V", "prompt": "Beach"}
-SUBMIT = {"event": "submit", **PLACE}
-START = {"event": "start", "tasks": ["t1"], **PLACE}
+SUBMIT = {"event": "submit", "count": 1, "created_at": 1.0, **PLACE}
+START = {"event": "start", "tasks": ["t1"], "done_at": {"t1": 11.0}, "created_at": 1.0, **PLACE}
+CALLBACK = {"event": "callback", "task": "t1", "at": 12.0, "outcome": 200}
+WITHHELD = {"event": "withheld", "provider": "keevx", "tasks": ["t1"]}
 ATTEMPT = Attempt(
     id="a1",
     number=1,
@@ -22,11 +25,12 @@ ATTEMPT = Attempt(
     slots=frozenset({0}),
     state="completed",
     sent=True,
-    tasks=frozenset({"t1"}),
+    tasks={"t1": 0},
 )
 GENERATION = Generation(
     id="gen_1",
     prompt="Beach",
+    outputs=1,
     status="completed",
     deadline_at=100,
     completed_at=50,
@@ -54,6 +58,7 @@ def found(
         [SUBMIT, START] if lines is None else lines,
         list(generations),
         keys or {"k1": ["gen_1"]},
+        attempt_seconds=20,
         final=final,
     )
 
@@ -61,7 +66,7 @@ def found(
 def moved(*states: str, **changes: Any) -> Generation:
     """With an attempt that went through these states."""
     events = tuple((f"attempt.{state}", {"attempt": "a1"}) for state in states)
-    attempt = replace(ATTEMPT, state=states[-1], **{"tasks": frozenset(), **changes})
+    attempt = replace(ATTEMPT, state=states[-1], **{"tasks": {}, **changes})
     return replace(GENERATION, attempts=(attempt,), events=(GENERATION.events[0], *events, *GENERATION.events[-2:]))
 
 
@@ -83,7 +88,7 @@ def test_a_task_whose_submit_has_no_known_end_is_no_violation(state: str) -> Non
     assert found(moved(*states), final=False).violations == []
 
 
-SECOND = replace(ATTEMPT, id="a2", number=2, tasks=frozenset())
+SECOND = replace(ATTEMPT, id="a2", number=2, tasks={})
 AGAIN = replace(
     moved("reserved", "submitting", "unknown"),
     attempts=(moved("reserved", "submitting", "unknown").attempts[0], SECOND),
@@ -99,8 +104,13 @@ WRONG = {
     "where a1 had no clear answer": found(AGAIN, lines=[SUBMIT, SUBMIT]),
     "started 1 for '?'": found(GENERATION, lines=[SUBMIT, START, START | {"prompt": "?"}]),
     "started 1 for 'Beach'": found(moved("reserved", "submitting", "refused")),
+    "received a submit of 'Beach' for 1 beside t1": found(
+        replace(GENERATION, attempts=(replace(ATTEMPT, accepted_at=2.0),)),
+        lines=[SUBMIT, START, SUBMIT | {"created_at": 30.0}],
+    ),
+    "no attempt has t9": found(GENERATION, lines=[SUBMIT, START, CALLBACK | {"task": "t9"}]),
     "1 were answered": found(GENERATION, lines=[START]),
-    "from reserved to accepted": found(moved("reserved", "accepted", "completed", tasks=frozenset({"t1"}))),
+    "from reserved to accepted": found(moved("reserved", "accepted", "completed", tasks={"t1": 0})),
     "which no event tells": found(replace(GENERATION, attempts=(replace(ATTEMPT, state="failed"),))),
     "which are not there": found(told_also("attempt.reserved", attempt="a2")),
     "from completed to failed": found(told_also("generation.failed")),
@@ -117,8 +127,26 @@ def test_it_sees(words: str) -> None:
     assert any(words in one for one in WRONG[words].violations), WRONG[words].violations
 
 
-def test_what_is_lost_and_what_is_doubled_is_counted() -> None:
+def test_what_is_lost_doubled_or_bought_without_need_is_counted() -> None:
     assert [found().lost, found(GENERATION, lines=[SUBMIT, SUBMIT, START]).doubled] == [1, 1]
+    assert WRONG["received a submit of 'Beach' for 1 beside t1"].bought == 1
+
+
+def test_a_task_that_the_reply_did_not_name_is_known_by_a_callback_alone() -> None:
+    refused = moved("reserved", "submitting", "refused")
+    unnamed = found(refused, lines=[SUBMIT, START, WITHHELD, CALLBACK | {"outcome": 503}])
+    denied = found(refused, lines=[SUBMIT, START, WITHHELD, CALLBACK])
+    adopted = found(GENERATION, lines=[SUBMIT, START, WITHHELD, CALLBACK])
+
+    assert [unnamed.violations, adopted.violations] == [[], []]
+    assert denied.violations == ["evidence: no attempt has t1, which an acknowledged callback named"]
+    assert [(one.contradicted, one.adopted) for one in (unnamed, denied, adopted)] == [(0, 0), (1, 0), (1, 1)]
+
+
+def test_slow_reads_are_counted() -> None:
+    reads = [{"event": "read", "task": "t1", "at": 5.0, "says": "running", "answered_at": at} for at in (5.5, 7, None)]
+
+    assert found(GENERATION, lines=[SUBMIT, START, *reads]).slow_reads == 1
 
 
 DELIVERY = {"id": "evt_1", "type": "video.generation.completed", "generation": "gen_1", "answer": 200, "signed": True}

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from gateway.failpoints import WINDOWS
 
-from .proof import GENERATIONS, drive_twice
-from .run import SHORT, play
+from .extent import SHORT
+from .proof import GENERATIONS, decide_unread, drive_twice
+from .run import play
 
 
 def tell(text: str) -> None:
@@ -21,6 +22,9 @@ async def test_a_run_loses_nothing_and_buys_nothing_twice(tmp_path: Path) -> Non
     tell(card.text())
     assert card.kills == dict.fromkeys(WINDOWS, SHORT.rounds) | {"at a random moment": SHORT.random_kills}
     assert (card.stops, len(card.drain_seconds)) == (SHORT.stops, SHORT.drains)
+    assert (len(card.waiting), card.slow_reads, len(card.in_flight)) == (1, 1, 1)
+    assert card.report.slow_reads > 0
+    assert card.report.adopted == card.report.contradicted > 0
     assert card.report.submits >= card.report.generations >= SHORT.clients
     assert card.undecided["sent_no_reply"] >= SHORT.rounds
 
@@ -37,3 +41,10 @@ async def test_two_drivers_without_the_guard_are_seen_to_buy_twice(tmp_path: Pat
 
     assert report.doubled >= GENERATIONS // 2
     assert any("received 2 submits" in one for one in report.violations)
+
+
+async def test_decisions_without_a_reading_are_seen_to_buy_needlessly(tmp_path: Path) -> None:
+    report = await decide_unread(tmp_path)
+
+    assert report.bought >= GENERATIONS // 2
+    assert (report.lost, report.doubled) == (0, 0)

@@ -1,21 +1,29 @@
-"""`serve` with two drivers for every generation: what the ledger's guard is there for.
+"""`serve` with a defect: what the audit must see, and what the ledger's guard is there for.
 
-`UNGUARDED=1` takes the guard away too: an attempt's submit may then begin in any state and under any fence.
+`DEFECT=twice` drives every generation twice. `DEFECT=unguarded` does, too, and takes the guard away: an attempt's
+submit may then begin in any state and under any fence. `DEFECT=stale` answers every read from memory after its first
+answer, so that decisions are made without a reading.
 """
 
 import os
 import sys
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 
 import apsw
 
 from gateway.cli import main
+from gateway.domain.adapter import HttpCall, HttpReply
 from gateway.domain.generation import Generation
 from gateway.engine.embedded import EmbeddedEngine
+from gateway.services.upstream import Upstream
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite_attempts import moved
 
 _begin = EmbeddedEngine.begin
+_send = Upstream.send
+_remembered: dict[tuple[str, str], HttpReply] = {}
 
 
 def begin_twice(self: EmbeddedEngine, generation: Generation) -> None:
@@ -36,9 +44,32 @@ async def begin_anyhow(self: SqliteStore, attempt_id: str, fence: int, now: date
     return await self._writer.run(work)
 
 
-if __name__ == "__main__":
+async def send_unless_remembered(self: Upstream, call: HttpCall, *, base_url: str, **options: Any) -> HttpReply:
+    place = base_url, call.path
+    if call.method != "GET" or place not in _remembered:
+        reply = await _send(self, call, base_url=base_url, **options)
+        if call.method != "GET":
+            return reply
+        _remembered[place] = reply
+    return _remembered[place]
+
+
+def twice() -> None:
     EmbeddedEngine.begin = begin_twice  # type: ignore[method-assign]  # the defect this is about
-    if os.environ.get("UNGUARDED"):
-        SqliteStore.begin_submit = begin_anyhow  # type: ignore[method-assign]  # and this
+
+
+def unguarded() -> None:
+    twice()
+    SqliteStore.begin_submit = begin_anyhow  # type: ignore[method-assign]  # and this
+
+
+def stale() -> None:
+    Upstream.send = send_unless_remembered  # type: ignore[method-assign]  # and this
+
+
+DEFECTS: Mapping[str, Callable[[], None]] = {"twice": twice, "unguarded": unguarded, "stale": stale}
+
+if __name__ == "__main__":
+    DEFECTS[os.environ["DEFECT"]]()
     sys.argv[0] = "video-gateway"
     main()

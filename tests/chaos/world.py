@@ -8,19 +8,25 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 import httpx
+import msgspec
 
 from gateway.failpoints import VARIABLE
 
+from .audit import POLL_MAX_SECONDS
 from .receiver import SECRET, Receiver
 
 SOON_SECONDS = 20.0  # what has not come by then does not come
 SUBMIT_SECONDS = 2.0
 DRAIN_SECONDS = 10.0
+CLIENT_KEY = "chaos-client"
+CONFIGURATION = "video-gateway.toml"
+SLOW_SUBMITS = "slow-submits.toml"  # the same with a longer time for submits, and the gateway's own time for a stop
 FAILED = '"event":"store_failed","reason":null,"error":"FailpointError: commit_fails"'
+SECRETS = {"KEY": "sandbox", "WEBHOOK_SECRET": SECRET, "CLIENT_KEY": CLIENT_KEY}
 ROUTES = ("keevx/V", "kling_relay/kling-v1", "foxapi/kling-v3-image-to-video")
 MODELS = {
     "m0": (ROUTES, "fall_back"),
@@ -28,35 +34,49 @@ MODELS = {
     "m2": ((ROUTES[2], ROUTES[0], ROUTES[1]), "fall_back"),
     "m3": ((ROUTES[2], ROUTES[1]), "fail"),
     "held": (ROUTES, "hold"),
+    "alone": ((ROUTES[0],), "fall_back"),  # of a refusal that asks to wait, the same route is tried again
 }
-Fault = tuple[str, str, float, dict[str, Any]]  # operation, name, the part of the calls it happens to, arguments
+
+
+class Fault(NamedTuple):
+    """A fault of the sandbox, for a part of the calls."""
+
+    operation: str
+    name: str
+    rate: float = 1.0
+    args: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    provider: str = "any"
+
+
 ROOT = Path(__file__).parents[2]
 # Of every kind of answer to a submit some, and of the reads.
-FAULTS: tuple[Fault, ...] = (
-    ("submit", "close_before_read", 0.01, {}),
-    ("submit", "429", 0.02, {"retry_after": 1}),
-    ("submit", "503_no_channel", 0.02, {}),
-    ("submit", "502_html", 0.01, {}),
-    ("submit", "close", 0.01, {"started": 1, "reset": 1}),
-    ("submit", "close_after_accept", 0.02, {}),
-    ("submit", "truncated_json", 0.01, {}),
-    ("submit", "slow", 0.1, {"seconds": 1}),
-    ("submit", "hang_after_accept", 0.005, {}),
-    ("submit", "fail", 0.03, {}),
-    ("submit", "slow_task", 0.05, {"seconds": 4}),
-    ("poll", "lost", 0.005, {}),
-    ("poll", "500", 0.02, {}),
-    ("poll", "close", 0.01, {}),
-    ("poll", "garbage", 0.01, {}),
-    ("result", "close", 0.02, {}),
-    ("result", "502_html", 0.02, {}),
+FAULTS = (
+    Fault("submit", "close_before_read", 0.01),
+    Fault("submit", "429", 0.02, {"retry_after": 1}),
+    Fault("submit", "503_no_channel", 0.02),
+    Fault("submit", "502_html", 0.01),
+    Fault("submit", "close", 0.01, {"started": 1, "reset": 1}),
+    Fault("submit", "close_after_accept", 0.02),
+    Fault("submit", "truncated_json", 0.01),
+    Fault("submit", "slow", 0.1, {"seconds": 1}),
+    Fault("submit", "hang_after_accept", 0.005),
+    Fault("submit", "fail", 0.03),
+    Fault("submit", "slow_task", 0.05, {"seconds": 4}),
+    Fault("poll", "lost", 0.005),
+    Fault("poll", "500", 0.02),
+    Fault("poll", "close", 0.01),
+    Fault("poll", "garbage", 0.01),
+    Fault("result", "close", 0.02),
+    Fault("result", "502_html", 0.02),
 )
 
 
 class World:
     """A folder with all that a run leaves behind, and the processes in it."""
 
-    def __init__(self, folder: Path, *, task_seconds: float, attempt_seconds: float) -> None:
+    def __init__(
+        self, folder: Path, *, task_seconds: float, attempt_seconds: float, first_poll_seconds: float = 0.3
+    ) -> None:
         self.folder = folder
         self.ledger, self.journal = folder / "ledger.db", folder / "journal.jsonl"
         self.acknowledged = folder / "acknowledged.jsonl"
@@ -67,6 +87,7 @@ class World:
         self.receiver = Receiver(self.told)
         self._task_seconds = task_seconds
         self._attempt_seconds = attempt_seconds
+        self._first_poll_seconds = first_poll_seconds
         self._log = (folder / "gateway.log").open("ab")
         self._http = httpx.AsyncClient(timeout=5, trust_env=False)
         self.sandbox_url = ""
@@ -102,42 +123,52 @@ class World:
         found = re.search(r"sandbox on (http://[^;]+)", line)
         assert found, f"the sandbox says {line!r}"
         self.sandbox_url = found[1]
-        (self.folder / "video-gateway.toml").write_text(self._configuration())
+        self.configure(CONFIGURATION, SUBMIT_SECONDS, f"drain_seconds = {DRAIN_SECONDS}")
 
-    def _configuration(self) -> str:
-        lines = ["[server]", f"port = {self.url.rpartition(':')[2]}", f"drain_seconds = {DRAIN_SECONDS}"]
-        lines += ['log_format = "json"', "[database]", f'url = "sqlite:///{self.ledger}"', "[artifacts]"]
+    def configure(self, name: str, submit_seconds: float, *server: str) -> None:
+        """Write a configuration; `server` are further lines of that table."""
+        lines = ["[server]", f"port = {self.url.rpartition(':')[2]}", *server, f'public_url = "{self.url}"']
+        lines += [
+            'api_keys = ["env:CLIENT_KEY"]',
+            'log_format = "json"',
+            "[database]",
+            f'url = "sqlite:///{self.ledger}"',
+            "[artifacts]",
+        ]
         lines += [f'url = "file:{self.artifacts}"', "thumbnails = false", "[fetch]", 'allow = ["127.0.0.0/8"]']
-        lines += ["[webhooks]", 'secret = "env:WEBHOOK_SECRET"']
+        # A try that a kill has left is made again once its time is over, and ten seconds more.
+        lines += ["[webhooks]", 'secret = "env:WEBHOOK_SECRET"', "timeout_seconds = 3"]
         for provider, base in (("keevx", "keevx/v1"), ("kling_relay", "kling_relay"), ("foxapi", "foxapi")):
             lines += [f"[providers.{provider}]", 'api_key = "env:KEY"', f'base_url = "{self.sandbox_url}/{base}"']
-            lines += ["first_poll_seconds = 0.3", "poll_seconds = 0.4", "poll_max_seconds = 1", "grace_seconds = 2"]
-            lines += [f"submit_timeout_seconds = {SUBMIT_SECONDS}", "concurrency = 64"]
+            lines += [f"first_poll_seconds = {self._first_poll_seconds}", "poll_seconds = 0.4", "grace_seconds = 2"]
+            lines += [f"poll_max_seconds = {POLL_MAX_SECONDS}", "concurrency = 64"]
+            lines += [f"submit_timeout_seconds = {submit_seconds}"]
             lines += [f"attempt_timeout_seconds = {self._attempt_seconds}"]
-        for name, (routes, policy) in MODELS.items():
+        for model, (routes, policy) in MODELS.items():
             named = ", ".join(f'"{route}"' for route in routes)
-            lines += [f"[models.{name}]", f"routes = [{named}]", 'adapt = "nearest"', f'on_ambiguous = "{policy}"']
-        return "\n".join(lines) + "\n"
+            lines += [f"[models.{model}]", f"routes = [{named}]", 'adapt = "nearest"', f'on_ambiguous = "{policy}"']
+        (self.folder / name).write_text("\n".join(lines) + "\n")
 
-    async def faults(self, seed: int, *first: Fault) -> None:
-        """From now on these, and those of every run; each is drawn by its rate."""
+    async def faults(self, seed: int, *first: Fault, usual: bool = True) -> None:
+        """From now on these, and as usual those of every run; each is drawn by its rate."""
         await self.no_faults()
-        for place, (operation, name, rate, args) in enumerate((*first, *FAULTS)):
-            fault = {"fault": name, "operation": operation, "times": None}
+        for place, (operation, name, rate, args, provider) in enumerate((*first, *(FAULTS if usual else ()))):
+            fault = {"fault": name, "operation": operation, "provider": provider, "times": None}
             wanted = fault | {"args": args | {"rate": rate, "seed": seed * 100 + place}}
             (await self._http.post(f"{self.sandbox_url}/_sandbox/faults", json=wanted)).raise_for_status()
 
     async def no_faults(self) -> None:
         (await self._http.delete(f"{self.sandbox_url}/_sandbox/faults")).raise_for_status()
 
-    async def start(self, failpoint: str = "", module: str = "gateway", **environ: str) -> None:
+    async def start(
+        self, failpoint: str = "", module: str = "gateway", configuration: str = CONFIGURATION, **environ: str
+    ) -> None:
         """Start the gateway, without waiting for it."""
         self.started_at = time.time()
-        secrets = {"KEY": "sandbox", "WEBHOOK_SECRET": SECRET}
         self._gateway = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, "serve", "--config", str(self.folder / "video-gateway.toml")),
+            *(sys.executable, "-m", module, "serve", "--config", str(self.folder / configuration)),
             cwd=ROOT,
-            env=_environ() | secrets | ({VARIABLE: failpoint} if failpoint else {}) | environ,
+            env=_environ() | SECRETS | ({VARIABLE: failpoint} if failpoint else {}) | environ,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=self._log,
         )
@@ -156,9 +187,9 @@ class World:
         """What comes of another gateway on the same ledger: its exit code and its last words."""
         other = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway", "serve", "--port", "0"),
-            *("--config", str(self.folder / "video-gateway.toml")),
+            *("--config", str(self.folder / CONFIGURATION)),
             cwd=ROOT,
-            env=_environ() | {"KEY": "sandbox", "WEBHOOK_SECRET": SECRET},
+            env=_environ() | SECRETS,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -219,9 +250,13 @@ class World:
 
     def left(self) -> int:
         """How many submits of the process that was there last are between their intent and their outcome."""
-        sql = f"select count(*) from attempts where state = 'submitting' and sent_at > {self.started_at}"  # noqa: S608  # a number
-        found: int = self.count(sql)
-        return found
+        return len(self.in_flight())
+
+    def in_flight(self) -> list[str]:
+        """The attempts whose submits those are."""
+        is_sent = f"state = 'submitting' and sent_at > {self.started_at}"
+        found = self.count(f"select json_group_array(id) from attempts where {is_sent}")  # noqa: S608  # a number
+        return msgspec.json.decode(found, type=list[str])
 
     def count(self, sql: str) -> Any:
         """A value of the ledger, as another process sees it."""
@@ -236,6 +271,7 @@ class World:
         """What the auditor says: its exit code, its report, the violations."""
         auditor = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.chaos.audit", *map(str, (self.ledger, self.journal, self.acknowledged))),
+            *("--attempt-seconds", str(self._attempt_seconds)),
             *("--told", str(self.told), "--artifacts", str(self.artifacts / "results")),
             *(("--final",) if final else ()),
             cwd=ROOT,

@@ -52,6 +52,7 @@ class Recording(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     call: RecordedCall
     reply: RecordedReply | None = None  # a callback may have none
     reads_as: Meaning
+    gateway_reads_as: Meaning | UnsetType = UNSET  # with the shared vocabulary, where that understands more
 
 
 # What the name of a file says, and the one key of `reads_as` that goes with it.

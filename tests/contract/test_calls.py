@@ -1,7 +1,6 @@
 """What every adapter sends: all that was asked for, below its own path, and no credential before `authorize`."""
 
 import copy
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from msgspec import structs
 
 from gateway.domain.adapter import Adapter, Capability, Credential, FilePart, HttpCall, ImageForm
 from gateway.domain.errors import UnreadableReply
+from gateway.domain.reading import read_json
 from gateway.domain.request import (
     ImageToVideo,
     Input,
@@ -317,7 +317,7 @@ def test_an_odd_id_is_unreadable_or_can_be_read_with(adapter: Adapter, odd: str)
             continue
         recording = read(path)
         call, reply = call_of(adapter, recording), reply_of(recording)
-        body = json.loads(reply.body)
+        body = read_json(reply)
         for ref in adapter.task_refs(call, reply):
             for steps in leaves(body):
                 if str(at(body, steps)) == ref.id:

@@ -66,7 +66,7 @@ UNREACHABLE = {
 ENVELOPES: Mapping[str, Mapping[str, tuple[Any, str, str]]] = {  # under HTTP 200: body, kind, billed
     "keevx": {
         "no credit": ({"code": 100020, "msg": "Insufficient credit balance"}, "out_of_credit", "no"),
-        "task creation failed": ({"code": 530003, "msg": "Task creation failed"}, "unavailable", "no"),
+        "task creation failed": ({"code": 530003, "msg": "Task creation failed"}, "ambiguous", "maybe"),
         "a code of no table": ({"code": 987654, "msg": "Something"}, "ambiguous", "maybe"),
     },
     "kling_relay": {

@@ -13,6 +13,7 @@ import pytest
 from gateway.domain.circuit import FAILURES_MIN
 from gateway.domain.errors import StoreUnavailable
 from gateway.engine.effects import TASKS_MAX
+from gateway.sandbox.faults import DIRT
 from gateway.settings import ModelSettings
 
 PHOTO = base64.b64encode(Path("examples/beach.jpg").read_bytes()).decode()
@@ -348,7 +349,6 @@ async def test_no_detail_of_the_account_reaches_the_client(gateway):
         "close_after_accept?reset=1",
         "hang_after_accept",
         "half_reply",
-        "length_too_long",
         "garbage",
         "truncated_json",
         "empty",
@@ -375,6 +375,58 @@ async def test_a_submit_without_a_clear_answer_is_never_sent_again(idle, fault: 
     asked = {(provider, prompts[one]) for one in BY_IMAGE for provider in (one, provider_of(NEXT[one]))}
     assert gateway.sandbox.state.prompts_started == dict.fromkeys(asked, 1)
     assert gateway.submits == gateway.paid == {"keevx": 1, "kling_relay": 2, "foxapi": 3}
+
+
+# Replies that no page documents and a person reads at a glance: the submit is understood, and nothing is bought again.
+UNDERSTOOD = [
+    *(f"dirty_json?dirt={dirt}" for dirt in DIRT),
+    *(f"other_envelope?code={code}" for code in ("200", "ok", "1")),
+    "camel_case",
+    "length_too_long",
+    "encoded?header=gzip&pack=gzip",
+    "encoded?header=deflate&pack=raw",
+    "encoded?header=utf-8",
+    "encoded?header=&pack=gzip",
+]
+
+
+@pytest.mark.parametrize("fault", UNDERSTOOD)
+async def test_a_reply_in_another_form_is_understood_and_nothing_is_bought_again(idle, fault: str):
+    idle.models = {one: ModelSettings(routes=(BY_IMAGE[one], NEXT[one])) for one in BY_IMAGE}
+    gateway = await idle.start()
+    prompts = {one: f"[[sandbox:{one}:submit:{fault}]][[sandbox:{one}:poll:{fault}]]" for one in BY_IMAGE}
+    posted = [await gateway.post(model=one, prompt=prompts[one], **IMAGE) for one in BY_IMAGE]
+    for provider, one in zip(BY_IMAGE, posted, strict=True):
+        made = await gateway.finish(one["id"])
+        assert made["status"] == "completed", made
+        assert failures(made) == [(provider, None, "yes")]
+    assert gateway.submits == gateway.paid == dict.fromkeys(BY_IMAGE, 1)
+
+
+WORDS = {"keevx": ("SUCCEEDED", "FAILED"), "kling_relay": ("SUCCESS", "FAILURE"), "foxapi": ("completed", "failed")}
+
+
+@pytest.mark.parametrize("word", ["Finished", "TASK_STATUS_SUCCEED", "成功", "nobody knows this word"])
+async def test_a_file_beside_another_word_for_done_or_an_unknown_one_is_taken(idle, word: str):
+    gateway = await idle.start()
+    for one in BY_IMAGE:
+        gateway.sandbox.fault(one, "poll", "other_word", times=None, word=word, of=WORDS[one][0])
+    posted = [await gateway.post(model=BY_IMAGE[one], **IMAGE) for one in BY_IMAGE]
+    assert [(await gateway.finish(one["id"]))["status"] for one in posted] == ["completed"] * 3
+    assert gateway.paid == dict.fromkeys(BY_IMAGE, 1)
+
+
+@pytest.mark.parametrize("word", ["FAIL", "rejected", "失败", "TASK_STATUS_FAILED"])
+async def test_another_word_for_failed_ends_the_task_at_once(idle, word: str):
+    idle.models = {one: ModelSettings(routes=(BY_IMAGE[one],)) for one in BY_IMAGE}
+    gateway = await idle.start()
+    for one in BY_IMAGE:
+        gateway.sandbox.fault(one, "task", "fail", times=None)
+        gateway.sandbox.fault(one, "poll", "other_word", times=None, word=word, of=WORDS[one][1])
+    posted = [await gateway.post(model=one, **IMAGE) for one in BY_IMAGE]
+    for provider, one in zip(BY_IMAGE, posted, strict=True):
+        made = await gateway.finish(one["id"])
+        assert failures(made) == [(provider, "task_failed", "maybe")]
 
 
 @pytest.mark.parametrize("fault", ["close_before_read", "close", "hang", "redirect"])

@@ -437,9 +437,9 @@ def drip(head: bytes, piece: bytes = b"x") -> Handler:
 
 
 TOO_LARGE: dict[str, Handler] = {
-    "a bomb in gzip": after_reading(reply(gzip.compress(bytes(10**6)))),
+    "a bomb in gzip": after_reading(reply(gzip.compress(bytes(10**6), mtime=0))),
     "a bomb in a bomb": after_reading(
-        reply(gzip.compress(gzip.compress(bytes(10**6))), b"Content-Encoding: gzip, gzip")
+        reply(gzip.compress(gzip.compress(bytes(10**6), mtime=0)), b"Content-Encoding: gzip, gzip")
     ),
     "a declared length over the limit": endless(FINE + b"Content-Length: 100001\r\n\r\n", b"x"),
     "a declared length of exabytes": endless(FINE + b"Content-Length: 9999999999999999999\r\n\r\n", b"x"),
@@ -449,7 +449,7 @@ TOO_LARGE: dict[str, Handler] = {
 BAD: dict[str, Handler] = {
     **{f"broken: {name}": handler for name, handler in BROKEN.items()},
     "damaged gzip": after_reading(reply(b"\x1f\x8b\x08\0" + b"\xff" * 100, b"Content-Encoding: gzip")),
-    "half of gzip": after_reading(reply(gzip.compress(b"fine" * 9)[:-9])),
+    "half of gzip": after_reading(reply(gzip.compress(b"fine" * 9, mtime=0)[:-9])),
     "br, which nothing shows": after_reading(reply(b"\0" * 100, b"Content-Encoding: br")),
     "zstd": after_reading(reply(b"\x28\xb5\x2f\xfd" + b"\0" * 100)),
     "a transfer coding": after_reading(FINE + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
@@ -500,12 +500,12 @@ ENCODED: dict[str, bytes] = {
         f"plain bytes called {name}": reply(b"fine", f"Content-Encoding: {name}".encode())
         for name in ("utf-8", "binary", "aws-chunked", "none", "identity", "", "gzip", "gzip, identity", "deflate")
     },
-    "gzip": reply(gzip.compress(b"fine"), b"Content-Encoding: gzip"),
-    "gzip that is called something else": reply(gzip.compress(b"fine"), b"Content-Encoding: utf-8"),
-    "gzip that is not mentioned": reply(gzip.compress(b"fine")),
+    "gzip": reply(gzip.compress(b"fine", mtime=0), b"Content-Encoding: gzip"),
+    "gzip that is called something else": reply(gzip.compress(b"fine", mtime=0), b"Content-Encoding: utf-8"),
+    "gzip that is not mentioned": reply(gzip.compress(b"fine", mtime=0)),
     "deflate": reply(zlib.compress(b"fine"), b"Content-Encoding: deflate"),
-    "deflate in gzip": reply(gzip.compress(zlib.compress(b"fine")), b"Content-Encoding: deflate, gzip"),
-    "two headers": reply(gzip.compress(b"fine"), b"Content-Encoding: identity", b"Content-Encoding: gzip"),
+    "deflate in gzip": reply(gzip.compress(zlib.compress(b"fine"), mtime=0), b"Content-Encoding: deflate, gzip"),
+    "two headers": reply(gzip.compress(b"fine", mtime=0), b"Content-Encoding: identity", b"Content-Encoding: gzip"),
     "a length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"4\r\nfine\r\n0\r\n\r\n",
 }

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from gateway.sandbox.app import PROVIDERS
-from gateway.sandbox.faults import AFTER, BEFORE, CALLBACKS, EXTRA_IDS, FATES, INSTEAD, group_of
+from gateway.sandbox.faults import AFTER, BEFORE, CALLBACKS, DELAYED, EXTRA_IDS, FATES, FEWER_IDS, INSTEAD, group_of
 from gateway.sandbox.server import SandboxServer
 from gateway.sandbox.settings import Clock
 
@@ -125,6 +125,18 @@ async def test_connection_fails_before_or_after_the_task_is_started(
     assert (await submit(client, provider)).status_code == 200
 
 
+@pytest.mark.parametrize(("fault", "started"), [("slow", 1), ("delayed", 0)])
+async def test_a_submit_is_accepted_at_the_beginning_or_at_the_end_of_a_wait(
+    sandbox: SandboxServer, client: httpx.AsyncClient, fault: str, started: int
+) -> None:
+    client.timeout = httpx.Timeout(0.2)
+    with pytest.raises(httpx.ReadTimeout):
+        await submit(client, "foxapi", f"[[sandbox:foxapi:submit:{fault}?seconds=30]]")
+    assert (sandbox.state.received["foxapi", "submit"], sandbox.state.started["foxapi"]) == (1, started)
+    reply = await submit(client, "foxapi", f"[[sandbox:foxapi:submit:{fault}?seconds=0.05]]")
+    assert (reply.status_code, reply.elapsed.total_seconds() >= 0.05) == (200, True)
+
+
 async def test_connection_can_end_with_a_reset(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
     sandbox.fault("foxapi", "submit", "close_after_accept", reset=True)
     with pytest.raises(httpx.ReadError):
@@ -145,6 +157,10 @@ BODIES: dict[str, Any] = {
     "huge": lambda reply: len(reply.content) > 10_000_000 and reply.json()["padding"],
     "gzip_bomb": lambda reply: len(reply.content) == 50_000_000,
     "encoded": lambda reply: reply.headers["content-encoding"] == "utf-8" and reply.json(),
+    "dirty_json": lambda reply: reply.content.endswith(b"<!-- 12 ms -->"),
+    "other_envelope": lambda reply: reply.json()["code"] == 200 and reply.json()["data"]["status"] == "pending",
+    "camel_case": lambda reply: "task_info" not in reply.text,
+    "other_word": lambda reply: reply.json()["status"] == "done",
     "length_too_short": lambda reply: reply.text.startswith("{") and not reply.text.endswith("}"),
 }
 
@@ -390,6 +406,7 @@ async def test_the_list_shows_a_marker_that_works_at_each_provider(client: httpx
         {"fault": "429", "provider": "acme"},
         {"fault": "429", "operation": "dance"},
         {"fault": "extra_ids", "provider": "foxapi"},
+        {"fault": "fewer_ids", "provider": "kling_relay"},
         {"fault": "429", "time": 1},
         {"fault": "429", "args": {"rate": "often"}},
         {"fault": "429", "args": {"rate": 2}},
@@ -403,6 +420,6 @@ async def test_admin_refuses_what_does_not_exist(client: httpx.AsyncClient, rule
 
 
 def test_every_name_belongs_to_one_group() -> None:
-    groups = [set(FATES), set(CALLBACKS), set(AFTER), set(INSTEAD), {EXTRA_IDS, BEFORE}]
+    groups = [set(FATES), set(CALLBACKS), set(AFTER), set(INSTEAD), {EXTRA_IDS, FEWER_IDS, BEFORE, DELAYED}]
     groups += [set().union(*(set(provider.errors) for provider in PROVIDERS.values()))]
     assert sum(map(len, groups)) == len(set().union(*groups))

@@ -118,6 +118,13 @@ async def test_more_tasks_than_asked_are_started_and_counted(sandbox: SandboxSer
     assert sandbox.state.started["keevx"] == 3
 
 
+async def test_fewer_tasks_than_were_started_are_named(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
+    sandbox.fault("keevx", "submit", "fewer_ids", times=2)
+    assert len(await submit(client, generate_count=3)) == 2
+    assert await submit(client) == []
+    assert sandbox.state.started["keevx"] == 4
+
+
 REFUSALS = [
     ({"prompt": ""}, 400, 100001),
     ({"prompt": None}, 400, 100001),

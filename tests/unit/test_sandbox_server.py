@@ -1,6 +1,7 @@
 """Counting, the journal, files, callbacks, and the sandbox as a server."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -98,7 +99,7 @@ async def test_journal_has_every_submit_and_every_started_task_even_without_a_re
         await client.post("/foxapi/v1/videos/generations", json=TEXT | {"prompt": "y"})
     await client.post("/foxapi/v1/videos/generations", json=TEXT | {"duration": 99})
     assert sandbox.state.journal is not None
-    lines = [json.loads(line) for line in sandbox.state.journal.read_text().splitlines()]
+    lines = [json.loads(line) for line in sandbox.state.journal.path.read_text().splitlines()]
     first, second = sandbox.state.tasks
     assert {(line["provider"], line["model"]) for line in lines} == {("foxapi", TEXT["model"])}
     assert [(line["event"], line["prompt"], line.get("tasks")) for line in lines] == [
@@ -107,6 +108,78 @@ async def test_journal_has_every_submit_and_every_started_task_even_without_a_re
         ("submit", "y", None),
         ("start", "y", [second]),
         ("submit", TEXT["prompt"], None),
+    ]
+
+
+def journaled(sandbox: SandboxServer, event: str) -> list[dict[str, Any]]:
+    assert sandbox.state.journal is not None
+    lines = map(json.loads, sandbox.state.journal.path.read_text().splitlines())
+    return [line for line in lines if line["event"] == event]
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds"), [("", 6), ("slow_task?seconds=4", 10), ("stuck", None), ("fail", None), ("no_url", None)]
+)
+async def test_journal_says_when_a_result_will_be_there(
+    sandbox: SandboxServer, client: httpx.AsyncClient, fault: str, seconds: float | None
+) -> None:
+    prompt = f"[[sandbox:keevx:task:{fault}]]" if fault else "x"
+    await client.post("/keevx/v1/image_to_video", json=VIDEO | {"prompt": prompt, "generate_count": 2})
+    now = sandbox.state.clock.now()
+    [submit], [start] = journaled(sandbox, "submit"), journaled(sandbox, "start")
+    assert (submit["count"], submit["created_at"]) == (2, now)
+    assert start["done_at"] == dict.fromkeys(sandbox.state.tasks, seconds and now + seconds)
+
+
+async def test_journal_says_which_tasks_a_reply_does_not_name(
+    sandbox: SandboxServer, client: httpx.AsyncClient
+) -> None:
+    sandbox.fault("keevx", "submit", "530003", started=1)
+    sandbox.fault("keevx", "submit", "fewer_ids", n=2)
+    sandbox.fault("keevx", "submit", "close", started=1)
+    sandbox.fault("keevx", "submit", "error_after_accept")
+    answer = await client.post("/keevx/v1/image_to_video", json=VIDEO | {"generate_count": 3})
+    assert answer.json()["code"] == 530003
+    with pytest.raises(httpx.RemoteProtocolError):
+        await client.post("/keevx/v1/image_to_video", json=VIDEO)
+    await client.post("/keevx/v1/image_to_video", json=VIDEO)
+    first, second, third, _, fifth = sandbox.state.tasks
+    assert [line["tasks"] for line in journaled(sandbox, "withheld")] == [[second, third], [first], [fifth]]
+
+
+async def test_journal_has_every_reading_and_whether_its_answer_has_left(
+    sandbox: SandboxServer, client: httpx.AsyncClient
+) -> None:
+    await client.post("/foxapi/v1/videos/generations", json=TEXT)
+    [task] = sandbox.state.tasks
+    path, began = f"/foxapi/v1/tasks/{task}", sandbox.state.clock.now()
+    await client.get(path)
+    for fault in ("500", "garbage", "close_after_accept", "close_before_read", "lost"):
+        sandbox.fault("foxapi", "poll", fault)
+        with contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError):
+            await client.get(path)
+    sandbox.state.clock.advance(6)
+    sandbox.fault("foxapi", "poll", "slow", seconds=0.05)
+    await client.get(path)
+    lines, ended = journaled(sandbox, "read"), began + 6
+    assert [(line["says"], line["at"], line["answered_at"]) for line in lines] == [
+        ("queued", began, began),
+        ("nothing", began, began),
+        ("nothing", began, began),
+        ("queued", began, None),
+        ("nothing", began, None),
+        ("not_found", began, began),
+        ("done", ended, ended),
+    ]
+    assert {(line["provider"], line["task"]) for line in lines} == {("foxapi", task)}
+
+
+async def test_journal_has_the_answer_to_every_callback(sandbox: SandboxServer, receiver: tuple[Receiver, str]) -> None:
+    for task, url in (("i2v-a", receiver[1]), ("i2v-b", "http://127.0.0.1:9/nobody")):
+        await sandbox.app._callbacks.send(url, {"data": {"task_id": task}})
+    assert [(line["task"], line["outcome"]) for line in journaled(sandbox, "callback")] == [
+        ("i2v-a", 204),
+        ("i2v-b", "ConnectError"),
     ]
 
 

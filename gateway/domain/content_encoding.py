@@ -1,14 +1,20 @@
-"""Undoes the content encodings of a body while it arrives, with bounds on what a decoder may produce.
+"""Undoes the content encodings of a body, with bounds on what a decoder may produce. Pure.
 
 The first bytes of a body decide, and the `Content-Encoding` header only helps: many servers write nonsense there
 (`utf-8`, `binary`, `none`), name an encoding that was undone on the way, or compress without saying so. A body that
 begins like gzip is unpacked whatever the header says; a body that begins like a media file or like JSON stays as it is.
+
+`BodyDecoder` is for bodies that arrive in parts, and refuses what is damaged: a damaged file is no result. `decoded` is
+for replies: what comes before the damage may hold the id of a task that was paid for.
 """
 
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Protocol
+
+from msgspec import Struct
 
 PIECE = 256 * 1024  # bytes that a decoder hands over at once: what one piece of a bomb may take in memory
 LAYERS_MAX = 3  # encodings around one body
@@ -25,6 +31,8 @@ _PLAIN = (
 _BOXES = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"sidx", b"wide", b"free", b"skip", b"pnot"})
 _AWS_SIGNED = re.compile(rb"[0-9A-Fa-f]{1,8};chunk-")
 _AWS_UNSIGNED = re.compile(rb"[0-9A-Fa-f]{1,8}(?:;|\r\n)")
+_ZLIB = tuple(bytes((0x78, level)) for level in (0x01, 0x5E, 0x9C, 0xDA))  # how deflate begins in practice
+_STEP = 64  # bytes of a damaged stream that are decoded at once: what the last step would have given is lost
 
 
 class UndecodableBody(Exception):
@@ -63,6 +71,65 @@ class BodyDecoder:
     def finish(self) -> bytes:
         """What was held back. Raises `UndecodableBody` where the body breaks off within its encoding."""
         return b"".join(self._body.finish())
+
+
+class Decoded(Struct, frozen=True):
+    """A whole body with its encodings undone."""
+
+    body: bytes
+    whole: bool  # False: it breaks off, is damaged, or has an encoding that is not supported
+
+
+def decoded(body: bytes, encodings: str, max_output: int) -> Decoded:
+    """A reply's body without its encodings; of a damaged one what comes before the damage.
+
+    Raises `DecodedTooLarge` when more than `max_output` bytes would come out.
+    """
+    decoder = BodyDecoder(encodings, max_output)
+    parts: list[bytes] = []
+    try:
+        parts += decoder.pieces(body)
+        parts.append(decoder.finish())
+    except DecodedTooLarge:
+        raise
+    except UndecodableBody:
+        before = _before_damage(body, encodings_of(encodings), max_output)
+        return Decoded(max(b"".join(parts), before, key=len), whole=False)
+    return Decoded(b"".join(parts), whole=True)
+
+
+def _before_damage(body: bytes, names: frozenset[str], max_output: int) -> bytes:
+    """What comes out of one encoding before the place where it is damaged; its checksum is not looked at."""
+    if body.startswith(_GZIP):
+        begin = _gzip_header_length(body)
+    elif names & {"deflate", "gzip", "x-gzip"} or body.startswith(_ZLIB):
+        begin = 2 if body[:1] and body[0] & 0x0F == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0 else 0
+    else:
+        return b""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    parts: list[bytes] = []
+    size = 0
+    with suppress(zlib.error):
+        for start in range(begin, len(body), _STEP):
+            part = inflate.decompress(body[start : start + _STEP], max_output - size + 1)
+            parts.append(part)
+            size += len(part)
+            if size > max_output:
+                raise DecodedTooLarge(f"has more than {max_output:,} bytes once it is decoded")
+            if inflate.eof:
+                break
+    return b"".join(parts)
+
+
+def _gzip_header_length(body: bytes) -> int:
+    """The length of the header of a gzip member (RFC 1952): flags say which fields follow its first ten bytes."""
+    flags, end = body[3] if len(body) > 3 else 0, 10
+    if flags & 4:
+        end += 2 + int.from_bytes(body[end : end + 2], "little")
+    for flag in (8, 16):  # a file name and a comment: each ends with a zero byte
+        if flags & flag:
+            end = body.find(b"\0", end) + 1 or len(body)
+    return end + 2 if flags & 2 else end
 
 
 def encodings_of(value: str) -> frozenset[str]:
@@ -159,11 +226,14 @@ def _encoding_of(head: bytes, names: frozenset[str]) -> _Encoding | None:
         raise UndecodableBody("is compressed with zstd, which is not supported")
     if head.startswith(_COMPRESS) and names & {"compress", "x-compress"}:
         raise UndecodableBody("is compressed with compress, which is not supported")
-    if names & {"deflate", "gzip", "x-gzip"} and head[0] & 0x0F == zlib.DEFLATED and int.from_bytes(head[:2]) % 31 == 0:
+    named = names & {"deflate", "x-deflate", "zlib", "gzip", "x-gzip"}
+    is_zlib = head[0] & 0x0F == zlib.DEFLATED and int.from_bytes(head[:2]) % 31 == 0
+    if is_zlib and (named or head.startswith(_ZLIB)) and _is_deflate(head, zlib.MAX_WBITS):
         return _Inflate("deflate", zlib.MAX_WBITS)
-    if "deflate" in names and _is_raw_deflate(head):  # what some servers mean by the word, against RFC 9110
+    # Some servers mean this by the word, against RFC 9110.
+    if named - {"gzip", "x-gzip", "zlib"} and not _is_words(head) and _is_deflate(head, -zlib.MAX_WBITS):
         return _Inflate("deflate", -zlib.MAX_WBITS)
-    if "br" in names:  # nothing in the bytes themselves shows it
+    if "br" in names and not _is_words(head):  # nothing in the bytes themselves shows it
         raise UndecodableBody("is compressed with br, which is not supported")
     return None
 
@@ -174,9 +244,14 @@ def _is_plain(head: bytes) -> bool:
     return head[4:8] in _BOXES or is_bitmap or head.lstrip(b" \t\r\n").startswith(_PLAIN)
 
 
-def _is_raw_deflate(head: bytes) -> bool:
+def _is_words(head: bytes) -> bool:
+    """Whether this begins as plain words do: an error page without tags. Compressed bytes hold others very soon."""
+    return all(byte in b"\t\r\n" or 0x20 <= byte < 0x7F for byte in head)
+
+
+def _is_deflate(head: bytes, window: int) -> bool:
     try:
-        zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, 64)
+        zlib.decompressobj(window).decompress(head, 64)
     except zlib.error:
         return False
     return True

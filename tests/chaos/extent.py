@@ -1,0 +1,66 @@
+"""How much a chaos run does: in full by `make chaos`, in short by the test suite."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How much of it."""
+
+    rounds: int
+    random_kills: int  # in all
+    drains: int
+    stops: int
+    downtimes: int
+    slow_reads: int
+    slow_drains: int
+    contradictions: int
+    clients: int
+    open_least: int  # generations that are open whenever something is done to the gateway
+    task_seconds: float
+    attempt_seconds: float
+    slow_submit_seconds: float  # a slow submit takes so long before it is accepted, or after that, or both
+    deadline_seconds: int  # of every generation
+    waits_for_late: bool  # until late results are kept, too: the gateway takes half a minute for them
+    stuck: float  # the part of the tasks that never end
+    held: float  # the part of the generations that wait for an operator, who never comes, after an unclear answer
+
+
+FULL = Extent(
+    rounds=25,
+    random_kills=100,
+    drains=30,
+    stops=10,
+    downtimes=5,
+    slow_reads=5,
+    slow_drains=6,
+    contradictions=5,
+    clients=320,
+    open_least=200,
+    task_seconds=10,
+    attempt_seconds=20,
+    slow_submit_seconds=5,
+    deadline_seconds=120,
+    waits_for_late=True,
+    stuck=0.01,
+    held=0.02,
+)
+SHORT = Extent(
+    rounds=3,
+    random_kills=10,
+    drains=2,
+    stops=1,
+    downtimes=1,
+    slow_reads=1,
+    slow_drains=1,
+    contradictions=1,
+    clients=60,
+    open_least=40,
+    task_seconds=2,
+    attempt_seconds=4,
+    slow_submit_seconds=1.5,
+    deadline_seconds=60,
+    waits_for_late=False,
+    stuck=0,
+    held=0,
+)

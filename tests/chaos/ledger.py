@@ -1,0 +1,102 @@
+"""The gateway's ledger, as another process sees it."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+from msgspec import Struct
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One attempt of a generation."""
+
+    id: str
+    number: int
+    provider: str
+    model: str
+    slots: frozenset[int]
+    state: str
+    sent: bool
+    tasks: Mapping[str, int]  # by id, the output that each is for
+    accepted_at: float | None = None
+    adopted: bool = False  # a callback or an operator named its tasks
+
+
+class Generation(Struct, frozen=True, kw_only=True):
+    """One generation with its history."""
+
+    id: str
+    prompt: str
+    status: str
+    outputs: int  # as many as were asked for
+    deadline_at: float
+    completed_at: float | None
+    attempts: tuple[Attempt, ...]
+    events: tuple[tuple[str, Mapping[str, Any]], ...]
+
+
+def rows(ledger: Path, sql: str) -> list[Any]:
+    """What another process sees of the ledger."""
+    connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.set_busy_timeout(5000)
+        return list(connection.execute(sql))
+    finally:
+        connection.close()
+
+
+def read(ledger: Path) -> tuple[list[Generation], dict[str, list[str]]]:
+    """All of the ledger as of one moment."""
+    connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.set_busy_timeout(5000)
+        connection.execute("begin")
+        events: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+        for name, kind, data in connection.execute("select generation_id, type, data from events order by seq"):
+            events[name].append((kind, msgspec.json.decode(data)))
+        attempts: dict[str, list[Any]] = defaultdict(list)
+        for name, *row in connection.execute(
+            "select generation_id, id, number, route, slots, state, sent_at, tasks, accepted_at, adopted"
+            " from attempts order by number"
+        ):
+            attempts[name].append(row)
+        generations = [
+            Generation(
+                id=name,
+                prompt=msgspec.json.decode(request)["prompt"],
+                outputs=msgspec.json.decode(request).get("count", 1),
+                status=status,
+                deadline_at=deadline_at,
+                completed_at=completed_at,
+                attempts=tuple(_attempt(row, msgspec.json.decode(plan)["routes"]) for row in attempts[name]),
+                events=tuple(events[name]),
+            )
+            for name, request, plan, status, deadline_at, completed_at in connection.execute(
+                "select id, request, plan, status, deadline_at, completed_at from generations order by id"
+            )
+        ]
+        keys: dict[str, list[str]] = defaultdict(list)
+        for key, name in connection.execute("select idempotency_key, generation_id from idempotency_keys"):
+            keys[key].append(name)
+        return generations, keys
+    finally:
+        connection.close()
+
+
+def _attempt(row: list[Any], routes: list[Any]) -> Attempt:
+    name, number, route, slots, state, sent_at, tasks, accepted_at, adopted = row
+    return Attempt(
+        id=name,
+        number=number,
+        provider=routes[route]["provider"],
+        model=routes[route]["model"],
+        slots=frozenset(msgspec.json.decode(slots)),
+        state=state,
+        sent=sent_at is not None,
+        tasks={task["ref"]["id"]: task["slot"] for task in msgspec.json.decode(tasks)},
+        accepted_at=accepted_at,
+        adopted=adopted is not None,
+    )
