@@ -7,9 +7,9 @@ last one before rendering is `redact`, which leaves plain values of bounded size
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -18,6 +18,8 @@ import msgspec
 import structlog
 from msgspec import Struct, structs
 from structlog.typing import EventDict, Processor
+
+from gateway.log_writer import LogWriter
 
 FIELD_MAX = 2_000  # characters of one string
 READ_MAX = 64_000  # characters of a string that are looked at; what is beyond never shows
@@ -86,6 +88,26 @@ def configure(format: Literal["json", "console"] | None = None, level: str = "in
     for name in ("httpx", "httpcore"):  # at "info" they write a line a call
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
     logging.captureWarnings(capture=True)
+
+
+@contextmanager
+def in_background() -> Iterator[None]:
+    """Write log lines from a thread of their own until the end of the block: a log that nobody reads stops nothing.
+
+    Where standard error is not a file of the system, as in tests, lines are written as before.
+    """
+    try:
+        descriptor = sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):
+        yield
+        return
+    writer = LogWriter(descriptor, lambda lines: structlog.get_logger().warning("log_lines_dropped", lines=lines))
+    _Sink.write = staticmethod(writer.put)
+    try:
+        yield
+    finally:
+        writer.close()
+        _Sink.write = staticmethod(_write_now)
 
 
 def redact(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
@@ -189,13 +211,19 @@ def _console(*, colors: bool) -> Processor:
     return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
 
 
+def _write_now(line: str) -> None:
+    with suppress(OSError, ValueError):  # standard error is gone, or closed
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
 class _Sink:
     """The one writer of lines: a log that cannot be written is lost, and stops nothing."""
 
+    write: Callable[[str], None] = staticmethod(_write_now)  # the same for all of the process
+
     def msg(self, line: str) -> None:
-        with suppress(OSError, ValueError):  # standard error is gone, or closed
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+        type(self).write(line)
 
     debug = info = warning = error = critical = exception = fatal = log = msg
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -14,8 +15,10 @@ from gateway.app import Application
 from gateway.commands.configuration import configured
 from gateway.commands.listen import GatewayServer, listen, url_of
 from gateway.commands.show import say
+from gateway.domain.adapter import Adapter
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
 from gateway.services.artifact_bucket import ArtifactBucket
+from gateway.settings import Settings
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
@@ -30,6 +33,11 @@ def serve(config: Path | None, host: str | None, port: int | None, *, accept_clo
     """
     settings, adapters = configured(config, host=host, port=port)
     logs.configure(settings.server.log_format, settings.server.log_level)
+    with logs.in_background():
+        return _serve(settings, adapters, accept_clock=accept_clock)
+
+
+def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool) -> int:
     os.umask(OWNER_ONLY)  # the ledger and the inputs hold what clients sent
     sockets = listen(settings.server.host, settings.server.port)
     try:

@@ -473,6 +473,8 @@ async def test_a_submit_has_a_connection_of_its_own_and_polls_share_one(upstream
         ("inf", None),
         ("nan", None),
         ("\xff\ud83c", None),
+        ("Mon, 02 Mar 100000000000000000000 12:00:30 GMT", None),
+        ("Mon, 02 Mar 2026 12:00:30 +99999999999999999999", None),
     ],
 )
 def test_retry_after_in_either_form(value: str, expected: float | None) -> None:

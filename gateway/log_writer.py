@@ -1,0 +1,81 @@
+"""Writes log lines from a thread of its own, so that a reader that stops reading the log stops nothing else.
+
+A log shipper that hangs leaves standard error as a full pipe, and a write to it blocks for ever. Here the event loop
+only appends to a bounded queue. Lines that find it full are dropped and counted; the count is logged as soon as the
+reader reads again.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+QUEUE_BYTES = 4 * 1024 * 1024
+CHUNK_BYTES = 64 * 1024
+CLOSING_SECONDS = 2.0  # in which what is queued may still be written at the end of the process
+
+
+class LogWriter:
+    """Appends lines to a file descriptor in their order. Safe to call from every thread."""
+
+    def __init__(self, descriptor: int, report: Callable[[int], None], *, queue_bytes: int = QUEUE_BYTES) -> None:
+        """`report` is called with the number of lines that were dropped, once lines are written again."""
+        self._descriptor = descriptor
+        self._report = report
+        self._queue_bytes = queue_bytes
+        self._lines: deque[bytes] = deque()
+        self._size = 0  # bytes in the queue
+        self._dropped = 0
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def put(self, line: str) -> None:
+        """Queue a line, or drop and count it when the queue is full. Never blocks."""
+        data = line.encode("utf-8", "replace") + b"\n"
+        with self._changed:
+            if self._size + len(data) > self._queue_bytes:
+                self._dropped += 1
+                return
+            self._lines.append(data)
+            self._size += len(data)
+            self._changed.notify()
+
+    def close(self, timeout_seconds: float = CLOSING_SECONDS) -> None:
+        """Write what is queued, for so long at most: a reader that hangs must not hold up the end of the process."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        for chunk in self._chunks():
+            with suppress(OSError):  # standard error is gone or closed: the lines are lost, and nothing else
+                _write_all(self._descriptor, chunk)
+            with self._changed:
+                self._size -= len(chunk)
+                dropped, self._dropped = self._dropped, 0
+            if dropped:
+                self._report(dropped)
+
+    def _chunks(self) -> Iterator[bytes]:
+        while True:
+            with self._changed:
+                while not self._lines and not self._closing:
+                    self._changed.wait()
+                if not self._lines:
+                    return
+                taken = [self._lines.popleft()]
+                size = len(taken[0])
+                while self._lines and size + len(self._lines[0]) <= CHUNK_BYTES:
+                    taken.append(self._lines.popleft())
+                    size += len(taken[-1])
+            yield b"".join(taken)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
