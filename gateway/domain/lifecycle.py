@@ -324,10 +324,10 @@ def _start_attempts(
             continue
         match next_try(draft.generation, output.index, health):
             case Try(route=route, form=form, not_before=not_before):
-                if not_before is not None and not_before > draft.now:
-                    wake_at = min(wake_at, not_before)
-                elif use_spare(draft, output, files):
+                if use_spare(draft, output, files):
                     wake_at = min(wake_at, draft.now + SOON)
+                elif not_before is not None and not_before > draft.now:
+                    wake_at = min(wake_at, not_before)
                 elif readings.may_buy([output.index], history(draft.generation, output.index), not_before):
                     wanted.setdefault((route, form), []).append(output.index)
             case Stop(failure=failure) if not may_still_come(draft.generation, output.index):
