@@ -314,6 +314,7 @@ class _AwsChunked:
     def __init__(self) -> None:
         self._line = b""
         self._left = 0
+        self._ends_chunk = False  # the line that comes next is the empty one behind the data of a chunk
         self._over = False
 
     def decode(self, data: bytes) -> Iterator[bytes]:
@@ -339,9 +340,11 @@ class _AwsChunked:
 
     def _begin_chunk(self) -> None:
         line, self._line = self._line.strip(), b""
-        if not line:  # the end of the chunk before
+        if not line and self._ends_chunk:
+            self._ends_chunk = False
             return
         if _AWS_UNSIGNED.match(line + b";") is None:
             raise UndecodableBody("is damaged: its aws-chunked encoding cannot be undone")
         self._left = int(line.partition(b";")[0], 16)
+        self._ends_chunk = True
         self._over = self._left == 0

@@ -33,6 +33,7 @@ _GOOD_NUMBER = re.compile(r"0{1,8}(?:\.0)?|1(?:\.0)?|20[0-6](?:\.0)?|20000|20000
 _ID_NAMES = words("""
     taskid taskids tasks jobid generationid predictionid operationid workid taskno tasknumber videoid
     """)
+_TASK_ID_NAMES = words("taskid taskids jobid")
 _PLAIN_ID_NAMES = words("id ids uuid")
 _BARE_ID = re.compile(r"(?=[^\d]*\d)[A-Za-z0-9][A-Za-z0-9_.:-]{5,127}", re.ASCII)
 _REASONS = words("""
@@ -160,6 +161,12 @@ def names_id(layer: Fields) -> bool:
     """Whether an object names a task."""
     named = _named(layer)
     return any(_ids(named.get(name)) for name in (*_ID_NAMES, *_PLAIN_ID_NAMES))
+
+
+def names_task_id(layer: Fields) -> bool:
+    """Whether an object has an id under a name that can only be a task's: `taskId`, `TASK_ID`, `task_ids`."""
+    named = _named(layer)
+    return any(_ids(named.get(name)) for name in _TASK_ID_NAMES)
 
 
 def task_ids(body: object) -> list[str]:

@@ -24,6 +24,7 @@ from gateway.domain.envelopes import (
     is_success,
     layers,
     names_id,
+    names_task_id,
     reason_of,
     says_success,
     task_ids,
@@ -107,7 +108,7 @@ def _submitted(adapter: Adapter, call: HttpCall, reply: HttpReply) -> Failed | t
     try:
         refusal = adapter.classify(reply)
         if refusal is not None and refusal.kind is not FailureKind.AMBIGUOUS:
-            return refusal
+            return _unless_it_names_task(refusal, reply)
         return adapter.task_refs(call, reply)
     except UnreadableReply:
         return _started(adapter, call, reply) or refusal or failed(FailureKind.AMBIGUOUS)
@@ -115,6 +116,18 @@ def _submitted(adapter: Adapter, call: HttpCall, reply: HttpReply) -> Failed | t
         if found := _started(adapter, call, reply):
             return found
         raise
+
+
+def _unless_it_names_task(refusal: Failed, reply: HttpReply) -> Failed:
+    """The refusal; `AMBIGUOUS` where its body names a task in any spelling, so that the submit is not sent again.
+
+    Adapters look for the id in the places and under the names that their providers document.
+    """
+    found = layers(json_or_none(reply))
+    errors = [inner for layer in found for inner in layers(layer.get("error"))]
+    if not any(names_task_id(layer) for layer in (*found, *errors)):
+        return refusal
+    return failed(FailureKind.AMBIGUOUS, code=refusal.upstream_code)
 
 
 def _started(adapter: Adapter, call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:

@@ -16,7 +16,7 @@ from gateway.domain.errors import InvalidImage
 
 SEGMENTS_MAX = 8192  # of a JPEG; a large colour profile takes 255, a progressive image some 20
 CHUNKS_MAX = 65_536  # of a PNG or WebP; an encoder with the smallest usual chunks needs 10,000 for 20 MB
-SUB_BLOCKS_MAX = 250_000  # of a GIF; 20 MB in full ones are 82,000
+SUB_BLOCKS_MAX = 250_000  # of a GIF, its blocks included; 20 MB in full ones are 82,000
 BOXES_MAX = 1000  # of an AVIF
 STRIPS_MAX = 262_144  # of a TIFF
 TAGS_MAX = 1000  # of the first directory of a TIFF
@@ -156,6 +156,7 @@ def _gif(data: bytes) -> None:
     left = SUB_BLOCKS_MAX
     while position < len(data):
         kind, start = data[position], position
+        left -= 1
         if kind == _EXTENSION:
             position += 2
         elif kind == _PICTURE and position + 11 <= len(data):
@@ -172,7 +173,9 @@ def _gif(data: bytes) -> None:
             position += 1 + length
             filled, left = True, left - 1
             if left < 0:
-                raise _damaged("GIF", f"it has more than {SUB_BLOCKS_MAX:,} blocks of data")
+                break
+        if left < 0:
+            raise _damaged("GIF", f"it has more than {SUB_BLOCKS_MAX:,} blocks")
         position += 1
         if position > len(data):
             what = "image data" if kind == _PICTURE else "extension"

@@ -1,6 +1,7 @@
 """Replies in forms that no adapter documents are understood all the same, of every provider, and none is over-read."""
 
 import json
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from msgspec import UNSET, structs
 
 from gateway.domain.adapter import Adapter, HttpReply
 from gateway.domain.errors import UnreadableReply
+from gateway.domain.file_links import file_urls
 from gateway.domain.task import Completed, Failed, FailureKind, Pending, Status, TaskRef, TaskSnapshot
 from gateway.domain.task_reading import PollRefused, read_poll, read_submit, task_id_fault
 
@@ -248,8 +250,23 @@ def test_a_submit_without_success_or_without_an_id_is_no_task(name: str, body: A
 
 @every_provider
 def test_a_refused_submit_stays_refused_whatever_it_holds_besides(name: str) -> None:
-    assert begun(name, {"error": {"message": "no"}, "taskId": TASK}, status=401) is FailureKind.CREDENTIAL_REFUSED
+    assert begun(name, {"error": {"message": "no"}, "request_id": "r-1"}, status=401) is FailureKind.CREDENTIAL_REFUSED
     assert isinstance(polled(name, {"taskId": TASK, "status": "done", "url": FILE}, status=500), PollRefused)
+
+
+@every_provider
+@pytest.mark.parametrize("status", [400, 401, 402, 429])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "no"}, "taskId": TASK},
+        {"error": {"message": "no", "taskId": TASK}},
+        {"code": 40001, "message": "no", "data": {"TaskIDs": [TASK]}},
+        {"message": "no", "result": {"task_id": TASK}},
+    ],
+)
+def test_a_refusal_that_names_a_task_in_any_spelling_proves_nothing(name: str, body: Any, status: int) -> None:
+    assert begun(name, body, status=status) is FailureKind.AMBIGUOUS
 
 
 # -- places and links
@@ -317,6 +334,9 @@ def test_the_relays_own_address_of_a_file_is_not_taken_from_a_reply() -> None:
         ("https%3A%2F%2Fcdn.example%2Fv.mp4", "https://cdn.example/v.mp4"),
         ("https://cdn.example/v.mp4?a=1&amp;b=2", "https://cdn.example/v.mp4?a=1&b=2"),
         ('"https://cdn.example/v.mp4"', "https://cdn.example/v.mp4"),
+        ("Video URL: https://cdn.example/v.mp4", "https://cdn.example/v.mp4"),
+        ("https://cdn.example/get?url=https://b.example/v.mp4", "https://cdn.example/get?url=https://b.example/v.mp4"),
+        ("https://cdn.example/v.mp4?to=https://b.example&s=1", "https://cdn.example/v.mp4?to=https://b.example&s=1"),
     ],
 )
 def test_a_link_that_browsers_open_is_a_file(name: str, link: str, url: str) -> None:
@@ -471,3 +491,12 @@ def test_a_large_reply_in_an_unknown_form_is_read_in_bounded_time(name: str) -> 
         deep = {"data": deep, "url": "x"}
     for body in (wide, deep):
         read_both_ways(name, answer(body))
+
+
+@pytest.mark.parametrize("text", ["[](" + "a" * 15_000, "a" * 15_000])
+def test_a_text_that_is_nearly_a_link_is_read_in_bounded_time(text: str) -> None:
+    """A reply may hold hundreds of such texts, and nothing else is done while they are read."""
+    began = time.process_time()
+    for _ in range(100):
+        file_urls(text)
+    assert time.process_time() - began < 0.4

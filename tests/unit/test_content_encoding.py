@@ -123,6 +123,7 @@ def test_any_bytes_are_decoded_alike_however_they_are_cut(body: bytes, encodings
         (packed(VIDEO)[:-8] + bytes(8), "gzip", "damaged"),
         (aws_chunked(VIDEO).replace(b"3e8;", b"3f0;"), "aws-chunked", "damaged"),
         (b"3e8;chunk-signature=" + b"0" * 2000, "aws-chunked", "damaged"),
+        (b"1;chunk-signature=0\r\na\r\n" + b"\r\n" * 50, "aws-chunked", "damaged"),
         (packed(packed(packed(packed(VIDEO)))), "gzip", "encoded more than 3 times"),
         (packed(VIDEO[:2]) * (MEMBERS_MAX + 1), "gzip", "more than 1000 parts"),
     ],

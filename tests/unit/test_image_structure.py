@@ -175,6 +175,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "gif without a picture": (b"GIF89a\4\0\4\0\0\0\0;", "no picture before its trailer"),
     "gif without pixels": (b"GIF89a\4\0\4\0\0\0\0,\0\0\0\0\4\0\4\0\0\2\0;", "picture at byte 13 has no data"),
     "gif of very small blocks": (b"GIF89a\4\0\4\0\0\0\0!\xfe" + b"\1a" * 300_000 + b"\0;", "more than 250,000 blocks"),
+    "gif of empty blocks": (b"GIF89a\4\0\4\0\0\0\0" + b"!\xfe\0" * 300_000 + b";", "more than 250,000 blocks"),
     "bmp with odd pixels": (b"BM" + bytes(12) + struct.pack("<IiiHH", 40, 4, 4, 1, 5) + bytes(100), "5 bits a pixel"),
     "bmp of its header alone": (WHOLE["bmp"][:54], "reach to byte 16,372, 54 bytes"),
     "avif of its index alone": (
