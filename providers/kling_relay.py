@@ -333,7 +333,7 @@ def classify(reply: HttpReply) -> Failed | None:
     if submit and any(_task_ids(fields) for fields in _error_bodies(body)):
         kind = FailureKind.AMBIGUOUS  # what names a task is no proof that none was started
     # A body that is no JSON is a proxy's, and so is its limit; a type that cannot be read is our translation's fault.
-    # What the plug-in refuses is a model or a mode that it has not, and "Invalid request" alone tells of no reason.
+    # What the plug-in refuses is a model or a mode that it has not, and "Invalid request" alone names no reason.
     elsewhere = kind is FailureKind.INVALID_REQUEST and (
         body is None or code in OF_TRANSLATION or "cannot unmarshal" in message or message.lower() == "invalid request"
     )

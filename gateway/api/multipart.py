@@ -43,7 +43,7 @@ _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _WESTERN = frozenset({"iso-8859-1", "latin1", "latin-1", "windows-1252", "cp1252"})  # Java's default for text
 _PLAIN_ENCODINGS = frozenset({"", "7bit", "8bit", "binary"})
 _EXTENDED_NAME = re.compile(r";\s*filename\*\s*=\s*\"?(utf-8|iso-8859-1)'[^']*'([^;\"]*)", re.IGNORECASE)
-_CHARSET = "_charset_"  # a part of this name tells of the others (RFC 7578, section 4.6)
+_CHARSET = "_charset_"  # the part of this name has the character set of the others (RFC 7578, section 4.6)
 _TEXTS_OF_IMAGES = (b"http://", b"https://", b"data:", b"file_")
 
 

@@ -301,7 +301,7 @@ def _error_of(generation: Generation) -> ErrorView | None:
 
 
 def _answer_text(provider: str, answer: UpstreamAnswer | None) -> str:
-    """The unclear answer in words, for whoever asks the provider about it."""
+    """The unclear answer in words, so that an operator can ask the provider about it."""
     if answer is None or (answer.status is None and answer.message is None):
         return ""
     said = f"HTTP {answer.status}" if answer.status is not None else "no complete reply"

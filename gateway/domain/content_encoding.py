@@ -56,7 +56,7 @@ class BodyDecoder:
 
     @property
     def is_plain(self) -> bool | None:
-        """Whether the body is handed over as it arrives; `None` until its first bytes have told."""
+        """Whether the body is handed over as it arrives; `None` until its first bytes have shown it."""
         return self._body.is_plain
 
     def feed(self, data: bytes) -> bytes:

@@ -86,7 +86,7 @@ def task_layers(body: object) -> list[Fields]:
 
 
 def holds_several(layer: Fields) -> bool:
-    """Whether an object that is no task holds a list of several: which of them was asked about cannot be told."""
+    """Whether an object that is no task holds a list of several: nobody can know which of them was asked about."""
     lists = [value for value in _inner(layer) if isinstance(value, list)]
     return not names_id(layer) and any(sum(map(_is_task, value[:_IDS_MAX])) > 1 for value in lists)
 
@@ -101,7 +101,7 @@ def _inner(layer: Fields) -> Iterator[object]:
 
 
 def _only(value: object) -> Fields | None:
-    """An object, also one in a string, and the only one of a list: which of several counts cannot be told."""
+    """An object, also one in a string, and the only one of a list: of several nobody can know which one counts."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return json_object(value) or None

@@ -293,7 +293,7 @@ def _end(draft: Draft, attempt: Attempt) -> None:
         draft.move(attempt, AttemptState.FAILED, failure or failed(FailureKind.RESULT_MISSING))
 
 
-def _told_until(generation: Generation, slot: int, hints: HintsOf) -> datetime | None:
+def _callback_until(generation: Generation, slot: int, hints: HintsOf) -> datetime | None:
     """Until when a callback may name the task of a submit for this slot that got no clear answer.
 
     `None` where no provider would call back. It is only asked where nothing else can be tried: an output that fails at
@@ -301,14 +301,14 @@ def _told_until(generation: Generation, slot: int, hints: HintsOf) -> datetime |
     """
     if generation.plan.policy.on_ambiguous == "fail":
         return None
-    told = (
+    waits = (
         times_out_at(attempt, found.polling)
         for attempt in history(generation, slot)
         if attempt.state is AttemptState.UNKNOWN
         and attempt.decision is None
         and (found := hints(generation.route(attempt))).calls_back
     )
-    return max(told, default=None)
+    return max(waits, default=None)
 
 
 def _start_attempts(
@@ -331,11 +331,11 @@ def _start_attempts(
                 elif readings.may_buy([output.index], history(draft.generation, output.index), not_before):
                     wanted.setdefault((route, form), []).append(output.index)
             case Stop(failure=failure) if not may_still_come(draft.generation, output.index):
-                told_until = _told_until(draft.generation, output.index, hints)
+                callback_until = _callback_until(draft.generation, output.index, hints)
                 # A further result of another task was paid for: an output that nothing more is bought for gets it.
                 if not use_spare(draft, output, files):
-                    if told_until is not None and told_until > draft.now:
-                        wake_at = min(wake_at, told_until)
+                    if callback_until is not None and callback_until > draft.now:
+                        wake_at = min(wake_at, callback_until)
                         continue
                     draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
                 wake_at = min(wake_at, draft.now + SOON)  # what was too dear beside it may not be without it

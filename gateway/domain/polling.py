@@ -180,7 +180,7 @@ def how_to_read(watch: Watch, hints: Hints, now: datetime) -> How:
 
     A task without a file is read both ways in turn, because either may name the file that the other does not. A task
     that goes on is refreshed now and then where the provider asks for it (`refresh_every`): its ordinary poll may
-    never tell of an end. The number of readings decides, so that a refresh that fails is not tried for ever. A reading
+    never show an end. The number of readings decides, so that a refresh that fails is not tried for ever. A reading
     that a decision waits for is an ordinary poll: a refresh may name no file of a task that is done.
     """
     if watch.missing_since is None:

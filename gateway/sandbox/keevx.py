@@ -38,7 +38,7 @@ ERRORS: Errors = {
     "110002": (404, {"code": 110002, "msg": "Task not found"}),
     "530002": (200, {"code": 530002, "msg": "Image processing error", "data": None}),
     "530003": (500, {"code": 530003, "msg": "Task creation failed"}),
-    "503_no_channel": (404, {"msg": "no route to the service"}),  # no page tells of one: a refusal by the way to it
+    "503_no_channel": (404, {"msg": "no route to the service"}),  # of the network in front, on no page
     # No page names a code for exhausted credit or for refused content: a code of no table, and words that tell.
     "402": (402, {"code": 100020, "msg": "Insufficient credit balance"}),
     "no_credit": (402, {"code": 100020, "msg": "Insufficient credit balance"}),

@@ -153,7 +153,7 @@ class Artifacts:
         return Stream(
             chunks=chunks,
             content_type=response.headers.get("content-type", "application/octet-stream"),
-            length=int(length) if length.isdigit() and decoder.is_plain else None,
+            length=int(length) if length.isascii() and length.isdigit() and decoder.is_plain else None,
             filename=f"{generation.id}-{output.index}.mp4",
         )
 

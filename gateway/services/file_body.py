@@ -36,7 +36,7 @@ class BodyReader:
 
     @property
     def is_plain(self) -> bool | None:
-        """Whether the body is handed over as it was sent; `None` until its first bytes have told."""
+        """Whether the body is handed over as it was sent; `None` until its first bytes have shown it."""
         return self._decoder.is_plain
 
     def take(self, data: bytes, now: float) -> Iterator[bytes]:
