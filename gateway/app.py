@@ -231,7 +231,7 @@ class Application:
             webhooks=Webhooks(store=self.store.webhooks, keys=keys, clock=self.clock),
             health=self.health,
             hints=PollHints(self.providers, self.health, self.clock),
-            feed=Feed(Watching(self.store, self._signals, self.clock)),
+            feed=Feed(Watching(self.store, self._signals, self.clock), self.health.of),
             authenticator=Authenticator(
                 [key.reveal() for key in settings.server.api_keys],
                 admin_keys=[key.reveal() for key in settings.server.admin_keys],

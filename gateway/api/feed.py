@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.api.views import GenerationView, Links, generation_view
+from gateway.domain.health import HealthOf
 from gateway.domain.telling import PROGRESS, PUBLIC_EVENTS
 from gateway.services.watching import News, Watching
 
@@ -37,8 +38,9 @@ class Told(Struct, frozen=True):
 class Feed:
     """Reads and renders a change once for all who listen at the same place."""
 
-    def __init__(self, watching: Watching) -> None:
+    def __init__(self, watching: Watching, health: HealthOf) -> None:
         self.watching = watching
+        self._health = health
         self._shared: dict[tuple[str, str, int, int], asyncio.Task[Told | None]] = {}
 
     async def told(self, generation_id: str, key: str, after: int, *, change: int, links: Links) -> Told | None:
@@ -60,7 +62,7 @@ class Feed:
         news = await self.watching.news(generation_id, key, after)
         if news is None:
             return None
-        view = generation_view(news.generation, links)
+        view = generation_view(news.generation, links, self._health)
         return Told(
             body=b"".join(_frames(news, view)),
             has_events=bool(news.events),

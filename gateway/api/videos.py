@@ -87,7 +87,7 @@ class VideoGenerationController(Controller):
         params.not_both("after", "before")
         page = await context.generations.page(query)
         links = context.links(request)
-        found = (generation_view(generation, links) for generation in page.data)
+        found = (generation_view(generation, links, context.health.of) for generation in page.data)
         return json_answer(GenerationList.of(found, has_more=page.has_more))
 
     @route("/{generation_id:str}", http_method=GET)
@@ -152,7 +152,7 @@ def json_answer(view: object, headers: dict[str, str] | None = None) -> ASGIResp
 def _answer(
     generation: Generation, context: Context, headers: dict[str, str], request: Call | None = None
 ) -> ASGIResponse:
-    return json_answer(generation_view(generation, context.links(request)), headers)
+    return json_answer(generation_view(generation, context.links(request), context.health.of), headers)
 
 
 def _id(request: Call) -> str:

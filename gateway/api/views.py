@@ -11,6 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 from gateway.api.attempt_views import UpstreamAnswerView, upstream_view
 from gateway.api.pages import Listed
 from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Route
+from gateway.domain.health import HealthOf, unknown_health
 from gateway.domain.remedies import next_try_at
 from gateway.domain.request import ImageToVideo, ReferencesToVideo, Settings
 from gateway.domain.spending import cost_of, maybe_of, purchase_count
@@ -176,8 +177,8 @@ _ATTEMPT_STATUS = {
 }
 
 
-def generation_view(generation: Generation, links: Links) -> GenerationView:
-    """The public object."""
+def generation_view(generation: Generation, links: Links, health: HealthOf = unknown_health) -> GenerationView:
+    """The public object. With the health of the routes it says more exactly when the next try is due."""
     kind: Literal["video.generation", "image.generation"] = (
         "video.generation" if generation.kind == "video" else "image.generation"
     )
@@ -198,7 +199,7 @@ def generation_view(generation: Generation, links: Links) -> GenerationView:
         usage=_usage_view(generation),
         expires_at=int(generation.deadline_at.timestamp()),
         completed_at=_seconds(generation.completed_at),
-        next_try_at=_seconds(next_try_at(generation)),
+        next_try_at=_seconds(next_try_at(generation, health)),
         request=_request_view(request),
         metadata=request.metadata,
         user=request.user,

@@ -29,6 +29,7 @@ from gateway.domain.polling import (
     how_to_read,
     is_lost,
     open_tasks,
+    times_out_at,
 )
 from gateway.domain.reading import failed
 from gateway.domain.readings import Readings
@@ -292,6 +293,24 @@ def _end(draft: Draft, attempt: Attempt) -> None:
         draft.move(attempt, AttemptState.FAILED, failure or failed(FailureKind.RESULT_MISSING))
 
 
+def _told_until(generation: Generation, slot: int, hints: HintsOf) -> datetime | None:
+    """Until when a callback may name the task of a submit for this slot that got no clear answer.
+
+    `None` where no provider would call back. It is only asked where nothing else can be tried: an output that fails at
+    once would be lost although its task may be at work.
+    """
+    if generation.plan.policy.on_ambiguous == "fail":
+        return None
+    told = (
+        times_out_at(attempt, found.polling)
+        for attempt in history(generation, slot)
+        if attempt.state is AttemptState.UNKNOWN
+        and attempt.decision is None
+        and (found := hints(generation.route(attempt))).calls_back
+    )
+    return max(told, default=None)
+
+
 def _start_attempts(
     draft: Draft, readings: Readings, files: Mapping[int, KeepWatch], hints: HintsOf, health: HealthOf
 ) -> datetime:
@@ -305,15 +324,19 @@ def _start_attempts(
             continue
         match next_try(draft.generation, output.index, health):
             case Try(route=route, form=form, not_before=not_before):
-                if not_before is not None and not_before > draft.now:
-                    wake_at = min(wake_at, not_before)
-                elif use_spare(draft, output, files):
+                if use_spare(draft, output, files):
                     wake_at = min(wake_at, draft.now + SOON)
+                elif not_before is not None and not_before > draft.now:
+                    wake_at = min(wake_at, not_before)
                 elif readings.may_buy([output.index], history(draft.generation, output.index), not_before):
                     wanted.setdefault((route, form), []).append(output.index)
             case Stop(failure=failure) if not may_still_come(draft.generation, output.index):
+                told_until = _told_until(draft.generation, output.index, hints)
                 # A further result of another task was paid for: an output that nothing more is bought for gets it.
                 if not use_spare(draft, output, files):
+                    if told_until is not None and told_until > draft.now:
+                        wake_at = min(wake_at, told_until)
+                        continue
                     draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
                 wake_at = min(wake_at, draft.now + SOON)  # what was too dear beside it may not be without it
             case _:

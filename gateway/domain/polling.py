@@ -30,6 +30,7 @@ class Hints(Struct, frozen=True, kw_only=True):
     has_refresh: bool = False
     refresh_every: int = 0  # of the readings of a task that goes on, each so-many-th is a refresh; 0: none
     form: str = ""  # the form of a submit that worked last
+    calls_back: bool = False  # the provider tells us which task an attempt has, also where its reply was lost
 
 
 HintsOf = Callable[[Route], Hints]

@@ -66,12 +66,15 @@ def next_try(generation: Generation, slot: int, health: HealthOf = unknown_healt
             return Try(following) if following is not None else _retry(generation, before, slot, health)
 
 
-def next_try_at(generation: Generation) -> datetime | None:
-    """When the next attempt of a generation is due that waits to repeat one; `None` while it does not wait for that."""
+def next_try_at(generation: Generation, health: HealthOf = unknown_health) -> datetime | None:
+    """When the next attempt of a generation is due that waits to repeat one; `None` while it does not wait for that.
+
+    With the health of its route: an open circuit may make the wait longer than the provider's own.
+    """
     if generation.status.terminal:
         return None
     waiting = (one for one in generation.outputs if not one.status.terminal and not one.extra and one.artifact is None)
-    tries = (next_try(generation, output.index) for output in waiting)
+    tries = (next_try(generation, output.index, health) for output in waiting)
     moments = (one.not_before for one in tries if isinstance(one, Try) and one.not_before is not None)
     return min(moments, default=None)
 

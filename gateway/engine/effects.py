@@ -78,6 +78,7 @@ class Effects:
         self._clock = clock
         self._callback_url = callback_url  # where the provider says that something happened to an attempt's tasks
         self._forms: dict[tuple[str, str], str] = {}  # (provider, model) → the form that worked last
+        self._calling_back = {name for name, one in providers.items() if callback_url(one, "") is not None}
         self._noted: set[tuple[str, str]] = set()
         self._sending: set[str] = set()  # attempts from their intent to their outcome
 
@@ -92,7 +93,8 @@ class Effects:
         if route.attempt_timeout_seconds is not None:
             polling = replace(polling, attempt_timeout_seconds=route.attempt_timeout_seconds)
         every = provider.adapter.refresh_every
-        return Hints(polling=polling, has_refresh=has_refresh, refresh_every=every, form=form)
+        calls_back = provider.name in self._calling_back
+        return Hints(polling=polling, has_refresh=has_refresh, refresh_every=every, form=form, calls_back=calls_back)
 
     def is_sending(self, attempt_id: str) -> bool:
         """Whether the submit of an attempt may have begun to leave: only before that can it be left undone."""

@@ -39,7 +39,7 @@ FATES = {
 CALLBACKS = {
     "duplicated": "the callback is sent twice",
     "early": "the task ends at once, and the callback comes before the reply to the submit",
-    "forged": "a callback claims success, with a foreign URL, before the task has ended (args: task_id, url)",
+    "forged": "a callback claims success, with a foreign URL, before the end (args: task_id, url, after: seconds)",
     "none": "no callback is sent",
 }
 EXTRA_IDS = "extra_ids"  # Keevx alone: more tasks than were asked for (args: n)

@@ -185,7 +185,7 @@ async def _call_back(desk: Desk, task: Task, family: str) -> None:
             "status": "SUCCEEDED",
             field: fault.args.get("url", "http://169.254.169.254/latest/meta-data/"),
         }
-        desk.callbacks.at(0.0, url, lambda: lie)
+        desk.callbacks.at(task.created_at + float(fault.args.get("after", 0)), url, lambda: lie)
     if name == "early":
         task.ends_at = task.running_at = task.created_at
         await desk.callbacks.send(url, truth())

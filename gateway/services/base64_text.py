@@ -10,6 +10,7 @@ import re
 
 _PIECE = 4 * 2**18  # characters decoded in one go, in which no other thread runs
 _LINES_MAX = 600_000  # of folded text; 20 MB in lines of 60 characters are 470,000
+_LINE_WIDTHS = (60, 64, 72, 76)  # at which encoders break lines
 _SHORTEST_FOLD = 3  # blanks at one distance, from which on they cannot be by chance
 _OUTER = b" \t\r\n\f\v"
 _NOT_BLANK = b"\t\r\n\f\v"
@@ -120,11 +121,8 @@ def _unfold(text: bytes) -> bytes:
         return b"".join(lines)
     before = min(len(line) - len(line.lstrip(b" ")) for line in lines[1:])
     behind = min(len(line) - len(line.rstrip(b" ")) for line in lines[:-1])
-    level = [lines[0], *(line[before:] for line in lines[1:])]
-    level = [*(line[: len(line) - behind] for line in level[:-1]), level[-1]]
-    readings = [level, stripped]
-    if (before + behind) * (len(lines) - 1) < _SHORTEST_FOLD:  # a `+` or two may begin or end every line by chance
-        readings.append(lines)
+    befores, behinds = _by_chance(before, len(lines) - 1), _by_chance(behind, len(lines) - 1)
+    readings = [stripped, *(_levelled(lines, left, right) for left in befores for right in behinds)]
     for header_shares_first_line in (False, True):
         found = {
             b"".join(reading)
@@ -136,6 +134,17 @@ def _unfold(text: bytes) -> bytes:
         if found:
             break
     raise NotBase64(_AMBIGUOUS)
+
+
+def _by_chance(blanks: int, joints: int) -> set[int]:
+    """How many of the blanks at each of so many line ends were white space, if the others were a `+` by chance."""
+    return {blanks - plus for plus in range(blanks + 1) if plus == 0 or plus * joints < _SHORTEST_FOLD}
+
+
+def _levelled(lines: list[bytes], before: int, behind: int) -> list[bytes]:
+    """The lines without so many characters where each begins (not the first) and where each ends (not the last)."""
+    shorter = [lines[0], *(line[before:] for line in lines[1:])]
+    return [*(line[: len(line) - behind] for line in shorter[:-1]), shorter[-1]]
 
 
 def _is_folded(lines: list[bytes], *, shorter_first: bool) -> bool:
@@ -157,6 +166,8 @@ def _restore(text: bytes) -> bytes:
     dropped = text.replace(b" ", b"")
     if _is_regular(text, count) and _may_be(dropped):
         return dropped
+    if any(_may_be_joined(text, width) for width in _LINE_WIDTHS):
+        raise NotBase64(_AMBIGUOUS)  # some of the blanks may have been line ends
     restored = text.replace(b" ", b"+")
     if b"-" in text or b"_" in text:  # an alphabet without `+`
         raise NotBase64(_AMBIGUOUS)
@@ -167,6 +178,12 @@ def _restore(text: bytes) -> bytes:
     if b"+" in text and _may_be(dropped):  # what takes one `+` takes them all
         raise NotBase64(_AMBIGUOUS)
     return restored
+
+
+def _may_be_joined(text: bytes, width: int) -> bool:
+    """Whether there is a blank wherever lines of this width would have been joined."""
+    places = text[width :: width + 1]
+    return bool(places) and places.count(b" ") == len(places)
 
 
 def _is_regular(text: bytes, count: int) -> bool:

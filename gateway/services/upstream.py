@@ -16,7 +16,8 @@ from gateway.services.file_body import IDLE_SECONDS
 from gateway.services.transport import ReqwestTransport
 
 REPLY_MAX = 8 * 1024 * 1024  # bytes of a JSON reply; results are not read through here
-_RETRY_AFTER_MAX = 86400  # seconds
+_RETRY_AFTER_MAX = 86400.0  # seconds
+_RETRY_AFTER_ABSURD = 100 * 86400.0  # seconds
 _DATE_MAX = 100  # characters of a date in `Retry-After`
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -145,17 +146,19 @@ async def _read(response: httpx.Response) -> tuple[bytes, bool]:
 def retry_after_seconds(reply: HttpReply, clock: Callable[[], datetime]) -> float | None:
     """The `Retry-After` of a reply in either form, as seconds from now; `None` without a usable one.
 
-    It never raises, whatever the header holds: a provider's verdict must not depend on a header beside it.
+    It never raises, whatever the header holds: a provider's verdict must not depend on a header beside it. A wait of
+    more than a hundred days is not meant: there the provider's documented wait is used, as without the header.
     """
     value = reply.headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
-        return float(min(int(value[:9]), _RETRY_AFTER_MAX))
-    if len(value) > _DATE_MAX:
+        seconds = float(value[:_DATE_MAX])
+    elif len(value) > _DATE_MAX:
         return None
-    try:
-        when = parsedate_to_datetime(value)
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-        seconds = (when - clock()).total_seconds()
-    except Exception:  # noqa: BLE001  # the parser of dates raises many kinds, some of them only in some versions of Python
-        return None
-    return min(max(seconds, 0.0), float(_RETRY_AFTER_MAX))
+    else:
+        try:
+            when = parsedate_to_datetime(value)
+            when = when if when.tzinfo else when.replace(tzinfo=UTC)
+            seconds = (when - clock()).total_seconds()
+        except Exception:  # noqa: BLE001  # the parser of dates raises many kinds, some only in some versions of Python
+            return None
+    return None if seconds > _RETRY_AFTER_ABSURD else min(max(seconds, 0.0), _RETRY_AFTER_MAX)

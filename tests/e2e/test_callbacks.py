@@ -108,10 +108,10 @@ async def test_callbacks_that_come_twice_or_before_the_reply_are_one_result(call
 async def test_what_a_callback_claims_is_not_believed(called: Gateway) -> None:
     called.providers["keevx"] = {}
     await called.start()
-    called.sandbox.fault("keevx", "callback", "forged", task_id="i2v-of-nobody")
+    called.sandbox.fault("keevx", "callback", "forged", task_id="i2v-of-nobody", after=0.5)
     post = await called.post(**BODY)
     await called.clock.run_for(1)
-    assert (outcomes(called), (await called.get(post["id"]))["status"]) == ([200], "queued")
+    assert (outcomes(called), (await called.get(post["id"]))["status"]) == ([200], "in_progress")
     found = await ended(called, post["id"])
     assert (found["status"], found["attempts"][0]["tasks"]) == ("completed", list(called.sandbox.state.tasks))
     assert "169.254" not in str(found)
@@ -143,19 +143,46 @@ async def test_a_refusal_behind_an_early_callback_buys_nothing_elsewhere(called:
 
 
 @pytest.mark.parametrize("policy", ["fall_back", "hold"])
-async def test_a_lost_reply_is_known_by_the_callback_of_its_end(called: Gateway, policy: str) -> None:
+@pytest.mark.parametrize("fault", [("close_after_accept", {}), ("530003", {"started": 1})], ids=lambda one: one[0])
+async def test_a_lost_reply_is_known_by_the_callback_of_its_end(
+    called: Gateway, policy: str, fault: tuple[str, dict[str, Any]]
+) -> None:
     called.route(KEEVX, on_ambiguous=policy)
+    await called.start()
+    called.sandbox.fault("keevx", "submit", fault[0], **fault[1])
+    post = await called.post(**BODY)
+    before = await called.until_state(post["id"], "unknown")
+    assert before.attempts[0].tasks == ()
+    found = await ended(called, post["id"])
+    assert called.submits == called.paid == {"keevx": 1}
+    assert found["attempts"][0]["tasks"] == list(called.sandbox.state.tasks)
+    assert (found["status"], found["data"][0]["status"]) == ("completed", "completed")
+    assert passed(called) < 8
+
+
+async def test_a_callback_is_waited_for_until_the_attempt_times_out(called: Gateway) -> None:
+    called.route(KEEVX)
+    called.providers["keevx"] = {**SELDOM, "attempt_timeout_seconds": 300}
+    await called.start()
+    called.sandbox.fault("keevx", "submit", "close")  # nothing was started: no callback comes
+    post = await called.post(**BODY)
+    await called.clock.run_for(290)
+    assert (await called.get(post["id"]))["status"] == "queued"
+    await called.clock.run_for(15)
+    found = await called.get(post["id"])
+    assert (found["status"], found["error"]["code"]) == ("failed", "submission_unknown")
+    assert called.submits == {"keevx": 1}
+
+
+async def test_no_callback_is_waited_for_where_the_policy_is_to_fail(called: Gateway) -> None:
+    called.route(KEEVX, on_ambiguous="fail")
     await called.start()
     called.sandbox.fault("keevx", "submit", "close_after_accept")
     post = await called.post(**BODY)
-    before = await called.until_state(post["id"], "unknown")
-    found = await ended(called, post["id"]) if policy == "hold" else await later(called, post["id"])
-    assert called.submits == called.paid == {"keevx": 1}
+    await called.until_state(post["id"], "unknown")
+    found = await later(called, post["id"])
+    assert (found["status"], found["error"]["code"]) == ("failed", "submission_unknown")
     assert found["attempts"][0]["tasks"] == list(called.sandbox.state.tasks)
-    assert before.attempts[0].tasks == ()
-    if policy == "hold":
-        assert (found["status"], found["data"][0]["status"]) == ("completed", "completed")
-        assert passed(called) < 8
 
 
 async def later(gateway: Gateway, generation_id: str) -> dict[str, Any]:

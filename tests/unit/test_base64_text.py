@@ -4,6 +4,7 @@ import base64
 import random
 import textwrap
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -77,6 +78,15 @@ def test_no_spelling_gives_other_bytes(data: bytes, lost: bool, width: int, inde
     text = text.replace("+", " ") if lost else text
     lines = [text[at : at + width] for at in range(0, len(text), width)] if width else [text]
     assert meaning(f"\n{indent}".join(lines)) in {b"\x89PNG" + data, None}
+
+
+@pytest.mark.parametrize("indent", ["", " ", "   "])
+def test_a_plus_at_the_end_of_a_line_beside_an_indent_is_not_lost(indent: str) -> None:
+    data = b"\x89PNG" + bytes(52) + b">" + bytes(30)
+    text = base64.b64encode(data).decode().rstrip("=").replace("+", " ")
+    folded = f"\n{indent}".join(text[at : at + 76] for at in range(0, len(text), 76))
+    with suppress(NotBase64):  # a refusal is right as well: other bytes are not
+        assert decode_base64(folded, 1000) == data
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,19 @@ def test_output_without_a_route_waits_for_a_task_beyond_the_number_asked_for() -
     assert world.generation.status is Status.COMPLETED
 
 
+def test_extra_result_fills_an_output_that_waits_for_its_next_try() -> None:
+    world = World(generation("acme/one*2", "bolt/two", count=2))
+    world.accept(1, "a")
+    world.end(2, FailureKind.RATE_LIMITED, retry_after=500)
+    world.adopt(1, "b", "more")
+    world.read(1, done("a"), 0)
+    world.read(1, done("more"), 2)
+    world.fail(1, FailureKind.TASK_FAILED, 1)
+    world.step(wait=1)
+    assert world.generation.outputs[1].artifact == done("more").artifacts[0]
+    assert world.generation.status is Status.COMPLETED
+
+
 def test_deadline_gives_an_open_output_the_extra_result() -> None:
     world = World(generation("acme/one*2", "bolt/two", count=2, deadline_seconds=600))
     world.accept(1, "a")  # the second output goes to the next route

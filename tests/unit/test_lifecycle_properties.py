@@ -125,7 +125,7 @@ class Life(RuleBasedStateMachine):
             resubmit = [one for one in same if one.decision == "resubmit"]
             assert len(resubmit) <= 1
             assert all(one in resubmit or one.state in {S.REFUSED, S.NOT_SENT} for one in same), "it may be paid for"
-            amended = [one for one in same if one.form == "amended" and one.failure is not None]
+            amended = [one for one in same if one.form == "amended" and one.failure is not None and one not in resubmit]
             waits = {one.failure and REMEDY[one.failure.kind] for one in amended}
             assert new.form != "amended" or waits <= {Remedy.FALL_BACK_OR_WAIT}, "that form was refused for good"
             tries = sum(one.route == new.route for one in earlier)

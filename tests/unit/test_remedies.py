@@ -295,6 +295,14 @@ def test_route_of_an_account_that_refused_since_is_not_gone_back_to(kind: Failur
     assert world.generation.failure == (None if of_model else failed(kind))
 
 
+def test_next_try_is_told_with_the_wait_for_an_open_circuit() -> None:
+    world = World(generation("acme/one"))
+    world.end(1, FailureKind.RATE_LIMITED, retry_after=10)
+    told = next_try_at(world.generation, lambda *_: RouteHealth(circuit=CircuitState.OPEN, retry_at=after(100)))
+    assert told is not None
+    assert after(100) <= told <= after(102)
+
+
 def test_of_several_that_asked_to_wait_the_first_to_be_due_is_gone_back_to() -> None:
     world = World(generation("acme/one", "bolt/two", "corp/three"))
     world.end(1, FailureKind.RATE_LIMITED, retry_after=10)
