@@ -52,14 +52,15 @@ def next_try(generation: Generation, slot: int, health: HealthOf = unknown_healt
         return None
     last = before[-1]
     forms = {attempt.form for attempt in before if attempt.route == last.route}
-    if last.state is AttemptState.REFUSED and last.amend_form is not None and last.amend_form not in forms:
-        return Try(last.route, last.amend_form)
+    has_other_form = last.state is AttemptState.REFUSED and last.amend_form not in {None, *forms}
+    if has_other_form and affordable(generation, generation.route(last)):
+        return Try(last.route, last.amend_form or "")
     failure = _failure_of(last, slot)
     match remedy_for(failure, generation.plan.policy):
         case Remedy.STOP:
             return Stop(failure)
         case Remedy.RECONCILE:
-            return _as_decided(last, failure)
+            return _as_decided(generation, last, failure)
         case _:
             following = _next_route(generation, before, slot, health)
             return Try(following) if following is not None else _retry(generation, before, slot, health)
@@ -108,8 +109,10 @@ def remedy_for(failure: Failed, policy: Policy) -> Remedy:
             return REMEDY[kind]
 
 
-def _as_decided(held: Attempt, failure: Failed) -> Try | Stop | Hold:
+def _as_decided(generation: Generation, held: Attempt, failure: Failed) -> Try | Stop | Hold:
     match held.decision:
+        case "resubmit" if not affordable(generation, generation.route(held)):
+            return Stop(failure)  # what the other outputs cost since the decision has left no room
         case "fail":
             return Stop(failure)
         case "resubmit":

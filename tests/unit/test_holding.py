@@ -9,7 +9,7 @@ from gateway.domain.holding import QUARANTINE_SECONDS, Decision, decide, is_held
 from gateway.domain.ledger import apply, event_of
 from gateway.domain.task import FailureKind, Status
 
-from .builders import World, after, generation
+from .builders import RUNNING, World, after, generation
 
 S = AttemptState
 HOLD = Policy(on_ambiguous="hold")
@@ -135,6 +135,22 @@ def test_second_submit_that_the_limit_of_cost_has_no_room_for_is_refused() -> No
     world.unknown(1)
     with pytest.raises(Conflict, match="max_cost"):
         decide(world.generation, world.attempt(1), "resubmit")
+
+
+def test_second_submit_that_the_limit_has_no_room_for_any_more_is_not_made() -> None:
+    start = generation(count=2, policy=HOLD)
+    route = replace(start.plan.routes[0], cost_usd=1.0)
+    start = replace(start, plan=replace(start.plan, routes=(route,)), request=replace(start.request, max_cost=3.0))
+    world = World(start)
+    world.send(2)
+    world.unknown(1)
+    decision = decide(world.generation, world.attempt(1), "resubmit")
+    world.generation = apply(world.generation, decision)
+    world.take(2, "a", "b")  # two tasks where one was asked for: each may be billed
+    world.step(wait=QUARANTINE_SECONDS)
+    world.read(2, RUNNING, 0)
+    world.read(2, RUNNING, 1)
+    assert world.states() == [S.UNKNOWN, S.ACCEPTED]
 
 
 def test_second_submit_that_is_refused_for_the_moment_waits_on_its_route() -> None:

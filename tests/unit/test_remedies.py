@@ -25,7 +25,7 @@ from gateway.domain.remedies import (
 )
 from gateway.domain.task import PUBLIC_CODE, REMEDY, TASK_BILLED, Billed, Failed, FailureKind, Remedy, Status
 
-from .builders import World, after, generation
+from .builders import RUNNING, World, after, done, generation
 
 S = AttemptState
 GOES_ON = {
@@ -158,6 +158,20 @@ def test_amended_form_is_kept_when_the_provider_asks_to_wait() -> None:
     world.end(2, FailureKind.RATE_LIMITED, retry_after=10)
     world.step(wait=10)
     assert [one.form for one in world.generation.attempts] == ["number", "string", "string"]
+
+
+def test_amended_form_is_not_tried_where_the_limit_of_cost_has_no_room_for_it() -> None:
+    """Without the check it was reserved and dropped, in turn and without end."""
+    world = World(priced(2.0, 1.0, count=2))
+    world.send(1)
+    world.accept(2, "a", "b")  # two tasks where one was asked for: each may be billed
+    world.end(1, FailureKind.INVALID_REQUEST, amend="string")
+    world.read(2, RUNNING, 0)
+    world.read(2, RUNNING, 1)
+    assert world.states() == [S.REFUSED, S.ACCEPTED]
+    world.read(2, done("a"), 0)
+    world.read(2, done("b"), 1)
+    assert (world.states(), world.outputs()[:2]) == ([S.REFUSED, S.COMPLETED], [Status.COMPLETED, Status.COMPLETED])
 
 
 def test_every_route_has_its_own_amended_form() -> None:
