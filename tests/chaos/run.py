@@ -28,7 +28,8 @@ SLOW_READ_SECONDS = 2.5 * POLL_MAX_SECONDS
 SPREAD = {"create_before_commit": 8, "create_committed": 8, "terminal": 6}  # which time of a window is its last
 FIRES_SECONDS = 10.0  # until a window is reached
 TRIES = 3
-TOLD_SECONDS = 90.0  # until every result is kept and every end told, once all have ended
+KEPT_SECONDS = 90.0  # until every result is kept, once all have ended
+TOLD_SECONDS = 400.0  # until every end is told: the third try of a webhook comes five minutes after the second
 UNTOLD = "ends are not told"
 LATE = "late results are not kept"
 UNDONE = {
@@ -325,7 +326,9 @@ class Run:
         for what, sql in UNDONE.items():
             if what == LATE and not self.extent.waits_for_late:
                 continue
-            if not await eventually(lambda sql=sql: self.world.count(sql) == 0, TOLD_SECONDS):
+            if not await eventually(
+                lambda sql=sql: self.world.count(sql) == 0, TOLD_SECONDS if what == UNTOLD else KEPT_SECONDS
+            ):
                 raise ChaosError(f"{self.world.count(sql)} {what} at the end")
         self.world.signal(signal.SIGTERM)
         if (code := await self.world.ended()) != 0:
