@@ -17,17 +17,17 @@ from pathlib import Path
 
 import structlog
 
-from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
-from gateway.domain.keeping import FileKept
-from gateway.domain.request import TextToVideo
-from gateway.domain.task import Artifact, Status
-from gateway.services.artifact_folder import ArtifactFolder
-from gateway.services.clock import SystemClock
-from gateway.services.fetch import Fetcher
-from gateway.services.keeping import Keeper
-from gateway.services.thumbnails import Thumbnails
-from gateway.services.upstream import Upstream
-from gateway.store.sqlite import SqliteStore
+from gateway.artifacts.archiver import Keeper
+from gateway.artifacts.folder import ArtifactFolder
+from gateway.artifacts.thumbnails import Thumbnails
+from gateway.clock import SystemClock
+from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.task import Artifact, Status
+from gateway.domain.generation.archiving import FileKept
+from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
+from gateway.fetch.fetcher import Fetcher
+from gateway.store.sqlite.store import SqliteStore
+from gateway.upstream.client import Upstream
 
 MEGABYTE = 10**6
 SIZE = 512 * MEGABYTE

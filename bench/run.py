@@ -25,7 +25,7 @@ from litestar import Litestar, get, post
 from msgspec import Struct
 
 from gateway.app import Application
-from gateway.settings import load
+from gateway.settings.load import load
 
 CONCURRENCY = 64
 ROUNDS = 5

@@ -25,13 +25,13 @@ import structlog
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from gateway.app import Application
-from gateway.domain.generation import Generation, GenerationRequest, Output, Plan, Route
-from gateway.domain.lifecycle import cancel
-from gateway.domain.request import TextToVideo
-from gateway.domain.task import Status
-from gateway.domain.webhook import Endpoint, SigningSecret
-from gateway.services.ids import new_id
-from gateway.settings import load
+from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.task import Status
+from gateway.domain.generation.lifecycle import cancel
+from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan, Route
+from gateway.domain.webhooks import Endpoint, SigningSecret
+from gateway.ids import new_id
+from gateway.settings.load import load
 
 COUNT = 10_000
 FAILS = 1 / 3

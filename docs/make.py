@@ -11,8 +11,8 @@ import msgspec
 
 from gateway.app import Application
 from gateway.sandbox.server import SandboxServer
-from gateway.services.registry import load_adapters
-from gateway.settings import Settings, load
+from gateway.settings.load import Settings, load
+from gateway.upstream.registry import load_adapters
 
 ROOT = Path(__file__).parents[1]
 POLLING = "first_poll_seconds = 0.5\npoll_seconds = 0.5\npoll_max_seconds = 1\n"

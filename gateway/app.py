@@ -14,65 +14,66 @@ from litestar.enums import ScopeType
 from litestar.types import Receive, Scope, Send
 
 from gateway.api.attempts import AttemptController
-from gateway.api.auth import Authenticator
-from gateway.api.body import Bodies
 from gateway.api.callbacks import callback
-from gateway.api.content import content
-from gateway.api.context import Context
 from gateway.api.docs import docs, docs_script, docs_style, openapi
-from gateway.api.errors import EXCEPTION_HANDLERS, refuse_all
-from gateway.api.events import video_events
-from gateway.api.feed import Feed
 from gateway.api.files import FileController
+from gateway.api.generations.content import content
+from gateway.api.generations.controller import VideoGenerationController
+from gateway.api.generations.event_feed import Feed
+from gateway.api.generations.events import video_events
+from gateway.api.generations.views import generation_view
 from gateway.api.health import live, ready
-from gateway.api.methods import answer_options
 from gateway.api.models import ModelController
 from gateway.api.purchases import PurchaseController
-from gateway.api.requests import RequestLog
-from gateway.api.videos import VideoGenerationController
-from gateway.api.views import Links, generation_view
+from gateway.api.web.auth import Authenticator
+from gateway.api.web.context import Context
+from gateway.api.web.errors import EXCEPTION_HANDLERS, refuse_all
+from gateway.api.web.json_body import Bodies
+from gateway.api.web.links import Links
+from gateway.api.web.methods import answer_options
+from gateway.api.web.request_log import RequestLog
 from gateway.api.webhooks import WebhookDeliveryController, WebhookEndpointController, webhook_secret
-from gateway.domain.adapter import Adapter
+from gateway.artifacts.access import Artifacts
+from gateway.artifacts.archiver import Keeper
+from gateway.artifacts.bucket import ArtifactBucket, bucket_of
+from gateway.artifacts.folder import ArtifactFolder
+from gateway.artifacts.store import ArtifactStore
+from gateway.artifacts.thumbnails import Thumbnails
+from gateway.clock import Clock, SystemClock, not_before
+from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import ConfigurationError, Overloaded, StoreUnavailable
 from gateway.domain.ledger_clock import LedgerTime, SweepHold, clock_trouble, sweep_hold
-from gateway.engine.base import Engine
-from gateway.engine.deliver import Deliverer
-from gateway.engine.drive import Drive
+from gateway.drain import drain_of
+from gateway.engine.driver import Drive
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
-from gateway.engine.sweep import Sweeper
-from gateway.engine.timekeeper import Timekeeper
-from gateway.services.adoption import Adoption
-from gateway.services.artifact_bucket import ArtifactBucket, bucket_of
-from gateway.services.artifact_folder import ArtifactFolder
-from gateway.services.artifact_store import ArtifactStore
-from gateway.services.artifacts import Artifacts
-from gateway.services.attempts import Attempts
-from gateway.services.blobs import Blobs
-from gateway.services.callbacks import Callbacks, CallbackUrls
-from gateway.services.clock import Clock, SystemClock, not_before
-from gateway.services.drain import drain_of
-from gateway.services.fetch import Fetcher
-from gateway.services.files import Files, file_link
-from gateway.services.generations import Generations
-from gateway.services.health import Health
-from gateway.services.hints import PollHints
-from gateway.services.inputs import Inputs
-from gateway.services.keeping import Keeper
-from gateway.services.models import Catalog
-from gateway.services.planning import Planner
-from gateway.services.providers import Provider, accepting, bind
-from gateway.services.registry import load_adapters
-from gateway.services.signals import Room, Signals
-from gateway.services.thumbnails import Thumbnails
-from gateway.services.tokens import Signer
-from gateway.services.uploading import Uploading
-from gateway.services.upstream import Upstream
-from gateway.services.watching import Watching
-from gateway.services.webhooks import SigningKeys, Webhooks
-from gateway.settings import Settings, is_loopback
+from gateway.engine.ledger_clock import Timekeeper
+from gateway.engine.port import Engine
+from gateway.engine.sweeper import Sweeper
+from gateway.fetch.fetcher import Fetcher
+from gateway.generations.catalog import Catalog
+from gateway.generations.event_stream import Watching
+from gateway.generations.notifier import Room, Signals
+from gateway.generations.planner import Planner
+from gateway.generations.poll_advice import PollHints
+from gateway.generations.service import Generations
+from gateway.inputs.blobs import Blobs
+from gateway.inputs.library import Files, file_link
+from gateway.inputs.prepare import Inputs
+from gateway.inputs.provider_uploads import Uploading
+from gateway.reconciliation.adoption import Adoption
+from gateway.reconciliation.callbacks import Callbacks, CallbackUrls
+from gateway.reconciliation.decisions import Attempts
+from gateway.settings.load import Settings, is_loopback
 from gateway.store.files import FileLimits
-from gateway.store.sqlite import SqliteStore
+from gateway.store.sqlite.store import SqliteStore
+from gateway.tokens import Signer
+from gateway.upstream.client import Upstream
+from gateway.upstream.health import Health
+from gateway.upstream.provider import Provider, accepting, bind
+from gateway.upstream.registry import load_adapters
+from gateway.webhooks.deliverer import Deliverer
+from gateway.webhooks.endpoints import SigningKeys, Webhooks
 
 log = structlog.get_logger()
 CLOSING_SECONDS = 0.5
@@ -231,7 +232,6 @@ class Application:
             webhooks=Webhooks(store=self.store.webhooks, keys=keys, clock=self.clock),
             health=self.health,
             hints=PollHints(self.providers, self.health, self.clock),
-            feed=Feed(Watching(self.store, self._signals, self.clock), self.health.of),
             authenticator=Authenticator(
                 [key.reveal() for key in settings.server.api_keys],
                 admin_keys=[key.reveal() for key in settings.server.admin_keys],
@@ -277,7 +277,9 @@ class Application:
             ],
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=[self._lifespan],
-            state=State({"context": context}),
+            state=State(
+                {"context": context, "feed": Feed(Watching(self.store, self._signals, self.clock), self.health.of)}
+            ),
             openapi_config=None,  # ours is made from the wire structures: `api/openapi`
             logging_config=None,
             request_max_body_size=None,  # `read_body` counts, and answers in our own shape

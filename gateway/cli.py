@@ -18,7 +18,7 @@ from gateway.commands.client import DEFAULT_URL
 from gateway.commands.generate import Server, body_of
 from gateway.commands.generate import generate as run_generate
 from gateway.commands.generate import watch as run_watch
-from gateway.commands.show import tell
+from gateway.commands.terminal import tell
 from gateway.domain.errors import ConfigurationError
 from gateway.sandbox.media import missing
 

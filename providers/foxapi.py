@@ -13,10 +13,20 @@ from urllib.parse import quote
 
 from msgspec import structs
 
-from gateway.domain.adapter import Adapter, Capability, FilePart, HttpCall, HttpReply, ImageForm, ImageLimits, Polling
-from gateway.domain.errors import UnreadableReply
-from gateway.domain.reading import failed, http_url, items, json_or_none, mapping, number, progress, read_json, text
-from gateway.domain.replies import (
+from gateway.domain.adapter.contract import (
+    Adapter,
+    Capability,
+    FilePart,
+    HttpCall,
+    HttpReply,
+    ImageForm,
+    ImageLimits,
+    Polling,
+)
+from gateway.domain.adapter.decoding import http_url, items, json_or_none, mapping, number, progress, read_json, text
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.messages import failed
+from gateway.domain.adapter.replies import (
     REFUSED,
     Complaint,
     any_of,
@@ -30,8 +40,9 @@ from gateway.domain.replies import (
     succeeded,
     without_result,
 )
-from gateway.domain.request import ImageToVideo, InputKind, ReferencesToVideo, TextToVideo, UpstreamRequest
-from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Status, TaskRef, TaskSnapshot
+from gateway.domain.adapter.request import ImageToVideo, InputKind, ReferencesToVideo, TextToVideo, UpstreamRequest
+from gateway.domain.adapter.task import Artifact, Completed, Failed, Status, TaskRef, TaskSnapshot
+from gateway.domain.errors import UnreadableReply
 
 # Cloudflare answers a client library's own User-Agent with 403 "error code: 1010".
 HEADERS = {"User-Agent": "Mozilla/5.0 (compatible; video-gateway/1.0)"}

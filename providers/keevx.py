@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from msgspec import structs
 
-from gateway.domain.adapter import (
+from gateway.domain.adapter.contract import (
     Adapter,
     Callback,
     Capability,
@@ -24,9 +24,10 @@ from gateway.domain.adapter import (
     ImageLimits,
     Polling,
 )
-from gateway.domain.errors import UnreadableReply, UnsupportedParameter
-from gateway.domain.reading import failed, http_url, items, json_or_none, mapping, number, read_json, text
-from gateway.domain.replies import (
+from gateway.domain.adapter.decoding import http_url, items, json_or_none, mapping, number, read_json, text
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.messages import failed
+from gateway.domain.adapter.replies import (
     REFUSED,
     any_of,
     artifact,
@@ -38,8 +39,9 @@ from gateway.domain.replies import (
     told,
     without_result,
 )
-from gateway.domain.request import ImageToVideo, InputKind, ReferencesToVideo, UpstreamRequest
-from gateway.domain.task import Completed, Failed, FailureKind, Status, TaskRef, TaskSnapshot
+from gateway.domain.adapter.request import ImageToVideo, InputKind, ReferencesToVideo, UpstreamRequest
+from gateway.domain.adapter.task import Completed, Failed, Status, TaskRef, TaskSnapshot
+from gateway.domain.errors import UnreadableReply, UnsupportedParameter
 
 VIDEO = "/image_to_video"
 UPLOAD = "/figure-resource/upload/file"

@@ -13,10 +13,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from gateway.domain.adapter import Adapter, Capability, HttpCall, HttpReply, ImageForm, ImageLimits, Polling
-from gateway.domain.errors import UnreadableReply
-from gateway.domain.reading import (
-    failed,
+from gateway.domain.adapter.contract import Adapter, Capability, HttpCall, HttpReply, ImageForm, ImageLimits, Polling
+from gateway.domain.adapter.decoding import (
     first_text,
     http_url,
     items,
@@ -28,7 +26,9 @@ from gateway.domain.reading import (
     read_json,
     text,
 )
-from gateway.domain.replies import (
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.messages import failed
+from gateway.domain.adapter.replies import (
     REFUSED,
     any_of,
     artifact,
@@ -41,8 +41,9 @@ from gateway.domain.replies import (
     succeeded,
     without_result,
 )
-from gateway.domain.request import ImageToVideo, InputKind, Settings, UpstreamRequest
-from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Status, TaskRef, TaskSnapshot
+from gateway.domain.adapter.request import ImageToVideo, InputKind, Settings, UpstreamRequest
+from gateway.domain.adapter.task import Artifact, Completed, Failed, Status, TaskRef, TaskSnapshot
+from gateway.domain.errors import UnreadableReply
 
 HEADERS = {"Accept-Language": "en"}  # no Content-Type on a GET: old builds answer 400
 TEXT_PATH, IMAGE_PATH = "text2video", "image2video"

@@ -1,1 +1,1 @@
-"""The HTTP API: controllers by resource, wire structures, errors."""
+"""The HTTP API: one module a resource; what the resources share is in `web` and in `generations`."""

@@ -9,20 +9,19 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.attempt_views import AdminAttempt, AdminAttemptList, upstream_view
-from gateway.api.context import admin_context_of
-from gateway.api.objects import Nothing, read_object
-from gateway.api.query import Params
-from gateway.api.videos import GET, json_answer
-from gateway.domain.adopting import TASKS_MAX
+from gateway.api.attempt_views import OWNER_SHOWN, AdminAttempt, AdminAttemptList
+from gateway.api.generations.upstream_answer import upstream_view
+from gateway.api.web.answers import GET, json_answer
+from gateway.api.web.context import admin_context_of
+from gateway.api.web.query import Params
+from gateway.api.web.small_body import Nothing, read_object
+from gateway.domain.adapter.task_reading import TASK_ID_MAX
 from gateway.domain.errors import InvalidParameter
-from gateway.domain.holding import Decision, resubmit_at
-from gateway.domain.spending import cost_of
-from gateway.domain.task_reading import TASK_ID_MAX
-from gateway.services.attempts import Found
-from gateway.store.base import attempt_cursor
+from gateway.domain.generation.cost_limit import cost_of
+from gateway.domain.generation.reconciliation import TASKS_MAX, Decision, resubmit_at
+from gateway.reconciliation.decisions import Found
+from gateway.store.port import attempt_cursor
 
-OWNER_SHOWN = 4  # characters of the id of a client's key, which is a hash
 STATES: tuple[Literal["held", "unknown"], ...] = ("held", "unknown")
 TaskId = Annotated[str, Meta(min_length=1, max_length=TASK_ID_MAX)]
 

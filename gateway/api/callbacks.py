@@ -6,9 +6,9 @@ from litestar import Request, post
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
-from gateway.api.body import read_body
-from gateway.api.context import Context
-from gateway.api.videos import json_answer
+from gateway.api.web.answers import json_answer
+from gateway.api.web.context import Context
+from gateway.api.web.json_body import read_body
 from gateway.domain.errors import BodyTooLarge, NotFound
 
 BODY_MAX = 64 * 1024

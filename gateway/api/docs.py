@@ -9,7 +9,7 @@ from litestar.enums import MediaType
 from litestar.response.base import ASGIResponse
 
 from gateway.api.openapi.document import document
-from gateway.api.videos import GET
+from gateway.api.web.answers import GET
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
@@ -49,4 +49,4 @@ def _document() -> bytes:
 
 @cache
 def _page(name: str) -> bytes:
-    return (files("gateway.api") / "pages" / name).read_bytes()
+    return (files("gateway.api") / "static" / name).read_bytes()

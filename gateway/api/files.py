@@ -11,17 +11,17 @@ from litestar.enums import HttpMethod
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
-from gateway.api.body import read_body
-from gateway.api.context import Context, context_of, key_beside_token
-from gateway.api.multipart import Part, parts_of
-from gateway.api.pages import Listed
-from gateway.api.query import Params
-from gateway.api.streaming import Streamed
-from gateway.api.videos import GET, json_answer
-from gateway.api.views import Deleted
+from gateway.api.generations.views import Deleted
+from gateway.api.web.answers import GET, json_answer
+from gateway.api.web.context import Context, context_of, key_beside_token
+from gateway.api.web.json_body import read_body
+from gateway.api.web.lists import Listed
+from gateway.api.web.multipart import Part, parts_of
+from gateway.api.web.query import Params
+from gateway.api.web.streaming import Streamed
 from gateway.domain.errors import InvalidForm, InvalidParameter, UnknownParameter
-from gateway.services.tokens import TOKEN_MAX
 from gateway.store.files import StoredFile, is_file_id
+from gateway.tokens import TOKEN_MAX
 
 Purpose = Literal["vision", "user_data"]
 PURPOSES: tuple[Purpose, ...] = ("vision", "user_data")  # those of OpenAI's that mean an input

@@ -6,8 +6,8 @@ from litestar import Request, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
-from gateway.api.context import Context
-from gateway.api.videos import GET, json_answer
+from gateway.api.web.answers import GET, json_answer
+from gateway.api.web.context import Context
 
 
 @route("/health/live", http_method=GET)

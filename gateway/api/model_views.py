@@ -4,14 +4,14 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gateway.domain.adapter import Capability
-from gateway.domain.circuit import CircuitState
-from gateway.domain.ordering import Order
-from gateway.domain.price import Price
-from gateway.domain.request import InputKind
-from gateway.domain.routing import Candidate
-from gateway.services.health import CompletionTimes, Health
-from gateway.services.models import Model
+from gateway.domain.adapter.contract import Capability
+from gateway.domain.adapter.request import InputKind
+from gateway.domain.health.circuit import CircuitState
+from gateway.domain.routing.order import Order
+from gateway.domain.routing.plan import Candidate
+from gateway.domain.routing.price import Price
+from gateway.generations.catalog import Model
+from gateway.upstream.health import CompletionTimes, Health
 
 
 class CapabilityView(Struct, frozen=True, kw_only=True):

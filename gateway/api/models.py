@@ -6,10 +6,10 @@ from litestar import Controller, Request, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
-from gateway.api.context import context_of
 from gateway.api.model_views import ModelList, model_view
-from gateway.api.query import Params
-from gateway.api.videos import GET, json_answer
+from gateway.api.web.answers import GET, json_answer
+from gateway.api.web.context import context_of
+from gateway.api.web.query import Params
 
 
 class ModelController(Controller):

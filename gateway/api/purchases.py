@@ -8,12 +8,12 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
-from gateway.api.attempts import OWNER_SHOWN
-from gateway.api.context import admin_context_of
-from gateway.api.query import Params
-from gateway.api.videos import GET, json_answer
-from gateway.domain.purchases import Purchase
-from gateway.store.base import attempt_cursor, is_cursor
+from gateway.api.attempt_views import OWNER_SHOWN
+from gateway.api.web.answers import GET, json_answer
+from gateway.api.web.context import admin_context_of
+from gateway.api.web.query import Params
+from gateway.domain.generation.purchases import Purchase
+from gateway.store.port import attempt_cursor, is_cursor
 
 
 class AdminPurchase(Struct, frozen=True, kw_only=True):

@@ -8,17 +8,17 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.context import Context, context_of
-from gateway.api.fields import READERS, WEBHOOK_URL_MAX, check_webhook_url
-from gateway.api.objects import Nothing, read_object
-from gateway.api.pages import Listed
-from gateway.api.query import Params
-from gateway.api.videos import GET, json_answer
-from gateway.api.views import Deleted
+from gateway.api.generations.fields import READERS, WEBHOOK_URL_MAX, check_webhook_url
+from gateway.api.generations.views import Deleted
+from gateway.api.web.answers import GET, json_answer
+from gateway.api.web.context import Context, context_of
+from gateway.api.web.lists import Listed
+from gateway.api.web.query import Params
+from gateway.api.web.small_body import Nothing, read_object
 from gateway.domain.errors import InvalidParameter
-from gateway.domain.webhook import ALL_EVENTS, EVENTS, ROTATION_SECONDS, Delivery, DeliveryState, Endpoint, EventName
-from gateway.services.webhooks import Changes
+from gateway.domain.webhooks import ALL_EVENTS, EVENTS, ROTATION_SECONDS, Delivery, DeliveryState, Endpoint, EventName
 from gateway.store.webhooks import DeliveryQuery, is_delivery
+from gateway.webhooks.endpoints import Changes
 
 DESCRIPTION_MAX = 256
 ROTATION_MAX = 7 * 86_400  # seconds

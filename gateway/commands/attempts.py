@@ -15,7 +15,7 @@ from rich.text import Text
 
 from gateway.api.attempt_views import AdminAttempt, AdminAttemptList
 from gateway.commands.client import DEFAULT_URL, Client, Refused, Unreachable
-from gateway.commands.show import plain, say, tell
+from gateway.commands.terminal import plain, say, tell
 
 _PATH = "/v1/admin/attempts"
 _PAGE = 100

@@ -19,25 +19,25 @@ import apsw
 from msgspec import Struct, structs
 
 from gateway.app import UNFOLLOWED_SHOWN, providers_of
+from gateway.artifacts.bucket import bucket_of, probe
+from gateway.clock import BEHIND_SECONDS
 from gateway.commands.lenient import file_of, load_leniently
-from gateway.commands.show import say
-from gateway.domain.adapter import Adapter, Polling
+from gateway.commands.terminal import say
+from gateway.domain.adapter.contract import Adapter, Polling
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime, clock_trouble, sweep_hold
-from gateway.domain.price import Price
-from gateway.domain.routing import Candidate
-from gateway.services.artifact_bucket import bucket_of, probe
-from gateway.services.clock import BEHIND_SECONDS
-from gateway.services.drain import drain_of
-from gateway.services.models import Catalog
-from gateway.services.providers import Provider, bind
-from gateway.services.registry import load_adapters
-from gateway.settings import ProviderSettings, Settings
+from gateway.domain.routing.plan import Candidate
+from gateway.domain.routing.price import Price
+from gateway.drain import drain_of
+from gateway.generations.catalog import Catalog
+from gateway.settings.load import ProviderSettings, Settings
 from gateway.store import migrations
-from gateway.store.rows import to_json
-from gateway.store.sqlite_attempts import UNFOLLOWED
-from gateway.store.sqlite_clock import ledger_time
-from gateway.store.sqlite_file import check_place, kept_time
+from gateway.store.sqlite.attempts import UNFOLLOWED
+from gateway.store.sqlite.clock import ledger_time
+from gateway.store.sqlite.file import check_place, kept_time
+from gateway.store.sqlite.rows import to_json
+from gateway.upstream.provider import Provider, bind
+from gateway.upstream.registry import load_adapters
 
 STARTS, UNREACHABLE, STARTS_NOT = 0, 1, 2  # 1: it starts, but a provider or the bucket cannot be reached
 CONNECT_SECONDS = 10.0

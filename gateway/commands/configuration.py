@@ -6,11 +6,11 @@ from pathlib import Path
 
 from msgspec import structs
 
-from gateway.domain.adapter import Adapter
+from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import ConfigurationError
-from gateway.services.registry import load_adapters
-from gateway.settings import Settings, load
-from gateway.toml import is_loopback
+from gateway.settings.load import Settings, load
+from gateway.settings.toml import is_loopback
+from gateway.upstream.registry import load_adapters
 
 
 def configured(

@@ -20,11 +20,11 @@ from gateway import log as logs
 from gateway.app import Application
 from gateway.commands.client import Client, Generation, Refused, Unreachable
 from gateway.commands.generate import COMPLETED, INTERRUPTED, NOT_COMPLETED, REFUSED, download, follow, image_of
-from gateway.commands.listen import GatewayServer, listen, url_of
 from gateway.commands.sandbox import KEY
-from gateway.commands.show import progress, say, tell
+from gateway.commands.terminal import progress, say, tell
 from gateway.sandbox.server import SandboxServer
-from gateway.settings import (
+from gateway.server import GatewayServer, listen, url_of
+from gateway.settings.load import (
     ArtifactSettings,
     DatabaseSettings,
     FetchSettings,
@@ -32,7 +32,7 @@ from gateway.settings import (
     ServerSettings,
     Settings,
 )
-from gateway.toml import Secret
+from gateway.settings.toml import Secret
 
 IMAGE = Path(__file__).parents[2] / "examples" / "beach.jpg"  # in the repository; an installed package has none
 LOOPBACK = ip_network("127.0.0.0/8")  # where the sandbox has its results

@@ -13,9 +13,9 @@ from uuid import uuid4
 import rich_click as click
 
 from gateway.commands.client import DEFAULT_URL, Client, Generation, Output, Refused, Unreachable
-from gateway.commands.show import Show, plain, progress, say, tell
+from gateway.commands.terminal import Show, plain, progress, say, tell
 from gateway.domain.errors import InvalidImage
-from gateway.services.images import inspect
+from gateway.media.image_header import inspect
 
 COMPLETED, NOT_COMPLETED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 WAIT_SECONDS = 5  # of one long poll: it answers at once when the status changes, and in the end for the progress

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.domain.errors import ConfigurationError
-from gateway.settings import CONFIG_FILE, CONFIG_VARIABLE, Settings, load
+from gateway.settings.load import CONFIG_FILE, CONFIG_VARIABLE, Settings, load
 
 _TABLE = re.compile(r'(providers|models)\.(?:("(?:[^"\\]|\\.)*")|([A-Za-z0-9_-]+))')
 

@@ -15,10 +15,10 @@ from gateway.app import providers_of
 from gateway.commands.client import Client, Refused, Unreachable
 from gateway.commands.configuration import configured
 from gateway.commands.generate import Server
-from gateway.commands.show import plain, tell
+from gateway.commands.terminal import plain, tell
 from gateway.domain.errors import ModelNotFound
-from gateway.services.models import Catalog
-from gateway.services.providers import accepting
+from gateway.generations.catalog import Catalog
+from gateway.upstream.provider import accepting
 
 _WIDE = 200  # columns, where there is no terminal to fit into
 

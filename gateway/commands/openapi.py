@@ -6,7 +6,7 @@ from pathlib import Path
 import rich_click as click
 
 from gateway.api.openapi.document import document
-from gateway.commands.show import tell
+from gateway.commands.terminal import tell
 
 
 def openapi(output: Path | None, check: Path | None) -> int:

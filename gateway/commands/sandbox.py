@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import rich_click as click
 
-from gateway.commands.show import say
+from gateway.commands.terminal import say
 from gateway.sandbox.media import missing
 from gateway.sandbox.server import SandboxServer
 

@@ -12,13 +12,13 @@ import uvloop
 
 from gateway import log as logs
 from gateway.app import Application
+from gateway.artifacts.bucket import ArtifactBucket
 from gateway.commands.configuration import configured
-from gateway.commands.listen import GatewayServer, listen, url_of
-from gateway.commands.show import say
-from gateway.domain.adapter import Adapter
+from gateway.commands.terminal import say
+from gateway.domain.adapter.contract import Adapter
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
-from gateway.services.artifact_bucket import ArtifactBucket
-from gateway.settings import Settings
+from gateway.server import GatewayServer, listen, url_of
+from gateway.settings.load import Settings
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077

@@ -1,1 +1,1 @@
-"""Values and rules; no I/O, the standard library and msgspec alone."""
+"""Values and rules without I/O and without a clock: the standard library and msgspec alone."""

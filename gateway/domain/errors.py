@@ -1,4 +1,4 @@
-"""The errors a client can meet: one hierarchy, rendered in one place (`api/errors.py`)."""
+"""The errors a client can meet: one hierarchy, rendered in one place (`api/web/errors.py`)."""
 
 from collections.abc import Mapping
 from typing import ClassVar

@@ -1,1 +1,1 @@
-"""Who drives which generation, and how one is driven from its start to its end."""
+"""The drivers: one a generation, which carries out what the state machine decides."""

@@ -9,35 +9,36 @@ import httpx
 import structlog
 from msgspec import Struct
 
-from gateway.domain.adapter import HttpCall, HttpReply, Polling
-from gateway.domain.adopting import TASKS_MAX
-from gateway.domain.circuit import CircuitState
-from gateway.domain.content_encoding import BodyDecoder, UndecodableBody
+from gateway.artifacts.archiver import RESULT_MAX, Keeper
+from gateway.clock import Clock
+from gateway.domain.adapter.content_encoding import BodyDecoder, UndecodableBody
+from gateway.domain.adapter.contract import HttpCall, HttpReply, Polling
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.messages import clean, failed
+from gateway.domain.adapter.request import UpstreamRequest
+from gateway.domain.adapter.task import Artifact, Completed, Failed, Pending, TaskRef, TaskSnapshot
+from gateway.domain.adapter.task_reading import PollRefused, read_poll, read_submit
+from gateway.domain.adapter.upstream_answer import UpstreamAnswer, answer_of
 from gateway.domain.errors import StoreUnavailable, UnreadableReply
-from gateway.domain.generation import Attempt, AttemptState, Generation, Route
-from gateway.domain.keeping import Keep, Picture
-from gateway.domain.lifecycle import Effect, Ended, Fact, Poll, Read, Unread
-from gateway.domain.polling import Hints
-from gateway.domain.reading import clean, failed
-from gateway.domain.remedies import has_another_route
-from gateway.domain.request import UpstreamRequest
-from gateway.domain.slots import accepted, missing_slots
-from gateway.domain.spending import within_limit
-from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, TaskRef, TaskSnapshot
-from gateway.domain.task_reading import PollRefused, read_poll, read_submit
-from gateway.domain.upstream_answer import UpstreamAnswer, answer_of
-from gateway.engine.patience import patiently
+from gateway.domain.generation.archiving import Keep, Picture
+from gateway.domain.generation.cost_limit import within_limit
+from gateway.domain.generation.lifecycle import Effect, Ended, Fact, Poll, Read, Unread
+from gateway.domain.generation.model import Attempt, AttemptState, Generation, Route
+from gateway.domain.generation.next_attempt import has_another_route
+from gateway.domain.generation.outputs import accepted, missing_slots
+from gateway.domain.generation.reconciliation import TASKS_MAX
+from gateway.domain.generation.task_polling import Hints
+from gateway.domain.health.circuit import CircuitState
+from gateway.engine.store_retry import patiently
 from gateway.failpoints import reach
-from gateway.services.clock import Clock
-from gateway.services.fetch import REDIRECTS, WHOLE
-from gateway.services.health import Health
-from gateway.services.inputs import Inputs
-from gateway.services.keeping import RESULT_MAX, Keeper
-from gateway.services.media import begins_video
-from gateway.services.providers import Provider
-from gateway.services.uploading import InputRefused
-from gateway.services.upstream import NoAnswer, NotSent, Upstream, retry_after_seconds
-from gateway.store.base import Store
+from gateway.fetch.fetcher import REDIRECTS, WHOLE
+from gateway.inputs.prepare import Inputs
+from gateway.inputs.provider_uploads import InputRefused
+from gateway.media.video_header import begins_video
+from gateway.store.port import Store
+from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
+from gateway.upstream.health import Health
+from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
 _FILE_HEAD = 12  # bytes that show whether a file is a video

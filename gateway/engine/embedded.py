@@ -8,14 +8,14 @@ from functools import partial
 
 import structlog
 
+from gateway.clock import Clock
+from gateway.clock import sleep as sleep_on
 from gateway.domain.backoff import spread
 from gateway.domain.errors import Overloaded, ShuttingDown
-from gateway.domain.generation import Generation
-from gateway.engine.drive import Drive
-from gateway.engine.patience import patiently
-from gateway.services.clock import Clock
-from gateway.services.clock import sleep as sleep_on
-from gateway.store.base import Store
+from gateway.domain.generation.model import Generation
+from gateway.engine.driver import Drive
+from gateway.engine.store_retry import patiently
+from gateway.store.port import Store
 
 log = structlog.get_logger()
 RESTART_SECONDS = 30.0  # before a driver that broke is started again

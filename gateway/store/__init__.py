@@ -1,1 +1,1 @@
-"""The ledger: generations, attempts, outputs and events, in SQL."""
+"""The port of the ledger: protocols that every database implements, and the rules of migrations."""

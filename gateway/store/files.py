@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from gateway.domain.pictures import ImageFacts
+from gateway.domain.routing.image_limits import ImageFacts
 
 
 class StoredFile(Struct, frozen=True, kw_only=True):

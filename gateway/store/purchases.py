@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from gateway.domain.purchases import Purchase
+from gateway.domain.generation.purchases import Purchase
 
 
 class Purchases(Protocol):

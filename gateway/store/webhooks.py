@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from gateway.domain.webhook import Delivery, DeliveryState, Endpoint, SigningSecret, Try
+from gateway.domain.webhooks import Delivery, DeliveryState, Endpoint, SigningSecret, Try
 
 TEST_LIFE = timedelta(days=7)  # of a delivery that belongs to no generation
 _DELIVERY = re.compile(r"dlv_[0-9A-HJKMNP-TV-Z]{26}")

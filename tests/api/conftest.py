@@ -19,13 +19,13 @@ import pytest
 import structlog
 import uvicorn
 
-from gateway.api import views
+from gateway.api.generations import views
 from gateway.api.openapi import document as openapi
 from gateway.app import Application
-from gateway.domain.generation import Generation
-from gateway.services.fetch import FetchRefused
-from gateway.services.registry import load_adapters
-from gateway.settings import load
+from gateway.domain.generation.model import Generation
+from gateway.fetch.fetcher import FetchRefused
+from gateway.settings.load import load
+from gateway.upstream.registry import load_adapters
 
 KEY = "vg_" + "a" * 40
 OTHER_KEY = "vg_" + "b" * 40

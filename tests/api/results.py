@@ -7,7 +7,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from gateway.app import Application
-from gateway.domain.generation import (
+from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.task import Artifact, Status, TaskRef
+from gateway.domain.generation.model import (
     Attempt,
     AttemptState,
     Generation,
@@ -18,9 +20,7 @@ from gateway.domain.generation import (
     Route,
     Task,
 )
-from gateway.domain.request import TextToVideo
-from gateway.domain.task import Artifact, Status, TaskRef
-from gateway.services.ids import new_id
+from gateway.ids import new_id
 
 ARTIFACT = Artifact(url="https://cdn.example/a.mp4", thumbnail_url="https://cdn.example/a.jpg", duration_seconds=4.0)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.store import writer
+from gateway.store.sqlite import writer
 
 VIDEOS = "/v1/videos/generations"
 BODY = {"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach."}

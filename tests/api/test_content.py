@@ -16,11 +16,11 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from gateway.api.streaming import CUT
+from gateway.api.web.streaming import CUT
+from gateway.domain.adapter.task import Status
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.generation import Generation
-from gateway.domain.task import Status
-from gateway.services.tokens import TOKEN_MAX
+from gateway.domain.generation.model import Generation
+from gateway.tokens import TOKEN_MAX
 
 from .results import ARTIFACT, keep, kept_generation
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from litestar.routes import HTTPRoute
 
-from gateway.api import requests
-from gateway.api.streaming import CUT
+from gateway.api.web import request_log
+from gateway.api.web.streaming import CUT
 
 VIDEOS = "/v1/videos/generations"
 LARGE = 6_000_000  # more than the buffers of both sides hold
@@ -134,7 +134,7 @@ class Endless:
 
 
 async def test_a_body_without_end_is_cut_off(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "LINGER_BYTES", 5 * 2**20)
+    monkeypatch.setattr(request_log, "LINGER_BYTES", 5 * 2**20)
     client = Endless(gateway, sends=True)
     await client.ask()
     assert client.sent[0]["status"] == 401
@@ -145,7 +145,7 @@ async def test_a_body_without_end_is_cut_off(gateway: Any, monkeypatch: pytest.M
 async def test_a_body_that_stops_is_waited_for_a_moment(gateway: Any) -> None:
     client = Endless(gateway, sends=False)
     asked = asyncio.create_task(client.ask())
-    await gateway.clock.advance(requests.LINGER_IDLE_SECONDS - 1)
+    await gateway.clock.advance(request_log.LINGER_IDLE_SECONDS - 1)
     assert [message.get("more_body") for message in client.sent] == [None, True]  # all of the answer is there
     assert not asked.done()
     await gateway.clock.advance(1)

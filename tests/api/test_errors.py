@@ -16,7 +16,7 @@ from litestar.exceptions import (
 from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.testing import TestClient
 
-from gateway.api.errors import EXCEPTION_HANDLERS, render
+from gateway.api.web.errors import EXCEPTION_HANDLERS, render
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError, InvalidParameter, Overloaded, Unauthenticated
 

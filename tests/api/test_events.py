@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from gateway.api.streaming import CUT
+from gateway.api.web.streaming import CUT
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.ledger import SaveStatus
-from gateway.services.watching import KEEP_ALIVE_SECONDS
-from gateway.store.base import Event
+from gateway.domain.generation.transitions import SaveStatus
+from gateway.generations.event_stream import KEEP_ALIVE_SECONDS
+from gateway.store.port import Event
 
 VIDEOS = "/v1/videos/generations"
 QUEUED, IN_PROGRESS = "video.generation.queued", "video.generation.in_progress"
@@ -406,7 +406,7 @@ async def test_a_silent_stream_is_kept_alive_and_one_of_nothing_has_no_timer(gat
     assert one.text[told:].count(":\n\n") >= 1
     assert one.text[told:].strip(":\n") == ""
     await one.leave()
-    assert gateway.application.litestar.state.context.feed.watching._pulse._timer is None
+    assert gateway.application.litestar.state.feed.watching._pulse._timer is None
 
 
 @pytest.mark.parametrize("fault", [StoreUnavailable("The disk is gone."), RuntimeError("a defect")])

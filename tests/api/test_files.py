@@ -14,10 +14,10 @@ import pytest
 import structlog
 from PIL import Image
 
-from gateway.api import multipart
+from gateway.api.web import multipart
 from gateway.app import Application
-from gateway.services.files import file_link
-from gateway.services.images import IMAGE_MAX
+from gateway.inputs.library import file_link
+from gateway.media.image_header import IMAGE_MAX
 
 FILES = "/v1/files"
 VIDEOS = "/v1/videos/generations"

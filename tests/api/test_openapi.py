@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gateway.api.create import ALIASES
-from gateway.domain.task import Status
+from gateway.api.generations.parameters import ALIASES
+from gateway.domain.adapter.task import Status
 
 from .results import keep, kept_generation
 from .test_multipart import PNG

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from gateway.domain.reading import failed
-from gateway.domain.task import FailureKind
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.messages import failed
 
 QUOTE = "/v1/videos/generations/quote"
 HERO = """

@@ -7,7 +7,7 @@ from typing import Any
 import apsw
 import pytest
 
-from gateway.services.generations import Generations
+from gateway.generations.service import Generations
 
 VIDEOS = "/v1/videos/generations"
 TEXT = {"model": "kling-v3-text-to-video", "prompt": "A beach."}

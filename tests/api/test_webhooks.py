@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from gateway.api.openapi.webhooks import WEBHOOKS, WebhookEvent, WebhookTest
-from gateway.domain.webhook import ENDPOINTS_MAX
-from gateway.services.fetch import Posted
+from gateway.domain.webhooks import ENDPOINTS_MAX
+from gateway.fetch.fetcher import Posted
 
 ENDPOINTS, DELIVERIES, SECRET = "/v1/webhook_endpoints", "/v1/webhook_deliveries", "/v1/webhook_secret"
 URL = "https://a.example/hook"

@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.domain.generation import AttemptState
-from gateway.domain.ledger import ATTEMPT_MOVES
-from gateway.domain.task import Status
+from gateway.domain.adapter.task import Status
+from gateway.domain.generation.model import AttemptState
+from gateway.domain.generation.transitions import ATTEMPT_MOVES
 
 from .ledger import Generation, read, rows
 from .purchases import is_acknowledged, not_needed

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from gateway.services.transport import ReqwestTransport
+from gateway.upstream.transport import ReqwestTransport
 
 IMAGE = "https://example.com/first.jpg"
 ANSWER_SECONDS = 2.5  # a create without an answer by then is repeated, under its key

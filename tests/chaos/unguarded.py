@@ -14,12 +14,12 @@ from typing import Any
 import apsw
 
 from gateway.cli import main
-from gateway.domain.adapter import HttpCall, HttpReply
-from gateway.domain.generation import Generation
+from gateway.domain.adapter.contract import HttpCall, HttpReply
+from gateway.domain.generation.model import Generation
 from gateway.engine.embedded import EmbeddedEngine
-from gateway.services.upstream import Upstream
-from gateway.store.sqlite import SqliteStore
-from gateway.store.sqlite_attempts import moved
+from gateway.store.sqlite.attempts import moved
+from gateway.store.sqlite.store import SqliteStore
+from gateway.upstream.client import Upstream
 
 _begin = EmbeddedEngine.begin
 _send = Upstream.send

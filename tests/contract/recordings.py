@@ -16,9 +16,9 @@ import msgspec
 import pytest
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from gateway.domain.adapter import Adapter, HttpCall, HttpReply
-from gateway.domain.request import UpstreamRequest
-from gateway.services.registry import load_adapters
+from gateway.domain.adapter.contract import Adapter, HttpCall, HttpReply
+from gateway.domain.adapter.request import UpstreamRequest
+from gateway.upstream.registry import load_adapters
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 FOLDERS = [RECORDINGS, *map(Path, filter(None, os.environ.get("ADAPTER_RECORDINGS", "").split(os.pathsep)))]

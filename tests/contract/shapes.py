@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.adapter import HttpCall, HttpReply
+from gateway.domain.adapter.contract import HttpCall, HttpReply
 
 PROVIDERS = ("keevx", "kling_relay", "foxapi")
 FILE = "https://cdn.example/v.mp4"

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from msgspec import UNSET, structs
 
-from gateway.domain.adapter import Adapter
+from gateway.domain.adapter.contract import Adapter
+from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef, TaskSnapshot
 from gateway.domain.errors import UnreadableReply
-from gateway.domain.task import Completed, Failed, Pending, TaskRef, TaskSnapshot
 
 from .recordings import (
     ADAPTERS,

@@ -13,10 +13,9 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from gateway.domain.adapter import Adapter, Capability, Credential, FilePart, HttpCall, ImageForm
-from gateway.domain.errors import UnreadableReply
-from gateway.domain.reading import read_json
-from gateway.domain.request import (
+from gateway.domain.adapter.contract import Adapter, Capability, Credential, FilePart, HttpCall, ImageForm
+from gateway.domain.adapter.decoding import read_json
+from gateway.domain.adapter.request import (
     ImageToVideo,
     Input,
     InputKind,
@@ -25,7 +24,8 @@ from gateway.domain.request import (
     TextToVideo,
     UpstreamRequest,
 )
-from gateway.domain.task import TaskRef
+from gateway.domain.adapter.task import TaskRef
+from gateway.domain.errors import UnreadableReply
 
 from .recordings import (
     ADAPTERS,

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.domain.adapter import Capability, Credential, FilePart, HttpCall, HttpReply, ImageForm
-from gateway.domain.errors import UnreadableReply
-from gateway.domain.replies import REFUSED
-from gateway.domain.request import (
+from gateway.domain.adapter.contract import Capability, Credential, FilePart, HttpCall, HttpReply, ImageForm
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.replies import REFUSED
+from gateway.domain.adapter.request import (
     ImageToVideo,
     Input,
     InputKind,
@@ -23,7 +23,8 @@ from gateway.domain.request import (
     TextToVideo,
     UpstreamRequest,
 )
-from gateway.domain.task import Completed, Failed, FailureKind, Pending, TaskRef
+from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef
+from gateway.domain.errors import UnreadableReply
 from providers.foxapi import ADAPTER, CAPABILITIES, FAILURES, FRAMES, REFUSALS
 
 A, B = "https://example.com/a.jpg", "https://example.com/b.jpg"

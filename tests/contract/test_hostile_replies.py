@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, structs
 
-from gateway.domain.adapter import Adapter, Callback, HttpReply
+from gateway.domain.adapter.contract import Adapter, Callback, HttpReply
+from gateway.domain.adapter.decoding import json_or_none
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.task import Completed, Failed, Pending, Status, TaskRef, TaskSnapshot
 from gateway.domain.errors import UnreadableReply
-from gateway.domain.reading import json_or_none
-from gateway.domain.task import Completed, Failed, FailureKind, Pending, Status, TaskRef, TaskSnapshot
 
 from .recordings import (
     ADAPTERS,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.adapter import Callback, Capability, FilePart, HttpCall, HttpReply, ImageForm
-from gateway.domain.errors import UnreadableReply, UnsupportedParameter
-from gateway.domain.request import (
+from gateway.domain.adapter.contract import Callback, Capability, FilePart, HttpCall, HttpReply, ImageForm
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.request import (
     ImageToVideo,
     Input,
     InputKind,
@@ -19,7 +19,8 @@ from gateway.domain.request import (
     TextToVideo,
     UpstreamRequest,
 )
-from gateway.domain.task import Completed, Failed, FailureKind, Pending, TaskRef
+from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef
+from gateway.domain.errors import UnreadableReply, UnsupportedParameter
 from providers.keevx import ADAPTER, CODES, PENDING, TASK_NOT_FOUND, TOKEN_OR_VALIDATION
 
 SUBMIT = HttpCall(method="POST", path="/image_to_video", json={})

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.domain.adapter import HttpCall, HttpReply
+from gateway.domain.adapter.contract import HttpCall, HttpReply
+from gateway.domain.adapter.failure import REMEDY, FailureKind, Remedy
+from gateway.domain.adapter.request import ImageToVideo, Settings, TextToVideo, UpstreamRequest
+from gateway.domain.adapter.task import Completed, Failed, Pending, Status, TaskRef
 from gateway.domain.errors import UnreadableReply
-from gateway.domain.generation import GenerationRequest
-from gateway.domain.price import Price
-from gateway.domain.request import ImageToVideo, Settings, TextToVideo, UpstreamRequest
-from gateway.domain.routing import Candidate, Planned, plan
-from gateway.domain.task import REMEDY, Completed, Failed, FailureKind, Pending, Remedy, Status, TaskRef
+from gateway.domain.generation.model import GenerationRequest
+from gateway.domain.routing.plan import Candidate, Planned, plan
+from gateway.domain.routing.price import Price
 from providers import kling_relay
 from providers.kling_relay import ADAPTER, CODES, KLING
 

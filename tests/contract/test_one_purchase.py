@@ -10,8 +10,8 @@ import pytest
 import structlog
 
 from gateway.app import Application
-from gateway.services.fetch import FetchRefused
-from gateway.settings import load
+from gateway.fetch.fetcher import FetchRefused
+from gateway.settings.load import load
 
 from .recordings import ADAPTERS, RECORDINGS
 

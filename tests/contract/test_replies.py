@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.reading import clean, http_url, json_object, nested
-from gateway.domain.replies import (
+from gateway.domain.adapter.decoding import http_url, json_object, nested
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.messages import clean
+from gateway.domain.adapter.replies import (
     Complaint,
     any_of,
     artifact,
@@ -18,7 +20,7 @@ from gateway.domain.replies import (
     pending,
     without_result,
 )
-from gateway.domain.task import Artifact, FailureKind, Pending, Status
+from gateway.domain.adapter.task import Artifact, Pending, Status
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from gateway.domain.adapter.failure import Billed, FailureKind
+from gateway.domain.adapter.request import ImageToVideo, ReferencesToVideo, Settings, TextToVideo
+from gateway.domain.adapter.task import Artifact, Failed, Status, TaskRef
 from gateway.domain.errors import Conflict, GenerationDeleted, IdempotencyKeyReused, InvalidImage, StoreUnavailable
-from gateway.domain.generation import (
+from gateway.domain.generation.model import (
     Adaptation,
     Attempt,
     AttemptState,
@@ -26,7 +29,7 @@ from gateway.domain.generation import (
     Route,
     Task,
 )
-from gateway.domain.ledger import (
+from gateway.domain.generation.transitions import (
     ATTEMPT_MOVES,
     AddAttempt,
     IllegalMove,
@@ -36,13 +39,11 @@ from gateway.domain.ledger import (
     Write,
     apply,
 )
-from gateway.domain.pictures import ImageFacts
-from gateway.domain.request import ImageToVideo, ReferencesToVideo, Settings, TextToVideo
-from gateway.domain.task import Artifact, Billed, Failed, FailureKind, Status, TaskRef
-from gateway.services.ids import new_id
-from gateway.store.base import AttemptCursor, Idempotency, Query, Store, StoredFile, attempt_cursor
-from gateway.store.callbacks import Told
-from gateway.store.sqlite import SqliteStore
+from gateway.domain.routing.image_limits import ImageFacts
+from gateway.ids import new_id
+from gateway.store.port import AttemptCursor, Idempotency, Query, Store, StoredFile, attempt_cursor
+from gateway.store.sqlite.store import SqliteStore
+from gateway.store.task_claims import Told
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=1)

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, structs
 
-from gateway.domain.adapter import Adapter, HttpReply
+from gateway.domain.adapter.contract import Adapter, HttpReply
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.file_links import file_urls
+from gateway.domain.adapter.task import Completed, Failed, Pending, Status, TaskRef, TaskSnapshot
+from gateway.domain.adapter.task_reading import PollRefused, read_poll, read_submit, task_id_fault
 from gateway.domain.errors import UnreadableReply
-from gateway.domain.file_links import file_urls
-from gateway.domain.task import Completed, Failed, FailureKind, Pending, Status, TaskRef, TaskSnapshot
-from gateway.domain.task_reading import PollRefused, read_poll, read_submit, task_id_fault
 
 from .recordings import (
     ADAPTERS,

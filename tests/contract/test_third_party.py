@@ -15,9 +15,9 @@ import pytest
 import structlog
 
 from gateway.app import Application
-from gateway.domain.adapter import Adapter
-from gateway.services.registry import load_adapters
-from gateway.settings import load
+from gateway.domain.adapter.contract import Adapter
+from gateway.settings.load import load
+from gateway.upstream.registry import load_adapters
 
 from .recordings import ADAPTERS, ALWAYS_RECORDED
 

@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.store.base import Store
-from gateway.store.sqlite import SqliteStore
+from gateway.store.port import Store
+from gateway.store.sqlite.store import SqliteStore
 from gateway.store.uploads import UploadKey
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)

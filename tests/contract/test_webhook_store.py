@@ -12,12 +12,12 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
+from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.task import Status
 from gateway.domain.errors import Conflict
-from gateway.domain.generation import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
-from gateway.domain.ledger import IllegalMove, SaveAttempt, SaveStatus
-from gateway.domain.request import TextToVideo
-from gateway.domain.task import Status
-from gateway.domain.webhook import (
+from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
+from gateway.domain.generation.transitions import IllegalMove, SaveAttempt, SaveStatus
+from gateway.domain.webhooks import (
     ENDPOINTS_MAX,
     EVENTS,
     TEST,
@@ -28,9 +28,9 @@ from gateway.domain.webhook import (
     Try,
     receiver,
 )
-from gateway.services.ids import new_id
-from gateway.store.base import Store
-from gateway.store.sqlite import SqliteStore
+from gateway.ids import new_id
+from gateway.store.port import Store
+from gateway.store.sqlite.store import SqliteStore
 from gateway.store.webhooks import TEST_LIFE, Claim, DeliveryQuery, is_delivery
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)

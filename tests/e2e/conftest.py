@@ -18,11 +18,10 @@ import structlog
 from PIL import Image
 
 from gateway.app import Application
-from gateway.domain.generation import Generation
+from gateway.domain.generation.model import Generation
 from gateway.sandbox.server import SandboxServer
 from gateway.sandbox.settings import Clock as SandboxClock
-from gateway.services.registry import load_adapters
-from gateway.settings import (
+from gateway.settings.load import (
     ArtifactSettings,
     DatabaseSettings,
     FetchSettings,
@@ -32,6 +31,7 @@ from gateway.settings import (
     ServerSettings,
     Settings,
 )
+from gateway.upstream.registry import load_adapters
 
 T0 = 1_763_700_000
 KEY, OTHER_KEY = "vg_test-key-number-one", "vg_test-key-number-two"

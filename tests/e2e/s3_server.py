@@ -14,7 +14,7 @@ from typing import Any
 import obstore
 from obstore.store import S3Store
 
-from gateway.settings import ArtifactSettings, Secret
+from gateway.settings.load import ArtifactSettings, Secret
 
 KEY, SECRET = "test-access-key", "test-secret-access-key"
 BUCKET = "results"

@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
-from gateway.domain.generation import AttemptState, Generation
-from gateway.domain.remedies import REPEAT_MAX_SECONDS
+from gateway.domain.generation.model import AttemptState, Generation
+from gateway.domain.generation.next_attempt import REPEAT_MAX_SECONDS
 
 from .conftest import IMAGE_URL, PROVIDERS, Gateway, sandboxed
 

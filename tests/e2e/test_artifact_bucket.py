@@ -16,11 +16,11 @@ import pytest
 from msgspec import structs
 from structlog.testing import capture_logs
 
+from gateway.artifacts.bucket import ArtifactBucket, bucket_of, probe
+from gateway.artifacts.folder import ArtifactFolder
+from gateway.artifacts.store import CHUNK_BYTES, ArtifactStore
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
-from gateway.services.artifact_bucket import ArtifactBucket, bucket_of, probe
-from gateway.services.artifact_folder import ArtifactFolder
-from gateway.services.artifact_store import CHUNK_BYTES, ArtifactStore
-from gateway.settings import ArtifactSettings, Secret
+from gateway.settings.load import ArtifactSettings, Secret
 
 from .conftest import IMAGE_URL, Gateway
 from .s3_server import SECRET, S3Server, s3_server

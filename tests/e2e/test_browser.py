@@ -13,13 +13,13 @@ import pytest
 import uvicorn
 from playwright.async_api import Page, async_playwright
 
-from gateway.api.auth import ANONYMOUS
+from gateway.api.web.auth import ANONYMOUS
 from gateway.app import Application
 from gateway.sandbox.media import Spec, render
-from gateway.services.registry import load_adapters
-from gateway.settings import load
+from gateway.settings.load import load
+from gateway.upstream.registry import load_adapters
 
-from ..api.results import keep, kept_generation  # noqa: TID252  # the tests have no name to be imported by
+from ..api.results import keep, kept_generation
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (

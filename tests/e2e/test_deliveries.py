@@ -13,14 +13,14 @@ import pytest_asyncio
 from msgspec.structs import replace
 from standardwebhooks import WebhookVerificationError
 
+from gateway.domain.adapter.task import Status
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.lifecycle import cancel
-from gateway.domain.task import Status
-from gateway.engine import deliver
-from gateway.engine.deliver import RECEIVER_MAX, SPARE_SECONDS, TROUBLE_SECONDS
+from gateway.domain.generation.lifecycle import cancel
 from gateway.failpoints import FailpointError
-from gateway.services.fetch import Posted
-from gateway.settings import FetchSettings, Secret, Settings, WebhookSettings
+from gateway.fetch.fetcher import Posted
+from gateway.settings.load import FetchSettings, Secret, Settings, WebhookSettings
+from gateway.webhooks import deliverer as deliver
+from gateway.webhooks.deliverer import RECEIVER_MAX, SPARE_SECONDS, TROUBLE_SECONDS
 
 from .conftest import OTHER_KEY, Gateway, sandboxed
 from .receiver import Received, Receiver, receiving

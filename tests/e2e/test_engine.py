@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.circuit import FAILURES_MIN
 from gateway.domain.errors import StoreUnavailable
+from gateway.domain.health.circuit import FAILURES_MIN
 from gateway.engine.effects import TASKS_MAX
 from gateway.sandbox.faults import DIRT
-from gateway.settings import ModelSettings
+from gateway.settings.load import ModelSettings
 
 PHOTO = base64.b64encode(Path("examples/beach.jpg").read_bytes()).decode()
 IMAGE = {"image": "https://example.com/first.jpg"}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.settings import Secret
+from gateway.settings.load import Secret
 
 RELAY = "kling_relay/kling-v1"
 FOX = "foxapi/kling-v3-text-to-video"

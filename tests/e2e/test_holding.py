@@ -7,8 +7,8 @@ import httpx
 import pytest
 from msgspec import structs
 
-from gateway.domain.holding import QUARANTINE_SECONDS
-from gateway.settings import Secret
+from gateway.domain.generation.reconciliation import QUARANTINE_SECONDS
+from gateway.settings.load import Secret
 
 from .conftest import IMAGE_URL, Gateway
 

@@ -12,9 +12,9 @@ import pytest
 from msgspec.structs import replace as replaced
 from PIL import Image
 
-from gateway.domain.adapter import ImageForm
+from gateway.domain.adapter.contract import ImageForm
 from gateway.sandbox.state import Upload
-from gateway.settings import Secret
+from gateway.settings.load import Secret
 
 V, KL = "keevx/V", "keevx/KL"
 RELAY = "kling_relay/kling-v1"
@@ -135,7 +135,7 @@ async def test_an_upload_that_fails_costs_nothing(idle, jpeg: bytes, provider: s
 
 
 async def test_an_upload_that_hangs(idle, jpeg: bytes, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gateway.services.uploading.UPLOAD_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.inputs.provider_uploads.UPLOAD_TIMEOUT_SECONDS", 0.2)
     idle.route(V, RELAY)
     gateway = await idle.start()
     gateway.sandbox.fault("keevx", "upload", "hang")

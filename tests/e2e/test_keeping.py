@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.keeping import MAX_SECONDS
-from gateway.engine.sweep import INTERVAL_SECONDS
-from gateway.services import download
+from gateway.domain.generation.archiving import MAX_SECONDS
+from gateway.engine.sweeper import INTERVAL_SECONDS
+from gateway.fetch import download
 
 from .conftest import Gateway, sandboxed
 

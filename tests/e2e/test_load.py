@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from gateway.domain.generation import AttemptState, Generation
+from gateway.domain.generation.model import AttemptState, Generation
 from gateway.sandbox.faults import Fault, Faults
 
 from .conftest import IMAGE_URL, Gateway, sandboxed

@@ -20,11 +20,11 @@ import httpx
 import msgspec
 import pytest
 
-from gateway.api.views import GenerationView
-from gateway.services.models import Catalog
-from gateway.services.providers import bind
-from gateway.services.registry import load_adapters
-from gateway.settings import load
+from gateway.api.generations.views import GenerationView
+from gateway.generations.catalog import Catalog
+from gateway.settings.load import load
+from gateway.upstream.provider import bind
+from gateway.upstream.registry import load_adapters
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

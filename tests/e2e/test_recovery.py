@@ -22,8 +22,8 @@ import uvicorn
 from gateway.app import Application
 from gateway.domain.errors import StoreUnavailable
 from gateway.sandbox.server import SandboxServer
-from gateway.services.registry import load_adapters
-from gateway.settings import ProviderModel, load
+from gateway.settings.load import ProviderModel, load
+from gateway.upstream.registry import load_adapters
 
 IMAGE = {"image": "https://example.com/first.jpg"}
 V = "keevx/V"

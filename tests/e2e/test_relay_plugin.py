@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.settings import ProviderModel
+from gateway.settings.load import ProviderModel
 
 PHOTO = base64.b64encode(Path("examples/beach.jpg").read_bytes()).decode()
 V1, FOX = "kling_relay/kling-v1", "foxapi/kling-v3-text-to-video"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from msgspec import structs
 
-from gateway.domain.generation import Generation
+from gateway.domain.generation.model import Generation
 
 from .conftest import IMAGE_URL, PROVIDERS, UPSTREAM_KEY
 from .scenario import ROUTE, Scenario, breaches, play, untold_submits

@@ -6,21 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
-from gateway.domain.adapter import Polling
-from gateway.domain.generation import (
-    Attempt,
-    AttemptState,
-    Generation,
-    GenerationRequest,
-    Kept,
-    Output,
-    Plan,
-    Policy,
-    Route,
-)
-from gateway.domain.keeping import FileFact, FileKept, Keep, KeepWatch
-from gateway.domain.ledger import SaveAttempt, Write, apply, event_of
-from gateway.domain.lifecycle import (
+from gateway.domain.adapter.contract import Polling
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.messages import failed
+from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.task import Artifact, Completed, Failed, Pending, Status, TaskRef, TaskSnapshot
+from gateway.domain.generation.archiving import FileFact, FileKept, Keep, KeepWatch
+from gateway.domain.generation.lifecycle import (
     IDLE_SECONDS,
     Effect,
     Ended,
@@ -33,11 +25,20 @@ from gateway.domain.lifecycle import (
     advance,
     cancel,
 )
-from gateway.domain.polling import Hints, TaskKey, Watch, open_tasks
-from gateway.domain.reading import failed
-from gateway.domain.request import TextToVideo
-from gateway.domain.slots import accepted, adopted
-from gateway.domain.task import Artifact, Completed, Failed, FailureKind, Pending, Status, TaskRef, TaskSnapshot
+from gateway.domain.generation.model import (
+    Attempt,
+    AttemptState,
+    Generation,
+    GenerationRequest,
+    Kept,
+    Output,
+    Plan,
+    Policy,
+    Route,
+)
+from gateway.domain.generation.outputs import accepted, adopted
+from gateway.domain.generation.task_polling import Hints, TaskKey, Watch, open_tasks
+from gateway.domain.generation.transitions import SaveAttempt, Write, apply, event_of
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 POLLING = Polling(

@@ -22,15 +22,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from uvicorn.server import ServerState
 
+from gateway import server as listening
 from gateway.api.openapi.document import document
 from gateway.cli import cli, main
-from gateway.commands import listen as listening
 from gateway.commands.client import PAUSES, Attempt, Client, Generation, Output, Refused, Unreachable
 from gateway.commands.generate import Server, download, follow, generate, watch
 from gateway.commands.lenient import _toml as toml
-from gateway.commands.listen import BoundedProtocol, listen, url_of
-from gateway.commands.show import progress, say
+from gateway.commands.terminal import progress, say
 from gateway.domain.errors import ConfigurationError
+from gateway.server import BoundedProtocol, listen, url_of
 
 BASE = "http://gateway.example"
 PATH = "/v1/videos/generations"

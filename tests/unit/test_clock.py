@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import pytest
 import structlog
 
-from gateway.engine.timekeeper import Timekeeper
-from gateway.services import clock as module
-from gateway.services.clock import SystemClock, Timer, not_before, sleep, wait
+from gateway import clock as module
+from gateway.clock import SystemClock, Timer, not_before, sleep, wait
+from gateway.engine.ledger_clock import Timekeeper
 
 
 class ManualTimer:

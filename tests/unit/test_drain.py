@@ -2,10 +2,10 @@
 
 import pytest
 
-from gateway.services.drain import MARGIN_SECONDS, drain_of
-from gateway.services.providers import bind
-from gateway.services.registry import load_adapters
-from gateway.settings import ProviderModel, ProviderSettings, Secret, ServerSettings, Settings
+from gateway.drain import MARGIN_SECONDS, drain_of
+from gateway.settings.load import ProviderModel, ProviderSettings, Secret, ServerSettings, Settings
+from gateway.upstream.provider import bind
+from gateway.upstream.registry import load_adapters
 
 ADAPTERS = load_adapters()
 FOX, RELAY = "kling-v3-text-to-video", "kling-v1"

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.services.ids import new_id
-from gateway.store.base import is_cursor
+from gateway.ids import new_id
+from gateway.store.port import is_cursor
 
 MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2500, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # bounds are naive
 

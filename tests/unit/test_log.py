@@ -12,11 +12,11 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.adapter import Credential, HttpCall
-from gateway.domain.request import Settings as Asked
-from gateway.domain.request import TextToVideo, UpstreamRequest
+from gateway.domain.adapter.contract import Credential, HttpCall
+from gateway.domain.adapter.request import Settings as Asked
+from gateway.domain.adapter.request import TextToVideo, UpstreamRequest
 from gateway.log import FIELD_MAX, READ_MAX, clean, configure, redact
-from gateway.settings import Secret
+from gateway.settings.load import Secret
 
 from .cost import ratio
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.services.tokens import TOKEN_MAX, Signer
+from gateway.tokens import TOKEN_MAX, Signer
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 500_000, tzinfo=UTC)
 SIGNER = Signer(b"s" * 32)

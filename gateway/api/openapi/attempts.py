@@ -2,8 +2,8 @@
 
 from gateway.api.attempt_views import AdminAttempt, AdminAttemptList
 from gateway.api.attempts import STATES, AttachTask
-from gateway.api.objects import Nothing
 from gateway.api.openapi.operation import PAGE, Operation
+from gateway.api.web.small_body import Nothing
 
 _ATTEMPTS = "/v1/admin/attempts"
 OPERATIONS = (

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.api.create import ALIASES
-from gateway.api.fields import SIZE_EXAMPLES
+from gateway.api.generations.fields import SIZE_EXAMPLES
+from gateway.api.generations.parameters import ALIASES
 from gateway.api.openapi.operation import BINARY
-from gateway.domain.generation import GenerationRequest
-from gateway.domain.request import TextToVideo
+from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.generation.model import GenerationRequest
 
 CREATE_FORM = "CreateVideoForm"
 _IMAGE: Mapping[str, Any] = {"anyOf": [{"type": "string"}, BINARY]}

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.api.files import ANCHOR, LIST_MAX, PURPOSES, SECONDS, FileList, FileView
+from gateway.api.generations.views import Deleted
 from gateway.api.openapi.operation import BINARY, PAGE, Operation
-from gateway.api.views import Deleted
 
 _FILES = "/v1/files"
 _UPLOAD: Mapping[str, Any] = {

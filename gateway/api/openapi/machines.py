@@ -2,8 +2,8 @@
 
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.objects import Nothing
 from gateway.api.openapi.operation import Operation
+from gateway.api.web.small_body import Nothing
 
 
 class Health(Struct, frozen=True, kw_only=True):

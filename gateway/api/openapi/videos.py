@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.api.create import CreateVideo
-from gateway.api.feed import EventView
+from gateway.api.generations.event_feed import EventView
+from gateway.api.generations.parameters import CreateVideo
+from gateway.api.generations.quote import QuoteView
+from gateway.api.generations.views import Deleted, GenerationList, GenerationView
 from gateway.api.openapi.create import CREATE_FORM
 from gateway.api.openapi.operation import PAGE, REF, Operation
-from gateway.api.quotes import QuoteView
-from gateway.api.views import Deleted, GenerationList, GenerationView
 
 _ETAG: Mapping[str, str] = {"ETag": "changes when the generation does"}
 _HINTS: Mapping[str, str] = {

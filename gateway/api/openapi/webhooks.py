@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from gateway.api.objects import Nothing
+from gateway.api.generations.views import Deleted, GenerationView
 from gateway.api.openapi.operation import PAGE, REF, Operation
-from gateway.api.views import Deleted, GenerationView
+from gateway.api.web.small_body import Nothing
 from gateway.api.webhooks import (
     ChangeWebhookEndpoint,
     CreateWebhookEndpoint,
@@ -18,7 +18,7 @@ from gateway.api.webhooks import (
     WebhookEndpointView,
     WebhookSecret,
 )
-from gateway.domain.webhook import DeliveryState, EventName
+from gateway.domain.webhooks import DeliveryState, EventName
 
 
 class WebhookEvent(Struct, frozen=True, kw_only=True):

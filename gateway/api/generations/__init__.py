@@ -1,0 +1,1 @@
+"""What every generation resource of the API shares: parameters, views, events, content."""

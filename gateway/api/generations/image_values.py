@@ -1,0 +1,83 @@
+"""How an image of a create request is read: text, the bytes of a file, or an object in one of the usual shapes."""
+
+from collections.abc import Mapping
+
+from gateway.api.generations.refusals import refuse, shown
+from gateway.api.web.json_body import join
+from gateway.domain.errors import InvalidImage, UnknownParameter
+from gateway.domain.parameters.spellings import is_empty, trim
+from gateway.media.image_text import from_text
+
+REFERENCES_MAX = 16
+_SOURCES = ("url", "image_url", "file_id", "b64_json", "base64", "data")
+_NESTED = frozenset({"url", "image_url"})  # `{"image_url": {"url": …}}`
+# What clients send beside an image, and what the image itself says better.
+_BESIDE = frozenset(
+    {"type", "detail", "media_type", "mime_type", "mimeType", "mediaType", "content_type", "filename", "name"}
+)
+_DEPTH_MAX = 3  # an object within an object within a list of one
+
+
+def read_image(value: object, name: str) -> str | bytes | None:
+    """The URL, the `file_…` id or the bytes of one image; `None` for a value that is empty.
+
+    A list of one image is that image, which is how forms and some client libraries send it.
+    """
+    if not isinstance(value, list):
+        return _image(value, name, _DEPTH_MAX)
+    images = value if len(value) > REFERENCES_MAX else [image for image in value if not is_empty(image)]
+    if len(images) > 1:
+        message = f"`{name}` takes one image, not a list of several; those go into `reference_images`."
+        raise InvalidImage(message, param=name)
+    return _image(images[0], name, _DEPTH_MAX) if images else None
+
+
+def read_images(value: object, name: str) -> list[str | bytes] | None:
+    """Each image of a list, without the empty ones; `None` where none is left."""
+    if not isinstance(value, list) or len(value) > REFERENCES_MAX:
+        refuse(name, f"a list of at most {REFERENCES_MAX} images", value)
+    images = (_image(image, f"{name}[{index}]", _DEPTH_MAX) for index, image in enumerate(value))
+    return [image for image in images if image is not None] or None
+
+
+def _image(value: object, name: str, depth: int) -> str | bytes | None:
+    if isinstance(value, bytes):  # a file of a form
+        return value
+    if isinstance(value, str):
+        text = trim(value)
+        return from_text(text, name) if text else None
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or depth == 0:
+        raise InvalidImage(
+            f"`{name}` must be a string, or an object with `url`, `image_url` or `file_id`, not {shown(value)}.",
+            param=name,
+        )
+    return _object(value, name, depth)
+
+
+def _object(value: Mapping[str, object], name: str, depth: int) -> str | bytes | None:
+    for key, member in value.items():
+        if key not in _SOURCES and key not in _BESIDE and member is not None:
+            takes = ", ".join(f"`{source}`" for source in _SOURCES)
+            message = f"`{join(name, key)}` is not known; an image as an object has one of {takes}."
+            raise UnknownParameter(message, param=join(name, key))
+    given = {key: value[key] for key in _SOURCES if not is_empty(value.get(key))}
+    if not given and all(map(is_empty, value.values())):
+        return None
+    images = {key: _member(key, member, join(name, key), depth) for key, member in given.items()}
+    if len(set(images.values())) != 1:
+        takes = ", ".join(f"`{source}`" for source in _SOURCES)
+        raise InvalidImage(f"`{name}` must have exactly one of {takes}.", param=name)
+    return next(iter(images.values()))
+
+
+def _member(key: str, value: object, name: str, depth: int) -> str | bytes | None:
+    if isinstance(value, Mapping) and key in _NESTED:
+        return _image(value, name, depth - 1)
+    if not isinstance(value, str):
+        raise InvalidImage(f"`{name}` must be a string, not {shown(value)}.", param=name)
+    text = trim(value)
+    if key == "file_id" and not text.startswith("file_"):
+        raise InvalidImage(f"`{name}` must be the id of an uploaded file (`file_…`).", param=name)
+    return from_text(text, name)

@@ -1,0 +1,90 @@
+"""What every handler works with, put together once by the composition root."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import State
+
+from gateway.api.web.auth import Authenticator
+from gateway.api.web.headers import header
+from gateway.api.web.links import Links
+from gateway.artifacts.access import Artifacts
+from gateway.clock import Clock
+from gateway.domain.errors import InvalidToken, Unauthenticated
+from gateway.domain.public_addresses import Network
+from gateway.generations.catalog import Catalog
+from gateway.generations.notifier import Room
+from gateway.generations.poll_advice import PollHints
+from gateway.generations.service import Generations
+from gateway.inputs.library import Files
+from gateway.reconciliation.callbacks import Callbacks, CallbackUrls
+from gateway.reconciliation.decisions import Attempts
+from gateway.store.purchases import Purchases
+from gateway.tokens import Signer
+from gateway.upstream.health import Health
+from gateway.webhooks.endpoints import Webhooks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The services, and what the API needs to know of the configuration."""
+
+    generations: Generations
+    artifacts: Artifacts
+    attempts: Attempts
+    purchases: Purchases
+    callback_urls: CallbackUrls
+    callbacks: Callbacks
+    webhooks: Webhooks
+    catalog: Catalog
+    health: Health
+    hints: PollHints
+    authenticator: Authenticator
+    signer: Signer
+    files: Files
+    downloads: Room
+    health_warnings: Callable[[], list[str]]  # what an operator should look at while the gateway gets traffic
+    ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic, `None` when it should
+    clock: Clock
+    fetch_allow: Sequence[Network]  # networks besides the public ones that a webhook URL may lead to
+    max_body_bytes: int
+    public_url: str | None
+    started_at: int  # Unix seconds
+
+    def base_url(self, request: Request[Any, Any, State] | None) -> str:
+        """What the gateway's own URLs begin with: as configured, else relative to how the client came."""
+        if self.public_url is not None or request is None:
+            return self.public_url or ""
+        return f"{request.scope['scheme']}://{header(request, 'host') or ''}"
+
+    def links(self, request: Request[Any, Any, State] | None) -> Links:
+        """The gateway's own URLs of results, for whoever sent the request."""
+        return Links(self.base_url(request), self.signer)
+
+
+def context_of(request: Request[Any, Any, State]) -> tuple[Context, str]:
+    """The context and the id of the caller's key; `Unauthenticated` without a good one."""
+    context: Context = request.app.state.context
+    return context, context.authenticator.key_of(request)
+
+
+def key_beside_token(request: Request[Any, Any, State], context: Context, token: str | None) -> str:
+    """The id of the caller's key where a token, if there is one, is not good: `InvalidToken` tells of it."""
+    try:
+        return context.authenticator.key_of(request)
+    except Unauthenticated as error:
+        if token is None:
+            raise
+        raise InvalidToken(
+            "The token is not for this file, or has expired: read again what you have the URL from for a fresh one,"
+            " or send your key as `Authorization: Bearer KEY`."
+        ) from error
+
+
+def admin_context_of(request: Request[Any, Any, State]) -> Context:
+    """The context for an operator; `Unauthenticated` or `AdminRequired` for anybody else."""
+    context: Context = request.app.state.context
+    context.authenticator.check_admin(request)
+    return context

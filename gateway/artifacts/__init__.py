@@ -1,0 +1,1 @@
+"""The archive of results: files are fetched, verified, stored and handed out."""

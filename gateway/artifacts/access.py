@@ -1,0 +1,182 @@
+"""Where the bytes of an output are, and how a client gets them."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from datetime import datetime
+from typing import Literal, cast
+
+import httpx
+import structlog
+from msgspec import Struct
+
+from gateway.artifacts.archiver import RESULT_MAX, content_call
+from gateway.artifacts.store import ArtifactStore
+from gateway.clock import Clock
+from gateway.domain.adapter.content_encoding import BodyDecoder, UndecodableBody
+from gateway.domain.errors import ArtifactExpired, ArtifactMissing, NotFound, ProviderUnavailable
+from gateway.domain.generation.model import Generation, Kept, Output
+from gateway.fetch.fetcher import WHOLE
+from gateway.fetch.file_body import TOTAL_SECONDS
+from gateway.upstream.client import NoAnswer, NotSent, Upstream
+from gateway.upstream.provider import Provider
+
+log = structlog.get_logger()
+Variant = Literal["video", "thumbnail"]
+LINK_SECONDS = 3600.0  # a link of the artifact store is good for: a player that rests longer asks again
+
+
+class Redirect(Struct, frozen=True):
+    """Whoever knows the URL gets the file there."""
+
+    url: str
+
+
+class Stream(Struct, frozen=True, kw_only=True):
+    """A file of a provider's, passed through."""
+
+    chunks: AsyncGenerator[bytes]  # begun: closed, it lets go of its connection
+    content_type: str
+    length: int | None
+    filename: str  # for a client's folder
+
+
+class File(Struct, frozen=True, kw_only=True):
+    """A file in the artifact store, which is there whole and never changes."""
+
+    name: str
+    size: int
+    digest: str  # of its bytes; of a thumbnail, as far as these follow from the video's
+    content_type: str
+    filename: str  # for a client's folder
+    kept_until: datetime
+
+
+class Artifacts:
+    """Results in the gateway's own store, or as the providers keep them."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        upstream: Upstream,
+        store: ArtifactStore,
+        clock: Clock,
+        *,
+        redirect: bool = False,
+    ) -> None:
+        """With `redirect` a client is sent to the store itself, where that has links."""
+        self._providers = providers
+        self._upstream = upstream
+        self._store = store
+        self._clock = clock
+        self._redirect = redirect
+
+    async def open(self, generation: Generation, index: int, variant: Variant = "video") -> Redirect | Stream | File:
+        """The way to an output's file; `NotFound` where there is none, another error where it cannot be had."""
+        output = next((one for one in generation.outputs if one.index == index), None)
+        if output is None or output.artifact is None or not output.status.terminal:
+            state = "does not exist" if output is None else f"is {output.status}: there is no file"
+            raise NotFound(f"Output {index} of {generation.id} {state}.", param="index")
+        if output.kept is not None and (variant == "video" or output.kept.thumbnail is not None):
+            return await self._kept(generation, index, output.kept, variant)
+        if variant == "thumbnail":
+            if output.artifact.thumbnail_url is None:
+                raise NotFound(f"Output {index} of {generation.id} has no thumbnail.", param="variant")
+            return Redirect(output.artifact.thumbnail_url)
+        if not output.artifact.needs_credential:
+            return Redirect(output.artifact.url)
+        return await self._through(generation, output)
+
+    def read(self, file: File, part: range) -> AsyncIterator[bytes]:
+        """These bytes of a file, in small pieces."""
+        return self._store.read(file.name, part.start, part.stop)
+
+    async def link(self, file: File, *, inline: bool) -> Redirect | None:
+        """The way to the store itself; `None` where the gateway is to hand over the file."""
+        if not self._redirect:
+            return None
+        left = (file.kept_until - self._clock.now()).total_seconds()
+        seconds = int(min(left, LINK_SECONDS)) + 1
+        url = await self._store.link(
+            file.name, seconds=seconds, filename=file.filename, content_type=file.content_type, inline=inline
+        )
+        return None if url is None else Redirect(url)
+
+    async def _kept(self, generation: Generation, index: int, kept: Kept, variant: Variant) -> File:
+        until = f"{kept.kept_until:%Y-%m-%d %H:%M:%S} UTC"
+        if self._clock.now() >= kept.kept_until:
+            raise ArtifactExpired(f"The file of output {index} was kept until {until}.", param="index")
+        name = kept.name
+        digest, content_type = kept.sha256, kept.content_type
+        if variant == "thumbnail" and kept.thumbnail is not None:
+            name = kept.thumbnail
+            digest, content_type = f"{kept.sha256}-thumbnail", kept.thumbnail_type or ""
+        size = await self._store.size(name)
+        if size is None or (variant == "video" and size != kept.bytes):
+            log.error("artifact_missing", generation=generation.id, output=index, name=name, size=size)
+            raise ArtifactMissing(
+                f"The file of output {index} was to be kept until {until}, and is not in the artifact store;"
+                " `provider_url` may still lead to it.",
+                param="index",
+            )
+        return File(
+            name=name,
+            size=size,
+            digest=digest,
+            content_type=content_type,
+            filename=f"{generation.id}-{index}.{name.rpartition('.')[2]}",
+            kept_until=kept.kept_until,
+        )
+
+    async def _through(self, generation: Generation, output: Output) -> Stream:
+        """A file that the provider hands over to its own key alone: only ever asked for below its base URL."""
+        provider = self._providers.get(generation.route(generation.attempt(output.attempt_id or "")).provider)
+        call = None if provider is None else content_call(generation, output, provider)
+        if provider is None or call is None:
+            raise ProviderUnavailable("The provider that keeps this file is no longer configured.")
+        signed = provider.adapter.authorize(call, provider.credential, self._clock.now())
+        try:
+            response = await self._upstream.stream(
+                signed, base_url=provider.base_url, timeout_seconds=TOTAL_SECONDS, headers=provider.headers
+            )
+        except (NotSent, NoAnswer) as error:
+            raise ProviderUnavailable("The provider did not hand over the file.", retry_after=30) from error
+        if response.status_code not in WHOLE:
+            await response.aclose()
+            raise ProviderUnavailable(f"The provider answered {response.status_code} for the file.", retry_after=30)
+        length = response.headers.get("content-length", "")
+        decoder = BodyDecoder(response.headers.get("content-encoding", ""), RESULT_MAX)
+        chunks = _chunks(response, decoder)
+        try:
+            await anext(chunks)
+        except (httpx.HTTPError, UndecodableBody) as error:
+            raise ProviderUnavailable("The file broke off before its first byte.", retry_after=30) from error
+        return Stream(
+            chunks=chunks,
+            content_type=response.headers.get("content-type", "application/octet-stream"),
+            length=int(length) if length.isascii() and length.isdigit() and decoder.is_plain else None,
+            filename=f"{generation.id}-{output.index}.mp4",
+        )
+
+
+async def _chunks(response: httpx.Response, decoder: BodyDecoder) -> AsyncGenerator[bytes]:
+    """Yields b"" once the first bytes have arrived, so that errors are met before a response starts; then the content.
+
+    A client is told no content encoding: what the provider has encoded is decoded here.
+    """
+    begun = False
+    try:
+        async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_raw())) as chunks:
+            async for chunk in chunks:
+                for piece in decoder.pieces(chunk):
+                    if not begun:
+                        begun = True
+                        yield b""
+                    yield piece
+        if rest := decoder.finish():
+            if not begun:
+                yield b""
+            yield rest
+        elif not begun:
+            yield b""
+    finally:
+        await response.aclose()

@@ -1,0 +1,235 @@
+"""Results in a bucket: S3 and what speaks like it, Google Cloud Storage, Azure."""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
+
+import obstore
+import structlog
+from obstore.exceptions import BaseError
+from obstore.store import AzureStore, GCSStore, S3Store, from_url
+
+from gateway.artifacts.store import CHUNK_BYTES, RETRY_SECONDS, Spool, checked
+from gateway.domain.errors import ConfigurationError, StoreUnavailable
+from gateway.failpoints import reach
+from gateway.settings.sections import ArtifactSettings
+from gateway.settings.toml import Secret
+
+log = structlog.get_logger()
+PROBE_SECONDS = 60.0  # between the probes of a bucket that does not work
+PART_BYTES = 5 * 1024 * 1024  # of an upload: the least that S3 takes, and 10,000 of them are the most
+PARTS_AT_ONCE = 1  # an upload has some of them in memory
+LINK_SECONDS_MAX = 7 * 86_400  # S3, "Presigned URLs"
+# A reader may be slow: only a server that says nothing is given up. Whoever asks will ask again, so few tries will do.
+_CLIENT: dict[str, Any] = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "12h"}
+_RETRIES: dict[str, Any] = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
+
+_NO_BUCKET = "there is no such bucket; check artifacts.url"
+# What an error says somewhere, and what that means. The first that fits counts: the innermost cause.
+_REASONS: tuple[tuple[str, str], ...] = (
+    (
+        r"computeMetadata",
+        "no credentials (GOOGLE_APPLICATION_CREDENTIALS; the machine's role was asked and gave none)",
+    ),
+    (r"/metadata/identity", "no credentials (AZURE_STORAGE_ACCOUNT_KEY; the machine's role was asked and gave none)"),
+    (
+        r"/latest/(api/token|meta-data)|169\.254\.17[0-9]\.",
+        "no credentials (artifacts.access_key_id or AWS_ACCESS_KEY_ID; the machine's role was asked and gave none)",
+    ),
+    (r"\bNoSuchBucket\b|\bContainerNotFound\b", _NO_BUCKET),
+    (
+        r"\bInvalidAccessKeyId\b",
+        "the access key is not known there; check artifacts.access_key_id or AWS_ACCESS_KEY_ID",
+    ),
+    (
+        r"\bSignatureDoesNotMatch\b",
+        "the secret key is wrong; check artifacts.secret_access_key or AWS_SECRET_ACCESS_KEY",
+    ),
+    (r"\bRequestTimeTooSkewed\b", "the clock of this machine is wrong"),
+    (
+        r"\bAuthorizationHeaderMalformed\b|\bPermanentRedirect\b|incorrectly configured region",
+        "it is in another region; check artifacts.region",
+    ),
+    (r"status code: 401\b", "the credentials are not accepted"),
+    (
+        r"status code: 403\b",
+        "access is forbidden; the credentials must allow to list the bucket and to get, put and delete in it",
+    ),
+    (r"\bInvalidCertificate\(", "its TLS certificate is not trusted; check artifacts.endpoint"),
+    (r"\bInvalidContentType\b", "it does not speak TLS; check the https of artifacts.endpoint"),
+    (r"Generic S3 error: [^\n]*HTTP error", "no connection; check artifacts.endpoint"),
+    (r"HTTP error", "no connection"),
+)
+
+Bucket = S3Store | GCSStore | AzureStore
+
+
+def bucket_of(settings: ArtifactSettings) -> Bucket:
+    """The bucket of the settings; `ConfigurationError` where they do not suffice. Nothing is sent.
+
+    Credentials come from where the cloud's own programs look, unless the settings name an S3's.
+    """
+    config: Any = {"endpoint": settings.endpoint, "region": settings.region}
+    for name in ("access_key_id", "secret_access_key"):
+        secret: Secret | None = getattr(settings, name)
+        config[name] = secret and secret.reveal()
+    config = {name: value for name, value in config.items() if value is not None}
+    client: Any = {**_CLIENT, "allow_http": True} if (settings.endpoint or "").startswith("http:") else _CLIENT
+    make: Any = from_url  # its overloads name the options of each cloud
+    try:
+        bucket: Bucket = make(settings.url, config=config, client_options=client, retry_config=_RETRIES)
+    except (BaseError, ValueError) as error:
+        raise ConfigurationError(f"artifacts.url: {settings.url}: {_first_line(error)}") from None
+    return bucket
+
+
+async def probe(bucket: Bucket) -> str | None:
+    """Ask for a file that is not there: `None` where the bucket says just that, else what is wrong and the remedy."""
+    try:
+        await obstore.get_async(bucket, "probe")
+    except FileNotFoundError as error:
+        return _NO_BUCKET if _reason(error) == _NO_BUCKET else None
+    except (BaseError, OSError) as error:
+        return _reason(error)
+    return None
+
+
+class ArtifactBucket:
+    """An `ArtifactStore`. Files on their way into the bucket are in a local folder."""
+
+    flushes = False
+
+    def __init__(self, bucket: Bucket, folder: Path) -> None:
+        self._bucket = bucket
+        self._spool = Spool(folder / "results" / ".partial")
+
+    def partial(self) -> Path:
+        """See `ArtifactStore`."""
+        return self._spool.partial()
+
+    async def put(self, name: str, partial: Path, content_type: str) -> None:
+        """See `ArtifactStore`. The parts of an upload that broke off are for a rule of the bucket to remove."""
+        with _answering("stored"):
+            reach("file_written")
+            await obstore.put_async(
+                self._bucket,
+                checked(name),
+                partial,
+                attributes={"Content-Type": content_type},  # its SHA-256 is in the ledger
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+            reach("renamed")
+            await asyncio.to_thread(partial.unlink)
+
+    async def size(self, name: str) -> int | None:
+        """See `ArtifactStore`."""
+        with _answering("read"):
+            try:
+                return (await obstore.head_async(self._bucket, checked(name)))["size"]
+            except FileNotFoundError:
+                return None
+
+    async def read(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
+        """See `ArtifactStore`."""
+        if start >= stop:
+            return
+        with _answering("read"):
+            found = await obstore.get_async(self._bucket, checked(name), options={"range": (start, stop)})
+            async for block in found.stream(CHUNK_BYTES // 4):
+                for place in range(0, len(block), CHUNK_BYTES):
+                    chunk = bytes(block[place : place + CHUNK_BYTES])
+                    start += len(chunk)
+                    yield chunk
+        if start < stop:
+            raise _unavailable("read", "the object is shorter than it was")
+
+    async def remove(self, names: Sequence[str]) -> None:
+        """See `ArtifactStore`."""
+        with _answering("removed"):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    await obstore.delete_async(self._bucket, checked(name))
+
+    async def link(self, name: str, *, seconds: int, filename: str, content_type: str, inline: bool) -> str | None:
+        """See `ArtifactStore`. Without an S3's own key at hand, a link has the type that was put and no file name."""
+        lasts = timedelta(seconds=min(seconds, LINK_SECONDS_MAX))
+        try:
+            url = await obstore.sign_async(self._bucket, "GET", checked(name), lasts)
+        except BaseError:  # credentials that cannot sign
+            return None
+        secret = self._bucket.config.get("secret_access_key") if isinstance(self._bucket, S3Store) else None
+        if secret is None:
+            return url if inline else None
+        shown = f'{"inline" if inline else "attachment"}; filename="{filename}"'
+        told = {"response-content-type": content_type, "response-content-disposition": shown}
+        return _signed_again(url, str(secret), told)
+
+    async def watch(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+        """Return once the bucket works; what is in the way of that is logged, and its end."""
+        told = None
+        while (reason := await probe(self._bucket)) is not None:
+            if reason != told:
+                log.warning("bucket_unreachable", reason=f"artifacts.url: {reason}")
+            told = reason
+            await sleep(PROBE_SECONDS)
+        if told is not None:
+            log.info("bucket_works")
+
+    async def close(self) -> None:
+        """See `ArtifactStore`."""
+
+
+@contextlib.contextmanager
+def _answering(done: str) -> Iterator[None]:
+    """What the object store refuses as `StoreUnavailable`, unless a reader is to be told that there is no such file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if done == "read":
+            raise
+        raise _unavailable(done, _NO_BUCKET) from error
+    except (BaseError, OSError) as error:
+        raise _unavailable(done, _reason(error)) from error
+
+
+def _unavailable(done: str, reason: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"The result cannot be {done} now.", retry_after=RETRY_SECONDS, reason=f"artifacts.url: {reason}"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """What an error means, in words of ours: its own hold addresses, and pages of what others sent."""
+    told = str(error)
+    for pattern, reason in _REASONS:
+        if re.search(pattern, told):
+            return reason
+    if found := re.search(r"status code: (\d{3})", told):
+        return f"it answers with HTTP {found[1]}"
+    return getattr(error, "strerror", None) or "it does not answer as an object store does"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].strip().rstrip(":")
+
+
+def _signed_again(url: str, secret: str, more: Mapping[str, str]) -> str:
+    """A pre-signed URL with more in its query. S3, "Authenticating Requests: Using Query Parameters"."""
+    parts = urlsplit(url)
+    query = {name: value for name, value in parse_qsl(parts.query) if name != "X-Amz-Signature"} | dict(more)
+    asked = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in sorted(query.items()))
+    request = f"GET\n{parts.path}\n{asked}\nhost:{parts.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
+    scope = query["X-Amz-Credential"].split("/", 1)[1]  # day/region/s3/aws4_request
+    digest = hashlib.sha256(request.encode()).hexdigest()
+    key = f"AWS4{secret}".encode()
+    for part in (*scope.split("/"), f"AWS4-HMAC-SHA256\n{query['X-Amz-Date']}\n{scope}\n{digest}"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return f"{parts.scheme}://{parts.netloc}{parts.path}?{asked}&X-Amz-Signature={key.hex()}"

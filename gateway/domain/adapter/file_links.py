@@ -1,0 +1,158 @@
+"""A result's URL as providers write it, turned into one that can be fetched. Pure.
+
+Browsers open what a strict parser refuses: a blank in the path, no scheme, a path of the provider's own host, an
+address between quotation marks. A result behind such a link was paid for. What is read here is only spelling: whether
+a host may be connected to is for the guarded fetcher to judge.
+"""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+from gateway.domain.adapter.decoding import text
+
+LINK_MAX = 8192  # characters of a URL; longer ones are not fetched
+_LINKS_MAX = 64  # of one text
+_VIDEO = "mp4|m4v|mov|webm|mkv|avi|mpe?g|flv|wmv|ogv|3gp"
+_IMAGE = "jpe?g|png|webp|gif|bmp|avif|heic|tiff?"
+_OTHER = "html?|json|txt|xml|md|vtt|srt|mp3|wav|m4a|aac|ogg|flac|m3u8|mpd|zip|pdf|svg|js|css"
+_ENDING = {
+    "video": re.compile(rf"\.(?:{_VIDEO})$", re.IGNORECASE),
+    "image": re.compile(rf"\.(?:{_IMAGE})$", re.IGNORECASE),
+}
+_FOREIGN_ENDING = {
+    "video": re.compile(rf"\.(?:{_IMAGE}|{_OTHER})$", re.IGNORECASE),
+    "image": re.compile(rf"\.(?:{_VIDEO}|{_OTHER})$", re.IGNORECASE),
+}
+_EDGE = "".join(map(chr, range(0x21))) + "\x7f\xa0\u200b\u200c\u200d\u2060\u3000\ufeff"
+_REMOVED = dict.fromkeys(map(ord, "\t\n\r\u200b\u2060\ufeff"))  # within a URL browsers pass over them
+_PAIRS = {'"': '"', "'": "'", "`": "`", "<": ">", "(": ")", "“": "”", "‘": "’", "「": "」", "《": "》"}
+# Without backtracking: a text whose bracket is never closed would take a tenth of a second, and a reply has hundreds.
+_MARKDOWN = re.compile(r"!?\[[^\[\]]{0,500}+\]\(\s{0,9}+<?+([^()<>\s]{1,8192}+)>?+[^()]{0,500}+\)")
+_ATTRIBUTE = re.compile(r"\b(?:src|href)\s{0,9}=\s{0,9}[\"']([^\"'<>]{1,8192})[\"']", re.IGNORECASE)
+_BEGINS = re.compile(r"https?:[\\/]", re.IGNORECASE)
+_NEXT = re.compile(r"[\s,;|]+(?=https?://)", re.IGNORECASE)
+_IN_TEXT = re.compile(r"https?://[^\s\"'<>`()\[\]{}，。；、]{1,8192}", re.IGNORECASE)
+_ESCAPED = re.compile(r"https?(?:%3a|:)%2f%2f", re.IGNORECASE)
+_BLANK = re.compile(r"\s")
+_LABEL = re.compile(r"[A-Za-z_ ]{1,20}[:=]\s{0,9}(?=https?://)", re.IGNORECASE)
+_AMPERSAND = re.compile(r"&(?:amp|#38|#x26);|\\u0026", re.IGNORECASE)
+_HTTP = re.compile(r"(https?):[\\/]+", re.IGNORECASE)
+_HOST = re.compile(
+    r"(?:localhost|\[[0-9a-f:.]{2,45}\]|\d{1,3}(?:\.\d{1,3}){3}|(?:[a-z0-9_](?:[a-z0-9_-]{0,62})\.)+[a-z]{2,24})(?::\d{1,5})?(?=[/?])",
+    re.IGNORECASE,
+)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_UNSAFE = re.compile(r"[\x00-\x20\"<>\\^`{|}\x7f]")
+
+
+def file_url(value: object, base_url: str = "") -> str | None:
+    """The absolute http(s) URL that a value names, else `None`; with a `base_url` also one without scheme or host."""
+    return next(iter(file_urls(value, base_url)), None)
+
+
+def file_urls(value: object, base_url: str = "") -> list[str]:
+    """Every URL that a value names, in its order, each once: a text may hold several."""
+    said = text(value)
+    if not said.strip(_EDGE) or len(said) > LINK_MAX * 2:
+        return []
+    found = (_spelled(link, base_url) for link in _links(said))
+    return list(dict.fromkeys(link for link in found if link is not None))[:_LINKS_MAX]
+
+
+def is_media(url: str, kind: str) -> bool:
+    """Whether the path of a URL ends as files of this kind do."""
+    return _ENDING[kind].search(_path(url)) is not None
+
+
+def is_foreign(url: str, kind: str) -> bool:
+    """Whether the path of a URL ends as files of another kind do."""
+    return _FOREIGN_ENDING[kind].search(_path(url)) is not None
+
+
+def _path(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
+
+
+def _links(said: str) -> Iterator[str]:
+    """The links in a text, as they are written: nearly always it is one, and nothing else."""
+    link = _bare(said)
+    label = _LABEL.match(link)
+    link = link[label.end() :] if label else link
+    if _BEGINS.match(link) or _ESCAPED.match(link):
+        yield from _NEXT.split(link)
+        return
+    marked = [*_MARKDOWN.findall(said), *_ATTRIBUTE.findall(said)]
+    if marked:
+        yield from marked
+        return
+    if _BLANK.search(link):
+        yield from (one.rstrip(".,;:!?") for one in _IN_TEXT.findall(said))  # a sentence with links in it
+    if not _IN_TEXT.search(said):
+        yield link
+
+
+def _bare(said: str) -> str:
+    """Without blanks and quotation marks around it."""
+    link = said.strip(_EDGE)
+    for _ in range(3):
+        if len(link) > 1 and _PAIRS.get(link[0]) == link[-1]:
+            link = link[1:-1].strip(_EDGE)
+    return link
+
+
+def _spelled(link: str, base_url: str) -> str | None:
+    link = link.strip(_EDGE).translate(_REMOVED)
+    if _ESCAPED.match(link):  # escaped once too often as a whole
+        link = unquote(link)
+    link = _AMPERSAND.sub("&", link.replace("\\/", "/"))
+    absolute = _absolute(link, base_url)
+    if absolute is None:
+        return None
+    scheme, _, rest = absolute.partition("://")
+    end = next((at for at, character in enumerate(rest) if character in "/\\?#"), len(rest))
+    host, tail = rest[:end], rest[end:]
+    path, mark, query = tail.partition("?")
+    tail = path.replace("\\", "/") + mark + query
+    url = f"{scheme}://{host}{_UNSAFE.sub(lambda found: quote(found[0], safe=''), _printable(tail))}"
+    return url if len(url) <= LINK_MAX and _is_sound(url, host) else None
+
+
+def _absolute(link: str, base_url: str) -> str | None:
+    """The link with a scheme and a host; a relative one belongs to the provider whose reply it stands in."""
+    http = _HTTP.match(link)
+    if http:
+        return f"{http[1]}://{link[http.end() :]}"
+    scheme = urlsplit(base_url).scheme
+    if not scheme or not link:
+        return None
+    if link[:2].replace("\\", "/") == "//":
+        return f"{scheme}://{link[2:]}"
+    if _HOST.match(link):
+        return f"{scheme}://{link}"
+    named = not _SCHEME.match(link) and any(ending.search(link.partition("?")[0]) for ending in _ENDING.values())
+    if (len(link) > 1 and link[0] in "/\\") or (named and " " not in link.partition("/")[0]):
+        try:
+            return urljoin(f"{base_url.rstrip('/')}/", link.replace("\\", "/"))
+        except ValueError:
+            return None
+    return None
+
+
+def _printable(tail: str) -> str:
+    if tail.isprintable():
+        return tail
+    return "".join(one if one.isprintable() else quote(one, safe="") for one in tail)
+
+
+def _is_sound(url: str, host: str) -> bool:
+    if not host.isprintable() or any(character in ' "<>^`{|}' for character in host):
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and (parts.port or 0) >= 0  # the port raises where it is none
+    except ValueError:
+        return False

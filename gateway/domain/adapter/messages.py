@@ -1,0 +1,87 @@
+"""Messages of upstreams, made fit for clients: secrets, hosts and internal words are removed."""
+
+import re
+
+from gateway.domain.adapter.decoding import text
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.task import Failed
+
+# Messages of these kinds speak of the operator's account: a client gets our own words instead.
+PRIVATE = {
+    FailureKind.CREDENTIAL_REFUSED: "The provider refused the gateway's credential.",
+    FailureKind.OUT_OF_CREDIT: "The gateway's account at the provider has no credit left.",
+    FailureKind.RATE_LIMITED: "The provider is limiting the rate of requests.",
+    FailureKind.UNAVAILABLE: "The provider cannot take the request now.",
+    FailureKind.AMBIGUOUS: "The provider gave no clear answer; it may have accepted the request.",
+    FailureKind.TASK_LOST: "The provider no longer knows the task.",
+    FailureKind.TIMED_OUT: "The provider took too long.",
+    FailureKind.RESULT_MISSING: "The provider reported success without a usable file.",
+}
+_HEX = "[0-9a-f]{1,4}"
+_IPV6 = rf"(?:{_HEX}:){{4,7}}{_HEX}|(?:{_HEX}:){{1,6}}(?::{_HEX}){{1,6}}|:(?::{_HEX}){{1,7}}|(?:{_HEX}:){{1,6}}:"
+_DOMAINS = (
+    "com|cn|net|org|io|cc|ai|dev|app|cloud|info|biz|site|online|tech|top|vip|xyz|co|eu|uk|de|fr|jp|kr|hk|sg|tw|us|me"
+    "|internal|intranet|local|localdomain|lan|corp|home|svc|cluster"
+)
+_NUMBER = r"-?\d++(?:[.,]\d++)*+"
+_WORDS_BEFORE_NUMBERS = "code|error|status|max|min|limit|size|width|height|duration|length|line"  # a colon, yet no port
+# ASCII throughout: in a Chinese sentence no edge parts a word from the address behind it, as `\b` would have it.
+_SECRETS = tuple(
+    re.compile(pattern, re.IGNORECASE | re.ASCII)
+    for pattern in (
+        r"\(?\s?(?:request|trace|log)[ _-]?id\s?[:=]\s?[^\s)]*\s?\)?",
+        r"\bdial (?:tcp|udp).*|\blookup [!-~]+(?: on [!-~]+)?",  # Go on a connection: hosts inside the provider
+        r"(?:\b[a-z][a-z0-9+.-]*+)?://[!-~]*|\bwww\.[!-~]+",  # without a scheme, too: what masking may leave
+        r"\bauthorization[\"']?\s?[:=]\s?[!-~]+(?:\s[!-~]+)?",
+        r"\bbearer\s[!-~]+|\bbasic\s[a-z0-9+/=]{12,}",
+        r"(?:key|token|secret|password|passwd|signature|credential)s?[\"']?\s?[:=]\s?[!-~]+",
+        r"\b(?:sk|pk|ak|key|api|token|vg)[-_][\w*.-]{3,}",
+        r"\beyJ[\w-]+\.[\w.-]+",
+        r"(?<!\d)\d{1,3}(?:\.\d{1,3}){3}(?!\d)(?::\d+)?",
+        rf"(?<!\w)\[?(?:{_IPV6})(?:%\w+)?(?:\](?::\d+)?)?(?!\w)",
+        rf"(?<![\w*.-])(?:[\w*-]++\.)+(?:{_DOMAINS})\b(?::\d+)?(?:/[!-~]*)?",
+        r"(?<![\w.-])[a-z0-9-]++(?:\.[a-z0-9-]+)+:\d{2,5}\b",
+        rf"(?<![\w.-])(?!(?:{_WORDS_BEFORE_NUMBERS}):)[a-z][a-z0-9-]*+:\d{{4,5}}(?:/[!-~]*)?",
+        r"\blocalhost(?::\d+)?\b",
+        rf"(?:[$＄¥￥€£]|\b(?:usd|eur|gbp|cny|rmb)\b)\s?{_NUMBER}",  # full-width signs are what the relay prints
+        rf"(?:balance|credits?|quota|余额|额度|积分|点数)[^\d]{{0,20}}?{_NUMBER}",
+        rf"(?<![\w.,]){_NUMBER}\s?(?:(?:usd|eur|gbp|cny|rmb|dollars?|yuan|credits?|points)\b|元|美元|积分|点数)",
+        # What the request went through at the provider: of no use to a client.
+        r"(?:\b(?:channel|group|user|token)(?:[ _]?id)?|渠道|分组|用户|令牌)\s?(?:id)?\s?[:：#＃=]+\s?[^\s,，;；)）]+",
+        r"\bchannel\s#?\d+\b|\bunder group \S+|分组\s?\S+",
+        r"(?:\b(?:quota|balance)|额度|余额)\s?[:：=]\s?\S+",
+        r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+        r"(?<![a-z0-9+=])(?=[a-z+=]*\d)(?=[0-9+=]*[a-z])[a-z0-9+=]{20,}",
+        r"(?<![\w+/=-])[\w+/=-]{40,}",
+    )
+)
+_MESSAGE_MAX = 300
+_READ_MAX = 1000  # characters that are looked at: a hostile text must not keep the patterns busy
+_ASCII_WORD = "".join(map(chr, range(0x21, 0x7F)))
+
+
+def clean(message: str) -> str:
+    """A provider's message without keys, ids, hosts, URLs, addresses, accounts and balances, at most 300 characters."""
+    if len(message) > _READ_MAX:
+        # Half a key, or a number without its currency, is one that no pattern knows: the last two words go.
+        message = message[:_READ_MAX].rstrip(_ASCII_WORD).rstrip().rstrip(_ASCII_WORD)
+    message = "".join(one if one.isprintable() else " " if one.isspace() else "" for one in message)
+    message = " ".join(message.split())
+    for secret in _SECRETS:
+        message = secret.sub("…", message)
+    return message if len(message) <= _MESSAGE_MAX else message[: _MESSAGE_MAX - 1] + "…"
+
+
+def failed(
+    kind: FailureKind, message: str = "", code: object = None, *, elsewhere: bool = False, of_model: bool = False
+) -> Failed:
+    """A failure with a message that a client may see: the provider's own where it tells of the input, else ours."""
+    told = PRIVATE.get(kind) or clean(message) or "The provider reported no reason."
+    named = text(code)
+    return Failed(
+        kind=kind,
+        message=told,
+        upstream_code=(clean(named)[:100] or None) if named else None,
+        elsewhere=elsewhere,
+        of_model=of_model,
+    )

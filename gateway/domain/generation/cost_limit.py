@@ -1,0 +1,86 @@
+"""What attempts may have cost, counted task by task: `max_cost`, `usage` and an attempt's cost follow from it. Pure."""
+
+from collections.abc import Iterable, Iterator
+from math import isclose
+
+from gateway.domain.adapter.failure import TASK_BILLED, Billed
+from gateway.domain.adapter.task import Status
+from gateway.domain.generation.model import Attempt, AttemptState, Generation, Route, serves
+
+_UNANSWERED = frozenset({AttemptState.SUBMITTING, AttemptState.UNKNOWN})
+
+
+def purchases(attempt: Attempt) -> Iterator[Billed]:
+    """What is known about the payment of each purchase that the attempt made: one for each task, never one for a file.
+
+    While no reply has named the tasks, each output that was asked for counts as a task.
+    """
+    if attempt.state in _UNANSWERED:
+        yield from (Billed.MAYBE for _ in attempt.slots)
+        return
+    for task in attempt.tasks:
+        if task.status is Status.COMPLETED:
+            yield Billed.YES
+        else:
+            yield Billed.MAYBE if task.failure is None else TASK_BILLED[task.failure.kind]
+    if attempt.adopted == "callback":  # one task was named by a callback; the others of the submit may exist as well
+        known = {task.slot for task in attempt.tasks}
+        yield from (Billed.MAYBE for slot in attempt.slots if slot not in known)
+
+
+def billed_of(attempt: Attempt) -> Billed:
+    """The worst of all its purchases: one task that was paid for makes the attempt paid."""
+    return worst(purchases(attempt))
+
+
+def worst(parts: Iterable[Billed]) -> Billed:
+    """The first of yes, maybe and no that is among the parts; no without any."""
+    known = set(parts)
+    return next((billed for billed in (Billed.YES, Billed.MAYBE) if billed in known), Billed.NO)
+
+
+def purchase_count(attempt: Attempt) -> int:
+    """How many purchases of the attempt were billed or may have been."""
+    return sum(billed is not Billed.NO for billed in purchases(attempt))
+
+
+def cost_of(generation: Generation, attempt: Attempt) -> float | None:
+    """What the attempt cost or may have cost, in USD; `None` where its route has no price."""
+    price = generation.route(attempt).cost_usd
+    return None if price is None else round(price * purchase_count(attempt), 6)
+
+
+def maybe_of(generation: Generation, attempt: Attempt) -> float | None:
+    """The part of `cost_of` of which no provider has said whether it was billed."""
+    price = generation.route(attempt).cost_usd
+    maybe = sum(billed is Billed.MAYBE for billed in purchases(attempt))
+    return None if price is None else round(price * maybe, 6)
+
+
+def committed_usd(generation: Generation) -> float:
+    """What all attempts cost or may have cost, and what those that are about to be sent will cost."""
+    return sum(
+        (generation.route(attempt).cost_usd or 0.0)
+        * (len(attempt.slots) if attempt.state is AttemptState.RESERVED else purchase_count(attempt))
+        for attempt in generation.attempts
+    )
+
+
+def within_limit(generation: Generation) -> bool:
+    """True while everything that was bought or is about to be bought stays within the client's `max_cost`."""
+    return _fits(generation, committed_usd(generation))
+
+
+def affordable(generation: Generation, route: Route) -> bool:
+    """True if the outputs that no attempt is making can be bought on this route within the client's `max_cost`."""
+    under_way = {slot for attempt in generation.attempts for slot in serves(attempt)}
+    wanted = sum(
+        not output.status.terminal and not output.extra and output.index not in under_way
+        for output in generation.outputs
+    )
+    return _fits(generation, committed_usd(generation) + (route.cost_usd or 0.0) * wanted)
+
+
+def _fits(generation: Generation, total: float) -> bool:
+    limit = generation.request.max_cost
+    return limit is None or total <= limit or isclose(total, limit)

@@ -1,0 +1,1 @@
+"""How well a route works: circuit breaker, concurrency limit, retry budget."""

@@ -1,0 +1,1 @@
+"""Which routes can serve a request, in which order, and at which price."""

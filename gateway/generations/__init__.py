@@ -1,0 +1,1 @@
+"""What the API does with generations: plan, create, read, cancel, and follow their events."""

@@ -1,0 +1,1 @@
+"""The images that a client sends: kept, checked, converted, and uploaded to providers."""

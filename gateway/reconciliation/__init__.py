@@ -1,0 +1,1 @@
+"""Tasks and submits whose outcome was unclear: callbacks, late task ids, decisions of an operator."""

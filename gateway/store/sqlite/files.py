@@ -1,0 +1,119 @@
+"""The files that clients have uploaded, in the SQLite ledger."""
+
+from datetime import datetime
+from typing import Any
+
+import apsw
+
+from gateway.domain.errors import FileInUse, FileLimitReached
+from gateway.store.files import FileLimits, FilePage, FileQuery, StoredFile
+from gateway.store.sqlite.reader import Reader
+from gateway.store.sqlite.rows import FILE, Row, file_of, file_values
+from gateway.store.sqlite.writer import Writer
+
+_COLUMNS = f"({FILE}) values ({', '.join('?' * len(FILE.split(',')))})"
+INSERT_INLINE = f"insert into files {_COLUMNS} on conflict (key, id) do nothing"
+USE = (
+    "insert into generation_files (generation_id, key, file_id) select ?, key, id from files where key = ? and id = ?"
+    " and (expires_at is null or expires_at > ?)"
+)
+USES = "select key, file_id from generation_files where generation_id = ?"
+DELETE_UNUSED = (
+    "delete from files where key = ? and id = ? and inline"
+    " and not exists (select 1 from generation_files as u where u.key = files.key and u.file_id = files.id)"
+)
+_LIVE = "inline = 0 and expires_at > ?"
+_HELD = f"select count(*), coalesce(sum(facts ->> '$.bytes'), 0) from files where key = ? and {_LIVE}"
+_INSERT = f"insert into files {_COLUMNS}"
+_GET = f"select {FILE} from files where key = ? and id = ? and {_LIVE}"
+_HOLDERS = f"select {FILE} from files where id = ?"
+_OPEN_USER = (
+    "select g.id from generation_files as u join generations as g on g.id = u.generation_id"
+    " where u.key = {key} and u.file_id = {id} and g.status in ('queued', 'in_progress') limit 1"
+)
+_USER = _OPEN_USER.format(key="?", id="?")
+_EXPIRED = (
+    "select key, id from files where expires_at <= ?"
+    f" and not exists ({_OPEN_USER.format(key='files.key', id='files.id')}) order by expires_at limit ?"
+)
+_DELETE_USES = "delete from generation_files where key = ? and file_id = ?"
+_DELETE = "delete from files where key = ? and id = ?"
+
+
+class SqliteLibrary:
+    """Implements `Library`."""
+
+    def __init__(self, reader: Reader, writer: Writer) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def check_room(self, key: str, size: int, limits: FileLimits, now: datetime) -> None:
+        _check(self._reader.all(_HELD, (key, now.timestamp()))[0], size, limits)
+
+    async def add(self, file: StoredFile, limits: FileLimits) -> None:
+        def work(connection: apsw.Connection) -> None:
+            _check(connection.execute(_HELD, (file.key, file.created_at.timestamp())).get, file.facts.bytes, limits)
+            connection.execute(_INSERT, file_values(file))
+
+        await self._writer.run(work, yields=True)
+
+    async def get(self, file_id: str, key: str, now: datetime) -> StoredFile | None:
+        rows = self._reader.all(_GET, (key, file_id, now.timestamp()))
+        return file_of(rows[0]) if rows else None
+
+    async def holders(self, file_id: str) -> list[StoredFile]:
+        return [file_of(row) for row in self._reader.all(_HOLDERS, (file_id,))]
+
+    async def page(self, query: FileQuery) -> FilePage:
+        conditions, values = f"key = ? and {_LIVE}", [query.key, query.now.timestamp()]
+        if query.after is not None:
+            conditions += " and id > ?" if query.order == "asc" else " and id < ?"
+            values.append(query.after)
+        if query.purpose is not None:
+            conditions += " and purpose = ?"
+            values.append(query.purpose)
+        sql = f"select {FILE} from files where {conditions} order by id {query.order} limit ?"
+        rows = self._reader.all(sql, (*values, query.limit + 1))
+        return FilePage(tuple(map(file_of, rows[: query.limit])), len(rows) > query.limit)
+
+    async def delete(self, file_id: str, key: str, now: datetime) -> bool:
+        values = (key, file_id)
+
+        def work(connection: apsw.Connection) -> bool:
+            if connection.execute(_GET, (*values, now.timestamp())).fetchone() is None:
+                return False
+            user: str | None = connection.execute(_USER, values).get
+            if user is not None:
+                raise FileInUse(f"The generation {user} uses the file; cancel it, or wait for its end.")
+            _remove(connection, values)
+            return True
+
+        return await self._writer.run(work)
+
+    async def expire(self, now: datetime, limit: int) -> int:
+        values = (now.timestamp(), limit)
+        if not self._reader.all(_EXPIRED, values):
+            return 0  # without the lock on the file and without a write
+
+        def work(connection: apsw.Connection) -> int:
+            expired = connection.execute(_EXPIRED, values).fetchall()
+            for one in expired:
+                _remove(connection, one)
+            return len(expired)
+
+        return await self._writer.run(work)
+
+
+def _check(held: Row, size: int, limits: FileLimits) -> None:
+    """`held` are the number of a key's files and their bytes."""
+    count, total = held
+    if count >= limits.count:
+        raise FileLimitReached(f"Your key has {count:,} files, the most it may have; delete some, or let them expire.")
+    if total + size > limits.bytes:
+        most = f"{limits.bytes / 2**20:,.4g} MB"
+        raise FileLimitReached(f"Your key may have {most} in files; delete some, or let them expire.", param="file")
+
+
+def _remove(connection: apsw.Connection, file: tuple[Any, ...]) -> None:
+    connection.execute(_DELETE_USES, file)
+    connection.execute(_DELETE, file)

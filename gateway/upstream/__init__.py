@@ -1,0 +1,1 @@
+"""Calls to providers: clients, concurrency limits, and the health of routes."""

@@ -1,0 +1,164 @@
+"""`HttpCall` → `HttpReply`: the one user of the HTTP client for providers, and what a failure of it proves."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlencode
+
+import httpx
+import msgspec
+from msgspec.structs import replace
+
+from gateway.domain.adapter.content_encoding import DecodedTooLarge, decoded
+from gateway.domain.adapter.contract import HttpCall, HttpReply
+from gateway.fetch.fetcher import BROWSER_AGENT
+from gateway.fetch.file_body import IDLE_SECONDS
+from gateway.upstream.transport import ReqwestTransport
+
+REPLY_MAX = 8 * 1024 * 1024  # bytes of a JSON reply; results are not read through here
+_RETRY_AFTER_MAX = 86400.0  # seconds
+_RETRY_AFTER_ABSURD = 100 * 86400.0  # seconds
+_DATE_MAX = 100  # characters of a date in `Retry-After`
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class NotSent(Exception):
+    """No connection was opened: nothing reached the upstream, the call may be repeated."""
+
+
+class NoAnswer(Exception):
+    """The call may have reached the upstream, and no complete reply came back."""
+
+
+class Upstream:
+    """Sends calls to providers. Submits go over fresh connections, polls over kept ones, files over those of files."""
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport | None = None,
+        fresh: httpx.AsyncBaseTransport | None = None,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        """`idle_seconds` without a byte end the transfer of a file; only polls and submits end by their whole time."""
+        self._kept = transport or ReqwestTransport()
+        self._fresh = fresh or transport or ReqwestTransport(fresh=True)
+        self._files = transport or ReqwestTransport(idle_seconds=idle_seconds)
+
+    async def send(
+        self,
+        call: HttpCall,
+        *,
+        base_url: str,
+        timeout_seconds: float,
+        headers: Mapping[str, str] | None = None,
+        fresh: bool = False,
+    ) -> HttpReply:
+        """One exchange, never repeated here. Raises `NotSent` or `NoAnswer`.
+
+        Once the status and the headers are there, this is an answer, also when its body breaks off (`HttpReply.cut`).
+        """
+        request = _request(call, base_url, timeout_seconds, headers or {})
+        transport = self._fresh if fresh else self._kept
+        try:
+            response = await transport.handle_async_request(request)
+            try:
+                body, broken = await _read(response)
+            finally:
+                await response.aclose()
+        except _NEVER_SENT as error:
+            raise NotSent(f"{type(error).__name__}: {error}") from error
+        except httpx.TransportError as error:
+            raise NoAnswer(f"{type(error).__name__}: {error}") from error
+        try:
+            plain = decoded(body, response.headers.get("content-encoding", ""), REPLY_MAX)
+        except DecodedTooLarge:
+            raise NoAnswer(f"HTTP {response.status_code}: the decoded reply is over {REPLY_MAX} bytes") from None
+        return HttpReply(
+            status=response.status_code,
+            headers={name.lower(): value for name, value in response.headers.items()},
+            body=plain.body,
+            method=call.method,
+            cut=broken or not plain.whole,
+        )
+
+    async def stream(
+        self, call: HttpCall, *, base_url: str, timeout_seconds: float, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """The reply with its body unread, for results; the caller closes it. Raises `NotSent` or `NoAnswer`.
+
+        `timeout_seconds` is for all of the transfer; `idle_seconds` cut it before that where nothing moves.
+        """
+        named = replace(call, headers={"Accept": "*/*", "User-Agent": BROWSER_AGENT, **call.headers})
+        request = _request(named, base_url, timeout_seconds, headers or {})
+        try:
+            return await self._files.handle_async_request(request)
+        except _NEVER_SENT as error:
+            raise NotSent(f"{type(error).__name__}: {error}") from error
+        except httpx.TransportError as error:
+            raise NoAnswer(f"{type(error).__name__}: {error}") from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for transport in {self._kept, self._fresh, self._files}:
+            await transport.aclose()
+
+
+def _request(call: HttpCall, base_url: str, timeout_seconds: float, headers: Mapping[str, str]) -> httpx.Request:
+    url = base_url + call.path + (f"?{urlencode(call.query)}" if call.query else "")
+    named = {"Accept-Encoding": "identity", "Accept": "application/json", **call.headers, **headers}
+    extensions = {"timeout": {"read": timeout_seconds}}
+    if call.file is not None:
+        part = (call.file.filename, call.file.content, call.file.content_type)
+        request = httpx.Request(
+            call.method,
+            url,
+            headers=named,
+            files={call.file.field: part},
+            data=dict(call.fields),
+            extensions=extensions,
+        )
+        request.read()
+        return request
+    if call.json is None:
+        return httpx.Request(call.method, url, headers=named, extensions=extensions)
+    body = msgspec.json.encode(call.json)
+    return httpx.Request(
+        call.method, url, headers={"Content-Type": "application/json", **named}, content=body, extensions=extensions
+    )
+
+
+async def _read(response: httpx.Response) -> tuple[bytes, bool]:
+    """The body as it was sent, up to the limit, and whether the transfer broke off before its end."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in response.stream:  # type: ignore[union-attr]  # an async transport gives an async stream
+            size += len(chunk)
+            if size > REPLY_MAX:
+                raise NoAnswer(f"HTTP {response.status_code}: the reply is over {REPLY_MAX} bytes")
+            chunks.append(chunk)
+    except httpx.TransportError:
+        return b"".join(chunks), True
+    return b"".join(chunks), False
+
+
+def retry_after_seconds(reply: HttpReply, clock: Callable[[], datetime]) -> float | None:
+    """The `Retry-After` of a reply in either form, as seconds from now; `None` without a usable one.
+
+    It never raises, whatever the header holds: a provider's verdict must not depend on a header beside it. A wait of
+    more than a hundred days is not meant: there the provider's documented wait is used, as without the header.
+    """
+    value = reply.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        seconds = float(value[:_DATE_MAX])
+    elif len(value) > _DATE_MAX:
+        return None
+    else:
+        try:
+            when = parsedate_to_datetime(value)
+            when = when if when.tzinfo else when.replace(tzinfo=UTC)
+            seconds = (when - clock()).total_seconds()
+        except Exception:  # noqa: BLE001  # the parser of dates raises many kinds, some only in some versions of Python
+            return None
+    return None if seconds > _RETRY_AFTER_ABSURD else min(max(seconds, 0.0), _RETRY_AFTER_MAX)

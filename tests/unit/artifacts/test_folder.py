@@ -1,0 +1,220 @@
+"""Results in a folder: there whole or not at all, and nothing else. What every store promises: test_artifact_bucket."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.app import open_artifact_store
+from gateway.artifacts.bucket import ArtifactBucket
+from gateway.artifacts.folder import ArtifactFolder
+from gateway.artifacts.store import CHUNK_BYTES
+from gateway.domain.errors import ConfigurationError, StoreUnavailable
+from gateway.failpoints import VARIABLE
+from gateway.settings.load import Settings, load
+
+VIDEO = "gen_01/0-1.mp4"
+
+
+async def put(artifacts: ArtifactFolder, name: str, content: bytes = b"content") -> None:
+    partial = artifacts.partial()
+    partial.write_bytes(content)
+    await artifacts.put(name, partial, "video/mp4")
+
+
+async def read(artifacts: ArtifactFolder, name: str, stop: int = 1) -> bytes:
+    return b"".join([chunk async for chunk in artifacts.read(name, 0, stop)])
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+def is_empty(folder: Path) -> bool:
+    return not any(folder.iterdir())
+
+
+async def test_nothing_is_made_before_it_is_needed(tmp_path: Path) -> None:
+    artifacts = ArtifactFolder(tmp_path / "made" / "when needed")
+    assert await artifacts.size(VIDEO) is None
+    await artifacts.remove([VIDEO])
+    assert is_empty(tmp_path)
+    await put(artifacts, VIDEO)
+    assert files(tmp_path) == [f"made/when needed/results/{VIDEO}"]
+
+
+async def test_every_partial_file_is_its_own_and_on_the_same_file_system(tmp_path: Path) -> None:
+    artifacts = ArtifactFolder(tmp_path)
+    one, other = artifacts.partial(), artifacts.partial()
+    assert one != other
+    assert {one.parent, other.parent} == {tmp_path / "results" / ".partial"}
+
+
+async def test_what_a_crash_left_half_written_goes_at_the_next_start(tmp_path: Path) -> None:
+    artifacts = ArtifactFolder(tmp_path)
+    await put(artifacts, VIDEO)
+    artifacts.partial().write_bytes(b"half")
+    ArtifactFolder(tmp_path)
+    assert files(tmp_path) == [f"results/{VIDEO}"]
+
+
+@pytest.mark.parametrize(("window", "left"), [("file_written", []), ("renamed", [f"results/{VIDEO}"])])
+def test_a_file_is_there_whole_or_not_at_all_after_a_crash(tmp_path: Path, window: str, left: list[str]) -> None:
+    keep = (
+        "import asyncio, pathlib, sys\n"
+        "from gateway.artifacts.folder import ArtifactFolder\n"
+        "artifacts = ArtifactFolder(pathlib.Path(sys.argv[1]))\n"
+        "partial = artifacts.partial()\n"
+        "partial.write_bytes(b'content')\n"
+        f"asyncio.run(artifacts.put({VIDEO!r}, partial, 'video/mp4'))\n"
+    )
+    done = subprocess.run(  # noqa: S603  # our own program and arguments
+        [sys.executable, "-c", keep, tmp_path], env={**os.environ, VARIABLE: f"{window}:1"}, check=False
+    )
+    assert done.returncode == -9
+    ArtifactFolder(tmp_path)
+    assert files(tmp_path) == left
+
+
+async def test_the_last_file_takes_its_folder_along(tmp_path: Path) -> None:
+    artifacts = ArtifactFolder(tmp_path)
+    for name in ("gen_01/0-1.mp4", "gen_01/0-1.jpg", "gen_02/a/b/0-1.mp4"):
+        await put(artifacts, name)
+    await artifacts.remove(["gen_01/0-1.mp4"])
+    assert (tmp_path / "results/gen_01").is_dir()
+    await artifacts.remove(["gen_01/0-1.jpg", "gen_02/a/b/0-1.mp4"])
+    assert [path.name for path in (tmp_path / "results").iterdir()] == [".partial"]
+
+
+async def test_a_folder_is_not_taken_away_under_a_file_that_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = ArtifactFolder(tmp_path)
+    await put(artifacts, VIDEO)
+    make, removals = Path.mkdir, []
+
+    def make_and_be_overtaken(path: Path, *args: Any, **options: Any) -> None:
+        make(path, *args, **options)
+        if path.name == "gen_01":
+            removals.append(threading.Thread(target=artifacts._remove, args=([VIDEO],)))
+            removals[0].start()
+            removals[0].join(0.1)
+
+    monkeypatch.setattr(Path, "mkdir", make_and_be_overtaken)
+    await put(artifacts, "gen_01/0-2.mp4")
+    removals[0].join()
+    assert files(tmp_path) == ["results/gen_01/0-2.mp4"]
+
+
+async def test_a_file_that_is_being_read_may_be_removed(tmp_path: Path) -> None:
+    artifacts = ArtifactFolder(tmp_path)
+    await put(artifacts, VIDEO, b"x" * CHUNK_BYTES * 3)
+    reading = artifacts.read(VIDEO, 0, CHUNK_BYTES * 3)
+    sizes = [len(await anext(reading))]
+    await artifacts.remove([VIDEO])
+    sizes += [len(chunk) async for chunk in reading]
+    assert sizes == [CHUNK_BYTES] * 3
+
+
+@pytest.mark.parametrize("link", ["results/gen_01", "results/gen_01/0-1.mp4"])
+async def test_a_symbolic_link_leads_nowhere(tmp_path: Path, link: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "0-1.mp4").write_bytes(b"secret")
+    place = tmp_path / "artifacts" / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(outside if place.name == "gen_01" else outside / "0-1.mp4")
+    artifacts = ArtifactFolder(tmp_path / "artifacts")
+    assert await artifacts.size(VIDEO) is None
+    with pytest.raises(FileNotFoundError):
+        await read(artifacts, VIDEO)
+    with pytest.raises(StoreUnavailable):
+        await put(artifacts, VIDEO)
+    await artifacts.remove([VIDEO])
+    assert (outside / "0-1.mp4").read_bytes() == b"secret"
+
+
+async def test_the_folder_itself_may_be_a_symbolic_link(tmp_path: Path) -> None:
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "artifacts").symlink_to(tmp_path / "large disk")
+    artifacts = ArtifactFolder(tmp_path / "artifacts")
+    await put(artifacts, VIDEO)
+    assert await read(artifacts, VIDEO, 7) == b"content"
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+async def test_what_is_no_file_is_not_read(tmp_path: Path, make: object) -> None:
+    place = tmp_path / "results" / VIDEO
+    place.parent.mkdir(parents=True)
+    make(place)  # type: ignore[operator]  # either takes a path
+    artifacts = ArtifactFolder(tmp_path)
+    assert await artifacts.size(VIDEO) is None
+    with pytest.raises(FileNotFoundError):
+        await read(artifacts, VIDEO)
+
+
+async def test_a_disk_that_refuses_is_a_store_that_is_not_available(tmp_path: Path) -> None:
+    artifacts = ArtifactFolder(tmp_path)
+    partial = artifacts.partial()
+    partial.write_bytes(b"content")
+    (tmp_path / "results" / "gen_01").write_text("a file is where a folder should be")
+    with pytest.raises(StoreUnavailable, match="The result cannot be stored: ") as told:
+        await artifacts.put(VIDEO, partial, "video/mp4")
+    assert (told.value.reason or "").startswith("artifacts.url: ")
+    assert str(tmp_path) not in told.value.detail
+    assert partial.read_bytes() == b"content"
+    assert await artifacts.size(VIDEO) is None
+
+
+def test_a_folder_that_cannot_be_made_is_told_of_by_the_first_write(tmp_path: Path) -> None:
+    (tmp_path / "artifacts").write_text("a file is where the folder should be")
+    artifacts = ArtifactFolder(tmp_path / "artifacts")
+    with pytest.raises(StoreUnavailable, match="The result cannot be stored: ") as told:
+        artifacts.partial()
+    assert str(tmp_path) in (told.value.reason or "")
+
+
+# --- the settings of either store -------------------------------------------------------------------------------------
+
+
+def settings_of(tmp_path: Path, text: str) -> Settings:
+    file = tmp_path / "video-gateway.toml"
+    file.write_text(f"[artifacts]\n{text}\n")
+    return load(file, {"S3_KEY": "key", "S3_SECRET": "not-to-be-shown"}, [])
+
+
+def test_a_bucket_and_the_folder_beside_it(tmp_path: Path) -> None:
+    found = settings_of(
+        tmp_path,
+        "url = 's3://bucket/prefix'\nendpoint = 'http://127.0.0.1:9/'\nredirect = true\nregion = 'eu'\n"
+        "access_key_id = 'env:S3_KEY'\nsecret_access_key = 'env:S3_SECRET'\nfolder = 'beside'",
+    )
+    assert (found.artifacts.path, found.artifacts.redirect) == (Path("beside"), True)
+    assert "not-to-be-shown" not in repr(found)
+    assert isinstance(open_artifact_store(found), ArtifactBucket)
+
+
+@pytest.mark.parametrize(("text", "path"), [("url = 's3://b'", "artifacts"), ("url = 'file:/srv/a'", "/srv/a")])
+def test_inputs_are_always_in_a_local_folder(tmp_path: Path, text: str, path: str) -> None:
+    assert settings_of(tmp_path, text).artifacts.path == Path(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("redirect = true", r"artifacts\.redirect: only where artifacts\.url is a bucket"),
+        ("folder = 'a'", r"artifacts\.folder: only where artifacts\.url is a bucket"),
+        ("url = 'gs://b'\nendpoint = 'http://h'", r"artifacts\.endpoint: only where artifacts\.url is s3://…"),
+        ("url = 's3://b'\naccess_key_id = 'env:S3_KEY'", r"artifacts\.secret_access_key: missing"),
+        ("url = 's3://b'\nsecret_access_key = 'env:S3_KEY'", r"artifacts\.access_key_id: missing"),
+        ("url = 's3://b'\nsecret_access_key = 'pasted'", r"artifacts\.secret_access_key: expected env:NAME"),
+        ("url = 's3://b'\nendpoint = 'ftp://h'", r"artifacts\.endpoint: expected an http\(s\) URL"),
+    ],
+)
+def test_settings_that_do_not_go_together_stop_the_start(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{told}"):
+        settings_of(tmp_path, text)

@@ -1,0 +1,65 @@
+"""An attempt whose tasks only callbacks tell of: how long more are waited for, and what is not bought meanwhile."""
+
+from msgspec.structs import replace
+
+from gateway.domain.adapter.task import Artifact, Completed, TaskRef
+from gateway.domain.generation.lifecycle import Hinted, Poll
+from gateway.domain.generation.model import AttemptState
+from gateway.domain.generation.reconciliation import with_tasks
+from gateway.domain.generation.transitions import SaveAttempt, apply
+
+from ...builders import POLLING, World, generation
+
+DONE = Completed((Artifact(url="https://cdn.example/1.mp4"),))
+
+
+def adopt(world: World, *ids: str) -> None:
+    """Callbacks have told of these tasks: the store has them now."""
+    attempt = world.attempt(1)
+    refs = [TaskRef(id=one) for one in ids]
+    tasks = with_tasks(attempt.slots, attempt.tasks, refs, len(world.generation.outputs))
+    if attempt.state is AttemptState.UNKNOWN:
+        attempt = replace(attempt, accepted_at=world.now, ended_at=None, failure=None, billed=None)
+    after = replace(attempt, state=AttemptState.ACCEPTED, tasks=tasks, adopted="callback")
+    world.generation = apply(world.generation, SaveAttempt(after, world.attempt(1).state))
+    world.step()
+
+
+def test_a_first_callback_of_two_is_worth_waiting_for_the_second() -> None:
+    world = World(generation("acme/one*2", "other/two*2", count=2))
+    world.unknown(1)
+    assert world.states() == [AttemptState.UNKNOWN, AttemptState.RESERVED]
+    adopt(world, "a")
+    assert world.states() == [AttemptState.ACCEPTED, AttemptState.NOT_SENT], "nothing is bought twice"
+    world.read(1, DONE)
+    assert world.states()[0] is AttemptState.ACCEPTED
+    adopt(world, "b")
+    world.read(1, DONE, 1)
+    assert world.states() == [AttemptState.COMPLETED, AttemptState.NOT_SENT]
+
+
+def test_a_second_that_is_never_told_of_is_waited_for_as_long_as_any_task() -> None:
+    world = World(generation("acme/one*2", "other/two*2", count=2))
+    world.unknown(1)
+    adopt(world, "a")
+    world.read(1, DONE)
+    world.step(wait=POLLING.attempt_timeout_seconds)
+    assert world.states() == [AttemptState.COMPLETED, AttemptState.NOT_SENT, AttemptState.RESERVED]
+    assert world.attempt(3).slots == (1,)
+
+
+def test_a_hint_before_the_reply_has_the_task_read_at_once() -> None:
+    world = World(generation())
+    world.send(1)
+    attempt = world.attempt(1).id
+    world.step(Hinted(attempt))
+    world.take(1)
+    assert world.step().effects == (Poll(attempt_id=attempt, index=0),)
+
+
+def test_a_hint_for_a_submit_that_is_refused_is_forgotten() -> None:
+    world = World(generation())
+    world.send(1)
+    world.step(Hinted(world.attempt(1).id))
+    world.unknown(1)
+    assert world.watches == {}

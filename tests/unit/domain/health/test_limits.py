@@ -1,0 +1,178 @@
+"""How many calls run at once, and how many repeats an outage is sent."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from gateway.domain.health.limits import (
+    LOWER_SECONDS,
+    RETRIES_PER_SECOND,
+    RETRIES_SAVED,
+    RETRY_RATIO,
+    Budget,
+    Limit,
+    earned,
+    lowered,
+    raised,
+    refunded,
+    retry_at,
+    spent,
+    unearned,
+)
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def full(ceiling: int = 32) -> Limit:
+    return Limit(ceiling=ceiling, value=float(ceiling))
+
+
+# The limit
+
+
+def test_refusals_of_one_moment_halve_once() -> None:
+    limit = full()
+    for tenths in range(50):
+        limit = lowered(limit, at(tenths / 10))
+        assert limit.places == 16
+    assert LOWER_SECONDS == 5
+    assert lowered(limit, at(5)).places == 8
+
+
+def test_limit_ends_at_one() -> None:
+    limit = full()
+    for number in range(20):
+        limit = lowered(limit, at(number * LOWER_SECONDS))
+    assert (limit.value, limit.places) == (1.0, 1)
+
+
+def test_a_full_round_that_goes_well_adds_about_one() -> None:
+    limit = lowered(full(), T0)
+    for _ in range(16):
+        limit = raised(limit)
+    assert 16.9 < limit.value < 17
+    assert limit.places == 16
+    assert raised(limit).places == 17
+
+
+def test_limit_ends_at_what_is_configured() -> None:
+    limit = lowered(full(4), T0)
+    for _ in range(100):
+        limit = raised(limit)
+    assert limit.value == 4
+    assert raised(full(4)) == full(4)
+
+
+@given(
+    ceiling=st.integers(1, 1000),
+    events=st.lists(st.tuples(st.booleans(), st.floats(0, 20)), max_size=60),
+)
+def test_limit_stays_between_one_and_its_ceiling(ceiling: int, events: list[tuple[bool, float]]) -> None:
+    limit, now, halved = full(ceiling), 0.0, []
+    for well, gap in events:
+        now += gap
+        before = limit
+        limit = raised(limit) if well else lowered(limit, at(now))
+        if limit.lowered_at != before.lowered_at:
+            halved.append(at(now))
+        assert 1 <= limit.value <= ceiling
+        assert 1 <= limit.places <= ceiling
+        assert limit.value >= before.value / 2
+    assert all(later - earlier >= timedelta(seconds=LOWER_SECONDS) for earlier, later in pairwise(halved))
+
+
+# Repeats
+
+
+def budget(saved: float = RETRIES_SAVED) -> Budget:
+    return Budget(saved=saved, at=T0)
+
+
+def test_what_is_saved_may_go_at_once_and_then_no_more() -> None:
+    found, sent = budget(), 0
+    while retry_at(found, T0) == T0:
+        found, sent = spent(found, T0), sent + 1
+    assert sent == RETRIES_SAVED == 20
+    assert retry_at(found, T0) == at(1 / RETRIES_PER_SECOND)
+
+
+def test_time_earns_repeats() -> None:
+    assert RETRIES_PER_SECOND == 0.2
+    assert retry_at(budget(0.0), T0) == at(5)
+    assert retry_at(budget(0.0), at(2)) == at(5)
+    assert retry_at(budget(0.0), at(5)) == at(5)
+    assert retry_at(budget(0.0), at(9)) == at(9)
+
+
+def test_first_submits_earn_repeats() -> None:
+    found = budget(0.0)
+    for number in range(5):
+        assert retry_at(found, T0) == at(5 - number)
+        found = earned(found, T0)
+    assert RETRY_RATIO == 0.2
+    assert retry_at(found, T0) == T0
+
+
+def test_nothing_is_saved_beyond_the_maximum() -> None:
+    found = budget()
+    for number in range(100):
+        found = earned(found, at(number * 100))
+    assert found.saved == RETRIES_SAVED
+    assert spent(budget(), at(1_000_000)).saved == RETRIES_SAVED - 1
+
+
+def test_many_repeats_at_one_moment_are_no_debt_for_ever() -> None:
+    found = budget(1.0)
+    for _ in range(1000):
+        found = spent(found, T0)
+    assert retry_at(found, T0) == at(10)
+
+
+def test_clock_that_stands_or_goes_back_earns_nothing() -> None:
+    assert earned(replace(budget(0.0), at=at(60)), T0).saved == pytest.approx(RETRY_RATIO)
+
+
+def test_repeat_that_is_accepted_costs_nothing() -> None:
+    found = budget(1.0)
+    for number in range(1000):  # all that wait for the end of an outage
+        assert retry_at(found, at(number / 1000)) == at(number / 1000)
+        found = refunded(spent(found, at(number / 1000)), at(number / 1000))
+
+
+def test_accepted_submit_is_worth_one_repeat() -> None:
+    assert refunded(budget(0.0), T0).saved == 1
+    assert refunded(budget(0.0), at(5)).saved == 2, "the time counts too"
+    assert refunded(budget(-1.0), T0).saved == 0
+    assert retry_at(refunded(budget(-1.0), T0), T0) == at(5), "a debt is paid off first"
+    assert refunded(budget(), T0).saved == RETRIES_SAVED
+
+
+def test_first_submit_that_was_none_has_earned_nothing() -> None:
+    assert unearned(earned(budget(0.5), T0), T0).saved == pytest.approx(0.5)
+    assert unearned(budget(-1.0), T0).saved == -1
+
+
+CHANGES = {"first": earned, "none": unearned, "repeat": spent, "accepted": refunded}
+
+
+@given(
+    saved=st.floats(-1, RETRIES_SAVED),
+    events=st.lists(st.tuples(st.sampled_from(sorted(CHANGES)), st.floats(0, 100)), max_size=60),
+)
+def test_budget_has_its_bounds_and_a_repeat_is_never_far(saved: float, events: list[tuple[str, float]]) -> None:
+    found, now = budget(saved), 0.0
+    for what, gap in events:
+        now += gap
+        found = CHANGES[what](found, at(now))
+        assert -1 <= found.saved <= RETRIES_SAVED
+        allowed = retry_at(found, at(now))
+        assert at(now) <= allowed <= at(now + 10)
+        assert retry_at(found, allowed + timedelta(milliseconds=1)) == allowed + timedelta(milliseconds=1)

@@ -1,0 +1,66 @@
+"""The embedded engine: a generation gets its driver, whatever the store does meanwhile."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.engine.embedded import EmbeddedEngine
+
+from ..builders import generation
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class HastyClock:
+    """Implements `Clock`: whatever is waited for comes at once, and the time goes on by as much."""
+
+    def __init__(self) -> None:
+        self._now = T0
+
+    def now(self) -> datetime:
+        return self._now
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.Handle:
+        self._now += timedelta(seconds=seconds)
+        return asyncio.get_running_loop().call_soon(callback)
+
+
+class Store:
+    """Cannot be written to at first."""
+
+    def __init__(self, failures: int) -> None:
+        self._failures = failures
+        self.taken_at: list[datetime] = []
+
+    async def open_ids(self, *_: Any) -> list[str]:
+        return ["gen_1"]
+
+    async def take_over(self, generation_id: str, lease_until: datetime) -> Any:
+        self.taken_at.append(lease_until)
+        if len(self.taken_at) <= self._failures:
+            raise StoreUnavailable("The store cannot take writes now.", retry_after=5)
+        return generation()
+
+
+class Drive:
+    """Is over as soon as it has begun."""
+
+    def __init__(self, begun: list[str]) -> None:
+        self._begun = begun
+
+    async def run(self, held: Any) -> None:
+        self._begun.append(held.id)
+
+
+async def test_a_store_that_is_away_at_the_start_delays_a_generation_no_longer_than_that() -> None:
+    clock, store, begun = HastyClock(), Store(failures=3), list[str]()
+    engine = EmbeddedEngine(store, clock, lambda: Drive(begun), spread_seconds=0, open_max=10)  # type: ignore[arg-type,return-value]
+
+    await engine.start()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*engine._tasks.values())
+
+    assert begun == ["gen_1"]
+    assert [(moment - store.taken_at[0]).total_seconds() for moment in store.taken_at] == [0, 1, 2, 3]

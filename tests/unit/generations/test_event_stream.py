@@ -1,0 +1,117 @@
+"""What is told of a generation: the public rows, in order, up to its end and not beyond."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.domain.adapter.task import Status
+from gateway.domain.generation.event_names import ENDS, PUBLIC_EVENTS
+from gateway.domain.generation.model import Generation
+from gateway.domain.generation.transitions import STATUS_MOVES
+from gateway.generations.event_stream import News, Watching
+from gateway.generations.notifier import Signals
+from gateway.store.port import Event
+
+from ..builders import T0, generation
+
+LIFE = (
+    "generation.queued",
+    "attempt.reserved",
+    "attempt.submitting",
+    "attempt.accepted",
+    "generation.in_progress",
+    "output.found",
+    "output.kept",
+    "output.completed",
+    "attempt.completed",
+    "generation.completed",
+    "output.kept",
+    "output.completed",  # of a task that had been given up
+)
+TOLD = ["generation.queued", "generation.in_progress", "output.completed", "generation.completed"]
+
+
+class Ledger:
+    """A store of one generation; `between` happens after the first look at its rows."""
+
+    def __init__(self, rows: Sequence[str], status: Status) -> None:
+        self.rows = list(rows)
+        self.generation: Generation | None = replace(generation(), status=status)
+        self.between: list[str] = []
+
+    async def events(self, generation_id: str, after: int = 0) -> list[Event]:
+        found = [
+            Event(seq=seq, generation_id=generation_id, type=row, data={}, at=T0)
+            for seq, row in enumerate(self.rows, 1)
+            if seq > after
+        ]
+        if self.between:
+            assert self.generation is not None
+            self.rows += self.between
+            self.generation = replace(self.generation, status=Status.COMPLETED)
+            self.between = []
+        return found
+
+    async def get(self, _generation_id: str, _key: str | None = None) -> Generation | None:
+        return self.generation
+
+
+class StillClock:
+    def now(self) -> datetime:
+        return datetime(2026, 1, 2, tzinfo=UTC)
+
+    def call_later(self, seconds: float, callback: Any) -> Any:
+        raise NotImplementedError
+
+
+async def news(ledger: Ledger, after: int = 0) -> News | None:
+    return await Watching(ledger, Signals(), StillClock()).news("gen_1", "key", after)  # type: ignore[arg-type]  # all of a store that is needed
+
+
+def names(found: News | None) -> list[str]:
+    assert found is not None
+    return [row.type for row in found.events]
+
+
+async def test_the_public_rows_are_told_up_to_the_end_and_nothing_behind_it() -> None:
+    found = await news(Ledger(LIFE, Status.COMPLETED))
+    assert found is not None
+    assert (names(found), found.ended) == (TOLD, True)
+
+
+@pytest.mark.parametrize("after", range(len(LIFE) + 1))
+async def test_from_any_place_the_rest_is_told_and_behind_the_end_nothing(after: int) -> None:
+    found = await news(Ledger(LIFE, Status.COMPLETED), after)
+    assert found is not None
+    assert found.ended
+    rest = [row for row in LIFE[after : LIFE.index("generation.completed") + 1] if row in PUBLIC_EVENTS]
+    assert names(found) == rest
+
+
+async def test_of_an_open_one_more_is_to_come() -> None:
+    found = await news(Ledger(LIFE[:5], Status.IN_PROGRESS))
+    assert found is not None
+    assert (names(found), found.ended) == (TOLD[:2], False)
+
+
+async def test_an_end_that_comes_between_two_looks_is_told() -> None:
+    ledger = Ledger(LIFE[:5], Status.IN_PROGRESS)
+    ledger.between = list(LIFE[5:10])
+    found = await news(ledger, 5)
+    assert found is not None
+    assert (names(found), found.ended) == (TOLD[2:], True)
+
+
+async def test_of_none_there_is_none() -> None:
+    ledger = Ledger((), Status.QUEUED)
+    ledger.generation = None
+    assert await news(ledger) is None
+
+
+def test_every_move_of_a_generation_is_public_and_every_end_is_one() -> None:
+    assert {f"generation.{status}" for status in STATUS_MOVES} <= set(PUBLIC_EVENTS)
+    assert {f"generation.{status}" for status in Status if not STATUS_MOVES[status]} == ENDS
+    assert not [row for row in PUBLIC_EVENTS if row.startswith("attempt.")]

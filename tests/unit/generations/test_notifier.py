@@ -1,0 +1,178 @@
+"""Who listens to a generation hears of every change, and leaves nothing behind."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import Overloaded
+from gateway.generations.event_stream import KEEP_ALIVE_SECONDS, Pulse
+from gateway.generations.notifier import TOLD_AT_ONCE, Signals
+
+
+async def test_everybody_who_listens_is_told_and_nobody_else() -> None:
+    signals = Signals()
+
+    with signals.listen("gen_1") as one, signals.listen("gen_1") as two, signals.listen("gen_2") as other:
+        signals.changed("gen_1")
+
+        assert one.is_set()
+        assert two.is_set()
+        assert not other.is_set()
+
+
+async def test_every_change_is_heard_again() -> None:
+    signals = Signals()
+
+    with signals.listen("gen_1") as event:
+        for _ in range(2):
+            signals.changed("gen_1")
+            await asyncio.wait_for(event.wait(), 1)
+            event.clear()
+
+
+async def test_a_change_before_listening_is_not_heard() -> None:
+    signals = Signals()
+    signals.changed("gen_1")
+
+    with signals.listen("gen_1") as event:
+        assert not event.is_set()
+
+
+async def test_who_leaves_takes_nothing_from_the_others_and_nothing_stays() -> None:
+    signals = Signals()
+
+    with signals.listen("gen_1") as stays:
+        with signals.listen("gen_1") as leaves:
+            pass
+        signals.changed("gen_1")
+
+        assert stays.is_set()
+        assert not leaves.is_set()
+    assert signals._listeners == {}
+
+
+async def test_an_error_while_listening_leaves_nothing_behind() -> None:
+    signals = Signals()
+
+    with pytest.raises(ZeroDivisionError), signals.listen("gen_1"):
+        _ = 1 / 0
+
+    assert signals._listeners == {}
+
+
+async def test_a_change_has_the_same_number_for_all_who_are_told_of_it_and_the_next_another() -> None:
+    signals = Signals()
+
+    with signals.listen("gen_1") as one, signals.listen("gen_1") as two:
+        signals.changed("gen_1")
+        first = one.change
+        assert first == two.change > 0
+        signals.changed("gen_1")
+        assert first < one.change == two.change
+
+
+async def test_thousands_are_told_in_parts_so_that_others_have_their_turn() -> None:
+    signals = Signals(10_000)
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(signals.listen("gen_1")) for _ in range(3 * TOLD_AT_ONCE)]
+        signals.changed("gen_1")
+        told = [sum(listener.is_set() for listener in listeners)]
+        signals.changed("gen_1")
+        while told[-1] < len(listeners):
+            await asyncio.sleep(0)
+            told.append(sum(listener.is_set() for listener in listeners))
+        assert told == [TOLD_AT_ONCE, 2 * TOLD_AT_ONCE, 3 * TOLD_AT_ONCE]
+        await asyncio.sleep(0)
+        assert len({listener.change for listener in listeners}) == 1
+
+
+async def test_who_is_told_late_of_one_change_and_early_of_the_next_keeps_the_next() -> None:
+    signals = Signals(10_000)
+    contexts = [signals.listen("gen_1") for _ in range(2 * TOLD_AT_ONCE)]
+    listeners = [context.__enter__() for context in contexts]
+    signals.changed("gen_1")
+    late = next(place for place, listener in enumerate(listeners) if not listener.is_set())
+    for place, context in enumerate(contexts):
+        if place != late:
+            context.__exit__(None, None, None)
+    signals.changed("gen_1")
+    newest = listeners[late].change
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert listeners[late].change == newest > listeners[late - 1].change
+    contexts[late].__exit__(None, None, None)
+
+
+async def test_calls_that_wait_and_streams_have_a_bound_each_and_one_that_ends_makes_room() -> None:
+    signals = Signals(1, 2)
+
+    with signals.listen("gen_1"), signals.listen("gen_1", signals.streams):
+        with signals.listen("gen_2", signals.streams):
+            with (
+                pytest.raises(Overloaded, match="2 event streams are open already"),
+                signals.listen("gen_3", signals.streams),
+            ):
+                pass
+            with pytest.raises(Overloaded, match="1 calls are waiting already") as refused, signals.listen("gen_3"):
+                pass
+            assert refused.value.retry_after
+        with signals.listen("gen_3", signals.streams):
+            pass
+    with signals.listen("gen_3"):
+        pass
+    assert signals._listeners == {}
+
+
+class SecondsClock:
+    """Counts timers; `pass_second` lets the one that waits fire."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[Any] = []
+
+    def now(self) -> datetime:
+        raise NotImplementedError
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Any:
+        assert seconds == 1
+        self.callbacks.append(callback)
+        return SimpleNamespace(cancel=self.callbacks.clear)
+
+    def pass_second(self) -> None:
+        (callback,) = self.callbacks
+        self.callbacks.clear()
+        callback()
+
+
+async def test_everybody_has_its_pulse_once_in_a_while_a_part_of_them_at_a_time_and_by_one_timer() -> None:
+    clock, signals = SecondsClock(), Signals()
+    pulse = Pulse(clock)
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(signals.listen(f"gen_{number}")) for number in range(150)]
+        for listener in listeners:
+            stack.enter_context(pulse.joined(listener))
+        for _ in range(2):
+            beats = []
+            for _ in range(KEEP_ALIVE_SECONDS):
+                clock.pass_second()
+                beats.append(sum(listener.is_set() for listener in listeners))
+                for listener in listeners:
+                    listener.clear()
+            assert beats == [10] * KEEP_ALIVE_SECONDS
+    assert clock.callbacks == [], "with nobody there is no timer"
+
+
+async def test_after_the_last_has_left_the_next_has_its_pulse_again() -> None:
+    clock, signals = SecondsClock(), Signals()
+    pulse = Pulse(clock)
+    with signals.listen("gen_1") as gone, pulse.joined(gone):
+        pass
+    with signals.listen("gen_1") as listener, pulse.joined(listener):
+        for _ in range(KEEP_ALIVE_SECONDS):
+            clock.pass_second()
+        assert listener.is_set()
+        assert not gone.is_set()

@@ -1,0 +1,235 @@
+"""Blobs: there whole or not at all."""
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from gateway.clock import Timer
+from gateway.domain.errors import StoreUnavailable
+from gateway.inputs.blobs import Blobs
+
+CONTENT = b"\x89PNG" * 1000
+DIGEST = sha256(CONTENT).hexdigest()
+FOLDER = DIGEST[:2]
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+class StillClock:
+    """The moment that a test says; nobody waits for another."""
+
+    def __init__(self) -> None:
+        self.moment = NOW
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        raise AssertionError("blobs wait for nothing")
+
+
+CLOCK = StillClock()
+
+
+def blobs_in(folder: Path, clock: StillClock = CLOCK) -> Blobs:
+    return Blobs(folder, clock)
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+async def test_bytes_are_kept_under_their_digest(tmp_path: Path) -> None:
+    blobs = blobs_in(tmp_path / "made" / "when needed")
+
+    assert await blobs.put(CONTENT) == DIGEST
+
+    assert await blobs.get(DIGEST) == CONTENT
+    assert await blobs.get(sha256(b"other").hexdigest()) is None
+    assert await blobs_in(tmp_path / "made" / "when needed").get(DIGEST) == CONTENT
+
+
+async def test_no_bytes_are_a_content_too(tmp_path: Path) -> None:
+    blobs = blobs_in(tmp_path)
+
+    assert await blobs.get(await blobs.put(b"")) == b""
+
+
+async def test_the_same_content_is_written_once_and_has_the_time_of_the_last_put(tmp_path: Path) -> None:
+    clock = StillClock()
+    blobs = blobs_in(tmp_path, clock)
+    await blobs.put(CONTENT)
+    (written,) = files(tmp_path)
+    before = written.stat()
+    clock.moment += SECOND
+
+    await asyncio.gather(*(blobs.put(CONTENT) for _ in range(5)))
+
+    assert files(tmp_path) == [written]
+    assert (written.stat().st_ino, before.st_mtime) == (before.st_ino, NOW.timestamp())
+    assert written.stat().st_mtime == clock.moment.timestamp()
+
+
+async def test_the_same_content_at_once_leaves_one_whole_file(tmp_path: Path) -> None:
+    blobs = blobs_in(tmp_path)
+
+    assert set(await asyncio.gather(*(blobs.put(CONTENT) for _ in range(10)))) == {DIGEST}
+
+    assert len(files(tmp_path)) == 1
+    assert await blobs.get(DIGEST) == CONTENT
+
+
+async def test_a_blob_is_flushed_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    flush, rename = os.fsync, Path.rename
+
+    def flushed(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        flush(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "rename", renamed)
+
+    await blobs_in(tmp_path).put(CONTENT)
+
+    assert done == ["file", "rename", "folder", "folder"]
+
+
+@pytest.mark.parametrize("where", ["fsync", "rename"])
+async def test_a_disk_that_refuses_leaves_nothing_and_the_next_try_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    blobs = blobs_in(tmp_path)
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os if where == "fsync" else Path, where, full)
+        with pytest.raises(StoreUnavailable, match="No space left on device") as refused:
+            await blobs.put(CONTENT)
+
+    assert refused.value.retry_after == 5
+    assert files(tmp_path) == []
+    assert await blobs.get(DIGEST) is None
+    assert await blobs.get(await blobs.put(CONTENT)) == CONTENT
+
+
+async def test_a_folder_that_is_none_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    blobs = blobs_in(tmp_path / "file")
+
+    with pytest.raises(StoreUnavailable, match="cannot be stored"):
+        await blobs.put(CONTENT)
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        await blobs.get(DIGEST)
+
+
+async def test_what_was_not_put_since_is_old(tmp_path: Path) -> None:
+    clock = StillClock()
+    blobs = blobs_in(tmp_path, clock)
+    assert await blobs.folders() == []
+    await blobs.put(CONTENT)
+    other = await blobs.put(b"other")
+
+    assert await blobs.folders() == sorted({FOLDER, other[:2]})
+    assert await blobs.old(FOLDER, NOW) == []
+    assert await blobs.old(FOLDER, NOW + SECOND) == [DIGEST]
+    clock.moment += SECOND
+    await blobs.put(CONTENT)
+    assert await blobs.old(FOLDER, NOW + SECOND) == []
+
+
+async def test_what_a_broken_write_left_is_old_too_and_nothing_that_is_not_ours(tmp_path: Path) -> None:
+    blobs = blobs_in(tmp_path)
+    await blobs.put(CONTENT)
+    half = f".{DIGEST}.0123abcd"
+    for name in (half, "README", f"{DIGEST}.bak", ".hidden"):
+        (tmp_path / FOLDER / name).write_bytes(b"")
+        os.utime(tmp_path / FOLDER / name, (0, 0))
+    (tmp_path / "lost+found").mkdir()
+
+    assert await blobs.folders() == [FOLDER]
+    assert await blobs.old(FOLDER, NOW) == [half]
+
+
+async def test_only_what_is_still_old_is_removed(tmp_path: Path) -> None:
+    """Between the look and the removal somebody may have put it again."""
+    clock = StillClock()
+    blobs = blobs_in(tmp_path, clock)
+    await blobs.put(CONTENT)
+    old = await blobs.old(FOLDER, NOW + SECOND)
+    clock.moment += SECOND
+    await blobs.put(CONTENT)
+
+    assert await blobs.remove(FOLDER, old, NOW + SECOND) == 0
+    assert await blobs.get(DIGEST) == CONTENT
+
+    assert await blobs.remove(FOLDER, [*old, sha256(b"gone").hexdigest()], NOW + 2 * SECOND) == 1
+    assert files(tmp_path) == []
+    assert await blobs.put(CONTENT) == DIGEST
+    assert await blobs.get(DIGEST) == CONTENT
+
+
+async def test_a_put_beside_a_removal_always_leaves_the_blob(tmp_path: Path) -> None:
+    """Whichever is first, what was put is there."""
+    clock = StillClock()
+    blobs = blobs_in(tmp_path, clock)
+    for _ in range(200):
+        clock.moment = NOW
+        await blobs.put(CONTENT)
+        clock.moment = NOW + 2 * SECOND
+        await asyncio.gather(blobs.remove(FOLDER, [DIGEST], NOW + SECOND), blobs.put(CONTENT))
+        assert await blobs.get(DIGEST) == CONTENT
+
+
+@pytest.mark.parametrize("step", ["exists", "unlink"])
+async def test_a_put_and_a_removal_do_not_come_between_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The one that has begun is finished before the other looks."""
+    clock = StillClock()
+    blobs = blobs_in(tmp_path, clock)
+    await blobs.put(CONTENT)
+    clock.moment = NOW + 2 * SECOND
+    real = getattr(Path, step)
+    seen: list[bool] = []
+
+    def held(path: Path, *arguments: object, **named: object) -> object:
+        result = real(path, *arguments, **named) if step == "exists" else None
+        if not path.name.startswith("."):
+            seen.append(blobs._placing.locked())
+        return result if step == "exists" else real(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, step, held)
+    await blobs.put(CONTENT) if step == "exists" else await blobs.remove(FOLDER, [DIGEST], NOW + SECOND)
+
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("call", ["folders", "old", "remove"])
+async def test_a_disk_that_fails_makes_the_looks_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    blobs = blobs_in(tmp_path)
+    await blobs.put(CONTENT)
+
+    def broken(*arguments: object, **named: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(
+        *{"folders": (Path, "iterdir"), "old": (os, "scandir"), "remove": (Path, "unlink")}[call], broken
+    )
+    arguments = {"folders": (), "old": (FOLDER, NOW + SECOND), "remove": (FOLDER, [DIGEST], NOW + SECOND)}[call]
+    with pytest.raises(StoreUnavailable, match="Input/output error"):
+        await getattr(blobs, call)(*arguments)

@@ -1,0 +1,297 @@
+"""Tasks that no reply has named: whose slot each gets, what the ledger takes in which state, and who may tell."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import apsw
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from structlog.testing import capture_logs
+
+from gateway.domain.adapter.failure import Billed
+from gateway.domain.adapter.task import Status, TaskRef
+from gateway.domain.generation.model import Attempt, AttemptState, Generation, Task
+from gateway.domain.generation.reconciliation import TASKS_MAX, TOLD_MAX, with_tasks
+from gateway.domain.generation.transitions import AddAttempt, SaveAttempt
+from gateway.ids import new_id
+from gateway.reconciliation.callbacks import CallbackUrls
+from gateway.store.sqlite.store import SqliteStore
+from gateway.store.task_claims import Told
+from gateway.tokens import Signer
+
+from ..builders import T0, generation
+
+SOON = T0 + timedelta(seconds=1)
+IDS = st.lists(st.sampled_from("abcdefgh"), max_size=8)
+
+
+def refs(*ids: str) -> list[TaskRef]:
+    return [TaskRef(id=one, path="/v1/t") for one in ids]
+
+
+@given(slots=st.integers(1, 4), first=IDS, then=IDS, outputs=st.integers(4, 6))
+@settings(max_examples=100)
+def test_every_task_has_a_slot_and_no_two_have_the_same(
+    slots: int, first: list[str], then: list[str], outputs: int
+) -> None:
+    before = with_tasks(range(slots), (), refs(*first), outputs)
+    after = with_tasks(range(slots), before, refs(*then), outputs)
+    assert after[: len(before)] == before
+    assert [task.ref.id for task in after] == list(dict.fromkeys(first + then))
+    places = [task.slot for task in after]
+    assert len(set(places)) == len(places)
+    assert sorted(places)[: min(slots, len(places))] == list(range(min(slots, len(places))))
+    assert all(place < slots or place >= outputs for place in places)
+
+
+def test_an_attempt_has_no_more_tasks_than_there_may_be() -> None:
+    assert len(with_tasks((0,), (), refs(*map(str, range(99))), 1)) == TASKS_MAX
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    opened = SqliteStore.open(tmp_path / "ledger.db", T0)
+    yield opened
+    await opened.close()
+
+
+async def submitting(store: SqliteStore, slots: int = 1) -> tuple[Generation, str]:
+    """A generation whose one attempt is on its way."""
+    made = replace(generation(count=slots), id=new_id("gen_", T0), fence=1, version=1)
+    await store.create(made)
+    attempt = Attempt(
+        id=f"att_{made.id[4:]}_1",
+        number=1,
+        route=0,
+        slots=tuple(range(slots)),
+        state=AttemptState.RESERVED,
+        reserved_at=T0,
+    )
+    assert await store.write(made, [AddAttempt(attempt)], T0) is not None
+    assert await store.begin_submit(attempt.id, made.fence, T0) is not None
+    return await stored(store, made.id), attempt.id
+
+
+async def stored(store: SqliteStore, generation_id: str) -> Generation:
+    found = await store.get(generation_id)
+    assert found is not None
+    return found
+
+
+async def moved(store: SqliteStore, made: Generation, state: AttemptState, **changes: Any) -> int | None:
+    """Write the attempt's move, as its driver does."""
+    (attempt,) = made.attempts
+    return await store.write(made, [SaveAttempt(replace(attempt, state=state, **changes), attempt.state)], SOON)
+
+
+async def tell(store: SqliteStore, attempt_id: str, *ids: str) -> Told:
+    return await store.callbacks.tell(attempt_id, refs(*ids), SOON, "callback")
+
+
+def ids_of(made: Generation) -> list[str]:
+    return [task.ref.id for task in made.attempts[0].tasks]
+
+
+def kept_in(folder: Path) -> list[Any]:
+    """What is still remembered of callbacks."""
+    # The store's own library: another one in the same process would drop the locks of this one when it closes.
+    with closing(apsw.Connection(str(folder / "ledger.db"))) as database:
+        return database.execute("select attempt_id, task_id from callbacks").fetchall()
+
+
+async def types(store: SqliteStore, made: Generation) -> list[str]:
+    return [one.type for one in await store.events(made.id) if one.type.startswith("attempt.")]
+
+
+async def test_what_is_told_early_is_there_when_no_reply_comes(store: SqliteStore) -> None:
+    made, attempt = await submitting(store, 2)
+    assert await tell(store, attempt, "a") is Told.REMEMBERED
+    assert await tell(store, attempt, "b", "a") is Told.REMEMBERED
+    assert ids_of(await stored(store, made.id)) == []
+    assert await moved(store, made, AttemptState.UNKNOWN, ended_at=SOON) is None
+    after = await stored(store, made.id)
+    assert (after.attempts[0].state, ids_of(after)) == (AttemptState.ACCEPTED, ["a", "b"])
+    assert (after.attempts[0].tasks[0].ref, after.attempts[0].accepted_at) == (refs("a")[0], SOON)
+    assert after.version > made.version
+    assert await types(store, made) == ["attempt.reserved", "attempt.submitting", "attempt.accepted"]
+
+
+async def test_what_the_reply_names_too_is_there_once(store: SqliteStore) -> None:
+    made, attempt = await submitting(store)
+    await tell(store, attempt, "a")
+    assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
+    assert await tell(store, attempt, "a") is Told.ADOPTED
+    assert ids_of(await stored(store, made.id)) == ["a"]
+
+
+async def test_what_a_callback_names_beside_a_reply_with_too_few_tasks_is_known_too(store: SqliteStore) -> None:
+    made, attempt = await submitting(store, 2)
+    assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
+    assert await store.callbacks.room(attempt) == TASKS_MAX - 1
+    assert await tell(store, attempt, "b") is Told.ADOPTED
+    after = await stored(store, made.id)
+    assert (ids_of(after), after.attempts[0].adopted) == (["a", "b"], None)
+    assert await tell(store, attempt, "c") is Told.REFUSED, "there is a task for each output"
+
+
+@pytest.mark.parametrize("state", [AttemptState.FAILED, AttemptState.ABANDONED])
+async def test_what_a_callback_names_of_an_attempt_that_brought_nothing_is_known_too(
+    store: SqliteStore, state: AttemptState
+) -> None:
+    made, attempt = await submitting(store)
+    assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
+    made = await stored(store, made.id)
+    given_up = replace(made.attempts[0], state=state, ended_at=SOON)
+    assert await store.write(made, [SaveAttempt(given_up, AttemptState.ACCEPTED)], SOON) is not None
+    assert await tell(store, attempt, "b") is Told.ADOPTED
+    assert ids_of(await stored(store, made.id)) == ["a", "b"]
+
+
+async def test_what_the_reply_does_not_name_comes_behind(store: SqliteStore, tmp_path: Path) -> None:
+    made, attempt = await submitting(store, 2)
+    await tell(store, attempt, "b", "c", "d")
+    version = await store.accept(attempt, [Task(ref=refs("a")[0], slot=0), Task(ref=refs("c")[0], slot=2)], SOON)
+    after = await stored(store, made.id)
+    assert [(task.ref.id, task.slot) for task in after.attempts[0].tasks] == [("a", 0), ("c", 2), ("b", 1), ("d", 3)]
+    assert (after.version, after.attempts[0].adopted) == (version, None)
+    assert kept_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("state", [AttemptState.NOT_SENT, AttemptState.REFUSED])
+async def test_what_is_told_early_counts_more_than_a_refusal(
+    store: SqliteStore, tmp_path: Path, state: AttemptState
+) -> None:
+    made, attempt = await submitting(store)
+    await tell(store, attempt, "a")
+    assert await moved(store, made, state, ended_at=SOON, billed=Billed.NO) is None
+    after = (await stored(store, made.id)).attempts[0]
+    assert (after.state, after.billed, after.ended_at) == (AttemptState.ACCEPTED, None, None)
+    assert ids_of(await stored(store, made.id)) == ["a"]
+    assert kept_in(tmp_path) == []
+    assert await tell(store, attempt, "b") is Told.ADOPTED
+
+
+@pytest.mark.parametrize("state", [AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN])
+async def test_what_another_has_got_meanwhile_is_dropped_with_a_trace(
+    store: SqliteStore, tmp_path: Path, state: AttemptState
+) -> None:
+    (made, attempt), (_, other) = await submitting(store), await submitting(store)
+    await tell(store, attempt, "a", "b")
+    await store.accept(other, [Task(ref=refs("b")[0], slot=0), Task(ref=refs("a")[0], slot=1)], SOON)
+    with capture_logs() as logs:
+        assert await moved(store, made, state, ended_at=SOON) is not None
+    assert (await stored(store, made.id)).attempts[0].state is state
+    dropped = {"event": "callback_dropped", "log_level": "warning", "attempt": attempt, "tasks": ["a", "b"]}
+    assert logs == [dropped]
+    assert kept_in(tmp_path) == []
+
+
+async def test_only_its_own_of_what_it_was_told_is_adopted(store: SqliteStore) -> None:
+    (one, first), (two, second), (_, other) = [await submitting(store) for _ in range(3)]
+    await tell(store, first, "a", "b")
+    await tell(store, second, "a", "b")
+    await store.accept(other, [Task(ref=refs("a")[0], slot=0)], SOON)
+    with capture_logs() as logs:
+        assert await moved(store, one, AttemptState.REFUSED, ended_at=SOON) is None
+        await store.accept(second, [Task(ref=refs("c")[0], slot=0)], SOON)
+    assert ids_of(await stored(store, one.id)) == ["b"]
+    assert ids_of(await stored(store, two.id)) == ["c"]
+    assert [(log["attempt"], log["tasks"]) for log in logs] == [(first, ["a"]), (second, ["a", "b"])]
+
+
+async def test_what_has_no_room_behind_the_reply_leaves_a_trace(store: SqliteStore) -> None:
+    _, attempt = await submitting(store)
+    await tell(store, attempt, "a", "b")
+    named = [Task(ref=ref, slot=slot) for slot, ref in enumerate(refs(*map(str, range(TASKS_MAX - 1))))]
+    with capture_logs() as logs:
+        await store.accept(attempt, named, SOON)
+    assert [log["tasks"] for log in logs] == [["b"]]
+
+
+async def test_what_a_reply_names_is_kept_whoever_has_it(store: SqliteStore) -> None:
+    (one, first), (two, second) = await submitting(store), await submitting(store)
+    for attempt in (first, second):
+        assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
+    assert [ids_of(await stored(store, made.id)) for made in (one, two)] == [["a"], ["a"]]
+
+
+async def test_what_another_holder_wrote_first_still_counts(store: SqliteStore) -> None:
+    made, attempt = await submitting(store)
+    await tell(store, attempt, "a")
+    assert await store.take_over(made.id, SOON) is not None
+    assert await moved(store, made, AttemptState.UNKNOWN) is None
+    assert (await stored(store, made.id)).attempts[0].state is AttemptState.SUBMITTING
+
+
+async def test_only_so_much_is_remembered(store: SqliteStore) -> None:
+    made, attempt = await submitting(store)
+    told = [await tell(store, attempt, str(number)) for number in range(TOLD_MAX + 2)]
+    assert told == [Told.REMEMBERED] * TOLD_MAX + [Told.REFUSED] * 2
+    assert await moved(store, made, AttemptState.UNKNOWN) is None
+    assert len(ids_of(await stored(store, made.id))) == TOLD_MAX
+
+
+async def test_later_tasks_join_those_that_are_read_already(store: SqliteStore) -> None:
+    made, attempt = await submitting(store, 2)
+    assert await moved(store, made, AttemptState.UNKNOWN, ended_at=SOON) is not None
+    assert await tell(store, attempt, "a") is Told.ADOPTED
+    before = await stored(store, made.id)
+    (read,) = before.attempts[0].tasks
+    running = replace(before.attempts[0], tasks=(replace(read, status=Status.IN_PROGRESS),))
+    assert await store.write(before, [SaveAttempt(running, running.state)], SOON) is not None
+    assert await tell(store, attempt, "b", "c") is Told.ADOPTED
+    after = await stored(store, made.id)
+    assert after.attempts[0].tasks[0].status is Status.IN_PROGRESS
+    assert [task.slot for task in after.attempts[0].tasks] == [0, 1, 2]
+    assert await store.write(before, [], SOON) is None, "a driver that knows less must read it again"
+    assert await moved(store, after, AttemptState.ABANDONED, ended_at=SOON) is not None
+    assert await tell(store, attempt, "d") is Told.ADOPTED
+    assert (await types(store, made)).count("attempt.accepted") == 1
+    assert await tell(store, attempt, *map(str, range(TASKS_MAX))) is Told.REFUSED
+
+
+async def test_two_that_tell_at_once_are_both_heard(store: SqliteStore) -> None:
+    made, attempt = await submitting(store)
+    await moved(store, made, AttemptState.UNKNOWN, ended_at=SOON)
+    told = await asyncio.gather(*(tell(store, attempt, one) for one in "abca"))
+    assert told == [Told.ADOPTED] * 4
+    assert ids_of(await stored(store, made.id)) == ["a", "b", "c"]
+
+
+async def test_nothing_is_left_of_what_was_deleted_or_used(store: SqliteStore, tmp_path: Path) -> None:
+    (made, first), (_, second) = await submitting(store), await submitting(store)
+    await tell(store, first, "a")
+    await tell(store, second, "b")
+    await moved(store, made, AttemptState.UNKNOWN)
+    assert await tell(store, "att_of_nobody", "a") is Told.REFUSED
+    assert await store.callbacks.room("att_of_nobody") == 0
+    assert kept_in(tmp_path) == [(second, "b")]
+    assert (await stored(store, made.id)).attempts[0].adopted == "callback"
+
+
+PROVIDER: Any = SimpleNamespace(name="keevx", adapter=SimpleNamespace(read_callback=len))
+URLS = CallbackUrls("https://gw.example", Signer(b"s" * 32), SimpleNamespace(now=lambda: T0))  # type: ignore[arg-type]  # no timers
+ATTEMPT = "att_01JDKQ00000000000000000000_1"
+GOOD = URLS.url(PROVIDER, ATTEMPT) or ""
+
+
+def test_a_token_is_for_one_attempt_of_one_provider_and_hard_to_guess() -> None:
+    token = GOOD.removeprefix("https://gw.example/callbacks/keevx/")
+    assert URLS.attempt_of("keevx", token) == ATTEMPT
+    assert URLS.attempt_of("foxapi", token) is None
+    assert len(token.rpartition(".")[2]) == 32, "192 bits"
+    assert Signer(b"t" * 32).sign("callback", "keevx", ATTEMPT) != Signer(b"s" * 32).sign("callback", "keevx", ATTEMPT)
+
+
+@given(provider=st.text(max_size=9), token=st.text(max_size=60) | st.text(max_size=9).map(lambda end: ATTEMPT + end))
+@settings(max_examples=200)
+def test_what_was_given_to_nobody_names_no_attempt(provider: str, token: str) -> None:
+    assert URLS.attempt_of(provider, token) is None
+    assert URLS.attempt_of("keevx", token) is None

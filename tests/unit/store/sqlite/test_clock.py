@@ -1,0 +1,231 @@
+"""A ledger that a process with a wrong clock has written to: read before it is migrated, brought back when accepted."""
+
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from msgspec.structs import replace
+
+from gateway.domain.adapter.failure import Billed
+from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.task import Artifact, Status
+from gateway.domain.errors import ConfigurationError
+from gateway.domain.generation.model import (
+    Attempt,
+    AttemptState,
+    Generation,
+    GenerationRequest,
+    Kept,
+    Output,
+    Plan,
+    Route,
+)
+from gateway.domain.generation.transitions import SaveKept
+from gateway.domain.ledger_clock import LedgerTime
+from gateway.domain.routing.image_limits import ImageFacts
+from gateway.domain.webhooks import Endpoint, SigningSecret, rotated
+from gateway.ids import new_id
+from gateway.store.port import Idempotency, StoredFile
+from gateway.store.sqlite.store import SqliteStore
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+FUTURE = NOW + timedelta(days=3653)
+KEEP = timedelta(days=30)
+HOUR = timedelta(hours=1)
+FACTS = ImageFacts(content_type="image/png", bytes=3, width=1, height=1)
+
+
+def generation(at: datetime, **changes: Any) -> Generation:
+    plain = Generation(
+        id=new_id("gen_", at),
+        key="alice",
+        kind="video",
+        request=GenerationRequest(
+            model="hero", input=TextToVideo(), prompt="a fox", webhook_url="https://hook.example/x"
+        ),
+        plan=Plan(routes=(Route(provider="foxapi", model="k3", row="k3"),)),
+        status=Status.QUEUED,
+        created_at=at,
+        deadline_at=at + HOUR,
+        outputs=(Output(index=0),),
+        fence=1,
+    )
+    return replace(plain, **changes)
+
+
+def attempt(owner: Generation, at: datetime, state: AttemptState = AttemptState.ACCEPTED, **changes: Any) -> Attempt:
+    name = "att_" + owner.id.removeprefix("gen_") + "_1"
+    plain = Attempt(
+        id=name, number=1, route=0, slots=(0,), state=state, reserved_at=at, sent_at=at, accepted_at=at, ended_at=None
+    )
+    return replace(plain, **changes)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+async def reopened(path: Path, store: SqliteStore) -> SqliteStore:
+    """The ledger as a start with the right clock has it once that is accepted."""
+    await store.close()
+    return SqliteStore.open(path, NOW, keep_results=KEEP)
+
+
+async def test_a_start_that_is_refused_writes_nothing(path: Path) -> None:
+    store = SqliteStore.open(path, FUTURE)
+    store.keep_time(FUTURE + HOUR)
+    await store.close()
+    seen: list[LedgerTime] = []
+
+    def refuse(ledger: LedgerTime) -> None:
+        seen.append(ledger)
+        raise ConfigurationError("clock: no")
+
+    before = path.with_name("ledger.db-lock").read_bytes()
+    for _ in range(2):
+        with pytest.raises(ConfigurationError):
+            SqliteStore.open(path, NOW, check_clock=refuse)
+    assert seen == [LedgerTime(newest=FUTURE + HOUR, has_open=False)] * 2
+    assert path.with_name("ledger.db-lock").read_bytes() == before
+
+
+async def test_the_clock_is_judged_before_the_schema_is_changed(path: Path) -> None:
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("create table events (seq integer primary key, at real)")
+        connection.execute("insert into events values (1, ?)", (FUTURE.timestamp(),))
+
+    def refuse(ledger: LedgerTime) -> None:
+        raise ConfigurationError(f"clock: {ledger.newest}")
+
+    with pytest.raises(ConfigurationError, match="clock: 2036-"):
+        SqliteStore.open(path, NOW, check_clock=refuse)
+    with closing(apsw.Connection(str(path))) as connection:
+        assert connection.execute("select group_concat(name) from sqlite_schema where type = 'table'").get == "events"
+
+
+@pytest.mark.parametrize("at", [1e11, 1e18])
+async def test_a_moment_beyond_every_calendar_is_the_latest(path: Path, at: float) -> None:
+    store = SqliteStore.open(path, NOW)
+    made = await store.create(generation(NOW))
+    await store.close()
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("update events set at = ?", (at,))
+    seen: list[LedgerTime] = []
+    store = SqliteStore.open(path, NOW, check_clock=seen.append, keep_results=KEEP)
+    assert seen[0].newest is not None
+    assert seen[0].newest > NOW + timedelta(days=365)
+    assert store.newest_moment() == NOW
+    assert await store.get(made.id) == made
+    await store.close()
+
+
+async def test_without_a_word_the_future_is_left_alone(path: Path) -> None:
+    store = SqliteStore.open(path, FUTURE)
+    made = await store.create(generation(FUTURE))
+    await store.close()
+    store = SqliteStore.open(path, NOW)
+    assert (await store.get(made.id), store.newest_moment()) == (made, FUTURE)
+    await store.close()
+
+
+async def test_every_moment_is_brought_back_and_nothing_lasts_longer_than_from_now_on(path: Path) -> None:
+    store = SqliteStore.open(path, FUTURE)
+    store.keep_time(FUTURE)
+    early = generation(NOW - HOUR / 2)  # made with a right clock, and worked on with a wrong one
+    early = await store.create(replace(early, attempts=(attempt(early, FUTURE),)))
+    made = generation(FUTURE)
+    made = await store.create(
+        replace(made, attempts=(attempt(made, FUTURE),)),
+        [StoredFile(id="file_a", key="alice", sha256="00", facts=FACTS, created_at=FUTURE, expires_at=FUTURE + HOUR)],
+        Idempotency(digest=b"1", key="k"),
+    )
+    ended = generation(FUTURE, status=Status.COMPLETED)
+    done = attempt(ended, FUTURE, AttemptState.COMPLETED, ended_at=FUTURE, billed=Billed.YES)
+    outputs = tuple(
+        Output(
+            index=index,
+            status=Status.COMPLETED,
+            attempt_id=done.id,
+            artifact=Artifact(url="https://x.example/1.mp4"),
+            expires_at=FUTURE + HOUR,
+        )
+        for index in (0, 1)  # the file of the first is kept, that of the second is still to be fetched
+    )
+    ended = await store.create(replace(ended, attempts=(done,), outputs=outputs, completed_at=FUTURE))
+    assert await store.results.tell(ended.id, ["a.mp4"], FUTURE + HOUR)
+    kept = Kept(name="a.mp4", bytes=1, sha256="00", content_type="video/mp4", kept_until=FUTURE + KEEP)
+    assert await store.write(ended, [SaveKept(0, kept)], FUTURE)
+    gone = generation(FUTURE, status=Status.COMPLETED)
+    gone = await store.create(replace(gone, attempts=(replace(done, id="att_gone"),)), (), Idempotency(digest=b"2"))
+    assert await store.delete(gone.id, "alice", FUTURE)
+    await store.webhooks.add_endpoint(
+        rotated(
+            Endpoint(
+                id="whe_1",
+                key="alice",
+                url="https://hook.example/y",
+                events=("*",),
+                secrets=(SigningSecret("whsec_YWJj"),),
+                created_at=FUTURE,
+            ),
+            "whsec_ZGVm",
+            FUTURE,
+            3600,
+        )
+    )
+    await store.webhooks.add_test("whe_1", "alice", "evt_1", FUTURE)
+
+    store = await reopened(path, store)
+
+    assert store.newest_moment() == NOW
+    with closing(apsw.Connection(str(path))) as raw:
+        late = {
+            (table, column): raw.execute(f"select max({column}) from {table}").get  # noqa: S608  # our own schema
+            for (table,) in raw.execute("select name from sqlite_schema where type = 'table'").fetchall()
+            for column, kind in raw.execute("select name, type from pragma_table_info(?)", (table,)).fetchall()
+            if kind == "REAL" and column not in {"progress", "cost_usd", "lease_until", "retry_after_seconds"}
+        }
+    limit = (NOW + timedelta(days=31)).timestamp()
+    assert {where: at for where, at in late.items() if at is not None and at > limit} == {}
+    happened = {"created_at", "at", "sent_at", "accepted_at", "reserved_at", "ended_at", "completed_at", "deleted_at"}
+    assert {
+        where: at for where, at in late.items() if where[1] in happened and at is not None and at > NOW.timestamp()
+    } == {}
+    found = await store.get(made.id)
+    assert found is not None
+    assert (found.created_at, found.deadline_at, found.attempts[0].accepted_at) == (NOW, NOW + HOUR, NOW)
+    found = await store.get(early.id)
+    assert found is not None
+    assert (found.created_at, found.deadline_at, found.attempts[0].accepted_at) == (
+        early.created_at,
+        early.deadline_at,
+        NOW,
+    )
+    found = await store.get(ended.id)
+    assert found is not None
+    assert found.outputs[0].kept is not None
+    assert (found.completed_at, found.outputs[0].kept.kept_until) == (NOW, NOW + KEEP)
+    assert await store.results.expired(NOW + KEEP, 10) == ["a.mp4"]
+    assert (await store.recall("alice", Idempotency(digest=b"1", key="k"), NOW + HOUR)) is not None
+    (endpoint,) = await store.webhooks.endpoints("alice")
+    assert endpoint.secrets[1].expires_at == NOW + timedelta(days=1)
+    assert await store.webhooks.next_due(NOW - HOUR) == NOW
+    await store.close()
+
+
+async def test_a_ledger_that_was_brought_back_is_like_any_other(path: Path) -> None:
+    store = SqliteStore.open(path, FUTURE)
+    store.keep_time(FUTURE)
+    await store.create(generation(FUTURE))
+    store = await reopened(path, store)
+    await store.close()
+    seen: list[LedgerTime] = []
+
+    store = SqliteStore.open(path, NOW + HOUR, check_clock=seen.append)
+
+    assert seen == [LedgerTime(newest=NOW, has_open=True)]
+    await store.close()

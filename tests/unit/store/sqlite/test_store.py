@@ -1,0 +1,665 @@
+"""The SQLite store as a file: who may open it, what is refused, and what a crash or a full disk leaves behind."""
+# ruff: noqa: ASYNC240  # nothing else runs on a test's loop that a file could hold up
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+
+from gateway.domain.adapter.request import ImageToVideo, TextToVideo
+from gateway.domain.adapter.task import Status, TaskRef
+from gateway.domain.errors import ConfigurationError, Conflict, StoreUnavailable
+from gateway.domain.generation.model import (
+    Attempt,
+    AttemptState,
+    Generation,
+    GenerationRequest,
+    Output,
+    Plan,
+    Route,
+    Task,
+)
+from gateway.domain.generation.transitions import AddAttempt
+from gateway.domain.routing.image_limits import ImageFacts
+from gateway.ids import new_id
+from gateway.store import migrations
+from gateway.store.port import Idempotency, StoredFile
+from gateway.store.sqlite import file as sqlite_file
+from gateway.store.sqlite import writer
+from gateway.store.sqlite.file import check_place
+from gateway.store.sqlite.rows import to_json
+from gateway.store.sqlite.store import SqliteStore
+
+NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+FACTS = ImageFacts(content_type="image/png", bytes=3, width=1, height=1)
+
+
+def generation(prompt: str = "a fox") -> Generation:
+    return Generation(
+        id=new_id("gen_", NOW),
+        key="alice",
+        kind="video",
+        request=GenerationRequest(model="hero", input=TextToVideo(), prompt=prompt),
+        plan=Plan(routes=(Route(provider="keevx", model="V", row="V"),)),
+        status=Status.QUEUED,
+        created_at=NOW,
+        deadline_at=NOW + timedelta(hours=1),
+        outputs=(Output(index=0),),
+        fence=1,
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest_asyncio.fixture
+async def store(path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore.open(path, NOW)
+    yield store
+    await store.close()
+
+
+async def refusal(path: Path) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        SqliteStore.open(path, NOW)
+    message = str(refused.value)
+    assert message.startswith("database.url: ")
+    return message
+
+
+# -- another process
+
+PRELUDE = """
+import asyncio, json, os, resource, sys, time
+from pathlib import Path
+import tests_sqlite as t
+from gateway.domain.errors import ConfigurationError, StoreUnavailable
+from gateway.store.sqlite.store import SqliteStore
+path = Path(sys.argv[1])
+"""
+# A process that opens the file, says so, and waits to be ended.
+HOLDER = """
+store = SqliteStore.open(path, t.NOW)
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def process(tmp_path: Path, code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """A Python of its own that can import this module as `tests_sqlite`."""
+    package = tmp_path / "importable"
+    package.mkdir(exist_ok=True)
+    link = package / "tests_sqlite.py"
+    if not link.exists():
+        link.symlink_to(Path(__file__))
+    root = Path(__file__).parents[4]
+    return subprocess.Popen(  # noqa: S603  # our own code
+        [sys.executable, "-c", PRELUDE + code, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{root}"},
+        **options,
+    )
+
+
+async def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path, path: Path) -> None:
+    with process(tmp_path, HOLDER, str(path)) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+
+        assert "another process uses" in await refusal(path)
+
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    store = SqliteStore.open(path, NOW)
+    await store.ping()
+    await store.close()
+
+
+async def test_the_same_file_by_another_name_is_refused_too(store: SqliteStore, path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "other.db"
+    link.symlink_to(path)
+
+    assert "another process uses" in await refusal(link)
+
+
+async def test_a_closed_store_lets_go_of_the_file(path: Path) -> None:
+    for _ in range(3):
+        store = SqliteStore.open(path, NOW)
+        await store.close()
+
+
+async def test_a_refused_start_lets_go_of_the_file(path: Path) -> None:
+    path.write_bytes(b"not a database at all" * 100)
+    await refusal(path)
+    path.unlink()
+
+    store = SqliteStore.open(path, NOW)
+    await store.close()
+
+
+# Creates one after the other and names each as soon as `create` has returned.
+WRITER = """
+async def main():
+    store = SqliteStore.open(path, t.NOW)
+    async def forever():
+        while True:
+            os.write(1, ((await store.create(t.generation())).id + "\\n").encode())
+    await asyncio.gather(*(forever() for _ in range(8)))
+asyncio.run(main())
+"""
+
+
+async def test_killed_at_any_moment_nothing_that_was_answered_is_lost(tmp_path: Path, path: Path) -> None:
+    told: set[str] = set()
+    for kill_after in (1, 2, 40, 200):  # answers
+        with process(tmp_path, WRITER, str(path)) as one:
+            assert one.stdout is not None
+            for _ in range(kill_after):
+                told.add(one.stdout.readline().strip())
+            one.send_signal(signal.SIGKILL)
+            told.update(line.strip() for line in one.stdout if line.endswith("\n"))
+        store = SqliteStore.open(path, NOW)
+        assert told <= set(await store.open_ids(NOW))
+        for name in await store.open_ids(NOW):
+            found = await store.get(name)
+            assert found is not None
+            assert found.outputs == (Output(index=0),)
+            assert [event.type for event in await store.events(name)] == ["generation.queued"]
+        await store.close()
+    assert len(told) >= 243
+
+
+# -- the schema
+
+
+async def edit(path: Path, sql: str) -> None:
+    store = SqliteStore.open(path, NOW)
+    await store.close()
+    connection = apsw.Connection(str(path))
+    connection.execute(sql)
+    connection.close()
+
+
+async def test_a_newer_schema_is_refused(path: Path) -> None:
+    await edit(path, "insert into schema_migrations values (99, '099_future.sql', 'x', 0)")
+
+    assert "schema 99" in await refusal(path)
+
+
+async def test_a_migration_that_is_not_the_one_shipped_is_refused(path: Path) -> None:
+    await edit(path, "update schema_migrations set checksum = 'x' where number = 1")
+
+    assert "001_ledger.sql is not the one shipped" in await refusal(path)
+
+
+async def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = migrations.load("sqlite")
+    broken = migrations.Migration(len(shipped) + 1, "broken.sql", "create table half (a); create table half (a);")
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "load", lambda database: [*shipped, broken])
+        assert "half" in await refusal(path)
+
+    connection = apsw.Connection(str(path))
+    assert connection.execute("select count(*) from sqlite_schema").get == 0
+    connection.close()
+    store = SqliteStore.open(path, NOW)
+    await store.create(generation())
+    await store.close()
+
+
+def test_shipped_migrations_are_numbered_without_a_gap() -> None:
+    assert [one.number for one in migrations.load("sqlite")] == list(range(1, 10))
+    assert migrations.pending(migrations.load("sqlite"), {}) == migrations.load("sqlite")
+
+
+# -- the place
+
+
+async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    assert str(tmp_path / "missing") in await refusal(tmp_path / "missing" / "ledger.db")
+
+
+@pytest.mark.parametrize(
+    ("mounts", "kind"),
+    [
+        ("server:/x {folder} nfs4 rw 0 0", "nfs4"),
+        ("/dev/sda / ext4 rw 0 0\n//server/x {folder} cifs rw 0 0", "cifs"),
+        ("server:/x {folder} nfs rw 0 0\n/dev/sda {folder}/deeper ext4 rw 0 0", "nfs"),
+        ("systemd-1 {folder} autofs rw 0 0\nserver:/x {folder} nfs rw 0 0", "nfs"),
+        ("me@server:/x {folder} fuse.sshfs rw 0 0", "fuse.sshfs"),
+        ("drvfs {folder} 9p rw 0 0", "9p"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["plain", "with space\tand tab"])
+def test_a_network_file_system_is_refused(tmp_path: Path, mounts: str, kind: str, folder: str) -> None:
+    place = tmp_path / folder
+    place.mkdir()
+    listed = tmp_path / "mounts"
+    escaped = str(place).replace(" ", "\\040").replace("\t", "\\011")
+    listed.write_text(mounts.format(folder=escaped) + "\n")
+
+    with pytest.raises(ConfigurationError, match=f"network file system \\({kind}\\)"):
+        check_place(place / "ledger.db", listed)
+
+
+@pytest.mark.parametrize(
+    "mounts",
+    [
+        "/dev/sda / ext4 rw 0 0",
+        "server:/x / nfs rw 0 0\n/dev/sda {folder} ext4 rw 0 0",
+        "server:/x {folder} nfs rw 0 0\n/dev/sda {folder} ext4 rw 0 0",
+        "server:/x {folder}-beside nfs rw 0 0",
+        "odd line\n\n",
+        None,
+    ],
+)
+def test_a_local_file_system_is_taken(tmp_path: Path, mounts: str | None) -> None:
+    listed = tmp_path / "mounts"
+    if mounts is not None:
+        listed.write_text(mounts.format(folder=tmp_path))
+
+    check_place(tmp_path / "ledger.db", listed)
+
+
+def test_an_sqlite_with_the_wal_bug_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.40.1")
+
+    with pytest.raises(ConfigurationError, match=r"3\.40\.1 is too old; 3\.51\.3"):
+        check_place(tmp_path / "ledger.db")
+
+
+async def test_the_place_is_checked_when_the_store_opens(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_file, "_file_system", lambda path, mounts: "nfs")
+
+    assert "network file system (nfs)" in await refusal(path)
+    assert not path.exists()
+
+
+# Gives up the rights of root, for which no folder is read-only; what is imported late is imported before.
+UNPRIVILEGED = """
+import importlib.readers
+if os.geteuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+try:
+    SqliteStore.open(path, t.NOW)
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that other users can reach, as pytest's own are not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "inner").mkdir()
+        yield folder / "inner"
+
+
+def told_without_rights(tmp_path: Path, path: Path) -> str:
+    output, _ = process(tmp_path, UNPRIVILEGED, str(path)).communicate()
+    return output
+
+
+def test_a_read_only_folder_is_refused(tmp_path: Path, shared: Path) -> None:
+    shared.chmod(0o555)
+
+    output = told_without_rights(tmp_path, shared / "ledger.db")
+
+    assert output == f"database.url: the folder {shared} cannot be written to\n"
+
+
+def test_a_folder_out_of_reach_is_refused(tmp_path: Path, shared: Path) -> None:
+    shared.chmod(0)
+    folder = shared / "deeper"
+    if os.geteuid() == 0:
+        folder.mkdir()
+
+    output = told_without_rights(tmp_path, folder / "ledger.db")
+
+    assert output == f"database.url: the folder {folder} does not exist or cannot be reached\n"
+
+
+async def test_a_read_only_file_is_refused(tmp_path: Path, shared: Path) -> None:
+    path = shared / "ledger.db"
+    store = SqliteStore.open(path, NOW)
+    await store.close()
+    for file in shared.iterdir():
+        file.chmod(0o666)
+    shared.chmod(0o777)
+    path.chmod(0o444)
+
+    output = told_without_rights(tmp_path, path)
+
+    assert output == f"database.url: the file {path} cannot be written to\n"
+
+
+async def test_a_lock_file_that_cannot_be_opened_is_named(path: Path) -> None:
+    path.with_name("ledger.db-lock").mkdir()
+
+    assert "ledger.db-lock" in await refusal(path)
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Path) -> None:
+    content = b"these are somebody's notes\n" * 200
+    path.write_bytes(content)
+
+    assert "not a database" in await refusal(path)
+    assert path.read_bytes() == content
+
+
+async def test_a_corrupt_page_makes_a_read_unavailable(path: Path) -> None:
+    store = SqliteStore.open(path, NOW)
+    created = await store.create(generation())
+    root = store._read._connection.execute("select rootpage from sqlite_schema where name = 'outputs'").get
+    await store.close()
+    with path.open("r+b") as file:  # a test waits
+        file.seek((root - 1) * 4096)
+        file.write(os.urandom(4096))
+    broken = SqliteStore.open(path, NOW)
+
+    with pytest.raises(StoreUnavailable):
+        await broken.get(created.id)
+    with pytest.raises(StoreUnavailable):
+        await broken.create(generation())
+
+    await broken.close()
+
+
+# -- settings of the connections
+
+
+async def test_commits_are_on_the_disk_when_they_return(store: SqliteStore) -> None:
+    for connection in (store._writer._connection, store._read._connection):
+        assert connection.execute("pragma synchronous").get == 2  # full
+        assert connection.execute("pragma journal_mode").get == "wal"
+        assert connection.execute("pragma foreign_keys").get == 1
+
+
+async def test_writes_that_arrive_together_commit_together(store: SqliteStore) -> None:
+    commits: list[int] = []
+    store._writer._connection.set_commit_hook(lambda: bool(commits.append(1)))  # type: ignore[func-returns-value]  # None: go on
+    created = [generation() for _ in range(300)]
+
+    assert await asyncio.gather(*(store.create(one) for one in created)) == created
+
+    assert len(commits) <= 10
+    assert len(await store.open_ids(NOW)) == 300
+
+
+async def test_more_waiting_writes_than_one_transaction_takes(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_BATCH_MAX", 7)
+    created = [generation() for _ in range(50)]
+
+    assert await asyncio.gather(*(store.create(one) for one in created)) == created
+
+    assert len(await store.open_ids(NOW)) == 50
+
+
+async def test_too_many_waiting_writes_are_refused_and_the_others_kept(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_WAITING_MAX", 20)
+
+    results = await asyncio.gather(*(store.create(generation()) for _ in range(30)), return_exceptions=True)
+
+    refused = [one for one in results if isinstance(one, BaseException)]
+    assert len(refused) == 10
+    assert all(isinstance(one, StoreUnavailable) and one.retry_after == 1 for one in refused)
+    assert len(await store.open_ids(NOW)) == 20
+
+
+async def test_a_read_is_of_one_moment(store: SqliteStore, path: Path) -> None:
+    """A commit while a generation is being read is in all of what is read, or in nothing of it."""
+    before = await store.create(generation())
+    other = apsw.Connection(str(path))
+
+    def commit_between(cursor: Any, sql: str, bindings: Any) -> bool:
+        other.execute("update generations set status = 'failed'; update outputs set status = 'failed'")
+        return True
+
+    store._read._connection.exec_trace = commit_between
+    first = await store.get(before.id)
+    other.execute("update generations set status = 'queued'; update outputs set status = 'queued'")
+    # Between two statements of one read there would be such a commit; there are none.
+    statements: list[str] = []
+
+    def note(cursor: Any, sql: str, bindings: Any) -> bool:
+        statements.append(sql)
+        return True
+
+    store._read._connection.exec_trace = note
+    await store.get(before.id)
+    store._read._connection.exec_trace = None
+    other.close()
+    assert first is not None
+    assert {first.status, first.outputs[0].status} == {Status.FAILED}
+    assert len(statements) == 1
+
+
+# -- a disk that refuses
+
+
+async def fill(store: SqliteStore) -> list[str]:
+    """Create until the store refuses; the ids that were answered."""
+    told: list[str] = []
+    while len(told) < 2000:
+        try:
+            created = await store.create(generation("x" * 3000))
+        except StoreUnavailable as error:
+            assert error.retry_after == 5  # noqa: PT017  # what came before it is wanted, too
+            return told
+        told.append(created.id)
+    raise AssertionError("the disk never became full")
+
+
+async def test_a_full_database_refuses_writes_whole_and_works_again(store: SqliteStore) -> None:
+    connection = store._writer._connection
+    connection.execute(f"pragma max_page_count = {connection.execute('pragma page_count').get + 30}")
+
+    told = await fill(store)
+
+    assert told
+    assert await store.open_ids(NOW) == sorted(told)
+    results = await asyncio.gather(*(store.create(generation("x" * 9000)) for _ in range(20)), return_exceptions=True)
+    assert all(isinstance(one, StoreUnavailable) for one in results)
+    for name in told:
+        found = await store.get(name)
+        assert found is not None
+        assert len(found.outputs) == 1
+    assert store._read._connection.execute("select count(*) from events").get == len(told)
+
+    connection.execute("pragma max_page_count = 1000000")
+    more = [await store.create(generation()) for _ in range(3)]
+    assert await store.open_ids(NOW) == sorted([*told, *(one.id for one in more)])
+
+
+# The limit on the size of a file is the nearest to a full disk that needs no rights: a write stops in its middle.
+FULL_DISK = """
+async def main():
+    store = SqliteStore.open(path, t.NOW)
+    told = [(await store.create(t.generation())).id for _ in range(5)]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+    told += await t.fill(store)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    pinged = "content"
+    try:
+        await store.ping()
+    except StoreUnavailable:
+        pinged = "unavailable"
+    during = await store.open_ids(t.NOW)
+    together = await asyncio.gather(*(store.create(t.generation()) for _ in range(9)), return_exceptions=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    await store.ping()
+    after = (await store.create(t.generation())).id
+    ids = await store.open_ids(t.NOW)
+    await store.close()
+    refused = [type(one).__name__ for one in together]
+    print(json.dumps(dict(told=told, during=during, after=after, ids=ids, pinged=pinged, refused=refused)))
+asyncio.run(main())
+"""
+
+
+async def test_a_full_disk_refuses_writes_whole_and_works_again(tmp_path: Path, path: Path) -> None:
+    output, _ = process(tmp_path, FULL_DISK, str(path)).communicate()
+    seen = json.loads(output.splitlines()[-1])  # what is before it was logged
+
+    assert len(seen["told"]) > 5
+    assert seen["during"] == sorted(seen["told"])
+    assert seen["pinged"] == "unavailable"
+    assert seen["refused"] == ["StoreUnavailable"] * 9
+    assert seen["ids"] == sorted([*seen["told"], seen["after"]])
+    store = SqliteStore.open(path, NOW)
+    assert await store.open_ids(NOW) == seen["ids"]
+    for name in seen["ids"]:
+        found = await store.get(name)
+        assert found is not None
+        assert len(found.outputs) == 1
+        assert len(await store.events(name)) == 1
+    await store.close()
+
+
+async def test_a_broken_commit_fails_every_write_in_it_and_leaves_none(store: SqliteStore) -> None:
+    connection = store._writer._connection
+    before = await store.create(generation())
+    reserved = Attempt(id="att_1", number=1, route=0, slots=(0,), state=AttemptState.RESERVED, reserved_at=NOW)
+    await store.write(before, [AddAttempt(reserved)], NOW)
+    connection.set_commit_hook(lambda: True)  # a commit turned into a rollback
+
+    results = await asyncio.gather(
+        *(store.create(generation()) for _ in range(5)),
+        store.begin_submit("att_1", 1, NOW),
+        return_exceptions=True,
+    )
+
+    assert all(isinstance(one, StoreUnavailable) for one in results), results
+    connection.set_commit_hook(None)
+    assert await store.open_ids(NOW) == [before.id]
+    found = await store.get(before.id)
+    assert found is not None
+    assert found.attempts == (reserved,)
+    assert await store.begin_submit("att_1", 1, NOW) == 3
+
+
+async def test_a_commit_that_is_refused_and_stays_open_does_not_bar_the_next(store: SqliteStore) -> None:
+    def orphan(connection: apsw.Connection) -> None:
+        connection.execute("pragma defer_foreign_keys = on")
+        connection.execute("insert into outputs (generation_id, number, status, extra) values ('none', 0, 'queued', 0)")
+
+    with pytest.raises(StoreUnavailable):
+        await store._writer.run(orphan)
+
+    created = await store.create(generation())
+    assert await store.open_ids(NOW) == [created.id]
+    assert store._read._connection.execute("select count(*) from outputs").get == 1
+
+
+async def test_another_programs_lock_is_waited_for_without_holding_up_the_loop(store: SqliteStore, path: Path) -> None:
+    other = apsw.Connection(str(path))
+    other.execute("begin immediate")
+    waiting = asyncio.ensure_future(store.create(generation()))
+    for _ in range(20):
+        await asyncio.sleep(0.002)
+    assert not waiting.done()
+
+    other.execute("rollback")
+    other.close()
+
+    created = await waiting
+    assert await store.get(created.id) == created
+
+
+async def test_a_lock_that_stays_makes_writes_unavailable(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_BUSY_MILLISECONDS", 50)
+    other = apsw.Connection(str(path))
+    other.execute("begin immediate")
+
+    results = await asyncio.gather(store.ping(), store.create(generation()), return_exceptions=True)
+
+    assert all(isinstance(one, StoreUnavailable) for one in results)
+    assert await store.open_ids(NOW) == [], "reads go on"
+    other.execute("rollback")
+    other.close()
+    await store.ping()
+
+
+async def test_a_ledger_of_the_first_schema_is_brought_up_to_date_with_what_is_in_it(path: Path) -> None:
+    first, *_ = migrations.load("sqlite")
+    connection = apsw.Connection(str(path))
+    connection.execute(
+        "create table schema_migrations"
+        " (number integer primary key, name text not null, checksum text not null, applied_at real not null) strict"
+    )
+    connection.execute(first.sql)
+    connection.execute("insert into schema_migrations values (1, ?, ?, 0)", (first.name, first.checksum))
+    old = generation()
+    used = StoredFile(id="file_1", key=old.key, sha256="a" * 64, facts=FACTS, created_at=NOW)
+    request = replace(old.request, input=ImageToVideo(first_frame=used.id))
+    connection.execute(
+        "insert into generations (id, key, kind, model, status, request, plan, created_at, deadline_at, progress,"
+        " fence, lease_until, version) values (?, ?, 'video', 'm', 'queued', ?, ?, ?, ?, 0, 1, 0, 1)",
+        (
+            old.id,
+            old.key,
+            to_json(request),
+            to_json(old.plan),
+            old.created_at.timestamp(),
+            old.deadline_at.timestamp(),
+        ),
+    )
+    connection.execute(
+        "insert into outputs (generation_id, number, status, extra) values (?, 0, 'queued', 0)", (old.id,)
+    )
+    connection.execute(
+        "insert into files values (?, ?, ?, ?, ?)", (used.id, used.key, used.sha256, to_json(FACTS), 0.0)
+    )
+    connection.execute(
+        "insert into idempotency_keys values (?, 'k', ?, ?, ?)", (old.key, b"d", old.id, NOW.timestamp())
+    )
+    task = to_json((Task(ref=TaskRef(id="a"), slot=0),))
+    connection.executemany(
+        "insert into attempts (id, generation_id, number, route, slots, state, form, reserved_at, tasks)"
+        " values (?, ?, ?, 0, '[0]', ?, '', 0, ?)",
+        [
+            ("att_1", old.id, 1, "unknown", "[]"),
+            ("att_2", old.id, 2, "completed", task),
+            ("att_3", old.id, 3, "completed", task),
+        ],
+    )
+    connection.close()
+
+    store = SqliteStore.open(path, NOW)
+    try:
+        with pytest.raises(Conflict, match="att_2 already"):
+            await store.callbacks.tell("att_1", [TaskRef(id="a")], NOW, "operator")
+        known = await store.recall(old.key, Idempotency(key="k", digest=b"d"), NOW)
+        assert known is not None
+        assert (known.id, known.request, known.outputs) == (old.id, request, old.outputs)
+        assert await store.open_ids(NOW) == [old.id]
+        other = replace(generation(), status=Status.COMPLETED)
+        await store.create(other, named=[used.id])
+        assert await store.delete(other.id, other.key, NOW)
+        assert set(await store.files([used.id], old.key)) == {used.id}, "the older generation uses it"
+    finally:
+        await store.close()

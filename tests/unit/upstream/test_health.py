@@ -1,0 +1,625 @@
+"""What the gateway learns about its providers from what they answer, and what it tells of it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from math import inf
+from typing import Any
+
+import pytest
+import structlog
+from msgspec.structs import replace
+
+from gateway.clock import Timer
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.messages import failed
+from gateway.domain.adapter.task import Failed
+from gateway.domain.generation.model import Attempt, AttemptState, Generation
+from gateway.domain.generation.transitions import AddAttempt, SaveAttempt
+from gateway.domain.health.circuit import OPEN_SECONDS, PROBE_SECONDS, CircuitState
+from gateway.domain.health.route_health import Completion, RouteHealth
+from gateway.engine.health_feedback import attempts_began, attempts_dropped, tasks_ended
+from gateway.settings.load import ProviderSettings, Secret, Settings
+from gateway.upstream.health import ASK_AGAIN_SECONDS, TIMES_MAX, TIMES_SECONDS, CompletionTimes, Health
+from gateway.upstream.provider import bind
+from gateway.upstream.registry import load_adapters
+
+from ..builders import generation
+
+CLOSED, HALF_OPEN, OPEN = CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN
+V, KL, FOX = ("keevx", "V"), ("keevx", "KL"), ("foxapi", "kling-v3-text-to-video")
+DOWN = failed(FailureKind.UNAVAILABLE)
+
+
+class StillClock:
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        raise AssertionError("health waits for nothing")
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+@pytest.fixture
+def health(clock: StillClock) -> Health:
+    account = ProviderSettings(api_key=Secret.of("sk-upstream"), concurrency=8)
+    return Health(bind(Settings(providers={"keevx": account, "foxapi": account}), load_adapters()), clock)
+
+
+@pytest.fixture
+def events() -> Iterator[list[Mapping[str, Any]]]:
+    with structlog.testing.capture_logs() as captured:
+        yield captured
+
+
+def break_(health: Health, route: tuple[str, str] = V, kind: FailureKind = FailureKind.OUT_OF_CREDIT) -> None:
+    """One submit of the route that opens its account's circuit."""
+    health.submitted(*route, "att_broken", failed(kind))
+
+
+def test_at_the_start_all_is_well(health: Health) -> None:
+    assert health.of(*V) == RouteHealth()
+    assert health.reason(*V) is None
+    assert health.completion_times(*V) is None
+    assert (health.submits["keevx"].limit, health.reads["foxapi"].limit) == (8, 512)
+
+
+def test_provider_that_is_no_longer_configured_is_as_good_as_any(health: Health) -> None:
+    gone = ("relay", "kling-v1")
+    health.began(*gone, "att_1", retry=True)
+    for _ in range(9):
+        health.submitted(*gone, "att_1", DOWN)
+        health.task_ended(*gone, "att_1", failure=DOWN, seconds=9.0)
+    health.submitted(*gone, "att_1", failed(FailureKind.RATE_LIMITED))
+    health.task_ended(*gone, "att_1", failure=None, seconds=9.0)
+    health.undone(*gone, "att_1", retry=True)
+    health.let_go(*gone, "att_1")
+    assert not health.is_probe(*gone, "att_1")
+    assert health.of(*gone) == RouteHealth()
+    assert (health.circuit(*gone), health.reason(*gone), health.completion_times(*gone)) == (CLOSED, None, None)
+
+
+# Circuits
+
+
+def test_account_that_refuses_is_open_for_all_its_models_and_no_other_account(health: Health) -> None:
+    break_(health)
+    assert [health.of(*route).circuit for route in (V, KL, FOX)] == [OPEN, OPEN, CLOSED]
+    assert (health.reason(*KL), health.reason(*FOX)) == (FailureKind.OUT_OF_CREDIT, None)
+
+
+def test_faults_of_all_models_count_for_the_account(health: Health) -> None:
+    for route in (V, KL, V, KL):
+        health.submitted(*route, "att", DOWN)
+    assert health.circuit(*V) is CLOSED
+    health.submitted(*V, "att", DOWN)
+    assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, OPEN)
+
+
+@pytest.mark.parametrize("of_task", [False, True])
+def test_failure_of_a_model_opens_that_model_s_circuit_alone(health: Health, of_task: bool) -> None:
+    refused = failed(FailureKind.CREDENTIAL_REFUSED, of_model=True)
+    if of_task:
+        health.task_ended(*V, "att_1", failure=refused, seconds=9.0)
+    else:
+        health.submitted(*V, "att_1", refused)
+    assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, CLOSED)
+    assert health.reason(*V) is FailureKind.CREDENTIAL_REFUSED
+
+
+def test_worse_of_account_and_model_counts(health: Health, clock: StillClock) -> None:
+    health.submitted(*V, "att_1", failed(FailureKind.CREDENTIAL_REFUSED, of_model=True))
+    clock.pass_seconds(OPEN_SECONDS)
+    assert health.circuit(*V) is HALF_OPEN
+    break_(health, KL)
+    assert health.circuit(*V) is OPEN
+    assert health.reason(*V) is FailureKind.OUT_OF_CREDIT, "the account's first"
+
+
+def test_probe_is_the_first_attempt_that_begins(health: Health, clock: StillClock) -> None:
+    break_(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    assert (health.circuit(*V), health.circuit(*KL)) == (HALF_OPEN, HALF_OPEN)
+    health.began(*V, "att_1", retry=False)
+    assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, OPEN), "one finds out for all"
+
+
+def test_attempt_that_begins_on_an_open_circuit_is_no_probe(health: Health, clock: StillClock) -> None:
+    break_(health)
+    health.began(*V, "att_1", retry=False)
+    clock.pass_seconds(OPEN_SECONDS)
+    assert health.circuit(*V) is HALF_OPEN
+    health.submitted(*V, "att_1", DOWN)
+    assert health.circuit(*V) is HALF_OPEN, "what it hears is older than the question"
+
+
+def test_accepted_probe_closes(health: Health, clock: StillClock) -> None:
+    break_(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    health.submitted(*V, "att_1", None)
+    assert (health.of(*V).circuit, health.of(*KL)) == (CLOSED, RouteHealth())
+    assert health.reason(*V) is None
+
+
+def test_route_without_a_time_is_tried_by_one_at_a_time(health: Health, clock: StillClock) -> None:
+    assert health.of(*V).seconds is None
+    health.began(*V, "att_1", retry=False)
+    assert health.of(*V).seconds == inf
+    clock.pass_seconds(ASK_AGAIN_SECONDS)
+    assert health.of(*V).seconds is None
+    health.began(*V, "att_2", retry=False)
+    health.task_ended(*V, "att_2", failure=None, seconds=40.0)
+    assert health.of(*V).seconds == 40.0
+
+
+def test_probe_that_is_not_sent_lets_the_next_one_try(health: Health, clock: StillClock) -> None:
+    break_(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    assert health.circuit(*V) is OPEN
+    health.let_go(*V, "att_2")
+    assert health.circuit(*V) is OPEN
+    health.let_go(*V, "att_1")
+    assert health.circuit(*V) is HALF_OPEN
+
+
+def test_failed_probe_doubles_the_time(health: Health, clock: StillClock) -> None:
+    break_(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    health.submitted(*V, "att_1", failed(FailureKind.AMBIGUOUS))
+    clock.pass_seconds(2 * OPEN_SECONDS - 1)
+    assert (health.circuit(*V), health.reason(*V)) == (OPEN, FailureKind.AMBIGUOUS)
+    clock.pass_seconds(1)
+    assert health.circuit(*V) is HALF_OPEN
+
+
+@pytest.mark.parametrize("kind", [FailureKind.INVALID_REQUEST, FailureKind.RATE_LIMITED])
+def test_probe_that_found_nothing_out_leaves_it_to_the_next(
+    health: Health, clock: StillClock, kind: FailureKind
+) -> None:
+    break_(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    health.submitted(*V, "att_1", failed(kind))
+    assert health.circuit(*KL) is HALF_OPEN
+
+
+def test_probe_that_failed_for_its_model_leaves_the_account_to_the_next(health: Health, clock: StillClock) -> None:
+    break_(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    health.submitted(*V, "att_1", failed(FailureKind.CREDENTIAL_REFUSED, of_model=True))
+    assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, HALF_OPEN)
+
+
+def test_probe_of_a_model_is_let_go_when_the_account_refuses(health: Health, clock: StillClock) -> None:
+    health.submitted(*V, "att_0", failed(FailureKind.CREDENTIAL_REFUSED, of_model=True))
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    break_(health, KL)
+    health.submitted(*V, "att_1", DOWN)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*KL, "att_2", retry=False)
+    health.submitted(*KL, "att_2", None)
+    assert (health.circuit(*V), health.circuit(*KL)) == (HALF_OPEN, CLOSED)
+
+
+def test_probe_that_does_not_come_back_is_not_waited_for(health: Health, clock: StillClock) -> None:
+    break_(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    clock.pass_seconds(PROBE_SECONDS)
+    assert health.circuit(*V) is HALF_OPEN
+
+
+def test_late_tasks_neither_close_nor_prolong(health: Health, clock: StillClock) -> None:
+    break_(health)
+    health.task_ended(*V, "att_1", failure=None, seconds=300.0)
+    for number in range(9):
+        health.task_ended(*V, f"att_{number}", failure=DOWN, seconds=300.0)
+    assert health.circuit(*V) is OPEN
+    clock.pass_seconds(OPEN_SECONDS)
+    assert health.circuit(*V) is HALF_OPEN
+    assert health.completion_times(*V) is not None, "how long it took is known all the same"
+
+
+def test_tasks_that_fail_open_though_every_submit_is_accepted(health: Health, clock: StillClock) -> None:
+    for number in range(5):
+        assert health.circuit(*V) is CLOSED
+        health.submitted(*V, f"att_{number}", None)
+        clock.pass_seconds(10)
+        health.task_ended(*V, f"att_{number}", failure=failed(FailureKind.TASK_FAILED), seconds=10.0)
+    assert health.circuit(*V) is OPEN
+
+
+def open_by_tasks(health: Health, *, of_model: bool = False) -> None:
+    for number in range(5):
+        failure = failed(FailureKind.TASK_FAILED, of_model=of_model)
+        health.task_ended(*V, f"att_old_{number}", failure=failure, seconds=10.0)
+
+
+@pytest.mark.parametrize("of_model", [False, True])
+def test_circuit_that_failed_tasks_opened_closes_with_the_probe_s_result(
+    health: Health, clock: StillClock, *, of_model: bool
+) -> None:
+    open_by_tasks(health, of_model=of_model)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    health.submitted(*V, "att_1", None)
+    assert health.circuit(*V) is OPEN, "what is taken may fail like those before it"
+    health.task_ended(*V, "att_2", failure=None, seconds=OPEN_SECONDS + 9)
+    assert health.circuit(*V) is OPEN, "a task of before the question"
+    clock.pass_seconds(60)
+    health.task_ended(*V, "att_1", failure=None, seconds=60.0)
+    assert (health.circuit(*V), health.reason(*V)) == (CLOSED, None)
+
+
+def test_probe_s_task_that_fails_too_doubles_the_time(health: Health, clock: StillClock) -> None:
+    open_by_tasks(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    health.submitted(*V, "att_1", None)
+    clock.pass_seconds(60)
+    health.task_ended(*V, "att_1", failure=failed(FailureKind.RESULT_MISSING), seconds=60.0)
+    clock.pass_seconds(2 * OPEN_SECONDS - 1)
+    assert (health.circuit(*V), health.reason(*V)) == (OPEN, FailureKind.RESULT_MISSING)
+    clock.pass_seconds(1)
+    assert health.circuit(*V) is HALF_OPEN
+
+
+def test_probe_s_task_that_failed_for_its_model_leaves_the_account_to_the_next(
+    health: Health, clock: StillClock
+) -> None:
+    open_by_tasks(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    health.submitted(*V, "att_1", None)
+    health.task_ended(*V, "att_1", failure=failed(FailureKind.TASK_FAILED, of_model=True), seconds=9.0)
+    assert health.circuit(*KL) is HALF_OPEN
+    assert not health.is_probe(*V, "att_1")
+
+
+def test_who_is_the_probe(health: Health, clock: StillClock) -> None:
+    break_(health)
+    health.began(*V, "att_1", retry=False)
+    assert not health.is_probe(*V, "att_1"), "the time is not over"
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_2", retry=False)
+    health.began(*V, "att_3", retry=False)
+    assert [health.is_probe(*V, f"att_{number}") for number in (1, 2, 3)] == [False, True, False]
+    assert health.is_probe(*KL, "att_2"), "of the account, so of all its models"
+    health.let_go(*V, "att_2")
+    assert not health.is_probe(*V, "att_2")
+
+
+def test_accepted_submit_that_was_no_question_leaves_the_circuit_open(health: Health, clock: StillClock) -> None:
+    health.began(*V, "att_before", retry=False)
+    break_(health)
+    health.submitted(*V, "att_before", None)
+    assert health.circuit(*V) is OPEN
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_probe", retry=False)
+    health.submitted(*V, "att_before", None)
+    assert health.circuit(*V) is OPEN
+    health.submitted(*V, "att_probe", None)
+    assert health.circuit(*V) is CLOSED
+
+
+# Told
+
+
+def test_broken_account_is_told_as_an_error_and_its_end_once(
+    health: Health, clock: StillClock, events: list[Mapping[str, Any]]
+) -> None:
+    break_(health, kind=FailureKind.CREDENTIAL_REFUSED)
+    health.submitted(*V, "att_2", DOWN)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_3", retry=False)
+    health.submitted(*V, "att_3", DOWN)
+    clock.pass_seconds(2 * OPEN_SECONDS)
+    health.began(*V, "att_4", retry=False)
+    health.submitted(*V, "att_4", None)
+    health.submitted(*V, "att_5", None)
+    named = {"provider": "keevx", "model": None}
+    assert events == [
+        {"event": "circuit_opened", "log_level": "error", "kind": "credential_refused", "seconds": 30.0, **named},
+        {"event": "circuit_opened", "log_level": "warning", "kind": "unavailable", "seconds": 60.0, **named},
+        {"event": "circuit_closed", "log_level": "info", **named},
+    ]
+
+
+def test_circuit_of_a_model_is_told_with_its_name(
+    health: Health, clock: StillClock, events: list[Mapping[str, Any]]
+) -> None:
+    open_by_tasks(health, of_model=True)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    health.submitted(*V, "att_1", None)
+    health.task_ended(*V, "att_1", failure=None, seconds=9.0)
+    assert [(one["event"], one["log_level"], one["provider"], one["model"]) for one in events] == [
+        ("circuit_opened", "warning", "keevx", "V"),
+        ("circuit_closed", "info", "keevx", "V"),
+    ]
+
+
+def test_what_opens_nothing_is_not_told(health: Health, events: list[Mapping[str, Any]]) -> None:
+    for kind in (FailureKind.INVALID_REQUEST, FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE, None):
+        health.submitted(*V, "att_1", None if kind is None else failed(kind))
+    assert events == []
+
+
+# Repeats, and how many at once
+
+
+def test_open_circuit_is_worth_a_repeat_when_its_time_is_over(health: Health, clock: StillClock) -> None:
+    break_(health)
+    end = clock.now() + timedelta(seconds=OPEN_SECONDS)
+    assert health.of(*V).retry_at == end
+    clock.pass_seconds(OPEN_SECONDS)
+    assert health.of(*V).retry_at is None
+    health.began(*V, "att_1", retry=False)
+    assert health.of(*V).retry_at == end + timedelta(seconds=5)
+
+
+def test_repeats_are_few_when_there_are_many(health: Health, clock: StillClock) -> None:
+    for number in range(20):
+        assert health.of(*V).retry_at is None
+        health.began(*V, f"att_{number}", retry=True)
+    assert health.of(*KL).retry_at == clock.now() + timedelta(seconds=5), "all models share the account's"
+    assert health.of(*FOX).retry_at is None
+    clock.pass_seconds(5)
+    assert health.of(*V).retry_at is None
+
+
+def test_first_submits_earn_repeats(health: Health) -> None:
+    for number in range(20):
+        health.began(*V, f"att_{number}", retry=True)
+    for number in range(5):
+        assert health.of(*V).retry_at is not None
+        health.began(*V, f"first_{number}", retry=False)
+    assert health.of(*V).retry_at is None
+
+
+def test_repeats_that_are_accepted_go_on_without_end(health: Health) -> None:
+    for number in range(100):
+        assert health.of(*V).retry_at is None, number
+        health.began(*V, f"att_{number}", retry=True)
+        health.submitted(*V, f"att_{number}", None)
+
+
+@pytest.mark.parametrize("failure", [DOWN, failed(FailureKind.RATE_LIMITED), failed(FailureKind.INVALID_REQUEST)])
+def test_repeat_that_is_refused_is_spent(health: Health, clock: StillClock, failure: Failed) -> None:
+    for number in range(20):
+        health.began(*V, f"att_{number}", retry=True)
+        health.submitted(*V, f"att_{number}", failure)
+    clock.pass_seconds(0.1)
+    assert health.of(*V).retry_at is not None
+
+
+def test_accepted_submit_pays_for_a_repeat_of_this_provider_alone(health: Health) -> None:
+    for number in range(20):
+        health.began(*V, f"att_{number}", retry=True)
+        health.began(*FOX, f"att_{number}", retry=True)
+    health.submitted(*KL, "att_1", None)
+    assert health.of(*V).retry_at is None
+    assert health.of(*FOX).retry_at is not None
+
+
+def test_attempt_that_could_not_be_stored_has_changed_nothing(health: Health, clock: StillClock) -> None:
+    for number in range(20):
+        health.began(*V, f"att_{number}", retry=True)
+    spent = health.of(*V).retry_at
+    assert spent is not None
+    for number in range(20):
+        health.began(*V, f"none_{number}", retry=False)
+        health.undone(*V, f"none_{number}", retry=False)
+    assert health.of(*V).retry_at == spent, "what was not sent has earned nothing"
+    clock.pass_seconds(50)
+    for number in range(100):
+        assert health.of(*V).retry_at is None, number
+        health.began(*V, f"again_{number}", retry=True)
+        health.undone(*V, f"again_{number}", retry=True)
+
+
+def test_probe_that_could_not_be_stored_lets_the_next_one_try(health: Health, clock: StillClock) -> None:
+    break_(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    health.began(*V, "att_1", retry=False)
+    health.undone(*V, "att_1", retry=False)
+    assert health.circuit(*V) is HALF_OPEN
+
+
+def test_later_of_circuit_and_repeats_counts(health: Health, clock: StillClock) -> None:
+    for number in range(30):
+        health.began(*V, f"att_{number}", retry=True)
+    assert health.of(*V).retry_at == clock.now() + timedelta(seconds=10)
+    break_(health)
+    assert health.of(*V).retry_at == clock.now() + timedelta(seconds=OPEN_SECONDS)
+
+
+def test_too_many_requests_lower_the_submits_of_this_provider_alone(health: Health) -> None:
+    health.submitted(*V, "att_1", failed(FailureKind.RATE_LIMITED))
+    assert (health.submits["keevx"].limit, health.submits["foxapi"].limit) == (4, 8)
+    assert health.reads["keevx"].limit == 512, "polls have a lane of their own"
+
+
+async def test_accepted_submits_raise_the_limit_again(health: Health) -> None:
+    health.submitted(*V, "att_1", failed(FailureKind.RATE_LIMITED))
+    lane = health.submits["keevx"]
+    async with lane.place("a"), lane.place("a"), lane.place("b"), lane.place("b"):
+        for number in range(5):
+            health.submitted(*V, f"att_{number}", None)
+    assert lane.limit == 5
+
+
+# How long it takes
+
+
+def completions(clock: StillClock, *seconds: float) -> list[Completion]:
+    return [Completion(provider="keevx", model="V", ended_at=clock.now(), seconds=one) for one in seconds]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "median", "p90"),
+    [
+        ([7.0], 7.0, 7.0),
+        ([10.0, 20.0], 15.0, 19.0),
+        ([30.0, 10.0, 20.0], 20.0, 28.0),
+        ([float(one) for one in range(1, 102)][-100:], 51.5, 91.1),
+        ([5.0, 5.0, 5.0, 5.0, 500.0], 5.0, 302.0),
+    ],
+)
+def test_median_and_ninetieth_of_a_hundred(
+    health: Health, clock: StillClock, seconds: list[float], median: float, p90: float
+) -> None:
+    health.learn(completions(clock, *seconds))
+    assert health.completion_times(*V) == CompletionTimes(samples=len(seconds), median=median, p90=p90)
+    assert health.of(*V).seconds == median
+    assert health.of(*KL).seconds is None
+
+
+def test_only_the_last_times_are_remembered(health: Health, clock: StillClock) -> None:
+    health.learn(completions(clock, *[1000.0] * TIMES_MAX, *[10.0] * TIMES_MAX))
+    assert health.completion_times(*V) == CompletionTimes(samples=TIMES_MAX, median=10.0, p90=10.0)
+
+
+def test_old_times_are_forgotten(health: Health, clock: StillClock) -> None:
+    health.learn(completions(clock, 1000.0))
+    clock.pass_seconds(TIMES_SECONDS)
+    health.task_ended(*V, "att_1", failure=None, seconds=10.0)
+    assert health.completion_times(*V) == CompletionTimes(samples=2, median=505.0, p90=901.0)
+    clock.pass_seconds(1)
+    assert health.completion_times(*V) == CompletionTimes(samples=1, median=10.0, p90=10.0)
+    clock.pass_seconds(TIMES_SECONDS)
+    assert (health.completion_times(*V), health.of(*V)) == (None, RouteHealth())
+
+
+def test_the_times_are_worked_out_when_one_comes_or_goes_and_not_each_time_they_are_asked_for(
+    health: Health, clock: StillClock
+) -> None:
+    health.learn(completions(clock, 10.0, 20.0))
+    first = health.completion_times(*V)
+    assert health.completion_times(*V) is first
+    health.learn(completions(clock, 30.0))
+    assert health.completion_times(*V) == CompletionTimes(samples=3, median=20.0, p90=28.0)
+
+
+def test_only_results_tell_how_long_it_takes(health: Health) -> None:
+    health.submitted(*V, "att_1", None)
+    health.task_ended(*V, "att_1", failure=failed(FailureKind.TASK_FAILED), seconds=3.0)
+    assert health.completion_times(*V) is None
+
+
+# What the steps of a generation say
+
+
+def attempt(number: int, state: AttemptState, **more: Any) -> Attempt:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    base = Attempt(id=f"att_{number}", number=number, route=0, slots=(0,), state=state, reserved_at=at)
+    return replace(base, **more)
+
+
+def made(*attempts: Attempt) -> Generation:
+    return replace(generation("keevx/V", "keevx/KL"), attempts=attempts)
+
+
+def test_attempt_is_a_probe_from_its_reservation(health: Health, clock: StillClock) -> None:
+    break_(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    first = attempt(1, AttemptState.RESERVED)
+    attempts_began(health, made(first), [AddAttempt(first)])
+    assert health.circuit(*V) is OPEN
+    health.submitted(*V, first.id, None)
+    assert health.circuit(*V) is CLOSED
+
+
+def test_repeats_cost_and_first_tries_do_not(health: Health) -> None:
+    known = made(*(attempt(number, AttemptState.NOT_SENT) for number in range(1, 40)))
+    attempts_began(health, known, [AddAttempt(one) for one in known.attempts[:21]])
+    assert health.of(*V).retry_at is not None
+    for _ in range(10):
+        attempts_began(health, known, [AddAttempt(known.attempts[0])])
+    assert health.of(*V).retry_at is None
+
+
+def test_attempts_that_were_not_stored_are_taken_back_as_they_began(health: Health, clock: StillClock) -> None:
+    known = made(*(attempt(number, AttemptState.NOT_SENT) for number in range(1, 22)))
+    writes = [AddAttempt(one) for one in known.attempts]
+    for _ in range(9):
+        attempts_began(health, known, writes)
+        attempts_dropped(health, known, writes)
+    assert health.of(*V).retry_at is None
+    break_(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    attempts_began(health, known, writes)
+    assert health.circuit(*V) is OPEN
+    attempts_dropped(health, known, writes)
+    assert health.circuit(*V) is HALF_OPEN
+
+
+def test_result_of_the_probe_is_told_with_its_attempt(health: Health, clock: StillClock) -> None:
+    open_by_tasks(health)
+    clock.pass_seconds(OPEN_SECONDS)
+    probe = attempt(1, AttemptState.RESERVED)
+    attempts_began(health, made(probe), [AddAttempt(probe)])
+    health.submitted(*V, probe.id, None)
+    other = replace(ended(AttemptState.COMPLETED), id="att_another")
+    tasks_ended(health, made(other), [SaveAttempt(other, AttemptState.ACCEPTED)])
+    assert health.circuit(*V) is OPEN
+    after = ended(AttemptState.COMPLETED)
+    tasks_ended(health, made(after), [SaveAttempt(after, AttemptState.ACCEPTED)])
+    assert health.circuit(*V) is CLOSED
+
+
+def ended(state: AttemptState, **more: Any) -> Attempt:
+    accepted_at = datetime(2026, 1, 1, tzinfo=UTC)
+    return attempt(1, state, accepted_at=accepted_at, ended_at=accepted_at + timedelta(seconds=42), **more)
+
+
+@pytest.mark.parametrize(
+    ("after", "counts"),
+    [
+        (ended(AttemptState.FAILED, failure=DOWN), True),
+        (ended(AttemptState.ABANDONED, failure=failed(FailureKind.TIMED_OUT)), True),
+        (ended(AttemptState.ABANDONED), False),  # not wanted any more, or cancelled
+        (ended(AttemptState.ABANDONED, failure=DOWN), False),
+        (ended(AttemptState.COMPLETED), False),
+        (ended(AttemptState.COMPLETED, failure=DOWN), False),  # some of its tasks brought a result
+        (attempt(1, AttemptState.REFUSED, failure=DOWN, ended_at=datetime(2026, 1, 1, tzinfo=UTC)), False),
+    ],
+)
+def test_end_of_tasks_counts_where_it_is_the_provider_s_doing(health: Health, after: Attempt, counts: bool) -> None:
+    for _ in range(5):
+        tasks_ended(health, made(after), [SaveAttempt(after, AttemptState.ACCEPTED)])
+    assert health.circuit(*V) is (OPEN if counts else CLOSED)
+
+
+def test_result_tells_how_long_it_took(health: Health) -> None:
+    after = ended(AttemptState.COMPLETED)
+    tasks_ended(health, made(after), [SaveAttempt(after, AttemptState.ACCEPTED)])
+    assert health.completion_times(*V) == CompletionTimes(samples=1, median=42.0, p90=42.0)
+
+
+def test_end_is_told_once_however_often_the_attempt_is_saved(health: Health) -> None:
+    given_up = ended(AttemptState.ABANDONED, failure=failed(FailureKind.TIMED_OUT))
+    for _ in range(9):
+        tasks_ended(health, made(given_up), [SaveAttempt(given_up, AttemptState.ABANDONED)])
+    assert health.of(*V) == RouteHealth()
+
+
+def test_reading_that_ends_nothing_says_nothing(health: Health) -> None:
+    running = attempt(1, AttemptState.ACCEPTED, accepted_at=datetime(2026, 1, 1, tzinfo=UTC), failure=DOWN)
+    for _ in range(9):
+        tasks_ended(health, made(running), [SaveAttempt(running, AttemptState.ACCEPTED)])
+    assert health.of(*V) == RouteHealth()

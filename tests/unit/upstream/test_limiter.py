@@ -1,0 +1,291 @@
+"""Who may call a provider now, and who is next."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.clock import Timer
+from gateway.upstream.limiter import Lane
+
+
+class StillClock:
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        raise AssertionError("a lane waits for calls, not for time")
+
+
+class Crowd:
+    """Callers of one lane, each holding its place until it is told to leave."""
+
+    def __init__(self, ceiling: int) -> None:
+        self.clock = StillClock()
+        self.lane = Lane(ceiling, self.clock)
+        self.entered: list[str] = []
+        self.most = 0
+        self._inside: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def send(self, *names: str) -> None:
+        """A name begins with its key, as in `a1`."""
+        for name in names:
+            self._tasks[name] = asyncio.create_task(self._call(name))
+
+    async def _call(self, name: str) -> None:
+        async with self.lane.place(name[0]):
+            self.entered.append(name)
+            self._inside[name] = asyncio.Event()
+            self.most = max(self.most, len(self._inside))
+            try:
+                await self._inside[name].wait()
+            finally:
+                del self._inside[name]
+
+    async def come(self, *names: str) -> None:
+        self.send(*names)
+        await settle()
+
+    def let_go(self, name: str) -> None:
+        self._inside[name].set()
+
+    async def leave(self, *names: str) -> None:
+        """One after the other, so that each makes way for the next."""
+        for name in names or tuple(self._inside):
+            self.let_go(name)
+            await settle()
+
+    async def drain(self) -> None:
+        """Everybody leaves as soon as they are in."""
+        while self._inside:
+            await self.leave(next(iter(self._inside)))
+
+    def cancel(self, name: str) -> None:
+        self._tasks[name].cancel()
+
+    @property
+    def inside(self) -> set[str]:
+        return set(self._inside)
+
+    @property
+    def all_have_ended(self) -> bool:
+        return all(task.done() for task in self._tasks.values())
+
+    async def close(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+
+async def settle() -> None:
+    for _ in range(6):
+        await asyncio.sleep(0)
+
+
+@pytest_asyncio.fixture
+async def crowd() -> AsyncIterator[Crowd]:
+    crowd = Crowd(2)
+    yield crowd
+    await crowd.close()
+
+
+async def test_no_more_than_the_limit_are_in(crowd: Crowd) -> None:
+    await crowd.come("a1", "a2", "a3", "a4")
+    assert (crowd.inside, crowd.lane.active, crowd.lane.waiting) == ({"a1", "a2"}, 2, 2)
+    await crowd.leave("a1")
+    assert (crowd.inside, crowd.lane.waiting) == ({"a2", "a3"}, 1)
+    await crowd.drain()
+    assert crowd.entered == ["a1", "a2", "a3", "a4"]
+    assert (crowd.lane.active, crowd.lane.waiting, crowd.most) == (0, 0, 2)
+
+
+async def test_a_call_that_fails_gives_its_place_back(crowd: Crowd) -> None:
+    for _ in range(5):
+        with pytest.raises(ZeroDivisionError):
+            async with crowd.lane.place("a"):
+                raise ZeroDivisionError
+    assert crowd.lane.active == 0
+
+
+async def test_a_key_with_many_waiting_does_not_keep_another_waiting(crowd: Crowd) -> None:
+    await crowd.come(*(f"a{number}" for number in range(102)))
+    await crowd.come("b0", "c0", "b1")
+    for _ in range(6):
+        await crowd.leave(next(iter(sorted(crowd.inside))))
+    assert crowd.entered[2:8] == ["a2", "b0", "c0", "a3", "b1", "a4"]
+
+
+async def test_keys_take_turns(crowd: Crowd) -> None:
+    await crowd.come("x0", "x1")
+    await crowd.come(*(f"{key}{number}" for key in "abc" for number in range(4)))
+    await crowd.drain()
+    assert [name[0] for name in crowd.entered[2:]] == list("abcabcabcabc")
+
+
+async def test_a_key_that_comes_again_and_again_has_no_second_turn_first(crowd: Crowd) -> None:
+    await crowd.come("x0", "x1", "a0", "b0", "b1")
+    await crowd.leave("x0")
+    await crowd.come("a1", "a2")
+    await crowd.leave("x1", "a0", "b0")
+    assert crowd.entered[2:] == ["a0", "b0", "a1", "b1"]
+    assert crowd.lane.waiting == 1
+
+
+async def test_who_comes_later_does_not_pass_those_who_wait(crowd: Crowd) -> None:
+    await crowd.come("a0", "a1", "a2")
+    crowd.let_go("a0")
+    crowd.send("b0")
+    await settle()
+    assert crowd.inside == {"a1", "a2"}
+
+
+# Cancelled
+
+
+async def test_one_that_is_cancelled_while_it_waits_is_not_waited_for(crowd: Crowd) -> None:
+    await crowd.come("a1", "a2", "b1", "c1")
+    crowd.cancel("b1")
+    await settle()
+    assert crowd.lane.waiting == 1
+    await crowd.leave("a1")
+    assert (crowd.inside, crowd.lane.active) == ({"a2", "c1"}, 2)
+
+
+async def test_one_that_is_cancelled_just_before_its_turn_is_passed_over(crowd: Crowd) -> None:
+    await crowd.come("a1", "a2", "b1", "c1")
+    crowd.cancel("b1")
+    crowd.let_go("a1")  # its turn comes before it has noticed
+    await settle()
+    assert (crowd.inside, crowd.lane.active, crowd.lane.waiting) == ({"a2", "c1"}, 2, 0)
+
+
+async def test_one_that_is_cancelled_at_the_moment_of_its_turn_passes_it_on() -> None:
+    crowd = Crowd(1)
+    place = crowd.lane.place("a")
+    await place.__aenter__()
+    await crowd.come("b1", "c1")
+
+    await place.__aexit__(None, None, None)
+    assert (crowd.lane.active, crowd.inside) == (1, set()), "b1 has its turn and does not know it yet"
+    crowd.cancel("b1")
+    await settle()
+
+    assert (crowd.entered, crowd.lane.active, crowd.lane.waiting) == (["c1"], 1, 0)
+    await crowd.drain()
+    assert crowd.lane.active == 0
+    await crowd.close()
+
+
+async def test_one_that_is_cancelled_inside_makes_way(crowd: Crowd) -> None:
+    await crowd.come("a1", "a2", "a3")
+    crowd.cancel("a1")
+    await settle()
+    assert (crowd.inside, crowd.lane.active) == ({"a2", "a3"}, 2)
+
+
+@settings(max_examples=150)
+@given(ceiling=st.integers(1, 3), seed=st.integers(0, 10**6), steps=st.integers(1, 60))
+def test_whatever_happens_no_place_is_lost(ceiling: int, seed: int, steps: int) -> None:
+    async def storm() -> None:
+        crowd = Crowd(ceiling)
+        chance = random.Random(seed)
+        names: list[str] = []
+        for number in range(steps):
+            match chance.choice(["come", "come", "leave", "cancel", "refused", "well", "settle"]):
+                case "come":
+                    names.append(f"{chance.choice('abc')}{number}")
+                    crowd.send(names[-1])
+                case "leave" if crowd.inside:
+                    crowd.let_go(chance.choice(sorted(crowd.inside)))
+                case "cancel" if names:
+                    crowd.cancel(chance.choice(names))
+                case "refused":
+                    crowd.clock.moment += timedelta(seconds=chance.choice([0, 6]))
+                    crowd.lane.was_refused()
+                case "well":
+                    crowd.lane.went_well()
+                case _:
+                    await settle()
+            if chance.random() < 0.5:
+                await asyncio.sleep(0)
+            assert 1 <= crowd.lane.limit <= ceiling
+            assert crowd.lane.active <= ceiling
+        await settle()
+        assert crowd.lane.active == len(crowd.inside)
+        assert not crowd.lane.waiting or crowd.lane.active >= crowd.lane.limit, "a place is free and somebody waits"
+        await crowd.drain()
+        assert (crowd.lane.active, crowd.lane.waiting) == (0, 0)
+        assert crowd.all_have_ended
+        assert crowd.most <= ceiling
+
+    asyncio.run(storm())
+
+
+# A limit that moves
+
+
+async def test_lowered_limit_lets_the_next_in_later() -> None:
+    crowd = Crowd(4)
+    await crowd.come("a1", "a2", "a3", "a4", "a5")
+    crowd.lane.was_refused()
+    assert (crowd.lane.limit, crowd.lane.active) == (2, 4), "nobody is thrown out"
+    await crowd.leave("a1", "a2")
+    assert crowd.inside == {"a3", "a4"}
+    await crowd.leave("a3")
+    assert crowd.inside == {"a4", "a5"}
+    await crowd.close()
+
+
+async def test_refusals_of_one_moment_lower_the_limit_once() -> None:
+    crowd = Crowd(16)
+    crowd.lane.was_refused()
+    crowd.lane.was_refused()
+    assert crowd.lane.limit == 8
+    crowd.clock.moment += timedelta(seconds=5)
+    crowd.lane.was_refused()
+    assert crowd.lane.limit == 4
+
+
+async def test_raised_limit_lets_the_next_in_at_once() -> None:
+    crowd = Crowd(4)
+    crowd.lane.was_refused()
+    await crowd.come("a1", "a2", "a3")
+    assert crowd.inside == {"a1", "a2"}
+    crowd.lane.went_well()
+    await settle()
+    assert crowd.inside == {"a1", "a2"}, "one call is no full round"
+    crowd.lane.went_well()
+    crowd.lane.went_well()
+    await settle()
+    assert (crowd.lane.limit, crowd.inside) == (3, {"a1", "a2", "a3"})
+    await crowd.close()
+
+
+async def test_limit_is_not_raised_while_there_is_room() -> None:
+    crowd = Crowd(4)
+    crowd.lane.was_refused()
+    await crowd.come("a1")
+    for _ in range(100):
+        crowd.lane.went_well()
+    assert crowd.lane.limit == 2, "nothing was learnt about more than one at once"
+    await crowd.close()
+
+
+async def test_limit_comes_back_to_what_is_configured_and_no_further() -> None:
+    crowd = Crowd(3)
+    crowd.lane.was_refused()
+    await crowd.come(*(f"a{number}" for number in range(9)))
+    for _ in range(50):
+        crowd.lane.went_well()
+        await settle()
+    assert (crowd.lane.limit, crowd.lane.active) == (3, 3)
+    await crowd.close()
