@@ -250,6 +250,17 @@ def test_a_submit_without_success_or_without_an_id_is_no_task(name: str, body: A
 
 
 @every_provider
+def test_an_adapter_that_cannot_even_classify_a_reply_leaves_it_unclear(name: str) -> None:
+    def unreadable(reply: HttpReply) -> Failed | None:
+        raise UnreadableReply(f"HTTP {reply.status}")
+
+    adapter = replace(ADAPTERS[name], classify=unreadable)
+    found = read_submit(adapter, CALLS[name], answer({"hello": "there"}, 200, "POST"))
+    assert isinstance(found, Failed)
+    assert found.kind is FailureKind.AMBIGUOUS
+
+
+@every_provider
 def test_a_refused_submit_stays_refused_whatever_it_holds_besides(name: str) -> None:
     assert begun(name, {"error": {"message": "no"}, "request_id": "r-1"}, status=401) is FailureKind.CREDENTIAL_REFUSED
     assert isinstance(polled(name, {"taskId": TASK, "status": "done", "url": FILE}, status=500), PollRefused)

@@ -107,6 +107,7 @@ def _with_odd_id(fault: str) -> Failed:
 
 
 def _submitted(adapter: Adapter, call: HttpCall, reply: HttpReply) -> Failed | tuple[TaskRef, ...]:
+    refusal: Failed | None = None
     try:
         refusal = adapter.classify(reply)
         if refusal is not None and refusal.kind is not FailureKind.AMBIGUOUS:
