@@ -36,7 +36,8 @@ from gateway.domain.generation.model import (
     Policy,
     Route,
 )
-from gateway.domain.generation.outputs import accepted, adopted
+from gateway.domain.generation.outputs import accepted
+from gateway.domain.generation.reconciliation import FOLLOWED, with_tasks
 from gateway.domain.generation.task_polling import Hints, TaskKey, Watch, open_tasks
 from gateway.domain.generation.transitions import SaveAttempt, Write, apply, event_of
 
@@ -175,9 +176,15 @@ class World:
 
     def adopt(self, number: int, *ids: str) -> None:
         """A callback names tasks of an attempt, whatever the attempt counts as; the store keeps them."""
-        write = adopted(self.generation, self.attempt(number), [TaskRef(id=one) for one in ids], "callback", self.now)
-        if write is not None:
-            self.generation = apply(self.generation, write)
+        attempt = self.attempt(number)
+        refs = [TaskRef(id=one) for one in ids]
+        tasks = with_tasks(attempt.slots, attempt.tasks, refs, len(self.generation.outputs))
+        after_it = replace(attempt, tasks=tasks)
+        if attempt.state not in FOLLOWED:
+            teller = attempt.adopted if attempt.tasks else "callback"
+            known = replace(after_it, state=AttemptState.ACCEPTED, adopted=teller, accepted_at=self.now)
+            after_it = replace(known, ended_at=None, failure=None, billed=None)
+        self.generation = apply(self.generation, SaveAttempt(after_it, attempt.state))
 
     def accept(self, number: int, *ids: str) -> Step:
         """Send it, have it accepted, step."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
 
 from msgspec.structs import replace
 
@@ -12,7 +11,6 @@ from gateway.domain.adapter.task import Artifact, Status, TaskRef
 from gateway.domain.generation.archiving import WAIT, KeepWatch, is_found
 from gateway.domain.generation.changes import Draft
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Output, Task, serves, untold
-from gateway.domain.generation.reconciliation import FOLLOWED, with_tasks
 from gateway.domain.generation.task_polling import open_tasks
 from gateway.domain.generation.transitions import SaveAttempt, SaveOutput
 
@@ -30,36 +28,6 @@ def accepted(generation: Generation, attempt_id: str, refs: Sequence[TaskRef], n
     tasks = tuple(Task(ref=ref, slot=slot) for ref, slot in zip(refs, slots, strict=False))
     moved = replace(
         attempt, state=AttemptState.ACCEPTED, tasks=tasks, accepted_at=now, ended_at=None, failure=None, billed=None
-    )
-    return SaveAttempt(moved, attempt.state)
-
-
-def adopted(
-    generation: Generation,
-    attempt: Attempt,
-    refs: Sequence[TaskRef],
-    teller: Literal["callback", "operator"],
-    now: datetime,
-) -> SaveAttempt | None:
-    """The write for tasks that somebody else than the reply to the submit names; `None` when all are known already.
-
-    Legal from every state of an attempt that was sent: also one that counts as refused, failed or given up may have
-    started a task, and that task was paid for.
-    """
-    tasks = with_tasks(attempt.slots, attempt.tasks, refs, len(generation.outputs))
-    if len(tasks) == len(attempt.tasks):
-        return None
-    if attempt.state in FOLLOWED:
-        return SaveAttempt(replace(attempt, tasks=tasks), attempt.state)
-    moved = replace(
-        attempt,
-        state=AttemptState.ACCEPTED,
-        tasks=tasks,
-        adopted=attempt.adopted if attempt.tasks else teller,
-        accepted_at=now,
-        ended_at=None,
-        failure=None,
-        billed=None,
     )
     return SaveAttempt(moved, attempt.state)
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from gateway.domain.adapter.failure import Billed
+from gateway.domain.adapter.failure import Billed, FailureKind
+from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Status, TaskRef
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Task
 from gateway.domain.generation.reconciliation import TASKS_MAX, TOLD_MAX, with_tasks
@@ -151,7 +152,24 @@ async def test_what_a_callback_names_of_an_attempt_that_brought_nothing_is_known
     given_up = replace(made.attempts[0], state=state, ended_at=SOON)
     assert await store.write(made, [SaveAttempt(given_up, AttemptState.ACCEPTED)], SOON) is not None
     assert await tell(store, attempt, "b") is Told.ADOPTED
-    assert ids_of(await stored(store, made.id)) == ["a", "b"]
+    after = await stored(store, made.id)
+    expected = AttemptState.ABANDONED if state is AttemptState.ABANDONED else AttemptState.ACCEPTED
+    assert (ids_of(after), after.attempts[0].state) == (["a", "b"], expected)
+
+
+@pytest.mark.parametrize("state", [AttemptState.REFUSED, AttemptState.NOT_SENT, AttemptState.UNKNOWN])
+async def test_a_submit_that_counts_as_without_a_task_gets_the_one_that_a_callback_names(
+    store: SqliteStore, state: AttemptState
+) -> None:
+    made, attempt = await submitting(store)
+    failure = failed(FailureKind.RATE_LIMITED)
+    assert await moved(store, made, state, ended_at=SOON, failure=failure, billed=Billed.NO) is not None
+    assert await tell(store, attempt, "a") is Told.ADOPTED
+    after = (await stored(store, made.id)).attempts[0]
+    assert (after.state, after.adopted, after.accepted_at) == (AttemptState.ACCEPTED, "callback", SOON)
+    assert (after.ended_at, after.failure, after.billed) == (None, None, None)
+    assert await tell(store, attempt, "a") is Told.ADOPTED, "what is known stays so"
+    assert len((await stored(store, made.id)).attempts[0].tasks) == 1
 
 
 async def test_what_the_reply_does_not_name_comes_behind(store: SqliteStore, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Status, TaskRef
 from gateway.domain.generation.archiving import FileKept
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Output
-from gateway.domain.generation.outputs import accepted, adopted
+from gateway.domain.generation.outputs import accepted
 from gateway.domain.generation.transitions import (
     ATTEMPT_MOVES,
     STATUS_MOVES,
@@ -170,17 +170,6 @@ def test_task_of_an_attempt_that_was_never_sent_is_a_defect() -> None:
     held = holding(S.RESERVED)
     with pytest.raises(IllegalMove):
         apply(held, accepted(held, "att_1_1", [TaskRef(id="a")], T0))
-
-
-@pytest.mark.parametrize("state", sorted(set(S) - {S.RESERVED, S.SUBMITTING}))
-def test_task_that_a_callback_names_is_adopted_from_every_state(state: AttemptState) -> None:
-    held = holding(state)
-    write = adopted(held, held.attempts[0], [TaskRef(id="a")], "callback", after(3))
-    assert write is not None
-    taken = apply(held, write).attempts[0]
-    assert [task.ref.id for task in taken.tasks] == ["a"]
-    assert taken.state is (S.ABANDONED if state is S.ABANDONED else S.ACCEPTED)
-    assert adopted(held, taken, [TaskRef(id="a")], "callback", after(4)) is None, "it is known"
 
 
 # What is told
