@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.api.generations.upstream_answer import UpstreamAnswerView, upstream_view
 from gateway.api.web.links import Links
@@ -24,6 +24,13 @@ from gateway.domain.generation.summary import (
     summarize,
 )
 from gateway.domain.health.route_health import HealthOf, unknown_health
+
+_DEADLINE = (
+    "Unix seconds. A generation that has no result by then ends as `expired`. The end of a file's link is"
+    " `data[].expires_at`."
+)
+_EXPIRES = "The same value as `deadline_at`, which replaces this field. It is not the end of a file's link."
+
 
 class ErrorView(Struct, frozen=True):
     """Why a generation, an output or an attempt failed."""
@@ -127,7 +134,8 @@ class GenerationView(Struct, frozen=True, kw_only=True):
     warnings: tuple[WarningView, ...]
     attempts: tuple[AttemptView, ...]
     usage: UsageView
-    expires_at: int
+    deadline_at: Annotated[int, Meta(description=_DEADLINE)]
+    expires_at: Annotated[int, Meta(description=_EXPIRES, extra_json_schema={"deprecated": True})]
     completed_at: int | None
     next_try_at: int | None  # while every route asked to wait: the earliest time of the next try
     request: Mapping[str, Any]
@@ -171,6 +179,7 @@ def generation_view(generation: Generation, links: Links, health: HealthOf = unk
         usage=UsageView(
             cost_usd=summary.usage.cost_usd, maybe_usd=summary.usage.maybe_usd, estimated=summary.usage.estimated
         ),
+        deadline_at=deadline,
         expires_at=deadline,
         completed_at=_seconds(generation.completed_at),
         next_try_at=_seconds(summary.next_try_at),
