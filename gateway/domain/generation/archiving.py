@@ -10,7 +10,7 @@ from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Status
 from gateway.domain.backoff import spread
-from gateway.domain.generation.changes import Draft
+from gateway.domain.generation.changes import Changes
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Kept, Output
 from gateway.domain.generation.task_polling import HintsOf
 from gateway.domain.generation.transitions import SaveKept, SaveOutput, SavePicture
@@ -81,22 +81,22 @@ class KeepWatch(Struct, frozen=True, kw_only=True):
     draws: bool = False  # it is kept, and its picture is on its way
 
 
-def is_found(output: Output) -> bool:
+def is_being_archived(output: Output) -> bool:
     """Whether its file is known and on its way: nothing else is to be tried for it meanwhile."""
     return output.artifact is not None and not output.status.terminal
 
 
-def is_ours_alone(output: Output) -> bool:
+def needs_gateway(output: Output) -> bool:
     """Whether only the gateway can fetch its file: no link would be of use to the client."""
     return output.artifact is not None and output.artifact.needs_credential
 
 
-def is_keeping(generation: Generation, attempt: Attempt) -> bool:
+def has_file_being_archived(generation: Generation, attempt: Attempt) -> bool:
     """Whether a file of the attempt is on its way: it is not known yet whether it made what was asked for."""
-    return any(output.attempt_id == attempt.id and is_found(output) for output in generation.outputs)
+    return any(output.attempt_id == attempt.id and is_being_archived(output) for output in generation.outputs)
 
 
-def unkept(generation: Generation, now: datetime) -> Iterable[Output]:
+def unarchived(generation: Generation, now: datetime) -> Iterable[Output]:
     """The outputs whose file may still be had, and is not kept."""
     for output in generation.outputs:
         lasts = output.expires_at is None or now < output.expires_at
@@ -137,7 +137,7 @@ def settles_at(watch: KeepWatch, output: Output, grace_seconds: float, *, coming
     it may still be had: `None` is until the deadline. While the gateway's own store takes no files, such a file is
     passed through to the client, which is better than nothing.
     """
-    if is_ours_alone(output) and not watch.unstored:
+    if needs_gateway(output) and not watch.unstored:
         return output.expires_at
     if watch.given_up:
         return watch.since
@@ -151,35 +151,35 @@ def settles_at(watch: KeepWatch, output: Output, grace_seconds: float, *, coming
 NOTHING: frozenset[object] = frozenset()
 
 
-def absorb_file(draft: Draft, files: dict[int, KeepWatch], fact: FileFact, hints: HintsOf) -> None:
+def absorb_file(changes: Changes, files: dict[int, KeepWatch], fact: FileFact, hints: HintsOf) -> None:
     """Take in what came of a try to keep a file; one that nobody wants any more changes nothing."""
     if isinstance(fact, Drawn):
         files.pop(fact.index, None)
-        kept = draft.generation.output(fact.index).kept
+        kept = changes.generation.output(fact.index).kept
         if fact.name is not None and kept is not None:
             pictured = replace(kept, thumbnail=fact.name, thumbnail_type=fact.content_type)
-            draft.write(SavePicture(fact.index, pictured))
+            changes.write(SavePicture(fact.index, pictured))
         return
     # What was fetched while the link was good counts also when that has ended since.
-    wanted = (one for one in draft.generation.outputs if one.artifact is not None and one.kept is None)
+    wanted = (one for one in changes.generation.outputs if one.artifact is not None and one.kept is None)
     output = next((one for one in wanted if one.index == fact.index), None)
     if output is None:
         return
-    watch = files.get(output.index) or first_watch(draft.generation, output, draft.now)
+    watch = files.get(output.index) or first_watch(changes.generation, output, changes.now)
     match fact:
         case FileKept(kept=kept):
-            draft.write(SaveKept(output.index, kept))
+            changes.write(SaveKept(output.index, kept))
             files[output.index] = replace(watch, draws=fact.draws, given_up=not fact.draws)
-            if is_found(output):
-                draft.write(SaveOutput(replace(output, kept=kept, status=Status.COMPLETED)))
-        case FileUnread() if fact.missing and is_missing(watch, _grace_seconds(draft, output, hints), draft.now):
-            _reject(draft, files, output, watch)
+            if is_being_archived(output):
+                changes.write(SaveOutput(replace(output, kept=kept, status=Status.COMPLETED)))
+        case FileUnread() if fact.missing and is_missing(watch, _grace_seconds(changes, output, hints), changes.now):
+            _reject(changes, files, output, watch)
         case FileUnread():
-            files[output.index] = after_failure(watch, fact, draft.now)
+            files[output.index] = after_failure(watch, fact, changes.now)
 
 
 def settle(
-    draft: Draft,
+    changes: Changes,
     files: Mapping[int, KeepWatch],
     hints: HintsOf,
     busy: frozenset[object] = NOTHING,
@@ -187,31 +187,31 @@ def settle(
     everything: bool = False,
 ) -> None:
     """Count an output whose file could not be kept for long as done: the provider's link is there, and paid for."""
-    for output in draft.generation.outputs:
-        if not is_found(output):
+    for output in changes.generation.outputs:
+        if not is_being_archived(output):
             continue
         watch = files.get(output.index)
-        if everything or (watch is not None and _is_settled(draft, output, watch, hints, busy)):
-            draft.write(SaveOutput(replace(output, status=Status.COMPLETED)))
+        if everything or (watch is not None and _is_settled(changes, output, watch, hints, busy)):
+            changes.write(SaveOutput(replace(output, status=Status.COMPLETED)))
 
 
-def _is_settled(draft: Draft, output: Output, watch: KeepWatch, hints: HintsOf, busy: frozenset[object]) -> bool:
+def _is_settled(changes: Changes, output: Output, watch: KeepWatch, hints: HintsOf, busy: frozenset[object]) -> bool:
     """True once the wait for a file is over; for one that is fetched next, also once a running fetch would be over."""
     is_coming = Keep(output.index) in busy
-    ways = {is_coming, is_coming or watch.next_at <= draft.now}
-    moments = (settles_at(watch, output, _grace_seconds(draft, output, hints), coming=coming) for coming in ways)
-    return any(moment is not None and draft.now >= moment for moment in moments)
+    ways = {is_coming, is_coming or watch.next_at <= changes.now}
+    moments = (settles_at(watch, output, _grace_seconds(changes, output, hints), coming=coming) for coming in ways)
+    return any(moment is not None and changes.now >= moment for moment in moments)
 
 
-def files_due(draft: Draft, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep | Picture, ...]:
+def files_due(changes: Changes, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep | Picture, ...]:
     """The files to be kept now, and pictures to be heard of; forgets the watches of those that need none."""
     live = {index for index, watch in files.items() if watch.draws}
     due: list[Keep | Picture] = [Picture(index) for index in sorted(live) if Picture(index) not in busy]
-    for output in unkept(draft.generation, draft.now):
+    for output in unarchived(changes.generation, changes.now):
         live.add(output.index)
-        watch = files.setdefault(output.index, first_watch(draft.generation, output, draft.now))
+        watch = files.setdefault(output.index, first_watch(changes.generation, output, changes.now))
         effect = Keep(output.index)
-        if not watch.given_up and watch.next_at <= draft.now and effect not in busy:
+        if not watch.given_up and watch.next_at <= changes.now and effect not in busy:
             due.append(effect)
     for index in files.keys() - live:
         del files[index]
@@ -219,40 +219,40 @@ def files_due(draft: Draft, files: dict[int, KeepWatch], busy: frozenset[object]
 
 
 def file_moments(
-    draft: Draft, files: Mapping[int, KeepWatch], hints: HintsOf, busy: frozenset[object]
+    changes: Changes, files: Mapping[int, KeepWatch], hints: HintsOf, busy: frozenset[object]
 ) -> Iterator[datetime]:
     """When a file is to be tried again, and when an output stops waiting for its own."""
-    for output in draft.generation.outputs:
+    for output in changes.generation.outputs:
         watch = files.get(output.index)
         if watch is None:
             continue
-        if not watch.given_up and watch.next_at > draft.now:
+        if not watch.given_up and watch.next_at > changes.now:
             yield watch.next_at
-        if is_found(output):
-            coming = Keep(output.index) in busy or watch.next_at <= draft.now
-            settles = settles_at(watch, output, _grace_seconds(draft, output, hints), coming=coming)
+        if is_being_archived(output):
+            coming = Keep(output.index) in busy or watch.next_at <= changes.now
+            settles = settles_at(watch, output, _grace_seconds(changes, output, hints), coming=coming)
             if settles is not None:
                 yield settles
 
 
-def _reject(draft: Draft, files: dict[int, KeepWatch], output: Output, watch: KeepWatch) -> None:
+def _reject(changes: Changes, files: dict[int, KeepWatch], output: Output, watch: KeepWatch) -> None:
     """What the provider handed over is no result: its output is open again, and its task has failed."""
-    if not is_found(output):  # it counts already, and the client has its link
+    if not is_being_archived(output):  # it counts already, and the client has its link
         files[output.index] = replace(watch, given_up=True)
         return
     missing = failed(FailureKind.RESULT_MISSING)
     if output.extra:
         ended = replace(output, status=Status.FAILED, failure=missing, artifact=None, expires_at=None)
-        draft.write(SaveOutput(ended))
+        changes.write(SaveOutput(ended))
         return
-    attempt = draft.generation.attempt(output.attempt_id or "")
+    attempt = changes.generation.attempt(output.attempt_id or "")
     for index, task in enumerate(attempt.tasks):
         if task.slot == output.index and attempt.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED}:
-            draft.task(attempt, index, replace(task, status=Status.FAILED, failure=missing))
+            changes.task(attempt, index, replace(task, status=Status.FAILED, failure=missing))
     empty = replace(output, status=Status.QUEUED, attempt_id=None, artifact=None, expires_at=None)
-    draft.write(SaveOutput(empty))
+    changes.write(SaveOutput(empty))
 
 
-def _grace_seconds(draft: Draft, output: Output, hints: HintsOf) -> float:
-    attempt = draft.generation.attempt(output.attempt_id or "")
-    return hints(draft.generation.route(attempt)).polling.grace_seconds
+def _grace_seconds(changes: Changes, output: Output, hints: HintsOf) -> float:
+    attempt = changes.generation.attempt(output.attempt_id or "")
+    return hints(changes.generation.route(attempt)).polling.grace_seconds

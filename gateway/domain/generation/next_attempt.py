@@ -9,7 +9,7 @@ from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Failed, Status
 from gateway.domain.backoff import exponential, spread
 from gateway.domain.generation.cost_limit import affordable
-from gateway.domain.generation.model import Attempt, AttemptState, Generation, Policy, Route, serves
+from gateway.domain.generation.model import Attempt, AttemptState, Generation, Policy, Route, expected_outputs
 from gateway.domain.generation.reconciliation import resubmit_at
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import HealthOf, unknown_health
@@ -24,7 +24,7 @@ _TOO_FEW = Failed(
 )
 
 
-class Try(Struct, frozen=True):
+class NextTry(Struct, frozen=True):
     """Make an attempt on this route, in this form, not before this moment."""
 
     route: int
@@ -38,23 +38,25 @@ class Stop(Struct, frozen=True):
     failure: Failed
 
 
-class Hold(Struct, frozen=True):
+class AwaitDecision(Struct, frozen=True):
     """An operator decides, or the deadline."""
 
 
-def next_try(generation: Generation, slot: int, health: HealthOf = unknown_health) -> Try | Stop | Hold | None:
+def next_try(
+    generation: Generation, slot: int, health: HealthOf = unknown_health
+) -> NextTry | Stop | AwaitDecision | None:
     """What an open output needs now; `None` while an attempt is live for it."""
     before = history(generation, slot)
     if not before:
         first = _next_route(generation, before, slot, health)
-        return Stop(_newest_failure(generation)) if first is None else Try(first)
-    if any(slot in serves(attempt) for attempt in before):
+        return Stop(_newest_failure(generation)) if first is None else NextTry(first)
+    if any(slot in expected_outputs(attempt) for attempt in before):
         return None
     last = before[-1]
     forms = {attempt.form for attempt in before if attempt.route == last.route}
     has_other_form = last.state is AttemptState.REFUSED and last.amend_form not in {None, *forms}
     if has_other_form and affordable(generation, generation.route(last)):
-        return Try(last.route, last.amend_form or "")
+        return NextTry(last.route, last.amend_form or "")
     failure = _failure_of(last, slot)
     match remedy_for(failure, generation.plan.policy):
         case Remedy.STOP:
@@ -63,7 +65,7 @@ def next_try(generation: Generation, slot: int, health: HealthOf = unknown_healt
             return _as_decided(generation, last, failure)
         case _:
             following = _next_route(generation, before, slot, health)
-            return Try(following) if following is not None else _retry(generation, before, slot, health)
+            return NextTry(following) if following is not None else _retry(generation, before, slot, health)
 
 
 def next_try_at(generation: Generation, health: HealthOf = unknown_health) -> datetime | None:
@@ -75,7 +77,7 @@ def next_try_at(generation: Generation, health: HealthOf = unknown_health) -> da
         return None
     waiting = (one for one in generation.outputs if not one.status.terminal and not one.extra and one.artifact is None)
     tries = (next_try(generation, output.index, health) for output in waiting)
-    moments = (one.not_before for one in tries if isinstance(one, Try) and one.not_before is not None)
+    moments = (one.not_before for one in tries if isinstance(one, NextTry) and one.not_before is not None)
     return min(moments, default=None)
 
 
@@ -109,16 +111,16 @@ def remedy_for(failure: Failed, policy: Policy) -> Remedy:
             return REMEDY[kind]
 
 
-def _as_decided(generation: Generation, held: Attempt, failure: Failed) -> Try | Stop | Hold:
+def _as_decided(generation: Generation, held: Attempt, failure: Failed) -> NextTry | Stop | AwaitDecision:
     match held.decision:
         case "resubmit" if not affordable(generation, generation.route(held)):
             return Stop(failure)  # what the other outputs cost since the decision has left no room
         case "fail":
             return Stop(failure)
         case "resubmit":
-            return Try(held.route, held.form, resubmit_at(held))
+            return NextTry(held.route, held.form, resubmit_at(held))
         case None:
-            return Hold()
+            return AwaitDecision()
 
 
 def is_retry(generation: Generation, attempt: Attempt) -> bool:
@@ -192,7 +194,7 @@ def _may_repeat(attempt: Attempt, slot: int) -> bool:
     return waits and attempt.state in {AttemptState.REFUSED, AttemptState.NOT_SENT}
 
 
-def _retry(generation: Generation, before: list[Attempt], slot: int, health: HealthOf) -> Try | Stop:
+def _retry(generation: Generation, before: list[Attempt], slot: int, health: HealthOf) -> NextTry | Stop:
     """The route that may be tried again first, of all whose refusal was for the moment; `Stop` when there is none.
 
     So the tries go round all these routes until the deadline: each wait of a route is longer than its last one.
@@ -203,7 +205,7 @@ def _retry(generation: Generation, before: list[Attempt], slot: int, health: Hea
     if len(repeated) >= REPEATS_MAX:
         return Stop(failure)
     newest = {one.route: one for one in before}.values()  # of each route
-    repeats: list[Try] = []
+    repeats: list[NextTry] = []
     for last in newest:
         route = generation.route(last)
         if _may_repeat(last, slot) and route.provider not in excluded and affordable(generation, route):
@@ -214,7 +216,7 @@ def _retry(generation: Generation, before: list[Attempt], slot: int, health: Hea
     return min(repeats, key=lambda one: (one.not_before or generation.created_at, one.route), default=Stop(failure))
 
 
-def _after_its_wait(generation: Generation, last: Attempt, tries: int, health: HealthOf) -> Try | None:
+def _after_its_wait(generation: Generation, last: Attempt, tries: int, health: HealthOf) -> NextTry | None:
     """Retry the same route after the provider's wait or our backoff, whichever is longer.
 
     Not before its circuit allows it. `None` if that is past the deadline.
@@ -227,4 +229,4 @@ def _after_its_wait(generation: Generation, last: Attempt, tries: int, health: H
     allowed_at = health(route.provider, route.model).retry_at
     if allowed_at is not None and allowed_at > not_before:  # many wait for the same: they do not come back together
         not_before = allowed_at + timedelta(seconds=2 * spread(f"{last.id}:{allowed_at.timestamp()}"))
-    return Try(last.route, last.form, min(not_before, generation.deadline_at))
+    return NextTry(last.route, last.form, min(not_before, generation.deadline_at))

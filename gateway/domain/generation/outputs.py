@@ -8,9 +8,17 @@ from msgspec.structs import replace
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Artifact, Status, TaskRef
-from gateway.domain.generation.archiving import WAIT, KeepWatch, is_found
-from gateway.domain.generation.changes import Draft
-from gateway.domain.generation.model import Attempt, AttemptState, Generation, Output, Task, serves, untold
+from gateway.domain.generation.archiving import WAIT, KeepWatch, is_being_archived
+from gateway.domain.generation.changes import Changes
+from gateway.domain.generation.model import (
+    Attempt,
+    AttemptState,
+    Generation,
+    Output,
+    Task,
+    expected_outputs,
+    unnamed_slots,
+)
 from gateway.domain.generation.task_polling import open_tasks
 from gateway.domain.generation.transitions import SaveAttempt, SaveOutput
 
@@ -32,17 +40,17 @@ def accepted(generation: Generation, attempt_id: str, refs: Sequence[TaskRef], n
     return SaveAttempt(moved, attempt.state)
 
 
-def fill(draft: Draft, attempt: Attempt, slot: int, artifacts: Sequence[Artifact], expires_at: datetime) -> None:
+def fill(changes: Changes, attempt: Attempt, slot: int, artifacts: Sequence[Artifact], expires_at: datetime) -> None:
     """Give the slot its file, to be archived; a further file, or a late one, fills an output that nobody else fills.
 
     Where every output is taken, the file becomes an extra output, which counts as completed at once: no client waits
     for it, and it is archived later.
     """
-    free = _free_output(draft.generation, slot)
+    free = _free_output(changes.generation, slot)
     late = free is None
     for artifact in artifacts[:FILES_MAX]:
         output = Output(
-            index=len(draft.generation.outputs) if free is None else free.index,
+            index=len(changes.generation.outputs) if free is None else free.index,
             status=Status.COMPLETED if late else Status.IN_PROGRESS,
             extra=free is None or free.extra,
             late=late,
@@ -50,74 +58,74 @@ def fill(draft: Draft, attempt: Attempt, slot: int, artifacts: Sequence[Artifact
             artifact=artifact,
             expires_at=expires_at,
         )
-        draft.write(SaveOutput(output, new=free is None))
-        free = _free_output(draft.generation, slot)
+        changes.write(SaveOutput(output, new=free is None))
+        free = _free_output(changes.generation, slot)
 
 
 def _free_output(generation: Generation, slot: int) -> Output | None:
     """The output of this slot while it is open and has no file, else one that is missing and that no attempt fills."""
-    served = {one for attempt in generation.attempts if attempt.state in _SENT for one in serves(attempt)}
-    empty = [output for output in generation.outputs if not output.status.terminal and not is_found(output)]
+    served = {one for attempt in generation.attempts if attempt.state in _SENT for one in expected_outputs(attempt)}
+    empty = [output for output in generation.outputs if not output.status.terminal and not is_being_archived(output)]
     own = next((output for output in empty if output.index == slot), None)
     if generation.status.terminal or own is not None:
         return own
     return next((output for output in empty if not output.extra and output.index not in served), None)
 
 
-def use_spare(draft: Draft, output: Output, files: Mapping[int, KeepWatch]) -> bool:
+def fill_from_extra(changes: Changes, output: Output, files: Mapping[int, KeepWatch]) -> bool:
     """Fill an output with the archived file of an extra output, which was paid for, instead of buying another one.
 
     True when that was done, or when such a file is just being archived: whether it can be used is known in a moment.
     """
-    used = {one.artifact.url for one in draft.generation.outputs if not one.extra and one.artifact is not None}
-    for extra in draft.generation.outputs:
+    used = {one.artifact.url for one in changes.generation.outputs if not one.extra and one.artifact is not None}
+    for extra in changes.generation.outputs:
         if not extra.extra or extra.artifact is None:
             continue
-        lasts = extra.expires_at is None or draft.now < extra.expires_at
+        lasts = extra.expires_at is None or changes.now < extra.expires_at
         if not lasts or extra.artifact.url in used:
             continue
-        if is_found(extra):
+        if is_being_archived(extra):
             return True
         if extra.kept is not None:
             filled = replace(output, status=Status.IN_PROGRESS, attempt_id=extra.attempt_id, artifact=extra.artifact)
-            draft.write(SaveOutput(replace(filled, expires_at=extra.expires_at)))
+            changes.write(SaveOutput(replace(filled, expires_at=extra.expires_at)))
             return True
         watch = files.get(extra.index)
-        if watch is not None and not watch.given_up and draft.now < watch.since + WAIT:
+        if watch is not None and not watch.given_up and changes.now < watch.since + WAIT:
             return True
     return False
 
 
-def show_extras(draft: Draft) -> None:
+def show_extras(changes: Changes) -> None:
     """Give every task beyond the asked number an output of its own, as soon as it is known.
 
     Two attempts that were accepted at the same moment may have claimed the same slot: the second moves behind.
     """
-    if draft.generation.status.terminal:
+    if changes.generation.status.terminal:
         return
     shown: set[int] = set()
-    for attempt_id in [attempt.id for attempt in draft.generation.attempts]:
-        for index in range(len(draft.generation.attempt(attempt_id).tasks)):
-            attempt = draft.generation.attempt(attempt_id)
-            task, outputs = attempt.tasks[index], draft.generation.outputs
+    for attempt_id in [attempt.id for attempt in changes.generation.attempts]:
+        for index in range(len(changes.generation.attempt(attempt_id).tasks)):
+            attempt = changes.generation.attempt(attempt_id)
+            task, outputs = attempt.tasks[index], changes.generation.outputs
             if task.slot in attempt.slots:
                 continue
             slot = task.slot
             if slot in shown or slot >= len(outputs) or outputs[slot].attempt_id != attempt_id:
                 slot = len(outputs)
-                draft.task(attempt, index, replace(task, slot=slot))
-                draft.write(SaveOutput(Output(index=slot, extra=True, attempt_id=attempt_id), new=True))
+                changes.task(attempt, index, replace(task, slot=slot))
+                changes.write(SaveOutput(Output(index=slot, extra=True, attempt_id=attempt_id), new=True))
             shown.add(slot)
 
 
-def end_extras(draft: Draft, states: Container[AttemptState]) -> None:
+def end_extras(changes: Changes, states: Container[AttemptState]) -> None:
     """An extra output ends with its attempt, in one of these states; no route is tried for it."""
-    for output in draft.generation.outputs:
-        if output.extra and not output.status.terminal and not is_found(output):
-            attempt = draft.generation.attempt(output.attempt_id or "")
+    for output in changes.generation.outputs:
+        if output.extra and not output.status.terminal and not is_being_archived(output):
+            attempt = changes.generation.attempt(output.attempt_id or "")
             if attempt.state in states:
                 failure = attempt.failure or failed(FailureKind.RESULT_MISSING)
-                draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
+                changes.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
 
 
 def may_still_come(generation: Generation, slot: int) -> bool:
@@ -143,21 +151,21 @@ def missing_slots(generation: Generation, attempt: Attempt) -> tuple[int, ...]:
         slot
         for one in generation.attempts
         if one.id != attempt.id and one.state is AttemptState.ACCEPTED
-        for slot in (*(one.tasks[index].slot for index in open_tasks(one)), *untold(one))
+        for slot in (*(one.tasks[index].slot for index in open_tasks(one)), *unnamed_slots(one))
     }
     outputs = {output.index: output for output in generation.outputs}
     return tuple(
         slot
         for slot in attempt.slots
-        if slot not in followed and not outputs[slot].status.terminal and not is_found(outputs[slot])
+        if slot not in followed and not outputs[slot].status.terminal and not is_being_archived(outputs[slot])
     )
 
 
-def goes_on(generation: Generation) -> bool:
+def is_unfinished(generation: Generation) -> bool:
     """Whether an output may still come, or a submit is under way whose end is to be known."""
     followed = {one.id for one in generation.attempts if one.state is AttemptState.ACCEPTED}
     return any(one.state is AttemptState.SUBMITTING for one in generation.attempts) or any(
-        not one.status.terminal and (not one.extra or is_found(one) or one.attempt_id in followed)
+        not one.status.terminal and (not one.extra or is_being_archived(one) or one.attempt_id in followed)
         for one in generation.outputs
     )
 

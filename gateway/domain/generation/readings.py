@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from gateway.domain.adapter.contract import Polling
-from gateway.domain.generation.changes import Draft
+from gateway.domain.generation.changes import Changes
 from gateway.domain.generation.model import Attempt, AttemptState
 from gateway.domain.generation.task_polling import (
     DECIDE_UNREAD,
@@ -18,10 +18,10 @@ from gateway.domain.generation.task_polling import (
     TaskKey,
     Watch,
     first_watch,
-    given_up,
     is_answered,
-    needed,
     open_tasks,
+    polled_seldom,
+    require_reading,
     times_out_at,
 )
 
@@ -30,31 +30,31 @@ class Readings:
     """The open tasks of a generation in one step, with what the driver remembers of their readings."""
 
     def __init__(
-        self, draft: Draft, watches: dict[TaskKey, Watch], hints: HintsOf, under_way: frozenset[TaskKey]
+        self, changes: Changes, watches: dict[TaskKey, Watch], hints: HintsOf, under_way: frozenset[TaskKey]
     ) -> None:
         """`under_way`: the tasks that are being read now. `watches` is changed."""
-        self._draft = draft
+        self._changes = changes
         self.watches = watches
         self._hints = hints
         self.under_way = under_way
 
     def polling(self, attempt: Attempt) -> Polling:
         """When its tasks are read: seldom once it was given up, unless another attempt is about to be paid for."""
-        polling = self._hints(self._draft.generation.route(attempt)).polling
+        polling = self._hints(self._changes.generation.route(attempt)).polling
         is_seldom = attempt.state is AttemptState.ABANDONED and not self._is_purchase_near(attempt)
-        return given_up(polling) if is_seldom else polling
+        return polled_seldom(polling) if is_seldom else polling
 
     def watch(self, attempt: Attempt, index: int) -> Watch:
         """What the driver remembers of a task, a new watch where it remembers nothing."""
         key = (attempt.id, index)
         known = self.watches.get(key)
         if known is None:
-            known = self.watches[key] = first_watch(attempt, index, self.polling(attempt), self._draft.now)
+            known = self.watches[key] = first_watch(attempt, index, self.polling(attempt), self._changes.now)
         return known
 
     def is_overdue(self, attempt: Attempt) -> bool:
         """True once the attempt's time-out has passed. By itself that proves nothing about its tasks."""
-        return self._draft.now >= self._times_out_at(attempt)
+        return self._changes.now >= self._times_out_at(attempt)
 
     def may_give_up(self, attempt: Attempt) -> bool:
         """True once every open task of an overdue attempt was read at or after its time-out and was not done.
@@ -88,12 +88,12 @@ class Readings:
 
     def may_expire(self) -> bool:
         """True once every task whose output is still open was read at the deadline or later."""
-        deadline = self._draft.generation.deadline_at
+        deadline = self._changes.generation.deadline_at
         return self._are_read(
             (
                 (attempt, index)
                 for attempt, index in self._open()
-                if not self._draft.generation.output(attempt.tasks[index].slot).status.terminal
+                if not self._changes.generation.output(attempt.tasks[index].slot).status.terminal
             ),
             lambda _: deadline,
             DECIDE_UNREAD,
@@ -112,28 +112,30 @@ class Readings:
         answers = []
         for attempt, index in tasks:
             key, moment = (attempt.id, index), since(attempt)
-            watch = needed(self.watch(attempt, index), moment, reading=key in self.under_way, now=self._draft.now)
+            watch = require_reading(
+                self.watch(attempt, index), moment, reading=key in self.under_way, now=self._changes.now
+            )
             self.watches[key] = watch
             answers.append(is_answered(watch, moment, unread_max) or (without_key and watch.unreadable))
         return all(answers)
 
     def moments(self) -> Iterator[datetime]:
         """When a reading, or a time-out, becomes due."""
-        now = self._draft.now
+        now = self._changes.now
         yield from (watch.next_at for watch in self.watches.values() if watch.next_at > now)
-        for attempt in self._draft.generation.attempts:
+        for attempt in self._changes.generation.attempts:
             if attempt.state is AttemptState.ACCEPTED:
                 times_out = self._times_out_at(attempt)
                 if times_out > now:  # else a reading is due, or a file of its tasks is being fetched
                     yield times_out
 
     def _open(self) -> Iterator[tuple[Attempt, int]]:
-        for attempt in self._draft.generation.attempts:
+        for attempt in self._changes.generation.attempts:
             for index in open_tasks(attempt):
                 yield attempt, index
 
     def _is_beyond(self, slot: int) -> bool:
-        outputs = self._draft.generation.outputs
+        outputs = self._changes.generation.outputs
         return slot >= len(outputs) or outputs[slot].extra
 
     def _is_purchase_near(self, attempt: Attempt) -> bool:
@@ -141,8 +143,8 @@ class Readings:
         slots = {attempt.tasks[index].slot for index in open_tasks(attempt)}
         return any(
             other.state is AttemptState.RESERVED and not slots.isdisjoint(other.slots)
-            for other in self._draft.generation.attempts
+            for other in self._changes.generation.attempts
         )
 
     def _times_out_at(self, attempt: Attempt) -> datetime:
-        return times_out_at(attempt, self._hints(self._draft.generation.route(attempt)).polling)
+        return times_out_at(attempt, self._hints(self._changes.generation.route(attempt)).polling)

@@ -45,7 +45,7 @@ class Watch(Struct, frozen=True, kw_only=True):
     not_found: int = 0
     not_found_since: datetime | None = None
     missing_since: datetime | None = None  # the upstream says "done" and names no file
-    hinted_at: datetime | None = None  # when the provider last said that something happened
+    callback_at: datetime | None = None  # when the provider last said that something happened
     again: bool = False  # it said so while a reading was under way, which may have been too early
     read_at: datetime | None = None  # when the newest reading that could be understood began
     needed_since: datetime | None = None  # a decision waits for a reading that begins at this moment or later
@@ -63,15 +63,15 @@ def first_watch(attempt: Attempt, index: int, polling: Polling, now: datetime) -
     return Watch(next_at=next_at, interval_seconds=polling.poll_seconds)
 
 
-def hinted(watch: Watch, *, reading: bool, now: datetime) -> Watch:
+def after_callback(watch: Watch, *, reading: bool, now: datetime) -> Watch:
     """The watch after a provider's hint: the next reading is now, or a moment after the last hint."""
     if reading:
         return replace(watch, again=True)
-    next_at = now if watch.hinted_at is None else max(now, watch.hinted_at + HINT_GAP)
-    return watch if next_at >= watch.next_at else replace(watch, next_at=next_at, hinted_at=next_at)
+    next_at = now if watch.callback_at is None else max(now, watch.callback_at + HINT_GAP)
+    return watch if next_at >= watch.next_at else replace(watch, next_at=next_at, callback_at=next_at)
 
 
-def needed(watch: Watch, since: datetime, *, reading: bool, now: datetime) -> Watch:
+def require_reading(watch: Watch, since: datetime, *, reading: bool, now: datetime) -> Watch:
     """The watch once a decision needs a reading that begins at `since` or later: such a reading is due now.
 
     A wait that the provider asked for is cut short once: what a purchase depends on is asked before it is made.
@@ -122,7 +122,7 @@ def after_reading(
     counts = unclear and watch.needed_since is not None and not is_too_early
     return Watch(
         next_at=now if is_too_early else now + (HINT_GAP if watch.again else wait),
-        hinted_at=now + HINT_GAP if watch.again else watch.hinted_at,
+        callback_at=now + HINT_GAP if watch.again else watch.callback_at,
         reads=watch.reads + 1,
         interval_seconds=min(interval * POLL_GROWTH, polling.poll_max_seconds),
         missing_since=(watch.missing_since or now) if missing else None,
@@ -207,7 +207,7 @@ def times_out_at(attempt: Attempt, polling: Polling) -> datetime:
     )
 
 
-def given_up(polling: Polling) -> Polling:
+def polled_seldom(polling: Polling) -> Polling:
     """How a task is read whose attempt was given up: now and then."""
     seconds = polling.poll_max_seconds * UNREAD_FACTOR
     return with_values(polling, poll_seconds=seconds, poll_max_seconds=seconds)

@@ -32,7 +32,7 @@ from gateway.domain.parameters.dimensions import (
 )
 from gateway.domain.parameters.spellings import equal_mode
 from gateway.domain.routing.image_limits import ImageFacts, asked_words, given_words, misfits, remake
-from gateway.domain.routing.order import Order, Place, in_order
+from gateway.domain.routing.order import Order, RankKey, in_order
 from gateway.domain.routing.price import Price, cost_usd
 
 
@@ -86,7 +86,7 @@ def plan(
     `images` tells of those that the gateway holds, by their `file_…` name; `links`: it can give a provider URLs of
     them; `seed` decides what `weighted` leaves open.
     """
-    able: list[tuple[Place, Route]] = []
+    able: list[tuple[RankKey, Route]] = []
     left_out: list[LeftOut] = []
     for candidate in candidates:
         found = _route(request, candidate, images or {}, links=links)
@@ -104,8 +104,8 @@ def plan(
     return Planned(routes=tuple(routes), left_out=tuple(left_out))
 
 
-def _place(candidate: Candidate, route: Route, health: HealthOf) -> Place:
-    return Place(
+def _place(candidate: Candidate, route: Route, health: HealthOf) -> RankKey:
+    return RankKey(
         name=f"{candidate.provider}/{candidate.model}",
         group=candidate.group,
         order=candidate.order,

@@ -14,7 +14,7 @@ from gateway.domain.adapter.task import Failed, Pending, Status
 from gateway.domain.errors import Conflict
 from gateway.domain.generation.archiving import FileKept, FileUnread, Keep
 from gateway.domain.generation.lifecycle import Ended, Fact, Hinted, Poll, Read, Step, Submit, Unread
-from gateway.domain.generation.model import AttemptState, Generation, Policy, serves
+from gateway.domain.generation.model import AttemptState, Generation, Policy, expected_outputs
 from gateway.domain.generation.next_attempt import REPEATS_MAX
 from gateway.domain.generation.reconciliation import Decision, decide, is_held
 from gateway.domain.generation.task_polling import DECIDE_UNREAD, GIVE_UP_UNREAD, open_tasks, times_out_at
@@ -114,7 +114,7 @@ class Life(RuleBasedStateMachine):
             earlier = [one for one in now.attempts if slot in one.slots and one.number < new.number]
             unclear = {now.route(one).provider for one in earlier if one.state is S.UNKNOWN and one.decision is None}
             assert provider not in unclear
-            assert not any(slot in serves(one) for one in earlier), "a task is live for the output"
+            assert not any(slot in expected_outputs(one) for one in earlier), "a task is live for the output"
             for one in earlier:
                 ends = [other.ended_at for other in earlier if other is not one and other.ended_at is not None]
                 since = max([one.reserved_at, *ends])
@@ -302,7 +302,7 @@ class Life(RuleBasedStateMachine):
     def one_attempt_is_live_for_an_output(self) -> None:
         now = self.world.generation
         for slot in range(self.count):
-            live = [one for one in now.attempts if slot in one.slots and slot in serves(one)]
+            live = [one for one in now.attempts if slot in one.slots and slot in expected_outputs(one)]
             assert len([one for one in live if one.id not in self.adopted]) <= 1
 
     @invariant()

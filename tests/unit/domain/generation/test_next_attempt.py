@@ -15,8 +15,8 @@ from gateway.domain.generation.model import AttemptState, Generation, Policy
 from gateway.domain.generation.next_attempt import (
     REPEAT_MAX_SECONDS,
     REPEATS_MAX,
+    NextTry,
     Stop,
-    Try,
     has_another_route,
     is_retry,
     next_try,
@@ -467,7 +467,7 @@ def test_task_that_may_have_been_paid_for_is_not_bought_again_on_its_route(kind:
 
 
 def test_next_try_of_a_new_output_is_the_first_route() -> None:
-    assert next_try(generation(), 0) == Try(0)
+    assert next_try(generation(), 0) == NextTry(0)
 
 
 def test_next_try_while_an_attempt_is_live_is_nothing() -> None:
@@ -554,11 +554,11 @@ OPEN, HALF_OPEN = CircuitState.OPEN, CircuitState.HALF_OPEN
     ],
 )
 def test_first_try_leaves_open_circuits_for_last(circuits: dict[str, CircuitState], first: int) -> None:
-    assert next_try(generation("acme/one", "bolt/two", "corp/three"), 0, healthy(**circuits)) == Try(first)
+    assert next_try(generation("acme/one", "bolt/two", "corp/three"), 0, healthy(**circuits)) == NextTry(first)
 
 
 def test_only_route_is_tried_though_its_circuit_is_open() -> None:
-    assert next_try(generation("acme/one"), 0, healthy(acme=OPEN)) == Try(0)
+    assert next_try(generation("acme/one"), 0, healthy(acme=OPEN)) == NextTry(0)
 
 
 def test_circuit_that_opened_after_the_plan_is_last_and_still_tried() -> None:
@@ -772,7 +772,7 @@ def test_no_repeat_is_put_off_beyond_the_deadline() -> None:
     world = Sick(generation(deadline_seconds=600))
     world.end(1, FailureKind.UNAVAILABLE, state=S.NOT_SENT)
     world.health["acme/one"] = RouteHealth(retry_at=after(9000))
-    assert next_try(world.generation, 0, world.of) == Try(0, not_before=after(600))
+    assert next_try(world.generation, 0, world.of) == NextTry(0, not_before=after(600))
 
 
 def test_health_allows_a_repeat_no_more_often_than_it_would_be_tried() -> None:

@@ -20,10 +20,10 @@ from gateway.domain.generation.task_polling import (
     after_failure,
     after_reading,
     first_watch,
-    given_up,
     how_to_read,
     is_lost,
     open_tasks,
+    polled_seldom,
     times_out_at,
 )
 
@@ -197,7 +197,7 @@ def test_time_out_counts_from_the_acceptance() -> None:
 
 
 def test_task_given_up_is_read_at_the_longest_interval() -> None:
-    slow = given_up(POLLING)
+    slow = polled_seldom(POLLING)
     watch = after_reading(Watch(next_at=T0, interval_seconds=5), slow, missing=False, asked_at=T0, seed="s", now=T0)
     assert 54 <= seconds(watch) <= 60
     assert slow.grace_seconds == POLLING.grace_seconds

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import RouteHealth
-from gateway.domain.routing.order import Order, Place, in_order
+from gateway.domain.routing.order import Order, RankKey, in_order
 
 ORDERS: tuple[Order, ...] = ("priority", "weighted", "fastest", "cheapest")
 SEEDS = 4000
@@ -24,12 +24,12 @@ def place(
     cost: float | None = None,
     seconds: float | None = None,
     circuit: CircuitState = CircuitState.CLOSED,
-) -> Place:
+) -> RankKey:
     health = RouteHealth(circuit=circuit, seconds=seconds)
-    return Place(name=name, group=group, order=order, weight=weight, cost_usd=cost, health=health)
+    return RankKey(name=name, group=group, order=order, weight=weight, cost_usd=cost, health=health)
 
 
-def names(*places: Place, seed: str = "gen_1") -> list[str]:
+def names(*places: RankKey, seed: str = "gen_1") -> list[str]:
     return in_order([(one, one.name) for one in places], seed)
 
 
@@ -52,7 +52,7 @@ def test_fastest_is_by_the_median_and_unknown_first() -> None:
 # Weights
 
 
-def firsts(*places: Place) -> dict[str, float]:
+def firsts(*places: RankKey) -> dict[str, float]:
     """How often each is first."""
     counted = Counter(names(*places, seed=f"gen_{number}")[0] for number in range(SEEDS))
     return {name: count / SEEDS for name, count in counted.items()}
@@ -124,7 +124,7 @@ def test_open_circuit_is_behind_every_group() -> None:
 
 PLACES = st.lists(
     st.builds(
-        Place,
+        RankKey,
         name=st.uuids().map(str),
         group=st.integers(0, 2),
         order=st.sampled_from(ORDERS),
@@ -142,7 +142,7 @@ PLACES = st.lists(
 
 
 @given(places=PLACES, left_away=st.integers(0, 7), seed=st.text(max_size=3))
-def test_order_is_total_repeatable_and_each_by_itself(places: list[Place], left_away: int, seed: str) -> None:
+def test_order_is_total_repeatable_and_each_by_itself(places: list[RankKey], left_away: int, seed: str) -> None:
     found = names(*places, seed=seed)
     assert sorted(found) == sorted(one.name for one in places)
     assert found == names(*places, seed=seed)
