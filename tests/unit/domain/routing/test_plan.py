@@ -25,8 +25,9 @@ from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import HealthOf, RouteHealth
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.domain.routing.order import Order
-from gateway.domain.routing.plan import Candidate, LeftOut, Planned, Reason, param_of, plan
+from gateway.domain.routing.plan import Candidate, LeftOut, Planned, param_of, plan
 from gateway.domain.routing.price import Price, cost_usd
+from gateway.domain.routing.settings_fit import Reason
 
 FRAME = ImageToVideo(first_frame="https://images.example/a.png")
 BOTH = ImageToVideo(first_frame="https://images.example/a.png", last_frame="https://images.example/b.png")
