@@ -53,7 +53,7 @@ class Route(Struct, frozen=True, kw_only=True, omit_defaults=True):
     count_max: int = 1  # outputs that one submit may ask for
     adaptations: tuple[Adaptation, ...] = ()
     attempt_timeout_seconds: float | None = None  # replaces that of the provider
-    cost_usd: float | None = None  # of one output, by the prices in the configuration; None: there is no price
+    cost_usd: float | None = None  # of one output, by the prices in the configuration; None: it has no price
 
 
 class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,8 +77,8 @@ class AttemptState(StrEnum):
     SUBMITTING = "submitting"  # entered once; the submit may be on its way
     ACCEPTED = "accepted"  # the provider has a task
     NOT_SENT = "not_sent"  # it is certain that nothing reached the provider
-    REFUSED = "refused"  # the provider refused clearly: there is no task
-    UNKNOWN = "unknown"  # it was sent and there is no clear answer: a task may exist and may be billed
+    REFUSED = "refused"  # the provider refused clearly, so it has no task
+    UNKNOWN = "unknown"  # it was sent without a clear answer: a task may exist and may be billed
     COMPLETED = "completed"
     FAILED = "failed"
     ABANDONED = "abandoned"  # no longer waited for, while a task may still run and may be billed

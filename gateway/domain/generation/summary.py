@@ -74,7 +74,7 @@ class OutputSummary(Struct, frozen=True, kw_only=True):
 
     index: int
     status: Status
-    source: FileSource | None  # None: there is no file for the client
+    source: FileSource | None  # None: the client gets no file
     artifact: Artifact | None  # the file at the provider
     archived: Kept | None  # the gateway's own copy
     provider_url: str | None  # None also where the URL needs the provider's key

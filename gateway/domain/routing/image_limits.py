@@ -58,7 +58,7 @@ def _misshapen(facts: ImageFacts, limits: ImageLimits) -> list[str]:
 
 
 def remake(facts: ImageFacts, limits: ImageLimits) -> Remake | None:
-    """The conversion that makes an image fit; `None` if there is none.
+    """The conversion that makes an image fit; `None` if no conversion can.
 
     A conversion changes the type and reduces bytes and pixels. It never enlarges an image or changes its shape: that
     would add pixels that the client has not sent.

@@ -95,7 +95,7 @@ def _ratio_beside_image(requested: str, image: ImageFacts | None, adapt: str | N
     """What happens to an aspect ratio if the model gives its video the ratio of the image.
 
     `None` if the image has the requested ratio anyway. Otherwise only `"adapt": "nearest"` lets the image decide. The
-    ratio of an image behind a URL is not known before it is fetched.
+    ratio of an image that came as a URL is not known before it is fetched.
     """
     if image is not None and has_ratio(image.width, image.height, requested):
         return None
@@ -109,7 +109,7 @@ def _ratio_beside_image(requested: str, image: ImageFacts | None, adapt: str | N
 
 
 def _check_switches(requested: Settings, capability: Capability) -> list[Reason]:
-    """The settings that a model either honours or does not have: no other value could stand in for them."""
+    """The settings that a model either honours or does not have: no other value could replace theirs."""
     reasons: list[Reason] = []
     if requested.generate_audio and not capability.generate_audio:
         reasons.append(Reason(param="generate_audio", message="cannot make sound"))
