@@ -136,12 +136,12 @@ class World:
         assert again.writes == (), "the same step writes twice"
         assert again.effects == (), "the same effect starts twice"
         self.last = step
-        found = sorted(one.index for one in self.busy if isinstance(one, Keep)) if self.keeps else []
+        found = sorted(effect.index for effect in self.busy if isinstance(effect, Keep)) if self.keeps else []
         return self.file(*(FileKept(index, kept(index)) for index in found)) if found else step
 
     def file(self, *facts: FileFact, wait: float = 0) -> Step:
         """What came of the tries to keep files, step."""
-        self.busy -= {Keep(one.index) for one in facts}
+        self.busy -= {Keep(fact.index) for fact in facts}
         return self.step(*facts, wait=wait)
 
     def _advance(self, facts: Iterable[Fact]) -> Step:
@@ -168,7 +168,7 @@ class World:
     def take(self, number: int, *ids: str, seen: Generation | None = None) -> None:
         """The provider's answer with task ids is stored; `seen` is what the sender knew of the generation."""
         attempt = self.attempt(number)
-        refs = [TaskRef(id=one) for one in ids or (f"t{number}",)]
+        refs = [TaskRef(id=id_) for id_ in ids or (f"t{number}",)]
         tasks = accepted(seen or self.generation, attempt.id, refs, self.now).attempt.tasks
         write = accepted(self.generation, attempt.id, refs, self.now)
         self.generation = apply(self.generation, SaveAttempt(replace(write.attempt, tasks=tasks), write.was))
@@ -177,7 +177,7 @@ class World:
     def adopt(self, number: int, *ids: str) -> None:
         """A callback names tasks of an attempt, whatever the attempt counts as; the store keeps them."""
         attempt = self.attempt(number)
-        refs = [TaskRef(id=one) for one in ids]
+        refs = [TaskRef(id=id_) for id_ in ids]
         tasks = with_tasks(attempt.slots, attempt.tasks, refs, len(self.generation.outputs))
         after_it = replace(attempt, tasks=tasks)
         if attempt.state not in FOLLOWED:

@@ -138,7 +138,7 @@ def test_it_reads_as_the_rfc_says(header: str, size: int) -> None:
     assert sum(map(len, found)) == len(sent), "a byte is sent twice"
     assert all(one and one.start in wanted and one[-1] in wanted for one in found)
     for at in sent - wanted:  # only what stands between two near ones
-        below, above = max(one for one in wanted if one < at), min(one for one in wanted if one > at)
+        below, above = max(byte for byte in wanted if byte < at), min(byte for byte in wanted if byte > at)
         assert above - below - 1 < PART_OVERHEAD
     ordered = sorted(found, key=lambda one: one.start)
     assert all(after.start - before.stop >= PART_OVERHEAD for before, after in itertools.pairwise(ordered))

@@ -143,7 +143,7 @@ def test_the_newest_tries_are_kept() -> None:
     for number in range(TRIES_KEPT + 3):
         delivery = tried(delivery, answered(500, after(number)))
 
-    assert [one.at for one in delivery.tries] == [after(number) for number in range(3, TRIES_KEPT + 3)]
+    assert [attempt.at for attempt in delivery.tries] == [after(number) for number in range(3, TRIES_KEPT + 3)]
 
 
 @pytest.mark.parametrize(
@@ -233,4 +233,4 @@ def test_ids_order_as_their_moments() -> None:
     ids = [ulid(after(number), bytes([255 - number] * 10)) for number in range(5)]
 
     assert ids == sorted(ids)
-    assert {len(one) for one in ids} == {26}
+    assert {len(id_) for id_ in ids} == {26}

@@ -222,7 +222,7 @@ def test_flood_of_hints_reads_once_a_second() -> None:
     reads = 0
     for _ in range(1000):
         step = world.step(Hinted(world.attempt(1).id), wait=0.01)
-        for one in [one for one in step.effects if isinstance(one, Poll)]:
+        for one in [effect for effect in step.effects if isinstance(effect, Poll)]:
             reads += 1
             world.busy.discard(one)
             world.step(Read(attempt_id=one.attempt_id, index=one.index, asked_at=world.now, snapshot=RUNNING))

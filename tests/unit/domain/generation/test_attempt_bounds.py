@@ -46,7 +46,7 @@ def _run(
     for turn in range(10 * bound):
         if world.generation.status.terminal:
             break
-        waiting = [one for one in world.generation.attempts if one.state is AttemptState.RESERVED]
+        waiting = [attempt for attempt in world.generation.attempts if attempt.state is AttemptState.RESERVED]
         if not waiting:
             world.now = max(world.now, world.last.wake_at)
             world.step()

@@ -123,18 +123,18 @@ def test_progress_stays_when_a_running_generation_is_cancelled() -> None:
 
 def test_provider_with_a_count_gets_one_attempt_for_all_outputs() -> None:
     world = World(generation(count=4, count_max=4))
-    assert [one.slots for one in world.generation.attempts] == [(0, 1, 2, 3)]
+    assert [attempt.slots for attempt in world.generation.attempts] == [(0, 1, 2, 3)]
 
 
 def test_provider_without_a_count_gets_an_attempt_an_output() -> None:
     world = World(generation(count=4, count_max=1))
-    assert [one.slots for one in world.generation.attempts] == [(0,), (1,), (2,), (3,)]
+    assert [attempt.slots for attempt in world.generation.attempts] == [(0,), (1,), (2,), (3,)]
     assert len(world.last.effects) == 4
 
 
 def test_count_beyond_the_most_is_split() -> None:
     world = World(generation(count=4, count_max=3))
-    assert [one.slots for one in world.generation.attempts] == [(0, 1, 2), (3,)]
+    assert [attempt.slots for attempt in world.generation.attempts] == [(0, 1, 2), (3,)]
 
 
 def test_every_task_fills_its_own_output() -> None:
@@ -143,7 +143,7 @@ def test_every_task_fills_its_own_output() -> None:
     for index, name in ((2, "z"), (0, "x"), (1, "y")):
         assert world.generation.status is not Status.COMPLETED
         world.read(1, done(name), index)
-    assert [one.artifact for one in world.generation.outputs] == [done(name).artifacts[0] for name in "xyz"]
+    assert [output.artifact for output in world.generation.outputs] == [done(name).artifacts[0] for name in "xyz"]
     assert world.generation.status is Status.COMPLETED
 
 
@@ -206,7 +206,7 @@ def test_missing_task_is_not_blamed_on_the_failure_of_another() -> None:
     world.accept(1, "x")
     world.fail(1, FailureKind.CONTENT_POLICY)
     world.end(2, FailureKind.INVALID_REQUEST)
-    assert [one.failure and one.failure.kind for one in world.generation.outputs] == [
+    assert [output.failure and output.failure.kind for output in world.generation.outputs] == [
         FailureKind.CONTENT_POLICY,
         FailureKind.INVALID_REQUEST,
     ]
@@ -215,7 +215,7 @@ def test_missing_task_is_not_blamed_on_the_failure_of_another() -> None:
 def test_more_tasks_than_asked_become_extra_outputs() -> None:
     world = World(generation())
     world.accept(1, "asked", "more", "yet-more")
-    assert [(one.index, one.extra) for one in world.generation.outputs] == [(0, False), (1, True), (2, True)]
+    assert [(output.index, output.extra) for output in world.generation.outputs] == [(0, False), (1, True), (2, True)]
 
     world.read(1, done("asked"))
     assert not world.generation.status.terminal, "the extra ones may have been paid for"
@@ -292,9 +292,9 @@ def test_extras_of_submits_answered_at_the_same_moment_all_have_an_output() -> N
     for number, index, name in ((1, 0, "a"), (1, 1, "a-more"), (2, 0, "b"), (2, 1, "b-more"), (2, 2, "b-yet-more")):
         world.read(number, done(name), index)
 
-    files = [one.artifact for one in world.generation.outputs]
+    files = [output.artifact for output in world.generation.outputs]
     assert files == [done(name).artifacts[0] for name in ("a", "b", "a-more", "b-more", "b-yet-more")]
-    assert [one.attempt_id[-1] for one in world.generation.outputs if one.attempt_id] == list("12122")
+    assert [output.attempt_id[-1] for output in world.generation.outputs if output.attempt_id] == list("12122")
 
 
 def test_extra_task_does_not_claim_the_further_file_of_another() -> None:
@@ -309,7 +309,7 @@ def test_extra_task_does_not_claim_the_further_file_of_another() -> None:
     world.step()
     world.read(2, done("b"), 0)
     world.read(2, done("b-more"), 1)
-    files = [one.artifact for one in world.generation.outputs]
+    files = [output.artifact for output in world.generation.outputs]
     assert files == [done(name).artifacts[0] for name in ("a", "b", "a-more", "b-more")]
 
 
@@ -319,7 +319,7 @@ def test_further_files_of_one_task_become_extra_outputs() -> None:
     world.accept(2)
     world.read(1, done("a", "b", "c"))
     world.read(2, done("d"))
-    made = [(one.extra, one.artifact) for one in world.generation.outputs]
+    made = [(output.extra, output.artifact) for output in world.generation.outputs]
     files = {name: done(name).artifacts[0] for name in "abcd"}
     assert made == [(False, files["a"]), (False, files["d"]), (True, files["b"]), (True, files["c"])]
 
@@ -417,7 +417,7 @@ def test_result_that_comes_behind_the_end_is_kept_as_late_and_accounted_for() ->
 
     assert world.generation.outputs[:1] == ended.outputs
     late = world.generation.outputs[1:]
-    assert [(one.index, one.extra, one.late, one.attempt_id) for one in late] == [
+    assert [(output.index, output.extra, output.late, output.attempt_id) for output in late] == [
         (1, True, True, "att_1_1"),
         (2, True, True, "att_1_1"),
     ]
@@ -707,7 +707,11 @@ def test_only_the_output_of_the_unknown_submit_avoids_its_provider() -> None:
     world.end(2, FailureKind.UNAVAILABLE)
     world.end(3, FailureKind.TASK_FAILED)  # of the first output
     world.end(4, FailureKind.UNAVAILABLE)  # of the second
-    assert [(one.slots, one.route) for one in world.generation.attempts][2:] == [((0,), 1), ((1,), 1), ((1,), 2)]
+    assert [(attempt.slots, attempt.route) for attempt in world.generation.attempts][2:] == [
+        ((0,), 1),
+        ((1,), 1),
+        ((1,), 2),
+    ]
     assert world.outputs() == [Status.FAILED, Status.QUEUED]
 
 

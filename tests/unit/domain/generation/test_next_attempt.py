@@ -140,7 +140,7 @@ def test_stop_for_one_output_leaves_the_others_alone() -> None:
 def test_amended_form_is_tried_once() -> None:
     world = World(generation("acme/one", "bolt/two"), form="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
-    assert [(one.route, one.form) for one in world.generation.attempts] == [(0, "number"), (0, "string")]
+    assert [(attempt.route, attempt.form) for attempt in world.generation.attempts] == [(0, "number"), (0, "string")]
 
     world.end(2, FailureKind.INVALID_REQUEST, amend="number")
     assert len(world.generation.attempts) == 2
@@ -158,7 +158,7 @@ def test_amended_form_is_kept_when_the_provider_asks_to_wait() -> None:
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.end(2, FailureKind.RATE_LIMITED, retry_after=10)
     world.step(wait=10)
-    assert [one.form for one in world.generation.attempts] == ["number", "string", "string"]
+    assert [attempt.form for attempt in world.generation.attempts] == ["number", "string", "string"]
 
 
 def test_amended_form_is_not_tried_where_the_limit_of_cost_has_no_room_for_it() -> None:
@@ -180,13 +180,16 @@ def test_every_route_has_its_own_amended_form() -> None:
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.end(2, FailureKind.OUT_OF_CREDIT)
     world.end(3, FailureKind.INVALID_REQUEST, amend="string")
-    assert [(one.route, one.form) for one in world.generation.attempts][2:] == [(1, "number"), (1, "string")]
+    assert [(attempt.route, attempt.form) for attempt in world.generation.attempts][2:] == [
+        (1, "number"),
+        (1, "string"),
+    ]
 
 
 def test_outputs_of_one_refused_submit_are_amended_together() -> None:
     world = World(generation(count=3, count_max=4), form="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
-    assert [(one.slots, one.form) for one in world.generation.attempts][1:] == [((0, 1, 2), "string")]
+    assert [(attempt.slots, attempt.form) for attempt in world.generation.attempts][1:] == [((0, 1, 2), "string")]
 
 
 # The last route once more
@@ -390,7 +393,7 @@ def test_route_that_is_gone_back_to_keeps_its_form() -> None:
     world.end(2, FailureKind.RATE_LIMITED, retry_after=10)
     world.end(3, FailureKind.OUT_OF_CREDIT)
     world.step(wait=10)
-    assert [(one.route, one.form) for one in world.generation.attempts] == [
+    assert [(attempt.route, attempt.form) for attempt in world.generation.attempts] == [
         (0, "number"),
         (0, "string"),
         (1, "number"),
@@ -404,7 +407,7 @@ def test_every_output_goes_back_to_its_own_route() -> None:
     world.accept(2)
     world.end(3, FailureKind.OUT_OF_CREDIT)
     world.step(wait=10)
-    assert [(one.route, one.slots) for one in world.generation.attempts] == [
+    assert [(attempt.route, attempt.slots) for attempt in world.generation.attempts] == [
         (0, (0,)),
         (0, (1,)),
         (1, (0,)),
@@ -425,7 +428,7 @@ def test_deadline_that_comes_before_any_task_tells_the_newest_refusal() -> None:
 
 def test_whether_another_route_is_left() -> None:
     world = World(generation("acme/one", "bolt/two", count=2))
-    assert [has_another_route(world.generation, one) for one in world.generation.attempts] == [True, True]
+    assert [has_another_route(world.generation, attempt) for attempt in world.generation.attempts] == [True, True]
     world.end(1, FailureKind.OUT_OF_CREDIT)
     first, second, third = world.generation.attempts
     assert (third.slots, third.route) == ((0,), 1)
@@ -680,7 +683,11 @@ def test_outputs_that_are_being_made_are_not_counted_twice() -> None:
     world = World(priced(2.0, 1.0, 1.0, count=2))
     world.accept(2)
     world.end(1, FailureKind.OUT_OF_CREDIT)
-    assert [(one.route, one.slots) for one in world.generation.attempts] == [(0, (0,)), (0, (1,)), (1, (0,))]
+    assert [(attempt.route, attempt.slots) for attempt in world.generation.attempts] == [
+        (0, (0,)),
+        (0, (1,)),
+        (1, (0,)),
+    ]
 
 
 def test_all_outputs_that_nobody_makes_have_to_find_room() -> None:
@@ -688,7 +695,7 @@ def test_all_outputs_that_nobody_makes_have_to_find_room() -> None:
     world.accept(1, "a", "b")
     world.fail(1, FailureKind.TASK_FAILED, 0)
     world.fail(1, FailureKind.TASK_FAILED, 1)
-    assert [(one.route, one.slots) for one in world.generation.attempts] == [(0, (0, 1)), (2, (0, 1))]
+    assert [(attempt.route, attempt.slots) for attempt in world.generation.attempts] == [(0, (0, 1)), (2, (0, 1))]
 
 
 def test_tasks_beyond_the_number_asked_for_count() -> None:
@@ -813,12 +820,12 @@ def test_what_is_a_repeat() -> None:
     world.end(4, FailureKind.UNAVAILABLE)
     world.now = world.last.wake_at
     world.step()
-    assert [(one.slots, one.route, one.form) for one in world.generation.attempts] == [
+    assert [(attempt.slots, attempt.route, attempt.form) for attempt in world.generation.attempts] == [
         ((0,), 0, "number"),
         ((1,), 0, "number"),
         ((0,), 0, "string"),
         ((0,), 1, "number"),
         ((0,), 1, "number"),
     ]
-    found = [is_retry(world.generation, one) for one in world.generation.attempts]
+    found = [is_retry(world.generation, attempt) for attempt in world.generation.attempts]
     assert found == [False, False, False, False, True]

@@ -92,7 +92,7 @@ def test_decision_is_made_once(decision: Decision) -> None:
 def test_nothing_else_is_held() -> None:
     world = World(generation("acme/one", "bolt/two", policy=Policy(on_ambiguous="fall_back")))
     world.unknown(1)
-    assert not any(is_held(world.generation, one) for one in world.generation.attempts)
+    assert not any(is_held(world.generation, attempt) for attempt in world.generation.attempts)
     with pytest.raises(Conflict, match="not held"):
         decide(world.generation, world.attempt(1), "fail")
     running = World(generation(policy=HOLD))
@@ -104,7 +104,7 @@ def test_only_the_output_that_waits_counts() -> None:
     world = held(count=2)
     world.accept(2)
     world.fail(2, FailureKind.TASK_FAILED)
-    assert [is_held(world.generation, one) for one in world.generation.attempts] == [True, False]
+    assert [is_held(world.generation, attempt) for attempt in world.generation.attempts] == [True, False]
 
 
 def test_task_that_turns_up_while_the_second_submit_waits_its_turn_stops_it() -> None:

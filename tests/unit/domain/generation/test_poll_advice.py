@@ -88,7 +88,7 @@ def test_at_the_deadline_it_is_over():
     assert seconds(tried(attempt(1, AttemptState.ACCEPTED, accepted=3560)), KNOWN, 3588) == 12
 
 
-@pytest.mark.parametrize("status", [one for one in Status if one.terminal])
+@pytest.mark.parametrize("status", [status for status in Status if status.terminal])
 def test_at_its_end_nothing_is_to_come(status: Status):
     assert seconds(tried(attempt(1, AttemptState.COMPLETED, accepted=0), status=status), KNOWN, 1) is None
 

@@ -199,14 +199,14 @@ def late_result() -> World:
     world = World(generation("acme/one*2", "bolt/two*4", count=2))
     world.accept(1, "a", "b")
     world.give_up(1)
-    assert [one.slots for one in world.generation.attempts if one.state is S.RESERVED] == [(0, 1)]
+    assert [attempt.slots for attempt in world.generation.attempts if attempt.state is S.RESERVED] == [(0, 1)]
     return world
 
 
 def test_attempt_that_waits_shrinks_to_what_is_still_missing() -> None:
     world = late_result()
     world.read(1, done())
-    attempts = [(one.route, one.slots, one.state) for one in world.generation.attempts[1:]]
+    attempts = [(attempt.route, attempt.slots, attempt.state) for attempt in world.generation.attempts[1:]]
     assert attempts == [(1, (0, 1), S.NOT_SENT), (1, (1,), S.RESERVED)]
     assert Submit("att_1_3") in world.busy
 
@@ -214,7 +214,7 @@ def test_attempt_that_waits_shrinks_to_what_is_still_missing() -> None:
 def test_fewer_tasks_than_outputs_send_the_missing_ones_to_the_next_route_at_once() -> None:
     world = World(generation("acme/one*2", "bolt/two", count=2))
     world.accept(1, "only")
-    assert [(one.route, one.slots) for one in world.generation.attempts] == [(0, (0, 1)), (1, (1,))]
+    assert [(attempt.route, attempt.slots) for attempt in world.generation.attempts] == [(0, (0, 1)), (1, (1,))]
     assert world.states() == [S.ACCEPTED, S.RESERVED]
 
 
@@ -231,7 +231,7 @@ def test_extra_result_is_used_instead_of_buying_another() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1, "asked", "more")
     world.read(1, done("b"), index=1)
-    assert [one.extra for one in world.generation.outputs] == [False, True]
+    assert [output.extra for output in world.generation.outputs] == [False, True]
     world.fail(1, FailureKind.TASK_FAILED)
     assert world.states() == [S.COMPLETED]
     assert (world.generation.status, world.generation.outputs[0].artifact) == (Status.COMPLETED, done("b").artifacts[0])
@@ -270,4 +270,4 @@ def test_failed_attempt_gets_the_further_task_that_is_named_later() -> None:
     world.adopt(1, "other")
     world.step()
     world.read(1, done(), index=1)
-    assert [(one.late, one.status) for one in world.generation.outputs[1:]] == [(True, Status.COMPLETED)]
+    assert [(output.late, output.status) for output in world.generation.outputs[1:]] == [(True, Status.COMPLETED)]

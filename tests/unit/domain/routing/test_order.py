@@ -30,7 +30,7 @@ def place(
 
 
 def names(*places: RankKey, seed: str = "gen_1") -> list[str]:
-    return in_order([(one, one.name) for one in places], seed)
+    return in_order([(key, key.name) for key in places], seed)
 
 
 def test_priority_is_the_order_of_the_configuration() -> None:
@@ -41,7 +41,7 @@ def test_priority_is_the_order_of_the_configuration() -> None:
 def test_cheapest_is_by_price_and_unpriced_last() -> None:
     routes = [place("none", "cheapest"), place("two", "cheapest", cost=2), place("free", "cheapest", cost=0)]
     assert names(*routes, place("one", "cheapest", cost=1)) == ["free", "one", "two", "none"]
-    assert names(*(place(one, "cheapest", cost=1) for one in "cab")) == ["c", "a", "b"]
+    assert names(*(place(letter, "cheapest", cost=1) for letter in "cab")) == ["c", "a", "b"]
 
 
 def test_fastest_is_by_the_median_and_unknown_first() -> None:
@@ -75,18 +75,18 @@ def test_second_is_drawn_by_weight_from_what_is_left() -> None:
     routes = [place("zero", "weighted", weight=0)]
     routes += [place(f"acme/{weight}", "weighted", weight=weight) for weight in (1, 3, 4)]
     drawn = [names(*routes, seed=f"gen_{number}") for number in range(SEEDS)]
-    behind = [one[1] for one in drawn if one[0] == "acme/4"]
+    behind = [order[1] for order in drawn if order[0] == "acme/4"]
     assert behind.count("acme/3") / len(behind) == pytest.approx(0.75, abs=0.04)
-    assert {one[3] for one in drawn} == {"zero"}, "without weight is last"
+    assert {order[3] for order in drawn} == {"zero"}, "without weight is last"
 
 
 def test_routes_without_weight_keep_their_order() -> None:
-    routes = [place(one, "weighted", weight=0) for one in "cab"]
+    routes = [place(letter, "weighted", weight=0) for letter in "cab"]
     assert names(*routes, place("d", "weighted", weight=0.001)) == ["d", "c", "a", "b"]
 
 
 def test_one_seed_has_one_order() -> None:
-    routes = [place(one, "weighted") for one in "abcdef"]
+    routes = [place(letter, "weighted") for letter in "abcdef"]
     assert names(*routes) == names(*routes) == names(*reversed(routes))
     assert len({tuple(names(*routes, seed=str(seed))) for seed in range(50)}) > 40
 
@@ -104,8 +104,8 @@ def test_open_circuit_is_last_and_a_half_open_one_at_its_place(order: Order) -> 
 
 @pytest.mark.parametrize(("first", "second"), list(product(ORDERS, ORDERS)))
 def test_model_to_fall_back_to_comes_behind_whatever_is_better_about_it(first: Order, second: Order) -> None:
-    main = [place(one, first, weight=0, seconds=99, cost=99) for one in "ab"]
-    other = [place(one, second, group=1, weight=9, seconds=1, cost=1) for one in "cd"]
+    main = [place(letter, first, weight=0, seconds=99, cost=99) for letter in "ab"]
+    other = [place(letter, second, group=1, weight=9, seconds=1, cost=1) for letter in "cd"]
     found = names(*main, *other)
     assert set(found[:2]) == {"a", "b"}
     assert names(*other, *main)[:2] == found[:2]
@@ -144,11 +144,11 @@ PLACES = st.lists(
 @given(places=PLACES, left_away=st.integers(0, 7), seed=st.text(max_size=3))
 def test_order_is_total_repeatable_and_each_by_itself(places: list[RankKey], left_away: int, seed: str) -> None:
     found = names(*places, seed=seed)
-    assert sorted(found) == sorted(one.name for one in places)
+    assert sorted(found) == sorted(key.name for key in places)
     assert found == names(*places, seed=seed)
-    by_name = {one.name: one for one in places}
+    by_name = {key.name: key for key in places}
     ranks = [(by_name[name].health.circuit is CircuitState.OPEN, by_name[name].group) for name in found]
     assert ranks == sorted(ranks)
     fewer = [*places[:left_away], *places[left_away + 1 :]]
-    kept = {one.name for one in fewer}
+    kept = {key.name for key in fewer}
     assert names(*fewer, seed=seed) == [name for name in found if name in kept]

@@ -57,7 +57,7 @@ def ask(value: Input | None = None, **changes: Any) -> GenerationRequest:
 def reasons(request: GenerationRequest, *capabilities: Capability, **more: Any) -> list[tuple[str, str]]:
     """Why the only candidate cannot; empty when it can."""
     planned = plan(request, [candidate(*capabilities)], **more)
-    return [(one.param, one.message) for left in planned.left_out for one in left.reasons]
+    return [(reason.param, reason.message) for left in planned.left_out for reason in left.reasons]
 
 
 def test_route_has_what_the_candidate_says() -> None:
@@ -297,7 +297,7 @@ def test_each_image_that_is_changed_is_told_of() -> None:
     value = ReferencesToVideo(references=("file_fits", "file_a", "file_b"), last_frame="file_b")
     images = {"file_fits": facts(), "file_a": LARGE, "file_b": LARGE}
     [route] = plan(ask(value, adapt="nearest"), [candidate(both)], images).routes
-    assert [one.param for one in route.adaptations] == ["last_image", "reference_images[1]"]
+    assert [adaptation.param for adaptation in route.adaptations] == ["last_image", "reference_images[1]"]
 
 
 # Modes, rules, several rows
@@ -490,7 +490,10 @@ def test_without_fallback_one_route_is_left_and_the_others_are_told() -> None:
     models = [candidate(with_values(PLAIN, prompt_max=1), model="no"), candidate(model="yes"), candidate(model="also")]
     planned = plan(ask(fallback=False), models)
     assert [route.model for route in planned.routes] == ["yes"]
-    assert [(one.model, one.reasons[0].param) for one in planned.left_out] == [("no", "prompt"), ("also", "fallback")]
+    assert [(omitted.model, omitted.reasons[0].param) for omitted in planned.left_out] == [
+        ("no", "prompt"),
+        ("also", "fallback"),
+    ]
 
 
 def test_no_candidates_no_routes() -> None:
@@ -501,7 +504,7 @@ def test_candidate_without_any_capability_is_left_out() -> None:
     nothing = Candidate(provider="acme", model="one", row="one", capabilities=())
     left = plan(ask(), [nothing]).left_out
     assert [type(one) for one in left] == [LeftOut]
-    assert [type(one) for one in left[0].reasons] == [Reason]
+    assert [type(reason) for reason in left[0].reasons] == [Reason]
 
 
 RATIOS = ["16:9", "9:16", "1:1", "4:3", "3:4", "21:9"]
@@ -569,19 +572,21 @@ def test_any_plan_keeps_its_promises(request: GenerationRequest, candidates: lis
     planned = plan(request, candidates)
 
     assert len(planned.routes) + len(planned.left_out) == len(candidates)
-    assert all(left.reasons and all(one.param and one.message for one in left.reasons) for left in planned.left_out)
+    assert all(
+        left.reasons and all(reason.param and reason.message for reason in left.reasons) for left in planned.left_out
+    )
     assert request.fallback is not False or len(planned.routes) <= 1
-    names = iter([(one.provider, one.model) for one in candidates])
+    names = iter([(entry.provider, entry.model) for entry in candidates])
     assert all((route.provider, route.model) in names for route in planned.routes), "the order is the candidates'"
     for route in planned.routes:
-        check_route(request, route, [one for one in candidates if one.model == route.model])
+        check_route(request, route, [entry for entry in candidates if entry.model == route.model])
 
 
 def check_route(request: GenerationRequest, route: Route, candidates: list[Candidate]) -> None:
     """The route sends what was asked, but for what it says it adapted; and some row of its model takes all of it."""
     asked, sent = request.settings, route.settings
     names = {"duration": "duration_seconds"}
-    adapted = {names.get(one.param, one.param): one for one in route.adaptations}
+    adapted = {names.get(adaptation.param, adaptation.param): adaptation for adaptation in route.adaptations}
     assert not adapted or request.adapt == "nearest"
     for name in Settings.__struct_fields__:
         value = getattr(asked, name)
@@ -592,7 +597,7 @@ def check_route(request: GenerationRequest, route: Route, candidates: list[Candi
             assert adapted[name].given != value
         elif value is not None:
             assert getattr(sent, name) == value
-    assert any(takes(row, request, sent, route) for one in candidates for row in one.capabilities)
+    assert any(takes(row, request, sent, route) for entry in candidates for row in entry.capabilities)
 
 
 def takes(row: Capability, request: GenerationRequest, sent: Settings, route: Route) -> bool:
@@ -634,8 +639,8 @@ def test_candidate_that_cannot_changes_nothing_for_the_others(
     with_it, without = plan(request, more), plan(request, candidates)
 
     assert with_it.routes == without.routes
-    assert [one for one in with_it.left_out if one.provider != "corp"] == list(without.left_out)
-    assert [one.provider for one in with_it.left_out].count("corp") == 1
+    assert [omitted for omitted in with_it.left_out if omitted.provider != "corp"] == list(without.left_out)
+    assert [omitted.provider for omitted in with_it.left_out].count("corp") == 1
 
 
 @settings(max_examples=100)
@@ -655,7 +660,7 @@ def test_nearest_ratio_of_an_upright_picture_is_that_of_a_lying_one_turned(
         return round(log(int(width) / int(height)), 9)
 
     def nearest(ratio: str) -> str:
-        capability = with_values(PLAIN, aspect_ratios=frozenset(supported | {turned(one) for one in supported}))
+        capability = with_values(PLAIN, aspect_ratios=frozenset(supported | {turned(ratio) for ratio in supported}))
         route = plan(ask(aspect_ratio=ratio, adapt="nearest"), [candidate(capability)]).routes[0]
         return str(route.settings.aspect_ratio)
 
@@ -729,7 +734,7 @@ def test_mode_costs_what_its_resolution_costs(mode: str | None, cost: float) -> 
 def test_limit_of_cost_is_over_all_outputs(count: int, limit: float, message: str | None) -> None:
     request = ask(duration_seconds=5, count=count, max_cost=limit)
     planned = plan(request, [candidate(prices=PER_SECOND)])
-    found = [(one.param, one.message) for left in planned.left_out for one in left.reasons]
+    found = [(reason.param, reason.message) for left in planned.left_out for reason in left.reasons]
     assert found == ([] if message is None else [("max_cost", message)])
 
 
@@ -747,7 +752,7 @@ def test_limit_leaves_out_what_is_dearer_or_unpriced_and_keeps_the_rest() -> Non
     ]
     planned = plan(ask(max_cost=1.0), models)
     assert models_of(planned) == ["fits"]
-    assert [(one.model, one.reasons[0].message) for one in planned.left_out] == [
+    assert [(omitted.model, omitted.reasons[0].message) for omitted in planned.left_out] == [
         ("dear", "costs 2 USD, not at most 1"),
         ("unpriced", "has no price for this request, so a limit cannot be kept"),
         ("free of length", "has no price for this request, so a limit cannot be kept"),
@@ -781,7 +786,7 @@ def test_without_fallback_the_first_route_counts_whatever_its_circuit_says(circu
     models = [candidate(model=name) for name in ("a", "b")]
     planned = plan(ask(fallback=False), models, health=states(a=circuit))
     assert models_of(planned) == ["a"]
-    assert [(one.model, one.reasons[0].param) for one in planned.left_out] == [("b", "fallback")]
+    assert [(omitted.model, omitted.reasons[0].param) for omitted in planned.left_out] == [("b", "fallback")]
 
 
 def test_without_fallback_the_first_route_is_that_of_its_order() -> None:
@@ -803,7 +808,7 @@ def test_with_fallback_an_open_circuit_is_last(fallback: bool | tuple[str, ...])
 
 def test_time_of_an_attempt_goes_with_its_route() -> None:
     models = [candidate(model="own"), candidate(model="short", attempt_timeout_seconds=60.0)]
-    assert [one.attempt_timeout_seconds for one in plan(ask(), models).routes] == [None, 60.0]
+    assert [route.attempt_timeout_seconds for route in plan(ask(), models).routes] == [None, 60.0]
 
 
 @pytest.mark.parametrize(
@@ -927,17 +932,19 @@ def test_any_plan_in_any_order_keeps_its_promises(
     seed: str,
     place: int,
 ) -> None:
-    candidates = [replace(one, order=order) for one in candidates]
+    candidates = [replace(entry, order=order) for entry in candidates]
 
     def health(provider: str, model: str) -> RouteHealth:
         return known.get((provider, model), RouteHealth())
 
     planned = plan(request, candidates, health=health, seed=seed)
 
-    by_name = {(one.provider, one.model): one for one in candidates}
-    told = [(one.provider, one.model) for one in (*planned.routes, *planned.left_out)]
+    by_name = {(entry.provider, entry.model): entry for entry in candidates}
+    told = [(omitted.provider, omitted.model) for omitted in (*planned.routes, *planned.left_out)]
     assert sorted(told) == sorted(by_name), "each is planned or left out, and once"
-    assert all(left.reasons and all(one.param and one.message for one in left.reasons) for left in planned.left_out)
+    assert all(
+        left.reasons and all(reason.param and reason.message for reason in left.reasons) for left in planned.left_out
+    )
     for route in planned.routes:
         one = by_name[route.provider, route.model]
         check_route(request, route, [one])
@@ -945,7 +952,7 @@ def test_any_plan_in_any_order_keeps_its_promises(
         if request.max_cost is not None:
             assert route.cost_usd is not None
             assert route.cost_usd * request.count <= request.max_cost + 1e-9
-    check_order([by_name[one.provider, one.model] for one in planned.routes], planned, health)
+    check_order([by_name[route.provider, route.model] for route in planned.routes], planned, health)
     if request.fallback is False:  # the first of all that can, were every circuit closed
         times = {name: replace(one, circuit=CircuitState.CLOSED) for name, one in known.items()}
         whole = plan(
@@ -957,12 +964,12 @@ def test_any_plan_in_any_order_keeps_its_promises(
     useless = candidate(with_values(PLAIN, prompt_max=0), provider="corp", model="none", order=order, weight=99.0)
     more = plan(request, [*candidates[:place], useless, *candidates[place:]], health=health, seed=seed)
     assert more.routes == planned.routes
-    assert [one for one in more.left_out if one.provider != "corp"] == list(planned.left_out)
+    assert [omitted for omitted in more.left_out if omitted.provider != "corp"] == list(planned.left_out)
 
 
 def check_order(candidates: list[Candidate], planned: Planned, health: HealthOf) -> None:
     """Open circuits last, groups in their order, and within a group what its order says."""
-    known = [health(one.provider, one.model) for one in candidates]
+    known = [health(entry.provider, entry.model) for entry in candidates]
     places = [(one.circuit is CircuitState.OPEN, had.group) for one, had in zip(known, candidates, strict=True)]
     assert places == sorted(places)
     for place in set(places):
@@ -982,7 +989,7 @@ def check_order(candidates: list[Candidate], planned: Planned, health: HealthOf)
 @settings(max_examples=100)
 @given(candidates=MODELS, order=st.sampled_from(ORDERS), seed=st.text(max_size=4))
 def test_equal_routes_keep_the_order_of_the_candidates(candidates: list[Candidate], order: Order, seed: str) -> None:
-    same = [replace(one, order=order, capabilities=(PLAIN,), prices=PER_SECOND, weight=0.0) for one in candidates]
+    same = [replace(entry, order=order, capabilities=(PLAIN,), prices=PER_SECOND, weight=0.0) for entry in candidates]
     found = plan(ask(), same, seed=seed).routes
     expected = sorted(same, key=lambda one: one.group)
     assert [(one.provider, one.model) for one in found] == [(one.provider, one.model) for one in expected]
