@@ -87,7 +87,7 @@ def generation(
     )
 
 
-def kept(index: int = 0) -> Kept:
+def archived_file(index: int = 0) -> Kept:
     """A file in the artifact store."""
     return Kept(
         name=f"gen_1/{index}-1.mp4", bytes=1, sha256="0" * 64, content_type="video/mp4", kept_until=after(86400)
@@ -136,8 +136,8 @@ class World:
         assert again.writes == (), "the same step writes twice"
         assert again.effects == (), "the same effect starts twice"
         self.last = step
-        found = sorted(effect.index for effect in self.busy if isinstance(effect, Keep)) if self.keeps else []
-        return self.file(*(FileKept(index, kept(index)) for index in found)) if found else step
+        fetches = sorted(effect.index for effect in self.busy if isinstance(effect, Keep)) if self.keeps else []
+        return self.file(*(FileKept(index, archived_file(index)) for index in fetches)) if fetches else step
 
     def file(self, *facts: FileFact, wait: float = 0) -> Step:
         """What came of the tries to keep files, step."""
@@ -182,8 +182,8 @@ class World:
         after_it = replace(attempt, tasks=tasks)
         if attempt.state not in FOLLOWED:
             teller = attempt.adopted if attempt.tasks else "callback"
-            known = replace(after_it, state=AttemptState.ACCEPTED, adopted=teller, accepted_at=self.now)
-            after_it = replace(known, ended_at=None, failure=None, billed=None)
+            accepted_now = replace(after_it, state=AttemptState.ACCEPTED, adopted=teller, accepted_at=self.now)
+            after_it = replace(accepted_now, ended_at=None, failure=None, billed=None)
         self.generation = apply(self.generation, SaveAttempt(after_it, attempt.state))
 
     def accept(self, number: int, *ids: str) -> Step:
@@ -223,9 +223,9 @@ class World:
     def until_poll(self, number: int, index: int = 0) -> Poll:
         """Sleep as a driver does until this task is being read."""
         for _ in range(500):
-            for one in self.busy:
-                if isinstance(one, Poll) and (one.attempt_id, one.index) == (self.attempt(number).id, index):
-                    return one
+            for effect in self.busy:
+                if isinstance(effect, Poll) and (effect.attempt_id, effect.index) == (self.attempt(number).id, index):
+                    return effect
             self.now = max(self.now, self.last.wake_at)
             self.step()
         raise AssertionError("never read")

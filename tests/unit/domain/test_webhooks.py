@@ -57,7 +57,9 @@ def after(seconds: float) -> datetime:
 
 
 def test_the_events_are_the_ends_of_generations() -> None:
-    assert set(EVENTS) == {f"video.generation.{one}" for one in ("completed", "failed", "cancelled", "expired")}
+    assert set(EVENTS) == {
+        f"video.generation.{status_name}" for status_name in ("completed", "failed", "cancelled", "expired")
+    }
     assert get_args(EventName) == EVENTS
     (kind, _) = get_args(get_args(Events)[0])
     assert get_args(kind) == (ALL_EVENTS, *EVENTS)
@@ -115,7 +117,7 @@ def test_a_test_is_tried_once(status: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "asked", "expected"),
+    ("status", "retry_after", "expected"),
     [
         (429, 60, 60),
         (503, 60, 60),
@@ -125,8 +127,8 @@ def test_a_test_is_tried_once(status: int | None) -> None:
         (429, None, 5),
     ],
 )
-def test_a_receiver_may_ask_for_time(status: int, asked: float | None, expected: float) -> None:
-    assert tried(DELIVERY, answered(status), retry_after_seconds=asked).next_at == after(2 + expected)
+def test_a_receiver_may_ask_for_time(status: int, retry_after: float | None, expected: float) -> None:
+    assert tried(DELIVERY, answered(status), retry_after_seconds=retry_after).next_at == after(2 + expected)
 
 
 def test_a_redelivery_has_the_whole_schedule_before_it_and_keeps_its_event() -> None:

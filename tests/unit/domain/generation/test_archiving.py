@@ -18,12 +18,12 @@ from gateway.domain.generation.archiving import (
 from gateway.domain.generation.lifecycle import Hinted, Poll, Read
 from gateway.domain.generation.model import AttemptState
 
-from ...builders import POLLING, RUNNING, T0, World, done, generation, kept
+from ...builders import POLLING, RUNNING, T0, World, archived_file, done, generation
 
 S = AttemptState
 
 
-def found(*routes: str, count: int = 1, files: int = 1) -> World:
+def being_archived(*routes: str, count: int = 1, files: int = 1) -> World:
     """A generation whose first task is done, and its file on the way."""
     world = World(generation(*routes or ("acme/one", "bolt/two"), count=count), keeps=False)
     world.accept(1)
@@ -42,14 +42,14 @@ def missing(world: World, index: int = 0) -> None:
 
 
 def test_output_counts_only_once_its_file_is_kept() -> None:
-    world = found()
+    world = being_archived()
     assert (world.generation.status, world.outputs()) == (Status.IN_PROGRESS, [Status.IN_PROGRESS])
     assert world.last.effects == (Keep(0),)
 
-    world.file(FileKept(0, kept()))
+    world.file(FileKept(0, archived_file()))
 
     assert (world.generation.status, world.states()) == (Status.COMPLETED, [S.COMPLETED])
-    assert world.generation.output(0).kept == kept()
+    assert world.generation.output(0).kept == archived_file()
     assert world.keeping == {}
 
 
@@ -64,7 +64,7 @@ def test_nothing_else_is_tried_while_a_file_is_on_its_way() -> None:
 
 
 def test_what_is_no_result_goes_to_the_next_route_and_was_paid_for() -> None:
-    world = found()
+    world = being_archived()
     missing(world)
     first = world.attempt(1)
     assert (first.state, first.billed) == (S.FAILED, Billed.YES)
@@ -75,12 +75,12 @@ def test_what_is_no_result_goes_to_the_next_route_and_was_paid_for() -> None:
 
     world.accept(2)
     world.read(2, done("b"))
-    world.file(FileKept(0, kept()))
+    world.file(FileKept(0, archived_file()))
     assert (world.generation.status, world.generation.provider) == (Status.COMPLETED, "bolt")
 
 
 def test_what_is_no_result_on_the_last_route_fails() -> None:
-    world = found("acme/one")
+    world = being_archived("acme/one")
     missing(world)
     assert world.generation.status is Status.FAILED
     assert world.generation.failure is not None
@@ -88,7 +88,7 @@ def test_what_is_no_result_on_the_last_route_fails() -> None:
 
 
 def test_file_that_cannot_be_had_for_long_leaves_the_providers_link() -> None:
-    world = found()
+    world = being_archived()
     while world.generation.status is not Status.COMPLETED:
         assert world.now - T0 < WAIT * 2
         world.now = max(world.now, world.last.wake_at)
@@ -102,13 +102,13 @@ def test_file_that_cannot_be_had_for_long_leaves_the_providers_link() -> None:
 
     world.until_keep()  # behind the end it is still tried, and nothing else changes by it
     before = world.generation
-    world.file(FileKept(0, kept()))
-    assert world.generation.output(0).kept == kept()
+    world.file(FileKept(0, archived_file()))
+    assert world.generation.output(0).kept == archived_file()
     assert (world.generation.status, world.generation.completed_at) == (before.status, before.completed_at)
 
 
 def test_tries_grow_apart_and_end_with_the_link() -> None:
-    world = found()
+    world = being_archived()
     gaps = []
     before = world.now
     while True:
@@ -127,7 +127,7 @@ def test_tries_grow_apart_and_end_with_the_link() -> None:
 
 
 def test_file_that_may_never_be_fetched_is_not_waited_for() -> None:
-    world = found()
+    world = being_archived()
     world.file(FileUnread(index=0, final=True))
     assert (world.generation.status, world.generation.output(0).kept) == (Status.COMPLETED, None)
     world.step(wait=3600)
@@ -139,7 +139,7 @@ def test_file_that_may_never_be_fetched_is_not_waited_for() -> None:
 
 
 def test_missing_counts_when_it_is_seen_often_and_over_a_grace() -> None:
-    world = found()
+    world = being_archived()
     for _ in range(3):
         world.file(FileUnread(index=0, missing=True), wait=1)
     assert world.states() == [S.ACCEPTED]
@@ -148,7 +148,7 @@ def test_missing_counts_when_it_is_seen_often_and_over_a_grace() -> None:
 
 
 def test_another_fault_in_between_begins_the_grace_anew() -> None:
-    world = found()
+    world = being_archived()
     for absent in (True, True, False):
         world.file(FileUnread(index=0, missing=absent), wait=1)
     world.file(FileUnread(index=0, missing=True), wait=POLLING.grace_seconds)
@@ -156,7 +156,7 @@ def test_another_fault_in_between_begins_the_grace_anew() -> None:
 
 
 def test_deadline_takes_what_is_found() -> None:
-    world = found()
+    world = being_archived()
     for _ in range(2):
         world.file(FileUnread(index=0), wait=1)
     world.now = world.generation.deadline_at
@@ -165,26 +165,26 @@ def test_deadline_takes_what_is_found() -> None:
 
 
 def test_cancel_lets_the_file_go() -> None:
-    world = found()
+    world = being_archived()
     world.cancel()
     output = world.generation.output(0)
     assert (output.status, output.artifact) == (Status.CANCELLED, None)
-    world.file(FileKept(0, kept()))  # it had been fetched already
+    world.file(FileKept(0, archived_file()))  # it had been fetched already
     assert world.generation.output(0).kept is None
 
 
 def test_crash_while_a_file_is_on_its_way_asks_for_it_again() -> None:
-    world = found()
+    world = being_archived()
     world.crash()
     assert world.step().effects == (Keep(0),)
 
 
 def test_further_files_of_a_task_are_kept_beside() -> None:
-    world = found(files=3)
+    world = being_archived(files=3)
     assert set(world.last.effects) == {Keep(0), Keep(1), Keep(2)}
-    world.file(FileKept(0, kept(0)))
+    world.file(FileKept(0, archived_file(0)))
     missing(world, 1)
-    world.file(FileKept(2, kept(2)))
+    world.file(FileKept(2, archived_file(2)))
     assert world.generation.status is Status.COMPLETED
     assert world.outputs() == [Status.COMPLETED, Status.FAILED, Status.COMPLETED]
 
@@ -195,13 +195,13 @@ def test_late_result_is_kept_behind_the_end() -> None:
     world.give_up(1)
     world.accept(2)
     world.read(2, done("b"))
-    world.file(FileKept(0, kept(0)))
+    world.file(FileKept(0, archived_file(0)))
     world.read(1, done("a"))
     late = world.generation.output(1)
     assert (late.late, late.status) == (True, Status.COMPLETED)
     world.until_keep(1)
-    world.file(FileKept(1, kept(1)))
-    assert world.generation.output(1).kept == kept(1)
+    world.file(FileKept(1, archived_file(1)))
+    assert world.generation.output(1).kept == archived_file(1)
 
 
 # Hints of a provider
@@ -222,10 +222,10 @@ def test_flood_of_hints_reads_once_a_second() -> None:
     reads = 0
     for _ in range(1000):
         step = world.step(Hinted(world.attempt(1).id), wait=0.01)
-        for one in [effect for effect in step.effects if isinstance(effect, Poll)]:
+        for poll in [effect for effect in step.effects if isinstance(effect, Poll)]:
             reads += 1
-            world.busy.discard(one)
-            world.step(Read(attempt_id=one.attempt_id, index=one.index, asked_at=world.now, snapshot=RUNNING))
+            world.busy.discard(poll)
+            world.step(Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=world.now, snapshot=RUNNING))
     assert reads in {10, 11}
 
 
@@ -257,7 +257,7 @@ def test_second_result_does_not_take_the_place_of_one_on_its_way() -> None:
     first, second = world.generation.outputs
     assert (first.attempt_id, first.status) == (world.attempt(1).id, Status.IN_PROGRESS)
     assert (second.attempt_id, second.late) == (world.attempt(2).id, True)
-    world.file(FileKept(0, kept(0)))
+    world.file(FileKept(0, archived_file(0)))
     assert world.generation.provider == "acme"
 
 
@@ -275,8 +275,8 @@ def test_reserved_attempt_is_not_sent_while_a_late_file_is_on_its_way() -> None:
 
 
 def test_picture_follows_the_file_and_nobody_waits_for_it() -> None:
-    world = found()
-    world.file(FileKept(0, kept(), draws=True))
+    world = being_archived()
+    world.file(FileKept(0, archived_file(), draws=True))
     assert world.generation.status is Status.COMPLETED
     assert world.last.effects == (Picture(0),)
 
@@ -289,8 +289,8 @@ def test_picture_follows_the_file_and_nobody_waits_for_it() -> None:
 
 
 def test_picture_that_cannot_be_drawn_is_not_asked_for_again() -> None:
-    world = found()
-    world.file(FileKept(0, kept(), draws=True))
+    world = being_archived()
+    world.file(FileKept(0, archived_file(), draws=True))
     world.busy.discard(Picture(0))
     before = world.generation
     world.step(Drawn(0, None))
@@ -298,13 +298,13 @@ def test_picture_that_cannot_be_drawn_is_not_asked_for_again() -> None:
 
 
 def test_output_waits_longer_while_its_file_is_coming() -> None:
-    world = found()
+    world = being_archived()
     world.step(wait=WAIT.total_seconds() * 3)
     assert world.generation.status is Status.IN_PROGRESS
     world.step(wait=LONGEST_WAIT.total_seconds())
     assert (world.generation.status, world.generation.output(0).kept) == (Status.COMPLETED, None)
-    world.file(FileKept(0, kept()))
-    assert world.generation.output(0).kept == kept()
+    world.file(FileKept(0, archived_file()))
+    assert world.generation.output(0).kept == archived_file()
 
 
 OURS_ALONE = Completed((Artifact(url="https://relay.test/v1/videos/t1/content", needs_credential=True),))
@@ -323,7 +323,7 @@ def test_file_that_only_the_gateway_can_fetch_is_waited_for_while_it_comes() -> 
     world = behind_the_key()
     world.step(wait=LONGEST_WAIT.total_seconds() * 4)
     assert (world.generation.status, world.outputs()) == (Status.IN_PROGRESS, [Status.IN_PROGRESS])
-    world.file(FileKept(0, kept()))
+    world.file(FileKept(0, archived_file()))
     assert (world.generation.status, len(world.generation.attempts)) == (Status.COMPLETED, 1)
 
 
@@ -357,20 +357,20 @@ def test_missing_file_behind_the_key_goes_to_the_next_route() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "waits"),
+    ("retry_after", "waits"),
     [(None, 2), (0, 2), (-5, 2), (1, 2), (30, 30), (MAX_SECONDS, MAX_SECONDS), (1e30, MAX_SECONDS)],
 )
-def test_host_may_ask_for_a_wait_and_not_for_hours(asked: float | None, waits: float) -> None:
-    world = found()
-    world.file(FileUnread(index=0, retry_after_seconds=asked))
+def test_host_may_ask_for_a_wait_and_not_for_hours(retry_after: float | None, waits: float) -> None:
+    world = being_archived()
+    world.file(FileUnread(index=0, retry_after_seconds=retry_after))
     assert (world.keeping[0].next_at - world.now).total_seconds() == waits
     assert world.keeping[0].interval_seconds == 4  # a wait that was asked for does not make later ones longer
 
 
 def test_file_that_came_while_its_link_ended_is_kept() -> None:
-    world = found()
+    world = being_archived()
     expires_at = world.generation.output(0).expires_at
     assert expires_at is not None
     world.now = expires_at
-    world.file(FileKept(0, kept()))
-    assert world.generation.output(0).kept == kept()
+    world.file(FileKept(0, archived_file()))
+    assert world.generation.output(0).kept == archived_file()

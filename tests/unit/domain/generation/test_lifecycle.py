@@ -17,7 +17,7 @@ from gateway.domain.generation.transitions import AddAttempt, SaveAttempt, SaveK
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import RouteHealth
 
-from ...builders import FILELESS, POLLING, RUNNING, UNKNOWN_WORD, World, after, done, generation, kept
+from ...builders import FILELESS, POLLING, RUNNING, UNKNOWN_WORD, World, after, archived_file, done, generation
 
 S = AttemptState
 
@@ -811,7 +811,7 @@ def test_completed_without_a_file_is_refreshed_and_then_asked_for_its_content() 
         hows.append((world.until_poll(1).how, (world.now - missing_since).total_seconds() >= 60))
         world.read(1, FILELESS)
     assert set(hows) == {("refresh", False), ("poll", False), ("content", True)}, "either may be the one with the file"
-    assert hows == sorted(hows, key=lambda one: one[1])
+    assert hows == sorted(hows, key=lambda entry: entry[1])
 
 
 def test_completed_without_a_file_is_polled_where_nothing_refreshes() -> None:
@@ -940,9 +940,9 @@ def test_read_under_way_is_not_started_twice() -> None:
 def test_writes_of_a_step_come_in_an_order_that_can_be_stored() -> None:
     world = World(generation(), keeps=False)
     world.accept(1)
-    found = world.read(1, done())
-    assert [type(write) for write in found.writes] == [SaveAttempt, SaveOutput, SaveStatus]
-    step = world.file(FileKept(0, kept()))
+    step_after_read = world.read(1, done())
+    assert [type(write) for write in step_after_read.writes] == [SaveAttempt, SaveOutput, SaveStatus]
+    step = world.file(FileKept(0, archived_file()))
     assert [type(write) for write in step.writes] == [SaveKept, SaveOutput, SaveAttempt, SaveStatus]
 
 

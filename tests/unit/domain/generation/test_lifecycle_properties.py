@@ -20,7 +20,7 @@ from gateway.domain.generation.reconciliation import Decision, decide, is_held
 from gateway.domain.generation.task_polling import DECIDE_UNREAD, GIVE_UP_UNREAD, open_tasks, times_out_at
 from gateway.domain.generation.transitions import AddAttempt, SaveAttempt, SaveOutput, apply
 
-from ...builders import FILELESS, World, after, done, generation, kept
+from ...builders import FILELESS, World, after, archived_file, done, generation
 
 S = AttemptState
 ROUTES = st.lists(
@@ -95,10 +95,10 @@ class Life(RuleBasedStateMachine):
             read = [now.attempt(effect.attempt_id).state for effect in step.effects if isinstance(effect, Poll)]
             assert set(read) <= {S.ABANDONED}
             assert not read or now.status in {Status.COMPLETED, Status.FAILED}
-        for one in step.effects:
-            if isinstance(one, Submit):
-                assert now.attempt(one.attempt_id).state is S.RESERVED
-                self.seen[one.attempt_id] = now
+        for effect in step.effects:
+            if isinstance(effect, Submit):
+                assert now.attempt(effect.attempt_id).state is S.RESERVED
+                self.seen[effect.attempt_id] = now
         if now.status.terminal:
             assert not any(attempt.state in {S.RESERVED, S.ACCEPTED} for attempt in now.attempts)
         else:
@@ -121,12 +121,12 @@ class Life(RuleBasedStateMachine):
             }
             assert provider not in unclear
             assert not any(slot in expected_outputs(attempt) for attempt in earlier), "a task is live for the output"
-            for one in earlier:
-                ends = [other.ended_at for other in earlier if other is not one and other.ended_at is not None]
-                since = max([one.reserved_at, *ends])
-                for index in open_tasks(one):
-                    if one.tasks[index].slot == slot:
-                        assert self.is_answered(one.id, index, since, DECIDE_UNREAD), "it may be done by now"
+            for previous in earlier:
+                ends = [other.ended_at for other in earlier if other is not previous and other.ended_at is not None]
+                since = max([previous.reserved_at, *ends])
+                for index in open_tasks(previous):
+                    if previous.tasks[index].slot == slot:
+                        assert self.is_answered(previous.id, index, since, DECIDE_UNREAD), "it may be done by now"
             same = [attempt for attempt in earlier if attempt.route == new.route]
             resubmit = [attempt for attempt in same if attempt.decision == "resubmit"]
             assert len(resubmit) <= 1
@@ -155,8 +155,8 @@ class Life(RuleBasedStateMachine):
             assert self.is_answered(attempt.id, index, since, GIVE_UP_UNREAD), "time alone proves nothing"
 
     def is_answered(self, attempt_id: str, index: int, since: datetime, failures: int) -> bool:
-        known = [reading for reading in self.readings if reading[:2] == (attempt_id, index) and reading[2] >= since]
-        return any(one[3] for one in known) or len(known) >= failures
+        readings = [reading for reading in self.readings if reading[:2] == (attempt_id, index) and reading[2] >= since]
+        return any(was_understood for *_, was_understood in readings) or len(readings) >= failures
 
     def check_every_task_has_its_own_output(self) -> None:
         now = self.world.generation
@@ -239,16 +239,16 @@ class Life(RuleBasedStateMachine):
     def read(self, data: st.DataObject, snapshot: object, not_found: bool, wait: float, took: float) -> None:
         polls = sorted(
             (effect for effect in self.world.busy if isinstance(effect, Poll)),
-            key=lambda one: (one.attempt_id, one.index),
+            key=lambda poll: (poll.attempt_id, poll.index),
         )
-        one = data.draw(st.sampled_from(polls))
-        self.world.busy.discard(one)
+        poll = data.draw(st.sampled_from(polls))
+        self.world.busy.discard(poll)
         asked_at = max(self.world.now - timedelta(seconds=took), after(0))
-        self.readings.append((one.attempt_id, one.index, asked_at, snapshot is not None))
+        self.readings.append((poll.attempt_id, poll.index, asked_at, snapshot is not None))
         if snapshot is None:
-            fact: Fact = Unread(attempt_id=one.attempt_id, index=one.index, asked_at=asked_at, not_found=not_found)
+            fact: Fact = Unread(attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, not_found=not_found)
         else:
-            fact = Read(attempt_id=one.attempt_id, index=one.index, asked_at=asked_at, snapshot=snapshot)
+            fact = Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, snapshot=snapshot)
         self.step(fact, wait=wait)
 
     @precondition(lambda self: any(isinstance(effect, Keep) for effect in self.world.busy))
@@ -259,7 +259,7 @@ class Life(RuleBasedStateMachine):
         self.world.busy.discard(Keep(index))
         match what:
             case "kept":
-                self.step(FileKept(index, kept(index)), wait=wait)
+                self.step(FileKept(index, archived_file(index)), wait=wait)
             case _:
                 self.step(FileUnread(index=index, missing=what == "missing", final=what == "final"), wait=wait)
 
@@ -343,9 +343,9 @@ class Life(RuleBasedStateMachine):
             assert now.completed_at is not None
         if self.ended is not None:
             before = len(self.ended.outputs)
-            told = tuple(replace(output, kept=None) for output in self.ended.outputs)
+            outputs = tuple(replace(output, kept=None) for output in self.ended.outputs)
             stays = (now.status, tuple(replace(output, kept=None) for output in now.outputs[:before]), now.failure)
-            assert stays == (self.ended.status, told, self.ended.failure)
+            assert stays == (self.ended.status, outputs, self.ended.failure)
             assert all(output.late and output.status is Status.COMPLETED for output in now.outputs[before:])
             assert (now.progress, now.completed_at) == (self.ended.progress, self.ended.completed_at)
 

@@ -302,9 +302,9 @@ def test_route_of_an_account_that_refused_since_is_not_gone_back_to(kind: Failur
 def test_next_try_is_told_with_the_wait_for_an_open_circuit() -> None:
     world = World(generation("acme/one"))
     world.end(1, FailureKind.RATE_LIMITED, retry_after=10)
-    told = next_try_at(world.generation, lambda *_: RouteHealth(circuit=CircuitState.OPEN, retry_at=after(100)))
-    assert told is not None
-    assert after(100) <= told <= after(102)
+    moment = next_try_at(world.generation, lambda *_: RouteHealth(circuit=CircuitState.OPEN, retry_at=after(100)))
+    assert moment is not None
+    assert after(100) <= moment <= after(102)
 
 
 def test_of_several_that_asked_to_wait_the_first_to_be_due_is_gone_back_to() -> None:
@@ -498,10 +498,10 @@ def test_wait_stays_between_half_and_all_of_its_ceiling(tries: int) -> None:
 
 
 def test_spread_is_even_and_repeatable() -> None:
-    found = [spread(f"att_{number}") for number in range(2000)]
-    assert found == [spread(f"att_{number}") for number in range(2000)]
-    assert all(0 <= one < 1 for one in found)
-    assert 0.45 < sum(found) / len(found) < 0.55
+    numbers = [spread(f"att_{number}") for number in range(2000)]
+    assert numbers == [spread(f"att_{number}") for number in range(2000)]
+    assert all(0 <= value < 1 for value in numbers)
+    assert 0.45 < sum(numbers) / len(numbers) < 0.55
 
 
 def test_private_words_are_never_the_provider_s_own() -> None:
@@ -752,13 +752,13 @@ def test_repeat_has_its_own_wait_where_that_is_longer() -> None:
 
 
 def test_many_that_wait_for_the_same_moment_do_not_come_at_once() -> None:
-    found = set()
+    moments = set()
     for number in range(50):
         world = Sick(replace(generation(), id=f"gen_{number}"))
         world.health["acme/one"] = RouteHealth(retry_at=after(100))
-        found.add(world.end(1, FailureKind.UNAVAILABLE).wake_at)
-    assert len(found) > 40
-    assert max(found) - min(found) > timedelta(seconds=1)
+        moments.add(world.end(1, FailureKind.UNAVAILABLE).wake_at)
+    assert len(moments) > 40
+    assert max(moments) - min(moments) > timedelta(seconds=1)
 
 
 def test_repeat_that_is_never_allowed_ends_with_the_deadline() -> None:
@@ -827,5 +827,5 @@ def test_what_is_a_repeat() -> None:
         ((0,), 1, "number"),
         ((0,), 1, "number"),
     ]
-    found = [is_retry(world.generation, attempt) for attempt in world.generation.attempts]
-    assert found == [False, False, False, False, True]
+    repeats = [is_retry(world.generation, attempt) for attempt in world.generation.attempts]
+    assert repeats == [False, False, False, False, True]

@@ -32,8 +32,8 @@ def attempt(number: int, state: AttemptState, *, route: int = 0, accepted: float
     )
 
 
-def seconds(one: Generation, pace: Pace, passed: float) -> float | None:
-    return poll_after(one, lambda _: pace, after(passed))
+def seconds(value: Generation, pace: Pace, passed: float) -> float | None:
+    return poll_after(value, lambda _: pace, after(passed))
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,11 @@ def test_the_attempt_that_takes_longest_counts():
 
 
 def test_while_the_file_is_being_fetched_the_end_is_near():
-    one = tried(attempt(1, AttemptState.COMPLETED, accepted=0))
-    found = replace(one, outputs=(replace(one.outputs[0], artifact=Artifact(url="https://files.example/a.mp4")),))
-    assert seconds(found, KNOWN, 50) == SOONEST_SECONDS
+    ended = tried(attempt(1, AttemptState.COMPLETED, accepted=0))
+    archiving = replace(
+        ended, outputs=(replace(ended.outputs[0], artifact=Artifact(url="https://files.example/a.mp4")),)
+    )
+    assert seconds(archiving, KNOWN, 50) == SOONEST_SECONDS
 
 
 def test_a_submit_that_an_operator_is_to_decide_about_takes_long():
@@ -104,6 +106,6 @@ def test_at_its_end_nothing_is_to_come(status: Status):
 def test_it_is_always_a_sensible_time(
     state: AttemptState, accepted: float | None, passed: float, interval: float, expected: float | None
 ):
-    found = seconds(tried(attempt(1, state, accepted=accepted)), Pace(interval, expected), passed)
-    assert found is not None
-    assert SOONEST_SECONDS <= found <= LATEST_SECONDS
+    wait = seconds(tried(attempt(1, state, accepted=accepted)), Pace(interval, expected), passed)
+    assert wait is not None
+    assert SOONEST_SECONDS <= wait <= LATEST_SECONDS

@@ -23,7 +23,7 @@ from gateway.domain.generation.summary import (
 )
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import RouteHealth
-from tests.unit.builders import T0, after, generation, kept
+from tests.unit.builders import T0, after, archived_file, generation
 
 FILE = Artifact(url="https://files.example/a.mp4", thumbnail_url="https://files.example/a.jpg", width=640)
 PRIVATE_FILE = replace(FILE, needs_credential=True)
@@ -102,7 +102,7 @@ def test_an_attempt_started_when_it_was_sent_else_when_it_was_reserved() -> None
     ],
 )
 def test_where_a_client_gets_a_file(artifact: Artifact | None, archived: bool, source: FileSource | None) -> None:
-    ended = with_output(status=Status.COMPLETED, artifact=artifact, kept=kept() if archived else None)
+    ended = with_output(status=Status.COMPLETED, artifact=artifact, kept=archived_file() if archived else None)
     assert summarize(ended).outputs[0].source is source
 
 
@@ -121,7 +121,7 @@ def test_an_open_output_shows_no_file() -> None:
 
 
 def test_an_output_is_described_by_its_archived_file_first() -> None:
-    measured = replace(kept(), width=1280)
+    measured = replace(archived_file(), width=1280)
     both = with_output(status=Status.COMPLETED, artifact=FILE, kept=measured, expires_at=after(60))
     output = summarize(both).outputs[0]
     assert (output.width, output.content_type, output.expires_at) == (1280, "video/mp4", measured.kept_until)
@@ -344,5 +344,5 @@ def test_routes_that_max_cost_kept_from_a_failed_output_are_named() -> None:
 def test_a_file_that_only_the_provider_has_is_a_warning(
     status: Status, artifact: Artifact | None, archived: bool, warns: bool
 ) -> None:
-    output = with_output(status=status, artifact=artifact, kept=kept() if archived else None)
+    output = with_output(status=status, artifact=artifact, kept=archived_file() if archived else None)
     assert [warning.type for warning in summarize(output).warnings] == (["not_kept"] if warns else [])

@@ -44,7 +44,7 @@ def attempt(*tasks: Task, state: AttemptState = AttemptState.ACCEPTED, accepted_
     )
 
 
-def told(seconds: float) -> Attempt:
+def with_estimate(seconds: float) -> Attempt:
     return attempt(Task(ref=TaskRef(id="t", first_poll_seconds=seconds), slot=0))
 
 
@@ -54,7 +54,7 @@ def seconds(watch: Watch, now: datetime = T0) -> float:
 
 @pytest.mark.parametrize(("estimate", "wait"), [(0.0, 5), (3.0, 5), (20.0, 20), (9999.0, 60)])
 def test_first_read_heeds_the_provider_s_estimate_within_reason(estimate: float, wait: float) -> None:
-    assert seconds(first_watch(told(estimate), 0, POLLING, T0)) == wait
+    assert seconds(first_watch(with_estimate(estimate), 0, POLLING, T0)) == wait
 
 
 def test_first_read_after_a_restart_is_within_one_interval() -> None:
@@ -144,14 +144,14 @@ def test_how_a_task_is_read(missing_for: float | None, has_refresh: bool, how: s
 
 def hows(hints: Hints, *, readings: int, missing: bool = False, failing: bool = False) -> list[str]:
     """How a task is read, reading after reading."""
-    watch, told = Watch(next_at=T0, interval_seconds=5), []
+    watch, with_estimate = Watch(next_at=T0, interval_seconds=5), []
     for _ in range(readings):
-        told.append(how_to_read(watch, hints, T0))
+        with_estimate.append(how_to_read(watch, hints, T0))
         if failing:
             watch = after_failure(watch, POLLING, asked_at=T0, seed="s", now=T0)
         else:
             watch = after_reading(watch, POLLING, missing=missing, asked_at=T0, seed="s", now=T0)
-    return told
+    return with_estimate
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -172,8 +172,8 @@ def test_reading_that_a_decision_waits_for_is_an_ordinary_poll() -> None:
 
 def test_task_without_a_file_is_read_both_ways_in_turn() -> None:
     for every in (0, 4):
-        told = hows(Hints(polling=POLLING, has_refresh=True, refresh_every=every), readings=6, missing=True)
-        assert told == ["poll", "poll", "refresh", "poll", "refresh", "poll"]
+        with_estimate = hows(Hints(polling=POLLING, has_refresh=True, refresh_every=every), readings=6, missing=True)
+        assert with_estimate == ["poll", "poll", "refresh", "poll", "refresh", "poll"]
 
 
 def test_grace_of_a_missing_file_begins_once() -> None:
@@ -188,8 +188,8 @@ def test_grace_of_a_missing_file_begins_once() -> None:
 @pytest.mark.parametrize("state", AttemptState)
 def test_tasks_are_read_while_they_may_still_tell_something(state: AttemptState) -> None:
     tasks = [Task(ref=TaskRef(id=status), slot=0, status=status) for status in Status]
-    found = open_tasks(attempt(*tasks, state=state))
-    assert found == ([0, 1] if state in {AttemptState.ACCEPTED, AttemptState.ABANDONED} else [])
+    indices = open_tasks(attempt(*tasks, state=state))
+    assert indices == ([0, 1] if state in {AttemptState.ACCEPTED, AttemptState.ABANDONED} else [])
 
 
 def test_time_out_counts_from_the_acceptance() -> None:

@@ -24,7 +24,7 @@ from gateway.domain.generation.transitions import (
     event_of,
 )
 
-from ...builders import T0, World, after, done, generation, kept
+from ...builders import T0, World, after, archived_file, done, generation
 
 S = AttemptState
 PAIRS = [(was, to) for was in S for to in S if was is not to]
@@ -178,13 +178,13 @@ def test_task_of_an_attempt_that_was_never_sent_is_a_defect() -> None:
 def test_every_kind_of_write_has_its_event() -> None:
     held = holding(S.SUBMITTING)
     refused = replace(held.attempts[0], state=S.REFUSED, failure=failed(FailureKind.OUT_OF_CREDIT))
-    told = [
+    events = [
         event_of(AddAttempt(replace(held.attempts[0], slots=(0, 1)))),
         event_of(SaveAttempt(refused, S.SUBMITTING)),
         event_of(SaveOutput(Output(index=0, status=Status.COMPLETED, attempt_id="att_1_1"))),
         event_of(status_write(Status.QUEUED, Status.IN_PROGRESS)),
     ]
-    assert json.loads(json.dumps(told)) == [
+    assert json.loads(json.dumps(events)) == [
         ["attempt.reserved", {"attempt": "att_1_1", "route": 0, "slots": [0, 1]}],
         ["attempt.refused", {"attempt": "att_1_1", "failure": "out_of_credit"}],
         ["output.completed", {"index": 0, "attempt": "att_1_1"}],
@@ -200,15 +200,15 @@ def test_mere_reading_is_no_event() -> None:
 
 def test_events_of_a_whole_life() -> None:
     world = World(generation("acme/one", "bolt/two"), keeps=False)
-    told = [event_of(write) for write in world.last.writes]
+    events = [event_of(write) for write in world.last.writes]
     for step in (
         lambda: world.end(1, FailureKind.OUT_OF_CREDIT),
         lambda: world.accept(2),
         lambda: world.read(2, done()),
-        lambda: world.file(FileKept(0, kept())),
+        lambda: world.file(FileKept(0, archived_file())),
     ):
-        told += [event_of(write) for write in step().writes]
-    assert [event[0] for event in told if event is not None] == [
+        events += [event_of(write) for write in step().writes]
+    assert [event[0] for event in events if event is not None] == [
         "attempt.reserved",
         "attempt.refused",
         "attempt.reserved",

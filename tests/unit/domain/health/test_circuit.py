@@ -53,10 +53,10 @@ def task_ended(
 
 def fed(*outcomes: FailureKind | None, circuit: Circuit | None = None, every: float = 1.0) -> Circuit:
     """A circuit after these submits, the first at T0."""
-    found = circuit or Circuit()
+    result = circuit or Circuit()
     for number, outcome in enumerate(outcomes):
-        found = submitted(found, f"att_{number}", outcome, at(number * every))
-    return found
+        result = submitted(result, f"att_{number}", outcome, at(number * every))
+    return result
 
 
 def opened(open_seconds: float = OPEN_SECONDS, reason: FailureKind = FAULT) -> Circuit:
@@ -90,10 +90,10 @@ def test_five_faults_open_and_four_do_not(kind: FailureKind) -> None:
 @pytest.mark.parametrize("kind", NOTHING)
 def test_what_is_of_the_request_never_opens(kind: FailureKind) -> None:
     assert fed(*[kind] * 100) == Circuit()
-    found = Circuit()
+    circuit = Circuit()
     for number in range(100):
-        found = task_ended(found, "att", kind, at(number))
-    assert found == Circuit()
+        circuit = task_ended(circuit, "att", kind, at(number))
+    assert circuit == Circuit()
 
 
 @pytest.mark.parametrize("kind", NOTHING)
@@ -251,9 +251,9 @@ def test_task_that_was_accepted_since_closes_a_circuit_that_tasks_opened_however
 
 def test_task_that_ends_after_its_probe_closed_the_circuit_counts_like_any_other() -> None:
     closed = submitted(probing(), "probe", None, at(31))
-    found = task_ended(closed, "probe", FailureKind.TASK_FAILED, at(90))
-    assert state_of(found, at(90)) is CLOSED
-    assert [one.failed for one in found.recent] == [True]
+    later = task_ended(closed, "probe", FailureKind.TASK_FAILED, at(90))
+    assert state_of(later, at(90)) is CLOSED
+    assert [outcome.failed for outcome in later.recent] == [True]
 
 
 # Open again, or not yet
@@ -338,7 +338,7 @@ class Storm(RuleBasedStateMachine):
     @rule(attempt=ATTEMPTS)
     def begins(self, attempt: str) -> None:
         before = state_of(self.circuit, self.now)
-        running = [one for one, since in self.probes.items() if self.now < since + timedelta(seconds=PROBE_SECONDS)]
+        running = [probe for probe, since in self.probes.items() if self.now < since + timedelta(seconds=PROBE_SECONDS)]
         self.circuit = probed(self.circuit, attempt, self.now)
         if before is HALF_OPEN:
             assert running == [], "a second probe"

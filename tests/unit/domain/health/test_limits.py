@@ -97,11 +97,11 @@ def budget(saved: float = RETRIES_SAVED) -> Budget:
 
 
 def test_what_is_saved_may_go_at_once_and_then_no_more() -> None:
-    found, sent = budget(), 0
-    while retry_at(found, T0) == T0:
-        found, sent = spent(found, T0), sent + 1
+    balance, sent = budget(), 0
+    while retry_at(balance, T0) == T0:
+        balance, sent = spent(balance, T0), sent + 1
     assert sent == RETRIES_SAVED == 20
-    assert retry_at(found, T0) == at(1 / RETRIES_PER_SECOND)
+    assert retry_at(balance, T0) == at(1 / RETRIES_PER_SECOND)
 
 
 def test_time_earns_repeats() -> None:
@@ -113,27 +113,27 @@ def test_time_earns_repeats() -> None:
 
 
 def test_first_submits_earn_repeats() -> None:
-    found = budget(0.0)
+    balance = budget(0.0)
     for number in range(5):
-        assert retry_at(found, T0) == at(5 - number)
-        found = earned(found, T0)
+        assert retry_at(balance, T0) == at(5 - number)
+        balance = earned(balance, T0)
     assert RETRY_RATIO == 0.2
-    assert retry_at(found, T0) == T0
+    assert retry_at(balance, T0) == T0
 
 
 def test_nothing_is_saved_beyond_the_maximum() -> None:
-    found = budget()
+    balance = budget()
     for number in range(100):
-        found = earned(found, at(number * 100))
-    assert found.saved == RETRIES_SAVED
+        balance = earned(balance, at(number * 100))
+    assert balance.saved == RETRIES_SAVED
     assert spent(budget(), at(1_000_000)).saved == RETRIES_SAVED - 1
 
 
 def test_many_repeats_at_one_moment_are_no_debt_for_ever() -> None:
-    found = budget(1.0)
+    balance = budget(1.0)
     for _ in range(1000):
-        found = spent(found, T0)
-    assert retry_at(found, T0) == at(10)
+        balance = spent(balance, T0)
+    assert retry_at(balance, T0) == at(10)
 
 
 def test_clock_that_stands_or_goes_back_earns_nothing() -> None:
@@ -141,10 +141,10 @@ def test_clock_that_stands_or_goes_back_earns_nothing() -> None:
 
 
 def test_repeat_that_is_accepted_costs_nothing() -> None:
-    found = budget(1.0)
+    balance = budget(1.0)
     for number in range(1000):  # all that wait for the end of an outage
-        assert retry_at(found, at(number / 1000)) == at(number / 1000)
-        found = refunded(spent(found, at(number / 1000)), at(number / 1000))
+        assert retry_at(balance, at(number / 1000)) == at(number / 1000)
+        balance = refunded(spent(balance, at(number / 1000)), at(number / 1000))
 
 
 def test_accepted_submit_is_worth_one_repeat() -> None:
@@ -168,11 +168,11 @@ CHANGES = {"first": earned, "none": unearned, "repeat": spent, "accepted": refun
     events=st.lists(st.tuples(st.sampled_from(sorted(CHANGES)), st.floats(0, 100)), max_size=60),
 )
 def test_budget_has_its_bounds_and_a_repeat_is_never_far(saved: float, events: list[tuple[str, float]]) -> None:
-    found, now = budget(saved), 0.0
+    balance, now = budget(saved), 0.0
     for what, gap in events:
         now += gap
-        found = CHANGES[what](found, at(now))
-        assert -1 <= found.saved <= RETRIES_SAVED
-        allowed = retry_at(found, at(now))
+        balance = CHANGES[what](balance, at(now))
+        assert -1 <= balance.saved <= RETRIES_SAVED
+        allowed = retry_at(balance, at(now))
         assert at(now) <= allowed <= at(now + 10)
-        assert retry_at(found, allowed + timedelta(milliseconds=1)) == allowed + timedelta(milliseconds=1)
+        assert retry_at(balance, allowed + timedelta(milliseconds=1)) == allowed + timedelta(milliseconds=1)

@@ -65,18 +65,18 @@ def test_three_times_the_weight_is_first_three_times_as_often(upside_down: bool)
 
 
 def test_weights_are_shares_of_their_sum() -> None:
-    found = firsts(*(place(f"acme/{weight}", "weighted", weight=weight) for weight in (100, 300, 600)))
-    assert found["acme/100"] == pytest.approx(0.1, abs=0.03)
-    assert found["acme/300"] == pytest.approx(0.3, abs=0.03)
-    assert found["acme/600"] == pytest.approx(0.6, abs=0.03)
+    shares = firsts(*(place(f"acme/{weight}", "weighted", weight=weight) for weight in (100, 300, 600)))
+    assert shares["acme/100"] == pytest.approx(0.1, abs=0.03)
+    assert shares["acme/300"] == pytest.approx(0.3, abs=0.03)
+    assert shares["acme/600"] == pytest.approx(0.6, abs=0.03)
 
 
 def test_second_is_drawn_by_weight_from_what_is_left() -> None:
     routes = [place("zero", "weighted", weight=0)]
     routes += [place(f"acme/{weight}", "weighted", weight=weight) for weight in (1, 3, 4)]
     drawn = [names(*routes, seed=f"gen_{number}") for number in range(SEEDS)]
-    behind = [order[1] for order in drawn if order[0] == "acme/4"]
-    assert behind.count("acme/3") / len(behind) == pytest.approx(0.75, abs=0.04)
+    seconds = [order[1] for order in drawn if order[0] == "acme/4"]
+    assert seconds.count("acme/3") / len(seconds) == pytest.approx(0.75, abs=0.04)
     assert {order[3] for order in drawn} == {"zero"}, "without weight is last"
 
 
@@ -106,9 +106,9 @@ def test_open_circuit_is_last_and_a_half_open_one_at_its_place(order: Order) -> 
 def test_model_to_fall_back_to_comes_behind_whatever_is_better_about_it(first: Order, second: Order) -> None:
     main = [place(letter, first, weight=0, seconds=99, cost=99) for letter in "ab"]
     other = [place(letter, second, group=1, weight=9, seconds=1, cost=1) for letter in "cd"]
-    found = names(*main, *other)
-    assert set(found[:2]) == {"a", "b"}
-    assert names(*other, *main)[:2] == found[:2]
+    ordered = names(*main, *other)
+    assert set(ordered[:2]) == {"a", "b"}
+    assert names(*other, *main)[:2] == ordered[:2]
 
 
 def test_open_circuit_is_behind_every_group() -> None:
@@ -137,18 +137,18 @@ PLACES = st.lists(
         ),
     ),
     max_size=8,
-    unique_by=lambda one: one.name,
+    unique_by=lambda key: key.name,
 )
 
 
 @given(places=PLACES, left_away=st.integers(0, 7), seed=st.text(max_size=3))
 def test_order_is_total_repeatable_and_each_by_itself(places: list[RankKey], left_away: int, seed: str) -> None:
-    found = names(*places, seed=seed)
-    assert sorted(found) == sorted(key.name for key in places)
-    assert found == names(*places, seed=seed)
+    ordered = names(*places, seed=seed)
+    assert sorted(ordered) == sorted(key.name for key in places)
+    assert ordered == names(*places, seed=seed)
     by_name = {key.name: key for key in places}
-    ranks = [(by_name[name].health.circuit is CircuitState.OPEN, by_name[name].group) for name in found]
+    ranks = [(by_name[name].health.circuit is CircuitState.OPEN, by_name[name].group) for name in ordered]
     assert ranks == sorted(ranks)
     fewer = [*places[:left_away], *places[left_away + 1 :]]
-    kept = {key.name for key in fewer}
-    assert names(*fewer, seed=seed) == [name for name in found if name in kept]
+    remaining = {key.name for key in fewer}
+    assert names(*fewer, seed=seed) == [name for name in ordered if name in remaining]

@@ -49,8 +49,8 @@ def candidate(*capabilities: Capability, provider: str = "acme", model: str = "o
 
 def ask(value: Input | None = None, **changes: Any) -> GenerationRequest:
     """A request; a name of `Settings` goes there."""
-    asked = {name: changes.pop(name) for name in Settings.__struct_fields__ if name in changes}
-    base = GenerationRequest(model="any", input=value or TextToVideo(), prompt="a boat", settings=Settings(**asked))
+    settings_ = {name: changes.pop(name) for name in Settings.__struct_fields__ if name in changes}
+    base = GenerationRequest(model="any", input=value or TextToVideo(), prompt="a boat", settings=Settings(**settings_))
     return replace(base, **changes)
 
 
@@ -75,7 +75,7 @@ def test_route_has_what_the_candidate_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "param", "message"),
+    ("fields", "param", "message"),
     [
         ({"duration_seconds": 7}, "duration", "takes 5, 10, not 7" + HINT.format(5)),
         ({"resolution": "4k"}, "resolution", "takes 720p, 1080p, not 4k" + HINT.format("1080p")),
@@ -97,12 +97,12 @@ def test_route_has_what_the_candidate_says() -> None:
         ),
     ],
 )
-def test_what_a_route_cannot_honour_leaves_it_out(asked: dict[str, Any], param: str, message: str) -> None:
-    assert reasons(ask(**asked)) == [(param, message)]
+def test_what_a_route_cannot_honour_leaves_it_out(fields: dict[str, Any], param: str, message: str) -> None:
+    assert reasons(ask(**fields)) == [(param, message)]
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "fields",
     [
         {},
         {"duration_seconds": 5, "resolution": "1080p", "aspect_ratio": "9:16"},
@@ -111,13 +111,13 @@ def test_what_a_route_cannot_honour_leaves_it_out(asked: dict[str, Any], param: 
         {"provider_options": {"bolt": {"odd": 1}}},
     ],
 )
-def test_what_a_route_can_honour_keeps_it(asked: dict[str, Any]) -> None:
-    assert reasons(ask(**asked)) == []
+def test_what_a_route_can_honour_keeps_it(fields: dict[str, Any]) -> None:
+    assert reasons(ask(**fields)) == []
 
 
 def test_every_reason_is_told() -> None:
-    found = reasons(ask(duration_seconds=7, seed=3, prompt="a" * 50))
-    assert [param for param, _ in found] == ["duration", "seed", "prompt"]
+    given = reasons(ask(duration_seconds=7, seed=3, prompt="a" * 50))
+    assert [param for param, _ in given] == ["duration", "seed", "prompt"]
 
 
 def test_span_of_durations_is_told_as_a_span() -> None:
@@ -151,7 +151,7 @@ def test_option_that_replaces_the_prompt_is_one_of_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "changes", "found"),
+    ("value", "changes", "expected"),
     [
         (FRAME, {}, []),
         (BOTH, {}, [("last_image", "takes no last frame")]),
@@ -195,9 +195,9 @@ def test_option_that_replaces_the_prompt_is_one_of_two() -> None:
     ],
 )
 def test_input_has_to_be_one_the_model_takes(
-    value: Input, changes: dict[str, Any], found: list[tuple[str, str]]
+    value: Input, changes: dict[str, Any], expected: list[tuple[str, str]]
 ) -> None:
-    assert reasons(ask(value), with_values(PLAIN, **changes)) == found
+    assert reasons(ask(value), with_values(PLAIN, **changes)) == expected
 
 
 BYTES = with_values(PLAIN, image_forms=(ImageForm.BASE64, ImageForm.URL))
@@ -222,8 +222,8 @@ def facts(**changes: Any) -> ImageFacts:
 )
 def test_image_that_the_gateway_holds_is_measured(changes: dict[str, Any], message: str | None) -> None:
     capability = with_values(BYTES, images=ImageLimits(max_bytes=1000, min_side=300, max_ratio=2.5))
-    found = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts(**changes)})
-    assert found == ([] if message is None else [("image", message)])
+    given = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts(**changes)})
+    assert given == ([] if message is None else [("image", message)])
 
 
 def test_reason_names_the_image_that_does_not_fit() -> None:
@@ -236,7 +236,7 @@ def test_reason_names_the_image_that_does_not_fit() -> None:
     )
     value = ReferencesToVideo(references=("file_c",), first_frame="file_a", last_frame="file_b")
     for name, param in (("file_a", "image"), ("file_b", "last_image"), ("file_c", "reference_images")):
-        assert [one for one, _ in reasons(ask(value), capability, images={name: facts()})] == [param]
+        assert [named for named, _ in reasons(ask(value), capability, images={name: facts()})] == [param]
 
 
 @pytest.mark.parametrize(
@@ -250,8 +250,8 @@ def test_reason_names_the_image_that_does_not_fit() -> None:
 )
 def test_bytes_need_a_form_or_a_link(forms: tuple[ImageForm, ...], links: bool, can: bool) -> None:
     capability = with_values(PLAIN, image_forms=forms)
-    found = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts()}, links=links)
-    assert found == ([] if can else [("image", "takes images by URL alone, and the gateway has no public URL")])
+    given = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts()}, links=links)
+    assert given == ([] if can else [("image", "takes images by URL alone, and the gateway has no public URL")])
     assert reasons(ask(FRAME), capability, links=links) == []  # what is behind a URL is seen later
 
 
@@ -277,15 +277,15 @@ def test_an_image_is_made_to_fit_where_that_is_allowed(
     adapt: Any, form: ImageForm, image: ImageFacts, given: str | None
 ) -> None:
     limits = with_values(PLAIN, image_forms=(form,), images=SMALL)
-    asked = ask(ImageToVideo(first_frame="file_1"), adapt=adapt)
-    planned = plan(asked, [candidate(limits)], {"file_1": image}, links=True)
+    request = ask(ImageToVideo(first_frame="file_1"), adapt=adapt)
+    planned = plan(request, [candidate(limits)], {"file_1": image}, links=True)
     if given is None:
         assert [reason.param for reason in planned.left_out[0].reasons] == ["image"]
     elif given:
         [made] = planned.routes[0].adaptations
         assert (made.param, made.given[: len(given)]) == ("image", given)
-        told = f"{image.width}x{image.height} {image.content_type}, {image.bytes} bytes"
-        assert made.asked == told
+        original = f"{image.width}x{image.height} {image.content_type}, {image.bytes} bytes"
+        assert made.asked == original
     else:
         assert planned.routes[0].adaptations == ()
 
@@ -361,7 +361,7 @@ def test_nearest_miss_of_several_rows_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "supported", "asked", "given"),
+    ("name", "supported", "requested", "given"),
     [
         ("durations", {4, 6, 8}, 5, 6),
         ("durations", {5, 10}, 7, 5),
@@ -386,18 +386,18 @@ def test_nearest_miss_of_several_rows_is_told() -> None:
         ("aspect_ratios", {"16:9", "auto"}, "4:7", "16:9"),
     ],
 )
-def test_nearest_value_is_given_and_told(name: str, supported: set[Any], asked: Any, given: Any) -> None:
+def test_nearest_value_is_given_and_told(name: str, supported: set[Any], requested: Any, given: Any) -> None:
     setting = {"durations": "duration_seconds", "resolutions": "resolution", "aspect_ratios": "aspect_ratio"}[name]
     param = {"durations": "duration"}.get(name, setting)
     capability = with_values(PLAIN, **{name: frozenset(supported)})
-    route = plan(ask(**{setting: asked}, adapt="nearest"), [candidate(capability)]).routes[0]
+    route = plan(ask(**{setting: requested}, adapt="nearest"), [candidate(capability)]).routes[0]
     assert getattr(route.settings, setting) == given
-    assert route.adaptations == (Adaptation(param=param, asked=asked, given=given),)
+    assert route.adaptations == (Adaptation(param=param, asked=requested, given=given),)
 
 
-@pytest.mark.parametrize("asked", [{"seed": 1}, {"fps": 24}, {"generate_audio": True}, {"mode": "pro"}])
-def test_nearest_never_drops_what_has_no_nearest(asked: dict[str, Any]) -> None:
-    assert reasons(ask(**asked, adapt="nearest"))
+@pytest.mark.parametrize("fields", [{"seed": 1}, {"fps": 24}, {"generate_audio": True}, {"mode": "pro"}])
+def test_nearest_never_drops_what_has_no_nearest(fields: dict[str, Any]) -> None:
+    assert reasons(ask(**fields, adapt="nearest"))
 
 
 def test_nearest_does_not_invent_a_ratio_where_none_can_be_set() -> None:
@@ -406,7 +406,7 @@ def test_nearest_does_not_invent_a_ratio_where_none_can_be_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "supported", "asked"),
+    ("name", "supported", "requested"),
     [
         ("resolutions", "2160p", "4k"),
         ("resolutions", "4K", "4k"),
@@ -414,16 +414,16 @@ def test_nearest_does_not_invent_a_ratio_where_none_can_be_set() -> None:
         ("aspect_ratios", "32:18", "16:9"),
     ],
 )
-def test_another_name_of_the_same_value_is_no_change(name: str, supported: str, asked: str) -> None:
+def test_another_name_of_the_same_value_is_no_change(name: str, supported: str, requested: str) -> None:
     capability = with_values(PLAIN, **{name: frozenset({supported, "1:1", "720p"})})
-    [route] = plan(ask(**{name[:-1]: asked}, adapt="nearest"), [candidate(capability)]).routes
+    [route] = plan(ask(**{name[:-1]: requested}, adapt="nearest"), [candidate(capability)]).routes
     assert (getattr(route.settings, name[:-1]), route.adaptations) == (supported, ())
 
 
 def test_a_mode_is_found_by_any_name_of_it() -> None:
     capability = with_values(PLAIN, modes={"Standard": "720p", "PRO": "1080p"})
-    for asked, sent in {"std": "Standard", "pro": "PRO"}.items():
-        assert plan(ask(mode=asked), [candidate(capability)]).routes[0].settings.mode == sent
+    for requested, sent in {"std": "Standard", "pro": "PRO"}.items():
+        assert plan(ask(mode=requested), [candidate(capability)]).routes[0].settings.mode == sent
 
 
 def test_a_row_that_takes_exactly_what_was_asked_comes_before_one_that_is_only_near() -> None:
@@ -503,7 +503,7 @@ def test_no_candidates_no_routes() -> None:
 def test_candidate_without_any_capability_is_left_out() -> None:
     nothing = Candidate(provider="acme", model="one", row="one", capabilities=())
     left = plan(ask(), [nothing]).left_out
-    assert [type(one) for one in left] == [LeftOut]
+    assert [type(omitted) for omitted in left] == [LeftOut]
     assert [type(reason) for reason in left[0].reasons] == [Reason]
 
 
@@ -584,12 +584,12 @@ def test_any_plan_keeps_its_promises(request: GenerationRequest, candidates: lis
 
 def check_route(request: GenerationRequest, route: Route, candidates: list[Candidate]) -> None:
     """The route sends what was asked, but for what it says it adapted; and some row of its model takes all of it."""
-    asked, sent = request.settings, route.settings
+    requested, sent = request.settings, route.settings
     names = {"duration": "duration_seconds"}
     adapted = {names.get(adaptation.param, adaptation.param): adaptation for adaptation in route.adaptations}
     assert not adapted or request.adapt == "nearest"
     for name in Settings.__struct_fields__:
-        value = getattr(asked, name)
+        value = getattr(requested, name)
         if name == "aspect_ratio" and value is not None and sent.aspect_ratio is None:
             assert (adapted[name].asked, adapted[name].given) == (value, None)  # it follows an image that nobody knows
         elif name in adapted:
@@ -603,21 +603,21 @@ def check_route(request: GenerationRequest, route: Route, candidates: list[Candi
 def takes(row: Capability, request: GenerationRequest, sent: Settings, route: Route) -> bool:
     """Written anew from the meaning of a capability's fields."""
     frames = request.input
-    asked = request.settings
+    requested = request.settings
     return all(
         [
             input_kind(frames) in row.inputs,
-            asked.duration_seconds is None or sent.duration_seconds in row.durations,
-            asked.resolution is None or sent.resolution in row.resolutions,
-            asked.aspect_ratio is None or sent.aspect_ratio in row.aspect_ratios
+            requested.duration_seconds is None or sent.duration_seconds in row.durations,
+            requested.resolution is None or sent.resolution in row.resolutions,
+            requested.aspect_ratio is None or sent.aspect_ratio in row.aspect_ratios
             or (sent.aspect_ratio is None and not row.aspect_ratios and isinstance(frames, ImageToVideo)),
-            asked.mode is None or (asked.resolution is None and asked.mode in row.modes)
-            or row.modes.get(asked.mode) == sent.resolution,
-            asked.fps is None or asked.fps in row.fps,
-            asked.seed is None or row.seed,
-            not asked.generate_audio or row.generate_audio,
-            asked.negative_prompt is None or 0 < row.negative_prompt_max >= len(asked.negative_prompt),
-            asked.cfg_scale is None or (row.cfg_scale is not None and asked.cfg_scale <= row.cfg_scale[1]),
+            requested.mode is None or (requested.resolution is None and requested.mode in row.modes)
+            or row.modes.get(requested.mode) == sent.resolution,
+            requested.fps is None or requested.fps in row.fps,
+            requested.seed is None or row.seed,
+            not requested.generate_audio or row.generate_audio,
+            requested.negative_prompt is None or 0 < row.negative_prompt_max >= len(requested.negative_prompt),
+            requested.cfg_scale is None or (row.cfg_scale is not None and requested.cfg_scale <= row.cfg_scale[1]),
             0 < len(request.prompt.strip()) <= len(request.prompt) <= row.prompt_max,
             not isinstance(frames, ImageToVideo) or frames.last_frame is None or row.last_frame,
             not isinstance(frames, ReferencesToVideo) or len(frames.references) <= row.references_max,
@@ -645,11 +645,11 @@ def test_candidate_that_cannot_changes_nothing_for_the_others(
 
 @settings(max_examples=100)
 @given(
-    asked=st.tuples(st.integers(1, 99), st.integers(1, 99)),
+    sides=st.tuples(st.integers(1, 99), st.integers(1, 99)),
     supported=st.sets(st.sampled_from(["16:9", "4:3", "1:1", "21:9"]), min_size=1),
 )
 def test_nearest_ratio_of_an_upright_picture_is_that_of_a_lying_one_turned(
-    asked: tuple[int, int], supported: set[str]
+    sides: tuple[int, int], supported: set[str]
 ) -> None:
     def turned(ratio: str) -> str:
         width, _, height = ratio.partition(":")
@@ -664,8 +664,8 @@ def test_nearest_ratio_of_an_upright_picture_is_that_of_a_lying_one_turned(
         route = plan(ask(aspect_ratio=ratio, adapt="nearest"), [candidate(capability)]).routes[0]
         return str(route.settings.aspect_ratio)
 
-    ratio = f"{asked[0]}:{asked[1]}"
-    if asked[0] != asked[1]:
+    ratio = f"{sides[0]}:{sides[1]}"
+    if sides[0] != sides[1]:
         assert shape(nearest(turned(ratio))) == -shape(nearest(ratio))
 
 
@@ -680,8 +680,8 @@ def models_of(planned: Planned) -> list[str]:
 
 
 def test_route_tells_what_an_output_costs() -> None:
-    found = plan(ask(duration_seconds=10, count=3), [candidate(prices=PER_SECOND), candidate(model="two")]).routes
-    assert [route.cost_usd for route in found] == [1.0, None]
+    routes = plan(ask(duration_seconds=10, count=3), [candidate(prices=PER_SECOND), candidate(model="two")]).routes
+    assert [route.cost_usd for route in routes] == [1.0, None]
 
 
 def test_length_that_the_route_puts_in_itself_has_its_price() -> None:
@@ -734,8 +734,8 @@ def test_mode_costs_what_its_resolution_costs(mode: str | None, cost: float) -> 
 def test_limit_of_cost_is_over_all_outputs(count: int, limit: float, message: str | None) -> None:
     request = ask(duration_seconds=5, count=count, max_cost=limit)
     planned = plan(request, [candidate(prices=PER_SECOND)])
-    found = [(reason.param, reason.message) for left in planned.left_out for reason in left.reasons]
-    assert found == ([] if message is None else [("max_cost", message)])
+    given = [(reason.param, reason.message) for left in planned.left_out for reason in left.reasons]
+    assert given == ([] if message is None else [("max_cost", message)])
 
 
 def test_limit_is_not_missed_by_the_rounding_of_the_machine() -> None:
@@ -827,15 +827,15 @@ def test_parameter_that_an_image_came_in(value: Input, image: str, param: str) -
 
 
 def test_health_is_asked_of_the_route_alone() -> None:
-    asked: list[tuple[str, str]] = []
+    calls: list[tuple[str, str]] = []
 
     def health(provider: str, model: str) -> RouteHealth:
-        asked.append((provider, model))
+        calls.append((provider, model))
         return RouteHealth()
 
     cannot = candidate(with_values(PLAIN, prompt_max=1), model="cannot")
     plan(ask(), [candidate(), cannot, candidate(provider="bolt", model="two")], health=health)
-    assert asked == [("acme", "one"), ("bolt", "two")]
+    assert calls == [("acme", "one"), ("bolt", "two")]
 
 
 def test_cheapest_is_by_what_this_request_costs() -> None:
@@ -857,9 +857,9 @@ def test_fastest_is_by_the_times_that_are_known() -> None:
 
 def test_weighted_follows_the_weights_and_the_seed() -> None:
     models = [candidate(model="a", order="weighted", weight=1.0), candidate(model="b", order="weighted", weight=3.0)]
-    found = [models_of(plan(ask(), models, seed=f"gen_{number}"))[0] for number in range(1000)]
-    assert 0.69 < found.count("b") / 1000 < 0.81
-    assert found == [models_of(plan(ask(), models, seed=f"gen_{number}"))[0] for number in range(1000)]
+    firsts = [models_of(plan(ask(), models, seed=f"gen_{number}"))[0] for number in range(1000)]
+    assert 0.69 < firsts.count("b") / 1000 < 0.81
+    assert firsts == [models_of(plan(ask(), models, seed=f"gen_{number}"))[0] for number in range(1000)]
 
 
 def test_models_to_fall_back_to_come_in_their_own_order() -> None:
@@ -897,7 +897,7 @@ MODELS = st.lists(
         weight=st.sampled_from([0.0, 1.0, 3.0]),
     ),
     max_size=5,
-    unique_by=lambda one: (one.provider, one.model),
+    unique_by=lambda entry: (entry.provider, entry.model),
 )
 HEALTH = st.dictionaries(
     st.tuples(st.sampled_from(["acme", "bolt"]), st.sampled_from(["one", "two", "three", "four"])),
@@ -919,7 +919,7 @@ SIMPLE_REQUESTS = st.builds(
     request=SIMPLE_REQUESTS,
     candidates=MODELS,
     order=st.sampled_from(ORDERS),
-    known=HEALTH,
+    healths=HEALTH,
     seed=st.sampled_from(["gen_1", "gen_2"]),
     place=st.integers(0, 5),
 )
@@ -928,33 +928,33 @@ def test_any_plan_in_any_order_keeps_its_promises(
     request: GenerationRequest,
     candidates: list[Candidate],
     order: Order,
-    known: dict[tuple[str, str], RouteHealth],
+    healths: dict[tuple[str, str], RouteHealth],
     seed: str,
     place: int,
 ) -> None:
     candidates = [replace(entry, order=order) for entry in candidates]
 
     def health(provider: str, model: str) -> RouteHealth:
-        return known.get((provider, model), RouteHealth())
+        return healths.get((provider, model), RouteHealth())
 
     planned = plan(request, candidates, health=health, seed=seed)
 
     by_name = {(entry.provider, entry.model): entry for entry in candidates}
-    told = [(omitted.provider, omitted.model) for omitted in (*planned.routes, *planned.left_out)]
-    assert sorted(told) == sorted(by_name), "each is planned or left out, and once"
+    listed = [(omitted.provider, omitted.model) for omitted in (*planned.routes, *planned.left_out)]
+    assert sorted(listed) == sorted(by_name), "each is planned or left out, and once"
     assert all(
         left.reasons and all(reason.param and reason.message for reason in left.reasons) for left in planned.left_out
     )
     for route in planned.routes:
-        one = by_name[route.provider, route.model]
-        check_route(request, route, [one])
-        assert route.cost_usd in {cost_usd(one.prices, route.settings, row) for row in one.capabilities}
+        entry = by_name[route.provider, route.model]
+        check_route(request, route, [entry])
+        assert route.cost_usd in {cost_usd(entry.prices, route.settings, row) for row in entry.capabilities}
         if request.max_cost is not None:
             assert route.cost_usd is not None
             assert route.cost_usd * request.count <= request.max_cost + 1e-9
     check_order([by_name[route.provider, route.model] for route in planned.routes], planned, health)
     if request.fallback is False:  # the first of all that can, were every circuit closed
-        times = {name: replace(one, circuit=CircuitState.CLOSED) for name, one in known.items()}
+        times = {name: replace(value, circuit=CircuitState.CLOSED) for name, value in healths.items()}
         whole = plan(
             replace(request, fallback=True), candidates, health=lambda *name: times.get(name, RouteHealth()), seed=seed
         )
@@ -969,19 +969,21 @@ def test_any_plan_in_any_order_keeps_its_promises(
 
 def check_order(candidates: list[Candidate], planned: Planned, health: HealthOf) -> None:
     """Open circuits last, groups in their order, and within a group what its order says."""
-    known = [health(entry.provider, entry.model) for entry in candidates]
-    places = [(one.circuit is CircuitState.OPEN, had.group) for one, had in zip(known, candidates, strict=True)]
-    assert places == sorted(places)
-    for place in set(places):
-        within = [index for index, one in enumerate(places) if one == place]
+    healths = [health(entry.provider, entry.model) for entry in candidates]
+    ranks = [
+        (value.circuit is CircuitState.OPEN, entry.group) for value, entry in zip(healths, candidates, strict=True)
+    ]
+    assert ranks == sorted(ranks)
+    for rank in set(ranks):
+        within = [index for index, other in enumerate(ranks) if other == rank]
         costs = [planned.routes[index].cost_usd for index in within]
-        times = [known[index].seconds for index in within]
+        times = [healths[index].seconds for index in within]
         weights = [candidates[index].weight for index in within]
         match candidates[within[0]].order:
             case "cheapest":
-                assert costs == sorted(costs, key=lambda one: (one is None, one or 0))
+                assert costs == sorted(costs, key=lambda cost: (cost is None, cost or 0))
             case "fastest":
-                assert times == sorted(times, key=lambda one: (one is not None, one or 0))
+                assert times == sorted(times, key=lambda time: (time is not None, time or 0))
             case "weighted":
                 assert [weight == 0 for weight in weights] == sorted(weight == 0 for weight in weights)
 
@@ -990,6 +992,6 @@ def check_order(candidates: list[Candidate], planned: Planned, health: HealthOf)
 @given(candidates=MODELS, order=st.sampled_from(ORDERS), seed=st.text(max_size=4))
 def test_equal_routes_keep_the_order_of_the_candidates(candidates: list[Candidate], order: Order, seed: str) -> None:
     same = [replace(entry, order=order, capabilities=(PLAIN,), prices=PER_SECOND, weight=0.0) for entry in candidates]
-    found = plan(ask(), same, seed=seed).routes
-    expected = sorted(same, key=lambda one: one.group)
-    assert [(one.provider, one.model) for one in found] == [(one.provider, one.model) for one in expected]
+    routes = plan(ask(), same, seed=seed).routes
+    expected = sorted(same, key=lambda entry: entry.group)
+    assert [(route.provider, route.model) for route in routes] == [(entry.provider, entry.model) for entry in expected]

@@ -194,7 +194,7 @@ def test_length_look_and_sound_are_made_together() -> None:
     ids=["by resolution", "by mode"],
 )
 @pytest.mark.parametrize(
-    ("asked", "assumes", "cost"),
+    ("requested", "assumes", "cost"),
     [
         (Settings(mode="std"), {}, 1),
         (Settings(mode="pro"), {}, 2),
@@ -210,9 +210,9 @@ def test_length_look_and_sound_are_made_together() -> None:
     ],
 )
 def test_mode_means_its_resolution_and_resolution_its_mode(
-    prices: tuple[Price, ...], asked: Settings, assumes: dict[str, Any], cost: float
+    prices: tuple[Price, ...], requested: Settings, assumes: dict[str, Any], cost: float
 ) -> None:
-    assert cost_usd(prices, asked, with_values(MODES, assumes=assumes)) == cost
+    assert cost_usd(prices, requested, with_values(MODES, assumes=assumes)) == cost
 
 
 def test_two_modes_of_one_resolution_cost_the_dearer_one() -> None:
@@ -291,12 +291,14 @@ def test_row_that_does_not_apply_changes_nothing(rows: list[Price], place: int, 
     assert cost_usd([*rows[:place], useless, *rows[place:]], settings, RICH) == cost_usd(rows, settings, RICH)
 
 
-@given(rows=TABLES, row=ROWS, asked=ASKED, capability=CAPABILITIES, alike=st.booleans())
+@given(rows=TABLES, row=ROWS, requested=ASKED, capability=CAPABILITIES, alike=st.booleans())
 def test_row_behind_one_that_covers_it_changes_nothing(
-    *, rows: list[Price], row: Price, asked: Settings, capability: Capability, alike: bool
+    *, rows: list[Price], row: Price, requested: Settings, capability: Capability, alike: bool
 ) -> None:
-    if any(one.covers(row) for one in rows):
-        assert cost_usd([*rows, row], asked, capability, alike=alike) == cost_usd(rows, asked, capability, alike=alike)
+    if any(earlier.covers(row) for earlier in rows):
+        assert cost_usd([*rows, row], requested, capability, alike=alike) == cost_usd(
+            rows, requested, capability, alike=alike
+        )
 
 
 @given(
@@ -312,15 +314,15 @@ def test_what_is_left_open_never_turns_out_dearer_than_was_told(
 ) -> None:
     capability = with_values(base, generate_audio=True)
     made = Settings(duration_seconds=length, resolution=resolution, generate_audio=sound)
-    told = cost_usd(rows, replace(made, **dict.fromkeys(unsaid)), capability)
+    announced = cost_usd(rows, replace(made, **dict.fromkeys(unsaid)), capability)
     cost = cost_usd(rows, made, capability)
-    assert told is None or (cost is not None and cost <= told)
+    assert announced is None or (cost is not None and cost <= announced)
 
 
-@given(rows=TABLES, asked=ASKED, capability=CAPABILITIES)
+@given(rows=TABLES, requested=ASKED, capability=CAPABILITIES)
 def test_of_one_that_follows_another_only_the_sound_is_not_believed(
-    rows: list[Price], asked: Settings, capability: Capability
+    rows: list[Price], requested: Settings, capability: Capability
 ) -> None:
     believed = {name: value for name, value in capability.assumes.items() if name != "generate_audio"}
-    alike = cost_usd(rows, asked, capability, alike=True)
-    assert alike == cost_usd(rows, asked, with_values(capability, assumes=believed))
+    alike = cost_usd(rows, requested, capability, alike=True)
+    assert alike == cost_usd(rows, requested, with_values(capability, assumes=believed))
