@@ -43,7 +43,7 @@ class FileKept(Struct, frozen=True):
     """Fact: the file is in the artifact store. `draws`: its thumbnail is being drawn."""
 
     index: int
-    kept: Kept
+    file: Kept
     draws: bool = False
 
 
@@ -176,11 +176,11 @@ def absorb_file(changes: Changes, files: dict[int, KeepWatch], fact: FileFact, h
         return
     watch = files.get(output.index) or first_watch(changes.generation, output, changes.now)
     match fact:
-        case FileKept(kept=kept):
-            changes.write(SaveKept(output.index, kept))
+        case FileKept(file=file):
+            changes.write(SaveKept(output.index, file))
             files[output.index] = replace(watch, draws=fact.draws, given_up=not fact.draws)
             if is_being_archived(output):
-                changes.write(SaveOutput(replace(output, kept=kept, status=Status.COMPLETED)))
+                changes.write(SaveOutput(replace(output, kept=file, status=Status.COMPLETED)))
         case FileUnread() if fact.missing and is_missing(watch, _grace_seconds(changes, output, hints), changes.now):
             _reject(changes, files, output, watch)
         case FileUnread():

@@ -62,14 +62,14 @@ class SaveKept(Struct, frozen=True):
     """The file of an output is in the artifact store. Written once for each output, also after the output's end."""
 
     index: int
-    kept: Kept
+    file: Kept
 
 
 class SavePicture(Struct, frozen=True):
     """The thumbnail of an archived file is in the artifact store. Written once for each output."""
 
     index: int
-    kept: Kept  # as it was stored, and with the thumbnail
+    file: Kept  # as it was stored, and with the thumbnail
 
 
 class SaveStatus(Struct, frozen=True, kw_only=True):
@@ -112,16 +112,16 @@ def apply(generation: Generation, write: Write) -> Generation:
             if generation.output(output.index).status.terminal:
                 raise IllegalMove(f"{generation.id}: output {output.index} has ended")
             return _with_output(generation, output)
-        case SaveKept(index=index, kept=kept):
+        case SaveKept(index=index, file=file):
             output = generation.output(index)
             if output.artifact is None or output.kept is not None:
                 raise IllegalMove(f"{generation.id}: output {index} has no file to keep")
-            return _with_output(generation, replace(output, kept=kept))
-        case SavePicture(index=index, kept=kept):
+            return _with_output(generation, replace(output, kept=file))
+        case SavePicture(index=index, file=file):
             output = generation.output(index)
-            if output.kept is None or output.kept.thumbnail is not None or output.kept.name != kept.name:
+            if output.kept is None or output.kept.thumbnail is not None or output.kept.name != file.name:
                 raise IllegalMove(f"{generation.id}: output {index} has no place for a picture")
-            return _with_output(generation, replace(output, kept=kept))
+            return _with_output(generation, replace(output, kept=file))
         case SaveStatus():
             if generation.status is not write.was or write.status not in STATUS_MOVES[write.was]:
                 raise IllegalMove(f"{generation.id}: {generation.status} → {write.status}")
@@ -151,8 +151,8 @@ def event_of(write: Write) -> tuple[str, Mapping[str, Any]] | None:
             return f"attempt.{attempt.state}", {"attempt": attempt.id, "failure": kind}
         case SaveAttempt(attempt=attempt) if attempt.decision is not None and attempt.state is AttemptState.UNKNOWN:
             return "attempt.decided", {"attempt": attempt.id, "decision": attempt.decision}
-        case SaveKept(index=index, kept=kept):
-            return "output.kept", {"index": index, "sha256": kept.sha256}
+        case SaveKept(index=index, file=file):
+            return "output.kept", {"index": index, "sha256": file.sha256}
         case SaveOutput(output=output, new=False) if not output.status.terminal:
             return "output.found" if output.artifact is not None else "output.rejected", {"index": output.index}
         case SaveOutput(output=output):

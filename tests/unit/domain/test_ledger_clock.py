@@ -1,4 +1,4 @@
-"""Whether a start may believe the system clock, judged by what the ledger knows of the time."""
+"""Whether a start may trust the system clock, compared with the newest time in the ledger."""
 
 from datetime import UTC, datetime, timedelta
 

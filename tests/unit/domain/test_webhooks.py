@@ -1,4 +1,4 @@
-"""Webhooks as rules: filters, the schedule, what an answer makes of a delivery, secrets and their signatures."""
+"""The rules of webhooks: filters, the retry schedule, the meaning of an answer, secrets and signatures."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -96,7 +96,7 @@ def test_all_else_is_tried_again_along_the_schedule_and_then_given_up(status: in
     while delivery.state is DeliveryState.PENDING:
         delivery = tried(delivery, answered(status, at))
         if delivery.next_at is not None:
-            waits.append((delivery.next_at - at).total_seconds() - 2)  # behind the end of the try
+            waits.append((delivery.next_at - at).total_seconds() - 2)  # counted from the end of the try
             at = delivery.next_at
 
     assert waits == [5, 300, 1800, 7200, 18_000, 36_000, 36_000]
@@ -121,7 +121,7 @@ def test_a_test_is_tried_once(status: int | None) -> None:
     [
         (429, 60, 60),
         (503, 60, 60),
-        (503, 1, 5),  # sooner than the schedule is not asked for by a polite receiver
+        (503, 1, 5),  # a wait that is shorter than the schedule has no effect
         (500, 60, 5),
         (429, 10 * RETRY_AFTER_MAX, RETRY_AFTER_MAX),
         (429, None, 5),
@@ -166,7 +166,7 @@ def test_a_receiver_is_a_host_and_a_port(url: str, expected: str) -> None:
 @example("https://a:65536/")
 @example("https://[::1")
 def test_every_url_that_is_taken_has_a_receiver(url: str) -> None:
-    """An end is stored with its deliveries: one that cannot be written would lose the end."""
+    """The end of a generation is stored together with its deliveries: a URL that breaks one would lose the end."""
     try:
         taken = READERS["webhook_url"](url, "url")
     except InvalidParameter:

@@ -1,4 +1,4 @@
-"""Any order of facts, jumps of the clock and crashes keeps the promises of the ledger."""
+"""What must hold for any order of facts, any jump of the clock and any crash."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -44,7 +44,7 @@ RANK = {Status.QUEUED: 0, Status.IN_PROGRESS: 1}
 
 
 class Life(RuleBasedStateMachine):
-    """A provider that answers anything, a process that dies at any moment, a client that may cancel."""
+    """A provider that answers anything, a process that may die at any moment, and a client that may cancel."""
 
     world: World
 
@@ -62,11 +62,13 @@ class Life(RuleBasedStateMachine):
         rules = Policy(on_ambiguous=ambiguous, on_content_policy=policy)  # type: ignore[arg-type]  # sampled from both
         start = generation(*routes, count=count, policy=rules, deadline_seconds=deadline)
         self.count = count
-        self.adopted: set[str] = set()  # attempts whose task turned up after they were unknown
-        self.seen: dict[str, Generation] = {}  # what a sender knew when it began
+        self.adopted: set[str] = set()  # attempts whose tasks a callback named
+        self.seen: dict[str, Generation] = {}  # the generation as each sender knew it
         self.ended: Generation | None = None
         self.sent: Counter[str] = Counter()
-        self.readings: list[tuple[str, int, datetime, bool]] = []  # attempt, task, when it began, was it understood
+        self.readings: list[
+            tuple[str, int, datetime, bool]
+        ] = []  # (attempt, task, when the poll began, whether the reply was understood)
         self.world = World(start, has_refresh=refresh, keeps=False)
         self.after_step(start, self.world.last)
 
@@ -81,17 +83,17 @@ class Life(RuleBasedStateMachine):
             if isinstance(write, AddAttempt):
                 self.check_new(before, write)
             if isinstance(write, SaveAttempt):
-                assert write.attempt.state is not S.SUBMITTING, "only the store sends"
+                assert write.attempt.state is not S.SUBMITTING, "only the store begins a submit"
                 self.check_given_up(write)
         if self.world.now >= now.deadline_at:
             assert now.status.terminal or any(open_tasks(attempt) for attempt in now.attempts), (
-                "nothing else is waited for"
+                "only open tasks keep a generation open after its deadline"
             )
         if before.status.terminal:
             assert not any(isinstance(write, AddAttempt) for write in step.writes)
             saved = [write for write in step.writes if isinstance(write, SaveOutput)]
             assert all(write.new and write.output.late for write in saved)
-            assert not any(isinstance(effect, Submit) for effect in step.effects), "nothing is sent behind the end"
+            assert not any(isinstance(effect, Submit) for effect in step.effects), "nothing is sent after the end"
             read = [now.attempt(effect.attempt_id).state for effect in step.effects if isinstance(effect, Poll)]
             assert set(read) <= {S.ABANDONED}
             assert not read or now.status in {Status.COMPLETED, Status.FAILED}
@@ -105,14 +107,14 @@ class Life(RuleBasedStateMachine):
             self.check_every_task_has_its_own_output()
 
     def check_new(self, before: Generation, write: AddAttempt) -> None:
-        """A new attempt never goes where a task may already exist for one of its outputs."""
+        """A new attempt never goes to a provider that may already have a task for one of its outputs."""
         now, new = self.world.generation, write.attempt
         provider = now.route(new).provider
         assert new.slots
         assert len(new.slots) <= now.route(new).count_max
         for slot in new.slots:
             assert not now.output(slot).extra
-            assert now.output(slot).artifact is None, "a file is on its way for the output"
+            assert now.output(slot).artifact is None, "a file is being archived for the output"
             earlier = [attempt for attempt in now.attempts if slot in attempt.slots and attempt.number < new.number]
             unclear = {
                 now.route(attempt).provider
@@ -120,18 +122,22 @@ class Life(RuleBasedStateMachine):
                 if attempt.state is S.UNKNOWN and attempt.decision is None
             }
             assert provider not in unclear
-            assert not any(slot in expected_outputs(attempt) for attempt in earlier), "a task is live for the output"
+            assert not any(slot in expected_outputs(attempt) for attempt in earlier), (
+                "an attempt is expected to fill the output"
+            )
             for previous in earlier:
                 ends = [other.ended_at for other in earlier if other is not previous and other.ended_at is not None]
                 since = max([previous.reserved_at, *ends])
                 for index in open_tasks(previous):
                     if previous.tasks[index].slot == slot:
-                        assert self.is_answered(previous.id, index, since, DECIDE_UNREAD), "it may be done by now"
+                        assert self.is_answered(previous.id, index, since, DECIDE_UNREAD), (
+                            "an earlier task may have finished"
+                        )
             same = [attempt for attempt in earlier if attempt.route == new.route]
             resubmit = [attempt for attempt in same if attempt.decision == "resubmit"]
             assert len(resubmit) <= 1
             assert all(attempt in resubmit or attempt.state in {S.REFUSED, S.NOT_SENT} for attempt in same), (
-                "it may be paid for"
+                "the provider may have accepted it before"
             )
             amended = [
                 attempt
@@ -139,12 +145,12 @@ class Life(RuleBasedStateMachine):
                 if attempt.form == "amended" and attempt.failure is not None and attempt not in resubmit
             ]
             waits = {attempt.failure and REMEDY[attempt.failure.kind] for attempt in amended}
-            assert new.form != "amended" or waits <= {Remedy.FALL_BACK_OR_WAIT}, "that form was refused for good"
+            assert new.form != "amended" or waits <= {Remedy.FALL_BACK_OR_WAIT}, "that form was refused permanently"
             tries = sum(attempt.route == new.route for attempt in earlier)
-            assert tries <= REPEATS_MAX + 1, "the last route is tried again without end"
+            assert tries <= REPEATS_MAX + 1, "the last route is repeated endlessly"
 
     def check_given_up(self, write: SaveAttempt) -> None:
-        """An attempt is given up for its time only by readings that began after it was over."""
+        """An attempt is abandoned for its time-out only because of polls that began after the time-out."""
         attempt = write.attempt
         if attempt.state is not S.ABANDONED or write.was is not S.ACCEPTED or attempt.failure is None:
             return
@@ -171,7 +177,7 @@ class Life(RuleBasedStateMachine):
             if attempt.state in states and busy in {None, Submit(attempt.id) in self.world.busy}
         ]
 
-    # What the world does
+    # What can happen
 
     @rule(wait=WAITS)
     def time_passes(self, wait: float) -> None:
@@ -205,7 +211,7 @@ class Life(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(self.numbers(*set(S) - {S.RESERVED, S.SUBMITTING})))
         self.adopted.add(self.world.attempt(number).id)
         self.world.adopt(number, *(f"late{number}-{task}" for task in range(tasks)))
-        assert self.world.attempt(number).tasks, "knowledge of a paid task is never refused"
+        assert self.world.attempt(number).tasks, "a paid task must be recorded"
         self.step()
 
     @precondition(lambda self: self.numbers(S.SUBMITTING, S.RESERVED, busy=True))
@@ -302,7 +308,7 @@ class Life(RuleBasedStateMachine):
             self.world.cancel()
             assert self.world.generation.status is Status.CANCELLED
 
-    # What always holds
+    # What must always hold
 
     @invariant()
     def outputs_have_no_gap(self) -> None:
@@ -354,12 +360,12 @@ class Life(RuleBasedStateMachine):
         assert 0 <= self.world.generation.progress <= 1
 
     def teardown(self) -> None:
-        """Whatever happened, the deadline and a few readings end it, and nothing is left that would be carried out."""
+        """Whatever happened, the deadline and a few polls end the generation, and no effect is left."""
         if not hasattr(self, "world"):
             return
         self.world.now = max(self.world.now, self.world.generation.deadline_at)
         self.step()
-        for _ in range(400):  # many tasks, each of which may fail to be read at a moment of its own
+        for _ in range(400):  # many tasks, each of which may fail its poll at another time
             if self.world.generation.status.terminal:
                 break
             for poll in [effect for effect in self.world.busy if isinstance(effect, Poll)]:
@@ -369,7 +375,7 @@ class Life(RuleBasedStateMachine):
                 self.step(wait=(self.world.last.wake_at - self.world.now).total_seconds())
         assert self.world.generation.status.terminal
         assert not any(isinstance(effect, Poll) for effect in self.world.last.effects)
-        assert not self.world.watches, "nothing is read any more"
+        assert not self.world.watches, "no task is polled any more"
         self.world.crash()
         self.step()
         assert S.SUBMITTING not in self.world.states()

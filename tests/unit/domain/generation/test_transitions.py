@@ -1,4 +1,4 @@
-"""What the ledger takes, what it refuses, and what it tells."""
+"""Which writes the ledger accepts, which it refuses, and which events they append."""
 
 import json
 
@@ -31,7 +31,7 @@ PAIRS = [(was, to) for was in S for to in S if was is not to]
 
 
 def holding(state: AttemptState) -> Generation:
-    """A generation whose only attempt is in this state."""
+    """A generation with one attempt, which is in this state."""
     attempt = Attempt(id="att_1_1", number=1, route=0, slots=(0,), state=state, reserved_at=T0)
     return replace(generation(), attempts=(attempt,))
 
@@ -42,11 +42,11 @@ def status_write(was: Status, status: Status) -> SaveStatus:
     )
 
 
-def test_moves_have_every_state() -> None:
+def test_table_of_moves_has_every_state() -> None:
     assert set(ATTEMPT_MOVES) == set(S)
 
 
-def test_only_evidence_of_a_task_leads_out_of_an_end() -> None:
+def test_only_evidence_of_a_task_leads_out_of_a_final_state() -> None:
     assert [state for state in S if ATTEMPT_MOVES[state] == {S.ACCEPTED}] == [
         S.NOT_SENT,
         S.REFUSED,
@@ -56,11 +56,11 @@ def test_only_evidence_of_a_task_leads_out_of_an_end() -> None:
     ]
 
 
-def test_submitting_is_entered_from_one_state_alone() -> None:
+def test_submitting_is_entered_only_from_reserved() -> None:
     assert [state for state in S if S.SUBMITTING in ATTEMPT_MOVES[state]] == [S.RESERVED]
 
 
-def test_what_may_have_been_received_is_never_called_unsent() -> None:
+def test_submit_that_may_have_been_received_is_never_called_unsent() -> None:
     assert ATTEMPT_MOVES[S.UNKNOWN] == {S.ACCEPTED}
 
 
@@ -75,7 +75,7 @@ def test_nothing_leads_back_to_a_second_submit() -> None:
 
 
 @pytest.mark.parametrize(("was", "to"), PAIRS)
-def test_attempt_moves_along_the_table_alone(was: AttemptState, to: AttemptState) -> None:
+def test_attempt_moves_only_along_the_table(was: AttemptState, to: AttemptState) -> None:
     held = holding(was)
     write = SaveAttempt(replace(held.attempts[0], state=to, ended_at=T0), was)
     if to in ATTEMPT_MOVES[was]:
@@ -85,7 +85,7 @@ def test_attempt_moves_along_the_table_alone(was: AttemptState, to: AttemptState
             apply(held, write)
 
 
-def test_attempt_that_is_elsewhere_by_now_does_not_move() -> None:
+def test_attempt_in_another_state_does_not_move() -> None:
     held = holding(S.ACCEPTED)
     with pytest.raises(IllegalMove):
         apply(held, SaveAttempt(replace(held.attempts[0], state=S.UNKNOWN), S.SUBMITTING))
@@ -118,7 +118,7 @@ def test_output_that_has_ended_stays() -> None:
 
 
 @pytest.mark.parametrize("index", [0, 2])
-def test_new_output_comes_behind_the_last(index: int) -> None:
+def test_new_output_comes_after_the_last(index: int) -> None:
     with pytest.raises(IllegalMove, match="gap"):
         apply(generation(), SaveOutput(Output(index=index, extra=True), new=True))
 
@@ -140,7 +140,7 @@ def test_ended_generation_does_not_move(was: Status) -> None:
         assert (moved.provider_model, moved.failure, moved.completed_at) == ("one", None, T0)
 
 
-def test_generation_that_is_elsewhere_by_now_does_not_move() -> None:
+def test_generation_in_another_status_does_not_move() -> None:
     with pytest.raises(IllegalMove):
         apply(generation(), status_write(Status.IN_PROGRESS, Status.COMPLETED))
 
@@ -150,7 +150,7 @@ def test_statuses_that_end(status: Status) -> None:
     assert status.terminal is (status not in {Status.QUEUED, Status.IN_PROGRESS})
 
 
-# A task reference that was read
+# Task ids from the reply to a submit
 
 
 @pytest.mark.parametrize("state", [S.SUBMITTING, S.UNKNOWN])
@@ -172,7 +172,7 @@ def test_task_of_an_attempt_that_was_never_sent_is_a_defect() -> None:
         apply(held, accepted(held, "att_1_1", [TaskRef(id="a")], T0))
 
 
-# What is told
+# Events
 
 
 def test_every_kind_of_write_has_its_event() -> None:
@@ -192,7 +192,7 @@ def test_every_kind_of_write_has_its_event() -> None:
     ]
 
 
-def test_mere_reading_is_no_event() -> None:
+def test_poll_without_a_change_has_no_event() -> None:
     held = holding(S.ACCEPTED)
     assert event_of(SaveAttempt(held.attempts[0], S.ACCEPTED)) is None
     assert event_of(status_write(Status.QUEUED, Status.QUEUED)) is None

@@ -1,4 +1,4 @@
-"""In which order the routes that can are tried."""
+"""The order in which the routes of a plan are tried."""
 
 from collections import Counter
 from itertools import product
@@ -53,7 +53,7 @@ def test_fastest_is_by_the_median_and_unknown_first() -> None:
 
 
 def firsts(*places: RankKey) -> dict[str, float]:
-    """How often each is first."""
+    """The share of seeds for which each route is first."""
     counted = Counter(names(*places, seed=f"gen_{number}")[0] for number in range(SEEDS))
     return {name: count / SEEDS for name, count in counted.items()}
 
@@ -77,7 +77,7 @@ def test_second_is_drawn_by_weight_from_what_is_left() -> None:
     drawn = [names(*routes, seed=f"gen_{number}") for number in range(SEEDS)]
     seconds = [order[1] for order in drawn if order[0] == "acme/4"]
     assert seconds.count("acme/3") / len(seconds) == pytest.approx(0.75, abs=0.04)
-    assert {order[3] for order in drawn} == {"zero"}, "without weight is last"
+    assert {order[3] for order in drawn} == {"zero"}, "a route without weight is last"
 
 
 def test_routes_without_weight_keep_their_order() -> None:
@@ -95,7 +95,7 @@ def test_one_seed_has_one_order() -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_open_circuit_is_last_and_a_half_open_one_at_its_place(order: Order) -> None:
+def test_open_circuit_is_last_and_a_half_open_one_has_its_normal_position(order: Order) -> None:
     best = {"weight": 1e6, "cost": 0.0, "seconds": 0.0}
     worse = {"weight": 1e-6, "cost": 5.0, "seconds": 5.0}
     for circuit, expected in ((CircuitState.OPEN, ["b", "a"]), (CircuitState.HALF_OPEN, ["a", "b"])):
@@ -103,7 +103,7 @@ def test_open_circuit_is_last_and_a_half_open_one_at_its_place(order: Order) -> 
 
 
 @pytest.mark.parametrize(("first", "second"), list(product(ORDERS, ORDERS)))
-def test_model_to_fall_back_to_comes_behind_whatever_is_better_about_it(first: Order, second: Order) -> None:
+def test_models_to_fall_back_to_come_later_however_good_they_are(first: Order, second: Order) -> None:
     main = [place(letter, first, weight=0, seconds=99, cost=99) for letter in "ab"]
     other = [place(letter, second, group=1, weight=9, seconds=1, cost=1) for letter in "cd"]
     ordered = names(*main, *other)
@@ -111,7 +111,7 @@ def test_model_to_fall_back_to_comes_behind_whatever_is_better_about_it(first: O
     assert names(*other, *main)[:2] == ordered[:2]
 
 
-def test_open_circuit_is_behind_every_group() -> None:
+def test_open_circuit_comes_after_every_group() -> None:
     routes = [
         place("a", circuit=CircuitState.OPEN),
         place("b", "cheapest", group=1, cost=2),
@@ -142,7 +142,9 @@ PLACES = st.lists(
 
 
 @given(places=PLACES, left_away=st.integers(0, 7), seed=st.text(max_size=3))
-def test_order_is_total_repeatable_and_each_by_itself(places: list[RankKey], left_away: int, seed: str) -> None:
+def test_order_is_complete_repeatable_and_independent_of_other_routes(
+    places: list[RankKey], left_away: int, seed: str
+) -> None:
     ordered = names(*places, seed=seed)
     assert sorted(ordered) == sorted(key.name for key in places)
     assert ordered == names(*places, seed=seed)

@@ -1,4 +1,4 @@
-"""Which routes can do exactly what was asked, and why the others cannot."""
+"""Which routes can serve a request, and why the others cannot."""
 
 from dataclasses import replace as with_values
 from math import log
@@ -48,14 +48,14 @@ def candidate(*capabilities: Capability, provider: str = "acme", model: str = "o
 
 
 def ask(value: Input | None = None, **changes: Any) -> GenerationRequest:
-    """A request; a name of `Settings` goes there."""
+    """A request. Keyword arguments with the name of a setting become its settings."""
     settings_ = {name: changes.pop(name) for name in Settings.__struct_fields__ if name in changes}
     base = GenerationRequest(model="any", input=value or TextToVideo(), prompt="a boat", settings=Settings(**settings_))
     return replace(base, **changes)
 
 
 def reasons(request: GenerationRequest, *capabilities: Capability, **more: Any) -> list[tuple[str, str]]:
-    """Why the only candidate cannot; empty when it can."""
+    """Why the only candidate cannot serve the request; empty if it can."""
     planned = plan(request, [candidate(*capabilities)], **more)
     return [(reason.param, reason.message) for left in planned.left_out for reason in left.reasons]
 
@@ -97,7 +97,7 @@ def test_route_has_what_the_candidate_says() -> None:
         ),
     ],
 )
-def test_what_a_route_cannot_honour_leaves_it_out(fields: dict[str, Any], param: str, message: str) -> None:
+def test_route_that_cannot_honour_a_parameter_is_left_out(fields: dict[str, Any], param: str, message: str) -> None:
     assert reasons(ask(**fields)) == [(param, message)]
 
 
@@ -111,16 +111,16 @@ def test_what_a_route_cannot_honour_leaves_it_out(fields: dict[str, Any], param:
         {"provider_options": {"bolt": {"odd": 1}}},
     ],
 )
-def test_what_a_route_can_honour_keeps_it(fields: dict[str, Any]) -> None:
+def test_route_that_can_honour_every_parameter_is_planned(fields: dict[str, Any]) -> None:
     assert reasons(ask(**fields)) == []
 
 
-def test_every_reason_is_told() -> None:
+def test_every_reason_is_given() -> None:
     given = reasons(ask(duration_seconds=7, seed=3, prompt="a" * 50))
     assert [param for param, _ in given] == ["duration", "seed", "prompt"]
 
 
-def test_span_of_durations_is_told_as_a_span() -> None:
+def test_consecutive_durations_are_given_as_a_range() -> None:
     capability = with_values(PLAIN, durations=frozenset(range(3, 16)))
     assert reasons(ask(duration_seconds=16), capability) == [("duration", "takes 3 to 15, not 16" + HINT.format(15))]
 
@@ -220,7 +220,7 @@ def facts(**changes: Any) -> ImageFacts:
         ({"width": 750}, None),
     ],
 )
-def test_image_that_the_gateway_holds_is_measured(changes: dict[str, Any], message: str | None) -> None:
+def test_image_whose_bytes_are_here_is_measured(changes: dict[str, Any], message: str | None) -> None:
     capability = with_values(BYTES, images=ImageLimits(max_bytes=1000, min_side=300, max_ratio=2.5))
     given = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts(**changes)})
     assert given == ([] if message is None else [("image", message)])
@@ -248,11 +248,11 @@ def test_reason_names_the_image_that_does_not_fit() -> None:
         ((ImageForm.UPLOAD, ImageForm.URL), False, True),
     ],
 )
-def test_bytes_need_a_form_or_a_link(forms: tuple[ImageForm, ...], links: bool, can: bool) -> None:
+def test_image_bytes_need_a_form_or_a_link(forms: tuple[ImageForm, ...], links: bool, can: bool) -> None:
     capability = with_values(PLAIN, image_forms=forms)
     given = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts()}, links=links)
     assert given == ([] if can else [("image", "takes images by URL alone, and the gateway has no public URL")])
-    assert reasons(ask(FRAME), capability, links=links) == []  # what is behind a URL is seen later
+    assert reasons(ask(FRAME), capability, links=links) == []  # an image that is only a URL is checked later
 
 
 SMALL = ImageLimits(max_bytes=50_000, min_side=100, max_ratio=2.5)
@@ -273,7 +273,7 @@ LARGE = facts(bytes=90_000, width=500, height=400)
         (None, ImageForm.BASE64, LARGE, None),
     ],
 )
-def test_an_image_is_made_to_fit_where_that_is_allowed(
+def test_image_is_converted_if_that_is_allowed(
     adapt: Any, form: ImageForm, image: ImageFacts, given: str | None
 ) -> None:
     limits = with_values(PLAIN, image_forms=(form,), images=SMALL)
@@ -290,7 +290,7 @@ def test_an_image_is_made_to_fit_where_that_is_allowed(
         assert planned.routes[0].adaptations == ()
 
 
-def test_each_image_that_is_changed_is_told_of() -> None:
+def test_each_converted_image_is_an_adaptation() -> None:
     both = with_values(
         BYTES, inputs=frozenset({InputKind.REFERENCES}), references_max=4, frames_with_references=True, images=SMALL
     )
@@ -300,7 +300,7 @@ def test_each_image_that_is_changed_is_told_of() -> None:
     assert [adaptation.param for adaptation in route.adaptations] == ["last_image", "reference_images[1]"]
 
 
-# Modes, rules, several rows
+# Modes, rules, several capabilities
 
 
 MODES = with_values(PLAIN, modes={"std": "720p", "pro": "1080p"})
@@ -337,21 +337,21 @@ def test_rule_sees_what_will_be_sent() -> None:
     assert (seen[0].options, seen[0].input, seen[0].count) == ({"a": 1}, FRAME, 2)
 
 
-def test_rules_are_not_asked_about_what_does_not_fit_anyway() -> None:
+def test_rules_are_not_called_for_a_request_that_does_not_fit_anyway() -> None:
     def broken(_: UpstreamRequest) -> str | None:
         raise AssertionError("asked")
 
     assert [param for param, _ in reasons(ask(seed=1), with_values(PLAIN, rules=(broken,)))] == ["seed"]
 
 
-def test_first_row_that_fits_serves() -> None:
+def test_first_capability_that_fits_is_used() -> None:
     short = with_values(PLAIN, durations=frozenset({5}), count_max=4)
     long = with_values(PLAIN, durations=frozenset({10}), count_max=1)
     assert plan(ask(duration_seconds=10), [candidate(short, long)]).routes[0].count_max == 1
     assert plan(ask(), [candidate(short, long)]).routes[0].count_max == 4
 
 
-def test_nearest_miss_of_several_rows_is_told() -> None:
+def test_capability_with_the_fewest_reasons_gives_them() -> None:
     far = with_values(PLAIN, durations=frozenset({5}), prompt_max=1)
     near = with_values(PLAIN, durations=frozenset({5}))
     assert reasons(ask(duration_seconds=10), far, near) == [("duration", "takes 5, not 10" + HINT.format(5))]
@@ -386,7 +386,7 @@ def test_nearest_miss_of_several_rows_is_told() -> None:
         ("aspect_ratios", {"16:9", "auto"}, "4:7", "16:9"),
     ],
 )
-def test_nearest_value_is_given_and_told(name: str, supported: set[Any], requested: Any, given: Any) -> None:
+def test_nearest_value_is_sent_and_reported(name: str, supported: set[Any], requested: Any, given: Any) -> None:
     setting = {"durations": "duration_seconds", "resolutions": "resolution", "aspect_ratios": "aspect_ratio"}[name]
     param = {"durations": "duration"}.get(name, setting)
     capability = with_values(PLAIN, **{name: frozenset(supported)})
@@ -396,7 +396,7 @@ def test_nearest_value_is_given_and_told(name: str, supported: set[Any], request
 
 
 @pytest.mark.parametrize("fields", [{"seed": 1}, {"fps": 24}, {"generate_audio": True}, {"mode": "pro"}])
-def test_nearest_never_drops_what_has_no_nearest(fields: dict[str, Any]) -> None:
+def test_nearest_never_drops_a_setting_without_a_nearest_value(fields: dict[str, Any]) -> None:
     assert reasons(ask(**fields, adapt="nearest"))
 
 
@@ -426,7 +426,7 @@ def test_a_mode_is_found_by_any_name_of_it() -> None:
         assert plan(ask(mode=requested), [candidate(capability)]).routes[0].settings.mode == sent
 
 
-def test_a_row_that_takes_exactly_what_was_asked_comes_before_one_that_is_only_near() -> None:
+def test_capability_that_takes_the_request_unchanged_wins_over_a_nearest_one() -> None:
     near, exact = with_values(PLAIN, durations=frozenset({4})), with_values(PLAIN, durations=frozenset({5}))
     [route] = plan(ask(duration_seconds=5, adapt="nearest"), [candidate(near, exact)]).routes
     assert (route.settings.duration_seconds, route.adaptations) == (5, ())
@@ -448,7 +448,7 @@ FOLLOWING = with_values(FOLLOWS, image_forms=(ImageForm.UPLOAD, ImageForm.URL))
 
 @pytest.mark.parametrize("image", [(1280, 720), (1366, 768), (854, 480), (1920, 1088)])
 @pytest.mark.parametrize("adapt", [None, "none", "nearest"])
-def test_a_ratio_that_the_image_has_anyway_is_no_obstacle(image: tuple[int, int], adapt: str | None) -> None:
+def test_ratio_that_the_image_has_anyway_is_accepted(image: tuple[int, int], adapt: str | None) -> None:
     planned = plan(ask(HELD, aspect_ratio="16:9", adapt=adapt), [candidate(FOLLOWING)], size(*image))
     [route] = planned.routes
     assert (route.settings.aspect_ratio, route.adaptations) == (None, ())
@@ -458,7 +458,7 @@ def test_a_ratio_that_the_image_has_anyway_is_no_obstacle(image: tuple[int, int]
     ("image", "given"),
     [((720, 1280), "9:16"), ((1000, 1000), "1:1"), ((1792, 1024), "7:4"), ((1000, 701), "1.43:1"), (None, None)],
 )
-def test_another_ratio_is_left_out_where_that_is_allowed(image: tuple[int, int] | None, given: str | None) -> None:
+def test_another_ratio_is_left_out_if_that_is_allowed(image: tuple[int, int] | None, given: str | None) -> None:
     value, images = (FRAME, {}) if image is None else (HELD, size(*image))
     [route] = plan(ask(value, aspect_ratio="16:9", adapt="nearest"), [candidate(FOLLOWING)], images).routes
     assert route.settings.aspect_ratio is None
@@ -486,7 +486,7 @@ def test_order_of_the_candidates_is_kept() -> None:
     assert [route.model for route in plan(ask(), models).routes] == ["c", "a", "b"]
 
 
-def test_without_fallback_one_route_is_left_and_the_others_are_told() -> None:
+def test_without_fallback_one_route_is_left_and_the_others_are_reported() -> None:
     models = [candidate(with_values(PLAIN, prompt_max=1), model="no"), candidate(model="yes"), candidate(model="also")]
     planned = plan(ask(fallback=False), models)
     assert [route.model for route in planned.routes] == ["yes"]
@@ -577,13 +577,15 @@ def test_any_plan_keeps_its_promises(request: GenerationRequest, candidates: lis
     )
     assert request.fallback is not False or len(planned.routes) <= 1
     names = iter([(entry.provider, entry.model) for entry in candidates])
-    assert all((route.provider, route.model) in names for route in planned.routes), "the order is the candidates'"
+    assert all((route.provider, route.model) in names for route in planned.routes), (
+        "the routes keep the order of the candidates"
+    )
     for route in planned.routes:
         check_route(request, route, [entry for entry in candidates if entry.model == route.model])
 
 
 def check_route(request: GenerationRequest, route: Route, candidates: list[Candidate]) -> None:
-    """The route sends what was asked, but for what it says it adapted; and some row of its model takes all of it."""
+    """The route sends the requested settings except those it adapted, and one capability of its model takes all."""
     requested, sent = request.settings, route.settings
     names = {"duration": "duration_seconds"}
     adapted = {names.get(adaptation.param, adaptation.param): adaptation for adaptation in route.adaptations}
@@ -591,7 +593,10 @@ def check_route(request: GenerationRequest, route: Route, candidates: list[Candi
     for name in Settings.__struct_fields__:
         value = getattr(requested, name)
         if name == "aspect_ratio" and value is not None and sent.aspect_ratio is None:
-            assert (adapted[name].asked, adapted[name].given) == (value, None)  # it follows an image that nobody knows
+            assert (adapted[name].asked, adapted[name].given) == (
+                value,
+                None,
+            )  # it follows an image whose size is not known
         elif name in adapted:
             assert (adapted[name].asked, adapted[name].given) == (value, getattr(sent, name))
             assert adapted[name].given != value
@@ -601,7 +606,7 @@ def check_route(request: GenerationRequest, route: Route, candidates: list[Candi
 
 
 def takes(row: Capability, request: GenerationRequest, sent: Settings, route: Route) -> bool:
-    """Written anew from the meaning of a capability's fields."""
+    """Whether a capability takes a request: written independently of the code under test."""
     frames = request.input
     requested = request.settings
     return all(
@@ -648,7 +653,7 @@ def test_candidate_that_cannot_changes_nothing_for_the_others(
     sides=st.tuples(st.integers(1, 99), st.integers(1, 99)),
     supported=st.sets(st.sampled_from(["16:9", "4:3", "1:1", "21:9"]), min_size=1),
 )
-def test_nearest_ratio_of_an_upright_picture_is_that_of_a_lying_one_turned(
+def test_nearest_ratio_of_a_portrait_format_is_the_turned_one_of_the_landscape_format(
     sides: tuple[int, int], supported: set[str]
 ) -> None:
     def turned(ratio: str) -> str:
@@ -679,12 +684,12 @@ def models_of(planned: Planned) -> list[str]:
     return [route.model for route in planned.routes]
 
 
-def test_route_tells_what_an_output_costs() -> None:
+def test_route_has_the_price_of_an_output() -> None:
     routes = plan(ask(duration_seconds=10, count=3), [candidate(prices=PER_SECOND), candidate(model="two")]).routes
     assert [route.cost_usd for route in routes] == [1.0, None]
 
 
-def test_length_that_the_route_puts_in_itself_has_its_price() -> None:
+def test_length_that_the_route_fills_in_has_its_price() -> None:
     capability = with_values(PLAIN, defaults={"duration_seconds": 8})
     assert plan(ask(), [candidate(capability, prices=PER_SECOND)]).routes[0].cost_usd == 0.8
 
@@ -693,13 +698,13 @@ def test_length_that_the_route_puts_in_itself_has_its_price() -> None:
     ("changes", "cost"),
     [({"assumes": {"duration_seconds": 5}}, 0.5), ({}, 1.0), ({"durations": frozenset()}, None)],
 )
-def test_length_that_nobody_asked_for_has_its_price(changes: dict[str, Any], cost: float | None) -> None:
+def test_length_that_is_not_sent_has_its_price(changes: dict[str, Any], cost: float | None) -> None:
     [route] = plan(ask(), [candidate(with_values(PLAIN, **changes), prices=PER_SECOND)]).routes
-    assert (route.cost_usd, route.settings.duration_seconds) == (cost, None), "what is told is not sent"
+    assert (route.cost_usd, route.settings.duration_seconds) == (cost, None), "an assumed length is priced and not sent"
 
 
 @pytest.mark.parametrize(("row", "cost"), [("one", 1.0), ("another", 2.0)])
-def test_sound_that_a_model_of_another_s_row_may_make_has_its_price(row: str, cost: float) -> None:
+def test_sound_that_a_model_with_the_capability_of_another_may_add_has_its_price(row: str, cost: float) -> None:
     capability = with_values(PLAIN, generate_audio=True, assumes={"generate_audio": False})
     prices = (Price(per_clip=2, generate_audio=True), Price(per_clip=1))
     follows = replace(candidate(capability, prices=prices), row=row)
@@ -731,19 +736,19 @@ def test_mode_costs_what_its_resolution_costs(mode: str | None, cost: float) -> 
         (3, 1.5, None),
     ],
 )
-def test_limit_of_cost_is_over_all_outputs(count: int, limit: float, message: str | None) -> None:
+def test_max_cost_is_for_all_outputs_together(count: int, limit: float, message: str | None) -> None:
     request = ask(duration_seconds=5, count=count, max_cost=limit)
     planned = plan(request, [candidate(prices=PER_SECOND)])
     given = [(reason.param, reason.message) for left in planned.left_out for reason in left.reasons]
     assert given == ([] if message is None else [("max_cost", message)])
 
 
-def test_limit_is_not_missed_by_the_rounding_of_the_machine() -> None:
+def test_limit_is_not_missed_by_floating_point_rounding() -> None:
     assert 0.1 * 3 > 0.3
     assert plan(ask(count=3, max_cost=0.3), [candidate(prices=(Price(per_clip=0.1),))]).routes
 
 
-def test_limit_leaves_out_what_is_dearer_or_unpriced_and_keeps_the_rest() -> None:
+def test_limit_leaves_out_expensive_and_unpriced_routes() -> None:
     models = [
         candidate(model="dear", prices=(Price(per_clip=2),)),
         candidate(model="unpriced"),
@@ -759,7 +764,7 @@ def test_limit_leaves_out_what_is_dearer_or_unpriced_and_keeps_the_rest() -> Non
     ]
 
 
-def test_row_of_the_tables_that_is_within_the_limit_serves() -> None:
+def test_capability_that_is_within_the_limit_is_used() -> None:
     long = with_values(PLAIN, defaults={"duration_seconds": 10})
     short = with_values(PLAIN, defaults={"duration_seconds": 5})
     [route] = plan(ask(max_cost=0.5), [candidate(long, short, prices=PER_SECOND)]).routes
@@ -770,7 +775,7 @@ def test_row_of_the_tables_that_is_within_the_limit_serves() -> None:
 
 
 def states(**circuits: CircuitState) -> HealthOf:
-    """By model; whoever is not named is closed."""
+    """The circuit of each named model; the circuits of the others are closed."""
     return lambda _provider, model: RouteHealth(circuit=circuits.get(model, CircuitState.CLOSED))
 
 
@@ -826,7 +831,7 @@ def test_parameter_that_an_image_came_in(value: Input, image: str, param: str) -
     assert param_of(ask(value), image) == param
 
 
-def test_health_is_asked_of_the_route_alone() -> None:
+def test_health_is_read_only_for_routes_that_can_serve() -> None:
     calls: list[tuple[str, str]] = []
 
     def health(provider: str, model: str) -> RouteHealth:
@@ -941,7 +946,7 @@ def test_any_plan_in_any_order_keeps_its_promises(
 
     by_name = {(entry.provider, entry.model): entry for entry in candidates}
     listed = [(omitted.provider, omitted.model) for omitted in (*planned.routes, *planned.left_out)]
-    assert sorted(listed) == sorted(by_name), "each is planned or left out, and once"
+    assert sorted(listed) == sorted(by_name), "each candidate is planned or left out, exactly once"
     assert all(
         left.reasons and all(reason.param and reason.message for reason in left.reasons) for left in planned.left_out
     )
@@ -953,7 +958,7 @@ def test_any_plan_in_any_order_keeps_its_promises(
             assert route.cost_usd is not None
             assert route.cost_usd * request.count <= request.max_cost + 1e-9
     check_order([by_name[route.provider, route.model] for route in planned.routes], planned, health)
-    if request.fallback is False:  # the first of all that can, were every circuit closed
+    if request.fallback is False:  # it must be the first route as if every circuit were closed
         times = {name: replace(value, circuit=CircuitState.CLOSED) for name, value in healths.items()}
         whole = plan(
             replace(request, fallback=True), candidates, health=lambda *name: times.get(name, RouteHealth()), seed=seed
@@ -968,7 +973,7 @@ def test_any_plan_in_any_order_keeps_its_promises(
 
 
 def check_order(candidates: list[Candidate], planned: Planned, health: HealthOf) -> None:
-    """Open circuits last, groups in their order, and within a group what its order says."""
+    """Open circuits are last, groups follow in their order, and each group has its own order."""
     healths = [health(entry.provider, entry.model) for entry in candidates]
     ranks = [
         (value.circuit is CircuitState.OPEN, entry.group) for value, entry in zip(healths, candidates, strict=True)
