@@ -644,16 +644,16 @@ def priced(limit: float, *costs: float, count: int = 1, count_max: int = 1) -> G
 
 
 @pytest.mark.parametrize(
-    ("limit", "costs", "goes_on"),
+    ("limit", "costs", "is_tried"),
     [(1.0, (0.5, 0.5), True), (1.0, (0.5, 0.51), False), (0.3, (0.1, 0.2), True), (1.0, (0.4, 0.7, 0.6), True)],
 )
-def test_attempt_that_may_have_been_billed_counts(limit: float, costs: tuple[float, ...], goes_on: bool) -> None:
+def test_attempt_that_may_have_been_billed_counts(limit: float, costs: tuple[float, ...], is_tried: bool) -> None:
     world = World(priced(limit, *costs))
     world.accept(1)
     world.fail(1, FailureKind.TASK_FAILED)
     assert world.attempt(1).billed is Billed.MAYBE
-    assert world.routes() == ([0, len(costs) - 1] if goes_on else [0])
-    if not goes_on:
+    assert world.routes() == ([0, len(costs) - 1] if is_tried else [0])
+    if not is_tried:
         assert world.generation.failure == failed(FailureKind.TASK_FAILED, "no")
 
 
@@ -705,6 +705,25 @@ def test_tasks_beyond_the_requested_number_count() -> None:
         for index in range(3):
             world.fail(1, FailureKind.TASK_FAILED, index)
         assert world.routes() == routes
+
+
+def test_failed_output_leaves_money_for_another_one_and_the_driver_looks_soon() -> None:
+    """The first output has no money left for another route until the second output has failed."""
+    world = World(priced(1.9, 0.5, 1.0, count=2))
+    world.send(2)
+    world.accept(1)
+    world.give_up(1)
+    assert world.routes() == [0, 0]
+    refused = Ended(attempt_id=world.attempt(2).id, state=S.REFUSED, failure=failed(FailureKind.OUT_OF_CREDIT))
+
+    def advanced(before: Step, *facts: Fact) -> Step:
+        return advance(before.generation, before.watches, facts, now=world.now, busy=frozenset(), hints=world.hints)
+
+    step = advanced(replace(world.last, generation=world.generation), refused)
+    assert [output.status for output in step.generation.outputs] == [Status.QUEUED, Status.FAILED]
+    assert [attempt.route for attempt in step.generation.attempts] == [0, 0]
+    assert step.wake_at - world.now <= timedelta(seconds=1)
+    assert [attempt.route for attempt in advanced(step).generation.attempts] == [0, 0, 1]
 
 
 def test_repeat_of_an_unbilled_attempt_costs_nothing_more() -> None:
