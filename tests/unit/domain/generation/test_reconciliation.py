@@ -1,4 +1,4 @@
-"""An attempt whose tasks only callbacks name: how long further ones are waited for, and what is not bought meanwhile."""
+"""An attempt whose tasks only callbacks name: how long others are waited for, and what is not bought meanwhile."""
 
 from msgspec.structs import replace
 
