@@ -106,7 +106,7 @@ async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
     facts = await asyncio.gather(*(keeper.keep(one, 0) for one in wanted))
     seconds, processor = time.perf_counter() - began, time.process_time() - spent
     for fact in facts:
-        if not isinstance(fact, FileKept) or fact.kept.bytes != SIZE:
+        if not isinstance(fact, FileKept) or fact.file.bytes != SIZE:
             raise RuntimeError(fact)
     keeper.close()
     await fetcher.close()

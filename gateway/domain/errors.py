@@ -1,101 +1,144 @@
-"""The errors a client can meet: one hierarchy, rendered in one place (`api/web/errors.py`)."""
+"""The errors that a client or an operator can meet. `api/web/errors.py` is the only place that renders them.
+
+    GatewayError                    500 internal
+    ├── BadRequest                  400 bad_request
+    │   ├── InvalidJson             400 invalid_json
+    │   ├── InvalidParameter        400 invalid_parameter
+    │   ├── UnknownParameter        400 unknown_parameter
+    │   ├── InvalidImage            400 invalid_image
+    │   ├── InvalidForm             400 invalid_form
+    │   ├── FileLimitReached        400 file_limit_reached
+    │   └── RequestTimeout          408 request_timeout
+    ├── Unauthenticated             401 invalid_api_key
+    ├── InvalidToken                401 invalid_token
+    ├── ForbiddenHost               403 forbidden_host
+    ├── NotFound                    404 not_found
+    │   └── ModelNotFound           404 model_not_found
+    ├── MethodNotAllowed            405 method_not_allowed
+    ├── Conflict                    409 conflict
+    │   ├── IdempotencyKeyInUse     409 idempotency_key_in_use
+    │   ├── FileInUse               409 file_in_use
+    │   └── GenerationDeleted       409 generation_deleted
+    ├── ArtifactExpired             410 artifact_expired
+    ├── ArtifactMissing             410 artifact_missing
+    ├── PreconditionFailed          412 precondition_failed
+    ├── BodyTooLarge                413 body_too_large
+    ├── UnsupportedMediaType        415 unsupported_media_type
+    ├── RangeNotSatisfiable         416 range_not_satisfiable
+    ├── UnsupportedParameter        422 unsupported_parameter
+    ├── IdempotencyKeyReused        422 idempotency_key_reused
+    ├── ProviderUnavailable         502 provider_unavailable
+    ├── Overloaded                  503 overloaded
+    ├── ShuttingDown                503 shutting_down
+    └── StoreUnavailable            503 store_unavailable
+    ConfigurationError              the gateway does not start
+    UnreadableReply                 internal: a provider's reply could not be understood
+
+Errors that only one module raises are defined there: `AdminRequired` (403 admin_required) in `api/web/auth.py` and
+`DamagedImage` (as InvalidImage) in `media/image_structure.py`.
+
+A `title` is sent when the code that raises the error says nothing more exact. Codes are stable: programs read them.
+"""
 
 from collections.abc import Mapping
 from typing import ClassVar
 
 
 class GatewayError(Exception):
-    """Root of every error a client can meet."""
+    """The root of every error that a client can meet. Raised itself, it is a defect of the gateway."""
 
-    code: ClassVar[str] = "internal"  # stable, read by programs
+    code: ClassVar[str] = "internal"  # stable: programs read it
     status: ClassVar[int] = 500
-    type: ClassVar[str] = "api_error"  # OpenAI's word for the class of error
+    type: ClassVar[str] = "api_error"  # the class of the error in OpenAI's vocabulary
     title: ClassVar[str] = "The gateway failed."
 
     def __init__(self, detail: str = "", *, param: str | None = None, retry_after: float | None = None) -> None:
-        """`detail` tells of this occurrence; `retry_after` is in seconds."""
+        """`detail` is the message for this case, `param` the parameter at fault, `retry_after` is in seconds."""
         super().__init__(detail or self.title)
         self.detail = detail or self.title
         self.param = param
         self.retry_after = retry_after
-        self.headers: Mapping[str, str] = {}  # of the answer, besides those of every error
+        self.headers: Mapping[str, str] = {}  # additional headers of the answer
 
 
 class BadRequest(GatewayError):
-    """The request cannot be read."""
+    """The request cannot be understood, for a reason that no subclass names."""
 
     code, status, type, title = "bad_request", 400, "invalid_request_error", "The request is not valid."
 
 
 class InvalidJson(BadRequest):
-    """The body is not the JSON that the gateway takes."""
+    """The body is not JSON, or not a JSON object."""
 
     code, title = "invalid_json", "The body is not valid JSON."
 
 
 class InvalidParameter(BadRequest):
-    """A parameter has the wrong type or a value that nothing accepts."""
+    """A parameter has the wrong type, or a value that no model accepts."""
 
     code, title = "invalid_parameter", "A parameter is not valid."
 
 
 class UnknownParameter(BadRequest):
-    """A field that the API does not have."""
+    """The request has a field that the API does not know. It is refused, because to ignore it would surprise."""
 
     code, title = "unknown_parameter", "The request has an unknown parameter."
 
 
 class InvalidImage(BadRequest):
-    """An input image is not an image, or not one that can be used."""
+    """An input image is not an image, is damaged, or is not within the limits of the gateway."""
 
     code, title = "invalid_image", "The image cannot be used."
 
 
 class InvalidForm(BadRequest):
-    """The body is declared as a form and cannot be read as one."""
+    """The body is declared as `multipart/form-data` and cannot be read as such."""
 
     code, title = "invalid_form", "The body is not a valid form."
 
 
 class FileLimitReached(BadRequest):
-    """A key has as many files as it may have."""
+    """The API key has as many files, or as many bytes in files, as it may have."""
 
-    code, title = "file_limit_reached", "There is no room for another file."
+    code, title = "file_limit_reached", "The API key cannot have another file."
 
 
 class Unauthenticated(GatewayError):
-    """No key, or one that the gateway does not know."""
+    """The request has no API key, or one that is not configured."""
 
     code, status, type, title = "invalid_api_key", 401, "authentication_error", "The API key is missing or not known."
 
 
 class InvalidToken(GatewayError):
-    """A token that was not signed for this, or has expired, and no key that would do."""
+    """The token in the URL was not signed for this use or has expired, and no API key was sent instead."""
 
     code, status, type, title = "invalid_token", 401, "authentication_error", "The token is not valid."
 
 
 class ForbiddenHost(GatewayError):
-    """A gateway without keys was called by a name that is not this machine's own."""
+    """A gateway without API keys was called by a host name that is not a loopback name.
+
+    Otherwise a web page could use the gateway through the visitor's browser (DNS rebinding).
+    """
 
     code, status, type = "forbidden_host", 403, "invalid_request_error"
-    title = "Without API keys the gateway answers to a loopback name alone."
+    title = "Without API keys the gateway answers only to a loopback name, such as localhost."
 
 
 class NotFound(GatewayError):
-    """The resource does not exist, or belongs to another key."""
+    """The resource does not exist, or belongs to another API key: the answer is the same for both."""
 
-    code, status, type, title = "not_found", 404, "invalid_request_error", "There is no such resource."
+    code, status, type, title = "not_found", 404, "invalid_request_error", "The resource does not exist."
 
 
 class ModelNotFound(NotFound):
-    """No configured model has this name."""
+    """No model with this name is configured."""
 
-    code, title = "model_not_found", "There is no such model."
+    code, title = "model_not_found", "The model does not exist."
 
 
 class MethodNotAllowed(GatewayError):
-    """The path exists; the method does not."""
+    """The path exists, but not for this HTTP method."""
 
     code, status, type, title = (
         "method_not_allowed",
@@ -106,106 +149,108 @@ class MethodNotAllowed(GatewayError):
 
 
 class Conflict(GatewayError):
-    """The resource is not in a state that allows this."""
+    """The state of the resource does not allow the operation, for example the deletion of an open generation."""
 
-    code, status, type, title = "conflict", 409, "invalid_request_error", "The resource does not allow this now."
+    code, status, type = "conflict", 409, "invalid_request_error"
+    title = "The state of the resource does not allow this now."
 
 
 class IdempotencyKeyInUse(Conflict):
-    """The first request with this key is still being handled."""
+    """The first request with this idempotency key is still being handled: repeat it later to get its answer."""
 
     code, title = "idempotency_key_in_use", "A request with this idempotency key is still being handled."
 
 
 class FileInUse(Conflict):
-    """A generation that is not at its end still needs the file."""
+    """The file cannot be deleted, because a generation that has not ended still needs it."""
 
-    code, title = "file_in_use", "The file is in use."
+    code, title = "file_in_use", "A generation still uses the file."
 
 
 class GenerationDeleted(Conflict):
-    """The request was carried out before, and its generation deleted: to repeat it would pay for it again."""
+    """The repeated request had made a generation that was deleted since. To make it again would be paid again."""
 
     code, title = "generation_deleted", "The generation that this request made was deleted."
 
 
 class ArtifactExpired(GatewayError):
-    """The time that a result was to be kept for is over."""
+    """The result was archived for a limited time, which is over."""
 
-    code, status, type, title = "artifact_expired", 410, "invalid_request_error", "The file is kept no longer."
+    code, status, type, title = "artifact_expired", 410, "invalid_request_error", "The file has expired."
 
 
 class ArtifactMissing(GatewayError):
-    """A result is not in the artifact store, though its time is not over."""
+    """The result should be in the artifact store but is not there: it was removed from outside."""
 
     code, status, type, title = "artifact_missing", 410, "api_error", "The file is lost."
 
 
 class PreconditionFailed(GatewayError):
-    """The file is not the one that the client means."""
+    """The file has changed since the client read it, so the precondition that it sent does not hold."""
 
-    code, status, type, title = "precondition_failed", 412, "invalid_request_error", "The file is another one."
+    code, status, type = "precondition_failed", 412, "invalid_request_error"
+    title = "The file does not match If-Match or If-Unmodified-Since."
 
 
 class RangeNotSatisfiable(GatewayError):
-    """The file has none of the bytes asked for."""
+    """The file has none of the bytes that the `Range` header asks for."""
 
     code, status, type = "range_not_satisfiable", 416, "invalid_request_error"
-    title = "The file has none of the bytes asked for."
+    title = "The file has none of the requested bytes."
 
     def __init__(self, detail: str = "", *, param: str | None = "Range", size: int = 0) -> None:
-        """`size` is the file's, in bytes."""
+        """`size` is the size of the file in bytes, which the client needs for a correct range."""
         super().__init__(detail, param=param)
         self.headers = {"Content-Range": f"bytes */{size}"}
 
 
 class BodyTooLarge(GatewayError):
-    """The body is over the limit."""
+    """The body of the request has more bytes than the limit allows."""
 
     code, status, type, title = "body_too_large", 413, "invalid_request_error", "The body is too large."
 
 
 class UnsupportedMediaType(GatewayError):
-    """The body is not declared as plain JSON."""
+    """The `Content-Type`, charset or `Content-Encoding` of the body is not one that the operation takes."""
 
     code, status, type = "unsupported_media_type", 415, "invalid_request_error"
     title = "The body's media type is not supported."
 
 
 class UnsupportedParameter(GatewayError):
-    """No route of this model can honour the parameter."""
+    """The parameters are valid, but no route of the model can honour all of them."""
 
     code, status, type = "unsupported_parameter", 422, "invalid_request_error"
-    title = "The model does not support what was asked for."
+    title = "The model does not support this request."
 
 
 class IdempotencyKeyReused(GatewayError):
-    """The same key came with another body."""
+    """The idempotency key was used with another body, so the client has mixed up two requests."""
 
     code, status, type = "idempotency_key_reused", 422, "invalid_request_error"
     title = "The idempotency key was used with another body."
 
 
 class RequestTimeout(BadRequest):
-    """The client took too long over the body of its request."""
+    """The client sent the body of its request too slowly, or stopped sending."""
 
     code, status, title = "request_timeout", 408, "The body did not arrive in time."
 
 
 class Overloaded(GatewayError):
-    """A bound is reached: come back later."""
+    """A limit of the gateway is reached. The client can send the request again later (`Retry-After`)."""
 
-    code, status, type, title = "overloaded", 503, "api_error", "The gateway is at its limit."
+    code, status, type, title = "overloaded", 503, "api_error", "The gateway is at its limit; send the request later."
 
 
 class ShuttingDown(GatewayError):
-    """The process is about to end and takes nothing new."""
+    """The process is stopping and takes no new work."""
 
     code, status, type, title = "shutting_down", 503, "api_error", "The gateway is stopping; send the request again."
 
 
 class StoreUnavailable(GatewayError):
-    """The store cannot be read or written now."""
+    """The ledger or a file store cannot be read or written now."""
 
     code, status, type, title = "store_unavailable", 503, "api_error", "The store is not available."
 
@@ -217,20 +262,20 @@ class StoreUnavailable(GatewayError):
         retry_after: float | None = None,
         reason: str | None = None,
     ) -> None:
-        """`reason` is for the operator: the key of the configuration, what is wrong with the store, the remedy."""
+        """`reason` is for the operator only: the configuration key, what is wrong with the store, and the remedy."""
         super().__init__(detail, param=param, retry_after=retry_after)
         self.reason = reason
 
 
 class ProviderUnavailable(GatewayError):
-    """The provider did not hand over a result it holds."""
+    """The provider did not hand over the file of a result that only it has."""
 
     code, status, type, title = "provider_unavailable", 502, "api_error", "The provider did not answer."
 
 
 class ConfigurationError(Exception):
-    """A setting is missing or wrong; the message starts with the path of the key. Stops the start."""
+    """A setting is missing or wrong, so the gateway does not start. The message begins with the path of the key."""
 
 
 class UnreadableReply(Exception):
-    """An upstream's reply cannot be understood. Says nothing about the task it was about."""
+    """A provider's reply cannot be understood. It proves nothing about the task that it is about."""

@@ -1,8 +1,10 @@
-"""Where somebody else's URL may lead: addresses, ports, and hosts that are addresses already. Nothing is resolved here.
+"""Which addresses and ports a URL from outside may lead to: the table against SSRF. Pure: no name is resolved here.
 
-The tables follow the IANA Special-Purpose Address Registries (RFC 6890 and its updates) and add the addresses at which
-clouds tell a machine its secrets. Tables of our own, because what `ipaddress` calls global differs between releases of
-Python, and because it calls some addresses global that carry a private one inside (6to4, NAT64, IPv4-compatible).
+A client or a provider could name a URL of the gateway's own network and so reach services there (server-side request
+forgery, SSRF). The tables follow the IANA Special-Purpose Address Registries (RFC 6890 and its updates) and add the
+addresses at which cloud machines read their secrets ("metadata"). They do not use `ipaddress.is_global`: its answer
+differs between releases of Python, and it calls some addresses global that contain a private one (6to4, NAT64,
+IPv4-compatible).
 """
 
 import re
@@ -17,12 +19,12 @@ _IPV4 = {
     for network, kind in {
         "0.0.0.0/8": "unspecified",
         "10.0.0.0/8": "private",
-        "100.64.0.0/10": "private",  # shared by a carrier's customers; 100.100.100.200 is Alibaba's metadata
+        "100.64.0.0/10": "private",  # RFC 6598, shared by a carrier's customers; 100.100.100.200: Alibaba's metadata
         "127.0.0.0/8": "loopback",
-        "168.63.129.16/32": "a cloud's own",  # Azure's host, from within every machine of Azure's
-        "169.254.0.0/16": "link-local",  # 169.254.169.254 and .170.2 are the metadata of most clouds
+        "168.63.129.16/32": "a cloud's own",  # the host of every Azure machine
+        "169.254.0.0/16": "link-local",  # 169.254.169.254 and 169.254.170.2: the metadata of most clouds
         "172.16.0.0/12": "private",
-        "192.0.0.0/24": "reserved",  # 192.0.0.192 is Oracle's metadata
+        "192.0.0.0/24": "reserved",  # 192.0.0.192: Oracle's metadata
         "192.0.2.0/24": "reserved",  # documentation
         "192.88.99.0/24": "reserved",  # 6to4 relays
         "192.168.0.0/16": "private",
@@ -40,7 +42,7 @@ _IPV6 = {
         "::1/128": "loopback",
         "::/96": "reserved",  # IPv4-compatible
         "64:ff9b:1::/48": "private",  # NAT64 of a local network
-        "fc00::/7": "private",  # fd00:ec2::254 and fd20:ce::254 are the metadata of Amazon and Google
+        "fc00::/7": "private",  # fd00:ec2::254 and fd20:ce::254: the metadata of Amazon and Google
         "fe80::/10": "link-local",
         "fec0::/10": "private",  # site-local
         "ff00::/8": "multicast",
@@ -51,10 +53,11 @@ _IPV6 = {
     }.items()
 }
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
-_NAT64 = IPv6Network("64:ff9b::/96")  # a public IPv4 address as an IPv6-only machine sees it: judged by what it carries
-_ISATAP = {0x0000_5EFE, 0x0200_5EFE}  # the middle of an interface identifier that carries an IPv4 address
+_NAT64 = IPv6Network("64:ff9b::/96")  # contains an IPv4 address, which is what is judged
+_ISATAP = {0x0000_5EFE, 0x0200_5EFE}  # the upper half of an interface identifier that contains an IPv4 address
 
-# Ports from 1024 on whose services trust whoever can connect, or take orders line by line.
+# Ports from 1024 on whose services trust every caller that can connect, or accept commands line by line: databases,
+# caches, container engines, IRC, X11.
 _SERVICES = frozenset(
     {1433, 1521, 2049, 2181, 2375, 2376, 2379, 2380, 3306, 3389, 4369, 5432, 5672, 5900, 5984, 6000, 6379, 6667, 9042}
     | {9092, 9160, 9200, 9300, 10250, 11211, 27017}
@@ -62,7 +65,10 @@ _SERVICES = frozenset(
 
 
 def refusal(address: Address, allow: Sequence[Network] = ()) -> str | None:
-    """What kind of address it is, when it is not a public one; `None` for one that is, or that `allow` opens."""
+    """Why an address may not be called, as its kind, for example `private`; `None` if it may.
+
+    Public addresses and addresses in a network of `allow` may be called.
+    """
     if is_allowed(address, allow):
         return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
@@ -81,21 +87,21 @@ def refusal(address: Address, allow: Sequence[Network] = ()) -> str | None:
 
 
 def is_allowed(address: Address, allow: Sequence[Network]) -> bool:
-    """Whether a network of `fetch.allow` has it; one of IPv4 has the IPv6-mapped forms of its addresses too."""
+    """True if a network of `fetch.allow` contains the address. An IPv4 network contains its IPv6-mapped forms too."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return any(form in network for form in (address, mapped) if form is not None for network in allow)
 
 
 def port_is_open(port: int) -> bool:
-    """Whether a public address may be asked on this port: the web's two, and the unprivileged ones without a service.
+    """True if a public address may be called on this port: 80, 443, and ports from 1024 on without a known service.
 
-    What else listens below 1024 is mail, shells and names, which a request could be made to look like an order to.
+    The other ports below 1024 belong to mail, shells and name servers: a crafted request could look like a command.
     """
     return port in {80, 443} or (port >= 1024 and port not in _SERVICES)
 
 
 def addresses_of(host: str) -> tuple[Address, ...]:
-    """The addresses that a host is without being resolved; of names, `localhost` alone has some (RFC 6761)."""
+    """The addresses that a host means without DNS: an address literal, or `localhost` (RFC 6761); else empty."""
     host = host.lower().removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return IPv4Address("127.0.0.1"), IPv6Address("::1")
@@ -109,5 +115,5 @@ _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.DOTALL | re.IGNOREC
 
 
 def is_disguised(host: str) -> bool:
-    """Whether a resolver would read an address in a host that is not written as one: 127.1, 0x7f000001, 2130706433."""
+    """True if a resolver would read an address from a host that is not a plain one: 127.1, 0x7f000001, 2130706433."""
     return _NUMERIC.fullmatch(host.removesuffix(".")) is not None and not addresses_of(host)

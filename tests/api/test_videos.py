@@ -39,7 +39,8 @@ async def test_create_answers_with_the_queued_generation_and_where_it_is(gateway
     assert (body["object"], body["model"]) == ("video.generation", TEXT["model"])
     assert [output["status"] for output in body["data"]] == ["queued"]
     assert (body["metadata"], body["user"]) == ({"order": "12"}, "u")
-    assert body["expires_at"] - body["created_at"] == 3600
+    assert body["deadline_at"] - body["created_at"] == 3600
+    assert body["expires_at"] == body["deadline_at"]  # its older name, deprecated
     assert (await gateway.client.get(response.headers["location"])).json()["id"] == body["id"]
 
 

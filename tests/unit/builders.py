@@ -1,4 +1,4 @@
-"""A generation under the rules alone: the clock is a value, the providers are facts handed in by the test."""
+"""A generation under the rules alone: the test gives the time as a value and the providers' answers as facts."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -52,12 +52,12 @@ FILELESS = Pending(status=Status.IN_PROGRESS, raw_status="completed", result_mis
 
 
 def after(seconds: float) -> datetime:
-    """So many seconds after the generation was created."""
+    """The time so many seconds after the generation was created."""
     return T0 + timedelta(seconds=seconds)
 
 
 def done(*names: str) -> Completed:
-    """A snapshot with these files."""
+    """The snapshot of a completed task with these files."""
     return Completed(tuple(Artifact(url=f"https://files.example/{name}.mp4") for name in names or ("a",)))
 
 
@@ -68,7 +68,7 @@ def generation(
     policy: Policy | None = None,
     deadline_seconds: float = 3600,
 ) -> Generation:
-    """A new one; a route is `provider/model`, or `provider/model*4` with its own number of outputs a submit."""
+    """A new generation. A route is `provider/model`, or `provider/model*4` if one submit may have 4 outputs."""
     parsed = []
     for route in routes or ("acme/one",):
         name, _, most = route.partition("*")
@@ -87,15 +87,15 @@ def generation(
     )
 
 
-def kept(index: int = 0) -> Kept:
-    """A file in the artifact store."""
+def archived_file(index: int = 0) -> Kept:
+    """A file of the gateway in the artifact store."""
     return Kept(
         name=f"gen_1/{index}-1.mp4", bytes=1, sha256="0" * 64, content_type="video/mp4", kept_until=after(86400)
     )
 
 
 class World:
-    """What a driver and its store do, without either."""
+    """Does what a driver and a store do for one generation, without either of them."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class World:
         form: str = "",
         keeps: bool = True,
     ) -> None:
-        """`keeps`: what is found is kept at once; else the test says what comes of it."""
+        """`keeps`: each file is archived at once; otherwise the test says what happens to it."""
         self.generation = start
         self.keeps = keeps
         self.keeping: dict[int, KeepWatch] = {}
@@ -120,7 +120,7 @@ class World:
         return self.hint
 
     def step(self, *facts: Fact, wait: float = 0) -> Step:
-        """Let time pass, take facts in, start what is due. Every step is checked for what always holds."""
+        """Let time pass, apply facts, start the due effects. Every step is checked for what must always hold."""
         self.now += timedelta(seconds=wait)
         before = self.generation
         step = self._advance(facts)
@@ -128,20 +128,20 @@ class World:
         for write in step.writes:
             event = event_of(write)
             assert event is None or json.loads(json.dumps(event[1])) is not None
-        assert step.wake_at > self.now, "a driver would spin"
+        assert step.wake_at > self.now, "a driver would loop without a pause"
         self.generation, self.watches = step.generation, dict(step.watches)
         self.keeping = dict(step.keeping)
         self.busy |= set(step.effects)
         again = self._advance(())
-        assert again.writes == (), "the same step writes twice"
-        assert again.effects == (), "the same effect starts twice"
+        assert again.writes == (), "the same step writes a second time"
+        assert again.effects == (), "the same effect starts a second time"
         self.last = step
-        found = sorted(one.index for one in self.busy if isinstance(one, Keep)) if self.keeps else []
-        return self.file(*(FileKept(index, kept(index)) for index in found)) if found else step
+        fetches = sorted(effect.index for effect in self.busy if isinstance(effect, Keep)) if self.keeps else []
+        return self.file(*(FileKept(index, archived_file(index)) for index in fetches)) if fetches else step
 
     def file(self, *facts: FileFact, wait: float = 0) -> Step:
-        """What came of the tries to keep files, step."""
-        self.busy -= {Keep(one.index) for one in facts}
+        """Step with the results of tries to archive files."""
+        self.busy -= {Keep(fact.index) for fact in facts}
         return self.step(*facts, wait=wait)
 
     def _advance(self, facts: Iterable[Fact]) -> Step:
@@ -159,35 +159,35 @@ class World:
         return self.generation.attempts[number - 1]
 
     def send(self, number: int) -> None:
-        """The store's compare-and-set: from here on money may be spent."""
+        """Make the intent to submit durable, as the store does: from here on money may be spent."""
         attempt = self.attempt(number)
         assert Submit(attempt.id) in self.busy
         sent = replace(attempt, state=AttemptState.SUBMITTING, sent_at=self.now)
         self.generation = apply(self.generation, SaveAttempt(sent, AttemptState.RESERVED))
 
     def take(self, number: int, *ids: str, seen: Generation | None = None) -> None:
-        """The provider's answer with task ids is stored; `seen` is what the sender knew of the generation."""
+        """Store the task ids from the provider's reply. `seen` is the generation as the sender knew it."""
         attempt = self.attempt(number)
-        refs = [TaskRef(id=one) for one in ids or (f"t{number}",)]
+        refs = [TaskRef(id=id_) for id_ in ids or (f"t{number}",)]
         tasks = accepted(seen or self.generation, attempt.id, refs, self.now).attempt.tasks
         write = accepted(self.generation, attempt.id, refs, self.now)
         self.generation = apply(self.generation, SaveAttempt(replace(write.attempt, tasks=tasks), write.was))
         self.busy.discard(Submit(attempt.id))
 
     def adopt(self, number: int, *ids: str) -> None:
-        """A callback names tasks of an attempt, whatever the attempt counts as; the store keeps them."""
+        """Store the tasks that a callback names for an attempt, which may be in any state."""
         attempt = self.attempt(number)
-        refs = [TaskRef(id=one) for one in ids]
+        refs = [TaskRef(id=id_) for id_ in ids]
         tasks = with_tasks(attempt.slots, attempt.tasks, refs, len(self.generation.outputs))
-        after_it = replace(attempt, tasks=tasks)
+        changed = replace(attempt, tasks=tasks)
         if attempt.state not in FOLLOWED:
-            teller = attempt.adopted if attempt.tasks else "callback"
-            known = replace(after_it, state=AttemptState.ACCEPTED, adopted=teller, accepted_at=self.now)
-            after_it = replace(known, ended_at=None, failure=None, billed=None)
-        self.generation = apply(self.generation, SaveAttempt(after_it, attempt.state))
+            adopted_by = attempt.adopted if attempt.tasks else "callback"
+            accepted_attempt = replace(changed, state=AttemptState.ACCEPTED, adopted=adopted_by, accepted_at=self.now)
+            changed = replace(accepted_attempt, ended_at=None, failure=None, billed=None)
+        self.generation = apply(self.generation, SaveAttempt(changed, attempt.state))
 
     def accept(self, number: int, *ids: str) -> Step:
-        """Send it, have it accepted, step."""
+        """Send an attempt, let the provider accept it, step."""
         self.send(number)
         self.take(number, *ids)
         return self.step()
@@ -202,7 +202,7 @@ class World:
         retry_after: float | None = None,
         amend: str | None = None,
     ) -> Step:
-        """Send it, have it end without a task, step."""
+        """Send an attempt, let it end without a task, step."""
         if self.attempt(number).state is AttemptState.RESERVED:
             self.send(number)
         self.busy.discard(Submit(self.attempt(number).id))
@@ -217,21 +217,21 @@ class World:
         )
 
     def unknown(self, number: int) -> Step:
-        """Send it and hear nothing clear."""
+        """Send an attempt and get no clear answer."""
         return self.end(number, FailureKind.AMBIGUOUS, state=AttemptState.UNKNOWN)
 
     def until_poll(self, number: int, index: int = 0) -> Poll:
-        """Sleep as a driver does until this task is being read."""
+        """Sleep as a driver does until this task is being polled."""
         for _ in range(500):
-            for one in self.busy:
-                if isinstance(one, Poll) and (one.attempt_id, one.index) == (self.attempt(number).id, index):
-                    return one
+            for effect in self.busy:
+                if isinstance(effect, Poll) and (effect.attempt_id, effect.index) == (self.attempt(number).id, index):
+                    return effect
             self.now = max(self.now, self.last.wake_at)
             self.step()
-        raise AssertionError("never read")
+        raise AssertionError("the task was never polled")
 
     def until_keep(self, index: int = 0) -> None:
-        """Sleep as a driver does until this output's file is being fetched."""
+        """Sleep as a driver does until the file of this output is being archived."""
         for _ in range(500):
             if Keep(index) in self.busy:
                 return
@@ -239,16 +239,16 @@ class World:
                 break
             self.now = max(self.now, self.last.wake_at)
             self.step()
-        raise AssertionError("never fetched")
+        raise AssertionError("the file was never fetched")
 
     def read(self, number: int, snapshot: TaskSnapshot, index: int = 0, *, asked_at: datetime | None = None) -> Step:
-        """Read a task when its time has come, step. `asked_at` is when the reading began, by default just now."""
+        """Poll a task when it is due, step. `asked_at` is when the poll began, by default now."""
         self.busy.discard(self.until_poll(number, index))
         asked_at = asked_at or self.now
         return self.step(Read(attempt_id=self.attempt(number).id, index=index, snapshot=snapshot, asked_at=asked_at))
 
     def unread(self, number: int, index: int = 0, *, not_found: bool = False, retry_after: float | None = None) -> Step:
-        """Fail to read a task when its time has come, step."""
+        """Fail to poll a task when it is due, step."""
         self.busy.discard(self.until_poll(number, index))
         return self.step(
             Unread(
@@ -261,7 +261,7 @@ class World:
         )
 
     def give_up(self, number: int) -> Step:
-        """Reach the time-out of an attempt, read that its tasks still run, step."""
+        """Reach the time-out of an attempt, poll that its tasks still run, step."""
         attempt = self.attempt(number)
         self.now = (attempt.accepted_at or self.now) + timedelta(seconds=self.hint.polling.attempt_timeout_seconds)
         self.step()
@@ -270,16 +270,16 @@ class World:
         return self.last
 
     def fail(self, number: int, kind: FailureKind, index: int = 0) -> Step:
-        """Read that the task has failed."""
+        """Poll that the task has failed."""
         return self.read(number, Failed(kind=kind, message="no"), index)
 
     def cancel(self) -> None:
-        """The client's cancel, as the service stores it, and the driver that is woken by it."""
+        """Cancel the generation as the service does for a client, and wake the driver."""
         self.generation = _applied(self.generation, cancel(self.generation, self.now))
         self.step()
 
     def crash(self) -> None:
-        """The process is gone; another one takes the generation up from the ledger."""
+        """Kill the process: another one continues with the generation as it is in the ledger."""
         self.watches, self.keeping, self.busy = {}, {}, set()
 
     def states(self) -> list[AttemptState]:

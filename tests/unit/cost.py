@@ -1,11 +1,14 @@
-"""Processor time of one thing beside that of another: what a busy machine does not change."""
+"""The processor time of one function relative to another one, which does not depend on how busy the machine is."""
 
 import time
 from collections.abc import Callable
 
 
 def ratio(tried: Callable[[], object], beside: Callable[[], object], *, times: int = 1, rounds: int = 5) -> float:
-    """How many times as much `tried` takes: in turns, `times` in a row, the best of each."""
+    """How many times the processor time of `beside` `tried` takes.
+
+    Both run alternately in `rounds`, `times` calls each; the shortest round of each counts.
+    """
     best = [float("inf")] * 2
     for _ in range(rounds):
         for place, each in enumerate((tried, beside)):

@@ -1,23 +1,35 @@
-"""What a client reads: wire structures and how they are made from domain values."""
+"""The JSON of a generation, and how it is copied from a `Summary`. All rules are in `domain/generation/summary.py`."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.api.generations.upstream_answer import UpstreamAnswerView, upstream_view
 from gateway.api.web.links import Links
 from gateway.api.web.lists import Listed
-from gateway.domain.adapter.failure import PUBLIC_CODE, FailureKind
 from gateway.domain.adapter.request import ImageToVideo, ReferencesToVideo, Settings
-from gateway.domain.adapter.task import Failed, Status
-from gateway.domain.adapter.upstream_answer import UpstreamAnswer
-from gateway.domain.generation.cost_limit import cost_of, maybe_of, purchase_count
-from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Output, Route
-from gateway.domain.generation.next_attempt import next_try_at
+from gateway.domain.adapter.task import Status
+from gateway.domain.generation.model import Generation, GenerationRequest, Route
+from gateway.domain.generation.summary import (
+    AttemptSummary,
+    Cancellation,
+    Deviation,
+    FileSource,
+    OutputSummary,
+    Problem,
+    deviations,
+    summarize,
+)
 from gateway.domain.health.route_health import HealthOf, unknown_health
+
+_DEADLINE = (
+    "Unix seconds. A generation that has no result by then ends as `expired`. The end of a file's link is"
+    " `data[].expires_at`."
+)
+_EXPIRES = "The same value as `deadline_at`, which replaces this field. It is not the end of a file's link."
 
 
 class ErrorView(Struct, frozen=True):
@@ -28,7 +40,7 @@ class ErrorView(Struct, frozen=True):
 
 
 class OutputView(Struct, frozen=True, kw_only=True):
-    """One result. `url` needs the client's key where it is the gateway's own and has no token."""
+    """One result. A `url` of the gateway without a token in it needs the client's API key."""
 
     index: int
     status: Status
@@ -43,12 +55,12 @@ class OutputView(Struct, frozen=True, kw_only=True):
     content_type: str | None
     expires_at: int | None
     error: ErrorView | None
-    extra: bool | UnsetType = UNSET  # beyond the number asked for
-    late: bool | UnsetType = UNSET  # it came when another result, or the end, had been there first
+    extra: bool | UnsetType = UNSET  # beyond the number of outputs that the client asked for
+    late: bool | UnsetType = UNSET  # arrived after another result had filled its output, or after the generation ended
 
 
 class SettingsView(Struct, frozen=True, kw_only=True):
-    """What was asked of a provider; what was left to it is absent."""
+    """The settings that a provider was sent. A setting that was left to the provider is absent."""
 
     duration: int | UnsetType = UNSET
     resolution: str | UnsetType = UNSET
@@ -77,16 +89,16 @@ class AttemptView(Struct, frozen=True, kw_only=True):
     billed: str | None
     cost_usd: float | None  # what it cost or may have cost, counted per task; null: the route has no price
     tasks: tuple[str, ...]
-    upstream: UpstreamAnswerView | None  # what the provider's answer to the submit said
+    upstream: UpstreamAnswerView | None  # facts from the provider's answer to the submit, for its support
 
 
 class WarningView(Struct, frozen=True, kw_only=True):
-    """Something that is not quite as it was asked for."""
+    """Something that differs from what the client asked for."""
 
     type: Literal["adapted", "defaulted", "not_kept", "not_tried"]
     param: str
     from_: Any = msgspec.field(name="from", default=UNSET)
-    to: Any = UNSET  # null: known only to the provider
+    to: Any = UNSET  # null: only the provider knows the value
     provider: str | UnsetType = UNSET
     message: str | UnsetType = UNSET
 
@@ -100,9 +112,9 @@ class UsageView(Struct, frozen=True, kw_only=True):
 
 
 class CancellationView(Struct, frozen=True, kw_only=True):
-    """What a cancel came to."""
+    """What a cancel achieved."""
 
-    provider_started: bool  # no provider can be told to stop: it may bill
+    provider_started: bool  # True: a provider had started or may have; it cannot be stopped and may bill
     message: str
 
 
@@ -122,13 +134,14 @@ class GenerationView(Struct, frozen=True, kw_only=True):
     warnings: tuple[WarningView, ...]
     attempts: tuple[AttemptView, ...]
     usage: UsageView
-    expires_at: int
+    deadline_at: Annotated[int, Meta(description=_DEADLINE)]
+    expires_at: Annotated[int, Meta(description=_EXPIRES, extra_json_schema={"deprecated": True})]
     completed_at: int | None
-    next_try_at: int | None  # while every route asked to wait: when the next one is tried again at the earliest
+    next_try_at: int | None  # while every route asked to wait: the earliest time of the next try
     request: Mapping[str, Any]
     metadata: Mapping[str, str]
     user: str | None
-    cancellation: CancellationView | UnsetType = UNSET  # only of a cancelled generation
+    cancellation: CancellationView | UnsetType = UNSET  # only in a cancelled generation
 
 
 class GenerationList(Listed[GenerationView], frozen=True, kw_only=True):
@@ -136,220 +149,123 @@ class GenerationList(Listed[GenerationView], frozen=True, kw_only=True):
 
 
 class Deleted(Struct, frozen=True, kw_only=True):
-    """What was deleted."""
+    """The answer to a delete."""
 
     id: str
     object: str
     deleted: bool = True
 
 
-_ATTEMPT_STATUS = {
-    AttemptState.RESERVED: "queued",
-    AttemptState.SUBMITTING: "queued",
-    AttemptState.ACCEPTED: "queued",  # `in_progress` once one of its tasks is
-    AttemptState.NOT_SENT: "failed",
-    AttemptState.REFUSED: "failed",
-    AttemptState.UNKNOWN: "unknown",
-    AttemptState.COMPLETED: "completed",
-    AttemptState.FAILED: "failed",
-    AttemptState.ABANDONED: "abandoned",
-}
-
-
 def generation_view(generation: Generation, links: Links, health: HealthOf = unknown_health) -> GenerationView:
-    """The public object. With the health of the routes it says more exactly when the next try is due."""
+    """The public object. With the health of its routes, `next_try_at` is more exact."""
+    summary = summarize(generation, health)
     kind: Literal["video.generation", "image.generation"] = (
         "video.generation" if generation.kind == "video" else "image.generation"
     )
-    request = generation.request
+    request, deadline = generation.request, int(generation.deadline_at.timestamp())
     return GenerationView(
         id=generation.id,
         object=kind,
         created_at=int(generation.created_at.timestamp()),
         model=request.model,
-        status=generation.status,
-        progress=round(generation.progress * 100),
+        status=summary.status,
+        progress=summary.progress_percent,
         provider=generation.provider,
         provider_model=generation.provider_model,
-        data=tuple(_output_view(generation, output, links) for output in generation.outputs),
-        error=_error_of(generation),
-        warnings=_warnings(generation),
-        attempts=tuple(_attempt_view(generation, attempt) for attempt in generation.attempts),
-        usage=_usage_view(generation),
-        expires_at=int(generation.deadline_at.timestamp()),
+        data=tuple(_output_view(generation, output, links) for output in summary.outputs),
+        error=_error_view(summary.error),
+        warnings=tuple(map(_warning_view, summary.warnings)),
+        attempts=tuple(map(_attempt_view, summary.attempts)),
+        usage=UsageView(
+            cost_usd=summary.usage.cost_usd, maybe_usd=summary.usage.maybe_usd, estimated=summary.usage.estimated
+        ),
+        deadline_at=deadline,
+        expires_at=deadline,
         completed_at=_seconds(generation.completed_at),
-        next_try_at=_seconds(next_try_at(generation, health)),
+        next_try_at=_seconds(summary.next_try_at),
         request=_request_view(request),
         metadata=request.metadata,
         user=request.user,
-        cancellation=_cancellation(generation) if generation.status is Status.CANCELLED else UNSET,
+        cancellation=_cancellation_view(summary.cancellation),
     )
 
 
-def _cancellation(generation: Generation) -> CancellationView:
-    sent = {AttemptState.SUBMITTING, AttemptState.ACCEPTED, AttemptState.UNKNOWN, AttemptState.ABANDONED}
-    started = any(attempt.state in sent or attempt.accepted_at is not None for attempt in generation.attempts)
-    message = "A provider had started; it cannot be stopped and may bill." if started else "No provider had started."
-    return CancellationView(provider_started=started, message=message)
-
-
-def _output_view(generation: Generation, output: Output, links: Links) -> OutputView:
-    ended = output.status.terminal
-    artifact, kept = (output.artifact, output.kept) if ended else (None, None)
-    told = kept or artifact
-    provider_url = artifact.url if artifact is not None and not artifact.needs_credential else None
-    url, thumbnail_url = provider_url, artifact.thumbnail_url if artifact is not None else None
-    if kept is not None:
-        url = links.opened(generation, output.index, "video", kept.kept_until)
-        if kept.thumbnail is not None:
-            thumbnail_url = links.opened(generation, output.index, "thumbnail", kept.kept_until)
-    elif artifact is not None and artifact.needs_credential:
+def _output_view(generation: Generation, output: OutputSummary, links: Links) -> OutputView:
+    archived, url, thumbnail_url = output.archived, output.provider_url, output.thumbnail_url
+    if archived is not None:
+        url = links.opened(generation, output.index, "video", archived.kept_until)
+        if archived.thumbnail is not None:
+            thumbnail_url = links.opened(generation, output.index, "thumbnail", archived.kept_until)
+    elif output.source is FileSource.PASS_THROUGH:
         url = links.content(generation, output.index)
     return OutputView(
         index=output.index,
-        status=output.status if ended else _running_status(generation, output),
+        status=output.status,
         url=url,
-        provider_url=provider_url,
+        provider_url=output.provider_url,
         thumbnail_url=thumbnail_url,
-        duration=told.duration_seconds if told is not None else None,
-        width=told.width if told is not None else None,
-        height=told.height if told is not None else None,
-        bytes=kept.bytes if kept is not None else None,
-        sha256=kept.sha256 if kept is not None else None,
-        content_type=told.content_type if told is not None else None,
-        expires_at=_seconds(kept.kept_until if kept is not None else output.expires_at if ended else None),
-        error=_error_view(output.failure, output.status),
+        duration=output.duration_seconds,
+        width=output.width,
+        height=output.height,
+        bytes=archived.bytes if archived is not None else None,
+        sha256=archived.sha256 if archived is not None else None,
+        content_type=output.content_type,
+        expires_at=_seconds(output.expires_at),
+        error=_error_view(output.error),
         extra=True if output.extra else UNSET,
         late=True if output.late else UNSET,
     )
 
 
-def _running_status(generation: Generation, output: Output) -> Status:
-    if output.artifact is not None:
-        return Status.IN_PROGRESS  # its file is on its way into the artifact store
-    followed = (one for one in generation.attempts if one.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED})
-    tasks = [task for attempt in followed for task in attempt.tasks if task.slot == output.index]
-    return tasks[-1].status if tasks and not tasks[-1].status.terminal else Status.QUEUED
-
-
-def _attempt_view(generation: Generation, attempt: Attempt) -> AttemptView:
-    route = generation.route(attempt)
-    status = _ATTEMPT_STATUS[attempt.state]
-    if attempt.state is AttemptState.ACCEPTED and any(task.status is not Status.QUEUED for task in attempt.tasks):
-        status = "in_progress"
-    elif attempt.state in {AttemptState.ABANDONED, AttemptState.NOT_SENT} and attempt.failure is None:
-        status = "cancelled"
-    failure = attempt.failure
+def _attempt_view(summary: AttemptSummary) -> AttemptView:
+    attempt, failure = summary.attempt, summary.attempt.failure
     return AttemptView(
         number=attempt.number,
-        provider=route.provider,
-        provider_model=route.model,
-        settings=SettingsView(**settings_view(route.settings)),
-        status=status,
+        provider=summary.route.provider,
+        provider_model=summary.route.model,
+        settings=SettingsView(**settings_view(summary.route.settings)),
+        status=summary.status.value,
         failure=failure.kind if failure else None,
         message=failure.message if failure else None,
         upstream_code=failure.upstream_code if failure else None,
-        started_at=int((attempt.sent_at or attempt.reserved_at).timestamp()),
+        started_at=int(summary.started_at.timestamp()),
         ended_at=_seconds(attempt.ended_at),
         billed=attempt.billed,
-        cost_usd=cost_of(generation, attempt),
+        cost_usd=summary.cost_usd,
         tasks=tuple(task.ref.id for task in attempt.tasks),
         upstream=upstream_view(attempt.upstream),
     )
 
 
-def _usage_view(generation: Generation) -> UsageView:
-    costs = [cost_of(generation, attempt) for attempt in generation.attempts if purchase_count(attempt)]
-    maybes = [maybe_of(generation, attempt) for attempt in generation.attempts if purchase_count(attempt)]
-    has_prices = any(route.cost_usd is not None for route in generation.plan.routes)
-    if not has_prices or None in costs:
-        return UsageView(cost_usd=None, maybe_usd=None)
-    return UsageView(cost_usd=round(sum(filter(None, costs)), 6), maybe_usd=round(sum(filter(None, maybes)), 6))
+def _error_view(problem: Problem | None) -> ErrorView | None:
+    return None if problem is None else ErrorView(problem.code, problem.message)
 
 
-def _error_of(generation: Generation) -> ErrorView | None:
-    """Why it failed; also that something may have been paid for, and what the provider's unclear answer said."""
-    view = _error_view(generation.failure, generation.status)
-    unclear = [attempt for attempt in generation.attempts if attempt.state is AttemptState.UNKNOWN]
-    if view is None or not unclear:
-        return view
-    message = view.message
-    if view.code != PUBLIC_CODE[FailureKind.AMBIGUOUS]:
-        message = f"{message} An earlier submit got no clear answer and may be billed."
-    return ErrorView(view.code, message + _answer_text(generation.route(unclear[-1]).provider, unclear[-1].upstream))
+def _cancellation_view(cancellation: Cancellation | None) -> CancellationView | UnsetType:
+    if cancellation is None:
+        return UNSET
+    return CancellationView(provider_started=cancellation.provider_started, message=cancellation.message)
 
 
-def _answer_text(provider: str, answer: UpstreamAnswer | None) -> str:
-    """The unclear answer in words, so that an operator can ask the provider about it."""
-    if answer is None or (answer.status is None and answer.message is None):
-        return ""
-    said = f"HTTP {answer.status}" if answer.status is not None else "no complete reply"
-    named = f", request id {answer.request_id}" if answer.request_id is not None else ""
-    words = f": {answer.message}" if answer.message is not None else ""
-    return f" {provider} answered the submit with {said}{named}{words}"
+def _warning_view(deviation: Deviation) -> WarningView:
+    return WarningView(
+        type=deviation.type,
+        param=deviation.param,
+        from_=deviation.requested,
+        to=deviation.used,
+        provider=deviation.provider,
+        message=deviation.message,
+    )
 
 
-def _error_view(failure: Failed | None, status: Status) -> ErrorView | None:
-    if status is Status.EXPIRED:
-        met = "" if failure is None or failure.kind is FailureKind.TIMED_OUT else f" {failure.message}"
-        return ErrorView("expired", f"The deadline passed before a result was there.{met}")
-    return ErrorView(PUBLIC_CODE[failure.kind], failure.message) if failure is not None else None
-
-
-def _warnings(generation: Generation) -> tuple[WarningView, ...]:
-    used = {attempt.route for attempt in generation.attempts if attempt.accepted_at is not None}
-    told = [
-        warning
-        for index in sorted(used)
-        for warning in route_warnings(generation.request.settings, generation.plan.routes[index])
-    ]
-    return (*told, *_not_tried(generation), *_not_kept(generation))
-
-
-def _not_tried(generation: Generation) -> Iterator[WarningView]:
-    """The routes that a failed output was not sent to because of `max_cost`."""
-    limit = generation.request.max_cost
-    if limit is None or not any(one.status is Status.FAILED and not one.extra for one in generation.outputs):
-        return
-    tried = {attempt.route for attempt in generation.attempts}
-    refusing = {generation.route(one).provider for one in generation.attempts if one.accepted_at is None}
-    for index, route in enumerate(generation.plan.routes):
-        if index not in tried and route.provider not in refusing:
-            message = f"With what may have been paid already it could cost more than {limit:g} USD."
-            yield WarningView(type="not_tried", param="max_cost", provider=route.provider, message=message)
-
-
-def _not_kept(generation: Generation) -> Iterator[WarningView]:
-    """The results that last as long as the provider's link."""
-    for output in generation.outputs:
-        if output.status is Status.COMPLETED and output.artifact is not None and output.kept is None:
-            message = (
-                f"The gateway does not keep the file of output {output.index}: fetch it before the provider's link"
-            )
-            yield WarningView(
-                type="not_kept", param="url", message=f"{message} expires. The log says why: result_not_kept."
-            )
-
-
-_OF_THE_IMAGE = "The parameter is left out: the model takes none, its video has the aspect ratio of the image."
-
-
-def route_warnings(asked: Settings, route: Route) -> Iterator[WarningView]:
-    """What a route made of the settings: values it changed, and values that nobody gave and its model requires."""
-    for one in route.adaptations:
-        message = _OF_THE_IMAGE if one.param == "aspect_ratio" and route.settings.aspect_ratio is None else UNSET
-        yield WarningView(
-            type="adapted", param=one.param, from_=one.asked, to=one.given, provider=route.provider, message=message
-        )
-    known = {*settings_view(asked), *(one.param for one in route.adaptations)}
-    for param, value in settings_view(route.settings).items():
-        if param not in known:
-            yield WarningView(type="defaulted", param=param, to=value, provider=route.provider)
+def route_warnings(requested: Settings, route: Route) -> Iterator[WarningView]:
+    """How the settings of a route differ from the requested ones, as warnings."""
+    return map(_warning_view, deviations(requested, route))
 
 
 def settings_view(settings: Settings) -> dict[str, Any]:
-    """Those that are set, under the API's own names."""
-    told = {
+    """The settings that have a value, under their public names."""
+    values = {
         "duration": settings.duration_seconds,
         "resolution": settings.resolution,
         "aspect_ratio": settings.aspect_ratio,
@@ -360,20 +276,20 @@ def settings_view(settings: Settings) -> dict[str, Any]:
         "cfg_scale": settings.cfg_scale,
         "mode": settings.mode,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _request_view(request: GenerationRequest) -> dict[str, Any]:
-    """What was asked for, under the API's own names; what was not asked is left out."""
-    told: dict[str, Any] = {"prompt": request.prompt}
+    """The request under its public names; a parameter that the client did not send is left out."""
+    values: dict[str, Any] = {"prompt": request.prompt}
     match request.input:
         case ImageToVideo(first_frame=first, last_frame=last):
-            told |= {"image": first, "last_image": last}
+            values |= {"image": first, "last_image": last}
         case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
-            told |= {"image": first, "last_image": last, "reference_images": references}
+            values |= {"image": first, "last_image": last, "reference_images": references}
         case _:
             pass
-    told |= {
+    values |= {
         **settings_view(request.settings),
         "n": request.count,
         "provider_options": request.provider_options or None,
@@ -382,7 +298,7 @@ def _request_view(request: GenerationRequest) -> dict[str, Any]:
         "max_cost": request.max_cost,
         "webhook_url": request.webhook_url,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _seconds(moment: datetime | None) -> int | None:

@@ -1,4 +1,8 @@
-"""When a result counts as stored, when its archiving is tried again, and what follows. Pure."""
+"""When a result counts as archived, when archiving is tried again, and what a missing file leads to. Pure.
+
+A provider's "done" is believed only once its file was fetched and is of the right kind. Its link works for a limited
+time, so the gateway archives a copy, but a client does not wait for that longer than necessary.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -10,94 +14,95 @@ from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Status
 from gateway.domain.backoff import spread
-from gateway.domain.generation.changes import Draft
+from gateway.domain.generation.changes import Changes
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Kept, Output
 from gateway.domain.generation.task_polling import HintsOf
 from gateway.domain.generation.transitions import SaveKept, SaveOutput, SavePicture
 
-WAIT = timedelta(seconds=10)  # for the file of an open output; then the provider's link is what the client gets
-LONGEST_WAIT = timedelta(minutes=5)  # the same while the file is coming
-FIRST_SECONDS = 2.0  # until the second try
-MAX_SECONDS = 900.0  # between later ones
-MISSING_TRIES = 3  # no video there this often, and over a whole grace, before another one is bought
-RESTART_SECONDS = 30.0  # over which files that were missed before a start are asked for
+WAIT = timedelta(seconds=10)  # how long an open output waits for its file; then the client gets the provider's link
+LONGEST_WAIT = timedelta(minutes=5)  # the same while the file is being transferred
+FIRST_SECONDS = 2.0  # before the second try
+MAX_SECONDS = 900.0  # the longest pause between later tries
+MISSING_TRIES = 3  # so many fetches without a video, over a whole grace, count as a missing result
+RESTART_SECONDS = 30.0  # after a restart, the first fetches are spread over this time
 
 
 class Keep(Struct, frozen=True):
-    """Bring the file of this output into the artifact store."""
+    """Effect: archive the file of this output."""
 
     index: int
 
 
 class Picture(Struct, frozen=True):
-    """Hear what came of drawing the first frame of this output's file."""
+    """Effect: wait for the thumbnail that is being drawn from this output's file."""
 
     index: int
 
 
 class FileKept(Struct, frozen=True):
-    """The file is in the artifact store; a picture of it may be on its way."""
+    """Fact: the file is in the artifact store. `draws`: its thumbnail is being drawn."""
 
     index: int
-    kept: Kept
+    file: Kept
     draws: bool = False
 
 
 class Drawn(Struct, frozen=True):
-    """The picture is in the artifact store under this name, or there is none."""
+    """Fact: the drawing of a thumbnail has ended."""
 
     index: int
-    name: str | None
+    name: str | None  # in the artifact store; None: no thumbnail could be drawn
     content_type: str = "image/jpeg"
 
 
 class FileUnread(Struct, frozen=True, kw_only=True):
-    """The file could not be had. What is `final` is not tried again.
+    """Fact: the file could not be archived.
 
-    `missing`: nothing is there, or something that is no video; it counts when it is seen often enough.
-    `unstored`: it was not fetched, because the gateway's own store does not take files at the moment.
+    `missing`: there is nothing at the URL, or something that is not a video. It counts once it was seen often enough.
+    `final`: it is not tried again.
+    `unstored`: it was not fetched, because the gateway's own artifact store takes no files at the moment.
     """
 
     index: int
     missing: bool = False
     final: bool = False
     unstored: bool = False
-    retry_after_seconds: float | None = None  # its host asks for this wait
+    retry_after_seconds: float | None = None  # the wait that the file's host asked for
 
 
 FileFact = FileKept | Drawn | FileUnread
 
 
 class KeepWatch(Struct, frozen=True, kw_only=True):
-    """Between two tries to keep a file. What one process remembers of it, never stored."""
+    """What a driver remembers between two tries to archive a file. It is never stored."""
 
-    next_at: datetime
-    since: datetime
+    next_at: datetime  # of the next try
+    since: datetime  # when archiving began in this process
     interval_seconds: float = FIRST_SECONDS
     missing: int = 0
     missing_since: datetime | None = None
     given_up: bool = False
     unstored: bool = False
-    draws: bool = False  # it is kept, and its picture is on its way
+    draws: bool = False  # the file is archived, and its thumbnail is being drawn
 
 
-def is_found(output: Output) -> bool:
-    """Whether its file is known and on its way: nothing else is to be tried for it meanwhile."""
+def is_being_archived(output: Output) -> bool:
+    """True while the output has a file that is being archived: meanwhile no other route is tried for it."""
     return output.artifact is not None and not output.status.terminal
 
 
-def is_ours_alone(output: Output) -> bool:
-    """Whether only the gateway can fetch its file: no link would be of use to the client."""
+def needs_gateway(output: Output) -> bool:
+    """True if only the gateway can fetch the file, with the provider's key: a link would be useless to the client."""
     return output.artifact is not None and output.artifact.needs_credential
 
 
-def is_keeping(generation: Generation, attempt: Attempt) -> bool:
-    """Whether a file of the attempt is on its way: it is not known yet whether it made what was asked for."""
-    return any(output.attempt_id == attempt.id and is_found(output) for output in generation.outputs)
+def has_file_being_archived(generation: Generation, attempt: Attempt) -> bool:
+    """True while a file of the attempt is being archived: until then it is not certain that the attempt succeeded."""
+    return any(output.attempt_id == attempt.id and is_being_archived(output) for output in generation.outputs)
 
 
-def unkept(generation: Generation, now: datetime) -> Iterable[Output]:
-    """The outputs whose file may still be had, and is not kept."""
+def unarchived(generation: Generation, now: datetime) -> Iterable[Output]:
+    """The outputs whose file is not archived yet and whose link may still work."""
     for output in generation.outputs:
         lasts = output.expires_at is None or now < output.expires_at
         if output.artifact is not None and output.kept is None and lasts:
@@ -105,17 +110,20 @@ def unkept(generation: Generation, now: datetime) -> Iterable[Output]:
 
 
 def first_watch(generation: Generation, output: Output, now: datetime) -> KeepWatch:
-    """At once while somebody waits for it; what is found behind an end, or after a restart, in its turn."""
-    late = RESTART_SECONDS * spread(f"{generation.id}:{output.index}") if output.status.terminal else 0.0
-    return KeepWatch(next_at=now + timedelta(seconds=late), since=now)
+    """The first try: now if a client waits for the output, otherwise spread over `RESTART_SECONDS`.
+
+    The others are late results and those that a restart found: there can be thousands of them at once.
+    """
+    delay = RESTART_SECONDS * spread(f"{generation.id}:{output.index}") if output.status.terminal else 0.0
+    return KeepWatch(next_at=now + timedelta(seconds=delay), since=now)
 
 
 def after_failure(watch: KeepWatch, fact: FileUnread, now: datetime) -> KeepWatch:
-    """The next try, later each time, and not before its host wants it; no host makes a file wait for hours."""
-    asked = min(max(fact.retry_after_seconds or 0.0, 0.0), MAX_SECONDS)
+    """When the next try is: after a pause that doubles, or the wait that the host asked for, up to `MAX_SECONDS`."""
+    requested = min(max(fact.retry_after_seconds or 0.0, 0.0), MAX_SECONDS)
     return replace(
         watch,
-        next_at=now + timedelta(seconds=max(watch.interval_seconds, asked)),
+        next_at=now + timedelta(seconds=max(watch.interval_seconds, requested)),
         interval_seconds=min(watch.interval_seconds * 2, MAX_SECONDS),
         missing=watch.missing + 1 if fact.missing else 0,
         missing_since=(watch.missing_since or now) if fact.missing else None,
@@ -125,25 +133,26 @@ def after_failure(watch: KeepWatch, fact: FileUnread, now: datetime) -> KeepWatc
 
 
 def is_missing(watch: KeepWatch, grace_seconds: float, now: datetime) -> bool:
-    """Whether a file that is missing once more is so for good: a link may be told of before it works."""
-    seen_for = (now - (watch.missing_since or now)).total_seconds()
-    return watch.missing + 1 >= MISSING_TRIES and seen_for >= grace_seconds
+    """True if one more missing file counts as permanent. A provider may name a link some time before it works."""
+    missing_for = (now - (watch.missing_since or now)).total_seconds()
+    return watch.missing + 1 >= MISSING_TRIES and missing_for >= grace_seconds
 
 
 def settles_at(watch: KeepWatch, output: Output, grace_seconds: float, *, coming: bool) -> datetime | None:
-    """When an open output stops waiting for its file to be kept; what looks missing is looked at to the end.
+    """When an open output stops waiting for its file to be archived and counts as completed without it.
 
-    `coming`: it is being fetched, or is fetched next. A file that only the gateway can fetch is waited for as long as
-    it may still be had: `None` is until the deadline. While the gateway's own store takes no files, such a file is
-    passed through to the client, which is better than nothing.
+    `coming`: the file is being fetched, or is fetched next. A file that looks missing is waited for until it is certain
+    whether it is. A file that only the gateway can fetch is waited for as long as its link may work; `None` means until
+    the deadline. If the gateway's own store takes no files at the moment, such a file is passed through to the client
+    instead.
     """
-    if is_ours_alone(output) and not watch.unstored:
+    if needs_gateway(output) and not watch.unstored:
         return output.expires_at
     if watch.given_up:
         return watch.since
     if coming:
         return watch.since + LONGEST_WAIT
-    if watch.missing_since is not None:  # tries grow apart by doubling: one comes between the grace and its double
+    if watch.missing_since is not None:  # the pauses double, so one try is between the end of the grace and twice it
         return watch.missing_since + timedelta(seconds=grace_seconds * 3) + WAIT
     return watch.since + WAIT
 
@@ -151,67 +160,70 @@ def settles_at(watch: KeepWatch, output: Output, grace_seconds: float, *, coming
 NOTHING: frozenset[object] = frozenset()
 
 
-def absorb_file(draft: Draft, files: dict[int, KeepWatch], fact: FileFact, hints: HintsOf) -> None:
-    """Take in what came of a try to keep a file; one that nobody wants any more changes nothing."""
+def absorb_file(changes: Changes, files: dict[int, KeepWatch], fact: FileFact, hints: HintsOf) -> None:
+    """Apply the result of a try to archive a file. A file that its output no longer has changes nothing."""
     if isinstance(fact, Drawn):
         files.pop(fact.index, None)
-        kept = draft.generation.output(fact.index).kept
-        if fact.name is not None and kept is not None:
-            pictured = replace(kept, thumbnail=fact.name, thumbnail_type=fact.content_type)
-            draft.write(SavePicture(fact.index, pictured))
+        archived = changes.generation.output(fact.index).kept
+        if fact.name is not None and archived is not None:
+            with_thumbnail = replace(archived, thumbnail=fact.name, thumbnail_type=fact.content_type)
+            changes.write(SavePicture(fact.index, with_thumbnail))
         return
-    # What was fetched while the link was good counts also when that has ended since.
-    wanted = (one for one in draft.generation.outputs if one.artifact is not None and one.kept is None)
-    output = next((one for one in wanted if one.index == fact.index), None)
+    # A file that was fetched in time counts even if the provider's link has ended since.
+    wanted = (output for output in changes.generation.outputs if output.artifact is not None and output.kept is None)
+    output = next((output for output in wanted if output.index == fact.index), None)
     if output is None:
         return
-    watch = files.get(output.index) or first_watch(draft.generation, output, draft.now)
+    watch = files.get(output.index) or first_watch(changes.generation, output, changes.now)
     match fact:
-        case FileKept(kept=kept):
-            draft.write(SaveKept(output.index, kept))
+        case FileKept(file=file):
+            changes.write(SaveKept(output.index, file))
             files[output.index] = replace(watch, draws=fact.draws, given_up=not fact.draws)
-            if is_found(output):
-                draft.write(SaveOutput(replace(output, kept=kept, status=Status.COMPLETED)))
-        case FileUnread() if fact.missing and is_missing(watch, _grace_seconds(draft, output, hints), draft.now):
-            _reject(draft, files, output, watch)
+            if is_being_archived(output):
+                changes.write(SaveOutput(replace(output, kept=file, status=Status.COMPLETED)))
+        case FileUnread() if fact.missing and is_missing(watch, _grace_seconds(changes, output, hints), changes.now):
+            _reject(changes, files, output, watch)
         case FileUnread():
-            files[output.index] = after_failure(watch, fact, draft.now)
+            files[output.index] = after_failure(watch, fact, changes.now)
 
 
 def settle(
-    draft: Draft,
+    changes: Changes,
     files: Mapping[int, KeepWatch],
     hints: HintsOf,
     busy: frozenset[object] = NOTHING,
     *,
     everything: bool = False,
 ) -> None:
-    """Count an output whose file could not be kept for long as done: the provider's link is there, and paid for."""
-    for output in draft.generation.outputs:
-        if not is_found(output):
+    """Complete the outputs that have waited long enough for archiving: the client gets the provider's link.
+
+    `everything`: complete all of them, because the deadline has passed.
+    """
+    for output in changes.generation.outputs:
+        if not is_being_archived(output):
             continue
         watch = files.get(output.index)
-        if everything or (watch is not None and _is_settled(draft, output, watch, hints, busy)):
-            draft.write(SaveOutput(replace(output, status=Status.COMPLETED)))
+        if everything or (watch is not None and _is_settled(changes, output, watch, hints, busy)):
+            changes.write(SaveOutput(replace(output, status=Status.COMPLETED)))
 
 
-def _is_settled(draft: Draft, output: Output, watch: KeepWatch, hints: HintsOf, busy: frozenset[object]) -> bool:
-    """True once the wait for a file is over; for one that is fetched next, also once a running fetch would be over."""
+def _is_settled(changes: Changes, output: Output, watch: KeepWatch, hints: HintsOf, busy: frozenset[object]) -> bool:
+    """True once the wait for a file is over, as it is now or as it would be with the fetch that is due."""
     is_coming = Keep(output.index) in busy
-    ways = {is_coming, is_coming or watch.next_at <= draft.now}
-    moments = (settles_at(watch, output, _grace_seconds(draft, output, hints), coming=coming) for coming in ways)
-    return any(moment is not None and draft.now >= moment for moment in moments)
+    cases = {is_coming, is_coming or watch.next_at <= changes.now}
+    moments = (settles_at(watch, output, _grace_seconds(changes, output, hints), coming=coming) for coming in cases)
+    return any(moment is not None and changes.now >= moment for moment in moments)
 
 
-def files_due(draft: Draft, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep | Picture, ...]:
-    """The files to be kept now, and pictures to be heard of; forgets the watches of those that need none."""
+def files_due(changes: Changes, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep | Picture, ...]:
+    """The files to archive now, and the thumbnails to wait for. Drops the watches of outputs that need neither."""
     live = {index for index, watch in files.items() if watch.draws}
     due: list[Keep | Picture] = [Picture(index) for index in sorted(live) if Picture(index) not in busy]
-    for output in unkept(draft.generation, draft.now):
+    for output in unarchived(changes.generation, changes.now):
         live.add(output.index)
-        watch = files.setdefault(output.index, first_watch(draft.generation, output, draft.now))
+        watch = files.setdefault(output.index, first_watch(changes.generation, output, changes.now))
         effect = Keep(output.index)
-        if not watch.given_up and watch.next_at <= draft.now and effect not in busy:
+        if not watch.given_up and watch.next_at <= changes.now and effect not in busy:
             due.append(effect)
     for index in files.keys() - live:
         del files[index]
@@ -219,40 +231,40 @@ def files_due(draft: Draft, files: dict[int, KeepWatch], busy: frozenset[object]
 
 
 def file_moments(
-    draft: Draft, files: Mapping[int, KeepWatch], hints: HintsOf, busy: frozenset[object]
+    changes: Changes, files: Mapping[int, KeepWatch], hints: HintsOf, busy: frozenset[object]
 ) -> Iterator[datetime]:
-    """When a file is to be tried again, and when an output stops waiting for its own."""
-    for output in draft.generation.outputs:
+    """The moments at which a fetch is tried again, or an output stops waiting for its file."""
+    for output in changes.generation.outputs:
         watch = files.get(output.index)
         if watch is None:
             continue
-        if not watch.given_up and watch.next_at > draft.now:
+        if not watch.given_up and watch.next_at > changes.now:
             yield watch.next_at
-        if is_found(output):
-            coming = Keep(output.index) in busy or watch.next_at <= draft.now
-            settles = settles_at(watch, output, _grace_seconds(draft, output, hints), coming=coming)
+        if is_being_archived(output):
+            coming = Keep(output.index) in busy or watch.next_at <= changes.now
+            settles = settles_at(watch, output, _grace_seconds(changes, output, hints), coming=coming)
             if settles is not None:
                 yield settles
 
 
-def _reject(draft: Draft, files: dict[int, KeepWatch], output: Output, watch: KeepWatch) -> None:
-    """What the provider handed over is no result: its output is open again, and its task has failed."""
-    if not is_found(output):  # it counts already, and the client has its link
+def _reject(changes: Changes, files: dict[int, KeepWatch], output: Output, watch: KeepWatch) -> None:
+    """The provider's file is not a result: its task has failed, and its output is open for another route."""
+    if not is_being_archived(output):  # the output is completed already, and the client has the provider's link
         files[output.index] = replace(watch, given_up=True)
         return
     missing = failed(FailureKind.RESULT_MISSING)
     if output.extra:
         ended = replace(output, status=Status.FAILED, failure=missing, artifact=None, expires_at=None)
-        draft.write(SaveOutput(ended))
+        changes.write(SaveOutput(ended))
         return
-    attempt = draft.generation.attempt(output.attempt_id or "")
+    attempt = changes.generation.attempt(output.attempt_id or "")
     for index, task in enumerate(attempt.tasks):
         if task.slot == output.index and attempt.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED}:
-            draft.task(attempt, index, replace(task, status=Status.FAILED, failure=missing))
+            changes.task(attempt, index, replace(task, status=Status.FAILED, failure=missing))
     empty = replace(output, status=Status.QUEUED, attempt_id=None, artifact=None, expires_at=None)
-    draft.write(SaveOutput(empty))
+    changes.write(SaveOutput(empty))
 
 
-def _grace_seconds(draft: Draft, output: Output, hints: HintsOf) -> float:
-    attempt = draft.generation.attempt(output.attempt_id or "")
-    return hints(draft.generation.route(attempt)).polling.grace_seconds
+def _grace_seconds(changes: Changes, output: Output, hints: HintsOf) -> float:
+    attempt = changes.generation.attempt(output.attempt_id or "")
+    return hints(changes.generation.route(attempt)).polling.grace_seconds

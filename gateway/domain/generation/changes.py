@@ -1,4 +1,4 @@
-"""A generation on its way through one step: every write is checked and applied as it is made."""
+"""The writes of one step. Each is checked against the transition tables and applied as soon as it is made."""
 
 from datetime import datetime
 
@@ -10,8 +10,8 @@ from gateway.domain.generation.model import Attempt, AttemptState, Generation, T
 from gateway.domain.generation.transitions import SaveAttempt, SaveOutput, SaveStatus, Write, apply
 
 
-class Draft:
-    """A generation with the writes that made it so."""
+class Changes:
+    """A generation as it is after the writes that this step has made so far."""
 
     def __init__(self, generation: Generation, now: datetime) -> None:
         self.generation = generation
@@ -19,29 +19,32 @@ class Draft:
         self.writes: list[Write] = []
 
     def write(self, write: Write) -> None:
-        """Apply a write and keep it; `IllegalMove` when the tables forbid it."""
+        """Apply a write and collect it. Raises `IllegalMove` if the tables forbid it."""
         self.generation = apply(self.generation, write)
         self.writes.append(write)
 
     def move(self, attempt: Attempt, state: AttemptState, failure: Failed | None) -> None:
-        """End an attempt. What it may have cost follows from its state and its tasks."""
+        """End an attempt. Whether it was billed follows from its new state and its tasks."""
         ended = replace(attempt, state=state, failure=failure, ended_at=self.now)
         self.write(SaveAttempt(replace(ended, billed=billed_of(ended)), attempt.state))
 
     def abandon(self, attempt: Attempt, failure: Failed | None) -> None:
-        """Give an accepted attempt up: its tasks go on at the provider's, and may be billed."""
+        """Stop waiting for an accepted attempt. Its tasks go on at the provider and may be billed."""
         self.move(attempt, AttemptState.ABANDONED, failure)
 
     def task(self, attempt: Attempt, index: int, task: Task) -> None:
-        """Save what a task has become, when that is anything new."""
+        """Save the new state of a task, unless nothing has changed."""
         if task != attempt.tasks[index]:
             changed = replace(attempt, tasks=(*attempt.tasks[:index], task, *attempt.tasks[index + 1 :]))
-            if attempt.billed is not None:  # it was given up, and now more is known of what it cost
+            if attempt.billed is not None:  # it was abandoned, and this may change whether it was billed
                 changed = replace(changed, billed=billed_of(changed))
             self.write(SaveAttempt(changed, attempt.state))
 
     def close(self, status: Status, failure: Failed | None) -> None:
-        """End what is still open; a submit that is under way stays, its driver brings it to its end."""
+        """End every open output, and every attempt except submits under way.
+
+        A submit under way may be a purchase: the driver waits for its answer and stores it.
+        """
         for attempt in self.generation.attempts:
             if attempt.state is AttemptState.RESERVED:
                 self.move(attempt, AttemptState.NOT_SENT, failure)
@@ -53,7 +56,7 @@ class Draft:
                 self.write(SaveOutput(ended))
 
     def status(self, status: Status, failure: Failed | None) -> None:
-        """Bring the generation's own row up to date, where that changes anything."""
+        """Update the generation's status, progress, provider and failure, unless nothing has changed."""
         before = self.generation
         provider, model = _provider(before)
         write = SaveStatus(
@@ -65,31 +68,38 @@ class Draft:
             failure=failure,
             completed_at=self.now if status.terminal else None,
         )
-        told = (before.status, before.progress, before.provider, before.provider_model, before.failure)
-        if told != (write.status, write.progress, write.provider, write.provider_model, write.failure):
+        stored = (before.status, before.progress, before.provider, before.provider_model, before.failure)
+        if stored != (write.status, write.progress, write.provider, write.provider_model, write.failure):
             self.write(write)
 
 
 def _progress(generation: Generation, status: Status) -> float:
-    """The mean over the outputs asked for, of what the providers themselves say; at an end, what was last said."""
+    """From 0 to 1: the mean of the requested outputs, each as far as its provider reports.
+
+    After a failure, the last value stays.
+    """
     if status.terminal:
         return 1.0 if status is Status.COMPLETED else generation.progress
-    asked = [output for output in generation.outputs if not output.extra]
-    told = {
+    requested = [output for output in generation.outputs if not output.extra]
+    reported = {
         task.slot: task.progress or 0.0
         for attempt in generation.attempts
         if attempt.state is AttemptState.ACCEPTED
         for task in attempt.tasks
     }
-    done = sum(1.0 if one.status is Status.COMPLETED else told.get(one.index, 0.0) for one in asked)
-    return round(done / len(asked), 4)
+    done = sum(1.0 if output.status is Status.COMPLETED else reported.get(output.index, 0.0) for output in requested)
+    return round(done / len(requested), 4)
 
 
 def _provider(generation: Generation) -> tuple[str | None, str | None]:
-    """The provider of the first output that is there, else of the newest attempt that was accepted."""
-    filled = next((one.attempt_id for one in generation.outputs if one.status is Status.COMPLETED), None)
-    taken = [one for one in generation.attempts if one.id == filled or (filled is None and one.accepted_at is not None)]
-    if not taken:
+    """The provider and model of the first completed output, else of the newest attempt that was accepted."""
+    winner = next((output.attempt_id for output in generation.outputs if output.status is Status.COMPLETED), None)
+    accepted = [
+        attempt
+        for attempt in generation.attempts
+        if attempt.id == winner or (winner is None and attempt.accepted_at is not None)
+    ]
+    if not accepted:
         return None, None
-    route = generation.route(taken[-1])
+    route = generation.route(accepted[-1])
     return route.provider, route.model

@@ -1,6 +1,8 @@
-"""The life of a generation as pure rules: what a fact changes, and what is to be done next.
+"""One step in the life of a generation: from what was learnt to what to store and what to do. Pure.
 
-`advance(generation, watches, facts, …) → Step(writes, effects, wake_at)`. Nothing here reads a clock or a database.
+`advance(generation, watches, facts, …) → Step(writes, effects, wake_at)`. A driver calls it again and again: it stores
+the writes, carries the effects out, and sleeps until an effect ends in a fact or until `wake_at`. Nothing here reads a
+clock or a database, so that every order of events can be tested.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,23 +28,23 @@ from gateway.domain.generation.archiving import (
     absorb_file,
     file_moments,
     files_due,
-    is_found,
-    is_keeping,
+    has_file_being_archived,
+    is_being_archived,
     settle,
 )
-from gateway.domain.generation.changes import Draft
+from gateway.domain.generation.changes import Changes
 from gateway.domain.generation.cost_limit import billed_of, within_limit
-from gateway.domain.generation.model import Attempt, AttemptState, Generation, untold
-from gateway.domain.generation.next_attempt import Stop, Try, history, next_try
+from gateway.domain.generation.model import Attempt, AttemptState, Generation, unnamed_slots
+from gateway.domain.generation.new_attempts import reserve_attempts
+from gateway.domain.generation.next_attempt import history
 from gateway.domain.generation.outputs import (
     end_extras,
     fill,
-    goes_on,
+    fill_from_extra,
     is_followed,
-    may_still_come,
+    is_unfinished,
     missing_slots,
     show_extras,
-    use_spare,
 )
 from gateway.domain.generation.readings import Readings
 from gateway.domain.generation.task_polling import (
@@ -50,57 +52,54 @@ from gateway.domain.generation.task_polling import (
     How,
     TaskKey,
     Watch,
+    after_callback,
     after_failure,
     after_reading,
-    hinted,
     how_to_read,
     is_lost,
     open_tasks,
-    times_out_at,
 )
-from gateway.domain.generation.transitions import ATTEMPT_MOVES, AddAttempt, SaveAttempt, SaveOutput, Write
-from gateway.domain.health.circuit import CircuitState
+from gateway.domain.generation.transitions import ATTEMPT_MOVES, SaveAttempt, Write
 from gateway.domain.health.route_health import HealthOf, unknown_health
 
-SOON = timedelta(seconds=1)  # until a driver looks again at what a step has changed
-UNANSWERED = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING})  # as a driver knows it
+UNANSWERED = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING})  # no reply to the submit was read yet
 NOTHING: Mapping[int, KeepWatch] = {}
-IDLE_SECONDS = 3600  # nothing becomes due of itself any more: only what is under way wakes the driver
+IDLE_SECONDS = 3600  # how long a driver sleeps when nothing is due: only a fact or a change of the store wakes it
 
 
 class Ended(Struct, frozen=True, kw_only=True):
-    """A submit that brought no task."""
+    """Fact: a submit ended without a task."""
 
     attempt_id: str
     state: Literal[AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN]
-    failure: Failed | None  # None: it was not sent because it was not wanted any more
+    failure: Failed | None  # None: it was not sent because it was no longer wanted
     retry_after_seconds: float | None = None
     amend_form: str | None = None
     upstream: UpstreamAnswer | None = None
 
 
 class Read(Struct, frozen=True, kw_only=True):
-    """A task was read."""
+    """Fact: a task was polled and the reply was understood."""
 
     attempt_id: str
-    index: int
+    index: int  # of the task within its attempt
     snapshot: Snapshot
-    asked_at: datetime  # when the reading began: what happened at the provider after that is not in it
+    asked_at: datetime  # when the poll began: the reply may not show what happened at the provider after that
 
 
 class Unread(Struct, frozen=True, kw_only=True):
-    """A read that says nothing about its task, except `not_found`: that counts when it is said often enough."""
+    """Fact: a poll proved nothing about its task. `not_found` counts against the task once it is repeated enough."""
 
     attempt_id: str
-    index: int
-    asked_at: datetime  # when the reading began
+    index: int  # of the task within its attempt
+    asked_at: datetime  # when the poll began
     not_found: bool = False
-    unreadable: bool = False  # no key for the provider is configured, so nobody asked
+    unreadable: bool = False  # no key for the provider is configured, so no call was made
     retry_after_seconds: float | None = None
 
 
 class Hinted(Struct, frozen=True):
-    """A provider says that something happened to the tasks of an attempt: only a reason to read them now."""
+    """Fact: a callback arrived for an attempt. Its contents are not trusted; it only makes the gateway poll now."""
 
     attempt_id: str
 
@@ -109,16 +108,16 @@ Fact = Ended | Read | Unread | Hinted | FileFact
 
 
 class Submit(Struct, frozen=True):
-    """Prepare and send this reserved attempt."""
+    """Effect: prepare and send this reserved attempt. This is the purchase."""
 
     attempt_id: str
 
 
 class Poll(Struct, frozen=True, kw_only=True):
-    """Read a task."""
+    """Effect: read a task from its provider."""
 
     attempt_id: str
-    index: int
+    index: int  # of the task within its attempt
     how: How = "poll"
 
 
@@ -126,22 +125,22 @@ Effect = Submit | Poll | Keep | Picture
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """What to store, what to do, and when to look again at the latest."""
+    """What to store, what to do, and when to call `advance` again at the latest."""
 
     generation: Generation  # with `writes` applied
     writes: tuple[Write, ...]
     effects: tuple[Effect, ...]
-    watches: Mapping[TaskKey, Watch]
-    keeping: Mapping[int, KeepWatch]  # by the index of the output
+    watches: Mapping[TaskKey, Watch]  # to be handed to the next call; never stored
+    keeping: Mapping[int, KeepWatch]  # the same for archiving, by the index of the output
     wake_at: datetime
 
 
 def cancel(generation: Generation, now: datetime) -> tuple[Write, ...]:
-    """The writes of a client's cancel; the generation must be open."""
-    draft = Draft(generation, now)
-    draft.close(Status.CANCELLED, None)
-    draft.status(Status.CANCELLED, None)
-    return tuple(draft.writes)
+    """The writes of a client's cancel. The generation must be open."""
+    changes = Changes(generation, now)
+    changes.close(Status.CANCELLED, None)
+    changes.status(Status.CANCELLED, None)
+    return tuple(changes.writes)
 
 
 def advance(
@@ -155,56 +154,62 @@ def advance(
     health: HealthOf = unknown_health,
     keeping: Mapping[int, KeepWatch] = NOTHING,
 ) -> Step:
-    """Take the facts in, then say what is to be done; `busy` is what this driver is already doing."""
-    draft = Draft(generation, now)
+    """Apply the facts, then decide what to store and what to do next.
+
+    `busy` are the effects that this driver has started and that have not ended. `watches` and `keeping` are those of
+    the step before; after a restart both are empty.
+    """
+    changes = Changes(generation, now)
     files = dict(keeping)
-    under_way = frozenset((one.attempt_id, one.index) for one in busy if isinstance(one, Poll))
-    readings = Readings(draft, dict(watches), hints, under_way)
-    show_extras(draft)
+    polled = frozenset((effect.attempt_id, effect.index) for effect in busy if isinstance(effect, Poll))
+    readings = Readings(changes, dict(watches), hints, polled)
+    show_extras(changes)
     for fact in facts:
         if isinstance(fact, FileKept | Drawn | FileUnread):
-            absorb_file(draft, files, fact, hints)
+            absorb_file(changes, files, fact, hints)
         elif isinstance(fact, Hinted):
-            _hurry(draft, readings, fact.attempt_id)
+            _poll_now(changes, readings, fact.attempt_id)
         else:
-            _absorb(draft, readings, fact)
-    _orphans(draft, busy)
+            _absorb(changes, readings, fact)
+    _end_orphaned_submits(changes, busy)
     wake_at = now + timedelta(seconds=IDLE_SECONDS)
-    if not draft.generation.status.terminal:
-        settle(draft, files, hints, busy)
-        _end_attempts(draft, readings)
-        wake_at = min(wake_at, _start_attempts(draft, readings, files, hints, health))
-        _conclude(draft, readings, hints)
-    if draft.generation.status.terminal:
+    if not changes.generation.status.terminal:
+        settle(changes, files, hints, busy)
+        _end_attempts(changes, readings)
+        if now < generation.deadline_at:
+            wake_at = min(wake_at, reserve_attempts(changes, readings, files, hints, health))
+        _conclude(changes, readings, hints)
+    if changes.generation.status.terminal:
         wake_at = now + timedelta(seconds=IDLE_SECONDS)
-        _end_late(draft)
+        _end_late(changes)
     return Step(
-        generation=draft.generation,
-        writes=tuple(draft.writes),
-        effects=(*_effects(draft, readings, busy, hints), *files_due(draft, files, busy)),
+        generation=changes.generation,
+        writes=tuple(changes.writes),
+        effects=(*_effects(changes, readings, busy, hints), *files_due(changes, files, busy)),
         watches=readings.watches,
         keeping=files,
-        wake_at=min([wake_at, *readings.moments(), *file_moments(draft, files, hints, busy)]),
+        wake_at=min([wake_at, *readings.moments(), *file_moments(changes, files, hints, busy)]),
     )
 
 
-def _absorb(draft: Draft, readings: Readings, fact: Ended | Read | Unread) -> None:
-    attempt = draft.generation.attempt(fact.attempt_id)
+def _absorb(changes: Changes, readings: Readings, fact: Ended | Read | Unread) -> None:
+    """Apply the fact of a submit or a poll. A fact that came too late changes nothing."""
+    attempt = changes.generation.attempt(fact.attempt_id)
     if isinstance(fact, Ended):
         if fact.state in ATTEMPT_MOVES[attempt.state]:
             ended = replace(
                 attempt,
                 state=fact.state,
                 failure=fact.failure,
-                ended_at=draft.now,
+                ended_at=changes.now,
                 retry_after_seconds=fact.retry_after_seconds,
                 amend_form=fact.amend_form,
                 upstream=fact.upstream,
             )
-            draft.write(SaveAttempt(replace(ended, billed=billed_of(ended)), attempt.state))
+            changes.write(SaveAttempt(replace(ended, billed=billed_of(ended)), attempt.state))
         return
-    if not is_followed(draft.generation, draft.now) or fact.index not in open_tasks(attempt):
-        return  # the attempt ended while the read was under way
+    if not is_followed(changes.generation, changes.now) or fact.index not in open_tasks(attempt):
+        return  # the task ended, or is no longer of interest, while this poll was under way
     polling, watch = readings.polling(attempt), readings.watch(attempt, fact.index)
     key, seed = (attempt.id, fact.index), f"{attempt.id}:{fact.index}"
     task = attempt.tasks[fact.index]
@@ -212,8 +217,8 @@ def _absorb(draft: Draft, readings: Readings, fact: Ended | Read | Unread) -> No
         case Read(snapshot=Pending() as pending):
             status = Status.IN_PROGRESS if task.status is Status.IN_PROGRESS else pending.status
             progress = task.progress if pending.progress is None else pending.progress
-            read = replace(task, status=status, raw_status=pending.raw_status, progress=progress)
-            draft.task(attempt, fact.index, read)
+            polled = replace(task, status=status, raw_status=pending.raw_status, progress=progress)
+            changes.task(attempt, fact.index, polled)
             readings.watches[key] = after_reading(
                 watch,
                 polling,
@@ -221,16 +226,16 @@ def _absorb(draft: Draft, readings: Readings, fact: Ended | Read | Unread) -> No
                 unclear=pending.unknown_status,
                 asked_at=fact.asked_at,
                 seed=seed,
-                now=draft.now,
+                now=changes.now,
             )
         case Read(snapshot=Completed(artifacts=artifacts)):
-            draft.task(attempt, fact.index, replace(task, status=Status.COMPLETED))
-            fill(draft, attempt, task.slot, artifacts, draft.now + timedelta(seconds=polling.result_seconds))
+            changes.task(attempt, fact.index, replace(task, status=Status.COMPLETED))
+            fill(changes, attempt, task.slot, artifacts, changes.now + timedelta(seconds=polling.result_seconds))
         case Read(snapshot=Failed() as failure):
-            draft.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=failure))
-        case Unread(not_found=True) if is_lost(watch, polling, draft.now):
+            changes.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=failure))
+        case Unread(not_found=True) if is_lost(watch, polling, changes.now):
             lost = failed(FailureKind.TASK_LOST)
-            draft.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=lost))
+            changes.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=lost))
         case Unread():
             readings.watches[key] = after_failure(
                 watch,
@@ -240,190 +245,128 @@ def _absorb(draft: Draft, readings: Readings, fact: Ended | Read | Unread) -> No
                 unreadable=fact.unreadable,
                 retry_after=fact.retry_after_seconds,
                 seed=seed,
-                now=draft.now,
+                now=changes.now,
             )
 
 
-def _hurry(draft: Draft, readings: Readings, attempt_id: str) -> None:
-    for attempt in draft.generation.attempts:
+def _poll_now(changes: Changes, readings: Readings, attempt_id: str) -> None:
+    """Poll the tasks of an attempt as soon as possible, also those whose ids are not known yet."""
+    for attempt in changes.generation.attempts:
         if attempt.id == attempt_id:
             for index in open_tasks(attempt):
                 key = (attempt.id, index)
                 watch = readings.watch(attempt, index)
-                readings.watches[key] = hinted(watch, reading=key in readings.under_way, now=draft.now)
-            if attempt.state in UNANSWERED:  # its tasks are read as soon as they are known
-                early = Watch(next_at=draft.now, interval_seconds=readings.polling(attempt).poll_seconds)
+                readings.watches[key] = after_callback(watch, reading=key in readings.under_way, now=changes.now)
+            if attempt.state in UNANSWERED:  # a callback can come before the reply to the submit: poll once it is read
+                early = Watch(next_at=changes.now, interval_seconds=readings.polling(attempt).poll_seconds)
                 readings.watches.update({(attempt.id, index): early for index in range(len(attempt.slots))})
 
 
-def _orphans(draft: Draft, busy: frozenset[Effect]) -> None:
-    """A submit that nobody is carrying out was left by a holder that is gone: it may have been received."""
-    for attempt in draft.generation.attempts:
+def _end_orphaned_submits(changes: Changes, busy: frozenset[Effect]) -> None:
+    """A submit that this driver is not sending was left by a process that died: the provider may have received it."""
+    for attempt in changes.generation.attempts:
         if attempt.state is AttemptState.SUBMITTING and Submit(attempt.id) not in busy:
-            draft.move(attempt, AttemptState.UNKNOWN, failed(FailureKind.AMBIGUOUS))
+            changes.move(attempt, AttemptState.UNKNOWN, failed(FailureKind.AMBIGUOUS))
 
 
-def _end_late(draft: Draft) -> None:
-    """Of a generation at its end: a task that was accepted since is given up, one that is done is accounted for."""
-    for attempt in draft.generation.attempts:
+def _end_late(changes: Changes) -> None:
+    """After the end of a generation: abandon attempts that were accepted since, and end those whose tasks are done."""
+    for attempt in changes.generation.attempts:
         if attempt.state is AttemptState.ACCEPTED:
-            draft.abandon(attempt, attempt.failure)
+            changes.abandon(attempt, attempt.failure)
         elif attempt.state is AttemptState.ABANDONED and not open_tasks(attempt):
-            _end(draft, attempt)
+            _end(changes, attempt)
 
 
-def _end_attempts(draft: Draft, readings: Readings) -> None:
-    for attempt in draft.generation.attempts:
+def _end_attempts(changes: Changes, readings: Readings) -> None:
+    """End attempts that are done, no longer wanted, or overdue. Nothing is sent for an attempt that ends reserved."""
+    for attempt in changes.generation.attempts:
         if attempt.state is AttemptState.RESERVED:
-            # A result that came meanwhile is not bought once more: a smaller attempt follows for what is still missing.
-            if missing_slots(draft.generation, attempt) != attempt.slots or not within_limit(draft.generation):
-                draft.move(attempt, AttemptState.NOT_SENT, None)
+            # A result that arrived meanwhile must not be bought again: a smaller attempt follows for what is missing.
+            if missing_slots(changes.generation, attempt) != attempt.slots or not within_limit(changes.generation):
+                changes.move(attempt, AttemptState.NOT_SENT, None)
         elif attempt.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED}:
-            reading, missing = open_tasks(attempt), untold(attempt)
-            wanted = _wanted(draft, [*(attempt.tasks[index].slot for index in reading), *missing])
-            if not reading and (not missing or not wanted or readings.is_overdue(attempt)):
-                if not is_keeping(draft.generation, attempt):  # else it is not known yet what came of it
-                    _end(draft, attempt)
+            running, unnamed = open_tasks(attempt), unnamed_slots(attempt)
+            wanted = _any_open(changes, [*(attempt.tasks[index].slot for index in running), *unnamed])
+            if not running and (not unnamed or not wanted or readings.is_overdue(attempt)):
+                if not has_file_being_archived(changes.generation, attempt):  # its file may prove not to be a video
+                    _end(changes, attempt)
             elif attempt.state is AttemptState.ABANDONED:
-                continue  # still read now and then: what it makes may be used, and what it cost is told
+                continue  # polled now and then: a late result can be used, and its cost is reported
             elif not wanted:
-                draft.abandon(attempt, None)
+                changes.abandon(attempt, None)
             elif readings.is_overdue(attempt) and readings.may_give_up(attempt):
-                draft.abandon(attempt, failed(FailureKind.TIMED_OUT))
+                changes.abandon(attempt, failed(FailureKind.TIMED_OUT))
 
 
-def _wanted(draft: Draft, slots: Iterable[int]) -> bool:
-    """Whether an output among these is still open."""
-    return any(not draft.generation.output(slot).status.terminal for slot in slots)
+def _any_open(changes: Changes, slots: Iterable[int]) -> bool:
+    """True if one of these outputs is still open."""
+    return any(not changes.generation.output(slot).status.terminal for slot in slots)
 
 
-def _end(draft: Draft, attempt: Attempt) -> None:
-    """All tasks of the attempt are at their end."""
+def _end(changes: Changes, attempt: Attempt) -> None:
+    """End an attempt whose tasks have all ended: one completed task makes it completed."""
     failure = next((task.failure for task in attempt.tasks if task.failure is not None), None)
     if any(task.status is Status.COMPLETED for task in attempt.tasks):
-        draft.move(attempt, AttemptState.COMPLETED, failure)
+        changes.move(attempt, AttemptState.COMPLETED, failure)
     else:
-        draft.move(attempt, AttemptState.FAILED, failure or failed(FailureKind.RESULT_MISSING))
+        changes.move(attempt, AttemptState.FAILED, failure or failed(FailureKind.RESULT_MISSING))
 
 
-def _callback_until(generation: Generation, slot: int, hints: HintsOf) -> datetime | None:
-    """Until when a callback may name the task of a submit for this slot that got no clear answer.
-
-    `None` where no provider would call back. It is only asked where nothing else can be tried: an output that fails at
-    once would be lost although its task may be at work.
-    """
-    if generation.plan.policy.on_ambiguous == "fail":
-        return None
-    waits = (
-        times_out_at(attempt, found.polling)
-        for attempt in history(generation, slot)
-        if attempt.state is AttemptState.UNKNOWN
-        and attempt.decision is None
-        and (found := hints(generation.route(attempt))).calls_back
-    )
-    return max(waits, default=None)
-
-
-def _start_attempts(
-    draft: Draft, readings: Readings, files: Mapping[int, KeepWatch], hints: HintsOf, health: HealthOf
-) -> datetime:
-    """Reserve an attempt for every open output that has none; the moment at which one that waits may go on."""
-    wake_at = draft.generation.deadline_at
-    if draft.now >= wake_at:
-        return draft.now + timedelta(seconds=IDLE_SECONDS)  # nothing more is bought
-    wanted: dict[tuple[int, str], list[int]] = {}
-    for output in draft.generation.outputs:
-        if output.status.terminal or output.extra or is_found(output):
-            continue
-        match next_try(draft.generation, output.index, health):
-            case Try(route=route, form=form, not_before=not_before):
-                if use_spare(draft, output, files):
-                    wake_at = min(wake_at, draft.now + SOON)
-                elif not_before is not None and not_before > draft.now:
-                    wake_at = min(wake_at, not_before)
-                elif readings.may_buy([output.index], history(draft.generation, output.index), not_before):
-                    wanted.setdefault((route, form), []).append(output.index)
-            case Stop(failure=failure) if not may_still_come(draft.generation, output.index):
-                callback_until = _callback_until(draft.generation, output.index, hints)
-                # A further result of another task was paid for: an output that nothing more is bought for gets it.
-                if not use_spare(draft, output, files):
-                    if callback_until is not None and callback_until > draft.now:
-                        wake_at = min(wake_at, callback_until)
-                        continue
-                    draft.write(SaveOutput(replace(output, status=Status.FAILED, failure=failure)))
-                wake_at = min(wake_at, draft.now + SOON)  # what was too dear beside it may not be without it
-            case _:
-                pass
-    for (index, form), slots in sorted(wanted.items()):
-        chosen = draft.generation.plan.routes[index]
-        starts = range(0, len(slots), chosen.count_max)
-        if health(chosen.provider, chosen.model).circuit is CircuitState.HALF_OPEN and len(starts) > 1:
-            starts = starts[:1]  # the probe; where the others go is asked again in a moment
-            wake_at = min(wake_at, draft.now + SOON)
-        for start in starts:
-            number = len(draft.generation.attempts) + 1
-            attempt = Attempt(
-                id=f"att_{draft.generation.id.removeprefix('gen_')}_{number}",
-                number=number,
-                route=index,
-                slots=tuple(slots[start : start + chosen.count_max]),
-                state=AttemptState.RESERVED,
-                reserved_at=draft.now,
-                form=form or hints(chosen).form,
-            )
-            draft.write(AddAttempt(attempt))
-    return wake_at
-
-
-def _conclude(draft: Draft, readings: Readings, hints: HintsOf) -> None:
-    """End the generation when nothing is open or its deadline has passed; else bring its status up to date."""
-    end_extras(draft, {AttemptState.COMPLETED, AttemptState.FAILED})
-    generation = draft.generation
+def _conclude(changes: Changes, readings: Readings, hints: HintsOf) -> None:
+    """End the generation if nothing is open or its deadline has passed; otherwise update its status and progress."""
+    end_extras(changes, {AttemptState.COMPLETED, AttemptState.FAILED})
+    generation = changes.generation
     late = _why_late(generation)
-    if draft.now >= generation.deadline_at and readings.may_expire():
+    if changes.now >= generation.deadline_at and readings.may_expire():
         for output in generation.outputs:
-            if not (output.status.terminal or output.extra or is_found(output)):
-                use_spare(draft, output, NOTHING)  # it was paid for, and is better than an output that expires
-        settle(draft, {}, hints, everything=True)
-        draft.close(Status.EXPIRED, late)
-    elif goes_on(generation):
+            if not (output.status.terminal or output.extra or is_being_archived(output)):
+                fill_from_extra(changes, output, NOTHING)  # a paid result is better than an output that expires
+        settle(changes, {}, hints, everything=True)
+        changes.close(Status.EXPIRED, late)
+    elif is_unfinished(generation):
         running = generation.status is Status.IN_PROGRESS or any(
             task.status is not Status.QUEUED for attempt in generation.attempts for task in attempt.tasks
         )
-        draft.status(Status.IN_PROGRESS if running else Status.QUEUED, None)
+        changes.status(Status.IN_PROGRESS if running else Status.QUEUED, None)
         return
-    end_extras(draft, {AttemptState.ABANDONED})
-    ends = {output.status: output.failure for output in reversed(draft.generation.outputs)}
+    end_extras(changes, {AttemptState.ABANDONED})
+    ends = {output.status: output.failure for output in reversed(changes.generation.outputs)}
     if Status.COMPLETED in ends:
-        draft.status(Status.COMPLETED, None)
+        changes.status(Status.COMPLETED, None)
     elif Status.EXPIRED in ends:
-        draft.status(Status.EXPIRED, late)
+        changes.status(Status.EXPIRED, late)
     else:
-        draft.status(Status.FAILED, ends[Status.FAILED])
+        changes.status(Status.FAILED, ends[Status.FAILED])
 
 
 def _why_late(generation: Generation) -> Failed:
-    """Why the deadline passed: where no task ever ran, what the newest attempt met."""
-    met = [one.failure for one in generation.attempts if one.failure is not None]
-    ran = any(one.tasks for one in generation.attempts)
-    return met[-1] if met and not ran else failed(FailureKind.TIMED_OUT)
+    """Why the deadline passed: if no task ever ran, the failure of the newest attempt, else a time-out."""
+    failures = [attempt.failure for attempt in generation.attempts if attempt.failure is not None]
+    has_run = any(attempt.tasks for attempt in generation.attempts)
+    return failures[-1] if failures and not has_run else failed(FailureKind.TIMED_OUT)
 
 
-def _effects(draft: Draft, readings: Readings, busy: frozenset[Effect], hints: HintsOf) -> tuple[Effect, ...]:
-    """What is due and not under way; forgets the watches of tasks that are at their end."""
+def _effects(changes: Changes, readings: Readings, busy: frozenset[Effect], hints: HintsOf) -> tuple[Effect, ...]:
+    """The submits and polls that are due and not under way. Drops the watches of tasks that have ended."""
     due: list[Effect] = []
     live: set[TaskKey] = set()
-    generation = draft.generation
+    generation = changes.generation
     for attempt in generation.attempts:
-        if not is_followed(generation, draft.now):
+        if not is_followed(generation, changes.now):
             break
         if attempt.state is AttemptState.RESERVED and Submit(attempt.id) not in busy:
-            # After a restart it may have been reserved long ago: what was paid for before is looked at first.
-            known = (one for slot in attempt.slots for one in history(generation, slot))
-            if readings.may_buy(attempt.slots, (one for one in known if one.number < attempt.number)):
+            # After a restart it may have been reserved long ago: earlier tasks may have finished, so poll them first.
+            earlier = (
+                previous
+                for slot in attempt.slots
+                for previous in history(generation, slot)
+                if previous.number < attempt.number
+            )
+            if readings.may_buy(attempt.slots, earlier):
                 due.append(Submit(attempt.id))
     for attempt in generation.attempts:
-        if not is_followed(generation, draft.now):
+        if not is_followed(generation, changes.now):
             break
         if attempt.state in UNANSWERED:
             live.update(key for key in readings.watches if key[0] == attempt.id)
@@ -431,8 +374,8 @@ def _effects(draft: Draft, readings: Readings, busy: frozenset[Effect], hints: H
             key = (attempt.id, index)
             live.add(key)
             watch = readings.watch(attempt, index)
-            if watch.next_at <= draft.now and key not in readings.under_way:
-                how = how_to_read(watch, hints(generation.route(attempt)), draft.now)
+            if watch.next_at <= changes.now and key not in readings.under_way:
+                how = how_to_read(watch, hints(generation.route(attempt)), changes.now)
                 due.append(Poll(attempt_id=attempt.id, index=index, how=how))
     for key in readings.watches.keys() - live:
         del readings.watches[key]

@@ -1,4 +1,8 @@
-"""A generation, its outputs and its attempts, as the ledger knows them."""
+"""A generation, its outputs and its attempts, as they are stored in the ledger.
+
+Field names are encoded: they are part of the stored JSON, and the fields of `GenerationRequest` are also part of the
+idempotency digest. Renaming one would make stored generations unreadable.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,7 +18,7 @@ from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 
 
 class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the client asked for, normalised. Two requests with equal values ask for the same thing."""
+    """What the client asked for, normalised: two requests with equal values ask for the same thing."""
 
     model: str
     input: Input
@@ -22,8 +26,8 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     settings: Settings = Settings()
     count: int = 1
     provider_options: Mapping[str, Mapping[str, Any]] = {}
-    adapt: Literal["none", "nearest"] | None = None  # None: as the model's configuration says
-    fallback: bool | tuple[str, ...] = True
+    adapt: Literal["none", "nearest"] | None = None  # None: the model's configuration decides
+    fallback: bool | tuple[str, ...] = True  # False: the first route only; names: the models to fall back to
     deadline_seconds: int = 3600
     max_cost: float | None = None  # USD
     webhook_url: str | None = None
@@ -32,35 +36,35 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Adaptation(Struct, frozen=True, kw_only=True):
-    """A value that a route changed to the nearest it supports, because the client allowed it."""
+    """A value that a route changed to the nearest one that it supports. The client allowed that with `adapt`."""
 
-    param: str
-    asked: Any
-    given: Any
+    param: str  # the public name of the parameter
+    asked: Any  # the client's value
+    given: Any  # the value that is sent; None: the parameter is left out
 
 
 class Route(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One (provider, upstream model) that can do what was asked."""
+    """One provider and one of its models that can serve the request."""
 
     provider: str
-    model: str  # the upstream's own name
-    row: str  # the entry of the adapter's tables that the model follows
-    settings: Settings = Settings()  # as they will be sent: asked for, adapted, or the route's own defaults
-    count_max: int = 1  # outputs that one attempt may ask for
+    model: str  # the provider's own name
+    row: str  # the entry of the adapter's capability table that the model follows
+    settings: Settings = Settings()  # as they will be sent: requested, adapted, or required by the model
+    count_max: int = 1  # outputs that one submit may ask for
     adaptations: tuple[Adaptation, ...] = ()
-    attempt_timeout_seconds: float | None = None  # over the provider's own
-    cost_usd: float | None = None  # of one output, by the prices in the configuration; None: it has none
+    attempt_timeout_seconds: float | None = None  # replaces that of the provider
+    cost_usd: float | None = None  # of one output, by the prices in the configuration; None: it has no price
 
 
 class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a model's configuration says about failures that have no single right answer."""
+    """What the model's configuration decides about failures that have no single right answer."""
 
     on_ambiguous: Literal["fall_back", "fail", "hold"] = "fall_back"
     on_content_policy: Literal["stop", "fall_back"] = "stop"
 
 
 class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The routes of a generation, in order, fixed when it was created."""
+    """The routes of a generation in their order. It is made once, at the create: later settings do not change it."""
 
     routes: tuple[Route, ...]
     policy: Policy = Policy()
@@ -69,19 +73,19 @@ class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class AttemptState(StrEnum):
     """How far an attempt is. `ATTEMPT_MOVES` in `transitions.py` has the legal transitions."""
 
-    RESERVED = "reserved"  # nothing sent; inputs may be uploaded, also repeatedly
-    SUBMITTING = "submitting"  # entered once; bytes may be on their way
+    RESERVED = "reserved"  # nothing was sent; inputs may be uploaded, also repeatedly
+    SUBMITTING = "submitting"  # entered once; the submit may be on its way
     ACCEPTED = "accepted"  # the provider has a task
-    NOT_SENT = "not_sent"  # proved: nothing reached the provider
-    REFUSED = "refused"  # a documented refusal: no task
-    UNKNOWN = "unknown"  # sent, no clear answer: a task may exist
+    NOT_SENT = "not_sent"  # it is certain that nothing reached the provider
+    REFUSED = "refused"  # the provider refused clearly, so it has no task
+    UNKNOWN = "unknown"  # it was sent without a clear answer: a task may exist and may be billed
     COMPLETED = "completed"
     FAILED = "failed"
-    ABANDONED = "abandoned"  # given up while a task may still run
+    ABANDONED = "abandoned"  # no longer waited for, while a task may still run and may be billed
 
 
 class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One task of an attempt, as last read."""
+    """One task of an attempt, as it was when it was last polled."""
 
     ref: TaskRef
     slot: int  # the index of the output it fills
@@ -92,7 +96,7 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One submit, on one route, for one or more outputs."""
+    """One submit to one route, for one or more outputs."""
 
     id: str
     number: int  # from 1, within the generation
@@ -100,22 +104,22 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     slots: tuple[int, ...]  # indices of the outputs it was made for
     state: AttemptState
     reserved_at: datetime
-    form: str = ""  # the form of the submit, where the adapter has several
+    form: str = ""  # which form of the submit is used, if the adapter has several
     sent_at: datetime | None = None
     accepted_at: datetime | None = None
     ended_at: datetime | None = None
     tasks: tuple[Task, ...] = ()
     failure: Failed | None = None
     billed: Billed | None = None
-    retry_after_seconds: float | None = None  # the provider's own wait
-    amend_form: str | None = None  # refused without effect: the same may be sent once in this form
-    decision: Literal["fail", "resubmit"] | None = None  # an operator's, about an unclear answer that was held
-    adopted: Literal["callback", "operator"] | None = None  # who told of its tasks, where no reply did
-    upstream: UpstreamAnswer | None = None  # what the provider's answer to the submit said beside its meaning
+    retry_after_seconds: float | None = None  # the wait that the provider asked for
+    amend_form: str | None = None  # it was refused because of its form: it may be sent once more in this form
+    decision: Literal["fail", "resubmit"] | None = None  # an operator's decision about an unclear answer
+    adopted: Literal["callback", "operator"] | None = None  # who named its tasks, if no reply to the submit did
+    upstream: UpstreamAnswer | None = None  # facts from the answer to the submit that the provider's support needs
 
 
 class Kept(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A file that the gateway itself keeps, checked to be what it was asked for."""
+    """The gateway's own copy of a result, which was checked to be a file of the right kind."""
 
     name: str  # in the artifact store
     bytes: int
@@ -135,16 +139,16 @@ class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
     index: int
     status: Status = Status.QUEUED
     extra: bool = False  # beyond the number asked for: the provider made more
-    late: bool = False  # its place was taken, or its generation at an end, when it came
+    late: bool = False  # it arrived after another result had filled its output, or after the generation had ended
     attempt_id: str | None = None
-    artifact: Artifact | None = None  # of an open output: found, and on its way into the artifact store
+    artifact: Artifact | None = None  # the file at the provider; while the output is open, it is being archived
     kept: Kept | None = None
     expires_at: datetime | None = None  # when the provider's link ends
     failure: Failed | None = None
 
 
 class Generation(Struct, frozen=True, kw_only=True):
-    """What a client asked for and reads back."""
+    """One request of a client with its plan, its attempts and its outputs."""
 
     id: str
     key: str  # the API key that owns it
@@ -165,35 +169,38 @@ class Generation(Struct, frozen=True, kw_only=True):
     version: int = 1
 
     def attempt(self, attempt_id: str) -> Attempt:
-        """The attempt of this id, which must be one of this generation."""
+        """The attempt with this id, which must be one of this generation's."""
         return next(attempt for attempt in self.attempts if attempt.id == attempt_id)
 
     def route(self, attempt: Attempt) -> Route:
-        """The route of one of its attempts."""
+        """The route of one of this generation's attempts."""
         return self.plan.routes[attempt.route]
 
     def output(self, index: int) -> Output:
-        """The output at this index, which must exist."""
+        """The output with this index, which must exist."""
         return next(output for output in self.outputs if output.index == index)
 
 
-def untold(attempt: Attempt) -> list[int]:
-    """The slots whose tasks callbacks have yet to tell of: a first one proves that the whole submit was accepted."""
+def unnamed_slots(attempt: Attempt) -> list[int]:
+    """The slots whose task ids are still missing, because callbacks name the tasks of this attempt one by one.
+
+    The first callback proves that the provider accepted the whole submit, so the other tasks exist as well.
+    """
     if attempt.state is not AttemptState.ACCEPTED or attempt.adopted != "callback":
         return []
-    told = {task.slot for task in attempt.tasks}
-    return [slot for slot in attempt.slots if slot not in told]
+    named = {task.slot for task in attempt.tasks}
+    return [slot for slot in attempt.slots if slot not in named]
 
 
-def serves(attempt: Attempt) -> frozenset[int]:
-    """The outputs that a live attempt is expected to fill: those of its tasks, or all until its tasks are known.
+def expected_outputs(attempt: Attempt) -> frozenset[int]:
+    """The outputs that an attempt is expected to fill: those of its tasks, or all of its outputs before a reply.
 
-    A reply that names fewer tasks than outputs were asked for leaves the others to the next route.
+    If the reply names fewer tasks than outputs, the other outputs are tried on the next route.
     """
     match attempt.state:
         case AttemptState.RESERVED | AttemptState.SUBMITTING:
             return frozenset(attempt.slots)
         case AttemptState.ACCEPTED:
-            return frozenset({*(task.slot for task in attempt.tasks), *untold(attempt)})
+            return frozenset({*(task.slot for task in attempt.tasks), *unnamed_slots(attempt)})
         case _:
             return frozenset()

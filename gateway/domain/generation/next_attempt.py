@@ -1,4 +1,8 @@
-"""Where an output goes next: the remedy of its last attempt's failure, applied to the plan and the routes' health."""
+"""What an open output needs next: another route, the same route again, a decision, or the end. Pure.
+
+The failure of its last attempt decides (`REMEDY` in `domain/adapter/failure.py`), together with the plan, the policy of
+the model and the health of the routes. A route whose submit may have started a task is never tried again by itself.
+"""
 
 from datetime import datetime, timedelta
 
@@ -9,52 +13,52 @@ from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Failed, Status
 from gateway.domain.backoff import exponential, spread
 from gateway.domain.generation.cost_limit import affordable
-from gateway.domain.generation.model import Attempt, AttemptState, Generation, Policy, Route, serves
+from gateway.domain.generation.model import Attempt, AttemptState, Generation, Policy, Route, expected_outputs
 from gateway.domain.generation.reconciliation import resubmit_at
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import HealthOf, unknown_health
 
-REPEATS_MAX = 100  # attempts for one output that were refused for the moment, before it fails
-REPEAT_SECONDS, REPEAT_MAX_SECONDS = 2, 180  # between two tries of a route: the first wait, and the longest
+REPEATS_MAX = 100  # attempts for one output that were refused temporarily, before the output fails
+REPEAT_SECONDS, REPEAT_MAX_SECONDS = 2, 180  # the first and the longest pause between two tries of a route
 _OF_ACCOUNT = frozenset({FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT})
-
-
-_TOO_FEW = Failed(
+_TOO_FEW_TASKS = Failed(
     kind=FailureKind.RESULT_MISSING, message="The provider started fewer tasks than outputs were asked for."
 )
 
 
-class Try(Struct, frozen=True):
-    """Make an attempt on this route, in this form, not before this moment."""
+class NextTry(Struct, frozen=True):
+    """Make an attempt on this route."""
 
-    route: int
-    form: str = ""
+    route: int  # index into `Plan.routes`
+    form: str = ""  # of the submit; "" is the usual one
     not_before: datetime | None = None
 
 
 class Stop(Struct, frozen=True):
-    """The output has failed."""
+    """Nothing is left to try: the output fails, unless an earlier task can still fill it."""
 
     failure: Failed
 
 
-class Hold(Struct, frozen=True):
-    """An operator decides, or the deadline."""
+class AwaitDecision(Struct, frozen=True):
+    """Wait until an operator decides about an unclear answer, or until the deadline."""
 
 
-def next_try(generation: Generation, slot: int, health: HealthOf = unknown_health) -> Try | Stop | Hold | None:
-    """What an open output needs now; `None` while an attempt is live for it."""
+def next_try(
+    generation: Generation, slot: int, health: HealthOf = unknown_health
+) -> NextTry | Stop | AwaitDecision | None:
+    """What the output with the index `slot` needs now; `None` while an attempt is expected to fill it."""
     before = history(generation, slot)
     if not before:
         first = _next_route(generation, before, slot, health)
-        return Stop(_newest_failure(generation)) if first is None else Try(first)
-    if any(slot in serves(attempt) for attempt in before):
+        return Stop(_newest_failure(generation)) if first is None else NextTry(first)
+    if any(slot in expected_outputs(attempt) for attempt in before):
         return None
     last = before[-1]
     forms = {attempt.form for attempt in before if attempt.route == last.route}
-    has_other_form = last.state is AttemptState.REFUSED and last.amend_form not in {None, *forms}
-    if has_other_form and affordable(generation, generation.route(last)):
-        return Try(last.route, last.amend_form or "")
+    may_change_form = last.state is AttemptState.REFUSED and last.amend_form not in {None, *forms}
+    if may_change_form and affordable(generation, generation.route(last)):
+        return NextTry(last.route, last.amend_form or "")
     failure = _failure_of(last, slot)
     match remedy_for(failure, generation.plan.policy):
         case Remedy.STOP:
@@ -63,24 +67,28 @@ def next_try(generation: Generation, slot: int, health: HealthOf = unknown_healt
             return _as_decided(generation, last, failure)
         case _:
             following = _next_route(generation, before, slot, health)
-            return Try(following) if following is not None else _retry(generation, before, slot, health)
+            return NextTry(following) if following is not None else _retry(generation, before, slot, health)
 
 
 def next_try_at(generation: Generation, health: HealthOf = unknown_health) -> datetime | None:
-    """When the next attempt of a generation is due that waits to repeat one; `None` while it does not wait for that.
+    """When a generation that waits to repeat an attempt does so at the earliest; `None` if it does not wait for that.
 
-    With the health of its route: an open circuit may make the wait longer than the provider's own.
+    An open circuit of a route (`health`) can make the wait longer than the provider asked for.
     """
     if generation.status.terminal:
         return None
-    waiting = (one for one in generation.outputs if not one.status.terminal and not one.extra and one.artifact is None)
+    waiting = (
+        output
+        for output in generation.outputs
+        if not output.status.terminal and not output.extra and output.artifact is None
+    )
     tries = (next_try(generation, output.index, health) for output in waiting)
-    moments = (one.not_before for one in tries if isinstance(one, Try) and one.not_before is not None)
+    moments = (step.not_before for step in tries if isinstance(step, NextTry) and step.not_before is not None)
     return min(moments, default=None)
 
 
 def history(generation: Generation, slot: int) -> list[Attempt]:
-    """The attempts for an output, without those that were given up before they were tried."""
+    """The attempts for an output in their order, without those that were dropped before they were sent."""
     return [
         attempt
         for attempt in generation.attempts
@@ -89,13 +97,13 @@ def history(generation: Generation, slot: int) -> list[Attempt]:
 
 
 def _newest_failure(generation: Generation) -> Failed:
-    """What others have met, for an output that has not been tried and has no room in the limit of cost."""
-    met = [attempt.failure for attempt in generation.attempts if attempt.failure is not None]
-    return met[-1] if met else failed(FailureKind.UNAVAILABLE)
+    """Why an output fails that was never tried because `max_cost` is used up: the newest failure of the others."""
+    failures = [attempt.failure for attempt in generation.attempts if attempt.failure is not None]
+    return failures[-1] if failures else failed(FailureKind.UNAVAILABLE)
 
 
 def remedy_for(failure: Failed, policy: Policy) -> Remedy:
-    """The remedy of a failure under a model's policy; `RECONCILE` is left only where the policy is to hold."""
+    """The remedy of a failure under the policy of the model. `RECONCILE` is returned only for the policy `hold`."""
     match failure.kind:
         case FailureKind.INVALID_REQUEST if failure.elsewhere:
             return Remedy.FALL_BACK
@@ -109,20 +117,21 @@ def remedy_for(failure: Failed, policy: Policy) -> Remedy:
             return REMEDY[kind]
 
 
-def _as_decided(generation: Generation, held: Attempt, failure: Failed) -> Try | Stop | Hold:
+def _as_decided(generation: Generation, held: Attempt, failure: Failed) -> NextTry | Stop | AwaitDecision:
+    """What an operator decided about an attempt whose answer was unclear."""
     match held.decision:
         case "resubmit" if not affordable(generation, generation.route(held)):
-            return Stop(failure)  # what the other outputs cost since the decision has left no room
+            return Stop(failure)  # since the decision, other outputs have used up `max_cost`
         case "fail":
             return Stop(failure)
         case "resubmit":
-            return Try(held.route, held.form, resubmit_at(held))
+            return NextTry(held.route, held.form, resubmit_at(held))
         case None:
-            return Hold()
+            return AwaitDecision()
 
 
 def is_retry(generation: Generation, attempt: Attempt) -> bool:
-    """Whether the attempt repeats, in the same form, what its route was sent before."""
+    """True if the attempt sends to its route, in the same form, what an earlier attempt has already sent."""
     return any(
         before.number < attempt.number
         and (before.route, before.form) == (attempt.route, attempt.form)
@@ -132,10 +141,10 @@ def is_retry(generation: Generation, attempt: Attempt) -> bool:
 
 
 def _next_route(generation: Generation, before: list[Attempt], slot: int, health: HealthOf) -> int | None:
-    """The next route that was not tried, in the order of the plan, open circuits last.
+    """The first route in the plan that was not tried, open circuits last; `None` if no route is left.
 
-    Left out are providers that may already hold a task for this output, those whose account has refused it, and
-    routes that the client's limit of cost has no room for.
+    Left out are providers that may already have a task for this output (a second one would be paid twice), providers
+    whose account was refused, and routes that would exceed `max_cost`.
     """
     routes = generation.plan.routes
     tried = {attempt.route for attempt in before}
@@ -151,6 +160,7 @@ def _next_route(generation: Generation, before: list[Attempt], slot: int, health
 
 
 def _excludes_provider(attempt: Attempt, slot: int) -> bool:
+    """True if no other route of the attempt's provider may be tried either."""
     if attempt.state is AttemptState.UNKNOWN:
         return attempt.decision != "resubmit"
     failure = _failure_of(attempt, slot)
@@ -173,58 +183,60 @@ def _failure_of(attempt: Attempt, slot: int) -> Failed:
     if task is not None and task.failure is not None:
         return task.failure
     if task is None and attempt.tasks and attempt.adopted != "callback":
-        return _TOO_FEW
+        return _TOO_FEW_TASKS
     if attempt.failure is not None and (task is None or task.status is not Status.COMPLETED):
         return attempt.failure
     return failed(FailureKind.RESULT_MISSING)
 
 
 def has_another_route(generation: Generation, attempt: Attempt) -> bool:
-    """Whether one of the attempt's outputs could still go to a route that it has not been tried on."""
+    """True if one of the attempt's outputs could still be tried on another route."""
     return any(
         _next_route(generation, history(generation, slot), slot, unknown_health) is not None for slot in attempt.slots
     )
 
 
 def _may_repeat(attempt: Attempt, slot: int) -> bool:
-    """Whether the same may be sent there again: what a provider has accepted may have been paid for."""
+    """True if the same may be sent to the route again: the refusal was temporary, and the provider accepted nothing."""
     waits = REMEDY[_failure_of(attempt, slot).kind] is Remedy.FALL_BACK_OR_WAIT
     return waits and attempt.state in {AttemptState.REFUSED, AttemptState.NOT_SENT}
 
 
-def _retry(generation: Generation, before: list[Attempt], slot: int, health: HealthOf) -> Try | Stop:
-    """The route that may be tried again first, of all whose refusal was for the moment; `Stop` when there is none.
+def _retry(generation: Generation, before: list[Attempt], slot: int, health: HealthOf) -> NextTry | Stop:
+    """Of all routes that refused temporarily, the one that may be tried again first; `Stop` if no route may.
 
-    So the tries go round all these routes until the deadline: each wait of a route is longer than its last one.
+    So these routes are tried one after the other until the deadline, and the pauses of each route get longer.
     """
     failure = _failure_of(before[-1], slot)
-    excluded = {generation.route(one).provider for one in before if _excludes_provider(one, slot)}
-    repeated = [one for one in before if _may_repeat(one, slot)]
+    excluded = {generation.route(attempt).provider for attempt in before if _excludes_provider(attempt, slot)}
+    repeated = [attempt for attempt in before if _may_repeat(attempt, slot)]
     if len(repeated) >= REPEATS_MAX:
         return Stop(failure)
-    newest = {one.route: one for one in before}.values()  # of each route
-    repeats: list[Try] = []
+    newest = {attempt.route: attempt for attempt in before}.values()  # of each route
+    repeats: list[NextTry] = []
     for last in newest:
         route = generation.route(last)
         if _may_repeat(last, slot) and route.provider not in excluded and affordable(generation, route):
-            tries = sum(one.route == last.route for one in repeated)
-            repeat = _after_its_wait(generation, last, tries, health)
+            tries = sum(attempt.route == last.route for attempt in repeated)
+            repeat = _repeat(generation, last, tries, health)
             if repeat is not None:
                 repeats.append(repeat)
-    return min(repeats, key=lambda one: (one.not_before or generation.created_at, one.route), default=Stop(failure))
+    return min(
+        repeats, key=lambda repeat: (repeat.not_before or generation.created_at, repeat.route), default=Stop(failure)
+    )
 
 
-def _after_its_wait(generation: Generation, last: Attempt, tries: int, health: HealthOf) -> Try | None:
-    """Retry the same route after the provider's wait or our backoff, whichever is longer.
+def _repeat(generation: Generation, last: Attempt, tries: int, health: HealthOf) -> NextTry | None:
+    """Repeat the last attempt of a route after the provider's wait or our backoff, whichever is longer.
 
-    Not before its circuit allows it. `None` if that is past the deadline.
+    Its circuit can make the wait longer still. `None` if the wait ends after the deadline.
     """
     route = generation.route(last)
-    grown = exponential(tries, first=REPEAT_SECONDS, ceiling=REPEAT_MAX_SECONDS, seed=last.id)
-    not_before = (last.ended_at or last.reserved_at) + timedelta(seconds=max(grown, last.retry_after_seconds or 0))
+    backoff = exponential(tries, first=REPEAT_SECONDS, ceiling=REPEAT_MAX_SECONDS, seed=last.id)
+    not_before = (last.ended_at or last.reserved_at) + timedelta(seconds=max(backoff, last.retry_after_seconds or 0))
     if not_before >= generation.deadline_at:
         return None
     allowed_at = health(route.provider, route.model).retry_at
-    if allowed_at is not None and allowed_at > not_before:  # many wait for the same: they do not come back together
+    if allowed_at is not None and allowed_at > not_before:  # many generations wait for this moment: spread them
         not_before = allowed_at + timedelta(seconds=2 * spread(f"{last.id}:{allowed_at.timestamp()}"))
-    return Try(last.route, last.form, min(not_before, generation.deadline_at))
+    return NextTry(last.route, last.form, min(not_before, generation.deadline_at))

@@ -1,4 +1,4 @@
-"""When a client should look at its generation again: seldom while nothing can have come of it, often near the end."""
+"""When a client should read its generation again: rarely while it cannot be ready, often near its usual end. Pure."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -9,22 +9,22 @@ from gateway.domain.generation.model import Attempt, AttemptState, Generation, R
 
 SOONEST_SECONDS = 1.0
 LATEST_SECONDS = 30.0
-NEARER = 3  # each look leaves two thirds of the time that was left: 90 s, 60, 40, 27, …
+NEARER = 3  # each wait is a third of the expected time that is left: 90 s, 60 s, 40 s, 27 s are left, and so on
 _LIVE = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.ACCEPTED})
 
 
 class Pace(Struct, frozen=True):
-    """How fast a route is."""
+    """The speed of a route."""
 
-    interval_seconds: float  # between two readings of a task by the gateway itself
-    expected_seconds: float | None = None  # from acceptance to the result, of late; None: not known
+    interval_seconds: float  # between two polls of a task by the gateway itself
+    expected_seconds: float | None = None  # from acceptance to the result, as measured recently; None: not known
 
 
 def poll_after(generation: Generation, pace: Callable[[Route], Pace], now: datetime) -> float | None:
-    """Seconds until a look is worth while; `None` when the generation is at its end.
+    """Seconds until the client should read the generation again; `None` if it has ended.
 
-    Until its usual time has passed, a third of what is left of it; behind that as often as the gateway itself looks, or
-    more often while it is fresh.
+    Before the usual time of the route has passed: a third of what is left of it. After that: a third of the time by
+    which it is late, but at most the interval at which the gateway itself polls.
     """
     if generation.status.terminal:
         return None
@@ -34,14 +34,14 @@ def poll_after(generation: Generation, pace: Callable[[Route], Pace], now: datet
 
 
 def _waits(generation: Generation, pace: Callable[[Route], Pace], now: datetime) -> list[float]:
-    """Of each attempt that the end waits for."""
+    """The seconds for each attempt that the end of the generation depends on."""
     live = [attempt for attempt in generation.attempts if attempt.state in _LIVE]
     if live:
         return [_wait(pace(generation.route(attempt)), _seconds_since(attempt, now)) for attempt in live]
-    if all(one.status.terminal or one.artifact is not None for one in generation.outputs):
-        return []  # only the files are still to be fetched
+    if all(output.status.terminal or output.artifact is not None for output in generation.outputs):
+        return []  # only the archiving of the files is left
     if any(attempt.state is AttemptState.UNKNOWN for attempt in generation.attempts):
-        return [LATEST_SECONDS]  # somebody is to decide about it
+        return [LATEST_SECONDS]  # a callback or an operator has to name its tasks
     return [_wait(pace(generation.plan.routes[0]), 0)]
 
 
@@ -53,5 +53,5 @@ def _wait(pace: Pace, passed_seconds: float) -> float:
 
 
 def _seconds_since(attempt: Attempt, now: datetime) -> float:
-    """Since the provider took it on."""
+    """Seconds since the provider accepted the attempt; 0 before that."""
     return 0 if attempt.accepted_at is None else (now - attempt.accepted_at).total_seconds()

@@ -1,6 +1,7 @@
-"""What is kept of a generation that is deleted: what its attempts may have cost, and where. Pure.
+"""What stays in the ledger when a generation is deleted: which attempts may have been billed, and by whom. Pure.
 
-A purchase has nothing that the client sent: no prompt, no image, no URL, no metadata.
+An operator needs this to check the provider's invoice. A purchase has nothing that the client sent: no prompt, no
+image, no URL, no metadata.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from gateway.domain.generation.model import Generation
 
 
 class Purchase(Struct, frozen=True, kw_only=True):
-    """An attempt that may have been billed, of a generation that was deleted."""
+    """An attempt of a deleted generation that was billed or may have been."""
 
     generation_id: str
     attempt_id: str
@@ -24,7 +25,7 @@ class Purchase(Struct, frozen=True, kw_only=True):
     model: str  # as the client named it
     provider: str
     provider_model: str
-    tasks: tuple[str, ...]  # the provider's own ids, by which its invoice or console can be searched
+    tasks: tuple[str, ...]  # the provider's own ids, for a search in its invoice or console
     billed: Literal[Billed.MAYBE, Billed.YES]
     cost_usd: float | None  # None: the route had no price
     created_at: datetime  # of the generation
@@ -34,7 +35,7 @@ class Purchase(Struct, frozen=True, kw_only=True):
 
 
 def purchases_of(generation: Generation, deleted_at: datetime) -> Iterator[Purchase]:
-    """The attempts that may have been billed; nothing for a generation that certainly cost nothing."""
+    """The attempts that were billed or may have been; nothing for a generation that certainly cost nothing."""
     for attempt in generation.attempts:
         billed = billed_of(attempt)
         if billed is Billed.NO:

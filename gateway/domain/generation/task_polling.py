@@ -1,4 +1,8 @@
-"""When a task is read next. What one process remembers between two readings is here, and never stored."""
+"""When a task is polled next, and when it counts as lost. Pure.
+
+What a driver remembers between two polls is a `Watch`. It is never stored: after a restart, each open task gets a new
+one. A reading is a poll with a reply that the gateway understood.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace as with_values
@@ -12,69 +16,76 @@ from gateway.domain.adapter.contract import Polling
 from gateway.domain.backoff import spread
 from gateway.domain.generation.model import Attempt, AttemptState, Route
 
-HINT_GAP = timedelta(seconds=1)  # between two readings that a provider's hints ask for
-LOST_READINGS = 3  # "not found" this often, and over a whole grace, before a task counts as lost
-POLL_GROWTH = 1.25  # by this the interval between two readings grows with each of them, up to its ceiling
-UNREAD_FACTOR = 4  # how far a failing read, and a task that was given up, stretch the longest interval
-RETRY_AFTER_MAX_SECONDS = 600  # a provider's wait is honoured up to here: a day's would lose what was paid for
-GIVE_UP_UNREAD = 5  # failed readings after an attempt's time-out that let the next route be bought without an answer
-DECIDE_UNREAD = 3  # the same for a deadline, and for a purchase while a task that was given up is still open
-TaskKey = tuple[str, int]  # attempt id, index into its tasks
+CALLBACK_GAP = timedelta(seconds=1)  # the shortest pause between two polls that callbacks cause
+LOST_READINGS = 3  # so many "not found", over a whole grace, make a task count as lost
+POLL_GROWTH = 1.25  # each interval is so many times the one before, up to `poll_max_seconds`
+UNREAD_FACTOR = 4  # the longest interval of failing polls, and of abandoned tasks, in multiples of `poll_max_seconds`
+RETRY_AFTER_MAX_SECONDS = 600  # a provider's wait is honoured up to this: after a day the result would be lost
+GIVE_UP_UNREAD = 5  # failed polls after an attempt's time-out, after which the next route is bought without a reading
+DECIDE_UNREAD = 3  # the same at a deadline, and before a purchase while an abandoned task is still open
+TaskKey = tuple[str, int]  # (id of the attempt, index of the task within it)
 How = Literal["poll", "refresh", "content"]
 
 
 class Hints(Struct, frozen=True, kw_only=True):
-    """What the rules need to know of a route's provider."""
+    """What the rules need to know about the provider and model of a route. It comes from adapter and configuration."""
 
     polling: Polling
-    has_refresh: bool = False
-    refresh_every: int = 0  # of the readings of a task that goes on, each so-many-th is a refresh; 0: none
-    form: str = ""  # the form of a submit that worked last
-    calls_back: bool = False  # the provider tells us which task an attempt has, also where its reply was lost
+    has_refresh: bool = False  # the adapter has a second way to read a task
+    refresh_every: int = 0  # every so many polls of a running task, one is a refresh; 0: never
+    form: str = ""  # the form of the submit that worked last
+    calls_back: bool = False  # the provider sends callbacks with task ids, so a lost reply can still be made up for
 
 
 HintsOf = Callable[[Route], Hints]
 
 
 class Watch(Struct, frozen=True, kw_only=True):
-    """Between two readings of a task."""
+    """What a driver remembers between two polls of a task."""
 
-    next_at: datetime
+    next_at: datetime  # of the next poll
     interval_seconds: float
-    reads: int = 0  # readings until now, the failed ones included
-    not_found: int = 0
+    reads: int = 0  # polls until now, failed ones included
+    not_found: int = 0  # replies that said that the task does not exist
     not_found_since: datetime | None = None
-    missing_since: datetime | None = None  # the upstream says "done" and names no file
-    hinted_at: datetime | None = None  # when the provider last said that something happened
-    again: bool = False  # it said so while a reading was under way, which may have been too early
-    read_at: datetime | None = None  # when the newest reading that could be understood began
-    needed_since: datetime | None = None  # a decision waits for a reading that begins at this moment or later
-    unread: int = 0  # readings that failed since then
-    unreadable: bool = False  # no key for its provider is configured: nobody can read it
+    missing_since: datetime | None = None  # since when the provider says "done" and names no file
+    callback_at: datetime | None = None  # of the poll that the last callback caused
+    again: bool = False  # a callback came during a poll, whose reply may be older: poll once more
+    read_at: datetime | None = None  # when the newest reading began
+    needed_since: datetime | None = None  # a decision waits for a poll that begins at this moment or later
+    unread: int = 0  # polls that failed since `needed_since`
+    unreadable: bool = False  # no key for the provider is configured, so the task cannot be polled
 
 
 def first_watch(attempt: Attempt, index: int, polling: Polling, now: datetime) -> Watch:
-    """When to read a task first; after a restart, spread over one interval."""
-    told = attempt.tasks[index].ref.first_poll_seconds or 0
-    wait = max(polling.first_poll_seconds, min(told, polling.poll_max_seconds * UNREAD_FACTOR))
+    """The first poll of a task: after `first_poll_seconds`, or later if the provider said so at the submit.
+
+    If that time has passed already, as after a restart, the first polls are spread over one interval.
+    """
+    suggested = attempt.tasks[index].ref.first_poll_seconds or 0
+    wait = max(polling.first_poll_seconds, min(suggested, polling.poll_max_seconds * UNREAD_FACTOR))
     next_at = (attempt.accepted_at or now) + timedelta(seconds=wait)
     if next_at < now:
         next_at = now + timedelta(seconds=polling.poll_seconds * spread(f"{attempt.id}:{index}"))
     return Watch(next_at=next_at, interval_seconds=polling.poll_seconds)
 
 
-def hinted(watch: Watch, *, reading: bool, now: datetime) -> Watch:
-    """The watch after a provider's hint: the next reading is now, or a moment after the last hint."""
+def after_callback(watch: Watch, *, reading: bool, now: datetime) -> Watch:
+    """After a callback, the next poll is now, but at least `CALLBACK_GAP` after the one that the last callback caused.
+
+    `reading`: a poll is under way.
+    """
     if reading:
         return replace(watch, again=True)
-    next_at = now if watch.hinted_at is None else max(now, watch.hinted_at + HINT_GAP)
-    return watch if next_at >= watch.next_at else replace(watch, next_at=next_at, hinted_at=next_at)
+    next_at = now if watch.callback_at is None else max(now, watch.callback_at + CALLBACK_GAP)
+    return watch if next_at >= watch.next_at else replace(watch, next_at=next_at, callback_at=next_at)
 
 
-def needed(watch: Watch, since: datetime, *, reading: bool, now: datetime) -> Watch:
-    """The watch once a decision needs a reading that begins at `since` or later: such a reading is due now.
+def require_reading(watch: Watch, since: datetime, *, reading: bool, now: datetime) -> Watch:
+    """Note that a decision needs a poll that begins at `since` or later; such a poll is due now.
 
-    A wait that the provider asked for is cut short once: what a purchase depends on is asked before it is made.
+    This cuts a wait short that the provider asked for, once: a purchase must not be made while its reason is unproven.
+    `reading`: a poll is under way.
     """
     if watch.needed_since is not None and watch.needed_since >= since:
         return watch
@@ -89,7 +100,7 @@ def needed(watch: Watch, since: datetime, *, reading: bool, now: datetime) -> Wa
 
 
 def is_answered(watch: Watch | None, since: datetime, unread_max: int) -> bool:
-    """True if the task was read at `since` or later, or if that failed so often that the decision is made without."""
+    """True if the task was polled at `since` or later, or if `unread_max` such polls have failed."""
     if watch is None:
         return False
     if watch.read_at is not None and watch.read_at >= since:
@@ -107,13 +118,13 @@ def after_reading(
     seed: str,
     now: datetime,
 ) -> Watch:
-    """The next reading of a task that is not at its end: the interval grows to its ceiling.
+    """When to poll a running task again: the interval grows by `POLL_GROWTH` up to `poll_max_seconds`.
 
-    `asked_at` is when the reading began: the interval is counted from there, so that slow readings do not stretch it. A
-    reading that began before the moment that a decision depends on is made again.
+    `asked_at` is when the poll began. The interval is counted from there, so that slow replies do not stretch it. A
+    poll that began before the moment that a decision needs is repeated at once.
 
-    Such a decision is not made by a reading that says "done" without a file (`missing`): the grace, and the last chance
-    after it, decide. A status word that nobody knows (`unclear`) may mean "done" too: it counts like a failed reading.
+    Two replies do not answer such a decision. "Done" without a file (`missing`) may get its file during the grace. An
+    unknown status word (`unclear`) may mean "done" as well, so it counts like a failed poll.
     """
     interval = min(max(watch.interval_seconds, polling.poll_seconds), polling.poll_max_seconds)
     wait = timedelta(seconds=_jittered(interval, f"{seed}:{now.timestamp()}"))
@@ -121,8 +132,8 @@ def after_reading(
     is_too_early = watch.needed_since is not None and asked_at < watch.needed_since
     counts = unclear and watch.needed_since is not None and not is_too_early
     return Watch(
-        next_at=now if is_too_early else now + (HINT_GAP if watch.again else wait),
-        hinted_at=now + HINT_GAP if watch.again else watch.hinted_at,
+        next_at=now if is_too_early else now + (CALLBACK_GAP if watch.again else wait),
+        callback_at=now + CALLBACK_GAP if watch.again else watch.callback_at,
         reads=watch.reads + 1,
         interval_seconds=min(interval * POLL_GROWTH, polling.poll_max_seconds),
         missing_since=(watch.missing_since or now) if missing else None,
@@ -143,9 +154,9 @@ def after_failure(
     seed: str,
     now: datetime,
 ) -> Watch:
-    """The next reading after one that failed: later each time, except "not found", which is to be confirmed.
+    """When to poll again after a failed poll: the pause doubles, except after "not found", which is confirmed soon.
 
-    A failure counts towards a decision only when the reading began at the moment that the decision needs, or later.
+    A failed poll counts for a waiting decision only if it began at the moment that the decision needs, or later.
     """
     counts = watch.needed_since is not None and asked_at >= watch.needed_since and not unreadable
     is_too_early = watch.needed_since is not None and asked_at < watch.needed_since and not unreadable
@@ -170,18 +181,22 @@ def after_failure(
 
 
 def is_lost(watch: Watch, polling: Polling, now: datetime) -> bool:
-    """Whether one more "not found" makes the task lost: said often enough, and for longer than an outage's moment."""
-    said_for = (now - (watch.not_found_since or now)).total_seconds()
-    return watch.not_found + 1 >= LOST_READINGS and said_for >= polling.grace_seconds
+    """True if one more "not found" makes the task count as lost: `LOST_READINGS` of them, over a whole grace.
+
+    A provider may not find its own task for a moment, just after the submit or during an outage.
+    """
+    not_found_for = (now - (watch.not_found_since or now)).total_seconds()
+    return watch.not_found + 1 >= LOST_READINGS and not_found_for >= polling.grace_seconds
 
 
 def how_to_read(watch: Watch, hints: Hints, now: datetime) -> How:
-    """An ordinary poll, or a refresh; the last chance once "done" has come without a file for a whole grace.
+    """How to read a task: an ordinary poll, a refresh, or its content as the last chance.
 
-    A task without a file is read both ways in turn, because either may name the file that the other does not. A task
-    that goes on is refreshed now and then where the provider asks for it (`refresh_every`): its ordinary poll may
-    never show an end. The number of readings decides, so that a refresh that fails is not tried for ever. A reading
-    that a decision waits for is an ordinary poll: a refresh may name no file of a task that is done.
+    If a task is done but its file is missing, polls and refreshes alternate, because either may name the file that the
+    other does not. After a whole grace, `content` is tried. A running task is refreshed every `refresh_every` polls,
+    for providers whose ordinary poll may never show an end; failed polls are counted too, so that a failing refresh is
+    not repeated endlessly. A poll that a decision waits for is an ordinary one: a refresh may not name the file of a
+    finished task.
     """
     if watch.missing_since is None:
         if watch.needed_since is not None and (watch.read_at is None or watch.read_at < watch.needed_since):
@@ -194,25 +209,25 @@ def how_to_read(watch: Watch, hints: Hints, now: datetime) -> How:
 
 
 def open_tasks(attempt: Attempt) -> list[int]:
-    """The indices of the tasks that are still to be read, while the generation is open."""
+    """The indices of the attempt's tasks that may still change: those of an accepted or abandoned attempt."""
     if attempt.state not in {AttemptState.ACCEPTED, AttemptState.ABANDONED}:
         return []
     return [index for index, task in enumerate(attempt.tasks) if not task.status.terminal]
 
 
 def times_out_at(attempt: Attempt, polling: Polling) -> datetime:
-    """When an attempt is given up and the next route has its turn; a task that turned up late has its full time."""
+    """When an attempt is abandoned and the next route is tried. It is counted from the acceptance, even a late one."""
     return (attempt.accepted_at or attempt.sent_at or attempt.reserved_at) + timedelta(
         seconds=polling.attempt_timeout_seconds
     )
 
 
-def given_up(polling: Polling) -> Polling:
-    """How a task is read whose attempt was given up: now and then."""
+def polled_seldom(polling: Polling) -> Polling:
+    """The polling of tasks whose attempt was abandoned: at the longest interval of all."""
     seconds = polling.poll_max_seconds * UNREAD_FACTOR
     return with_values(polling, poll_seconds=seconds, poll_max_seconds=seconds)
 
 
 def _jittered(seconds: float, seed: str) -> float:
-    """90–100 % of the interval, so that tasks that began together do not stay together."""
+    """90 to 100 % of the interval, so that tasks which began together are not polled together."""
     return seconds * (0.9 + spread(seed) / 10)

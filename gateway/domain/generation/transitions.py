@@ -1,4 +1,8 @@
-"""The writes of the ledger as values: what may change, from which state, and what the same change is in memory."""
+"""The writes of the ledger as values: which change is legal in which state, and its effect in memory.
+
+The store applies the same writes in SQL, each guarded by the state before it. So a driver that is out of date changes
+nothing, and a defect in the rules raises `IllegalMove` before anything is stored.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,7 +21,7 @@ ATTEMPT_MOVES: Mapping[AttemptState, frozenset[AttemptState]] = {
     ),
     AttemptState.ACCEPTED: frozenset({AttemptState.COMPLETED, AttemptState.FAILED, AttemptState.ABANDONED}),
     AttemptState.ABANDONED: frozenset({AttemptState.COMPLETED, AttemptState.FAILED}),
-    # Evidence of a task, a callback for example, counts whatever the gateway believed before: the task was paid for.
+    # Evidence of a task, for example a callback, counts in any state: the task exists and may be billed.
     AttemptState.UNKNOWN: frozenset({AttemptState.ACCEPTED}),
     AttemptState.NOT_SENT: frozenset({AttemptState.ACCEPTED}),
     AttemptState.REFUSED: frozenset({AttemptState.ACCEPTED}),
@@ -26,7 +30,7 @@ ATTEMPT_MOVES: Mapping[AttemptState, frozenset[AttemptState]] = {
 }
 
 
-# Of a generation: it never goes back, and an end is an end.
+# The status of a generation never goes back, and a final status never changes.
 STATUS_MOVES: Mapping[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset(Status),
     Status.IN_PROGRESS: frozenset(Status) - {Status.QUEUED},
@@ -35,41 +39,41 @@ STATUS_MOVES: Mapping[Status, frozenset[Status]] = {
 
 
 class AddAttempt(Struct, frozen=True):
-    """A new attempt, reserved: nothing is sent before this is durable."""
+    """Add an attempt in the state `reserved`. Nothing is sent before this write is durable."""
 
     attempt: Attempt
 
 
 class SaveAttempt(Struct, frozen=True):
-    """A known attempt changes, guarded by the state it was in."""
+    """Change an attempt that is in the state `was`."""
 
     attempt: Attempt
     was: AttemptState
 
 
 class SaveOutput(Struct, frozen=True):
-    """An output reaches its end, or an extra one appears."""
+    """Change an open output, or add an extra one (`new`)."""
 
     output: Output
     new: bool = False
 
 
 class SaveKept(Struct, frozen=True):
-    """The file of an output is in the artifact store; said once, also of an output at its end."""
+    """The file of an output is in the artifact store. Written once for each output, also after the output's end."""
 
     index: int
-    kept: Kept
+    file: Kept
 
 
 class SavePicture(Struct, frozen=True):
-    """The picture of a kept file is in the artifact store, too; said once."""
+    """The thumbnail of an archived file is in the artifact store. Written once for each output."""
 
     index: int
-    kept: Kept  # as before, with its thumbnail
+    file: Kept  # as it was stored, and with the thumbnail
 
 
 class SaveStatus(Struct, frozen=True, kw_only=True):
-    """The generation itself changes, guarded by being open."""
+    """Change the row of a generation that has not ended and is in the status `was`."""
 
     was: Status
     status: Status
@@ -84,21 +88,21 @@ Write = AddAttempt | SaveAttempt | SaveOutput | SaveKept | SavePicture | SaveSta
 
 
 class IllegalMove(Exception):
-    """The code tried a transition that the table does not have: a defect, never a client's fault."""
+    """The code tried a transition that is not in the tables. This is a defect, never the client's fault."""
 
 
 def apply(generation: Generation, write: Write) -> Generation:
-    """The generation after one write; `IllegalMove` when the tables forbid it."""
+    """The generation after one write. Raises `IllegalMove` if the tables forbid it."""
     match write:
         case AddAttempt(attempt=attempt):
             if generation.status.terminal or attempt.number != len(generation.attempts) + 1:
                 raise IllegalMove(f"{generation.id}: no place for attempt {attempt.number}")
             return replace(generation, attempts=(*generation.attempts, attempt))
         case SaveAttempt(attempt=attempt, was=was):
-            known = generation.attempt(attempt.id)
-            if known.state is not was or (attempt.state is not was and attempt.state not in ATTEMPT_MOVES[was]):
-                raise IllegalMove(f"{attempt.id}: {known.state} → {attempt.state} (expected {was})")
-            attempts = tuple(attempt if one.id == attempt.id else one for one in generation.attempts)
+            before = generation.attempt(attempt.id)
+            if before.state is not was or (attempt.state is not was and attempt.state not in ATTEMPT_MOVES[was]):
+                raise IllegalMove(f"{attempt.id}: {before.state} → {attempt.state} (expected {was})")
+            attempts = tuple(attempt if other.id == attempt.id else other for other in generation.attempts)
             return replace(generation, attempts=attempts)
         case SaveOutput(output=output, new=True):
             if output.index != len(generation.outputs):
@@ -108,16 +112,16 @@ def apply(generation: Generation, write: Write) -> Generation:
             if generation.output(output.index).status.terminal:
                 raise IllegalMove(f"{generation.id}: output {output.index} has ended")
             return _with_output(generation, output)
-        case SaveKept(index=index, kept=kept):
+        case SaveKept(index=index, file=file):
             output = generation.output(index)
             if output.artifact is None or output.kept is not None:
                 raise IllegalMove(f"{generation.id}: output {index} has no file to keep")
-            return _with_output(generation, replace(output, kept=kept))
-        case SavePicture(index=index, kept=kept):
+            return _with_output(generation, replace(output, kept=file))
+        case SavePicture(index=index, file=file):
             output = generation.output(index)
-            if output.kept is None or output.kept.thumbnail is not None or output.kept.name != kept.name:
+            if output.kept is None or output.kept.thumbnail is not None or output.kept.name != file.name:
                 raise IllegalMove(f"{generation.id}: output {index} has no place for a picture")
-            return _with_output(generation, replace(output, kept=kept))
+            return _with_output(generation, replace(output, kept=file))
         case SaveStatus():
             if generation.status is not write.was or write.status not in STATUS_MOVES[write.was]:
                 raise IllegalMove(f"{generation.id}: {generation.status} → {write.status}")
@@ -133,12 +137,12 @@ def apply(generation: Generation, write: Write) -> Generation:
 
 
 def _with_output(generation: Generation, output: Output) -> Generation:
-    outputs = tuple(output if one.index == output.index else one for one in generation.outputs)
+    outputs = tuple(output if other.index == output.index else other for other in generation.outputs)
     return replace(generation, outputs=outputs)
 
 
 def event_of(write: Write) -> tuple[str, Mapping[str, Any]] | None:
-    """The event that a write appends: its type and what it tells; `None` for a mere reading."""
+    """The event that a write appends to the ledger, as its type and data; `None` for a poll that changed no state."""
     match write:
         case AddAttempt(attempt=attempt):
             return "attempt.reserved", {"attempt": attempt.id, "route": attempt.route, "slots": attempt.slots}
@@ -147,8 +151,8 @@ def event_of(write: Write) -> tuple[str, Mapping[str, Any]] | None:
             return f"attempt.{attempt.state}", {"attempt": attempt.id, "failure": kind}
         case SaveAttempt(attempt=attempt) if attempt.decision is not None and attempt.state is AttemptState.UNKNOWN:
             return "attempt.decided", {"attempt": attempt.id, "decision": attempt.decision}
-        case SaveKept(index=index, kept=kept):
-            return "output.kept", {"index": index, "sha256": kept.sha256}
+        case SaveKept(index=index, file=file):
+            return "output.kept", {"index": index, "sha256": file.sha256}
         case SaveOutput(output=output, new=False) if not output.status.terminal:
             return "output.found" if output.artifact is not None else "output.rejected", {"index": output.index}
         case SaveOutput(output=output):

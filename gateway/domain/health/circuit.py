@@ -1,7 +1,10 @@
-"""The circuit of a provider's account, or of one of its models: whether its turn comes at its place or last. Pure.
+"""The circuit breaker of a provider's account, or of one of its models. Pure.
 
-Closed: at its place. Open: last, for a time that doubles with every probe that fails. Half-open: the time is over, and
-one attempt, the probe, is let through at its place to find out; until it has, everybody else finds the circuit open.
+An open circuit never forbids a route: it puts the route last in the order, because it may be the only one left.
+
+Closed: the route has its normal position. Open: the route is last, for a time that doubles with every failed probe.
+Half-open: that time is over, and one attempt, the probe, gets the normal position to find out whether the route works
+again. While the probe runs, the circuit is open for all other attempts.
 """
 
 from collections.abc import Mapping
@@ -13,16 +16,16 @@ from msgspec.structs import replace
 
 from gateway.domain.adapter.failure import FailureKind
 
-WINDOW = 20  # outcomes that are remembered
-WINDOW_SECONDS = 300.0  # and for how long
-FAILURES_MIN = 5  # of them, and at least half of all, open the circuit
-OPEN_SECONDS, OPEN_MAX_SECONDS = 30.0, 600.0
-PROBE_SECONDS = 180.0  # a probe that has not ended by then is not waited for
-PROBE_WAIT_SECONDS = 5.0  # until somebody who waits for a probe looks again
+WINDOW = 20  # the number of outcomes that are remembered
+WINDOW_SECONDS = 300.0  # how long an outcome is remembered
+FAILURES_MIN = 5  # so many failures, if they are at least half of the outcomes, open the circuit
+OPEN_SECONDS, OPEN_MAX_SECONDS = 30.0, 600.0  # the first and the longest time that a circuit stays open
+PROBE_SECONDS = 180.0  # a probe that has not ended by then is no longer waited for
+PROBE_WAIT_SECONDS = 5.0  # how long an attempt waits before it checks again whether the probe has ended
 
 
 class CircuitState(StrEnum):
-    """Where a route stands."""
+    """The state of a circuit."""
 
     CLOSED = "closed"
     HALF_OPEN = "half_open"
@@ -32,9 +35,9 @@ class CircuitState(StrEnum):
 class Verdict(StrEnum):
     """What a failure says about the provider."""
 
-    BROKEN = "broken"  # nothing of this account will work: open at once
-    FAULT = "fault"  # counts
-    NOTHING = "nothing"  # it is of the request, or of the moment
+    BROKEN = "broken"  # nothing will work with this account: the circuit opens at once
+    FAULT = "fault"  # the failure counts against the provider
+    NOTHING = "nothing"  # the request or the moment is the cause, not the provider
 
 
 VERDICT: Mapping[FailureKind, Verdict] = {
@@ -42,7 +45,7 @@ VERDICT: Mapping[FailureKind, Verdict] = {
     FailureKind.CONTENT_POLICY: Verdict.NOTHING,
     FailureKind.CREDENTIAL_REFUSED: Verdict.BROKEN,
     FailureKind.OUT_OF_CREDIT: Verdict.BROKEN,
-    FailureKind.RATE_LIMITED: Verdict.NOTHING,  # it lowers the concurrency instead
+    FailureKind.RATE_LIMITED: Verdict.NOTHING,  # it lowers the concurrency instead (`limits.py`)
     FailureKind.UNAVAILABLE: Verdict.FAULT,
     FailureKind.AMBIGUOUS: Verdict.FAULT,
     FailureKind.TASK_FAILED: Verdict.FAULT,
@@ -50,43 +53,41 @@ VERDICT: Mapping[FailureKind, Verdict] = {
     FailureKind.TIMED_OUT: Verdict.FAULT,
     FailureKind.RESULT_MISSING: Verdict.FAULT,
 }
-
-
-OF_TASKS = frozenset(
+OF_TASKS = frozenset(  # failures of tasks, which come long after an accepted submit
     {FailureKind.TASK_FAILED, FailureKind.TASK_LOST, FailureKind.TIMED_OUT, FailureKind.RESULT_MISSING}
 )
 
 
 class Outcome(Struct, frozen=True):
-    """How one thing ended."""
+    """The end of one submit or task."""
 
     at: datetime
     failed: bool
 
 
 class Probe(Struct, frozen=True):
-    """The attempt that is to find out."""
+    """The attempt that finds out whether the route works again."""
 
     attempt_id: str
     at: datetime
 
 
 class Circuit(Struct, frozen=True, kw_only=True):
-    """What is known; a new one is closed."""
+    """A circuit with the outcomes that it depends on. A new one is closed."""
 
     recent: tuple[Outcome, ...] = ()  # oldest first
     opened_at: datetime | None = None
     open_seconds: float = OPEN_SECONDS
-    reason: FailureKind | None = None  # what opened it
+    reason: FailureKind | None = None  # the failure that opened it
     probe: Probe | None = None
 
     def open_until(self) -> datetime | None:
-        """The end of the open time, which may be past; `None` when it is closed."""
+        """When the open time ends, which may be in the past; `None` if the circuit is closed."""
         return None if self.opened_at is None else self.opened_at + timedelta(seconds=self.open_seconds)
 
 
 def state_of(circuit: Circuit, now: datetime) -> CircuitState:
-    """Where the circuit stands now."""
+    """The state of the circuit now."""
     until = circuit.open_until()
     if until is None:
         return CircuitState.CLOSED
@@ -94,7 +95,7 @@ def state_of(circuit: Circuit, now: datetime) -> CircuitState:
 
 
 def next_chance(circuit: Circuit, now: datetime) -> datetime:
-    """When it is worth looking again; `now` unless the circuit is open."""
+    """When an attempt may try the route again: `now` unless the circuit is open."""
     until = circuit.open_until()
     if until is None or state_of(circuit, now) is not CircuitState.OPEN:
         return now
@@ -102,22 +103,22 @@ def next_chance(circuit: Circuit, now: datetime) -> datetime:
 
 
 def probed(circuit: Circuit, attempt_id: str, now: datetime) -> Circuit:
-    """An attempt begins: where the circuit is half-open it is the probe."""
+    """After the start of an attempt: if the circuit is half-open, this attempt is the probe."""
     if state_of(circuit, now) is not CircuitState.HALF_OPEN:
         return circuit
     return replace(circuit, probe=Probe(attempt_id, now))
 
 
 def released(circuit: Circuit, attempt_id: str) -> Circuit:
-    """The attempt has found nothing out: where it was the probe, the next one is."""
+    """After an attempt that proved nothing: if it was the probe, the next attempt becomes the probe."""
     is_probe = circuit.probe is not None and circuit.probe.attempt_id == attempt_id
     return replace(circuit, probe=None) if is_probe else circuit
 
 
 def submitted(circuit: Circuit, attempt_id: str, failure: FailureKind | None, now: datetime) -> Circuit:
-    """A submit has ended, `None` with an accepted task: that closes the circuit where it was the probe.
+    """After the end of a submit; `failure` is `None` if the provider accepted it.
 
-    A circuit that failed tasks have opened waits for the end of the probe's task.
+    An accepted probe closes the circuit, unless failed tasks opened it: then the task of the probe must succeed first.
     """
     is_probe = circuit.probe is not None and circuit.probe.attempt_id == attempt_id
     verdict = None if failure is None else VERDICT[failure]
@@ -128,22 +129,25 @@ def submitted(circuit: Circuit, attempt_id: str, failure: FailureKind | None, no
     if verdict is None:
         return circuit if circuit.reason in OF_TASKS else Circuit()
     if verdict is Verdict.NOTHING:
-        return replace(circuit, probe=None)  # it has not found out: the next one may
+        return replace(circuit, probe=None)  # the probe proved nothing: another attempt may be the next one
     longer = min(circuit.open_seconds * 2, OPEN_MAX_SECONDS)
-    # What failed tasks have opened a working task closes, though the probe's submit has met another failure.
-    keeps = circuit.reason in OF_TASKS and failure not in OF_TASKS and verdict is Verdict.FAULT
-    reason = circuit.reason if keeps else failure
+    # A circuit that failed tasks opened stays one that a successful task closes, whatever the probe's submit met.
+    keeps_reason = circuit.reason in OF_TASKS and failure not in OF_TASKS and verdict is Verdict.FAULT
+    reason = circuit.reason if keeps_reason else failure
     return Circuit(opened_at=now, open_seconds=longer, reason=reason)
 
 
 def task_ended(
     circuit: Circuit, attempt_id: str, failure: FailureKind | None, now: datetime, accepted_at: datetime
 ) -> Circuit:
-    """The tasks of an attempt have ended, long after its submit; while the circuit is open only the probe's count."""
+    """After the end of an attempt's tasks, long after its submit. While the circuit is open, only the probe counts.
+
+    One exception: if failed tasks opened the circuit, a success of any task that was accepted since closes it.
+    """
     if circuit.opened_at is None:
         return _counted(circuit, failure, now)
     if failure is None and circuit.reason in OF_TASKS and accepted_at > circuit.opened_at:
-        return Circuit()  # a task may run for longer than its probe is waited for: any that began since will do
+        return Circuit()  # a task may run longer than a probe is waited for, so it need not be the probe's
     if circuit.probe is None or circuit.probe.attempt_id != attempt_id:
         return circuit
     return Circuit() if failure is None else submitted(circuit, attempt_id, failure, now)
@@ -156,8 +160,8 @@ def _counted(circuit: Circuit, failure: FailureKind | None, now: datetime) -> Ci
     if verdict is Verdict.BROKEN:
         return _opened(circuit, failure, now)
     since = now - timedelta(seconds=WINDOW_SECONDS)
-    kept = [outcome for outcome in circuit.recent if outcome.at > since]
-    recent = (*kept[1 - WINDOW :], Outcome(now, failure is not None))
+    newer = [outcome for outcome in circuit.recent if outcome.at > since]
+    recent = (*newer[1 - WINDOW :], Outcome(now, failure is not None))
     failures = sum(outcome.failed for outcome in recent)
     if failure is not None and failures >= FAILURES_MIN and failures * 2 >= len(recent):
         return _opened(circuit, failure, now)

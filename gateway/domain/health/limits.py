@@ -1,18 +1,21 @@
-"""How fast a provider is asked: how many calls at once, and how many repeats. Pure."""
+"""How hard a provider may be loaded: how many calls run at once, and how many submits are repeats. Pure."""
 
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-LOWER_SECONDS = 5.0  # the refusals of one crowded moment lower the limit once
-RETRY_RATIO = 0.2  # repeats that a first submit earns
-RETRIES_PER_SECOND = 0.2  # repeats that are allowed however few first submits there are
-RETRIES_SAVED = 20.0  # repeats that can be saved up
+LOWER_SECONDS = 5.0  # all 429 within this time lower the limit only once: they have the same cause
+RETRY_RATIO = 0.2  # repeats that each first submit adds to the budget
+RETRIES_PER_SECOND = 0.2  # repeats that time adds to the budget, however few first submits there are
+RETRIES_SAVED = 20.0  # the most repeats that a budget can have
 
 
 class Limit(Struct, frozen=True, kw_only=True):
-    """How many calls may run at once: one more for every full round that goes well, half as many after a 429."""
+    """How many calls may run at once: one more after as many successes as the limit allows calls, half after a 429.
+
+    This is additive increase and multiplicative decrease (AIMD), as in the congestion control of TCP.
+    """
 
     ceiling: int  # as configured
     value: float
@@ -25,48 +28,48 @@ class Limit(Struct, frozen=True, kw_only=True):
 
 
 def raised(limit: Limit) -> Limit:
-    """After a call that went well."""
+    """The limit after a successful call."""
     if limit.value >= limit.ceiling:
         return limit
     return replace(limit, value=min(limit.value + 1 / limit.value, float(limit.ceiling)))
 
 
 def lowered(limit: Limit, now: datetime) -> Limit:
-    """After a 429."""
+    """The limit after a 429."""
     if limit.lowered_at is not None and now < limit.lowered_at + timedelta(seconds=LOWER_SECONDS):
         return limit
     return replace(limit, value=max(limit.value / 2, 1.0), lowered_at=now)
 
 
 class Budget(Struct, frozen=True, kw_only=True):
-    """How many repeats a provider may be sent, so that an outage is not made worse by those who wait for its end."""
+    """How many repeats of submits a provider may be sent: too many would make its outage worse."""
 
-    saved: float = RETRIES_SAVED
+    saved: float = RETRIES_SAVED  # repeats that may be sent, at the moment `at`
     at: datetime
 
 
 def earned(budget: Budget, now: datetime) -> Budget:
-    """After a first submit."""
+    """The budget after a first submit, which is not a repeat."""
     return _filled(budget, now, RETRY_RATIO)
 
 
 def unearned(budget: Budget, now: datetime) -> Budget:
-    """After a first submit that was none."""
+    """Undo `earned`: the attempt could not be stored, so nothing was sent."""
     return _filled(budget, now, -RETRY_RATIO)
 
 
 def refunded(budget: Budget, now: datetime) -> Budget:
-    """After a submit that was accepted: the outage is over, so whoever waits may go as fast as it is taken."""
+    """The budget after an accepted submit: the outage is over, so each success lets one waiting repeat follow."""
     return _filled(budget, now, 1.0)
 
 
 def spent(budget: Budget, now: datetime) -> Budget:
-    """After a repeat."""
+    """The budget after a repeat."""
     return _filled(budget, now, -1.0)
 
 
 def retry_at(budget: Budget, now: datetime) -> datetime:
-    """When the next repeat may go: `now` where one is saved."""
+    """When the next repeat may be sent: `now` if the budget has one."""
     saved = _filled(budget, now, 0.0).saved
     return now if saved >= 1 else now + timedelta(seconds=(1 - saved) / RETRIES_PER_SECOND)
 

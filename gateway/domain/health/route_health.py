@@ -1,4 +1,4 @@
-"""What the rules need to know of a route's health: a value, taken at one moment."""
+"""What the rules need to know about the health of a route: a value as of one moment. Pure."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -9,15 +9,15 @@ from gateway.domain.health.circuit import CircuitState
 
 
 class RouteHealth(Struct, frozen=True, kw_only=True):
-    """A route as its provider has been lately."""
+    """How well a route has worked recently."""
 
     circuit: CircuitState = CircuitState.CLOSED
-    retry_at: datetime | None = None  # when a repeat of a submit may go at the earliest; None: at once
-    seconds: float | None = None  # from acceptance to the result, the median; None: to be found out
+    retry_at: datetime | None = None  # the earliest time for the repeat of a submit; None: now
+    seconds: float | None = None  # the median from acceptance to the result; None: it was never measured
 
 
 class Completion(Struct, frozen=True, kw_only=True):
-    """An attempt that brought its result."""
+    """An attempt that delivered its result, for the measurement of its route."""
 
     provider: str
     model: str
@@ -25,9 +25,9 @@ class Completion(Struct, frozen=True, kw_only=True):
     seconds: float  # from acceptance
 
 
-HealthOf = Callable[[str, str], RouteHealth]  # by provider and upstream model
+HealthOf = Callable[[str, str], RouteHealth]  # (provider, the provider's model) → health
 
 
 def unknown_health(_provider: str, _model: str) -> RouteHealth:
-    """The health of a route that nothing is known of: as good as any."""
+    """The health of a route about which nothing is known: no reason to rank it last."""
     return RouteHealth()

@@ -1,4 +1,4 @@
-"""Whether a picture fits what a route takes, and what to make of one that does not. Pure."""
+"""Whether an input image is within the limits of a route, and how to convert one that is not. Pure."""
 
 from math import isqrt
 
@@ -6,13 +6,13 @@ from msgspec import Struct
 
 from gateway.domain.adapter.contract import ImageLimits
 
-# The types that a picture is made into, the best first, and the bytes a pixel that they surely do with: a photograph
-# takes half of it at a good quality, noise all of it at a poor one. PNG has no quality to lower.
-_MADE = {"image/jpeg": 1, "image/webp": 1, "image/png": 4}
+# The types that an image is converted to, the best first, and the bytes per pixel that are certainly enough. In JPEG
+# and WebP a photograph needs half of that at a good quality, and noise needs all of it at a poor one. PNG is lossless.
+_BYTES_PER_PIXEL = {"image/jpeg": 1, "image/webp": 1, "image/png": 4}
 
 
 class ImageFacts(Struct, frozen=True, kw_only=True):
-    """What the gateway knows of an image whose bytes it holds."""
+    """The facts about an image whose bytes the gateway has."""
 
     content_type: str
     bytes: int
@@ -21,24 +21,24 @@ class ImageFacts(Struct, frozen=True, kw_only=True):
 
 
 class Remake(Struct, frozen=True, kw_only=True):
-    """What to make of a picture, so that a route takes it."""
+    """The conversion of an image that makes a route take it."""
 
     content_type: str
-    width: int  # of the picture as it lies in its file
+    width: int  # pixels as stored in the file, before its orientation is applied
     height: int
     max_bytes: int | None = None
 
     @property
     def recipe(self) -> str:
-        """The same for what makes the same of a picture."""
+        """A cache key: equal for conversions that give identical bytes."""
         return f"{self.content_type} {self.width}x{self.height} {self.max_bytes or ''}".rstrip()
 
 
 def misfits(facts: ImageFacts, limits: ImageLimits) -> list[str]:
-    """Why a route does not take a picture as it is; empty when it does."""
+    """Why a route does not take an image as it is; empty if it does."""
     reasons: list[str] = []
     if facts.content_type not in limits.formats:
-        takes = ", ".join(sorted(one.removeprefix("image/") for one in limits.formats))
+        takes = ", ".join(sorted(content_type.removeprefix("image/") for content_type in limits.formats))
         reasons.append(f"takes {takes}, not {facts.content_type.removeprefix('image/')}")
     if limits.max_bytes is not None and facts.bytes > limits.max_bytes:
         reasons.append(f"takes an image of at most {limits.max_bytes} bytes, not {facts.bytes}")
@@ -46,7 +46,7 @@ def misfits(facts: ImageFacts, limits: ImageLimits) -> list[str]:
 
 
 def _misshapen(facts: ImageFacts, limits: ImageLimits) -> list[str]:
-    """What no other type and no fewer bytes can mend."""
+    """The reasons that neither another type nor fewer bytes can remove: the shape of the image is wrong."""
     reasons: list[str] = []
     size = f"{facts.width}x{facts.height}"
     shorter, longer = sorted((facts.width, facts.height))
@@ -58,20 +58,20 @@ def _misshapen(facts: ImageFacts, limits: ImageLimits) -> list[str]:
 
 
 def remake(facts: ImageFacts, limits: ImageLimits) -> Remake | None:
-    """What to make of a picture that does not fit; `None` where nothing can be made of it.
+    """The conversion that makes an image fit; `None` if no conversion can.
 
-    Another type, fewer bytes and fewer pixels: yes. Neither a longer nor a larger picture than there is: one that is
-    too small or too long would be filled up with what the client has not sent.
+    A conversion changes the type and reduces bytes and pixels. It never enlarges an image or changes its shape: that
+    would add pixels that the client has not sent.
     """
-    content_type = next((one for one in _MADE if one in limits.formats), None)
+    content_type = next((candidate for candidate in _BYTES_PER_PIXEL if candidate in limits.formats), None)
     if content_type is None or _misshapen(facts, limits):
         return None
     width, height = facts.width, facts.height
     if limits.max_bytes is not None:
-        pixels = limits.max_bytes // _MADE[content_type]
+        pixels = limits.max_bytes // _BYTES_PER_PIXEL[content_type]
         if width * height > pixels:
             width, height = isqrt(pixels * width // height), isqrt(pixels * height // width)
-            if limits.max_ratio is not None:  # what rounding has made too long
+            if limits.max_ratio is not None:  # rounding can make the image slightly too long
                 longest = int(min(width, height) * limits.max_ratio)
                 width, height = min(width, longest), min(height, longest)
             if min(width, height) < (limits.min_side or 1):
@@ -79,12 +79,12 @@ def remake(facts: ImageFacts, limits: ImageLimits) -> Remake | None:
     return Remake(content_type=content_type, width=width, height=height, max_bytes=limits.max_bytes)
 
 
-def asked_words(facts: ImageFacts) -> str:
-    """A picture as it came, for a person to read."""
+def image_text(facts: ImageFacts) -> str:
+    """An image as the client sent it, in words for a warning: "4000x3000 image/png, 123 bytes"."""
     return f"{facts.width}x{facts.height} {facts.content_type}, {facts.bytes} bytes"
 
 
-def given_words(made: Remake) -> str:
-    """What is made of a picture, for a person to read."""
+def conversion_text(made: Remake) -> str:
+    """A converted image, in words for a warning: "1200x900 image/jpeg, at most 5000000 bytes"."""
     most = "" if made.max_bytes is None else f", at most {made.max_bytes} bytes"
     return f"{made.width}x{made.height} {made.content_type}{most}"

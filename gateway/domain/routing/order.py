@@ -1,4 +1,4 @@
-"""In which order the routes that can are tried. Pure, and stable: what does not differ keeps its place."""
+"""The order in which the routes of a plan are tried. Pure and stable: routes of equal rank keep their given order."""
 
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
@@ -13,41 +13,44 @@ from gateway.domain.health.route_health import RouteHealth
 Order = Literal["priority", "weighted", "fastest", "cheapest"]
 
 
-class Place(Struct, frozen=True, kw_only=True):
-    """What decides about a route's place."""
+class RankKey(Struct, frozen=True, kw_only=True):
+    """Everything that the position of a route depends on."""
 
     name: str  # provider/model
-    group: int  # 0 for the model asked for, then a number for each model to fall back to
+    group: int  # 0 for the requested model, then one number for each model to fall back to
     order: Order  # of its group
-    weight: float  # of `weighted`: twice the weight is first twice as often
-    cost_usd: float | None
+    weight: float  # for `weighted`: a route with twice the weight is first twice as often
+    cost_usd: float | None  # of one output; None ranks last in `cheapest`
     health: RouteHealth
 
 
 T = TypeVar("T")
 
 
-def in_order(routes: Sequence[tuple[Place, T]], seed: str) -> list[T]:
-    """The routes by circuit, group and the order of the group; `seed` decides where the order leaves it to chance."""
+def in_order(routes: Sequence[tuple[RankKey, T]], seed: str) -> list[T]:
+    """The routes by circuit (open ones last), then by group, then by the order of the group.
 
-    def rank(entry: tuple[Place, T]) -> tuple[bool, int, float]:
-        place = entry[0]
-        return place.health.circuit is CircuitState.OPEN, place.group, _RANK[place.order](place, seed)
+    `seed` decides the random part of `weighted`: the same seed gives the same order.
+    """
+
+    def rank(entry: tuple[RankKey, T]) -> tuple[bool, int, float]:
+        key = entry[0]
+        return key.health.circuit is CircuitState.OPEN, key.group, _RANK[key.order](key, seed)
 
     return [route for _, route in sorted(routes, key=rank)]
 
 
-def _chance(place: Place, seed: str) -> float:
-    """Drawing without putting back: by an exponential variable whose rate is the weight (Efraimidis, Spirakis 2006)."""
-    digest = sha256(f"{seed}:{place.name}".encode()).digest()
+def _chance(key: RankKey, seed: str) -> float:
+    """A weighted random order: exponential variables whose rate is the weight (Efraimidis, Spirakis 2006)."""
+    digest = sha256(f"{seed}:{key.name}".encode()).digest()
     drawn = (int.from_bytes(digest[:8], "big") + 1) / (2**64 + 1)
-    return -log(drawn) / place.weight if place.weight > 0 else inf
+    return -log(drawn) / key.weight if key.weight > 0 else inf
 
 
-_RANK: Mapping[Order, Callable[[Place, str], float]] = {
+_RANK: Mapping[Order, Callable[[RankKey, str], float]] = {
     "priority": lambda _place, _seed: 0.0,
     "weighted": _chance,
-    # A route whose speed is to be found out comes first: only so it becomes known.
-    "fastest": lambda place, _seed: -1.0 if place.health.seconds is None else place.health.seconds,
-    "cheapest": lambda place, _seed: inf if place.cost_usd is None else place.cost_usd,
+    # A route whose speed was never measured comes first, so that it gets measured.
+    "fastest": lambda key, _seed: -1.0 if key.health.seconds is None else key.health.seconds,
+    "cheapest": lambda key, _seed: inf if key.cost_usd is None else key.cost_usd,
 }

@@ -1,8 +1,11 @@
-"""Which routes can do exactly what was asked, in order, and why each other one cannot. Pure."""
+"""Which routes can serve a request, in which order, and why each other route cannot. Pure.
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+Nothing that the client sent is dropped or changed silently: a route that cannot honour a parameter is left out with the
+reason, or changes the value because the client allowed it with `adapt`.
+"""
+
+from collections.abc import Mapping, Sequence
 from math import isclose
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,45 +23,28 @@ from gateway.domain.adapter.request import (
 )
 from gateway.domain.generation.model import Adaptation, GenerationRequest, Route
 from gateway.domain.health.route_health import HealthOf, RouteHealth, unknown_health
-from gateway.domain.parameters.dimensions import (
-    equal_ratio,
-    equal_resolution,
-    has_ratio,
-    image_ratio_name,
-    nearest_duration,
-    nearest_ratio,
-    nearest_resolution,
-    short_side,
-)
-from gateway.domain.parameters.spellings import equal_mode
-from gateway.domain.routing.image_limits import ImageFacts, asked_words, given_words, misfits, remake
-from gateway.domain.routing.order import Order, Place, in_order
+from gateway.domain.routing.image_limits import ImageFacts, conversion_text, image_text, misfits, remake
+from gateway.domain.routing.order import Order, RankKey, in_order
 from gateway.domain.routing.price import Price, cost_usd
+from gateway.domain.routing.settings_fit import Reason, fit_settings
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """A route before anybody asked whether it can."""
+    """A route that the model's configuration offers. Whether it can serve a request is still to be found out."""
 
     provider: str
-    model: str
-    row: str
+    model: str  # the provider's own name
+    row: str  # the entry of the adapter's capability table that the model follows
     capabilities: tuple[Capability, ...]
     prices: tuple[Price, ...] = ()
     weight: float = 1.0
-    group: int = 0  # 0: of the model asked for; behind it those of each model to fall back to
-    order: Order = "priority"  # of its group
-    attempt_timeout_seconds: float | None = None  # over the provider's own
-
-
-class Reason(Struct, frozen=True, kw_only=True):
-    """Why a route cannot do what was asked."""
-
-    param: str
-    message: str
+    group: int = 0  # 0: the requested model; then one number for each model to fall back to
+    order: Order = "priority"  # within its group
+    attempt_timeout_seconds: float | None = None  # replaces that of the provider
 
 
 class LeftOut(Struct, frozen=True, kw_only=True):
-    """A candidate with its reasons, never empty."""
+    """A candidate that cannot serve the request, with at least one reason."""
 
     provider: str
     model: str
@@ -66,7 +52,7 @@ class LeftOut(Struct, frozen=True, kw_only=True):
 
 
 class Planned(Struct, frozen=True, kw_only=True):
-    """The routes in order, and the rest."""
+    """The routes that can serve the request, in their order, and the candidates that cannot."""
 
     routes: tuple[Route, ...]
     left_out: tuple[LeftOut, ...]
@@ -81,31 +67,31 @@ def plan(
     seed: str = "",
     links: bool = False,
 ) -> Planned:
-    """The routes in the order of their groups, open circuits last.
+    """The routes for a request: open circuits last, then by group, then by the order of the group.
 
-    `images` tells of those that the gateway holds, by their `file_…` name; `links`: it can give a provider URLs of
-    them; `seed` decides what `weighted` leaves open.
+    `images`: the images whose bytes the gateway has, by their `file_…` name. `links`: the gateway has a public URL, so
+    a provider can fetch these images from it. `seed` decides the random part of the order `weighted`.
     """
-    able: list[tuple[Place, Route]] = []
+    able: list[tuple[RankKey, Route]] = []
     left_out: list[LeftOut] = []
     for candidate in candidates:
-        found = _route(request, candidate, images or {}, links=links)
-        if isinstance(found, Route):
-            able.append((_place(candidate, found, health), found))
+        result = _route(request, candidate, images or {}, links=links)
+        if isinstance(result, Route):
+            able.append((_rank_key(candidate, result, health), result))
         else:
-            left_out.append(LeftOut(provider=candidate.provider, model=candidate.model, reasons=found))
-    if request.fallback is False:  # the first route alone, whatever its circuit says
-        able = [(replace(place, health=RouteHealth(seconds=place.health.seconds)), route) for place, route in able]
+            left_out.append(LeftOut(provider=candidate.provider, model=candidate.model, reasons=result))
+    if request.fallback is False:  # only the first route is used, so an open circuit must not change which one that is
+        able = [(replace(key, health=RouteHealth(seconds=key.health.seconds)), route) for key, route in able]
     routes = in_order(able, seed)
     if request.fallback is False:
         unused = Reason(param="fallback", message="is not needed: a route before it can, and `fallback` is off")
-        left_out += [LeftOut(provider=one.provider, model=one.model, reasons=(unused,)) for one in routes[1:]]
+        left_out += [LeftOut(provider=route.provider, model=route.model, reasons=(unused,)) for route in routes[1:]]
         routes = routes[:1]
     return Planned(routes=tuple(routes), left_out=tuple(left_out))
 
 
-def _place(candidate: Candidate, route: Route, health: HealthOf) -> Place:
-    return Place(
+def _rank_key(candidate: Candidate, route: Route, health: HealthOf) -> RankKey:
+    return RankKey(
         name=f"{candidate.provider}/{candidate.model}",
         group=candidate.group,
         order=candidate.order,
@@ -118,16 +104,21 @@ def _place(candidate: Candidate, route: Route, health: HealthOf) -> Place:
 def _route(
     request: GenerationRequest, candidate: Candidate, images: Mapping[str, ImageFacts], *, links: bool
 ) -> Route | tuple[Reason, ...]:
+    """The route that the candidate becomes, or why it cannot serve the request.
+
+    A model may have several capabilities. One that takes the request unchanged wins over one that adapts it. If none
+    can, the reasons of the capability with the fewest reasons are given.
+    """
     kind = input_kind(request.input)
-    fitting = [one for one in candidate.capabilities if kind in one.inputs]
+    fitting = [capability for capability in candidate.capabilities if kind in capability.inputs]
     if not fitting:
         return (_no_such_input(kind, candidate),)
-    # The rows that take these images, where there are any: only their reasons help the client.
-    taking = [one for one in fitting if not _check_input(request, one)] or fitting
+    # If some capabilities take these images, only their reasons help the client.
+    taking = [capability for capability in fitting if not _check_input(request, capability)] or fitting
     adapted: Route | None = None
     best: tuple[Reason, ...] = ()
     for capability in taking:
-        settings, adaptations, reasons = _fit_settings(request, capability, images)
+        settings, adaptations, reasons = fit_settings(request, capability, images)
         reasons += _check_prompt(request, candidate.provider, capability)
         cost = cost_usd(candidate.prices, settings, capability, alike=candidate.model != candidate.row)
         reasons += _check_cost(request, cost)
@@ -147,12 +138,12 @@ def _route(
                 cost_usd=cost,
                 attempt_timeout_seconds=candidate.attempt_timeout_seconds,
             )
-            if not adaptations:  # a later row may take exactly what was asked
+            if not adaptations:  # otherwise a later capability may take the request unchanged
                 return route
             adapted = adapted or route
         elif not best or len(reasons) < len(best):
             best = tuple(reasons)
-    if len(taking) < len(fitting):  # without these images the model takes more
+    if len(taking) < len(fitting):  # the model has further capabilities for requests without these images
         best = tuple(replace(reason, message=f"{_with_images(request)}: {reason.message}") for reason in best)
     return adapted or best
 
@@ -170,104 +161,10 @@ _INPUT_WORDS = {
 
 
 def _no_such_input(kind: InputKind, candidate: Candidate) -> Reason:
-    takes = {one for capability in candidate.capabilities for one in capability.inputs}
-    words = " or ".join(_INPUT_WORDS[one] for one in InputKind if one in takes)
+    supported = {input_ for capability in candidate.capabilities for input_ in capability.inputs}
+    words = " or ".join(_INPUT_WORDS[input_] for input_ in InputKind if input_ in supported)
     param = "reference_images" if kind is InputKind.REFERENCES else "image"
     return Reason(param=param, message=f"does not take {_INPUT_WORDS[kind]}; it takes {words}")
-
-
-_Match = Callable[[Any, Any], Any]  # asked, supported → the one that serves, or None
-
-
-def _fit_settings(
-    request: GenerationRequest, capability: Capability, images: Mapping[str, ImageFacts]
-) -> tuple[Settings, list[Adaptation], list[Reason]]:
-    """The settings that a model is sent, what was changed in them, and what it cannot be asked."""
-    asked = request.settings
-    reasons: list[Reason] = []
-    adaptations: list[Adaptation] = []
-    changes: dict[str, Any] = {}
-
-    def fit(setting: str, param: str, supported: Collection[Any], equal: _Match, nearest: _Match) -> None:
-        value = getattr(asked, setting)
-        if value is None:
-            return
-        given = equal(value, supported)
-        if given is None:
-            given = nearest(value, supported)
-            if given is None or request.adapt != "nearest":
-                reasons.append(Reason(param=param, message=_unsupported(value, supported, given)))
-                return
-            adaptations.append(Adaptation(param=param, asked=value, given=given))
-        changes[setting] = given
-
-    fit("duration_seconds", "duration", capability.durations, _itself, nearest_duration)
-    fit("resolution", "resolution", frozenset(capability.resolutions), equal_resolution, nearest_resolution)
-    if asked.aspect_ratio is not None and isinstance(request.input, ImageToVideo) and not capability.aspect_ratios:
-        changes["aspect_ratio"] = None  # the model has no such parameter: its video has the ratio of the image
-        unlike = _ratio_beside_image(asked.aspect_ratio, images.get(request.input.first_frame), request.adapt)
-        if isinstance(unlike, Adaptation):
-            adaptations.append(unlike)
-        elif unlike is not None:
-            reasons.append(unlike)
-    else:
-        fit("aspect_ratio", "aspect_ratio", frozenset(capability.aspect_ratios), equal_ratio, nearest_ratio)
-    fit("fps", "fps", capability.fps, _itself, _none)
-    fit("mode", "mode", capability.modes, equal_mode, _none)
-    reasons += _check_switches(asked, capability)
-    mode, resolution = changes.get("mode"), changes.get("resolution")
-    if not reasons and mode is not None and resolution not in {None, capability.modes[mode]}:
-        message = f"`{mode}` means {capability.modes[mode]} here, `resolution` says {asked.resolution}"
-        reasons.append(Reason(param="mode", message=message))
-    defaults = {name: value for name, value in capability.defaults.items() if getattr(asked, name) is None}
-    return replace(asked, **{**defaults, **changes}), adaptations, reasons
-
-
-def _itself(asked: Any, supported: Collection[Any]) -> Any:  # a number or a word
-    return asked if asked in supported else None
-
-
-def _none(asked: object, supported: Collection[Any]) -> None:  # the same shape as the others
-    """Of this setting no value is near to another."""
-
-
-def _ratio_beside_image(asked: str, image: ImageFacts | None, adapt: str | None) -> Adaptation | Reason | None:
-    """What becomes of a ratio that was asked of a model whose video has the ratio of the image.
-
-    `None` where the image has that ratio anyway. Otherwise only a client that allows the nearest value gets the ratio
-    of the image in place of the asked one; the ratio of an image behind a URL is not known yet.
-    """
-    if image is not None and has_ratio(image.width, image.height, asked):
-        return None
-    if adapt == "nearest":
-        given = None if image is None else image_ratio_name(image.width, image.height)
-        return Adaptation(param="aspect_ratio", asked=asked, given=given)
-    size = "whose size is not known before it is fetched" if image is None else f"which is {image.width}x{image.height}"
-    remedy = 'leave `aspect_ratio` out, or send `"adapt": "nearest"` to have it left out here'
-    return Reason(param="aspect_ratio", message=f"follows the image, {size}, so {asked} cannot be asked for: {remedy}")
-
-
-def _check_switches(asked: Settings, capability: Capability) -> list[Reason]:
-    """The settings that a model either honours or does not have."""
-    reasons: list[Reason] = []
-    if asked.generate_audio and not capability.generate_audio:
-        reasons.append(Reason(param="generate_audio", message="cannot make sound"))
-    if asked.negative_prompt is not None:
-        limit = capability.negative_prompt_max
-        if limit == 0:
-            reasons.append(Reason(param="negative_prompt", message="takes no negative prompt"))
-        elif len(asked.negative_prompt) > limit:
-            message = f"takes a negative prompt of at most {limit} characters, not {len(asked.negative_prompt)}"
-            reasons.append(Reason(param="negative_prompt", message=message))
-    if asked.seed is not None and not capability.seed:
-        reasons.append(Reason(param="seed", message="does not honour a seed"))
-    if asked.cfg_scale is not None:
-        if capability.cfg_scale is None:
-            reasons.append(Reason(param="cfg_scale", message="does not honour cfg_scale"))
-        elif not capability.cfg_scale[0] <= asked.cfg_scale <= capability.cfg_scale[1]:
-            low, high = capability.cfg_scale
-            reasons.append(Reason(param="cfg_scale", message=f"takes {low:g} to {high:g}, not {asked.cfg_scale:g}"))
-    return reasons
 
 
 def _check_prompt(request: GenerationRequest, provider: str, capability: Capability) -> list[Reason]:
@@ -293,7 +190,7 @@ def _check_prompt(request: GenerationRequest, provider: str, capability: Capabil
 def _check_cost(request: GenerationRequest, cost: float | None) -> list[Reason]:
     if request.max_cost is None:
         return []
-    if cost is None:  # a limit that cannot be kept is not promised
+    if cost is None:  # without a price the gateway could not keep the limit
         return [Reason(param="max_cost", message="has no price for this request, so a limit cannot be kept")]
     total = cost * request.count
     if total <= request.max_cost or isclose(total, request.max_cost):
@@ -319,16 +216,16 @@ def _check_input(request: GenerationRequest, capability: Capability) -> list[Rea
 
 
 def bytes_form(capability: Capability) -> ImageForm | None:
-    """How a model takes the bytes of an image, as it likes best; `None` where it takes URLs alone."""
+    """The form in which a model prefers the bytes of an image; `None` if it takes only URLs."""
     return next((form for form in capability.image_forms if form is not ImageForm.URL), None)
 
 
 def _fit_images(
     request: GenerationRequest, capability: Capability, images: Mapping[str, ImageFacts], *, links: bool
 ) -> tuple[list[Adaptation], list[Reason]]:
-    """What is to be made of the images that the gateway holds, and why one cannot be used.
+    """How the images whose bytes the gateway has must be converted, and why one of them cannot be used.
 
-    Of a URL nothing is known: what is behind it is seen by the provider, or by the gateway just before the submit.
+    An image that is only a URL is not judged here: the provider fetches it, or the gateway does before the submit.
     """
     adaptations: list[Adaptation] = []
     reasons: list[Reason] = []
@@ -341,23 +238,23 @@ def _fit_images(
             reasons.append(Reason(param=param, message="takes images by URL alone, and the gateway has no public URL"))
             continue
         wrong = misfits(facts, capability.images)
-        # What is made of a picture is nowhere kept: there is nothing that a link could lead to.
+        # A converted image is not stored, so a link cannot lead to it: only a model that takes bytes can have it.
         made = remake(facts, capability.images) if wrong and in_bytes and request.adapt == "nearest" else None
         if made is None:
             reasons += (Reason(param=param, message=message) for message in wrong)
         else:
-            place = place_of(request.input, name)
-            adaptations.append(Adaptation(param=place, asked=asked_words(facts), given=given_words(made)))
+            path = place_of(request.input, name)
+            adaptations.append(Adaptation(param=path, asked=image_text(facts), given=conversion_text(made)))
     return adaptations, reasons
 
 
 def param_of(request: GenerationRequest, image: str) -> str:
-    """The parameter that an image of the request came in."""
+    """The name of the parameter that an image of the request came in, for example `reference_images`."""
     return place_of(request.input, image).partition("[")[0]
 
 
 def place_of(value: Input, image: str) -> str:
-    """The same, of reference images with the number of the one."""
+    """The path of an image within the request, for example `image` or `reference_images[2]`."""
     match value:
         case ImageToVideo(first_frame=first) | ReferencesToVideo(first_frame=first) if image == first:
             return "image"
@@ -372,8 +269,9 @@ def place_of(value: Input, image: str) -> str:
 def _check_rules(
     request: GenerationRequest, candidate: Candidate, capability: Capability, settings: Settings
 ) -> list[Reason]:
+    """Why the adapter's own rules refuse the request; they see it as it would be submitted."""
     options = request.provider_options.get(candidate.provider, {})
-    draft = UpstreamRequest(
+    submit = UpstreamRequest(
         attempt_id="",
         model=candidate.model,
         row=candidate.row,
@@ -383,25 +281,5 @@ def _check_rules(
         count=min(request.count, capability.count_max),
         options=options,
     )
-    found = (rule(draft) for rule in capability.rules)
-    return [Reason(param=f"provider_options.{candidate.provider}", message=why) for why in found if why is not None]
-
-
-def _unsupported(value: object, supported: Collection[Any], nearest: object) -> str:
-    """What a model takes instead, and which of it `adapt` would take."""
-    if not supported:
-        return "does not take it"
-    ordered = sorted(supported, key=lambda one: (_rank(one), str(one)))
-    takes = ", ".join(map(str, ordered))
-    if (
-        all(isinstance(one, int) for one in ordered)
-        and len(ordered) > 2
-        and ordered[-1] - ordered[0] == len(ordered) - 1
-    ):
-        takes = f"{ordered[0]} to {ordered[-1]}"
-    hint = "" if nearest is None else f'; `"adapt": "nearest"` would take {nearest}'
-    return f"takes {takes}, not {value}{hint}"
-
-
-def _rank(value: object) -> float:
-    return value if isinstance(value, int) else short_side(str(value)) or 0
+    refusals = (rule(submit) for rule in capability.rules)
+    return [Reason(param=f"provider_options.{candidate.provider}", message=why) for why in refusals if why is not None]

@@ -15,7 +15,7 @@ Usd = Annotated[float, Meta(ge=0, le=100_000)]
 
 
 class Price(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A row of a price table, in USD an output; it applies where everything that it names is so."""
+    """A row of a price table, in USD for one output. It applies to outputs that match every condition that it has."""
 
     per_clip: Usd | None = None
     per_second: Usd | None = None
@@ -24,7 +24,7 @@ class Price(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     generate_audio: bool | None = None
 
     def covers(self, other: "Price") -> bool:
-        """Whether it applies wherever the other does: behind it the other never counts."""
+        """True if this row matches everything that `other` matches: listed first, it makes `other` unusable."""
         return all(
             mine is None or mine == theirs
             for mine, theirs in (
@@ -38,45 +38,47 @@ class Price(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
 def cost_usd(
     prices: Sequence[Price], settings: Settings, capability: Capability, *, alike: bool = False
 ) -> float | None:
-    """The price of one output; `None` when no row applies.
+    """The price of one output in USD; `None` if no row applies.
 
-    What was not asked for is what the upstream makes of it, and the dearest that it may be where that is not known.
-    `alike`: the model only follows the capability of another, so whether it makes sound unasked is not known.
+    The provider decides about settings that are not sent. If its choice is not known, the highest price is returned, so
+    that `max_cost` holds. `alike`: the model only follows the capability of another model, so whether it adds sound by
+    itself is not known.
     """
     if not prices:
         return None
-    costs = [_of_row(prices, one) for one in _as_made(settings, capability, alike=alike)]
+    costs = [_price_of(prices, outcome) for outcome in _outcomes(settings, capability, alike=alike)]
     return None if None in costs else max(cost for cost in costs if cost is not None)
 
 
-def _as_made(settings: Settings, capability: Capability, *, alike: bool) -> Iterator[Settings]:
-    """Everything that the settings may come to, never nothing."""
+def _outcomes(settings: Settings, capability: Capability, *, alike: bool) -> Iterator[Settings]:
+    """Every combination of settings that the provider may choose; at least one."""
     assumed = capability.assumes
-    lengths = _known(settings.duration_seconds, assumed.get("duration_seconds"), sorted(capability.durations))
+    lengths = _possible(settings.duration_seconds, assumed.get("duration_seconds"), sorted(capability.durations))
     sounds = (False, True) if capability.generate_audio else (False,)
-    sound = _known(settings.generate_audio, None if alike else assumed.get("generate_audio"), sounds)
-    for length, audio, (mode, resolution) in product(lengths, sound, _looks(settings, capability)):
+    sound = _possible(settings.generate_audio, None if alike else assumed.get("generate_audio"), sounds)
+    for length, audio, (mode, resolution) in product(lengths, sound, _modes(settings, capability)):
         yield replace(settings, duration_seconds=length, generate_audio=audio, mode=mode, resolution=resolution)
 
 
-def _looks(settings: Settings, capability: Capability) -> list[tuple[str | None, str | None]]:
-    """Mode and resolution: where a model has modes, either means the other."""
+def _modes(settings: Settings, capability: Capability) -> list[tuple[str | None, str | None]]:
+    """The possible pairs of mode and resolution: if a model has modes, each mode means one resolution."""
     mode = settings.mode or (None if settings.resolution else capability.assumes.get("mode"))
     if mode is not None:
         return [(mode, capability.modes.get(mode, settings.resolution))]
-    resolutions = _known(settings.resolution, capability.assumes.get("resolution"), sorted(capability.resolutions))
+    resolutions = _possible(settings.resolution, capability.assumes.get("resolution"), sorted(capability.resolutions))
     meant = [(mode, made) for mode, made in capability.modes.items() if made in resolutions or resolutions == (None,)]
     return [*meant] or [(None, resolution) for resolution in resolutions]
 
 
-def _known(asked: T | None, assumed: T | None, possible: Sequence[T]) -> tuple[T | None, ...]:
-    if asked is not None:
-        return (asked,)
-    return (assumed,) if assumed is not None else tuple(possible) or (None,)
+def _possible(sent: T | None, assumed: T | None, supported: Sequence[T]) -> tuple[T | None, ...]:
+    """The values that a setting can get: the one that is sent, else the provider's known default, else any."""
+    if sent is not None:
+        return (sent,)
+    return (assumed,) if assumed is not None else tuple(supported) or (None,)
 
 
-def _of_row(prices: Sequence[Price], settings: Settings) -> float | None:
-    """By the first row that applies; `None` when none does, or the length is not known."""
+def _price_of(prices: Sequence[Price], settings: Settings) -> float | None:
+    """The price by the first row that applies; `None` if no row does, or if the length is not known but needed."""
     for price in prices:
         if not _applies(price, settings):
             continue

@@ -47,7 +47,7 @@ def kept_so(
     connection: apsw.Connection, generation_id: str, write: SaveKept | SavePicture
 ) -> tuple[str, tuple[object, ...]]:
     """Keep the files that the write tells of; the statement that tells of them in their output."""
-    kept = write.kept
+    kept = write.file
     names = [name for name in (kept.name, kept.thumbnail) if name is not None]
     connection.execute(_KEEP, (seconds(kept.kept_until), to_json(names), generation_id))
     where = (to_json(kept), generation_id, write.index)

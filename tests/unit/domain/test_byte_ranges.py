@@ -1,4 +1,4 @@
-"""`Range`: against a slow reading of the RFC, byte by byte."""
+"""`Range` headers, compared with a slow implementation of the RFC that works byte by byte."""
 
 import itertools
 import re
@@ -93,12 +93,12 @@ def test_more_ranges_than_anybody_needs_are_ignored() -> None:
     assert ranges_of("bytes=0-0" + " " * RANGE_MAX, 100_000) is None
 
 
-def test_nothing_has_no_ranges() -> None:
+def test_empty_file_has_no_ranges() -> None:
     assert ranges_of("bytes=0-", 0) is None
 
 
 def slowly(header: str, size: int) -> set[int] | None:
-    """Every byte that is asked for; `None` when the header does not count."""
+    """Every requested byte; `None` if the header is to be ignored."""
     unit, _, listed = header.partition("=")
     parts = [part.strip(" \t") for part in listed.split(",")]
     if unit.lower() != "bytes" or not any(parts) or size == 0:
@@ -127,25 +127,25 @@ HEADER = st.lists(SPEC, max_size=RANGES_MAX).map(lambda specs: "bytes=" + ",".jo
 @example(header="bytes=-0", size=1)
 @example(header="bytes=0-0,81-81", size=400)
 @example(header="bytes=0-0,80-80", size=400)
-def test_it_reads_as_the_rfc_says(header: str, size: int) -> None:
+def test_ranges_are_those_of_the_rfc(header: str, size: int) -> None:
     wanted = slowly(header, size)
-    found = ranges_of(header, size)
-    if wanted is None or found is None:
-        assert (wanted is None) is (found is None)
+    ranges = ranges_of(header, size)
+    if wanted is None or ranges is None:
+        assert (wanted is None) is (ranges is None)
         return
-    sent = {at for one in found for at in one}
+    sent = {at for part in ranges for at in part}
     assert sent >= wanted
-    assert sum(map(len, found)) == len(sent), "a byte is sent twice"
-    assert all(one and one.start in wanted and one[-1] in wanted for one in found)
-    for at in sent - wanted:  # only what stands between two near ones
-        below, above = max(one for one in wanted if one < at), min(one for one in wanted if one > at)
+    assert sum(map(len, ranges)) == len(sent), "a byte is sent twice"
+    assert all(part and part.start in wanted and part[-1] in wanted for part in ranges)
+    for at in sent - wanted:  # only bytes of a small gap between two ranges
+        below, above = max(byte for byte in wanted if byte < at), min(byte for byte in wanted if byte > at)
         assert above - below - 1 < PART_OVERHEAD
-    ordered = sorted(found, key=lambda one: one.start)
+    ordered = sorted(ranges, key=lambda part: part.start)
     assert all(after.start - before.stop >= PART_OVERHEAD for before, after in itertools.pairwise(ordered))
 
 
 @settings(max_examples=100)
 @given(header=st.text(max_size=40) | st.text("bytes=-,0123456789 \t", max_size=40), size=st.integers(0, 10**12))
 def test_any_text_is_read_or_ignored(header: str, size: int) -> None:
-    found = ranges_of(header, size)
-    assert found is None or all(0 <= one.start < one.stop <= size for one in found)
+    ranges = ranges_of(header, size)
+    assert ranges is None or all(0 <= part.start < part.stop <= size for part in ranges)

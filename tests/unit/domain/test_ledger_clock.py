@@ -1,4 +1,4 @@
-"""Whether a start may believe the system clock, judged by what the ledger knows of the time."""
+"""Whether a start may trust the system clock, compared with the newest time in the ledger."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -20,8 +20,8 @@ def test_a_ledger_more_than_a_day_ahead_stops_the_start(ahead: timedelta, has_op
     assert trouble is not None
     assert isinstance(trouble, ConfigurationError)
     assert (trouble.clock, trouble.ledger, trouble.problem) == (NOW, NOW + ahead, "behind")
-    for told in ("2026-03-02 12:00:00 UTC", f"{NOW + ahead:%Y-%m-%d %H:%M:%S} UTC", "serve --accept-clock"):
-        assert told in str(trouble)
+    for words in ("2026-03-02 12:00:00 UTC", f"{NOW + ahead:%Y-%m-%d %H:%M:%S} UTC", "serve --accept-clock"):
+        assert words in str(trouble)
 
 
 @pytest.mark.parametrize("behind", [30 * DAY + SECOND, 31 * DAY, YEARS])
@@ -29,8 +29,8 @@ def test_a_clock_more_than_thirty_days_ahead_of_open_generations_stops_the_start
     trouble = clock_trouble(NOW, LedgerTime(newest=NOW - behind, has_open=True))
     assert trouble is not None
     assert (trouble.clock, trouble.ledger, trouble.problem) == (NOW, NOW - behind, "ahead")
-    for told in ("2026-03-02 12:00:00 UTC", f"{NOW - behind:%Y-%m-%d %H:%M:%S} UTC", "serve --accept-clock"):
-        assert told in str(trouble)
+    for words in ("2026-03-02 12:00:00 UTC", f"{NOW - behind:%Y-%m-%d %H:%M:%S} UTC", "serve --accept-clock"):
+        assert words in str(trouble)
 
 
 @pytest.mark.parametrize(

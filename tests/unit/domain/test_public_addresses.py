@@ -1,4 +1,4 @@
-"""The table of what is public: addresses, hosts that are addresses, ports."""
+"""The table of public addresses and ports, and hosts that are written as addresses."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -106,7 +106,7 @@ DISGUISED = [
 @pytest.mark.parametrize("host", DISGUISED)
 def test_a_number_that_is_not_written_as_an_address_is_disguised(host: str) -> None:
     assert addresses_of(host) == ()
-    assert is_disguised(host) or ".." in host  # an empty label is no name, and no number
+    assert is_disguised(host) or ".." in host  # an empty label is neither a name nor a number
 
 
 @pytest.mark.parametrize("host", ["a.example", "1.example", "localhost.example", "0x7f.example", "127.0.0.1.nip.test"])

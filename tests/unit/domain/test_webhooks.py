@@ -1,4 +1,4 @@
-"""Webhooks as rules: filters, the schedule, what an answer makes of a delivery, secrets and their signatures."""
+"""The rules of webhooks: filters, the retry schedule, the meaning of an answer, secrets and signatures."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -57,7 +57,9 @@ def after(seconds: float) -> datetime:
 
 
 def test_the_events_are_the_ends_of_generations() -> None:
-    assert set(EVENTS) == {f"video.generation.{one}" for one in ("completed", "failed", "cancelled", "expired")}
+    assert set(EVENTS) == {
+        f"video.generation.{status_name}" for status_name in ("completed", "failed", "cancelled", "expired")
+    }
     assert get_args(EventName) == EVENTS
     (kind, _) = get_args(get_args(Events)[0])
     assert get_args(kind) == (ALL_EVENTS, *EVENTS)
@@ -94,7 +96,7 @@ def test_all_else_is_tried_again_along_the_schedule_and_then_given_up(status: in
     while delivery.state is DeliveryState.PENDING:
         delivery = tried(delivery, answered(status, at))
         if delivery.next_at is not None:
-            waits.append((delivery.next_at - at).total_seconds() - 2)  # behind the end of the try
+            waits.append((delivery.next_at - at).total_seconds() - 2)  # counted from the end of the try
             at = delivery.next_at
 
     assert waits == [5, 300, 1800, 7200, 18_000, 36_000, 36_000]
@@ -115,18 +117,18 @@ def test_a_test_is_tried_once(status: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "asked", "expected"),
+    ("status", "retry_after", "expected"),
     [
         (429, 60, 60),
         (503, 60, 60),
-        (503, 1, 5),  # sooner than the schedule is not asked for by a polite receiver
+        (503, 1, 5),  # a wait that is shorter than the schedule has no effect
         (500, 60, 5),
         (429, 10 * RETRY_AFTER_MAX, RETRY_AFTER_MAX),
         (429, None, 5),
     ],
 )
-def test_a_receiver_may_ask_for_time(status: int, asked: float | None, expected: float) -> None:
-    assert tried(DELIVERY, answered(status), retry_after_seconds=asked).next_at == after(2 + expected)
+def test_a_receiver_may_ask_for_time(status: int, retry_after: float | None, expected: float) -> None:
+    assert tried(DELIVERY, answered(status), retry_after_seconds=retry_after).next_at == after(2 + expected)
 
 
 def test_a_redelivery_has_the_whole_schedule_before_it_and_keeps_its_event() -> None:
@@ -143,7 +145,7 @@ def test_the_newest_tries_are_kept() -> None:
     for number in range(TRIES_KEPT + 3):
         delivery = tried(delivery, answered(500, after(number)))
 
-    assert [one.at for one in delivery.tries] == [after(number) for number in range(3, TRIES_KEPT + 3)]
+    assert [attempt.at for attempt in delivery.tries] == [after(number) for number in range(3, TRIES_KEPT + 3)]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_a_receiver_is_a_host_and_a_port(url: str, expected: str) -> None:
 @example("https://a:65536/")
 @example("https://[::1")
 def test_every_url_that_is_taken_has_a_receiver(url: str) -> None:
-    """An end is stored with its deliveries: one that cannot be written would lose the end."""
+    """The end of a generation is stored together with its deliveries: a URL that breaks one would lose the end."""
     try:
         taken = READERS["webhook_url"](url, "url")
     except InvalidParameter:
@@ -233,4 +235,4 @@ def test_ids_order_as_their_moments() -> None:
     ids = [ulid(after(number), bytes([255 - number] * 10)) for number in range(5)]
 
     assert ids == sorted(ids)
-    assert {len(one) for one in ids} == {26}
+    assert {len(id_) for id_ in ids} == {26}

@@ -1,4 +1,4 @@
-"""How many attempts, and hence events, one generation can have: the rules end it, whatever the providers say."""
+"""The number of attempts, and so of events, of a generation is limited, whatever the providers answer."""
 
 from unittest import mock
 
@@ -13,8 +13,8 @@ from gateway.domain.generation.model import AttemptState
 from ...builders import World, generation
 
 ROUTES = ["keevx/V", "kling_relay/kling-v1", "foxapi/kling-v3", "foxapi/kling-o3"]
-REPEATS = 6  # in place of the real bound, which would take long to reach
-FORMS = 2  # of one submit: as an adapter has it, and as it is amended once
+REPEATS = 6  # instead of the real limit, which takes long to reach
+FORMS = 2  # forms of one submit: the usual one, and the one for a second try
 STATES = [AttemptState.REFUSED, AttemptState.NOT_SENT]
 ENDS = st.tuples(
     st.sampled_from([FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE, *FailureKind]),
@@ -46,7 +46,7 @@ def _run(
     for turn in range(10 * bound):
         if world.generation.status.terminal:
             break
-        waiting = [one for one in world.generation.attempts if one.state is AttemptState.RESERVED]
+        waiting = [attempt for attempt in world.generation.attempts if attempt.state is AttemptState.RESERVED]
         if not waiting:
             world.now = max(world.now, world.last.wake_at)
             world.step()

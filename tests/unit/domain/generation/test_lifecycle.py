@@ -1,4 +1,4 @@
-"""One generation from its start to its end, by the rules alone."""
+"""A generation from its start to its end under the rules alone."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ from gateway.domain.generation.transitions import AddAttempt, SaveAttempt, SaveK
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import RouteHealth
 
-from ...builders import FILELESS, POLLING, RUNNING, UNKNOWN_WORD, World, after, done, generation, kept
+from ...builders import FILELESS, POLLING, RUNNING, UNKNOWN_WORD, World, after, archived_file, done, generation
 
 S = AttemptState
 
@@ -96,7 +96,7 @@ def test_progress_is_the_mean_of_what_the_providers_say() -> None:
     world.read(1, Pending(status=Status.IN_PROGRESS, raw_status="x", progress=0.5))
     assert world.generation.progress == 0.25
     world.read(1, Pending(status=Status.IN_PROGRESS, raw_status="x"))
-    assert world.generation.progress == 0.25, "a reading without a number says nothing"
+    assert world.generation.progress == 0.25, "a reading without a number does not change the progress"
 
     world.read(1, done(), index=1)
 
@@ -123,18 +123,18 @@ def test_progress_stays_when_a_running_generation_is_cancelled() -> None:
 
 def test_provider_with_a_count_gets_one_attempt_for_all_outputs() -> None:
     world = World(generation(count=4, count_max=4))
-    assert [one.slots for one in world.generation.attempts] == [(0, 1, 2, 3)]
+    assert [attempt.slots for attempt in world.generation.attempts] == [(0, 1, 2, 3)]
 
 
 def test_provider_without_a_count_gets_an_attempt_an_output() -> None:
     world = World(generation(count=4, count_max=1))
-    assert [one.slots for one in world.generation.attempts] == [(0,), (1,), (2,), (3,)]
+    assert [attempt.slots for attempt in world.generation.attempts] == [(0,), (1,), (2,), (3,)]
     assert len(world.last.effects) == 4
 
 
 def test_count_beyond_the_most_is_split() -> None:
     world = World(generation(count=4, count_max=3))
-    assert [one.slots for one in world.generation.attempts] == [(0, 1, 2), (3,)]
+    assert [attempt.slots for attempt in world.generation.attempts] == [(0, 1, 2), (3,)]
 
 
 def test_every_task_fills_its_own_output() -> None:
@@ -143,7 +143,7 @@ def test_every_task_fills_its_own_output() -> None:
     for index, name in ((2, "z"), (0, "x"), (1, "y")):
         assert world.generation.status is not Status.COMPLETED
         world.read(1, done(name), index)
-    assert [one.artifact for one in world.generation.outputs] == [done(name).artifacts[0] for name in "xyz"]
+    assert [output.artifact for output in world.generation.outputs] == [done(name).artifacts[0] for name in "xyz"]
     assert world.generation.status is Status.COMPLETED
 
 
@@ -152,7 +152,7 @@ def test_only_the_empty_outputs_go_to_the_next_route() -> None:
     world.accept(1, "x", "y", "z")
     world.read(1, done("x"), 0)
     world.fail(1, FailureKind.TASK_FAILED, 1)
-    assert len(world.generation.attempts) == 1, "the third may still come"
+    assert len(world.generation.attempts) == 1, "the third output may still be filled"
     world.fail(1, FailureKind.TASK_FAILED, 2)
 
     assert world.states() == [S.COMPLETED, S.RESERVED]
@@ -172,7 +172,7 @@ def test_failed_output_beside_a_completed_one_completes_the_generation() -> None
     assert (world.generation.status, world.generation.failure) == (Status.COMPLETED, None)
 
 
-def test_fewer_tasks_than_asked_send_the_rest_on() -> None:
+def test_fewer_tasks_than_requested_send_the_other_outputs_to_the_next_route() -> None:
     world = World(generation("acme/one*4", "bolt/two*4", count=4))
     world.accept(1, "x", "y")
     world.read(1, done("x"), 0)
@@ -180,7 +180,7 @@ def test_fewer_tasks_than_asked_send_the_rest_on() -> None:
     assert world.attempt(2).slots == (2, 3)
 
 
-def test_fewer_tasks_than_asked_on_the_only_route_leave_outputs_without_a_result() -> None:
+def test_fewer_tasks_than_requested_on_the_only_route_leave_outputs_without_a_result() -> None:
     world = World(generation(count=2, count_max=2))
     world.accept(1, "x")
     world.read(1, done("x"))
@@ -206,19 +206,19 @@ def test_missing_task_is_not_blamed_on_the_failure_of_another() -> None:
     world.accept(1, "x")
     world.fail(1, FailureKind.CONTENT_POLICY)
     world.end(2, FailureKind.INVALID_REQUEST)
-    assert [one.failure and one.failure.kind for one in world.generation.outputs] == [
+    assert [output.failure and output.failure.kind for output in world.generation.outputs] == [
         FailureKind.CONTENT_POLICY,
         FailureKind.INVALID_REQUEST,
     ]
 
 
-def test_more_tasks_than_asked_become_extra_outputs() -> None:
+def test_more_tasks_than_requested_become_extra_outputs() -> None:
     world = World(generation())
     world.accept(1, "asked", "more", "yet-more")
-    assert [(one.index, one.extra) for one in world.generation.outputs] == [(0, False), (1, True), (2, True)]
+    assert [(output.index, output.extra) for output in world.generation.outputs] == [(0, False), (1, True), (2, True)]
 
     world.read(1, done("asked"))
-    assert not world.generation.status.terminal, "the extra ones may have been paid for"
+    assert not world.generation.status.terminal, "the extra tasks may have been paid for"
     world.read(1, done("more"), 1)
     world.fail(1, FailureKind.TASK_FAILED, 2)
 
@@ -285,16 +285,16 @@ def test_extras_of_submits_answered_at_the_same_moment_all_have_an_output() -> N
     world = World(generation(count=2))
     world.send(1)
     world.send(2)
-    seen = world.generation  # by both senders: neither knows of the other's extra task
+    seen = world.generation  # both senders chose it: neither knows the extra task of the other
     world.take(1, "a", "a-more", seen=seen)
     world.take(2, "b", "b-more", "b-yet-more", seen=seen)
     world.step()
     for number, index, name in ((1, 0, "a"), (1, 1, "a-more"), (2, 0, "b"), (2, 1, "b-more"), (2, 2, "b-yet-more")):
         world.read(number, done(name), index)
 
-    files = [one.artifact for one in world.generation.outputs]
+    files = [output.artifact for output in world.generation.outputs]
     assert files == [done(name).artifacts[0] for name in ("a", "b", "a-more", "b-more", "b-yet-more")]
-    assert [one.attempt_id[-1] for one in world.generation.outputs if one.attempt_id] == list("12122")
+    assert [output.attempt_id[-1] for output in world.generation.outputs if output.attempt_id] == list("12122")
 
 
 def test_extra_task_does_not_claim_the_further_file_of_another() -> None:
@@ -309,7 +309,7 @@ def test_extra_task_does_not_claim_the_further_file_of_another() -> None:
     world.step()
     world.read(2, done("b"), 0)
     world.read(2, done("b-more"), 1)
-    files = [one.artifact for one in world.generation.outputs]
+    files = [output.artifact for output in world.generation.outputs]
     assert files == [done(name).artifacts[0] for name in ("a", "b", "a-more", "b-more")]
 
 
@@ -319,7 +319,7 @@ def test_further_files_of_one_task_become_extra_outputs() -> None:
     world.accept(2)
     world.read(1, done("a", "b", "c"))
     world.read(2, done("d"))
-    made = [(one.extra, one.artifact) for one in world.generation.outputs]
+    made = [(output.extra, output.artifact) for output in world.generation.outputs]
     files = {name: done(name).artifacts[0] for name in "abcd"}
     assert made == [(False, files["a"]), (False, files["d"]), (True, files["b"]), (True, files["c"])]
 
@@ -340,23 +340,23 @@ def test_attempt_time_out_moves_on_and_says_it_may_be_billed() -> None:
     world.until_poll(1)
     assert world.step(wait=1194).effects == ()
     world.step(wait=1)
-    assert world.states() == [S.ACCEPTED], "the reading under way began before the time-out"
+    assert world.states() == [S.ACCEPTED], "the poll under way began before the time-out"
     assert world.read(1, RUNNING, asked_at=after(5)).effects == (Poll(attempt_id="att_1_1", index=0),)
-    assert world.states() == [S.ACCEPTED], "the time that passed proves nothing"
+    assert world.states() == [S.ACCEPTED], "time that passed proves nothing"
     world.read(1, RUNNING)
 
     assert (world.states(), world.routes()) == ([S.ABANDONED, S.RESERVED], [0, 1])
     assert (world.attempt(1).failure, world.attempt(1).billed) == (failed(FailureKind.TIMED_OUT), Billed.MAYBE)
 
 
-def test_status_word_that_nobody_knows_gives_an_attempt_up_only_when_it_is_said_often() -> None:
+def test_unknown_status_word_abandons_an_attempt_only_when_it_is_repeated() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
     world.now = after(1200)
     world.step()
     for _ in range(GIVE_UP_UNREAD - 1):
         world.read(1, UNKNOWN_WORD)
-        assert world.states() == [S.ACCEPTED], "it may mean that the task is done"
+        assert world.states() == [S.ACCEPTED], "the word may mean that the task is done"
     world.read(1, UNKNOWN_WORD)
     assert world.states() == [S.ABANDONED, S.RESERVED]
 
@@ -369,7 +369,7 @@ def test_done_without_a_file_at_the_time_out_has_its_whole_grace() -> None:
     said = world.now
     while (world.now - said).total_seconds() < 45:
         world.read(1, FILELESS)
-    assert world.states() == [S.ACCEPTED], "it was paid for, and its file may be named in a moment"
+    assert world.states() == [S.ACCEPTED], "the task was paid for, and its file may be named soon"
     world.read(1, done())
     assert world.generation.status is Status.COMPLETED
 
@@ -377,7 +377,7 @@ def test_done_without_a_file_at_the_time_out_has_its_whole_grace() -> None:
 def test_driver_wakes_for_the_attempt_time_out() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
-    world.until_poll(1)  # a read that never comes back: nothing else is due
+    world.until_poll(1)  # a poll that never ends: nothing else is due
     assert world.last.wake_at == after(1200)
 
 
@@ -394,7 +394,7 @@ def test_time_out_on_the_only_route_waits_for_the_task_until_the_deadline() -> N
     assert world.generation.failure == failed(FailureKind.TIMED_OUT)
 
 
-def test_paid_task_given_up_on_the_only_route_is_used_when_it_ends() -> None:
+def test_abandoned_task_on_the_only_route_is_used_when_it_ends() -> None:
     world = World(generation())
     world.accept(1)
     world.give_up(1)
@@ -402,7 +402,7 @@ def test_paid_task_given_up_on_the_only_route_is_used_when_it_ends() -> None:
     assert (world.generation.status, world.states()) == (Status.COMPLETED, [S.COMPLETED])
 
 
-def test_result_that_comes_behind_the_end_is_kept_as_late_and_accounted_for() -> None:
+def test_result_after_the_end_is_kept_as_late_and_counted() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
     world.give_up(1)
@@ -417,7 +417,7 @@ def test_result_that_comes_behind_the_end_is_kept_as_late_and_accounted_for() ->
 
     assert world.generation.outputs[:1] == ended.outputs
     late = world.generation.outputs[1:]
-    assert [(one.index, one.extra, one.late, one.attempt_id) for one in late] == [
+    assert [(output.index, output.extra, output.late, output.attempt_id) for output in late] == [
         (1, True, True, "att_1_1"),
         (2, True, True, "att_1_1"),
     ]
@@ -426,7 +426,7 @@ def test_result_that_comes_behind_the_end_is_kept_as_late_and_accounted_for() ->
     assert world.watches == {}
 
 
-def test_nothing_is_read_behind_the_deadline() -> None:
+def test_nothing_is_polled_after_the_deadline() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
     world.give_up(1)
@@ -447,7 +447,7 @@ def test_cancelled_generation_is_not_followed() -> None:
 
 
 @pytest.mark.parametrize("kind", [FailureKind.CONTENT_POLICY, FailureKind.INVALID_REQUEST, FailureKind.OUT_OF_CREDIT])
-def test_refusal_of_the_next_route_does_not_forget_the_task_given_up(kind: FailureKind) -> None:
+def test_refusal_of_the_next_route_does_not_forget_the_abandoned_task(kind: FailureKind) -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
     world.give_up(1)
@@ -459,7 +459,7 @@ def test_refusal_of_the_next_route_does_not_forget_the_task_given_up(kind: Failu
     assert (world.generation.status, world.generation.provider) == (Status.COMPLETED, "acme")
 
 
-def test_refusal_counts_once_the_task_given_up_has_failed_too() -> None:
+def test_refusal_counts_once_the_abandoned_task_has_failed_too() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
     world.give_up(1)
@@ -480,7 +480,7 @@ def test_time_out_after_one_of_two_results_was_paid() -> None:
     assert world.generation.status is Status.COMPLETED
 
 
-def test_task_given_up_is_read_now_and_then_and_used_when_nothing_else_came() -> None:
+def test_abandoned_task_is_polled_rarely_and_used_when_nothing_else_arrived() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
     world.read(1, RUNNING)
@@ -494,14 +494,14 @@ def test_task_given_up_is_read_now_and_then_and_used_when_nothing_else_came() ->
 
     assert world.generation.outputs[0].artifact == done("late").artifacts[0]
     assert (world.attempt(1).state, world.attempt(1).billed) == (S.COMPLETED, Billed.YES)
-    assert not world.generation.status.terminal, "the submit under way has no end yet"
+    assert not world.generation.status.terminal, "the submit under way has not ended"
     world.take(2)
     world.step()
     assert (world.generation.status, world.generation.provider) == (Status.COMPLETED, "acme")
     assert (world.attempt(2).state, world.attempt(2).billed) == (S.ABANDONED, Billed.MAYBE)
 
 
-def test_result_of_a_task_given_up_stops_a_submit_that_was_not_sent() -> None:
+def test_result_of_an_abandoned_task_stops_a_submit_that_was_not_sent() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
     world.give_up(1)
@@ -511,7 +511,7 @@ def test_result_of_a_task_given_up_stops_a_submit_that_was_not_sent() -> None:
     assert world.generation.status is Status.COMPLETED
 
 
-def test_failure_of_a_task_given_up_is_recorded_and_decides_nothing() -> None:
+def test_failure_of_an_abandoned_task_is_recorded_and_decides_nothing() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
     world.give_up(1)
@@ -521,7 +521,7 @@ def test_failure_of_a_task_given_up_is_recorded_and_decides_nothing() -> None:
     assert not world.generation.status.terminal
 
 
-def test_extra_output_of_an_attempt_given_up_ends_with_the_generation() -> None:
+def test_extra_output_of_an_abandoned_attempt_ends_with_the_generation() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1, "a", "more")
     world.give_up(1)
@@ -547,7 +547,7 @@ def test_deadline_expires_whatever_is_under_way(step: str) -> None:
     world.now = after(600)
     world.step()
     if step == "accepted":
-        assert world.generation.status is Status.QUEUED, "the task may have finished since it was read last"
+        assert world.generation.status is Status.QUEUED, "the task may have finished since its last poll"
         world.read(1, RUNNING)
 
     assert (world.generation.status, world.outputs()) == (Status.EXPIRED, [Status.EXPIRED])
@@ -621,10 +621,10 @@ def test_cancel_in_every_state(state: AttemptState, then: AttemptState, billed: 
     assert (world.generation.status, world.outputs()) == (Status.CANCELLED, [Status.CANCELLED])
     assert (world.attempt(1).state, world.attempt(1).billed) == (then, billed)
     assert world.generation.completed_at == world.now
-    assert world.step(wait=3000).effects == (), "nobody follows it"
+    assert world.step(wait=3000).effects == (), "its tasks are not polled"
 
 
-def test_cancel_keeps_what_is_there() -> None:
+def test_cancel_keeps_completed_outputs() -> None:
     world = World(generation(count=2))
     world.accept(1)
     world.read(1, done())
@@ -643,7 +643,7 @@ def test_read_that_ends_after_the_cancel_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_task_accepted_after_the_end_is_recorded_and_let_go(number: int) -> None:
+def test_task_accepted_after_the_end_is_recorded_and_abandoned(number: int) -> None:
     world = World(generation(count=2))
     world.send(number)
     world.cancel()
@@ -707,11 +707,15 @@ def test_only_the_output_of_the_unknown_submit_avoids_its_provider() -> None:
     world.end(2, FailureKind.UNAVAILABLE)
     world.end(3, FailureKind.TASK_FAILED)  # of the first output
     world.end(4, FailureKind.UNAVAILABLE)  # of the second
-    assert [(one.slots, one.route) for one in world.generation.attempts][2:] == [((0,), 1), ((1,), 1), ((1,), 2)]
+    assert [(attempt.slots, attempt.route) for attempt in world.generation.attempts][2:] == [
+        ((0,), 1),
+        ((1,), 1),
+        ((1,), 2),
+    ]
     assert world.outputs() == [Status.FAILED, Status.QUEUED]
 
 
-def test_submit_left_behind_by_a_dead_holder_is_unknown() -> None:
+def test_submit_of_a_dead_process_is_unknown() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.send(1)
     world.crash()
@@ -720,13 +724,13 @@ def test_submit_left_behind_by_a_dead_holder_is_unknown() -> None:
     assert step.effects == (Submit("att_1_2"),)
 
 
-def test_submit_under_way_is_no_orphan() -> None:
+def test_submit_under_way_is_not_orphaned() -> None:
     world = World(generation())
     world.send(1)
     assert world.step(wait=100).writes == ()
 
 
-def test_reserved_submit_of_a_dead_holder_is_taken_up_again() -> None:
+def test_reserved_attempt_of_a_dead_process_is_continued() -> None:
     world = World(generation())
     world.crash()
     step = world.step()
@@ -740,7 +744,7 @@ def test_task_found_late_runs_beside_the_next_route_and_no_third_is_tried() -> N
     world.take(1, "found")
     world.step()
     world.fail(2, FailureKind.TASK_FAILED)
-    assert world.states() == [S.ACCEPTED, S.FAILED], "a task is live for the output"
+    assert world.states() == [S.ACCEPTED, S.FAILED], "an attempt is expected to fill the output"
 
     world.fail(1, FailureKind.TASK_FAILED)
     assert (world.states(), world.routes()) == ([S.FAILED, S.FAILED, S.RESERVED], [0, 1, 2])
@@ -757,7 +761,7 @@ def test_task_found_late_has_its_full_time() -> None:
     assert world.states() == [S.ACCEPTED, S.ABANDONED]
 
 
-def test_first_result_ends_the_generation_and_lets_the_other_go() -> None:
+def test_first_result_ends_the_generation_and_abandons_the_other_attempt() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.unknown(1)
     world.accept(2)
@@ -777,7 +781,7 @@ def test_second_result_for_an_output_changes_nothing_but_its_bill() -> None:
     world.take(1, "found")
     world.step()
     world.read(1, done("found"))
-    assert world.states() == [S.COMPLETED, S.ACCEPTED, S.ABANDONED], "nobody waits for it"
+    assert world.states() == [S.COMPLETED, S.ACCEPTED, S.ABANDONED], "no client waits for it"
 
     world.read(3, done("second"))
 
@@ -794,7 +798,7 @@ def test_task_found_late_stops_a_submit_that_was_not_sent() -> None:
     assert world.states() == [S.COMPLETED, S.NOT_SENT]
 
 
-# Readings that say nothing, and tasks that are lost
+# Polls that prove nothing, and lost tasks
 
 
 def test_completed_without_a_file_is_refreshed_and_then_asked_for_its_content() -> None:
@@ -806,8 +810,10 @@ def test_completed_without_a_file_is_refreshed_and_then_asked_for_its_content() 
     while world.now < missing_since + timedelta(seconds=90):
         hows.append((world.until_poll(1).how, (world.now - missing_since).total_seconds() >= 60))
         world.read(1, FILELESS)
-    assert set(hows) == {("refresh", False), ("poll", False), ("content", True)}, "either may be the one with the file"
-    assert hows == sorted(hows, key=lambda one: one[1])
+    assert set(hows) == {("refresh", False), ("poll", False), ("content", True)}, (
+        "either way of reading may name the file"
+    )
+    assert hows == sorted(hows, key=lambda entry: entry[1])
 
 
 def test_completed_without_a_file_is_polled_where_nothing_refreshes() -> None:
@@ -834,7 +840,7 @@ def test_content_that_is_not_there_falls_back() -> None:
 
 
 @pytest.mark.parametrize("age", [0, 900])
-def test_not_found_counts_only_when_said_over_a_whole_grace(age: float) -> None:
+def test_not_found_counts_only_over_a_whole_grace(age: float) -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
     world.step(wait=age)
@@ -850,19 +856,19 @@ def test_not_found_counts_only_when_said_over_a_whole_grace(age: float) -> None:
     assert world.attempt(1).billed is Billed.MAYBE
 
 
-def test_not_found_counts_only_when_said_three_times() -> None:
+def test_not_found_counts_only_after_three_polls() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
     world.unread(1, not_found=True)
     world.until_poll(1)
-    world.step(wait=300)  # that one read takes long
+    world.step(wait=300)  # one poll takes long
     world.unread(1, not_found=True)
     assert world.states() == [S.ACCEPTED]
     world.unread(1, not_found=True)
     assert world.states() == [S.FAILED, S.RESERVED]
 
 
-def test_reading_between_makes_not_found_count_anew() -> None:
+def test_reading_in_between_restarts_the_count_of_not_found() -> None:
     world = World(generation())
     world.accept(1)
     world.step(wait=300)
@@ -900,13 +906,13 @@ def test_fact_of_an_attempt_that_has_ended_is_ignored() -> None:
     assert world.step(late).writes == ()
 
 
-def test_no_clear_answer_to_what_was_never_sent_is_no_fact() -> None:
+def test_unclear_answer_for_an_attempt_that_was_never_sent_is_ignored() -> None:
     world = World(generation())
     wrong = Ended(attempt_id="att_1_1", state=S.UNKNOWN, failure=failed(FailureKind.AMBIGUOUS))
     assert world.step(wrong).writes == ()
 
 
-def test_tasks_taken_up_after_a_restart_are_spread_over_one_interval() -> None:
+def test_polls_after_a_restart_are_spread_over_one_interval() -> None:
     world = World(generation(count=4))
     for number in (1, 2, 3, 4):
         world.accept(number)
@@ -917,7 +923,7 @@ def test_tasks_taken_up_after_a_restart_are_spread_over_one_interval() -> None:
     assert 0 <= waits[0] <= waits[-1] < POLLING.poll_seconds
 
 
-def test_watch_of_an_ended_task_is_forgotten() -> None:
+def test_watch_of_an_ended_task_is_dropped() -> None:
     world = World(generation(count=2))
     world.accept(1)
     world.accept(2)
@@ -936,9 +942,9 @@ def test_read_under_way_is_not_started_twice() -> None:
 def test_writes_of_a_step_come_in_an_order_that_can_be_stored() -> None:
     world = World(generation(), keeps=False)
     world.accept(1)
-    found = world.read(1, done())
-    assert [type(write) for write in found.writes] == [SaveAttempt, SaveOutput, SaveStatus]
-    step = world.file(FileKept(0, kept()))
+    step_after_read = world.read(1, done())
+    assert [type(write) for write in step_after_read.writes] == [SaveAttempt, SaveOutput, SaveStatus]
+    step = world.file(FileKept(0, archived_file()))
     assert [type(write) for write in step.writes] == [SaveKept, SaveOutput, SaveAttempt, SaveStatus]
 
 

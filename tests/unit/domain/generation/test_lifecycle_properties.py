@@ -1,4 +1,4 @@
-"""Any order of facts, jumps of the clock and crashes keeps the promises of the ledger."""
+"""What must hold for any order of facts, any jump of the clock and any crash."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -14,13 +14,13 @@ from gateway.domain.adapter.task import Failed, Pending, Status
 from gateway.domain.errors import Conflict
 from gateway.domain.generation.archiving import FileKept, FileUnread, Keep
 from gateway.domain.generation.lifecycle import Ended, Fact, Hinted, Poll, Read, Step, Submit, Unread
-from gateway.domain.generation.model import AttemptState, Generation, Policy, serves
+from gateway.domain.generation.model import AttemptState, Generation, Policy, expected_outputs
 from gateway.domain.generation.next_attempt import REPEATS_MAX
 from gateway.domain.generation.reconciliation import Decision, decide, is_held
 from gateway.domain.generation.task_polling import DECIDE_UNREAD, GIVE_UP_UNREAD, open_tasks, times_out_at
 from gateway.domain.generation.transitions import AddAttempt, SaveAttempt, SaveOutput, apply
 
-from ...builders import FILELESS, World, after, done, generation, kept
+from ...builders import FILELESS, World, after, archived_file, done, generation
 
 S = AttemptState
 ROUTES = st.lists(
@@ -44,7 +44,7 @@ RANK = {Status.QUEUED: 0, Status.IN_PROGRESS: 1}
 
 
 class Life(RuleBasedStateMachine):
-    """A provider that answers anything, a process that dies at any moment, a client that may cancel."""
+    """A provider that answers anything, a process that may die at any moment, and a client that may cancel."""
 
     world: World
 
@@ -62,11 +62,13 @@ class Life(RuleBasedStateMachine):
         rules = Policy(on_ambiguous=ambiguous, on_content_policy=policy)  # type: ignore[arg-type]  # sampled from both
         start = generation(*routes, count=count, policy=rules, deadline_seconds=deadline)
         self.count = count
-        self.adopted: set[str] = set()  # attempts whose task turned up after they were unknown
-        self.seen: dict[str, Generation] = {}  # what a sender knew when it began
+        self.adopted: set[str] = set()  # attempts whose tasks a callback named
+        self.seen: dict[str, Generation] = {}  # the generation as each sender knew it
         self.ended: Generation | None = None
         self.sent: Counter[str] = Counter()
-        self.readings: list[tuple[str, int, datetime, bool]] = []  # attempt, task, when it began, was it understood
+        self.readings: list[
+            tuple[str, int, datetime, bool]
+        ] = []  # (attempt, task, when the poll began, whether the reply was understood)
         self.world = World(start, has_refresh=refresh, keeps=False)
         self.after_step(start, self.world.last)
 
@@ -81,58 +83,74 @@ class Life(RuleBasedStateMachine):
             if isinstance(write, AddAttempt):
                 self.check_new(before, write)
             if isinstance(write, SaveAttempt):
-                assert write.attempt.state is not S.SUBMITTING, "only the store sends"
+                assert write.attempt.state is not S.SUBMITTING, "only the store begins a submit"
                 self.check_given_up(write)
         if self.world.now >= now.deadline_at:
-            assert now.status.terminal or any(open_tasks(one) for one in now.attempts), "nothing else is waited for"
+            assert now.status.terminal or any(open_tasks(attempt) for attempt in now.attempts), (
+                "only open tasks keep a generation open after its deadline"
+            )
         if before.status.terminal:
             assert not any(isinstance(write, AddAttempt) for write in step.writes)
             saved = [write for write in step.writes if isinstance(write, SaveOutput)]
             assert all(write.new and write.output.late for write in saved)
-            assert not any(isinstance(one, Submit) for one in step.effects), "nothing is sent behind the end"
-            read = [now.attempt(one.attempt_id).state for one in step.effects if isinstance(one, Poll)]
+            assert not any(isinstance(effect, Submit) for effect in step.effects), "nothing is sent after the end"
+            read = [now.attempt(effect.attempt_id).state for effect in step.effects if isinstance(effect, Poll)]
             assert set(read) <= {S.ABANDONED}
             assert not read or now.status in {Status.COMPLETED, Status.FAILED}
-        for one in step.effects:
-            if isinstance(one, Submit):
-                assert now.attempt(one.attempt_id).state is S.RESERVED
-                self.seen[one.attempt_id] = now
+        for effect in step.effects:
+            if isinstance(effect, Submit):
+                assert now.attempt(effect.attempt_id).state is S.RESERVED
+                self.seen[effect.attempt_id] = now
         if now.status.terminal:
-            assert not any(one.state in {S.RESERVED, S.ACCEPTED} for one in now.attempts)
+            assert not any(attempt.state in {S.RESERVED, S.ACCEPTED} for attempt in now.attempts)
         else:
             self.check_every_task_has_its_own_output()
 
     def check_new(self, before: Generation, write: AddAttempt) -> None:
-        """A new attempt never goes where a task may already exist for one of its outputs."""
+        """A new attempt never goes to a provider that may already have a task for one of its outputs."""
         now, new = self.world.generation, write.attempt
         provider = now.route(new).provider
         assert new.slots
         assert len(new.slots) <= now.route(new).count_max
         for slot in new.slots:
             assert not now.output(slot).extra
-            assert now.output(slot).artifact is None, "a file is on its way for the output"
-            earlier = [one for one in now.attempts if slot in one.slots and one.number < new.number]
-            unclear = {now.route(one).provider for one in earlier if one.state is S.UNKNOWN and one.decision is None}
+            assert now.output(slot).artifact is None, "a file is being archived for the output"
+            earlier = [attempt for attempt in now.attempts if slot in attempt.slots and attempt.number < new.number]
+            unclear = {
+                now.route(attempt).provider
+                for attempt in earlier
+                if attempt.state is S.UNKNOWN and attempt.decision is None
+            }
             assert provider not in unclear
-            assert not any(slot in serves(one) for one in earlier), "a task is live for the output"
-            for one in earlier:
-                ends = [other.ended_at for other in earlier if other is not one and other.ended_at is not None]
-                since = max([one.reserved_at, *ends])
-                for index in open_tasks(one):
-                    if one.tasks[index].slot == slot:
-                        assert self.is_answered(one.id, index, since, DECIDE_UNREAD), "it may be done by now"
-            same = [one for one in earlier if one.route == new.route]
-            resubmit = [one for one in same if one.decision == "resubmit"]
+            assert not any(slot in expected_outputs(attempt) for attempt in earlier), (
+                "an attempt is expected to fill the output"
+            )
+            for previous in earlier:
+                ends = [other.ended_at for other in earlier if other is not previous and other.ended_at is not None]
+                since = max([previous.reserved_at, *ends])
+                for index in open_tasks(previous):
+                    if previous.tasks[index].slot == slot:
+                        assert self.is_answered(previous.id, index, since, DECIDE_UNREAD), (
+                            "an earlier task may have finished"
+                        )
+            same = [attempt for attempt in earlier if attempt.route == new.route]
+            resubmit = [attempt for attempt in same if attempt.decision == "resubmit"]
             assert len(resubmit) <= 1
-            assert all(one in resubmit or one.state in {S.REFUSED, S.NOT_SENT} for one in same), "it may be paid for"
-            amended = [one for one in same if one.form == "amended" and one.failure is not None and one not in resubmit]
-            waits = {one.failure and REMEDY[one.failure.kind] for one in amended}
-            assert new.form != "amended" or waits <= {Remedy.FALL_BACK_OR_WAIT}, "that form was refused for good"
-            tries = sum(one.route == new.route for one in earlier)
-            assert tries <= REPEATS_MAX + 1, "the last route is tried again without end"
+            assert all(attempt in resubmit or attempt.state in {S.REFUSED, S.NOT_SENT} for attempt in same), (
+                "the provider may have accepted it before"
+            )
+            amended = [
+                attempt
+                for attempt in same
+                if attempt.form == "amended" and attempt.failure is not None and attempt not in resubmit
+            ]
+            waits = {attempt.failure and REMEDY[attempt.failure.kind] for attempt in amended}
+            assert new.form != "amended" or waits <= {Remedy.FALL_BACK_OR_WAIT}, "that form was refused permanently"
+            tries = sum(attempt.route == new.route for attempt in earlier)
+            assert tries <= REPEATS_MAX + 1, "the last route is repeated endlessly"
 
     def check_given_up(self, write: SaveAttempt) -> None:
-        """An attempt is given up for its time only by readings that began after it was over."""
+        """An attempt is abandoned for its time-out only because of polls that began after the time-out."""
         attempt = write.attempt
         if attempt.state is not S.ABANDONED or write.was is not S.ACCEPTED or attempt.failure is None:
             return
@@ -143,23 +161,23 @@ class Life(RuleBasedStateMachine):
             assert self.is_answered(attempt.id, index, since, GIVE_UP_UNREAD), "time alone proves nothing"
 
     def is_answered(self, attempt_id: str, index: int, since: datetime, failures: int) -> bool:
-        known = [one for one in self.readings if one[:2] == (attempt_id, index) and one[2] >= since]
-        return any(one[3] for one in known) or len(known) >= failures
+        readings = [reading for reading in self.readings if reading[:2] == (attempt_id, index) and reading[2] >= since]
+        return any(was_understood for *_, was_understood in readings) or len(readings) >= failures
 
     def check_every_task_has_its_own_output(self) -> None:
         now = self.world.generation
-        extras = [task.slot for one in now.attempts for task in one.tasks if task.slot not in one.slots]
+        extras = [task.slot for attempt in now.attempts for task in attempt.tasks if task.slot not in attempt.slots]
         assert len(set(extras)) == len(extras)
         assert all(now.output(slot).extra for slot in extras)
 
     def numbers(self, *states: AttemptState, busy: bool | None = None) -> list[int]:
         return [
-            one.number
-            for one in self.world.generation.attempts
-            if one.state in states and busy in {None, Submit(one.id) in self.world.busy}
+            attempt.number
+            for attempt in self.world.generation.attempts
+            if attempt.state in states and busy in {None, Submit(attempt.id) in self.world.busy}
         ]
 
-    # What the world does
+    # What can happen
 
     @rule(wait=WAITS)
     def time_passes(self, wait: float) -> None:
@@ -183,7 +201,7 @@ class Life(RuleBasedStateMachine):
     def accepted(self, data: st.DataObject, tasks: int, stale: bool, at_once: bool) -> None:
         number = data.draw(st.sampled_from(self.numbers(S.SUBMITTING, busy=True)))
         seen = self.seen[self.world.attempt(number).id] if stale else None
-        self.world.take(number, *(f"t{number}-{one}" for one in range(tasks)), seen=seen)
+        self.world.take(number, *(f"t{number}-{task}" for task in range(tasks)), seen=seen)
         if at_once:
             self.step()
 
@@ -192,8 +210,8 @@ class Life(RuleBasedStateMachine):
     def found_late(self, data: st.DataObject, tasks: int) -> None:
         number = data.draw(st.sampled_from(self.numbers(*set(S) - {S.RESERVED, S.SUBMITTING})))
         self.adopted.add(self.world.attempt(number).id)
-        self.world.adopt(number, *(f"late{number}-{one}" for one in range(tasks)))
-        assert self.world.attempt(number).tasks, "knowledge of a paid task is never refused"
+        self.world.adopt(number, *(f"late{number}-{task}" for task in range(tasks)))
+        assert self.world.attempt(number).tasks, "a paid task must be recorded"
         self.step()
 
     @precondition(lambda self: self.numbers(S.SUBMITTING, S.RESERVED, busy=True))
@@ -222,31 +240,32 @@ class Life(RuleBasedStateMachine):
             )
         )
 
-    @precondition(lambda self: any(isinstance(one, Poll) for one in self.world.busy))
+    @precondition(lambda self: any(isinstance(effect, Poll) for effect in self.world.busy))
     @rule(data=st.data(), snapshot=st.none() | SNAPSHOTS, not_found=st.booleans(), wait=WAITS, took=WAITS)
     def read(self, data: st.DataObject, snapshot: object, not_found: bool, wait: float, took: float) -> None:
         polls = sorted(
-            (one for one in self.world.busy if isinstance(one, Poll)), key=lambda one: (one.attempt_id, one.index)
+            (effect for effect in self.world.busy if isinstance(effect, Poll)),
+            key=lambda poll: (poll.attempt_id, poll.index),
         )
-        one = data.draw(st.sampled_from(polls))
-        self.world.busy.discard(one)
+        poll = data.draw(st.sampled_from(polls))
+        self.world.busy.discard(poll)
         asked_at = max(self.world.now - timedelta(seconds=took), after(0))
-        self.readings.append((one.attempt_id, one.index, asked_at, snapshot is not None))
+        self.readings.append((poll.attempt_id, poll.index, asked_at, snapshot is not None))
         if snapshot is None:
-            fact: Fact = Unread(attempt_id=one.attempt_id, index=one.index, asked_at=asked_at, not_found=not_found)
+            fact: Fact = Unread(attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, not_found=not_found)
         else:
-            fact = Read(attempt_id=one.attempt_id, index=one.index, asked_at=asked_at, snapshot=snapshot)
+            fact = Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, snapshot=snapshot)
         self.step(fact, wait=wait)
 
-    @precondition(lambda self: any(isinstance(one, Keep) for one in self.world.busy))
+    @precondition(lambda self: any(isinstance(effect, Keep) for effect in self.world.busy))
     @rule(data=st.data(), what=st.sampled_from(["kept", "missing", "final", "unread"]), wait=WAITS)
     def file_is_fetched(self, data: st.DataObject, what: str, wait: float) -> None:
-        indices = sorted(one.index for one in self.world.busy if isinstance(one, Keep))
+        indices = sorted(effect.index for effect in self.world.busy if isinstance(effect, Keep))
         index = data.draw(st.sampled_from(indices))
         self.world.busy.discard(Keep(index))
         match what:
             case "kept":
-                self.step(FileKept(index, kept(index)), wait=wait)
+                self.step(FileKept(index, archived_file(index)), wait=wait)
             case _:
                 self.step(FileUnread(index=index, missing=what == "missing", final=what == "final"), wait=wait)
 
@@ -254,13 +273,15 @@ class Life(RuleBasedStateMachine):
     def provider_hints(self, data: st.DataObject) -> None:
         attempts = self.world.generation.attempts
         if attempts:
-            self.step(Hinted(data.draw(st.sampled_from([one.id for one in attempts]))))
+            self.step(Hinted(data.draw(st.sampled_from([attempt.id for attempt in attempts]))))
 
-    @precondition(lambda self: any(is_held(self.world.generation, one) for one in self.world.generation.attempts))
+    @precondition(
+        lambda self: any(is_held(self.world.generation, attempt) for attempt in self.world.generation.attempts)
+    )
     @rule(data=st.data(), decision=st.sampled_from(["fail", "resubmit"]))
     def operator_decides(self, data: st.DataObject, decision: Decision) -> None:
         now = self.world.generation
-        held = data.draw(st.sampled_from([one for one in now.attempts if is_held(now, one)]))
+        held = data.draw(st.sampled_from([attempt for attempt in now.attempts if is_held(now, attempt)]))
         try:
             write = decide(now, held, decision)
         except Conflict:
@@ -287,29 +308,29 @@ class Life(RuleBasedStateMachine):
             self.world.cancel()
             assert self.world.generation.status is Status.CANCELLED
 
-    # What always holds
+    # What must always hold
 
     @invariant()
     def outputs_have_no_gap(self) -> None:
         outputs = self.world.generation.outputs
-        assert [one.index for one in outputs] == list(range(len(outputs)))
-        assert [one.extra for one in outputs] == [index >= self.count for index in range(len(outputs))]
-        assert all(one.artifact is not None for one in outputs if one.status is Status.COMPLETED)
-        assert all(one.artifact is None for one in outputs if one.status in {Status.FAILED, *ENDED})
-        assert all(one.artifact is not None for one in outputs if one.kept is not None)
+        assert [output.index for output in outputs] == list(range(len(outputs)))
+        assert [output.extra for output in outputs] == [index >= self.count for index in range(len(outputs))]
+        assert all(output.artifact is not None for output in outputs if output.status is Status.COMPLETED)
+        assert all(output.artifact is None for output in outputs if output.status in {Status.FAILED, *ENDED})
+        assert all(output.artifact is not None for output in outputs if output.kept is not None)
 
     @invariant()
     def one_attempt_is_live_for_an_output(self) -> None:
         now = self.world.generation
         for slot in range(self.count):
-            live = [one for one in now.attempts if slot in one.slots and slot in serves(one)]
-            assert len([one for one in live if one.id not in self.adopted]) <= 1
+            live = [attempt for attempt in now.attempts if slot in attempt.slots and slot in expected_outputs(attempt)]
+            assert len([attempt for attempt in live if attempt.id not in self.adopted]) <= 1
 
     @invariant()
     def a_provider_holds_one_unclear_submit_for_an_output(self) -> None:
         now = self.world.generation
-        unclear = [one for one in now.attempts if one.state is S.UNKNOWN and one.decision is None]
-        held = Counter((slot, now.route(one).provider) for one in unclear for slot in one.slots)
+        unclear = [attempt for attempt in now.attempts if attempt.state is S.UNKNOWN and attempt.decision is None]
+        held = Counter((slot, now.route(attempt).provider) for attempt in unclear for slot in attempt.slots)
         assert all(times == 1 for times in held.values())
 
     @invariant()
@@ -321,17 +342,17 @@ class Life(RuleBasedStateMachine):
         now = self.world.generation
         if self.ended is None and now.status.terminal:
             self.ended = now
-            there = any(one.status is Status.COMPLETED for one in now.outputs)
-            assert all(one.status.terminal for one in now.outputs)
+            there = any(output.status is Status.COMPLETED for output in now.outputs)
+            assert all(output.status.terminal for output in now.outputs)
             assert now.status is Status.CANCELLED or there == (now.status is Status.COMPLETED)
             assert (now.failure is not None) == (now.status in {Status.FAILED, Status.EXPIRED})
             assert now.completed_at is not None
         if self.ended is not None:
             before = len(self.ended.outputs)
-            told = tuple(replace(one, kept=None) for one in self.ended.outputs)
-            stays = (now.status, tuple(replace(one, kept=None) for one in now.outputs[:before]), now.failure)
-            assert stays == (self.ended.status, told, self.ended.failure)
-            assert all(one.late and one.status is Status.COMPLETED for one in now.outputs[before:])
+            outputs = tuple(replace(output, kept=None) for output in self.ended.outputs)
+            stays = (now.status, tuple(replace(output, kept=None) for output in now.outputs[:before]), now.failure)
+            assert stays == (self.ended.status, outputs, self.ended.failure)
+            assert all(output.late and output.status is Status.COMPLETED for output in now.outputs[before:])
             assert (now.progress, now.completed_at) == (self.ended.progress, self.ended.completed_at)
 
     @invariant()
@@ -339,22 +360,22 @@ class Life(RuleBasedStateMachine):
         assert 0 <= self.world.generation.progress <= 1
 
     def teardown(self) -> None:
-        """Whatever happened, the deadline and a few readings end it, and nothing is left that would be carried out."""
+        """Whatever happened, the deadline and a few polls end the generation, and no effect is left."""
         if not hasattr(self, "world"):
             return
         self.world.now = max(self.world.now, self.world.generation.deadline_at)
         self.step()
-        for _ in range(400):  # many tasks, each of which may fail to be read at a moment of its own
+        for _ in range(400):  # many tasks, each of which may fail its poll at another time
             if self.world.generation.status.terminal:
                 break
-            for poll in [one for one in self.world.busy if isinstance(one, Poll)]:
+            for poll in [effect for effect in self.world.busy if isinstance(effect, Poll)]:
                 self.world.busy.discard(poll)
                 self.step(Unread(attempt_id=poll.attempt_id, index=poll.index, asked_at=self.world.now))
             if not self.world.generation.status.terminal:
                 self.step(wait=(self.world.last.wake_at - self.world.now).total_seconds())
         assert self.world.generation.status.terminal
-        assert not any(isinstance(one, Poll) for one in self.world.last.effects)
-        assert not self.world.watches, "nothing is read any more"
+        assert not any(isinstance(effect, Poll) for effect in self.world.last.effects)
+        assert not self.world.watches, "no task is polled any more"
         self.world.crash()
         self.step()
         assert S.SUBMITTING not in self.world.states()

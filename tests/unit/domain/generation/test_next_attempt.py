@@ -1,4 +1,4 @@
-"""What each failure leads to, and how often the same is tried."""
+"""What each failure leads to, and how often the same route is tried."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -15,8 +15,8 @@ from gateway.domain.generation.model import AttemptState, Generation, Policy
 from gateway.domain.generation.next_attempt import (
     REPEAT_MAX_SECONDS,
     REPEATS_MAX,
+    NextTry,
     Stop,
-    Try,
     has_another_route,
     is_retry,
     next_try,
@@ -73,7 +73,7 @@ def test_refused_submit_on_the_last_route(kind: FailureKind) -> None:
     world = World(generation("acme/one"))
     world.end(1, kind, state=S.UNKNOWN if kind is FailureKind.AMBIGUOUS else S.REFUSED)
 
-    assert world.routes() == [0], "nothing is tried again at once"
+    assert world.routes() == [0], "the same route is not tried again at once"
     assert (world.generation.status is Status.QUEUED) == (kind in WAITS)
     if kind not in WAITS:
         assert world.generation.failure == failed(kind, "no")
@@ -115,10 +115,10 @@ def test_unknown_submit_is_ambiguous_whatever_it_was_called() -> None:
     world = World(generation("acme/one", policy=Policy(on_ambiguous="hold")))
     world.end(1, FailureKind.UNAVAILABLE, state=S.UNKNOWN)
     world.step(wait=600)
-    assert world.states() == [S.UNKNOWN], "another submit could be a second bill"
+    assert world.states() == [S.UNKNOWN], "another submit could be billed a second time"
 
 
-def test_routes_are_tried_in_order_and_the_last_failure_is_told() -> None:
+def test_routes_are_tried_in_order_and_the_last_failure_is_reported() -> None:
     world = World(generation("acme/one", "bolt/two", "corp/three"))
     for number, kind in enumerate((FailureKind.OUT_OF_CREDIT, FailureKind.TIMED_OUT, FailureKind.TASK_FAILED), 1):
         world.end(number, kind)
@@ -140,7 +140,7 @@ def test_stop_for_one_output_leaves_the_others_alone() -> None:
 def test_amended_form_is_tried_once() -> None:
     world = World(generation("acme/one", "bolt/two"), form="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
-    assert [(one.route, one.form) for one in world.generation.attempts] == [(0, "number"), (0, "string")]
+    assert [(attempt.route, attempt.form) for attempt in world.generation.attempts] == [(0, "number"), (0, "string")]
 
     world.end(2, FailureKind.INVALID_REQUEST, amend="number")
     assert len(world.generation.attempts) == 2
@@ -158,14 +158,14 @@ def test_amended_form_is_kept_when_the_provider_asks_to_wait() -> None:
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.end(2, FailureKind.RATE_LIMITED, retry_after=10)
     world.step(wait=10)
-    assert [one.form for one in world.generation.attempts] == ["number", "string", "string"]
+    assert [attempt.form for attempt in world.generation.attempts] == ["number", "string", "string"]
 
 
-def test_amended_form_is_not_tried_where_the_limit_of_cost_has_no_room_for_it() -> None:
-    """Without the check it was reserved and dropped, in turn and without end."""
+def test_amended_form_is_not_tried_beyond_max_cost() -> None:
+    """Without the check the attempt was reserved and dropped endlessly."""
     world = World(priced(2.0, 1.0, count=2))
     world.send(1)
-    world.accept(2, "a", "b")  # two tasks where one was asked for: each may be billed
+    world.accept(2, "a", "b")  # two tasks although one was requested: each may be billed
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.read(2, RUNNING, 0)
     world.read(2, RUNNING, 1)
@@ -180,16 +180,19 @@ def test_every_route_has_its_own_amended_form() -> None:
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.end(2, FailureKind.OUT_OF_CREDIT)
     world.end(3, FailureKind.INVALID_REQUEST, amend="string")
-    assert [(one.route, one.form) for one in world.generation.attempts][2:] == [(1, "number"), (1, "string")]
+    assert [(attempt.route, attempt.form) for attempt in world.generation.attempts][2:] == [
+        (1, "number"),
+        (1, "string"),
+    ]
 
 
 def test_outputs_of_one_refused_submit_are_amended_together() -> None:
     world = World(generation(count=3, count_max=4), form="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
-    assert [(one.slots, one.form) for one in world.generation.attempts][1:] == [((0, 1, 2), "string")]
+    assert [(attempt.slots, attempt.form) for attempt in world.generation.attempts][1:] == [((0, 1, 2), "string")]
 
 
-# The last route once more
+# The last route again
 
 
 def test_waits_grow_and_end_in_a_failure() -> None:
@@ -227,7 +230,7 @@ def test_short_wait_does_not_shorten_the_growing_one() -> None:
     assert after(1) <= step.wake_at <= after(2)
 
 
-def test_wait_that_ends_behind_the_deadline_fails_at_once() -> None:
+def test_wait_that_ends_after_the_deadline_fails_at_once() -> None:
     world = World(generation(deadline_seconds=600))
     world.end(1, FailureKind.RATE_LIMITED, retry_after=600)
     assert world.generation.failure == failed(FailureKind.RATE_LIMITED)
@@ -239,13 +242,13 @@ def test_another_route_is_not_kept_waiting() -> None:
     assert world.routes() == [0, 1]
 
 
-# Back to a route that only asked to wait
+# Back to a route that refused temporarily
 
 
 @pytest.mark.parametrize("state", [S.REFUSED, S.NOT_SENT])
 @pytest.mark.parametrize("first", sorted(WAITS))
 @pytest.mark.parametrize("last", sorted(GOES_ON - WAITS - {FailureKind.AMBIGUOUS}))
-def test_route_that_asked_to_wait_is_gone_back_to_when_a_later_one_failed_for_good(
+def test_route_that_asked_to_wait_is_tried_again_when_a_later_one_failed_permanently(
     first: FailureKind, last: FailureKind, state: AttemptState
 ) -> None:
     world = World(generation("acme/one", "bolt/two"))
@@ -277,7 +280,7 @@ def test_unknown_submit_leaves_the_route_of_another_provider_that_asked_to_wait(
     assert world.routes() == [0, 1, 0]
 
 
-def test_route_of_a_provider_that_may_hold_a_task_is_not_gone_back_to() -> None:
+def test_route_of_a_provider_that_may_have_a_task_is_not_tried_again() -> None:
     world = World(generation("acme/one", "acme/two"))
     world.end(1, FailureKind.RATE_LIMITED, retry_after=30)
     world.unknown(2)
@@ -287,7 +290,7 @@ def test_route_of_a_provider_that_may_hold_a_task_is_not_gone_back_to() -> None:
 
 @pytest.mark.parametrize("kind", [FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT])
 @pytest.mark.parametrize("of_model", [False, True])
-def test_route_of_an_account_that_refused_since_is_not_gone_back_to(kind: FailureKind, *, of_model: bool) -> None:
+def test_route_of_an_account_that_was_refused_since_is_not_tried_again(kind: FailureKind, *, of_model: bool) -> None:
     world = World(generation("acme/one", "acme/two"))
     world.end(1, FailureKind.RATE_LIMITED, retry_after=30)
     refuse(world, 2, failed(kind, of_model=of_model))
@@ -296,15 +299,15 @@ def test_route_of_an_account_that_refused_since_is_not_gone_back_to(kind: Failur
     assert world.generation.failure == (None if of_model else failed(kind))
 
 
-def test_next_try_is_told_with_the_wait_for_an_open_circuit() -> None:
+def test_next_try_includes_the_wait_for_an_open_circuit() -> None:
     world = World(generation("acme/one"))
     world.end(1, FailureKind.RATE_LIMITED, retry_after=10)
-    told = next_try_at(world.generation, lambda *_: RouteHealth(circuit=CircuitState.OPEN, retry_at=after(100)))
-    assert told is not None
-    assert after(100) <= told <= after(102)
+    moment = next_try_at(world.generation, lambda *_: RouteHealth(circuit=CircuitState.OPEN, retry_at=after(100)))
+    assert moment is not None
+    assert after(100) <= moment <= after(102)
 
 
-def test_of_several_that_asked_to_wait_the_first_to_be_due_is_gone_back_to() -> None:
+def test_of_several_routes_that_asked_to_wait_the_first_to_be_due_is_tried_again() -> None:
     world = World(generation("acme/one", "bolt/two", "corp/three"))
     world.end(1, FailureKind.RATE_LIMITED, retry_after=10)
     world.end(2, FailureKind.RATE_LIMITED, retry_after=20)
@@ -312,7 +315,7 @@ def test_of_several_that_asked_to_wait_the_first_to_be_due_is_gone_back_to() -> 
     assert (world.last.wake_at, next_try_at(world.generation)) == (after(10), after(10))
     world.step(wait=10)
     assert world.routes() == [0, 1, 2, 0]
-    assert next_try_at(world.generation) is None, "one is under way"
+    assert next_try_at(world.generation) is None, "an attempt is under way"
     world.end(4, FailureKind.OUT_OF_CREDIT)
     assert world.last.wake_at == after(20)
     world.step(wait=10)
@@ -321,7 +324,7 @@ def test_of_several_that_asked_to_wait_the_first_to_be_due_is_gone_back_to() -> 
     assert world.generation.failure == failed(FailureKind.OUT_OF_CREDIT)
 
 
-def test_tries_go_round_the_routes_that_asked_to_wait_until_the_deadline() -> None:
+def test_routes_that_asked_to_wait_are_tried_in_rotation_until_the_deadline() -> None:
     world = World(generation("acme/one", "bolt/two"))
     while not world.generation.status.terminal:
         if world.states()[-1] is not S.RESERVED:
@@ -329,12 +332,12 @@ def test_tries_go_round_the_routes_that_asked_to_wait_until_the_deadline() -> No
             world.step()
         world.end(len(world.generation.attempts), FailureKind.RATE_LIMITED)
     tries = [world.routes().count(route) for route in (0, 1)]
-    assert abs(tries[0] - tries[1]) <= 2, "neither is tried at the cost of the other"
+    assert abs(tries[0] - tries[1]) <= 2, "both routes are tried"
     assert sum(tries) > 20
-    assert world.now > after(3600 - REPEAT_MAX_SECONDS), "not before there is no time for another"
+    assert world.now > after(3600 - REPEAT_MAX_SECONDS), "it fails only when no time is left for another try"
 
 
-def test_route_that_asked_to_wait_and_then_failed_for_good_is_not_gone_back_to() -> None:
+def test_route_that_asked_to_wait_and_then_failed_permanently_is_not_tried_again() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.end(1, FailureKind.UNAVAILABLE)
     world.end(2, FailureKind.TASK_FAILED)
@@ -365,7 +368,7 @@ def test_failure_of_the_request_ends_the_waiting_too() -> None:
     assert world.generation.failure == failed(FailureKind.CONTENT_POLICY, "no")
 
 
-def test_tries_of_the_route_that_is_gone_back_to_are_counted() -> None:
+def test_tries_of_a_repeated_route_are_counted() -> None:
     world = World(generation("acme/one", "bolt/two", deadline_seconds=86_400))
     world.end(1, FailureKind.UNAVAILABLE)
     world.end(2, FailureKind.OUT_OF_CREDIT)
@@ -377,20 +380,20 @@ def test_tries_of_the_route_that_is_gone_back_to_are_counted() -> None:
     assert world.generation.failure == failed(FailureKind.UNAVAILABLE)
 
 
-def test_wait_behind_the_deadline_is_not_waited_for_after_another_route() -> None:
+def test_wait_beyond_the_deadline_is_not_waited_for_after_another_route() -> None:
     world = World(generation("acme/one", "bolt/two", deadline_seconds=600))
     world.end(1, FailureKind.RATE_LIMITED, retry_after=600)
     world.end(2, FailureKind.OUT_OF_CREDIT)
     assert world.generation.failure == failed(FailureKind.OUT_OF_CREDIT)
 
 
-def test_route_that_is_gone_back_to_keeps_its_form() -> None:
+def test_repeated_route_keeps_its_form() -> None:
     world = World(generation("acme/one", "bolt/two"), form="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.end(2, FailureKind.RATE_LIMITED, retry_after=10)
     world.end(3, FailureKind.OUT_OF_CREDIT)
     world.step(wait=10)
-    assert [(one.route, one.form) for one in world.generation.attempts] == [
+    assert [(attempt.route, attempt.form) for attempt in world.generation.attempts] == [
         (0, "number"),
         (0, "string"),
         (1, "number"),
@@ -398,13 +401,13 @@ def test_route_that_is_gone_back_to_keeps_its_form() -> None:
     ]
 
 
-def test_every_output_goes_back_to_its_own_route() -> None:
+def test_every_output_repeats_its_own_route() -> None:
     world = World(generation("acme/one", "bolt/two", count=2))
-    world.end(1, FailureKind.RATE_LIMITED, retry_after=10)  # both begin on the first
+    world.end(1, FailureKind.RATE_LIMITED, retry_after=10)  # both begin on the first route
     world.accept(2)
     world.end(3, FailureKind.OUT_OF_CREDIT)
     world.step(wait=10)
-    assert [(one.route, one.slots) for one in world.generation.attempts] == [
+    assert [(attempt.route, attempt.slots) for attempt in world.generation.attempts] == [
         (0, (0,)),
         (0, (1,)),
         (1, (0,)),
@@ -412,7 +415,7 @@ def test_every_output_goes_back_to_its_own_route() -> None:
     ]
 
 
-def test_deadline_that_comes_before_any_task_tells_the_newest_refusal() -> None:
+def test_deadline_before_any_task_reports_the_newest_refusal() -> None:
     world = Sick(generation("acme/one", "bolt/two", deadline_seconds=600))
     world.end(1, FailureKind.RATE_LIMITED)
     world.health["acme/one"] = RouteHealth(retry_at=after(9000))
@@ -425,18 +428,18 @@ def test_deadline_that_comes_before_any_task_tells_the_newest_refusal() -> None:
 
 def test_whether_another_route_is_left() -> None:
     world = World(generation("acme/one", "bolt/two", count=2))
-    assert [has_another_route(world.generation, one) for one in world.generation.attempts] == [True, True]
+    assert [has_another_route(world.generation, attempt) for attempt in world.generation.attempts] == [True, True]
     world.end(1, FailureKind.OUT_OF_CREDIT)
     first, second, third = world.generation.attempts
     assert (third.slots, third.route) == ((0,), 1)
-    assert not has_another_route(world.generation, third), "its output has been everywhere"
+    assert not has_another_route(world.generation, third), "every route was tried for its output"
     assert not has_another_route(world.generation, first)
     assert has_another_route(world.generation, second)
     alone = World(generation("acme/one"))
     assert not has_another_route(alone.generation, alone.attempt(1))
 
 
-# How often
+# Limits on the number of tries
 
 
 def test_only_tries_in_a_row_count() -> None:
@@ -467,10 +470,10 @@ def test_task_that_may_have_been_paid_for_is_not_bought_again_on_its_route(kind:
 
 
 def test_next_try_of_a_new_output_is_the_first_route() -> None:
-    assert next_try(generation(), 0) == Try(0)
+    assert next_try(generation(), 0) == NextTry(0)
 
 
-def test_next_try_while_an_attempt_is_live_is_nothing() -> None:
+def test_there_is_no_next_try_while_an_attempt_is_live() -> None:
     world = World(generation())
     assert next_try(world.generation, 0) is None
     world.send(1)
@@ -479,13 +482,13 @@ def test_next_try_while_an_attempt_is_live_is_nothing() -> None:
     assert next_try(world.generation, 0) is None
 
 
-def test_next_try_tells_why_it_stops() -> None:
+def test_stop_has_the_reason() -> None:
     world = World(generation("acme/one", count=2))
     world.end(1, FailureKind.OUT_OF_CREDIT)
     assert next_try(world.generation, 0) == Stop(failed(FailureKind.OUT_OF_CREDIT))
 
 
-# Waits as such
+# The computation of pauses
 
 
 @pytest.mark.parametrize("tries", [0, 1, 2, 5, 40, 5000])
@@ -495,10 +498,10 @@ def test_wait_stays_between_half_and_all_of_its_ceiling(tries: int) -> None:
 
 
 def test_spread_is_even_and_repeatable() -> None:
-    found = [spread(f"att_{number}") for number in range(2000)]
-    assert found == [spread(f"att_{number}") for number in range(2000)]
-    assert all(0 <= one < 1 for one in found)
-    assert 0.45 < sum(found) / len(found) < 0.55
+    numbers = [spread(f"att_{number}") for number in range(2000)]
+    assert numbers == [spread(f"att_{number}") for number in range(2000)]
+    assert all(0 <= value < 1 for value in numbers)
+    assert 0.45 < sum(numbers) / len(numbers) < 0.55
 
 
 def test_private_words_are_never_the_provider_s_own() -> None:
@@ -510,7 +513,7 @@ def test_private_words_are_never_the_provider_s_own() -> None:
 
 
 class Sick(World):
-    """A world whose routes are as the test says, by `provider/model`."""
+    """A world in which the test sets the health of each route, by `provider/model`."""
 
     def __init__(self, start: Generation, health: dict[str, RouteHealth] | None = None) -> None:
         self.health = health or {}
@@ -535,7 +538,7 @@ class Sick(World):
 
 
 def healthy(**circuits: CircuitState) -> HealthOf:
-    """By provider; whoever is not named is closed."""
+    """The circuit of each named provider; the circuits of the others are closed."""
     return lambda provider, _model: RouteHealth(circuit=circuits.get(provider, CircuitState.CLOSED))
 
 
@@ -554,11 +557,11 @@ OPEN, HALF_OPEN = CircuitState.OPEN, CircuitState.HALF_OPEN
     ],
 )
 def test_first_try_leaves_open_circuits_for_last(circuits: dict[str, CircuitState], first: int) -> None:
-    assert next_try(generation("acme/one", "bolt/two", "corp/three"), 0, healthy(**circuits)) == Try(first)
+    assert next_try(generation("acme/one", "bolt/two", "corp/three"), 0, healthy(**circuits)) == NextTry(first)
 
 
 def test_only_route_is_tried_though_its_circuit_is_open() -> None:
-    assert next_try(generation("acme/one"), 0, healthy(acme=OPEN)) == Try(0)
+    assert next_try(generation("acme/one"), 0, healthy(acme=OPEN)) == NextTry(0)
 
 
 def test_circuit_that_opened_after_the_plan_is_last_and_still_tried() -> None:
@@ -571,7 +574,7 @@ def test_circuit_that_opened_after_the_plan_is_last_and_still_tried() -> None:
     assert world.generation.status is Status.FAILED
 
 
-def test_circuit_that_closed_again_has_its_place_back() -> None:
+def test_circuit_that_closed_again_has_its_position_back() -> None:
     world = Sick(generation("acme/one", "bolt/two", "corp/three"))
     world.become(OPEN, "bolt/two")
     world.become(CircuitState.CLOSED, "bolt/two")
@@ -586,7 +589,7 @@ def test_route_before_the_one_that_was_tried_first_is_not_forgotten() -> None:
     assert world.routes() == [1, 0]
 
 
-# An account that refuses
+# An account that was refused
 
 
 @pytest.mark.parametrize("kind", [FailureKind.OUT_OF_CREDIT, FailureKind.CREDENTIAL_REFUSED])
@@ -614,7 +617,7 @@ def test_account_stays_left_out_for_the_rest_of_the_generation() -> None:
     assert world.generation.failure == failed(FailureKind.TASK_FAILED)
 
 
-def test_task_that_tells_of_credit_leaves_out_the_account() -> None:
+def test_task_that_failed_for_credit_leaves_out_the_account() -> None:
     world = World(generation("acme/one", "acme/two", "bolt/three"))
     world.accept(1)
     world.fail(1, FailureKind.OUT_OF_CREDIT)
@@ -622,18 +625,18 @@ def test_task_that_tells_of_credit_leaves_out_the_account() -> None:
 
 
 def refuse(world: World, number: int, failure: Failed) -> None:
-    """Have the submit refused with this very failure."""
+    """Let the submit be refused with exactly this failure."""
     attempt = world.attempt(number)
     world.send(number)
     world.busy.discard(Submit(attempt.id))
     world.step(Ended(attempt_id=attempt.id, state=S.REFUSED, failure=failure))
 
 
-# A limit of cost, over the whole generation
+# `max_cost`, over the whole generation
 
 
 def priced(limit: float, *costs: float, count: int = 1, count_max: int = 1) -> Generation:
-    """Routes at these prices, each of another provider."""
+    """Routes with these prices, each of another provider."""
     names = [f"provider{number}/model" for number in range(len(costs))]
     start = generation(*names, count=count, count_max=count_max)
     routes = tuple(replace(route, cost_usd=cost) for route, cost in zip(start.plan.routes, costs, strict=True))
@@ -641,16 +644,16 @@ def priced(limit: float, *costs: float, count: int = 1, count_max: int = 1) -> G
 
 
 @pytest.mark.parametrize(
-    ("limit", "costs", "goes_on"),
+    ("limit", "costs", "is_tried"),
     [(1.0, (0.5, 0.5), True), (1.0, (0.5, 0.51), False), (0.3, (0.1, 0.2), True), (1.0, (0.4, 0.7, 0.6), True)],
 )
-def test_attempt_that_may_have_been_billed_counts(limit: float, costs: tuple[float, ...], goes_on: bool) -> None:
+def test_attempt_that_may_have_been_billed_counts(limit: float, costs: tuple[float, ...], is_tried: bool) -> None:
     world = World(priced(limit, *costs))
     world.accept(1)
     world.fail(1, FailureKind.TASK_FAILED)
     assert world.attempt(1).billed is Billed.MAYBE
-    assert world.routes() == ([0, len(costs) - 1] if goes_on else [0])
-    if not goes_on:
+    assert world.routes() == ([0, len(costs) - 1] if is_tried else [0])
+    if not is_tried:
         assert world.generation.failure == failed(FailureKind.TASK_FAILED, "no")
 
 
@@ -661,7 +664,7 @@ def test_unknown_submit_counts() -> None:
     assert world.generation.status is Status.FAILED
 
 
-def test_attempt_given_up_for_its_time_counts() -> None:
+def test_attempt_abandoned_for_its_time_out_counts() -> None:
     world = World(priced(1.0, 0.6, 0.6, 0.4))
     world.accept(1)
     world.give_up(1)
@@ -680,18 +683,22 @@ def test_outputs_that_are_being_made_are_not_counted_twice() -> None:
     world = World(priced(2.0, 1.0, 1.0, count=2))
     world.accept(2)
     world.end(1, FailureKind.OUT_OF_CREDIT)
-    assert [(one.route, one.slots) for one in world.generation.attempts] == [(0, (0,)), (0, (1,)), (1, (0,))]
+    assert [(attempt.route, attempt.slots) for attempt in world.generation.attempts] == [
+        (0, (0,)),
+        (0, (1,)),
+        (1, (0,)),
+    ]
 
 
-def test_all_outputs_that_nobody_makes_have_to_find_room() -> None:
+def test_max_cost_must_allow_all_outputs_that_no_attempt_makes() -> None:
     world = World(priced(4.0, 1.0, 1.5, 1.0, count=2, count_max=2))
     world.accept(1, "a", "b")
     world.fail(1, FailureKind.TASK_FAILED, 0)
     world.fail(1, FailureKind.TASK_FAILED, 1)
-    assert [(one.route, one.slots) for one in world.generation.attempts] == [(0, (0, 1)), (2, (0, 1))]
+    assert [(attempt.route, attempt.slots) for attempt in world.generation.attempts] == [(0, (0, 1)), (2, (0, 1))]
 
 
-def test_tasks_beyond_the_number_asked_for_count() -> None:
+def test_tasks_beyond_the_requested_number_count() -> None:
     for limit, routes in ((3.9, [0]), (4.0, [0, 1])):
         world = World(priced(limit, 1.0, 1.0))
         world.accept(1, "a", "b", "c")
@@ -700,13 +707,32 @@ def test_tasks_beyond_the_number_asked_for_count() -> None:
         assert world.routes() == routes
 
 
-def test_repeat_of_what_was_not_billed_needs_no_more_room() -> None:
+def test_failed_output_leaves_money_for_another_one_and_the_driver_looks_soon() -> None:
+    """The first output has no money left for another route until the second output has failed."""
+    world = World(priced(1.9, 0.5, 1.0, count=2))
+    world.send(2)
+    world.accept(1)
+    world.give_up(1)
+    assert world.routes() == [0, 0]
+    refused = Ended(attempt_id=world.attempt(2).id, state=S.REFUSED, failure=failed(FailureKind.OUT_OF_CREDIT))
+
+    def advanced(before: Step, *facts: Fact) -> Step:
+        return advance(before.generation, before.watches, facts, now=world.now, busy=frozenset(), hints=world.hints)
+
+    step = advanced(replace(world.last, generation=world.generation), refused)
+    assert [output.status for output in step.generation.outputs] == [Status.QUEUED, Status.FAILED]
+    assert [attempt.route for attempt in step.generation.attempts] == [0, 0]
+    assert step.wake_at - world.now <= timedelta(seconds=1)
+    assert [attempt.route for attempt in advanced(step).generation.attempts] == [0, 0, 1]
+
+
+def test_repeat_of_an_unbilled_attempt_costs_nothing_more() -> None:
     world = World(priced(1.0, 1.0))
     step = world.end(1, FailureKind.RATE_LIMITED, retry_after=30)
     assert step.wake_at == after(30)
 
 
-def test_route_that_is_gone_back_to_has_to_find_room() -> None:
+def test_repeated_route_must_fit_into_max_cost() -> None:
     for cost, routes in ((0.6, [0, 1]), (0.4, [0, 1, 0])):
         world = World(priced(1.0, cost, 0.6))
         world.end(1, FailureKind.RATE_LIMITED)
@@ -723,7 +749,7 @@ def test_without_a_limit_prices_change_nothing() -> None:
     assert world.routes() == [0, 1]
 
 
-# A repeat waits until the provider's health lets it go
+# A repeat waits until the provider's health allows it
 
 
 def test_repeat_waits_for_the_provider_s_health() -> None:
@@ -745,13 +771,13 @@ def test_repeat_has_its_own_wait_where_that_is_longer() -> None:
 
 
 def test_many_that_wait_for_the_same_moment_do_not_come_at_once() -> None:
-    found = set()
+    moments = set()
     for number in range(50):
         world = Sick(replace(generation(), id=f"gen_{number}"))
         world.health["acme/one"] = RouteHealth(retry_at=after(100))
-        found.add(world.end(1, FailureKind.UNAVAILABLE).wake_at)
-    assert len(found) > 40
-    assert max(found) - min(found) > timedelta(seconds=1)
+        moments.add(world.end(1, FailureKind.UNAVAILABLE).wake_at)
+    assert len(moments) > 40
+    assert max(moments) - min(moments) > timedelta(seconds=1)
 
 
 def test_repeat_that_is_never_allowed_ends_with_the_deadline() -> None:
@@ -768,11 +794,11 @@ def test_repeat_that_is_never_allowed_ends_with_the_deadline() -> None:
     assert world.states() == [S.NOT_SENT]
 
 
-def test_no_repeat_is_put_off_beyond_the_deadline() -> None:
+def test_no_repeat_is_postponed_beyond_the_deadline() -> None:
     world = Sick(generation(deadline_seconds=600))
     world.end(1, FailureKind.UNAVAILABLE, state=S.NOT_SENT)
     world.health["acme/one"] = RouteHealth(retry_at=after(9000))
-    assert next_try(world.generation, 0, world.of) == Try(0, not_before=after(600))
+    assert next_try(world.generation, 0, world.of) == NextTry(0, not_before=after(600))
 
 
 def test_health_allows_a_repeat_no_more_often_than_it_would_be_tried() -> None:
@@ -787,7 +813,7 @@ def test_health_allows_a_repeat_no_more_often_than_it_would_be_tried() -> None:
     assert world.generation.failure == failed(FailureKind.UNAVAILABLE)
 
 
-def test_route_that_is_gone_back_to_waits_for_its_own_provider_s_health() -> None:
+def test_repeated_route_waits_for_its_own_provider_s_health() -> None:
     world = Sick(generation("acme/one", "bolt/two"))
     world.health |= {"acme/one": RouteHealth(retry_at=after(100)), "bolt/two": RouteHealth(retry_at=after(500))}
     world.end(1, FailureKind.UNAVAILABLE)
@@ -799,7 +825,7 @@ def test_other_routes_do_not_wait_for_a_repeat_to_be_allowed() -> None:
     world = Sick(generation("acme/one", "bolt/two"))
     world.health["bolt/two"] = RouteHealth(retry_at=after(100))
     world.end(1, FailureKind.UNAVAILABLE)
-    assert world.routes() == [0, 1], "its first submit is no repeat"
+    assert world.routes() == [0, 1], "the first submit to a route is not a repeat"
 
 
 # What is a repeat
@@ -813,12 +839,12 @@ def test_what_is_a_repeat() -> None:
     world.end(4, FailureKind.UNAVAILABLE)
     world.now = world.last.wake_at
     world.step()
-    assert [(one.slots, one.route, one.form) for one in world.generation.attempts] == [
+    assert [(attempt.slots, attempt.route, attempt.form) for attempt in world.generation.attempts] == [
         ((0,), 0, "number"),
         ((1,), 0, "number"),
         ((0,), 0, "string"),
         ((0,), 1, "number"),
         ((0,), 1, "number"),
     ]
-    found = [is_retry(world.generation, one) for one in world.generation.attempts]
-    assert found == [False, False, False, False, True]
+    repeats = [is_retry(world.generation, attempt) for attempt in world.generation.attempts]
+    assert repeats == [False, False, False, False, True]

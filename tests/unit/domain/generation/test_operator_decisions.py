@@ -1,4 +1,4 @@
-"""A held submit and what an operator decides about it."""
+"""A submit without a clear answer that waits for an operator, and what the operator decides."""
 
 import pytest
 from msgspec.structs import replace
@@ -58,14 +58,14 @@ def test_resubmit_waits_for_the_quarantine_and_goes_to_the_same_route() -> None:
     assert (world.states(), world.routes()) == ([S.UNKNOWN, S.RESERVED], [0, 0])
 
 
-def test_task_that_turns_up_in_the_quarantine_is_not_bought_again() -> None:
+def test_task_that_is_named_in_the_quarantine_is_not_bought_again() -> None:
     world = decided(held(), "resubmit")
     world.take(1)
     world.step(wait=QUARANTINE_SECONDS)
     assert world.states() == [S.ACCEPTED]
 
 
-def test_submit_is_repeated_once_alone() -> None:
+def test_submit_is_repeated_only_once() -> None:
     world = decided(held(), "resubmit")
     world.step(wait=QUARANTINE_SECONDS)
     world.unknown(2)
@@ -76,7 +76,7 @@ def test_submit_is_repeated_once_alone() -> None:
     assert world.generation.status is Status.FAILED
 
 
-def test_resubmit_behind_the_deadline_is_refused() -> None:
+def test_resubmit_after_the_deadline_is_refused() -> None:
     world = held(deadline_seconds=QUARANTINE_SECONDS)
     with pytest.raises(Conflict, match="deadline"):
         decide(world.generation, world.attempt(1), "resubmit")
@@ -92,7 +92,7 @@ def test_decision_is_made_once(decision: Decision) -> None:
 def test_nothing_else_is_held() -> None:
     world = World(generation("acme/one", "bolt/two", policy=Policy(on_ambiguous="fall_back")))
     world.unknown(1)
-    assert not any(is_held(world.generation, one) for one in world.generation.attempts)
+    assert not any(is_held(world.generation, attempt) for attempt in world.generation.attempts)
     with pytest.raises(Conflict, match="not held"):
         decide(world.generation, world.attempt(1), "fail")
     running = World(generation(policy=HOLD))
@@ -104,10 +104,10 @@ def test_only_the_output_that_waits_counts() -> None:
     world = held(count=2)
     world.accept(2)
     world.fail(2, FailureKind.TASK_FAILED)
-    assert [is_held(world.generation, one) for one in world.generation.attempts] == [True, False]
+    assert [is_held(world.generation, attempt) for attempt in world.generation.attempts] == [True, False]
 
 
-def test_task_that_turns_up_while_the_second_submit_waits_its_turn_stops_it() -> None:
+def test_task_that_is_named_while_the_second_submit_waits_stops_it() -> None:
     world = decided(held(), "resubmit")
     world.step(wait=QUARANTINE_SECONDS)
     world.take(1)
@@ -117,7 +117,7 @@ def test_task_that_turns_up_while_the_second_submit_waits_its_turn_stops_it() ->
     assert world.generation.status is Status.FAILED
 
 
-def test_task_that_turns_up_leaves_the_next_route_untried() -> None:
+def test_task_that_is_named_leaves_the_next_route_untried() -> None:
     world = World(generation("acme/one", "bolt/two", policy=Policy(on_ambiguous="fall_back")))
     world.unknown(1)
     assert world.states() == [S.UNKNOWN, S.RESERVED]
@@ -128,7 +128,7 @@ def test_task_that_turns_up_leaves_the_next_route_untried() -> None:
     assert (world.states()[2:], world.routes()[2:]) == ([S.RESERVED], [1])
 
 
-def test_second_submit_that_the_limit_of_cost_has_no_room_for_is_refused() -> None:
+def test_second_submit_beyond_max_cost_is_refused() -> None:
     start = generation(policy=HOLD)
     route = replace(start.plan.routes[0], cost_usd=1.0)
     start = replace(start, plan=replace(start.plan, routes=(route,)), request=replace(start.request, max_cost=1.5))
@@ -138,7 +138,7 @@ def test_second_submit_that_the_limit_of_cost_has_no_room_for_is_refused() -> No
         decide(world.generation, world.attempt(1), "resubmit")
 
 
-def test_second_submit_that_the_limit_has_no_room_for_any_more_is_not_made() -> None:
+def test_second_submit_that_exceeds_max_cost_by_now_is_not_made() -> None:
     start = generation(count=2, policy=HOLD)
     route = replace(start.plan.routes[0], cost_usd=1.0)
     start = replace(start, plan=replace(start.plan, routes=(route,)), request=replace(start.request, max_cost=3.0))
@@ -147,14 +147,14 @@ def test_second_submit_that_the_limit_has_no_room_for_any_more_is_not_made() -> 
     world.unknown(1)
     decision = decide(world.generation, world.attempt(1), "resubmit")
     world.generation = apply(world.generation, decision)
-    world.take(2, "a", "b")  # two tasks where one was asked for: each may be billed
+    world.take(2, "a", "b")  # two tasks although one was requested: each may be billed
     world.step(wait=QUARANTINE_SECONDS)
     world.read(2, RUNNING, 0)
     world.read(2, RUNNING, 1)
     assert world.states() == [S.UNKNOWN, S.ACCEPTED]
 
 
-def test_second_submit_that_is_refused_for_the_moment_waits_on_its_route() -> None:
+def test_second_submit_that_is_refused_temporarily_waits_on_its_route() -> None:
     world = decided(held(), "resubmit")
     world.step(wait=QUARANTINE_SECONDS)
     world.end(2, FailureKind.RATE_LIMITED, retry_after=30)

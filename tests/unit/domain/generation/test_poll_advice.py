@@ -1,4 +1,4 @@
-"""A client is told to look seldom while nothing can have come of it, and often near the end."""
+"""A client should read rarely while its generation cannot be ready, and often near its usual end."""
 
 import pytest
 from hypothesis import given, settings
@@ -32,20 +32,20 @@ def attempt(number: int, state: AttemptState, *, route: int = 0, accepted: float
     )
 
 
-def seconds(one: Generation, pace: Pace, passed: float) -> float | None:
-    return poll_after(one, lambda _: pace, after(passed))
+def seconds(value: Generation, pace: Pace, passed: float) -> float | None:
+    return poll_after(value, lambda _: pace, after(passed))
 
 
 @pytest.mark.parametrize(
     ("passed", "expected"),
     [(0, 30), (15, 25), (30, 20), (60, 10), (81, 3), (87, 1), (90, 1), (93, 1), (96, 2), (102, 4), (200, 5)],
 )
-def test_the_nearer_the_usual_end_the_sooner_and_behind_it_as_the_gateway_itself(passed: float, expected: float):
+def test_wait_shrinks_towards_the_usual_end_and_is_the_gateway_s_own_interval_after_it(passed: float, expected: float):
     running = tried(attempt(1, AttemptState.ACCEPTED, accepted=0))
     assert seconds(running, KNOWN, passed) == expected
 
 
-def test_one_who_follows_it_asks_seldom_and_hears_soon():
+def test_client_that_follows_the_advice_reads_rarely_and_learns_soon():
     running, now, looks = tried(attempt(1, AttemptState.ACCEPTED, accepted=0)), 0.0, 0
     while now < 90:
         now += seconds(running, KNOWN, now) or 0
@@ -54,13 +54,13 @@ def test_one_who_follows_it_asks_seldom_and_hears_soon():
     assert looks <= 12
 
 
-def test_of_a_route_that_nothing_is_known_of_as_often_as_the_gateway_reads_it():
+def test_unmeasured_route_is_read_as_often_as_the_gateway_polls_it():
     running = tried(attempt(1, AttemptState.ACCEPTED, accepted=0))
     assert [seconds(running, NEW, passed) for passed in (0, 50, 500)] == [5, 5, 5]
 
 
 @pytest.mark.parametrize("attempts", [(), (attempt(1, AttemptState.SUBMITTING),), (attempt(1, AttemptState.REFUSED),)])
-def test_what_no_provider_has_yet_has_all_of_its_time_before_it(attempts: tuple[Attempt, ...]):
+def test_attempt_that_is_not_accepted_has_its_whole_usual_time_ahead(attempts: tuple[Attempt, ...]):
     assert seconds(tried(*attempts), Pace(5, 60), 40) == 20
 
 
@@ -74,22 +74,24 @@ def test_the_attempt_that_takes_longest_counts():
     assert poll_after(tried(first, second, count=2), pace, after(30)) == 25
 
 
-def test_while_the_file_is_being_fetched_the_end_is_near():
-    one = tried(attempt(1, AttemptState.COMPLETED, accepted=0))
-    found = replace(one, outputs=(replace(one.outputs[0], artifact=Artifact(url="https://files.example/a.mp4")),))
-    assert seconds(found, KNOWN, 50) == SOONEST_SECONDS
+def test_wait_is_short_while_the_file_is_being_archived():
+    ended = tried(attempt(1, AttemptState.COMPLETED, accepted=0))
+    archiving = replace(
+        ended, outputs=(replace(ended.outputs[0], artifact=Artifact(url="https://files.example/a.mp4")),)
+    )
+    assert seconds(archiving, KNOWN, 50) == SOONEST_SECONDS
 
 
-def test_a_submit_that_an_operator_is_to_decide_about_takes_long():
+def test_wait_is_long_while_an_operator_has_to_decide():
     assert seconds(tried(attempt(1, AttemptState.UNKNOWN)), KNOWN, 50) == LATEST_SECONDS
 
 
-def test_at_the_deadline_it_is_over():
+def test_wait_ends_at_the_deadline():
     assert seconds(tried(attempt(1, AttemptState.ACCEPTED, accepted=3560)), KNOWN, 3588) == 12
 
 
-@pytest.mark.parametrize("status", [one for one in Status if one.terminal])
-def test_at_its_end_nothing_is_to_come(status: Status):
+@pytest.mark.parametrize("status", [status for status in Status if status.terminal])
+def test_ended_generation_has_no_advice(status: Status):
     assert seconds(tried(attempt(1, AttemptState.COMPLETED, accepted=0), status=status), KNOWN, 1) is None
 
 
@@ -101,9 +103,9 @@ def test_at_its_end_nothing_is_to_come(status: Status):
     interval=st.floats(0.1, 600),
     expected=st.none() | st.floats(0, 5000),
 )
-def test_it_is_always_a_sensible_time(
+def test_advice_is_always_within_its_limits(
     state: AttemptState, accepted: float | None, passed: float, interval: float, expected: float | None
 ):
-    found = seconds(tried(attempt(1, state, accepted=accepted)), Pace(interval, expected), passed)
-    assert found is not None
-    assert SOONEST_SECONDS <= found <= LATEST_SECONDS
+    wait = seconds(tried(attempt(1, state, accepted=accepted)), Pace(interval, expected), passed)
+    assert wait is not None
+    assert SOONEST_SECONDS <= wait <= LATEST_SECONDS

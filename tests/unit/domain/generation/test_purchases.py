@@ -1,4 +1,4 @@
-"""What is kept of a deleted generation: the attempts that may have been billed."""
+"""What stays of a deleted generation: the attempts that may have been billed."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -38,7 +38,7 @@ def tasks(*states: Status) -> tuple[Task, ...]:
         ({"state": AttemptState.UNKNOWN}, Billed.MAYBE),
         ({"state": AttemptState.FAILED, "tasks": tasks(Status.FAILED)}, Billed.MAYBE),
         ({"state": AttemptState.ABANDONED, "tasks": tasks(Status.IN_PROGRESS)}, Billed.MAYBE),
-        ({"tasks": tasks(Status.QUEUED)}, Billed.MAYBE),  # accepted, and not read to its end
+        ({"tasks": tasks(Status.QUEUED)}, Billed.MAYBE),  # accepted, and its end is not known
         ({"tasks": tasks(Status.IN_PROGRESS, Status.COMPLETED)}, Billed.YES),
         ({"state": AttemptState.REFUSED}, None),
         ({"state": AttemptState.NOT_SENT}, None),
@@ -46,9 +46,9 @@ def tasks(*states: Status) -> tuple[Task, ...]:
     ],
 )
 def test_every_attempt_that_may_have_been_billed_is_kept(changes: dict[str, object], billed: Billed | None) -> None:
-    found = list(purchases_of(replace(PLAIN, attempts=(replace(SENT, **changes),)), LATER))
-    assert [one.billed for one in found] == ([] if billed is None else [billed])
-    assert [one.deleted_at for one in found] == [LATER] * len(found)
+    purchases = list(purchases_of(replace(PLAIN, attempts=(replace(SENT, **changes),)), LATER))
+    assert [purchase.billed for purchase in purchases] == ([] if billed is None else [billed])
+    assert [purchase.deleted_at for purchase in purchases] == [LATER] * len(purchases)
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,10 @@ def test_every_attempt_that_may_have_been_billed_is_kept(changes: dict[str, obje
         (None, (), None),
     ],
 )
-def test_a_purchase_costs_the_price_of_each_task_or_of_all_that_was_asked_for_while_none_is_known(
+def test_purchase_costs_the_price_of_each_task_or_of_each_output_while_no_task_is_known(
     price: float | None, states: tuple[Status, ...], cost: float | None
 ) -> None:
     plan = Plan(routes=(replace(PLAIN.plan.routes[0], cost_usd=price),))
     state = AttemptState.ACCEPTED if states else AttemptState.UNKNOWN
-    one = replace(PLAIN, plan=plan, attempts=(replace(SENT, state=state, tasks=tasks(*states)),))
-    assert [purchase.cost_usd for purchase in purchases_of(one, LATER)] == [cost]
+    deleted = replace(PLAIN, plan=plan, attempts=(replace(SENT, state=state, tasks=tasks(*states)),))
+    assert [purchase.cost_usd for purchase in purchases_of(deleted, LATER)] == [cost]

@@ -1,4 +1,4 @@
-"""A task is given up, bought again or expired only after a reading, never because of time alone."""
+"""Time alone proves nothing: a task is polled before it is abandoned, bought again or expired."""
 
 from datetime import timedelta
 
@@ -22,7 +22,7 @@ def pair() -> World:
 
 
 def timed_out() -> World:
-    """The time-out of the first route's task is over, and it is being read."""
+    """The first route's attempt has reached its time-out, and its task is being polled."""
     world = pair()
     world.accept(1)
     world.read(1, RUNNING)
@@ -39,7 +39,7 @@ def test_task_that_finished_before_its_time_out_is_used_and_nothing_is_bought() 
 
 
 @pytest.mark.parametrize("hours", [0.5, 0.9, 20])
-def test_stop_of_any_length_is_followed_by_a_reading(hours: float) -> None:
+def test_stop_of_any_length_is_followed_by_a_poll(hours: float) -> None:
     world = pair()
     world.accept(1)
     world.read(1, RUNNING)
@@ -72,7 +72,7 @@ def test_wait_that_the_provider_asked_for_beyond_the_time_out_is_cut_short_once(
     world.now = after(OVERDUE)
     assert world.step().effects == (FIRST,)
     world.unread(1, retry_after=500)
-    assert world.last.wake_at == after(OVERDUE + 500), "from then on its wait is kept"
+    assert world.last.wake_at == after(OVERDUE + 500), "after that the requested wait is respected"
     world.read(1, done())
     assert world.states() == [S.COMPLETED]
 
@@ -82,7 +82,7 @@ def test_failed_readings_let_the_next_route_be_bought_when_there_were_enough_of_
     for _ in range(GIVE_UP_UNREAD - 1):
         world.unread(1)
     assert world.states() == [S.ACCEPTED]
-    assert world.now > after(OVERDUE + 10), "they are spread over time"
+    assert world.now > after(OVERDUE + 10), "the polls are spread over time"
     world.unread(1)
     assert world.states() == [S.ABANDONED, S.RESERVED]
 
@@ -98,7 +98,7 @@ def test_readings_that_failed_before_the_time_out_do_not_count() -> None:
     assert world.states() == [S.ACCEPTED]
 
 
-def test_task_that_nobody_can_read_is_never_given_up_before_the_deadline() -> None:
+def test_task_that_cannot_be_polled_is_never_abandoned_before_the_deadline() -> None:
     world = timed_out()
     for _ in range(20):
         world.busy.discard(world.until_poll(1))
@@ -108,7 +108,7 @@ def test_task_that_nobody_can_read_is_never_given_up_before_the_deadline() -> No
         assert world.states() == [S.ACCEPTED]
 
 
-def test_every_task_of_an_attempt_is_read_before_it_is_given_up() -> None:
+def test_every_task_of_an_attempt_is_polled_before_it_is_abandoned() -> None:
     world = World(generation("acme/one", "bolt/two", count=2, count_max=2))
     world.accept(1, "a", "b")
     world.now = after(OVERDUE)
@@ -119,7 +119,7 @@ def test_every_task_of_an_attempt_is_read_before_it_is_given_up() -> None:
     assert world.states() == [S.ABANDONED, S.RESERVED]
 
 
-def test_task_given_up_is_read_before_a_third_route_is_bought() -> None:
+def test_abandoned_task_is_polled_before_a_third_route_is_bought() -> None:
     world = World(generation("acme/one", "bolt/two", "corp/three"))
     world.accept(1)
     world.give_up(1)
@@ -130,7 +130,7 @@ def test_task_given_up_is_read_before_a_third_route_is_bought() -> None:
     assert world.states() == [S.ABANDONED, S.REFUSED, S.RESERVED]
 
 
-def test_task_given_up_whose_provider_is_down_does_not_hold_up_the_third_route_for_long() -> None:
+def test_abandoned_task_whose_provider_is_down_delays_the_third_route_only_briefly() -> None:
     world = World(generation("acme/one", "bolt/two", "corp/three"))
     world.accept(1)
     world.give_up(1)
@@ -182,7 +182,7 @@ def test_deadline_does_not_wait_for_a_provider_that_is_down() -> None:
     assert world.now < after(660)
 
 
-def test_nothing_is_bought_behind_the_deadline_while_a_task_is_read() -> None:
+def test_nothing_is_bought_after_the_deadline_while_a_task_is_polled() -> None:
     world = World(generation("acme/one", "bolt/two", deadline_seconds=600))
     world.accept(1)
     world.now = after(600)
@@ -191,22 +191,22 @@ def test_nothing_is_bought_behind_the_deadline_while_a_task_is_read() -> None:
     assert (world.states(), world.generation.status) == ([S.FAILED], Status.EXPIRED)
 
 
-# Only what is missing
+# Only missing outputs are bought
 
 
 def late_result() -> World:
-    """Two outputs of the first route are given up, an attempt for both waits to be sent."""
+    """The first route's attempt for two outputs was abandoned; an attempt for both waits to be sent."""
     world = World(generation("acme/one*2", "bolt/two*4", count=2))
     world.accept(1, "a", "b")
     world.give_up(1)
-    assert [one.slots for one in world.generation.attempts if one.state is S.RESERVED] == [(0, 1)]
+    assert [attempt.slots for attempt in world.generation.attempts if attempt.state is S.RESERVED] == [(0, 1)]
     return world
 
 
 def test_attempt_that_waits_shrinks_to_what_is_still_missing() -> None:
     world = late_result()
     world.read(1, done())
-    attempts = [(one.route, one.slots, one.state) for one in world.generation.attempts[1:]]
+    attempts = [(attempt.route, attempt.slots, attempt.state) for attempt in world.generation.attempts[1:]]
     assert attempts == [(1, (0, 1), S.NOT_SENT), (1, (1,), S.RESERVED)]
     assert Submit("att_1_3") in world.busy
 
@@ -214,7 +214,7 @@ def test_attempt_that_waits_shrinks_to_what_is_still_missing() -> None:
 def test_fewer_tasks_than_outputs_send_the_missing_ones_to_the_next_route_at_once() -> None:
     world = World(generation("acme/one*2", "bolt/two", count=2))
     world.accept(1, "only")
-    assert [(one.route, one.slots) for one in world.generation.attempts] == [(0, (0, 1)), (1, (1,))]
+    assert [(attempt.route, attempt.slots) for attempt in world.generation.attempts] == [(0, (0, 1)), (1, (1,))]
     assert world.states() == [S.ACCEPTED, S.RESERVED]
 
 
@@ -231,7 +231,7 @@ def test_extra_result_is_used_instead_of_buying_another() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1, "asked", "more")
     world.read(1, done("b"), index=1)
-    assert [one.extra for one in world.generation.outputs] == [False, True]
+    assert [output.extra for output in world.generation.outputs] == [False, True]
     world.fail(1, FailureKind.TASK_FAILED)
     assert world.states() == [S.COMPLETED]
     assert (world.generation.status, world.generation.outputs[0].artifact) == (Status.COMPLETED, done("b").artifacts[0])
@@ -241,7 +241,7 @@ def test_extra_result_is_used_instead_of_buying_another() -> None:
 
 
 @pytest.mark.parametrize("kind", [FailureKind.RATE_LIMITED, FailureKind.INVALID_REQUEST])
-def test_refused_attempt_whose_task_turns_up_is_followed_and_not_repeated(kind: FailureKind) -> None:
+def test_refused_attempt_whose_task_is_named_later_is_followed_and_not_repeated(kind: FailureKind) -> None:
     world = World(generation())
     world.end(1, kind, retry_after=10)
     world.adopt(1, "found")
@@ -252,7 +252,7 @@ def test_refused_attempt_whose_task_turns_up_is_followed_and_not_repeated(kind: 
     assert world.generation.outputs[-1].artifact == done().artifacts[0]
 
 
-def test_repeat_that_waits_to_be_sent_is_given_up_when_the_first_turns_up() -> None:
+def test_repeat_that_waits_to_be_sent_is_dropped_when_the_first_task_is_named() -> None:
     world = World(generation())
     world.end(1, FailureKind.RATE_LIMITED, retry_after=10)
     world.step(wait=10)
@@ -270,4 +270,4 @@ def test_failed_attempt_gets_the_further_task_that_is_named_later() -> None:
     world.adopt(1, "other")
     world.step()
     world.read(1, done(), index=1)
-    assert [(one.late, one.status) for one in world.generation.outputs[1:]] == [(True, Status.COMPLETED)]
+    assert [(output.late, output.status) for output in world.generation.outputs[1:]] == [(True, Status.COMPLETED)]

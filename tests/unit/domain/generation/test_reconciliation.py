@@ -1,4 +1,4 @@
-"""An attempt whose tasks only callbacks tell of: how long more are waited for, and what is not bought meanwhile."""
+"""An attempt whose tasks only callbacks name: how long others are waited for, and what is not bought meanwhile."""
 
 from msgspec.structs import replace
 
@@ -14,9 +14,9 @@ DONE = Completed((Artifact(url="https://cdn.example/1.mp4"),))
 
 
 def adopt(world: World, *ids: str) -> None:
-    """Callbacks have told of these tasks: the store has them now."""
+    """Store these tasks, which callbacks named."""
     attempt = world.attempt(1)
-    refs = [TaskRef(id=one) for one in ids]
+    refs = [TaskRef(id=id_) for id_ in ids]
     tasks = with_tasks(attempt.slots, attempt.tasks, refs, len(world.generation.outputs))
     if attempt.state is AttemptState.UNKNOWN:
         attempt = replace(attempt, accepted_at=world.now, ended_at=None, failure=None, billed=None)
@@ -25,7 +25,7 @@ def adopt(world: World, *ids: str) -> None:
     world.step()
 
 
-def test_a_first_callback_of_two_is_worth_waiting_for_the_second() -> None:
+def test_after_the_first_of_two_callbacks_the_second_is_waited_for() -> None:
     world = World(generation("acme/one*2", "other/two*2", count=2))
     world.unknown(1)
     assert world.states() == [AttemptState.UNKNOWN, AttemptState.RESERVED]
@@ -38,7 +38,7 @@ def test_a_first_callback_of_two_is_worth_waiting_for_the_second() -> None:
     assert world.states() == [AttemptState.COMPLETED, AttemptState.NOT_SENT]
 
 
-def test_a_second_that_is_never_told_of_is_waited_for_as_long_as_any_task() -> None:
+def test_second_task_that_is_never_named_is_waited_for_until_the_time_out() -> None:
     world = World(generation("acme/one*2", "other/two*2", count=2))
     world.unknown(1)
     adopt(world, "a")
@@ -48,7 +48,7 @@ def test_a_second_that_is_never_told_of_is_waited_for_as_long_as_any_task() -> N
     assert world.attempt(3).slots == (1,)
 
 
-def test_a_hint_before_the_reply_has_the_task_read_at_once() -> None:
+def test_callback_before_the_reply_makes_the_task_polled_at_once() -> None:
     world = World(generation())
     world.send(1)
     attempt = world.attempt(1).id
@@ -57,7 +57,7 @@ def test_a_hint_before_the_reply_has_the_task_read_at_once() -> None:
     assert world.step().effects == (Poll(attempt_id=attempt, index=0),)
 
 
-def test_a_hint_for_a_submit_that_is_refused_is_forgotten() -> None:
+def test_callback_for_a_submit_without_a_task_is_forgotten() -> None:
     world = World(generation())
     world.send(1)
     world.step(Hinted(world.attempt(1).id))

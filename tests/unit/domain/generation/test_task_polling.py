@@ -1,4 +1,4 @@
-"""When a task is read, and how."""
+"""When a task is polled, and how."""
 
 from datetime import datetime
 from itertools import pairwise
@@ -20,10 +20,10 @@ from gateway.domain.generation.task_polling import (
     after_failure,
     after_reading,
     first_watch,
-    given_up,
     how_to_read,
     is_lost,
     open_tasks,
+    polled_seldom,
     times_out_at,
 )
 
@@ -44,7 +44,7 @@ def attempt(*tasks: Task, state: AttemptState = AttemptState.ACCEPTED, accepted_
     )
 
 
-def told(seconds: float) -> Attempt:
+def with_estimate(seconds: float) -> Attempt:
     return attempt(Task(ref=TaskRef(id="t", first_poll_seconds=seconds), slot=0))
 
 
@@ -53,8 +53,8 @@ def seconds(watch: Watch, now: datetime = T0) -> float:
 
 
 @pytest.mark.parametrize(("estimate", "wait"), [(0.0, 5), (3.0, 5), (20.0, 20), (9999.0, 60)])
-def test_first_read_heeds_the_provider_s_estimate_within_reason(estimate: float, wait: float) -> None:
-    assert seconds(first_watch(told(estimate), 0, POLLING, T0)) == wait
+def test_first_poll_follows_the_provider_s_estimate_up_to_a_limit(estimate: float, wait: float) -> None:
+    assert seconds(first_watch(with_estimate(estimate), 0, POLLING, T0)) == wait
 
 
 def test_first_read_after_a_restart_is_within_one_interval() -> None:
@@ -99,7 +99,7 @@ def test_wait_that_the_provider_asks_for_is_kept_in_full(not_found: bool) -> Non
         assert wait == 100
 
 
-def test_absurd_wait_does_not_lose_a_paid_task() -> None:
+def test_requested_wait_of_hours_does_not_lose_a_paid_task() -> None:
     watch = Watch(next_at=T0, interval_seconds=5)
     wait = seconds(after_failure(watch, POLLING, not_found=False, retry_after=1e300, asked_at=T0, seed="s", now=T0))
     assert wait == RETRY_AFTER_MAX_SECONDS < POLLING.attempt_timeout_seconds
@@ -143,19 +143,19 @@ def test_how_a_task_is_read(missing_for: float | None, has_refresh: bool, how: s
 
 
 def hows(hints: Hints, *, readings: int, missing: bool = False, failing: bool = False) -> list[str]:
-    """How a task is read, reading after reading."""
-    watch, told = Watch(next_at=T0, interval_seconds=5), []
+    """How a task is read in each of so many polls."""
+    watch, with_estimate = Watch(next_at=T0, interval_seconds=5), []
     for _ in range(readings):
-        told.append(how_to_read(watch, hints, T0))
+        with_estimate.append(how_to_read(watch, hints, T0))
         if failing:
             watch = after_failure(watch, POLLING, asked_at=T0, seed="s", now=T0)
         else:
             watch = after_reading(watch, POLLING, missing=missing, asked_at=T0, seed="s", now=T0)
-    return told
+    return with_estimate
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_task_that_goes_on_is_refreshed_now_and_then_where_the_provider_asks_for_it(failing: bool) -> None:
+def test_running_task_is_refreshed_now_and_then_if_the_adapter_asks_for_it(failing: bool) -> None:
     every = Hints(polling=POLLING, has_refresh=True, refresh_every=4)
     assert hows(every, readings=9, failing=failing) == [*["poll"] * 4, "refresh", *["poll"] * 3, "refresh"]
     for never in (Hints(polling=POLLING, has_refresh=True), Hints(polling=POLLING, refresh_every=4)):
@@ -170,10 +170,10 @@ def test_reading_that_a_decision_waits_for_is_an_ordinary_poll() -> None:
     assert how_to_read(replace(due, needed_since=T0, read_at=T0), every, T0) == "refresh"
 
 
-def test_task_without_a_file_is_read_both_ways_in_turn() -> None:
+def test_task_without_a_file_is_polled_and_refreshed_alternately() -> None:
     for every in (0, 4):
-        told = hows(Hints(polling=POLLING, has_refresh=True, refresh_every=every), readings=6, missing=True)
-        assert told == ["poll", "poll", "refresh", "poll", "refresh", "poll"]
+        with_estimate = hows(Hints(polling=POLLING, has_refresh=True, refresh_every=every), readings=6, missing=True)
+        assert with_estimate == ["poll", "poll", "refresh", "poll", "refresh", "poll"]
 
 
 def test_grace_of_a_missing_file_begins_once() -> None:
@@ -186,18 +186,18 @@ def test_grace_of_a_missing_file_begins_once() -> None:
 
 
 @pytest.mark.parametrize("state", AttemptState)
-def test_tasks_are_read_while_they_may_still_tell_something(state: AttemptState) -> None:
+def test_tasks_are_polled_while_they_may_still_change(state: AttemptState) -> None:
     tasks = [Task(ref=TaskRef(id=status), slot=0, status=status) for status in Status]
-    found = open_tasks(attempt(*tasks, state=state))
-    assert found == ([0, 1] if state in {AttemptState.ACCEPTED, AttemptState.ABANDONED} else [])
+    indices = open_tasks(attempt(*tasks, state=state))
+    assert indices == ([0, 1] if state in {AttemptState.ACCEPTED, AttemptState.ABANDONED} else [])
 
 
 def test_time_out_counts_from_the_acceptance() -> None:
     assert times_out_at(attempt(accepted_at=after(30)), POLLING) == after(1230)
 
 
-def test_task_given_up_is_read_at_the_longest_interval() -> None:
-    slow = given_up(POLLING)
+def test_abandoned_task_is_polled_at_the_longest_interval() -> None:
+    slow = polled_seldom(POLLING)
     watch = after_reading(Watch(next_at=T0, interval_seconds=5), slow, missing=False, asked_at=T0, seed="s", now=T0)
     assert 54 <= seconds(watch) <= 60
     assert slow.grace_seconds == POLLING.grace_seconds

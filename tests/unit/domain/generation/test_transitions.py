@@ -1,4 +1,4 @@
-"""What the ledger takes, what it refuses, and what it tells."""
+"""Which writes the ledger accepts, which it refuses, and which events they append."""
 
 import json
 
@@ -24,14 +24,14 @@ from gateway.domain.generation.transitions import (
     event_of,
 )
 
-from ...builders import T0, World, after, done, generation, kept
+from ...builders import T0, World, after, archived_file, done, generation
 
 S = AttemptState
 PAIRS = [(was, to) for was in S for to in S if was is not to]
 
 
 def holding(state: AttemptState) -> Generation:
-    """A generation whose only attempt is in this state."""
+    """A generation with one attempt, which is in this state."""
     attempt = Attempt(id="att_1_1", number=1, route=0, slots=(0,), state=state, reserved_at=T0)
     return replace(generation(), attempts=(attempt,))
 
@@ -42,11 +42,11 @@ def status_write(was: Status, status: Status) -> SaveStatus:
     )
 
 
-def test_moves_have_every_state() -> None:
+def test_table_of_moves_has_every_state() -> None:
     assert set(ATTEMPT_MOVES) == set(S)
 
 
-def test_only_evidence_of_a_task_leads_out_of_an_end() -> None:
+def test_only_evidence_of_a_task_leads_out_of_a_final_state() -> None:
     assert [state for state in S if ATTEMPT_MOVES[state] == {S.ACCEPTED}] == [
         S.NOT_SENT,
         S.REFUSED,
@@ -56,11 +56,11 @@ def test_only_evidence_of_a_task_leads_out_of_an_end() -> None:
     ]
 
 
-def test_submitting_is_entered_from_one_state_alone() -> None:
+def test_submitting_is_entered_only_from_reserved() -> None:
     assert [state for state in S if S.SUBMITTING in ATTEMPT_MOVES[state]] == [S.RESERVED]
 
 
-def test_what_may_have_been_received_is_never_called_unsent() -> None:
+def test_submit_that_may_have_been_received_is_never_called_unsent() -> None:
     assert ATTEMPT_MOVES[S.UNKNOWN] == {S.ACCEPTED}
 
 
@@ -75,7 +75,7 @@ def test_nothing_leads_back_to_a_second_submit() -> None:
 
 
 @pytest.mark.parametrize(("was", "to"), PAIRS)
-def test_attempt_moves_along_the_table_alone(was: AttemptState, to: AttemptState) -> None:
+def test_attempt_moves_only_along_the_table(was: AttemptState, to: AttemptState) -> None:
     held = holding(was)
     write = SaveAttempt(replace(held.attempts[0], state=to, ended_at=T0), was)
     if to in ATTEMPT_MOVES[was]:
@@ -85,7 +85,7 @@ def test_attempt_moves_along_the_table_alone(was: AttemptState, to: AttemptState
             apply(held, write)
 
 
-def test_attempt_that_is_elsewhere_by_now_does_not_move() -> None:
+def test_attempt_in_another_state_does_not_move() -> None:
     held = holding(S.ACCEPTED)
     with pytest.raises(IllegalMove):
         apply(held, SaveAttempt(replace(held.attempts[0], state=S.UNKNOWN), S.SUBMITTING))
@@ -118,7 +118,7 @@ def test_output_that_has_ended_stays() -> None:
 
 
 @pytest.mark.parametrize("index", [0, 2])
-def test_new_output_comes_behind_the_last(index: int) -> None:
+def test_new_output_comes_after_the_last(index: int) -> None:
     with pytest.raises(IllegalMove, match="gap"):
         apply(generation(), SaveOutput(Output(index=index, extra=True), new=True))
 
@@ -140,7 +140,7 @@ def test_ended_generation_does_not_move(was: Status) -> None:
         assert (moved.provider_model, moved.failure, moved.completed_at) == ("one", None, T0)
 
 
-def test_generation_that_is_elsewhere_by_now_does_not_move() -> None:
+def test_generation_in_another_status_does_not_move() -> None:
     with pytest.raises(IllegalMove):
         apply(generation(), status_write(Status.IN_PROGRESS, Status.COMPLETED))
 
@@ -150,7 +150,7 @@ def test_statuses_that_end(status: Status) -> None:
     assert status.terminal is (status not in {Status.QUEUED, Status.IN_PROGRESS})
 
 
-# A task reference that was read
+# Task ids from the reply to a submit
 
 
 @pytest.mark.parametrize("state", [S.SUBMITTING, S.UNKNOWN])
@@ -172,19 +172,19 @@ def test_task_of_an_attempt_that_was_never_sent_is_a_defect() -> None:
         apply(held, accepted(held, "att_1_1", [TaskRef(id="a")], T0))
 
 
-# What is told
+# Events
 
 
 def test_every_kind_of_write_has_its_event() -> None:
     held = holding(S.SUBMITTING)
     refused = replace(held.attempts[0], state=S.REFUSED, failure=failed(FailureKind.OUT_OF_CREDIT))
-    told = [
+    events = [
         event_of(AddAttempt(replace(held.attempts[0], slots=(0, 1)))),
         event_of(SaveAttempt(refused, S.SUBMITTING)),
         event_of(SaveOutput(Output(index=0, status=Status.COMPLETED, attempt_id="att_1_1"))),
         event_of(status_write(Status.QUEUED, Status.IN_PROGRESS)),
     ]
-    assert json.loads(json.dumps(told)) == [
+    assert json.loads(json.dumps(events)) == [
         ["attempt.reserved", {"attempt": "att_1_1", "route": 0, "slots": [0, 1]}],
         ["attempt.refused", {"attempt": "att_1_1", "failure": "out_of_credit"}],
         ["output.completed", {"index": 0, "attempt": "att_1_1"}],
@@ -192,7 +192,7 @@ def test_every_kind_of_write_has_its_event() -> None:
     ]
 
 
-def test_mere_reading_is_no_event() -> None:
+def test_poll_without_a_change_has_no_event() -> None:
     held = holding(S.ACCEPTED)
     assert event_of(SaveAttempt(held.attempts[0], S.ACCEPTED)) is None
     assert event_of(status_write(Status.QUEUED, Status.QUEUED)) is None
@@ -200,15 +200,15 @@ def test_mere_reading_is_no_event() -> None:
 
 def test_events_of_a_whole_life() -> None:
     world = World(generation("acme/one", "bolt/two"), keeps=False)
-    told = [event_of(write) for write in world.last.writes]
+    events = [event_of(write) for write in world.last.writes]
     for step in (
         lambda: world.end(1, FailureKind.OUT_OF_CREDIT),
         lambda: world.accept(2),
         lambda: world.read(2, done()),
-        lambda: world.file(FileKept(0, kept())),
+        lambda: world.file(FileKept(0, archived_file())),
     ):
-        told += [event_of(write) for write in step().writes]
-    assert [event[0] for event in told if event is not None] == [
+        events += [event_of(write) for write in step().writes]
+    assert [event[0] for event in events if event is not None] == [
         "attempt.reserved",
         "attempt.refused",
         "attempt.reserved",

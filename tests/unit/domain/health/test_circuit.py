@@ -1,4 +1,4 @@
-"""When an account's turn comes at its place, when last, and who finds out whether it works again."""
+"""When a route has its normal position, when it is last, and which attempt is the probe."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -47,29 +47,29 @@ def at(seconds: float) -> datetime:
 def task_ended(
     circuit: Circuit, attempt_id: str, failure: FailureKind | None, now: datetime, accepted_at: datetime = BEFORE
 ) -> Circuit:
-    """As it is, of a task that was accepted before anything else unless the test says when."""
+    """`task_ended` for a task that was accepted before everything else, unless the test says when."""
     return ended(circuit, attempt_id, failure, now, accepted_at)
 
 
 def fed(*outcomes: FailureKind | None, circuit: Circuit | None = None, every: float = 1.0) -> Circuit:
-    """A circuit after these submits, the first at T0."""
-    found = circuit or Circuit()
+    """A circuit after these submits, of which the first was at T0."""
+    result = circuit or Circuit()
     for number, outcome in enumerate(outcomes):
-        found = submitted(found, f"att_{number}", outcome, at(number * every))
-    return found
+        result = submitted(result, f"att_{number}", outcome, at(number * every))
+    return result
 
 
 def opened(open_seconds: float = OPEN_SECONDS, reason: FailureKind = FAULT) -> Circuit:
-    """Opened at T0."""
+    """A circuit that opened at T0."""
     return Circuit(opened_at=T0, open_seconds=open_seconds, reason=reason)
 
 
 def probing(open_seconds: float = OPEN_SECONDS, reason: FailureKind = FAULT) -> Circuit:
-    """`probe` is let through as soon as the open time is over."""
+    """A circuit whose open time is over, with the attempt `probe` as its probe."""
     return probed(opened(open_seconds, reason), "probe", at(open_seconds))
 
 
-# What a failure says
+# What a failure says about the provider
 
 
 def test_every_kind_has_a_verdict() -> None:
@@ -88,27 +88,27 @@ def test_five_faults_open_and_four_do_not(kind: FailureKind) -> None:
 
 
 @pytest.mark.parametrize("kind", NOTHING)
-def test_what_is_of_the_request_never_opens(kind: FailureKind) -> None:
+def test_failures_of_the_request_never_open(kind: FailureKind) -> None:
     assert fed(*[kind] * 100) == Circuit()
-    found = Circuit()
+    circuit = Circuit()
     for number in range(100):
-        found = task_ended(found, "att", kind, at(number))
-    assert found == Circuit()
+        circuit = task_ended(circuit, "att", kind, at(number))
+    assert circuit == Circuit()
 
 
 @pytest.mark.parametrize("kind", NOTHING)
-def test_what_is_of_the_request_does_not_thin_out_the_faults(kind: FailureKind) -> None:
+def test_failures_of_the_request_do_not_dilute_the_faults(kind: FailureKind) -> None:
     assert state_of(fed(*[FAULT, kind, kind, kind] * 4, FAULT), at(20)) is OPEN
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_broken_account_opens_at_once_however_well_it_went(kind: FailureKind) -> None:
+def test_broken_account_opens_at_once_after_any_successes(kind: FailureKind) -> None:
     circuit = fed(*[None] * 19, kind)
     assert (state_of(circuit, at(19)), circuit.reason) == (OPEN, kind)
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_task_that_tells_of_a_broken_account_opens_at_once(kind: FailureKind) -> None:
+def test_task_that_failed_for_a_broken_account_opens_at_once(kind: FailureKind) -> None:
     circuit = task_ended(fed(None, None), "att_1", kind, at(5))
     assert (circuit.opened_at, circuit.reason) == (at(5), kind)
 
@@ -161,7 +161,7 @@ def test_open_becomes_half_open_when_its_time_is_over() -> None:
     assert Circuit().open_until() is None
 
 
-def test_nobody_is_a_probe_of_a_closed_or_open_circuit() -> None:
+def test_closed_or_open_circuit_has_no_probe() -> None:
     assert probed(Circuit(), "a", T0) == Circuit()
     assert probed(opened(), "a", at(1)) == opened()
 
@@ -169,7 +169,7 @@ def test_nobody_is_a_probe_of_a_closed_or_open_circuit() -> None:
 def test_one_probe_at_a_time() -> None:
     circuit = probing()
     assert circuit.probe is not None
-    assert state_of(circuit, at(OPEN_SECONDS)) is OPEN, "everybody else finds it open"
+    assert state_of(circuit, at(OPEN_SECONDS)) is OPEN, "for other attempts it is open"
     assert probed(circuit, "second", at(OPEN_SECONDS + 1)) == circuit
 
 
@@ -187,17 +187,19 @@ def test_accepted_submit_of_another_closes_nothing(reason: FailureKind) -> None:
         (probing(reason=reason), at(31)),
         (probing(reason=reason), late),
     ):
-        assert submitted(circuit, "another", None, now) == circuit, "it was sent before, or as the last resort"
+        assert submitted(circuit, "another", None, now) == circuit, (
+            "it was sent before the circuit opened, or because no other route was left"
+        )
 
 
-def test_probe_that_is_released_closes_nothing_any_more() -> None:
+def test_released_probe_no_longer_closes_the_circuit() -> None:
     circuit = released(probing(), "probe")
     assert circuit == opened()
     assert submitted(circuit, "probe", None, at(31)) == circuit
     assert released(probing(), "another") == probing()
 
 
-# Opened by tasks
+# Opened by failed tasks
 
 
 def test_what_tasks_end_with() -> None:
@@ -212,7 +214,7 @@ def test_what_tasks_end_with() -> None:
 @pytest.mark.parametrize("reason", sorted(OF_TASKS))
 def test_circuit_that_tasks_opened_waits_for_the_task_of_its_probe(reason: FailureKind) -> None:
     accepted = submitted(probing(240, reason), "probe", None, at(250))
-    assert accepted == probing(240, reason), "a task that is taken is no task that works"
+    assert accepted == probing(240, reason), "an accepted task may still fail"
     assert state_of(accepted, at(250)) is OPEN
     assert task_ended(accepted, "probe", None, at(300)) == Circuit()
 
@@ -224,12 +226,12 @@ def test_task_of_the_probe_that_fails_doubles_the_time(kind: FailureKind) -> Non
 
 
 @pytest.mark.parametrize("kind", NOTHING)
-def test_task_of_the_probe_that_says_nothing_lets_the_next_one_try(kind: FailureKind) -> None:
+def test_task_of_the_probe_that_proves_nothing_lets_the_next_one_try(kind: FailureKind) -> None:
     accepted = submitted(probing(60, FailureKind.TASK_FAILED), "probe", None, at(61))
     assert task_ended(accepted, "probe", kind, at(90)) == opened(60, FailureKind.TASK_FAILED)
 
 
-def test_tasks_of_others_say_nothing_of_a_circuit_that_tasks_opened() -> None:
+def test_tasks_of_other_attempts_do_not_close_a_circuit_that_tasks_opened() -> None:
     circuit = submitted(probing(reason=FailureKind.TASK_FAILED), "probe", None, at(31))
     for kind in (None, *FailureKind):
         assert task_ended(circuit, "another", kind, at(40)) == circuit
@@ -238,7 +240,9 @@ def test_tasks_of_others_say_nothing_of_a_circuit_that_tasks_opened() -> None:
 def test_submit_of_the_probe_that_is_refused_counts_before_any_task() -> None:
     circuit = submitted(probing(60, FailureKind.TASK_FAILED), "probe", FAULT, at(61))
     assert circuit == Circuit(opened_at=at(61), open_seconds=120, reason=FailureKind.TASK_FAILED)
-    assert submitted(probed(circuit, "next", at(181)), "next", None, at(182)).opened_at == at(61), "a task is to work"
+    assert submitted(probed(circuit, "next", at(181)), "next", None, at(182)).opened_at == at(61), (
+        "a task has to succeed"
+    )
 
 
 def test_task_that_was_accepted_since_closes_a_circuit_that_tasks_opened_however_long_it_ran() -> None:
@@ -246,17 +250,17 @@ def test_task_that_was_accepted_since_closes_a_circuit_that_tasks_opened_however
     later = probed(circuit, "next", at(31 + PROBE_SECONDS))
     assert task_ended(later, "probe", None, at(400), accepted_at=at(31)) == Circuit()
     assert task_ended(later, "probe", None, at(400), accepted_at=T0) == later
-    assert task_ended(opened(), "another", None, at(40), accepted_at=at(31)) == opened(), "submits opened it"
+    assert task_ended(opened(), "another", None, at(40), accepted_at=at(31)) == opened(), "failed submits opened it"
 
 
 def test_task_that_ends_after_its_probe_closed_the_circuit_counts_like_any_other() -> None:
     closed = submitted(probing(), "probe", None, at(31))
-    found = task_ended(closed, "probe", FailureKind.TASK_FAILED, at(90))
-    assert state_of(found, at(90)) is CLOSED
-    assert [one.failed for one in found.recent] == [True]
+    later = task_ended(closed, "probe", FailureKind.TASK_FAILED, at(90))
+    assert state_of(later, at(90)) is CLOSED
+    assert [outcome.failed for outcome in later.recent] == [True]
 
 
-# Open again, or not yet
+# Failures while it is open
 
 
 @pytest.mark.parametrize("kind", [*FAULTS, *BROKEN])
@@ -272,13 +276,13 @@ def test_probe_that_fails_doubles_the_time_up_to_the_maximum(kind: FailureKind) 
 
 
 @pytest.mark.parametrize("kind", NOTHING)
-def test_probe_that_found_nothing_out_lets_the_next_one_try(kind: FailureKind) -> None:
+def test_probe_that_proved_nothing_lets_the_next_one_try(kind: FailureKind) -> None:
     circuit = submitted(probing(60), "probe", kind, at(61))
     assert (state_of(circuit, at(61)), circuit.open_seconds, circuit.opened_at) == (HALF_OPEN, 60, T0)
     assert probed(circuit, "next", at(61)).probe is not None
 
 
-def test_probe_that_does_not_come_back_is_not_waited_for() -> None:
+def test_probe_that_does_not_end_is_not_waited_for() -> None:
     circuit = probing()
     late = OPEN_SECONDS + PROBE_SECONDS
     assert state_of(circuit, at(late - 0.001)) is OPEN
@@ -286,7 +290,7 @@ def test_probe_that_does_not_come_back_is_not_waited_for() -> None:
     following = probed(circuit, "next", at(late))
     assert following.probe is not None
     assert following.probe.attempt_id == "next"
-    assert submitted(following, "probe", FAULT, at(late + 1)) == following, "the old one has nothing to say any more"
+    assert submitted(following, "probe", FAULT, at(late + 1)) == following, "the old probe no longer counts"
 
 
 @pytest.mark.parametrize("kind", FailureKind)
@@ -301,7 +305,7 @@ def test_late_tasks_change_nothing_while_it_is_open(kind: FailureKind | None) ->
         assert task_ended(circuit, "another", kind, now) == circuit
 
 
-def test_closed_again_it_opens_for_the_shortest_time() -> None:
+def test_circuit_that_closed_opens_for_the_shortest_time_again() -> None:
     circuit = submitted(probing(OPEN_MAX_SECONDS), "probe", None, at(601))
     for number in range(5):
         circuit = submitted(circuit, "att", FAULT, at(602 + number))
@@ -315,7 +319,7 @@ def test_next_chance() -> None:
     assert next_chance(probing(), at(OPEN_SECONDS + 9)) == at(OPEN_SECONDS + 9 + PROBE_WAIT_SECONDS)
 
 
-# Whatever happens
+# Any order of events
 
 
 ATTEMPTS = st.integers(0, 5).map("att_{}".format)
@@ -323,13 +327,13 @@ KINDS = st.none() | st.sampled_from(FailureKind)
 
 
 class Storm(RuleBasedStateMachine):
-    """Attempts that begin and end in any order, in their turn or not, while the clock goes on."""
+    """Attempts that begin and end in any order while time passes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.circuit = Circuit()
         self.now = T0
-        self.probes: dict[str, datetime] = {}  # let through at a half-open circuit and not heard of since
+        self.probes: dict[str, datetime] = {}  # the probe whose end is still unknown, and when it began
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 5.0, 29.9, 30.0, 179.9, 180.0, 300.0, 600.0, 4000.0]))
     def time_passes(self, seconds: float) -> None:
@@ -338,7 +342,7 @@ class Storm(RuleBasedStateMachine):
     @rule(attempt=ATTEMPTS)
     def begins(self, attempt: str) -> None:
         before = state_of(self.circuit, self.now)
-        running = [one for one, since in self.probes.items() if self.now < since + timedelta(seconds=PROBE_SECONDS)]
+        running = [probe for probe, since in self.probes.items() if self.now < since + timedelta(seconds=PROBE_SECONDS)]
         self.circuit = probed(self.circuit, attempt, self.now)
         if before is HALF_OPEN:
             assert running == [], "a second probe"
@@ -395,7 +399,9 @@ class Storm(RuleBasedStateMachine):
         assert OPEN_SECONDS <= circuit.open_seconds <= OPEN_MAX_SECONDS
         assert len(circuit.recent) <= WINDOW
         chance = next_chance(circuit, self.now)
-        assert (chance > self.now) == (state_of(circuit, self.now) is OPEN), "who waits for it would spin, or sleep on"
+        assert (chance > self.now) == (state_of(circuit, self.now) is OPEN), (
+            "a waiting attempt would loop, or sleep too long"
+        )
         assert chance <= self.now + timedelta(seconds=OPEN_MAX_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""How many calls run at once, and how many repeats an outage is sent."""
+"""How many calls run at once, and how many repeats a provider is sent during an outage."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -38,7 +38,7 @@ def full(ceiling: int = 32) -> Limit:
 # The limit
 
 
-def test_refusals_of_one_moment_halve_once() -> None:
+def test_several_429_at_the_same_time_halve_the_limit_once() -> None:
     limit = full()
     for tenths in range(50):
         limit = lowered(limit, at(tenths / 10))
@@ -54,7 +54,7 @@ def test_limit_ends_at_one() -> None:
     assert (limit.value, limit.places) == (1.0, 1)
 
 
-def test_a_full_round_that_goes_well_adds_about_one() -> None:
+def test_as_many_successes_as_the_limit_add_about_one() -> None:
     limit = lowered(full(), T0)
     for _ in range(16):
         limit = raised(limit)
@@ -63,7 +63,7 @@ def test_a_full_round_that_goes_well_adds_about_one() -> None:
     assert raised(limit).places == 17
 
 
-def test_limit_ends_at_what_is_configured() -> None:
+def test_limit_does_not_exceed_its_ceiling() -> None:
     limit = lowered(full(4), T0)
     for _ in range(100):
         limit = raised(limit)
@@ -96,12 +96,12 @@ def budget(saved: float = RETRIES_SAVED) -> Budget:
     return Budget(saved=saved, at=T0)
 
 
-def test_what_is_saved_may_go_at_once_and_then_no_more() -> None:
-    found, sent = budget(), 0
-    while retry_at(found, T0) == T0:
-        found, sent = spent(found, T0), sent + 1
+def test_saved_repeats_may_be_sent_at_once_and_then_no_more() -> None:
+    balance, sent = budget(), 0
+    while retry_at(balance, T0) == T0:
+        balance, sent = spent(balance, T0), sent + 1
     assert sent == RETRIES_SAVED == 20
-    assert retry_at(found, T0) == at(1 / RETRIES_PER_SECOND)
+    assert retry_at(balance, T0) == at(1 / RETRIES_PER_SECOND)
 
 
 def test_time_earns_repeats() -> None:
@@ -113,49 +113,49 @@ def test_time_earns_repeats() -> None:
 
 
 def test_first_submits_earn_repeats() -> None:
-    found = budget(0.0)
+    balance = budget(0.0)
     for number in range(5):
-        assert retry_at(found, T0) == at(5 - number)
-        found = earned(found, T0)
+        assert retry_at(balance, T0) == at(5 - number)
+        balance = earned(balance, T0)
     assert RETRY_RATIO == 0.2
-    assert retry_at(found, T0) == T0
+    assert retry_at(balance, T0) == T0
 
 
 def test_nothing_is_saved_beyond_the_maximum() -> None:
-    found = budget()
+    balance = budget()
     for number in range(100):
-        found = earned(found, at(number * 100))
-    assert found.saved == RETRIES_SAVED
+        balance = earned(balance, at(number * 100))
+    assert balance.saved == RETRIES_SAVED
     assert spent(budget(), at(1_000_000)).saved == RETRIES_SAVED - 1
 
 
-def test_many_repeats_at_one_moment_are_no_debt_for_ever() -> None:
-    found = budget(1.0)
+def test_many_repeats_at_once_do_not_make_an_endless_debt() -> None:
+    balance = budget(1.0)
     for _ in range(1000):
-        found = spent(found, T0)
-    assert retry_at(found, T0) == at(10)
+        balance = spent(balance, T0)
+    assert retry_at(balance, T0) == at(10)
 
 
-def test_clock_that_stands_or_goes_back_earns_nothing() -> None:
+def test_clock_that_does_not_advance_earns_nothing() -> None:
     assert earned(replace(budget(0.0), at=at(60)), T0).saved == pytest.approx(RETRY_RATIO)
 
 
 def test_repeat_that_is_accepted_costs_nothing() -> None:
-    found = budget(1.0)
-    for number in range(1000):  # all that wait for the end of an outage
-        assert retry_at(found, at(number / 1000)) == at(number / 1000)
-        found = refunded(spent(found, at(number / 1000)), at(number / 1000))
+    balance = budget(1.0)
+    for number in range(1000):  # the repeats that waited for the end of an outage
+        assert retry_at(balance, at(number / 1000)) == at(number / 1000)
+        balance = refunded(spent(balance, at(number / 1000)), at(number / 1000))
 
 
 def test_accepted_submit_is_worth_one_repeat() -> None:
     assert refunded(budget(0.0), T0).saved == 1
-    assert refunded(budget(0.0), at(5)).saved == 2, "the time counts too"
+    assert refunded(budget(0.0), at(5)).saved == 2, "time adds to the budget, too"
     assert refunded(budget(-1.0), T0).saved == 0
     assert retry_at(refunded(budget(-1.0), T0), T0) == at(5), "a debt is paid off first"
     assert refunded(budget(), T0).saved == RETRIES_SAVED
 
 
-def test_first_submit_that_was_none_has_earned_nothing() -> None:
+def test_first_submit_that_was_not_sent_earns_nothing() -> None:
     assert unearned(earned(budget(0.5), T0), T0).saved == pytest.approx(0.5)
     assert unearned(budget(-1.0), T0).saved == -1
 
@@ -167,12 +167,12 @@ CHANGES = {"first": earned, "none": unearned, "repeat": spent, "accepted": refun
     saved=st.floats(-1, RETRIES_SAVED),
     events=st.lists(st.tuples(st.sampled_from(sorted(CHANGES)), st.floats(0, 100)), max_size=60),
 )
-def test_budget_has_its_bounds_and_a_repeat_is_never_far(saved: float, events: list[tuple[str, float]]) -> None:
-    found, now = budget(saved), 0.0
+def test_budget_is_bounded_and_a_repeat_is_always_allowed_soon(saved: float, events: list[tuple[str, float]]) -> None:
+    balance, now = budget(saved), 0.0
     for what, gap in events:
         now += gap
-        found = CHANGES[what](found, at(now))
-        assert -1 <= found.saved <= RETRIES_SAVED
-        allowed = retry_at(found, at(now))
+        balance = CHANGES[what](balance, at(now))
+        assert -1 <= balance.saved <= RETRIES_SAVED
+        allowed = retry_at(balance, at(now))
         assert at(now) <= allowed <= at(now + 10)
-        assert retry_at(found, allowed + timedelta(milliseconds=1)) == allowed + timedelta(milliseconds=1)
+        assert retry_at(balance, allowed + timedelta(milliseconds=1)) == allowed + timedelta(milliseconds=1)

@@ -1,4 +1,4 @@
-"""Which routes can do exactly what was asked, and why the others cannot."""
+"""Which routes can serve a request, and why the others cannot."""
 
 from dataclasses import replace as with_values
 from math import log
@@ -25,8 +25,9 @@ from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import HealthOf, RouteHealth
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.domain.routing.order import Order
-from gateway.domain.routing.plan import Candidate, LeftOut, Planned, Reason, param_of, plan
+from gateway.domain.routing.plan import Candidate, LeftOut, Planned, param_of, plan
 from gateway.domain.routing.price import Price, cost_usd
+from gateway.domain.routing.settings_fit import Reason
 
 FRAME = ImageToVideo(first_frame="https://images.example/a.png")
 BOTH = ImageToVideo(first_frame="https://images.example/a.png", last_frame="https://images.example/b.png")
@@ -47,16 +48,16 @@ def candidate(*capabilities: Capability, provider: str = "acme", model: str = "o
 
 
 def ask(value: Input | None = None, **changes: Any) -> GenerationRequest:
-    """A request; a name of `Settings` goes there."""
-    asked = {name: changes.pop(name) for name in Settings.__struct_fields__ if name in changes}
-    base = GenerationRequest(model="any", input=value or TextToVideo(), prompt="a boat", settings=Settings(**asked))
+    """A request. Keyword arguments with the name of a setting become its settings."""
+    settings_ = {name: changes.pop(name) for name in Settings.__struct_fields__ if name in changes}
+    base = GenerationRequest(model="any", input=value or TextToVideo(), prompt="a boat", settings=Settings(**settings_))
     return replace(base, **changes)
 
 
 def reasons(request: GenerationRequest, *capabilities: Capability, **more: Any) -> list[tuple[str, str]]:
-    """Why the only candidate cannot; empty when it can."""
+    """Why the only candidate cannot serve the request; empty if it can."""
     planned = plan(request, [candidate(*capabilities)], **more)
-    return [(one.param, one.message) for left in planned.left_out for one in left.reasons]
+    return [(reason.param, reason.message) for left in planned.left_out for reason in left.reasons]
 
 
 def test_route_has_what_the_candidate_says() -> None:
@@ -74,7 +75,7 @@ def test_route_has_what_the_candidate_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "param", "message"),
+    ("fields", "param", "message"),
     [
         ({"duration_seconds": 7}, "duration", "takes 5, 10, not 7" + HINT.format(5)),
         ({"resolution": "4k"}, "resolution", "takes 720p, 1080p, not 4k" + HINT.format("1080p")),
@@ -96,12 +97,12 @@ def test_route_has_what_the_candidate_says() -> None:
         ),
     ],
 )
-def test_what_a_route_cannot_honour_leaves_it_out(asked: dict[str, Any], param: str, message: str) -> None:
-    assert reasons(ask(**asked)) == [(param, message)]
+def test_route_that_cannot_honour_a_parameter_is_left_out(fields: dict[str, Any], param: str, message: str) -> None:
+    assert reasons(ask(**fields)) == [(param, message)]
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "fields",
     [
         {},
         {"duration_seconds": 5, "resolution": "1080p", "aspect_ratio": "9:16"},
@@ -110,16 +111,16 @@ def test_what_a_route_cannot_honour_leaves_it_out(asked: dict[str, Any], param: 
         {"provider_options": {"bolt": {"odd": 1}}},
     ],
 )
-def test_what_a_route_can_honour_keeps_it(asked: dict[str, Any]) -> None:
-    assert reasons(ask(**asked)) == []
+def test_route_that_can_honour_every_parameter_is_planned(fields: dict[str, Any]) -> None:
+    assert reasons(ask(**fields)) == []
 
 
-def test_every_reason_is_told() -> None:
-    found = reasons(ask(duration_seconds=7, seed=3, prompt="a" * 50))
-    assert [param for param, _ in found] == ["duration", "seed", "prompt"]
+def test_every_reason_is_given() -> None:
+    given = reasons(ask(duration_seconds=7, seed=3, prompt="a" * 50))
+    assert [param for param, _ in given] == ["duration", "seed", "prompt"]
 
 
-def test_span_of_durations_is_told_as_a_span() -> None:
+def test_consecutive_durations_are_given_as_a_range() -> None:
     capability = with_values(PLAIN, durations=frozenset(range(3, 16)))
     assert reasons(ask(duration_seconds=16), capability) == [("duration", "takes 3 to 15, not 16" + HINT.format(15))]
 
@@ -150,7 +151,7 @@ def test_option_that_replaces_the_prompt_is_one_of_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "changes", "found"),
+    ("value", "changes", "expected"),
     [
         (FRAME, {}, []),
         (BOTH, {}, [("last_image", "takes no last frame")]),
@@ -194,9 +195,9 @@ def test_option_that_replaces_the_prompt_is_one_of_two() -> None:
     ],
 )
 def test_input_has_to_be_one_the_model_takes(
-    value: Input, changes: dict[str, Any], found: list[tuple[str, str]]
+    value: Input, changes: dict[str, Any], expected: list[tuple[str, str]]
 ) -> None:
-    assert reasons(ask(value), with_values(PLAIN, **changes)) == found
+    assert reasons(ask(value), with_values(PLAIN, **changes)) == expected
 
 
 BYTES = with_values(PLAIN, image_forms=(ImageForm.BASE64, ImageForm.URL))
@@ -219,10 +220,10 @@ def facts(**changes: Any) -> ImageFacts:
         ({"width": 750}, None),
     ],
 )
-def test_image_that_the_gateway_holds_is_measured(changes: dict[str, Any], message: str | None) -> None:
+def test_image_whose_bytes_are_here_is_measured(changes: dict[str, Any], message: str | None) -> None:
     capability = with_values(BYTES, images=ImageLimits(max_bytes=1000, min_side=300, max_ratio=2.5))
-    found = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts(**changes)})
-    assert found == ([] if message is None else [("image", message)])
+    given = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts(**changes)})
+    assert given == ([] if message is None else [("image", message)])
 
 
 def test_reason_names_the_image_that_does_not_fit() -> None:
@@ -235,7 +236,7 @@ def test_reason_names_the_image_that_does_not_fit() -> None:
     )
     value = ReferencesToVideo(references=("file_c",), first_frame="file_a", last_frame="file_b")
     for name, param in (("file_a", "image"), ("file_b", "last_image"), ("file_c", "reference_images")):
-        assert [one for one, _ in reasons(ask(value), capability, images={name: facts()})] == [param]
+        assert [named for named, _ in reasons(ask(value), capability, images={name: facts()})] == [param]
 
 
 @pytest.mark.parametrize(
@@ -247,11 +248,11 @@ def test_reason_names_the_image_that_does_not_fit() -> None:
         ((ImageForm.UPLOAD, ImageForm.URL), False, True),
     ],
 )
-def test_bytes_need_a_form_or_a_link(forms: tuple[ImageForm, ...], links: bool, can: bool) -> None:
+def test_image_bytes_need_a_form_or_a_link(forms: tuple[ImageForm, ...], links: bool, can: bool) -> None:
     capability = with_values(PLAIN, image_forms=forms)
-    found = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts()}, links=links)
-    assert found == ([] if can else [("image", "takes images by URL alone, and the gateway has no public URL")])
-    assert reasons(ask(FRAME), capability, links=links) == []  # what is behind a URL is seen later
+    given = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts()}, links=links)
+    assert given == ([] if can else [("image", "takes images by URL alone, and the gateway has no public URL")])
+    assert reasons(ask(FRAME), capability, links=links) == []  # an image that is only a URL is checked later
 
 
 SMALL = ImageLimits(max_bytes=50_000, min_side=100, max_ratio=2.5)
@@ -272,34 +273,34 @@ LARGE = facts(bytes=90_000, width=500, height=400)
         (None, ImageForm.BASE64, LARGE, None),
     ],
 )
-def test_an_image_is_made_to_fit_where_that_is_allowed(
+def test_image_is_converted_if_that_is_allowed(
     adapt: Any, form: ImageForm, image: ImageFacts, given: str | None
 ) -> None:
     limits = with_values(PLAIN, image_forms=(form,), images=SMALL)
-    asked = ask(ImageToVideo(first_frame="file_1"), adapt=adapt)
-    planned = plan(asked, [candidate(limits)], {"file_1": image}, links=True)
+    request = ask(ImageToVideo(first_frame="file_1"), adapt=adapt)
+    planned = plan(request, [candidate(limits)], {"file_1": image}, links=True)
     if given is None:
         assert [reason.param for reason in planned.left_out[0].reasons] == ["image"]
     elif given:
         [made] = planned.routes[0].adaptations
         assert (made.param, made.given[: len(given)]) == ("image", given)
-        told = f"{image.width}x{image.height} {image.content_type}, {image.bytes} bytes"
-        assert made.asked == told
+        original = f"{image.width}x{image.height} {image.content_type}, {image.bytes} bytes"
+        assert made.asked == original
     else:
         assert planned.routes[0].adaptations == ()
 
 
-def test_each_image_that_is_changed_is_told_of() -> None:
+def test_each_converted_image_is_an_adaptation() -> None:
     both = with_values(
         BYTES, inputs=frozenset({InputKind.REFERENCES}), references_max=4, frames_with_references=True, images=SMALL
     )
     value = ReferencesToVideo(references=("file_fits", "file_a", "file_b"), last_frame="file_b")
     images = {"file_fits": facts(), "file_a": LARGE, "file_b": LARGE}
     [route] = plan(ask(value, adapt="nearest"), [candidate(both)], images).routes
-    assert [one.param for one in route.adaptations] == ["last_image", "reference_images[1]"]
+    assert [adaptation.param for adaptation in route.adaptations] == ["last_image", "reference_images[1]"]
 
 
-# Modes, rules, several rows
+# Modes, rules, several capabilities
 
 
 MODES = with_values(PLAIN, modes={"std": "720p", "pro": "1080p"})
@@ -336,21 +337,21 @@ def test_rule_sees_what_will_be_sent() -> None:
     assert (seen[0].options, seen[0].input, seen[0].count) == ({"a": 1}, FRAME, 2)
 
 
-def test_rules_are_not_asked_about_what_does_not_fit_anyway() -> None:
+def test_rules_are_not_called_for_a_request_that_does_not_fit_anyway() -> None:
     def broken(_: UpstreamRequest) -> str | None:
         raise AssertionError("asked")
 
     assert [param for param, _ in reasons(ask(seed=1), with_values(PLAIN, rules=(broken,)))] == ["seed"]
 
 
-def test_first_row_that_fits_serves() -> None:
+def test_first_capability_that_fits_is_used() -> None:
     short = with_values(PLAIN, durations=frozenset({5}), count_max=4)
     long = with_values(PLAIN, durations=frozenset({10}), count_max=1)
     assert plan(ask(duration_seconds=10), [candidate(short, long)]).routes[0].count_max == 1
     assert plan(ask(), [candidate(short, long)]).routes[0].count_max == 4
 
 
-def test_nearest_miss_of_several_rows_is_told() -> None:
+def test_capability_with_the_fewest_reasons_gives_them() -> None:
     far = with_values(PLAIN, durations=frozenset({5}), prompt_max=1)
     near = with_values(PLAIN, durations=frozenset({5}))
     assert reasons(ask(duration_seconds=10), far, near) == [("duration", "takes 5, not 10" + HINT.format(5))]
@@ -360,7 +361,7 @@ def test_nearest_miss_of_several_rows_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "supported", "asked", "given"),
+    ("name", "supported", "requested", "given"),
     [
         ("durations", {4, 6, 8}, 5, 6),
         ("durations", {5, 10}, 7, 5),
@@ -385,18 +386,18 @@ def test_nearest_miss_of_several_rows_is_told() -> None:
         ("aspect_ratios", {"16:9", "auto"}, "4:7", "16:9"),
     ],
 )
-def test_nearest_value_is_given_and_told(name: str, supported: set[Any], asked: Any, given: Any) -> None:
+def test_nearest_value_is_sent_and_reported(name: str, supported: set[Any], requested: Any, given: Any) -> None:
     setting = {"durations": "duration_seconds", "resolutions": "resolution", "aspect_ratios": "aspect_ratio"}[name]
     param = {"durations": "duration"}.get(name, setting)
     capability = with_values(PLAIN, **{name: frozenset(supported)})
-    route = plan(ask(**{setting: asked}, adapt="nearest"), [candidate(capability)]).routes[0]
+    route = plan(ask(**{setting: requested}, adapt="nearest"), [candidate(capability)]).routes[0]
     assert getattr(route.settings, setting) == given
-    assert route.adaptations == (Adaptation(param=param, asked=asked, given=given),)
+    assert route.adaptations == (Adaptation(param=param, asked=requested, given=given),)
 
 
-@pytest.mark.parametrize("asked", [{"seed": 1}, {"fps": 24}, {"generate_audio": True}, {"mode": "pro"}])
-def test_nearest_never_drops_what_has_no_nearest(asked: dict[str, Any]) -> None:
-    assert reasons(ask(**asked, adapt="nearest"))
+@pytest.mark.parametrize("fields", [{"seed": 1}, {"fps": 24}, {"generate_audio": True}, {"mode": "pro"}])
+def test_nearest_never_drops_a_setting_without_a_nearest_value(fields: dict[str, Any]) -> None:
+    assert reasons(ask(**fields, adapt="nearest"))
 
 
 def test_nearest_does_not_invent_a_ratio_where_none_can_be_set() -> None:
@@ -405,7 +406,7 @@ def test_nearest_does_not_invent_a_ratio_where_none_can_be_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "supported", "asked"),
+    ("name", "supported", "requested"),
     [
         ("resolutions", "2160p", "4k"),
         ("resolutions", "4K", "4k"),
@@ -413,19 +414,19 @@ def test_nearest_does_not_invent_a_ratio_where_none_can_be_set() -> None:
         ("aspect_ratios", "32:18", "16:9"),
     ],
 )
-def test_another_name_of_the_same_value_is_no_change(name: str, supported: str, asked: str) -> None:
+def test_another_name_of_the_same_value_is_no_change(name: str, supported: str, requested: str) -> None:
     capability = with_values(PLAIN, **{name: frozenset({supported, "1:1", "720p"})})
-    [route] = plan(ask(**{name[:-1]: asked}, adapt="nearest"), [candidate(capability)]).routes
+    [route] = plan(ask(**{name[:-1]: requested}, adapt="nearest"), [candidate(capability)]).routes
     assert (getattr(route.settings, name[:-1]), route.adaptations) == (supported, ())
 
 
 def test_a_mode_is_found_by_any_name_of_it() -> None:
     capability = with_values(PLAIN, modes={"Standard": "720p", "PRO": "1080p"})
-    for asked, sent in {"std": "Standard", "pro": "PRO"}.items():
-        assert plan(ask(mode=asked), [candidate(capability)]).routes[0].settings.mode == sent
+    for requested, sent in {"std": "Standard", "pro": "PRO"}.items():
+        assert plan(ask(mode=requested), [candidate(capability)]).routes[0].settings.mode == sent
 
 
-def test_a_row_that_takes_exactly_what_was_asked_comes_before_one_that_is_only_near() -> None:
+def test_capability_that_takes_the_request_unchanged_wins_over_a_nearest_one() -> None:
     near, exact = with_values(PLAIN, durations=frozenset({4})), with_values(PLAIN, durations=frozenset({5}))
     [route] = plan(ask(duration_seconds=5, adapt="nearest"), [candidate(near, exact)]).routes
     assert (route.settings.duration_seconds, route.adaptations) == (5, ())
@@ -447,7 +448,7 @@ FOLLOWING = with_values(FOLLOWS, image_forms=(ImageForm.UPLOAD, ImageForm.URL))
 
 @pytest.mark.parametrize("image", [(1280, 720), (1366, 768), (854, 480), (1920, 1088)])
 @pytest.mark.parametrize("adapt", [None, "none", "nearest"])
-def test_a_ratio_that_the_image_has_anyway_is_no_obstacle(image: tuple[int, int], adapt: str | None) -> None:
+def test_ratio_that_the_image_has_anyway_is_accepted(image: tuple[int, int], adapt: str | None) -> None:
     planned = plan(ask(HELD, aspect_ratio="16:9", adapt=adapt), [candidate(FOLLOWING)], size(*image))
     [route] = planned.routes
     assert (route.settings.aspect_ratio, route.adaptations) == (None, ())
@@ -457,7 +458,7 @@ def test_a_ratio_that_the_image_has_anyway_is_no_obstacle(image: tuple[int, int]
     ("image", "given"),
     [((720, 1280), "9:16"), ((1000, 1000), "1:1"), ((1792, 1024), "7:4"), ((1000, 701), "1.43:1"), (None, None)],
 )
-def test_another_ratio_is_left_out_where_that_is_allowed(image: tuple[int, int] | None, given: str | None) -> None:
+def test_another_ratio_is_left_out_if_that_is_allowed(image: tuple[int, int] | None, given: str | None) -> None:
     value, images = (FRAME, {}) if image is None else (HELD, size(*image))
     [route] = plan(ask(value, aspect_ratio="16:9", adapt="nearest"), [candidate(FOLLOWING)], images).routes
     assert route.settings.aspect_ratio is None
@@ -485,11 +486,14 @@ def test_order_of_the_candidates_is_kept() -> None:
     assert [route.model for route in plan(ask(), models).routes] == ["c", "a", "b"]
 
 
-def test_without_fallback_one_route_is_left_and_the_others_are_told() -> None:
+def test_without_fallback_one_route_is_left_and_the_others_are_reported() -> None:
     models = [candidate(with_values(PLAIN, prompt_max=1), model="no"), candidate(model="yes"), candidate(model="also")]
     planned = plan(ask(fallback=False), models)
     assert [route.model for route in planned.routes] == ["yes"]
-    assert [(one.model, one.reasons[0].param) for one in planned.left_out] == [("no", "prompt"), ("also", "fallback")]
+    assert [(omitted.model, omitted.reasons[0].param) for omitted in planned.left_out] == [
+        ("no", "prompt"),
+        ("also", "fallback"),
+    ]
 
 
 def test_no_candidates_no_routes() -> None:
@@ -499,8 +503,8 @@ def test_no_candidates_no_routes() -> None:
 def test_candidate_without_any_capability_is_left_out() -> None:
     nothing = Candidate(provider="acme", model="one", row="one", capabilities=())
     left = plan(ask(), [nothing]).left_out
-    assert [type(one) for one in left] == [LeftOut]
-    assert [type(one) for one in left[0].reasons] == [Reason]
+    assert [type(omitted) for omitted in left] == [LeftOut]
+    assert [type(reason) for reason in left[0].reasons] == [Reason]
 
 
 RATIOS = ["16:9", "9:16", "1:1", "4:3", "3:4", "21:9"]
@@ -568,50 +572,57 @@ def test_any_plan_keeps_its_promises(request: GenerationRequest, candidates: lis
     planned = plan(request, candidates)
 
     assert len(planned.routes) + len(planned.left_out) == len(candidates)
-    assert all(left.reasons and all(one.param and one.message for one in left.reasons) for left in planned.left_out)
+    assert all(
+        left.reasons and all(reason.param and reason.message for reason in left.reasons) for left in planned.left_out
+    )
     assert request.fallback is not False or len(planned.routes) <= 1
-    names = iter([(one.provider, one.model) for one in candidates])
-    assert all((route.provider, route.model) in names for route in planned.routes), "the order is the candidates'"
+    names = iter([(entry.provider, entry.model) for entry in candidates])
+    assert all((route.provider, route.model) in names for route in planned.routes), (
+        "the routes keep the order of the candidates"
+    )
     for route in planned.routes:
-        check_route(request, route, [one for one in candidates if one.model == route.model])
+        check_route(request, route, [entry for entry in candidates if entry.model == route.model])
 
 
 def check_route(request: GenerationRequest, route: Route, candidates: list[Candidate]) -> None:
-    """The route sends what was asked, but for what it says it adapted; and some row of its model takes all of it."""
-    asked, sent = request.settings, route.settings
+    """The route sends the requested settings except those it adapted, and one capability of its model takes all."""
+    requested, sent = request.settings, route.settings
     names = {"duration": "duration_seconds"}
-    adapted = {names.get(one.param, one.param): one for one in route.adaptations}
+    adapted = {names.get(adaptation.param, adaptation.param): adaptation for adaptation in route.adaptations}
     assert not adapted or request.adapt == "nearest"
     for name in Settings.__struct_fields__:
-        value = getattr(asked, name)
+        value = getattr(requested, name)
         if name == "aspect_ratio" and value is not None and sent.aspect_ratio is None:
-            assert (adapted[name].asked, adapted[name].given) == (value, None)  # it follows an image that nobody knows
+            assert (adapted[name].asked, adapted[name].given) == (
+                value,
+                None,
+            )  # it follows an image whose size is not known
         elif name in adapted:
             assert (adapted[name].asked, adapted[name].given) == (value, getattr(sent, name))
             assert adapted[name].given != value
         elif value is not None:
             assert getattr(sent, name) == value
-    assert any(takes(row, request, sent, route) for one in candidates for row in one.capabilities)
+    assert any(takes(row, request, sent, route) for entry in candidates for row in entry.capabilities)
 
 
 def takes(row: Capability, request: GenerationRequest, sent: Settings, route: Route) -> bool:
-    """Written anew from the meaning of a capability's fields."""
+    """Whether a capability takes a request: written independently of the code under test."""
     frames = request.input
-    asked = request.settings
+    requested = request.settings
     return all(
         [
             input_kind(frames) in row.inputs,
-            asked.duration_seconds is None or sent.duration_seconds in row.durations,
-            asked.resolution is None or sent.resolution in row.resolutions,
-            asked.aspect_ratio is None or sent.aspect_ratio in row.aspect_ratios
+            requested.duration_seconds is None or sent.duration_seconds in row.durations,
+            requested.resolution is None or sent.resolution in row.resolutions,
+            requested.aspect_ratio is None or sent.aspect_ratio in row.aspect_ratios
             or (sent.aspect_ratio is None and not row.aspect_ratios and isinstance(frames, ImageToVideo)),
-            asked.mode is None or (asked.resolution is None and asked.mode in row.modes)
-            or row.modes.get(asked.mode) == sent.resolution,
-            asked.fps is None or asked.fps in row.fps,
-            asked.seed is None or row.seed,
-            not asked.generate_audio or row.generate_audio,
-            asked.negative_prompt is None or 0 < row.negative_prompt_max >= len(asked.negative_prompt),
-            asked.cfg_scale is None or (row.cfg_scale is not None and asked.cfg_scale <= row.cfg_scale[1]),
+            requested.mode is None or (requested.resolution is None and requested.mode in row.modes)
+            or row.modes.get(requested.mode) == sent.resolution,
+            requested.fps is None or requested.fps in row.fps,
+            requested.seed is None or row.seed,
+            not requested.generate_audio or row.generate_audio,
+            requested.negative_prompt is None or 0 < row.negative_prompt_max >= len(requested.negative_prompt),
+            requested.cfg_scale is None or (row.cfg_scale is not None and requested.cfg_scale <= row.cfg_scale[1]),
             0 < len(request.prompt.strip()) <= len(request.prompt) <= row.prompt_max,
             not isinstance(frames, ImageToVideo) or frames.last_frame is None or row.last_frame,
             not isinstance(frames, ReferencesToVideo) or len(frames.references) <= row.references_max,
@@ -633,17 +644,17 @@ def test_candidate_that_cannot_changes_nothing_for_the_others(
     with_it, without = plan(request, more), plan(request, candidates)
 
     assert with_it.routes == without.routes
-    assert [one for one in with_it.left_out if one.provider != "corp"] == list(without.left_out)
-    assert [one.provider for one in with_it.left_out].count("corp") == 1
+    assert [omitted for omitted in with_it.left_out if omitted.provider != "corp"] == list(without.left_out)
+    assert [omitted.provider for omitted in with_it.left_out].count("corp") == 1
 
 
 @settings(max_examples=100)
 @given(
-    asked=st.tuples(st.integers(1, 99), st.integers(1, 99)),
+    sides=st.tuples(st.integers(1, 99), st.integers(1, 99)),
     supported=st.sets(st.sampled_from(["16:9", "4:3", "1:1", "21:9"]), min_size=1),
 )
-def test_nearest_ratio_of_an_upright_picture_is_that_of_a_lying_one_turned(
-    asked: tuple[int, int], supported: set[str]
+def test_nearest_ratio_of_a_portrait_format_is_the_turned_one_of_the_landscape_format(
+    sides: tuple[int, int], supported: set[str]
 ) -> None:
     def turned(ratio: str) -> str:
         width, _, height = ratio.partition(":")
@@ -654,12 +665,12 @@ def test_nearest_ratio_of_an_upright_picture_is_that_of_a_lying_one_turned(
         return round(log(int(width) / int(height)), 9)
 
     def nearest(ratio: str) -> str:
-        capability = with_values(PLAIN, aspect_ratios=frozenset(supported | {turned(one) for one in supported}))
+        capability = with_values(PLAIN, aspect_ratios=frozenset(supported | {turned(ratio) for ratio in supported}))
         route = plan(ask(aspect_ratio=ratio, adapt="nearest"), [candidate(capability)]).routes[0]
         return str(route.settings.aspect_ratio)
 
-    ratio = f"{asked[0]}:{asked[1]}"
-    if asked[0] != asked[1]:
+    ratio = f"{sides[0]}:{sides[1]}"
+    if sides[0] != sides[1]:
         assert shape(nearest(turned(ratio))) == -shape(nearest(ratio))
 
 
@@ -673,12 +684,12 @@ def models_of(planned: Planned) -> list[str]:
     return [route.model for route in planned.routes]
 
 
-def test_route_tells_what_an_output_costs() -> None:
-    found = plan(ask(duration_seconds=10, count=3), [candidate(prices=PER_SECOND), candidate(model="two")]).routes
-    assert [route.cost_usd for route in found] == [1.0, None]
+def test_route_has_the_price_of_an_output() -> None:
+    routes = plan(ask(duration_seconds=10, count=3), [candidate(prices=PER_SECOND), candidate(model="two")]).routes
+    assert [route.cost_usd for route in routes] == [1.0, None]
 
 
-def test_length_that_the_route_puts_in_itself_has_its_price() -> None:
+def test_length_that_the_route_fills_in_has_its_price() -> None:
     capability = with_values(PLAIN, defaults={"duration_seconds": 8})
     assert plan(ask(), [candidate(capability, prices=PER_SECOND)]).routes[0].cost_usd == 0.8
 
@@ -687,13 +698,13 @@ def test_length_that_the_route_puts_in_itself_has_its_price() -> None:
     ("changes", "cost"),
     [({"assumes": {"duration_seconds": 5}}, 0.5), ({}, 1.0), ({"durations": frozenset()}, None)],
 )
-def test_length_that_nobody_asked_for_has_its_price(changes: dict[str, Any], cost: float | None) -> None:
+def test_length_that_is_not_sent_has_its_price(changes: dict[str, Any], cost: float | None) -> None:
     [route] = plan(ask(), [candidate(with_values(PLAIN, **changes), prices=PER_SECOND)]).routes
-    assert (route.cost_usd, route.settings.duration_seconds) == (cost, None), "what is told is not sent"
+    assert (route.cost_usd, route.settings.duration_seconds) == (cost, None), "an assumed length is priced and not sent"
 
 
 @pytest.mark.parametrize(("row", "cost"), [("one", 1.0), ("another", 2.0)])
-def test_sound_that_a_model_of_another_s_row_may_make_has_its_price(row: str, cost: float) -> None:
+def test_sound_that_a_model_with_the_capability_of_another_may_add_has_its_price(row: str, cost: float) -> None:
     capability = with_values(PLAIN, generate_audio=True, assumes={"generate_audio": False})
     prices = (Price(per_clip=2, generate_audio=True), Price(per_clip=1))
     follows = replace(candidate(capability, prices=prices), row=row)
@@ -725,19 +736,19 @@ def test_mode_costs_what_its_resolution_costs(mode: str | None, cost: float) -> 
         (3, 1.5, None),
     ],
 )
-def test_limit_of_cost_is_over_all_outputs(count: int, limit: float, message: str | None) -> None:
+def test_max_cost_is_for_all_outputs_together(count: int, limit: float, message: str | None) -> None:
     request = ask(duration_seconds=5, count=count, max_cost=limit)
     planned = plan(request, [candidate(prices=PER_SECOND)])
-    found = [(one.param, one.message) for left in planned.left_out for one in left.reasons]
-    assert found == ([] if message is None else [("max_cost", message)])
+    given = [(reason.param, reason.message) for left in planned.left_out for reason in left.reasons]
+    assert given == ([] if message is None else [("max_cost", message)])
 
 
-def test_limit_is_not_missed_by_the_rounding_of_the_machine() -> None:
+def test_limit_is_not_missed_by_floating_point_rounding() -> None:
     assert 0.1 * 3 > 0.3
     assert plan(ask(count=3, max_cost=0.3), [candidate(prices=(Price(per_clip=0.1),))]).routes
 
 
-def test_limit_leaves_out_what_is_dearer_or_unpriced_and_keeps_the_rest() -> None:
+def test_limit_leaves_out_expensive_and_unpriced_routes() -> None:
     models = [
         candidate(model="dear", prices=(Price(per_clip=2),)),
         candidate(model="unpriced"),
@@ -746,14 +757,14 @@ def test_limit_leaves_out_what_is_dearer_or_unpriced_and_keeps_the_rest() -> Non
     ]
     planned = plan(ask(max_cost=1.0), models)
     assert models_of(planned) == ["fits"]
-    assert [(one.model, one.reasons[0].message) for one in planned.left_out] == [
+    assert [(omitted.model, omitted.reasons[0].message) for omitted in planned.left_out] == [
         ("dear", "costs 2 USD, not at most 1"),
         ("unpriced", "has no price for this request, so a limit cannot be kept"),
         ("free of length", "has no price for this request, so a limit cannot be kept"),
     ]
 
 
-def test_row_of_the_tables_that_is_within_the_limit_serves() -> None:
+def test_capability_that_is_within_the_limit_is_used() -> None:
     long = with_values(PLAIN, defaults={"duration_seconds": 10})
     short = with_values(PLAIN, defaults={"duration_seconds": 5})
     [route] = plan(ask(max_cost=0.5), [candidate(long, short, prices=PER_SECOND)]).routes
@@ -764,7 +775,7 @@ def test_row_of_the_tables_that_is_within_the_limit_serves() -> None:
 
 
 def states(**circuits: CircuitState) -> HealthOf:
-    """By model; whoever is not named is closed."""
+    """The circuit of each named model; the circuits of the others are closed."""
     return lambda _provider, model: RouteHealth(circuit=circuits.get(model, CircuitState.CLOSED))
 
 
@@ -780,7 +791,7 @@ def test_without_fallback_the_first_route_counts_whatever_its_circuit_says(circu
     models = [candidate(model=name) for name in ("a", "b")]
     planned = plan(ask(fallback=False), models, health=states(a=circuit))
     assert models_of(planned) == ["a"]
-    assert [(one.model, one.reasons[0].param) for one in planned.left_out] == [("b", "fallback")]
+    assert [(omitted.model, omitted.reasons[0].param) for omitted in planned.left_out] == [("b", "fallback")]
 
 
 def test_without_fallback_the_first_route_is_that_of_its_order() -> None:
@@ -802,7 +813,7 @@ def test_with_fallback_an_open_circuit_is_last(fallback: bool | tuple[str, ...])
 
 def test_time_of_an_attempt_goes_with_its_route() -> None:
     models = [candidate(model="own"), candidate(model="short", attempt_timeout_seconds=60.0)]
-    assert [one.attempt_timeout_seconds for one in plan(ask(), models).routes] == [None, 60.0]
+    assert [route.attempt_timeout_seconds for route in plan(ask(), models).routes] == [None, 60.0]
 
 
 @pytest.mark.parametrize(
@@ -820,16 +831,16 @@ def test_parameter_that_an_image_came_in(value: Input, image: str, param: str) -
     assert param_of(ask(value), image) == param
 
 
-def test_health_is_asked_of_the_route_alone() -> None:
-    asked: list[tuple[str, str]] = []
+def test_health_is_read_only_for_routes_that_can_serve() -> None:
+    calls: list[tuple[str, str]] = []
 
     def health(provider: str, model: str) -> RouteHealth:
-        asked.append((provider, model))
+        calls.append((provider, model))
         return RouteHealth()
 
     cannot = candidate(with_values(PLAIN, prompt_max=1), model="cannot")
     plan(ask(), [candidate(), cannot, candidate(provider="bolt", model="two")], health=health)
-    assert asked == [("acme", "one"), ("bolt", "two")]
+    assert calls == [("acme", "one"), ("bolt", "two")]
 
 
 def test_cheapest_is_by_what_this_request_costs() -> None:
@@ -851,9 +862,9 @@ def test_fastest_is_by_the_times_that_are_known() -> None:
 
 def test_weighted_follows_the_weights_and_the_seed() -> None:
     models = [candidate(model="a", order="weighted", weight=1.0), candidate(model="b", order="weighted", weight=3.0)]
-    found = [models_of(plan(ask(), models, seed=f"gen_{number}"))[0] for number in range(1000)]
-    assert 0.69 < found.count("b") / 1000 < 0.81
-    assert found == [models_of(plan(ask(), models, seed=f"gen_{number}"))[0] for number in range(1000)]
+    firsts = [models_of(plan(ask(), models, seed=f"gen_{number}"))[0] for number in range(1000)]
+    assert 0.69 < firsts.count("b") / 1000 < 0.81
+    assert firsts == [models_of(plan(ask(), models, seed=f"gen_{number}"))[0] for number in range(1000)]
 
 
 def test_models_to_fall_back_to_come_in_their_own_order() -> None:
@@ -891,7 +902,7 @@ MODELS = st.lists(
         weight=st.sampled_from([0.0, 1.0, 3.0]),
     ),
     max_size=5,
-    unique_by=lambda one: (one.provider, one.model),
+    unique_by=lambda entry: (entry.provider, entry.model),
 )
 HEALTH = st.dictionaries(
     st.tuples(st.sampled_from(["acme", "bolt"]), st.sampled_from(["one", "two", "three", "four"])),
@@ -913,7 +924,7 @@ SIMPLE_REQUESTS = st.builds(
     request=SIMPLE_REQUESTS,
     candidates=MODELS,
     order=st.sampled_from(ORDERS),
-    known=HEALTH,
+    healths=HEALTH,
     seed=st.sampled_from(["gen_1", "gen_2"]),
     place=st.integers(0, 5),
 )
@@ -922,31 +933,33 @@ def test_any_plan_in_any_order_keeps_its_promises(
     request: GenerationRequest,
     candidates: list[Candidate],
     order: Order,
-    known: dict[tuple[str, str], RouteHealth],
+    healths: dict[tuple[str, str], RouteHealth],
     seed: str,
     place: int,
 ) -> None:
-    candidates = [replace(one, order=order) for one in candidates]
+    candidates = [replace(entry, order=order) for entry in candidates]
 
     def health(provider: str, model: str) -> RouteHealth:
-        return known.get((provider, model), RouteHealth())
+        return healths.get((provider, model), RouteHealth())
 
     planned = plan(request, candidates, health=health, seed=seed)
 
-    by_name = {(one.provider, one.model): one for one in candidates}
-    told = [(one.provider, one.model) for one in (*planned.routes, *planned.left_out)]
-    assert sorted(told) == sorted(by_name), "each is planned or left out, and once"
-    assert all(left.reasons and all(one.param and one.message for one in left.reasons) for left in planned.left_out)
+    by_name = {(entry.provider, entry.model): entry for entry in candidates}
+    listed = [(omitted.provider, omitted.model) for omitted in (*planned.routes, *planned.left_out)]
+    assert sorted(listed) == sorted(by_name), "each candidate is planned or left out, exactly once"
+    assert all(
+        left.reasons and all(reason.param and reason.message for reason in left.reasons) for left in planned.left_out
+    )
     for route in planned.routes:
-        one = by_name[route.provider, route.model]
-        check_route(request, route, [one])
-        assert route.cost_usd in {cost_usd(one.prices, route.settings, row) for row in one.capabilities}
+        entry = by_name[route.provider, route.model]
+        check_route(request, route, [entry])
+        assert route.cost_usd in {cost_usd(entry.prices, route.settings, row) for row in entry.capabilities}
         if request.max_cost is not None:
             assert route.cost_usd is not None
             assert route.cost_usd * request.count <= request.max_cost + 1e-9
-    check_order([by_name[one.provider, one.model] for one in planned.routes], planned, health)
-    if request.fallback is False:  # the first of all that can, were every circuit closed
-        times = {name: replace(one, circuit=CircuitState.CLOSED) for name, one in known.items()}
+    check_order([by_name[route.provider, route.model] for route in planned.routes], planned, health)
+    if request.fallback is False:  # it must be the first route as if every circuit were closed
+        times = {name: replace(value, circuit=CircuitState.CLOSED) for name, value in healths.items()}
         whole = plan(
             replace(request, fallback=True), candidates, health=lambda *name: times.get(name, RouteHealth()), seed=seed
         )
@@ -956,24 +969,26 @@ def test_any_plan_in_any_order_keeps_its_promises(
     useless = candidate(with_values(PLAIN, prompt_max=0), provider="corp", model="none", order=order, weight=99.0)
     more = plan(request, [*candidates[:place], useless, *candidates[place:]], health=health, seed=seed)
     assert more.routes == planned.routes
-    assert [one for one in more.left_out if one.provider != "corp"] == list(planned.left_out)
+    assert [omitted for omitted in more.left_out if omitted.provider != "corp"] == list(planned.left_out)
 
 
 def check_order(candidates: list[Candidate], planned: Planned, health: HealthOf) -> None:
-    """Open circuits last, groups in their order, and within a group what its order says."""
-    known = [health(one.provider, one.model) for one in candidates]
-    places = [(one.circuit is CircuitState.OPEN, had.group) for one, had in zip(known, candidates, strict=True)]
-    assert places == sorted(places)
-    for place in set(places):
-        within = [index for index, one in enumerate(places) if one == place]
+    """Open circuits are last, groups follow in their order, and each group has its own order."""
+    healths = [health(entry.provider, entry.model) for entry in candidates]
+    ranks = [
+        (value.circuit is CircuitState.OPEN, entry.group) for value, entry in zip(healths, candidates, strict=True)
+    ]
+    assert ranks == sorted(ranks)
+    for rank in set(ranks):
+        within = [index for index, other in enumerate(ranks) if other == rank]
         costs = [planned.routes[index].cost_usd for index in within]
-        times = [known[index].seconds for index in within]
+        times = [healths[index].seconds for index in within]
         weights = [candidates[index].weight for index in within]
         match candidates[within[0]].order:
             case "cheapest":
-                assert costs == sorted(costs, key=lambda one: (one is None, one or 0))
+                assert costs == sorted(costs, key=lambda cost: (cost is None, cost or 0))
             case "fastest":
-                assert times == sorted(times, key=lambda one: (one is not None, one or 0))
+                assert times == sorted(times, key=lambda time: (time is not None, time or 0))
             case "weighted":
                 assert [weight == 0 for weight in weights] == sorted(weight == 0 for weight in weights)
 
@@ -981,7 +996,7 @@ def check_order(candidates: list[Candidate], planned: Planned, health: HealthOf)
 @settings(max_examples=100)
 @given(candidates=MODELS, order=st.sampled_from(ORDERS), seed=st.text(max_size=4))
 def test_equal_routes_keep_the_order_of_the_candidates(candidates: list[Candidate], order: Order, seed: str) -> None:
-    same = [replace(one, order=order, capabilities=(PLAIN,), prices=PER_SECOND, weight=0.0) for one in candidates]
-    found = plan(ask(), same, seed=seed).routes
-    expected = sorted(same, key=lambda one: one.group)
-    assert [(one.provider, one.model) for one in found] == [(one.provider, one.model) for one in expected]
+    same = [replace(entry, order=order, capabilities=(PLAIN,), prices=PER_SECOND, weight=0.0) for entry in candidates]
+    routes = plan(ask(), same, seed=seed).routes
+    expected = sorted(same, key=lambda entry: entry.group)
+    assert [(route.provider, route.model) for route in routes] == [(entry.provider, entry.model) for entry in expected]

@@ -1,4 +1,4 @@
-"""What an output costs by the configured rows."""
+"""The price of an output by the rows of the configuration."""
 
 from dataclasses import replace as with_values
 from typing import Any
@@ -13,7 +13,7 @@ from gateway.domain.adapter.request import InputKind, Settings
 from gateway.domain.routing.price import Price, cost_usd
 
 PER_SECOND = Price(per_second=0.1)
-BARE = Capability(  # nothing can be asked of it, so nothing is made of what was not asked
+BARE = Capability(  # it has no settings, so nothing is assumed for those that are not sent
     inputs=frozenset({InputKind.TEXT}),
     durations=frozenset(),
     resolutions=frozenset(),
@@ -29,7 +29,7 @@ MODES = with_values(
 )
 
 
-def test_nothing_costs_nothing_known() -> None:
+def test_no_price_table_has_no_price() -> None:
     assert cost_usd((), Settings(duration_seconds=5), BARE) is None
 
 
@@ -77,7 +77,7 @@ def test_price_of_a_length(price: Price, seconds: int | None, cost: float | None
         ),
     ],
 )
-def test_row_applies_where_everything_that_it_names_is_so(price: Price, settings: Settings, applies: bool) -> None:
+def test_row_applies_if_every_condition_matches(price: Price, settings: Settings, applies: bool) -> None:
     assert cost_usd((price,), settings, BARE) == (1 if applies else None)
 
 
@@ -93,18 +93,18 @@ def test_first_row_that_applies_counts() -> None:
     assert cost_usd(table, Settings(duration_seconds=10), BARE) == 0.5
 
 
-def test_a_later_row_is_no_way_around_an_unknown_length() -> None:
+def test_unknown_length_is_not_priced_by_a_later_row() -> None:
     assert cost_usd((PER_SECOND, Price(per_clip=0.01)), Settings(), BARE) is None
 
 
-# What was not asked for
+# Settings that are not sent
 
 
 @pytest.mark.parametrize(
     ("assumes", "cost"),
     [({"duration_seconds": 5}, 0.5), ({"duration_seconds": 10}, 1.0), ({}, 1.0)],
 )
-def test_length_that_was_not_asked_for_is_the_upstream_s_or_the_longest(assumes: dict[str, Any], cost: float) -> None:
+def test_length_that_is_not_sent_is_the_provider_s_default_or_the_longest(assumes: dict[str, Any], cost: float) -> None:
     assert cost_usd((PER_SECOND,), Settings(), with_values(RICH, assumes=assumes)) == cost
     assert cost_usd((PER_SECOND,), Settings(duration_seconds=5), with_values(RICH, assumes=assumes)) == 0.5
 
@@ -116,18 +116,20 @@ BY_LOOK = (Price(per_clip=3, resolution="720p"), Price(per_clip=2, resolution="1
     ("assumes", "cost"),
     [({"resolution": "720p"}, 3), ({"resolution": "1080p"}, 2), ({}, 3)],
 )
-def test_resolution_that_was_not_asked_for_is_the_upstream_s_or_the_dearest(
+def test_resolution_that_is_not_sent_is_the_provider_s_default_or_the_most_expensive(
     assumes: dict[str, Any], cost: float
 ) -> None:
-    assert cost_usd(BY_LOOK, Settings(), with_values(RICH, assumes=assumes)) == cost, "the dearest is not the largest"
+    assert cost_usd(BY_LOOK, Settings(), with_values(RICH, assumes=assumes)) == cost, (
+        "the most expensive resolution is not the largest one"
+    )
     assert cost_usd(BY_LOOK, Settings(resolution="1080p"), with_values(RICH, assumes=assumes)) == 2
 
 
-def test_nothing_is_made_of_what_the_model_cannot_be_asked_for() -> None:
+def test_settings_that_the_model_does_not_have_are_not_assumed() -> None:
     assert cost_usd(BY_LOOK, Settings(), BARE) == 9
 
 
-def test_a_possibility_without_a_price_leaves_the_whole_without_one() -> None:
+def test_possible_outcome_without_a_price_leaves_the_route_without_one() -> None:
     prices = (Price(per_clip=1, resolution="720p"),)
     assert cost_usd(prices, Settings(), RICH) is None
     assert cost_usd(prices, Settings(), with_values(RICH, assumes={"resolution": "720p"})) == 1
@@ -140,37 +142,39 @@ BY_SOUND = (Price(per_clip=2, generate_audio=True), Price(per_clip=1))
 @pytest.mark.parametrize(
     ("can", "assumed", "alike", "cost"),
     [
-        (True, None, False, 2),  # it may come with sound
+        (True, None, False, 2),  # its video may have sound
         (True, False, False, 1),
         (True, True, False, 2),
-        (True, False, True, 2),  # of the model that it follows that is known, of itself it is not
+        (True, False, True, 2),  # known for the model that it follows, but not for this model
         (True, True, True, 2),
         (False, None, False, 1),
         (False, None, True, 1),
         (False, False, True, 1),
     ],
 )
-def test_sound_that_was_not_asked_for_is_as_the_upstream_has_it(
+def test_sound_that_is_not_sent_is_the_provider_s_default(
     *, can: bool, assumed: bool | None, alike: bool, cost: float
 ) -> None:
     assumes = {} if assumed is None else {"generate_audio": assumed}
     capability = with_values(BARE, generate_audio=can, assumes=assumes)
     assert cost_usd(BY_SOUND, Settings(), capability, alike=alike) == cost
-    assert cost_usd(BY_SOUND, Settings(generate_audio=False), capability, alike=alike) == 1, "what was asked is so"
+    assert cost_usd(BY_SOUND, Settings(generate_audio=False), capability, alike=alike) == 1, (
+        "a requested value is certain"
+    )
 
 
-def test_without_sound_may_be_the_dearer_one() -> None:
+def test_video_without_sound_may_be_the_more_expensive_one() -> None:
     prices = (Price(per_clip=1, generate_audio=True), Price(per_clip=5))
     assert cost_usd(prices, Settings(), with_values(RICH, assumes={"generate_audio": False}), alike=True) == 5
 
 
-def test_model_that_follows_another_has_its_length_and_look_all_the_same() -> None:
+def test_model_that_follows_another_has_its_length_and_resolution() -> None:
     capability = with_values(RICH, assumes={"duration_seconds": 5, "resolution": "720p", "generate_audio": False})
     prices = (Price(per_second=0.1, resolution="720p"), Price(per_second=9))
     assert cost_usd(prices, Settings(), capability, alike=True) == 0.5
 
 
-def test_length_look_and_sound_are_made_together() -> None:
+def test_length_resolution_and_sound_are_combined() -> None:
     prices = (
         Price(per_second=0.3, resolution="1080p", generate_audio=True),
         Price(per_second=0.2, generate_audio=True),
@@ -194,14 +198,14 @@ def test_length_look_and_sound_are_made_together() -> None:
     ids=["by resolution", "by mode"],
 )
 @pytest.mark.parametrize(
-    ("asked", "assumes", "cost"),
+    ("requested", "assumes", "cost"),
     [
         (Settings(mode="std"), {}, 1),
         (Settings(mode="pro"), {}, 2),
         (Settings(mode="pro"), {"mode": "std"}, 2),
         (Settings(resolution="720p"), {}, 1),
         (Settings(resolution="1080p"), {}, 2),
-        (Settings(resolution="1080p"), {"mode": "std"}, 2),  # what was asked for goes before what is assumed
+        (Settings(resolution="1080p"), {"mode": "std"}, 2),  # a requested value wins over an assumed one
         (Settings(mode="std", resolution="720p"), {}, 1),
         (Settings(), {"mode": "std"}, 1),
         (Settings(), {"mode": "pro"}, 2),
@@ -210,19 +214,19 @@ def test_length_look_and_sound_are_made_together() -> None:
     ],
 )
 def test_mode_means_its_resolution_and_resolution_its_mode(
-    prices: tuple[Price, ...], asked: Settings, assumes: dict[str, Any], cost: float
+    prices: tuple[Price, ...], requested: Settings, assumes: dict[str, Any], cost: float
 ) -> None:
-    assert cost_usd(prices, asked, with_values(MODES, assumes=assumes)) == cost
+    assert cost_usd(prices, requested, with_values(MODES, assumes=assumes)) == cost
 
 
-def test_two_modes_of_one_resolution_cost_the_dearer_one() -> None:
+def test_two_modes_of_one_resolution_cost_the_more_expensive_one() -> None:
     capability = with_values(MODES, modes={"std": "720p", "fast": "720p", "pro": "1080p"})
     prices = (Price(per_clip=1, mode="std"), Price(per_clip=2, mode="fast"), Price(per_clip=9))
     assert cost_usd(prices, Settings(resolution="720p"), capability) == 2
     assert cost_usd(prices, Settings(resolution="720p", mode="std"), capability) == 1
 
 
-def test_modes_count_where_no_resolution_can_be_asked_for() -> None:
+def test_modes_count_if_the_model_has_no_resolutions() -> None:
     capability = with_values(MODES, resolutions=frozenset())
     assert cost_usd((Price(per_clip=2, resolution="1080p"), Price(per_clip=1)), Settings(), capability) == 2
 
@@ -233,7 +237,7 @@ def test_resolution_that_no_mode_makes_has_its_own_price() -> None:
     assert cost_usd(prices, Settings(resolution="4k"), capability) == 5
 
 
-# One row behind another
+# Rows that make later rows unusable
 
 
 @pytest.mark.parametrize(
@@ -258,7 +262,7 @@ def test_row_covers_another_that_never_applies_without_it(
     assert Price(per_clip=1, **before).covers(Price(per_second=2, **behind)) is covers
 
 
-# Whatever the table
+# Any table
 
 
 ROWS = st.builds(
@@ -291,12 +295,14 @@ def test_row_that_does_not_apply_changes_nothing(rows: list[Price], place: int, 
     assert cost_usd([*rows[:place], useless, *rows[place:]], settings, RICH) == cost_usd(rows, settings, RICH)
 
 
-@given(rows=TABLES, row=ROWS, asked=ASKED, capability=CAPABILITIES, alike=st.booleans())
-def test_row_behind_one_that_covers_it_changes_nothing(
-    *, rows: list[Price], row: Price, asked: Settings, capability: Capability, alike: bool
+@given(rows=TABLES, row=ROWS, requested=ASKED, capability=CAPABILITIES, alike=st.booleans())
+def test_row_after_one_that_covers_it_changes_nothing(
+    *, rows: list[Price], row: Price, requested: Settings, capability: Capability, alike: bool
 ) -> None:
-    if any(one.covers(row) for one in rows):
-        assert cost_usd([*rows, row], asked, capability, alike=alike) == cost_usd(rows, asked, capability, alike=alike)
+    if any(earlier.covers(row) for earlier in rows):
+        assert cost_usd([*rows, row], requested, capability, alike=alike) == cost_usd(
+            rows, requested, capability, alike=alike
+        )
 
 
 @given(
@@ -307,20 +313,20 @@ def test_row_behind_one_that_covers_it_changes_nothing(
     sound=st.booleans(),
     unsaid=st.sets(st.sampled_from(["duration_seconds", "resolution", "generate_audio"])),
 )
-def test_what_is_left_open_never_turns_out_dearer_than_was_told(
+def test_announced_price_of_an_open_setting_is_never_exceeded(
     *, rows: list[Price], base: Capability, length: int, resolution: str, sound: bool, unsaid: set[str]
 ) -> None:
     capability = with_values(base, generate_audio=True)
     made = Settings(duration_seconds=length, resolution=resolution, generate_audio=sound)
-    told = cost_usd(rows, replace(made, **dict.fromkeys(unsaid)), capability)
+    announced = cost_usd(rows, replace(made, **dict.fromkeys(unsaid)), capability)
     cost = cost_usd(rows, made, capability)
-    assert told is None or (cost is not None and cost <= told)
+    assert announced is None or (cost is not None and cost <= announced)
 
 
-@given(rows=TABLES, asked=ASKED, capability=CAPABILITIES)
-def test_of_one_that_follows_another_only_the_sound_is_not_believed(
-    rows: list[Price], asked: Settings, capability: Capability
+@given(rows=TABLES, requested=ASKED, capability=CAPABILITIES)
+def test_model_that_follows_another_takes_all_its_defaults_but_sound(
+    rows: list[Price], requested: Settings, capability: Capability
 ) -> None:
     believed = {name: value for name, value in capability.assumes.items() if name != "generate_audio"}
-    alike = cost_usd(rows, asked, capability, alike=True)
-    assert alike == cost_usd(rows, asked, with_values(capability, assumes=believed))
+    alike = cost_usd(rows, requested, capability, alike=True)
+    assert alike == cost_usd(rows, requested, with_values(capability, assumes=believed))
