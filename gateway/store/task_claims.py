@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Protocol
 
 from gateway.domain.adapter.task import TaskRef
+from gateway.domain.generation.reconciliation import Reporter
 
-Teller = Literal["callback", "operator"]
+Teller = Reporter
 
 
 class Told(StrEnum):

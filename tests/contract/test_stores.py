@@ -1303,7 +1303,7 @@ async def test_a_task_of_a_provider_is_one_attempts_alone(store: Store) -> None:
     await store.accept(f"att_{one.id}_2", [Task(ref=TaskRef(id="a"), slot=0)], SOON)
 
     for task, holder in (("é动\"'%", has.id), ("a", f"att_{one.id}_2")):
-        with pytest.raises(Conflict, match=f"that of the attempt {holder} already") as refused:
+        with pytest.raises(Conflict, match=f"already belongs to the attempt {holder}") as refused:
             await store.callbacks.tell(lost.id, [TaskRef(id="b"), TaskRef(id=task)], SOON, "operator")
         assert refused.value.param == "task_id"
     assert await store.callbacks.tell(elsewhere.id, [TaskRef(id="a")], SOON, "operator") is Told.ADOPTED

@@ -194,7 +194,7 @@ class SqliteStore:
             connection.executemany(_INSERT_OUTPUT, outputs)
             if attempts:
                 connection.executemany(_INSERT_ATTEMPT, attempts)
-                connection.executemany(sqlite_task_claims.HOLD, [(one.id,) for one in generation.attempts])
+                connection.executemany(sqlite_task_claims.CLAIM_TASKS, [(one.id,) for one in generation.attempts])
             connection.execute(_INSERT_EVENT, (generation.id, "generation.queued", "{}", created))
             for file in files:
                 connection.execute(sqlite_files.INSERT_INLINE, file_values(file))
