@@ -149,6 +149,17 @@ class Store(Protocol):
         """One generation; with `key`, only when it owns it."""
         ...
 
+    def newest_moment(self) -> datetime | None:
+        """The latest moment that is in the ledger or that `keep_time` has noted; None in a new ledger.
+
+        A start compares it with the system clock, which may have been set back.
+        """
+        ...
+
+    def keep_time(self, now: datetime) -> None:
+        """Note the current time for the next start. A failure to write it is ignored: the note is only a help."""
+        ...
+
     def secret(self, name: str) -> bytes:
         """32 random bytes of this name, the same at every start."""
         ...

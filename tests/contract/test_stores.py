@@ -1246,6 +1246,16 @@ async def test_ping_is_content_while_writes_work(store: Store) -> None:
     await pinged
 
 
+async def test_the_newest_moment_is_that_of_the_newest_entry_or_the_newest_note(store: Store) -> None:
+    await store.create(generation())
+    assert store.newest_moment() == NOW
+    noted = NOW.replace(microsecond=0) + timedelta(hours=1)
+    store.keep_time(noted)
+    assert store.newest_moment() == noted
+    store.keep_time(NOW - timedelta(days=1))
+    assert store.newest_moment() == NOW
+
+
 async def test_completions_are_those_of_the_newest_generations_in_the_order_of_their_ends(store: Store) -> None:
     made = []
     for number, seconds in enumerate((30.0, 10.0, 20.0)):
