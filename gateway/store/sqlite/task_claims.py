@@ -28,8 +28,8 @@ from gateway.domain.generation.reconciliation import (
 )
 from gateway.domain.generation.transitions import SaveAttempt, Write
 from gateway.store.sqlite.attempts import moved
+from gateway.store.sqlite.columns import Row, to_json
 from gateway.store.sqlite.reader import Reader
-from gateway.store.sqlite.rows import Row, to_json
 from gateway.store.sqlite.writer import Writer
 from gateway.store.task_claims import Teller, Told
 

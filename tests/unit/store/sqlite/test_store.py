@@ -38,8 +38,8 @@ from gateway.store import migrations
 from gateway.store.port import Idempotency, StoredFile
 from gateway.store.sqlite import file as sqlite_file
 from gateway.store.sqlite import writer
+from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.file import check_place
-from gateway.store.sqlite.rows import to_json
 from gateway.store.sqlite.store import SqliteStore
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -280,7 +280,7 @@ def test_a_local_file_system_is_taken(tmp_path: Path, mounts: str | None) -> Non
 def test_an_sqlite_with_the_wal_bug_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.40.1")
 
-    with pytest.raises(ConfigurationError, match=r"3\.40\.1 is too old; 3\.51\.3"):
+    with pytest.raises(ConfigurationError, match=r"3\.40\.1 is too old; at least 3\.51\.3"):
         check_place(tmp_path / "ledger.db")
 
 
@@ -651,7 +651,7 @@ async def test_a_ledger_of_the_first_schema_is_brought_up_to_date_with_what_is_i
 
     store = SqliteStore.open(path, NOW)
     try:
-        with pytest.raises(Conflict, match="att_2 already"):
+        with pytest.raises(Conflict, match="already belongs to the attempt att_2"):
             await store.callbacks.tell("att_1", [TaskRef(id="a")], NOW, "operator")
         known = await store.recall(old.key, Idempotency(key="k", digest=b"d"), NOW)
         assert known is not None

@@ -1,0 +1,105 @@
+"""A struct in the columns of a row: each type of field as its own kind of column, and the same struct again."""
+
+import sqlite3
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+import pytest
+from msgspec import Struct
+
+from gateway.store.sqlite.columns import Columns, assignments, insert
+
+
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Part(Struct, frozen=True, omit_defaults=True):
+    name: str
+    size: int = 1
+
+
+class Thing(Struct, frozen=True, kw_only=True):
+    id: str
+    index: int
+    weight: float | None
+    is_new: bool
+    colour: Colour
+    shade: Literal[Colour.RED] | None
+    kind: Literal["a", "b"]
+    made_at: datetime
+    gone_at: datetime | None
+    part: Part | None
+    parts: tuple[Part, ...]
+    owner: str = ""
+
+
+AT = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
+FULL = Thing(
+    id="x",
+    index=2,
+    weight=0.5,
+    is_new=True,
+    colour=Colour.BLUE,
+    shade=Colour.RED,
+    kind="b",
+    made_at=AT,
+    gone_at=AT,
+    part=Part("p", 2),
+    parts=(Part("q"),),
+    owner="me",
+)
+EMPTY = Thing(
+    id="",
+    index=0,
+    weight=None,
+    is_new=False,
+    colour=Colour.RED,
+    shade=None,
+    kind="a",
+    made_at=AT,
+    gone_at=None,
+    part=None,
+    parts=(),
+    owner="me",
+)
+COLUMNS = Columns(Thing, without=("owner",), renamed={"index": "number"})
+
+
+@pytest.mark.parametrize("thing", [FULL, EMPTY])
+def test_a_struct_survives_the_way_into_a_table_and_back(thing: Thing) -> None:
+    with sqlite3.connect(":memory:") as connection:
+        connection.execute(f"create table things ({COLUMNS}, extra)")
+        connection.execute(insert("things", COLUMNS, "extra"), (*COLUMNS.values(thing), 7))
+        row = connection.execute("select * from things").fetchone()
+    connection.close()
+    back = COLUMNS.of(row, owner="me")
+    assert back == thing
+    assert type(back.colour) is Colour
+
+
+def test_each_type_has_its_own_kind_of_column() -> None:
+    values: dict[str, Any] = dict(zip(COLUMNS.names, COLUMNS.values(FULL), strict=True))
+    assert values == {
+        "id": "x",
+        "number": 2,
+        "weight": 0.5,
+        "is_new": 1,
+        "colour": "blue",
+        "shade": "red",
+        "kind": "b",
+        "made_at": AT.timestamp(),
+        "gone_at": AT.timestamp(),
+        "part": '{"name":"p","size":2}',
+        "parts": '[{"name":"q"}]',
+    }
+    assert type(values["is_new"]) is int
+    assert type(values["colour"]) is str
+
+
+def test_statements_name_their_columns() -> None:
+    part = Columns(Part)
+    assert insert("parts", "owner", part) == "insert into parts (owner, name, size) values (?, ?, ?)"
+    assert assignments(part, "owner") == "name = ?, size = ?, owner = ?"
