@@ -52,11 +52,11 @@ def save_archived(
     connection: apsw.Connection, generation_id: str, write: SaveKept | SavePicture
 ) -> tuple[str, tuple[object, ...]]:
     """Extend the expiry of the archived files in a write; returns the statement that stores them in their output."""
-    kept = write.kept
-    names = [name for name in (kept.name, kept.thumbnail) if name is not None]
-    connection.execute(_KEEP_UNTIL, (seconds(kept.kept_until), to_json(names), generation_id))
-    values = (to_json(kept), generation_id, write.index)
-    return (_SAVE_FILE, values) if isinstance(write, SaveKept) else (_SAVE_THUMBNAIL, (*values, kept.name))
+    file = write.kept
+    names = [name for name in (file.name, file.thumbnail) if name is not None]
+    connection.execute(_KEEP_UNTIL, (seconds(file.kept_until), to_json(names), generation_id))
+    values = (to_json(file), generation_id, write.index)
+    return (_SAVE_FILE, values) if isinstance(write, SaveKept) else (_SAVE_THUMBNAIL, (*values, file.name))
 
 
 class SqliteResults:

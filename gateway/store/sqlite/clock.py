@@ -55,12 +55,12 @@ _TO_COME = (
     "update outputs set expires_at = :now + :link where expires_at > :now + :link",
     "update outputs set unkept_until = :now + :link where unkept_until > :now + :link",
 )
-_kept = msgspec.json.Decoder(Kept)
+_archived_file = msgspec.json.Decoder(Kept)
 _secrets = msgspec.json.Decoder(tuple[SigningSecret, ...])
 
 
 def ledger_time(connection: apsw.Connection, lock: IO[bytes] | None) -> LedgerTime:
-    """The newest moment in the ledger or in the lock's file. The schema may be an older one, or there may be none."""
+    """The newest moment in the ledger or in the lock's file. The schema may be an older one or missing."""
     moments = [_moment(at) for at in (_first(connection, sql) for sql in _NEWEST) if at is not None]
     noted = None if lock is None else kept_time(lock)
     return LedgerTime(
@@ -107,9 +107,9 @@ def _shorten_results(connection: apsw.Connection, until: datetime) -> None:
             "select number, kept from outputs where generation_id = ? and kept is not null", (owner,)
         ).fetchall()
         for number, text in rows:
-            kept = _kept.decode(str(text))
-            if kept.kept_until > until:
-                shorter = to_json(replace(kept, kept_until=until))
+            file = _archived_file.decode(str(text))
+            if file.kept_until > until:
+                shorter = to_json(replace(file, kept_until=until))
                 connection.execute(
                     "update outputs set kept = ? where generation_id = ? and number = ?", (shorter, owner, number)
                 )

@@ -49,7 +49,7 @@ class Columns(Generic[T]):
         self.names = [(renamed or {}).get(name, name) for name in self._fields]
 
     def __str__(self) -> str:
-        """The names as they stand in a statement."""
+        """The names, as a statement lists them."""
         return ", ".join(self.names)
 
     def of(self, row: Row, **others: Any) -> T:

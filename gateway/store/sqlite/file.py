@@ -83,7 +83,7 @@ def keep_time(lock: IO[bytes], now: datetime) -> None:
 
 
 def kept_time(lock: IO[bytes]) -> datetime | None:
-    """The moment that `keep_time` wrote last, in this process or an earlier one; None if there is none."""
+    """The moment that `keep_time` wrote last, in this process or an earlier one; None if it never did."""
     match = re.match(rb"(\d{1,11}\.\d{3})\n", os.pread(lock.fileno(), 32, 0))
     return None if match is None else datetime.fromtimestamp(float(match[1]), UTC)
 

@@ -180,7 +180,10 @@ class SqliteStore:
                 connection.execute(sqlite_files.INSERT_INLINE, FILE.values(file))
             for file_id in [*(file.id for file in files), *named]:
                 if not changes(connection, sqlite_files.USE, (generation.id, generation.key, file_id, created_at)):
-                    raise InvalidImage(f"There is no file {file_id!r}.", param=param_of(generation.request, file_id))
+                    raise InvalidImage(
+                        f"The file {file_id!r} does not exist or has expired.",
+                        param=param_of(generation.request, file_id),
+                    )
             if idempotency is not None and idempotency.key is not None:
                 sqlite_idempotency.add_key(connection, generation, idempotency.key, idempotency.digest)
             reach("create_before_commit")

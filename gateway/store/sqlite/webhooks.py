@@ -246,7 +246,7 @@ class SqliteWebhooks:
         return await self._writer.run(work)
 
     async def note(
-        self, claim: Claim, one: Try, *, final: bool = False, retry_after_seconds: float | None = None
+        self, claim: Claim, made: Try, *, final: bool = False, retry_after_seconds: float | None = None
     ) -> Delivery | None:
         def work(connection: apsw.Connection) -> Delivery | None:
             row = connection.execute(_BY_ID, (claim.delivery.id,)).fetchone()
@@ -254,12 +254,12 @@ class SqliteWebhooks:
                 return None
             before = _DELIVERY.of(row)
             is_claimed = seconds(before.next_at) == claim.until.timestamp()  # else it was asked for again meanwhile
-            if is_claimed or one.succeeded:
-                after = tried(before, one, final=final, retry_after_seconds=retry_after_seconds)
+            if is_claimed or made.succeeded:
+                after = tried(before, made, final=final, retry_after_seconds=retry_after_seconds)
             else:
-                after = noted(before, one)
+                after = noted(before, made)
             _update(connection, after)
-            if one.status == 410 and before.endpoint_id is not None:
+            if made.status == 410 and before.endpoint_id is not None:
                 connection.execute(_DISABLE_GONE, (before.endpoint_id,))
                 connection.execute(_GIVE_UP, (before.endpoint_id,))
             return after

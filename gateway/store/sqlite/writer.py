@@ -252,7 +252,7 @@ def _translated(error: Exception) -> Exception:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another one at the same path: its device and inode; None if there is no file."""
+    """What tells a file from another one at the same path: its device and inode; None if the file is gone."""
     try:
         status = path.stat()
     except OSError:

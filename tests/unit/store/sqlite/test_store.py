@@ -205,7 +205,7 @@ async def test_a_newer_schema_is_refused(path: Path) -> None:
 async def test_a_migration_that_is_not_the_one_shipped_is_refused(path: Path) -> None:
     await edit(path, "update schema_migrations set checksum = 'x' where number = 1")
 
-    assert "001_ledger.sql is not the one shipped" in await refusal(path)
+    assert "the migration 001_ledger.sql was applied with another text than this program has" in await refusal(path)
 
 
 async def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
