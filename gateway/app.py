@@ -74,7 +74,8 @@ from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider, accepting, bind
 from gateway.upstream.registry import load_adapters
 from gateway.webhooks.deliverer import Deliverer
-from gateway.webhooks.endpoints import SigningKeys, Webhooks
+from gateway.webhooks.endpoints import Webhooks
+from gateway.webhooks.signing import SigningKeys
 
 log = structlog.get_logger()
 CLOSING_SECONDS = 0.5
