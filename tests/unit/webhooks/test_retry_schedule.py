@@ -34,7 +34,7 @@ def texts() -> dict[str, str]:
 def test_each_text_has_the_schedule_as_it_is() -> None:
     spelled_out = {name: SPELLED_OUT.findall(" ".join(text.split())) for name, text in texts().items()}
     assert spelled_out["openapi.json"], "the API says when a webhook is sent again"
-    wrong = {name: found for name, found in spelled_out.items() if set(found) - {waits(RETRY_SECONDS)}}
+    wrong = {name: passages for name, passages in spelled_out.items() if set(passages) - {waits(RETRY_SECONDS)}}
     assert wrong == {}
 
 

@@ -21,7 +21,7 @@ class Part(Struct, frozen=True, omit_defaults=True):
     size: int = 1
 
 
-class Thing(Struct, frozen=True, kw_only=True):
+class Item(Struct, frozen=True, kw_only=True):
     id: str
     index: int
     weight: float | None
@@ -37,7 +37,7 @@ class Thing(Struct, frozen=True, kw_only=True):
 
 
 AT = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
-FULL = Thing(
+FULL = Item(
     id="x",
     index=2,
     weight=0.5,
@@ -51,7 +51,7 @@ FULL = Thing(
     parts=(Part("q"),),
     owner="me",
 )
-EMPTY = Thing(
+EMPTY = Item(
     id="",
     index=0,
     weight=None,
@@ -65,18 +65,18 @@ EMPTY = Thing(
     parts=(),
     owner="me",
 )
-COLUMNS = Columns(Thing, without=("owner",), renamed={"index": "number"})
+COLUMNS = Columns(Item, without=("owner",), renamed={"index": "number"})
 
 
-@pytest.mark.parametrize("thing", [FULL, EMPTY])
-def test_a_struct_survives_the_way_into_a_table_and_back(thing: Thing) -> None:
+@pytest.mark.parametrize("item", [FULL, EMPTY])
+def test_a_struct_survives_the_way_into_a_table_and_back(item: Item) -> None:
     with sqlite3.connect(":memory:") as connection:
-        connection.execute(f"create table things ({COLUMNS}, extra)")
-        connection.execute(insert("things", COLUMNS, "extra"), (*COLUMNS.values(thing), 7))
-        row = connection.execute("select * from things").fetchone()
+        connection.execute(f"create table items ({COLUMNS}, extra)")
+        connection.execute(insert("items", COLUMNS, "extra"), (*COLUMNS.values(item), 7))
+        row = connection.execute("select * from items").fetchone()
     connection.close()
     back = COLUMNS.of(row, owner="me")
-    assert back == thing
+    assert back == item
     assert type(back.colour) is Colour
 
 
