@@ -1,4 +1,4 @@
-"""What every store must do with webhooks: add them with the end of a generation, give each to one sender, note tries."""
+"""What every store must do with webhooks: add them with an end, give each to one sender at a time, note each try."""
 
 import asyncio
 import contextlib
@@ -173,7 +173,7 @@ async def test_pending_deliveries_of_a_disabled_endpoint_are_dead(store: Store) 
     assert [delivery.endpoint_id for delivery in await deliveries(store)] == [made.id]
 
 
-# --- deliveries are added with the end ---------------------------------------------------------------------------------
+# --- deliveries are added with the end --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status.terminal])
