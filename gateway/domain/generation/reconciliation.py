@@ -27,7 +27,7 @@ _UNANSWERED = frozenset({AttemptState.SUBMITTING, AttemptState.UNKNOWN})  # the 
 Reporter = Literal["callback", "operator"]
 
 
-class TaskClaims(Struct, frozen=True, kw_only=True):
+class AttemptTasks(Struct, frozen=True, kw_only=True):
     """One attempt, with everything that decides which tasks it takes over."""
 
     attempt_id: str
@@ -60,7 +60,7 @@ def with_tasks(slots: Sequence[int], tasks: Sequence[Task], refs: Sequence[TaskR
     return (*tasks, *(Task(ref=ref, slot=slot) for ref, slot in zip(added, free, strict=False)))[:TASKS_MAX]
 
 
-def room(attempt: TaskClaims) -> int:
+def room(attempt: AttemptTasks) -> int:
     """How many further task ids a callback or an operator may report for an attempt."""
     match attempt.state:
         case AttemptState.RESERVED:
@@ -75,29 +75,29 @@ def room(attempt: TaskClaims) -> int:
             return TASKS_MAX - len(attempt.tasks)
 
 
-def new_refs(attempt: TaskClaims, refs: Sequence[TaskRef]) -> list[TaskRef]:
+def new_refs(attempt: AttemptTasks, refs: Sequence[TaskRef]) -> list[TaskRef]:
     """Those of the tasks that the attempt neither has nor remembers."""
     ids = {task.ref.id for task in attempt.tasks} | {ref.id for ref in attempt.remembered}
     return [ref for ref in refs if ref.id not in ids]
 
 
-def waits_for_reply(attempt: TaskClaims) -> bool:
+def waits_for_reply(attempt: AttemptTasks) -> bool:
     """Whether reported task ids are only remembered for now: the reply to the submit may still name the tasks."""
     return attempt.state is AttemptState.SUBMITTING
 
 
-def is_unanswered(attempt: TaskClaims) -> bool:
+def is_unanswered(attempt: AttemptTasks) -> bool:
     """Whether no reply and no report has named a task of the submit yet."""
     return attempt.state in _UNANSWERED
 
 
-def after_reply(attempt: TaskClaims, tasks: Sequence[Task], remembered: Sequence[TaskRef]) -> Claimed:
+def after_reply(attempt: AttemptTasks, tasks: Sequence[Task], remembered: Sequence[TaskRef]) -> Claimed:
     """The attempt once the reply to its submit has named its tasks; `remembered` ones come after them."""
     whole = with_tasks(attempt.slots, tasks, remembered, attempt.outputs)
     return Claimed(AttemptState.ACCEPTED, None, whole)
 
 
-def after_report(attempt: TaskClaims, refs: Sequence[TaskRef], reporter: Reporter | None) -> Claimed:
+def after_report(attempt: AttemptTasks, refs: Sequence[TaskRef], reporter: Reporter | None) -> Claimed:
     """The attempt once it has taken over tasks that were not in the reply.
 
     An abandoned attempt stays abandoned, because its outputs were ordered elsewhere. Every other one is accepted from
@@ -109,7 +109,7 @@ def after_report(attempt: TaskClaims, refs: Sequence[TaskRef], reporter: Reporte
     return Claimed(AttemptState.ACCEPTED, attempt.adopted if attempt.tasks else reporter, tasks)
 
 
-def left_out(attempt: TaskClaims, tasks: Sequence[Task]) -> list[str]:
+def left_out(attempt: AttemptTasks, tasks: Sequence[Task]) -> list[str]:
     """The remembered task ids that are not among the tasks that the attempt has in the end."""
     ids = {task.ref.id for task in tasks}
     return [ref.id for ref in attempt.remembered if ref.id not in ids]

@@ -1,4 +1,4 @@
-"""How a struct lies in the columns of a table: one column for each field, by the type of the field.
+"""How a struct lies in the columns of a table: one column for each field, with the field's encoded name.
 
 Text and numbers are stored as they are, moments as Unix seconds, booleans as 0 or 1, enums by their value, and
 everything else as JSON. `None` is stored as null. So a new field needs a migration and nothing else here.
@@ -41,12 +41,13 @@ class Columns(Generic[T]):
     def __init__(
         self, kind: type[T], *, without: Collection[str] = (), renamed: Mapping[str, str] | None = None
     ) -> None:
-        """`without` are fields that have no column here. `renamed` has columns that are not named like their field."""
+        """`without` are fields that have no column here. `renamed` has columns with another name than their field."""
         types = get_type_hints(kind)
         self._kind = kind
         self._fields = [name for name in kind.__struct_fields__ if name not in without]
         self._conversions = [_conversions(types[name]) for name in self._fields]
-        self.names = [(renamed or {}).get(name, name) for name in self._fields]
+        encoded = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+        self.names = [(renamed or {}).get(name, encoded[name]) for name in self._fields]
 
     def __str__(self) -> str:
         """The names, as a statement lists them."""

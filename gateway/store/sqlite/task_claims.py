@@ -17,7 +17,7 @@ from gateway.domain.errors import Conflict
 from gateway.domain.generation.model import AttemptState, Task
 from gateway.domain.generation.reconciliation import (
     Claimed,
-    TaskClaims,
+    AttemptTasks,
     after_reply,
     after_report,
     is_unanswered,
@@ -121,13 +121,13 @@ def log_dropped(dropped: Dropped) -> None:
         log.warning("callback_dropped", attempt=attempt_id, tasks=task_ids)
 
 
-def _without_others(connection: apsw.Connection, attempt: TaskClaims, refs: Sequence[TaskRef]) -> list[TaskRef]:
+def _without_others(connection: apsw.Connection, attempt: AttemptTasks, refs: Sequence[TaskRef]) -> list[TaskRef]:
     """The tasks that no other attempt has."""
     taken = _other_holders(connection, attempt, refs)
     return [ref for ref in refs if ref.id not in taken]
 
 
-def _other_holders(connection: apsw.Connection, attempt: TaskClaims, refs: Sequence[TaskRef]) -> dict[str, str]:
+def _other_holders(connection: apsw.Connection, attempt: AttemptTasks, refs: Sequence[TaskRef]) -> dict[str, str]:
     """The tasks among these that another attempt has: its id, by task id."""
     if not refs:
         return {}
@@ -135,7 +135,7 @@ def _other_holders(connection: apsw.Connection, attempt: TaskClaims, refs: Seque
     return dict(connection.execute(_OTHER_HOLDERS, values))
 
 
-def _forget(connection: apsw.Connection, attempt: TaskClaims, tasks: Sequence[Task], dropped: Dropped) -> None:
+def _forget(connection: apsw.Connection, attempt: AttemptTasks, tasks: Sequence[Task], dropped: Dropped) -> None:
     """Delete what was remembered for the attempt; the ids that are not among its `tasks` go to `dropped`."""
     if attempt.remembered:
         connection.execute(_FORGET, (attempt.attempt_id,))
@@ -143,7 +143,7 @@ def _forget(connection: apsw.Connection, attempt: TaskClaims, tasks: Sequence[Ta
             dropped[attempt.attempt_id] = left
 
 
-def _save(connection: apsw.Connection, attempt: TaskClaims, claimed: Claimed, now: datetime) -> None:
+def _save(connection: apsw.Connection, attempt: AttemptTasks, claimed: Claimed, now: datetime) -> None:
     if claimed.state is not attempt.state:
         _save_accepted(connection, attempt, claimed, now)
         return
@@ -154,7 +154,7 @@ def _save(connection: apsw.Connection, attempt: TaskClaims, claimed: Claimed, no
 
 def _save_accepted(
     connection: apsw.Connection,
-    attempt: TaskClaims,
+    attempt: AttemptTasks,
     claimed: Claimed,
     now: datetime,
     *,
@@ -167,15 +167,15 @@ def _save_accepted(
     return moved(connection, attempt.generation_id, attempt.attempt_id, claimed.state, now)
 
 
-def _read(connection: apsw.Connection, attempt_id: str) -> TaskClaims | None:
-    return _claims_of(connection.execute(_ATTEMPT, (attempt_id,)).fetchall())
+def _read(connection: apsw.Connection, attempt_id: str) -> AttemptTasks | None:
+    return _attempt_of(connection.execute(_ATTEMPT, (attempt_id,)).fetchall())
 
 
-def _claims_of(rows: Sequence[Row]) -> TaskClaims | None:
+def _attempt_of(rows: Sequence[Row]) -> AttemptTasks | None:
     if not rows:
         return None
     attempt_id, generation_id, state, adopted, slots, tasks, provider, outputs, refs = rows[0]
-    return TaskClaims(
+    return AttemptTasks(
         attempt_id=attempt_id,
         generation_id=generation_id,
         provider=provider,
@@ -196,7 +196,7 @@ class SqliteCallbacks:
         self._writer = writer
 
     async def room(self, attempt_id: str) -> int:
-        attempt = _claims_of(self._reader.all(_ATTEMPT, (attempt_id,)))
+        attempt = _attempt_of(self._reader.all(_ATTEMPT, (attempt_id,)))
         return 0 if attempt is None else room(attempt)
 
     async def tell(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> Told:

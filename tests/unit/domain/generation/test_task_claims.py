@@ -11,7 +11,7 @@ from gateway.domain.generation.reconciliation import (
     TASKS_MAX,
     TOLD_MAX,
     Claimed,
-    TaskClaims,
+    AttemptTasks,
     after_reply,
     after_report,
     is_unanswered,
@@ -32,9 +32,9 @@ def tasks(*ids: str) -> tuple[Task, ...]:
     return tuple(Task(ref=ref, slot=slot) for slot, ref in enumerate(refs(*ids)))
 
 
-def claims(state: AttemptState, *named: str, **changes: Any) -> TaskClaims:
+def claims(state: AttemptState, *named: str, **changes: Any) -> AttemptTasks:
     usual: dict[str, Any] = {"adopted": None, "slots": (0, 1), "outputs": 2, "remembered": ()}
-    return TaskClaims(
+    return AttemptTasks(
         attempt_id="att_1",
         generation_id="gen_1",
         provider="acme",

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 import pytest
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gateway.store.sqlite.columns import Columns, assignments, insert
 
@@ -33,6 +33,7 @@ class Item(Struct, frozen=True, kw_only=True):
     gone_at: datetime | None
     part: Part | None
     parts: tuple[Part, ...]
+    form: str = field(default="", name="shape")
     owner: str = ""
 
 
@@ -49,6 +50,7 @@ FULL = Item(
     gone_at=AT,
     part=Part("p", 2),
     parts=(Part("q"),),
+    form="round",
     owner="me",
 )
 EMPTY = Item(
@@ -94,6 +96,7 @@ def test_each_type_has_its_own_kind_of_column() -> None:
         "gone_at": AT.timestamp(),
         "part": '{"name":"p","size":2}',
         "parts": '[{"name":"q"}]',
+        "shape": "round",
     }
     assert type(values["is_new"]) is int
     assert type(values["colour"]) is str
