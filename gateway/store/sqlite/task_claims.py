@@ -16,8 +16,8 @@ from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.errors import Conflict
 from gateway.domain.generation.model import AttemptState, Task
 from gateway.domain.generation.reconciliation import (
-    Claimed,
     AttemptTasks,
+    Claimed,
     after_reply,
     after_report,
     is_unanswered,
