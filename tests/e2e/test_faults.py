@@ -143,7 +143,7 @@ def test_a_ledger_that_is_taken_away_takes_nothing_until_it_is_back(start: Start
     finished(gateway, before)
     (tmp_path / LEDGER).rename(tmp_path / "elsewhere")
 
-    assert "removed or replaced" in not_ready(gateway)
+    assert "moved, replaced or deleted" in not_ready(gateway)
     refused(gateway)
 
     (tmp_path / "elsewhere").rename(tmp_path / LEDGER)
@@ -229,7 +229,7 @@ def stopped(gateway: Process) -> str:
 def test_what_is_no_ledger_stops_the_start_and_is_left_as_it_is(start: Start, tmp_path: Path) -> None:
     notes = b"these are somebody's notes\n" * 500
     (tmp_path / LEDGER).write_bytes(notes)
-    assert "not a database; name another one" in stopped(start("serve", "--port", "0"))
+    assert "not an SQLite database; name another file" in stopped(start("serve", "--port", "0"))
     assert (tmp_path / LEDGER).read_bytes() == notes
 
 

@@ -36,8 +36,8 @@ from gateway.domain.webhooks import (
     wants,
 )
 from gateway.ids import ulid
-from gateway.webhooks.deliverer import signed
-from gateway.webhooks.endpoints import Changes, SigningKeys
+from gateway.webhooks.endpoints import Changes
+from gateway.webhooks.signing import SigningKeys, signed
 
 T0 = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DELIVERY = Delivery(
