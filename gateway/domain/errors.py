@@ -19,6 +19,7 @@ class GatewayError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.headers: Mapping[str, str] = {}  # of the answer, besides those of every error
+        self.members: Mapping[str, object] = {}  # of the error object in the answer, besides those of every error
 
 
 class BadRequest(GatewayError):

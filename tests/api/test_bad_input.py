@@ -213,11 +213,28 @@ async def test_an_unknown_model_is_told_with_near_names(
 
 async def test_a_model_none_of_whose_routes_can_is_told_with_every_reason(untouched: Any, check_error: Any) -> None:
     asked = {"model": "auto", "prompt": "A.", "duration": 3599, "image": "https://a.example/1.png"}
-    message = check_error(await untouched.client.post(VIDEOS, json=asked), 422, "unsupported_parameter")
+    response = await untouched.client.post(VIDEOS, json=asked)
+    message = check_error(response, 422, "unsupported_parameter")
     routes = (await untouched.client.get("/v1/models/auto")).json()["routes"]
     assert len(routes) > 10
-    for route in routes:
-        assert f"{route['provider']}/{route['provider_model']}: `" in message
+    refused = response.json()["error"]["routes"]
+    names = [(route["provider"], route["provider_model"]) for route in routes]
+    assert [(route["provider"], route["provider_model"]) for route in refused] == names
+    assert all(reason["param"] and reason["message"] for route in refused for reason in route["reasons"])
+    assert all(route["reasons"] for route in refused)
+    assert len(message) < 400
+    assert f"of {len(routes)} routes" in message
+    quoted = (await untouched.client.post(f"{VIDEOS}/quote", json=asked)).json()
+    assert quoted["left_out"] == refused
+
+
+async def test_the_reasons_of_the_routes_use_the_clients_own_names(untouched: Any, check_error: Any) -> None:
+    response = await untouched.client.post(VIDEOS, json={**GOOD, "seconds": 3599})
+    message = check_error(response, 422, "unsupported_parameter", "seconds")
+    [route] = response.json()["error"]["routes"]
+    assert (f"{route['provider']}/{route['provider_model']}", len(route["reasons"])) == (GOOD["model"], 1)
+    assert route["reasons"][0]["param"] == "seconds"
+    assert f": `duration`: {route['reasons'][0]['message']}." in message
 
 
 @pytest.mark.parametrize(
@@ -273,7 +290,8 @@ async def test_a_prompt_over_the_limit_of_every_route_is_told_with_each(untouche
     asked = {"model": "kling", "prompt": "x" * 15_000}
     response = await untouched.client.post(VIDEOS, json=asked)
     assert response.status_code == 422
-    assert response.json()["error"]["message"].count("at most 2500 characters") >= 3
+    routes = response.json()["error"]["routes"]
+    assert str(routes).count("at most 2500 characters") >= 3
     longer = await untouched.client.post(VIDEOS, json={**asked, "prompt": "x" * 20_001})
     assert (longer.status_code, longer.json()["error"]["param"]) == (400, "prompt")
 

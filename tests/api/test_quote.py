@@ -133,7 +133,9 @@ async def test_limit_of_cost_leaves_the_dearer_out_of_a_create_too(start: Any) -
     refused = await gateway.client.post("/v1/videos/generations", json={**asked, "max_cost": 0.1})
     assert refused.status_code == 422
     assert refused.json()["error"]["param"] == "max_cost"
-    assert "costs 0.3 USD" in refused.json()["error"]["message"]
+    reasons = {one["provider"]: one["reasons"] for one in refused.json()["error"]["routes"]}
+    assert reasons["keevx"] == [{"param": "max_cost", "message": "costs 0.3 USD, not at most 0.1"}]
+    assert "`max_cost` is refused by all 3 routes, for example: costs 0." in refused.json()["error"]["message"]
 
 
 async def test_quote_stores_and_starts_nothing(untouched: Any) -> None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from gateway.api.generations.refusals import refuse, shown
+from gateway.api.generations.refusals import refuse
 from gateway.api.web.json_body import join
+from gateway.domain.adapter.shown_value import shown
 from gateway.domain.errors import InvalidImage, UnknownParameter
 from gateway.domain.parameters.spellings import is_empty, trim
 from gateway.media.image_text import from_text

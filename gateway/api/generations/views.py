@@ -7,15 +7,16 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from gateway.api.generations.request_echo import SettingsView, request_view, settings_view
 from gateway.api.generations.upstream_answer import UpstreamAnswerView, upstream_view
 from gateway.api.web.links import Links
 from gateway.api.web.lists import Listed
 from gateway.domain.adapter.failure import PUBLIC_CODE, FailureKind
-from gateway.domain.adapter.request import ImageToVideo, ReferencesToVideo, Settings
+from gateway.domain.adapter.request import Settings
 from gateway.domain.adapter.task import Failed, Status
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.cost_limit import cost_of, maybe_of, purchase_count
-from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Output, Route
+from gateway.domain.generation.model import Attempt, AttemptState, Generation, Output, Route
 from gateway.domain.generation.next_attempt import next_try_at
 from gateway.domain.health.route_health import HealthOf, unknown_health
 
@@ -45,20 +46,6 @@ class OutputView(Struct, frozen=True, kw_only=True):
     error: ErrorView | None
     extra: bool | UnsetType = UNSET  # beyond the number asked for
     late: bool | UnsetType = UNSET  # it came when another result, or the end, had been there first
-
-
-class SettingsView(Struct, frozen=True, kw_only=True):
-    """What was asked of a provider; what was left to it is absent."""
-
-    duration: int | UnsetType = UNSET
-    resolution: str | UnsetType = UNSET
-    aspect_ratio: str | UnsetType = UNSET
-    generate_audio: bool | UnsetType = UNSET
-    negative_prompt: str | UnsetType = UNSET
-    seed: int | UnsetType = UNSET
-    fps: int | UnsetType = UNSET
-    cfg_scale: float | UnsetType = UNSET
-    mode: str | UnsetType = UNSET
 
 
 class AttemptView(Struct, frozen=True, kw_only=True):
@@ -179,7 +166,7 @@ def generation_view(generation: Generation, links: Links, health: HealthOf = unk
         expires_at=int(generation.deadline_at.timestamp()),
         completed_at=_seconds(generation.completed_at),
         next_try_at=_seconds(next_try_at(generation, health)),
-        request=_request_view(request),
+        request=request_view(request),
         metadata=request.metadata,
         user=request.user,
         cancellation=_cancellation(generation) if generation.status is Status.CANCELLED else UNSET,
@@ -345,44 +332,6 @@ def route_warnings(asked: Settings, route: Route) -> Iterator[WarningView]:
     for param, value in settings_view(route.settings).items():
         if param not in known:
             yield WarningView(type="defaulted", param=param, to=value, provider=route.provider)
-
-
-def settings_view(settings: Settings) -> dict[str, Any]:
-    """Those that are set, under the API's own names."""
-    told = {
-        "duration": settings.duration_seconds,
-        "resolution": settings.resolution,
-        "aspect_ratio": settings.aspect_ratio,
-        "generate_audio": settings.generate_audio,
-        "negative_prompt": settings.negative_prompt,
-        "seed": settings.seed,
-        "fps": settings.fps,
-        "cfg_scale": settings.cfg_scale,
-        "mode": settings.mode,
-    }
-    return {name: value for name, value in told.items() if value is not None}
-
-
-def _request_view(request: GenerationRequest) -> dict[str, Any]:
-    """What was asked for, under the API's own names; what was not asked is left out."""
-    told: dict[str, Any] = {"prompt": request.prompt}
-    match request.input:
-        case ImageToVideo(first_frame=first, last_frame=last):
-            told |= {"image": first, "last_image": last}
-        case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
-            told |= {"image": first, "last_image": last, "reference_images": references}
-        case _:
-            pass
-    told |= {
-        **settings_view(request.settings),
-        "n": request.count,
-        "provider_options": request.provider_options or None,
-        "adapt": request.adapt,
-        "fallback": None if request.fallback is True else request.fallback,
-        "max_cost": request.max_cost,
-        "webhook_url": request.webhook_url,
-    }
-    return {name: value for name, value in told.items() if value is not None}
 
 
 def _seconds(moment: datetime | None) -> int | None:

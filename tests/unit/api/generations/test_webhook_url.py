@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from gateway.api.generations.fields import check_webhook_url
+from gateway.api.generations.webhook_url import check_webhook_url
 from gateway.domain.errors import InvalidParameter
 
 ALLOWED = [ipaddress.ip_network(text) for text in ("10.1.0.0/16", "127.0.0.0/8", "fd00::/8")]
