@@ -566,6 +566,28 @@ def test_an_image_may_be_an_object() -> None:
     assert refused(InvalidImage, image_urls=[CAT, "data:;base64,aGk="]).param == "image_urls[1]"
 
 
+@pytest.mark.parametrize("key", ["b64_json", "base64"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("aGVsbG8=", "decodes to 5 bytes that cannot be used. The content is not an image: its content begins with"),
+        (base64.b64encode(b"%PDF-1.4 page").decode(), "decodes to 13 bytes that cannot be used."),
+        ("====", "must be the base64 text of an image"),
+        ("not base64!", "must be the base64 text of an image, but it is not base64: character '!' at position 10."),
+    ],
+)
+def test_text_that_is_called_base64_is_refused_for_what_it_decodes_to(key: str, content: str, words: str) -> None:
+    for body, param in [
+        ({"image": {key: content}}, f"image.{key}"),
+        ({"image_urls": [CAT, {key: content}]}, f"image_urls[1].{key}"),
+    ]:
+        error = refused(InvalidImage, **body)
+        assert (error.param, error.detail.startswith(f"`{param}` {words}")) == (param, True), error.detail
+        assert "http(s)" not in error.detail
+    assert read(image={key: PNG_TEXT}).request == read(image=PNG_TEXT).request
+    assert read(image={key: f"data:image/png;base64,{PNG_TEXT}"}).request == read(image=PNG_TEXT).request
+
+
 def test_fallback_keeps_each_model_once() -> None:
     assert read(fallbacks=["b", "a", "b"]).request.fallback == ("b", "a")
     assert read(fallback=[]).request.fallback is False
