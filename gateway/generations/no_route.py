@@ -38,6 +38,6 @@ def _message(model: str, left_out: Sequence[LeftOut]) -> str:
 
 
 def _common_param(left_out: Sequence[LeftOut]) -> str | None:
-    """Return a parameter that every route refuses, the only one if there is only one; None where there is none."""
+    """Return a parameter that every route refuses; of several the first in alphabetical order; else None."""
     params = [{reason.param for reason in route.reasons} for route in left_out]
     return min(set.intersection(*params), default=None) if params else None
