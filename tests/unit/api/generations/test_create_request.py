@@ -1,4 +1,4 @@
-"""What a create request means: every name, every spelling, and a refusal that names the field."""
+"""The meaning of a create request under every name and spelling, and refusals that name the field."""
 
 import base64
 import hashlib
@@ -64,11 +64,11 @@ def refused(kind: type[GatewayError] = InvalidParameter, /, **body: Any) -> Gate
     return caught.value
 
 
-def test_the_least_body_takes_every_default() -> None:
+def test_a_body_with_a_model_alone_has_every_default() -> None:
     assert read() == Normalised(request=GenerationRequest(model="m", input=TextToVideo()), files={})
 
 
-def test_every_field_arrives() -> None:
+def test_every_field_arrives_in_the_request() -> None:
     body = {
         "model": "kling",
         "prompt": "A cat",
@@ -121,7 +121,7 @@ def test_every_field_arrives() -> None:
     assert msgspec.convert(body, CreateVideo)
 
 
-# Canonical field → values that it takes and ones that no reader may let through; the documented types must agree.
+# Field → values that its reader and the documented type must both accept, and below it values that must be refused.
 TAKEN: dict[str, list[Any]] = {
     "model": ["x", "y" * 256],
     "prompt": ["", "x" * 20_000],
@@ -144,7 +144,7 @@ TAKEN: dict[str, list[Any]] = {
     "deadline_seconds": [60, 86_400, "60", "600s"],
     "max_cost": [0.01, 5, "1"],
     "webhook_url": ["https://example.com/", "", " https://example.com/hook\n"],
-    "metadata": [{}, {"k" * 64: "v" * 512}, {str(one): "" for one in range(16)}],
+    "metadata": [{}, {"k" * 64: "v" * 512}, {str(at): "" for at in range(16)}],
     "user": ["", "u" * 256],
     "stream": [False],
     "response_format": ["url"],
@@ -223,7 +223,7 @@ REFUSED: dict[str, list[Any]] = {
         {"k" * 65: "v"},
         {"k": "v" * 513},
         {"k": {}},
-        {str(one): "" for one in range(17)},
+        {str(at): "" for at in range(17)},
     ],
     "user": [1, "u" * 257, {}],
     "stream": [True, 1, "yes", [], {}],
@@ -232,7 +232,7 @@ REFUSED: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in TAKEN.items() for value in values])
-def test_what_the_documented_types_take_is_taken(field: str, value: Any) -> None:
+def test_a_value_of_the_documented_type_is_accepted(field: str, value: Any) -> None:
     assert read(**{field: value})
     msgspec.convert({"model": "m", field: value}, CreateVideo)
 
@@ -261,7 +261,7 @@ def test_a_missing_model_is_an_invalid_parameter() -> None:
         assert (caught.value.param, caught.value.code) == ("model", "invalid_parameter")
 
 
-def test_messages_tell_what_came_and_what_is_taken() -> None:
+def test_messages_say_what_was_sent_and_what_is_accepted() -> None:
     assert refused(duration="5m").detail == '`duration` must be a number of seconds from 1 to 3600, not "5m".'
     assert refused(seconds=0).detail == "`seconds` must be a number of seconds from 1 to 3600, not 0."
     assert refused(resolution="8").detail == '`resolution` must be a resolution such as 720p, 1080p or 4k, not "8".'
@@ -298,12 +298,12 @@ def test_a_refusal_names_what_was_probably_meant(field: str, value: str, meant: 
 @pytest.mark.parametrize("duration", [5, 5.0, "5", " 5\n", "5.0", "05", "5s", "5 sec", "5S", "５"])
 @pytest.mark.parametrize("name", ["duration", "seconds"])
 def test_a_duration_is_a_whole_number_however_it_is_written(name: str, duration: Any) -> None:
-    found = settings(**{name: duration}).duration_seconds
-    assert found == 5
-    assert type(found) is int
+    seconds = settings(**{name: duration}).duration_seconds
+    assert seconds == 5
+    assert type(seconds) is int
 
 
-def test_words_are_taken_in_any_case() -> None:
+def test_words_are_read_in_upper_and_lower_case() -> None:
     assert settings(resolution="4K").resolution == "4k"
     assert settings(aspect_resolution="720P").resolution == "720p"
     assert read(adapt="Nearest").request.adapt == "nearest"
@@ -328,7 +328,7 @@ def test_null_within_an_object_is_refused_by_its_name(body: dict[str, Any], para
     assert f"`{param}`" in error.detail
 
 
-def test_null_deep_within_an_option_is_passed_on_as_it_came() -> None:
+def test_null_deep_within_an_option_is_passed_on_unchanged() -> None:
     options = {"keevx": {"shots": [None, {"a": None}]}}
     assert read(provider_options={**options, "foxapi": {}}).request.provider_options == options
 
@@ -351,9 +351,9 @@ def test_an_empty_image_is_the_same_as_absent(empty: Any) -> None:
         assert read(reference_images=[empty]) == read()
 
 
-def test_blanks_within_a_text_are_the_clients_own() -> None:
-    found = read(prompt=" a\n", negative_prompt=" b ", metadata={"order": " 1 "}).request
-    assert (found.prompt, found.settings.negative_prompt, found.metadata) == (" a\n", " b ", {"order": " 1 "})
+def test_white_space_around_free_text_is_kept() -> None:
+    request = read(prompt=" a\n", negative_prompt=" b ", metadata={"order": " 1 "}).request
+    assert (request.prompt, request.settings.negative_prompt, request.metadata) == (" a\n", " b ", {"order": " 1 "})
 
 
 @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ def test_a_resolution_has_one_name(value: Any, meant: str | None) -> None:
     assert settings(resolution=value).resolution == meant
 
 
-def test_what_is_not_read_at_all_is_what_would_be_read() -> None:
+def test_a_name_that_skips_the_parsing_is_what_parsing_would_give() -> None:
     assert all(ratio_name(spelling.ratio(name) or Fraction(1)) == name for name in RATIO_NAMES)
     assert all(spelling.resolution(name) == name for name in RESOLUTION_NAMES)
 
@@ -418,7 +418,7 @@ def test_a_list_of_several_images_is_refused_naming_reference_images() -> None:
         assert (error.param, "`reference_images`" in error.detail) == (name, True)
 
 
-def test_an_unknown_field_that_is_null_means_nothing() -> None:
+def test_an_unknown_field_that_is_null_is_ignored() -> None:
     assert read(style=None, logprobs=None) == read()
     assert refused(UnknownParameter, style="").param == "style"
 
@@ -427,7 +427,7 @@ def test_null_for_the_other_name_of_an_image_is_the_same_as_absent() -> None:
     assert read(image={"image_url": CAT, "file_id": None}) == read(image=CAT)
 
 
-def test_what_asks_for_nothing_is_the_same_as_absent() -> None:
+def test_an_empty_value_is_the_same_as_absent() -> None:
     assert read(reference_images=[], negative_prompt="", metadata={}, provider_options={}, prompt="") == read()
     assert read(image_urls=[], reference_images=[CAT]) == read(reference_images=[CAT])
 
@@ -526,16 +526,18 @@ def test_a_last_frame_needs_a_first_one() -> None:
     assert "`image`" in error.detail
 
 
-def test_images_that_came_as_bytes_are_handed_on_once() -> None:
+def test_bytes_that_are_sent_several_times_become_one_file() -> None:
     other = base64.b64encode(png(8, 8)).decode()
-    found = read(
+    normalised = read(
         image=PNG_TEXT, last_image=f"data:image/jpeg;base64,{PNG_TEXT}", reference_images=[PNG_TEXT, other, CAT]
     )
     name, second = name_of(PNG), name_of(png(8, 8))
-    assert found.request.input == ReferencesToVideo(references=(name, second, CAT), first_frame=name, last_frame=name)
-    assert set(found.files) == {name, second}
-    assert found.files[name].content == PNG
-    assert found.files[name].facts == ImageFacts(content_type="image/png", bytes=len(PNG), width=32, height=16)
+    assert normalised.request.input == ReferencesToVideo(
+        references=(name, second, CAT), first_frame=name, last_frame=name
+    )
+    assert set(normalised.files) == {name, second}
+    assert normalised.files[name].content == PNG
+    assert normalised.files[name].facts == ImageFacts(content_type="image/png", bytes=len(PNG), width=32, height=16)
 
 
 def test_an_image_may_be_an_object() -> None:
@@ -630,18 +632,18 @@ def test_an_unknown_field_is_named_with_the_nearest(name: str, nearest: str) -> 
     assert f"Did you mean `{nearest}`?" in error.detail
 
 
-def test_a_field_like_no_other_is_answered_with_the_list() -> None:
+def test_a_field_that_is_like_no_other_is_answered_with_the_list() -> None:
     assert "`prompt`" not in refused(UnknownParameter, zzzzzz=1).detail
     assert "The fields are: model, prompt," in refused(UnknownParameter, zzzzzz=1).detail
     assert len(refused(UnknownParameter, **{"é\n" * 500_000: 0}).detail) < 800
 
 
-# Two bodies that mean the same: one meaning, spelt twice.
+# Two bodies that mean the same: each pair below is one meaning in two spellings.
 
 IMAGES = st.sampled_from([CAT, DOG, "file_1", PNG_TEXT])
 
 
-def is_no_list(value: Any) -> bool:
+def is_not_a_list(value: Any) -> bool:
     return not isinstance(value, list)
 
 
@@ -675,7 +677,7 @@ def spellings(field: str, value: Any) -> st.SearchStrategy[Any]:
         case "image" | "last_image":
             return image_spellings(value)
         case "reference_images":
-            return st.tuples(*(image_spellings(one).filter(is_no_list) for one in value)).map(list)
+            return st.tuples(*(image_spellings(image).filter(is_not_a_list) for image in value)).map(list)
         case "duration":
             return st.sampled_from([value, float(value)]) | in_blanks(
                 str(value), f"0{value}", f"{value}.0", f"{value}s"
@@ -753,7 +755,7 @@ PAIRS = MEANINGS.flatmap(lambda meaning: st.tuples(spelt(meaning), spelt(meaning
 @limits(max_examples=70)
 @given(PAIRS)
 def test_two_bodies_that_mean_the_same_are_equal(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    first, second = (normalise(one, name_of) for one in pair)
+    first, second = (normalise(body, name_of) for body in pair)
     assert first.request == second.request
     assert first.files == second.files
     assert msgspec.json.encode(first.request, order="sorted") == msgspec.json.encode(second.request, order="sorted")
@@ -761,17 +763,17 @@ def test_two_bodies_that_mean_the_same_are_equal(pair: tuple[dict[str, Any], dic
 
 @limits(max_examples=30)
 @given(PAIRS)
-def test_the_value_survives_being_stored(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def test_a_request_is_the_same_after_it_was_stored(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
     request = normalise(pair[0], name_of).request
     assert msgspec.json.decode(msgspec.json.encode(request), type=GenerationRequest) == request
 
 
-def test_different_wishes_are_different_values() -> None:
+def test_bodies_that_ask_for_different_things_are_different_requests() -> None:
     bodies: list[dict[str, Any]] = [{}, {"generate_audio": False}, {"seed": 0}, {"cfg_scale": 0}, {"fallback": False}]
     bodies += [{"adapt": "none"}, {"adapt": "nearest"}]  # without either, the model's configuration decides
     bodies += [{"duration": 5}, {"duration": 6}, {"user": "u"}, {"image": CAT}, {"reference_images": [CAT]}]
     requests = [read(**body).request for body in bodies]
-    assert all(one != other for index, one in enumerate(requests) for other in requests[:index])
+    assert all(request != other for index, request in enumerate(requests) for other in requests[:index])
 
 
 ANYTHING = st.recursive(
@@ -791,15 +793,15 @@ FIELDS = st.sampled_from([*NAMES, *ALIASES]) | st.text(max_size=12)
 
 @given(st.dictionaries(FIELDS, ANYTHING, max_size=6), st.booleans())
 def test_any_body_has_a_meaning_or_is_refused(body: dict[str, Any], with_model: bool) -> None:
-    """Through the bytes, as a client would: NaN and half pairs included."""
+    """The body goes through its bytes, as a client sends it, so NaN and lone surrogates are included."""
     if with_model:
         body["model"] = "m"
-    found = outcome(json.dumps(body).encode())
-    if isinstance(found, GatewayError):
-        assert 400 <= found.status < 500
-        msgspec.json.encode([found.detail, found.param])
+    result = outcome(json.dumps(body).encode())
+    if isinstance(result, GatewayError):
+        assert 400 <= result.status < 500
+        msgspec.json.encode([result.detail, result.param])
     else:
-        assert msgspec.json.decode(msgspec.json.encode(found.request), type=GenerationRequest) == found.request
+        assert msgspec.json.decode(msgspec.json.encode(result.request), type=GenerationRequest) == result.request
 
 
 def outcome(raw: bytes) -> Normalised | GatewayError:
