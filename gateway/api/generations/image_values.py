@@ -1,6 +1,9 @@
 """The readers of images in a create request: text, the bytes of a file, or an object in one of the usual shapes."""
 
 from collections.abc import Mapping
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from gateway.api.generations.refusals import refuse
 from gateway.api.web.json_body import join
@@ -23,6 +26,30 @@ _IGNORED = frozenset(
     {"type", "detail", "media_type", "mime_type", "mimeType", "mediaType", "content_type", "filename", "name"}
 )
 _DEPTH_MAX = 3  # an object within an object within a list of one
+
+
+class ImageUrl(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The URL of an image, nested in an object as chat clients do it."""
+
+    url: str
+    detail: str | None = None
+
+
+class ImageObject(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """An image by exactly one of these names; `type` and `detail` may be beside it."""
+
+    url: str | None = None
+    image_url: str | ImageUrl | None = None
+    file_id: str | None = None
+    b64_json: str | None = None
+    base64: str | None = None
+    data: str | None = None
+    type: str | None = None
+    detail: str | None = None
+
+
+Image = str | ImageObject
+OneImage = Image | Annotated[list[Image], Meta(max_length=1)]
 
 
 def read_image(value: object, name: str) -> str | bytes | None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta, Struct, defstruct
 
-from gateway.api.generations.image_values import REFERENCES_MAX, read_image, read_images
+from gateway.api.generations.image_values import REFERENCES_MAX, Image, OneImage, read_image, read_images
 from gateway.api.generations.readers import (
     PROMPT_MAX,
     SIZE_EXAMPLES,
@@ -93,28 +93,6 @@ class Parameter(Struct, frozen=True, kw_only=True):
     trims: bool = True  # white space around text is dropped before `read`
 
 
-class ImageUrl(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The URL of an image, nested in an object as chat clients do it."""
-
-    url: str
-    detail: str | None = None
-
-
-class ImageObject(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """An image by exactly one of these names; `type` and `detail` may be beside it."""
-
-    url: str | None = None
-    image_url: str | ImageUrl | None = None
-    file_id: str | None = None
-    b64_json: str | None = None
-    base64: str | None = None
-    data: str | None = None
-    type: str | None = None
-    detail: str | None = None
-
-
-Image = str | ImageObject
-OneImage = Image | Annotated[list[Image], Meta(max_length=1)]
 ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
 
 _request = partial(Target, Holder.REQUEST)
