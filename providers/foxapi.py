@@ -88,6 +88,9 @@ def _video_url(request: UpstreamRequest) -> str | None:
 
 
 def _some_reference(request: UpstreamRequest) -> str | None:
+    elements = request.options.get("elements")
+    if elements is not None and not isinstance(elements, list):
+        return f"elements must be a list, got {shown(elements)}"
     return None if _references(request) else "the model needs reference images or elements"
 
 

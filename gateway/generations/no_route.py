@@ -20,7 +20,7 @@ def _message(model: str, left_out: Sequence[LeftOut]) -> str:
     """Return all reasons where the routes agree, else the parameter that most routes refuse with its usual reason."""
     start = f"No route of the model {model!r} can do this"
     if len({route.reasons for route in left_out}) == 1:
-        reasons = ", ".join(f"`{reason.param}`: {reason.message}" for reason in left_out[0].reasons)
+        reasons = ", ".join(f"`{reason.param}`: {reason.message.rstrip('.')}" for reason in left_out[0].reasons)
         routes = f"{left_out[0].provider}/{left_out[0].model}" if len(left_out) == 1 else f"All {len(left_out)} routes"
         return f"{start}. {routes}: {reasons}."
     params = Counter(param for route in left_out for param in {reason.param: None for reason in route.reasons})
@@ -28,7 +28,9 @@ def _message(model: str, left_out: Sequence[LeftOut]) -> str:
     if param is None:
         return f"{start}."
     refusing = params[param]
-    messages = Counter(reason.message for route in left_out for reason in route.reasons if reason.param == param)
+    messages = Counter(
+        reason.message.rstrip(".") for route in left_out for reason in route.reasons if reason.param == param
+    )
     [(message, count)] = messages.most_common(1)
     share = f"all {refusing} routes" if refusing == len(left_out) else f"{refusing} of {len(left_out)} routes"
     kind = "for example" if count == 1 else "in all of them" if count == refusing else f"most often ({count} times)"

@@ -311,7 +311,7 @@ def test_what_the_rules_let_through(asked: UpstreamRequest) -> None:
         (request(V3, "a", TEXT, {"multi_prompt": [{"prompt": "a", "duration": 10}, {"prompt": "b"}]}), "list"),
         (request(REFERENCE, "a", TEXT), "reference"),
         (request(REFERENCE, "a", IMAGE, {"elements": []}), "reference"),
-        (request(REFERENCE, "a", TEXT, {"elements": "all"}), "reference"),
+        (request(REFERENCE, "a", TEXT, {"elements": "all"}), 'elements must be a list, got "all"'),
         (request(REFERENCE, "a", FOUR, {"elements": [MOVING]}), "at most 4"),
         (request(REFERENCE, "a", TEXT, {"elements": [MOVING] * 5}), "at most 4"),
         (request(EDIT, "a", TEXT), "requires the option video_url"),

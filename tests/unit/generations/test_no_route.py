@@ -8,6 +8,7 @@ from gateway.generations.no_route import NoSuitableRoute
 SHORT = Reason(param="duration", message="takes 5, not 7")
 LONG = Reason(param="duration", message="takes 5, 10, not 7")
 SEED = Reason(param="seed", message="does not honour a seed")
+SOUND = Reason(param="provider_options.acme", message="Sound needs mode pro.")  # a sentence of an adapter
 IMAGE = Reason(param="image", message="does not take `image`")
 
 
@@ -20,6 +21,7 @@ def refused(*routes: tuple[Reason, ...]) -> NoSuitableRoute:
     ("routes", "param", "message"),
     [
         ([(SHORT, SEED)], "duration", " acme/m0: `duration`: takes 5, not 7, `seed`: does not honour a seed."),
+        ([(SOUND,)], "provider_options.acme", " acme/m0: `provider_options.acme`: Sound needs mode pro."),
         ([(SEED,)], "seed", " acme/m0: `seed`: does not honour a seed."),
         ([(SHORT,)] * 12, "duration", " All 12 routes: `duration`: takes 5, not 7."),
         (
