@@ -147,6 +147,7 @@ class Application:
             artifacts=self.artifact_store,
             clock=self.clock,
             enabled=settings.artifacts.thumbnails,
+            on_change=self._signals.changed,
         )
         self._keeper = Keeper(
             store=self.store,

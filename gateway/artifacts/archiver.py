@@ -23,7 +23,7 @@ from gateway.clock import Clock
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.adapter.task import Artifact
 from gateway.domain.errors import InvalidImage, StoreUnavailable
-from gateway.domain.generation.archiving import Drawn, FileFact, FileKept, FileUnread
+from gateway.domain.generation.archiving import FileFact, FileKept, FileUnread
 from gateway.domain.generation.model import Generation, Kept, Output
 from gateway.failpoints import reach
 from gateway.fetch.download import Answer, Download
@@ -126,10 +126,9 @@ class Keeper:
         log.warning("result_not_kept", **told, final=fact.final, missing=fact.missing, error=why)
         return fact
 
-    async def picture(self, generation: Generation, index: int) -> FileFact | None:
-        """What comes of drawing the first frame of a file that was kept just now."""
-        kept = generation.output(index).kept
-        return Drawn(index, None if kept is None else await self._thumbnails.of(kept.name))
+    def recorded(self, kept: Kept) -> None:
+        """The ledger has this file now: a thumbnail is drawn in the background where the provider gave none."""
+        self._thumbnails.begin(kept.name)
 
     def close(self) -> None:
         """Let the threads go that write; nothing is to be kept from now on."""
@@ -158,8 +157,8 @@ class Keeper:
                 await asyncio.to_thread(os.link, partial, beside)  # the store takes the other name
             await self._artifacts.put(kept.name, partial, kept.content_type)
             if draws:
-                self._thumbnails.begin(generation.id, kept.name, beside)
                 spare.remove(beside)
+                await self._thumbnails.prepare(generation.id, output.index, kept.name, beside)
         finally:
             await asyncio.shield(asyncio.to_thread(remove_files, *spare))
         log.info(
@@ -170,7 +169,7 @@ class Keeper:
             bytes=kept.bytes,
             duration_seconds=round((self._clock.now() - began).total_seconds(), 3),
         )
-        return FileKept(output.index, kept, draws=draws)
+        return FileKept(output.index, kept)
 
     def _kept(
         self, generation: Generation, output: Output, written: Written, media: Media, picture_type: str | None

@@ -86,6 +86,29 @@ async def test_picture_is_drawn_where_a_provider_has_none(keeping: Gateway):
     assert files(keeping) == []
 
 
+async def test_thumbnail_that_is_drawn_while_the_driver_works_is_not_lost(keeping: Gateway):
+    """The driver holds the generation of the moment before, and its next write comes after the thumbnail."""
+    keeping.thumbnails = True
+    await keeping.restart()
+    make = keeping.app.store.results.set_thumbnail
+    added: list[bool] = []
+
+    async def noting(*args: Any, **named: Any) -> bool:
+        made = await keeping.app.store.get(args[0])
+        assert made is not None
+        added.append(not made.status.terminal)
+        return await make(*args, **named)
+
+    keeping.replace_in_store("set_thumbnail", lambda _: noting, keeping.app.store.results)
+    keeping.sandbox.fault("foxapi", "result", "502_html", times=1)  # one of the files comes later than the other
+    made = await keeping.make(model=FOX, n=2)
+    assert (made["status"], len(made["attempts"])) == ("completed", 2)
+    assert added == [True, False]
+    for output in (await keeping.get(made["id"]))["data"]:
+        picture = await keeping.client.get(output["thumbnail_url"])
+        assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
+
+
 @pytest.mark.parametrize("fault", ["html_200", "empty", "garbage"])
 async def test_what_is_no_video_is_a_missing_result(keeping: Gateway, fault: str):
     """It was paid for, and another provider is asked."""

@@ -13,7 +13,7 @@ from gateway.domain.backoff import spread
 from gateway.domain.generation.changes import Draft
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Kept, Output
 from gateway.domain.generation.task_polling import HintsOf
-from gateway.domain.generation.transitions import SaveKept, SaveOutput, SavePicture
+from gateway.domain.generation.transitions import SaveKept, SaveOutput
 
 WAIT = timedelta(seconds=10)  # for the file of an open output; then the provider's link is what the client gets
 LONGEST_WAIT = timedelta(minutes=5)  # the same while the file is coming
@@ -29,26 +29,11 @@ class Keep(Struct, frozen=True):
     index: int
 
 
-class Picture(Struct, frozen=True):
-    """Hear what came of drawing the first frame of this output's file."""
-
-    index: int
-
-
 class FileKept(Struct, frozen=True):
-    """The file is in the artifact store; a picture of it may be on its way."""
+    """The file is in the artifact store."""
 
     index: int
     kept: Kept
-    draws: bool = False
-
-
-class Drawn(Struct, frozen=True):
-    """The picture is in the artifact store under this name, or there is none."""
-
-    index: int
-    name: str | None
-    content_type: str = "image/jpeg"
 
 
 class FileUnread(Struct, frozen=True, kw_only=True):
@@ -65,7 +50,7 @@ class FileUnread(Struct, frozen=True, kw_only=True):
     retry_after_seconds: float | None = None  # its host asks for this wait
 
 
-FileFact = FileKept | Drawn | FileUnread
+FileFact = FileKept | FileUnread
 
 
 class KeepWatch(Struct, frozen=True, kw_only=True):
@@ -78,7 +63,6 @@ class KeepWatch(Struct, frozen=True, kw_only=True):
     missing_since: datetime | None = None
     given_up: bool = False
     unstored: bool = False
-    draws: bool = False  # it is kept, and its picture is on its way
 
 
 def is_found(output: Output) -> bool:
@@ -153,13 +137,6 @@ NOTHING: frozenset[object] = frozenset()
 
 def absorb_file(draft: Draft, files: dict[int, KeepWatch], fact: FileFact, hints: HintsOf) -> None:
     """Take in what came of a try to keep a file; one that nobody wants any more changes nothing."""
-    if isinstance(fact, Drawn):
-        files.pop(fact.index, None)
-        kept = draft.generation.output(fact.index).kept
-        if fact.name is not None and kept is not None:
-            pictured = replace(kept, thumbnail=fact.name, thumbnail_type=fact.content_type)
-            draft.write(SavePicture(fact.index, pictured))
-        return
     # What was fetched while the link was good counts also when that has ended since.
     wanted = (one for one in draft.generation.outputs if one.artifact is not None and one.kept is None)
     output = next((one for one in wanted if one.index == fact.index), None)
@@ -169,7 +146,7 @@ def absorb_file(draft: Draft, files: dict[int, KeepWatch], fact: FileFact, hints
     match fact:
         case FileKept(kept=kept):
             draft.write(SaveKept(output.index, kept))
-            files[output.index] = replace(watch, draws=fact.draws, given_up=not fact.draws)
+            files[output.index] = replace(watch, given_up=True)
             if is_found(output):
                 draft.write(SaveOutput(replace(output, kept=kept, status=Status.COMPLETED)))
         case FileUnread() if fact.missing and is_missing(watch, _grace_seconds(draft, output, hints), draft.now):
@@ -203,10 +180,10 @@ def _is_settled(draft: Draft, output: Output, watch: KeepWatch, hints: HintsOf, 
     return any(moment is not None and draft.now >= moment for moment in moments)
 
 
-def files_due(draft: Draft, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep | Picture, ...]:
-    """The files to be kept now, and pictures to be heard of; forgets the watches of those that need none."""
-    live = {index for index, watch in files.items() if watch.draws}
-    due: list[Keep | Picture] = [Picture(index) for index in sorted(live) if Picture(index) not in busy]
+def files_due(draft: Draft, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep, ...]:
+    """The files to be kept now; forgets the watches of those that need none."""
+    live: set[int] = set()
+    due: list[Keep] = []
     for output in unkept(draft.generation, draft.now):
         live.add(output.index)
         watch = files.setdefault(output.index, first_watch(draft.generation, output, draft.now))

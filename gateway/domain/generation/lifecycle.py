@@ -16,13 +16,11 @@ from gateway.domain.adapter.task import Completed, Failed, Pending, Status
 from gateway.domain.adapter.task import TaskSnapshot as Snapshot
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.archiving import (
-    Drawn,
     FileFact,
     FileKept,
     FileUnread,
     Keep,
     KeepWatch,
-    Picture,
     absorb_file,
     file_moments,
     files_due,
@@ -122,7 +120,7 @@ class Poll(Struct, frozen=True, kw_only=True):
     how: How = "poll"
 
 
-Effect = Submit | Poll | Keep | Picture
+Effect = Submit | Poll | Keep
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -162,7 +160,7 @@ def advance(
     readings = Readings(draft, dict(watches), hints, under_way)
     show_extras(draft)
     for fact in facts:
-        if isinstance(fact, FileKept | Drawn | FileUnread):
+        if isinstance(fact, FileKept | FileUnread):
             absorb_file(draft, files, fact, hints)
         elif isinstance(fact, Hinted):
             _hurry(draft, readings, fact.attempt_id)

@@ -61,13 +61,6 @@ class SaveKept(Struct, frozen=True):
     kept: Kept
 
 
-class SavePicture(Struct, frozen=True):
-    """The picture of a kept file is in the artifact store, too; said once."""
-
-    index: int
-    kept: Kept  # as before, with its thumbnail
-
-
 class SaveStatus(Struct, frozen=True, kw_only=True):
     """The generation itself changes, guarded by being open."""
 
@@ -80,7 +73,7 @@ class SaveStatus(Struct, frozen=True, kw_only=True):
     completed_at: datetime | None
 
 
-Write = AddAttempt | SaveAttempt | SaveOutput | SaveKept | SavePicture | SaveStatus
+Write = AddAttempt | SaveAttempt | SaveOutput | SaveKept | SaveStatus
 
 
 class IllegalMove(Exception):
@@ -112,11 +105,6 @@ def apply(generation: Generation, write: Write) -> Generation:
             output = generation.output(index)
             if output.artifact is None or output.kept is not None:
                 raise IllegalMove(f"{generation.id}: output {index} has no file to keep")
-            return _with_output(generation, replace(output, kept=kept))
-        case SavePicture(index=index, kept=kept):
-            output = generation.output(index)
-            if output.kept is None or output.kept.thumbnail is not None or output.kept.name != kept.name:
-                raise IllegalMove(f"{generation.id}: output {index} has no place for a picture")
             return _with_output(generation, replace(output, kept=kept))
         case SaveStatus():
             if generation.status is not write.was or write.status not in STATUS_MOVES[write.was]:

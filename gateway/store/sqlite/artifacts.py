@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import apsw
+import msgspec
 
-from gateway.domain.generation.transitions import SaveKept, SavePicture
+from gateway.domain.generation.model import Kept
+from gateway.domain.generation.transitions import SaveKept
 from gateway.store.sqlite.reader import Reader
 from gateway.store.sqlite.rows import seconds, to_json
 from gateway.store.sqlite.writer import Writer
@@ -24,10 +26,14 @@ _SAVE_KEPT = (
     "update outputs set kept = ?, unkept_until = null"
     " where generation_id = ? and number = ? and artifact is not null and kept is null"
 )
-_SAVE_PICTURE = (
-    "update outputs set kept = ? where generation_id = ? and number = ?"
-    " and kept ->> '$.name' = ? and kept ->> '$.thumbnail' is null"
+# The guard: a thumbnail belongs to the very file that it was drawn from, and is set once.
+_SET_THUMBNAIL = (
+    "update outputs set kept = json_set(kept, '$.thumbnail', ?, '$.thumbnail_type', ?)"
+    " where generation_id = ? and number = ? and kept ->> '$.name' = ? and kept ->> '$.thumbnail' is null"
+    " returning kept"
 )
+_NEW_VERSION = "update generations set version = version + 1 where id = ?"
+_kept = msgspec.json.Decoder(Kept)
 # What is on its way now keeps its time: it may come into the store after this, and is to be told of then.
 END = (
     "update artifacts set kept_until = 0 where name in"
@@ -43,15 +49,16 @@ def secret(connection: apsw.Connection, name: str) -> bytes:
     return value
 
 
-def kept_so(
-    connection: apsw.Connection, generation_id: str, write: SaveKept | SavePicture
-) -> tuple[str, tuple[object, ...]]:
+def kept_so(connection: apsw.Connection, generation_id: str, write: SaveKept) -> tuple[str, tuple[object, ...]]:
     """Keep the files that the write tells of; the statement that tells of them in their output."""
-    kept = write.kept
+    _keep_files(connection, generation_id, write.kept)
+    return _SAVE_KEPT, (to_json(write.kept), generation_id, write.index)
+
+
+def _keep_files(connection: apsw.Connection, generation_id: str, kept: Kept) -> None:
+    """Let the files of an output expire when the output says so."""
     names = [name for name in (kept.name, kept.thumbnail) if name is not None]
     connection.execute(_KEEP, (seconds(kept.kept_until), to_json(names), generation_id))
-    where = (to_json(kept), generation_id, write.index)
-    return (_SAVE_KEPT, where) if isinstance(write, SaveKept) else (_SAVE_PICTURE, (*where, kept.name))
 
 
 class SqliteResults:
@@ -67,6 +74,19 @@ class SqliteResults:
         def work(connection: apsw.Connection) -> bool:
             connection.execute(_TELL, values)
             return connection.changes() > 0
+
+        return await self._writer.run(work)
+
+    async def set_thumbnail(
+        self, generation_id: str, index: int, *, video: str, thumbnail: str, content_type: str
+    ) -> bool:
+        def work(connection: apsw.Connection) -> bool:
+            row = connection.execute(_SET_THUMBNAIL, (thumbnail, content_type, generation_id, index, video)).fetchone()
+            if row is None:
+                return False
+            _keep_files(connection, generation_id, _kept.decode(str(row[0])))
+            connection.execute(_NEW_VERSION, (generation_id,))
+            return True
 
         return await self._writer.run(work)
 

@@ -20,7 +20,6 @@ from gateway.domain.generation.transitions import (
     SaveAttempt,
     SaveKept,
     SaveOutput,
-    SavePicture,
     SaveStatus,
     Write,
     event_of,
@@ -391,7 +390,7 @@ def _carry_out(connection: apsw.Connection, generation_id: str, write: Write) ->
             sql, values = _UPDATE_ATTEMPT, (*attempt_values(attempt), attempt.id, generation_id, was.value)
         case SaveOutput(output=output):
             sql, values = _UPDATE_OUTPUT, (*output_values(output), generation_id, output.index)
-        case SaveKept() | SavePicture():
+        case SaveKept():
             sql, values = sqlite_artifacts.kept_so(connection, generation_id, write)
         case SaveStatus():
             changed = (write.status.value, write.progress, write.provider, write.provider_model)
