@@ -136,6 +136,7 @@ class Application:
             blobs=blobs,
             uploading=Uploading(self.store.uploads, self.upstream, self.clock),
             fetcher=self.input_fetcher,
+            providers=self.providers,
             allow=settings.fetch.allow,
             link=link,
             clock=self.clock,

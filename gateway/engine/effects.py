@@ -194,8 +194,7 @@ class Effects:
     async def _prepare(self, generation: Generation, attempt: Attempt, route: Route, provider: Provider) -> HttpCall:
         """The call, with the inputs in the form that the provider takes; may be repeated."""
         request = generation.request
-        model = provider.models[route.model]
-        ready = await self._inputs.ready(request.input, generation.key, provider, model, route.adaptations)
+        ready = await self._inputs.ready(generation, attempt, provider)
         return provider.adapter.to_upstream(
             UpstreamRequest(
                 attempt_id=attempt.id,

@@ -502,15 +502,19 @@ async def test_a_url_that_may_not_be_fetched_is_left_to_the_provider(gateway):
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("http://10.1.2.3/a.png", "`image`: 10.1.2.3 does not lead to a public address"),
-        ("missing", "`image`: its server answered with HTTP status 404."),
-        ("text", "`image`: The content is not an image: its content begins with"),
+        ("http://10.1.2.3/a.png", "`image`: the URL could not be fetched: 10.1.2.3 does not lead to a public address"),
+        ("missing", "`image`: the URL could not be fetched: its server answered with HTTP status 404."),
+        (
+            "text",
+            "`image`: the URL could not be fetched: its server sent something that is not a usable image. The content",
+        ),
         ("webp", "`image`: the provider takes jpeg, png, not webp."),
-        ("large", "`image`: the image is over the limit of 3000 bytes."),
+        ("large", "`image`: the image is over this provider's limit of 3,000 bytes."),
     ],
 )
 async def test_what_cannot_be_fetched_falls_back_and_says_why(idle, url: str, told: str):
     only(idle, "kling_relay", ImageForm.BASE64, max_bytes=3000)
+    only(idle, "keevx", ImageForm.URL)
     idle.fetch_allow = LOOPBACK
     idle.route(RELAY, V)
     gateway = await idle.start()
@@ -535,10 +539,92 @@ async def test_a_clients_server_that_fails_is_asked_twice_and_blames_no_provider
     ended = await gateway.make(model=RELAY, image="http://127.0.0.1:9/a.png")
     [attempt] = ended["attempts"]
     assert (attempt["failure"], attempt["billed"]) == ("invalid_request", "no")
-    assert "`image`: the image could not be fetched: " in attempt["message"]
+    assert attempt["message"].startswith("`image`: the URL could not be fetched: no connection to 127.0.0.1")
     assert (ended["status"], gateway.submits) == ("failed", {})
     assert ended["completed_at"] - ended["created_at"] == 2
     assert gateway.app.health.circuit("kling_relay", "kling-v1") == "closed"
+
+
+def counted_fetches(gateway) -> list[str]:
+    """The URLs of the images that the gateway fetches from now on, one for each request to their server."""
+    urls: list[str] = []
+    get = gateway.app.input_fetcher.get
+
+    def counting(url: str, **options: Any) -> Any:
+        urls.append(url)
+        return get(url, **options)
+
+    gateway.app.input_fetcher.get = counting
+    return urls
+
+
+FIVE = (RELAY, V, FOX, KL, "kling_relay/kling-v1-6")
+
+
+@pytest.mark.parametrize(
+    ("name", "why", "fetches"),
+    [
+        ("never.png", "its server answered with HTTP status 404", 1),
+        ("text", "its server sent something that is not a usable image", 1),
+        ("closed", "no connection to 127.0.0.1 could be opened", 2),
+    ],
+)
+async def test_a_url_that_cannot_be_fetched_ends_the_generation_at_once(idle, name: str, why: str, fetches: int):
+    """Every route needs the bytes, so no other route is tried, and the client learns what to change."""
+    for provider in ("kling_relay", "keevx", "foxapi"):
+        only(idle, provider, ImageForm.BASE64 if provider == "kling_relay" else ImageForm.UPLOAD)
+    idle.fetch_allow = LOOPBACK
+    idle.route(*FIVE)
+    gateway = await idle.start()
+    urls = counted_fetches(gateway)
+    url = {
+        "never.png": f"{gateway.sandbox.url}/files/uploads/never.png",
+        "text": hosted(gateway, b"hello"),
+        "closed": "http://127.0.0.1:9/a.png",
+    }[name]
+    made = await gateway.make(model="m", image=url)
+    assert (made["status"], [one["provider"] for one in made["attempts"]]) == ("failed", ["kling_relay"])
+    assert urls == [url] * fetches
+    assert (made["error"]["code"], gateway.submits) == ("invalid_request", {})
+    message = made["error"]["message"]
+    assert message.startswith(f"`image`: the URL could not be fetched: {why}")
+    assert message.endswith(
+        "The URL must be one that anyone can open; or send the image itself, as base64 text or as the id of a file that"
+        " you uploaded to `/v1/files`."
+    )
+
+
+async def test_a_url_that_cannot_be_fetched_is_left_to_a_route_that_passes_it_on(idle):
+    """The provider may reach what the gateway cannot. The routes before it get the verdict without a download."""
+    only(idle, "kling_relay", ImageForm.BASE64)
+    only(idle, "foxapi", ImageForm.UPLOAD)
+    idle.fetch_allow = LOOPBACK
+    idle.route(RELAY, FOX, V)
+    gateway = await idle.start()
+    urls = counted_fetches(gateway)
+    url = "https://93.184.216.34:9/a.png"
+    made = await gateway.make(model="m", image=url)
+    assert [(one["provider"], one["failure"]) for one in made["attempts"]] == [
+        ("kling_relay", "invalid_request"),
+        ("foxapi", "invalid_request"),
+        ("keevx", None),
+    ]
+    assert (made["status"], urls) == ("completed", [url])
+    assert [body["image_url"] for body in sent(gateway)] == [url]
+
+
+async def test_after_the_routes_that_pass_a_url_on_the_generation_ends_at_once(idle):
+    """Only the routes that need the bytes are left, and the bytes cannot be had."""
+    only(idle, "kling_relay", ImageForm.BASE64)
+    only(idle, "foxapi", ImageForm.UPLOAD)
+    idle.route(V, RELAY, FOX)
+    gateway = await idle.start()
+    gateway.sandbox.fault("keevx", "submit", "fail")
+    urls = counted_fetches(gateway)
+    made = await gateway.make(model="m", image="https://93.184.216.34:9/a.png")
+    assert [one["provider"] for one in made["attempts"]] == ["keevx", "kling_relay"]
+    assert (made["status"], len(urls)) == ("failed", 1)
+    assert made["error"]["message"].startswith("`image`: the URL could not be fetched: ")
 
 
 # What does not fit is made to fit, where the client allows it

@@ -188,7 +188,7 @@ class Drawings:
     async def draw(self, video: Path, to: Path) -> bool:
         self.started.append(video)
         await self.may_end.wait()
-        to.write_bytes(b"\xff\xd8\xff")
+        await asyncio.to_thread(to.write_bytes, b"\xff\xd8\xff")
         return True
 
 

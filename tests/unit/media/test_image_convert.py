@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from gateway.domain.adapter.contract import ImageLimits
 from gateway.domain.routing.image_limits import ImageFacts, Remake, misfits, remake
 from gateway.media import image_convert
-from gateway.media.image_convert import NotMade, Pictures
+from gateway.media.image_convert import ImageConverter, NotConverted
 from gateway.media.image_header import inspect
 
 JPEG = Remake(content_type="image/jpeg", width=40, height=30)
@@ -125,7 +125,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 async def test_every_kind_of_picture_becomes_a_plain_one(name: str) -> None:
     content, corners = CASES[name]
-    made = opened(await Pictures().make(content, JPEG))
+    made = opened(await ImageConverter().convert(content, JPEG))
     turned = name == "on its side"
     assert (made.format, made.mode, made.size) == ("JPEG", "RGB", (30, 40) if turned else (40, 30))
     assert shades(made) == corners
@@ -134,26 +134,30 @@ async def test_every_kind_of_picture_becomes_a_plain_one(name: str) -> None:
 
 async def test_the_same_picture_is_made_the_same_again() -> None:
     content = encoded(Image.effect_noise((80, 60), 90).convert("RGB"))
-    assert await Pictures().make(content, JPEG) == await Pictures().make(content, JPEG)
+    assert await ImageConverter().convert(content, JPEG) == await ImageConverter().convert(content, JPEG)
 
 
 async def test_colours_and_clear_parts_stay_where_the_type_has_them() -> None:
     profile = b"a profile of colours"
     content = encoded(halves("RGBA", (*RED, 255), (0, 0, 0, 0)), icc_profile=profile)
-    png = opened(await Pictures().make(content, Remake(content_type="image/png", width=80, height=60)))
-    jpeg = opened(await Pictures().make(content, JPEG))
+    png = opened(await ImageConverter().convert(content, Remake(content_type="image/png", width=80, height=60)))
+    jpeg = opened(await ImageConverter().convert(content, JPEG))
     assert (png.mode, png.info["icc_profile"], jpeg.info["icc_profile"]) == ("RGBA", profile, profile)
 
 
 async def test_quality_gives_way_until_the_bytes_fit() -> None:
     content = encoded(Image.effect_noise((400, 300), 90).convert("RGB"))
     free = Remake(content_type="image/jpeg", width=400, height=300)
-    large = await Pictures().make(content, free)
-    small = await Pictures().make(content, Remake(content_type="image/jpeg", width=400, height=300, max_bytes=60_000))
+    large = await ImageConverter().convert(content, free)
+    small = await ImageConverter().convert(
+        content, Remake(content_type="image/jpeg", width=400, height=300, max_bytes=60_000)
+    )
     assert len(small) <= 60_000 < len(large)
     assert inspect(small).width == 400
-    with pytest.raises(NotMade, match="over the limit"):
-        await Pictures().make(content, Remake(content_type="image/jpeg", width=400, height=300, max_bytes=5000))
+    with pytest.raises(NotConverted, match="over the limit"):
+        await ImageConverter().convert(
+            content, Remake(content_type="image/jpeg", width=400, height=300, max_bytes=5000)
+        )
 
 
 def forged(width: int, height: int) -> bytes:
@@ -176,14 +180,14 @@ def forged(width: int, height: int) -> bytes:
     ids=["nothing", "a signature", "half", "another type", "a forged header", "a bomb"],
 )
 async def test_what_is_no_picture_is_refused(content: bytes) -> None:
-    with pytest.raises(NotMade, match="damaged"):
-        await Pictures().make(content, JPEG)
+    with pytest.raises(NotConverted, match="damaged"):
+        await ImageConverter().convert(content, JPEG)
 
 
 async def test_a_picture_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_convert, "TIMEOUT_SECONDS", 0.01)
-    with pytest.raises(NotMade, match="too long"):
-        await Pictures().make(CASES["png"][0], JPEG)
+    with pytest.raises(NotConverted, match="too long"):
+        await ImageConverter().convert(CASES["png"][0], JPEG)
 
 
 async def test_a_process_that_dies_harms_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -191,8 +195,8 @@ async def test_a_process_that_dies_harms_nobody(monkeypatch: pytest.MonkeyPatch,
     dying.write_text("#!/bin/sh\nkill -SEGV $$\n")
     dying.chmod(0o700)
     monkeypatch.setattr("sys.executable", str(dying))
-    with pytest.raises(NotMade, match="memory or time"):
-        await Pictures().make(CASES["png"][0], JPEG)
+    with pytest.raises(NotConverted, match="memory or time"):
+        await ImageConverter().convert(CASES["png"][0], JPEG)
 
 
 async def test_no_key_is_in_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -201,11 +205,11 @@ async def test_no_key_is_in_the_environment_of_the_process(monkeypatch: pytest.M
     telling.chmod(0o700)
     monkeypatch.setenv("FOXAPI_API_KEY", "sk-secret")
     monkeypatch.setattr("sys.executable", str(telling))
-    assert b"sk-secret" not in await Pictures().make(CASES["png"][0], JPEG)
+    assert b"sk-secret" not in await ImageConverter().convert(CASES["png"][0], JPEG)
 
 
 async def test_whoever_waits_may_leave() -> None:
-    making = asyncio.create_task(Pictures().make(CASES["png"][0], JPEG))
+    making = asyncio.create_task(ImageConverter().convert(CASES["png"][0], JPEG))
     await asyncio.sleep(0.01)
     making.cancel()
     with pytest.raises(asyncio.CancelledError):
