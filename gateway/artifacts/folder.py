@@ -96,7 +96,7 @@ class ArtifactFolder:
     def _open(self, name: str) -> FileIO:
         path = self._path(name)
         if self._size(name) is None:
-            raise FileNotFoundError(errno.ENOENT, "there is no such file")
+            raise FileNotFoundError(errno.ENOENT, "the file does not exist")
         return FileIO(path)
 
     def _remove(self, names: Sequence[str]) -> None:
@@ -126,7 +126,7 @@ class ArtifactFolder:
 
 @contextlib.contextmanager
 def _disk(done: str) -> Iterator[None]:
-    """Raise an error of the disk as `StoreUnavailable`; a missing file that is to be read stays `FileNotFoundError`."""
+    """Raise an error of the disk as `StoreUnavailable`; a missing file in a read stays `FileNotFoundError`."""
     try:
         yield
     except OSError as error:

@@ -192,11 +192,11 @@ WRONG_SECRET = "the secret key is wrong; check artifacts.secret_access_key or AW
 NO_ROLE = "the machine's role was asked and gave none"
 CHOICES: list[tuple[dict[str, Any], str | None]] = [
     ({}, None),
-    ({"url": "s3://nowhere"}, "there is no such bucket; check artifacts.url"),
+    ({"url": "s3://nowhere"}, "the bucket does not exist; check artifacts.url"),
     ({"secret_access_key": OTHER}, WRONG_SECRET),
     (
         {"access_key_id": OTHER},
-        "the access key is not known there; check artifacts.access_key_id or AWS_ACCESS_KEY_ID",
+        "the access key is not known to the server; check artifacts.access_key_id or AWS_ACCESS_KEY_ID",
     ),
     (
         {"access_key_id": None, "secret_access_key": None},
@@ -248,7 +248,7 @@ async def answered(status: str, body: str, folder: Path, server: S3Server) -> st
     [
         ("403 Forbidden", "AccessDenied", "access is forbidden; the credentials must allow to list the bucket and"),
         ("403 Forbidden", "RequestTimeTooSkewed", "the clock of this machine is wrong"),
-        ("400 Bad Request", "AuthorizationHeaderMalformed", "it is in another region; check artifacts.region"),
+        ("400 Bad Request", "AuthorizationHeaderMalformed", "the bucket is in another region; check artifacts.region"),
         ("401 Unauthorized", "Any", "the credentials are not accepted"),
         ("418 Teapot", "Any", "it answers with HTTP 418"),
     ],
@@ -276,7 +276,7 @@ async def test_a_bucket_that_does_not_work_is_logged_once_and_again_when_it_does
         await opened(settings).watch(pause)
         await opened(server.settings(tmp_path)).watch(pause)
     assert [(one["event"], one.get("reason")) for one in logged] == [
-        ("bucket_unreachable", "artifacts.url: there is no such bucket; check artifacts.url"),
+        ("bucket_unreachable", "artifacts.url: the bucket does not exist; check artifacts.url"),
         ("bucket_works", None),
     ]
     assert pauses == [60.0] * 3

@@ -34,7 +34,7 @@ RED = (220, 20, 20)
 
 @cache
 def clip(width: int = 1280, height: int = 720, *, left_only: bool = False) -> bytes:
-    """A red picture, or one whose right half is black."""
+    """A short red video; with `left_only` its right half is black."""
     picture = Image.new("RGB", (width, height), RED)
     if left_only:
         picture.paste("black", (width // 2, 0, width, height))
@@ -54,9 +54,9 @@ async def frame_of(folder: Path, content: bytes, **options: Any) -> Image.Image 
 
 
 def is_red(picture: Image.Image, x: float = 0.5, y: float = 0.5) -> bool:
-    """At this share of its width and height."""
+    """True if the pixel at these shares of its width and height is red."""
     pixel: Any = picture.convert("RGB").getpixel((int(picture.width * x), int(picture.height * y)))
-    return all(abs(one - other) < 40 for one, other in zip(pixel, RED, strict=True))
+    return all(abs(value - red) < 40 for value, red in zip(pixel, RED, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ async def test_the_first_frame_is_a_small_jpeg(
     assert is_red(picture)
 
 
-async def test_a_picture_that_was_filmed_on_its_side_is_put_upright(tmp_path: Path) -> None:
+async def test_the_frame_of_a_rotated_video_is_turned_upright(tmp_path: Path) -> None:
     content = bytearray(clip(96, 64, left_only=True))
     matrix = content.index(b"tkhd") + 4 + 40
     quarter = (0, 65_536, 0, -65_536, 0, 0, 0, 0, 1 << 30)
@@ -107,23 +107,23 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
-async def test_what_is_no_video_has_no_first_frame(tmp_path: Path, content: bytes) -> None:
+async def test_a_file_that_is_not_a_video_has_no_first_frame(tmp_path: Path, content: bytes) -> None:
     good = tmp_path / "good.mp4"
     good.write_bytes(clip(96, 64))
     assert await frame_of(tmp_path, content.replace(b"{good}", bytes(good))) is None
 
 
-async def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+async def test_a_process_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     video = tmp_path / "video"
-    os.mkfifo(video)  # opening it waits for somebody who writes
+    os.mkfifo(video)  # to open it for reading waits for a writer
     assert not await draw_first_frame(video, tmp_path / "picture", seconds=0.2)
 
 
-async def test_a_process_is_ended_with_the_task_that_waits_for_it(tmp_path: Path) -> None:
+async def test_a_process_is_killed_when_the_task_that_waits_for_it_is_cancelled(tmp_path: Path) -> None:
     video = tmp_path / "video"
     os.mkfifo(video)
     waiting = asyncio.create_task(draw_first_frame(video, tmp_path / "picture"))
-    writing = await asyncio.to_thread(os.open, video, os.O_WRONLY)  # returns once the process reads
+    writing = await asyncio.to_thread(os.open, video, os.O_WRONLY)  # returns when the process has opened it
     try:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -150,7 +150,7 @@ async def test_nothing_of_our_environment_reaches_the_process(tmp_path: Path, mo
     assert not await waiting
 
 
-async def test_a_module_that_lies_about_is_not_taken_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_module_in_the_working_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "av.py").write_text("raise SystemExit(1)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -178,7 +178,7 @@ class ImmediateClock:
 
 
 class Drawings:
-    """Stands in for the process that decodes: each drawing ends when the test lets it."""
+    """Replaces the process that decodes: each drawing ends when the test allows it."""
 
     def __init__(self) -> None:
         self.started: list[Path] = []
@@ -213,7 +213,7 @@ class World:
         """Create the generation and let the ledger have the archived file of its output."""
         plain = generation("acme/one")
         artifact = Artifact(url="https://cdn.example/a.mp4")
-        outputs = tuple(replace(one, status=Status.COMPLETED, artifact=artifact) for one in plain.outputs)
+        outputs = tuple(replace(output, status=Status.COMPLETED, artifact=artifact) for output in plain.outputs)
         made = await self.store.create(replace(plain, status=Status.COMPLETED, outputs=outputs))
         assert await self.store.results.tell(made.id, [VIDEO], NOW + timedelta(days=1))
         assert await self.store.write(made, [SaveKept(0, KEPT)], NOW) == 2
