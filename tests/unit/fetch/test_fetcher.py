@@ -686,9 +686,7 @@ async def test_open_headers_are_sent_to_every_origin(world: World) -> None:
         (b"404 None", [], False),
     ],
 )
-async def test_which_answers_are_complete_files(
-    world: World, status: bytes, headers: list[bytes], whole: bool
-) -> None:
+async def test_which_answers_are_complete_files(world: World, status: bytes, headers: list[bytes], whole: bool) -> None:
     world.at(PUBLIC, after_reading(reply(b"fine", *headers, status=status)))
     async with world.fetcher.get(FIRST_HOP, max_bytes=10, timeout_seconds=5) as fetched:
         assert fetched.is_whole is whole
@@ -967,4 +965,4 @@ def test_a_peer_that_closes_early_does_not_lose_what_it_sent(
     server = serve(handler)
     with asyncio.Runner(loop_factory=loop) as runner:
         assert runner.run(fetched(server.port)) == len(body)
-    assert [one for one in caplog.records if one.levelname != "DEBUG"] == []
+    assert [record for record in caplog.records if record.levelname != "DEBUG"] == []

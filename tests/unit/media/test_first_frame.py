@@ -1,4 +1,4 @@
-"""The process that decodes a video of a stranger: which codecs it takes, and its limits."""
+"""The process that decodes videos of strangers: its codecs and its limits."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from PIL import Image
 from gateway.media.first_frame import draw
 
 
-def test_a_codec_that_no_provider_uses_is_left_alone(tmp_path: Path) -> None:
+def test_a_codec_that_no_provider_uses_is_refused(tmp_path: Path) -> None:
     opened: Any = av.open(str(tmp_path / "odd.mov"), "w")
     with opened as container:
         stream = container.add_stream("rawvideo", rate=1)
