@@ -57,7 +57,7 @@ Resolve = Callable[
 
 
 class FetchRefused(Exception):
-    """This URL may not be fetched. Only the two subclasses can change later. The text is safe to show to clients."""
+    """This URL may not be fetched, ever, unless it is one of the subclasses. The text is safe to show to clients."""
 
 
 class AddressRefused(FetchRefused):
