@@ -138,6 +138,7 @@ class Application:
             blobs=blobs,
             uploading=Uploading(self.store.uploads, self.upstream, self.clock),
             fetcher=self.input_fetcher,
+            providers=self.providers,
             allow=settings.fetch.allow,
             link=link,
             clock=self.clock,
@@ -149,6 +150,7 @@ class Application:
             artifacts=self.artifact_store,
             clock=self.clock,
             enabled=settings.artifacts.thumbnails,
+            on_change=self._signals.changed,
         )
         self._keeper = Keeper(
             store=self.store,

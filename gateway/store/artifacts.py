@@ -22,6 +22,17 @@ class Results(Protocol):
         """
         ...
 
+    async def set_thumbnail(
+        self, generation_id: str, index: int, *, video: str, thumbnail: str, content_type: str
+    ) -> bool:
+        """Add a thumbnail to an output, in one transaction, if its archived file still has the name `video`.
+
+        The thumbnail expires together with that file. The generation gets a new version, so that clients which compare
+        versions see the change, and so that a driver which holds the older version reads the generation again.
+        False, with nothing written, when the output has another file, no file or a thumbnail already.
+        """
+        ...
+
     async def expired(self, now: datetime, limit: int) -> list[str]:
         """Names of at most `limit` files that have expired, the oldest first."""
         ...

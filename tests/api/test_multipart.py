@@ -148,6 +148,21 @@ async def test_a_missing_file_is_reported_under_the_clients_name_of_its_field(
         check_error(await untouched.client.post(path, json=as_json), 400, "invalid_image", name)
 
 
+async def test_text_that_is_not_an_image_is_refused_with_what_it_decodes_to(untouched: Any, check_error: Any) -> None:
+    """In each image field, of a form as of JSON."""
+    text = base64.b64encode(b"not an image").decode()
+    for name in FRAMES:
+        member = f"{name}[]" if name == "image_urls" else name
+        fields = {"model": MODEL, "prompt": "A.", member: text}
+        as_form = await untouched.client.post(VIDEOS, files=[(key, (None, value)) for key, value in fields.items()])
+        body = {"model": MODEL, "prompt": "A.", name: [text] if name == "image_urls" else text}
+        as_json = await untouched.client.post(VIDEOS, json=body)
+        param = f"{name}[0]" if name == "image_urls" else name
+        for response in (as_form, as_json):
+            message = check_error(response, 400, "invalid_image", param)
+            assert f"`{param}`: the base64 text decodes to 12 bytes that are not a JPEG, PNG, WebP, GIF" in message
+
+
 @pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}])
 async def test_a_body_that_is_neither_json_nor_a_form_is_answered_with_both(
     untouched: Any, check_error: Any, headers: dict[str, str]

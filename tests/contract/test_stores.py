@@ -23,6 +23,7 @@ from gateway.domain.generation.model import (
     AttemptState,
     Generation,
     GenerationRequest,
+    Kept,
     Output,
     Plan,
     Policy,
@@ -34,6 +35,7 @@ from gateway.domain.generation.transitions import (
     AddAttempt,
     IllegalMove,
     SaveAttempt,
+    SaveKept,
     SaveOutput,
     SaveStatus,
     Write,
@@ -1359,3 +1361,62 @@ async def test_a_task_is_free_again_when_its_holder_is_deleted(store: Store) -> 
         await store.callbacks.tell(f"att_{other.id}_1", [REF], SOON, "callback")
     assert await store.delete(holder.id, holder.key, NOW)
     assert await store.callbacks.tell(f"att_{other.id}_1", [REF], SOON, "callback") is Told.ADOPTED
+
+
+ARCHIVED = Kept(name="gen/0-1.mp4", bytes=1, sha256="00", content_type="video/mp4", kept_until=NOW + timedelta(days=30))
+
+
+async def archived(store: Store) -> Generation:
+    """A completed generation whose file is archived."""
+    output = Output(index=0, status=Status.COMPLETED, artifact=Artifact(url="https://x.example/1.mp4"))
+    made = await store.create(generation(status=Status.COMPLETED, outputs=(output,)))
+    assert await store.results.tell(made.id, [ARCHIVED.name, "gen/0-1.jpg"], SOON)
+    assert await store.write(made, [SaveKept(0, ARCHIVED)], NOW)
+    return await stored(store, made.id)
+
+
+async def set_thumbnail(store: Store, generation_id: str, *, index: int = 0, video: str = ARCHIVED.name) -> bool:
+    return await store.results.set_thumbnail(
+        generation_id, index, video=video, thumbnail="gen/0-1.jpg", content_type="image/jpeg"
+    )
+
+
+async def test_a_thumbnail_is_added_once_to_the_file_that_it_was_drawn_from(store: Store) -> None:
+    made = await archived(store)
+    events = await store.events(made.id)
+    assert not await set_thumbnail(store, made.id, video="gen/0-2.mp4")
+    assert not await set_thumbnail(store, made.id, index=1)
+    assert not await set_thumbnail(store, "gen_other")
+    assert await stored(store, made.id) == made
+
+    assert await set_thumbnail(store, made.id)
+    kept = replace(ARCHIVED, thumbnail="gen/0-1.jpg", thumbnail_type="image/jpeg")
+    expected = replace(made, outputs=(replace(made.outputs[0], kept=kept),), version=made.version + 1)
+    assert await stored(store, made.id) == expected
+    assert await store.events(made.id) == events
+    assert await store.results.expired(ARCHIVED.kept_until - timedelta(seconds=1), 10) == []
+    assert len(await store.results.expired(ARCHIVED.kept_until, 10)) == 2
+
+    assert not await set_thumbnail(store, made.id)
+    assert await stored(store, made.id) == expected
+
+
+async def test_an_output_without_an_archived_file_gets_no_thumbnail(store: Store) -> None:
+    made = await store.create(generation())
+    assert not await set_thumbnail(store, made.id)
+    assert await stored(store, made.id) == made
+
+
+async def test_a_writer_that_does_not_know_of_the_thumbnail_has_to_read_again(store: Store) -> None:
+    """It cannot overwrite the thumbnail, and its next write with the new version is accepted."""
+    output = Output(index=0, status=Status.COMPLETED, artifact=Artifact(url="https://x.example/1.mp4"))
+    made = await store.create(generation(outputs=(output, Output(index=1))))
+    assert await store.results.tell(made.id, [ARCHIVED.name, "gen/0-1.jpg"], SOON)
+    assert await store.write(made, [SaveKept(0, ARCHIVED)], NOW)
+    before = await stored(store, made.id)
+    assert await set_thumbnail(store, made.id)
+    ended = SaveOutput(replace(before.outputs[1], status=Status.COMPLETED))
+    assert await store.write(before, [ended], NOW) is None
+    again = await stored(store, made.id)
+    assert await store.write(again, [ended], NOW) == again.version + 1
+    assert (await stored(store, made.id)).outputs[0] == again.outputs[0]

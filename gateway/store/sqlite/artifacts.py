@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import apsw
+import msgspec
 
-from gateway.domain.generation.transitions import SaveKept, SavePicture
+from gateway.domain.generation.model import Kept
+from gateway.domain.generation.transitions import SaveKept
 from gateway.store.sqlite.columns import seconds, to_json
 from gateway.store.sqlite.reader import Reader
 from gateway.store.sqlite.writer import Writer
@@ -28,10 +30,14 @@ _SAVE_FILE = (
     "update outputs set kept = ?, unkept_until = null"
     " where generation_id = ? and number = ? and artifact is not null and kept is null"
 )
-_SAVE_THUMBNAIL = (
-    "update outputs set kept = ? where generation_id = ? and number = ?"
-    " and kept ->> '$.name' = ? and kept ->> '$.thumbnail' is null"
+# The guard: a thumbnail belongs to the very file that it was drawn from, and is set once.
+_SET_THUMBNAIL = (
+    "update outputs set kept = json_set(kept, '$.thumbnail', ?, '$.thumbnail_type', ?)"
+    " where generation_id = ? and number = ? and kept ->> '$.name' = ? and kept ->> '$.thumbnail' is null"
+    " returning kept"
 )
+_NEW_VERSION = "update generations set version = version + 1 where id = ?"
+_kept = msgspec.json.Decoder(Kept)
 # Lets the files of a generation expire at once. A file that is being written now is not in its output yet and keeps the
 # expiry of its row: it may reach the store after this, and must then still have a row.
 END = (
@@ -48,15 +54,16 @@ def secret(connection: apsw.Connection, name: str) -> bytes:
     return value
 
 
-def save_archived(
-    connection: apsw.Connection, generation_id: str, write: SaveKept | SavePicture
-) -> tuple[str, tuple[object, ...]]:
+def save_archived(connection: apsw.Connection, generation_id: str, write: SaveKept) -> tuple[str, tuple[object, ...]]:
     """Extend the expiry of the archived files in a write; returns the statement that stores them in their output."""
-    file = write.file
+    _extend_expiry(connection, generation_id, write.file)
+    return _SAVE_FILE, (to_json(write.file), generation_id, write.index)
+
+
+def _extend_expiry(connection: apsw.Connection, generation_id: str, file: Kept) -> None:
+    """Let an archived file and its thumbnail expire when its output says so."""
     names = [name for name in (file.name, file.thumbnail) if name is not None]
     connection.execute(_KEEP_UNTIL, (seconds(file.kept_until), to_json(names), generation_id))
-    values = (to_json(file), generation_id, write.index)
-    return (_SAVE_FILE, values) if isinstance(write, SaveKept) else (_SAVE_THUMBNAIL, (*values, file.name))
 
 
 class SqliteResults:
@@ -72,6 +79,19 @@ class SqliteResults:
         def work(connection: apsw.Connection) -> bool:
             connection.execute(_ANNOUNCE, values)
             return connection.changes() > 0
+
+        return await self._writer.run(work)
+
+    async def set_thumbnail(
+        self, generation_id: str, index: int, *, video: str, thumbnail: str, content_type: str
+    ) -> bool:
+        def work(connection: apsw.Connection) -> bool:
+            row = connection.execute(_SET_THUMBNAIL, (thumbnail, content_type, generation_id, index, video)).fetchone()
+            if row is None:
+                return False
+            _extend_expiry(connection, generation_id, _kept.decode(str(row[0])))
+            connection.execute(_NEW_VERSION, (generation_id,))
+            return True
 
         return await self._writer.run(work)
 

@@ -16,7 +16,6 @@ from gateway.domain.generation.transitions import (
     SaveAttempt,
     SaveKept,
     SaveOutput,
-    SavePicture,
     SaveStatus,
     Write,
     event_of,
@@ -80,7 +79,7 @@ def _carry_out(connection: apsw.Connection, generation_id: str, write: Write) ->
             sql, values = _UPDATE_ATTEMPT, (*ATTEMPT.values(attempt), attempt.id, generation_id, was.value)
         case SaveOutput(output=output):
             sql, values = _UPDATE_OUTPUT, (*_output(output), generation_id, output.index)
-        case SaveKept() | SavePicture():
+        case SaveKept():
             sql, values = save_archived(connection, generation_id, write)
         case SaveStatus():
             changed = (write.status.value, write.progress, write.provider, write.provider_model)
