@@ -19,8 +19,9 @@ import pytest
 import structlog
 import uvicorn
 
-from gateway.api.generations import views
+from gateway.api.handlers import HANDLERS
 from gateway.api.openapi import document as openapi
+from gateway.api.web.operation import described
 from gateway.app import Application
 from gateway.domain.generation.model import Generation
 from gateway.fetch.fetcher import FetchRefused
@@ -64,10 +65,10 @@ SOMETIMES = {"Idempotent-Replayed", "Retry-After", "openai-poll-after-ms"}  # he
 # A file that a provider hands over has none of these, and a body of several parts has its ranges within.
 OF_KEPT_FILES = {"ETag", "Last-Modified", "Accept-Ranges", "Cache-Control", "Content-Length", "Content-Range"}
 TYPES: dict[str, Any] = {
-    kind.__name__: kind
-    for module in (openapi, *openapi.RESOURCES, views)
-    for kind in vars(module).values()
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    structure.__name__: structure
+    for _, _, operation in described(HANDLERS)
+    for structure in (operation.answer, operation.stream, operation.error_body, openapi.ErrorAnswer)
+    if structure is not None
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.api.openapi.webhooks import WEBHOOKS, WebhookEvent, WebhookTest
+from gateway.api.webhooks.events import WEBHOOKS, WebhookEvent, WebhookTest
 from gateway.domain.webhooks import ENDPOINTS_MAX
 from gateway.fetch.fetcher import Posted
 

@@ -14,8 +14,10 @@ from litestar.types import HTTPResponseBodyEvent, Receive, Scope, Send
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.api.generations.event_feed import Feed, Told
+from gateway.api.generations.event_feed import EventView, Feed, Told
+from gateway.api.web.answers import GET
 from gateway.api.web.context import context_of
+from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params
 from gateway.api.web.streaming import Stalled, patient
 from gateway.clock import Clock
@@ -133,7 +135,26 @@ def _body(content: bytes, *, more: bool = True) -> HTTPResponseBodyEvent:
     return {"type": "http.response.body", "body": content, "more_body": more}
 
 
-@route("/v1/videos/generations/{generation_id:str}/events", http_method=(HttpMethod.GET, HttpMethod.HEAD))
+@route(
+    "/v1/videos/generations/{generation_id:str}/events",
+    http_method=GET,
+    operation=Operation(
+        id="streamVideoEvents",
+        summary="Follow a generation, from its beginning until its end: `video.generation.` `queued`, `in_progress`,"
+        " `completed`, `failed`, `cancelled`, `expired`, `output.completed` and `output.failed`, each under an id to"
+        " resume from, and `progress`, which has none",
+        stream=EventView,
+        query={
+            "last_event_id": {
+                "type": "integer",
+                "minimum": 1,
+                "description": "the same as the header, which wins, for who cannot set one",
+            }
+        },
+        headers={"Last-Event-ID": "the id of the last event that the client has: those behind it are told"},
+        errors=(204, 400, 404, 503),
+    ),
+)
 async def video_events(request: Request[Any, Any, State]) -> ASGIResponse:
     """Stream the events of one generation."""
     context, key = context_of(request)

@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.api.generations.fields import SIZE_EXAMPLES
 from gateway.api.generations.parameters import ALIASES
-from gateway.api.openapi.operation import BINARY
+from gateway.api.web.operation import BINARY
 from gateway.domain.adapter.request import TextToVideo
 from gateway.domain.generation.model import GenerationRequest
 

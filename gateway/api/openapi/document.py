@@ -7,13 +7,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.api.openapi import attempts, content, files, machines, models, purchases, videos, webhooks
+from gateway.api.handlers import HANDLERS
 from gateway.api.openapi.create import CREATE_FORM, create_body, create_form
-from gateway.api.openapi.machines import Health
-from gateway.api.openapi.operation import REF, Operation
-
-RESOURCES = (videos, content, files, models, attempts, purchases, webhooks, machines)
-OPERATIONS = [operation for resource in RESOURCES for operation in resource.OPERATIONS]
+from gateway.api.web.operation import REF, Operation, described
+from gateway.api.webhooks.events import BODIES, WEBHOOKS
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):
@@ -59,14 +56,20 @@ _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/request-id"}}
 
 def document() -> dict[str, Any]:
     """OpenAPI 3.1, as plain values."""
-    named = [kind for one in OPERATIONS for kind in (one.body, one.answer, one.stream) if kind is not None]
-    _, schemas = msgspec.json.schema_components([*named, *webhooks.BODIES, ErrorAnswer], ref_template=REF)
+    operations = list(described(HANDLERS))
+    structures = [
+        structure
+        for _, _, operation in operations
+        for structure in (operation.body, operation.answer, operation.stream, operation.error_body)
+        if structure is not None
+    ]
+    _, schemas = msgspec.json.schema_components([*structures, *BODIES, ErrorAnswer], ref_template=REF)
     schemas["CreateVideo"] = create_body(schemas["CreateVideo"])
     schemas[CREATE_FORM] = create_form(schemas["CreateVideo"])
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
-    found = {
+    for method, path, operation in operations:
+        paths.setdefault(path, {})[method] = _operation(path, operation)
+    content = {
         "openapi": "3.1.0",
         "info": {
             "title": "video-gateway",
@@ -74,7 +77,7 @@ def document() -> dict[str, Any]:
             "description": "One API in front of many video generation providers.",
         },
         "paths": paths,
-        "webhooks": webhooks.WEBHOOKS,
+        "webhooks": WEBHOOKS,
         "components": {
             "schemas": schemas,
             "headers": {"request-id": _header("the same as `request_id` in an error, and in the gateway's log")},
@@ -85,12 +88,12 @@ def document() -> dict[str, Any]:
         },
         "security": [{"bearer": []}],
     }
-    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(found))
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(content))
     return plain
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
-    names = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
+def _operation(path: str, operation: Operation) -> dict[str, Any]:
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
     ]
@@ -136,7 +139,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
             "headers": _headers(operation.other_headers.get(status, {})),
         }
         if status not in _PLAIN:
-            answer["content"] = _json(Health if operation.answer is Health else ErrorAnswer)
+            answer["content"] = _json(operation.error_body or ErrorAnswer)
         elif status == 206:
             answer["content"] = {**content, "multipart/byteranges": {}}
     responses["default"] = {"description": "Any other error", "headers": _REQUEST_ID, "content": _json(ErrorAnswer)}

@@ -1,4 +1,4 @@
-"""What an operator reads of attempts: by itself, so that the command line reads it without the server."""
+"""What operators read of attempts."""
 
 from typing import Literal
 
@@ -7,8 +7,6 @@ from msgspec import Struct
 from gateway.api.generations.upstream_answer import UpstreamAnswerView
 from gateway.domain.adapter.task import Status
 from gateway.domain.generation.reconciliation import Decision
-
-OWNER_SHOWN = 4  # characters of the id of a client's key, which is a hash
 
 
 class AdminAttempt(Struct, frozen=True, kw_only=True):
