@@ -193,6 +193,59 @@ async def test_a_result_is_told_before_the_end(gateway: Any, made: str) -> None:
     assert "index" not in one.events[-1].data
 
 
+async def test_a_replayed_event_has_the_generation_as_it_was_then(gateway: Any) -> None:
+    made = (await gateway.create(prompt="A pier."))["id"]
+    live = await listening(gateway, made)
+    await gateway.begin(made)
+    await gateway.finish()
+    assert live.ended
+    replayed = await listening(gateway, made)
+    resumed = await listening(gateway, made, last_event_id=str(live.ids[0]))
+    assert replayed.ids == [live.ids[0], *resumed.ids]
+
+    for events in (live.events, replayed.events, resumed.events):
+        for event in events:
+            view = event.data["data"]
+            status = event["event"].removeprefix("video.generation.")
+            assert status in {view["status"], "output.completed", "progress"}
+            assert (view["completed_at"] is None) is (status != "completed")
+            assert (view["data"][0]["url"] is None) is (status not in {"output.completed", "completed"})
+    fields = ("status", "error", "completed_at", "provider", "request", "usage")
+    states = [
+        [
+            (
+                {name: event.data["data"][name] for name in fields},
+                [(attempt["status"], attempt["ended_at"]) for attempt in event.data["data"]["attempts"]],
+                [(output["status"], output["url"], output["sha256"]) for output in event.data["data"]["data"]],
+            )
+            for event in events
+            if event.get("id") and event["event"] in {QUEUED, "video.generation.completed"}
+        ]
+        for events in (live.events, replayed.events)
+    ]
+    assert states[0] == states[1]
+    assert replayed.events[0].data["data"]["attempts"] == []
+    (attempt,) = replayed.events[1].data["data"]["attempts"]
+    assert (replayed.events[1]["event"], attempt["status"], attempt["ended_at"]) == (IN_PROGRESS, "in_progress", None)
+
+
+async def test_a_generation_that_moved_on_between_two_readings_does_not_contradict_its_event(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = (await gateway.create())["id"]
+    store = gateway.application.store
+    (queued, *_) = await store.events(made)
+
+    async def only_the_first(generation_id: str, after: int = 0) -> list[Event]:
+        return [queued] if after < queued.seq else []
+
+    await gateway.begin(made)
+    monkeypatch.setattr(store, "events", only_the_first)
+    stream = await listening(gateway, made)
+    assert [(event["event"], event.data["data"]["status"]) for event in stream.events] == [(QUEUED, "queued")]
+    await stream.leave()
+
+
 async def test_a_stream_is_resumed_behind_the_last_event_that_the_client_has(gateway: Any, made: str) -> None:
     first = await listening(gateway, made)
     queued, in_progress = first.ids

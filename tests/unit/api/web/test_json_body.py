@@ -247,7 +247,9 @@ def test_a_body_takes_little_more_than_reading_it_as_json() -> None:
     ).encode()
     assert ratio(lambda: parse(small), lambda: json.loads(small), times=1000) < 20  # 2, 6 while coverage is measured
     large = b'{"model": "x", "image": "data:image/png;base64,' + base64.b64encode(os.urandom(20 << 20)) + b'"}'
-    assert ratio(lambda: parse(large), lambda: json.loads(large), rounds=2) < 3  # walking through the text would take ten times as long
+    assert (
+        ratio(lambda: parse(large), lambda: json.loads(large), rounds=2) < 3
+    )  # walking through the text would take ten times as long
 
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20)

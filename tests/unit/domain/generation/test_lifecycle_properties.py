@@ -47,6 +47,7 @@ class Life(RuleBasedStateMachine):
     """A provider that answers anything, a process that dies at any moment, a client that may cancel."""
 
     world: World
+    world_type = World
 
     @initialize(
         routes=ROUTES,
@@ -67,7 +68,7 @@ class Life(RuleBasedStateMachine):
         self.ended: Generation | None = None
         self.sent: Counter[str] = Counter()
         self.readings: list[tuple[str, int, datetime, bool]] = []  # attempt, task, when it began, was it understood
-        self.world = World(start, has_refresh=refresh, keeps=False)
+        self.world = self.world_type(start, has_refresh=refresh, keeps=False)
         self.after_step(start, self.world.last)
 
     def step(self, *facts: Fact, wait: float = 0) -> None:
