@@ -68,8 +68,12 @@ async def test_operators_alone_may(holding: Any, admin: Any, check_error: Any, m
 
 
 @pytest.mark.parametrize("path", ["/v1/videos/generations", "/v1/models"])
-async def test_an_admin_key_is_no_client_key(admin: Any, check_error: Any, path: str) -> None:
-    check_error(await admin.get(path), 401, "invalid_api_key")
+async def test_an_admin_key_on_a_client_s_path_is_refused_as_what_it_is(
+    admin: Any, check_error: Any, path: str
+) -> None:
+    message = check_error(await admin.get(path), 401, "invalid_api_key")
+    assert "yours is an admin key" in message
+    assert "server.api_keys" in message
 
 
 async def test_where_no_admin_key_is_set_no_client_may(gateway: Any, check_error: Any) -> None:

@@ -73,7 +73,7 @@ async def test_case_and_spaces_around_a_key_do_not_count(gateway: Any, value: st
 @pytest.mark.parametrize(
     ("path", "unknown"),
     [
-        (VIDEOS, "The API key is not known."),
+        (VIDEOS, "The API key is not known; keys are set by server.api_keys, or VIDEO_GATEWAY_API_KEY."),
         (
             "/v1/admin/attempts",
             "The admin key is not known; the gateway's are set by server.admin_keys, or VIDEO_GATEWAY_ADMIN_KEY.",

@@ -20,6 +20,8 @@ from gateway.api.web.errors import EXCEPTION_HANDLERS, render
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError, InvalidParameter, Overloaded, Unauthenticated
 
+from .conftest import DOCUMENT, KEY
+
 RAISED: list[Exception] = []
 
 
@@ -196,3 +198,38 @@ def test_text_that_has_no_utf_8_is_still_answered(client: Any) -> None:
     body = check(answer(client, InvalidParameter("half \ud800", param="\udfff")), 400, "invalid_parameter")
     assert body["error"]["message"] == "half ?"
     assert body["error"]["param"] == "?"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "meant"),
+    [
+        ("POST", "/videos/generations", "/v1/videos/generations"),
+        ("POST", "/v1/v1/videos/generations", "/v1/videos/generations"),
+        ("GET", "/v1/videos", "/v1/videos/generations"),
+        ("GET", "/videos/generations/gen_1", "/v1/videos/generations/{generation_id}"),
+        ("GET", "/models", "/v1/models"),
+        ("GET", "/admin/attempts", "/v1/admin/attempts"),
+        ("GET", "/health", "/health/live"),
+    ],
+)
+@pytest.mark.parametrize("key", [None, KEY], ids=["no key", "a key"])
+async def test_a_wrong_path_is_answered_with_the_right_one(
+    gateway: Any, check_error: Any, method: str, path: str, meant: str, key: str | None
+) -> None:
+    async with gateway.client_of(key) as client:
+        message = check_error(await client.request(method, path, json={}), 404, "not_found")
+    assert message == f"There is no such path. Did you mean `{meant}`?"
+    documented = {*DOCUMENT["paths"], "/openapi.json", "/docs"}
+    assert meant in documented, "a caller without a key learns nothing that the document does not show"
+
+
+async def test_any_other_path_leads_to_the_document_and_is_not_repeated(gateway: Any, check_error: Any) -> None:
+    message = check_error(await gateway.client.get(f"/{KEY}"), 404, "not_found")
+    assert message == "There is no such path. `/openapi.json` lists all paths."
+
+
+async def test_a_wrong_key_on_a_wrong_path_is_mentioned(gateway: Any, check_error: Any) -> None:
+    async with gateway.client_of("vg_unknown") as stranger:
+        message = check_error(await stranger.post("/videos/generations", json={}), 404, "not_found")
+    assert "`/v1/videos/generations`" in message
+    assert message.endswith("The API key is not known, either.")
