@@ -35,13 +35,13 @@ _UPLOAD: Mapping[str, Any] = {
     "required": ["file", "purpose"],
     "additionalProperties": False,
     "properties": {
-        "file": {**BINARY, "description": "JPEG, PNG, WebP, GIF or BMP; AVIF or TIFF to be converted."},
+        "file": {**BINARY, "description": "JPEG, PNG, WebP, GIF or BMP; AVIF or TIFF, which are converted."},
         "purpose": {"type": "string", "enum": list(PURPOSES), "description": "Both mean the same."},
         ANCHOR: {"type": "string", "enum": ["created_at"]},
         SECONDS: {
             "type": "integer",
             "minimum": 3600,
-            "description": "Until the file expires; at most `files.keep_days`, which is what counts when it is absent.",
+            "description": "The time until the file expires; at most `files.keep_days`, which is the default.",
         },
     },
 }
@@ -76,8 +76,8 @@ class FileController(Controller):
         status_code=200,
         operation=Operation(
             id="uploadFile",
-            summary="Upload an image, to be named by its id in requests until it expires; every upload makes a file of"
-            " its own: an Idempotency-Key is not looked at",
+            summary="Upload an image, which requests can name by its id until it expires; each upload makes a new file,"
+            " because an Idempotency-Key is ignored",
             form=_UPLOAD,
             answer=FileView,
             errors=BODY_ERRORS,
@@ -131,11 +131,11 @@ class FileController(Controller):
         "/{file_id:str}",
         http_method=GET,
         operation=Operation(
-            id="readFile", summary="Read what is known of a file", answer=FileView, errors=(400, 404, 503)
+            id="readFile", summary="Read the facts about a file", answer=FileView, errors=(400, 404, 503)
         ),
     )
     async def read(self, request: Call) -> ASGIResponse:
-        """Read what is known of one file, without its bytes."""
+        """Read the facts about one file, without its bytes."""
         context, key = context_of(request)
         Params.of(request).done()
         return json_answer(file_view(await context.files.get(path_id(request, "file_id"), key)))
@@ -145,7 +145,7 @@ class FileController(Controller):
         status_code=200,
         operation=Operation(
             id="deleteFile",
-            summary="Delete a file; not while an open generation uses it",
+            summary="Delete a file; 409 while an open generation uses it",
             answer=Deleted,
             errors=(400, 404, 409, 503),
         ),
@@ -163,7 +163,7 @@ class FileController(Controller):
         http_method=GET,
         operation=Operation(
             id="readFileContent",
-            summary="Get the image itself",
+            summary="Download the image",
             answer_headers={"Content-Length": "in bytes", "Content-Disposition": "a name for the file"},
             media_types=("image/*",),
             token=True,

@@ -15,17 +15,17 @@ RETRY_SECONDS = 5  # after which an orchestrator should ask again
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """`ok`, or why not."""
+    """`status` is `ok`, or `unavailable` with the reason."""
 
     status: str
     reason: str | UnsetType = UNSET
-    warnings: tuple[str, ...] | UnsetType = UNSET  # what an operator should look at, while the gateway is ready
+    warnings: tuple[str, ...] | UnsetType = UNSET  # problems for an operator that do not stop the traffic
 
 
 @route(
     "/health/live",
     http_method=GET,
-    operation=Operation(id="live", summary="Is it alive", answer=Health, open=True),
+    operation=Operation(id="live", summary="Check that the process is alive", answer=Health, open=True),
 )
 async def live(request: Request[Any, Any, State]) -> ASGIResponse:  # noqa: ARG001  # every handler has this parameter
     """Answer 200 as long as the process can answer at all."""
@@ -37,7 +37,7 @@ async def live(request: Request[Any, Any, State]) -> ASGIResponse:  # noqa: ARG0
     http_method=GET,
     operation=Operation(
         id="ready",
-        summary="Should it get traffic",
+        summary="Check whether the gateway should get traffic",
         answer=Health,
         errors=(503,),
         error_body=Health,

@@ -1,4 +1,4 @@
-"""`/v1/admin/purchases`: what deleted generations may have cost, and at which provider."""
+"""`/v1/admin/purchases`: attempts of deleted generations that may have been billed, for comparing with bills."""
 
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from gateway.store.port import attempt_cursor, is_cursor
 
 
 class AdminPurchase(Struct, frozen=True, kw_only=True):
-    """An attempt of a deleted generation that may have been billed. Nothing that the client sent is kept with it."""
+    """An attempt of a deleted generation that may have been billed. It contains nothing that the client sent."""
 
     id: str  # of the attempt
     generation: str
@@ -36,7 +36,7 @@ class AdminPurchase(Struct, frozen=True, kw_only=True):
 
 
 class AdminPurchaseList(Struct, frozen=True, kw_only=True):
-    """Purchases, those of the oldest generation first."""
+    """Purchases; those of the oldest generation come first."""
 
     data: tuple[AdminPurchase, ...]
     has_more: bool
@@ -52,8 +52,8 @@ class PurchaseController(Controller):
         http_method=GET,
         operation=Operation(
             id="listPurchases",
-            summary="List the attempts of deleted generations that may have been billed, of all keys; needs an admin"
-            " key",
+            summary="List the attempts of deleted generations that may have been billed, for all keys; needs an"
+            " admin key",
             query={
                 "generation": {"type": "string", "description": "the id of one deleted generation"},
                 "limit": PAGE["limit"],

@@ -214,18 +214,18 @@ def test_text_that_has_no_utf_8_is_still_answered(client: Any) -> None:
 )
 @pytest.mark.parametrize("key", [None, KEY], ids=["no key", "a key"])
 async def test_a_wrong_path_is_answered_with_the_right_one(
-    gateway: Any, check_error: Any, method: str, path: str, meant: str, key: str | None
+    gateway: Any, check_error: Any, method: str, path: str, *, meant: str, key: str | None
 ) -> None:
     async with gateway.client_of(key) as client:
         message = check_error(await client.request(method, path, json={}), 404, "not_found")
-    assert message == f"There is no such path. Did you mean `{meant}`?"
+    assert message == f"This path does not exist. Did you mean `{meant}`?"
     documented = {*DOCUMENT["paths"], "/openapi.json", "/docs"}
     assert meant in documented, "a caller without a key learns nothing that the document does not show"
 
 
 async def test_any_other_path_leads_to_the_document_and_is_not_repeated(gateway: Any, check_error: Any) -> None:
     message = check_error(await gateway.client.get(f"/{KEY}"), 404, "not_found")
-    assert message == "There is no such path. `/openapi.json` lists all paths."
+    assert message == "This path does not exist. `/openapi.json` lists all paths."
 
 
 async def test_a_wrong_key_on_a_wrong_path_is_mentioned(gateway: Any, check_error: Any) -> None:

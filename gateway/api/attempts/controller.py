@@ -31,7 +31,7 @@ Call = Request[Any, Any, State]
 
 
 class AttachTask(Struct, frozen=True, kw_only=True):
-    """The task that a submit has started: `task_id`, or `task_ids` where it has started several."""
+    """The task that a submit has started: `task_id`, or `task_ids` if it has started several."""
 
     task_id: TaskId | UnsetType = UNSET
     task_ids: Annotated[tuple[TaskId, ...], Meta(min_length=1, max_length=TASKS_MAX)] | UnsetType = UNSET
@@ -52,7 +52,7 @@ class AttemptController(Controller):
                     "type": "string",
                     "enum": list(STATES),
                     "default": STATES[0],
-                    "description": "`held`: those that an operator is to decide about",
+                    "description": "`held`: attempts that wait for a decision; `unknown`: all without a clear answer",
                 },
                 "limit": PAGE["limit"],
                 "after": PAGE["after"],
@@ -90,7 +90,7 @@ class AttemptController(Controller):
         status_code=200,
         operation=Operation(
             id="attachTask",
-            summary="Attach the task that an unknown attempt did start; needs an admin key",
+            summary="Attach the task that an attempt without a clear answer has started; needs an admin key",
             body=AttachTask,
             answer=AdminAttempt,
             errors=(*BODY_ERRORS, 404, 409),
@@ -107,7 +107,7 @@ class AttemptController(Controller):
         status_code=200,
         operation=Operation(
             id="failAttempt",
-            summary="Let a held attempt fail; needs an admin key",
+            summary="Let the outputs of a held attempt fail; needs an admin key",
             body=Nothing,
             body_required=False,
             answer=AdminAttempt,
@@ -123,7 +123,7 @@ class AttemptController(Controller):
         status_code=200,
         operation=Operation(
             id="resubmitAttempt",
-            summary="Send a held attempt once more, after its quarantine; needs an admin key",
+            summary="Send a held attempt once more after its quarantine, which may be billed twice; needs an admin key",
             body=Nothing,
             body_required=False,
             answer=AdminAttempt,

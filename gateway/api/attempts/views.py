@@ -24,12 +24,12 @@ class AdminAttempt(Struct, frozen=True, kw_only=True):
     sent_at: int | None
     ended_at: int | None
     deadline_at: int  # of the generation
-    held: bool  # an output waits for a decision about it
+    held: bool  # an output waits for an operator's decision about it
     decision: Decision | None
-    resubmit_after: int | None  # of one that is held, or is to be sent again: not before
+    resubmit_after: int | None  # the end of the quarantine; null unless it is held or will be sent again
     billed: str | None
     cost_usd: float | None  # what it cost or may have cost, counted per task; null: the route has no price
-    upstream: UpstreamAnswerView | None  # what the provider's answer to the submit said
+    upstream: UpstreamAnswerView | None  # the facts in the provider's answer to the submit, for asking the provider
     object: Literal["attempt"] = "attempt"
 
 

@@ -38,20 +38,20 @@ _QUERY: Mapping[str, Mapping[str, Any]] = {
         "type": "string",
         "enum": ["0", "1"],
         "default": "0",
-        "description": "`1`: a browser is to save the file and not to show it",
+        "description": "`1`: a browser saves the file instead of showing it",
     },
 }
 _CONDITIONS: Mapping[str, str] = {
     "If-None-Match": "ETags; 304 when the file has one of them",
-    "If-Modified-Since": "a date; 304 when the file is no newer",
+    "If-Modified-Since": "a date; 304 when the file is not newer",
     "If-Match": "ETags; 412 when the file has none of them",
     "If-Unmodified-Since": "a date; 412 when the file is newer",
 }
 _VALIDATOR_HEADERS: Mapping[str, str] = {
-    "ETag": "what the bytes are known by: they never change; absent while the provider hands them over",
-    "Last-Modified": "when the generation ended; absent likewise",
-    "Accept-Ranges": "`bytes`; absent likewise, for then it comes whole",
-    "Cache-Control": "for how long it may be used without asking; absent likewise",
+    "ETag": "identifies the bytes, which never change; absent for a file that the provider serves",
+    "Last-Modified": "when the generation ended; absent for a file that the provider serves",
+    "Accept-Ranges": "`bytes`; absent for a file that the provider serves, which is always sent whole",
+    "Cache-Control": "for how long it may be used without asking again; absent for a file that the provider serves",
 }
 _FILE_HEADERS: Mapping[str, str] = {
     **_VALIDATOR_HEADERS,
@@ -61,23 +61,23 @@ _FILE_HEADERS: Mapping[str, str] = {
 _REDIRECT_HEADERS = {"Location": "where the file is"}
 _GET = Operation(
     id="readVideoContent",
-    summary="Get the file of an output, all or parts of it, or be sent to where it is",
+    summary="Get the file of an output: all of it, parts of it, or a redirect to it",
     query=_QUERY,
     headers={
         "Range": "`bytes=0-499`, and so on; several ranges give `multipart/byteranges`",
-        "If-Range": "an ETag or a date; when the file is another one, all of it comes",
+        "If-Range": "an ETag or a date; when the file does not match it, the whole file is sent",
         **_CONDITIONS,
     },
     answer_headers=_FILE_HEADERS,
     other_headers={
         206: {
             **_FILE_HEADERS,
-            "Content-Length": "of what is sent, in bytes",
-            "Content-Range": "`bytes 0-499/1234`; of several ranges each part has its own",
+            "Content-Length": "of the part that is sent, in bytes",
+            "Content-Range": "`bytes 0-499/1234`; with several ranges each part has its own",
         },
         302: _REDIRECT_HEADERS,
         304: _VALIDATOR_HEADERS,
-        416: {"Content-Range": "`bytes */1234`: how many the file has"},
+        416: {"Content-Range": "`bytes */1234`: how many bytes the file has"},
     },
     media_types=("video/*", "image/*", "application/octet-stream"),
     errors=(206, 302, 304, 400, 404, 410, 412, 416, 502, 503),
@@ -85,7 +85,7 @@ _GET = Operation(
 )
 _HEAD = Operation(
     id="headVideoContent",
-    summary="Get the headers that the whole file of an output comes with",
+    summary="Get the headers of the file of an output",
     query=_QUERY,
     headers=_CONDITIONS,
     answer_headers=_FILE_HEADERS,
@@ -175,7 +175,7 @@ def _ranges(request: Call, validators: Validators, size: int) -> Sequence[range]
         return None
     parts = ranges_of(headers["range"], size)
     if parts == ():
-        raise RangeNotSatisfiable(f"The file has {size} bytes, and none of those asked for.", size=size)
+        raise RangeNotSatisfiable(f"The file has {size} bytes, and none of the requested ones.", size=size)
     return parts
 
 

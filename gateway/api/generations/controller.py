@@ -34,8 +34,8 @@ _VERSION = re.compile(r'"([0-9]{1,18})"')  # of a generation, as an ETag
 _FORM: Mapping[str, Any] = {"$ref": REF.format(name="CreateVideoForm")}  # made by `gateway.api.openapi.create`
 _UNIX: Mapping[str, Any] = {"type": "integer", "minimum": 0, "description": "Unix seconds"}
 _POLL_HEADERS: Mapping[str, str] = {
-    "Retry-After": "only while it is open: seconds until it is worth reading again, by how long its route takes",
-    "openai-poll-after-ms": "the same in milliseconds, at most 5,000: OpenAI's `poll()` keeps the first value",
+    "Retry-After": "only of an open generation: after how many seconds to read it again, judged by its route",
+    "openai-poll-after-ms": "the same in milliseconds, at most 5,000, because OpenAI's `poll()` keeps the first value",
 }
 _LIST: Mapping[str, Mapping[str, Any]] = {
     **PAGE,
@@ -47,30 +47,30 @@ _LIST: Mapping[str, Mapping[str, Any]] = {
     "metadata": {
         "type": "object",
         "additionalProperties": {"type": "string"},
-        "description": "`metadata[key]=value`, as often as needed",
+        "description": "`metadata[key]=value`, once for each pair",
     },
 }
 _CREATE = Operation(
     id="createVideoGeneration",
-    summary="Create a generation: durable when this answers, started soon after",
+    summary="Create a generation; it is durable when this answers, and is started soon after",
     body=CreateVideo,
     form=_FORM,
     answer=GenerationView,
     headers={
-        "Idempotency-Key": "the same key and body give the first answer again for 24 hours",
-        "X-Stainless-Retry-Count": "1 or more, without a key: the generation that an equal request made within the"
-        " last 60 seconds is the answer; client libraries send it by themselves",
+        "Idempotency-Key": "for 24 hours the same key and body return the same generation",
+        "X-Stainless-Retry-Count": "1 or more, without an Idempotency-Key: an equal request of the last 30 minutes"
+        " returns its generation again; client libraries send this header by themselves",
     },
     answer_headers={
         "Location": "the path of the generation",
-        "Idempotent-Replayed": "`true` when this is the answer to an earlier request that this one repeats",
+        "Idempotent-Replayed": "`true` when an earlier equal request made this generation",
         **_POLL_HEADERS,
     },
     errors=(*BODY_ERRORS, 404, 409, 422),
 )
 _QUOTE = Operation(
     id="quoteVideoGeneration",
-    summary="Tell what would be done with a request: routes, reasons, prices; stores and starts nothing",
+    summary="Show what a create would do: routes, reasons, prices; nothing is stored or started",
     body=CreateVideo,
     form=_FORM,
     answer=QuoteView,
@@ -84,11 +84,11 @@ _READ = Operation(
             "type": "integer",
             "minimum": 0,
             "maximum": WAIT_MAX,
-            "description": "hold the answer until the status changes, with If-None-Match until anything does, at most"
-            " so many seconds",
+            "description": "the longest delay in seconds: the answer waits until the status changes, or with"
+            " If-None-Match until anything changes",
         }
     },
-    headers={"If-None-Match": "an ETag; 304 while nothing changed"},
+    headers={"If-None-Match": "an ETag; 304 while nothing has changed"},
     answer=GenerationView,
     answer_headers={"ETag": "changes when the generation does", **_POLL_HEADERS},
     errors=(304, 400, 404, 503),
@@ -131,7 +131,7 @@ class VideoGenerationController(Controller):
         http_method=GET,
         operation=Operation(
             id="listVideoGenerations",
-            summary="List your own generations, newest first",
+            summary="List your own generations, the newest first",
             query=_LIST,
             answer=GenerationList,
             errors=(400, 503),
@@ -204,7 +204,7 @@ class VideoGenerationController(Controller):
         status_code=200,
         operation=Operation(
             id="deleteVideoGeneration",
-            summary="Delete an ended generation",
+            summary="Delete a generation that has ended",
             answer=Deleted,
             errors=(400, 404, 409, 503),
         ),

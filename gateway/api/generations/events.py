@@ -82,7 +82,7 @@ class EventStream(ASGIResponse):
         with self._watching.listen(self._generation_id) as listener:  # before reading, so that no change is missed
             first = await self._frames_after(self._after, 0)
             if first is None:
-                raise NotFound(f"There is no generation {self._generation_id[:100]!r}.", param="id")
+                raise NotFound(f"The generation {self._generation_id[:100]!r} does not exist.", param="id")
             if first.ended and not first.has_events:
                 await ASGIResponse(status_code=204)(scope, receive, send)
                 return
@@ -118,7 +118,7 @@ class EventStream(ASGIResponse):
             await send(_body(b"", more=False))
 
     async def _send_next(self, position: Position, change: int, send: Send) -> Position:
-        """Send the events of a change; a comment where there was no change, or none that a client can see."""
+        """Send the events of a change; a comment if nothing has changed that a client can see."""
         if change == position.change:
             await send(_body(KEEP_ALIVE))
             return position
@@ -143,18 +143,18 @@ def _body(content: bytes, *, more: bool = True) -> HTTPResponseBodyEvent:
     http_method=GET,
     operation=Operation(
         id="streamVideoEvents",
-        summary="Follow a generation, from its beginning until its end: `video.generation.` `queued`, `in_progress`,"
-        " `completed`, `failed`, `cancelled`, `expired`, `output.completed` and `output.failed`, each under an id to"
-        " resume from, and `progress`, which has none",
+        summary="Follow a generation from its beginning to its end. The events are `video.generation.` with `queued`,"
+        " `in_progress`, `completed`, `failed`, `cancelled`, `expired`, `output.completed` and `output.failed`, each"
+        " with an id from which a stream can be resumed, and `progress`, which has no id",
         stream=EventView,
         query={
             "last_event_id": {
                 "type": "integer",
                 "minimum": 1,
-                "description": "the same as the header, which wins, for who cannot set one",
+                "description": "the same as the header, which has precedence, for clients that cannot set headers",
             }
         },
-        headers={"Last-Event-ID": "the id of the last event that the client has: those behind it are told"},
+        headers={"Last-Event-ID": "the id of the last event that the client has; the stream begins after it"},
         errors=(204, 400, 404, 503),
     ),
 )

@@ -36,7 +36,7 @@ class ModelController(Controller):
         http_method=GET,
         operation=Operation(
             id="readModel",
-            summary="Read a model, by any of its names; a name may contain a slash",
+            summary="Read a model by any of its names; a name may contain a slash",
             answer=ModelView,
             errors=(400, 404),
         ),

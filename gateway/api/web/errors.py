@@ -146,7 +146,7 @@ def _no_path(request: Request[Any, Any, Any]) -> NotFound:
     hint = f"Did you mean `{meant}`?" if meant is not None else "`/openapi.json` lists all paths."
     context: Context | None = request.app.state.get("context")
     is_unknown = context is not None and context.authenticator.is_unknown(request)
-    return NotFound(f"There is no such path. {hint}" + (" The API key is not known, either." if is_unknown else ""))
+    return NotFound(f"This path does not exist. {hint}" + (" The API key is not known, either." if is_unknown else ""))
 
 
 _TYPE_OF_PARAMETER = re.compile(r":\w+}")  # Litestar writes `{file_id:str}`

@@ -41,8 +41,8 @@ REF = "#/components/schemas/{name}"
 BINARY: Mapping[str, Any] = {"type": "string", "format": "binary"}
 PAGE: Mapping[str, Mapping[str, Any]] = {  # the query of every list
     "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
-    "after": {"type": "string", "description": "the last id of the page before"},
-    "before": {"type": "string", "description": "the first id of the page behind"},
+    "after": {"type": "string", "description": "the `last_id` of a page: gives the page after it"},
+    "before": {"type": "string", "description": "the `first_id` of a page: gives the page before it"},
     "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
 }
 Handlers = Sequence[type[Controller] | HTTPRouteHandler]

@@ -142,10 +142,12 @@ class Params:
         for name in self._query:
             if name not in self._read:
                 shown = name[:NAME_SHOWN]
-                raise UnknownParameter(f"There is no query parameter `{shown}`. {self._hint(name)}", param=shown)
+                raise UnknownParameter(
+                    f"`{shown}` is not a query parameter of this path. {self._hint(name)}", param=shown
+                )
 
     def _hint(self, name: str) -> str:
         near = difflib.get_close_matches(name, self._read, n=1)
         if near:
             return f"Did you mean `{near[0]}`?"
-        return f"This path takes {', '.join(sorted(self._read))}." if self._read else "This path takes none."
+        return f"The parameters are: {', '.join(sorted(self._read))}." if self._read else "It has none."

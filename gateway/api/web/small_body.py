@@ -36,5 +36,5 @@ async def read_object(
         if name not in fields:
             remedy = f"The fields are: {', '.join(fields)}." if fields else "The body must be empty."
             shown = name[:NAME_SHOWN]
-            raise UnknownParameter(f"There is no field `{shown}`. {remedy}", param=shown)
+            raise UnknownParameter(f"`{shown}` is not a field of this request. {remedy}", param=shown)
     return body

@@ -27,7 +27,8 @@ class WebhookDeliveryController(Controller):
         http_method=GET,
         operation=Operation(
             id="listWebhookDeliveries",
-            summary="List what was sent, or is to be, newest first; it goes with its generation, a test after 7 days",
+            summary="List deliveries, sent or waiting, the newest first; they are deleted with their generation, tests"
+            " after 7 days",
             query={
                 **PAGE,
                 "endpoint": {"type": "string", "description": "the id of an endpoint"},
@@ -79,7 +80,7 @@ class WebhookDeliveryController(Controller):
         status_code=200,
         operation=Operation(
             id="redeliverWebhook",
-            summary="Send a delivery now, whatever became of it, under the same `webhook-id`",
+            summary="Send a delivery now, also one that has succeeded or was given up, with the same `webhook-id`",
             body=Nothing,
             body_required=False,
             answer=WebhookDeliveryView,

@@ -43,7 +43,7 @@ class WebhookEndpointController(Controller):
         status_code=200,
         operation=Operation(
             id="createWebhookEndpoint",
-            summary="Add a URL that is told of the ends of this key's generations; the answer has its secret, once",
+            summary="Add a URL that gets the final events of this key's generations; only this answer has its secret",
             body=CreateWebhookEndpoint,
             answer=WebhookEndpointView,
             errors=(*BODY_ERRORS, 409),
@@ -54,7 +54,7 @@ class WebhookEndpointController(Controller):
         context, key = context_of(request)
         body = await read_object(request, context, CreateWebhookEndpoint)
         if "url" not in body:
-            raise InvalidParameter("`url` is missing.", param="url")
+            raise InvalidParameter("`url` is required: the URL that gets the events.", param="url")
         endpoint = await context.webhooks.create(
             key=key,
             url=_url(body["url"], context),
@@ -67,7 +67,7 @@ class WebhookEndpointController(Controller):
         http_method=GET,
         operation=Operation(
             id="listWebhookEndpoints",
-            summary="List your webhook endpoints, oldest first",
+            summary="List your webhook endpoints, the oldest first",
             answer=WebhookEndpointList,
             errors=(400, 503),
         ),
@@ -100,7 +100,7 @@ class WebhookEndpointController(Controller):
         status_code=200,
         operation=Operation(
             id="changeWebhookEndpoint",
-            summary="Change a webhook endpoint; what waits to be sent follows it to its URL",
+            summary="Change a webhook endpoint; deliveries that wait are sent to its new URL",
             body=ChangeWebhookEndpoint,
             answer=WebhookEndpointView,
             errors=(*BODY_ERRORS, 404),
@@ -140,7 +140,7 @@ class WebhookEndpointController(Controller):
         status_code=200,
         operation=Operation(
             id="rotateWebhookSecret",
-            summary="Make a new secret, which the answer has once; the one before signs beside it for a while",
+            summary="Make a new secret, which only this answer has; the old one still signs for a while",
             body=RotateWebhookSecret,
             body_required=False,
             answer=WebhookEndpointView,
@@ -162,7 +162,7 @@ class WebhookEndpointController(Controller):
         status_code=200,
         operation=Operation(
             id="testWebhookEndpoint",
-            summary="Send a `webhook.test` to an endpoint, once; not while the test before is under way",
+            summary="Send a `webhook.test` to an endpoint once; 409 while the previous test is running",
             body=Nothing,
             body_required=False,
             answer=WebhookDeliveryView,
@@ -181,7 +181,7 @@ class WebhookEndpointController(Controller):
     http_method=GET,
     operation=Operation(
         id="readWebhookSecret",
-        summary="Read what signs the deliveries to a generation's own `webhook_url`",
+        summary="Read the secret that signs deliveries to the `webhook_url` of a generation",
         answer=WebhookSecret,
         errors=(400, 503),
     ),

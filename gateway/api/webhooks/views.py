@@ -17,7 +17,7 @@ Events = Annotated[tuple[Literal["*", EventName], ...], Meta(min_length=1)]
 
 
 class CreateWebhookEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A URL to be told of the ends of this key's generations. `*` in `events` means all, those to come too."""
+    """A URL that gets the final events of this key's generations; `*` in `events` means all, also future ones."""
 
     url: Url
     events: Events = ("*",)
@@ -25,7 +25,7 @@ class CreateWebhookEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ChangeWebhookEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be another than before. One that is disabled gets nothing, and what waited for it is given up."""
+    """The fields to change. A disabled endpoint gets nothing, and deliveries that wait for it are given up."""
 
     url: Url | UnsetType = UNSET
     events: Events | UnsetType = UNSET
@@ -34,13 +34,13 @@ class ChangeWebhookEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class RotateWebhookSecret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """For how long the secret before signs beside the new one; 0: not at all."""
+    """How long the old secret still signs beside the new one; 0: the old one ends at once."""
 
     expires_after_seconds: Annotated[int, Meta(ge=0, le=ROTATION_MAX)] = ROTATION_SECONDS
 
 
 class WebhookEndpointView(Struct, frozen=True, kw_only=True):
-    """An endpoint."""
+    """A webhook endpoint."""
 
     id: str
     object: Literal["webhook_endpoint"] = "webhook_endpoint"
@@ -54,11 +54,11 @@ class WebhookEndpointView(Struct, frozen=True, kw_only=True):
 
 
 class WebhookEndpointList(Listed[WebhookEndpointView], frozen=True, kw_only=True):
-    """All endpoints of a key, the oldest first."""
+    """All endpoints of a key; the oldest comes first."""
 
 
 class TryView(Struct, frozen=True, kw_only=True):
-    """One POST: the status that the receiver answered, or why there is none."""
+    """One POST to the receiver: the status of its answer, or why none came."""
 
     at: int
     status: int | None
@@ -67,7 +67,7 @@ class TryView(Struct, frozen=True, kw_only=True):
 
 
 class WebhookDeliveryView(Struct, frozen=True, kw_only=True):
-    """An event on its way to one receiver."""
+    """One event for one receiver, with the tries to deliver it."""
 
     id: str
     object: Literal["webhook_delivery"] = "webhook_delivery"
@@ -78,7 +78,7 @@ class WebhookDeliveryView(Struct, frozen=True, kw_only=True):
     generation: str | None  # null: a test
     url: str
     state: Literal["pending", "succeeded", "dead"]
-    next_try_at: int | None  # of one that is pending, unless the try under way ends it
+    next_try_at: int | None  # null unless it is pending; a try that is running may still succeed
     tries: tuple[TryView, ...]  # the newest 32
 
 
@@ -87,10 +87,10 @@ class WebhookDeliveryList(Listed[WebhookDeliveryView], frozen=True, kw_only=True
 
 
 class WebhookSecret(Struct, frozen=True, kw_only=True):
-    """What the deliveries to a generation's own `webhook_url` are signed with."""
+    """The secret that signs deliveries to the `webhook_url` of a generation."""
 
     object: Literal["webhook_secret"] = "webhook_secret"
-    secret: str | None  # null: it is the operator's, `webhooks.secret` of the configuration
+    secret: str | None  # null: the operator has set `webhooks.secret` in the configuration
 
 
 def endpoint_view(endpoint: Endpoint, *, with_secret: bool = False) -> WebhookEndpointView:
