@@ -141,7 +141,7 @@ class StubUpstream:
     @property
     def submits(self) -> list[httpx.Request]:
         """The calls that cost money."""
-        return [one for one in self.requests if one.method == "POST" and "upload" not in one.url.path]
+        return [request for request in self.requests if request.method == "POST" and "upload" not in request.url.path]
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -222,8 +222,8 @@ class Gateway:
         self.upstream.word = word
         for _ in range(50):
             await self.clock.advance(40)
-            left = [await self.stored(one) for one in await self.application.store.open_ids(self.clock.now())]
-            if all(one.status.terminal and one.outputs[0].artifact is not None for one in left):
+            left = [await self.stored(name) for name in await self.application.store.open_ids(self.clock.now())]
+            if all(generation.status.terminal and generation.outputs[0].artifact is not None for generation in left):
                 return
         pytest.fail("the generations do not end")
 
@@ -237,9 +237,9 @@ class Gateway:
 
     async def stored(self, generation_id: str) -> Generation:
         """The generation as the ledger has it."""
-        found = await self.application.store.get(generation_id)
-        assert found is not None
-        return found
+        generation = await self.application.store.get(generation_id)
+        assert generation is not None
+        return generation
 
     def rows(self) -> Mapping[str, int]:
         """How many rows every table of a client's has."""
@@ -290,8 +290,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 def is_complete(received: bytes) -> bool:
     received = received.removeprefix(CONTINUE)
-    head, found, body = received.partition(b"\r\n\r\n")
-    if not found:
+    head, separator, body = received.partition(b"\r\n\r\n")
+    if not separator:
         return False
     lengths = [line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     return bool(lengths) and len(body) >= int(lengths[0])
@@ -300,8 +300,8 @@ def is_complete(received: bytes) -> bool:
 def answers_in(received: bytes) -> Iterator[Answer]:
     received = received.removeprefix(CONTINUE)
     while received:
-        head, found, rest = received.partition(b"\r\n\r\n")
-        assert found, received[:200]
+        head, separator, rest = received.partition(b"\r\n\r\n")
+        assert separator, received[:200]
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         size = int(headers.get("content-length", len(rest)))
@@ -337,12 +337,12 @@ async def check_documented(response: httpx.Response) -> None:
 def operation_of(method: str, path: str) -> dict[str, Any] | None:
     """The documented operation of a request; `None` where there is none."""
     for template, operations in DOCUMENT["paths"].items():
-        wanted, found = template.split("/"), path.split("/")
+        wanted, parts_of_path = template.split("/"), path.split("/")
         if template.endswith("{name}"):  # of a model, which may contain a slash
-            found = [*found[: len(wanted) - 1], "/".join(found[len(wanted) - 1 :])]
-        fits = len(wanted) == len(found) and all(
+            parts_of_path = [*parts_of_path[: len(wanted) - 1], "/".join(parts_of_path[len(wanted) - 1 :])]
+        fits = len(wanted) == len(parts_of_path) and all(
             (other.strip("/") if part.startswith("{") else part == other)
-            for part, other in zip(wanted, found, strict=True)
+            for part, other in zip(wanted, parts_of_path, strict=True)
         )
         if fits and method.lower() in operations:
             operation: dict[str, Any] = operations[method.lower()]
@@ -439,15 +439,15 @@ async def start() -> AsyncIterator[Start]:
 @pytest.fixture
 async def gateway(start: Start) -> Gateway:
     """A gateway with all three providers and two client keys."""
-    found: Gateway = await start()
-    return found
+    gateway: Gateway = await start()
+    return gateway
 
 
 @pytest.fixture
 async def served(gateway: Gateway) -> AsyncIterator[Gateway]:
     """The same, listening on a port, by the server that runs in production."""
-    async for one in serve(gateway):
-        yield one
+    async for gateway_served in serve(gateway):
+        yield gateway_served
 
 
 async def serve(gateway: Gateway) -> AsyncIterator[Gateway]:

@@ -36,7 +36,7 @@ def kept_generation(
 ) -> Generation:
     """One of this key's with one output; `changes` are of the output."""
     name = new_id("gen_", now)
-    kept = Kept(
+    archived = Kept(
         name=f"{name}/0-1.mp4",
         bytes=len(content),
         sha256=sha256(content).hexdigest(),
@@ -59,7 +59,7 @@ def kept_generation(
         ended_at=now,
         tasks=(Task(ref=TaskRef(id="t"), slot=0, status=Status.COMPLETED),),
     )
-    output = Output(index=0, status=Status.COMPLETED, attempt_id=attempt.id, artifact=ARTIFACT, kept=kept)
+    output = Output(index=0, status=Status.COMPLETED, attempt_id=attempt.id, artifact=ARTIFACT, kept=archived)
     output = replace(output, expires_at=now + timedelta(days=1), **changes)
     ended = output.status is Status.COMPLETED
     return Generation(
@@ -79,11 +79,11 @@ def kept_generation(
 
 async def keep(application: Application, generation: Generation, content: bytes, picture: bytes = b"") -> None:
     """Put the files into the store, and the generation into the ledger."""
-    kept = generation.outputs[0].kept
-    if kept is not None:
-        for name, data in ((kept.name, content), (kept.thumbnail, picture)):
+    archived = generation.outputs[0].kept
+    if archived is not None:
+        for name, data in ((archived.name, content), (archived.thumbnail, picture)):
             if name is not None:
                 partial = application.artifact_store.partial()
                 partial.write_bytes(data)
-                await application.artifact_store.put(name, partial, kept.content_type)
+                await application.artifact_store.put(name, partial, archived.content_type)
     await application.store.create(generation)

@@ -100,16 +100,16 @@ async def test_the_variable_alone_is_enough(start: Any) -> None:
         (["A", "TEST_OTHER_KEY"], r"^server\.admin_keys\[1\]: the same key is a client's, server\.api_keys\[1\]$"),
     ],
 )
-async def test_a_key_has_one_place(start: Any, keys: list[str], told: str) -> None:
-    listed = ", ".join(f'"env:{one}"' for one in keys)
-    with pytest.raises(ConfigurationError, match=told):
+async def test_a_key_has_one_place(start: Any, keys: list[str], message: str) -> None:
+    listed = ", ".join(f'"env:{key}"' for key in keys)
+    with pytest.raises(ConfigurationError, match=message):
         await start(f"server.admin_keys = [{listed}]", environ={"A": ADMIN_KEY})
 
 
 async def test_a_short_admin_key_and_one_nobody_asks_for_are_told(start: Any) -> None:
     gateway = await start('server.admin_keys = ["env:A"]', environ={"A": "vg_short"}, keys=False)
-    told = [one for one in gateway.application.settings.warnings if one.startswith("server.")]
-    assert told == [
+    warnings = [warning for warning in gateway.application.settings.warnings if warning.startswith("server.")]
+    assert warnings == [
         'server.auth: "none" lets everybody in; server.admin_keys are not asked for',
         "server.admin_keys[0]: under 16 characters, which can be guessed",
     ]
@@ -161,7 +161,7 @@ async def test_list_is_of_all_keys_oldest_first_page_by_page(holding: Any, admin
 
     async def listed(**params: Any) -> tuple[list[str], bool]:
         page = (await admin.get(ATTEMPTS, params=params)).json()
-        return [one["id"] for one in page["data"]], page["has_more"]
+        return [attempt["id"] for attempt in page["data"]], page["has_more"]
 
     assert await listed() == await listed(state="held") == (held, False)
     assert await listed(state="unknown") == ([*held[:3], failed, held[3]], False)
@@ -209,7 +209,7 @@ async def test_an_attempt_that_does_not_exist(admin: Any, check_error: Any, name
         ({"task_ids": []}, "invalid_parameter", "task_ids"),
         ({"task_ids": "t"}, "invalid_parameter", "task_ids"),
         ({"task_ids": ["t", "t"]}, "invalid_parameter", "task_ids"),
-        ({"task_ids": [str(one) for one in range(65)]}, "invalid_parameter", "task_ids"),
+        ({"task_ids": [str(number) for number in range(65)]}, "invalid_parameter", "task_ids"),
         ({"task": "t"}, "unknown_parameter", "task"),
     ],
 )
@@ -227,7 +227,7 @@ async def test_a_decision_takes_no_body_but_an_empty_one(holding: Any, admin: An
     check_error(refused, 400, "unknown_parameter", "task_id")
     assert (await admin.post(f"{ATTEMPTS}/{bare}/fail")).json()["decision"] == "fail"
     assert (await admin.post(f"{ATTEMPTS}/{empty}/resubmit", json={})).json()["decision"] == "resubmit"
-    assert [one["id"] for one in (await admin.get(ATTEMPTS)).json()["data"]] == [filled]
+    assert [attempt["id"] for attempt in (await admin.get(ATTEMPTS)).json()["data"]] == [filled]
 
 
 async def test_attach_is_a_row_an_event_and_a_poll(holding: Any, admin: Any) -> None:
@@ -236,7 +236,7 @@ async def test_attach_is_a_row_an_event_and_a_poll(holding: Any, admin: Any) -> 
     assert (answer.json()["status"], answer.json()["tasks"]) == ("accepted", ["t" * 256])
     stored = await holding.stored("gen_" + name[4:30])
     assert [task.ref.id for task in stored.attempts[0].tasks] == ["t" * 256]
-    events = [one.type for one in await holding.application.store.events(stored.id)]
+    events = [event.type for event in await holding.application.store.events(stored.id)]
     assert events.count("attempt.accepted") == 1
     await holding.finish()
     assert (await holding.stored(stored.id)).status == "completed"

@@ -170,8 +170,8 @@ async def test_without_keys_no_other_name_is_answered(start: Any, host: str) -> 
             for method, path in PROTECTED
         ]
     for response in responses:
-        told = response.json()["error"]
-        assert (response.status_code, told["code"]) in {(403, "forbidden_host"), (400, "bad_request")}, response.text
+        error = response.json()["error"]
+        assert (response.status_code, error["code"]) in {(403, "forbidden_host"), (400, "bad_request")}, response.text
         assert set(response.json()) == {"error", "request_id"}
     assert gateway.rows()["generations"] == 0
 
@@ -190,10 +190,10 @@ async def test_with_keys_every_name_is_answered(gateway: Any) -> None:
 async def test_without_keys_everybody_is_one(start: Any) -> None:
     gateway = await start(keys=False)
     async with (
-        gateway.client_of("anything", "http://127.0.0.1") as one,
+        gateway.client_of("anything", "http://127.0.0.1") as by_address,
         gateway.client_of(None, "http://localhost") as other,
     ):
-        created = await gateway.create(one)
+        created = await gateway.create(by_address)
         assert (await other.get(f"{VIDEOS}/{created['id']}")).status_code == 200
 
 

@@ -68,7 +68,7 @@ class Called:
         return (await self.gateway.stored(generation_id)).attempts[-1]
 
     def told(self, event: str) -> list[Mapping[str, Any]]:
-        return [one for one in self.logs if one["event"] == event]
+        return [line for line in self.logs if line["event"] == event]
 
 
 @pytest.fixture
@@ -83,20 +83,20 @@ async def called(start: Any, logs: list[Mapping[str, Any]]) -> Called:
 
 
 async def test_each_submit_has_a_url_of_its_own(called: Called) -> None:
-    (first, one), (_, other) = await called.submitted(), await called.submitted()
+    (first, url), (_, other) = await called.submitted(), await called.submitted()
     attempt = (await called.attempt(first)).id
-    assert one.startswith(f"/callbacks/keevx/{attempt}.")
-    assert urlsplit(PUBLIC + one).geturl() == PUBLIC + one
-    assert one.rpartition(".")[2] != other.rpartition(".")[2]
+    assert url.startswith(f"/callbacks/keevx/{attempt}.")
+    assert urlsplit(PUBLIC + url).geturl() == PUBLIC + url
+    assert url.rpartition(".")[2] != other.rpartition(".")[2]
 
 
 async def test_providers_that_call_nobody_get_none(called: Called) -> None:
     await called.gateway.create()
     await called.gateway.create(model="kling_relay/kling-v1")
     await called.gateway.clock.advance(5)
-    sent = [one.content for one in called.gateway.upstream.submits]
+    sent = [submit.content for submit in called.gateway.upstream.submits]
     assert len(sent) == 2
-    assert not any(b"callback" in one for one in sent)
+    assert not any(b"callback" in content for content in sent)
 
 
 async def test_without_a_public_url_nobody_gets_any(gateway: Any) -> None:
@@ -192,10 +192,12 @@ async def test_an_unknown_attempt_has_the_tasks_that_it_is_told_of(called: Calle
     assert (attempt.state, attempt.failure, attempt.ended_at) == ("accepted", None, None)
     assert [(task.ref.id, task.slot) for task in attempt.tasks] == [("first", 0), ("second", 1), ("third", 2)]
     assert len(called.told("callback_adopted")) == called.calls.count("tell") == 3
-    events = [one.type for one in await called.gateway.application.store.events(made)]
+    events = [event.type for event in await called.gateway.application.store.events(made)]
     assert events.count("attempt.accepted") == 1
     assert len(called.gateway.upstream.submits) == 1
-    read = [one.url.path.rpartition("/")[2] for one in called.gateway.upstream.requests if one.method == "GET"]
+    read = [
+        request.url.path.rpartition("/")[2] for request in called.gateway.upstream.requests if request.method == "GET"
+    ]
     assert set(read) == {"first", "second", "third"}
 
 
@@ -231,7 +233,7 @@ async def test_ended_deleted_and_lost_generations_are_no_error(called: Called) -
     assert (await called.gateway.client.delete(f"/v1/videos/generations/{made}")).status_code == 200
     for task in ("task-1-0", "task-1-0", "another"):
         assert (await called.post(path, task)).status_code == 200
-    noted = [(one["provider"], one["task"]) for one in called.told("callback_of_deleted")]
+    noted = [(line["provider"], line["task"]) for line in called.told("callback_of_deleted")]
     assert noted == [("keevx", "task-1-0"), ("keevx", "another")], "each was paid for, and is noted once"
     urls = called.gateway.application.litestar.state.context.callback_urls
     keevx = called.gateway.application.providers["keevx"]
@@ -243,7 +245,7 @@ async def test_a_store_that_is_down_is_told_and_the_next_try_counts(called: Call
     called.gateway.upstream.refuse = LOST
     made, path = await called.submitted()
     part = called.gateway.application.store.callbacks
-    tell = part.tell
+    claim = part.tell
 
     async def down(*_: Any) -> Any:
         raise StoreUnavailable(retry_after=1)
@@ -252,7 +254,7 @@ async def test_a_store_that_is_down_is_told_and_the_next_try_counts(called: Call
     answer = await called.post(path, "task")
     check_error(answer, 503, "store_unavailable")
     assert answer.headers["retry-after"] == "1"
-    part.tell = tell
+    part.tell = claim
     assert (await called.post(path, "task")).status_code == 200
     assert (await called.attempt(made)).state == "accepted"
 
@@ -262,13 +264,13 @@ async def test_who_says_the_same_meanwhile_waits_until_it_is_durable(called: Cal
     called.gateway.upstream.refuse = LOST
     made, path = await called.submitted()
     part, ready = called.gateway.application.store.callbacks, asyncio.Event()
-    tell = part.tell
+    claim = part.tell
 
-    async def slow(*told: Any) -> Any:
+    async def slow(*arguments: Any) -> Any:
         await ready.wait()
         if not works:
             raise StoreUnavailable(retry_after=1)
-        return await tell(*told)
+        return await claim(*arguments)
 
     part.tell = slow
     answers = [asyncio.create_task(called.post(path, "task")) for _ in range(3)]
@@ -279,7 +281,7 @@ async def test_who_says_the_same_meanwhile_waits_until_it_is_durable(called: Cal
     ready.set()
     assert {(await answer).status_code for answer in answers[1:]} == {200 if works else 503}
     assert (await called.attempt(made)).state == ("accepted" if works else "unknown")
-    part.tell = tell
+    part.tell = claim
     assert (await called.post(path, "task")).status_code == 200
     assert [task.ref.id for task in (await called.attempt(made)).tasks] == ["task"]
     assert len(called.told("callback_adopted")) == 1
@@ -294,5 +296,5 @@ async def test_the_token_is_shown_nowhere(called: Called) -> None:
     shown = await called.gateway.client.get(f"/v1/videos/generations/{made}")
     events = await called.gateway.application.store.events(made)
     assert token not in shown.text + str(events) + str(called.logs)
-    places = [one["path"] for one in called.told("request_finished") if "callbacks" in one["path"]]
+    places = [line["path"] for line in called.told("request_finished") if "callbacks" in line["path"]]
     assert places == ["/callbacks/{provider}/{token}"] * 2

@@ -53,12 +53,14 @@ class Result:
 
     async def get(self, **headers: str) -> httpx.Response:
         """The content by the owner's key; `if_range` is the header If-Range."""
-        return await self.client.get(self.path, headers={name.replace("_", "-"): one for name, one in headers.items()})
+        return await self.client.get(
+            self.path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+        )
 
 
 def kept_until(generation: Generation) -> datetime:
-    kept = generation.outputs[0].kept
-    return generation.deadline_at if kept is None else kept.kept_until
+    archived = generation.outputs[0].kept
+    return generation.deadline_at if archived is None else archived.kept_until
 
 
 async def make(gateway: Any, owner: str, *, thumbnail: bool = False, content: bytes = FILE, **changes: Any) -> Result:
@@ -97,8 +99,8 @@ async def test_head_has_the_headers_of_the_whole_file(result: Result) -> None:
     for headers in ({}, {"range": "bytes=0-1"}, {"range": "bytes=99999-"}):
         response = await result.client.head(result.path, headers=headers)
         assert (response.status_code, response.content) == (200, b"")
-        told, wanted = ({**one.headers, "x-request-id": ""} for one in (response, whole))
-        assert told == wanted
+        answered, wanted = ({**answer.headers, "x-request-id": ""} for answer in (response, whole))
+        assert answered == wanted
 
 
 async def test_a_download_is_saved_under_a_name(result: Result) -> None:
@@ -136,8 +138,8 @@ async def test_a_thumbnail_that_is_not_kept_is_the_provider_s(gateway: Any, chec
         ("", "application/octet-stream"),
     ],
 )
-async def test_nothing_is_called_what_a_browser_might_run(gateway: Any, told: str, said: str) -> None:
-    result = await make(gateway, await owner_of(gateway), content_type=told)
+async def test_nothing_is_called_what_a_browser_might_run(gateway: Any, declared: str, said: str) -> None:
+    result = await make(gateway, await owner_of(gateway), content_type=declared)
     assert (await result.get()).headers["content-type"] == said
     assert f"Content-Type: {said}\r\n".encode() in (await result.get(range="bytes=0-0,9000-")).content
 
@@ -149,8 +151,8 @@ async def test_nothing_is_called_what_a_browser_might_run(gateway: Any, told: st
     ("asked", "first", "last"),
     [("bytes=0-499", 0, 499), ("bytes=9500-", 9500, 9999), ("bytes=-1", 9999, 9999), ("bytes=0-", 0, 9999)],
 )
-async def test_a_part(result: Result, asked: str, first: int, last: int) -> None:
-    response = await result.get(range=asked)
+async def test_a_part(result: Result, requested: str, first: int, last: int) -> None:
+    response = await result.get(range=requested)
     assert (response.status_code, response.content) == (206, FILE[first : last + 1])
     assert response.headers["content-range"] == f"bytes {first}-{last}/10000"
     assert response.headers["content-length"] == str(last + 1 - first)
@@ -179,15 +181,15 @@ async def test_several_parts_come_in_one_body(result: Result) -> None:
 
 
 @pytest.mark.parametrize("asked", ["bytes=10000-", "bytes=-0", "bytes=99999999999999999999-"])
-async def test_a_part_that_is_not_there(result: Result, check_error: Any, asked: str) -> None:
-    response = await result.get(range=asked)
+async def test_a_part_that_is_not_there(result: Result, check_error: Any, requested: str) -> None:
+    response = await result.get(range=requested)
     check_error(response, 416, "range_not_satisfiable", "Range")
     assert response.headers["content-range"] == "bytes */10000"
 
 
 @pytest.mark.parametrize("asked", ["bytes=2-1", "bytes", "items=0-1", "bytes=" + "0-0,900-900," * 20, "bytes=x"])
-async def test_a_range_that_does_not_count_gives_the_whole_file(result: Result, asked: str) -> None:
-    response = await result.get(range=asked)
+async def test_a_range_that_does_not_count_gives_the_whole_file(result: Result, requested: str) -> None:
+    response = await result.get(range=requested)
     assert (response.status_code, response.content) == (200, FILE)
 
 
@@ -270,7 +272,7 @@ async def test_conditions_count_in_the_order_of_the_rfc(result: Result) -> None:
             assert response.content == (FILE if status == 200 else FILE[:2])
         if "range" not in headers:
             by_head = await result.client.head(
-                result.path, headers={name.replace("_", "-"): one for name, one in headers.items()}
+                result.path, headers={name.replace("_", "-"): value for name, value in headers.items()}
             )
             assert by_head.status_code == status, headers
 
@@ -305,12 +307,12 @@ async def test_a_token_is_good_for_its_own_file_until_it_ends(result: Result, ch
         (missing, {"token": "x"}),
     ]
     async with result.gateway.client_of(None) as anybody:
-        told = set()
+        messages = set()
         for path, query in refused:
             response = await anybody.get(path, params=query)
-            told.add(check_error(response, 401, "invalid_token"))
-        assert len(told) == 1
-        assert "Authorization: Bearer" in told.pop()
+            messages.add(check_error(response, 401, "invalid_token"))
+        assert len(messages) == 1
+        assert "Authorization: Bearer" in messages.pop()
         response = await anybody.get(result.path, params={"token": "x" * (TOKEN_MAX + 1)})
         check_error(response, 400, "invalid_parameter", "token")
         assert (await anybody.get(result.path, params={"token": token})).status_code == 200
@@ -363,8 +365,8 @@ async def test_a_file_that_is_lost_is_told_of(gateway: Any, check_error: Any, cu
     with structlog.testing.capture_logs() as events:
         message = check_error(await result.get(), 410, "artifact_missing", "index")
     assert "provider_url" in message
-    (told,) = [one for one in events if one["event"] == "artifact_missing"]
-    assert (told["log_level"], told["generation"], told["name"]) == ("error", result.id, f"{result.id}/0-1.mp4")
+    (line,) = [event for event in events if event["event"] == "artifact_missing"]
+    assert (line["log_level"], line["generation"], line["name"]) == ("error", result.id, f"{result.id}/0-1.mp4")
 
 
 async def test_a_store_that_does_not_answer_is_asked_again_later(result: Result, check_error: Any) -> None:
@@ -394,10 +396,10 @@ async def test_what_was_deleted_is_not_found_with_its_token(result: Result, chec
 
 
 async def test_a_client_is_sent_to_the_store_where_that_is_wanted(result: Result) -> None:
-    asked: list[Any] = []
+    links: list[Any] = []
 
-    async def link(name: str, **told: Any) -> str:
-        asked.append((name, told))
+    async def link(name: str, **options: Any) -> str:
+        links.append((name, options))
         return "https://bucket.example/a?signature=x"
 
     result.gateway.application.artifact_store.link = link
@@ -406,8 +408,8 @@ async def test_a_client_is_sent_to_the_store_where_that_is_wanted(result: Result
     response = await result.client.get(result.path, params={"download": "1"}, headers={"range": "bytes=0-1"})
     assert (response.status_code, response.headers["location"]) == (302, "https://bucket.example/a?signature=x")
     assert response.headers["cache-control"] == "no-store"
-    told = {"filename": f"{result.id}-0.mp4", "content_type": "video/mp4", "inline": False, "seconds": 3601}
-    assert asked == [(f"{result.id}/0-1.mp4", told)]
+    expected = {"filename": f"{result.id}-0.mp4", "content_type": "video/mp4", "inline": False, "seconds": 3601}
+    assert links == [(f"{result.id}/0-1.mp4", expected)]
     assert (await result.client.head(result.path)).status_code == 200  # a link is signed for GET
 
 
@@ -424,8 +426,8 @@ async def test_the_output_tells_of_the_kept_file(result: Result) -> None:
     base = f"http://gateway.test{result.path}?index=0"
     assert output["url"].startswith(f"{base}&token=")
     assert output["thumbnail_url"].startswith(f"{base}&variant=thumbnail&token=")
-    told = ("provider_url", "bytes", "sha256", "content_type", "duration", "width", "height", "expires_at")
-    assert [output[name] for name in told] == [
+    fields = ("provider_url", "bytes", "sha256", "content_type", "duration", "width", "height", "expires_at")
+    assert [output[name] for name in fields] == [
         ARTIFACT.url,
         len(FILE),
         DIGEST,
@@ -624,8 +626,8 @@ async def test_downloads_are_bounded_and_one_that_ends_makes_room(start: Any, ch
     reader = Reader(gateway, result.path)
     await reader.stalls()
 
-    for asked in ({}, {"range": "bytes=0-1"}, {"range": "bytes=0-1,5-6"}):
-        refused = await gateway.client.get(result.path, headers=asked)
+    for headers in ({}, {"range": "bytes=0-1"}, {"range": "bytes=0-1,5-6"}):
+        refused = await gateway.client.get(result.path, headers=headers)
         assert "1 downloads are under way already" in check_error(refused, 503, "overloaded")
         assert int(refused.headers["retry-after"]) >= 1
     assert (await gateway.client.head(result.path)).status_code == 200
@@ -661,7 +663,7 @@ async def test_no_token_is_logged(result: Result, capsys: pytest.CaptureFixture[
         await anybody.get(result.path, params={"token": token, "index": "1"})
         await anybody.get(result.path, params={"token": token}, headers={"range": "bytes=99999-"})
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    told = [(line["path"], line["status"]) for line in lines if line["event"] == "request_finished"]
-    assert told == [(VIDEOS + "/{generation_id}/content", status) for status in (200, 401, 416)]
+    lines_of_requests = [(line["path"], line["status"]) for line in lines if line["event"] == "request_finished"]
+    assert lines_of_requests == [(VIDEOS + "/{generation_id}/content", status) for status in (200, 401, 416)]
     assert token not in json.dumps(lines)
     assert token.partition(".")[2] not in json.dumps(lines)

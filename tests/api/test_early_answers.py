@@ -144,12 +144,12 @@ async def test_a_body_without_end_is_cut_off(gateway: Any, monkeypatch: pytest.M
 
 async def test_a_body_that_stops_is_waited_for_a_moment(gateway: Any) -> None:
     client = Endless(gateway, sends=False)
-    asked = asyncio.create_task(client.ask())
+    request = asyncio.create_task(client.ask())
     await gateway.clock.advance(request_log.LINGER_IDLE_SECONDS - 1)
     assert [message.get("more_body") for message in client.sent] == [None, True]  # all of the answer is there
-    assert not asked.done()
+    assert not request.done()
     await gateway.clock.advance(1)
-    await asyncio.wait_for(asked, 5)
+    await asyncio.wait_for(request, 5)
     assert client.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
     assert not client.cut
 
@@ -158,11 +158,11 @@ async def test_every_path_tells_all_of_its_methods(untouched: Any) -> None:
     routes = [route for route in untouched.application.litestar.routes if isinstance(route, HTTPRoute)]
     assert len(routes) > 15
     for route in routes:
-        path = "".join(f"/{one if isinstance(one, str) else 'x'}" for one in route.path_components) or "/"
+        path = "".join(f"/{part if isinstance(part, str) else 'x'}" for part in route.path_components) or "/"
         options = await untouched.client.options(path)
         wrong = await untouched.client.request("TRACE", path)
-        allowed = {one.strip() for one in options.headers["allow"].split(",")}
-        assert allowed == {one.strip() for one in wrong.headers["allow"].split(",")} == set(route.methods)
+        allowed = {method.strip() for method in options.headers["allow"].split(",")}
+        assert allowed == {method.strip() for method in wrong.headers["allow"].split(",")} == set(route.methods)
         assert ("HEAD" in allowed) == ("GET" in allowed)
     both = await untouched.client.options(VIDEOS)
     assert both.headers["allow"] == "GET, HEAD, OPTIONS, POST"

@@ -81,9 +81,9 @@ def check(response: Any, status: int, code: str, error_type: str = "invalid_requ
 
 
 ALL = [
-    one
-    for one in vars(errors).values()
-    if isinstance(one, type) and issubclass(one, GatewayError) and one is not GatewayError
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, GatewayError) and kind is not GatewayError
 ]
 
 

@@ -87,12 +87,12 @@ class Listener:
 
     @property
     def events(self) -> list[Told]:
-        found = []
+        events = []
         for block in self.text.split("\n\n"):
             fields = Told(line.split(": ", 1) for line in block.splitlines() if line and not line.startswith(":"))
             if "event" in fields:
-                found.append(fields)
-        return found
+                events.append(fields)
+        return events
 
     @property
     def names(self) -> list[str]:
@@ -119,9 +119,9 @@ async def settled(gateway: Any) -> None:
 
 
 async def listening(gateway: Any, generation_id: str, **given: Any) -> Listener:
-    one = Listener(gateway, generation_id, **given)
+    listener = Listener(gateway, generation_id, **given)
     await settled(gateway)
-    return one
+    return listener
 
 
 async def cancel(gateway: Any, generation_id: str) -> None:
@@ -156,41 +156,41 @@ async def made(gateway: Any) -> str:
 
 async def test_a_stream_tells_what_was_and_then_what_comes_until_the_end(gateway: Any) -> None:
     made = (await gateway.create())["id"]
-    one = await listening(gateway, made)
-    assert (one.names, one.status) == ([QUEUED], 200)
+    listener = await listening(gateway, made)
+    assert (listener.names, listener.status) == ([QUEUED], 200)
     await gateway.begin(made)
-    assert one.names == [QUEUED, IN_PROGRESS]
-    assert not one.ended
+    assert listener.names == [QUEUED, IN_PROGRESS]
+    assert not listener.ended
 
     await cancel(gateway, made)
 
-    assert one.names == [QUEUED, IN_PROGRESS, CANCELLED]
-    assert one.ended
-    await one.task
+    assert listener.names == [QUEUED, IN_PROGRESS, CANCELLED]
+    assert listener.ended
+    await listener.task
     rows = {row.seq: row for row in await gateway.application.store.events(made)}
-    assert sorted(one.ids) == one.ids
-    for event in one.events:
+    assert sorted(listener.ids) == listener.ids
+    for event in listener.events:
         row = rows[int(event["id"])]
         assert event["event"] == f"video.{row.type}" == event.data["type"]
         assert event.data["created_at"] == int(row.at.timestamp())
         assert event.data["data"]["id"] == made
     read = (await gateway.client.get(f"{VIDEOS}/{made}")).json()
-    assert one.events[-1].data["data"] == read
-    assert one.headers["content-type"].startswith("text/event-stream")
-    assert one.headers["cache-control"] == "no-store"
-    assert one.headers["x-accel-buffering"] == "no"
-    assert "content-length" not in one.headers
-    assert 2000 <= int(one.text.partition("retry: ")[2].partition("\n")[0]) <= 4000
+    assert listener.events[-1].data["data"] == read
+    assert listener.headers["content-type"].startswith("text/event-stream")
+    assert listener.headers["cache-control"] == "no-store"
+    assert listener.headers["x-accel-buffering"] == "no"
+    assert "content-length" not in listener.headers
+    assert 2000 <= int(listener.text.partition("retry: ")[2].partition("\n")[0]) <= 4000
     assert listeners(gateway) == 0
 
 
 async def test_a_result_is_told_before_the_end(gateway: Any, made: str) -> None:
-    one = await listening(gateway, made)
+    listener = await listening(gateway, made)
     await gateway.finish()
-    assert one.names[-2:] == ["video.generation.output.completed", "video.generation.completed"]
-    assert one.events[-2].data["index"] == 0
-    assert one.events[-1].data["data"]["status"] == "completed"
-    assert "index" not in one.events[-1].data
+    assert listener.names[-2:] == ["video.generation.output.completed", "video.generation.completed"]
+    assert listener.events[-2].data["index"] == 0
+    assert listener.events[-1].data["data"]["status"] == "completed"
+    assert "index" not in listener.events[-1].data
 
 
 async def test_a_replayed_event_has_the_generation_as_it_was_then(gateway: Any) -> None:
@@ -259,11 +259,11 @@ async def test_a_stream_is_resumed_behind_the_last_event_that_the_client_has(gat
     assert whole.names == first.names
     assert by_header.ids == by_query.ids == first.ids[1:]
     assert both.ids == first.ids[2:]
-    for one in (by_header, by_query):
-        assert [(event["id"], event["event"]) for event in one.events] == [
+    for listener in (by_header, by_query):
+        assert [(event["id"], event["event"]) for event in listener.events] == [
             (event["id"], event["event"]) for event in first.events[1:]
         ]
-    assert all(one.ended for one in (first, by_header, by_query, both, whole))
+    assert all(listener.ended for listener in (first, by_header, by_query, both, whole))
 
 
 async def test_after_the_end_a_client_is_told_not_to_come_again(gateway: Any, made: str) -> None:
@@ -277,9 +277,9 @@ async def test_after_the_end_a_client_is_told_not_to_come_again(gateway: Any, ma
 
 
 async def test_a_head_tells_how_the_stream_would_begin(gateway: Any, made: str) -> None:
-    one = await listening(gateway, made, method="HEAD")
-    assert (one.status, one.text, one.ended) == (200, "", True)
-    assert one.headers["content-type"].startswith("text/event-stream")
+    listener = await listening(gateway, made, method="HEAD")
+    assert (listener.status, listener.text, listener.ended) == (200, "", True)
+    assert listener.headers["content-type"].startswith("text/event-stream")
     assert listeners(gateway) == 0
 
 
@@ -291,9 +291,9 @@ async def test_what_is_no_event_id_is_refused(gateway: Any, check_error: Any) ->
 
 
 async def test_an_empty_event_id_is_none(gateway: Any, made: str) -> None:
-    one = await listening(gateway, made, query="last_event_id=", last_event_id="")
-    assert one.names == [QUEUED, IN_PROGRESS]
-    await one.leave()
+    listener = await listening(gateway, made, query="last_event_id=", last_event_id="")
+    assert listener.names == [QUEUED, IN_PROGRESS]
+    await listener.leave()
 
 
 async def test_the_id_of_another_generation_s_event_is_refused(gateway: Any, made: str, check_error: Any) -> None:
@@ -313,17 +313,17 @@ async def test_a_generation_of_another_key_has_no_events(gateway: Any, made: str
 
 
 async def test_how_far_it_is_is_told_as_it_happens_and_is_no_event_to_resume_from(gateway: Any, made: str) -> None:
-    one = await listening(gateway, made)
+    listener = await listening(gateway, made)
     await progressed(gateway, made, 0.4)
     await progressed(gateway, made, 0.4)
-    assert one.names == [QUEUED, IN_PROGRESS, "video.generation.progress"]
-    assert "id" not in one.events[-1]
-    assert one.events[-1].data["data"]["progress"] == 40
+    assert listener.names == [QUEUED, IN_PROGRESS, "video.generation.progress"]
+    assert "id" not in listener.events[-1]
+    assert listener.events[-1].data["data"]["progress"] == 40
 
-    again = await listening(gateway, made, last_event_id=str(one.ids[-1]))
+    again = await listening(gateway, made, last_event_id=str(listener.ids[-1]))
     assert again.names == ["video.generation.progress"], "a client that comes again knows at once how far it is"
     await cancel(gateway, made)
-    assert one.ids[-1] == again.ids[-1]
+    assert listener.ids[-1] == again.ids[-1]
 
 
 async def test_a_change_is_read_once_for_all_who_listen(
@@ -344,7 +344,7 @@ async def test_a_change_is_read_once_for_all_who_listen(
     monkeypatch.setattr(store, "events", counted)
     await cancel(gateway, made)
 
-    assert all(one.names == [QUEUED, IN_PROGRESS, CANCELLED] for one in many)
+    assert all(listener.names == [QUEUED, IN_PROGRESS, CANCELLED] for listener in many)
     assert reads == 1
     assert listeners(gateway) == 0
 
@@ -383,14 +383,14 @@ async def test_a_client_that_takes_nothing_for_a_minute_is_cut_off(gateway: Any,
 
 
 async def test_a_body_that_nobody_reads_takes_no_room(gateway: Any, made: str) -> None:
-    one = Listener(gateway, made, said=3000)
+    listener = Listener(gateway, made, said=3000)
     await settled(gateway)
     async with asyncio.timeout(5):
-        while one.said:  # noqa: ASYNC110  # the gateway's own doing: there is no event
+        while listener.said:  # noqa: ASYNC110  # the gateway's own doing: there is no event
             await asyncio.sleep(0)
     assert gateway.application.asgi._bodies.held == 0
     await cancel(gateway, made)
-    assert one.names == [QUEUED, IN_PROGRESS, CANCELLED]
+    assert listener.names == [QUEUED, IN_PROGRESS, CANCELLED]
 
 
 async def test_who_leaves_is_forgotten_at_once(gateway: Any, made: str) -> None:
@@ -426,7 +426,7 @@ async def test_streams_end_when_the_gateway_stops_and_can_be_resumed_elsewhere(g
     many = [await listening(gateway, made) for _ in range(2)]
     gateway.application.drain()
     await settled(gateway)
-    assert all(one.ended for one in many)
+    assert all(listener.ended for listener in many)
     assert many[0].names == [QUEUED, IN_PROGRESS]
     late = await listening(gateway, made)
     assert (late.names, late.ended) == ([QUEUED, IN_PROGRESS], True)
@@ -451,14 +451,14 @@ async def test_streams_are_bounded_and_one_that_ends_makes_room(start: Any, chec
 
 
 async def test_a_silent_stream_is_kept_alive_and_one_of_nothing_has_no_timer(gateway: Any, made: str) -> None:
-    one = await listening(gateway, made)
+    listener = await listening(gateway, made)
     await progressed(gateway, made, 0.5)
-    told = len(one.text)
+    length = len(listener.text)
     for _ in range(KEEP_ALIVE_SECONDS):
         await gateway.clock.advance(1)
-    assert one.text[told:].count(":\n\n") >= 1
-    assert one.text[told:].strip(":\n") == ""
-    await one.leave()
+    assert listener.text[length:].count(":\n\n") >= 1
+    assert listener.text[length:].strip(":\n") == ""
+    await listener.leave()
     assert gateway.application.litestar.state.feed.watching._pulse._timer is None
 
 
@@ -466,15 +466,15 @@ async def test_a_silent_stream_is_kept_alive_and_one_of_nothing_has_no_timer(gat
 async def test_a_stream_that_cannot_go_on_ends_so_that_the_client_comes_again(
     gateway: Any, made: str, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
-    one = await listening(gateway, made)
+    listener = await listening(gateway, made)
 
     async def broken(*_: Any) -> list[Event]:
         raise fault
 
     monkeypatch.setattr(gateway.application.store, "events", broken)
     await progressed(gateway, made, 0.5)
-    assert one.ended
-    assert one.names == [QUEUED, IN_PROGRESS]
+    assert listener.ended
+    assert listener.names == [QUEUED, IN_PROGRESS]
     assert listeners(gateway) == 0
 
 

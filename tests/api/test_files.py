@@ -43,7 +43,7 @@ def link(gateway: Any, file_id: str, *, owner: str | None = None, seconds: float
 
 
 def blobs(gateway: Any) -> list[Path]:
-    return [one for one in gateway.application.settings.artifacts.path.rglob("*") if len(one.name) == 64]
+    return [path for path in gateway.application.settings.artifacts.path.rglob("*") if len(path.name) == 64]
 
 
 async def uploaded(gateway: Any, content: bytes = PNG, *, client: Any = None, **fields: str) -> Any:
@@ -94,7 +94,7 @@ async def test_an_image_is_kept_with_what_is_known_of_it(gateway: Any) -> None:
         ("x" * 300, "x" * 255, f'filename="{"x" * 255}"'),
     ],
 )
-async def test_a_name_is_kept_as_far_as_it_is_one(gateway: Any, given: str, kept: str, disposition: str) -> None:
+async def test_a_name_is_kept_as_far_as_it_is_one(gateway: Any, given: str, stored: str, disposition: str) -> None:
     body = (
         b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n--b\r\n'
         b'Content-Disposition: form-data; name="file"; filename="'
@@ -105,7 +105,7 @@ async def test_a_name_is_kept_as_far_as_it_is_one(gateway: Any, given: str, kept
     )
     headers = {"content-type": "multipart/form-data; boundary=b"}
     file = (await gateway.client.post(FILES, content=body, headers=headers)).json()
-    assert file["filename"] == kept
+    assert file["filename"] == stored
     content = await gateway.client.get(f"{FILES}/{file['id']}/content")
     assert content.headers["content-disposition"] == f"inline; {disposition}"
 
@@ -113,7 +113,7 @@ async def test_a_name_is_kept_as_far_as_it_is_one(gateway: Any, given: str, kept
 async def test_files_are_listed_page_by_page(gateway: Any) -> None:
     files = [await uploaded(gateway, purpose=purpose) for purpose in ("vision", "user_data", "vision")]
     await uploaded(gateway, client=gateway.other)
-    one, two, three = (file["id"] for file in files)
+    first, second, third = (file["id"] for file in files)
 
     async def listed(**params: Any) -> tuple[list[str], bool]:
         page = (await gateway.client.get(FILES, params=params)).json()
@@ -122,13 +122,13 @@ async def test_files_are_listed_page_by_page(gateway: Any) -> None:
         return ids, page["has_more"]
 
     assert (await gateway.client.get(FILES)).json()["data"] == files[::-1]
-    assert await listed(order="asc", limit=2) == ([one, two], True)
-    assert await listed(order="asc", limit=2, after=two) == ([three], False)
-    assert await listed(limit=1, after=three) == ([two], True)
-    assert await listed(purpose="vision") == ([three, one], False)
-    assert await listed(after=one) == ([], False)
-    await gateway.client.delete(f"{FILES}/{two}")
-    assert await listed(after=two) == ([one], False), "a page goes on where it was, though its last file is gone"
+    assert await listed(order="asc", limit=2) == ([first, second], True)
+    assert await listed(order="asc", limit=2, after=second) == ([third], False)
+    assert await listed(limit=1, after=third) == ([second], True)
+    assert await listed(purpose="vision") == ([third, first], False)
+    assert await listed(after=first) == ([], False)
+    await gateway.client.delete(f"{FILES}/{second}")
+    assert await listed(after=second) == ([first], False), "a page goes on where it was, though its last file is gone"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
     "no purpose": ({"data": {}}, 400, "invalid_parameter", "purpose"),
     "a purpose of others": ({"data": {"purpose": "fine-tune"}}, 400, "invalid_parameter", "purpose"),
     "an unknown field": ({"data": {**TEXT, "name": "x"}}, 400, "unknown_parameter", "name"),
-    "two files": ({"files": [("file", ("a.png", PNG)), ("file", ("b.png", PNG))]}, 400, "invalid_form", "file"),
+    "second files": ({"files": [("file", ("a.png", PNG)), ("file", ("b.png", PNG))]}, 400, "invalid_form", "file"),
     "no anchor": ({"data": {**TEXT, EXPIRES: "3600"}}, 400, "invalid_parameter", ANCHOR),
     "another anchor": ({"data": {**TEXT, ANCHOR: "now", EXPIRES: "3600"}}, 400, "invalid_parameter", ANCHOR),
     "no seconds": ({"data": {**TEXT, ANCHOR: "created_at"}}, 400, "invalid_parameter", EXPIRES),
@@ -203,7 +203,7 @@ async def test_what_is_refused_leaves_nothing(untouched: Any, check_error: Any) 
 
 
 async def test_a_file_expires_when_it_was_said(gateway: Any, check_error: Any) -> None:
-    kept = await uploaded(gateway)
+    remaining = await uploaded(gateway)
     brief = await uploaded(gateway, **{ANCHOR: "created_at", EXPIRES: "3600"})
     assert brief["expires_at"] == brief["created_at"] + 3600
 
@@ -212,7 +212,7 @@ async def test_a_file_expires_when_it_was_said(gateway: Any, check_error: Any) -
     for path in ("", "/content"):
         check_error(await gateway.client.get(f"{FILES}/{brief['id']}{path}"), 404, "not_found", "id")
     check_error(await gateway.client.delete(f"{FILES}/{brief['id']}"), 404, "not_found", "id")
-    assert (await gateway.client.get(FILES)).json()["data"] == [kept]
+    assert (await gateway.client.get(FILES)).json()["data"] == [remaining]
     response = await gateway.client.post(VIDEOS, json={"model": MODEL, "prompt": "A.", "image": brief["id"]})
     check_error(response, 400, "invalid_image", "image")
     library, now = gateway.application.store.library, gateway.clock.now()
@@ -226,14 +226,15 @@ async def test_a_file_serves_many_requests(gateway: Any, check_error: Any) -> No
     second = await gateway.create(model=MODEL, image={"file_id": file["id"]})
 
     refusal = await gateway.client.delete(f"{FILES}/{file['id']}")
-    assert any(one["id"] in check_error(refusal, 409, "file_in_use") for one in (first, second))
+    assert any(generation["id"] in check_error(refusal, 409, "file_in_use") for generation in (first, second))
     await gateway.finish("failed")
 
     assert len(gateway.upstream.submits) == 2
     assert (await gateway.client.delete(f"{FILES}/{file['id']}")).status_code == 200
-    for one in (first, second):
-        assert (await gateway.client.get(f"{VIDEOS}/{one['id']}")).json()["request"]["image"] == file["id"]
-        assert (await gateway.client.delete(f"{VIDEOS}/{one['id']}")).status_code == 200
+    for generation in (first, second):
+        path = f"{VIDEOS}/{generation['id']}"
+        assert (await gateway.client.get(path)).json()["request"]["image"] == file["id"]
+        assert (await gateway.client.delete(path)).status_code == 200
 
 
 async def test_a_file_outlives_the_generations_that_used_it(gateway: Any) -> None:
@@ -297,8 +298,8 @@ async def test_who_has_a_signed_url_needs_no_key(gateway: Any, check_error: Any)
     token = urlsplit(url).query
     check_error(await stranger.get(f"{FILES}/{other['id']}/content?{token}"), 401, "invalid_token")
     check_error(await stranger.get(link(gateway, file["id"], owner="key_x")), 401, "invalid_token")
-    told = check_error(await stranger.get(f"{FILES}/{file['id']}/content?token=x"), 401, "invalid_token")
-    assert "Authorization: Bearer" in told
+    message = check_error(await stranger.get(f"{FILES}/{file['id']}/content?token=x"), 401, "invalid_token")
+    assert "Authorization: Bearer" in message
     check_error(await stranger.get(f"{FILES}/{file['id']}/content"), 401, "invalid_api_key")
     check_error(await stranger.get(f"{FILES}/{file['id']}?{token}"), 401, "invalid_api_key")
     assert (await gateway.client.get(f"{FILES}/{file['id']}/content?token=x")).status_code == 200, "a key will do"
@@ -315,7 +316,7 @@ async def test_a_signed_url_works_under_any_name_and_is_not_logged(start: Any) -
         with structlog.testing.capture_logs() as logged:
             assert (await rebound.get(url)).status_code == 200
         assert (await rebound.get(f"{FILES}/{file['id']}/content")).status_code == 403
-    [line] = [one for one in logged if one["event"] == "request_finished"]
+    [line] = [line for line in logged if line["event"] == "request_finished"]
     assert line["path"] == "/v1/files/{file_id}/content"
     assert urlsplit(url).query.partition("=")[2] not in str(logged)
 
@@ -360,11 +361,11 @@ async def test_downloads_are_bounded(start: Any, check_error: Any) -> None:
 
 
 async def test_the_same_bytes_twice_are_two_files_and_one_blob(gateway: Any) -> None:
-    one, two = await uploaded(gateway), await uploaded(gateway)
-    assert one["id"] != two["id"]
+    first, second = await uploaded(gateway), await uploaded(gateway)
+    assert first["id"] != second["id"]
     assert len(blobs(gateway)) == 1
-    await gateway.client.delete(f"{FILES}/{one['id']}")
-    response: httpx.Response = await gateway.client.get(f"{FILES}/{two['id']}/content")
+    await gateway.client.delete(f"{FILES}/{first['id']}")
+    response: httpx.Response = await gateway.client.get(f"{FILES}/{second['id']}/content")
     assert response.content == PNG
 
 
