@@ -1,4 +1,4 @@
-"""Generations at their end whose files are in the artifact store, without a provider that made them."""
+"""Makes completed generations with archived files directly in the stores, without running a provider."""
 
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -34,7 +34,7 @@ def kept_generation(
     thumbnail: bool = False,
     **changes: Any,
 ) -> Generation:
-    """One of this key's with one output; `changes` are of the output."""
+    """A generation of the key `owner` with one archived output; `changes` replace fields of the output."""
     name = new_id("gen_", now)
     archived = Kept(
         name=f"{name}/0-1.mp4",
@@ -78,7 +78,7 @@ def kept_generation(
 
 
 async def keep(application: Application, generation: Generation, content: bytes, picture: bytes = b"") -> None:
-    """Put the files into the store, and the generation into the ledger."""
+    """Put the files into the artifact store and the generation into the ledger."""
     archived = generation.outputs[0].kept
     if archived is not None:
         for name, data in ((archived.name, content), (archived.thumbnail, picture)):

@@ -1,4 +1,4 @@
-"""Every bound: reached, refused in the one shape there is, and taken again when there is room."""
+"""Each limit refuses with 503 when it is reached, and accepts again when there is room."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ async def test_creates_at_once_do_not_pass_the_bound_together(start: Any) -> Non
     assert gateway.rows()["generations"] == 5
 
 
-async def test_a_refused_create_holds_no_place(start: Any, check_error: Any) -> None:
+async def test_a_refused_create_takes_no_room(start: Any, check_error: Any) -> None:
     gateway = await start("server.max_open_generations = 1")
     for _ in range(3):
         check_error(
@@ -51,7 +51,7 @@ async def test_a_refused_create_holds_no_place(start: Any, check_error: Any) -> 
     await gateway.create()
 
 
-async def test_what_was_accepted_is_told_again_though_all_is_full(start: Any, check_error: Any) -> None:
+async def test_a_repeated_create_is_answered_although_the_limit_is_reached(start: Any, check_error: Any) -> None:
     gateway = await start("server.max_open_generations = 1")
     key = {"idempotency-key": "k"}
     first = await gateway.client.post(VIDEOS, json=BODY, headers=key)
@@ -74,7 +74,7 @@ async def test_a_gateway_that_stops_takes_nothing_new(gateway: Any, check_error:
 
 
 async def held(content: bytes, gate: asyncio.Event, came: asyncio.Event) -> AsyncIterator[bytes]:
-    """All but the end of a body, and the end when the gate opens."""
+    """Yields a body without its end, and the end when the gate opens."""
     yield content[:-1]
     came.set()
     await gate.wait()
@@ -93,7 +93,7 @@ async def test_the_bytes_of_all_bodies_are_bounded_and_small_ones_always_pass(st
     assert (await gateway.client.post(VIDEOS, json=BODY)).status_code == 200
 
     gate.set()
-    assert (await first).status_code == 400  # read to its end: the prompt is what is too long
+    assert (await first).status_code == 400  # the body was read; its prompt is too long
     assert (await gateway.client.post(VIDEOS, content=large, headers=JSON)).status_code == 400
     assert gateway.application.asgi._bodies.held == 0
 

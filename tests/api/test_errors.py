@@ -1,4 +1,4 @@
-"""Every error has one shape, whoever raised it."""
+"""All errors have the same shape, also those of the framework; a wrong path is answered with the right one."""
 
 import json
 from typing import Any
@@ -88,7 +88,7 @@ ALL = [
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_every_error_of_ours_is_written_as_it_says(client: Any, kind: type[GatewayError]) -> None:
+def test_every_error_class_has_its_status_code_and_type(client: Any, kind: type[GatewayError]) -> None:
     body = check(answer(client, kind("What happened.", param="a.b")), kind.status, kind.code, kind.type)
     assert body["error"]["message"] == "What happened."
     assert body["error"]["param"] == "a.b"
@@ -109,7 +109,7 @@ def test_a_request_without_an_id_gets_a_fresh_one(client: Any) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "header"), [(0.2, "1"), (3, "3"), (3.01, "4"), (0, "0"), (-1, "0")])
-def test_a_wait_is_told_in_whole_seconds_rounded_up(seconds: float, header: str) -> None:
+def test_retry_after_is_in_whole_seconds_rounded_up(seconds: float, header: str) -> None:
     assert render(Overloaded(retry_after=seconds), "req_1").headers["Retry-After"] == header
 
 
@@ -128,7 +128,7 @@ def test_an_unknown_path_is_404_in_our_shape(client: Any) -> None:
     check(client.get("/nothing"), 404, "not_found")
 
 
-def test_a_wrong_method_is_405_with_the_ones_that_are_taken(client: Any) -> None:
+def test_a_wrong_method_is_405_with_the_allowed_ones(client: Any) -> None:
     response = client.delete("/typed")
     check(response, 405, "method_not_allowed")
     assert "POST" in response.headers["allow"]

@@ -1,4 +1,4 @@
-"""Lists: pages, filters, and whose they are."""
+"""Lists of generations: pages, filters, and owners."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ VIDEOS = "/v1/videos/generations"
 
 
 async def walk(gateway: Any, way: str, **params: Any) -> list[str]:
-    """The ids of every page in the order they came, by `after` or by `before`."""
+    """The ids of all pages in their order, read by `after` or by `before`."""
     listed: list[str] = []
     for _ in range(50):
         page = (await gateway.client.get(VIDEOS, params=params)).json()
@@ -23,7 +23,7 @@ async def walk(gateway: Any, way: str, **params: Any) -> list[str]:
 
 
 async def made(gateway: Any, count: int, **body: Any) -> list[str]:
-    """The ids of new generations, oldest first."""
+    """Create generations; their ids, the oldest first."""
     return [(await gateway.create(**body))["id"] for _ in range(count)]
 
 
@@ -48,7 +48,7 @@ async def test_the_newest_twenty_come_first(gateway: Any) -> None:
     assert page["has_more"]
 
 
-async def test_new_ones_neither_repeat_nor_hide_any_while_pages_are_walked(gateway: Any) -> None:
+async def test_new_generations_do_not_disturb_a_client_that_reads_page_by_page(gateway: Any) -> None:
     ids = await made(gateway, 6)
     for order, expected in (("desc", ids[::-1]), ("asc", ids)):
         seen: list[str] = []
@@ -66,7 +66,7 @@ async def test_new_ones_neither_repeat_nor_hide_any_while_pages_are_walked(gatew
         ids = await walk(gateway, "after", order="asc")
 
 
-async def test_a_page_goes_on_behind_one_that_was_deleted(gateway: Any) -> None:
+async def test_a_page_continues_after_a_generation_that_was_deleted(gateway: Any) -> None:
     ids = await made(gateway, 3)
     await gateway.finish()
     await gateway.client.delete(f"{VIDEOS}/{ids[1]}")
@@ -74,7 +74,7 @@ async def test_a_page_goes_on_behind_one_that_was_deleted(gateway: Any) -> None:
     assert [generation["id"] for generation in page["data"]] == [ids[0]]
 
 
-async def test_another_key_sees_none_of_it(gateway: Any) -> None:
+async def test_another_key_sees_nothing(gateway: Any) -> None:
     (mine,) = await made(gateway, 1)
     (theirs,) = await made(gateway, 1, client=gateway.other)
     for client, own in ((gateway.client, mine), (gateway.other, theirs)):

@@ -25,7 +25,7 @@ async def test_every_listed_model_is_read_and_can_be_asked_for(gateway: Any) -> 
         response = await gateway.client.post(
             "/v1/videos/generations", json={"model": model["id"], "prompt": "A.", "duration": 3599}
         )
-        assert response.status_code == 422  # known, and not able to do that
+        assert response.status_code == 422  # the model exists, but cannot do this
 
 
 @pytest.mark.parametrize("name", ["keevx/V", "V", "keevx%2FV", "V/"])

@@ -1,4 +1,4 @@
-"""`/v1/admin/purchases`: what a deleted generation may have cost stays, and nothing else of it."""
+"""`/v1/admin/purchases`: of a deleted generation only the attempts that may have been billed remain."""
 
 import json
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ async def admin(priced: Any) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def deleted(gateway: Any, **body: Any) -> Any:
-    """A generation that was completed and deleted, as it was before."""
+    """Complete and delete a generation; returns it as it was before."""
     made = await gateway.create(**body)
     await gateway.finish()
     generation = await gateway.stored(made["id"])
@@ -38,7 +38,7 @@ async def deleted(gateway: Any, **body: Any) -> Any:
     return generation
 
 
-async def test_operators_alone_may(priced: Any, admin: Any, check_error: Any) -> None:
+async def test_only_operators_may_read_purchases(priced: Any, admin: Any, check_error: Any) -> None:
     async with priced.client_of(None) as nobody:
         check_error(await nobody.get(PURCHASES), 401, "invalid_api_key")
     check_error(await priced.client.get(PURCHASES), 403, "admin_required")
@@ -78,7 +78,7 @@ async def test_purchases_are_paged(priced: Any, admin: Any, check_error: Any) ->
     check_error(await admin.get(PURCHASES, params={"generation": "x"}), 400, "invalid_parameter", "generation")
 
 
-async def test_a_callback_after_the_delete_is_taken(priced: Any) -> None:
+async def test_a_callback_after_the_delete_is_accepted(priced: Any) -> None:
     generation = await deleted(priced)
     context = priced.application.litestar.state["context"]
     token = context.callback_urls.url(priced.application.providers["keevx"], generation.attempts[0].id)

@@ -1,4 +1,4 @@
-"""A body that does not come to its end: refused in time, and nobody is answered who has gone."""
+"""A body that stops or is too slow is refused in time; a client that has left gets no answer."""
 
 import asyncio
 import json
@@ -14,13 +14,13 @@ HEADERS = {"content-type": "application/json"}
 
 
 async def stalled(content: bytes) -> AsyncIterator[bytes]:
-    """The content, and then nothing, for ever."""
+    """Yields the content, then waits without end."""
     yield content
     await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("content", [b"", BODY[:1], BODY])
-async def test_a_body_that_stops_coming_is_408(gateway: Any, check_error: Any, content: bytes) -> None:
+async def test_a_body_that_stops_is_408(gateway: Any, check_error: Any, content: bytes) -> None:
     request = asyncio.create_task(gateway.client.post(VIDEOS, content=stalled(content), headers=HEADERS))
     await gateway.clock.advance(29)
     assert not request.done()
@@ -32,7 +32,7 @@ async def test_a_body_that_stops_coming_is_408(gateway: Any, check_error: Any, c
     assert gateway.upstream.submits == []
 
 
-async def test_a_body_that_comes_byte_by_byte_is_408_in_the_end(gateway: Any, check_error: Any) -> None:
+async def test_an_endless_body_is_408_although_it_never_pauses(gateway: Any, check_error: Any) -> None:
     parts: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def trickle() -> AsyncIterator[bytes]:
@@ -50,7 +50,7 @@ async def test_a_body_that_comes_byte_by_byte_is_408_in_the_end(gateway: Any, ch
     assert gateway.rows()["generations"] == 0
 
 
-async def test_a_body_that_comes_slowly_is_taken(gateway: Any) -> None:
+async def test_a_slow_body_is_accepted(gateway: Any) -> None:
     parts: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -70,7 +70,7 @@ async def test_a_connection_that_stalls_is_closed(served: Any) -> None:
     writer.write(head.encode())
     await writer.drain()
     async with asyncio.timeout(5):
-        answer = asyncio.create_task(reader.read())  # to the end of the connection
+        answer = asyncio.create_task(reader.read())  # until the connection is closed
         while not answer.done():
             await served.clock.advance(30)
         received = await answer

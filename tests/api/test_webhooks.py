@@ -1,4 +1,4 @@
-"""Webhook endpoints, deliveries and secrets: what is shown, to whom, what is refused."""
+"""Webhook endpoints, deliveries and secrets: what clients see of their own, and what is refused."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ PATHS = [
 
 @pytest.fixture
 async def notified(gateway: Any) -> Any:
-    """The gateway, from which nothing leaves: every receiver answers 200."""
+    """A gateway with a stub of all receivers: every POST of a webhook is answered with `status`, at first 200."""
 
     async def post(url: str, *, content: bytes, **_: Any) -> Posted:
         gateway.posted.append(url)
@@ -52,7 +52,7 @@ async def made(gateway: Any, client: Any = None, **body: Any) -> Any:
 
 
 async def ended(gateway: Any, **body: Any) -> Any:
-    """A generation that is cancelled, and all it was notified of sent."""
+    """Create and cancel a generation, and let its webhooks be sent."""
     generation = await gateway.create(**body)
     await gateway.client.post(f"/v1/videos/generations/{generation['id']}/cancel")
     await gateway.clock.advance(0)
@@ -116,9 +116,7 @@ async def test_every_path_needs_a_key(notified: Any, check_error: Any) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [route for route in PATHS if route[1].count("/") > 2])
-async def test_what_is_not_there_or_anothers_does_not_exist(
-    notified: Any, check_error: Any, method: str, path: str
-) -> None:
+async def test_resources_of_another_key_do_not_exist(notified: Any, check_error: Any, method: str, path: str) -> None:
     body = {} if method == "PATCH" else None
     check_error(await notified.client.request(method, path, json=body), 404, "not_found", "id")
 
@@ -134,7 +132,7 @@ async def test_what_is_not_there_or_anothers_does_not_exist(
     assert len((await notified.client.get(DELIVERIES)).json()["data"]) == len(notified.posted) == 1
 
 
-REFUSED: list[tuple[dict[str, Any], str, str]] = [  # a field, the code and a part of the message
+REFUSED: list[tuple[dict[str, Any], str, str]] = [  # (body, error code, part of the message)
     ({"url": None}, "invalid_parameter", "https"),
     ({"url": "http://a.example/"}, "invalid_parameter", "https"),
     ({"url": "https://user:pw@a.example/"}, "invalid_parameter", "credentials"),
@@ -151,7 +149,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [  # a field, the code and a pa
 ]
 
 
-async def test_what_no_endpoint_can_have_is_refused(notified: Any, check_error: Any) -> None:
+async def test_values_that_an_endpoint_cannot_have_are_refused(notified: Any, check_error: Any) -> None:
     path = f"{ENDPOINTS}/{(await made(notified))['id']}"
     for body, code, words in REFUSED:
         (param,) = body
@@ -165,7 +163,7 @@ async def test_what_no_endpoint_can_have_is_refused(notified: Any, check_error: 
     assert (only["url"], only["events"], only["description"]) == (URL, ["*"], None)
 
 
-async def test_no_change_can_be_so(notified: Any, check_error: Any) -> None:
+async def test_changes_that_are_refused(notified: Any, check_error: Any) -> None:
     endpoint = f"{ENDPOINTS}/{(await made(notified))['id']}"
     for method, path, body in (
         ("PATCH", "", {"disabled": None}),
@@ -180,7 +178,7 @@ async def test_no_change_can_be_so(notified: Any, check_error: Any) -> None:
         check_error(response, 400, "invalid_parameter", *body)
 
 
-async def test_a_body_that_means_nothing_is_refused(notified: Any, check_error: Any) -> None:
+async def test_unknown_fields_and_other_media_types_are_refused(notified: Any, check_error: Any) -> None:
     path = f"{ENDPOINTS}/{(await made(notified))['id']}"
     check_error(await notified.client.post(f"{path}/test", json={"x": 1}), 400, "unknown_parameter", "x")
     check_error(await notified.client.post(f"{NO_DELIVERY}/redeliver", json={"x": 1}), 400, "unknown_parameter", "x")
@@ -189,7 +187,7 @@ async def test_a_body_that_means_nothing_is_refused(notified: Any, check_error: 
     assert (await notified.client.post(f"{path}/test", json={})).status_code == 200
 
 
-async def test_a_query_that_means_nothing_is_refused(notified: Any, check_error: Any) -> None:
+async def test_query_parameters_with_invalid_values_are_refused(notified: Any, check_error: Any) -> None:
     for query, param in (
         ("state=sent", "state"),
         ("limit=0", "limit"),
@@ -210,7 +208,7 @@ async def test_an_unknown_query_parameter_is_refused(notified: Any, check_error:
         check_error(response, 400, "unknown_parameter", "x")
 
 
-async def test_a_key_has_so_many_endpoints_at_most(notified: Any, check_error: Any) -> None:
+async def test_the_number_of_endpoints_of_a_key_is_limited(notified: Any, check_error: Any) -> None:
     for _ in range(ENDPOINTS_MAX):
         await made(notified)
 
@@ -219,7 +217,7 @@ async def test_a_key_has_so_many_endpoints_at_most(notified: Any, check_error: A
     await made(notified, notified.other)
 
 
-async def test_deliveries_are_listed_page_by_page_and_by_what_they_are(notified: Any) -> None:
+async def test_deliveries_are_listed_with_pages_and_filters(notified: Any) -> None:
     endpoint = await made(notified)
     generations = [await ended(notified, webhook_url="https://b.example/") for _ in range(2)]
     notified.status = 500
@@ -303,7 +301,7 @@ async def test_an_endpoint_is_tested_once_at_a_time_and_tried_once(notified: Any
         assert len(notified.posted) == number
 
 
-async def test_every_body_that_is_sent_is_told_of(notified: Any) -> None:
+async def test_every_body_that_is_sent_is_documented(notified: Any) -> None:
     endpoint = await made(notified)
     await notified.client.post(f"{ENDPOINTS}/{endpoint['id']}/test")
     await notified.clock.advance(0)
@@ -326,7 +324,7 @@ async def test_every_key_reads_a_secret_of_its_own(notified: Any) -> None:
     assert own["secret"] != other["secret"]
 
 
-async def test_a_configured_secret_stays_the_operators(start: Any) -> None:
+async def test_a_configured_secret_is_not_shown(start: Any) -> None:
     gateway = await start(environ={"VIDEO_GATEWAY_WEBHOOK_SECRET": "whsec_" + "QUJD" * 8})
 
     assert (await gateway.client.get(SECRET)).json() == {"object": "webhook_secret", "secret": None}
