@@ -1,4 +1,4 @@
-"""What a client reads of models and their routes: capabilities, prices, health."""
+"""Models and their routes as clients read them: capabilities, prices, health."""
 
 from typing import Literal
 
@@ -33,7 +33,7 @@ class CapabilityView(Struct, frozen=True, kw_only=True):
 
 
 class ConcurrencyView(Struct, frozen=True, kw_only=True):
-    """Submits to the provider at once: as many as go well, fewer after a 429."""
+    """How many submits to the provider run at once. The limit falls after a 429 and rises again with success."""
 
     limit: int
     ceiling: int  # as configured
@@ -42,27 +42,27 @@ class ConcurrencyView(Struct, frozen=True, kw_only=True):
 
 
 class HealthView(Struct, frozen=True, kw_only=True):
-    """How the route has been lately, as this process has seen it."""
+    """How the route has worked recently, as this process has seen it."""
 
     circuit: CircuitState
     reason: str | None  # the failure that opened the circuit
     concurrency: ConcurrencyView
-    completion_seconds: CompletionTimes | None  # from acceptance to the result; null: none of late
+    completion_seconds: CompletionTimes | None  # from acceptance to the result; null: none completed recently
 
 
 class RouteView(Struct, frozen=True, kw_only=True):
-    """One (provider, upstream model) behind a model."""
+    """One (provider, upstream model) that can serve a model."""
 
     provider: str
     provider_model: str
-    weight: float | None  # of the order `weighted`
+    weight: float | None  # null unless the order is `weighted`
     capabilities: tuple[CapabilityView, ...]
-    prices: tuple[Price, ...]  # USD an output, the first that applies; empty: none is configured
-    health: HealthView | None  # null where no gateway runs
+    prices: tuple[Price, ...]  # in USD for one output; the first that applies counts; empty: no price is configured
+    health: HealthView | None  # null in the command line, which does not ask a running gateway
 
 
 class ModelView(Struct, frozen=True, kw_only=True):
-    """A model in OpenAI's shape, with its routes in order."""
+    """A model in OpenAI's shape, with its routes in the order of the configuration."""
 
     id: str
     object: Literal["model"] = "model"
@@ -83,7 +83,7 @@ class ModelList(Struct, frozen=True, kw_only=True):
 
 
 def model_view(model: Model, created: int, health: Health | None = None) -> ModelView:
-    """A model with what its routes can do and how they are."""
+    """The public object of a model; without `health`, the health of its routes is null."""
     return ModelView(
         id=model.name,
         created=created,
@@ -125,7 +125,7 @@ def _capability_view(capability: Capability) -> CapabilityView:
     return CapabilityView(
         inputs=tuple(_INPUT_NAMES[kind] for kind in InputKind if kind in capability.inputs),
         durations=tuple(sorted(capability.durations)),
-        resolutions=tuple(sorted(capability.resolutions, key=lambda one: _SIZES.get(one, 9))),
+        resolutions=tuple(sorted(capability.resolutions, key=lambda name: _SIZES.get(name, 9))),
         aspect_ratios=tuple(sorted(capability.aspect_ratios)),
         prompt_max=capability.prompt_max,
         last_image=capability.last_frame or capability.frames_with_references,

@@ -1,4 +1,4 @@
-"""What an operator reads of attempts: by itself, so that the command line reads it without the server."""
+"""What operators read of attempts."""
 
 from typing import Literal
 
@@ -7,8 +7,6 @@ from msgspec import Struct
 from gateway.api.generations.upstream_answer import UpstreamAnswerView
 from gateway.domain.adapter.task import Status
 from gateway.domain.generation.reconciliation import Decision
-
-OWNER_SHOWN = 4  # characters of the id of a client's key, which is a hash
 
 
 class AdminAttempt(Struct, frozen=True, kw_only=True):
@@ -26,12 +24,12 @@ class AdminAttempt(Struct, frozen=True, kw_only=True):
     sent_at: int | None
     ended_at: int | None
     deadline_at: int  # of the generation
-    held: bool  # an output waits for a decision about it
+    held: bool  # an output waits for an operator's decision about it
     decision: Decision | None
-    resubmit_after: int | None  # of one that is held, or is to be sent again: not before
+    resubmit_after: int | None  # the end of the quarantine; null unless it is held or will be sent again
     billed: str | None
     cost_usd: float | None  # what it cost or may have cost, counted per task; null: the route has no price
-    upstream: UpstreamAnswerView | None  # what the provider's answer to the submit said
+    upstream: UpstreamAnswerView | None  # the facts in the provider's answer to the submit, for asking the provider
     object: Literal["attempt"] = "attempt"
 
 
