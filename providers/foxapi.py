@@ -27,17 +27,17 @@ from gateway.domain.adapter.decoding import http_url, items, json_or_none, mappi
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.replies import (
-    REFUSED,
-    Complaint,
-    any_of,
+    KIND_BY_STATUS,
+    ErrorBody,
     artifact,
     by_code,
-    complaint,
+    error_body,
     id_of,
     names_task,
-    once,
     pending,
+    phrases,
     succeeded,
+    unique_by_url,
     without_result,
 )
 from gateway.domain.adapter.request import ImageToVideo, InputKind, ReferencesToVideo, TextToVideo, UpstreamRequest
@@ -200,7 +200,7 @@ REFUSALS = by_code(
 OF_MODEL = frozenset({"model_not_found", "model_not_supported", "no_compatible_channel", "no_available_model"})
 CLIENT_FAULTS = frozenset({"invalid_request_error", "validation_error"})
 # To a submit a matter of configuration; to a read it may be any proxy's: only `not_found` tells of a lost task.
-STATUSES = REFUSED | {404: FailureKind.UNAVAILABLE}
+STATUSES = KIND_BY_STATUS | {404: FailureKind.UNAVAILABLE}
 FAILURES = by_code(  # of a task; any other code is the provider's own trouble
     {
         FailureKind.CONTENT_POLICY: "content_policy_violation",
@@ -209,8 +209,8 @@ FAILURES = by_code(  # of a task; any other code is the provider's own trouble
         FailureKind.OUT_OF_CREDIT: "quota_exceeded",
     }
 )
-POLICY = any_of("policy|safety|sensitive|moderat|nsfw|prohibited", "审核|违规|敏感")
-NO_CHANNEL = any_of(r"\bno (?:available|compatible) channel")
+POLICY = phrases("policy|safety|sensitive|moderat|nsfw|prohibited", "审核|违规|敏感")
+NO_CHANNEL = phrases(r"\bno (?:available|compatible) channel")
 CLOUDFLARE = re.compile(r"\Aerror code: (\d+)\s*\Z")
 
 
@@ -273,7 +273,7 @@ def from_upstream(reply: HttpReply) -> TaskSnapshot:
         raise UnreadableReply("foxapi: the reply to a poll has no status")
     known = raw_status.lower()
     done = progress(task.get("progress"))
-    error = complaint({"error": task.get("error")})
+    error = error_body({"error": task.get("error")})
     if known == "completed":
         artifacts = _artifacts(task)
         return Completed(artifacts) if artifacts else without_result(raw_status, done)
@@ -291,10 +291,10 @@ def _artifacts(task: Mapping[str, object]) -> tuple[Artifact, ...]:
         *((url, output) for url in (*items(output.get("urls")), output.get("url"))),
         (task.get("url"), {}),
     ]
-    return once(artifact(url, about) for url, about in named)
+    return unique_by_url(artifact(url, about) for url, about in named)
 
 
-def _failure(error: Complaint) -> FailureKind:
+def _failure(error: ErrorBody) -> FailureKind:
     # The one documented code says nothing: its own sample message is a refusal of the content.
     if error.code in {"", "generation_failed"} and POLICY.search(error.message):
         return FailureKind.CONTENT_POLICY
@@ -306,7 +306,7 @@ def classify(reply: HttpReply) -> Failed | None:
     body = json_or_none(reply)
     fields = mapping(body)
     inner = fields.get("error") or mapping(fields.get("data")).get("error")
-    error = complaint({**fields, "error": inner}) if isinstance(body, Mapping) else _plain(body, reply)
+    error = error_body({**fields, "error": inner}) if isinstance(body, Mapping) else _plain(body, reply)
     kind = _kind(reply, fields, error)
     if kind is None:
         return None
@@ -316,14 +316,14 @@ def classify(reply: HttpReply) -> Failed | None:
     return failed(kind, error.message, code, elsewhere=elsewhere, of_model=of_model)
 
 
-def _plain(body: object, reply: HttpReply) -> Complaint:
+def _plain(body: object, reply: HttpReply) -> ErrorBody:
     """A text, such as Cloudflare's; a page of HTML tells nothing."""
     told = body if isinstance(body, str) else reply.body.decode(errors="replace").strip()
     number_of = CLOUDFLARE.match(told)
-    return Complaint(number_of[1] if number_of else "", "", "" if told[:1] in "<[" else told)
+    return ErrorBody(number_of[1] if number_of else "", "", "" if told[:1] in "<[" else told)
 
 
-def _kind(reply: HttpReply, body: Mapping[str, object], error: Complaint) -> FailureKind | None:
+def _kind(reply: HttpReply, body: Mapping[str, object], error: ErrorBody) -> FailureKind | None:
     reading = reply.method == "GET"
     if succeeded(reply) and any(body.get(name) for name in (("status",) if reading else ("id", "url"))):
         return None

@@ -28,15 +28,15 @@ from gateway.domain.adapter.decoding import http_url, items, json_or_none, mappi
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.replies import (
-    REFUSED,
-    any_of,
+    KIND_BY_STATUS,
     artifact,
-    by_words,
-    complaint,
+    error_body,
     id_of,
+    match_phrase,
+    message_text,
     pending,
+    phrases,
     succeeded,
-    told,
     without_result,
 )
 from gateway.domain.adapter.request import ImageToVideo, InputKind, ReferencesToVideo, UpstreamRequest
@@ -100,24 +100,24 @@ TASK_NOT_FOUND = frozenset({100003, 110002})  # with them alone: a 404 without m
 WRONG_ADDRESS = frozenset({404, 405})  # nothing there can have taken the call; a redirect proves no such thing
 
 # No code is documented for credit, content policy or a limit of rate: there the text decides.
-CREDIT = any_of(
+CREDIT = phrases(
     "balance|credit|quota", r"insufficient(?!\s+(?:permission|privilege|scope|right|access))", "余额|积分|欠费|额度"
 )
-AUTH = any_of(r"auth(?!ors?\b|ored)|(?<!unexpected )token(?!s\b)", "鉴权|认证|授权|令牌|密钥")
-RATE = any_of("too many requests|too frequent|rate.?limit|concurren", "频繁|限流|并发")
-POLICY = any_of("policy|safety|sensitive|moderat|violat", "内容策略|审核|违规|敏感")
-INPUT = any_of("image|(?<![a-z])(?:url|format|size)", "图片|图像|格式|尺寸|大小|链接")
+AUTH = phrases(r"auth(?!ors?\b|ored)|(?<!unexpected )token(?!s\b)", "鉴权|认证|授权|令牌|密钥")
+RATE = phrases("too many requests|too frequent|rate.?limit|concurren", "频繁|限流|并发")
+POLICY = phrases("policy|safety|sensitive|moderat|violat", "内容策略|审核|违规|敏感")
+INPUT = phrases("image|(?<![a-z])(?:url|format|size)", "图片|图像|格式|尺寸|大小|链接")
 # "Image generation failed" names the work, and an internal error the provider, not the input.
-WORK = any_of(r"image[ _-]?(?:(?:to|2)[ _-]?video|generat\w*)", "图[片像]生成|图生视频")
-INTERNAL = any_of("internal", "内部")
+WORK = phrases(r"image[ _-]?(?:(?:to|2)[ _-]?video|generat\w*)", "图[片像]生成|图生视频")
+INTERNAL = phrases("internal", "内部")
 OF_ACCOUNT = ((CREDIT, FailureKind.OUT_OF_CREDIT), (AUTH, FailureKind.CREDENTIAL_REFUSED))
 # Beside a 5xx only words that can mean nothing else: "author service timeout" is no refusal.
-OUT = any_of(
+OUT = phrases(
     r"insufficient\s+(?:\w+\s+)?(?:balance|credit|quota|fund)",
     r"(?:balance|credits?|quota)\s+(?:is\s+|are\s+)?(?:insufficient|not enough|exhausted|used up)",
     "(?:余额|积分|额度)不足|欠费",
 )
-NOT_LET_IN = any_of(
+NOT_LET_IN = phrases(
     r"\bunauthori[sz]ed\b|\bauthenticat\w+ (?:failed|failure|error)",
     r"(?:invalid|expired|missing|wrong)\s+(?:\w+\s+)?(?:token|api.?key|credential)",
     r"(?:token|api.?key|credential)s?\s+(?:is\s+|has\s+)?(?:invalid|expired|missing|wrong)",
@@ -178,7 +178,7 @@ def from_upstream(reply: HttpReply) -> TaskSnapshot:
             file = artifact(task.get("video_url"), task)
             return without_result(raw) if file is None else Completed((file,))
         case "failed":
-            return _task_failure(told(task.get("error_message")) or _message(envelope))
+            return _task_failure(message_text(task.get("error_message")) or _message(envelope))
         case _:
             return pending(raw, PENDING)
 
@@ -244,18 +244,18 @@ def _kind(reply: HttpReply, code: int | None, message: str, *, refused: bool, na
         return (
             FailureKind.OUT_OF_CREDIT
             if CREDIT.search(message or reply.body[:1000].decode("utf-8", "replace"))
-            else REFUSED[status]
+            else KIND_BY_STATUS[status]
         )
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return FailureKind.OUT_OF_CREDIT if code and CREDIT.search(message) else FailureKind.RATE_LIMITED
     if code == TOKEN_OR_VALIDATION:
-        return by_words(OF_ACCOUNT, message) or FailureKind.INVALID_REQUEST
+        return match_phrase(OF_ACCOUNT, message) or FailureKind.INVALID_REQUEST
     # A 408 is a proxy's, which may have handed the call on.
     refused_by_status = 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT
     # By the code alone it may be of the account or the prompt; "busy" would have the same submit sent again.
     by_code = OF_REQUEST if status < 500 else OF_SERVER
     words = OF_REFUSAL if refused_by_status else by_code if refused else ()
-    if kind := by_words(words, message):
+    if kind := match_phrase(words, message):
         return kind
     if status in WRONG_ADDRESS:
         return FailureKind.UNAVAILABLE
@@ -279,7 +279,7 @@ def _code(envelope: Mapping[str, object]) -> int | None:
 
 
 def _message(envelope: Mapping[str, object]) -> str:
-    said = complaint(envelope).message
+    said = error_body(envelope).message
     return "" if said.strip().lower() in {"ok", "success"} else said
 
 

@@ -29,16 +29,16 @@ from gateway.domain.adapter.decoding import (
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.replies import (
-    REFUSED,
-    any_of,
+    KIND_BY_STATUS,
     artifact,
     by_code,
-    by_words,
-    complaint,
+    error_body,
     id_of,
-    once,
+    match_phrase,
     pending,
+    phrases,
     succeeded,
+    unique_by_url,
     without_result,
 )
 from gateway.domain.adapter.request import ImageToVideo, InputKind, Settings, UpstreamRequest
@@ -166,50 +166,50 @@ NOT_A_TASK = "plugin_submit_response_failed"
 # Codes that stand for many things: the words beside them are the better witness. The host of the plug-in has
 # `invalid_request` for every 400 on its native routes, whatever it was about.
 VAGUE = frozenset({"invalid_request", "plugin_request_invalid", "plugin_usage_invalid", NOT_A_TASK})
-STATUSES = REFUSED | dict.fromkeys((404, 405), FailureKind.UNAVAILABLE)  # "Invalid URL": a wrong base
+STATUSES = KIND_BY_STATUS | dict.fromkeys((404, 405), FailureKind.UNAVAILABLE)  # "Invalid URL": a wrong base
 # All that the refusal of a read can be about; anything else says no more than that the read failed.
 OF_A_READ = frozenset(
     (FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT, FailureKind.RATE_LIMITED, FailureKind.TASK_LOST)
 )
-POLICY = any_of(
+POLICY = phrases(
     *(r"\brisk", "policy", "sensitive", "safety", "violat", "审核", "敏感", "违规", "风控"), "strategy of the platform"
 )
-BAD_INPUT = any_of(r"\bimage", r"\bpixel", r"\bformat", r"\bsize\b", "图片", "图像", "像素", "格式", "尺寸")
+BAD_INPUT = phrases(r"\bimage", r"\bpixel", r"\bformat", r"\bsize\b", "图片", "图像", "像素", "格式", "尺寸")
 OF_FAILURE = ((POLICY, FailureKind.CONTENT_POLICY), (BAD_INPUT, FailureKind.INVALID_REQUEST))
-INTERNAL = any_of(r"任务超时(?:（\d+分钟）)?", r"upstream returned \w+(?: message)?", "failed to get channel info")
-CREDIT = any_of(
+INTERNAL = phrases(r"任务超时(?:（\d+分钟）)?", r"upstream returned \w+(?: message)?", "failed to get channel info")
+CREDIT = phrases(
     *("额度", "余额", "欠费", "quota", "arrears", "resource pack", "exhausted", "balance (?:is )?not enough"),
     "account exception",
 )
 # Kling's refusal of a parameter, in the words that the plug-in hands on without Kling's code; and words which say that
 # Kling's reply could not be read, which proves nothing.
-REFUSED_PARAMETER = any_of(
+REFUSED_PARAMETER = phrases(
     *("is invalid", r"invalid (?:request )?param", "illegal value", "not supported", "not support", "unsupported"),
     *("too (?:long|large|small)", "is required", "must be", "cannot be (?:empty|blank|null)", "mutually exclusive"),
     *("not in a valid", "model does not exist", "invalid method", r"\bimage\b", r"\bpixel"),
     *("参数", "不支持", "不能为空", "无效的", "图片", "图像"),
 )
-OF_THE_REPLY = any_of(
+OF_THE_REPLY = phrases(
     "(?<!submit)respon", "reply", r"\bjson\b", "task_?id", "undefined", "cannot read", r"\beof\b", "time[d-]? ?out"
 )
 TEXTS = (  # HTTP statuses, words, what they mean: only where neither Kling's code nor the relay's decides
-    ({400}, any_of("未指定模型", "model name not specified"), FailureKind.UNAVAILABLE),
-    ({400}, any_of("ratio or price not set", "价格未配置"), FailureKind.UNAVAILABLE),
-    ({400}, any_of("api_key"), FailureKind.CREDENTIAL_REFUSED),  # of the relay at Kling
+    ({400}, phrases("未指定模型", "model name not specified"), FailureKind.UNAVAILABLE),
+    ({400}, phrases("ratio or price not set", "价格未配置"), FailureKind.UNAVAILABLE),
+    ({400}, phrases("api_key"), FailureKind.CREDENTIAL_REFUSED),  # of the relay at Kling
     (
         {400, 422},
-        any_of("too fast", "too many", "rate limit", "parallel", "concurren", "并发", "频繁"),
+        phrases("too fast", "too many", "rate limit", "parallel", "concurren", "并发", "频繁"),
         FailureKind.RATE_LIMITED,
     ),
     ({400, 401, 402, 403, 422}, CREDIT, FailureKind.OUT_OF_CREDIT),
-    ({400, 422}, any_of("white-?list", "authentication", "authoriz", "鉴权"), FailureKind.CREDENTIAL_REFUSED),
+    ({400, 422}, phrases("white-?list", "authentication", "authoriz", "鉴权"), FailureKind.CREDENTIAL_REFUSED),
     ({400, 422}, POLICY, FailureKind.CONTENT_POLICY),
-    ({403}, any_of("request blocked"), FailureKind.UNAVAILABLE),  # of `/content`: the relay may not fetch the file
-    ({404}, any_of("task[_ ]not[_ ](?:found|exist)"), FailureKind.TASK_LOST),
-    ({500, 503}, any_of("无可用渠道", "no available channel"), FailureKind.UNAVAILABLE),
+    ({403}, phrases("request blocked"), FailureKind.UNAVAILABLE),  # of `/content`: the relay may not fetch the file
+    ({404}, phrases("task[_ ]not[_ ](?:found|exist)"), FailureKind.TASK_LOST),
+    ({500, 503}, phrases("无可用渠道", "no available channel"), FailureKind.UNAVAILABLE),
 )
 # A group or a key without this model, or a model without a channel: the account's others may well work.
-OF_MODEL = any_of("无权访问模型", "下模型", "access to (?:the )?model", "channel for model")
+OF_MODEL = phrases("无权访问模型", "下模型", "access to (?:the )?model", "channel for model")
 OF_MODEL_CODES = frozenset({"model_not_found", "model_mapping_failed", "model_price_error", "1103"})
 OF_TRANSLATION = frozenset({"build_request_failed", "plugin_request_invalid", "plugin_usage_invalid"})
 NOT_TAKEN = re.compile(r"1\d{3}|task_failed")  # at HTTP 200 what Kling says of a call that it did not take
@@ -396,12 +396,12 @@ def _code(value: object) -> str:
 
 def _error_bodies(body: object) -> list[Mapping[str, object]]:
     """An error body, the one that its message holds, the one in the message of that, …: outermost first."""
-    return nested(body, lambda fields: complaint(fields).message)
+    return nested(body, lambda fields: error_body(fields).message)
 
 
 def _complaint(body: object) -> tuple[list[str], str]:
     """The codes of an error body, outermost first, and its innermost message."""
-    said = [complaint(fields) for fields in _error_bodies(body)]
+    said = [error_body(fields) for fields in _error_bodies(body)]
     codes = [code for one in said if (code := first_text(_code(one.code), _code(one.type)))]
     message = first_text(*(one.message for one in reversed(said)))
     return codes + EMBEDDED_CODE.findall(message)[:1], message
@@ -431,7 +431,7 @@ def _artifacts(layers: Sequence[Mapping[str, object]], outer: Mapping[str, objec
     first = outer.get("result_url") or outer.get("fail_reason")
     for layer in layers:
         videos = map(mapping, items(mapping(json_object(layer.get("task_result"))).get("videos")))
-        if listed := once(_artifact(video.get("url"), video) for video in videos):
+        if listed := unique_by_url(_artifact(video.get("url"), video) for video in videos):
             return tuple(sorted(listed, key=lambda found: found.url != first))
     inner = [layer for layer in layers if layer is not outer]
     named = [
@@ -440,7 +440,7 @@ def _artifacts(layers: Sequence[Mapping[str, object]], outer: Mapping[str, objec
         *((layer.get("url"), layer) for layer in (outer, *inner)),
         *((mapping(layer.get("metadata")).get("url"), layer) for layer in (outer, *inner)),
     ]
-    return once(_artifact(url, layer) for url, layer in named)[:1]
+    return unique_by_url(_artifact(url, layer) for url, layer in named)[:1]
 
 
 def _artifact(url: object, about: Mapping[str, object]) -> Artifact | None:
@@ -466,7 +466,7 @@ def _failure(layers: Sequence[Mapping[str, object]]) -> Failed:
     internal = INTERNAL.search(reason)
     kind = KLING.get(code)
     if kind not in {FailureKind.CONTENT_POLICY, FailureKind.INVALID_REQUEST}:
-        kind = by_words(OF_FAILURE[:1] if internal else OF_FAILURE, reason) or FailureKind.TASK_FAILED
+        kind = match_phrase(OF_FAILURE[:1] if internal else OF_FAILURE, reason) or FailureKind.TASK_FAILED
     return failed(kind, internal[0] if internal and kind is FailureKind.TASK_FAILED else reason, code)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from gateway.domain.adapter.decoding import first_text, json_object
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.field_names import plain, words
-from gateway.domain.adapter.replies import any_of, by_words, complaint, id_of
+from gateway.domain.adapter.replies import error_body, id_of, match_phrase, phrases
 from gateway.domain.adapter.status_words import status_field
 
 Fields = Mapping[str, object]
@@ -45,11 +45,11 @@ _REASONS = words("""
 _NO_REASON = frozenset(
     ("", *words("ok success succeed succeeded successful null none 0 failed fail failure error true false"))
 )
-_POLICY = any_of(
+_POLICY = phrases(
     "policy|safety|sensitive|moderat|violat|nsfw|prohibited|flagged|inappropriate",
     "审核|违规|敏感|风控|審核|違規",
 )
-_CREDIT = any_of(
+_CREDIT = phrases(
     r"insufficient[ _]+(?:\w+[ _]+)?(?:balance|credit|quota|fund)",
     r"(?:balance|credits?|quota)\s+(?:is\s+|are\s+)?(?:insufficient|not enough|exhausted|used up)",
     "(?:余额|积分|额度)不足|欠费",
@@ -150,7 +150,7 @@ def _is_good(name: str, value: object) -> bool:
 
 def _says_nothing(error: object) -> bool:
     """Whether an error object is an empty form: `{"code": 0, "message": ""}`."""
-    said = complaint({"error": error})
+    said = error_body({"error": error})
     return not said.message.strip() and not said.type and said.code in {"", "0", "success", "ok"}
 
 
@@ -219,9 +219,9 @@ def reason_of(envelope: Sequence[Fields]) -> tuple[str, str]:
     code = ""
     for layer in reversed(envelope):
         named = _named(layer)
-        error = complaint({"error": named.get("error")})
+        error = error_body({"error": named.get("error")})
         code = code or first_text(error.code, *(named.get(name) for name in ("errorcode", "failcode", "errcode")))
-        values = [error.message, *(complaint({"error": named.get(name)}).message for name in _REASONS)]
+        values = [error.message, *(error_body({"error": named.get(name)}).message for name in _REASONS)]
         message = next((one for one in map(str.strip, values) if one.lower() not in _NO_REASON), "")
         if message:
             return message, code
@@ -230,4 +230,4 @@ def reason_of(envelope: Sequence[Fields]) -> tuple[str, str]:
 
 def failure_kind(word: str, message: str) -> FailureKind | None:
     """What a task failed of, by phrases that mean the same at every provider; `None` where no phrase decides."""
-    return by_words(_KINDS, f"{word} {message}")
+    return match_phrase(_KINDS, f"{word} {message}")

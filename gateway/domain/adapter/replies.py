@@ -19,7 +19,7 @@ _Value = TypeVar("_Value")
 
 # What a status says of a refused call where no code and no text says more. Whatever is in no table may have been
 # accepted: that, too, is for the adapter to say.
-REFUSED = {
+KIND_BY_STATUS = {
     400: FailureKind.INVALID_REQUEST,
     401: FailureKind.CREDENTIAL_REFUSED,
     402: FailureKind.OUT_OF_CREDIT,
@@ -87,7 +87,7 @@ def artifact(url: object, *about: Mapping[str, object]) -> Artifact | None:
     )
 
 
-def once(files: Iterable[Artifact | None]) -> tuple[Artifact, ...]:
+def unique_by_url(files: Iterable[Artifact | None]) -> tuple[Artifact, ...]:
     """The files that are there, in their order, the first of those with the same URL."""
     found: dict[str, Artifact] = {}
     for file in files:
@@ -101,10 +101,10 @@ def _seconds(value: object) -> float | None:
     return found if found is not None and found > 0 else None
 
 
-# --- complaints -------------------------------------------------------------------------------------------------------
+# --- error bodies -------------------------------------------------------------------------------------------------------
 
 
-class Complaint(NamedTuple):
+class ErrorBody(NamedTuple):
     """What an error body says; what it does not say is `""`."""
 
     code: str
@@ -112,20 +112,26 @@ class Complaint(NamedTuple):
     message: str
 
 
-def complaint(body: object) -> Complaint:
+def error_body(body: object) -> ErrorBody:
     """Of `{"error": {…}}`, of a flat `{"code", "type", "message"}`, or of a bare text; `msg` is a `message`, too."""
     flat = mapping(body)
     inner = flat.get("error")
     error = mapping(inner)
-    messages = (told(error.get("message")), text(inner), told(flat.get("msg")), told(flat.get("message")), text(body))
-    return Complaint(
+    messages = (
+        message_text(error.get("message")),
+        text(inner),
+        message_text(flat.get("msg")),
+        message_text(flat.get("message")),
+        text(body),
+    )
+    return ErrorBody(
         code=first_text(error.get("code"), flat.get("code")),
         type=first_text(error.get("type"), flat.get("type")),
         message=first_text(*messages)[:_MESSAGE_MAX],
     )
 
 
-def told(value: object) -> str:
+def message_text(value: object) -> str:
     """The words of a message, which may be an object: `{"global": "success"}`."""
     return first_text(value, *mapping(value).values())[:_MESSAGE_MAX]
 
@@ -135,11 +141,11 @@ def by_code(table: Mapping[_Value, str]) -> dict[str, _Value]:
     return {code: value for value, codes in table.items() for code in codes.split()}
 
 
-def any_of(*words: str) -> re.Pattern[str]:
+def phrases(*words: str) -> re.Pattern[str]:
     """A pattern for any of these words, in any case."""
     return re.compile("|".join(words), re.IGNORECASE)
 
 
-def by_words(table: Iterable[tuple[re.Pattern[str], FailureKind]], message: str) -> FailureKind | None:
+def match_phrase(table: Iterable[tuple[re.Pattern[str], FailureKind]], message: str) -> FailureKind | None:
     """The first kind of a table whose words are in a message."""
     return next((kind for words, kind in table if words.search(message)), None)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from gateway.domain.adapter.decoding import json_object
 from gateway.domain.adapter.field_names import plain, tokens, words
 from gateway.domain.adapter.file_links import file_urls, is_foreign, is_media
-from gateway.domain.adapter.replies import artifact, once
+from gateway.domain.adapter.replies import artifact, unique_by_url
 from gateway.domain.adapter.task import Artifact
 
 Fields = Mapping[str, object]
@@ -94,7 +94,7 @@ def files_of(
     nodes = list(_nodes(value, kind))
     for tier in _TIERS if done else _TIERS[:-1]:
         for group in nodes:
-            if files := once([one for fields in group for one in found.at(fields, tier)]):
+            if files := unique_by_url([one for fields in group for one in found.at(fields, tier)]):
                 return files[:_FILES_MAX]
     return ()
 
@@ -111,7 +111,7 @@ class _Files:
         """The files of the first place of this tier that names one."""
         for name, value in fields.items():
             if is_result(name, self._kind) and self._fits(name, tier):
-                files = once(self._within(value, fields, tier, depth, name))
+                files = unique_by_url(self._within(value, fields, tier, depth, name))
                 if files:
                     return files
         return ()

@@ -36,7 +36,7 @@ from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.field_names import snake
 from gateway.domain.adapter.file_links import file_url
 from gateway.domain.adapter.messages import failed
-from gateway.domain.adapter.replies import once, succeeded, without_result
+from gateway.domain.adapter.replies import succeeded, unique_by_url, without_result
 from gateway.domain.adapter.result_files import files_of
 from gateway.domain.adapter.status_words import State, state_of, status_field
 from gateway.domain.adapter.task import Completed, Failed, Pending, Status, TaskRef, TaskSnapshot
@@ -236,7 +236,7 @@ class _Poll:
 
     def with_links(self, completed: Completed) -> Completed | None:
         """The files with links that can be fetched; `None` where none is left."""
-        files = once(
+        files = unique_by_url(
             one if one.needs_credential else structs.replace(one, url=url, thumbnail_url=self._link(one.thumbnail_url))
             for one in completed.artifacts
             if (url := one.url if one.needs_credential else self._link(one.url)) is not None

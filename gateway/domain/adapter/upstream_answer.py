@@ -12,7 +12,7 @@ from msgspec import Struct
 from gateway.domain.adapter.contract import HttpReply
 from gateway.domain.adapter.decoding import first_text, json_object, json_or_none, mapping, number, text
 from gateway.domain.adapter.messages import clean
-from gateway.domain.adapter.replies import complaint
+from gateway.domain.adapter.replies import error_body
 
 _BODY_MAX = 10_000  # characters of a text body that are looked at
 _LAYERS_MAX = 4  # objects in one another in which an id or a charge is looked for
@@ -110,7 +110,7 @@ def _request_id(reply: HttpReply, body: object) -> str | None:
 def _message(reply: HttpReply, body: object) -> str:
     """The words of an error body; of a page its title, of any other text all of it."""
     if isinstance(body, Mapping):
-        said = (complaint(layer).message for layer in _layers(body))
+        said = (error_body(layer).message for layer in _layers(body))
         return first_text(*said, *(layer.get("fail_reason") for layer in _layers(body)))
     if isinstance(body, str):
         return body[:_BODY_MAX]
