@@ -8,6 +8,7 @@ same endpoint (kling-v2-6-video, the legacy O1 models) are named in configuratio
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +27,7 @@ from gateway.domain.adapter.contract import (
 from gateway.domain.adapter.decoding import http_url, items, json_or_none, mapping, number, progress, read_json, text
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
+from gateway.domain.adapter.refusals import ErrorReport, Mark, Refusals, Rule, classify, kind_of_code
 from gateway.domain.adapter.replies import (
     KIND_BY_STATUS,
     ErrorBody,
@@ -41,7 +43,7 @@ from gateway.domain.adapter.replies import (
     without_result,
 )
 from gateway.domain.adapter.request import ImageToVideo, InputKind, ReferencesToVideo, TextToVideo, UpstreamRequest
-from gateway.domain.adapter.task import Artifact, Completed, Failed, Status, TaskRef, TaskSnapshot
+from gateway.domain.adapter.task import Artifact, Completed, Status, TaskRef, TaskSnapshot
 from gateway.domain.errors import UnreadableReply
 
 # Cloudflare answers a client library's own User-Agent with 403 "error code: 1010".
@@ -183,25 +185,36 @@ FRAMES = {  # first, last: one family's name for the last frame is an unknown fi
 
 PENDING = {"pending": Status.QUEUED, "processing": Status.IN_PROGRESS}
 CANCELLED = frozenset({"cancelled", "canceled"})
-# "Error codes" and the sibling's clients, by `code` or `type`. `invalid_request_error` comes with every fault there is,
-# and `server_error` with tasks that were started: there the status decides.
-REFUSALS = by_code(
+# By `code` or `type`, from "Error codes" and the clients of the sibling brand. `invalid_request_error` comes with every
+# fault there is, and `server_error` with tasks that were started: for them the status decides.
+CODES = by_code(
     {
         FailureKind.CREDENTIAL_REFUSED: "authentication_error "
         "model_not_found model_not_supported",  # missing, or not enabled for the key
         FailureKind.OUT_OF_CREDIT: "insufficient_quota quota_exceeded",
         FailureKind.RATE_LIMITED: "rate_limit_error",
-        FailureKind.UNAVAILABLE: "no_compatible_channel no_available_model all_platforms_exhausted",
+        FailureKind.UNAVAILABLE: "no_compatible_channel no_available_model all_platforms_exhausted "
+        "service_unavailable*",
         FailureKind.INVALID_REQUEST: "unsupported_advanced_options invalid_image_url invalid_file_type invalid_param "
         "model_rule_violation file_too_large_error",
         FailureKind.CONTENT_POLICY: "content_policy_violation",
     }
 )
+NOT_FOUND = "not_found"
 OF_MODEL = frozenset({"model_not_found", "model_not_supported", "no_compatible_channel", "no_available_model"})
 CLIENT_FAULTS = frozenset({"invalid_request_error", "validation_error"})
-# To a submit a matter of configuration; to a read it may be any proxy's: only `not_found` tells of a lost task.
-STATUSES = KIND_BY_STATUS | {404: FailureKind.UNAVAILABLE}
-FAILURES = by_code(  # of a task; any other code is the provider's own trouble
+RULES = (
+    # Of the 5xx only a 503 is documented as "not accepted".
+    Rule(kind=FailureKind.AMBIGUOUS, statuses=frozenset(range(500, 1000)) - {503}),
+    Rule(by_code=CODES | {NOT_FOUND: FailureKind.TASK_LOST}, reading=True),
+    Rule(by_code=CODES | {NOT_FOUND: FailureKind.UNAVAILABLE}, reading=False),
+    Rule(kind=FailureKind.INVALID_REQUEST, statuses=range(200, 300)),  # only CLIENT_FAULTS come this far
+    Rule(kind=FailureKind.UNAVAILABLE, statuses={503}, phrases=phrases(r"\bno (?:available|compatible) channel")),
+    # A 404 to a submit is a matter of configuration. To a read it may come from any proxy: only `not_found` loses a
+    # task. A status that is not listed says nothing about what became of a submit.
+    Rule(by_status=KIND_BY_STATUS | {404: FailureKind.UNAVAILABLE}),
+)
+TASK_CODES = by_code(  # of a failed task; any other code is the provider's own trouble
     {
         FailureKind.CONTENT_POLICY: "content_policy_violation",
         FailureKind.INVALID_REQUEST: "invalid_parameters image_processing_error image_dimension_mismatch "
@@ -210,7 +223,6 @@ FAILURES = by_code(  # of a task; any other code is the provider's own trouble
     }
 )
 POLICY = phrases("policy|safety|sensitive|moderat|nsfw|prohibited", "审核|违规|敏感")
-NO_CHANNEL = phrases(r"\bno (?:available|compatible) channel")
 CLOUDFLARE = re.compile(r"\Aerror code: (\d+)\s*\Z")
 
 
@@ -278,7 +290,7 @@ def from_upstream(reply: HttpReply) -> TaskSnapshot:
         artifacts = _artifacts(task)
         return Completed(artifacts) if artifacts else without_result(raw_status, done)
     if known == "failed":
-        return failed(_failure(error), error.message, error.code)
+        return failed(_task_failure(error), error.message, error.code)
     if known in CANCELLED:
         return failed(FailureKind.TASK_FAILED, error.message or "The provider cancelled the task.", "cancelled")
     return pending(raw_status, PENDING, done)
@@ -294,55 +306,38 @@ def _artifacts(task: Mapping[str, object]) -> tuple[Artifact, ...]:
     return unique_by_url(artifact(url, about) for url, about in named)
 
 
-def _failure(error: ErrorBody) -> FailureKind:
-    # The one documented code says nothing: its own sample message is a refusal of the content.
+def _task_failure(error: ErrorBody) -> FailureKind:
+    # The one documented code says nothing: the message beside it on the page is a refusal of the content.
     if error.code in {"", "generation_failed"} and POLICY.search(error.message):
         return FailureKind.CONTENT_POLICY
-    return FAILURES.get(error.code, FailureKind.TASK_FAILED)
+    return TASK_CODES.get(error.code, FailureKind.TASK_FAILED)
 
 
-def classify(reply: HttpReply) -> Failed | None:
-    """Why a call was refused, by `code`, then `type`, then the status: a 422 is not always the client's fault."""
+def find_error(reply: HttpReply) -> ErrorReport | None:
+    """The error of a reply, or None for a success: a reply that names a task (or, read, its status) is one."""
     body = json_or_none(reply)
-    fields = mapping(body)
+    fields, reading = mapping(body), reply.method == "GET"
+    if succeeded(reply) and any(fields.get(name) for name in (("status",) if reading else ("id", "url"))):
+        return None
     inner = fields.get("error") or mapping(fields.get("data")).get("error")
     error = error_body({**fields, "error": inner}) if isinstance(body, Mapping) else _plain(body, reply)
-    kind = _kind(reply, fields, error)
-    if kind is None:
+    names = (error.code, error.type)
+    documented = error.type in CLIENT_FAULTS or any(name == NOT_FOUND or kind_of_code(CODES, name) for name in names)
+    starts_task = not reading and names_task(fields, fields.get("data"))
+    if succeeded(reply) and not documented and not starts_task:  # `task_refs` or `from_upstream` finds it unreadable
         return None
-    code = error.code or error.type or reply.status
-    words = {error.code, error.type}
-    elsewhere, of_model = "unsupported_advanced_options" in words, not words.isdisjoint(OF_MODEL)
-    return failed(kind, error.message, code, elsewhere=elsewhere, of_model=of_model)
+    return ErrorReport(
+        errors=((*names, str(reply.status)),),
+        message=error.message,
+        names_task=starts_task,
+    )
 
 
 def _plain(body: object, reply: HttpReply) -> ErrorBody:
-    """A text, such as Cloudflare's; a page of HTML tells nothing."""
-    told = body if isinstance(body, str) else reply.body.decode(errors="replace").strip()
-    number_of = CLOUDFLARE.match(told)
-    return ErrorBody(number_of[1] if number_of else "", "", "" if told[:1] in "<[" else told)
-
-
-def _kind(reply: HttpReply, body: Mapping[str, object], error: ErrorBody) -> FailureKind | None:
-    reading = reply.method == "GET"
-    if succeeded(reply) and any(body.get(name) for name in (("status",) if reading else ("id", "url"))):
-        return None
-    if not reading and names_task(body, body.get("data")):
-        return FailureKind.AMBIGUOUS  # what names a task is no proof that none was started
-    if reply.status >= 500 and reply.status != 503:  # only 503 is documented with "not accepted"
-        return FailureKind.AMBIGUOUS
-    for word in (error.code, error.type):
-        if word in REFUSALS:
-            return REFUSALS[word]
-        if word.startswith("service_unavailable"):
-            return FailureKind.UNAVAILABLE
-        if word == "not_found":
-            return FailureKind.TASK_LOST if reading else FailureKind.UNAVAILABLE
-    if succeeded(reply):  # an error envelope under 200; one that nobody can read is left to the readers of success
-        return FailureKind.INVALID_REQUEST if error.type in CLIENT_FAULTS else None
-    if reply.status == 503 and NO_CHANNEL.search(error.message):
-        return FailureKind.UNAVAILABLE
-    return STATUSES.get(reply.status, FailureKind.AMBIGUOUS)  # any other says nothing of what became of a submit
+    """The error in a plain text, such as Cloudflare's. A page of HTML has no message for a client."""
+    words = body if isinstance(body, str) else reply.body.decode(errors="replace").strip()
+    code = CLOUDFLARE.match(words)
+    return ErrorBody(code[1] if code else "", "", "" if words[:1] in "<[" else words)
 
 
 def upload(file: FilePart) -> HttpCall:
@@ -364,6 +359,12 @@ def uploaded_url(reply: HttpReply) -> str:
     return url
 
 
+REFUSALS = Refusals(
+    find=find_error,
+    rules=RULES,
+    elsewhere=Mark(codes=frozenset({"unsupported_advanced_options"})),
+    of_model=Mark(codes=OF_MODEL),
+)
 ADAPTER = Adapter(
     name="foxapi",
     base_url="https://api.foxapi.cc",
@@ -373,7 +374,7 @@ ADAPTER = Adapter(
     task_refs=task_refs,
     poll=poll,
     from_upstream=from_upstream,
-    classify=classify,
+    classify=partial(classify, refusals=REFUSALS),
     refresh=refresh,
     rate_limit_seconds=30,
     upload=upload,

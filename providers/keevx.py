@@ -7,7 +7,7 @@ page. Where the pages disagree, a comment says what was chosen.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from http import HTTPStatus
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -27,9 +27,11 @@ from gateway.domain.adapter.contract import (
 from gateway.domain.adapter.decoding import http_url, items, json_or_none, mapping, number, read_json, text
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
+from gateway.domain.adapter.refusals import ErrorReport, Mark, Refusals, Rule, by_phrase, classify
 from gateway.domain.adapter.replies import (
     KIND_BY_STATUS,
     artifact,
+    by_code,
     error_body,
     id_of,
     match_phrase,
@@ -82,24 +84,20 @@ CAPABILITIES = {"V": (V, V_REFERENCES), "KL": (KL,)}
 
 PENDING = {"pending": Status.QUEUED, "processing": Status.IN_PROGRESS, "generating": Status.IN_PROGRESS}
 
-PROMPT_TOO_LONG = 100005
-TOKEN_OR_VALIDATION = 100002  # "invalid token" on the video page, "validation failed" on the image page
-CODES = {
-    100001: FailureKind.INVALID_REQUEST,  # parameter error
-    100004: FailureKind.INVALID_REQUEST,  # image over 20 MB
-    PROMPT_TOO_LONG: FailureKind.INVALID_REQUEST,
-    100006: FailureKind.INVALID_REQUEST,  # image URL inaccessible
-    100007: FailureKind.INVALID_REQUEST,  # image format
-    530002: FailureKind.INVALID_REQUEST,  # image processing: URL, format or size
-}
-# "Task creation failed, retry the request" is on the page of images alone: of a video it does not prove that no task
-# was started, so the submit is not sent again.
-CREATION_FAILED = 530003
-TASK_NOT_FOUND = frozenset({100003, 110002})  # with them alone: a 404 without may be any proxy's
+CREATION_FAILED = "530003"
+PROMPT_TOO_LONG = "100005"
+TWO_MEANINGS = "100002"  # "invalid token" on the video page, "validation failed" on the image page
+CODES = by_code(
+    {
+        # Parameter error; image over 20 MB; prompt too long; image URL that cannot be fetched; image format; image
+        # processing (URL, format or size).
+        FailureKind.INVALID_REQUEST: f"100001 100004 {PROMPT_TOO_LONG} 100006 100007 530002",
+    }
+)
+# Only these codes lose a task: a 404 without them may come from any proxy.
+TASK_NOT_FOUND = by_code({FailureKind.TASK_LOST: "100003 110002"})
 
-WRONG_ADDRESS = frozenset({404, 405})  # nothing there can have taken the call; a redirect proves no such thing
-
-# No code is documented for credit, content policy or a limit of rate: there the text decides.
+# No code is documented for exhausted credit, content policy or a rate limit: the words decide.
 CREDIT = phrases(
     "balance|credit|quota", r"insufficient(?!\s+(?:permission|privilege|scope|right|access))", "余额|积分|欠费|额度"
 )
@@ -107,25 +105,53 @@ AUTH = phrases(r"auth(?!ors?\b|ored)|(?<!unexpected )token(?!s\b)", "鉴权|认�
 RATE = phrases("too many requests|too frequent|rate.?limit|concurren", "频繁|限流|并发")
 POLICY = phrases("policy|safety|sensitive|moderat|violat", "内容策略|审核|违规|敏感")
 INPUT = phrases("image|(?<![a-z])(?:url|format|size)", "图片|图像|格式|尺寸|大小|链接")
-# "Image generation failed" names the work, and an internal error the provider, not the input.
+# Removed before INPUT is looked for: "Image generation failed" names the work, not the image of the client.
 WORK = phrases(r"image[ _-]?(?:(?:to|2)[ _-]?video|generat\w*)", "图[片像]生成|图生视频")
-INTERNAL = phrases("internal", "内部")
-OF_ACCOUNT = ((CREDIT, FailureKind.OUT_OF_CREDIT), (AUTH, FailureKind.CREDENTIAL_REFUSED))
-# Beside a 5xx only words that can mean nothing else: "author service timeout" is no refusal.
-OUT = phrases(
+INTERNAL = phrases("internal", "内部")  # the fault is the provider's, whatever else the message names
+# Beside a 5xx only words that can mean nothing else count: "author service timeout" is not about a credential.
+SURELY_CREDIT = phrases(
     r"insufficient\s+(?:\w+\s+)?(?:balance|credit|quota|fund)",
     r"(?:balance|credits?|quota)\s+(?:is\s+|are\s+)?(?:insufficient|not enough|exhausted|used up)",
     "(?:余额|积分|额度)不足|欠费",
 )
-NOT_LET_IN = phrases(
+SURELY_AUTH = phrases(
     r"\bunauthori[sz]ed\b|\bauthenticat\w+ (?:failed|failure|error)",
     r"(?:invalid|expired|missing|wrong)\s+(?:\w+\s+)?(?:token|api.?key|credential)",
     r"(?:token|api.?key|credential)s?\s+(?:is\s+|has\s+)?(?:invalid|expired|missing|wrong)",
     "(?:令牌|密钥|token)(?:无效|过期|错误)|鉴权失败|认证失败",
 )
-OF_SERVER = ((OUT, FailureKind.OUT_OF_CREDIT), (NOT_LET_IN, FailureKind.CREDENTIAL_REFUSED))
+OF_ACCOUNT = ((CREDIT, FailureKind.OUT_OF_CREDIT), (AUTH, FailureKind.CREDENTIAL_REFUSED))
+OF_ACCOUNT_SURELY = ((SURELY_CREDIT, FailureKind.OUT_OF_CREDIT), (SURELY_AUTH, FailureKind.CREDENTIAL_REFUSED))
 OF_REQUEST = (*OF_ACCOUNT, (POLICY, FailureKind.CONTENT_POLICY))
 OF_REFUSAL = (*OF_REQUEST, (RATE, FailureKind.RATE_LIMITED))
+OF_FAILED_TASK = ((POLICY, FailureKind.CONTENT_POLICY), (CREDIT, FailureKind.OUT_OF_CREDIT))
+
+ACCOUNT_STATUSES = {status: KIND_BY_STATUS[status] for status in (401, 402, 403)}
+# Statuses that prove that nothing was started. A 408 comes from a proxy, which may have handed the call on.
+REFUSED = frozenset(range(400, 500)) - {408}
+RULES = (
+    # "Task creation failed, retry the request" is on the page of images alone. For a video it does not prove that no
+    # task was started, so the submit is not sent again.
+    Rule(by_code={CREATION_FAILED: FailureKind.UNAVAILABLE}, reading=True),
+    Rule(by_code={CREATION_FAILED: FailureKind.AMBIGUOUS}),
+    Rule(by_code=CODES),
+    Rule(by_code=TASK_NOT_FOUND),
+    Rule(kind=FailureKind.OUT_OF_CREDIT, statuses=ACCOUNT_STATUSES, phrases=CREDIT),
+    Rule(by_status=ACCOUNT_STATUSES),
+    Rule(kind=FailureKind.OUT_OF_CREDIT, statuses={429}, phrases=CREDIT, coded=True),
+    Rule(kind=FailureKind.RATE_LIMITED, statuses={429}),
+    *by_phrase(OF_ACCOUNT, codes=frozenset({TWO_MEANINGS})),
+    Rule(by_code={TWO_MEANINGS: FailureKind.INVALID_REQUEST}),
+    *by_phrase(OF_REFUSAL, statuses=REFUSED),
+    # Here only the business code refuses. It may concern the account or the prompt, never the rate limit: that would
+    # send the same submit again.
+    *by_phrase(OF_REQUEST, statuses=range(500)),
+    *by_phrase(OF_ACCOUNT_SURELY, statuses=range(500, 1000)),
+    Rule(kind=FailureKind.UNAVAILABLE, statuses={404, 405}),  # wrong base URL: nothing there can have taken the call
+    Rule(kind=FailureKind.INVALID_REQUEST, statuses=REFUSED),
+    # A code that no table has says nothing about a task that is read, and proves nothing about a submit.
+    Rule(kind=FailureKind.UNAVAILABLE, statuses=range(200, 300), reading=True),
+)
 
 
 def to_upstream(request: UpstreamRequest) -> HttpCall:
@@ -183,20 +209,23 @@ def from_upstream(reply: HttpReply) -> TaskSnapshot:
             return pending(raw, PENDING)
 
 
-def classify(reply: HttpReply) -> Failed | None:
-    """Why a call was refused: the business code first, which may come with HTTP 200, then the HTTP status."""
+def find_error(reply: HttpReply) -> ErrorReport | None:
+    """The error of a reply, or None if it is a success: a business code other than 0 may come with HTTP 200."""
     envelope = mapping(json_or_none(reply))
     code = _code(envelope)
     refused = bool(code) or envelope.get("success") is False  # `success` is in the envelope of an upload
-    if succeeded(reply) and (not refused or _tells_of_failed_task(reply, code, envelope)):
+    if succeeded(reply) and (not refused or _reads_failed_task(reply, code, envelope)):
         return None
     message = _message(envelope)
-    kind = _kind(reply, code, message, refused=refused, names_tasks=bool(_task_ids(envelope)))
-    return failed(
-        kind,
-        message or f"The provider answered with HTTP status {reply.status}.",
-        code or None,
-        elsewhere=code == PROMPT_TOO_LONG,  # other providers take more than these 1000 characters
+    # Beside any other status than a refusing one, words without a business code prove nothing.
+    searched = message if refused or reply.status in REFUSED else ""
+    if not message and reply.status in ACCOUNT_STATUSES:
+        searched = reply.body[:1000].decode("utf-8", "replace")
+    return ErrorReport(
+        errors=((code,),) if code else (),
+        message=message or f"The provider answered with HTTP status {reply.status}.",
+        text=searched,
+        names_task=bool(_task_ids(envelope)),
     )
 
 
@@ -222,60 +251,25 @@ def read_callback(body: bytes) -> Callback:
 
 
 def _task_failure(message: str) -> Failed:
-    """A task's end by its text: no code comes with it."""
-    if POLICY.search(message):
-        return failed(FailureKind.CONTENT_POLICY, message)
-    if INPUT.search(WORK.sub("", message)) and not INTERNAL.search(message):
-        return failed(FailureKind.INVALID_REQUEST, message)
-    return failed(FailureKind.OUT_OF_CREDIT if CREDIT.search(message) else FailureKind.TASK_FAILED, message)
+    """Why a task failed. Keevx sends no code with it, so the words decide."""
+    kind = match_phrase(OF_FAILED_TASK, message) or FailureKind.TASK_FAILED
+    about_input = INPUT.search(WORK.sub("", message)) and not INTERNAL.search(message)
+    if about_input and kind is not FailureKind.CONTENT_POLICY:
+        kind = FailureKind.INVALID_REQUEST
+    return failed(kind, message)
 
 
-def _kind(reply: HttpReply, code: int | None, message: str, *, refused: bool, names_tasks: bool) -> FailureKind:
-    status, polling = reply.status, reply.method.upper() == "GET"
-    if names_tasks and not polling:
-        return FailureKind.AMBIGUOUS  # what names a task is no proof that none was started
-    if code == CREATION_FAILED:
-        return FailureKind.UNAVAILABLE if polling else FailureKind.AMBIGUOUS
-    if code in CODES:
-        return CODES[code]
-    if code in TASK_NOT_FOUND and polling:
-        return FailureKind.TASK_LOST
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN}:
-        return (
-            FailureKind.OUT_OF_CREDIT
-            if CREDIT.search(message or reply.body[:1000].decode("utf-8", "replace"))
-            else KIND_BY_STATUS[status]
-        )
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return FailureKind.OUT_OF_CREDIT if code and CREDIT.search(message) else FailureKind.RATE_LIMITED
-    if code == TOKEN_OR_VALIDATION:
-        return match_phrase(OF_ACCOUNT, message) or FailureKind.INVALID_REQUEST
-    # A 408 is a proxy's, which may have handed the call on.
-    refused_by_status = 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT
-    # By the code alone it may be of the account or the prompt; "busy" would have the same submit sent again.
-    by_code = OF_REQUEST if status < 500 else OF_SERVER
-    words = OF_REFUSAL if refused_by_status else by_code if refused else ()
-    if kind := match_phrase(words, message):
-        return kind
-    if status in WRONG_ADDRESS:
-        return FailureKind.UNAVAILABLE
-    if refused_by_status:
-        return FailureKind.INVALID_REQUEST
-    # A code of no table proves nothing of a submit, under HTTP 200 neither.
-    return FailureKind.UNAVAILABLE if polling and succeeded(reply) else FailureKind.AMBIGUOUS
-
-
-def _tells_of_failed_task(reply: HttpReply, code: int | None, envelope: Mapping[str, object]) -> bool:
-    """True when a poll reads a failed task under a code of no table: which code goes with one is not documented."""
-    unknown = code not in {*CODES, *TASK_NOT_FOUND, TOKEN_OR_VALIDATION, CREATION_FAILED}
+def _reads_failed_task(reply: HttpReply, code: str, envelope: Mapping[str, object]) -> bool:
+    """True if a poll reads a failed task under a code that no table has: its code is not documented."""
+    unknown = code not in {*CODES, *TASK_NOT_FOUND, TWO_MEANINGS, CREATION_FAILED}
     failed_task = text(_task(envelope).get("status")).strip().upper() == "FAILED"
     return reply.method.upper() == "GET" and unknown and failed_task
 
 
-def _code(envelope: Mapping[str, object]) -> int | None:
-    """The business code, an integer or its digits; `None` when there is none."""
-    found = number(envelope.get("code"))
-    return int(found) if found is not None and found.is_integer() else None
+def _code(envelope: Mapping[str, object]) -> str:
+    """The business code in digits; "" if it is missing, is 0 (success), or is not a whole number."""
+    value = number(envelope.get("code"))
+    return str(int(value)) if value and value.is_integer() else ""
 
 
 def _message(envelope: Mapping[str, object]) -> str:
@@ -304,6 +298,11 @@ def _id_values(entry: object) -> Iterator[object]:
         yield value.get("task_id") if isinstance(value, Mapping) else value
 
 
+REFUSALS = Refusals(
+    find=find_error,
+    rules=RULES,
+    elsewhere=Mark(codes=frozenset({PROMPT_TOO_LONG})),  # other providers take more than these 1000 characters
+)
 ADAPTER = Adapter(
     name="keevx",
     base_url="https://api.keevx.com/v1",
@@ -320,7 +319,7 @@ ADAPTER = Adapter(
     task_refs=task_refs,
     poll=poll,
     from_upstream=from_upstream,
-    classify=classify,
+    classify=partial(classify, refusals=REFUSALS),
     rate_limit_seconds=30,
     unavailable_seconds=10,  # after a 500
     upload=upload,

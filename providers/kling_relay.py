@@ -8,8 +8,9 @@ that any version gave is read, and the body that is sent works in every version.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -28,6 +29,7 @@ from gateway.domain.adapter.decoding import (
 )
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
+from gateway.domain.adapter.refusals import ErrorReport, Mark, Refusals, Rule, classify
 from gateway.domain.adapter.replies import (
     KIND_BY_STATUS,
     artifact,
@@ -161,61 +163,69 @@ CODES: dict[str, FailureKind] = by_code(  # the relay's own words, as they answe
         FailureKind.TASK_LOST: "task_not_exist task_not_found",
     }
 )
-# The plug-in could not make a task of Kling's reply under 200. Mostly Kling refused, and the message has its words.
+# The plug-in could not make a task of Kling's HTTP 200. Mostly Kling refused, and the message has Kling's words.
 NOT_A_TASK = "plugin_submit_response_failed"
-# Codes that stand for many things: the words beside them are the better witness. The host of the plug-in has
-# `invalid_request` for every 400 on its native routes, whatever it was about.
+# Codes that stand for many things: the words beside them decide first. The host of the plug-in answers every 400 on its
+# native routes with `invalid_request`, whatever it is about.
 VAGUE = frozenset({"invalid_request", "plugin_request_invalid", "plugin_usage_invalid", NOT_A_TASK})
-STATUSES = KIND_BY_STATUS | dict.fromkeys((404, 405), FailureKind.UNAVAILABLE)  # "Invalid URL": a wrong base
-# All that the refusal of a read can be about; anything else says no more than that the read failed.
-OF_A_READ = frozenset(
-    (FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT, FailureKind.RATE_LIMITED, FailureKind.TASK_LOST)
-)
-POLICY = phrases(
-    *(r"\brisk", "policy", "sensitive", "safety", "violat", "审核", "敏感", "违规", "风控"), "strategy of the platform"
-)
-BAD_INPUT = phrases(r"\bimage", r"\bpixel", r"\bformat", r"\bsize\b", "图片", "图像", "像素", "格式", "尺寸")
+POLICY = phrases(r"\brisk|policy|sensitive|safety|violat|strategy of the platform", "审核|敏感|违规|风控")
+BAD_INPUT = phrases(r"\bimage|\bpixel|\bformat|\bsize\b", "图片|图像|像素|格式|尺寸")
 OF_FAILURE = ((POLICY, FailureKind.CONTENT_POLICY), (BAD_INPUT, FailureKind.INVALID_REQUEST))
 INTERNAL = phrases(r"任务超时(?:（\d+分钟）)?", r"upstream returned \w+(?: message)?", "failed to get channel info")
-CREDIT = phrases(
-    *("额度", "余额", "欠费", "quota", "arrears", "resource pack", "exhausted", "balance (?:is )?not enough"),
-    "account exception",
-)
-# Kling's refusal of a parameter, in the words that the plug-in hands on without Kling's code; and words which say that
-# Kling's reply could not be read, which proves nothing.
-REFUSED_PARAMETER = phrases(
-    *("is invalid", r"invalid (?:request )?param", "illegal value", "not supported", "not support", "unsupported"),
-    *("too (?:long|large|small)", "is required", "must be", "cannot be (?:empty|blank|null)", "mutually exclusive"),
-    *("not in a valid", "model does not exist", "invalid method", r"\bimage\b", r"\bpixel"),
-    *("参数", "不支持", "不能为空", "无效的", "图片", "图像"),
-)
-OF_THE_REPLY = phrases(
-    "(?<!submit)respon", "reply", r"\bjson\b", "task_?id", "undefined", "cannot read", r"\beof\b", "time[d-]? ?out"
-)
 TEXTS = (  # HTTP statuses, words, what they mean: only where neither Kling's code nor the relay's decides
     ({400}, phrases("未指定模型", "model name not specified"), FailureKind.UNAVAILABLE),
     ({400}, phrases("ratio or price not set", "价格未配置"), FailureKind.UNAVAILABLE),
     ({400}, phrases("api_key"), FailureKind.CREDENTIAL_REFUSED),  # of the relay at Kling
+    ({400, 422}, phrases("too fast|too many|rate limit|parallel|concurren|并发|频繁"), FailureKind.RATE_LIMITED),
     (
-        {400, 422},
-        phrases("too fast", "too many", "rate limit", "parallel", "concurren", "并发", "频繁"),
-        FailureKind.RATE_LIMITED,
+        {400, 401, 402, 403, 422},
+        phrases("quota|arrears|resource pack|exhausted|balance (?:is )?not enough|account exception|额度|余额|欠费"),
+        FailureKind.OUT_OF_CREDIT,
     ),
-    ({400, 401, 402, 403, 422}, CREDIT, FailureKind.OUT_OF_CREDIT),
-    ({400, 422}, phrases("white-?list", "authentication", "authoriz", "鉴权"), FailureKind.CREDENTIAL_REFUSED),
+    ({400, 422}, phrases("white-?list|authentication|authoriz|鉴权"), FailureKind.CREDENTIAL_REFUSED),
     ({400, 422}, POLICY, FailureKind.CONTENT_POLICY),
     ({403}, phrases("request blocked"), FailureKind.UNAVAILABLE),  # of `/content`: the relay may not fetch the file
     ({404}, phrases("task[_ ]not[_ ](?:found|exist)"), FailureKind.TASK_LOST),
-    ({500, 503}, phrases("无可用渠道", "no available channel"), FailureKind.UNAVAILABLE),
+    ({500, 503}, phrases("no available channel|无可用渠道"), FailureKind.UNAVAILABLE),
 )
-# A group or a key without this model, or a model without a channel: the account's others may well work.
-OF_MODEL = phrases("无权访问模型", "下模型", "access to (?:the )?model", "channel for model")
+# Kling's refusal of a parameter, in the words that the plug-in hands on without Kling's code.
+REFUSED_PARAMETER = phrases(
+    r"is invalid|invalid (?:request )?param|illegal value|not supported|not support|unsupported|is required|must be",
+    r"too (?:long|large|small)|cannot be (?:empty|blank|null)|mutually exclusive|not in a valid|model does not exist",
+    r"invalid method|\bimage\b|\bpixel|参数|不支持|不能为空|无效的|图片|图像",
+)
+# Words which say that the plug-in could not read Kling's reply. That proves nothing about the task.
+UNREAD = phrases(r"(?<!submit)respon|reply|\bjson\b|task_?id|undefined|cannot read|\beof\b|time[d-]? ?out")
 OF_MODEL_CODES = frozenset({"model_not_found", "model_mapping_failed", "model_price_error", "1103"})
 OF_TRANSLATION = frozenset({"build_request_failed", "plugin_request_invalid", "plugin_usage_invalid"})
-NOT_TAKEN = re.compile(r"1\d{3}|task_failed")  # at HTTP 200 what Kling says of a call that it did not take
+NOT_TAKEN = re.compile(r"1\d{3}|task_failed")  # under HTTP 200: Kling's word for a call that it did not take
 EMBEDDED_CODE = re.compile(r'\bcode"?\s*[:=]?\s*"?(\d{4})\b', re.IGNORECASE)
 CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 CONTENT_PATH = re.compile(r"/v1/(?:videos/[^/]+|tasks/[^/]+/artifacts/[^/]+)/content/?$", re.IGNORECASE)
+
+
+def _of_codes(*, vague: bool, codes: frozenset[str] | None = None) -> tuple[Rule, Rule]:
+    """The rules for the codes of both tables, either for the vague codes or for all others.
+
+    Beside a 429 a code counts only if it says that the credit is exhausted: the relay overwrites the message of a 429.
+    """
+    table = {code: kind for code, kind in (CODES | KLING).items() if (code in VAGUE) is vague}
+    credit = FailureKind.OUT_OF_CREDIT
+    limited = {code: kind if kind is credit else FailureKind.RATE_LIMITED for code, kind in table.items()}
+    return Rule(by_code=limited, statuses={429}, codes=codes), Rule(by_code=table, codes=codes)
+
+
+OF_PLUG_IN = frozenset({NOT_A_TASK})
+RULES = (
+    *_of_codes(vague=False),
+    # The plug-in sends 502 with Kling's words: they mean what they mean beside a 400.
+    *(Rule(kind=kind, codes=OF_PLUG_IN, phrases=words, unless=UNREAD) for at, words, kind in TEXTS if 400 in at),
+    Rule(kind=FailureKind.INVALID_REQUEST, codes=OF_PLUG_IN, phrases=REFUSED_PARAMETER, unless=UNREAD),
+    *_of_codes(vague=True, codes=OF_PLUG_IN),
+    *(Rule(kind=kind, statuses=at, phrases=words) for at, words, kind in TEXTS),
+    *_of_codes(vague=True),
+    Rule(by_status=KIND_BY_STATUS | dict.fromkeys((404, 405), FailureKind.UNAVAILABLE)),  # "Invalid URL": a wrong base
+)
 NO_REASON = frozenset({"", "ok", "succeed", "success", "succeeded"})  # Kling's `message` on a failure too
 
 
@@ -273,7 +283,7 @@ def amend(call: HttpCall, reply: HttpReply) -> str | None:
     before_sending = (reply.status, text(body.get("code"))) in {(500, "build_request_failed"), (400, "invalid_request")}
     if duration is None or not before_sending or "duration" not in text(body.get("message")).lower():
         return None
-    if any(code in KLING for code in _complaint(body)[0]):
+    if any(code in KLING for code in _codes_and_message(body)[0]):
         return None
     return "number" if isinstance(duration, str) else "string"
 
@@ -321,53 +331,20 @@ def from_upstream(reply: HttpReply) -> TaskSnapshot:
     return ENDED.get(word) or pending(raw, PENDING, progress(outer.get("progress")))
 
 
-def classify(reply: HttpReply) -> Failed | None:
-    """Why a call was refused: by the innermost code that is known, then by the words, then by the HTTP status."""
-    body, status = json_or_none(reply), reply.status
+def find_error(reply: HttpReply) -> ErrorReport | None:
+    """The errors of a reply, the innermost first, or None if it is a success."""
+    body = json_or_none(reply)
     if succeeded(reply) and (not isinstance(body, Mapping) or _succeeded(body)):
         return None
-    codes, message = _complaint(body)
-    if succeeded(reply) and any(NOT_TAKEN.fullmatch(code) for code in codes):
-        status = 400  # as the relay itself passes it on
-    submit = reply.method == "POST"
-    kind, code = _verdict(status, codes, message, submit=submit)
-    if submit and any(_task_ids(fields) for fields in _error_bodies(body)):
-        kind = FailureKind.AMBIGUOUS  # what names a task is no proof that none was started
-    # A body that is no JSON is a proxy's, and so is its limit; a type that cannot be read is our translation's fault.
-    # What the plug-in refuses is a model or a mode that it has not, and "Invalid request" alone names no reason.
-    elsewhere = kind is FailureKind.INVALID_REQUEST and (
-        body is None or code in OF_TRANSLATION or "cannot unmarshal" in message or message.lower() == "invalid request"
+    codes, message = _codes_and_message(body)
+    not_taken = succeeded(reply) and any(NOT_TAKEN.fullmatch(code) for code in codes)
+    return ErrorReport(
+        errors=tuple((code,) for code in reversed(codes)),
+        message=message,
+        status=400 if not_taken else reply.status,  # as the relay itself passes it on
+        names_task=any(_task_ids(fields) for fields in _error_bodies(body)),
+        elsewhere=body is None,  # a body that is not JSON comes from a proxy before the relay, and so does its limit
     )
-    of_model = code in OF_MODEL_CODES or OF_MODEL.search(message) is not None
-    return failed(kind, message, code, elsewhere=elsewhere, of_model=of_model)
-
-
-def _verdict(status: int, codes: Sequence[str], message: str, *, submit: bool) -> tuple[FailureKind, str]:
-    code = first_text(*codes)
-    named = [(kind, code) for code in reversed(codes) if (kind := KLING.get(code) or CODES.get(code))]
-    if status == 429:  # whatever it says, except that credit is out: the relay overwrites the message
-        named = [(kind if kind is FailureKind.OUT_OF_CREDIT else STATUSES[status], code) for kind, code in named]
-    found = [
-        *(known for known in named if known[1] not in VAGUE),
-        *((kind, code) for kind in _kinds_by_words(status, codes, message)),
-        *(known for known in named if known[1] in VAGUE),
-        (STATUSES.get(status, FailureKind.AMBIGUOUS), code),
-    ]
-    if submit:
-        return next(known for known in found if known[0] is not FailureKind.TASK_LOST)
-    kind, code = found[0]
-    return kind if kind in OF_A_READ else FailureKind.UNAVAILABLE, code
-
-
-def _kinds_by_words(status: int, codes: Sequence[str], message: str) -> Iterator[FailureKind]:
-    """What a message speaks of; Kling's words in the plug-in's 502 are those of a 400."""
-    of_kling = NOT_A_TASK in codes
-    if of_kling and OF_THE_REPLY.search(message):
-        return
-    status = 400 if of_kling else status
-    yield from (kind for at, words, kind in TEXTS if status in at and words.search(message))
-    if of_kling and REFUSED_PARAMETER.search(message):
-        yield FailureKind.INVALID_REQUEST
 
 
 def _layers(body: object) -> list[Mapping[str, object]]:
@@ -399,11 +376,11 @@ def _error_bodies(body: object) -> list[Mapping[str, object]]:
     return nested(body, lambda fields: error_body(fields).message)
 
 
-def _complaint(body: object) -> tuple[list[str], str]:
+def _codes_and_message(body: object) -> tuple[list[str], str]:
     """The codes of an error body, outermost first, and its innermost message."""
-    said = [error_body(fields) for fields in _error_bodies(body)]
-    codes = [code for one in said if (code := first_text(_code(one.code), _code(one.type)))]
-    message = first_text(*(one.message for one in reversed(said)))
+    errors = [error_body(fields) for fields in _error_bodies(body)]
+    codes = [code for error in errors if (code := first_text(_code(error.code), _code(error.type)))]
+    message = first_text(*(error.message for error in reversed(errors)))
     return codes + EMBEDDED_CODE.findall(message)[:1], message
 
 
@@ -461,7 +438,7 @@ def _failure(layers: Sequence[Mapping[str, object]]) -> Failed:
     ]
     reasons = (text(reason).strip() for reason in told)
     reason = next((found for found in reasons if found.lower() not in NO_REASON and not http_url(found)), "")
-    codes, reason = _complaint({"message": reason})
+    codes, reason = _codes_and_message({"message": reason})
     code = first_text(*reversed(codes), *(_code(fields.get("code")) for fields in (*errors, *reversed(layers))))
     internal = INTERNAL.search(reason)
     kind = KLING.get(code)
@@ -470,6 +447,22 @@ def _failure(layers: Sequence[Mapping[str, object]]) -> Failed:
     return failed(kind, internal[0] if internal and kind is FailureKind.TASK_FAILED else reason, code)
 
 
+REFUSALS = Refusals(
+    find=find_error,
+    rules=RULES,
+    # All that the refusal of a read can be about. Any other refusal says no more than that the read failed.
+    read_kinds={
+        FailureKind.CREDENTIAL_REFUSED,
+        FailureKind.OUT_OF_CREDIT,
+        FailureKind.RATE_LIMITED,
+        FailureKind.TASK_LOST,
+    },
+    # A type that cannot be read is the fault of our translation. What the plug-in refuses is a model or a mode that it
+    # does not have. "Invalid request" alone names no reason.
+    elsewhere=Mark(OF_TRANSLATION, phrases(r"cannot unmarshal|\Ainvalid request\Z")),
+    # A group or a key without this model, or a model without a channel: the account's other models may well work.
+    of_model=Mark(OF_MODEL_CODES, phrases("无权访问模型|下模型|access to (?:the )?model|channel for model")),
+)
 ADAPTER = Adapter(
     name="kling_relay",
     base_url="https://api.xiexus.cn",
@@ -490,7 +483,7 @@ ADAPTER = Adapter(
     task_refs=task_refs,
     poll=poll,
     from_upstream=from_upstream,
-    classify=classify,
+    classify=partial(classify, refusals=REFUSALS),
     refresh=refresh,
     refresh_every=4,  # once in one to two minutes
     content=content,

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from gateway.domain.adapter.contract import Capability, Credential, FilePart, HttpCall, HttpReply, ImageForm
 from gateway.domain.adapter.failure import FailureKind
-from gateway.domain.adapter.replies import REFUSED
+from gateway.domain.adapter.replies import KIND_BY_STATUS
 from gateway.domain.adapter.request import (
     ImageToVideo,
     Input,
@@ -25,7 +25,7 @@ from gateway.domain.adapter.request import (
 )
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef
 from gateway.domain.errors import UnreadableReply
-from providers.foxapi import ADAPTER, CAPABILITIES, FAILURES, FRAMES, REFUSALS
+from providers.foxapi import ADAPTER, CAPABILITIES, CODES, FRAMES, TASK_CODES
 
 A, B = "https://example.com/a.jpg", "https://example.com/b.jpg"
 VIDEO = "https://example.com/motion.mp4"
@@ -337,18 +337,18 @@ def test_polling_is_the_documented_one() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 422, 429, 503])
-@pytest.mark.parametrize("word", REFUSALS)
+@pytest.mark.parametrize("word", CODES)
 def test_a_known_code_decides_before_type_and_status(word: str, status: int) -> None:
-    assert kind_of(status, envelope(code=word, type="invalid_request_error")) is REFUSALS[word]
-    assert kind_of(status, envelope(code="new_word", type=word)) is REFUSALS[word]
-    assert kind_of(status, {"code": word, "message": "told", "data": {"error": None}}) is REFUSALS[word]
+    assert kind_of(status, envelope(code=word, type="invalid_request_error")) is CODES[word]
+    assert kind_of(status, envelope(code="new_word", type=word)) is CODES[word]
+    assert kind_of(status, {"code": word, "message": "told", "data": {"error": None}}) is CODES[word]
 
 
-@pytest.mark.parametrize("status", REFUSED)
+@pytest.mark.parametrize("status", KIND_BY_STATUS)
 @pytest.mark.parametrize("body", [b"", b"<html>no</html>", {}, envelope(type="invalid_request_error"), {"error": "no"}])
 def test_without_a_known_word_the_status_decides(status: int, body: object) -> None:
-    assert kind_of(status, body) is REFUSED[status]
-    assert kind_of(status, body, method="GET") is REFUSED[status]
+    assert kind_of(status, body) is KIND_BY_STATUS[status]
+    assert kind_of(status, body, method="GET") is KIND_BY_STATUS[status]
 
 
 @pytest.mark.parametrize("status", [301, 405, 408, 409, 500, 501, 502, 504, 520, 522, 524, 599])
@@ -359,7 +359,7 @@ def test_what_proves_nothing_is_ambiguous(status: int, body: object) -> None:
     assert kind_of(status, body) is FailureKind.AMBIGUOUS
 
 
-@pytest.mark.parametrize("word", REFUSALS)
+@pytest.mark.parametrize("word", CODES)
 def test_no_word_makes_an_undocumented_server_error_safe_to_repeat(word: str) -> None:
     assert kind_of(500, envelope(code=word)) is FailureKind.AMBIGUOUS
 
@@ -377,7 +377,7 @@ def test_a_404_that_says_no_more_loses_no_task(body: object) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422, 429, 503])
-@pytest.mark.parametrize("word", [*REFUSALS, "not_found", "service_unavailable_error", "new_word"])
+@pytest.mark.parametrize("word", [*CODES, "not_found", "service_unavailable_error", "new_word"])
 def test_a_refusal_that_names_a_task_is_no_refusal_to_build_on(word: str, status: int) -> None:
     assert kind_of(status, {"id": "task-1", **envelope(code=word)}) is FailureKind.AMBIGUOUS
     assert kind_of(status, {"code": word, "message": "told", "data": {"id": "task-1"}}) is FailureKind.AMBIGUOUS
@@ -386,7 +386,7 @@ def test_a_refusal_that_names_a_task_is_no_refusal_to_build_on(word: str, status
 def test_only_what_other_providers_may_take_is_tried_elsewhere() -> None:
     told = {
         word
-        for word in REFUSALS
+        for word in CODES
         if (refusal := ADAPTER.classify(reply(422, envelope(code=word)))) is not None and refusal.elsewhere
     }
 
@@ -408,13 +408,13 @@ def test_an_unknown_task_failure_is_not_guessed_at() -> None:
     assert snapshot == Failed(kind=FailureKind.TASK_FAILED, message="sensitive", upstream_code="sensitive_mood")
 
 
-@pytest.mark.parametrize("code", FAILURES)
+@pytest.mark.parametrize("code", TASK_CODES)
 def test_a_known_task_failure_has_its_kind_whatever_its_message(code: str) -> None:
     task = {"status": "failed", "error": {"code": code, "message": "a policy of ours"}}
     snapshot = ADAPTER.from_upstream(reply(200, task, method="GET"))
 
     assert isinstance(snapshot, Failed)
-    assert snapshot.kind is FAILURES[code]
+    assert snapshot.kind is TASK_CODES[code]
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def _seconds(value: object) -> float | None:
     return found if found is not None and found > 0 else None
 
 
-# --- error bodies -------------------------------------------------------------------------------------------------------
+# --- error bodies ----------------------------------------------------------------------------------------------------
 
 
 class ErrorBody(NamedTuple):
