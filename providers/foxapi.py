@@ -1,7 +1,7 @@
 """FoxAPI, Kling V3 and O3: translation only.
 
 Source: docs.foxapi.cc (model pages, "Get task detail", "Error codes", file uploads), what clients of the sibling brand
-AIHubMax have met, and the recordings under tests/recordings/foxapi/, which win where they disagree. Other ids of the
+AIHubMax have met, and the exchanges under tests/exchanges/foxapi/, which win where they disagree. Other ids of the
 same endpoint (kling-v2-6-video, the legacy O1 models) are named in configuration, each with the row it follows.
 """
 

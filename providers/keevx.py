@@ -1,7 +1,7 @@
 """Keevx image-to-video, models V and KL: translation only.
 
 Sources: the skill pages "image-to-video" and "image-generate" (whose codes are taken to hold here, too), the API
-reference on docs.keevx.com and docs.keevx.cn, and the recordings under tests/recordings/keevx/, each of which names its
+reference on docs.keevx.com and docs.keevx.cn, and the exchanges under tests/exchanges/keevx/, each of which names its
 page. Where the pages disagree, a comment says what was chosen.
 """
 

@@ -2,8 +2,8 @@
 
 Sources: the relay's own pages (apidoc.xiexus.cn, a copy of new-api's generic document), the source of new-api up to
 2026-07 and of its task plug-ins since 2026-08 (plugins/tasks/kling/plugin.js, relay/channel/task/jsplugin), Kling's
-pages of error codes, the rules of Kling's models as vercel/ai's packages/klingai states them, and the recordings under
-tests/recordings/kling_relay/, which win where they disagree. Which version of new-api answers is unknown, so every form
+pages of error codes, the rules of Kling's models as vercel/ai's packages/klingai states them, and the exchanges under
+tests/exchanges/kling_relay/, which win where they disagree. Which version of new-api answers is unknown, so every form
 that any version gave is read, and the body that is sent works in every version.
 """
 

@@ -27,7 +27,7 @@ from gateway.domain.adapter.request import (
 from gateway.domain.adapter.task import TaskRef
 from gateway.domain.errors import UnreadableReply
 
-from .recordings import (
+from .exchanges import (
     ADAPTERS,
     as_json,
     at,
@@ -91,7 +91,7 @@ OPTION_VALUES: tuple[Any, ...] = (
 
 
 def needed_options(adapter: Adapter, capability: Capability) -> Iterator[dict[str, Any]]:
-    """None first; then, for a row whose rules want some, one of a likely shape, or what a recording has."""
+    """None first; then, for a row whose rules want some, one of a likely shape, or what an exchange has."""
     yield {}
     for option, value in product(sorted(capability.options), OPTION_VALUES):
         yield {option: value}
@@ -268,8 +268,8 @@ def recorded_refs(adapter: Adapter) -> list[TaskRef]:
     refs: list[TaskRef] = []
     for path in paths_of(adapter.name):
         if outcome_of(path) == "submitted":
-            recording = read(path)
-            refs += adapter.task_refs(call_of(adapter, recording), reply_of(recording))
+            exchange = read(path)
+            refs += adapter.task_refs(call_of(adapter, exchange), reply_of(exchange))
     assert refs
     return refs
 
@@ -315,8 +315,8 @@ def test_an_odd_id_is_unreadable_or_can_be_read_with(adapter: Adapter, odd: str)
     for path in paths_of(adapter.name):
         if outcome_of(path) != "submitted":
             continue
-        recording = read(path)
-        call, reply = call_of(adapter, recording), reply_of(recording)
+        exchange = read(path)
+        call, reply = call_of(adapter, exchange), reply_of(exchange)
         body = read_json(reply)
         for ref in adapter.task_refs(call, reply):
             for steps in leaves(body):

@@ -1,4 +1,4 @@
-"""What FoxAPI promises beyond what every adapter does; the meaning of single replies is in its recordings."""
+"""What FoxAPI promises beyond what every adapter does; the meaning of single replies is in its exchanges."""
 
 import json
 from contextlib import suppress

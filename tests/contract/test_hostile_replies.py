@@ -18,13 +18,13 @@ from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.task import Completed, Failed, Pending, Status, TaskRef, TaskSnapshot
 from gateway.domain.errors import UnreadableReply
 
-from .recordings import (
+from .exchanges import (
     ADAPTERS,
     as_json,
     at,
     every_adapter,
+    every_exchange,
     every_name,
-    every_recording,
     exactly,
     leaves,
     outcome_of,
@@ -132,13 +132,13 @@ def test_a_404_that_the_provider_did_not_write_loses_no_task(adapter: Adapter, b
     assert refusal.kind is FailureKind.UNAVAILABLE
 
 
-@every_recording
+@every_exchange
 def test_a_refusal_beside_a_task_is_never_sent_again(adapter: Adapter, path: Path) -> None:
     """Who names a task may have started it, whatever else is said: it is followed, or nobody knows."""
-    recording = read(path)
-    if outcome_of(path) != "refused" or recording.call.method != "POST":
+    exchange = read(path)
+    if outcome_of(path) != "refused" or exchange.call.method != "POST":
         return
-    refused = reply_of(recording)
+    refused = reply_of(exchange)
     said = json_object(refused)
     for other in paths_of(adapter.name):
         if outcome_of(other) != "submitted":
@@ -206,18 +206,18 @@ def assert_clean(message: str) -> None:
 LEAK = " sk-live-0123456789abcdef at https://internal.example:8080/x?key=1 on 10.1.2.3, balance ＄12.50, Bearer abc.def"
 
 
-@every_recording
+@every_exchange
 def test_no_message_shows_keys_balances_or_hosts(adapter: Adapter, path: Path) -> None:
     """Also when the provider writes them into any text of a reply that was read before."""
-    recording = read(path)
-    if isinstance(raw := recording.reads_as.snapshot, dict):
+    exchange = read(path)
+    if isinstance(raw := exchange.reads_as.snapshot, dict):
         assert_sound(exactly(raw, TaskSnapshot))
-    if recording.reply is None or recording.reply.json is UNSET:
+    if exchange.reply is None or exchange.reply.json is UNSET:
         return
-    for steps in leaves(recording.reply.json):
-        if isinstance(old := at(recording.reply.json, steps), str):
-            body = msgspec.json.encode(replaced(recording.reply.json, steps, old + LEAK))
-            read_every_way(adapter, structs.replace(reply_of(recording), body=body))
+    for steps in leaves(exchange.reply.json):
+        if isinstance(old := at(exchange.reply.json, steps), str):
+            body = msgspec.json.encode(replaced(exchange.reply.json, steps, old + LEAK))
+            read_every_way(adapter, structs.replace(reply_of(exchange), body=body))
 
 
 def read_every_way(adapter: Adapter, reply: HttpReply) -> None:
@@ -277,11 +277,11 @@ def test_a_recorded_reply_with_one_value_changed_reads_or_is_unreadable(
 def json_bodies(name: str) -> list[tuple[int, Any]]:
     """Every recorded JSON body with its status; a callback's is what the provider sent."""
     found: list[tuple[int, Any]] = []
-    for recording in map(read, paths_of(name)):
-        if recording.reply is not None and recording.reply.json is not UNSET:
-            found.append((recording.reply.status, recording.reply.json))
-        if recording.reads_as.callback is not UNSET:
-            found.append((200, recording.call.json))
+    for exchange in map(read, paths_of(name)):
+        if exchange.reply is not None and exchange.reply.json is not UNSET:
+            found.append((exchange.reply.status, exchange.reply.json))
+        if exchange.reads_as.callback is not UNSET:
+            found.append((200, exchange.call.json))
     return found
 
 

@@ -1,4 +1,4 @@
-"""What Keevx promises beyond what every adapter does; the meaning of single replies is in its recordings."""
+"""What Keevx promises beyond what every adapter does; the meaning of single replies is in its exchanges."""
 
 from contextlib import suppress
 from typing import Any

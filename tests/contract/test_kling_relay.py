@@ -23,8 +23,8 @@ from gateway.domain.routing.price import Price
 from providers import kling_relay
 from providers.kling_relay import ADAPTER, CODES, KLING
 
-RECORDINGS = sorted((Path(__file__).parent.parent / "recordings" / "kling_relay").glob("*.json"))
-REPLIES = [json.loads(path.read_text())["reply"] for path in RECORDINGS]
+EXCHANGES = sorted((Path(__file__).parent.parent / "exchanges" / "kling_relay").glob("*.json"))
+REPLIES = [json.loads(path.read_text())["reply"] for path in EXCHANGES]
 TEXT, IMAGE = TextToVideo(), ImageToVideo(first_frame="https://example.com/image.jpg")
 SUBMIT = HttpCall(method="POST", path="/kling/v1/videos/image2video", json={})
 KNOWN = {**ADAPTER.capabilities, **ADAPTER.configurable}
@@ -345,12 +345,12 @@ def test_no_other_form_of_a_duration_that_was_not_said() -> None:
 @pytest.mark.parametrize("code", sorted(KLING))
 def test_every_kling_code_is_recorded(code: str) -> None:
     named = re.compile(rf"code\W+{code}\b")
-    assert any(named.search(path.read_text()) for path in RECORDINGS if path.name.startswith("refused-"))
+    assert any(named.search(path.read_text()) for path in EXCHANGES if path.name.startswith("refused-"))
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
 def test_every_word_of_the_relay_is_recorded(code: str) -> None:
-    assert any(f'"{code}"' in path.read_text() for path in RECORDINGS if path.name.startswith("refused-"))
+    assert any(f'"{code}"' in path.read_text() for path in EXCHANGES if path.name.startswith("refused-"))
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 524])
@@ -593,7 +593,7 @@ def test_any_bytes_are_a_value_or_unreadable(content: bytes, status: int, method
 
 
 @given(st.data(), METHODS)
-def test_any_perturbed_recording_is_a_value_or_unreadable(data: st.DataObject, method: str) -> None:
+def test_any_altered_exchange_is_a_value_or_unreadable(data: st.DataObject, method: str) -> None:
     recorded = data.draw(st.sampled_from([entry for entry in REPLIES if isinstance(entry.get("json"), dict)]))
     value = json.loads(json.dumps(recorded["json"]))
     for _ in range(data.draw(st.integers(1, 3))):

@@ -13,7 +13,7 @@ from gateway.app import Application
 from gateway.fetch.fetcher import FetchRefused
 from gateway.settings.load import load
 
-from .recordings import ADAPTERS, RECORDINGS
+from .exchanges import ADAPTERS, EXCHANGES
 
 VIDEOS = "/v1/videos/generations"
 PHOTO = "https://example.com/a.jpg"
@@ -37,7 +37,7 @@ class Provider:
         self.name = name
         self.submits = 0
         self._submit, *self._reads = (
-            json.loads((RECORDINGS / name / f"{one}.json").read_text())["reply"] for one in (submit, *reads)
+            json.loads((EXCHANGES / name / f"{one}.json").read_text())["reply"] for one in (submit, *reads)
         )
 
     def __call__(self, request: httpx.Request) -> httpx.Response:

@@ -8,16 +8,16 @@ from gateway.domain.adapter.decoding import http_url, json_object, nested
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import clean
 from gateway.domain.adapter.replies import (
-    Complaint,
-    any_of,
+    ErrorBody,
     artifact,
     by_code,
-    by_words,
-    complaint,
+    error_body,
     id_of,
+    match_phrase,
     names_task,
-    once,
     pending,
+    phrases,
+    unique_by_url,
     without_result,
 )
 from gateway.domain.adapter.task import Artifact, Pending, Status
@@ -41,11 +41,11 @@ from gateway.domain.adapter.task import Artifact, Pending, Status
     ],
 )
 def test_a_complaint_is_read_in_every_form(body: Any, said: tuple[str, str, str]) -> None:
-    assert complaint(body) == Complaint(*said)
+    assert error_body(body) == ErrorBody(*said)
 
 
 def test_a_complaint_is_read_to_a_bound() -> None:
-    assert len(complaint({"message": "x" * 10**6}).message) == len(complaint("x" * 10**6).message) == 10_000
+    assert len(error_body({"message": "x" * 10**6}).message) == len(error_body("x" * 10**6).message) == 10_000
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_file_has_what_is_said_first_about_it() -> None:
 def test_each_file_counts_once() -> None:
     first, twin, other = (Artifact(url=url, width=width) for url, width in [("u", 1), ("u", 2), ("v", 3)])
 
-    assert once([None, first, other, twin]) == (first, other)
+    assert unique_by_url([None, first, other, twin]) == (first, other)
 
 
 def test_tables_are_read_by_code_and_by_words() -> None:
@@ -130,10 +130,10 @@ def test_tables_are_read_by_code_and_by_words() -> None:
         "b": FailureKind.UNAVAILABLE,
         "c": FailureKind.RATE_LIMITED,
     }
-    table = ((any_of("quota", "余额"), FailureKind.OUT_OF_CREDIT), (any_of("quo"), FailureKind.UNAVAILABLE))
-    assert by_words(table, "QUOTA") is FailureKind.OUT_OF_CREDIT
-    assert by_words(table, "Quo vadis") is FailureKind.UNAVAILABLE
-    assert by_words(table, "vadis") is None
+    table = ((phrases("quota", "余额"), FailureKind.OUT_OF_CREDIT), (phrases("quo"), FailureKind.UNAVAILABLE))
+    assert match_phrase(table, "QUOTA") is FailureKind.OUT_OF_CREDIT
+    assert match_phrase(table, "Quo vadis") is FailureKind.UNAVAILABLE
+    assert match_phrase(table, "vadis") is None
 
 
 def test_half_a_surrogate_pair_does_not_survive_in_a_url() -> None:

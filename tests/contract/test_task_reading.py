@@ -20,12 +20,12 @@ from gateway.domain.adapter.task import Completed, Failed, Pending, Status, Task
 from gateway.domain.adapter.task_reading import PollRefused, read_poll, read_submit, task_id_fault
 from gateway.domain.errors import UnreadableReply
 
-from .recordings import (
+from .exchanges import (
     ADAPTERS,
     as_json,
     call_of,
+    every_exchange,
     every_name,
-    every_recording,
     exactly,
     leaves,
     outcome_of,
@@ -60,18 +60,18 @@ def urls(snapshot: Any) -> list[str]:
     return [file.url for file in snapshot.artifacts]
 
 
-# -- recordings
+# -- exchanges
 
 
-@every_recording
-def test_a_recording_reads_no_worse_with_the_shared_vocabulary(adapter: Adapter, path: Path) -> None:
-    recording = read(path)
+@every_exchange
+def test_an_exchange_reads_no_worse_with_the_shared_vocabulary(adapter: Adapter, path: Path) -> None:
+    exchange = read(path)
     outcome = outcome_of(path)
-    if recording.reply is None or outcome == "uploaded" or "upload" in path.stem:
+    if exchange.reply is None or outcome == "uploaded" or "upload" in path.stem:
         return
-    reply, expected = reply_of(recording), recording.gateway_reads_as
-    if recording.call.method == "POST":
-        call = call_of(adapter, recording)
+    reply, expected = reply_of(exchange), exchange.gateway_reads_as
+    if exchange.call.method == "POST":
+        call = call_of(adapter, exchange)
         found = read_submit(adapter, call, reply)
         if expected is UNSET:
             assert found == submit_of_the_adapter_alone(adapter, call, reply)

@@ -19,7 +19,7 @@ from gateway.domain.adapter.contract import Adapter
 from gateway.settings.load import load
 from gateway.upstream.registry import load_adapters
 
-from .recordings import ADAPTERS, ALWAYS_RECORDED
+from .exchanges import ADAPTERS, ALWAYS_RECORDED
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "providers" / "README.md").read_text()
@@ -32,7 +32,7 @@ def block(language: str) -> str:
     return str(found)
 
 
-RECORDED = dict(line.split(" ", 1) for line in block("recordings").splitlines())
+RECORDED = dict(line.split(" ", 1) for line in block("exchanges").splitlines())
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +71,11 @@ def test_the_example_is_found_beside_the_built_in_adapters(installed: dict[str, 
 
 
 def test_the_example_keeps_the_contract(site: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "recordings" / "acme"
+    folder = tmp_path / "exchanges" / "acme"
     folder.mkdir(parents=True)
-    for name, recording in RECORDED.items():
-        (folder / name).write_text(recording)
-    environ = {**os.environ, "PYTHONPATH": str(site), "ADAPTER_RECORDINGS": str(folder.parent)}
+    for name, exchange in RECORDED.items():
+        (folder / name).write_text(exchange)
+    environ = {**os.environ, "PYTHONPATH": str(site), "ADAPTER_EXCHANGES": str(folder.parent)}
     (said,) = re.findall(r"pytest (tests/contract -k acme)", block("sh"))
     run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *said.split()]
 
