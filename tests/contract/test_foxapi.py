@@ -25,7 +25,9 @@ from gateway.domain.adapter.request import (
 )
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef
 from gateway.domain.errors import UnreadableReply
-from providers.foxapi import ADAPTER, CAPABILITIES, CODES, FRAMES, TASK_CODES
+from providers.foxapi import ADAPTER, FRAMES
+from providers.foxapi.errors import CODES, TASK_CODES
+from providers.foxapi.models import CAPABILITIES
 
 A, B = "https://example.com/a.jpg", "https://example.com/b.jpg"
 VIDEO = "https://example.com/motion.mp4"

@@ -21,7 +21,8 @@ from gateway.domain.adapter.request import (
 )
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef
 from gateway.domain.errors import UnreadableReply, UnsupportedParameter
-from providers.keevx import ADAPTER, CODES, PENDING, TASK_NOT_FOUND, TWO_MEANINGS
+from providers.keevx import ADAPTER, PENDING
+from providers.keevx.errors import CODES, TASK_NOT_FOUND, TWO_MEANINGS
 
 SUBMIT = HttpCall(method="POST", path="/image_to_video", json={})
 EXAMPLE = "https://example.com/"

@@ -21,7 +21,8 @@ from gateway.domain.generation.model import GenerationRequest
 from gateway.domain.routing.plan import Candidate, Planned, plan
 from gateway.domain.routing.price import Price
 from providers import kling_relay
-from providers.kling_relay import ADAPTER, CODES, KLING
+from providers.kling_relay import ADAPTER
+from providers.kling_relay.errors import CODES, KLING
 
 EXCHANGES = sorted((Path(__file__).parent.parent / "exchanges" / "kling_relay").glob("*.json"))
 REPLIES = [json.loads(path.read_text())["reply"] for path in EXCHANGES]

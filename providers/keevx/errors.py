@@ -1,88 +1,24 @@
-"""Keevx image-to-video, models V and KL: translation only.
-
-Sources: the skill pages "image-to-video" and "image-generate" (whose codes are taken to hold here, too), the API
-reference on docs.keevx.com and docs.keevx.cn, and the exchanges under tests/exchanges/keevx/, each of which names its
-page. Where the pages disagree, a comment says what was chosen.
-"""
+"""Why Keevx refuses a call or fails a task."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from functools import partial
-from typing import Any
-from urllib.parse import quote
-
-from msgspec import structs
 
 from gateway.domain.adapter.contract import (
-    Adapter,
-    Callback,
-    Capability,
-    FilePart,
-    HttpCall,
     HttpReply,
-    ImageForm,
-    ImageLimits,
-    Polling,
 )
-from gateway.domain.adapter.decoding import http_url, items, json_or_none, mapping, number, read_json, text
+from gateway.domain.adapter.decoding import items, json_or_none, mapping, number, text
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
-from gateway.domain.adapter.refusals import ErrorReport, Mark, Refusals, Rule, by_phrase, classify
+from gateway.domain.adapter.refusals import ErrorReport, Mark, Refusals, Rule, by_phrase
 from gateway.domain.adapter.replies import (
     KIND_BY_STATUS,
-    artifact,
     by_code,
     error_body,
     id_of,
     match_phrase,
-    message_text,
-    pending,
     phrases,
     succeeded,
-    without_result,
 )
-from gateway.domain.adapter.request import ImageToVideo, InputKind, ReferencesToVideo, UpstreamRequest
-from gateway.domain.adapter.task import Completed, Failed, Status, TaskRef, TaskSnapshot
-from gateway.domain.errors import UnreadableReply, UnsupportedParameter
-
-VIDEO = "/image_to_video"
-UPLOAD = "/figure-resource/upload/file"
-# The skill pages require it on every call; the API reference does not name it.
-HEADERS = {"source": "skill"}
-
-V = Capability(
-    inputs=frozenset({InputKind.IMAGE}),
-    durations=frozenset({4, 6, 8}),
-    resolutions=frozenset({"720p", "1080p", "4k"}),
-    aspect_ratios=frozenset({"16:9", "9:16"}),
-    prompt_max=1000,
-    last_frame=True,
-    generate_audio=True,
-    count_max=4,
-    defaults={"resolution": "720p", "duration_seconds": 4},  # both are required
-    assumes={"generate_audio": False},
-    images=ImageLimits(formats=frozenset({"image/jpeg", "image/png", "image/webp"}), max_bytes=20 * 1024 * 1024),
-    image_forms=(ImageForm.UPLOAD, ImageForm.URL),  # a URL goes as it is; bytes are uploaded first
-)
-V_REFERENCES = replace(
-    V,
-    inputs=frozenset({InputKind.REFERENCES}),
-    durations=frozenset({8}),
-    last_frame=False,
-    references_max=3,
-    defaults={"resolution": "720p", "duration_seconds": 8},
-)
-KL = replace(
-    V_REFERENCES,
-    durations=frozenset({5, 10}),
-    resolutions=frozenset({"720p", "1080p"}),
-    references_max=7,  # both tables; the schema of the .cn page alone says 5
-    generate_audio=False,
-    defaults={"resolution": "720p", "duration_seconds": 5},
-)
-CAPABILITIES = {"V": (V, V_REFERENCES), "KL": (KL,)}
-
-PENDING = {"pending": Status.QUEUED, "processing": Status.IN_PROGRESS, "generating": Status.IN_PROGRESS}
+from gateway.domain.adapter.task import Failed
 
 CREATION_FAILED = "530003"
 PROMPT_TOO_LONG = "100005"
@@ -154,61 +90,6 @@ RULES = (
 )
 
 
-def to_upstream(request: UpstreamRequest) -> HttpCall:
-    """The submit of one or more outputs; start frame and references never go together."""
-    match request.input:
-        case ImageToVideo(first_frame=first, last_frame=last):
-            images: dict[str, Any] = {"image_url": first} | ({} if last is None else {"end_image_url": last})
-        case ReferencesToVideo(references=references, first_frame=None, last_frame=None):
-            images = {"reference_images": list(references)}
-        case _:  # the capabilities keep it away; sent, it would be another video than the one asked for
-            raise UnsupportedParameter("Keevx takes a first frame or reference images.", param="image")
-    settings = request.settings
-    has_audio = any(capability.generate_audio for capability in CAPABILITIES.get(request.row, ()))
-    asked = {
-        "aspect_ratio": settings.aspect_ratio,
-        "aspect_resolution": settings.resolution,
-        "duration": settings.duration_seconds,
-        # Silence may be asked of KL, which has no sound and no field for it.
-        "generate_audio": settings.generate_audio if has_audio or settings.generate_audio else None,
-        "generate_count": request.count if request.count > 1 else None,  # 1 is the documented default
-        "callback_url": request.callback_url,
-    }
-    body = {"model": request.model, "prompt": request.prompt, **images}
-    body |= {name: value for name, value in asked.items() if value is not None}
-    return HttpCall(method="POST", path=VIDEO, headers=HEADERS, json=body)
-
-
-def task_refs(call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:  # noqa: ARG001  # the reply says it all
-    """Every task that the reply names, also beyond the count asked for: each may have been paid for."""
-    ids = _task_ids(mapping(read_json(reply)))
-    if not ids:
-        raise UnreadableReply("keevx: the reply to a submit names no task")
-    return tuple(TaskRef(id=found) for found in ids)
-
-
-def poll(task: TaskRef) -> HttpCall:
-    """The read of one task; each output is one."""
-    return HttpCall(method="GET", path=f"{VIDEO}/{quote(task.id, safe='')}", headers=HEADERS)
-
-
-def from_upstream(reply: HttpReply) -> TaskSnapshot:
-    """What a task is at one reading."""
-    envelope = mapping(read_json(reply))
-    task = _task(envelope)
-    raw = text(task.get("status")).strip()
-    match raw.lower():
-        case "":
-            raise UnreadableReply("keevx: the reply to a poll has no status")
-        case "succeeded":
-            file = artifact(task.get("video_url"), task)
-            return without_result(raw) if file is None else Completed((file,))
-        case "failed":
-            return _task_failure(message_text(task.get("error_message")) or _message(envelope))
-        case _:
-            return pending(raw, PENDING)
-
-
 def find_error(reply: HttpReply) -> ErrorReport | None:
     """The error of a reply, or None if it is a success: a business code other than 0 may come with HTTP 200."""
     envelope = mapping(json_or_none(reply))
@@ -216,7 +97,7 @@ def find_error(reply: HttpReply) -> ErrorReport | None:
     refused = bool(code) or envelope.get("success") is False  # `success` is in the envelope of an upload
     if succeeded(reply) and (not refused or _reads_failed_task(reply, code, envelope)):
         return None
-    message = _message(envelope)
+    message = message_of(envelope)
     # Beside any other status than a refusing one, words without a business code prove nothing.
     searched = message if refused or reply.status in REFUSED else ""
     if not message and reply.status in ACCOUNT_STATUSES:
@@ -225,32 +106,11 @@ def find_error(reply: HttpReply) -> ErrorReport | None:
         errors=((code,),) if code else (),
         message=message or f"The provider answered with HTTP status {reply.status}.",
         text=searched,
-        names_task=bool(_task_ids(envelope)),
+        names_task=bool(task_ids(envelope)),
     )
 
 
-def upload(part: FilePart) -> HttpCall:
-    """The call that turns the bytes of an image into a URL."""
-    return HttpCall(method="POST", path=UPLOAD, headers=HEADERS, file=structs.replace(part, field="file"))
-
-
-def uploaded_url(reply: HttpReply) -> str:
-    """The URL of an uploaded image."""
-    url = http_url(mapping(mapping(read_json(reply)).get("result")).get("url"))
-    if url is None:
-        raise UnreadableReply("keevx: the reply to an upload has no URL")
-    return url
-
-
-def read_callback(body: bytes) -> Callback:
-    """The task that a callback is about. Nothing else of it is believed: it is unsigned, and `code` 0 is no success."""
-    ids = _task_ids(mapping(read_json(HttpReply(status=200, method="POST", body=body))))
-    if not ids:
-        raise UnreadableReply("keevx: the callback names no task")
-    return Callback(task_ids=ids)
-
-
-def _task_failure(message: str) -> Failed:
+def task_failure(message: str) -> Failed:
     """Why a task failed. Keevx sends no code with it, so the words decide."""
     kind = match_phrase(OF_FAILED_TASK, message) or FailureKind.TASK_FAILED
     about_input = INPUT.search(WORK.sub("", message)) and not INTERNAL.search(message)
@@ -262,7 +122,7 @@ def _task_failure(message: str) -> Failed:
 def _reads_failed_task(reply: HttpReply, code: str, envelope: Mapping[str, object]) -> bool:
     """True if a poll reads a failed task under a code that no table has: its code is not documented."""
     unknown = code not in {*CODES, *TASK_NOT_FOUND, TWO_MEANINGS, CREATION_FAILED}
-    failed_task = text(_task(envelope).get("status")).strip().upper() == "FAILED"
+    failed_task = text(task_of(envelope).get("status")).strip().upper() == "FAILED"
     return reply.method.upper() == "GET" and unknown and failed_task
 
 
@@ -272,19 +132,20 @@ def _code(envelope: Mapping[str, object]) -> str:
     return str(int(value)) if value and value.is_integer() else ""
 
 
-def _message(envelope: Mapping[str, object]) -> str:
-    said = error_body(envelope).message
-    return "" if said.strip().lower() in {"ok", "success"} else said
+def message_of(envelope: Mapping[str, object]) -> str:
+    """The message of an envelope, "" if it is missing or only says that the call succeeded."""
+    message = error_body(envelope).message
+    return "" if message.strip().lower() in {"ok", "success"} else message
 
 
-def _task(envelope: Mapping[str, object]) -> Mapping[str, object]:
+def task_of(envelope: Mapping[str, object]) -> Mapping[str, object]:
     """The one task of a reply: `data`, or the only object of an array."""
     data = envelope.get("data")
     tasks = [mapping(entry) for entry in (items(data) or [data])]
     return tasks[0] if len(tasks) == 1 else {}
 
 
-def _task_ids(envelope: Mapping[str, object]) -> tuple[str, ...]:
+def task_ids(envelope: Mapping[str, object]) -> tuple[str, ...]:
     """Every task id that a reply names, in its order, each once."""
     data = envelope.get("data")
     named = (id_of(value) for entry in (*(items(data) or [data]), envelope) for value in _id_values(entry))
@@ -302,28 +163,4 @@ REFUSALS = Refusals(
     find=find_error,
     rules=RULES,
     elsewhere=Mark(codes=frozenset({PROMPT_TOO_LONG})),  # other providers take more than these 1000 characters
-)
-ADAPTER = Adapter(
-    name="keevx",
-    base_url="https://api.keevx.com/v1",
-    capabilities=CAPABILITIES,
-    polling=Polling(
-        first_poll_seconds=30,
-        poll_seconds=30,
-        poll_max_seconds=30,
-        attempt_timeout_seconds=1200,
-        grace_seconds=60,
-        result_seconds=7 * 86400,
-    ),
-    to_upstream=to_upstream,
-    task_refs=task_refs,
-    poll=poll,
-    from_upstream=from_upstream,
-    classify=partial(classify, refusals=REFUSALS),
-    rate_limit_seconds=30,
-    unavailable_seconds=10,  # after a 500
-    upload=upload,
-    uploaded_url=uploaded_url,
-    upload_keep_seconds=3600,  # no page tells how long an upload lives
-    read_callback=read_callback,
 )
