@@ -1,8 +1,10 @@
 """FoxAPI, Kling V3 and O3: translation only.
 
-Source: docs.foxapi.cc (model pages, "Get task detail", "Error codes", file uploads), what clients of the sibling brand
-AIHubMax have met, and the exchanges under tests/exchanges/foxapi/, which win where they disagree. Other ids of the
-same endpoint (kling-v2-6-video, the legacy O1 models) are named in configuration, each with the row it follows.
+`models.py` says what its models accept, `errors.py` why it refuses calls and fails tasks.
+
+Sources: docs.foxapi.cc (model pages, "Get task detail", "Error codes", file uploads), and what clients of the sibling
+brand AIHubMax report. tests/exchanges/foxapi/ has one file for each form, with its source. Other models of the same
+endpoint (kling-v2-6-video, the legacy O1 models) can be configured, each with the row of `CAPABILITIES` it follows.
 """
 
 from collections.abc import Mapping
@@ -37,13 +39,15 @@ from gateway.domain.errors import UnreadableReply
 from providers.foxapi.errors import REFUSALS, task_failure_kind
 from providers.foxapi.models import CAPABILITIES
 
-# Cloudflare answers a client library's own User-Agent with 403 "error code: 1010".
+# With the default User-Agent of a client library, Cloudflare answers 403 "error code: 1010"; see
+# tests/exchanges/foxapi/refused-403-cloudflare-query.json.
 HEADERS = {"User-Agent": "Mozilla/5.0 (compatible; video-gateway/1.0)"}
 POLLING = Polling(
     first_poll_seconds=5, poll_seconds=5, poll_max_seconds=15, attempt_timeout_seconds=1200, grace_seconds=120
 )
 
-FRAMES = {  # first, last: one family's name for the last frame is an unknown field, and a 422, in the other
+# The field names of the first and the last frame. They differ between the families: the wrong name is refused with 422.
+FRAMES = {
     "kling-v3-image-to-video": ("image_url", "image_tail_url"),
     "kling-o3-image-to-video": ("image_url", "end_image_url"),
     "kling-o3-reference-to-video": ("start_image_url", "end_image_url"),
@@ -56,19 +60,19 @@ CANCELLED = frozenset({"cancelled", "canceled"})
 
 
 def to_upstream(request: UpstreamRequest) -> HttpCall:
-    """The submit. Nothing that was not asked for: several models refuse a field they do not know."""
-    asked = request.settings
+    """The call that starts a task. It has only what the client asked for: several models refuse unknown fields."""
+    settings = request.settings
     has_audio = CAPABILITIES[request.row][0].generate_audio
     body: dict[str, Any] = {
         "model": request.model,
         "prompt": request.prompt or None,
-        "duration": asked.duration_seconds,
-        "resolution": asked.resolution,
-        "aspect_ratio": asked.aspect_ratio,
-        # A client may ask for silence of a model that has no sound, and no field for it.
-        "generate_audio": asked.generate_audio if has_audio or asked.generate_audio else None,
-        "negative_prompt": asked.negative_prompt,
-        "mode": asked.mode,
+        "duration": settings.duration_seconds,
+        "resolution": settings.resolution,
+        "aspect_ratio": settings.aspect_ratio,
+        # A client may ask a model without sound for silence. Such a model has no field for it.
+        "generate_audio": settings.generate_audio if has_audio or settings.generate_audio else None,
+        "negative_prompt": settings.negative_prompt,
+        "mode": settings.mode,
     }
     match request.input:
         case TextToVideo():
@@ -82,50 +86,51 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
 
 
 def _frames(row: str, *frames: str | None) -> dict[str, str]:
-    return {FRAMES[row][place]: frame for place, frame in enumerate(frames) if frame is not None}
+    return {FRAMES[row][position]: frame for position, frame in enumerate(frames) if frame is not None}
 
 
 def task_refs(call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:  # noqa: ARG001  # the reply says it all
-    """The one task that a submit started."""
+    """The one task that a submit started; first polled after half of FoxAPI's own estimate, at least 5 seconds."""
     task = mapping(read_json(reply))
     task_id = id_of(task.get("id"))
     if not task_id:
-        raise UnreadableReply("foxapi: the reply to a submit names no task")
+        raise UnreadableReply("foxapi: the reply to a submit has no task id")
     estimate = number(mapping(task.get("task_info")).get("estimated_time"))
     first = None if estimate is None else max(POLLING.first_poll_seconds, estimate / 2)
     return (TaskRef(id=task_id, first_poll_seconds=first),)
 
 
 def poll(ref: TaskRef) -> HttpCall:
-    """The state that FoxAPI holds."""
+    """The call that reads the state that FoxAPI has stored."""
     return HttpCall(method="GET", path=f"/v1/tasks/{quote(ref.id, safe='')}", headers=HEADERS)
 
 
 def refresh(ref: TaskRef) -> HttpCall:
-    """The same, after FoxAPI has looked at its own upstream."""
+    """The same call, with FoxAPI reading its own upstream first."""
     return structs.replace(poll(ref), query={"sync_upstream": "true"})
 
 
 def from_upstream(reply: HttpReply) -> TaskSnapshot:
-    """What a poll's reply says; `status` alone decides, because `error` has been seen beside `completed`."""
+    """The state of a task. Only `status` decides: the page's own example has a filled `error` beside `completed`."""
     task = mapping(read_json(reply))
     raw_status = text(task.get("status")).strip()
-    if not any(letter.isalpha() for letter in raw_status):  # no word at all
+    if not any(letter.isalpha() for letter in raw_status):
         raise UnreadableReply("foxapi: the reply to a poll has no status")
-    known = raw_status.lower()
+    word = raw_status.lower()
     done = progress(task.get("progress"))
     error = error_body({"error": task.get("error")})
-    if known == "completed":
+    if word == "completed":
         artifacts = _artifacts(task)
         return Completed(artifacts) if artifacts else without_result(raw_status, done)
-    if known == "failed":
+    if word == "failed":
         return failed(task_failure_kind(error), error.message, error.code)
-    if known in CANCELLED:
+    if word in CANCELLED:
         return failed(FailureKind.TASK_FAILED, error.message or "The provider cancelled the task.", "cancelled")
     return pending(raw_status, PENDING, done)
 
 
 def _artifacts(task: Mapping[str, object]) -> tuple[Artifact, ...]:
+    """The files of a task: in `results`, in older replies in `output`, else in `url`."""
     output = mapping(task.get("output"))
     named = [
         *((mapping(result).get("url", result), mapping(result)) for result in items(task.get("results"))),
@@ -136,7 +141,10 @@ def _artifacts(task: Mapping[str, object]) -> tuple[Artifact, ...]:
 
 
 def upload(file: FilePart) -> HttpCall:
-    """Kept for 72 hours. `auto_cleanup` makes room by dropping the oldest uploads; without it a full store is a 403."""
+    """The call that stores an image for 72 hours.
+
+    With `auto_cleanup` a full store drops its oldest files; without it the upload is refused with 403.
+    """
     return HttpCall(
         method="POST",
         path="/v1/files/upload/stream",
@@ -147,10 +155,10 @@ def upload(file: FilePart) -> HttpCall:
 
 
 def uploaded_url(reply: HttpReply) -> str:
-    """Where the upload can be read."""
+    """The URL of a stored image. Raises `UnreadableReply`."""
     url = http_url(mapping(read_json(reply)).get("url"))
     if url is None:
-        raise UnreadableReply("foxapi: the reply to an upload names no URL")
+        raise UnreadableReply("foxapi: the reply to an upload has no URL")
     return url
 
 
@@ -168,6 +176,7 @@ ADAPTER = Adapter(
     rate_limit_seconds=30,
     upload=upload,
     uploaded_url=uploaded_url,
-    # Files live 72 h ("File uploads"), but a full store drops the oldest, and a task reads its input when it begins.
+    # Files are kept for 72 h ("File uploads"). A third of that is used, because a full store drops the oldest files
+    # earlier, and a task reads its input only when it begins.
     upload_keep_seconds=24 * 3600,
 )

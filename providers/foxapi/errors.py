@@ -19,12 +19,12 @@ from gateway.domain.adapter.replies import (
     succeeded,
 )
 
-# By `code` or `type`, from "Error codes" and the clients of the sibling brand. `invalid_request_error` comes with every
-# fault there is, and `server_error` with tasks that were started: for them the status decides.
+# By `code` or `type`; source: "Error codes" and the clients of the sibling brand. `invalid_request_error` is sent with
+# every kind of error, and `server_error` also with tasks that were started: for these two the HTTP status decides.
 CODES = by_code(
     {
         FailureKind.CREDENTIAL_REFUSED: "authentication_error "
-        "model_not_found model_not_supported",  # missing, or not enabled for the key
+        "model_not_found model_not_supported",  # the model does not exist, or is not enabled for the key
         FailureKind.OUT_OF_CREDIT: "insufficient_quota quota_exceeded",
         FailureKind.RATE_LIMITED: "rate_limit_error",
         FailureKind.UNAVAILABLE: "no_compatible_channel no_available_model all_platforms_exhausted "
@@ -38,17 +38,17 @@ NOT_FOUND = "not_found"
 OF_MODEL = frozenset({"model_not_found", "model_not_supported", "no_compatible_channel", "no_available_model"})
 CLIENT_FAULTS = frozenset({"invalid_request_error", "validation_error"})
 RULES = (
-    # Of the 5xx only a 503 is documented as "not accepted".
+    # Only 503 is documented as "not accepted". After any other 5xx a task may have been started.
     Rule(kind=FailureKind.AMBIGUOUS, statuses=frozenset(range(500, 1000)) - {503}),
     Rule(by_code=CODES | {NOT_FOUND: FailureKind.TASK_LOST}, reading=True),
     Rule(by_code=CODES | {NOT_FOUND: FailureKind.UNAVAILABLE}, reading=False),
-    Rule(kind=FailureKind.INVALID_REQUEST, statuses=range(200, 300)),  # only CLIENT_FAULTS come this far
+    Rule(kind=FailureKind.INVALID_REQUEST, statuses=range(200, 300)),  # `find_error` lets only CLIENT_FAULTS through
     Rule(kind=FailureKind.UNAVAILABLE, statuses={503}, phrases=phrases(r"\bno (?:available|compatible) channel")),
-    # A 404 to a submit is a matter of configuration. To a read it may come from any proxy: only `not_found` loses a
-    # task. A status that is not listed says nothing about what became of a submit.
+    # A 404 to a submit means a wrong base URL. A 404 to a read may come from any proxy: only `not_found` loses a task.
+    # After a status that is not listed, a task may have been started.
     Rule(by_status=KIND_BY_STATUS | {404: FailureKind.UNAVAILABLE}),
 )
-TASK_CODES = by_code(  # of a failed task; any other code is the provider's own trouble
+TASK_CODES = by_code(  # codes of a failed task; any other code is a failure of the provider
     {
         FailureKind.CONTENT_POLICY: "content_policy_violation",
         FailureKind.INVALID_REQUEST: "invalid_parameters image_processing_error image_dimension_mismatch "

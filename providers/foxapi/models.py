@@ -10,10 +10,11 @@ from gateway.domain.adapter.contract import (
 from gateway.domain.adapter.decoding import http_url, items, mapping, number, text
 from gateway.domain.adapter.request import InputKind, ReferencesToVideo, UpstreamRequest
 
-DEFAULT_SECONDS = 5  # of every Kling model that takes a duration
+DEFAULT_SECONDS = 5  # for every Kling model that has a duration
 VOICES_MAX = 2
-REFERENCES_MAX = 4  # image_urls and elements together, wherever a video is among the inputs
-UNSTATED_TEXT = 10_000  # characters where no page names a limit: generous, for the provider to judge
+REFERENCES_MAX = 4  # image_urls and elements together, if one of the inputs is a video
+# Where no page states a limit: so large that the provider decides.
+UNSTATED_TEXT = 10_000  # characters
 UNSTATED_IMAGES = 100
 
 
@@ -33,14 +34,17 @@ def _shots(request: UpstreamRequest) -> str | None:
     seconds = [number(shot.get("duration")) or 0.0 for shot in shots if text(shot.get("prompt"))]
     if not shots or len(seconds) != len(shots) or min(seconds) <= 0:
         return "multi_prompt takes a list of {prompt, duration}"
-    asked = request.settings.duration_seconds
-    wanted = DEFAULT_SECONDS if asked is None else asked
+    duration = request.settings.duration_seconds
+    wanted = DEFAULT_SECONDS if duration is None else duration
     total = sum(seconds)
     return None if total == wanted else f"the durations in multi_prompt add up to {total:g}, not to {wanted}"
 
 
 def _video_url(request: UpstreamRequest) -> str | None:
-    return None if http_url(request.options.get("video_url")) else "the model needs a video_url"
+    url = request.options.get("video_url")
+    if url is None:
+        return "the model needs a video_url"
+    return None if http_url(url) else "video_url must be an absolute http or https URL"
 
 
 def _some_reference(request: UpstreamRequest) -> str | None:
@@ -68,14 +72,16 @@ RATIOS, NONE = frozenset({"16:9", "9:16", "1:1"}), frozenset[str]()
 V3 = Capability(
     inputs=TEXT,
     durations=frozenset({5, 10}),
-    resolutions=frozenset({"720p", "1080p", "4k"}),  # the pages' headline says 720p and 1080p, their tables have 4k
+    resolutions=frozenset({"720p", "1080p", "4k"}),  # the headline of the pages omits 4k, their tables have it
     aspect_ratios=RATIOS,
     prompt_max=2500,
     generate_audio=True,
     assumes={"resolution": "720p", "duration_seconds": DEFAULT_SECONDS, "generate_audio": False},
     negative_prompt_max=UNSTATED_TEXT,
     options=frozenset({"voice_ids", "multi_prompt"}),
-    images=ImageLimits(max_bytes=10 * 1024 * 1024, min_side=300, max_ratio=2.5),  # Kling's own; unstated here
+    images=ImageLimits(
+        max_bytes=10 * 1024 * 1024, min_side=300, max_ratio=2.5
+    ),  # Kling's own limits; FoxAPI states none
     image_forms=(ImageForm.UPLOAD, ImageForm.URL),
     rules=(_voices, _shots),
 )
@@ -89,7 +95,7 @@ O3 = replace(
 )
 O3_REFERENCE = replace(
     O3,
-    inputs=frozenset(InputKind),  # elements alone are references enough
+    inputs=frozenset(InputKind),  # without images, `elements` are the references
     last_frame=True,
     frames_with_references=True,
     references_max=UNSTATED_IMAGES,
@@ -114,7 +120,7 @@ MOTION = Capability(
     resolutions=NONE,
     aspect_ratios=NONE,
     prompt_max=0,
-    prompt_or="video_url",  # which is required: the model takes no prompt
+    prompt_or="video_url",  # required; the model accepts no prompt
     modes={"std": "720p", "pro": "1080p"},
     options=frozenset({"video_url", "character_orientation", "keep_original_sound"}),
     images=V3.images,
@@ -128,7 +134,7 @@ CAPABILITIES = {
     "kling-o3-text-to-video": (O3,),
     "kling-o3-reference-to-video": (O3_REFERENCE,),
     "kling-o3-video-to-video-edit": (EDIT,),
-    # Its fourth ratio, `auto`, is none that a client could be given the nearest of.
+    # FoxAPI also accepts the ratio `auto`. It is left out: `adapt: nearest` could not choose it for a client.
     "kling-o3-video-to-video-reference": (replace(EDIT, durations=O3.durations, aspect_ratios=RATIOS),),
     "kling-v3-motion-control": (MOTION,),
     "kling-v2-6-motion-control": (MOTION,),

@@ -1,8 +1,10 @@
 """Keevx image-to-video, models V and KL: translation only.
 
-Sources: the skill pages "image-to-video" and "image-generate" (whose codes are taken to hold here, too), the API
-reference on docs.keevx.com and docs.keevx.cn, and the exchanges under tests/exchanges/keevx/, each of which names its
-page. Where the pages disagree, a comment says what was chosen.
+`models.py` says what its models accept, `errors.py` why it refuses calls and fails tasks.
+
+Sources: the skill pages "image-to-video" and "image-generate" (whose codes are assumed to hold for videos too), and the
+API reference on docs.keevx.com and docs.keevx.cn. tests/exchanges/keevx/ has one file for each form, with its page.
+Where the pages disagree, a comment says what was chosen.
 """
 
 from functools import partial
@@ -35,52 +37,55 @@ from providers.keevx.models import CAPABILITIES
 
 VIDEO = "/image_to_video"
 UPLOAD = "/figure-resource/upload/file"
-# The skill pages require it on every call; the API reference does not name it.
+# The skill pages require this header on every call; the API reference does not mention it.
 HEADERS = {"source": "skill"}
 
 PENDING = {"pending": Status.QUEUED, "processing": Status.IN_PROGRESS, "generating": Status.IN_PROGRESS}
 
 
 def to_upstream(request: UpstreamRequest) -> HttpCall:
-    """The submit of one or more outputs; start frame and references never go together."""
+    """The call that starts the tasks of one or more outputs.
+
+    No page says which image field wins if both are sent, so a first frame and references are never sent together.
+    """
     match request.input:
         case ImageToVideo(first_frame=first, last_frame=last):
             images: dict[str, Any] = {"image_url": first} | ({} if last is None else {"end_image_url": last})
         case ReferencesToVideo(references=references, first_frame=None, last_frame=None):
             images = {"reference_images": list(references)}
-        case _:  # the capabilities keep it away; sent, it would be another video than the one asked for
+        case _:  # excluded by the capabilities: it would buy a video that the client did not ask for
             raise UnsupportedParameter("Keevx takes a first frame or reference images.", param="image")
     settings = request.settings
     has_audio = any(capability.generate_audio for capability in CAPABILITIES.get(request.row, ()))
-    asked = {
+    fields = {
         "aspect_ratio": settings.aspect_ratio,
         "aspect_resolution": settings.resolution,
         "duration": settings.duration_seconds,
-        # Silence may be asked of KL, which has no sound and no field for it.
+        # A client may ask KL for silence. KL has no sound, and no field for it.
         "generate_audio": settings.generate_audio if has_audio or settings.generate_audio else None,
         "generate_count": request.count if request.count > 1 else None,  # 1 is the documented default
         "callback_url": request.callback_url,
     }
     body = {"model": request.model, "prompt": request.prompt, **images}
-    body |= {name: value for name, value in asked.items() if value is not None}
+    body |= {name: value for name, value in fields.items() if value is not None}
     return HttpCall(method="POST", path=VIDEO, headers=HEADERS, json=body)
 
 
 def task_refs(call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:  # noqa: ARG001  # the reply says it all
-    """Every task that the reply names, also beyond the count asked for: each may have been paid for."""
+    """Every task in the reply, even if there are more than the client asked for: each may have been paid for."""
     ids = task_ids(mapping(read_json(reply)))
     if not ids:
-        raise UnreadableReply("keevx: the reply to a submit names no task")
-    return tuple(TaskRef(id=found) for found in ids)
+        raise UnreadableReply("keevx: the reply to a submit has no task id")
+    return tuple(TaskRef(id=task_id) for task_id in ids)
 
 
 def poll(task: TaskRef) -> HttpCall:
-    """The read of one task; each output is one."""
+    """The call that reads one task. Each output of a submit is a task of its own."""
     return HttpCall(method="GET", path=f"{VIDEO}/{quote(task.id, safe='')}", headers=HEADERS)
 
 
 def from_upstream(reply: HttpReply) -> TaskSnapshot:
-    """What a task is at one reading."""
+    """The state of one task."""
     envelope = mapping(read_json(reply))
     task = task_of(envelope)
     raw = text(task.get("status")).strip()
@@ -102,7 +107,7 @@ def upload(part: FilePart) -> HttpCall:
 
 
 def uploaded_url(reply: HttpReply) -> str:
-    """The URL of an uploaded image."""
+    """The URL of an uploaded image. Raises `UnreadableReply`."""
     url = http_url(mapping(mapping(read_json(reply)).get("result")).get("url"))
     if url is None:
         raise UnreadableReply("keevx: the reply to an upload has no URL")
@@ -110,10 +115,14 @@ def uploaded_url(reply: HttpReply) -> str:
 
 
 def read_callback(body: bytes) -> Callback:
-    """The task that a callback is about. Nothing else of it is believed: it is unsigned, and `code` 0 is no success."""
+    """The tasks that a callback is about. Raises `UnreadableReply`.
+
+    Nothing else in it is trusted. It is not signed, and its `code` 0 means that it was sent, not that the task has
+    succeeded.
+    """
     ids = task_ids(mapping(read_json(HttpReply(status=200, method="POST", body=body))))
     if not ids:
-        raise UnreadableReply("keevx: the callback names no task")
+        raise UnreadableReply("keevx: the callback has no task id")
     return Callback(task_ids=ids)
 
 
@@ -135,9 +144,9 @@ ADAPTER = Adapter(
     from_upstream=from_upstream,
     classify=partial(classify, refusals=REFUSALS),
     rate_limit_seconds=30,
-    unavailable_seconds=10,  # after a 500
+    unavailable_seconds=10,  # the documented wait after a 500
     upload=upload,
     uploaded_url=uploaded_url,
-    upload_keep_seconds=3600,  # no page tells how long an upload lives
+    upload_keep_seconds=3600,  # no page says how long an upload is kept
     read_callback=read_callback,
 )

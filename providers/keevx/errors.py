@@ -146,14 +146,14 @@ def task_of(envelope: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def task_ids(envelope: Mapping[str, object]) -> tuple[str, ...]:
-    """Every task id that a reply names, in its order, each once."""
+    """Every task id in a reply, in the order of the reply, without repetitions."""
     data = envelope.get("data")
     named = (id_of(value) for entry in (*(items(data) or [data]), envelope) for value in _id_values(entry))
     return tuple(dict.fromkeys(filter(None, named)))
 
 
 def _id_values(entry: object) -> Iterator[object]:
-    """What may be an id in an object: the members of `task_ids`, and `task_id`."""
+    """The values that may be ids in an object: the members of `task_ids`, and `task_id`."""
     several = mapping(entry).get("task_ids")
     for value in (*(items(several) or [several]), mapping(entry).get("task_id")):
         yield value.get("task_id") if isinstance(value, Mapping) else value

@@ -18,10 +18,10 @@ V = Capability(
     last_frame=True,
     generate_audio=True,
     count_max=4,
-    defaults={"resolution": "720p", "duration_seconds": 4},  # both are required
+    defaults={"resolution": "720p", "duration_seconds": 4},  # Keevx requires both
     assumes={"generate_audio": False},
     images=ImageLimits(formats=frozenset({"image/jpeg", "image/png", "image/webp"}), max_bytes=20 * 1024 * 1024),
-    image_forms=(ImageForm.UPLOAD, ImageForm.URL),  # a URL goes as it is; bytes are uploaded first
+    image_forms=(ImageForm.UPLOAD, ImageForm.URL),  # a URL is sent as it is; bytes are uploaded first
 )
 V_REFERENCES = replace(
     V,
@@ -35,7 +35,7 @@ KL = replace(
     V_REFERENCES,
     durations=frozenset({5, 10}),
     resolutions=frozenset({"720p", "1080p"}),
-    references_max=7,  # both tables; the schema of the .cn page alone says 5
+    references_max=7,  # in the tables of both pages; only the schema of the .cn page says 5
     generate_audio=False,
     defaults={"resolution": "720p", "duration_seconds": 5},
 )

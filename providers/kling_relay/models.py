@@ -1,4 +1,7 @@
-"""What the models of the Kling relay accept."""
+"""What the models of the Kling relay accept.
+
+Source for Kling's own rules: vercel/ai, packages/klingai.
+"""
 
 from dataclasses import replace
 
@@ -20,10 +23,10 @@ def _options_fit_the_images(request: UpstreamRequest) -> str | None:
 
 
 def _mode_makes_the_resolution(request: UpstreamRequest) -> str | None:
-    made, asked = MODES.get(request.settings.mode or ""), request.settings.resolution
-    if made is None:  # a configured model may have more resolutions than there are modes to ask for them
-        return None if asked is None or asked in MODES.values() else f"No mode makes {asked}."
-    return None if asked in {None, made} else f"Mode {request.settings.mode} makes {made}, not {asked}."
+    made, wanted = MODES.get(request.settings.mode or ""), request.settings.resolution
+    if made is None:  # a configured model may list resolutions that no mode makes
+        return None if wanted is None or wanted in MODES.values() else f"No mode makes {wanted}."
+    return None if wanted in {None, made} else f"Mode {request.settings.mode} makes {made}, not {wanted}."
 
 
 def _sound_needs_mode_pro(request: UpstreamRequest) -> str | None:
@@ -33,8 +36,8 @@ def _sound_needs_mode_pro(request: UpstreamRequest) -> str | None:
     return f"Sound needs mode pro, which makes {MODES['pro']}."
 
 
-# Seed, fps, width, height and n are documented and have no effect; audio is in no stock version. Where the
-# configuration says that a model has sound, Kling makes it in mode `pro` alone.
+# The relay documents seed, fps, width, height and n, but they have no effect. No stock version has sound; for a model
+# that has it by configuration, Kling makes it only in mode `pro`.
 STD_OR_PRO = Capability(
     inputs=frozenset({InputKind.TEXT, InputKind.IMAGE}),
     durations=frozenset({5, 10}),
@@ -44,15 +47,15 @@ STD_OR_PRO = Capability(
     negative_prompt_max=2500,
     modes=MODES,
     assumes={"mode": "std", "duration_seconds": DEFAULT_SECONDS},
-    # `callback_url` is left out: Kling would send its own task id, which the relay does not know.
+    # Without `callback_url`: Kling would call back with its own task id, which the relay does not give to clients.
     options=MASKS | {"camera_control", "external_task_id"},
     images=ImageLimits(max_bytes=10_000_000, min_side=300, max_ratio=2.5),
     image_forms=(ImageForm.BASE64, ImageForm.URL),
     rules=(_options_fit_the_images, _mode_makes_the_resolution, _sound_needs_mode_pro),
 )
-# Kling takes a last frame in mode `pro` alone (vercel/ai, packages/klingai, `imageTail`). Nothing that was asked for is
-# dropped for it: this row says `pro` where no mode and no resolution was asked for, which the client reads as
-# `defaulted`, and a request for `std` or 720p is left out.
+# Kling accepts a last frame only in mode `pro` (packages/klingai, `imageTail`). This row sends `pro` if the client gave
+# neither a mode nor a resolution, and the client gets the warning `defaulted`. For a client that asked for `std` or
+# 720p this route is left out, because it would make a different video.
 PRO = replace(
     STD_OR_PRO,
     resolutions=frozenset({MODES["pro"]}),
@@ -62,12 +65,12 @@ PRO = replace(
     assumes={**STD_OR_PRO.assumes, "mode": "pro"},
 )
 V1 = (replace(STD_OR_PRO, cfg_scale=(0, 1)), replace(PRO, cfg_scale=(0, 1)))
-# The relay's task plug-in (1.0.2) refuses `std` for `kling-v2-master` and makes `pro` of no mode at all; older versions
-# make `std` of it. `pro` is taken by all of them.
+# For `kling-v2-master` the task plug-in (1.0.2) refuses `std` and takes a missing mode as `pro`; older versions take
+# a missing mode as `std`. All of them accept `pro`, so `pro` is always sent.
 CAPABILITIES = {"kling-v1": V1, "kling-v1-6": V1, "kling-v2-master": (PRO,)}
-# Models that only some relays have: they are asked for only where the configuration names them. From v2 on Kling takes
-# no `cfg_scale`; `kling-v2-1-master` and v2-5 are made in mode `pro` alone; of v3 nothing says that a last
-# frame needs it (vercel/ai, packages/klingai).
+# Models that only some relays have: they are offered only if the configuration names them. Since v2 Kling accepts no
+# `cfg_scale`. `kling-v2-1-master` and v2-5 exist only in mode `pro`. For v3 no source says that a last frame needs
+# `pro`.
 CONFIGURABLE = {
     "kling-v2-1": (STD_OR_PRO, PRO),
     "kling-v2-1-master": (PRO,),
@@ -79,5 +82,5 @@ CONFIGURABLE = {
 
 
 def mode_of(settings: Settings) -> str | None:
-    """The mode that makes the resolution which was asked for."""
+    """The mode that makes the requested resolution, None if no mode makes it."""
     return next((mode for mode, made in MODES.items() if made == settings.resolution), None)
