@@ -62,7 +62,7 @@ class Inflate:
             raise UndecodableBody(f"breaks off in the middle of its {self._name} encoding")
 
     def _next_member(self, data: bytes) -> bytes:
-        """The beginning of another gzip part, with the decoder prepared for it; b"" if there is none (yet)."""
+        """The beginning of another gzip part, with the decoder prepared for it; b"" if no part follows (yet)."""
         if self._over:
             return b""
         self._after += data

@@ -58,7 +58,7 @@ _AWS_SIGNED = re.compile(rb"[0-9A-Fa-f]{1,8};chunk-")
 class BodyDecoder:
     """Decodes one body: `feed` the bytes in the order in which they arrive, then call `finish`.
 
-    `encodings` is the value of the `Content-Encoding` header, "" if there is none. At most `max_output` bytes are
+    `encodings` is the value of the `Content-Encoding` header, "" without it. At most `max_output` bytes are
     produced in all.
     """
 

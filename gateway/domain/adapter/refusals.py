@@ -46,7 +46,7 @@ class Rule:
     """One row of the table: the kind of failure where every condition of the row holds.
 
     A row gives its kind as `kind`, `by_code` or `by_status`. A row with `by_code` decides for the first error, and in
-    it for the first name, that the mapping has. A key that ends with "*" stands for all names that begin so.
+    it for the first name, that the mapping has. A key that ends with "*" matches all names that begin so.
     """
 
     kind: FailureKind | None = None

@@ -82,7 +82,7 @@ class SharedReading:
                 return self._completed(done=False) if names_id(task) or (is_sure and word) else None
 
     def with_reason(self, failure: Failed) -> Failed:
-        """The failure with the provider's reason, if that is in a field that the adapter does not read."""
+        """The failure with the provider's reason, if the reason is in a field that the adapter does not read."""
         if failure.kind is not FailureKind.TASK_FAILED or failure.message != failed(FailureKind.TASK_FAILED).message:
             return failure
         message, code = reason_of(self._envelope)
@@ -91,7 +91,7 @@ class SharedReading:
         return failed(failure_kind("", message) or failure.kind, message, failure.upstream_code or code or None)
 
     def with_links(self, completed: Completed) -> Completed | None:
-        """The files whose links can be fetched, with these links mended; None if there is no such file."""
+        """The files whose links can be fetched, with these links mended; None if no link can be fetched."""
         files = unique_by_url(
             file
             if file.needs_credential
