@@ -55,8 +55,8 @@ def names_task(*objects: object) -> bool:
 def pending(raw: str, words: Mapping[str, Status], progress: float | None = None) -> Pending:
     """A task that has not ended, by the provider's status word.
 
-    `words` maps words in lower case to `QUEUED` or `IN_PROGRESS`. A word that is missing there counts as in progress and
-    sets `unknown_status`. `progress` is a fraction from 0.0 to 1.0.
+    `words` maps words in lower case to `QUEUED` or `IN_PROGRESS`. A word that is missing there counts as in progress
+    and sets `unknown_status`. `progress` is a fraction from 0.0 to 1.0.
     """
     status = words.get(raw.strip().lower())
     return Pending(

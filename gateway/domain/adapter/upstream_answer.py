@@ -1,7 +1,7 @@
 """What an operator needs from an answer that the gateway could not act on: status, request id, message and charge.
 
-`clean` removes request ids from messages, because they do not help a client. An operator who asks the provider's support
-about a lost submit needs exactly this id, so it is read here before the message is cleaned.
+`clean` removes request ids from messages, because they do not help a client. An operator who asks the provider's
+support about a lost submit needs exactly this id, so it is read here before the message is cleaned.
 """
 
 import re
