@@ -1,7 +1,7 @@
-"""The exchanges, the installed adapters, and what the contract tests share in reading the one with the other.
+"""The exchanges, the installed adapters, and helpers of the contract tests to read exchanges with adapters.
 
 The format of an exchange is in `tests/exchanges/README.md`. The variable `ADAPTER_EXCHANGES` names folders with more
-of them, parted as in `PATH`: for the adapters of another distribution.
+of them, separated as in `PATH`: for the adapters of another distribution.
 """
 
 import copy
@@ -56,7 +56,7 @@ class Exchange(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     gateway_reads_as: Meaning | UnsetType = UNSET  # with the shared vocabulary, where that understands more
 
 
-# What the name of a file says, and the one key of `reads_as` that goes with it.
+# The outcome with which the name of a file begins, and the only key that its `reads_as` may have.
 OUTCOMES = {
     "submitted": "refs",
     "uploaded": "upload_url",
@@ -72,7 +72,7 @@ ALWAYS_RECORDED = ["submitted", "pending", "pending-unknown-status", "completed"
 
 
 def outcome_of(path: Path) -> str | None:
-    """The outcome that a file's name begins with; the longest that fits."""
+    """The longest outcome with which the name of a file begins, or None."""
     return next((word for word in OUTCOMES if path.stem == word or path.stem.startswith(f"{word}-")), None)
 
 
@@ -85,7 +85,7 @@ def read(path: Path) -> Exchange:
 
 
 def exactly(raw: Any, kind: Any) -> Any:
-    """`raw` as `kind`; a key that no field has is an error, because it would assert nothing."""
+    """`raw` as `kind`. A key that is not a field is an error, because it would assert nothing."""
     value = msgspec.convert(raw, kind)
     _refuse_unknown_keys(raw, value)
     return value
@@ -113,7 +113,7 @@ def reply_of(exchange: Exchange) -> HttpReply:
 
 
 def call_of(adapter: Adapter, exchange: Exchange) -> HttpCall:
-    """The recorded call, its path below the base URL."""
+    """The call of an exchange, with its path relative to the base URL."""
     if exchange.call.request is not None:
         return adapter.to_upstream(exactly(exchange.call.request, UpstreamRequest))
     path = exchange.call.path.removeprefix(urlsplit(adapter.base_url).path)
@@ -122,24 +122,24 @@ def call_of(adapter: Adapter, exchange: Exchange) -> HttpCall:
 
 CASES = [pytest.param(ADAPTERS[name], path, id=f"{name}-{path.stem}") for name in ADAPTERS for path in paths_of(name)]
 every_adapter = pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(ADAPTERS))
-every_name = pytest.mark.parametrize("name", ADAPTERS)  # a failing example then prints a name, not all its tables
+every_name = pytest.mark.parametrize("name", ADAPTERS)  # so that a failing example prints a name and not all tables
 every_exchange = pytest.mark.parametrize(("adapter", "path"), CASES)
 
 
 def submits_of(adapter: Adapter) -> list[HttpCall]:
-    """The recorded submits, one a path."""
+    """The submits of the exchanges, one for each path."""
     paths = [path for path in paths_of(adapter.name) if outcome_of(path) == "submitted"]
     calls = [call_of(adapter, read(path)) for path in paths]
     return list({call.path: call for call in calls}.values())
 
 
 def encoded(value: object) -> bytes:
-    """JSON in one order, so that equal bodies are equal bytes and 5 is not "5"."""
+    """JSON with sorted keys: equal bodies are equal bytes, and 5 differs from "5"."""
     return msgspec.json.encode(value, order="deterministic")
 
 
 def leaves(value: Any, steps: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to every value within a JSON value, itself included."""
+    """The path to every value inside a JSON value, and to the value itself."""
     yield steps
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in children:
@@ -161,5 +161,5 @@ def replaced(value: Any, steps: tuple[Any, ...], new: Any) -> Any:
 
 
 def as_json(value: Any) -> bytes:
-    """With every odd character escaped: half a surrogate pair is valid there, and a string that cannot be encoded."""
+    """JSON in ASCII: it can contain half a surrogate pair, which UTF-8 cannot."""
     return json.dumps(value).encode()

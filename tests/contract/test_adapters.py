@@ -1,6 +1,6 @@
-"""What every adapter promises, tried on every exchange of every installed one.
+"""What every adapter promises, tested on every exchange of every installed adapter.
 
-A new adapter joins by being installed and by having exchanges; there is nothing to add here.
+A new adapter is tested as soon as it is installed and has exchanges; nothing is added here.
 """
 
 import json
@@ -39,14 +39,14 @@ from .exchanges import (
 
 @every_exchange
 def test_recorded_reply_reads_as_written(adapter: Adapter, path: Path) -> None:
-    """An exchange holds the upstream's reply and what it means; adding a quirk is adding a file."""
+    """An exchange has the reply of a provider and its meaning. To cover a quirk, add a file."""
     exchange = read(path)
     match exchange.reads_as:
         case Meaning(snapshot=dict() as raw):
             reply = reply_of(exchange)
             refusal = adapter.classify(reply)
             if outcome_of(path) == "refused":
-                assert refusal is not None, "a refused call is told by `classify`, not by `from_upstream`"
+                assert refusal is not None, "`classify` must recognise a refused call, not `from_upstream`"
             assert (refusal or adapter.from_upstream(reply)) == exactly(raw, TaskSnapshot)
         case Meaning(refs=list() as raw):
             reply = reply_of(exchange)
@@ -71,7 +71,7 @@ def test_recorded_reply_reads_as_written(adapter: Adapter, path: Path) -> None:
 def _reader_of_the_unreadable(
     adapter: Adapter, exchange: Exchange, path: Path
 ) -> tuple[Callable[[Any], object], object]:
-    """What the gateway would read such a reply with."""
+    """The reader that the gateway would use for this reply, and its argument."""
     if path.stem.startswith("unreadable-callback"):
         assert adapter.read_callback is not None
         return adapter.read_callback, msgspec.json.encode(exchange.call.json)
@@ -140,7 +140,7 @@ def test_a_recorded_request_translates_to_the_recorded_body(adapter: Adapter, pa
 @every_adapter
 @pytest.mark.parametrize("outcome", ALWAYS_RECORDED)
 def test_every_outcome_is_recorded(adapter: Adapter, outcome: str) -> None:
-    """An adapter without exchanges fails; it is not skipped."""
+    """An adapter without exchanges fails this test; it is not skipped."""
     assert outcome in {outcome_of(path) for path in paths_of(adapter.name)}
 
 

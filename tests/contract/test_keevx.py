@@ -1,4 +1,4 @@
-"""What Keevx promises beyond what every adapter does; the meaning of single replies is in its exchanges."""
+"""What only the adapter of Keevx promises. The meaning of single replies is in its exchanges."""
 
 from contextlib import suppress
 from typing import Any
@@ -28,14 +28,14 @@ SUBMIT = HttpCall(method="POST", path="/image_to_video", json={})
 EXAMPLE = "https://example.com/"
 
 
-def request(model: str, prompt: str, value: Input, *, count: int = 1, **asked: Any) -> UpstreamRequest:
+def request(model: str, prompt: str, value: Input, *, count: int = 1, **fields: Any) -> UpstreamRequest:
     return UpstreamRequest(
         attempt_id="att_1",
         model=model,
         row=model,
         prompt=prompt,
         input=value,
-        settings=Settings(**asked),
+        settings=Settings(**fields),
         count=count,
     )
 
@@ -52,7 +52,7 @@ def kind_of(status: int, body: object, *, method: str = "POST") -> FailureKind |
 
 # --- what is sent -----------------------------------------------------------------------------------------------------
 
-# Each: what is asked for, and the body of the documentation's own example.
+# Each: a request, and the body of the example in the documentation.
 DOCUMENTED = {
     "V, start frame": (
         request(
@@ -144,12 +144,12 @@ DOCUMENTED = {
 }
 
 
-@pytest.mark.parametrize(("asked", "documented"), DOCUMENTED.values(), ids=list(DOCUMENTED))
-def test_a_submit_is_the_documented_body(asked: UpstreamRequest, documented: dict[str, Any]) -> None:
-    call = ADAPTER.to_upstream(asked)
+@pytest.mark.parametrize(("submit", "documented"), DOCUMENTED.values(), ids=list(DOCUMENTED))
+def test_a_submit_is_the_documented_body(submit: UpstreamRequest, documented: dict[str, Any]) -> None:
+    call = ADAPTER.to_upstream(submit)
 
     assert (call.method, call.path) == ("POST", "/image_to_video")
-    # Two of the examples write the default count out; one output is asked for by leaving it away.
+    # Two of the examples contain the default count. The adapter leaves it out.
     expected = {key: value for key, value in documented.items() if (key, value) != ("generate_count", 1)}
     assert call.json == expected
     assert list(call.json)[:2] == ["model", "prompt"]
@@ -172,27 +172,27 @@ def test_every_call_names_its_source() -> None:
 
 @pytest.mark.parametrize("generate_audio", [None, False])
 def test_silence_is_never_mentioned_to_kl(generate_audio: bool | None) -> None:
-    asked = request(
+    submit = request(
         "KL", "x", ReferencesToVideo(references=("https://a.example/1.png",)), generate_audio=generate_audio
     )
-    assert "generate_audio" not in ADAPTER.to_upstream(asked).json
+    assert "generate_audio" not in ADAPTER.to_upstream(submit).json
 
 
 def test_sound_is_never_dropped() -> None:
-    """No route to KL takes it, except where the configuration says that the model can."""
-    asked = request("KL", "x", ReferencesToVideo(references=("https://a.example/1.png",)), generate_audio=True)
-    assert ADAPTER.to_upstream(asked).json["generate_audio"] is True
+    """KL has no sound, so no route to it accepts this, unless the configuration says that the model has sound."""
+    submit = request("KL", "x", ReferencesToVideo(references=("https://a.example/1.png",)), generate_audio=True)
+    assert ADAPTER.to_upstream(submit).json["generate_audio"] is True
 
 
 @pytest.mark.parametrize("generate_audio", [True, False])
 def test_sound_is_sent_to_v_as_asked(generate_audio: bool) -> None:
-    asked = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"), generate_audio=generate_audio)
-    assert ADAPTER.to_upstream(asked).json["generate_audio"] is generate_audio
+    submit = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"), generate_audio=generate_audio)
+    assert ADAPTER.to_upstream(submit).json["generate_audio"] is generate_audio
 
 
 def test_a_configured_model_follows_the_row_it_names() -> None:
-    asked = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"), generate_audio=True)
-    call = ADAPTER.to_upstream(msgspec.structs.replace(asked, model="V-next"))
+    submit = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"), generate_audio=True)
+    call = ADAPTER.to_upstream(msgspec.structs.replace(submit, model="V-next"))
     assert call.json["model"] == "V-next"
     assert call.json["generate_audio"] is True
 
@@ -206,17 +206,17 @@ def test_a_configured_model_follows_the_row_it_names() -> None:
     ],
 )
 def test_an_input_of_no_documented_mode_is_not_sent(value: Input) -> None:
-    """Which of the two image fields wins when both are there is documented nowhere."""
+    """No page says which of the two image fields wins if both are sent."""
     with pytest.raises(UnsupportedParameter):
         ADAPTER.to_upstream(request("V", "x", value))
 
 
 def test_a_callback_is_asked_for_only_with_an_address() -> None:
-    asked = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"))
-    assert "callback_url" not in ADAPTER.to_upstream(asked).json
+    submit = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"))
+    assert "callback_url" not in ADAPTER.to_upstream(submit).json
 
-    asked = msgspec.structs.replace(asked, callback_url="https://gateway.example.com/c/1?token=t")
-    assert ADAPTER.to_upstream(asked).json["callback_url"] == "https://gateway.example.com/c/1?token=t"
+    submit = msgspec.structs.replace(submit, callback_url="https://gateway.example.com/c/1?token=t")
+    assert ADAPTER.to_upstream(submit).json["callback_url"] == "https://gateway.example.com/c/1?token=t"
 
 
 def test_an_upload_is_one_part_named_file() -> None:
@@ -239,8 +239,8 @@ def test_every_task_is_read_alone() -> None:
 
 
 def row(model: str, kind: InputKind) -> Capability:
-    (found,) = [capability for capability in ADAPTER.capabilities[model] if kind in capability.inputs]
-    return found
+    (match,) = [capability for capability in ADAPTER.capabilities[model] if kind in capability.inputs]
+    return match
 
 
 def test_the_rows_are_those_of_the_parameter_tables() -> None:
@@ -390,7 +390,7 @@ def test_a_message_shows_no_key_and_no_host(message: object) -> None:
         assert refusal.message == "Key … refused by …"
 
 
-# --- replies that nobody promised -------------------------------------------------------------------------------------
+# --- replies that no page describes -----------------------------------------------------------------------------------
 
 JSON = st.recursive(
     st.none()
@@ -426,7 +426,7 @@ IDS = [
 
 
 def odd(*likely: object) -> st.SearchStrategy[Any]:
-    """Mostly one of the likely values, now and then anything."""
+    """Mostly one of the likely values, sometimes any value."""
     return st.sampled_from(likely) | JSON
 
 
@@ -483,14 +483,14 @@ def check_refs(refs: tuple[TaskRef, ...]) -> None:
 @settings(max_examples=150)
 @given(body=BODIES, status=st.sampled_from(STATUSES) | st.integers(0, 999), method=st.sampled_from(["GET", "POST"]))
 def test_any_reply_is_a_value_or_unreadable(body: bytes, status: int, method: str) -> None:
-    found = reply(status, body, method=method)
-    refusal = ADAPTER.classify(found)
+    answer = reply(status, body, method=method)
+    refusal = ADAPTER.classify(answer)
     assert refusal is None or isinstance(refusal, Failed)
     assert 200 <= status < 300 or refusal is not None
     with suppress(UnreadableReply):
-        assert isinstance(ADAPTER.from_upstream(found), Pending | Completed | Failed)
+        assert isinstance(ADAPTER.from_upstream(answer), Pending | Completed | Failed)
     with suppress(UnreadableReply):
-        check_refs(ADAPTER.task_refs(SUBMIT, found))
+        check_refs(ADAPTER.task_refs(SUBMIT, answer))
 
 
 @settings(max_examples=100)
@@ -509,9 +509,9 @@ def test_any_upload_or_callback_is_a_value_or_unreadable(body: bytes) -> None:
 @settings(max_examples=100)
 @given(task=TASK)
 def test_only_the_two_words_of_an_end_end_a_task(task: dict[str, Any]) -> None:
-    found = reply(200, {"code": 0, "msg": "ok", "data": task}, method="GET")
+    answer = reply(200, {"code": 0, "msg": "ok", "data": task}, method="GET")
     try:
-        snapshot = ADAPTER.from_upstream(found)
+        snapshot = ADAPTER.from_upstream(answer)
     except UnreadableReply:
         return
     word = str(task["status"]).strip().upper()

@@ -1,4 +1,4 @@
-"""What only the Kling relay's adapter promises; what every adapter promises is in `test_adapters.py`."""
+"""What only the adapter of the Kling relay promises; `test_adapters.py` has what every adapter promises."""
 
 import json
 import re
@@ -32,7 +32,7 @@ KNOWN = {**ADAPTER.capabilities, **ADAPTER.configurable}
 
 
 def request(
-    source: Any = TEXT, *, form: str = "", options: dict[str, Any] | None = None, **asked: Any
+    source: Any = TEXT, *, form: str = "", options: dict[str, Any] | None = None, **fields: Any
 ) -> UpstreamRequest:
     return UpstreamRequest(
         attempt_id="att_1",
@@ -40,14 +40,14 @@ def request(
         row="kling-v1-6",
         prompt="a cat",
         input=source,
-        settings=Settings(**asked),
+        settings=Settings(**fields),
         form=form,
         options=options or {},
     )
 
 
-def body(*args: Any, **asked: Any) -> dict[str, Any]:
-    return ADAPTER.to_upstream(request(*args, **asked)).json
+def body(*args: Any, **fields: Any) -> dict[str, Any]:
+    return ADAPTER.to_upstream(request(*args, **fields)).json
 
 
 def reply(value: Any, *, status: int = 200, method: str = "GET") -> HttpReply:
@@ -103,11 +103,11 @@ def test_five_seconds_are_left_unsaid_because_no_type_suits_every_version() -> N
     assert "duration" not in said["metadata"]
 
 
-@pytest.mark.parametrize(("asked", "sound"), [(True, "on"), (False, None), (None, None)])
+@pytest.mark.parametrize(("generate_audio", "sound"), [(True, "on"), (False, None), (None, None)])
 def test_sound_is_asked_for_where_the_configuration_says_that_a_model_has_it(
-    asked: bool | None, sound: str | None
+    generate_audio: bool | None, sound: str | None
 ) -> None:
-    said = body(generate_audio=asked)
+    said = body(generate_audio=generate_audio)
 
     assert (said.get("sound"), said.get("metadata", {}).get("sound")) == (sound, sound)
     assert not any(row.generate_audio for rows in KNOWN.values() for row in rows)
@@ -122,7 +122,7 @@ def test_form_changes_the_top_level_duration_alone(form: str, top: object) -> No
 
 
 @pytest.mark.parametrize(
-    ("asked", "mode", "size"),
+    ("fields", "mode", "size"),
     [
         ({"aspect_ratio": "16:9"}, None, "1280x720"),
         ({"aspect_ratio": "16:9", "resolution": "1080p"}, "pro", "1920x1080"),
@@ -133,9 +133,9 @@ def test_form_changes_the_top_level_duration_alone(form: str, top: object) -> No
     ],
 )
 def test_resolution_becomes_mode_and_ratio_becomes_size(
-    asked: dict[str, Any], mode: str | None, size: str | None
+    fields: dict[str, Any], mode: str | None, size: str | None
 ) -> None:
-    said = body(**asked)
+    said = body(**fields)
 
     assert (said.get("mode"), said.get("size")) == (mode, size)
 
@@ -182,8 +182,8 @@ def test_every_call_asks_for_english_and_a_read_has_no_body() -> None:
 # --- rules across fields
 
 
-def refusals(asked: UpstreamRequest) -> list[str]:
-    return [why for rule in ADAPTER.capabilities[asked.row][0].rules if (why := rule(asked)) is not None]
+def refusals(submit: UpstreamRequest) -> list[str]:
+    return [why for rule in ADAPTER.capabilities[submit.row][0].rules if (why := rule(submit)) is not None]
 
 
 @pytest.mark.parametrize("option", ["camera_control", "static_mask", "dynamic_masks"])
@@ -211,32 +211,32 @@ def test_mode_that_contradicts_the_resolution_is_refused() -> None:
 def test_guidance_is_for_the_first_generation_alone() -> None:
     ranges = {name: {row.cfg_scale for row in rows} for name, rows in KNOWN.items()}
 
-    assert {name for name, found in ranges.items() if found == {(0, 1)}} == {"kling-v1", "kling-v1-6"}
-    assert all(found == {None} for name, found in ranges.items() if not name.startswith("kling-v1"))
+    assert {name for name, values in ranges.items() if values == {(0, 1)}} == {"kling-v1", "kling-v1-6"}
+    assert all(values == {None} for name, values in ranges.items() if not name.startswith("kling-v1"))
     assert ADAPTER.default_row == "kling-v2-master"
 
 
-# --- Kling's own rules, as a plan has them
+# --- Kling's own rules, as they appear in a plan
 
 
-def planned(model: str, source: Any = TEXT, *, adapt: Any = "none", sound: bool = False, **asked: Any) -> Planned:
+def planned(model: str, source: Any = TEXT, *, adapt: Any = "none", sound: bool = False, **fields: Any) -> Planned:
     rows = tuple(replace(row, generate_audio=sound) for row in KNOWN[model])
-    wanted = GenerationRequest(model="m", prompt="a cat", input=source, settings=Settings(**asked), adapt=adapt)
+    wanted = GenerationRequest(model="m", prompt="a cat", input=source, settings=Settings(**fields), adapt=adapt)
     prices = (Price(resolution="1080p", per_clip=2.0), Price(per_clip=1.0))
-    one = Candidate(provider="kling_relay", model=model, row=model, capabilities=rows, prices=prices)
-    return plan(wanted, (one,))
+    candidate = Candidate(provider="kling_relay", model=model, row=model, capabilities=rows, prices=prices)
+    return plan(wanted, (candidate,))
 
 
-def sent(found: Planned, model: str, source: Any = TEXT) -> tuple[str | None, float | None, list[str]]:
+def sent(outcome: Planned, model: str, source: Any = TEXT) -> tuple[str | None, float | None, list[str]]:
     """The mode that goes to the relay, the price, and the settings that nobody gave."""
-    (route,) = found.routes
-    asked = request(source)
-    call = ADAPTER.to_upstream(structs.replace(asked, model=model, row=model, settings=route.settings))
+    (route,) = outcome.routes
+    submit = request(source)
+    call = ADAPTER.to_upstream(structs.replace(submit, model=model, row=model, settings=route.settings))
     return call.json.get("mode"), route.cost_usd, [name for name in ("mode",) if route.settings.mode is not None]
 
 
-def reasons(found: Planned) -> list[tuple[str, str]]:
-    (left_out,) = found.left_out
+def reasons(outcome: Planned) -> list[tuple[str, str]]:
+    (left_out,) = outcome.left_out
     return [(reason.param, reason.message.partition(";")[0]) for reason in left_out.reasons]
 
 
@@ -252,7 +252,7 @@ def test_last_frame_is_made_in_mode_pro(model: str) -> None:
     assert sent(planned(model, BOTH, mode="pro"), model, BOTH)[:2] == ("pro", 2.0)
     nearest = planned(model, BOTH, adapt="nearest", resolution="720p")
     assert sent(nearest, model, BOTH)[:2] == ("pro", 2.0)
-    assert [(one.param, one.asked, one.given) for one in nearest.routes[0].adaptations] == [
+    assert [(change.param, change.asked, change.given) for change in nearest.routes[0].adaptations] == [
         ("resolution", "720p", "1080p")
     ]
 
@@ -284,19 +284,19 @@ def test_model_of_one_mode_is_asked_for_in_it(model: str, source: Any) -> None:
 
 @pytest.mark.parametrize("source", [TEXT, IMAGE, BOTH])
 def test_sound_is_made_in_mode_pro(source: Any) -> None:
-    for asked in ({}, {"mode": "pro"}, {"resolution": "1080p"}):
-        found = planned("kling-v2-6", source, sound=True, generate_audio=True, **asked)
-        assert sent(found, "kling-v2-6", source)[:2] == ("pro", 2.0)
-    for asked in ({"mode": "std"}, {"resolution": "720p"}):
-        assert planned("kling-v2-6", source, sound=True, generate_audio=True, **asked).left_out
+    for fields in ({}, {"mode": "pro"}, {"resolution": "1080p"}):
+        outcome = planned("kling-v2-6", source, sound=True, generate_audio=True, **fields)
+        assert sent(outcome, "kling-v2-6", source)[:2] == ("pro", 2.0)
+    for fields in ({"mode": "std"}, {"resolution": "720p"}):
+        assert planned("kling-v2-6", source, sound=True, generate_audio=True, **fields).left_out
     silent = planned("kling-v2-6", TEXT, sound=True, generate_audio=False)
     assert sent(silent, "kling-v2-6") == (None, 1.0, [])
 
 
 def test_third_generation_has_its_own_lengths_and_last_frames_in_either_mode() -> None:
-    found = planned("kling-v3", BOTH, duration_seconds=15, mode="std")
+    outcome = planned("kling-v3", BOTH, duration_seconds=15, mode="std")
 
-    assert sent(found, "kling-v3", BOTH)[:2] == ("std", 1.0)
+    assert sent(outcome, "kling-v3", BOTH)[:2] == ("std", 1.0)
     assert reasons(planned("kling-v3", duration_seconds=2)) == [("duration", "takes 3 to 15, not 2")]
 
 
@@ -412,8 +412,13 @@ def test_only_the_documented_codes_are_success(code: object) -> None:
 @pytest.mark.parametrize("code", [*KLING, *CODES, "task_failed", "fail_to_fetch_task"])
 def test_a_refusal_that_names_a_task_is_no_refusal_to_build_on(code: str, status: int) -> None:
     data = {"task_id": "1", "task_status": "submitted"}
-    told = {"code": code, "message": "too many requests, no available channel", "data": data}
-    bodies = [told, {**told, "data": "1"}, {**told, "data": json.dumps(data)}, error("fail", json.dumps(told))]
+    refusal_body = {"code": code, "message": "too many requests, no available channel", "data": data}
+    bodies = [
+        refusal_body,
+        {**refusal_body, "data": "1"},
+        {**refusal_body, "data": json.dumps(data)},
+        error("fail", json.dumps(refusal_body)),
+    ]
     bodies.append({"task_id": "1", "error": {"code": code, "message": "rate limit"}, "code": "fail"})
     for refusal in bodies:
         refused = ADAPTER.classify(reply(refusal, status=status, method="POST"))
@@ -431,8 +436,8 @@ def test_no_refusal_tells_of_the_account() -> None:
     for code in ("task_failed", "fail_to_fetch_task", "invalid_request", "build_request_failed", "unheard_of", ""):
         for status in (200, 400, 401, 403, 404, 413, 422, 429, 500, 503):
             refused = ADAPTER.classify(reply(error(code, f"bad value, {secrets}"), status=status, method="POST"))
-            told = refused.message if refused else ""
-            assert not [word for word in ("vip", "12", "3.50", "sk-", "10.1", "inner") if word in told], told
+            message = refused.message if refused else ""
+            assert not [word for word in ("vip", "12", "3.50", "sk-", "10.1", "inner") if word in message], message
 
 
 def test_no_failed_task_tells_of_the_account() -> None:
@@ -526,7 +531,7 @@ def test_polling_follows_the_page() -> None:
     assert (polling.result_seconds, ADAPTER.rate_limit_seconds) == (86400, 30)
 
 
-# --- whatever comes: a value or `UnreadableReply`
+# --- any reply reads as a value or raises `UnreadableReply`
 
 
 def reads_cleanly(answer: HttpReply) -> None:

@@ -1,4 +1,4 @@
-"""What every adapter reads with: forms of a complaint, ids, files, words, and what a client may see of a message."""
+"""The readers that all adapters share: error bodies, ids, files, tables of words, and messages for clients."""
 
 from typing import Any
 
@@ -49,20 +49,20 @@ def test_a_complaint_is_read_to_a_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "found"),
+    ("value", "task_id"),
     [(" i2v-1 ", "i2v-1"), (842250903708762200, "842250903708762200"), ("a/../b", "a/../b"), ("a b", "a b")]
     + [(odd, "") for odd in ("", " ", ".", "..", "...", None, True, 1.5, [], {})],
 )
-def test_an_id_is_a_word_or_none(value: Any, found: str) -> None:
-    assert id_of(value) == found
+def test_an_id_is_a_word_or_none(value: Any, task_id: str) -> None:
+    assert id_of(value) == task_id
 
 
 @pytest.mark.parametrize(
-    ("value", "found"),
+    ("value", "fields"),
     [({"a": 1}, {"a": 1}), (' {"a": 1}', {"a": 1}), ("{", None), ("[]", None), ([], None), (None, None)],
 )
-def test_an_object_may_be_written_in_a_string(value: object, found: object) -> None:
-    assert json_object(value) == found
+def test_an_object_may_be_written_in_a_string(value: object, fields: object) -> None:
+    assert json_object(value) == fields
 
 
 def test_objects_in_one_another_are_read_outermost_first_and_to_a_bound() -> None:
@@ -101,13 +101,13 @@ def test_a_word_is_read_without_case_and_an_unknown_one_is_told() -> None:
 
 
 def test_a_file_has_what_is_said_first_about_it() -> None:
-    found = artifact(
+    file = artifact(
         " https://a.example/v.mp4 ",
         {"duration": "", "width": 1280, "thumbnail_url": "no", "content_type": "video/mp4"},
         {"duration": "5.1", "seconds": 9, "width": 1, "height": "720", "thumbnail_url": "https://a.example/t.jpg"},
     )
 
-    assert found == Artifact(
+    assert file == Artifact(
         url="https://a.example/v.mp4",
         thumbnail_url="https://a.example/t.jpg",
         content_type="video/mp4",

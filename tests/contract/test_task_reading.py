@@ -1,4 +1,4 @@
-"""Replies in forms that no adapter documents are understood all the same, of every provider, and none is over-read."""
+"""Replies in forms that no provider documents are understood, from every provider, and never as more than they say."""
 
 import json
 import time
@@ -41,7 +41,7 @@ AMBIGUOUS = FailureKind.AMBIGUOUS
 
 
 def polled(name: str, body: Any, **more: Any) -> Any:
-    """What a poll's reply is read as; "unreadable" where it is."""
+    """What the reply to a poll reads as; "unreadable" if it cannot be read."""
     adapter = ADAPTERS[name]
     try:
         return read_poll(adapter, answer(body, **more), adapter.base_url)
@@ -50,9 +50,9 @@ def polled(name: str, body: Any, **more: Any) -> Any:
 
 
 def begun(name: str, body: Any, status: int = 200, **more: Any) -> list[str] | FailureKind:
-    """The ids of the tasks that a submit's reply is read as, or the kind of its refusal."""
-    found = read_submit(ADAPTERS[name], CALLS[name], answer(body, status, "POST", **more))
-    return found.kind if isinstance(found, Failed) else [ref.id for ref in found]
+    """The ids of the tasks in the reply to a submit, or the kind of the refusal."""
+    outcome = read_submit(ADAPTERS[name], CALLS[name], answer(body, status, "POST", **more))
+    return outcome.kind if isinstance(outcome, Failed) else [ref.id for ref in outcome]
 
 
 def urls(snapshot: Any) -> list[str]:
@@ -72,11 +72,11 @@ def test_an_exchange_reads_no_worse_with_the_shared_vocabulary(adapter: Adapter,
     reply, expected = reply_of(exchange), exchange.gateway_reads_as
     if exchange.call.method == "POST":
         call = call_of(adapter, exchange)
-        found = read_submit(adapter, call, reply)
+        outcome = read_submit(adapter, call, reply)
         if expected is UNSET:
-            assert found == submit_of_the_adapter_alone(adapter, call, reply)
+            assert outcome == submit_of_the_adapter_alone(adapter, call, reply)
         else:
-            assert found == exactly(expected.refs, tuple[TaskRef, ...])
+            assert outcome == exactly(expected.refs, tuple[TaskRef, ...])
         return
     try:
         snapshot: Any = read_poll(adapter, reply, adapter.base_url)
@@ -172,7 +172,7 @@ def test_a_word_in_a_body_that_names_no_task_ends_none() -> None:
     for word in ("error", "failed", "timeout"):
         for body in ({"status": word, "message": "the service is down"}, {"success": False, "status": word}):
             for name in ("keevx", "foxapi"):
-                if not (name == "foxapi" and word == "failed"):  # its own page has that word at the top
+                if not (name == "foxapi" and word == "failed"):  # FoxAPI documents that word at the outer level
                     assert not isinstance(polled(name, body), Failed | Completed), (name, body)
 
 
@@ -223,11 +223,13 @@ def test_every_task_of_a_submit_is_found() -> None:
 
 def test_what_else_a_submit_says_is_read_in_another_envelope_too() -> None:
     body = {"code": 200, "data": submitted("foxapi") | {"task_info": {"estimated_time": 90}}}
-    found = read_submit(ADAPTERS["foxapi"], CALLS["foxapi"], answer(body, 200, "POST"))
-    assert found == (TaskRef(id=TASK, first_poll_seconds=45.0),)
+    outcome = read_submit(ADAPTERS["foxapi"], CALLS["foxapi"], answer(body, 200, "POST"))
+    assert outcome == (TaskRef(id=TASK, first_poll_seconds=45.0),)
 
-    found = read_submit(ADAPTERS["kling_relay"], CALLS["kling_relay"], answer({"code": 200, "data": TASK}, 200, "POST"))
-    assert found == (TaskRef(id=TASK, path="image2video"),)
+    outcome = read_submit(
+        ADAPTERS["kling_relay"], CALLS["kling_relay"], answer({"code": 200, "data": TASK}, 200, "POST")
+    )
+    assert outcome == (TaskRef(id=TASK, path="image2video"),)
 
 
 @every_provider
@@ -255,9 +257,9 @@ def test_an_adapter_that_cannot_even_classify_a_reply_leaves_it_unclear(name: st
         raise UnreadableReply(f"HTTP {reply.status}")
 
     adapter = replace(ADAPTERS[name], classify=unreadable)
-    found = read_submit(adapter, CALLS[name], answer({"hello": "there"}, 200, "POST"))
-    assert isinstance(found, Failed)
-    assert found.kind is FailureKind.AMBIGUOUS
+    outcome = read_submit(adapter, CALLS[name], answer({"hello": "there"}, 200, "POST"))
+    assert isinstance(outcome, Failed)
+    assert outcome.kind is FailureKind.AMBIGUOUS
 
 
 @every_provider
@@ -411,11 +413,11 @@ def test_a_task_id_is_bounded(task_id: str, fault: str | None) -> None:
 @every_provider
 def test_a_task_id_that_cannot_be_stored_leaves_the_submit_unknown_and_says_why(name: str) -> None:
     for task_id, fault in (("x" * 513, "more than 512"), ("a\x00b", "control characters")):
-        found = read_submit(ADAPTERS[name], CALLS[name], answer(submitted(name, task_id), 200, "POST"))
-        assert isinstance(found, Failed)
-        assert found.kind is AMBIGUOUS
-        assert fault in found.message
-        assert task_id not in found.message
+        outcome = read_submit(ADAPTERS[name], CALLS[name], answer(submitted(name, task_id), 200, "POST"))
+        assert isinstance(outcome, Failed)
+        assert outcome.kind is AMBIGUOUS
+        assert fault in outcome.message
+        assert task_id not in outcome.message
     assert begun(name, submitted(name, "x" * 512)) == ["x" * 512]
 
 
@@ -424,7 +426,7 @@ def test_a_task_id_that_can_be_stored_is_kept_beside_one_that_cannot() -> None:
     assert begun("keevx", body) == ["i2v-1"]
 
 
-# -- an adapter of somebody else
+# -- an adapter of a third party
 
 
 def test_an_adapter_that_breaks_on_an_unknown_form_is_helped() -> None:
@@ -456,19 +458,19 @@ def test_an_adapter_that_breaks_on_an_unknown_form_is_helped() -> None:
 def test_garbage_is_neither_a_task_nor_a_reading(name: str, body: bytes) -> None:
     assert body in GARBAGE.values()
     adapter = ADAPTERS[name]
-    found = read_submit(adapter, CALLS.get(name, CALLS["foxapi"]), answer(body, 200, "POST"))
-    assert isinstance(found, Failed)
-    assert found.kind is AMBIGUOUS
+    outcome = read_submit(adapter, CALLS.get(name, CALLS["foxapi"]), answer(body, 200, "POST"))
+    assert isinstance(outcome, Failed)
+    assert outcome.kind is AMBIGUOUS
     with pytest.raises(UnreadableReply):
         read_poll(adapter, answer(body), adapter.base_url)
 
 
 def read_both_ways(name: str, reply: HttpReply) -> None:
     adapter = ADAPTERS[name]
-    found = read_submit(adapter, CALLS.get(name, CALLS["foxapi"]), structs.replace(reply, method="POST"))
-    assert_sound(found)
-    if not isinstance(found, Failed):
-        assert all(task_id_fault(ref.id) is None for ref in found)
+    outcome = read_submit(adapter, CALLS.get(name, CALLS["foxapi"]), structs.replace(reply, method="POST"))
+    assert_sound(outcome)
+    if not isinstance(outcome, Failed):
+        assert all(task_id_fault(ref.id) is None for ref in outcome)
     with suppress(UnreadableReply):
         snapshot = read_poll(adapter, structs.replace(reply, method="GET"), adapter.base_url)
         assert_sound(snapshot.failure if isinstance(snapshot, PollRefused) else snapshot)
@@ -490,13 +492,13 @@ def test_a_recorded_reply_with_one_value_changed_and_in_an_envelope_reads_or_is_
     status, body = data.draw(st.sampled_from(JSON_BODIES[name]))
     steps = data.draw(st.sampled_from(list(leaves(body))))
     changed = replaced(body, steps, new)
-    for one in (changed, {envelope: 200, "result": changed}):
-        read_both_ways(name, HttpReply(status=status, body=as_json(one)))
+    for spelled in (changed, {envelope: 200, "result": changed}):
+        read_both_ways(name, HttpReply(status=status, body=as_json(spelled)))
 
 
 @every_name
 def test_a_large_reply_in_an_unknown_form_is_read_in_bounded_time(name: str) -> None:
-    """The adapter is asked again about a part of it alone."""
+    """The adapter is asked again only about a bounded part of it."""
     wide = {"id": TASK, "status": "odd", "list": [{"a": "x" * 100}] * 20_000, "text": "x" * 1_000_000}
     deep: Any = {"id": TASK, "status": "odd"}
     for _ in range(400):
@@ -507,7 +509,7 @@ def test_a_large_reply_in_an_unknown_form_is_read_in_bounded_time(name: str) -> 
 
 @pytest.mark.parametrize("text", ["[](" + "a" * 15_000, "a" * 15_000])
 def test_a_text_that_is_nearly_a_link_is_read_in_bounded_time(text: str) -> None:
-    """A reply may hold hundreds of such texts, and nothing else is done while they are read."""
+    """A reply may have hundreds of such texts, and the event loop waits while they are read."""
     began = time.process_time()
     for _ in range(100):
         file_urls(text)

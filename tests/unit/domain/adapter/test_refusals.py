@@ -1,4 +1,4 @@
-"""The one classification of refused calls: which rule decides, and what is never called a refusal."""
+"""The shared classification of refused calls: which rule decides, and what never counts as a refusal."""
 
 from dataclasses import replace
 
@@ -88,7 +88,7 @@ def test_phrases_are_looked_for_in_the_text_and_the_status_is_the_one_that_the_e
 
 
 def test_refusal_that_names_a_task_is_ambiguous_to_a_submit_alone() -> None:
-    """Sent again, the same video would be bought twice."""
+    """If the submit were sent again, the same video could be bought twice."""
     rule = Rule(kind=LIMITED)
     assert kind_of(rule, names_task=True) is AMBIGUOUS
     assert kind_of(rule, names_task=True, method="GET") is LIMITED
@@ -108,7 +108,7 @@ def test_refused_read_has_only_the_kinds_that_the_adapter_lists() -> None:
     assert kind_of(Rule(kind=INVALID), read_kinds=kinds) is INVALID
 
 
-def test_code_with_a_star_stands_for_all_that_begin_so() -> None:
+def test_code_with_a_star_matches_all_codes_that_begin_so() -> None:
     table = {"busy*": UNAVAILABLE, "busy_account": CREDIT}
     assert kind_of_code(table, "busy_now") is UNAVAILABLE
     assert kind_of_code(table, "busy_account") is CREDIT

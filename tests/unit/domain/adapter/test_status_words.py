@@ -1,4 +1,4 @@
-"""Words for the state of a task, in the spellings and languages that were met, and words that are left alone."""
+"""Words for the state of a task in many spellings and languages, and words that must stay unknown."""
 
 import pytest
 from hypothesis import given
@@ -29,7 +29,7 @@ WORDS = {
 SAID = [(word.strip(), state) for state, table in WORDS.items() for word in table.replace("\n", "|").split("|")]
 
 
-@pytest.mark.parametrize(("word", "state"), [one for one in SAID if one[0]])
+@pytest.mark.parametrize(("word", "state"), [row for row in SAID if row[0]])
 def test_a_word_means_the_same_in_any_spelling(word: str, state: State) -> None:
     for spelled in (word, f" {word}\n", word.upper(), word.lower(), word.replace("_", " "), word.replace("_", "-")):
         assert state_of(spelled) is state, spelled
