@@ -180,7 +180,7 @@ every_row = pytest.mark.parametrize(("adapter", "model", "capability", "kind"), 
 
 
 @every_adapter
-def test_an_adapters_tables_are_whole(adapter: Adapter) -> None:
+def test_tables_of_an_adapter_are_complete(adapter: Adapter) -> None:
     assert adapter.capabilities
     assert all(rows and all(row.inputs for row in rows) for rows in adapter.capabilities.values())
     assert not set(adapter.capabilities) & set(adapter.configurable)
@@ -296,7 +296,7 @@ def test_a_task_reference_survives_json(adapter: Adapter) -> None:
 
 @every_adapter
 @pytest.mark.parametrize("nasty", NASTY)
-def test_a_nasty_id_stays_below_its_prefix(adapter: Adapter, nasty: str) -> None:
+def test_hostile_id_does_not_leave_its_path(adapter: Adapter, nasty: str) -> None:
     """The provider chooses the id of a task. It must not lead to another path, host or header."""
     for ref in recorded_refs(adapter):
         for build in reads_of(adapter):
@@ -312,7 +312,7 @@ def test_a_nasty_id_stays_below_its_prefix(adapter: Adapter, nasty: str) -> None
 
 @every_adapter
 @pytest.mark.parametrize("odd", ["", " ", ".", "..", "\ud83c", "a/../b", "\n", "x" * 5000], ids=ascii)
-def test_an_odd_id_is_unreadable_or_can_be_read_with(adapter: Adapter, odd: str) -> None:
+def test_odd_id_is_unreadable_or_gives_a_safe_path(adapter: Adapter, odd: str) -> None:
     """Dots cannot be escaped: an HTTP client that normalises paths turns `/tasks/..` into another path."""
     for path in paths_of(adapter.name):
         if outcome_of(path) != "submitted":

@@ -152,7 +152,7 @@ def test_each_family_has_its_own_names_for_the_frames(model: str, value: Input, 
     assert body_of(request(model, "a kite", value)) == {"model": model, "prompt": "a kite", **frames}
 
 
-def test_what_was_not_asked_for_is_not_sent() -> None:
+def test_only_requested_fields_are_sent() -> None:
     assert body_of(request("kling-o3-text-to-video", "", TEXT)) == {"model": "kling-o3-text-to-video"}
 
 
@@ -163,7 +163,7 @@ def test_false_and_the_empty_text_are_values() -> None:
     assert body["negative_prompt"] == ""
 
 
-def test_silence_is_no_field_of_a_model_without_sound() -> None:
+def test_silence_is_not_sent_to_a_model_without_sound() -> None:
     edit = request("kling-o3-video-to-video-edit", "a", TEXT, {"video_url": VIDEO}, generate_audio=False)
 
     assert "generate_audio" not in body_of(edit)
@@ -255,7 +255,7 @@ def test_capabilities_are_the_documented_ones(
     assert row.image_forms[0] is ImageForm.UPLOAD
 
 
-def test_a_prompt_gives_way_to_several_in_o3_alone() -> None:
+def test_only_o3_accepts_several_prompts_instead_of_one() -> None:
     replaced = {model for model, (row,) in CAPABILITIES.items() if row.prompt_or == "multi_prompt"}
 
     assert replaced == {"kling-o3-image-to-video", "kling-o3-text-to-video", "kling-o3-reference-to-video"}
@@ -292,7 +292,7 @@ FOUR = ReferencesToVideo(references=(A,) * 4)
         request(MOTION, "", IMAGE, {"video_url": VIDEO}),
     ],
 )
-def test_what_the_rules_let_through(submit: UpstreamRequest) -> None:
+def test_rules_accept(submit: UpstreamRequest) -> None:
     assert why_not(submit) is None
 
 
@@ -322,7 +322,7 @@ def test_what_the_rules_let_through(submit: UpstreamRequest) -> None:
         (request(MOTION, "", IMAGE), "video_url"),
     ],
 )
-def test_what_the_rules_leave_out(submit: UpstreamRequest, word: str) -> None:
+def test_rules_refuse_with_a_reason(submit: UpstreamRequest, word: str) -> None:
     assert word in (why_not(submit) or "")
 
 
@@ -357,7 +357,7 @@ def test_without_a_known_word_the_status_decides(status: int, body: object) -> N
 @pytest.mark.parametrize(
     "body", [b"", b"error code: 524", envelope(type="server_error"), envelope(type="internal_error")]
 )
-def test_what_proves_nothing_is_ambiguous(status: int, body: object) -> None:
+def test_status_that_proves_nothing_is_ambiguous(status: int, body: object) -> None:
     assert kind_of(status, body) is FailureKind.AMBIGUOUS
 
 
@@ -373,14 +373,14 @@ def test_not_found_is_a_lost_task_to_a_read_and_configuration_to_a_submit(body: 
 
 
 @pytest.mark.parametrize("body", [b"", b"404 page not found", envelope(type="invalid_request_error"), envelope()])
-def test_a_404_that_says_no_more_loses_no_task(body: object) -> None:
+def test_404_without_a_reason_does_not_lose_a_task(body: object) -> None:
     assert kind_of(404, body, method="GET") is FailureKind.UNAVAILABLE
     assert kind_of(404, body, method="POST") is FailureKind.UNAVAILABLE
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422, 429, 503])
 @pytest.mark.parametrize("word", [*CODES, "not_found", "service_unavailable_error", "new_word"])
-def test_a_refusal_that_names_a_task_is_no_refusal_to_build_on(word: str, status: int) -> None:
+def test_refusal_with_a_task_id_is_ambiguous(word: str, status: int) -> None:
     assert kind_of(status, {"id": "task-1", **envelope(code=word)}) is FailureKind.AMBIGUOUS
     assert kind_of(status, {"code": word, "message": "no", "data": {"id": "task-1"}}) is FailureKind.AMBIGUOUS
 

@@ -126,7 +126,7 @@ OF_OTHERS = {  # the 404 of proxies and frameworks
 
 @every_adapter
 @pytest.mark.parametrize("body", [*GARBAGE.values(), *OF_OTHERS.values()], ids=[*GARBAGE, *OF_OTHERS])
-def test_a_404_that_the_provider_did_not_write_loses_no_task(adapter: Adapter, body: bytes) -> None:
+def test_404_of_a_proxy_does_not_lose_a_task(adapter: Adapter, body: bytes) -> None:
     refusal = adapter.classify(HttpReply(status=404, body=body, method="GET"))
     assert refusal is not None
     assert refusal.kind is FailureKind.UNAVAILABLE

@@ -171,7 +171,7 @@ def test_every_call_names_its_source() -> None:
 
 
 @pytest.mark.parametrize("generate_audio", [None, False])
-def test_silence_is_never_mentioned_to_kl(generate_audio: bool | None) -> None:
+def test_silence_is_never_sent_to_kl(generate_audio: bool | None) -> None:
     submit = request(
         "KL", "x", ReferencesToVideo(references=("https://a.example/1.png",)), generate_audio=generate_audio
     )
@@ -205,7 +205,7 @@ def test_a_configured_model_follows_the_row_it_names() -> None:
         ReferencesToVideo(references=("https://a.example/1.png",), last_frame="https://a.example/2.png"),
     ],
 )
-def test_an_input_of_no_documented_mode_is_not_sent(value: Input) -> None:
+def test_input_of_an_undocumented_mode_is_not_sent(value: Input) -> None:
     """No page says which of the two image fields wins if both are sent."""
     with pytest.raises(UnsupportedParameter):
         ADAPTER.to_upstream(request("V", "x", value))
@@ -300,7 +300,7 @@ def test_a_lost_task_is_one_that_was_read(code: int, status: int) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>404</html>", {"code": 0, "msg": "ok"}, {"code": 404, "msg": "x"}, []])
-def test_404_without_a_documented_code_loses_no_task_and_is_a_wrong_address_to_a_submit(body: object) -> None:
+def test_404_without_a_documented_code_is_unavailable_to_a_read_and_to_a_submit(body: object) -> None:
     assert kind_of(404, body, method="GET") is FailureKind.UNAVAILABLE
     assert kind_of(404, body, method="POST") is FailureKind.UNAVAILABLE
 
@@ -326,7 +326,9 @@ CREDENTIAL, CREDIT, CLIENT = FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_
         (429, "slow down", FailureKind.RATE_LIMITED),
     ],
 )
-def test_the_code_with_two_meanings_goes_by_http_then_by_words(status: int, message: str, kind: FailureKind) -> None:
+def test_code_with_two_meanings_is_decided_by_status_then_by_words(
+    status: int, message: str, kind: FailureKind
+) -> None:
     assert kind_of(status, {"code": TWO_MEANINGS, "msg": message}) is kind
 
 
@@ -342,7 +344,7 @@ def test_a_5xx_without_a_documented_not_accepted_is_ambiguous(status: int, body:
 
 
 @pytest.mark.parametrize("code", [None, True, "", "OK", "success", [], {}, 1.5, "NaN", "Infinity", "-inf", "0", 0, 0.0])
-def test_what_is_no_code_refuses_nothing(code: object) -> None:
+def test_value_that_is_not_a_code_refuses_nothing(code: object) -> None:
     assert kind_of(200, {"code": code, "data": {"task_ids": ["i2v-1"]}}) is None
 
 
@@ -354,14 +356,14 @@ def test_an_unknown_code_under_http_200_is_never_sent_again(code: object, messag
     assert kind_of(400, body) in {FailureKind.INVALID_REQUEST, FailureKind.RATE_LIMITED}
 
 
-def test_a_failed_upload_without_a_code_of_its_own_is_no_refusal_of_the_file() -> None:
+def test_failed_upload_without_a_code_is_ambiguous() -> None:
     refused = {"code": 0, "success": False, "message": {"global": "upload failed"}, "result": None}
     assert kind_of(200, refused) is FailureKind.AMBIGUOUS
 
 
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("code", [*CODES, *TASK_NOT_FOUND, TWO_MEANINGS, 7])
-def test_a_refusal_that_names_tasks_is_no_refusal_to_build_on(code: int, status: int) -> None:
+def test_refusal_with_task_ids_is_ambiguous(code: int, status: int) -> None:
     for data in ({"task_ids": ["i2v-1"]}, [{"task_id": "i2v-1"}]):
         for message in ("x", "Insufficient balance", "too many requests", "content policy"):
             assert kind_of(status, {"code": code, "msg": message, "data": data}) is FailureKind.AMBIGUOUS

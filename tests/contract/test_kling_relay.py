@@ -66,11 +66,11 @@ def task(status: str, data: Any = None, **more: Any) -> dict[str, Any]:
 # --- the body of a submit
 
 
-def test_nothing_asked_is_nothing_said() -> None:
+def test_only_required_fields_are_sent_by_default() -> None:
     assert body() == {"model": "kling-v1-6", "model_name": "kling-v1-6", "prompt": "a cat"}
 
 
-def test_every_setting_is_said_for_both_ways_of_reading_the_body() -> None:
+def test_every_setting_is_sent_for_all_versions() -> None:
     source = ImageToVideo(first_frame="iVBORw0KGgo=", last_frame="https://example.com/last.jpg")
 
     actual = body(
@@ -96,7 +96,7 @@ def test_every_setting_is_said_for_both_ways_of_reading_the_body() -> None:
     }
 
 
-def test_five_seconds_are_left_unsaid_because_no_type_suits_every_version() -> None:
+def test_five_seconds_are_not_sent_because_no_type_suits_every_version() -> None:
     said = body(duration_seconds=5, aspect_ratio="16:9")
 
     assert "duration" not in said
@@ -140,7 +140,7 @@ def test_resolution_becomes_mode_and_ratio_becomes_size(
     assert (said.get("mode"), said.get("size")) == (mode, size)
 
 
-def test_options_are_said_for_both_ways_of_reading_the_body() -> None:
+def test_options_are_sent_for_all_versions() -> None:
     said = body(options={"camera_control": {"type": "simple"}, "external_task_id": "order-1"})
 
     assert said["camera_control"] == said["metadata"]["camera_control"] == {"type": "simple"}
@@ -258,7 +258,7 @@ def test_last_frame_is_made_in_mode_pro(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", STD_TOO)
-def test_last_frame_in_another_mode_is_left_out_and_told_of(model: str) -> None:
+def test_last_frame_in_another_mode_leaves_the_route_out_with_a_reason(model: str) -> None:
     assert reasons(planned(model, BOTH, resolution="720p")) == [
         ("resolution", "with a last image: takes 1080p, not 720p")
     ]
@@ -268,7 +268,7 @@ def test_last_frame_in_another_mode_is_left_out_and_told_of(model: str) -> None:
 
 @pytest.mark.parametrize("source", [TEXT, IMAGE])
 @pytest.mark.parametrize("model", STD_TOO)
-def test_without_a_last_frame_nothing_is_said_for_the_client(model: str, source: Any) -> None:
+def test_without_a_last_frame_no_mode_is_filled_in(model: str, source: Any) -> None:
     assert sent(planned(model, source), model, source) == (None, 1.0, [])
     assert sent(planned(model, source, resolution="720p"), model, source)[:2] == ("std", 1.0)
     assert sent(planned(model, source, mode="pro"), model, source)[:2] == ("pro", 2.0)
@@ -333,7 +333,7 @@ def test_other_form_only_where_nothing_was_sent(form: str, status: int, refusal:
     assert ADAPTER.amend(call, reply(refusal, status=status, method="POST")) == other
 
 
-def test_no_other_form_of_a_duration_that_was_not_said() -> None:
+def test_no_other_form_without_a_duration() -> None:
     assert ADAPTER.amend is not None
     call = ADAPTER.to_upstream(request(duration_seconds=5))
 
@@ -381,7 +381,7 @@ def test_server_error_to_a_submit_is_ambiguous_and_to_a_read_transient(status: i
         "quota of the reply is exhausted",
     ],
 )
-def test_words_that_prove_no_refusal_leave_the_plug_ins_502_open(message: str) -> None:
+def test_words_that_prove_no_refusal_leave_the_plug_ins_502_ambiguous(message: str) -> None:
     body = {"code": "plugin_submit_response_failed", "message": message}
     refused = ADAPTER.classify(reply(body, status=502, method="POST"))
 
@@ -410,7 +410,7 @@ def test_only_the_documented_codes_are_success(code: object) -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 413, 429, 500, 503])
 @pytest.mark.parametrize("code", [*KLING, *CODES, "task_failed", "fail_to_fetch_task"])
-def test_a_refusal_that_names_a_task_is_no_refusal_to_build_on(code: str, status: int) -> None:
+def test_refusal_with_a_task_id_is_ambiguous(code: str, status: int) -> None:
     data = {"task_id": "1", "task_status": "submitted"}
     refusal_body = {"code": code, "message": "too many requests, no available channel", "data": data}
     bodies = [
@@ -431,7 +431,7 @@ def test_documented_codes_are_success(code: object) -> None:
     assert ADAPTER.classify(reply({"code": code, "message": "", "data": {"task_id": "1"}}, method="POST")) is None
 
 
-def test_no_refusal_tells_of_the_account() -> None:
+def test_message_of_a_refusal_does_not_show_the_account() -> None:
     secrets = "group: vip, channel ID: 12, 剩余额度: 3.50, key sk-abc123def456, host 10.1.2.3, https://inner.example/x"
     for code in ("task_failed", "fail_to_fetch_task", "invalid_request", "build_request_failed", "unheard_of", ""):
         for status in (200, 400, 401, 403, 404, 413, 422, 429, 500, 503):
@@ -440,7 +440,7 @@ def test_no_refusal_tells_of_the_account() -> None:
             assert not [word for word in ("vip", "12", "3.50", "sk-", "10.1", "inner") if word in message], message
 
 
-def test_no_failed_task_tells_of_the_account() -> None:
+def test_message_of_a_failed_task_does_not_show_the_account() -> None:
     snapshot = ADAPTER.from_upstream(reply(task("FAILURE", fail_reason="broken at channel #12 under group vip")))
 
     assert isinstance(snapshot, Failed)
@@ -484,7 +484,7 @@ def test_url_order_is_nested_then_result_url_then_fail_reason() -> None:
 
 
 @pytest.mark.parametrize("word", ["error", "maintenance", "unknown", ""])
-def test_word_beside_no_task_is_not_its_status(word: str) -> None:
+def test_status_word_without_a_task_is_unreadable(word: str) -> None:
     with pytest.raises(UnreadableReply):
         ADAPTER.from_upstream(reply({"status": word, "message": "down for maintenance"}))
 
@@ -516,7 +516,7 @@ def test_failure_never_yields_a_video() -> None:
         ("", FailureKind.TASK_FAILED),
     ],
 )
-def test_reason_of_a_failed_task_tells_its_kind(reason: str, kind: FailureKind) -> None:
+def test_reason_of_a_failed_task_decides_its_kind(reason: str, kind: FailureKind) -> None:
     snapshot = ADAPTER.from_upstream(reply(task("FAILURE", fail_reason=reason)))
 
     assert isinstance(snapshot, Failed)
@@ -631,7 +631,7 @@ def test_half_a_surrogate_pair_is_replaced_and_not_handed_on() -> None:
         assert msgspec.json.encode(ADAPTER.from_upstream(reply(content)))
 
 
-def test_long_messages_are_read_in_no_time_to_speak_of() -> None:
+def test_long_messages_are_read_fast() -> None:
     refused = ADAPTER.classify(reply(error("task_failed", "a." * 500_000), status=400, method="POST"))
 
     assert refused is not None

@@ -97,7 +97,7 @@ async def made(provider: Provider, folder: Path) -> dict[str, Any]:
         ("kling_relay", "refused-429-embedded-body-names-task"),
     ],
 )
-async def test_what_may_have_been_bought_is_not_bought_again(name: str, submit: str, tmp_path: Path) -> None:
+async def test_submit_that_may_have_been_accepted_is_not_repeated(name: str, submit: str, tmp_path: Path) -> None:
     provider = Provider(name, submit)
 
     generation = await made(provider, tmp_path)

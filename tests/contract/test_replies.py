@@ -53,7 +53,7 @@ def test_a_complaint_is_read_to_a_bound() -> None:
     [(" i2v-1 ", "i2v-1"), (842250903708762200, "842250903708762200"), ("a/../b", "a/../b"), ("a b", "a b")]
     + [(odd, "") for odd in ("", " ", ".", "..", "...", None, True, 1.5, [], {})],
 )
-def test_an_id_is_a_word_or_none(value: Any, task_id: str) -> None:
+def test_id_is_text_or_empty(value: Any, task_id: str) -> None:
     assert id_of(value) == task_id
 
 
@@ -92,7 +92,7 @@ def test_a_task_is_named_by_its_id(objects: tuple[object, ...], named: bool) -> 
     assert names_task(*objects) is named
 
 
-def test_a_word_is_read_without_case_and_an_unknown_one_is_told() -> None:
+def test_status_words_ignore_case_and_an_unknown_word_is_marked() -> None:
     words = {"pending": Status.QUEUED}
 
     assert pending("PENDING ", words, 0.5) == Pending(status=Status.QUEUED, raw_status="PENDING ", progress=0.5)
@@ -100,7 +100,7 @@ def test_a_word_is_read_without_case_and_an_unknown_one_is_told() -> None:
     assert without_result("done") == Pending(status=Status.IN_PROGRESS, raw_status="done", result_missing=True)
 
 
-def test_a_file_has_what_is_said_first_about_it() -> None:
+def test_details_of_a_file_come_from_the_first_object_that_has_them() -> None:
     file = artifact(
         " https://a.example/v.mp4 ",
         {"duration": "", "width": 1280, "thumbnail_url": "no", "content_type": "video/mp4"},

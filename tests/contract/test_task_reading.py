@@ -64,7 +64,7 @@ def urls(snapshot: Any) -> list[str]:
 
 
 @every_exchange
-def test_an_exchange_reads_no_worse_with_the_shared_vocabulary(adapter: Adapter, path: Path) -> None:
+def test_shared_vocabulary_does_not_change_a_clear_exchange(adapter: Adapter, path: Path) -> None:
     exchange = read(path)
     outcome = outcome_of(path)
     if exchange.reply is None or outcome == "uploaded" or "upload" in path.stem:
@@ -134,7 +134,7 @@ def test_a_word_for_failed_ends_the_task_with_the_providers_reason(name: str, wo
 
 
 @every_provider
-def test_the_adapters_own_texts_tell_why_a_task_failed_under_another_word(name: str) -> None:
+def test_adapters_own_phrases_classify_a_failure_under_another_word(name: str) -> None:
     refused = polled(name, state(name, "FAIL", reason="the content violates our policy"))
     assert isinstance(refused, Failed)
     assert refused.kind is FailureKind.CONTENT_POLICY
@@ -146,7 +146,7 @@ def test_the_adapters_own_texts_tell_why_a_task_failed_under_another_word(name: 
 @every_provider
 @pytest.mark.parametrize(("word", "status"), [("排队中", Status.QUEUED), ("IN_QUEUE", Status.QUEUED)])
 @pytest.mark.parametrize("url", [None, FILE])
-def test_a_word_for_waiting_is_no_unknown_one_and_no_file_beside_it_is_taken(
+def test_word_for_waiting_is_recognised_and_a_file_beside_it_is_ignored(
     name: str, word: str, status: Status, url: str | None
 ) -> None:
     expected = Pending(status=status, raw_status=word, progress=None if name == "keevx" else 0.3)
@@ -163,12 +163,12 @@ def test_a_file_beside_an_unknown_word_is_taken(name: str, word: str) -> None:
 
 
 @every_provider
-def test_a_file_beside_a_task_that_runs_or_failed_is_no_result(name: str) -> None:
+def test_file_of_a_task_that_runs_or_failed_is_not_a_result(name: str) -> None:
     assert isinstance(polled(name, state(name, RUNNING[name], FILE)), Pending)
     assert isinstance(polled(name, state(name, "rejected", FILE)), Failed)
 
 
-def test_a_word_in_a_body_that_names_no_task_ends_none() -> None:
+def test_status_in_a_body_without_a_task_id_ends_no_task() -> None:
     for word in ("error", "failed", "timeout"):
         for body in ({"status": word, "message": "the service is down"}, {"success": False, "status": word}):
             for name in ("keevx", "foxapi"):
@@ -247,7 +247,7 @@ def test_what_else_a_submit_says_is_read_in_another_envelope_too() -> None:
         {"success": False, "data": {"taskId": TASK}},
     ],
 )
-def test_a_submit_without_success_or_without_an_id_is_no_task(name: str, body: Any) -> None:
+def test_submit_without_success_or_without_an_id_starts_no_task(name: str, body: Any) -> None:
     assert isinstance(begun(name, body), FailureKind)
 
 
@@ -263,7 +263,7 @@ def test_an_adapter_that_cannot_even_classify_a_reply_leaves_it_unclear(name: st
 
 
 @every_provider
-def test_a_refused_submit_stays_refused_whatever_it_holds_besides(name: str) -> None:
+def test_refused_submit_stays_refused_whatever_else_its_body_has(name: str) -> None:
     assert begun(name, {"error": {"message": "no"}, "request_id": "r-1"}, status=401) is FailureKind.CREDENTIAL_REFUSED
     assert isinstance(polled(name, {"taskId": TASK, "status": "done", "url": FILE}, status=500), PollRefused)
 
@@ -314,7 +314,7 @@ def test_a_file_in_another_usual_place_is_found(name: str, place: str) -> None:
 
 
 @every_provider
-def test_what_is_no_result_is_none(name: str) -> None:
+def test_links_that_are_not_results_are_ignored(name: str) -> None:
     no_results = {
         "thumbnail_url": "https://cdn.example/t.mp4",
         "cover": {"url": "https://cdn.example/c.png"},
@@ -360,7 +360,7 @@ def test_a_link_that_browsers_open_is_a_file(name: str, link: str, url: str) -> 
 
 
 @every_provider
-def test_a_file_below_the_providers_host_gets_no_credential(name: str) -> None:
+def test_link_on_the_providers_host_gets_no_credential(name: str) -> None:
     snapshot = polled(name, state(name, DONE[name], "/media/v.mp4"))
     assert isinstance(snapshot, Completed)
     assert not snapshot.artifacts[0].needs_credential
@@ -370,7 +370,7 @@ def test_a_file_below_the_providers_host_gets_no_credential(name: str) -> None:
 
 
 @every_provider
-def test_a_reply_that_breaks_off_behind_a_whole_object_is_that_object(name: str) -> None:
+def test_reply_that_breaks_off_after_a_whole_object_is_that_object(name: str) -> None:
     for tail in (b"", b"\n", b"\n<!-- a", b'{"a'):
         assert begun(name, as_json(submitted(name)) + tail, cut=True) == [TASK]
         assert urls(polled(name, as_json(state(name, DONE[name], FILE)) + tail, cut=True)) == [FILE]

@@ -140,14 +140,14 @@ async def test_a_task_that_the_relay_gave_up_ends_long_before_the_attempt_times_
 
 
 @pytest.mark.parametrize("sandbox_options", [{"relay_regime": "C", "total_seconds": 600.0}])
-async def test_the_relay_s_own_status_ends_no_task_that_goes_on(gateway):
+async def test_relay_s_own_status_does_not_end_a_running_task(gateway):
     made = await gateway.make(model=V1)
     assert (made["status"], attempts_of(made)) == ("completed", [("kling_relay", None, "yes")])
     assert gateway.received("kling_relay", "poll") > 20
 
 
 @pytest.mark.parametrize("sandbox_options", [{"relay_regime": "C", "relay_query": "native_bare"}])
-async def test_a_result_that_no_reading_names_is_fetched_through_the_relay(gateway):
+async def test_result_without_a_link_is_fetched_through_the_relay(gateway):
     made = await gateway.make(model=V1)
     assert (made["status"], made["data"][0]["provider_url"]) == ("completed", None)
     assert gateway.submits == gateway.paid == ONCE

@@ -93,7 +93,7 @@ def digits_and_names(secret: str) -> list[str]:
 
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize("secret", SECRETS)
-def test_nothing_of_the_operator_s_survives(secret: str, around: str) -> None:
+def test_secrets_of_the_operator_are_removed(secret: str, around: str) -> None:
     cleaned = clean(around.format(secret))
     assert secret not in cleaned
     assert [part for part in digits_and_names(secret) if part in cleaned] == []
@@ -116,7 +116,7 @@ def test_nothing_of_the_operator_s_survives(secret: str, around: str) -> None:
         "cfg_scale must be between 0.0 and 1.0",
     ],
 )
-def test_what_tells_of_the_input_stays(message: str) -> None:
+def test_message_about_the_input_is_not_changed(message: str) -> None:
     assert clean(message) == message
 
 
@@ -204,7 +204,7 @@ def test_failure_has_a_message_for_every_kind(kind: FailureKind) -> None:
     assert message == PRIVATE.get(kind, "the provider's own")
 
 
-def test_kinds_that_speak_of_the_account_never_quote() -> None:
+def test_messages_about_the_account_never_quote_the_provider() -> None:
     quoted = {FailureKind.INVALID_REQUEST, FailureKind.CONTENT_POLICY, FailureKind.TASK_FAILED}
     assert set(PRIVATE) == set(FailureKind) - quoted
 
@@ -251,7 +251,7 @@ def test_json_is_read(body: bytes, value: object) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b"{", b"[" * 100_000, b"1" * 5000, b"{'a': 1}"])
-def test_what_is_no_json_is_unreadable(body: bytes) -> None:
+def test_body_without_json_is_unreadable(body: bytes) -> None:
     reply = HttpReply(status=502, body=body)
     with pytest.raises(UnreadableReply, match="502"):
         read_json(reply)

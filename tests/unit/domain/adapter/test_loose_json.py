@@ -44,7 +44,7 @@ CLEAN = {
 
 
 @pytest.mark.parametrize("case", CLEAN)
-def test_dirt_around_an_object_is_passed_over(case: str) -> None:
+def test_text_around_an_object_is_ignored(case: str) -> None:
     assert json_value(CLEAN[case]) == TASK
 
 
@@ -64,7 +64,7 @@ def test_dirt_around_an_object_is_passed_over(case: str) -> None:
         (b'"None, True"', "None, True"),
     ],
 )
-def test_what_is_odd_within_an_object_costs_nothing_else(note: bytes, value: object) -> None:
+def test_odd_value_in_an_object_does_not_lose_the_other_fields(note: bytes, value: object) -> None:
     fields: Any = json_value(OPEN + b',"note":' + note + b"}")
     assert fields["data"] == TASK["data"]
     if note != b"NaN":
@@ -89,12 +89,12 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("case", NOTHING)
-def test_where_it_is_unclear_nothing_is_read(case: str) -> None:
+def test_unclear_body_is_not_read(case: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # the text is only for the log
         json_value(NOTHING[case])
 
 
-def test_of_several_objects_the_last_that_names_a_task_counts() -> None:
+def test_last_of_several_objects_with_a_task_id_is_read() -> None:
     assert json_value(b'{"log": "x"}{"id": "a"}{"id": "b"}{"took": 1}') == {"id": "b"}
 
 
@@ -123,7 +123,7 @@ def test_hostile_bodies_take_bounded_time(piece: bytes) -> None:
 # -- encodings of whole replies
 
 
-def test_of_a_damaged_encoding_what_comes_before_the_damage_is_kept() -> None:
+def test_part_before_the_damage_of_an_encoding_is_kept() -> None:
     packed = gzip.compress(BODY, mtime=0)
     for damaged in (packed[:-8], packed[:-4] + bytes(4), packed[:-8] + bytes(8)):
         result = decoded(damaged, "gzip", 10_000)

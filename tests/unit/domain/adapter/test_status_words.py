@@ -35,7 +35,7 @@ def test_a_word_means_the_same_in_any_spelling(word: str, state: State) -> None:
         assert state_of(spelled) is state, spelled
 
 
-def test_words_are_parted_at_capital_letters() -> None:
+def test_words_are_separated_at_capital_letters() -> None:
     assert state_of("taskSucceeded") is State.DONE
     assert state_of("JobStateFailed") is State.FAILED
 

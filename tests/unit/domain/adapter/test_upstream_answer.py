@@ -84,7 +84,7 @@ def test_what_a_provider_says_that_it_took_is_read(body: Any, charge: Charge | N
 
 @settings(max_examples=60)
 @given(st.binary(max_size=300) | st.text().map(str.encode), st.text(max_size=40), st.integers(0, 999))
-def test_whatever_comes_something_bounded_is_kept(body: bytes, header: str, status: int) -> None:
+def test_stored_answer_is_bounded_for_any_reply(body: bytes, header: str, status: int) -> None:
     answer = answer_of(HttpReply(status=status, headers={"x-request-id": header}, body=body))
 
     assert answer.status == status
