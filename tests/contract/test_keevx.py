@@ -22,7 +22,7 @@ from gateway.domain.adapter.request import (
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef
 from gateway.domain.errors import UnreadableReply, UnsupportedParameter
 from providers.keevx import ADAPTER, PENDING
-from providers.keevx.errors import CODES, TASK_NOT_FOUND, TWO_MEANINGS
+from providers.keevx.errors import CODES, CREATION_FAILED, TASK_NOT_FOUND, TWO_MEANINGS
 
 SUBMIT = HttpCall(method="POST", path="/image_to_video", json={})
 EXAMPLE = "https://example.com/"
@@ -297,6 +297,14 @@ def test_a_lost_task_is_one_that_was_read(code: int, status: int) -> None:
     body = {"code": code, "msg": "Task not found", "data": None}
     assert kind_of(status, body, method="GET") is FailureKind.TASK_LOST
     assert kind_of(status, body, method="POST") is not FailureKind.TASK_LOST
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_failed_task_creation_is_never_a_refusal_of_a_submit(status: int) -> None:
+    """The page of images says "retry the request". For a video that could buy it twice."""
+    body = {"code": CREATION_FAILED, "msg": "Task creation failed, retry the request"}
+    assert kind_of(status, body) is FailureKind.AMBIGUOUS
+    assert kind_of(status, body, method="GET") is FailureKind.UNAVAILABLE
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>404</html>", {"code": 0, "msg": "ok"}, {"code": 404, "msg": "x"}, []])

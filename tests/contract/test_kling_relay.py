@@ -381,9 +381,10 @@ def test_server_error_to_a_submit_is_ambiguous_and_to_a_read_transient(status: i
         "quota of the reply is exhausted",
     ],
 )
-def test_words_that_prove_no_refusal_leave_the_plug_ins_502_ambiguous(message: str) -> None:
+@pytest.mark.parametrize("status", [400, 403, 502])
+def test_words_that_prove_no_refusal_leave_the_plug_ins_reply_ambiguous(message: str, status: int) -> None:
     body = {"code": "plugin_submit_response_failed", "message": message}
-    refused = ADAPTER.classify(reply(body, status=502, method="POST"))
+    refused = ADAPTER.classify(reply(body, status=status, method="POST"))
 
     assert refused is not None
     assert refused.kind is FailureKind.AMBIGUOUS

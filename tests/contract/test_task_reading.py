@@ -163,6 +163,14 @@ def test_a_file_beside_an_unknown_word_is_taken(name: str, word: str) -> None:
 
 
 @every_provider
+def test_file_in_a_list_of_several_tasks_is_not_taken(name: str) -> None:
+    """Nobody can know which of them was polled, whatever the envelope says."""
+    tasks = [{"task_id": task_id, "status": "done", "video_url": FILE} for task_id in ("task-1", "task-2")]
+    outcome = polled(name, {"code": 200, "status": "success", "data": tasks})
+    assert not isinstance(outcome, Completed)
+
+
+@every_provider
 def test_file_of_a_task_that_runs_or_failed_is_not_a_result(name: str) -> None:
     assert isinstance(polled(name, state(name, RUNNING[name], FILE)), Pending)
     assert isinstance(polled(name, state(name, "rejected", FILE)), Failed)

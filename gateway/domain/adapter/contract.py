@@ -73,8 +73,8 @@ class Polling:
     """When to poll a task. Every value can be overridden in the provider's configuration."""
 
     first_poll_seconds: float  # from the submit to the first poll
-    poll_seconds: float  # between the first polls; it grows
-    poll_max_seconds: float  # and never beyond this
+    poll_seconds: float  # the first interval between two polls
+    poll_max_seconds: float  # the longest interval: intervals grow while a task runs
     attempt_timeout_seconds: float = 1200  # from the submit until the attempt is given up
     grace_seconds: float = 60  # for "not found" just after the submit, and for "done" without a file
     submit_timeout_seconds: float = 60  # read time-out of a submit
@@ -109,9 +109,8 @@ class Capability:
     defaults: Mapping[str, Any] = field(default_factory=dict)  # `Settings` that the provider requires
     assumes: Mapping[str, Any] = field(default_factory=dict)  # `Settings` that it fills in itself: for the price
     images: ImageLimits = _PLAIN_IMAGES
-    image_forms: tuple[ImageForm, ...] = (
-        ImageForm.URL,
-    )  # bytes: the first of BASE64 and UPLOAD; with URL a link is passed on
+    # For bytes, the first of BASE64 and UPLOAD is used. With URL, a link of the client is passed on as it is.
+    image_forms: tuple[ImageForm, ...] = (ImageForm.URL,)
     rules: tuple[Callable[[UpstreamRequest], str | None], ...] = ()  # across fields: why it is not accepted, or None
     kind: str = "video"
 
