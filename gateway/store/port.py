@@ -149,6 +149,14 @@ class Store(Protocol):
         """One generation; with `key`, only when it owns it."""
         ...
 
+    def newest_moment(self) -> datetime | None:
+        """The newest moment that the ledger has seen; `None` while it is empty. A clock must not go on before it."""
+        ...
+
+    def keep_time(self, now: datetime) -> None:
+        """Note the present moment beside the ledger, at once: the next start compares the system clock with it."""
+        ...
+
     def secret(self, name: str) -> bytes:
         """32 random bytes of this name, the same at every start."""
         ...

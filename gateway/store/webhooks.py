@@ -1,6 +1,5 @@
 """What the gateway asks of a store about webhooks: endpoints, and deliveries that are there before they are sent."""
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -53,7 +52,9 @@ class Webhooks(Protocol):
     The write that ends a generation adds its deliveries, in the same transaction: see `Store.write`.
     """
 
-    added: asyncio.Event  # set when something may be due sooner than it seemed
+    def subscribe(self, wake: Callable[[], None]) -> None:
+        """From now on call `wake`, on the event loop, whenever something may be due sooner than `next_due` said."""
+        ...
 
     async def add_endpoint(self, endpoint: Endpoint) -> bool:
         """Insert one; False when its key has `ENDPOINTS_MAX` already."""

@@ -71,7 +71,9 @@ class Deliverer:
         self._clock = clock
         self._wall_clock = wall_clock
         self._timeout_seconds = timeout_seconds
-        self._wake = store.webhooks.added
+        self._observer = observer
+        self._wake = asyncio.Event()  # something may be due sooner than it seemed
+        store.webhooks.subscribe(self._wake.set)
         self._sending: dict[asyncio.Task[None], tuple[str, str]] = {}  # each with its key and receiver
         self._stopping = False
 

@@ -109,7 +109,8 @@ class SqliteStore:
         self.library: Library = SqliteLibrary(self._read, self._writer)
         self.uploads: Uploads = SqliteUploads(self._read, self._writer)
         self.purchases: Purchases = SqlitePurchases(self._read, self._writer)
-        self.webhooks: Webhooks = SqliteWebhooks(self._read, self._writer)
+        self._webhooks = SqliteWebhooks(self._read, self._writer)
+        self.webhooks: Webhooks = self._webhooks
 
     @classmethod
     def open(
@@ -343,7 +344,7 @@ class SqliteStore:
         version, is_told = await self._writer.run(work)
         sqlite_task_claims.log_dropped(dropped)
         if is_told:
-            self.webhooks.added.set()
+            self._webhooks.wake()
         return version
 
 

@@ -1,6 +1,5 @@
 """Webhooks in the SQLite ledger."""
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -110,7 +109,15 @@ class SqliteWebhooks:
     def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
-        self.added = asyncio.Event()
+        self._wakes: list[Callable[[], None]] = []
+
+    def subscribe(self, wake: Callable[[], None]) -> None:
+        self._wakes.append(wake)
+
+    def wake(self) -> None:
+        """Call every subscriber: something may be due sooner than it seemed."""
+        for wake in self._wakes:
+            wake()
 
     async def add_endpoint(self, endpoint: Endpoint) -> bool:
         values = (*_endpoint_values(endpoint), endpoint.key, ENDPOINTS_MAX)
@@ -144,7 +151,7 @@ class SqliteWebhooks:
             return after
 
         changed = await self._writer.run(work)
-        self.added.set()  # it may have moved to a receiver that nothing was due at
+        self.wake()  # it may have moved to a receiver that nothing was due at
         return changed
 
     async def remove_endpoint(self, endpoint_id: str, key: str) -> bool:
@@ -179,7 +186,7 @@ class SqliteWebhooks:
             return delivery
 
         added = await self._writer.run(work)
-        self.added.set()
+        self.wake()
         return added
 
     async def page(self, query: DeliveryQuery) -> DeliveryPage:
@@ -212,7 +219,7 @@ class SqliteWebhooks:
             return after
 
         found = await self._writer.run(work)
-        self.added.set()
+        self.wake()
         return found
 
     async def keys(self) -> list[tuple[str, datetime]]:

@@ -1,0 +1,38 @@
+"""Whether what a provider hands over to its key is a file at all, by its first bytes."""
+
+import gzip
+from collections.abc import AsyncIterator
+from functools import partial
+
+import httpx
+import pytest
+
+from gateway.engine.content_check import _begins_a_file
+
+packed = partial(gzip.compress, mtime=0)  # the same bytes each time: they are in the names of tests
+
+VIDEO = b"\0\0\0\x18ftypisom\0\0\2\0" + bytes(5000)
+WEBM = b"\x1a\x45\xdf\xa3" + bytes(50)
+PAGE = b"<html><body>Sign in</body></html>"
+
+
+async def begins(body: bytes, *, step: int = 10**6, **headers: str) -> bool:
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), step):
+            yield body[start : start + step]
+
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await _begins_a_file(httpx.Response(200, headers=named, content=pieces()))
+
+
+@pytest.mark.parametrize("step", [1, 10**6])
+@pytest.mark.parametrize("body", [VIDEO, WEBM, VIDEO.replace(b"ftyp", b"moov"), packed(VIDEO)])
+async def test_a_video_is_known_by_its_first_bytes_in_whatever_pieces(body: bytes, step: int) -> None:
+    assert await begins(body, step=step, content_type="application/octet-stream")
+    assert await begins(body, step=step, content_encoding="utf-8")
+
+
+@pytest.mark.parametrize("body", [b"", PAGE, packed(PAGE), b"\x1f\x8b\x08\0" + b"\xff" * 50, b"\0\0\0\x18ft"])
+async def test_something_else_is_no_video(body: bytes) -> None:
+    assert not await begins(body, content_type="text/html")
+    assert await begins(body, content_type="Video/MP4; codecs=avc1")  # its own word is taken until it is fetched
