@@ -41,6 +41,7 @@ from gateway.media.image_header import IMAGE_MAX, inspect
 from gateway.media.video_header import Media, read_media
 from gateway.store.artifacts import BEGUN_LIFE
 from gateway.store.port import Store
+from gateway.telemetry import ArchiveFinished, Observer
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.upstream.limiter import Lane
 from gateway.upstream.provider import Provider
@@ -81,6 +82,7 @@ class Keeper:
         clock: Clock,
         keep: timedelta,
         thumbnails: Thumbnails,
+        observer: Observer,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
@@ -90,6 +92,7 @@ class Keeper:
         self._clock = clock
         self._keep = keep
         self._thumbnails = thumbnails
+        self._observer = observer
         self._writer = Writer()
         self._lanes = {name: Lane(one.concurrency, clock) for name, one in providers.items()}
         # What nobody waits for any more has a lane of its own: it is tried again and again, and is in nobody's way.
@@ -101,8 +104,10 @@ class Keeper:
         output = generation.output(index)
         provider = generation.route(generation.attempt(output.attempt_id or "")).provider
         reach("done_not_kept")
+        began = self._clock.now()
         if self._clock.now() < self._store_fails_until:  # what is fetched now could not be put anywhere
             return FileUnread(index=index, unstored=True)
+        why: str | Exception
         try:
             return await self._keep_one(generation, output, provider)
         except FetchRefused as error:
@@ -119,11 +124,19 @@ class Keeper:
         except StoreUnavailable as error:
             self._store_fails_until = max(self._store_fails_until, self._clock.now() + timedelta(seconds=STORE_SECONDS))
             fact, why = FileUnread(index=index, unstored=True), error.reason or error.detail
-        except Exception:  # what nobody has thought of says nothing about the file
-            log.exception("keeping_broken", generation=generation.id, index=index, provider=provider)
-            return FileUnread(index=index)
-        told = {"generation": generation.id, "index": index, "provider": provider}
-        log.warning("result_not_kept", **told, final=fact.final, missing=fact.missing, error=why)
+        except Exception as error:  # noqa: BLE001  # what nobody has thought of says nothing about the file
+            fact, why = FileUnread(index=index), error
+        self._observer.observe(
+            ArchiveFinished(
+                generation=generation.id,
+                index=index,
+                provider=provider,
+                duration_seconds=(self._clock.now() - began).total_seconds(),
+                final=fact.final,
+                missing=fact.missing,
+                error=why,
+            )
+        )
         return fact
 
     async def picture(self, generation: Generation, index: int) -> FileFact | None:
@@ -162,13 +175,14 @@ class Keeper:
                 spare.remove(beside)
         finally:
             await asyncio.shield(asyncio.to_thread(remove_files, *spare))
-        log.info(
-            "result_kept",
-            generation=generation.id,
-            index=output.index,
-            provider=provider,
-            bytes=kept.bytes,
-            duration_seconds=round((self._clock.now() - began).total_seconds(), 3),
+        self._observer.observe(
+            ArchiveFinished(
+                generation=generation.id,
+                index=output.index,
+                provider=provider,
+                duration_seconds=(self._clock.now() - began).total_seconds(),
+                bytes=kept.bytes,
+            )
         )
         return FileKept(output.index, kept, draws=draws)
 

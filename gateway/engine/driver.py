@@ -1,34 +1,47 @@
 """One generation from its start to its end: advance, store, carry out, sleep."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-import structlog
 from msgspec.structs import replace
 
 from gateway.clock import Clock, wait
 from gateway.domain.generation.archiving import Keep, KeepWatch
 from gateway.domain.generation.lifecycle import Effect, Fact, Hinted, Step, Submit, advance
-from gateway.domain.generation.model import AttemptState, Generation, Route
-from gateway.domain.generation.task_polling import Hints, TaskKey, Watch
+from gateway.domain.generation.model import AttemptState, Generation
+from gateway.domain.generation.task_polling import TaskKey, Watch
+from gateway.domain.generation.transitions import SaveAttempt, Write
 from gateway.engine.effects import Effects
 from gateway.engine.health_feedback import attempts_began, attempts_dropped, tasks_ended
+from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.store_retry import patiently
 from gateway.failpoints import reach
 from gateway.generations.notifier import Signals
 from gateway.store.port import Store
+from gateway.telemetry import AttemptFinished, GenerationStatusChanged, Observer
 from gateway.upstream.health import Health
 
-log = structlog.get_logger()
 STOP_SECONDS = 3600.0  # while stopping, only a submit that ends wakes the driver
 
 
 class Drive:
     """One generation's driver. `wake` makes it look again; `stop` makes it hand the generation back."""
 
-    def __init__(self, store: Store, effects: Effects, health: Health, signals: Signals, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        effects: Effects,
+        profiles: RouteProfiles,
+        health: Health,
+        signals: Signals,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
         self._store = store
         self._effects = effects
+        self._profiles = profiles
+        self._observer = observer
         self._health = health
         self._signals = signals
         self._clock = clock
@@ -116,15 +129,12 @@ class Drive:
             facts,
             now=now,
             busy=busy,
-            hints=self._hints,
+            hints=self._profiles.of,
             health=self._health.of,
             keeping=keeping,
         )
         attempts_began(self._health, step.generation, step.writes)
         return step
-
-    def _hints(self, route: Route) -> Hints:
-        return self._effects.hints(route)
 
     async def _save(self, before: Generation, step: Step) -> Generation | None:
         """Carry out the step's writes; `None` when the generation was changed by somebody else."""
@@ -143,9 +153,34 @@ class Drive:
         self._signals.changed(before.id)
         tasks_ended(self._health, step.generation, step.writes)
         after = replace(step.generation, version=version)
-        if after.status is not before.status:
-            log.info("generation_moved", generation=after.id, status=after.status, provider=after.provider)
+        self._report(before, after, step.writes)
         return after
+
+    def _report(self, before: Generation, after: Generation, writes: Sequence[Write]) -> None:
+        """Report to telemetry what was stored just now."""
+        now = self._clock.now()
+        if after.status is not before.status:
+            age_seconds = (now - after.created_at).total_seconds()
+            self._observer.observe(
+                GenerationStatusChanged(
+                    generation=after.id, status=after.status, provider=after.provider, age_seconds=age_seconds
+                )
+            )
+        for write in writes:
+            if isinstance(write, SaveAttempt) and write.attempt.state is not write.was:
+                attempt = write.attempt
+                route = after.route(attempt)
+                self._observer.observe(
+                    AttemptFinished(
+                        generation=after.id,
+                        attempt=attempt.id,
+                        provider=route.provider,
+                        model=route.model,
+                        state=attempt.state,
+                        kind=None if attempt.failure is None else attempt.failure.kind,
+                        duration_seconds=(now - attempt.reserved_at).total_seconds(),
+                    )
+                )
 
     async def _reload(self, generation: Generation) -> Generation | None:
         found = await patiently(self._clock, lambda: self._store.get(generation.id), generation=generation.id)

@@ -9,6 +9,10 @@ from gateway.domain.generation.next_attempt import is_retry
 from gateway.domain.generation.transitions import AddAttempt, SaveAttempt, Write
 from gateway.upstream.health import Health
 
+# Why an attempt is abandoned while its generation goes on. `ADAPTER_FAILED` says nothing about the provider, but the
+# attempt must no longer block the probe of a circuit.
+_GAVE_UP = frozenset({FailureKind.TIMED_OUT, FailureKind.ADAPTER_FAILED})
+
 
 def attempts_began(health: Health, generation: Generation, writes: Sequence[Write]) -> None:
     """What the writes reserve; at the same moment as it was decided, so that a circuit has one probe."""
@@ -46,7 +50,7 @@ def _ending(attempt: Attempt) -> tuple[bool, Failed | None]:
     """Whether the attempt's state is the provider's doing, and its failure."""
     if attempt.state is AttemptState.COMPLETED:
         return True, None
-    timed_out = attempt.failure is not None and attempt.failure.kind is FailureKind.TIMED_OUT
+    gave_up = attempt.failure is not None and attempt.failure.kind in _GAVE_UP
     return attempt.state is AttemptState.FAILED or (
-        attempt.state is AttemptState.ABANDONED and timed_out
+        attempt.state is AttemptState.ABANDONED and gave_up
     ), attempt.failure

@@ -8,7 +8,6 @@ from hashlib import sha256
 from typing import Literal, Protocol
 
 import msgspec
-import structlog
 from msgspec import Struct
 
 from gateway.clock import Clock, wait
@@ -24,11 +23,12 @@ from gateway.domain.routing.image_limits import ImageFacts
 from gateway.failpoints import reach
 from gateway.generations.notifier import Signals
 from gateway.generations.planner import Planner, Quote, named_files
+from gateway.generations.poll_advice import PollHints
 from gateway.ids import new_id
 from gateway.inputs.blobs import Blobs
 from gateway.store.port import Idempotency, Page, Query, Store, StoredFile
+from gateway.telemetry import GenerationCancelled, GenerationCreated, GenerationDeleted, Observer
 
-log = structlog.get_logger()
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -74,6 +74,8 @@ class Generations:
         drivers: Drivers,
         signals: Signals,
         clock: Clock,
+        hints: PollHints,
+        observer: Observer,
         on_delete: Callable[[], None],
     ) -> None:
         """`on_delete` is called when a generation is gone and its files are to follow."""
@@ -83,6 +85,8 @@ class Generations:
         self._drivers = drivers
         self._signals = signals
         self._clock = clock
+        self._hints = hints
+        self._observer = observer
         self._on_delete = on_delete
         self._handling: dict[tuple[str, str | bytes], int] = {}  # requests under way, by digest and by key
 
@@ -153,7 +157,8 @@ class Generations:
             answer = await self._store.create(generation, stored, idempotency, named_files(request, files))
             if answer is generation:
                 reach("create_committed")
-                log.info("generation_created", generation=generation.id, model=request.model, routes=len(routes))
+                created = GenerationCreated(generation=generation.id, model=request.model, routes=len(routes))
+                self._observer.observe(created)
                 self._drivers.begin(generation)
             return Created(answer, answer is not generation)
 
@@ -204,7 +209,7 @@ class Generations:
                 raise Conflict(f"The generation is {generation.status} already; only an open one can be cancelled.")
             now = self._clock.now()
             if await self._store.write(generation, cancel(generation, now), now) is not None:
-                log.info("generation_cancelled", generation=generation_id)
+                self._observer.observe(GenerationCancelled(generation=generation_id))
                 self._signals.changed(generation_id)
                 self._drivers.wake(generation_id)
                 return await self._get(generation_id, key)
@@ -213,8 +218,18 @@ class Generations:
     async def delete(self, generation_id: str, key: str) -> None:
         """Remove an ended generation; an open one is a `Conflict`."""
         if not await self._store.delete(generation_id, key, self._clock.now()):
-            await self._get(generation_id, key)
-            raise Conflict("The generation is still open, or a submit of it under way; cancel it, or wait a moment.")
-        log.info("generation_deleted", generation=generation_id)
+            raise self._why_not_deleted(await self._get(generation_id, key))
+        self._observer.observe(GenerationDeleted(generation=generation_id))
         self._drivers.wake(generation_id)  # it may still be reading a task that was given up
         self._on_delete()
+
+    def _why_not_deleted(self, generation: Generation) -> Conflict:
+        """The refusal of a delete, with what the client can do about it."""
+        if not generation.status.terminal:
+            return Conflict(f"The generation is {generation.status}; cancel it first, or wait until it has ended.")
+        wait_seconds = self._hints.submit_seconds(generation)
+        return Conflict(
+            f"The generation is {generation.status}, but a submit of it is still under way, and its answer may name a"
+            f" task that was paid for; delete it again in {wait_seconds:.0f} s.",
+            retry_after=wait_seconds,
+        )

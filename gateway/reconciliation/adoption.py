@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import structlog
+
 from gateway.clock import Clock
 from gateway.domain.adapter.request import UpstreamRequest
 from gateway.domain.adapter.task import TaskRef
@@ -12,6 +14,8 @@ from gateway.generations.service import Drivers
 from gateway.store.port import Store
 from gateway.store.task_claims import Teller, Told
 from gateway.upstream.provider import Provider
+
+log = structlog.get_logger()
 
 
 class Adoption:
@@ -56,4 +60,8 @@ class Adoption:
             options=generation.request.provider_options.get(provider.name, {}),
             form=attempt.form,
         )
-        return tuple(provider.adapter.known_task(request, task_id) for task_id in task_ids)
+        try:
+            return tuple(provider.adapter.known_task(request, task_id) for task_id in task_ids)
+        except Exception:  # a fault of the gateway: the tasks are attached again once the adapter is mended
+            log.exception("task_reference_failed", attempt=attempt.id, provider=provider.name, tasks=list(task_ids))
+            raise

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from math import inf
 from statistics import quantiles
 
-import structlog
 from msgspec import Struct
 
 from gateway.clock import Clock
@@ -26,10 +25,10 @@ from gateway.domain.health.circuit import (
 )
 from gateway.domain.health.limits import Budget, earned, refunded, retry_at, spent, unearned
 from gateway.domain.health.route_health import Completion, RouteHealth
+from gateway.telemetry import CircuitClosed, CircuitOpened, Observer
 from gateway.upstream.limiter import Lane
 from gateway.upstream.provider import Provider
 
-log = structlog.get_logger()
 TIMES_MAX = 100  # completion times that are remembered of a route
 TIMES_SECONDS = 6 * 3600.0  # and for how long: a route that was slow once is asked again some day
 ASK_AGAIN_SECONDS = 600.0  # a route whose speed is not known is tried once in so long
@@ -47,8 +46,9 @@ class CompletionTimes(Struct, frozen=True, kw_only=True):
 class Health:
     """What the rules ask of it is a value of one moment; what happened is told to it by the engine."""
 
-    def __init__(self, providers: Mapping[str, Provider], clock: Clock) -> None:
+    def __init__(self, providers: Mapping[str, Provider], clock: Clock, observer: Observer) -> None:
         now = clock.now()
+        self._observer = observer
         self._clock = clock
         self._circuits: dict[tuple[str, str], Circuit] = {}
         self._budgets = {name: Budget(at=now) for name in providers}
@@ -193,18 +193,17 @@ class Health:
         before = self._circuits.get(key, _NEW)
         self._circuits[key] = circuit
         if circuit.opened_at is not None and circuit.opened_at != before.opened_at:
-            tell = (
-                log.error if circuit.reason is not None and VERDICT[circuit.reason] is Verdict.BROKEN else log.warning
-            )
-            tell(
-                "circuit_opened",
-                provider=key[0],
-                model=key[1] or None,
-                kind=circuit.reason,
-                seconds=circuit.open_seconds,
+            self._observer.observe(
+                CircuitOpened(
+                    provider=key[0],
+                    model=key[1] or None,
+                    kind=circuit.reason,
+                    seconds=circuit.open_seconds,
+                    needs_operator=circuit.reason is not None and VERDICT[circuit.reason] is Verdict.BROKEN,
+                )
             )
         elif circuit.opened_at is None and before.opened_at is not None:
-            log.info("circuit_closed", provider=key[0], model=key[1] or None)
+            self._observer.observe(CircuitClosed(provider=key[0], model=key[1] or None))
 
 
 def _summary(seconds: list[float]) -> CompletionTimes:

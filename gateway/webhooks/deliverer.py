@@ -21,6 +21,7 @@ from gateway.failpoints import reach
 from gateway.fetch.fetcher import AddressRefused, FetchFailed, FetchRefused, Posted
 from gateway.store.port import Store
 from gateway.store.webhooks import Claim
+from gateway.telemetry import DeliveryTried, Observer
 from gateway.upstream.client import retry_after_seconds
 from gateway.webhooks.endpoints import SigningKeys
 
@@ -59,6 +60,7 @@ class Deliverer:
         clock: Clock,
         wall_clock: Clock,
         timeout_seconds: float,
+        observer: Observer,
     ) -> None:
         """`view` makes of a generation what a client reads; `timeout_seconds` is for all of a POST.
 
@@ -177,16 +179,17 @@ class Deliverer:
         except Exception:  # likewise; one that is broken must not end the others
             log.exception("delivery_not_noted", delivery=delivery.id)
             return
-        log.info(
-            "webhook_sent",
-            delivery=delivery.id,
-            generation=delivery.generation_id,
-            type=delivery.type,
-            receiver=receiver(delivery.url),
-            status=sent.made.status,
-            error=sent.made.error,
-            state=None if after is None else after.state,
-            duration_seconds=round(sent.made.duration_seconds, 3),
+        self._observer.observe(
+            DeliveryTried(
+                delivery=delivery.id,
+                generation=delivery.generation_id,
+                type=delivery.type,
+                receiver=receiver(delivery.url),
+                status=sent.made.status,
+                error=sent.made.error,
+                state=None if after is None else after.state,
+                duration_seconds=sent.made.duration_seconds,
+            )
         )
 
     async def _tried(self, claim: Claim, at: datetime) -> _Sent | None:

@@ -31,6 +31,7 @@ from gateway.settings.load import (
     ServerSettings,
     Settings,
 )
+from gateway.telemetry import Observer
 from gateway.upstream.registry import load_adapters
 
 T0 = 1_763_700_000
@@ -221,6 +222,7 @@ class Gateway:
         self.public_url: str | None = "https://gw.example"
         self.fetch_allow: tuple[Any, ...] = ()  # networks
         self.accept_clock = False
+        self.observers: tuple[Observer, ...] = ()  # besides the log
         self.thumbnails = False  # whether it draws them
         self.app: Application
         self.client: httpx.AsyncClient
@@ -260,7 +262,11 @@ class Gateway:
     async def start(self) -> "Gateway":
         """Start, with the settings as they are now."""
         self.app = app = Application(
-            self.settings(), adapters=self.adapters, clock=self.clock, accept_clock=self.accept_clock
+            self.settings(),
+            adapters=self.adapters,
+            clock=self.clock,
+            accept_clock=self.accept_clock,
+            observers=self.observers,
         )
         for name, provider in self.app.providers.items():
             self.app.providers[name] = replace(provider, read_timeout_seconds=self.patience.get(name, PATIENCE_SECONDS))
@@ -270,8 +276,7 @@ class Gateway:
         for name in STORE_WRITES:
             self.replace_in_store(name, lambda call: call)
         self.replace_in_store("tell", lambda call: call, app.store.callbacks)
-        inputs = app.engine._new_drive()._effects._inputs
-        keeper = app.engine._new_drive()._effects._keeper
+        inputs, keeper = app._inputs, app._archiver
         watched = [(keeper, "keep"), (keeper, "picture")]
         watched += [(inputs._blobs, "get"), (inputs._pictures, "make"), (inputs, "_fetch_once")]
         watched += [(app.webhook_fetcher, "post"), (app.store.webhooks, "claim"), (app.store.webhooks, "note")]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import StoreUnavailable
+from gateway.domain.generation.reconciliation import TASKS_MAX
 from gateway.domain.health.circuit import FAILURES_MIN
-from gateway.engine.effects import TASKS_MAX
 from gateway.sandbox.faults import DIRT
 from gateway.settings.load import ModelSettings
 
@@ -980,7 +980,7 @@ async def test_an_image_that_cannot_be_read_does_not_keep_others_from_the_provid
     async def unreadable(_digest: str) -> bytes | None:
         raise StoreUnavailable("The image cannot be read now.", retry_after=5)
 
-    gateway.app.engine._new_drive()._effects._inputs._blobs.get = unreadable
+    gateway.app._inputs._blobs.get = unreadable
     held = await gateway.post(model=V, image=PHOTO)
     other = await gateway.make(model=V, **IMAGE)
     assert other["status"] == "completed"

@@ -96,6 +96,7 @@ class Unread(Struct, frozen=True, kw_only=True):
     asked_at: datetime  # when the reading began
     not_found: bool = False
     unreadable: bool = False  # no key for the provider is configured, so nobody asked
+    adapter_failed: bool = False  # the adapter raised
     retry_after_seconds: float | None = None
 
 
@@ -238,6 +239,7 @@ def _absorb(draft: Draft, readings: Readings, fact: Ended | Read | Unread) -> No
                 asked_at=fact.asked_at,
                 not_found=fact.not_found,
                 unreadable=fact.unreadable,
+                adapter_failed=fact.adapter_failed,
                 retry_after=fact.retry_after_seconds,
                 seed=seed,
                 now=draft.now,
@@ -289,7 +291,8 @@ def _end_attempts(draft: Draft, readings: Readings) -> None:
             elif not wanted:
                 draft.abandon(attempt, None)
             elif readings.is_overdue(attempt) and readings.may_give_up(attempt):
-                draft.abandon(attempt, failed(FailureKind.TIMED_OUT))
+                is_ours = readings.is_adapter_failing(attempt)
+                draft.abandon(attempt, failed(FailureKind.ADAPTER_FAILED if is_ours else FailureKind.TIMED_OUT))
 
 
 def _wanted(draft: Draft, slots: Iterable[int]) -> bool:
@@ -379,7 +382,7 @@ def _conclude(draft: Draft, readings: Readings, hints: HintsOf) -> None:
     """End the generation when nothing is open or its deadline has passed; else bring its status up to date."""
     end_extras(draft, {AttemptState.COMPLETED, AttemptState.FAILED})
     generation = draft.generation
-    late = _why_late(generation)
+    late = _why_late(generation, readings)
     if draft.now >= generation.deadline_at and readings.may_expire():
         for output in generation.outputs:
             if not (output.status.terminal or output.extra or is_found(output)):
@@ -402,11 +405,14 @@ def _conclude(draft: Draft, readings: Readings, hints: HintsOf) -> None:
         draft.status(Status.FAILED, ends[Status.FAILED])
 
 
-def _why_late(generation: Generation) -> Failed:
+def _why_late(generation: Generation, readings: Readings) -> Failed:
     """Why the deadline passed: where no task ever ran, what the newest attempt met."""
     met = [one.failure for one in generation.attempts if one.failure is not None]
     ran = any(one.tasks for one in generation.attempts)
-    return met[-1] if met and not ran else failed(FailureKind.TIMED_OUT)
+    if met and not ran:
+        return met[-1]
+    is_ours = any(readings.is_adapter_failing(attempt) for attempt in generation.attempts)
+    return failed(FailureKind.ADAPTER_FAILED if is_ours else FailureKind.TIMED_OUT)
 
 
 def _effects(draft: Draft, readings: Readings, busy: frozenset[Effect], hints: HintsOf) -> tuple[Effect, ...]:

@@ -51,6 +51,7 @@ class Watch(Struct, frozen=True, kw_only=True):
     needed_since: datetime | None = None  # a decision waits for a reading that begins at this moment or later
     unread: int = 0  # readings that failed since then
     unreadable: bool = False  # no key for its provider is configured: nobody can read it
+    adapter_failed: bool = False  # the adapter raised at the newest reading
 
 
 def first_watch(attempt: Attempt, index: int, polling: Polling, now: datetime) -> Watch:
@@ -139,6 +140,7 @@ def after_failure(
     asked_at: datetime,
     not_found: bool = False,
     unreadable: bool = False,
+    adapter_failed: bool = False,
     retry_after: float | None = None,
     seed: str,
     now: datetime,
@@ -164,6 +166,7 @@ def after_failure(
         reads=watch.reads + 1,
         unread=watch.unread + int(counts),
         unreadable=unreadable,
+        adapter_failed=adapter_failed,
         not_found=watch.not_found + int(not_found),
         not_found_since=(watch.not_found_since or now) if not_found else watch.not_found_since,
     )

@@ -49,6 +49,7 @@ VERDICT: Mapping[FailureKind, Verdict] = {
     FailureKind.TASK_LOST: Verdict.FAULT,
     FailureKind.TIMED_OUT: Verdict.FAULT,
     FailureKind.RESULT_MISSING: Verdict.FAULT,
+    FailureKind.ADAPTER_FAILED: Verdict.NOTHING,  # a fault of ours says nothing about the provider
 }
 
 

@@ -19,6 +19,7 @@ from gateway.domain.health.circuit import OPEN_SECONDS, PROBE_SECONDS, CircuitSt
 from gateway.domain.health.route_health import Completion, RouteHealth
 from gateway.engine.health_feedback import attempts_began, attempts_dropped, tasks_ended
 from gateway.settings.load import ProviderSettings, Secret, Settings
+from gateway.telemetry import LogObserver
 from gateway.upstream.health import ASK_AGAIN_SECONDS, TIMES_MAX, TIMES_SECONDS, CompletionTimes, Health
 from gateway.upstream.provider import bind
 from gateway.upstream.registry import load_adapters
@@ -52,7 +53,9 @@ def clock() -> StillClock:
 @pytest.fixture
 def health(clock: StillClock) -> Health:
     account = ProviderSettings(api_key=Secret.of("sk-upstream"), concurrency=8)
-    return Health(bind(Settings(providers={"keevx": account, "foxapi": account}), load_adapters()), clock)
+    return Health(
+        bind(Settings(providers={"keevx": account, "foxapi": account}), load_adapters()), clock, LogObserver()
+    )
 
 
 @pytest.fixture
