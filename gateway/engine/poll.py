@@ -65,7 +65,7 @@ class Poller:
                 headers=provider.headers,
             )
             if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
-                self._health.reads[provider.name].was_refused()
+                self._health.reads[provider.name].record_429()
             snapshot = read_poll(adapter, reply, provider.base_url)
         except (NotSent, NoAnswer, UnreadableReply) as error:
             self._report(poll, provider, began_at, ReadOutcome.FAILED, error=error)
@@ -78,7 +78,7 @@ class Poller:
             self._report(poll, provider, began_at, ReadOutcome.REFUSED, status=reply.status, lost=is_lost)
             wait_seconds = retry_after_seconds(reply, self._clock.now)
             return _unread(poll, began_at, not_found=is_lost, retry_after_seconds=wait_seconds)
-        self._health.reads[provider.name].went_well()
+        self._health.reads[provider.name].record_success()
         self._report(poll, provider, began_at, ReadOutcome.READ)
         if isinstance(snapshot, Pending):
             if snapshot.unknown_status:

@@ -28,7 +28,7 @@ from gateway.domain.generation.outputs import accepted, missing_slots
 from gateway.domain.generation.reconciliation import TASKS_MAX
 from gateway.domain.health.circuit import CircuitState
 from gateway.engine.route_profiles import RouteProfiles
-from gateway.engine.store_retry import patiently
+from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
 from gateway.inputs.prepare import Inputs
 from gateway.inputs.provider_uploads import InputRefused
@@ -95,10 +95,12 @@ class Submitter:
             return ended
         try:
             # While the store cannot be read, the slot is given back between two tries, for submits that need no image.
-            ended = await patiently(self._clock, lambda: self._in_free_slot(submission, provider), attempt=attempt.id)
+            ended = await until_store_works(
+                self._clock, lambda: self._in_free_slot(submission, provider), attempt=attempt.id
+            )
         finally:
             if ended is not None:  # also when it was cancelled: if it was the probe of a circuit, another takes over
-                self._health.let_go(route.provider, route.model, attempt.id)
+                self._health.release_probe(route.provider, route.model, attempt.id)
         return ended
 
     async def _in_free_slot(self, submission: Submission, provider: Provider) -> Ended | None:
@@ -180,7 +182,7 @@ class Submitter:
 
     async def _begin(self, generation: Generation, attempt: Attempt) -> None:
         """Make the intent durable, which is the permission to send. Raises `_NotWanted` if there is none."""
-        version = await patiently(
+        version = await until_store_works(
             self._clock,
             lambda: self._store.begin_submit(attempt.id, generation.fence, self._clock.now()),
             attempt=attempt.id,
@@ -189,7 +191,7 @@ class Submitter:
             raise _NotWanted(None)
         # Clock, fence and status are read once more. Since the commit this process may have been suspended for a long
         # time, or the client may have cancelled.
-        current = await patiently(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)
+        current = await until_store_works(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)
         is_overtaken = current is None or current.fence != generation.fence or current.status.terminal
         if current is None or is_overtaken or self._clock.now() >= generation.deadline_at:
             raise _NotWanted(_not_sent(attempt, failed(FailureKind.TIMED_OUT)))
@@ -282,7 +284,7 @@ class Submitter:
     ) -> None:
         """Store the task references, however long the store takes: they are what was paid for."""
         tasks = accepted(generation, attempt_id, refs, self._clock.now()).attempt.tasks
-        version = await patiently(
+        version = await until_store_works(
             self._clock, lambda: self._store.accept(attempt_id, tasks, self._clock.now(), answer), attempt=attempt_id
         )
         if version is None:  # the generation was deleted

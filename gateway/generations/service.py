@@ -35,7 +35,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 class Drivers(Protocol):
     """What this service needs of an engine."""
 
-    def room(self) -> AbstractContextManager[None]:
+    def admit(self) -> AbstractContextManager[None]:
         """Hold a place for one more generation; an error for the client when there is none."""
         ...
 
@@ -134,7 +134,7 @@ class Generations:
             known = await self._store.recall(key, idempotency, now)
             if known is not None:
                 return Created(known, replayed=True)
-        with self._drivers.room():
+        with self._drivers.admit():
             generation_id = new_id("gen_", now)
             images = {name: file.facts for name, file in files.items()}
             model, routes = await self._planner.routes(request, key=key, images=images, seed=generation_id)

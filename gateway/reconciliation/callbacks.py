@@ -32,7 +32,7 @@ _Saying = tuple[str, str, AttemptState | None]  # that an attempt, in a state, h
 class Hinted(Protocol):
     """What this service needs of an engine."""
 
-    def hint(self, generation_id: str, attempt_id: str) -> None:
+    def nudge(self, generation_id: str, attempt_id: str) -> None:
         """The tasks of this attempt are to be read now."""
         ...
 
@@ -100,7 +100,7 @@ class Callbacks:
                 adopted |= await self._tell(generation, attempt, task_id)
         reading = bool(open_tasks(attempt)) and is_followed(generation, self._clock.now())
         if adopted or reading or attempt.state is AttemptState.SUBMITTING:
-            self._drivers.hint(generation.id, attempt.id)
+            self._drivers.nudge(generation.id, attempt.id)
 
     def _note_of_deleted(self, provider: str, attempt_id: str, task_id: str) -> None:
         """Leave a trace, once, of a task whose generation was deleted: it was paid for, whatever the ledger says."""

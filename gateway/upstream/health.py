@@ -108,7 +108,7 @@ class Health:
             summary = self._summaries[provider, model] = _summary([one.seconds for one in known])
         return summary
 
-    def began(self, provider: str, model: str, attempt_id: str, *, retry: bool) -> None:
+    def attempt_reserved(self, provider: str, model: str, attempt_id: str, *, retry: bool) -> None:
         """An attempt was reserved: it may be a circuit's probe, and it earns or costs a repeat."""
         if provider not in self._budgets:
             return
@@ -122,19 +122,19 @@ class Health:
         change = spent if retry else earned
         self._budgets[provider] = change(self._budgets[provider], now)
 
-    def undone(self, provider: str, model: str, attempt_id: str, *, retry: bool) -> None:
+    def attempt_discarded(self, provider: str, model: str, attempt_id: str, *, retry: bool) -> None:
         """An attempt that `began` could not be stored."""
         if provider in self._budgets:
             now = self._clock.now()
             self._budgets[provider] = (refunded if retry else unearned)(self._budgets[provider], now)
-        self.let_go(provider, model, attempt_id)
+        self.release_probe(provider, model, attempt_id)
 
     def is_probe(self, provider: str, model: str, attempt_id: str) -> bool:
         """Whether the attempt is to find out whether a circuit may close."""
         probes = (circuit.probe for circuit in self._both(provider, model))
         return any(probe is not None and probe.attempt_id == attempt_id for probe in probes)
 
-    def let_go(self, provider: str, model: str, attempt_id: str) -> None:
+    def release_probe(self, provider: str, model: str, attempt_id: str) -> None:
         """An attempt will not be sent: another may be the probe."""
         for key in self._keys(provider, model):
             circuit = self._circuits.get(key)
@@ -147,9 +147,9 @@ class Health:
             return
         kind = None if failure is None else failure.kind
         if kind is FailureKind.RATE_LIMITED:
-            self.submits[provider].was_refused()
+            self.submits[provider].record_429()
         elif kind is None:
-            self.submits[provider].went_well()
+            self.submits[provider].record_success()
         now = self._clock.now()
         concerned = self._keys(provider, model) if failure is None else [self._concerned(provider, model, failure)]
         for key in concerned:
@@ -157,7 +157,7 @@ class Health:
         if failure is None:
             self._budgets[provider] = refunded(self._budgets[provider], now)
         else:
-            self.let_go(provider, model, attempt_id)  # as the probe of the other circuit it has found nothing out
+            self.release_probe(provider, model, attempt_id)  # as the probe of the other circuit it has found nothing out
 
     def task_ended(self, provider: str, model: str, attempt_id: str, *, failure: Failed | None, seconds: float) -> None:
         """All tasks of an attempt are at their end, so long after it was accepted."""
@@ -170,7 +170,7 @@ class Health:
         for key in self._keys(provider, model) if failure is None else [self._concerned(provider, model, failure)]:
             known = self._circuits.get(key, _NEW)
             self._put(key, task_ended(known, attempt_id, kind, now, now - timedelta(seconds=seconds)))
-        self.let_go(provider, model, attempt_id)
+        self.release_probe(provider, model, attempt_id)
 
     def learn(self, completions: Iterable[Completion]) -> None:
         """Completion times, oldest first: at the start those that the ledger knows."""

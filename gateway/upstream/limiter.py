@@ -38,13 +38,13 @@ class Lane:
         """How many wait for their turn."""
         return sum(map(len, self._waiting.values()))
 
-    def went_well(self) -> None:
+    def record_success(self) -> None:
         """A call was answered: while the lane was full, one more may run after a full round of these."""
         if self._limit.value < self._limit.ceiling and self._active >= self._limit.places:
             self._limit = raised(self._limit)
             self._admit()
 
-    def was_refused(self) -> None:
+    def record_429(self) -> None:
         """A call was answered with 429."""
         self._limit = lowered(self._limit, self._clock.now())
 

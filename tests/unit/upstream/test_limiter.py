@@ -210,9 +210,9 @@ def test_whatever_happens_no_place_is_lost(ceiling: int, seed: int, steps: int) 
                     crowd.cancel(chance.choice(names))
                 case "refused":
                     crowd.clock.moment += timedelta(seconds=chance.choice([0, 6]))
-                    crowd.lane.was_refused()
+                    crowd.lane.record_429()
                 case "well":
-                    crowd.lane.went_well()
+                    crowd.lane.record_success()
                 case _:
                     await settle()
             if chance.random() < 0.5:
@@ -236,7 +236,7 @@ def test_whatever_happens_no_place_is_lost(ceiling: int, seed: int, steps: int) 
 async def test_lowered_limit_lets_the_next_in_later() -> None:
     crowd = Crowd(4)
     await crowd.come("a1", "a2", "a3", "a4", "a5")
-    crowd.lane.was_refused()
+    crowd.lane.record_429()
     assert (crowd.lane.limit, crowd.lane.active) == (2, 4), "nobody is thrown out"
     await crowd.leave("a1", "a2")
     assert crowd.inside == {"a3", "a4"}
@@ -247,24 +247,24 @@ async def test_lowered_limit_lets_the_next_in_later() -> None:
 
 async def test_refusals_of_one_moment_lower_the_limit_once() -> None:
     crowd = Crowd(16)
-    crowd.lane.was_refused()
-    crowd.lane.was_refused()
+    crowd.lane.record_429()
+    crowd.lane.record_429()
     assert crowd.lane.limit == 8
     crowd.clock.moment += timedelta(seconds=5)
-    crowd.lane.was_refused()
+    crowd.lane.record_429()
     assert crowd.lane.limit == 4
 
 
 async def test_raised_limit_lets_the_next_in_at_once() -> None:
     crowd = Crowd(4)
-    crowd.lane.was_refused()
+    crowd.lane.record_429()
     await crowd.come("a1", "a2", "a3")
     assert crowd.inside == {"a1", "a2"}
-    crowd.lane.went_well()
+    crowd.lane.record_success()
     await settle()
     assert crowd.inside == {"a1", "a2"}, "one call is no full round"
-    crowd.lane.went_well()
-    crowd.lane.went_well()
+    crowd.lane.record_success()
+    crowd.lane.record_success()
     await settle()
     assert (crowd.lane.limit, crowd.inside) == (3, {"a1", "a2", "a3"})
     await crowd.close()
@@ -272,20 +272,20 @@ async def test_raised_limit_lets_the_next_in_at_once() -> None:
 
 async def test_limit_is_not_raised_while_there_is_room() -> None:
     crowd = Crowd(4)
-    crowd.lane.was_refused()
+    crowd.lane.record_429()
     await crowd.come("a1")
     for _ in range(100):
-        crowd.lane.went_well()
+        crowd.lane.record_success()
     assert crowd.lane.limit == 2, "nothing was learnt about more than one at once"
     await crowd.close()
 
 
 async def test_limit_comes_back_to_what_is_configured_and_no_further() -> None:
     crowd = Crowd(3)
-    crowd.lane.was_refused()
+    crowd.lane.record_429()
     await crowd.come(*(f"a{number}" for number in range(9)))
     for _ in range(50):
-        crowd.lane.went_well()
+        crowd.lane.record_success()
         await settle()
     assert (crowd.lane.limit, crowd.lane.active) == (3, 3)
     await crowd.close()
