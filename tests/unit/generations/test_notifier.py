@@ -11,7 +11,7 @@ import pytest
 
 from gateway.domain.errors import Overloaded
 from gateway.generations.event_stream import KEEP_ALIVE_SECONDS, Pulse
-from gateway.generations.notifier import TOLD_AT_ONCE, Signals
+from gateway.generations.notifier import WAKE_BATCH, Signals
 
 
 async def test_everybody_who_listens_is_told_and_nobody_else() -> None:
@@ -79,21 +79,21 @@ async def test_a_change_has_the_same_number_for_all_who_are_told_of_it_and_the_n
 async def test_thousands_are_told_in_parts_so_that_others_have_their_turn() -> None:
     signals = Signals(10_000)
     with ExitStack() as stack:
-        listeners = [stack.enter_context(signals.listen("gen_1")) for _ in range(3 * TOLD_AT_ONCE)]
+        listeners = [stack.enter_context(signals.listen("gen_1")) for _ in range(3 * WAKE_BATCH)]
         signals.changed("gen_1")
         told = [sum(listener.is_set() for listener in listeners)]
         signals.changed("gen_1")
         while told[-1] < len(listeners):
             await asyncio.sleep(0)
             told.append(sum(listener.is_set() for listener in listeners))
-        assert told == [TOLD_AT_ONCE, 2 * TOLD_AT_ONCE, 3 * TOLD_AT_ONCE]
+        assert told == [WAKE_BATCH, 2 * WAKE_BATCH, 3 * WAKE_BATCH]
         await asyncio.sleep(0)
         assert len({listener.change for listener in listeners}) == 1
 
 
 async def test_who_is_told_late_of_one_change_and_early_of_the_next_keeps_the_next() -> None:
     signals = Signals(10_000)
-    contexts = [signals.listen("gen_1") for _ in range(2 * TOLD_AT_ONCE)]
+    contexts = [signals.listen("gen_1") for _ in range(2 * WAKE_BATCH)]
     listeners = [context.__enter__() for context in contexts]
     signals.changed("gen_1")
     late = next(place for place, listener in enumerate(listeners) if not listener.is_set())
