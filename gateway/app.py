@@ -53,13 +53,13 @@ from gateway.upstream.provider import accepting
 from gateway.upstream.registry import load_adapters
 
 log = structlog.get_logger()
-CLOSING_SECONDS = 0.5
-UNFOLLOWED_SHOWN = 20  # ids in the log, of each provider
+CLOSING_SECONDS = 0.5  # of the time for a stop, kept for closing the store
+UNFOLLOWED_SHOWN = 20  # generation ids that are logged for each provider
 UNFOLLOWED_REMEDY = (
-    "the provider {provider} is not configured, or disabled without a key: tasks that it runs are not read, and are not"
-    " bought elsewhere before their deadline. Start with its key; with enabled = false it gets no new work"
+    "the provider {provider} is not configured, or it is disabled without a key, so its tasks cannot be polled. No"
+    " other route is paid for instead before their deadline. Start with its key; with enabled = false it gets no new work"
 )
-COMPLETIONS_LEARNT = 1000  # of the newest generations: how fast each provider has been
+COMPLETIONS_LEARNT = 1000  # of the newest generations, read at the start to know how fast each route is
 HANDLERS: list[ControllerRouterHandler] = [
     VideoGenerationController,
     video_events,
@@ -82,7 +82,7 @@ HANDLERS: list[ControllerRouterHandler] = [
 
 
 class Application:
-    """One gateway. `asgi` is what a server runs; its lifespan starts the engine and drains it."""
+    """One gateway. A server runs `asgi`; the lifespan of `litestar` starts the engine and drains it."""
 
     def __init__(
         self,
@@ -94,10 +94,10 @@ class Application:
         accept_clock: bool = False,
         observers: Sequence[Observer] = (),
     ) -> None:
-        """Open the ledger and bind the providers. Raises `ConfigurationError`, which says what does not fit.
+        """Open the ledger and build every service. Raises `ConfigurationError`, which names the key and the remedy.
 
-        With `accept_clock` the system clock counts, however far it is from the ledger's newest moment. `observers` get
-        every event of `gateway/telemetry.py`, after the log.
+        With `accept_clock` the system clock is trusted, however far it is from the ledger's newest moment. `observers`
+        get every event of `gateway/telemetry.py`, after the log.
         """
         self.settings = settings
         self.providers = providers_of(settings, adapters or load_adapters())
@@ -123,7 +123,7 @@ class Application:
         self.engine, self._sweeper, self._timekeeper = engine.engine, engine.sweeper, engine.timekeeper
         self.webhook_fetcher, self._deliverer = webhooks.fetcher, webhooks.deliverer
         self._stopping_since: datetime | None = None
-        self.unfollowed: dict[str, int] = {}  # by provider: the open generations that nobody could follow at the start
+        self.unfollowed: dict[str, int] = {}  # by provider: open generations that could not be polled at the start
         context = build_context(
             base,
             catalog=catalog,
@@ -149,15 +149,15 @@ class Application:
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=[self._lifespan],
             state=State({"context": context, "feed": feed}),
-            openapi_config=None,  # ours is made from the wire structures: `api/openapi`
+            openapi_config=None,  # `api/openapi` makes the document from the wire structures
             logging_config=None,
-            request_max_body_size=None,  # `read_body` counts, and answers in our own shape
+            request_max_body_size=None,  # `read_body` counts the bytes, and its refusal has the shape of every error
         )
         answer_options(litestar)
         return litestar
 
     def drain(self) -> None:
-        """Be seen as not ready and take nothing new from now on, answer whoever waits: the first step of a stop."""
+        """Report "not ready", accept nothing new and answer the clients that wait. This is the first step of a stop."""
         if self._stopping_since is None:
             self._stopping_since = self.clock.now()
             self._signals.close()
@@ -165,17 +165,17 @@ class Application:
             self.engine.drain()
 
     async def drained(self, reserve_seconds: float) -> None:
-        """Return when the submits in flight have ended, or what is left of the time but for this reserve is over."""
+        """Wait until the submits in flight have ended, but leave `reserve_seconds` of the time for the stop."""
         await self.engine.stop(max(self._drain_seconds_left() - reserve_seconds, 0.0))
 
     async def refusing(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application for connections that there is no room for: they learn of the gateway's health alone."""
+        """The application for connections beyond `max_connections`: it refuses every request except health checks."""
         is_health = scope["type"] == ScopeType.HTTP and scope["path"].startswith("/health/")
         await (self.asgi if is_health else self._refusal)(scope, receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
-        await self._warn_of_unfollowed()
+        await self._warn_about_unfollowed()
         self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
         await self.engine.start()
         self._timekeeper.start()
@@ -197,7 +197,7 @@ class Application:
             await asyncio.wait([sweeping, delivering], timeout=self._drain_seconds_left())
             sweeping.cancel()
             delivering.cancel()
-            await asyncio.wait([sweeping, delivering])  # neither is to meet a store that is closed
+            await asyncio.wait([sweeping, delivering])  # both must have ended before the store is closed
             await self._inputs.close()
             self._archiver.close()
             await self._thumbnails.close()
@@ -209,8 +209,8 @@ class Application:
             await self.store.close()
             log.info("stopped")
 
-    async def _warn_of_unfollowed(self) -> None:
-        """Name the open generations whose tasks nobody reads, because their provider has no key."""
+    async def _warn_about_unfollowed(self) -> None:
+        """Log the open generations whose tasks cannot be polled, because their provider has no key."""
         by_provider: dict[str, list[str]] = {}
         for provider, generation_id in await self.store.unfollowed(list(self.providers)):
             by_provider.setdefault(provider, []).append(generation_id)
@@ -225,18 +225,20 @@ class Application:
         self.unfollowed = {provider: len(ids) for provider, ids in by_provider.items()}
 
     def _drain_seconds_left(self) -> float:
-        """What `drain` and the server's own stop have left of the time, less a little for closing the store."""
+        """How much of the time for a stop is left, without `CLOSING_SECONDS`."""
         since = self._stopping_since or self.clock.now()
         passed = (self.clock.now() - since).total_seconds()
         return max(self.drain_seconds - passed - CLOSING_SECONDS, 0.0)
 
     def _health_warnings(self) -> list[str]:
+        """What an operator should look at although the gateway is ready."""
         return [
             f"{count} open generation(s) at {provider} cannot be followed: the provider has no key"
             for provider, count in self.unfollowed.items()
         ]
 
     async def _not_ready(self) -> str | None:
+        """Why the gateway should get no traffic; `None` if it is ready."""
         if self._stopping_since is not None:
             return "the gateway is stopping"
         try:

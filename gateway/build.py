@@ -388,7 +388,7 @@ def build_context(
 
 
 def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple[SqliteStore, SweepHold | None]:
-    """The ledger, and the hold for the sweeper where the clock is far ahead of it; `ClockTrouble` stops a start."""
+    """The ledger, and a hold for the sweeper if the clock is far ahead of the ledger. Raises `ClockTrouble`."""
     now = clock.now()
     hold: SweepHold | None = None
 
@@ -404,7 +404,7 @@ def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple
                 "clock_ahead_of_ledger",
                 clock=now.isoformat(),
                 ledger=hold.ledger.isoformat(),
-                detail="if the clock is wrong, set it and start again; nothing is removed by this time for a day",
+                detail="if the clock is wrong, set it and start again; for a day this time removes nothing",
             )
 
     store = SqliteStore.open(
@@ -417,7 +417,7 @@ def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple
 
 
 def own_url(settings: Settings) -> str:
-    """What the gateway's URLs begin with where nobody has called by one: empty when only a proxy would know."""
+    """The begin of URLs in webhooks, where no request of a client shows it. Empty if only a proxy would know it."""
     server = settings.server
     if server.public_url is not None or not is_loopback(server.host):
         return server.public_url or ""
@@ -426,7 +426,7 @@ def own_url(settings: Settings) -> str:
 
 
 def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
-    """The providers that take work or are followed; none at all is an error, with the remedy."""
+    """The providers that take work or whose tasks are polled. Raises `ConfigurationError` if none is configured."""
     providers = bind(settings, adapters)
     if not providers:
         names = ", ".join(f"{name.upper()}_API_KEY" for name in adapters)
@@ -437,7 +437,7 @@ def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[st
 
 
 def open_artifact_store(settings: Settings) -> ArtifactStore:
-    """Where results are kept, as configured."""
+    """The bucket or the folder in which results are archived, as configured."""
     if settings.artifacts.is_bucket:
         return ArtifactBucket(bucket_of(settings.artifacts), settings.artifacts.path)
     return ArtifactFolder(settings.artifacts.path)

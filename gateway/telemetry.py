@@ -58,7 +58,7 @@ class SubmitFinished(Struct, frozen=True, kw_only=True):
     provider: str
     model: str
     failure: Failed | None  # None: the provider accepted it
-    answer: UpstreamAnswer | None  # None: there was no answer, or an accepted task has it stored already
+    answer: UpstreamAnswer | None  # None: the provider did not answer, or the answer is stored with the task
     duration_seconds: float
 
 
@@ -112,7 +112,7 @@ class ArchiveFinished(Struct, frozen=True, kw_only=True):
     duration_seconds: float
     bytes: int | None = None  # of the archived file; None: it could not be archived this time
     final: bool = False  # another try cannot succeed
-    missing: bool = False  # there is no file, or something that is not a video
+    missing: bool = False  # the link leads to nothing, or to something that is not a video
     error: str | Exception | None = None  # an exception is a fault of the gateway or of an adapter
 
 
@@ -135,13 +135,13 @@ class RequestFinished(Struct, frozen=True, kw_only=True):
     request_id: str
     method: str
     location: dict[str, str]  # the path without what a client put into it, as the log shows it
-    status: int  # 499: the client left; 0: there was no answer
+    status: int  # 499: the client left; 0: nothing was answered
     error_code: str | None  # of the error body; "overloaded" and "shutting_down" are requests that were shed
     duration_seconds: float
 
 
 class CircuitOpened(Struct, frozen=True, kw_only=True):
-    """A route, or the whole account where `model` is None, gets no new work but a probe."""
+    """A route gets no new work except a probe. Without a `model` it is the whole account of the provider."""
 
     provider: str
     model: str | None
@@ -151,7 +151,7 @@ class CircuitOpened(Struct, frozen=True, kw_only=True):
 
 
 class CircuitClosed(Struct, frozen=True, kw_only=True):
-    """A route, or the whole account where `model` is None, gets work again."""
+    """A route gets work again. Without a `model` it is the whole account of the provider."""
 
     provider: str
     model: str | None

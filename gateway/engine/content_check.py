@@ -14,11 +14,11 @@ from gateway.upstream.client import Upstream
 from gateway.upstream.provider import Provider
 
 _FILE_HEAD = 12  # bytes that show whether a file is a video
-_NO_CONTENT = frozenset({400, 404, 410})  # the answers that say that there is no file
+_NO_CONTENT = frozenset({400, 404, 410})  # the answers that say that the file does not exist
 
 
 class ContentUnclear(Exception):
-    """The answer says neither that there is a file nor that there is none."""
+    """The answer does not say whether the file exists."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"HTTP {status}")
@@ -26,7 +26,7 @@ class ContentUnclear(Exception):
 
 
 async def find_file(upstream: Upstream, provider: Provider, ref: TaskRef, now: datetime) -> Artifact | None:
-    """The file of a task as its content call gives it; `None` if the provider says that there is no file.
+    """The file of a task as its content call gives it; `None` if the provider says that it does not exist.
 
     Raises `ContentUnclear`, `NotSent`, `NoAnswer`, `httpx.TransportError`, and what the adapter raises. The adapter
     must have a content call.

@@ -199,7 +199,7 @@ class Drive:
                 task.cancel()
 
     def _cancel_unwanted(self, generation: Generation) -> None:
-        """Cancel unsent submits of attempts that were given up, and downloads of files that are no longer wanted."""
+        """Cancel unsent submits of attempts that were given up, and downloads of files that nobody needs."""
         if not self._running:
             return
         unsent = {attempt.id for attempt in generation.attempts if attempt.state is AttemptState.NOT_SENT}

@@ -181,7 +181,7 @@ class Submitter:
         return ended
 
     async def _begin(self, generation: Generation, attempt: Attempt) -> None:
-        """Make the intent durable, which is the permission to send. Raises `_NotWanted` if there is none."""
+        """Make the intent durable, which is the permission to send. Raises `_NotWanted` if it is refused."""
         version = await until_store_works(
             self._clock,
             lambda: self._store.begin_submit(attempt.id, generation.fence, self._clock.now()),
@@ -292,7 +292,7 @@ class Submitter:
 
 
 def _amended_form(attempt: Attempt, provider: Provider, call: HttpCall, reply: HttpReply) -> str | None:
-    """The other form in which the refused submit may be sent; `None` if there is none, or the form is configured."""
+    """The other form in which the refused submit may be sent; `None` without such a form, or with a configured one."""
     amend = provider.adapter.amend
     if amend is None or provider.form is not None:
         return None

@@ -74,7 +74,7 @@ class Catalog:
             by_lower = {model_name.lower(): model_name for model_name in self._models}
             similar = [by_lower[lower] for lower in _similar(name.lower(), by_lower)]
         hint = f"Did you mean {', '.join(similar)}?" if similar else "GET /v1/models lists the models."
-        raise ModelNotFound(f"There is no model {name[:100]!r}. {hint}", param=param)
+        raise ModelNotFound(f"The model {name[:100]!r} does not exist. {hint}", param=param)
 
     def candidates(self, request: GenerationRequest) -> tuple[Model, tuple[Candidate, ...]]:
         """The requested model, and its candidates followed by those of the models in `fallback`. Each route once."""
@@ -132,7 +132,7 @@ def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate]
         elif route.partition("/")[0] in settings.enabled:
             similar = difflib.get_close_matches(route, by_name, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(similar)}?" if similar else f"the routes are {', '.join(by_name)}"
-            raise ConfigurationError(f"models.{name}.routes[{index}]: there is no route {route!r}; {hint}")
+            raise ConfigurationError(f"models.{name}.routes[{index}]: the route {route!r} does not exist; {hint}")
     if not candidates:
         return None
     policy = Policy(on_ambiguous=configured.on_ambiguous, on_content_policy=configured.on_content_policy)

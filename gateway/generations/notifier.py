@@ -29,7 +29,7 @@ class Room:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Take a place for the length of the `with` block. Raises `Overloaded` if there is no free one."""
+        """Take a place for the length of the `with` block. Raises `Overloaded` if all are taken."""
         if self._taken >= self._places:
             raise Overloaded(f"{self._places:,} {self._waiting} already.", retry_after=FULL_SECONDS)
         self._taken += 1
@@ -71,7 +71,7 @@ class Signals:
     def listen(self, generation_id: str, room: Room | None = None) -> Iterator[Listener]:
         """A listener that is set at every change from now on. Listen first and read then, so that no change is missed.
 
-        Raises `Overloaded` if there is no place in `room`, by default that of the long polls.
+        Raises `Overloaded` if `room` is full, which is by default that of the long polls.
         """
         with (room or self.long_polls).place():
             listener = Listener()

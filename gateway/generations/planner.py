@@ -57,7 +57,10 @@ class Planner:
             for name in named:
                 file = stored.get(name)
                 if file is None or (file.expires_at is not None and file.expires_at <= now):
-                    raise InvalidImage(f"There is no file {name[:100]!r}.", param=param_of(request, name))
+                    raise InvalidImage(
+                        f"The file {name[:100]!r} does not exist; upload it first, or check its id.",
+                        param=param_of(request, name),
+                    )
                 facts[name] = file.facts
         if request.adapt is None and model.adapt == "nearest":
             request = replace(request, adapt="nearest")
@@ -90,7 +93,9 @@ def _check_options(request: GenerationRequest, candidates: Sequence[Candidate], 
         where = f"provider_options.{provider[:64]}"
         if provider not in providers:
             configured = ", ".join(providers)
-            raise InvalidParameter(f"`{where}`: there is no such provider; configured are {configured}.", param=where)
+            raise InvalidParameter(
+                f"`{where}`: this provider does not exist; configured are {configured}.", param=where
+            )
         if provider not in serving:
             only = ", ".join(serving)
             raise InvalidParameter(f"`{where}`: the model {request.model!r} is served by {only} only.", param=where)
@@ -107,7 +112,7 @@ def _check_options(request: GenerationRequest, candidates: Sequence[Candidate], 
                 options_text = ", ".join(sorted(known_options)) or "none"
                 hint = f"did you mean {similar[0]!r}?" if similar else f"its routes take: {options_text}."
                 where_option = f"{where}.{option[:64]}"
-                raise InvalidParameter(f"`{where_option}`: there is no such option; {hint}", param=where_option)
+                raise InvalidParameter(f"`{where_option}`: this option does not exist; {hint}", param=where_option)
 
 
 def _unconverted(quote: Quote) -> InvalidImage | None:

@@ -32,7 +32,7 @@ class Drivers(Protocol):
     """What this service needs of an engine."""
 
     def admit(self) -> AbstractContextManager[None]:
-        """Reserve capacity for one more generation. Raises an error for the client if there is none."""
+        """Reserve capacity for one more generation. Raises an error for the client if it is full."""
         ...
 
     def begin(self, generation: Generation) -> None:
@@ -195,7 +195,7 @@ class Generations:
     async def _get(self, generation_id: str, key: str | None) -> Generation:
         generation = await self._store.get(generation_id, key)
         if generation is None:
-            raise NotFound(f"There is no generation {generation_id[:100]!r}.", param="id")
+            raise NotFound(f"The generation {generation_id[:100]!r} does not exist.", param="id")
         return generation
 
     async def page(self, query: Query) -> Page:

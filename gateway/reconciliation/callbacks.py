@@ -46,7 +46,7 @@ class CallbackUrls:
         self._clock = clock
 
     def url(self, provider: Provider, attempt_id: str) -> str | None:
-        """The URL to submit with an attempt. `None`: the provider sends no callbacks, or there is no public URL."""
+        """The URL to submit with an attempt; `None` if the provider sends no callbacks, or without a public URL."""
         if self._public_url is None or provider.adapter.read_callback is None:
             return None
         token = attempt_id + self._signer.sign(_PURPOSE, provider.name, attempt_id)

@@ -64,7 +64,7 @@ class Attempts:
             for attempt in generation.attempts:
                 if attempt.id == attempt_id:
                     return Found(generation, attempt)
-        raise NotFound(f"There is no attempt {attempt_id[:100]!r}.", param="id")
+        raise NotFound(f"The attempt {attempt_id[:100]!r} does not exist.", param="id")
 
     async def attach(self, attempt_id: str, task_ids: Sequence[str]) -> Found:
         """Attach the tasks that an attempt has really started. Attaching a task again changes nothing.

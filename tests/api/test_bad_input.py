@@ -257,7 +257,7 @@ async def test_a_size_that_no_route_takes_is_told_with_what_it_was_read_as(untou
     [
         ({"foxapi": {"voice_idz": 1}}, "provider_options.foxapi.voice_idz", "did you mean"),
         ({"keevx": {"x": 1}}, "provider_options.keevx", "is served by"),
-        ({"acme": {"x": 1}}, "provider_options.acme", "no such provider"),
+        ({"acme": {"x": 1}}, "provider_options.acme", "this provider does not exist"),
     ],
 )
 async def test_options_that_no_route_could_be_given_are_a_400(

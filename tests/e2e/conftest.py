@@ -270,7 +270,7 @@ class Gateway:
         )
         for name, provider in self.app.providers.items():
             self.app.providers[name] = replace(provider, read_timeout_seconds=self.patience.get(name, PATIENCE_SECONDS))
-        app.upstream._kept = CountingTransport(app.upstream._kept, self.traffic)
+        app.upstream._reused = CountingTransport(app.upstream._reused, self.traffic)
         app.upstream._fresh = CountingTransport(app.upstream._fresh, self.traffic)
         app.upstream._files = CountingTransport(app.upstream._files, self.traffic)
         for name in STORE_WRITES:

@@ -103,7 +103,7 @@ def test_a_row_whose_own_mode_makes_what_the_configuration_forbids_is_none():
     narrow = ProviderModel(resolutions=("720p",))
     [left] = bound("kling_relay", models={"kling-v1": narrow}).models["kling-v1"].capabilities
     assert (left.last_frame, left.resolutions) == (False, {"720p"})
-    with pytest.raises(ConfigurationError, match=r"kling-v2-master\.resolutions: .*makes 1080p alone; add it"):
+    with pytest.raises(ConfigurationError, match=r"kling-v2-master\.resolutions: .*makes only 1080p; add it"):
         bound("kling_relay", models={"kling-v2-master": narrow})
 
 
@@ -153,7 +153,7 @@ def test_prices_are_those_of_their_model():
         (Price(), r"\[1\]: expected per_second or per_clip"),
         (Price(resolution="1080p"), r"\[1\]: expected per_second or per_clip"),
         (Price(per_clip=1, resolution="8k"), r"\[1\]\.resolution: '8k'; expected .*1080p, .*720p"),
-        (Price(per_clip=1, mode="pro"), r"\[1\]\.mode: 'pro'; expected nothing: the model has none"),
+        (Price(per_clip=1, mode="pro"), r"\[1\]\.mode: 'pro'; expected no value: the model has none; remove the key"),
     ],
 )
 def test_a_price_that_can_never_apply_stops_the_start(price: Price, message: str):
@@ -186,7 +186,7 @@ def test_a_price_behind_one_that_covers_it_stops_the_start(prices: tuple[Price, 
     ("provider", "model", "price", "message"),
     [
         ("foxapi", "kling-v3-motion-control", Price(per_second=1), r"\.per_second: the model's length"),
-        ("keevx", "KL", Price(per_clip=1, generate_audio=True), r"\.generate_audio: the model has no sound"),
+        ("keevx", "KL", Price(per_clip=1, generate_audio=True), r"\.generate_audio: the model makes no sound; remove this row"),
     ],
 )
 def test_a_price_of_what_cannot_be_asked_for_stops_the_start(provider: str, model: str, price: Price, message: str):
