@@ -57,7 +57,7 @@ CLOSING_SECONDS = 0.5  # of the time for a stop, kept for closing the store
 UNFOLLOWED_SHOWN = 20  # generation ids that are logged for each provider
 UNFOLLOWED_REMEDY = (
     "the provider {provider} is not configured, or it is disabled without a key, so its tasks cannot be polled. No"
-    " other route is paid for instead before their deadline. Start with its key; with enabled = false it gets no new work"
+    " other route is paid for instead before their deadline. Start with its key; enabled = false keeps new work away"
 )
 COMPLETIONS_LEARNT = 1000  # of the newest generations, read at the start to know how fast each route is
 HANDLERS: list[ControllerRouterHandler] = [

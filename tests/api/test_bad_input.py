@@ -127,7 +127,7 @@ FIELDS: list[tuple[str, Any, str, str]] = [
     ("image", {"type": "image_url"}, "invalid_image", "exactly one"),
     ("stream", True, "invalid_parameter", "/events"),
     ("response_format", "b64_json", "invalid_parameter", "data[].url"),
-    ("image", "file_unknown", "invalid_image", "no file"),
+    ("image", "file_unknown", "invalid_image", "does not exist"),
     ("reference_images", "https://a.example/1.png", "invalid_parameter", "a list"),
     ("image_urls", ["https://a.example/1.png"] * 17, "invalid_parameter", "at most 16"),
     ("last_image", "https://a.example/1.png", "invalid_parameter", "needs `image`"),

@@ -173,7 +173,9 @@ def test_a_price_that_can_never_apply_stops_the_start(price: Price, message: str
 )
 def test_a_price_behind_one_that_covers_it_stops_the_start(prices: tuple[Price, ...], place: int):
     last = len(prices) - 1
-    message = rf"^providers\.foxapi\.models\.kling-v3-text-to-video\.prices\[{last}\]: .* behind prices\[{place}\]; put"
+    message = (
+        rf"^providers\.foxapi\.models\.kling-v3-text-to-video\.prices\[{last}\]: .* because prices\[{place}\] .*; put"
+    )
     with pytest.raises(ConfigurationError, match=message):
         bound("foxapi", models={"kling-v3-text-to-video": ProviderModel(prices=prices)})
     turned = prices[::-1] if len(prices) == 2 else (prices[0], prices[2], prices[1])
@@ -185,8 +187,13 @@ def test_a_price_behind_one_that_covers_it_stops_the_start(prices: tuple[Price, 
 @pytest.mark.parametrize(
     ("provider", "model", "price", "message"),
     [
-        ("foxapi", "kling-v3-motion-control", Price(per_second=1), r"\.per_second: the model's length"),
-        ("keevx", "KL", Price(per_clip=1, generate_audio=True), r"\.generate_audio: the model makes no sound; remove this row"),
+        ("foxapi", "kling-v3-motion-control", Price(per_second=1), r"\.per_second: the model has no `duration`"),
+        (
+            "keevx",
+            "KL",
+            Price(per_clip=1, generate_audio=True),
+            r"\.generate_audio: the model makes no sound; remove this row",
+        ),
     ],
 )
 def test_a_price_of_what_cannot_be_asked_for_stops_the_start(provider: str, model: str, price: Price, message: str):
