@@ -34,7 +34,9 @@ async def start(idle: Gateway, provider: str, **functions: Callable[..., Any]) -
 
 def attempts(made: Mapping[str, Any]) -> list[tuple[str, str, str | None, str | None]]:
     """Provider, status, failure and bill of each."""
-    return [(one["provider"], one["status"], one["failure"], one["billed"]) for one in made["attempts"]]
+    return [
+        (attempt["provider"], attempt["status"], attempt["failure"], attempt["billed"]) for attempt in made["attempts"]
+    ]
 
 
 @pytest.mark.parametrize("function", ["to_upstream", "authorize"])

@@ -1,4 +1,4 @@
-"""A deleted generation: not bought again by a repeat, and nothing of it left on the disk."""
+"""A deleted generation is not paid for again by a repeated request, and leaves nothing on the disk."""
 
 import base64
 from pathlib import Path
@@ -19,7 +19,7 @@ def blobs(gateway: Any) -> list[Path]:
 
 
 async def sweep(gateway: Any, hours: int = 1) -> None:
-    """Let so much time pass, then a round of the sweeper."""
+    """Let this many hours pass, then let the sweeper do a round."""
     wake = gateway.app._sweeper._wake.set
 
     def rests() -> bool:
@@ -124,8 +124,8 @@ async def test_an_image_that_is_sent_again_while_the_sweeper_looks_is_there_for_
     for _ in range(3):
         gateway.clock.move_on(HOUR)
         assert (await gateway.make(model=RELAY, image=image))["status"] == "completed"
-        [kept] = (await gateway.client.get(VIDEOS)).json()["data"]
-        assert (await gateway.client.delete(f"{VIDEOS}/{kept['id']}")).status_code == 200
+        [remaining] = (await gateway.client.get(VIDEOS)).json()["data"]
+        assert (await gateway.client.delete(f"{VIDEOS}/{remaining['id']}")).status_code == 200
     assert [task.spec.image for task in gateway.sandbox.state.tasks.values()] == [jpeg] * 4
 
 

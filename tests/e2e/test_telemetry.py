@@ -52,18 +52,18 @@ async def test_an_observer_sees_the_life_of_a_generation(idle: Gateway, events: 
         "GenerationDeleted": 1,
         "DeliveryTried": 1,
     }
-    submits = [(one.provider, one.failure and one.failure.kind) for one in recorder.of(SubmitFinished)]
+    submits = [(submit.provider, submit.failure and submit.failure.kind) for submit in recorder.of(SubmitFinished)]
     assert submits == [("foxapi", "credential_refused"), ("keevx", None)]
-    ends = [(one.provider, one.state, one.kind) for one in recorder.of(AttemptFinished)]
+    ends = [(attempt.provider, attempt.state, attempt.kind) for attempt in recorder.of(AttemptFinished)]
     assert ends == [
         ("foxapi", AttemptState.REFUSED, "credential_refused"),
         ("keevx", AttemptState.COMPLETED, None),
     ]
-    assert [one.kind for one in recorder.of(CircuitOpened)] == ["credential_refused"]
-    assert [one.status for one in recorder.of(GenerationStatusChanged)][-1] == "completed"
-    assert ReadOutcome.READ in {one.outcome for one in recorder.of(PollFinished)}
+    assert [circuit.kind for circuit in recorder.of(CircuitOpened)] == ["credential_refused"]
+    assert [change.status for change in recorder.of(GenerationStatusChanged)][-1] == "completed"
+    assert ReadOutcome.READ in {poll.outcome for poll in recorder.of(PollFinished)}
     assert recorder.of(ArchiveFinished)
-    codes = Counter((one.status, one.error_code) for one in recorder.of(RequestFinished))
+    codes = Counter((request.status, request.error_code) for request in recorder.of(RequestFinished))
     assert codes[409, "conflict"] == 1
     assert codes[200, None] >= 2
     assert {event["observed"] for event in events if event["event"] == "observer_failed"} >= set(names)

@@ -1,4 +1,4 @@
-"""What the gateway learns about its providers from what they answer, and what it tells of it."""
+"""What the gateway learns about its providers from their answers, and which of it is logged."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from gateway.domain.generation.model import Attempt, AttemptState, Generation
 from gateway.domain.generation.transitions import AddAttempt, SaveAttempt
 from gateway.domain.health.circuit import OPEN_SECONDS, PROBE_SECONDS, CircuitState
 from gateway.domain.health.route_health import Completion, RouteHealth
-from gateway.engine.health_feedback import report_reserved, report_discarded, report_ended
+from gateway.engine.health_feedback import report_discarded, report_ended, report_reserved
 from gateway.settings.load import ProviderSettings, Secret, Settings
 from gateway.telemetry import LogObserver
 from gateway.upstream.health import ASK_AGAIN_SECONDS, TIMES_MAX, TIMES_SECONDS, CompletionTimes, Health
@@ -65,7 +65,7 @@ def events() -> Iterator[list[Mapping[str, Any]]]:
 
 
 def break_(health: Health, route: tuple[str, str] = V, kind: FailureKind = FailureKind.OUT_OF_CREDIT) -> None:
-    """One submit of the route that opens its account's circuit."""
+    """One submit on the route, whose failure opens the circuit of the account."""
     health.submitted(*route, "att_broken", failed(kind))
 
 
@@ -319,7 +319,7 @@ def test_accepted_submit_that_was_no_question_leaves_the_circuit_open(health: He
     assert health.circuit(*V) is CLOSED
 
 
-# Told
+# Logged
 
 
 def test_broken_account_is_told_as_an_error_and_its_end_once(
@@ -350,7 +350,7 @@ def test_circuit_of_a_model_is_told_with_its_name(
     health.attempt_reserved(*V, "att_1", retry=False)
     health.submitted(*V, "att_1", None)
     health.task_ended(*V, "att_1", failure=None, seconds=9.0)
-    assert [(one["event"], one["log_level"], one["provider"], one["model"]) for one in events] == [
+    assert [(line["event"], line["log_level"], line["provider"], line["model"]) for line in events] == [
         ("circuit_opened", "warning", "keevx", "V"),
         ("circuit_closed", "info", "keevx", "V"),
     ]
@@ -362,7 +362,7 @@ def test_what_opens_nothing_is_not_told(health: Health, events: list[Mapping[str
     assert events == []
 
 
-# Repeats, and how many at once
+# Retries, and the limit of concurrency
 
 
 def test_open_circuit_is_worth_a_repeat_when_its_time_is_over(health: Health, clock: StillClock) -> None:
@@ -466,11 +466,11 @@ async def test_accepted_submits_raise_the_limit_again(health: Health) -> None:
     assert lane.limit == 5
 
 
-# How long it takes
+# Completion times
 
 
 def completions(clock: StillClock, *seconds: float) -> list[Completion]:
-    return [Completion(provider="keevx", model="V", ended_at=clock.now(), seconds=one) for one in seconds]
+    return [Completion(provider="keevx", model="V", ended_at=clock.now(), seconds=duration) for duration in seconds]
 
 
 @pytest.mark.parametrize(
@@ -479,7 +479,7 @@ def completions(clock: StillClock, *seconds: float) -> list[Completion]:
         ([7.0], 7.0, 7.0),
         ([10.0, 20.0], 15.0, 19.0),
         ([30.0, 10.0, 20.0], 20.0, 28.0),
-        ([float(one) for one in range(1, 102)][-100:], 51.5, 91.1),
+        ([float(number) for number in range(1, 102)][-100:], 51.5, 91.1),
         ([5.0, 5.0, 5.0, 5.0, 500.0], 5.0, 302.0),
     ],
 )
@@ -524,7 +524,7 @@ def test_only_results_tell_how_long_it_takes(health: Health) -> None:
     assert health.completion_times(*V) is None
 
 
-# What the steps of a generation say
+# What the steps of a generation report
 
 
 def attempt(number: int, state: AttemptState, **more: Any) -> Attempt:
@@ -548,26 +548,26 @@ def test_attempt_is_a_probe_from_its_reservation(health: Health, clock: StillClo
 
 
 def test_repeats_cost_and_first_tries_do_not(health: Health) -> None:
-    known = made(*(attempt(number, AttemptState.NOT_SENT) for number in range(1, 40)))
-    report_reserved(health, known, [AddAttempt(one) for one in known.attempts[:21]])
+    reserved = made(*(attempt(number, AttemptState.NOT_SENT) for number in range(1, 40)))
+    report_reserved(health, reserved, [AddAttempt(attempt) for attempt in reserved.attempts[:21]])
     assert health.of(*V).retry_at is not None
     for _ in range(10):
-        report_reserved(health, known, [AddAttempt(known.attempts[0])])
+        report_reserved(health, reserved, [AddAttempt(reserved.attempts[0])])
     assert health.of(*V).retry_at is None
 
 
 def test_attempts_that_were_not_stored_are_taken_back_as_they_began(health: Health, clock: StillClock) -> None:
-    known = made(*(attempt(number, AttemptState.NOT_SENT) for number in range(1, 22)))
-    writes = [AddAttempt(one) for one in known.attempts]
+    reserved = made(*(attempt(number, AttemptState.NOT_SENT) for number in range(1, 22)))
+    writes = [AddAttempt(attempt) for attempt in reserved.attempts]
     for _ in range(9):
-        report_reserved(health, known, writes)
-        report_discarded(health, known, writes)
+        report_reserved(health, reserved, writes)
+        report_discarded(health, reserved, writes)
     assert health.of(*V).retry_at is None
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
-    report_reserved(health, known, writes)
+    report_reserved(health, reserved, writes)
     assert health.circuit(*V) is OPEN
-    report_discarded(health, known, writes)
+    report_discarded(health, reserved, writes)
     assert health.circuit(*V) is HALF_OPEN
 
 
@@ -595,10 +595,10 @@ def ended(state: AttemptState, **more: Any) -> Attempt:
     [
         (ended(AttemptState.FAILED, failure=DOWN), True),
         (ended(AttemptState.ABANDONED, failure=failed(FailureKind.TIMED_OUT)), True),
-        (ended(AttemptState.ABANDONED), False),  # not wanted any more, or cancelled
+        (ended(AttemptState.ABANDONED), False),  # no longer wanted, or cancelled
         (ended(AttemptState.ABANDONED, failure=DOWN), False),
         (ended(AttemptState.COMPLETED), False),
-        (ended(AttemptState.COMPLETED, failure=DOWN), False),  # some of its tasks brought a result
+        (ended(AttemptState.COMPLETED, failure=DOWN), False),  # some of its tasks delivered a result
         (attempt(1, AttemptState.REFUSED, failure=DOWN, ended_at=datetime(2026, 1, 1, tzinfo=UTC)), False),
     ],
 )

@@ -1,4 +1,4 @@
-"""Who may call a provider now, and who is next."""
+"""Which calls to a provider may run now, and which one is next."""
 
 import asyncio
 import random
@@ -26,7 +26,7 @@ class StillClock:
 
 
 class Crowd:
-    """Callers of one lane, each holding its place until it is told to leave."""
+    """Callers of one limiter. Each keeps its slot until the test lets it go."""
 
     def __init__(self, ceiling: int) -> None:
         self.clock = StillClock()
@@ -37,7 +37,7 @@ class Crowd:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def send(self, *names: str) -> None:
-        """A name begins with its key, as in `a1`."""
+        """Let a caller come. Its name begins with its API key, as in `a1`."""
         for name in names:
             self._tasks[name] = asyncio.create_task(self._call(name))
 
@@ -59,13 +59,13 @@ class Crowd:
         self._inside[name].set()
 
     async def leave(self, *names: str) -> None:
-        """One after the other, so that each makes way for the next."""
+        """Let callers go one after another, so that each frees a slot for the next."""
         for name in names or tuple(self._inside):
             self.let_go(name)
             await settle()
 
     async def drain(self) -> None:
-        """Everybody leaves as soon as they are in."""
+        """Let every caller go as soon as it has a slot."""
         while self._inside:
             await self.leave(next(iter(self._inside)))
 
@@ -163,7 +163,7 @@ async def test_one_that_is_cancelled_while_it_waits_is_not_waited_for(crowd: Cro
 async def test_one_that_is_cancelled_just_before_its_turn_is_passed_over(crowd: Crowd) -> None:
     await crowd.come("a1", "a2", "b1", "c1")
     crowd.cancel("b1")
-    crowd.let_go("a1")  # its turn comes before it has noticed
+    crowd.let_go("a1")  # a slot becomes free for it before it has noticed the cancel
     await settle()
     assert (crowd.inside, crowd.lane.active, crowd.lane.waiting) == ({"a2", "c1"}, 2, 0)
 
@@ -175,7 +175,7 @@ async def test_one_that_is_cancelled_at_the_moment_of_its_turn_passes_it_on() ->
     await crowd.come("b1", "c1")
 
     await place.__aexit__(None, None, None)
-    assert (crowd.lane.active, crowd.inside) == (1, set()), "b1 has its turn and does not know it yet"
+    assert (crowd.lane.active, crowd.inside) == (1, set()), "b1 has a slot and does not know it yet"
     crowd.cancel("b1")
     await settle()
 
@@ -262,7 +262,7 @@ async def test_raised_limit_lets_the_next_in_at_once() -> None:
     assert crowd.inside == {"a1", "a2"}
     crowd.lane.record_success()
     await settle()
-    assert crowd.inside == {"a1", "a2"}, "one call is no full round"
+    assert crowd.inside == {"a1", "a2"}, "one call is less than a full round"
     crowd.lane.record_success()
     crowd.lane.record_success()
     await settle()

@@ -1,4 +1,4 @@
-"""An adapter bound to an account: what the configuration changes, and what it may not."""
+"""An adapter with its account: what the configuration may change, and what it may not."""
 
 from dataclasses import replace
 
@@ -24,7 +24,9 @@ def test_without_a_word_everything_is_the_adapters_own(name: str):
     assert (provider.name, provider.base_url, provider.form) == (name, adapter.base_url, None)
     assert provider.credential.api_key == "sk-upstream"
     assert "sk-upstream" not in repr(provider)
-    assert {model: known.capabilities for model, known in provider.models.items()} == dict(adapter.capabilities)
+    assert {model: model_value.capabilities for model, model_value in provider.models.items()} == dict(
+        adapter.capabilities
+    )
     for model in provider.models:
         assert provider.models[model].row == model
         assert provider.polling(model) == adapter.polling_by_model.get(model, adapter.polling)
@@ -44,16 +46,16 @@ def test_a_disabled_provider_with_a_key_is_followed_and_takes_no_work():
         "foxapi": ProviderSettings(api_key=Secret.of("a"), enabled=False, base_url="https://fox.example"),
         "keevx": ProviderSettings(api_key=Secret.of("b")),
     }
-    found = bind(Settings(providers=accounts), ADAPTERS)
-    assert {name: one.accepts_work for name, one in found.items()} == {"foxapi": False, "keevx": True}
-    assert (found["foxapi"].credential.api_key, found["foxapi"].base_url) == ("a", "https://fox.example")
-    assert list(accepting(found)) == ["keevx"]
+    providers = bind(Settings(providers=accounts), ADAPTERS)
+    assert {name: provider.accepts_work for name, provider in providers.items()} == {"foxapi": False, "keevx": True}
+    assert (providers["foxapi"].credential.api_key, providers["foxapi"].base_url) == ("a", "https://fox.example")
+    assert list(accepting(providers)) == ["keevx"]
 
 
 def test_a_disabled_provider_is_followed_whatever_is_wrong_with_its_models():
     models = {"kling-v9": ProviderModel(like="nonesuch")}
-    found = bound("foxapi", enabled=False, form="odd", models=models, poll_seconds=20.0)
-    assert (found.accepts_work, found.form, found.polling("kling-v9").poll_seconds) == (False, None, 20.0)
+    provider = bound("foxapi", enabled=False, form="odd", models=models, poll_seconds=20.0)
+    assert (provider.accepts_work, provider.form, provider.polling("kling-v9").poll_seconds) == (False, None, 20.0)
 
 
 def test_the_account_moves_the_address_and_adds_headers():
@@ -70,7 +72,9 @@ def test_polling_is_overridden_by_the_account_and_then_by_the_model():
         models={"kling-v3-text-to-video": ProviderModel(grace_seconds=9.0, attempt_timeout_seconds=77.0)},
     )
     own = ADAPTERS["foxapi"].polling
-    merged = replace(own, poll_seconds=20.0, poll_max_seconds=20.0, grace_seconds=7.0)  # no ceiling below the interval
+    merged = replace(
+        own, poll_seconds=20.0, poll_max_seconds=20.0, grace_seconds=7.0
+    )  # the longest interval is never shorter than the first one
     assert provider.polling("kling-v3-image-to-video") == merged
     assert provider.polling("kling-v3-text-to-video") == replace(
         merged, grace_seconds=9.0, attempt_timeout_seconds=77.0
@@ -117,10 +121,12 @@ def test_capabilities_are_narrowed_and_widened():
     said = ProviderModel(
         durations=(3, 7), resolutions=("720p",), aspect_ratios=("4:3",), prompt_max=10, generate_audio=False
     )
-    [found] = bound("foxapi", models={"kling-v3-text-to-video": said}).models["kling-v3-text-to-video"].capabilities
-    [known] = ADAPTERS["foxapi"].capabilities["kling-v3-text-to-video"]
-    assert found == replace(
-        known,
+    [capability] = (
+        bound("foxapi", models={"kling-v3-text-to-video": said}).models["kling-v3-text-to-video"].capabilities
+    )
+    [original] = ADAPTERS["foxapi"].capabilities["kling-v3-text-to-video"]
+    assert capability == replace(
+        original,
         durations=frozenset({3, 7}),
         resolutions=frozenset({"720p"}),
         aspect_ratios=frozenset({"4:3"}),
@@ -179,7 +185,7 @@ def test_a_price_behind_one_that_covers_it_stops_the_start(prices: tuple[Price, 
     with pytest.raises(ConfigurationError, match=message):
         bound("foxapi", models={"kling-v3-text-to-video": ProviderModel(prices=prices)})
     turned = prices[::-1] if len(prices) == 2 else (prices[0], prices[2], prices[1])
-    if not turned[0].covers(turned[1]):  # as the message says
+    if not turned[0].covers(turned[1]):  # the remedy in the message works
         models = bound("foxapi", models={"kling-v3-text-to-video": ProviderModel(prices=turned)}).models
         assert models["kling-v3-text-to-video"].prices == turned
 
@@ -203,8 +209,8 @@ def test_a_price_of_what_cannot_be_asked_for_stops_the_start(provider: str, mode
 
 def test_a_price_names_a_mode_or_the_resolution_that_it_means():
     prices = (Price(per_clip=2, resolution="1080p"), Price(per_clip=1, mode="std"))
-    found = bound("kling_relay", models={"kling-v1": ProviderModel(prices=prices)})
-    assert found.models["kling-v1"].prices == prices
+    provider = bound("kling_relay", models={"kling-v1": ProviderModel(prices=prices)})
+    assert provider.models["kling-v1"].prices == prices
     with pytest.raises(ConfigurationError, match=r"prices\[0\]\.mode: 'max'; expected pro, std"):
         bound("kling_relay", models={"kling-v1": ProviderModel(prices=(Price(per_clip=1, mode="max"),))})
 
