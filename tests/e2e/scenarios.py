@@ -38,9 +38,7 @@ from .scenario import (
 from .test_load import half_fail
 
 PAIRS = tuple(permutations(PROVIDERS, 2))
-ROUND = tuple(
-    zip(PROVIDERS, (*PROVIDERS[1:], PROVIDERS[0]), strict=True)
-)  # each provider is first once, and second once
+ROUND = tuple(zip(PROVIDERS, (*PROVIDERS[1:], PROVIDERS[0]), strict=True))  # each is first once and second once
 LOST: Mapping[str, Span] = {"keevx": (111, 120), "kling_relay": (82.5, 90), "foxapi": (125, 130)}
 FILELESS: Mapping[str, Span] = {"keevx": (111, 120), "kling_relay": (92.8, 101.6), "foxapi": (129.5, 145)}
 LATE_FILE: Mapping[str, Span] = {"keevx": (84, 90), "kling_relay": (45.3, 48.8), "foxapi": (22.1, 24.1)}
@@ -298,9 +296,9 @@ def last_routes() -> Iterator[Scenario]:
     for provider in PROVIDERS:
         limited, down = [no(provider, "rate_limited"), ok(provider)], [no(provider, "unavailable"), ok(provider)]
         yield alone("429 on the only route", provider, limited, plus((30, 30), MADE[provider]), Fault(provider, "429"))
-        limited = Fault(provider, "429", args={"retry_after": 47})
+        long_wait = Fault(provider, "429", args={"retry_after": 47})
         yield alone(
-            "429 with Retry-After on the only route", provider, limited, plus((47, 47), MADE[provider]), limited
+            "429 with Retry-After on the only route", provider, limited, plus((47, 47), MADE[provider]), long_wait
         )
         channel = Fault(provider, "503_no_channel")
         yield alone(

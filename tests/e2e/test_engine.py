@@ -424,8 +424,8 @@ async def test_another_word_for_failed_ends_the_task_at_once(idle, word: str):
         gateway.sandbox.fault(provider, "task", "fail", times=None)
         gateway.sandbox.fault(provider, "poll", "other_word", times=None, word=word, of=WORDS[provider][1])
     posted = [await gateway.post(model=name, **IMAGE) for name in BY_IMAGE]
-    for provider, provider in zip(BY_IMAGE, posted, strict=True):
-        made = await gateway.finish(provider["id"])
+    for provider, generation in zip(BY_IMAGE, posted, strict=True):
+        made = await gateway.finish(generation["id"])
         assert failures(made) == [(provider, "task_failed", "maybe")]
 
 
