@@ -51,7 +51,7 @@ class GenerationDeleted(Struct, frozen=True, kw_only=True):
 
 
 class SubmitFinished(Struct, frozen=True, kw_only=True):
-    """A submit was sent, or at least tried, and its outcome is known."""
+    """A submit has ended: the provider answered it, or it failed on the way."""
 
     generation: str
     attempt: str
