@@ -1,27 +1,23 @@
 """`check`: what a configuration comes to, and what is wrong with it. Nothing is sent to a provider, nothing is made."""
 
 import asyncio
-import fcntl
 import os
-import re
 import socket
 import ssl
 import textwrap
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import apsw
-from msgspec import Struct, structs
+from msgspec import structs
 
 from gateway.app import UNFOLLOWED_SHOWN, providers_of
 from gateway.artifacts.bucket import bucket_of, probe
 from gateway.clock import BEHIND_SECONDS
-from gateway.commands.lenient import file_of, load_leniently
+from gateway.commands.ledger_file import LedgerFile, inspect_ledger
 from gateway.commands.terminal import say
 from gateway.domain.adapter.contract import Adapter, Polling
 from gateway.domain.errors import ConfigurationError
@@ -30,12 +26,8 @@ from gateway.domain.routing.plan import Candidate
 from gateway.domain.routing.price import Price
 from gateway.drain import drain_of
 from gateway.generations.catalog import Catalog
-from gateway.settings.load import ProviderSettings, Settings
-from gateway.store import migrations
-from gateway.store.sqlite.attempts import UNFOLLOWED
-from gateway.store.sqlite.clock import ledger_time
-from gateway.store.sqlite.file import check_place, kept_time
-from gateway.store.sqlite.rows import to_json
+from gateway.settings.environment import variable_prefix
+from gateway.settings.load import ProviderSettings, Settings, read_configuration, table_of
 from gateway.upstream.provider import Provider, bind
 from gateway.upstream.registry import load_adapters
 
@@ -75,25 +67,26 @@ def check(config: Path | None, *, connect: bool) -> int:
     """Print what the configuration comes to; the exit code."""
     report = Report()
     adapters = load_adapters()
-    settings, faults = load_leniently(config, adapters)
-    for fault in faults:
-        report.error(fault.name or "configuration", fault.told)
-    broken = {fault.name for fault in faults if fault.section == "providers"}
-    if settings is not None:
-        line("configuration", str(file_of(config) or "no file; the environment alone"))
+    reading = read_configuration(config, os.environ, adapters)
+    for fault in reading.faults:
+        _, name = table_of(fault) or ("", "configuration")
+        report.error(name, fault)
+    if (settings := reading.settings) is not None:
+        tables = [table_of(fault) or ("", "") for fault in reading.faults]
+        broken = {name for section, name in tables if section == "providers"}
+        line("configuration", str(settings.file or "no file; the environment alone"))
         _server(settings)
         warnings = _database(settings, report)
         _artifacts(settings, report, connect=connect)
         _choices(settings)
-        found = dict(_providers(settings, adapters, broken, report))
-        bound = {name: found[name] for name in settings.providers if name in found}  # the order of `auto`
+        providers = dict(_providers(settings, adapters, broken, report))
+        bound = {name: providers[name] for name in settings.providers if name in providers}  # the order of `auto`
         if connect:
             _connect(bound, report)
         warnings += _drain(bound, settings)
         _models(bound, structs.replace(settings, providers=dict.fromkeys(bound, ProviderSettings())), report)
         for warning in (*settings.warnings, *warnings):
-            in_vain = warning.startswith("providers: ") and bool(report.errors)  # an error by now
-            if not in_vain and not any(warning.startswith("models.") and name in warning for name in broken):
+            if not (warning.startswith("providers: ") and report.errors):  # by now it is one of the errors
                 line("warning", warning)
     if report.errors:
         line("result", f"does not start: {len(report.errors)} error{'s' * (len(report.errors) > 1)}")
@@ -125,20 +118,12 @@ def _drain(bound: Mapping[str, Provider], settings: Settings) -> list[str]:
     return [] if drain.warning is None else [drain.warning]
 
 
-class Ledger(Struct, frozen=True, kw_only=True):
-    """What a database file says of itself."""
-
-    state: str
-    time: LedgerTime = LedgerTime(newest=None, has_open=False)
-    unfollowed: tuple[tuple[str, str], ...] = ()  # providers that cannot be followed, each with an open generation
-
-
 def _database(settings: Settings, report: Report) -> list[str]:
     """Show the ledger, and whether the clock fits it; the warnings."""
     path = settings.database.path.resolve()
     followed = [name for name, account in settings.providers.items() if account.enabled or account.api_key]
     try:
-        ledger = _ledger(path, followed)
+        ledger = inspect_ledger(path, followed)
     except ConfigurationError as error:
         report.error("database", error)
         return []
@@ -163,7 +148,7 @@ def _clock(ledger: LedgerTime, report: Report) -> list[str]:
     return []
 
 
-def _unfollowed(ledger: Ledger) -> list[str]:
+def _unfollowed(ledger: LedgerFile) -> list[str]:
     by_provider: dict[str, list[str]] = {}
     for provider, generation in ledger.unfollowed:
         by_provider.setdefault(provider, []).append(generation)
@@ -172,58 +157,6 @@ def _unfollowed(ledger: Ledger) -> list[str]:
         f" {', '.join(ids[:UNFOLLOWED_SHOWN])}{', …' * (len(ids) > UNFOLLOWED_SHOWN)}"
         for provider, ids in by_provider.items()
     ]
-
-
-def _ledger(path: Path, providers: Sequence[str]) -> Ledger:
-    """How a database file is; nothing is left behind, and a gateway that runs on it is not disturbed."""
-    check_place(path)
-    lock_path = path.with_name(path.name + "-lock")
-    if not path.exists():
-        return Ledger(state="will be made at the first start", time=_time_beside(lock_path))
-    running = _is_locked(lock_path)
-    # Where nobody else has it open, a reader that may not write would leave its side files behind.
-    flags = apsw.SQLITE_OPEN_READONLY if running else apsw.SQLITE_OPEN_READWRITE
-    try:
-        connection = apsw.Connection(str(path), flags=flags)
-        try:
-            connection.set_busy_timeout(2000)
-            has_schema = "select count(*) from sqlite_schema where name = 'schema_migrations'"
-            applied: dict[int, str] = {}
-            if connection.execute(has_schema).get:
-                applied = dict(connection.execute("select number, checksum from schema_migrations"))
-            to_come = migrations.pending(migrations.load("sqlite"), applied)
-            rows = [] if to_come else connection.execute(UNFOLLOWED, (to_json(list(providers)),)).fetchall()
-            with lock_path.open("rb") if lock_path.exists() else nullcontext() as lock:
-                time = ledger_time(connection, lock)
-        finally:
-            connection.close()
-    except apsw.Error as error:
-        raise ConfigurationError(f"database.url: cannot use {path}: {error}") from error
-    state = f"schema {max(applied, default=0)}" + (f", {len(to_come)} migration(s) to come" if to_come else "")
-    state += ", a gateway is running on it" if running else ", can be opened"
-    unfollowed = tuple((str(provider), str(generation)) for provider, generation in rows)
-    return Ledger(state=state, time=time, unfollowed=unfollowed)
-
-
-def _time_beside(lock_path: Path) -> LedgerTime:
-    """The time that a process on the ledger noted, where the ledger itself is gone."""
-    if not lock_path.exists():
-        return LedgerTime(newest=None, has_open=False)
-    with lock_path.open("rb") as lock:
-        return LedgerTime(newest=kept_time(lock), has_open=False)
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    except OSError as error:
-        raise ConfigurationError(f"database.url: cannot open {path}: {error.strerror}") from error
-    return False
 
 
 def _artifacts(settings: Settings, report: Report, *, connect: bool) -> None:
@@ -271,7 +204,7 @@ def _providers(
             continue
         if account is None:
             if settings.enabled:  # else the error names them all
-                variable = re.sub(r"\W", "_", name).upper() + "_API_KEY"
+                variable = f"{variable_prefix(name)}_API_KEY"
                 line(name, f"not configured; {variable} or a table [providers.{name}] turns it on")
             continue
         if not account.enabled:

@@ -13,7 +13,17 @@ from msgspec import Meta, Struct
 from gateway.domain.adapter.contract import Polling
 from gateway.domain.routing.order import Order
 from gateway.domain.routing.price import Price
-from gateway.settings.toml import HeaderValue, Host, HttpUrl, Network, Read, Reader, Secret, in_header, plain_text
+from gateway.settings.toml import (
+    HeaderValue,
+    Host,
+    HttpUrl,
+    Network,
+    Read,
+    Secret,
+    TomlReader,
+    header_secret,
+    plain_text,
+)
 
 # What a database URL of each scheme must look like, or why there is none.
 DATABASES: dict[str, re.Pattern[str] | str] = {
@@ -28,7 +38,7 @@ WEBHOOK_SECRET_MIN = 24  # bytes; Standard Webhooks, "Signature scheme"
 # --- single values ----------------------------------------------------------------------------------------------------
 
 
-def _database_url(raw: object, _: Reader) -> str:
+def _database_url(raw: object, _: TomlReader) -> str:
     url = plain_text(raw)
     rule = DATABASES.get(url.partition(":")[0])
     if isinstance(rule, str):
@@ -38,14 +48,14 @@ def _database_url(raw: object, _: Reader) -> str:
     return url
 
 
-def _artifacts_url(raw: object, _: Reader) -> str:
+def _artifacts_url(raw: object, _: TomlReader) -> str:
     url = plain_text(raw)
     if not ARTIFACT_STORES.fullmatch(url):
         raise ValueError("expected file:PATH, s3://BUCKET/PREFIX, gs://… or az://…, without credentials and query")
     return url
 
 
-def _webhook_secret(raw: object, reader: Reader) -> Secret:
+def _webhook_secret(raw: object, reader: TomlReader) -> Secret:
     secret = reader.secret(raw)
     try:
         size = len(base64.b64decode(secret.reveal().removeprefix("whsec_"), validate=True))
@@ -58,7 +68,7 @@ def _webhook_secret(raw: object, reader: Reader) -> Secret:
 
 DatabaseUrl = Annotated[str, Read(_database_url)]
 ArtifactsUrl = Annotated[str, Read(_artifacts_url)]
-ApiKey = Annotated[Secret, Read(in_header)]
+ApiKey = Annotated[Secret, Read(header_secret)]
 WebhookSecret = Annotated[Secret, Read(_webhook_secret)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Days = Annotated[float, Meta(gt=0, le=36_500)]
@@ -198,8 +208,8 @@ class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return Path(self.folder or "artifacts")
         return Path(self.url.removeprefix("file:").removeprefix("//"))
 
-    def fault(self) -> str | None:
-        """What does not go together, after the path of its key; `None` when all does."""
+    def problem(self) -> tuple[str, str] | None:
+        """A key that does not fit the others, and the message about it; `None` if all fit."""
         of_s3 = ("endpoint", "region", "access_key_id", "secret_access_key")
         for where, fits, names in (
             ("s3://…", self.url.startswith("s3:"), of_s3),
@@ -207,10 +217,10 @@ class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ):
             for name in names:
                 if getattr(self, name) and not fits:
-                    return f"artifacts.{name}: only where artifacts.url is {where}"
+                    return name, f"only where artifacts.url is {where}"
         if (self.access_key_id is None) != (self.secret_access_key is None):
             missing = "access_key_id" if self.access_key_id is None else "secret_access_key"
-            return f"artifacts.{missing}: missing; the one half of a key is of no use without the other"
+            return missing, "missing; access_key_id and secret_access_key are needed together"
         return None
 
 

@@ -92,8 +92,8 @@ async def test_the_variable_alone_is_enough(start: Any) -> None:
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        (["A", "A"], r"^server\.admin_keys\[1\]: the same key stands there twice$"),
-        (["A", "TEST_OTHER_KEY"], r"^server\.admin_keys\[1\]: the same key is a client's, server\.api_keys\[1\]$"),
+        (["A", "A"], r"^server\.admin_keys\[1\]: the same key is listed twice; remove one$"),
+        (["A", "TEST_OTHER_KEY"], r"^server\.admin_keys\[1\]: the same key is a client's, server\.api_keys\[1\]; use another one$"),
     ],
 )
 async def test_a_key_has_one_place(start: Any, keys: list[str], told: str) -> None:
@@ -106,8 +106,8 @@ async def test_a_short_admin_key_and_one_nobody_asks_for_are_told(start: Any) ->
     gateway = await start('server.admin_keys = ["env:A"]', environ={"A": "vg_short"}, keys=False)
     told = [one for one in gateway.application.settings.warnings if one.startswith("server.")]
     assert told == [
-        'server.auth: "none" lets everybody in; server.admin_keys are not asked for',
-        "server.admin_keys[0]: under 16 characters, which can be guessed",
+        'server.auth: "none" lets everybody in; server.admin_keys are ignored',
+        "server.admin_keys[0]: under 16 characters, which can be guessed; use a longer key",
     ]
     assert "vg_short" not in repr(gateway.application.settings)
 

@@ -7,7 +7,6 @@ import re
 import socket
 import subprocess
 import sys
-import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,8 +16,6 @@ import httpx
 import pytest
 import uvicorn
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from uvicorn.server import ServerState
 
@@ -27,7 +24,6 @@ from gateway.api.openapi.document import document
 from gateway.cli import cli, main
 from gateway.commands.client import PAUSES, Attempt, Client, Generation, Output, Refused, Unreachable
 from gateway.commands.generate import Server, download, follow, generate, watch
-from gateway.commands.lenient import _toml as toml
 from gateway.commands.terminal import progress, say
 from gateway.domain.errors import ConfigurationError
 from gateway.server import BoundedProtocol, listen, url_of
@@ -610,20 +606,6 @@ def test_check_tells_the_errors_of_every_provider() -> None:
     ):
         assert re.search(told, done.output, re.MULTILINE), (told, done.output)
     assert "the route is left out" not in done.output
-
-
-@settings(max_examples=50)
-@given(
-    st.dictionaries(
-        st.text(),
-        st.recursive(
-            st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text() | st.datetimes(),
-            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-        ),
-    )
-)
-def test_what_is_left_of_a_file_is_read_as_it_was(tables: dict[str, Any]) -> None:
-    assert tomllib.loads("".join(f"{toml(key)} = {toml(value)}\n" for key, value in tables.items())) == tables
 
 
 def test_a_client_starts_without_the_server() -> None:

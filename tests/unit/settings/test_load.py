@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.domain.adapter.contract import Polling
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.routing.price import Price
-from gateway.settings.load import Secret, Settings, describe, load
+from gateway.settings.load import Secret, Settings, describe, load, read_configuration, table_of
 
 PROVIDERS = ["foxapi", "keevx", "kling_relay"]
 KEY = "vg_0123456789abcdef"
@@ -171,13 +171,13 @@ def test_a_base_url_without_a_key_is_told() -> None:
         ("VIDEO_GATEWAY_KEY", "did you mean VIDEO_GATEWAY_API_KEY?"),
         ("VIDEO_GATEWAY_CONFIG_FILE", "did you mean VIDEO_GATEWAY_CONFIG?"),
         ("video_gateway_port", "did you mean VIDEO_GATEWAY_PORT?"),
-        ("VIDEO_GATEWAY_ZZZ", "known are VIDEO_GATEWAY_ADMIN_KEY, VIDEO_GATEWAY_API_KEY, VIDEO_GATEWAY_ARTIFACTS, "),
+        ("VIDEO_GATEWAY_ZZZ", "it reads VIDEO_GATEWAY_ADMIN_KEY, VIDEO_GATEWAY_API_KEY, VIDEO_GATEWAY_ARTIFACTS, "),
     ],
 )
 def test_a_variable_that_nothing_reads_is_told_with_the_near_one(misspelt: str, hint: str) -> None:
     (warning,) = parsed(FOX, K="k", **{misspelt: "hush-hush", "VIDEO_GATEWAYS": "x"}).warnings
 
-    assert warning.startswith(f"{misspelt}: the gateway reads no such variable; {hint}")
+    assert warning.startswith(f"{misspelt}: the gateway does not read this variable; {hint}")
     assert "hush" not in warning
 
 
@@ -224,7 +224,7 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
     [
         ("[server]\nprot = 1", 'server.prot: unknown key; did you mean "port"?'),
         ("[sever]\nport = 1", 'sever: unknown key; did you mean "server"?'),
-        ("zzz = 1", "zzz: unknown key; known are artifacts, database,"),
+        ("zzz = 1", "zzz: unknown key; expected one of artifacts, database,"),
         ("server = 1", "server: expected a table, got an integer"),
         ("providers = 1", "providers: expected a table, got an integer"),
         ("[providers]\nfoxapi = 1", "providers.foxapi: expected a table, got an integer"),
@@ -250,7 +250,7 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ('[database]\nurl = "sqlite://"', "database.url: expected sqlite:///PATH"),
         ('[database]\nurl = "sqlite:///:memory:"', "database.url: expected sqlite:///PATH"),
         ('[database]\nurl = "sqlite:///a.db?mode=ro"', "database.url: expected sqlite:///PATH"),
-        ("[providers.foxapi]", "providers.foxapi.api_key: missing; expected env:NAME, file:PATH or FOXAPI_API_KEY"),
+        ("[providers.foxapi]", "providers.foxapi.api_key: missing; set it to env:NAME or file:PATH, or set the variable FOXAPI_API_KEY"),
         ("[providers.foxapi]\napi_key = 1", "providers.foxapi.api_key: expected env:NAME or file:PATH"),
         ("[providers.foxapi]\napi_key = 'env:NOT_SET'", "providers.foxapi.api_key: missing: the variable NOT_SET is"),
         (
@@ -277,7 +277,7 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ("[models.a]\nroutes = []", "models.a.routes: expected `array` of length >= 1"),
         ("[models.a]\nroutes = ['foxapi']", 'models.a.routes[0]: expected "PROVIDER/MODEL"'),
         ("[models.a]\nroutes = ['foxpai/x']", 'models.a.routes[0]: no such provider; did you mean "foxapi"?'),
-        ("[models.a]\nroutes = ['foxapi/x', 'foxapi/x']", "models.a.routes[1]: the same route stands there twice"),
+        ("[models.a]\nroutes = ['foxapi/x', 'foxapi/x']", "models.a.routes[1]: the same route is listed twice"),
         ("[models.a]\nroutes = ['foxapi/x', 1]", "models.a.routes[1]: expected `str`, got `int`"),
         ("[models.a]\nroutes = ['foxapi/x']\norder = 'best'", 'models.a.order: expected "priority" or "weighted"'),
         ("[models.'foxapi/x']\nroutes = ['foxapi/x']", 'models."foxapi/x": expected a name of its own'),
@@ -291,18 +291,94 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ("[server]\nauth = 'keys'", 'server.auth: "keys" needs server.api_keys'),
         ("[server]\nhost = '0.0.0.0'", 'server.auth: "none" is allowed on a loopback host only'),
         ("[server]\nhost = '0.0.0.0'\nauth = 'none'\napi_keys = ['env:LONG']", 'server.auth: "none" is allowed on'),
-        ("[server]\napi_keys = ['env:LONG', 'env:LONG']", "server.api_keys[1]: the same key stands there twice"),
+        ("[server]\napi_keys = ['env:LONG', 'env:LONG']", "server.api_keys[1]: the same key is listed twice"),
     ],
 )
 def test_what_is_wrong_is_told_with_the_path_of_its_key(text: str, message: str) -> None:
     assert refusal(text, K="a-fox-key", LONG=KEY, SPACED="a key", HOOK=WEBHOOK).startswith(message)
 
 
+MANY_FAULTS = """
+zzz = 1
+[server]
+prot = 1
+port = "80"
+host = 5
+[providers.foxapi]
+poll_seconds = 0
+models = ["a", 1]
+[providers.nobody]
+[providers.keevx]
+api_key = "env:K"
+headers = {host = "x", "a b" = "y"}
+[models.a]
+routes = ["foxapi", "nobody/x", "keevx/V", "keevx/V"]
+weights = [1]
+[models.b]
+order = "best"
+"""
+
+
+def test_every_fault_is_collected_and_the_first_one_raised() -> None:
+    Path("case.toml").write_text(MANY_FAULTS)
+    reading = read_configuration(Path("case.toml"), {"K": "a-fox-key", "VIDEO_GATEWAY_ARTIFACTS": "ftp://x"}, PROVIDERS)
+
+    assert [str(fault).partition(":")[0] for fault in reading.faults] == [
+        "providers.nobody",
+        "providers.foxapi.api_key",
+        "providers.foxapi.models[1]",
+        "zzz",
+        "server.prot",
+        "server.port",
+        "server.host",
+        "providers.foxapi.poll_seconds",
+        "models.b.routes",
+        "models.b.order",
+        "artifacts.url",
+        "providers.keevx.headers.host",
+        'providers.keevx.headers."a b"',
+        "models.a.weights",
+        "models.a.routes[0]",
+        "models.a.routes[1]",
+        "models.a.routes[3]",
+    ]
+    assert str(reading.faults[10]).endswith(" (from VIDEO_GATEWAY_ARTIFACTS)")
+    assert reading.settings is None
+    with pytest.raises(ConfigurationError, match=r"^providers\.nobody: no such provider; "):
+        load(Path("case.toml"), {"K": "a-fox-key"}, PROVIDERS)
+
+
+def test_a_wrong_table_of_a_provider_or_model_leaves_the_others_usable() -> None:
+    Path("case.toml").write_text(
+        "[server]\nport = 81\n[providers.keevx]\napi_key = 'env:NOT_SET'\n[models.bad]\nroutes = 1\n"
+        "[models.good]\nroutes = ['foxapi/x', 'keevx/V']\n" + FOX
+    )
+    reading = read_configuration(Path("case.toml"), {"K": "a-fox-key"}, PROVIDERS)
+
+    assert [table_of(fault) for fault in reading.faults] == [("providers", "keevx"), ("models", "bad")]
+    assert reading.settings is not None
+    assert (list(reading.settings.providers), list(reading.settings.models)) == (["foxapi"], ["good"])
+    assert (reading.settings.server.port, reading.settings.warnings) == (81, ())  # keevx is wrong, not missing
+
+
+def test_a_wrong_key_causes_no_second_fault() -> None:
+    """The default in place of a wrong value must not be judged: it is not what the operator wrote."""
+    for text in (
+        "[server]\nhost = '0.0.0.0'\napi_keys = ['env:NOT_SET']",
+        "[webhooks]\nsecret = 'env:K'\nprevious_secret = 'env:HOOK'",
+        "[artifacts]\nurl = 'ftp://x'\nregion = 'eu'",
+        FOX + "poll_seconds = 'often'\nheaders = {host = 'x'}",
+    ):
+        Path("case.toml").write_text(text)
+        reading = read_configuration(Path("case.toml"), {"K": "a-fox-key", "HOOK": WEBHOOK}, PROVIDERS)
+        assert len(reading.faults) == 1, reading.faults
+
+
 def test_a_short_client_key_works_and_is_told_of() -> None:
     found = load(None, {"VIDEO_GATEWAY_API_KEY": "short"}, PROVIDERS)
 
     assert found.server.auth == "keys"
-    assert "server.api_keys[0]: under 16 characters, which can be guessed" in found.warnings
+    assert "server.api_keys[0]: under 16 characters, which can be guessed; use a longer key" in found.warnings
     assert not any("short" in warning for warning in found.warnings)
 
 
