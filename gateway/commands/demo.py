@@ -154,27 +154,28 @@ def _made(stack: Stack, body: dict[str, str], output: Path, *, stay: bool) -> in
     finally:
         client.close()
     facts = [_facts(path) for path in paths]
-    _tell_of(generation)
+    _print_summary(generation, with_url=stay)
     for path, fact in zip(paths, facts, strict=True):
         say(f"{'file':<15}{path}: {fact}")
-    say("the same with curl:")
-    say(
-        f"  curl -sS {stack.url}/v1/videos/generations -H 'Content-Type: application/json' "
-        f"-d @{shlex.quote(str(request))}"
-    )
     if stay:
+        say("the same with curl:")
+        say(
+            f"  curl -sS {stack.url}/v1/videos/generations -H 'Content-Type: application/json' "
+            f"-d @{shlex.quote(str(request))}"
+        )
         say(f"the gateway stays on {stack.url} until Ctrl-C; its API is described at {stack.url}/docs")
+    else:
+        say("the gateway has stopped; to keep it running and send requests yourself: make demo SERVE=1 (demo --serve)")
     say(str(paths[0]))
     return COMPLETED
 
 
-def _tell_of(generation: Generation) -> None:
-    for name, value in (
-        ("id", generation.id),
-        ("status", generation.status),
-        ("made by", generation.route),
-        ("url", generation.data[0].url or ""),
-    ):
+def _print_summary(generation: Generation, *, with_url: bool) -> None:
+    """The result; its URL only if the gateway that serves it stays."""
+    lines = {"id": generation.id, "status": generation.status, "made by": generation.route}
+    if with_url:
+        lines["url"] = generation.data[0].url or ""
+    for name, value in lines.items():
         say(f"{name:<15}{value}")
 
 
