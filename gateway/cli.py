@@ -15,7 +15,7 @@ from gateway.commands.attempts import AdminServer
 from gateway.commands.attempts import attempts as run_attempts
 from gateway.commands.attempts import change as run_change
 from gateway.commands.client import DEFAULT_URL
-from gateway.commands.generate import Server, body_of
+from gateway.commands.generate import GIVE_UP_SECONDS, Following, Server, body_of
 from gateway.commands.generate import generate as run_generate
 from gateway.commands.generate import watch as run_watch
 from gateway.commands.terminal import tell
@@ -77,6 +77,23 @@ def server_options(default: str | None) -> Callable[[F], F]:
     return add
 
 
+def follow_options(command: F) -> F:
+    """`--json` and `--give-up-after`."""
+    as_json = click.option(
+        "--json", "as_json", is_flag=True, help="Print the generation as JSON; progress goes to standard error."
+    )
+    give_up = click.option(
+        "--give-up-after",
+        "give_up_seconds",
+        type=click.FloatRange(min=0),
+        default=GIVE_UP_SECONDS,
+        show_default=True,
+        metavar="SECONDS",
+        help="Stop watching after this time without any answer from the gateway.",
+    )
+    return as_json(give_up(command))
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("video-gateway"), prog_name="video-gateway")
 def cli() -> None:
@@ -133,29 +150,30 @@ def demo(**given: Any) -> None:
 @click.option("--metadata", multiple=True, type=Pair(), help="Kept with the generation; repeatable.")
 @click.option("--output", type=FILE, help="File or folder for the results; otherwise the working directory.")
 @click.option("--no-wait", is_flag=True, help="Print the id and leave.")
-@click.option("--json", "as_json", is_flag=True, help="Print the generation as JSON; progress goes to standard error.")
+@follow_options
 @server_options(DEFAULT_URL)
 def generate(url: str, api_key: str | None, **given: Any) -> None:
     """Make a video from PROMPT and keep its files.
 
-    Exits with 0 when it is completed, 1 when it is not, 2 when it is refused, 130 after Ctrl-C, which stops the
-    watching and not the generation.
+    Exits with 0 when the generation is completed, 1 when it ended without a result, 2 when the gateway refused it or
+    was never reached, 3 when the gateway stopped answering, 130 after Ctrl-C. The last two stop only the watching: the
+    generation goes on.
     """
-    output, no_wait, as_json = given.pop("output"), given.pop("no_wait"), given.pop("as_json")
+    no_wait, output = given.pop("no_wait"), given.pop("output") or Path()
+    following = Following(output=output, as_json=given.pop("as_json"), give_up_seconds=given.pop("give_up_seconds"))
     server = Server(url=url, api_key=api_key)
-    sys.exit(run_generate(body_of(given), server, output, wait=not no_wait, as_json=as_json))
+    sys.exit(run_generate(body_of(given), server, following, wait=not no_wait))
 
 
 @cli.command()
 @click.argument("generation", metavar="ID")
 @click.option("--output", type=FILE, help="Keep the results in this file or folder; otherwise their URLs are printed.")
-@click.option("--json", "as_json", is_flag=True, help="Print the generation as JSON; progress goes to standard error.")
+@follow_options
 @server_options(DEFAULT_URL)
 def watch(url: str, api_key: str | None, **given: Any) -> None:
-    """Follow a generation to its end, over restarts of the gateway too. Exits as `generate` does."""
-    sys.exit(
-        run_watch(given["generation"], Server(url=url, api_key=api_key), given["output"], as_json=given["as_json"])
-    )
+    """Follow a generation to its end, also while the gateway restarts. Exits as `generate` does."""
+    following = Following(**{name: given[name] for name in ("output", "as_json", "give_up_seconds")})
+    sys.exit(run_watch(given["generation"], Server(url=url, api_key=api_key), following))
 
 
 @cli.command()
@@ -190,7 +208,7 @@ def attempts(context: click.Context, /, **given: Any) -> None:
         server = AdminServer(url=given["url"], api_key=given["admin_key"])
         sys.exit(run_attempts(given["state"], server, as_json=given["as_json"]))
     if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in given):
-        raise click.UsageError(f"options stand behind the command: attempts {context.invoked_subcommand} …")
+        raise click.UsageError(f"put options after the subcommand: attempts {context.invoked_subcommand} ID …")
 
 
 @attempts.command()

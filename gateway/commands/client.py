@@ -28,8 +28,12 @@ class Unreachable(Exception):
     """No answer, or one that says to come back."""
 
 
-class Told(Struct, frozen=True):
-    """Why something failed."""
+class GaveUp(Unreachable):
+    """The gateway did not answer any reading of a generation for a long time. The generation may still be running."""
+
+
+class Problem(Struct, frozen=True):
+    """Why something failed: the API's error code, and a message for people."""
 
     code: str = ""
     message: str = ""
@@ -42,7 +46,7 @@ class Output(Struct, frozen=True):
     status: str
     url: str | None = None
     content_type: str | None = None
-    error: Told | None = None
+    error: Problem | None = None
 
 
 class Attempt(Struct, frozen=True):
@@ -56,8 +60,8 @@ class Attempt(Struct, frozen=True):
     message: str | None = None
     billed: str | None = None
 
-    def told(self) -> str:
-        """What became of it, in a line."""
+    def summary(self) -> str:
+        """How the attempt ended and what it may have cost, on one line."""
         why = ": ".join(filter(None, (self.failure, self.message)))
         billed = f" (billed: {self.billed})" if self.billed in {"maybe", "yes"} else ""
         return f"attempt {self.number} {self.provider}/{self.provider_model} {self.status}: {why}{billed}"
@@ -73,7 +77,7 @@ class Generation(Struct, frozen=True):
     provider: str | None = None
     provider_model: str | None = None
     data: tuple[Output, ...] = ()
-    error: Told | None = None
+    error: Problem | None = None
     attempts: tuple[Attempt, ...] = ()
 
     @property
@@ -91,7 +95,7 @@ class Generation(Struct, frozen=True):
 
 
 class _Refusal(Struct):
-    error: Told
+    error: Problem
 
 
 class Client:
@@ -227,7 +231,7 @@ def _refusal(answer: httpx.Response) -> Exception:
     try:
         told = msgspec.json.decode(answer.content, type=_Refusal).error
     except (msgspec.DecodeError, UnicodeDecodeError):
-        told = Told(code="", message=answer.reason_phrase)
+        told = Problem(code="", message=answer.reason_phrase)
     text = f"HTTP {answer.status_code} {told.code}: {told.message}".replace(" :", ":")
     if answer.status_code in _AGAIN or told.code == "idempotency_key_in_use":
         return Unreachable(text)

@@ -12,14 +12,15 @@ from uuid import uuid4
 
 import rich_click as click
 
-from gateway.commands.client import DEFAULT_URL, Client, Generation, Output, Refused, Unreachable
+from gateway.commands.client import DEFAULT_URL, Client, GaveUp, Generation, Output, Refused, Unreachable
 from gateway.commands.terminal import Show, plain, progress, say, tell
 from gateway.domain.errors import InvalidImage
 from gateway.media.image_header import inspect
 
-COMPLETED, NOT_COMPLETED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+COMPLETED, NOT_COMPLETED, REFUSED, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
 WAIT_SECONDS = 5  # of one long poll: it answers at once when the status changes, and in the end for the progress
 PAUSES = (0.5, 1.0, 2.0, 5.0)  # seconds between reads that got no answer; the last one from then on
+GIVE_UP_SECONDS = 600.0  # without any answer; longer than a restart with a full drain and migrations takes
 LEAST_SECONDS = 0.2  # between two reads, should a server not hold the answer back
 _EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "video/webm": "webm"}
 
@@ -75,25 +76,34 @@ def image_of(given: str) -> str:
     return f"data:{facts.content_type};base64,{base64.b64encode(content).decode()}"
 
 
-def generate(body: Mapping[str, Any], server: Server, output: Path | None, *, wait: bool, as_json: bool) -> int:
-    """Create, watch, download; the exit code."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """How a generation is followed and what is done with its result."""
+
+    output: Path | None  # the file or folder for the results; None: print their URLs
+    as_json: bool = False  # print the generation as JSON, and everything else on standard error
+    give_up_seconds: float = GIVE_UP_SECONDS  # without any answer
+
+
+def generate(body: Mapping[str, Any], server: Server, following: Following, *, wait: bool) -> int:
+    """Create a generation, watch it, download its files; the exit code."""
 
     def work(client: Client, started: list[str]) -> int:
         generation = client.create(body, f"cli-{uuid4()}", tell)
         started.append(generation.id)
         if not wait:
-            click.echo(client.raw(path_of(generation.id)).decode() if as_json else generation.id)
+            click.echo(client.raw(path_of(generation.id)).decode() if following.as_json else generation.id)
             return COMPLETED
-        (tell if as_json else say)(f"{generation.id} {generation.model}")
-        return _finish(client, generation.id, output or Path(), as_json=as_json)
+        (tell if following.as_json else say)(f"{generation.id} {generation.model}")
+        return _finish(client, generation.id, following)
 
-    return _session(server, work, [], output or Path())
+    return _session(server, work, [], following.output)
 
 
-def watch(generation_id: str, server: Server, output: Path | None, *, as_json: bool) -> int:
-    """Follow a generation to its end; with `output`, keep its files. The exit code."""
+def watch(generation_id: str, server: Server, following: Following) -> int:
+    """Follow a generation to its end, and download its files if there is an `output`; the exit code."""
     return _session(
-        server, lambda client, _: _finish(client, generation_id, output, as_json=as_json), [generation_id], output
+        server, lambda client, _: _finish(client, generation_id, following), [generation_id], following.output
     )
 
 
@@ -103,19 +113,31 @@ def follow(
     show: Show,
     *,
     wait_seconds: int = WAIT_SECONDS,
+    give_up_seconds: float = GIVE_UP_SECONDS,
     sleep: Callable[[float], object] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Generation:
-    """The generation once it has ended. No answer for a while is no reason to stop asking."""
-    tag, failures = "", 0
+    """Read a generation again and again until it has ended, and return it.
+
+    A restart of the gateway is survived: readings without an answer are repeated for `give_up_seconds`. Then it raises
+    `GaveUp`, which says what was tried. Raises `Refused` at once if the gateway answers with a refusal.
+    """
+    tag, failures, silent_since = "", 0, 0.0
     while True:
-        begun = time.monotonic()
+        begun = clock()
         try:
             generation, tag = client.read(generation_id, wait_seconds if tag else 0, tag)
         except Unreachable as error:
             if failures == 0:
-                show.note(f"{error}; trying again until Ctrl-C")
-            sleep(PAUSES[min(failures, len(PAUSES) - 1)])
+                silent_since = begun
+                show.note(f"{error}; trying again for {give_up_seconds:g} s")
             failures += 1
+            silent = clock() - silent_since
+            if silent >= give_up_seconds:
+                readings = "1 reading" if failures == 1 else f"{failures} readings"
+                raise GaveUp(f"{error}; gave up after {readings} without an answer in {silent:.0f} s") from error
+            pause = PAUSES[min(failures, len(PAUSES)) - 1]
+            sleep(min(pause, give_up_seconds - silent))
             continue
         if failures:
             show.note(f"{client.url} answers again")
@@ -124,7 +146,7 @@ def follow(
             show.generation(generation)
             if generation.ended:
                 return generation
-        sleep(max(LEAST_SECONDS - (time.monotonic() - begun), 0))
+        sleep(max(LEAST_SECONDS - (clock() - begun), 0))
 
 
 def download(client: Client, generation: Generation, output: Path, note: Callable[[str], object]) -> list[Path]:
@@ -155,29 +177,30 @@ def _paths(generation: Generation, outputs: list[Output], output: Path) -> list[
     return [output / f"{generation.id}-{one.index}.{extension(one)}" for one in outputs]
 
 
-def _finish(client: Client, generation_id: str, output: Path | None, *, as_json: bool) -> int:
+def _finish(client: Client, generation_id: str, following: Following) -> int:
+    as_json, output = following.as_json, following.output
     with progress(on_stderr=as_json) as show:
-        generation = follow(client, generation_id, show)
+        generation = follow(client, generation_id, show, give_up_seconds=following.give_up_seconds)
     if as_json:
         click.echo(client.raw(path_of(generation_id)).decode())
-    for one in generation.data:
-        if one.error is not None and generation.status == "completed":
-            tell(f"output {one.index}: {one.error.code}: {one.error.message}")
+    for result in generation.data:
+        if result.error is not None and generation.status == "completed":
+            tell(f"output {result.index}: {result.error.code}: {result.error.message}")
     if generation.status != "completed":
         error = generation.error
         tell(f"{generation.status}" + (f": {error.code}: {error.message}" if error else ""))
         for attempt in generation.attempts:
-            tell(f"  {attempt.told()}")
+            tell(f"  {attempt.summary()}")
         return NOT_COMPLETED
     if output is None:
-        for one in generation.data:
-            if one.url is not None and not as_json:
-                say(one.url)
+        for result in generation.data:
+            if result.url is not None and not as_json:
+                say(result.url)
         return COMPLETED
     try:
         paths = download(client, generation, output, tell)
     except (Refused, Unreachable, OSError) as error:
-        tell(f"completed, but the file cannot be kept: {error}")
+        tell(f"the generation is completed, but its file cannot be downloaded: {error}")
         return NOT_COMPLETED
     for path in paths:
         (tell if as_json else click.echo)(plain(str(path)))
@@ -190,6 +213,9 @@ def _session(server: Server, work: Callable[[Client, list[str]], int], started: 
     client = server.client()
     try:
         return work(client, started)
+    except GaveUp as error:
+        tell(f"{error}. The generation may still be running; to go on: {server.watch_command(started[0], output)}")
+        return NO_ANSWER
     except (Refused, Unreachable) as error:
         tell(str(error))
         return REFUSED

@@ -65,7 +65,7 @@ class _Attempts:
         for attempt in generation.attempts:
             if attempt.failure is not None and attempt.number not in self._told:
                 self._told.add(attempt.number)
-                yield attempt.told()
+                yield attempt.summary()
 
 
 class _Lines:

@@ -201,7 +201,7 @@ def test_attempts_that_are_held_are_listed_and_decided_about(run: Run, running: 
     assert (again.returncode, again.stderr[:19]) == (2, "HTTP 409 conflict: ")
     assert (client.returncode, client.stderr[:25]) == (2, "HTTP 403 admin_required: ")
     misplaced = run("attempts", "--url=http://127.0.0.1:9", "fail", repeated)
-    assert (misplaced.returncode, "options stand behind the command" in misplaced.stderr) == (2, True)
+    assert (misplaced.returncode, "put options after the subcommand: attempts fail ID" in misplaced.stderr) == (2, True)
     for state in ("held", "unknown"):
         listed = run("attempts", f"--state={state}")
         said = "none is held\n" if state == "held" else ""
@@ -302,6 +302,28 @@ def test_demo_makes_a_video_and_names_it_last(tmp_path: Path, image: Path) -> No
     again = json.loads(pasted.stdout)
     assert (again["status"], again["model"]) == ("queued", "kling_relay/kling-v1")
     assert {one.name for one in tmp_path.iterdir()} == {"demo-output", "first.png"}
+
+
+def test_a_demo_that_ends_prints_nothing_that_has_ended_with_it(tmp_path: Path, image: Path) -> None:
+    demo = spawn(tmp_path, "demo", f"--image={image}", "--model=kling_relay/kling-v1")
+    out, err = demo.communicate(timeout=SOON)
+    results = out.partition("\nid ")[2]  # the line before it names the servers while they run
+
+    assert (demo.returncode, err) == (0, "")
+    assert is_video(tmp_path / out.splitlines()[-1])
+    assert "make demo SERVE=1" in results
+    assert "http://" not in results
+    assert "curl" not in results
+
+
+def test_watching_a_gateway_that_is_gone_ends_with_3(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    watching = spawn(tmp_path, "watch", "gen_1", f"--url={url}", "--give-up-after=1")
+    out, err = watching.communicate(timeout=SOON)
+
+    assert (watching.returncode, out) == (3, "")
+    assert re.search(rf"gave up after \d readings .* to go on: video-gateway watch gen_1 --url {url}\n$", err), err
 
 
 def test_a_demo_that_cannot_finish_says_why(tmp_path: Path, image: Path) -> None:

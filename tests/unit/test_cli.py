@@ -22,8 +22,8 @@ from uvicorn.server import ServerState
 from gateway import server as listening
 from gateway.api.openapi.document import document
 from gateway.cli import cli, main
-from gateway.commands.client import PAUSES, Attempt, Client, Generation, Output, Refused, Unreachable
-from gateway.commands.generate import Server, download, follow, generate, watch
+from gateway.commands.client import PAUSES, Attempt, Client, GaveUp, Generation, Output, Refused, Unreachable
+from gateway.commands.generate import Following, Server, download, follow, generate, watch
 from gateway.commands.terminal import progress, say
 from gateway.domain.errors import ConfigurationError
 from gateway.server import BoundedProtocol, listen, url_of
@@ -224,16 +224,61 @@ def test_following_outlasts_what_happens_to_the_network() -> None:
         seen("completed"),
     )
     shown, slept = Shown(), []  # type: ignore[var-annotated]  # of float
-    follow(gateway.client(), "gen_1", shown, sleep=slept.append)
+    follow(gateway.client(), "gen_1", shown, sleep=slept.append, clock=lambda: 0.0)
 
     assert shown.statuses == ["queued", "in_progress", "completed"]
     assert [note.rpartition(";")[2].strip() for note in shown.notes] == [
-        "trying again until Ctrl-C",
+        "trying again for 600 s",
         "http://gateway.example answers again",
     ] * 2
     assert [request.url.params["wait"] for request in gateway.requests] == ["0", "0"] + ["5"] * 8
     assert [request.headers.get("if-none-match") for request in gateway.requests][1:4] == [None, '"1"', '"1"']
     assert max(slept) == 5.0
+
+
+class Clock:
+    """A monotonic clock that only a sleep moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(("give_up_seconds", "readings"), [(0, "1 reading"), (1.5, "3 readings"), (20, "8 readings")])
+def test_following_gives_up_when_nobody_answers(give_up_seconds: float, readings: str) -> None:
+    gateway, shown, clock = Gateway(httpx.ConnectError("down")), Shown(), Clock()
+    with pytest.raises(GaveUp) as caught:
+        follow(gateway.client(), "gen_1", shown, give_up_seconds=give_up_seconds, sleep=clock.sleep, clock=clock)
+    assert str(caught.value) == (
+        f"no answer from {BASE}: down; gave up after {readings} without an answer in {give_up_seconds:.0f} s"
+    )
+    assert clock.now == 1000.0 + give_up_seconds
+    assert len(gateway.requests) == int(readings.split(maxsplit=1)[0])
+
+
+def test_an_answer_starts_the_time_of_giving_up_again() -> None:
+    down, clock = httpx.ConnectError("down"), Clock()
+    gateway = Gateway(down, down, seen("queued"), down, down, seen("completed"))
+    generation = follow(gateway.client(), "gen_1", Shown(), give_up_seconds=2, sleep=clock.sleep, clock=clock)
+    assert generation.status == "completed"
+    assert clock.now > 1002.0
+
+
+def test_a_watch_that_gave_up_says_how_to_go_on_and_is_3(
+    connected: Callable[..., Gateway], capsys: pytest.CaptureFixture[str]
+) -> None:
+    connected(httpx.ConnectError("down"))
+    following = Following(output=Path("a.mp4"), give_up_seconds=0)
+    assert watch("gen_1", Server(url=BASE), following) == 3
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"no answer from {BASE}: down; gave up after 1 reading without an answer in 0 s. The generation may still be "
+        f"running; to go on: video-gateway watch gen_1 --url {BASE} --output a.mp4"
+    )
 
 
 def test_following_ends_when_it_is_refused() -> None:
@@ -260,7 +305,7 @@ def test_an_end_without_a_result_is_1(
     attempt = {"number": 1, "provider": "p", "provider_model": "m", "status": "failed", "failure": "task_failed"}
     error = {"code": "a_code", "message": "a\x1b[2Jreason"}
     connected(seen(status, error=error, attempts=[attempt | {"billed": "maybe"}]))
-    assert watch("gen_1", Server(), None, as_json=False) == 1
+    assert watch("gen_1", Server(), Following(output=None)) == 1
     told = capsys.readouterr().err
     assert f"{status}: a_code: a [2Jreason\n" in told
     assert "  attempt 1 p/m failed: task_failed (billed: maybe)\n" in told
@@ -271,8 +316,8 @@ def test_a_file_that_is_gone_is_told_and_1(
 ) -> None:
     output = {"index": 0, "status": "completed", "url": "https://files.example/a.mp4"}
     connected(seen(data=[output]), httpx.Response(403))
-    assert watch("gen_1", Server(), Path("a.mp4"), as_json=False) == 1
-    assert "completed, but the file cannot be kept: HTTP 403" in capsys.readouterr().err
+    assert watch("gen_1", Server(), Following(output=Path("a.mp4"))) == 1
+    assert "completed, but its file cannot be downloaded: HTTP 403" in capsys.readouterr().err
 
 
 def test_an_output_that_failed_beside_a_good_one_is_told(
@@ -281,7 +326,7 @@ def test_an_output_that_failed_beside_a_good_one_is_told(
     bad = {"index": 1, "status": "failed", "error": {"code": "c", "message": "m"}}
     good = {"index": 0, "status": "completed", "url": "https://files.example/a.mp4"}
     connected(seen(data=[good, bad]))
-    assert watch("gen_1", Server(), None, as_json=False) == 0
+    assert watch("gen_1", Server(), Following(output=None)) == 0
     captured = capsys.readouterr()
     assert captured.out.endswith("https://files.example/a.mp4\n")
     assert captured.err == "output 1: c: m\n"
@@ -296,7 +341,7 @@ def test_ctrl_c_before_an_answer_does_not_promise_anything(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Client, "create", interrupt)
-    assert generate({}, Server(), None, wait=True, as_json=False) == 130
+    assert generate({}, Server(), Following(output=None), wait=True) == 130
     assert "may have been accepted" in capsys.readouterr().err
 
 
@@ -304,8 +349,8 @@ def test_no_wait_leaves_with_the_generation(
     connected: Callable[..., Gateway], capsys: pytest.CaptureFixture[str]
 ) -> None:
     connected(seen("queued"))
-    assert generate({}, Server(), None, wait=False, as_json=False) == 0
-    assert generate({}, Server(), None, wait=False, as_json=True) == 0
+    assert generate({}, Server(), Following(output=None), wait=False) == 0
+    assert generate({}, Server(), Following(output=None, as_json=True), wait=False) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert (first, json.loads(second)["status"]) == ("gen_1", "queued")
 
