@@ -1,20 +1,23 @@
-# Everything a newcomer runs. Each target sets up what it needs: a virtual environment in .venv, nothing outside.
-PYTHON ?= python3
+# Every command of this repository. Each target first sets up what it needs: a virtual environment in .venv, and nothing
+# outside of it. PYTHON=… names the Python for it; without one, tools/venv.sh finds a Python that is new enough.
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 3
 
+# `outdated`, a target without a file, if .venv has to be made again: its Python is gone, or PYTHON is another one.
+OUTDATED := $(shell tools/venv.sh state $(VENV) "$(PYTHON)")
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage scenarios chaos check format docs bench lock clean
+.PHONY: help install demo test coverage scenarios chaos check format docs bench lock clean outdated
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
 install: $(STAMP)  ## set up .venv from requirements-dev.lock
 
-$(STAMP): requirements-dev.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(STAMP): requirements-dev.lock pyproject.toml $(OUTDATED)
+	@tools/venv.sh make $(VENV) "$(PYTHON)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
