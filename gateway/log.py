@@ -19,36 +19,22 @@ import structlog
 from msgspec import Struct, structs
 from structlog.typing import EventDict, Processor
 
+from gateway.domain.secret_patterns import HIDDEN, KEY_PREFIXES, SECRET_NAMES, SECRET_PATTERNS
 from gateway.log_writer import LogWriter
 
 FIELD_MAX = 2_000  # characters of one string
 READ_MAX = 64_000  # characters of a string that are looked at; what is beyond never shows
 ITEMS_MAX = 100  # of one array or object
 DEPTH_MAX = 8
-HIDDEN = "***"
 
-_SECRET_KEY = re.compile(r"authorization|api[_-]?key|token|secret|passw|cookie|credential|signature", re.IGNORECASE)
+_SECRET_KEY = re.compile(SECRET_NAMES, re.IGNORECASE)
 # What a client sent to be turned into a video. Sizes and counts of it may show, hence only numbers stay.
 _PAYLOAD_KEY = re.compile(
     r"(?:^|[_-])(?:prompts?|images?|frames?|references?|body|b64|base64)(?:$|[_-])", re.IGNORECASE
 )
-_NAMED = r"(?:authorization|api[_-]?keys?|tokens?|secrets?|passwords?|passwd|cookie|signature)"
-_TO_VALUE = r"(?:['\"]?\s*[:=]\s*|%3D|['\"]\s*,\s*)(?:b?['\"])?"  # as in a header, a query, JSON, a repr
-# No pattern may look at a text more than a few times over: what is logged is what others send.
-_SECRETS = (
-    (re.compile(r"\b(bearer|basic)(\s+|%20)[^\s'\",;)\]}]+", re.IGNORECASE), rf"\1 {HIDDEN}"),
-    (
-        re.compile(rf"({_NAMED}{_TO_VALUE})(?!b?['\"]?(?:bearer|basic)\b)[^\s'\"&,;)\]}}]+", re.IGNORECASE),
-        rf"\1{HIDDEN}",
-    ),
-    (re.compile(r"(?<![A-Za-z0-9])(?:sk|pk|rk|vg|whsec)[-_][A-Za-z0-9_./+=-]{4,}"), HIDDEN),
-    (re.compile(r"\beyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?"), HIDDEN),
-    (re.compile(r"(://)[^\s/@'\"]+@"), rf"\1{HIDDEN}@"),
-    (re.compile(r"\bdata:[\w.+/-]*(?:;[\w=.+-]*)*,[^\s'\"]*", re.IGNORECASE), "data:…"),
-    (re.compile(r"[A-Za-z0-9+/_=-]{200,}"), "…"),
-)
-# Most of what is logged: names, ids, states. None of the patterns above can match one, so none is tried.
-_PLAIN = re.compile(r"(?!.*(?:(?<![A-Za-z0-9])(?:sk|pk|rk|vg|whsec)[-_]|eyJ))[A-Za-z0-9_.-]{0,64}")
+_SECRETS = tuple(row.in_log for row in SECRET_PATTERNS if row.in_log is not None)
+# Most texts in the log are names, ids and states. None of the patterns above can match one of these, so none is tried.
+_PLAIN = re.compile(rf"(?!.*(?:(?<![A-Za-z0-9])(?:{KEY_PREFIXES})[-_]|eyJ))[A-Za-z0-9_.-]{{0,64}}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an escape sequence would run in the reader's terminal
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 _FROM_TRACEBACK = {"exception", "stack"}  # of these the end tells most
