@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the virtual environment with a Python that fits, and says in one sentence what is missing if there is none.
+# Makes the virtual environment with a Python that fits, or says in one sentence what is missing.
 #
 #   tools/venv.sh make FOLDER [PYTHON]    make FOLDER, or make it again if another Python made it
 #   tools/venv.sh state FOLDER [PYTHON]   print `outdated` if `make` would replace an existing FOLDER
