@@ -9,10 +9,10 @@ PYTEST_WORKERS ?= 3
 OUTDATED := $(shell tools/venv.sh state $(VENV) "$(PYTHON)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage scenarios chaos check format docs bench lock clean outdated
+.PHONY: help install demo test coverage scenarios chaos check format docs bench bench-against lock clean outdated
 
 help:  ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 install: $(STAMP)  ## set up .venv from requirements-dev.lock
 
@@ -60,6 +60,9 @@ bench: $(STAMP)  ## CPU per operation beside a bare handler; then archive, notic
 	$(BIN)/python bench/listeners.py
 	$(BIN)/python bench/webhooks.py
 	$(BIN)/python bench/readings.py
+
+bench-against: $(STAMP)  ## compare the CPU per operation with another checkout, in alternation: BASE=path; 6 minutes
+	$(BIN)/python bench/run.py --against "$(BASE)"
 
 COMPILE := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host

@@ -250,7 +250,10 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ('[database]\nurl = "sqlite://"', "database.url: expected sqlite:///PATH"),
         ('[database]\nurl = "sqlite:///:memory:"', "database.url: expected sqlite:///PATH"),
         ('[database]\nurl = "sqlite:///a.db?mode=ro"', "database.url: expected sqlite:///PATH"),
-        ("[providers.foxapi]", "providers.foxapi.api_key: missing; set it to env:NAME or file:PATH, or set the variable FOXAPI_API_KEY"),
+        (
+            "[providers.foxapi]",
+            "providers.foxapi.api_key: missing; set it to env:NAME or file:PATH, or set the variable FOXAPI_API_KEY",
+        ),
         ("[providers.foxapi]\napi_key = 1", "providers.foxapi.api_key: expected env:NAME or file:PATH"),
         ("[providers.foxapi]\napi_key = 'env:NOT_SET'", "providers.foxapi.api_key: missing: the variable NOT_SET is"),
         (
