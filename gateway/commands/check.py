@@ -1,4 +1,4 @@
-"""`check`: what a configuration comes to, and what is wrong with it. Nothing is sent to a provider, nothing is made."""
+"""`check`: shows what a configuration results in, and every fault. It sends nothing to providers, creates no file."""
 
 import asyncio
 import os
@@ -31,40 +31,40 @@ from gateway.settings.load import ProviderSettings, Settings, read_configuration
 from gateway.upstream.provider import Provider, bind
 from gateway.upstream.registry import load_adapters
 
-STARTS, UNREACHABLE, STARTS_NOT = 0, 1, 2  # 1: it starts, but a provider or the bucket cannot be reached
+STARTS, UNREACHABLE, STARTS_NOT = 0, 1, 2  # 1: the gateway starts, but cannot reach a provider or the bucket
 CONNECT_SECONDS = 10.0
-WIDTH = 100  # of a list's lines
+WIDTH = 100  # characters of a line of a list
 
 
 @dataclass(slots=True)
 class Report:
-    """What was found; `errors` would stop a start."""
+    """The findings: `errors` would stop a start, what is `unreachable` would not."""
 
     errors: list[str] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
 
-    def error(self, name: str, told: object) -> None:
-        """Something that stops the start."""
-        self.errors.append(str(told))
-        line(name, f"ERROR {told}")
+    def error(self, name: str, message: object) -> None:
+        """Print and count a fault that would stop a start."""
+        self.errors.append(str(message))
+        line(name, f"ERROR {message}")
 
 
 def line(name: str, text: str) -> None:
-    """One line of the report."""
+    """Print one line of the report."""
     say(f"{name:<14} {text}")
 
 
 def several(name: str, before: str, names: Iterable[str]) -> None:
-    """A list of the report, over as many lines as it takes."""
-    whole = [one.replace(" ", "\0") for one in names]  # a name and what stands beside it are not torn apart
-    text = textwrap.fill(before + ", ".join(whole), WIDTH, break_long_words=False, break_on_hyphens=False)
-    for one in text.replace("\0", " ").splitlines():
-        line(name, one)
+    """Print a list of the report, over as many lines as it needs."""
+    unbroken = [entry.replace(" ", "\0") for entry in names]  # no line break between a route and its price
+    text = textwrap.fill(before + ", ".join(unbroken), WIDTH, break_long_words=False, break_on_hyphens=False)
+    for row in text.replace("\0", " ").splitlines():
+        line(name, row)
         name = ""
 
 
 def check(config: Path | None, *, connect: bool) -> int:
-    """Print what the configuration comes to; the exit code."""
+    """Print what the configuration results in and what is wrong with it; the exit code."""
     report = Report()
     adapters = load_adapters()
     reading = read_configuration(config, os.environ, adapters)
@@ -86,7 +86,7 @@ def check(config: Path | None, *, connect: bool) -> int:
         warnings += _drain(bound, settings)
         _models(bound, structs.replace(settings, providers=dict.fromkeys(bound, ProviderSettings())), report)
         for warning in (*settings.warnings, *warnings):
-            if not (warning.startswith("providers: ") and report.errors):  # by now it is one of the errors
+            if not (warning.startswith("providers: ") and report.errors):  # already printed as an error
                 line("warning", warning)
     if report.errors:
         line("result", f"does not start: {len(report.errors)} error{'s' * (len(report.errors) > 1)}")
@@ -100,26 +100,26 @@ def check(config: Path | None, *, connect: bool) -> int:
 
 def _server(settings: Settings) -> None:
     server = settings.server
-    who = "anybody on this machine"
+    callers = "anybody on this machine"
     if server.auth != "none":
-        who = f"{_count(server.api_keys, 'client key')} and {_count(server.admin_keys, 'admin key')}"
+        callers = f"{_count(server.api_keys, 'client key')} and {_count(server.admin_keys, 'admin key')}"
     host = f"[{server.host}]" if ":" in server.host else server.host
-    line("server", f"http://{host}:{server.port}, open to {who}")
+    line("server", f"http://{host}:{server.port}, open to {callers}")
     line("public_url", server.public_url or "not set: no callbacks, no signed links to inputs")
 
 
 def _drain(bound: Mapping[str, Provider], settings: Settings) -> list[str]:
-    """Show how long a stop may take; the warning when that is too short for a submit."""
+    """Show how long a stop may take; a warning if that is too short for a submit."""
     drain = drain_of(settings, bound)
     if not bound and settings.server.drain_seconds is None:
-        return []  # without a provider there is no time to derive, and the error about that is shown
+        return []  # the time is derived from the providers, and an error already says that one is missing
     supervisor = "the supervisor must wait longer (stop_grace_period, terminationGracePeriodSeconds, TimeoutStopSec)"
     line("drain_seconds", f"{drain.seconds:g}: a stop takes this long at most; {supervisor}")
     return [] if drain.warning is None else [drain.warning]
 
 
 def _database(settings: Settings, report: Report) -> list[str]:
-    """Show the ledger, and whether the clock fits it; the warnings."""
+    """Show the ledger, and whether the system clock fits it; the warnings."""
     path = settings.database.path.resolve()
     followed = [name for name, account in settings.providers.items() if account.enabled or account.api_key]
     try:
@@ -138,13 +138,14 @@ def _clock(ledger: LedgerTime, report: Report) -> list[str]:
         return []
     if ledger.newest is None:
         return []
-    line("clock", f"fits the ledger, whose newest moment is {ledger.newest:%Y-%m-%d %H:%M:%S} UTC")
+    line("clock", f"fits the ledger, whose newest time is {ledger.newest:%Y-%m-%d %H:%M:%S} UTC")
     if sweep_hold(now, ledger) is not None:
         days = (now - ledger.newest).days
-        return [f"clock: {days} days ahead of the ledger; for the first day nothing is removed by its time"]
-    behind = (ledger.newest - now).total_seconds()
-    if behind >= BEHIND_SECONDS:
-        return [f"clock: {behind:,.0f} s behind the ledger; the gateway goes on from the ledger's newest moment"]
+        return [f"clock: {days} days ahead of the ledger; for the first day nothing is removed because of its age"]
+    seconds_early = (ledger.newest - now).total_seconds()
+    if seconds_early >= BEHIND_SECONDS:
+        early = f"{seconds_early:,.0f} s earlier than the newest time in the ledger"
+        return [f"clock: {early}; the gateway continues from the time in the ledger"]
     return []
 
 
@@ -161,10 +162,10 @@ def _unfollowed(ledger: LedgerFile) -> list[str]:
 
 def _artifacts(settings: Settings, report: Report, *, connect: bool) -> None:
     folder = settings.artifacts.path.resolve()
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         key = "folder" if settings.artifacts.is_bucket else "url"
-        report.error("artifacts", f"artifacts.{key}: {there} cannot be written to")
+        report.error("artifacts", f"artifacts.{key}: {existing} is not a folder that can be written to")
         return
     if not settings.artifacts.is_bucket:
         line("artifacts", str(folder))
@@ -186,7 +187,7 @@ def _artifacts(settings: Settings, report: Report, *, connect: bool) -> None:
 
 
 def _choices(settings: Settings) -> None:
-    """What is so without a word in the configuration, and matters."""
+    """Show settings that matter, also if the configuration does not mention them."""
     results, files = settings.artifacts.keep_days, settings.files.keep_days
     line("keep_days", f"results {results:g}, uploaded files {files:g}")
     line("fetch", ", ".join(["public addresses", *map(str, settings.fetch.allow)]))
@@ -203,7 +204,7 @@ def _providers(
         if name in broken:
             continue
         if account is None:
-            if settings.enabled:  # else the error names them all
+            if settings.enabled:  # otherwise an error names all of them
                 variable = f"{variable_prefix(name)}_API_KEY"
                 line(name, f"not configured; {variable} or a table [providers.{name}] turns it on")
             continue
@@ -252,7 +253,7 @@ def _connect(bound: Mapping[str, Provider], report: Report) -> None:
 
 
 def _reach(url: str) -> str:
-    """Open a connection as a call would, and close it: no request is sent."""
+    """Open a connection as a call would, and close it without sending a request; the protocol."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -277,7 +278,7 @@ def _models(bound: Mapping[str, Provider], settings: Settings, report: Report) -
         order = "" if model.order == "priority" else f", {model.order}"
         several("model", f"{model.name}, {_count(model.candidates, 'route')}{order}: ", map(_route, model.candidates))
     if plain:
-        line("models", f"these, and {plain} with the one route of their name: video-gateway models shows them")
+        line("models", f"these, and {plain} with a single route of the same name: video-gateway models shows them")
 
 
 def _route(candidate: Candidate) -> str:
@@ -285,12 +286,12 @@ def _route(candidate: Candidate) -> str:
     return f"{candidate.provider}/{candidate.model}{priced}"
 
 
-def _count(things: Collection[object], name: str) -> str:
-    return f"{len(things) or 'no'} {name}{'s' * (len(things) > 1)}"
+def _count(items: Collection[object], name: str) -> str:
+    return f"{len(items) or 'no'} {name}{'s' * (len(items) > 1)}"
 
 
 def _prices(prices: Sequence[Price]) -> str:
-    """A price table in a line."""
+    """A price table on one line."""
     rows = []
     for price in prices:
         sums = {"a clip": price.per_clip, "a second": price.per_second}

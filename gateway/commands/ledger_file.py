@@ -31,7 +31,7 @@ class LedgerFile(Struct, frozen=True, kw_only=True):
 
 
 def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:
-    """Look at a database file without leaving anything behind and without disturbing a gateway that runs on it.
+    """Look at a database file without creating any file and without disturbing a gateway that runs on it.
 
     Raises `ConfigurationError` if the file cannot be used. `providers` are the names of those that have a key.
     """

@@ -268,7 +268,7 @@ def nearest(name: str, names: Collection[str]) -> str:
     """A hint for an unknown name: the existing one that is most like it, or all that exist."""
     if matches := difflib.get_close_matches(name, names, n=1):
         return f'did you mean "{matches[0]}"?'
-    return f"expected one of {', '.join(sorted(names))}" if names else "there is none to choose from"
+    return f"expected one of {', '.join(sorted(names))}" if names else "no other name exists"
 
 
 def _type_name(raw: object) -> str:

@@ -204,7 +204,7 @@ def test_attempts_that_are_held_are_listed_and_decided_about(run: Run, running: 
     assert (misplaced.returncode, "put options after the subcommand: attempts fail ID" in misplaced.stderr) == (2, True)
     for state in ("held", "unknown"):
         listed = run("attempts", f"--state={state}")
-        said = "none is held\n" if state == "held" else ""
+        said = "no attempt is held\n" if state == "held" else ""
         assert (listed.returncode, listed.stdout == "", listed.stderr) == (0, bool(said), said)
     assert json.loads(run("attempts", "--json").stdout)["data"] == []
     assert run("watch", first).returncode == 0

@@ -545,7 +545,7 @@ def test_check_shows_what_is_there_and_makes_nothing(monkeypatch: pytest.MonkeyP
         r"keep_days +results 30, uploaded files 30",
         r"fetch +public addresses",
         r"webhooks +a secret for each client key",
-        r"models +these, and 9 with the one route of their name: .*",
+        r"models +these, and 9 with a single route of the same name: .*",
         r"result +good to start",
     ):
         assert re.search(rf"^{told}$", done.output, re.MULTILINE), (told, done.output)
@@ -593,7 +593,7 @@ def test_check_shows_what_matters_and_each_model_by_its_routes(monkeypatch: pyte
         rf"model +auto, 5 routes: {relay},\n +keevx/V {price}, keevx/KL",  # as the file has the providers
         r"model +kling, 3 routes: kling_relay/kling-v2-master, .*",
         rf"model +hero, 1 route, cheapest: keevx/V {price}",
-        r"models +these, and 5 with the one route of their name: .*",
+        r"models +these, and 5 with a single route of the same name: .*",
     ):
         assert re.search(rf"^{told}$", done.output, re.MULTILINE), (told, done.output)
 
