@@ -76,7 +76,7 @@ async def bare_get(name: str) -> BareAnswer:
 
 
 class Client:
-    """Drives an ASGI application without a server."""
+    """Calls an ASGI application directly, without a server."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -116,7 +116,7 @@ class Client:
 
 
 async def measure(operation: Callable[[int], Awaitable[Any]], count: int) -> tuple[float, float]:
-    """Microseconds of CPU and of wall time for one operation, `CONCURRENCY` at once."""
+    """Microseconds of CPU and of wall time for one operation, with `CONCURRENCY` running at the same time."""
     numbers = iter(range(count))
 
     async def worker() -> None:
@@ -129,7 +129,7 @@ async def measure(operation: Callable[[int], Awaitable[Any]], count: int) -> tup
 
 
 def application(folder: Path, transport: httpx.AsyncBaseTransport | None, base_url: str, poll: float) -> Application:
-    """A gateway with one provider; nothing of it leaves this machine."""
+    """A gateway with one provider, which is on this machine."""
     config = folder / "bench.toml"
     config.write_text(
         f"""
@@ -153,14 +153,14 @@ def application(folder: Path, transport: httpx.AsyncBaseTransport | None, base_u
 
 
 async def requests(count: int) -> dict[str, list[tuple[float, float]]]:
-    """Create and read beside the bare handlers, in turn, so that a noisy moment hits all of them."""
+    """Measure create, read and the bare handlers in alternation, so that a slow moment affects all of them."""
     rows: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         app = application(Path(folder), httpx.MockTransport(_never), "http://127.0.0.1:9", 3600)
         bare = Client(Litestar([bare_post, bare_get], openapi_config=None, logging_config=None))
         gateway = Client(app.asgi)
         async with app.litestar.lifespan():
-            app.engine.begin = lambda _: None  # type: ignore[method-assign]  # what follows a create is measured apart
+            app.engine.begin = lambda _: None  # type: ignore[method-assign]  # what happens after a create is measured separately
             made = msgspec.json.decode(await gateway("POST", PATH, CREATE))["id"]
             for _ in range(ROUNDS):
                 for name, operation in {
@@ -178,7 +178,7 @@ def _never(request: httpx.Request) -> httpx.Response:
 
 
 async def polls(open_tasks: int, seconds: float) -> tuple[float, float]:
-    """CPU of a poll that changes nothing, by the real drivers and client, and memory of an open generation in KB."""
+    """Microseconds of CPU for a poll without a change, by the real drivers, and KB of memory for an open generation."""
     server = await asyncio.create_subprocess_exec(
         sys.executable, str(Path(__file__).with_name("pending.py")), stdout=asyncio.subprocess.PIPE
     )
@@ -192,7 +192,7 @@ async def polls(open_tasks: int, seconds: float) -> tuple[float, float]:
                 await gateway("POST", PATH, CREATE)
                 memory = _resident()
                 await measure(lambda _: gateway("POST", PATH, CREATE), open_tasks)
-                while (await counter.get("/counted")).json()["submits"] < open_tasks:  # noqa: ASYNC110  # no event here
+                while (await counter.get("/counted")).json()["submits"] < open_tasks:  # noqa: ASYNC110  # another process, so without an event
                     await asyncio.sleep(0.2)
                 grown = (_resident() - memory) / open_tasks
                 before = (await counter.get("/counted")).json()["polls"]
