@@ -93,7 +93,10 @@ async def test_the_variable_alone_is_enough(start: Any) -> None:
     ("keys", "told"),
     [
         (["A", "A"], r"^server\.admin_keys\[1\]: the same key is listed twice; remove one$"),
-        (["A", "TEST_OTHER_KEY"], r"^server\.admin_keys\[1\]: the same key is a client's, server\.api_keys\[1\]; use another one$"),
+        (
+            ["A", "TEST_OTHER_KEY"],
+            r"^server\.admin_keys\[1\]: the same key is a client's, server\.api_keys\[1\]; use another one$",
+        ),
     ],
 )
 async def test_a_key_has_one_place(start: Any, keys: list[str], told: str) -> None:

@@ -1,4 +1,4 @@
-"""The parts of the command line: what is sent, what is repeated, what is shown, what is found wrong."""
+"""The parts of the command line: requests, retries, output, and the errors that `check` finds."""
 
 import asyncio
 import io
@@ -46,7 +46,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Gateway:
-    """Answers in turn, the last answer again and again; remembers the requests and the sleeps."""
+    """Gives the answers in order and repeats the last one; records the requests and the sleeps."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
@@ -98,9 +98,9 @@ def run(*arguments: str) -> Result:
 )
 def test_a_create_without_an_answer_is_repeated_under_the_same_key(trouble: Answer) -> None:
     gateway, notes = Gateway(trouble, trouble, seen("queued")), []  # type: ignore[var-annotated]  # of str
-    found = gateway.client().create({"model": "m"}, "one-key", notes.append)
+    generation = gateway.client().create({"model": "m"}, "one-key", notes.append)
 
-    assert found.id == "gen_1"
+    assert generation.id == "gen_1"
     assert [request.headers["idempotency-key"] for request in gateway.requests] == ["one-key"] * 3
     assert {request.content for request in gateway.requests} == {b'{"model":"m"}'}
     assert gateway.slept == list(PAUSES[:2])
@@ -153,7 +153,7 @@ def test_the_url_may_end_as_an_openai_client_has_it(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "asked", "with_key"),
+    ("url", "requested", "with_key"),
     [
         (f"{BASE}{PATH}/gen_1/content?index=0", f"{BASE}{PATH}/gen_1/content?index=0", True),
         (f"{PATH}/gen_1/content?index=1", f"{BASE}{PATH}/gen_1/content?index=1", True),
@@ -162,13 +162,13 @@ def test_the_url_may_end_as_an_openai_client_has_it(url: str) -> None:
     ],
 )
 def test_a_file_is_asked_for_with_the_key_at_the_gateway_alone(
-    tmp_path: Path, url: str, asked: str, with_key: bool
+    tmp_path: Path, url: str, requested: str, with_key: bool
 ) -> None:
     gateway = Gateway(httpx.Response(200, content=b"film"))
     size = gateway.client().download("gen_1", url, tmp_path / "a.mp4", lambda _: None)
 
     assert (size, (tmp_path / "a.mp4").read_bytes()) == (4, b"film")
-    assert str(gateway.requests[0].url) == asked
+    assert str(gateway.requests[0].url) == requested
     assert ("authorization" in gateway.requests[0].headers) is with_key
 
 
@@ -205,8 +205,8 @@ def made(*outputs: Output) -> Generation:
 def test_where_files_are_kept(types: list[str | None], output: str, names: list[str]) -> None:
     outputs = [Output(index, "completed", "/x", kind) for index, kind in enumerate(types)]
     client = Gateway(httpx.Response(200, content=b"film")).client()
-    assert download(client, made(*outputs, Output(9, "failed")), Path(output), print) == [Path(one) for one in names]
-    assert all(Path(one).read_bytes() == b"film" for one in names)
+    assert download(client, made(*outputs, Output(9, "failed")), Path(output), print) == [Path(name) for name in names]
+    assert all(Path(name).read_bytes() == b"film" for name in names)
 
 
 # --- watching ---------------------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ def test_following_ends_when_it_is_refused() -> None:
 
 @pytest.fixture
 def connected(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Gateway]:
-    """Lets the commands talk to a gateway of ours."""
+    """Makes the commands talk to a fake gateway that gives these answers."""
 
     def connect(*answers: Answer) -> Gateway:
         gateway = Gateway(*answers)
@@ -306,9 +306,9 @@ def test_an_end_without_a_result_is_1(
     error = {"code": "a_code", "message": "a\x1b[2Jreason"}
     connected(seen(status, error=error, attempts=[attempt | {"billed": "maybe"}]))
     assert watch("gen_1", Server(), Following(output=None)) == 1
-    told = capsys.readouterr().err
-    assert f"{status}: a_code: a [2Jreason\n" in told
-    assert "  attempt 1 p/m failed: task_failed (billed: maybe)\n" in told
+    errors = capsys.readouterr().err
+    assert f"{status}: a_code: a [2Jreason\n" in errors
+    assert "  attempt 1 p/m failed: task_failed (billed: maybe)\n" in errors
 
 
 def test_a_file_that_is_gone_is_told_and_1(
@@ -416,14 +416,14 @@ def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def bodies(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    received: list[dict[str, Any]] = []
 
     def record(body: dict[str, Any], *_: object, **__: object) -> int:
-        found.append(body)
+        received.append(body)
         return 0
 
     monkeypatch.setattr("gateway.cli.run_generate", record)
-    return found
+    return received
 
 
 def test_only_what_was_given_is_sent(bodies: list[dict[str, Any]]) -> None:
@@ -459,7 +459,7 @@ def test_every_option_is_a_field(bodies: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "words"),
     [
         (["--model=m", "--image=nowhere.png"], "cannot be read"),
         (["--model=m", "--image=text.png"], "is not an image"),
@@ -470,25 +470,25 @@ def test_every_option_is_a_field(bodies: list[dict[str, Any]]) -> None:
         ([], "--model"),
     ],
 )
-def test_wrong_usage_is_2(arguments: list[str], told: str) -> None:
+def test_wrong_usage_is_2(arguments: list[str], words: str) -> None:
     Path("text.png").write_text("text")
     done = run("generate", "waves", *arguments)
     assert done.exit_code == 2
-    assert told in re.sub(r"[│\s]+", " ", done.output)
+    assert words in re.sub(r"[│\s]+", " ", done.output)
 
 
 def test_wrong_settings_of_the_sandbox_are_2() -> None:
     unknown, garbled = run("sandbox", "--port=0", "--set=nothing=1"), run("sandbox", "--set=total_seconds={")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = run("sandbox", f"--port={taken.getsockname()[1]}")
-    assert [one.exit_code for one in (unknown, garbled, port)] == [2, 2, 2]
+    assert [done.exit_code for done in (unknown, garbled, port)] == [2, 2, 2]
     assert "--port" in port.output
 
 
 def test_a_word_among_the_settings_of_the_sandbox_needs_no_quotes() -> None:
-    for said in ("D", '"D"'):
-        done = run("sandbox", "--port=0", f"--set=relay_regime={said}")
-        assert (done.exit_code, "relay_regime" in done.output) == (2, True), "it is read, and is no regime"
+    for value in ("D", '"D"'):
+        done = run("sandbox", "--port=0", f"--set=relay_regime={value}")
+        assert (done.exit_code, "relay_regime" in done.output) == (2, True), "the value is read, and it is not a regime"
 
 
 def test_a_demo_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -515,7 +515,7 @@ def test_the_document_is_printed_written_and_compared() -> None:
 
     assert json.loads(printed.output) == document()
     assert printed.output.endswith("}\n")
-    assert [one.exit_code for one in (printed, same, drifted, absent)] == [0, 0, 1, 1]
+    assert [done.exit_code for done in (printed, same, drifted, absent)] == [0, 0, 1, 1]
     assert "video-gateway openapi --output folder/openapi.json" in drifted.output
 
 
@@ -538,9 +538,9 @@ def test_check_shows_what_is_there_and_makes_nothing(monkeypatch: pytest.MonkeyP
     done = run("check")
     assert done.exit_code == 0, done.output
     assert "sk-a-real-key" not in done.output
-    for told in ("no file", "will be made at the first start", "(the adapter's own), key present", "first after 5 s"):
-        assert told in done.output
-    for told in (
+    for line in ("no file", "will be made at the first start", "(the adapter's own), key present", "first after 5 s"):
+        assert line in done.output
+    for line in (
         r"public_url +not set: no callbacks, no signed links to inputs",
         r"keep_days +results 30, uploaded files 30",
         r"fetch +public addresses",
@@ -548,7 +548,7 @@ def test_check_shows_what_is_there_and_makes_nothing(monkeypatch: pytest.MonkeyP
         r"models +these, and 9 with a single route of the same name: .*",
         r"result +good to start",
     ):
-        assert re.search(rf"^{told}$", done.output, re.MULTILINE), (told, done.output)
+        assert re.search(rf"^{line}$", done.output, re.MULTILINE), (line, done.output)
     assert len(done.output.splitlines()) < 30
     assert list(tmp_path.iterdir()) == []
 
@@ -583,19 +583,19 @@ def test_check_shows_what_matters_and_each_model_by_its_routes(monkeypatch: pyte
     done = run("check")
     price = r"\(0\.1 USD a second 720p, else 1 USD a clip\)"
     relay = "kling_relay/kling-v1, kling_relay/kling-v1-6, kling_relay/kling-v2-master"
-    for told in (
+    for line in (
         r"server +\S+, open to 2 client keys and 1 admin key",
         r"public_url +https://videos\.example",
         r"keep_days +results 30, uploaded files 2",
         r"fetch +public addresses, 10\.0\.0\.0/8",
         r"webhooks +the secret is configured",
         r"drain_seconds +125: a stop takes this long at most; the supervisor must wait longer .*",
-        rf"model +auto, 5 routes: {relay},\n +keevx/V {price}, keevx/KL",  # as the file has the providers
+        rf"model +auto, 5 routes: {relay},\n +keevx/V {price}, keevx/KL",  # in the order of the providers in the file
         r"model +kling, 3 routes: kling_relay/kling-v2-master, .*",
         rf"model +hero, 1 route, cheapest: keevx/V {price}",
         r"models +these, and 5 with a single route of the same name: .*",
     ):
-        assert re.search(rf"^{told}$", done.output, re.MULTILINE), (told, done.output)
+        assert re.search(rf"^{line}$", done.output, re.MULTILINE), (line, done.output)
 
 
 def test_check_warns_of_a_stop_that_would_cut_off_a_submit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -610,8 +610,8 @@ def test_check_warns_of_a_stop_that_would_cut_off_a_submit(monkeypatch: pytest.M
 def test_check_says_once_that_there_is_no_provider() -> None:
     done = run("check")
     assert done.exit_code == 2
-    (told,) = re.findall(r".*(?:_API_KEY|none is|not configured).*", done.output)
-    assert re.match(r"providers +ERROR providers: none is configured; set one of FOXAPI_API_KEY, KEEVX_API_KEY, ", told)
+    (line,) = re.findall(r".*(?:_API_KEY|none is|not configured).*", done.output)
+    assert re.match(r"providers +ERROR providers: none is configured; set one of FOXAPI_API_KEY, KEEVX_API_KEY, ", line)
 
 
 def test_check_tells_the_errors_of_every_provider() -> None:
@@ -640,7 +640,7 @@ def test_check_tells_the_errors_of_every_provider() -> None:
     Path("key").write_text("a-key\n")
     done = run("check")
     assert done.exit_code == 2
-    for told in (
+    for line in (
         r"^keevx +ERROR providers\.keevx\.api_key: missing: .*NOWHERE",
         r'^foxapi +ERROR providers\.foxapi\.poll_secs: unknown key; did you mean "poll_seconds"\?',
         r'^odd name +ERROR providers\."odd name": no such provider',
@@ -649,13 +649,13 @@ def test_check_tells_the_errors_of_every_provider() -> None:
         r"^other +ERROR models\.other\.routes\[0\]: expected",
         r"^result +does not start: 5 errors",
     ):
-        assert re.search(told, done.output, re.MULTILINE), (told, done.output)
+        assert re.search(line, done.output, re.MULTILINE), (line, done.output)
     assert "the route is left out" not in done.output
 
 
 def test_a_client_starts_without_the_server() -> None:
     program = "import gateway.cli, sys; print(*{'apsw', 'litestar', 'obstore', 'uvicorn'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603  # our own words alone
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603  # a fixed program
     assert done.stdout.split() == []
 
 
@@ -666,7 +666,7 @@ def test_check_tells_of_a_file_that_cannot_be_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "told"),
+    ("section", "message"),
     [
         ("[database]\nurl = 'sqlite:///nowhere/a.db'", "database.url: the folder"),
         ("[database]\nurl = 'sqlite:///text.db'", "database.url: cannot use"),
@@ -678,13 +678,13 @@ def test_check_tells_of_a_file_that_cannot_be_read() -> None:
         ("[models.hero]\nroutes = []", "models.hero.routes"),
     ],
 )
-def test_check_finds_what_would_stop_a_start(monkeypatch: pytest.MonkeyPatch, section: str, told: str) -> None:
+def test_check_finds_what_would_stop_a_start(monkeypatch: pytest.MonkeyPatch, section: str, message: str) -> None:
     monkeypatch.setenv("KEEVX_API_KEY", "a-key")
     Path("text.db").write_text("no database" * 100)
     Path("video-gateway.toml").write_text(section)
     done = run("check")
     assert done.exit_code == 2
-    assert f"ERROR {told}" in done.output
+    assert f"ERROR {message}" in done.output
 
 
 def test_check_tells_when_a_provider_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -694,9 +694,9 @@ def test_check_tells_when_a_provider_cannot_be_reached(monkeypatch: pytest.Monke
         monkeypatch.setattr("gateway.commands.check.CONNECT_SECONDS", 0.1)
         silent = run("check", "--connect")
         monkeypatch.setenv("KEEVX_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
-        there = run("check", "--connect")
+        reachable = run("check", "--connect")
     gone = run("check", "--connect")
-    assert [one.exit_code for one in (silent, there, gone)] == [1, 0, 1]
+    assert [done.exit_code for done in (silent, reachable, gone)] == [1, 0, 1]
     assert "starts, but cannot reach keevx" in gone.output
     assert re.search(r"^keevx +UNREACHABLE http://\S+: no connection: ", gone.output, re.MULTILINE)
     assert "ERROR" not in silent.output + gone.output
@@ -712,15 +712,15 @@ def test_check_tells_when_a_bucket_cannot_be_reached(monkeypatch: pytest.MonkeyP
             f"[artifacts]\nurl = 's3://bucket'\nendpoint = 'http://127.0.0.1:{port}'\n"
             "access_key_id = 'env:KEEVX_API_KEY'\nsecret_access_key = 'env:KEEVX_API_KEY'\n"
         )
-        asked, unasked = run("check", "--connect"), run("check")
-    assert (asked.exit_code, unasked.exit_code) == (1, 0)
+        tried, untried = run("check", "--connect"), run("check")
+    assert (tried.exit_code, untried.exit_code) == (1, 0)
     where = f"s3://bucket at http://127.0.0.1:{port}"
-    told = f"^artifacts +UNREACHABLE {where}: no connection; check artifacts.endpoint$"
-    assert re.search(told, asked.output, re.MULTILINE), asked.output
-    assert "starts, but cannot reach the bucket" in asked.output
-    assert "ERROR" not in asked.output
-    told = r"^artifacts +s3://bucket \(not tried: --connect does\); inputs in "
-    assert re.search(told, unasked.output, re.MULTILINE)
+    line = f"^artifacts +UNREACHABLE {where}: no connection; check artifacts.endpoint$"
+    assert re.search(line, tried.output, re.MULTILINE), tried.output
+    assert "starts, but cannot reach the bucket" in tried.output
+    assert "ERROR" not in tried.output
+    line = r"^artifacts +s3://bucket \(not tried: --connect does\); inputs in "
+    assert re.search(line, untried.output, re.MULTILINE)
 
 
 def test_a_provider_that_is_off_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -735,19 +735,19 @@ def test_a_provider_that_is_off_is_shown_as_such(monkeypatch: pytest.MonkeyPatch
 def test_a_name_with_two_addresses_has_one_port() -> None:
     sockets = listen("localhost", 0)
     try:
-        assert len({one.getsockname()[1] for one in sockets}) == 1
+        assert len({listener.getsockname()[1] for listener in sockets}) == 1
         assert url_of(sockets[0]).startswith("http://")
     finally:
-        for one in sockets:
-            one.close()
+        for listener in sockets:
+            listener.close()
 
 
 @pytest.mark.parametrize(
-    ("host", "told"),
+    ("host", "words"),
     [("no-such-host.invalid", "cannot be resolved"), ("192.0.2.1", "is not an address of this machine")],
 )
-def test_a_host_that_is_not_here_is_told(host: str, told: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"server\.host: {re.escape(host)} {told}"):
+def test_a_host_that_is_not_here_is_told(host: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"server\.host: {re.escape(host)} {words}"):
         listen(host, 0)
 
 
@@ -758,7 +758,7 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[str, in
     async def app(_scope: Any, receive: Any, send: Any) -> None:
         while (await receive()).get("more_body"):
             pass
-        await asyncio.sleep(0.2)  # longer than a head may take
+        await asyncio.sleep(0.2)  # longer than the time limit of a head
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
@@ -789,7 +789,7 @@ async def test_a_slow_head_ends_the_connection(served: tuple[str, int]) -> None:
 async def test_a_slow_answer_and_a_long_body_do_not(served: tuple[str, int]) -> None:
     reader, writer = await asyncio.open_connection(*served)
     body = b"x" * (listening.HEAD_MAX * 3)
-    for _ in range(2):  # the second on the same connection
+    for _ in range(2):  # the second request uses the same connection
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
         await writer.drain()
         writer.write(body)
@@ -807,7 +807,7 @@ async def test_what_is_refused_by_its_head_is_told_so_while_it_is_still_sent(
 ) -> None:
     reader, writer = await asyncio.open_connection(*served)
     async with asyncio.timeout(10):
-        writer.write(start + b"x" * 6_000_000)  # more than the buffers of both sides hold
+        writer.write(start + b"x" * 6_000_000)  # more than fits into the buffers of both sides
         await writer.drain()
         assert (await reader.read()).startswith(b"HTTP/1.1 %s " % status)
     writer.close()

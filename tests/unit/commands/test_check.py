@@ -38,7 +38,7 @@ def run(*arguments: str) -> Result:
 
 
 async def write_ledger(at: datetime, provider: str) -> str:
-    """A ledger in the working directory with an open generation that has a task; the generation's id."""
+    """Write a ledger with an open generation that has a task; the id of the generation."""
     store = SqliteStore.open(Path("video-gateway.db"), at)
     sent = Attempt(
         id="att_01JDKQ00000000000000000000_1",
