@@ -27,8 +27,8 @@ PHRASES: dict[str, str] = {
     rf"behind (?!(?:(?:a|the|another|its|your|their) )?(?:(?:reverse|load|corporate) )?(?:{_BARRIERS})\b)": "`after`, "
     "`later than`",
     rf"(?:is|are|was|were) no (?!(?:{_LIMITS})\b)": "`is not a …`, or `there is no …`",
-    r"(?:what|that|which|who) (?:is|are|was|were) (?:no|none)\b": "`anything that is not a …`",
-    r"(?:is|are|was|were|be) none\b": "`is missing`, `there is no …`",
+    r"(?:what|that|which|who) (?:is|are|was|were) (?:no|(?-i:none))\b": "`anything that is not a …`",
+    r"(?:is|are|was|were|be) (?-i:none)\b": "`is missing`, `there is no …`",
     r"(?:tell|tells|told|telling) (?:of|about)\b": "`report`, `record`, `announce`",
     r"told\b": "`recorded`, `announced`, `reported`; for a person `learns`, `is asked`",
     r"whoever\b": "`the caller`, `the client`, `the operator`",

@@ -78,6 +78,7 @@ def test_every_way_to_bind_an_empty_name_is_found(binding: str) -> None:
         "A standalone program; the letters stand alone.",
         "It was found and is known; one of them was kept.",
         "The understanding of withstanding.",
+        "The value is None.",
     ],
 )
 def test_ordinary_english_is_left_alone(sentence: str) -> None:
