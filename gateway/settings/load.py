@@ -279,8 +279,8 @@ def _check_artifacts(artifacts: ArtifactSettings, reader: TomlReader) -> None:
 
 def _check_providers(accounts: Mapping[str, ProviderSettings], reader: TomlReader, warnings: list[str]) -> None:
     if not any(account.enabled for account in accounts.values()) and not reader.has_faults("providers"):
-        state = "enabled" if accounts else "configured"
-        warnings.append(f"providers: none is {state}; no generation can be made")
+        state, remedy = ("enabled", "remove enabled = false") if accounts else ("configured", "set the key of one")
+        warnings.append(f"providers: none is {state}; no generation can be made; {remedy}")
     for name, account in accounts.items():
         if reader.has_faults("providers", name):
             continue
@@ -316,7 +316,7 @@ def _check_models(sections: _Sections, providers: Collection[str], reader: TomlR
         _check_order(model, path, reader)
         if model.order == "cheapest":
             warnings += [
-                f"{show_path((*path, 'routes', place))}: has no price; it comes last"
+                f"{show_path((*path, 'routes', place))}: has no price, so it comes last; set prices for it"
                 for place in _unpriced(sections, model)
             ]
         for place, route in enumerate(model.routes):
@@ -329,7 +329,9 @@ def _check_models(sections: _Sections, providers: Collection[str], reader: TomlR
             provider = route.partition("/")[0]
             account = sections.providers.get(provider)
             if (account is None or not account.enabled) and not reader.has_faults("providers", provider):
-                warnings.append(f"{show_path(where)}: the provider {provider} is not configured; the route is left out")
+                warnings.append(
+                    f"{show_path(where)}: {provider} is not configured, so the route is left out; set its key"
+                )
 
 
 def _check_order(model: ModelSettings, path: KeyPath, reader: TomlReader) -> None:

@@ -663,5 +663,6 @@ def test_what_is_wrong_with_an_order_or_a_price_is_told_with_its_path(text: str,
 def test_routes_without_a_price_are_told_where_the_cheapest_is_first() -> None:
     text = PRICED % "{per_clip = 2}" + "\n[models.a]\nroutes = ['foxapi/y', 'foxapi/x']\norder = '%s'"
 
-    assert parsed(text % "cheapest", K="k").warnings == ("models.a.routes[0]: has no price; it comes last",)
+    (warning,) = parsed(text % "cheapest", K="k").warnings
+    assert warning == "models.a.routes[0]: has no price, so it comes last; set prices for it"
     assert parsed(text % "priority", K="k").warnings == ()
