@@ -41,12 +41,13 @@ scenarios: $(STAMP)  ## print a table of provider behaviours and their outcome, 
 chaos: $(STAMP)  ## kill the gateway at every dangerous moment under load, audit what it bought; SEED= ROUNDS= ROUND= WINDOWS=a,b
 	SEED=$(SEED) ROUNDS=$(ROUNDS) ROUND=$(ROUND) WINDOWS=$(WINDOWS) $(BIN)/python -m tests.chaos
 
-check: $(STAMP)  ## lint, types, import rules, OpenAPI document
+check: $(STAMP)  ## lint, types, import rules, OpenAPI document, unclear phrases
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/video-gateway openapi --check openapi/openapi.json
+	$(BIN)/python tools/prose.py
 
 format: $(STAMP)  ## format the code, renew openapi/openapi.json
 	$(BIN)/ruff check --fix .
