@@ -16,8 +16,8 @@ from gateway.api.generations.views import generation_view
 from gateway.api.web.auth import Authenticator
 from gateway.api.web.context import Context
 from gateway.api.web.links import Links
-from gateway.artifacts.access import Artifacts
-from gateway.artifacts.archiver import Keeper
+from gateway.artifacts.access import ResultAccess
+from gateway.artifacts.archiver import Archiver
 from gateway.artifacts.bucket import ArtifactBucket, bucket_of
 from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.store import ArtifactStore
@@ -106,8 +106,8 @@ class ArtifactParts:
     fetcher: Fetcher
     store: ArtifactStore
     thumbnails: Thumbnails
-    archiver: Keeper
-    access: Artifacts
+    archiver: Archiver
+    access: ResultAccess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +214,7 @@ def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
         enabled=settings.thumbnails,
         on_change=base.signals.changed,
     )
-    archiver = Keeper(
+    archiver = Archiver(
         store=base.store,
         artifacts=store,
         fetcher=fetcher,
@@ -225,7 +225,7 @@ def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
         thumbnails=thumbnails,
         observer=base.observer,
     )
-    access = Artifacts(upstream.providers, upstream.client, store, base.clock, redirect=settings.redirect)
+    access = ResultAccess(upstream.providers, upstream.client, store, base.clock, redirect=settings.redirect)
     return ArtifactParts(fetcher=fetcher, store=store, thumbnails=thumbnails, archiver=archiver, access=access)
 
 
@@ -256,7 +256,7 @@ def build_engine(
         clock=base.clock,
         observer=base.observer,
     )
-    effects = Effects(providers=upstream.providers, submitter=submitter, poller=poller, keeper=artifacts.archiver)
+    effects = Effects(providers=upstream.providers, submitter=submitter, poller=poller, archiver=artifacts.archiver)
     new_drive = partial(
         Drive,
         store=base.store,

@@ -279,11 +279,11 @@ def _log_poll(event: PollFinished) -> None:
 def _log_archive(event: ArchiveFinished) -> None:
     about = {"generation": event.generation, "index": event.index, "provider": event.provider}
     if event.bytes is not None:
-        log.info("result_kept", **about, bytes=event.bytes, duration_seconds=round(event.duration_seconds, 3))
+        log.info("result_archived", **about, bytes=event.bytes, duration_seconds=round(event.duration_seconds, 3))
     elif isinstance(event.error, Exception):
-        log.error("keeping_broken", **about, exc_info=event.error)
+        log.error("archive_failed", **about, exc_info=event.error)
     else:
-        log.warning("result_not_kept", **about, final=event.final, missing=event.missing, error=event.error)
+        log.warning("result_not_archived", **about, final=event.final, missing=event.missing, error=event.error)
 
 
 def _log_delivery(event: DeliveryTried) -> None:

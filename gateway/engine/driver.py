@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec.structs import replace
 
 from gateway.clock import Clock, wait
-from gateway.domain.generation.archiving import Keep, KeepWatch
+from gateway.domain.generation.archiving import ArchiveFile, ArchiveSchedule
 from gateway.domain.generation.lifecycle import Effect, Fact, Hinted, Step, Submit, advance
 from gateway.domain.generation.model import AttemptState, Generation
 from gateway.domain.generation.task_polling import TaskKey, Watch
-from gateway.domain.generation.transitions import SaveAttempt, SaveKept, Write
+from gateway.domain.generation.transitions import SaveArchivedFile, SaveAttempt, Write
 from gateway.engine.effects import Effects
 from gateway.engine.health_feedback import report_discarded, report_ended, report_reserved
 from gateway.engine.route_profiles import RouteProfiles
@@ -87,7 +87,7 @@ class Drive:
     async def _run(self, generation: Generation) -> None:
         current: Generation | None = generation
         watches: Mapping[TaskKey, Watch] = {}
-        keeping: Mapping[int, KeepWatch] = {}
+        keeping: Mapping[int, ArchiveSchedule] = {}
         facts: list[Fact] = []
         while current is not None:
             step = self._advance(current, watches, keeping, facts)
@@ -120,7 +120,7 @@ class Drive:
         self,
         generation: Generation,
         watches: Mapping[TaskKey, Watch],
-        keeping: Mapping[int, KeepWatch],
+        keeping: Mapping[int, ArchiveSchedule],
         facts: list[Fact],
     ) -> Step:
         step = advance(
@@ -153,7 +153,7 @@ class Drive:
         self._signals.changed(before.id)
         report_ended(self._health, step.generation, step.writes)
         for write in step.writes:
-            if isinstance(write, SaveKept):
+            if isinstance(write, SaveArchivedFile):
                 self._effects.archived(write.file)
         after = replace(step.generation, version=version)
         self._report(before, after, step.writes)
@@ -211,7 +211,7 @@ class Drive:
             match effect:
                 case Submit(attempt_id=attempt_id):
                     is_wanted = attempt_id not in unsent or self._effects.is_sending(attempt_id)
-                case Keep(index=index):
+                case ArchiveFile(index=index):
                     is_wanted = index in files
                 case _:
                     is_wanted = True

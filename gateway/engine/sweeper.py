@@ -85,7 +85,7 @@ class Sweeper:
     async def _remove_results(self, now: datetime) -> None:
         """Remove expired results: each file before its row. A file that cannot be removed is tried again in an hour."""
         removed_count, stuck_count = 0, 0
-        while not self._stopping and (names := await self._store.results.expired(now, BATCH)):
+        while not self._stopping and (names := await self._store.archived_files.expired(now, BATCH)):
             try:
                 await self._artifacts.remove(names)
             except StoreUnavailable:
@@ -93,8 +93,8 @@ class Sweeper:
             else:
                 removed = names
             stuck = [name for name in names if name not in removed]
-            await self._store.results.forget(removed, now)
-            await self._store.results.put_off(stuck, now + timedelta(seconds=INTERVAL_SECONDS))
+            await self._store.archived_files.forget(removed, now)
+            await self._store.archived_files.postpone(stuck, now + timedelta(seconds=INTERVAL_SECONDS))
             removed_count, stuck_count = removed_count + len(removed), stuck_count + len(stuck)
         if removed_count:
             log.info("results_removed", files=removed_count)

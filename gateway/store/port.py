@@ -24,7 +24,7 @@ from gateway.domain.generation.transitions import (
     Write,
 )
 from gateway.domain.health.route_health import Completion
-from gateway.store.artifacts import Results
+from gateway.store.artifacts import ArchivedFiles
 from gateway.store.files import Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
 from gateway.store.purchases import Purchases
@@ -126,7 +126,7 @@ def check_moves(writes: Sequence[Write]) -> None:
 class Store(Protocol):
     """The ledger. Every method may raise `StoreUnavailable`; a write that raised it is never stored in part."""
 
-    results: Results
+    archived_files: ArchivedFiles
     callbacks: Callbacks
     library: Library
     uploads: Uploads

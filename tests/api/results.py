@@ -10,11 +10,11 @@ from gateway.app import Application
 from gateway.domain.adapter.request import TextToVideo
 from gateway.domain.adapter.task import Artifact, Status, TaskRef
 from gateway.domain.generation.model import (
+    ArchivedFile,
     Attempt,
     AttemptState,
     Generation,
     GenerationRequest,
-    Kept,
     Output,
     Plan,
     Route,
@@ -36,7 +36,7 @@ def kept_generation(
 ) -> Generation:
     """A generation of the key `owner` with one archived output; `changes` replace fields of the output."""
     name = new_id("gen_", now)
-    archived = Kept(
+    archived = ArchivedFile(
         name=f"{name}/0-1.mp4",
         bytes=len(content),
         sha256=sha256(content).hexdigest(),

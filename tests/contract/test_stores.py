@@ -19,11 +19,11 @@ from gateway.domain.adapter.task import Artifact, Failed, Status, TaskRef
 from gateway.domain.errors import Conflict, GenerationDeleted, IdempotencyKeyReused, InvalidImage, StoreUnavailable
 from gateway.domain.generation.model import (
     Adaptation,
+    ArchivedFile,
     Attempt,
     AttemptState,
     Generation,
     GenerationRequest,
-    Kept,
     Output,
     Plan,
     Policy,
@@ -34,8 +34,8 @@ from gateway.domain.generation.transitions import (
     ATTEMPT_MOVES,
     AddAttempt,
     IllegalMove,
+    SaveArchivedFile,
     SaveAttempt,
-    SaveKept,
     SaveOutput,
     SaveStatus,
     Write,
@@ -1363,20 +1363,22 @@ async def test_a_task_is_free_again_when_its_holder_is_deleted(store: Store) -> 
     assert await store.callbacks.tell(f"att_{other.id}_1", [REF], SOON, "callback") is Told.ADOPTED
 
 
-ARCHIVED = Kept(name="gen/0-1.mp4", bytes=1, sha256="00", content_type="video/mp4", kept_until=NOW + timedelta(days=30))
+ARCHIVED = ArchivedFile(
+    name="gen/0-1.mp4", bytes=1, sha256="00", content_type="video/mp4", kept_until=NOW + timedelta(days=30)
+)
 
 
 async def archived(store: Store) -> Generation:
     """A completed generation whose file is archived."""
     output = Output(index=0, status=Status.COMPLETED, artifact=Artifact(url="https://x.example/1.mp4"))
     made = await store.create(generation(status=Status.COMPLETED, outputs=(output,)))
-    assert await store.results.tell(made.id, [ARCHIVED.name, "gen/0-1.jpg"], SOON)
-    assert await store.write(made, [SaveKept(0, ARCHIVED)], NOW)
+    assert await store.archived_files.announce(made.id, [ARCHIVED.name, "gen/0-1.jpg"], SOON)
+    assert await store.write(made, [SaveArchivedFile(0, ARCHIVED)], NOW)
     return await stored(store, made.id)
 
 
 async def set_thumbnail(store: Store, generation_id: str, *, index: int = 0, video: str = ARCHIVED.name) -> bool:
-    return await store.results.set_thumbnail(
+    return await store.archived_files.set_thumbnail(
         generation_id, index, video=video, thumbnail="gen/0-1.jpg", content_type="image/jpeg"
     )
 
@@ -1394,8 +1396,8 @@ async def test_a_thumbnail_is_added_once_to_the_file_that_it_was_drawn_from(stor
     expected = replace(made, outputs=(replace(made.outputs[0], kept=kept),), version=made.version + 1)
     assert await stored(store, made.id) == expected
     assert await store.events(made.id) == events
-    assert await store.results.expired(ARCHIVED.kept_until - timedelta(seconds=1), 10) == []
-    assert len(await store.results.expired(ARCHIVED.kept_until, 10)) == 2
+    assert await store.archived_files.expired(ARCHIVED.kept_until - timedelta(seconds=1), 10) == []
+    assert len(await store.archived_files.expired(ARCHIVED.kept_until, 10)) == 2
 
     assert not await set_thumbnail(store, made.id)
     assert await stored(store, made.id) == expected
@@ -1411,8 +1413,8 @@ async def test_a_writer_that_does_not_know_of_the_thumbnail_has_to_read_again(st
     """It cannot overwrite the thumbnail, and its next write with the new version is accepted."""
     output = Output(index=0, status=Status.COMPLETED, artifact=Artifact(url="https://x.example/1.mp4"))
     made = await store.create(generation(outputs=(output, Output(index=1))))
-    assert await store.results.tell(made.id, [ARCHIVED.name, "gen/0-1.jpg"], SOON)
-    assert await store.write(made, [SaveKept(0, ARCHIVED)], NOW)
+    assert await store.archived_files.announce(made.id, [ARCHIVED.name, "gen/0-1.jpg"], SOON)
+    assert await store.write(made, [SaveArchivedFile(0, ARCHIVED)], NOW)
     before = await stored(store, made.id)
     assert await set_thumbnail(store, made.id)
     ended = SaveOutput(replace(before.outputs[1], status=Status.COMPLETED))

@@ -11,7 +11,7 @@ from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.request import TextToVideo
 from gateway.domain.adapter.task import Artifact, Completed, Failed, Pending, Status, TaskRef, TaskSnapshot
-from gateway.domain.generation.archiving import FileFact, FileKept, Keep, KeepWatch
+from gateway.domain.generation.archiving import ArchiveFile, ArchiveSchedule, FileArchived, FileFact
 from gateway.domain.generation.lifecycle import (
     IDLE_SECONDS,
     Effect,
@@ -26,11 +26,11 @@ from gateway.domain.generation.lifecycle import (
     cancel,
 )
 from gateway.domain.generation.model import (
+    ArchivedFile,
     Attempt,
     AttemptState,
     Generation,
     GenerationRequest,
-    Kept,
     Output,
     Plan,
     Policy,
@@ -87,9 +87,9 @@ def generation(
     )
 
 
-def archived_file(index: int = 0) -> Kept:
+def archived_file(index: int = 0) -> ArchivedFile:
     """A file of the gateway in the artifact store."""
-    return Kept(
+    return ArchivedFile(
         name=f"gen_1/{index}-1.mp4", bytes=1, sha256="0" * 64, content_type="video/mp4", kept_until=after(86400)
     )
 
@@ -109,7 +109,7 @@ class World:
         """`keeps`: each file is archived at once; otherwise the test says what happens to it."""
         self.generation = start
         self.keeps = keeps
-        self.keeping: dict[int, KeepWatch] = {}
+        self.keeping: dict[int, ArchiveSchedule] = {}
         self.now = T0
         self.watches: dict[TaskKey, Watch] = {}
         self.busy: set[Effect] = set()
@@ -136,12 +136,12 @@ class World:
         assert again.writes == (), "the same step writes a second time"
         assert again.effects == (), "the same effect starts a second time"
         self.last = step
-        fetches = sorted(effect.index for effect in self.busy if isinstance(effect, Keep)) if self.keeps else []
-        return self.file(*(FileKept(index, archived_file(index)) for index in fetches)) if fetches else step
+        fetches = sorted(effect.index for effect in self.busy if isinstance(effect, ArchiveFile)) if self.keeps else []
+        return self.file(*(FileArchived(index, archived_file(index)) for index in fetches)) if fetches else step
 
     def file(self, *facts: FileFact, wait: float = 0) -> Step:
         """Step with the results of tries to archive files."""
-        self.busy -= {Keep(fact.index) for fact in facts}
+        self.busy -= {ArchiveFile(fact.index) for fact in facts}
         return self.step(*facts, wait=wait)
 
     def _advance(self, facts: Iterable[Fact]) -> Step:
@@ -233,7 +233,7 @@ class World:
     def until_keep(self, index: int = 0) -> None:
         """Sleep as a driver does until the file of this output is being archived."""
         for _ in range(500):
-            if Keep(index) in self.busy:
+            if ArchiveFile(index) in self.busy:
                 return
             if self.last.wake_at - self.now >= timedelta(seconds=IDLE_SECONDS):
                 break

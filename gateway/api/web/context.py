@@ -10,7 +10,7 @@ from litestar.datastructures import State
 from gateway.api.web.auth import Authenticator
 from gateway.api.web.headers import header
 from gateway.api.web.links import Links
-from gateway.artifacts.access import Artifacts
+from gateway.artifacts.access import ResultAccess
 from gateway.clock import Clock
 from gateway.domain.errors import InvalidToken, Unauthenticated
 from gateway.domain.public_addresses import Network
@@ -32,7 +32,7 @@ class Context:
     """All services, and the values of the configuration that the API needs."""
 
     generations: Generations
-    artifacts: Artifacts
+    artifacts: ResultAccess
     attempts: Attempts
     purchases: Purchases
     callback_urls: CallbackUrls

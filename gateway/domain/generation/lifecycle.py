@@ -18,11 +18,11 @@ from gateway.domain.adapter.task import Completed, Failed, Pending, Status
 from gateway.domain.adapter.task import TaskSnapshot as Snapshot
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.archiving import (
+    ArchiveFile,
+    ArchiveSchedule,
+    FileArchived,
     FileFact,
-    FileKept,
     FileUnread,
-    Keep,
-    KeepWatch,
     absorb_file,
     file_moments,
     files_due,
@@ -61,7 +61,7 @@ from gateway.domain.generation.transitions import ATTEMPT_MOVES, SaveAttempt, Wr
 from gateway.domain.health.route_health import HealthOf, unknown_health
 
 UNANSWERED = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING})  # no reply to the submit was read yet
-NOTHING: Mapping[int, KeepWatch] = {}
+NOTHING: Mapping[int, ArchiveSchedule] = {}
 IDLE_SECONDS = 3600  # how long a driver sleeps when nothing is due: only a fact or a change of the store wakes it
 
 
@@ -120,7 +120,7 @@ class Poll(Struct, frozen=True, kw_only=True):
     how: How = "poll"
 
 
-Effect = Submit | Poll | Keep
+Effect = Submit | Poll | ArchiveFile
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -130,7 +130,7 @@ class Step(Struct, frozen=True, kw_only=True):
     writes: tuple[Write, ...]
     effects: tuple[Effect, ...]
     watches: Mapping[TaskKey, Watch]  # to be handed to the next call; never stored
-    keeping: Mapping[int, KeepWatch]  # the same for archiving, by the index of the output
+    keeping: Mapping[int, ArchiveSchedule]  # the same for archiving, by the index of the output
     wake_at: datetime
 
 
@@ -151,7 +151,7 @@ def advance(
     busy: frozenset[Effect],
     hints: HintsOf,
     health: HealthOf = unknown_health,
-    keeping: Mapping[int, KeepWatch] = NOTHING,
+    keeping: Mapping[int, ArchiveSchedule] = NOTHING,
 ) -> Step:
     """Apply the facts, then decide what to store and what to do next.
 
@@ -164,7 +164,7 @@ def advance(
     readings = Readings(changes, dict(watches), hints, polled)
     show_extras(changes)
     for fact in facts:
-        if isinstance(fact, FileKept | FileUnread):
+        if isinstance(fact, FileArchived | FileUnread):
             absorb_file(changes, files, fact, hints)
         elif isinstance(fact, Hinted):
             _poll_now(changes, readings, fact.attempt_id)

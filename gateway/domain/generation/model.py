@@ -118,7 +118,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     upstream: UpstreamAnswer | None = None  # facts from the answer to the submit that the provider's support needs
 
 
-class Kept(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ArchivedFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The gateway's own copy of a result, which was checked to be a file of the right kind."""
 
     name: str  # in the artifact store
@@ -142,7 +142,7 @@ class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
     late: bool = False  # it arrived after another result had filled its output, or after the generation had ended
     attempt_id: str | None = None
     artifact: Artifact | None = None  # the file at the provider; while the output is open, it is being archived
-    kept: Kept | None = None
+    kept: ArchivedFile | None = None
     expires_at: datetime | None = None  # when the provider's link ends
     failure: Failed | None = None
 

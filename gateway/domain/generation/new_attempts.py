@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from gateway.domain.adapter.task import Status
-from gateway.domain.generation.archiving import KeepWatch, is_being_archived
+from gateway.domain.generation.archiving import ArchiveSchedule, is_being_archived
 from gateway.domain.generation.changes import Changes
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Output
 from gateway.domain.generation.next_attempt import NextTry, Stop, history, next_try
@@ -25,7 +25,7 @@ SOON = timedelta(seconds=1)  # until the driver looks again at what a step has c
 
 
 def reserve_attempts(
-    changes: Changes, readings: Readings, files: Mapping[int, KeepWatch], hints: HintsOf, health: HealthOf
+    changes: Changes, readings: Readings, files: Mapping[int, ArchiveSchedule], hints: HintsOf, health: HealthOf
 ) -> datetime:
     """Reserve an attempt for each open output that needs one; the deadline must not have passed.
 
@@ -53,7 +53,9 @@ def reserve_attempts(
     return wake_at
 
 
-def _stop(changes: Changes, output: Output, stop: Stop, files: Mapping[int, KeepWatch], hints: HintsOf) -> datetime:
+def _stop(
+    changes: Changes, output: Output, stop: Stop, files: Mapping[int, ArchiveSchedule], hints: HintsOf
+) -> datetime:
     """Fail an output for which no route is left, unless a paid result or a callback can still fill it."""
     if not fill_from_extra(changes, output, files):
         callback_until = _callback_until(changes.generation, output.index, hints)

@@ -18,7 +18,7 @@ from gateway.domain.health.route_health import Completion
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.routing.plan import param_of
 from gateway.failpoints import reach
-from gateway.store.artifacts import Results
+from gateway.store.artifacts import ArchivedFiles
 from gateway.store.files import Library
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
@@ -32,7 +32,7 @@ from gateway.store.sqlite import pages as sqlite_pages
 from gateway.store.sqlite import purchases as sqlite_purchases
 from gateway.store.sqlite import task_claims as sqlite_task_claims
 from gateway.store.sqlite import webhooks as sqlite_webhooks
-from gateway.store.sqlite.artifacts import SqliteResults
+from gateway.store.sqlite.artifacts import SqliteArchivedFiles
 from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.errors import explain
 from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, take_lock
@@ -91,7 +91,7 @@ class SqliteStore:
         self._lock = lock
         self._writer = Writer(connect(path), path)
         self._read = Reader(connect(path), self._writer)
-        self.results: Results = SqliteResults(self._read, self._writer)
+        self.archived_files: ArchivedFiles = SqliteArchivedFiles(self._read, self._writer)
         self.callbacks: Callbacks = SqliteCallbacks(self._read, self._writer)
         self.library: Library = SqliteLibrary(self._read, self._writer)
         self.uploads: Uploads = SqliteUploads(self._read, self._writer)

@@ -319,7 +319,9 @@ async def test_a_result_that_cannot_be_removed_is_in_nobodys_way(
     bench: Bench, events: list[Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generation = await bench.create(b"one", idempotency=KNOWN)
-    assert await bench.store.results.tell(generation.id, ["a/stuck.mp4", "a/goes.mp4"], bench.clock.moment + HOUR)
+    assert await bench.store.archived_files.announce(
+        generation.id, ["a/stuck.mp4", "a/goes.mp4"], bench.clock.moment + HOUR
+    )
     remove = bench.artifacts.remove
 
     async def refuses(names: list[str]) -> None:
@@ -344,10 +346,10 @@ async def test_a_result_that_cannot_be_removed_is_in_nobodys_way(
 async def test_a_deletion_leaves_what_is_on_its_way_its_time(bench: Bench) -> None:
     """A file that is stored after its generation was deleted is recorded, and removed when its time is over."""
     generation = await bench.create(b"one")
-    assert await bench.store.results.tell(generation.id, ["a/late.mp4"], bench.clock.moment + HOUR)
+    assert await bench.store.archived_files.announce(generation.id, ["a/late.mp4"], bench.clock.moment + HOUR)
     assert await bench.store.delete(generation.id, "alice", NOW)
-    assert await bench.store.results.expired(bench.clock.moment, 10) == []
-    assert await bench.store.results.expired(bench.clock.moment + HOUR, 10) == ["a/late.mp4"]
+    assert await bench.store.archived_files.expired(bench.clock.moment, 10) == []
+    assert await bench.store.archived_files.expired(bench.clock.moment + HOUR, 10) == ["a/late.mp4"]
 
 
 async def test_a_purchase_goes_when_the_retention_of_money_is_over(bench: Bench) -> None:

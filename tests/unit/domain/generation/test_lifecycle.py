@@ -8,12 +8,12 @@ from gateway.domain.adapter.contract import Polling
 from gateway.domain.adapter.failure import Billed, FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Completed, Pending, Status
-from gateway.domain.generation.archiving import FileKept
+from gateway.domain.generation.archiving import FileArchived
 from gateway.domain.generation.lifecycle import Ended, Poll, Read, Submit, advance
 from gateway.domain.generation.model import AttemptState, Policy
 from gateway.domain.generation.outputs import FILES_MAX
 from gateway.domain.generation.task_polling import GIVE_UP_UNREAD, Hints
-from gateway.domain.generation.transitions import AddAttempt, SaveAttempt, SaveKept, SaveOutput, SaveStatus
+from gateway.domain.generation.transitions import AddAttempt, SaveArchivedFile, SaveAttempt, SaveOutput, SaveStatus
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import RouteHealth
 
@@ -944,8 +944,8 @@ def test_writes_of_a_step_come_in_an_order_that_can_be_stored() -> None:
     world.accept(1)
     step_after_read = world.read(1, done())
     assert [type(write) for write in step_after_read.writes] == [SaveAttempt, SaveOutput, SaveStatus]
-    step = world.file(FileKept(0, archived_file()))
-    assert [type(write) for write in step.writes] == [SaveKept, SaveOutput, SaveAttempt, SaveStatus]
+    step = world.file(FileArchived(0, archived_file()))
+    assert [type(write) for write in step.writes] == [SaveArchivedFile, SaveOutput, SaveAttempt, SaveStatus]
 
 
 def test_polling_of_another_route_is_its_own() -> None:

@@ -12,7 +12,7 @@ from gateway.domain.adapter.failure import REMEDY, FailureKind, Remedy
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Failed, Pending, Status
 from gateway.domain.errors import Conflict
-from gateway.domain.generation.archiving import FileKept, FileUnread, Keep
+from gateway.domain.generation.archiving import ArchiveFile, FileArchived, FileUnread
 from gateway.domain.generation.lifecycle import Ended, Fact, Hinted, Poll, Read, Step, Submit, Unread
 from gateway.domain.generation.model import AttemptState, Generation, Policy, expected_outputs
 from gateway.domain.generation.next_attempt import REPEATS_MAX
@@ -256,15 +256,15 @@ class Life(RuleBasedStateMachine):
             fact = Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, snapshot=snapshot)
         self.step(fact, wait=wait)
 
-    @precondition(lambda self: any(isinstance(effect, Keep) for effect in self.world.busy))
+    @precondition(lambda self: any(isinstance(effect, ArchiveFile) for effect in self.world.busy))
     @rule(data=st.data(), what=st.sampled_from(["kept", "missing", "final", "unread"]), wait=WAITS)
     def file_is_fetched(self, data: st.DataObject, what: str, wait: float) -> None:
-        indices = sorted(effect.index for effect in self.world.busy if isinstance(effect, Keep))
+        indices = sorted(effect.index for effect in self.world.busy if isinstance(effect, ArchiveFile))
         index = data.draw(st.sampled_from(indices))
-        self.world.busy.discard(Keep(index))
+        self.world.busy.discard(ArchiveFile(index))
         match what:
             case "kept":
-                self.step(FileKept(index, archived_file(index)), wait=wait)
+                self.step(FileArchived(index, archived_file(index)), wait=wait)
             case _:
                 self.step(FileUnread(index=index, missing=what == "missing", final=what == "final"), wait=wait)
 
