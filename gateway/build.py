@@ -40,7 +40,7 @@ from gateway.generations.catalog import Catalog
 from gateway.generations.event_stream import Watching
 from gateway.generations.notifier import Room, Signals
 from gateway.generations.planner import Planner
-from gateway.generations.poll_advice import PollHints
+from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
 from gateway.inputs.blobs import Blobs
 from gateway.inputs.library import Files, file_link
@@ -141,7 +141,7 @@ class GenerationParts:
     """What the API does with generations."""
 
     generations: Generations
-    hints: PollHints
+    poll_advisor: PollAdvisor
     watching: Watching
 
 
@@ -334,7 +334,7 @@ def build_generations(
     base: Base, catalog: Catalog, upstream: UpstreamParts, inputs: InputParts, engine: EngineParts
 ) -> GenerationParts:
     """What creates, reads, cancels and follows generations."""
-    hints = PollHints(upstream.providers, upstream.health, base.clock)
+    poll_advisor = PollAdvisor(upstream.providers, upstream.health, base.clock)
     generations = Generations(
         store=base.store,
         planner=Planner(base.store, catalog, upstream.health, base.clock, links=inputs.has_links),
@@ -342,12 +342,12 @@ def build_generations(
         drivers=engine.engine,
         signals=base.signals,
         clock=base.clock,
-        hints=hints,
+        poll_advisor=poll_advisor,
         observer=base.observer,
         on_delete=engine.sweeper.soon,
     )
     watching = Watching(base.store, base.signals, base.clock)
-    return GenerationParts(generations=generations, hints=hints, watching=watching)
+    return GenerationParts(generations=generations, poll_advisor=poll_advisor, watching=watching)
 
 
 def build_context(
@@ -376,7 +376,7 @@ def build_context(
         catalog=catalog,
         webhooks=webhooks.endpoints,
         health=upstream.health,
-        hints=generations.hints,
+        poll_advisor=generations.poll_advisor,
         authenticator=Authenticator(
             [key.reveal() for key in server.api_keys],
             admin_keys=[key.reveal() for key in server.admin_keys],

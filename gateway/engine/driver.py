@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from gateway.clock import Clock, wait
 from gateway.domain.generation.archiving import ArchiveFile, ArchiveSchedule
-from gateway.domain.generation.lifecycle import Effect, Fact, Hinted, Step, Submit, advance
+from gateway.domain.generation.lifecycle import CallbackReceived, Effect, Fact, Step, Submit, advance
 from gateway.domain.generation.model import AttemptState, Generation
-from gateway.domain.generation.task_polling import TaskKey, Watch
+from gateway.domain.generation.task_polling import PollSchedule, TaskKey
 from gateway.domain.generation.transitions import SaveArchivedFile, SaveAttempt, Write
 from gateway.engine.effects import Effects
 from gateway.engine.health_feedback import report_discarded, report_ended, report_reserved
@@ -86,16 +86,16 @@ class Drive:
 
     async def _run(self, generation: Generation) -> None:
         current: Generation | None = generation
-        watches: Mapping[TaskKey, Watch] = {}
+        schedules: Mapping[TaskKey, PollSchedule] = {}
         keeping: Mapping[int, ArchiveSchedule] = {}
         facts: list[Fact] = []
         while current is not None:
-            step = self._advance(current, watches, keeping, facts)
+            step = self._advance(current, schedules, keeping, facts)
             stored = await self._save(current, step)
             if stored is None:
                 current = await self._reload(current)
                 continue
-            current, watches, keeping, facts = stored, step.watches, step.keeping, []
+            current, schedules, keeping, facts = stored, step.schedules, step.keeping, []
             if self._effect_error is not None:
                 raise self._effect_error
             if current.status.terminal:
@@ -104,7 +104,7 @@ class Drive:
             if not self._stopping:
                 for effect in step.effects:
                     self._start(current, effect)
-            nothing_due = not watches and all(schedule.given_up for schedule in keeping.values())
+            nothing_due = not schedules and all(schedule.given_up for schedule in keeping.values())
             is_done = current.status.terminal and nothing_due and not self._is_outdated
             if not self._running and (self._stopping or is_done):
                 return
@@ -119,17 +119,17 @@ class Drive:
     def _advance(
         self,
         generation: Generation,
-        watches: Mapping[TaskKey, Watch],
+        schedules: Mapping[TaskKey, PollSchedule],
         keeping: Mapping[int, ArchiveSchedule],
         facts: list[Fact],
     ) -> Step:
         step = advance(
             generation,
-            watches,
+            schedules,
             facts,
             now=self._clock.now(),
             busy=frozenset(self._running.values()),
-            hints=self._profiles.of,
+            profile_of=self._profiles.of,
             health=self._health.of,
             keeping=keeping,
         )
@@ -225,7 +225,7 @@ class Drive:
 
     def _collect(self) -> list[Fact]:
         """The facts that were learnt since the last step."""
-        facts: list[Fact] = [Hinted(attempt_id) for attempt_id in self._nudged]
+        facts: list[Fact] = [CallbackReceived(attempt_id) for attempt_id in self._nudged]
         self._nudged.clear()
         for task in [task for task in self._running if task.done()]:
             effect = self._running.pop(task)

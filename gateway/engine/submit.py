@@ -21,7 +21,7 @@ from gateway.domain.adapter.task_reading import read_submit
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer, answer_of
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.cost_limit import within_limit
-from gateway.domain.generation.lifecycle import Ended
+from gateway.domain.generation.lifecycle import SubmitEnded
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Route
 from gateway.domain.generation.next_attempt import has_another_route
 from gateway.domain.generation.outputs import accepted, missing_slots
@@ -52,7 +52,7 @@ class Submission(Struct, frozen=True):
 class _NotWanted(Exception):
     """The submit must not be sent. `ended` is the fact to report; `None`: another driver has the generation."""
 
-    def __init__(self, ended: Ended | None) -> None:
+    def __init__(self, ended: SubmitEnded | None) -> None:
         super().__init__()
         self.ended = ended
 
@@ -87,10 +87,10 @@ class Submitter:
         """Whether the submit may have begun to leave. From then on it must be brought to its end."""
         return attempt_id in self._sending
 
-    async def submit(self, submission: Submission, provider: Provider | None) -> Ended | None:
+    async def submit(self, submission: Submission, provider: Provider | None) -> SubmitEnded | None:
         """Submit a reserved attempt. Returns why it brought no task; `None` if its outcome is stored already."""
         attempt, route = submission.attempt, submission.route
-        ended: Ended | None = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+        ended: SubmitEnded | None = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         if provider is None or not provider.accepts_work or route.model not in provider.models:
             return ended
         try:
@@ -103,7 +103,7 @@ class Submitter:
                 self._health.release_probe(route.provider, route.model, attempt.id)
         return ended
 
-    async def _in_free_slot(self, submission: Submission, provider: Provider) -> Ended | None:
+    async def _in_free_slot(self, submission: Submission, provider: Provider) -> SubmitEnded | None:
         """Wait until the provider's limit of simultaneous submits allows one more, then submit."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
         async with self._health.submits[provider.name].place(generation.key):
@@ -119,7 +119,7 @@ class Submitter:
                 raise
             except InputRefused as refused:
                 self._health.submitted(route.provider, route.model, attempt.id, refused.failure)
-                return Ended(
+                return SubmitEnded(
                     attempt_id=attempt.id,
                     state=AttemptState.REFUSED,
                     failure=refused.failure,
@@ -153,7 +153,7 @@ class Submitter:
             )
         )
 
-    async def _begin_and_send(self, submission: Submission, provider: Provider, call: HttpCall) -> Ended | None:
+    async def _begin_and_send(self, submission: Submission, provider: Provider, call: HttpCall) -> SubmitEnded | None:
         generation, attempt, route = submission.generation, submission.attempt, submission.route
         try:
             await self._begin(generation, attempt)
@@ -197,7 +197,7 @@ class Submitter:
         if missing_slots(current, attempt) != attempt.slots or not within_limit(current):
             raise _NotWanted(_not_sent(attempt, None))  # the driver reserves a new attempt for what is still missing
 
-    async def _send(self, submission: Submission, provider: Provider, call: HttpCall) -> Ended | None:
+    async def _send(self, submission: Submission, provider: Provider, call: HttpCall) -> SubmitEnded | None:
         """Send the call and store what the answer says. `None`: the provider accepted it."""
         attempt = submission.attempt
         try:
@@ -226,7 +226,7 @@ class Submitter:
 
     async def _read_answer(
         self, submission: Submission, provider: Provider, call: HttpCall, reply: HttpReply
-    ) -> Ended | None:
+    ) -> SubmitEnded | None:
         """Tell a refusal, an unclear answer and accepted tasks apart. The ids of tasks are stored here."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
         answer = _answer_of(reply)
@@ -260,16 +260,16 @@ class Submitter:
         reply: HttpReply,
         failure: Failed,
         answer: UpstreamAnswer,
-    ) -> Ended:
+    ) -> SubmitEnded:
         """The fact for an answer that names no task: a clear refusal, or one that leaves open whether a task exists."""
         if failure.kind is FailureKind.AMBIGUOUS:
-            return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
+            return SubmitEnded(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
         wait_seconds = retry_after_seconds(reply, self._clock.now)
         if wait_seconds is None and failure.kind is FailureKind.RATE_LIMITED:
             wait_seconds = provider.adapter.rate_limit_seconds
         elif wait_seconds is None and failure.kind is FailureKind.UNAVAILABLE:
             wait_seconds = provider.adapter.unavailable_seconds
-        return Ended(
+        return SubmitEnded(
             attempt_id=attempt.id,
             state=AttemptState.REFUSED,
             failure=failure,
@@ -302,21 +302,21 @@ def _amended_form(attempt: Attempt, provider: Provider, call: HttpCall, reply: H
         return None
 
 
-def _broken_before_sending(attempt: Attempt, provider: Provider, error: Exception) -> Ended:
+def _broken_before_sending(attempt: Attempt, provider: Provider, error: Exception) -> SubmitEnded:
     """The adapter raised while the call was being made. It costs nothing, and the next route may be tried."""
     log.error("translation_failed", attempt=attempt.id, provider=provider.name, exc_info=error)
     return _not_sent(attempt, failed(FailureKind.ADAPTER_FAILED))
 
 
-def _not_sent(attempt: Attempt, failure: Failed | None) -> Ended:
+def _not_sent(attempt: Attempt, failure: Failed | None) -> SubmitEnded:
     """Nothing reached the provider. Without a failure the submit was no longer wanted."""
-    return Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=failure)
+    return SubmitEnded(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=failure)
 
 
-def _unknown(attempt: Attempt, answer: UpstreamAnswer | None) -> Ended:
+def _unknown(attempt: Attempt, answer: UpstreamAnswer | None) -> SubmitEnded:
     """The provider may have accepted the submit: a task may exist, and it may be charged."""
     failure = failed(FailureKind.AMBIGUOUS)
-    return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
+    return SubmitEnded(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
 
 
 def _answer_of(reply: HttpReply) -> UpstreamAnswer:

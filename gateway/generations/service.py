@@ -19,7 +19,7 @@ from gateway.domain.routing.image_limits import ImageFacts
 from gateway.failpoints import reach
 from gateway.generations.notifier import Signals
 from gateway.generations.planner import Planner, Quote, named_files
-from gateway.generations.poll_advice import PollHints
+from gateway.generations.poll_advice import PollAdvisor
 from gateway.ids import new_id
 from gateway.inputs.blobs import Blobs
 from gateway.store.port import Idempotency, Page, Query, Store, StoredFile
@@ -70,7 +70,7 @@ class Generations:
         drivers: Drivers,
         signals: Signals,
         clock: Clock,
-        hints: PollHints,
+        poll_advisor: PollAdvisor,
         observer: Observer,
         on_delete: Callable[[], None],
     ) -> None:
@@ -81,7 +81,7 @@ class Generations:
         self._drivers = drivers
         self._signals = signals
         self._clock = clock
-        self._hints = hints
+        self._poll_advisor = poll_advisor
         self._observer = observer
         self._on_delete = on_delete
         # How many creates are under way, by API key and digest, and by API key and idempotency key.
@@ -236,7 +236,7 @@ class Generations:
         """The refusal of a delete, with what the client can do about it."""
         if not generation.status.terminal:
             return Conflict(f"The generation is {generation.status}; cancel it first, or wait until it has ended.")
-        wait_seconds = self._hints.submit_seconds(generation)
+        wait_seconds = self._poll_advisor.submit_seconds(generation)
         return Conflict(
             f"The generation is {generation.status}, but a submit of it is still under way, and its answer may name a"
             f" task that was paid for; delete it again in {wait_seconds:.0f} s.",

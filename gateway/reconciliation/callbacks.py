@@ -29,7 +29,7 @@ _PURPOSE = "callback"
 _Claim = tuple[str, str, AttemptState | None]  # attempt id, task id, the attempt's state; None: it was deleted
 
 
-class Hinted(Protocol):
+class Nudgeable(Protocol):
     """What this service needs of an engine."""
 
     def nudge(self, generation_id: str, attempt_id: str) -> None:
@@ -70,7 +70,7 @@ class Callbacks:
         store: Store,
         providers: Mapping[str, Provider],
         adoption: Adoption,
-        drivers: Hinted,
+        drivers: Nudgeable,
         clock: Clock,
     ) -> None:
         self._store = store

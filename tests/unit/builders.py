@@ -15,13 +15,13 @@ from gateway.domain.generation.archiving import ArchiveFile, ArchiveSchedule, Fi
 from gateway.domain.generation.lifecycle import (
     IDLE_SECONDS,
     Effect,
-    Ended,
     Fact,
     Poll,
-    Read,
     Step,
     Submit,
-    Unread,
+    SubmitEnded,
+    TaskRead,
+    TaskUnread,
     advance,
     cancel,
 )
@@ -38,7 +38,7 @@ from gateway.domain.generation.model import (
 )
 from gateway.domain.generation.outputs import accepted
 from gateway.domain.generation.reconciliation import FOLLOWED, with_tasks
-from gateway.domain.generation.task_polling import Hints, TaskKey, Watch, open_tasks
+from gateway.domain.generation.task_polling import PollSchedule, RouteProfile, TaskKey, open_tasks
 from gateway.domain.generation.transitions import SaveAttempt, Write, apply, event_of
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -111,12 +111,12 @@ class World:
         self.keeps = keeps
         self.keeping: dict[int, ArchiveSchedule] = {}
         self.now = T0
-        self.watches: dict[TaskKey, Watch] = {}
+        self.schedules: dict[TaskKey, PollSchedule] = {}
         self.busy: set[Effect] = set()
-        self.hint = Hints(polling=polling, has_refresh=has_refresh, form=form)
+        self.hint = RouteProfile(polling=polling, has_refresh=has_refresh, form=form)
         self.last: Step = self.step()
 
-    def hints(self, route: Route) -> Hints:
+    def profile_of(self, route: Route) -> RouteProfile:
         return self.hint
 
     def step(self, *facts: Fact, wait: float = 0) -> Step:
@@ -129,7 +129,7 @@ class World:
             event = event_of(write)
             assert event is None or json.loads(json.dumps(event[1])) is not None
         assert step.wake_at > self.now, "a driver would loop without a pause"
-        self.generation, self.watches = step.generation, dict(step.watches)
+        self.generation, self.schedules = step.generation, dict(step.schedules)
         self.keeping = dict(step.keeping)
         self.busy |= set(step.effects)
         again = self._advance(())
@@ -147,11 +147,11 @@ class World:
     def _advance(self, facts: Iterable[Fact]) -> Step:
         return advance(
             self.generation,
-            self.watches,
+            self.schedules,
             facts,
             now=self.now,
             busy=frozenset(self.busy),
-            hints=self.hints,
+            profile_of=self.profile_of,
             keeping=self.keeping,
         )
 
@@ -207,7 +207,7 @@ class World:
             self.send(number)
         self.busy.discard(Submit(self.attempt(number).id))
         return self.step(
-            Ended(
+            SubmitEnded(
                 attempt_id=self.attempt(number).id,
                 state=state,  # type: ignore[arg-type]  # callers give one of the three
                 failure=failed(kind, "no", elsewhere=elsewhere),
@@ -245,13 +245,15 @@ class World:
         """Poll a task when it is due, step. `asked_at` is when the poll began, by default now."""
         self.busy.discard(self.until_poll(number, index))
         asked_at = asked_at or self.now
-        return self.step(Read(attempt_id=self.attempt(number).id, index=index, snapshot=snapshot, asked_at=asked_at))
+        return self.step(
+            TaskRead(attempt_id=self.attempt(number).id, index=index, snapshot=snapshot, asked_at=asked_at)
+        )
 
     def unread(self, number: int, index: int = 0, *, not_found: bool = False, retry_after: float | None = None) -> Step:
         """Fail to poll a task when it is due, step."""
         self.busy.discard(self.until_poll(number, index))
         return self.step(
-            Unread(
+            TaskUnread(
                 attempt_id=self.attempt(number).id,
                 index=index,
                 asked_at=self.now,
@@ -280,7 +282,7 @@ class World:
 
     def crash(self) -> None:
         """Kill the process: another one continues with the generation as it is in the ledger."""
-        self.watches, self.keeping, self.busy = {}, {}, set()
+        self.schedules, self.keeping, self.busy = {}, {}, set()
 
     def states(self) -> list[AttemptState]:
         return [attempt.state for attempt in self.generation.attempts]

@@ -16,7 +16,7 @@ from gateway.domain.errors import InvalidToken, Unauthenticated
 from gateway.domain.public_addresses import Network
 from gateway.generations.catalog import Catalog
 from gateway.generations.notifier import Room
-from gateway.generations.poll_advice import PollHints
+from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
 from gateway.inputs.library import Files
 from gateway.reconciliation.callbacks import Callbacks, CallbackUrls
@@ -40,7 +40,7 @@ class Context:
     webhooks: Webhooks
     catalog: Catalog
     health: Health
-    hints: PollHints
+    poll_advisor: PollAdvisor
     authenticator: Authenticator
     signer: Signer
     files: Files

@@ -99,8 +99,8 @@ def fill_from_extra(changes: Changes, output: Output, files: Mapping[int, Archiv
             filled = replace(output, status=Status.IN_PROGRESS, attempt_id=extra.attempt_id, artifact=extra.artifact)
             changes.write(SaveOutput(replace(filled, expires_at=extra.expires_at)))
             return True
-        watch = files.get(extra.index)
-        if watch is not None and not watch.given_up and changes.now < watch.since + WAIT:
+        schedule = files.get(extra.index)
+        if schedule is not None and not schedule.given_up and changes.now < schedule.since + WAIT:
             return True
     return False
 

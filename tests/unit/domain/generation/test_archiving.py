@@ -13,7 +13,7 @@ from gateway.domain.generation.archiving import (
     FileArchived,
     FileUnread,
 )
-from gateway.domain.generation.lifecycle import Hinted, Poll, Read
+from gateway.domain.generation.lifecycle import CallbackReceived, Poll, TaskRead
 from gateway.domain.generation.model import AttemptState
 
 from ...builders import POLLING, RUNNING, T0, World, archived_file, done, generation
@@ -209,7 +209,7 @@ def test_callback_polls_the_task_now() -> None:
     world = World(generation())
     world.accept(1)
     world.read(1, RUNNING)
-    step = world.step(Hinted(world.attempt(1).id), wait=1)
+    step = world.step(CallbackReceived(world.attempt(1).id), wait=1)
     assert step.effects == (Poll(attempt_id=world.attempt(1).id, index=0),)
 
 
@@ -219,11 +219,11 @@ def test_many_callbacks_poll_once_a_second() -> None:
     world.step(wait=0.5)
     reads = 0
     for _ in range(1000):
-        step = world.step(Hinted(world.attempt(1).id), wait=0.01)
+        step = world.step(CallbackReceived(world.attempt(1).id), wait=0.01)
         for poll in [effect for effect in step.effects if isinstance(effect, Poll)]:
             reads += 1
             world.busy.discard(poll)
-            world.step(Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=world.now, snapshot=RUNNING))
+            world.step(TaskRead(attempt_id=poll.attempt_id, index=poll.index, asked_at=world.now, snapshot=RUNNING))
     assert reads in {10, 11}
 
 
@@ -232,17 +232,17 @@ def test_callback_during_a_poll_causes_another_one() -> None:
     world = World(generation())
     world.accept(1)
     poll = world.until_poll(1)
-    world.step(Hinted(world.attempt(1).id))
+    world.step(CallbackReceived(world.attempt(1).id))
     world.busy.discard(poll)
-    world.step(Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=world.now, snapshot=RUNNING))
+    world.step(TaskRead(attempt_id=poll.attempt_id, index=poll.index, asked_at=world.now, snapshot=RUNNING))
     assert world.step(wait=1).effects == (poll,)
 
 
 def test_callback_for_an_unknown_attempt_changes_nothing() -> None:
     world = World(generation())
     before = world.generation
-    world.step(Hinted("att_other_1"))
-    assert (world.generation, world.watches) == (before, {})
+    world.step(CallbackReceived("att_other_1"))
+    assert (world.generation, world.schedules) == (before, {})
 
 
 def test_second_result_does_not_replace_one_that_is_being_archived() -> None:

@@ -13,7 +13,16 @@ from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Failed, Pending, Status
 from gateway.domain.errors import Conflict
 from gateway.domain.generation.archiving import ArchiveFile, FileArchived, FileUnread
-from gateway.domain.generation.lifecycle import Ended, Fact, Hinted, Poll, Read, Step, Submit, Unread
+from gateway.domain.generation.lifecycle import (
+    CallbackReceived,
+    Fact,
+    Poll,
+    Step,
+    Submit,
+    SubmitEnded,
+    TaskRead,
+    TaskUnread,
+)
 from gateway.domain.generation.model import AttemptState, Generation, Policy, expected_outputs
 from gateway.domain.generation.next_attempt import REPEATS_MAX
 from gateway.domain.generation.reconciliation import Decision, decide, is_held
@@ -230,7 +239,7 @@ class Life(RuleBasedStateMachine):
         state = data.draw(st.sampled_from(states))
         self.world.busy.discard(Submit(attempt.id))
         self.step(
-            Ended(
+            SubmitEnded(
                 attempt_id=attempt.id,
                 state=state,
                 failure=failed(kind, "no", elsewhere=elsewhere),
@@ -251,9 +260,11 @@ class Life(RuleBasedStateMachine):
         asked_at = max(self.world.now - timedelta(seconds=took), after(0))
         self.readings.append((poll.attempt_id, poll.index, asked_at, snapshot is not None))
         if snapshot is None:
-            fact: Fact = Unread(attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, not_found=not_found)
+            fact: Fact = TaskUnread(
+                attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, not_found=not_found
+            )
         else:
-            fact = Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, snapshot=snapshot)
+            fact = TaskRead(attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, snapshot=snapshot)
         self.step(fact, wait=wait)
 
     @precondition(lambda self: any(isinstance(effect, ArchiveFile) for effect in self.world.busy))
@@ -272,7 +283,7 @@ class Life(RuleBasedStateMachine):
     def provider_hints(self, data: st.DataObject) -> None:
         attempts = self.world.generation.attempts
         if attempts:
-            self.step(Hinted(data.draw(st.sampled_from([attempt.id for attempt in attempts]))))
+            self.step(CallbackReceived(data.draw(st.sampled_from([attempt.id for attempt in attempts]))))
 
     @precondition(
         lambda self: any(is_held(self.world.generation, attempt) for attempt in self.world.generation.attempts)
@@ -369,12 +380,12 @@ class Life(RuleBasedStateMachine):
                 break
             for poll in [effect for effect in self.world.busy if isinstance(effect, Poll)]:
                 self.world.busy.discard(poll)
-                self.step(Unread(attempt_id=poll.attempt_id, index=poll.index, asked_at=self.world.now))
+                self.step(TaskUnread(attempt_id=poll.attempt_id, index=poll.index, asked_at=self.world.now))
             if not self.world.generation.status.terminal:
                 self.step(wait=(self.world.last.wake_at - self.world.now).total_seconds())
         assert self.world.generation.status.terminal
         assert not any(isinstance(effect, Poll) for effect in self.world.last.effects)
-        assert not self.world.watches, "no task is polled any more"
+        assert not self.world.schedules, "no task is polled any more"
         self.world.crash()
         self.step()
         assert S.SUBMITTING not in self.world.states()

@@ -10,7 +10,7 @@ from gateway.domain.adapter.failure import PUBLIC_CODE, REMEDY, TASK_BILLED, Bil
 from gateway.domain.adapter.messages import PRIVATE, failed
 from gateway.domain.adapter.task import Failed, Status
 from gateway.domain.backoff import exponential, spread
-from gateway.domain.generation.lifecycle import Ended, Fact, Step, Submit, advance
+from gateway.domain.generation.lifecycle import Fact, Step, Submit, SubmitEnded, advance
 from gateway.domain.generation.model import AttemptState, Generation, Policy
 from gateway.domain.generation.next_attempt import (
     REPEAT_MAX_SECONDS,
@@ -524,11 +524,11 @@ class Sick(World):
     def _advance(self, facts: Iterable[Fact]) -> Step:
         return advance(
             self.generation,
-            self.watches,
+            self.schedules,
             facts,
             now=self.now,
             busy=frozenset(self.busy),
-            hints=self.hints,
+            profile_of=self.profile_of,
             health=self.of,
         )
 
@@ -631,7 +631,7 @@ def refuse(world: World, number: int, failure: Failed) -> None:
     attempt = world.attempt(number)
     world.send(number)
     world.busy.discard(Submit(attempt.id))
-    world.step(Ended(attempt_id=attempt.id, state=S.REFUSED, failure=failure))
+    world.step(SubmitEnded(attempt_id=attempt.id, state=S.REFUSED, failure=failure))
 
 
 # `max_cost`, over the whole generation
@@ -716,10 +716,12 @@ def test_failed_output_leaves_money_for_another_one_and_the_driver_looks_soon() 
     world.accept(1)
     world.give_up(1)
     assert world.routes() == [0, 0]
-    refused = Ended(attempt_id=world.attempt(2).id, state=S.REFUSED, failure=failed(FailureKind.OUT_OF_CREDIT))
+    refused = SubmitEnded(attempt_id=world.attempt(2).id, state=S.REFUSED, failure=failed(FailureKind.OUT_OF_CREDIT))
 
     def advanced(before: Step, *facts: Fact) -> Step:
-        return advance(before.generation, before.watches, facts, now=world.now, busy=frozenset(), hints=world.hints)
+        return advance(
+            before.generation, before.schedules, facts, now=world.now, busy=frozenset(), profile_of=world.profile_of
+        )
 
     step = advanced(replace(world.last, generation=world.generation), refused)
     assert [output.status for output in step.generation.outputs] == [Status.QUEUED, Status.FAILED]
