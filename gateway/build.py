@@ -37,8 +37,8 @@ from gateway.engine.submit import Submitter
 from gateway.engine.sweeper import Sweeper
 from gateway.fetch.fetcher import Fetcher
 from gateway.generations.catalog import Catalog
-from gateway.generations.event_stream import Watching
-from gateway.generations.notifier import Room, Signals
+from gateway.generations.event_stream import EventStreamSource
+from gateway.generations.notifier import Capacity, Notifier
 from gateway.generations.planner import Planner
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
@@ -75,7 +75,7 @@ class Base:
     clock: Clock  # never before the newest moment of the ledger
     store: Store
     signer: Signer
-    signals: Signals
+    notifier: Notifier
     sweep_hold: SweepHold | None  # while the clock may be wrong, another time decides what is removed
 
 
@@ -142,7 +142,7 @@ class GenerationParts:
 
     generations: Generations
     poll_advisor: PollAdvisor
-    watching: Watching
+    watching: EventStreamSource
 
 
 def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool) -> Base:
@@ -155,7 +155,7 @@ def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_c
         clock=not_before(clock, store.newest_moment()),
         store=store,
         signer=Signer(store.secret("tokens")),
-        signals=Signals(settings.server.max_long_polls, settings.server.max_listeners),
+        notifier=Notifier(settings.server.max_long_polls, settings.server.max_listeners),
         sweep_hold=hold,
     )
 
@@ -212,7 +212,7 @@ def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
         artifacts=store,
         clock=base.clock,
         enabled=settings.thumbnails,
-        on_change=base.signals.changed,
+        on_change=base.notifier.changed,
     )
     archiver = Archiver(
         store=base.store,
@@ -263,7 +263,7 @@ def build_engine(
         effects=effects,
         profiles=profiles,
         health=upstream.health,
-        signals=base.signals,
+        notifier=base.notifier,
         clock=base.clock,
         observer=base.observer,
     )
@@ -314,7 +314,7 @@ def build_reconciliation(base: Base, upstream: UpstreamParts, engine: EnginePart
         store=base.store,
         providers=upstream.providers,
         drivers=engine.engine,
-        signals=base.signals,
+        notifier=base.notifier,
         clock=base.clock,
     )
     callbacks = Callbacks(
@@ -325,7 +325,7 @@ def build_reconciliation(base: Base, upstream: UpstreamParts, engine: EnginePart
         clock=base.clock,
     )
     attempts = Attempts(
-        store=base.store, adoption=adoption, drivers=engine.engine, signals=base.signals, clock=base.clock
+        store=base.store, adoption=adoption, drivers=engine.engine, notifier=base.notifier, clock=base.clock
     )
     return ReconciliationParts(callbacks=callbacks, attempts=attempts)
 
@@ -340,13 +340,13 @@ def build_generations(
         planner=Planner(base.store, catalog, upstream.health, base.clock, links=inputs.has_links),
         blobs=inputs.blobs,
         drivers=engine.engine,
-        signals=base.signals,
+        notifier=base.notifier,
         clock=base.clock,
         poll_advisor=poll_advisor,
         observer=base.observer,
         on_delete=engine.sweeper.soon,
     )
-    watching = Watching(base.store, base.signals, base.clock)
+    watching = EventStreamSource(base.store, base.notifier, base.clock)
     return GenerationParts(generations=generations, poll_advisor=poll_advisor, watching=watching)
 
 
@@ -384,7 +384,7 @@ def build_context(
         ),
         signer=base.signer,
         files=inputs.files,
-        downloads=Room(server.max_downloads, "downloads are under way"),
+        downloads=Capacity(server.max_downloads, "downloads are under way"),
         ready=ready,
         health_warnings=health_warnings,
         clock=base.clock,

@@ -16,7 +16,7 @@ from gateway.engine.health_feedback import report_discarded, report_ended, repor
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
-from gateway.generations.notifier import Signals
+from gateway.generations.notifier import Notifier
 from gateway.store.port import Store
 from gateway.telemetry import AttemptFinished, GenerationStatusChanged, Observer
 from gateway.upstream.health import Health
@@ -34,7 +34,7 @@ class Drive:
         effects: Effects,
         profiles: RouteProfiles,
         health: Health,
-        signals: Signals,
+        notifier: Notifier,
         clock: Clock,
         observer: Observer,
     ) -> None:
@@ -42,7 +42,7 @@ class Drive:
         self._effects = effects
         self._profiles = profiles
         self._health = health
-        self._signals = signals
+        self._notifier = notifier
         self._clock = clock
         self._observer = observer
         self.on_end: Callable[[], None] = lambda: None  # called at every step in which the generation has ended
@@ -114,7 +114,7 @@ class Drive:
                 self._is_outdated = False
                 current = await self._reload(current)
                 if current is not None:
-                    self._signals.changed(current.id)
+                    self._notifier.changed(current.id)
 
     def _advance(
         self,
@@ -150,7 +150,7 @@ class Drive:
             return None
         if step.generation.status.terminal and not before.status.terminal:
             reach("terminal")
-        self._signals.changed(before.id)
+        self._notifier.changed(before.id)
         report_ended(self._health, step.generation, step.writes)
         for write in step.writes:
             if isinstance(write, SaveArchivedFile):

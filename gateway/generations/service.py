@@ -17,7 +17,7 @@ from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.failpoints import reach
-from gateway.generations.notifier import Signals
+from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner, Quote, named_files
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.ids import new_id
@@ -68,7 +68,7 @@ class Generations:
         planner: Planner,
         blobs: Blobs,
         drivers: Drivers,
-        signals: Signals,
+        notifier: Notifier,
         clock: Clock,
         poll_advisor: PollAdvisor,
         observer: Observer,
@@ -79,7 +79,7 @@ class Generations:
         self._planner = planner
         self._blobs = blobs
         self._drivers = drivers
-        self._signals = signals
+        self._notifier = notifier
         self._clock = clock
         self._poll_advisor = poll_advisor
         self._observer = observer
@@ -181,14 +181,14 @@ class Generations:
             return generation
         before = generation.status
         until = self._clock.now() + timedelta(seconds=wait_seconds)
-        with self._signals.listen(generation_id) as changed:
+        with self._notifier.listen(generation_id) as changed:
             while True:  # listen before the read, so that no change between the two is missed
                 generation = await self._get(generation_id, key)
                 seconds_left = (until - self._clock.now()).total_seconds()
                 is_changed = (
                     generation.version not in known_versions if known_versions else generation.status is not before
                 )
-                if is_changed or seconds_left <= 0 or self._signals.closed:
+                if is_changed or seconds_left <= 0 or self._notifier.closed:
                     return generation
                 await wait(self._clock, changed, seconds_left)
 
@@ -216,7 +216,7 @@ class Generations:
             now = self._clock.now()
             if await self._store.write(generation, cancel(generation, now), now) is not None:
                 self._observer.observe(GenerationCancelled(generation=generation_id))
-                self._signals.changed(generation_id)
+                self._notifier.changed(generation_id)
                 self._drivers.wake(generation_id)
                 return await self._get(generation_id, key)
             await asyncio.sleep(0)  # its driver has changed it meanwhile: read again

@@ -9,7 +9,7 @@ from gateway.domain.adapter.request import UpstreamRequest
 from gateway.domain.adapter.task import TaskRef
 from gateway.domain.errors import Conflict
 from gateway.domain.generation.model import Attempt, Generation
-from gateway.generations.notifier import Signals
+from gateway.generations.notifier import Notifier
 from gateway.generations.service import Drivers
 from gateway.store.port import Store
 from gateway.store.task_claims import Teller, Told
@@ -22,12 +22,12 @@ class Adoption:
     """Gives attempts the tasks that no reply to their submit has named."""
 
     def __init__(
-        self, *, store: Store, providers: Mapping[str, Provider], drivers: Drivers, signals: Signals, clock: Clock
+        self, *, store: Store, providers: Mapping[str, Provider], drivers: Drivers, notifier: Notifier, clock: Clock
     ) -> None:
         self._store = store
         self._providers = providers
         self._drivers = drivers
-        self._signals = signals
+        self._notifier = notifier
         self._clock = clock
 
     async def adopt(self, generation: Generation, attempt: Attempt, task_ids: Sequence[str], reporter: Teller) -> Told:
@@ -41,7 +41,7 @@ class Adoption:
         refs = self._refs(generation, attempt, task_ids)
         result = await self._store.callbacks.tell(attempt.id, refs, self._clock.now(), reporter)
         if result is Told.ADOPTED:
-            self._signals.changed(generation.id)
+            self._notifier.changed(generation.id)
             self._drivers.wake(generation.id)
         return result
 

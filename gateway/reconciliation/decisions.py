@@ -10,7 +10,7 @@ from gateway.clock import Clock
 from gateway.domain.errors import Conflict, NotFound
 from gateway.domain.generation.model import Attempt, AttemptState, Generation
 from gateway.domain.generation.reconciliation import TASKS_MAX, Decision, decide, is_held
-from gateway.generations.notifier import Signals
+from gateway.generations.notifier import Notifier
 from gateway.generations.service import Drivers
 from gateway.reconciliation.adoption import Adoption
 from gateway.store.port import AttemptCursor, Store, attempt_cursor
@@ -35,11 +35,11 @@ class Found(Struct, frozen=True):
 class Attempts:
     """The attempts of all API keys, for operators."""
 
-    def __init__(self, *, store: Store, adoption: Adoption, drivers: Drivers, signals: Signals, clock: Clock) -> None:
+    def __init__(self, *, store: Store, adoption: Adoption, drivers: Drivers, notifier: Notifier, clock: Clock) -> None:
         self._store = store
         self._adoption = adoption
         self._drivers = drivers
-        self._signals = signals
+        self._notifier = notifier
         self._clock = clock
 
     async def page(self, *, held: bool, limit: int, after: str | None = None) -> tuple[list[Found], bool]:
@@ -107,7 +107,7 @@ class Attempts:
             write = decide(match.generation, match.attempt, decision)
             if await self._store.write(match.generation, [write], self._clock.now()) is not None:
                 log.info("attempt_decided", generation=match.generation.id, attempt=attempt_id, decision=decision)
-                self._signals.changed(match.generation.id)
+                self._notifier.changed(match.generation.id)
                 self._drivers.wake(match.generation.id)
                 return await self.read(attempt_id)
             await asyncio.sleep(0)  # its driver has changed it meanwhile: decide by what is stored now

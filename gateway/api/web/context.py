@@ -15,7 +15,7 @@ from gateway.clock import Clock
 from gateway.domain.errors import InvalidToken, Unauthenticated
 from gateway.domain.public_addresses import Network
 from gateway.generations.catalog import Catalog
-from gateway.generations.notifier import Room
+from gateway.generations.notifier import Capacity
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
 from gateway.inputs.library import Files
@@ -44,7 +44,7 @@ class Context:
     authenticator: Authenticator
     signer: Signer
     files: Files
-    downloads: Room
+    downloads: Capacity
     health_warnings: Callable[[], list[str]]  # problems that do not stop the traffic, for operators
     ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic; None if it should
     clock: Clock

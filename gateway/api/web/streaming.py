@@ -34,7 +34,7 @@ class Streamed(ASGIStreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file; raises `Overloaded` before anything is sent when there are too many downloads."""
         async with aclosing(cast("AsyncGenerator[bytes]", self.iterator)):
-            with self._context.downloads.place():
+            with self._context.downloads.admit():
                 try:
                     await super().__call__(scope, receive, patient(scope, send, self._context.clock))
                 except* Stalled:
