@@ -47,8 +47,8 @@ from gateway.inputs.library import Files, file_link
 from gateway.inputs.prepare import Inputs
 from gateway.inputs.provider_uploads import Uploading
 from gateway.reconciliation.adoption import Adoption
-from gateway.reconciliation.callbacks import Callbacks, CallbackUrls
-from gateway.reconciliation.decisions import Attempts
+from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
+from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.settings.load import Settings, is_loopback
 from gateway.store.files import FileLimits
 from gateway.store.port import Store
@@ -132,8 +132,8 @@ class WebhookParts:
 class ReconciliationParts:
     """The ways by which an attempt gets a task that no reply has named."""
 
-    callbacks: Callbacks
-    attempts: Attempts
+    callbacks: CallbackReceiver
+    attempts: OperatorDecisions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,14 +317,14 @@ def build_reconciliation(base: Base, upstream: UpstreamParts, engine: EnginePart
         notifier=base.notifier,
         clock=base.clock,
     )
-    callbacks = Callbacks(
+    callbacks = CallbackReceiver(
         store=base.store,
         providers=upstream.providers,
         adoption=adoption,
         drivers=engine.engine,
         clock=base.clock,
     )
-    attempts = Attempts(
+    attempts = OperatorDecisions(
         store=base.store, adoption=adoption, drivers=engine.engine, notifier=base.notifier, clock=base.clock
     )
     return ReconciliationParts(callbacks=callbacks, attempts=attempts)

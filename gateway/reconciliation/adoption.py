@@ -12,7 +12,7 @@ from gateway.domain.generation.model import Attempt, Generation
 from gateway.generations.notifier import Notifier
 from gateway.generations.service import Drivers
 from gateway.store.port import Store
-from gateway.store.task_claims import Teller, Told
+from gateway.store.task_claims import ClaimResult, Teller
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
@@ -30,17 +30,19 @@ class Adoption:
         self._notifier = notifier
         self._clock = clock
 
-    async def adopt(self, generation: Generation, attempt: Attempt, task_ids: Sequence[str], reporter: Teller) -> Told:
+    async def adopt(
+        self, generation: Generation, attempt: Attempt, task_ids: Sequence[str], reporter: Teller
+    ) -> ClaimResult:
         """Assign these tasks to the attempt, all of them or none. Durable when it returns.
 
         Raises `Conflict` if a task belongs to another attempt, or if the provider is not configured, so that nobody
         could poll the tasks. Raises what the adapter raises, and `StoreUnavailable`.
         """
-        if not await self._store.callbacks.room(attempt.id):
-            return Told.REFUSED  # decided without a write
+        if not await self._store.task_claims.free_slots(attempt.id):
+            return ClaimResult.REFUSED  # decided without a write
         refs = self._refs(generation, attempt, task_ids)
-        result = await self._store.callbacks.tell(attempt.id, refs, self._clock.now(), reporter)
-        if result is Told.ADOPTED:
+        result = await self._store.task_claims.claim(attempt.id, refs, self._clock.now(), reporter)
+        if result is ClaimResult.ADOPTED:
             self._notifier.changed(generation.id)
             self._drivers.wake(generation.id)
         return result

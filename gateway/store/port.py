@@ -28,7 +28,7 @@ from gateway.store.artifacts import ArchivedFiles
 from gateway.store.files import Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
 from gateway.store.purchases import Purchases
-from gateway.store.task_claims import Callbacks
+from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
 from gateway.store.webhooks import Webhooks
 
@@ -127,7 +127,7 @@ class Store(Protocol):
     """The ledger. Every method may raise `StoreUnavailable`; a write that raised it is never stored in part."""
 
     archived_files: ArchivedFiles
-    callbacks: Callbacks
+    task_claims: TaskClaims
     library: Library
     uploads: Uploads
     purchases: Purchases

@@ -45,7 +45,7 @@ from gateway.domain.routing.image_limits import ImageFacts
 from gateway.ids import new_id
 from gateway.store.port import AttemptCursor, Idempotency, Query, Store, StoredFile, attempt_cursor
 from gateway.store.sqlite.store import SqliteStore
-from gateway.store.task_claims import Told
+from gateway.store.task_claims import ClaimResult
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=1)
@@ -1331,10 +1331,13 @@ async def test_a_task_of_a_provider_belongs_to_one_attempt(store: Store) -> None
 
     for task, holder in (("é动\"'%", has.id), ("a", f"att_{first.id}_2")):
         with pytest.raises(Conflict, match=f"already belongs to the attempt {holder}") as refused:
-            await store.callbacks.tell(lost.id, [TaskRef(id="b"), TaskRef(id=task)], SOON, "operator")
+            await store.task_claims.claim(lost.id, [TaskRef(id="b"), TaskRef(id=task)], SOON, "operator")
         assert refused.value.param == "task_id"
-    assert await store.callbacks.tell(elsewhere.id, [TaskRef(id="a")], SOON, "operator") is Told.ADOPTED
-    assert await store.callbacks.tell(lost.id, [TaskRef(id="A"), TaskRef(id="a%")], SOON, "operator") is Told.ADOPTED
+    assert await store.task_claims.claim(elsewhere.id, [TaskRef(id="a")], SOON, "operator") is ClaimResult.ADOPTED
+    assert (
+        await store.task_claims.claim(lost.id, [TaskRef(id="A"), TaskRef(id="a%")], SOON, "operator")
+        is ClaimResult.ADOPTED
+    )
 
 
 async def test_of_several_attempts_that_claim_a_task_at_once_one_gets_it(store: Store) -> None:
@@ -1342,11 +1345,11 @@ async def test_of_several_attempts_that_claim_a_task_at_once_one_gets_it(store: 
     attempts = [attempt(owner, number, state=AttemptState.UNKNOWN) for number in range(1, 5)]
     await store.create(replace(owner, attempts=tuple(attempts)))
 
-    async def claim(name: str) -> Told:
-        return await store.callbacks.tell(name, [REF], SOON, "callback")
+    async def claim(name: str) -> ClaimResult:
+        return await store.task_claims.claim(name, [REF], SOON, "callback")
 
     results = await asyncio.gather(*(claim(candidate.id) for candidate in attempts), return_exceptions=True)
-    assert [type(result) for result in results] == [Told, Conflict, Conflict, Conflict]
+    assert [type(result) for result in results] == [ClaimResult, Conflict, Conflict, Conflict]
     after = await store.get(owner.id)
     assert after is not None
     assert [len(candidate.tasks) for candidate in after.attempts] == [1, 0, 0, 0]
@@ -1358,9 +1361,9 @@ async def test_a_task_is_free_again_when_its_holder_is_deleted(store: Store) -> 
     await store.create(replace(holder, attempts=(done,)))
     await store.create(replace(other, attempts=(attempt(other, state=AttemptState.UNKNOWN),)))
     with pytest.raises(Conflict):
-        await store.callbacks.tell(f"att_{other.id}_1", [REF], SOON, "callback")
+        await store.task_claims.claim(f"att_{other.id}_1", [REF], SOON, "callback")
     assert await store.delete(holder.id, holder.key, NOW)
-    assert await store.callbacks.tell(f"att_{other.id}_1", [REF], SOON, "callback") is Told.ADOPTED
+    assert await store.task_claims.claim(f"att_{other.id}_1", [REF], SOON, "callback") is ClaimResult.ADOPTED
 
 
 ARCHIVED = ArchivedFile(

@@ -275,7 +275,7 @@ class Gateway:
         app.upstream._files = CountingTransport(app.upstream._files, self.traffic)
         for name in STORE_WRITES:
             self.replace_in_store(name, lambda call: call)
-        self.replace_in_store("tell", lambda call: call, app.store.callbacks)
+        self.replace_in_store("tell", lambda call: call, app.store.task_claims)
         inputs, archiver = app._inputs, app._archiver
         watched = [(archiver, "keep"), (app._thumbnails, "_draw")]
         watched += [(inputs._blobs, "get"), (inputs._converter, "convert"), (inputs, "_fetch_once")]

@@ -19,8 +19,8 @@ from gateway.generations.notifier import Capacity
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
 from gateway.inputs.library import Files
-from gateway.reconciliation.callbacks import Callbacks, CallbackUrls
-from gateway.reconciliation.decisions import Attempts
+from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
+from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.store.purchases import Purchases
 from gateway.tokens import Signer
 from gateway.upstream.health import Health
@@ -33,10 +33,10 @@ class Context:
 
     generations: Generations
     artifacts: ResultAccess
-    attempts: Attempts
+    attempts: OperatorDecisions
     purchases: Purchases
     callback_urls: CallbackUrls
-    callbacks: Callbacks
+    callbacks: CallbackReceiver
     webhooks: Webhooks
     catalog: Catalog
     health: Health

@@ -41,11 +41,11 @@ from gateway.store.sqlite.generations import OPEN, changes
 from gateway.store.sqlite.purchases import SqlitePurchases
 from gateway.store.sqlite.reader import Reader
 from gateway.store.sqlite.rows import FILE, SELECT, event_of, generation_of
-from gateway.store.sqlite.task_claims import SqliteCallbacks
+from gateway.store.sqlite.task_claims import SqliteTaskClaims
 from gateway.store.sqlite.uploads import SqliteUploads
 from gateway.store.sqlite.webhooks import SqliteWebhooks
 from gateway.store.sqlite.writer import Writer
-from gateway.store.task_claims import Callbacks
+from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
 from gateway.store.webhooks import Webhooks
 
@@ -92,7 +92,7 @@ class SqliteStore:
         self._writer = Writer(connect(path), path)
         self._read = Reader(connect(path), self._writer)
         self.archived_files: ArchivedFiles = SqliteArchivedFiles(self._read, self._writer)
-        self.callbacks: Callbacks = SqliteCallbacks(self._read, self._writer)
+        self.task_claims: TaskClaims = SqliteTaskClaims(self._read, self._writer)
         self.library: Library = SqliteLibrary(self._read, self._writer)
         self.uploads: Uploads = SqliteUploads(self._read, self._writer)
         self.purchases: Purchases = SqlitePurchases(self._read, self._writer)

@@ -25,7 +25,7 @@ from gateway.domain.generation.lifecycle import (
 )
 from gateway.domain.generation.model import AttemptState, Generation, Policy, expected_outputs
 from gateway.domain.generation.next_attempt import REPEATS_MAX
-from gateway.domain.generation.reconciliation import Decision, decide, is_held
+from gateway.domain.generation.reconciliation import Decision, awaits_decision, decide
 from gateway.domain.generation.task_polling import DECIDE_UNREAD, GIVE_UP_UNREAD, open_tasks, times_out_at
 from gateway.domain.generation.transitions import AddAttempt, SaveAttempt, SaveOutput, apply
 
@@ -286,12 +286,12 @@ class Life(RuleBasedStateMachine):
             self.step(CallbackReceived(data.draw(st.sampled_from([attempt.id for attempt in attempts]))))
 
     @precondition(
-        lambda self: any(is_held(self.world.generation, attempt) for attempt in self.world.generation.attempts)
+        lambda self: any(awaits_decision(self.world.generation, attempt) for attempt in self.world.generation.attempts)
     )
     @rule(data=st.data(), decision=st.sampled_from(["fail", "resubmit"]))
     def operator_decides(self, data: st.DataObject, decision: Decision) -> None:
         now = self.world.generation
-        held = data.draw(st.sampled_from([attempt for attempt in now.attempts if is_held(now, attempt)]))
+        held = data.draw(st.sampled_from([attempt for attempt in now.attempts if awaits_decision(now, attempt)]))
         try:
             write = decide(now, held, decision)
         except Conflict:

@@ -652,7 +652,7 @@ async def test_a_ledger_of_the_first_schema_is_migrated_with_its_contents(path: 
     store = SqliteStore.open(path, NOW)
     try:
         with pytest.raises(Conflict, match="already belongs to the attempt att_2"):
-            await store.callbacks.tell("att_1", [TaskRef(id="a")], NOW, "operator")
+            await store.task_claims.claim("att_1", [TaskRef(id="a")], NOW, "operator")
         recalled = await store.recall(old.key, Idempotency(key="k", digest=b"d"), NOW)
         assert recalled is not None
         assert (recalled.id, recalled.request, recalled.outputs) == (old.id, request, old.outputs)
