@@ -72,10 +72,10 @@ def generation(number: int, port: int, now: datetime) -> Generation:
     output = Output(index=0, attempt_id=attempt.id, artifact=link, status=Status.IN_PROGRESS)
     return Generation(
         id=f"gen_{number}",
-        key="bench",
+        owner="bench",
         kind="video",
         request=GenerationRequest(model="m", input=TextToVideo(), prompt="bench"),
-        plan=Plan(routes=(Route(provider="acme", model="m", row="m"),)),
+        plan=Plan(routes=(Route(provider="acme", model="m", capability_name="m"),)),
         status=Status.IN_PROGRESS,
         created_at=now,
         deadline_at=now + timedelta(hours=1),

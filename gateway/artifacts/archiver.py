@@ -43,7 +43,7 @@ from gateway.store.artifacts import BEGUN_LIFE
 from gateway.store.port import Store
 from gateway.telemetry import ArchiveFinished, Observer
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
-from gateway.upstream.limiter import Lane
+from gateway.upstream.limiter import FairLimiter
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
@@ -94,9 +94,11 @@ class Archiver:
         self._thumbnails = thumbnails
         self._observer = observer
         self._writer = HashingFileWriter()
-        self._lanes = {name: Lane(provider.concurrency, clock) for name, provider in providers.items()}
+        self._limiters = {name: FairLimiter(provider.concurrency, clock) for name, provider in providers.items()}
         # Files of ended outputs have limits of their own: their many tries must not delay files that clients wait for.
-        self._late = {name: Lane(max(provider.concurrency // 2, 1), clock) for name, provider in providers.items()}
+        self._late = {
+            name: FairLimiter(max(provider.concurrency // 2, 1), clock) for name, provider in providers.items()
+        }
         self._store_fails_until = clock.now()
 
     async def archive(self, generation: Generation, index: int) -> FileFact | None:
@@ -151,9 +153,9 @@ class Archiver:
         began = self._clock.now()
         partial, copy, thumbnail = (self._artifacts.partial() for _ in range(3))
         spare = [partial, copy, thumbnail]
-        lane = (self._late if output.status.terminal else self._lanes).get(provider)
+        limiter = (self._late if output.status.terminal else self._limiters).get(provider)
         try:
-            async with nullcontext() if lane is None else lane.place(generation.key):
+            async with nullcontext() if limiter is None else limiter.slot(generation.owner):
                 download = self._download(generation, output, provider)
                 async with aclosing(download.chunks()) as chunks:
                     written = await self._writer.write(chunks, partial, RESULT_MAX, flush=self._artifacts.flushes)

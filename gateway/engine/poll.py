@@ -44,10 +44,10 @@ class Poller:
         if provider is None:
             return _unread(poll, self._clock.now(), unreadable=True)
         ref = generation.attempt(poll.attempt_id).tasks[poll.index].ref
-        async with self._health.reads[provider.name].place(generation.key):
+        async with self._health.reads[provider.name].slot(generation.owner):
             fact = await self._read(poll, provider, ref)
         if isinstance(fact, TaskRead) and isinstance(fact.snapshot, Failed):
-            await self._inputs.forget(generation.request.input, generation.key, provider, fact.snapshot)
+            await self._inputs.forget(generation.request.input, generation.owner, provider, fact.snapshot)
         return fact
 
     async def _read(self, poll: Poll, provider: Provider, ref: TaskRef) -> TaskRead | TaskUnread:

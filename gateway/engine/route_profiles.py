@@ -40,7 +40,7 @@ class RouteProfiles:
             polling=polling,
             has_refresh=adapter.refresh is not None,
             refresh_every=adapter.refresh_every,
-            form=self._accepted_forms.get((route.provider, route.model)) or provider.form or adapter.forms[0],
+            variant=self._accepted_forms.get((route.provider, route.model)) or provider.variant or adapter.variants[0],
             calls_back=provider.name in self._calling_back,
         )
 

@@ -106,7 +106,7 @@ class Submitter:
     async def _in_free_slot(self, submission: Submission, provider: Provider) -> SubmitEnded | None:
         """Wait until the provider's limit of simultaneous submits allows one more, then submit."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
-        async with self._health.submits[provider.name].place(generation.key):
+        async with self._health.submits[provider.name].slot(generation.owner):
             is_open = self._health.circuit(route.provider, route.model) is CircuitState.OPEN
             is_probe = self._health.is_probe(route.provider, route.model, attempt.id)
             if is_open and not is_probe and has_another_route(generation, attempt):
@@ -118,7 +118,7 @@ class Submitter:
             except StoreUnavailable:
                 raise
             except InputRefused as refused:
-                self._health.submitted(route.provider, route.model, attempt.id, refused.failure)
+                self._health.on_submit(route.provider, route.model, attempt.id, refused.failure)
                 return SubmitEnded(
                     attempt_id=attempt.id,
                     state=AttemptState.REFUSED,
@@ -142,13 +142,13 @@ class Submitter:
             UpstreamRequest(
                 attempt_id=attempt.id,
                 model=route.model,
-                row=route.row,
+                capability_name=route.capability_name,
                 prompt=request.prompt,
                 input=ready_input,
                 settings=route.settings,
                 count=len(attempt.slots),
                 options=request.provider_options.get(provider.name, {}),
-                form=attempt.form,
+                variant=attempt.variant,
                 callback_url=self._callback_url(provider, attempt.id),
             )
         )
@@ -163,7 +163,7 @@ class Submitter:
         started = self._clock.now()
         ended = await self._send(submission, provider, call)
         failure = None if ended is None else ended.failure
-        self._health.submitted(route.provider, route.model, attempt.id, failure)
+        self._health.on_submit(route.provider, route.model, attempt.id, failure)
         self._observer.observe(
             SubmitFinished(
                 generation=generation.id,
@@ -176,7 +176,7 @@ class Submitter:
             )
         )
         if failure is not None:
-            await self._inputs.forget(generation.request.input, generation.key, provider, failure)
+            await self._inputs.forget(generation.request.input, generation.owner, provider, failure)
         return ended
 
     async def _begin(self, generation: Generation, attempt: Attempt) -> None:
@@ -246,7 +246,7 @@ class Submitter:
             beyond=len(outcome[TASKS_MAX:]),
             **answer_fields(answer),
         )
-        self._profiles.remember_form(route, attempt.form)
+        self._profiles.remember_form(route, attempt.variant)
         reach("reply_read_not_committed")
         await self._accept(generation, attempt.id, outcome[:TASKS_MAX], answer)
         reach("accepted")
@@ -274,7 +274,7 @@ class Submitter:
             state=AttemptState.REFUSED,
             failure=failure,
             retry_after_seconds=wait_seconds,
-            amend_form=_amended_form(attempt, provider, call, reply),
+            next_variant=_amended_form(attempt, provider, call, reply),
             upstream=answer,
         )
 
@@ -292,8 +292,8 @@ class Submitter:
 
 def _amended_form(attempt: Attempt, provider: Provider, call: HttpCall, reply: HttpReply) -> str | None:
     """The other form in which the refused submit may be sent; `None` without such a form, or with a configured one."""
-    amend = provider.adapter.amend
-    if amend is None or provider.form is not None:
+    amend = provider.adapter.next_variant
+    if amend is None or provider.variant is not None:
         return None
     try:
         return amend(call, reply)

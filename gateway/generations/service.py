@@ -143,7 +143,7 @@ class Generations:
             ]
             generation = Generation(
                 id=generation_id,
-                key=key,
+                owner=key,
                 kind=kind,
                 request=request,
                 plan=Plan(routes=routes, policy=model.policy),

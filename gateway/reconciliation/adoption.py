@@ -61,13 +61,13 @@ class Adoption:
         request = UpstreamRequest(
             attempt_id=attempt.id,
             model=route.model,
-            row=route.row,
+            capability_name=route.capability_name,
             prompt=generation.request.prompt,
             input=generation.request.input,
             settings=route.settings,
             count=len(attempt.slots),
             options=generation.request.provider_options.get(provider.name, {}),
-            form=attempt.form,
+            variant=attempt.variant,
         )
         try:
             return tuple(provider.adapter.known_task(request, task_id) for task_id in task_ids)

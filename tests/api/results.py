@@ -64,10 +64,10 @@ def kept_generation(
     ended = output.status is Status.COMPLETED
     return Generation(
         id=name,
-        key=owner,
+        owner=owner,
         kind="video",
         request=GenerationRequest(model="any", input=TextToVideo(), prompt="A beach."),
-        plan=Plan(routes=(Route(provider="foxapi", model="kling-v3-text-to-video", row="x"),)),
+        plan=Plan(routes=(Route(provider="foxapi", model="kling-v3-text-to-video", capability_name="x"),)),
         status=Status.COMPLETED if ended else Status.IN_PROGRESS,
         created_at=now,
         deadline_at=now + timedelta(hours=1),

@@ -74,10 +74,15 @@ def generation(at: datetime = NOW, **changes: Any) -> Generation:
     request = replace(request, metadata=changes.pop("metadata", {}))
     plain = Generation(
         id=new_id("gen_", at),
-        key="alice",
+        owner="alice",
         kind="video",
         request=request,
-        plan=Plan(routes=(Route(provider="keevx", model="V", row="V"), Route(provider="foxapi", model="k3", row="k3"))),
+        plan=Plan(
+            routes=(
+                Route(provider="keevx", model="V", capability_name="V"),
+                Route(provider="foxapi", model="k3", capability_name="k3"),
+            )
+        ),
         status=Status.QUEUED,
         created_at=at,
         deadline_at=at + timedelta(hours=1),
@@ -171,7 +176,7 @@ async def test_a_second_create_with_the_same_id_is_refused_and_changes_nothing(s
     created = await store.create(generation())
 
     with pytest.raises(Exception, match=r"(?i)unique"):
-        await store.create(replace(created, key="bob"))
+        await store.create(replace(created, owner="bob"))
 
     assert await store.get(created.id) == created
 
@@ -210,7 +215,7 @@ ROUTES = st.builds(
     Route,
     provider=WORD,
     model=WORD,
-    row=WORD,
+    capability_name=WORD,
     settings=SETTINGS,
     adaptations=st.lists(st.builds(Adaptation, param=WORD, asked=JSON, given=JSON), max_size=1).map(tuple),
 )
@@ -233,7 +238,7 @@ ATTEMPTS = st.builds(
     slots=st.lists(st.integers(0, 9), max_size=3).map(tuple),
     state=st.sampled_from(AttemptState),
     reserved_at=MOMENT,
-    form=TEXT,
+    variant=TEXT,
     sent_at=st.none() | MOMENT,
     accepted_at=st.none() | MOMENT,
     ended_at=st.none() | MOMENT,
@@ -241,12 +246,12 @@ ATTEMPTS = st.builds(
     failure=st.none() | FAILED,
     billed=st.none() | st.sampled_from(Billed),
     retry_after_seconds=st.none() | FLOAT,
-    amend_form=st.none() | TEXT,
+    next_variant=st.none() | TEXT,
 )
 GENERATIONS = st.builds(
     Generation,
     id=st.just(""),  # filled in
-    key=TEXT,
+    owner=TEXT,
     kind=st.sampled_from(["video", "image"]),
     request=REQUESTS,
     plan=PLANS,
@@ -275,7 +280,7 @@ async def test_every_value_survives_the_way_there_and_back(store: Store, wanted:
     await store.create(wanted)
 
     assert await store.get(name) == wanted
-    assert await store.get(name, wanted.key) == wanted
+    assert await store.get(name, wanted.owner) == wanted
 
 
 # -- pages
@@ -283,7 +288,7 @@ async def test_every_value_survives_the_way_there_and_back(store: Store, wanted:
 
 async def filled(store: Store, count: int = 7) -> list[str]:
     created = [await store.create(generation(NOW + timedelta(seconds=second))) for second in range(count)]
-    await store.create(generation(NOW, key="bob"))
+    await store.create(generation(NOW, owner="bob"))
     await store.create(generation(NOW, kind="image"))
     return [made.id for made in created]
 
@@ -405,13 +410,13 @@ async def test_delete_takes_attempts_outputs_and_events_along(store: Store) -> N
     assert await store.events(closed.id) == []
     assert await store.begin_submit(closed.attempts[0].id, closed.fence, SOON) is None
     assert await store.write(closed, [SaveOutput(replace(closed.outputs[0], status=Status.FAILED))], SOON) is None
-    copy = replace(closed, key="carol")
+    copy = replace(closed, owner="carol")
     assert await store.create(copy) == copy, "nothing is left in the way of the same ids"
     assert await store.get(copy.id) == copy
 
 
 async def test_open_ids_are_all_that_have_not_ended_oldest_first(store: Store) -> None:
-    newer = await store.create(generation(SOON, key="bob"))
+    newer = await store.create(generation(SOON, owner="bob"))
     older = await store.create(generation(NOW, kind="image", status=Status.IN_PROGRESS))
     for state in Status:
         if state.terminal:
@@ -548,7 +553,7 @@ async def test_files_belong_to_a_key_and_are_stored_once(store: Store) -> None:
     other = replace(FILE, key="bob", sha256="bb")
 
     await store.create(generation(), (FILE, two))
-    await store.create(generation(key="bob"), (other,))
+    await store.create(generation(owner="bob"), (other,))
     await store.create(generation(), (replace(FILE, created_at=SOON),))
 
     assert await store.files(["file_1", "file_2", "file_3"], "alice") == {"file_1": FILE, "file_2": two}
@@ -594,7 +599,7 @@ async def test_a_file_that_did_not_come_inline_outlives_every_generation(store: 
 async def test_the_same_file_of_another_key_stays(store: Store) -> None:
     first = await store.create(generation(status=Status.FAILED), (FILE, replace(FILE, id="file_2")))
     other = replace(FILE, key="bob")
-    await store.create(generation(key="bob", status=Status.FAILED), (other,))
+    await store.create(generation(owner="bob", status=Status.FAILED), (other,))
 
     assert await store.delete(first.id, "alice", NOW)
 
@@ -611,14 +616,14 @@ async def test_a_named_file_that_is_gone_refuses_the_create_whole(store: Store) 
         await store.create(generation(), (FILE,))
         before = await store.open_ids(NOW)
         with pytest.raises(InvalidImage, match=name):
-            await store.create(generation(key=owner), (), key, (name,))
+            await store.create(generation(owner=owner), (), key, (name,))
         assert await store.open_ids(NOW) == before
     assert await store.recall("alice", key, SOON) is None
 
 
 async def test_blobs_are_named_by_the_files_of_any_key(store: Store) -> None:
     await store.create(generation(), (FILE, replace(FILE, id="file_2", sha256="bb")))
-    await store.create(generation(key="bob"), (replace(FILE, key="bob", sha256="cc"),))
+    await store.create(generation(owner="bob"), (replace(FILE, key="bob", sha256="cc"),))
 
     assert await store.named_blobs(["aa", "bb", "cc", "dd", "a", ".aa.00"]) == {"aa", "bb", "cc"}
     assert await store.named_blobs([]) == set()
@@ -904,7 +909,7 @@ async def test_an_attempt_makes_only_the_moves_of_the_table(store: Store, was: A
         else:
             other, _ = await in_state(store, was)
             current = other.attempts[0]
-            await wrote(store, other, SaveAttempt(replace(current, state=to, form="f"), was))
+            await wrote(store, other, SaveAttempt(replace(current, state=to, variant="f"), was))
 
 
 # -- idempotency
@@ -961,7 +966,7 @@ async def test_a_known_key_with_another_body_is_refused_and_leaves_nothing(store
 async def test_the_same_idempotency_key_of_two_clients_is_two_keys(store: Store) -> None:
     keyed = Idempotency(key="k", digest=b"1")
     first = await store.create(generation(), (), keyed)
-    second = generation(key="bob")
+    second = generation(owner="bob")
 
     assert await store.create(second, (), replace(keyed, digest=b"2")) == second
     assert first.id != second.id
@@ -1061,7 +1066,7 @@ async def test_a_request_that_is_not_a_retry_makes_its_own_generation(
     store: Store, key: str, idempotency: Idempotency
 ) -> None:
     made = await store.create(generation(), (), FIRST)
-    own = generation(SOON, key=key)
+    own = generation(SOON, owner=key)
 
     assert await store.recall(key, idempotency, SOON) is None
     assert await store.create(own, (), idempotency) == own
@@ -1362,7 +1367,7 @@ async def test_a_task_is_free_again_when_its_holder_is_deleted(store: Store) -> 
     await store.create(replace(other, attempts=(attempt(other, state=AttemptState.UNKNOWN),)))
     with pytest.raises(Conflict):
         await store.task_claims.claim(f"att_{other.id}_1", [REF], SOON, "callback")
-    assert await store.delete(holder.id, holder.key, NOW)
+    assert await store.delete(holder.id, holder.owner, NOW)
     assert await store.task_claims.claim(f"att_{other.id}_1", [REF], SOON, "callback") is ClaimResult.ADOPTED
 
 

@@ -51,10 +51,10 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 def generation(key: str = "alice", url: str | None = HOOK, at: datetime = NOW) -> Generation:
     return Generation(
         id=new_id("gen_", at),
-        key=key,
+        owner=key,
         kind="video",
         request=GenerationRequest(model="hero", input=TextToVideo(), prompt="a fox", webhook_url=url),
-        plan=Plan(routes=(Route(provider="keevx", model="V", row="V"),)),
+        plan=Plan(routes=(Route(provider="keevx", model="V", capability_name="V"),)),
         status=Status.QUEUED,
         created_at=at,
         deadline_at=at + timedelta(hours=1),
@@ -327,7 +327,7 @@ async def test_after_any_changes_each_receiver_has_the_time_of_its_first_deliver
                 await store.webhooks.change_endpoint(*an_endpoint(), lambda before, by=changes: replace(before, **by))
             case "delete" if left:
                 gone = left.pop(draw.randrange(len(left)))
-                await store.delete(gone.id, gone.key, NOW)
+                await store.delete(gone.id, gone.owner, NOW)
             case "remove" if len(owners) > 2 and draw.random() < 0.3:
                 endpoint_id, key = an_endpoint()
                 await store.webhooks.remove_endpoint(endpoint_id, key)

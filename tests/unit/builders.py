@@ -73,10 +73,10 @@ def generation(
     for route in routes or ("acme/one",):
         name, _, most = route.partition("*")
         provider, _, model = name.partition("/")
-        parsed.append(Route(provider=provider, model=model, row=model, count_max=int(most or count_max)))
+        parsed.append(Route(provider=provider, model=model, capability_name=model, count_max=int(most or count_max)))
     return Generation(
         id="gen_1",
-        key="key",
+        owner="key",
         kind="video",
         request=GenerationRequest(model="any", input=TextToVideo(), prompt="a boat", count=count),
         plan=Plan(routes=tuple(parsed), policy=policy or Policy()),
@@ -113,7 +113,7 @@ class World:
         self.now = T0
         self.schedules: dict[TaskKey, PollSchedule] = {}
         self.busy: set[Effect] = set()
-        self.hint = RouteProfile(polling=polling, has_refresh=has_refresh, form=form)
+        self.hint = RouteProfile(polling=polling, has_refresh=has_refresh, variant=form)
         self.last: Step = self.step()
 
     def profile_of(self, route: Route) -> RouteProfile:
@@ -212,7 +212,7 @@ class World:
                 state=state,  # type: ignore[arg-type]  # callers give one of the three
                 failure=failed(kind, "no", elsewhere=elsewhere),
                 retry_after_seconds=retry_after,
-                amend_form=amend,
+                next_variant=amend,
             )
         )
 

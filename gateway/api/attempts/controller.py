@@ -144,7 +144,7 @@ def attempt_view(located: UnclearAttempt) -> AdminAttempt:
         id=attempt.id,
         generation=generation.id,
         generation_status=generation.status,
-        key=owner_shown(generation.key),
+        key=owner_shown(generation.owner),
         number=attempt.number,
         provider=of.provider,
         provider_model=of.model,

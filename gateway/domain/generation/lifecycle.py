@@ -72,7 +72,7 @@ class SubmitEnded(Struct, frozen=True, kw_only=True):
     state: Literal[AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN]
     failure: Failed | None  # None: it was not sent because it was no longer wanted
     retry_after_seconds: float | None = None
-    amend_form: str | None = None
+    next_variant: str | None = None
     upstream: UpstreamAnswer | None = None
 
 
@@ -202,7 +202,7 @@ def _absorb(changes: Changes, readings: Readings, fact: SubmitEnded | TaskRead |
                 failure=fact.failure,
                 ended_at=changes.now,
                 retry_after_seconds=fact.retry_after_seconds,
-                amend_form=fact.amend_form,
+                next_variant=fact.next_variant,
                 upstream=fact.upstream,
             )
             changes.write(SaveAttempt(replace(ended, billed=billed_of(ended)), attempt.state))

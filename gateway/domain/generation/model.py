@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gateway.domain.adapter.failure import Billed
 from gateway.domain.adapter.request import Input, Settings
@@ -48,7 +48,7 @@ class Route(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     provider: str
     model: str  # the provider's own name
-    row: str  # the entry of the adapter's capability table that the model follows
+    capability_name: str = field(name="row")  # the entry of the adapter's capability table that the model follows
     settings: Settings = Settings()  # as they will be sent: requested, adapted, or required by the model
     count_max: int = 1  # outputs that one submit may ask for
     adaptations: tuple[Adaptation, ...] = ()
@@ -104,7 +104,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     slots: tuple[int, ...]  # indices of the outputs it was made for
     state: AttemptState
     reserved_at: datetime
-    form: str = ""  # which form of the submit is used, if the adapter has several
+    variant: str = field(default="", name="form")  # which form of the submit is used, if the adapter has several
     sent_at: datetime | None = None
     accepted_at: datetime | None = None
     ended_at: datetime | None = None
@@ -112,7 +112,9 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failed | None = None
     billed: Billed | None = None
     retry_after_seconds: float | None = None  # the wait that the provider asked for
-    amend_form: str | None = None  # it was refused because of its form: it may be sent once more in this form
+    next_variant: str | None = field(
+        default=None, name="amend_form"
+    )  # it was refused because of its form: it may be sent once more in this form
     decision: Literal["fail", "resubmit"] | None = None  # an operator's decision about an unclear answer
     adopted: Literal["callback", "operator"] | None = None  # who named its tasks, if no reply to the submit did
     upstream: UpstreamAnswer | None = None  # facts from the answer to the submit that the provider's support needs
@@ -151,7 +153,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     """One request of a client with its plan, its attempts and its outputs."""
 
     id: str
-    key: str  # the API key that owns it
+    owner: str  # the API key that owns it
     kind: Literal["video", "image"]
     request: GenerationRequest
     plan: Plan

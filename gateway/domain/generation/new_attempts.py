@@ -111,7 +111,7 @@ def _reserve(
             slots=tuple(slots[start : start + route.count_max]),
             state=AttemptState.RESERVED,
             reserved_at=changes.now,
-            form=form or profile_of(route).form,
+            variant=form or profile_of(route).variant,
         )
         changes.write(AddAttempt(attempt))
     return wake_at

@@ -172,14 +172,14 @@ class SqliteStore:
 
         def work(connection: apsw.Connection) -> str:
             if idempotency is not None:
-                earlier = sqlite_idempotency.earlier(connection, generation.key, idempotency, generation.created_at)
+                earlier = sqlite_idempotency.earlier(connection, generation.owner, idempotency, generation.created_at)
                 if earlier is not None:
                     return earlier
             sqlite_generations.add(connection, generation, None if idempotency is None else idempotency.digest)
             for file in files:
                 connection.execute(sqlite_files.INSERT_INLINE, FILE.values(file))
             for file_id in [*(file.id for file in files), *named]:
-                if not changes(connection, sqlite_files.USE, (generation.id, generation.key, file_id, created_at)):
+                if not changes(connection, sqlite_files.USE, (generation.id, generation.owner, file_id, created_at)):
                     raise InvalidImage(
                         f"The file {file_id!r} does not exist or has expired.",
                         param=param_of(generation.request, file_id),
@@ -209,7 +209,7 @@ class SqliteStore:
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
         rows = self._read.all(f"{SELECT} where id = ?", (generation_id,))
         generation = generation_of(rows[0]) if rows else None
-        return None if generation is None or (key is not None and generation.key != key) else generation
+        return None if generation is None or (key is not None and generation.owner != key) else generation
 
     async def page(self, query: Query) -> Page:
         if not all(is_cursor(cursor) for cursor in (query.after, query.before) if cursor is not None):

@@ -93,13 +93,13 @@ def add(connection: apsw.Connection, generation: Generation, status: Status, now
         targets.append((None, generation.request.webhook_url))
     targets += [
         (endpoint_id, url)
-        for endpoint_id, url, events in connection.execute(_ENABLED, (generation.key,))
+        for endpoint_id, url, events in connection.execute(_ENABLED, (generation.owner,))
         if wants(_events.decode(events), kind)
     ]
     for endpoint_id, url in targets:
         delivery = Delivery(
             id=_delivery_id(now),
-            key=generation.key,
+            key=generation.owner,
             event_id=event_id(generation.id),
             type=kind,
             url=url,

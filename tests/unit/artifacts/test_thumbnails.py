@@ -280,7 +280,7 @@ async def test_a_generation_that_was_deleted_meanwhile_gets_no_thumbnail(world: 
     await world.prepare()
     world.drawings.may_end.clear()
     world.thumbnails.begin(VIDEO)
-    assert await world.store.delete(made.id, made.key, NOW)
+    assert await world.store.delete(made.id, made.owner, NOW)
     world.drawings.may_end.set()
     await world.finish()
     assert (world.changed, await world.artifacts.size(THUMBNAIL), world.spare()) == ([], None, [])

@@ -97,7 +97,7 @@ class Bench:
         generation = Generation(
             **{
                 "id": new_id("gen_", self.clock.moment),
-                "key": "alice",
+                "owner": "alice",
                 "kind": "video",
                 "request": GenerationRequest(model="hero", input=TextToVideo(), prompt="a fox"),
                 "plan": Plan(routes=()),
@@ -353,7 +353,7 @@ async def test_a_deletion_leaves_what_is_on_its_way_its_time(bench: Bench) -> No
 
 
 async def test_a_purchase_goes_when_the_retention_of_money_is_over(bench: Bench) -> None:
-    plan = Plan(routes=(Route(provider="foxapi", model="k3", row="k3"),))
+    plan = Plan(routes=(Route(provider="foxapi", model="k3", capability_name="k3"),))
     sent = Attempt(
         id="att_1",
         number=1,

@@ -150,10 +150,10 @@ class Life(RuleBasedStateMachine):
             amended = [
                 attempt
                 for attempt in same
-                if attempt.form == "amended" and attempt.failure is not None and attempt not in resubmit
+                if attempt.variant == "amended" and attempt.failure is not None and attempt not in resubmit
             ]
             waits = {attempt.failure and REMEDY[attempt.failure.kind] for attempt in amended}
-            assert new.form != "amended" or waits <= {Remedy.FALL_BACK_OR_WAIT}, "that form was refused permanently"
+            assert new.variant != "amended" or waits <= {Remedy.FALL_BACK_OR_WAIT}, "that form was refused permanently"
             tries = sum(attempt.route == new.route for attempt in earlier)
             assert tries <= REPEATS_MAX + 1, "the last route is repeated endlessly"
 
@@ -244,7 +244,7 @@ class Life(RuleBasedStateMachine):
                 state=state,
                 failure=failed(kind, "no", elsewhere=elsewhere),
                 retry_after_seconds=retry_after,
-                amend_form=amend if state is S.REFUSED else None,
+                next_variant=amend if state is S.REFUSED else None,
             )
         )
 

@@ -41,12 +41,12 @@ FACTS = ImageFacts(content_type="image/png", bytes=3, width=1, height=1)
 def generation(at: datetime, **changes: Any) -> Generation:
     plain = Generation(
         id=new_id("gen_", at),
-        key="alice",
+        owner="alice",
         kind="video",
         request=GenerationRequest(
             model="hero", input=TextToVideo(), prompt="a fox", webhook_url="https://hook.example/x"
         ),
-        plan=Plan(routes=(Route(provider="foxapi", model="k3", row="k3"),)),
+        plan=Plan(routes=(Route(provider="foxapi", model="k3", capability_name="k3"),)),
         status=Status.QUEUED,
         created_at=at,
         deadline_at=at + HOUR,
