@@ -26,10 +26,10 @@ from gateway.clock import Clock, SystemClock, not_before
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime, SweepHold, clock_trouble, sweep_hold
-from gateway.engine.driver import Drive
+from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
-from gateway.engine.ledger_clock import Timekeeper
+from gateway.engine.ledger_clock import LedgerClock
 from gateway.engine.poll import Poller
 from gateway.engine.port import Engine
 from gateway.engine.route_profiles import RouteProfiles
@@ -43,9 +43,9 @@ from gateway.generations.planner import Planner
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
 from gateway.inputs.blobs import Blobs
-from gateway.inputs.library import Files, file_link
-from gateway.inputs.prepare import Inputs
-from gateway.inputs.provider_uploads import Uploading
+from gateway.inputs.library import FileLibrary, file_link
+from gateway.inputs.prepare import InputPreparer
+from gateway.inputs.provider_uploads import ProviderUploads
 from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
@@ -59,7 +59,7 @@ from gateway.upstream.client import Upstream
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider, accepting, bind
 from gateway.webhooks.deliverer import Deliverer
-from gateway.webhooks.endpoints import Webhooks
+from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.signing import SigningKeys
 
 log = structlog.get_logger()
@@ -94,8 +94,8 @@ class InputParts:
 
     fetcher: Fetcher
     blobs: Blobs
-    inputs: Inputs
-    files: Files
+    inputs: InputPreparer
+    files: FileLibrary
     has_links: bool  # providers can read files from the gateway itself
 
 
@@ -116,7 +116,7 @@ class EngineParts:
 
     engine: Engine
     sweeper: Sweeper
-    timekeeper: Timekeeper
+    timekeeper: LedgerClock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ class WebhookParts:
 
     fetcher: Fetcher
     deliverer: Deliverer
-    endpoints: Webhooks
+    endpoints: WebhookEndpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,17 +181,17 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
     fetcher = Fetcher(settings.fetch.allow)
     blobs = Blobs(settings.artifacts.path / "inputs", base.clock)
     public_url = settings.server.public_url
-    inputs = Inputs(
+    inputs = InputPreparer(
         store=base.store,
         blobs=blobs,
-        uploading=Uploading(base.store.uploads, upstream.client, base.clock),
+        uploading=ProviderUploads(base.store.uploads, upstream.client, base.clock),
         fetcher=fetcher,
         providers=upstream.providers,
         allow=settings.fetch.allow,
         link=partial(file_link, public_url, base.signer) if public_url else None,
         clock=base.clock,
     )
-    files = Files(
+    files = FileLibrary(
         library=base.store.library,
         blobs=blobs,
         signer=base.signer,
@@ -257,8 +257,8 @@ def build_engine(
         observer=base.observer,
     )
     effects = Effects(providers=upstream.providers, submitter=submitter, poller=poller, archiver=artifacts.archiver)
-    new_drive = partial(
-        Drive,
+    new_driver = partial(
+        Driver,
         store=base.store,
         effects=effects,
         profiles=profiles,
@@ -271,7 +271,7 @@ def build_engine(
     engine = EmbeddedEngine(
         base.store,
         base.clock,
-        new_drive,
+        new_driver,
         spread_seconds=max((model.polling.poll_seconds for model in models), default=1.0),
         open_max=base.settings.server.max_open_generations,
     )
@@ -284,7 +284,7 @@ def build_engine(
         hold=base.sweep_hold,
     )
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
-    return EngineParts(engine=engine, sweeper=sweeper, timekeeper=Timekeeper(base.store.keep_time, base.clock, drift))
+    return EngineParts(engine=engine, sweeper=sweeper, timekeeper=LedgerClock(base.store.keep_time, base.clock, drift))
 
 
 def build_webhooks(base: Base) -> WebhookParts:
@@ -304,7 +304,7 @@ def build_webhooks(base: Base) -> WebhookParts:
         timeout_seconds=settings.timeout_seconds,
         observer=base.observer,
     )
-    endpoints = Webhooks(store=base.store.webhooks, keys=keys, clock=base.clock)
+    endpoints = WebhookEndpoints(store=base.store.webhooks, keys=keys, clock=base.clock)
     return WebhookParts(fetcher=fetcher, deliverer=deliverer, endpoints=endpoints)
 
 

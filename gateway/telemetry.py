@@ -206,7 +206,12 @@ class LogObserver:
             case GenerationCreated():
                 log.info("generation_created", generation=event.generation, model=event.model, routes=event.routes)
             case GenerationStatusChanged():
-                log.info("generation_moved", generation=event.generation, status=event.status, provider=event.provider)
+                log.info(
+                    "generation_status_changed",
+                    generation=event.generation,
+                    status=event.status,
+                    provider=event.provider,
+                )
             case GenerationCancelled():
                 log.info("generation_cancelled", generation=event.generation)
             case GenerationDeleted():
@@ -242,7 +247,7 @@ class LogObserver:
             case CircuitClosed():
                 log.info("circuit_closed", provider=event.provider, model=event.model)
             case AttemptFinished():
-                pass  # `submit_finished` and `generation_moved` say it in the log
+                pass  # `submit_finished` and `generation_status_changed` say it in the log
 
 
 def _log_submit(event: SubmitFinished) -> None:

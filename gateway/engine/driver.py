@@ -24,7 +24,7 @@ from gateway.upstream.health import Health
 STOP_SECONDS = 3600.0  # while stopping, only the end of a submit wakes the driver
 
 
-class Drive:
+class Driver:
     """The driver of one generation. `wake` makes it look again; `stop` makes it hand the generation back."""
 
     def __init__(

@@ -19,7 +19,7 @@ from gateway.domain.errors import UnreadableReply
 from gateway.domain.generation.lifecycle import Poll, TaskRead, TaskUnread
 from gateway.domain.generation.model import Generation
 from gateway.engine.content_check import ContentUnclear, find_file
-from gateway.inputs.prepare import Inputs
+from gateway.inputs.prepare import InputPreparer
 from gateway.telemetry import Observer, PollFinished, ReadOutcome, UnknownStatusRead
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.upstream.health import Health
@@ -31,7 +31,9 @@ _REPORTED_WORDS_MAX = 1000  # unknown status words that are remembered as report
 class Poller:
     """Carries out polls. One instance serves all drivers of the process."""
 
-    def __init__(self, *, upstream: Upstream, inputs: Inputs, health: Health, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self, *, upstream: Upstream, inputs: InputPreparer, health: Health, clock: Clock, observer: Observer
+    ) -> None:
         self._upstream = upstream
         self._inputs = inputs
         self._health = health

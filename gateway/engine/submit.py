@@ -30,7 +30,7 @@ from gateway.domain.health.circuit import CircuitState
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
-from gateway.inputs.prepare import Inputs
+from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
 from gateway.store.port import Store
 from gateway.telemetry import Observer, SubmitFinished, answer_fields
@@ -65,7 +65,7 @@ class Submitter:
         *,
         store: Store,
         upstream: Upstream,
-        inputs: Inputs,
+        inputs: InputPreparer,
         health: Health,
         profiles: RouteProfiles,
         clock: Clock,

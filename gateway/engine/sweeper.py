@@ -52,7 +52,7 @@ class Sweeper:
             try:
                 await self._round(self._clock.now())
             except StoreUnavailable as error:
-                log.warning("sweep_put_off", error=str(error))
+                log.warning("sweep_postponed", error=str(error))
             except Exception:  # nothing depends on this round, and the next one may succeed
                 log.exception("sweep_failed")
             if not self._stopping:
@@ -116,7 +116,7 @@ class Sweeper:
         blobs = await self._remove_blobs(now - BLOB_AGE)
         if rows or blobs:
             seconds = (self._clock.now() - began).total_seconds()
-            log.info("swept", rows=rows, blobs=blobs, duration_seconds=seconds)
+            log.info("sweep_finished", rows=rows, blobs=blobs, duration_seconds=seconds)
 
     async def _remove_rows(self, now: datetime) -> int:
         """Remove expired rows of every kind; how many there were."""

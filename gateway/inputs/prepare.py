@@ -27,7 +27,7 @@ from gateway.domain.routing.image_limits import ImageFacts, misfits, remake
 from gateway.domain.routing.plan import bytes_form, param_path
 from gateway.fetch.fetcher import Fetcher, FetchFailed, FetchRefused, FetchTooLarge, RedirectRefused
 from gateway.inputs.blobs import Blobs
-from gateway.inputs.provider_uploads import Image, InputRefused, Uploading
+from gateway.inputs.provider_uploads import Image, InputRefused, ProviderUploads
 from gateway.media.image_convert import ImageConverter, NotConverted, UndecodableImage
 from gateway.media.image_header import IMAGE_MAX, inspect_large
 from gateway.media.image_structure import DamagedImage
@@ -66,7 +66,7 @@ class _TryAgain(_FetchFailed):
     """Another try in a moment may have the image: its server was busy, or the transfer broke off."""
 
 
-class Inputs:
+class InputPreparer:
     """Makes the inputs of a submit ready. This may be repeated: none of it costs anything."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Inputs:
         *,
         store: Store,
         blobs: Blobs,
-        uploading: Uploading,
+        uploading: ProviderUploads,
         fetcher: Fetcher,
         providers: Mapping[str, Provider],
         allow: Sequence[Network],
@@ -259,7 +259,7 @@ class Inputs:
         try:
             return await self._fetch_once(url, max_bytes, param)
         except (_TryAgain, DamagedImage) as error:
-            log.info("image_unfetched", param=param, error=str(error))
+            log.info("image_fetch_failed", param=param, error=str(error))
         await sleep(self._clock, FETCH_AGAIN_SECONDS)
         try:
             return await self._fetch_once(url, max_bytes, param)

@@ -30,7 +30,7 @@ from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a p
 from gateway.store.purchases import Purchases
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
-from gateway.store.webhooks import Webhooks
+from gateway.store.webhooks import WebhookRows
 
 KEY_LIFE = timedelta(hours=24)  # how long an idempotency key is stored; longer while its generation is open
 # How long after a request the retry of a client library counts as the same request. By default the OpenAI library waits
@@ -131,7 +131,7 @@ class Store(Protocol):
     library: Library
     uploads: Uploads
     purchases: Purchases
-    webhooks: Webhooks
+    webhooks: WebhookRows
 
     async def create(
         self,

@@ -23,9 +23,9 @@ from gateway.domain.webhooks import (
     TEST,
     Delivery,
     DeliveryState,
+    DeliveryTry,
     Endpoint,
     SigningSecret,
-    Try,
     receiver,
 )
 from gateway.ids import new_id
@@ -110,8 +110,8 @@ async def waiting(store: Store, key: str = "alice") -> list[tuple[str, datetime]
     return await store.webhooks.receivers(key, NOW + DAY, 100)
 
 
-def answered(status: int = 200, at: datetime = NOW) -> Try:
-    return Try(at=at, duration_seconds=0.5, status=status)
+def answered(status: int = 200, at: datetime = NOW) -> DeliveryTry:
+    return DeliveryTry(at=at, duration_seconds=0.5, status=status)
 
 
 # --- endpoints --------------------------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ async def test_a_try_is_stored_with_the_new_state_of_its_delivery(store: Store) 
     assert await store.webhooks.delivery(held.delivery.id, "alice") == after
 
     (held,) = await claim(store, at=after.next_at)
-    failed = Try(at=after.next_at, duration_seconds=1, error="no answer")
+    failed = DeliveryTry(at=after.next_at, duration_seconds=1, error="no answer")
     after = await store.webhooks.note(held, failed, final=True)
     assert after is not None
     assert (after.state, after.tries) == (DeliveryState.DEAD, (answered(503), failed))

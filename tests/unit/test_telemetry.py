@@ -83,7 +83,7 @@ LINES: list[tuple[Event, dict[str, Any] | None]] = [
     (CREATED, {"event": "generation_created", "generation": "gen_1", "model": "m", "routes": 2}),
     (
         GenerationStatusChanged(generation="gen_1", status=Status.COMPLETED, provider="acme", age_seconds=9),
-        {"event": "generation_moved", "generation": "gen_1", "status": "completed", "provider": "acme"},
+        {"event": "generation_status_changed", "generation": "gen_1", "status": "completed", "provider": "acme"},
     ),
     (GenerationCancelled(generation="gen_1"), {"event": "generation_cancelled", "generation": "gen_1"}),
     (GenerationDeleted(generation="gen_1"), {"event": "generation_deleted", "generation": "gen_1"}),

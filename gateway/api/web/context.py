@@ -18,13 +18,13 @@ from gateway.generations.catalog import Catalog
 from gateway.generations.notifier import Capacity
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
-from gateway.inputs.library import Files
+from gateway.inputs.library import FileLibrary
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.store.purchases import Purchases
 from gateway.tokens import Signer
 from gateway.upstream.health import Health
-from gateway.webhooks.endpoints import Webhooks
+from gateway.webhooks.endpoints import WebhookEndpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +37,13 @@ class Context:
     purchases: Purchases
     callback_urls: CallbackUrls
     callbacks: CallbackReceiver
-    webhooks: Webhooks
+    webhooks: WebhookEndpoints
     catalog: Catalog
     health: Health
     poll_advisor: PollAdvisor
     authenticator: Authenticator
     signer: Signer
-    files: Files
+    files: FileLibrary
     downloads: Capacity
     health_warnings: Callable[[], list[str]]  # problems that do not stop the traffic, for operators
     ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic; None if it should

@@ -14,8 +14,8 @@ import msgspec
 from gateway.domain.generation.model import ArchivedFile
 from gateway.domain.generation.transitions import SaveArchivedFile
 from gateway.store.sqlite.columns import seconds, to_json
-from gateway.store.sqlite.reader import Reader
-from gateway.store.sqlite.writer import Writer
+from gateway.store.sqlite.reader import ReadConnection
+from gateway.store.sqlite.writer import CommitWriter
 
 SECRET_BYTES = 32
 # The first secret that was stored stays: what was signed with it must be valid after a restart as well.
@@ -71,7 +71,7 @@ def _extend_expiry(connection: apsw.Connection, generation_id: str, file: Archiv
 class SqliteArchivedFiles:
     """Implements `Results`."""
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
         self._reader = reader
         self._writer = writer
 

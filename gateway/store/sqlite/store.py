@@ -39,15 +39,15 @@ from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, 
 from gateway.store.sqlite.files import SqliteLibrary
 from gateway.store.sqlite.generations import OPEN, changes
 from gateway.store.sqlite.purchases import SqlitePurchases
-from gateway.store.sqlite.reader import Reader
+from gateway.store.sqlite.reader import ReadConnection
 from gateway.store.sqlite.rows import FILE, SELECT, event_of, generation_of
 from gateway.store.sqlite.task_claims import SqliteTaskClaims
 from gateway.store.sqlite.uploads import SqliteUploads
 from gateway.store.sqlite.webhooks import SqliteWebhooks
-from gateway.store.sqlite.writer import Writer
+from gateway.store.sqlite.writer import CommitWriter
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
-from gateway.store.webhooks import Webhooks
+from gateway.store.webhooks import WebhookRows
 
 DEADLINE_MAX = timedelta(hours=24)  # the longest deadline of a generation, counted from its creation
 # True for a generation, as `g`, that may not be deleted: it is open, or it ended while a submit was under way whose
@@ -89,15 +89,15 @@ class SqliteStore:
     def __init__(self, path: Path, lock: IO[bytes]) -> None:
         self._path = path
         self._lock = lock
-        self._writer = Writer(connect(path), path)
-        self._read = Reader(connect(path), self._writer)
+        self._writer = CommitWriter(connect(path), path)
+        self._read = ReadConnection(connect(path), self._writer)
         self.archived_files: ArchivedFiles = SqliteArchivedFiles(self._read, self._writer)
         self.task_claims: TaskClaims = SqliteTaskClaims(self._read, self._writer)
         self.library: Library = SqliteLibrary(self._read, self._writer)
         self.uploads: Uploads = SqliteUploads(self._read, self._writer)
         self.purchases: Purchases = SqlitePurchases(self._read, self._writer)
         self._webhooks = SqliteWebhooks(self._read, self._writer)
-        self.webhooks: Webhooks = self._webhooks
+        self.webhooks: WebhookRows = self._webhooks
 
     @classmethod
     def open(

@@ -29,8 +29,8 @@ from gateway.domain.generation.reconciliation import (
 from gateway.domain.generation.transitions import SaveAttempt, Write
 from gateway.store.sqlite.attempts import moved
 from gateway.store.sqlite.columns import Row, to_json
-from gateway.store.sqlite.reader import Reader
-from gateway.store.sqlite.writer import Writer
+from gateway.store.sqlite.reader import ReadConnection
+from gateway.store.sqlite.writer import CommitWriter
 from gateway.store.task_claims import ClaimResult, Teller
 
 log = structlog.get_logger()
@@ -191,7 +191,7 @@ def _attempt_of(rows: Sequence[Row]) -> AttemptTasks | None:
 class SqliteTaskClaims:
     """Implements `Callbacks`."""
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
         self._reader = reader
         self._writer = writer
 

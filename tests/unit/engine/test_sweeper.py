@@ -223,7 +223,7 @@ async def test_keys_past_their_day_are_forgotten(bench: Bench, events: list[Mapp
     await bench.round()
 
     assert await bench.store.recall("alice", KNOWN, NOW) is None
-    [line] = [event for event in events if event["event"] == "swept"]
+    [line] = [event for event in events if event["event"] == "sweep_finished"]
     assert (line["rows"], line["blobs"]) == (
         2,
         0,
@@ -251,7 +251,7 @@ async def test_a_round_that_finds_nothing_needs_no_lock_on_the_ledger(
 
 
 @pytest.mark.parametrize(
-    ("error", "logged"), [(StoreUnavailable("away"), "sweep_put_off"), (ZeroDivisionError(), "sweep_failed")]
+    ("error", "logged"), [(StoreUnavailable("away"), "sweep_postponed"), (ZeroDivisionError(), "sweep_failed")]
 )
 @pytest.mark.parametrize("name", ["forget", "named_blobs"])
 async def test_a_round_that_fails_leaves_the_next_one(

@@ -12,7 +12,7 @@ from gateway.domain.adapter.request import ImageToVideo, InputKind
 from gateway.domain.generation.model import Generation
 from gateway.fetch.fetcher import FetchRefused
 from gateway.inputs import prepare
-from gateway.inputs.prepare import Inputs
+from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
 
 from ..builders import World, generation
@@ -58,7 +58,7 @@ class Provider:
         self.accepts_work = accepts_work
 
 
-Make = Callable[..., Inputs]
+Make = Callable[..., InputPreparer]
 
 
 @pytest.fixture
@@ -68,11 +68,11 @@ def fetcher() -> Fetcher:
 
 @pytest.fixture
 def inputs_with(fetcher: Fetcher) -> Make:
-    def make(**providers: Provider) -> Inputs:
+    def make(**providers: Provider) -> InputPreparer:
         unused: Any = None
         named: Any = providers
         fetching: Any = fetcher
-        return Inputs(
+        return InputPreparer(
             store=unused,
             blobs=unused,
             uploading=unused,
@@ -91,7 +91,7 @@ def from_image(name: str = "gen_1") -> Generation:
     return replace(plain, id=name, request=replace(plain.request, input=ImageToVideo(first_frame=URL)))
 
 
-async def refusal(inputs: Inputs, made: Generation, provider: Any) -> InputRefused:
+async def refusal(inputs: InputPreparer, made: Generation, provider: Any) -> InputRefused:
     world = World(made)
     with pytest.raises(InputRefused) as refused:
         await inputs.ready(world.generation, world.attempt(1), provider)
