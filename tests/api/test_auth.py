@@ -108,7 +108,7 @@ async def test_keys_come_from_the_environment_and_from_files(start: Any, tmp_pat
     for key in (in_file, in_environment):
         async with gateway.client_of(key) as client:
             created = await gateway.create(client)
-            owners.add((await gateway.stored(created["id"])).key)
+            owners.add((await gateway.stored(created["id"])).owner)
     assert len(owners) == 2
     assert not any(in_file in owner or in_environment in owner for owner in owners)
     check_error(await gateway.client.get(VIDEOS), 401, "invalid_api_key")

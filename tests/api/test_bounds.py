@@ -144,7 +144,7 @@ async def test_long_polls_are_bounded_and_one_that_ends_makes_room(start: Any, c
     third = asyncio.create_task(gateway.client.get(url, params={"wait": 20}))
     await gateway.clock.advance(21)
     assert (await third).status_code == 200
-    assert gateway.application._signals._listeners == {}
+    assert gateway.application._notifier._listeners == {}
 
 
 async def test_creates_that_wait_for_the_disk_are_bounded(

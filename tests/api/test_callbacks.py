@@ -37,7 +37,7 @@ class Called:
         engine, store = gateway.application.engine, gateway.application.store
         hint = engine.nudge
         engine.nudge = lambda *of: (self.hints.append(of), hint(*of))
-        for part, name in ((store, "get"), (store.callbacks, "tell")):
+        for part, name in ((store, "get"), (store.task_claims, "claim")):
             setattr(part, name, self._counted(name, getattr(part, name)))
 
     def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,7 +160,7 @@ async def test_every_body_with_the_token_makes_the_engine_poll(called: Called) -
         assert (answer.status_code, answer.json()) == (200, {})
     assert called.hints == [(made, before.attempts[0].id)] * len(GARBAGE)
     assert (await called.gateway.stored(made)).attempts[0].tasks == before.attempts[0].tasks
-    assert "tell" not in called.calls
+    assert "claim" not in called.calls
 
 
 async def test_the_body_is_not_trusted_about_a_known_task(called: Called) -> None:
@@ -178,7 +178,7 @@ async def test_a_task_that_the_reply_has_not_named_is_not_adopted(called: Called
     assert [task.ref.id for task in (await called.attempt(made)).tasks] == ["task-1-0"]
     (warning,) = called.logged("callback_unexpected")
     assert (warning["task"], warning["log_level"]) == ("task-of-nobody", "warning")
-    assert "tell" not in called.calls
+    assert "claim" not in called.calls
 
 
 async def test_an_unknown_attempt_gets_the_tasks_that_callbacks_name(called: Called) -> None:
@@ -191,7 +191,7 @@ async def test_an_unknown_attempt_gets_the_tasks_that_callbacks_name(called: Cal
     attempt = await called.attempt(made)
     assert (attempt.state, attempt.failure, attempt.ended_at) == ("accepted", None, None)
     assert [(task.ref.id, task.slot) for task in attempt.tasks] == [("first", 0), ("second", 1), ("third", 2)]
-    assert len(called.logged("callback_adopted")) == called.calls.count("tell") == 3
+    assert len(called.logged("callback_adopted")) == called.calls.count("claim") == 3
     events = [event.type for event in await called.gateway.application.store.events(made)]
     assert events.count("attempt.accepted") == 1
     assert len(called.gateway.upstream.submits) == 1
@@ -208,7 +208,7 @@ async def test_a_task_of_another_attempt_is_not_adopted(called: Called) -> None:
     for _ in range(3):
         assert (await called.post(path, "task-1-0")).status_code == 200
     assert (await called.attempt(made)).state == "unknown"
-    assert (len(called.logged("callback_unexpected")), called.calls.count("tell")) == (1, 1)
+    assert (len(called.logged("callback_unexpected")), called.calls.count("claim")) == (1, 1)
     await called.post(path, "task-2-0")
     assert (await called.attempt(made)).state == "accepted"
 
@@ -246,17 +246,17 @@ async def test_a_callback_is_refused_while_the_store_is_down_and_can_be_repeated
 ) -> None:
     called.gateway.upstream.refuse = LOST
     made, path = await called.submitted()
-    part = called.gateway.application.store.callbacks
-    claim = part.tell
+    part = called.gateway.application.store.task_claims
+    claim = part.claim
 
     async def down(*_: Any) -> Any:
         raise StoreUnavailable(retry_after=1)
 
-    part.tell = down
+    part.claim = down
     answer = await called.post(path, "task")
     check_error(answer, 503, "store_unavailable")
     assert answer.headers["retry-after"] == "1"
-    part.tell = claim
+    part.claim = claim
     assert (await called.post(path, "task")).status_code == 200
     assert (await called.attempt(made)).state == "accepted"
 
@@ -265,8 +265,8 @@ async def test_a_callback_is_refused_while_the_store_is_down_and_can_be_repeated
 async def test_an_equal_callback_waits_until_the_first_one_is_durable(called: Called, works: bool) -> None:
     called.gateway.upstream.refuse = LOST
     made, path = await called.submitted()
-    part, ready = called.gateway.application.store.callbacks, asyncio.Event()
-    claim = part.tell
+    part, ready = called.gateway.application.store.task_claims, asyncio.Event()
+    claim = part.claim
 
     async def slow(*arguments: Any) -> Any:
         await ready.wait()
@@ -274,7 +274,7 @@ async def test_an_equal_callback_waits_until_the_first_one_is_durable(called: Ca
             raise StoreUnavailable(retry_after=1)
         return await claim(*arguments)
 
-    part.tell = slow
+    part.claim = slow
     answers = [asyncio.create_task(called.post(path, "task")) for _ in range(3)]
     await settle()
     assert not any(answer.done() for answer in answers)
@@ -283,7 +283,7 @@ async def test_an_equal_callback_waits_until_the_first_one_is_durable(called: Ca
     ready.set()
     assert {(await answer).status_code for answer in answers[1:]} == {200 if works else 503}
     assert (await called.attempt(made)).state == ("accepted" if works else "unknown")
-    part.tell = claim
+    part.claim = claim
     assert (await called.post(path, "task")).status_code == 200
     assert [task.ref.id for task in (await called.attempt(made)).tasks] == ["task"]
     assert len(called.logged("callback_adopted")) == 1

@@ -72,7 +72,7 @@ async def make(gateway: Any, owner: str, *, thumbnail: bool = False, content: by
 
 async def owner_of(gateway: Any) -> str:
     """The id of the client's key."""
-    return (await gateway.stored((await gateway.create())["id"])).key  # type: ignore[no-any-return]  # it is an attribute of an `Any`
+    return (await gateway.stored((await gateway.create())["id"])).owner  # type: ignore[no-any-return]  # it is an attribute of an `Any`
 
 
 @pytest.fixture

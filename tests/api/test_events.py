@@ -550,7 +550,7 @@ async def test_an_open_generation_says_when_to_read_it_again(gateway: Any) -> No
 
 async def test_the_advice_when_to_read_again_follows_the_duration_of_the_route(gateway: Any) -> None:
     health, route = gateway.application.health, ("foxapi", "kling-v3-text-to-video")
-    health.task_ended(*route, "att_1", failure=None, seconds=60.0)
+    health.on_task_ended(*route, "att_1", failure=None, seconds=60.0)
     early = await gateway.client.post(VIDEOS, json={"model": "/".join(route), "prompt": "A beach."})
     assert (early.headers["retry-after"], early.headers["openai-poll-after-ms"]) == ("20", "5000")
     made = early.json()["id"]

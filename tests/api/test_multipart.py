@@ -78,7 +78,7 @@ async def test_references_come_as_files_and_text(gateway: Any) -> None:
     assert response.status_code == 200, response.text
     url, name = (await gateway.stored(response.json()["id"])).request.input.references
     assert url == "https://a.example/1.png"
-    assert (await gateway.application.store.files([name], (await gateway.stored(response.json()["id"])).key))[name]
+    assert (await gateway.application.store.files([name], (await gateway.stored(response.json()["id"])).owner))[name]
 
 
 async def test_empty_boxes_and_file_inputs_of_a_browser_ask_for_nothing(untouched: Any) -> None:

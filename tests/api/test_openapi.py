@@ -273,7 +273,7 @@ async def test_no_field_of_a_form_is_null(untouched: Any, document: Any, check_e
 
 
 async def test_every_header_of_a_file_is_documented(gateway: Any, document: Any) -> None:
-    generation = kept_generation((await gateway.stored((await gateway.create())["id"])).key, gateway.clock.now(), PNG)
+    generation = kept_generation((await gateway.stored((await gateway.create())["id"])).owner, gateway.clock.now(), PNG)
     await keep(gateway.application, generation, PNG, b"")
     path = f"{VIDEOS}/{generation.id}/content"
     operation = document["paths"][f"{VIDEOS}/{{generation_id}}/content"]

@@ -231,7 +231,7 @@ async def test_fallback_off_takes_the_first_route_even_where_its_circuit_is_open
     gateway = await start(HERO.format(order="priority"))
     health = gateway.application.health
     refused = failed(FailureKind.OUT_OF_CREDIT)
-    health.submitted("foxapi", "kling-v3-image-to-video", "att_0", refused)
+    health.on_submit("foxapi", "kling-v3-image-to-video", "att_0", refused)
     answer = await quote(gateway, model="hero", **IMAGE)
     assert names(answer)[-1] == "foxapi/kling-v3-image-to-video"
     assert (answer["routes"][-1]["circuit"], answer["summary"][2].endswith("fails at the moment")) == ("open", True)

@@ -228,7 +228,7 @@ async def test_one_task_is_not_that_of_two_attempts(held: Operator) -> None:
     again = await held.change(first, "attach", task_id=task)
     assert again["tasks"] == [task]
     assert (await held.change(first, "attach", 409, task_id="another"))["error"]["code"] == "conflict"
-    assert gateway.writes["tell"] == 2, "what is attached already, or cannot be, is answered without a write"
+    assert gateway.writes["claim"] == 2, "what is attached already, or cannot be, is answered without a write"
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["stop", "crash"])
