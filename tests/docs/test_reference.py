@@ -24,7 +24,7 @@ HEADINGS = {"keevx": "## Keevx", "kling_relay": "## Kling relay", "foxapi": "## 
 THEN = {
     Remedy.STOP: "the generation ends",
     Remedy.FALL_BACK: "the next route is tried",
-    Remedy.FALL_BACK_OR_WAIT: "the next route is tried; if there is none, the same one later",
+    Remedy.FALL_BACK_OR_WAIT: "the next route is tried, or the same one later",
     Remedy.RECONCILE: "never sent to this provider again; `on_ambiguous` decides",
 }
 
