@@ -66,6 +66,7 @@ from gateway.reconciliation.callbacks import Callbacks, CallbackUrls
 from gateway.reconciliation.decisions import Attempts
 from gateway.settings.load import Settings, is_loopback
 from gateway.store.files import FileLimits
+from gateway.store.port import Store
 from gateway.store.sqlite.store import SqliteStore
 from gateway.tokens import Signer
 from gateway.upstream.client import Upstream
@@ -73,7 +74,8 @@ from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider, accepting, bind
 from gateway.upstream.registry import load_adapters
 from gateway.webhooks.deliverer import Deliverer
-from gateway.webhooks.endpoints import SigningKeys, Webhooks
+from gateway.webhooks.endpoints import Webhooks
+from gateway.webhooks.signing import SigningKeys
 
 log = structlog.get_logger()
 CLOSING_SECONDS = 0.5
@@ -136,6 +138,7 @@ class Application:
             blobs=blobs,
             uploading=Uploading(self.store.uploads, self.upstream, self.clock),
             fetcher=self.input_fetcher,
+            providers=self.providers,
             allow=settings.fetch.allow,
             link=link,
             clock=self.clock,
@@ -147,6 +150,7 @@ class Application:
             artifacts=self.artifact_store,
             clock=self.clock,
             enabled=settings.artifacts.thumbnails,
+            on_change=self._signals.changed,
         )
         self._keeper = Keeper(
             store=self.store,
@@ -383,7 +387,7 @@ class Application:
         return None
 
 
-def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple[SqliteStore, SweepHold | None]:
+def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple[Store, SweepHold | None]:
     """The ledger, and the hold for the sweeper where the clock is far ahead of it; `ClockTrouble` stops a start."""
     now = clock.now()
     hold: SweepHold | None = None

@@ -41,6 +41,7 @@ from gateway.domain.adapter.replies import (
     without_result,
 )
 from gateway.domain.adapter.request import ImageToVideo, InputKind, ReferencesToVideo, TextToVideo, UpstreamRequest
+from gateway.domain.adapter.shown_value import shown
 from gateway.domain.adapter.task import Artifact, Completed, Failed, Status, TaskRef, TaskSnapshot
 from gateway.domain.errors import UnreadableReply
 
@@ -80,10 +81,16 @@ def _shots(request: UpstreamRequest) -> str | None:
 
 
 def _video_url(request: UpstreamRequest) -> str | None:
-    return None if http_url(request.options.get("video_url")) else "the model needs a video_url"
+    if "video_url" not in request.options:
+        return "requires the option video_url, the http(s) URL of a video"
+    video_url = request.options["video_url"]
+    return None if http_url(video_url) else f"video_url must be an http(s) URL, got {shown(video_url)}"
 
 
 def _some_reference(request: UpstreamRequest) -> str | None:
+    elements = request.options.get("elements")
+    if elements is not None and not isinstance(elements, list):
+        return f"elements must be a list, got {shown(elements)}"
     return None if _references(request) else "the model needs reference images or elements"
 
 

@@ -8,8 +8,8 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.generations.fields import READERS, WEBHOOK_URL_MAX, check_webhook_url
 from gateway.api.generations.views import Deleted
+from gateway.api.generations.webhook_url import WEBHOOK_URL_MAX, check_webhook_url, read_webhook_url
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import Context, context_of
 from gateway.api.web.lists import Listed
@@ -268,7 +268,7 @@ def delivery_view(delivery: Delivery) -> WebhookDeliveryView:
 
 
 def _url(value: object, context: Context) -> str:
-    url: str = READERS["webhook_url"](value, "url")
+    url = read_webhook_url(value, "url")
     check_webhook_url(url, "url", context.fetch_allow)
     return url
 

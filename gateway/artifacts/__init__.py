@@ -1,1 +1,1 @@
-"""The archive of results: files are fetched, verified, stored and handed out."""
+"""The archive of results: their files are downloaded, checked, stored and given to clients."""

@@ -1,4 +1,4 @@
-"""Where the bytes of an output are, and how a client gets them."""
+"""Finds the file of an output for a client: in the artifact store, or at its provider."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
@@ -22,37 +22,37 @@ from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
 Variant = Literal["video", "thumbnail"]
-LINK_SECONDS = 3600.0  # a link of the artifact store is good for: a player that rests longer asks again
+LINK_SECONDS = 3600.0  # the life of a link to the artifact store; a player that pauses longer gets a new one
 
 
 class Redirect(Struct, frozen=True):
-    """Whoever knows the URL gets the file there."""
+    """A URL at which its holder gets the file."""
 
     url: str
 
 
 class Stream(Struct, frozen=True, kw_only=True):
-    """A file of a provider's, passed through."""
+    """A file that the gateway passes through from a provider."""
 
-    chunks: AsyncGenerator[bytes]  # begun: closed, it lets go of its connection
+    chunks: AsyncGenerator[bytes]  # already started, so closing it closes the connection
     content_type: str
-    length: int | None
-    filename: str  # for a client's folder
+    length: int | None  # in bytes
+    filename: str  # suggested for the client's folder
 
 
 class File(Struct, frozen=True, kw_only=True):
-    """A file in the artifact store, which is there whole and never changes."""
+    """A file in the artifact store: it is complete and never changes."""
 
     name: str
-    size: int
-    digest: str  # of its bytes; of a thumbnail, as far as these follow from the video's
+    size: int  # in bytes
+    digest: str  # SHA-256 in hex; a thumbnail has that of its video with a suffix
     content_type: str
-    filename: str  # for a client's folder
+    filename: str  # suggested for the client's folder
     kept_until: datetime
 
 
 class Artifacts:
-    """Results in the gateway's own store, or as the providers keep them."""
+    """Gives access to the files of outputs."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Artifacts:
         *,
         redirect: bool = False,
     ) -> None:
-        """With `redirect` a client is sent to the store itself, where that has links."""
+        """With `redirect` clients are sent to the artifact store itself, if it can make links."""
         self._providers = providers
         self._upstream = upstream
         self._store = store
@@ -71,13 +71,17 @@ class Artifacts:
         self._redirect = redirect
 
     async def open(self, generation: Generation, index: int, variant: Variant = "video") -> Redirect | Stream | File:
-        """The way to an output's file; `NotFound` where there is none, another error where it cannot be had."""
-        output = next((one for one in generation.outputs if one.index == index), None)
+        """How the client gets the file of an output.
+
+        Raises `NotFound` when the output has no such file, `ArtifactExpired` or `ArtifactMissing` when it is gone, and
+        `ProviderUnavailable` or `StoreUnavailable` when it cannot be read now.
+        """
+        output = next((output for output in generation.outputs if output.index == index), None)
         if output is None or output.artifact is None or not output.status.terminal:
-            state = "does not exist" if output is None else f"is {output.status}: there is no file"
+            state = "does not exist" if output is None else f"is {output.status} and has no file"
             raise NotFound(f"Output {index} of {generation.id} {state}.", param="index")
         if output.kept is not None and (variant == "video" or output.kept.thumbnail is not None):
-            return await self._kept(generation, index, output.kept, variant)
+            return await self._archived(generation, index, output.kept, variant)
         if variant == "thumbnail":
             if output.artifact.thumbnail_url is None:
                 raise NotFound(f"Output {index} of {generation.id} has no thumbnail.", param="variant")
@@ -87,11 +91,11 @@ class Artifacts:
         return await self._through(generation, output)
 
     def read(self, file: File, part: range) -> AsyncIterator[bytes]:
-        """These bytes of a file, in small pieces."""
+        """The bytes of a file in this range of positions, in small pieces."""
         return self._store.read(file.name, part.start, part.stop)
 
     async def link(self, file: File, *, inline: bool) -> Redirect | None:
-        """The way to the store itself; `None` where the gateway is to hand over the file."""
+        """A link to the artifact store itself, or `None` when the gateway has to send the file."""
         if not self._redirect:
             return None
         left = (file.kept_until - self._clock.now()).total_seconds()
@@ -101,20 +105,20 @@ class Artifacts:
         )
         return None if url is None else Redirect(url)
 
-    async def _kept(self, generation: Generation, index: int, kept: Kept, variant: Variant) -> File:
-        until = f"{kept.kept_until:%Y-%m-%d %H:%M:%S} UTC"
-        if self._clock.now() >= kept.kept_until:
+    async def _archived(self, generation: Generation, index: int, archived: Kept, variant: Variant) -> File:
+        until = f"{archived.kept_until:%Y-%m-%d %H:%M:%S} UTC"
+        if self._clock.now() >= archived.kept_until:
             raise ArtifactExpired(f"The file of output {index} was kept until {until}.", param="index")
-        name = kept.name
-        digest, content_type = kept.sha256, kept.content_type
-        if variant == "thumbnail" and kept.thumbnail is not None:
-            name = kept.thumbnail
-            digest, content_type = f"{kept.sha256}-thumbnail", kept.thumbnail_type or ""
+        name = archived.name
+        digest, content_type = archived.sha256, archived.content_type
+        if variant == "thumbnail" and archived.thumbnail is not None:
+            name = archived.thumbnail
+            digest, content_type = f"{archived.sha256}-thumbnail", archived.thumbnail_type or ""
         size = await self._store.size(name)
-        if size is None or (variant == "video" and size != kept.bytes):
+        if size is None or (variant == "video" and size != archived.bytes):
             log.error("artifact_missing", generation=generation.id, output=index, name=name, size=size)
             raise ArtifactMissing(
-                f"The file of output {index} was to be kept until {until}, and is not in the artifact store;"
+                f"The file of output {index} was to be kept until {until}, but it is not in the artifact store;"
                 " `provider_url` may still lead to it.",
                 param="index",
             )
@@ -124,11 +128,11 @@ class Artifacts:
             digest=digest,
             content_type=content_type,
             filename=f"{generation.id}-{index}.{name.rpartition('.')[2]}",
-            kept_until=kept.kept_until,
+            kept_until=archived.kept_until,
         )
 
     async def _through(self, generation: Generation, output: Output) -> Stream:
-        """A file that the provider hands over to its own key alone: only ever asked for below its base URL."""
+        """A file that the provider gives to the holder of its key only. The key is sent only below its base URL."""
         provider = self._providers.get(generation.route(generation.attempt(output.attempt_id or "")).provider)
         call = None if provider is None else content_call(generation, output, provider)
         if provider is None or call is None:
@@ -159,9 +163,9 @@ class Artifacts:
 
 
 async def _chunks(response: httpx.Response, decoder: BodyDecoder) -> AsyncGenerator[bytes]:
-    """Yields b"" once the first bytes have arrived, so that errors are met before a response starts; then the content.
+    """Yield b"" once the first bytes have arrived, so that errors surface before the response starts; then the content.
 
-    A client is told no content encoding: what the provider has encoded is decoded here.
+    What the provider has encoded is decoded here: the response to the client names no content encoding.
     """
     begun = False
     try:

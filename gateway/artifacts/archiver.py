@@ -1,7 +1,7 @@
-"""Brings the file of an output into the artifact store: fetched, hashed, checked, then recorded in the ledger.
+"""Archives the file of an output: downloads, hashes and checks it, and moves it into the artifact store.
 
-A transfer is cut when no byte has come for 30 seconds, and has no limit on its whole time but the generous ones of
-`fetch/file_body.py`. What could not be fetched is tried again, later each time, until the provider's link ends.
+A transfer ends when no byte has arrived for 30 seconds; its whole time is limited only by the generous limits of
+`fetch/file_body.py`. The state machine repeats a download that failed, later each time, until the provider's link ends.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ import httpx
 import structlog
 from msgspec.structs import replace
 
-from gateway.artifacts.file_writer import Writer, Written
+from gateway.artifacts.file_writer import HashingFileWriter, Written
 from gateway.artifacts.store import ArtifactStore, remove_files
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import Clock
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.adapter.task import Artifact
 from gateway.domain.errors import InvalidImage, StoreUnavailable
-from gateway.domain.generation.archiving import Drawn, FileFact, FileKept, FileUnread
+from gateway.domain.generation.archiving import FileFact, FileKept, FileUnread
 from gateway.domain.generation.model import Generation, Kept, Output
 from gateway.failpoints import reach
 from gateway.fetch.download import Answer, Download
@@ -47,20 +47,20 @@ from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
 RESULT_MAX = 4 * 1024**3  # bytes of a result
-PICTURE_SECONDS = 3.0  # for a provider's own picture, which nothing waits for longer
-STORE_SECONDS = 30.0  # in which nothing is fetched, once the artifact store has failed
+THUMBNAIL_SECONDS = 3.0  # to fetch the provider's own thumbnail: the result waits for it, and is worth more
+STORE_SECONDS = 30.0  # without downloads after the artifact store has failed, which would fail again
 EXTENSIONS = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm", "video/x-matroska": "mkv"}
 IMAGE_EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif"}
 VIDEO_ACCEPT, IMAGE_ACCEPT = "video/*,*/*;q=0.8", "image/webp,image/png,image/jpeg,*/*;q=0.8"
-_GONE = frozenset({404, 410})  # the answers that say: there is no such file
+_GONE = frozenset({404, 410})  # the statuses that say that the file does not exist
 
 
 class _NoResult(Exception):
-    """Nothing is there, or something that is not what was asked for."""
+    """The link leads to nothing, or to something that is not a video."""
 
 
 class _NotNow(FetchFailed):
-    """Its host answered with something else than the file, and may say when to ask again."""
+    """The host answered with something other than the file, and may say after how many seconds to try again."""
 
     def __init__(self, message: str, retry_after_seconds: float | None) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class _NotNow(FetchFailed):
 
 
 class Keeper:
-    """Keeps results. Each try ends in a fact, whatever happens on the way, and may be repeated."""
+    """Archives the files of outputs. Each try ends in a fact for the state machine, and may be repeated."""
 
     def __init__(
         self,
@@ -90,55 +90,61 @@ class Keeper:
         self._clock = clock
         self._keep = keep
         self._thumbnails = thumbnails
-        self._writer = Writer()
-        self._lanes = {name: Lane(one.concurrency, clock) for name, one in providers.items()}
-        # What nobody waits for any more has a lane of its own: it is tried again and again, and is in nobody's way.
-        self._late = {name: Lane(max(one.concurrency // 2, 1), clock) for name, one in providers.items()}
+        self._writer = HashingFileWriter()
+        self._lanes = {name: Lane(provider.concurrency, clock) for name, provider in providers.items()}
+        # Files of ended outputs have limits of their own: their many tries must not delay files that clients wait for.
+        self._late = {name: Lane(max(provider.concurrency // 2, 1), clock) for name, provider in providers.items()}
         self._store_fails_until = clock.now()
 
     async def keep(self, generation: Generation, index: int) -> FileFact | None:
-        """Bring the file of an output into the store; `None` when the generation is gone."""
+        """Try once to archive the file of an output. `None` when the generation was deleted."""
         output = generation.output(index)
         provider = generation.route(generation.attempt(output.attempt_id or "")).provider
         reach("done_not_kept")
-        if self._clock.now() < self._store_fails_until:  # what is fetched now could not be put anywhere
+        if self._clock.now() < self._store_fails_until:  # a file that is downloaded now could not be stored
             return FileUnread(index=index, unstored=True)
         try:
             return await self._keep_one(generation, output, provider)
         except FetchRefused as error:
             may_change = isinstance(error, AddressRefused | RedirectRefused)
-            fact, why = FileUnread(index=index, final=not may_change), str(error)
+            fact, reason = FileUnread(index=index, final=not may_change), str(error)
         except _NoResult as error:
-            fact, why = FileUnread(index=index, missing=True), str(error)
+            fact, reason = FileUnread(index=index, missing=True), str(error)
         except _NotNow as error:
-            fact, why = FileUnread(index=index, retry_after_seconds=error.retry_after_seconds), str(error)
+            fact, reason = FileUnread(index=index, retry_after_seconds=error.retry_after_seconds), str(error)
         except FetchFailed as error:
-            fact, why = FileUnread(index=index), str(error)
-        except OSError as error:  # of the disk: what the network raises is a `FetchFailed`
-            fact, why = FileUnread(index=index, unstored=True), str(error)
+            fact, reason = FileUnread(index=index), str(error)
+        except OSError as error:  # an error of the disk: errors of the network are `FetchFailed`
+            fact, reason = FileUnread(index=index, unstored=True), str(error)
         except StoreUnavailable as error:
             self._store_fails_until = max(self._store_fails_until, self._clock.now() + timedelta(seconds=STORE_SECONDS))
-            fact, why = FileUnread(index=index, unstored=True), error.reason or error.detail
-        except Exception:  # what nobody has thought of says nothing about the file
+            fact, reason = FileUnread(index=index, unstored=True), error.reason or error.detail
+        except Exception:  # an unexpected error says nothing about the file, so the try may be repeated
             log.exception("keeping_broken", generation=generation.id, index=index, provider=provider)
             return FileUnread(index=index)
-        told = {"generation": generation.id, "index": index, "provider": provider}
-        log.warning("result_not_kept", **told, final=fact.final, missing=fact.missing, error=why)
+        log.warning(
+            "result_not_kept",
+            generation=generation.id,
+            index=index,
+            provider=provider,
+            final=fact.final,
+            missing=fact.missing,
+            error=reason,
+        )
         return fact
 
-    async def picture(self, generation: Generation, index: int) -> FileFact | None:
-        """What comes of drawing the first frame of a file that was kept just now."""
-        kept = generation.output(index).kept
-        return Drawn(index, None if kept is None else await self._thumbnails.of(kept.name))
+    def recorded(self, archived: Kept) -> None:
+        """Called when the ledger has this file: starts to draw a thumbnail, unless the provider gave one."""
+        self._thumbnails.begin(archived.name)
 
     def close(self) -> None:
-        """Let the threads go that write; nothing is to be kept from now on."""
+        """Let the threads end that write files. `keep` must not be called any more."""
         self._writer.close()
 
     async def _keep_one(self, generation: Generation, output: Output, provider: str) -> FileFact | None:
         began = self._clock.now()
-        partial, beside, picture = (self._artifacts.partial() for _ in range(3))
-        spare = [partial, beside, picture]
+        partial, copy, thumbnail = (self._artifacts.partial() for _ in range(3))
+        spare = [partial, copy, thumbnail]
         lane = (self._late if output.status.terminal else self._lanes).get(provider)
         try:
             async with nullcontext() if lane is None else lane.place(generation.key):
@@ -146,20 +152,20 @@ class Keeper:
                 async with aclosing(download.chunks()) as chunks:
                     written = await self._writer.write(chunks, partial, RESULT_MAX, flush=self._artifacts.flushes)
                 media = await _media(partial, download.broke_off)
-                picture_type = await self._providers_picture(output, picture)
-            kept = self._kept(generation, output, written, media, picture_type)
-            names = [name for name in (kept.name, kept.thumbnail) if name is not None]
+                thumbnail_type = await self._fetch_thumbnail(output, thumbnail)
+            archived = self._archived(generation, output, written, media, thumbnail_type)
+            names = [name for name in (archived.name, archived.thumbnail) if name is not None]
             if not await self._store.results.tell(generation.id, names, began + BEGUN_LIFE):
                 return None
-            if kept.thumbnail is not None and picture_type is not None:
-                await self._artifacts.put(kept.thumbnail, picture, picture_type)
-            draws = self._thumbnails.enabled and picture_type is None
-            if draws:
-                await asyncio.to_thread(os.link, partial, beside)  # the store takes the other name
-            await self._artifacts.put(kept.name, partial, kept.content_type)
-            if draws:
-                self._thumbnails.begin(generation.id, kept.name, beside)
-                spare.remove(beside)
+            if archived.thumbnail is not None and thumbnail_type is not None:
+                await self._artifacts.put(archived.thumbnail, thumbnail, thumbnail_type)
+            is_drawn = self._thumbnails.enabled and thumbnail_type is None
+            if is_drawn:
+                await asyncio.to_thread(os.link, partial, copy)  # `put` moves `partial` away
+            await self._artifacts.put(archived.name, partial, archived.content_type)
+            if is_drawn:
+                spare.remove(copy)
+                await self._thumbnails.prepare(generation.id, output.index, archived.name, copy)
         finally:
             await asyncio.shield(asyncio.to_thread(remove_files, *spare))
         log.info(
@@ -167,33 +173,33 @@ class Keeper:
             generation=generation.id,
             index=output.index,
             provider=provider,
-            bytes=kept.bytes,
+            bytes=archived.bytes,
             duration_seconds=round((self._clock.now() - began).total_seconds(), 3),
         )
-        return FileKept(output.index, kept, draws=draws)
+        return FileKept(output.index, archived)
 
-    def _kept(
-        self, generation: Generation, output: Output, written: Written, media: Media, picture_type: str | None
+    def _archived(
+        self, generation: Generation, output: Output, written: Written, media: Media, thumbnail_type: str | None
     ) -> Kept:
         attempt = generation.attempt(output.attempt_id or "")
-        # Each try has a name of its own: what an earlier one left is removed while this one is written.
+        # Each try has a name of its own: the sweeper may remove the files of an earlier try while this one is written.
         name = f"{generation.id}/{output.index}-{attempt.number}-{token_hex(4)}"
-        told = output.artifact or Artifact(url="")
+        artifact = output.artifact or Artifact(url="")
         return Kept(
             name=f"{name}.{EXTENSIONS.get(media.content_type, 'bin')}",
             bytes=written.bytes,
             sha256=written.sha256,
             content_type=media.content_type,
             kept_until=self._clock.now() + self._keep,
-            duration_seconds=told.duration_seconds if media.duration_seconds is None else media.duration_seconds,
-            width=media.width or told.width,
-            height=media.height or told.height,
-            thumbnail=f"{name}.{IMAGE_EXTENSIONS[picture_type]}" if picture_type is not None else None,
-            thumbnail_type=picture_type,
+            duration_seconds=artifact.duration_seconds if media.duration_seconds is None else media.duration_seconds,
+            width=media.width or artifact.width,
+            height=media.height or artifact.height,
+            thumbnail=f"{name}.{IMAGE_EXTENSIONS[thumbnail_type]}" if thumbnail_type is not None else None,
+            thumbnail_type=thumbnail_type,
         )
 
     def _download(self, generation: Generation, output: Output, provider: str) -> Download:
-        """An output's file, as its host hands it over."""
+        """The download of an output's file, with the provider's key where it needs that."""
         artifact = output.artifact
 
         def ask(headers: Mapping[str, str]) -> AbstractAsyncContextManager[Answer]:
@@ -215,9 +221,9 @@ class Keeper:
     async def _with_credential(
         self, generation: Generation, output: Output, name: str, headers: Mapping[str, str]
     ) -> AsyncIterator[Answer]:
-        """A file that the provider hands over to its own key alone: only ever asked for below its base URL.
+        """A file that the provider gives to the holder of its key only.
 
-        Where the provider redirects to the file, the key does not go along.
+        The key is sent below the provider's base URL and nowhere else: a redirect is followed without it.
         """
         provider = self._providers.get(name)
         call = None if provider is None else content_call(generation, output, provider)
@@ -241,23 +247,26 @@ class Keeper:
             yield answer
 
     def _check(self, answer: Answer) -> None:
-        """Raise for an answer that is not the file."""
+        """Raise `_NoResult` or `_NotNow` for an answer that is not the file."""
         status = answer.status
         if status in _GONE:
             raise _NoResult(f"the answer was {status}")
         wait = None
-        with suppress(ArithmeticError, ValueError):  # a wait that is no sensible time
+        with suppress(ArithmeticError, ValueError):  # the header does not have a time that can be used
             wait = retry_after_seconds(HttpReply(status=status, headers=answer.headers), self._clock.now)
         raise _NotNow(f"the answer was {status}", wait)
 
-    async def _providers_picture(self, output: Output, to: Path) -> str | None:
-        """The media type of the provider's own picture, once it is at `to`; `None` where it is not to be had soon."""
+    async def _fetch_thumbnail(self, output: Output, to: Path) -> str | None:
+        """Write the provider's own thumbnail to `to` and return its media type.
+
+        `None` when the provider gave none, or when it cannot be fetched quickly.
+        """
         url = None if output.artifact is None else output.artifact.thumbnail_url
         if url is None:
             return None
         try:
             async with self._fetcher.get(
-                url, max_bytes=IMAGE_MAX, timeout_seconds=PICTURE_SECONDS, open_headers={"Accept": IMAGE_ACCEPT}
+                url, max_bytes=IMAGE_MAX, timeout_seconds=THUMBNAIL_SECONDS, open_headers={"Accept": IMAGE_ACCEPT}
             ) as fetched:
                 if not fetched.is_whole:
                     self._check(fetched)
@@ -273,7 +282,7 @@ class Keeper:
 
 
 def content_call(generation: Generation, output: Output, provider: Provider) -> HttpCall | None:
-    """The call that hands over an output's file to the provider's key; `None` where there is none."""
+    """The call by which the holder of the provider's key gets an output's file, or `None` where it has no such call."""
     attempt = generation.attempt(output.attempt_id or "")
     ref = next((task.ref for task in attempt.tasks if task.slot == output.index), None)
     if ref is None or provider.adapter.content is None:
@@ -282,7 +291,7 @@ def content_call(generation: Generation, output: Output, provider: Provider) -> 
 
 
 def redirected_to(url: str, response: httpx.Response) -> str:
-    """Where a redirect leads, as text: it is not checked here."""
+    """The URL that a redirect leads to. It is not checked here: the fetcher checks each URL before it connects."""
     location = response.headers["location"].strip().replace(" ", "%20")
     try:
         return str(httpx.URL(url).join(location))
@@ -291,7 +300,7 @@ def redirected_to(url: str, response: httpx.Response) -> str:
 
 
 class _Streamed:
-    """An answer of a provider's to its own key."""
+    """The answer of a provider to a call with its key, as an `Answer` for `Download`."""
 
     def __init__(self, host: str, response: httpx.Response) -> None:
         self.host = host
@@ -309,10 +318,13 @@ class _Streamed:
 
 
 async def _media(path: Path, broke_off: FetchFailed | None) -> Media:
-    """What the file is; of one whose transfer ended early only what is whole by its own structure counts."""
-    found = await asyncio.to_thread(read_media, path)
-    if broke_off is not None and not (isinstance(found, Media) and found.whole):
+    """What the file is. Raises `_NoResult` when it is not a video.
+
+    When the transfer ended early, `broke_off` is raised unless the structure of the file shows that nothing is missing.
+    """
+    media = await asyncio.to_thread(read_media, path)
+    if broke_off is not None and not (isinstance(media, Media) and media.whole):
         raise broke_off
-    if not isinstance(found, Media):
-        raise _NoResult(f"the file {found}")
-    return found
+    if not isinstance(media, Media):
+        raise _NoResult(f"the file {media}")
+    return media

@@ -1,4 +1,4 @@
-"""Results in a bucket: S3 and what speaks like it, Google Cloud Storage, Azure."""
+"""An artifact store in a bucket: S3 and services with its API, Google Cloud Storage, or Azure."""
 
 import asyncio
 import contextlib
@@ -24,15 +24,15 @@ from gateway.settings.toml import Secret
 
 log = structlog.get_logger()
 PROBE_SECONDS = 60.0  # between the probes of a bucket that does not work
-PART_BYTES = 5 * 1024 * 1024  # of an upload: the least that S3 takes, and 10,000 of them are the most
-PARTS_AT_ONCE = 1  # an upload has some of them in memory
+PART_BYTES = 5 * 1024 * 1024  # of an upload; S3 takes no smaller parts, and at most 10,000 of them
+PARTS_AT_ONCE = 1  # each part that is uploaded at the same time takes memory
 LINK_SECONDS_MAX = 7 * 86_400  # S3, "Presigned URLs"
-# A reader may be slow: only a server that says nothing is given up. Whoever asks will ask again, so few tries will do.
+# A client may read slowly, so a read ends only when the server is silent. Callers try again, so few retries are enough.
 _CLIENT: dict[str, Any] = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "12h"}
 _RETRIES: dict[str, Any] = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
 
-_NO_BUCKET = "there is no such bucket; check artifacts.url"
-# What an error says somewhere, and what that means. The first that fits counts: the innermost cause.
+_NO_BUCKET = "the bucket does not exist; check artifacts.url"
+# A pattern in the text of an error → the reason and the remedy. The first match counts: it is the innermost cause.
 _REASONS: tuple[tuple[str, str], ...] = (
     (
         r"computeMetadata",
@@ -46,7 +46,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     (r"\bNoSuchBucket\b|\bContainerNotFound\b", _NO_BUCKET),
     (
         r"\bInvalidAccessKeyId\b",
-        "the access key is not known there; check artifacts.access_key_id or AWS_ACCESS_KEY_ID",
+        "the access key is not known to the server; check artifacts.access_key_id or AWS_ACCESS_KEY_ID",
     ),
     (
         r"\bSignatureDoesNotMatch\b",
@@ -55,7 +55,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     (r"\bRequestTimeTooSkewed\b", "the clock of this machine is wrong"),
     (
         r"\bAuthorizationHeaderMalformed\b|\bPermanentRedirect\b|incorrectly configured region",
-        "it is in another region; check artifacts.region",
+        "the bucket is in another region; check artifacts.region",
     ),
     (r"status code: 401\b", "the credentials are not accepted"),
     (
@@ -72,9 +72,9 @@ Bucket = S3Store | GCSStore | AzureStore
 
 
 def bucket_of(settings: ArtifactSettings) -> Bucket:
-    """The bucket of the settings; `ConfigurationError` where they do not suffice. Nothing is sent.
+    """The bucket that the settings name. Raises `ConfigurationError` when they are incomplete. Nothing is sent.
 
-    Credentials come from where the cloud's own programs look, unless the settings name an S3's.
+    Credentials are looked for where the cloud's own programs look, unless the settings have those of an S3 service.
     """
     config: Any = {"endpoint": settings.endpoint, "region": settings.region}
     for name in ("access_key_id", "secret_access_key"):
@@ -82,7 +82,7 @@ def bucket_of(settings: ArtifactSettings) -> Bucket:
         config[name] = secret and secret.reveal()
     config = {name: value for name, value in config.items() if value is not None}
     client: Any = {**_CLIENT, "allow_http": True} if (settings.endpoint or "").startswith("http:") else _CLIENT
-    make: Any = from_url  # its overloads name the options of each cloud
+    make: Any = from_url  # its overloads have the options of one cloud each; here they are data
     try:
         bucket: Bucket = make(settings.url, config=config, client_options=client, retry_config=_RETRIES)
     except (BaseError, ValueError) as error:
@@ -91,7 +91,7 @@ def bucket_of(settings: ArtifactSettings) -> Bucket:
 
 
 async def probe(bucket: Bucket) -> str | None:
-    """Ask for a file that is not there: `None` where the bucket says just that, else what is wrong and the remedy."""
+    """Read an object that does not exist: `None` if the bucket answers so, else what is wrong and the remedy."""
     try:
         await obstore.get_async(bucket, "probe")
     except FileNotFoundError as error:
@@ -102,7 +102,7 @@ async def probe(bucket: Bucket) -> str | None:
 
 
 class ArtifactBucket:
-    """An `ArtifactStore`. Files on their way into the bucket are in a local folder."""
+    """An `ArtifactStore` in a bucket. A file is in a local folder until it is uploaded."""
 
     flushes = False
 
@@ -115,7 +115,7 @@ class ArtifactBucket:
         return self._spool.partial()
 
     async def put(self, name: str, partial: Path, content_type: str) -> None:
-        """See `ArtifactStore`. The parts of an upload that broke off are for a rule of the bucket to remove."""
+        """See `ArtifactStore`. The parts of a broken upload stay until a lifecycle rule of the bucket removes them."""
         with _answering("stored"):
             reach("file_written")
             await obstore.put_async(
@@ -142,8 +142,8 @@ class ArtifactBucket:
         if start >= stop:
             return
         with _answering("read"):
-            found = await obstore.get_async(self._bucket, checked(name), options={"range": (start, stop)})
-            async for block in found.stream(CHUNK_BYTES // 4):
+            answer = await obstore.get_async(self._bucket, checked(name), options={"range": (start, stop)})
+            async for block in answer.stream(CHUNK_BYTES // 4):
                 for place in range(0, len(block), CHUNK_BYTES):
                     chunk = bytes(block[place : place + CHUNK_BYTES])
                     start += len(chunk)
@@ -159,28 +159,32 @@ class ArtifactBucket:
                     await obstore.delete_async(self._bucket, checked(name))
 
     async def link(self, name: str, *, seconds: int, filename: str, content_type: str, inline: bool) -> str | None:
-        """See `ArtifactStore`. Without an S3's own key at hand, a link has the type that was put and no file name."""
+        """See `ArtifactStore`.
+
+        Only with the secret key of an S3 service can the link set a type and a file name. Without it, `inline` gets a
+        link with the type that was stored, and a download gets `None`.
+        """
         lasts = timedelta(seconds=min(seconds, LINK_SECONDS_MAX))
         try:
             url = await obstore.sign_async(self._bucket, "GET", checked(name), lasts)
-        except BaseError:  # credentials that cannot sign
+        except BaseError:  # these credentials cannot sign
             return None
         secret = self._bucket.config.get("secret_access_key") if isinstance(self._bucket, S3Store) else None
         if secret is None:
             return url if inline else None
-        shown = f'{"inline" if inline else "attachment"}; filename="{filename}"'
-        told = {"response-content-type": content_type, "response-content-disposition": shown}
-        return _signed_again(url, str(secret), told)
+        disposition = f'{"inline" if inline else "attachment"}; filename="{filename}"'
+        headers = {"response-content-type": content_type, "response-content-disposition": disposition}
+        return _signed_again(url, str(secret), headers)
 
     async def watch(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
-        """Return once the bucket works; what is in the way of that is logged, and its end."""
-        told = None
+        """Return when the bucket works. Each reason why it does not is logged once, and so is the recovery."""
+        last_reason = None
         while (reason := await probe(self._bucket)) is not None:
-            if reason != told:
+            if reason != last_reason:
                 log.warning("bucket_unreachable", reason=f"artifacts.url: {reason}")
-            told = reason
+            last_reason = reason
             await sleep(PROBE_SECONDS)
-        if told is not None:
+        if last_reason is not None:
             log.info("bucket_works")
 
     async def close(self) -> None:
@@ -189,7 +193,7 @@ class ArtifactBucket:
 
 @contextlib.contextmanager
 def _answering(done: str) -> Iterator[None]:
-    """What the object store refuses as `StoreUnavailable`, unless a reader is to be told that there is no such file."""
+    """Raise an error of the bucket as `StoreUnavailable`; a missing file in a read stays `FileNotFoundError`."""
     try:
         yield
     except FileNotFoundError as error:
@@ -207,13 +211,13 @@ def _unavailable(done: str, reason: str) -> StoreUnavailable:
 
 
 def _reason(error: Exception) -> str:
-    """What an error means, in words of ours: its own hold addresses, and pages of what others sent."""
-    told = str(error)
+    """The reason of an error in the gateway's own words: the error's text may have addresses, and whole HTML pages."""
+    text = str(error)
     for pattern, reason in _REASONS:
-        if re.search(pattern, told):
+        if re.search(pattern, text):
             return reason
-    if found := re.search(r"status code: (\d{3})", told):
-        return f"it answers with HTTP {found[1]}"
+    if status := re.search(r"status code: (\d{3})", text):
+        return f"it answers with HTTP {status[1]}"
     return getattr(error, "strerror", None) or "it does not answer as an object store does"
 
 
@@ -222,14 +226,17 @@ def _first_line(error: Exception) -> str:
 
 
 def _signed_again(url: str, secret: str, more: Mapping[str, str]) -> str:
-    """A pre-signed URL with more in its query. S3, "Authenticating Requests: Using Query Parameters"."""
+    """A pre-signed URL with more parameters, signed again.
+
+    As in the S3 documentation, "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)".
+    """
     parts = urlsplit(url)
     query = {name: value for name, value in parse_qsl(parts.query) if name != "X-Amz-Signature"} | dict(more)
-    asked = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in sorted(query.items()))
-    request = f"GET\n{parts.path}\n{asked}\nhost:{parts.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
+    canonical = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in sorted(query.items()))
+    request = f"GET\n{parts.path}\n{canonical}\nhost:{parts.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
     scope = query["X-Amz-Credential"].split("/", 1)[1]  # day/region/s3/aws4_request
     digest = hashlib.sha256(request.encode()).hexdigest()
     key = f"AWS4{secret}".encode()
     for part in (*scope.split("/"), f"AWS4-HMAC-SHA256\n{query['X-Amz-Date']}\n{scope}\n{digest}"):
         key = hmac.digest(key, part.encode(), "sha256")
-    return f"{parts.scheme}://{parts.netloc}{parts.path}?{asked}&X-Amz-Signature={key.hex()}"
+    return f"{parts.scheme}://{parts.netloc}{parts.path}?{canonical}&X-Amz-Signature={key.hex()}"

@@ -1,4 +1,4 @@
-"""A stream to a file, with its size and hash. The loop never waits for the disk, and little of it is in memory."""
+"""Writes a stream to a file and hashes it. The event loop never waits for the disk, and little is in memory."""
 
 import asyncio
 import os
@@ -14,100 +14,100 @@ from msgspec import Struct
 
 from gateway.fetch.fetcher import FetchTooLarge
 
-BLOCK = 128 * 1024  # bytes that are held before they are written; the next come meanwhile
-PIECE = 8 * 1024**2  # bytes that are brought to the disk together, while the next are written
-CACHED = 64 * 1024**2  # bytes of a file that stay in the page cache, for who reads a result as soon as it is there
-THREADS = 3  # for all files; with six and more, a single one was written more slowly
+BLOCK_BYTES = 128 * 1024  # collected in memory before they are written; the next block arrives during the write
+FLUSH_BYTES = 8 * 1024**2  # synchronised with the disk together, while the next are written
+CACHED_BYTES = 64 * 1024**2  # a file of this size or less stays in the page cache: clients read new results at once
+THREADS = 3  # for all files; six or more wrote a single file more slowly
 
 
 class Written(Struct, frozen=True):
-    """What a file has become."""
+    """The size of a written file, and its hash in hex."""
 
     bytes: int
     sha256: str
 
 
-class Writer:
-    """Writes files, in threads of its own: a slow disk keeps nothing else waiting than other files."""
+class HashingFileWriter:
+    """Writes files in threads of its own: a slow disk delays only other files."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, "results")
 
     async def write(self, chunks: AsyncIterator[bytes], path: Path, max_bytes: int, *, flush: bool = True) -> Written:
-        """Write what comes, until it ends; `flush` brings it to the disk meanwhile, so that the end waits for little.
+        """Write all chunks to the file. With `flush` they are synchronised on the way, which leaves little to the end.
 
-        `FetchTooLarge` when there is more of it; what the disk and `chunks` raise goes on.
+        Raises `FetchTooLarge` when there are more than `max_bytes`, and whatever the disk and `chunks` raise.
         """
         appending, flushing = _Step(self._threads), _Step(self._threads)
         file = _File(path)
-        held: list[bytes] = []
+        block: list[bytes] = []
         memory = total = flushed = 0
         try:
             async for chunk in chunks:
-                held.append(chunk)
-                memory += sys.getsizeof(chunk)  # a byte alone is more than a byte
+                block.append(chunk)
+                memory += sys.getsizeof(chunk)  # an object of one byte takes more than one byte
                 total += len(chunk)
                 if total > max_bytes:
                     raise FetchTooLarge(f"The file has more than {max_bytes:,} bytes.")
-                if memory >= BLOCK:
-                    await appending.begin(file.append, held)
-                    held, memory = [], 0
-                if flush and total - flushed >= PIECE:
+                if memory >= BLOCK_BYTES:
+                    await appending.begin(file.append, block)
+                    block, memory = [], 0
+                if flush and total - flushed >= FLUSH_BYTES:
                     await flushing.begin(file.flush)
                     flushed = total
-            await appending.begin(file.append, held)
-            await appending.ended()
-            await flushing.ended()
+            await appending.begin(file.append, block)
+            await appending.wait()
+            await flushing.wait()
         finally:
-            await asyncio.shield(_let_go(file, appending, flushing))
+            await asyncio.shield(_close(file, appending, flushing))
         return Written(total, file.digest.hexdigest())
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Let the threads end; files are not written any more."""
         self._threads.shutdown(wait=False)
 
 
-_sync = getattr(os, "fdatasync", os.fsync)  # not every system can leave out the times of a file
+_sync = getattr(os, "fdatasync", os.fsync)  # `fdatasync` skips the times of a file, but not every system has it
 
 
-async def _let_go(file: "_File", *steps: "_Step") -> None:
+async def _close(file: "_File", *steps: "_Step") -> None:
     for step in steps:
-        await step.dropped()
+        await step.discard()
     await asyncio.to_thread(file.close)
 
 
 class _Step:
-    """What threads do, one time after the other. It cannot be stopped once it is begun, only waited for."""
+    """Calls that threads carry out one after the other. A call that has started cannot be stopped, only waited for."""
 
     def __init__(self, threads: Executor) -> None:
         self._threads = threads
         self._running: tuple[Future[None], asyncio.Future[None]] | None = None
 
     async def begin(self, do: Callable[..., None], *args: object) -> None:
-        """Do it once more when the time before has ended; raises what that has raised."""
-        await self.ended()
+        """Start the call when the one before has ended. Raises what the one before has raised."""
+        await self.wait()
         running = self._threads.submit(do, *args)
         self._running = running, asyncio.wrap_future(running)
 
-    async def ended(self) -> None:
-        """Wait for its end; raises what it has raised."""
+    async def wait(self) -> None:
+        """Wait for the end of the call. Raises what it has raised."""
         if self._running is not None:
-            _, seen = self._running
-            await asyncio.wait([seen])  # which, cancelled, leaves it running, for `dropped`
+            _, call = self._running
+            await asyncio.wait([call])  # a cancellation here leaves the call running; `discard` waits for it
             self._running = None
-            seen.result()
+            call.result()
 
-    async def dropped(self) -> None:
-        """Wait for its end if it has begun, whatever comes of it: something else is being told of already."""
+    async def discard(self) -> None:
+        """Cancel the call if it has not started, else wait and ignore its result: another error is already raised."""
         if self._running is not None:
-            running, seen = self._running
+            running, call = self._running
             if not running.cancel():
-                await asyncio.wait([seen])
-                seen.exception()
+                await asyncio.wait([call])
+                call.exception()
 
 
 class _File:
-    """A file to write. `append` and `flush` may each be in a thread of its own."""
+    """A file to write. `append` and `flush` may run in two threads at the same time."""
 
     def __init__(self, path: Path) -> None:
         self.digest = sha256()
@@ -117,23 +117,23 @@ class _File:
         self._flushed = 0
 
     def append(self, block: Sequence[bytes]) -> None:
-        """The first makes the file."""
+        """Write a block at the end; the first call creates the file."""
         file = self._opened = self._opened or FileIO(self._path, "wb")
         content = b"".join(block)
         self.digest.update(content)
-        left = memoryview(content)
-        while left:
-            left = left[file.write(left) :]
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest) :]
         self._size += len(content)
 
     def flush(self) -> None:
-        """Bring what is written to the disk: a large file is not to fill the memory of the machine."""
+        """Synchronise what is written. A large file leaves the page cache, which would push out everything else."""
         if self._opened is None:
             return
         size, descriptor = self._size, self._opened.fileno()
         _sync(descriptor)
-        if size > CACHED and hasattr(os, "posix_fadvise"):
-            with suppress(OSError):  # advice is no order
+        if size > CACHED_BYTES and hasattr(os, "posix_fadvise"):
+            with suppress(OSError):  # it is only advice to the system
                 os.posix_fadvise(descriptor, self._flushed, size - self._flushed, os.POSIX_FADV_DONTNEED)
         self._flushed = size
 

@@ -1,4 +1,4 @@
-"""Results in a local folder."""
+"""An artifact store in a local folder."""
 
 import asyncio
 import contextlib
@@ -13,17 +13,22 @@ from pathlib import Path
 from gateway.artifacts.store import CHUNK_BYTES, RETRY_SECONDS, Spool, checked
 from gateway.domain.errors import StoreUnavailable
 from gateway.failpoints import reach
+from gateway.fsync import fsync_path
 
 
 class ArtifactFolder:
-    """An `ArtifactStore`: `results/<name>` below the folder. A symbolic link among them is no file of ours."""
+    """An `ArtifactStore` that keeps each file as `results/<name>` below the folder.
+
+    A symbolic link in a path is treated as a missing file: it could lead to a file outside the folder.
+    """
 
     flushes = True
 
     def __init__(self, folder: Path) -> None:
         self._results = (folder / "results").resolve()
-        self._spool = Spool(self._results / ".partial")  # on the same file system, so that a rename will do
-        self._placing = threading.Lock()  # a folder that a file is about to be put into is not found to be empty
+        self._spool = Spool(self._results / ".partial")  # on the same file system, so that a file can be renamed
+        # Without the lock an empty folder could be removed just before a file is put into it.
+        self._moving = threading.Lock()
 
     def partial(self) -> Path:
         """See `ArtifactStore`."""
@@ -63,19 +68,19 @@ class ArtifactFolder:
     def _path(self, name: str) -> Path:
         path = self._results / checked(name)
         if os.path.realpath(path) != str(path):
-            raise FileNotFoundError(errno.ENOENT, "it is behind a symbolic link")
+            raise FileNotFoundError(errno.ENOENT, "a symbolic link is in its path")
         return path
 
     def _put(self, name: str, partial: Path) -> None:
         with _disk("stored"):
-            _flush(partial)
+            fsync_path(partial)
             reach("file_written")
-            with self._placing:
+            with self._moving:
                 path = self._path(name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial.rename(path)
-            for folder in path.parents:  # the names are on the disk, too
-                _flush(folder)
+            for folder in path.parents:  # each folder may be new, so each name has to be durable
+                fsync_path(folder)
                 if folder == self._results.parent:
                     break
             reach("renamed")
@@ -83,31 +88,31 @@ class ArtifactFolder:
     def _size(self, name: str) -> int | None:
         with _disk("read"):
             try:
-                found = self._path(name).stat()
+                status = self._path(name).stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            return found.st_size if stat.S_ISREG(found.st_mode) else None
+            return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def _open(self, name: str) -> FileIO:
         path = self._path(name)
         if self._size(name) is None:
-            raise FileNotFoundError(errno.ENOENT, "there is no such file")
+            raise FileNotFoundError(errno.ENOENT, "the file does not exist")
         return FileIO(path)
 
     def _remove(self, names: Sequence[str]) -> None:
         changed = set()
         with _disk("removed"):
             for name in names:
-                with self._placing, contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                with self._moving, contextlib.suppress(FileNotFoundError, NotADirectoryError):
                     path = self._path(name)
                     path.unlink()
                     changed.add(self._prune(path.parent))
             for folder in changed:
-                with contextlib.suppress(FileNotFoundError):  # the last of its files went after this one
-                    _flush(folder)
+                with contextlib.suppress(FileNotFoundError):  # another removal has emptied and removed it since
+                    fsync_path(folder)
 
     def _prune(self, folder: Path) -> Path:
-        """Remove the folder and those above that are empty with it; the first that stays."""
+        """Remove the folder, and the folders above it, as far as they are empty. Returns the first that stays."""
         while folder != self._results:
             try:
                 folder.rmdir()
@@ -121,7 +126,7 @@ class ArtifactFolder:
 
 @contextlib.contextmanager
 def _disk(done: str) -> Iterator[None]:
-    """What the disk refuses as `StoreUnavailable`, unless a reader is to be told that there is no such file."""
+    """Raise an error of the disk as `StoreUnavailable`; a missing file in a read stays `FileNotFoundError`."""
     try:
         yield
     except OSError as error:
@@ -132,11 +137,3 @@ def _disk(done: str) -> Iterator[None]:
             retry_after=RETRY_SECONDS,
             reason=f"artifacts.url: {error.strerror}" + (f": {error.filename}" if error.filename else ""),
         ) from error
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

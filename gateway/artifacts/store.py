@@ -1,4 +1,4 @@
-"""Where results are kept: what every store of them promises, and what all of them share."""
+"""The contract of artifact stores, which keep the files of results, and what all implementations share."""
 
 import contextlib
 import re
@@ -9,73 +9,76 @@ from typing import Protocol
 
 from gateway.domain.errors import StoreUnavailable
 
-CHUNK_BYTES = 256 * 1024  # of a file in memory at once, for each reader
-RETRY_SECONDS = 5  # what a client is told to wait when a store does not answer
+CHUNK_BYTES = 256 * 1024  # the most of a file that one reader has in memory
+RETRY_SECONDS = 5  # when a client should try again after a store has not answered
 _NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", re.ASCII)
 
 
 class ArtifactStore(Protocol):
-    """Files by name. A file is there whole or not at all, and never changes.
+    """Files by name. A file is there completely or not at all, and never changes.
 
-    Every method may raise `StoreUnavailable`: its detail is for clients, its reason for the operator.
+    Every method may raise `StoreUnavailable`: its `detail` is for clients, its `reason` for the operator.
     """
 
-    flushes: bool  # whether what is at a `partial` path is to be on the disk of this machine, sooner or later
+    flushes: bool  # True if the file at a `partial` path becomes the stored one, so that it has to be synchronised
 
     def partial(self) -> Path:
-        """A fresh path on this machine to write a file to, for `put`. Who asks for it removes what is left there."""
+        """A new path on this machine to write a file to before `put`. The caller removes a file that is left there."""
         ...
 
     async def put(self, name: str, partial: Path, content_type: str) -> None:
-        """Keep the file under the name: durable when this returns, and gone from `partial`."""
+        """Move the file from `partial` into the store. It is durable under its name when this returns."""
         ...
 
     async def size(self, name: str) -> int | None:
-        """In bytes; `None` when there is no such file."""
+        """The size of the file in bytes, or `None` when it does not exist."""
         ...
 
     def read(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to `stop`, a little at a time. `FileNotFoundError` when there is no such file."""
+        """The bytes from `start` up to, not including, `stop`, in pieces. Raises `FileNotFoundError`."""
         ...
 
     async def remove(self, names: Sequence[str]) -> None:
-        """Remove the files; one that is not there is fine."""
+        """Remove the files. A file that does not exist is not an error."""
         ...
 
     async def link(self, name: str, *, seconds: int, filename: str, content_type: str, inline: bool) -> str | None:
-        """A URL that hands the file to anybody for so long; `None` where there can be none that does all this."""
+        """A URL at which anybody gets the file for `seconds`, with this name and type.
+
+        `None` where the store cannot make such a URL. With `inline` a browser shows the file instead of saving it.
+        """
         ...
 
     async def close(self) -> None:
-        """Let go of what is open."""
+        """Close connections and files that are open."""
         ...
 
 
 def remove_files(*paths: Path) -> None:
-    """Remove files of this machine, as far as they are there and can be."""
+    """Remove files of this machine. One that does not exist, or cannot be removed, is left out without an error."""
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
 
 def checked(name: str) -> str:
-    """The name; a `ValueError` when it could lead out of the store or to what the store keeps for itself."""
+    """The name unchanged. Raises `ValueError` for one that could lead outside the store or to a file of its own."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not the name of an artifact")
     return name
 
 
 class Spool:
-    """The local folder of files that are being written. What a crash left there is removed when it is opened."""
+    """The local folder of unfinished files. Those that a crash has left are removed at the start."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
-        with contextlib.suppress(OSError):  # a folder that cannot be used is told of by the first write
+        with contextlib.suppress(OSError):  # the first write reports a folder that cannot be used
             for path in self._folder.iterdir():
                 path.unlink()
 
     def partial(self) -> Path:
-        """A path that no file has."""
+        """A path that is not in use. Raises `StoreUnavailable` when the folder cannot be made."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

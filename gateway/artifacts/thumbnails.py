@@ -1,62 +1,166 @@
-"""First frames of results, drawn behind their backs: a result is told of before its picture is there."""
+"""Thumbnails of archived videos that came without one: the first frame, drawn in the background.
+
+A video is announced without waiting for its thumbnail. The drawing starts when the ledger has the archived file, and
+ends in one guarded update of the ledger. A restart loses the drawings under way: such a video stays without thumbnail.
+"""
 
 import asyncio
+import importlib.util
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
+from msgspec import Struct
 
 from gateway.artifacts.store import ArtifactStore, remove_files
-from gateway.clock import Clock
+from gateway.clock import Clock, sleep
 from gateway.domain.errors import StoreUnavailable
-from gateway.media.frames import Frames
+from gateway.media.first_frame import BYTES_MAX
 from gateway.store.artifacts import BEGUN_LIFE
 from gateway.store.port import Store
 
 log = structlog.get_logger()
-DRAWINGS_MAX = 1000  # pictures that are drawn, or wait to be asked for
+PROCESSES_MAX = 2  # decoders at the same time: thumbnails must not take the machine from the requests
+FRAME_SECONDS = 20.0  # for one frame, the start of the process included
+PENDING_MAX = 1000  # videos that wait for their record in the ledger, or for their drawing; each holds a local file
+STORE_RETRY_SECONDS = 1.0  # until a ledger that was not available is tried again
+CONTENT_TYPE = "image/jpeg"
+
+
+class _Video(Struct, frozen=True):
+    """A video whose thumbnail is to be drawn."""
+
+    generation_id: str
+    index: int
+    name: str  # in the artifact store
+    path: Path  # a copy, or another hard link, on this machine; removed after the drawing
 
 
 class Thumbnails:
-    """Draws, and keeps what was drawn until somebody asks for it."""
+    """Draws thumbnails in the background and adds them to their outputs."""
 
-    def __init__(self, *, store: Store, artifacts: ArtifactStore, clock: Clock, enabled: bool) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        artifacts: ArtifactStore,
+        clock: Clock,
+        enabled: bool,
+        on_change: Callable[[str], None],
+    ) -> None:
+        """`on_change` gets the id of a generation whose output has a thumbnail now, to wake the clients that wait."""
         self._store = store
         self._artifacts = artifacts
         self._clock = clock
         self.enabled = enabled
-        self._frames = Frames()
-        self._drawing: dict[str, asyncio.Task[str | None]] = {}  # by the name of the video
+        self._on_change = on_change
+        self._processes = asyncio.Semaphore(PROCESSES_MAX)
+        self._waiting: dict[str, _Video] = {}  # by the name of the video, until the ledger has that file
+        self._drawing: set[asyncio.Task[None]] = set()
 
-    def begin(self, generation_id: str, name: str, video: Path) -> None:
-        """Draw the first frame of the file, which is removed thereafter; `name` is that of the video in the store."""
-        self._drawing[name] = asyncio.create_task(self._draw(generation_id, name, video))
-        for abandoned in list(self._drawing)[:-DRAWINGS_MAX]:  # of drivers that were gone before they could ask
-            self._drawing.pop(abandoned)
+    async def prepare(self, generation_id: str, index: int, name: str, path: Path) -> None:
+        """Take over a local file of a video for `begin`, which is called when the ledger has the video.
 
-    async def of(self, name: str) -> str | None:
-        """The name of a video's first frame, once it is in the store; `None` where there is none, or was none begun."""
-        drawing = self._drawing.pop(name, None)
-        return None if drawing is None else await drawing
+        `name` is that of the video in the artifact store. The file is removed after the drawing. Where too many videos
+        wait, those that have waited longest get no thumbnail: their drivers have ended before the ledger had the file.
+        """
+        self._waiting[name] = _Video(generation_id, index, name, path)
+        dropped = [self._waiting.pop(oldest).path for oldest in list(self._waiting)[:-PENDING_MAX]]
+        if dropped:
+            await asyncio.to_thread(remove_files, *dropped)
+
+    def begin(self, name: str) -> None:
+        """Start to draw the thumbnail of this video, if `prepare` was called for it."""
+        video = self._waiting.pop(name, None)
+        if video is None:
+            return
+        task = asyncio.create_task(self._draw(video), name="thumbnail")
+        self._drawing.add(task)
+        task.add_done_callback(self._drawing.discard)
 
     async def close(self) -> None:
-        """Draw no more."""
-        drawing = list(self._drawing.values())
+        """Cancel the drawings under way and remove the local files."""
+        drawing = list(self._drawing)
         for task in drawing:
             task.cancel()
         await asyncio.gather(*drawing, return_exceptions=True)
+        paths = [video.path for video in self._waiting.values()]
+        self._waiting.clear()
+        await asyncio.to_thread(remove_files, *paths)
 
-    async def _draw(self, generation_id: str, name: str, video: Path) -> str | None:
-        picture = self._artifacts.partial()
-        named = f"{name.rpartition('.')[0]}.jpg"
+    async def _draw(self, video: _Video) -> None:
+        spare = [video.path]
+        name = f"{video.name.rpartition('.')[0]}.jpg"
         try:
-            if not await self._frames.draw(video, picture):
-                return None
-            if not await self._store.results.tell(generation_id, [named], self._clock.now() + BEGUN_LIFE):
-                return None
-            await self._artifacts.put(named, picture, "image/jpeg")
+            if len(self._drawing) > PENDING_MAX or importlib.util.find_spec("av") is None:  # the extra `demo`
+                return
+            partial = self._artifacts.partial()
+            spare.append(partial)
+            async with self._processes:
+                drawn = await draw_first_frame(video.path, partial)
+            if not drawn:
+                return
+            # The name is recorded before there is a file, so that no file is without a row that lets it be removed.
+            if not await self._store.results.tell(video.generation_id, [name], self._clock.now() + BEGUN_LIFE):
+                return
+            await self._artifacts.put(name, partial, CONTENT_TYPE)
+            if await self._record(video, name):
+                self._on_change(video.generation_id)
         except (StoreUnavailable, OSError) as error:
-            log.info("thumbnail_not_kept", generation=generation_id, error=str(error))
-            return None
+            log.info("thumbnail_not_kept", generation=video.generation_id, error=str(error))
+        except Exception:  # a thumbnail is worth no failure of anything else
+            log.exception("thumbnail_not_kept", generation=video.generation_id)
         finally:
-            await asyncio.shield(asyncio.to_thread(remove_files, video, picture))
-        return named
+            await asyncio.shield(asyncio.to_thread(remove_files, *spare))
+
+    async def _record(self, video: _Video, name: str) -> bool:
+        """Add the thumbnail to its output, however long the ledger takes to be available."""
+        while True:
+            try:
+                return await self._store.results.set_thumbnail(
+                    video.generation_id, video.index, video=video.name, thumbnail=name, content_type=CONTENT_TYPE
+                )
+            except StoreUnavailable as error:
+                log.warning("store_unavailable", error=error.reason or error.detail, generation=video.generation_id)
+            await sleep(self._clock, STORE_RETRY_SECONDS)
+
+
+async def draw_first_frame(video: Path, to: Path, *, seconds: float = FRAME_SECONDS) -> bool:
+    """Write the first frame of the video to `to` as a small JPEG; False, with no file there, if that is not possible.
+
+    A process of its own decodes the video, because decoders are large C code and the file comes from a stranger. It
+    gets none of the environment, where the provider keys are, and is killed after `seconds`.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-m", "gateway.media.first_frame", video, to),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={},
+        )
+    except OSError:  # the machine has no process, memory or descriptor left, and others need the next one more
+        return False
+    drawn = False
+    try:
+        async with asyncio.timeout(seconds):
+            drawn = await process.wait() == 0
+    except TimeoutError:
+        pass
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        drawn = drawn and await asyncio.to_thread(_is_small_jpeg, to)
+        if not drawn:
+            await asyncio.to_thread(to.unlink, missing_ok=True)
+    return drawn
+
+
+def _is_small_jpeg(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(3) == b"\xff\xd8\xff" and path.stat().st_size <= BYTES_MAX
+    except OSError:
+        return False

@@ -34,8 +34,8 @@ from gateway.settings.load import ProviderSettings, Settings
 from gateway.store import migrations
 from gateway.store.sqlite.attempts import UNFOLLOWED
 from gateway.store.sqlite.clock import ledger_time
+from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.file import check_place, kept_time
-from gateway.store.sqlite.rows import to_json
 from gateway.upstream.provider import Provider, bind
 from gateway.upstream.registry import load_adapters
 

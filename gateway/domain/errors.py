@@ -59,6 +59,7 @@ class GatewayError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.headers: Mapping[str, str] = {}  # additional headers of the answer
+        self.members: Mapping[str, object] = {}  # additional members of the error object in the answer
 
 
 class BadRequest(GatewayError):

@@ -11,6 +11,7 @@ from gateway.domain.generation.archiving import Keep, KeepWatch
 from gateway.domain.generation.lifecycle import Effect, Fact, Hinted, Step, Submit, advance
 from gateway.domain.generation.model import AttemptState, Generation, Route
 from gateway.domain.generation.task_polling import Hints, TaskKey, Watch
+from gateway.domain.generation.transitions import SaveKept
 from gateway.engine.effects import Effects
 from gateway.engine.health_feedback import attempts_began, attempts_dropped, tasks_ended
 from gateway.engine.store_retry import patiently
@@ -142,6 +143,9 @@ class Drive:
             reach("terminal")
         self._signals.changed(before.id)
         tasks_ended(self._health, step.generation, step.writes)
+        for write in step.writes:
+            if isinstance(write, SaveKept):
+                self._effects.archived(write.file)
         after = replace(step.generation, version=version)
         if after.status is not before.status:
             log.info("generation_moved", generation=after.id, status=after.status, provider=after.provider)

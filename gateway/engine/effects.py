@@ -20,10 +20,10 @@ from gateway.domain.adapter.task import Artifact, Completed, Failed, Pending, Ta
 from gateway.domain.adapter.task_reading import PollRefused, read_poll, read_submit
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer, answer_of
 from gateway.domain.errors import StoreUnavailable, UnreadableReply
-from gateway.domain.generation.archiving import Keep, Picture
+from gateway.domain.generation.archiving import Keep
 from gateway.domain.generation.cost_limit import within_limit
 from gateway.domain.generation.lifecycle import Effect, Ended, Fact, Poll, Read, Unread
-from gateway.domain.generation.model import Attempt, AttemptState, Generation, Route
+from gateway.domain.generation.model import Attempt, AttemptState, Generation, Kept, Route
 from gateway.domain.generation.next_attempt import has_another_route
 from gateway.domain.generation.outputs import accepted, missing_slots
 from gateway.domain.generation.reconciliation import TASKS_MAX
@@ -101,12 +101,14 @@ class Effects:
         """Whether the submit of an attempt may have begun to leave: only before that can it be left undone."""
         return attempt_id in self._sending
 
+    def archived(self, kept: Kept) -> None:
+        """The ledger has this file of an output now: draw its thumbnail, where it has none."""
+        self._keeper.recorded(kept)
+
     async def carry_out(self, generation: Generation, effect: Effect) -> Fact | None:
         """Do it and tell what came of it; `None` when the store has it already."""
         if isinstance(effect, Keep):
             return await self._keeper.keep(generation, effect.index)
-        if isinstance(effect, Picture):
-            return await self._keeper.picture(generation, effect.index)
         attempt = generation.attempt(effect.attempt_id)
         route = generation.route(attempt)
         provider = self._providers.get(route.provider)
@@ -192,8 +194,7 @@ class Effects:
     async def _prepare(self, generation: Generation, attempt: Attempt, route: Route, provider: Provider) -> HttpCall:
         """The call, with the inputs in the form that the provider takes; may be repeated."""
         request = generation.request
-        model = provider.models[route.model]
-        ready = await self._inputs.ready(request.input, generation.key, provider, model, route.adaptations)
+        ready = await self._inputs.ready(generation, attempt, provider)
         return provider.adapter.to_upstream(
             UpstreamRequest(
                 attempt_id=attempt.id,

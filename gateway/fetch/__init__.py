@@ -1,1 +1,1 @@
-"""URLs that strangers named, fetched without reaching private addresses (SSRF) and within limits."""
+"""Fetches URLs that strangers named, within limits and without reaching private addresses (protection against SSRF)."""

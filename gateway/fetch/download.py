@@ -1,4 +1,4 @@
-"""One file from its host: over one request, or over several where the transfer breaks off and the host can go on."""
+"""Downloads one file, and continues a broken transfer with another request if the host supports that."""
 
 import asyncio
 import re
@@ -9,17 +9,17 @@ from typing import Protocol, cast
 from gateway.fetch.fetcher import WHOLE, BrokeOff, FetchFailed, FetchRefused, named
 from gateway.fetch.file_body import BodyReader
 
-RESUMES_MAX = 100  # a relay that ends every transfer after a minute is listened to for more than an hour
-RESUME_BYTES = 64 * 1024  # that a request has to bring before another one goes on from there
+RESUMES_MAX = 100  # enough for more than an hour with a relay that ends every transfer after a minute
+RESUME_BYTES = 64 * 1024  # a request must bring at least this much before another one continues
 _PART = re.compile(r"bytes (\d{1,15})-\d{1,15}/(\d{1,15}|\*)")
 
 
 class Answer(Protocol):
-    """The head of a reply whose body is still to be read."""
+    """The head of a reply. Its body is still to be read."""
 
     @property
     def host(self) -> str:
-        """Who sends it, for messages."""
+        """The host that sends it, for messages."""
         ...
 
     @property
@@ -29,11 +29,11 @@ class Answer(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Its headers, with names in lower case."""
+        """The headers, with names in lower case."""
         ...
 
     def raw(self) -> AsyncIterator[bytes]:
-        """The body as it was sent, once; `BrokeOff` where it ends early."""
+        """The body before decoding, once. Raises `BrokeOff` when it ends early."""
         ...
 
 
@@ -41,33 +41,33 @@ Ask = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Answer]]  # head
 
 
 class Download:
-    """A file that is being read, once.
+    """The download of one file, used once.
 
-    A transfer that breaks off goes on from there (RFC 9110, section 14: `Range` with `If-Range`) where the host has
-    named the file by a strong `ETag`. Otherwise the next try begins from the start.
+    A transfer that breaks off is continued from that point with `Range` and `If-Range` (RFC 9110, sections 13 and 14)
+    if the host sent a strong `ETag`. Otherwise the caller's next try begins from the start.
     """
 
     def __init__(self, ask: Ask, *, max_bytes: int, check: Callable[[Answer], None]) -> None:
-        """`check` raises for an answer that holds no file; answers of 200, 203 and 206 are not shown to it."""
+        """`check` raises for an answer without a file. It is not called for answers of 200, 203 and 206."""
         self._ask = ask
         self._max_bytes = max_bytes
         self._check = check
         self._body: BodyReader | None = None
-        self._etag: str | None = None  # where the host can send the rest of what it began
-        self._size: int | None = None  # in bytes as they are sent, by what the host says
+        self._etag: str | None = None  # `None` where the host cannot continue a transfer
+        self._size: int | None = None  # in bytes before decoding, as the host declared
         self.broke_off: FetchFailed | None = None  # why the transfer ended early
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """The content, decoded, in pieces of a bounded size. Raises `FetchFailed` and what `ask` and `check` raise.
+        """The decoded content in pieces of a bounded size. Raises `FetchFailed`, and what `ask` and `check` raise.
 
-        After a transfer that ended early this stops without an error, and `broke_off` says why: hosts declare wrong
-        lengths, so that only the content can show whether anything is missing.
+        A transfer that ended early ends this without an error, and `broke_off` has the reason. Hosts declare wrong
+        lengths, so only the content itself can show whether anything is missing.
         """
         for _ in range(RESUMES_MAX + 1):
             before, answered = self._received, False
             try:
                 async with self._ask(self._wanted_part()) as answer:
-                    if not self._goes_on(answer):
+                    if not self._accepts(answer):
                         break
                     answered = True
                     async with aclosing(cast("AsyncGenerator[bytes]", answer.raw())) as raw:
@@ -80,7 +80,7 @@ class Download:
             except (FetchRefused, FetchFailed):
                 if answered or self.broke_off is None:
                     raise
-                break  # it could not be asked for the rest
+                break  # the request for the rest has failed
             if self.broke_off is None or self._etag is None or self._received - before < RESUME_BYTES:
                 break
         for piece in self._rest():
@@ -95,8 +95,8 @@ class Download:
             return {}
         return {"Range": f"bytes={self._received}-", "If-Range": self._etag}
 
-    def _goes_on(self, answer: Answer) -> bool:
-        """Whether the body of this answer is the next part of the file."""
+    def _accepts(self, answer: Answer) -> bool:
+        """True if the body of this answer is the next part of the file."""
         part = _PART.fullmatch(answer.headers.get("content-range", "")) if answer.status == 206 else None
         if self._body is not None:
             size = None if part is None or part[2] == "*" else int(part[2])
@@ -125,7 +125,7 @@ class Download:
                 yield from self._body.take(chunk, _now())
 
     def _shortage(self, host: str) -> FetchFailed | None:
-        """What is wrong with a transfer that ended in order; a declared size that it exceeds says nothing."""
+        """What is missing after a transfer that ended without an error. More bytes than declared are not a fault."""
         if self._size is None or self._received >= self._size:
             return None
         return FetchFailed(f"{host} sent {self._received:,} of {self._size:,} bytes")

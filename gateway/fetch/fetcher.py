@@ -1,11 +1,11 @@
-"""The guarded fetcher: the way to every URL that a client or a provider named.
+"""Sends requests to URLs that clients or providers named, protected against SSRF.
 
-A host is resolved once, what is not public is left out of its addresses, and the connection goes to exactly one of the
-rest: a name that answers otherwise the next time gains nothing. Each request has a connection of its own, and nothing
-comes from the environment: no proxy, no `.netrc`, no cookies, no certificates but the usual ones.
+A stranger's URL must not make the gateway reach a private address. So the host is resolved once, its addresses that
+are not public are dropped, and the connection goes to one of the others: a second answer of the name server has no
+effect (DNS rebinding). Each redirect is checked in the same way. Each request has its own connection, and nothing is
+taken from the environment: no proxy, no `.netrc`, no cookies, no extra certificates.
 
-Every state of a connection has a limit of its own: resolving, connecting, TLS, the head of the reply, and the longest
-silence within the body.
+Each step has a time limit of its own: resolving, connecting, TLS, the head of the reply, and silence within the body.
 """
 
 import asyncio
@@ -35,80 +35,83 @@ from gateway.fetch.network import PinnedNetwork, StreamNetwork
 from gateway.fetch.resolver import Resolvers
 from gateway.fetch.urls import URL_MAX, url_fault
 
-USER_AGENT = f"video-gateway/{version('video-gateway')}"  # for what is posted to receivers of ours
-# Hosts of files often refuse what does not look like a browser: with 403, or with a page instead of the file.
+USER_AGENT = f"video-gateway/{version('video-gateway')}"  # of POST requests: webhooks
+# Hosts of files often refuse clients that do not look like a browser: with 403, or with a page instead of the file.
 BROWSER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
 REDIRECTS_MAX = 5
-ADDRESSES_MAX = 8  # of a name; the rest are not tried
+ADDRESSES_MAX = 8  # of one name; the others are not tried
 RESOLVE_SECONDS = 10.0
-CONNECT_SECONDS = 10.0  # to one address, its TLS handshake besides
-HEAD_SECONDS = 60.0  # from the first address to the end of the reply's head, however it drips
-POST_REPLY_MAX = 64 * 1024
+CONNECT_SECONDS = 10.0  # for one address; the TLS handshake has the same again
+HEAD_SECONDS = 60.0  # from the first connection to the end of the reply's head, however slowly it arrives
+POST_REPLY_MAX = 64 * 1024  # bytes of the reply to a POST that are read
 _WHOLE = re.compile(r"bytes 0-(\d{1,15})/(\d{1,15})")
 _AS_GATEWAY = {"User-Agent": USER_AGENT, "Accept": "*/*"}
 _AS_BROWSER = {"User-Agent": BROWSER_AGENT, "Accept": "*/*", "Accept-Language": "en-US,en;q=0.9"}
-WHOLE = frozenset({200, 203})  # the statuses of a reply that has all of a file
+WHOLE = frozenset({200, 203})  # the statuses of a reply with the complete file
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 Resolve = Callable[
     [str, int], Awaitable[Sequence[str]]
-]  # a name and a port → addresses; `OSError` where there are none
+]  # a name and a port → its addresses; raises `OSError` when it has no address
 
 
 class FetchRefused(Exception):
-    """This URL may not be fetched, now or, but for an `AddressRefused`, later; the text is safe to show."""
+    """This URL may not be fetched, ever, unless it is one of the subclasses. The text is safe to show to clients."""
 
 
 class AddressRefused(FetchRefused):
-    """Its host is a name that leads to no address that may be connected to; it may lead to another later."""
+    """None of the addresses of the host may be reached. The name may get other addresses later."""
 
 
 class RedirectRefused(FetchRefused):
-    """A redirect leads to where nothing may be fetched; the host may redirect elsewhere later."""
+    """A redirect leads to a URL that may not be fetched. The host may redirect to another one later."""
 
 
 class FetchFailed(Exception):
-    """It could not be fetched this time; the text is safe to show."""
+    """The URL could not be fetched this time. The text is safe to show to clients."""
 
 
 class BrokeOff(FetchFailed):
-    """The body ended before it was whole, or nothing more of it came."""
+    """The body ended early, or stopped arriving."""
 
 
 class FetchTooLarge(FetchFailed):
-    """There is more of it than was asked for."""
+    """The body has more bytes than the caller accepts."""
 
 
 class Target(Struct, frozen=True):
-    """A URL that was read: all that is checked and all that is sent comes from here, so that no two readings differ."""
+    """A parsed URL. What is checked and what is sent both come from here, so that no second parser can disagree."""
 
     url: httpx.URL
 
     @property
     def host(self) -> str:
-        """The name or address, in ASCII and without brackets."""
+        """The name or address in ASCII, without brackets."""
         return self.url.raw_host.decode("ascii")
 
     @property
     def port(self) -> int:
-        """The port, said or implied."""
+        """The port of the URL, or the default port of its scheme."""
         return self.url.port or (443 if self.url.scheme == "https" else 80)
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """What must be equal for headers to go along with a redirect."""
+        """Scheme, host and port. Private headers follow a redirect only where these stay equal."""
         return self.url.scheme, self.host, self.port
 
     def admitted(self, addresses: Iterable[Address], allow: Sequence[Network]) -> list[Address]:
-        """Those of its addresses that may be connected to; where there are none, `AddressRefused` of a name."""
+        """Those of the addresses that may be reached (SSRF).
+
+        When no address is left, raises `AddressRefused` for a name, and `FetchRefused` for an address.
+        """
         refused = FetchRefused if addresses_of(self.host) else AddressRefused
         public = [address for address in addresses if refusal(address, allow) is None]
         if not public:
             raise refused(f"{self.host} does not lead to a public address; {REMEDY}")
-        admitted = [one for one in public if port_is_open(self.port) or is_allowed(one, allow)]
+        admitted = [address for address in public if port_is_open(self.port) or is_allowed(address, allow)]
         if not admitted:
-            refused = refused if allow else FetchRefused  # no other address would do
+            refused = refused if allow else FetchRefused  # without `allow` the port is refused for any address
             raise refused(f"port {self.port} of {self.host} is not one that the web is served on; {REMEDY}")
         return admitted
 
@@ -117,7 +120,7 @@ REMEDY = "networks besides the public ones are opened by `fetch.allow` of the ga
 
 
 def target_of(url: str) -> Target:
-    """An http(s) URL without credentials and with a host that can be only one thing; else `FetchRefused`."""
+    """Parse an http(s) URL. Raises `FetchRefused` for one with credentials, or with a host of more than one meaning."""
     fault = url_fault(url, URL_MAX)
     if fault is not None:
         raise FetchRefused(f"it {fault}")
@@ -125,7 +128,8 @@ def target_of(url: str) -> Target:
         target = Target(httpx.URL(url))
     except httpx.InvalidURL:
         raise FetchRefused("it is not a valid URL") from None
-    if target.url.scheme not in {"http", "https"} or target.url.userinfo:  # asked again of the reading that is sent
+    # Checked again on the parsed URL, because that one is sent.
+    if target.url.scheme not in {"http", "https"} or target.url.userinfo:
         raise FetchRefused("it is not an http(s) URL without credentials")
     if is_disguised(target.host):
         raise FetchRefused("it has a number for a host; write a name, or an address as four decimal numbers")
@@ -139,7 +143,7 @@ def _is_name(host: str) -> bool:
 
 
 class Fetched:
-    """A reply whose body is still to be read."""
+    """The head of a reply. Its body is still to be read."""
 
     def __init__(self, target: Target, reply: httpcore.Response, max_bytes: int) -> None:
         headers = httpx.Headers(reply.headers)
@@ -152,7 +156,7 @@ class Fetched:
 
     @property
     def is_whole(self) -> bool:
-        """Whether this is all of the file: 200, 203 from a proxy, or a 206 with every byte, as some hosts answer."""
+        """True for a reply with the complete file: 200, 203 from a proxy, or a 206 that has every byte."""
         part = (
             _WHOLE.fullmatch(self.headers.get("content-range", ""))
             if self.status == httpx.codes.PARTIAL_CONTENT
@@ -161,7 +165,7 @@ class Fetched:
         return self.status in WHOLE or (part is not None and int(part[1]) + 1 == int(part[2]))
 
     async def raw(self) -> AsyncIterator[bytes]:
-        """The body as it was sent, once, without any limit of size; `BrokeOff` where it ends early."""
+        """The body before decoding, once, without a limit of its size. Raises `BrokeOff` when it ends early."""
         try:
             with _failures(self.host):
                 async for chunk in self._reply.aiter_stream():
@@ -170,7 +174,7 @@ class Fetched:
             raise BrokeOff(str(error)) from error
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body decoded, once; `FetchFailed` where it is not all there, `FetchTooLarge` over `max_bytes`."""
+        """The decoded body, once. Raises `FetchFailed` for an incomplete body, `FetchTooLarge` over `max_bytes`."""
         now = asyncio.get_running_loop().time
         body = BodyReader(self.headers.get("content-encoding", ""), self._max_bytes, now())
         with named(self.host):
@@ -184,7 +188,7 @@ class Fetched:
 
 @contextmanager
 def named(host: str) -> Iterator[None]:
-    """What is wrong with a body, as `FetchFailed` with the name of its sender."""
+    """Raise a fault of a body as `FetchFailed`, with the name of the host that sent it."""
     try:
         yield
     except BodyTooLarge as error:
@@ -194,14 +198,14 @@ def named(host: str) -> Iterator[None]:
 
 
 class Posted(Struct, frozen=True):
-    """What a receiver answered."""
+    """The answer to a POST."""
 
     status: int
     headers: Mapping[str, str]  # names in lower case
 
 
 class Fetcher:
-    """Fetches and posts, to public addresses and those of the networks in `allow`."""
+    """Sends GET and POST requests, only to public addresses and to the networks in `allow` (SSRF)."""
 
     def __init__(
         self,
@@ -213,7 +217,7 @@ class Fetcher:
         idle_seconds: float = IDLE_SECONDS,
         head_seconds: float = HEAD_SECONDS,
     ) -> None:
-        """`idle_seconds` without a byte end a request; the head of a reply is to be there within `head_seconds`."""
+        """A request ends after `idle_seconds` without a byte. The head of a reply must be there in `head_seconds`."""
         self._allow = tuple(allow)
         self._system = Resolvers()
         self._resolve = resolve or self._system.resolve
@@ -232,10 +236,10 @@ class Fetcher:
         headers: Mapping[str, str] | None = None,
         open_headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Fetched]:
-        """The reply to a GET, after at most five redirects; of any status that is not a redirect.
+        """The reply to a GET, of any status but a redirect: at most five redirects are followed.
 
-        `timeout_seconds` is for all of it, the body included. `headers` do not go along to another origin,
-        `open_headers` do: they hold no secret. Raises `FetchRefused` or `FetchFailed`.
+        `timeout_seconds` limits all of it, including the body. `headers` may be secret and are not sent to another
+        origin; `open_headers` are sent everywhere. Raises `FetchRefused` or `FetchFailed`.
         """
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         target = target_of(url)
@@ -248,15 +252,15 @@ class Fetcher:
                     return
             headers = headers if onward.origin == target.origin else {}
             target = onward
-        raise FetchFailed(f"{target.host} was redirected to more than {REDIRECTS_MAX} times")
+        raise FetchFailed(f"more than {REDIRECTS_MAX} redirects lead to {target.host}")
 
     async def post(self, url: str, *, content: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Posted:
-        """The answer to a POST; a redirect is an answer. Raises `FetchRefused` or `FetchFailed`."""
+        """The answer to a POST; redirects are not followed. Raises `FetchRefused` or `FetchFailed`."""
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         target = target_of(url)
         async with self._exchange("POST", target, headers, content, deadline) as reply:
             size = 0
-            with suppress(FetchFailed), _failures(target.host):  # it has answered; the rest is heard out of courtesy
+            with suppress(FetchFailed), _failures(target.host):  # the status is known; the body does not matter
                 async for chunk in reply.aiter_stream():
                     size += len(chunk)
                     if size > POST_REPLY_MAX:
@@ -264,7 +268,7 @@ class Fetcher:
             return Posted(reply.status, dict(httpx.Headers(reply.headers)))
 
     async def close(self) -> None:
-        """Forget the names that are still being resolved. A request that is under way ends by itself."""
+        """Stop resolving names. Requests under way are not ended here."""
         self._system.close()
 
     @asynccontextmanager
@@ -278,7 +282,7 @@ class Fetcher:
         *,
         redirected: bool = False,
     ) -> AsyncIterator[httpcore.Response]:
-        """One request over one connection, which is closed at the end; the head of the reply has been read."""
+        """Send one request over its own connection, which is closed at the end. The head of the reply has been read."""
         scheme, host, port = target.origin
         addresses = await self._addresses(target, deadline, redirected=redirected)
         head_deadline = min(deadline, asyncio.get_running_loop().time() + self._head_seconds)
@@ -314,18 +318,19 @@ class Fetcher:
             await pinned.aclose()
 
     async def _addresses(self, target: Target, deadline: float, *, redirected: bool) -> list[Address]:
-        found = addresses_of(target.host)
-        if not found:
+        addresses = addresses_of(target.host)
+        if not addresses:
             limit = min(deadline, asyncio.get_running_loop().time() + RESOLVE_SECONDS)
             try:
                 async with asyncio.timeout_at(limit):
-                    found = tuple(ipaddress.ip_address(one) for one in await self._resolve(target.host, target.port))
-            except (OSError, ValueError) as error:  # a time-out is an `OSError` too
+                    texts = await self._resolve(target.host, target.port)
+                addresses = tuple(map(ipaddress.ip_address, texts))
+            except (OSError, ValueError) as error:  # `TimeoutError` is an `OSError`
                 raise FetchFailed(f"{target.host} could not be resolved") from error
-        if not found:
+        if not addresses:
             raise FetchFailed(f"{target.host} could not be resolved")
         try:
-            return target.admitted(found, self._allow)[:ADDRESSES_MAX]
+            return target.admitted(addresses, self._allow)[:ADDRESSES_MAX]
         except FetchRefused as error:
             if redirected:
                 raise RedirectRefused(str(error)) from error
@@ -337,16 +342,16 @@ class Fetcher:
 
 
 def _onward(target: Target, reply: httpcore.Response) -> Target | None:
-    """Where a redirect leads, read anew; `None` for another reply."""
+    """The URL that a redirect leads to, checked like any URL; `None` for another reply."""
     if reply.status not in REDIRECTS:
         return None
     location = httpx.Headers(reply.headers).get("location", "").strip()
     if not location:
         raise FetchFailed(f"{target.host} sent a redirect that leads nowhere")
     try:
-        onward = target_of(str(target.url.join(location.replace(" ", "%20"))))  # as browsers read a blank in a URL
+        onward = target_of(str(target.url.join(location.replace(" ", "%20"))))  # as browsers do
     except (FetchRefused, httpx.InvalidURL, ValueError):
-        why = f"{target.host} redirects to what is not a valid http(s) URL without credentials"
+        why = f"{target.host} redirects to something that is not a valid http(s) URL without credentials"
         raise RedirectRefused(why) from None
     if target.url.scheme == "https" and onward.url.scheme == "http":
         raise RedirectRefused(f"{target.host} redirects from https to http")
@@ -355,7 +360,7 @@ def _onward(target: Target, reply: httpcore.Response) -> Target | None:
 
 @contextmanager
 def _failures(host: str) -> Iterator[None]:
-    """What the HTTP client raises, as `FetchFailed`."""
+    """Raise the errors of the HTTP client as `FetchFailed`."""
     try:
         yield
     except httpcore.TimeoutException as error:

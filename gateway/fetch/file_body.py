@@ -1,46 +1,46 @@
-"""The rules for the body of a file that somebody else sends: how large, in which pieces, how slowly, how encoded.
+"""The limits for the body of a file that a stranger sends: its size, its pieces, its speed and its encoding.
 
-No clock is read here: the caller says what time it is, in seconds of any clock that only goes forward.
+No clock is read here: the caller gives the time, in seconds of a monotonic clock.
 """
 
 from collections.abc import Iterator
 
 from gateway.domain.adapter.content_encoding import BodyDecoder, DecodedTooLarge, UndecodableBody
 
-IDLE_SECONDS = 30.0  # without a byte: then a transfer is cut
-# No limit on the whole time cuts a transfer that keeps moving, except these two. They stop a sender of a byte now and
-# then, who would hold a place among the downloads for days. 1 KB a second is a tenth of a slow telephone line.
-SLOW_AFTER_SECONDS, SLOW_BYTES = 600.0, 1024  # from this time on, the average a second must be at least this
+IDLE_SECONDS = 30.0  # a transfer ends when no byte has arrived for this long
+# A slow transfer that keeps moving is not cut, with two exceptions. Without them a server that sends a byte now and
+# then could occupy a download for days. 1 KB a second is a tenth of a slow telephone line.
+SLOW_AFTER_SECONDS, SLOW_BYTES = 600.0, 1024  # after this time the average must be at least this many bytes a second
 TOTAL_SECONDS = 6 * 3600.0
-# Pieces of a few bytes cost their receiver a thousand times what they cost their sender.
-CRUMB_BYTES, CRUMBS_MAX = 256, 1000  # the average of a piece; how many pieces are taken before that is asked for
+# Receiving a piece of a few bytes costs a thousand times more than sending it.
+CRUMB_BYTES, CRUMBS_MAX = 256, 1000  # after this many pieces their average size must be at least this
 
 
 class BadBody(Exception):
-    """The body is not taken; the text is safe to show and follows the name of its sender."""
+    """The body is not accepted. The text is safe to show to clients and continues after the name of the host."""
 
 
 class BodyTooLarge(BadBody):
-    """The body has more bytes than are taken."""
+    """The body is over the limit of bytes."""
 
 
 class BodyReader:
-    """Checks and decodes one body while it arrives. `max_bytes` are taken, and as many may be unpacked from them."""
+    """Checks and decodes one body while it arrives. `max_bytes` limits both the received and the decoded bytes."""
 
     def __init__(self, encodings: str, max_bytes: int, began: float) -> None:
         self._max_bytes = max_bytes
         self._decoder = BodyDecoder(encodings, max_bytes)
         self._began = began
         self._pieces = 0
-        self.received = 0  # bytes, as they were sent
+        self.received = 0  # bytes, before decoding
 
     @property
     def is_plain(self) -> bool | None:
-        """Whether the body is handed over as it was sent; `None` until its first bytes have shown it."""
+        """True if the body needs no decoding; `None` until its first bytes have shown whether it does."""
         return self._decoder.is_plain
 
     def take(self, data: bytes, now: float) -> Iterator[bytes]:
-        """What this piece of the body holds, in pieces of a bounded size. Raises `BadBody`."""
+        """The decoded content of this piece, in pieces of a bounded size. Raises `BadBody`."""
         self._pieces += 1
         self.received += len(data)
         if self.received > self._max_bytes:
@@ -55,11 +55,11 @@ class BodyReader:
         return self._decoded(self._decoder.pieces(data))
 
     def finish(self) -> bytes:
-        """What was held back. Raises `BadBody` where the encoded body is not whole."""
+        """The rest of the decoded content. Raises `BadBody` when the encoded body is incomplete."""
         return b"".join(self._decoded(self._finished()))
 
     def check_length(self, declared: int | None) -> None:
-        """Raise `BodyTooLarge` where more is announced than is taken."""
+        """Raise `BodyTooLarge` when the declared length, in bytes, is over the limit."""
         if declared is not None and declared > self._max_bytes:
             raise self._too_large()
 
@@ -75,4 +75,4 @@ class BodyReader:
             raise BadBody(f"sent a body that {error}") from error
 
     def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"sent more than the {self._max_bytes:,} bytes that are taken")
+        return BodyTooLarge(f"sent more than the {self._max_bytes:,} bytes that are accepted")

@@ -1,4 +1,4 @@
-"""The network below one request: connections to addresses that were checked, within the request's limits."""
+"""Connections of one request, only to addresses that were checked (SSRF), and within the limits of the request."""
 
 import asyncio
 import ssl
@@ -9,15 +9,16 @@ import httpcore
 
 from gateway.domain.public_addresses import Address
 
-HEAD_MAX = 64 * 1024  # bytes before the body, those of interim replies included
-READ = 128 * 1024  # bytes that are read at once
-BUFFER = 64 * 1024  # bytes of a connection; reading stops at twice as many
+HEAD_MAX = 64 * 1024  # bytes before the body, including interim replies
+READ_BYTES = 128 * 1024  # read at once
+BUFFER_BYTES = 64 * 1024  # of a connection; asyncio stops reading from the socket at twice as many
 
 
 class PinnedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to the first of the addresses that answers, whatever the host is called; `deadline` is the loop's time.
+    """Connects to the first of the given addresses that answers. The host name is not resolved again.
 
-    It is that of the head of the reply, which is limited in size, too; `head_is_read` sets the body's.
+    So a name server that gives another answer the second time (DNS rebinding) cannot lead to a private address.
+    `deadline` is a time of the event loop, at first for the head of the reply. `head_is_read` sets that of the body.
     """
 
     def __init__(self, network: httpcore.AsyncNetworkBackend, addresses: Sequence[Address], deadline: float) -> None:
@@ -29,13 +30,13 @@ class PinnedNetwork(httpcore.AsyncNetworkBackend):
 
     async def connect_tcp(
         self,
-        host: str,  # noqa: ARG002  # it was resolved, once
+        host: str,  # noqa: ARG002  # it was resolved once, before the check
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109  # httpcore's own interface
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """See `httpcore`; the last address's failure where none answers."""
+        """See `httpcore`. Raises the error of the last address when no address answers."""
         failure: Exception = httpcore.ConnectError("no address")
         for address in self._addresses:
             try:
@@ -49,44 +50,46 @@ class PinnedNetwork(httpcore.AsyncNetworkBackend):
         raise failure
 
     def head_is_read(self, deadline: float) -> None:
-        """What comes from now on is the body, which has a deadline of its own."""
+        """From now on the body is read: it has another deadline, and its size is not limited here."""
         self._head_left = None
         self._deadline = deadline
 
     def seconds_left(self, limit: float | None) -> float:
-        """The limit of one step, cut to what is left for all."""
+        """The time limit of one step in seconds, at most the time that is left until the deadline."""
         left = self._deadline - asyncio.get_running_loop().time()
         if left <= 0:
             raise httpcore.ReadTimeout("no time is left")
         return left if limit is None else min(limit, left)
 
-    def bytes_left(self, asked: int) -> int:
-        """How much may be read at once."""
+    def bytes_left(self, wanted: int) -> int:
+        """How many of the wanted bytes may be read now. Raises when the head has reached `HEAD_MAX`."""
         if self._head_left is None:
-            return asked
+            return wanted
         if self._head_left == 0:
             raise httpcore.RemoteProtocolError("the head is too long")
-        return min(asked, self._head_left)
+        return min(wanted, self._head_left)
 
     def count(self, size: int) -> None:
-        """So much was read."""
+        """Record that this many bytes were read."""
         if self._head_left is not None:
             self._head_left -= size
 
     async def aclose(self) -> None:
-        """Close the connection, in whatever state it is."""
+        """Close the connection in any state."""
         if self._opened is not None:
             await self._opened.aclose()
 
 
 class _Limited(httpcore.AsyncNetworkStream):
+    """A stream that keeps to the limits of its `PinnedNetwork`."""
+
     def __init__(self, stream: httpcore.AsyncNetworkStream, limits: PinnedNetwork) -> None:
         self._stream = stream
         self._limits = limits
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # as above
-        # httpcore asks for 64 KB and takes whatever comes: of several large bodies at once, larger pieces cost less.
-        wanted = self._limits.bytes_left(max(max_bytes, READ))
+        # httpcore asks for 64 KB but accepts more. With several large bodies at once, larger pieces cost less.
+        wanted = self._limits.bytes_left(max(max_bytes, READ_BYTES))
         data = await self._stream.read(wanted, self._limits.seconds_left(timeout))
         self._limits.count(len(data))
         return data
@@ -111,33 +114,38 @@ class _Limited(httpcore.AsyncNetworkStream):
 
 
 class StreamNetwork(httpcore.AsyncNetworkBackend):
-    """Connections over asyncio's streams; httpcore's own hold up to 8 MB each on uvloop, for they stop reading late."""
+    """Connections over asyncio streams. Those of httpcore stop reading late: on uvloop each buffers up to 8 MB."""
 
     async def connect_tcp(
         self,
         host: str,
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109  # as above
-        local_address: str | None = None,  # noqa: ARG002  # nobody asks for one, nor for options
+        local_address: str | None = None,  # noqa: ARG002  # never given, nor are options
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002  # as above
     ) -> httpcore.AsyncNetworkStream:
         """See `httpcore`; `host` is an address."""
         async with _within(timeout, httpcore.ConnectTimeout, httpcore.ConnectError):
-            reader, writer = await asyncio.open_connection(host, port, limit=BUFFER)
+            reader, writer = await asyncio.open_connection(host, port, limit=BUFFER_BYTES)
         return _Stream(reader, writer)
 
 
 class _Secured(asyncio.StreamReaderProtocol):
+    """The protocol of a stream that speaks TLS."""
+
     def eof_received(self) -> bool:
         super().eof_received()
-        return False  # TLS has no half of a connection to keep open, and would warn
+        return False  # TLS cannot keep one direction open, and asyncio would log a warning
 
 
 class _Stream(httpcore.AsyncNetworkStream):
+    """A connection over a pair of asyncio streams."""
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._below: asyncio.StreamWriter | None = None  # kept: a writer that is collected closes its connection
+        # Referenced because a writer that is garbage-collected closes its connection.
+        self._below: asyncio.StreamWriter | None = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # as above
         async with _within(timeout, httpcore.ReadTimeout, httpcore.ReadError):
@@ -155,9 +163,9 @@ class _Stream(httpcore.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109  # as above
     ) -> httpcore.AsyncNetworkStream:
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(BUFFER)  # another: what came in the clear is no part of any reply
+        reader = asyncio.StreamReader(BUFFER_BYTES)  # a new one: bytes from before the TLS handshake must not count
         protocol = _Secured(reader)
-        # What stops reading is the connection below: uvloop's TLS loses what it holds back when its peer hangs up.
+        # Reading is paused on the TCP connection: uvloop's TLS loses buffered data when the peer closes while paused.
         protocol.connection_made(self._writer.transport)
         async with _within(timeout, httpcore.ConnectTimeout, httpcore.ConnectError):
             secured = await loop.start_tls(
@@ -170,17 +178,18 @@ class _Stream(httpcore.AsyncNetworkStream):
         return self
 
     async def aclose(self) -> None:
-        self._writer.transport.abort()  # a close would wait for a peer that does not read
+        self._writer.transport.abort()  # `close` would wait for a peer that does not read
 
 
 @asynccontextmanager
 async def _within(
     seconds: float | None, late: type[httpcore.TimeoutException], broken: type[httpcore.NetworkError]
 ) -> AsyncIterator[None]:
+    """Raise `late` when the block takes longer, and `broken` for an error of the connection."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
         raise late from error
-    except OSError as error:  # those of `ssl` among them
+    except OSError as error:  # includes the errors of `ssl`
         raise broken from error

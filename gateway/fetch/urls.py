@@ -1,14 +1,18 @@
-"""Whether an http(s) URL that a client named is well-formed."""
+"""Checks that an http(s) URL that a stranger named is well-formed and has one meaning only (SSRF)."""
 
 import re
 from urllib.parse import urlsplit
 
-URL_MAX = 8192
+URL_MAX = 8192  # characters
 _NETLOC = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]@<>\"{}|^`%:]+)(?::[0-9]*)?")
 
 
 def url_fault(value: str, limit: int) -> str | None:
-    """What is wrong with an http(s) URL, to stand behind its name; `None` for a URL that is sound."""
+    """What is wrong with an http(s) URL of at most `limit` characters, or `None`.
+
+    The text continues a sentence that begins with the name of the URL: "is not a valid URL". The host is not resolved
+    here: `fetcher.py` decides which addresses may be reached.
+    """
     if len(value) > limit:
         return f"is a URL of {len(value)} characters; at most {limit} are taken"
     if " " in value or "\\" in value or not value.isprintable():

@@ -8,11 +8,12 @@ from msgspec.structs import replace
 
 from gateway.clock import Clock
 from gateway.domain.adapter.request import images_of
-from gateway.domain.errors import InvalidImage, InvalidParameter, UnsupportedParameter
+from gateway.domain.errors import InvalidImage, InvalidParameter
 from gateway.domain.generation.model import GenerationRequest, Route
 from gateway.domain.routing.image_limits import ImageFacts
-from gateway.domain.routing.plan import Candidate, LeftOut, Planned, param_of, plan
+from gateway.domain.routing.plan import Candidate, Planned, param_of, plan
 from gateway.generations.catalog import Catalog, Model
+from gateway.generations.no_route import NoSuitableRoute
 from gateway.inputs.prepare import FILE_PREFIX
 from gateway.media.image_formats import CONVERTED, INSTEAD
 from gateway.store.port import Store
@@ -63,10 +64,10 @@ class Planner:
     async def routes(
         self, request: GenerationRequest, *, key: str, images: Mapping[str, ImageFacts], seed: str
     ) -> tuple[Model, tuple[Route, ...]]:
-        """The routes in order, at least one: else `UnsupportedParameter` with every reason."""
+        """The routes in order, at least one: else `NoSuitableRoute` with every reason."""
         quote = await self.quote(request, key=key, images=images, seed=seed)
         if not quote.planned.routes:
-            raise _unconverted(quote) or _unsupported(request, quote.planned.left_out)
+            raise _unconverted(quote) or NoSuitableRoute(request.model, quote.planned.left_out)
         return quote.model, quote.planned.routes
 
 
@@ -120,19 +121,3 @@ def _unconverted(quote: Quote) -> InvalidImage | None:
             message = f"`{param}` is in the format {CONVERTED[facts.content_type]}, which no route of this model takes."
             return InvalidImage(f"{message} {INSTEAD}", param=param)
     return None
-
-
-def _unsupported(request: GenerationRequest, left_out: Sequence[LeftOut]) -> UnsupportedParameter:
-    """Every route with its every reason; the parameter where all agree on one."""
-    told = "; ".join(
-        f"{route.provider}/{route.model}: "
-        + ", ".join(f"`{reason.param}`: {reason.message}" for reason in route.reasons)
-        for route in left_out
-    )
-    params = {reason.param for route in left_out for reason in route.reasons}
-    common = params.pop() if len(params) == 1 else None
-    if common is None:
-        shared = [{reason.param for reason in route.reasons} for route in left_out]
-        in_all = set.intersection(*shared) if shared else set()
-        common = min(in_all) if in_all else None
-    return UnsupportedParameter(f"No route of the model {request.model!r} can do this. {told}.", param=common)

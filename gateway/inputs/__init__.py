@@ -1,1 +1,1 @@
-"""The images that a client sends: kept, checked, converted, and uploaded to providers."""
+"""The input images of clients: stored, checked, converted, and handed over to providers."""

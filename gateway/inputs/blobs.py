@@ -1,4 +1,4 @@
-"""Bytes by their SHA-256 in a folder: the inputs that clients sent with a request."""
+"""Stores the bytes of input images in a folder, each content under its SHA-256."""
 
 import asyncio
 import contextlib
@@ -13,59 +13,65 @@ from secrets import token_hex
 
 from gateway.clock import Clock
 from gateway.domain.errors import StoreUnavailable
+from gateway.fsync import fsync_path
 
 CHUNK = 256 * 1024  # bytes read at once
+RETRY_SECONDS = 5  # when a client should try again after the disk has failed
 _FOLDER = re.compile(r"[0-9a-f]{2}")
-_OURS = re.compile(r"[0-9a-f]{64}|\.[0-9a-f]{64}\.[0-9a-f]{8}")  # a blob; one whose write was cut off
+_OWN_NAME = re.compile(r"[0-9a-f]{64}|\.[0-9a-f]{64}\.[0-9a-f]{8}")  # a blob; a temporary file of an unfinished write
 
 
 class Blobs:
-    """A blob is there whole or not at all: written beside its place, flushed to the disk, then renamed.
+    """Content-addressed files: `ab/abcd…` below the folder, where `abcd…` is the SHA-256 of the content in hex.
 
-    The time of its file is when it was last put.
+    A blob is there completely or not at all: it is written to a temporary file, synchronised, then renamed. The
+    modification time of its file is the time when it was put last. The sweeper removes old blobs that nothing uses.
     """
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
-        self._placing = threading.Lock()  # a blob that is put again is not one that `remove` has just found to be old
+        # Without the lock `remove` could delete a blob that is put again between reading its old time and the deletion.
+        self._renewing = threading.Lock()
 
     async def put(self, content: bytes) -> str:
-        """Keep the bytes; their SHA-256 in hex. `StoreUnavailable` when the disk refuses."""
+        """Store the bytes durably and return their SHA-256 in hex. Raises `StoreUnavailable` when the disk fails."""
         return await asyncio.to_thread(self._put, content, self._clock.now().timestamp())
 
     async def get(self, digest: str) -> bytes | None:
-        """The bytes, `None` when they are gone. `StoreUnavailable` when the disk does not give them."""
+        """The bytes, or `None` when they were removed. Raises `StoreUnavailable` when the disk fails."""
         try:
             return await asyncio.to_thread(self._path(digest).read_bytes)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StoreUnavailable(f"The input cannot be read: {error.strerror}.", retry_after=5) from error
+            message = f"The input cannot be read: {error.strerror}."
+            raise StoreUnavailable(message, retry_after=RETRY_SECONDS) from error
 
     async def has(self, digest: str) -> bool:
-        """Whether the bytes are there. `StoreUnavailable` when the disk does not tell."""
+        """True if the bytes are there. Raises `StoreUnavailable` when the disk fails."""
         try:
             return await asyncio.to_thread(self._path(digest).exists)
         except OSError as error:
-            raise StoreUnavailable(f"The input cannot be read: {error.strerror}.", retry_after=5) from error
+            message = f"The input cannot be read: {error.strerror}."
+            raise StoreUnavailable(message, retry_after=RETRY_SECONDS) from error
 
     async def chunks(self, digest: str) -> AsyncIterator[bytes]:
-        """The bytes, piece by piece; an `OSError` when they cannot be read to their end."""
+        """The bytes in pieces of at most `CHUNK`. Raises `OSError` when they cannot be read to the end."""
         with await asyncio.to_thread(self._path(digest).open, "rb") as file:
             while chunk := await asyncio.to_thread(file.read, CHUNK):
                 yield chunk
 
     async def folders(self) -> list[str]:
-        """The parts that `old` may be asked for. `StoreUnavailable` when the disk does not tell."""
+        """The names of the folders that `old` and `remove` take. Raises `StoreUnavailable` when the disk fails."""
         return await asyncio.to_thread(self._folders)
 
     async def old(self, folder: str, before: datetime) -> list[str]:
-        """What lies in one of the folders and was not put since; beside digests, what broken writes left."""
+        """The names in a folder that were not put since `before`: digests, and temporary files of unfinished writes."""
         return await asyncio.to_thread(self._old, folder, before.timestamp())
 
     async def remove(self, folder: str, names: Sequence[str], before: datetime) -> int:
-        """Remove those of the names that were not put since; how many there were."""
+        """Remove those of the names that were not put since `before`, and return how many these were."""
         return await asyncio.to_thread(self._remove, folder, names, before.timestamp())
 
     def _path(self, digest: str) -> Path:
@@ -74,26 +80,27 @@ class Blobs:
     def _put(self, content: bytes, now: float) -> str:
         digest = sha256(content).hexdigest()
         path = self._path(digest)
-        beside = path.with_name(f".{digest}.{token_hex(4)}")
+        temporary = path.with_name(f".{digest}.{token_hex(4)}")
         try:
-            with self._placing:
+            with self._renewing:
                 if path.exists():
                     os.utime(path, (now, now))
                     return digest
             path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("xb") as file:
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.utime(file.fileno(), (now, now))
                 os.fsync(file.fileno())
-            with self._placing:
-                beside.rename(path)
-            for folder in (path.parent, self._folder):  # the names are on the disk, too
-                _flush(folder)
+            with self._renewing:
+                temporary.rename(path)
+            fsync_path(path.parent)  # the new name of the file
+            fsync_path(self._folder)  # the name of its folder, which may be new too
         except OSError as error:
             with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
-            raise StoreUnavailable(f"The input cannot be stored: {error.strerror}.", retry_after=5) from error
+                temporary.unlink(missing_ok=True)
+            message = f"The input cannot be stored: {error.strerror}."
+            raise StoreUnavailable(message, retry_after=RETRY_SECONDS) from error
         return digest
 
     def _folders(self) -> list[str]:
@@ -103,20 +110,20 @@ class Blobs:
             return sorted(entry.name for entry in self._folder.iterdir() if _FOLDER.fullmatch(entry.name))
 
     def _old(self, folder: str, before: float) -> list[str]:
-        found = []
+        names = []
         with _reading(), os.scandir(self._folder / folder) as entries:
             for entry in entries:
-                with contextlib.suppress(FileNotFoundError):  # it has got its own name meanwhile
-                    if _OURS.fullmatch(entry.name) and entry.stat().st_mtime < before:
-                        found.append(entry.name)
-        return found
+                with contextlib.suppress(FileNotFoundError):  # a temporary file that was renamed in the meantime
+                    if _OWN_NAME.fullmatch(entry.name) and entry.stat().st_mtime < before:
+                        names.append(entry.name)
+        return names
 
     def _remove(self, folder: str, names: Sequence[str], before: float) -> int:
         count = 0
         with _reading():
             for name in names:
                 path = self._folder / folder / name
-                with self._placing, contextlib.suppress(FileNotFoundError):
+                with self._renewing, contextlib.suppress(FileNotFoundError):
                     if path.stat().st_mtime < before:
                         path.unlink()
                         count += 1
@@ -125,15 +132,9 @@ class Blobs:
 
 @contextlib.contextmanager
 def _reading() -> Iterator[None]:
+    """Raise an error of the disk as `StoreUnavailable`."""
     try:
         yield
     except OSError as error:
-        raise StoreUnavailable(f"The inputs cannot be read: {error.strerror}.", retry_after=5) from error
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        message = f"The inputs cannot be read: {error.strerror}."
+        raise StoreUnavailable(message, retry_after=RETRY_SECONDS) from error

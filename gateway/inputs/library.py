@@ -1,4 +1,4 @@
-"""Input images that clients upload once and name in as many requests as they like."""
+"""Files that clients upload once, and name as input images in any number of requests."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -16,23 +16,23 @@ from gateway.store.files import FileLimits, FilePage, FileQuery, Library, Stored
 from gateway.tokens import Signer
 
 log = structlog.get_logger()
-FILE_TOKEN = "file"  # noqa: S105  # the purpose of a token, not one
-EXPIRES_MIN_SECONDS = 3600  # as OpenAI has it; less only where nothing is kept for so long
+FILE_TOKEN = "file"  # noqa: S105  # the purpose that a token is signed for, not a token
+EXPIRES_MIN_SECONDS = 3600  # OpenAI's own minimum of `expires_after`; lower only where `files.keep_days` is shorter
 
 
 def file_link(base: str, signer: Signer, key: str, file_id: str, until: datetime) -> str:
-    """A URL that hands over a file to whoever has it, until that moment; the key does not show in it."""
+    """A signed URL that gives the file to its holder until `until`. The API key does not appear in it."""
     token = signer.sign(FILE_TOKEN, key, file_id, until=until)
     return f"{base}/v1/files/{file_id}/content?{urlencode({'token': token})}"
 
 
 class Files:
-    """Every call belongs to one API key; what another key owns does not exist, nor does what came with a create."""
+    """Uploaded files. Each call sees the files of one API key only, and no image that came with a create."""
 
     def __init__(
         self, *, library: Library, blobs: Blobs, signer: Signer, clock: Clock, keep: timedelta, limits: FileLimits
     ) -> None:
-        """`keep` is how long a file stays that was uploaded for no shorter time."""
+        """`keep` is how long a file is kept when the client asked for no shorter time."""
         self._library = library
         self._blobs = blobs
         self._signer = signer
@@ -43,14 +43,17 @@ class Files:
     async def add(
         self, content: bytes, *, key: str, filename: str, purpose: str, seconds: int | None = None
     ) -> StoredFile:
-        """Keep an image, for so many seconds where they are given: durable when this returns."""
+        """Store an image for `seconds`, or for as long as configured. It is durable when this returns.
+
+        Raises `InvalidImage`, `InvalidParameter`, `FileLimitReached` or `StoreUnavailable`.
+        """
         now = self._clock.now()
         keep = self._keep if seconds is None else self._checked(seconds)
         try:
             facts = await inspect_large(content)
         except InvalidImage as error:
             raise InvalidImage(f"`file`: {error.detail}", param="file") from error
-        await self._library.check_room(key, facts.bytes, self._limits, now)  # before the disk has anything of it
+        await self._library.check_room(key, facts.bytes, self._limits, now)  # before anything is written
         file = StoredFile(
             id=new_id("file_", now),
             key=key,
@@ -71,22 +74,22 @@ class Files:
         least = min(EXPIRES_MIN_SECONDS, most)
         if not least <= seconds <= most:
             param = "expires_after[seconds]"
-            told = f"`{param}` must be a whole number from {least} to {most}, for which files are kept here."
-            raise InvalidParameter(told, param=param)
+            message = f"`{param}` must be a whole number of seconds from {least} to {most}."
+            raise InvalidParameter(message, param=param)
         return timedelta(seconds=seconds)
 
     async def get(self, file_id: str, key: str) -> StoredFile:
-        """One file; `NotFound` once it has expired."""
-        found = await self._library.get(file_id, key, self._clock.now()) if is_file_id(file_id) else None
-        if found is None:
+        """One file. Raises `NotFound` when it does not exist, or has expired."""
+        file = await self._library.get(file_id, key, self._clock.now()) if is_file_id(file_id) else None
+        if file is None:
             raise _not_found(file_id)
-        return found
+        return file
 
     async def admitted(self, file_id: str, token: str) -> StoredFile | None:
-        """The file that a token was signed for; `None` for a token that is not good, whether there is a file or not.
+        """The file that the token was signed for; `None` for a token that is not valid, whether the file exists or not.
 
-        A token lasts as long as it says: a provider may have one of a file that came inline, or of one that has expired
-        since a generation began to use it.
+        The token alone decides for how long. A provider may hold one for an image that came with a create, or for a
+        file that has expired since a generation began to use it.
         """
         for file in await self._library.holders(file_id) if file_id.isascii() else ():
             if self._signer.admits(token, FILE_TOKEN, file.key, file.id, now=self._clock.now()):
@@ -96,18 +99,18 @@ class Files:
     async def page(
         self, key: str, *, limit: int, order: Literal["asc", "desc"], after: str | None, purpose: str | None
     ) -> FilePage:
-        """The key's files in the order of their uploads."""
+        """A page of the key's files, in the order of their uploads."""
         query = FileQuery(key=key, now=self._clock.now(), limit=limit, order=order, after=after, purpose=purpose)
         return await self._library.page(query)
 
     async def delete(self, file_id: str, key: str) -> None:
-        """Remove a file; `FileInUse` while an open generation uses it."""
+        """Remove a file. Raises `NotFound`, or `FileInUse` while an open generation uses it."""
         if not is_file_id(file_id) or not await self._library.delete(file_id, key, self._clock.now()):
             raise _not_found(file_id)
         log.info("file_deleted", file=file_id)
 
     async def content(self, file: StoredFile) -> AsyncIterator[bytes]:
-        """The bytes, in small pieces; `ArtifactMissing` when they are gone, before the first piece."""
+        """The bytes in small pieces. Raises `ArtifactMissing` before the first piece when the bytes are lost."""
         if not await self._blobs.has(file.sha256):
             log.error("file_missing", file=file.id)
             raise ArtifactMissing("The file is lost; upload it again.", param="id")
@@ -115,4 +118,4 @@ class Files:
 
 
 def _not_found(file_id: str) -> NotFound:
-    return NotFound(f"There is no file {file_id[:100]!r}.", param="id")
+    return NotFound(f"The file {file_id[:100]!r} does not exist.", param="id")

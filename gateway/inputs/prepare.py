@@ -1,10 +1,11 @@
-"""Input images in the form that a route takes: a URL as it is, bytes inline, uploaded, or by a link to the gateway.
+"""Gives each input image the form that a route takes: a URL, base64 text, an upload, or a link to the gateway.
 
-What came as a URL is fetched only where the route needs the bytes, or where no provider could reach it.
+An image that the client named by a URL is passed on untouched where the route takes URLs. The gateway fetches it only
+where the route needs the bytes, or where the URL leads to a network that only the gateway can reach.
 """
 
 import base64
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from urllib.parse import urlsplit
@@ -13,50 +14,60 @@ import structlog
 from msgspec import Struct
 
 from gateway.clock import Clock, sleep
-from gateway.domain.adapter.contract import ImageForm, ImageLimits
+from gateway.domain.adapter.contract import Capability, ImageForm, ImageLimits
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.request import Input, images_of, input_kind, with_images
 from gateway.domain.adapter.task import Failed
 from gateway.domain.errors import InvalidImage, StoreUnavailable
-from gateway.domain.generation.model import Adaptation
+from gateway.domain.generation.model import Attempt, Generation
+from gateway.domain.generation.next_attempt import routes_left
 from gateway.domain.public_addresses import Network, addresses_of, is_allowed, refusal
 from gateway.domain.routing.image_limits import ImageFacts, misfits, remake
 from gateway.domain.routing.plan import bytes_form, place_of
 from gateway.fetch.fetcher import Fetcher, FetchFailed, FetchRefused, FetchTooLarge, RedirectRefused
 from gateway.inputs.blobs import Blobs
 from gateway.inputs.provider_uploads import Image, InputRefused, Uploading
-from gateway.media.image_convert import NotMade, Pictures, Unreadable
+from gateway.media.image_convert import ImageConverter, NotConverted, UndecodableImage
 from gateway.media.image_header import IMAGE_MAX, inspect_large
 from gateway.media.image_structure import DamagedImage
 from gateway.store.port import Store
-from gateway.upstream.provider import Provider, UpstreamModel
+from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
 FILE_PREFIX = "file_"
 FETCH_TIMEOUT_SECONDS = 60.0
-FETCH_AGAIN_SECONDS = 2.0  # until the second try
-LINK_LIFE = timedelta(hours=24)  # as long as any generation may take
+FETCH_AGAIN_SECONDS = 2.0  # between the first and the second try to fetch an image
+FAILED_FETCHES_MAX = 10_000  # remembered URLs that could not be fetched, of all generations together
+LINK_LIFE = timedelta(hours=24)  # no generation takes longer
+_INSTEAD = (
+    "The URL must be one that anyone can open; or send the image itself, as base64 text or as the id of a file that you"
+    " uploaded to `/v1/files`"
+)
 
-Link = Callable[[str, str, datetime], str]  # key, file id, until → a URL that a provider can read it at
+Link = Callable[[str, str, datetime], str]  # key, file id, until → a URL at which a provider can read the file
 
 
-class _Picture(Struct, frozen=True, kw_only=True):
+class _ImageBytes(Struct, frozen=True, kw_only=True):
     """An image whose bytes the gateway has, or can read."""
 
     param: str
     sha256: str
     facts: ImageFacts
     read: Callable[[], Awaitable[bytes]]
-    passing: bool = False  # it was fetched for this submit, and nothing of it is kept
+    passing: bool = False  # it was fetched for this submit alone, and the gateway keeps nothing of it
 
 
-class _Unfetched(Exception):
-    """It may be had in a moment."""
+class _FetchFailed(Exception):
+    """The image at a URL cannot be had. The text completes "the URL could not be fetched: …"."""
+
+
+class _TryAgain(_FetchFailed):
+    """Another try in a moment may have the image: its server was busy, or the transfer broke off."""
 
 
 class Inputs:
-    """Makes inputs ready for a submit. May be repeated: nothing of it costs anything."""
+    """Makes the inputs of a submit ready. This may be repeated: none of it costs anything."""
 
     def __init__(
         self,
@@ -65,6 +76,7 @@ class Inputs:
         blobs: Blobs,
         uploading: Uploading,
         fetcher: Fetcher,
+        providers: Mapping[str, Provider],
         allow: Sequence[Network],
         link: Link | None,
         clock: Clock,
@@ -77,102 +89,108 @@ class Inputs:
         self._blobs = blobs
         self._uploading = uploading
         self._fetcher = fetcher
+        self._providers = providers
         self._allow = tuple(allow)
         self._link = link
         self._clock = clock
-        self._pictures = Pictures()
+        self._converter = ImageConverter()
+        self._failed_fetches: dict[tuple[str, str], str] = {}  # (generation id, URL) → why it could not be fetched
 
-    async def ready(
-        self,
-        value: Input,
-        key: str,
-        provider: Provider,
-        model: UpstreamModel,
-        adaptations: Collection[Adaptation] = (),
-    ) -> Input:
-        """The input with every image as the model takes it. Raises `InputRefused`, or `StoreUnavailable`.
+    async def ready(self, generation: Generation, attempt: Attempt, provider: Provider) -> Input:
+        """The input of the generation, with every image in the form that the attempt's route takes.
 
-        What does not fit is made to fit where the route's `adaptations` tell of it.
+        An image that does not fit the limits of the model is converted where the route's `adaptations` allow it.
+        Raises `InputRefused` when the route cannot have an image, or `StoreUnavailable`.
         """
-        capability = next(one for one in model.capabilities if input_kind(value) in one.inputs)
+        value, route = generation.request.input, generation.route(attempt)
+        capabilities = provider.models[route.model].capabilities
+        capability = next(capability for capability in capabilities if input_kind(value) in capability.inputs)
         form = bytes_form(capability)
-        takes_urls = ImageForm.URL in capability.image_forms
-        may_change = {one.param for one in adaptations}
+        may_change = {adaptation.param for adaptation in route.adaptations}
         replaced: dict[str, str] = {}
         for image in dict.fromkeys(images_of(value)):
             param = place_of(value, image)
             if image.startswith(FILE_PREFIX):
                 if form is None:
-                    replaced[image] = self._linked(key, image)
+                    replaced[image] = self._linked(generation.key, image)
                     continue
-                picture = await self._held(image, key, param)
-            elif takes_urls and (form is None or not self._is_near(image)):
+                content = await self._stored(image, generation.key, param)
+            elif self._passes_on(capability, image):
                 replaced[image] = image
                 continue
             else:
-                picture = await self._fetched(image, capability.images.max_bytes, param)
+                content = await self._fetched(image, generation, attempt, capability.images.max_bytes, param)
             limits = capability.images
-            replaced[image] = await self._given(picture, provider, form, limits, may_change=param in may_change)
+            replaced[image] = await self._handed_over(content, provider, form, limits, may_change=param in may_change)
         return with_images(value, replaced)
 
     async def forget(self, value: Input, key: str, provider: Provider, failure: Failed | None) -> None:
-        """Where a submit failed because of its input, what was uploaded for it may be gone: upload it anew next time.
+        """After a submit that failed because of its input: upload its images again the next time.
 
-        Raises nothing for the store: what is not forgotten ends by itself.
+        The provider may have removed what was uploaded before. If the store is not available nothing is raised: the
+        remembered uploads expire by themselves.
         """
-        held = [image for image in images_of(value) if image.startswith(FILE_PREFIX)]
-        if held and failure is not None and failure.kind is FailureKind.INVALID_REQUEST:
+        names = [image for image in images_of(value) if image.startswith(FILE_PREFIX)]
+        if names and failure is not None and failure.kind is FailureKind.INVALID_REQUEST:
             try:
-                files = await self._store.files(held, key)
+                files = await self._store.files(names, key)
             except StoreUnavailable as error:
                 log.warning("upload_not_forgotten", provider=provider.name, error=str(error))
                 return
             await self._uploading.forget(provider, [file.sha256 for file in files.values()])
 
     async def close(self) -> None:
-        """Give up the uploads under way."""
+        """Cancel the uploads under way."""
         await self._uploading.close()
 
-    async def _given(
-        self, picture: _Picture, provider: Provider, form: ImageForm | None, limits: ImageLimits, *, may_change: bool
+    async def _handed_over(
+        self, image: _ImageBytes, provider: Provider, form: ImageForm | None, limits: ImageLimits, *, may_change: bool
     ) -> str:
-        wrong = misfits(picture.facts, limits)
-        wanted = remake(picture.facts, limits) if wrong and may_change else None
-        if wrong and wanted is None:
-            raise _refused(picture.param, f"the provider {wrong[0]}")
+        """The image as the provider takes bytes: the URL of an upload, or base64 text; converted where that is due."""
+        reasons = misfits(image.facts, limits)
+        conversion = remake(image.facts, limits) if reasons and may_change else None
+        if reasons and conversion is None:
+            raise _refused(image.param, f"the provider {reasons[0]}")
 
         async def content() -> bytes:
-            held = await picture.read()
-            if wanted is None:
-                return held
+            original = await image.read()
+            if conversion is None:
+                return original
             try:
-                return await self._pictures.make(held, wanted)
-            except NotMade as error:
-                damaged = isinstance(error, Unreadable)
-                raise _refused(picture.param, str(error), elsewhere=not damaged) from error
+                return await self._converter.convert(original, conversion)
+            except NotConverted as error:
+                is_damaged = isinstance(error, UndecodableImage)  # then every provider would fail at it
+                raise _refused(image.param, str(error), elsewhere=not is_damaged) from error
 
         if form is ImageForm.UPLOAD:
-            image = Image(
-                sha256=picture.sha256,
-                recipe="" if wanted is None else wanted.recipe,
-                content_type=picture.facts.content_type if wanted is None else wanted.content_type,
+            upload = Image(
+                sha256=image.sha256,
+                recipe="" if conversion is None else conversion.recipe,
+                content_type=image.facts.content_type if conversion is None else conversion.content_type,
                 read=content,
             )
-            return await self._uploading.url(provider, image, once=picture.passing)
+            return await self._uploading.url(provider, upload, once=image.passing)
         return base64.b64encode(await content()).decode()
 
+    def _passes_on(self, capability: Capability, url: str) -> bool:
+        """True if a model gets this URL as the client gave it, and the provider fetches the image."""
+        takes_urls = ImageForm.URL in capability.image_forms
+        return takes_urls and (bytes_form(capability) is None or not self._is_near(url))
+
     def _is_near(self, url: str) -> bool:
-        """Whether the URL names an address that `fetch.allow` opens to us, and that nobody outside can reach."""
+        """True if the URL names an address that `fetch.allow` opens to the gateway, and that is not public."""
         addresses = addresses_of(urlsplit(url).hostname or "")
-        return any(refusal(one) is not None and is_allowed(one, self._allow) for one in addresses)
+        return any(refusal(address) is not None and is_allowed(address, self._allow) for address in addresses)
 
     def _linked(self, key: str, image: str) -> str:
+        """A URL of the gateway at which the provider can read a stored file."""
         if self._link is None:
             why = "The provider takes images by URL alone, and the gateway has no public URL."
             raise InputRefused(failed(FailureKind.INVALID_REQUEST, why, elsewhere=True))
         return self._link(key, image, self._clock.now() + LINK_LIFE)
 
-    async def _held(self, image: str, key: str, param: str) -> _Picture:
+    async def _stored(self, image: str, key: str, param: str) -> _ImageBytes:
+        """An image that the client sent with the request, or uploaded before."""
         file = (await self._store.files([image], key)).get(image)
         gone = InputRefused(failed(FailureKind.INVALID_REQUEST, f"`{param}`: the image is no longer stored."))
         if file is None:
@@ -184,31 +202,61 @@ class Inputs:
                 raise gone
             return content
 
-        return _Picture(param=param, sha256=file.sha256, facts=file.facts, read=read)
+        return _ImageBytes(param=param, sha256=file.sha256, facts=file.facts, read=read)
 
-    async def _fetched(self, url: str, max_bytes: int | None, param: str) -> _Picture:
-        """What is behind a client's URL; it is held only until the submit is made."""
-        content, facts = await self._fetch(url, min(max_bytes or IMAGE_MAX, IMAGE_MAX), param)
+    async def _fetched(
+        self, url: str, generation: Generation, attempt: Attempt, max_bytes: int | None, param: str
+    ) -> _ImageBytes:
+        """The image at a URL of the client; its bytes are in memory until the submit is made.
 
-        async def read() -> bytes:
-            return content
+        A URL that could not be fetched is remembered for the generation: its other routes get the same verdict without
+        another download. They are tried only while one of them passes the URL on untouched, because its provider may
+        reach what the gateway cannot; otherwise the output fails at once.
+        """
+        remembered = (generation.id, url)
+        why = self._failed_fetches.get(remembered)
+        if why is None:
+            try:
+                content, facts = await self._fetch(url, min(max_bytes or IMAGE_MAX, IMAGE_MAX), param)
+            except _FetchFailed as error:
+                why = str(error)
+                self._failed_fetches[remembered] = why
+                if len(self._failed_fetches) > FAILED_FETCHES_MAX:
+                    del self._failed_fetches[next(iter(self._failed_fetches))]
+            else:
 
-        return _Picture(param=param, sha256=sha256(content).hexdigest(), facts=facts, read=read, passing=True)
+                async def read() -> bytes:
+                    return content
+
+                digest = sha256(content).hexdigest()
+                return _ImageBytes(param=param, sha256=digest, facts=facts, read=read, passing=True)
+        elsewhere = self._is_passed_on_elsewhere(url, generation, attempt)
+        raise _refused(param, f"the URL could not be fetched: {why.rstrip('.')}. {_INSTEAD}", elsewhere=elsewhere)
+
+    def _is_passed_on_elsewhere(self, url: str, generation: Generation, attempt: Attempt) -> bool:
+        """True if another route that may still be tried passes this URL on untouched."""
+        kind = input_kind(generation.request.input)
+        for route in routes_left(generation, attempt):
+            provider = self._providers.get(route.provider)
+            if provider is not None and provider.accepts_work and route.model in provider.models:
+                capabilities = provider.models[route.model].capabilities
+                if any(kind in capability.inputs and self._passes_on(capability, url) for capability in capabilities):
+                    return True
+        return False
 
     async def _fetch(self, url: str, max_bytes: int, param: str) -> tuple[bytes, ImageFacts]:
-        """The image and what it is. Its server may have a bad moment, and its transfer may break off: two tries.
+        """The image at a URL and what it is, after two tries at most. Raises `_FetchFailed` or `InputRefused`.
 
-        An image that is damaged both times goes to no route at all: providers bill for it whatever they make of it.
+        Its server may be busy for a moment, and a transfer may break off. An image that is damaged both times goes to
+        no route at all: providers charge for a damaged image, whatever they make of it.
         """
         try:
             return await self._fetch_once(url, max_bytes, param)
-        except (_Unfetched, DamagedImage) as error:
+        except (_TryAgain, DamagedImage) as error:
             log.info("image_unfetched", param=param, error=str(error))
         await sleep(self._clock, FETCH_AGAIN_SECONDS)
         try:
             return await self._fetch_once(url, max_bytes, param)
-        except _Unfetched as error:
-            raise _refused(param, f"the image could not be fetched: {error}") from error
         except DamagedImage as error:
             raise _refused(param, error.detail, elsewhere=False) from error
 
@@ -223,31 +271,38 @@ class Inputs:
                 status, is_whole = fetched.status, fetched.is_whole
                 content = b"".join([chunk async for chunk in fetched.chunks()]) if is_whole else b""
         except FetchTooLarge as error:
-            raise _refused(param, f"the image is over the limit of {max_bytes} bytes") from error
-        except RedirectRefused as error:  # its server may lead elsewhere in a moment
-            raise _Unfetched(str(error)) from error
-        except FetchRefused as error:  # a provider that fetches for itself may have no reason to refuse
-            raise _refused(param, str(error)) from error
+            if max_bytes >= IMAGE_MAX:  # no route takes more
+                raise _FetchFailed(
+                    f"the image has more than {IMAGE_MAX // 2**20} MB, the most that is taken"
+                ) from error
+            raise _refused(param, f"the image is over this provider's limit of {max_bytes:,} bytes") from error
+        except RedirectRefused as error:  # the server may redirect to another place in a moment
+            raise _TryAgain(str(error)) from error
+        except FetchRefused as error:
+            raise _FetchFailed(str(error)) from error
         except FetchFailed as error:
-            raise _Unfetched(str(error)) from error
+            raise _TryAgain(str(error)) from error
         if not is_whole:
             why = f"its server answered with HTTP status {status}"
-            raise _Unfetched(why) if status in {408, 425, 429} or status >= 500 else _refused(param, why)
+            raise _TryAgain(why) if status in {408, 425, 429} or status >= 500 else _FetchFailed(why)
         try:
             return content, await inspect_large(content)
         except DamagedImage:
             raise
-        except InvalidImage as error:
-            raise _refused(param, error.detail) from error
+        except InvalidImage as error:  # often a page that asks the visitor to log in, or to prove to be a person
+            raise _FetchFailed(f"its server sent something that is not a usable image. {error.detail}") from error
 
 
 def _refused(param: str, why: str, *, elsewhere: bool = True) -> InputRefused:
-    """This image cannot go this way; with `elsewhere` another route may take it, or fetch it."""
+    """The refusal of one image. With `elsewhere` the next route is tried: another provider may take the image."""
     message = f"`{param}`: {why.rstrip('.')}."
     return InputRefused(Failed(kind=FailureKind.INVALID_REQUEST, message=message, elsewhere=elsewhere))
 
 
 def file_name(key: str, content: bytes) -> str:
-    """The id of bytes that came with a request: the same for the same key and content, of no use to another key."""
+    """The file id of bytes that came with a request.
+
+    It is equal for equal `key` and `content`, so that bytes sent twice are stored once. Another key cannot use the id.
+    """
     digest = sha256(key.encode() + b"\x00" + content).digest()
     return FILE_PREFIX + base64.b32encode(digest[:20]).decode().lower()

@@ -1,4 +1,4 @@
-"""Images through a provider's own upload: each content once, as long as it lives there."""
+"""Uploads images to providers: each content once, for as long as the provider keeps it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +24,7 @@ UPLOAD_TIMEOUT_SECONDS = 120.0
 
 
 class InputRefused(Exception):
-    """An input cannot be handed to this provider. Nothing billable was sent."""
+    """An input cannot be given to this provider. Nothing was sent that could be charged."""
 
     def __init__(self, failure: Failed, retry_after_seconds: float | None = None) -> None:
         super().__init__(failure.message)
@@ -36,13 +36,13 @@ class Image(Struct, frozen=True, kw_only=True):
     """An image on its way to a provider."""
 
     sha256: str  # of the bytes as the gateway got them
-    recipe: str = ""  # what is made of them; "" for nothing
-    content_type: str  # of what is made
-    read: Callable[[], Awaitable[bytes]]  # called only when it is to be uploaded
+    recipe: str = ""  # how the bytes are converted before the upload; "" if they are not
+    content_type: str  # after the conversion
+    read: Callable[[], Awaitable[bytes]]  # gives the converted bytes; called only when there is an upload to make
 
 
 class Uploading:
-    """Whoever needs the same upload at the same time waits for one; it goes on when they leave."""
+    """Makes uploads. Submits that need the same one at the same time share it; it goes on if they are cancelled."""
 
     def __init__(self, uploads: Uploads, upstream: Upstream, clock: Clock) -> None:
         self._uploads = uploads
@@ -51,9 +51,9 @@ class Uploading:
         self._under_way: dict[UploadKey, asyncio.Task[str]] = {}
 
     async def url(self, provider: Provider, image: Image, *, once: bool = False) -> str:
-        """Where the provider has the image. Raises `InputRefused`, `StoreUnavailable`, and what its `read` raises.
+        """The URL at which the provider has the image. Raises `InputRefused`, `StoreUnavailable`, what `read` raises.
 
-        With `once` it is uploaded for this time alone.
+        With `once` the upload is neither looked up nor remembered: the gateway itself keeps nothing of the image.
         """
         key = UploadKey(_account(provider), image.sha256, image.recipe)
         upload = self._under_way.get(key)
@@ -65,7 +65,10 @@ class Uploading:
         return await asyncio.shield(upload)
 
     async def forget(self, provider: Provider, digests: Sequence[str]) -> None:
-        """Upload these contents anew when they are needed next. Where that cannot be stored, they end by themselves."""
+        """Upload these contents (SHA-256 in hex) again when they are needed next.
+
+        If the store is not available nothing is raised: remembered uploads expire by themselves.
+        """
         try:
             if await self._uploads.forget(_account(provider), digests):
                 log.info("upload_forgotten", provider=provider.name)
@@ -73,7 +76,7 @@ class Uploading:
             log.warning("upload_not_forgotten", provider=provider.name, error=str(error))
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel the uploads under way."""
         uploads = list(self._under_way.values())
         for upload in uploads:
             upload.cancel()
@@ -82,19 +85,19 @@ class Uploading:
     def _ended(self, key: UploadKey, upload: asyncio.Task[str]) -> None:
         del self._under_way[key]
         if not upload.cancelled():
-            upload.exception()  # it is seen, also when nobody waits any more
+            upload.exception()  # marks the error as seen: asyncio would log it where every waiter was cancelled
 
     async def _find_or_upload(self, provider: Provider, key: UploadKey, image: Image) -> str:
         now = self._clock.now()
-        known = await self._uploads.find(key, now)
-        if known is not None:
-            return known
+        remembered = await self._uploads.find(key, now)
+        if remembered is not None:
+            return remembered
         url = await self._upload(provider, image)
         seconds = provider.adapter.upload_keep_seconds
         if seconds > 0:
             try:
                 await self._uploads.keep(key, url, now + timedelta(seconds=seconds))
-            except StoreUnavailable as error:  # it serves this once
+            except StoreUnavailable as error:  # this submit can use the URL all the same
                 log.warning("upload_not_kept", provider=provider.name, error=str(error))
         return url
 
@@ -120,15 +123,15 @@ class Uploading:
             raise InputRefused(failed(FailureKind.UNAVAILABLE)) from error
         wait = retry_after_seconds(reply, self._clock.now)
         log.warning("upload_refused", provider=provider.name, status=reply.status)
-        # An upload may always be repeated: what would be ambiguous of a submit is only "not now" here.
+        # An upload costs nothing and may be repeated, so an answer that is ambiguous for a submit means "not now" here.
         if refusal is None or refusal.kind in {FailureKind.AMBIGUOUS, FailureKind.TASK_LOST}:
             refusal = failed(FailureKind.UNAVAILABLE, code=str(reply.status))
         elif refusal.kind is FailureKind.INVALID_REQUEST:
-            refusal = replace(refusal, elsewhere=True)  # another provider may take the same file
+            refusal = replace(refusal, elsewhere=True)  # another provider may accept the same file
         raise InputRefused(refusal, wait)
 
 
 def _account(provider: Provider) -> str:
-    """The same for the same account of a provider, and nothing that could be used."""
-    said = f"{provider.name}\0{provider.base_url}\0{provider.credential.api_key}"
-    return sha256(said.encode()).hexdigest()[:32]
+    """A name for an account of a provider, equal for equal accounts, from which the key cannot be recovered."""
+    identity = f"{provider.name}\0{provider.base_url}\0{provider.credential.api_key}"
+    return sha256(identity.encode()).hexdigest()[:32]

@@ -1,1 +1,1 @@
-"""Images and videos as bytes: headers are read in this process, decoders run in another one."""
+"""Images and videos as bytes. This process only reads headers; decoders run in processes of their own."""

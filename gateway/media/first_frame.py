@@ -1,6 +1,7 @@
-"""Draws the first frame of a video: `python -m gateway.media.first_frame VIDEO JPEG`, within narrow limits.
+"""Writes the first frame of a video as a JPEG: `python -m gateway.media.first_frame VIDEO JPEG`.
 
-A process of its own, because what decodes videos is large, written in C, and fed with a stranger's file.
+This runs as a process of its own, within narrow limits: video decoders are large C code, and the file comes from a
+stranger. `artifacts/thumbnails.py` starts it.
 """
 
 import resource
@@ -8,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SIDE_MAX = 640  # pixels
+SIDE_MAX = 640  # pixels of the longer side of the JPEG
 BYTES_MAX = 1024 * 1024  # of the JPEG
 LIMITS = {
     resource.RLIMIT_CPU: 10,  # seconds
-    resource.RLIMIT_AS: 1024**3,
+    resource.RLIMIT_AS: 1024**3,  # bytes of memory
     resource.RLIMIT_FSIZE: BYTES_MAX,
     resource.RLIMIT_NOFILE: 64,
     resource.RLIMIT_CORE: 0,
@@ -21,11 +22,11 @@ CODECS = "h264,hevc,av1,libdav1d,libaom-av1,vp8,vp9,libvpx,libvpx-vp9,mpeg4,mjpe
 
 
 def draw(video: Path, to: Path) -> None:
-    """Write the first frame; what goes wrong is raised as it comes."""
-    import av  # noqa: PLC0415  # an extra
+    """Write the first frame of `video` to `to`. Any error of the decoder is raised unchanged."""
+    import av  # noqa: PLC0415  # part of the extra `demo`
 
     with video.open("rb") as file:
-        # Left to guess, the library also takes playlists, which name other files and URLs to open.
+        # If the library may guess the format, it also accepts playlists, which make it open other files and URLs.
         kind = "matroska" if file.read(4) == b"\x1a\x45\xdf\xa3" else "mov"
         file.seek(0)
         only = {"protocol_whitelist": "none", "codec_whitelist": CODECS, "enable_drefs": "0"}
@@ -45,7 +46,7 @@ def draw(video: Path, to: Path) -> None:
 
 
 def confine() -> None:
-    """Bind this process to its limits, for good."""
+    """Apply the limits to this process. They cannot be raised again."""
     for limit, most in LIMITS.items():
         resource.setrlimit(limit, (most, most))
 

@@ -1,6 +1,8 @@
-"""Pictures made into what a route takes: in a process of its own, which may fail without harm to anybody.
+"""Converts and shrinks input images to what a route takes, in a process of its own.
 
-Run as a program this module is that process: bytes come in by its standard input, and leave by its standard output.
+Decoders are large C code, and the image comes from a stranger: a crash, a hang or a flood of memory must hit nothing
+but that one process. Run as a program this module is that process: it reads the image from its standard input and
+writes the converted image to its standard output.
 """
 
 import asyncio
@@ -20,34 +22,34 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 TIMEOUT_SECONDS = 30.0
-MEMORY_BYTES = 2 * 1024**3  # of one process: the largest picture that is let in takes 400 MB, more than once
-AT_ONCE = 2  # processes
+MEMORY_BYTES = 2 * 1024**3  # of one process; the largest accepted image takes 400 MB, several times
+PROCESSES_MAX = 2  # at the same time
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF")
-_QUALITIES = (90, 80, 70, 60, 50, 40)
-_UNREADABLE, _TOO_LARGE = 3, 4  # exit codes
-_WHY = {
-    _UNREADABLE: "it is damaged, or not what it says it is",
+_QUALITIES = (90, 80, 70, 60, 50, 40)  # tried in this order until the result is small enough
+_UNDECODABLE, _TOO_LARGE = 3, 4  # exit codes
+_REASONS = {
+    _UNDECODABLE: "it is damaged, or not what it says it is",
     _TOO_LARGE: "it stays over the limit of bytes at every quality",
 }
 
 
-class NotMade(Exception):
-    """The picture cannot be made into what was wanted; the text says why and is safe to show."""
+class NotConverted(Exception):
+    """The image cannot be converted to what was wanted. The text gives the reason and is safe to show to clients."""
 
 
-class Unreadable(NotMade):
-    """The picture cannot be decoded: no route would make anything of it either."""
+class UndecodableImage(NotConverted):
+    """The image cannot be decoded: it would fail at every provider too."""
 
 
-class Pictures:
-    """Converts and shrinks, a few pictures at a time. The same picture and wish give the same bytes."""
+class ImageConverter:
+    """Converts images, a few at the same time. Equal images and equal wishes give identical bytes."""
 
     def __init__(self) -> None:
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._processes = asyncio.Semaphore(PROCESSES_MAX)
 
-    async def make(self, content: bytes, wanted: Remake) -> bytes:
-        """The picture as it is wanted. Raises `NotMade`."""
-        async with self._places:
+    async def convert(self, content: bytes, wanted: Remake) -> bytes:
+        """The image in the wanted type, size and number of bytes. Raises `NotConverted`."""
+        async with self._processes:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", __name__),
@@ -55,92 +57,94 @@ class Pictures:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.DEVNULL,
-                    env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # no key of a provider's goes along
+                    env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # without the keys of providers
                 )
             except OSError as error:
                 log.warning("picture_not_made", error=str(error), bytes=len(content))
-                raise NotMade("there is no room to convert it now") from error
+                raise NotConverted("the gateway has no memory or process left to convert it now") from error
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
-                    made, _ = await process.communicate(content)
+                    converted, _ = await process.communicate(content)
             except TimeoutError as error:
                 log.warning("picture_not_made", code=None, bytes=len(content))
-                raise NotMade("it takes too long to convert") from error
+                raise NotConverted("it takes too long to convert") from error
             finally:
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
         if process.returncode:
             log.warning("picture_not_made", code=process.returncode, bytes=len(content))
-            refusal = Unreadable if process.returncode == _UNREADABLE else NotMade
-            raise refusal(_WHY.get(process.returncode, "it takes too much memory or time to convert"))
-        return made
+            refusal = UndecodableImage if process.returncode == _UNDECODABLE else NotConverted
+            raise refusal(_REASONS.get(process.returncode, "it takes too much memory or time to convert"))
+        return converted
 
 
 def _main() -> int:
+    """Convert standard input as the arguments say: type, width, height, the most bytes (0: any number)."""
     content_type, width, height, max_bytes = sys.argv[1], *map(int, sys.argv[2:5])
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (int(TIMEOUT_SECONDS), int(TIMEOUT_SECONDS)))
     content = sys.stdin.buffer.read()
     try:
-        picture = _read(content, width, height)
+        image = _decode(content, width, height)
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001  # a decoder raises whatever it likes: the picture is what it does not like
-        return _UNREADABLE
+    except Exception:  # noqa: BLE001  # a decoder raises errors of any type about an image that it cannot read
+        return _UNDECODABLE
     kind = content_type.removeprefix("image/").upper()
     if kind == "JPEG":
-        picture = _on_white(picture)
+        image = _on_white(image)
     for quality in _QUALITIES:
         out = io.BytesIO()
-        picture.save(out, kind, quality=quality, icc_profile=picture.info.get("icc_profile"))
+        image.save(out, kind, quality=quality, icc_profile=image.info.get("icc_profile"))
         if not max_bytes or out.tell() <= max_bytes:
             sys.stdout.buffer.write(out.getvalue())
             return 0
     return _TOO_LARGE
 
 
-def _read(content: bytes, width: int, height: int) -> "Image":
-    """The first frame, the right way up, in RGB or RGBA, at the size that is wanted of it as it lies in its file."""
+def _decode(content: bytes, width: int, height: int) -> "Image":
+    """The first frame, upright, in RGB or RGBA. `width` and `height` apply to it as stored, before it is turned."""
     from PIL import Image, ImageOps  # noqa: PLC0415  # only this process needs it
 
-    Image.MAX_IMAGE_PIXELS = PIXELS_MAX  # Pillow's own would refuse, or warn of, what was let in
+    Image.MAX_IMAGE_PIXELS = PIXELS_MAX  # Pillow's own limit would refuse, or warn about, what the gateway accepts
     with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
         if opened.width * opened.height > PIXELS_MAX:
-            raise ValueError("the picture is larger than its header was found to say")
+            raise ValueError("the image is larger than its header declared")
         profile = opened.info.get("icc_profile") if opened.mode in {"RGB", "RGBA", "P"} else None
         opened.draft(None, (width, height))  # a JPEG need not be decoded larger than it is wanted
-        picture = _in_colour(opened)
-        # Once it is small, turning it costs little; the turn is told by the file, so it is looked for there.
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-        picture.info.clear()
-        picture.getexif().update({_ORIENTATION: opened.getexif().get(_ORIENTATION, 1)})
-    turned = ImageOps.exif_transpose(picture)
+        image = _in_colour(opened)
+        # Turning a small image is cheap, so it is resized first; the orientation is kept from the original file.
+        image = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        image.info.clear()
+        image.getexif().update({_ORIENTATION: opened.getexif().get(_ORIENTATION, 1)})
+    turned = ImageOps.exif_transpose(image)
     turned.info.clear()
     if profile:
         turned.info["icc_profile"] = profile
     return turned
 
 
-_ORIENTATION = 0x0112
+_ORIENTATION = 0x0112  # the EXIF tag that says how a viewer must turn the image
 
 
-def _in_colour(picture: "Image") -> "Image":
-    if picture.mode.startswith(("I", "F")):  # 16 bits a pixel: their upper half
-        return picture.convert("I").point(lambda value: value * (1 / 256)).convert("L").convert("RGB")
-    clear = picture.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in picture.info
-    return picture.convert("RGBA" if clear else "RGB")
+def _in_colour(image: "Image") -> "Image":
+    if image.mode.startswith(("I", "F")):  # 16 bits or more a pixel: the upper 8 of 16 are used
+        return image.convert("I").point(lambda value: value * (1 / 256)).convert("L").convert("RGB")
+    has_alpha = image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info
+    return image.convert("RGBA" if has_alpha else "RGB")
 
 
-def _on_white(picture: "Image") -> "Image":
+def _on_white(image: "Image") -> "Image":
+    """Without transparency, which JPEG does not have: transparent areas become white."""
     from PIL import Image  # noqa: PLC0415  # only this process needs it
 
-    if picture.mode == "RGB":
-        return picture
-    flat = Image.new("RGB", picture.size, "white")
-    flat.paste(picture, mask=picture.getchannel("A"))
-    if "icc_profile" in picture.info:
-        flat.info["icc_profile"] = picture.info["icc_profile"]
+    if image.mode == "RGB":
+        return image
+    flat = Image.new("RGB", image.size, "white")
+    flat.paste(image, mask=image.getchannel("A"))
+    if "icc_profile" in image.info:
+        flat.info["icc_profile"] = image.info["icc_profile"]
     return flat
 
 

@@ -1,10 +1,10 @@
-"""What bytes are that are not an image the gateway takes, so that an error can name it."""
+"""Names what a file is by its first bytes, so that the refusal of an image can say what was received."""
 
 import re
 import struct
 
 TAKEN = "JPEG, PNG, WebP, GIF or BMP"
-CONVERTED = {"image/avif": "AVIF", "image/tiff": "TIFF"}  # no provider takes them; they can be made into what is taken
+CONVERTED = {"image/avif": "AVIF", "image/tiff": "TIFF"}  # accepted for conversion only: no provider takes them
 INSTEAD = (
     f'Send {TAKEN}. The gateway converts {" and ".join(CONVERTED.values())} alone, with `"adapt": "nearest"`; '
     "any other format must be converted before it is sent."
@@ -14,10 +14,10 @@ _HEIC = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm"
 _HEIF = frozenset({b"mif1", b"msf1", b"mif2", b"miaf"})
 _AVIF = frozenset({b"avif", b"avis"})
 _QUICKTIME = b"qt  "
-_BRANDS_MAX = 64  # bytes of the first box that are looked at: its kind and its brands
+_BRANDS_MAX = 64  # bytes of the first box that are read: its kind and its brands
 _BMP_HEADERS = frozenset(struct.pack("<I", size) for size in (12, 16, 40, 52, 56, 64, 108, 124))
 
-# Beginnings, and what has them. The longer of two that begin alike comes first.
+# First bytes → what the file is. Of two entries that begin alike the longer comes first.
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"%PDF-", "a PDF document"),
     (b"%!PS", "a PostScript file (EPS)"),
@@ -68,11 +68,11 @@ _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR)[\w+/-]{8}"), "an image as base64 text, encoded once too often"),
     (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS in the place of the file"),
 )
-_LOOKED_AT = 4096  # bytes; a comment may come before what tells
+_TEXT_READ_MAX = 4096  # bytes of a text that are read: a comment may come before the first telling tag
 
 
 def type_of(data: bytes) -> str | None:
-    """The media type by the signature alone, of an image that is taken or can be converted; else `None`."""
+    """The media type by the signature alone, for an image that is accepted or can be converted; else `None`."""
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -81,7 +81,7 @@ def type_of(data: bytes) -> str | None:
         return "image/gif"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "image/webp"
-    # Two letters are a weak signature; the size of the second header makes it a sure one.
+    # Two letters are a weak signature; together with the size of the second header they are a safe one.
     if data.startswith(b"BM") and data[14:18] in _BMP_HEADERS:
         return "image/bmp"
     if data.startswith((b"II*\0", b"MM\0*")):
@@ -89,18 +89,20 @@ def type_of(data: bytes) -> str | None:
     return "image/avif" if _brands(data) & _AVIF else None
 
 
-def unusable(data: bytes) -> str:
-    """Two sentences to stand after a name: what the bytes are, and what to send instead."""
+def not_an_image(data: bytes) -> str:
+    """What bytes are that are not an image: "a PDF document of 9 bytes", "5 bytes that are not a JPEG, … image: …"."""
     name = name_of(data)
-    if name is None:
-        start = data[:8]
-        shown = repr(start.decode()) if start.isascii() and start.decode().isprintable() else f"bytes {start.hex(' ')}"
-        return f"is not an image: its content begins with {shown}. Send {TAKEN}."
-    return f"is {name}, which is not taken. {INSTEAD}"
+    if name is not None:
+        return f"{name} of {len(data):,} bytes"
+    count = "1 byte that is" if len(data) == 1 else f"{len(data):,} bytes that are"
+    start = data[:8]
+    shown = repr(start.decode()) if start.isascii() and start.decode().isprintable() else f"the bytes {start.hex(' ')}"
+    kinds = f"{TAKEN.replace(' or ', ', ')}, {' or '.join(CONVERTED.values())}"
+    return f"{count} not a {kinds} image: {'they begin' if len(data) > 1 else 'it begins'} with {shown}"
 
 
 def name_of(data: bytes) -> str | None:
-    """What a file is by its first bytes, with its article; `None` where nothing is known of them."""
+    """What a file is by its first bytes, with an article: "a PDF document"; `None` where they are not recognised."""
     brands = _brands(data)
     if brands:
         return _by_brand(brands, data)
@@ -113,12 +115,12 @@ def name_of(data: bytes) -> str | None:
         return "a Netpbm image (PPM)"
     if data[4:8] in {b"moov", b"mdat", b"wide"} or (data[:1] == b"G" and data[188:189] == b"G"):
         return "a video"
-    text = data[:_LOOKED_AT].removeprefix(b"\xef\xbb\xbf")
+    text = data[:_TEXT_READ_MAX].removeprefix(b"\xef\xbb\xbf")
     return next((name for pattern, name in _TEXTS if pattern.match(text)), None)
 
 
 def _brands(data: bytes) -> frozenset[bytes]:
-    """The brands of a file that begins with a box `ftyp`: its own, and those that it is compatible with."""
+    """The brands of a file that begins with a box `ftyp`: its own brand and the compatible ones."""
     if data[4:8] != b"ftyp":
         return frozenset()
     stop = min(int.from_bytes(data[:4]), _BRANDS_MAX, len(data))

@@ -1,4 +1,4 @@
-"""What an image is by its own bytes: its type and dimensions. Nothing is decoded."""
+"""Reads the type and the dimensions of an image from its own bytes. Nothing is decoded."""
 
 import asyncio
 import re
@@ -7,22 +7,22 @@ from collections.abc import Callable
 
 from gateway.domain.errors import InvalidImage
 from gateway.domain.routing.image_limits import ImageFacts
-from gateway.media.image_formats import CONVERTED, INSTEAD, type_of, unusable
+from gateway.media.image_formats import CONVERTED, INSTEAD, TAKEN, name_of, not_an_image, type_of
 from gateway.media.image_structure import DamagedImage, avif_size, check_whole, tiff_size
 
 IMAGE_MAX = 20 * 1024 * 1024  # bytes; the most that any provider takes
-LARGE = 2**20  # bytes of an image, from which on looking at it would hold up other requests
-# A few kilobytes can declare billions of pixels, and whoever decodes them pays in memory: 100 megapixels are 400 MB.
-# No camera's picture that fits in 20 MB is larger, and no provider makes use of a tenth of it.
+LARGE = 2**20  # bytes: to inspect a larger image in the event loop would delay other requests
+# A few kilobytes can declare billions of pixels, and decoding them costs memory: 100 megapixels take 400 MB. No camera
+# makes a larger image that fits in 20 MB, and no provider uses a tenth of the pixels.
 PIXELS_MAX = 100_000_000
-SIDE_MAX = 65_535  # what JPEG can say; beyond it are only forged headers
+SIDE_MAX = 65_535  # pixels; the most that JPEG can declare, so a larger side is forged
 _SEGMENTS_MAX = 4096  # of a JPEG before its frame header; a large colour profile takes 255
 
 
 def inspect(data: bytes) -> ImageFacts:
-    """The real type and the dimensions of an image that is whole; `InvalidImage` where there is no usable image.
+    """The real type, the size in bytes and the dimensions of a whole image. Raises `InvalidImage`, without a parameter.
 
-    It takes about a millisecond for each megabyte: `inspect_large` does it beside the event loop.
+    It takes about a millisecond for each megabyte: use `inspect_large` in the event loop.
     """
     if not data:
         raise InvalidImage("The image is empty.")
@@ -30,7 +30,8 @@ def inspect(data: bytes) -> ImageFacts:
         raise too_large()
     content_type = type_of(data)
     if content_type is None:
-        raise InvalidImage(f"The content {unusable(data)}")
+        remedy = f". Send {TAKEN}." if name_of(data) is None else f", which is not accepted. {INSTEAD}"
+        raise InvalidImage(f"The content is {not_an_image(data)}{remedy}")
     try:
         width, height = _size(content_type, data)
         check_whole(content_type, data)
@@ -42,12 +43,12 @@ def inspect(data: bytes) -> ImageFacts:
 
 
 async def inspect_large(data: bytes) -> ImageFacts:
-    """As `inspect`; in a thread where that takes long."""
+    """The same as `inspect`, in a thread where the image is large."""
     return inspect(data) if len(data) <= LARGE else await asyncio.to_thread(inspect, data)
 
 
 def _size(content_type: str, data: bytes) -> tuple[int, int]:
-    """Width and height, from the header."""
+    """Width and height in pixels, from the header."""
     try:
         width, height = _READERS[content_type](data)
     except struct.error as error:
@@ -83,11 +84,11 @@ def _gif(data: bytes) -> tuple[int, int]:
 def _bmp(data: bytes) -> tuple[int, int]:
     (size,) = struct.unpack_from("<I", data, 14)
     width, height, _, _ = struct.unpack_from("<HHHH" if size == 12 else "<iiHH", data, 18)
-    return width, abs(height)  # a negative height tells that the rows are stored from the top
+    return width, abs(height)  # a negative height means that the rows are stored from the top down
 
 
 _MARKER = re.compile(rb"\xff{1,4096}([\x01-\xfe])", re.DOTALL)
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # tables and extensions have numbers among the frames'
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # these three are tables and extensions
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment
 _PIXELS = frozenset({0xD9, 0xDA})  # end of image, start of scan
 

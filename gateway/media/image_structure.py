@@ -1,10 +1,10 @@
-"""Is an image whole? Its structure is walked from the header to its end; nothing is decoded.
+"""Checks that an image is complete, by following its structure from the header to the end. Nothing is decoded.
 
-Providers start work on an image whose header is whole, and bill for it, although the rest of the image was lost on the
-way. So an image that breaks off, or whose checksums are wrong, is refused before anything is bought. Bytes after the
-end of an image are no fault: cameras and editors append data of their own.
+Providers start to work on an image whose header is complete, and charge for it, although the rest was lost on the way.
+So an image that is cut off, or whose checksums are wrong, is refused before anything is bought. Bytes after the end of
+an image are allowed: cameras and editors append data of their own.
 
-The work is linear in the bytes and bounded in the parts; it holds no copy of an image.
+The work grows linearly with the bytes, the number of parts is limited, and the image is not copied.
 """
 
 import re
@@ -27,7 +27,7 @@ class DamagedImage(InvalidImage):
 
 
 def check_whole(content_type: str, data: bytes) -> None:
-    """Raise `DamagedImage` unless the image of this type reaches its end; the message names the structure at fault."""
+    """Raise `DamagedImage` unless the image of this type is complete. The message names the part that is at fault."""
     try:
         _CHECKS[content_type](data)
     except (struct.error, IndexError) as error:
@@ -48,7 +48,7 @@ def _damaged(name: str, where: str) -> DamagedImage:
 _MARKER = re.compile(rb"\xff{1,4096}([\x01-\xfe])", re.DOTALL)
 # The first marker after coded data: within it a byte FF is followed by 00, or by the number of a restart marker.
 _AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-_PIECE = 2**20  # bytes searched in one go, in which no other thread runs
+_PIECE = 2**20  # bytes that are searched in one call, during which no other thread runs
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment
 _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 
@@ -60,7 +60,7 @@ def _jpeg(data: bytes) -> None:
         if marker is None:
             if len(data) - position < 2:
                 raise _cut("JPEG", f"it ends at byte {len(data):,}, before its end marker (EOI)")
-            raise _damaged("JPEG", f"there is no marker at byte {position:,}, where a segment must begin")
+            raise _damaged("JPEG", f"a segment must begin at byte {position:,}, but no marker is there")
         code, start, position = marker[1][0], marker.start(), marker.end()
         if code == _END_OF_IMAGE:
             if coded == 0:
@@ -102,7 +102,7 @@ def _png(data: bytes) -> None:
             raise _cut("PNG", f"it ends at byte {len(data):,}, before its last chunk (IEND)")
         length, kind = struct.unpack_from(">I4s", data, position)
         if not (kind.isascii() and kind.isalpha()):
-            raise _damaged("PNG", f"there is no chunk at byte {position:,}, where one must begin")
+            raise _damaged("PNG", f"a chunk must begin at byte {position:,}, but none is there")
         name, end = kind.decode(), position + 12 + length
         if end > len(data):
             raise _cut("PNG", f"its chunk {name} at byte {position:,} is not all there")
@@ -150,7 +150,7 @@ _EXTENSION, _PICTURE, _TRAILER = 0x21, 0x2C, 0x3B
 
 
 def _gif(data: bytes) -> None:
-    """A missing trailer after a whole picture takes nothing away from it: viewers show such a file, so it is taken."""
+    """The trailer may be missing after a complete picture: nothing of that is lost, and viewers show the file."""
     position = 13 + _colours(data[10])
     pictures = 0
     left = SUB_BLOCKS_MAX
@@ -164,7 +164,7 @@ def _gif(data: bytes) -> None:
         elif kind == _PICTURE:
             break
         elif pictures:
-            return  # the trailer, or what was appended
+            return  # the trailer, or appended data
         else:
             what = "no picture before its trailer" if kind == _TRAILER else "no block"
             raise _damaged("GIF", f"there is {what} at byte {position:,}")
@@ -189,13 +189,13 @@ def _gif(data: bytes) -> None:
 
 
 def _colours(flags: int) -> int:
-    """The bytes of a colour table that these flags announce."""
+    """The size in bytes of the colour table that these flags declare."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 # --- BMP --------------------------------------------------------------------------------------------------------------
 
-_RAW = frozenset({0, 3, 6})  # compressions that are none: plain, and with bit masks
+_RAW = frozenset({0, 3, 6})  # values of the field "compression" without compression: plain, and two with bit masks
 
 
 def _bmp(data: bytes) -> None:
@@ -210,7 +210,7 @@ def _bmp(data: bytes) -> None:
     if compression in _RAW:
         if depth not in {1, 2, 4, 8, 16, 24, 32, 64}:
             raise _damaged("BMP", f"it declares {depth} bits a pixel")
-        # Some writers leave out the padding of the last row.
+        # The last row counts without its padding, which some programs leave out.
         stored = (width * depth + 31) // 32 * 4 * (abs(height) - 1) + (width * depth + 7) // 8
     elif stored == 0:
         stored = size - start
@@ -223,7 +223,7 @@ def _bmp(data: bytes) -> None:
 
 
 def _boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, begin and end of the content of each box; the last may reach beyond `stop`."""
+    """Kind, start and end of the content of each box. The last may reach beyond `stop`."""
     for _ in range(BOXES_MAX):
         if start + 8 > stop:
             return
@@ -242,7 +242,7 @@ def _boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int
 
 
 def avif_size(data: bytes) -> tuple[int, int]:
-    """The width and height of the largest picture: the others are its tiles, its transparency or a preview."""
+    """Width and height of the largest picture in the file. The others are its tiles, its transparency or a preview."""
     sizes = [(0, 0)]
     for kind, start, stop in _boxes(data, 0, len(data)):
         if kind != b"meta":
@@ -253,7 +253,7 @@ def avif_size(data: bytes) -> tuple[int, int]:
             for middle, begin, end in _boxes(data, first, min(last, stop, len(data))):
                 if middle == b"ipco":
                     properties = _boxes(data, begin, min(end, last, stop, len(data)))
-                    sizes += [struct.unpack_from(">II", data, at + 4) for one, at, _ in properties if one == b"ispe"]
+                    sizes += [struct.unpack_from(">II", data, at + 4) for kind, at, _ in properties if kind == b"ispe"]
         break
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     if width == 0:
@@ -265,7 +265,7 @@ def _avif(data: bytes) -> None:
     has_index = has_data = False
     for kind, start, stop in _boxes(data, 0, len(data)):
         if has_index and has_data and kind not in {b"mdat", b"moov", b"meta"}:
-            return  # the rest was appended, or adds nothing
+            return  # the other boxes are appended, or not needed for the picture
         if stop > len(data):
             name = kind.decode("ascii", "backslashreplace")
             raise _cut("AVIF", f"its box {name} at byte {start - 8:,} is not all there")
@@ -280,15 +280,15 @@ def _avif(data: bytes) -> None:
 
 # --- TIFF (revision 6.0) ----------------------------------------------------------------------------------------------
 
-_WIDTHS = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4)}  # of the types that numbers of pixels and bytes have
-_TIFF_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # of a value, by type
+_WIDTHS = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4)}  # the types of numbers: a letter of `struct`, and bytes
+_TIFF_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # type → bytes of a value
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_ORIENTATION, _TIFF_KIND = 256, 257, 274, 254
-_TIFF_DATA = ((273, 279), (324, 325))  # where strips or tiles begin, and their lengths
+_TIFF_DATA = ((273, 279), (324, 325))  # the tags with the starts and lengths of strips, and of tiles
 _DNG_VERSION = 50_706
 
 
 class _Directory:
-    """The first directory of a TIFF: numbers by tag."""
+    """The first directory of a TIFF, with its numbers by tag."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -299,9 +299,9 @@ class _Directory:
         (count,) = struct.unpack_from(self._order + "H", data, start)
         if count == 0 or count > TAGS_MAX:
             raise _damaged("TIFF", f"its directory at byte {start:,} has {count:,} entries")
-        if start + 2 + 12 * count + 4 > len(data):  # the place of the next directory ends this one
+        if start + 2 + 12 * count + 4 > len(data):  # it ends with the position of the next directory
             raise _cut("TIFF", f"its directory at byte {start:,} is not all there")
-        self._entries: dict[int, tuple[int, int, int]] = {}  # tag → type, count, place of the value
+        self._entries: dict[int, tuple[int, int, int]] = {}  # tag → type, count, position of the value
         for at in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind, amount = struct.unpack_from(self._order + "HHI", data, at)
             self._entries.setdefault(tag, (kind, amount, at + 8))
@@ -310,7 +310,7 @@ class _Directory:
         return tag in self._entries
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """What the tag holds; empty where it is not there."""
+        """The numbers of a tag; empty if the directory does not have it."""
         kind, amount, at = self._entries.get(tag, (4, 0, 0))
         if kind not in _WIDTHS or amount > STRIPS_MAX:
             raise _damaged("TIFF", f"its tag {tag} cannot be read")
@@ -322,23 +322,23 @@ class _Directory:
         return struct.unpack_from(f"{self._order}{amount}{letter}", self._data, at)
 
     def check_values(self) -> None:
-        """Raise where the value of a tag lies beyond the end of the file."""
+        """Raise if the value of a tag is beyond the end of the file."""
         for tag, (kind, amount, at) in self._entries.items():
             size = amount * _TIFF_BYTES.get(kind, 1)
             if size > 4 and struct.unpack_from(self._order + "I", self._data, at)[0] + size > len(self._data):
                 raise _cut("TIFF", f"the values of its tag {tag} are not all there")
 
     def number(self, tag: int) -> int:
-        """The first of them, 0 where there is none."""
+        """The first number of a tag, or 0."""
         return next(iter(self.numbers(tag)), 0)
 
 
 def tiff_size(data: bytes) -> tuple[int, int]:
-    """The width and height of the first picture as it is shown: decoders turn it as the file says."""
+    """Width and height of the first picture as it is shown, after the rotation that the file declares."""
     directory = _Directory(data)
     if _DNG_VERSION in directory or directory.number(_TIFF_KIND) & 1 or data[8:10] == b"CR":
         raise InvalidImage(
-            "The image is a camera's raw file, or holds a preview alone; it is not taken. Send JPEG, PNG, WebP, GIF or"
+            "The image is a camera's raw file, or has only a preview; it is not accepted. Send JPEG, PNG, WebP, GIF or"
             " BMP: convert it before you send it."
         )
     width, height = directory.number(_TIFF_WIDTH), directory.number(_TIFF_HEIGHT)

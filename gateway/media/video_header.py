@@ -1,6 +1,6 @@
-"""What a result is by its own first bytes and header: MP4 and QuickTime (ISO/IEC 14496-12), WebM and Matroska.
+"""Reads what a result is from its own header: MP4 and QuickTime (ISO/IEC 14496-12), WebM and Matroska.
 
-Only headers are read, by seeking; nothing is decoded, and nothing that a file declares is taken into memory.
+Only headers are read, by seeking. Nothing is decoded, and no size that the file declares decides how much is read.
 """
 
 import math
@@ -13,15 +13,16 @@ from typing import IO
 from msgspec import Struct
 from msgspec.structs import replace
 
-BOXES_MAX = 10_000  # looked at; a film in fragments of two seconds has as many
-SECONDS_MAX = 86_400 * 7  # a longer one is a forged header
-SIDE_MAX = 65_535  # pixels; likewise
+BOXES_MAX = 10_000  # of one file that are read; a film in fragments of two seconds has as many
+SECONDS_MAX = 86_400 * 7  # a header with a longer duration is forged
+SIDE_MAX = 65_535  # pixels; a header with a longer side is forged
 
 
 class Media(Struct, frozen=True, kw_only=True):
-    """A video; what its header does not tell is `None`. Width and height are those of the picture as it is shown.
+    """A video. What its header does not say is `None`. Width and height are in pixels of the picture as it is shown.
 
-    `whole`: its own structure says where it ends, and all of that is there. Others may lack their end unseen.
+    `whole` is true if the structure declares where the file ends, and all of it is there. In other files a missing end
+    cannot be noticed.
     """
 
     content_type: str
@@ -32,11 +33,14 @@ class Media(Struct, frozen=True, kw_only=True):
 
 
 class _NotVideo(Exception):
-    """Why, to stand after "The file"."""
+    """The reason, which continues a sentence that begins with "The file"."""
 
 
 def read_media(path: Path) -> Media | str:
-    """What the file is, or why it is not a video. Reads from the disk: call it in a thread. `OSError` as it comes."""
+    """What the file is, or the reason why it is not a video. It reads from the disk, so call it in a thread.
+
+    The reason continues a sentence that begins with "The file". Raises `OSError`.
+    """
     with path.open("rb") as file:
         view = _View(file, os.fstat(file.fileno()).st_size)
         head = view.at(0, 8)
@@ -47,35 +51,35 @@ def read_media(path: Path) -> Media | str:
                 return _matroska(view)
             if head[4:8] in _FIRST_BOXES:
                 return _mp4(view)
-        except _NotVideo as why:
-            return str(why)
+        except _NotVideo as reason:
+            return str(reason)
         except struct.error:
             return "has a malformed header"
     return "is neither MP4 nor WebM"
 
 
 def begins_video(head: bytes) -> bool:
-    """Whether a file with these first bytes, eight or more, may be a video."""
+    """True if a file with these first bytes, at least eight, may be a video."""
     return head.startswith(_EBML) or head[4:8] in _FIRST_BOXES
 
 
 class _View:
-    """A file whose parts are looked at so many times and no more."""
+    """A file of which at most `BOXES_MAX` parts are read."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
         self.size = size
         self._left = BOXES_MAX
 
-    def at(self, place: int, count: int) -> bytes:
-        """As many of these bytes as there are."""
-        if place >= self.size:
+    def at(self, position: int, count: int) -> bytes:
+        """`count` bytes from this position on, or fewer at the end of the file."""
+        if position >= self.size:
             return b""
-        self._file.seek(place)
+        self._file.seek(position)
         return self._file.read(count)
 
     def count(self) -> None:
-        """One more part is looked at."""
+        """Count one more part. Raises `_NotVideo` when there are too many."""
         self._left -= 1
         if self._left < 0:
             raise _NotVideo("has too many parts in its header")
@@ -91,11 +95,11 @@ class _Box(Struct, frozen=True):
     kind: bytes
     start: int  # of the content
     stop: int
-    is_sized: bool = True  # it says itself where it ends
+    is_sized: bool = True  # it declares where it ends
 
 
 def _boxes(view: _View, start: int, stop: int) -> Iterator[_Box]:
-    """The boxes from `start` to `stop`; the last may reach beyond."""
+    """The boxes from `start` to `stop`. The last may reach beyond `stop`."""
     while start + 8 <= stop:
         view.count()
         size, kind = struct.unpack(">I4s", view.at(start, 8))
@@ -113,13 +117,13 @@ def _boxes(view: _View, start: int, stop: int) -> Iterator[_Box]:
 
 
 def _mp4(view: _View) -> Media:
-    content_type = "video/quicktime"  # which had no `ftyp` once
+    content_type = "video/quicktime"  # early QuickTime files have no box `ftyp`
     moov: _Box | None = None
     data, is_sized, end = False, True, 0
     for box in _boxes(view, 0, view.size):
         if box.stop > view.size:
             if moov is not None and data and box.kind not in {b"mdat", _FRAGMENTED}:
-                break  # something was appended to a file that is whole
+                break  # appended to a complete file
             raise _NotVideo("is cut short")
         if box.kind == b"ftyp":
             content_type = "video/quicktime" if view.at(box.start, 4) == b"qt  " else "video/mp4"
@@ -127,7 +131,7 @@ def _mp4(view: _View) -> Media:
             moov = moov or box
         elif box.kind == b"mdat":
             data = data or box.start < box.stop
-        is_sized = is_sized and box.is_sized and box.kind != _FRAGMENTED  # nobody counts fragments
+        is_sized = is_sized and box.is_sized and box.kind != _FRAGMENTED  # no header declares the number of fragments
         end = box.stop
     if moov is None or not data:
         raise _NotVideo("is cut short: it has no " + ("index" if moov is None else "media data"))
@@ -166,7 +170,7 @@ def _within(view: _View, outer: _Box) -> Iterator[_Box]:
 
 
 def _times(view: _View, mvhd: _Box) -> tuple[int, int]:
-    """Units a second, and the whole length in them."""
+    """The units of time a second, and the duration in these units."""
     head = view.at(mvhd.start, 32)
     long = head[:1] == b"\1"
     timescale, length = struct.unpack_from(">IQ" if long else ">II", head, 20 if long else 12)
@@ -175,7 +179,7 @@ def _times(view: _View, mvhd: _Box) -> tuple[int, int]:
 
 
 def _fragments(view: _View, box: _Box) -> int:
-    """The length of a fragmented file, where the box is the one that tells."""
+    """The duration of a fragmented file in units of time, if this box has it, else 0."""
     if box.kind != b"mehd":
         return 0
     head = view.at(box.start, 12)
@@ -190,7 +194,7 @@ def _seconds(length: int, timescale: int) -> float | None:
 
 
 def _video_track(view: _View, trak: _Box) -> tuple[int, int] | None:
-    """Width and height of a track, 0 where it does not tell; `None` for one that is no video."""
+    """Width and height of a track, 0 where the header does not say; `None` if the track is not a video."""
     size = (0, 0)
     is_video = False
     for box in _within(view, trak):
@@ -204,7 +208,7 @@ def _video_track(view: _View, trak: _Box) -> tuple[int, int] | None:
 
 
 def _shown(tkhd: bytes) -> tuple[int, int]:
-    """A quarter turn in the matrix makes the width the height."""
+    """Width and height as shown: a rotation by 90 degrees in the matrix exchanges them."""
     a, b, _, c, d, _, _, _, _, width, height = struct.unpack_from(">9i2I", tkhd, 52 if tkhd[:1] == b"\1" else 40)
     sides = (round(width / 65_536), round(height / 65_536))
     return sides[::-1] if (a, d) == (0, 0) and b and c else sides
@@ -224,7 +228,7 @@ class _Element(Struct, frozen=True):
     number: int
     start: int
     stop: int
-    is_sized: bool = True  # it says itself where it ends
+    is_sized: bool = True  # it declares where it ends
 
 
 def _elements(view: _View, start: int, stop: int) -> Iterator[_Element]:
@@ -237,9 +241,9 @@ def _elements(view: _View, start: int, stop: int) -> Iterator[_Element]:
         start = end
 
 
-def _vint(view: _View, place: int, *, keep_marker: bool) -> tuple[int | None, int]:
-    """A number of variable length and where it ends; `None` for the size that stands for "unknown"."""
-    head = view.at(place, 8)
+def _vint(view: _View, position: int, *, keep_marker: bool) -> tuple[int | None, int]:
+    """A number of variable length and the position of its end; `None` for the size that means "unknown"."""
+    head = view.at(position, 8)
     if not head or not head[0]:
         raise _NotVideo("has a malformed header")
     count = 9 - head[0].bit_length()
@@ -248,8 +252,8 @@ def _vint(view: _View, place: int, *, keep_marker: bool) -> tuple[int | None, in
     value = int.from_bytes(head[:count])
     marker = 1 << (7 * count)
     if keep_marker:
-        return value, place + count
-    return (None if value == 2 * marker - 1 else value - marker), place + count
+        return value, position + count
+    return (None if value == 2 * marker - 1 else value - marker), position + count
 
 
 def _matroska(view: _View) -> Media:
@@ -272,14 +276,14 @@ def _segment(view: _View, segment: _Element, content_type: str) -> Media:
     duration: float | None = None
     sizes = []
     for part in _elements(view, segment.start, segment.stop):
-        if part.number == _CLUSTER:  # the pictures: what tells of them has come before
+        if part.number == _CLUSTER:  # the pictures: everything about them comes before
             break
         if part.number == _INFO:
             numbers = {inner.number: inner for inner in _elements(view, part.start, part.stop)}
             scale = _number(view, numbers.get(_SCALE)) or 1_000_000
             duration = _float(view, numbers.get(_DURATION), scale / 1e9)
         elif part.number == _TRACKS:
-            tracks = (one for one in _elements(view, part.start, part.stop) if one.number == _TRACK)
+            tracks = (inner for inner in _elements(view, part.start, part.stop) if inner.number == _TRACK)
             sizes += [size for track in tracks if (size := _track_size(view, track)) is not None]
     if not sizes:
         raise _NotVideo("has no video track")
@@ -302,7 +306,7 @@ def _number(view: _View, element: _Element | None) -> int:
 
 
 def _float(view: _View, element: _Element | None, unit: float) -> float | None:
-    """Seconds, of a number of units."""
+    """The duration in seconds of an element with a number of units of `unit` seconds; `None` if it is not sensible."""
     if element is None or element.stop - element.start not in {4, 8}:
         return None
     size = element.stop - element.start

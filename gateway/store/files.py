@@ -1,4 +1,4 @@
-"""What the gateway asks of a store about the input images that clients have uploaded."""
+"""The protocol for the input images of clients, and the values that describe them."""
 
 import re
 from datetime import datetime
@@ -10,28 +10,31 @@ from gateway.domain.routing.image_limits import ImageFacts
 
 
 class StoredFile(Struct, frozen=True, kw_only=True):
-    """An input image that the gateway holds; the bytes are in the blob folder under their SHA-256."""
+    """An input image of a client. Its bytes are in the blob folder, under their SHA-256."""
 
     id: str  # file_…
     key: str  # the API key that owns it
     sha256: str
     facts: ImageFacts
     created_at: datetime
-    inline: bool = True  # it came with a create, and goes with the last generation that uses it
-    filename: str = ""  # this and the next two are of files that were uploaded by themselves
+    inline: bool = True  # it came within a create, and is deleted with the last generation that uses it
+    filename: str = ""  # this and the next two are of uploaded files only
     purpose: str = ""
     expires_at: datetime | None = None
 
 
 class FileLimits(Struct, frozen=True):
-    """How much a key may have in files that it uploaded."""
+    """How many files, and how many bytes in them, one API key may have uploaded."""
 
     count: int
     bytes: int
 
 
 class FileQuery(Struct, frozen=True, kw_only=True):
-    """A page of a key's uploaded files that are there at `now`; ids order as uploads do."""
+    """Which page of a key's uploaded files is wanted, without those that have expired at `now`.
+
+    The order of ids is that of the uploads.
+    """
 
     key: str
     now: datetime
@@ -42,7 +45,7 @@ class FileQuery(Struct, frozen=True, kw_only=True):
 
 
 class FilePage(Struct, frozen=True):
-    """Files in the order asked for, and whether more follow."""
+    """Files in the order of the query, and whether more follow."""
 
     data: tuple[StoredFile, ...]
     has_more: bool
@@ -52,46 +55,46 @@ _ID = re.compile(r"file_[0-9A-HJKMNP-TV-Z]{26}")
 
 
 def is_file_id(text: str) -> bool:
-    """Whether this can be the id of an uploaded file, though it may be gone by now."""
+    """Whether the text has the form of a file's id. The file may have been deleted."""
     return _ID.fullmatch(text) is not None
 
 
 class Library(Protocol):
-    """The files that were uploaded by themselves: each belongs to a key until it expires. Raises `StoreUnavailable`.
+    """The uploaded files: each belongs to one API key until it expires. Every method may raise `StoreUnavailable`.
 
-    What came inline with a create is not among them.
+    Images that came within a create are not among them.
     """
 
     async def check_room(self, key: str, size: int, limits: FileLimits, now: datetime) -> None:
-        """`FileLimitReached` when the key has no room for so many more bytes."""
+        """Raise `FileLimitReached` if the key may not have one more file of `size` bytes."""
         ...
 
     async def add(self, file: StoredFile, limits: FileLimits) -> None:
-        """Insert a file; `FileLimitReached` when its key has no room for it at `created_at`."""
+        """Insert a file. Raises `FileLimitReached` if its key has no room for it at the time `created_at`."""
         ...
 
     async def get(self, file_id: str, key: str, now: datetime) -> StoredFile | None:
-        """One file that the key owns and that has not expired."""
+        """One file that the key owns and that has not expired, else None."""
         ...
 
     async def holders(self, file_id: str) -> list[StoredFile]:
-        """The files of this id whoever owns them, inline and expired ones too, as long as there is a row."""
+        """The files of this id, of any key, including inline and expired ones whose row still exists."""
         ...
 
     async def page(self, query: FileQuery) -> FilePage:
-        """A page of a list."""
+        """One page of a list."""
         ...
 
     async def delete(self, file_id: str, key: str, now: datetime) -> bool:
-        """Remove a file and what ended generations had of it; False when there is none.
+        """Delete a file and the references of ended generations to it; False if the key owns no such file.
 
-        `FileInUse` when an open generation uses it.
+        Raises `FileInUse` if an open generation uses it.
         """
         ...
 
     async def expire(self, now: datetime, limit: int) -> int:
-        """Remove files whose time is over, at most `limit`; how many there were.
+        """Delete at most `limit` expired files; how many there were.
 
-        One that an open generation uses waits for its end.
+        A file that an open generation uses stays until that has ended.
         """
         ...

@@ -1,4 +1,9 @@
-"""What the gateway asks of a store. Every method is durable when it returns; a generation belongs to one API key."""
+"""The protocol of the ledger, and the values that its methods take and return.
+
+A method that writes returns after the change is on the disk. A generation belongs to one API key; a method that takes a
+`key` acts on generations of that key only. Files, uploads, webhooks, archived files, purchases and task claims have
+protocols of their own beside this one.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -27,22 +32,22 @@ from gateway.store.task_claims import Callbacks
 from gateway.store.uploads import Uploads
 from gateway.store.webhooks import Webhooks
 
-KEY_LIFE = timedelta(hours=24)  # of an idempotency key, and for as long as its generation is open
-# How long after a request the retry of a client library counts as the same request. These libraries wait 10 minutes for
-# an answer by default, and retry twice: the second retry comes more than 20 minutes after the request it repeats.
+KEY_LIFE = timedelta(hours=24)  # how long an idempotency key is stored; longer while its generation is open
+# How long after a request the retry of a client library counts as the same request. By default the OpenAI library waits
+# 10 minutes for an answer and retries twice, so the second retry comes more than 20 minutes after the first request.
 RETRY_LIFE = timedelta(minutes=30)
 
 
 class Idempotency(Struct, frozen=True, kw_only=True):
-    """What a repeat of a request is known by."""
+    """What identifies a request, so that its repeat is recognised."""
 
-    digest: bytes  # of what was asked: equal for equal requests
+    digest: bytes  # of the request: equal for equal requests
     key: str | None = None  # the client's idempotency key
-    retry: bool = False  # it says of itself that it repeats a request; counts only without a key
+    retry: bool = False  # the client library marked the request as a retry; ignored if there is a key
 
 
 class Query(Struct, frozen=True, kw_only=True):
-    """A page of a key's own generations, newest first unless `order` is `asc`; ids order as creation times do."""
+    """Which page of a key's own generations is wanted; the order of ids is the order of creation."""
 
     key: str
     kind: Literal["video", "image"]
@@ -62,12 +67,12 @@ _CURSOR = re.compile(r"gen_[0-9A-HJKMNP-TV-Z]{26}")
 
 
 def is_cursor(text: str) -> bool:
-    """Whether this can be the id of a generation, though it may be gone by now: who deletes while paging goes on."""
+    """Whether the text has the form of a generation's id. The generation may have been deleted since the last page."""
     return _CURSOR.fullmatch(text) is not None
 
 
 class AttemptCursor(Struct, frozen=True):
-    """A place among all attempts: they order as their generations were created."""
+    """A place in the list of all attempts, whose order is that of their generations' creation."""
 
     generation_id: str
     attempt_id: str
@@ -77,22 +82,22 @@ _ATTEMPT = re.compile(r"att_([0-9A-HJKMNP-TV-Z]{26})_[1-9][0-9]{0,5}")
 
 
 def attempt_cursor(attempt_id: str) -> AttemptCursor | None:
-    """The place of an attempt, which its id tells also when it is gone; `None` for what is no such id."""
-    found = _ATTEMPT.fullmatch(attempt_id)
-    return None if found is None else AttemptCursor(f"gen_{found[1]}", attempt_id)
+    """The place of an attempt in the list, also of a deleted one; None if the text is not the id of an attempt."""
+    match = _ATTEMPT.fullmatch(attempt_id)
+    return None if match is None else AttemptCursor(f"gen_{match[1]}", attempt_id)
 
 
 class Page(Struct, frozen=True):
-    """Generations in the order asked for, and whether more follow."""
+    """Generations in the order of the query, and whether more follow."""
 
     data: tuple[Generation, ...]
     has_more: bool
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """A transition, as it was appended."""
+    """One entry of the event log of a generation."""
 
-    seq: int
+    seq: int  # grows over all generations, and no number is given twice
     generation_id: str
     type: str
     data: Mapping[str, object]
@@ -100,7 +105,10 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 def check_moves(writes: Sequence[Write]) -> None:
-    """`IllegalMove` for a move that no table has, and for one to `submitting`: only `begin_submit` makes that."""
+    """Raise `IllegalMove` if a write moves an attempt or a generation to a state that the tables do not allow.
+
+    A move to `submitting` is never allowed here: only `Store.begin_submit` makes it.
+    """
     for write in writes:
         match write:
             case AddAttempt(attempt=attempt):
@@ -116,7 +124,7 @@ def check_moves(writes: Sequence[Write]) -> None:
 
 
 class Store(Protocol):
-    """The ledger. Raises `StoreUnavailable` when it cannot take writes; nothing is then half-written."""
+    """The ledger. Every method may raise `StoreUnavailable`; a write that raised it is never stored in part."""
 
     results: Results
     callbacks: Callbacks
@@ -132,119 +140,138 @@ class Store(Protocol):
         idempotency: Idempotency | None = None,
         named: Sequence[str] = (),
     ) -> Generation:
-        """Insert a generation with the files that came with it; what `recall` finds is returned instead.
+        """Insert a generation with the files that came with it, or return the one that `recall` would return.
 
-        `named` are the files it uses that are there already: `InvalidImage` when one of them no longer is.
+        `named` are ids of files that it uses and that exist already. Raises `InvalidImage` if one of them was deleted
+        or has expired, and what `recall` raises.
         """
         ...
 
     async def recall(self, key: str, idempotency: Idempotency, now: datetime) -> Generation | None:
-        """The generation that a repeated request has made already: the one of its key, or the newest a retry can mean.
+        """The generation that an earlier, equal request of the API key `key` made; None if this is the first one.
 
-        `IdempotencyKeyReused` when the key came with another digest, `GenerationDeleted` when it is there no more.
+        A request with an idempotency key repeats the one with the same key; a marked retry without a key repeats the
+        newest equal request of the last `RETRY_LIFE`. Raises `IdempotencyKeyReused` if the key came with another
+        digest, and `GenerationDeleted` if the generation was deleted.
         """
         ...
 
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
-        """One generation; with `key`, only when it owns it."""
+        """One generation, or None if it does not exist; with `key`, only a generation that this API key owns."""
+        ...
+
+    def newest_moment(self) -> datetime | None:
+        """The latest moment that is in the ledger or that `keep_time` has noted; None in a new ledger.
+
+        A start compares it with the system clock, which may have been set back.
+        """
+        ...
+
+    def keep_time(self, now: datetime) -> None:
+        """Note the current time for the next start, also while nothing else is written. A failure is ignored."""
         ...
 
     def secret(self, name: str) -> bytes:
-        """32 random bytes of this name, the same at every start."""
+        """32 random bytes of this name, made at the first call and the same ever after."""
         ...
 
     async def page(self, query: Query) -> Page:
-        """A page of a list; a cursor that is no id gives an empty one."""
+        """One page of a list; it is empty if a cursor does not have the form of an id."""
         ...
 
     async def delete(self, generation_id: str, key: str, now: datetime) -> bool:
-        """Remove an ended generation with all that belongs to it; False when there is no such or it is open.
+        """Delete an ended generation with everything that belongs to it; False if it does not exist or is open.
 
-        What its attempts may have cost is kept, in the same transaction, as `purchases`.
-
-        What came inline and no other generation uses goes along; repeats of its request are still known.
+        Inline files that no other generation uses are deleted too. The same transaction stores what the attempts may
+        have cost as `purchases`. A repeat of the deleted request is still recognised.
         """
         ...
 
     async def open_ids(self, now: datetime) -> list[str]:
-        """Every generation that wants a driver, oldest first.
+        """The ids of the generations that need a driver, oldest first.
 
-        It is not at its end, or a submit or task of it is not, or one that was given up is still to be read.
+        Such a generation is open, or has a submit or a task that has not ended, or an abandoned task that is still
+        polled, or a file without a copy here.
         """
         ...
 
     async def unfollowed(self, providers: Sequence[str]) -> list[tuple[str, str]]:
-        """Each open generation that has a task at another provider than these: that provider, and its id."""
+        """The open generations with a task at a provider that is not among these: pairs of provider and id."""
         ...
 
     async def completions(self, newest: int) -> list[Completion]:
-        """The attempts among the newest generations that brought their results, in the order of their ends."""
+        """The completed attempts of the `newest` generations, in the order in which they ended."""
         ...
 
     async def unknown_attempts(
         self, limit: int, after: AttemptCursor | None = None, *, open_only: bool = False
     ) -> list[tuple[Generation, str]]:
-        """The attempts that are `unknown`, oldest first, each id with its generation.
+        """The attempts in the state `unknown`, oldest first: each generation with the id of the attempt.
 
-        With `open_only` those of generations that are not at their end.
+        With `open_only`, only the attempts of open generations.
         """
         ...
 
     async def events(self, generation_id: str, after: int = 0) -> list[Event]:
-        """The transitions of a generation, in order, behind `after`."""
+        """The events of a generation with a `seq` greater than `after`, in their order."""
         ...
 
     async def files(self, ids: Sequence[str], key: str) -> dict[str, StoredFile]:
-        """Those of the files that exist and belong to the key."""
+        """The files of these ids that exist and belong to the key, by id."""
         ...
 
     async def named_blobs(self, digests: Sequence[str]) -> set[str]:
-        """Those of the SHA-256 that a file of any key has."""
+        """Those of the SHA-256 digests that a file of any key still uses."""
         ...
 
     async def forget(self, now: datetime, limit: int) -> int:
-        """Remove what repeats are known by and is past its life, at most `limit` rows of a kind; how many there were.
+        """Delete idempotency keys and digests that are past their life, at most `limit` of each; how many there were.
 
-        A key whose generation is open stays.
+        The key of an open generation stays.
         """
         ...
 
     async def take_over(self, generation_id: str, lease_until: datetime) -> Generation | None:
-        """Raise the fence of a generation that wants a driver: every older holder's writes are refused from now on."""
+        """Raise the fence of a generation that needs a driver, so that writes with an older fence are refused.
+
+        None if the generation does not exist or needs no driver.
+        """
         ...
 
     async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> int | None:
-        """`reserved` → `submitting`, once in an attempt's life and by the holder of the fence alone.
+        """Move an attempt from `reserved` to `submitting`. This is the only permission to send a submit.
 
-        The only way to a submit. Returns the generation's new version; `None`: do not send.
+        It is given once in the life of an attempt, and only with the current fence. Returns the new version of the
+        generation; None means that the submit must not be sent.
         """
         ...
 
     async def accept(
         self, attempt_id: str, tasks: Sequence[Task], now: datetime, upstream: UpstreamAnswer | None = None
     ) -> int | None:
-        """`submitting` or `unknown` → `accepted`, from any holder: knowledge of a paid task is never refused.
+        """Store the tasks that the reply to a submit names: `submitting` or `unknown` → `accepted`.
 
-        Tasks that callbacks alone have named come after them. An attempt that a callback has accepted before gets those
-        that it does not have yet. Returns the generation's version, `None` when there is no such attempt or it was
-        never sent.
+        It needs no fence, because the id of a task that was paid for must never be lost. Tasks that were reported by
+        callbacks come after them. An attempt that is accepted already, because a callback was faster, gets the tasks
+        that it does not have yet. Returns the version of the generation; None if the attempt does not exist or
+        was never sent.
         """
         ...
 
     async def write(self, generation: Generation, writes: Sequence[Write], now: datetime) -> int | None:
         """Carry out the writes in one transaction, if fence and version are still those of `generation`.
 
-        The end of the generation adds the deliveries that tell of it. Returns the new version; `None` when somebody
-        else changed it: nothing was written, read it again. That is so, too, where a submit was to end without a task
-        and callbacks had told of one: the attempt is accepted, and has it.
-        `IllegalMove`, with nothing written either, when a write is not one that the ledger allows.
+        A write that ends the generation adds its webhook deliveries. Returns the new version. None means that nothing
+        of this was written, because the stored generation has changed: read it again. One such change is made here: if
+        a write says that a submit ended without a task, and callbacks have reported one, the attempt gets that task
+        instead. Raises `IllegalMove`, with nothing written, if the ledger does not allow a write.
         """
         ...
 
     async def ping(self) -> None:
-        """Raise `StoreUnavailable` when a write would fail."""
+        """Try a write that changes nothing; raises `StoreUnavailable` if it fails."""
         ...
 
     async def close(self) -> None:
-        """Finish the writes that wait, then let go of the database."""
+        """Finish the writes that wait, then close the database."""
         ...

@@ -1,4 +1,4 @@
-"""What the gateway asks of a store about the purchases of generations that were deleted."""
+"""The protocol for the purchases of deleted generations."""
 
 from datetime import datetime
 from typing import Protocol
@@ -7,14 +7,17 @@ from gateway.domain.generation.purchases import Purchase
 
 
 class Purchases(Protocol):
-    """They are written by `Store.delete`, in its transaction. Raises `StoreUnavailable`."""
+    """Purchases are written by `Store.delete`, in its transaction. Every method may raise `StoreUnavailable`."""
 
     async def page(
         self, limit: int, after: tuple[str, str] | None = None, generation_id: str | None = None
     ) -> list[Purchase]:
-        """At most `limit` after the ids of a generation and an attempt, oldest generation first; of one where named."""
+        """At most `limit` purchases, oldest generation first.
+
+        `after` is a place: the ids of a generation and an attempt. `generation_id` limits the list to one generation.
+        """
         ...
 
     async def expire(self, before: datetime, limit: int) -> int:
-        """Remove those whose generation was deleted before that moment, at most `limit`; returns how many."""
+        """Delete at most `limit` purchases whose generation was deleted before that moment; how many there were."""
         ...

@@ -1,39 +1,40 @@
-"""What the gateway asks of a store about tasks that no reply to their submit has named."""
+"""The protocol for task ids that a callback or an operator reports. Rules: `domain/generation/reconciliation.py`."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Protocol
 
 from gateway.domain.adapter.task import TaskRef
+from gateway.domain.generation.reconciliation import Reporter
 
-Teller = Literal["callback", "operator"]
+Teller = Reporter
 
 
 class Told(StrEnum):
-    """What has become of tasks that somebody told of."""
+    """What became of reported task ids."""
 
-    ADOPTED = "adopted"  # the attempt has them
-    REMEMBERED = "remembered"  # its submit is under way: it has them as soon as that is over
-    REFUSED = "refused"  # they cannot be its own, or it has no room for more
+    ADOPTED = "adopted"  # the attempt has these tasks
+    REMEMBERED = "remembered"  # the submit has no answer yet: the attempt gets the tasks when it has one
+    REFUSED = "refused"  # the attempt cannot have such tasks, or has no room for more
 
 
 class Callbacks(Protocol):
-    """The tasks that attempts are told to have. Raises `StoreUnavailable`."""
+    """Claims of tasks for attempts. Every method may raise `StoreUnavailable`."""
 
     async def room(self, attempt_id: str) -> int:
-        """How many further tasks an attempt can be told of.
+        """How many further task ids may be reported for an attempt; 0 if the attempt does not exist.
 
-        None while nothing of it was sent, and none while the tasks that the reply to its submit named, one for each
-        output, run or are done.
+        It is 0 before the submit was sent, and 0 while the tasks that the reply to the submit named, one for each
+        output, run or have completed.
         """
         ...
 
     async def tell(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> Told:
-        """Let an attempt have these tasks as well, whatever its state, while it has room: all of them or none.
+        """Give an attempt these tasks, in any state that has room for them: all of them or none.
 
-        A `Conflict` where another attempt of the provider has one of them. A callback may come while the attempt is
-        `submitting`: the tasks are remembered, and the attempt gets them when its submit is over, whatever its outcome:
-        see `Store.accept` and `Store.write`.
+        Raises `Conflict` if another attempt of the provider has one of them. While the attempt is `submitting` the ids
+        are only remembered. The attempt gets them when its submit has ended, with any outcome: see `Store.accept` and
+        `Store.write`.
         """
         ...

@@ -1,4 +1,4 @@
-"""What the gateway asks of a store about inputs that were uploaded to a provider."""
+"""The protocol for inputs that were uploaded to a provider."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,28 +8,31 @@ from msgspec import Struct
 
 
 class UploadKey(Struct, frozen=True):
-    """One content with one account: an upload of it is made once while it lives there."""
+    """One content in one account of a provider. It is uploaded once, until it expires there."""
 
-    account: str  # of the provider: a digest, nothing that could be used
-    sha256: str  # of the bytes as the gateway got them
-    recipe: str = ""  # what was made of them before; "" for nothing
+    account: str  # a digest of the provider's name, base URL and key, from which the key cannot be found
+    sha256: str  # of the bytes that the gateway got
+    recipe: str = ""  # how they were converted before the upload; "" if they were not
 
 
 class Uploads(Protocol):
-    """Where a provider has what was uploaded. Raises `StoreUnavailable`."""
+    """URLs of uploads at providers. Every method may raise `StoreUnavailable`."""
 
     async def find(self, key: UploadKey, now: datetime) -> str | None:
-        """The URL of an upload that is not expired."""
+        """The URL of an upload that has not expired, else None."""
         ...
 
     async def keep(self, key: UploadKey, url: str, expires_at: datetime) -> None:
-        """Remember an upload, in the place of an earlier one."""
+        """Store the URL of an upload; it replaces an earlier one of the same key."""
         ...
 
     async def forget(self, account: str, digests: Sequence[str]) -> int:
-        """What the account has of these contents is of no use; how many uploads that were."""
+        """Delete the uploads of these contents to an account; how many there were.
+
+        Called when the provider refused their URLs.
+        """
         ...
 
     async def expire(self, now: datetime, limit: int) -> int:
-        """Remove what is expired, at most so many, the oldest first; how many there were."""
+        """Delete at most `limit` expired uploads, the oldest first; how many there were."""
         ...

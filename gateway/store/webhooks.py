@@ -1,6 +1,5 @@
-"""What the gateway asks of a store about webhooks: endpoints, and deliveries that are there before they are sent."""
+"""The protocol for webhook endpoints and deliveries. A delivery is stored before it is sent."""
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -10,17 +9,17 @@ from msgspec import Struct
 
 from gateway.domain.webhooks import Delivery, DeliveryState, Endpoint, SigningSecret, Try
 
-TEST_LIFE = timedelta(days=7)  # of a delivery that belongs to no generation
+TEST_LIFE = timedelta(days=7)  # how long a test delivery is stored; other deliveries go with their generation
 _DELIVERY = re.compile(r"dlv_[0-9A-HJKMNP-TV-Z]{26}")
 
 
 def is_delivery(text: str) -> bool:
-    """Whether this can be the id of a delivery, though it may be gone by now."""
+    """Whether the text has the form of a delivery's id. The delivery may have been deleted."""
     return _DELIVERY.fullmatch(text) is not None
 
 
 class DeliveryQuery(Struct, frozen=True, kw_only=True):
-    """A page of a key's own deliveries, newest first unless `order` is `asc`; ids order as the events did."""
+    """Which page of a key's own deliveries is wanted; the order of ids is that of the events."""
 
     key: str
     limit: int
@@ -33,103 +32,110 @@ class DeliveryQuery(Struct, frozen=True, kw_only=True):
 
 
 class DeliveryPage(Struct, frozen=True):
-    """Deliveries in the order asked for, and whether more follow."""
+    """Deliveries in the order of the query, and whether more follow."""
 
     data: tuple[Delivery, ...]
     has_more: bool
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """A delivery that is its holder's to send until a moment."""
+    """A delivery that only the process which claimed it may send, until a moment."""
 
     delivery: Delivery
-    secrets: tuple[SigningSecret, ...]  # of its endpoint; none of a generation's own `webhook_url`
+    secrets: tuple[SigningSecret, ...]  # of its endpoint; empty for a generation's own `webhook_url`
     until: datetime
 
 
 class Webhooks(Protocol):
-    """Every method is durable when it returns. Raises `StoreUnavailable`.
+    """A method that writes returns after the change is on the disk. Every method may raise `StoreUnavailable`.
 
-    The write that ends a generation adds its deliveries, in the same transaction: see `Store.write`.
+    The write that ends a generation adds its deliveries, in the same transaction: see `Store.write`. A *receiver* is
+    the host and port that a URL leads to.
     """
 
-    added: asyncio.Event  # set when something may be due sooner than it seemed
+    def on_due(self, wake: Callable[[], None]) -> None:
+        """Call `wake` from now on, on the event loop, whenever a delivery may be due sooner than `next_due` said.
+
+        There is one listener: a later call replaces it.
+        """
+        ...
 
     async def add_endpoint(self, endpoint: Endpoint) -> bool:
-        """Insert one; False when its key has `ENDPOINTS_MAX` already."""
+        """Insert an endpoint; False if its key has `ENDPOINTS_MAX` already."""
         ...
 
     async def endpoints(self, key: str) -> list[Endpoint]:
-        """All of a key, the oldest first."""
+        """The endpoints of a key, the oldest first."""
         ...
 
     async def endpoint(self, endpoint_id: str, key: str) -> Endpoint | None:
-        """One, when the key owns it."""
+        """One endpoint, or None if the key owns no such endpoint."""
         ...
 
     async def change_endpoint(
         self, endpoint_id: str, key: str, change: Callable[[Endpoint], Endpoint]
     ) -> Endpoint | None:
-        """Put what `change` makes of it in its place; `None` when the key owns none such.
+        """Replace an endpoint by what `change` returns for it; None if the key owns no such endpoint.
 
-        What is still to be sent follows the endpoint to its URL, and is given up where it is disabled.
+        Pending deliveries go to the new URL. If the endpoint is disabled, they become `dead`.
         """
         ...
 
     async def remove_endpoint(self, endpoint_id: str, key: str) -> bool:
-        """Remove one with all its deliveries; False when the key owns none such."""
+        """Delete an endpoint with all its deliveries; False if the key owns no such endpoint."""
         ...
 
     async def add_test(self, endpoint_id: str, key: str, event_id: str, now: datetime) -> Delivery | None:
-        """Add a delivery of `webhook.test`, due now; `None` when the key owns no such endpoint.
+        """Add a delivery of `webhook.test` that is due now; None if the key owns no such endpoint.
 
-        `Conflict` when that is disabled, or while it has a test that is pending.
+        Raises `Conflict` if the endpoint is disabled or an earlier test of it is pending.
         """
         ...
 
     async def page(self, query: DeliveryQuery) -> DeliveryPage:
-        """A page of deliveries."""
+        """One page of deliveries."""
         ...
 
     async def delivery(self, delivery_id: str, key: str) -> Delivery | None:
-        """One, when the key owns it."""
+        """One delivery, or None if the key owns no such delivery."""
         ...
 
     async def redeliver(self, delivery_id: str, key: str, now: datetime) -> Delivery | None:
-        """Let one be due now, whatever became of it; `None` when the key owns none such.
+        """Make a delivery due now, in any state; None if the key owns no such delivery.
 
-        `Conflict` when its endpoint is disabled.
+        Raises `Conflict` if its endpoint is disabled.
         """
         ...
 
     async def keys(self) -> list[tuple[str, datetime]]:
-        """Every API key that has something to be sent, and when the first of it is due."""
+        """Every API key with a pending delivery, and when the first of its deliveries is due."""
         ...
 
     async def receivers(self, key: str, now: datetime, limit: int) -> list[tuple[str, datetime]]:
-        """So many at most of the receivers that something of a key is due at, and since when; longest due first."""
+        """At most `limit` receivers with a due delivery of a key, and since when; the longest due first."""
         ...
 
     async def next_due(self, now: datetime) -> datetime | None:
-        """When something is due next, of what is not due yet."""
+        """When the next delivery becomes due, of those that are not due at `now`; None if nothing is pending."""
         ...
 
     async def claim(self, free: Mapping[tuple[str, str], int], now: datetime, until: datetime) -> list[Claim]:
-        """Take what is due, so many at most of each key and receiver, longest due first.
+        """Claim due deliveries, the longest due first; `free` has the most for each key and receiver.
 
-        Until then nobody else gets it.
+        Until `until` no other call gets them. After it a delivery whose try was not noted is due again.
         """
         ...
 
     async def note(
-        self, claim: Claim, one: Try, *, final: bool = False, retry_after_seconds: float | None = None
+        self, claim: Claim, made: Try, *, final: bool = False, retry_after_seconds: float | None = None
     ) -> Delivery | None:
-        """Keep a try with what it makes of the delivery; `None` when that is gone.
+        """Store a try and the state that the delivery gets by it; None if the delivery was deleted.
 
-        What was asked for anew meanwhile stays due. A 410 disables the endpoint.
+        `final` says that no later try can succeed. A delivery that a client asked to be sent again meanwhile stays due.
+        An answer of 410 disables the endpoint.
         """
         ...
 
     async def expire(self, now: datetime, limit: int) -> int:
-        """Remove ended tests past `TEST_LIFE`, so many at most; how many there were."""
+        """Delete at most `limit` tests that have ended and are older than `TEST_LIFE`; how many there were."""
         ...

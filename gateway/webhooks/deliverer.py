@@ -1,4 +1,9 @@
-"""Webhooks on their way: what is due is sent, signed, until its receiver has it or the schedule is over."""
+"""Sends webhook deliveries that are due, until their receiver has accepted them or the retry schedule has ended.
+
+A delivery is sent at least once. It may come twice: a try is noted after it was made, and if the process dies in
+between, the next one makes it again. Danger: one slow receiver, or one API key with many deliveries, must not delay
+those of the others, so every key and every receiver gets its share of the places.
+"""
 
 import asyncio
 from collections import Counter
@@ -10,7 +15,6 @@ from typing import Protocol
 import msgspec
 import structlog
 from msgspec import Struct
-from standardwebhooks import Webhook
 
 from gateway.clock import Clock, wait
 from gateway.domain.adapter.contract import HttpReply
@@ -22,18 +26,18 @@ from gateway.fetch.fetcher import AddressRefused, FetchFailed, FetchRefused, Pos
 from gateway.store.port import Store
 from gateway.store.webhooks import Claim
 from gateway.upstream.client import retry_after_seconds
-from gateway.webhooks.endpoints import SigningKeys
+from gateway.webhooks.signing import SigningKeys, signed
 
 log = structlog.get_logger()
-SENDING_MAX = 256  # at once
-RECEIVER_MAX = 16  # at once to one receiver: a slow one takes no more than its share
-SPARE_SECONDS = 10.0  # of a claim, besides the time-out: whoever holds it has noted its try by then, or is gone
-TROUBLE_SECONDS = 5.0  # before the next look at a store that failed
+SENDING_MAX = 256  # deliveries that are sent at the same time
+RECEIVER_MAX = 16  # of them to one receiver, so that a slow one cannot occupy all places
+SPARE_SECONDS = 10.0  # a claim lasts this long beyond the time-out: by then its try is noted or its process is dead
+TROUBLE_SECONDS = 5.0  # wait after an error of the store
 _encode = msgspec.json.Encoder().encode
 
 
 class Poster(Protocol):
-    """What this needs of the guarded fetcher."""
+    """The part of the guarded fetcher that is used here."""
 
     async def post(self, url: str, *, content: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Posted:
         """The answer to a POST. Raises `FetchRefused` or `FetchFailed`."""
@@ -41,13 +45,15 @@ class Poster(Protocol):
 
 
 class _Sent(Struct, frozen=True):
+    """A try that was made, with what the schedule needs beside it."""
+
     made: Try
-    final: bool = False  # no later try can do better
+    final: bool = False  # no later try can succeed
     retry_after_seconds: float | None = None
 
 
 class Deliverer:
-    """Sends what is due, at least once each: a try that was not noted is made again."""
+    """Sends due deliveries between `run` and `stop`."""
 
     def __init__(
         self,
@@ -60,9 +66,10 @@ class Deliverer:
         wall_clock: Clock,
         timeout_seconds: float,
     ) -> None:
-        """`view` makes of a generation what a client reads; `timeout_seconds` is for all of a POST.
+        """`view` turns a generation into the object that a client reads. `timeout_seconds` limits a whole POST.
 
-        `wall_clock` is not moved on to the ledger's time: receivers compare a delivery's timestamp with their own.
+        Signatures use `wall_clock`, the time of this machine, because receivers refuse a timestamp that is far from
+        their own time. `clock` may be ahead of it: it is never earlier than the newest moment in the ledger.
         """
         self._store = store
         self._poster = poster
@@ -71,12 +78,13 @@ class Deliverer:
         self._clock = clock
         self._wall_clock = wall_clock
         self._timeout_seconds = timeout_seconds
-        self._wake = store.webhooks.added
-        self._sending: dict[asyncio.Task[None], tuple[str, str]] = {}  # each with its key and receiver
+        self._wake = asyncio.Event()
+        store.webhooks.on_due(self._wake.set)
+        self._sending: dict[asyncio.Task[None], tuple[str, str]] = {}  # by task: API key and receiver
         self._stopping = False
 
     async def run(self) -> None:
-        """Send at once what is due and from then on what becomes so, until `stop`; then end what is under way."""
+        """Send due deliveries until `stop` is called, then wait for those that are being sent."""
         try:
             while not self._stopping:
                 try:
@@ -84,7 +92,7 @@ class Deliverer:
                 except StoreUnavailable as error:
                     log.warning("deliveries_put_off", error=str(error))
                     await self._sleep(TROUBLE_SECONDS)
-                except Exception:  # the next look may do better
+                except Exception:  # a defect with one delivery must not end all sending
                     log.exception("deliveries_failed")
                     await self._sleep(TROUBLE_SECONDS)
             if self._sending:
@@ -95,12 +103,12 @@ class Deliverer:
             await asyncio.gather(*self._sending, return_exceptions=True)
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Start no further delivery."""
         self._stopping = True
         self._wake.set()
 
     async def _sleep(self, seconds: float | None) -> None:
-        """Until something may be due; `None`: nothing is, before anything happens."""
+        """Wait until a delivery may be due: at most `seconds`, or until the store or a finished send wakes this."""
         if self._stopping:
             return
         if seconds is not None:
@@ -110,7 +118,7 @@ class Deliverer:
             self._wake.clear()
 
     async def _begin(self) -> float | None:
-        """Begin to send what is due and has room; the seconds until more is due."""
+        """Start as many due deliveries as there are places; the seconds until the next one is due, None if none is."""
         now = self._clock.now()
         if free := await self._places(now):
             until = now + timedelta(seconds=self._timeout_seconds + SPARE_SECONDS)
@@ -118,12 +126,16 @@ class Deliverer:
                 task = asyncio.create_task(self._send(claim))
                 self._sending[task] = claim.delivery.key, receiver(claim.delivery.url)
                 task.add_done_callback(self._ended)
-            self._wake.set()  # behind what was claimed there may be more that is due
+            self._wake.set()  # more may be due than was claimed: look again
         later = await self._store.webhooks.next_due(now)
         return None if later is None else (later - now).total_seconds()
 
     async def _places(self, now: datetime) -> Counter[tuple[str, str]]:
-        """The free places for what is due, each to the key with the least under way, at its idlest receiver."""
+        """How many due deliveries to claim, by key and receiver.
+
+        Each free place goes to the API key with the fewest deliveries under way, and there to the receiver with the
+        fewest. Among equals the one that has been due for longest comes first.
+        """
         places: Counter[tuple[str, str]] = Counter()
         left = SENDING_MAX - len(self._sending)
         if left == 0:
@@ -131,25 +143,26 @@ class Deliverer:
         taken = Counter(self._sending.values())
         of_key = Counter(key for key, _ in self._sending.values())
         of_receiver = Counter(name for _, name in self._sending.values())
-        turns = [(of_key[key], since, key) for key, since in await self._store.webhooks.keys() if since <= now]
-        heapify(turns)
-        # One that is neither busy nor full is among so many of a key, where there is any; the next look finds the rest.
+        keys = [(of_key[key], since, key) for key, since in await self._store.webhooks.keys() if since <= now]
+        heapify(keys)
+        # So many receivers of a key are read. Even if all its busy ones and all full ones are among them, there is one
+        # for each place of its share. A key with more receivers is read again at the next look.
         full = sum(count >= RECEIVER_MAX for count in of_receiver.values())
-        share = full + 1 + left // max(len(turns), 1)
+        share = full + 1 + left // max(len(keys), 1)
         busy = Counter(key for key, _ in taken)
         due: dict[str, list[tuple[int, datetime, str]]] = {}
-        while turns and left:
-            count, since, key = heappop(turns)
+        while keys and left:
+            count, since, key = heappop(keys)
             if key not in due:
-                found = await self._store.webhooks.receivers(key, now, busy[key] + share)
-                due[key] = [(taken[key, name], at, name) for name, at in found]
+                receivers = await self._store.webhooks.receivers(key, now, busy[key] + share)
+                due[key] = [(taken[key, name], at, name) for name, at in receivers]
                 heapify(due[key])
             while due[key] and of_receiver[due[key][0][2]] >= RECEIVER_MAX:
                 heappop(due[key])
             if due[key]:
                 there, at, name = due[key][0]
                 heapreplace(due[key], (there + 1, at, name))
-                heappush(turns, (count + 1, since, key))
+                heappush(keys, (count + 1, since, key))
                 places[key, name] += 1
                 of_receiver[name] += 1
                 left -= 1
@@ -169,10 +182,10 @@ class Deliverer:
             after = await self._store.webhooks.note(
                 claim, sent.made, final=sent.final, retry_after_seconds=sent.retry_after_seconds
             )
-        except StoreUnavailable as error:  # its claim runs out, and it is sent again
+        except StoreUnavailable as error:  # the claim expires, and the delivery is sent again
             log.warning("delivery_not_noted", delivery=delivery.id, error=str(error))
             return
-        except Exception:  # likewise; one that is broken must not end the others
+        except Exception:  # likewise: a defect with one delivery must not end the others
             log.exception("delivery_not_noted", delivery=delivery.id)
             return
         log.info(
@@ -188,12 +201,12 @@ class Deliverer:
         )
 
     async def _tried(self, claim: Claim, at: datetime) -> _Sent | None:
-        """Send it once; `None` when there is nothing to tell of any more."""
+        """Send a delivery once; None if its generation was deleted, so that there is nothing to send."""
         try:
             return await self._post(claim, at)
         except StoreUnavailable:
             raise
-        except Exception:  # it may be so for ever: the schedule is to end it
+        except Exception:  # a defect that comes again at each try: counted as a try, so that the schedule ends
             log.exception("delivery_failed", delivery=claim.delivery.id)
             spent = (self._clock.now() - at).total_seconds()
             return _Sent(Try(at=at, duration_seconds=spent, error="the gateway failed"))
@@ -222,25 +235,15 @@ class Deliverer:
             status=status,
             error=None if error is None else str(error),
         )
-        # A name that leads to a refused address may lead elsewhere tomorrow.
+        # A refused URL stays refused. A host name that led to a refused address may lead to another one tomorrow.
         return _Sent(made, isinstance(error, FetchRefused) and not isinstance(error, AddressRefused), retry_after)
 
     async def _data(self, delivery: Delivery) -> object | None:
-        """What the event is about, as it is now; `None` when it is deleted."""
+        """The object that the event is about, as it is now; None if the generation was deleted."""
         if delivery.generation_id is None:
             return {"id": delivery.endpoint_id, "object": "webhook_endpoint"}
         generation = await self._store.get(delivery.generation_id)
         return None if generation is None else self._view(generation)
-
-
-def signed(event_id: str, body: str, secrets: tuple[str, ...], now: datetime) -> dict[str, str]:
-    """The headers of Standard Webhooks, with a signature by each secret."""
-    return {
-        "content-type": "application/json",
-        "webhook-id": event_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": " ".join(Webhook(secret).sign(event_id, now, body) for secret in secrets),
-    }
 
 
 def _iso(moment: datetime) -> str:

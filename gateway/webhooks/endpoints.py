@@ -1,10 +1,4 @@
-"""What the API does with webhook endpoints and deliveries, and what they are signed with."""
-
-import base64
-import os
-from collections.abc import Sequence
-from hashlib import sha256
-from hmac import digest
+"""Webhook endpoints and deliveries as the API uses them: each call is limited to one API key."""
 
 import structlog
 from msgspec import UNSET, Struct, UnsetType
@@ -16,33 +10,13 @@ from gateway.domain.webhooks import ENDPOINTS_MAX, ROTATION_SECONDS, Delivery, E
 from gateway.ids import new_id
 from gateway.store.webhooks import DeliveryPage, DeliveryQuery
 from gateway.store.webhooks import Webhooks as WebhookStore
+from gateway.webhooks.signing import SigningKeys, new_secret
 
 log = structlog.get_logger()
-SECRET_BYTES = 32
-
-
-class SigningKeys:
-    """What signs the deliveries of generations that name their own `webhook_url`."""
-
-    def __init__(self, configured: Sequence[str], root: bytes) -> None:
-        """`configured` are the operator's secrets, the newest first; without any, each API key has one made of `root`.
-
-        So no client can sign in the name of the gateway towards another.
-        """
-        self._configured = tuple(configured)
-        self._root = root
-
-    def of(self, key: str) -> tuple[str, ...]:
-        """The secrets for the generations of an API key, the newest first."""
-        return self._configured or (_whsec(digest(self._root, key.encode(), sha256)),)
-
-    def shown(self, key: str) -> str | None:
-        """The secret that a client may read: its own; `None` for the operator's."""
-        return None if self._configured else self.of(key)[0]
 
 
 class Changes(Struct, frozen=True, kw_only=True):
-    """What is to be another than before about an endpoint."""
+    """The changes that a client wants to make to an endpoint; an unset field stays."""
 
     url: str | UnsetType = UNSET
     events: tuple[str, ...] | UnsetType = UNSET
@@ -50,15 +24,15 @@ class Changes(Struct, frozen=True, kw_only=True):
     disabled: bool | UnsetType = UNSET
 
     def of(self, endpoint: Endpoint) -> Endpoint:
-        """The endpoint with it; one that is disabled already keeps its reason."""
-        said = {name: value for name, value in asdict(self).items() if value is not UNSET and name != "disabled"}
+        """The changed endpoint. An endpoint that is disabled already keeps the reason for which it was."""
+        fields = {name: value for name, value in asdict(self).items() if value is not UNSET and name != "disabled"}
         if self.disabled is UNSET:
-            return replace(endpoint, **said)
-        return replace(endpoint, **said, disabled=(endpoint.disabled or "requested") if self.disabled else None)
+            return replace(endpoint, **fields)
+        return replace(endpoint, **fields, disabled=(endpoint.disabled or "requested") if self.disabled else None)
 
 
 class Webhooks:
-    """Every call belongs to one API key; what another key owns does not exist."""
+    """What another API key owns does not exist for a call: it raises `NotFound`."""
 
     def __init__(self, *, store: WebhookStore, keys: SigningKeys, clock: Clock) -> None:
         self._store = store
@@ -66,11 +40,11 @@ class Webhooks:
         self._clock = clock
 
     def secret(self, key: str) -> str | None:
-        """What signs the deliveries of the key's generations that name their own `webhook_url`; `None`: see there."""
+        """The secret for deliveries to a generation's own `webhook_url`; None if the operator has configured one."""
         return self._keys.shown(key)
 
     async def create(self, *, key: str, url: str, events: tuple[str, ...], description: str | None) -> Endpoint:
-        """Add an endpoint."""
+        """Add an endpoint. Raises `Conflict` if the key has `ENDPOINTS_MAX` already."""
         now = self._clock.now()
         endpoint = Endpoint(
             id=new_id("whe_", now),
@@ -78,25 +52,27 @@ class Webhooks:
             url=url,
             events=events,
             description=description,
-            secrets=(SigningSecret(_new_secret()),),
+            secrets=(SigningSecret(new_secret()),),
             created_at=now,
         )
         if not await self._store.add_endpoint(endpoint):
-            raise Conflict(f"There are {ENDPOINTS_MAX} webhook endpoints already; delete one that is not needed.")
+            raise Conflict(
+                f"Your key has {ENDPOINTS_MAX} webhook endpoints, the most it may have; delete one that is not needed."
+            )
         log.info("webhook_endpoint_created", endpoint=endpoint.id)
         return endpoint
 
     async def endpoints(self, key: str) -> list[Endpoint]:
-        """All of the key's own, the oldest first."""
+        """The endpoints of the key, the oldest first."""
         return await self._store.endpoints(key)
 
     async def read(self, endpoint_id: str, key: str) -> Endpoint:
         """One endpoint."""
-        return _found(await self._store.endpoint(endpoint_id, key), endpoint_id)
+        return _existing(await self._store.endpoint(endpoint_id, key), endpoint_id)
 
     async def change(self, endpoint_id: str, key: str, changes: Changes) -> Endpoint:
-        """Change an endpoint; disabling it gives up what is still to be sent to it."""
-        endpoint = _found(await self._store.change_endpoint(endpoint_id, key, changes.of), endpoint_id)
+        """Change an endpoint. If it becomes disabled, its pending deliveries become `dead`."""
+        endpoint = _existing(await self._store.change_endpoint(endpoint_id, key, changes.of), endpoint_id)
         log.info("webhook_endpoint_changed", endpoint=endpoint_id, disabled=endpoint.disabled)
         return endpoint
 
@@ -107,16 +83,19 @@ class Webhooks:
         log.info("webhook_endpoint_deleted", endpoint=endpoint_id)
 
     async def rotate(self, endpoint_id: str, key: str, expires_after_seconds: float = ROTATION_SECONDS) -> Endpoint:
-        """Give it a new secret; the one before signs beside it for so long."""
-        now, value = self._clock.now(), _new_secret()
+        """Give an endpoint a new secret. The previous one goes on signing for `expires_after_seconds`."""
+        now, value = self._clock.now(), new_secret()
         changed = await self._store.change_endpoint(
             endpoint_id, key, lambda endpoint: rotated(endpoint, value, now, expires_after_seconds)
         )
         log.info("webhook_secret_rotated", endpoint=endpoint_id)
-        return _found(changed, endpoint_id)
+        return _existing(changed, endpoint_id)
 
     async def test(self, endpoint_id: str, key: str) -> Delivery:
-        """Send a `webhook.test`, once; `Conflict` while the one before is under way."""
+        """Send a `webhook.test` once.
+
+        Raises `Conflict` while the previous test is pending or the endpoint is disabled.
+        """
         now = self._clock.now()
         added = await self._store.add_test(endpoint_id, key, new_id("evt_", now), now)
         if added is None:
@@ -129,26 +108,18 @@ class Webhooks:
 
     async def delivery(self, delivery_id: str, key: str) -> Delivery:
         """One delivery with its tries."""
-        found = await self._store.delivery(delivery_id, key)
-        if found is None:
+        delivery = await self._store.delivery(delivery_id, key)
+        if delivery is None:
             raise NotFound(f"There is no webhook delivery {delivery_id[:100]!r}.", param="id")
-        return found
+        return delivery
 
     async def redeliver(self, delivery_id: str, key: str) -> Delivery:
-        """Send one now, whatever became of it."""
-        found = await self._store.redeliver(delivery_id, key, self._clock.now())
-        return found or await self.delivery(delivery_id, key)
+        """Send a delivery again now, in any state. Raises `Conflict` if its endpoint is disabled."""
+        delivery = await self._store.redeliver(delivery_id, key, self._clock.now())
+        return delivery or await self.delivery(delivery_id, key)
 
 
-def _new_secret() -> str:
-    return _whsec(os.urandom(SECRET_BYTES))
-
-
-def _whsec(value: bytes) -> str:
-    return "whsec_" + base64.b64encode(value).decode()
-
-
-def _found(endpoint: Endpoint | None, endpoint_id: str) -> Endpoint:
+def _existing(endpoint: Endpoint | None, endpoint_id: str) -> Endpoint:
     if endpoint is None:
         raise _missing(endpoint_id)
     return endpoint

@@ -1,4 +1,4 @@
-"""What is refused, how it is told, and that nothing comes of it: through the framework, and over a raw socket."""
+"""Bad requests are refused with a clear error and have no effect: through the framework, and over a raw socket."""
 
 import asyncio
 import gzip
@@ -15,7 +15,7 @@ NESTED = b'{"model":"auto","metadata":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 HALF = "half of a surrogate pair"
 
 
-# The bytes of a body, and what is told of it.
+# The bytes of a body, the code and the parameter of the error, and words of its message.
 BODIES: dict[str, tuple[bytes, str, str | None, str]] = {
     "empty": (b"", "invalid_json", None, "empty"),
     "blank": (b" \r\n\t", "invalid_json", None, "empty"),
@@ -56,13 +56,13 @@ BODIES: dict[str, tuple[bytes, str, str | None, str]] = {
 async def test_a_body_that_cannot_be_read(untouched: Any, check_error: Any, name: str) -> None:
     content, code, param, words = BODIES[name]
     response = await untouched.client.post(VIDEOS, content=content, headers=JSON)
-    if "surrogate" in name:  # read and refused, or not read: either names the fault
+    if "surrogate" in name:  # the decoder or the check after it may refuse it; both name the fault
         assert response.json()["error"]["code"] in {"invalid_json", "invalid_parameter"}
         code, param = response.json()["error"]["code"], response.json()["error"]["param"]
     assert words in check_error(response, 400, code, param)
 
 
-# A field, its value, the code, and what is told.
+# A field, its value, the code of the error, and words of its message.
 FIELDS: list[tuple[str, Any, str, str]] = [
     ("duration", "5.5.5", "invalid_parameter", "number of seconds"),
     ("duration", -1, "invalid_parameter", "from 1"),
@@ -109,6 +109,7 @@ FIELDS: list[tuple[str, Any, str, str]] = [
     ("model", "", "invalid_parameter", "non-empty"),
     ("model", 5, "invalid_parameter", "a non-empty string"),
     ("image", "not an image", "invalid_image", "URL"),
+    ("image", "bm90IGFuIGltYWdl", "invalid_image", "`image`: the base64 text decodes to 12 bytes that are not a JPEG"),
     ("image", "https://", "invalid_image", "host"),
     ("image", "/etc/passwd", "invalid_image", "URL"),
     ("image", "file:///etc/passwd", "invalid_image", "URL"),
@@ -118,7 +119,7 @@ FIELDS: list[tuple[str, Any, str, str]] = [
         "image",
         "data:image/png;base64,bm90IGFuIGltYWdl",
         "invalid_image",
-        "not an image: its content begins with 'not an i'",
+        "`image`: The content is 12 bytes that are not a JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF image: they begin",
     ),
     ("image", "data:image/png;base64,iVBORw0KGgo=", "invalid_image", "cut off"),
     ("image", "data:image/png;base64,@@@@", "invalid_image", "base64"),
@@ -135,8 +136,10 @@ FIELDS: list[tuple[str, Any, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("case", FIELDS, ids=[f"{one[0]}={one[1]!r}"[:50] for one in FIELDS])
-async def test_a_field_that_means_nothing(untouched: Any, check_error: Any, case: tuple[str, Any, str, str]) -> None:
+@pytest.mark.parametrize("case", FIELDS, ids=[f"{case[0]}={case[1]!r}"[:50] for case in FIELDS])
+async def test_a_field_with_a_wrong_value_is_refused(
+    untouched: Any, check_error: Any, case: tuple[str, Any, str, str]
+) -> None:
     field, value, code, words = case
     response = await untouched.client.post(VIDEOS, json={**GOOD, field: value})
     param = "provider_options.foxapi" if field == "provider_options" else field
@@ -161,7 +164,7 @@ async def test_a_duration_may_be_written_in_three_ways(gateway: Any, value: Any)
         ("callbackUrl", "callback_url"),
     ],
 )
-async def test_an_unknown_field_is_told_with_the_nearest_one(
+async def test_an_unknown_field_is_answered_with_the_nearest_one(
     untouched: Any, check_error: Any, field: str, near: str
 ) -> None:
     response = await untouched.client.post(VIDEOS, json={**GOOD, field: "x"})
@@ -169,7 +172,7 @@ async def test_an_unknown_field_is_told_with_the_nearest_one(
 
 
 @pytest.mark.parametrize("field", ["\x1b[31m", "x" * 10_000, "zzz", "<script>", "a.b", "é", ""])
-async def test_an_unknown_field_of_any_name_is_told_in_bounds(untouched: Any, field: str) -> None:
+async def test_the_answer_to_an_unknown_field_is_bounded_whatever_its_name(untouched: Any, field: str) -> None:
     response = await untouched.client.post(VIDEOS, json={**GOOD, field: "x"})
     error = response.json()["error"]
     assert (response.status_code, error["code"]) == (400, "unknown_parameter")
@@ -202,22 +205,41 @@ async def test_two_names_of_a_field_may_say_the_same(gateway: Any) -> None:
 @pytest.mark.parametrize(
     ("model", "near"), [("klng", "kling"), ("foxapi/kling-v3", "foxapi/kling-v3"), ("keevx/v", "V")]
 )
-async def test_an_unknown_model_is_told_with_near_names(
+async def test_an_unknown_model_is_answered_with_near_names(
     untouched: Any, check_error: Any, model: str, near: str
 ) -> None:
     response = await untouched.client.post(VIDEOS, json={**GOOD, "model": model})
     assert near in check_error(response, 404, "model_not_found", "model").partition("Did you mean")[2]
-    asked = {**GOOD, "fallback": [model]}
-    check_error(await untouched.client.post(VIDEOS, json=asked), 404, "model_not_found", "fallback")
+    body = {**GOOD, "fallback": [model]}
+    check_error(await untouched.client.post(VIDEOS, json=body), 404, "model_not_found", "fallback")
 
 
-async def test_a_model_none_of_whose_routes_can_is_told_with_every_reason(untouched: Any, check_error: Any) -> None:
-    asked = {"model": "auto", "prompt": "A.", "duration": 3599, "image": "https://a.example/1.png"}
-    message = check_error(await untouched.client.post(VIDEOS, json=asked), 422, "unsupported_parameter")
+async def test_a_model_without_a_suitable_route_gives_the_reasons_of_every_route(
+    untouched: Any, check_error: Any
+) -> None:
+    body = {"model": "auto", "prompt": "A.", "duration": 3599, "image": "https://a.example/1.png"}
+    response = await untouched.client.post(VIDEOS, json=body)
+    message = check_error(response, 422, "unsupported_parameter")
     routes = (await untouched.client.get("/v1/models/auto")).json()["routes"]
     assert len(routes) > 10
-    for route in routes:
-        assert f"{route['provider']}/{route['provider_model']}: `" in message
+    refused = response.json()["error"]["routes"]
+    names = [(route["provider"], route["provider_model"]) for route in routes]
+    assert [(route["provider"], route["provider_model"]) for route in refused] == names
+    assert all(reason["param"] and reason["message"] for route in refused for reason in route["reasons"])
+    assert all(route["reasons"] for route in refused)
+    assert len(message) < 400
+    assert f"of {len(routes)} routes" in message
+    quoted = (await untouched.client.post(f"{VIDEOS}/quote", json=body)).json()
+    assert quoted["left_out"] == refused
+
+
+async def test_the_reasons_of_the_routes_use_the_clients_own_names(untouched: Any, check_error: Any) -> None:
+    response = await untouched.client.post(VIDEOS, json={**GOOD, "seconds": 3599})
+    message = check_error(response, 422, "unsupported_parameter", "seconds")
+    [route] = response.json()["error"]["routes"]
+    assert (f"{route['provider']}/{route['provider_model']}", len(route["reasons"])) == (GOOD["model"], 1)
+    assert route["reasons"][0]["param"] == "seconds"
+    assert f": `duration`: {route['reasons'][0]['message']}." in message
 
 
 @pytest.mark.parametrize(
@@ -240,11 +262,13 @@ async def test_a_model_none_of_whose_routes_can_is_told_with_every_reason(untouc
         ({"prompt": "x" * 2501}, "prompt"),
     ],
 )
-async def test_what_no_route_can_do_is_a_422(untouched: Any, check_error: Any, given: Any, param: str) -> None:
+async def test_a_request_that_no_route_can_serve_is_a_422(
+    untouched: Any, check_error: Any, given: Any, param: str
+) -> None:
     check_error(await untouched.client.post(VIDEOS, json={**GOOD, **given}), 422, "unsupported_parameter", param)
 
 
-async def test_a_size_that_no_route_takes_is_told_with_what_it_was_read_as(untouched: Any, check_error: Any) -> None:
+async def test_a_size_that_no_route_takes_is_answered_with_how_it_was_read(untouched: Any, check_error: Any) -> None:
     response = await untouched.client.post(VIDEOS, json={**GOOD, "size": "1024x1792"})
     message = check_error(response, 422, "unsupported_parameter", "size")
     assert 'takes 720p, 1080p, 4k, not 1024p; `"adapt": "nearest"` would take 1080p' in message
@@ -260,7 +284,7 @@ async def test_a_size_that_no_route_takes_is_told_with_what_it_was_read_as(untou
         ({"acme": {"x": 1}}, "provider_options.acme", "no such provider"),
     ],
 )
-async def test_options_that_no_route_could_be_given_are_a_400(
+async def test_options_that_no_route_takes_are_a_400(
     untouched: Any, check_error: Any, options: Any, param: str, words: str
 ) -> None:
     response = await untouched.client.post(
@@ -269,12 +293,13 @@ async def test_options_that_no_route_could_be_given_are_a_400(
     assert words in check_error(response, 400, "invalid_parameter", param)
 
 
-async def test_a_prompt_over_the_limit_of_every_route_is_told_with_each(untouched: Any) -> None:
-    asked = {"model": "kling", "prompt": "x" * 15_000}
-    response = await untouched.client.post(VIDEOS, json=asked)
+async def test_a_prompt_over_the_limit_of_every_route_gives_the_limit_of_each(untouched: Any) -> None:
+    body = {"model": "kling", "prompt": "x" * 15_000}
+    response = await untouched.client.post(VIDEOS, json=body)
     assert response.status_code == 422
-    assert response.json()["error"]["message"].count("at most 2500 characters") >= 3
-    longer = await untouched.client.post(VIDEOS, json={**asked, "prompt": "x" * 20_001})
+    routes = response.json()["error"]["routes"]
+    assert str(routes).count("at most 2500 characters") >= 3
+    longer = await untouched.client.post(VIDEOS, json={**body, "prompt": "x" * 20_001})
     assert (longer.status_code, longer.json()["error"]["param"]) == (400, "prompt")
 
 
@@ -330,16 +355,16 @@ async def test_a_body_over_the_limit(untouched: Any, check_error: Any) -> None:
         ("TRACE", VIDEOS, {"GET"}),
     ],
 )
-async def test_a_wrong_method_is_told_with_the_right_ones(
+async def test_a_wrong_method_is_answered_with_the_right_ones(
     untouched: Any, check_error: Any, method: str, path: str, allowed: set[str]
 ) -> None:
     response = await untouched.client.request(method, path)
     check_error(response, 405, "method_not_allowed")
-    assert allowed <= {one.strip() for one in response.headers["allow"].split(",")}
+    assert allowed <= {method.strip() for method in response.headers["allow"].split(",")}
 
 
 @pytest.mark.parametrize("path", [VIDEOS, f"{VIDEOS}/x", "/v1/models", "/health/live", "/docs"])
-async def test_options_lets_no_other_site_in(untouched: Any, path: str) -> None:
+async def test_options_allows_no_other_origin(untouched: Any, path: str) -> None:
     response = await untouched.client.options(path)
     assert (response.status_code, response.content) == (204, b"")
     assert "OPTIONS" in response.headers["allow"]
@@ -368,7 +393,7 @@ IDS = ["x", "%00", "%ff", "%ED%A0%80", "..%2f..%2fetc", "'%20or%201=1--", "a" * 
 
 
 @pytest.mark.parametrize("name", IDS)
-async def test_an_id_of_any_form_is_just_not_there(untouched: Any, name: str) -> None:
+async def test_an_id_of_any_form_is_not_found(untouched: Any, name: str) -> None:
     for method, below in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/content")):
         response = await untouched.client.request(method, f"{VIDEOS}/{name}{below}")
         error = response.json()["error"]
@@ -390,7 +415,7 @@ def base(served: Any) -> dict[str, str]:
 
 
 async def unharmed(served: Any, base: dict[str, str]) -> None:
-    """It answers the next one, and nothing has come of the last."""
+    """The server answers the next request, and the last one stored nothing."""
     (answer,) = await served.raw(request_of("GET", "/health/live", base))
     assert answer.status_code == 200
     assert set(served.rows().values()) == {0}
@@ -416,7 +441,7 @@ async def test_a_chunked_body_is_read(served: Any, base: dict[str, str]) -> None
     assert answer.json()["status"] == "queued"
 
 
-async def test_a_body_that_is_announced_too_large_is_not_waited_for(
+async def test_a_body_whose_announced_length_is_too_large_is_refused_at_once(
     served: Any, base: dict[str, str], check_error: Any
 ) -> None:
     headers = {**base, "Content-Type": "application/json", "Content-Length": "30000000"}
@@ -457,7 +482,7 @@ async def test_requests_in_a_row_are_answered_in_order(served: Any, base: dict[s
     assert received.find(b"HTTP/1.1 200") < received.find(b"HTTP/1.1 404")
 
 
-# A request, and the status; `None` where the server itself answers 400 in its own words, as no request reached us.
+# A request and the status of its answer. None: the server itself answers 400, because no request reached the framework.
 REQUESTS: dict[str, tuple[bytes, int | None]] = {
     "a path with two slashes": (b"GET //v1//models HTTP/1.1\r\nH\r\n", 200),
     "a trailing slash": (b"GET /v1/models/ HTTP/1.1\r\nH\r\n", 200),
@@ -465,11 +490,11 @@ REQUESTS: dict[str, tuple[bytes, int | None]] = {
     "escaped dots": (b"GET /docs/%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nH\r\n", 404),
     "an escaped slash": (b"GET /v1/videos%2fgenerations HTTP/1.1\r\nH\r\n", 200),
     "an escaped NUL": (b"GET /v1/videos/generations/%00 HTTP/1.1\r\nH\r\n", 404),
-    "escapes that are no UTF-8": (b"GET /v1/videos/generations/%ff%fe%ed%a0%80 HTTP/1.1\r\nH\r\n", 404),
+    "escapes that are not UTF-8": (b"GET /v1/videos/generations/%ff%fe%ed%a0%80 HTTP/1.1\r\nH\r\n", 404),
     "an escape cut off": (b"GET /v1/videos/generations/%f HTTP/1.1\r\nH\r\n", 404),
     "a long id": (b"GET /v1/videos/generations/" + b"a" * 60_000 + b" HTTP/1.1\r\nH\r\n", 404),
     "a path of many parts": (b"GET /v1/models" + b"/a" * 20_000 + b" HTTP/1.1\r\nH\r\n", 404),
-    "a query that is no UTF-8": (b"GET /v1/models?%ff=%fe HTTP/1.1\r\nH\r\n", 400),
+    "a query that is not UTF-8": (b"GET /v1/models?%ff=%fe HTTP/1.1\r\nH\r\n", 400),
     "many parameters": (
         b"GET /v1/models?" + b"&".join(b"a%d=1" % at for at in range(5000)) + b" HTTP/1.1\r\nH\r\n",
         400,
@@ -483,7 +508,7 @@ REQUESTS: dict[str, tuple[bytes, int | None]] = {
     "many headers": (b"GET /v1/models HTTP/1.1\r\n" + b"X-A: a\r\n" * 5000 + b"H\r\n", 200),
     "two hosts": (b"GET /v1/models HTTP/1.1\r\nHost: y\r\nH\r\n", 200),
     "an odd host": (b"GET /v1/videos/generations HTTP/1.1\r\nHost: [::1\r\nH\r\n", 200),
-    "a length that is too long to be one": (
+    "a length with too many digits": (
         b"POST /v1/videos/generations HTTP/1.1\r\nContent-Length: 999999999999999999\r\nH\r\n",
         413,
     ),
@@ -524,7 +549,7 @@ async def test_a_request_of_any_form(served: Any, base: dict[str, str], name: st
     await unharmed(served, base)
 
 
-async def test_a_connection_that_sends_nothing_holds_up_nobody(served: Any, base: dict[str, str]) -> None:
+async def test_a_connection_that_sends_nothing_does_not_delay_others(served: Any, base: dict[str, str]) -> None:
     idle = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(20)]
     for _, writer in idle[:10]:
         writer.write(b"POST /v1/videos/generations HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n")

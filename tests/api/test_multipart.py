@@ -1,4 +1,4 @@
-"""A create request as a form: the same generation, the same refusals, the same bounds as with JSON."""
+"""A create request as a form makes the same generation as JSON, with the same refusals and the same bounds."""
 
 import base64
 import io
@@ -81,7 +81,7 @@ async def test_references_come_as_files_and_text(gateway: Any) -> None:
     assert (await gateway.application.store.files([name], (await gateway.stored(response.json()["id"])).key))[name]
 
 
-async def test_boxes_and_files_of_a_browsers_form_that_were_left_alone_ask_for_nothing(untouched: Any) -> None:
+async def test_empty_boxes_and_file_inputs_of_a_browser_ask_for_nothing(untouched: Any) -> None:
     text = [
         "image",
         "duration",
@@ -124,7 +124,7 @@ BROKEN: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
 
 
 @pytest.mark.parametrize("path", [VIDEOS, f"{VIDEOS}/quote"])
-async def test_what_is_refused_leaves_nothing(untouched: Any, check_error: Any, path: str) -> None:
+async def test_a_refused_form_stores_nothing(untouched: Any, check_error: Any, path: str) -> None:
     for name, (changed, status, code, param) in BROKEN.items():
         response = await untouched.client.post(path, **{"data": FIELDS, "files": FILES, **changed})
         assert check_error(response, status, code, param), name
@@ -134,7 +134,7 @@ FRAMES = {"image": MODEL, "input_reference": MODEL, "last_image": MODEL, "image_
 
 
 @pytest.mark.parametrize("path", [VIDEOS, f"{VIDEOS}/quote"])
-async def test_a_missing_file_is_told_by_the_clients_own_name_of_its_field(
+async def test_a_missing_file_is_reported_under_the_clients_name_of_its_field(
     untouched: Any, check_error: Any, path: str
 ) -> None:
     missing = "file_01JDKQ00000000000000000000"
@@ -148,8 +148,23 @@ async def test_a_missing_file_is_told_by_the_clients_own_name_of_its_field(
         check_error(await untouched.client.post(path, json=as_json), 400, "invalid_image", name)
 
 
+async def test_text_that_is_not_an_image_is_refused_with_what_it_decodes_to(untouched: Any, check_error: Any) -> None:
+    """In each image field, of a form as of JSON."""
+    text = base64.b64encode(b"not an image").decode()
+    for name in FRAMES:
+        member = f"{name}[]" if name == "image_urls" else name
+        fields = {"model": MODEL, "prompt": "A.", member: text}
+        as_form = await untouched.client.post(VIDEOS, files=[(key, (None, value)) for key, value in fields.items()])
+        body = {"model": MODEL, "prompt": "A.", name: [text] if name == "image_urls" else text}
+        as_json = await untouched.client.post(VIDEOS, json=body)
+        param = f"{name}[0]" if name == "image_urls" else name
+        for response in (as_form, as_json):
+            message = check_error(response, 400, "invalid_image", param)
+            assert f"`{param}`: the base64 text decodes to 12 bytes that are not a JPEG, PNG, WebP, GIF" in message
+
+
 @pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}])
-async def test_what_is_neither_json_nor_a_form_is_told_of_both(
+async def test_a_body_that_is_neither_json_nor_a_form_is_answered_with_both(
     untouched: Any, check_error: Any, headers: dict[str, str]
 ) -> None:
     response = await untouched.client.post(VIDEOS, content=b"{}", headers=headers)
@@ -165,7 +180,7 @@ async def test_a_form_that_is_cut_short_is_refused(served: Any, check_error: Any
     check_error(answer, 400, "invalid_form")
 
 
-async def test_a_form_takes_room_among_the_bodies_until_it_is_answered(start: Any, check_error: Any) -> None:
+async def test_a_form_counts_towards_the_bytes_of_bodies_until_it_is_answered(start: Any, check_error: Any) -> None:
     gateway = await start("server.max_bodies_bytes = 29360128\nserver.max_body_bytes = 29360128")
     bodies = gateway.application.asgi._bodies
     held = bodies._limit - 100_000

@@ -1,4 +1,4 @@
-"""`POST …/quote`: the plan of a request, told without starting anything."""
+"""`POST …/quote` shows the plan of a request and starts nothing."""
 
 import base64
 import io
@@ -41,24 +41,24 @@ def names(quoted: Any) -> list[str]:
 
 async def test_routes_come_in_order_with_price_and_changes(start: Any) -> None:
     gateway = await start(HERO.format(order="priority"))
-    told = await quote(gateway, model="hero", duration=7, n=2, **IMAGE)
-    assert (told["object"], told["model"], told["order"]) == ("video.generation.quote", "hero", "priority")
-    assert names(told) == ["foxapi/kling-v3-image-to-video", "keevx/V", "kling_relay/kling-v1"]
-    fox, keevx, relay = told["routes"]
-    assert (fox["cost_usd"], keevx["cost_usd"], relay["cost_usd"], told["cost_usd"]) == (1.0, 0.6, None, 1.0)
+    answer = await quote(gateway, model="hero", duration=7, n=2, **IMAGE)
+    assert (answer["object"], answer["model"], answer["order"]) == ("video.generation.quote", "hero", "priority")
+    assert names(answer) == ["foxapi/kling-v3-image-to-video", "keevx/V", "kling_relay/kling-v1"]
+    fox, keevx, relay = answer["routes"]
+    assert (fox["cost_usd"], keevx["cost_usd"], relay["cost_usd"], answer["cost_usd"]) == (1.0, 0.6, None, 1.0)
     assert (fox["submits"], keevx["submits"]) == (2, 1)
     assert keevx["settings"] == {"duration": 8, "resolution": "720p"}
     assert keevx["warnings"] == [
         {"type": "adapted", "param": "duration", "from": 7, "to": 8, "provider": "keevx"},
         {"type": "defaulted", "param": "resolution", "to": "720p", "provider": "keevx"},
     ]
-    assert [route["circuit"] for route in told["routes"]] == ["closed"] * 3
-    assert told["summary"] == [
+    assert [route["circuit"] for route in answer["routes"]] == ["closed"] * 3
+    assert answer["summary"] == [
         "1. foxapi/kling-v3-image-to-video: 2 submits; duration 7 becomes 5; costs 1 USD",
         "2. keevx/V: duration 7 becomes 8; resolution is 720p, which the provider requires; costs 0.6 USD",
-        *told["summary"][2:],
+        *answer["summary"][2:],
     ]
-    assert told["summary"][2].startswith("3. kling_relay/kling-v1: 2 submits; duration 7 becomes")
+    assert answer["summary"][2].startswith("3. kling_relay/kling-v1: 2 submits; duration 7 becomes")
 
 
 KEEVX_FIRST = """
@@ -69,14 +69,16 @@ adapt = "nearest"
 
 
 @pytest.mark.parametrize("ratio", [{"aspect_ratio": "16:9"}, {"size": "1280x720"}, {"size": "1792x1024"}])
-async def test_a_ratio_beside_an_image_leaves_the_fallback_its_route(start: Any, ratio: dict[str, str]) -> None:
+async def test_a_ratio_beside_an_image_is_left_out_on_a_route_that_follows_the_image(
+    start: Any, ratio: dict[str, str]
+) -> None:
     gateway = await start(KEEVX_FIRST)
-    told = await quote(gateway, model="flagship", duration=6, **ratio, **IMAGE)
-    assert names(told) == ["keevx/V", "foxapi/kling-v3-image-to-video"]
-    keevx, fox = told["routes"]
+    answer = await quote(gateway, model="flagship", duration=6, **ratio, **IMAGE)
+    assert names(answer) == ["keevx/V", "foxapi/kling-v3-image-to-video"]
+    keevx, fox = answer["routes"]
     assert (keevx["settings"]["aspect_ratio"], keevx["settings"]["duration"]) == ("16:9", 6)
     assert ("aspect_ratio" in fox["settings"], fox["settings"]["duration"]) == (False, 5)
-    [left_out] = [one for one in fox["warnings"] if one["param"] == "aspect_ratio"]
+    [left_out] = [warning for warning in fox["warnings"] if warning["param"] == "aspect_ratio"]
     message = "The parameter is left out: the model takes none, its video has the aspect ratio of the image."
     assert left_out == {
         "type": "adapted",
@@ -86,19 +88,19 @@ async def test_a_ratio_beside_an_image_leaves_the_fallback_its_route(start: Any,
         "provider": "foxapi",
         "message": message,
     }
-    assert "is left out, the video follows the image" in told["summary"][1]
+    assert "is left out, the video follows the image" in answer["summary"][1]
     exact = await quote(gateway, model="flagship", duration=6, adapt="none", **ratio, **IMAGE)
-    reasons = {one["provider"]: [reason["param"] for reason in one["reasons"]] for one in exact["left_out"]}
+    reasons = {route["provider"]: [reason["param"] for reason in route["reasons"]] for route in exact["left_out"]}
     assert "aspect_ratio" in reasons["foxapi"]
 
 
-async def test_a_ratio_that_an_image_has_anyway_is_no_change(start: Any) -> None:
+async def test_a_ratio_that_the_image_has_is_not_an_adaptation(start: Any) -> None:
     gateway = await start(KEEVX_FIRST)
     out = io.BytesIO()
     Image.new("RGB", (640, 360)).save(out, "PNG")
     image = {"image": base64.b64encode(out.getvalue()).decode(), "prompt": "A boat."}
-    told = await quote(gateway, model="foxapi/kling-v3-image-to-video", adapt="none", size="1280x720", **image)
-    [route] = told["routes"]
+    answer = await quote(gateway, model="foxapi/kling-v3-image-to-video", adapt="none", size="1280x720", **image)
+    [route] = answer["routes"]
     assert (route["settings"], route["warnings"]) == ({"resolution": "720p"}, [])
     turned = await quote(gateway, model="foxapi/kling-v3-image-to-video", size="720x1280", **image)
     [reason] = turned["left_out"][0]["reasons"]
@@ -109,36 +111,38 @@ async def test_a_ratio_that_an_image_has_anyway_is_no_change(start: Any) -> None
 
 
 @pytest.mark.parametrize(("order", "first"), [("cheapest", "keevx/V"), ("priority", "foxapi/kling-v3-image-to-video")])
-async def test_order_of_the_model_counts(start: Any, order: str, first: str) -> None:
+async def test_the_routes_are_in_the_order_of_the_model(start: Any, order: str, first: str) -> None:
     gateway = await start(HERO.format(order=order))
-    told = await quote(gateway, model="hero", duration=5, resolution="1080p", **IMAGE)
-    assert names(told)[0] == first
+    answer = await quote(gateway, model="hero", duration=5, resolution="1080p", **IMAGE)
+    assert names(answer)[0] == first
     made = (await gateway.client.post("/v1/videos/generations", json={"model": "hero", **IMAGE})).json()
     assert made["status"] == "queued"
 
 
-async def test_what_is_left_out_is_told_with_every_reason(start: Any) -> None:
+async def test_a_route_that_is_left_out_has_every_reason(start: Any) -> None:
     gateway = await start(HERO.format(order="priority"))
-    told = await quote(gateway, model="hero", max_cost=0.55, duration=4, seed=7, resolution="1080p", **IMAGE)
-    assert (told["routes"], told["cost_usd"]) == ([], None)
-    reasons = {one["provider"]: {reason["param"] for reason in one["reasons"]} for one in told["left_out"]}
+    answer = await quote(gateway, model="hero", max_cost=0.55, duration=4, seed=7, resolution="1080p", **IMAGE)
+    assert (answer["routes"], answer["cost_usd"]) == ([], None)
+    reasons = {route["provider"]: {reason["param"] for reason in route["reasons"]} for route in answer["left_out"]}
     assert reasons == {"foxapi": {"seed", "max_cost"}, "keevx": {"seed"}, "kling_relay": {"seed", "max_cost"}}
-    assert told["summary"][-1] == "No route can do this: a create would be refused."
+    assert answer["summary"][-1] == "No route can do this: a create would be refused."
 
 
-async def test_limit_of_cost_leaves_the_dearer_out_of_a_create_too(start: Any) -> None:
+async def test_max_cost_leaves_expensive_routes_out_of_a_create_too(start: Any) -> None:
     gateway = await start(HERO.format(order="priority"))
-    asked = {"model": "hero", "max_cost": 0.31, "duration": 4, **IMAGE}
-    assert names(await quote(gateway, **asked)) == ["keevx/V"]
-    refused = await gateway.client.post("/v1/videos/generations", json={**asked, "max_cost": 0.1})
+    body = {"model": "hero", "max_cost": 0.31, "duration": 4, **IMAGE}
+    assert names(await quote(gateway, **body)) == ["keevx/V"]
+    refused = await gateway.client.post("/v1/videos/generations", json={**body, "max_cost": 0.1})
     assert refused.status_code == 422
     assert refused.json()["error"]["param"] == "max_cost"
-    assert "costs 0.3 USD" in refused.json()["error"]["message"]
+    reasons = {route["provider"]: route["reasons"] for route in refused.json()["error"]["routes"]}
+    assert reasons["keevx"] == [{"param": "max_cost", "message": "costs 0.3 USD, not at most 0.1"}]
+    assert "`max_cost` is refused by all 3 routes, for example: costs 0." in refused.json()["error"]["message"]
 
 
 async def test_quote_stores_and_starts_nothing(untouched: Any) -> None:
-    told = await quote(untouched, model="auto", prompt="A boat.")
-    assert told["routes"]
+    answer = await quote(untouched, model="auto", prompt="A boat.")
+    assert answer["routes"]
 
 
 @pytest.mark.parametrize(
@@ -185,22 +189,24 @@ prices = [{ mode = "pro", per_second = 0.2 }, { per_second = 0.1 }]
 
 
 @pytest.mark.parametrize(
-    ("asked", "cost"),
+    ("body", "cost"),
     [
-        ({"resolution": "1080p"}, 1.0),  # which the relay is sent as the mode pro
+        ({"resolution": "1080p"}, 1.0),  # the relay gets it as the mode pro
         ({"mode": "pro"}, 1.0),
         ({"resolution": "720p"}, 0.5),
         ({}, 0.5),  # std and five seconds are the relay's own defaults
         ({"duration": 10}, 1.0),
     ],
 )
-async def test_price_is_of_what_will_be_made(start: Any, asked: dict[str, Any], cost: float) -> None:
+async def test_the_price_is_the_one_of_the_settings_that_will_be_sent(
+    start: Any, body: dict[str, Any], cost: float
+) -> None:
     gateway = await start(MODES)
-    told = await quote(gateway, model="kling_relay/kling-v1", prompt="A boat.", **asked)
-    assert told["cost_usd"] == cost
+    answer = await quote(gateway, model="kling_relay/kling-v1", prompt="A boat.", **body)
+    assert answer["cost_usd"] == cost
 
 
-async def test_sound_that_a_model_may_make_unasked_is_priced(start: Any) -> None:
+async def test_sound_that_a_model_may_make_without_being_asked_is_priced(start: Any) -> None:
     prices = "prices = [{ generate_audio = true, per_second = 0.2 }, { per_second = 0.1 }]"
     gateway = await start(
         f'[providers.foxapi.models.kling-v2-6-video]\nlike = "kling-v3-text-to-video"\n{prices}\n'
@@ -209,10 +215,10 @@ async def test_sound_that_a_model_may_make_unasked_is_priced(start: Any) -> None
     costs = {}
     for model in ("kling-v2-6-video", "kling-v3-text-to-video"):
         for audio in ({}, {"generate_audio": False}, {"generate_audio": True}):
-            told = await quote(gateway, model=f"foxapi/{model}", prompt="A boat.", **audio)
-            costs[model, audio.get("generate_audio")] = told["cost_usd"]
+            answer = await quote(gateway, model=f"foxapi/{model}", prompt="A boat.", **audio)
+            costs[model, audio.get("generate_audio")] = answer["cost_usd"]
     assert costs == {
-        ("kling-v2-6-video", None): 1.0,  # nobody knows its default
+        ("kling-v2-6-video", None): 1.0,  # its default is not known
         ("kling-v2-6-video", False): 0.5,
         ("kling-v2-6-video", True): 1.0,
         ("kling-v3-text-to-video", None): 0.5,
@@ -226,7 +232,7 @@ async def test_fallback_off_takes_the_first_route_even_where_its_circuit_is_open
     health = gateway.application.health
     refused = failed(FailureKind.OUT_OF_CREDIT)
     health.submitted("foxapi", "kling-v3-image-to-video", "att_0", refused)
-    told = await quote(gateway, model="hero", **IMAGE)
-    assert names(told)[-1] == "foxapi/kling-v3-image-to-video"
-    assert (told["routes"][-1]["circuit"], told["summary"][2].endswith("fails at the moment")) == ("open", True)
+    answer = await quote(gateway, model="hero", **IMAGE)
+    assert names(answer)[-1] == "foxapi/kling-v3-image-to-video"
+    assert (answer["routes"][-1]["circuit"], answer["summary"][2].endswith("fails at the moment")) == ("open", True)
     assert names(await quote(gateway, model="hero", fallback=False, **IMAGE)) == ["foxapi/kling-v3-image-to-video"]

@@ -1,4 +1,4 @@
-"""Requests that come again: with an idempotency key, or as a client library's own retry."""
+"""Requests that are sent again: with an idempotency key, or by the retry of a client library."""
 
 import asyncio
 from contextlib import closing
@@ -32,15 +32,15 @@ async def finished_and_deleted(gateway: Any, made: Any) -> None:
     assert (await gateway.client.delete(f"{VIDEOS}/{made.json()['id']}")).status_code == 200
 
 
-# --- a key whose generation is gone -------------------------------------------------------------------------------
+# --- a key whose generation was deleted -------------------------------------------------------------------------------
 
 
-async def test_a_key_does_not_make_again_what_was_deleted(gateway: Any, check_error: Any) -> None:
+async def test_a_key_does_not_buy_a_deleted_generation_again(gateway: Any, check_error: Any) -> None:
     first = await post(gateway, KEYED)
     await finished_and_deleted(gateway, first)
 
-    told = check_error(await post(gateway, KEYED), 409, "generation_deleted", "Idempotency-Key")
-    assert "new key" in told
+    message = check_error(await post(gateway, KEYED), 409, "generation_deleted", "Idempotency-Key")
+    assert "new key" in message
     check_error(await post(gateway, KEYED, prompt="A dog."), 422, "idempotency_key_reused", "Idempotency-Key")
 
     assert len(gateway.upstream.submits) == 1
@@ -65,7 +65,7 @@ async def test_a_key_is_free_a_day_after_its_generation_was_deleted(gateway: Any
 async def test_a_retry_is_answered_with_what_the_first_request_made(gateway: Any, count: str) -> None:
     first = await post(gateway, {"x-stainless-retry-count": "0"}, duration=5)
 
-    again = await post(gateway, {"x-stainless-retry-count": count}, seconds="5")  # the same, once decoded
+    again = await post(gateway, {"x-stainless-retry-count": count}, seconds="5")  # another spelling of the same request
 
     assert is_replay_of(again, first)
     assert again.headers["location"] == first.headers["location"]
@@ -76,10 +76,10 @@ async def test_a_retry_is_answered_with_what_the_first_request_made(gateway: Any
 @pytest.mark.parametrize(
     "count", [None, "0", "00", "", "-1", "+1", "1.0", "1e1", "one", "1,2", "٣", "²", "9" * 5000 + "x"]
 )
-async def test_what_does_not_say_that_it_is_a_retry_is_none(gateway: Any, count: str | None) -> None:
+async def test_a_header_that_is_not_a_positive_number_does_not_make_a_retry(gateway: Any, count: str | None) -> None:
     first = await post(gateway)
 
-    again = await post(gateway, {} if count is None else {"x-stainless-retry-count": count.encode()})  # type: ignore[dict-item]  # httpx takes bytes, too
+    again = await post(gateway, {} if count is None else {"x-stainless-retry-count": count.encode()})  # type: ignore[dict-item]  # httpx accepts bytes, too
 
     assert not is_replay_of(again, first)
     assert gateway.rows()["generations"] == 2
@@ -93,7 +93,7 @@ async def test_a_retry_of_a_request_that_never_arrived_makes_its_generation(gate
     assert gateway.rows()["generations"] == 1
 
 
-async def test_a_retry_repeats_an_equal_request_of_the_same_client_alone(gateway: Any) -> None:
+async def test_a_retry_repeats_only_an_equal_request_of_the_same_client(gateway: Any) -> None:
     first = await post(gateway)
 
     assert not is_replay_of(await post(gateway, RETRY, prompt="A dog."), first)
@@ -102,7 +102,7 @@ async def test_a_retry_repeats_an_equal_request_of_the_same_client_alone(gateway
     assert gateway.rows()["generations"] == 3
 
 
-async def test_a_retry_never_gives_what_another_kind_of_request_made(gateway: Any) -> None:
+async def test_a_retry_never_gives_the_generation_of_a_different_request(gateway: Any) -> None:
     first = await gateway.stored((await post(gateway)).json()["id"])
     service: Generations = gateway.application.litestar.state["context"].generations
 
@@ -111,7 +111,7 @@ async def test_a_retry_never_gives_what_another_kind_of_request_made(gateway: An
     assert (created.replayed, created.generation.id == first.id) == (False, False)
 
 
-async def test_a_retry_means_the_newest_of_equal_requests(gateway: Any) -> None:
+async def test_a_retry_repeats_the_newest_of_equal_requests(gateway: Any) -> None:
     first, second = await post(gateway), await post(gateway)
 
     again = await post(gateway, RETRY)
@@ -120,7 +120,7 @@ async def test_a_retry_means_the_newest_of_equal_requests(gateway: Any) -> None:
     assert not is_replay_of(second, first)
 
 
-async def test_a_retry_is_known_for_thirty_minutes(gateway: Any) -> None:
+async def test_a_retry_is_recognised_for_thirty_minutes(gateway: Any) -> None:
     first = await post(gateway)
     await gateway.clock.advance(1799)
     assert is_replay_of(await post(gateway, RETRY), first)
@@ -128,7 +128,7 @@ async def test_a_retry_is_known_for_thirty_minutes(gateway: Any) -> None:
     assert not is_replay_of(await post(gateway, RETRY), first)
 
 
-async def test_an_equal_request_that_is_no_retry_is_made_and_a_later_retry_means_it(gateway: Any) -> None:
+async def test_an_equal_request_without_the_header_is_made_and_a_later_retry_repeats_it(gateway: Any) -> None:
     first = await post(gateway)
     await gateway.clock.advance(601)
     second = await post(gateway)
@@ -147,15 +147,15 @@ async def test_a_key_counts_before_the_retry_header(gateway: Any, check_error: A
 
 
 @pytest.mark.parametrize("spelt", [" order-1", "order-1\t", "\t order-1 "])
-async def test_blanks_around_a_key_are_no_part_of_it(gateway: Any, spelt: str) -> None:
+async def test_blanks_around_a_key_do_not_count(gateway: Any, spelt: str) -> None:
     first = await post(gateway, KEYED)
     assert is_replay_of(await post(gateway, {"idempotency-key": spelt}), first)
 
 
 @pytest.mark.parametrize("key", ["a\x01", "a\tb", "\x7f", "a\x1f"])
 async def test_a_key_with_a_control_character_is_refused(untouched: Any, check_error: Any, key: str) -> None:
-    told = check_error(await post(untouched, {"idempotency-key": key}), 400, "invalid_parameter", "Idempotency-Key")
-    assert "control character" in told
+    message = check_error(await post(untouched, {"idempotency-key": key}), 400, "invalid_parameter", "Idempotency-Key")
+    assert "control character" in message
 
 
 @pytest.mark.parametrize("key", ["", " ", "\t"])
@@ -163,7 +163,7 @@ async def test_a_key_of_blanks_alone_is_refused(untouched: Any, check_error: Any
     check_error(await post(untouched, {"idempotency-key": key}), 400, "invalid_parameter", "Idempotency-Key")
 
 
-async def test_a_request_that_is_spelt_in_another_way_is_the_same_one(gateway: Any, check_error: Any) -> None:
+async def test_a_request_in_another_spelling_is_the_same_request(gateway: Any, check_error: Any) -> None:
     plain = {"duration": 5, "resolution": "1080p", "aspect_ratio": "16:9", "generate_audio": False}
     spelt = {
         "seconds": " 5s ",
@@ -179,7 +179,7 @@ async def test_a_request_that_is_spelt_in_another_way_is_the_same_one(gateway: A
     check_error(other, 422, "idempotency_key_reused", "Idempotency-Key")
 
 
-async def test_a_retry_does_not_make_again_what_was_deleted(gateway: Any, check_error: Any) -> None:
+async def test_a_retry_does_not_buy_a_deleted_generation_again(gateway: Any, check_error: Any) -> None:
     first = await post(gateway)
     await gateway.client.post(f"{VIDEOS}/{first.json()['id']}/cancel")
     assert (await gateway.client.delete(f"{VIDEOS}/{first.json()['id']}")).status_code == 200
@@ -191,11 +191,11 @@ async def test_a_retry_does_not_make_again_what_was_deleted(gateway: Any, check_
 
 
 @pytest.mark.parametrize("first_headers", [{}, RETRY, KEYED], ids=["first request", "retry", "with a key"])
-async def test_a_retry_beside_the_request_that_it_repeats_is_sent_off(
+async def test_a_retry_during_the_request_that_it_repeats_is_refused(
     gateway: Any, check_error: Any, first_headers: dict[str, str]
 ) -> None:
     with closing(apsw.Connection(str(gateway.application.settings.database.path))) as database:
-        database.execute("begin immediate")  # the first one waits for this to end
+        database.execute("begin immediate")  # the first request waits until this transaction ends
         first = asyncio.create_task(post(gateway, first_headers))
         for _ in range(100):
             await asyncio.sleep(0.002)
@@ -208,18 +208,18 @@ async def test_a_retry_beside_the_request_that_it_repeats_is_sent_off(
     assert gateway.rows()["generations"] == 1
 
 
-async def test_equal_requests_at_once_are_a_generation_each(gateway: Any) -> None:
+async def test_equal_requests_at_the_same_time_make_a_generation_each(gateway: Any) -> None:
     answers = await asyncio.gather(*(post(gateway) for _ in range(5)))
     assert len({answer.json()["id"] for answer in answers}) == gateway.rows()["generations"] == 5
 
 
-async def test_retries_at_once_of_a_lost_request_make_one_generation(gateway: Any) -> None:
+async def test_retries_at_the_same_time_of_a_lost_request_make_one_generation(gateway: Any) -> None:
     answers = await asyncio.gather(*(post(gateway, RETRY) for _ in range(5)))
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409, 409]
     assert gateway.rows()["generations"] == 1
 
 
-async def test_a_refused_request_is_not_what_a_retry_repeats(gateway: Any) -> None:
+async def test_a_retry_does_not_repeat_a_refused_request(gateway: Any) -> None:
     refused = await post(gateway, duration=7)
     assert refused.status_code == 422
     assert (await post(gateway, RETRY, duration=7)).status_code == 422

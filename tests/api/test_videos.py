@@ -83,7 +83,7 @@ async def test_an_alias_means_the_same_as_its_name(gateway: Any, named: str, ali
     by_name = await gateway.create(**{**base, named: plain})
     assert by_alias["request"] == by_name["request"]
     assert by_alias["request"][named] == plain
-    first, second = [await gateway.stored(one["id"]) for one in (by_alias, by_name)]
+    first, second = [await gateway.stored(made["id"]) for made in (by_alias, by_name)]
     assert first.request == second.request
 
 
@@ -96,7 +96,7 @@ async def test_size_is_resolution_and_aspect_ratio(gateway: Any, given: Any) -> 
 async def test_null_is_the_same_as_absent(gateway: Any) -> None:
     nulls = dict.fromkeys(("image", "duration", "n", "seed", "metadata", "fallback", "size", "adapt", "user"))
     first, second = [await gateway.create(**given) for given in (nulls, {})]
-    stored = [(await gateway.stored(one["id"])).request for one in (first, second)]
+    stored = [(await gateway.stored(made["id"])).request for made in (first, second)]
     assert stored[0] == stored[1]
 
 
@@ -158,8 +158,8 @@ async def test_an_idempotency_key_with_another_body_is_refused(gateway: Any, che
 async def test_an_idempotency_key_of_a_request_that_is_being_handled_is_in_use(gateway: Any, check_error: Any) -> None:
     headers = {"idempotency-key": "order-1"}
     with closing(apsw.Connection(str(gateway.application.settings.database.path))) as database:
-        database.set_busy_timeout(5000)  # what is written at the start may still be under way
-        database.execute("begin immediate")  # the first one waits for this to end
+        database.set_busy_timeout(5000)  # the writes of the start may not have ended
+        database.execute("begin immediate")  # the first request waits until this transaction ends
         first = asyncio.create_task(gateway.client.post(VIDEOS, json=TEXT, headers=headers))
         for _ in range(100):
             await asyncio.sleep(0.002)
@@ -186,7 +186,7 @@ async def test_an_idempotency_key_has_1_to_255_characters(gateway: Any, check_er
     assert longest.status_code == 200
 
 
-async def test_a_finished_generation_tells_what_became_of_it(gateway: Any) -> None:
+async def test_a_finished_generation_shows_its_result_and_its_attempts(gateway: Any) -> None:
     created = await gateway.create()
     await gateway.finish()
     body = (await gateway.client.get(f"{VIDEOS}/{created['id']}")).json()
@@ -210,7 +210,7 @@ async def test_a_failed_generation_says_why(gateway: Any) -> None:
     assert body["attempts"][0]["billed"] == "maybe"
 
 
-async def test_a_change_that_was_allowed_is_told(gateway: Any) -> None:
+async def test_an_allowed_adaptation_is_a_warning(gateway: Any) -> None:
     created = await gateway.create(duration=7, adapt="nearest")
     await gateway.finish()
     body = (await gateway.client.get(f"{VIDEOS}/{created['id']}")).json()
@@ -218,7 +218,7 @@ async def test_a_change_that_was_allowed_is_told(gateway: Any) -> None:
     assert body["warnings"] == [adapted]
 
 
-async def test_what_was_asked_of_a_provider_is_told_with_the_attempt(gateway: Any) -> None:
+async def test_an_attempt_shows_the_settings_that_were_sent(gateway: Any) -> None:
     created = await gateway.create(duration=7, adapt="nearest", aspect_ratio="9:16")
     assert created["attempts"] == []
     await gateway.finish()
@@ -229,7 +229,7 @@ async def test_what_was_asked_of_a_provider_is_told_with_the_attempt(gateway: An
     assert (int(sent["duration"]), sent["aspect_ratio"]) == (5, "9:16")
 
 
-async def test_a_value_that_nobody_gave_is_told_once_it_was_sent(gateway: Any) -> None:
+async def test_a_default_of_a_route_is_a_warning_once_it_was_sent(gateway: Any) -> None:
     created = await gateway.create(model="keevx/V", image="https://a.example/1.png", resolution="1080p")
     assert created["warnings"] == []
     await gateway.finish()
@@ -242,7 +242,7 @@ async def test_a_value_that_nobody_gave_is_told_once_it_was_sent(gateway: Any) -
     assert "duration" not in body["request"]
 
 
-async def test_a_value_of_a_route_that_was_not_taken_is_not_told(gateway: Any) -> None:
+async def test_a_default_of_a_route_that_was_not_used_is_not_a_warning(gateway: Any) -> None:
     gateway.upstream.refuse = httpx.Response(401, json={})
     created = await gateway.create(model="keevx/V", image="https://a.example/1.png", duration=8)
     await gateway.finish()
@@ -261,13 +261,13 @@ async def test_a_webhook_goes_to_private_addresses_only_where_they_are_allowed(s
     assert gateway.rows()["generations"] == 1
 
 
-async def test_a_tag_spares_the_body_while_nothing_changed(gateway: Any) -> None:
+async def test_an_etag_gives_304_while_nothing_changed(gateway: Any) -> None:
     created = await gateway.create()
     await gateway.begin(created["id"])
     path = f"{VIDEOS}/{created['id']}"
     tag = (await gateway.client.get(path)).headers["etag"]
-    for known in (tag, f"W/{tag}", f'"x", {tag}', "*"):
-        response = await gateway.client.get(path, headers={"if-none-match": known})
+    for tags in (tag, f"W/{tag}", f'"x", {tag}', "*"):
+        response = await gateway.client.get(path, headers={"if-none-match": tags})
         assert (response.status_code, response.content) == (304, b"")
         assert response.headers["etag"] == tag
     assert (await gateway.client.get(path, headers={"if-none-match": '"x"'})).status_code == 200
@@ -285,7 +285,7 @@ async def test_wait_holds_the_answer_until_the_status_changes(gateway: Any) -> N
     assert not reading.done()
     await gateway.finish()
     assert (await reading).json()["status"] == "completed"
-    async with asyncio.timeout(5):  # one that has ended is not waited for
+    async with asyncio.timeout(5):  # the answer does not wait for a generation that has ended
         assert (await gateway.client.get(path, params={"wait": 60})).json()["status"] == "completed"
 
 
@@ -344,7 +344,7 @@ async def test_cancel_after_a_provider_started_says_that_it_may_bill(gateway: An
     assert body["attempts"][0]["billed"] == "maybe"
 
 
-async def test_what_has_ended_is_not_cancelled(gateway: Any, check_error: Any) -> None:
+async def test_an_ended_generation_cannot_be_cancelled(gateway: Any, check_error: Any) -> None:
     created = await gateway.create()
     await gateway.finish()
     check_error(await gateway.client.post(f"{VIDEOS}/{created['id']}/cancel"), 409, "conflict")
@@ -362,7 +362,7 @@ async def test_delete_removes_an_ended_generation(gateway: Any, check_error: Any
     assert gateway.rows() == {"generations": 0, "attempts": 0, "files": 0, "idempotency_keys": 0}
 
 
-async def test_content_that_is_not_kept_leads_to_where_the_file_is(gateway: Any, check_error: Any) -> None:
+async def test_content_that_is_not_archived_redirects_to_the_provider(gateway: Any, check_error: Any) -> None:
     gateway.upstream.withheld = True
     created = await gateway.create()
     path = f"{VIDEOS}/{created['id']}/content"
@@ -375,7 +375,7 @@ async def test_content_that_is_not_kept_leads_to_where_the_file_is(gateway: Any,
     check_error(await gateway.client.get(path, params={"index": 1}), 404, "not_found", "index")
 
 
-async def test_an_address_outside_of_ascii_is_escaped(gateway: Any) -> None:
+async def test_a_redirect_to_a_url_outside_of_ascii_is_escaped(gateway: Any) -> None:
     gateway.upstream.withheld = True
     gateway.upstream.url = "https://cdn.example/视频 1.mp4?a=%20&b=é".replace(" ", "%20")
     created = await gateway.create()
@@ -399,7 +399,7 @@ def broken_off() -> httpx.Response:
 
 
 async def relayed(gateway: Any) -> str:
-    """The content of a generation whose file only the provider's key opens, and which the gateway could not archive."""
+    """Return the content path of a generation whose file needs the provider's key and could not be archived."""
     created = await gateway.create(model="kling_relay/kling-v1", deadline_seconds=300)
     gateway.upstream.file = broken_off
     await gateway.finish()
@@ -418,7 +418,7 @@ async def test_content_that_needs_the_provider_s_key_is_passed_through(gateway: 
     assert gateway.upstream.requests[-1].headers["authorization"].startswith("Bearer relay-")
 
 
-async def test_head_of_content_lets_go_of_the_provider_s_file(gateway: Any) -> None:
+async def test_head_of_content_closes_the_provider_s_response(gateway: Any) -> None:
     closed = []
 
     class File(httpx.AsyncByteStream):
@@ -459,7 +459,7 @@ async def test_content_that_breaks_off_before_it_begins_is_a_502(gateway: Any, c
         check_error(response, 502, "provider_unavailable")
 
 
-async def test_a_refused_download_lets_go_of_the_provider_s_file(gateway: Any, check_error: Any) -> None:
+async def test_a_refused_download_closes_the_provider_s_response(gateway: Any, check_error: Any) -> None:
     closed = []
 
     class File(httpx.AsyncByteStream):
@@ -477,7 +477,7 @@ async def test_a_refused_download_lets_go_of_the_provider_s_file(gateway: Any, c
     assert closed
 
 
-async def test_a_page_is_not_passed_through_as_one(gateway: Any) -> None:
+async def test_an_html_page_is_not_passed_on_as_a_page(gateway: Any) -> None:
     path = await relayed(gateway)
     page = b"<script>alert(1)</script>"
     headers = {"content-type": "text/html"}
@@ -489,13 +489,13 @@ async def test_a_page_is_not_passed_through_as_one(gateway: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])
-async def test_content_that_is_withheld_is_a_502(gateway: Any, check_error: Any, status: int) -> None:
+async def test_content_that_the_provider_refuses_is_a_502(gateway: Any, check_error: Any, status: int) -> None:
     path = await relayed(gateway)
     gateway.upstream.file = lambda: httpx.Response(status, json={}, headers={"location": "http://10.0.0.1/"})
     check_error(await gateway.client.get(path), 502, "provider_unavailable")
 
 
-async def test_a_file_that_breaks_off_is_not_mistaken_for_a_whole_one(served: Any) -> None:
+async def test_a_file_that_breaks_off_does_not_look_complete(served: Any) -> None:
     path = await relayed(served)
     served.upstream.file = broken_off
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n\r\n"
@@ -509,7 +509,7 @@ ROUTES = [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/content"),
 
 @pytest.mark.parametrize(("method", "below"), ROUTES)
 @pytest.mark.parametrize("ended", [True, False])
-async def test_another_key_s_generation_is_just_like_a_missing_one(
+async def test_a_generation_of_another_key_is_answered_like_a_missing_one(
     gateway: Any, check_error: Any, method: str, below: str, ended: bool
 ) -> None:
     created = await gateway.create()
@@ -520,11 +520,11 @@ async def test_another_key_s_generation_is_just_like_a_missing_one(
         await gateway.other.request(method, f"{VIDEOS}/{name}{below}") for name in (created["id"], missing)
     ]
     check_error(theirs, 404, "not_found", "id")
-    told = [
+    answers = [
         json.dumps(response.json()["error"]).replace(name, "ID")
         for response, name in ((theirs, created["id"]), (nobodys, missing))
     ]
-    assert told[0] == told[1]
+    assert answers[0] == answers[1]
     names = [{name for name, _ in response.headers.items()} for response in (theirs, nobodys)]
     assert names[0] == names[1]
     assert await gateway.stored(created["id"]) == before

@@ -1,4 +1,4 @@
-"""What every store promises: each method, in each state."""
+"""What every store must do: each method, in each state."""
 
 import asyncio
 import string
@@ -23,6 +23,7 @@ from gateway.domain.generation.model import (
     AttemptState,
     Generation,
     GenerationRequest,
+    Kept,
     Output,
     Plan,
     Policy,
@@ -34,6 +35,7 @@ from gateway.domain.generation.transitions import (
     AddAttempt,
     IllegalMove,
     SaveAttempt,
+    SaveKept,
     SaveOutput,
     SaveStatus,
     Write,
@@ -56,8 +58,8 @@ OPENERS: dict[str, Opener] = {"sqlite": lambda folder: SqliteStore.open(folder /
 
 @pytest.fixture(params=OPENERS.values(), ids=OPENERS.keys())
 def opener(request: pytest.FixtureRequest) -> Opener:
-    found: Opener = request.param
-    return found
+    open_store: Opener = request.param
+    return open_store
 
 
 @pytest_asyncio.fixture
@@ -105,13 +107,13 @@ def status(now: Generation, to: Status, **changes: Any) -> SaveStatus:
 
 
 async def stored(store: Store, generation_id: str) -> Generation:
-    found = await store.get(generation_id)
-    assert found is not None
-    return found
+    read = await store.get(generation_id)
+    assert read is not None
+    return read
 
 
 async def wrote(store: Store, before: Generation, *writes: Write) -> Generation:
-    """Write, and see that the store has what the same writes make of the value in memory."""
+    """Write, and check that the store then has what the same writes make of the value in memory."""
     version = await store.write(before, writes, SOON)
     assert version == before.version + 1
     expected = before
@@ -140,7 +142,7 @@ async def submitting(store: Store) -> tuple[Generation, str]:
 
 
 async def in_state(store: Store, state: AttemptState) -> tuple[Generation, str]:
-    """A generation whose attempt came to this state by legal moves."""
+    """A generation whose attempt was brought to this state by legal moves."""
     if state is AttemptState.RESERVED:
         return await reserved(store)
     before, name = await submitting(store)
@@ -149,8 +151,8 @@ async def in_state(store: Store, state: AttemptState) -> tuple[Generation, str]:
     if state not in ATTEMPT_MOVES[AttemptState.SUBMITTING]:
         await store.accept(name, [Task(ref=REF, slot=0)], SOON)
         before = await stored(store, before.id)
-    known = before.attempt(name)
-    return await wrote(store, before, SaveAttempt(replace(known, state=state), known.state)), name
+    current = before.attempt(name)
+    return await wrote(store, before, SaveAttempt(replace(current, state=state), current.state)), name
 
 
 # -- create, get, ownership
@@ -176,7 +178,7 @@ async def test_a_second_create_with_the_same_id_is_refused_and_changes_nothing(s
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 WORD = st.text(string.ascii_letters + "é动", min_size=1, max_size=8)
-MOMENT = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # bounds are naive
+MOMENT = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # Hypothesis wants naive bounds
 FLOAT = st.floats(allow_nan=False, allow_infinity=False)
 SCALAR = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | FLOAT | TEXT
 JSON = st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2))
@@ -267,7 +269,7 @@ GENERATIONS = st.builds(
 @given(wanted=GENERATIONS)
 async def test_every_value_survives_the_way_there_and_back(store: Store, wanted: Generation) -> None:
     name = new_id("gen_", NOW)
-    attempts = tuple(replace(one, id=f"att_{name}") for one in wanted.attempts)
+    attempts = tuple(replace(made, id=f"att_{name}") for made in wanted.attempts)
     wanted = replace(wanted, id=name, attempts=attempts)
 
     await store.create(wanted)
@@ -283,13 +285,13 @@ async def filled(store: Store, count: int = 7) -> list[str]:
     created = [await store.create(generation(NOW + timedelta(seconds=second))) for second in range(count)]
     await store.create(generation(NOW, key="bob"))
     await store.create(generation(NOW, kind="image"))
-    return [one.id for one in created]
+    return [made.id for made in created]
 
 
 async def names(store: Store, limit: int = 100, **changes: Any) -> tuple[list[str], bool]:
     page = await store.page(Query(**{"key": "alice", "kind": "video", "limit": limit, **changes}))
-    assert [await store.get(one.id) for one in page.data] == list(page.data), "a page holds whole generations"
-    return [one.id for one in page.data], page.has_more
+    assert [await store.get(entry.id) for entry in page.data] == list(page.data), "a page holds whole generations"
+    return [entry.id for entry in page.data], page.has_more
 
 
 async def test_a_page_has_the_keys_own_generations_of_the_kind_newest_first(store: Store) -> None:
@@ -311,7 +313,7 @@ async def test_a_limit_cuts_and_says_that_more_follow(store: Store) -> None:
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-async def test_pages_behind_a_cursor_cover_everything_once(store: Store, order: str) -> None:
+async def test_pages_after_a_cursor_cover_everything_once(store: Store, order: str) -> None:
     ids = await filled(store)
     listed = ids if order == "asc" else ids[::-1]
 
@@ -321,7 +323,7 @@ async def test_pages_behind_a_cursor_cover_everything_once(store: Store, order: 
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-async def test_a_page_before_a_cursor_holds_the_nearest_in_the_order_asked_for(store: Store, order: str) -> None:
+async def test_a_page_before_a_cursor_has_the_nearest_ones_in_the_order_of_the_query(store: Store, order: str) -> None:
     ids = await filled(store)
     listed = ids if order == "asc" else ids[::-1]
 
@@ -330,7 +332,7 @@ async def test_a_page_before_a_cursor_holds_the_nearest_in_the_order_asked_for(s
     assert await names(store, order=order, before=listed[0]) == ([], False)
 
 
-async def test_a_cursor_that_is_no_id_gives_an_empty_page(store: Store) -> None:
+async def test_a_cursor_that_is_not_an_id_gives_an_empty_page(store: Store) -> None:
     ids = await filled(store)
 
     for cursor in (
@@ -363,22 +365,22 @@ async def test_every_filter_narrows_the_page(store: Store) -> None:
     second = await store.create(generation(SOON, model="two", metadata={"order": "2", "a.b": '"x"'}))
     second = await wrote(store, second, status(second, Status.COMPLETED, provider="keevx"))
 
-    async def found(**changes: Any) -> list[str]:
+    async def matching(**changes: Any) -> list[str]:
         return (await names(store, order="asc", **changes))[0]
 
-    assert await found(status="queued") == [first.id]
-    assert await found(status="completed") == [second.id]
-    assert await found(status="expired") == []
-    assert await found(model="one") == [first.id]
-    assert await found(provider="keevx") == [second.id]
-    assert await found(created_after=NOW) == [second.id]
-    assert await found(created_after=NOW - timedelta(seconds=1)) == [first.id, second.id]
-    assert await found(created_before=SOON) == [first.id]
-    assert await found(metadata={"order": "2"}) == [second.id]
-    assert await found(metadata={"a.b": '"x"'}) == [first.id, second.id]
-    assert await found(metadata={"a.b": '"x"', "order": "1"}) == [first.id]
-    assert await found(metadata={"a.b": "x"}) == []
-    assert await found(metadata={"order": "1"}, model="two") == []
+    assert await matching(status="queued") == [first.id]
+    assert await matching(status="completed") == [second.id]
+    assert await matching(status="expired") == []
+    assert await matching(model="one") == [first.id]
+    assert await matching(provider="keevx") == [second.id]
+    assert await matching(created_after=NOW) == [second.id]
+    assert await matching(created_after=NOW - timedelta(seconds=1)) == [first.id, second.id]
+    assert await matching(created_before=SOON) == [first.id]
+    assert await matching(metadata={"order": "2"}) == [second.id]
+    assert await matching(metadata={"a.b": '"x"'}) == [first.id, second.id]
+    assert await matching(metadata={"a.b": '"x"', "order": "1"}) == [first.id]
+    assert await matching(metadata={"a.b": "x"}) == []
+    assert await matching(metadata={"order": "1"}, model="two") == []
 
 
 # -- delete, open_ids, files
@@ -426,21 +428,21 @@ async def test_a_submit_under_way_outlives_the_end_of_its_generation(store: Stor
     assert not await store.delete(closed.id, "alice", NOW)
     taken = await store.take_over(closed.id, SOON)
     assert taken is not None
-    known = taken.attempt(name)
-    await wrote(store, taken, SaveAttempt(replace(known, state=AttemptState.UNKNOWN), known.state))
+    sent = taken.attempt(name)
+    await wrote(store, taken, SaveAttempt(replace(sent, state=AttemptState.UNKNOWN), sent.state))
 
     assert await store.open_ids(NOW) == []
     assert await store.take_over(closed.id, SOON) is None
     assert await store.delete(closed.id, "alice", NOW)
 
 
-def bought(one: Generation, number: int = 1, **changes: Any) -> Attempt:
+def bought(owner: Generation, number: int = 1, **changes: Any) -> Attempt:
     tasks = (Task(ref=REF, slot=0, status=Status.COMPLETED),)
     fields = {"state": AttemptState.COMPLETED, "billed": Billed.YES, "sent_at": NOW, "ended_at": SOON, "tasks": tasks}
-    return attempt(one, number, **(fields | changes))
+    return attempt(owner, number, **(fields | changes))
 
 
-async def test_a_delete_keeps_what_may_have_been_paid_and_nothing_that_the_client_sent(store: Store) -> None:
+async def test_a_delete_stores_what_may_have_been_paid_and_nothing_that_the_client_sent(store: Store) -> None:
     plain = generation(status=Status.COMPLETED, metadata={"order": "hush"})
     plain = replace(plain, request=replace(plain.request, prompt="hush", webhook_url="https://hush.example"))
     refused = attempt(plain, 2, route=1, state=AttemptState.REFUSED, billed=Billed.NO, sent_at=NOW)
@@ -458,7 +460,7 @@ async def test_a_delete_keeps_what_may_have_been_paid_and_nothing_that_the_clien
     assert "hush" not in repr(rows)
 
 
-async def test_a_delete_of_what_cost_nothing_leaves_nothing(store: Store) -> None:
+async def test_a_delete_of_a_generation_that_cost_nothing_leaves_nothing(store: Store) -> None:
     plain = generation(status=Status.FAILED)
     refused = attempt(plain, state=AttemptState.REFUSED, billed=Billed.NO, sent_at=NOW)
     made = await store.create(replace(plain, attempts=(refused,)))
@@ -483,12 +485,12 @@ async def test_purchases_are_paged_and_found_by_their_generation(store: Store) -
         plain = generation(NOW + timedelta(seconds=second), status=Status.COMPLETED)
         made.append(await store.create(replace(plain, attempts=(bought(plain), bought(plain, 2)))))
         assert await store.delete(made[-1].id, "alice", NOW)
-    every = [(one.generation_id, one.attempt_id) for one in await store.purchases.page(10)]
+    every = [(purchase.generation_id, purchase.attempt_id) for purchase in await store.purchases.page(10)]
 
-    assert every == [(one.id, number.id) for one in made for number in one.attempts]
-    assert [one.attempt_id for one in await store.purchases.page(2, every[2])] == [every[3][1], every[4][1]]
-    found = await store.purchases.page(10, every[2], made[1].id)
-    assert [one.attempt_id for one in found] == [every[3][1]]
+    assert every == [(owner.id, number.id) for owner in made for number in owner.attempts]
+    assert [purchase.attempt_id for purchase in await store.purchases.page(2, every[2])] == [every[3][1], every[4][1]]
+    of_second = await store.purchases.page(10, every[2], made[1].id)
+    assert [purchase.attempt_id for purchase in of_second] == [every[3][1]]
     assert await store.purchases.page(10, every[5]) == []
 
 
@@ -506,14 +508,14 @@ async def test_purchases_expire_by_the_time_of_the_delete(store: Store) -> None:
 
 
 @pytest.mark.parametrize("state", [Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.EXPIRED])
-async def test_a_task_given_up_is_read_behind_the_end_until_the_deadline(store: Store, state: Status) -> None:
-    given_up = attempt(one := generation(), state=AttemptState.ABANDONED, accepted_at=NOW, ended_at=NOW)
-    kept = await store.create(replace(one, status=state, attempts=(given_up,)))
+async def test_an_abandoned_task_is_polled_after_the_end_until_the_deadline(store: Store, state: Status) -> None:
+    given_up = attempt(plain := generation(), state=AttemptState.ABANDONED, accepted_at=NOW, ended_at=NOW)
+    ended_one = await store.create(replace(plain, status=state, attempts=(given_up,)))
 
     followed = state in {Status.COMPLETED, Status.FAILED}
-    assert await store.open_ids(NOW) == ([kept.id] if followed else [])
-    assert await store.open_ids(kept.deadline_at) == []
-    taken = await store.take_over(kept.id, SOON)
+    assert await store.open_ids(NOW) == ([ended_one.id] if followed else [])
+    assert await store.open_ids(ended_one.deadline_at) == []
+    taken = await store.take_over(ended_one.id, SOON)
     assert taken is not None
     late = Output(index=1, status=Status.COMPLETED, extra=True, late=True, attempt_id=given_up.id)
     done = SaveAttempt(replace(given_up, state=AttemptState.COMPLETED), given_up.state)
@@ -522,9 +524,9 @@ async def test_a_task_given_up_is_read_behind_the_end_until_the_deadline(store: 
     assert await store.open_ids(NOW) == []
 
 
-async def test_a_decision_about_a_held_attempt_is_kept(store: Store) -> None:
-    unclear = attempt(one := generation(), state=AttemptState.UNKNOWN, ended_at=NOW)
-    held = await store.create(replace(one, attempts=(unclear,)))
+async def test_a_decision_about_a_held_attempt_is_stored(store: Store) -> None:
+    unclear = attempt(plain := generation(), state=AttemptState.UNKNOWN, ended_at=NOW)
+    held = await store.create(replace(plain, attempts=(unclear,)))
 
     after = await wrote(store, held, SaveAttempt(replace(unclear, decision="resubmit"), unclear.state))
 
@@ -581,12 +583,12 @@ async def test_a_file_stays_as_long_as_its_generation_does(store: Store, state: 
 
 
 async def test_a_file_that_did_not_come_inline_outlives_every_generation(store: Store) -> None:
-    kept = replace(FILE, inline=False)
-    created = await store.create(generation(status=Status.FAILED), (kept,))
+    uploaded = replace(FILE, inline=False)
+    created = await store.create(generation(status=Status.FAILED), (uploaded,))
 
     assert await store.delete(created.id, "alice", NOW)
 
-    assert await store.files(["file_1"], "alice") == {"file_1": kept}
+    assert await store.files(["file_1"], "alice") == {"file_1": uploaded}
 
 
 async def test_the_same_file_of_another_key_stays(store: Store) -> None:
@@ -602,7 +604,7 @@ async def test_the_same_file_of_another_key_stays(store: Store) -> None:
 
 
 async def test_a_named_file_that_is_gone_refuses_the_create_whole(store: Store) -> None:
-    """It was there when the request was looked at, and deleted before it was stored."""
+    """The file existed when the request was checked, and was deleted before the generation was stored."""
     key = Idempotency(key="k", digest=b"1")
 
     for owner, name in (("alice", "file_none"), ("bob", "file_1")):
@@ -629,14 +631,14 @@ async def test_each_transition_appends_its_event_in_order(store: Store) -> None:
     before, name = await submitting(store)
     await store.accept(name, [Task(ref=REF, slot=0)], SOON)
     before = await stored(store, before.id)
-    known = before.attempt(name)
+    current = before.attempt(name)
     filled = Output(index=0, status=Status.COMPLETED, attempt_id=name, artifact=Artifact(url="https://x/v.mp4"))
     await wrote(
         store,
         before,
-        SaveAttempt(replace(known, tasks=(Task(ref=REF, slot=0, status=Status.IN_PROGRESS),)), known.state),
+        SaveAttempt(replace(current, tasks=(Task(ref=REF, slot=0, status=Status.IN_PROGRESS),)), current.state),
         SaveOutput(filled),
-        SaveAttempt(replace(known, state=AttemptState.COMPLETED, billed=Billed.YES), known.state),
+        SaveAttempt(replace(current, state=AttemptState.COMPLETED, billed=Billed.YES), current.state),
         status(before, Status.COMPLETED, provider="keevx"),
     )
 
@@ -659,7 +661,7 @@ async def test_each_transition_appends_its_event_in_order(store: Store) -> None:
 
 
 async def test_a_taken_number_is_never_given_to_a_later_event(store: Store) -> None:
-    """A client that resumes behind an event must not miss the next one."""
+    """A client that resumes after an event must not miss the next one."""
     gone = await ended(store)
     last = (await store.events(gone.id))[-1].seq
     assert await store.delete(gone.id, "alice", NOW)
@@ -672,7 +674,7 @@ async def test_a_taken_number_is_never_given_to_a_later_event(store: Store) -> N
 # -- fence
 
 
-async def test_take_over_raises_the_fence_and_shuts_older_holders_out(store: Store) -> None:
+async def test_a_take_over_raises_the_fence_and_refuses_older_holders(store: Store) -> None:
     before, name = await reserved(store)
 
     after = await store.take_over(before.id, LEASE)
@@ -687,7 +689,7 @@ async def test_take_over_raises_the_fence_and_shuts_older_holders_out(store: Sto
 
 
 @pytest.mark.parametrize("state", [state for state in Status if state.terminal])
-async def test_what_has_ended_is_not_taken_over(store: Store, state: Status) -> None:
+async def test_an_ended_generation_is_not_taken_over(store: Store, state: Status) -> None:
     created = await store.create(generation(status=state))
 
     assert await store.take_over(created.id, LEASE) is None
@@ -728,7 +730,7 @@ async def test_a_submit_needs_the_fence_of_now(store: Store, fence: int) -> None
 
 @pytest.mark.parametrize("state", [state for state in Status if state.terminal])
 async def test_nothing_is_sent_for_a_generation_that_has_ended(store: Store, state: Status) -> None:
-    """Even if its attempt was left reserved."""
+    """This holds also if its attempt is still reserved."""
     before, name = await reserved(store)
     after = await wrote(store, before, status(before, state))
 
@@ -739,7 +741,7 @@ async def test_nothing_is_sent_for_a_generation_that_has_ended(store: Store, sta
 @pytest.mark.parametrize("state", list(AttemptState))
 async def test_a_task_is_accepted_from_every_state_in_which_it_may_exist(store: Store, state: AttemptState) -> None:
     before, name = await in_state(store, state)
-    known = before.attempt(name)
+    current = before.attempt(name)
     tasks = (Task(ref=REF, slot=0), Task(ref=TaskRef(id="t-2"), slot=1))
 
     version = await store.accept(name, tasks, SOON)
@@ -750,17 +752,23 @@ async def test_a_task_is_accepted_from_every_state_in_which_it_may_exist(store: 
         assert after == before
     elif state in {AttemptState.SUBMITTING, AttemptState.UNKNOWN}:
         accepted = replace(
-            known, state=AttemptState.ACCEPTED, tasks=tasks, accepted_at=SOON, ended_at=None, failure=None, billed=None
+            current,
+            state=AttemptState.ACCEPTED,
+            tasks=tasks,
+            accepted_at=SOON,
+            ended_at=None,
+            failure=None,
+            billed=None,
         )
         assert after == replace(before, attempts=(accepted,), version=before.version + 1)
     else:
         named = [task.ref.id for task in after.attempt(name).tasks]
-        assert named == list(dict.fromkeys([*(task.ref.id for task in known.tasks), REF.id, "t-2"]))
+        assert named == list(dict.fromkeys([*(task.ref.id for task in current.tasks), REF.id, "t-2"]))
         assert after.attempt(name).state is (state if state is AttemptState.ABANDONED else AttemptState.ACCEPTED)
         assert after.version > before.version
     if state is not AttemptState.RESERVED:
         assert version == after.version
-        assert await store.accept(name, tasks, LATER) == version, "what is known is not accepted twice"
+        assert await store.accept(name, tasks, LATER) == version, "a task is not accepted twice"
         assert await stored(store, before.id) == after
     assert await store.accept("att_none", tasks, SOON) is None
 
@@ -785,12 +793,12 @@ async def test_a_late_task_is_accepted_from_any_holder_and_after_the_end(store: 
 async def test_a_write_against_an_older_version_changes_nothing(store: Store) -> None:
     old = await store.create(generation())
     new = await wrote(store, old, status(old, Status.IN_PROGRESS))
-    told = await store.events(old.id)
+    events_before = await store.events(old.id)
 
     assert await store.write(old, [status(new, Status.FAILED), AddAttempt(attempt(old))], SOON) is None
 
     assert await store.get(old.id) == new
-    assert await store.events(old.id) == told
+    assert await store.events(old.id) == events_before
     assert await store.write(generation(), [], SOON) is None
 
 
@@ -819,16 +827,18 @@ async def test_a_write_never_touches_another_generation(store: Store) -> None:
 
 def illegal(now: Generation) -> dict[str, Write]:
     """Writes that the state of `now`, in progress with an accepted attempt and a filled output, does not allow."""
-    known = now.attempts[0]
-    unknown = replace(known, id="att_none")
+    existing = now.attempts[0]
+    unknown = replace(existing, id="att_none")
     return {
-        "attempt exists": AddAttempt(replace(known, state=AttemptState.RESERVED)),
+        "attempt exists": AddAttempt(replace(existing, state=AttemptState.RESERVED)),
         "attempt number exists": AddAttempt(attempt(now, 1, id="att_other")),
         "new attempt is not reserved": AddAttempt(attempt(now, 2, state=AttemptState.ACCEPTED)),
-        "attempt is in another state": SaveAttempt(replace(known, state=AttemptState.REFUSED), AttemptState.SUBMITTING),
-        "move that no table has": SaveAttempt(replace(known, state=AttemptState.UNKNOWN), known.state),
-        "back to submitting": SaveAttempt(replace(known, state=AttemptState.SUBMITTING), AttemptState.RESERVED),
-        "attempt does not exist": SaveAttempt(unknown, known.state),
+        "attempt is in another state": SaveAttempt(
+            replace(existing, state=AttemptState.REFUSED), AttemptState.SUBMITTING
+        ),
+        "move that the table does not have": SaveAttempt(replace(existing, state=AttemptState.UNKNOWN), existing.state),
+        "back to submitting": SaveAttempt(replace(existing, state=AttemptState.SUBMITTING), AttemptState.RESERVED),
+        "attempt does not exist": SaveAttempt(unknown, existing.state),
         "output exists": SaveOutput(Output(index=0), new=True),
         "output does not exist": SaveOutput(Output(index=5, status=Status.FAILED)),
         "output has ended": SaveOutput(Output(index=0, status=Status.FAILED)),
@@ -847,25 +857,25 @@ EXAMPLE = generation(attempts=(attempt(generation()),))
 
 
 @pytest.mark.parametrize("case", illegal(EXAMPLE))
-async def test_an_illegal_write_takes_back_itself_alone(store: Store, case: str) -> None:
-    """The same transaction carries the writes of others, before and behind it."""
+async def test_an_illegal_write_is_rolled_back_alone(store: Store, case: str) -> None:
+    """The same transaction has the writes of others, before it and after it."""
     before = await followed(store)
-    told = await store.events(before.id)
+    events_before = await store.events(before.id)
     others = [await store.create(generation()) for _ in range(4)]
     good: Write = SaveOutput(Output(index=1, extra=True), new=True)
 
     results = await asyncio.gather(
-        *(store.write(one, [status(one, Status.FAILED)], SOON) for one in others[:2]),
+        *(store.write(other, [status(other, Status.FAILED)], SOON) for other in others[:2]),
         store.write(before, [good, illegal(before)[case]], SOON),
-        *(store.write(one, [status(one, Status.FAILED)], SOON) for one in others[2:]),
+        *(store.write(other, [status(other, Status.FAILED)], SOON) for other in others[2:]),
         return_exceptions=True,
     )
 
     assert isinstance(results.pop(2), IllegalMove)
     assert results == [2, 2, 2, 2]
     assert await store.get(before.id) == before
-    assert await store.events(before.id) == told
-    assert [(await stored(store, one.id)).status for one in others] == [Status.FAILED] * 4
+    assert await store.events(before.id) == events_before
+    assert [(await stored(store, other.id)).status for other in others] == [Status.FAILED] * 4
     assert await store.write(before, [good], SOON) == before.version + 1
 
 
@@ -881,7 +891,7 @@ async def test_an_ended_generation_does_not_move_again(store: Store, state: Stat
 
 
 @pytest.mark.parametrize("was", list(AttemptState))
-async def test_an_attempt_moves_along_the_table_alone(store: Store, was: AttemptState) -> None:
+async def test_an_attempt_makes_only_the_moves_of_the_table(store: Store, was: AttemptState) -> None:
     before, name = await in_state(store, was)
     for to in AttemptState:
         fresh = await stored(store, before.id)
@@ -893,46 +903,46 @@ async def test_an_attempt_moves_along_the_table_alone(store: Store, was: Attempt
             assert await store.get(before.id) == fresh
         else:
             other, _ = await in_state(store, was)
-            known = other.attempts[0]
-            await wrote(store, other, SaveAttempt(replace(known, state=to, form="f"), was))
+            current = other.attempts[0]
+            await wrote(store, other, SaveAttempt(replace(current, state=to, form="f"), was))
 
 
 # -- idempotency
 
 
 async def test_a_known_key_gives_the_first_generation_again(store: Store) -> None:
-    known = Idempotency(key="k", digest=b"1")
-    first = await store.create(generation(), (), known)
+    keyed = Idempotency(key="k", digest=b"1")
+    first = await store.create(generation(), (), keyed)
 
-    again = await store.create(generation(SOON), (), known)
+    again = await store.create(generation(SOON), (), keyed)
 
     assert again == first
     assert await store.open_ids(NOW) == [first.id]
 
 
 async def test_a_known_key_gives_the_generation_as_it_is_now(store: Store) -> None:
-    known = Idempotency(key="k", digest=b"1")
-    first = await store.create(generation(), (), known)
+    keyed = Idempotency(key="k", digest=b"1")
+    first = await store.create(generation(), (), keyed)
     done = await wrote(store, first, status(first, Status.COMPLETED))
 
-    assert await store.create(generation(SOON), (), known) == done
+    assert await store.create(generation(SOON), (), keyed) == done
 
 
 async def test_a_known_key_is_recalled_without_a_create(store: Store) -> None:
-    known = Idempotency(key="k", digest=b"1")
-    first = await store.create(generation(), (), known)
+    keyed = Idempotency(key="k", digest=b"1")
+    first = await store.create(generation(), (), keyed)
 
-    assert await store.recall("alice", known, SOON) == first
-    assert await store.recall("bob", known, SOON) is None
+    assert await store.recall("alice", keyed, SOON) == first
+    assert await store.recall("bob", keyed, SOON) is None
     assert await store.recall("alice", Idempotency(key="other", digest=b"1"), SOON) is None
     with pytest.raises(IdempotencyKeyReused):
         await store.recall("alice", Idempotency(key="k", digest=b"2"), SOON)
 
 
 async def test_twenty_at_once_with_one_key_are_one_generation(store: Store) -> None:
-    known = Idempotency(key="k", digest=b"1")
+    keyed = Idempotency(key="k", digest=b"1")
 
-    answers = await asyncio.gather(*(store.create(generation(), (), known) for _ in range(20)))
+    answers = await asyncio.gather(*(store.create(generation(), (), keyed) for _ in range(20)))
 
     assert len({answer.id for answer in answers}) == 1
     assert len(await store.open_ids(NOW)) == 1
@@ -948,40 +958,40 @@ async def test_a_known_key_with_another_body_is_refused_and_leaves_nothing(store
     assert await store.open_ids(NOW) == [first.id]
 
 
-async def test_keys_of_two_clients_do_not_meet(store: Store) -> None:
-    known = Idempotency(key="k", digest=b"1")
-    first = await store.create(generation(), (), known)
+async def test_the_same_idempotency_key_of_two_clients_is_two_keys(store: Store) -> None:
+    keyed = Idempotency(key="k", digest=b"1")
+    first = await store.create(generation(), (), keyed)
     second = generation(key="bob")
 
-    assert await store.create(second, (), replace(known, digest=b"2")) == second
+    assert await store.create(second, (), replace(keyed, digest=b"2")) == second
     assert first.id != second.id
 
 
 @pytest.mark.parametrize("state", [state for state in Status if state.terminal])
 async def test_a_key_whose_generation_was_deleted_makes_no_other(store: Store, state: Status) -> None:
-    known = Idempotency(key="k", digest=b"1")
-    first = await store.create(generation(status=state), (), known)
+    keyed = Idempotency(key="k", digest=b"1")
+    first = await store.create(generation(status=state), (), keyed)
     assert await store.delete(first.id, "alice", NOW)
 
     for at in (SOON, NOW + timedelta(hours=24)):
         with pytest.raises(GenerationDeleted, match="new key") as refused:
-            await store.create(generation(at), (), known)
+            await store.create(generation(at), (), keyed)
         assert refused.value.param == "Idempotency-Key"
         with pytest.raises(GenerationDeleted):
-            await store.recall("alice", known, at)
+            await store.recall("alice", keyed, at)
         with pytest.raises(IdempotencyKeyReused):
-            await store.recall("alice", replace(known, digest=b"2"), at)
+            await store.recall("alice", replace(keyed, digest=b"2"), at)
     assert (await names(store), await store.open_ids(NOW)) == (([], False), [])
-    assert await store.recall("bob", known, SOON) is None
+    assert await store.recall("bob", keyed, SOON) is None
 
 
 async def test_a_key_whose_generation_was_deleted_is_forgotten_after_a_day(store: Store) -> None:
-    known = Idempotency(key="k", digest=b"1")
-    first = await store.create(generation(status=Status.FAILED), (), known)
+    keyed = Idempotency(key="k", digest=b"1")
+    first = await store.create(generation(status=Status.FAILED), (), keyed)
     assert await store.delete(first.id, "alice", NOW)
     renewed = generation(LATER)
 
-    assert await store.create(renewed, (), replace(known, digest=b"2")) == renewed
+    assert await store.create(renewed, (), replace(keyed, digest=b"2")) == renewed
 
 
 LATER = NOW + timedelta(hours=24, seconds=1)
@@ -1047,7 +1057,9 @@ async def test_half_an_hour_is_thirty_minutes_wherever_it_begins(store: Store, s
     ],
     ids=["no retry", "another request", "another key", "by its own idempotency key"],
 )
-async def test_what_is_no_retry_of_it_makes_its_own(store: Store, key: str, idempotency: Idempotency) -> None:
+async def test_a_request_that_is_not_a_retry_makes_its_own_generation(
+    store: Store, key: str, idempotency: Idempotency
+) -> None:
     made = await store.create(generation(), (), FIRST)
     own = generation(SOON, key=key)
 
@@ -1056,27 +1068,27 @@ async def test_what_is_no_retry_of_it_makes_its_own(store: Store, key: str, idem
     assert own.id != made.id
 
 
-async def test_a_request_whose_digest_nobody_told_is_equal_to_none(store: Store) -> None:
+async def test_a_generation_without_a_digest_is_equal_to_no_request(store: Store) -> None:
     await store.create(generation())
 
     assert await store.recall("alice", Idempotency(digest=b"", retry=True), SOON) is None
 
 
-async def test_a_retry_means_the_newest_of_equal_requests(store: Store) -> None:
+async def test_a_retry_repeats_the_newest_of_equal_requests(store: Store) -> None:
     moments = [NOW + timedelta(seconds=second) for second in (0, 20, 10)]
     made = [await store.create(generation(at), (), FIRST) for at in moments]
 
     assert await store.recall("alice", RETRY, NOW + timedelta(seconds=30)) == made[1]
 
 
-async def test_a_retry_is_known_by_an_equal_request_that_was_stored_a_moment_after_it_came(store: Store) -> None:
+async def test_a_retry_repeats_an_equal_request_that_was_stored_a_moment_later(store: Store) -> None:
     came = datetime(2026, 3, 2, 12, 0, 59, 999_000, tzinfo=UTC)
     made = await store.create(generation(came + timedelta(milliseconds=5)), (), FIRST)
 
     assert await store.recall("alice", RETRY, came) == made
 
 
-async def test_a_retry_of_a_request_with_a_key_is_known_without_it_too(store: Store) -> None:
+async def test_a_retry_without_the_key_of_its_request_is_recognised(store: Store) -> None:
     made = await store.create(generation(), (), Idempotency(digest=b"1", key="k"))
 
     assert await store.recall("alice", RETRY, SOON) == made
@@ -1104,7 +1116,7 @@ async def test_a_retry_of_a_request_whose_generation_was_deleted_makes_no_other(
     assert await store.create(renewed, (), RETRY) == renewed
 
 
-async def test_of_two_equal_requests_the_one_that_is_left_answers_when_it_is_the_newer(store: Store) -> None:
+async def test_of_two_equal_requests_the_newer_is_repeated_when_the_older_was_deleted(store: Store) -> None:
     older = await store.create(generation(status=Status.FAILED), (), FIRST)
     newer = await store.create(generation(SOON), (), FIRST)
     assert await store.delete(older.id, "alice", NOW)
@@ -1115,17 +1127,17 @@ async def test_of_two_equal_requests_the_one_that_is_left_answers_when_it_is_the
 # -- forget
 
 
-async def kept_keys(store: Store, at: datetime, *keys: str) -> list[str]:
-    """Those of the idempotency keys that still stand for a generation."""
-    found = []
+async def stored_keys(store: Store, at: datetime, *keys: str) -> list[str]:
+    """Those of the idempotency keys that are still stored."""
+    remaining = []
     for key in keys:
         try:
-            known = await store.recall("alice", Idempotency(key=key, digest=b"other"), at)
+            recalled = await store.recall("alice", Idempotency(key=key, digest=b"other"), at)
         except IdempotencyKeyReused:
-            found.append(key)
+            remaining.append(key)
         else:
-            assert known is None
-    return found
+            assert recalled is None
+    return remaining
 
 
 @pytest.mark.parametrize("state", list(Status))
@@ -1135,7 +1147,7 @@ async def test_a_key_past_its_day_is_forgotten_unless_its_generation_is_open(sto
 
     assert await store.forget(LATER, 10) == int(state.terminal)
 
-    assert await kept_keys(store, NOW, "k", "newer") == (["newer"] if state.terminal else ["k", "newer"])
+    assert await stored_keys(store, NOW, "k", "newer") == (["newer"] if state.terminal else ["k", "newer"])
     assert await store.forget(LATER, 10) == 0
 
 
@@ -1143,14 +1155,17 @@ async def test_a_key_of_a_deleted_generation_is_forgotten_after_its_day(store: S
     made = await store.create(generation(status=Status.FAILED), (), Idempotency(key="k", digest=b"1"))
     assert await store.delete(made.id, "alice", NOW)
 
-    assert await store.forget(NOW + HALF_HOUR, 10) == 0  # not yet what a retry without a key is known by, either
+    # The digest, by which a retry without a key is recognised, is not deleted yet either.
+    assert (
+        await store.forget(NOW + HALF_HOUR, 10) == 0
+    )  # the digest, by which a retry without a key is recognised, is not deleted yet either
     assert await store.forget(NOW + HALF_HOUR + timedelta(seconds=1), 10) == 1
-    assert await kept_keys(store, NOW, "k") == ["k"]
+    assert await stored_keys(store, NOW, "k") == ["k"]
     assert await store.forget(LATER, 10) == 1
-    assert await kept_keys(store, NOW, "k") == []
+    assert await stored_keys(store, NOW, "k") == []
 
 
-async def test_a_deleted_generation_is_forgotten_when_no_retry_may_come_any_more(store: Store) -> None:
+async def test_a_deleted_generation_is_forgotten_when_no_retry_can_come(store: Store) -> None:
     made = await store.create(generation(status=Status.FAILED), (), FIRST)
     assert await store.delete(made.id, "alice", NOW)
 
@@ -1161,14 +1176,14 @@ async def test_a_deleted_generation_is_forgotten_when_no_retry_may_come_any_more
     assert await store.recall("alice", RETRY, NOW + HALF_HOUR) is None
 
 
-async def test_no_more_is_forgotten_at_once_than_asked_for_and_the_oldest_first(store: Store) -> None:
+async def test_at_most_limit_rows_are_forgotten_the_oldest_first(store: Store) -> None:
     for second in range(5):
         at = NOW + timedelta(seconds=second)
         await store.create(generation(at, status=Status.FAILED), (), Idempotency(key=f"k{second}", digest=b"1"))
     at = LATER + timedelta(seconds=10)
 
     assert await store.forget(at, 2) == 2
-    assert await kept_keys(store, NOW, *(f"k{number}" for number in range(5))) == ["k2", "k3", "k4"]
+    assert await stored_keys(store, NOW, *(f"k{number}" for number in range(5))) == ["k2", "k3", "k4"]
     assert [await store.forget(at, 2) for _ in range(3)] == [2, 1, 0]
 
 
@@ -1178,7 +1193,7 @@ async def test_no_more_is_forgotten_at_once_than_asked_for_and_the_oldest_first(
 async def test_close_finishes_the_writes_that_wait(opener: Opener, tmp_path: Path) -> None:
     store = opener(tmp_path)
     created = [generation(NOW + timedelta(seconds=second)) for second in range(40)]
-    waiting = [asyncio.ensure_future(store.create(one)) for one in created]
+    waiting = [asyncio.ensure_future(store.create(wanted)) for wanted in created]
     await asyncio.sleep(0)
 
     await store.close()
@@ -1187,7 +1202,7 @@ async def test_close_finishes_the_writes_that_wait(opener: Opener, tmp_path: Pat
     await _reopened(opener, tmp_path, created)
 
 
-async def test_a_closed_store_takes_nothing(opener: Opener, tmp_path: Path) -> None:
+async def test_a_closed_store_refuses_every_write(opener: Opener, tmp_path: Path) -> None:
     store = opener(tmp_path)
     await store.close()
     await store.close()
@@ -1204,7 +1219,7 @@ async def test_a_closed_store_takes_nothing(opener: Opener, tmp_path: Path) -> N
         await store.ping()
 
 
-async def test_a_caller_that_gives_up_does_not_take_its_write_back(opener: Opener, tmp_path: Path) -> None:
+async def test_a_cancelled_caller_does_not_undo_its_write(opener: Opener, tmp_path: Path) -> None:
     store = opener(tmp_path)
     created = generation()
     waiting = asyncio.ensure_future(store.create(created))
@@ -1220,64 +1235,76 @@ async def test_a_caller_that_gives_up_does_not_take_its_write_back(opener: Opene
 
 async def test_every_kind_of_write_is_there_after_reopening(opener: Opener, tmp_path: Path) -> None:
     store = opener(tmp_path)
-    kept = [(await in_state(store, state))[0] for state in AttemptState]
-    kept.append(await ended(store))
+    expected = [(await in_state(store, state))[0] for state in AttemptState]
+    expected.append(await ended(store))
     before, name = await submitting(store)
     await store.accept(name, [Task(ref=REF, slot=0)], SOON)
     await store.take_over(before.id, LEASE)
-    kept.append(await stored(store, before.id))
+    expected.append(await stored(store, before.id))
     gone = await ended(store)
     assert await store.delete(gone.id, "alice", NOW)
     await store.close()
 
-    await _reopened(opener, tmp_path, kept)
+    await _reopened(opener, tmp_path, expected)
 
 
 async def _reopened(opener: Opener, folder: Path, expected: Sequence[Generation]) -> None:
     store = opener(folder)
     page = await store.page(Query(key="alice", kind="video", limit=1000, order="asc"))
-    assert {one.id: one for one in page.data} == {one.id: one for one in expected}
+    assert {entry.id: entry for entry in page.data} == {entry.id: entry for entry in expected}
     await store.close()
 
 
-async def test_ping_is_content_while_writes_work(store: Store) -> None:
+async def test_ping_raises_nothing_while_writes_work(store: Store) -> None:
     pinged: Awaitable[None] = store.ping()
 
     await pinged
+
+
+async def test_the_newest_moment_is_that_of_the_newest_entry_or_the_newest_note(store: Store) -> None:
+    await store.create(generation())
+    assert store.newest_moment() == NOW
+    noted = NOW.replace(microsecond=0) + timedelta(hours=1)
+    store.keep_time(noted)
+    assert store.newest_moment() == noted
+    store.keep_time(NOW - timedelta(days=1))
+    assert store.newest_moment() == NOW
 
 
 async def test_completions_are_those_of_the_newest_generations_in_the_order_of_their_ends(store: Store) -> None:
     made = []
     for number, seconds in enumerate((30.0, 10.0, 20.0)):
         done = attempt(
-            one := generation(NOW + timedelta(minutes=number)),
+            owner := generation(NOW + timedelta(minutes=number)),
             state=AttemptState.COMPLETED,
             route=number % 2,
             accepted_at=NOW,
             ended_at=NOW + timedelta(seconds=seconds),
         )
-        running = attempt(one, 2, state=AttemptState.ACCEPTED, accepted_at=NOW)
-        made.append(await store.create(replace(one, attempts=(done, running))))
+        running = attempt(owner, 2, state=AttemptState.ACCEPTED, accepted_at=NOW)
+        made.append(await store.create(replace(owner, attempts=(done, running))))
 
-    assert [(one.provider, one.model, one.seconds) for one in await store.completions(10)] == [
+    assert [
+        (completion.provider, completion.model, completion.seconds) for completion in await store.completions(10)
+    ] == [
         ("foxapi", "k3", 10.0),
         ("keevx", "V", 20.0),
         ("keevx", "V", 30.0),
     ]
-    assert [one.seconds for one in await store.completions(2)] == [10.0, 20.0]
+    assert [completion.seconds for completion in await store.completions(2)] == [10.0, 20.0]
 
 
-async def test_unknown_attempts_are_listed_oldest_first_from_a_place_on(store: Store) -> None:
+async def test_unknown_attempts_are_listed_after_a_place_oldest_first(store: Store) -> None:
     made = []
     for minute, state in enumerate((Status.QUEUED, Status.COMPLETED, Status.IN_PROGRESS)):
-        one = generation(NOW + timedelta(minutes=minute), status=state)
+        owner = generation(NOW + timedelta(minutes=minute), status=state)
         attempts = (
-            attempt(one, 1, state=AttemptState.UNKNOWN),
-            attempt(one, 2, state=AttemptState.ACCEPTED),
-            attempt(one, 3, state=AttemptState.UNKNOWN),
+            attempt(owner, 1, state=AttemptState.UNKNOWN),
+            attempt(owner, 2, state=AttemptState.ACCEPTED),
+            attempt(owner, 3, state=AttemptState.UNKNOWN),
         )
-        made.append(await store.create(replace(one, attempts=attempts)))
-    of = [(one, f"att_{one.id}_{number}") for one in made for number in (1, 3)]
+        made.append(await store.create(replace(owner, attempts=attempts)))
+    of = [(owner, f"att_{owner.id}_{number}") for owner in made for number in (1, 3)]
 
     assert await store.unknown_attempts(100) == of
     assert await store.unknown_attempts(100, open_only=True) == [*of[:2], *of[4:]]
@@ -1288,49 +1315,108 @@ async def test_unknown_attempts_are_listed_oldest_first_from_a_place_on(store: S
     assert [name for _, name in await store.unknown_attempts(100)] == [name for _, name in of[1:]]
 
 
-async def test_the_place_of_an_attempt_is_told_by_its_id_alone() -> None:
+async def test_the_place_of_an_attempt_follows_from_its_id() -> None:
     assert attempt_cursor(f"att_{'0' * 26}_12") == AttemptCursor(f"gen_{'0' * 26}", f"att_{'0' * 26}_12")
     for text in ("", "att_", f"att_{'0' * 26}", f"att_{'0' * 26}_0", f"gen_{'0' * 26}", f"att_{'o' * 26}_1"):
         assert attempt_cursor(text) is None
 
 
-async def test_a_task_of_a_provider_is_one_attempts_alone(store: Store) -> None:
-    one, other = generation(), generation(NOW + timedelta(minutes=1))
-    has = attempt(one, state=AttemptState.ACCEPTED, tasks=(Task(ref=TaskRef(id="é动\"'%"), slot=0),))
+async def test_a_task_of_a_provider_belongs_to_one_attempt(store: Store) -> None:
+    first, other = generation(), generation(NOW + timedelta(minutes=1))
+    has = attempt(first, state=AttemptState.ACCEPTED, tasks=(Task(ref=TaskRef(id="é动\"'%"), slot=0),))
     elsewhere, lost = attempt(other, route=1, state=AttemptState.UNKNOWN), attempt(other, 2, state=AttemptState.UNKNOWN)
-    await store.create(replace(one, attempts=(has, attempt(one, 2, state=AttemptState.UNKNOWN))))
+    await store.create(replace(first, attempts=(has, attempt(first, 2, state=AttemptState.UNKNOWN))))
     await store.create(replace(other, attempts=(elsewhere, lost)))
-    await store.accept(f"att_{one.id}_2", [Task(ref=TaskRef(id="a"), slot=0)], SOON)
+    await store.accept(f"att_{first.id}_2", [Task(ref=TaskRef(id="a"), slot=0)], SOON)
 
-    for task, holder in (("é动\"'%", has.id), ("a", f"att_{one.id}_2")):
-        with pytest.raises(Conflict, match=f"that of the attempt {holder} already") as refused:
+    for task, holder in (("é动\"'%", has.id), ("a", f"att_{first.id}_2")):
+        with pytest.raises(Conflict, match=f"already belongs to the attempt {holder}") as refused:
             await store.callbacks.tell(lost.id, [TaskRef(id="b"), TaskRef(id=task)], SOON, "operator")
         assert refused.value.param == "task_id"
     assert await store.callbacks.tell(elsewhere.id, [TaskRef(id="a")], SOON, "operator") is Told.ADOPTED
     assert await store.callbacks.tell(lost.id, [TaskRef(id="A"), TaskRef(id="a%")], SOON, "operator") is Told.ADOPTED
 
 
-async def test_of_two_that_adopt_one_task_at_once_one_has_it(store: Store) -> None:
-    one = generation(status=Status.COMPLETED)
-    attempts = [attempt(one, number, state=AttemptState.UNKNOWN) for number in range(1, 5)]
-    await store.create(replace(one, attempts=tuple(attempts)))
+async def test_of_several_attempts_that_claim_a_task_at_once_one_gets_it(store: Store) -> None:
+    owner = generation(status=Status.COMPLETED)
+    attempts = [attempt(owner, number, state=AttemptState.UNKNOWN) for number in range(1, 5)]
+    await store.create(replace(owner, attempts=tuple(attempts)))
 
-    async def tell(name: str) -> Told:
+    async def claim(name: str) -> Told:
         return await store.callbacks.tell(name, [REF], SOON, "callback")
 
-    told = await asyncio.gather(*(tell(one.id) for one in attempts), return_exceptions=True)
-    assert [type(one) for one in told] == [Told, Conflict, Conflict, Conflict]
-    after = await store.get(one.id)
+    results = await asyncio.gather(*(claim(candidate.id) for candidate in attempts), return_exceptions=True)
+    assert [type(result) for result in results] == [Told, Conflict, Conflict, Conflict]
+    after = await store.get(owner.id)
     assert after is not None
-    assert [len(one.tasks) for one in after.attempts] == [1, 0, 0, 0]
+    assert [len(candidate.tasks) for candidate in after.attempts] == [1, 0, 0, 0]
 
 
 async def test_a_task_is_free_again_when_its_holder_is_deleted(store: Store) -> None:
-    one, other = generation(status=Status.COMPLETED), generation(NOW + timedelta(minutes=1))
-    done = attempt(one, state=AttemptState.COMPLETED, tasks=(Task(ref=REF, slot=0),))
-    await store.create(replace(one, attempts=(done,)))
+    holder, other = generation(status=Status.COMPLETED), generation(NOW + timedelta(minutes=1))
+    done = attempt(holder, state=AttemptState.COMPLETED, tasks=(Task(ref=REF, slot=0),))
+    await store.create(replace(holder, attempts=(done,)))
     await store.create(replace(other, attempts=(attempt(other, state=AttemptState.UNKNOWN),)))
     with pytest.raises(Conflict):
         await store.callbacks.tell(f"att_{other.id}_1", [REF], SOON, "callback")
-    assert await store.delete(one.id, one.key, NOW)
+    assert await store.delete(holder.id, holder.key, NOW)
     assert await store.callbacks.tell(f"att_{other.id}_1", [REF], SOON, "callback") is Told.ADOPTED
+
+
+ARCHIVED = Kept(name="gen/0-1.mp4", bytes=1, sha256="00", content_type="video/mp4", kept_until=NOW + timedelta(days=30))
+
+
+async def archived(store: Store) -> Generation:
+    """A completed generation whose file is archived."""
+    output = Output(index=0, status=Status.COMPLETED, artifact=Artifact(url="https://x.example/1.mp4"))
+    made = await store.create(generation(status=Status.COMPLETED, outputs=(output,)))
+    assert await store.results.tell(made.id, [ARCHIVED.name, "gen/0-1.jpg"], SOON)
+    assert await store.write(made, [SaveKept(0, ARCHIVED)], NOW)
+    return await stored(store, made.id)
+
+
+async def set_thumbnail(store: Store, generation_id: str, *, index: int = 0, video: str = ARCHIVED.name) -> bool:
+    return await store.results.set_thumbnail(
+        generation_id, index, video=video, thumbnail="gen/0-1.jpg", content_type="image/jpeg"
+    )
+
+
+async def test_a_thumbnail_is_added_once_to_the_file_that_it_was_drawn_from(store: Store) -> None:
+    made = await archived(store)
+    events = await store.events(made.id)
+    assert not await set_thumbnail(store, made.id, video="gen/0-2.mp4")
+    assert not await set_thumbnail(store, made.id, index=1)
+    assert not await set_thumbnail(store, "gen_other")
+    assert await stored(store, made.id) == made
+
+    assert await set_thumbnail(store, made.id)
+    kept = replace(ARCHIVED, thumbnail="gen/0-1.jpg", thumbnail_type="image/jpeg")
+    expected = replace(made, outputs=(replace(made.outputs[0], kept=kept),), version=made.version + 1)
+    assert await stored(store, made.id) == expected
+    assert await store.events(made.id) == events
+    assert await store.results.expired(ARCHIVED.kept_until - timedelta(seconds=1), 10) == []
+    assert len(await store.results.expired(ARCHIVED.kept_until, 10)) == 2
+
+    assert not await set_thumbnail(store, made.id)
+    assert await stored(store, made.id) == expected
+
+
+async def test_an_output_without_an_archived_file_gets_no_thumbnail(store: Store) -> None:
+    made = await store.create(generation())
+    assert not await set_thumbnail(store, made.id)
+    assert await stored(store, made.id) == made
+
+
+async def test_a_writer_that_does_not_know_of_the_thumbnail_has_to_read_again(store: Store) -> None:
+    """It cannot overwrite the thumbnail, and its next write with the new version is accepted."""
+    output = Output(index=0, status=Status.COMPLETED, artifact=Artifact(url="https://x.example/1.mp4"))
+    made = await store.create(generation(outputs=(output, Output(index=1))))
+    assert await store.results.tell(made.id, [ARCHIVED.name, "gen/0-1.jpg"], SOON)
+    assert await store.write(made, [SaveKept(0, ARCHIVED)], NOW)
+    before = await stored(store, made.id)
+    assert await set_thumbnail(store, made.id)
+    ended = SaveOutput(replace(before.outputs[1], status=Status.COMPLETED))
+    assert await store.write(before, [ended], NOW) is None
+    again = await stored(store, made.id)
+    assert await store.write(again, [ended], NOW) == again.version + 1
+    assert (await stored(store, made.id)).outputs[0] == again.outputs[0]

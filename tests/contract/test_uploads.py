@@ -1,4 +1,4 @@
-"""What every store promises about inputs that were uploaded to a provider."""
+"""The contract of every store for inputs that were uploaded to a provider."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ async def test_an_upload_is_found_until_it_expires(store: Store) -> None:
 
 
 @pytest.mark.parametrize("other", [UploadKey("bcme", "aa"), UploadKey("acme", "bb"), UploadKey("acme", "aa", "jpeg")])
-async def test_an_upload_is_of_one_account_content_and_recipe(store: Store, other: UploadKey) -> None:
+async def test_an_upload_belongs_to_one_account_content_and_recipe(store: Store, other: UploadKey) -> None:
     await store.uploads.keep(ONE, URL, LATER)
     assert await store.uploads.find(other, NOW) is None
     await store.uploads.keep(other, URL + "?2", LATER)
@@ -58,7 +58,7 @@ async def test_a_forgotten_upload_is_gone_for_its_account_alone(store: Store) ->
     assert await store.uploads.forget("acme", ["aa"]) == await store.uploads.forget("acme", []) == 0
 
 
-async def test_what_is_expired_is_removed_the_oldest_first(store: Store) -> None:
+async def test_expired_uploads_are_removed_oldest_first(store: Store) -> None:
     keys = [UploadKey("acme", str(number)) for number in range(5)]
     for hours, key in enumerate(keys):
         await store.uploads.keep(key, URL, NOW + timedelta(hours=hours))
@@ -79,7 +79,7 @@ async def test_uploads_outlive_the_process(tmp_path: Path) -> None:
         await again.close()
 
 
-async def test_a_closed_store_says_so(store: Store) -> None:
+async def test_a_closed_store_is_unavailable(store: Store) -> None:
     await store.close()
     with pytest.raises(StoreUnavailable):
         await store.uploads.keep(ONE, URL, LATER)

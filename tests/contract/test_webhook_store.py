@@ -1,4 +1,4 @@
-"""What every store promises of webhooks: stored with the end, claimed once, noted, gone with what they belong to."""
+"""What every store must do with webhooks: add them with an end, give each to one sender at a time, note each try."""
 
 import asyncio
 import contextlib
@@ -76,10 +76,10 @@ def end(status: Status = Status.COMPLETED) -> SaveStatus:
 
 
 async def ended(store: Store, status: Status = Status.COMPLETED, at: datetime = NOW, **made: Any) -> Generation:
-    """A generation that has ended; how many were told is for the test to see."""
-    one = await store.create(generation(at=at, **made))
-    assert await store.write(one, [end(status)], at) is not None
-    return one
+    """A generation that has ended, and so has added its deliveries."""
+    created = await store.create(generation(at=at, **made))
+    assert await store.write(created, [end(status)], at) is not None
+    return created
 
 
 async def endpoint(store: Store, key: str = "alice", **changes: Any) -> Endpoint:
@@ -106,7 +106,7 @@ async def claim(store: Store, name: str = "hook.example:443", limit: int = 9, at
 
 
 async def waiting(store: Store, key: str = "alice") -> list[tuple[str, datetime]]:
-    """The receivers of a key, and when the first of each is due."""
+    """The receivers of a key, each with the time of its first due delivery."""
     return await store.webhooks.receivers(key, NOW + DAY, 100)
 
 
@@ -117,18 +117,18 @@ def answered(status: int = 200, at: datetime = NOW) -> Try:
 # --- endpoints --------------------------------------------------------------------------------------------------------
 
 
-async def test_an_endpoint_is_read_as_it_was_stored_and_by_its_owner_alone(store: Store) -> None:
+async def test_an_endpoint_is_read_as_it_was_stored_by_its_owner_only(store: Store) -> None:
     secrets = (SigningSecret("whsec_2"), SigningSecret("whsec_1", LEASE))
     made = await endpoint(store, events=EVENTS[:2], secrets=secrets, disabled="gone")
     plain = await endpoint(store, description=None)
 
     assert await store.webhooks.endpoint(made.id, "alice") == made
     assert await store.webhooks.endpoint(made.id, "bob") is None
-    assert await store.webhooks.endpoints("alice") == sorted((made, plain), key=lambda one: one.id)
+    assert await store.webhooks.endpoints("alice") == sorted((made, plain), key=lambda stored: stored.id)
     assert await store.webhooks.endpoints("bob") == []
 
 
-async def test_a_key_has_so_many_endpoints_at_most(store: Store) -> None:
+async def test_a_key_has_a_limited_number_of_endpoints(store: Store) -> None:
     made = [await endpoint(store) for _ in range(ENDPOINTS_MAX)]
 
     assert not await store.webhooks.add_endpoint(replace(made[0], id="whe_more"))
@@ -140,73 +140,82 @@ async def test_a_key_has_so_many_endpoints_at_most(store: Store) -> None:
 async def test_only_its_owner_changes_or_removes_an_endpoint(store: Store) -> None:
     made = await endpoint(store)
 
-    assert await store.webhooks.change_endpoint(made.id, "bob", lambda one: replace(one, url="https://b/")) is None
+    assert (
+        await store.webhooks.change_endpoint(made.id, "bob", lambda before: replace(before, url="https://b/")) is None
+    )
     assert not await store.webhooks.remove_endpoint(made.id, "bob")
     assert await store.webhooks.endpoints("alice") == [made]
 
-    changed = await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, events=("x",)))
+    changed = await store.webhooks.change_endpoint(made.id, "alice", lambda before: replace(before, events=("x",)))
     assert changed == replace(made, events=("x",)) == await store.webhooks.endpoint(made.id, "alice")
 
 
-async def test_what_waits_follows_an_endpoint_to_its_new_url(store: Store) -> None:
+async def test_pending_deliveries_follow_an_endpoint_to_its_new_url(store: Store) -> None:
     made = await endpoint(store)
     await ended(store, url=None)
 
-    await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, url="http://10.1.2.3:99/"))
+    await store.webhooks.change_endpoint(made.id, "alice", lambda before: replace(before, url="http://10.1.2.3:99/"))
 
-    assert [one.url for one in await deliveries(store)] == ["http://10.1.2.3:99/"]
+    assert [delivery.url for delivery in await deliveries(store)] == ["http://10.1.2.3:99/"]
     assert await waiting(store) == [("10.1.2.3:99", NOW)]
 
 
-async def test_what_waits_is_given_up_with_its_endpoint(store: Store) -> None:
+async def test_pending_deliveries_of_a_disabled_endpoint_are_dead(store: Store) -> None:
     made = await endpoint(store)
     other = await endpoint(store)
     await ended(store, url=None)
 
-    await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, disabled="requested"))
-    states = {one.endpoint_id: (one.state, one.next_at is None) for one in await deliveries(store)}
+    await store.webhooks.change_endpoint(made.id, "alice", lambda before: replace(before, disabled="requested"))
+    states = {delivery.endpoint_id: (delivery.state, delivery.next_at is None) for delivery in await deliveries(store)}
     assert states == {made.id: (DeliveryState.DEAD, True), other.id: (DeliveryState.PENDING, False)}
 
     await store.webhooks.remove_endpoint(other.id, "alice")
-    assert [one.endpoint_id for one in await deliveries(store)] == [made.id]
+    assert [delivery.endpoint_id for delivery in await deliveries(store)] == [made.id]
 
 
-# --- deliveries come with the end -------------------------------------------------------------------------------------
+# --- deliveries are added with the end --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status.terminal])
-async def test_every_end_is_told_to_the_url_and_to_every_endpoint_that_wants_it(store: Store, status: Status) -> None:
+async def test_every_end_is_announced_to_the_url_and_to_every_endpoint_that_wants_it(
+    store: Store, status: Status
+) -> None:
     everything = await endpoint(store)
     some = await endpoint(store, events=(f"video.generation.{status}",))
-    await endpoint(store, events=tuple(one for one in EVENTS if not one.endswith(status)))
+    await endpoint(store, events=tuple(event for event in EVENTS if not event.endswith(status)))
     await endpoint(store, disabled="requested")
     await endpoint(store, key="bob")
-    store.webhooks.added.clear()
+    due = asyncio.Event()
+    store.webhooks.on_due(due.set)
 
-    one = await ended(store, status)
+    made = await ended(store, status)
 
-    found = await deliveries(store)
-    assert {delivery.endpoint_id for delivery in found} == {None, everything.id, some.id}
-    assert {delivery.url for delivery in found} == {HOOK, everything.url}
-    for delivery in found:
+    added = await deliveries(store)
+    assert {delivery.endpoint_id for delivery in added} == {None, everything.id, some.id}
+    assert {delivery.url for delivery in added} == {HOOK, everything.url}
+    for delivery in added:
         assert is_delivery(delivery.id)
-        assert (delivery.event_id, delivery.type) == (one.id.replace("gen_", "evt_"), f"video.generation.{status}")
-        assert (delivery.generation_id, delivery.created_at, delivery.next_at) == (one.id, NOW, NOW)
+        assert (delivery.event_id, delivery.type) == (
+            made.id.replace("gen_", "evt_"),
+            f"video.generation.{status}",
+        )
+        assert (delivery.generation_id, delivery.created_at, delivery.next_at) == (made.id, NOW, NOW)
         assert (delivery.state, delivery.retries, delivery.tries) == (DeliveryState.PENDING, 0, ())
         assert await store.webhooks.delivery(delivery.id, "alice") == delivery
         assert await store.webhooks.delivery(delivery.id, "bob") is None
-    assert store.webhooks.added.is_set()
+    assert due.is_set()
     assert await deliveries(store, "bob") == []
 
 
-async def test_nothing_is_told_of_a_change_that_is_no_end_or_that_was_not_made(store: Store) -> None:
+async def test_a_change_that_is_not_an_end_or_was_not_made_adds_no_delivery(store: Store) -> None:
     await endpoint(store)
-    one = await store.create(generation())
-    store.webhooks.added.clear()
+    before = await store.create(generation())
+    due = asyncio.Event()
+    store.webhooks.on_due(due.set)
 
-    await store.write(one, [replace(end(), status=Status.IN_PROGRESS, completed_at=None)], NOW)
-    assert await store.write(one, [replace(end(), was=Status.IN_PROGRESS)], NOW) is None
-    after = await store.get(one.id)
+    await store.write(before, [replace(end(), status=Status.IN_PROGRESS, completed_at=None)], NOW)
+    assert await store.write(before, [replace(end(), was=Status.IN_PROGRESS)], NOW) is None
+    after = await store.get(before.id)
     assert after is not None
     gone = Attempt(id="att_x", number=1, route=0, slots=(0,), state=AttemptState.NOT_SENT, reserved_at=NOW)
     with pytest.raises(IllegalMove):
@@ -217,20 +226,21 @@ async def test_nothing_is_told_of_a_change_that_is_no_end_or_that_was_not_made(s
     assert await deliveries(store) == []
 
 
-async def test_an_end_that_nobody_is_told_of_wakes_nobody(store: Store) -> None:
+async def test_an_end_without_deliveries_does_not_wake_the_deliverer(store: Store) -> None:
     await endpoint(store, key="bob")
-    store.webhooks.added.clear()
+    due = asyncio.Event()
+    store.webhooks.on_due(due.set)
 
     await ended(store, url=None)
-    assert not store.webhooks.added.is_set()
+    assert not due.is_set()
     await ended(store)
-    assert store.webhooks.added.is_set()
+    assert due.is_set()
 
 
-async def test_deliveries_go_with_their_generation(store: Store) -> None:
-    one, other = await ended(store), await ended(store)
+async def test_deliveries_are_deleted_with_their_generation(store: Store) -> None:
+    gone, other = await ended(store), await ended(store)
 
-    await store.delete(one.id, "alice", NOW)
+    await store.delete(gone.id, "alice", NOW)
 
     assert [delivery.generation_id for delivery in await deliveries(store)] == [other.id]
 
@@ -238,12 +248,12 @@ async def test_deliveries_go_with_their_generation(store: Store) -> None:
 # --- claims and notes -------------------------------------------------------------------------------------------------
 
 
-async def test_a_claim_is_its_holders_until_it_runs_out(store: Store) -> None:
+async def test_a_claimed_delivery_is_not_claimed_again_until_the_claim_expires(store: Store) -> None:
     made = await endpoint(store, url=HOOK)
     await ended(store)
 
     first = await claim(store)
-    assert {(one.delivery.endpoint_id, one.secrets, one.until) for one in first} == {
+    assert {(claimed.delivery.endpoint_id, claimed.secrets, claimed.until) for claimed in first} == {
         (None, (), LEASE),
         (made.id, made.secrets, LEASE),
     }
@@ -252,17 +262,17 @@ async def test_a_claim_is_its_holders_until_it_runs_out(store: Store) -> None:
     assert len(await claim(store, at=LEASE)) == 2
 
 
-async def test_of_two_claims_at_once_each_gets_others(store: Store) -> None:
+async def test_two_claims_at_once_get_different_deliveries(store: Store) -> None:
     for _ in range(6):
         await ended(store)
 
     taken = await asyncio.gather(claim(store, limit=4), claim(store, limit=4))
 
     assert sorted(map(len, taken)) == [2, 4]
-    assert len({one.delivery.id for some in taken for one in some}) == 6
+    assert len({claimed.delivery.id for some in taken for claimed in some}) == 6
 
 
-async def test_so_many_of_each_receiver_are_claimed_the_longest_due_first(store: Store) -> None:
+async def test_a_claim_has_a_limit_for_each_receiver_and_takes_the_longest_due_first(store: Store) -> None:
     late = await ended(store, at=NOW + timedelta(seconds=2))
     early = await ended(store)
     await ended(store, at=NOW + timedelta(seconds=3))
@@ -270,13 +280,13 @@ async def test_so_many_of_each_receiver_are_claimed_the_longest_due_first(store:
     soon = NOW + timedelta(seconds=2)
 
     assert await waiting(store) == [("hook.example:443", NOW), ("other.example:443", NOW)]
-    found = await store.webhooks.claim({("alice", "hook.example:443"): 2, ("bob", "hook.example:443"): 5}, soon, LEASE)
-    assert [one.delivery.generation_id for one in found] == [early.id, late.id]
+    claims = await store.webhooks.claim({("alice", "hook.example:443"): 2, ("bob", "hook.example:443"): 5}, soon, LEASE)
+    assert [claimed.delivery.generation_id for claimed in claims] == [early.id, late.id]
     assert (await store.webhooks.receivers("alice", soon, 9)) == [("other.example:443", NOW)]
     assert await store.webhooks.next_due(soon) == NOW + timedelta(seconds=3)
 
 
-async def test_keys_wait_beside_each_other(store: Store) -> None:
+async def test_each_key_is_listed_with_its_own_first_due_time(store: Store) -> None:
     late = NOW + timedelta(seconds=2)
     for key, url, at in (("bob", HOOK, late), ("alice", "https://z.example/", late), ("alice", HOOK, NOW)):
         await ended(store, key=key, url=url, at=at)
@@ -290,10 +300,10 @@ async def test_keys_wait_beside_each_other(store: Store) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whatever_happens_each_receiver_is_known_with_what_is_due_first(store: Store, seed: int) -> None:
+async def test_after_any_changes_each_receiver_has_the_time_of_its_first_delivery(store: Store, seed: int) -> None:
     draw = random.Random(seed)
     owners = {(await endpoint(store, key=key, url=url)).id: key for key in ("alice", "bob") for url in URLS}
-    known: list[Generation] = []
+    left: list[Generation] = []
 
     def an_endpoint() -> tuple[str, str]:
         return draw.choice(list(owners.items()))
@@ -309,14 +319,14 @@ async def test_whatever_happens_each_receiver_is_known_with_what_is_due_first(st
         at = NOW + timedelta(minutes=step)
         match draw.choice(("end", "end", "try", "try", "move", "delete", "remove", "again")):
             case "end":
-                known.append(await ended(store, key=draw.choice(("alice", "bob")), url=draw.choice(URLS), at=at))
+                left.append(await ended(store, key=draw.choice(("alice", "bob")), url=draw.choice(URLS), at=at))
             case "try":
                 await try_one(at)
             case "move":
                 changes: dict[str, Any] = {"url": draw.choice(URLS), "disabled": draw.choice((None, None, "requested"))}
-                await store.webhooks.change_endpoint(*an_endpoint(), lambda one, by=changes: replace(one, **by))
-            case "delete" if known:
-                gone = known.pop(draw.randrange(len(known)))
+                await store.webhooks.change_endpoint(*an_endpoint(), lambda before, by=changes: replace(before, **by))
+            case "delete" if left:
+                gone = left.pop(draw.randrange(len(left)))
                 await store.delete(gone.id, gone.key, NOW)
             case "remove" if len(owners) > 2 and draw.random() < 0.3:
                 endpoint_id, key = an_endpoint()
@@ -324,19 +334,21 @@ async def test_whatever_happens_each_receiver_is_known_with_what_is_due_first(st
                 del owners[endpoint_id]
             case "again":
                 key = draw.choice(("alice", "bob"))
-                if found := await deliveries(store, key):
+                if listed := await deliveries(store, key):
                     with contextlib.suppress(Conflict):
-                        await store.webhooks.redeliver(draw.choice(found).id, key, at)
+                        await store.webhooks.redeliver(draw.choice(listed).id, key, at)
 
         for key in ("alice", "bob"):
             first: dict[str, datetime] = {}
-            for one in await deliveries(store, key):
-                if one.next_at is not None:
-                    first[receiver(one.url)] = min(one.next_at, first.get(receiver(one.url), one.next_at))
+            for delivery in await deliveries(store, key):
+                if delivery.next_at is not None:
+                    first[receiver(delivery.url)] = min(
+                        delivery.next_at, first.get(receiver(delivery.url), delivery.next_at)
+                    )
             assert dict(await store.webhooks.receivers(key, at + 9 * DAY, 100)) == first
 
 
-async def test_a_try_is_kept_with_what_it_makes_of_the_delivery(store: Store) -> None:
+async def test_a_try_is_stored_with_the_new_state_of_its_delivery(store: Store) -> None:
     await ended(store)
     (held,) = await claim(store)
 
@@ -354,16 +366,16 @@ async def test_a_try_is_kept_with_what_it_makes_of_the_delivery(store: Store) ->
     assert await waiting(store) == []
 
 
-async def test_a_try_of_what_is_deleted_is_not_kept(store: Store) -> None:
-    one = await ended(store)
+async def test_a_try_of_a_deleted_delivery_is_not_stored(store: Store) -> None:
+    gone = await ended(store)
     (held,) = await claim(store)
-    await store.delete(one.id, "alice", NOW)
+    await store.delete(gone.id, "alice", NOW)
 
     assert await store.webhooks.note(held, answered()) is None
 
 
-async def test_a_late_note_changes_nothing_but_by_success(store: Store) -> None:
-    """Its claim has run out, and another has the delivery by now."""
+async def test_a_late_note_changes_the_state_only_if_the_try_succeeded(store: Store) -> None:
+    """The claim has expired, and another sender has claimed the delivery since."""
     await ended(store)
     (late,) = await claim(store)
     (held,) = await claim(store, at=LEASE)
@@ -378,66 +390,67 @@ async def test_a_late_note_changes_nothing_but_by_success(store: Store) -> None:
     assert (after.state, after.next_at) == (DeliveryState.SUCCEEDED, None)
 
 
-async def test_gone_disables_the_endpoint_and_gives_up_what_waits(store: Store) -> None:
+async def test_an_answer_of_410_disables_the_endpoint_and_ends_its_pending_deliveries(store: Store) -> None:
     made = await endpoint(store, url=HOOK)
     for _ in range(2):
         await ended(store, url=None)
     await ended(store)
-    (held, *_) = [one for one in await claim(store) if one.delivery.endpoint_id == made.id]
+    (held, *_) = [claimed for claimed in await claim(store) if claimed.delivery.endpoint_id == made.id]
 
     await store.webhooks.note(held, answered(410))
 
-    found = await store.webhooks.endpoint(made.id, "alice")
-    assert found is not None
-    assert found.disabled == "gone"
-    states = [(one.endpoint_id is None, one.state) for one in await deliveries(store)]
+    disabled = await store.webhooks.endpoint(made.id, "alice")
+    assert disabled is not None
+    assert disabled.disabled == "gone"
+    states = [(delivery.endpoint_id is None, delivery.state) for delivery in await deliveries(store)]
     assert sorted(states) == [*[(False, DeliveryState.DEAD)] * 3, (True, DeliveryState.PENDING)]
 
 
-async def test_gone_of_a_generations_own_url_is_its_own_matter(store: Store) -> None:
+async def test_an_answer_of_410_from_a_generations_own_url_ends_that_delivery_only(store: Store) -> None:
     await ended(store)
     await ended(store)
     held, _ = await claim(store)
 
     await store.webhooks.note(held, answered(410))
 
-    assert sorted(one.state for one in await deliveries(store)) == [DeliveryState.DEAD, DeliveryState.PENDING]
+    assert sorted(delivery.state for delivery in await deliveries(store)) == [DeliveryState.DEAD, DeliveryState.PENDING]
 
 
 @pytest.mark.parametrize("status", [200, 410])
-async def test_what_has_ended_is_sent_again_when_asked(store: Store, status: int) -> None:
+async def test_an_ended_delivery_is_sent_again_on_request(store: Store, status: int) -> None:
     await ended(store)
     (held,) = await claim(store)
     done = await store.webhooks.note(held, answered(status))
     assert done is not None
-    store.webhooks.added.clear()
+    due = asyncio.Event()
+    store.webhooks.on_due(due.set)
 
     assert await store.webhooks.redeliver(done.id, "bob", LEASE) is None
     again = await store.webhooks.redeliver(done.id, "alice", LEASE)
 
     assert again == replace(done, state=DeliveryState.PENDING, next_at=LEASE, retries=0)
-    assert store.webhooks.added.is_set()
+    assert due.is_set()
     (held,) = await claim(store, at=LEASE)
     assert held.delivery.event_id == done.event_id
 
 
-async def test_a_redelivery_goes_to_where_the_endpoint_is_by_now_unless_it_is_disabled(store: Store) -> None:
+async def test_a_redelivery_goes_to_the_current_url_of_an_enabled_endpoint(store: Store) -> None:
     made = await endpoint(store)
     await ended(store, url=None)
     (held,) = await claim(store, "all.example:443")
     await store.webhooks.note(held, answered())
-    await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, url=HOOK))
+    await store.webhooks.change_endpoint(made.id, "alice", lambda before: replace(before, url=HOOK))
 
     again = await store.webhooks.redeliver(held.delivery.id, "alice", NOW)
     assert again is not None
     assert (again.url, await waiting(store)) == (HOOK, [("hook.example:443", NOW)])
 
-    await store.webhooks.change_endpoint(made.id, "alice", lambda one: replace(one, disabled="requested"))
+    await store.webhooks.change_endpoint(made.id, "alice", lambda before: replace(before, disabled="requested"))
     with pytest.raises(Conflict, match="disabled"):
         await store.webhooks.redeliver(held.delivery.id, "alice", NOW)
 
 
-async def test_what_is_asked_for_while_it_is_being_sent_is_sent_once_more_if_that_fails(store: Store) -> None:
+async def test_a_redelivery_that_is_requested_during_a_failing_try_stays_due(store: Store) -> None:
     await ended(store)
     (held,) = await claim(store)
     await store.webhooks.redeliver(held.delivery.id, "alice", NOW)
@@ -451,7 +464,7 @@ async def test_what_is_asked_for_while_it_is_being_sent_is_sent_once_more_if_tha
 # --- tests, lists, retention ------------------------------------------------------------------------------------------
 
 
-async def test_a_test_is_a_delivery_too_and_expires(store: Store) -> None:
+async def test_a_test_is_a_delivery_and_expires(store: Store) -> None:
     made = await endpoint(store)
     sent = await store.webhooks.add_test(made.id, "alice", "evt_1", NOW)
     assert sent is not None
@@ -467,24 +480,24 @@ async def test_a_test_is_a_delivery_too_and_expires(store: Store) -> None:
     assert await store.webhooks.expire(NOW + TEST_LIFE + DAY, 10) == 0
 
     left = await deliveries(store)
-    assert [one.id for one in left if one.generation_id is None] == [waiting.id]
+    assert [delivery.id for delivery in left if delivery.generation_id is None] == [waiting.id]
     assert len(left) == 2
 
 
-async def test_an_endpoint_has_one_test_under_way(store: Store) -> None:
+async def test_an_endpoint_has_at_most_one_pending_test(store: Store) -> None:
     made, other = await endpoint(store), await endpoint(store)
-    await ended(store, url=None)  # what else waits for it is in nobody's way
+    await ended(store, url=None)  # another pending delivery of the endpoint does not count
 
     async def ask(of: Endpoint = made) -> Delivery | None:
         return await store.webhooks.add_test(of.id, "alice", "evt_1", NOW)
 
-    asked = await asyncio.gather(*(ask() for _ in range(5)), return_exceptions=True)
-    (added,) = (one for one in asked if isinstance(one, Delivery))
-    refused = [str(one) for one in asked if isinstance(one, Conflict)]
+    results = await asyncio.gather(*(ask() for _ in range(5)), return_exceptions=True)
+    (added,) = (result for result in results if isinstance(result, Delivery))
+    refused = [str(result) for result in results if isinstance(result, Conflict)]
     assert refused == [f"A test of this endpoint is still under way: GET /v1/webhook_deliveries/{added.id}."] * 4
     assert await ask(other) is not None
 
-    held = next(one for one in await claim(store, "all.example:443") if one.delivery.id == added.id)
+    held = next(claimed for claimed in await claim(store, "all.example:443") if claimed.delivery.id == added.id)
     with pytest.raises(Conflict):
         await ask()
     await store.webhooks.note(held, answered(500))
@@ -500,7 +513,7 @@ async def test_only_an_enabled_endpoint_of_its_owner_is_tested(store: Store) -> 
     assert await deliveries(store) == []
 
 
-async def test_so_many_tests_expire_at_once(store: Store) -> None:
+async def test_at_most_limit_tests_expire_at_once(store: Store) -> None:
     made = await endpoint(store)
     for number in range(3):
         assert await store.webhooks.add_test(made.id, "alice", f"evt_{number}", NOW) is not None
@@ -510,16 +523,18 @@ async def test_so_many_tests_expire_at_once(store: Store) -> None:
     assert [await store.webhooks.expire(NOW + TEST_LIFE + DAY, 2) for _ in range(3)] == [2, 1, 0]
 
 
-async def test_pages_go_both_ways_and_filters_hold(store: Store) -> None:
+async def test_pages_go_both_ways_and_filters_apply(store: Store) -> None:
     made = await endpoint(store)
     ends = [await ended(store, at=NOW + timedelta(seconds=number)) for number in range(3)]
     newest = list(await deliveries(store))
-    assert [one.created_at for one in newest] == sorted((one.created_at for one in newest), reverse=True)
-    ids = [one.id for one in newest]
+    assert [delivery.created_at for delivery in newest] == sorted(
+        (delivery.created_at for delivery in newest), reverse=True
+    )
+    ids = [delivery.id for delivery in newest]
 
     async def page(**query: Any) -> tuple[list[str], bool]:
-        found = await store.webhooks.page(DeliveryQuery(key="alice", limit=2, **query))
-        return [one.id for one in found.data], found.has_more
+        listed = await store.webhooks.page(DeliveryQuery(key="alice", limit=2, **query))
+        return [delivery.id for delivery in listed.data], listed.has_more
 
     assert await page() == (ids[:2], True)
     assert await page(after=ids[1]) == (ids[2:4], True)
@@ -529,16 +544,18 @@ async def test_pages_go_both_ways_and_filters_hold(store: Store) -> None:
     assert await page(order="asc", after=ids[1]) == ([ids[0]], False)
     assert await page(order="asc", before=ids[1]) == (ids[3:1:-1], True)
 
-    assert {one.generation_id for one in await deliveries(store, endpoint_id=made.id)} == {one.id for one in ends}
+    assert {delivery.generation_id for delivery in await deliveries(store, endpoint_id=made.id)} == {
+        ended_one.id for ended_one in ends
+    }
     assert len(await deliveries(store, generation_id=ends[0].id)) == 2
     (held, *_) = await claim(store)
     await store.webhooks.note(held, answered())
-    assert [one.id for one in await deliveries(store, state=DeliveryState.SUCCEEDED)] == [held.delivery.id]
+    assert [delivery.id for delivery in await deliveries(store, state=DeliveryState.SUCCEEDED)] == [held.delivery.id]
     assert len(await deliveries(store, state=DeliveryState.PENDING)) == 5
 
 
 @pytest.mark.parametrize(
-    ("asked", "index"),
+    ("filters", "index"),
     [
         ({}, "deliveries_of_key"),
         ({"state": DeliveryState.DEAD}, "deliveries_of_state"),
@@ -549,15 +566,15 @@ async def test_pages_go_both_ways_and_filters_hold(store: Store) -> None:
     ],
 )
 @pytest.mark.parametrize("place", [{}, {"after": "dlv_1"}, {"before": "dlv_1", "order": "asc"}])
-async def test_a_page_is_read_along_an_index_that_has_what_was_asked_for(
-    tmp_path: Path, asked: dict[str, Any], place: dict[str, Any], index: str
+async def test_a_page_is_read_along_the_index_for_its_filters(
+    tmp_path: Path, filters: dict[str, Any], place: dict[str, Any], index: str
 ) -> None:
     store = SqliteStore.open(tmp_path / "ledger.db", NOW)
     reader = store._read
     made: list[tuple[Any, ...]] = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(reader, "all", lambda *statement: made.append(statement) or [])
-        await store.webhooks.page(DeliveryQuery(key="alice", limit=9, **asked, **place))
+        await store.webhooks.page(DeliveryQuery(key="alice", limit=9, **filters, **place))
     ((sql, values),) = made
     plan = [row[-1] for row in reader.all(f"explain query plan {sql}", values)]
     await store.close()

@@ -272,8 +272,8 @@ class Gateway:
         self.replace_in_store("tell", lambda call: call, app.store.callbacks)
         inputs = app.engine._new_drive()._effects._inputs
         keeper = app.engine._new_drive()._effects._keeper
-        watched = [(keeper, "keep"), (keeper, "picture")]
-        watched += [(inputs._blobs, "get"), (inputs._pictures, "make"), (inputs, "_fetch_once")]
+        watched = [(keeper, "keep"), (app._thumbnails, "_draw")]
+        watched += [(inputs._blobs, "get"), (inputs._converter, "convert"), (inputs, "_fetch_once")]
         watched += [(app.webhook_fetcher, "post"), (app.store.webhooks, "claim"), (app.store.webhooks, "note")]
         for owner, name in [*watched, (app.store.uploads, "keep"), (app.store.uploads, "forget")]:
             setattr(owner, name, self.traffic.counting(getattr(owner, name)))

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: a real HTTP server on loopback that keeps what came, and answers as a test says."""
+"""A receiver of webhooks: a real HTTP server on loopback that records requests and answers as a test wants."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -25,11 +25,11 @@ class Received(msgspec.Struct, frozen=True):
 
     @property
     def data(self) -> dict[str, Any]:
-        found: dict[str, Any] = msgspec.json.decode(self.body)["data"]
-        return found
+        data: dict[str, Any] = msgspec.json.decode(self.body)["data"]
+        return data
 
     def verified_by(self, *secrets: str) -> dict[str, Any]:
-        """The body, which every one of the secrets verifies by the standard's own library, at the time it came."""
+        """The body, once the standard's own library has verified it with each secret at the time of its arrival."""
         moment = self.at
 
         class Then(datetime):
@@ -38,8 +38,8 @@ class Received(msgspec.Struct, frozen=True):
                 return moment
 
         with patch("standardwebhooks.webhooks.datetime", Then):
-            (found,) = {str(Webhook(one).verify(self.body, self.headers)) for one in secrets}
-        assert found
+            (verified,) = {str(Webhook(secret).verify(self.body, self.headers)) for secret in secrets}
+        assert verified
         body: dict[str, Any] = msgspec.json.decode(self.body)
         return body
 
@@ -50,13 +50,13 @@ class Receiver:
         self.url = ""
         self.requests: list[Received] = []
         self.answer: Callable[[Received], Answer] = lambda _: (200, {})
-        self.gate = asyncio.Event()  # nobody is answered while it is not set
+        self.gate = asyncio.Event()  # no request is answered while it is not set
         self.gate.set()
-        self.under_way = self.most = 0  # requests that wait for their answer, and how many did at once
+        self.under_way = self.most = 0  # requests that wait for their answer: now, and at most at the same time
 
     @property
     def ids(self) -> list[str]:
-        return [one.id for one in self.requests]
+        return [request.id for request in self.requests]
 
     def fail(self, status: int, **headers: str) -> None:
         self.answer = lambda _: (status, headers)
@@ -66,14 +66,14 @@ class Receiver:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
             body = await reader.readexactly(int(headers["content-length"]))
-            one = Received(self._now(), head[0].split()[1], headers, body)
-            self.requests.append(one)
+            request = Received(self._now(), head[0].split()[1], headers, body)
+            self.requests.append(request)
             self.under_way += 1
             self.most = max(self.most, self.under_way)
             await self.gate.wait()
-            status, more = self.answer(one)
-            told = "".join(f"{name}: {value}\r\n" for name, value in more.items())
-            writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n{told}\r\n".encode())
+            status, more = self.answer(request)
+            lines = "".join(f"{name}: {value}\r\n" for name, value in more.items())
+            writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n{lines}\r\n".encode())
             await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -84,7 +84,7 @@ class Receiver:
 
 @asynccontextmanager
 async def receiving(now: Callable[[], datetime]) -> AsyncIterator[Receiver]:
-    """A receiver that listens."""
+    """A receiver that accepts connections for as long as the block runs."""
     receiver = Receiver(now)
     server = await asyncio.start_server(receiver.handle, "127.0.0.1", 0)
     receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"

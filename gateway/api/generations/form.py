@@ -1,21 +1,28 @@
-"""A create request that came as a form: its parts become the fields of a JSON body."""
+"""Turns a create request that came as a form into the fields of a JSON body."""
 
 import re
 from typing import Any
 
 from litestar import Request
 
-from gateway.api.generations.fields import OPTIONS_MAX, READERS
-from gateway.api.generations.parameters import ALIASES
+from gateway.api.generations.parameters import ALIASES, BY_NAME, PARAMETERS, FormStyle
+from gateway.api.generations.readers import OPTIONS_MAX
 from gateway.api.web.headers import header
 from gateway.api.web.json_body import parse_json, read_body
 from gateway.api.web.multipart import Part, is_form, parts_of
 from gateway.domain.errors import GatewayError, InvalidForm, InvalidParameter
 from gateway.domain.parameters.spellings import boolean, is_empty
 
+_MEMBER = re.compile(r"([^\[\]]+)\[(.+)\]", re.DOTALL)
+_NUMBERED = re.compile(r"(.+)\[[0-9]{0,2}\]", re.DOTALL)
+_REPEATED = frozenset({FormStyle.IMAGES, FormStyle.WORDS})
+_WITH_MEMBERS = frozenset({FormStyle.IMAGE, FormStyle.PAIRS})
+_SEVERAL = next(row.name for row in PARAMETERS if row.form is FormStyle.IMAGES)
+_WORD_LISTS = tuple(name for name, parameter in BY_NAME.items() if parameter.form is FormStyle.WORDS)
+
 
 async def read_create(request: Request[Any, Any, Any], limit: int) -> dict[str, object]:
-    """The body of a create request, as JSON or as a form that means the same."""
+    """Return the body of a create request of at most `limit` bytes, from JSON or from a form that means the same."""
     raw = await read_body(request, limit)
     content_type, content_encoding = header(request, "content-type"), header(request, "content-encoding")
     if is_form(content_type):
@@ -23,87 +30,88 @@ async def read_create(request: Request[Any, Any, Any], limit: int) -> dict[str, 
     return parse_json(raw, content_type, content_encoding, "application/json or multipart/form-data")
 
 
-_FRAMES = frozenset({"image", "last_image"})
-_LISTS = frozenset({"reference_images", "fallback"})
-_IMAGES = _FRAMES | {"reference_images"}
-_OPTIONAL = READERS.keys() - {"model"}
-_MEMBER = re.compile(r"([^\[\]]+)\[(.+)\]", re.DOTALL)
-_NUMBERED = re.compile(r"(.+)\[[0-9]{0,2}\]", re.DOTALL)
-
-
 def create_body(parts: list[Part]) -> dict[str, object]:
-    """The parts of a form as the fields of a JSON body, for `normalise`; images that came as files are bytes.
+    """Return the parts of a form as the fields of a JSON body for `normalise`; images that came as files are bytes.
 
-    Numbers and booleans stay text and unknown names stay too: `normalise` reads or refuses them. An empty part is left
-    out where the field is optional, because browsers send one for each box or file that the person did not fill in.
+    Numbers and booleans stay text and unknown names stay as they are: `normalise` reads or refuses them. An empty part
+    of an optional field is dropped, because browsers send one for each box or file that the person did not fill in.
     """
     body: dict[str, Any] = {}
-    held: Any
+    holder: Any
     for part in parts:
-        if _is_left_alone(part):
+        if _is_left_empty(part):
             continue
         name = _base(part.name)
-        field = ALIASES.get(name, name)
-        if field in _LISTS:
-            body.setdefault(name, []).append(part.image() if field in _IMAGES else part.text())
+        style = _style(name)
+        if style in _REPEATED:
+            body.setdefault(name, []).append(part.image() if style is FormStyle.IMAGES else part.text())
             continue
         value: object
         member = _MEMBER.fullmatch(part.name)
-        if field not in _FRAMES and member is not None and ALIASES.get(member[1], member[1]) in {"metadata", *_FRAMES}:
-            held, key, value = body.setdefault(member[1], {}), member[2], part.text()
+        if style is not FormStyle.IMAGE and member is not None and _style(member[1]) in _WITH_MEMBERS:
+            holder, key, value = body.setdefault(member[1], {}), member[2], part.text()
         else:
-            held, key, value = body, name, part.image() if field in _FRAMES else _value(part)
-        if not isinstance(held, dict) or key in held:
-            hint = ": it takes one image; `reference_images` takes several" if field in _FRAMES else ""
-            raise InvalidForm(f"The field `{part.shown}` is there twice{hint}.", param=part.shown)
-        held[key] = value
-    for name in ("fallback", "fallbacks"):
-        if len(models := body.get(name, ())) == 1:
-            is_model = boolean(models[0]) is None and not is_empty(models[0])
-            body[name] = models if is_model else models[0]
+            holder, key, value = body, name, _value(part, name)
+        if not isinstance(holder, dict) or key in holder:
+            hint = f": it takes one image; `{_SEVERAL}` takes several" if style is FormStyle.IMAGE else ""
+            raise InvalidForm(f"The form has the field `{part.shown}` twice{hint}.", param=part.shown)
+        holder[key] = value
+    for name in _WORD_LISTS:
+        if len(words := body.get(name, ())) == 1:  # `fallback=false` is a boolean, `fallback=kling` a list of one
+            is_word = boolean(words[0]) is None and not is_empty(words[0])
+            body[name] = words if is_word else words[0]
     return body
 
 
-def _is_left_alone(part: Part) -> bool:
-    """Whether the part is an optional box or file input of a browser's form that the person did not fill in.
+def _style(name: str) -> FormStyle | None:
+    """Return how a form says the field of this name; None for a name that no field has."""
+    parameter = BY_NAME.get(name)
+    return None if parameter is None else parameter.form
 
-    A file that has a name and no bytes is a damaged upload: it must be refused, or a video without it would be bought.
+
+def _is_left_empty(part: Part) -> bool:
+    """Return whether a part is an optional box or file input of a browser's form that the person did not fill in.
+
+    A file that has a name and no bytes is a damaged upload. It must be refused, or a video without it would be bought.
     """
-    name = _base(part.name)
-    frame = part.name.partition("[")[0]
-    optional = ALIASES.get(name, name) in _OPTIONAL or ALIASES.get(frame, frame) in _FRAMES
-    return optional and not part.content and not part.filename
+    parameter = BY_NAME.get(_base(part.name))
+    is_optional = parameter is not None and not parameter.required
+    is_member_of_image = _style(part.name.partition("[")[0]) is FormStyle.IMAGE
+    return (is_optional or is_member_of_image) and not part.content and not part.filename
 
 
 def _base(name: str) -> str:
-    """The name of a field without the `[]` or `[0]` that clients add where they send a list."""
+    """Return the name of a field without the `[]` or `[0]` that clients add where they send a list."""
     numbered = _NUMBERED.fullmatch(name)
-    base = numbered[1] if numbered is not None else name
-    return base if ALIASES.get(base, base) in _LISTS | _FRAMES else name
+    if numbered is None:
+        return name
+    return numbered[1] if _style(numbered[1]) in _REPEATED | {FormStyle.IMAGE} else name
 
 
-def _value(part: Part) -> object:
-    field = ALIASES.get(part.name, part.name)
-    if field not in READERS:
-        return part.content
-    text = part.text()
-    match field:
-        case "provider_options":
-            return _options(part.name, text)
-        case "metadata":
-            raise InvalidParameter("In a form every pair of `metadata` is a field: `metadata[key]`.", param="metadata")
+def _value(part: Part, name: str) -> object:
+    match _style(name):
+        case None:
+            return part.content  # `normalise` refuses the name
+        case FormStyle.IMAGE:
+            return part.image()
+        case FormStyle.JSON:
+            return _json_object(part.name, part.text())
+        case FormStyle.PAIRS:
+            field = ALIASES.get(name, name)
+            message = f"In a form every pair of `{field}` is a part of its own, with the name `{field}[key]`."
+            raise InvalidParameter(message, param=field)
         case _:
-            return text
+            return part.text()
 
 
-def _options(name: str, text: str) -> dict[str, object]:
-    """An object of objects has no other form in fields that keeps numbers and text apart."""
-    if len(text) > 2 * OPTIONS_MAX:  # with blanks; without them `OPTIONS_MAX` counts
+def _json_object(name: str, text: str) -> dict[str, object]:
+    """Read an object of objects. JSON is the only form of it in which numbers and text stay different."""
+    if len(text) > 2 * OPTIONS_MAX:  # a bound before decoding; the exact limit is checked without the white space
         raise InvalidParameter(f"`{name}` must be at most {OPTIONS_MAX // 1024} KB of JSON.", param=name)
     if is_empty(text):
         return {}
     try:
         return parse_json(text.encode(), "application/json", None)
     except GatewayError as error:
-        below = f"{name}.{error.param}" if error.param else name
-        raise InvalidParameter(f"`{name}` must be a JSON object as text. {error.detail}", param=below) from error
+        path = f"{name}.{error.param}" if error.param else name
+        raise InvalidParameter(f"`{name}` must be a JSON object as text. {error.detail}", param=path) from error

@@ -1,27 +1,62 @@
-"""How an image of a create request is read: text, the bytes of a file, or an object in one of the usual shapes."""
+"""The readers of images in a create request: text, the bytes of a file, or an object in one of the usual shapes."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
-from gateway.api.generations.refusals import refuse, shown
+from msgspec import Meta, Struct
+
+from gateway.api.generations.refusals import refuse
 from gateway.api.web.json_body import join
+from gateway.domain.adapter.shown_value import shown
 from gateway.domain.errors import InvalidImage, UnknownParameter
 from gateway.domain.parameters.spellings import is_empty, trim
+from gateway.media.base64_text import NotBase64, TooLong, decode_base64
+from gateway.media.image_formats import type_of
+from gateway.media.image_header import IMAGE_MAX, inspect, too_large
 from gateway.media.image_text import from_text
 
 REFERENCES_MAX = 16
 _SOURCES = ("url", "image_url", "file_id", "b64_json", "base64", "data")
+_SOURCE_NAMES = ", ".join(f"`{source}`" for source in _SOURCES)
 _NESTED = frozenset({"url", "image_url"})  # `{"image_url": {"url": …}}`
-# What clients send beside an image, and what the image itself says better.
-_BESIDE = frozenset(
+_BASE64 = frozenset({"b64_json", "base64"})
+_NOT_BASE64 = ("http://", "https://", "data:", "file_")
+# Members that clients send beside an image. They are ignored, because the image itself says the same reliably.
+_IGNORED = frozenset(
     {"type", "detail", "media_type", "mime_type", "mimeType", "mediaType", "content_type", "filename", "name"}
 )
 _DEPTH_MAX = 3  # an object within an object within a list of one
 
 
-def read_image(value: object, name: str) -> str | bytes | None:
-    """The URL, the `file_…` id or the bytes of one image; `None` for a value that is empty.
+class ImageUrl(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The URL of an image, nested in an object as chat clients do it."""
 
-    A list of one image is that image, which is how forms and some client libraries send it.
+    url: str
+    detail: str | None = None
+
+
+class ImageObject(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """An image by exactly one of these names; `type` and `detail` may be beside it."""
+
+    url: str | None = None
+    image_url: str | ImageUrl | None = None
+    file_id: str | None = None
+    b64_json: str | None = None
+    base64: str | None = None
+    data: str | None = None
+    type: str | None = None
+    detail: str | None = None
+
+
+Image = str | ImageObject
+OneImage = Image | Annotated[list[Image], Meta(max_length=1)]
+
+
+def read_image(value: object, name: str) -> str | bytes | None:
+    """Return the URL, the `file_…` id or the bytes of one image; None for an empty value.
+
+    A list of one image is accepted as that image, because forms and some client libraries send it so. Raises
+    `InvalidImage` or `UnknownParameter`.
     """
     if not isinstance(value, list):
         return _image(value, name, _DEPTH_MAX)
@@ -33,7 +68,7 @@ def read_image(value: object, name: str) -> str | bytes | None:
 
 
 def read_images(value: object, name: str) -> list[str | bytes] | None:
-    """Each image of a list, without the empty ones; `None` where none is left."""
+    """Return the images of a list without the empty ones; None if no image is left."""
     if not isinstance(value, list) or len(value) > REFERENCES_MAX:
         refuse(name, f"a list of at most {REFERENCES_MAX} images", value)
     images = (_image(image, f"{name}[{index}]", _DEPTH_MAX) for index, image in enumerate(value))
@@ -58,17 +93,16 @@ def _image(value: object, name: str, depth: int) -> str | bytes | None:
 
 def _object(value: Mapping[str, object], name: str, depth: int) -> str | bytes | None:
     for key, member in value.items():
-        if key not in _SOURCES and key not in _BESIDE and member is not None:
-            takes = ", ".join(f"`{source}`" for source in _SOURCES)
-            message = f"`{join(name, key)}` is not known; an image as an object has one of {takes}."
-            raise UnknownParameter(message, param=join(name, key))
+        if key not in _SOURCES and key not in _IGNORED and member is not None:
+            path = join(name, key)
+            message = f"`{path}` is not a member of an image; an image as an object has one of {_SOURCE_NAMES}."
+            raise UnknownParameter(message, param=path)
     given = {key: value[key] for key in _SOURCES if not is_empty(value.get(key))}
     if not given and all(map(is_empty, value.values())):
         return None
     images = {key: _member(key, member, join(name, key), depth) for key, member in given.items()}
     if len(set(images.values())) != 1:
-        takes = ", ".join(f"`{source}`" for source in _SOURCES)
-        raise InvalidImage(f"`{name}` must have exactly one of {takes}.", param=name)
+        raise InvalidImage(f"`{name}` must have exactly one of {_SOURCE_NAMES}.", param=name)
     return next(iter(images.values()))
 
 
@@ -79,5 +113,23 @@ def _member(key: str, value: object, name: str, depth: int) -> str | bytes | Non
         raise InvalidImage(f"`{name}` must be a string, not {shown(value)}.", param=name)
     text = trim(value)
     if key == "file_id" and not text.startswith("file_"):
-        raise InvalidImage(f"`{name}` must be the id of an uploaded file (`file_…`).", param=name)
+        raise InvalidImage(f"`{name}` must be the id of an uploaded file (`file_…`), not {shown(text)}.", param=name)
+    if key in _BASE64 and not text[:8].lower().startswith(_NOT_BASE64):
+        return _from_base64(text, name)
     return from_text(text, name)
+
+
+def _from_base64(text: str, name: str) -> bytes:
+    """Decode text that the client itself calls base64, so a refusal need not explain which other texts are accepted."""
+    try:
+        data = decode_base64(text, IMAGE_MAX)
+        if type_of(data) is None:
+            inspect(data)  # raises `InvalidImage` with what the bytes are
+    except TooLong as error:
+        raise too_large(name) from error
+    except NotBase64 as error:
+        raise InvalidImage(f"`{name}` must be the base64 text of an image, but it {error}.", param=name) from error
+    except InvalidImage as error:
+        message = f"`{name}` decodes to {len(data):,} bytes that cannot be used. {error.detail}"
+        raise InvalidImage(message, param=name) from error
+    return data

@@ -1,319 +1,381 @@
-"""From the body of a create request to the one value it means, whichever names and spellings it came in."""
+"""The fields of a create request: one table.
 
-import difflib
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import Annotated, Any, Literal
+Everything that has to know the fields is computed from `PARAMETERS`: how a JSON body and a form are read, the other
+names of a field, the hint for an unknown name, the OpenAPI schema of both kinds of body, and how a generation shows its
+request and the settings of its attempts. A new field is one row here, and its reader if no reader fits; a test checks
+that each of these places has it.
+"""
 
-from msgspec import Meta, Struct
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from functools import partial
+from typing import Annotated, Any, Literal, NamedTuple
 
-from gateway.api.generations.fields import PROMPT_MAX, READERS, WEBHOOK_URL_MAX, check_webhook_url, read_field
-from gateway.api.generations.image_values import REFERENCES_MAX
-from gateway.api.web.json_body import join
-from gateway.domain.adapter.request import ImageToVideo, Input, ReferencesToVideo, Settings, TextToVideo
-from gateway.domain.errors import InvalidImage, InvalidParameter, UnknownParameter, UnsupportedParameter
-from gateway.domain.generation.model import GenerationRequest
-from gateway.domain.parameters.dimensions import SIDE_MAX, SIDE_MIN, ratio_name, resolution_name
-from gateway.domain.parameters.spellings import Size, size_of
-from gateway.domain.public_addresses import Network
-from gateway.generations.service import InlineFile
-from gateway.media.image_header import inspect
+from msgspec import Meta, Struct, defstruct
 
-ALIASES = {
-    "image_url": "image",
-    "input_reference": "image",
-    "image_tail_url": "last_image",
-    "image_tail": "last_image",
-    "end_image_url": "last_image",
-    "image_urls": "reference_images",
-    "seconds": "duration",
-    "aspect_resolution": "resolution",
-    "generate_count": "n",
-    "fallbacks": "fallback",
-    "callback_url": "webhook_url",
-}  # beside them, `width` and `height` together are `size`
-
-
-class ImageUrl(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The URL of an image, as chat clients nest it."""
-
-    url: str
-    detail: str | None = None
+from gateway.api.generations.image_values import REFERENCES_MAX, Image, OneImage, read_image, read_images
+from gateway.api.generations.readers import (
+    PROMPT_MAX,
+    SIZE_EXAMPLES,
+    read_aspect_ratio,
+    read_boolean,
+    read_choice,
+    read_duration,
+    read_fallback,
+    read_integer,
+    read_max_cost,
+    read_metadata,
+    read_mode,
+    read_model,
+    read_negative_prompt,
+    read_number,
+    read_provider_options,
+    read_resolution,
+    read_response_format,
+    read_size,
+    read_stream,
+    read_text,
+)
+from gateway.api.generations.webhook_url import WEBHOOK_URL_MAX, read_webhook_url
+from gateway.domain.parameters import spellings
 
 
-class ImageObject(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """An image by exactly one of these names; `type` and `detail` may be beside it."""
+class FormStyle(Enum):
+    """How a form says a field. The name of the field is `name` here."""
 
-    url: str | None = None
-    image_url: str | ImageUrl | None = None
-    file_id: str | None = None
-    b64_json: str | None = None
-    base64: str | None = None
-    data: str | None = None
-    type: str | None = None
-    detail: str | None = None
+    TEXT = auto()  # one part with text
+    IMAGE = auto()  # one part: a file, or text; also `name[]`, `name[file_id]`, `name[image_url]`
+    IMAGES = auto()  # any number of parts, files or text; also `name[]`, `name[0]`
+    WORDS = auto()  # any number of parts with text; also `name[]`, `name[0]`
+    JSON = auto()  # one part with a JSON object as text
+    PAIRS = auto()  # one part `name[key]` for each pair
 
 
-Image = str | ImageObject
-OneImage = Image | Annotated[list[Image], Meta(max_length=1)]
+class Holder(Enum):
+    """The value that a field ends up in."""
+
+    REQUEST = auto()  # a field of `GenerationRequest`
+    SETTINGS = auto()  # a field of its `Settings`
+    INPUT = auto()  # a field of its input; which fields are given decides the kind of input
+    SIZE = auto()  # another form of `resolution` and `aspect_ratio`
+    NOTHING = auto()  # it has one possible value, which changes nothing
 
 
-class CreateVideo(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The body of a create request under its own names.
+class Shown(Enum):
+    """When the `request` of a generation shows a field."""
 
-    A field that is `null` or blank is the same as one that is absent. Numbers and booleans may come as text.
-    """
+    GIVEN = auto()  # unless it has the default
+    ALWAYS = auto()
+    NEVER = auto()  # the generation shows it elsewhere, or not at all
 
-    model: Annotated[str, Meta(min_length=1, max_length=256)]
-    prompt: Annotated[str, Meta(max_length=PROMPT_MAX)] | None = None
-    image: Annotated[OneImage | None, Meta(description="First frame: URL, data URL, base64 or `file_…`.")] = None
-    last_image: Annotated[OneImage | None, Meta(description="Last frame: URL, data URL, base64 or `file_…`.")] = None
-    reference_images: Annotated[list[Image], Meta(max_length=REFERENCES_MAX)] | None = None
-    duration: Annotated[float, Meta(ge=1, le=3600)] | str | None = None
-    resolution: str | int | None = None
-    aspect_ratio: str | float | None = None
-    size: str | None = None
-    n: Annotated[int, Meta(ge=1, le=4)] | str | None = None
-    generate_audio: bool | int | str | None = None
-    negative_prompt: Annotated[str, Meta(max_length=PROMPT_MAX)] | None = None
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | str | None = None
-    fps: Annotated[int, Meta(ge=1, le=120)] | str | None = None
-    cfg_scale: float | str | None = None
-    mode: Annotated[str, Meta(max_length=32)] | None = None
-    provider_options: dict[str, dict[str, Any]] | None = None
-    adapt: Literal["none", "nearest"] | None = None
-    fallback: bool | Annotated[list[Annotated[str, Meta(min_length=1, max_length=256)]], Meta(max_length=16)] | None = (
-        None
-    )
-    deadline_seconds: Annotated[int, Meta(ge=60, le=86400)] | str | None = None
-    max_cost: Annotated[float, Meta(gt=0)] | str | None = None
-    webhook_url: Annotated[str, Meta(max_length=WEBHOOK_URL_MAX)] | None = None
-    metadata: (
-        Annotated[
+
+class Target(NamedTuple):
+    """Where the value of a field goes, and where it is shown from."""
+
+    holder: Holder
+    field: str = ""  # of the holder
+    shown: Shown = Shown.GIVEN
+    setting_type: Any = None  # of a setting: its type in the `settings` of an attempt
+
+
+class Parameter(Struct, frozen=True, kw_only=True):
+    """One field of a create request."""
+
+    name: str
+    read: Callable[[Any, str], Any]  # value, the client's name of the field → what it means, None: not asked for
+    json_type: Any  # the type that the OpenAPI document gives, besides null
+    target: Target
+    aliases: tuple[str, ...] = ()  # other names that are accepted
+    hints: tuple[str, ...] = ()  # names in other APIs that are refused with "did you mean" this field
+    form: FormStyle = FormStyle.TEXT
+    schema: Mapping[str, Any] = {}  # further members of its JSON schema
+    required: bool = False  # a blank value is refused instead of counting as absent
+    trims: bool = True  # white space around text is dropped before `read`
+
+
+ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
+
+_request = partial(Target, Holder.REQUEST)
+_input = partial(Target, Holder.INPUT)
+_SIZE, _NOTHING = Target(Holder.SIZE), Target(Holder.NOTHING)
+_SIDE = Annotated[int, Meta(ge=1, le=99_999)] | str  # pixels
+_ELSE = 'What a route does not take is refused, unless `"adapt": "nearest"` allows the nearest value.'
+
+
+def _setting(field: str, setting_type: Any) -> Target:
+    return Target(Holder.SETTINGS, field, setting_type=setting_type)
+
+
+# The order is the one of the OpenAPI document and of `request` in an answer.
+PARAMETERS: tuple[Parameter, ...] = (
+    Parameter(
+        name="model",
+        read=read_model,
+        json_type=ModelName,
+        target=_request("model", Shown.NEVER),
+        hints=("model_id", "model_name"),
+        required=True,
+    ),
+    Parameter(
+        name="prompt",
+        read=partial(read_text, most=PROMPT_MAX),
+        json_type=Annotated[str, Meta(max_length=PROMPT_MAX)],
+        target=_request("prompt", Shown.ALWAYS),
+        hints=("text", "text_prompt"),
+        trims=False,
+    ),
+    Parameter(
+        name="image",
+        read=read_image,
+        json_type=OneImage,
+        target=_input("first_frame"),
+        aliases=("image_url", "input_reference"),
+        hints=(
+            *("file", "files", "image_file", "input_image", "img", "photo", "picture", "image_base64"),
+            *("init_image", "first_frame", "first_frame_image", "first_image", "start_frame", "start_image"),
+            *("first_frame_url", "first_frame_image_url", "start_image_url"),
+        ),
+        form=FormStyle.IMAGE,
+        schema={"description": "First frame: URL, data URL, base64 or `file_…`."},
+    ),
+    Parameter(
+        name="last_image",
+        read=read_image,
+        json_type=OneImage,
+        target=_input("last_frame"),
+        aliases=("image_tail_url", "image_tail", "end_image_url"),
+        hints=("end_frame", "end_image", "last_frame", "last_frame_image", "last_frame_url", "last_image_url"),
+        form=FormStyle.IMAGE,
+        schema={"description": "Last frame: URL, data URL, base64 or `file_…`."},
+    ),
+    Parameter(
+        name="reference_images",
+        read=read_images,
+        json_type=Annotated[list[Image], Meta(max_length=REFERENCES_MAX)],
+        target=_input("references"),
+        aliases=("image_urls",),
+        hints=("images", "input_images", "reference_image_urls", "references", "subject_images"),
+        form=FormStyle.IMAGES,
+    ),
+    Parameter(
+        name="duration",
+        read=read_duration,
+        json_type=Annotated[float, Meta(ge=1, le=3600)] | str,
+        target=_setting("duration_seconds", int),
+        aliases=("seconds",),
+        hints=("duration_seconds", "length", "video_length"),
+        schema={"description": f"Seconds, also as `5s`. {_ELSE}", "examples": [5, "5"]},
+    ),
+    Parameter(
+        name="resolution",
+        read=read_resolution,
+        json_type=str | int,
+        target=_setting("resolution", str),
+        aliases=("aspect_resolution",),
+        hints=("quality",),
+        schema={
+            "description": f"A number of lines, or a name of it: `hd`, `full hd`, `2k` (1440p), `4K`. {_ELSE}",
+            "examples": ["720p", "1080p", "4k"],
+        },
+    ),
+    Parameter(
+        name="aspect_ratio",
+        read=read_aspect_ratio,
+        json_type=str | float,
+        target=_setting("aspect_ratio", str),
+        hints=("aspect", "orientation", "ratio"),
+        schema={
+            "description": f"Width to height, also as `16/9`, `1280x720`, `1.78` or `landscape`. {_ELSE} With an image"
+            " some models use the ratio of the image. They refuse another ratio, or ignore it with `nearest`.",
+            "examples": ["16:9", "9:16", "1:1"],
+        },
+    ),
+    Parameter(
+        name="size",
+        read=read_size,
+        json_type=str,
+        target=_SIZE,
+        hints=("dimensions", "video_size"),
+        schema={
+            "description": f"WIDTHxHEIGHT: resolution (the shorter side) and aspect ratio in one. {_ELSE}",
+            "examples": list(SIZE_EXAMPLES),
+        },
+    ),
+    Parameter(
+        name="width",
+        read=partial(read_integer, low=1, high=99_999, units=spellings.PIXELS),
+        json_type=_SIDE,
+        target=_SIZE,
+        schema={"description": "Together with `height`: another form of `size`."},
+    ),
+    Parameter(
+        name="height",
+        read=partial(read_integer, low=1, high=99_999, units=spellings.PIXELS),
+        json_type=_SIDE,
+        target=_SIZE,
+        schema={"description": "Together with `width`: another form of `size`."},
+    ),
+    Parameter(
+        name="n",
+        read=partial(read_integer, low=1, high=4),
+        json_type=Annotated[int, Meta(ge=1, le=4)] | str,
+        target=_request("count", Shown.ALWAYS),
+        aliases=("generate_count",),
+        hints=("batch_size", "count", "num_outputs", "num_videos", "number_of_videos", "samples"),
+        schema={"description": "The number of outputs."},
+    ),
+    Parameter(
+        name="generate_audio",
+        read=read_boolean,
+        json_type=bool | int | str,
+        target=_setting("generate_audio", bool),
+        hints=("audio", "enable_audio", "sound", "with_audio"),
+        schema={"description": "Also as `0` and `1`, or as text: `true`, `false`, `yes`, `no`, `on`, `off`."},
+    ),
+    Parameter(
+        name="negative_prompt",
+        read=read_negative_prompt,
+        json_type=Annotated[str, Meta(max_length=PROMPT_MAX)],
+        target=_setting("negative_prompt", str),
+        trims=False,
+    ),
+    Parameter(
+        name="seed",
+        read=partial(read_integer, low=0, high=2**63 - 1),
+        json_type=Annotated[int, Meta(ge=0, le=2**63 - 1)] | str,
+        target=_setting("seed", int),
+    ),
+    Parameter(
+        name="fps",
+        read=partial(read_integer, low=1, high=120, units=frozenset({"fps"})),
+        json_type=Annotated[int, Meta(ge=1, le=120)] | str,
+        target=_setting("fps", int),
+        hints=("frame_rate", "framerate", "frames_per_second"),
+    ),
+    Parameter(
+        name="cfg_scale",
+        read=read_number,
+        json_type=float | str,
+        target=_setting("cfg_scale", float),
+        hints=("cfg", "guidance", "guidance_scale"),
+    ),
+    Parameter(
+        name="mode",
+        read=read_mode,
+        json_type=Annotated[str, Meta(max_length=32)],
+        target=_setting("mode", str),
+        schema={"description": "A provider's own quality mode: `std`, `pro`."},
+    ),
+    Parameter(
+        name="provider_options",
+        read=read_provider_options,
+        json_type=dict[str, dict[str, Any]],
+        target=_request("provider_options"),
+        form=FormStyle.JSON,
+    ),
+    Parameter(
+        name="adapt",
+        read=partial(read_choice, choices=("none", "nearest")),
+        json_type=Literal["none", "nearest"],
+        target=_request("adapt"),
+        schema={"description": "If it is absent, the configuration of the model decides; its default is `none`."},
+    ),
+    Parameter(
+        name="fallback",
+        read=read_fallback,
+        json_type=bool | Annotated[list[ModelName], Meta(max_length=16)],
+        target=_request("fallback"),
+        aliases=("fallbacks",),
+        form=FormStyle.WORDS,
+    ),
+    Parameter(
+        name="deadline_seconds",
+        read=partial(read_integer, low=60, high=86400, units=spellings.UNITS_OF_TIME),
+        json_type=Annotated[int, Meta(ge=60, le=86400)] | str,
+        target=_request("deadline_seconds", Shown.NEVER),
+        hints=("deadline", "timeout", "timeout_seconds"),
+    ),
+    Parameter(
+        name="max_cost",
+        read=read_max_cost,
+        json_type=Annotated[float, Meta(gt=0)] | str,
+        target=_request("max_cost"),
+        schema={"description": "USD."},
+    ),
+    Parameter(
+        name="webhook_url",
+        read=read_webhook_url,
+        json_type=Annotated[str, Meta(max_length=WEBHOOK_URL_MAX)],
+        target=_request("webhook_url"),
+        aliases=("callback_url",),
+        hints=("callback", "hook_url", "notify_url", "webhook"),
+    ),
+    Parameter(
+        name="metadata",
+        read=read_metadata,
+        json_type=Annotated[
             dict[Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=512)]],
             Meta(max_length=16),
-        ]
-        | None
-    ) = None
-    user: Annotated[str, Meta(max_length=256)] | None = None
-    stream: bool | None = None
-    response_format: Literal["url"] | None = None
+        ],
+        target=_request("metadata", Shown.NEVER),
+        hints=("external_task_id",),
+        form=FormStyle.PAIRS,
+    ),
+    Parameter(
+        name="user",
+        read=partial(read_text, most=256),
+        json_type=Annotated[str, Meta(max_length=256)],
+        target=_request("user", Shown.NEVER),
+    ),
+    Parameter(
+        name="stream",
+        read=read_stream,
+        json_type=bool,
+        target=_NOTHING,
+        schema={"description": "Only `false`: events are streamed by a call of their own."},
+    ),
+    Parameter(
+        name="response_format",
+        read=read_response_format,
+        json_type=Literal["url"],
+        target=_NOTHING,
+        schema={"description": "Only `url`: the answer always gives the URL of a result."},
+    ),
+)
+ALIASES: Mapping[str, str] = {alias: parameter.name for parameter in PARAMETERS for alias in parameter.aliases}
+# Every name that is accepted.
+BY_NAME: Mapping[str, Parameter] = {
+    name: parameter for parameter in PARAMETERS for name in (parameter.name, *parameter.aliases)
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Normalised:
-    """What was asked, and the images that came with it by the names that `request` has for them."""
+def read_field(parameter: Parameter, value: object, name: str) -> Any:  # each field has a type of its own
+    """Return what a value means; `name` is the name that the client used. None: the field is not asked for.
 
-    request: GenerationRequest
-    files: Mapping[str, InlineFile]
-    names: Mapping[str, str] = field(default_factory=dict, compare=False)  # field → the client's name of it
-    size: Size | None = field(default=None, compare=False)  # what resolution and ratio were read from
-
-    @contextmanager
-    def named(self) -> Iterator[None]:
-        """An error about a field names it as the client did, and explains what its size was read as."""
-        try:
-            yield
-        except (InvalidImage, UnsupportedParameter) as error:
-            of_size = self.size is not None and any(f"`{name}`" in error.detail for name in _OF_SIZE)
-            if isinstance(error, UnsupportedParameter) and self.size is not None and of_size:
-                error.detail += f" The size {self.size.width}x{self.size.height} was read as {_read_as(self.size)}."
-            error.param = self.names.get(error.param or "", error.param)
-            raise
-
-
-def normalise(
-    body: Mapping[str, object], name_file: Callable[[bytes], str], fetch_allow: Sequence[Network] = ()
-) -> Normalised:
-    """The meaning of a body that `parse_json` let through; a 400 that names the field where it has none.
-
-    Two bodies that mean the same give equal values. `name_file` gives the `file_…` name of an image's bytes, the same
-    for equal bytes; `fetch_allow` are the networks besides the public ones that a webhook may be in. Whether a file
-    exists and a model is known is not asked here.
+    Null, and blank text of a field that is not required, are the same as an absent field.
     """
-    asked, names = _read(body)
-    if "model" not in asked:
-        raise InvalidParameter("`model` is required: the name of the model to use.", param="model")
-    if "webhook_url" in asked:
-        check_webhook_url(asked["webhook_url"], names["webhook_url"], fetch_allow)
-    size = _expand_size(asked, names)
-    files: dict[str, InlineFile] = {}
-    request = GenerationRequest(
-        input=_input(asked, names, _Files(files, name_file)),
-        settings=Settings(**{_SETTINGS[key]: value for key, value in asked.items() if key in _SETTINGS}),
-        **{_REQUEST[key]: value for key, value in asked.items() if key in _REQUEST},
-    )
-    return Normalised(request=request, files=files, names=names, size=size)
+    if isinstance(value, str) and parameter.trims:
+        value = spellings.trim(value)
+        if not value and not parameter.required:
+            return None
+    return None if value is None else parameter.read(value, name)
 
 
-# Field of the body → field of the value. What was not asked for takes the default that the value has for it.
-_SETTINGS = {
-    "duration": "duration_seconds",
-    "resolution": "resolution",
-    "aspect_ratio": "aspect_ratio",
-    "generate_audio": "generate_audio",
-    "negative_prompt": "negative_prompt",
-    "seed": "seed",
-    "fps": "fps",
-    "cfg_scale": "cfg_scale",
-    "mode": "mode",
-}
-_REQUEST = {
-    "model": "model",
-    "prompt": "prompt",
-    "n": "count",
-    "provider_options": "provider_options",
-    "adapt": "adapt",
-    "fallback": "fallback",
-    "deadline_seconds": "deadline_seconds",
-    "max_cost": "max_cost",
-    "webhook_url": "webhook_url",
-    "metadata": "metadata",
-    "user": "user",
-}
-
-
-_OF_SIZE = ("resolution", "aspect_ratio")
-
-
-def _read(body: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The values that were asked for, and the name that the client used for each."""
-    asked: dict[str, Any] = {}
-    names: dict[str, str] = {}
-    for name, value in body.items():
-        key = ALIASES.get(name, name)
-        if key not in READERS:
-            if value is None:
-                continue
-            raise _unknown(name)
-        read = read_field(key, value, name)
-        if read is None:
-            continue
-        if key in asked and asked[key] != read:
-            first = names[key]
-            raise InvalidParameter(f"`{first}` and `{name}` are one field and have different values.", param=name)
-        asked[key] = read
-        names.setdefault(key, name)
-    return asked, names
-
-
-def _expand_size(asked: dict[str, Any], names: dict[str, str]) -> Size | None:
-    """Put resolution and aspect ratio in the place of `size`, or of `width` and `height`; the size that was asked."""
-    width, height = asked.pop("width", None), asked.pop("height", None)
-    size: Size | None = asked.pop("size", None)
-    name = names.get("size", "size")
-    if width is not None or height is not None:
-        if width is None or height is None:
-            missing, given = ("width", "height") if width is None else ("height", "width")
-            raise InvalidParameter(f"`{given}` needs `{missing}` beside it.", param=missing)
-        if size is not None and size != (width, height):
-            detail = f"`{name}` is {size.width}x{size.height}, `width` and `height` say {width}x{height}."
-            raise InvalidParameter(detail, param=name)
-        if size is None:
-            size, name = size_of(width, height), "width"
-        if size is None:
-            bounds = f"from {SIDE_MIN} to {SIDE_MAX:,} pixels each, one at most 100 times the other"
-            raise InvalidParameter(f"`width` and `height` must be {bounds}, not {width}x{height}.", param=name)
-    frame = asked.get("resolution")
-    if isinstance(frame, Size):  # `1920x1080` where a resolution is asked for
-        asked["resolution"] = resolution_name(min(frame))
-        if size is None and not {"aspect_ratio", "image"} & asked.keys():  # these know the shape better
-            asked["aspect_ratio"] = ratio_name(Fraction(*frame))
-            names["aspect_ratio"] = names["resolution"]
-    if size is None:
-        return None
-    label = f"`{name}`" if name != "width" else "`width` and `height`:"
-    for key, meant in zip(_OF_SIZE, (resolution_name(min(size)), ratio_name(Fraction(*size))), strict=True):
-        given = asked.setdefault(key, meant)
-        if given != meant:
-            other, pixels = names[key], f"{size.width}x{size.height}"
-            detail = f"{label} {pixels} means `{other}` {meant}, but `{other}` is {given}."
-            raise InvalidParameter(detail, param=other)
-        names.setdefault(key, name)
-    return size
-
-
-def _read_as(size: Size) -> str:
-    resolution, ratio = resolution_name(min(size)), ratio_name(Fraction(*size))
-    return f"`resolution` {resolution} and `aspect_ratio` {ratio}"
-
-
-class _Files:
-    """The images that came as bytes, each content once."""
-
-    def __init__(self, files: dict[str, InlineFile], name_file: Callable[[bytes], str]) -> None:
-        self._files = files
-        self._name_file = name_file
-
-    def name(self, image: str | bytes, param: str) -> str:
-        """The image as the request has it: a URL or a name."""
-        if isinstance(image, str):
-            return image
-        name = self._name_file(image)
-        if name not in self._files:
-            try:
-                facts = inspect(image)
-            except InvalidImage as error:
-                raise InvalidImage(f"`{param}`: {error.detail}", param=param) from error
-            self._files[name] = InlineFile(content=image, facts=facts)
-        return name
-
-
-def _input(asked: Mapping[str, Any], names: Mapping[str, str], files: _Files) -> Input:
-    def frame(key: str) -> str | None:
-        return files.name(asked[key], names[key]) if key in asked else None
-
-    first, last = frame("image"), frame("last_image")
-    if "reference_images" in asked:
-        param = names["reference_images"]
-        references = tuple(
-            files.name(image, f"{param}[{index}]") for index, image in enumerate(asked["reference_images"])
-        )
-        return ReferencesToVideo(references=references, first_frame=first, last_frame=last)
-    if first is not None:
-        return ImageToVideo(first_frame=first, last_frame=last)
-    if last is not None:
-        param = names["last_image"]
-        raise InvalidParameter(f"`{param}` is a last frame: it needs `image`, the first one, beside it.", param=param)
-    return TextToVideo()
-
-
-# Words of other APIs that no likeness of letters leads from.
-_OTHER_WORDS = {
-    "audio": "generate_audio",
-    "callback": "webhook_url",
-    "count": "n",
-    "end_frame": "last_image",
-    "external_task_id": "metadata",
-    "first_frame": "image",
-    "first_frame_image": "image",
-    "guidance_scale": "cfg_scale",
-    "last_frame": "last_image",
-    "last_frame_image": "last_image",
-    "length": "duration",
-    "model_name": "model",
-    "num_outputs": "n",
-    "num_videos": "n",
-    "quality": "resolution",
-    "ratio": "aspect_ratio",
-    "sound": "generate_audio",
-    "start_frame": "image",
-    "start_image_url": "image",
-    "text": "prompt",
-    "timeout": "deadline_seconds",
-}
-
-
-def _unknown(name: str) -> UnknownParameter:
-    shown = join("", name)
-    plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[-. ]", "_", name[:64]).lower()
-    known = [*READERS, *ALIASES]
-    nearest = [_OTHER_WORDS[plain]] if plain in _OTHER_WORDS else difflib.get_close_matches(plain, known, 1, 0.5)
-    hint = f"Did you mean `{nearest[0]}`?" if nearest else f"The fields are: {', '.join(READERS)}."
-    return UnknownParameter(
-        f"`{shown}` is not a field of this request. {hint} A provider's own options go into `provider_options`.",
-        param=shown,
-    )
+# The body of a create request for the OpenAPI document; a request is read by `create_request.py`, which takes more.
+CreateVideo: type[Struct] = defstruct(
+    "CreateVideo",
+    [
+        (parameter.name, parameter.json_type)
+        if parameter.required
+        else (parameter.name, parameter.json_type | None, None)
+        for parameter in PARAMETERS
+    ],
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    module=__name__,
+    namespace={
+        "__doc__": "The body of a create request under its own names.\n\n"
+        "A field that is `null` or blank is the same as one that is absent. Numbers and booleans may come as text."
+    },
+)

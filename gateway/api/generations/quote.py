@@ -1,10 +1,12 @@
-"""What a client reads of a quote: the plan of a request, in data and in words."""
+"""The answer to a quote: the plan of a request, as data and in words."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
 
-from gateway.api.generations.views import SettingsView, WarningView, route_warnings, settings_view
+from gateway.api.generations.request_echo import SettingsView, settings_view
+from gateway.api.generations.views import WarningView, route_warnings
 from gateway.domain.generation.model import GenerationRequest, Route
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.routing.order import Order
@@ -14,7 +16,7 @@ from gateway.upstream.health import CompletionTimes, Health
 
 
 class QuotedRoute(Struct, frozen=True, kw_only=True):
-    """A route that can, at its place."""
+    """A route that can do what was asked, at its place in the order."""
 
     position: int  # from 1
     provider: str
@@ -22,7 +24,7 @@ class QuotedRoute(Struct, frozen=True, kw_only=True):
     settings: SettingsView  # as they would be sent
     warnings: tuple[WarningView, ...]
     submits: int  # for all outputs
-    cost_usd: float | None  # of all outputs; null: it has no price
+    cost_usd: float | None  # of all outputs; null: the route has no price
     completion_seconds: CompletionTimes | None
     circuit: CircuitState
 
@@ -35,7 +37,7 @@ class ReasonView(Struct, frozen=True, kw_only=True):
 
 
 class LeftOutRoute(Struct, frozen=True, kw_only=True):
-    """A route that cannot do what was asked, or may not."""
+    """A route that cannot do what was asked, or may not be used for it."""
 
     provider: str
     provider_model: str
@@ -43,7 +45,7 @@ class LeftOutRoute(Struct, frozen=True, kw_only=True):
 
 
 class QuoteView(Struct, frozen=True, kw_only=True):
-    """What would be done. Nothing was stored or started."""
+    """What a create with the same body would do. Nothing was stored or started."""
 
     object: Literal["video.generation.quote"] = "video.generation.quote"
     model: str
@@ -55,7 +57,7 @@ class QuoteView(Struct, frozen=True, kw_only=True):
 
 
 def quote_view(quote: Quote, health: Health) -> QuoteView:
-    """The public object."""
+    """Return the public object of a quote, with the present health of its routes."""
     routes = tuple(
         _route_view(position, route, quote.request, health)
         for position, route in enumerate(quote.planned.routes, start=1)
@@ -65,8 +67,8 @@ def quote_view(quote: Quote, health: Health) -> QuoteView:
         order=quote.model.order,
         cost_usd=routes[0].cost_usd if routes else None,
         routes=routes,
-        left_out=tuple(map(_left_out_view, quote.planned.left_out)),
-        summary=(*map(_told, routes), *map(_told_left_out, quote.planned.left_out))
+        left_out=tuple(map(left_out_view, quote.planned.left_out)),
+        summary=(*map(_route_line, routes), *map(_left_out_line, quote.planned.left_out))
         + (() if routes else ("No route can do this: a create would be refused.",)),
     )
 
@@ -85,23 +87,30 @@ def _route_view(position: int, route: Route, request: GenerationRequest, health:
     )
 
 
-def _left_out_view(one: LeftOut) -> LeftOutRoute:
-    reasons = tuple(ReasonView(param=reason.param, message=reason.message) for reason in one.reasons)
-    return LeftOutRoute(provider=one.provider, provider_model=one.model, reasons=reasons)
+def left_out_view(route: LeftOut, names: Mapping[str, str] | None = None) -> LeftOutRoute:
+    """Return the public object of a route that is left out.
+
+    `names` maps a parameter to the name that the client used for it; without it the API's own names are shown.
+    """
+    names = names or {}
+    reasons = tuple(
+        ReasonView(param=names.get(reason.param, reason.param), message=reason.message) for reason in route.reasons
+    )
+    return LeftOutRoute(provider=route.provider, provider_model=route.model, reasons=reasons)
 
 
 _CIRCUIT_WORDS = {
     CircuitState.CLOSED: "",
-    CircuitState.HALF_OPEN: "has failed of late and is being tried again",
+    CircuitState.HALF_OPEN: "has failed recently and is being tried again",
     CircuitState.OPEN: "fails at the moment",
 }
 
 
-def _told(route: QuotedRoute) -> str:
+def _route_line(route: QuotedRoute) -> str:
     times = route.completion_seconds
     parts = [
         f"{route.submits} submits" if route.submits > 1 else "",
-        *(_told_warning(warning) for warning in route.warnings),
+        *(_warning_words(warning) for warning in route.warnings),
         "no price is configured" if route.cost_usd is None else f"costs {route.cost_usd:g} USD",
         "" if times is None else f"takes about {times.median:.0f} s",
         _CIRCUIT_WORDS[route.circuit],
@@ -109,7 +118,7 @@ def _told(route: QuotedRoute) -> str:
     return f"{route.position}. {route.provider}/{route.provider_model}: {'; '.join(filter(None, parts))}"
 
 
-def _told_warning(warning: WarningView) -> str:
+def _warning_words(warning: WarningView) -> str:
     if warning.type == "adapted" and warning.to is None:
         return f"{warning.param} {warning.from_} is left out, the video follows the image"
     if warning.type == "adapted":
@@ -117,6 +126,6 @@ def _told_warning(warning: WarningView) -> str:
     return f"{warning.param} is {warning.to}, which the provider requires"
 
 
-def _told_left_out(one: LeftOut) -> str:
-    reasons = ", ".join(f"`{reason.param}`: {reason.message}" for reason in one.reasons)
-    return f"Left out: {one.provider}/{one.model}: {reasons}"
+def _left_out_line(route: LeftOut) -> str:
+    reasons = ", ".join(f"`{reason.param}`: {reason.message}" for reason in route.reasons)
+    return f"Left out: {route.provider}/{route.model}: {reasons}"

@@ -1,4 +1,4 @@
-"""What an operator reads of a provider's answer to a submit."""
+"""How an answer shows what a provider said about a submit, so that an operator can ask its support."""
 
 from msgspec import Struct
 
@@ -6,23 +6,23 @@ from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 
 
 class ChargeView(Struct, frozen=True):
-    """What a provider says that it has reserved or charged."""
+    """What the provider says that it reserved or charged for a submit."""
 
     amount: float
     unit: str  # the provider's own word, for example `credits`
 
 
 class UpstreamAnswerView(Struct, frozen=True, kw_only=True):
-    """What a provider's answer to a submit said beside its meaning: by it the provider can look the call up."""
+    """Facts from the provider's answer to a submit. With them the provider's support can find the call."""
 
-    status: int | None  # the HTTP status; null: no answer came
-    request_id: str | None  # the provider's own id of the call
-    message: str | None  # its words, without keys, hosts and balances
-    charge: ChargeView | None  # what it said that it reserved or charged
+    status: int | None  # the HTTP status; null: no answer arrived
+    request_id: str | None  # the provider's own id of the call; null: it sent none
+    message: str | None  # the provider's message without keys, hosts and balances
+    charge: ChargeView | None  # null: the answer says nothing about a charge
 
 
 def upstream_view(answer: UpstreamAnswer | None) -> UpstreamAnswerView | None:
-    """What is kept of an answer, as a client or an operator reads it."""
+    """Return the public object of a stored answer."""
     if answer is None:
         return None
     charge = None if answer.charge is None else ChargeView(answer.charge.amount, answer.charge.unit)

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from gateway.api.generations.request_echo import SettingsView, request_view, settings_view
 from gateway.api.generations.upstream_answer import UpstreamAnswerView, upstream_view
 from gateway.api.web.links import Links
 from gateway.api.web.lists import Listed
-from gateway.domain.adapter.request import ImageToVideo, ReferencesToVideo, Settings
+from gateway.domain.adapter.request import Settings
 from gateway.domain.adapter.task import Status
-from gateway.domain.generation.model import Generation, GenerationRequest, Route
+from gateway.domain.generation.model import Generation, Route
 from gateway.domain.generation.summary import (
     AttemptSummary,
     Cancellation,
@@ -57,20 +58,6 @@ class OutputView(Struct, frozen=True, kw_only=True):
     error: ErrorView | None
     extra: bool | UnsetType = UNSET  # beyond the number of outputs that the client asked for
     late: bool | UnsetType = UNSET  # arrived after another result had filled its output, or after the generation ended
-
-
-class SettingsView(Struct, frozen=True, kw_only=True):
-    """The settings that a provider was sent. A setting that was left to the provider is absent."""
-
-    duration: int | UnsetType = UNSET
-    resolution: str | UnsetType = UNSET
-    aspect_ratio: str | UnsetType = UNSET
-    generate_audio: bool | UnsetType = UNSET
-    negative_prompt: str | UnsetType = UNSET
-    seed: int | UnsetType = UNSET
-    fps: int | UnsetType = UNSET
-    cfg_scale: float | UnsetType = UNSET
-    mode: str | UnsetType = UNSET
 
 
 class AttemptView(Struct, frozen=True, kw_only=True):
@@ -183,7 +170,7 @@ def generation_view(generation: Generation, links: Links, health: HealthOf = unk
         expires_at=deadline,
         completed_at=_seconds(generation.completed_at),
         next_try_at=_seconds(summary.next_try_at),
-        request=_request_view(request),
+        request=request_view(request),
         metadata=request.metadata,
         user=request.user,
         cancellation=_cancellation_view(summary.cancellation),
@@ -261,44 +248,6 @@ def _warning_view(deviation: Deviation) -> WarningView:
 def route_warnings(requested: Settings, route: Route) -> Iterator[WarningView]:
     """How the settings of a route differ from the requested ones, as warnings."""
     return map(_warning_view, deviations(requested, route))
-
-
-def settings_view(settings: Settings) -> dict[str, Any]:
-    """The settings that have a value, under their public names."""
-    values = {
-        "duration": settings.duration_seconds,
-        "resolution": settings.resolution,
-        "aspect_ratio": settings.aspect_ratio,
-        "generate_audio": settings.generate_audio,
-        "negative_prompt": settings.negative_prompt,
-        "seed": settings.seed,
-        "fps": settings.fps,
-        "cfg_scale": settings.cfg_scale,
-        "mode": settings.mode,
-    }
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _request_view(request: GenerationRequest) -> dict[str, Any]:
-    """The request under its public names; a parameter that the client did not send is left out."""
-    values: dict[str, Any] = {"prompt": request.prompt}
-    match request.input:
-        case ImageToVideo(first_frame=first, last_frame=last):
-            values |= {"image": first, "last_image": last}
-        case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
-            values |= {"image": first, "last_image": last, "reference_images": references}
-        case _:
-            pass
-    values |= {
-        **settings_view(request.settings),
-        "n": request.count,
-        "provider_options": request.provider_options or None,
-        "adapt": request.adapt,
-        "fallback": None if request.fallback is True else request.fallback,
-        "max_cost": request.max_cost,
-        "webhook_url": request.webhook_url,
-    }
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _seconds(moment: datetime | None) -> int | None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from gateway.api.generations.quote import LeftOutRoute
 from gateway.api.openapi import attempts, content, files, machines, models, purchases, videos, webhooks
 from gateway.api.openapi.create import CREATE_FORM, create_body, create_form
 from gateway.api.openapi.machines import Health
@@ -16,6 +17,9 @@ RESOURCES = (videos, content, files, models, attempts, purchases, webhooks, mach
 OPERATIONS = [operation for resource in RESOURCES for operation in resource.OPERATIONS]
 
 
+_ROUTES = "Only with 422 `unsupported_parameter`: every route of the model, and why it cannot do what was asked."
+
+
 class ErrorBody(Struct, frozen=True, kw_only=True):
     """What went wrong, in OpenAI's shape."""
 
@@ -23,6 +27,7 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
     type: str
     param: str | None
     code: str
+    routes: Annotated[tuple[LeftOutRoute, ...] | UnsetType, Meta(description=_ROUTES)] = UNSET
 
 
 class ErrorAnswer(Struct, frozen=True, kw_only=True):

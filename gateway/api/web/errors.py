@@ -1,4 +1,4 @@
-"""The one place that writes error bodies: `{"error": {"message", "type", "param", "code"}, "request_id": …}`."""
+"""The one place that writes error bodies: `{"error": {"message", "type", "param", "code", …}, "request_id": …}`."""
 
 import math
 import uuid
@@ -36,7 +36,14 @@ def render(error: GatewayError, request_id: str) -> Response[bytes]:
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(0, math.ceil(error.retry_after)))
     return _response(
-        error.status, error.detail, error.type, error.code, request_id=request_id, param=error.param, headers=headers
+        error.status,
+        error.detail,
+        error.type,
+        error.code,
+        request_id=request_id,
+        param=error.param,
+        headers=headers,
+        members=error.members,
     )
 
 
@@ -65,6 +72,7 @@ def _response(
     request_id: str,
     param: str | None = None,
     headers: Mapping[str, str],
+    members: Mapping[str, object] | None = None,
 ) -> Response[bytes]:
     body = {
         "error": {
@@ -72,6 +80,7 @@ def _response(
             "type": error_type,
             "param": None if param is None else _encodable(param),
             "code": code,
+            **(members or {}),
         },
         "request_id": request_id,
     }

@@ -17,7 +17,7 @@ from gateway.domain.backoff import spread
 from gateway.domain.generation.changes import Changes
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Kept, Output
 from gateway.domain.generation.task_polling import HintsOf
-from gateway.domain.generation.transitions import SaveKept, SaveOutput, SavePicture
+from gateway.domain.generation.transitions import SaveKept, SaveOutput
 
 WAIT = timedelta(seconds=10)  # how long an open output waits for its file; then the client gets the provider's link
 LONGEST_WAIT = timedelta(minutes=5)  # the same while the file is being transferred
@@ -33,26 +33,11 @@ class Keep(Struct, frozen=True):
     index: int
 
 
-class Picture(Struct, frozen=True):
-    """Effect: wait for the thumbnail that is being drawn from this output's file."""
-
-    index: int
-
-
 class FileKept(Struct, frozen=True):
-    """Fact: the file is in the artifact store. `draws`: its thumbnail is being drawn."""
+    """Fact: the file is in the artifact store."""
 
     index: int
     file: Kept
-    draws: bool = False
-
-
-class Drawn(Struct, frozen=True):
-    """Fact: the drawing of a thumbnail has ended."""
-
-    index: int
-    name: str | None  # in the artifact store; None: no thumbnail could be drawn
-    content_type: str = "image/jpeg"
 
 
 class FileUnread(Struct, frozen=True, kw_only=True):
@@ -70,7 +55,7 @@ class FileUnread(Struct, frozen=True, kw_only=True):
     retry_after_seconds: float | None = None  # the wait that the file's host asked for
 
 
-FileFact = FileKept | Drawn | FileUnread
+FileFact = FileKept | FileUnread
 
 
 class KeepWatch(Struct, frozen=True, kw_only=True):
@@ -83,7 +68,6 @@ class KeepWatch(Struct, frozen=True, kw_only=True):
     missing_since: datetime | None = None
     given_up: bool = False
     unstored: bool = False
-    draws: bool = False  # the file is archived, and its thumbnail is being drawn
 
 
 def is_being_archived(output: Output) -> bool:
@@ -162,13 +146,6 @@ NOTHING: frozenset[object] = frozenset()
 
 def absorb_file(changes: Changes, files: dict[int, KeepWatch], fact: FileFact, hints: HintsOf) -> None:
     """Apply the result of a try to archive a file. A file that its output no longer has changes nothing."""
-    if isinstance(fact, Drawn):
-        files.pop(fact.index, None)
-        archived = changes.generation.output(fact.index).kept
-        if fact.name is not None and archived is not None:
-            with_thumbnail = replace(archived, thumbnail=fact.name, thumbnail_type=fact.content_type)
-            changes.write(SavePicture(fact.index, with_thumbnail))
-        return
     # A file that was fetched in time counts even if the provider's link has ended since.
     wanted = (output for output in changes.generation.outputs if output.artifact is not None and output.kept is None)
     output = next((output for output in wanted if output.index == fact.index), None)
@@ -178,7 +155,7 @@ def absorb_file(changes: Changes, files: dict[int, KeepWatch], fact: FileFact, h
     match fact:
         case FileKept(file=file):
             changes.write(SaveKept(output.index, file))
-            files[output.index] = replace(watch, draws=fact.draws, given_up=not fact.draws)
+            files[output.index] = replace(watch, given_up=True)
             if is_being_archived(output):
                 changes.write(SaveOutput(replace(output, kept=file, status=Status.COMPLETED)))
         case FileUnread() if fact.missing and is_missing(watch, _grace_seconds(changes, output, hints), changes.now):
@@ -215,10 +192,10 @@ def _is_settled(changes: Changes, output: Output, watch: KeepWatch, hints: Hints
     return any(moment is not None and changes.now >= moment for moment in moments)
 
 
-def files_due(changes: Changes, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep | Picture, ...]:
-    """The files to archive now, and the thumbnails to wait for. Drops the watches of outputs that need neither."""
-    live = {index for index, watch in files.items() if watch.draws}
-    due: list[Keep | Picture] = [Picture(index) for index in sorted(live) if Picture(index) not in busy]
+def files_due(changes: Changes, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep, ...]:
+    """The files to archive now. Drops the watches of outputs that need none."""
+    live: set[int] = set()
+    due: list[Keep] = []
     for output in unarchived(changes.generation, changes.now):
         live.add(output.index)
         watch = files.setdefault(output.index, first_watch(changes.generation, output, changes.now))

@@ -18,13 +18,11 @@ from gateway.domain.adapter.task import Completed, Failed, Pending, Status
 from gateway.domain.adapter.task import TaskSnapshot as Snapshot
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.archiving import (
-    Drawn,
     FileFact,
     FileKept,
     FileUnread,
     Keep,
     KeepWatch,
-    Picture,
     absorb_file,
     file_moments,
     files_due,
@@ -121,7 +119,7 @@ class Poll(Struct, frozen=True, kw_only=True):
     how: How = "poll"
 
 
-Effect = Submit | Poll | Keep | Picture
+Effect = Submit | Poll | Keep
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -165,7 +163,7 @@ def advance(
     readings = Readings(changes, dict(watches), hints, polled)
     show_extras(changes)
     for fact in facts:
-        if isinstance(fact, FileKept | Drawn | FileUnread):
+        if isinstance(fact, FileKept | FileUnread):
             absorb_file(changes, files, fact, hints)
         elif isinstance(fact, Hinted):
             _poll_now(changes, readings, fact.attempt_id)

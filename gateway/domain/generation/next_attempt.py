@@ -146,17 +146,21 @@ def _next_route(generation: Generation, before: list[Attempt], slot: int, health
     Left out are providers that may already have a task for this output (a second one would be paid twice), providers
     whose account was refused, and routes that would exceed `max_cost`.
     """
+    routes, left = generation.plan.routes, _untried(generation, before, slot)
+    if len(left) < 2:
+        return left[0] if left else None
+    return min(left, key=lambda index: (_is_open(routes[index], health), index))
+
+
+def _untried(generation: Generation, before: list[Attempt], slot: int) -> list[int]:
     routes = generation.plan.routes
     tried = {attempt.route for attempt in before}
     excluded = {routes[attempt.route].provider for attempt in before if _excludes_provider(attempt, slot)}
-    left = [
+    return [
         index
         for index, route in enumerate(routes)
         if index not in tried and route.provider not in excluded and _has_room(generation, route)
     ]
-    if len(left) < 2:
-        return left[0] if left else None
-    return min(left, key=lambda index: (_is_open(routes[index], health), index))
 
 
 def _excludes_provider(attempt: Attempt, slot: int) -> bool:
@@ -187,6 +191,20 @@ def _failure_of(attempt: Attempt, slot: int) -> Failed:
     if attempt.failure is not None and (task is None or task.status is not Status.COMPLETED):
         return attempt.failure
     return failed(FailureKind.RESULT_MISSING)
+
+
+def routes_left(generation: Generation, attempt: Attempt) -> list[Route]:
+    """The other routes of the plan that one of the attempt's outputs may still go to.
+
+    A route is left when it was not tried for that output, or when its last refusal was for the moment only.
+    """
+    left: set[int] = set()
+    for slot in attempt.slots:
+        before = history(generation, slot)
+        left.update(_untried(generation, before, slot))
+        newest = {tried.route: tried for tried in before}
+        left.update(index for index, tried in newest.items() if _may_repeat(tried, slot))
+    return [generation.plan.routes[index] for index in sorted(left - {attempt.route})]
 
 
 def has_another_route(generation: Generation, attempt: Attempt) -> bool:

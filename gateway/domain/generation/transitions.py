@@ -65,13 +65,6 @@ class SaveKept(Struct, frozen=True):
     file: Kept
 
 
-class SavePicture(Struct, frozen=True):
-    """The thumbnail of an archived file is in the artifact store. Written once for each output."""
-
-    index: int
-    file: Kept  # as it was stored, and with the thumbnail
-
-
 class SaveStatus(Struct, frozen=True, kw_only=True):
     """Change the row of a generation that has not ended and is in the status `was`."""
 
@@ -84,7 +77,7 @@ class SaveStatus(Struct, frozen=True, kw_only=True):
     completed_at: datetime | None
 
 
-Write = AddAttempt | SaveAttempt | SaveOutput | SaveKept | SavePicture | SaveStatus
+Write = AddAttempt | SaveAttempt | SaveOutput | SaveKept | SaveStatus
 
 
 class IllegalMove(Exception):
@@ -116,11 +109,6 @@ def apply(generation: Generation, write: Write) -> Generation:
             output = generation.output(index)
             if output.artifact is None or output.kept is not None:
                 raise IllegalMove(f"{generation.id}: output {index} has no file to keep")
-            return _with_output(generation, replace(output, kept=file))
-        case SavePicture(index=index, file=file):
-            output = generation.output(index)
-            if output.kept is None or output.kept.thumbnail is not None or output.kept.name != file.name:
-                raise IllegalMove(f"{generation.id}: output {index} has no place for a picture")
             return _with_output(generation, replace(output, kept=file))
         case SaveStatus():
             if generation.status is not write.was or write.status not in STATUS_MOVES[write.was]:

@@ -1,1 +1,1 @@
-"""What the values of a request mean: sizes, ratios, durations, and the ways they are written."""
+"""The meaning of the values of a request: sizes, ratios and durations, and the many ways to write them."""

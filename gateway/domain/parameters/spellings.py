@@ -1,7 +1,8 @@
-"""What a value means that clients spell in many ways: numbers as text, sizes, ratios, resolutions. Pure.
+"""The meaning of values that clients write in many ways: numbers as text, sizes, ratios, resolutions.
 
-A function gives `None` for a value that it cannot read; its caller has the words for that. Text is bounded before it is
-looked at, and a number before anything is computed with it.
+Pure functions. Each returns None for a value that it cannot read, and the caller makes the error message. The length of
+a text is checked before it is searched, and the size of a number before anything is computed with it, so a hostile
+value costs nothing.
 """
 
 import math
@@ -13,12 +14,12 @@ from typing import NamedTuple
 
 from gateway.domain.parameters.dimensions import RATIO_MAX, SIDE_MAX, SIDE_MIN, ratio_name, resolution_name
 
-TEXT_MAX = 64  # characters of a value that is not free text
+TEXT_MAX = 64  # characters; longer text is not a number, a size, a ratio or a single word
 UNITS_OF_TIME = frozenset({"s", "sec", "secs", "second", "seconds", "秒"})
 PIXELS = frozenset({"px", "pixel", "pixels"})
 _UNASKED = frozenset({"auto", "automatic", "adaptive", "default"})
 
-# White space, and characters that are not visible: byte order mark, zero width, direction marks, soft hyphen.
+# White space and invisible characters: byte order mark, zero-width characters, direction marks, soft hyphen.
 _BLANKS = "".join(
     map(
         chr,
@@ -31,12 +32,12 @@ _BLANKS = "".join(
 )
 _NUMBER = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]{1,4})?)\s*([a-z秒]*)")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
-_LARGEST = 2**64  # no field takes more, and a float such as 1e308 must not become an integer of 309 digits
+_LARGEST = 2**64  # no field accepts more, and a float such as 1e308 must not become an integer of 309 digits
 _BOOLEANS = {
     **dict.fromkeys(("true", "1", "yes", "on", "y", "t"), True),
     **dict.fromkeys(("false", "0", "no", "off", "n", "f"), False),
 }
-_TIMES = "x*×✕✖⨯х"  # multiplication signs; the last one is the Cyrillic letter
+_TIMES = "x*×✕✖⨯х"  # multiplication signs; the last one is a Cyrillic letter
 _SIZE = re.compile(rf"([0-9]{{1,5}})\s*(?:px)?\s*(?:[{_TIMES}:/,]|by)\s*([0-9]{{1,5}})\s*(?:px)?")
 _RATIO = re.compile(
     rf"([0-9]{{1,5}}(?:\.[0-9]{{1,4}})?)\s*(?:[{_TIMES}:∶/⁄∕_-]|by|to)\s*([0-9]{{1,5}}(?:\.[0-9]{{1,4}})?)"
@@ -82,12 +83,12 @@ class Size(NamedTuple):
 
 
 def trim(text: str) -> str:
-    """The text without white space and invisible characters around it."""
+    """Return the text without the white space and the invisible characters around it."""
     return text.strip(_BLANKS)
 
 
 def is_empty(value: object) -> bool:
-    """Whether a value says nothing: null, blank text, or an object or a list of such values alone."""
+    """Return whether a value is null, blank text, or an object or a list that has only such values."""
     match value:
         case None:
             return True
@@ -102,12 +103,12 @@ def is_empty(value: object) -> bool:
 
 
 def is_unasked(value: object) -> bool:
-    """Whether a value is a word such as `auto`, by which a client leaves the choice to the provider."""
+    """Return whether a value is a word such as `auto`, which leaves the choice to the provider."""
     return _plain(value) in _UNASKED
 
 
 def number(value: object, units: Collection[str] = ()) -> int | float | None:
-    """A finite number, or one as text, also with one of the units after it; an `int` wherever it is whole."""
+    """Read a finite number, also as text and with one of `units` after it; the result is an `int` if it is whole."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -115,14 +116,14 @@ def number(value: object, units: Collection[str] = ()) -> int | float | None:
     if isinstance(value, float):
         whole = value.is_integer() and abs(value) < _LARGEST
         return int(value) if whole else value if math.isfinite(value) else None
-    found = _NUMBER.fullmatch(_plain(value) or "") if isinstance(value, str) else None
-    if found is None or (found[2] and found[2] not in units):
+    match = _NUMBER.fullmatch(_plain(value) or "") if isinstance(value, str) else None
+    if match is None or (match[2] and match[2] not in units):
         return None
-    return int(found[1]) if _WHOLE.fullmatch(found[1]) else number(float(found[1]))
+    return int(match[1]) if _WHOLE.fullmatch(match[1]) else number(float(match[1]))
 
 
 def boolean(value: object) -> bool | None:
-    """True or false, also as 1 or 0, or as a word for them."""
+    """Read true or false, also as 1 or 0, or as a word such as `yes` or `off`."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -131,19 +132,19 @@ def boolean(value: object) -> bool | None:
 
 
 def size(value: object) -> Size | None:
-    """A frame in pixels, of `1280x720`, `1280 * 720` or `1280:720`, within `SIDE_MIN` and `SIDE_MAX`."""
-    found = _SIZE.fullmatch(_plain(value) or "")
-    return None if found is None else size_of(int(found[1]), int(found[2]))
+    """Read a frame in pixels from `1280x720`, `1280 * 720` or `1280:720`; None if `size_of` refuses it."""
+    match = _SIZE.fullmatch(_plain(value) or "")
+    return None if match is None else size_of(int(match[1]), int(match[2]))
 
 
 def size_of(width: int, height: int) -> Size | None:
-    """A frame in pixels; `None` where a side or the ratio is out of bounds."""
+    """Return a frame in pixels; None if a side is not within `SIDE_MIN` and `SIDE_MAX`, or the ratio is over 100."""
     shorter, longer = min(width, height), max(width, height)
     return Size(width, height) if shorter >= SIDE_MIN and longer <= min(SIDE_MAX, int(shorter * RATIO_MAX)) else None
 
 
 def resolution(value: object) -> str | None:
-    """The name of a resolution, of `720p`, `1080`, `1920x1080`, `4K` or `full hd`."""
+    """Return the canonical name of a resolution for `720p`, `1080`, `1920x1080`, `4K` or `full hd`."""
     words = re.sub(r"[\s_-]", "", _plain(value) or "")
     lines = _LINES.fullmatch(words)
     frame = size(words)
@@ -152,21 +153,21 @@ def resolution(value: object) -> str | None:
 
 
 def ratio(value: object) -> Fraction | None:
-    """Width divided by height, of `16:9`, `16/9`, `1280x720`, `2.35:1`, `1.78` or `landscape`.
+    """Return width divided by height for `16:9`, `16/9`, `1280x720`, `2.35:1`, `1.78` or `landscape`.
 
-    A decimal number with two or more places stands for the well-known ratio that is rounded to it: `1.78` is 16:9.
+    A decimal number with two or more places means the common ratio that is rounded to it: `1.78` is 16:9.
     """
     text = _plain(value) or ""
     if text in _RATIO_WORDS:
         return _RATIO_WORDS[text]
-    found = _RATIO.fullmatch(text)
-    width, height = found.groups() if found else (text, "1")
-    if found is None and _DECIMAL.fullmatch(text) is None:
+    match = _RATIO.fullmatch(text)
+    width, height = match.groups() if match else (text, "1")
+    if match is None and _DECIMAL.fullmatch(text) is None:
         return None
     if not Fraction(width) or not Fraction(height):
         return None
     exact = Fraction(width) / Fraction(height)
-    if max(exact, 1 / exact) > (RATIO_MAX if found else 5):  # `16.9` alone is hardly meant as 16.9:1
+    if max(exact, 1 / exact) > (RATIO_MAX if match else 5):  # a client that sends `16.9` rarely means 16.9:1
         return None
     if height == "1":
         return _well_known(exact, width) or exact
@@ -175,7 +176,10 @@ def ratio(value: object) -> Fraction | None:
 
 
 def likely_shape(value: object) -> tuple[str, str] | None:
-    """The field and the text that a value with a size, a ratio or a resolution somewhere in it probably means."""
+    """Return the field and the canonical text of a size, a ratio or a resolution that is somewhere in a value.
+
+    For hints in error messages only: the value itself is refused.
+    """
     text = _plain(value) or ""
     if pair := _TWO_NUMBERS.search(text):
         both = f"{pair[1]}:{pair[2]}"
@@ -191,30 +195,36 @@ def likely_shape(value: object) -> tuple[str, str] | None:
 
 
 def _well_known(exact: Fraction, decimal: str) -> Fraction | None:
+    """Return the common ratio that `decimal`, whose value is `exact`, is a rounded form of, or None."""
     places = min(len(decimal.partition(".")[2]), 6)
-    return next((one for one in _ROUNDED if places > 1 and abs(one - exact) <= Fraction(1, 2 * 10**places)), None)
+    if places <= 1:
+        return None
+    return next((common for common in _ROUNDED if abs(common - exact) <= Fraction(1, 2 * 10**places)), None)
 
 
 def mode(value: object) -> str | None:
-    """The name of a provider's quality mode: `std`, `pro`, or whatever else it is called, in lower case."""
+    """Return the name of a provider's quality mode in lower case: `std`, `pro`, or any other name."""
     text = trim(value).lower() if isinstance(value, str) and len(value) <= TEXT_MAX else ""
     return _MODES.get(text, text) if 0 < len(text) <= 32 else None
 
 
-def equal_mode(asked: str, supported: Collection[str]) -> str | None:
-    """The supported mode that is the asked one, whatever its provider's spelling."""
-    if asked in supported:
-        return asked
-    return next((name for name in sorted(supported) if mode(name) == mode(asked)), None)
+def equal_mode(requested: str, supported: Collection[str]) -> str | None:
+    """Return the supported mode that equals the requested one, in the provider's own spelling."""
+    if requested in supported:
+        return requested
+    return next((name for name in sorted(supported) if mode(name) == mode(requested)), None)
 
 
 def choice(value: object) -> str:
-    """A word of a short list, as it is compared."""
+    """Return a word in the form in which the words of a short list are compared; "" if it is not short text."""
     return _plain(value) or ""
 
 
 def _plain(value: object) -> str | None:
-    """Short text without blanks around it, in lower case and without full-width characters; a number as its text."""
+    """Return short text trimmed, in lower case and without full-width characters, and a number as its text.
+
+    None for any other value.
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):

@@ -175,16 +175,22 @@ def _check_prompt(request: GenerationRequest, provider: str, capability: Capabil
         allowed = ", ".join(sorted(capability.options)) or "none"
         message = f"does not take the option {', '.join(unknown)}; it takes: {allowed}"
         reasons.append(Reason(param=f"provider_options.{provider}", message=message))
-    replaced = capability.prompt_or is not None and capability.prompt_or in options
-    if replaced and request.prompt:
-        message = f"takes `prompt` or the option {capability.prompt_or}, not both"
-        reasons.append(Reason(param="prompt", message=message))
-    elif not replaced and not request.prompt.strip():
-        reasons.append(Reason(param="prompt", message="requires a prompt"))
-    elif len(request.prompt) > capability.prompt_max:
-        message = f"takes a prompt of at most {capability.prompt_max} characters, not {len(request.prompt)}"
-        reasons.append(Reason(param="prompt", message=message))
-    return reasons
+    fault = _prompt_fault(request.prompt, options, capability)
+    return reasons if fault is None else [*reasons, Reason(param="prompt", message=fault)]
+
+
+def _prompt_fault(prompt: str, options: Mapping[str, object], capability: Capability) -> str | None:
+    """Return what is wrong with a prompt, or with its absence; None if the model takes it."""
+    option, most = capability.prompt_or, capability.prompt_max
+    replaced = option is not None and option in options
+    if prompt and most == 0:
+        return "takes no prompt"
+    if prompt and replaced:
+        return f"takes `prompt` or the option {option}, not both"
+    if not prompt.strip() and not replaced:
+        accepted = [*(["a prompt"] if most else []), *([] if option is None else [f"the option {option}"])]
+        return f"requires {' or '.join(accepted) or 'a prompt, but its limit for prompts is 0 characters'}"
+    return f"takes a prompt of at most {most} characters, not {len(prompt)}" if len(prompt) > most else None
 
 
 def _check_cost(request: GenerationRequest, cost: float | None) -> list[Reason]:
@@ -205,8 +211,11 @@ def _check_input(request: GenerationRequest, capability: Capability) -> list[Rea
             reasons.append(Reason(param="last_image", message="takes no last frame"))
         case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
             if len(references) > capability.references_max:
-                message = f"takes at most {capability.references_max} reference images, not {len(references)}"
-                reasons.append(Reason(param="reference_images", message=message))
+                most = capability.references_max
+                takes = {0: "no reference images", 1: "one reference image"}.get(
+                    most, f"at most {most} reference images"
+                )
+                reasons.append(Reason(param="reference_images", message=f"takes {takes}, not {len(references)}"))
             if not capability.frames_with_references and (first is not None or last is not None):
                 param = "image" if first is not None else "last_image"
                 reasons.append(Reason(param=param, message="takes no frames beside reference images"))

@@ -127,7 +127,8 @@ def _check_switches(requested: Settings, capability: Capability) -> list[Reason]
             reasons.append(Reason(param="cfg_scale", message="does not honour cfg_scale"))
         elif not capability.cfg_scale[0] <= requested.cfg_scale <= capability.cfg_scale[1]:
             low, high = capability.cfg_scale
-            message = f"takes {low:g} to {high:g}, not {requested.cfg_scale:g}"
+            takes = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            message = f"takes {takes}, not {requested.cfg_scale:g}"
             reasons.append(Reason(param="cfg_scale", message=message))
     return reasons
 

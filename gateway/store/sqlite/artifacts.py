@@ -1,34 +1,45 @@
-"""The files of results in the SQLite ledger: each is told of before it is there, and until it is gone."""
+"""The files of results in the SQLite ledger.
+
+Danger: a file without a row would stay on the disk forever, because nothing else lists the files. So a row is written
+before its file is, and removed after it.
+"""
 
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
 import apsw
+import msgspec
 
-from gateway.domain.generation.transitions import SaveKept, SavePicture
+from gateway.domain.generation.model import Kept
+from gateway.domain.generation.transitions import SaveKept
+from gateway.store.sqlite.columns import seconds, to_json
 from gateway.store.sqlite.reader import Reader
-from gateway.store.sqlite.rows import seconds, to_json
 from gateway.store.sqlite.writer import Writer
 
 SECRET_BYTES = 32
-# With what a secret was made of: what is signed stays good over restarts, for whoever shares the database.
-_KEEP_SECRET = "insert into secrets (name, value) values (?, ?) on conflict (name) do nothing"  # noqa: S105  # a statement
-_TELL = (
+# The first secret that was stored stays: what was signed with it must be valid after a restart as well.
+_ADD_SECRET = "insert into secrets (name, value) values (?, ?) on conflict (name) do nothing"  # noqa: S105  # a statement
+_ANNOUNCE = (
     "insert into artifacts (name, generation_id, kept_until) select value, ?, ? from json_each(?)"
     " where exists (select 1 from generations where id = ?)"
 )
 _EXPIRED = "select name from artifacts where kept_until <= ? order by kept_until limit ?"
-_KEEP = "update artifacts set kept_until = ? where name in (select value from json_each(?)) and generation_id = ?"
-_SAVE_KEPT = (
+_KEEP_UNTIL = "update artifacts set kept_until = ? where name in (select value from json_each(?)) and generation_id = ?"
+_SAVE_FILE = (
     "update outputs set kept = ?, unkept_until = null"
     " where generation_id = ? and number = ? and artifact is not null and kept is null"
 )
-_SAVE_PICTURE = (
-    "update outputs set kept = ? where generation_id = ? and number = ?"
-    " and kept ->> '$.name' = ? and kept ->> '$.thumbnail' is null"
+# The guard: a thumbnail belongs to the very file that it was drawn from, and is set once.
+_SET_THUMBNAIL = (
+    "update outputs set kept = json_set(kept, '$.thumbnail', ?, '$.thumbnail_type', ?)"
+    " where generation_id = ? and number = ? and kept ->> '$.name' = ? and kept ->> '$.thumbnail' is null"
+    " returning kept"
 )
-# What is on its way now keeps its time: it may come into the store after this, and is to be told of then.
+_NEW_VERSION = "update generations set version = version + 1 where id = ?"
+_kept = msgspec.json.Decoder(Kept)
+# Lets the files of a generation expire at once. A file that is being written now is not in its output yet and keeps the
+# expiry of its row: it may reach the store after this, and must then still have a row.
 END = (
     "update artifacts set kept_until = 0 where name in"
     " (select kept ->> '$.name' from outputs where generation_id = ?1 and kept is not null"
@@ -37,21 +48,22 @@ END = (
 
 
 def secret(connection: apsw.Connection, name: str) -> bytes:
-    """The secret of this name, made when it is first asked for; durable when this returns."""
-    connection.execute(_KEEP_SECRET, (name, secrets.token_bytes(SECRET_BYTES)))
+    """The secret of this name, made at the first call; durable when this returns."""
+    connection.execute(_ADD_SECRET, (name, secrets.token_bytes(SECRET_BYTES)))
     value: bytes = connection.execute("select value from secrets where name = ?", (name,)).get
     return value
 
 
-def kept_so(
-    connection: apsw.Connection, generation_id: str, write: SaveKept | SavePicture
-) -> tuple[str, tuple[object, ...]]:
-    """Keep the files that the write tells of; the statement that tells of them in their output."""
-    kept = write.file
-    names = [name for name in (kept.name, kept.thumbnail) if name is not None]
-    connection.execute(_KEEP, (seconds(kept.kept_until), to_json(names), generation_id))
-    where = (to_json(kept), generation_id, write.index)
-    return (_SAVE_KEPT, where) if isinstance(write, SaveKept) else (_SAVE_PICTURE, (*where, kept.name))
+def save_archived(connection: apsw.Connection, generation_id: str, write: SaveKept) -> tuple[str, tuple[object, ...]]:
+    """Extend the expiry of the archived files in a write; returns the statement that stores them in their output."""
+    _extend_expiry(connection, generation_id, write.file)
+    return _SAVE_FILE, (to_json(write.file), generation_id, write.index)
+
+
+def _extend_expiry(connection: apsw.Connection, generation_id: str, file: Kept) -> None:
+    """Let an archived file and its thumbnail expire when its output says so."""
+    names = [name for name in (file.name, file.thumbnail) if name is not None]
+    connection.execute(_KEEP_UNTIL, (seconds(file.kept_until), to_json(names), generation_id))
 
 
 class SqliteResults:
@@ -65,8 +77,21 @@ class SqliteResults:
         values = (generation_id, until.timestamp(), to_json(list(names)), generation_id)
 
         def work(connection: apsw.Connection) -> bool:
-            connection.execute(_TELL, values)
+            connection.execute(_ANNOUNCE, values)
             return connection.changes() > 0
+
+        return await self._writer.run(work)
+
+    async def set_thumbnail(
+        self, generation_id: str, index: int, *, video: str, thumbnail: str, content_type: str
+    ) -> bool:
+        def work(connection: apsw.Connection) -> bool:
+            row = connection.execute(_SET_THUMBNAIL, (thumbnail, content_type, generation_id, index, video)).fetchone()
+            if row is None:
+                return False
+            _extend_expiry(connection, generation_id, _kept.decode(str(row[0])))
+            connection.execute(_NEW_VERSION, (generation_id,))
+            return True
 
         return await self._writer.run(work)
 

@@ -1,4 +1,4 @@
-"""What the SQLite ledger tells of attempts across all generations: the unknown, the completed."""
+"""Reads of attempts across all generations, and the record of an attempt's move."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,7 +7,7 @@ import apsw
 
 from gateway.domain.health.route_health import Completion
 from gateway.store.port import AttemptCursor
-from gateway.store.sqlite.rows import Row, to_json
+from gateway.store.sqlite.columns import Row, insert, to_json
 
 COMPLETIONS = (
     "select json_extract(plan, '$.routes[' || route || '].provider'),"
@@ -15,7 +15,8 @@ COMPLETIONS = (
     " from (select id, plan from generations order by id desc limit ?) as g join attempts on generation_id = g.id"
     " where state = 'completed' and accepted_at is not null order by ended_at"
 )
-UNFOLLOWED = (  # by the providers that are configured
+# The open generations that have a task at a provider which is not among the configured ones.
+UNFOLLOWED = (
     "select distinct t.provider, g.id from generations as g"
     " cross join attempts as a on a.generation_id = g.id and a.state in ('accepted', 'abandoned')"
     " cross join tasks as t on t.attempt_id = a.id"
@@ -25,17 +26,21 @@ _UNKNOWN = (
     "(select id as attempt, generation_id as owner from attempts where state = 'unknown'"
     " and (generation_id, id) > (?, ?))"
 )
+_ADD_EVENT = insert("events", "generation_id", "type", "data", "at")
 
 
 def completion_of(row: Row) -> Completion:
-    """A completion from the columns of `COMPLETIONS`."""
-    provider, model, ended, seconds = row
-    return Completion(provider=provider, model=model, ended_at=datetime.fromtimestamp(ended, UTC), seconds=seconds)
+    """The completion in a row of `COMPLETIONS`."""
+    provider, model, ended_at, seconds = row
+    return Completion(provider=provider, model=model, ended_at=datetime.fromtimestamp(ended_at, UTC), seconds=seconds)
 
 
 def unknown(columns: str, limit: int, after: AttemptCursor | None, *, open_only: bool) -> tuple[str, tuple[Any, ...]]:
-    """The statement of `Store.unknown_attempts` and its values; `columns` is a select of whole generations, as `g`."""
-    # The index of what is unknown has these two columns, in this order.
+    """The statement of `Store.unknown_attempts` and its values.
+
+    `columns` is a select of whole generations, as `g`. Each row begins with the id of the attempt.
+    """
+    # The order is that of the index `attempts_unknown`, so nothing is sorted.
     sql = f"select attempt, {columns.removeprefix('select ')} join {_UNKNOWN} on owner = g.id"
     if open_only:
         sql += " where g.status in ('queued', 'in_progress')"
@@ -44,9 +49,9 @@ def unknown(columns: str, limit: int, after: AttemptCursor | None, *, open_only:
 
 
 def moved(connection: apsw.Connection, generation_id: str, attempt_id: str, state: str, now: datetime) -> int:
-    """Tell of an attempt's move and give the generation's new version."""
-    told = (generation_id, f"attempt.{state}", to_json({"attempt": attempt_id}), now.timestamp())
-    connection.execute("insert into events (generation_id, type, data, at) values (?, ?, ?, ?)", told)
+    """Append the event of an attempt's move; returns the new version of its generation."""
+    event = (generation_id, f"attempt.{state}", to_json({"attempt": attempt_id}), now.timestamp())
+    connection.execute(_ADD_EVENT, event)
     version: int = connection.execute(
         "update generations set version = version + 1 where id = ? returning version", (generation_id,)
     ).get

@@ -1,4 +1,8 @@
-"""The time as the SQLite ledger knows it, and how moments in the future are brought back to the present."""
+"""What the SQLite ledger knows of the time, and the repair of moments that lie in the future.
+
+Danger: with a clock that was ahead for a while, moments in the future are stored. Once the clock is right again, tasks
+would not be polled and files not removed for as long as the clock was wrong.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import IO
@@ -11,23 +15,23 @@ from msgspec.structs import replace
 from gateway.domain.generation.model import Kept
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.webhooks import RETRY_AFTER_MAX, ROTATION_SECONDS, SigningSecret
+from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.file import keep_time, kept_time
-from gateway.store.sqlite.rows import to_json
 
 log = structlog.get_logger()
-_NEWEST = (  # each by itself: a ledger that is still to be migrated may not have the table
+_NEWEST = (  # one statement each, because a ledger that is not migrated yet may lack a table
     "select at from events order by seq desc limit 1",
-    "select created_at from generations order by id desc limit 1",  # ids order as they were made
+    "select created_at from generations order by id desc limit 1",  # ids are in the order of creation
     "select max(created_at) from idempotency_keys",
     "select max(created_at) from deleted_generations",
     "select max(deleted_at) from purchases",
     "select max(applied_at) from schema_migrations",
 )
 _HAS_OPEN = "select 1 from generations where status in ('queued', 'in_progress') limit 1"
-_LINK_DAYS = 31  # no provider's link to a result is good for longer
-_ROTATION_MAX_SECONDS = 7 * 86_400  # how long a client may let the previous signing secret go on, at most
-_DUE_SECONDS = RETRY_AFTER_MAX + 3600  # no try of a delivery is further away
-# Moments at which something happened: they cannot be later than now.
+_LINK_DAYS = 31  # no provider's link to a result is valid for longer
+_ROTATION_MAX_SECONDS = 7 * 86_400  # the longest time that a client may let a replaced signing secret go on signing
+_DUE_SECONDS = RETRY_AFTER_MAX + 3600  # the next try of a delivery is never later than this from now
+# Columns with moments at which something happened: none can be later than now.
 _HAPPENED = (
     ("attempts", ("reserved_at", "sent_at", "accepted_at", "ended_at")),
     ("events", ("at",)),
@@ -40,35 +44,36 @@ _HAPPENED = (
     ("webhook_endpoints", ("created_at",)),
     ("deliveries", ("created_at",)),
 )
-# Moments that are still to come, by when they were set; `:now` is the present.
+# Moments that are still to come are counted from `:now` again if they were set at a moment after it.
 _TO_COME = (
     "update generations set deadline_at = :now + (deadline_at - created_at) where created_at > :now",
     "update generations set created_at = :now, version = version + 1 where created_at > :now",
     "update generations set completed_at = :now, version = version + 1 where completed_at > :now",
     "update files set expires_at = :now + (expires_at - created_at) where created_at > :now",
-    "delete from uploads where expires_at > :now",  # uploaded again when they are needed
+    "delete from uploads where expires_at > :now",  # an input is uploaded again when it is needed
     "update deliveries set next_at = :now where next_at > :now + :due",
     "update outputs set expires_at = :now + :link where expires_at > :now + :link",
     "update outputs set unkept_until = :now + :link where unkept_until > :now + :link",
 )
-_kept = msgspec.json.Decoder(Kept)
+_archived_file = msgspec.json.Decoder(Kept)
 _secrets = msgspec.json.Decoder(tuple[SigningSecret, ...])
 
 
 def ledger_time(connection: apsw.Connection, lock: IO[bytes] | None) -> LedgerTime:
-    """What the ledger knows of the time; its schema may be an older one, or none."""
+    """The newest moment in the ledger or in the lock's file. The schema may be an older one or missing."""
     moments = [_moment(at) for at in (_first(connection, sql) for sql in _NEWEST) if at is not None]
-    seen = None if lock is None else kept_time(lock)
+    noted = None if lock is None else kept_time(lock)
     return LedgerTime(
-        newest=max([*moments, *([] if seen is None else [seen])], default=None),
+        newest=max([*moments, *([] if noted is None else [noted])], default=None),
         has_open=_first(connection, _HAS_OPEN) is not None,
     )
 
 
 def bring_back(connection: apsw.Connection, lock: IO[bytes], now: datetime, keep: timedelta) -> None:
-    """Let no moment in the ledger be later than `now`, and nothing last longer than if it had been made now.
+    """Change every stored moment after `now`: past ones become `now`, expiries are counted from `now`.
 
-    All or nothing. `keep` is how long results are kept. Ids stay, although they hold the moment they were made at.
+    One transaction changes all or nothing. `keep` is the time for which results are kept. Ids stay the same, although
+    the moment of their creation is part of them.
     """
     at = now.timestamp()
     values = {"now": at, "due": _DUE_SECONDS, "link": _LINK_DAYS * 86_400}
@@ -94,7 +99,7 @@ def bring_back(connection: apsw.Connection, lock: IO[bytes], now: datetime, keep
 
 
 def _shorten_results(connection: apsw.Connection, until: datetime) -> None:
-    """Results that would be kept longer than from now on; output and file must say the same."""
+    """Shorten the expiry of archived files to `until`, in the row of the file and in the output, which must agree."""
     longer = "select distinct generation_id from artifacts where kept_until > ?"
     owners = [row[0] for row in connection.execute(longer, (until.timestamp(),))]
     for owner in owners:
@@ -102,9 +107,9 @@ def _shorten_results(connection: apsw.Connection, until: datetime) -> None:
             "select number, kept from outputs where generation_id = ? and kept is not null", (owner,)
         ).fetchall()
         for number, text in rows:
-            kept = _kept.decode(str(text))
-            if kept.kept_until > until:
-                shorter = to_json(replace(kept, kept_until=until))
+            file = _archived_file.decode(str(text))
+            if file.kept_until > until:
+                shorter = to_json(replace(file, kept_until=until))
                 connection.execute(
                     "update outputs set kept = ? where generation_id = ? and number = ?", (shorter, owner, number)
                 )
@@ -112,14 +117,16 @@ def _shorten_results(connection: apsw.Connection, until: datetime) -> None:
 
 
 def _shorten_secrets(connection: apsw.Connection, now: datetime) -> None:
-    """Signing secrets that were replaced, and would go on for longer than a client can ask for."""
-    last = now + timedelta(seconds=_ROTATION_MAX_SECONDS)
+    """Shorten the time of replaced signing secrets that would sign for longer than a client can ask for."""
+    latest = now + timedelta(seconds=_ROTATION_MAX_SECONDS)
     usual = now + timedelta(seconds=ROTATION_SECONDS)
     for endpoint, text in connection.execute("select id, secrets from webhook_endpoints").fetchall():
         secrets = _secrets.decode(str(text))
         shorter = tuple(
-            replace(one, expires_at=usual) if one.expires_at is not None and one.expires_at > last else one
-            for one in secrets
+            replace(secret, expires_at=usual)
+            if secret.expires_at is not None and secret.expires_at > latest
+            else secret
+            for secret in secrets
         )
         if shorter != secrets:
             connection.execute("update webhook_endpoints set secrets = ? where id = ?", (to_json(shorter), endpoint))
@@ -127,14 +134,14 @@ def _shorten_secrets(connection: apsw.Connection, now: datetime) -> None:
 
 def _first(connection: apsw.Connection, sql: str) -> float | None:
     try:
-        found: float | None = connection.execute(sql).get
-    except apsw.SQLError:  # the table is not there yet
+        value: float | None = connection.execute(sql).get
+    except apsw.SQLError:  # the table does not exist yet
         return None
-    return found
+    return value
 
 
 def _moment(at: float) -> datetime:
     try:
         return datetime.fromtimestamp(at, UTC)
-    except (OverflowError, ValueError, OSError):  # beyond any calendar
+    except (OverflowError, ValueError, OSError):  # later than any date that Python has
         return datetime.max.replace(tzinfo=UTC)

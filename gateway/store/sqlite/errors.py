@@ -1,60 +1,72 @@
-"""What is wrong with the database when it refuses: in the operator's words, with the remedy."""
+"""Explains errors of SQLite to the operator: what is wrong, and what to do about it."""
 
 import apsw
 
 from gateway.domain.errors import StoreUnavailable
 
-RETRY_SECONDS = 5.0  # until a client should ask again
+RETRY_SECONDS = 5.0  # the `Retry-After` that a client gets while the store does not work
 
 
 class FileMovedError(Exception):
-    """The file is no longer where the configuration says: what is written to it now, the next start will not find."""
+    """The database file is not in its place any more: the next start would not find what is written to it now."""
 
 
 _LOCKED = "another program holds a lock on the file; end that program"
 _DAMAGED = (
     "the file is damaged; stop the gateway, then restore a backup or save what can be read (`.recover` of sqlite3)"
 )
-_WORDS: dict[type[Exception], str] = {
+_EXPLANATIONS: dict[type[Exception], str] = {
     apsw.FullError: "the disk is full; free some space",
-    apsw.IOError: "the disk cannot be read or written; look at the disk, its free space and the limits of the process",
+    apsw.IOError: (
+        "the disk cannot be read or written; check the disk, its free space and the limits of the process (`ulimit -a`)"
+    ),
     apsw.ReadOnlyError: "the file or its file system is read-only; make it writable",
-    apsw.CantOpenError: "the file cannot be opened; look at the rights of its folder and the limit of open files",
+    apsw.CantOpenError: (
+        "the file cannot be opened; check the permissions of its folder and the limit of open files (`ulimit -n`)"
+    ),
     apsw.BusyError: _LOCKED,
     apsw.LockedError: _LOCKED,
     apsw.CorruptError: _DAMAGED,
-    apsw.NotADBError: "the file is not a database; name another one, or restore a backup",
-    apsw.NoMemError: "there is not enough memory",
-    FileMovedError: "the file was removed or replaced under the gateway; put it back, or restart",
+    apsw.NotADBError: "the file is not an SQLite database; name another file, or restore a backup",
+    apsw.NoMemError: "the process has run out of memory; give it more, or restart it",
+    FileMovedError: (
+        "the file was moved, replaced or deleted while the gateway was running; put it back, or restart the gateway"
+    ),
 }
-# After these nothing of the transaction is in the file. After others at its commit, a crash may still bring it back.
+# If the commit fails with one of these, nothing of the transaction is in the file. After any other error a crash may
+# still bring the transaction back, because its pages may have reached the write-ahead log.
 _CERTAIN = (apsw.FullError, apsw.ReadOnlyError, apsw.BusyError, apsw.LockedError, apsw.ConstraintError, FileMovedError)
 
 
-def told(error: Exception) -> str | None:
-    """What is wrong and what to do, for an error that is the database's state and not a defect."""
-    return _WORDS.get(type(error))
+def explain(error: Exception) -> str | None:
+    """What is wrong and what to do; None for an error that is a defect of the program, not a state of the database."""
+    return _EXPLANATIONS.get(type(error))
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether the file itself is broken: that does not pass."""
+    """Whether the file itself is broken, so that a repeat cannot help."""
     return isinstance(error, apsw.CorruptError | apsw.NotADBError)
 
 
-def unavailable(error: Exception, what: str) -> StoreUnavailable:
-    """The answer to who wanted `what`; the reason is for the operator alone."""
-    words = told(error)
-    found = StoreUnavailable(
-        what, retry_after=RETRY_SECONDS, reason=None if words is None else f"database.url: {words}"
-    )
-    found.__cause__ = error
-    return found
+def unavailable(error: Exception, message: str) -> StoreUnavailable:
+    """The error that a client gets, with `message`. Its reason is logged for the operator and not sent."""
+    explanation = explain(error)
+    reason = None if explanation is None else f"database.url: {explanation}"
+    refusal = StoreUnavailable(message, retry_after=RETRY_SECONDS, reason=reason)
+    refusal.__cause__ = error
+    return refusal
 
 
 def not_written(error: Exception, *, at_commit: bool) -> StoreUnavailable:
-    """The answer to who wanted something written. What failed at its commit may be found there after a crash."""
+    """The error for a write that failed; `at_commit` if its commit did.
+
+    The message says whether the write may have happened all the same: a client that repeats a create without its
+    idempotency key would buy a second video.
+    """
     if at_commit and not isinstance(error, _CERTAIN):
         return unavailable(
-            error, "The store failed while it wrote; whether it did is not known. Repeat it with its Idempotency-Key."
+            error,
+            "The store failed while it wrote, and it is not known whether the change was saved."
+            " Repeat the request with the same Idempotency-Key.",
         )
     return unavailable(error, "The store cannot take writes now; nothing was accepted.")

@@ -1,4 +1,4 @@
-"""The file of an SQLite ledger: where it may lie, who has it, how it is opened, which schema it has."""
+"""The file of an SQLite ledger: where it may be, its lock, how it is opened, and its schema."""
 
 import contextlib
 import fcntl
@@ -13,7 +13,7 @@ import apsw
 from gateway.domain.errors import ConfigurationError
 from gateway.store import migrations
 
-_SQLITE_MIN = (3, 51, 3)  # before it, a WAL reset can corrupt the file
+_SQLITE_MIN = (3, 51, 3)  # in older versions a reset of the write-ahead log can corrupt the file
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"}
     | {f"fuse.{name}" for name in ("sshfs", "glusterfs", "ceph", "s3fs", "rclone", "gcsfuse", "juicefs")}
@@ -21,12 +21,17 @@ _NETWORK = frozenset(
 
 
 def check_place(path: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
-    """Refuse what would corrupt the file: an old SQLite, a network file system."""
-    found = tuple(int(part) for part in apsw.sqlite_lib_version().split(".")[:3])
-    if found < _SQLITE_MIN:
-        wanted = ".".join(map(str, _SQLITE_MIN))
-        raise ConfigurationError(f"database.url: SQLite {apsw.sqlite_lib_version()} is too old; {wanted} is needed")
-    if not os.path.isdir(path.parent):  # noqa: PTH112  # `Path.is_dir` raises where a folder above may not be entered
+    """Raise `ConfigurationError` where SQLite could corrupt the file: an old version of it, a network file system.
+
+    `mounts` is the list of mounted file systems, as Linux has it.
+    """
+    version = tuple(int(part) for part in apsw.sqlite_lib_version().split(".")[:3])
+    if version < _SQLITE_MIN:
+        needed = ".".join(map(str, _SQLITE_MIN))
+        raise ConfigurationError(
+            f"database.url: SQLite {apsw.sqlite_lib_version()} is too old; at least {needed} is needed"
+        )
+    if not os.path.isdir(path.parent):  # noqa: PTH112  # `Path.is_dir` raises if a folder above cannot be entered
         raise ConfigurationError(f"database.url: the folder {path.parent} does not exist or cannot be reached")
     if not os.access(path.parent, os.W_OK):
         raise ConfigurationError(f"database.url: the folder {path.parent} cannot be written to")
@@ -36,23 +41,26 @@ def check_place(path: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
 
 
 def _file_system(path: Path, mounts: Path) -> str:
-    """The type of the file system that holds the path, `""` where the system does not tell."""
+    """The type of the file system that holds the path, or `""` if the list of mounts cannot be read."""
     try:
         lines = [line.split(" ") for line in mounts.read_text(errors="surrogateescape").splitlines()]
     except OSError:
         return ""
-    places = [(_unescaped(fields[1]), fields[2]) for fields in lines if len(fields) > 2]
-    over = [(len(place), number, kind) for number, (place, kind) in enumerate(places) if path.is_relative_to(place)]
-    return max(over, default=(0, 0, ""))[2]  # the deepest; of two at one place the later, which hides the other
+    mount_points = [(_unescaped(fields[1]), fields[2]) for fields in lines if len(fields) > 2]
+    above = [(len(place), line, kind) for line, (place, kind) in enumerate(mount_points) if path.is_relative_to(place)]
+    return max(above, default=(0, 0, ""))[2]  # the deepest; of two at one place the later, which hides the earlier
 
 
 def _unescaped(place: str) -> str:
-    """A mount point as it is; the list has its spaces in octal."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place)
+    """The path of a mount point; the list has its spaces as octal escapes."""
+    return re.sub(r"\\([0-7]{3})", lambda escape: chr(int(escape[1], 8)), place)
 
 
 def take_lock(path: Path) -> IO[bytes]:
-    """An exclusive lock beside the file, held until it is closed; the kernel drops it when the process dies."""
+    """Take an exclusive lock on a file beside the ledger. It ends when the returned file is closed or the process dies.
+
+    Raises `ConfigurationError` if another process has it: two gateways on one file would buy everything twice.
+    """
     lock_path = path.with_name(path.name + "-lock")
     try:
         lock = os.fdopen(os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0)
@@ -63,25 +71,25 @@ def take_lock(path: Path) -> IO[bytes]:
     except OSError as error:
         lock.close()
         raise ConfigurationError(
-            f"database.url: another process uses {path}; one gateway at a time may run on an SQLite file"
+            f"database.url: another process uses {path}; only one gateway at a time may run on an SQLite file"
         ) from error
     return lock
 
 
 def keep_time(lock: IO[bytes], now: datetime) -> None:
-    """Note in the lock's file what time it is for the ledger."""
-    with contextlib.suppress(OSError):  # a full disk: the next start knows an older moment
+    """Write the current time into the lock's file."""
+    with contextlib.suppress(OSError):  # on a full disk the next start finds an older moment, which is good enough
         os.pwrite(lock.fileno(), f"{now.timestamp():.3f}\n".encode(), 0)
 
 
 def kept_time(lock: IO[bytes]) -> datetime | None:
-    """The moment that was noted last, by whichever process held the lock."""
-    found = re.match(rb"(\d{1,11}\.\d{3})\n", os.pread(lock.fileno(), 32, 0))
-    return None if found is None else datetime.fromtimestamp(float(found[1]), UTC)
+    """The moment that `keep_time` wrote last, in this process or an earlier one; None if it never did."""
+    match = re.match(rb"(\d{1,11}\.\d{3})\n", os.pread(lock.fileno(), 32, 0))
+    return None if match is None else datetime.fromtimestamp(float(match[1]), UTC)
 
 
 def connect(path: Path) -> apsw.Connection:
-    """A connection whose commits are on the disk when they return."""
+    """Open a connection whose commits are on the disk when they return. Raises `ConfigurationError` or `apsw.Error`."""
     connection = apsw.Connection(str(path))
     try:
         connection.set_busy_timeout(5000)
@@ -94,17 +102,22 @@ def connect(path: Path) -> apsw.Connection:
     except BaseException:
         connection.close()
         raise
-    if read_only:  # SQLite itself would complain at the first write only
+    if read_only:  # SQLite would complain at the first write only, when the gateway has already taken a request
         connection.close()
         raise ConfigurationError(f"database.url: the file {path} cannot be written to")
     if mode != "wal":
         connection.close()
-        raise ConfigurationError(f"database.url: {path} cannot have a write-ahead log (its mode is {mode})")
+        raise ConfigurationError(
+            f"database.url: {path} cannot use a write-ahead log (its journal mode is {mode}); put it on a local disk"
+        )
     return connection
 
 
 def migrate(connection: apsw.Connection, now: datetime) -> None:
-    """Bring the schema up to date, all or nothing; refuses one that is newer or was changed by hand."""
+    """Apply the missing migrations in one transaction.
+
+    Raises `ConfigurationError` if the schema is newer than this program or an applied migration was changed.
+    """
     connection.execute("begin immediate")
     try:
         connection.execute(

@@ -1,4 +1,4 @@
-"""The files that clients have uploaded, in the SQLite ledger."""
+"""The input images of clients, in the SQLite ledger."""
 
 from datetime import datetime
 from typing import Any
@@ -7,12 +7,15 @@ import apsw
 
 from gateway.domain.errors import FileInUse, FileLimitReached
 from gateway.store.files import FileLimits, FilePage, FileQuery, StoredFile
+from gateway.store.sqlite.columns import Row, insert
+from gateway.store.sqlite.pages import cut
 from gateway.store.sqlite.reader import Reader
-from gateway.store.sqlite.rows import FILE, Row, file_of, file_values
+from gateway.store.sqlite.rows import FILE
 from gateway.store.sqlite.writer import Writer
 
-_COLUMNS = f"({FILE}) values ({', '.join('?' * len(FILE.split(',')))})"
-INSERT_INLINE = f"insert into files {_COLUMNS} on conflict (key, id) do nothing"
+_INSERT = insert("files", FILE)
+INSERT_INLINE = f"{_INSERT} on conflict (key, id) do nothing"
+# A generation uses a file that exists and has not expired.
 USE = (
     "insert into generation_files (generation_id, key, file_id) select ?, key, id from files where key = ? and id = ?"
     " and (expires_at is null or expires_at > ?)"
@@ -23,8 +26,7 @@ DELETE_UNUSED = (
     " and not exists (select 1 from generation_files as u where u.key = files.key and u.file_id = files.id)"
 )
 _LIVE = "inline = 0 and expires_at > ?"
-_HELD = f"select count(*), coalesce(sum(facts ->> '$.bytes'), 0) from files where key = ? and {_LIVE}"
-_INSERT = f"insert into files {_COLUMNS}"
+_TOTALS = f"select count(*), coalesce(sum(facts ->> '$.bytes'), 0) from files where key = ? and {_LIVE}"
 _GET = f"select {FILE} from files where key = ? and id = ? and {_LIVE}"
 _HOLDERS = f"select {FILE} from files where id = ?"
 _OPEN_USER = (
@@ -48,21 +50,21 @@ class SqliteLibrary:
         self._writer = writer
 
     async def check_room(self, key: str, size: int, limits: FileLimits, now: datetime) -> None:
-        _check(self._reader.all(_HELD, (key, now.timestamp()))[0], size, limits)
+        _check(self._reader.all(_TOTALS, (key, now.timestamp()))[0], size, limits)
 
     async def add(self, file: StoredFile, limits: FileLimits) -> None:
         def work(connection: apsw.Connection) -> None:
-            _check(connection.execute(_HELD, (file.key, file.created_at.timestamp())).get, file.facts.bytes, limits)
-            connection.execute(_INSERT, file_values(file))
+            _check(connection.execute(_TOTALS, (file.key, file.created_at.timestamp())).get, file.facts.bytes, limits)
+            connection.execute(_INSERT, FILE.values(file))
 
         await self._writer.run(work, yields=True)
 
     async def get(self, file_id: str, key: str, now: datetime) -> StoredFile | None:
         rows = self._reader.all(_GET, (key, file_id, now.timestamp()))
-        return file_of(rows[0]) if rows else None
+        return FILE.of(rows[0]) if rows else None
 
     async def holders(self, file_id: str) -> list[StoredFile]:
-        return [file_of(row) for row in self._reader.all(_HOLDERS, (file_id,))]
+        return [FILE.of(row) for row in self._reader.all(_HOLDERS, (file_id,))]
 
     async def page(self, query: FileQuery) -> FilePage:
         conditions, values = f"key = ? and {_LIVE}", [query.key, query.now.timestamp()]
@@ -73,8 +75,8 @@ class SqliteLibrary:
             conditions += " and purpose = ?"
             values.append(query.purpose)
         sql = f"select {FILE} from files where {conditions} order by id {query.order} limit ?"
-        rows = self._reader.all(sql, (*values, query.limit + 1))
-        return FilePage(tuple(map(file_of, rows[: query.limit])), len(rows) > query.limit)
+        rows, has_more = cut(self._reader.all(sql, (*values, query.limit + 1)), query.limit)
+        return FilePage(tuple(map(FILE.of, rows)), has_more)
 
     async def delete(self, file_id: str, key: str, now: datetime) -> bool:
         values = (key, file_id)
@@ -84,7 +86,7 @@ class SqliteLibrary:
                 return False
             user: str | None = connection.execute(_USER, values).get
             if user is not None:
-                raise FileInUse(f"The generation {user} uses the file; cancel it, or wait for its end.")
+                raise FileInUse(f"The generation {user} uses the file; cancel it, or wait until it has ended.")
             _remove(connection, values)
             return True
 
@@ -97,16 +99,16 @@ class SqliteLibrary:
 
         def work(connection: apsw.Connection) -> int:
             expired = connection.execute(_EXPIRED, values).fetchall()
-            for one in expired:
-                _remove(connection, one)
+            for file in expired:
+                _remove(connection, file)
             return len(expired)
 
         return await self._writer.run(work)
 
 
-def _check(held: Row, size: int, limits: FileLimits) -> None:
-    """`held` are the number of a key's files and their bytes."""
-    count, total = held
+def _check(totals: Row, size: int, limits: FileLimits) -> None:
+    """Raise `FileLimitReached` if a key has no room for `size` more bytes; `totals` are its files and their bytes."""
+    count, total = totals
     if count >= limits.count:
         raise FileLimitReached(f"Your key has {count:,} files, the most it may have; delete some, or let them expire.")
     if total + size > limits.bytes:
@@ -115,5 +117,6 @@ def _check(held: Row, size: int, limits: FileLimits) -> None:
 
 
 def _remove(connection: apsw.Connection, file: tuple[Any, ...]) -> None:
+    """Delete a file, named by its key and id, and the uses that generations have of it."""
     connection.execute(_DELETE_USES, file)
     connection.execute(_DELETE, file)

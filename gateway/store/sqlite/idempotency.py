@@ -1,4 +1,7 @@
-"""How the SQLite ledger knows a repeated request: by the client's key, or by its digest when it is a client's retry."""
+"""Recognises repeated requests in the SQLite ledger: by idempotency key, or the retry of a client library by digest.
+
+Danger: a repeat that is not recognised buys a second video.
+"""
 
 from datetime import datetime
 
@@ -7,19 +10,18 @@ import apsw
 from gateway.domain.errors import GenerationDeleted, IdempotencyKeyReused
 from gateway.domain.generation.model import Generation
 from gateway.store.port import KEY_LIFE, RETRY_LIFE, Idempotency
+from gateway.store.sqlite.columns import insert
 
 KEY_PARAM = "Idempotency-Key"
 _OF_KEY = (
     "select i.digest, i.generation_id, i.created_at, g.status from idempotency_keys as i"
     " left join generations as g on g.id = i.generation_id where i.key = ? and i.idempotency_key = ?"
 )
-_DROP_KEY = "delete from idempotency_keys where key = ? and idempotency_key = ?"
-_KEEP_KEY = (
-    "insert into idempotency_keys (key, idempotency_key, digest, generation_id, created_at) values (?, ?, ?, ?, ?)"
-)
-# The index has the minute before the digest (see the migration that made it), so every minute of `RETRY_LIFE` is looked
-# up by itself. The expression must be the index's own.
-_MINUTES = int(RETRY_LIFE.total_seconds() // 60) + 2  # the first and the last are not whole, and one minute more
+_DELETE_KEY = "delete from idempotency_keys where key = ? and idempotency_key = ?"
+_ADD_KEY = insert("idempotency_keys", "key", "idempotency_key", "digest", "generation_id", "created_at")
+# The index `generations_of_request` has the minute before the digest, for the reason that its migration gives. So the
+# statement names every minute of `RETRY_LIFE`, with the same expression as the index.
+_MINUTES = int(RETRY_LIFE.total_seconds() // 60) + 2  # the first and the last minute count in part, hence two more
 _NEWEST_EQUAL = (
     "select id from"
     " (select id, created_at from generations where key = ?"
@@ -28,14 +30,16 @@ _NEWEST_EQUAL = (
     " where key = ? and digest = ? and created_at >= ?)"
     " order by created_at desc, id desc limit 1"
 )
-_KEEP_DELETED = (
+_ADD_DELETED = (
     "insert into deleted_generations (generation_id, key, digest, created_at)"
     " select id, key, digest, created_at from generations where id = ? and digest is not null"
 )
-FORGETTABLE = (  # by `past_lives`: whether it is worth a write to `forget`
+# With the values of `past_lives`: whether `forget` may find something, so that a round without any costs no write.
+FORGETTABLE = (
     "select 1 from idempotency_keys where created_at < ?"
     " union all select 1 from deleted_generations where created_at < ? limit 1"
 )
+# A key of an open generation stays, however old it is.
 _FORGET_KEYS = (
     "delete from idempotency_keys where (key, idempotency_key) in (select key, idempotency_key"
     " from idempotency_keys as i where created_at < ? and not exists"
@@ -48,8 +52,11 @@ _FORGET_DELETED = (
 )
 
 
-def known(connection: apsw.Connection, key: str, idempotency: Idempotency, now: datetime) -> str | None:
-    """The generation that the request has made already, which may be deleted by now. `IdempotencyKeyReused`, too."""
+def earlier(connection: apsw.Connection, key: str, idempotency: Idempotency, now: datetime) -> str | None:
+    """The id of the generation that an earlier request of the API key `key` made, if this one repeats it.
+
+    The generation may be deleted by now. Raises `IdempotencyKeyReused` if the idempotency key came with another body.
+    """
     if idempotency.key is not None:
         return _of_key(connection, key, idempotency.key, idempotency.digest, now)
     return _of_retry(connection, key, idempotency.digest, now) if idempotency.retry else None
@@ -61,27 +68,26 @@ def _of_key(connection: apsw.Connection, key: str, name: str, digest: bytes, now
         return None
     first_digest, generation_id, created_at, status = row
     if created_at < (now - KEY_LIFE).timestamp() and status not in {"queued", "in_progress"}:
-        connection.execute(_DROP_KEY, (key, name))
+        connection.execute(_DELETE_KEY, (key, name))
         return None
     if first_digest != digest:
         raise IdempotencyKeyReused(
             "This Idempotency-Key was used with another body. Send the same body, or a new key.", param=KEY_PARAM
         )
-    found: str = generation_id
-    return found
+    return str(generation_id)
 
 
 def _of_retry(connection: apsw.Connection, key: str, digest: bytes, now: datetime) -> str | None:
-    """The newest generation of an equal request: a client repeats what it sent last."""
+    """The newest generation of an equal request, because a client library repeats what it sent last."""
     since = (now - RETRY_LIFE).timestamp()
     first = int(since // 60)
-    minutes = range(first, first + _MINUTES)  # one minute beyond now: a request that came after this one may be stored
-    found: str | None = connection.execute(_NEWEST_EQUAL, (key, *minutes, digest, since, key, digest, since)).get
-    return found
+    minutes = range(first, first + _MINUTES)  # one minute after now: a later request may have been stored before this
+    newest: str | None = connection.execute(_NEWEST_EQUAL, (key, *minutes, digest, since, key, digest, since)).get
+    return newest
 
 
 def deleted(idempotency: Idempotency) -> GenerationDeleted:
-    """What a repeat is told whose generation is there no more."""
+    """The error for a repeat of a request whose generation was deleted."""
     if idempotency.key is not None:
         return GenerationDeleted(
             "The generation that this Idempotency-Key made was deleted. To make another, send a new key.",
@@ -92,19 +98,19 @@ def deleted(idempotency: Idempotency) -> GenerationDeleted:
     )
 
 
-def keep_key(connection: apsw.Connection, generation: Generation, name: str, digest: bytes) -> None:
-    """Let the key stand for its generation from now on."""
+def add_key(connection: apsw.Connection, generation: Generation, name: str, digest: bytes) -> None:
+    """Store that the idempotency key `name` has made this generation."""
     created_at = generation.created_at.timestamp()
-    connection.execute(_KEEP_KEY, (generation.key, name, digest, generation.id, created_at))
+    connection.execute(_ADD_KEY, (generation.key, name, digest, generation.id, created_at))
 
 
-def keep_deleted(connection: apsw.Connection, generation_id: str) -> None:
-    """Let a retry still be known by a generation that is about to be deleted."""
-    connection.execute(_KEEP_DELETED, (generation_id,))
+def add_deleted(connection: apsw.Connection, generation_id: str) -> None:
+    """Store the digest of a generation that is about to be deleted, so that a retry of its request buys nothing."""
+    connection.execute(_ADD_DELETED, (generation_id,))
 
 
 def past_lives(now: datetime) -> tuple[float, float]:
-    """A key, and a deleted generation, that was created before is past its life."""
+    """Unix seconds: keys, and deleted generations, that were created before are no longer needed."""
     return (now - KEY_LIFE).timestamp(), (now - RETRY_LIFE).timestamp()
 
 

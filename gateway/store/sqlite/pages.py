@@ -1,17 +1,29 @@
-"""Pages of a list of generations: the conditions of a query as SQL."""
+"""Pages of lists: the conditions of a query as SQL, and the rows of one page."""
 
 from typing import Any
 
 from gateway.store.port import Query
-from gateway.store.sqlite.rows import seconds
+from gateway.store.sqlite.columns import Row, seconds
 
 
 def statement(columns: str, query: Query) -> tuple[str, tuple[Any, ...]]:
-    """The statement that reads one row more than the page has, and its values; with `before` from its end backwards."""
+    """The statement that reads a page of generations, and its values; `columns` is its `select … from …`.
+
+    It reads one row more than the page has, so that `cut` sees whether more follow. With `before` it reads backwards
+    from the cursor.
+    """
     where, values = _conditions(query)
     ascending = (query.order == "asc") != (query.before is not None)
     direction = "asc" if ascending else "desc"
     return f"{columns} where {where} order by id {direction} limit ?", (*values, query.limit + 1)
+
+
+def cut(rows: list[Row], limit: int, *, backwards: bool = False) -> tuple[list[Row], bool]:
+    """The rows of a page in the order that the client wants, and whether more follow."""
+    page = rows[:limit]
+    if backwards:
+        page.reverse()
+    return page, len(rows) > limit
 
 
 def _conditions(query: Query) -> tuple[str, list[Any]]:

@@ -1,4 +1,8 @@
-"""Tasks that no reply has named, in the SQLite ledger."""
+"""The SQLite side of task claims: which attempt has which task, and the ids that were reported before a reply came.
+
+The rules are in `domain/generation/reconciliation.py`. The statements here read, write, and guard against a change in
+between. The table `tasks` has one row for each task of a provider, so that no two attempts can have the same one.
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -6,22 +10,31 @@ from datetime import datetime
 import apsw
 import msgspec
 import structlog
-from msgspec import Struct
 
 from gateway.domain.adapter.task import TaskRef
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.errors import Conflict
 from gateway.domain.generation.model import AttemptState, Task
-from gateway.domain.generation.reconciliation import FOLLOWED, TASKS_MAX, TOLD_MAX, with_tasks
+from gateway.domain.generation.reconciliation import (
+    AttemptTasks,
+    Claimed,
+    after_reply,
+    after_report,
+    is_unanswered,
+    left_out,
+    new_refs,
+    room,
+    waits_for_reply,
+)
 from gateway.domain.generation.transitions import SaveAttempt, Write
 from gateway.store.sqlite.attempts import moved
+from gateway.store.sqlite.columns import Row, to_json
 from gateway.store.sqlite.reader import Reader
-from gateway.store.sqlite.rows import Row, to_json
 from gateway.store.sqlite.writer import Writer
 from gateway.store.task_claims import Teller, Told
 
 log = structlog.get_logger()
-Dropped = dict[str, list[str]]  # by the attempt that was told of them, the tasks that it does not get
+Dropped = dict[str, list[str]]  # by attempt, the reported task ids that it did not get
 
 _ATTEMPT = (
     "select id, generation_id, state, adopted, slots, tasks,"
@@ -36,55 +49,20 @@ _ACCEPT = (
     "update attempts set state = 'accepted', adopted = ?, tasks = ?, accepted_at = ?, ended_at = null, failure = null,"
     " billed = null, upstream = coalesce(?, upstream) where id = ? and state = ?"
 )
-HOLD = (
+CLAIM_TASKS = (
     "insert or ignore into tasks (provider, task_id, attempt_id)"
     " select json_extract(plan, '$.routes[' || route || '].provider'), json_extract(value, '$.ref.id'), a.id"
     " from attempts as a join generations as g on g.id = generation_id, json_each(tasks) where a.id = ?"
 )
-_HOLDERS = (
+_OTHER_HOLDERS = (
     "select task_id, attempt_id from tasks"
     " where provider = ? and task_id in (select value from json_each(?)) and attempt_id <> ?"
 )
-_ADD = "update attempts set tasks = ? where id = ? and state in ('accepted', 'abandoned')"
-_CHANGED = "update generations set version = version + 1 where id = ?"
-_UNANSWERED = frozenset({AttemptState.SUBMITTING, AttemptState.UNKNOWN})
+_ADD_TASKS = "update attempts set tasks = ? where id = ? and state = ?"
+_RAISE_VERSION = "update generations set version = version + 1 where id = ?"
 _slots = msgspec.json.Decoder(tuple[int, ...])
 _tasks = msgspec.json.Decoder(tuple[Task, ...])
 _refs = msgspec.json.Decoder(tuple[TaskRef, ...])
-
-
-class _Attempt(Struct, frozen=True):
-    """An attempt, as far as it matters which tasks are its own."""
-
-    id: str
-    generation_id: str
-    state: str
-    adopted: Teller | None  # who told of its tasks, where no reply did
-    slots: tuple[int, ...]
-    tasks: tuple[Task, ...]
-    provider: str
-    outputs: int  # of its generation
-    remembered: tuple[TaskRef, ...]
-
-    @property
-    def known(self) -> set[str]:
-        return {task.ref.id for task in self.tasks} | {ref.id for ref in self.remembered}
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.tasks) >= len(self.slots)
-
-    @property
-    def room(self) -> int:
-        match self.state:
-            case AttemptState.SUBMITTING:
-                return TOLD_MAX - len(self.remembered)
-            case AttemptState.RESERVED:
-                return 0  # nothing was sent, so there can be no task
-            case AttemptState.ACCEPTED | AttemptState.COMPLETED if self.adopted is None and self.is_full:
-                return 0  # the reply has named a task for every output, and none of them has failed
-            case _:
-                return TASKS_MAX - len(self.tasks)
 
 
 def accept(
@@ -96,105 +74,117 @@ def accept(
     upstream: UpstreamAnswer | None,
     dropped: Dropped,
 ) -> int | None:
-    """See `Store.accept`: the tasks that the reply names, and behind them those that it does not."""
-    dropped.clear()  # a work may be carried out again
-    attempt = _attempt_of(connection, attempt_id)
-    if attempt is None or attempt.state == AttemptState.RESERVED:
+    """See `Store.accept`. Fills `dropped` with the remembered task ids that the attempt does not get."""
+    dropped.clear()  # the transaction may be carried out a second time
+    attempt = _read(connection, attempt_id)
+    if attempt is None or attempt.state is AttemptState.RESERVED:
         return None
-    if attempt.state not in _UNANSWERED:  # a callback was faster than the reply, or this is the same commit once more
-        fresh = _own(connection, attempt, [task.ref for task in tasks if task.ref.id not in attempt.known])
-        if fresh:
-            _adopt(connection, attempt, fresh, now, None)
+    if not is_unanswered(attempt):  # a callback was faster than the reply, or this is the same commit once more
+        added = _without_others(connection, attempt, new_refs(attempt, [task.ref for task in tasks]))
+        if added:
+            _save(connection, attempt, after_report(attempt, added, None), now)
         version: int = connection.execute("select version from generations where id = ?", (attempt.generation_id,)).get
         return version
     named = {task.ref.id for task in tasks}
-    own = _own(connection, attempt, [ref for ref in attempt.remembered if ref.id not in named])
-    whole = with_tasks(attempt.slots, tasks, own, attempt.outputs)
-    _forget(connection, attempt, whole, dropped)
-    return _accepted(connection, attempt, whole, None, now, upstream=upstream)
+    remembered = [ref for ref in attempt.remembered if ref.id not in named]
+    claimed = after_reply(attempt, tasks, _without_others(connection, attempt, remembered))
+    _forget(connection, attempt, claimed.tasks, dropped)
+    return _save_accepted(connection, attempt, claimed, now, upstream=upstream)
 
 
 def adopt_remembered(connection: apsw.Connection, writes: Iterable[Write], now: datetime, dropped: Dropped) -> bool:
-    """Give attempts whose submit brought no task those that callbacks have told of; whether there were any."""
+    """Give attempts whose submit ended without a task those that callbacks have reported; True if any got one.
+
+    `writes` are the changes about to be stored. The caller does not store them then, because they say that there is no
+    task.
+    """
     dropped.clear()
-    found = False
+    has_adopted = False
     for write in writes:
         if not isinstance(write, SaveAttempt) or write.was is not AttemptState.SUBMITTING:
             continue
-        attempt = _attempt_of(connection, write.attempt.id)
-        if attempt is not None and attempt.remembered:
-            own = _own(connection, attempt, attempt.remembered)
-            _forget(connection, attempt, _adopt(connection, attempt, own, now, "callback") if own else (), dropped)
-            found = found or bool(own)
-    return found
+        attempt = _read(connection, write.attempt.id)
+        if attempt is None or not attempt.remembered:
+            continue
+        refs = _without_others(connection, attempt, attempt.remembered)
+        if refs:
+            has_adopted = True
+            claimed = after_report(attempt, refs, "callback")
+            _save(connection, attempt, claimed, now)
+        _forget(connection, attempt, claimed.tasks if refs else (), dropped)
+    return has_adopted
 
 
 def log_dropped(dropped: Dropped) -> None:
-    """Leave a trace of tasks that may have been paid for and are nobody's."""
+    """Log the reported task ids that no attempt got: such a task may have been paid for."""
     for attempt_id, task_ids in dropped.items():
         log.warning("callback_dropped", attempt=attempt_id, tasks=task_ids)
 
 
-def _own(connection: apsw.Connection, attempt: _Attempt, refs: Sequence[TaskRef]) -> list[TaskRef]:
-    """Those that no other attempt has."""
-    taken = _holders(connection, attempt, refs)
+def _without_others(connection: apsw.Connection, attempt: AttemptTasks, refs: Sequence[TaskRef]) -> list[TaskRef]:
+    """The tasks that no other attempt has."""
+    taken = _other_holders(connection, attempt, refs)
     return [ref for ref in refs if ref.id not in taken]
 
 
-def _holders(connection: apsw.Connection, attempt: _Attempt, refs: Sequence[TaskRef]) -> dict[str, str]:
-    """The tasks among these that another attempt has, each with the attempt."""
+def _other_holders(connection: apsw.Connection, attempt: AttemptTasks, refs: Sequence[TaskRef]) -> dict[str, str]:
+    """The tasks among these that another attempt has: its id, by task id."""
     if not refs:
         return {}
-    return dict(connection.execute(_HOLDERS, (attempt.provider, to_json([ref.id for ref in refs]), attempt.id)))
+    values = (attempt.provider, to_json([ref.id for ref in refs]), attempt.attempt_id)
+    return dict(connection.execute(_OTHER_HOLDERS, values))
 
 
-def _forget(connection: apsw.Connection, attempt: _Attempt, tasks: Iterable[Task], dropped: Dropped) -> None:
+def _forget(connection: apsw.Connection, attempt: AttemptTasks, tasks: Sequence[Task], dropped: Dropped) -> None:
+    """Delete what was remembered for the attempt; the ids that are not among its `tasks` go to `dropped`."""
     if attempt.remembered:
-        connection.execute(_FORGET, (attempt.id,))
-        known = {task.ref.id for task in tasks}
-        left = [ref.id for ref in attempt.remembered if ref.id not in known]
-        if left:
-            dropped[attempt.id] = left
+        connection.execute(_FORGET, (attempt.attempt_id,))
+        if left := left_out(attempt, tasks):
+            dropped[attempt.attempt_id] = left
 
 
-def _adopt(
-    connection: apsw.Connection, attempt: _Attempt, refs: Sequence[TaskRef], now: datetime, teller: Teller | None
-) -> Sequence[Task]:
-    tasks = with_tasks(attempt.slots, attempt.tasks, refs, attempt.outputs)
-    if attempt.state in FOLLOWED:
-        connection.execute(_ADD, (to_json(tasks), attempt.id))
-        connection.execute(HOLD, (attempt.id,))
-        connection.execute(_CHANGED, (attempt.generation_id,))
-    else:
-        _accepted(connection, attempt, tasks, attempt.adopted if attempt.tasks else teller, now)
-    return tasks
+def _save(connection: apsw.Connection, attempt: AttemptTasks, claimed: Claimed, now: datetime) -> None:
+    if claimed.state is not attempt.state:
+        _save_accepted(connection, attempt, claimed, now)
+        return
+    connection.execute(_ADD_TASKS, (to_json(claimed.tasks), attempt.attempt_id, attempt.state))
+    connection.execute(CLAIM_TASKS, (attempt.attempt_id,))
+    connection.execute(_RAISE_VERSION, (attempt.generation_id,))
 
 
-def _accepted(
+def _save_accepted(
     connection: apsw.Connection,
-    attempt: _Attempt,
-    tasks: Sequence[Task],
-    teller: Teller | None,
+    attempt: AttemptTasks,
+    claimed: Claimed,
     now: datetime,
     *,
     upstream: UpstreamAnswer | None = None,
 ) -> int:
-    values = (teller, to_json(tasks), now.timestamp(), to_json(upstream), attempt.id, attempt.state)
-    connection.execute(_ACCEPT, values)
-    connection.execute(HOLD, (attempt.id,))
-    return moved(connection, attempt.generation_id, attempt.id, AttemptState.ACCEPTED, now)
+    """Store that the attempt is accepted; the new version of its generation."""
+    values = (claimed.adopted, to_json(claimed.tasks), now.timestamp(), to_json(upstream))
+    connection.execute(_ACCEPT, (*values, attempt.attempt_id, attempt.state))
+    connection.execute(CLAIM_TASKS, (attempt.attempt_id,))
+    return moved(connection, attempt.generation_id, attempt.attempt_id, claimed.state, now)
 
 
-def _attempt_of(connection: apsw.Connection, attempt_id: str) -> _Attempt | None:
-    return _attempt_from(connection.execute(_ATTEMPT, (attempt_id,)).fetchall())
+def _read(connection: apsw.Connection, attempt_id: str) -> AttemptTasks | None:
+    return _attempt_of(connection.execute(_ATTEMPT, (attempt_id,)).fetchall())
 
 
-def _attempt_from(rows: Sequence[Row]) -> _Attempt | None:
+def _attempt_of(rows: Sequence[Row]) -> AttemptTasks | None:
     if not rows:
         return None
-    name, owner, state, adopted, slots, tasks, provider, outputs, refs = rows[0]
-    return _Attempt(
-        name, owner, state, adopted, _slots.decode(slots), _tasks.decode(tasks), provider, outputs, _refs.decode(refs)
+    attempt_id, generation_id, state, adopted, slots, tasks, provider, outputs, refs = rows[0]
+    return AttemptTasks(
+        attempt_id=attempt_id,
+        generation_id=generation_id,
+        provider=provider,
+        state=AttemptState(state),
+        adopted=adopted,
+        slots=_slots.decode(slots),
+        tasks=_tasks.decode(tasks),
+        outputs=outputs,
+        remembered=_refs.decode(refs),
     )
 
 
@@ -206,26 +196,25 @@ class SqliteCallbacks:
         self._writer = writer
 
     async def room(self, attempt_id: str) -> int:
-        attempt = _attempt_from(self._reader.all(_ATTEMPT, (attempt_id,)))
-        return 0 if attempt is None else attempt.room
+        attempt = _attempt_of(self._reader.all(_ATTEMPT, (attempt_id,)))
+        return 0 if attempt is None else room(attempt)
 
     async def tell(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> Told:
         def work(connection: apsw.Connection) -> Told:
-            attempt = _attempt_of(connection, attempt_id)
+            attempt = _read(connection, attempt_id)
             if attempt is None:
                 return Told.REFUSED
-            known = attempt.known
-            fresh = [ref for ref in refs if ref.id not in known]
-            under_way = attempt.state == AttemptState.SUBMITTING
-            if len(fresh) > attempt.room:
+            added = new_refs(attempt, refs)
+            if len(added) > room(attempt):
                 return Told.REFUSED
-            for task_id, holder in _holders(connection, attempt, fresh).items():
-                raise Conflict(f"The task {task_id!r} is that of the attempt {holder} already.", param="task_id")
-            if fresh and under_way:
-                rows = [(attempt_id, ref.id, to_json(ref), now.timestamp()) for ref in fresh]
+            for task_id, holder in _other_holders(connection, attempt, added).items():
+                raise Conflict(f"The task {task_id!r} already belongs to the attempt {holder}.", param="task_id")
+            if waits_for_reply(attempt):
+                rows = [(attempt_id, ref.id, to_json(ref), now.timestamp()) for ref in added]
                 connection.executemany(_REMEMBER, rows)
-            elif fresh:
-                _adopt(connection, attempt, fresh, now, teller)
-            return Told.REMEMBERED if under_way else Told.ADOPTED
+                return Told.REMEMBERED
+            if added:
+                _save(connection, attempt, after_report(attempt, added, teller), now)
+            return Told.ADOPTED
 
         return await self._writer.run(work)

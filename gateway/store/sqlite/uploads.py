@@ -1,4 +1,4 @@
-"""Inputs that were uploaded to a provider, in the SQLite ledger."""
+"""The inputs that providers have, in the SQLite ledger."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,17 +6,18 @@ from typing import Any
 
 import apsw
 
+from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.reader import Reader
-from gateway.store.sqlite.rows import to_json
 from gateway.store.sqlite.writer import Writer
 from gateway.store.uploads import UploadKey
 
 _FIND = "select url from uploads where account = ? and sha256 = ? and recipe = ? and expires_at > ?"
-_KEEP = (
+_SAVE = (
     "insert into uploads (account, sha256, recipe, url, expires_at) values (?, ?, ?, ?, ?)"
     " on conflict (account, sha256, recipe) do update set url = excluded.url, expires_at = excluded.expires_at"
 )
 _FORGET = "delete from uploads where account = ? and sha256 in (select value from json_each(?))"
+_HAS_EXPIRED = "select 1 from uploads where expires_at <= ? limit 1"
 _EXPIRE = (
     "delete from uploads where (account, sha256, recipe) in"
     " (select account, sha256, recipe from uploads where expires_at <= ? order by expires_at limit ?)"
@@ -31,22 +32,22 @@ class SqliteUploads:
         self._writer = writer
 
     async def find(self, key: UploadKey, now: datetime) -> str | None:
-        found = self._reader.all(_FIND, (key.account, key.sha256, key.recipe, now.timestamp()))
-        return found[0][0] if found else None
+        rows = self._reader.all(_FIND, (key.account, key.sha256, key.recipe, now.timestamp()))
+        return rows[0][0] if rows else None
 
     async def keep(self, key: UploadKey, url: str, expires_at: datetime) -> None:
         values = (key.account, key.sha256, key.recipe, url, expires_at.timestamp())
-        await self._writer.run(lambda connection: connection.execute(_KEEP, values))
+        await self._writer.run(lambda connection: connection.execute(_SAVE, values))
 
     async def forget(self, account: str, digests: Sequence[str]) -> int:
-        return await self._removed(_FORGET, (account, to_json(list(digests))))
+        return await self._delete(_FORGET, (account, to_json(list(digests))))
 
     async def expire(self, now: datetime, limit: int) -> int:
-        if not self._reader.all("select 1 from uploads where expires_at <= ? limit 1", (now.timestamp(),)):
+        if not self._reader.all(_HAS_EXPIRED, (now.timestamp(),)):
             return 0  # without a write
-        return await self._removed(_EXPIRE, (now.timestamp(), limit))
+        return await self._delete(_EXPIRE, (now.timestamp(), limit))
 
-    async def _removed(self, sql: str, values: tuple[Any, ...]) -> int:
+    async def _delete(self, sql: str, values: tuple[Any, ...]) -> int:
         def work(connection: apsw.Connection) -> int:
             connection.execute(sql, values)
             return connection.changes()

@@ -1,4 +1,4 @@
-"""Group commit: all that waits is written in one transaction, and one thread waits for the disk."""
+"""Group commit: everything that waits is written in one transaction, and one thread waits for the disk."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ import structlog
 
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.failpoints import reach
-from gateway.store.sqlite.errors import RETRY_SECONDS, FileMovedError, is_damage, not_written, told
+from gateway.store.sqlite.errors import RETRY_SECONDS, FileMovedError, explain, is_damage, not_written
 
 log = structlog.get_logger()
 
@@ -25,28 +25,29 @@ T = TypeVar("T")
 Work = Callable[[apsw.Connection], T]
 _BATCH_MAX = 512  # jobs in one transaction
 _WAITING_MAX = 20_000  # jobs that may wait before new ones are refused
-_YIELDING_MAX = 4096  # the same for jobs that leave room to the others: what is known already comes before what is new
-_BUSY_MILLISECONDS = 5000  # how long another program's lock on the file is waited for
-_LOCK_SECONDS = 0.01  # between two looks at such a lock
-_CLOSING_SECONDS = 0.3  # how long it is still waited for once the writer is to close
-# A busy event loop lets go of the interpreter's lock for moments only, when it looks for events. A thread that comes
-# back from the disk insists on the lock after this long without such a moment; with Python's 5 ms it may wait seconds.
+_YIELDING_MAX = 4096  # the same for new work, so that there is always room to store what happened to the old
+_BUSY_MILLISECONDS = 5000  # how long a job waits for another program's lock on the file
+_LOCK_SECONDS = 0.01  # between two checks of such a lock
+_CLOSING_SECONDS = 0.3  # the longest wait for such a lock after `close` was called
+# A busy event loop releases the interpreter's lock only for moments, when it polls for events. The writer's thread
+# comes back from the disk and asks for the lock; after this time the interpreter makes the loop release it. With
+# Python's default of 5 ms the thread may wait for seconds, because it misses these moments.
 _SWITCH_SECONDS = 0.0005
 
 
 class _Job:
-    __slots__ = ("asked_at", "error", "future", "result", "work")
+    __slots__ = ("came_at", "error", "future", "result", "work")
 
     def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
         self.work = work
-        self.asked_at = time.monotonic()
+        self.came_at = time.monotonic()
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: Exception | None = None
 
 
 class _Batch:
-    """The jobs of one transaction. `begun`: all are carried out, and only the commit is missing."""
+    """The jobs of one transaction. `begun`: their statements have run, and only the commit is missing."""
 
     __slots__ = ("at_commit", "begun", "error", "jobs", "loop")
 
@@ -59,22 +60,22 @@ class _Batch:
 
 
 class Writer:
-    """`await writer.run(work)`: the work's result, once it is committed. Serves one event loop.
+    """`await writer.run(work)` returns the work's result once it is committed. A writer serves one event loop.
 
-    Statements run on the event loop's thread, where each takes microseconds: on a thread of their own each would wait
-    for the interpreter's lock, and beside a busy loop a write takes seven times as long. What may wait for the disk, or
-    for another program's lock, runs on the writer's thread. The connection is always with one of the two.
+    Statements run on the event loop's thread, where each takes microseconds. On another thread each would wait for the
+    interpreter's lock, and beside a busy loop a write would take seven times as long. What may wait for the disk, or
+    for another program's lock, runs on the writer's thread. Only one of the two threads uses the connection at a time.
     """
 
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
-        """`path` is the file of the connection, which must stay where it is."""
+        """`path` is the file of the connection. Writes fail once another file, or none, is at this path."""
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_SECONDS))
         self._connection = connection
         self._connection.set_busy_timeout(0)
         self._path = path
         self._file = _identity(path)
-        self.damage: str | None = None  # what was found to be broken; it stays so
-        self._failing = ""  # the fault that was logged last, while it lasts
+        self.damage: str | None = None  # the explanation of the first damage of the file that was met
+        self._failing = ""  # the fault that was logged, until a transaction succeeds again
         self._ends_at = math.inf
         self._jobs: deque[_Job] = deque()
         self._batches: SimpleQueue[_Batch | None] = SimpleQueue()
@@ -85,11 +86,12 @@ class Writer:
         self._thread.start()
 
     async def run(self, work: Work[T], *, yields: bool = False) -> T:
-        """Carry out `work` in a transaction; `StoreUnavailable` when that cannot be committed.
+        """Carry out `work` in a transaction. Raises `StoreUnavailable` if that cannot be committed.
 
-        What `yields` is refused early, with `Overloaded`, so that others need not be.
+        Work that `yields` is refused with `Overloaded` while many jobs wait, so that other work need not be.
 
-        `work` may be carried out again when another's fails beside it: it acts on the connection alone.
+        `work` may be called a second time, if another job of the same transaction failed. So it must change nothing
+        but the database.
         """
         if self._closing:
             raise StoreUnavailable("The store is closed.", retry_after=RETRY_SECONDS)
@@ -107,7 +109,7 @@ class Writer:
         return result
 
     async def close(self) -> None:
-        """Commit what waits, then end the thread and let go of the connection."""
+        """Commit the jobs that wait, then end the thread and close the connection."""
         if self._closing:
             return
         self._closing = True
@@ -132,7 +134,7 @@ class Writer:
             batch.begun = True
         except apsw.BusyError:  # another program has the lock: the thread waits for it
             pass
-        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait are told, and the next may try
+        except Exception as error:  # noqa: BLE001  # every waiting job gets the error, and the next batch may work
             batch.error = error
             _give_up(self._connection, jobs, not_written(error, at_commit=False))
             loop.call_soon(self._settle, batch)
@@ -142,11 +144,11 @@ class Writer:
     def _commit_batches(self) -> None:
         while (batch := self._batches.get()) is not None:
             self._commit(batch)
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits for the result
                 batch.loop.call_soon_threadsafe(self._settle, batch)
 
     def _commit(self, batch: _Batch) -> None:
-        """The part that may take long."""
+        """Do the part that may take long: wait for a lock, and for the disk."""
         try:
             if not batch.begun:
                 self._begin_patiently(batch.jobs)
@@ -154,7 +156,7 @@ class Writer:
             reach("commit_fails")
             batch.at_commit = True
             self._connection.execute("commit")
-        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait are told, and the thread lives on
+        except Exception as error:  # noqa: BLE001  # every waiting job gets the error, and the thread goes on
             batch.error = error
             _give_up(self._connection, batch.jobs, not_written(error, at_commit=batch.at_commit))
 
@@ -163,8 +165,9 @@ class Writer:
             raise FileMovedError(self._path)
 
     def _begin_patiently(self, jobs: list[_Job]) -> None:
-        """Carry the jobs out as soon as another program's lock is gone."""
-        until = jobs[0].asked_at + _BUSY_MILLISECONDS / 1000  # who queues behind a lock does not wait for it once more
+        """Carry out the jobs as soon as another program has released its lock."""
+        # Counted from when the oldest job came: a job that already waited for the lock does not start a new full wait.
+        until = jobs[0].came_at + _BUSY_MILLISECONDS / 1000
 
         def wait(_: int) -> bool:
             if time.monotonic() >= min(until, self._ends_at):
@@ -179,7 +182,7 @@ class Writer:
             self._connection.set_busy_timeout(0)
 
     def _settle(self, batch: _Batch) -> None:
-        self._tell(batch.error or next(filter(None, map(_damage, batch.jobs)), None))
+        self._log_fault(batch.error or next(filter(None, map(_damage, batch.jobs)), None))
         for job in batch.jobs:
             if job.future.cancelled():
                 continue
@@ -189,28 +192,28 @@ class Writer:
                 job.future.set_result(job.result)
         self._next(batch.loop)
 
-    def _tell(self, error: Exception | None) -> None:
-        """Log a fault when it comes, and when it is over."""
+    def _log_fault(self, error: Exception | None) -> None:
+        """Log a fault when it begins, and when it is over."""
         fault = "" if error is None else f"{type(error).__name__}: {error}"
         if error is not None and is_damage(error):
-            self.damage = self.damage or told(error)
+            self.damage = self.damage or explain(error)
         if fault and not self._failing:
-            log.error("store_failed", reason=None if error is None else told(error), error=fault)
+            log.error("store_failed", reason=None if error is None else explain(error), error=fault)
         elif self._failing and not fault:
             log.warning("store_works_again")
         self._failing = fault
 
 
 def _carry_out(connection: apsw.Connection, jobs: list[_Job]) -> None:
-    """All jobs in one transaction that is left open; one that fails leaves no trace and keeps its error.
+    """Carry out all jobs in one transaction, which is left open. A job that fails changes nothing and keeps its error.
 
-    Raises when the transaction itself cannot go on.
+    Raises if the transaction as a whole cannot go on.
     """
     connection.execute("begin immediate")
     try:
         for job in jobs:
             job.result = job.work(connection)
-    except Exception:  # noqa: BLE001  # whatever it is, it belongs to the job that raises it again below
+    except Exception:  # noqa: BLE001  # it belongs to one job, which raises it again below
         if connection.in_transaction:
             connection.execute("rollback")
     else:
@@ -221,35 +224,37 @@ def _carry_out(connection: apsw.Connection, jobs: list[_Job]) -> None:
         try:
             job.result = job.work(connection)
         except Exception as error:
-            if not connection.in_transaction:  # SQLite gave all of it up: the disk is full or broken
+            if not connection.in_transaction:  # SQLite rolled all of it back: the disk is full or broken
                 raise
             connection.execute("rollback to job")
             job.error = _translated(error)
         connection.execute("release job")
 
 
-def _give_up(connection: apsw.Connection, jobs: list[_Job], told: StoreUnavailable) -> None:
+def _give_up(connection: apsw.Connection, jobs: list[_Job], error: StoreUnavailable) -> None:
+    """Roll back, and give every job without an error of its own this one."""
     with contextlib.suppress(apsw.Error):
         if connection.in_transaction:
             connection.execute("rollback")
     for job in jobs:
-        job.error = job.error or told
+        job.error = job.error or error
 
 
 def _damage(job: _Job) -> Exception | None:
-    """The broken place of the file that one job met."""
+    """The damage of the file that a job met, if it did."""
     cause = job.error and job.error.__cause__
     return cause if isinstance(cause, Exception) and is_damage(cause) else None
 
 
 def _translated(error: Exception) -> Exception:
-    return error if told(error) is None else not_written(error, at_commit=False)
+    """The error that the caller of a failed job gets: a state of the database becomes `StoreUnavailable`."""
+    return error if explain(error) is None else not_written(error, at_commit=False)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file it is that has this name."""
+    """What tells a file from another one at the same path: its device and inode; None if the file is gone."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

@@ -1,4 +1,4 @@
-"""Results in a folder: there whole or not at all, and nothing else. What every store promises: test_artifact_bucket."""
+"""The artifact store in a folder. tests/e2e/test_artifact_bucket.py has the contract of all artifact stores."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def is_empty(folder: Path) -> bool:
     return not any(folder.iterdir())
 
 
-async def test_nothing_is_made_before_it_is_needed(tmp_path: Path) -> None:
+async def test_no_folder_is_made_before_it_is_needed(tmp_path: Path) -> None:
     artifacts = ArtifactFolder(tmp_path / "made" / "when needed")
     assert await artifacts.size(VIDEO) is None
     await artifacts.remove([VIDEO])
@@ -47,14 +47,14 @@ async def test_nothing_is_made_before_it_is_needed(tmp_path: Path) -> None:
     assert files(tmp_path) == [f"made/when needed/results/{VIDEO}"]
 
 
-async def test_every_partial_file_is_its_own_and_on_the_same_file_system(tmp_path: Path) -> None:
+async def test_partial_paths_differ_and_are_on_the_same_file_system(tmp_path: Path) -> None:
     artifacts = ArtifactFolder(tmp_path)
-    one, other = artifacts.partial(), artifacts.partial()
-    assert one != other
-    assert {one.parent, other.parent} == {tmp_path / "results" / ".partial"}
+    first, second = artifacts.partial(), artifacts.partial()
+    assert first != second
+    assert {first.parent, second.parent} == {tmp_path / "results" / ".partial"}
 
 
-async def test_what_a_crash_left_half_written_goes_at_the_next_start(tmp_path: Path) -> None:
+async def test_an_unfinished_file_of_a_crash_is_removed_at_the_next_start(tmp_path: Path) -> None:
     artifacts = ArtifactFolder(tmp_path)
     await put(artifacts, VIDEO)
     artifacts.partial().write_bytes(b"half")
@@ -63,7 +63,7 @@ async def test_what_a_crash_left_half_written_goes_at_the_next_start(tmp_path: P
 
 
 @pytest.mark.parametrize(("window", "left"), [("file_written", []), ("renamed", [f"results/{VIDEO}"])])
-def test_a_file_is_there_whole_or_not_at_all_after_a_crash(tmp_path: Path, window: str, left: list[str]) -> None:
+def test_after_a_crash_a_file_is_there_completely_or_not_at_all(tmp_path: Path, window: str, left: list[str]) -> None:
     keep = (
         "import asyncio, pathlib, sys\n"
         "from gateway.artifacts.folder import ArtifactFolder\n"
@@ -80,7 +80,7 @@ def test_a_file_is_there_whole_or_not_at_all_after_a_crash(tmp_path: Path, windo
     assert files(tmp_path) == left
 
 
-async def test_the_last_file_takes_its_folder_along(tmp_path: Path) -> None:
+async def test_an_empty_folder_is_removed_with_its_last_file(tmp_path: Path) -> None:
     artifacts = ArtifactFolder(tmp_path)
     for name in ("gen_01/0-1.mp4", "gen_01/0-1.jpg", "gen_02/a/b/0-1.mp4"):
         await put(artifacts, name)
@@ -90,7 +90,7 @@ async def test_the_last_file_takes_its_folder_along(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "results").iterdir()] == [".partial"]
 
 
-async def test_a_folder_is_not_taken_away_under_a_file_that_comes(
+async def test_a_folder_is_not_removed_while_a_file_is_put_into_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifacts = ArtifactFolder(tmp_path)
@@ -121,7 +121,7 @@ async def test_a_file_that_is_being_read_may_be_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("link", ["results/gen_01", "results/gen_01/0-1.mp4"])
-async def test_a_symbolic_link_leads_nowhere(tmp_path: Path, link: str) -> None:
+async def test_a_symbolic_link_is_a_missing_file(tmp_path: Path, link: str) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "0-1.mp4").write_bytes(b"secret")
@@ -147,7 +147,7 @@ async def test_the_folder_itself_may_be_a_symbolic_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
-async def test_what_is_no_file_is_not_read(tmp_path: Path, make: object) -> None:
+async def test_only_regular_files_are_read(tmp_path: Path, make: object) -> None:
     place = tmp_path / "results" / VIDEO
     place.parent.mkdir(parents=True)
     make(place)  # type: ignore[operator]  # either takes a path
@@ -157,28 +157,28 @@ async def test_what_is_no_file_is_not_read(tmp_path: Path, make: object) -> None
         await read(artifacts, VIDEO)
 
 
-async def test_a_disk_that_refuses_is_a_store_that_is_not_available(tmp_path: Path) -> None:
+async def test_an_error_of_the_disk_makes_the_store_unavailable(tmp_path: Path) -> None:
     artifacts = ArtifactFolder(tmp_path)
     partial = artifacts.partial()
     partial.write_bytes(b"content")
     (tmp_path / "results" / "gen_01").write_text("a file is where a folder should be")
-    with pytest.raises(StoreUnavailable, match="The result cannot be stored: ") as told:
+    with pytest.raises(StoreUnavailable, match="The result cannot be stored: ") as caught:
         await artifacts.put(VIDEO, partial, "video/mp4")
-    assert (told.value.reason or "").startswith("artifacts.url: ")
-    assert str(tmp_path) not in told.value.detail
+    assert (caught.value.reason or "").startswith("artifacts.url: ")
+    assert str(tmp_path) not in caught.value.detail
     assert partial.read_bytes() == b"content"
     assert await artifacts.size(VIDEO) is None
 
 
-def test_a_folder_that_cannot_be_made_is_told_of_by_the_first_write(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_fails_the_first_write(tmp_path: Path) -> None:
     (tmp_path / "artifacts").write_text("a file is where the folder should be")
     artifacts = ArtifactFolder(tmp_path / "artifacts")
-    with pytest.raises(StoreUnavailable, match="The result cannot be stored: ") as told:
+    with pytest.raises(StoreUnavailable, match="The result cannot be stored: ") as caught:
         artifacts.partial()
-    assert str(tmp_path) in (told.value.reason or "")
+    assert str(tmp_path) in (caught.value.reason or "")
 
 
-# --- the settings of either store -------------------------------------------------------------------------------------
+# --- the settings of both kinds of store ------------------------------------------------------------------------------
 
 
 def settings_of(tmp_path: Path, text: str) -> Settings:
@@ -187,15 +187,15 @@ def settings_of(tmp_path: Path, text: str) -> Settings:
     return load(file, {"S3_KEY": "key", "S3_SECRET": "not-to-be-shown"}, [])
 
 
-def test_a_bucket_and_the_folder_beside_it(tmp_path: Path) -> None:
-    found = settings_of(
+def test_a_bucket_and_its_local_folder(tmp_path: Path) -> None:
+    settings = settings_of(
         tmp_path,
         "url = 's3://bucket/prefix'\nendpoint = 'http://127.0.0.1:9/'\nredirect = true\nregion = 'eu'\n"
-        "access_key_id = 'env:S3_KEY'\nsecret_access_key = 'env:S3_SECRET'\nfolder = 'beside'",
+        "access_key_id = 'env:S3_KEY'\nsecret_access_key = 'env:S3_SECRET'\nfolder = 'local'",
     )
-    assert (found.artifacts.path, found.artifacts.redirect) == (Path("beside"), True)
-    assert "not-to-be-shown" not in repr(found)
-    assert isinstance(open_artifact_store(found), ArtifactBucket)
+    assert (settings.artifacts.path, settings.artifacts.redirect) == (Path("local"), True)
+    assert "not-to-be-shown" not in repr(settings)
+    assert isinstance(open_artifact_store(settings), ArtifactBucket)
 
 
 @pytest.mark.parametrize(("text", "path"), [("url = 's3://b'", "artifacts"), ("url = 'file:/srv/a'", "/srv/a")])
@@ -204,7 +204,7 @@ def test_inputs_are_always_in_a_local_folder(tmp_path: Path, text: str, path: st
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("redirect = true", r"artifacts\.redirect: only where artifacts\.url is a bucket"),
         ("folder = 'a'", r"artifacts\.folder: only where artifacts\.url is a bucket"),
@@ -215,6 +215,6 @@ def test_inputs_are_always_in_a_local_folder(tmp_path: Path, text: str, path: st
         ("url = 's3://b'\nendpoint = 'ftp://h'", r"artifacts\.endpoint: expected an http\(s\) URL"),
     ],
 )
-def test_settings_that_do_not_go_together_stop_the_start(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"^{told}"):
+def test_settings_that_do_not_go_together_stop_the_start(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{message}"):
         settings_of(tmp_path, text)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from gateway.api.generations.fields import READERS
+from gateway.api.generations.webhook_url import read_webhook_url
 from gateway.api.webhooks import Events
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import InvalidParameter
@@ -36,8 +36,8 @@ from gateway.domain.webhooks import (
     wants,
 )
 from gateway.ids import ulid
-from gateway.webhooks.deliverer import signed
-from gateway.webhooks.endpoints import Changes, SigningKeys
+from gateway.webhooks.endpoints import Changes
+from gateway.webhooks.signing import SigningKeys, signed
 
 T0 = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DELIVERY = Delivery(
@@ -168,7 +168,7 @@ def test_a_receiver_is_a_host_and_a_port(url: str, expected: str) -> None:
 def test_every_url_that_is_taken_has_a_receiver(url: str) -> None:
     """The end of a generation is stored together with its deliveries: a URL that breaks one would lose the end."""
     try:
-        taken = READERS["webhook_url"](url, "url")
+        taken = read_webhook_url(url, "url")
     except InvalidParameter:
         return
     assert receiver(taken)

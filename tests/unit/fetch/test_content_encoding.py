@@ -1,4 +1,4 @@
-"""Content encodings are undone by what the bytes are, within bounds, however the body is cut into pieces."""
+"""Content encodings are detected by the bytes themselves and decoded within limits, in pieces of any size."""
 
 import gzip
 import tracemalloc
@@ -21,7 +21,7 @@ from gateway.domain.adapter.content_encoding import (
     encodings_of,
 )
 
-packed = partial(gzip.compress, mtime=0)  # the same bytes each time: they are in the names of tests
+packed = partial(gzip.compress, mtime=0)  # equal bytes each time, because they are in the names of tests
 
 VIDEO = b"\0\0\0\x18ftypisom" + bytes(range(256)) * 40
 JSON = b'{"id": "task_1", "status": "queued"}'
@@ -61,7 +61,7 @@ def test_plain_bytes_stay_as_they_are_whatever_the_header_says(encodings: str, b
 
 @pytest.mark.parametrize("body", [VIDEO, JSON, PNG])
 @pytest.mark.parametrize("encodings", [*NONSENSE, "x-gzip", "GZIP", "gzip, gzip", "deflate, gzip"])
-def test_gzip_is_undone_whatever_the_header_says(encodings: str, body: bytes) -> None:
+def test_gzip_is_decoded_whatever_the_header_says(encodings: str, body: bytes) -> None:
     assert decode(packed(body), encodings) == body
 
 
@@ -86,7 +86,7 @@ PACKED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 @pytest.mark.parametrize("case", PACKED)
 @pytest.mark.parametrize("step", [None, 1, 7, 1000])
-def test_what_was_packed_is_undone_however_it_is_cut(case: str, step: int | None) -> None:
+def test_a_compressed_body_is_decoded_in_pieces_of_any_size(case: str, step: int | None) -> None:
     encodings, pack = PACKED[case]
     assert decode(pack(VIDEO), encodings, step=step) == VIDEO
     assert decode(pack(JSON), encodings, step=step) == JSON
@@ -98,7 +98,7 @@ def test_what_was_packed_is_undone_however_it_is_cut(case: str, step: int | None
     st.sampled_from(["", "gzip", "deflate", "br", "aws-chunked", "gzip, deflate", "utf-8"]),
     st.integers(1, 50),
 )
-def test_any_bytes_are_decoded_alike_however_they_are_cut(body: bytes, encodings: str, step: int) -> None:
+def test_any_bytes_are_decoded_alike_in_pieces_of_any_size(body: bytes, encodings: str, step: int) -> None:
     def outcome(step: int | None) -> bytes | str:
         try:
             return decode(body, encodings, step=step)
@@ -128,7 +128,7 @@ def test_any_bytes_are_decoded_alike_however_they_are_cut(body: bytes, encodings
         (packed(VIDEO[:2]) * (MEMBERS_MAX + 1), "gzip", "more than 1000 parts"),
     ],
 )
-def test_what_cannot_be_undone_says_why(body: bytes, encodings: str, says: str) -> None:
+def test_a_body_that_cannot_be_decoded_has_a_reason(body: bytes, encodings: str, says: str) -> None:
     with pytest.raises(UndecodableBody, match=says):
         decode(body, encodings)
 
@@ -139,14 +139,14 @@ def test_an_empty_body_is_empty_in_any_encoding() -> None:
     assert decode(packed(b""), "gzip") == b""
 
 
-def test_no_more_comes_out_than_is_taken() -> None:
+def test_decoded_bytes_are_limited() -> None:
     assert decode(packed(bytes(1000)), limit=1000) == bytes(1000)
     with pytest.raises(DecodedTooLarge, match="more than 999 bytes"):
         decode(packed(bytes(1000)), limit=999)
 
 
-def test_a_bomb_is_cut_and_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its ratio gives it away long before the limit; the memory it takes is that of one piece."""
+def test_a_decompression_bomb_is_stopped_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ratio is recognised long before the limit, and it takes the memory of one piece."""
     monkeypatch.setattr(module, "FREE_BYTES", 8 * 2**20)
     bomb = packed(packed(bytes(40 * 2**20)))
     decoder = BodyDecoder("gzip, gzip", 10**12)

@@ -1,4 +1,4 @@
-"""A file over one request or several: it goes on where the transfer broke off, and only with what it began with."""
+"""Downloading a file: a broken transfer is continued, and only with the same version of the file."""
 
 import gzip
 import os
@@ -17,7 +17,7 @@ MUCH = 10**8
 
 
 class Reply:
-    """One answer: its body in pieces, and how that ends."""
+    """One answer: its body in pieces, which may break off."""
 
     def __init__(self, body: bytes, status: int = 200, *, breaks: bool = False, **headers: str) -> None:
         self.host = "host.test"
@@ -35,15 +35,15 @@ class Reply:
 
 
 class Host:
-    """Gives one answer after the other, and notes what it was asked."""
+    """Gives one answer after the other, and records the headers of each request."""
 
     def __init__(self, *replies: Reply | Exception) -> None:
         self.replies = list(replies)
-        self.asked: list[Mapping[str, str]] = []
+        self.requests: list[Mapping[str, str]] = []
 
     @asynccontextmanager
     async def ask(self, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
-        self.asked.append(headers)
+        self.requests.append(headers)
         reply = self.replies.pop(0)
         if isinstance(reply, Exception):
             raise reply
@@ -54,7 +54,7 @@ class Host:
 
 
 class Gone(Exception):
-    """As a caller's check raises it."""
+    """Raised by the check of the caller."""
 
 
 def check(answer: Answer) -> None:
@@ -76,18 +76,18 @@ def rest(start: int, body: bytes | None = None, **changes: Any) -> Reply:
     return Reply(FILE[start:] if body is None else body, **{"status": 206, "content_range": part, **changes})
 
 
-async def test_a_whole_file_is_one_request() -> None:
+async def test_a_complete_file_is_one_request() -> None:
     host = Host(first(FILE, breaks=False))
     assert await fetched(host) == (FILE, None)
-    assert host.asked == [{}]
+    assert host.requests == [{}]
 
 
-async def test_it_goes_on_from_where_it_broke_off() -> None:
+async def test_a_broken_transfer_is_continued() -> None:
     cut, again = RESUME_BYTES + 17, 3 * RESUME_BYTES
     host = Host(first(FILE[:cut]), rest(cut, FILE[cut:again], breaks=True), rest(again))
     replies = list(host.replies)
     assert await fetched(host) == (FILE, None)
-    assert host.asked == [{}, *({"Range": f"bytes={start}-", "If-Range": TAG} for start in (cut, again))]
+    assert host.requests == [{}, *({"Range": f"bytes={start}-", "If-Range": TAG} for start in (cut, again))]
     assert all(isinstance(reply, Reply) and reply.closed for reply in replies)
 
 
@@ -101,7 +101,7 @@ async def test_a_host_that_answers_with_a_part_is_asked_for_the_rest() -> None:
         await fetched(Host(rest(10)))
 
 
-async def test_an_encoded_file_goes_on_within_its_encoding() -> None:
+async def test_an_encoded_file_is_continued_within_its_encoding() -> None:
     packed = gzip.compress(FILE, mtime=0)
     cut = RESUME_BYTES + 5
     begun = Reply(packed[:cut], breaks=True, etag=TAG, content_length=str(len(packed)), content_encoding="gzip")
@@ -126,13 +126,13 @@ NO_WAY_ON: dict[str, list[Reply | Exception]] = {
 
 
 @pytest.mark.parametrize("case", NO_WAY_ON)
-async def test_where_there_is_no_way_on_the_content_has_the_last_word(case: str) -> None:
+async def test_a_transfer_that_cannot_be_continued_is_judged_by_its_content(case: str) -> None:
     content, broke_off = await fetched(Host(*NO_WAY_ON[case]))
     assert content == FILE[:CUT]
     assert str(broke_off) == "host.test broke off"
 
 
-async def test_an_end_in_good_order_that_comes_too_early_is_one_that_broke_off() -> None:
+async def test_a_regular_end_before_the_declared_length_counts_as_broken() -> None:
     content, broke_off = await fetched(Host(Reply(FILE[:100], content_length="500")))
     assert (content, str(broke_off)) == (FILE[:100], "host.test sent 100 of 500 bytes")
     assert await fetched(Host(Reply(FILE[:100], content_length="50"))) == (FILE[:100], None)
@@ -140,14 +140,14 @@ async def test_an_end_in_good_order_that_comes_too_early_is_one_that_broke_off()
         assert await fetched(Host(Reply(FILE[:100], content_length=length))) == (FILE[:100], None)
 
 
-async def test_encoded_bytes_that_broke_off_are_no_content() -> None:
+async def test_incomplete_encoded_bytes_are_not_content() -> None:
     packed = gzip.compress(FILE, mtime=0)
     with pytest.raises(FetchFailed, match=r"host.test broke off"):
         await fetched(Host(Reply(packed[:-20], breaks=True)))
-    assert await fetched(Host(Reply(packed, content_length=str(len(FILE)))))  # the length of what was packed
+    assert await fetched(Host(Reply(packed, content_length=str(len(FILE)))))  # the length before compression
 
 
-async def test_a_host_that_breaks_off_all_the_time_is_left_some_day() -> None:
+async def test_a_host_that_always_breaks_off_is_given_up() -> None:
     size = RESUME_BYTES
     total = size * (RESUMES_MAX + 10)
     parts = [
@@ -156,19 +156,19 @@ async def test_a_host_that_breaks_off_all_the_time_is_left_some_day() -> None:
     ]
     host = Host(Reply(bytes(size), breaks=True, etag=TAG, content_length=str(total)), *parts)
     content, broke_off = await fetched(host)
-    assert len(content) == size * (RESUMES_MAX + 1) == size * len(host.asked)
+    assert len(content) == size * (RESUMES_MAX + 1) == size * len(host.requests)
     assert broke_off is not None
 
 
-async def test_other_answers_are_the_callers_to_judge() -> None:
+async def test_other_answers_are_judged_by_the_caller() -> None:
     with pytest.raises(Gone, match="404"):
         await fetched(Host(Reply(b"", status=404)))
     with pytest.raises(FetchFailed, match="no connection"):
         await fetched(Host(FetchFailed("no connection")))
 
 
-async def test_what_is_wrong_with_a_body_is_not_asked_for_again() -> None:
-    with pytest.raises(FetchTooLarge, match=r"host.test sent more than the 1,000 bytes"):
+async def test_a_faulty_body_is_not_requested_again() -> None:
+    with pytest.raises(FetchTooLarge, match=r"host.test sent more than the 1,000 bytes that are accepted"):
         await fetched(Host(Reply(FILE[:1500])), max_bytes=1000)
     with pytest.raises(FetchTooLarge):
         await fetched(Host(Reply(b"", content_length="1001")), max_bytes=1000)

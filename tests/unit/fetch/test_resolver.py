@@ -1,4 +1,4 @@
-"""Names that nobody answers for: what they hold up, and what not."""
+"""Names whose servers do not answer delay only other names of the same fetcher."""
 
 import asyncio
 import socket
@@ -37,16 +37,16 @@ asyncio.run(main())
 
 
 class System:
-    """In the place of the system's resolver: what is silent waits for `answers`; notes who was asked for."""
+    """Replaces the system's resolver. Names that begin with `silent` wait for `answers`. Each name is recorded."""
 
     def __init__(self) -> None:
         self.answers = threading.Event()
-        self.asked: list[str] = []
+        self.names: list[str] = []
         self._changed = threading.Condition()
 
     def getaddrinfo(self, host: str, port: int, **_: object) -> list[Any]:
         with self._changed:
-            self.asked.append(host)
+            self.names.append(host)
             self._changed.notify()
         if host.startswith("silent"):
             self.answers.wait(10)
@@ -57,7 +57,7 @@ class System:
     async def were_asked(self, count: int) -> None:
         def wait() -> bool:
             with self._changed:
-                return self._changed.wait_for(lambda: len(self.asked) >= count, 5)
+                return self._changed.wait_for(lambda: len(self.names) >= count, 5)
 
         assert await asyncio.to_thread(wait)
 
@@ -71,13 +71,13 @@ def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
 
 
 async def hold(resolvers: Resolvers, system: System) -> list[asyncio.Task[list[str]]]:
-    """Every thread is at a name that nobody answers for."""
+    """Let every thread resolve a name whose servers do not answer."""
     held = [asyncio.create_task(resolvers.resolve(f"silent-{number}.test", 80)) for number in range(RESOLVERS)]
     await system.were_asked(RESOLVERS)
     return held
 
 
-async def test_a_name_is_resolved_or_the_failure_told(system: System) -> None:
+async def test_a_name_is_resolved_or_fails(system: System) -> None:
     resolvers = Resolvers()
     assert await resolvers.resolve("public.test", 80) == ["93.184.216.34"]
     with pytest.raises(socket.gaierror):
@@ -85,7 +85,7 @@ async def test_a_name_is_resolved_or_the_failure_told(system: System) -> None:
     resolvers.close()
 
 
-async def test_who_no_longer_waits_is_not_asked_for(system: System) -> None:
+async def test_a_cancelled_name_is_not_resolved(system: System) -> None:
     resolvers = Resolvers()
     held = await hold(resolvers, system)
     given_up = asyncio.create_task(resolvers.resolve("given-up.test", 80))
@@ -98,11 +98,11 @@ async def test_who_no_longer_waits_is_not_asked_for(system: System) -> None:
 
     assert await last == ["93.184.216.34"]
     assert await asyncio.gather(*held) == [["93.184.216.34"]] * len(held)
-    assert "given-up.test" not in system.asked
+    assert "given-up.test" not in system.names
     resolvers.close()
 
 
-async def test_silent_names_hold_up_their_own_kind_alone(system: System, tmp_path: Path) -> None:
+async def test_silent_names_delay_only_their_own_fetcher(system: System, tmp_path: Path) -> None:
     environ = {
         "KEEVX_API_KEY": "a-key",
         "VIDEO_GATEWAY_DATABASE_URL": f"sqlite:///{tmp_path / 'test.db'}",

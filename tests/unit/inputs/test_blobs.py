@@ -1,4 +1,4 @@
-"""Blobs: there whole or not at all."""
+"""Blobs: each is there completely or not at all."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ SECOND = timedelta(seconds=1)
 
 
 class StillClock:
-    """The moment that a test says; nobody waits for another."""
+    """A clock that a test sets. It has no timers."""
 
     def __init__(self) -> None:
         self.moment = NOW
@@ -31,7 +31,7 @@ class StillClock:
         return self.moment
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        raise AssertionError("blobs wait for nothing")
+        raise AssertionError("blobs use no timers")
 
 
 CLOCK = StillClock()
@@ -55,7 +55,7 @@ async def test_bytes_are_kept_under_their_digest(tmp_path: Path) -> None:
     assert await blobs_in(tmp_path / "made" / "when needed").get(DIGEST) == CONTENT
 
 
-async def test_no_bytes_are_a_content_too(tmp_path: Path) -> None:
+async def test_empty_content_is_stored_too(tmp_path: Path) -> None:
     blobs = blobs_in(tmp_path)
 
     assert await blobs.get(await blobs.put(b"")) == b""
@@ -76,7 +76,7 @@ async def test_the_same_content_is_written_once_and_has_the_time_of_the_last_put
     assert written.stat().st_mtime == clock.moment.timestamp()
 
 
-async def test_the_same_content_at_once_leaves_one_whole_file(tmp_path: Path) -> None:
+async def test_putting_the_same_content_at_the_same_time_leaves_one_complete_file(tmp_path: Path) -> None:
     blobs = blobs_in(tmp_path)
 
     assert set(await asyncio.gather(*(blobs.put(CONTENT) for _ in range(10)))) == {DIGEST}
@@ -85,7 +85,7 @@ async def test_the_same_content_at_once_leaves_one_whole_file(tmp_path: Path) ->
     assert await blobs.get(DIGEST) == CONTENT
 
 
-async def test_a_blob_is_flushed_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_blob_is_synchronised_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     flush, rename = os.fsync, Path.rename
 
@@ -106,7 +106,7 @@ async def test_a_blob_is_flushed_before_it_has_its_name(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("where", ["fsync", "rename"])
-async def test_a_disk_that_refuses_leaves_nothing_and_the_next_try_works(
+async def test_a_failed_write_leaves_nothing_and_the_next_try_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     blobs = blobs_in(tmp_path)
@@ -125,7 +125,7 @@ async def test_a_disk_that_refuses_leaves_nothing_and_the_next_try_works(
     assert await blobs.get(await blobs.put(CONTENT)) == CONTENT
 
 
-async def test_a_folder_that_is_none_is_unavailable(tmp_path: Path) -> None:
+async def test_a_file_in_the_place_of_the_folder_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     blobs = blobs_in(tmp_path / "file")
 
@@ -135,7 +135,7 @@ async def test_a_folder_that_is_none_is_unavailable(tmp_path: Path) -> None:
         await blobs.get(DIGEST)
 
 
-async def test_what_was_not_put_since_is_old(tmp_path: Path) -> None:
+async def test_blobs_that_were_not_put_since_are_old(tmp_path: Path) -> None:
     clock = StillClock()
     blobs = blobs_in(tmp_path, clock)
     assert await blobs.folders() == []
@@ -150,21 +150,21 @@ async def test_what_was_not_put_since_is_old(tmp_path: Path) -> None:
     assert await blobs.old(FOLDER, NOW + SECOND) == []
 
 
-async def test_what_a_broken_write_left_is_old_too_and_nothing_that_is_not_ours(tmp_path: Path) -> None:
+async def test_temporary_files_of_broken_writes_are_old_too_and_foreign_files_are_not(tmp_path: Path) -> None:
     blobs = blobs_in(tmp_path)
     await blobs.put(CONTENT)
-    half = f".{DIGEST}.0123abcd"
-    for name in (half, "README", f"{DIGEST}.bak", ".hidden"):
+    temporary = f".{DIGEST}.0123abcd"
+    for name in (temporary, "README", f"{DIGEST}.bak", ".hidden"):
         (tmp_path / FOLDER / name).write_bytes(b"")
         os.utime(tmp_path / FOLDER / name, (0, 0))
     (tmp_path / "lost+found").mkdir()
 
     assert await blobs.folders() == [FOLDER]
-    assert await blobs.old(FOLDER, NOW) == [half]
+    assert await blobs.old(FOLDER, NOW) == [temporary]
 
 
-async def test_only_what_is_still_old_is_removed(tmp_path: Path) -> None:
-    """Between the look and the removal somebody may have put it again."""
+async def test_only_blobs_that_are_still_old_are_removed(tmp_path: Path) -> None:
+    """A blob may be put again between the listing and the removal."""
     clock = StillClock()
     blobs = blobs_in(tmp_path, clock)
     await blobs.put(CONTENT)
@@ -181,8 +181,8 @@ async def test_only_what_is_still_old_is_removed(tmp_path: Path) -> None:
     assert await blobs.get(DIGEST) == CONTENT
 
 
-async def test_a_put_beside_a_removal_always_leaves_the_blob(tmp_path: Path) -> None:
-    """Whichever is first, what was put is there."""
+async def test_a_put_during_a_removal_always_leaves_the_blob(tmp_path: Path) -> None:
+    """In either order, the blob that was put is there afterwards."""
     clock = StillClock()
     blobs = blobs_in(tmp_path, clock)
     for _ in range(200):
@@ -194,10 +194,10 @@ async def test_a_put_beside_a_removal_always_leaves_the_blob(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("step", ["exists", "unlink"])
-async def test_a_put_and_a_removal_do_not_come_between_each_other(
+async def test_a_put_and_a_removal_exclude_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """The one that has begun is finished before the other looks."""
+    """Each holds the lock from its first look at the file to its change."""
     clock = StillClock()
     blobs = blobs_in(tmp_path, clock)
     await blobs.put(CONTENT)
@@ -208,7 +208,7 @@ async def test_a_put_and_a_removal_do_not_come_between_each_other(
     def held(path: Path, *arguments: object, **named: object) -> object:
         result = real(path, *arguments, **named) if step == "exists" else None
         if not path.name.startswith("."):
-            seen.append(blobs._placing.locked())
+            seen.append(blobs._renewing.locked())
         return result if step == "exists" else real(path, *arguments, **named)
 
     monkeypatch.setattr(Path, step, held)
@@ -218,7 +218,7 @@ async def test_a_put_and_a_removal_do_not_come_between_each_other(
 
 
 @pytest.mark.parametrize("call", ["folders", "old", "remove"])
-async def test_a_disk_that_fails_makes_the_looks_unavailable(
+async def test_a_disk_that_fails_makes_the_calls_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     blobs = blobs_in(tmp_path)

@@ -1,4 +1,4 @@
-"""Uploads that several need at the same time."""
+"""Uploads that several submits need at the same time."""
 
 import asyncio
 from collections.abc import Mapping
@@ -42,16 +42,16 @@ class Upstream:
 
 class Uploads:
     def __init__(self) -> None:
-        self.kept: dict[UploadKey, str] = {}
+        self.remembered: dict[UploadKey, str] = {}
         self.fails = False
 
     async def find(self, key: UploadKey, now: datetime) -> str | None:
-        return self.kept.get(key)
+        return self.remembered.get(key)
 
     async def keep(self, key: UploadKey, url: str, expires_at: datetime) -> None:
         if self.fails:
             raise StoreUnavailable
-        self.kept[key] = url
+        self.remembered[key] = url
 
     async def forget(self, account: str, digests: Any) -> int:
         if self.fails:
@@ -84,10 +84,10 @@ def uploads() -> Uploads:
 
 @pytest.fixture
 def uploading(upstream: Upstream, uploads: Uploads) -> Uploading:
-    return Uploading(uploads, upstream, StandingClock())  # type: ignore[arg-type]  # what it needs of each
+    return Uploading(uploads, upstream, StandingClock())  # type: ignore[arg-type]  # only the methods that it calls
 
 
-async def begun(uploading: Uploading, count: int, **more: Any) -> list[asyncio.Task[str]]:
+async def started(uploading: Uploading, count: int, **more: Any) -> list[asyncio.Task[str]]:
     waiting = [asyncio.create_task(uploading.url(provider(), IMAGE, **more)) for _ in range(count)]
     for _ in range(5):
         await asyncio.sleep(0)
@@ -95,8 +95,8 @@ async def begun(uploading: Uploading, count: int, **more: Any) -> list[asyncio.T
 
 
 @pytest.mark.parametrize("once", [True, False])
-async def test_whoever_needs_the_same_waits_for_one(uploading: Uploading, upstream: Upstream, once: bool) -> None:
-    waiting = await begun(uploading, 5, once=once)
+async def test_submits_that_need_the_same_upload_share_it(uploading: Uploading, upstream: Upstream, once: bool) -> None:
+    waiting = await started(uploading, 5, once=once)
     upstream.answer.set()
     assert await asyncio.gather(*waiting) == [URL] * 5
     assert upstream.calls == 1
@@ -104,8 +104,8 @@ async def test_whoever_needs_the_same_waits_for_one(uploading: Uploading, upstre
     assert upstream.calls == (2 if once else 1)
 
 
-async def test_an_upload_goes_on_when_those_who_wait_leave(uploading: Uploading, upstream: Upstream) -> None:
-    first, second, third = await begun(uploading, 3)
+async def test_an_upload_goes_on_when_waiting_submits_are_cancelled(uploading: Uploading, upstream: Upstream) -> None:
+    first, second, third = await started(uploading, 3)
     first.cancel()
     second.cancel()
     await asyncio.wait([first, second])
@@ -120,21 +120,21 @@ async def test_an_upload_goes_on_when_those_who_wait_leave(uploading: Uploading,
 
 
 async def test_a_failure_is_shared_and_not_remembered(uploading: Uploading, upstream: Upstream) -> None:
-    waiting = await begun(uploading, 2)
+    waiting = await started(uploading, 2)
     upstream.error = NotSent("no connection")
     upstream.answer.set()
-    for one in waiting:
+    for upload in waiting:
         with pytest.raises(InputRefused):
-            await one
+            await upload
     upstream.error = None
     assert await uploading.url(provider(), IMAGE) == URL
     assert upstream.calls == 2
 
 
-async def test_a_failure_that_nobody_waits_for_is_not_complained_about(
+async def test_a_failure_without_a_waiting_submit_is_not_logged_by_asyncio(
     uploading: Uploading, upstream: Upstream
 ) -> None:
-    [alone] = await begun(uploading, 1)
+    [alone] = await started(uploading, 1)
     alone.cancel()
     await asyncio.wait([alone])
     upstream.error = NotSent("no connection")
@@ -144,29 +144,29 @@ async def test_a_failure_that_nobody_waits_for_is_not_complained_about(
     assert uploading._under_way == {}
 
 
-async def test_an_upload_serves_also_when_it_cannot_be_remembered(
+async def test_an_upload_is_used_although_it_cannot_be_remembered(
     uploading: Uploading, upstream: Upstream, uploads: Uploads
 ) -> None:
     uploads.fails = True
     upstream.answer.set()
     assert await uploading.url(provider(), IMAGE) == URL
-    await uploading.forget(provider(), ["aa"])  # nor does this harm the submit that it belongs to
+    await uploading.forget(provider(), ["aa"])  # raises nothing: the submit goes on
 
 
-async def test_the_end_gives_up_what_is_under_way(uploading: Uploading, upstream: Upstream) -> None:
-    [waiting] = await begun(uploading, 1)
+async def test_close_cancels_the_uploads_under_way(uploading: Uploading, upstream: Upstream) -> None:
+    [waiting] = await started(uploading, 1)
     await uploading.close()
     await asyncio.wait([waiting])
     assert waiting.cancelled()
     assert upstream.calls == 1
 
 
-async def test_an_account_is_told_apart_and_not_told(
+async def test_accounts_differ_and_their_keys_are_not_stored(
     uploading: Uploading, upstream: Upstream, uploads: Uploads
 ) -> None:
     upstream.answer.set()
     await uploading.url(provider(), IMAGE)
     await uploading.url(provider("sk-two"), IMAGE)
-    accounts = [key.account for key in uploads.kept]
+    accounts = [key.account for key in uploads.remembered]
     assert len(set(accounts)) == 2
     assert not any("sk-" in account for account in accounts)

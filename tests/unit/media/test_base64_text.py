@@ -1,4 +1,4 @@
-"""Base64 text as it comes: the bytes that were meant, or a refusal; never other bytes."""
+"""Base64 text of clients gives the bytes that were meant, or a refusal, and never other bytes."""
 
 import base64
 import random
@@ -35,7 +35,7 @@ LONG = [some(size) for size in range(3000, 3024)]
 
 
 @pytest.mark.parametrize("wrap", ["{}", " {}\n", "\n\n{}\r\n  "])
-def test_a_blank_within_a_line_is_the_plus_that_it_was(wrap: str) -> None:
+def test_a_blank_within_a_line_becomes_a_plus_again(wrap: str) -> None:
     assert {encoded(data).count("+") % 4 for data in LONG} == {0, 1, 2, 3}
     for data in LONG:
         text = encoded(data)
@@ -58,9 +58,9 @@ def test_folded_text_that_lost_its_plus_is_read_and_never_read_wrongly(width: in
     for data in LONG:
         text = "x" * first + encoded(data).replace("+", " ")  # a header may share the first line
         lines = [text[at : at + width] for at in range(0, len(text), width)]
-        found = meaning(f"\r\n{indent}".join(lines)[first:])
-        assert found in {data, None}
-        read += found is not None
+        result = meaning(f"\r\n{indent}".join(lines)[first:])
+        assert result in {data, None}
+        read += result is not None
     assert read > len(LONG) // 2
 
 
@@ -81,18 +81,18 @@ def test_no_spelling_gives_other_bytes(data: bytes, lost: bool, width: int, inde
 
 
 @pytest.mark.parametrize("indent", ["", " ", "   "])
-def test_a_plus_at_the_end_of_a_line_beside_an_indent_is_not_lost(indent: str) -> None:
+def test_a_plus_at_the_end_of_a_line_before_an_indent_is_not_lost(indent: str) -> None:
     data = b"\x89PNG" + bytes(52) + b">" + bytes(30)
     text = base64.b64encode(data).decode().rstrip("=").replace("+", " ")
     folded = f"\n{indent}".join(text[at : at + 76] for at in range(0, len(text), 76))
-    with suppress(NotBase64):  # a refusal is right as well: other bytes are not
+    with suppress(NotBase64):  # a refusal is right too; only other bytes are wrong
         assert decode_base64(folded, 1000) == data
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "iVBORw0K+goA AAAA AAAA AAAA",  # some `+` are there, and blanks beside them
+        "iVBORw0K+goA AAAA AAAA AAAA",  # some `+` are still there, and there are blanks too
         "iVBOR-w0 KGgo_AAAAAAA",
         "iVBORw0KGgoAA ",
         "iVBORw0KGgoAAA \n",
@@ -100,7 +100,7 @@ def test_a_plus_at_the_end_of_a_line_beside_an_indent_is_not_lost(indent: str) -
         "iVBO\n AAAAAAAA\nAAAAA\nAA",
     ],
 )
-def test_what_has_two_readings_is_refused_with_the_remedy(text: str) -> None:
+def test_text_with_two_meanings_is_refused_with_the_remedy(text: str) -> None:
     with pytest.raises(NotBase64, match="send it without blanks"):
         decode_base64(text, LIMIT)
 
@@ -126,7 +126,7 @@ def test_what_has_two_readings_is_refused_with_the_remedy(text: str) -> None:
         ("=", "has 0 characters and 1"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(text: str, words: str) -> None:
+def test_a_wrong_character_is_named_with_its_position(text: str, words: str) -> None:
     with pytest.raises(NotBase64, match=words):
         decode_base64(text, LIMIT)
     with pytest.raises(NotBase64):
@@ -168,4 +168,4 @@ def test_the_largest_texts_are_read_or_refused_quickly(text: str) -> None:
         decode_base64(text, LIMIT)
     except NotBase64 as error:
         assert len(str(error)) < 300  # noqa: PT017  # some are base64
-    assert time.process_time() - began < 3  # seconds; a few tenths on any machine of today
+    assert time.process_time() - began < 3  # seconds; it takes a few tenths on a current machine

@@ -1,4 +1,4 @@
-"""Pictures made into what a route takes: the rule, and the process that follows it."""
+"""Converting images to what a route takes: the rule in the domain, and the process that carries it out."""
 
 import asyncio
 import io
@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from gateway.domain.adapter.contract import ImageLimits
 from gateway.domain.routing.image_limits import ImageFacts, Remake, misfits, remake
 from gateway.media import image_convert
-from gateway.media.image_convert import NotMade, Pictures
+from gateway.media.image_convert import ImageConverter, NotConverted
 from gateway.media.image_header import inspect
 
 JPEG = Remake(content_type="image/jpeg", width=40, height=30)
@@ -36,7 +36,7 @@ FACTS = st.builds(
 
 @settings(max_examples=300)
 @given(FACTS, LIMITS)
-def test_what_is_made_fits_and_looks_the_same(facts: ImageFacts, limits: ImageLimits) -> None:
+def test_a_converted_image_fits_and_keeps_its_shape(facts: ImageFacts, limits: ImageLimits) -> None:
     made = remake(facts, limits)
     if made is None:
         return
@@ -58,7 +58,7 @@ def test_what_is_made_fits_and_looks_the_same(facts: ImageFacts, limits: ImageLi
     ],
     ids=["small", "long", "no type to make", "small once it is light enough"],
 )
-def test_some_pictures_cannot_be_mended(facts: dict[str, Any], limits: dict[str, Any]) -> None:
+def test_some_images_cannot_be_made_to_fit(facts: dict[str, Any], limits: dict[str, Any]) -> None:
     picture = ImageFacts(**({"content_type": "image/png", "bytes": 9, "width": 400, "height": 400} | facts))
     assert misfits(picture, ImageLimits(**limits))
     assert remake(picture, ImageLimits(**limits)) is None
@@ -86,13 +86,13 @@ RED, BLUE = (200, 10, 10), (10, 10, 200)
 
 
 def shades(picture: Image.Image) -> list[str]:
-    """What colour the corners are: top left, top right, bottom left."""
+    """The colours of three corners: top left, top right, bottom left."""
     corners = [(2, 2), (picture.width - 3, 2), (2, picture.height - 3)]
-    found = []
+    colours = []
     for corner in corners:
         red, green, blue = picture.convert("RGB").getpixel(corner)  # type: ignore[misc]  # three, in RGB
-        found.append("white" if min(red, green, blue) > 240 else "red" if red > blue else "blue")
-    return found
+        colours.append("white" if min(red, green, blue) > 240 else "red" if red > blue else "blue")
+    return colours
 
 
 def on_its_side() -> Image.Exif:
@@ -123,41 +123,45 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_every_kind_of_picture_becomes_a_plain_one(name: str) -> None:
+async def test_every_kind_of_image_becomes_a_plain_one(name: str) -> None:
     content, corners = CASES[name]
-    made = opened(await Pictures().make(content, JPEG))
+    made = opened(await ImageConverter().convert(content, JPEG))
     turned = name == "on its side"
     assert (made.format, made.mode, made.size) == ("JPEG", "RGB", (30, 40) if turned else (40, 30))
     assert shades(made) == corners
     assert not made.getexif()
 
 
-async def test_the_same_picture_is_made_the_same_again() -> None:
+async def test_equal_images_give_identical_bytes() -> None:
     content = encoded(Image.effect_noise((80, 60), 90).convert("RGB"))
-    assert await Pictures().make(content, JPEG) == await Pictures().make(content, JPEG)
+    assert await ImageConverter().convert(content, JPEG) == await ImageConverter().convert(content, JPEG)
 
 
-async def test_colours_and_clear_parts_stay_where_the_type_has_them() -> None:
+async def test_colours_and_transparency_stay_where_the_type_has_them() -> None:
     profile = b"a profile of colours"
     content = encoded(halves("RGBA", (*RED, 255), (0, 0, 0, 0)), icc_profile=profile)
-    png = opened(await Pictures().make(content, Remake(content_type="image/png", width=80, height=60)))
-    jpeg = opened(await Pictures().make(content, JPEG))
+    png = opened(await ImageConverter().convert(content, Remake(content_type="image/png", width=80, height=60)))
+    jpeg = opened(await ImageConverter().convert(content, JPEG))
     assert (png.mode, png.info["icc_profile"], jpeg.info["icc_profile"]) == ("RGBA", profile, profile)
 
 
-async def test_quality_gives_way_until_the_bytes_fit() -> None:
+async def test_the_quality_is_lowered_until_the_bytes_fit() -> None:
     content = encoded(Image.effect_noise((400, 300), 90).convert("RGB"))
     free = Remake(content_type="image/jpeg", width=400, height=300)
-    large = await Pictures().make(content, free)
-    small = await Pictures().make(content, Remake(content_type="image/jpeg", width=400, height=300, max_bytes=60_000))
+    large = await ImageConverter().convert(content, free)
+    small = await ImageConverter().convert(
+        content, Remake(content_type="image/jpeg", width=400, height=300, max_bytes=60_000)
+    )
     assert len(small) <= 60_000 < len(large)
     assert inspect(small).width == 400
-    with pytest.raises(NotMade, match="over the limit"):
-        await Pictures().make(content, Remake(content_type="image/jpeg", width=400, height=300, max_bytes=5000))
+    with pytest.raises(NotConverted, match="over the limit"):
+        await ImageConverter().convert(
+            content, Remake(content_type="image/jpeg", width=400, height=300, max_bytes=5000)
+        )
 
 
 def forged(width: int, height: int) -> bytes:
-    """A PNG whose header promises far more than is there."""
+    """A PNG whose header declares far more than there is."""
     plain = bytearray(encoded(Image.new("RGB", (8, 8))))
     plain[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     return bytes(plain)
@@ -175,24 +179,24 @@ def forged(width: int, height: int) -> bytes:
     ],
     ids=["nothing", "a signature", "half", "another type", "a forged header", "a bomb"],
 )
-async def test_what_is_no_picture_is_refused(content: bytes) -> None:
-    with pytest.raises(NotMade, match="damaged"):
-        await Pictures().make(content, JPEG)
+async def test_a_file_that_is_not_an_image_is_refused(content: bytes) -> None:
+    with pytest.raises(NotConverted, match="damaged"):
+        await ImageConverter().convert(content, JPEG)
 
 
-async def test_a_picture_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_conversion_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_convert, "TIMEOUT_SECONDS", 0.01)
-    with pytest.raises(NotMade, match="too long"):
-        await Pictures().make(CASES["png"][0], JPEG)
+    with pytest.raises(NotConverted, match="too long"):
+        await ImageConverter().convert(CASES["png"][0], JPEG)
 
 
-async def test_a_process_that_dies_harms_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_a_process_that_crashes_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     dying = tmp_path / "python"
     dying.write_text("#!/bin/sh\nkill -SEGV $$\n")
     dying.chmod(0o700)
     monkeypatch.setattr("sys.executable", str(dying))
-    with pytest.raises(NotMade, match="memory or time"):
-        await Pictures().make(CASES["png"][0], JPEG)
+    with pytest.raises(NotConverted, match="memory or time"):
+        await ImageConverter().convert(CASES["png"][0], JPEG)
 
 
 async def test_no_key_is_in_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -201,11 +205,11 @@ async def test_no_key_is_in_the_environment_of_the_process(monkeypatch: pytest.M
     telling.chmod(0o700)
     monkeypatch.setenv("FOXAPI_API_KEY", "sk-secret")
     monkeypatch.setattr("sys.executable", str(telling))
-    assert b"sk-secret" not in await Pictures().make(CASES["png"][0], JPEG)
+    assert b"sk-secret" not in await ImageConverter().convert(CASES["png"][0], JPEG)
 
 
-async def test_whoever_waits_may_leave() -> None:
-    making = asyncio.create_task(Pictures().make(CASES["png"][0], JPEG))
+async def test_a_conversion_may_be_cancelled() -> None:
+    making = asyncio.create_task(ImageConverter().convert(CASES["png"][0], JPEG))
     await asyncio.sleep(0.01)
     making.cancel()
     with pytest.raises(asyncio.CancelledError):

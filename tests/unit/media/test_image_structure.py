@@ -1,4 +1,4 @@
-"""An image is taken when it is whole, and refused wherever it breaks off: before anything is bought."""
+"""A complete image is accepted, and an image that is cut off anywhere is refused before anything is bought."""
 
 import io
 import struct
@@ -24,13 +24,14 @@ FRAMES = [SHADES.rotate(angle) for angle in (20, 40)]
 
 def saved(form: str, image: Image.Image = SHADES, **options: Any) -> bytes:
     out = io.BytesIO()
-    options |= {"append_images": [one.copy() for one in options["append_images"]]} if "append_images" in options else {}
-    image.copy().save(out, form, **options)  # saving leaves settings behind in an image
+    if "append_images" in options:
+        options["append_images"] = [frame.copy() for frame in options["append_images"]]
+    image.copy().save(out, form, **options)  # `save` changes settings of the image
     return out.getvalue()
 
 
 def exif_with_preview() -> bytes:
-    """EXIF data that holds a whole JPEG of its own, as cameras write it."""
+    """EXIF data with a complete JPEG inside, as cameras write it."""
     return b"Exif\0\0" + b"II*\0\x08\0\0\0\0\0\0\0\0\0" + saved("JPEG", SHADES.resize((16, 16)))
 
 
@@ -75,7 +76,7 @@ WHOLE: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_whole_image_is_taken_with_and_without_what_was_appended(name: str) -> None:
+def test_a_complete_image_is_accepted_with_and_without_appended_data(name: str) -> None:
     data = WHOLE[name]
     facts = inspect(data)
     assert (facts.width, facts.height) == (90, 60)
@@ -87,14 +88,14 @@ SINGLE = sorted(set(WHOLE) - {"jpeg of several", "gif, moving", "tiff, several"}
 
 
 @settings(max_examples=100, deadline=None)
-@given(name=st.sampled_from(SINGLE), share=st.floats(0, 1, exclude_max=True), behind=st.sampled_from([b"", bytes(9)]))
-def test_every_beginning_of_an_image_is_refused(name: str, share: float, behind: bytes) -> None:
+@given(name=st.sampled_from(SINGLE), share=st.floats(0, 1, exclude_max=True), appended=st.sampled_from([b"", bytes(9)]))
+def test_every_beginning_of_an_image_is_refused(name: str, share: float, appended: bytes) -> None:
     data = WHOLE[name]
     length = int(len(data) * share)
-    # A GIF without its trailer is a whole picture, and so is a BMP without what fills up its last row.
+    # A GIF without its trailer is complete, and so is a BMP without the padding of its last row.
     length = min(length, len(data) - (4 if name.startswith(("gif", "bmp")) else 1))
     with pytest.raises(InvalidImage):
-        inspect(data[:length] if length < 40 else data[:length] + (behind if name.startswith("jpeg") else b""))
+        inspect(data[:length] if length < 40 else data[:length] + (appended if name.startswith("jpeg") else b""))
 
 
 @pytest.mark.parametrize("name", [name for name in SINGLE if not name.startswith(("gif", "tiff", "bmp"))])
@@ -104,7 +105,7 @@ def test_the_last_bytes_count(name: str, missing: int) -> None:
         inspect(WHOLE[name][:-missing])
 
 
-def test_a_gif_without_its_trailer_is_a_whole_picture() -> None:
+def test_a_gif_without_its_trailer_is_complete() -> None:
     assert inspect(WHOLE["gif"][:-1]).width == 90
     with pytest.raises(DamagedImage, match="cut off"):
         inspect(WHOLE["gif"][:-2])
@@ -112,7 +113,7 @@ def test_a_gif_without_its_trailer_is_a_whole_picture() -> None:
         inspect(WHOLE["gif, moving"][:-20])
 
 
-def test_an_image_after_which_others_follow_is_the_first() -> None:
+def test_of_several_images_in_one_file_the_first_counts() -> None:
     data = WHOLE["jpeg of several"]
     end = data.index(b"\xff\xd9", len(data) // 4) + 2
     assert inspect(data[:end]).width == 90
@@ -122,7 +123,7 @@ def test_an_image_after_which_others_follow_is_the_first() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(at=st.integers(8, len(WHOLE["png"]) - 1), flip=st.integers(1, 255))
-def test_a_changed_byte_of_a_png_is_found(at: int, flip: int) -> None:
+def test_a_changed_byte_of_a_png_is_noticed(at: int, flip: int) -> None:
     data = bytearray(WHOLE["png"])
     data[at] ^= flip
     with pytest.raises(InvalidImage):
@@ -130,7 +131,7 @@ def test_a_changed_byte_of_a_png_is_found(at: int, flip: int) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(WHOLE))
-def test_a_hole_in_an_image_is_refused_or_goes_unseen_but_never_fails(name: str) -> None:
+def test_a_hole_in_an_image_is_refused_or_not_noticed_but_raises_nothing_else(name: str) -> None:
     data = WHOLE[name]
     for at in range(0, len(data), max(1, len(data) // 40)):
         for changed in (
@@ -156,7 +157,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "png without pixels": (HEAD + chunk(b"IEND"), "no image data .IDAT."),
     "png with a long chunk": (HEAD + struct.pack(">I", 2**31) + b"IDATabcd", "its chunk IDAT at byte 33 is not all"),
     "png with a wrong sum": (HEAD + chunk(b"IDAT", b"ab")[:-1] + b"x" + chunk(b"IEND"), "checksum of its chunk IDAT"),
-    "png with anything": (HEAD + b"abcd1234efgh", "no chunk at byte 33"),
+    "png with anything": (HEAD + b"abcd1234efgh", "a chunk must begin at byte 33"),
     "png of very many chunks": (HEAD + chunk(b"tEXt") * 70_000 + chunk(b"IEND"), "more than 65,536 chunks"),
     "jpeg without a scan": (SOI + FRAME + b"\xff\xd9", "no image data"),
     "jpeg with an empty scan": (SOI + FRAME + SCAN + b"\xff\xd9", "no image data"),
@@ -194,10 +195,10 @@ def test_the_message_names_the_structure_at_fault(name: str) -> None:
         inspect(data)
 
 
-def test_a_camera_s_raw_file_is_not_its_preview() -> None:
+def test_a_raw_file_of_a_camera_is_refused() -> None:
     entries = [(254, 4, 1, 1), (256, 3, 1, 160), (257, 3, 1, 120), (273, 4, 1, 8), (279, 4, 1, 4)]
     data = b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries))
-    data += b"".join(struct.pack("<HHII", *one) for one in entries) + bytes(4)
+    data += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
     with pytest.raises(InvalidImage, match="raw file"):
         inspect(data)
 
@@ -213,14 +214,14 @@ LARGEST: dict[str, Callable[[int], bytes]] = {
 
 
 @pytest.mark.parametrize("name", LARGEST)
-def test_the_largest_images_are_looked_at_quickly(name: str) -> None:
+def test_the_largest_images_are_checked_quickly(name: str) -> None:
     data = LARGEST[name](IMAGE_MAX - 10_000)
     began = time.process_time()
     try:
         inspect(data)
     except InvalidImage as error:
         assert "GIF" in error.detail or "JPEG" in error.detail  # noqa: PT017  # some are images, all are looked at
-    assert time.process_time() - began < 2  # a hundredth of a second, or a tenth, on any machine of today
+    assert time.process_time() - began < 2  # it takes a tenth of a second or less on a current machine
 
 
 def test_every_type_is_checked() -> None:

@@ -1,4 +1,4 @@
-"""What an image is by its header, and what a client's string means."""
+"""The type and size of an image by its header, and the meaning of a client's text for an image."""
 
 import base64
 import io
@@ -58,7 +58,7 @@ def riff(*chunks: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(content)) + content
 
 
-def test_large_dimensions_are_read_whole() -> None:
+def test_large_dimensions_are_read_with_all_bytes() -> None:
     canvas = b"VP8X\x0a\0\0\0" + bytes(4) + (299).to_bytes(3, "little") + (65_534).to_bytes(3, "little")
     assert inspect(riff(canvas, b"VP8 \2\0\0\0ab")).height == 65_535
     lossless = inspect(riff(b"VP8L\x05\x00\x00\x00\x2f" + struct.pack("<I", 8191 | 8190 << 14) + b"\0"))
@@ -102,7 +102,7 @@ def test_absurd_dimensions_are_refused() -> None:
         b"\xff\xd8" + b"\xff\xe0\x00\x00" * 10,
     ],
 )
-def test_anything_else_is_no_image(data: bytes) -> None:
+def test_anything_else_is_not_an_image(data: bytes) -> None:
     with pytest.raises(InvalidImage):
         inspect(data)
 
@@ -144,7 +144,7 @@ def test_any_bytes_are_facts_or_refused(data: bytes) -> None:
         "https://example.com/" + "a" * (8192 - 20),
     ],
 )
-def test_a_url_is_kept_as_it_is(url: str) -> None:
+def test_a_url_is_not_changed(url: str) -> None:
     assert from_text(url, "image") == url
 
 
@@ -210,11 +210,11 @@ def test_anything_else_says_what_is_accepted(text: str) -> None:
     assert caught.value.param == "last_image"
 
 
-def test_the_id_of_a_file_is_kept() -> None:
+def test_the_id_of_a_file_is_not_changed() -> None:
     assert from_text("file_01JDKQabc", "image") == "file_01JDKQabc"
 
 
-# All sixty-four digits occur, so that both alphabets show.
+# All sixty-four characters occur, so that the alphabets differ.
 CONTENT = PNG + bytes(range(256)) + b"\xfb\xff\xbe" * 3
 
 
@@ -290,7 +290,7 @@ def outcome(text: str) -> str | bytes:
         return error.param or ""
 
 
-def test_credentials_in_a_url_are_told_as_such() -> None:
+def test_credentials_in_a_url_are_refused_without_showing_them() -> None:
     with pytest.raises(InvalidImage, match="credentials") as caught:
         from_text("https://user:secret@example.com/a", "image")
     assert "secret" not in caught.value.detail

@@ -1,4 +1,4 @@
-"""What a result is by its header: made with a real encoder, then cut, turned, forged and mutated."""
+"""Reading the header of a video: files of a real encoder, and files that are cut, rotated, forged or mutated."""
 
 import io
 import math
@@ -22,8 +22,8 @@ from gateway.media.video_header import BOXES_MAX, Media, begins_video, read_medi
 
 @cache
 def clip(kind: str = "mp4", codec: str = "libx264", **options: str) -> bytes:
-    """A second of 96 by 64 pixels."""
-    with tempfile.NamedTemporaryFile() as file:  # the index can be moved to the front of a real one alone
+    """A video of one second with 96 by 64 pixels."""
+    with tempfile.NamedTemporaryFile() as file:  # only in a real file can the encoder move the index to the front
         opened: Any = av.open(file.name, "w", format=kind, options=options)
         with opened as container:
             stream = container.add_stream(codec, rate=10)
@@ -81,13 +81,13 @@ def reading(tmp_path: Path) -> Callable[[bytes], Media | str]:
 
     def of(content: bytes) -> Media | str:
         path.write_bytes(content)
-        found = read_media(path)
-        return found if isinstance(found, str) else replace(found, whole=False)  # which has tests of its own
+        result = read_media(path)
+        return result if isinstance(result, str) else replace(result, whole=False)  # `whole` has tests of its own
 
     return of
 
 
-def told(
+def media(
     content_type: str = "video/mp4", seconds: float | None = 1.0, width: int | None = 96, height: int | None = 64
 ) -> Media:
     return Media(content_type=content_type, duration_seconds=seconds, width=width, height=height)
@@ -100,21 +100,21 @@ def told(
         (clip(movflags="+faststart"), True),
         (clip("webm", "libvpx"), True),
         (clip() + box(b"free", bytes(100)), True),
-        (clip() + box(b"free", bytes(100))[:-1], False),  # more was to come, though nothing that matters
+        (clip() + box(b"free", bytes(100))[:-1], False),  # incomplete, although nothing that matters is missing
         (clip() + bytes(3), False),
         (FTYP + box(b"moov", mvhd(600, 600), track(96, 64)) + bytes(4) + b"mdat" + bytes(50), False),  # to the end
-        (clip(movflags="frag_keyframe+empty_moov"), False),  # nobody says how many fragments there are
+        (clip(movflags="frag_keyframe+empty_moov"), False),  # no header declares the number of fragments
     ],
 )
-def test_whole_is_what_says_itself_where_it_ends(tmp_path: Path, content: bytes, whole: bool) -> None:
+def test_a_file_is_whole_if_it_declares_its_end(tmp_path: Path, content: bytes, whole: bool) -> None:
     (tmp_path / "file").write_bytes(content)
-    found = read_media(tmp_path / "file")
-    assert isinstance(found, Media)
-    assert found.whole is whole
+    result = read_media(tmp_path / "file")
+    assert isinstance(result, Media)
+    assert result.whole is whole
 
 
 @pytest.mark.parametrize("head", [clip()[:12], clip("webm", "libvpx")[:12], b"\0\0\0\x08moov\0\0\0\0"])
-def test_a_video_is_known_by_its_first_bytes(head: bytes) -> None:
+def test_a_video_is_recognised_by_its_first_bytes(head: bytes) -> None:
     assert begins_video(head)
     assert not begins_video(b"<html>" + head)
 
@@ -125,19 +125,19 @@ def test_a_video_is_known_by_its_first_bytes(head: bytes) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (clip(), told()),
-        (clip(movflags="+faststart"), told()),
-        (clip(codec="mpeg4"), told()),
-        (clip("mov"), told("video/quicktime")),
-        (clip(movflags="frag_keyframe+empty_moov"), told(seconds=None)),
-        (clip("webm", "libvpx"), told("video/webm")),
-        (clip("matroska"), told("video/x-matroska")),
-        (clip() + b"something that was appended", told()),
-        (clip() + bytes(3), told()),
-        (clip() + bytes(100), told()),
+        (clip(), media()),
+        (clip(movflags="+faststart"), media()),
+        (clip(codec="mpeg4"), media()),
+        (clip("mov"), media("video/quicktime")),
+        (clip(movflags="frag_keyframe+empty_moov"), media(seconds=None)),
+        (clip("webm", "libvpx"), media("video/webm")),
+        (clip("matroska"), media("video/x-matroska")),
+        (clip() + b"something that was appended", media()),
+        (clip() + bytes(3), media()),
+        (clip() + bytes(100), media()),
     ],
 )
-def test_a_video_tells_its_type_length_and_size(
+def test_a_video_has_its_type_duration_and_size(
     reading: Callable[[bytes], Media | str], content: bytes, expected: Media
 ) -> None:
     assert reading(content) == expected
@@ -156,14 +156,16 @@ def test_a_video_tells_its_type_length_and_size(
         (sound("webm", "libopus"), "has no video track"),
     ],
 )
-def test_what_is_no_video_is_told_why(reading: Callable[[bytes], Media | str], content: bytes, why: str) -> None:
+def test_a_file_that_is_not_a_video_has_a_reason(
+    reading: Callable[[bytes], Media | str], content: bytes, why: str
+) -> None:
     assert reading(content) == why
 
 
 @pytest.mark.parametrize(
     "content", [clip(), clip(movflags="+faststart"), clip("mov"), clip("webm", "libvpx"), clip("matroska")]
 )
-def test_a_file_that_is_cut_short_is_no_video(reading: Callable[[bytes], Media | str], content: bytes) -> None:
+def test_a_file_that_is_cut_short_is_not_a_video(reading: Callable[[bytes], Media | str], content: bytes) -> None:
     for length in {1, 7, 8, 31, 32, 40, *range(50, len(content), max(len(content) // 60, 1)), len(content) - 1}:
         assert isinstance(reading(content[:length]), str), length
 
@@ -173,39 +175,39 @@ def test_a_file_that_is_cut_short_is_no_video(reading: Callable[[bytes], Media |
 
 def test_long_and_short_headers_say_the_same(reading: Callable[[bytes], Media | str]) -> None:
     for long in (False, True):
-        assert reading(movie(mvhd(600, 3030, long=long), track(1280, 720, long=long))) == told(
+        assert reading(movie(mvhd(600, 3030, long=long), track(1280, 720, long=long))) == media(
             seconds=5.05, width=1280, height=720
         )
 
 
 def test_the_size_is_that_of_the_picture_as_shown(reading: Callable[[bytes], Media | str]) -> None:
     for long in (False, True):
-        found = reading(movie(mvhd(600, 600), track(1280, 720, long=long, matrix=TURNED)))
-        assert found == told(width=720, height=1280)
+        result = reading(movie(mvhd(600, 600), track(1280, 720, long=long, matrix=TURNED)))
+        assert result == media(width=720, height=1280)
 
 
-def test_the_largest_picture_counts_and_no_sound(reading: Callable[[bytes], Media | str]) -> None:
+def test_the_largest_video_track_counts(reading: Callable[[bytes], Media | str]) -> None:
     tracks = (track(0, 0, b"soun"), track(90, 160), track(720, 1280), track(9999, 9999, b"text"))
-    assert reading(movie(mvhd(600, 600), *tracks)) == told(width=720, height=1280)
+    assert reading(movie(mvhd(600, 600), *tracks)) == media(width=720, height=1280)
 
 
-def test_a_fragmented_file_tells_its_length_apart(reading: Callable[[bytes], Media | str]) -> None:
+def test_a_fragmented_file_has_its_duration_in_another_box(reading: Callable[[bytes], Media | str]) -> None:
     for length in (struct.pack(">4xI", 2000), struct.pack(">B3xQ", 1, 2000)):
         extends = box(b"mvex", box(b"mehd", length), box(b"trex", bytes(24)))
         for content in ((mvhd(1000, 0), track(8, 8), extends), (extends, track(8, 8), mvhd(1000, 1))):
-            assert reading(movie(*content)) == told(seconds=2.0, width=8, height=8)
+            assert reading(movie(*content)) == media(seconds=2.0, width=8, height=8)
 
 
-def test_boxes_may_have_long_sizes_or_none(reading: Callable[[bytes], Media | str]) -> None:
+def test_boxes_may_have_long_sizes_or_no_size(reading: Callable[[bytes], Media | str]) -> None:
     moov = mvhd(600, 600) + track(96, 64)
     long = struct.pack(">I4sQ", 1, b"moov", 16 + len(moov)) + moov
     for last in (struct.pack(">I4s", 0, b"mdat") + b"to the end", struct.pack(">I4sQ", 1, b"mdat", 24) + bytes(8)):
-        assert reading(FTYP + long + last) == told()
+        assert reading(FTYP + long + last) == media()
 
 
-def test_quicktime_is_known_without_a_type_box(reading: Callable[[bytes], Media | str]) -> None:
+def test_quicktime_is_recognised_without_a_type_box(reading: Callable[[bytes], Media | str]) -> None:
     for first in (b"", box(b"wide"), box(b"free", bytes(20)), box(b"ftyp", b"qt  ", bytes(4))):
-        assert reading(movie(mvhd(600, 600), track(96, 64), brand=first)) == told("video/quicktime")
+        assert reading(movie(mvhd(600, 600), track(96, 64), brand=first)) == media("video/quicktime")
 
 
 @pytest.mark.parametrize(
@@ -226,9 +228,7 @@ def test_quicktime_is_known_without_a_type_box(reading: Callable[[bytes], Media 
         (movie(mvhd(1, 1), box(b"free") * BOXES_MAX, track(8, 8)), "has too many parts in its header"),
     ],
 )
-def test_a_header_that_makes_no_sense_is_told_of(
-    reading: Callable[[bytes], Media | str], content: bytes, why: str
-) -> None:
+def test_a_senseless_header_is_refused(reading: Callable[[bytes], Media | str], content: bytes, why: str) -> None:
     assert reading(content) == why
 
 
@@ -237,10 +237,8 @@ def test_a_header_that_makes_no_sense_is_told_of(
     [(0, 5), (600, 0), (600, 0xFFFFFFFF), (1, 86_400 * 8)],
     ids=["unit", "none", "open", "long"],
 )
-def test_a_length_that_is_not_told_is_none(
-    reading: Callable[[bytes], Media | str], timescale: int, length: int
-) -> None:
-    assert reading(movie(mvhd(timescale, length), track(0, 0))) == told(seconds=None, width=None, height=None)
+def test_an_unknown_duration_is_none(reading: Callable[[bytes], Media | str], timescale: int, length: int) -> None:
+    assert reading(movie(mvhd(timescale, length), track(0, 0))) == media(seconds=None, width=None, height=None)
 
 
 # --- any bytes --------------------------------------------------------------------------------------------------------
@@ -254,11 +252,11 @@ SEEDS = [
 STARTS = [b"", FTYP, FTYP + MDAT + struct.pack(">I4s", 500, b"moov"), b"\x1a\x45\xdf\xa3", SEEDS[1][:60]]
 
 
-def is_sensible(found: Media | str) -> bool:
-    if isinstance(found, str):
-        return bool(found)
-    sides = (found.width, found.height)
-    seconds = found.duration_seconds
+def is_sensible(result: Media | str) -> bool:
+    if isinstance(result, str):
+        return bool(result)
+    sides = (result.width, result.height)
+    seconds = result.duration_seconds
     return all(side is None or 0 < side < 65_537 for side in sides) and (seconds is None or (0 <= seconds < math.inf))
 
 

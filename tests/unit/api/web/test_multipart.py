@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gateway.api.generations.fields import READERS
+from gateway.api.generations.create_request import Normalised, normalise
 from gateway.api.generations.form import create_body
-from gateway.api.generations.parameters import ALIASES, Normalised, normalise
+from gateway.api.generations.parameters import ALIASES, PARAMETERS
 from gateway.api.web import multipart
 from gateway.api.web.json_body import parse_json
 from gateway.api.web.multipart import PARTS_MAX, Part, parse_form
@@ -30,6 +30,7 @@ from gateway.domain.errors import (
 B = "edge"
 TYPE = f"multipart/form-data; boundary={B}"
 CAT = "https://example.com/cat.png"
+FIELDS = {row.name for row in PARAMETERS}
 
 
 def png(width: int = 32) -> bytes:
@@ -125,7 +126,7 @@ def test_a_field_of_text_means_what_it_means_in_json(name: str, text: str, value
 def test_every_field_of_json_has_a_form() -> None:
     told = {ALIASES.get(name.removesuffix("[]"), name.removesuffix("[]")) for name, _, _ in SCALARS}
     apart = {"model", "last_image", "reference_images", "width", "height", "metadata"}
-    assert told | apart == set(READERS)
+    assert told | apart == FIELDS
     assert read(field("width", "1280"), field("height", "720")) == from_json(width=1280, height=720)
 
 
@@ -159,7 +160,7 @@ def test_a_file_is_the_image_that_its_base64_is() -> None:
     assert read(nameless) == read(file("input_reference")) == read(field("image", text)) == from_json(image=text)
 
 
-@pytest.mark.parametrize("name", [*sorted(READERS.keys() - {"model"}), *sorted(ALIASES), "image_urls[]", "fallback[]"])
+@pytest.mark.parametrize("name", [*sorted(FIELDS - {"model"}), *sorted(ALIASES), "image_urls[]", "fallback[]"])
 def test_an_empty_part_is_the_same_as_none(name: str) -> None:
     left_alone = part(f'name="{name}"; filename=""', b"", "Content-Type: application/octet-stream")
     assert read(field(name, "")) == read(left_alone) == read()
@@ -405,7 +406,7 @@ def test_numbers_in_brackets_make_a_list() -> None:
 
 
 def test_the_largest_request_there_can_be_fits() -> None:
-    fields = [field(name, "x") for name in READERS if name not in {"metadata", "fallback", "reference_images"}]
+    fields = [field(name, "x") for name in FIELDS if name not in {"metadata", "fallback", "reference_images"}]
     many = [field(name, "x") for name in ("fallback", "reference_images") for _ in range(16)]
     pairs = [field(f"metadata[{at}]", "x") for at in range(16)]
     assert len(parsed(form(*fields, *many, *pairs))) == len(fields) + 48
@@ -443,9 +444,9 @@ def test_a_boundary_in_quotation_marks_and_of_odd_letters() -> None:
     assert [one.name for one in found] == ["model", "image"]
 
 
-NAMES = st.sampled_from([*READERS, *ALIASES, "metadata[a]", "fallback[]", "image[file_id]", "image[]"]) | st.text(
-    max_size=9
-)
+NAMES = st.sampled_from(
+    [*sorted(FIELDS), *ALIASES, "metadata[a]", "fallback[]", "image[file_id]", "image[]"]
+) | st.text(max_size=9)
 VALUES = st.sampled_from([b"1", b"true", b"{}", b"720p", b"file_1", CAT.encode(), PNG, PNG[:30]]) | st.binary(
     max_size=30
 )

@@ -9,11 +9,9 @@ from gateway.domain.generation.archiving import (
     MAX_SECONDS,
     MISSING_TRIES,
     WAIT,
-    Drawn,
     FileKept,
     FileUnread,
     Keep,
-    Picture,
 )
 from gateway.domain.generation.lifecycle import Hinted, Poll, Read
 from gateway.domain.generation.model import AttemptState
@@ -269,32 +267,6 @@ def test_reserved_attempt_is_not_sent_while_a_late_file_is_being_archived() -> N
     assert world.states()[1] is S.NOT_SENT
     missing(world)
     assert world.states()[2] is S.RESERVED
-
-
-# Thumbnails of archived files
-
-
-def test_picture_follows_the_file_and_nobody_waits_for_it() -> None:
-    world = being_archived()
-    world.file(FileKept(0, archived_file(), draws=True))
-    assert world.generation.status is Status.COMPLETED
-    assert world.last.effects == (Picture(0),)
-
-    world.busy.discard(Picture(0))
-    world.step(Drawn(0, "gen_1/0-1.jpg"))
-    pictured = world.generation.output(0).kept
-    assert pictured is not None
-    assert (pictured.thumbnail, pictured.thumbnail_type) == ("gen_1/0-1.jpg", "image/jpeg")
-    assert (world.keeping, world.last.effects) == ({}, ())
-
-
-def test_picture_that_cannot_be_drawn_is_not_asked_for_again() -> None:
-    world = being_archived()
-    world.file(FileKept(0, archived_file(), draws=True))
-    world.busy.discard(Picture(0))
-    before = world.generation
-    world.step(Drawn(0, None))
-    assert (world.generation, world.keeping, world.last.effects) == (before, {}, ())
 
 
 def test_output_waits_longer_while_its_file_is_coming() -> None:

@@ -22,6 +22,7 @@ from gateway.domain.generation.next_attempt import (
     next_try,
     next_try_at,
     remedy_for,
+    routes_left,
 )
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import HealthOf, RouteHealth
@@ -848,3 +849,14 @@ def test_what_is_a_repeat() -> None:
     ]
     repeats = [is_retry(world.generation, attempt) for attempt in world.generation.attempts]
     assert repeats == [False, False, False, False, True]
+
+
+def test_routes_left_are_untried_or_were_refused_for_the_moment() -> None:
+    world = World(generation("acme/one", "bolt/two", "acme/three", "cord/four"))
+    assert [route.model for route in routes_left(world.generation, world.attempt(1))] == ["two", "three", "four"]
+    world.end(1, FailureKind.RATE_LIMITED, state=S.REFUSED)
+    assert [route.model for route in routes_left(world.generation, world.attempt(2))] == ["one", "three", "four"]
+    world.end(2, FailureKind.TASK_FAILED, state=S.REFUSED)
+    assert [route.model for route in routes_left(world.generation, world.attempt(3))] == ["one", "four"]
+    world.end(3, FailureKind.CREDENTIAL_REFUSED, state=S.REFUSED)
+    assert [route.model for route in routes_left(world.generation, world.attempt(4))] == ["one"]

@@ -1,4 +1,4 @@
-"""Which resolution, ratio or duration is nearest, and the one name that each of them has."""
+"""The nearest resolution, ratio and duration, and the canonical names of resolutions and ratios."""
 
 from fractions import Fraction
 from math import isclose, log
@@ -29,25 +29,25 @@ QUICK = settings(max_examples=80)
 
 @QUICK
 @given(ratio=SHAPES)
-def test_a_ratio_has_one_name_that_is_read_as_itself(ratio: Fraction) -> None:
+def test_the_canonical_name_of_a_ratio_is_read_as_the_ratio(ratio: Fraction) -> None:
     assert ratio_of(ratio_name(ratio)) == ratio
 
 
 @QUICK
 @given(side=SIDES)
-def test_a_resolution_has_one_name_that_is_read_as_itself(side: int) -> None:
+def test_the_canonical_name_of_a_resolution_is_read_as_the_resolution(side: int) -> None:
     assert short_side(resolution_name(side)) == side
 
 
 @pytest.mark.parametrize("name", ["", "720", "p", "hd", "16:9", "0720px", "٧٢٠p"])
-def test_a_word_without_lines_is_no_resolution(name: str) -> None:
+def test_a_name_without_a_number_of_lines_is_not_a_resolution(name: str) -> None:
     assert short_side(name) is None
     assert nearest_resolution("720p", frozenset({name})) is None
     assert nearest_resolution(name, frozenset({"720p"})) is None
 
 
 @pytest.mark.parametrize("name", ["", "auto", "16:", "16x9", "0:9", "16:0", "-16:9", "16:9:1", "1e3:1"])
-def test_a_word_without_a_ratio_is_no_ratio(name: str) -> None:
+def test_a_name_without_two_numbers_is_not_a_ratio(name: str) -> None:
     assert ratio_of(name) is None
     assert nearest_ratio("16:9", frozenset({name})) is None
     assert nearest_ratio(name, frozenset({"16:9"})) is None
@@ -56,54 +56,56 @@ def test_a_word_without_a_ratio_is_no_ratio(name: str) -> None:
 
 
 @QUICK
-@given(asked=SHAPES, supported=st.frozensets(st.sampled_from(RATIOS), min_size=1))
-def test_no_ratio_is_nearer_than_the_nearest(asked: Fraction, supported: frozenset[str]) -> None:
+@given(requested=SHAPES, supported=st.frozensets(st.sampled_from(RATIOS), min_size=1))
+def test_no_ratio_is_nearer_than_the_nearest(requested: Fraction, supported: frozenset[str]) -> None:
     def distance(name: str) -> float:
         ratio = ratio_of(name)
         assert ratio is not None
-        return abs(log(asked) - log(ratio))
+        return abs(log(requested) - log(ratio))
 
-    nearest = nearest_ratio(ratio_name(asked), supported)
+    nearest = nearest_ratio(ratio_name(requested), supported)
     assert nearest is not None
     least = min(map(distance, supported))
     assert isclose(distance(nearest), least, abs_tol=1e-12)
-    assert nearest_ratio(nearest, supported) == nearest, "taking the nearest twice is taking it once"
-    if (equal := equal_ratio(ratio_name(asked), supported)) is not None:
+    assert nearest_ratio(nearest, supported) == nearest, "the nearest ratio of the nearest ratio is itself"
+    if (equal := equal_ratio(ratio_name(requested), supported)) is not None:
         assert nearest == equal
 
 
 @QUICK
-@given(asked=SIDES, supported=st.frozensets(st.sampled_from(["480p", "720p", "1080p", "1440p", "4k"]), min_size=1))
-def test_no_resolution_is_nearer_than_the_nearest(asked: int, supported: frozenset[str]) -> None:
+@given(requested=SIDES, supported=st.frozensets(st.sampled_from(["480p", "720p", "1080p", "1440p", "4k"]), min_size=1))
+def test_no_resolution_is_nearer_than_the_nearest(requested: int, supported: frozenset[str]) -> None:
     sides = {name: short_side(name) or 0 for name in supported}
-    nearest = nearest_resolution(resolution_name(asked), supported)
+    nearest = nearest_resolution(resolution_name(requested), supported)
     assert nearest is not None
-    assert abs(sides[nearest] - asked) == min(abs(side - asked) for side in sides.values())
-    assert all(side <= sides[nearest] for side in sides.values() if abs(side - asked) == abs(sides[nearest] - asked))
+    assert abs(sides[nearest] - requested) == min(abs(side - requested) for side in sides.values())
+    assert all(
+        side <= sides[nearest] for side in sides.values() if abs(side - requested) == abs(sides[nearest] - requested)
+    )
     assert nearest_resolution(nearest, supported) == nearest
-    if (equal := equal_resolution(resolution_name(asked), supported)) is not None:
+    if (equal := equal_resolution(resolution_name(requested), supported)) is not None:
         assert nearest == equal
 
 
 @QUICK
 @given(
-    asked=st.integers(1, 60) | st.floats(1, 60).map(lambda seconds: round(seconds, 2)),
+    requested=st.integers(1, 60) | st.floats(1, 60).map(lambda seconds: round(seconds, 2)),
     supported=st.sets(st.integers(1, 20), min_size=1),
 )
-def test_no_duration_is_nearer_than_the_nearest(asked: float, supported: set[int]) -> None:
-    nearest = nearest_duration(asked, supported)
+def test_no_duration_is_nearer_than_the_nearest(requested: float, supported: set[int]) -> None:
+    nearest = nearest_duration(requested, supported)
     assert nearest is not None
-    assert abs(nearest - asked) == min(abs(seconds - asked) for seconds in supported)
+    assert abs(nearest - requested) == min(abs(seconds - requested) for seconds in supported)
     assert nearest_duration(nearest, supported) == nearest
-    assert asked not in supported or nearest == asked
+    assert requested not in supported or nearest == requested
 
 
-def test_nothing_is_near_to_nothing() -> None:
+def test_there_is_no_nearest_value_where_nothing_is_supported() -> None:
     assert nearest_duration(5, ()) is nearest_ratio("1:1", frozenset()) is nearest_resolution("4k", frozenset()) is None
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "asked", "has"),
+    ("width", "height", "requested", "has"),
     [
         (1920, 1080, "16:9", True),
         (1366, 768, "16:9", True),
@@ -115,13 +117,13 @@ def test_nothing_is_near_to_nothing() -> None:
         (1000, 1011, "1:1", False),
     ],
 )
-def test_an_image_has_a_ratio_within_a_hundredth(width: int, height: int, asked: str, has: bool) -> None:
-    assert has_ratio(width, height, asked) is has
+def test_an_image_has_a_ratio_within_a_hundredth(width: int, height: int, requested: str, has: bool) -> None:
+    assert has_ratio(width, height, requested) is has
 
 
 @pytest.mark.parametrize(
     ("width", "height", "name"),
     [(1920, 1080, "16:9"), (1680, 720, "21:9"), (1000, 1000, "1:1"), (1365, 768, "1.78:1"), (768, 1365, "1:1.78")],
 )
-def test_the_ratio_of_an_image_is_shown_shortly(width: int, height: int, name: str) -> None:
+def test_the_ratio_of_an_image_is_shown_with_short_numbers(width: int, height: int, name: str) -> None:
     assert image_ratio_name(width, height) == name

@@ -144,7 +144,23 @@ def test_option_that_replaces_the_prompt_is_one_of_two() -> None:
     assert reasons(ask(provider_options=shots), capability) == [
         ("prompt", "takes `prompt` or the option shots, not both")
     ]
-    assert reasons(ask(prompt=""), capability) == [("prompt", "requires a prompt")]
+    assert reasons(ask(prompt=""), capability) == [("prompt", "requires a prompt or the option shots")]
+
+
+def test_a_model_without_a_prompt_says_so_instead_of_a_limit_of_zero() -> None:
+    capability = with_values(PLAIN, prompt_max=0, prompt_or="video_url", options=frozenset({"video_url"}))
+    options = {"acme": {"video_url": "https://a.example/v.mp4"}}
+    assert reasons(ask(prompt="", provider_options=options), capability) == []
+    assert reasons(ask(prompt="a boat"), capability) == [("prompt", "takes no prompt")]
+    assert reasons(ask(prompt="a boat", provider_options=options), capability) == [("prompt", "takes no prompt")]
+    assert reasons(ask(prompt=""), capability) == [("prompt", "requires the option video_url")]
+    [(param, message)] = reasons(ask(prompt=""), with_values(PLAIN, prompt_max=0))
+    assert (param, message) == ("prompt", "requires a prompt, but its limit for prompts is 0 characters")
+
+
+def test_a_range_of_one_value_is_told_as_the_value() -> None:
+    capability = with_values(PLAIN, cfg_scale=(0.5, 0.5))
+    assert reasons(ask(cfg_scale=0.7), capability) == [("cfg_scale", "takes 0.5, not 0.7")]
 
 
 # Inputs
@@ -169,7 +185,7 @@ def test_option_that_replaces_the_prompt_is_one_of_two() -> None:
         (
             REFERENCES,
             {"inputs": frozenset({InputKind.REFERENCES}), "references_max": 1},
-            [("reference_images", "takes at most 1 reference images, not 2")],
+            [("reference_images", "takes one reference image, not 2")],
         ),
         (REFERENCES, {"inputs": frozenset({InputKind.REFERENCES}), "references_max": 2}, []),
         (

@@ -1,4 +1,4 @@
-"""A ledger that a process with a wrong clock has written to: read before it is migrated, brought back when accepted."""
+"""A ledger that a process with a wrong clock has written to: its time is read before the migration, and repaired."""
 
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -70,7 +70,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def reopened(path: Path, store: SqliteStore) -> SqliteStore:
-    """The ledger as a start with the right clock has it once that is accepted."""
+    """The ledger after a start with the right clock, which the operator has accepted."""
     await store.close()
     return SqliteStore.open(path, NOW, keep_results=KEEP)
 
@@ -108,7 +108,7 @@ async def test_the_clock_is_judged_before_the_schema_is_changed(path: Path) -> N
 
 
 @pytest.mark.parametrize("at", [1e11, 1e18])
-async def test_a_moment_beyond_every_calendar_is_the_latest(path: Path, at: float) -> None:
+async def test_a_moment_that_no_calendar_has_counts_as_the_latest(path: Path, at: float) -> None:
     store = SqliteStore.open(path, NOW)
     made = await store.create(generation(NOW))
     await store.close()
@@ -123,7 +123,7 @@ async def test_a_moment_beyond_every_calendar_is_the_latest(path: Path, at: floa
     await store.close()
 
 
-async def test_without_a_word_the_future_is_left_alone(path: Path) -> None:
+async def test_moments_in_the_future_stay_unless_the_operator_accepts_the_clock(path: Path) -> None:
     store = SqliteStore.open(path, FUTURE)
     made = await store.create(generation(FUTURE))
     await store.close()
@@ -132,10 +132,10 @@ async def test_without_a_word_the_future_is_left_alone(path: Path) -> None:
     await store.close()
 
 
-async def test_every_moment_is_brought_back_and_nothing_lasts_longer_than_from_now_on(path: Path) -> None:
+async def test_every_moment_is_at_most_now_and_every_expiry_is_counted_from_now(path: Path) -> None:
     store = SqliteStore.open(path, FUTURE)
     store.keep_time(FUTURE)
-    early = generation(NOW - HOUR / 2)  # made with a right clock, and worked on with a wrong one
+    early = generation(NOW - HOUR / 2)  # created with a right clock, and driven with a wrong one
     early = await store.create(replace(early, attempts=(attempt(early, FUTURE),)))
     made = generation(FUTURE)
     made = await store.create(
@@ -153,12 +153,12 @@ async def test_every_moment_is_brought_back_and_nothing_lasts_longer_than_from_n
             artifact=Artifact(url="https://x.example/1.mp4"),
             expires_at=FUTURE + HOUR,
         )
-        for index in (0, 1)  # the file of the first is kept, that of the second is still to be fetched
+        for index in (0, 1)  # the first file is archived, the second is not fetched yet
     )
     ended = await store.create(replace(ended, attempts=(done,), outputs=outputs, completed_at=FUTURE))
     assert await store.results.tell(ended.id, ["a.mp4"], FUTURE + HOUR)
-    kept = Kept(name="a.mp4", bytes=1, sha256="00", content_type="video/mp4", kept_until=FUTURE + KEEP)
-    assert await store.write(ended, [SaveKept(0, kept)], FUTURE)
+    archived = Kept(name="a.mp4", bytes=1, sha256="00", content_type="video/mp4", kept_until=FUTURE + KEEP)
+    assert await store.write(ended, [SaveKept(0, archived)], FUTURE)
     gone = generation(FUTURE, status=Status.COMPLETED)
     gone = await store.create(replace(gone, attempts=(replace(done, id="att_gone"),)), (), Idempotency(digest=b"2"))
     assert await store.delete(gone.id, "alice", FUTURE)
@@ -184,7 +184,7 @@ async def test_every_moment_is_brought_back_and_nothing_lasts_longer_than_from_n
     assert store.newest_moment() == NOW
     with closing(apsw.Connection(str(path))) as raw:
         late = {
-            (table, column): raw.execute(f"select max({column}) from {table}").get  # noqa: S608  # our own schema
+            (table, column): raw.execute(f"select max({column}) from {table}").get  # noqa: S608  # the names come from the schema
             for (table,) in raw.execute("select name from sqlite_schema where type = 'table'").fetchall()
             for column, kind in raw.execute("select name, type from pragma_table_info(?)", (table,)).fetchall()
             if kind == "REAL" and column not in {"progress", "cost_usd", "lease_until", "retry_after_seconds"}
@@ -195,20 +195,20 @@ async def test_every_moment_is_brought_back_and_nothing_lasts_longer_than_from_n
     assert {
         where: at for where, at in late.items() if where[1] in happened and at is not None and at > NOW.timestamp()
     } == {}
-    found = await store.get(made.id)
-    assert found is not None
-    assert (found.created_at, found.deadline_at, found.attempts[0].accepted_at) == (NOW, NOW + HOUR, NOW)
-    found = await store.get(early.id)
-    assert found is not None
-    assert (found.created_at, found.deadline_at, found.attempts[0].accepted_at) == (
+    stored = await store.get(made.id)
+    assert stored is not None
+    assert (stored.created_at, stored.deadline_at, stored.attempts[0].accepted_at) == (NOW, NOW + HOUR, NOW)
+    stored = await store.get(early.id)
+    assert stored is not None
+    assert (stored.created_at, stored.deadline_at, stored.attempts[0].accepted_at) == (
         early.created_at,
         early.deadline_at,
         NOW,
     )
-    found = await store.get(ended.id)
-    assert found is not None
-    assert found.outputs[0].kept is not None
-    assert (found.completed_at, found.outputs[0].kept.kept_until) == (NOW, NOW + KEEP)
+    stored = await store.get(ended.id)
+    assert stored is not None
+    assert stored.outputs[0].kept is not None
+    assert (stored.completed_at, stored.outputs[0].kept.kept_until) == (NOW, NOW + KEEP)
     assert await store.results.expired(NOW + KEEP, 10) == ["a.mp4"]
     assert (await store.recall("alice", Idempotency(digest=b"1", key="k"), NOW + HOUR)) is not None
     (endpoint,) = await store.webhooks.endpoints("alice")
@@ -217,7 +217,7 @@ async def test_every_moment_is_brought_back_and_nothing_lasts_longer_than_from_n
     await store.close()
 
 
-async def test_a_ledger_that_was_brought_back_is_like_any_other(path: Path) -> None:
+async def test_a_repaired_ledger_is_like_any_other(path: Path) -> None:
     store = SqliteStore.open(path, FUTURE)
     store.keep_time(FUTURE)
     await store.create(generation(FUTURE))

@@ -1,4 +1,4 @@
-"""A commit whose outcome nobody knows: what is told, and what a repeat finds."""
+"""A commit whose outcome is unknown: what the error says, and what a repeat of the request finds."""
 
 import shutil
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ KEY = Idempotency(digest=b"d", key="k")
 
 
 class Disk(apsw.VFS):
-    """The system's own files; while `broken`, what is written cannot be flushed."""
+    """The files of the system; while `broken`, a write to them cannot be flushed to the disk."""
 
     broken = False
 
     def __init__(self) -> None:
         super().__init__(NAME, BASE, makedefault=True)
 
-    def xOpen(self, name: Any, flags: list[int]) -> "File":  # noqa: N802  # SQLite's name
+    def xOpen(self, name: Any, flags: list[int]) -> "File":  # noqa: N802  # the name that SQLite calls
         return File(self, name, flags)
 
 
@@ -36,7 +36,7 @@ class File(apsw.VFSFile):
         super().__init__(BASE, name, flags)
         self._disk = disk
 
-    def xSync(self, flags: int) -> None:  # noqa: N802  # SQLite's name
+    def xSync(self, flags: int) -> None:  # noqa: N802  # the name that SQLite calls
         if self._disk.broken:
             raise apsw.IOError
         super().xSync(flags)
@@ -49,10 +49,10 @@ def disk() -> Iterator[Disk]:
     disk.unregister()
 
 
-async def test_what_is_not_known_is_told_so_and_a_repeat_finds_the_truth(disk: Disk, tmp_path: Path) -> None:
+async def test_an_unknown_outcome_is_reported_and_a_repeat_finds_the_truth(disk: Disk, tmp_path: Path) -> None:
     here, crashed = tmp_path / "ledger.db", tmp_path / "crashed.db"
     store = SqliteStore.open(here, NOW)
-    before = await store.create(generation())  # the log of writes has begun
+    before = await store.create(generation())  # so that the write-ahead log exists
     disk.broken = True
     created = generation()
 
@@ -62,7 +62,7 @@ async def test_what_is_not_known_is_told_so_and_a_repeat_finds_the_truth(disk: D
     assert "not known" in refused.value.detail
     assert "Idempotency-Key" in refused.value.detail
     assert refused.value.reason is not None
-    for suffix in ("", "-wal"):  # what a crash at this moment leaves
+    for suffix in ("", "-wal"):  # the files that a crash at this moment would leave
         shutil.copyfile(f"{here}{suffix}", f"{crashed}{suffix}")
     with pytest.raises(StoreUnavailable):
         await store.ping()
@@ -73,13 +73,13 @@ async def test_what_is_not_known_is_told_so_and_a_repeat_finds_the_truth(disk: D
     assert await store.open_ids(NOW) == sorted([before.id, again.id])
     await store.close()
     after = SqliteStore.open(crashed, NOW)
-    found = await after.create(generation(), idempotency=KEY)
-    assert found.id == created.id
-    assert await after.open_ids(NOW) == sorted([before.id, created.id]), "found, not made twice"
+    repeated = await after.create(generation(), idempotency=KEY)
+    assert repeated.id == created.id
+    assert await after.open_ids(NOW) == sorted([before.id, created.id]), "the first is returned, no second is made"
     await after.close()
 
 
-async def test_what_failed_before_its_commit_is_told_as_not_accepted(tmp_path: Path) -> None:
+async def test_a_write_that_failed_before_its_commit_is_reported_as_not_accepted(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path / "ledger.db", NOW)
     connection = store._writer._connection
     connection.execute(f"pragma max_page_count = {connection.execute('pragma page_count').get}")

@@ -1,4 +1,4 @@
-"""The SQLite store as a file: who may open it, what is refused, and what a crash or a full disk leaves behind."""
+"""The SQLite store as a file: which process may open it, what is refused, and what a crash or a full disk leaves."""
 # ruff: noqa: ASYNC240  # nothing else runs on a test's loop that a file could hold up
 
 import asyncio
@@ -38,8 +38,8 @@ from gateway.store import migrations
 from gateway.store.port import Idempotency, StoredFile
 from gateway.store.sqlite import file as sqlite_file
 from gateway.store.sqlite import writer
+from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.file import check_place
-from gateway.store.sqlite.rows import to_json
 from gateway.store.sqlite.store import SqliteStore
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -91,7 +91,7 @@ from gateway.domain.errors import ConfigurationError, StoreUnavailable
 from gateway.store.sqlite.store import SqliteStore
 path = Path(sys.argv[1])
 """
-# A process that opens the file, says so, and waits to be ended.
+# A process that opens the file, prints a line, and waits until it is killed.
 HOLDER = """
 store = SqliteStore.open(path, t.NOW)
 print("open", flush=True)
@@ -100,7 +100,7 @@ sys.stdin.read()
 
 
 def process(tmp_path: Path, code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """A Python of its own that can import this module as `tests_sqlite`."""
+    """A Python process that can import this module as `tests_sqlite`."""
     package = tmp_path / "importable"
     package.mkdir(exist_ok=True)
     link = package / "tests_sqlite.py"
@@ -138,13 +138,13 @@ async def test_the_same_file_by_another_name_is_refused_too(store: SqliteStore, 
     assert "another process uses" in await refusal(link)
 
 
-async def test_a_closed_store_lets_go_of_the_file(path: Path) -> None:
+async def test_a_closed_store_unlocks_the_file(path: Path) -> None:
     for _ in range(3):
         store = SqliteStore.open(path, NOW)
         await store.close()
 
 
-async def test_a_refused_start_lets_go_of_the_file(path: Path) -> None:
+async def test_a_refused_start_unlocks_the_file(path: Path) -> None:
     path.write_bytes(b"not a database at all" * 100)
     await refusal(path)
     path.unlink()
@@ -153,7 +153,7 @@ async def test_a_refused_start_lets_go_of_the_file(path: Path) -> None:
     await store.close()
 
 
-# Creates one after the other and names each as soon as `create` has returned.
+# Creates generations one after the other, and prints the id of each as soon as `create` has returned.
 WRITER = """
 async def main():
     store = SqliteStore.open(path, t.NOW)
@@ -165,24 +165,24 @@ asyncio.run(main())
 """
 
 
-async def test_killed_at_any_moment_nothing_that_was_answered_is_lost(tmp_path: Path, path: Path) -> None:
-    told: set[str] = set()
+async def test_a_kill_at_any_moment_loses_nothing_that_was_answered(tmp_path: Path, path: Path) -> None:
+    answered: set[str] = set()
     for kill_after in (1, 2, 40, 200):  # answers
-        with process(tmp_path, WRITER, str(path)) as one:
-            assert one.stdout is not None
+        with process(tmp_path, WRITER, str(path)) as writer_process:
+            assert writer_process.stdout is not None
             for _ in range(kill_after):
-                told.add(one.stdout.readline().strip())
-            one.send_signal(signal.SIGKILL)
-            told.update(line.strip() for line in one.stdout if line.endswith("\n"))
+                answered.add(writer_process.stdout.readline().strip())
+            writer_process.send_signal(signal.SIGKILL)
+            answered.update(line.strip() for line in writer_process.stdout if line.endswith("\n"))
         store = SqliteStore.open(path, NOW)
-        assert told <= set(await store.open_ids(NOW))
+        assert answered <= set(await store.open_ids(NOW))
         for name in await store.open_ids(NOW):
-            found = await store.get(name)
-            assert found is not None
-            assert found.outputs == (Output(index=0),)
+            stored = await store.get(name)
+            assert stored is not None
+            assert stored.outputs == (Output(index=0),)
             assert [event.type for event in await store.events(name)] == ["generation.queued"]
         await store.close()
-    assert len(told) >= 243
+    assert len(answered) >= 243
 
 
 # -- the schema
@@ -202,10 +202,10 @@ async def test_a_newer_schema_is_refused(path: Path) -> None:
     assert "schema 99" in await refusal(path)
 
 
-async def test_a_migration_that_is_not_the_one_shipped_is_refused(path: Path) -> None:
+async def test_an_applied_migration_with_another_text_is_refused(path: Path) -> None:
     await edit(path, "update schema_migrations set checksum = 'x' where number = 1")
 
-    assert "001_ledger.sql is not the one shipped" in await refusal(path)
+    assert "the migration 001_ledger.sql was applied with another text than this program has" in await refusal(path)
 
 
 async def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ async def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: py
 
 
 def test_shipped_migrations_are_numbered_without_a_gap() -> None:
-    assert [one.number for one in migrations.load("sqlite")] == list(range(1, 10))
+    assert [migration.number for migration in migrations.load("sqlite")] == list(range(1, 10))
     assert migrations.pending(migrations.load("sqlite"), {}) == migrations.load("sqlite")
 
 
@@ -280,7 +280,7 @@ def test_a_local_file_system_is_taken(tmp_path: Path, mounts: str | None) -> Non
 def test_an_sqlite_with_the_wal_bug_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.40.1")
 
-    with pytest.raises(ConfigurationError, match=r"3\.40\.1 is too old; 3\.51\.3"):
+    with pytest.raises(ConfigurationError, match=r"3\.40\.1 is too old; at least 3\.51\.3"):
         check_place(tmp_path / "ledger.db")
 
 
@@ -291,7 +291,7 @@ async def test_the_place_is_checked_when_the_store_opens(path: Path, monkeypatch
     assert not path.exists()
 
 
-# Gives up the rights of root, for which no folder is read-only; what is imported late is imported before.
+# Gives up the rights of root, because root can write to every folder. It imports first what it could not read then.
 UNPRIVILEGED = """
 import importlib.readers
 if os.geteuid() == 0:
@@ -305,7 +305,7 @@ except ConfigurationError as error:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder that other users can reach, as pytest's own are not."""
+    """A folder that other users can reach; the folders of pytest are closed to them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -313,7 +313,7 @@ def shared() -> Iterator[Path]:
         yield folder / "inner"
 
 
-def told_without_rights(tmp_path: Path, path: Path) -> str:
+def refusal_without_rights(tmp_path: Path, path: Path) -> str:
     output, _ = process(tmp_path, UNPRIVILEGED, str(path)).communicate()
     return output
 
@@ -321,7 +321,7 @@ def told_without_rights(tmp_path: Path, path: Path) -> str:
 def test_a_read_only_folder_is_refused(tmp_path: Path, shared: Path) -> None:
     shared.chmod(0o555)
 
-    output = told_without_rights(tmp_path, shared / "ledger.db")
+    output = refusal_without_rights(tmp_path, shared / "ledger.db")
 
     assert output == f"database.url: the folder {shared} cannot be written to\n"
 
@@ -332,7 +332,7 @@ def test_a_folder_out_of_reach_is_refused(tmp_path: Path, shared: Path) -> None:
     if os.geteuid() == 0:
         folder.mkdir()
 
-    output = told_without_rights(tmp_path, folder / "ledger.db")
+    output = refusal_without_rights(tmp_path, folder / "ledger.db")
 
     assert output == f"database.url: the folder {folder} does not exist or cannot be reached\n"
 
@@ -346,7 +346,7 @@ async def test_a_read_only_file_is_refused(tmp_path: Path, shared: Path) -> None
     shared.chmod(0o777)
     path.chmod(0o444)
 
-    output = told_without_rights(tmp_path, path)
+    output = refusal_without_rights(tmp_path, path)
 
     assert output == f"database.url: the file {path} cannot be written to\n"
 
@@ -357,7 +357,7 @@ async def test_a_lock_file_that_cannot_be_opened_is_named(path: Path) -> None:
     assert "ledger.db-lock" in await refusal(path)
 
 
-async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_refused_and_not_changed(path: Path) -> None:
     content = b"these are somebody's notes\n" * 200
     path.write_bytes(content)
 
@@ -370,7 +370,7 @@ async def test_a_corrupt_page_makes_a_read_unavailable(path: Path) -> None:
     created = await store.create(generation())
     root = store._read._connection.execute("select rootpage from sqlite_schema where name = 'outputs'").get
     await store.close()
-    with path.open("r+b") as file:  # a test waits
+    with path.open("r+b") as file:
         file.seek((root - 1) * 4096)
         file.write(os.urandom(4096))
     broken = SqliteStore.open(path, NOW)
@@ -398,7 +398,7 @@ async def test_writes_that_arrive_together_commit_together(store: SqliteStore) -
     store._writer._connection.set_commit_hook(lambda: bool(commits.append(1)))  # type: ignore[func-returns-value]  # None: go on
     created = [generation() for _ in range(300)]
 
-    assert await asyncio.gather(*(store.create(one) for one in created)) == created
+    assert await asyncio.gather(*(store.create(wanted) for wanted in created)) == created
 
     assert len(commits) <= 10
     assert len(await store.open_ids(NOW)) == 300
@@ -410,7 +410,7 @@ async def test_more_waiting_writes_than_one_transaction_takes(
     monkeypatch.setattr(writer, "_BATCH_MAX", 7)
     created = [generation() for _ in range(50)]
 
-    assert await asyncio.gather(*(store.create(one) for one in created)) == created
+    assert await asyncio.gather(*(store.create(wanted) for wanted in created)) == created
 
     assert len(await store.open_ids(NOW)) == 50
 
@@ -422,14 +422,14 @@ async def test_too_many_waiting_writes_are_refused_and_the_others_kept(
 
     results = await asyncio.gather(*(store.create(generation()) for _ in range(30)), return_exceptions=True)
 
-    refused = [one for one in results if isinstance(one, BaseException)]
+    refused = [result for result in results if isinstance(result, BaseException)]
     assert len(refused) == 10
-    assert all(isinstance(one, StoreUnavailable) and one.retry_after == 1 for one in refused)
+    assert all(isinstance(error, StoreUnavailable) and error.retry_after == 1 for error in refused)
     assert len(await store.open_ids(NOW)) == 20
 
 
-async def test_a_read_is_of_one_moment(store: SqliteStore, path: Path) -> None:
-    """A commit while a generation is being read is in all of what is read, or in nothing of it."""
+async def test_a_generation_is_read_in_one_statement(store: SqliteStore, path: Path) -> None:
+    """A commit while a generation is being read shows in all its parts or in none."""
     before = await store.create(generation())
     other = apsw.Connection(str(path))
 
@@ -440,7 +440,7 @@ async def test_a_read_is_of_one_moment(store: SqliteStore, path: Path) -> None:
     store._read._connection.exec_trace = commit_between
     first = await store.get(before.id)
     other.execute("update generations set status = 'queued'; update outputs set status = 'queued'")
-    # Between two statements of one read there would be such a commit; there are none.
+    # With several statements a commit could come between two of them: there is only one statement.
     statements: list[str] = []
 
     def note(cursor: Any, sql: str, bindings: Any) -> bool:
@@ -460,15 +460,15 @@ async def test_a_read_is_of_one_moment(store: SqliteStore, path: Path) -> None:
 
 
 async def fill(store: SqliteStore) -> list[str]:
-    """Create until the store refuses; the ids that were answered."""
-    told: list[str] = []
-    while len(told) < 2000:
+    """Create until the store refuses; the ids of the generations that were created."""
+    answered: list[str] = []
+    while len(answered) < 2000:
         try:
             created = await store.create(generation("x" * 3000))
         except StoreUnavailable as error:
-            assert error.retry_after == 5  # noqa: PT017  # what came before it is wanted, too
-            return told
-        told.append(created.id)
+            assert error.retry_after == 5  # noqa: PT017  # the creates before it are needed as well
+            return answered
+        answered.append(created.id)
     raise AssertionError("the disk never became full")
 
 
@@ -476,30 +476,30 @@ async def test_a_full_database_refuses_writes_whole_and_works_again(store: Sqlit
     connection = store._writer._connection
     connection.execute(f"pragma max_page_count = {connection.execute('pragma page_count').get + 30}")
 
-    told = await fill(store)
+    answered = await fill(store)
 
-    assert told
-    assert await store.open_ids(NOW) == sorted(told)
+    assert answered
+    assert await store.open_ids(NOW) == sorted(answered)
     results = await asyncio.gather(*(store.create(generation("x" * 9000)) for _ in range(20)), return_exceptions=True)
-    assert all(isinstance(one, StoreUnavailable) for one in results)
-    for name in told:
-        found = await store.get(name)
-        assert found is not None
-        assert len(found.outputs) == 1
-    assert store._read._connection.execute("select count(*) from events").get == len(told)
+    assert all(isinstance(result, StoreUnavailable) for result in results)
+    for name in answered:
+        stored = await store.get(name)
+        assert stored is not None
+        assert len(stored.outputs) == 1
+    assert store._read._connection.execute("select count(*) from events").get == len(answered)
 
     connection.execute("pragma max_page_count = 1000000")
     more = [await store.create(generation()) for _ in range(3)]
-    assert await store.open_ids(NOW) == sorted([*told, *(one.id for one in more)])
+    assert await store.open_ids(NOW) == sorted([*answered, *(made.id for made in more)])
 
 
-# The limit on the size of a file is the nearest to a full disk that needs no rights: a write stops in its middle.
+# A limit on the size of a file is like a full disk, and needs no rights: a write stops in its middle.
 FULL_DISK = """
 async def main():
     store = SqliteStore.open(path, t.NOW)
-    told = [(await store.create(t.generation())).id for _ in range(5)]
+    answered = [(await store.create(t.generation())).id for _ in range(5)]
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
-    told += await t.fill(store)
+    answered += await t.fill(store)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
     pinged = "content"
     try:
@@ -513,37 +513,37 @@ async def main():
     after = (await store.create(t.generation())).id
     ids = await store.open_ids(t.NOW)
     await store.close()
-    refused = [type(one).__name__ for one in together]
-    print(json.dumps(dict(told=told, during=during, after=after, ids=ids, pinged=pinged, refused=refused)))
+    refused = [type(result).__name__ for result in together]
+    print(json.dumps(dict(answered=answered, during=during, after=after, ids=ids, pinged=pinged, refused=refused)))
 asyncio.run(main())
 """
 
 
 async def test_a_full_disk_refuses_writes_whole_and_works_again(tmp_path: Path, path: Path) -> None:
     output, _ = process(tmp_path, FULL_DISK, str(path)).communicate()
-    seen = json.loads(output.splitlines()[-1])  # what is before it was logged
+    seen = json.loads(output.splitlines()[-1])  # the lines before it are the log
 
-    assert len(seen["told"]) > 5
-    assert seen["during"] == sorted(seen["told"])
+    assert len(seen["answered"]) > 5
+    assert seen["during"] == sorted(seen["answered"])
     assert seen["pinged"] == "unavailable"
     assert seen["refused"] == ["StoreUnavailable"] * 9
-    assert seen["ids"] == sorted([*seen["told"], seen["after"]])
+    assert seen["ids"] == sorted([*seen["answered"], seen["after"]])
     store = SqliteStore.open(path, NOW)
     assert await store.open_ids(NOW) == seen["ids"]
     for name in seen["ids"]:
-        found = await store.get(name)
-        assert found is not None
-        assert len(found.outputs) == 1
+        stored = await store.get(name)
+        assert stored is not None
+        assert len(stored.outputs) == 1
         assert len(await store.events(name)) == 1
     await store.close()
 
 
-async def test_a_broken_commit_fails_every_write_in_it_and_leaves_none(store: SqliteStore) -> None:
+async def test_a_broken_commit_fails_every_write_in_it_and_stores_nothing(store: SqliteStore) -> None:
     connection = store._writer._connection
     before = await store.create(generation())
     reserved = Attempt(id="att_1", number=1, route=0, slots=(0,), state=AttemptState.RESERVED, reserved_at=NOW)
     await store.write(before, [AddAttempt(reserved)], NOW)
-    connection.set_commit_hook(lambda: True)  # a commit turned into a rollback
+    connection.set_commit_hook(lambda: True)  # SQLite makes a rollback of the commit
 
     results = await asyncio.gather(
         *(store.create(generation()) for _ in range(5)),
@@ -551,16 +551,16 @@ async def test_a_broken_commit_fails_every_write_in_it_and_leaves_none(store: Sq
         return_exceptions=True,
     )
 
-    assert all(isinstance(one, StoreUnavailable) for one in results), results
+    assert all(isinstance(result, StoreUnavailable) for result in results), results
     connection.set_commit_hook(None)
     assert await store.open_ids(NOW) == [before.id]
-    found = await store.get(before.id)
-    assert found is not None
-    assert found.attempts == (reserved,)
+    stored = await store.get(before.id)
+    assert stored is not None
+    assert stored.attempts == (reserved,)
     assert await store.begin_submit("att_1", 1, NOW) == 3
 
 
-async def test_a_commit_that_is_refused_and_stays_open_does_not_bar_the_next(store: SqliteStore) -> None:
+async def test_a_commit_that_is_refused_and_stays_open_does_not_block_the_next(store: SqliteStore) -> None:
     def orphan(connection: apsw.Connection) -> None:
         connection.execute("pragma defer_foreign_keys = on")
         connection.execute("insert into outputs (generation_id, number, status, extra) values ('none', 0, 'queued', 0)")
@@ -573,7 +573,7 @@ async def test_a_commit_that_is_refused_and_stays_open_does_not_bar_the_next(sto
     assert store._read._connection.execute("select count(*) from outputs").get == 1
 
 
-async def test_another_programs_lock_is_waited_for_without_holding_up_the_loop(store: SqliteStore, path: Path) -> None:
+async def test_the_loop_goes_on_while_a_write_waits_for_another_programs_lock(store: SqliteStore, path: Path) -> None:
     other = apsw.Connection(str(path))
     other.execute("begin immediate")
     waiting = asyncio.ensure_future(store.create(generation()))
@@ -597,14 +597,14 @@ async def test_a_lock_that_stays_makes_writes_unavailable(
 
     results = await asyncio.gather(store.ping(), store.create(generation()), return_exceptions=True)
 
-    assert all(isinstance(one, StoreUnavailable) for one in results)
+    assert all(isinstance(result, StoreUnavailable) for result in results)
     assert await store.open_ids(NOW) == [], "reads go on"
     other.execute("rollback")
     other.close()
     await store.ping()
 
 
-async def test_a_ledger_of_the_first_schema_is_brought_up_to_date_with_what_is_in_it(path: Path) -> None:
+async def test_a_ledger_of_the_first_schema_is_migrated_with_its_contents(path: Path) -> None:
     first, *_ = migrations.load("sqlite")
     connection = apsw.Connection(str(path))
     connection.execute(
@@ -651,11 +651,11 @@ async def test_a_ledger_of_the_first_schema_is_brought_up_to_date_with_what_is_i
 
     store = SqliteStore.open(path, NOW)
     try:
-        with pytest.raises(Conflict, match="att_2 already"):
+        with pytest.raises(Conflict, match="already belongs to the attempt att_2"):
             await store.callbacks.tell("att_1", [TaskRef(id="a")], NOW, "operator")
-        known = await store.recall(old.key, Idempotency(key="k", digest=b"d"), NOW)
-        assert known is not None
-        assert (known.id, known.request, known.outputs) == (old.id, request, old.outputs)
+        recalled = await store.recall(old.key, Idempotency(key="k", digest=b"d"), NOW)
+        assert recalled is not None
+        assert (recalled.id, recalled.request, recalled.outputs) == (old.id, request, old.outputs)
         assert await store.open_ids(NOW) == [old.id]
         other = replace(generation(), status=Status.COMPLETED)
         await store.create(other, named=[used.id])

@@ -1,0 +1,45 @@
+"""The error for a request that no route of its model can serve."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from gateway.domain.errors import UnsupportedParameter
+from gateway.domain.routing.plan import LeftOut
+
+
+class NoSuitableRoute(UnsupportedParameter):
+    """No route of the model can do what was asked; `left_out` has each of them with its reasons."""
+
+    def __init__(self, model: str, left_out: Sequence[LeftOut]) -> None:
+        """`left_out` are all candidates of the model; `param` is a parameter that every one of them refuses."""
+        super().__init__(_message(model, left_out), param=_common_param(left_out))
+        self.left_out = tuple(left_out)
+
+
+def _message(model: str, left_out: Sequence[LeftOut]) -> str:
+    """Return all reasons where the routes agree, else the parameter that most routes refuse with its usual reason."""
+    start = f"No route of the model {model!r} can do this"
+    if len({route.reasons for route in left_out}) == 1:
+        reasons = ", ".join(f"`{reason.param}`: {reason.message.rstrip('.')}" for reason in left_out[0].reasons)
+        routes = f"{left_out[0].provider}/{left_out[0].model}" if len(left_out) == 1 else f"All {len(left_out)} routes"
+        return f"{start}. {routes}: {reasons}."
+    params = Counter(param for route in left_out for param in {reason.param: None for reason in route.reasons})
+    param = _common_param(left_out) or next((param for param, _ in params.most_common(1)), None)
+    if param is None:
+        return f"{start}."
+    refusing = params[param]
+    messages = Counter(
+        reason.message.rstrip(".") for route in left_out for reason in route.reasons if reason.param == param
+    )
+    [(message, count)] = messages.most_common(1)
+    share = f"all {refusing} routes" if refusing == len(left_out) else f"{refusing} of {len(left_out)} routes"
+    kind = "for example" if count == 1 else "in all of them" if count == refusing else f"most often ({count} times)"
+    return (
+        f"{start}. `{param}` is refused by {share}, {kind}: {message}. `error.routes` lists the reasons of every route."
+    )
+
+
+def _common_param(left_out: Sequence[LeftOut]) -> str | None:
+    """Return a parameter that every route refuses; of several the first in alphabetical order; else None."""
+    params = [{reason.param for reason in route.reasons} for route in left_out]
+    return min(set.intersection(*params), default=None) if params else None

@@ -1,0 +1,97 @@
+"""Inserts generations into the SQLite ledger and carries out the writes of a step.
+
+Every function here runs inside the transaction of its caller.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import apsw
+
+from gateway.domain.generation.model import Generation, Output
+from gateway.domain.generation.transitions import (
+    AddAttempt,
+    IllegalMove,
+    SaveAttempt,
+    SaveKept,
+    SaveOutput,
+    SaveStatus,
+    Write,
+    event_of,
+)
+from gateway.store.sqlite.artifacts import save_archived
+from gateway.store.sqlite.columns import assignments, insert, seconds, to_json
+from gateway.store.sqlite.rows import ATTEMPT, GENERATION, OUTPUT, unarchived_until
+from gateway.store.sqlite.task_claims import CLAIM_TASKS
+
+OPEN = "('queued', 'in_progress')"
+_LEASE_FOREVER = 253402300799.0  # end of the year 9999: one process holds the file's lock, so its lease never runs out
+_INSERT_GENERATION = insert("generations", GENERATION, "model", "lease_until", "digest")
+_INSERT_OUTPUT = insert("outputs", "generation_id", OUTPUT, "unkept_until")
+_INSERT_ATTEMPT = insert("attempts", "generation_id", ATTEMPT)
+_INSERT_EVENT = insert("events", "generation_id", "type", "data", "at")
+_UPDATE_ATTEMPT = f"update attempts set {assignments(ATTEMPT)} where id = ? and generation_id = ? and state = ?"
+_UPDATE_OUTPUT = (
+    f"update outputs set {assignments(OUTPUT, 'unkept_until')}"
+    f" where generation_id = ? and number = ? and status in {OPEN}"
+)
+_UPDATE_STATUS = (
+    "update generations set status = ?, progress = ?, provider = ?, provider_model = ?, failure = ?, completed_at = ?"
+    f" where id = ? and status = ? and status in {OPEN}"
+)
+
+
+def changes(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> int:
+    """Carry out a statement; the number of rows that it changed."""
+    connection.execute(sql, values)
+    return connection.changes()
+
+
+def add(connection: apsw.Connection, generation: Generation, digest: bytes | None) -> None:
+    """Insert a generation with its outputs, its attempts and its first event; `digest` is that of the request."""
+    row = (*GENERATION.values(generation), generation.request.model, _LEASE_FOREVER, digest)
+    connection.execute(_INSERT_GENERATION, row)
+    connection.executemany(_INSERT_OUTPUT, [(generation.id, *_output(output)) for output in generation.outputs])
+    for attempt in generation.attempts:
+        connection.execute(_INSERT_ATTEMPT, (generation.id, *ATTEMPT.values(attempt)))
+        connection.execute(CLAIM_TASKS, (attempt.id,))
+    connection.execute(_INSERT_EVENT, (generation.id, "generation.queued", "{}", generation.created_at.timestamp()))
+
+
+def carry_out(connection: apsw.Connection, generation_id: str, writes: Sequence[Write], now: datetime) -> None:
+    """Carry out writes in their order and append their events; `IllegalMove` if the stored state forbids one."""
+    for write in writes:
+        _carry_out(connection, generation_id, write)
+        event = event_of(write)
+        if event is not None:
+            kind, data = event
+            connection.execute(_INSERT_EVENT, (generation_id, kind, to_json(data), now.timestamp()))
+
+
+def _carry_out(connection: apsw.Connection, generation_id: str, write: Write) -> None:
+    match write:
+        case AddAttempt(attempt=attempt):
+            sql, values = _INSERT_ATTEMPT, (generation_id, *ATTEMPT.values(attempt))
+        case SaveOutput(output=output, new=True):
+            sql, values = _INSERT_OUTPUT, (generation_id, *_output(output))
+        case SaveAttempt(attempt=attempt, was=was):
+            sql, values = _UPDATE_ATTEMPT, (*ATTEMPT.values(attempt), attempt.id, generation_id, was.value)
+        case SaveOutput(output=output):
+            sql, values = _UPDATE_OUTPUT, (*_output(output), generation_id, output.index)
+        case SaveKept():
+            sql, values = save_archived(connection, generation_id, write)
+        case SaveStatus():
+            changed = (write.status.value, write.progress, write.provider, write.provider_model)
+            ended = (to_json(write.failure), seconds(write.completed_at))
+            sql, values = _UPDATE_STATUS, (*changed, *ended, generation_id, write.was.value)
+    try:
+        is_done = changes(connection, sql, values) == 1
+    except apsw.ConstraintError:  # a row with this key exists already
+        is_done = False
+    if not is_done:
+        raise IllegalMove(f"{generation_id}: the ledger refuses {type(write).__name__}")
+
+
+def _output(output: Output) -> tuple[Any, ...]:
+    return *OUTPUT.values(output), unarchived_until(output)

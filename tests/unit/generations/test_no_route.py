@@ -1,0 +1,58 @@
+"""The message and the parameter of a request that no route can serve."""
+
+import pytest
+
+from gateway.domain.routing.plan import LeftOut, Reason
+from gateway.generations.no_route import NoSuitableRoute
+
+SHORT = Reason(param="duration", message="takes 5, not 7")
+LONG = Reason(param="duration", message="takes 5, 10, not 7")
+SEED = Reason(param="seed", message="does not honour a seed")
+SOUND = Reason(param="provider_options.acme", message="Sound needs mode pro.")  # a sentence of an adapter
+IMAGE = Reason(param="image", message="does not take `image`")
+
+
+def refused(*routes: tuple[Reason, ...]) -> NoSuitableRoute:
+    left_out = [LeftOut(provider="acme", model=f"m{at}", reasons=reasons) for at, reasons in enumerate(routes)]
+    return NoSuitableRoute("auto", left_out)
+
+
+@pytest.mark.parametrize(
+    ("routes", "param", "message"),
+    [
+        ([(SHORT, SEED)], "duration", " acme/m0: `duration`: takes 5, not 7, `seed`: does not honour a seed."),
+        ([(SOUND,)], "provider_options.acme", " acme/m0: `provider_options.acme`: Sound needs mode pro."),
+        ([(SEED,)], "seed", " acme/m0: `seed`: does not honour a seed."),
+        ([(SHORT,)] * 12, "duration", " All 12 routes: `duration`: takes 5, not 7."),
+        (
+            [(SHORT,), (LONG,), (LONG, SEED)],
+            "duration",
+            " `duration` is refused by all 3 routes, most often (2 times): takes 5, 10, not 7.",
+        ),
+        ([(SHORT,), (LONG,)], "duration", " `duration` is refused by all 2 routes, for example: takes 5, not 7."),
+        (
+            [(SHORT,), (SHORT, SEED)],
+            "duration",
+            " `duration` is refused by all 2 routes, in all of them: takes 5, not 7.",
+        ),
+        (
+            [(IMAGE,), (SEED, SHORT), (SHORT,)],
+            None,
+            " `duration` is refused by 2 of 3 routes, in all of them: takes 5, not 7.",
+        ),
+        ([], None, ""),
+    ],
+)
+def test_the_message_says_the_common_or_the_most_frequent_reason(
+    routes: list[tuple[Reason, ...]], param: str | None, message: str
+) -> None:
+    error = refused(*routes)
+    assert (error.param, error.code, error.status) == (param, "unsupported_parameter", 422)
+    start = f"No route of the model 'auto' can do this.{message}"
+    assert error.detail in {start, f"{start} `error.routes` lists the reasons of every route."}
+    assert [route.reasons for route in error.left_out] == routes
+
+
+def test_the_message_stays_short_however_many_routes_there_are() -> None:
+    routes = [(Reason(param=f"p{at % 7}", message=f"message {at}"),) for at in range(500)]
+    assert len(refused(*routes).detail) < 300
