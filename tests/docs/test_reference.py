@@ -1,4 +1,4 @@
-"""The tables of the pages say what the code says: configuration, errors, providers, retries of webhooks."""
+"""The tables of the pages say what the code says: configuration, errors, providers."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,6 @@ from gateway.api.web.auth import AdminRequired
 from gateway.commands.client import DEFAULT_URL
 from gateway.domain.adapter.failure import PUBLIC_CODE, REMEDY, TASK_BILLED, FailureKind, Remedy
 from gateway.domain.errors import GatewayError
-from gateway.domain.webhooks import RETRY_SECONDS
 from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT
 from gateway.upstream.registry import load_adapters
 
@@ -98,16 +97,6 @@ def test_addresses_and_polling_of_providers_are_documented() -> None:
         ]
         for name, adapter in sorted(ADAPTERS.items())
     ]
-
-
-def test_the_schedule_of_webhook_retries_is_documented() -> None:
-    page = (DOCS / "webhooks-and-events.md").read_text()
-    text = re.search(r"is tried again\s+after ((?:\d+ \w+,? (?:and )?)+\d+ \w+)", " ".join(page.split()))
-
-    assert text is not None
-    seconds = {"s": 1, "min": 60, "h": 3600}
-    pauses = re.findall(r"(\d+) (s|min|h)\b", text[1])
-    assert tuple(int(number) * seconds[unit] for number, unit in pauses) == RETRY_SECONDS
 
 
 def test_every_error_code_that_a_page_names_exists() -> None:
