@@ -13,18 +13,10 @@ from litestar.datastructures import State
 from litestar.enums import ScopeType
 from litestar.types import Receive, Scope, Send
 
-from gateway.api.attempts import AttemptController
-from gateway.api.callbacks import callback
 from gateway.api.docs import docs, docs_script, docs_style, openapi
-from gateway.api.files import FileController
-from gateway.api.generations.content import content
-from gateway.api.generations.controller import VideoGenerationController
 from gateway.api.generations.event_feed import Feed
-from gateway.api.generations.events import video_events
 from gateway.api.generations.views import generation_view
-from gateway.api.health import live, ready
-from gateway.api.models import ModelController
-from gateway.api.purchases import PurchaseController
+from gateway.api.handlers import HANDLERS
 from gateway.api.web.auth import Authenticator
 from gateway.api.web.context import Context
 from gateway.api.web.errors import EXCEPTION_HANDLERS, refuse_all
@@ -32,7 +24,6 @@ from gateway.api.web.json_body import Bodies
 from gateway.api.web.links import Links
 from gateway.api.web.methods import answer_options
 from gateway.api.web.request_log import RequestLog
-from gateway.api.webhooks import WebhookDeliveryController, WebhookEndpointController, webhook_secret
 from gateway.artifacts.access import Artifacts
 from gateway.artifacts.archiver import Keeper
 from gateway.artifacts.bucket import ArtifactBucket, bucket_of
@@ -260,25 +251,7 @@ class Application:
             started_at=int(self.clock.now().timestamp()),
         )
         self.litestar = Litestar(
-            route_handlers=[
-                VideoGenerationController,
-                video_events,
-                content,
-                FileController,
-                ModelController,
-                AttemptController,
-                PurchaseController,
-                WebhookEndpointController,
-                WebhookDeliveryController,
-                webhook_secret,
-                callback,
-                live,
-                ready,
-                openapi,
-                docs,
-                docs_script,
-                docs_style,
-            ],
+            route_handlers=[*HANDLERS, openapi, docs, docs_script, docs_style],
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=[self._lifespan],
             state=State(

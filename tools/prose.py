@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT_SUFFIXES = {".md", ".sql", ".toml", ".yaml", ".yml", ".html", ".js", ".css", ".json", ""}
-SKIPPED = re.compile(r"^(tools/prose\.py|tests/(recordings|exchanges|ledgers)/|.*\.lock|LICENSE|\.gitignore)")
+SKIPPED = re.compile(r"^(tools/prose\.py|tests/(exchanges|ledgers)/|.*\.lock|LICENSE|\.gitignore)")
 # Phrase → what to write instead. Read without regard to case, in comments, docstrings, messages and pages.
 PHRASES: dict[str, str] = {
     r"behind (?!(?:a|the|another|its|your|their) (?:reverse |load |corporate )?(?:proxy|proxies|balancer|firewall|NAT)\b)": "`after`, `later than`",

@@ -1,4 +1,7 @@
-"""`/openapi.json`, and `/docs`: the same for a person, in one page that needs nothing from elsewhere."""
+"""`/openapi.json`, and `/docs`, which shows it to people on a page that loads nothing from other hosts.
+
+These routes are not in the OpenAPI document.
+"""
 
 from functools import cache
 from importlib.resources import files
@@ -19,26 +22,26 @@ _POLICY = (
 
 @route("/openapi.json", http_method=GET)
 async def openapi() -> ASGIResponse:
-    """Hand over the OpenAPI document."""
+    """Send the OpenAPI document. Any web page may read it."""
     return ASGIResponse(body=_document(), media_type=MediaType.JSON, headers={"access-control-allow-origin": "*"})
 
 
 @route("/docs", http_method=GET)
 async def docs() -> ASGIResponse:
-    """Show the API reference."""
+    """Send the page of the API reference."""
     headers = {"content-security-policy": _POLICY}
     return ASGIResponse(body=_page("docs.html"), media_type=MediaType.HTML, headers=headers)
 
 
 @route("/docs/docs.js", http_method=GET)
 async def docs_script() -> ASGIResponse:
-    """Hand over the script of the API reference."""
+    """Send the script of the API reference."""
     return ASGIResponse(body=_page("docs.js"), media_type="text/javascript")
 
 
 @route("/docs/docs.css", http_method=GET)
 async def docs_style() -> ASGIResponse:
-    """Hand over the style of the API reference."""
+    """Send the style sheet of the API reference."""
     return ASGIResponse(body=_page("docs.css"), media_type=MediaType.CSS)
 
 

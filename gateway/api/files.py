@@ -1,9 +1,8 @@
-"""`/v1/files`: input images, uploaded once. The shape is that of OpenAI's files."""
+"""`/v1/files`: input images, uploaded once and then named by their id. The shapes are those of OpenAI's files."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
-from urllib.parse import quote
 
 from litestar import Controller, Request, delete, post, route
 from litestar.datastructures import State
@@ -12,24 +11,40 @@ from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
 from gateway.api.generations.views import Deleted
-from gateway.api.web.answers import GET, json_answer
+from gateway.api.web.answers import GET, disposition, json_answer, unix
 from gateway.api.web.context import Context, context_of, key_beside_token
 from gateway.api.web.json_body import read_body
 from gateway.api.web.lists import Listed
 from gateway.api.web.multipart import Part, parts_of
-from gateway.api.web.query import Params
+from gateway.api.web.operation import BINARY, PAGE, Operation
+from gateway.api.web.query import Params, path_id
+from gateway.api.web.small_body import BODY_ERRORS
 from gateway.api.web.streaming import Streamed
 from gateway.domain.errors import InvalidForm, InvalidParameter, UnknownParameter
 from gateway.store.files import StoredFile, is_file_id
 from gateway.tokens import TOKEN_MAX
 
 Purpose = Literal["vision", "user_data"]
-PURPOSES: tuple[Purpose, ...] = ("vision", "user_data")  # those of OpenAI's that mean an input
-LIST_MAX = 10_000  # as OpenAI has it, and more than a key may have
+PURPOSES: tuple[Purpose, ...] = ("vision", "user_data")  # of OpenAI's purposes, those of an input
+LIST_MAX = 10_000  # as at OpenAI, and more files than one key may have
 FILENAME_MAX = 255  # characters
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
-_FIELDS = ("file", "purpose", ANCHOR, SECONDS)
 Call = Request[Any, Any, State]
+_UPLOAD: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["file", "purpose"],
+    "additionalProperties": False,
+    "properties": {
+        "file": {**BINARY, "description": "JPEG, PNG, WebP, GIF or BMP; AVIF or TIFF, which are converted."},
+        "purpose": {"type": "string", "enum": list(PURPOSES), "description": "Both mean the same."},
+        ANCHOR: {"type": "string", "enum": ["created_at"]},
+        SECONDS: {
+            "type": "integer",
+            "minimum": 3600,
+            "description": "The time until the file expires; at most `files.keep_days`, which is the default.",
+        },
+    },
+}
 
 
 class FileView(Struct, frozen=True, kw_only=True):
@@ -53,18 +68,28 @@ class FileList(Listed[FileView], frozen=True, kw_only=True):
 
 
 class FileController(Controller):
-    """Upload, list, read, delete, and the bytes."""
+    """Handlers of `/v1/files`."""
 
     path = "/v1/files"
 
-    @post(status_code=200)
+    @post(
+        status_code=200,
+        operation=Operation(
+            id="uploadFile",
+            summary="Upload an image, which requests can name by its id until it expires; each upload makes a new file,"
+            " because an Idempotency-Key is ignored",
+            form=_UPLOAD,
+            answer=FileView,
+            errors=BODY_ERRORS,
+        ),
+    )
     async def upload(self, request: Call) -> ASGIResponse:
-        """Keep an image, which is looked at before anything is stored."""
+        """Check an image, then store it."""
         context, key = context_of(request)
         Params.of(request).done()
         raw = await read_body(request, context.max_body_bytes)
         fields = _fields(await parts_of(raw, request))
-        del raw
+        del raw  # up to the limit of a body, and the parts are copies of it
         file = fields["file"]
         stored = await context.files.add(
             file.content,
@@ -75,9 +100,23 @@ class FileController(Controller):
         )
         return json_answer(file_view(stored))
 
-    @route(http_method=GET)
+    @route(
+        http_method=GET,
+        operation=Operation(
+            id="listFiles",
+            summary="List your own files, newest first",
+            query={
+                "limit": {**PAGE["limit"], "maximum": LIST_MAX, "default": LIST_MAX},
+                "after": PAGE["after"],
+                "order": PAGE["order"],
+                "purpose": {"type": "string", "enum": list(PURPOSES)},
+            },
+            answer=FileList,
+            errors=(400, 503),
+        ),
+    )
     async def page(self, request: Call) -> ASGIResponse:
-        """List the key's own files."""
+        """List the files of the caller's key."""
         context, key = context_of(request)
         params = Params.of(request)
         limit = params.whole("limit", 1, LIST_MAX) or LIST_MAX
@@ -88,36 +127,64 @@ class FileController(Controller):
         page = await context.files.page(key, limit=limit, order=order, after=after, purpose=purpose)
         return json_answer(FileList.of(map(file_view, page.data), has_more=page.has_more))
 
-    @route("/{file_id:str}", http_method=GET)
+    @route(
+        "/{file_id:str}",
+        http_method=GET,
+        operation=Operation(
+            id="readFile", summary="Read the facts about a file", answer=FileView, errors=(400, 404, 503)
+        ),
+    )
     async def read(self, request: Call) -> ASGIResponse:
-        """Read one."""
+        """Read the facts about one file, without its bytes."""
         context, key = context_of(request)
         Params.of(request).done()
-        return json_answer(file_view(await context.files.get(_id(request), key)))
+        return json_answer(file_view(await context.files.get(path_id(request, "file_id"), key)))
 
-    @delete("/{file_id:str}", status_code=200)
+    @delete(
+        "/{file_id:str}",
+        status_code=200,
+        operation=Operation(
+            id="deleteFile",
+            summary="Delete a file; 409 while an open generation uses it",
+            answer=Deleted,
+            errors=(400, 404, 409, 503),
+        ),
+    )
     async def remove(self, request: Call) -> ASGIResponse:
-        """Delete one that no open generation uses."""
+        """Delete a file that no open generation uses."""
         context, key = context_of(request)
         Params.of(request).done()
-        await context.files.delete(_id(request), key)
-        return json_answer(Deleted(id=_id(request), object="file"))
+        file_id = path_id(request, "file_id")
+        await context.files.delete(file_id, key)
+        return json_answer(Deleted(id=file_id, object="file"))
 
-    @route("/{file_id:str}/content", http_method=GET)
+    @route(
+        "/{file_id:str}/content",
+        http_method=GET,
+        operation=Operation(
+            id="readFileContent",
+            summary="Download the image",
+            answer_headers={"Content-Length": "in bytes", "Content-Disposition": "a name for the file"},
+            media_types=("image/*",),
+            token=True,
+            errors=(400, 404, 410, 503),
+        ),
+    )
     async def content(self, request: Call) -> ASGIResponse:
-        """Hand over the bytes, to the key of the file or to whoever has a token for it."""
+        """Send the bytes to a caller that has the key of the file, or a token for it."""
         context: Context = request.app.state.context
+        file_id = path_id(request, "file_id")
         params = Params.of(request)
         token = params.text("token", longest=TOKEN_MAX)
-        file = None if token is None else await context.files.admitted(_id(request), token)
+        file = None if token is None else await context.files.admitted(file_id, token)
         if file is None:
-            file = await context.files.get(_id(request), key_beside_token(request, context, token))
+            file = await context.files.get(file_id, key_beside_token(request, context, token))
         params.done()
         chunks = await context.files.content(file)
         headers = {
             "content-type": file.facts.content_type,
             "content-length": str(file.facts.bytes),
-            "content-disposition": _disposition(file),
+            "content-disposition": disposition(file.filename or file.id, inline=True),
         }
         if request.method == HttpMethod.HEAD:
             return ASGIResponse(headers=headers, is_head_response=True)
@@ -129,8 +196,8 @@ def file_view(file: StoredFile) -> FileView:
     return FileView(
         id=file.id,
         bytes=file.facts.bytes,
-        created_at=int(file.created_at.timestamp()),
-        expires_at=None if file.expires_at is None else int(file.expires_at.timestamp()),
+        created_at=unix(file.created_at),
+        expires_at=unix(file.expires_at),
         filename=file.filename,
         purpose=file.purpose,
         content_type=file.facts.content_type,
@@ -140,17 +207,17 @@ def file_view(file: StoredFile) -> FileView:
 
 
 def _fields(parts: Sequence[Part]) -> dict[str, Part]:
-    """The fields of an upload by their names, a `file` that is one among them."""
+    """The fields of an upload by their names; `file` is always one of them."""
     fields: dict[str, Part] = {}
     for part in parts:
         name = "file" if part.name == "file[]" else part.name
-        if name not in _FIELDS:
+        if name not in _UPLOAD["properties"]:
+            names = ", ".join(_UPLOAD["properties"])
             raise UnknownParameter(
-                f"`{part.shown}` is not a field of this request. The fields are: {', '.join(_FIELDS)}.",
-                param=part.shown,
+                f"`{part.shown}` is not a field of this request. The fields are: {names}.", param=part.shown
             )
         if name in fields:
-            raise InvalidForm(f"The field `{name}` is there twice.", param=name)
+            raise InvalidForm(f"The form has the field `{name}` twice; send it once.", param=name)
         fields[name] = part
     if "file" not in fields:
         raise InvalidParameter("`file` is required: the image, as a file of the form.", param="file")
@@ -164,12 +231,12 @@ def _purpose(part: Part | None) -> Purpose:
     for purpose in PURPOSES:
         if text == purpose:
             return purpose
-    told = "`purpose` is required" if text is None else "`purpose` is not one that files have here"
-    raise InvalidParameter(f"{told}: send {' or '.join(PURPOSES)}.", param="purpose")
+    fault = "`purpose` is required" if text is None else "This `purpose` is not supported"
+    raise InvalidParameter(f"{fault}: send {' or '.join(PURPOSES)}.", param="purpose")
 
 
 def _seconds(fields: dict[str, Part]) -> int | None:
-    """After how long the file is to expire, `None` where nothing was said."""
+    """The seconds after which the file expires; None where the client says nothing about it."""
     if ANCHOR not in fields and SECONDS not in fields:
         return None
     if ANCHOR not in fields or fields[ANCHOR].text() != "created_at":
@@ -180,20 +247,7 @@ def _seconds(fields: dict[str, Part]) -> int | None:
     return int(text)
 
 
-def _filename(given: str) -> str:
-    """The name without the folders of a client's disk and without what no name should have; "" when none is left."""
-    name = re.split(r"[/\\]", given)[-1]
+def _filename(sent: str) -> str:
+    """The file name without the folders of the client's disk and without control characters; may be empty."""
+    name = re.split(r"[/\\]", sent)[-1]
     return "".join(letter for letter in name if letter.isprintable())[:FILENAME_MAX].strip()
-
-
-def _disposition(file: StoredFile) -> str:
-    """RFC 6266: a plain name for all, and the real one where the plain one is not it."""
-    name = file.filename or file.id
-    plain = "".join(letter if letter.isascii() and letter not in '"\\%' else "_" for letter in name)
-    encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
-    return f'inline; filename="{plain}"{encoded}'
-
-
-def _id(request: Call) -> str:
-    found: str = request.path_params["file_id"]
-    return found

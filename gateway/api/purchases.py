@@ -1,6 +1,5 @@
-"""`/v1/admin/purchases`: what deleted generations may have cost, and where."""
+"""`/v1/admin/purchases`: attempts of deleted generations that may have been billed, for comparing with bills."""
 
-from datetime import datetime
 from typing import Any, Literal
 
 from litestar import Controller, Request, route
@@ -8,16 +7,16 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
-from gateway.api.attempt_views import OWNER_SHOWN
-from gateway.api.web.answers import GET, json_answer
+from gateway.api.web.answers import GET, json_answer, owner_shown, unix
 from gateway.api.web.context import admin_context_of
+from gateway.api.web.operation import PAGE, Operation
 from gateway.api.web.query import Params
 from gateway.domain.generation.purchases import Purchase
 from gateway.store.port import attempt_cursor, is_cursor
 
 
 class AdminPurchase(Struct, frozen=True, kw_only=True):
-    """An attempt of a deleted generation that may have been billed. Nothing that the client sent is kept with it."""
+    """An attempt of a deleted generation that may have been billed. It contains nothing that the client sent."""
 
     id: str  # of the attempt
     generation: str
@@ -37,7 +36,7 @@ class AdminPurchase(Struct, frozen=True, kw_only=True):
 
 
 class AdminPurchaseList(Struct, frozen=True, kw_only=True):
-    """Purchases, those of the oldest generation first."""
+    """Purchases; those of the oldest generation come first."""
 
     data: tuple[AdminPurchase, ...]
     has_more: bool
@@ -45,11 +44,25 @@ class AdminPurchaseList(Struct, frozen=True, kw_only=True):
 
 
 class PurchaseController(Controller):
-    """List what deleted generations may have cost."""
+    """Handlers of `/v1/admin/purchases`."""
 
     path = "/v1/admin/purchases"
 
-    @route(http_method=GET)
+    @route(
+        http_method=GET,
+        operation=Operation(
+            id="listPurchases",
+            summary="List the attempts of deleted generations that may have been billed, for all keys; needs an"
+            " admin key",
+            query={
+                "generation": {"type": "string", "description": "the id of one deleted generation"},
+                "limit": PAGE["limit"],
+                "after": PAGE["after"],
+            },
+            answer=AdminPurchaseList,
+            errors=(400, 503),
+        ),
+    )
     async def page(self, request: Request[Any, Any, State]) -> ASGIResponse:
         """List the purchases of all keys, or those of one deleted generation."""
         context = admin_context_of(request)
@@ -59,8 +72,8 @@ class PurchaseController(Controller):
         after = params.cursor("after", lambda text: attempt_cursor(text) is not None, "an attempt")
         params.done()
         cursor = None if after is None else attempt_cursor(after)
-        place = None if cursor is None else (cursor.generation_id, cursor.attempt_id)
-        rows = await context.purchases.page(limit + 1, place, generation)
+        position = None if cursor is None else (cursor.generation_id, cursor.attempt_id)
+        rows = await context.purchases.page(limit + 1, position, generation)
         data = tuple(map(purchase_view, rows[:limit]))
         return json_answer(AdminPurchaseList(data=data, has_more=len(rows) > limit))
 
@@ -70,7 +83,7 @@ def purchase_view(purchase: Purchase) -> AdminPurchase:
     return AdminPurchase(
         id=purchase.attempt_id,
         generation=purchase.generation_id,
-        key=purchase.key[-OWNER_SHOWN:],
+        key=owner_shown(purchase.key),
         kind=purchase.kind,
         model=purchase.model,
         provider=purchase.provider,
@@ -78,12 +91,8 @@ def purchase_view(purchase: Purchase) -> AdminPurchase:
         tasks=purchase.tasks,
         billed=purchase.billed.value,
         cost_usd=purchase.cost_usd,
-        created_at=int(purchase.created_at.timestamp()),
-        sent_at=_unix(purchase.sent_at),
-        ended_at=_unix(purchase.ended_at),
-        deleted_at=int(purchase.deleted_at.timestamp()),
+        created_at=unix(purchase.created_at),
+        sent_at=unix(purchase.sent_at),
+        ended_at=unix(purchase.ended_at),
+        deleted_at=unix(purchase.deleted_at),
     )
-
-
-def _unix(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp())

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from gateway.api.attempt_views import AdminAttempt, AdminAttemptList
+from gateway.api.attempts.views import AdminAttempt, AdminAttemptList
 from gateway.commands.client import DEFAULT_URL, Client, Refused, Unreachable
 from gateway.commands.terminal import plain, say, tell
 

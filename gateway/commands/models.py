@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from gateway.api.model_views import CapabilityView, ModelList, ModelView, model_view
+from gateway.api.models.views import CapabilityView, ModelList, ModelView, model_view
 from gateway.app import providers_of
 from gateway.commands.client import Client, Refused, Unreachable
 from gateway.commands.configuration import configured

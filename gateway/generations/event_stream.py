@@ -23,6 +23,7 @@ class News(Struct, frozen=True):
     generation: Generation
     ended: bool
     read_at: datetime
+    rows: tuple[Event, ...] = ()  # all events of that time, also those that are not public
 
 
 class Pulse:
@@ -96,4 +97,9 @@ class Watching:
             rows = await self._store.events(generation_id, after)  # it may have ended between the two readings
         end = next((place for place, row in enumerate(rows) if row.type in ENDS), None)
         told = rows[: end + 1] if end is not None else () if ended else rows
-        return News(tuple(row for row in told if row.type in PUBLIC_EVENTS), generation, ended, self._clock.now())
+        public = tuple(row for row in told if row.type in PUBLIC_EVENTS)
+        return News(public, generation, ended, self._clock.now(), tuple(rows))
+
+    async def history(self, generation_id: str) -> list[Event]:
+        """All events of a generation from its first one on."""
+        return await self._store.events(generation_id)

@@ -1,4 +1,4 @@
-"""A whole gateway with an upstream that does what a test says, and clients that hold every answer to the document."""
+"""A whole gateway with a stub of all providers, and clients that compare every answer with the OpenAPI document."""
 
 import asyncio
 import json
@@ -19,8 +19,9 @@ import pytest
 import structlog
 import uvicorn
 
-from gateway.api.generations import views
+from gateway.api.handlers import HANDLERS
 from gateway.api.openapi import document as openapi
+from gateway.api.web.operation import described
 from gateway.app import Application
 from gateway.domain.generation.model import Generation
 from gateway.fetch.fetcher import FetchRefused
@@ -38,12 +39,12 @@ VIDEOS = "/v1/videos/generations"
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:
-    """Of an MP4."""
+    """A box of an MP4 file."""
     content = b"".join(parts)
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
-# All that is looked at of a video of five seconds: its header.
+# A video of five seconds, as far as the gateway reads it: its header.
 FILE = (
     box(b"ftyp", b"mp42")
     + box(
@@ -60,19 +61,19 @@ FILE = (
 
 ADAPTERS = load_adapters()
 DOCUMENT = openapi.document()
-SOMETIMES = {"Idempotent-Replayed", "Retry-After", "openai-poll-after-ms"}  # headers that not every answer has
-# A file that a provider hands over has none of these, and a body of several parts has its ranges within.
-OF_KEPT_FILES = {"ETag", "Last-Modified", "Accept-Ranges", "Cache-Control", "Content-Length", "Content-Range"}
+SOMETIMES = {"Idempotent-Replayed", "Retry-After", "openai-poll-after-ms"}  # documented headers that some answers lack
+# A file that the provider serves has none of these, and a body of several ranges has them in its parts.
+OF_ARCHIVED_FILES = {"ETag", "Last-Modified", "Accept-Ranges", "Cache-Control", "Content-Length", "Content-Range"}
 TYPES: dict[str, Any] = {
-    kind.__name__: kind
-    for module in (openapi, *openapi.RESOURCES, views)
-    for kind in vars(module).values()
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    structure.__name__: structure
+    for _, _, operation in described(HANDLERS)
+    for structure in (operation.answer, operation.stream, operation.error_body, openapi.ErrorAnswer)
+    if structure is not None
 }
 
 
 class ManualClock:
-    """The time as the test says; every look at it is a millisecond later, so that ids order as they were made."""
+    """A clock that tests move. Each reading is a millisecond later, so that ids sort in the order of their creation."""
 
     def __init__(self) -> None:
         self._now = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -96,7 +97,7 @@ class ManualClock:
         return Timer()
 
     async def advance(self, seconds: float) -> None:
-        """Let everything come to rest, move on, and again."""
+        """Let all tasks run until they wait, move the time, and let them run again."""
         await settle()
         self._now += timedelta(seconds=seconds)
         due = [entry for entry in self._timers if entry[0] <= self._now]
@@ -107,7 +108,7 @@ class ManualClock:
 
 
 async def settle() -> None:
-    """Let drivers and the writer's thread finish what they can without the clock."""
+    """Give drivers and the writer's thread time for everything that does not need the clock."""
     for _ in range(30):
         await asyncio.sleep(0.001)
 
@@ -121,26 +122,26 @@ class Body(httpx.AsyncByteStream):
 
 
 class StubUpstream:
-    """All three providers at once: accepts every submit, and reads every task as `word` says."""
+    """All three providers in one: accepts every submit, and reports every task in the state `word`."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
-        self.word = "processing"  # of every task: processing, completed, failed
-        self.refuse: httpx.Response | None = None  # of every submit
+        self.word = "processing"  # the state of every task: processing, completed, failed
+        self.refuse: httpx.Response | None = None  # the answer to every submit, instead of accepting it
         self.url = "https://cdn.example/result.mp4"
-        self.withheld = False  # whether the file behind this URL is for the clients alone
-        self.content = FILE  # of every result
-        self.file: Callable[[], httpx.Response] = self.whole  # where it takes the provider's key
+        self.withheld = False  # True: the gateway cannot fetch the file at `url`
+        self.content = FILE  # the bytes of every result
+        self.file: Callable[[], httpx.Response] = self.whole  # the answer where a file needs the provider's key
 
     def whole(self) -> httpx.Response:
-        """The file, as a body that can be read once."""
+        """An answer with the whole file, whose body can be read once."""
         headers = {"content-type": "video/mp4", "content-length": str(len(self.content))}
         return httpx.Response(200, stream=Body(self.content), headers=headers)
 
     @property
     def submits(self) -> list[httpx.Request]:
-        """The calls that cost money."""
-        return [one for one in self.requests if one.method == "POST" and "upload" not in one.url.path]
+        """The calls that would cost money."""
+        return [request for request in self.requests if request.method == "POST" and "upload" not in request.url.path]
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -155,7 +156,7 @@ class StubUpstream:
 
     @asynccontextmanager
     async def fetch(self, url: str, **_: Any) -> AsyncIterator[Any]:
-        """What the guarded fetcher would get of the file behind `url`, and of no other."""
+        """Replaces the guarded fetcher: it gets the file at `self.url`, and refuses every other URL."""
         if self.withheld or url != self.url:
             raise FetchRefused(f"{url} is not for the gateway")
 
@@ -189,7 +190,7 @@ class StubUpstream:
 
 
 class Gateway:
-    """A running gateway and what a test does with it."""
+    """A running gateway, and helpers that tests use on it."""
 
     def __init__(self, application: Application, upstream: StubUpstream, clock: ManualClock) -> None:
         self.application = application
@@ -198,17 +199,17 @@ class Gateway:
         self.client = self.client_of(KEY)
         self.other = self.client_of(OTHER_KEY)
         self.key = KEY
-        self.port = 0  # where it is served, once it is
+        self.port = 0  # set by the fixture `served`
 
     def client_of(self, key: str | None, base_url: str = "http://gateway.test") -> httpx.AsyncClient:
-        """A client whose every answer must be one that the document tells of."""
+        """A client that checks every answer against the OpenAPI document."""
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         transport = httpx.ASGITransport(self.application.asgi, raise_app_exceptions=True)
         hooks: Any = {"response": [check_documented]}
         return httpx.AsyncClient(transport=transport, base_url=base_url, headers=headers, event_hooks=hooks)
 
     async def create(self, client: httpx.AsyncClient | None = None, **body: Any) -> dict[str, Any]:
-        """A generation from a body that is good unless the test says otherwise; a field that is `...` is left out."""
+        """Create a generation from a valid body; `body` changes fields, and the value `...` removes one."""
         body = {"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach.", **body}
         body = {name: value for name, value in body.items() if value is not ...}
         response = await (client or self.client).post(VIDEOS, json=body)
@@ -217,17 +218,17 @@ class Gateway:
         return answer
 
     async def finish(self, word: str = "completed") -> None:
-        """Let every task come to this end, and be read; its file be kept, or no longer be waited for."""
+        """Let every task end in this state, and run until its file is archived or no longer expected."""
         self.upstream.word = word
         for _ in range(50):
             await self.clock.advance(40)
-            left = [await self.stored(one) for one in await self.application.store.open_ids(self.clock.now())]
-            if all(one.status.terminal and one.outputs[0].artifact is not None for one in left):
+            left = [await self.stored(name) for name in await self.application.store.open_ids(self.clock.now())]
+            if all(generation.status.terminal and generation.outputs[0].artifact is not None for generation in left):
                 return
         pytest.fail("the generations do not end")
 
     async def begin(self, generation_id: str) -> None:
-        """Let its provider be at work on it."""
+        """Run until the provider is working on this generation."""
         for _ in range(50):
             await self.clock.advance(10)
             if (await self.stored(generation_id)).status == "in_progress":
@@ -235,24 +236,24 @@ class Gateway:
         pytest.fail("the generation does not begin")
 
     async def stored(self, generation_id: str) -> Generation:
-        """The generation as the ledger has it."""
-        found = await self.application.store.get(generation_id)
-        assert found is not None
-        return found
+        """The generation in the ledger."""
+        generation = await self.application.store.get(generation_id)
+        assert generation is not None
+        return generation
 
     def rows(self) -> Mapping[str, int]:
-        """How many rows every table of a client's has."""
+        """The number of rows in each table that clients fill."""
         tables = ("generations", "attempts", "files", "idempotency_keys")
-        # The store's own library: another one in the same process would drop the locks of this one when it closes.
+        # Not `sqlite3`, another copy of the library: when it closes the file, the locks of the store on it are dropped.
         with closing(apsw.Connection(str(self.application.settings.database.path))) as database:
             return {table: database.execute(f"select count(*) from {table}").get for table in tables}  # noqa: S608  # no text from outside
 
     async def raw(self, *parts: bytes, pause: float = 0, half_close: bool = False) -> list["Answer"]:
-        """Every answer to these bytes, over a socket of their own."""
+        """All answers to these bytes, sent over a new socket."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             for part in parts:
-                with suppress(ConnectionError):  # refused before it had read everything
+                with suppress(ConnectionError):  # the server has answered and closed before it read everything
                     writer.write(part)
                     await writer.drain()
                 await asyncio.sleep(pause)
@@ -273,7 +274,7 @@ class Gateway:
 
 
 class Answer:
-    """A response as it was on the wire."""
+    """A response as it was received from the socket."""
 
     def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.status_code = status
@@ -289,8 +290,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 def is_complete(received: bytes) -> bool:
     received = received.removeprefix(CONTINUE)
-    head, found, body = received.partition(b"\r\n\r\n")
-    if not found:
+    head, separator, body = received.partition(b"\r\n\r\n")
+    if not separator:
         return False
     lengths = [line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     return bool(lengths) and len(body) >= int(lengths[0])
@@ -299,8 +300,8 @@ def is_complete(received: bytes) -> bool:
 def answers_in(received: bytes) -> Iterator[Answer]:
     received = received.removeprefix(CONTINUE)
     while received:
-        head, found, rest = received.partition(b"\r\n\r\n")
-        assert found, received[:200]
+        head, separator, rest = received.partition(b"\r\n\r\n")
+        assert separator, received[:200]
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         size = int(headers.get("content-length", len(rest)))
@@ -309,7 +310,7 @@ def answers_in(received: bytes) -> Iterator[Answer]:
 
 
 async def check_documented(response: httpx.Response) -> None:
-    """Refuse an answer that the OpenAPI document does not tell of, to the last field."""
+    """Fail for an answer with a status, header, media type or field that the OpenAPI document does not have."""
     await response.aread()
     operation = operation_of(response.request.method, response.request.url.path)
     if operation is None:
@@ -320,7 +321,7 @@ async def check_documented(response: httpx.Response) -> None:
     if not content:
         assert response.content == b""
         return
-    sometimes = SOMETIMES | OF_KEPT_FILES if operation["operationId"] == "readVideoContent" else SOMETIMES
+    sometimes = SOMETIMES | OF_ARCHIVED_FILES if operation["operationId"] == "readVideoContent" else SOMETIMES
     for name in documented["headers"]:
         assert name in sometimes or name in response.headers, name
     media_type = response.headers["content-type"].partition(";")[0]
@@ -330,18 +331,18 @@ async def check_documented(response: httpx.Response) -> None:
     if "$ref" in schema and response.request.method != "HEAD":
         kind = TYPES[schema["$ref"].rpartition("/")[2]]
         read = msgspec.json.decode(response.content, type=kind)
-        assert json.loads(msgspec.json.encode(read)) == response.json()  # a field that is not documented would be lost
+        assert json.loads(msgspec.json.encode(read)) == response.json()  # an undocumented field would be missing here
 
 
 def operation_of(method: str, path: str) -> dict[str, Any] | None:
-    """The documented operation of a request; `None` where there is none."""
+    """The documented operation of a request; None if it is not documented."""
     for template, operations in DOCUMENT["paths"].items():
-        wanted, found = template.split("/"), path.split("/")
-        if template.endswith("{name}"):  # of a model, which may contain a slash
-            found = [*found[: len(wanted) - 1], "/".join(found[len(wanted) - 1 :])]
-        fits = len(wanted) == len(found) and all(
+        wanted, parts = template.split("/"), path.split("/")
+        if template.endswith("{name}"):  # the name of a model can contain slashes
+            parts = [*parts[: len(wanted) - 1], "/".join(parts[len(wanted) - 1 :])]
+        fits = len(wanted) == len(parts) and all(
             (other.strip("/") if part.startswith("{") else part == other)
-            for part, other in zip(wanted, found, strict=True)
+            for part, other in zip(wanted, parts, strict=True)
         )
         if fits and method.lower() in operations:
             operation: dict[str, Any] = operations[method.lower()]
@@ -351,12 +352,12 @@ def operation_of(method: str, path: str) -> dict[str, Any] | None:
 
 @pytest.fixture
 def check_error() -> Callable[..., str]:
-    """Looks at an error and gives its message."""
+    """Checks an error answer and returns its message."""
     return error_message
 
 
 def error_message(response: Any, status: int, code: str, param: str | None = None) -> str:
-    """An error in the one shape there is; its message."""
+    """Check the status and the shape of an error answer; return its message."""
     assert response.status_code == status, response.content
     assert response.headers["content-type"].partition(";")[0] == "application/json"
     body = response.json()
@@ -373,7 +374,7 @@ def error_message(response: Any, status: int, code: str, param: str | None = Non
 
 @pytest.fixture(autouse=True)
 def plain_logs() -> Iterator[None]:
-    """Nothing is printed, and no other test's set-up counts."""
+    """Prints nothing, and undoes what other tests have configured."""
     structlog.configure(
         processors=[structlog.processors.KeyValueRenderer()], logger_factory=structlog.ReturnLoggerFactory()
     )
@@ -386,7 +387,7 @@ Start = Callable[..., Any]
 
 @asynccontextmanager
 async def running(application: Application) -> AsyncIterator[None]:
-    """The lifespan, begun and ended in one task as the framework wants it."""
+    """Run the lifespan in one task, because the framework must enter and leave it in the same task."""
     started, stop = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:
@@ -405,14 +406,14 @@ async def running(application: Application) -> AsyncIterator[None]:
         await task
 
 
-MEMORY = Path("/dev/shm")  # noqa: S108  # flushes to a disk would be most of the time, and are not what is tested here
+MEMORY = Path("/dev/shm")  # noqa: S108  # flushing to a disk would take most of the time
 
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
-    """Starts a gateway: `toml` is its file, `environ` its environment; without `keys` nobody is asked for one."""
+    """Starts gateways: `toml` is the configuration, `environ` the environment; without `keys` no key is needed."""
     async with AsyncExitStack() as stack:
-        place = MEMORY if MEMORY.is_dir() else None  # noqa: ASYNC240  # a look that waits for nothing
+        place = MEMORY if MEMORY.is_dir() else None  # noqa: ASYNC240  # one call at the start, which does not block
         folder = Path(stack.enter_context(TemporaryDirectory(dir=place)))
 
         async def begin(toml: str = "", *, environ: Mapping[str, str] | None = None, keys: bool = True) -> Gateway:
@@ -426,7 +427,7 @@ async def start() -> AsyncIterator[Start]:
             upstream, clock = StubUpstream(), ManualClock()
             application = Application(settings, adapters=ADAPTERS, clock=clock, transport=httpx.MockTransport(upstream))
             for fetcher in (application.input_fetcher, application.result_fetcher):
-                fetcher.get = upstream.fetch  # type: ignore[method-assign]  # there is no network
+                fetcher.get = upstream.fetch  # type: ignore[method-assign]  # tests have no network
             await stack.enter_async_context(running(application))
             gateway = Gateway(application, upstream, clock)
             await stack.enter_async_context(gateway.client)
@@ -439,15 +440,15 @@ async def start() -> AsyncIterator[Start]:
 @pytest.fixture
 async def gateway(start: Start) -> Gateway:
     """A gateway with all three providers and two client keys."""
-    found: Gateway = await start()
-    return found
+    gateway: Gateway = await start()
+    return gateway
 
 
 @pytest.fixture
 async def served(gateway: Gateway) -> AsyncIterator[Gateway]:
-    """The same, listening on a port, by the server that runs in production."""
-    async for one in serve(gateway):
-        yield one
+    """The gateway on a port, served by the same server as in production."""
+    async for listening_gateway in serve(gateway):
+        yield listening_gateway
 
 
 async def serve(gateway: Gateway) -> AsyncIterator[Gateway]:
@@ -474,7 +475,7 @@ async def serve(gateway: Gateway) -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 async def untouched(gateway: Any) -> AsyncIterator[Any]:
-    """The gateway, of which nothing may be left in the end: no row, no file, no call to a provider."""
+    """A gateway that must be unchanged at the end of the test: no row, no file, no call to a provider."""
     yield gateway
     await asyncio.sleep(0.005)
     assert set(gateway.rows().values()) == {0}

@@ -1,4 +1,4 @@
-"""Generations at their end whose files are in the artifact store, without a provider that made them."""
+"""Makes completed generations with archived files directly in the stores, without running a provider."""
 
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -34,9 +34,9 @@ def kept_generation(
     thumbnail: bool = False,
     **changes: Any,
 ) -> Generation:
-    """One of this key's with one output; `changes` are of the output."""
+    """A generation of the key `owner` with one archived output; `changes` replace fields of the output."""
     name = new_id("gen_", now)
-    kept = Kept(
+    archived = Kept(
         name=f"{name}/0-1.mp4",
         bytes=len(content),
         sha256=sha256(content).hexdigest(),
@@ -59,7 +59,7 @@ def kept_generation(
         ended_at=now,
         tasks=(Task(ref=TaskRef(id="t"), slot=0, status=Status.COMPLETED),),
     )
-    output = Output(index=0, status=Status.COMPLETED, attempt_id=attempt.id, artifact=ARTIFACT, kept=kept)
+    output = Output(index=0, status=Status.COMPLETED, attempt_id=attempt.id, artifact=ARTIFACT, kept=archived)
     output = replace(output, expires_at=now + timedelta(days=1), **changes)
     ended = output.status is Status.COMPLETED
     return Generation(
@@ -78,12 +78,12 @@ def kept_generation(
 
 
 async def keep(application: Application, generation: Generation, content: bytes, picture: bytes = b"") -> None:
-    """Put the files into the store, and the generation into the ledger."""
-    kept = generation.outputs[0].kept
-    if kept is not None:
-        for name, data in ((kept.name, content), (kept.thumbnail, picture)):
+    """Put the files into the artifact store and the generation into the ledger."""
+    archived = generation.outputs[0].kept
+    if archived is not None:
+        for name, data in ((archived.name, content), (archived.thumbnail, picture)):
             if name is not None:
                 partial = application.artifact_store.partial()
                 partial.write_bytes(data)
-                await application.artifact_store.put(name, partial, kept.content_type)
+                await application.artifact_store.put(name, partial, archived.content_type)
     await application.store.create(generation)

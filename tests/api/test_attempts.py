@@ -1,4 +1,4 @@
-"""`/v1/admin/attempts`: who may, what is shown, what is refused."""
+"""`/v1/admin/attempts`: access, the shape of an attempt, attaching, deciding, and what is refused."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -34,7 +34,7 @@ PATHS = [
 
 @pytest_asyncio.fixture
 async def holding(start: Any) -> Any:
-    """A gateway with an operator, whose provider never answers a submit clearly."""
+    """A gateway with an admin key, whose provider never gives a clear answer to a submit."""
     gateway = await start(HOLDING, environ={"TEST_ADMIN_KEY": ADMIN_KEY})
     gateway.upstream.refuse = httpx.Response(500, text="<html>Bad gateway</html>")
     return gateway
@@ -47,7 +47,7 @@ async def admin(holding: Any) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def unknown(gateway: Any, model: str = "hero", client: Any = None) -> str:
-    """A generation with an attempt that is unknown; the attempt's id."""
+    """Create a generation whose attempt becomes unknown; the id of the attempt."""
     made = await gateway.create(client, model=model, prompt="A very secret beach.")
     for _ in range(20):
         await gateway.clock.advance(1)
@@ -58,7 +58,9 @@ async def unknown(gateway: Any, model: str = "hero", client: Any = None) -> str:
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
-async def test_operators_alone_may(holding: Any, admin: Any, check_error: Any, method: str, path: str) -> None:
+async def test_only_operators_may_use_the_paths(
+    holding: Any, admin: Any, check_error: Any, method: str, path: str
+) -> None:
     async with holding.client_of(None) as nobody, holding.client_of("vg_unknown") as stranger:
         check_error(await nobody.request(method, path), 401, "invalid_api_key")
         check_error(await stranger.request(method, path), 401, "invalid_api_key")
@@ -68,51 +70,55 @@ async def test_operators_alone_may(holding: Any, admin: Any, check_error: Any, m
 
 
 @pytest.mark.parametrize("path", ["/v1/videos/generations", "/v1/models"])
-async def test_an_admin_key_is_no_client_key(admin: Any, check_error: Any, path: str) -> None:
-    check_error(await admin.get(path), 401, "invalid_api_key")
+async def test_an_admin_key_on_a_client_s_path_is_refused_as_what_it_is(
+    admin: Any, check_error: Any, path: str
+) -> None:
+    message = check_error(await admin.get(path), 401, "invalid_api_key")
+    assert "yours is an admin key" in message
+    assert "server.api_keys" in message
 
 
-async def test_where_no_admin_key_is_set_no_client_may(gateway: Any, check_error: Any) -> None:
+async def test_without_an_admin_key_no_client_may_use_them(gateway: Any, check_error: Any) -> None:
     check_error(await gateway.client.get(ATTEMPTS), 403, "admin_required")
 
 
-async def test_without_keys_everybody_on_this_machine_may(start: Any, check_error: Any) -> None:
+async def test_without_keys_every_caller_on_this_machine_may_use_them(start: Any, check_error: Any) -> None:
     gateway = await start(keys=False)
     async with gateway.client_of(None, "http://127.0.0.1") as here, gateway.client_of(None) as elsewhere:
         assert (await here.get(ATTEMPTS)).json() == {"object": "list", "data": [], "has_more": False}
         check_error(await elsewhere.get(ATTEMPTS), 403, "forbidden_host")
 
 
-async def test_the_variable_alone_is_enough(start: Any) -> None:
+async def test_the_environment_variable_is_enough(start: Any) -> None:
     gateway = await start(environ={"VIDEO_GATEWAY_ADMIN_KEY": ADMIN_KEY})
     async with gateway.client_of(ADMIN_KEY) as admin:
         assert (await admin.get(ATTEMPTS)).status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
-        (["A", "A"], r"^server\.admin_keys\[1\]: the same key stands there twice$"),
+        (["A", "A"], r"^server\.admin_keys\[1\]: the same key .* twice"),
         (["A", "TEST_OTHER_KEY"], r"^server\.admin_keys\[1\]: the same key is a client's, server\.api_keys\[1\]$"),
     ],
 )
-async def test_a_key_has_one_place(start: Any, keys: list[str], told: str) -> None:
-    listed = ", ".join(f'"env:{one}"' for one in keys)
-    with pytest.raises(ConfigurationError, match=told):
+async def test_a_key_cannot_be_listed_twice(start: Any, keys: list[str], message: str) -> None:
+    listed = ", ".join(f'"env:{key}"' for key in keys)
+    with pytest.raises(ConfigurationError, match=message):
         await start(f"server.admin_keys = [{listed}]", environ={"A": ADMIN_KEY})
 
 
-async def test_a_short_admin_key_and_one_nobody_asks_for_are_told(start: Any) -> None:
+async def test_a_short_admin_key_and_an_unused_one_are_warnings(start: Any) -> None:
     gateway = await start('server.admin_keys = ["env:A"]', environ={"A": "vg_short"}, keys=False)
-    told = [one for one in gateway.application.settings.warnings if one.startswith("server.")]
-    assert told == [
+    warnings = [warning for warning in gateway.application.settings.warnings if warning.startswith("server.")]
+    assert warnings == [
         'server.auth: "none" lets everybody in; server.admin_keys are not asked for',
         "server.admin_keys[0]: under 16 characters, which can be guessed",
     ]
     assert "vg_short" not in repr(gateway.application.settings)
 
 
-async def test_what_is_shown(holding: Any, admin: Any) -> None:
+async def test_an_attempt_as_operators_see_it(holding: Any, admin: Any) -> None:
     name = await unknown(holding)
     answer = await admin.get(f"{ATTEMPTS}/{name}")
     stored = await holding.stored("gen_" + name[4:30])
@@ -150,14 +156,14 @@ async def test_what_is_shown(holding: Any, admin: Any) -> None:
     assert stored.key not in answer.text
 
 
-async def test_list_is_of_all_keys_oldest_first_page_by_page(holding: Any, admin: Any) -> None:
+async def test_the_list_has_all_keys_and_begins_with_the_oldest(holding: Any, admin: Any) -> None:
     held = [await unknown(holding, client=client) for client in (holding.client, holding.other, holding.client)]
     failed = await unknown(holding, "plain")
     held.append(await unknown(holding))
 
     async def listed(**params: Any) -> tuple[list[str], bool]:
         page = (await admin.get(ATTEMPTS, params=params)).json()
-        return [one["id"] for one in page["data"]], page["has_more"]
+        return [attempt["id"] for attempt in page["data"]], page["has_more"]
 
     assert await listed() == await listed(state="held") == (held, False)
     assert await listed(state="unknown") == ([*held[:3], failed, held[3]], False)
@@ -205,7 +211,7 @@ async def test_an_attempt_that_does_not_exist(admin: Any, check_error: Any, name
         ({"task_ids": []}, "invalid_parameter", "task_ids"),
         ({"task_ids": "t"}, "invalid_parameter", "task_ids"),
         ({"task_ids": ["t", "t"]}, "invalid_parameter", "task_ids"),
-        ({"task_ids": [str(one) for one in range(65)]}, "invalid_parameter", "task_ids"),
+        ({"task_ids": [str(number) for number in range(65)]}, "invalid_parameter", "task_ids"),
         ({"task": "t"}, "unknown_parameter", "task"),
     ],
 )
@@ -223,30 +229,30 @@ async def test_a_decision_takes_no_body_but_an_empty_one(holding: Any, admin: An
     check_error(refused, 400, "unknown_parameter", "task_id")
     assert (await admin.post(f"{ATTEMPTS}/{bare}/fail")).json()["decision"] == "fail"
     assert (await admin.post(f"{ATTEMPTS}/{empty}/resubmit", json={})).json()["decision"] == "resubmit"
-    assert [one["id"] for one in (await admin.get(ATTEMPTS)).json()["data"]] == [filled]
+    assert [attempt["id"] for attempt in (await admin.get(ATTEMPTS)).json()["data"]] == [filled]
 
 
-async def test_attach_is_a_row_an_event_and_a_poll(holding: Any, admin: Any) -> None:
+async def test_attach_stores_the_task_appends_an_event_and_polls(holding: Any, admin: Any) -> None:
     name = await unknown(holding)
     answer = await admin.post(f"{ATTEMPTS}/{name}/attach", json={"task_id": "t" * 256})
     assert (answer.json()["status"], answer.json()["tasks"]) == ("accepted", ["t" * 256])
     stored = await holding.stored("gen_" + name[4:30])
     assert [task.ref.id for task in stored.attempts[0].tasks] == ["t" * 256]
-    events = [one.type for one in await holding.application.store.events(stored.id)]
+    events = [event.type for event in await holding.application.store.events(stored.id)]
     assert events.count("attempt.accepted") == 1
     await holding.finish()
     assert (await holding.stored(stored.id)).status == "completed"
     assert len(holding.upstream.submits) == 1
 
 
-async def test_what_is_not_held_is_not_decided(holding: Any, admin: Any, check_error: Any) -> None:
+async def test_an_attempt_that_is_not_held_cannot_be_decided(holding: Any, admin: Any, check_error: Any) -> None:
     name = await unknown(holding, "plain")
     for what in ("fail", "resubmit"):
         message = check_error(await admin.post(f"{ATTEMPTS}/{name}/{what}"), 409, "conflict")
         assert "not held" in message
 
 
-async def test_a_driver_that_writes_meanwhile_is_waited_for(holding: Any, admin: Any) -> None:
+async def test_a_decision_is_repeated_when_a_driver_writes_at_the_same_time(holding: Any, admin: Any) -> None:
     name = await unknown(holding)
     store = holding.application.store
     write, calls = store.write, []
@@ -260,7 +266,9 @@ async def test_a_driver_that_writes_meanwhile_is_waited_for(holding: Any, admin:
     assert len(calls) == 2
 
 
-async def test_a_provider_that_is_gone_takes_no_task(holding: Any, admin: Any, check_error: Any) -> None:
+async def test_a_task_of_a_provider_that_is_not_configured_is_refused(
+    holding: Any, admin: Any, check_error: Any
+) -> None:
     name = await unknown(holding)
     del holding.application.providers["foxapi"]
     refused = await admin.post(f"{ATTEMPTS}/{name}/attach", json={"task_id": "t"})

@@ -1,4 +1,4 @@
-"""Who may call, and by which name; what of a request is written down."""
+"""Keys, the names that a gateway without keys answers to, and what the log has of a request."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,9 @@ PROTECTED = [
 
 
 @pytest.mark.parametrize(("method", "path"), PROTECTED)
-async def test_without_a_key_nothing_is_told(gateway: Any, check_error: Any, method: str, path: str) -> None:
+async def test_without_a_key_a_request_is_refused_unread(
+    gateway: Any, check_error: Any, method: str, path: str
+) -> None:
     async with gateway.client_of(None) as client:
         response = await client.request(method, path, content=b"{not looked at")
     check_error(response, 401, "invalid_api_key")
@@ -73,14 +75,14 @@ async def test_case_and_spaces_around_a_key_do_not_count(gateway: Any, value: st
 @pytest.mark.parametrize(
     ("path", "unknown"),
     [
-        (VIDEOS, "The API key is not known."),
+        (VIDEOS, "The API key is not known; keys are set by server.api_keys, or VIDEO_GATEWAY_API_KEY."),
         (
             "/v1/admin/attempts",
             "The admin key is not known; the gateway's are set by server.admin_keys, or VIDEO_GATEWAY_ADMIN_KEY.",
         ),
     ],
 )
-async def test_no_key_and_a_key_that_is_not_known_are_told_apart(
+async def test_a_missing_key_and_an_unknown_key_have_different_messages(
     gateway: Any, check_error: Any, path: str, unknown: str
 ) -> None:
     async with gateway.client_of(None) as nobody, gateway.client_of("vg_unknown") as stranger:
@@ -161,7 +163,7 @@ async def test_without_keys_the_machine_s_own_names_are_answered(start: Any, hos
 
 @pytest.mark.parametrize("host", OTHER_NAMES)
 async def test_without_keys_no_other_name_is_answered(start: Any, host: str) -> None:
-    """A page of the web can make its own name lead to this machine; then the name is all that tells."""
+    """A web page can make its name resolve to this machine (DNS rebinding); only `Host` shows that."""
     gateway = await start(keys=False)
     body = {"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach."}
     async with gateway.client_of(None) as client:
@@ -170,13 +172,13 @@ async def test_without_keys_no_other_name_is_answered(start: Any, host: str) -> 
             for method, path in PROTECTED
         ]
     for response in responses:
-        told = response.json()["error"]
-        assert (response.status_code, told["code"]) in {(403, "forbidden_host"), (400, "bad_request")}, response.text
+        error = response.json()["error"]
+        assert (response.status_code, error["code"]) in {(403, "forbidden_host"), (400, "bad_request")}, response.text
         assert set(response.json()) == {"error", "request_id"}
     assert gateway.rows()["generations"] == 0
 
 
-async def test_without_keys_another_name_is_told_the_remedy(start: Any, check_error: Any) -> None:
+async def test_without_keys_the_refusal_of_another_name_says_the_remedy(start: Any, check_error: Any) -> None:
     gateway = await start(keys=False)
     async with gateway.client_of(None) as client:
         message = check_error(await client.get(VIDEOS, headers={"host": "evil.example"}), 403, "forbidden_host")
@@ -187,19 +189,19 @@ async def test_with_keys_every_name_is_answered(gateway: Any) -> None:
     assert (await gateway.client.get(VIDEOS, headers={"host": "evil.example"})).status_code == 200
 
 
-async def test_without_keys_everybody_is_one(start: Any) -> None:
+async def test_without_keys_all_callers_have_the_same_owner(start: Any) -> None:
     gateway = await start(keys=False)
     async with (
-        gateway.client_of("anything", "http://127.0.0.1") as one,
+        gateway.client_of("anything", "http://127.0.0.1") as by_address,
         gateway.client_of(None, "http://localhost") as other,
     ):
-        created = await gateway.create(one)
+        created = await gateway.create(by_address)
         assert (await other.get(f"{VIDEOS}/{created['id']}")).status_code == 200
 
 
 @pytest.fixture
 def lines(plain_logs: None, capsys: pytest.CaptureFixture[str]) -> Any:
-    """What has been logged, as it is written in production."""
+    """The lines of the log in their production format."""
     log.configure("json", "debug")
     written: list[str] = []
 
@@ -210,7 +212,7 @@ def lines(plain_logs: None, capsys: pytest.CaptureFixture[str]) -> Any:
     return read
 
 
-async def test_one_line_a_request_without_what_was_asked(lines: Any, gateway: Any) -> None:
+async def test_each_request_has_one_line_without_its_contents(lines: Any, gateway: Any) -> None:
     created = await gateway.create(prompt="A very secret beach.", metadata={"order": "secret-order"})
     await gateway.client.get(f"{VIDEOS}/{created['id']}", params={"wait": 0})
     await gateway.client.get(VIDEOS, params={"metadata[token]": "secret-value"})
@@ -240,7 +242,7 @@ async def test_one_line_a_request_without_what_was_asked(lines: Any, gateway: An
 async def test_nothing_of_a_path_is_logged_but_its_template_and_the_id_of_a_generation(
     lines: Any, gateway: Any
 ) -> None:
-    """A key pasted in the wrong place, or the token of a callback, would stand in the log for good."""
+    """Otherwise a key that was pasted in the wrong place, or the token of a callback, would stay in the log."""
     await gateway.client.get(f"{VIDEOS}/hushhush-hunter2?wait=0&token=hunter2")
     await gateway.client.post(f"{VIDEOS}/gen_{'h' * 26}/cancel")
     await gateway.client.get("/v1/models/hunter2/hunter2")

@@ -1,4 +1,4 @@
-"""Every bound: reached, refused in the one shape there is, and taken again when there is room."""
+"""Each limit refuses with 503 when it is reached, and accepts again when there is room."""
 
 import asyncio
 import json
@@ -16,8 +16,8 @@ JSON = {"content-type": "application/json"}
 
 def refused(check_error: Any, response: Any, code: str = "overloaded") -> str:
     assert int(response.headers["retry-after"]) > 0
-    told: str = check_error(response, 503, code)
-    return told
+    message: str = check_error(response, 503, code)
+    return message
 
 
 async def test_open_generations_are_bounded_and_an_end_makes_room(start: Any, check_error: Any) -> None:
@@ -38,11 +38,11 @@ async def test_open_generations_are_bounded_and_an_end_makes_room(start: Any, ch
 async def test_creates_at_once_do_not_pass_the_bound_together(start: Any) -> None:
     gateway = await start("server.max_open_generations = 5")
     answers = await asyncio.gather(*(gateway.client.post(VIDEOS, json=BODY) for _ in range(20)))
-    assert sorted(one.status_code for one in answers) == [200] * 5 + [503] * 15
+    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [503] * 15
     assert gateway.rows()["generations"] == 5
 
 
-async def test_a_refused_create_holds_no_place(start: Any, check_error: Any) -> None:
+async def test_a_refused_create_takes_no_room(start: Any, check_error: Any) -> None:
     gateway = await start("server.max_open_generations = 1")
     for _ in range(3):
         check_error(
@@ -51,7 +51,7 @@ async def test_a_refused_create_holds_no_place(start: Any, check_error: Any) -> 
     await gateway.create()
 
 
-async def test_what_was_accepted_is_told_again_though_all_is_full(start: Any, check_error: Any) -> None:
+async def test_a_repeated_create_is_answered_although_the_limit_is_reached(start: Any, check_error: Any) -> None:
     gateway = await start("server.max_open_generations = 1")
     key = {"idempotency-key": "k"}
     first = await gateway.client.post(VIDEOS, json=BODY, headers=key)
@@ -74,7 +74,7 @@ async def test_a_gateway_that_stops_takes_nothing_new(gateway: Any, check_error:
 
 
 async def held(content: bytes, gate: asyncio.Event, came: asyncio.Event) -> AsyncIterator[bytes]:
-    """All but the end of a body, and the end when the gate opens."""
+    """Yields a body without its end, and the end when the gate opens."""
     yield content[:-1]
     came.set()
     await gate.wait()
@@ -93,7 +93,7 @@ async def test_the_bytes_of_all_bodies_are_bounded_and_small_ones_always_pass(st
     assert (await gateway.client.post(VIDEOS, json=BODY)).status_code == 200
 
     gate.set()
-    assert (await first).status_code == 400  # read to its end: the prompt is what is too long
+    assert (await first).status_code == 400  # the body was read; its prompt is too long
     assert (await gateway.client.post(VIDEOS, content=large, headers=JSON)).status_code == 400
     assert gateway.application.asgi._bodies.held == 0
 
@@ -140,7 +140,7 @@ async def test_long_polls_are_bounded_and_one_that_ends_makes_room(start: Any, c
     assert (await gateway.client.get(url)).status_code == 200
 
     await gateway.clock.advance(21)
-    assert [one.status_code for one in await asyncio.gather(*polls)] == [200, 200]
+    assert [answer.status_code for answer in await asyncio.gather(*polls)] == [200, 200]
     third = asyncio.create_task(gateway.client.get(url, params={"wait": 20}))
     await gateway.clock.advance(21)
     assert (await third).status_code == 200
@@ -152,10 +152,10 @@ async def test_creates_that_wait_for_the_disk_are_bounded(
 ) -> None:
     monkeypatch.setattr(writer, "_YIELDING_MAX", 4)
     answers = await asyncio.gather(*(gateway.client.post(VIDEOS, json=BODY) for _ in range(40)))
-    taken = [one for one in answers if one.status_code == 200]
-    for one in answers:
-        if one.status_code != 200:
-            refused(check_error, one)
+    taken = [answer for answer in answers if answer.status_code == 200]
+    for answer in answers:
+        if answer.status_code != 200:
+            refused(check_error, answer)
     assert 4 <= len(taken) < 40
     assert gateway.rows()["generations"] == len(taken)
     assert (await gateway.client.post(VIDEOS, json=BODY)).status_code == 200

@@ -1,4 +1,4 @@
-"""`POST /callbacks/{provider}/{token}`: who is let in, what is answered, what comes of it."""
+"""`POST /callbacks/{provider}/{token}`: which calls are accepted, the answers, and the effects."""
 
 import asyncio
 import json
@@ -27,13 +27,13 @@ LOST = httpx.Response(500, text="<html>Bad gateway</html>")
 
 
 class Called:
-    """A gateway with a public URL, the hints it gives to its engine, and what it logs."""
+    """A gateway with a public URL; it records the calls to its engine and its store, and its log."""
 
     def __init__(self, gateway: Any, logs: list[Mapping[str, Any]]) -> None:
         self.gateway = gateway
         self.logs = logs
         self.hints: list[tuple[str, str]] = []
-        self.calls: list[str] = []  # of the store, by whoever
+        self.calls: list[str] = []  # calls of the store's task claims, by any caller
         engine, store = gateway.application.engine, gateway.application.store
         hint = engine.hint
         engine.hint = lambda *of: (self.hints.append(of), hint(*of))
@@ -48,7 +48,7 @@ class Called:
         return counted
 
     async def submitted(self, **changes: Any) -> tuple[str, str]:
-        """The id of a generation whose submit is over, and the path that the provider may call."""
+        """The id of a generation that was submitted, and the path that the provider can call."""
         made = await self.gateway.create(**{**KEEVX, **changes})
         for _ in range(20):
             await self.gateway.clock.advance(1)
@@ -67,8 +67,8 @@ class Called:
     async def attempt(self, generation_id: str) -> Any:
         return (await self.gateway.stored(generation_id)).attempts[-1]
 
-    def told(self, event: str) -> list[Mapping[str, Any]]:
-        return [one for one in self.logs if one["event"] == event]
+    def logged(self, event: str) -> list[Mapping[str, Any]]:
+        return [line for line in self.logs if line["event"] == event]
 
 
 @pytest.fixture
@@ -83,23 +83,23 @@ async def called(start: Any, logs: list[Mapping[str, Any]]) -> Called:
 
 
 async def test_each_submit_has_a_url_of_its_own(called: Called) -> None:
-    (first, one), (_, other) = await called.submitted(), await called.submitted()
+    (first, url), (_, other) = await called.submitted(), await called.submitted()
     attempt = (await called.attempt(first)).id
-    assert one.startswith(f"/callbacks/keevx/{attempt}.")
-    assert urlsplit(PUBLIC + one).geturl() == PUBLIC + one
-    assert one.rpartition(".")[2] != other.rpartition(".")[2]
+    assert url.startswith(f"/callbacks/keevx/{attempt}.")
+    assert urlsplit(PUBLIC + url).geturl() == PUBLIC + url
+    assert url.rpartition(".")[2] != other.rpartition(".")[2]
 
 
-async def test_providers_that_call_nobody_get_none(called: Called) -> None:
+async def test_a_provider_without_callbacks_gets_no_url(called: Called) -> None:
     await called.gateway.create()
     await called.gateway.create(model="kling_relay/kling-v1")
     await called.gateway.clock.advance(5)
-    sent = [one.content for one in called.gateway.upstream.submits]
+    sent = [submit.content for submit in called.gateway.upstream.submits]
     assert len(sent) == 2
-    assert not any(b"callback" in one for one in sent)
+    assert not any(b"callback" in content for content in sent)
 
 
-async def test_without_a_public_url_nobody_gets_any(gateway: Any) -> None:
+async def test_without_a_public_url_no_provider_gets_a_url(gateway: Any) -> None:
     await gateway.create(**KEEVX)
     await gateway.clock.advance(5)
     (sent,) = gateway.upstream.submits
@@ -122,7 +122,7 @@ WRONG: list[Callable[[str], str]] = [
 ]
 
 
-async def test_without_the_token_there_is_nothing(called: Called, check_error: Any) -> None:
+async def test_without_the_token_the_path_does_not_exist(called: Called, check_error: Any) -> None:
     _, path = await called.submitted()
     called.calls.clear()
     for wrong in WRONG:
@@ -152,7 +152,7 @@ GARBAGE: list[tuple[bytes, Mapping[str, str]]] = [
 ]
 
 
-async def test_whatever_comes_with_the_token_is_a_hint(called: Called) -> None:
+async def test_every_body_with_the_token_makes_the_engine_poll(called: Called) -> None:
     made, path = await called.submitted()
     before = await called.gateway.stored(made)
     for content, headers in GARBAGE:
@@ -163,7 +163,7 @@ async def test_whatever_comes_with_the_token_is_a_hint(called: Called) -> None:
     assert "tell" not in called.calls
 
 
-async def test_nothing_of_the_body_is_believed_about_a_task_that_is_known(called: Called) -> None:
+async def test_the_body_is_not_trusted_about_a_known_task(called: Called) -> None:
     made, path = await called.submitted()
     await called.post(path, "task-1-0")
     await called.gateway.clock.advance(1)
@@ -176,12 +176,12 @@ async def test_a_task_that_the_reply_has_not_named_is_not_adopted(called: Called
     for _ in range(3):
         assert (await called.post(path, "task-of-nobody")).status_code == 200
     assert [task.ref.id for task in (await called.attempt(made)).tasks] == ["task-1-0"]
-    (warning,) = called.told("callback_unexpected")
+    (warning,) = called.logged("callback_unexpected")
     assert (warning["task"], warning["log_level"]) == ("task-of-nobody", "warning")
     assert "tell" not in called.calls
 
 
-async def test_an_unknown_attempt_has_the_tasks_that_it_is_told_of(called: Called) -> None:
+async def test_an_unknown_attempt_gets_the_tasks_that_callbacks_name(called: Called) -> None:
     called.gateway.upstream.refuse = LOST
     made, path = await called.submitted(model="hero", n=2)
     assert (await called.attempt(made)).state == "unknown"
@@ -191,22 +191,24 @@ async def test_an_unknown_attempt_has_the_tasks_that_it_is_told_of(called: Calle
     attempt = await called.attempt(made)
     assert (attempt.state, attempt.failure, attempt.ended_at) == ("accepted", None, None)
     assert [(task.ref.id, task.slot) for task in attempt.tasks] == [("first", 0), ("second", 1), ("third", 2)]
-    assert len(called.told("callback_adopted")) == called.calls.count("tell") == 3
-    events = [one.type for one in await called.gateway.application.store.events(made)]
+    assert len(called.logged("callback_adopted")) == called.calls.count("tell") == 3
+    events = [event.type for event in await called.gateway.application.store.events(made)]
     assert events.count("attempt.accepted") == 1
     assert len(called.gateway.upstream.submits) == 1
-    read = [one.url.path.rpartition("/")[2] for one in called.gateway.upstream.requests if one.method == "GET"]
+    read = [
+        request.url.path.rpartition("/")[2] for request in called.gateway.upstream.requests if request.method == "GET"
+    ]
     assert set(read) == {"first", "second", "third"}
 
 
-async def test_what_another_attempt_has_is_not_adopted(called: Called) -> None:
+async def test_a_task_of_another_attempt_is_not_adopted(called: Called) -> None:
     await called.submitted()
     called.gateway.upstream.refuse = LOST
     made, path = await called.submitted()
     for _ in range(3):
         assert (await called.post(path, "task-1-0")).status_code == 200
     assert (await called.attempt(made)).state == "unknown"
-    assert (len(called.told("callback_unexpected")), called.calls.count("tell")) == (1, 1)
+    assert (len(called.logged("callback_unexpected")), called.calls.count("tell")) == (1, 1)
     await called.post(path, "task-2-0")
     assert (await called.attempt(made)).state == "accepted"
 
@@ -219,31 +221,33 @@ async def test_a_refused_submit_whose_task_calls_back_is_followed_and_not_repeat
         assert (await called.post(path, "task-1-0")).status_code == 200
     attempt = await called.attempt(made)
     assert ([task.ref.id for task in attempt.tasks], attempt.adopted) == (["task-1-0"], "callback")
-    assert len(called.told("callback_adopted")) == 1
+    assert len(called.logged("callback_adopted")) == 1
     assert called.hints == [(made, attempt.id)] * 3
     assert len(called.gateway.upstream.submits) == 1
 
 
-async def test_ended_deleted_and_lost_generations_are_no_error(called: Called) -> None:
+async def test_callbacks_of_ended_deleted_and_lost_generations_are_accepted(called: Called) -> None:
     made, path = await called.submitted()
     assert (await called.gateway.client.post(f"/v1/videos/generations/{made}/cancel")).status_code == 200
     assert (await called.post(path, "task-1-0")).status_code == 200
     assert (await called.gateway.client.delete(f"/v1/videos/generations/{made}")).status_code == 200
     for task in ("task-1-0", "task-1-0", "another"):
         assert (await called.post(path, task)).status_code == 200
-    noted = [(one["provider"], one["task"]) for one in called.told("callback_of_deleted")]
-    assert noted == [("keevx", "task-1-0"), ("keevx", "another")], "each was paid for, and is noted once"
+    noted = [(line["provider"], line["task"]) for line in called.logged("callback_of_deleted")]
+    assert noted == [("keevx", "task-1-0"), ("keevx", "another")], "each task was paid for, and is logged once"
     urls = called.gateway.application.litestar.state.context.callback_urls
     keevx = called.gateway.application.providers["keevx"]
     assert (await called.post(urls.url(keevx, FOREIGN).removeprefix(PUBLIC), "task")).status_code == 200
     assert called.hints == []
 
 
-async def test_a_store_that_is_down_is_told_and_the_next_try_counts(called: Called, check_error: Any) -> None:
+async def test_a_callback_is_refused_while_the_store_is_down_and_can_be_repeated(
+    called: Called, check_error: Any
+) -> None:
     called.gateway.upstream.refuse = LOST
     made, path = await called.submitted()
     part = called.gateway.application.store.callbacks
-    tell = part.tell
+    claim = part.tell
 
     async def down(*_: Any) -> Any:
         raise StoreUnavailable(retry_after=1)
@@ -252,40 +256,40 @@ async def test_a_store_that_is_down_is_told_and_the_next_try_counts(called: Call
     answer = await called.post(path, "task")
     check_error(answer, 503, "store_unavailable")
     assert answer.headers["retry-after"] == "1"
-    part.tell = tell
+    part.tell = claim
     assert (await called.post(path, "task")).status_code == 200
     assert (await called.attempt(made)).state == "accepted"
 
 
 @pytest.mark.parametrize("works", [True, False])
-async def test_who_says_the_same_meanwhile_waits_until_it_is_durable(called: Called, works: bool) -> None:
+async def test_an_equal_callback_waits_until_the_first_one_is_durable(called: Called, works: bool) -> None:
     called.gateway.upstream.refuse = LOST
     made, path = await called.submitted()
     part, ready = called.gateway.application.store.callbacks, asyncio.Event()
-    tell = part.tell
+    claim = part.tell
 
-    async def slow(*told: Any) -> Any:
+    async def slow(*arguments: Any) -> Any:
         await ready.wait()
         if not works:
             raise StoreUnavailable(retry_after=1)
-        return await tell(*told)
+        return await claim(*arguments)
 
     part.tell = slow
     answers = [asyncio.create_task(called.post(path, "task")) for _ in range(3)]
     await settle()
     assert not any(answer.done() for answer in answers)
-    answers[0].cancel()  # the caller hangs up: what it said still counts
+    answers[0].cancel()  # the caller disconnects, and its callback still counts
     await settle()
     ready.set()
     assert {(await answer).status_code for answer in answers[1:]} == {200 if works else 503}
     assert (await called.attempt(made)).state == ("accepted" if works else "unknown")
-    part.tell = tell
+    part.tell = claim
     assert (await called.post(path, "task")).status_code == 200
     assert [task.ref.id for task in (await called.attempt(made)).tasks] == ["task"]
-    assert len(called.told("callback_adopted")) == 1
+    assert len(called.logged("callback_adopted")) == 1
 
 
-async def test_the_token_is_shown_nowhere(called: Called) -> None:
+async def test_the_token_is_in_no_answer_and_no_log_line(called: Called) -> None:
     called.gateway.upstream.refuse = LOST
     made, path = await called.submitted()
     await called.post(path, "task")
@@ -294,5 +298,5 @@ async def test_the_token_is_shown_nowhere(called: Called) -> None:
     shown = await called.gateway.client.get(f"/v1/videos/generations/{made}")
     events = await called.gateway.application.store.events(made)
     assert token not in shown.text + str(events) + str(called.logs)
-    places = [one["path"] for one in called.told("request_finished") if "callbacks" in one["path"]]
+    places = [line["path"] for line in called.logged("request_finished") if "callbacks" in line["path"]]
     assert places == ["/callbacks/{provider}/{token}"] * 2

@@ -1,4 +1,4 @@
-"""The bytes of a result that the gateway keeps: who gets them, which of them, and what a client may know of them."""
+"""The content of archived results: access, ranges, conditional requests, and limits."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ TAG = f'"{DIGEST}"'
 
 
 class Result:
-    """A generation at its end whose file is kept."""
+    """A completed generation with an archived file."""
 
     def __init__(self, gateway: Any, generation: Generation) -> None:
         self.gateway = gateway
@@ -52,17 +52,19 @@ class Result:
         return httpx.URL((await self.output())["url"]).params["token"]
 
     async def get(self, **headers: str) -> httpx.Response:
-        """The content by the owner's key; `if_range` is the header If-Range."""
-        return await self.client.get(self.path, headers={name.replace("_", "-"): one for name, one in headers.items()})
+        """Get the content with the owner's key; the keyword `if_range` sends the header If-Range."""
+        return await self.client.get(
+            self.path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+        )
 
 
 def kept_until(generation: Generation) -> datetime:
-    kept = generation.outputs[0].kept
-    return generation.deadline_at if kept is None else kept.kept_until
+    archived = generation.outputs[0].kept
+    return generation.deadline_at if archived is None else archived.kept_until
 
 
 async def make(gateway: Any, owner: str, *, thumbnail: bool = False, content: bytes = FILE, **changes: Any) -> Result:
-    """A completed generation of this client's whose file is kept; `changes` as in `kept_generation`."""
+    """A completed generation of this client with an archived file; `changes` as in `kept_generation`."""
     generation = kept_generation(owner, gateway.clock.now(), content, thumbnail=thumbnail, **changes)
     await keep(gateway.application, generation, content, PICTURE)
     return Result(gateway, generation)
@@ -70,7 +72,7 @@ async def make(gateway: Any, owner: str, *, thumbnail: bool = False, content: by
 
 async def owner_of(gateway: Any) -> str:
     """The id of the client's key."""
-    return (await gateway.stored((await gateway.create())["id"])).key  # type: ignore[no-any-return]  # of an `Any`
+    return (await gateway.stored((await gateway.create())["id"])).key  # type: ignore[no-any-return]  # it is an attribute of an `Any`
 
 
 @pytest.fixture
@@ -97,8 +99,8 @@ async def test_head_has_the_headers_of_the_whole_file(result: Result) -> None:
     for headers in ({}, {"range": "bytes=0-1"}, {"range": "bytes=99999-"}):
         response = await result.client.head(result.path, headers=headers)
         assert (response.status_code, response.content) == (200, b"")
-        told, wanted = ({**one.headers, "x-request-id": ""} for one in (response, whole))
-        assert told == wanted
+        answered, wanted = ({**answer.headers, "x-request-id": ""} for answer in (response, whole))
+        assert answered == wanted
 
 
 async def test_a_download_is_saved_under_a_name(result: Result) -> None:
@@ -126,7 +128,7 @@ async def test_a_thumbnail_that_is_not_kept_is_the_provider_s(gateway: Any, chec
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("declared", "said"),
     [
         ("video/webm", "video/webm"),
         ("image/png", "image/png"),
@@ -136,8 +138,8 @@ async def test_a_thumbnail_that_is_not_kept_is_the_provider_s(gateway: Any, chec
         ("", "application/octet-stream"),
     ],
 )
-async def test_nothing_is_called_what_a_browser_might_run(gateway: Any, told: str, said: str) -> None:
-    result = await make(gateway, await owner_of(gateway), content_type=told)
+async def test_no_file_has_a_type_that_a_browser_would_run(gateway: Any, declared: str, said: str) -> None:
+    result = await make(gateway, await owner_of(gateway), content_type=declared)
     assert (await result.get()).headers["content-type"] == said
     assert f"Content-Type: {said}\r\n".encode() in (await result.get(range="bytes=0-0,9000-")).content
 
@@ -146,11 +148,11 @@ async def test_nothing_is_called_what_a_browser_might_run(gateway: Any, told: st
 
 
 @pytest.mark.parametrize(
-    ("asked", "first", "last"),
+    ("requested", "first", "last"),
     [("bytes=0-499", 0, 499), ("bytes=9500-", 9500, 9999), ("bytes=-1", 9999, 9999), ("bytes=0-", 0, 9999)],
 )
-async def test_a_part(result: Result, asked: str, first: int, last: int) -> None:
-    response = await result.get(range=asked)
+async def test_a_part(result: Result, requested: str, first: int, last: int) -> None:
+    response = await result.get(range=requested)
     assert (response.status_code, response.content) == (206, FILE[first : last + 1])
     assert response.headers["content-range"] == f"bytes {first}-{last}/10000"
     assert response.headers["content-length"] == str(last + 1 - first)
@@ -169,7 +171,7 @@ async def test_several_parts_come_in_one_body(result: Result) -> None:
     assert message.get_content_type() == "multipart/byteranges"
     parts = [
         (part["content-range"], part.get_content_type(), part.get_payload(decode=True))
-        for part in message.get_payload()  # type: ignore[union-attr]  # of a multipart it is a list
+        for part in message.get_payload()  # type: ignore[union-attr]  # a list, because the message is multipart
     ]
     assert parts == [
         ("bytes 9990-9999/10000", "video/mp4", FILE[9990:]),
@@ -178,16 +180,16 @@ async def test_several_parts_come_in_one_body(result: Result) -> None:
     ]
 
 
-@pytest.mark.parametrize("asked", ["bytes=10000-", "bytes=-0", "bytes=99999999999999999999-"])
-async def test_a_part_that_is_not_there(result: Result, check_error: Any, asked: str) -> None:
-    response = await result.get(range=asked)
+@pytest.mark.parametrize("requested", ["bytes=10000-", "bytes=-0", "bytes=99999999999999999999-"])
+async def test_a_part_that_is_not_there(result: Result, check_error: Any, requested: str) -> None:
+    response = await result.get(range=requested)
     check_error(response, 416, "range_not_satisfiable", "Range")
     assert response.headers["content-range"] == "bytes */10000"
 
 
-@pytest.mark.parametrize("asked", ["bytes=2-1", "bytes", "items=0-1", "bytes=" + "0-0,900-900," * 20, "bytes=x"])
-async def test_a_range_that_does_not_count_gives_the_whole_file(result: Result, asked: str) -> None:
-    response = await result.get(range=asked)
+@pytest.mark.parametrize("requested", ["bytes=2-1", "bytes", "items=0-1", "bytes=" + "0-0,900-900," * 20, "bytes=x"])
+async def test_a_range_that_does_not_count_gives_the_whole_file(result: Result, requested: str) -> None:
+    response = await result.get(range=requested)
     assert (response.status_code, response.content) == (200, FILE)
 
 
@@ -208,8 +210,8 @@ async def test_an_empty_file_has_no_parts(gateway: Any) -> None:
 
 EARLY, LATE = "Sun, 01 Mar 2026 12:00:00 GMT", "Tue, 03 Mar 2026 12:00:00 GMT"
 ENDED = "Mon, 02 Mar 2026 12:00:00 GMT"
-YEARLESS = "Mon, 02 Mar 99999999999999999999 12:00:00 GMT"  # a year that no date has
-LAST = "Fri, 31 Dec 9999 23:59:59 -2359"  # in UTC there is no such moment
+YEARLESS = "Mon, 02 Mar 99999999999999999999 12:00:00 GMT"  # no date can have this year
+LAST = "Fri, 31 Dec 9999 23:59:59 -2359"  # this moment is after the last one in UTC
 CONDITIONS: list[tuple[dict[str, str], int]] = [
     ({"if_none_match": TAG}, 304),
     ({"if_none_match": f"W/{TAG}"}, 304),
@@ -256,7 +258,7 @@ CONDITIONS: list[tuple[dict[str, str], int]] = [
 ]
 
 
-async def test_conditions_count_in_the_order_of_the_rfc(result: Result) -> None:
+async def test_conditions_are_checked_in_the_order_of_the_rfc(result: Result) -> None:
     for headers, status in CONDITIONS:
         response = await result.get(**headers)
         assert response.status_code == status, headers
@@ -270,12 +272,12 @@ async def test_conditions_count_in_the_order_of_the_rfc(result: Result) -> None:
             assert response.content == (FILE if status == 200 else FILE[:2])
         if "range" not in headers:
             by_head = await result.client.head(
-                result.path, headers={name.replace("_", "-"): one for name, one in headers.items()}
+                result.path, headers={name.replace("_", "-"): value for name, value in headers.items()}
             )
             assert by_head.status_code == status, headers
 
 
-# --- who may ----------------------------------------------------------------------------------------------------------
+# --- access -----------------------------------------------------------------------------------------------------------
 
 
 async def test_a_token_opens_its_file_to_anybody(result: Result) -> None:
@@ -286,7 +288,7 @@ async def test_a_token_opens_its_file_to_anybody(result: Result) -> None:
                 assert (await client.get(httpx.URL(url).raw_path.decode())).content == content
 
 
-async def test_a_token_is_good_for_its_own_file_until_it_ends(result: Result, check_error: Any) -> None:
+async def test_a_token_opens_only_its_own_file_until_it_expires(result: Result, check_error: Any) -> None:
     other = await make(result.gateway, await owner_of(result.gateway))
     token = await result.token()
     thumbnail = httpx.URL((await result.output())["thumbnail_url"]).params["token"]
@@ -305,12 +307,12 @@ async def test_a_token_is_good_for_its_own_file_until_it_ends(result: Result, ch
         (missing, {"token": "x"}),
     ]
     async with result.gateway.client_of(None) as anybody:
-        told = set()
+        messages = set()
         for path, query in refused:
             response = await anybody.get(path, params=query)
-            told.add(check_error(response, 401, "invalid_token"))
-        assert len(told) == 1
-        assert "Authorization: Bearer" in told.pop()
+            messages.add(check_error(response, 401, "invalid_token"))
+        assert len(messages) == 1
+        assert "Authorization: Bearer" in messages.pop()
         response = await anybody.get(result.path, params={"token": "x" * (TOKEN_MAX + 1)})
         check_error(response, 400, "invalid_parameter", "token")
         assert (await anybody.get(result.path, params={"token": token})).status_code == 200
@@ -344,7 +346,7 @@ async def test_without_keys_a_token_is_enough_from_any_name(start: Any, check_er
 # --- files that are not there -----------------------------------------------------------------------------------------
 
 
-async def test_a_file_whose_time_is_over_is_gone(result: Result, check_error: Any) -> None:
+async def test_an_expired_file_is_gone(result: Result, check_error: Any) -> None:
     await result.gateway.clock.advance(30 * 86_400 + 2)
     for variant in ("video", "thumbnail"):
         response = await result.client.get(result.path, params={"variant": variant})
@@ -353,7 +355,7 @@ async def test_a_file_whose_time_is_over_is_gone(result: Result, check_error: An
 
 
 @pytest.mark.parametrize("cut", [True, False])
-async def test_a_file_that_is_lost_is_told_of(gateway: Any, check_error: Any, cut: bool) -> None:
+async def test_a_lost_file_is_reported(gateway: Any, check_error: Any, cut: bool) -> None:
     result = await make(gateway, await owner_of(gateway))
     (path,) = gateway.application.settings.artifacts.path.rglob("0-1.mp4")
     if cut:
@@ -363,11 +365,11 @@ async def test_a_file_that_is_lost_is_told_of(gateway: Any, check_error: Any, cu
     with structlog.testing.capture_logs() as events:
         message = check_error(await result.get(), 410, "artifact_missing", "index")
     assert "provider_url" in message
-    (told,) = [one for one in events if one["event"] == "artifact_missing"]
-    assert (told["log_level"], told["generation"], told["name"]) == ("error", result.id, f"{result.id}/0-1.mp4")
+    (line,) = [event for event in events if event["event"] == "artifact_missing"]
+    assert (line["log_level"], line["generation"], line["name"]) == ("error", result.id, f"{result.id}/0-1.mp4")
 
 
-async def test_a_store_that_does_not_answer_is_asked_again_later(result: Result, check_error: Any) -> None:
+async def test_a_store_that_does_not_answer_is_a_503_with_retry_after(result: Result, check_error: Any) -> None:
     async def refuse(name: str) -> int:
         raise StoreUnavailable("The result cannot be read: it is away.", retry_after=5, reason="/secret/path")
 
@@ -393,11 +395,11 @@ async def test_what_was_deleted_is_not_found_with_its_token(result: Result, chec
 # --- links of the store -----------------------------------------------------------------------------------------------
 
 
-async def test_a_client_is_sent_to_the_store_where_that_is_wanted(result: Result) -> None:
-    asked: list[Any] = []
+async def test_a_client_is_redirected_to_the_store_if_it_is_configured(result: Result) -> None:
+    links: list[Any] = []
 
-    async def link(name: str, **told: Any) -> str:
-        asked.append((name, told))
+    async def link(name: str, **options: Any) -> str:
+        links.append((name, options))
         return "https://bucket.example/a?signature=x"
 
     result.gateway.application.artifact_store.link = link
@@ -406,26 +408,26 @@ async def test_a_client_is_sent_to_the_store_where_that_is_wanted(result: Result
     response = await result.client.get(result.path, params={"download": "1"}, headers={"range": "bytes=0-1"})
     assert (response.status_code, response.headers["location"]) == (302, "https://bucket.example/a?signature=x")
     assert response.headers["cache-control"] == "no-store"
-    told = {"filename": f"{result.id}-0.mp4", "content_type": "video/mp4", "inline": False, "seconds": 3601}
-    assert asked == [(f"{result.id}/0-1.mp4", told)]
-    assert (await result.client.head(result.path)).status_code == 200  # a link is signed for GET
+    expected = {"filename": f"{result.id}-0.mp4", "content_type": "video/mp4", "inline": False, "seconds": 3601}
+    assert links == [(f"{result.id}/0-1.mp4", expected)]
+    assert (await result.client.head(result.path)).status_code == 200  # links are signed for GET only
 
 
-async def test_a_store_without_links_hands_over_the_file(result: Result) -> None:
+async def test_without_links_the_gateway_sends_the_file(result: Result) -> None:
     result.gateway.application.litestar.state.context.artifacts._redirect = True
     assert (await result.get()).content == FILE
 
 
-# --- what the generation tells ----------------------------------------------------------------------------------------
+# --- the output of the generation -------------------------------------------------------------------------------------
 
 
-async def test_the_output_tells_of_the_kept_file(result: Result) -> None:
+async def test_the_output_describes_the_archived_file(result: Result) -> None:
     output = await result.output()
     base = f"http://gateway.test{result.path}?index=0"
     assert output["url"].startswith(f"{base}&token=")
     assert output["thumbnail_url"].startswith(f"{base}&variant=thumbnail&token=")
-    told = ("provider_url", "bytes", "sha256", "content_type", "duration", "width", "height", "expires_at")
-    assert [output[name] for name in told] == [
+    fields = ("provider_url", "bytes", "sha256", "content_type", "duration", "width", "height", "expires_at")
+    assert [output[name] for name in fields] == [
         ARTIFACT.url,
         len(FILE),
         DIGEST,
@@ -439,7 +441,7 @@ async def test_the_output_tells_of_the_kept_file(result: Result) -> None:
     assert (await result.output())["url"] == output["url"]
 
 
-async def test_an_output_that_is_not_kept_is_the_provider_s_with_a_warning(gateway: Any) -> None:
+async def test_an_output_that_is_not_archived_has_the_provider_s_url_and_a_warning(gateway: Any) -> None:
     result = await make(gateway, await owner_of(gateway), kept=None)
     view = await result.view()
     (output,) = view["data"]
@@ -456,7 +458,7 @@ async def test_an_output_that_is_not_kept_is_the_provider_s_with_a_warning(gatew
     assert (response.status_code, response.headers["location"]) == (302, ARTIFACT.url)
 
 
-async def test_a_file_on_its_way_into_the_store_is_not_told_of(gateway: Any) -> None:
+async def test_a_file_that_is_still_being_archived_is_not_shown(gateway: Any) -> None:
     result = await make(gateway, await owner_of(gateway), status=Status.IN_PROGRESS, kept=None)
     view = await result.view()
     (output,) = view["data"]
@@ -465,7 +467,7 @@ async def test_a_file_on_its_way_into_the_store_is_not_told_of(gateway: Any) -> 
     assert view["warnings"] == []
 
 
-async def test_a_file_behind_a_credential_has_no_url_of_the_provider_s(gateway: Any) -> None:
+async def test_a_file_that_needs_the_provider_s_key_has_no_url_of_the_provider(gateway: Any) -> None:
     result = await make(gateway, await owner_of(gateway), artifact=replace(ARTIFACT, needs_credential=True))
     output = await result.output()
     assert output["provider_url"] is None
@@ -477,18 +479,18 @@ async def test_a_file_behind_a_credential_has_no_url_of_the_provider_s(gateway: 
 
 
 class Watched:
-    """The store's `read`, which knows how far it was read, and whether it was let go of."""
+    """Replaces the store's `read`; it knows how much was read, and whether the file was closed."""
 
     def __init__(self, store: Any) -> None:
         self.open = 0
         self.sent = 0
         self._read = store.read
-        self._held: list[Any] = []  # so that nobody but the gateway itself lets go of a file
+        self._held: list[Any] = []  # keeps generators alive, so that only the gateway closes them
         store.read = self
 
     def __call__(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
         self._held.append(self._chunks(name, start, stop))
-        return self._held[-1]  # type: ignore[no-any-return]  # of a list of `Any`
+        return self._held[-1]  # type: ignore[no-any-return]  # the list has `Any`
 
     async def _chunks(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
         self.open += 1
@@ -500,21 +502,21 @@ class Watched:
             self.open -= 1
 
 
-async def test_a_client_that_goes_away_lets_go_of_the_file(served: Any) -> None:
-    """And one that does not read on is waited for: no more is held than a little."""
+async def test_the_file_is_closed_when_the_client_leaves(served: Any) -> None:
+    """Before that, the client does not read on, and the gateway reads no more than a little ahead."""
     content = bytes(24 * 2**20)
     result = await make(served, await owner_of(served), content=content)
     watched = Watched(served.application.artifact_store)
     tracemalloc.start()
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=2**16)
-        writer.get_extra_info("socket").setsockopt(1, 8, 2**16)  # SO_RCVBUF: what the system takes for a slow client
+        writer.get_extra_info("socket").setsockopt(1, 8, 2**16)  # SO_RCVBUF: how much the system buffers for the client
         request = f"GET {result.path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n\r\n"
         writer.write(request.encode())
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         before = -1
         async with asyncio.timeout(5):
-            while watched.sent != before:  # until nothing goes on any more
+            while watched.sent != before:  # until the gateway reads no further
                 before = watched.sent
                 await asyncio.sleep(0.1)
         assert 0 < watched.sent < len(content) / 2
@@ -526,12 +528,12 @@ async def test_a_client_that_goes_away_lets_go_of_the_file(served: Any) -> None:
         with suppress(ConnectionError):
             await writer.wait_closed()
     async with asyncio.timeout(5):
-        while watched.open:  # noqa: ASYNC110  # the server's own doing: there is no event
+        while watched.open:  # noqa: ASYNC110  # the server does this without an event to wait for
             await asyncio.sleep(0.01)
     assert watched.sent < len(content)
 
 
-async def test_a_client_that_goes_away_while_it_takes_a_piece_lets_go_of_the_file(result: Result) -> None:
+async def test_the_file_is_closed_when_the_client_leaves_during_a_send(result: Result) -> None:
     watched = Watched(result.gateway.application.artifact_store)
     reader = Reader(result.gateway, result.path)
     await reader.stalls()
@@ -541,11 +543,11 @@ async def test_a_client_that_goes_away_while_it_takes_a_piece_lets_go_of_the_fil
 
 
 class Reader:
-    """A client that takes nothing of the body that it asked for; `said` messages of a body of its own come first."""
+    """A client that does not read its answer; first it sends `said` messages of a request body."""
 
     def __init__(self, gateway: Any, path: str, said: int = 0) -> None:
         self.gone = asyncio.Event()
-        self.ready = asyncio.Event()  # to take all there is
+        self.ready = asyncio.Event()  # set: the client reads everything
         self.status = 0
         self.taken = b""
         self._said = said
@@ -567,7 +569,7 @@ class Reader:
         self.task = asyncio.create_task(gateway.application.asgi(scope, self._receive, self._send))
 
     async def stalls(self) -> None:
-        """Return once there is something to take."""
+        """Return when a message has arrived."""
         await asyncio.wait_for(self._waits.wait(), 5)
 
     async def _receive(self) -> Any:
@@ -586,7 +588,7 @@ class Reader:
         self.taken += message["body"]
 
 
-async def test_a_client_that_takes_nothing_for_a_minute_is_cut_off(result: Result) -> None:
+async def test_a_client_that_reads_nothing_for_a_minute_is_disconnected(result: Result) -> None:
     watched = Watched(result.gateway.application.artifact_store)
     reader = Reader(result.gateway, result.path)
     await reader.stalls()
@@ -601,11 +603,11 @@ async def test_a_client_that_takes_nothing_for_a_minute_is_cut_off(result: Resul
     assert [line["event"] for line in logged] == ["client_stalled", "request_finished"]
 
 
-async def test_a_body_that_nobody_reads_takes_no_room_and_breaks_nothing(result: Result) -> None:
+async def test_an_unread_request_body_takes_no_room_and_breaks_nothing(result: Result) -> None:
     reader = Reader(result.gateway, result.path, said=5000)
     await reader.stalls()
     async with asyncio.timeout(5):
-        while reader._said:  # noqa: ASYNC110  # the gateway's own doing: there is no event
+        while reader._said:  # noqa: ASYNC110  # the gateway does this without an event to wait for
             await asyncio.sleep(0)
     assert result.gateway.application.asgi._bodies.held == 0
     reader.ready.set()
@@ -624,8 +626,8 @@ async def test_downloads_are_bounded_and_one_that_ends_makes_room(start: Any, ch
     reader = Reader(gateway, result.path)
     await reader.stalls()
 
-    for asked in ({}, {"range": "bytes=0-1"}, {"range": "bytes=0-1,5-6"}):
-        refused = await gateway.client.get(result.path, headers=asked)
+    for headers in ({}, {"range": "bytes=0-1"}, {"range": "bytes=0-1,5-6"}):
+        refused = await gateway.client.get(result.path, headers=headers)
         assert "1 downloads are under way already" in check_error(refused, 503, "overloaded")
         assert int(refused.headers["retry-after"]) >= 1
     assert (await gateway.client.head(result.path)).status_code == 200
@@ -637,7 +639,7 @@ async def test_downloads_are_bounded_and_one_that_ends_makes_room(start: Any, ch
     assert watched.open == 0
 
 
-async def test_a_file_that_breaks_off_is_not_mistaken_for_a_whole_one(served: Any) -> None:
+async def test_a_truncated_file_does_not_look_complete_to_the_client(served: Any) -> None:
     result = await make(served, await owner_of(served))
 
     async def broken(name: str, start: int, stop: int) -> AsyncIterator[bytes]:
@@ -652,7 +654,7 @@ async def test_a_file_that_breaks_off_is_not_mistaken_for_a_whole_one(served: An
 
 
 async def test_no_token_is_logged(result: Result, capsys: pytest.CaptureFixture[str]) -> None:
-    from gateway import log  # noqa: PLC0415  # set up for this test alone
+    from gateway import log  # noqa: PLC0415  # configured only in this test
 
     token = await result.token()
     log.configure("json", "debug")
@@ -661,7 +663,7 @@ async def test_no_token_is_logged(result: Result, capsys: pytest.CaptureFixture[
         await anybody.get(result.path, params={"token": token, "index": "1"})
         await anybody.get(result.path, params={"token": token}, headers={"range": "bytes=99999-"})
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    told = [(line["path"], line["status"]) for line in lines if line["event"] == "request_finished"]
-    assert told == [(VIDEOS + "/{generation_id}/content", status) for status in (200, 401, 416)]
+    lines_of_requests = [(line["path"], line["status"]) for line in lines if line["event"] == "request_finished"]
+    assert lines_of_requests == [(VIDEOS + "/{generation_id}/content", status) for status in (200, 401, 416)]
     assert token not in json.dumps(lines)
     assert token.partition(".")[2] not in json.dumps(lines)

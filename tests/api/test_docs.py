@@ -1,4 +1,4 @@
-"""The API reference in the browser: one page that needs nothing from elsewhere."""
+"""The page of the API reference loads nothing from other hosts and runs only its own script."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ PAGES = {
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_a_part_is_served_as_what_it_is(gateway: Any, path: str) -> None:
+async def test_each_part_has_its_media_type(gateway: Any, path: str) -> None:
     response = await gateway.client.get(path)
     assert (response.status_code, response.headers["content-type"]) == (200, PAGES[path])
     assert response.headers["x-content-type-options"] == "nosniff"
@@ -21,12 +21,12 @@ async def test_a_part_is_served_as_what_it_is(gateway: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_nothing_is_fetched_from_elsewhere(gateway: Any, path: str) -> None:
+async def test_nothing_is_loaded_from_other_hosts(gateway: Any, path: str) -> None:
     text = (await gateway.client.get(path)).text
     assert "//" not in re.sub(r"https?://www\.w3\.org/\S*", "", text)
 
 
-async def test_everything_the_page_names_is_there(gateway: Any) -> None:
+async def test_everything_that_the_page_loads_is_served(gateway: Any) -> None:
     page = (await gateway.client.get("/docs")).text
     named = set(re.findall(r'(?:src|href)="([^"]+)"', page))
     assert named == {"/docs/docs.css", "/docs/docs.js", "/openapi.json"}

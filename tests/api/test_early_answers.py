@@ -1,4 +1,4 @@
-"""An answer that comes before the whole body has been read reaches the client, and what is read after it is bounded."""
+"""An answer that is sent before the whole body was read reaches the client; reading on has limits."""
 
 import asyncio
 from contextlib import suppress
@@ -11,11 +11,11 @@ from gateway.api.web import request_log
 from gateway.api.web.streaming import CUT
 
 VIDEOS = "/v1/videos/generations"
-LARGE = 6_000_000  # more than the buffers of both sides hold
+LARGE = 6_000_000  # bytes; more than the buffers of both sides
 
 
 async def exchange(port: int, head: str, body: bytes) -> bytes:
-    """What a client reads that sends everything first, until the connection is closed."""
+    """The answer to a client that sends its whole body first and then reads until the connection closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         async with asyncio.timeout(20):
@@ -52,7 +52,7 @@ async def test_an_early_answer_reaches_a_client_that_is_still_sending(served: An
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_a_body_over_the_limit_is_told_so(served: Any, chunked: bool) -> None:
+async def test_a_body_over_the_limit_is_answered_with_413(served: Any, chunked: bool) -> None:
     size = 30_000_000
     head = f"POST {VIDEOS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\nConnection: close\r\n"
     if chunked:
@@ -64,14 +64,14 @@ async def test_a_body_over_the_limit_is_told_so(served: Any, chunked: bool) -> N
     assert b"body_too_large" in answer
 
 
-async def test_a_kept_connection_goes_on_after_an_early_answer(served: Any) -> None:
+async def test_a_persistent_connection_is_usable_after_an_early_answer(served: Any) -> None:
     head = f"POST {VIDEOS} HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGE}\r\n\r\n".encode()
     then = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     answers = await served.raw(head + b"x" * LARGE + then)
     assert answers[0].status_code == 401
 
 
-async def test_a_client_that_asks_for_leave_to_send_is_not_waited_for(served: Any) -> None:
+async def test_a_client_that_waits_for_100_continue_is_answered_at_once(served: Any) -> None:
     head = f"POST {VIDEOS} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 100\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.write(f"{head}\r\n".encode())
@@ -93,7 +93,7 @@ async def test_a_client_that_asks_for_leave_to_send_is_not_waited_for(served: An
 
 
 class Endless:
-    """A client that announces a body and goes on sending it, or stops."""
+    """A client that announces a body, and sends it without end or stops."""
 
     def __init__(self, gateway: Any, *, sends: bool) -> None:
         self._gateway = gateway
@@ -142,27 +142,30 @@ async def test_a_body_without_end_is_cut_off(gateway: Any, monkeypatch: pytest.M
     assert gateway.application.asgi._bodies.held == 0
 
 
-async def test_a_body_that_stops_is_waited_for_a_moment(gateway: Any) -> None:
+async def test_the_gateway_waits_a_moment_for_a_body_that_stops(gateway: Any) -> None:
     client = Endless(gateway, sends=False)
-    asked = asyncio.create_task(client.ask())
+    request = asyncio.create_task(client.ask())
     await gateway.clock.advance(request_log.LINGER_IDLE_SECONDS - 1)
-    assert [message.get("more_body") for message in client.sent] == [None, True]  # all of the answer is there
-    assert not asked.done()
+    assert [message.get("more_body") for message in client.sent] == [
+        None,
+        True,
+    ]  # the whole answer was sent, except its end
+    assert not request.done()
     await gateway.clock.advance(1)
-    await asyncio.wait_for(asked, 5)
+    await asyncio.wait_for(request, 5)
     assert client.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
     assert not client.cut
 
 
-async def test_every_path_tells_all_of_its_methods(untouched: Any) -> None:
+async def test_options_names_all_methods_of_every_path(untouched: Any) -> None:
     routes = [route for route in untouched.application.litestar.routes if isinstance(route, HTTPRoute)]
     assert len(routes) > 15
     for route in routes:
-        path = "".join(f"/{one if isinstance(one, str) else 'x'}" for one in route.path_components) or "/"
+        path = "".join(f"/{part if isinstance(part, str) else 'x'}" for part in route.path_components) or "/"
         options = await untouched.client.options(path)
         wrong = await untouched.client.request("TRACE", path)
-        allowed = {one.strip() for one in options.headers["allow"].split(",")}
-        assert allowed == {one.strip() for one in wrong.headers["allow"].split(",")} == set(route.methods)
+        allowed = {method.strip() for method in options.headers["allow"].split(",")}
+        assert allowed == {method.strip() for method in wrong.headers["allow"].split(",")} == set(route.methods)
         assert ("HEAD" in allowed) == ("GET" in allowed)
     both = await untouched.client.options(VIDEOS)
     assert both.headers["allow"] == "GET, HEAD, OPTIONS, POST"

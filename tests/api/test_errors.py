@@ -1,4 +1,4 @@
-"""Every error has one shape, whoever raised it."""
+"""All errors have the same shape, also those of the framework; a wrong path is answered with the right one."""
 
 import json
 from typing import Any
@@ -19,6 +19,8 @@ from litestar.testing import TestClient
 from gateway.api.web.errors import EXCEPTION_HANDLERS, render
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError, InvalidParameter, Overloaded, Unauthenticated
+
+from .conftest import DOCUMENT, KEY
 
 RAISED: list[Exception] = []
 
@@ -79,14 +81,14 @@ def check(response: Any, status: int, code: str, error_type: str = "invalid_requ
 
 
 ALL = [
-    one
-    for one in vars(errors).values()
-    if isinstance(one, type) and issubclass(one, GatewayError) and one is not GatewayError
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, GatewayError) and kind is not GatewayError
 ]
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_every_error_of_ours_is_written_as_it_says(client: Any, kind: type[GatewayError]) -> None:
+def test_every_error_class_has_its_status_code_and_type(client: Any, kind: type[GatewayError]) -> None:
     body = check(answer(client, kind("What happened.", param="a.b")), kind.status, kind.code, kind.type)
     assert body["error"]["message"] == "What happened."
     assert body["error"]["param"] == "a.b"
@@ -107,7 +109,7 @@ def test_a_request_without_an_id_gets_a_fresh_one(client: Any) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "header"), [(0.2, "1"), (3, "3"), (3.01, "4"), (0, "0"), (-1, "0")])
-def test_a_wait_is_told_in_whole_seconds_rounded_up(seconds: float, header: str) -> None:
+def test_retry_after_is_in_whole_seconds_rounded_up(seconds: float, header: str) -> None:
     assert render(Overloaded(retry_after=seconds), "req_1").headers["Retry-After"] == header
 
 
@@ -126,7 +128,7 @@ def test_an_unknown_path_is_404_in_our_shape(client: Any) -> None:
     check(client.get("/nothing"), 404, "not_found")
 
 
-def test_a_wrong_method_is_405_with_the_ones_that_are_taken(client: Any) -> None:
+def test_a_wrong_method_is_405_with_the_allowed_ones(client: Any) -> None:
     response = client.delete("/typed")
     check(response, 405, "method_not_allowed")
     assert "POST" in response.headers["allow"]
@@ -196,3 +198,38 @@ def test_text_that_has_no_utf_8_is_still_answered(client: Any) -> None:
     body = check(answer(client, InvalidParameter("half \ud800", param="\udfff")), 400, "invalid_parameter")
     assert body["error"]["message"] == "half ?"
     assert body["error"]["param"] == "?"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "meant"),
+    [
+        ("POST", "/videos/generations", "/v1/videos/generations"),
+        ("POST", "/v1/v1/videos/generations", "/v1/videos/generations"),
+        ("GET", "/v1/videos", "/v1/videos/generations"),
+        ("GET", "/videos/generations/gen_1", "/v1/videos/generations/{generation_id}"),
+        ("GET", "/models", "/v1/models"),
+        ("GET", "/admin/attempts", "/v1/admin/attempts"),
+        ("GET", "/health", "/health/live"),
+    ],
+)
+@pytest.mark.parametrize("key", [None, KEY], ids=["no key", "a key"])
+async def test_a_wrong_path_is_answered_with_the_right_one(
+    gateway: Any, check_error: Any, method: str, path: str, *, meant: str, key: str | None
+) -> None:
+    async with gateway.client_of(key) as client:
+        message = check_error(await client.request(method, path, json={}), 404, "not_found")
+    assert message == f"This path does not exist. Did you mean `{meant}`?"
+    documented = {*DOCUMENT["paths"], "/openapi.json", "/docs"}
+    assert meant in documented, "a caller without a key learns nothing that the document does not show"
+
+
+async def test_any_other_path_leads_to_the_document_and_is_not_repeated(gateway: Any, check_error: Any) -> None:
+    message = check_error(await gateway.client.get(f"/{KEY}"), 404, "not_found")
+    assert message == "This path does not exist. `/openapi.json` lists all paths."
+
+
+async def test_a_wrong_key_on_a_wrong_path_is_mentioned(gateway: Any, check_error: Any) -> None:
+    async with gateway.client_of("vg_unknown") as stranger:
+        message = check_error(await stranger.post("/videos/generations", json={}), 404, "not_found")
+    assert "`/v1/videos/generations`" in message
+    assert message.endswith("The API key is not known, either.")

@@ -1,4 +1,4 @@
-"""Being told of a generation: streams of events, reads that wait, and when to read again."""
+"""How clients follow a generation: streams of events, reads that wait, and the advice when to read again."""
 
 import asyncio
 import json
@@ -18,8 +18,8 @@ QUEUED, IN_PROGRESS = "video.generation.queued", "video.generation.in_progress"
 CANCELLED = "video.generation.cancelled"
 
 
-class Told(dict[str, str]):
-    """The fields of one event."""
+class StreamEvent(dict[str, str]):
+    """The fields of one event of a stream."""
 
     @property
     def data(self) -> Any:
@@ -27,12 +27,12 @@ class Told(dict[str, str]):
 
 
 class Listener:
-    """A client of a stream that takes and leaves as the test says."""
+    """A client of a stream; the test says when it reads and when it leaves."""
 
     def __init__(
         self, gateway: Any, generation_id: str, *, query: str = "", method: str = "GET", said: int = 0, **headers: str
     ) -> None:
-        """`said` messages of a body come with its request."""
+        """`said`: how many messages of a request body it sends."""
         self.gone = asyncio.Event()
         path = f"{VIDEOS}/{generation_id}/events"
         names = {"host": "gateway.test", "authorization": f"Bearer {gateway.key}", **headers}
@@ -50,22 +50,22 @@ class Listener:
             "server": ("gateway.test", 80),
             "state": {CUT: self.gone.set},
         }
-        self.ready = asyncio.Event()  # to take more
+        self.ready = asyncio.Event()  # set: the client reads on
         self.ready.set()
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self.bodies: list[bytes] = []
         self.ended = False
         self.said = said
-        self._asked = False
+        self._has_sent_request = False
         self.task = asyncio.create_task(gateway.application.asgi(self.scope, self._receive, self._send))
 
     async def _receive(self) -> dict[str, Any]:
         if self.said > 0:
             self.said -= 1
             return {"type": "http.request", "body": b"x" * 100_000, "more_body": True}
-        if not self._asked:
-            self._asked = True
+        if not self._has_sent_request:
+            self._has_sent_request = True
             return {"type": "http.request", "body": b"", "more_body": False}
         await self.gone.wait()
         return {"type": "http.disconnect"}
@@ -86,13 +86,15 @@ class Listener:
         return b"".join(self.bodies).decode()
 
     @property
-    def events(self) -> list[Told]:
-        found = []
+    def events(self) -> list[StreamEvent]:
+        events = []
         for block in self.text.split("\n\n"):
-            fields = Told(line.split(": ", 1) for line in block.splitlines() if line and not line.startswith(":"))
+            fields = StreamEvent(
+                line.split(": ", 1) for line in block.splitlines() if line and not line.startswith(":")
+            )
             if "event" in fields:
-                found.append(fields)
-        return found
+                events.append(fields)
+        return events
 
     @property
     def names(self) -> list[str]:
@@ -119,9 +121,9 @@ async def settled(gateway: Any) -> None:
 
 
 async def listening(gateway: Any, generation_id: str, **given: Any) -> Listener:
-    one = Listener(gateway, generation_id, **given)
+    listener = Listener(gateway, generation_id, **given)
     await settled(gateway)
-    return one
+    return listener
 
 
 async def cancel(gateway: Any, generation_id: str) -> None:
@@ -130,7 +132,7 @@ async def cancel(gateway: Any, generation_id: str) -> None:
 
 
 async def progressed(gateway: Any, generation_id: str, progress: float) -> None:
-    """As a driver stores what it read of a task."""
+    """Store this progress as a driver does after it has polled a task."""
     held = await gateway.stored(generation_id)
     changed = SaveStatus(
         was=held.status,
@@ -148,52 +150,105 @@ async def progressed(gateway: Any, generation_id: str, progress: float) -> None:
 
 @pytest.fixture
 async def made(gateway: Any) -> str:
-    """A generation that a provider is at work on."""
+    """The id of a generation that a provider is working on."""
     created: str = (await gateway.create())["id"]
     await gateway.begin(created)
     return created
 
 
-async def test_a_stream_tells_what_was_and_then_what_comes_until_the_end(gateway: Any) -> None:
+async def test_a_stream_sends_past_events_and_then_new_ones_until_the_end(gateway: Any) -> None:
     made = (await gateway.create())["id"]
-    one = await listening(gateway, made)
-    assert (one.names, one.status) == ([QUEUED], 200)
+    listener = await listening(gateway, made)
+    assert (listener.names, listener.status) == ([QUEUED], 200)
     await gateway.begin(made)
-    assert one.names == [QUEUED, IN_PROGRESS]
-    assert not one.ended
+    assert listener.names == [QUEUED, IN_PROGRESS]
+    assert not listener.ended
 
     await cancel(gateway, made)
 
-    assert one.names == [QUEUED, IN_PROGRESS, CANCELLED]
-    assert one.ended
-    await one.task
+    assert listener.names == [QUEUED, IN_PROGRESS, CANCELLED]
+    assert listener.ended
+    await listener.task
     rows = {row.seq: row for row in await gateway.application.store.events(made)}
-    assert sorted(one.ids) == one.ids
-    for event in one.events:
+    assert sorted(listener.ids) == listener.ids
+    for event in listener.events:
         row = rows[int(event["id"])]
         assert event["event"] == f"video.{row.type}" == event.data["type"]
         assert event.data["created_at"] == int(row.at.timestamp())
         assert event.data["data"]["id"] == made
     read = (await gateway.client.get(f"{VIDEOS}/{made}")).json()
-    assert one.events[-1].data["data"] == read
-    assert one.headers["content-type"].startswith("text/event-stream")
-    assert one.headers["cache-control"] == "no-store"
-    assert one.headers["x-accel-buffering"] == "no"
-    assert "content-length" not in one.headers
-    assert 2000 <= int(one.text.partition("retry: ")[2].partition("\n")[0]) <= 4000
+    assert listener.events[-1].data["data"] == read
+    assert listener.headers["content-type"].startswith("text/event-stream")
+    assert listener.headers["cache-control"] == "no-store"
+    assert listener.headers["x-accel-buffering"] == "no"
+    assert "content-length" not in listener.headers
+    assert 2000 <= int(listener.text.partition("retry: ")[2].partition("\n")[0]) <= 4000
     assert listeners(gateway) == 0
 
 
-async def test_a_result_is_told_before_the_end(gateway: Any, made: str) -> None:
-    one = await listening(gateway, made)
+async def test_an_output_is_announced_before_the_end(gateway: Any, made: str) -> None:
+    listener = await listening(gateway, made)
     await gateway.finish()
-    assert one.names[-2:] == ["video.generation.output.completed", "video.generation.completed"]
-    assert one.events[-2].data["index"] == 0
-    assert one.events[-1].data["data"]["status"] == "completed"
-    assert "index" not in one.events[-1].data
+    assert listener.names[-2:] == ["video.generation.output.completed", "video.generation.completed"]
+    assert listener.events[-2].data["index"] == 0
+    assert listener.events[-1].data["data"]["status"] == "completed"
+    assert "index" not in listener.events[-1].data
 
 
-async def test_a_stream_is_resumed_behind_the_last_event_that_the_client_has(gateway: Any, made: str) -> None:
+async def test_a_replayed_event_has_the_generation_as_it_was_then(gateway: Any) -> None:
+    made = (await gateway.create(prompt="A pier."))["id"]
+    live = await listening(gateway, made)
+    await gateway.begin(made)
+    await gateway.finish()
+    assert live.ended
+    replayed = await listening(gateway, made)
+    resumed = await listening(gateway, made, last_event_id=str(live.ids[0]))
+    assert replayed.ids == [live.ids[0], *resumed.ids]
+
+    for events in (live.events, replayed.events, resumed.events):
+        for event in events:
+            view = event.data["data"]
+            status = event["event"].removeprefix("video.generation.")
+            assert status in {view["status"], "output.completed", "progress"}
+            assert (view["completed_at"] is None) is (status != "completed")
+            assert (view["data"][0]["url"] is None) is (status not in {"output.completed", "completed"})
+    fields = ("status", "error", "completed_at", "provider", "request", "usage")
+    states = [
+        [
+            (
+                {name: event.data["data"][name] for name in fields},
+                [(attempt["status"], attempt["ended_at"]) for attempt in event.data["data"]["attempts"]],
+                [(output["status"], output["url"], output["sha256"]) for output in event.data["data"]["data"]],
+            )
+            for event in events
+            if event.get("id") and event["event"] in {QUEUED, "video.generation.completed"}
+        ]
+        for events in (live.events, replayed.events)
+    ]
+    assert states[0] == states[1]
+    assert replayed.events[0].data["data"]["attempts"] == []
+    (attempt,) = replayed.events[1].data["data"]["attempts"]
+    assert (replayed.events[1]["event"], attempt["status"], attempt["ended_at"]) == (IN_PROGRESS, "in_progress", None)
+
+
+async def test_a_generation_that_moved_on_between_two_readings_does_not_contradict_its_event(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = (await gateway.create())["id"]
+    store = gateway.application.store
+    (queued, *_) = await store.events(made)
+
+    async def only_the_first(generation_id: str, after: int = 0) -> list[Event]:
+        return [queued] if after < queued.seq else []
+
+    await gateway.begin(made)
+    monkeypatch.setattr(store, "events", only_the_first)
+    stream = await listening(gateway, made)
+    assert [(event["event"], event.data["data"]["status"]) for event in stream.events] == [(QUEUED, "queued")]
+    await stream.leave()
+
+
+async def test_a_stream_is_resumed_after_the_last_event_that_the_client_has(gateway: Any, made: str) -> None:
     first = await listening(gateway, made)
     queued, in_progress = first.ids
     by_header = await listening(gateway, made, last_event_id=str(queued))
@@ -206,14 +261,14 @@ async def test_a_stream_is_resumed_behind_the_last_event_that_the_client_has(gat
     assert whole.names == first.names
     assert by_header.ids == by_query.ids == first.ids[1:]
     assert both.ids == first.ids[2:]
-    for one in (by_header, by_query):
-        assert [(event["id"], event["event"]) for event in one.events] == [
+    for listener in (by_header, by_query):
+        assert [(event["id"], event["event"]) for event in listener.events] == [
             (event["id"], event["event"]) for event in first.events[1:]
         ]
-    assert all(one.ended for one in (first, by_header, by_query, both, whole))
+    assert all(listener.ended for listener in (first, by_header, by_query, both, whole))
 
 
-async def test_after_the_end_a_client_is_told_not_to_come_again(gateway: Any, made: str) -> None:
+async def test_after_the_end_the_answer_is_204_so_that_clients_do_not_reconnect(gateway: Any, made: str) -> None:
     first = await listening(gateway, made)
     await cancel(gateway, made)
 
@@ -223,24 +278,24 @@ async def test_after_the_end_a_client_is_told_not_to_come_again(gateway: Any, ma
     assert (behind.status, behind.names) == (200, [CANCELLED])
 
 
-async def test_a_head_tells_how_the_stream_would_begin(gateway: Any, made: str) -> None:
-    one = await listening(gateway, made, method="HEAD")
-    assert (one.status, one.text, one.ended) == (200, "", True)
-    assert one.headers["content-type"].startswith("text/event-stream")
+async def test_head_has_the_headers_of_the_stream(gateway: Any, made: str) -> None:
+    listener = await listening(gateway, made, method="HEAD")
+    assert (listener.status, listener.text, listener.ended) == (200, "", True)
+    assert listener.headers["content-type"].startswith("text/event-stream")
     assert listeners(gateway) == 0
 
 
-async def test_what_is_no_event_id_is_refused(gateway: Any, check_error: Any) -> None:
+async def test_a_malformed_event_id_is_refused(gateway: Any, check_error: Any) -> None:
     made = (await gateway.create())["id"]
     for given in ("x", "-1", "1.5", "0x1", "1" * 19, "١"):
         response = await gateway.client.get(f"{VIDEOS}/{made}/events", params={"last_event_id": given})
         assert "`id` of an event" in check_error(response, 400, "invalid_parameter", "last_event_id")
 
 
-async def test_an_empty_event_id_is_none(gateway: Any, made: str) -> None:
-    one = await listening(gateway, made, query="last_event_id=", last_event_id="")
-    assert one.names == [QUEUED, IN_PROGRESS]
-    await one.leave()
+async def test_an_empty_event_id_counts_as_absent(gateway: Any, made: str) -> None:
+    listener = await listening(gateway, made, query="last_event_id=", last_event_id="")
+    assert listener.names == [QUEUED, IN_PROGRESS]
+    await listener.leave()
 
 
 async def test_the_id_of_another_generation_s_event_is_refused(gateway: Any, made: str, check_error: Any) -> None:
@@ -259,21 +314,21 @@ async def test_a_generation_of_another_key_has_no_events(gateway: Any, made: str
     assert listeners(gateway) == 0
 
 
-async def test_how_far_it_is_is_told_as_it_happens_and_is_no_event_to_resume_from(gateway: Any, made: str) -> None:
-    one = await listening(gateway, made)
+async def test_progress_is_sent_live_and_has_no_id_to_resume_from(gateway: Any, made: str) -> None:
+    listener = await listening(gateway, made)
     await progressed(gateway, made, 0.4)
     await progressed(gateway, made, 0.4)
-    assert one.names == [QUEUED, IN_PROGRESS, "video.generation.progress"]
-    assert "id" not in one.events[-1]
-    assert one.events[-1].data["data"]["progress"] == 40
+    assert listener.names == [QUEUED, IN_PROGRESS, "video.generation.progress"]
+    assert "id" not in listener.events[-1]
+    assert listener.events[-1].data["data"]["progress"] == 40
 
-    again = await listening(gateway, made, last_event_id=str(one.ids[-1]))
-    assert again.names == ["video.generation.progress"], "a client that comes again knows at once how far it is"
+    again = await listening(gateway, made, last_event_id=str(listener.ids[-1]))
+    assert again.names == ["video.generation.progress"], "a client that reconnects gets the progress at once"
     await cancel(gateway, made)
-    assert one.ids[-1] == again.ids[-1]
+    assert listener.ids[-1] == again.ids[-1]
 
 
-async def test_a_change_is_read_once_for_all_who_listen(
+async def test_a_change_is_read_once_for_all_listeners(
     gateway: Any, made: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = [await listening(gateway, made) for _ in range(3)]
@@ -291,12 +346,12 @@ async def test_a_change_is_read_once_for_all_who_listen(
     monkeypatch.setattr(store, "events", counted)
     await cancel(gateway, made)
 
-    assert all(one.names == [QUEUED, IN_PROGRESS, CANCELLED] for one in many)
+    assert all(listener.names == [QUEUED, IN_PROGRESS, CANCELLED] for listener in many)
     assert reads == 1
     assert listeners(gateway) == 0
 
 
-async def test_a_slow_client_has_one_sending_in_hand_and_misses_nothing(gateway: Any) -> None:
+async def test_a_slow_client_has_one_message_waiting_and_misses_no_event(gateway: Any) -> None:
     made = (await gateway.create())["id"]
     slow = await listening(gateway, made)
     quick = await listening(gateway, made)
@@ -311,12 +366,12 @@ async def test_a_slow_client_has_one_sending_in_hand_and_misses_nothing(gateway:
     slow.ready.set()
     await settled(gateway)
 
-    assert slow.names == [QUEUED, IN_PROGRESS, CANCELLED], "what it missed of the progress is over"
+    assert slow.names == [QUEUED, IN_PROGRESS, CANCELLED], "progress that it missed is not sent later"
     assert slow.ids == quick.ids
     assert slow.ended
 
 
-async def test_a_client_that_takes_nothing_for_a_minute_is_cut_off(gateway: Any, made: str) -> None:
+async def test_a_client_that_reads_nothing_for_a_minute_is_disconnected(gateway: Any, made: str) -> None:
     stuck = await listening(gateway, made)
     stuck.ready.clear()
     await progressed(gateway, made, 0.5)
@@ -329,18 +384,18 @@ async def test_a_client_that_takes_nothing_for_a_minute_is_cut_off(gateway: Any,
     assert gateway.application._signals.streams._taken == 0
 
 
-async def test_a_body_that_nobody_reads_takes_no_room(gateway: Any, made: str) -> None:
-    one = Listener(gateway, made, said=3000)
+async def test_an_unread_request_body_takes_no_room(gateway: Any, made: str) -> None:
+    listener = Listener(gateway, made, said=3000)
     await settled(gateway)
     async with asyncio.timeout(5):
-        while one.said:  # noqa: ASYNC110  # the gateway's own doing: there is no event
+        while listener.said:  # noqa: ASYNC110  # the gateway does this without an event to wait for
             await asyncio.sleep(0)
     assert gateway.application.asgi._bodies.held == 0
     await cancel(gateway, made)
-    assert one.names == [QUEUED, IN_PROGRESS, CANCELLED]
+    assert listener.names == [QUEUED, IN_PROGRESS, CANCELLED]
 
 
-async def test_who_leaves_is_forgotten_at_once(gateway: Any, made: str) -> None:
+async def test_a_client_that_leaves_is_forgotten_at_once(gateway: Any, made: str) -> None:
     stays = await listening(gateway, made)
     leaves = await listening(gateway, made)
     stuck = await listening(gateway, made)
@@ -373,7 +428,7 @@ async def test_streams_end_when_the_gateway_stops_and_can_be_resumed_elsewhere(g
     many = [await listening(gateway, made) for _ in range(2)]
     gateway.application.drain()
     await settled(gateway)
-    assert all(one.ended for one in many)
+    assert all(listener.ended for listener in many)
     assert many[0].names == [QUEUED, IN_PROGRESS]
     late = await listening(gateway, made)
     assert (late.names, late.ended) == ([QUEUED, IN_PROGRESS], True)
@@ -397,31 +452,31 @@ async def test_streams_are_bounded_and_one_that_ends_makes_room(start: Any, chec
     await third.leave()
 
 
-async def test_a_silent_stream_is_kept_alive_and_one_of_nothing_has_no_timer(gateway: Any, made: str) -> None:
-    one = await listening(gateway, made)
+async def test_an_idle_stream_gets_comments_and_without_streams_no_timer_runs(gateway: Any, made: str) -> None:
+    listener = await listening(gateway, made)
     await progressed(gateway, made, 0.5)
-    told = len(one.text)
+    length = len(listener.text)
     for _ in range(KEEP_ALIVE_SECONDS):
         await gateway.clock.advance(1)
-    assert one.text[told:].count(":\n\n") >= 1
-    assert one.text[told:].strip(":\n") == ""
-    await one.leave()
+    assert listener.text[length:].count(":\n\n") >= 1
+    assert listener.text[length:].strip(":\n") == ""
+    await listener.leave()
     assert gateway.application.litestar.state.feed.watching._pulse._timer is None
 
 
 @pytest.mark.parametrize("fault", [StoreUnavailable("The disk is gone."), RuntimeError("a defect")])
-async def test_a_stream_that_cannot_go_on_ends_so_that_the_client_comes_again(
+async def test_a_broken_stream_ends_so_that_the_client_reconnects(
     gateway: Any, made: str, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
-    one = await listening(gateway, made)
+    listener = await listening(gateway, made)
 
     async def broken(*_: Any) -> list[Event]:
         raise fault
 
     monkeypatch.setattr(gateway.application.store, "events", broken)
     await progressed(gateway, made, 0.5)
-    assert one.ended
-    assert one.names == [QUEUED, IN_PROGRESS]
+    assert listener.ended
+    assert listener.names == [QUEUED, IN_PROGRESS]
     assert listeners(gateway) == 0
 
 
@@ -451,7 +506,7 @@ async def test_a_read_that_waits_is_answered_by_a_change_of_status(gateway: Any,
     assert got.headers["etag"] == f'"{(await gateway.stored(made)).version}"'
 
 
-async def test_a_read_that_waits_and_knows_a_version_is_answered_by_any_change(gateway: Any, made: str) -> None:
+async def test_a_read_that_waits_with_a_version_is_answered_by_any_change(gateway: Any, made: str) -> None:
     url = f"{VIDEOS}/{made}?wait=60"
     tag = (await gateway.client.get(f"{VIDEOS}/{made}")).headers["etag"]
     waiting = asyncio.create_task(gateway.client.get(url, headers={"if-none-match": tag}))
@@ -463,10 +518,10 @@ async def test_a_read_that_waits_and_knows_a_version_is_answered_by_any_change(g
     assert answer.headers["etag"] != tag
 
     missed = await asyncio.wait_for(gateway.client.get(url, headers={"if-none-match": tag}), 1)
-    assert missed.headers["etag"] == answer.headers["etag"], "it has changed already"
+    assert missed.headers["etag"] == answer.headers["etag"], "the generation had changed before the read"
 
 
-async def test_a_read_that_waits_for_nothing_is_answered_when_its_time_is_over(gateway: Any, made: str) -> None:
+async def test_a_read_without_a_change_is_answered_when_its_time_is_over(gateway: Any, made: str) -> None:
     tag = (await gateway.client.get(f"{VIDEOS}/{made}")).headers["etag"]
     waiting = asyncio.create_task(gateway.client.get(f"{VIDEOS}/{made}?wait=5", headers={"if-none-match": f"W/{tag}"}))
     await gateway.clock.advance(4)
@@ -493,7 +548,7 @@ async def test_an_open_generation_says_when_to_read_it_again(gateway: Any) -> No
     assert not {"retry-after", "openai-poll-after-ms"} & set(ended.headers)
 
 
-async def test_how_long_its_route_takes_sets_when_to_read_it_again(gateway: Any) -> None:
+async def test_the_advice_when_to_read_again_follows_the_duration_of_the_route(gateway: Any) -> None:
     health, route = gateway.application.health, ("foxapi", "kling-v3-text-to-video")
     health.task_ended(*route, "att_1", failure=None, seconds=60.0)
     early = await gateway.client.post(VIDEOS, json={"model": "/".join(route), "prompt": "A beach."})
@@ -506,4 +561,4 @@ async def test_how_long_its_route_takes_sets_when_to_read_it_again(gateway: Any)
     assert 1000 <= int(late.headers["openai-poll-after-ms"]) <= 2000
     waited = asyncio.create_task(gateway.client.get(f"{VIDEOS}/{made}?wait=1"))
     await gateway.clock.advance(2)
-    assert "retry-after" not in (await waited).headers, "who waits may ask again at once"
+    assert "retry-after" not in (await waited).headers, "a client that has waited may read again at once"

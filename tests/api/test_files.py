@@ -1,4 +1,4 @@
-"""Images that are uploaded once: kept by their key until they expire, named in requests, handed out by signed URLs."""
+"""Uploaded images: stored for a key until they expire, named in requests, served by signed URLs."""
 
 import io
 import threading
@@ -35,7 +35,7 @@ PNG = picture()
 
 
 def link(gateway: Any, file_id: str, *, owner: str | None = None, seconds: float = 60) -> str:
-    """A signed URL of a file of the client's."""
+    """A signed URL of a file of this client."""
     application: Application = gateway.application
     owner = owner or f"key_{sha256(gateway.key.encode()).hexdigest()[:24]}"
     until = gateway.clock.now() + timedelta(seconds=seconds)
@@ -43,7 +43,7 @@ def link(gateway: Any, file_id: str, *, owner: str | None = None, seconds: float
 
 
 def blobs(gateway: Any) -> list[Path]:
-    return [one for one in gateway.application.settings.artifacts.path.rglob("*") if len(one.name) == 64]
+    return [path for path in gateway.application.settings.artifacts.path.rglob("*") if len(path.name) == 64]
 
 
 async def uploaded(gateway: Any, content: bytes = PNG, *, client: Any = None, **fields: str) -> Any:
@@ -54,7 +54,7 @@ async def uploaded(gateway: Any, content: bytes = PNG, *, client: Any = None, **
     return response.json()
 
 
-async def test_an_image_is_kept_with_what_is_known_of_it(gateway: Any) -> None:
+async def test_an_image_is_stored_with_its_facts(gateway: Any) -> None:
     file = await uploaded(gateway, picture("JPEG"), purpose="user_data")
 
     created_at = file["created_at"]
@@ -84,7 +84,7 @@ async def test_an_image_is_kept_with_what_is_known_of_it(gateway: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept", "disposition"),
+    ("given", "stored", "disposition"),
     [
         ("/home/me/b.png", "b.png", 'filename="b.png"'),
         ("C:\\b.png", "b.png", 'filename="b.png"'),
@@ -94,7 +94,7 @@ async def test_an_image_is_kept_with_what_is_known_of_it(gateway: Any) -> None:
         ("x" * 300, "x" * 255, f'filename="{"x" * 255}"'),
     ],
 )
-async def test_a_name_is_kept_as_far_as_it_is_one(gateway: Any, given: str, kept: str, disposition: str) -> None:
+async def test_a_file_name_is_cleaned(gateway: Any, given: str, stored: str, disposition: str) -> None:
     body = (
         b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n--b\r\n'
         b'Content-Disposition: form-data; name="file"; filename="'
@@ -105,7 +105,7 @@ async def test_a_name_is_kept_as_far_as_it_is_one(gateway: Any, given: str, kept
     )
     headers = {"content-type": "multipart/form-data; boundary=b"}
     file = (await gateway.client.post(FILES, content=body, headers=headers)).json()
-    assert file["filename"] == kept
+    assert file["filename"] == stored
     content = await gateway.client.get(f"{FILES}/{file['id']}/content")
     assert content.headers["content-disposition"] == f"inline; {disposition}"
 
@@ -113,7 +113,7 @@ async def test_a_name_is_kept_as_far_as_it_is_one(gateway: Any, given: str, kept
 async def test_files_are_listed_page_by_page(gateway: Any) -> None:
     files = [await uploaded(gateway, purpose=purpose) for purpose in ("vision", "user_data", "vision")]
     await uploaded(gateway, client=gateway.other)
-    one, two, three = (file["id"] for file in files)
+    first, second, third = (file["id"] for file in files)
 
     async def listed(**params: Any) -> tuple[list[str], bool]:
         page = (await gateway.client.get(FILES, params=params)).json()
@@ -122,25 +122,27 @@ async def test_files_are_listed_page_by_page(gateway: Any) -> None:
         return ids, page["has_more"]
 
     assert (await gateway.client.get(FILES)).json()["data"] == files[::-1]
-    assert await listed(order="asc", limit=2) == ([one, two], True)
-    assert await listed(order="asc", limit=2, after=two) == ([three], False)
-    assert await listed(limit=1, after=three) == ([two], True)
-    assert await listed(purpose="vision") == ([three, one], False)
-    assert await listed(after=one) == ([], False)
-    await gateway.client.delete(f"{FILES}/{two}")
-    assert await listed(after=two) == ([one], False), "a page goes on where it was, though its last file is gone"
+    assert await listed(order="asc", limit=2) == ([first, second], True)
+    assert await listed(order="asc", limit=2, after=second) == ([third], False)
+    assert await listed(limit=1, after=third) == ([second], True)
+    assert await listed(purpose="vision") == ([third, first], False)
+    assert await listed(after=first) == ([], False)
+    await gateway.client.delete(f"{FILES}/{second}")
+    assert await listed(after=second) == ([first], False), (
+        "a page continues at its position although its last file was deleted"
+    )
 
 
 @pytest.mark.parametrize(
     ("query", "param"),
     [("limit=0", "limit"), ("order=up", "order"), ("purpose=batch", "purpose"), ("after=file_x", "after")],
 )
-async def test_a_wrong_query_is_told(gateway: Any, check_error: Any, query: str, param: str) -> None:
+async def test_a_wrong_query_is_refused(gateway: Any, check_error: Any, query: str, param: str) -> None:
     check_error(await gateway.client.get(f"{FILES}?{query}"), 400, "invalid_parameter", param)
     check_error(await gateway.client.get(f"{FILES}?befor=1"), 400, "unknown_parameter", "befor")
 
 
-async def test_what_another_key_owns_does_not_exist(gateway: Any, check_error: Any) -> None:
+async def test_files_of_another_key_do_not_exist(gateway: Any, check_error: Any) -> None:
     file = await uploaded(gateway)
     for method, path in [("GET", ""), ("GET", "/content"), ("DELETE", "")]:
         check_error(await gateway.other.request(method, f"{FILES}/{file['id']}{path}"), 404, "not_found", "id")
@@ -183,7 +185,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
     "no purpose": ({"data": {}}, 400, "invalid_parameter", "purpose"),
     "a purpose of others": ({"data": {"purpose": "fine-tune"}}, 400, "invalid_parameter", "purpose"),
     "an unknown field": ({"data": {**TEXT, "name": "x"}}, 400, "unknown_parameter", "name"),
-    "two files": ({"files": [("file", ("a.png", PNG)), ("file", ("b.png", PNG))]}, 400, "invalid_form", "file"),
+    "second files": ({"files": [("file", ("a.png", PNG)), ("file", ("b.png", PNG))]}, 400, "invalid_form", "file"),
     "no anchor": ({"data": {**TEXT, EXPIRES: "3600"}}, 400, "invalid_parameter", ANCHOR),
     "another anchor": ({"data": {**TEXT, ANCHOR: "now", EXPIRES: "3600"}}, 400, "invalid_parameter", ANCHOR),
     "no seconds": ({"data": {**TEXT, ANCHOR: "created_at"}}, 400, "invalid_parameter", EXPIRES),
@@ -195,15 +197,15 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
 }
 
 
-async def test_what_is_refused_leaves_nothing(untouched: Any, check_error: Any) -> None:
+async def test_a_refused_upload_leaves_nothing(untouched: Any, check_error: Any) -> None:
     for name, (changed, status, code, param) in REFUSED.items():
         response = await untouched.client.post(FILES, **{**GOOD, **changed})
         assert check_error(response, status, code, param), name
     assert blobs(untouched) == []
 
 
-async def test_a_file_expires_when_it_was_said(gateway: Any, check_error: Any) -> None:
-    kept = await uploaded(gateway)
+async def test_a_file_expires_at_the_requested_time(gateway: Any, check_error: Any) -> None:
+    remaining = await uploaded(gateway)
     brief = await uploaded(gateway, **{ANCHOR: "created_at", EXPIRES: "3600"})
     assert brief["expires_at"] == brief["created_at"] + 3600
 
@@ -212,11 +214,11 @@ async def test_a_file_expires_when_it_was_said(gateway: Any, check_error: Any) -
     for path in ("", "/content"):
         check_error(await gateway.client.get(f"{FILES}/{brief['id']}{path}"), 404, "not_found", "id")
     check_error(await gateway.client.delete(f"{FILES}/{brief['id']}"), 404, "not_found", "id")
-    assert (await gateway.client.get(FILES)).json()["data"] == [kept]
+    assert (await gateway.client.get(FILES)).json()["data"] == [remaining]
     response = await gateway.client.post(VIDEOS, json={"model": MODEL, "prompt": "A.", "image": brief["id"]})
     check_error(response, 400, "invalid_image", "image")
     library, now = gateway.application.store.library, gateway.clock.now()
-    await library.expire(now, 10)  # unless it was swept away already
+    await library.expire(now, 10)  # the sweeper may have done it already
     assert (await library.expire(now, 10), gateway.rows()["files"]) == (0, 1)
 
 
@@ -226,14 +228,15 @@ async def test_a_file_serves_many_requests(gateway: Any, check_error: Any) -> No
     second = await gateway.create(model=MODEL, image={"file_id": file["id"]})
 
     refusal = await gateway.client.delete(f"{FILES}/{file['id']}")
-    assert any(one["id"] in check_error(refusal, 409, "file_in_use") for one in (first, second))
+    assert any(generation["id"] in check_error(refusal, 409, "file_in_use") for generation in (first, second))
     await gateway.finish("failed")
 
     assert len(gateway.upstream.submits) == 2
     assert (await gateway.client.delete(f"{FILES}/{file['id']}")).status_code == 200
-    for one in (first, second):
-        assert (await gateway.client.get(f"{VIDEOS}/{one['id']}")).json()["request"]["image"] == file["id"]
-        assert (await gateway.client.delete(f"{VIDEOS}/{one['id']}")).status_code == 200
+    for generation in (first, second):
+        path = f"{VIDEOS}/{generation['id']}"
+        assert (await gateway.client.get(path)).json()["request"]["image"] == file["id"]
+        assert (await gateway.client.delete(path)).status_code == 200
 
 
 async def test_a_file_outlives_the_generations_that_used_it(gateway: Any) -> None:
@@ -259,7 +262,7 @@ async def test_an_open_generation_keeps_a_file_that_expires_meanwhile(gateway: A
     assert gateway.rows()["files"] == 0
 
 
-async def test_what_came_with_a_create_is_not_among_the_files(gateway: Any, check_error: Any) -> None:
+async def test_an_image_of_a_create_is_not_listed_as_a_file(gateway: Any, check_error: Any) -> None:
     created = await gateway.create(model=MODEL, image=f"data:image/png;base64,{b64encode(PNG).decode()}")
     name = (await gateway.stored(created["id"])).request.input.first_frame
     assert name.startswith("file_")
@@ -267,7 +270,7 @@ async def test_what_came_with_a_create_is_not_among_the_files(gateway: Any, chec
     for method, path in [("GET", ""), ("GET", "/content"), ("DELETE", "")]:
         check_error(await gateway.client.request(method, f"{FILES}/{name}{path}"), 404, "not_found", "id")
     response = await gateway.client.get(link(gateway, name), headers={"authorization": ""})
-    assert (response.status_code, response.content) == (200, PNG), "a provider may be given a URL of it"
+    assert (response.status_code, response.content) == (200, PNG), "providers may get a URL of it"
 
 
 async def test_a_key_has_room_for_so_many_files_and_bytes(start: Any, check_error: Any) -> None:
@@ -281,13 +284,13 @@ async def test_a_key_has_room_for_so_many_files_and_bytes(start: Any, check_erro
     another = {**GOOD, "files": {"file": ("a.png", picture(width=401))}}
     message = check_error(await gateway.client.post(FILES, **another), 400, "file_limit_reached")
     assert "2 files" in message
-    assert len(blobs(gateway)) == 2, "what there is no room for never reaches the disk"
+    assert len(blobs(gateway)) == 2, "a file over the limit is never written to the disk"
     await uploaded(gateway, client=gateway.other)
     await gateway.client.delete(f"{FILES}/{first['id']}")
     await uploaded(gateway, large)
 
 
-async def test_who_has_a_signed_url_needs_no_key(gateway: Any, check_error: Any) -> None:
+async def test_a_signed_url_needs_no_key(gateway: Any, check_error: Any) -> None:
     file, other = await uploaded(gateway), await uploaded(gateway)
     stranger = gateway.client_of(None)
     url = link(gateway, file["id"])
@@ -297,11 +300,13 @@ async def test_who_has_a_signed_url_needs_no_key(gateway: Any, check_error: Any)
     token = urlsplit(url).query
     check_error(await stranger.get(f"{FILES}/{other['id']}/content?{token}"), 401, "invalid_token")
     check_error(await stranger.get(link(gateway, file["id"], owner="key_x")), 401, "invalid_token")
-    told = check_error(await stranger.get(f"{FILES}/{file['id']}/content?token=x"), 401, "invalid_token")
-    assert "Authorization: Bearer" in told
+    message = check_error(await stranger.get(f"{FILES}/{file['id']}/content?token=x"), 401, "invalid_token")
+    assert "Authorization: Bearer" in message
     check_error(await stranger.get(f"{FILES}/{file['id']}/content"), 401, "invalid_api_key")
     check_error(await stranger.get(f"{FILES}/{file['id']}?{token}"), 401, "invalid_api_key")
-    assert (await gateway.client.get(f"{FILES}/{file['id']}/content?token=x")).status_code == 200, "a key will do"
+    assert (await gateway.client.get(f"{FILES}/{file['id']}/content?token=x")).status_code == 200, (
+        "with a good key the token does not matter"
+    )
     await gateway.clock.advance(61)
     check_error(await stranger.get(url), 401, "invalid_token")
     await stranger.aclose()
@@ -315,12 +320,12 @@ async def test_a_signed_url_works_under_any_name_and_is_not_logged(start: Any) -
         with structlog.testing.capture_logs() as logged:
             assert (await rebound.get(url)).status_code == 200
         assert (await rebound.get(f"{FILES}/{file['id']}/content")).status_code == 403
-    [line] = [one for one in logged if one["event"] == "request_finished"]
+    [line] = [line for line in logged if line["event"] == "request_finished"]
     assert line["path"] == "/v1/files/{file_id}/content"
     assert urlsplit(url).query.partition("=")[2] not in str(logged)
 
 
-async def test_bytes_that_are_lost_are_told(gateway: Any, check_error: Any) -> None:
+async def test_lost_bytes_are_reported(gateway: Any, check_error: Any) -> None:
     file = await uploaded(gateway)
     for blob in blobs(gateway):
         blob.unlink()
@@ -330,7 +335,7 @@ async def test_bytes_that_are_lost_are_told(gateway: Any, check_error: Any) -> N
     assert {"event": "file_missing", "log_level": "error", "file": file["id"]} in logged
 
 
-async def test_a_large_form_is_read_beside_the_event_loop(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_form_is_parsed_in_a_thread(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     read, threads = multipart.parse_form, []
 
     def noted(*given: Any) -> Any:
@@ -360,15 +365,15 @@ async def test_downloads_are_bounded(start: Any, check_error: Any) -> None:
 
 
 async def test_the_same_bytes_twice_are_two_files_and_one_blob(gateway: Any) -> None:
-    one, two = await uploaded(gateway), await uploaded(gateway)
-    assert one["id"] != two["id"]
+    first, second = await uploaded(gateway), await uploaded(gateway)
+    assert first["id"] != second["id"]
     assert len(blobs(gateway)) == 1
-    await gateway.client.delete(f"{FILES}/{one['id']}")
-    response: httpx.Response = await gateway.client.get(f"{FILES}/{two['id']}/content")
+    await gateway.client.delete(f"{FILES}/{first['id']}")
+    response: httpx.Response = await gateway.client.get(f"{FILES}/{second['id']}/content")
     assert response.content == PNG
 
 
-async def test_an_upload_is_looked_at_to_its_end_and_by_its_content(gateway: Any, check_error: Any) -> None:
+async def test_an_upload_is_checked_to_its_end_and_by_its_content(gateway: Any, check_error: Any) -> None:
     whole = {"purpose": (None, "vision")}
     for part in ((None, PNG), ("", PNG), ("a.bin", PNG, "application/octet-stream")):
         answer = await gateway.client.post(FILES, files={**whole, "file": part})

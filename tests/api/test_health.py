@@ -1,4 +1,4 @@
-"""Alive, ready, and what every answer carries."""
+"""The health paths, and the headers that every answer has."""
 
 from typing import Any
 
@@ -32,11 +32,11 @@ async def test_not_ready_while_the_store_takes_no_writes(gateway: Any) -> None:
 
 
 async def nothing() -> None:
-    """The writer is closed already."""
+    """The writer has been closed by the test."""
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/v1/models", "/v1/videos/generations", "/docs", "/nothing"])
-async def test_every_answer_has_an_id_and_says_how_it_may_be_used(gateway: Any, path: str) -> None:
+async def test_every_answer_has_an_id_and_cache_headers(gateway: Any, path: str) -> None:
     first, second = [await gateway.client.get(path, headers={"x-request-id": "mine"}) for _ in range(2)]
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
     for response in (first, second):
@@ -45,7 +45,7 @@ async def test_every_answer_has_an_id_and_says_how_it_may_be_used(gateway: Any, 
         assert response.headers.get_list("cache-control") == ["no-store"]
 
 
-async def test_what_has_a_tag_may_be_kept_by_its_client_alone(gateway: Any) -> None:
+async def test_an_answer_with_an_etag_may_be_cached_by_its_client_only(gateway: Any) -> None:
     created = await gateway.create()
     response = await gateway.client.get(f"/v1/videos/generations/{created['id']}")
     assert response.headers["cache-control"] == "private, no-cache"

@@ -1,4 +1,4 @@
-"""Lists: pages, filters, and whose they are."""
+"""Lists of generations: pages, filters, and owners."""
 
 from typing import Any
 
@@ -8,22 +8,22 @@ VIDEOS = "/v1/videos/generations"
 
 
 async def walk(gateway: Any, way: str, **params: Any) -> list[str]:
-    """The ids of every page in the order they came, by `after` or by `before`."""
-    found: list[str] = []
+    """The ids of all pages in their order, read by `after` or by `before`."""
+    listed: list[str] = []
     for _ in range(50):
         page = (await gateway.client.get(VIDEOS, params=params)).json()
-        ids = [one["id"] for one in page["data"]]
+        ids = [generation["id"] for generation in page["data"]]
         assert (page["first_id"], page["last_id"]) == (ids[0] if ids else None, ids[-1] if ids else None)
         assert page["object"] == "list"
-        found = found + ids if way == "after" else ids + found
+        listed = listed + ids if way == "after" else ids + listed
         if not page["has_more"]:
-            return found
+            return listed
         params[way] = page["last_id"] if way == "after" else page["first_id"]
     pytest.fail("the pages do not end")
 
 
 async def made(gateway: Any, count: int, **body: Any) -> list[str]:
-    """The ids of new generations, oldest first."""
+    """Create generations; their ids, the oldest first."""
     return [(await gateway.create(**body))["id"] for _ in range(count)]
 
 
@@ -44,18 +44,18 @@ async def test_every_page_size_gives_all_in_order(gateway: Any, limit: int) -> N
 async def test_the_newest_twenty_come_first(gateway: Any) -> None:
     ids = await made(gateway, 22)
     page = (await gateway.client.get(VIDEOS)).json()
-    assert [one["id"] for one in page["data"]] == ids[:1:-1]
+    assert [generation["id"] for generation in page["data"]] == ids[:1:-1]
     assert page["has_more"]
 
 
-async def test_new_ones_neither_repeat_nor_hide_any_while_pages_are_walked(gateway: Any) -> None:
+async def test_new_generations_do_not_disturb_a_client_that_reads_page_by_page(gateway: Any) -> None:
     ids = await made(gateway, 6)
     for order, expected in (("desc", ids[::-1]), ("asc", ids)):
         seen: list[str] = []
         params: dict[str, Any] = {"limit": 2, "order": order}
         while True:
             page = (await gateway.client.get(VIDEOS, params=params)).json()
-            seen += [one["id"] for one in page["data"]]
+            seen += [generation["id"] for generation in page["data"]]
             if not page["has_more"] or len(seen) > 30:
                 break
             params["after"] = page["last_id"]
@@ -66,29 +66,29 @@ async def test_new_ones_neither_repeat_nor_hide_any_while_pages_are_walked(gatew
         ids = await walk(gateway, "after", order="asc")
 
 
-async def test_a_page_goes_on_behind_one_that_was_deleted(gateway: Any) -> None:
+async def test_a_page_continues_after_a_generation_that_was_deleted(gateway: Any) -> None:
     ids = await made(gateway, 3)
     await gateway.finish()
     await gateway.client.delete(f"{VIDEOS}/{ids[1]}")
     page = (await gateway.client.get(VIDEOS, params={"after": ids[1]})).json()
-    assert [one["id"] for one in page["data"]] == [ids[0]]
+    assert [generation["id"] for generation in page["data"]] == [ids[0]]
 
 
-async def test_another_key_sees_none_of_it(gateway: Any) -> None:
+async def test_another_key_sees_nothing(gateway: Any) -> None:
     (mine,) = await made(gateway, 1)
     (theirs,) = await made(gateway, 1, client=gateway.other)
     for client, own in ((gateway.client, mine), (gateway.other, theirs)):
         page = (await client.get(VIDEOS)).json()
-        assert [one["id"] for one in page["data"]] == [own]
+        assert [generation["id"] for generation in page["data"]] == [own]
     for cursor in ("after", "before"):
         page = (await gateway.other.get(VIDEOS, params={cursor: mine})).json()
-        assert mine not in [one["id"] for one in page["data"]]
+        assert mine not in [generation["id"] for generation in page["data"]]
 
 
 async def ids_of(gateway: Any, params: Any) -> set[str]:
     response = await gateway.client.get(VIDEOS, params=params)
     assert response.status_code == 200, response.text
-    return {one["id"] for one in response.json()["data"]}
+    return {generation["id"] for generation in response.json()["data"]}
 
 
 async def test_filters_by_status_model_and_provider(gateway: Any) -> None:

@@ -22,10 +22,10 @@ async def test_every_listed_model_is_read_and_can_be_asked_for(gateway: Any) -> 
     for model in (await gateway.client.get("/v1/models")).json()["data"]:
         read = await gateway.client.get(f"/v1/models/{model['id']}")
         assert read.json() == model
-        asked = await gateway.client.post(
+        response = await gateway.client.post(
             "/v1/videos/generations", json={"model": model["id"], "prompt": "A.", "duration": 3599}
         )
-        assert asked.status_code == 422  # known, and not able to do that
+        assert response.status_code == 422  # the model exists, but cannot do this
 
 
 @pytest.mark.parametrize("name", ["keevx/V", "V", "keevx%2FV", "V/"])

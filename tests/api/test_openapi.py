@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the API does: every answer of these tests is held to it as well (`conftest.py`)."""
+"""The OpenAPI document is complete and true. `conftest.py` compares every answer of the API tests with it as well."""
 
 import json
 import re
@@ -16,8 +16,8 @@ from .results import keep, kept_generation
 from .test_multipart import PNG
 
 VIDEOS = "/v1/videos/generations"
-# The document does not tell of itself, nor of the page that shows it.
-UNTOLD = {"/openapi.json", "/docs", "/docs/docs.js", "/docs/docs.css"}
+# The document does not describe itself and the page that shows it.
+UNDOCUMENTED = {"/openapi.json", "/docs", "/docs/docs.js", "/docs/docs.css"}
 
 
 @pytest.fixture
@@ -34,34 +34,34 @@ def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
 
 
 def inside(value: Any) -> Iterator[Any]:
-    """Every object in a document."""
+    """All objects inside a document."""
     if isinstance(value, dict):
         yield value
         value = list(value.values())
     if isinstance(value, list):
-        for one in value:
-            yield from inside(one)
+        for member in value:
+            yield from inside(member)
 
 
-async def test_every_route_is_told_of_and_every_operation_is_served(gateway: Any, document: Any) -> None:
+async def test_every_route_is_documented_and_every_operation_is_served(gateway: Any, document: Any) -> None:
     served = {
         (re.sub(r":\w+}", "}", route.path), method)
         for route in gateway.application.litestar.routes
         for method in route.methods
         if method not in {"HEAD", "OPTIONS"}
     }
-    told = {(path, method.upper()) for path, method, _ in operations(document) if method != "head"}
-    assert {one for one in served if one[0] not in UNTOLD} == told
-    assert {path for path, _ in served} >= UNTOLD
+    documented = {(path, method.upper()) for path, method, _ in operations(document) if method != "head"}
+    assert {route for route in served if route[0] not in UNDOCUMENTED} == documented
+    assert {path for path, _ in served} >= UNDOCUMENTED
 
 
 async def test_every_reference_leads_somewhere(document: Any) -> None:
-    references = {one["$ref"] for one in inside(document) if "$ref" in one}
+    references = {node["$ref"] for node in inside(document) if "$ref" in node}
     assert references
     for reference in references:
-        found = document
+        target = document
         for part in reference.removeprefix("#/").split("/"):
-            found = found[part]
+            target = target[part]
 
 
 async def test_the_document_has_the_form_of_openapi_3_1(document: Any) -> None:
@@ -72,13 +72,15 @@ async def test_the_document_has_the_form_of_openapi_3_1(document: Any) -> None:
     for path, method, operation in operations(document):
         assert method in {"get", "head", "post", "patch", "delete"}
         assert operation["summary"]
-        named = {one["name"] for one in operation["parameters"] if one["in"] == "path"}
+        named = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
         assert named == set(re.findall(r"{(\w+)}", path))
         for parameter in operation["parameters"]:
             assert parameter["in"] in {"path", "query", "header"}
             assert parameter["required"] is (parameter["in"] == "path")
             assert "type" in parameter["schema"]
-        assert len({(one["in"], one["name"]) for one in operation["parameters"]}) == len(operation["parameters"])
+        assert len({(parameter["in"], parameter["name"]) for parameter in operation["parameters"]}) == len(
+            operation["parameters"]
+        )
         for status, response in operation["responses"].items():
             assert re.fullmatch(r"[2-5][0-9]{2}|default", status)
             assert response["description"]
@@ -94,7 +96,7 @@ async def test_what_needs_no_key_is_marked(document: Any) -> None:
         assert ("401" in operation["responses"]) is (operation.get("security") != [])
 
 
-async def test_every_query_parameter_that_is_told_is_taken(gateway: Any, document: Any) -> None:
+async def test_every_documented_query_parameter_is_accepted(gateway: Any, document: Any) -> None:
     values = {
         "integer": "1",
         "string": "x",
@@ -103,7 +105,7 @@ async def test_every_query_parameter_that_is_told_is_taken(gateway: Any, documen
     }
     for path, method, operation in operations(document):
         if path.startswith("/v1/admin/"):
-            continue  # not for a client's key: test_attempts.py has them
+            continue  # they need an admin key; test_attempts.py has them
         for parameter in operation["parameters"]:
             if parameter["in"] != "query":
                 continue
@@ -157,18 +159,19 @@ EXAMPLES: dict[str, Any] = {
     "response_format": "url",
 }
 IMAGES = {"image": {"image": ...}, "last_image": BASES["image"], "reference_images": {"model": "keevx/KL"}}
-KNOWN_ONLY = {"seed", "fps", "max_cost"}  # no built-in model honours them, none has a price: 422, which is not 400
+KNOWN_ONLY = {"seed", "fps", "max_cost"}  # valid, but no built-in model supports them or has a price: 422, not 400
 
 
-async def test_every_field_that_is_told_is_taken_under_all_its_names(gateway: Any, document: Any) -> None:
+async def test_every_documented_field_is_accepted_under_all_its_names(gateway: Any, document: Any) -> None:
     properties = schema_of(document)
     aliases = {
-        name: re.fullmatch(r"Another name of `(\w+)`\.", one.get("description", "")) for name, one in properties.items()
+        name: re.fullmatch(r"Another name of `(\w+)`\.", schema.get("description", ""))
+        for name, schema in properties.items()
     }
-    plain = {name for name, found in aliases.items() if not found} - {"width", "height"}
+    plain = {name for name, alias in aliases.items() if not alias} - {"width", "height"}
     assert plain == set(EXAMPLES)
-    for name, found in aliases.items():
-        meant = found[1] if found else name
+    for name, alias in aliases.items():
+        meant = alias[1] if alias else name
         body: dict[str, Any] = {"prompt": "A beach.", **BASES["text"], **IMAGES.get(meant, {})}
         if meant == "image":
             body = {"prompt": "A beach.", "model": BASES["image"]["model"]}
@@ -180,13 +183,15 @@ async def test_every_field_that_is_told_is_taken_under_all_its_names(gateway: An
         assert response.status_code == (422 if meant in KNOWN_ONLY else 200), (name, response.text)
 
 
-async def test_the_default_that_is_told_is_the_one_that_counts(gateway: Any, document: Any) -> None:
+async def test_the_documented_defaults_are_used(gateway: Any, document: Any) -> None:
     properties = schema_of(document)
-    told = {name: one["default"] for name, one in properties.items() if one.get("default") is not None}
+    documented = {name: schema["default"] for name, schema in properties.items() if schema.get("default") is not None}
     plain = {"n": 1, "fallback": True, "deadline_seconds": 3600}
-    assert told == {**plain, "generate_count": 1, "fallbacks": True}
-    absent, given_as_told = [(await gateway.stored((await gateway.create(**one))["id"])).request for one in ({}, plain)]
-    assert absent == given_as_told
+    assert documented == {**plain, "generate_count": 1, "fallbacks": True}
+    absent, given_explicitly = [
+        (await gateway.stored((await gateway.create(**body))["id"])).request for body in ({}, plain)
+    ]
+    assert absent == given_explicitly
 
 
 RANGES = [
@@ -207,17 +212,21 @@ RANGES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "under", "over"), RANGES, ids=[one[0] for one in RANGES])
-async def test_the_bounds_that_are_told_are_those_that_count(
+@pytest.mark.parametrize(("name", "under", "over"), RANGES, ids=[case[0] for case in RANGES])
+async def test_the_documented_limits_are_enforced(
     gateway: Any, document: Any, name: str, under: Any, over: Any
 ) -> None:
-    told = {key: value for one in inside(schema_of(document)[name]) for key, value in one.items()}
+    documented = {key: value for node in inside(schema_of(document)[name]) for key, value in node.items()}
     if isinstance(over, int):
-        assert (told["minimum"], told["maximum"]) == (under + 1, over - 1)
+        assert (documented["minimum"], documented["maximum"]) == (under + 1, over - 1)
     else:
-        longest = told.get("maxLength") if isinstance(over, str) else told.get("maxItems", told.get("maxProperties"))
+        longest = (
+            documented.get("maxLength")
+            if isinstance(over, str)
+            else documented.get("maxItems", documented.get("maxProperties"))
+        )
         if name == "fallback":
-            longest = next(one["maxItems"] for one in inside(schema_of(document)[name]) if "maxItems" in one)
+            longest = next(node["maxItems"] for node in inside(schema_of(document)[name]) if "maxItems" in node)
         assert longest == len(over) - 1
     for value in (under, over):
         if value is not None:
@@ -235,20 +244,20 @@ FORM_EXAMPLES = {
 }
 
 
-async def test_every_field_of_the_form_that_is_told_is_taken(gateway: Any, document: Any) -> None:
+async def test_every_documented_form_field_is_accepted(gateway: Any, document: Any) -> None:
     form = document["components"]["schemas"]["CreateVideoForm"]
     taken = await gateway.client.post("/v1/files", data={"purpose": "vision"}, files={"file": ("a.png", PNG)})
     members = {"image_url": EXAMPLES["image"], "file_id": taken.json()["id"]}
     names = {*form["properties"], "metadata[a]"}
     assert {"seconds", "input_reference[file_id]", "image_tail[image_url]", "image_urls[]", "fallbacks[]"} <= names
-    assert [re.fullmatch(one, "metadata[a]") is not None for one in form["patternProperties"]] == [True]
+    assert [re.fullmatch(pattern, "metadata[a]") is not None for pattern in form["patternProperties"]] == [True]
     for name in names:
         plain, _, member = name.removesuffix("]").partition("[")
         meant = ALIASES.get(plain, plain)
         value = members.get(member) or ("b" if meant == "metadata" else FORM_EXAMPLES.get(meant, EXAMPLES.get(meant)))
         first = {"image": EXAMPLES["image"]} if meant == "last_image" else {}
         sides = {"width": 1280, "height": 720} if meant in {"width", "height"} else {name: value}
-        sent = [(key, (None, str(one))) for key, one in {"model": "auto", "prompt": "A.", **first, **sides}.items()]
+        sent = [(key, (None, str(value))) for key, value in {"model": "auto", "prompt": "A.", **first, **sides}.items()]
         response = await gateway.client.post(f"{VIDEOS}/quote", files=sent)
         assert response.status_code == 200, (name, response.text)
 
@@ -259,11 +268,11 @@ async def test_no_field_of_a_form_is_null(untouched: Any, document: Any, check_e
     assert "metadata" not in form["properties"]
     for name in ("seed", "duration", "generate_audio", "size", "metadata"):
         sent = {"model": "auto", "prompt": "A.", name: "null"}
-        response = await untouched.client.post(VIDEOS, files=[(key, (None, one)) for key, one in sent.items()])
+        response = await untouched.client.post(VIDEOS, files=[(key, (None, value)) for key, value in sent.items()])
         check_error(response, 400, "invalid_parameter", name)
 
 
-async def test_every_header_of_a_file_is_told_of(gateway: Any, document: Any) -> None:
+async def test_every_header_of_a_file_is_documented(gateway: Any, document: Any) -> None:
     generation = kept_generation((await gateway.stored((await gateway.create())["id"])).key, gateway.clock.now(), PNG)
     await keep(gateway.application, generation, PNG, b"")
     path = f"{VIDEOS}/{generation.id}/content"
@@ -279,16 +288,16 @@ async def test_every_header_of_a_file_is_told_of(gateway: Any, document: Any) ->
     ):
         response = await gateway.client.request(method, path, headers=headers)
         assert response.status_code == status
-        told = {name.lower() for name in operation[method]["responses"][str(status)]["headers"]}
+        documented = {name.lower() for name in operation[method]["responses"][str(status)]["headers"]}
         of_every_answer = {
             "content-type",
             "x-content-type-options",
             *(["content-length", "cache-control"] if status == 416 else []),
         }
-        assert told == set(response.headers) - of_every_answer, (method, status)
+        assert documented == set(response.headers) - of_every_answer, (method, status)
 
 
-async def test_an_open_path_tells_its_own_errors(document: Any) -> None:
+async def test_paths_without_keys_document_their_own_errors(document: Any) -> None:
     paths = document["paths"]
     called = paths["/callbacks/{provider}/{token}"]["post"]
     assert called["requestBody"] == {"required": False, "content": {"*/*": {}}}
@@ -301,7 +310,7 @@ async def test_an_open_path_tells_its_own_errors(document: Any) -> None:
     assert unready == {"$ref": "#/components/schemas/Health"}
 
 
-async def test_every_event_that_is_told_is_named(document: Any) -> None:
+async def test_all_names_of_events_are_documented(document: Any) -> None:
     names = document["components"]["schemas"]["EventView"]["properties"]["type"]["enum"]
     ends = [f"generation.{status}" for status in Status]
     more = ["generation.output.completed", "generation.output.failed", "generation.progress"]
@@ -309,7 +318,7 @@ async def test_every_event_that_is_told_is_named(document: Any) -> None:
 
 
 def typed(properties: Any) -> st.SearchStrategy[Any]:
-    """Values that are often nearly right."""
+    """Bodies that are often nearly valid."""
     words = st.sampled_from(
         [
             "auto",
@@ -363,7 +372,7 @@ ANY_BODY = st.deferred(
 @example(body={"model": "auto", "prompt": "A.", "image": {"image_url": {"image_url": 1}}})
 @example(body={"model": "auto", "prompt": "A.", "size": "٣x٣"})
 @example(body={"model": "auto", "prompt": "A.", "cfg_scale": 10**400})
-async def test_any_body_is_taken_or_refused_with_a_reason(gateway: Any, body: Any) -> None:
+async def test_every_body_is_accepted_or_refused_with_a_reason(gateway: Any, body: Any) -> None:
     before = gateway.rows()["generations"]
     content = json.dumps(body).encode()
     response = await gateway.client.post(VIDEOS, content=content, headers={"content-type": "application/json"})

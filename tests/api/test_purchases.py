@@ -1,4 +1,4 @@
-"""`/v1/admin/purchases`: what a deleted generation may have cost stays, and nothing else of it."""
+"""`/v1/admin/purchases`: of a deleted generation only the attempts that may have been billed remain."""
 
 import json
 from collections.abc import AsyncIterator
@@ -30,15 +30,15 @@ async def admin(priced: Any) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def deleted(gateway: Any, **body: Any) -> Any:
-    """A generation that was completed and deleted, as it was before."""
+    """Complete and delete a generation; returns it as it was before."""
     made = await gateway.create(**body)
     await gateway.finish()
-    found = await gateway.stored(made["id"])
+    generation = await gateway.stored(made["id"])
     assert (await gateway.client.delete(f"{VIDEOS}/{made['id']}")).status_code == 200
-    return found
+    return generation
 
 
-async def test_operators_alone_may(priced: Any, admin: Any, check_error: Any) -> None:
+async def test_only_operators_may_read_purchases(priced: Any, admin: Any, check_error: Any) -> None:
     async with priced.client_of(None) as nobody:
         check_error(await nobody.get(PURCHASES), 401, "invalid_api_key")
     check_error(await priced.client.get(PURCHASES), 403, "admin_required")
@@ -46,19 +46,21 @@ async def test_operators_alone_may(priced: Any, admin: Any, check_error: Any) ->
 
 
 async def test_a_deleted_generation_leaves_what_it_cost_and_where(priced: Any, admin: Any) -> None:
-    found = await deleted(priced, prompt="hush", metadata={"order": "hush"}, user="hush", n=2)
+    generation = await deleted(priced, prompt="hush", metadata={"order": "hush"}, user="hush", n=2)
 
-    answer = await admin.get(PURCHASES, params={"generation": found.id})
+    answer = await admin.get(PURCHASES, params={"generation": generation.id})
 
     assert "hush" not in answer.text
     rows = answer.json()["data"]
-    assert {row["generation"] for row in rows} == {found.id}
+    assert {row["generation"] for row in rows} == {generation.id}
     assert sum(row["cost_usd"] for row in rows) == 1.0
-    assert [row["id"] for row in rows] == [attempt.id for attempt in found.attempts]
+    assert [row["id"] for row in rows] == [attempt.id for attempt in generation.attempts]
     assert {(row["provider"], row["provider_model"], row["billed"]) for row in rows} == {
         ("foxapi", "kling-v3-text-to-video", "yes")
     }
-    assert [row["tasks"] for row in rows] == [[task.ref.id for task in one.tasks] for one in found.attempts]
+    assert [row["tasks"] for row in rows] == [
+        [task.ref.id for task in attempt.tasks] for attempt in generation.attempts
+    ]
 
 
 async def test_purchases_are_paged(priced: Any, admin: Any, check_error: Any) -> None:
@@ -76,10 +78,10 @@ async def test_purchases_are_paged(priced: Any, admin: Any, check_error: Any) ->
     check_error(await admin.get(PURCHASES, params={"generation": "x"}), 400, "invalid_parameter", "generation")
 
 
-async def test_a_callback_after_the_delete_is_taken(priced: Any) -> None:
-    found = await deleted(priced)
+async def test_a_callback_after_the_delete_is_accepted(priced: Any) -> None:
+    generation = await deleted(priced)
     context = priced.application.litestar.state["context"]
-    token = context.callback_urls.url(priced.application.providers["keevx"], found.attempts[0].id)
+    token = context.callback_urls.url(priced.application.providers["keevx"], generation.attempts[0].id)
 
     body = json.dumps({"task_id": "i2v-late", "status": "SUCCESS"})
     answer = await priced.client.post(token.removeprefix("https://gw.example"), content=body)

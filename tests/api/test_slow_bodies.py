@@ -1,4 +1,4 @@
-"""A body that does not come to its end: refused in time, and nobody is answered who has gone."""
+"""A body that stops or is too slow is refused in time; a client that has left gets no answer."""
 
 import asyncio
 import json
@@ -14,54 +14,54 @@ HEADERS = {"content-type": "application/json"}
 
 
 async def stalled(content: bytes) -> AsyncIterator[bytes]:
-    """The content, and then nothing, for ever."""
+    """Yields the content, then waits without end."""
     yield content
     await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("content", [b"", BODY[:1], BODY])
-async def test_a_body_that_stops_coming_is_408(gateway: Any, check_error: Any, content: bytes) -> None:
-    asked = asyncio.create_task(gateway.client.post(VIDEOS, content=stalled(content), headers=HEADERS))
+async def test_a_body_that_stops_is_408(gateway: Any, check_error: Any, content: bytes) -> None:
+    request = asyncio.create_task(gateway.client.post(VIDEOS, content=stalled(content), headers=HEADERS))
     await gateway.clock.advance(29)
-    assert not asked.done()
+    assert not request.done()
     await gateway.clock.advance(1)
-    response = await asyncio.wait_for(asked, 5)
+    response = await asyncio.wait_for(request, 5)
     assert "30 seconds" in check_error(response, 408, "request_timeout")
     assert response.json()["error"]["type"] == "invalid_request_error"
     assert gateway.rows()["generations"] == 0
     assert gateway.upstream.submits == []
 
 
-async def test_a_body_that_comes_byte_by_byte_is_408_in_the_end(gateway: Any, check_error: Any) -> None:
+async def test_an_endless_body_is_408_although_it_never_pauses(gateway: Any, check_error: Any) -> None:
     parts: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def trickle() -> AsyncIterator[bytes]:
         while True:
             yield await parts.get()
 
-    asked = asyncio.create_task(gateway.client.post(VIDEOS, content=trickle(), headers=HEADERS))
+    request = asyncio.create_task(gateway.client.post(VIDEOS, content=trickle(), headers=HEADERS))
     for at in range(14):
         parts.put_nowait(BODY[at : at + 1])
         await gateway.clock.advance(20)
-    assert not asked.done()
+    assert not request.done()
     parts.put_nowait(b" ")
     await gateway.clock.advance(20)
-    assert "300 seconds" in check_error(await asyncio.wait_for(asked, 5), 408, "request_timeout")
+    assert "300 seconds" in check_error(await asyncio.wait_for(request, 5), 408, "request_timeout")
     assert gateway.rows()["generations"] == 0
 
 
-async def test_a_body_that_comes_slowly_is_taken(gateway: Any) -> None:
+async def test_a_slow_body_is_accepted(gateway: Any) -> None:
     parts: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def slowly() -> AsyncIterator[bytes]:
         while part := await parts.get():
             yield part
 
-    asked = asyncio.create_task(gateway.client.post(VIDEOS, content=slowly(), headers=HEADERS))
+    request = asyncio.create_task(gateway.client.post(VIDEOS, content=slowly(), headers=HEADERS))
     for part in (BODY[:10], BODY[10:20], BODY[20:], b""):
         await gateway.clock.advance(25)
         parts.put_nowait(part)
-    assert (await asyncio.wait_for(asked, 5)).status_code == 200
+    assert (await asyncio.wait_for(request, 5)).status_code == 200
 
 
 async def test_a_connection_that_stalls_is_closed(served: Any) -> None:
@@ -70,7 +70,7 @@ async def test_a_connection_that_stalls_is_closed(served: Any) -> None:
     writer.write(head.encode())
     await writer.drain()
     async with asyncio.timeout(5):
-        answer = asyncio.create_task(reader.read())  # to the end of the connection
+        answer = asyncio.create_task(reader.read())  # until the connection is closed
         while not answer.done():
             await served.clock.advance(30)
         received = await answer

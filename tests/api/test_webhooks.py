@@ -1,4 +1,4 @@
-"""Webhook endpoints, deliveries and secrets: what is shown, to whom, what is refused."""
+"""Webhook endpoints, deliveries and secrets: what clients see of their own, and what is refused."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.api.openapi.webhooks import WEBHOOKS, WebhookEvent, WebhookTest
+from gateway.api.webhooks.events import WEBHOOKS, WebhookEvent, WebhookTest
 from gateway.domain.webhooks import ENDPOINTS_MAX
 from gateway.fetch.fetcher import Posted
 
@@ -30,8 +30,8 @@ PATHS = [
 
 
 @pytest.fixture
-async def told(gateway: Any) -> Any:
-    """The gateway, from which nothing leaves: every receiver answers 200."""
+async def notified(gateway: Any) -> Any:
+    """A gateway with a stub of all receivers: every POST of a webhook is answered with `status`, at first 200."""
 
     async def post(url: str, *, content: bytes, **_: Any) -> Posted:
         gateway.posted.append(url)
@@ -52,15 +52,15 @@ async def made(gateway: Any, client: Any = None, **body: Any) -> Any:
 
 
 async def ended(gateway: Any, **body: Any) -> Any:
-    """A generation that is cancelled, and all it was told of sent."""
+    """Create and cancel a generation, and let its webhooks be sent."""
     generation = await gateway.create(**body)
     await gateway.client.post(f"/v1/videos/generations/{generation['id']}/cancel")
     await gateway.clock.advance(0)
     return generation
 
 
-async def test_an_endpoint_shows_its_secret_once(told: Any) -> None:
-    endpoint = await made(told, description="the shop")
+async def test_an_endpoint_shows_its_secret_once(notified: Any) -> None:
+    endpoint = await made(notified, description="the shop")
 
     secret = endpoint.pop("secret")
     assert secret.startswith("whsec_")
@@ -74,8 +74,8 @@ async def test_an_endpoint_shows_its_secret_once(told: Any) -> None:
         "disabled": False,
         "disabled_reason": None,
     }
-    assert (await told.client.get(f"{ENDPOINTS}/{endpoint['id']}")).json() == endpoint
-    listed = (await told.client.get(ENDPOINTS)).json()
+    assert (await notified.client.get(f"{ENDPOINTS}/{endpoint['id']}")).json() == endpoint
+    listed = (await notified.client.get(ENDPOINTS)).json()
     assert listed == {
         "object": "list",
         "data": [endpoint],
@@ -84,13 +84,13 @@ async def test_an_endpoint_shows_its_secret_once(told: Any) -> None:
         "has_more": False,
     }
 
-    rotated = (await told.client.post(f"{ENDPOINTS}/{endpoint['id']}/rotate_secret")).json()
+    rotated = (await notified.client.post(f"{ENDPOINTS}/{endpoint['id']}/rotate_secret")).json()
     assert rotated.pop("secret") not in {secret, None}
     assert rotated == endpoint
 
 
-async def test_an_endpoint_is_changed_field_by_field_and_deleted(told: Any) -> None:
-    path = f"{ENDPOINTS}/{(await made(told, description='x'))['id']}"
+async def test_an_endpoint_is_changed_field_by_field_and_deleted(notified: Any) -> None:
+    path = f"{ENDPOINTS}/{(await made(notified, description='x'))['id']}"
     for changes, shown in (
         ({"url": "https://b.example/"}, {"url": "https://b.example/"}),
         ({"events": ["video.generation.failed"] * 2}, {"events": ["video.generation.failed"]}),
@@ -99,42 +99,40 @@ async def test_an_endpoint_is_changed_field_by_field_and_deleted(told: Any) -> N
         ({"disabled": True}, {"disabled": True, "disabled_reason": "requested"}),
         ({"disabled": False}, {"disabled": False, "disabled_reason": None}),
     ):
-        before = (await told.client.get(path)).json()
-        after = await told.client.patch(path, json=changes)
+        before = (await notified.client.get(path)).json()
+        after = await notified.client.patch(path, json=changes)
         assert after.json() == {**before, **shown}
-        assert (await told.client.get(path)).json() == after.json()
+        assert (await notified.client.get(path)).json() == after.json()
 
-    deleted = await told.client.delete(path)
+    deleted = await notified.client.delete(path)
     assert deleted.json() == {"id": path.rpartition("/")[2], "object": "webhook_endpoint", "deleted": True}
-    assert (await told.client.get(path)).status_code == 404
+    assert (await notified.client.get(path)).status_code == 404
 
 
-async def test_every_path_needs_a_key(told: Any, check_error: Any) -> None:
-    async with told.client_of(None) as nobody:
+async def test_every_path_needs_a_key(notified: Any, check_error: Any) -> None:
+    async with notified.client_of(None) as nobody:
         for method, path in PATHS:
             check_error(await nobody.request(method, path), 401, "invalid_api_key")
 
 
-@pytest.mark.parametrize(("method", "path"), [one for one in PATHS if one[1].count("/") > 2])
-async def test_what_is_not_there_or_anothers_does_not_exist(
-    told: Any, check_error: Any, method: str, path: str
-) -> None:
+@pytest.mark.parametrize(("method", "path"), [route for route in PATHS if route[1].count("/") > 2])
+async def test_resources_of_another_key_do_not_exist(notified: Any, check_error: Any, method: str, path: str) -> None:
     body = {} if method == "PATCH" else None
-    check_error(await told.client.request(method, path, json=body), 404, "not_found", "id")
+    check_error(await notified.client.request(method, path, json=body), 404, "not_found", "id")
 
-    endpoint = await made(told)
-    generation = await ended(told)
-    (delivery,) = (await told.client.get(DELIVERIES)).json()["data"]
+    endpoint = await made(notified)
+    generation = await ended(notified)
+    (delivery,) = (await notified.client.get(DELIVERIES)).json()["data"]
     assert delivery["generation"] == generation["id"]
     path = path.replace("whe_x", endpoint["id"]).replace("dlv_x", delivery["id"])
-    check_error(await told.other.request(method, path, json=body), 404, "not_found", "id")
+    check_error(await notified.other.request(method, path, json=body), 404, "not_found", "id")
     for listed in (ENDPOINTS, DELIVERIES, f"{DELIVERIES}?generation={generation['id']}"):
-        assert (await told.other.get(listed)).json()["data"] == []
-    assert (await told.client.get(f"{ENDPOINTS}/{endpoint['id']}")).json()["disabled"] is False
-    assert len((await told.client.get(DELIVERIES)).json()["data"]) == len(told.posted) == 1
+        assert (await notified.other.get(listed)).json()["data"] == []
+    assert (await notified.client.get(f"{ENDPOINTS}/{endpoint['id']}")).json()["disabled"] is False
+    assert len((await notified.client.get(DELIVERIES)).json()["data"]) == len(notified.posted) == 1
 
 
-REFUSED: list[tuple[dict[str, Any], str, str]] = [  # a field, the code and a part of the message
+REFUSED: list[tuple[dict[str, Any], str, str]] = [  # (body, error code, part of the message)
     ({"url": None}, "invalid_parameter", "https"),
     ({"url": "http://a.example/"}, "invalid_parameter", "https"),
     ({"url": "https://user:pw@a.example/"}, "invalid_parameter", "credentials"),
@@ -151,21 +149,22 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [  # a field, the code and a pa
 ]
 
 
-async def test_what_no_endpoint_can_have_is_refused(told: Any, check_error: Any) -> None:
-    path = f"{ENDPOINTS}/{(await made(told))['id']}"
-    for body, code, told_of in REFUSED:
+async def test_values_that_an_endpoint_cannot_have_are_refused(notified: Any, check_error: Any) -> None:
+    path = f"{ENDPOINTS}/{(await made(notified))['id']}"
+    for body, code, words in REFUSED:
         (param,) = body
-        assert told_of in check_error(await told.client.post(ENDPOINTS, json={"url": URL, **body}), 400, code, param)
-        assert told_of in check_error(await told.client.patch(path, json=body), 400, code, param)
-    assert "missing" in check_error(await told.client.post(ENDPOINTS, json={}), 400, "invalid_parameter", "url")
-    made_disabled = await told.client.post(ENDPOINTS, json={"url": URL, "disabled": True})
+        assert words in check_error(await notified.client.post(ENDPOINTS, json={"url": URL, **body}), 400, code, param)
+        assert words in check_error(await notified.client.patch(path, json=body), 400, code, param)
+    nothing = await notified.client.post(ENDPOINTS, json={})
+    assert "`url` is required" in check_error(nothing, 400, "invalid_parameter", "url")
+    made_disabled = await notified.client.post(ENDPOINTS, json={"url": URL, "disabled": True})
     check_error(made_disabled, 400, "unknown_parameter", "disabled")
-    (only,) = (await told.client.get(ENDPOINTS)).json()["data"]
+    (only,) = (await notified.client.get(ENDPOINTS)).json()["data"]
     assert (only["url"], only["events"], only["description"]) == (URL, ["*"], None)
 
 
-async def test_no_change_can_be_so(told: Any, check_error: Any) -> None:
-    endpoint = f"{ENDPOINTS}/{(await made(told))['id']}"
+async def test_changes_that_are_refused(notified: Any, check_error: Any) -> None:
+    endpoint = f"{ENDPOINTS}/{(await made(notified))['id']}"
     for method, path, body in (
         ("PATCH", "", {"disabled": None}),
         ("PATCH", "", {"disabled": "yes"}),
@@ -175,20 +174,20 @@ async def test_no_change_can_be_so(told: Any, check_error: Any) -> None:
         ("POST", "/rotate_secret", {"expires_after_seconds": True}),
         ("POST", "/rotate_secret", {"expires_after_seconds": 1.5}),
     ):
-        response = await told.client.request(method, endpoint + path, json=body)
+        response = await notified.client.request(method, endpoint + path, json=body)
         check_error(response, 400, "invalid_parameter", *body)
 
 
-async def test_a_body_that_means_nothing_is_refused(told: Any, check_error: Any) -> None:
-    path = f"{ENDPOINTS}/{(await made(told))['id']}"
-    check_error(await told.client.post(f"{path}/test", json={"x": 1}), 400, "unknown_parameter", "x")
-    check_error(await told.client.post(f"{NO_DELIVERY}/redeliver", json={"x": 1}), 400, "unknown_parameter", "x")
-    check_error(await told.client.post(f"{path}/rotate_secret", json={"x": 1}), 400, "unknown_parameter", "x")
-    check_error(await told.client.post(ENDPOINTS), 415, "unsupported_media_type")
-    assert (await told.client.post(f"{path}/test", json={})).status_code == 200
+async def test_unknown_fields_and_other_media_types_are_refused(notified: Any, check_error: Any) -> None:
+    path = f"{ENDPOINTS}/{(await made(notified))['id']}"
+    check_error(await notified.client.post(f"{path}/test", json={"x": 1}), 400, "unknown_parameter", "x")
+    check_error(await notified.client.post(f"{NO_DELIVERY}/redeliver", json={"x": 1}), 400, "unknown_parameter", "x")
+    check_error(await notified.client.post(f"{path}/rotate_secret", json={"x": 1}), 400, "unknown_parameter", "x")
+    check_error(await notified.client.post(ENDPOINTS), 415, "unsupported_media_type")
+    assert (await notified.client.post(f"{path}/test", json={})).status_code == 200
 
 
-async def test_a_query_that_means_nothing_is_refused(told: Any, check_error: Any) -> None:
+async def test_query_parameters_with_invalid_values_are_refused(notified: Any, check_error: Any) -> None:
     for query, param in (
         ("state=sent", "state"),
         ("limit=0", "limit"),
@@ -198,34 +197,36 @@ async def test_a_query_that_means_nothing_is_refused(told: Any, check_error: Any
         ("before=x", "before"),
         ("after=dlv_01JDKQ00000000000000000000&before=dlv_01JDKQ00000000000000000000", "before"),
     ):
-        check_error(await told.client.get(f"{DELIVERIES}?{query}"), 400, "invalid_parameter", param)
+        check_error(await notified.client.get(f"{DELIVERIES}?{query}"), 400, "invalid_parameter", param)
 
 
-async def test_an_unknown_query_parameter_is_refused(told: Any, check_error: Any) -> None:
+async def test_an_unknown_query_parameter_is_refused(notified: Any, check_error: Any) -> None:
     for method, path in PATHS:
-        response = await told.client.request(method, f"{path}?x=1", json={} if method in {"POST", "PATCH"} else None)
+        response = await notified.client.request(
+            method, f"{path}?x=1", json={} if method in {"POST", "PATCH"} else None
+        )
         check_error(response, 400, "unknown_parameter", "x")
 
 
-async def test_a_key_has_so_many_endpoints_at_most(told: Any, check_error: Any) -> None:
+async def test_the_number_of_endpoints_of_a_key_is_limited(notified: Any, check_error: Any) -> None:
     for _ in range(ENDPOINTS_MAX):
-        await made(told)
+        await made(notified)
 
-    message = check_error(await told.client.post(ENDPOINTS, json={"url": URL}), 409, "conflict")
+    message = check_error(await notified.client.post(ENDPOINTS, json={"url": URL}), 409, "conflict")
     assert str(ENDPOINTS_MAX) in message
-    await made(told, told.other)
+    await made(notified, notified.other)
 
 
-async def test_deliveries_are_listed_page_by_page_and_by_what_they_are(told: Any) -> None:
-    endpoint = await made(told)
-    generations = [await ended(told, webhook_url="https://b.example/") for _ in range(2)]
-    told.status = 500
-    failed = await ended(told)
+async def test_deliveries_are_listed_with_pages_and_filters(notified: Any) -> None:
+    endpoint = await made(notified)
+    generations = [await ended(notified, webhook_url="https://b.example/") for _ in range(2)]
+    notified.status = 500
+    failed = await ended(notified)
 
-    first = (await told.client.get(f"{DELIVERIES}?limit=3")).json()
+    first = (await notified.client.get(f"{DELIVERIES}?limit=3")).json()
     assert first["has_more"] is True
     assert (first["first_id"], first["last_id"]) == (first["data"][0]["id"], first["data"][-1]["id"])
-    rest = (await told.client.get(f"{DELIVERIES}?limit=3&after={first['last_id']}")).json()
+    rest = (await notified.client.get(f"{DELIVERIES}?limit=3&after={first['last_id']}")).json()
     everything = [*first["data"], *rest["data"]]
     assert (len(everything), rest["has_more"]) == (5, False)
 
@@ -243,87 +244,87 @@ async def test_deliveries_are_listed_page_by_page_and_by_what_they_are(told: Any
         "next_try_at": newest["tries"][0]["at"] + 5,
         "tries": [{**newest["tries"][0], "status": 500, "error": None}],
     }
-    assert (await told.client.get(f"{DELIVERIES}/{newest['id']}")).json() == newest
+    assert (await notified.client.get(f"{DELIVERIES}/{newest['id']}")).json() == newest
 
     async def ids(query: str) -> list[str]:
-        return [one["id"] for one in (await told.client.get(f"{DELIVERIES}?{query}")).json()["data"]]
+        return [delivery["id"] for delivery in (await notified.client.get(f"{DELIVERIES}?{query}")).json()["data"]]
 
     assert await ids("state=pending") == [newest["id"]]
     assert await ids(f"endpoint={endpoint['id']}&state=succeeded&order=asc") == [
-        one["id"] for one in reversed(everything) if one["endpoint"] and one["state"] == "succeeded"
+        delivery["id"] for delivery in reversed(everything) if delivery["endpoint"] and delivery["state"] == "succeeded"
     ]
     assert sorted(await ids(f"generation={generations[0]['id']}")) == sorted(
-        one["id"] for one in everything if one["generation"] == generations[0]["id"]
+        delivery["id"] for delivery in everything if delivery["generation"] == generations[0]["id"]
     )
     assert await ids("state=dead") == []
 
 
-async def test_a_disabled_endpoint_gets_nothing_and_says_so(told: Any, check_error: Any) -> None:
-    path = f"{ENDPOINTS}/{(await made(told))['id']}"
-    await ended(told)
-    (delivery,) = (await told.client.get(DELIVERIES)).json()["data"]
-    await told.client.patch(path, json={"disabled": True})
-    await ended(told)
+async def test_a_disabled_endpoint_gets_nothing_and_says_so(notified: Any, check_error: Any) -> None:
+    path = f"{ENDPOINTS}/{(await made(notified))['id']}"
+    await ended(notified)
+    (delivery,) = (await notified.client.get(DELIVERIES)).json()["data"]
+    await notified.client.patch(path, json={"disabled": True})
+    await ended(notified)
 
-    assert "enable it" in check_error(await told.client.post(f"{path}/test"), 409, "conflict")
-    again = await told.client.post(f"{DELIVERIES}/{delivery['id']}/redeliver")
+    assert "enable it" in check_error(await notified.client.post(f"{path}/test"), 409, "conflict")
+    again = await notified.client.post(f"{DELIVERIES}/{delivery['id']}/redeliver")
     assert "enable it" in check_error(again, 409, "conflict")
-    assert told.posted == [URL]
+    assert notified.posted == [URL]
 
 
-async def test_a_test_and_a_redelivery_answer_with_the_delivery(told: Any) -> None:
-    path = f"{ENDPOINTS}/{(await made(told))['id']}"
-    sent = (await told.client.post(f"{path}/test")).json()
+async def test_a_test_and_a_redelivery_answer_with_the_delivery(notified: Any) -> None:
+    path = f"{ENDPOINTS}/{(await made(notified))['id']}"
+    sent = (await notified.client.post(f"{path}/test")).json()
     assert (sent["type"], sent["state"], sent["generation"], sent["tries"]) == ("webhook.test", "pending", None, [])
-    await told.clock.advance(0)
-    done = (await told.client.get(f"{DELIVERIES}/{sent['id']}")).json()
+    await notified.clock.advance(0)
+    done = (await notified.client.get(f"{DELIVERIES}/{sent['id']}")).json()
     assert (done["state"], len(done["tries"])) == ("succeeded", 1)
 
-    again = (await told.client.post(f"{DELIVERIES}/{sent['id']}/redeliver")).json()
+    again = (await notified.client.post(f"{DELIVERIES}/{sent['id']}/redeliver")).json()
     assert (again["state"], again["event_id"], len(again["tries"])) == ("pending", sent["event_id"], 1)
-    await told.clock.advance(0)
-    assert len(told.posted) == 2
+    await notified.clock.advance(0)
+    assert len(notified.posted) == 2
 
 
-async def test_an_endpoint_is_tested_once_at_a_time_and_tried_once(told: Any, check_error: Any) -> None:
-    path = f"{ENDPOINTS}/{(await made(told))['id']}/test"
-    told.status = 500
+async def test_an_endpoint_is_tested_once_at_a_time_and_tried_once(notified: Any, check_error: Any) -> None:
+    path = f"{ENDPOINTS}/{(await made(notified))['id']}/test"
+    notified.status = 500
     for number in range(1, 3):
-        told.answers.clear()
-        sent = (await told.client.post(path)).json()
+        notified.answers.clear()
+        sent = (await notified.client.post(path)).json()
         for _ in range(5):
-            assert sent["id"] in check_error(await told.client.post(path), 409, "conflict")
-        told.answers.set()
-        await told.clock.advance(86_400)
-        dead = (await told.client.get(f"{DELIVERIES}/{sent['id']}")).json()
+            assert sent["id"] in check_error(await notified.client.post(path), 409, "conflict")
+        notified.answers.set()
+        await notified.clock.advance(86_400)
+        dead = (await notified.client.get(f"{DELIVERIES}/{sent['id']}")).json()
         assert (dead["state"], dead["next_try_at"], len(dead["tries"])) == ("dead", None, 1)
-        assert len(told.posted) == number
+        assert len(notified.posted) == number
 
 
-async def test_every_body_that_is_sent_is_told_of(told: Any) -> None:
-    endpoint = await made(told)
-    await told.client.post(f"{ENDPOINTS}/{endpoint['id']}/test")
-    await told.clock.advance(0)
-    await ended(told)
+async def test_every_body_that_is_sent_is_documented(notified: Any) -> None:
+    endpoint = await made(notified)
+    await notified.client.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    await notified.clock.advance(0)
+    await ended(notified)
 
-    for sent, kind in zip(told.bodies, (WebhookTest, WebhookEvent), strict=True):
+    for sent, kind in zip(notified.bodies, (WebhookTest, WebhookEvent), strict=True):
         read = msgspec.json.decode(sent, type=kind)
         assert json.loads(msgspec.json.encode(read)) == json.loads(sent)
         assert {"$ref": f"#/components/schemas/{kind.__name__}"} in [
-            one["post"]["requestBody"]["content"]["application/json"]["schema"] for one in WEBHOOKS.values()
+            webhook["post"]["requestBody"]["content"]["application/json"]["schema"] for webhook in WEBHOOKS.values()
         ]
 
 
-async def test_every_key_reads_a_secret_of_its_own(told: Any) -> None:
-    own = (await told.client.get(SECRET)).json()
-    other = (await told.other.get(SECRET)).json()
+async def test_every_key_reads_a_secret_of_its_own(notified: Any) -> None:
+    own = (await notified.client.get(SECRET)).json()
+    other = (await notified.other.get(SECRET)).json()
 
-    assert own == (await told.client.get(SECRET)).json() == {"object": "webhook_secret", "secret": own["secret"]}
+    assert own == (await notified.client.get(SECRET)).json() == {"object": "webhook_secret", "secret": own["secret"]}
     assert own["secret"].startswith("whsec_")
     assert own["secret"] != other["secret"]
 
 
-async def test_a_configured_secret_stays_the_operators(start: Any) -> None:
+async def test_a_configured_secret_is_not_shown(start: Any) -> None:
     gateway = await start(environ={"VIDEO_GATEWAY_WEBHOOK_SECRET": "whsec_" + "QUJD" * 8})
 
     assert (await gateway.client.get(SECRET)).json() == {"object": "webhook_secret", "secret": None}

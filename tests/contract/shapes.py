@@ -1,4 +1,4 @@
-"""Replies of the three built-in providers in their own documented shapes, for tests that bend them."""
+"""Replies of the three built-in providers in their own documented shapes, for tests that alter them."""
 
 from typing import Any
 
@@ -41,6 +41,6 @@ def state(name: str, word: Any, url: Any = None, reason: str = "", **more: Any) 
 
 
 def answer(body: Any, status: int = 200, method: str = "GET", **more: Any) -> HttpReply:
-    """A reply with this body: bytes as they are, anything else as JSON."""
+    """A reply with this body: bytes are sent as they are, other values as JSON."""
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)
     return HttpReply(status=status, body=content, method=method, **more)

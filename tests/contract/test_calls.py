@@ -1,4 +1,4 @@
-"""What every adapter sends: all that was asked for, below its own path, and no credential before `authorize`."""
+"""What every adapter sends: all that the client asked for, on its own paths, without a key before `authorize`."""
 
 import copy
 import re
@@ -27,7 +27,7 @@ from gateway.domain.adapter.request import (
 from gateway.domain.adapter.task import TaskRef
 from gateway.domain.errors import UnreadableReply
 
-from .recordings import (
+from .exchanges import (
     ADAPTERS,
     as_json,
     at,
@@ -50,7 +50,7 @@ BASE64 = "iVBORw0KGgo{}="
 
 
 def inputs_of(kind: InputKind, capability: Capability, image: str) -> list[Input]:
-    """The inputs of a kind that a row declares: without and with last frame, few and many references."""
+    """The inputs of a kind that a row accepts: without and with a last frame, with few and with many references."""
     first, last = image.format("first"), image.format("last")
     match kind:
         case InputKind.TEXT:
@@ -61,17 +61,17 @@ def inputs_of(kind: InputKind, capability: Capability, image: str) -> list[Input
         case InputKind.REFERENCES:
             assert capability.references_max >= 1
             some = tuple(image.format(f"r{n}") for n in range(capability.references_max))
-            found: list[Input] = [ReferencesToVideo(references=some[:n]) for n in sorted({1, len(some)})]
+            inputs: list[Input] = [ReferencesToVideo(references=some[:n]) for n in sorted({1, len(some)})]
             if capability.frames_with_references:
-                found += [
+                inputs += [
                     ReferencesToVideo(references=some[:1], first_frame=first, last_frame=frame)
                     for frame in (None, last)
                 ]
-            return found
+            return inputs
 
 
 def choices(capability: Capability, field: str, declared: frozenset[Any]) -> list[Any]:
-    """What can be asked for in a field, and what stands there when nothing is asked for."""
+    """The values that a field accepts, preceded by the value that means "not asked"."""
     return [*sorted(declared), *({capability.defaults.get(field)} - declared)]
 
 
@@ -91,7 +91,7 @@ OPTION_VALUES: tuple[Any, ...] = (
 
 
 def needed_options(adapter: Adapter, capability: Capability) -> Iterator[dict[str, Any]]:
-    """None first; then, for a row whose rules want some, one of a likely shape, or what a recording has."""
+    """Options to try: none; then, for a row whose rules need some, a likely value or the one of an exchange."""
     yield {}
     for option, value in product(sorted(capability.options), OPTION_VALUES):
         yield {option: value}
@@ -118,25 +118,25 @@ def requests_of(adapter: Adapter, model: str, capability: Capability, kind: Inpu
 
     def with_options(options: dict[str, Any]) -> list[UpstreamRequest]:
         prompt = "" if capability.prompt_max == 0 or capability.prompt_or in options else "a kite"
-        found = [
+        requests = [
             UpstreamRequest(
                 attempt_id="att_1",
                 model=model,
                 row=model,
                 prompt=prompt,
                 input=value,
-                settings=asked,
+                settings=settings,
                 options=options,
                 form=adapter.forms[0],
             )
             for image in images_forms(capability)
             for value in inputs_of(kind, capability, image)
-            for asked in grid
+            for settings in grid
         ]
-        return [request for request in found if fits(capability, request)]
+        return [request for request in requests if fits(capability, request)]
 
     allowed: list[UpstreamRequest] = next(filter(None, map(with_options, needed_options(adapter, capability))), [])
-    assert allowed, f"{model}: the rules of the row leave nothing of {kind}; record a submit of it"
+    assert allowed, f"{model}: the rules of the row leave no request of the kind {kind}; add an exchange with a submit"
 
     first = allowed[0]
     others: list[UpstreamRequest] = []
@@ -180,13 +180,15 @@ every_row = pytest.mark.parametrize(("adapter", "model", "capability", "kind"), 
 
 
 @every_adapter
-def test_an_adapters_tables_are_whole(adapter: Adapter) -> None:
+def test_tables_of_an_adapter_are_complete(adapter: Adapter) -> None:
     assert adapter.capabilities
     assert all(rows and all(row.inputs for row in rows) for rows in adapter.capabilities.values())
     assert not set(adapter.capabilities) & set(adapter.configurable)
     assert all(rows and all(row.inputs for row in rows) for rows in adapter.configurable.values())
     assert set(adapter.polling_by_model) <= set(adapter.capabilities) | set(adapter.configurable)
-    assert adapter.refresh_every % 2 == 0, "a task without a file is refreshed in even readings: the next is a poll"
+    assert adapter.refresh_every % 2 == 0, (
+        "a task without a file is refreshed in even polls, and the next one is an ordinary poll"
+    )
     assert adapter.refresh_every == 0 or adapter.refresh is not None
     assert adapter.default_row is None or adapter.default_row in adapter.capabilities
     assert adapter.forms
@@ -210,31 +212,31 @@ def test_every_declared_capability_translates(
         assert call.method == "POST"
         assert_path(call.path)
         assert msgspec.json.encode(call.json) == msgspec.json.encode(adapter.to_upstream(request).json)
-        assert adapter.to_upstream(request) == call, "the same request gives the same call on every try"
-        assert msgspec.json.encode(request) == before, "a request is not changed"
+        assert adapter.to_upstream(request) == call, "the same request must always give the same call"
+        assert msgspec.json.encode(request) == before, "a request must not be changed"
 
 
 @every_row
 def test_nothing_that_was_asked_for_is_dropped(
     adapter: Adapter, model: str, capability: Capability, kind: InputKind
 ) -> None:
-    """Two requests that differ in what was asked for differ in what is sent."""
-    asked: dict[bytes, UpstreamRequest] = {}
+    """Two requests that ask for different things give different calls."""
+    by_call: dict[bytes, UpstreamRequest] = {}
     for request in requests_of(adapter, model, capability, kind):
         if request.form != adapter.forms[0] or request.settings.mode is not None:
-            continue  # a form and a mode may say the same in other words
+            continue  # a form or a mode may express the same in another way
         call = adapter.to_upstream(request)
         sent = encoded([call.path, dict(call.query), call.json])
-        twin = asked.setdefault(sent, request)
+        twin = by_call.setdefault(sent, request)
         assert twin == request or _differ_by_a_default(twin, request), f"the same call for {twin} and {request}"
         assert request.prompt in sent.decode()
 
 
-def _differ_by_a_default(one: UpstreamRequest, other: UpstreamRequest) -> bool:
-    """Whether the two are alike but for a value that one of them left to the provider, or said `False` for it."""
-    if structs.replace(one, settings=other.settings) != other:
+def _differ_by_a_default(this: UpstreamRequest, other: UpstreamRequest) -> bool:
+    """Whether two requests differ only by a value that one of them leaves to the provider, or sets to `False`."""
+    if structs.replace(this, settings=other.settings) != other:
         return False
-    pairs = [(getattr(one.settings, name), getattr(other.settings, name)) for name in Settings.__struct_fields__]
+    pairs = [(getattr(this.settings, name), getattr(other.settings, name)) for name in Settings.__struct_fields__]
     return all(a == b or a is None or b is None for a, b in pairs)
 
 
@@ -268,14 +270,14 @@ def recorded_refs(adapter: Adapter) -> list[TaskRef]:
     refs: list[TaskRef] = []
     for path in paths_of(adapter.name):
         if outcome_of(path) == "submitted":
-            recording = read(path)
-            refs += adapter.task_refs(call_of(adapter, recording), reply_of(recording))
+            exchange = read(path)
+            refs += adapter.task_refs(call_of(adapter, exchange), reply_of(exchange))
     assert refs
     return refs
 
 
 def reads_of(adapter: Adapter) -> list[Callable[[TaskRef], HttpCall]]:
-    """The calls that are built from a task reference."""
+    """The functions that build a call from a task reference."""
     return [build for build in (adapter.poll, adapter.refresh, adapter.content) if build is not None]
 
 
@@ -294,12 +296,12 @@ def test_a_task_reference_survives_json(adapter: Adapter) -> None:
 
 @every_adapter
 @pytest.mark.parametrize("nasty", NASTY)
-def test_a_nasty_id_stays_below_its_prefix(adapter: Adapter, nasty: str) -> None:
-    """An id is a word of the upstream's: it may not choose another path, host or header."""
+def test_hostile_id_does_not_leave_its_path(adapter: Adapter, nasty: str) -> None:
+    """The provider chooses the id of a task. It must not lead to another path, host or header."""
     for ref in recorded_refs(adapter):
         for build in reads_of(adapter):
-            prefix, found, suffix = build(structs.replace(ref, id="PLAIN")).path.partition("PLAIN")
-            assert found, "the path of a read has the id"
+            prefix, task_id, suffix = build(structs.replace(ref, id="PLAIN")).path.partition("PLAIN")
+            assert task_id, "the path of a read must contain the id"
             path = build(structs.replace(ref, id=nasty)).path
 
             assert path.startswith(prefix)
@@ -310,13 +312,13 @@ def test_a_nasty_id_stays_below_its_prefix(adapter: Adapter, nasty: str) -> None
 
 @every_adapter
 @pytest.mark.parametrize("odd", ["", " ", ".", "..", "\ud83c", "a/../b", "\n", "x" * 5000], ids=ascii)
-def test_an_odd_id_is_unreadable_or_can_be_read_with(adapter: Adapter, odd: str) -> None:
-    """An escape does not help against dots: a client that tidies paths makes `/tasks/..` another path."""
+def test_odd_id_is_unreadable_or_gives_a_safe_path(adapter: Adapter, odd: str) -> None:
+    """Dots cannot be escaped: an HTTP client that normalises paths turns `/tasks/..` into another path."""
     for path in paths_of(adapter.name):
         if outcome_of(path) != "submitted":
             continue
-        recording = read(path)
-        call, reply = call_of(adapter, recording), reply_of(recording)
+        exchange = read(path)
+        call, reply = call_of(adapter, exchange), reply_of(exchange)
         body = read_json(reply)
         for ref in adapter.task_refs(call, reply):
             for steps in leaves(body):
@@ -344,7 +346,7 @@ OF_CREDENTIALS = {"authorization", "x-api-key", "api-key", "token", "cookie", "p
 
 
 def calls_of(adapter: Adapter) -> list[HttpCall]:
-    """One call of every sort."""
+    """One call of each kind."""
     calls = [*submits_of(adapter), *(build(ref) for ref in recorded_refs(adapter) for build in reads_of(adapter))]
     return calls if adapter.upload is None else [*calls, adapter.upload(PICTURE)]
 
@@ -358,8 +360,8 @@ def test_a_credential_shows_in_headers_alone_and_only_once_authorized(adapter: A
         before = copy.deepcopy(call)
         authorized = adapter.authorize(call, credential, datetime(2026, 1, 1, tzinfo=UTC))
 
-        assert call == before, "a call is not changed"
-        assert structs.replace(authorized, headers=call.headers) == call, "only headers are added"
+        assert call == before, "a call must not be changed"
+        assert structs.replace(authorized, headers=call.headers) == call, "only headers may be added"
         assert call.headers.items() <= authorized.headers.items()
         added = authorized.headers.items() - call.headers.items()
         assert added

@@ -1,4 +1,4 @@
-"""What FoxAPI promises beyond what every adapter does; the meaning of single replies is in its recordings."""
+"""What only the adapter of FoxAPI promises. The meaning of single replies is in its exchanges."""
 
 import json
 from contextlib import suppress
@@ -13,7 +13,7 @@ from msgspec import structs
 
 from gateway.domain.adapter.contract import Capability, Credential, FilePart, HttpCall, HttpReply, ImageForm
 from gateway.domain.adapter.failure import FailureKind
-from gateway.domain.adapter.replies import REFUSED
+from gateway.domain.adapter.replies import KIND_BY_STATUS
 from gateway.domain.adapter.request import (
     ImageToVideo,
     Input,
@@ -25,7 +25,9 @@ from gateway.domain.adapter.request import (
 )
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef
 from gateway.domain.errors import UnreadableReply
-from providers.foxapi import ADAPTER, CAPABILITIES, FAILURES, FRAMES, REFUSALS
+from providers.foxapi import ADAPTER, FRAMES
+from providers.foxapi.errors import CODES, TASK_CODES
+from providers.foxapi.models import CAPABILITIES
 
 A, B = "https://example.com/a.jpg", "https://example.com/b.jpg"
 VIDEO = "https://example.com/motion.mp4"
@@ -34,7 +36,7 @@ SUBMIT = HttpCall(method="POST", path="/v1/videos/generations", json={})
 
 
 def request(
-    model: str, prompt: str, value: Input, options: dict[str, Any] | None = None, **asked: Any
+    model: str, prompt: str, value: Input, options: dict[str, Any] | None = None, **fields: Any
 ) -> UpstreamRequest:
     return UpstreamRequest(
         attempt_id="att_1",
@@ -42,13 +44,13 @@ def request(
         row=model,
         prompt=prompt,
         input=value,
-        settings=Settings(**asked),
+        settings=Settings(**fields),
         options=options or {},
     )
 
 
-def body_of(asked: UpstreamRequest) -> dict[str, Any]:
-    body: dict[str, Any] = ADAPTER.to_upstream(asked).json
+def body_of(submit: UpstreamRequest) -> dict[str, Any]:
+    body: dict[str, Any] = ADAPTER.to_upstream(submit).json
     return body
 
 
@@ -63,12 +65,12 @@ def kind_of(status: int, body: object, *, method: str = "POST") -> FailureKind |
 
 
 def envelope(**error: object) -> dict[str, object]:
-    return {"error": {"message": "told", **error}}
+    return {"error": {"message": "no", **error}}
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------
 
-# The fields of each model's own column, besides `model` and `prompt`.
+# The fields in each model's column of the documentation, without `model` and `prompt`.
 V3_COLUMN = {"resolution", "duration", "generate_audio", "negative_prompt", "voice_ids", "multi_prompt"}
 O3_COLUMN = {"resolution", "duration", "generate_audio", "multi_prompt"}
 EDIT_COLUMN = {"video_url", "keep_audio", "image_urls", "elements", "resolution"}
@@ -88,7 +90,7 @@ COLUMNS = {
 
 
 def everything(model: str) -> list[UpstreamRequest]:
-    """For each kind of input, all that a row allows at once."""
+    """For each kind of input, a request with everything that a row allows."""
     (row,) = CAPABILITIES[model]
     inputs: dict[InputKind, Input] = {
         InputKind.TEXT: TEXT,
@@ -99,18 +101,18 @@ def everything(model: str) -> list[UpstreamRequest]:
             last_frame=B if row.frames_with_references else None,
         ),
     }
-    asked = Settings(
+    settings = Settings(
         duration_seconds=max(row.durations, default=None),
         resolution=max(row.resolutions, default=None),
         aspect_ratio=max(row.aspect_ratios, default=None),
-        generate_audio=row.generate_audio,  # silence may be asked of a model that has no sound
+        generate_audio=row.generate_audio,  # a client may ask a model without sound for silence
         negative_prompt="blur" if row.negative_prompt_max else None,
         mode=max(row.modes, default=None),
     )
     return [
         structs.replace(
             request(model, "" if row.prompt_max == 0 else "a kite", inputs[kind], dict.fromkeys(row.options, "x")),
-            settings=asked,
+            settings=settings,
         )
         for kind in sorted(row.inputs)
     ]
@@ -123,10 +125,10 @@ def test_every_row_has_its_column() -> None:
 
 @pytest.mark.parametrize("model", COLUMNS)
 def test_all_of_a_models_column_is_sent_and_nothing_else(model: str) -> None:
-    """An unknown field is a 422."""
+    """FoxAPI refuses an unknown field with 422."""
     sent: set[str] = set()
-    for asked in everything(model):
-        sent |= set(body_of(asked))
+    for submit in everything(model):
+        sent |= set(body_of(submit))
 
     assert sent - {"model", "prompt"} == COLUMNS[model]
 
@@ -150,7 +152,7 @@ def test_each_family_has_its_own_names_for_the_frames(model: str, value: Input, 
     assert body_of(request(model, "a kite", value)) == {"model": model, "prompt": "a kite", **frames}
 
 
-def test_what_was_not_asked_for_is_not_sent() -> None:
+def test_only_requested_fields_are_sent() -> None:
     assert body_of(request("kling-o3-text-to-video", "", TEXT)) == {"model": "kling-o3-text-to-video"}
 
 
@@ -161,16 +163,16 @@ def test_false_and_the_empty_text_are_values() -> None:
     assert body["negative_prompt"] == ""
 
 
-def test_silence_is_no_field_of_a_model_without_sound() -> None:
+def test_silence_is_not_sent_to_a_model_without_sound() -> None:
     edit = request("kling-o3-video-to-video-edit", "a", TEXT, {"video_url": VIDEO}, generate_audio=False)
 
     assert "generate_audio" not in body_of(edit)
 
 
 def test_a_configured_model_follows_its_row() -> None:
-    asked = structs.replace(request("kling-v3-image-to-video", "a", BOTH), model="kling-next-image-to-video")
+    submit = structs.replace(request("kling-v3-image-to-video", "a", BOTH), model="kling-next-image-to-video")
 
-    assert body_of(asked) == {
+    assert body_of(submit) == {
         "model": "kling-next-image-to-video",
         "prompt": "a",
         "image_url": A,
@@ -185,15 +187,15 @@ def test_an_option_never_replaces_what_the_gateway_sends() -> None:
 
 
 def test_the_callback_address_and_the_count_are_not_sent() -> None:
-    asked = structs.replace(request("kling-v3-text-to-video", "a", TEXT), callback_url="https://gateway.example/c")
+    submit = structs.replace(request("kling-v3-text-to-video", "a", TEXT), callback_url="https://gateway.example/c")
 
-    assert set(body_of(asked)) == {"model", "prompt"}
+    assert set(body_of(submit)) == {"model", "prompt"}
     assert ADAPTER.read_callback is None
     assert all(row.count_max == 1 for rows in CAPABILITIES.values() for row in rows)
 
 
 def test_every_call_has_an_ordinary_user_agent() -> None:
-    """Cloudflare refuses a client library's own."""
+    """Cloudflare refuses the default User-Agent of a client library."""
     ref = TaskRef(id="task-unified-1")
     assert ADAPTER.refresh is not None
     assert ADAPTER.upload is not None
@@ -215,7 +217,7 @@ def test_a_refresh_is_the_poll_that_makes_foxapi_look_again() -> None:
 
 
 def test_an_upload_makes_room_for_itself() -> None:
-    """Without `auto_cleanup` a full store is a 403."""
+    """Without `auto_cleanup` a full store refuses uploads with 403."""
     assert ADAPTER.upload is not None
     call = ADAPTER.upload(FilePart(field="?", filename="a.png", content_type="image/png", content=b"\x89PNG"))
 
@@ -253,15 +255,15 @@ def test_capabilities_are_the_documented_ones(
     assert row.image_forms[0] is ImageForm.UPLOAD
 
 
-def test_a_prompt_gives_way_to_several_in_o3_alone() -> None:
+def test_only_o3_accepts_several_prompts_instead_of_one() -> None:
     replaced = {model for model, (row,) in CAPABILITIES.items() if row.prompt_or == "multi_prompt"}
 
     assert replaced == {"kling-o3-image-to-video", "kling-o3-text-to-video", "kling-o3-reference-to-video"}
 
 
-def why_not(asked: UpstreamRequest) -> str | None:
-    (row,) = CAPABILITIES[asked.row]
-    return next((why for rule in row.rules if (why := rule(asked)) is not None), None)
+def why_not(submit: UpstreamRequest) -> str | None:
+    (row,) = CAPABILITIES[submit.row]
+    return next((why for rule in row.rules if (why := rule(submit)) is not None), None)
 
 
 SHOTS = [{"prompt": "a", "duration": 3}, {"prompt": "b", "duration": 2}]
@@ -273,7 +275,7 @@ FOUR = ReferencesToVideo(references=(A,) * 4)
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "submit",
     [
         request(V3, "a", TEXT),
         request(V3, "a", TEXT, {"voice_ids": ["v1", "v2"]}, generate_audio=True),
@@ -290,12 +292,12 @@ FOUR = ReferencesToVideo(references=(A,) * 4)
         request(MOTION, "", IMAGE, {"video_url": VIDEO}),
     ],
 )
-def test_what_the_rules_let_through(asked: UpstreamRequest) -> None:
-    assert why_not(asked) is None
+def test_rules_accept(submit: UpstreamRequest) -> None:
+    assert why_not(submit) is None
 
 
 @pytest.mark.parametrize(
-    ("asked", "word"),
+    ("submit", "word"),
     [
         (request(V3, "a", TEXT, {"voice_ids": ["v1", "v2", "v3"]}, generate_audio=True), "at most 2"),
         (request(V3, "a", TEXT, {"voice_ids": "v1"}, generate_audio=True), "list"),
@@ -321,8 +323,8 @@ def test_what_the_rules_let_through(asked: UpstreamRequest) -> None:
         (request(MOTION, "", IMAGE), "video_url"),
     ],
 )
-def test_what_the_rules_leave_out(asked: UpstreamRequest, word: str) -> None:
-    assert word in (why_not(asked) or "")
+def test_rules_refuse_with_a_reason(submit: UpstreamRequest, word: str) -> None:
+    assert word in (why_not(submit) or "")
 
 
 def test_polling_is_the_documented_one() -> None:
@@ -338,29 +340,29 @@ def test_polling_is_the_documented_one() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 422, 429, 503])
-@pytest.mark.parametrize("word", REFUSALS)
+@pytest.mark.parametrize("word", CODES)
 def test_a_known_code_decides_before_type_and_status(word: str, status: int) -> None:
-    assert kind_of(status, envelope(code=word, type="invalid_request_error")) is REFUSALS[word]
-    assert kind_of(status, envelope(code="new_word", type=word)) is REFUSALS[word]
-    assert kind_of(status, {"code": word, "message": "told", "data": {"error": None}}) is REFUSALS[word]
+    assert kind_of(status, envelope(code=word, type="invalid_request_error")) is CODES[word]
+    assert kind_of(status, envelope(code="new_word", type=word)) is CODES[word]
+    assert kind_of(status, {"code": word, "message": "no", "data": {"error": None}}) is CODES[word]
 
 
-@pytest.mark.parametrize("status", REFUSED)
+@pytest.mark.parametrize("status", KIND_BY_STATUS)
 @pytest.mark.parametrize("body", [b"", b"<html>no</html>", {}, envelope(type="invalid_request_error"), {"error": "no"}])
 def test_without_a_known_word_the_status_decides(status: int, body: object) -> None:
-    assert kind_of(status, body) is REFUSED[status]
-    assert kind_of(status, body, method="GET") is REFUSED[status]
+    assert kind_of(status, body) is KIND_BY_STATUS[status]
+    assert kind_of(status, body, method="GET") is KIND_BY_STATUS[status]
 
 
 @pytest.mark.parametrize("status", [301, 405, 408, 409, 500, 501, 502, 504, 520, 522, 524, 599])
 @pytest.mark.parametrize(
     "body", [b"", b"error code: 524", envelope(type="server_error"), envelope(type="internal_error")]
 )
-def test_what_proves_nothing_is_ambiguous(status: int, body: object) -> None:
+def test_status_that_proves_nothing_is_ambiguous(status: int, body: object) -> None:
     assert kind_of(status, body) is FailureKind.AMBIGUOUS
 
 
-@pytest.mark.parametrize("word", REFUSALS)
+@pytest.mark.parametrize("word", CODES)
 def test_no_word_makes_an_undocumented_server_error_safe_to_repeat(word: str) -> None:
     assert kind_of(500, envelope(code=word)) is FailureKind.AMBIGUOUS
 
@@ -372,26 +374,26 @@ def test_not_found_is_a_lost_task_to_a_read_and_configuration_to_a_submit(body: 
 
 
 @pytest.mark.parametrize("body", [b"", b"404 page not found", envelope(type="invalid_request_error"), envelope()])
-def test_a_404_that_says_no_more_loses_no_task(body: object) -> None:
+def test_404_without_a_reason_does_not_lose_a_task(body: object) -> None:
     assert kind_of(404, body, method="GET") is FailureKind.UNAVAILABLE
     assert kind_of(404, body, method="POST") is FailureKind.UNAVAILABLE
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422, 429, 503])
-@pytest.mark.parametrize("word", [*REFUSALS, "not_found", "service_unavailable_error", "new_word"])
-def test_a_refusal_that_names_a_task_is_no_refusal_to_build_on(word: str, status: int) -> None:
+@pytest.mark.parametrize("word", [*CODES, "not_found", "service_unavailable_error", "new_word"])
+def test_refusal_with_a_task_id_is_ambiguous(word: str, status: int) -> None:
     assert kind_of(status, {"id": "task-1", **envelope(code=word)}) is FailureKind.AMBIGUOUS
-    assert kind_of(status, {"code": word, "message": "told", "data": {"id": "task-1"}}) is FailureKind.AMBIGUOUS
+    assert kind_of(status, {"code": word, "message": "no", "data": {"id": "task-1"}}) is FailureKind.AMBIGUOUS
 
 
 def test_only_what_other_providers_may_take_is_tried_elsewhere() -> None:
-    told = {
+    elsewhere = {
         word
-        for word in REFUSALS
+        for word in CODES
         if (refusal := ADAPTER.classify(reply(422, envelope(code=word)))) is not None and refusal.elsewhere
     }
 
-    assert told == {"unsupported_advanced_options"}
+    assert elsewhere == {"unsupported_advanced_options"}
 
 
 def test_a_page_of_html_is_not_shown() -> None:
@@ -409,13 +411,13 @@ def test_an_unknown_task_failure_is_not_guessed_at() -> None:
     assert snapshot == Failed(kind=FailureKind.TASK_FAILED, message="sensitive", upstream_code="sensitive_mood")
 
 
-@pytest.mark.parametrize("code", FAILURES)
+@pytest.mark.parametrize("code", TASK_CODES)
 def test_a_known_task_failure_has_its_kind_whatever_its_message(code: str) -> None:
     task = {"status": "failed", "error": {"code": code, "message": "a policy of ours"}}
     snapshot = ADAPTER.from_upstream(reply(200, task, method="GET"))
 
     assert isinstance(snapshot, Failed)
-    assert snapshot.kind is FAILURES[code]
+    assert snapshot.kind is TASK_CODES[code]
 
 
 @pytest.mark.parametrize(
@@ -427,7 +429,7 @@ def test_the_first_poll_is_at_half_the_estimate(estimate: object, first: float |
     assert ADAPTER.task_refs(SUBMIT, answer) == (TaskRef(id="task-1", first_poll_seconds=first),)
 
 
-# --- replies that nobody promised -------------------------------------------------------------------------------------
+# --- replies that no page describes -----------------------------------------------------------------------------------
 
 WORDS = [
     "pending",
@@ -452,7 +454,7 @@ NEAR = st.dictionaries(
 
 
 def as_body(value: Any) -> bytes:
-    """JSON as a careless server writes it: NaN, infinities and halves of surrogate pairs included."""
+    """JSON as a careless server writes it, with NaN, infinities and halves of surrogate pairs."""
     return json.dumps(value).encode()
 
 
@@ -493,6 +495,6 @@ OPTIONS = st.dictionaries(
 @given(model=st.sampled_from(sorted(CAPABILITIES)), options=OPTIONS, seconds=st.none() | st.integers(3, 15))
 def test_a_rule_has_a_reason_or_none_for_any_options(model: str, options: dict[str, Any], seconds: int | None) -> None:
     row: Capability = CAPABILITIES[model][0]
-    asked = request(model, "a", FOUR, options, duration_seconds=seconds)
+    submit = request(model, "a", FOUR, options, duration_seconds=seconds)
 
-    assert all(why is None or why for why in (rule(asked) for rule in row.rules))
+    assert all(why is None or why for why in (rule(submit) for rule in row.rules))

@@ -1,4 +1,4 @@
-"""Replies that nobody promised: every adapter reads a sound value or raises `UnreadableReply`, and shows no secret."""
+"""Replies that no page describes: every adapter returns a sound value or raises `UnreadableReply`, without secrets."""
 
 import re
 from contextlib import suppress
@@ -18,13 +18,13 @@ from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.task import Completed, Failed, Pending, Status, TaskRef, TaskSnapshot
 from gateway.domain.errors import UnreadableReply
 
-from .recordings import (
+from .exchanges import (
     ADAPTERS,
     as_json,
     at,
     every_adapter,
+    every_exchange,
     every_name,
-    every_recording,
     exactly,
     leaves,
     outcome_of,
@@ -80,7 +80,7 @@ def test_garbage_says_nothing_about_a_task(adapter: Adapter, body: bytes) -> Non
 @every_adapter
 @every_garbage
 def test_garbage_after_a_submit_is_neither_a_task_nor_a_refusal(adapter: Adapter, body: bytes) -> None:
-    """A refusal read into garbage would send the same work to another provider, while this one may be at it."""
+    """If garbage were read as a refusal, another provider would get the same work, and both could be paid."""
     reply = HttpReply(status=200, body=body, method="POST")
     assert adapter.classify(reply) is None
     calls = submits_of(adapter)
@@ -109,13 +109,13 @@ def test_classify_never_raises_and_guesses_nothing(adapter: Adapter, body: bytes
         refusal = adapter.classify(HttpReply(status=status, body=body, method=method))
         assert_sound(refusal)
         if refusal is not None and method == "GET":
-            assert refusal.kind not in A_TASKS_END, f"HTTP {status}: a poll that fails ends no task"
+            assert refusal.kind not in A_TASKS_END, f"HTTP {status}: a failed poll must not end a task"
         assert refusal is None or not 200 <= status < 300, f"HTTP {status}: nothing says that the call was refused"
         if refusal is not None and method == "POST" and status >= 500:
             assert refusal.kind is FailureKind.AMBIGUOUS, f"HTTP {status}: nothing says that no task was started"
 
 
-OF_OTHERS = {  # a 404 as proxies and frameworks write it
+OF_OTHERS = {  # the 404 of proxies and frameworks
     "no route": b'{"message": "no Route matched with those values"}',
     "error text": b'{"timestamp": 1763700000, "status": 404, "error": "Not Found", "path": "/v1"}',
     "detail": b'{"detail": "Not Found"}',
@@ -126,19 +126,19 @@ OF_OTHERS = {  # a 404 as proxies and frameworks write it
 
 @every_adapter
 @pytest.mark.parametrize("body", [*GARBAGE.values(), *OF_OTHERS.values()], ids=[*GARBAGE, *OF_OTHERS])
-def test_a_404_that_the_provider_did_not_write_loses_no_task(adapter: Adapter, body: bytes) -> None:
+def test_404_of_a_proxy_does_not_lose_a_task(adapter: Adapter, body: bytes) -> None:
     refusal = adapter.classify(HttpReply(status=404, body=body, method="GET"))
     assert refusal is not None
     assert refusal.kind is FailureKind.UNAVAILABLE
 
 
-@every_recording
+@every_exchange
 def test_a_refusal_beside_a_task_is_never_sent_again(adapter: Adapter, path: Path) -> None:
-    """Who names a task may have started it, whatever else is said: it is followed, or nobody knows."""
-    recording = read(path)
-    if outcome_of(path) != "refused" or recording.call.method != "POST":
+    """A reply with a task id may have started the task: the task is polled, or the outcome is unknown."""
+    exchange = read(path)
+    if outcome_of(path) != "refused" or exchange.call.method != "POST":
         return
-    refused = reply_of(recording)
+    refused = reply_of(exchange)
     said = json_object(refused)
     for other in paths_of(adapter.name):
         if outcome_of(other) != "submitted":
@@ -158,7 +158,7 @@ def json_object(reply: HttpReply) -> dict[str, Any]:
 
 
 def assert_sound(value: object) -> None:
-    """What holds for anything an adapter reads, whatever the reply was."""
+    """Check what must hold for every value that an adapter returns, whatever the reply was."""
     match value:
         case None:
             pass
@@ -206,22 +206,22 @@ def assert_clean(message: str) -> None:
 LEAK = " sk-live-0123456789abcdef at https://internal.example:8080/x?key=1 on 10.1.2.3, balance ＄12.50, Bearer abc.def"
 
 
-@every_recording
+@every_exchange
 def test_no_message_shows_keys_balances_or_hosts(adapter: Adapter, path: Path) -> None:
-    """Also when the provider writes them into any text of a reply that was read before."""
-    recording = read(path)
-    if isinstance(raw := recording.reads_as.snapshot, dict):
+    """Not even if the provider puts them into any text of a known reply."""
+    exchange = read(path)
+    if isinstance(raw := exchange.reads_as.snapshot, dict):
         assert_sound(exactly(raw, TaskSnapshot))
-    if recording.reply is None or recording.reply.json is UNSET:
+    if exchange.reply is None or exchange.reply.json is UNSET:
         return
-    for steps in leaves(recording.reply.json):
-        if isinstance(old := at(recording.reply.json, steps), str):
-            body = msgspec.json.encode(replaced(recording.reply.json, steps, old + LEAK))
-            read_every_way(adapter, structs.replace(reply_of(recording), body=body))
+    for steps in leaves(exchange.reply.json):
+        if isinstance(old := at(exchange.reply.json, steps), str):
+            body = msgspec.json.encode(replaced(exchange.reply.json, steps, old + LEAK))
+            read_every_way(adapter, structs.replace(reply_of(exchange), body=body))
 
 
 def read_every_way(adapter: Adapter, reply: HttpReply) -> None:
-    """Whatever the reply is: a sound value or `UnreadableReply`, nothing else."""
+    """Every reader returns a sound value or raises `UnreadableReply`, for any reply."""
     assert_sound(adapter.classify(reply))
     call = submits_of(adapter)[0]
     for reader in (adapter.from_upstream, lambda reply: adapter.task_refs(call, reply), adapter.uploaded_url):
@@ -239,7 +239,7 @@ JSON = st.recursive(
     | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text()
-    | st.just("\ud83c")  # half of an emoji, as a message that was cut has it
+    | st.just("\ud83c")  # half of an emoji, as in a message that was cut
     | st.sampled_from(
         ["succeed", "SUCCESS", "FAILED", "completed", "https://", "http://[::1", "data:,", "-1", "1e999"]
     ),
@@ -265,7 +265,7 @@ def test_any_reply_reads_or_is_unreadable(name: str, body: bytes, status: int, m
 def test_a_recorded_reply_with_one_value_changed_reads_or_is_unreadable(
     name: str, data: st.DataObject, new: Any, status: int | None, method: str
 ) -> None:
-    """Near the known shapes is where a reader trusts too much."""
+    """A reader trusts a reply most if it almost has a known form."""
     bodies = JSON_BODIES[name]
     assert bodies
     old_status, body = data.draw(st.sampled_from(bodies))
@@ -275,14 +275,14 @@ def test_a_recorded_reply_with_one_value_changed_reads_or_is_unreadable(
 
 
 def json_bodies(name: str) -> list[tuple[int, Any]]:
-    """Every recorded JSON body with its status; a callback's is what the provider sent."""
-    found: list[tuple[int, Any]] = []
-    for recording in map(read, paths_of(name)):
-        if recording.reply is not None and recording.reply.json is not UNSET:
-            found.append((recording.reply.status, recording.reply.json))
-        if recording.reads_as.callback is not UNSET:
-            found.append((200, recording.call.json))
-    return found
+    """Every JSON body of the exchanges with its status; for a callback the body that the provider sent."""
+    bodies: list[tuple[int, Any]] = []
+    for exchange in map(read, paths_of(name)):
+        if exchange.reply is not None and exchange.reply.json is not UNSET:
+            bodies.append((exchange.reply.status, exchange.reply.json))
+        if exchange.reads_as.callback is not UNSET:
+            bodies.append((200, exchange.call.json))
+    return bodies
 
 
 JSON_BODIES = {name: json_bodies(name) for name in ADAPTERS}

@@ -1,4 +1,4 @@
-"""What Keevx promises beyond what every adapter does; the meaning of single replies is in its recordings."""
+"""What only the adapter of Keevx promises. The meaning of single replies is in its exchanges."""
 
 from contextlib import suppress
 from typing import Any
@@ -21,20 +21,21 @@ from gateway.domain.adapter.request import (
 )
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef
 from gateway.domain.errors import UnreadableReply, UnsupportedParameter
-from providers.keevx import ADAPTER, CODES, PENDING, TASK_NOT_FOUND, TOKEN_OR_VALIDATION
+from providers.keevx import ADAPTER, PENDING
+from providers.keevx.errors import CODES, CREATION_FAILED, TASK_NOT_FOUND, TWO_MEANINGS
 
 SUBMIT = HttpCall(method="POST", path="/image_to_video", json={})
 EXAMPLE = "https://example.com/"
 
 
-def request(model: str, prompt: str, value: Input, *, count: int = 1, **asked: Any) -> UpstreamRequest:
+def request(model: str, prompt: str, value: Input, *, count: int = 1, **fields: Any) -> UpstreamRequest:
     return UpstreamRequest(
         attempt_id="att_1",
         model=model,
         row=model,
         prompt=prompt,
         input=value,
-        settings=Settings(**asked),
+        settings=Settings(**fields),
         count=count,
     )
 
@@ -51,7 +52,7 @@ def kind_of(status: int, body: object, *, method: str = "POST") -> FailureKind |
 
 # --- what is sent -----------------------------------------------------------------------------------------------------
 
-# Each: what is asked for, and the body of the documentation's own example.
+# Each: a request, and the body of the example in the documentation.
 DOCUMENTED = {
     "V, start frame": (
         request(
@@ -143,12 +144,12 @@ DOCUMENTED = {
 }
 
 
-@pytest.mark.parametrize(("asked", "documented"), DOCUMENTED.values(), ids=list(DOCUMENTED))
-def test_a_submit_is_the_documented_body(asked: UpstreamRequest, documented: dict[str, Any]) -> None:
-    call = ADAPTER.to_upstream(asked)
+@pytest.mark.parametrize(("submit", "documented"), DOCUMENTED.values(), ids=list(DOCUMENTED))
+def test_a_submit_is_the_documented_body(submit: UpstreamRequest, documented: dict[str, Any]) -> None:
+    call = ADAPTER.to_upstream(submit)
 
     assert (call.method, call.path) == ("POST", "/image_to_video")
-    # Two of the examples write the default count out; one output is asked for by leaving it away.
+    # Two of the examples contain the default count. The adapter leaves it out.
     expected = {key: value for key, value in documented.items() if (key, value) != ("generate_count", 1)}
     assert call.json == expected
     assert list(call.json)[:2] == ["model", "prompt"]
@@ -170,28 +171,28 @@ def test_every_call_names_its_source() -> None:
 
 
 @pytest.mark.parametrize("generate_audio", [None, False])
-def test_silence_is_never_mentioned_to_kl(generate_audio: bool | None) -> None:
-    asked = request(
+def test_silence_is_never_sent_to_kl(generate_audio: bool | None) -> None:
+    submit = request(
         "KL", "x", ReferencesToVideo(references=("https://a.example/1.png",)), generate_audio=generate_audio
     )
-    assert "generate_audio" not in ADAPTER.to_upstream(asked).json
+    assert "generate_audio" not in ADAPTER.to_upstream(submit).json
 
 
 def test_sound_is_never_dropped() -> None:
-    """No route to KL takes it, except where the configuration says that the model can."""
-    asked = request("KL", "x", ReferencesToVideo(references=("https://a.example/1.png",)), generate_audio=True)
-    assert ADAPTER.to_upstream(asked).json["generate_audio"] is True
+    """KL has no sound, so no route to it accepts this, unless the configuration says that the model has sound."""
+    submit = request("KL", "x", ReferencesToVideo(references=("https://a.example/1.png",)), generate_audio=True)
+    assert ADAPTER.to_upstream(submit).json["generate_audio"] is True
 
 
 @pytest.mark.parametrize("generate_audio", [True, False])
 def test_sound_is_sent_to_v_as_asked(generate_audio: bool) -> None:
-    asked = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"), generate_audio=generate_audio)
-    assert ADAPTER.to_upstream(asked).json["generate_audio"] is generate_audio
+    submit = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"), generate_audio=generate_audio)
+    assert ADAPTER.to_upstream(submit).json["generate_audio"] is generate_audio
 
 
 def test_a_configured_model_follows_the_row_it_names() -> None:
-    asked = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"), generate_audio=True)
-    call = ADAPTER.to_upstream(msgspec.structs.replace(asked, model="V-next"))
+    submit = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"), generate_audio=True)
+    call = ADAPTER.to_upstream(msgspec.structs.replace(submit, model="V-next"))
     assert call.json["model"] == "V-next"
     assert call.json["generate_audio"] is True
 
@@ -204,18 +205,18 @@ def test_a_configured_model_follows_the_row_it_names() -> None:
         ReferencesToVideo(references=("https://a.example/1.png",), last_frame="https://a.example/2.png"),
     ],
 )
-def test_an_input_of_no_documented_mode_is_not_sent(value: Input) -> None:
-    """Which of the two image fields wins when both are there is documented nowhere."""
+def test_input_of_an_undocumented_mode_is_not_sent(value: Input) -> None:
+    """No page says which of the two image fields wins if both are sent."""
     with pytest.raises(UnsupportedParameter):
         ADAPTER.to_upstream(request("V", "x", value))
 
 
 def test_a_callback_is_asked_for_only_with_an_address() -> None:
-    asked = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"))
-    assert "callback_url" not in ADAPTER.to_upstream(asked).json
+    submit = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"))
+    assert "callback_url" not in ADAPTER.to_upstream(submit).json
 
-    asked = msgspec.structs.replace(asked, callback_url="https://gateway.example.com/c/1?token=t")
-    assert ADAPTER.to_upstream(asked).json["callback_url"] == "https://gateway.example.com/c/1?token=t"
+    submit = msgspec.structs.replace(submit, callback_url="https://gateway.example.com/c/1?token=t")
+    assert ADAPTER.to_upstream(submit).json["callback_url"] == "https://gateway.example.com/c/1?token=t"
 
 
 def test_an_upload_is_one_part_named_file() -> None:
@@ -238,8 +239,8 @@ def test_every_task_is_read_alone() -> None:
 
 
 def row(model: str, kind: InputKind) -> Capability:
-    (found,) = [capability for capability in ADAPTER.capabilities[model] if kind in capability.inputs]
-    return found
+    (match,) = [capability for capability in ADAPTER.capabilities[model] if kind in capability.inputs]
+    return match
 
 
 def test_the_rows_are_those_of_the_parameter_tables() -> None:
@@ -284,10 +285,10 @@ STATUSES = [200, 201, 400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503]
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("code", CODES)
 def test_a_known_code_goes_before_the_http_status(code: int, status: int, method: str) -> None:
-    for written in (code, str(code), f" {code} ", float(code)):
+    for written in (int(code), code, f" {code} ", float(code)):
         refusal = ADAPTER.classify(reply(status, {"code": written, "msg": "reason"}, method=method))
         assert refusal is not None
-        assert (refusal.kind, refusal.upstream_code) == (CODES[code], str(code))
+        assert (refusal.kind, refusal.upstream_code) == (CODES[code], code)
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -298,8 +299,16 @@ def test_a_lost_task_is_one_that_was_read(code: int, status: int) -> None:
     assert kind_of(status, body, method="POST") is not FailureKind.TASK_LOST
 
 
+@pytest.mark.parametrize("status", STATUSES)
+def test_failed_task_creation_is_never_a_refusal_of_a_submit(status: int) -> None:
+    """The page of images says "retry the request". For a video that could buy it twice."""
+    body = {"code": CREATION_FAILED, "msg": "Task creation failed, retry the request"}
+    assert kind_of(status, body) is FailureKind.AMBIGUOUS
+    assert kind_of(status, body, method="GET") is FailureKind.UNAVAILABLE
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>404</html>", {"code": 0, "msg": "ok"}, {"code": 404, "msg": "x"}, []])
-def test_404_without_a_documented_code_loses_no_task_and_is_a_wrong_address_to_a_submit(body: object) -> None:
+def test_404_without_a_documented_code_is_unavailable_to_a_read_and_to_a_submit(body: object) -> None:
     assert kind_of(404, body, method="GET") is FailureKind.UNAVAILABLE
     assert kind_of(404, body, method="POST") is FailureKind.UNAVAILABLE
 
@@ -325,13 +334,15 @@ CREDENTIAL, CREDIT, CLIENT = FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_
         (429, "slow down", FailureKind.RATE_LIMITED),
     ],
 )
-def test_the_code_with_two_meanings_goes_by_http_then_by_words(status: int, message: str, kind: FailureKind) -> None:
-    assert kind_of(status, {"code": TOKEN_OR_VALIDATION, "msg": message}) is kind
+def test_code_with_two_meanings_is_decided_by_status_then_by_words(
+    status: int, message: str, kind: FailureKind
+) -> None:
+    assert kind_of(status, {"code": TWO_MEANINGS, "msg": message}) is kind
 
 
 def test_only_the_length_of_a_prompt_is_this_providers_own_limit() -> None:
     refusals = {code: ADAPTER.classify(reply(400, {"code": code, "msg": "x"})) for code in CODES}
-    assert {code for code, refusal in refusals.items() if refusal and refusal.elsewhere} == {100005}
+    assert {code for code, refusal in refusals.items() if refusal and refusal.elsewhere} == {"100005"}
 
 
 @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 520, 599])
@@ -341,7 +352,7 @@ def test_a_5xx_without_a_documented_not_accepted_is_ambiguous(status: int, body:
 
 
 @pytest.mark.parametrize("code", [None, True, "", "OK", "success", [], {}, 1.5, "NaN", "Infinity", "-inf", "0", 0, 0.0])
-def test_what_is_no_code_refuses_nothing(code: object) -> None:
+def test_value_that_is_not_a_code_refuses_nothing(code: object) -> None:
     assert kind_of(200, {"code": code, "data": {"task_ids": ["i2v-1"]}}) is None
 
 
@@ -353,14 +364,14 @@ def test_an_unknown_code_under_http_200_is_never_sent_again(code: object, messag
     assert kind_of(400, body) in {FailureKind.INVALID_REQUEST, FailureKind.RATE_LIMITED}
 
 
-def test_a_failed_upload_without_a_code_of_its_own_is_no_refusal_of_the_file() -> None:
+def test_failed_upload_without_a_code_is_ambiguous() -> None:
     refused = {"code": 0, "success": False, "message": {"global": "upload failed"}, "result": None}
     assert kind_of(200, refused) is FailureKind.AMBIGUOUS
 
 
 @pytest.mark.parametrize("status", STATUSES)
-@pytest.mark.parametrize("code", [*CODES, *TASK_NOT_FOUND, TOKEN_OR_VALIDATION, 7])
-def test_a_refusal_that_names_tasks_is_no_refusal_to_build_on(code: int, status: int) -> None:
+@pytest.mark.parametrize("code", [*CODES, *TASK_NOT_FOUND, TWO_MEANINGS, 7])
+def test_refusal_with_task_ids_is_ambiguous(code: int, status: int) -> None:
     for data in ({"task_ids": ["i2v-1"]}, [{"task_id": "i2v-1"}]):
         for message in ("x", "Insufficient balance", "too many requests", "content policy"):
             assert kind_of(status, {"code": code, "msg": message, "data": data}) is FailureKind.AMBIGUOUS
@@ -389,7 +400,7 @@ def test_a_message_shows_no_key_and_no_host(message: object) -> None:
         assert refusal.message == "Key … refused by …"
 
 
-# --- replies that nobody promised -------------------------------------------------------------------------------------
+# --- replies that no page describes -----------------------------------------------------------------------------------
 
 JSON = st.recursive(
     st.none()
@@ -425,7 +436,7 @@ IDS = [
 
 
 def odd(*likely: object) -> st.SearchStrategy[Any]:
-    """Mostly one of the likely values, now and then anything."""
+    """Mostly one of the likely values, sometimes any value."""
     return st.sampled_from(likely) | JSON
 
 
@@ -447,7 +458,9 @@ TASK = st.fixed_dictionaries(
 ENVELOPE = st.fixed_dictionaries(
     {},
     optional={
-        "code": odd(0, "0", 0, *CODES, *TASK_NOT_FOUND, TOKEN_OR_VALIDATION, 999, "999", *NUMBERS),
+        "code": odd(
+            0, "0", 0, *map(int, CODES), *map(int, TASK_NOT_FOUND), int(TWO_MEANINGS), *CODES, 999, "999", *NUMBERS
+        ),
         "msg": odd("ok", "Invalid token", "余额不足", {"global": "success"}),
         "message": odd("ok", {"global": "success"}),
         "success": odd(True, False),
@@ -480,14 +493,14 @@ def check_refs(refs: tuple[TaskRef, ...]) -> None:
 @settings(max_examples=150)
 @given(body=BODIES, status=st.sampled_from(STATUSES) | st.integers(0, 999), method=st.sampled_from(["GET", "POST"]))
 def test_any_reply_is_a_value_or_unreadable(body: bytes, status: int, method: str) -> None:
-    found = reply(status, body, method=method)
-    refusal = ADAPTER.classify(found)
+    answer = reply(status, body, method=method)
+    refusal = ADAPTER.classify(answer)
     assert refusal is None or isinstance(refusal, Failed)
     assert 200 <= status < 300 or refusal is not None
     with suppress(UnreadableReply):
-        assert isinstance(ADAPTER.from_upstream(found), Pending | Completed | Failed)
+        assert isinstance(ADAPTER.from_upstream(answer), Pending | Completed | Failed)
     with suppress(UnreadableReply):
-        check_refs(ADAPTER.task_refs(SUBMIT, found))
+        check_refs(ADAPTER.task_refs(SUBMIT, answer))
 
 
 @settings(max_examples=100)
@@ -506,9 +519,9 @@ def test_any_upload_or_callback_is_a_value_or_unreadable(body: bytes) -> None:
 @settings(max_examples=100)
 @given(task=TASK)
 def test_only_the_two_words_of_an_end_end_a_task(task: dict[str, Any]) -> None:
-    found = reply(200, {"code": 0, "msg": "ok", "data": task}, method="GET")
+    answer = reply(200, {"code": 0, "msg": "ok", "data": task}, method="GET")
     try:
-        snapshot = ADAPTER.from_upstream(found)
+        snapshot = ADAPTER.from_upstream(answer)
     except UnreadableReply:
         return
     word = str(task["status"]).strip().upper()

@@ -1,4 +1,4 @@
-"""What only the Kling relay's adapter promises; what every adapter promises is in `test_adapters.py`."""
+"""What only the adapter of the Kling relay promises; `test_adapters.py` has what every adapter promises."""
 
 import json
 import re
@@ -21,17 +21,18 @@ from gateway.domain.generation.model import GenerationRequest
 from gateway.domain.routing.plan import Candidate, Planned, plan
 from gateway.domain.routing.price import Price
 from providers import kling_relay
-from providers.kling_relay import ADAPTER, CODES, KLING
+from providers.kling_relay import ADAPTER
+from providers.kling_relay.errors import CODES, KLING
 
-RECORDINGS = sorted((Path(__file__).parent.parent / "recordings" / "kling_relay").glob("*.json"))
-REPLIES = [json.loads(path.read_text())["reply"] for path in RECORDINGS]
+EXCHANGES = sorted((Path(__file__).parent.parent / "exchanges" / "kling_relay").glob("*.json"))
+REPLIES = [json.loads(path.read_text())["reply"] for path in EXCHANGES]
 TEXT, IMAGE = TextToVideo(), ImageToVideo(first_frame="https://example.com/image.jpg")
 SUBMIT = HttpCall(method="POST", path="/kling/v1/videos/image2video", json={})
 KNOWN = {**ADAPTER.capabilities, **ADAPTER.configurable}
 
 
 def request(
-    source: Any = TEXT, *, form: str = "", options: dict[str, Any] | None = None, **asked: Any
+    source: Any = TEXT, *, form: str = "", options: dict[str, Any] | None = None, **fields: Any
 ) -> UpstreamRequest:
     return UpstreamRequest(
         attempt_id="att_1",
@@ -39,14 +40,14 @@ def request(
         row="kling-v1-6",
         prompt="a cat",
         input=source,
-        settings=Settings(**asked),
+        settings=Settings(**fields),
         form=form,
         options=options or {},
     )
 
 
-def body(*args: Any, **asked: Any) -> dict[str, Any]:
-    return ADAPTER.to_upstream(request(*args, **asked)).json
+def body(*args: Any, **fields: Any) -> dict[str, Any]:
+    return ADAPTER.to_upstream(request(*args, **fields)).json
 
 
 def reply(value: Any, *, status: int = 200, method: str = "GET") -> HttpReply:
@@ -65,11 +66,11 @@ def task(status: str, data: Any = None, **more: Any) -> dict[str, Any]:
 # --- the body of a submit
 
 
-def test_nothing_asked_is_nothing_said() -> None:
+def test_only_required_fields_are_sent_by_default() -> None:
     assert body() == {"model": "kling-v1-6", "model_name": "kling-v1-6", "prompt": "a cat"}
 
 
-def test_every_setting_is_said_for_both_ways_of_reading_the_body() -> None:
+def test_every_setting_is_sent_for_all_versions() -> None:
     source = ImageToVideo(first_frame="iVBORw0KGgo=", last_frame="https://example.com/last.jpg")
 
     actual = body(
@@ -95,18 +96,18 @@ def test_every_setting_is_said_for_both_ways_of_reading_the_body() -> None:
     }
 
 
-def test_five_seconds_are_left_unsaid_because_no_type_suits_every_version() -> None:
+def test_five_seconds_are_not_sent_because_no_type_suits_every_version() -> None:
     said = body(duration_seconds=5, aspect_ratio="16:9")
 
     assert "duration" not in said
     assert "duration" not in said["metadata"]
 
 
-@pytest.mark.parametrize(("asked", "sound"), [(True, "on"), (False, None), (None, None)])
+@pytest.mark.parametrize(("generate_audio", "sound"), [(True, "on"), (False, None), (None, None)])
 def test_sound_is_asked_for_where_the_configuration_says_that_a_model_has_it(
-    asked: bool | None, sound: str | None
+    generate_audio: bool | None, sound: str | None
 ) -> None:
-    said = body(generate_audio=asked)
+    said = body(generate_audio=generate_audio)
 
     assert (said.get("sound"), said.get("metadata", {}).get("sound")) == (sound, sound)
     assert not any(row.generate_audio for rows in KNOWN.values() for row in rows)
@@ -121,7 +122,7 @@ def test_form_changes_the_top_level_duration_alone(form: str, top: object) -> No
 
 
 @pytest.mark.parametrize(
-    ("asked", "mode", "size"),
+    ("fields", "mode", "size"),
     [
         ({"aspect_ratio": "16:9"}, None, "1280x720"),
         ({"aspect_ratio": "16:9", "resolution": "1080p"}, "pro", "1920x1080"),
@@ -132,14 +133,14 @@ def test_form_changes_the_top_level_duration_alone(form: str, top: object) -> No
     ],
 )
 def test_resolution_becomes_mode_and_ratio_becomes_size(
-    asked: dict[str, Any], mode: str | None, size: str | None
+    fields: dict[str, Any], mode: str | None, size: str | None
 ) -> None:
-    said = body(**asked)
+    said = body(**fields)
 
     assert (said.get("mode"), said.get("size")) == (mode, size)
 
 
-def test_options_are_said_for_both_ways_of_reading_the_body() -> None:
+def test_options_are_sent_for_all_versions() -> None:
     said = body(options={"camera_control": {"type": "simple"}, "external_task_id": "order-1"})
 
     assert said["camera_control"] == said["metadata"]["camera_control"] == {"type": "simple"}
@@ -181,8 +182,8 @@ def test_every_call_asks_for_english_and_a_read_has_no_body() -> None:
 # --- rules across fields
 
 
-def refusals(asked: UpstreamRequest) -> list[str]:
-    return [why for rule in ADAPTER.capabilities[asked.row][0].rules if (why := rule(asked)) is not None]
+def refusals(submit: UpstreamRequest) -> list[str]:
+    return [why for rule in ADAPTER.capabilities[submit.row][0].rules if (why := rule(submit)) is not None]
 
 
 @pytest.mark.parametrize("option", ["camera_control", "static_mask", "dynamic_masks"])
@@ -210,32 +211,32 @@ def test_mode_that_contradicts_the_resolution_is_refused() -> None:
 def test_guidance_is_for_the_first_generation_alone() -> None:
     ranges = {name: {row.cfg_scale for row in rows} for name, rows in KNOWN.items()}
 
-    assert {name for name, found in ranges.items() if found == {(0, 1)}} == {"kling-v1", "kling-v1-6"}
-    assert all(found == {None} for name, found in ranges.items() if not name.startswith("kling-v1"))
+    assert {name for name, values in ranges.items() if values == {(0, 1)}} == {"kling-v1", "kling-v1-6"}
+    assert all(values == {None} for name, values in ranges.items() if not name.startswith("kling-v1"))
     assert ADAPTER.default_row == "kling-v2-master"
 
 
-# --- Kling's own rules, as a plan has them
+# --- Kling's own rules, as they appear in a plan
 
 
-def planned(model: str, source: Any = TEXT, *, adapt: Any = "none", sound: bool = False, **asked: Any) -> Planned:
+def planned(model: str, source: Any = TEXT, *, adapt: Any = "none", sound: bool = False, **fields: Any) -> Planned:
     rows = tuple(replace(row, generate_audio=sound) for row in KNOWN[model])
-    wanted = GenerationRequest(model="m", prompt="a cat", input=source, settings=Settings(**asked), adapt=adapt)
+    wanted = GenerationRequest(model="m", prompt="a cat", input=source, settings=Settings(**fields), adapt=adapt)
     prices = (Price(resolution="1080p", per_clip=2.0), Price(per_clip=1.0))
-    one = Candidate(provider="kling_relay", model=model, row=model, capabilities=rows, prices=prices)
-    return plan(wanted, (one,))
+    candidate = Candidate(provider="kling_relay", model=model, row=model, capabilities=rows, prices=prices)
+    return plan(wanted, (candidate,))
 
 
-def sent(found: Planned, model: str, source: Any = TEXT) -> tuple[str | None, float | None, list[str]]:
+def sent(outcome: Planned, model: str, source: Any = TEXT) -> tuple[str | None, float | None, list[str]]:
     """The mode that goes to the relay, the price, and the settings that nobody gave."""
-    (route,) = found.routes
-    asked = request(source)
-    call = ADAPTER.to_upstream(structs.replace(asked, model=model, row=model, settings=route.settings))
+    (route,) = outcome.routes
+    submit = request(source)
+    call = ADAPTER.to_upstream(structs.replace(submit, model=model, row=model, settings=route.settings))
     return call.json.get("mode"), route.cost_usd, [name for name in ("mode",) if route.settings.mode is not None]
 
 
-def reasons(found: Planned) -> list[tuple[str, str]]:
-    (left_out,) = found.left_out
+def reasons(outcome: Planned) -> list[tuple[str, str]]:
+    (left_out,) = outcome.left_out
     return [(reason.param, reason.message.partition(";")[0]) for reason in left_out.reasons]
 
 
@@ -251,13 +252,13 @@ def test_last_frame_is_made_in_mode_pro(model: str) -> None:
     assert sent(planned(model, BOTH, mode="pro"), model, BOTH)[:2] == ("pro", 2.0)
     nearest = planned(model, BOTH, adapt="nearest", resolution="720p")
     assert sent(nearest, model, BOTH)[:2] == ("pro", 2.0)
-    assert [(one.param, one.asked, one.given) for one in nearest.routes[0].adaptations] == [
+    assert [(change.param, change.asked, change.given) for change in nearest.routes[0].adaptations] == [
         ("resolution", "720p", "1080p")
     ]
 
 
 @pytest.mark.parametrize("model", STD_TOO)
-def test_last_frame_in_another_mode_is_left_out_and_told_of(model: str) -> None:
+def test_last_frame_in_another_mode_leaves_the_route_out_with_a_reason(model: str) -> None:
     assert reasons(planned(model, BOTH, resolution="720p")) == [
         ("resolution", "with a last image: takes 1080p, not 720p")
     ]
@@ -267,7 +268,7 @@ def test_last_frame_in_another_mode_is_left_out_and_told_of(model: str) -> None:
 
 @pytest.mark.parametrize("source", [TEXT, IMAGE])
 @pytest.mark.parametrize("model", STD_TOO)
-def test_without_a_last_frame_nothing_is_said_for_the_client(model: str, source: Any) -> None:
+def test_without_a_last_frame_no_mode_is_filled_in(model: str, source: Any) -> None:
     assert sent(planned(model, source), model, source) == (None, 1.0, [])
     assert sent(planned(model, source, resolution="720p"), model, source)[:2] == ("std", 1.0)
     assert sent(planned(model, source, mode="pro"), model, source)[:2] == ("pro", 2.0)
@@ -283,19 +284,19 @@ def test_model_of_one_mode_is_asked_for_in_it(model: str, source: Any) -> None:
 
 @pytest.mark.parametrize("source", [TEXT, IMAGE, BOTH])
 def test_sound_is_made_in_mode_pro(source: Any) -> None:
-    for asked in ({}, {"mode": "pro"}, {"resolution": "1080p"}):
-        found = planned("kling-v2-6", source, sound=True, generate_audio=True, **asked)
-        assert sent(found, "kling-v2-6", source)[:2] == ("pro", 2.0)
-    for asked in ({"mode": "std"}, {"resolution": "720p"}):
-        assert planned("kling-v2-6", source, sound=True, generate_audio=True, **asked).left_out
+    for fields in ({}, {"mode": "pro"}, {"resolution": "1080p"}):
+        outcome = planned("kling-v2-6", source, sound=True, generate_audio=True, **fields)
+        assert sent(outcome, "kling-v2-6", source)[:2] == ("pro", 2.0)
+    for fields in ({"mode": "std"}, {"resolution": "720p"}):
+        assert planned("kling-v2-6", source, sound=True, generate_audio=True, **fields).left_out
     silent = planned("kling-v2-6", TEXT, sound=True, generate_audio=False)
     assert sent(silent, "kling-v2-6") == (None, 1.0, [])
 
 
 def test_third_generation_has_its_own_lengths_and_last_frames_in_either_mode() -> None:
-    found = planned("kling-v3", BOTH, duration_seconds=15, mode="std")
+    outcome = planned("kling-v3", BOTH, duration_seconds=15, mode="std")
 
-    assert sent(found, "kling-v3", BOTH)[:2] == ("std", 1.0)
+    assert sent(outcome, "kling-v3", BOTH)[:2] == ("std", 1.0)
     assert reasons(planned("kling-v3", duration_seconds=2)) == [("duration", "takes 3 to 15, not 2")]
 
 
@@ -332,7 +333,7 @@ def test_other_form_only_where_nothing_was_sent(form: str, status: int, refusal:
     assert ADAPTER.amend(call, reply(refusal, status=status, method="POST")) == other
 
 
-def test_no_other_form_of_a_duration_that_was_not_said() -> None:
+def test_no_other_form_without_a_duration() -> None:
     assert ADAPTER.amend is not None
     call = ADAPTER.to_upstream(request(duration_seconds=5))
 
@@ -345,12 +346,12 @@ def test_no_other_form_of_a_duration_that_was_not_said() -> None:
 @pytest.mark.parametrize("code", sorted(KLING))
 def test_every_kling_code_is_recorded(code: str) -> None:
     named = re.compile(rf"code\W+{code}\b")
-    assert any(named.search(path.read_text()) for path in RECORDINGS if path.name.startswith("refused-"))
+    assert any(named.search(path.read_text()) for path in EXCHANGES if path.name.startswith("refused-"))
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
 def test_every_word_of_the_relay_is_recorded(code: str) -> None:
-    assert any(f'"{code}"' in path.read_text() for path in RECORDINGS if path.name.startswith("refused-"))
+    assert any(f'"{code}"' in path.read_text() for path in EXCHANGES if path.name.startswith("refused-"))
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 524])
@@ -380,9 +381,10 @@ def test_server_error_to_a_submit_is_ambiguous_and_to_a_read_transient(status: i
         "quota of the reply is exhausted",
     ],
 )
-def test_words_that_prove_no_refusal_leave_the_plug_ins_502_open(message: str) -> None:
+@pytest.mark.parametrize("status", [400, 403, 502])
+def test_words_that_prove_no_refusal_leave_the_plug_ins_reply_ambiguous(message: str, status: int) -> None:
     body = {"code": "plugin_submit_response_failed", "message": message}
-    refused = ADAPTER.classify(reply(body, status=502, method="POST"))
+    refused = ADAPTER.classify(reply(body, status=status, method="POST"))
 
     assert refused is not None
     assert refused.kind is FailureKind.AMBIGUOUS
@@ -409,10 +411,15 @@ def test_only_the_documented_codes_are_success(code: object) -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 413, 429, 500, 503])
 @pytest.mark.parametrize("code", [*KLING, *CODES, "task_failed", "fail_to_fetch_task"])
-def test_a_refusal_that_names_a_task_is_no_refusal_to_build_on(code: str, status: int) -> None:
+def test_refusal_with_a_task_id_is_ambiguous(code: str, status: int) -> None:
     data = {"task_id": "1", "task_status": "submitted"}
-    told = {"code": code, "message": "too many requests, no available channel", "data": data}
-    bodies = [told, {**told, "data": "1"}, {**told, "data": json.dumps(data)}, error("fail", json.dumps(told))]
+    refusal_body = {"code": code, "message": "too many requests, no available channel", "data": data}
+    bodies = [
+        refusal_body,
+        {**refusal_body, "data": "1"},
+        {**refusal_body, "data": json.dumps(data)},
+        error("fail", json.dumps(refusal_body)),
+    ]
     bodies.append({"task_id": "1", "error": {"code": code, "message": "rate limit"}, "code": "fail"})
     for refusal in bodies:
         refused = ADAPTER.classify(reply(refusal, status=status, method="POST"))
@@ -425,16 +432,16 @@ def test_documented_codes_are_success(code: object) -> None:
     assert ADAPTER.classify(reply({"code": code, "message": "", "data": {"task_id": "1"}}, method="POST")) is None
 
 
-def test_no_refusal_tells_of_the_account() -> None:
+def test_message_of_a_refusal_does_not_show_the_account() -> None:
     secrets = "group: vip, channel ID: 12, 剩余额度: 3.50, key sk-abc123def456, host 10.1.2.3, https://inner.example/x"
     for code in ("task_failed", "fail_to_fetch_task", "invalid_request", "build_request_failed", "unheard_of", ""):
         for status in (200, 400, 401, 403, 404, 413, 422, 429, 500, 503):
             refused = ADAPTER.classify(reply(error(code, f"bad value, {secrets}"), status=status, method="POST"))
-            told = refused.message if refused else ""
-            assert not [word for word in ("vip", "12", "3.50", "sk-", "10.1", "inner") if word in told], told
+            message = refused.message if refused else ""
+            assert not [word for word in ("vip", "12", "3.50", "sk-", "10.1", "inner") if word in message], message
 
 
-def test_no_failed_task_tells_of_the_account() -> None:
+def test_message_of_a_failed_task_does_not_show_the_account() -> None:
     snapshot = ADAPTER.from_upstream(reply(task("FAILURE", fail_reason="broken at channel #12 under group vip")))
 
     assert isinstance(snapshot, Failed)
@@ -478,7 +485,7 @@ def test_url_order_is_nested_then_result_url_then_fail_reason() -> None:
 
 
 @pytest.mark.parametrize("word", ["error", "maintenance", "unknown", ""])
-def test_word_beside_no_task_is_not_its_status(word: str) -> None:
+def test_status_word_without_a_task_is_unreadable(word: str) -> None:
     with pytest.raises(UnreadableReply):
         ADAPTER.from_upstream(reply({"status": word, "message": "down for maintenance"}))
 
@@ -510,7 +517,7 @@ def test_failure_never_yields_a_video() -> None:
         ("", FailureKind.TASK_FAILED),
     ],
 )
-def test_reason_of_a_failed_task_tells_its_kind(reason: str, kind: FailureKind) -> None:
+def test_reason_of_a_failed_task_decides_its_kind(reason: str, kind: FailureKind) -> None:
     snapshot = ADAPTER.from_upstream(reply(task("FAILURE", fail_reason=reason)))
 
     assert isinstance(snapshot, Failed)
@@ -525,7 +532,7 @@ def test_polling_follows_the_page() -> None:
     assert (polling.result_seconds, ADAPTER.rate_limit_seconds) == (86400, 30)
 
 
-# --- whatever comes: a value or `UnreadableReply`
+# --- any reply reads as a value or raises `UnreadableReply`
 
 
 def reads_cleanly(answer: HttpReply) -> None:
@@ -593,7 +600,7 @@ def test_any_bytes_are_a_value_or_unreadable(content: bytes, status: int, method
 
 
 @given(st.data(), METHODS)
-def test_any_perturbed_recording_is_a_value_or_unreadable(data: st.DataObject, method: str) -> None:
+def test_any_altered_exchange_is_a_value_or_unreadable(data: st.DataObject, method: str) -> None:
     recorded = data.draw(st.sampled_from([entry for entry in REPLIES if isinstance(entry.get("json"), dict)]))
     value = json.loads(json.dumps(recorded["json"]))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -625,7 +632,7 @@ def test_half_a_surrogate_pair_is_replaced_and_not_handed_on() -> None:
         assert msgspec.json.encode(ADAPTER.from_upstream(reply(content)))
 
 
-def test_long_messages_are_read_in_no_time_to_speak_of() -> None:
+def test_long_messages_are_read_fast() -> None:
     refused = ADAPTER.classify(reply(error("task_failed", "a." * 500_000), status=400, method="POST"))
 
     assert refused is not None

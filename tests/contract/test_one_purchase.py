@@ -1,4 +1,4 @@
-"""What an adapter reads decides how often the gateway buys: counted at the provider, and seen by the client."""
+"""How often the gateway buys depends on what the adapter reads: counted at the provider, and as the client sees it."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from gateway.app import Application
 from gateway.fetch.fetcher import FetchRefused
 from gateway.settings.load import load
 
-from .recordings import ADAPTERS, RECORDINGS
+from .exchanges import ADAPTERS, EXCHANGES
 
 VIDEOS = "/v1/videos/generations"
 PHOTO = "https://example.com/a.jpg"
@@ -31,13 +31,13 @@ ENDED = {"keevx": "completed-video", "foxapi": "completed-video", "kling_relay":
 
 
 class Provider:
-    """An upstream of recorded replies: one to every submit, the others to reads, the last of them again and again."""
+    """A provider that replies from exchanges: one for every submit, the others for polls; the last is repeated."""
 
     def __init__(self, name: str, submit: str, *reads: str) -> None:
         self.name = name
         self.submits = 0
         self._submit, *self._reads = (
-            json.loads((RECORDINGS / name / f"{one}.json").read_text())["reply"] for one in (submit, *reads)
+            json.loads((EXCHANGES / name / f"{exchange}.json").read_text())["reply"] for exchange in (submit, *reads)
         )
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -51,11 +51,11 @@ class Provider:
 
 
 def _nothing(*_: object, **__: object) -> Any:
-    raise FetchRefused("There is no network.")
+    raise FetchRefused("The test has no network.")
 
 
 async def made(provider: Provider, folder: Path) -> dict[str, Any]:
-    """The generation at its end."""
+    """The generation after it has ended."""
     polls = "first_poll_seconds = 0.01\npoll_seconds = 0.01\npoll_max_seconds = 0.01\ngrace_seconds = 0.01\n"
     (folder / "gateway.toml").write_text(f"[providers.{provider.name}]\n{polls}")
     environ = {
@@ -67,7 +67,7 @@ async def made(provider: Provider, folder: Path) -> dict[str, Any]:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     application = Application(settings, adapters=ADAPTERS, transport=httpx.MockTransport(provider))
     for fetcher in (application.input_fetcher, application.result_fetcher):
-        fetcher.get = _nothing  # type: ignore[method-assign]  # there is no network behind the recorded links
+        fetcher.get = _nothing  # type: ignore[method-assign]  # the links of the exchanges cannot be fetched
     transport = httpx.ASGITransport(application.asgi)
     try:
         async with (
@@ -97,7 +97,7 @@ async def made(provider: Provider, folder: Path) -> dict[str, Any]:
         ("kling_relay", "refused-429-embedded-body-names-task"),
     ],
 )
-async def test_what_may_have_been_bought_is_not_bought_again(name: str, submit: str, tmp_path: Path) -> None:
+async def test_submit_that_may_have_been_accepted_is_not_repeated(name: str, submit: str, tmp_path: Path) -> None:
     provider = Provider(name, submit)
 
     generation = await made(provider, tmp_path)

@@ -1,4 +1,4 @@
-"""What every adapter reads with: forms of a complaint, ids, files, words, and what a client may see of a message."""
+"""The readers that all adapters share: error bodies, ids, files, tables of words, and messages for clients."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from gateway.domain.adapter.decoding import http_url, json_object, nested
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import clean
 from gateway.domain.adapter.replies import (
-    Complaint,
-    any_of,
+    ErrorBody,
     artifact,
     by_code,
-    by_words,
-    complaint,
+    error_body,
     id_of,
+    match_phrase,
     names_task,
-    once,
     pending,
+    phrases,
+    unique_by_url,
     without_result,
 )
 from gateway.domain.adapter.task import Artifact, Pending, Status
@@ -41,28 +41,28 @@ from gateway.domain.adapter.task import Artifact, Pending, Status
     ],
 )
 def test_a_complaint_is_read_in_every_form(body: Any, said: tuple[str, str, str]) -> None:
-    assert complaint(body) == Complaint(*said)
+    assert error_body(body) == ErrorBody(*said)
 
 
 def test_a_complaint_is_read_to_a_bound() -> None:
-    assert len(complaint({"message": "x" * 10**6}).message) == len(complaint("x" * 10**6).message) == 10_000
+    assert len(error_body({"message": "x" * 10**6}).message) == len(error_body("x" * 10**6).message) == 10_000
 
 
 @pytest.mark.parametrize(
-    ("value", "found"),
+    ("value", "task_id"),
     [(" i2v-1 ", "i2v-1"), (842250903708762200, "842250903708762200"), ("a/../b", "a/../b"), ("a b", "a b")]
     + [(odd, "") for odd in ("", " ", ".", "..", "...", None, True, 1.5, [], {})],
 )
-def test_an_id_is_a_word_or_none(value: Any, found: str) -> None:
-    assert id_of(value) == found
+def test_id_is_text_or_empty(value: Any, task_id: str) -> None:
+    assert id_of(value) == task_id
 
 
 @pytest.mark.parametrize(
-    ("value", "found"),
+    ("value", "fields"),
     [({"a": 1}, {"a": 1}), (' {"a": 1}', {"a": 1}), ("{", None), ("[]", None), ([], None), (None, None)],
 )
-def test_an_object_may_be_written_in_a_string(value: object, found: object) -> None:
-    assert json_object(value) == found
+def test_an_object_may_be_written_in_a_string(value: object, fields: object) -> None:
+    assert json_object(value) == fields
 
 
 def test_objects_in_one_another_are_read_outermost_first_and_to_a_bound() -> None:
@@ -92,7 +92,7 @@ def test_a_task_is_named_by_its_id(objects: tuple[object, ...], named: bool) -> 
     assert names_task(*objects) is named
 
 
-def test_a_word_is_read_without_case_and_an_unknown_one_is_told() -> None:
+def test_status_words_ignore_case_and_an_unknown_word_is_marked() -> None:
     words = {"pending": Status.QUEUED}
 
     assert pending("PENDING ", words, 0.5) == Pending(status=Status.QUEUED, raw_status="PENDING ", progress=0.5)
@@ -100,14 +100,14 @@ def test_a_word_is_read_without_case_and_an_unknown_one_is_told() -> None:
     assert without_result("done") == Pending(status=Status.IN_PROGRESS, raw_status="done", result_missing=True)
 
 
-def test_a_file_has_what_is_said_first_about_it() -> None:
-    found = artifact(
+def test_details_of_a_file_come_from_the_first_object_that_has_them() -> None:
+    file = artifact(
         " https://a.example/v.mp4 ",
         {"duration": "", "width": 1280, "thumbnail_url": "no", "content_type": "video/mp4"},
         {"duration": "5.1", "seconds": 9, "width": 1, "height": "720", "thumbnail_url": "https://a.example/t.jpg"},
     )
 
-    assert found == Artifact(
+    assert file == Artifact(
         url="https://a.example/v.mp4",
         thumbnail_url="https://a.example/t.jpg",
         content_type="video/mp4",
@@ -121,7 +121,7 @@ def test_a_file_has_what_is_said_first_about_it() -> None:
 def test_each_file_counts_once() -> None:
     first, twin, other = (Artifact(url=url, width=width) for url, width in [("u", 1), ("u", 2), ("v", 3)])
 
-    assert once([None, first, other, twin]) == (first, other)
+    assert unique_by_url([None, first, other, twin]) == (first, other)
 
 
 def test_tables_are_read_by_code_and_by_words() -> None:
@@ -130,10 +130,10 @@ def test_tables_are_read_by_code_and_by_words() -> None:
         "b": FailureKind.UNAVAILABLE,
         "c": FailureKind.RATE_LIMITED,
     }
-    table = ((any_of("quota", "余额"), FailureKind.OUT_OF_CREDIT), (any_of("quo"), FailureKind.UNAVAILABLE))
-    assert by_words(table, "QUOTA") is FailureKind.OUT_OF_CREDIT
-    assert by_words(table, "Quo vadis") is FailureKind.UNAVAILABLE
-    assert by_words(table, "vadis") is None
+    table = ((phrases("quota", "余额"), FailureKind.OUT_OF_CREDIT), (phrases("quo"), FailureKind.UNAVAILABLE))
+    assert match_phrase(table, "QUOTA") is FailureKind.OUT_OF_CREDIT
+    assert match_phrase(table, "Quo vadis") is FailureKind.UNAVAILABLE
+    assert match_phrase(table, "vadis") is None
 
 
 def test_half_a_surrogate_pair_does_not_survive_in_a_url() -> None:

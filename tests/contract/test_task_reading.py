@@ -1,4 +1,4 @@
-"""Replies in forms that no adapter documents are understood all the same, of every provider, and none is over-read."""
+"""Replies in forms that no provider documents are understood, from every provider, and never as more than they say."""
 
 import json
 import time
@@ -20,12 +20,12 @@ from gateway.domain.adapter.task import Completed, Failed, Pending, Status, Task
 from gateway.domain.adapter.task_reading import PollRefused, read_poll, read_submit, task_id_fault
 from gateway.domain.errors import UnreadableReply
 
-from .recordings import (
+from .exchanges import (
     ADAPTERS,
     as_json,
     call_of,
+    every_exchange,
     every_name,
-    every_recording,
     exactly,
     leaves,
     outcome_of,
@@ -41,7 +41,7 @@ AMBIGUOUS = FailureKind.AMBIGUOUS
 
 
 def polled(name: str, body: Any, **more: Any) -> Any:
-    """What a poll's reply is read as; "unreadable" where it is."""
+    """What the reply to a poll reads as; "unreadable" if it cannot be read."""
     adapter = ADAPTERS[name]
     try:
         return read_poll(adapter, answer(body, **more), adapter.base_url)
@@ -50,9 +50,9 @@ def polled(name: str, body: Any, **more: Any) -> Any:
 
 
 def begun(name: str, body: Any, status: int = 200, **more: Any) -> list[str] | FailureKind:
-    """The ids of the tasks that a submit's reply is read as, or the kind of its refusal."""
-    found = read_submit(ADAPTERS[name], CALLS[name], answer(body, status, "POST", **more))
-    return found.kind if isinstance(found, Failed) else [ref.id for ref in found]
+    """The ids of the tasks in the reply to a submit, or the kind of the refusal."""
+    outcome = read_submit(ADAPTERS[name], CALLS[name], answer(body, status, "POST", **more))
+    return outcome.kind if isinstance(outcome, Failed) else [ref.id for ref in outcome]
 
 
 def urls(snapshot: Any) -> list[str]:
@@ -60,23 +60,23 @@ def urls(snapshot: Any) -> list[str]:
     return [file.url for file in snapshot.artifacts]
 
 
-# -- recordings
+# -- exchanges
 
 
-@every_recording
-def test_a_recording_reads_no_worse_with_the_shared_vocabulary(adapter: Adapter, path: Path) -> None:
-    recording = read(path)
+@every_exchange
+def test_shared_vocabulary_does_not_change_a_clear_exchange(adapter: Adapter, path: Path) -> None:
+    exchange = read(path)
     outcome = outcome_of(path)
-    if recording.reply is None or outcome == "uploaded" or "upload" in path.stem:
+    if exchange.reply is None or outcome == "uploaded" or "upload" in path.stem:
         return
-    reply, expected = reply_of(recording), recording.gateway_reads_as
-    if recording.call.method == "POST":
-        call = call_of(adapter, recording)
-        found = read_submit(adapter, call, reply)
+    reply, expected = reply_of(exchange), exchange.gateway_reads_as
+    if exchange.call.method == "POST":
+        call = call_of(adapter, exchange)
+        outcome = read_submit(adapter, call, reply)
         if expected is UNSET:
-            assert found == submit_of_the_adapter_alone(adapter, call, reply)
+            assert outcome == submit_of_the_adapter_alone(adapter, call, reply)
         else:
-            assert found == exactly(expected.refs, tuple[TaskRef, ...])
+            assert outcome == exactly(expected.refs, tuple[TaskRef, ...])
         return
     try:
         snapshot: Any = read_poll(adapter, reply, adapter.base_url)
@@ -134,7 +134,7 @@ def test_a_word_for_failed_ends_the_task_with_the_providers_reason(name: str, wo
 
 
 @every_provider
-def test_the_adapters_own_texts_tell_why_a_task_failed_under_another_word(name: str) -> None:
+def test_adapters_own_phrases_classify_a_failure_under_another_word(name: str) -> None:
     refused = polled(name, state(name, "FAIL", reason="the content violates our policy"))
     assert isinstance(refused, Failed)
     assert refused.kind is FailureKind.CONTENT_POLICY
@@ -146,7 +146,7 @@ def test_the_adapters_own_texts_tell_why_a_task_failed_under_another_word(name: 
 @every_provider
 @pytest.mark.parametrize(("word", "status"), [("排队中", Status.QUEUED), ("IN_QUEUE", Status.QUEUED)])
 @pytest.mark.parametrize("url", [None, FILE])
-def test_a_word_for_waiting_is_no_unknown_one_and_no_file_beside_it_is_taken(
+def test_word_for_waiting_is_recognised_and_a_file_beside_it_is_ignored(
     name: str, word: str, status: Status, url: str | None
 ) -> None:
     expected = Pending(status=status, raw_status=word, progress=None if name == "keevx" else 0.3)
@@ -163,16 +163,24 @@ def test_a_file_beside_an_unknown_word_is_taken(name: str, word: str) -> None:
 
 
 @every_provider
-def test_a_file_beside_a_task_that_runs_or_failed_is_no_result(name: str) -> None:
+def test_file_in_a_list_of_several_tasks_is_not_taken(name: str) -> None:
+    """Nobody can know which of them was polled, whatever the envelope says."""
+    tasks = [{"task_id": task_id, "status": "done", "video_url": FILE} for task_id in ("task-1", "task-2")]
+    outcome = polled(name, {"code": 200, "status": "success", "data": tasks})
+    assert not isinstance(outcome, Completed)
+
+
+@every_provider
+def test_file_of_a_task_that_runs_or_failed_is_not_a_result(name: str) -> None:
     assert isinstance(polled(name, state(name, RUNNING[name], FILE)), Pending)
     assert isinstance(polled(name, state(name, "rejected", FILE)), Failed)
 
 
-def test_a_word_in_a_body_that_names_no_task_ends_none() -> None:
+def test_status_in_a_body_without_a_task_id_ends_no_task() -> None:
     for word in ("error", "failed", "timeout"):
         for body in ({"status": word, "message": "the service is down"}, {"success": False, "status": word}):
             for name in ("keevx", "foxapi"):
-                if not (name == "foxapi" and word == "failed"):  # its own page has that word at the top
+                if not (name == "foxapi" and word == "failed"):  # FoxAPI documents that word at the outer level
                     assert not isinstance(polled(name, body), Failed | Completed), (name, body)
 
 
@@ -223,11 +231,13 @@ def test_every_task_of_a_submit_is_found() -> None:
 
 def test_what_else_a_submit_says_is_read_in_another_envelope_too() -> None:
     body = {"code": 200, "data": submitted("foxapi") | {"task_info": {"estimated_time": 90}}}
-    found = read_submit(ADAPTERS["foxapi"], CALLS["foxapi"], answer(body, 200, "POST"))
-    assert found == (TaskRef(id=TASK, first_poll_seconds=45.0),)
+    outcome = read_submit(ADAPTERS["foxapi"], CALLS["foxapi"], answer(body, 200, "POST"))
+    assert outcome == (TaskRef(id=TASK, first_poll_seconds=45.0),)
 
-    found = read_submit(ADAPTERS["kling_relay"], CALLS["kling_relay"], answer({"code": 200, "data": TASK}, 200, "POST"))
-    assert found == (TaskRef(id=TASK, path="image2video"),)
+    outcome = read_submit(
+        ADAPTERS["kling_relay"], CALLS["kling_relay"], answer({"code": 200, "data": TASK}, 200, "POST")
+    )
+    assert outcome == (TaskRef(id=TASK, path="image2video"),)
 
 
 @every_provider
@@ -245,7 +255,7 @@ def test_what_else_a_submit_says_is_read_in_another_envelope_too() -> None:
         {"success": False, "data": {"taskId": TASK}},
     ],
 )
-def test_a_submit_without_success_or_without_an_id_is_no_task(name: str, body: Any) -> None:
+def test_submit_without_success_or_without_an_id_starts_no_task(name: str, body: Any) -> None:
     assert isinstance(begun(name, body), FailureKind)
 
 
@@ -255,13 +265,13 @@ def test_an_adapter_that_cannot_even_classify_a_reply_leaves_it_unclear(name: st
         raise UnreadableReply(f"HTTP {reply.status}")
 
     adapter = replace(ADAPTERS[name], classify=unreadable)
-    found = read_submit(adapter, CALLS[name], answer({"hello": "there"}, 200, "POST"))
-    assert isinstance(found, Failed)
-    assert found.kind is FailureKind.AMBIGUOUS
+    outcome = read_submit(adapter, CALLS[name], answer({"hello": "there"}, 200, "POST"))
+    assert isinstance(outcome, Failed)
+    assert outcome.kind is FailureKind.AMBIGUOUS
 
 
 @every_provider
-def test_a_refused_submit_stays_refused_whatever_it_holds_besides(name: str) -> None:
+def test_refused_submit_stays_refused_whatever_else_its_body_has(name: str) -> None:
     assert begun(name, {"error": {"message": "no"}, "request_id": "r-1"}, status=401) is FailureKind.CREDENTIAL_REFUSED
     assert isinstance(polled(name, {"taskId": TASK, "status": "done", "url": FILE}, status=500), PollRefused)
 
@@ -312,7 +322,7 @@ def test_a_file_in_another_usual_place_is_found(name: str, place: str) -> None:
 
 
 @every_provider
-def test_what_is_no_result_is_none(name: str) -> None:
+def test_links_that_are_not_results_are_ignored(name: str) -> None:
     no_results = {
         "thumbnail_url": "https://cdn.example/t.mp4",
         "cover": {"url": "https://cdn.example/c.png"},
@@ -358,7 +368,7 @@ def test_a_link_that_browsers_open_is_a_file(name: str, link: str, url: str) -> 
 
 
 @every_provider
-def test_a_file_below_the_providers_host_gets_no_credential(name: str) -> None:
+def test_link_on_the_providers_host_gets_no_credential(name: str) -> None:
     snapshot = polled(name, state(name, DONE[name], "/media/v.mp4"))
     assert isinstance(snapshot, Completed)
     assert not snapshot.artifacts[0].needs_credential
@@ -368,7 +378,7 @@ def test_a_file_below_the_providers_host_gets_no_credential(name: str) -> None:
 
 
 @every_provider
-def test_a_reply_that_breaks_off_behind_a_whole_object_is_that_object(name: str) -> None:
+def test_reply_that_breaks_off_after_a_whole_object_is_that_object(name: str) -> None:
     for tail in (b"", b"\n", b"\n<!-- a", b'{"a'):
         assert begun(name, as_json(submitted(name)) + tail, cut=True) == [TASK]
         assert urls(polled(name, as_json(state(name, DONE[name], FILE)) + tail, cut=True)) == [FILE]
@@ -411,11 +421,11 @@ def test_a_task_id_is_bounded(task_id: str, fault: str | None) -> None:
 @every_provider
 def test_a_task_id_that_cannot_be_stored_leaves_the_submit_unknown_and_says_why(name: str) -> None:
     for task_id, fault in (("x" * 513, "more than 512"), ("a\x00b", "control characters")):
-        found = read_submit(ADAPTERS[name], CALLS[name], answer(submitted(name, task_id), 200, "POST"))
-        assert isinstance(found, Failed)
-        assert found.kind is AMBIGUOUS
-        assert fault in found.message
-        assert task_id not in found.message
+        outcome = read_submit(ADAPTERS[name], CALLS[name], answer(submitted(name, task_id), 200, "POST"))
+        assert isinstance(outcome, Failed)
+        assert outcome.kind is AMBIGUOUS
+        assert fault in outcome.message
+        assert task_id not in outcome.message
     assert begun(name, submitted(name, "x" * 512)) == ["x" * 512]
 
 
@@ -424,7 +434,7 @@ def test_a_task_id_that_can_be_stored_is_kept_beside_one_that_cannot() -> None:
     assert begun("keevx", body) == ["i2v-1"]
 
 
-# -- an adapter of somebody else
+# -- an adapter of a third party
 
 
 def test_an_adapter_that_breaks_on_an_unknown_form_is_helped() -> None:
@@ -456,19 +466,19 @@ def test_an_adapter_that_breaks_on_an_unknown_form_is_helped() -> None:
 def test_garbage_is_neither_a_task_nor_a_reading(name: str, body: bytes) -> None:
     assert body in GARBAGE.values()
     adapter = ADAPTERS[name]
-    found = read_submit(adapter, CALLS.get(name, CALLS["foxapi"]), answer(body, 200, "POST"))
-    assert isinstance(found, Failed)
-    assert found.kind is AMBIGUOUS
+    outcome = read_submit(adapter, CALLS.get(name, CALLS["foxapi"]), answer(body, 200, "POST"))
+    assert isinstance(outcome, Failed)
+    assert outcome.kind is AMBIGUOUS
     with pytest.raises(UnreadableReply):
         read_poll(adapter, answer(body), adapter.base_url)
 
 
 def read_both_ways(name: str, reply: HttpReply) -> None:
     adapter = ADAPTERS[name]
-    found = read_submit(adapter, CALLS.get(name, CALLS["foxapi"]), structs.replace(reply, method="POST"))
-    assert_sound(found)
-    if not isinstance(found, Failed):
-        assert all(task_id_fault(ref.id) is None for ref in found)
+    outcome = read_submit(adapter, CALLS.get(name, CALLS["foxapi"]), structs.replace(reply, method="POST"))
+    assert_sound(outcome)
+    if not isinstance(outcome, Failed):
+        assert all(task_id_fault(ref.id) is None for ref in outcome)
     with suppress(UnreadableReply):
         snapshot = read_poll(adapter, structs.replace(reply, method="GET"), adapter.base_url)
         assert_sound(snapshot.failure if isinstance(snapshot, PollRefused) else snapshot)
@@ -490,13 +500,13 @@ def test_a_recorded_reply_with_one_value_changed_and_in_an_envelope_reads_or_is_
     status, body = data.draw(st.sampled_from(JSON_BODIES[name]))
     steps = data.draw(st.sampled_from(list(leaves(body))))
     changed = replaced(body, steps, new)
-    for one in (changed, {envelope: 200, "result": changed}):
-        read_both_ways(name, HttpReply(status=status, body=as_json(one)))
+    for spelled in (changed, {envelope: 200, "result": changed}):
+        read_both_ways(name, HttpReply(status=status, body=as_json(spelled)))
 
 
 @every_name
 def test_a_large_reply_in_an_unknown_form_is_read_in_bounded_time(name: str) -> None:
-    """The adapter is asked again about a part of it alone."""
+    """The adapter is asked again only about a bounded part of it."""
     wide = {"id": TASK, "status": "odd", "list": [{"a": "x" * 100}] * 20_000, "text": "x" * 1_000_000}
     deep: Any = {"id": TASK, "status": "odd"}
     for _ in range(400):
@@ -507,7 +517,7 @@ def test_a_large_reply_in_an_unknown_form_is_read_in_bounded_time(name: str) -> 
 
 @pytest.mark.parametrize("text", ["[](" + "a" * 15_000, "a" * 15_000])
 def test_a_text_that_is_nearly_a_link_is_read_in_bounded_time(text: str) -> None:
-    """A reply may hold hundreds of such texts, and nothing else is done while they are read."""
+    """A reply may have hundreds of such texts, and the event loop waits while they are read."""
     began = time.process_time()
     for _ in range(100):
         file_urls(text)

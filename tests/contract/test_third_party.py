@@ -1,4 +1,4 @@
-"""The guide to adding a provider is true: its example is built, installed, found, tested and driven to a video."""
+"""The guide to adding a provider works: its example is built, installed, found, tested, and makes a video."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from gateway.domain.adapter.contract import Adapter
 from gateway.settings.load import load
 from gateway.upstream.registry import load_adapters
 
-from .recordings import ADAPTERS, ALWAYS_RECORDED
+from .exchanges import ADAPTERS, ALWAYS_RECORDED
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "providers" / "README.md").read_text()
@@ -27,22 +27,22 @@ VIDEOS = "/v1/videos/generations"
 
 
 def block(language: str) -> str:
-    """The one block of the guide in a language."""
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
-    return str(found)
+    """The only block of the guide in a language."""
+    (content,) = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    return str(content)
 
 
-RECORDED = dict(line.split(" ", 1) for line in block("recordings").splitlines())
+RECORDED = dict(line.split(" ", 1) for line in block("exchanges").splitlines())
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the example as an installed distribution, made from a wheel of it."""
+    """A folder with the example as an installed distribution, made from its wheel."""
     source = tmp_path_factory.mktemp("source")
     (source / "video_gateway_acme.py").write_text(block("python"))
     (source / "pyproject.toml").write_text(block("toml"))
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", "dist"]
-    subprocess.run(build, cwd=source, check=True, capture_output=True)  # noqa: S603  # our own words alone
+    subprocess.run(build, cwd=source, check=True, capture_output=True)  # noqa: S603  # only constants of this file
     (wheel,) = (source / "dist").glob("*.whl")
     site = tmp_path_factory.mktemp("site")
     with zipfile.ZipFile(wheel) as archive:
@@ -52,12 +52,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Adapter]:
-    """All adapters, with the example on the path."""
+    """All adapters, with the example on the import path."""
     monkeypatch.delitem(sys.modules, "video_gateway_acme", raising=False)
     monkeypatch.syspath_prepend(site)
-    found = load_adapters()
+    adapters = load_adapters()
     monkeypatch.delitem(sys.modules, "video_gateway_acme")
-    return found
+    return adapters
 
 
 def test_the_guide_is_short_and_names_every_field_of_an_adapter() -> None:
@@ -71,11 +71,11 @@ def test_the_example_is_found_beside_the_built_in_adapters(installed: dict[str, 
 
 
 def test_the_example_keeps_the_contract(site: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "recordings" / "acme"
+    folder = tmp_path / "exchanges" / "acme"
     folder.mkdir(parents=True)
-    for name, recording in RECORDED.items():
-        (folder / name).write_text(recording)
-    environ = {**os.environ, "PYTHONPATH": str(site), "ADAPTER_RECORDINGS": str(folder.parent)}
+    for name, exchange in RECORDED.items():
+        (folder / name).write_text(exchange)
+    environ = {**os.environ, "PYTHONPATH": str(site), "ADAPTER_EXCHANGES": str(folder.parent)}
     (said,) = re.findall(r"pytest (tests/contract -k acme)", block("sh"))
     run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *said.split()]
 

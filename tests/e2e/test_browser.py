@@ -1,4 +1,4 @@
-"""A real browser plays what the gateway keeps, seeks in it and saves it."""
+"""A real browser plays an archived result, seeks in it and saves it."""
 
 import asyncio
 import shutil
@@ -36,9 +36,9 @@ SEEK = """(at) => new Promise((done, failed) => {
 })"""
 STATE = """() => new Promise((done, failed) => {
     const video = document.querySelector("video");
-    const told = () => done([video.duration, video.videoWidth, video.videoHeight]);
+    const report = () => done([video.duration, video.videoWidth, video.videoHeight]);
     video.onerror = () => failed(video.error.message);
-    if (video.readyState >= 2) told(); else video.onloadeddata = told;
+    if (video.readyState >= 2) report(); else video.onloadeddata = report;
 })"""
 PLAY = """() => new Promise((done, failed) => {
     const video = document.querySelector("video");
@@ -48,7 +48,7 @@ PLAY = """() => new Promise((done, failed) => {
 
 
 def spread(video: bytes) -> bytes:
-    """The same video with its index behind a wide gap at the end, so that nobody plays it from front to back alone."""
+    """The same video with its index at the end after a wide gap, so that a player must request ranges."""
     boxes, at = {}, 0
     while at < len(video):
         size = int.from_bytes(video[at : at + 4])
@@ -61,7 +61,7 @@ def spread(video: bytes) -> bytes:
 
 
 class Server:
-    """A gateway that counts what it answers."""
+    """A gateway that records its answers."""
 
     def __init__(self, folder: Path) -> None:
         variables = {
@@ -103,7 +103,7 @@ class Server:
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
     if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine; `apt install chromium` makes this test run")
+        pytest.skip("Chromium is not installed; `apt install chromium` makes this test run")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
         yield await browser.new_page()
@@ -128,9 +128,9 @@ async def test_a_browser_plays_seeks_and_saves(tmp_path: Path, page: Page) -> No
         assert await page.evaluate(PLAY) > 0
         for at in (SECONDS / 2, duration, 0.5):
             assert await page.evaluate(SEEK, at) == pytest.approx(at, abs=0.1)
-        parts = [told for status, told in server.answers if status == 206]
+        parts = [content_range for status, content_range in server.answers if status == 206]
         assert len(parts) == len(server.answers)
-        starts = {int(told.removeprefix("bytes ").partition("-")[0]) for told in parts}
+        starts = {int(content_range.removeprefix("bytes ").partition("-")[0]) for content_range in parts}
         assert 0 in starts
         assert max(starts) >= GAP, "the index at the end was not fetched by itself"
 
@@ -140,4 +140,4 @@ async def test_a_browser_plays_seeks_and_saves(tmp_path: Path, page: Page) -> No
         assert saved.suggested_filename == f"{generation.id}-0.mp4"
         content = await asyncio.to_thread((await saved.path()).read_bytes)
         assert sha256(content).hexdigest() == sha256(video).hexdigest()
-        assert [one for one in server.answers if one[0] not in {200, 206}] == []
+        assert [answer for answer in server.answers if answer[0] not in {200, 206}] == []

@@ -1,4 +1,4 @@
-"""More connections than the gateway takes, and slow bodies on many of them, against a real process."""
+"""A real process gets more connections than it accepts, and slow bodies on many of them."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def connect(gateway: Process, connections: ExitStack) -> socket.socket:
 
 
 def ask(connection: socket.socket, path: str = "/v1/models") -> bytes:
-    """What comes on a connection until it is there whole, or until the end."""
+    """Send a GET; everything that arrives until the answer is complete or the connection ends."""
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     received = b""
     while chunk := connection.recv(65536):
@@ -44,13 +44,13 @@ def ask(connection: socket.socket, path: str = "/v1/models") -> bytes:
     return received
 
 
-def test_connections_are_bounded_told_in_the_shape_of_all_errors_and_taken_again(
+def test_connections_over_the_limit_get_a_503_and_there_is_room_again_later(
     start: Start, tmp_path: Path, connections: ExitStack
 ) -> None:
     configure(tmp_path, "http://127.0.0.1:9", "max_connections = 5")
     gateway = start("serve", "--port", "0")
     taken = [connect(gateway, connections) for _ in range(5)]
-    assert all(ask(one).startswith(b"HTTP/1.1 200 ") for one in taken)
+    assert all(ask(connection).startswith(b"HTTP/1.1 200 ") for connection in taken)
 
     beyond = connect(gateway, connections)
     answer = ask(beyond)
@@ -60,14 +60,14 @@ def test_connections_are_bounded_told_in_the_shape_of_all_errors_and_taken_again
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nconnection: close" in head.lower()
     assert b"\r\nretry-after: 5" in head.lower()
-    told = json.loads(body)
-    assert told["error"]["code"] == "overloaded"
-    assert f"x-request-id: {told['request_id']}".encode() in head.lower()
+    answer = json.loads(body)
+    assert answer["error"]["code"] == "overloaded"
+    assert f"x-request-id: {answer['request_id']}".encode() in head.lower()
     assert beyond.recv(10) == b""
     assert ask(probe, "/health/live").startswith(b"HTTP/1.1 200 ")
     assert ask(taken[0]).startswith(b"HTTP/1.1 200 ")
-    for one in [*taken, probe]:
-        one.close()
+    for connection in [*taken, probe]:
+        connection.close()
 
     def again() -> bool:
         with httpx.Client(base_url=gateway.url) as client:
@@ -78,16 +78,14 @@ def test_connections_are_bounded_told_in_the_shape_of_all_errors_and_taken_again
 
 
 def resident(gateway: Process) -> int:
-    """Bytes of memory."""
+    """The resident memory of the process in bytes."""
     status = Path(f"/proc/{gateway.popen.pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) * 1024
+    match = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert match is not None
+    return int(match[1]) * 1024
 
 
-def test_many_slow_bodies_take_no_more_memory_than_is_allowed(
-    start: Start, tmp_path: Path, connections: ExitStack
-) -> None:
+def test_many_slow_bodies_stay_within_the_memory_limit(start: Start, tmp_path: Path, connections: ExitStack) -> None:
     configure(tmp_path, "http://127.0.0.1:9", "max_body_bytes = 4_000_000\nmax_bodies_bytes = 40_000_000")
     gateway = start("serve", "--port", "0")
     assert gateway.url
@@ -95,14 +93,14 @@ def test_many_slow_bodies_take_no_more_memory_than_is_allowed(
     head = f"POST /v1/videos/generations HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LARGE}\r\n\r\n"
     waiting: list[socket.socket] = []
     for _ in range(SLOW):
-        one = connect(gateway, connections)
-        one.sendall(head.encode() + b"x" * (LARGE - 1))  # but for the last byte
-        waiting.append(one)
+        connection = connect(gateway, connections)
+        connection.sendall(head.encode() + b"x" * (LARGE - 1))  # all except the last byte
+        waiting.append(connection)
 
     def refusals() -> bool:
-        for one in select(waiting, [], [], 0)[0]:
-            assert one.recv(100).startswith(b"HTTP/1.1 503 ")
-            waiting.remove(one)
+        for connection in select(waiting, [], [], 0)[0]:
+            assert connection.recv(100).startswith(b"HTTP/1.1 503 ")
+            waiting.remove(connection)
         return len(waiting) <= 10
 
     eventually(refusals)

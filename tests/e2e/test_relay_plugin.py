@@ -19,22 +19,22 @@ async def sandbox_options() -> dict[str, Any]:
     return {"relay_regime": "C"}
 
 
-def told(made: dict[str, Any]) -> list[tuple[str, str | None, str | None]]:
+def attempts_of(made: dict[str, Any]) -> list[tuple[str, str | None, str | None]]:
     return [(attempt["provider"], attempt["failure"], attempt["billed"]) for attempt in made["attempts"]]
 
 
 def warned(made: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is said of the request itself."""
-    return [one for one in made["warnings"] if one["type"] != "not_kept"]
+    """The warnings about the request itself."""
+    return [warning for warning in made["warnings"] if warning["type"] != "not_kept"]
 
 
 def bought(gateway: Any) -> list[tuple[str, str, Any]]:
-    """What each task was made of, by which model, in which mode."""
+    """For each task that was bought: its input, its model and its mode."""
     return [(task.action, task.model, task.request.get("mode")) for task in gateway.sandbox.state.tasks.values()]
 
 
 @pytest.mark.parametrize(
-    ("asked", "task", "warnings"),
+    ("fields", "task", "warnings"),
     [
         ({"model": V1}, ("text2video", "kling-v1", None), []),
         ({"model": V1, "image": PHOTO}, ("image2video", "kling-v1", None), []),
@@ -52,16 +52,16 @@ def bought(gateway: Any) -> list[tuple[str, str, Any]]:
 )
 @pytest.mark.parametrize("sandbox_options", [{"relay_regime": regime} for regime in "ABC"], ids=tuple("ABC"))
 async def test_one_purchase_makes_what_was_asked_for(
-    gateway, asked: dict[str, Any], task: tuple[str, str, str | None], warnings: list[dict[str, Any]]
+    gateway, fields: dict[str, Any], task: tuple[str, str, str | None], warnings: list[dict[str, Any]]
 ):
-    made = await gateway.make(**asked)
-    assert (made["status"], warned(made), told(made)) == ("completed", warnings, [("kling_relay", None, "yes")])
+    made = await gateway.make(**fields)
+    assert (made["status"], warned(made), attempts_of(made)) == ("completed", warnings, [("kling_relay", None, "yes")])
     assert bought(gateway) == [task]
     assert gateway.submits == gateway.paid == ONCE
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "mode"),
+    ("model", "fields", "mode"),
     [
         ("kling-v2-1-master", {}, "pro"),
         ("kling-v2-5-turbo", {"image": PHOTO, "last_image": PHOTO}, "pro"),
@@ -73,19 +73,19 @@ async def test_one_purchase_makes_what_was_asked_for(
     ids=range(6),
 )
 async def test_models_that_the_configuration_names_follow_kling_s_rules(
-    idle, model: str, asked: dict[str, Any], mode: str | None
+    idle, model: str, fields: dict[str, Any], mode: str | None
 ):
     sound = ProviderModel(generate_audio=True if model == "kling-v2-6" else None)
     idle.providers["kling_relay"]["models"] = {model: sound}
     gateway = await idle.start()
-    made = await gateway.make(model=f"kling_relay/{model}", **asked)
+    made = await gateway.make(model=f"kling_relay/{model}", **fields)
     assert made["status"] == "completed"
     [(_, name, sent)] = bought(gateway)
     assert (name, sent, gateway.submits) == (model, mode, ONCE)
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("fields", "words"),
     [
         (
             {"model": V1, "image": PHOTO, "last_image": PHOTO, "resolution": "720p"},
@@ -97,15 +97,15 @@ async def test_models_that_the_configuration_names_follow_kling_s_rules(
     ],
     ids=range(4),
 )
-async def test_what_kling_would_refuse_is_refused_before_anything_is_sent(gateway, asked: dict[str, Any], words: str):
-    answer = await gateway.client.post("/v1/videos/generations", json={"prompt": "A beach.", **asked})
+async def test_what_kling_would_refuse_is_refused_before_anything_is_sent(gateway, fields: dict[str, Any], words: str):
+    answer = await gateway.client.post("/v1/videos/generations", json={"prompt": "A beach.", **fields})
     assert (answer.status_code, words in answer.json()["error"]["message"]) == (422, True), answer.text
     assert gateway.submits == {}
 
 
 async def test_nearest_makes_the_resolution_that_a_last_image_needs(gateway):
     made = await gateway.make(model=V1, image=PHOTO, last_image=PHOTO, resolution="720p", adapt="nearest")
-    changes = [(one["type"], one["param"], one["to"]) for one in warned(made)]
+    changes = [(warning["type"], warning["param"], warning["to"]) for warning in warned(made)]
     assert (made["status"], changes) == (
         "completed",
         [("adapted", "resolution", "1080p"), ("defaulted", "mode", "pro")],
@@ -116,14 +116,16 @@ async def test_nearest_makes_the_resolution_that_a_last_image_needs(gateway):
 @pytest.mark.parametrize("errors", ["named", "general"])
 @pytest.mark.parametrize("how", ["status", "200"])
 async def test_kling_s_refusal_costs_nothing_and_is_final_where_it_can_be_read(idle, how: str, errors: str):
-    idle.providers["kling_relay"]["models"] = {"kling-v1": ProviderModel(durations=(7,))}  # which Kling does not make
+    idle.providers["kling_relay"]["models"] = {
+        "kling-v1": ProviderModel(durations=(7,))
+    }  # Kling does not make 7 seconds
     gateway = await idle.start()
     state = gateway.sandbox.state
     state.settings = state.settings.changed({"relay_kling_refuses": how, "relay_native_errors": errors})
     made = await gateway.make(model=V1, duration=7)
     readable = (how, errors) != ("200", "general")
     kind, billed = ("invalid_request", "no") if readable else ("ambiguous", "maybe")
-    assert (told(made), gateway.submits, gateway.paid) == ([("kling_relay", kind, billed)], ONCE, {})
+    assert (attempts_of(made), gateway.submits, gateway.paid) == ([("kling_relay", kind, billed)], ONCE, {})
 
 
 async def test_a_task_that_the_relay_gave_up_ends_long_before_the_attempt_times_out(idle):
@@ -132,20 +134,20 @@ async def test_a_task_that_the_relay_gave_up_ends_long_before_the_attempt_times_
     gateway.sandbox.fault("kling_relay", "submit", "given_up")
     made = await gateway.make(model="m")
     first = made["attempts"][0]
-    assert (made["status"], told(made)[0]) == ("completed", ("kling_relay", "task_failed", "maybe"))
+    assert (made["status"], attempts_of(made)[0]) == ("completed", ("kling_relay", "task_failed", "maybe"))
     assert first["ended_at"] - first["started_at"] < 240
     assert gateway.paid == {"kling_relay": 1, "foxapi": 1}
 
 
 @pytest.mark.parametrize("sandbox_options", [{"relay_regime": "C", "total_seconds": 600.0}])
-async def test_the_relay_s_own_status_ends_no_task_that_goes_on(gateway):
+async def test_relay_s_own_status_does_not_end_a_running_task(gateway):
     made = await gateway.make(model=V1)
-    assert (made["status"], told(made)) == ("completed", [("kling_relay", None, "yes")])
+    assert (made["status"], attempts_of(made)) == ("completed", [("kling_relay", None, "yes")])
     assert gateway.received("kling_relay", "poll") > 20
 
 
 @pytest.mark.parametrize("sandbox_options", [{"relay_regime": "C", "relay_query": "native_bare"}])
-async def test_a_result_that_no_reading_names_is_fetched_through_the_relay(gateway):
+async def test_result_without_a_link_is_fetched_through_the_relay(gateway):
     made = await gateway.make(model=V1)
     assert (made["status"], made["data"][0]["provider_url"]) == ("completed", None)
     assert gateway.submits == gateway.paid == ONCE

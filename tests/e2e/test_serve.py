@@ -1,4 +1,4 @@
-"""`serve` as a process: it starts, says where, stops as told, and goes on with what was open."""
+"""`serve` as a process: it starts, prints its address, stops on a signal, and continues open generations."""
 
 import io
 import json
@@ -19,13 +19,13 @@ import httpx
 import pytest
 from PIL import Image
 
-SOON = 15.0  # seconds: what is not there by then does not come
+SOON = 15.0  # seconds; nothing in these tests takes longer
 IMAGE = "https://example.com/first.jpg"
 Start = Callable[..., "Process"]
 
 
 class Process:
-    """A command of the program; its standard output is read as it comes."""
+    """A running command of the program; a thread reads its standard output."""
 
     def __init__(self, *arguments: str, cwd: Path, env: dict[str, str]) -> None:
         self.stderr_path = cwd / f"stderr-{time.monotonic_ns()}"
@@ -52,10 +52,10 @@ class Process:
         return self.until(r"listening on (http://\S+)")
 
     def until(self, pattern: str) -> str:
-        """The group of the first line of output that matches."""
+        """Wait for a line of output that matches; its first group."""
 
         def look() -> str | None:
-            return next((found[1] for line in self.lines if (found := re.search(pattern, line))), None)
+            return next((match[1] for line in self.lines if (match := re.search(pattern, line))), None)
 
         return eventually(look, lambda: f"{pattern}: {self.lines} {self.stderr}")
 
@@ -80,13 +80,13 @@ class Process:
             self.lines.append(line.rstrip("\n"))
 
 
-def eventually(look: Callable[[], Any], told: Callable[[], str] = lambda: "") -> Any:
+def eventually(look: Callable[[], Any], describe: Callable[[], str] = lambda: "") -> Any:
     deadline = time.monotonic() + SOON
     while time.monotonic() < deadline:
-        if found := look():
-            return found
+        if result := look():
+            return result
         time.sleep(0.02)
-    raise AssertionError(f"did not come: {told()}")
+    raise AssertionError(f"did not happen in time: {describe()}")
 
 
 @pytest.fixture
@@ -106,7 +106,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def sandbox(start: Start) -> str:
     changes = ("queued_seconds=0.1", "total_seconds=3", "max_short_side=64")
-    return start("sandbox", "--port", "0", *(f"--set={one}" for one in changes)).until(r"sandbox on (http://[^;]+)")
+    return start("sandbox", "--port", "0", *(f"--set={change}" for change in changes)).until(
+        r"sandbox on (http://[^;]+)"
+    )
 
 
 def configure(folder: Path, sandbox: str, more: str = "") -> None:
@@ -127,18 +129,18 @@ def configure(folder: Path, sandbox: str, more: str = "") -> None:
 
 def create(url: str, prompt: str) -> str:
     body = {"model": "keevx/V", "prompt": prompt, "image": IMAGE}
-    found: str = httpx.post(f"{url}/v1/videos/generations", json=body).raise_for_status().json()["id"]
-    return found
+    generation_id: str = httpx.post(f"{url}/v1/videos/generations", json=body).raise_for_status().json()["id"]
+    return generation_id
 
 
 def read(url: str, generation: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{url}/v1/videos/generations/{generation}").raise_for_status().json()
-    return found
+    view: dict[str, Any] = httpx.get(f"{url}/v1/videos/generations/{generation}").raise_for_status().json()
+    return view
 
 
 def started(sandbox: str) -> int:
-    found: int = httpx.get(f"{sandbox}/_sandbox/state").json()["providers"]["keevx"]["tasks_started"]
-    return found
+    count: int = httpx.get(f"{sandbox}/_sandbox/state").json()["providers"]["keevx"]["tasks_started"]
+    return count
 
 
 def test_it_says_where_it_listens_answers_and_stops(start: Start, tmp_path: Path) -> None:
@@ -183,11 +185,11 @@ def test_a_stop_finishes_the_submit_in_flight_and_the_next_start_goes_on(
     configure(tmp_path, sandbox)
     first = start("serve", "--port", "0")
     generation = create(first.url, "waves [[sandbox:keevx:submit:slow?seconds=1]]")
-    eventually(lambda: started(sandbox))  # the provider has it, its answer is still to come
+    eventually(lambda: started(sandbox))  # the provider has the submit and has not answered yet
 
     assert first.stop() == 0
     second = start("serve", "--port", "0")
-    done = eventually(lambda: (found := read(second.url, generation))["status"] == "completed" and found)
+    done = eventually(lambda: (view := read(second.url, generation))["status"] == "completed" and view)
 
     assert [attempt["status"] for attempt in done["attempts"]] == ["completed"]
     assert started(sandbox) == 1
@@ -220,7 +222,8 @@ def test_a_long_poll_gets_an_answer_when_the_gateway_stops(start: Start, sandbox
     port = int(gateway.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=SOON) as poll:
         poll.sendall(f"GET /v1/videos/generations/{generation}?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        assert read(gateway.url, generation)["status"] == "in_progress"  # this call came after the poll
+        # The gateway handles this call after it has received the long poll.
+        assert read(gateway.url, generation)["status"] == "in_progress"
         code = gateway.stop()
         answer = poll.makefile("rb").read()
 
@@ -238,9 +241,9 @@ def test_a_second_signal_ends_it_at_once(start: Start, sandbox: str, tmp_path: P
 
     gateway.popen.send_signal(signal.SIGTERM)
     eventually(lambda: '"stopping"' in gateway.stderr)
-    gateway.popen.send_signal(signal.SIGTERM)  # a launcher may pass on what the whole group of processes was sent
+    gateway.popen.send_signal(signal.SIGTERM)  # launchers pass on a signal that the whole process group got already
     eventually(lambda: '"signal_repeated"' in gateway.stderr)
-    assert gateway.popen.poll() is None  # it waits for the submit
+    assert gateway.popen.poll() is None  # it still waits for the submit
 
     def ended() -> bool:
         gateway.popen.send_signal(signal.SIGTERM)
@@ -250,7 +253,7 @@ def test_a_second_signal_ends_it_at_once(start: Start, sandbox: str, tmp_path: P
     assert gateway.popen.returncode == -signal.SIGTERM
 
 
-def test_a_port_that_is_taken_is_one_line(start: Start) -> None:
+def test_a_port_in_use_is_one_line_of_error(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         gateway = start("serve", "--port", str(port))
@@ -271,10 +274,10 @@ def test_a_second_gateway_on_one_database_is_refused(start: Start) -> None:
 def test_a_clock_far_behind_the_ledger_stops_the_start_until_it_is_accepted(start: Start, tmp_path: Path) -> None:
     note = tmp_path / "video-gateway.db-lock"
     note.write_text(f"{time.time() + 3653 * 86_400:.3f}\n")
-    for _ in range(2):  # a supervisor tries again
+    for _ in range(2):  # a supervisor would start it again
         refused = start("serve", "--port", "0")
         assert refused.ended() == 2
-        logged, told = refused.stderr.splitlines()
+        logged, message = refused.stderr.splitlines()
         event = json.loads(logged)
         assert (event["event"], event["problem"], event["remedy"]) == (
             "clock_refused",
@@ -282,7 +285,9 @@ def test_a_clock_far_behind_the_ledger_stops_the_start_until_it_is_accepted(star
             "video-gateway serve --accept-clock",
         )
         assert event["clock"] < event["ledger"]
-        assert re.fullmatch(r"clock: the system clock .* UTC, .* UTC, .*`video-gateway serve --accept-clock`.*", told)
+        assert re.fullmatch(
+            r"clock: the system clock .* UTC, .* UTC, .*`video-gateway serve --accept-clock`.*", message
+        )
     check = start("check")
     assert check.ended() == 2
     assert any(re.match(r"clock +ERROR clock: ", line) for line in check.lines)
@@ -297,7 +302,7 @@ def test_a_clock_far_behind_the_ledger_stops_the_start_until_it_is_accepted(star
 
 
 @pytest.mark.parametrize(
-    ("text", "arguments", "told"),
+    ("text", "arguments", "message"),
     [
         ("[server]\nport = 'eighty'\n", [], r"server\.port: expected .*"),
         ("[server]\nprot = 80\n", [], r'server\.prot: unknown key; did you mean "port"\?'),
@@ -309,12 +314,12 @@ def test_a_clock_far_behind_the_ledger_stops_the_start_until_it_is_accepted(star
     ],
 )
 def test_a_wrong_configuration_stops_the_start_with_the_key(
-    start: Start, tmp_path: Path, text: str, arguments: list[str], told: str
+    start: Start, tmp_path: Path, text: str, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "video-gateway.toml").write_text(text)
     gateway = start("serve", "--port", "0", *arguments)
     assert gateway.ended() == 2
-    assert re.fullmatch(told + r"\n", gateway.stderr), gateway.stderr
+    assert re.fullmatch(message + r"\n", gateway.stderr), gateway.stderr
 
 
 def test_without_a_provider_it_says_how_to_get_one(start: Start) -> None:
@@ -323,7 +328,7 @@ def test_without_a_provider_it_says_how_to_get_one(start: Start) -> None:
     assert re.fullmatch(r"providers: none is configured; .*FOXAPI_API_KEY.*\n", gateway.stderr)
 
 
-def test_a_head_without_an_end_is_refused(start: Start) -> None:
+def test_an_endless_head_of_a_request_is_refused(start: Start) -> None:
     gateway = start("serve", "--port", "0")
     port = int(gateway.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=SOON) as client:
@@ -342,7 +347,7 @@ def test_a_stop_cuts_a_download_that_is_too_slow_without_an_error(start: Start) 
     gateway = start("serve", "--port", "0")
     out = io.BytesIO()
     Image.new("RGB", (400, 300)).save(out, "PNG")
-    content = out.getvalue() + bytes(12 * 2**20)  # more than the system takes for a client
+    content = out.getvalue() + bytes(12 * 2**20)  # more than the system buffers for a client
     stored = httpx.post(
         f"{gateway.url}/v1/files", data={"purpose": "vision"}, files={"file": ("a.png", content)}, timeout=SOON
     ).json()

@@ -1,4 +1,4 @@
-"""The bytes of an output: all of them, parts of them, or the way to where they are (RFC 9110)."""
+"""Sends the file of an output: all of it, parts of it, or a redirect to where it is (RFC 9110)."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
@@ -13,11 +13,12 @@ from litestar.datastructures import State
 from litestar.enums import HttpMethod
 from litestar.response.base import ASGIResponse
 
-from gateway.api.web.answers import GET
-from gateway.api.web.conditional import Validators, is_known, joined_headers, range_counts
+from gateway.api.web.answers import GET, disposition
+from gateway.api.web.conditional import Validators, is_current, joined_headers, range_applies
 from gateway.api.web.context import Context, key_beside_token
 from gateway.api.web.links import CONTENT
-from gateway.api.web.query import Params
+from gateway.api.web.operation import Operation
+from gateway.api.web.query import Params, path_id
 from gateway.api.web.streaming import Streamed
 from gateway.artifacts.access import File, Redirect, Stream, Variant
 from gateway.domain.byte_ranges import ranges_of
@@ -26,50 +27,120 @@ from gateway.domain.generation.model import Generation
 from gateway.tokens import TOKEN_MAX
 
 Call = Request[Any, Any, State]
-CACHE_SECONDS = 86_400  # how long a browser may go without asking: a file that was deleted is gone from there, too
+CACHE_SECONDS = 86_400  # so long a browser may show a file without asking; a deleted file is gone there after that
 VARIANTS: tuple[Variant, ...] = ("video", "thumbnail")
-_IN_URL = "%!#$&'()*+,/:;=?@[]~"  # characters that stand for themselves
-_SCRIPTED = frozenset({"image/svg+xml"})  # an image that a browser might run as a page of ours
+_IN_URL = "%!#$&'()*+,/:;=?@[]~"  # characters that a URL may have unescaped
+_SCRIPTED = frozenset({"image/svg+xml"})  # image types that can have scripts, which would run as if they were ours
+_QUERY: Mapping[str, Mapping[str, Any]] = {
+    "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
+    "variant": {"type": "string", "enum": list(VARIANTS), "default": "video"},
+    "download": {
+        "type": "string",
+        "enum": ["0", "1"],
+        "default": "0",
+        "description": "`1`: a browser saves the file instead of showing it",
+    },
+}
+_CONDITIONS: Mapping[str, str] = {
+    "If-None-Match": "ETags; 304 when the file has one of them",
+    "If-Modified-Since": "a date; 304 when the file is not newer",
+    "If-Match": "ETags; 412 when the file has none of them",
+    "If-Unmodified-Since": "a date; 412 when the file is newer",
+}
+_VALIDATOR_HEADERS: Mapping[str, str] = {
+    "ETag": "identifies the bytes, which never change; absent for a file that the provider serves",
+    "Last-Modified": "when the generation ended; absent for a file that the provider serves",
+    "Accept-Ranges": "`bytes`; absent for a file that the provider serves, which is always sent whole",
+    "Cache-Control": "for how long it may be used without asking again; absent for a file that the provider serves",
+}
+_FILE_HEADERS: Mapping[str, str] = {
+    **_VALIDATOR_HEADERS,
+    "Content-Length": "in bytes; absent where the provider does not say",
+    "Content-Disposition": "a name for the file",
+}
+_REDIRECT_HEADERS = {"Location": "where the file is"}
+_GET = Operation(
+    id="readVideoContent",
+    summary="Get the file of an output: all of it, parts of it, or a redirect to it",
+    query=_QUERY,
+    headers={
+        "Range": "`bytes=0-499`, and so on; several ranges give `multipart/byteranges`",
+        "If-Range": "an ETag or a date; when the file does not match it, the whole file is sent",
+        **_CONDITIONS,
+    },
+    answer_headers=_FILE_HEADERS,
+    other_headers={
+        206: {
+            **_FILE_HEADERS,
+            "Content-Length": "of the part that is sent, in bytes",
+            "Content-Range": "`bytes 0-499/1234`; with several ranges each part has its own",
+        },
+        302: _REDIRECT_HEADERS,
+        304: _VALIDATOR_HEADERS,
+        416: {"Content-Range": "`bytes */1234`: how many bytes the file has"},
+    },
+    media_types=("video/*", "image/*", "application/octet-stream"),
+    errors=(206, 302, 304, 400, 404, 410, 412, 416, 502, 503),
+    token=True,
+)
+_HEAD = Operation(
+    id="headVideoContent",
+    summary="Get the headers of the file of an output",
+    query=_QUERY,
+    headers=_CONDITIONS,
+    answer_headers=_FILE_HEADERS,
+    other_headers={302: _REDIRECT_HEADERS, 304: _VALIDATOR_HEADERS},
+    media_types=(),
+    errors=(302, 304, 400, 404, 410, 412, 502, 503),
+    token=True,
+)
 
 
-@route("/v1/videos/generations/{generation_id:str}/content", http_method=GET)
+@route(
+    "/v1/videos/generations/{generation_id:str}/content",
+    http_method=GET,
+    operation=_GET,
+    head_operation=_HEAD,
+)
 async def content(request: Call) -> ASGIResponse:
-    """Hand over an output, to its key or to whoever has a token for it."""
+    """Send the file of an output to a caller that has the key of the generation, or a token for this file."""
     context: Context = request.app.state.context
     params = Params.of(request)
     index = params.whole("index", 0, 10_000) or 0
     variant = params.choice("variant", VARIANTS) or "video"
     inline = params.choice("download", ("0", "1")) != "1"
     token = params.text("token", longest=TOKEN_MAX)
-    generation_id: str = request.path_params["generation_id"]
+    generation_id = path_id(request, "generation_id")
     key = _key(request, context, token, (generation_id, str(index), variant))
     params.done()
     generation = await context.generations.read(generation_id, key)
-    found = await context.artifacts.open(generation, index, variant)
-    if isinstance(found, File) and request.method != HttpMethod.HEAD:  # a link is good for one method alone
-        found = await context.artifacts.link(found, inline=inline) or found
-    match found:
+    source = await context.artifacts.open(generation, index, variant)
+    if isinstance(source, File) and request.method != HttpMethod.HEAD:  # a bucket signs a link for one method only
+        source = await context.artifacts.link(source, inline=inline) or source
+    match source:
         case Redirect(url=url):
             redirect = ASGIResponse(status_code=302, headers={"location": quote(url, safe=_IN_URL)})
-            del redirect.headers["content-type"]  # the framework's, for a body that there is none of
+            del redirect.headers["content-type"]  # the framework sets one, and this answer has no body
             return redirect
         case Stream():
-            return await _passed_through(request, context, found, inline=inline)
+            return await _from_provider(request, context, source, inline=inline)
         case File():
-            return _kept(request, context, generation, found, inline=inline)
+            return _archived(request, context, generation, source, inline=inline)
 
 
 def _key(request: Call, context: Context, token: str | None, subject: tuple[str, str, str]) -> str | None:
-    """The caller's key, `None` for who has a good token instead: that is enough, whatever name it came by.
+    """The id of the caller's key; None if the caller has a good token instead.
 
-    A page that made its own name lead to this machine has no token, since it cannot read what has one.
+    With a token the name in `Host` is not checked. A web page that makes its own name resolve to this machine
+    (DNS rebinding) cannot read the answers that contain tokens, so it has none.
     """
     if token is not None and context.signer.admits(token, CONTENT, *subject, now=context.clock.now()):
         return None
     return key_beside_token(request, context, token)
 
 
-def _kept(request: Call, context: Context, generation: Generation, file: File, *, inline: bool) -> ASGIResponse:
+def _archived(request: Call, context: Context, generation: Generation, file: File, *, inline: bool) -> ASGIResponse:
+    """The file in the artifact store: answers conditional requests and ranges."""
     ended = generation.completed_at
     validators = Validators(f'"{file.digest}"', ended and ended.astimezone(UTC).replace(microsecond=0))
     left = int((file.kept_until - context.clock.now()).total_seconds())
@@ -80,10 +151,10 @@ def _kept(request: Call, context: Context, generation: Generation, file: File, *
     }
     if validators.modified is not None:
         headers["last-modified"] = format_datetime(validators.modified, usegmt=True)
-    asked = joined_headers(request, "if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
-    if is_known(asked, validators):
+    conditions = joined_headers(request, "if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+    if is_current(conditions, validators):
         return ASGIResponse(status_code=304, headers=headers)
-    headers["content-disposition"] = _disposition(file.filename, inline=inline)
+    headers["content-disposition"] = disposition(file.filename, inline=inline)
     media_type = _content_type(file.content_type)
     whole = {**headers, "content-type": media_type, "content-length": str(file.size)}
     if request.method == HttpMethod.HEAD:
@@ -98,20 +169,20 @@ def _kept(request: Call, context: Context, generation: Generation, file: File, *
 
 
 def _ranges(request: Call, validators: Validators, size: int) -> Sequence[range] | None:
-    """The parts to send; `None` for the whole file, `RangeNotSatisfiable` when it has none of them."""
-    asked = joined_headers(request, "range", "if-range")
-    if "range" not in asked or not range_counts(asked.get("if-range"), validators):
+    """The byte ranges to send; None for the whole file; `RangeNotSatisfiable` when the file has none of them."""
+    headers = joined_headers(request, "range", "if-range")
+    if "range" not in headers or not range_applies(headers.get("if-range"), validators):
         return None
-    parts = ranges_of(asked["range"], size)
+    parts = ranges_of(headers["range"], size)
     if parts == ():
-        raise RangeNotSatisfiable(f"The file has {size} bytes, and none of those asked for.", size=size)
+        raise RangeNotSatisfiable(f"The file has {size} bytes, and none of the requested ones.", size=size)
     return parts
 
 
 def _multipart(
     context: Context, file: File, parts: Sequence[range], headers: Mapping[str, str], media_type: str
 ) -> ASGIResponse:
-    """Several parts in one body: RFC 9110, section 14.6."""
+    """Several ranges in one body: RFC 9110, section 14.6."""
     boundary = token_hex(16)
     heads = [
         f"\r\n--{boundary}\r\nContent-Type: {media_type}\r\nContent-Range: {_content_range(part, file.size)}\r\n\r\n"
@@ -132,29 +203,28 @@ def _multipart(
     return Streamed(context, body(), {**headers, **described}, status_code=206)
 
 
-async def _passed_through(request: Call, context: Context, found: Stream, *, inline: bool) -> ASGIResponse:
-    """A file that the provider hands over to its own key alone, whole."""
+async def _from_provider(request: Call, context: Context, stream: Stream, *, inline: bool) -> ASGIResponse:
+    """A file that the provider gives only to its own key: passed through, always whole."""
     headers = {
-        "content-type": _content_type(found.content_type),
-        "content-disposition": _disposition(found.filename, inline=inline),
+        "content-type": _content_type(stream.content_type),
+        "content-disposition": disposition(stream.filename, inline=inline),
     }
-    if found.length is not None:
-        headers["content-length"] = str(found.length)
+    if stream.length is not None:
+        headers["content-length"] = str(stream.length)
     if request.method == HttpMethod.HEAD:
-        await found.chunks.aclose()
+        await stream.chunks.aclose()
         return ASGIResponse(headers=headers, is_head_response=True)
-    return Streamed(context, found.chunks, headers)
+    return Streamed(context, stream.chunks, headers)
 
 
 def _content_range(part: range, size: int) -> str:
     return f"bytes {part.start}-{part.stop - 1}/{size}"
 
 
-def _content_type(told: str) -> str:
-    """What the file is called, unless a browser might run it as a page of ours."""
-    kind = told.partition(";")[0].strip().lower()
-    return told if kind.startswith(("video/", "image/")) and kind not in _SCRIPTED else "application/octet-stream"
+def _content_type(declared: str) -> str:
+    """The declared type of a video or image; of anything else, plain bytes.
 
-
-def _disposition(filename: str, *, inline: bool) -> str:
-    return f'{"inline" if inline else "attachment"}; filename="{filename}"'
+    A browser would run a page or an SVG image with the rights of the gateway's own pages.
+    """
+    kind = declared.partition(";")[0].strip().lower()
+    return declared if kind.startswith(("video/", "image/")) and kind not in _SCRIPTED else "application/octet-stream"

@@ -1,4 +1,7 @@
-"""`GET …/events`: a generation's events as a stream, each under its number in the ledger, so that it can be resumed."""
+"""`GET …/events`: the events of a generation as a stream (server-sent events) that a client can resume.
+
+The id of an event is its number in the ledger. A client that reconnects sends the last id that it has.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,9 +17,11 @@ from litestar.types import HTTPResponseBodyEvent, Receive, Scope, Send
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.api.generations.event_feed import Feed, Told
+from gateway.api.generations.event_feed import EventFrames, EventView, Feed
+from gateway.api.web.answers import GET
 from gateway.api.web.context import context_of
-from gateway.api.web.query import Params
+from gateway.api.web.operation import Operation
+from gateway.api.web.query import Params, path_id
 from gateway.api.web.streaming import Stalled, patient
 from gateway.clock import Clock
 from gateway.domain.backoff import spread
@@ -25,23 +30,23 @@ from gateway.generations.event_stream import Watching
 from gateway.generations.notifier import Listener
 
 log = structlog.get_logger()
-KEEP_ALIVE = b":\n\n"  # a comment
-RETRY_MS = 2000  # until a client comes again, and up to twice as long: not all of them at once after a stop
+KEEP_ALIVE = b":\n\n"  # a comment, which clients ignore
+RETRY_MS = 2000  # a client reconnects after this time or up to twice as long, so that not all come at once after a stop
 
 
-class Place(Struct, frozen=True):
+class Position(Struct, frozen=True):
     """How far one listener is."""
 
-    after: int
-    progress: int
-    change: int  # the last one that was looked at
+    after: int  # the number of the last event that was sent
+    progress: int  # percent, as last sent; -1 before that
+    change: int  # the last change that was looked at
     ended: bool = False
 
 
 class EventStream(ASGIResponse):
-    """Sends what there is, then what comes, until the end of the generation, of the client, or of the gateway.
+    """Sends the past events, then new ones, until the generation ends, the client leaves, or the gateway stops.
 
-    A client that reads slowly is waited for with at most one sending in hand; what follows is read when it is out.
+    A slow client holds back only its own stream: at most one message waits for it, and the next one is read after that.
     """
 
     _should_set_content_length = False
@@ -50,34 +55,34 @@ class EventStream(ASGIResponse):
         self,
         watching: Watching,
         generation_id: str,
-        tell: Callable[[int, int], Awaitable[Told | None]],
+        frames_after: Callable[[int, int], Awaitable[EventFrames | None]],
         *,
         after: int,
         retry_ms: int,
         clock: Clock,
         is_head: bool,
     ) -> None:
-        """`tell` gives what follows an event, looked at because of a change."""
+        """`frames_after(event, change)` reads what follows an event, because of a change."""
         super().__init__(
             headers={
                 "content-type": "text/event-stream; charset=utf-8",
-                "x-accel-buffering": "no",  # nginx would keep events until it has a buffer full of them
+                "x-accel-buffering": "no",  # nginx would hold back events until its buffer is full
             },
             is_head_response=is_head,
         )
         self._watching = watching
         self._generation_id = generation_id
-        self._tell = tell
+        self._frames_after = frames_after
         self._after = after
         self._retry_ms = retry_ms
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 204 when everything is told already: a client must not come again then."""
-        with self._watching.listen(self._generation_id) as listener:  # first listen, then look
-            first = await self._tell(self._after, 0)
+        """Answer the request; 204 when the client has the last event already, so that it does not reconnect."""
+        with self._watching.listen(self._generation_id) as listener:  # before reading, so that no change is missed
+            first = await self._frames_after(self._after, 0)
             if first is None:
-                raise NotFound(f"There is no generation {self._generation_id[:100]!r}.", param="id")
+                raise NotFound(f"The generation {self._generation_id[:100]!r} does not exist.", param="id")
             if first.ended and not first.has_events:
                 await ASGIResponse(status_code=204)(scope, receive, send)
                 return
@@ -86,78 +91,97 @@ class EventStream(ASGIResponse):
                 await send(_body(b"", more=False))
                 return
             streaming = asyncio.create_task(self._stream(listener, first, patient(scope, send, self._clock)))
-            del first  # thousands of these wait here for hours
+            del first  # thousands of streams wait here for hours
             try:
                 while (await receive())["type"] != "http.disconnect":
-                    pass  # also the end of the answer comes as this
+                    pass  # the server reports the end of the answer as a disconnect as well
             finally:
                 streaming.cancel()
                 await asyncio.wait([streaming])
 
-    async def _stream(self, listener: Listener, first: Told, send: Send) -> None:
+    async def _stream(self, listener: Listener, first: EventFrames, send: Send) -> None:
         try:
             await send(_body(b"retry: %d\n\n" % self._retry_ms))
-            place = await self._sent(first, Place(self._after, -1, 0), send)
+            position = await self._sent(first, Position(self._after, -1, 0), send)
             del first
-            while not (place.ended or self._watching.closed):
+            while not (position.ended or self._watching.closed):
                 await listener.wait()
                 listener.clear()
-                place = await self._looked(place, listener.change, send)
+                position = await self._send_next(position, listener.change, send)
         except Stalled:
             return
         except GatewayError as error:
             log.warning("event_stream_broken", generation=self._generation_id, error=error.detail)
-        except Exception:  # whatever it was, the client is to come again, not to wait here
+        except Exception:  # the stream must end in any case, so that the client reconnects instead of waiting
             log.exception("event_stream_broken", generation=self._generation_id)
         with suppress(Stalled):
             await send(_body(b"", more=False))
 
-    async def _looked(self, place: Place, change: int, send: Send) -> Place:
-        """Tell what a change brought; if only the time has passed, or nothing that shows has changed, a comment."""
-        if change == place.change:
+    async def _send_next(self, position: Position, change: int, send: Send) -> Position:
+        """Send the events of a change; a comment if nothing has changed that a client can see."""
+        if change == position.change:
             await send(_body(KEEP_ALIVE))
-            return place
-        told = await self._tell(place.after, change)
-        if told is None:  # deleted
-            return replace(place, ended=True)
-        return await self._sent(told, replace(place, change=change), send)
+            return position
+        frames = await self._frames_after(position.after, change)
+        if frames is None:  # the generation was deleted
+            return replace(position, ended=True)
+        return await self._sent(frames, replace(position, change=change), send)
 
     @staticmethod
-    async def _sent(told: Told, place: Place, send: Send) -> Place:
-        is_news = told.has_events or told.progress != place.progress
-        await send(_body(told.body if is_news else KEEP_ALIVE))
-        return Place(told.after, told.progress, place.change, told.ended)
+    async def _sent(frames: EventFrames, position: Position, send: Send) -> Position:
+        is_news = frames.has_events or frames.progress != position.progress
+        await send(_body(frames.body if is_news else KEEP_ALIVE))
+        return Position(frames.after, frames.progress, position.change, frames.ended)
 
 
 def _body(content: bytes, *, more: bool = True) -> HTTPResponseBodyEvent:
     return {"type": "http.response.body", "body": content, "more_body": more}
 
 
-@route("/v1/videos/generations/{generation_id:str}/events", http_method=(HttpMethod.GET, HttpMethod.HEAD))
+@route(
+    "/v1/videos/generations/{generation_id:str}/events",
+    http_method=GET,
+    operation=Operation(
+        id="streamVideoEvents",
+        summary="Follow a generation from its beginning to its end. The events are `video.generation.` with `queued`,"
+        " `in_progress`, `completed`, `failed`, `cancelled`, `expired`, `output.completed` and `output.failed`, each"
+        " with an id from which a stream can be resumed, and `progress`, which has no id",
+        stream=EventView,
+        query={
+            "last_event_id": {
+                "type": "integer",
+                "minimum": 1,
+                "description": "the same as the header, which has precedence, for clients that cannot set headers",
+            }
+        },
+        headers={"Last-Event-ID": "the id of the last event that the client has; the stream begins after it"},
+        errors=(204, 400, 404, 503),
+    ),
+)
 async def video_events(request: Request[Any, Any, State]) -> ASGIResponse:
     """Stream the events of one generation."""
     context, key = context_of(request)
-    generation_id: str = request.path_params["generation_id"]
+    generation_id = path_id(request, "generation_id")
     params = Params.of(request)
-    told = params.last_event_id(request)
+    last_event_id = params.last_event_id(request)
     params.done()
     feed: Feed = request.app.state.feed
     await context.generations.read(generation_id, key)
-    if told is not None and not await feed.watching.knows(generation_id, told):
+    if last_event_id is not None and not await feed.watching.knows(generation_id, last_event_id):
         raise InvalidParameter(
-            f"The generation has no event {told}; send the `id` of its last that you know, or none.",
+            f"The generation has no event {last_event_id}; send the `id` of the last event that you have, or none.",
             param="last_event_id",
         )
     links = context.links(request)
 
-    def tell(after: int, change: int) -> Awaitable[Told | None]:
-        return feed.told(generation_id, key, after, change=change, links=links)
+    def frames_after(event: int, change: int) -> Awaitable[EventFrames | None]:
+        return feed.frames(generation_id, key, event, change=change, links=links)
 
     return EventStream(
         feed.watching,
         generation_id,
-        tell,
-        after=told or 0,
+        frames_after,
+        after=last_event_id or 0,
         retry_ms=round(RETRY_MS * (1 + spread(request.scope["state"]["request_id"]))),
         clock=context.clock,
         is_head=request.method == HttpMethod.HEAD,

@@ -11,8 +11,8 @@ from gateway.domain.adapter.shown_value import shown
 from gateway.domain.errors import InvalidImage, UnknownParameter
 from gateway.domain.parameters.spellings import is_empty, trim
 from gateway.media.base64_text import NotBase64, TooLong, decode_base64
-from gateway.media.image_formats import type_of
-from gateway.media.image_header import IMAGE_MAX, inspect, too_large
+from gateway.media.image_formats import INSTEAD, TAKEN, name_of, not_an_image, type_of
+from gateway.media.image_header import IMAGE_MAX, too_large
 from gateway.media.image_text import from_text
 
 REFERENCES_MAX = 16
@@ -123,13 +123,11 @@ def _from_base64(text: str, name: str) -> bytes:
     """Decode text that the client itself calls base64, so a refusal need not explain which other texts are accepted."""
     try:
         data = decode_base64(text, IMAGE_MAX)
-        if type_of(data) is None:
-            inspect(data)  # raises `InvalidImage` with what the bytes are
     except TooLong as error:
         raise too_large(name) from error
     except NotBase64 as error:
         raise InvalidImage(f"`{name}` must be the base64 text of an image, but it {error}.", param=name) from error
-    except InvalidImage as error:
-        message = f"`{name}` decodes to {len(data):,} bytes that cannot be used. {error.detail}"
-        raise InvalidImage(message, param=name) from error
+    if type_of(data) is None:
+        refused = f", which is not accepted. {INSTEAD}" if name_of(data) is not None else f". Send {TAKEN}."
+        raise InvalidImage(f"`{name}` decodes to {not_an_image(data)}{refused}", param=name)
     return data

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.api.generations.parameters import ALIASES, BY_NAME, PARAMETERS, FormStyle, Holder
-from gateway.api.openapi.operation import BINARY
+from gateway.api.web.operation import BINARY
 from gateway.domain.adapter.request import TextToVideo
 from gateway.domain.generation.model import GenerationRequest
 

@@ -10,7 +10,7 @@ function el(tag, text, className) {
 function typeOf(schema) {
   if (!schema) return "";
   if (schema.$ref) return schema.$ref.split("/").pop();
-  if (schema.enum) return schema.enum.map((one) => JSON.stringify(one)).join(" | ");
+  if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   const several = schema.anyOf || schema.oneOf;
   if (several) return several.map(typeOf).join(" | ");
@@ -36,21 +36,25 @@ function table(rows, heads) {
 }
 
 function bodyType(content) {
-  return Object.entries(content || {}).map(([media, one]) => typeOf(one.schema) + " (" + media + ")").join(", ");
+  return Object.entries(content || {}).map(([mediaType, body]) => typeOf(body.schema) + " (" + mediaType + ")").join(", ");
 }
 
-function operation(path, method, one) {
+function operationOf(path, method, operation) {
   const node = el("details");
   const line = el("summary");
-  line.append(el("span", method, "method"), el("code", path), el("span", " — " + one.summary));
+  line.append(el("span", method, "method"), el("code", path), el("span", " — " + operation.summary));
   node.append(line);
-  if (one.parameters && one.parameters.length) {
-    const rows = one.parameters.map((p) => [p.name, typeOf(p.schema), p.in, p.description || p.schema.description || ""]);
-    node.append(table(rows, ["Parameter", "Type", "In", ""]));
+  if (operation.parameters && operation.parameters.length) {
+    const rows = operation.parameters.map((parameter) => [
+      parameter.name, typeOf(parameter.schema), parameter.in,
+      parameter.description || parameter.schema.description || "",
+    ]);
+    node.append(table(rows, ["Parameter", "Type", "In", "Description"]));
   }
-  if (one.requestBody) node.append(el("p", "Body: " + bodyType(one.requestBody.content)));
-  const rows = Object.entries(one.responses).map(([status, r]) => [status, bodyType(r.content), r.description]);
-  node.append(table(rows, ["Status", "Answer", ""]));
+  if (operation.requestBody) node.append(el("p", "Body: " + bodyType(operation.requestBody.content)));
+  const rows = Object.entries(operation.responses).map(([status, response]) =>
+    [status, bodyType(response.content), response.description]);
+  node.append(table(rows, ["Status", "Answer", "Meaning"]));
   return node;
 }
 
@@ -60,10 +64,10 @@ function schemaOf(name, schema) {
   const line = el("summary");
   line.append(el("code", name), el("span", schema.description ? " — " + schema.description.split("\n")[0] : ""));
   node.append(line);
-  const needed = new Set(schema.required || []);
-  const rows = Object.entries(schema.properties || {}).map(([field, one]) =>
-    [field, typeOf(one), (needed.has(field) ? "required. " : "") + (one.description || "")]);
-  node.append(table(rows, ["Field", "Type", ""]));
+  const required = new Set(schema.required || []);
+  const rows = Object.entries(schema.properties || {}).map(([field, property]) =>
+    [field, typeOf(property), (required.has(field) ? "Required. " : "") + (property.description || "")]);
+  node.append(table(rows, ["Field", "Type", "Description"]));
   return node;
 }
 
@@ -72,7 +76,7 @@ fetch("/openapi.json").then((answer) => answer.json()).then((api) => {
   const main = document.getElementById("operations");
   main.replaceChildren();
   for (const [path, methods] of Object.entries(api.paths))
-    for (const [method, one] of Object.entries(methods)) main.append(operation(path, method, one));
+    for (const [method, operation] of Object.entries(methods)) main.append(operationOf(path, method, operation));
   const schemas = document.getElementById("schemas");
   for (const [name, schema] of Object.entries(api.components.schemas)) schemas.append(schemaOf(name, schema));
 });

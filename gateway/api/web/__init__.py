@@ -1,1 +1,1 @@
-"""HTTP as the API uses it, whatever the resource: bodies, queries, headers, streams, errors."""
+"""HTTP for all resources of the API: bodies, queries, headers, streams, errors, keys."""

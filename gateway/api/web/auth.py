@@ -1,4 +1,4 @@
-"""Who is calling: static keys of clients and of operators, compared by their hash."""
+"""Who is calling: the static API keys of clients and of operators. Only their hashes are held and compared."""
 
 import re
 from collections.abc import Sequence
@@ -11,38 +11,41 @@ from gateway.api.web.headers import header
 from gateway.domain.errors import ForbiddenHost, GatewayError, Unauthenticated
 from gateway.settings.load import is_loopback
 
-ANONYMOUS = "anonymous"  # the owner of everything when `server.auth` is "none"
+ANONYMOUS = "anonymous"  # the owner of all generations and files when `server.auth` is "none"
+_KEYS = "keys are set by server.api_keys, or VIDEO_GATEWAY_API_KEY."
 _ADMIN_KEYS = "the gateway's are set by server.admin_keys, or VIDEO_GATEWAY_ADMIN_KEY."
-_HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::[0-9]*)?")  # with or without a port
+_HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::[0-9]*)?")  # a name or an address, with or without a port
 
 
 class AdminRequired(GatewayError):
-    """The key is a client's; the path is for operators."""
+    """The key belongs to a client, and the path is for operators."""
 
     code, status, type, title = "admin_required", 403, "permission_error", "The path needs an admin key."
 
 
 class Authenticator:
-    """Maps an `Authorization: Bearer` to the id of its key, or to an operator's rights."""
+    """Finds out whose key a request has: the id of a client's key, or the rights of an operator."""
 
     def __init__(self, keys: Sequence[str], *, open_to_all: bool, admin_keys: Sequence[str] = ()) -> None:
-        """`keys` are the clients' secrets, `admin_keys` the operators'; with `open_to_all` nobody is asked."""
+        """`keys` are the secrets of clients, `admin_keys` those of operators; `open_to_all` accepts every request."""
         self._digests = _digests(keys)
         self._admin_digests = _digests(admin_keys)
         self._open = open_to_all
 
     def key_of(self, request: Request) -> str:  # type: ignore[type-arg]  # Litestar's defaults
-        """The id of the caller's key, the same at every start; `Unauthenticated` or `ForbiddenHost` otherwise."""
+        """The id of the caller's key, the same after every start; raises `Unauthenticated` or `ForbiddenHost`."""
         if self._open:
             _check_host(header(request, "host") or "")
             return ANONYMOUS
         digest = _digest_of(request)
         if not _is_among(digest, self._digests):
-            raise Unauthenticated("The API key is not known.")
+            if _is_among(digest, self._admin_digests):
+                raise Unauthenticated("This path needs a client's key, and yours is an admin key; " + _KEYS)
+            raise Unauthenticated("The API key is not known; " + _KEYS)
         return f"key_{digest.hex()[:24]}"
 
     def check_admin(self, request: Request) -> None:  # type: ignore[type-arg]  # as above
-        """Pass an operator; `Unauthenticated`, `AdminRequired` for a client, or `ForbiddenHost` otherwise."""
+        """Accept an operator; raises `Unauthenticated`, `AdminRequired` for a client's key, or `ForbiddenHost`."""
         if self._open:
             _check_host(header(request, "host") or "")
             return
@@ -52,6 +55,16 @@ class Authenticator:
             raise AdminRequired(f"This path needs an admin key, and yours is a client's; {_ADMIN_KEYS}")
         if not is_admin:
             raise Unauthenticated(f"The admin key is not known; {_ADMIN_KEYS}")
+
+    def is_unknown(self, request: Request) -> bool:  # type: ignore[type-arg]  # as above
+        """True if the request has a key, and the gateway knows no such key of a client or an operator."""
+        if self._open or header(request, "authorization") is None:
+            return False
+        try:
+            digest = _digest_of(request)
+        except Unauthenticated:
+            return True
+        return not _is_among(digest, self._digests | self._admin_digests)
 
 
 def _digests(keys: Sequence[str]) -> frozenset[bytes]:
@@ -65,15 +78,19 @@ def _digest_of(request: Request) -> bytes:  # type: ignore[type-arg]  # as above
     return sha256(token.strip().encode()).digest()
 
 
-def _is_among(digest: bytes, known: frozenset[bytes]) -> bool:
-    """Hashes are compared, all of them, in constant time: nothing about a key shows in how long this takes."""
-    return sum(compare_digest(digest, one) for one in known) > 0
+def _is_among(digest: bytes, digests: frozenset[bytes]) -> bool:
+    """Compare with every digest in constant time, so that the duration reveals nothing about a key."""
+    return sum(compare_digest(digest, member) for member in digests) > 0
 
 
 def _check_host(host: str) -> None:
-    """Refuse a page of the web whose own name was made to lead here: its name is all that gives it away."""
-    found = _HOST.fullmatch(host)
-    if found is None or not is_loopback((found[1] or found[2] or "").lower().removesuffix(".")):
+    """Refuse a request that came by another name than that of this machine.
+
+    A web page can make its own name resolve to this machine (DNS rebinding) and so call a gateway without keys from the
+    user's browser. The name in `Host` is the only sign of that.
+    """
+    match = _HOST.fullmatch(host)
+    if match is None or not is_loopback((match[1] or match[2] or "").lower().removesuffix(".")):
         raise ForbiddenHost(
             "Without API keys the gateway answers to localhost and loopback addresses alone;"
             " set server.api_keys, or VIDEO_GATEWAY_API_KEY, to be called by another name."

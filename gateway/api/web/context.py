@@ -1,4 +1,4 @@
-"""What every handler works with, put together once by the composition root."""
+"""The services that handlers use. The composition root builds them once and puts them into the application's state."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from gateway.webhooks.endpoints import Webhooks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The services, and what the API needs to know of the configuration."""
+    """All services, and the values of the configuration that the API needs."""
 
     generations: Generations
     artifacts: Artifacts
@@ -45,33 +45,36 @@ class Context:
     signer: Signer
     files: Files
     downloads: Room
-    health_warnings: Callable[[], list[str]]  # what an operator should look at while the gateway gets traffic
-    ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic, `None` when it should
+    health_warnings: Callable[[], list[str]]  # problems that do not stop the traffic, for operators
+    ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic; None if it should
     clock: Clock
-    fetch_allow: Sequence[Network]  # networks besides the public ones that a webhook URL may lead to
+    fetch_allow: Sequence[Network]  # networks that webhook URLs may lead to besides the public ones
     max_body_bytes: int
     public_url: str | None
     started_at: int  # Unix seconds
 
     def base_url(self, request: Request[Any, Any, State] | None) -> str:
-        """What the gateway's own URLs begin with: as configured, else relative to how the client came."""
+        """What the gateway's own URLs begin with: `server.public_url`, else the scheme and host of the request."""
         if self.public_url is not None or request is None:
             return self.public_url or ""
         return f"{request.scope['scheme']}://{header(request, 'host') or ''}"
 
     def links(self, request: Request[Any, Any, State] | None) -> Links:
-        """The gateway's own URLs of results, for whoever sent the request."""
+        """The maker of the gateway's own URLs of results, for the client that sent this request."""
         return Links(self.base_url(request), self.signer)
 
 
 def context_of(request: Request[Any, Any, State]) -> tuple[Context, str]:
-    """The context and the id of the caller's key; `Unauthenticated` without a good one."""
+    """The services and the id of the caller's key; raises `Unauthenticated` without a valid key."""
     context: Context = request.app.state.context
     return context, context.authenticator.key_of(request)
 
 
 def key_beside_token(request: Request[Any, Any, State], context: Context, token: str | None) -> str:
-    """The id of the caller's key where a token, if there is one, is not good: `InvalidToken` tells of it."""
+    """The id of the caller's key, for a request whose token, if it has one, was not valid.
+
+    Without a valid key, raises `InvalidToken` if there was a token, else `Unauthenticated`.
+    """
     try:
         return context.authenticator.key_of(request)
     except Unauthenticated as error:
@@ -84,7 +87,7 @@ def key_beside_token(request: Request[Any, Any, State], context: Context, token:
 
 
 def admin_context_of(request: Request[Any, Any, State]) -> Context:
-    """The context for an operator; `Unauthenticated` or `AdminRequired` for anybody else."""
+    """The services, for an operator; raises `Unauthenticated` or `AdminRequired` for any other caller."""
     context: Context = request.app.state.context
     context.authenticator.check_admin(request)
     return context

@@ -1,6 +1,7 @@
-"""The one place that writes error bodies: `{"error": {"message", "type", "param", "code", …}, "request_id": …}`."""
+"""Writes all error bodies: `{"error": {"message", "type", "param", "code", …}, "request_id": …}`."""
 
 import math
+import re
 import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -14,7 +15,9 @@ from litestar.exceptions import HTTPException
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, ExceptionHandlersMap, Receive, Scope, Send
 
-from gateway.api.web.request_log import place
+from gateway.api.web.context import Context
+from gateway.api.web.near_path import near_path
+from gateway.api.web.request_log import log_location
 from gateway.domain.errors import (
     BadRequest,
     BodyTooLarge,
@@ -31,7 +34,7 @@ log = structlog.get_logger()
 
 
 def render(error: GatewayError, request_id: str) -> Response[bytes]:
-    """The answer that tells a client of an error."""
+    """The answer for an error: its status, its headers, and the body of the module docstring."""
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(0, math.ceil(error.retry_after)))
@@ -48,7 +51,7 @@ def render(error: GatewayError, request_id: str) -> Response[bytes]:
 
 
 def refuse_all(error: GatewayError) -> ASGIApp:
-    """An application that answers every request with one error and ends its connection."""
+    """An ASGI application that answers every request with this error and closes the connection."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
         response = render(error, scope["state"]["request_id"])
@@ -88,12 +91,12 @@ def _response(
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     elif status == HTTPStatus.REQUEST_TIMEOUT:
-        headers["Connection"] = "close"  # what is still to come of the body would be read as nothing else
+        headers["Connection"] = "close"  # the rest of the body would be read as the next request
     return Response(msgspec.json.encode(body), status_code=status, headers=headers, media_type=MediaType.JSON)
 
 
 def _encodable(text: str) -> str:
-    """Half a surrogate pair, which may have come in with a path or a query, has no UTF-8."""
+    """The text with `?` for half surrogate pairs: a path or query can contain them, and UTF-8 has no form for them."""
     return text.encode(errors="replace").decode()
 
 
@@ -104,16 +107,18 @@ def _gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Resp
 
 
 _BY_STATUS: dict[int, type[GatewayError]] = {
-    one.status: one
-    for one in (BadRequest, Unauthenticated, NotFound, MethodNotAllowed, Conflict, BodyTooLarge, UnsupportedMediaType)
+    kind.status: kind
+    for kind in (BadRequest, Unauthenticated, NotFound, MethodNotAllowed, Conflict, BodyTooLarge, UnsupportedMediaType)
 }
-_OWN_TITLE = frozenset({401, 404, 405, 413, 415})  # the framework's detail says nothing more
+_OWN_TITLE = frozenset({401, 405, 413, 415})  # where the framework's text says less than the title of our error
 
 
 def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """The framework's own refusals in our words."""
+    """A refusal by the framework, in the shape and the words of ours."""
     status = error.status_code
     request_id = _request_id(request)
+    if status == HTTPStatus.NOT_FOUND:
+        return render(_no_path(request), request_id)
     if not 400 <= status < 500:
         if status == HTTPStatus.INTERNAL_SERVER_ERROR or not 500 <= status < 600:
             return _unexpected(request, error)
@@ -126,11 +131,11 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
             request_id=request_id,
             headers=error.headers or {},
         )
-    message, param = _told(error)
-    known = InvalidParameter if param is not None and status == HTTPStatus.BAD_REQUEST else _BY_STATUS.get(status)
-    if known is not None:
-        message = known.title if status in _OWN_TITLE else message
-        error_type, code = known.type, known.code
+    message, param = _message_and_param(error)
+    kind = InvalidParameter if param is not None and status == HTTPStatus.BAD_REQUEST else _BY_STATUS.get(status)
+    if kind is not None:
+        message = kind.title if status in _OWN_TITLE else message
+        error_type, code = kind.type, kind.code
     else:
         error_type = "rate_limit_error" if status == HTTPStatus.TOO_MANY_REQUESTS else "invalid_request_error"
         code = _code(status)
@@ -139,8 +144,25 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
     )
 
 
-def _told(error: HTTPException) -> tuple[str, str | None]:
-    """The message and the parameter of a refusal; the framework keeps those of a validation beside its detail."""
+def _no_path(request: Request[Any, Any, Any]) -> NotFound:
+    """The error for a path that does not exist: it names the path that was probably meant.
+
+    It names only paths that /openapi.json shows to everybody, and does not repeat the path that came: a client may have
+    pasted a key into it. A key that is not known is mentioned as well, so that its owner does not look for it next.
+    """
+    templates = {_TYPE_OF_PARAMETER.sub("}", route.path) for route in request.app.routes}
+    meant = near_path(request.scope["path"], templates)
+    hint = f"Did you mean `{meant}`?" if meant is not None else "`/openapi.json` lists all paths."
+    context: Context | None = request.app.state.get("context")
+    is_unknown = context is not None and context.authenticator.is_unknown(request)
+    return NotFound(f"This path does not exist. {hint}" + (" The API key is not known, either." if is_unknown else ""))
+
+
+_TYPE_OF_PARAMETER = re.compile(r":\w+}")  # Litestar writes `{file_id:str}`
+
+
+def _message_and_param(error: HTTPException) -> tuple[str, str | None]:
+    """The message and the parameter of a refusal; the framework keeps those of a validation in `extra`."""
     first = error.extra[0] if isinstance(error.extra, list) and error.extra else None
     if not isinstance(first, Mapping) or not isinstance(first.get("message"), str):
         return error.detail, None
@@ -151,7 +173,7 @@ def _told(error: HTTPException) -> tuple[str, str | None]:
 
 
 def _code(status: int) -> str:
-    """The name of a status that no error of ours has, as a code."""
+    """A code for a status that none of our errors has: the name of the status."""
     try:
         return HTTPStatus(status).name.lower()
     except ValueError:
@@ -163,13 +185,13 @@ def _allow(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """A fault of the gateway's: the log has all of it, the client nothing but the request id to ask about."""
+    """A fault of the gateway. The log gets all of it; the client gets only the request id, to ask about."""
     request_id = _request_id(request)
     log.error(
         "request_failed",
         request_id=request_id,
         method=request.scope["method"],
-        **place(request.scope),
+        **log_location(request.scope),
         error=type(error).__name__,
         exc_info=error,
     )
@@ -177,12 +199,12 @@ def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[b
 
 
 def _request_id(request: Request[Any, Any, Any]) -> str:
-    """The id that the request was given, or a fresh one that it keeps."""
+    """The id of the request; where the middleware has set none, a new one that the request keeps."""
     state = request.scope["state"]
-    found = state.get("request_id")
-    if not isinstance(found, str):
-        found = state["request_id"] = f"req_{uuid.uuid4().hex}"
-    return found
+    request_id = state.get("request_id")
+    if not isinstance(request_id, str):
+        request_id = state["request_id"] = f"req_{uuid.uuid4().hex}"
+    return request_id
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {

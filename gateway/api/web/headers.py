@@ -1,4 +1,4 @@
-"""Reading a request's headers from where the server put them: the framework's mapping costs more than all it is for."""
+"""Reads headers from the ASGI scope, because the framework's mapping costs more than the rest of a small request."""
 
 import math
 import re
@@ -10,12 +10,12 @@ from gateway.domain.errors import BadRequest
 from gateway.domain.generation.model import Generation
 from gateway.generations.poll_advice import PollHints
 
-OPENAI_MOST_SECONDS = 5.0  # the poll() of `openai` keeps the first value that it is told
+OPENAI_MOST_SECONDS = 5.0  # `poll()` of the `openai` library uses the first value for the whole generation
 _ABOVE_ZERO = re.compile(r"0*[1-9][0-9]*")
 
 
 def header(request: Request[Any, Any, Any], name: str) -> str | None:
-    """The first header of this name (in lower case), `None` without one."""
+    """The first header of this name (in lower case); None without one."""
     wanted = name.encode()
     for key, value in request.scope["headers"]:
         if key == wanted:
@@ -24,24 +24,24 @@ def header(request: Request[Any, Any, Any], name: str) -> str | None:
 
 
 def only_header(request: Request[Any, Any, Any], name: str) -> str | None:
-    """The one header of this name (in lower case); two that differ are a `BadRequest`."""
+    """The header of this name (in lower case); None without one; `BadRequest` for two different values."""
     wanted = name.encode()
-    found = {value for key, value in request.scope["headers"] if key == wanted}
-    if len(found) > 1:
+    values = {value for key, value in request.scope["headers"] if key == wanted}
+    if len(values) > 1:
         raise BadRequest(f"The header {name} came with two values; send one.")
-    return found.pop().decode("latin-1") if found else None
+    return values.pop().decode("latin-1") if values else None
 
 
 def is_retry(request: Request[Any, Any, Any]) -> bool:
-    """Whether the client's library says that it sends this again; what is no whole number says nothing."""
+    """True if the client's library marks this as a retry: `x-stainless-retry-count` ≥ 1. Other text is ignored."""
     count = header(request, "x-stainless-retry-count")
     return count is not None and _ABOVE_ZERO.fullmatch(count) is not None
 
 
 def poll_headers(generation: Generation, hints: PollHints) -> dict[str, str]:
-    """When an open generation is worth reading again: as a header of HTTP, and as one that `openai` libraries read."""
+    """When the client should read an open generation again, as `Retry-After` and for the `openai` libraries."""
     seconds = hints.seconds(generation)
     if seconds is None:
         return {}
-    for_all_its_life = min(seconds, OPENAI_MOST_SECONDS)
-    return {"retry-after": str(math.ceil(seconds)), "openai-poll-after-ms": str(round(for_all_its_life * 1000))}
+    for_openai = min(seconds, OPENAI_MOST_SECONDS)
+    return {"retry-after": str(math.ceil(seconds)), "openai-poll-after-ms": str(round(for_openai * 1000))}

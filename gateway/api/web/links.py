@@ -1,4 +1,4 @@
-"""The URLs under which the gateway itself hands out results."""
+"""The URLs under which the gateway itself serves results."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,23 +6,24 @@ from datetime import datetime, timedelta
 from gateway.domain.generation.model import Generation
 from gateway.tokens import Signer
 
-CONTENT = "content"  # the purpose of a token: the id of a generation, the index of an output, the variant of its file
-TOLD_LIFE = timedelta(days=30)  # in which who has a URL is told that its file has gone, not that the token is wrong
+CONTENT = "content"  # the purpose of a token for (id of a generation, index of an output, variant of its file)
+# For so long after a file has expired its token still verifies: the client gets 410 artifact_expired, and not 401.
+TOKEN_GRACE = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """The gateway's own URLs of results, with the tokens that open them."""
+    """Makes the gateway's own URLs of results, with and without tokens."""
 
-    base: str  # what they begin with
+    base: str  # the URLs begin with it
     signer: Signer
 
     def content(self, generation: Generation, index: int) -> str:
-        """Where the gateway hands over an output to its key."""
+        """The URL of an output; it needs the client's key."""
         return f"{self.base}/v1/{generation.kind}s/generations/{generation.id}/content?index={index}"
 
     def opened(self, generation: Generation, index: int, variant: str, until: datetime) -> str:
-        """Where it hands over a file that it keeps to anybody; behind its end it says so for a while."""
-        named = "" if variant == "video" else f"&variant={variant}"
-        token = self.signer.sign(CONTENT, generation.id, str(index), variant, until=until + TOLD_LIFE)
-        return f"{self.content(generation, index)}{named}&token={token}"
+        """The URL of an archived file with a token: anybody who has it can read the file until `until`."""
+        parameter = "" if variant == "video" else f"&variant={variant}"
+        token = self.signer.sign(CONTENT, generation.id, str(index), variant, until=until + TOKEN_GRACE)
+        return f"{self.content(generation, index)}{parameter}&token={token}"

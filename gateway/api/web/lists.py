@@ -1,4 +1,4 @@
-"""Lists as clients see them: what they hold, and from where to page on."""
+"""The shape of lists: a page of objects, and the ids from which a client reads the pages around it."""
 
 from collections.abc import Iterable
 from typing import Generic, Literal, Protocol, Self, TypeVar
@@ -6,16 +6,16 @@ from typing import Generic, Literal, Protocol, Self, TypeVar
 from msgspec import Struct
 
 
-class _Named(Protocol):
+class _HasId(Protocol):
     @property
     def id(self) -> str: ...
 
 
-T = TypeVar("T", bound=_Named)
+T = TypeVar("T", bound=_HasId)
 
 
 class Listed(Struct, Generic[T], frozen=True, kw_only=True):
-    """A page of a list; `last_id` is the `after` of the next."""
+    """A page of a list; `last_id` is the `after` of the next page."""
 
     object: Literal["list"] = "list"
     data: tuple[T, ...]
@@ -24,8 +24,8 @@ class Listed(Struct, Generic[T], frozen=True, kw_only=True):
     has_more: bool
 
     @classmethod
-    def of(cls, found: Iterable[T], *, has_more: bool) -> Self:
-        """The page with these."""
-        data = tuple(found)
+    def of(cls, views: Iterable[T], *, has_more: bool) -> Self:
+        """A page of these objects, in their order."""
+        data = tuple(views)
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return cls(data=data, first_id=first, last_id=last, has_more=has_more)

@@ -1,4 +1,4 @@
-"""Which methods a path takes: one answer for `OPTIONS`, made from all of the handlers of the path."""
+"""Answers `OPTIONS` with all methods of a path."""
 
 from litestar import Litestar
 from litestar.enums import HttpMethod
@@ -6,10 +6,9 @@ from litestar.routes import HTTPRoute
 
 
 def answer_options(app: Litestar) -> None:
-    """Answer `OPTIONS` of every path with all of its methods.
+    """Replace the framework's handlers for `OPTIONS` by ones that name all methods of their paths in `Allow`.
 
-    The framework makes an answer for the first handler of a path and keeps it when others join, so that its `Allow`
-    lacks their methods.
+    The framework makes such a handler for the first handler of a path, and does not renew it for later ones.
     """
     for route in app.routes:
         if not isinstance(route, HTTPRoute):

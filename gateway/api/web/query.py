@@ -1,4 +1,4 @@
-"""Reading query parameters: typed, bounded, and none that the path does not have."""
+"""Reads what the URL of a request says: path parameters, and query parameters that are typed, bounded and known."""
 
 import difflib
 import re
@@ -8,31 +8,49 @@ from typing import Any, Literal, Self, TypeVar
 
 from litestar import Request
 from litestar.datastructures import MultiDict
+from msgspec import Struct
 
 from gateway.api.web.headers import only_header
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import InvalidParameter, UnknownParameter
 
 T = TypeVar("T", bound=str)
-_NONE = MultiDict[str]()
+NAME_SHOWN = 64  # characters of an unknown name that an error repeats
+LATEST_MOMENT = 253402300799  # Unix seconds of the end of the year 9999, the last that a datetime can hold
+_NO_QUERY = MultiDict[str]()
 _METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
 
 
+class Paging(Struct, frozen=True, kw_only=True):
+    """Which page of a list a client wants; at most one of `after` and `before` is set."""
+
+    limit: int
+    order: Literal["asc", "desc"]
+    after: str | None
+    before: str | None
+
+
+def path_id(request: Request[Any, Any, Any], name: str) -> str:
+    """The part of the path that the route calls `name`."""
+    value: str = request.path_params[name]
+    return value
+
+
 class Params:
-    """The query of one request. `done` refuses what nobody asked for."""
+    """The query of one request. A handler reads what it knows, then calls `done`, which refuses all other names."""
 
     def __init__(self, query: MultiDict[str]) -> None:
         self._query = query
-        self._known: set[str] = set()
+        self._read: set[str] = set()
 
     @classmethod
     def of(cls, request: Request[Any, Any, Any]) -> Self:
-        """The parameters that came with a request; most come without any."""
-        return cls(request.query_params if request.scope["query_string"] else _NONE)
+        """The query parameters of a request. Most requests have none, and then nothing is parsed."""
+        return cls(request.query_params if request.scope["query_string"] else _NO_QUERY)
 
     def text(self, name: str, *, longest: int = 256) -> str | None:
-        """The value, `None` when it is absent; once at most."""
-        self._known.add(name)
+        """The value of a parameter, None without one; `InvalidParameter` if it is given twice, or too long."""
+        self._read.add(name)
         values = self._query.getall(name, [])
         if len(values) > 1:
             raise InvalidParameter(f"`{name}` is given {len(values)} times; give it once.", param=name)
@@ -43,19 +61,29 @@ class Params:
         return values[0]
 
     def cursor(self, name: str, is_id: Callable[[str], bool], of: str) -> str | None:
-        """An id to page from. What it names may be gone, but any other text would silently begin at an end."""
+        """An id to continue a list from. What it names may have been deleted meanwhile: its position is still valid.
+
+        Any other text would silently start at one end of the list, so it is refused. `of` says what has such ids.
+        """
         value = self.text(name)
         if value is not None and not is_id(value):
             raise InvalidParameter(f"`{name}` must be the id of {of}.", param=name)
         return value
 
-    def not_both(self, name: str, other: str) -> None:
-        """Refuse two that exclude each other."""
-        if name in self._query and other in self._query:
-            raise InvalidParameter(f"`{name}` and `{other}` exclude each other; give one.", param=other)
+    def paging(self, is_id: Callable[[str], bool], of: str) -> Paging:
+        """`limit`, `order`, `after` and `before` of a list whose ids `is_id` recognises; `of` says what has them."""
+        paging = Paging(
+            limit=self.whole("limit", 1, 100) or 20,
+            order=self.order(),
+            after=self.cursor("after", is_id, of),
+            before=self.cursor("before", is_id, of),
+        )
+        if paging.after is not None and paging.before is not None:
+            raise InvalidParameter("`after` and `before` exclude each other; give one.", param="before")
+        return paging
 
     def whole(self, name: str, low: int, high: int) -> int | None:
-        """A whole number within bounds."""
+        """A whole number from `low` to `high`."""
         value = self.text(name)
         if value is None:
             return None
@@ -64,12 +92,12 @@ class Params:
         return int(value)
 
     def moment(self, name: str) -> datetime | None:
-        """Unix seconds as a moment."""
-        value = self.whole(name, 0, 253402300799)
+        """A moment that is given in Unix seconds."""
+        value = self.whole(name, 0, LATEST_MOMENT)
         return None if value is None else datetime.fromtimestamp(value, UTC)
 
     def choice(self, name: str, choices: tuple[T, ...]) -> T | None:
-        """One of some words."""
+        """One of these words."""
         value = self.text(name)
         if value is None:
             return None
@@ -79,30 +107,30 @@ class Params:
         raise InvalidParameter(f"`{name}` must be one of {', '.join(choices)}.", param=name)
 
     def order(self) -> Literal["asc", "desc"]:
-        """`asc` or `desc`, the latter when it is absent."""
+        """The parameter `order`: `asc` or `desc`; `desc` (newest first) when it is absent."""
         return "asc" if self.choice("order", ("asc", "desc")) == "asc" else "desc"
 
     def status(self) -> str | None:
-        """A status word."""
+        """The parameter `status`: a public status of generations."""
         return self.choice("status", tuple(Status))
 
     def metadata(self) -> Mapping[str, str]:
-        """Every `metadata[key]=value`."""
-        found: dict[str, str] = {}
+        """All parameters of the form `metadata[key]=value`, by their keys."""
+        pairs: dict[str, str] = {}
         for name in set(self._query):
             match = _METADATA.fullmatch(name)
             value = self.text(name, longest=512) if match else None
             if match and value is not None:
-                found[match[1]] = value
-        return found
+                pairs[match[1]] = value
+        return pairs
 
     def last_event_id(self, request: Request[Any, Any, Any]) -> int | None:
-        """The number of the last event that a client of a stream knows: by its header, which is the newer, else here.
+        """The number of the last event that a client of a stream has received, None if it has received none.
 
-        `None` when it knows none.
+        The header counts before the query parameter: browsers update the header on each reconnect, but not the URL.
         """
-        asked = self.text("last_event_id")
-        value = only_header(request, "last-event-id") or asked
+        in_query = self.text("last_event_id")
+        value = only_header(request, "last-event-id") or in_query
         if not value:
             return None
         if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
@@ -110,11 +138,16 @@ class Params:
         return int(value)
 
     def done(self) -> None:
-        """Refuse parameters that were not read."""
+        """Refuse parameters that the handler has not read; the message has the nearest name, or all of them."""
         for name in self._query:
-            if name not in self._known:
-                near = difflib.get_close_matches(name, self._known, n=1)
-                hint = (
-                    f"Did you mean `{near[0]}`?" if near else f"Known are {', '.join(sorted(self._known)) or 'none'}."
+            if name not in self._read:
+                shown = name[:NAME_SHOWN]
+                raise UnknownParameter(
+                    f"`{shown}` is not a query parameter of this path. {self._hint(name)}", param=shown
                 )
-                raise UnknownParameter(f"There is no query parameter `{name[:64]}`. {hint}", param=name[:64])
+
+    def _hint(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self._read, n=1)
+        if near:
+            return f"Did you mean `{near[0]}`?"
+        return f"The parameters are: {', '.join(sorted(self._read))}." if self._read else "It has none."

@@ -1,4 +1,4 @@
-"""Around every request: an id that the client, the log and an error share, and one line when it is done."""
+"""Gives every request an id, which its answer, its errors and the log share, and logs one line when it has finished."""
 
 import time
 from collections.abc import Iterable
@@ -15,21 +15,22 @@ from gateway.clock import Clock
 from gateway.store.port import is_cursor
 
 log = structlog.get_logger()
-CLIENT_GONE = 499  # in the log alone: what nginx writes for a client that does not wait for its answer
-# What is read and thrown away of a body after its request has been answered. A connection that is closed while its
-# client still sends is reset, and a client that sees the reset before the answer sends everything again.
+CLIENT_GONE = 499  # only in the log; nginx writes it for a client that leaves before its answer
+# After an early answer (413, 401) the rest of the body is read and discarded within these limits. To close the
+# connection while the client still sends would reset it, and a client that sees the reset before the answer sends
+# everything again.
 LINGER_BYTES = 256 * 2**20
 LINGER_SECONDS = 30.0
-LINGER_IDLE_SECONDS = 5.0  # without anything new
-_QUIET = ("/health/", "/metrics")
+LINGER_IDLE_SECONDS = 5.0  # the longest pause within the body
+_QUIET = ("/health/", "/metrics")  # not logged: they are called every few seconds
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
-# What an answer tells is its client's alone. One with an ETag may be kept, to be asked for again each time.
-_NOT_KEPT = (b"cache-control", b"no-store")
-_ASKED_AGAIN = (b"cache-control", b"private, no-cache")
+# Answers are private. A client may store an answer with an ETag, if it asks each time whether it is still current.
+_NO_STORE = (b"cache-control", b"no-store")
+_REVALIDATE = (b"cache-control", b"private, no-cache")
 
 
 class RequestLog:
-    """ASGI middleware outside of the framework, so that its own errors are seen as well."""
+    """ASGI middleware around the framework, so that requests which the framework itself refuses are logged as well."""
 
     def __init__(self, app: ASGIApp, bodies: Bodies, clock: Clock) -> None:
         self._app = app
@@ -37,7 +38,7 @@ class RequestLog:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on, body by body as there is room; answer with `x-request-id`."""
+        """Handle a request: count the bytes of its body, add the headers that every answer has, log one line."""
         if scope["type"] == ScopeType.HTTP:
             await self._http(scope, receive, send)
         else:
@@ -47,21 +48,21 @@ class RequestLog:
         request_id = "req_" + token_hex(12)
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
-        path = scope["path"]  # as it came: the framework puts its own in its place
+        path = scope["path"]  # the framework replaces it later
         status = 0
         gone = False
-        size = 0  # of what came of the body: the request has it in one form or another until its end
+        size = 0  # bytes of the body so far; they count until the request is over, because it holds them in some form
         unread = _has_body(scope)
-        heard = False
-        end: Message | None = None  # of the answer, held back while the rest of the body is read
+        has_read = False
+        end: Message | None = None  # the last message of the answer, delayed until the rest of the body has been read
 
-        async def hear() -> ReceiveMessage:
-            nonlocal gone, size, unread, heard
-            heard = True
+        async def receive_counted() -> ReceiveMessage:
+            nonlocal gone, size, unread, has_read
+            has_read = True
             message = await receive()
             while status and message["type"] == "http.request":
                 unread = unread and message.get("more_body", False)
-                message = await receive()  # behind the answer's beginning nobody reads a body
+                message = await receive()  # the answer has begun, so nobody reads the body any more
             if message["type"] == "http.request":
                 unread = unread and message.get("more_body", False)
                 came = len(message.get("body", b""))
@@ -71,14 +72,14 @@ class RequestLog:
                 gone = True
             return message
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status, end
             if gone:
                 return
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message["headers"] = _headers(message["headers"], request_id)
-                if unread and not heard and _expects(scope):  # its client may never send the body that was announced
+                if unread and not has_read and _expects(scope):  # the client may never send the announced body
                     headers.append((b"connection", b"close"))
             elif unread and message["type"] == "http.response.body" and not message.get("more_body", False):
                 end = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -86,7 +87,7 @@ class RequestLog:
             await send(message)
 
         try:
-            await self._app(scope, hear, answer)
+            await self._app(scope, receive_counted, send_with_headers)
         finally:
             self._bodies.release(size)
             if not path.startswith(_QUIET):
@@ -94,7 +95,7 @@ class RequestLog:
                     "request_finished",
                     request_id=request_id,
                     method=scope["method"],
-                    **place(scope),
+                    **log_location(scope),
                     status=status or (CLIENT_GONE if gone else 0),
                     duration_seconds=round(time.perf_counter() - started, 5),
                 )
@@ -103,7 +104,7 @@ class RequestLog:
             await send(end)
 
     async def _read_rest(self, scope: HTTPScope, receive: Receive) -> None:
-        """Throw away what still comes of a body, until its end; cut the connection of a client that goes on and on."""
+        """Read and discard the rest of a body; cut the connection of a client that sends more than the limit."""
         left = LINGER_BYTES
         try:
             async with within(self._clock, LINGER_SECONDS):
@@ -120,7 +121,7 @@ class RequestLog:
 
 
 def _has_body(scope: HTTPScope) -> bool:
-    """Whether the client said that a body follows."""
+    """True if the headers announce a body."""
     return any(
         (name == b"content-length" and value.strip() != b"0") or name == b"transfer-encoding"
         for name, value in scope["headers"]
@@ -128,23 +129,25 @@ def _has_body(scope: HTTPScope) -> bool:
 
 
 def _expects(scope: HTTPScope) -> bool:
-    """Whether the client waits for leave to send its body (`Expect: 100-continue`), which reading it gives."""
+    """True if the client waits for permission to send its body (`Expect: 100-continue`); reading gives it."""
     return any(name == b"expect" for name, _ in scope["headers"])
 
 
-def place(scope: Scope) -> dict[str, str]:
-    """Where a request went, for the log: the path's template, "" where none fits, and the generation it names.
+def log_location(scope: Scope) -> dict[str, str]:
+    """The fields of a log line that say where a request went: the template of its path, and the id of a generation.
 
-    A path as it came may hold a secret: a token of a callback, a key pasted in the wrong place. So may a query.
+    The path itself and the query are not logged, because they can contain secrets: the token of a callback, or a key
+    that was pasted in the wrong place. For a path that does not exist, the template is empty.
     """
-    named = scope.get("path_params", {}).get("generation_id", "")
-    return {"path": scope.get("path_template") or "", **({"generation": named} if is_cursor(named) else {})}
+    generation_id = scope.get("path_params", {}).get("generation_id", "")
+    location = {"path": scope.get("path_template") or ""}
+    return {**location, "generation": generation_id} if is_cursor(generation_id) else location
 
 
 def _headers(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer with those that every answer has."""
-    kept = [(lower, value) for name, value in headers if (lower := name.lower()) != b"x-request-id"]
-    names = {name for name, _ in kept}
+    """The headers of an answer, and those that every answer has."""
+    own = [(lower, value) for name, value in headers if (lower := name.lower()) != b"x-request-id"]
+    names = {name for name, _ in own}
     if b"cache-control" not in names:
-        kept.append(_ASKED_AGAIN if b"etag" in names else _NOT_KEPT)
-    return [*kept, _NO_SNIFFING, (b"x-request-id", request_id.encode())]
+        own.append(_REVALIDATE if b"etag" in names else _NO_STORE)
+    return [*own, _NO_SNIFFING, (b"x-request-id", request_id.encode())]

@@ -1,4 +1,4 @@
-"""Bodies of a few fields: one object, which has no others than its kind."""
+"""Reads bodies that are one small JSON object of a known structure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +9,10 @@ from msgspec import Struct
 from gateway.api.web.context import Context
 from gateway.api.web.headers import header
 from gateway.api.web.json_body import parse_json, read_body
-from gateway.api.web.query import Params
+from gateway.api.web.query import NAME_SHOWN, Params
 from gateway.domain.errors import UnknownParameter
+
+BODY_ERRORS = (400, 408, 413, 415, 503)  # the statuses that reading a body can end in
 
 
 class Nothing(Struct, frozen=True, kw_only=True):
@@ -20,15 +22,19 @@ class Nothing(Struct, frozen=True, kw_only=True):
 async def read_object(
     request: Request[Any, Any, Any], context: Context, kind: type[Struct], *, required: bool = True
 ) -> Mapping[str, object]:
-    """The fields that came, unchecked but for their names; none where no body is `required` and none came."""
+    """The fields that the client sent; their names are those of `kind`, their values are not checked yet.
+
+    Raises `UnknownParameter` for another name. Where a body is not `required`, no body is an empty object.
+    """
     Params.of(request).done()
     raw = await read_body(request, context.max_body_bytes)
     if not raw and not required:
         return {}
     body = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
-    known = kind.__struct_fields__
+    fields = kind.__struct_fields__
     for name in body:
-        if name not in known:
-            told = f"Known are {', '.join(known)}." if known else "The body must be empty."
-            raise UnknownParameter(f"There is no field `{name[:64]}`. {told}", param=name[:64])
+        if name not in fields:
+            remedy = f"The fields are: {', '.join(fields)}." if fields else "The body must be empty."
+            shown = name[:NAME_SHOWN]
+            raise UnknownParameter(f"`{shown}` is not a field of this request. {remedy}", param=shown)
     return body

@@ -1,4 +1,4 @@
-"""Bodies that go out piece by piece, as fast as their client takes them."""
+"""Answers that are sent piece by piece, as fast as the client reads them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -14,16 +14,16 @@ from gateway.api.web.timeouts import within
 from gateway.clock import Clock
 
 log = structlog.get_logger()
-STALL_SECONDS = 60.0  # in which a client takes nothing
-CUT = "cut"  # in the state of a request: ends its connection at once, with what is still to be sent
+STALL_SECONDS = 60.0  # a client that reads nothing for so long is disconnected
+CUT = "cut"  # key in the state of a request: a function that closes the connection at once and discards unsent data
 
 
 class Stalled(Exception):
-    """The client takes nothing, and its connection has ended."""
+    """The client has read nothing for `STALL_SECONDS`, and its connection was closed."""
 
 
 class Streamed(ASGIStreamingResponse):
-    """Sends a file, if there is room for one more download; a client that goes away or stalls lets go of it at once."""
+    """Sends a file as one of a limited number of downloads; the slot is free again when the client leaves or stalls."""
 
     def __init__(
         self, context: Context, chunks: AsyncIterator[bytes], headers: Mapping[str, str], status_code: int = 200
@@ -32,19 +32,19 @@ class Streamed(ASGIStreamingResponse):
         self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; `Overloaded` before anything is sent."""
+        """Send the file; raises `Overloaded` before anything is sent when there are too many downloads."""
         async with aclosing(cast("AsyncGenerator[bytes]", self.iterator)):
             with self._context.downloads.place():
                 try:
                     await super().__call__(scope, receive, patient(scope, send, self._context.clock))
                 except* Stalled:
-                    pass  # there is nobody to tell
+                    pass  # the client has gone, so nobody can be answered
 
 
 def patient(scope: Scope, send: Send, clock: Clock) -> Send:
-    """`send` for a stream; `Stalled` once the client has taken nothing for `STALL_SECONDS`."""
+    """A `send` that raises `Stalled` when the client has read nothing for `STALL_SECONDS`."""
 
-    async def sending(message: Message) -> None:
+    async def send_in_time(message: Message) -> None:
         try:
             async with within(clock, STALL_SECONDS):
                 await send(message)
@@ -52,7 +52,7 @@ def patient(scope: Scope, send: Send, clock: Clock) -> Send:
             log.info("client_stalled", request_id=scope["state"]["request_id"])
             if (cut := scope["state"].get(CUT)) is not None:
                 cut()
-                await asyncio.sleep(0)  # the server notices
+                await asyncio.sleep(0)  # lets the server notice it
             raise Stalled from error
 
-    return sending
+    return send_in_time

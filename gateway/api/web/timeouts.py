@@ -1,4 +1,4 @@
-"""How long a client is waited for."""
+"""Time-outs for waiting on clients. They use the gateway's clock, which also counts while the machine sleeps."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,12 +9,12 @@ from gateway.clock import Clock
 
 @asynccontextmanager
 async def within(clock: Clock, seconds: float) -> AsyncIterator[None]:
-    """`TimeoutError` in what takes longer than so many seconds of this clock."""
-    async with asyncio.timeout(None) as patience:  # the clock says when
+    """Raise `TimeoutError` in the body when it takes longer than this on this clock."""
+    async with asyncio.timeout(None) as timeout:  # `end` sets when
 
         def end() -> None:
-            if not patience.expired():
-                patience.reschedule(0)
+            if not timeout.expired():
+                timeout.reschedule(0)
 
         timer = clock.call_later(seconds, end)
         try:

@@ -1,7 +1,8 @@
-"""The contract of a provider's adapter: tables, pure functions, one value.
+"""The contract of a provider's adapter: one value made of tables and pure functions.
 
-An adapter has no I/O, no clock, no randomness, no environment and no logging. It names the kind of a failure and
-decides nothing. With `request`, `task`, `reading`, `replies` and `errors` this module is all that a provider imports.
+An adapter has no I/O, no clock, no randomness, no environment and no logging. It translates, and it names the kind of a
+failure; what to do about a failure is decided by the gateway. A provider module imports this package and
+`gateway.domain.errors`, and nothing else of the gateway.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,49 +20,49 @@ from gateway.domain.adapter.task import Failed, TaskRef, TaskSnapshot
 class FilePart(Struct, frozen=True, kw_only=True):
     """The file of a multipart call."""
 
-    field: str
+    field: str  # the name of the form field
     filename: str
-    content_type: str
+    content_type: str  # such as "image/png"
     content: bytes
 
 
 class HttpCall(Struct, frozen=True, kw_only=True):
-    """A call to an upstream, as a value. At most one of `json` and `file` is set."""
+    """A call to a provider, as a value. At most one of `json` and `file` is set."""
 
     method: str
-    path: str  # below the base URL, begins with "/", every variable part escaped (`quote(id, safe="")`)
+    path: str  # after the base URL, begins with "/"; every variable part is escaped: `quote(id, safe="")`
     query: Mapping[str, str] = {}
     headers: Mapping[str, str] = {}
-    json: Any = None  # the body; None is no body and no Content-Type
-    file: FilePart | None = None  # a multipart body, with `fields` beside the file
+    json: Any = None  # the body; None: without a body and without a Content-Type
+    file: FilePart | None = None  # a multipart body; `fields` are its other form fields
     fields: Mapping[str, str] = {}
 
 
 class HttpReply(Struct, frozen=True, kw_only=True):
-    """An upstream's answer, as a value."""
+    """The answer of a provider, as a value."""
 
     status: int
-    headers: Mapping[str, str] = {}  # names in lower case
+    headers: Mapping[str, str] = {}  # the names are in lower case
     body: bytes = b""
-    method: str = "GET"  # of the call it answers: some replies mean another thing to a POST
-    cut: bool = False  # the body broke off or could not be decoded: only a whole JSON object in it proves anything
+    method: str = "GET"  # of the call that it answers: to a POST some replies mean something else
+    cut: bool = False  # the body broke off or could not be decoded: only a whole JSON object in it may be trusted
 
 
 class ImageForm(StrEnum):
-    """How a provider takes an image."""
+    """In which form a provider accepts an image."""
 
     URL = "url"
     BASE64 = "base64"  # inline, without a `data:` prefix
-    UPLOAD = "upload"  # sent first to the provider's own upload; the reply has a URL
+    UPLOAD = "upload"  # uploaded to the provider first (`Adapter.upload`), and submitted as the URL of the reply
 
 
 class ImageLimits(Struct, frozen=True, kw_only=True):
-    """What a provider takes as an image; checked on bytes that the gateway holds or has fetched."""
+    """Which images a provider accepts. The gateway checks the bytes that it has or has fetched."""
 
-    formats: frozenset[str] = frozenset({"image/jpeg", "image/png"})
+    formats: frozenset[str] = frozenset({"image/jpeg", "image/png"})  # media types
     max_bytes: int | None = None
     min_side: int | None = None  # pixels, either side
-    max_ratio: float | None = None  # longer side to shorter
+    max_ratio: float | None = None  # the longer side divided by the shorter
 
 
 _PLAIN_IMAGES = ImageLimits()
@@ -69,43 +70,48 @@ _PLAIN_IMAGES = ImageLimits()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Polling:
-    """When to read a task, per model; every value can be overridden in the provider's configuration."""
+    """When to poll a task. Every value can be overridden in the provider's configuration."""
 
-    first_poll_seconds: float
-    poll_seconds: float
-    poll_max_seconds: float
-    attempt_timeout_seconds: float = 1200
-    grace_seconds: float = 60  # "not found" just after submit; "done" without a file
+    first_poll_seconds: float  # from the submit to the first poll
+    poll_seconds: float  # the first interval between two polls
+    poll_max_seconds: float  # the longest interval: intervals grow while a task runs
+    attempt_timeout_seconds: float = 1200  # from the submit until the attempt is given up
+    grace_seconds: float = 60  # for "not found" just after the submit, and for "done" without a file
     submit_timeout_seconds: float = 60  # read time-out of a submit
     result_seconds: float = 86400  # how long the provider keeps a result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capability:
-    """What an upstream model accepts for some kinds of input, as data. An empty set is "nothing of this kind"."""
+    """What a model of the provider accepts for some kinds of input, as data.
+
+    An empty set means that the model does not have the parameter. A request that asks for anything that is missing here
+    is not sent to this model.
+    """
 
     inputs: frozenset[InputKind]
-    durations: frozenset[int]
-    resolutions: frozenset[str]
-    aspect_ratios: frozenset[str]  # empty for IMAGE: the video has the ratio of its first frame
+    durations: frozenset[int]  # seconds
+    resolutions: frozenset[str]  # such as "720p"
+    aspect_ratios: frozenset[str]  # such as "16:9"; empty: the video has the ratio of its first frame
     prompt_max: int  # characters
-    prompt_or: str | None = None  # the provider option that replaces the prompt: exactly one of the two
-    last_frame: bool = False  # IMAGE: may a last frame come with the first
-    frames_with_references: bool = False  # REFERENCES: may first and last frame come beside them
+    prompt_or: str | None = None  # the provider option that may replace the prompt: exactly one of the two is sent
+    last_frame: bool = False  # IMAGE: whether a last frame may be sent with the first
+    frames_with_references: bool = False  # REFERENCES: whether frames may be sent with them
     references_max: int = 0
-    generate_audio: bool = False  # whether sound can be asked for
+    generate_audio: bool = False  # whether a client can ask for sound
     negative_prompt_max: int = 0  # characters; 0: not supported
     seed: bool = False
     fps: frozenset[int] = frozenset()
     cfg_scale: tuple[float, float] | None = None  # lowest, highest
-    modes: Mapping[str, str] = field(default_factory=dict)  # mode → the resolution it means
-    count_max: int = 1  # outputs that one submit can make
-    options: frozenset[str] = frozenset()  # allowed `provider_options`
-    defaults: Mapping[str, Any] = field(default_factory=dict)  # Settings fields that the upstream requires
-    assumes: Mapping[str, Any] = field(default_factory=dict)  # and those that it fills in itself: what it will cost
+    modes: Mapping[str, str] = field(default_factory=dict)  # mode → the resolution that it makes
+    count_max: int = 1  # how many outputs one submit can make
+    options: frozenset[str] = frozenset()  # the names that `provider_options` may have
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # `Settings` that the provider requires
+    assumes: Mapping[str, Any] = field(default_factory=dict)  # `Settings` that it fills in itself: for the price
     images: ImageLimits = _PLAIN_IMAGES
-    image_forms: tuple[ImageForm, ...] = (ImageForm.URL,)  # of BASE64 and UPLOAD the first is used; URL: taken as it is
-    rules: tuple[Callable[[UpstreamRequest], str | None], ...] = ()  # across fields: why not, or None
+    # For bytes, the first of BASE64 and UPLOAD is used. With URL, a link of the client is passed on as it is.
+    image_forms: tuple[ImageForm, ...] = (ImageForm.URL,)
+    rules: tuple[Callable[[UpstreamRequest], str | None], ...] = ()  # across fields: why it is not accepted, or None
     kind: str = "video"
 
 
@@ -117,7 +123,7 @@ class Credential:
 
 
 def bearer(call: HttpCall, credential: Credential, now: datetime) -> HttpCall:  # noqa: ARG001  # signers need the clock
-    """The call with `Authorization: Bearer`."""
+    """The call with the header `Authorization: Bearer <key>`."""
     return HttpCall(
         method=call.method,
         path=call.path,
@@ -131,37 +137,40 @@ def bearer(call: HttpCall, credential: Credential, now: datetime) -> HttpCall:  
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
-    """What an inbound call of the provider's says: only a hint to poll now."""
+    """What the provider's call to the gateway says. It only makes the gateway poll these tasks now."""
 
     task_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """One provider. Fields that may be `None` are what only some providers have: the gateway asks the field."""
+    """One provider. Optional fields are for what only some providers have.
 
-    name: str
-    base_url: str  # without a trailing slash
-    capabilities: Mapping[str, tuple[Capability, ...]]  # by the upstream's own model name
+    All functions are pure. Readers raise `UnreadableReply` for a reply without a clear meaning, and nothing else.
+    """
+
+    name: str  # of the entry point, the configuration table and the routes ("name/model")
+    base_url: str  # https, without a trailing slash
+    capabilities: Mapping[str, tuple[Capability, ...]]  # model name of the provider → rows; the first that fits is used
     polling: Polling
-    to_upstream: Callable[[UpstreamRequest], HttpCall]  # the call that starts a task; billable
-    task_refs: Callable[[HttpCall, HttpReply], tuple[TaskRef, ...]]  # never empty, else UnreadableReply
-    poll: Callable[[TaskRef], HttpCall]  # a safe read, repeated freely
-    from_upstream: Callable[[HttpReply], TaskSnapshot]  # of a poll's reply that `classify` let through
-    classify: Callable[[HttpReply], Failed | None]  # why a call was refused; None when it was not
-    authorize: Callable[[HttpCall, Credential, datetime], HttpCall] = bearer  # the clock comes in as a value
-    polling_by_model: Mapping[str, Polling] = field(default_factory=dict)
+    to_upstream: Callable[[UpstreamRequest], HttpCall]  # the call that starts tasks: it costs money
+    task_refs: Callable[[HttpCall, HttpReply], tuple[TaskRef, ...]]  # the tasks that a submit started, at least one
+    poll: Callable[[TaskRef], HttpCall]  # the call that reads a task; may be repeated freely
+    from_upstream: Callable[[HttpReply], TaskSnapshot]  # the reply to a poll, if `classify` returned None
+    classify: Callable[[HttpReply], Failed | None]  # why a call was refused, None if it was not
+    authorize: Callable[[HttpCall, Credential, datetime], HttpCall] = bearer  # adds the key; the time is for signatures
+    polling_by_model: Mapping[str, Polling] = field(default_factory=dict)  # models that differ from `polling`
     configurable: Mapping[str, tuple[Capability, ...]] = field(default_factory=dict)  # only some accounts have these
-    default_row: str | None = None  # the capability row of configured models that no table names
-    rate_limit_seconds: float = 30  # the documented wait after a 429 without Retry-After
-    unavailable_seconds: float | None = None  # and after a refusal for the moment
-    refresh: Callable[[TaskRef], HttpCall] | None = None  # a poll that makes the upstream look again
-    refresh_every: int = 0  # of the readings of a task that goes on, each so-many-th is a refresh; 0: none; even
-    content: Callable[[TaskRef], HttpCall] | None = None  # fetches a result that no URL was named for
-    forms: tuple[str, ...] = ("",)  # the forms a submit can take, best guess first
-    amend: Callable[[HttpCall, HttpReply], str | None] | None = None  # the form to try after a refusal, or None
-    upload: Callable[[FilePart], HttpCall] | None = None  # sends the bytes of an image; `field` is to be replaced
-    uploaded_url: Callable[[HttpReply], str] | None = None  # from its 2xx; else UnreadableReply
-    upload_keep_seconds: float = 0  # how long an upload may be used again for the same bytes; 0: it may not
-    read_callback: Callable[[bytes], Callback] | None = None  # raises UnreadableReply
-    known_task: Callable[[UpstreamRequest, str], TaskRef] | None = None  # of a bare id; None: the id is all of it
+    default_row: str | None = None  # the row for configured models that are in no table
+    rate_limit_seconds: float = 30  # the wait after a 429 without Retry-After
+    unavailable_seconds: float | None = None  # the wait after `UNAVAILABLE`, if one is documented
+    refresh: Callable[[TaskRef], HttpCall] | None = None  # a poll that makes the provider read its own upstream
+    refresh_every: int = 0  # every n-th poll of a running task is a refresh; even; 0: none
+    content: Callable[[TaskRef], HttpCall] | None = None  # the call that fetches a file without a URL
+    forms: tuple[str, ...] = ("",)  # the forms that a submit can have, the best guess first
+    amend: Callable[[HttpCall, HttpReply], str | None] | None = None  # the form to try next, or None
+    upload: Callable[[FilePart], HttpCall] | None = None  # stores an image; sets `FilePart.field`
+    uploaded_url: Callable[[HttpReply], str] | None = None  # the URL in its 2xx reply
+    upload_keep_seconds: float = 0  # how long an upload is reused for the same bytes; 0: never
+    read_callback: Callable[[bytes], Callback] | None = None  # the body of a callback
+    known_task: Callable[[UpstreamRequest, str], TaskRef] | None = None  # the task of a bare id; None: `TaskRef(id)`

@@ -1,4 +1,4 @@
-"""Tolerant reading of upstream replies: what is there is taken, what is odd is absent, nothing raises by surprise."""
+"""Tolerant readers of JSON values: a value of the wrong type reads as missing. Only `read_json` raises."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,11 +8,14 @@ from gateway.domain.adapter.contract import HttpReply
 from gateway.domain.adapter.loose_json import json_value
 from gateway.domain.errors import UnreadableReply
 
-_DEPTH = 12  # of objects in one another: an envelope and its data, five more times nested
+_DEPTH = 12  # objects inside one another: an envelope and its data, and five more such pairs inside
 
 
 def read_json(reply: HttpReply) -> object:
-    """The body as plain JSON values, dirt around one object passed over; `UnreadableReply` when it holds no JSON."""
+    """The body as plain JSON values. Text around one whole object is ignored, see `loose_json`.
+
+    Raises `UnreadableReply` if the body has no JSON value.
+    """
     try:
         return json_value(reply.body)
     except ValueError as error:
@@ -20,7 +23,7 @@ def read_json(reply: HttpReply) -> object:
 
 
 def json_or_none(reply: HttpReply) -> object:
-    """The body as plain JSON values, `None` when it is no JSON: for error bodies, which may be anything."""
+    """The same, but None for a body without JSON: for error bodies, which may be anything."""
     try:
         return read_json(reply)
     except UnreadableReply:
@@ -28,34 +31,34 @@ def json_or_none(reply: HttpReply) -> object:
 
 
 def mapping(value: object) -> Mapping[str, object]:
-    """The value when it is an object, otherwise an empty one."""
+    """The value if it is an object, else an empty object."""
     return value if isinstance(value, Mapping) else {}
 
 
 def items(value: object) -> Sequence[object]:
-    """The value when it is an array, otherwise an empty one."""
+    """The value if it is an array, else an empty array."""
     return value if isinstance(value, list) else []
 
 
 def json_object(value: object) -> Mapping[str, object] | None:
-    """The value when it is an object, also one that is written in a string; else `None`."""
+    """The value if it is an object or a string with the JSON text of an object, else None."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         value = json_or_none(HttpReply(status=200, body=text(value).encode()))
     return value if isinstance(value, Mapping) else None
 
 
 def nested(value: object, inner: Callable[[Mapping[str, object]], object]) -> list[Mapping[str, object]]:
-    """An object, the one that `inner` finds in it, the one in that, …: outermost first, at most 12."""
-    found: list[Mapping[str, object]] = []
+    """An object, the object that `inner` returns for it, the one for that, and so on: outermost first, at most 12."""
+    layers: list[Mapping[str, object]] = []
     layer = json_object(value)
-    while layer is not None and len(found) < _DEPTH:
-        found.append(layer)
+    while layer is not None and len(layers) < _DEPTH:
+        layers.append(layer)
         layer = json_object(inner(layer))
-    return found
+    return layers
 
 
 def text(value: object) -> str:
-    """A string as it is, an integer in digits, anything else and what could not be decoded at all as `""`."""
+    """A string as it is, an integer in digits, "" for anything else and for a string that could not be decoded."""
     if isinstance(value, str):
         if value.isascii():
             return value
@@ -64,35 +67,35 @@ def text(value: object) -> str:
 
 
 def first_text(*values: object) -> str:
-    """The first value that reads as a text with something in it, else `""`."""
-    return next((found for found in map(text, values) if found.strip()), "")
+    """The first value whose `text` is not blank, else ""."""
+    return next((words for words in map(text, values) if words.strip()), "")
 
 
 def number(value: object) -> float | None:
-    """A finite number, also from a string such as `"5.1"` or `"30%"`; else `None`."""
+    """A finite number, also one in a string such as "5.1" or "30%"; else None."""
     if isinstance(value, bool):
         return None
     try:
-        found = float(value.strip().removesuffix("%")) if isinstance(value, str) else float(value)  # type: ignore[arg-type]
+        parsed = float(value.strip().removesuffix("%")) if isinstance(value, str) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return parsed if math.isfinite(parsed) else None
 
 
 def whole(value: object) -> int | None:
-    """A positive whole number, else `None`: widths, heights, counts."""
-    found = number(value)
-    return int(found) if found is not None and 0 < found < 1e9 and found.is_integer() else None
+    """A positive whole number below 10⁹, such as a width or a count; else None."""
+    parsed = number(value)
+    return int(parsed) if parsed is not None and 0 < parsed < 1e9 and parsed.is_integer() else None
 
 
 def progress(value: object) -> float | None:
-    """Per cent, as a number or as `"30%"`, to 0.0–1.0; else `None`."""
-    found = number(value)
-    return None if found is None or not 0 <= found <= 100 else found / 100
+    """A percentage (30 or "30%") as a fraction from 0.0 to 1.0; None if it is not between 0 and 100."""
+    percent = number(value)
+    return None if percent is None or not 0 <= percent <= 100 else percent / 100
 
 
 def http_url(value: object) -> str | None:
-    """The value when it is an absolute http(s) URL with a host, else `None`."""
+    """The value if it is an absolute http(s) URL with a host, else None."""
     url = text(value).strip()
     if any(character <= " " or character == "\x7f" for character in url):
         return None

@@ -1,7 +1,7 @@
-"""What stands around a task in a reply: envelopes, ids, reasons, in the forms that were met in the field. Pure.
+"""Finds the task in a reply, its id and the reason of its failure, in all envelopes that were met in practice. Pure.
 
-Relays and forks wrap the same answer in another envelope. An adapter reads the one that its provider documents, and
-that reading comes first. What is in no table here proves no success.
+Relays and forks wrap the same answer in different envelopes. The adapter's own reading comes first; these tables are
+for the replies that it does not understand. A code that is missing here is never taken as a success.
 """
 
 import re
@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from gateway.domain.adapter.decoding import first_text, json_object
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.field_names import plain, words
-from gateway.domain.adapter.replies import any_of, by_words, complaint, id_of
+from gateway.domain.adapter.replies import error_body, id_of, match_phrase, phrases
 from gateway.domain.adapter.status_words import status_field
 
 Fields = Mapping[str, object]
 
 _DEPTH_MAX = 8
 _IDS_MAX = 64
-_FIELDS_MAX = 1000  # of one object; one with more is no envelope
+_FIELDS_MAX = 1000  # fields of one object; an object with more is not an envelope
 _INNER = words("""
     data result results task response output resp body payload content item detail details taskinfo taskdata info video
     generation job prediction
@@ -45,11 +45,11 @@ _REASONS = words("""
 _NO_REASON = frozenset(
     ("", *words("ok success succeed succeeded successful null none 0 failed fail failure error true false"))
 )
-_POLICY = any_of(
+_POLICY = phrases(
     "policy|safety|sensitive|moderat|violat|nsfw|prohibited|flagged|inappropriate",
     "审核|违规|敏感|风控|審核|違規",
 )
-_CREDIT = any_of(
+_CREDIT = phrases(
     r"insufficient[ _]+(?:\w+[ _]+)?(?:balance|credit|quota|fund)",
     r"(?:balance|credits?|quota)\s+(?:is\s+|are\s+)?(?:insufficient|not enough|exhausted|used up)",
     "(?:余额|积分|额度)不足|欠费",
@@ -61,32 +61,32 @@ _KINDS = ((_CREDIT, FailureKind.OUT_OF_CREDIT), (_POLICY, FailureKind.CONTENT_PO
 
 
 def layers(body: object) -> list[Fields]:
-    """A body, the one object in it that an envelope may hold, the one in that, …: outermost first, at most eight."""
-    found: list[Fields] = []
+    """A body, the one object inside it as in an envelope, the one in that, and so on: outermost first, at most 8."""
+    envelope: list[Fields] = []
     layer = _only(body)
-    while layer is not None and len(found) < _DEPTH_MAX:
-        found.append(layer)
+    while layer is not None and len(envelope) < _DEPTH_MAX:
+        envelope.append(layer)
         layer = next((inner for value in _inner(layer) if (inner := _only(value)) is not None), None)
-    return found
+    return envelope
 
 
 def task_layers(body: object) -> list[Fields]:
-    """The layers down to the one that is the task: the outermost that names an id and a state.
+    """The layers down to the task. The task is the outermost layer that has an id and a status.
 
-    Deeper ones are what the provider's own supplier said, which may be older. Where no layer names both, it is the
-    innermost with a state, because outer ones may be about the call; else the outermost with an id.
+    Deeper layers are the answer of the provider's own supplier, which may be older. If no layer has both, the task is
+    the innermost layer with a status (an outer status may be about the call), else the outermost layer with an id.
     """
-    found = layers(body)
-    for at, layer in enumerate(found):
+    envelope = layers(body)
+    for depth, layer in enumerate(envelope):
         if names_id(layer) and status_field(layer) is not None:
-            return found[: at + 1]
-    with_status = [at for at, layer in enumerate(found) if status_field(layer) is not None]
-    with_id = [at for at, layer in enumerate(found) if names_id(layer)]
-    return found[: (with_status[-1:] or with_id or [len(found)])[0] + 1]
+            return envelope[: depth + 1]
+    with_status = [depth for depth, layer in enumerate(envelope) if status_field(layer) is not None]
+    with_id = [depth for depth, layer in enumerate(envelope) if names_id(layer)]
+    return envelope[: (with_status[-1:] or with_id or [len(envelope)])[0] + 1]
 
 
 def holds_several(layer: Fields) -> bool:
-    """Whether an object that is no task holds a list of several: nobody can know which of them was asked about."""
+    """Whether an object is not a task but has a list of several tasks: it is unknown which of them was polled."""
     lists = [value for value in _inner(layer) if isinstance(value, list)]
     return not names_id(layer) and any(sum(map(_is_task, value[:_IDS_MAX])) > 1 for value in lists)
 
@@ -101,14 +101,14 @@ def _inner(layer: Fields) -> Iterator[object]:
 
 
 def _only(value: object) -> Fields | None:
-    """An object, also one in a string, and the only one of a list: of several nobody can know which one counts."""
+    """The value if it is an object, the JSON text of an object, or a list with only one such value; else None."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return json_object(value) or None
 
 
 def _named(layer: Fields) -> dict[str, object]:
-    """The fields of an object by their plain names; of two with the same one the first."""
+    """The fields of an object by their plain names; the first of two that have the same plain name."""
     named: dict[str, object] = {}
     for name, value in layer.items() if len(layer) <= _FIELDS_MAX else ():
         named.setdefault(plain(name), value)
@@ -119,19 +119,19 @@ def _named(layer: Fields) -> dict[str, object]:
 
 
 def is_success(envelope: Iterable[Fields]) -> bool:
-    """Whether no layer of an envelope has a code or a flag that is in no table of success, or an error."""
+    """Whether every code and flag in an envelope is a known word for success, and no layer has an error."""
     return all(_is_good(name, value) for layer in envelope for name, value in _named(layer).items())
 
 
 def says_success(envelope: Iterable[Fields]) -> bool:
-    """The same, and one of its layers has a code or a flag of success."""
-    found = list(envelope)
-    has_code = any(name in _CODES and value is not None for layer in found for name, value in _named(layer).items())
-    return has_code and is_success(found)
+    """The same, and at least one layer has such a code or flag."""
+    parts = list(envelope)
+    has_code = any(name in _CODES and value is not None for layer in parts for name, value in _named(layer).items())
+    return has_code and is_success(parts)
 
 
 def without_success(layer: Fields) -> Fields:
-    """An object without the codes and flags of success that an adapter may not know."""
+    """An object without its codes and flags for success, which an adapter may take for error codes."""
     return {
         name: value for name, value in layer.items() if plain(name) not in _CODES or not _is_good(plain(name), value)
     }
@@ -149,30 +149,33 @@ def _is_good(name: str, value: object) -> bool:
 
 
 def _says_nothing(error: object) -> bool:
-    """Whether an error object is an empty form: `{"code": 0, "message": ""}`."""
-    said = complaint({"error": error})
-    return not said.message.strip() and not said.type and said.code in {"", "0", "success", "ok"}
+    """Whether an error object is an empty form such as `{"code": 0, "message": ""}`."""
+    content = error_body({"error": error})
+    return not content.message.strip() and not content.type and content.code in {"", "0", "success", "ok"}
 
 
 # --- ids --------------------------------------------------------------------------------------------------------------
 
 
 def names_id(layer: Fields) -> bool:
-    """Whether an object names a task."""
+    """Whether an object has the id of a task under any usual name."""
     named = _named(layer)
     return any(_ids(named.get(name)) for name in (*_ID_NAMES, *_PLAIN_ID_NAMES))
 
 
 def names_task_id(layer: Fields) -> bool:
-    """Whether an object has an id under a name that can only be a task's: `taskId`, `TASK_ID`, `task_ids`."""
+    """Whether an object has an id under a name that only a task has, such as `taskId` or `task_ids`."""
     named = _named(layer)
     return any(_ids(named.get(name)) for name in _TASK_ID_NAMES)
 
 
 def task_ids(body: object) -> list[str]:
-    """The tasks that a body names: by a name that can mean nothing else, else by a plain `id`; outermost first."""
-    found = layers(body)
-    named = [_named(layer) for layer in found]
+    """The task ids in a body, outermost first: those under an unmistakable name, else those under a plain `id`.
+
+    Without either: a bare id in `data` or `result`, or the ids in a list of tasks.
+    """
+    envelope = layers(body)
+    named = [_named(layer) for layer in envelope]
     for name in _ID_NAMES:
         for layer in named:
             if ids := _ids(layer.get(name)):
@@ -181,32 +184,32 @@ def task_ids(body: object) -> list[str]:
         for name in _PLAIN_ID_NAMES:
             if ids := _ids(layer.get(name)):
                 return ids
-    return (_bare_id(found) or _listed_ids(found[-1])) if found else []
+    return (_bare_id(envelope) or _listed_ids(envelope[-1])) if envelope else []
 
 
 def _ids(value: object) -> list[str]:
-    """The ids in a field: one, a list of them, or objects that have one each."""
+    """The ids in a field: a single id, a list of ids, or a list of objects with an id each."""
     ids: list[str] = []
-    for one in value[:_IDS_MAX] if isinstance(value, list) else [value]:
-        fields = one if isinstance(one, Mapping) else {"id": one}
-        ids += [found for name in ("task_id", "taskId", "id") if (found := id_of(fields.get(name)))][:1]
+    for entry in value[:_IDS_MAX] if isinstance(value, list) else [value]:
+        fields = entry if isinstance(entry, Mapping) else {"id": entry}
+        ids += [task_id for name in ("task_id", "taskId", "id") if (task_id := id_of(fields.get(name)))][:1]
     return list(dict.fromkeys(ids))
 
 
-def _bare_id(found: Sequence[Fields]) -> list[str]:
-    """An id that stands where an object would: `{"code": 1, "result": "14001934816969359"}`; only beside a success."""
-    named = _named(found[-1])
-    values = [named.get(name) for name in ("data", "result") if says_success(found)]
+def _bare_id(envelope: Sequence[Fields]) -> list[str]:
+    """An id in place of an object, as in `{"code": 1, "result": "14001934816969359"}`; only if a code says success."""
+    named = _named(envelope[-1])
+    values = [named.get(name) for name in ("data", "result") if says_success(envelope)]
     return [value for value in map(id_of, values) if _BARE_ID.fullmatch(value)][:1]
 
 
 def _listed_ids(layer: Fields) -> list[str]:
-    """The ids of a list of tasks: `{"data": [{"task_id": …}, {"task_id": …}]}`."""
+    """The ids in a list of tasks, as in `{"data": [{"task_id": …}, {"task_id": …}]}`."""
     for value in _inner(layer):
         entries = (
-            [_named(one) for one in value[:_IDS_MAX] if isinstance(one, Mapping)] if isinstance(value, list) else []
+            [_named(item) for item in value[:_IDS_MAX] if isinstance(item, Mapping)] if isinstance(value, list) else []
         )
-        if ids := [found for entry in entries for found in _ids(entry.get("taskid"))]:
+        if ids := [task_id for entry in entries for task_id in _ids(entry.get("taskid"))]:
             return list(dict.fromkeys(ids))
     return []
 
@@ -215,19 +218,19 @@ def _listed_ids(layer: Fields) -> list[str]:
 
 
 def reason_of(envelope: Sequence[Fields]) -> tuple[str, str]:
-    """The message and the code of a failed task, from the task outwards; `""` for what is not said."""
+    """The message and the code of a failed task, looked for from the task outwards; "" for a missing one."""
     code = ""
     for layer in reversed(envelope):
         named = _named(layer)
-        error = complaint({"error": named.get("error")})
+        error = error_body({"error": named.get("error")})
         code = code or first_text(error.code, *(named.get(name) for name in ("errorcode", "failcode", "errcode")))
-        values = [error.message, *(complaint({"error": named.get(name)}).message for name in _REASONS)]
-        message = next((one for one in map(str.strip, values) if one.lower() not in _NO_REASON), "")
+        values = [error.message, *(error_body({"error": named.get(name)}).message for name in _REASONS)]
+        message = next((words for words in map(str.strip, values) if words.lower() not in _NO_REASON), "")
         if message:
             return message, code
     return "", code
 
 
 def failure_kind(word: str, message: str) -> FailureKind | None:
-    """What a task failed of, by phrases that mean the same at every provider; `None` where no phrase decides."""
-    return by_words(_KINDS, f"{word} {message}")
+    """Why a task failed, by phrases with the same meaning at every provider; None if no phrase decides."""
+    return match_phrase(_KINDS, f"{word} {message}")

@@ -4,32 +4,32 @@ from enum import StrEnum
 
 
 class FailureKind(StrEnum):
-    """The normal classes of what a provider, or the way to it, can refuse or break."""
+    """Why a call was refused or a task failed. Adapters name the kind; `REMEDY` says what follows."""
 
-    INVALID_REQUEST = "invalid_request"
-    CONTENT_POLICY = "content_policy"
-    CREDENTIAL_REFUSED = "credential_refused"
-    OUT_OF_CREDIT = "out_of_credit"
+    INVALID_REQUEST = "invalid_request"  # the client's parameters or images
+    CONTENT_POLICY = "content_policy"  # the client's prompt or images
+    CREDENTIAL_REFUSED = "credential_refused"  # the gateway's key, or what it may use
+    OUT_OF_CREDIT = "out_of_credit"  # the gateway's account
     RATE_LIMITED = "rate_limited"
-    UNAVAILABLE = "unavailable"
-    AMBIGUOUS = "ambiguous"
-    TASK_FAILED = "task_failed"
-    TASK_LOST = "task_lost"
+    UNAVAILABLE = "unavailable"  # certainly not accepted, for now
+    AMBIGUOUS = "ambiguous"  # it may have been accepted: a task may exist and cost money
+    TASK_FAILED = "task_failed"  # an accepted task, for the provider's own reasons
+    TASK_LOST = "task_lost"  # the provider no longer has an accepted task
     TIMED_OUT = "timed_out"
-    RESULT_MISSING = "result_missing"
+    RESULT_MISSING = "result_missing"  # "done", but without a usable file
 
 
 class Remedy(StrEnum):
     """What the gateway does next about a failure."""
 
     STOP = "stop"  # the same input fails anywhere
-    FALL_BACK = "fall_back"  # the next route; none left: the generation fails
-    FALL_BACK_OR_WAIT = "fall_back_or_wait"  # the next route; on the last one wait and try again
-    RECONCILE = "reconcile"  # a task may exist: never sent to this provider again
+    FALL_BACK = "fall_back"  # try the next route; without one the generation fails
+    FALL_BACK_OR_WAIT = "fall_back_or_wait"  # try the next route; on the last one wait and try again
+    RECONCILE = "reconcile"  # a task may exist: never send the work to this provider again
 
 
 class Billed(StrEnum):
-    """Whether an attempt that delivered nothing was paid for."""
+    """Whether the provider charged for an attempt that delivered nothing."""
 
     NO = "no"
     MAYBE = "maybe"
@@ -49,7 +49,7 @@ REMEDY = {
     FailureKind.TIMED_OUT: Remedy.FALL_BACK,
     FailureKind.RESULT_MISSING: Remedy.FALL_BACK,
 }
-# What a failure of a task that had been accepted may have cost. A refused submit costs nothing.
+# Whether a failed task was charged, once the submit had been accepted. A refused submit costs nothing.
 TASK_BILLED = {
     FailureKind.INVALID_REQUEST: Billed.MAYBE,
     FailureKind.CONTENT_POLICY: Billed.MAYBE,

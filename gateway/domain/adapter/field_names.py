@@ -1,32 +1,32 @@
-"""Names of JSON fields, whatever case and punctuation they are written in. Pure."""
+"""Compares names of JSON fields regardless of case and punctuation. Pure."""
 
 import re
 
-_NAME_MAX = 100  # characters of a name that are looked at
+_NAME_MAX = 100  # characters of a name that are compared
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _PARTS = re.compile(r"[^0-9a-zA-Z]+")
 
 
 def words(names: str) -> tuple[str, ...]:
-    """The words of a table that is written as text."""
+    """The words of a table that is written as one text, separated by blanks."""
     return tuple(names.split())
 
 
 def tokens(name: str) -> list[str]:
-    """The words that a name is made of, in lower case: `videoUrl` and `VIDEO-URL` are `video`, `url`."""
+    """The words in a name, in lower case: `videoUrl` and `VIDEO-URL` both have `video` and `url`."""
     return [word.lower() for word in _PARTS.split(camel_apart(name)) if word]
 
 
 def plain(name: str) -> str:
-    """A name in lower case without anything between its words: `taskId`, `task_id` and `TaskID` are one."""
+    """A name in lower case without separators: `taskId`, `task_id` and `TaskID` all become `taskid`."""
     return "".join(character for character in name[:_NAME_MAX].lower() if character.isalnum())
 
 
 def snake(name: str) -> str:
-    """A name as most providers write it: `task_id`."""
+    """A name in the form that most providers use: `taskId` becomes `task_id`."""
     return "_".join(tokens(name))
 
 
 def camel_apart(name: str) -> str:
-    """A name with an underscore between its words where only a capital letter was: `taskFailed` is `task_Failed`."""
+    """A name with an underscore before each capital letter that begins a word: `taskFailed` becomes `task_Failed`."""
     return _CAMEL.sub("_", name[:_NAME_MAX])

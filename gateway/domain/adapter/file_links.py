@@ -1,8 +1,8 @@
-"""A result's URL as providers write it, turned into one that can be fetched. Pure.
+"""Turns the URL of a result, as providers write it, into a URL that can be fetched. Pure.
 
-Browsers open what a strict parser refuses: a blank in the path, no scheme, a path of the provider's own host, an
-address between quotation marks. A result behind such a link was paid for. What is read here is only spelling: whether
-a host may be connected to is for the guarded fetcher to judge.
+Browsers open links that a strict parser refuses: with a blank in the path, without a scheme, as a path on the
+provider's own host, or within quotation marks. The result of such a link was paid for. Only the spelling is corrected
+here: whether the gateway may connect to the host is decided in `gateway.fetch`.
 """
 
 import re
@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from gateway.domain.adapter.decoding import text
 
 LINK_MAX = 8192  # characters of a URL; longer ones are not fetched
-_LINKS_MAX = 64  # of one text
+_LINKS_MAX = 64  # links of one text
 _VIDEO = "mp4|m4v|mov|webm|mkv|avi|mpe?g|flv|wmv|ogv|3gp"
 _IMAGE = "jpe?g|png|webp|gif|bmp|avif|heic|tiff?"
 _OTHER = "html?|json|txt|xml|md|vtt|srt|mp3|wav|m4a|aac|ogg|flac|m3u8|mpd|zip|pdf|svg|js|css"
@@ -25,9 +25,10 @@ _FOREIGN_ENDING = {
     "image": re.compile(rf"\.(?:{_VIDEO}|{_OTHER})$", re.IGNORECASE),
 }
 _EDGE = "".join(map(chr, range(0x21))) + "\x7f\xa0\u200b\u200c\u200d\u2060\u3000\ufeff"
-_REMOVED = dict.fromkeys(map(ord, "\t\n\r\u200b\u2060\ufeff"))  # within a URL browsers pass over them
+_REMOVED = dict.fromkeys(map(ord, "\t\n\r\u200b\u2060\ufeff"))  # browsers ignore these characters within a URL
 _PAIRS = {'"': '"', "'": "'", "`": "`", "<": ">", "(": ")", "“": "”", "‘": "’", "「": "」", "《": "》"}
-# Without backtracking: a text whose bracket is never closed would take a tenth of a second, and a reply has hundreds.
+# Possessive, without backtracking: a text with an open bracket would take a tenth of a second, and a reply may have
+# hundreds of them.
 _MARKDOWN = re.compile(r"!?\[[^\[\]]{0,500}+\]\(\s{0,9}+<?+([^()<>\s]{1,8192}+)>?+[^()]{0,500}+\)")
 _ATTRIBUTE = re.compile(r"\b(?:src|href)\s{0,9}=\s{0,9}[\"']([^\"'<>]{1,8192})[\"']", re.IGNORECASE)
 _BEGINS = re.compile(r"https?:[\\/]", re.IGNORECASE)
@@ -47,26 +48,29 @@ _UNSAFE = re.compile(r"[\x00-\x20\"<>\\^`{|}\x7f]")
 
 
 def file_url(value: object, base_url: str = "") -> str | None:
-    """The absolute http(s) URL that a value names, else `None`; with a `base_url` also one without scheme or host."""
+    """The absolute http(s) URL in a value, else None.
+
+    With a `base_url`, a link without a scheme or a host is completed: it belongs to the provider.
+    """
     return next(iter(file_urls(value, base_url)), None)
 
 
 def file_urls(value: object, base_url: str = "") -> list[str]:
-    """Every URL that a value names, in its order, each once: a text may hold several."""
-    said = text(value)
-    if not said.strip(_EDGE) or len(said) > LINK_MAX * 2:
+    """Every URL in a value (a text may have several), in their order, without repetitions, at most 64."""
+    words = text(value)
+    if not words.strip(_EDGE) or len(words) > LINK_MAX * 2:
         return []
-    found = (_spelled(link, base_url) for link in _links(said))
-    return list(dict.fromkeys(link for link in found if link is not None))[:_LINKS_MAX]
+    urls = (_corrected(link, base_url) for link in _links(words))
+    return list(dict.fromkeys(url for url in urls if url is not None))[:_LINKS_MAX]
 
 
 def is_media(url: str, kind: str) -> bool:
-    """Whether the path of a URL ends as files of this kind do."""
+    """Whether the path of a URL has the ending of a file of this kind ("video" or "image")."""
     return _ENDING[kind].search(_path(url)) is not None
 
 
 def is_foreign(url: str, kind: str) -> bool:
-    """Whether the path of a URL ends as files of another kind do."""
+    """Whether the path of a URL has the ending of a file of another kind."""
     return _FOREIGN_ENDING[kind].search(_path(url)) is not None
 
 
@@ -77,36 +81,36 @@ def _path(url: str) -> str:
         return ""
 
 
-def _links(said: str) -> Iterator[str]:
-    """The links in a text, as they are written: nearly always it is one, and nothing else."""
-    link = _bare(said)
+def _links(words: str) -> Iterator[str]:
+    """The links in a text, as they are written. Nearly always the text is one link and nothing else."""
+    link = _bare(words)
     label = _LABEL.match(link)
     link = link[label.end() :] if label else link
     if _BEGINS.match(link) or _ESCAPED.match(link):
         yield from _NEXT.split(link)
         return
-    marked = [*_MARKDOWN.findall(said), *_ATTRIBUTE.findall(said)]
+    marked = [*_MARKDOWN.findall(words), *_ATTRIBUTE.findall(words)]
     if marked:
         yield from marked
         return
     if _BLANK.search(link):
-        yield from (one.rstrip(".,;:!?") for one in _IN_TEXT.findall(said))  # a sentence with links in it
-    if not _IN_TEXT.search(said):
+        yield from (url.rstrip(".,;:!?") for url in _IN_TEXT.findall(words))  # a sentence with links in it
+    if not _IN_TEXT.search(words):
         yield link
 
 
-def _bare(said: str) -> str:
-    """Without blanks and quotation marks around it."""
-    link = said.strip(_EDGE)
+def _bare(words: str) -> str:
+    """A text without the blanks and quotation marks around it."""
+    link = words.strip(_EDGE)
     for _ in range(3):
         if len(link) > 1 and _PAIRS.get(link[0]) == link[-1]:
             link = link[1:-1].strip(_EDGE)
     return link
 
 
-def _spelled(link: str, base_url: str) -> str | None:
+def _corrected(link: str, base_url: str) -> str | None:
     link = link.strip(_EDGE).translate(_REMOVED)
-    if _ESCAPED.match(link):  # escaped once too often as a whole
+    if _ESCAPED.match(link):  # the whole link was percent-encoded
         link = unquote(link)
     link = _AMPERSAND.sub("&", link.replace("\\/", "/"))
     absolute = _absolute(link, base_url)
@@ -117,12 +121,12 @@ def _spelled(link: str, base_url: str) -> str | None:
     host, tail = rest[:end], rest[end:]
     path, mark, query = tail.partition("?")
     tail = path.replace("\\", "/") + mark + query
-    url = f"{scheme}://{host}{_UNSAFE.sub(lambda found: quote(found[0], safe=''), _printable(tail))}"
+    url = f"{scheme}://{host}{_UNSAFE.sub(lambda match: quote(match[0], safe=''), _printable(tail))}"
     return url if len(url) <= LINK_MAX and _is_sound(url, host) else None
 
 
 def _absolute(link: str, base_url: str) -> str | None:
-    """The link with a scheme and a host; a relative one belongs to the provider whose reply it stands in."""
+    """The link with a scheme and a host; a relative link is completed with the provider's `base_url`."""
     http = _HTTP.match(link)
     if http:
         return f"{http[1]}://{link[http.end() :]}"
@@ -145,7 +149,7 @@ def _absolute(link: str, base_url: str) -> str | None:
 def _printable(tail: str) -> str:
     if tail.isprintable():
         return tail
-    return "".join(one if one.isprintable() else quote(one, safe="") for one in tail)
+    return "".join(char if char.isprintable() else quote(char, safe="") for char in tail)
 
 
 def _is_sound(url: str, host: str) -> bool:
@@ -153,6 +157,6 @@ def _is_sound(url: str, host: str) -> bool:
         return False
     try:
         parts = urlsplit(url)
-        return bool(parts.hostname) and (parts.port or 0) >= 0  # the port raises where it is none
+        return bool(parts.hostname) and (parts.port or 0) >= 0  # an invalid port raises
     except ValueError:
         return False

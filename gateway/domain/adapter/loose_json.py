@@ -1,11 +1,11 @@
-"""The one JSON value in a body that is not quite JSON. Pure, and bounded in what it looks at.
+"""Reads the one JSON value in a body that is not quite JSON. Pure, with bounds on what it searches.
 
-Providers and the proxies before them send bodies that a strict parser refuses and a person reads at a glance: a PHP
-warning before the object, a comment behind it, a raw line break within a string, a text in GBK, a character cut in two.
-The id of a task that was paid for stands in them.
+Providers and the proxies in front of them send bodies that a strict parser refuses although a person understands them:
+a PHP warning before the object, a comment after it, a raw line break within a string, a text in GBK, half a character.
+Such a body may have the id of a task that was paid for.
 
-A wrong reading is worse than none. Only a whole object at the outer level is ever taken, never one from within an
-object that is incomplete or damaged, and never one from the scripts of an HTML page.
+A wrong reading is worse than no reading. Only a whole object at the outer level is taken, never an object inside
+another that is incomplete or damaged, and never an object from the scripts of an HTML page.
 """
 
 import codecs
@@ -16,17 +16,17 @@ from contextlib import suppress
 
 import msgspec
 
-_LOOSE_MAX = 512 * 1024  # bytes of a body that is no strict JSON; a reply of this size is no provider's answer
-_OBJECTS_MAX = 16  # whole objects beside one another that are looked at
-_STARTS_MAX = 256  # places where an object may begin; `{` in a text before it is one
-_DIGITS_MAX = 4000  # of a whole number; longer ones are absent
-_GARBLED_MAX = 2  # characters that a cut leaves unreadable; more of them mean that the body is not UTF-8
+_LOOSE_MAX = 512 * 1024  # bytes of a body that is not strict JSON; the replies of providers are smaller
+_OBJECTS_MAX = 16  # whole objects that are read from one body
+_STARTS_MAX = 256  # places that are tried as the beginning of an object
+_DIGITS_MAX = 4000  # digits of an integer; a longer one reads as null
+_GARBLED_MAX = 2  # unreadable characters that a cut may leave; with more of them the body is not UTF-8
 _START = re.compile(r'\{(?=\s{0,64}["}])')
 _PAGE = re.compile(r"<!doctype\s+html|<html|<head\b|<body\b|<script|<style", re.IGNORECASE)
 _SCRIPT = re.compile(r"<script|<style", re.IGNORECASE)
 _TAGS = re.compile(r"<[^<>]*>")
-# A string, also one without its end, so that nothing is looked at twice; outside of strings commas before closing
-# brackets, comments, and words of other languages.
+# A string (also one without its end, so that no character is searched twice), and outside of strings: a comma before a
+# closing bracket, a comment, a word of another language for null, true or false.
 _TOKEN = re.compile(
     r'"(?:[^"\\]|\\.)*+"?|,(?=\s*+[}\]])|/\*[^*]{0,500}\*/|(?<![\w$.])(?:undefined|None|True|False)(?![\w$.])',
     re.DOTALL,
@@ -37,7 +37,7 @@ _ID_NAMES = frozenset({"id", "ids", "taskid", "taskids", "jobid", "generationid"
 _INNER = ("data", "result", "task", "response", "output")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16: it begins like it
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is the beginning of this one
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -45,7 +45,7 @@ _BOMS = (
 
 
 def json_value(body: bytes) -> object:
-    """The JSON value that a body is, or the one object in it; raises `ValueError` where there is none."""
+    """The JSON value of a body, or the one object in it. Raises `ValueError` without such a value."""
     try:
         return _unquoted(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -58,12 +58,12 @@ def json_value(body: bytes) -> object:
         except (ValueError, RecursionError):
             pass
         else:
-            if value is not None:  # a number with too many digits is no value
+            if value is not None:  # None: a number with too many digits
                 return value
         for candidate in (text, _mended(text)):
-            found = _one_object(candidate)
-            if found is not None:
-                return found
+            value = _one_object(candidate)
+            if value is not None:
+                return value
     raise ValueError("the body holds no JSON object that is whole")
 
 
@@ -75,7 +75,7 @@ _DECODER = json.JSONDecoder(strict=False, parse_int=_integer)
 
 
 def _unquoted(value: object) -> object:
-    """The object that a string holds: some servers encode their JSON twice."""
+    """The value; for a string with the JSON text of an object that object, because some servers encode twice."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             return _DECODER.decode(value)
@@ -85,7 +85,7 @@ def _unquoted(value: object) -> object:
 
 
 def _texts(body: bytes) -> Iterator[str]:
-    """The body as text, best guess first; bytes that no guess explains are replaced."""
+    """The body as text in the likely encodings, the best guess first. Bytes that cannot be decoded are replaced."""
     for mark, encoding in _BOMS:
         if body.startswith(mark):
             yield body[len(mark) :].decode(encoding, "replace")
@@ -101,55 +101,55 @@ def _texts(body: bytes) -> Iterator[str]:
         yield plain
         return
     with suppress(UnicodeDecodeError):
-        # Chinese services that do not send UTF-8 send GBK, whose second bytes may be backslashes and brackets.
+        # Chinese services without UTF-8 send GBK. Its second bytes may look like backslashes and brackets.
         yield body.decode("gb18030")
     yield plain
 
 
 def _one_object(text: str) -> dict[str, object] | None:
-    """The whole object at the outer level of a text, `None` where there is none or it is unclear which one counts."""
-    found, incomplete = _objects(text)
-    filled = [one for one in found if one]
+    """The whole object at the outer level of a text; None without such an object, or if the choice is unclear."""
+    objects, incomplete = _objects(text)
+    filled = [fields for fields in objects if fields]
     if not filled:
-        return found[0] if found and not incomplete else None
+        return objects[0] if objects and not incomplete else None
     if len(filled) == 1 and not incomplete:
         return filled[0]
-    # Several objects, as in a stream of events or in the output of two programs: what names a task counts, the last of
-    # them as the latest. Without one it is not for us to choose, least of all a refusal.
-    return next((one for one in reversed(filled) if _names_task(one)), None)
+    # There are several objects, as in a stream of events or in the output of two programs. The last one with a task id
+    # is the latest state. Without a task id the choice would be a guess, and might find a refusal where none was meant.
+    return next((fields for fields in reversed(filled) if _names_task(fields)), None)
 
 
 def _objects(text: str) -> tuple[list[dict[str, object]], bool]:
-    """The whole objects of the outer level, and whether one more begins that is incomplete or damaged."""
-    found: list[dict[str, object]] = []
+    """The whole objects of the outer level, and whether they are followed by an incomplete or damaged one."""
+    objects: list[dict[str, object]] = []
     at = 0
     page = _PAGE.search(text)
     for _ in range(_STARTS_MAX):
         start = _START.search(text, at)
-        if start is None or len(found) == _OBJECTS_MAX:
-            return found, False
+        if start is None or len(objects) == _OBJECTS_MAX:
+            return objects, False
         begin = start.start()
         if page is not None and page.start() < begin and not _is_wrapped(text, begin):
-            return found, False  # what scripts and styles of a page hold is no answer
+            return objects, False  # objects in the scripts and styles of a page are not the answer
         try:
             value, at = _DECODER.raw_decode(text, begin)
         except (ValueError, RecursionError):
-            # Nothing from within it is taken: a broken object that holds a whole one is still broken.
-            return found, True
-        if not found and _is_open(text[:begin]):
-            return found, True
-        found.append(value)
-    return found, False
+            # A whole object inside a broken one is not taken.
+            return objects, True
+        if not objects and _is_open(text[:begin]):
+            return objects, True
+        objects.append(value)
+    return objects, False
 
 
 def _is_open(before: str) -> bool:
-    """Whether a bracket is open in front of an object: then it is a part of something that is no JSON or is cut."""
+    """Whether a bracket is open before an object: then the object is a part of something damaged or cut."""
     in_list = before.lstrip("\0\ufeff \t\r\n").startswith("[") or before.rstrip().endswith(("[", ",", ":"))
     return before.count("{") > before.count("}") or (in_list and before.count("[") > before.count("]"))
 
 
 def _is_wrapped(text: str, begin: int) -> bool:
-    """Whether a page is nothing but tags around the object: some proxies show JSON as a browser does."""
+    """Whether a page consists only of tags around the object, as some proxies show JSON."""
     before = text[:begin]
     return not _SCRIPT.search(before) and not _TAGS.sub("", before).strip()
 
@@ -165,8 +165,8 @@ def _names_task(value: dict[str, object]) -> bool:
 
 
 def _mended(text: str) -> str:
-    """The text without comments and needless commas, with JSON's words and with every lone backslash doubled."""
-    return _TOKEN.sub(lambda found: _token(found[0]), text)
+    """The text without comments and superfluous commas, with the words of JSON and with lone backslashes doubled."""
+    return _TOKEN.sub(lambda match: _token(match[0]), text)
 
 
 def _token(token: str) -> str:
@@ -174,4 +174,4 @@ def _token(token: str) -> str:
 
 
 def _escaped(string: str) -> str:
-    return _BAD_ESCAPE.sub(lambda found: found[0] if found[1] else r"\\", string) if "\\" in string else string
+    return _BAD_ESCAPE.sub(lambda match: match[0] if match[1] else r"\\", string) if "\\" in string else string

@@ -1,4 +1,4 @@
-"""Messages of upstreams, made fit for clients: secrets, hosts and internal words are removed."""
+"""Makes messages of providers safe for clients: removes secrets, hosts, balances and internal words."""
 
 import re
 
@@ -6,7 +6,8 @@ from gateway.domain.adapter.decoding import text
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.task import Failed
 
-# Messages of these kinds speak of the operator's account: a client gets our own words instead.
+# Failures of these kinds are about the operator's account or about the provider. A client gets these messages instead
+# of the provider's words.
 PRIVATE = {
     FailureKind.CREDENTIAL_REFUSED: "The provider refused the gateway's credential.",
     FailureKind.OUT_OF_CREDIT: "The gateway's account at the provider has no credit left.",
@@ -24,14 +25,15 @@ _DOMAINS = (
     "|internal|intranet|local|localdomain|lan|corp|home|svc|cluster"
 )
 _NUMBER = r"-?\d++(?:[.,]\d++)*+"
-_WORDS_BEFORE_NUMBERS = "code|error|status|max|min|limit|size|width|height|duration|length|line"  # a colon, yet no port
-# ASCII throughout: in a Chinese sentence no edge parts a word from the address behind it, as `\b` would have it.
+# After one of these words and a colon, a number is not a port.
+_WORDS_BEFORE_NUMBERS = "code|error|status|max|min|limit|size|width|height|duration|length|line"
+# All patterns are ASCII: Unicode sees no `\b` between a Chinese word and the address after it.
 _SECRETS = tuple(
     re.compile(pattern, re.IGNORECASE | re.ASCII)
     for pattern in (
         r"\(?\s?(?:request|trace|log)[ _-]?id\s?[:=]\s?[^\s)]*\s?\)?",
-        r"\bdial (?:tcp|udp).*|\blookup [!-~]+(?: on [!-~]+)?",  # Go on a connection: hosts inside the provider
-        r"(?:\b[a-z][a-z0-9+.-]*+)?://[!-~]*|\bwww\.[!-~]+",  # without a scheme, too: what masking may leave
+        r"\bdial (?:tcp|udp).*|\blookup [!-~]+(?: on [!-~]+)?",  # errors of Go with hosts inside the provider
+        r"(?:\b[a-z][a-z0-9+.-]*+)?://[!-~]*|\bwww\.[!-~]+",  # also without a scheme, which masking may leave
         r"\bauthorization[\"']?\s?[:=]\s?[!-~]+(?:\s[!-~]+)?",
         r"\bbearer\s[!-~]+|\bbasic\s[a-z0-9+/=]{12,}",
         r"(?:key|token|secret|password|passwd|signature|credential)s?[\"']?\s?[:=]\s?[!-~]+",
@@ -43,10 +45,10 @@ _SECRETS = tuple(
         r"(?<![\w.-])[a-z0-9-]++(?:\.[a-z0-9-]+)+:\d{2,5}\b",
         rf"(?<![\w.-])(?!(?:{_WORDS_BEFORE_NUMBERS}):)[a-z][a-z0-9-]*+:\d{{4,5}}(?:/[!-~]*)?",
         r"\blocalhost(?::\d+)?\b",
-        rf"(?:[$＄¥￥€£]|\b(?:usd|eur|gbp|cny|rmb)\b)\s?{_NUMBER}",  # full-width signs are what the relay prints
+        rf"(?:[$＄¥￥€£]|\b(?:usd|eur|gbp|cny|rmb)\b)\s?{_NUMBER}",  # the relay prints full-width signs
         rf"(?:balance|credits?|quota|余额|额度|积分|点数)[^\d]{{0,20}}?{_NUMBER}",
         rf"(?<![\w.,]){_NUMBER}\s?(?:(?:usd|eur|gbp|cny|rmb|dollars?|yuan|credits?|points)\b|元|美元|积分|点数)",
-        # What the request went through at the provider: of no use to a client.
+        # Internal names of the provider that the request passed through: they do not help a client.
         r"(?:\b(?:channel|group|user|token)(?:[ _]?id)?|渠道|分组|用户|令牌)\s?(?:id)?\s?[:：#＃=]+\s?[^\s,，;；)）]+",
         r"\bchannel\s#?\d+\b|\bunder group \S+|分组\s?\S+",
         r"(?:\b(?:quota|balance)|额度|余额)\s?[:：=]\s?\S+",
@@ -56,16 +58,20 @@ _SECRETS = tuple(
     )
 )
 _MESSAGE_MAX = 300
-_READ_MAX = 1000  # characters that are looked at: a hostile text must not keep the patterns busy
+_READ_MAX = 1000  # characters that are searched: a hostile text must not make the patterns slow
 _ASCII_WORD = "".join(map(chr, range(0x21, 0x7F)))
 
 
 def clean(message: str) -> str:
-    """A provider's message without keys, ids, hosts, URLs, addresses, accounts and balances, at most 300 characters."""
+    """A provider's message without keys, ids, hosts, URLs, addresses, accounts and balances.
+
+    Each removed part becomes "…". The result has at most 300 printable characters.
+    """
     if len(message) > _READ_MAX:
-        # Half a key, or a number without its currency, is one that no pattern knows: the last two words go.
+        # The cut may leave half a key, or a number without its currency, which no pattern matches. So the last two
+        # words are removed.
         message = message[:_READ_MAX].rstrip(_ASCII_WORD).rstrip().rstrip(_ASCII_WORD)
-    message = "".join(one if one.isprintable() else " " if one.isspace() else "" for one in message)
+    message = "".join(char if char.isprintable() else " " if char.isspace() else "" for char in message)
     message = " ".join(message.split())
     for secret in _SECRETS:
         message = secret.sub("…", message)
@@ -75,13 +81,16 @@ def clean(message: str) -> str:
 def failed(
     kind: FailureKind, message: str = "", code: object = None, *, elsewhere: bool = False, of_model: bool = False
 ) -> Failed:
-    """A failure with a message that a client may see: the provider's own where it tells of the input, else ours."""
-    told = PRIVATE.get(kind) or clean(message) or "The provider reported no reason."
-    named = text(code)
+    """A failure that is safe to show to a client.
+
+    The message is the provider's own, cleaned, if it is about the client's input or the task; for the kinds of
+    `PRIVATE` it is the gateway's own. `code` is the provider's code, a string or an integer; `elsewhere` and `of_model`
+    are those of `Failed`.
+    """
     return Failed(
         kind=kind,
-        message=told,
-        upstream_code=(clean(named)[:100] or None) if named else None,
+        message=PRIVATE.get(kind) or clean(message) or "The provider reported no reason.",
+        upstream_code=clean(text(code))[:100] or None,
         elsewhere=elsewhere,
         of_model=of_model,
     )

@@ -1,4 +1,4 @@
-"""What a client asked for, normalised: the same value whatever dialect or alias it came in."""
+"""What a client asked for, normalised: equal requests are equal values, whatever API and alias they were written in."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -8,14 +8,14 @@ from msgspec import Struct
 
 
 class TextToVideo(Struct, tag="text_to_video", frozen=True):
-    """From the prompt alone."""
+    """A video from the prompt alone."""
 
 
 class ImageToVideo(Struct, tag="image_to_video", frozen=True, kw_only=True):
-    """From a first frame, towards a last frame where there is one.
+    """A video from a first frame, and to a last frame if there is one.
 
-    An image is a string: a URL, `file_…` for bytes that the gateway holds, or, in an `UpstreamRequest`, the form that
-    the provider takes.
+    An image is a string: a URL, `file_…` for bytes that the gateway has, or, in an `UpstreamRequest`, the form that the
+    provider accepts (URL or base64).
     """
 
     first_frame: str
@@ -23,7 +23,7 @@ class ImageToVideo(Struct, tag="image_to_video", frozen=True, kw_only=True):
 
 
 class ReferencesToVideo(Struct, tag="references_to_video", frozen=True, kw_only=True):
-    """From reference images, with frames beside them where a model takes both."""
+    """A video from reference images, and from frames too if the model accepts both."""
 
     references: tuple[str, ...]  # never empty
     first_frame: str | None = None
@@ -42,12 +42,12 @@ class InputKind(StrEnum):
 
 
 def input_kind(value: Input) -> InputKind:
-    """The tag of an input."""
+    """The kind of an input, by its tag."""
     return InputKind(value.__struct_config__.tag)  # type: ignore[arg-type]  # every member has a string tag
 
 
 def images_of(value: Input) -> tuple[str, ...]:
-    """Every image of an input, in the order: first frame, last frame, references."""
+    """Every image of an input, in this order: first frame, last frame, references."""
     match value:
         case TextToVideo():
             return ()
@@ -58,7 +58,7 @@ def images_of(value: Input) -> tuple[str, ...]:
 
 
 def with_images(value: Input, replaced: Mapping[str, str]) -> Input:
-    """The same input with its images exchanged; `replaced` has every image of `images_of(value)`."""
+    """The same input with other images. `replaced` has a new string for every image of `images_of(value)`."""
 
     def swap(image: str | None) -> str | None:
         return None if image is None else replaced[image]
@@ -77,11 +77,11 @@ def with_images(value: Input, replaced: Mapping[str, str]) -> Input:
 
 
 class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a client may ask of the result. `None` is "not asked": the route's default serves."""
+    """What a client may ask of the result. None: the client did not ask, so the default of the route applies."""
 
-    duration_seconds: int | float | None = None  # a fraction only where a client asked for one
-    resolution: str | None = None  # 720p, 1080p, 4k, or any number of lines as `dimensions` names it
-    aspect_ratio: str | None = None  # 16:9, 9:16, 1:1, or any other as `dimensions` names it
+    duration_seconds: int | float | None = None  # a fraction only if the client gave one
+    resolution: str | None = None  # 720p, 1080p, 4k, or any number of lines in the notation of `dimensions`
+    aspect_ratio: str | None = None  # 16:9, 9:16, 1:1, or any other in the notation of `dimensions`
     generate_audio: bool | None = None
     negative_prompt: str | None = None
     seed: int | None = None
@@ -91,15 +91,15 @@ class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class UpstreamRequest(Struct, frozen=True, kw_only=True):
-    """One submit, ready to translate: the images are in the form that the provider takes."""
+    """One submit, ready to translate: its images have the form that the provider accepts."""
 
     attempt_id: str
-    model: str  # the upstream's own name, as it is to be sent
-    row: str  # the name whose entry in the adapter's tables this model follows; mostly the same as `model`
-    prompt: str  # "" when the client gave none
+    model: str  # the provider's own name of the model, as it is sent
+    row: str  # the model whose entry in the adapter's tables applies; mostly the same as `model`
+    prompt: str  # "" if the client gave none
     input: Input
-    settings: Settings  # asked for, or filled from the capability's `defaults`
-    count: int = 1  # outputs wanted of this one submit; over 1 only where `Capability.count_max` is
-    options: Mapping[str, Any] = {}  # the client's `provider_options` for this provider, allow-listed
-    form: str = ""  # which of `Adapter.forms` to use; "" is the first
-    callback_url: str | None = None  # only where the adapter can be called back
+    settings: Settings  # from the client, or from `Capability.defaults`
+    count: int = 1  # outputs of this submit; at most `Capability.count_max`
+    options: Mapping[str, Any] = {}  # the client's `provider_options`; only names of `Capability.options`
+    form: str = ""  # one of `Adapter.forms`; "" is the first
+    callback_url: str | None = None  # None: the provider cannot call back

@@ -1,7 +1,7 @@
-"""Where the file of a finished task stands in a reply, in the places that were met in the field. Pure.
+"""Finds the file of a finished task in a reply, in all places that were met in practice. Pure.
 
-An adapter knows the places that its provider documents; relays hand through what their suppliers say. A place is a name
-that may hold a result, and no picture of it, no input, and no address of the API itself.
+An adapter reads the places that its provider documents. Relays pass on the replies of their suppliers, which use other
+places. A place is a field whose name may hold a result; fields for thumbnails, inputs and calls of the API are not.
 """
 
 import re
@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterator, Mapping
 from gateway.domain.adapter.decoding import json_object
 from gateway.domain.adapter.field_names import plain, tokens, words
 from gateway.domain.adapter.file_links import file_urls, is_foreign, is_media
-from gateway.domain.adapter.replies import artifact, once
+from gateway.domain.adapter.replies import artifact, unique_by_url
 from gateway.domain.adapter.task import Artifact
 
 Fields = Mapping[str, object]
 
-_NODES_MAX = 2000  # objects of one reply that are looked at
+_NODES_MAX = 2000  # objects of one reply that are searched
 _DEPTH_MAX = 8
-_WITHIN_MAX = 3  # objects in one another within one place
+_WITHIN_MAX = 3  # levels of objects within one place
 _FILES_MAX = 64
-_LIST_MAX = 100_000  # characters of a list that is written in a string
-# A name that says "video", a usual name, any name of a video file, any name of a link.
+_LIST_MAX = 100_000  # characters of a string with the JSON text of a list
+# The tiers, searched in this order: a name that contains "video"; a usual name for results; any name, if the URL ends
+# like a video file; any name for a link.
 _TIERS = ("strong", "usual", "any", "link")
 _VIDEO_NAME = re.compile(
     r"(?:result|output|generated|final|full|hd|hq|merged|main|first|download|signed|public|cdn|oss)*"
@@ -45,7 +46,7 @@ _FILE_NAMES = frozenset(
         attachment value path filepath urllist playaddr
         """)
 )
-# Names whose files are no results: pictures of them, what went in, and addresses of the API itself.
+# Names of files that are not results: inputs, and addresses of the API itself.
 _NOT_RESULTS = frozenset(
     words("""
         input inputs request requests req param params parameter parameters prompt prompts option options
@@ -64,7 +65,7 @@ _PICTURES = frozenset(
         """)
 )
 _VIDEOS = frozenset(words("video videos videourl mp4 movie"))
-# Names of links to pages for people; a link under any other name may be the file of a task that is done.
+# Names of links to pages for people. A link under any other name may be the file of a task that is done.
 _PAGES = frozenset(
     words("""
         page pages share web website dashboard task tasks job api base home homepage site terms privacy license detail
@@ -85,22 +86,23 @@ def files_of(
     *,
     done: bool = True,
 ) -> tuple[Artifact, ...]:
-    """The files that a reply names in one of the usual places, the most telling place first; usually one file.
+    """The files in the best place of a reply (see `_TIERS`), at most 64; usually there is one.
 
-    `refused` names URLs that are no file of the provider's, such as its own content call. With `done`, a link whose
-    name and ending say nothing is taken where nothing better is found.
+    `base_url` completes links without a host; `kind` is "video" or "image". `refused` returns True for a URL that is
+    not a public file, such as the provider's own call for the content. With `done`, a link under any name and with any
+    ending is taken if nothing better is found.
     """
-    found = _Files(base_url, kind, refused)
+    reader = _Files(base_url, kind, refused)
     nodes = list(_nodes(value, kind))
     for tier in _TIERS if done else _TIERS[:-1]:
         for group in nodes:
-            if files := once([one for fields in group for one in found.at(fields, tier)]):
+            if files := unique_by_url([file for fields in group for file in reader.at(fields, tier)]):
                 return files[:_FILES_MAX]
     return ()
 
 
 class _Files:
-    """Reads the files of one object, tier by tier: a name that says "video", a usual name, any name of a video file."""
+    """Reads the files of one object, tier by tier."""
 
     def __init__(self, base_url: str, kind: str, refused: Callable[[str], bool]) -> None:
         self._base_url = base_url
@@ -108,22 +110,22 @@ class _Files:
         self._refused = refused
 
     def at(self, fields: Fields, tier: str, depth: int = 0) -> tuple[Artifact, ...]:
-        """The files of the first place of this tier that names one."""
+        """The files in the first field of this tier that has any."""
         for name, value in fields.items():
             if is_result(name, self._kind) and self._fits(name, tier):
-                files = once(self._within(value, fields, tier, depth, name))
+                files = unique_by_url(self._within(value, fields, tier, depth, name))
                 if files:
                     return files
         return ()
 
     def _fits(self, name: str, tier: str) -> bool:
-        known = plain(name)
+        plain_name = plain(name)
         if tier == "any":
             return True
         if tier == "link":
             parts = tokens(name)
             return not _LINK_WORDS.isdisjoint(parts) and _PAGES.isdisjoint(parts)
-        return _STRONG[self._kind].fullmatch(known) is not None or (tier == "usual" and known in _FILE_NAMES)
+        return _STRONG[self._kind].fullmatch(plain_name) is not None or (tier == "usual" and plain_name in _FILE_NAMES)
 
     def _within(self, value: object, about: Fields, tier: str, depth: int, name: str = "") -> Iterator[Artifact | None]:
         if isinstance(value, str) and value[:1] in "[{":
@@ -131,7 +133,7 @@ class _Files:
         if isinstance(value, str):
             absolute = file_urls(value)
             for url in absolute or file_urls(value, self._base_url):
-                # What has no host may be anything; in a field that is no link's it needs the ending of a file.
+                # A value without a host may be anything: in a field that is not for links it needs a file's ending.
                 sure = is_media(url, self._kind) or (
                     tier != "any" and (bool(absolute) or (tier != "link" and _LINK.search(plain(name))))
                 )
@@ -140,29 +142,29 @@ class _Files:
         elif isinstance(value, Mapping) and tier in {"strong", "usual"} and depth < _WITHIN_MAX:
             yield from self.at(value, "usual", depth + 1)
         elif isinstance(value, list):
-            for one in value[:_FILES_MAX]:
-                if not isinstance(one, list) or (depth < _WITHIN_MAX and len(one) <= _FILES_MAX):
-                    yield from self._within(one, about if isinstance(one, str) else {}, tier, depth + 1, name)
+            for entry in value[:_FILES_MAX]:
+                if not isinstance(entry, list) or (depth < _WITHIN_MAX and len(entry) <= _FILES_MAX):
+                    yield from self._within(entry, about if isinstance(entry, str) else {}, tier, depth + 1, name)
 
 
 def is_result(name: str, kind: str = "video") -> bool:
-    """Whether a field of this name may hold a result: not a picture of it, an input or an address of the API."""
-    known, parts = plain(name), tokens(name)
-    if known in _FILE_NAMES or _STRONG[kind].fullmatch(known) or _WORK_NAMES.search(known):
+    """Whether a field with this name may hold a result, and not a thumbnail, an input or an address of the API."""
+    plain_name, parts = plain(name), tokens(name)
+    if plain_name in _FILE_NAMES or _STRONG[kind].fullmatch(plain_name) or _WORK_NAMES.search(plain_name):
         return True
     other = _PICTURES if kind == "video" else _VIDEOS
-    return not any(word in _NOT_RESULTS or word in other for word in (*parts, known))
+    return not any(word in _NOT_RESULTS or word in other for word in (*parts, plain_name))
 
 
 def _nodes(value: object, kind: str) -> Iterator[list[Fields]]:
-    """The objects of a value, outermost first; those of one list together."""
+    """The objects in a value, outermost first. The objects of one list form one group."""
     layer: list[object] = [value]
     seen = 0
     for _ in range(_DEPTH_MAX):
         following: list[object] = []
-        for one in layer:
-            group = one if isinstance(one, list) else [one]
-            objects = [found for entry in group[:_FILES_MAX] if (found := json_object(entry)) is not None]
+        for node in layer:
+            group = node if isinstance(node, list) else [node]
+            objects = [fields for entry in group[:_FILES_MAX] if (fields := json_object(entry)) is not None]
             if objects:
                 yield objects
             seen += len(objects)
@@ -181,7 +183,7 @@ def _children(fields: Fields, kind: str) -> Iterator[object]:
 
 
 def _parsed(value: str) -> object:
-    """The object or the list that a string holds, else the string."""
+    """The object or the list whose JSON text a string is, else the string."""
     if value.startswith("["):
         holder = json_object(f'{{"list": {value}}}') if len(value) < _LIST_MAX else None
         return holder["list"] if holder is not None and "list" in holder else value

@@ -1,8 +1,8 @@
-"""Words for the state of a task in any case, spelling or language that was met in the field. Pure tables.
+"""Words for the state of a task in every case, spelling and language that was met in practice. Pure tables.
 
-An adapter has a table of the words that its provider documents, and that one comes first: relays, forks and new
-versions say the same in other words. Nothing here guesses: a word in no table stays unknown, and words that may mean
-two things (`ready`, `available`, `ok`) are left out, because "done" without a file ends a task.
+An adapter's own table of documented words comes first. Relays, forks and new versions use other words for the same, and
+these tables are for them. Nothing here guesses: a word that is missing stays unknown, and words with two meanings
+(`ready`, `available`, `ok`) are left out, because "done" without a file ends a task after a grace.
 """
 
 import re
@@ -14,7 +14,7 @@ from gateway.domain.adapter.decoding import first_text
 from gateway.domain.adapter.field_names import camel_apart, plain, words
 
 _WORD_MAX = 100  # characters of a status word
-_FIELDS_MAX = 1000  # of one object; one with more is no task
+_FIELDS_MAX = 1000  # fields of one object; an object with more is not a task
 
 
 class State(StrEnum):
@@ -77,7 +77,7 @@ _WORDS = {
         """,
 }
 _STATES = {unicodedata.normalize("NFKC", word): state for state, table in _WORDS.items() for word in words(table)}
-# Words that say what a state is of, and nothing of the state.
+# Words that name the thing that has a state, and not the state.
 _NEUTRAL = frozenset(
     words("""
         task tasks status state job jobs video videos image images media generation generations generate process
@@ -86,7 +86,7 @@ _NEUTRAL = frozenset(
         """)
 )
 _EAST_ASIAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-# Tried in this order: "未完成" (not done) holds "完成" (done), "提交成功" (submitted) holds "成功" (success).
+# Tried in this order, because "未完成" (not done) contains "完成" (done), and "提交成功" (submitted) "成功" (success).
 _EAST_ASIAN_WORDS = (
     (State.RUNNING, "(?:重试|重試|再試行)中|재시도 ?중"),
     (
@@ -104,21 +104,21 @@ _EAST_ASIAN_WORDS = (
     (State.DONE, "成功|完成|完毕|完畢|完了|已生成|生成済|완료|성공"),
 )
 _EAST_ASIAN_STATES = tuple((re.compile(pattern), state) for state, pattern in _EAST_ASIAN_WORDS)
-# Words of which one is enough where it begins or ends what is said: "upload_failed", "Error: no GPU".
-_TELLING = frozenset(
+# One of these words decides if it is the first or the last: "upload_failed", "Error: no GPU".
+_DECISIVE = frozenset(
     words("""
         failed failure fail error errored rejected refused denied aborted crashed exception cancelled canceled expired
         timeout
         """)
 )
-# Beside these a word for failed says nothing of the end: "retry_after_error", "no_error", "partially_failed".
+# Beside one of these a word for failure does not mean that the task failed: "retry_after_error", "no_error".
 _WEAKENING = frozenset(
     words("""
         no not non without zero none retry retrying after before if until recovered recovering ignored over safe
         partial partially some maybe possible previous last first
         """)
 )
-_ACTIVE = frozenset(words("queue queued retry almost nearly"))  # beside words that end in "ing": "processing (45%)"
+_ACTIVE = frozenset(words("queue queued retry almost nearly"))  # like words that end in "ing": "processing (45%)"
 _STATUS_NAMES = words("""
     status taskstatus state taskstate jobstatus jobstate videostatus generationstatus runstatus phase statusname
     statustext statusdesc statusstr progressstatus currentstatus currentstate executionstatus processstatus taskphase
@@ -127,52 +127,53 @@ _FINISHED_NAMES = words("done isdone finished isfinished completed iscompleted i
 
 
 def state_of(word: str) -> State | None:
-    """What a status word means; `None` for a word in no table."""
-    said = unicodedata.normalize("NFKC", word[:_WORD_MAX]).strip()
-    if _EAST_ASIAN.search(said):
-        return next((state for pattern, state in _EAST_ASIAN_STATES if pattern.search(said)), None)
-    parts = [part for part in re.split(r"[^\w\u0e00-\u0e7f\u0900-\u097f]+|_+", camel_apart(said).casefold()) if part]
+    """What a status word means; None if no table decides."""
+    spelled = unicodedata.normalize("NFKC", word[:_WORD_MAX]).strip()
+    if _EAST_ASIAN.search(spelled):
+        return next((state for pattern, state in _EAST_ASIAN_STATES if pattern.search(spelled)), None)
+    parts = [part for part in re.split(r"[^\w\u0e00-\u0e7f\u0900-\u097f]+|_+", camel_apart(spelled).casefold()) if part]
     lettered = [part for part in parts if not part.isdigit()]
     left = [part for part in lettered if part not in _NEUTRAL]
-    for known in ("_".join(parts), "".join(parts), "_".join(lettered), "_".join(left)):
-        if known in _STATES:
-            return _STATES[known]
+    for candidate in ("_".join(parts), "".join(parts), "_".join(lettered), "_".join(left)):
+        if candidate in _STATES:
+            return _STATES[candidate]
     active = (_STATES.get(part) for part in lettered if part.endswith("ing") or part in _ACTIVE)
     going_on = next((state for state in active if state in {State.RUNNING, State.QUEUED}), None)
     return (_of_several(left) if left else None) or going_on
 
 
 def _of_several(parts: list[str]) -> State | None:
-    """What several words mean together; `None` where they contradict one another or only some of them are known."""
+    """What several words mean together; None if they contradict one another or only some of them are in a table."""
     states = [_STATES.get(part) for part in parts]
     if len(set(states)) == 1:
-        return states[0]  # it may be that none of them is known
+        return states[0]  # also None, if no word is in a table
     ends = {State.FAILED, State.CANCELLED, State.EXPIRED}
     if set(states) <= ends:
         return State.FAILED  # "failed: timeout"
     if _WEAKENING.isdisjoint(parts):
-        for at in (-1, 0):
-            if parts[at] in _TELLING and not set(states) - {None, *ends, *([] if at == 0 else [State.RUNNING])}:
-                return states[at]
+        for position in (-1, 0):
+            allowed = {None, *ends, *([] if position == 0 else [State.RUNNING])}
+            if parts[position] in _DECISIVE and set(states) <= allowed:
+                return states[position]
     if states[0] is State.DONE and parts[1] == "with":
         return State.DONE  # "completed_with_warnings"
     return None
 
 
 def status_field(task: Mapping[str, object]) -> tuple[str, str] | None:
-    """The name and the word of the field that says what state a task is in, `None` where there is none."""
+    """The name and the word of the field with the status of a task, or None if the object has no such field."""
     named: dict[str, str] = {}
     for name in task if len(task) <= _FIELDS_MAX else ():
         named.setdefault(plain(name), name)
-    for known in _STATUS_NAMES:
-        if known not in named:
+    for plain_name in _STATUS_NAMES:
+        if plain_name not in named:
             continue
-        value = task[named[known]]
+        value = task[named[plain_name]]
         if isinstance(value, Mapping):
             value = first_text(*(value.get(inner) for inner in ("state", "status", "value", "name")))
         if isinstance(value, str) and any(character.isalpha() for character in value):
-            return named[known], value.strip()[:_WORD_MAX]
-    for known in _FINISHED_NAMES:
-        if known in named and isinstance(value := task[named[known]], bool):
-            return named[known], "done" if value else "running"
+            return named[plain_name], value.strip()[:_WORD_MAX]
+    for plain_name in _FINISHED_NAMES:
+        if plain_name in named and isinstance(value := task[named[plain_name]], bool):
+            return named[plain_name], "done" if value else "running"
     return None

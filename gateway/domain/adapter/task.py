@@ -1,4 +1,4 @@
-"""What a provider's task is at one reading: pending, completed or failed."""
+"""The state of a provider's task when it was read: pending, completed or failed."""
 
 from enum import StrEnum
 
@@ -19,7 +19,7 @@ class Status(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """True when nothing can change any more."""
+        """True if the status can no longer change."""
         return self not in _OPEN
 
 
@@ -29,47 +29,47 @@ _OPEN = frozenset({Status.QUEUED, Status.IN_PROGRESS})
 class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A file that a task made."""
 
-    url: str  # http(s), as the provider named it; data to hand on, never trusted
+    url: str  # http(s), as the provider wrote it; never trusted
     thumbnail_url: str | None = None
     content_type: str | None = None
     duration_seconds: float | None = None
-    width: int | None = None
+    width: int | None = None  # pixels
     height: int | None = None
-    needs_credential: bool = False  # the url is below the provider's base URL and wants the provider's key
+    needs_credential: bool = False  # the URL is below the provider's base URL and needs the provider's key
 
 
 class Pending(Struct, tag="pending", tag_field="state", frozen=True, kw_only=True):
-    """Not at its end yet."""
+    """The task has not ended."""
 
     status: Status  # queued or in_progress
-    raw_status: str  # the upstream's own word
-    progress: float | None = None  # 0.0 to 1.0; None where the upstream gives none
-    result_missing: bool = False  # the upstream says "done" and names no file: polled again for a grace
-    unknown_status: bool = False  # a word that no table has: logged and counted
+    raw_status: str  # the provider's own word
+    progress: float | None = None  # 0.0 to 1.0; None: unknown
+    result_missing: bool = False  # the provider says "done" without a file: polled again for the grace
+    unknown_status: bool = False  # the word is in no table: logged and counted
 
 
 class Completed(Struct, tag="completed", tag_field="state", frozen=True):
-    """Done, with its files."""
+    """The task is done and has files."""
 
     artifacts: tuple[Artifact, ...]  # never empty
 
 
 class Failed(Struct, tag="failed", tag_field="state", frozen=True, kw_only=True):
-    """A refusal or a failure, as a value."""
+    """The refusal of a call or the failure of a task, as a value."""
 
     kind: FailureKind
-    message: str  # safe to show to a client: no key, no balance, no upstream URL
-    upstream_code: str | None = None
-    elsewhere: bool = False  # the limit is this provider's alone: another may take the same input
-    of_model: bool = False  # it concerns this model alone: the account's others may well work
+    message: str  # safe to show to a client: without keys, balances and URLs of the provider
+    upstream_code: str | None = None  # the provider's own code
+    elsewhere: bool = False  # `INVALID_REQUEST`: another provider may accept the same input
+    of_model: bool = False  # only this model is concerned: the account's other models may work
 
 
 TaskSnapshot = Pending | Completed | Failed
 
 
 class TaskRef(Struct, frozen=True, omit_defaults=True):
-    """What an adapter must remember of a task to read it again; plain JSON."""
+    """What an adapter needs to read a task again. It is stored as plain JSON."""
 
-    id: str  # the upstream's own id
-    path: str = ""  # whatever else the adapter needs to build the poll, in its own words
-    first_poll_seconds: float | None = None  # the upstream's own estimate, where it gives one
+    id: str  # the provider's own id, escaped only when it is used in a path
+    path: str = ""  # anything else that the adapter needs for the poll, in its own words
+    first_poll_seconds: float | None = None  # the provider's own estimate; None: `Polling.first_poll_seconds`

@@ -1,7 +1,7 @@
-"""What an operator needs to know of an answer that nobody could act on: its status, its request id, its words.
+"""What an operator needs from an answer that the gateway could not act on: status, request id, message and charge.
 
-`clean` removes request ids from messages, because they are of no use to a client of another provider. An operator who
-asks a provider's support about a lost submit needs exactly that id, so it is read here before the message is cleaned.
+`clean` removes request ids from messages, because they do not help a client. An operator who asks the provider's
+support about a lost submit needs exactly this id, so it is read here before the message is cleaned.
 """
 
 import re
@@ -12,12 +12,13 @@ from msgspec import Struct
 from gateway.domain.adapter.contract import HttpReply
 from gateway.domain.adapter.decoding import first_text, json_object, json_or_none, mapping, number, text
 from gateway.domain.adapter.messages import clean
-from gateway.domain.adapter.replies import complaint
+from gateway.domain.adapter.replies import error_body
 
-_BODY_MAX = 10_000  # characters of a text body that are looked at
-_LAYERS_MAX = 4  # objects in one another in which an id or a charge is looked for
+_BODY_MAX = 10_000  # characters of a text body that are searched
+_LAYERS_MAX = 4  # levels of objects that are searched for an id or a charge
 _INNER = ("data", "error", "result", "response", "task")
-# The most telling name first. Those of content delivery networks come last: they name a connection, not a call.
+# The most specific name first. The last three are those of content delivery networks: they identify a connection and
+# not a call.
 _ID_HEADERS = (
     "x-oneapi-request-id",
     "x-request-id",
@@ -41,7 +42,7 @@ _ID_HEADERS = (
     "x-amz-cf-id",
     "x-vercel-id",
 )
-_ID_FIELDS = frozenset({"requestid", "reqid", "traceid", "logid", "xrequestid"})  # in lower case, without _ and -
+_ID_FIELDS = frozenset({"requestid", "reqid", "traceid", "logid", "xrequestid"})  # in lower case, without "_" and "-"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{3,127}", re.ASCII)
 _ID_IN_TEXT = re.compile(
     r"(?:request|trace|log)[ _-]?id[\"']?\s{0,3}[:=：]\s{0,3}[\"']?([A-Za-z0-9][A-Za-z0-9._:/+=@-]{3,127})",
@@ -49,7 +50,7 @@ _ID_IN_TEXT = re.compile(
 )
 _TITLE = re.compile(r"<title[^<>]{0,100}>([^<>]{1,300})</title", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]{0,2000}>")
-# Where a provider says what it set aside or took for a task, and the word for what is counted.
+# The fields in which providers say what they have reserved or charged for a task, and the unit.
 _CHARGES = (
     ("credits_reserved", "credits"),
     ("credits_used", "credits"),
@@ -62,23 +63,23 @@ _CHARGES = (
 
 
 class Charge(Struct, frozen=True):
-    """What a provider says that it has reserved or charged, in its own unit."""
+    """What a provider says it has reserved or charged for a task, in its own unit."""
 
     amount: float  # finite, not negative
-    unit: str  # the provider's own word: "credits" of FoxAPI, "quota" of the relay, "units" of Kling
+    unit: str  # "credits" (FoxAPI), "quota" (the relay) or "units" (Kling)
 
 
 class UpstreamAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is kept of an answer beside its meaning; safe to show to a client, and to store as JSON."""
+    """What is stored from an answer beside its meaning. It is safe to show to a client; it is stored as JSON."""
 
-    status: int | None = None  # the HTTP status; None where no answer came
+    status: int | None = None  # the HTTP status; None if no answer arrived
     request_id: str | None = None  # the provider's own id of the call, at most 128 visible ASCII characters
-    message: str | None = None  # the provider's words, cleaned of keys, hosts and balances, at most 300 characters
+    message: str | None = None  # the provider's words, cleaned, at most 300 characters
     charge: Charge | None = None
 
 
 def answer_of(reply: HttpReply) -> UpstreamAnswer:
-    """What is worth keeping of a reply, whatever it says; never raises."""
+    """What to store from a reply. Never raises for any reply."""
     body = json_or_none(reply)
     return UpstreamAnswer(
         status=reply.status,
@@ -89,7 +90,7 @@ def answer_of(reply: HttpReply) -> UpstreamAnswer:
 
 
 def charge_of(reply: HttpReply) -> Charge | None:
-    """What a reply says that the provider reserved or charged for a task, `None` where it says nothing of it."""
+    """What a reply says the provider has reserved or charged for a task; None if it does not say."""
     return _charge(json_or_none(reply))
 
 
@@ -101,17 +102,17 @@ def _request_id(reply: HttpReply, body: object) -> str | None:
         for name, value in layer.items()
         if name.lower().replace("_", "").replace("-", "") in _ID_FIELDS
     ]
-    said = _ID_IN_TEXT.search(_readable(reply))
+    match = _ID_IN_TEXT.search(_readable(reply))
     own, network = headers[:-3], headers[-3:]
-    candidates = [*own, *fields, said[1].rstrip(".:=") if said else "", *network]
+    candidates = [*own, *fields, match[1].rstrip(".:=") if match else "", *network]
     return next((word for word in map(str.strip, candidates) if _ID.fullmatch(word)), None)
 
 
 def _message(reply: HttpReply, body: object) -> str:
-    """The words of an error body; of a page its title, of any other text all of it."""
+    """The words of an error body, the title of an HTML page, or all of any other text."""
     if isinstance(body, Mapping):
-        said = (complaint(layer).message for layer in _layers(body))
-        return first_text(*said, *(layer.get("fail_reason") for layer in _layers(body)))
+        messages = (error_body(layer).message for layer in _layers(body))
+        return first_text(*messages, *(layer.get("fail_reason") for layer in _layers(body)))
     if isinstance(body, str):
         return body[:_BODY_MAX]
     page = _readable(reply).strip()
@@ -123,7 +124,7 @@ def _message(reply: HttpReply, body: object) -> str:
 
 def _charge(body: object) -> Charge | None:
     layers = list(_layers(body))
-    for layer in [*(mapping(one.get("usage")) for one in layers), *layers]:
+    for layer in [*(mapping(outer.get("usage")) for outer in layers), *layers]:
         for name, unit in _CHARGES:
             amount = number(layer.get(name))
             if amount is not None and 0 <= amount < 1e15:
@@ -132,12 +133,12 @@ def _charge(body: object) -> Charge | None:
 
 
 def _layers(body: object) -> Iterator[Mapping[str, object]]:
-    """The body and the objects in it that an envelope may have: at most four in one another."""
-    layer = [body]
+    """The body and the objects in it that an envelope may have, level by level, at most four levels."""
+    level = [body]
     for _ in range(_LAYERS_MAX):
-        found = [one for one in map(json_object, layer[: len(_INNER)]) if one is not None]
-        yield from found
-        layer = [inner for one in found for name in _INNER if (inner := one.get(name)) is not None]
+        objects = [fields for fields in map(json_object, level[: len(_INNER)]) if fields is not None]
+        yield from objects
+        level = [inner for fields in objects for name in _INNER if (inner := fields.get(name)) is not None]
 
 
 def _readable(reply: HttpReply) -> str:

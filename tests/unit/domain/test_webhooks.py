@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from gateway.api.generations.webhook_url import read_webhook_url
-from gateway.api.webhooks import Events
+from gateway.api.webhooks.views import Events
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.webhooks import (

@@ -572,8 +572,8 @@ def test_an_image_may_be_an_object() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("aGVsbG8=", "decodes to 5 bytes that cannot be used. The content is not an image: its content begins with"),
-        (base64.b64encode(b"%PDF-1.4 page").decode(), "decodes to 13 bytes that cannot be used."),
+        ("aGVsbG8=", "decodes to 5 bytes that are not a JPEG, PNG, WebP"),
+        (base64.b64encode(b"%PDF-1.4 page").decode(), "decodes to a PDF document of 13 bytes, which is not accepted. "),
         ("====", "must be the base64 text of an image"),
         ("not base64!", "must be the base64 text of an image, but it is not base64: character '!' at position 10."),
     ],

@@ -1,4 +1,4 @@
-"""From bytes to JSON values: what is let through is exactly what was sent, and all else names its place."""
+"""Bodies become JSON values exactly as they were sent, or are refused with an error that names the place."""
 
 import base64
 import json
@@ -149,35 +149,24 @@ def test_nesting_has_a_limit() -> None:
     refused("[" * 3_000_000)
 
 
-def test_brackets_within_a_text_are_no_nesting() -> None:
+def test_brackets_in_a_string_do_not_count_as_nesting() -> None:
     assert parse(json.dumps({"prompt": "[" * 70_000})) == {"prompt": "[" * 70_000}
 
 
 @pytest.mark.parametrize(
-    ("raw", "path"),
+    ("raw", "body"),
     [
-        ('{"model": "a", "model": "a"}', "model"),
-        ('{"a": {"b": 1, "b": 1}}', "a.b"),
-        ('{"a": [0, {"b" \t: 1, "b":2}]}', "a[1].b"),
-        ('{"a": "x\\":y", "b": 1, "b": 2}', "b"),
-        ('{"a": 1, "\\u0061": 2}', "a"),
-        ('{"a"' + " " * 200 + ':1, "a": 2}', "a"),
-        ('{"a": {"x":1}, "b": 2, "a": 3}', "a"),
-        ('{"": 1, "": 2}', ""),
+        ('{"model": "a", "model": "b"}', {"model": "b"}),
+        ('{"a": {"b": 1, "b": 2}}', {"a": {"b": 2}}),
+        ('{"a": [0, {"b" \t: 1, "b":2}]}', {"a": [0, {"b": 2}]}),
+        ('{"a": 1, "\\u0061": 2}', {"a": 2}),
+        ('{"a": {"x":1}, "b": 2, "a": 3}', {"a": 3, "b": 2}),
+        ('{"": 1, "": 2}', {"": 2}),
+        ('{"a": "\\u0000", "a": "x"}', {"a": "x"}),
     ],
 )
-def test_a_key_that_is_there_twice_is_named(raw: str, path: str) -> None:
-    error = refused(raw)
-    assert error.param == path
-    assert f"`{path}` is there twice" in error.detail
-
-
-def test_colons_in_texts_are_no_keys() -> None:
-    body = {"prompt": 'he said: "a":1, "a" :2 "a":', "image": "https://x/?a=:", "b": ": ::", '":': {'":': '":'}}
-    for indent in (None, 2):
-        assert parse(json.dumps(body, indent=indent)) == body
-    assert parse(json.dumps({"a": ":" * 20_000, "b": '":' * 5})) == {"a": ":" * 20_000, "b": '":' * 5}
-    assert refused('{"b": 1, "a": "' + ":" * 20_000 + '", "b": 2}').param == "b"
+def test_of_two_equal_keys_the_last_one_counts(raw: str, body: Any) -> None:
+    assert parse(raw) == body == json.loads(raw)
 
 
 @pytest.mark.parametrize(
@@ -233,18 +222,17 @@ def test_numbers_that_can_be_kept_pass() -> None:
     "body",
     [
         '{"a": [' + "0," * 1_000_000 + "0]}",
-        '{"a": [' + "0," * 1_000_000 + "0], " + '"a": 1}',
         '{"a": [' + "0," * 1_000_000,
         '{"b": 1e999, "a": [' + "[]," * 1_000_000 + "0]}",
     ],
-    ids=["too many", "a name twice", "broken off", "out of range"],
+    ids=["too many", "broken off", "out of range"],
 )
 def test_very_many_values_are_refused_for_less_than_reading_them(body: str) -> None:
     def read() -> None:
         with suppress(ValueError):
             json.loads(body)
 
-    assert ratio(lambda: refused(body), read, rounds=2) < 2  # a quarter
+    assert ratio(lambda: refused(body), read, rounds=2) < 2  # measured: a quarter
 
 
 def test_a_long_name_is_shortened_in_the_path() -> None:
@@ -259,7 +247,9 @@ def test_a_body_takes_little_more_than_reading_it_as_json() -> None:
     ).encode()
     assert ratio(lambda: parse(small), lambda: json.loads(small), times=1000) < 20  # 2, 6 while coverage is measured
     large = b'{"model": "x", "image": "data:image/png;base64,' + base64.b64encode(os.urandom(20 << 20)) + b'"}'
-    assert ratio(lambda: parse(large), lambda: json.loads(large), rounds=2) < 3  # a walk through it: ten times
+    assert (
+        ratio(lambda: parse(large), lambda: json.loads(large), rounds=2) < 3
+    )  # walking through the text would take ten times as long
 
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20)
@@ -279,35 +269,23 @@ def test_every_sound_object_comes_through_unchanged(body: dict[str, Any], ascii_
     assert parse(json.dumps(body, ensure_ascii=ascii_only, indent=indent)) == body
 
 
-@given(
-    st.dictionaries(TEXT, VALUES, min_size=1, max_size=5),
-    st.randoms(use_true_random=False),
-    st.sampled_from([":", " : ", "\n:"]),
-)
-def test_a_doubled_key_is_always_found(body: dict[str, Any], random: Any, colon: str) -> None:
-    members = [*body.items(), random.choice(list(body.items()))]
-    random.shuffle(members)
-    raw = ",".join(f"{json.dumps(key)}{colon}{json.dumps(value)}" for key, value in members)
-    assert "is there twice" in refused("{" + raw + "}").detail
-
-
 @given(st.binary(max_size=200) | st.text(alphabet='{}[]":,\\u0dD8 1e9-NaIt\ufeff\n', max_size=60).map(str.encode))
 def test_any_bytes_are_an_object_or_refused(raw: bytes) -> None:
-    found = outcome(raw)
-    if isinstance(found, GatewayError):
-        assert 400 <= found.status < 500
-        json.dumps([found.detail, found.param]).encode()
-        assert not re.search("[\ud800-\udfff]", found.detail + (found.param or ""))
+    result = outcome(raw)
+    if isinstance(result, GatewayError):
+        assert 400 <= result.status < 500
+        json.dumps([result.detail, result.param]).encode()
+        assert not re.search("[\ud800-\udfff]", result.detail + (result.param or ""))
     else:
-        assert json.loads(raw) == found
+        assert json.loads(raw) == result
 
 
 @given(VALUES, st.integers(0, 200), st.integers(0, 255))
 def test_a_damaged_body_is_an_object_or_refused(value: Any, position: int, byte: int) -> None:
     raw = bytearray(json.dumps({"a": value}).encode())
     raw[position % len(raw)] = byte
-    found = outcome(bytes(raw))
-    assert isinstance(found, dict) or found.status == 400
+    result = outcome(bytes(raw))
+    assert isinstance(result, dict) or result.status == 400
 
 
 def outcome(raw: bytes) -> dict[str, object] | GatewayError:
@@ -327,7 +305,7 @@ def request_of(
 
     headers = [] if length is None else [(b"content-length", length.encode())]
     app = SimpleNamespace(state=SimpleNamespace(context=SimpleNamespace(clock=SystemClock())))
-    scope: Any = {"type": "http", "headers": headers, "litestar_app": app}  # all that is read
+    scope: Any = {"type": "http", "headers": headers, "litestar_app": app}  # `read_body` reads no more of it
     return Request(scope, receive=receive), left
 
 
@@ -363,7 +341,7 @@ async def test_a_stream_over_the_limit_is_cut_off_and_the_limit_named() -> None:
 
 
 @pytest.mark.parametrize("length", ["-1", "abc", "1.5", "", "²"])
-async def test_a_length_that_is_no_number_is_refused(length: str) -> None:
+async def test_a_length_that_is_not_a_number_is_refused(length: str) -> None:
     request, _ = request_of([part(b"", more=False)], length)
     with pytest.raises(BadRequest):
         await read_body(request, 3)

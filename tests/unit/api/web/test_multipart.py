@@ -1,4 +1,4 @@
-"""A create request as a form means what the same request means as JSON; any other bytes are refused with a reason."""
+"""A create request as a form means the same as in JSON; other bytes are refused with a reason."""
 
 import base64
 import io
@@ -119,27 +119,27 @@ SCALARS: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "text", "value"), SCALARS, ids=[f"{name}={text[:12]}" for name, text, _ in SCALARS])
-def test_a_field_of_text_means_what_it_means_in_json(name: str, text: str, value: Any) -> None:
+def test_a_text_field_means_the_same_as_in_json(name: str, text: str, value: Any) -> None:
     assert read(field(name, text)) == from_json(**{name.removesuffix("[]"): value})
 
 
 def test_every_field_of_json_has_a_form() -> None:
-    told = {ALIASES.get(name.removesuffix("[]"), name.removesuffix("[]")) for name, _, _ in SCALARS}
+    with_a_form = {ALIASES.get(name.removesuffix("[]"), name.removesuffix("[]")) for name, _, _ in SCALARS}
     apart = {"model", "last_image", "reference_images", "width", "height", "metadata"}
-    assert told | apart == FIELDS
+    assert with_a_form | apart == FIELDS
     assert read(field("width", "1280"), field("height", "720")) == from_json(width=1280, height=720)
 
 
-def test_what_repeats_and_what_has_members() -> None:
-    found = read(
-        *(field("reference_images", one) for one in (CAT, "file_01")),
-        *(field("fallback", one) for one in ("true", "keevx/V")),
+def test_repeated_fields_make_lists_and_brackets_make_members() -> None:
+    normalised = read(
+        *(field("reference_images", image) for image in (CAT, "file_01")),
+        *(field("fallback", model) for model in ("true", "keevx/V")),
         field("metadata[order]", "1"),
         field("metadata[a[b]c]", ""),
         field("image[image_url]", CAT),
         field("end_image_url[file_id]", "file_02"),
     )
-    assert found == from_json(
+    assert normalised == from_json(
         reference_images=[CAT, "file_01"],
         fallback=["true", "keevx/V"],
         metadata={"order": "1", "a[b]c": ""},
@@ -148,7 +148,7 @@ def test_what_repeats_and_what_has_members() -> None:
     )
 
 
-def test_a_file_is_the_image_that_its_base64_is() -> None:
+def test_a_file_means_the_same_as_its_base64() -> None:
     text = base64.b64encode(PNG).decode()
     images = ("image", "last_image")
     in_json = from_json(image=text, last_image=base64.b64encode(OTHER).decode(), reference_images=[text, CAT])
@@ -161,14 +161,14 @@ def test_a_file_is_the_image_that_its_base64_is() -> None:
 
 
 @pytest.mark.parametrize("name", [*sorted(FIELDS - {"model"}), *sorted(ALIASES), "image_urls[]", "fallback[]"])
-def test_an_empty_part_is_the_same_as_none(name: str) -> None:
+def test_an_empty_part_counts_as_absent(name: str) -> None:
     left_alone = part(f'name="{name}"; filename=""', b"", "Content-Type: application/octet-stream")
     assert read(field(name, "")) == read(left_alone) == read()
     if name not in {"prompt", "fallback[]", "metadata"}:
         assert read(field(name, " \r\n")) == read()
 
 
-def test_a_box_left_alone_beside_a_file_is_no_second_value() -> None:
+def test_an_empty_file_box_beside_a_file_is_ignored() -> None:
     assert (
         read(field("image", ""), file("image"))
         == read(file("image"), field("image[image_url]", ""))
@@ -182,7 +182,7 @@ def test_two_names_of_one_field_must_agree() -> None:
     refused(InvalidParameter, field("duration", "5"), field("seconds", "6"), param="seconds")
 
 
-def test_what_client_libraries_send_is_read() -> None:
+def test_forms_of_client_libraries_are_accepted() -> None:
     request = httpx.Request(
         "POST",
         "http://a",
@@ -206,8 +206,8 @@ WRONG: list[tuple[str, tuple[bytes, ...], type[GatewayError], str | None]] = [
     ("a number too large", (field("n", "1" * 100),), InvalidParameter, "n"),
     ("an endless number", (field("cfg_scale", "1e400"),), InvalidParameter, "cfg_scale"),
     ("not quite true", (field("generate_audio", "maybe"),), InvalidParameter, "generate_audio"),
-    ("text that is no image", (field("image", "a cat"),), InvalidImage, "image"),
-    ("a file that is no image", (file("image_url", b"a cat"),), InvalidImage, "image_url"),
+    ("text that is not an image", (field("image", "a cat"),), InvalidImage, "image"),
+    ("a file that is not an image", (file("image_url", b"a cat"),), InvalidImage, "image_url"),
     ("an empty file", (file("image", b"", "a.png"),), InvalidImage, "image"),
     ("an empty file among references", (file("image_urls", b"", "a.png"),), InvalidImage, "image_urls[0]"),
     ("two images for one", (file("image[]"), file("image[]", OTHER)), InvalidForm, "image[]"),
@@ -232,8 +232,8 @@ WRONG: list[tuple[str, tuple[bytes, ...], type[GatewayError], str | None]] = [
     ("whole and in members", (file("image"), field("image[file_id]", "file_1")), InvalidForm, "image[file_id]"),
     ("members and whole", (field("image[file_id]", "file_1"), file("image")), InvalidForm, "image"),
     ("metadata as JSON", (field("metadata", "{}"),), InvalidParameter, "metadata"),
-    ("options that are no JSON", (field("provider_options", "{"),), InvalidParameter, "provider_options"),
-    ("options that are no object", (field("provider_options", "[]"),), InvalidParameter, "provider_options"),
+    ("options that are not JSON", (field("provider_options", "{"),), InvalidParameter, "provider_options"),
+    ("options that are not an object", (field("provider_options", "[]"),), InvalidParameter, "provider_options"),
     (
         "options with NUL",
         (field("provider_options", r'{"a":{"b":"\u0000"}}'),),
@@ -258,14 +258,12 @@ WRONG: list[tuple[str, tuple[bytes, ...], type[GatewayError], str | None]] = [
     ("another transfer", (part('name="image"', b"a", "Content-Transfer-Encoding: uuencode"),), InvalidForm, "image"),
     ("a charset for all", (field("_charset_", "gbk"), field("prompt", "a")), InvalidForm, "_charset_"),
     ("base64 by header", (part('name="image"', b"a", "Content-Transfer-Encoding: base64"),), InvalidForm, "image"),
-    ("a form within", (part('name="image"', b"a", "Content-Type: multipart/mixed; boundary=x"),), InvalidForm, "image"),
+    ("a form inside", (part('name="image"', b"a", "Content-Type: multipart/mixed; boundary=x"),), InvalidForm, "image"),
 ]
 
 
-@pytest.mark.parametrize(("parts", "kind", "param"), [one[1:] for one in WRONG], ids=[one[0] for one in WRONG])
-def test_what_is_wrong_is_told_with_its_field(
-    parts: tuple[bytes, ...], kind: type[GatewayError], param: str | None
-) -> None:
+@pytest.mark.parametrize(("parts", "kind", "param"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
+def test_a_fault_names_its_field(parts: tuple[bytes, ...], kind: type[GatewayError], param: str | None) -> None:
     message = refused(kind, *parts, param=param)
     assert param is not None
     assert param.partition("[")[0].partition(".")[0] in message
@@ -277,15 +275,15 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ("no boundary", WHOLE, "multipart/form-data"),
     ("an empty boundary", WHOLE, 'multipart/form-data; boundary=""'),
     ("a long boundary", WHOLE.replace(B.encode(), b"x" * 71), f"multipart/form-data; boundary={'x' * 71}"),
-    ("a boundary of other letters", WHOLE, 'multipart/form-data; boundary="edge\\"'),
+    ("a boundary of forbidden characters", WHOLE, 'multipart/form-data; boundary="edge\\"'),
     ("another boundary", WHOLE, "multipart/form-data; boundary=other"),
     ("cut short in a file", WHOLE[:-40], TYPE),
     ("without its end", WHOLE.removesuffix(b"--edge--\r\n"), TYPE),
-    ("more behind its end", WHOLE + field("prompt", "b"), TYPE),
-    ("another form behind its end", WHOLE + WHOLE, TYPE),
-    ("a part in front", field("prompt", "b").replace(B.encode(), b"other") + WHOLE, TYPE),
-    ("much in front", b"x" * 20_000 + b"\r\n" + WHOLE, TYPE),
-    ("much behind its end", WHOLE + b"x" * 20_000, TYPE),
+    ("a part after its end", WHOLE + field("prompt", "b"), TYPE),
+    ("another form after its end", WHOLE + WHOLE, TYPE),
+    ("a part before its beginning", field("prompt", "b").replace(B.encode(), b"other") + WHOLE, TYPE),
+    ("much text before its beginning", b"x" * 20_000 + b"\r\n" + WHOLE, TYPE),
+    ("much text after its end", WHOLE + b"x" * 20_000, TYPE),
     ("one bare line feed", WHOLE.replace(b"edge\r\nContent", b"edge\nContent", 1), TYPE),
     ("line feeds around a line", WHOLE.replace(b"\r\n", b"\n").replace(b"\n--edge\n", b"\r\n--edge\n"), TYPE),
     ("more in the line of a boundary", WHOLE.replace(b"edge\r\n", b"edge;\r\n"), TYPE),
@@ -295,15 +293,15 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ("NUL in a name", form(field("a\0b", "a")), TYPE),
     ("another disposition", form(field("a", "b").replace(b"form-data", b"attachment")), TYPE),
     ("no disposition", form(field("a", "b").replace(b"Content-Disposition", b"X-Other")), TYPE),
-    ("a name that is no UTF-8", form(field("a", "b").replace(b'"a"', b'"\xff"')), TYPE),
+    ("a name that is not UTF-8", form(field("a", "b").replace(b'"a"', b'"\xff"')), TYPE),
     ("a header without end", form(part(f'name="{"a" * 5000}"')), TYPE),
     ("too many headers", form(part('name="a"', b"", *(f"X-{at}: 1" for at in range(9)))), TYPE),
     ("too many parts", form(*(field(f"a{at}", "") for at in range(PARTS_MAX + 1))), TYPE),
-    ("a length that lies", form(part('name="a"', b"abc", "Content-Length: 2")), TYPE),
+    ("a wrong length", form(part('name="a"', b"abc", "Content-Length: 2")), TYPE),
 ]
 
 
-@pytest.mark.parametrize(("raw", "content_type"), [one[1:] for one in BROKEN], ids=[one[0] for one in BROKEN])
+@pytest.mark.parametrize(("raw", "content_type"), [case[1:] for case in BROKEN], ids=[case[0] for case in BROKEN])
 def test_a_broken_form_is_refused(raw: bytes, content_type: str) -> None:
     with pytest.raises(InvalidForm) as caught:
         parsed(raw, content_type)
@@ -312,7 +310,7 @@ def test_a_broken_form_is_refused(raw: bytes, content_type: str) -> None:
 
 
 @pytest.mark.parametrize("length", [len(WHOLE) - 40, len(WHOLE) - 6])
-def test_who_sent_a_part_of_a_form_learns_that(length: int) -> None:
+def test_a_truncated_form_is_refused_as_such(length: int) -> None:
     with pytest.raises(InvalidForm, match="is it complete"):
         parsed(WHOLE[:length])
 
@@ -327,7 +325,7 @@ def test_who_sent_a_part_of_a_form_learns_that(length: int) -> None:
         (TYPE, "gzip"),
     ],
 )
-def test_what_is_no_form_is_not_taken_for_one(content_type: str | None, encoding: str | None) -> None:
+def test_other_media_types_are_refused(content_type: str | None, encoding: str | None) -> None:
     with pytest.raises(UnsupportedMediaType):
         parse_form(WHOLE, content_type, encoding)
 
@@ -363,7 +361,7 @@ ODD: dict[str, tuple[list[bytes], bytes, str]] = {
 
 @pytest.mark.parametrize("name", ODD)
 @pytest.mark.parametrize("ends", [b"\r\n", b"\n"])
-def test_odd_forms_mean_what_plain_ones_mean(name: str, ends: bytes) -> None:
+def test_unusual_forms_mean_the_same_as_plain_ones(name: str, ends: bytes) -> None:
     parts, before, behind = ODD[name]
     raw = before + form(field("model", "m"), NAMED, *parts) + behind.encode()
     if ends == b"\n":
@@ -383,17 +381,17 @@ def test_odd_forms_mean_what_plain_ones_mean(name: str, ends: bytes) -> None:
 )
 def test_a_boundary_may_lack_its_quotation_marks(boundary: str, declared: str) -> None:
     raw = WHOLE.replace(f"--{B}".encode(), f"--{boundary}".encode())
-    found = parsed(raw, f"multipart/form-data; boundary={declared.format(boundary)}")
-    assert [one.name for one in found] == ["model", "image"]
+    parts = parsed(raw, f"multipart/form-data; boundary={declared.format(boundary)}")
+    assert [part_of_form.name for part_of_form in parts] == ["model", "image"]
 
 
-def test_text_comes_in_the_charsets_that_clients_have_for_text() -> None:
+def test_text_is_read_in_the_charsets_that_clients_use() -> None:
     java = part('name="prompt"', "für".encode("latin-1"), "Content-Type: text/plain; charset=ISO-8859-1")
     mail = part('name="prompt"', b"f=C3=BCr", "Content-Transfer-Encoding: quoted-printable")
     assert read(java) == read(mail) == from_json(prompt="für")
 
 
-def test_a_file_that_holds_a_url_is_the_url() -> None:
+def test_a_file_that_contains_a_url_counts_as_the_url() -> None:
     named = part('name="image"; filename="blob"', CAT.encode(), "Content-Type: application/octet-stream")
     assert read(named) == from_json(image=CAT)
     assert "an SVG image" in refused(InvalidImage, part('name="image"', b"<svg/>"), param="image")
@@ -405,16 +403,16 @@ def test_numbers_in_brackets_make_a_list() -> None:
     assert read(*parts) == from_json(reference_images=[CAT, text], fallback=["kling"])
 
 
-def test_the_largest_request_there_can_be_fits() -> None:
+def test_the_largest_possible_request_fits() -> None:
     fields = [field(name, "x") for name in FIELDS if name not in {"metadata", "fallback", "reference_images"}]
     many = [field(name, "x") for name in ("fallback", "reference_images") for _ in range(16)]
     pairs = [field(f"metadata[{at}]", "x") for at in range(16)]
     assert len(parsed(form(*fields, *many, *pairs))) == len(fields) + 48
 
 
-def test_a_file_may_hold_what_looks_like_a_boundary() -> None:
+def test_a_file_may_contain_something_like_a_boundary() -> None:
     content = b"\r\n--edg\r\n--\r\n\r\n--\r--edge\r\n"
-    assert [one.content for one in parsed(form(file("image", content)))] == [content]
+    assert [part_of_form.content for part_of_form in parsed(form(file("image", content)))] == [content]
 
 
 @settings(max_examples=60)
@@ -423,7 +421,7 @@ def test_a_file_may_hold_what_looks_like_a_boundary() -> None:
     behind=st.sampled_from([b"", b" ", b"\r\n\r\n", b"x", b"--edge--"]),
     size=st.integers(12, 80),
 )
-def test_a_form_that_is_searched_piece_by_piece_means_the_same(content: list[bytes], behind: bytes, size: int) -> None:
+def test_a_search_in_pieces_gives_the_same_parts(content: list[bytes], behind: bytes, size: int) -> None:
     raw = form(field("a", "b"), file("image", b"".join(content))) + behind
 
     def meaning() -> object:
@@ -438,10 +436,10 @@ def test_a_form_that_is_searched_piece_by_piece_means_the_same(content: list[byt
         assert meaning() == whole
 
 
-def test_a_boundary_in_quotation_marks_and_of_odd_letters() -> None:
+def test_a_quoted_boundary_may_have_unusual_characters() -> None:
     raw = WHOLE.replace(B.encode(), b"a b'()+_,-./:=?c")
-    found = parsed(raw, 'Multipart/Form-Data; charset=UTF-8; boundary="a b\'()+_,-./:=?c"')
-    assert [one.name for one in found] == ["model", "image"]
+    parts = parsed(raw, 'Multipart/Form-Data; charset=UTF-8; boundary="a b\'()+_,-./:=?c"')
+    assert [part_of_form.name for part_of_form in parts] == ["model", "image"]
 
 
 NAMES = st.sampled_from(
@@ -482,6 +480,6 @@ TYPES = st.sampled_from([TYPE, 'multipart/form-data; boundary="edge"', "multipar
 @given(raw=spoilt() | st.binary(max_size=60), content_type=TYPES | st.text(max_size=40).map("multipart/{}".format))
 @example(raw=form(), content_type=TYPE)
 @example(raw=form(part("name=image; filename*=UTF-8''a.png", PNG)), content_type=TYPE)
-def test_any_bytes_have_a_meaning_or_a_reason(raw: bytes, content_type: str) -> None:
+def test_any_bytes_are_parsed_or_refused_with_a_reason(raw: bytes, content_type: str) -> None:
     with suppress(GatewayError):
         assert normalise(create_body(parsed(raw, content_type)), name_of).request.model

@@ -1,4 +1,4 @@
-"""Upstream replies are read with patience, and nothing of the operator's leaves in a message."""
+"""JSON values of any type are read without errors, and messages never show a secret of the operator."""
 
 import json
 
@@ -84,19 +84,19 @@ AROUND = ["{}", "failed at {} now", "失败{}，请重试", "（{}）", "'{}'", 
 
 
 def digits_and_names(secret: str) -> list[str]:
-    """The parts of a secret that must not be seen: all that is more than a word of ordinary language."""
+    """The parts of a secret that must not be shown: everything that is not an ordinary word."""
     ordinary = {"authorization", "basic", "bearer", "request", "trace", "balance", "credits", "password", "secret"}
     ordinary |= {"remaining", "apikey", "api", "key", "http", "https", "redis", "wss", "s3", "id", "is", "usd", "local"}
-    word = "".join(one if one.isascii() and one.isalnum() else " " for one in secret).split()
-    return [one for one in word if one.lower() not in ordinary and len(one) > 1] or [secret]
+    word = "".join(char if char.isascii() and char.isalnum() else " " for char in secret).split()
+    return [part for part in word if part.lower() not in ordinary and len(part) > 1] or [secret]
 
 
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize("secret", SECRETS)
-def test_nothing_of_the_operator_s_survives(secret: str, around: str) -> None:
-    told = clean(around.format(secret))
-    assert secret not in told
-    assert [part for part in digits_and_names(secret) if part in told] == []
+def test_secrets_of_the_operator_are_removed(secret: str, around: str) -> None:
+    cleaned = clean(around.format(secret))
+    assert secret not in cleaned
+    assert [part for part in digits_and_names(secret) if part in cleaned] == []
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_nothing_of_the_operator_s_survives(secret: str, around: str) -> None:
         "cfg_scale must be between 0.0 and 1.0",
     ],
 )
-def test_what_tells_of_the_input_stays(message: str) -> None:
+def test_message_about_the_input_is_not_changed(message: str) -> None:
     assert clean(message) == message
 
 
@@ -130,8 +130,8 @@ def test_secret_at_the_edge_of_what_is_looked_at_is_not_cut_in_half(secret: str)
     for cut in range(1, len(secret)):
         filler = ("https://acme.example/" + "a" * 100 + " ") * 20
         message = filler[: 999 - cut] + " " + secret + " tail"
-        told = clean(message)
-        assert [part for part in digits_and_names(secret) if part in told] == []
+        cleaned = clean(message)
+        assert [part for part in digits_and_names(secret) if part in cleaned] == []
 
 
 @pytest.mark.parametrize("hidden", ["\u200b", "\x00", "\u2060", "\x1b"])
@@ -168,27 +168,29 @@ HOSTILE += [
 @pytest.mark.parametrize("tail", ["", "!", " é"])
 def test_hostile_text_is_cleaned_in_the_time_of_its_length_up_to_a_limit(unit: str, tail: str) -> None:
     shorter, short, long = (unit * (size // len(unit)) + tail for size in (249, 996, 1_000_000))
-    assert ratio(lambda: clean(short), lambda: clean(shorter), times=5) < 13  # 4 to 9; to go back at each place: 16
-    assert ratio(lambda: clean(long), lambda: clean(short)) < 4  # 1: no more of it is looked at
+    assert (
+        ratio(lambda: clean(short), lambda: clean(shorter), times=5) < 13
+    )  # 4 to 9; with backtracking at each place it would be 16
+    assert ratio(lambda: clean(long), lambda: clean(short)) < 4  # 1: the rest is not read
 
 
 @settings(max_examples=200)
 @given(st.text(max_size=1500))
 def test_any_text_is_cleaned_to_one_short_line(message: str) -> None:
-    told = clean(message)
-    assert len(told) <= 300
-    assert told == " ".join(told.split())
+    cleaned = clean(message)
+    assert len(cleaned) <= 300
+    assert cleaned == " ".join(cleaned.split())
 
 
 @settings(max_examples=200)
 @given(
     before=st.text(alphabet="ab图 .,:;()=/-", max_size=30),
-    address=st.ip_addresses().map(str).filter(lambda one: one != "::"),
+    address=st.ip_addresses().map(str).filter(lambda address: address != "::"),
     after=st.text(alphabet="图 ,;()", max_size=10),
 )
 def test_no_address_survives_anywhere(before: str, address: str, after: str) -> None:
-    told = clean(f"{before} {address}{after}")
-    assert address not in told
+    cleaned = clean(f"{before} {address}{after}")
+    assert address not in cleaned
 
 
 # A failure as a value
@@ -198,17 +200,17 @@ def test_no_address_survives_anywhere(before: str, address: str, after: str) -> 
 def test_failure_has_a_message_for_every_kind(kind: FailureKind) -> None:
     assert failed(kind).message
     assert failed(kind).kind is kind
-    told = failed(kind, "the provider's own").message
-    assert told == PRIVATE.get(kind, "the provider's own")
+    message = failed(kind, "the provider's own").message
+    assert message == PRIVATE.get(kind, "the provider's own")
 
 
-def test_kinds_that_speak_of_the_account_never_quote() -> None:
+def test_messages_about_the_account_never_quote_the_provider() -> None:
     quoted = {FailureKind.INVALID_REQUEST, FailureKind.CONTENT_POLICY, FailureKind.TASK_FAILED}
     assert set(PRIVATE) == set(FailureKind) - quoted
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "expected_code"),
     [
         (1201, "1201"),
         ("E_SIZE", "E_SIZE"),
@@ -220,8 +222,8 @@ def test_kinds_that_speak_of_the_account_never_quote() -> None:
         ("图" * 500, "图" * 100),
     ],
 )
-def test_code_of_a_failure_is_short_and_clean(code: object, told: str | None) -> None:
-    expected = Failed(kind=FailureKind.TASK_FAILED, message="no", upstream_code=told, elsewhere=True)
+def test_code_of_a_failure_is_short_and_clean(code: object, expected_code: str | None) -> None:
+    expected = Failed(kind=FailureKind.TASK_FAILED, message="no", upstream_code=expected_code, elsewhere=True)
     assert failed(FailureKind.TASK_FAILED, "no", code, elsewhere=True) == expected
 
 
@@ -249,7 +251,7 @@ def test_json_is_read(body: bytes, value: object) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b"{", b"[" * 100_000, b"1" * 5000, b"{'a': 1}"])
-def test_what_is_no_json_is_unreadable(body: bytes) -> None:
+def test_body_without_json_is_unreadable(body: bytes) -> None:
     reply = HttpReply(status=502, body=body)
     with pytest.raises(UnreadableReply, match="502"):
         read_json(reply)
@@ -277,8 +279,8 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_value_reads_as_something_usable(value: object) -> None:
     text(value).encode()
-    found = whole(value)
-    assert found is None or 0 < found < 1e9
+    count = whole(value)
+    assert count is None or 0 < count < 1e9
     share = progress(value)
     assert share is None or 0 <= share <= 1
     assert http_url(value) is None or str(value).strip().lower().startswith(("http://", "https://"))
@@ -286,11 +288,11 @@ def test_any_value_reads_as_something_usable(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "found"),
+    ("value", "expected"),
     [("a", "a"), (5, "5"), (True, ""), (1.5, ""), (None, ""), ([], ""), ("a\ud83d", "a?"), ("图", "图")],
 )
-def test_text(value: object, found: str) -> None:
-    assert text(value) == found
+def test_text(value: object, expected: str) -> None:
+    assert text(value) == expected
 
 
 def test_first_text_skips_what_is_empty() -> None:
@@ -299,31 +301,33 @@ def test_first_text_skips_what_is_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "found"),
+    ("value", "expected"),
     [
         (5, 5.0), ("5.1", 5.1), (" 30% ", 30.0), (True, None), ("nan", None), (float("inf"), None), ("x", None),
         (None, None), ([], None), (10**400, None), (0, 0.0),
     ],
 )  # fmt: skip
-def test_number(value: object, found: float | None) -> None:
-    assert number(value) == found
+def test_number(value: object, expected: float | None) -> None:
+    assert number(value) == expected
 
 
 @pytest.mark.parametrize(
-    ("value", "found"),
+    ("value", "expected"),
     [(720, 720), ("720", 720), (720.0, 720), (0, None), (-1, None), (0.5, None), (1.5, None), (1e12, None)],
 )
-def test_whole(value: object, found: int | None) -> None:
-    assert whole(value) == found
-
-
-@pytest.mark.parametrize(("value", "found"), [(30, 0.3), ("30%", 0.3), (0, 0.0), (100, 1.0), (101, None), (-1, None)])
-def test_progress(value: object, found: float | None) -> None:
-    assert progress(value) == found
+def test_whole(value: object, expected: int | None) -> None:
+    assert whole(value) == expected
 
 
 @pytest.mark.parametrize(
-    ("value", "found"),
+    ("value", "expected"), [(30, 0.3), ("30%", 0.3), (0, 0.0), (100, 1.0), (101, None), (-1, None)]
+)
+def test_progress(value: object, expected: float | None) -> None:
+    assert progress(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
     [
         ("https://a.example/b", True),
         ("HTTP://a.example", True),
@@ -339,5 +343,5 @@ def test_progress(value: object, found: float | None) -> None:
         (5, False),
     ],
 )
-def test_http_url(value: object, found: bool) -> None:
-    assert http_url(value) == (str(value).strip() if found else None)
+def test_http_url(value: object, expected: bool) -> None:
+    assert http_url(value) == (str(value).strip() if expected else None)

@@ -1,4 +1,4 @@
-"""The one object in a body that is not quite JSON, and the bodies in which none may be found."""
+"""Bodies that are not quite JSON: which have one clear object, and which must not be read."""
 
 import contextlib
 import gzip
@@ -44,7 +44,7 @@ CLEAN = {
 
 
 @pytest.mark.parametrize("case", CLEAN)
-def test_dirt_around_an_object_is_passed_over(case: str) -> None:
+def test_text_around_an_object_is_ignored(case: str) -> None:
     assert json_value(CLEAN[case]) == TASK
 
 
@@ -64,19 +64,19 @@ def test_dirt_around_an_object_is_passed_over(case: str) -> None:
         (b'"None, True"', "None, True"),
     ],
 )
-def test_what_is_odd_within_an_object_costs_nothing_else(note: bytes, value: object) -> None:
-    found: Any = json_value(OPEN + b',"note":' + note + b"}")
-    assert found["data"] == TASK["data"]
+def test_odd_value_in_an_object_does_not_lose_the_other_fields(note: bytes, value: object) -> None:
+    fields: Any = json_value(OPEN + b',"note":' + note + b"}")
+    assert fields["data"] == TASK["data"]
     if note != b"NaN":
-        assert found["note"] == value
+        assert fields["note"] == value
 
 
 NOTHING = {
     "cut": OPEN,
     "cut, with a whole object in it": b'{"error": {"message": "no"}, "data": {"task_id": "t-',
     "within a list that is cut": b'[{"task_id": "t-1"}, {"task_id": "t-',
-    "within a list that is no JSON": b"result: [" + BODY,
-    "within an object that is no JSON": b"{'a': " + BODY,
+    "within a list that is not JSON": b"result: [" + BODY,
+    "within an object that is not JSON": b"{'a': " + BODY,
     "two refusals": b'{"error": "a"}{"error": "b"}',
     "a refusal and a cut object": b'{"error": {"message": "no"}}{"task_id": "t-',
     "a script of a page": b'<html><script>var a = {"id": "t-1"};</script></html>',
@@ -89,12 +89,12 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("case", NOTHING)
-def test_where_it_is_unclear_nothing_is_read(case: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  # the text is for a log alone
+def test_unclear_body_is_not_read(case: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # the text is only for the log
         json_value(NOTHING[case])
 
 
-def test_of_several_objects_the_last_that_names_a_task_counts() -> None:
+def test_last_of_several_objects_with_a_task_id_is_read() -> None:
     assert json_value(b'{"log": "x"}{"id": "a"}{"id": "b"}{"took": 1}') == {"id": "b"}
 
 
@@ -111,7 +111,7 @@ HOSTILE = (b'{"', b'{"a":', b"{}x", b"[", b'\\"', b'"', b"<", b'<{"', b",", b", 
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_bodies_take_bounded_time(piece: bytes) -> None:
-    """All of them take less than a tenth of a second; what grows with the square of the size takes minutes."""
+    """Each takes less than a tenth of a second; an algorithm of quadratic time would take minutes."""
     started = time.process_time()
     for head in (b"", b'x"', b'{"a":1', b"<html>"):
         body = head + piece * (500_000 // len(piece))
@@ -123,12 +123,12 @@ def test_hostile_bodies_take_bounded_time(piece: bytes) -> None:
 # -- encodings of whole replies
 
 
-def test_of_a_damaged_encoding_what_comes_before_the_damage_is_kept() -> None:
+def test_part_before_the_damage_of_an_encoding_is_kept() -> None:
     packed = gzip.compress(BODY, mtime=0)
     for damaged in (packed[:-8], packed[:-4] + bytes(4), packed[:-8] + bytes(8)):
-        found = decoded(damaged, "gzip", 10_000)
-        assert found.body == BODY
-        assert not found.whole
+        result = decoded(damaged, "gzip", 10_000)
+        assert result.body == BODY
+        assert not result.whole
     assert decoded(zlib.compress(BODY)[:-4], "deflate", 10_000).body == BODY
     assert decoded(b"\x8b\x0a\x80\x00\xff", "br", 10_000).body == b""
 
@@ -136,8 +136,8 @@ def test_of_a_damaged_encoding_what_comes_before_the_damage_is_kept() -> None:
 @pytest.mark.parametrize("header", ["", "gzip", "deflate", "br", "utf-8", "none", "aws-chunked", "\xff", "gzip, br"])
 def test_a_plain_reply_is_itself_under_any_header(header: str) -> None:
     for body in (BODY, b"Too Many Requests", b"", b"<html>"):
-        found = decoded(body, header, 10_000)
-        assert (found.body, found.whole) == (body, True)
+        result = decoded(body, header, 10_000)
+        assert (result.body, result.whole) == (body, True)
 
 
 def test_a_bomb_is_cut_also_when_it_is_damaged() -> None:
@@ -150,5 +150,5 @@ def test_a_bomb_is_cut_also_when_it_is_damaged() -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["", "gzip", "deflate", "br", "zlib, gzip"]), st.integers(0, 300))
 def test_any_body_under_any_header_is_bounded(body: bytes, header: str, cut: int) -> None:
-    for one in (body, gzip.compress(body, mtime=0)[:cut], zlib.compress(body)[:cut]):
-        assert len(decoded(one, header, 1000).body) <= 1000
+    for variant in (body, gzip.compress(body, mtime=0)[:cut], zlib.compress(body)[:cut]):
+        assert len(decoded(variant, header, 1000).body) <= 1000

@@ -1,4 +1,4 @@
-"""Words for the state of a task, in the spellings and languages that were met, and words that are left alone."""
+"""Words for the state of a task in many spellings and languages, and words that must stay unknown."""
 
 import pytest
 from hypothesis import given
@@ -29,13 +29,13 @@ WORDS = {
 SAID = [(word.strip(), state) for state, table in WORDS.items() for word in table.replace("\n", "|").split("|")]
 
 
-@pytest.mark.parametrize(("word", "state"), [one for one in SAID if one[0]])
+@pytest.mark.parametrize(("word", "state"), [row for row in SAID if row[0]])
 def test_a_word_means_the_same_in_any_spelling(word: str, state: State) -> None:
     for spelled in (word, f" {word}\n", word.upper(), word.lower(), word.replace("_", " "), word.replace("_", "-")):
         assert state_of(spelled) is state, spelled
 
 
-def test_words_are_parted_at_capital_letters() -> None:
+def test_words_are_separated_at_capital_letters() -> None:
     assert state_of("taskSucceeded") is State.DONE
     assert state_of("JobStateFailed") is State.FAILED
 

@@ -1,4 +1,4 @@
-"""What is kept of an answer that nobody could act on: status, request id, cleaned words, and what was charged."""
+"""What is stored of an unclear answer: status, request id, cleaned message, and charge."""
 
 from typing import Any
 
@@ -24,9 +24,9 @@ def reply(body: Any = b"", status: int = 500, **headers: str) -> HttpReply:
 def test_an_ambiguous_answer_of_the_relay_keeps_its_request_id_and_loses_its_hosts() -> None:
     body = {"code": "do_request_failed", "message": 'Post "https://api.example": EOF (request id: 2026abcDEF)'}
 
-    kept = answer_of(reply(body, x_oneapi_request_id="2026112920abcDEF"))
+    answer = answer_of(reply(body, x_oneapi_request_id="2026112920abcDEF"))
 
-    assert kept == UpstreamAnswer(status=500, request_id="2026112920abcDEF", message='Post "… EOF …')
+    assert answer == UpstreamAnswer(status=500, request_id="2026112920abcDEF", message='Post "… EOF …')
 
 
 @pytest.mark.parametrize(
@@ -84,13 +84,13 @@ def test_what_a_provider_says_that_it_took_is_read(body: Any, charge: Charge | N
 
 @settings(max_examples=60)
 @given(st.binary(max_size=300) | st.text().map(str.encode), st.text(max_size=40), st.integers(0, 999))
-def test_whatever_comes_something_bounded_is_kept(body: bytes, header: str, status: int) -> None:
-    kept = answer_of(HttpReply(status=status, headers={"x-request-id": header}, body=body))
+def test_stored_answer_is_bounded_for_any_reply(body: bytes, header: str, status: int) -> None:
+    answer = answer_of(HttpReply(status=status, headers={"x-request-id": header}, body=body))
 
-    assert kept.status == status
-    assert kept.request_id is None or (kept.request_id.isascii() and len(kept.request_id) <= 128)
-    assert kept.message is None or 0 < len(kept.message) <= 300
-    msgspec.json.encode(kept)
+    assert answer.status == status
+    assert answer.request_id is None or (answer.request_id.isascii() and len(answer.request_id) <= 128)
+    assert answer.message is None or 0 < len(answer.message) <= 300
+    msgspec.json.encode(answer)
 
 
 def test_a_large_and_deep_answer_is_read_to_a_bound() -> None:

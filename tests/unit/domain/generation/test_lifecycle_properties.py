@@ -47,6 +47,7 @@ class Life(RuleBasedStateMachine):
     """A provider that answers anything, a process that may die at any moment, and a client that may cancel."""
 
     world: World
+    world_type = World
 
     @initialize(
         routes=ROUTES,
@@ -66,10 +67,8 @@ class Life(RuleBasedStateMachine):
         self.seen: dict[str, Generation] = {}  # the generation as each sender knew it
         self.ended: Generation | None = None
         self.sent: Counter[str] = Counter()
-        self.readings: list[
-            tuple[str, int, datetime, bool]
-        ] = []  # (attempt, task, when the poll began, whether the reply was understood)
-        self.world = World(start, has_refresh=refresh, keeps=False)
+        self.readings: list[tuple[str, int, datetime, bool]] = []  # attempt, task, when it began, was it understood
+        self.world = self.world_type(start, has_refresh=refresh, keeps=False)
         self.after_step(start, self.world.last)
 
     def step(self, *facts: Fact, wait: float = 0) -> None:

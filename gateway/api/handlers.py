@@ -1,0 +1,33 @@
+"""The public API as one list: `gateway.app` serves these handlers, and the OpenAPI document describes them.
+
+A new endpoint is a handler with its `operation=`, and an entry here. The order is that of the document.
+"""
+
+from gateway.api.attempts.controller import AttemptController
+from gateway.api.callbacks import callback
+from gateway.api.files import FileController
+from gateway.api.generations.content import content
+from gateway.api.generations.controller import VideoGenerationController
+from gateway.api.generations.events import video_events
+from gateway.api.health import live, ready
+from gateway.api.models.controller import ModelController
+from gateway.api.purchases import PurchaseController
+from gateway.api.web.operation import Handlers
+from gateway.api.webhooks.deliveries import WebhookDeliveryController
+from gateway.api.webhooks.endpoints import WebhookEndpointController, webhook_secret
+
+HANDLERS: Handlers = (
+    VideoGenerationController,
+    video_events,
+    content,
+    FileController,
+    ModelController,
+    AttemptController,
+    PurchaseController,
+    WebhookEndpointController,
+    WebhookDeliveryController,
+    webhook_secret,
+    callback,
+    live,
+    ready,
+)

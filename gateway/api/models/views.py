@@ -1,0 +1,139 @@
+"""Models and their routes as clients read them: capabilities, prices, health."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from gateway.domain.adapter.contract import Capability
+from gateway.domain.adapter.request import InputKind
+from gateway.domain.health.circuit import CircuitState
+from gateway.domain.routing.order import Order
+from gateway.domain.routing.plan import Candidate
+from gateway.domain.routing.price import Price
+from gateway.generations.catalog import Model
+from gateway.upstream.health import CompletionTimes, Health
+
+
+class CapabilityView(Struct, frozen=True, kw_only=True):
+    """What a route can do for some kinds of input."""
+
+    inputs: tuple[str, ...]
+    durations: tuple[int, ...]
+    resolutions: tuple[str, ...]
+    aspect_ratios: tuple[str, ...]
+    prompt_max: int
+    last_image: bool
+    reference_images_max: int
+    generate_audio: bool
+    negative_prompt: bool
+    cfg_scale: tuple[float, float] | None
+    modes: tuple[str, ...]
+    n_per_submit: int
+    provider_options: tuple[str, ...]
+
+
+class ConcurrencyView(Struct, frozen=True, kw_only=True):
+    """How many submits to the provider run at once. The limit falls after a 429 and rises again with success."""
+
+    limit: int
+    ceiling: int  # as configured
+    active: int
+    waiting: int
+
+
+class HealthView(Struct, frozen=True, kw_only=True):
+    """How the route has worked recently, as this process has seen it."""
+
+    circuit: CircuitState
+    reason: str | None  # the failure that opened the circuit
+    concurrency: ConcurrencyView
+    completion_seconds: CompletionTimes | None  # from acceptance to the result; null: none completed recently
+
+
+class RouteView(Struct, frozen=True, kw_only=True):
+    """One (provider, upstream model) that can serve a model."""
+
+    provider: str
+    provider_model: str
+    weight: float | None  # null unless the order is `weighted`
+    capabilities: tuple[CapabilityView, ...]
+    prices: tuple[Price, ...]  # in USD for one output; the first that applies counts; empty: no price is configured
+    health: HealthView | None  # null in the command line, which does not ask a running gateway
+
+
+class ModelView(Struct, frozen=True, kw_only=True):
+    """A model in OpenAI's shape, with its routes in the order of the configuration."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    order: Order
+    adapt: str
+    on_ambiguous: str
+    on_content_policy: str
+    routes: tuple[RouteView, ...]
+
+
+class ModelList(Struct, frozen=True, kw_only=True):
+    """Every model."""
+
+    object: Literal["list"] = "list"
+    data: tuple[ModelView, ...]
+
+
+def model_view(model: Model, created: int, health: Health | None = None) -> ModelView:
+    """The public object of a model; without `health`, the health of its routes is null."""
+    return ModelView(
+        id=model.name,
+        created=created,
+        owned_by=model.owned_by,
+        order=model.order,
+        adapt=model.adapt,
+        on_ambiguous=model.policy.on_ambiguous,
+        on_content_policy=model.policy.on_content_policy,
+        routes=tuple(
+            RouteView(
+                provider=candidate.provider,
+                provider_model=candidate.model,
+                weight=candidate.weight if model.order == "weighted" else None,
+                capabilities=tuple(map(_capability_view, candidate.capabilities)),
+                prices=candidate.prices,
+                health=None if health is None else _health_view(candidate, health),
+            )
+            for candidate in model.candidates
+        ),
+    )
+
+
+def _health_view(candidate: Candidate, health: Health) -> HealthView:
+    provider, model = candidate.provider, candidate.model
+    lane = health.submits[provider]
+    return HealthView(
+        circuit=health.circuit(provider, model),
+        reason=health.reason(provider, model),
+        concurrency=ConcurrencyView(limit=lane.limit, ceiling=lane.ceiling, active=lane.active, waiting=lane.waiting),
+        completion_seconds=health.completion_times(provider, model),
+    )
+
+
+_INPUT_NAMES = {InputKind.TEXT: "text", InputKind.IMAGE: "image", InputKind.REFERENCES: "reference_images"}
+_SIZES = {"480p": 0, "720p": 1, "1080p": 2, "4k": 3}
+
+
+def _capability_view(capability: Capability) -> CapabilityView:
+    return CapabilityView(
+        inputs=tuple(_INPUT_NAMES[kind] for kind in InputKind if kind in capability.inputs),
+        durations=tuple(sorted(capability.durations)),
+        resolutions=tuple(sorted(capability.resolutions, key=lambda name: _SIZES.get(name, 9))),
+        aspect_ratios=tuple(sorted(capability.aspect_ratios)),
+        prompt_max=capability.prompt_max,
+        last_image=capability.last_frame or capability.frames_with_references,
+        reference_images_max=capability.references_max,
+        generate_audio=capability.generate_audio,
+        negative_prompt=capability.negative_prompt_max > 0,
+        cfg_scale=capability.cfg_scale,
+        modes=tuple(capability.modes),
+        n_per_submit=capability.count_max,
+        provider_options=tuple(sorted(capability.options)),
+    )

@@ -1,0 +1,50 @@
+"""Finds the path that a client probably meant when it called one that does not exist."""
+
+import re
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+
+ALIKE = 0.75  # of two segments, so that `video` suggests `videos`
+SEGMENTS_MAX = 12  # of a path that is compared; no path of the API has nearly as many
+SEGMENT_MAX = 64  # characters; a longer segment is a token, or not meant for this API
+_PREFIX = re.compile(r"v[0-9]+|api|openai")  # what base URLs of such APIs end with
+
+
+def near_path(path: str, templates: Iterable[str]) -> str | None:
+    """The template (`/v1/files/{file_id}`) that is most like a path, None when none is like it.
+
+    It sees through a `/v1` that is missing, doubled or replaced by another prefix, doubled slashes, another case, a
+    word that is slightly different, and a path that is too short. It returns only templates, because the path itself
+    may contain a token or a key.
+    """
+    segments = [segment.lower() for segment in path.split("/") if segment]
+    if len(segments) > SEGMENTS_MAX or any(len(segment) > SEGMENT_MAX for segment in segments):
+        return None
+    bare = segments.copy()
+    while bare and _PREFIX.fullmatch(bare[0]):
+        bare.pop(0)
+    if not bare:
+        return None
+    best: tuple[float, int, str] | None = None
+    for template in sorted(templates):
+        parts = [part for part in template.split("/") if part]
+        likeness = max(_likeness(candidate, parts) for candidate in (bare, ["v1", *bare]))
+        rank = (likeness, -len(parts), template)
+        if likeness > 0 and (best is None or rank[:2] > best[:2]):
+            best = rank
+    return None if best is None else best[2]
+
+
+def _likeness(segments: Sequence[str], parts: Sequence[str]) -> float:
+    """The mean likeness of the segments that are not parameters; 0 where one is not alike, or there are too many."""
+    if len(segments) > len(parts):
+        return 0.0
+    ratios = [
+        SequenceMatcher(None, segment, part).ratio()
+        for segment, part in zip(segments, parts, strict=False)
+        if not part.startswith("{")
+    ]
+    if not ratios or min(ratios) < ALIKE:
+        return 0.0
+    is_whole = len(segments) == len(parts)
+    return sum(ratios) / len(ratios) + is_whole

@@ -1,0 +1,85 @@
+"""`Operation`: how the OpenAPI document describes one handler. It is written beside the handler that it describes.
+
+A route decorator takes it as `operation=`; method and path are those of the handler. A handler that answers `HEAD`
+in a way of its own has a `head_operation=` as well. Both end up in the `opt` of the handler, where
+`gateway.api.openapi.document` reads them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from litestar import Controller
+from litestar.enums import HttpMethod
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """What a client can send to one handler, and what it can get back."""
+
+    id: str  # unique; client generators name a method after it
+    summary: str
+    answer: type | None = None  # the wire structure of a 200; None: the bytes of a file
+    stream: type | None = None  # instead of an answer: the data of each event of a stream
+    media_types: Sequence[str] = ("video/*", "application/octet-stream")  # of the bytes of a file
+    body: type | None = None
+    any_body: bool = False  # instead of a body: anything, or nothing
+    form: Mapping[str, Any] | None = None  # the schema of the body as a form, accepted besides `body`
+    query: Mapping[str, Mapping[str, Any]] = {}
+    headers: Mapping[str, str] = {}  # request headers: name → description
+    answer_headers: Mapping[str, str] = {}  # of a 200: name → description
+    other_headers: Mapping[int, Mapping[str, str]] = {}  # of an answer with another status: name → description
+    errors: Sequence[int] = ()  # besides 401 and 403, which every operation that needs a key can answer
+    error_body: type | None = None  # the wire structure of an error, where it is not that of all others
+    open: bool = False  # needs no key
+    token: bool = False  # accepts a signed token in the query instead of a key
+    body_required: bool = True
+
+
+REF = "#/components/schemas/{name}"
+BINARY: Mapping[str, Any] = {"type": "string", "format": "binary"}
+PAGE: Mapping[str, Mapping[str, Any]] = {  # the query of every list
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    "after": {"type": "string", "description": "the `last_id` of a page: gives the page after it"},
+    "before": {"type": "string", "description": "the `first_id` of a page: gives the page before it"},
+    "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+}
+Handlers = Sequence[type[Controller] | HTTPRouteHandler]
+
+
+class Described(NamedTuple):
+    """An operation, and the route that it describes."""
+
+    method: str  # in lower case
+    path: str  # as OpenAPI writes it: `/v1/files/{file_id}`
+    operation: Operation
+
+
+def described(handlers: Handlers) -> Iterator[Described]:
+    """The operations of these handlers, each with its route, in the order in which the source has them.
+
+    Raises `LookupError` for a handler without `operation=`: every public route is in the OpenAPI document.
+    """
+    for handler in handlers:
+        if isinstance(handler, HTTPRouteHandler):
+            yield from _of_handler(handler, "")
+        else:
+            prefix = handler.path  # type: ignore[misc]  # Litestar names it in `__slots__` as well
+            for member in vars(handler).values():
+                if isinstance(member, HTTPRouteHandler):
+                    yield from _of_handler(member, prefix)
+
+
+def _of_handler(handler: HTTPRouteHandler, prefix: str) -> Iterator[Described]:
+    (path,) = handler.paths
+    path = prefix + _TYPE_OF_PARAMETER.sub("}", path.rstrip("/"))
+    method = next(HttpMethod(method).value.lower() for method in handler.http_methods if method != HttpMethod.HEAD)
+    if "operation" not in handler.opt:
+        raise LookupError(f"The handler of {method} {path} has no `operation=`.")
+    yield Described(method, path, handler.opt["operation"])
+    if "head_operation" in handler.opt:
+        yield Described("head", path, handler.opt["head_operation"])
+
+
+_TYPE_OF_PARAMETER = re.compile(r":\w+}")  # Litestar writes `{file_id:str}`

@@ -1,0 +1,79 @@
+"""What a receiver of webhooks gets: the section `webhooks` of the OpenAPI document."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from gateway.api.generations.views import GenerationView
+from gateway.api.web.operation import REF
+from gateway.domain.webhooks import EventName
+
+
+class WebhookEvent(Struct, frozen=True, kw_only=True):
+    """The body of a webhook. `data` is the generation as it is when this try is made."""
+
+    type: EventName
+    timestamp: str  # when it happened, ISO 8601
+    data: GenerationView
+
+
+class TestedEndpoint(Struct, frozen=True, kw_only=True):
+    """The endpoint that is tested."""
+
+    id: str
+    object: Literal["webhook_endpoint"]
+
+
+class WebhookTest(Struct, frozen=True, kw_only=True):
+    """The body of a `webhook.test`."""
+
+    type: Literal["webhook.test"]
+    timestamp: str  # when the test was requested, ISO 8601
+    data: TestedEndpoint
+
+
+_ENDED = (
+    "Sent when a generation has ended, to its own `webhook_url` and to every enabled endpoint of its API key that wants"
+    " the event. It is signed as Standard Webhooks describes; verify it with one of their libraries.\n\n"
+    "Delivery is at least once: the same event can arrive again with the same `webhook-id`, so remember the ids that"
+    " you have seen. A generation has one event, its end; events of several generations arrive in any order.\n\n"
+    "An answer of 2xx within 15 seconds, unless configured otherwise, is a success. Everything else, also a redirect,"
+    " is tried again after 5 seconds, 5 minutes, 30 minutes, 2, 5, 10 and 10 hours, and then given up;"
+    " `Retry-After` on 429 and 503 is followed, up to 10 hours. An endpoint that answers 410 is disabled."
+)
+_TESTED = (
+    "Sent once, when the client requests it, whatever events the endpoint wants. It is signed like every other event."
+    " An answer of 2xx in time is a success; anything else is a failure, and is not tried again."
+)
+_HEADERS = {
+    "webhook-id": "the id of the event, the same for all tries and receivers",
+    "webhook-timestamp": "when this try was made, Unix seconds",
+    "webhook-signature": "`v1,` and base64; two of them with a space between while a secret is rotated",
+}
+
+
+def _webhook(name: str, summary: str, description: str, body: type) -> dict[str, Any]:
+    parameters = [
+        {"name": header, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
+        for header, text in _HEADERS.items()
+    ]
+    content = {"application/json": {"schema": {"$ref": REF.format(name=body.__name__)}}}
+    return {
+        "post": {
+            "operationId": name,
+            "summary": summary,
+            "description": description,
+            "parameters": parameters,
+            "requestBody": {"required": True, "content": content},
+            "responses": {"200": {"description": "Received"}},
+            "security": [],
+        }
+    }
+
+
+BODIES = (WebhookEvent, WebhookTest)
+WEBHOOKS: Mapping[str, Any] = {
+    "generationEnded": _webhook("generationEnded", "A generation has ended", _ENDED, WebhookEvent),
+    "webhookTest": _webhook("webhookTest", "A test of an endpoint", _TESTED, WebhookTest),
+}

@@ -1,0 +1,152 @@
+"""Keevx image-to-video, models V and KL: translation only.
+
+`models.py` says what its models accept, `errors.py` why it refuses calls and fails tasks.
+
+Sources: the skill pages "image-to-video" and "image-generate" (whose codes are assumed to hold for videos too), and the
+API reference on docs.keevx.com and docs.keevx.cn. tests/exchanges/keevx/ has one file for each form, with its page.
+Where the pages disagree, a comment says what was chosen.
+"""
+
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from msgspec import structs
+
+from gateway.domain.adapter.contract import (
+    Adapter,
+    Callback,
+    FilePart,
+    HttpCall,
+    HttpReply,
+    Polling,
+)
+from gateway.domain.adapter.decoding import http_url, mapping, read_json, text
+from gateway.domain.adapter.refusals import classify
+from gateway.domain.adapter.replies import (
+    artifact,
+    message_text,
+    pending,
+    without_result,
+)
+from gateway.domain.adapter.request import ImageToVideo, ReferencesToVideo, UpstreamRequest
+from gateway.domain.adapter.task import Completed, Status, TaskRef, TaskSnapshot
+from gateway.domain.errors import UnreadableReply, UnsupportedParameter
+from providers.keevx.errors import REFUSALS, message_of, task_failure, task_ids, task_of
+from providers.keevx.models import CAPABILITIES
+
+VIDEO = "/image_to_video"
+UPLOAD = "/figure-resource/upload/file"
+# The skill pages require this header on every call; the API reference does not mention it.
+HEADERS = {"source": "skill"}
+
+PENDING = {"pending": Status.QUEUED, "processing": Status.IN_PROGRESS, "generating": Status.IN_PROGRESS}
+
+
+def to_upstream(request: UpstreamRequest) -> HttpCall:
+    """The call that starts the tasks of one or more outputs.
+
+    No page says which image field wins if both are sent, so a first frame and references are never sent together.
+    """
+    match request.input:
+        case ImageToVideo(first_frame=first, last_frame=last):
+            images: dict[str, Any] = {"image_url": first} | ({} if last is None else {"end_image_url": last})
+        case ReferencesToVideo(references=references, first_frame=None, last_frame=None):
+            images = {"reference_images": list(references)}
+        case _:  # excluded by the capabilities: it would buy a video that the client did not ask for
+            raise UnsupportedParameter("Keevx takes a first frame or reference images.", param="image")
+    settings = request.settings
+    has_audio = any(capability.generate_audio for capability in CAPABILITIES.get(request.row, ()))
+    fields = {
+        "aspect_ratio": settings.aspect_ratio,
+        "aspect_resolution": settings.resolution,
+        "duration": settings.duration_seconds,
+        # A client may ask KL for silence. KL has no sound, and no field for it.
+        "generate_audio": settings.generate_audio if has_audio or settings.generate_audio else None,
+        "generate_count": request.count if request.count > 1 else None,  # 1 is the documented default
+        "callback_url": request.callback_url,
+    }
+    body = {"model": request.model, "prompt": request.prompt, **images}
+    body |= {name: value for name, value in fields.items() if value is not None}
+    return HttpCall(method="POST", path=VIDEO, headers=HEADERS, json=body)
+
+
+def task_refs(call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:  # noqa: ARG001  # the reply says it all
+    """Every task in the reply, even if there are more than the client asked for: each may have been paid for."""
+    ids = task_ids(mapping(read_json(reply)))
+    if not ids:
+        raise UnreadableReply("keevx: the reply to a submit has no task id")
+    return tuple(TaskRef(id=task_id) for task_id in ids)
+
+
+def poll(task: TaskRef) -> HttpCall:
+    """The call that reads one task. Each output of a submit is a task of its own."""
+    return HttpCall(method="GET", path=f"{VIDEO}/{quote(task.id, safe='')}", headers=HEADERS)
+
+
+def from_upstream(reply: HttpReply) -> TaskSnapshot:
+    """The state of one task."""
+    envelope = mapping(read_json(reply))
+    task = task_of(envelope)
+    raw = text(task.get("status")).strip()
+    match raw.lower():
+        case "":
+            raise UnreadableReply("keevx: the reply to a poll has no status")
+        case "succeeded":
+            file = artifact(task.get("video_url"), task)
+            return without_result(raw) if file is None else Completed((file,))
+        case "failed":
+            return task_failure(message_text(task.get("error_message")) or message_of(envelope))
+        case _:
+            return pending(raw, PENDING)
+
+
+def upload(part: FilePart) -> HttpCall:
+    """The call that turns the bytes of an image into a URL."""
+    return HttpCall(method="POST", path=UPLOAD, headers=HEADERS, file=structs.replace(part, field="file"))
+
+
+def uploaded_url(reply: HttpReply) -> str:
+    """The URL of an uploaded image. Raises `UnreadableReply`."""
+    url = http_url(mapping(mapping(read_json(reply)).get("result")).get("url"))
+    if url is None:
+        raise UnreadableReply("keevx: the reply to an upload has no URL")
+    return url
+
+
+def read_callback(body: bytes) -> Callback:
+    """The tasks that a callback is about. Raises `UnreadableReply`.
+
+    Nothing else in it is trusted. It is not signed, and its `code` 0 means that it was sent, not that the task has
+    succeeded.
+    """
+    ids = task_ids(mapping(read_json(HttpReply(status=200, method="POST", body=body))))
+    if not ids:
+        raise UnreadableReply("keevx: the callback has no task id")
+    return Callback(task_ids=ids)
+
+
+ADAPTER = Adapter(
+    name="keevx",
+    base_url="https://api.keevx.com/v1",
+    capabilities=CAPABILITIES,
+    polling=Polling(
+        first_poll_seconds=30,
+        poll_seconds=30,
+        poll_max_seconds=30,
+        attempt_timeout_seconds=1200,
+        grace_seconds=60,
+        result_seconds=7 * 86400,
+    ),
+    to_upstream=to_upstream,
+    task_refs=task_refs,
+    poll=poll,
+    from_upstream=from_upstream,
+    classify=partial(classify, refusals=REFUSALS),
+    rate_limit_seconds=30,
+    unavailable_seconds=10,  # the documented wait after a 500
+    upload=upload,
+    uploaded_url=uploaded_url,
+    upload_keep_seconds=3600,  # no page says how long an upload is kept
+    read_callback=read_callback,
+)

@@ -1,0 +1,86 @@
+"""What the models of the Kling relay accept.
+
+Source for Kling's own rules: vercel/ai, packages/klingai.
+"""
+
+from dataclasses import replace
+
+from gateway.domain.adapter.contract import Capability, ImageForm, ImageLimits
+from gateway.domain.adapter.request import ImageToVideo, InputKind, Settings, UpstreamRequest
+
+MODES = {"std": "720p", "pro": "1080p"}
+DEFAULT_SECONDS = 5
+MASKS = frozenset({"static_mask", "dynamic_masks"})
+
+
+def _options_fit_the_images(request: UpstreamRequest) -> str | None:
+    frames = request.input if isinstance(request.input, ImageToVideo) else None
+    clash = sorted((MASKS | {"camera_control"}) & set(request.options))
+    if clash and frames is not None and frames.last_frame is not None:
+        return f"A last image cannot be used with {clash[0]}."
+    masks = sorted(MASKS & set(request.options))
+    return f"{masks[0]} needs an image." if masks and frames is None else None
+
+
+def _mode_makes_the_resolution(request: UpstreamRequest) -> str | None:
+    made, wanted = MODES.get(request.settings.mode or ""), request.settings.resolution
+    if made is None:  # a configured model may list resolutions that no mode makes
+        return None if wanted is None or wanted in MODES.values() else f"No mode makes {wanted}."
+    return None if wanted in {None, made} else f"Mode {request.settings.mode} makes {made}, not {wanted}."
+
+
+def _sound_needs_mode_pro(request: UpstreamRequest) -> str | None:
+    settings = request.settings
+    if not settings.generate_audio or "pro" in {settings.mode, mode_of(settings)}:
+        return None
+    return f"Sound needs mode pro, which makes {MODES['pro']}."
+
+
+# The relay documents seed, fps, width, height and n, but they have no effect. No stock version has sound; for a model
+# that has it by configuration, Kling makes it only in mode `pro`.
+STD_OR_PRO = Capability(
+    inputs=frozenset({InputKind.TEXT, InputKind.IMAGE}),
+    durations=frozenset({5, 10}),
+    resolutions=frozenset(MODES.values()),
+    aspect_ratios=frozenset({"16:9", "9:16", "1:1"}),
+    prompt_max=2500,
+    negative_prompt_max=2500,
+    modes=MODES,
+    assumes={"mode": "std", "duration_seconds": DEFAULT_SECONDS},
+    # Without `callback_url`: Kling would call back with its own task id, which the relay does not give to clients.
+    options=MASKS | {"camera_control", "external_task_id"},
+    images=ImageLimits(max_bytes=10_000_000, min_side=300, max_ratio=2.5),
+    image_forms=(ImageForm.BASE64, ImageForm.URL),
+    rules=(_options_fit_the_images, _mode_makes_the_resolution, _sound_needs_mode_pro),
+)
+# Kling accepts a last frame only in mode `pro` (packages/klingai, `imageTail`). This row sends `pro` if the client gave
+# neither a mode nor a resolution, and the client gets the warning `defaulted`. For a client that asked for `std` or
+# 720p this route is left out, because it would make a different video.
+PRO = replace(
+    STD_OR_PRO,
+    resolutions=frozenset({MODES["pro"]}),
+    modes={"pro": MODES["pro"]},
+    last_frame=True,
+    defaults={"mode": "pro"},
+    assumes={**STD_OR_PRO.assumes, "mode": "pro"},
+)
+V1 = (replace(STD_OR_PRO, cfg_scale=(0, 1)), replace(PRO, cfg_scale=(0, 1)))
+# For `kling-v2-master` the task plug-in (1.0.2) refuses `std` and takes a missing mode as `pro`; older versions take
+# a missing mode as `std`. All of them accept `pro`, so `pro` is always sent.
+CAPABILITIES = {"kling-v1": V1, "kling-v1-6": V1, "kling-v2-master": (PRO,)}
+# Models that only some relays have: they are offered only if the configuration names them. Since v2 Kling accepts no
+# `cfg_scale`. `kling-v2-1-master` and v2-5 exist only in mode `pro`. For v3 no source says that a last frame needs
+# `pro`.
+CONFIGURABLE = {
+    "kling-v2-1": (STD_OR_PRO, PRO),
+    "kling-v2-1-master": (PRO,),
+    "kling-v2-5": (PRO,),
+    "kling-v2-5-turbo": (PRO,),
+    "kling-v2-6": (STD_OR_PRO, PRO),
+    "kling-v3": tuple(replace(row, durations=frozenset(range(3, 16)), last_frame=True) for row in (STD_OR_PRO, PRO)),
+}
+
+
+def mode_of(settings: Settings) -> str | None:
+    """The mode that makes the requested resolution, None if no mode makes it."""
+    return next((mode for mode, made in MODES.items() if made == settings.resolution), None)

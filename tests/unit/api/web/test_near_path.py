@@ -1,0 +1,61 @@
+"""A path that does not exist leads to the one that was meant, and never repeats what the client sent."""
+
+import pytest
+
+from gateway.api.web.near_path import near_path
+
+VIDEOS = "/v1/videos/generations"
+TEMPLATES = [
+    VIDEOS,
+    f"{VIDEOS}/quote",
+    f"{VIDEOS}/{{generation_id}}",
+    f"{VIDEOS}/{{generation_id}}/cancel",
+    f"{VIDEOS}/{{generation_id}}/events",
+    "/v1/models",
+    "/v1/models/{name}",
+    "/v1/files",
+    "/v1/files/{file_id}",
+    "/v1/admin/attempts",
+    "/callbacks/{provider}/{token}",
+    "/health/live",
+    "/health/ready",
+    "/docs",
+    "/openapi.json",
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/videos/generations", VIDEOS),
+        ("/v1/v1/videos/generations", VIDEOS),
+        ("/v1/v1/v1/models", "/v1/models"),
+        ("/api/v1/videos/generations", VIDEOS),
+        ("/v2/videos/generations", VIDEOS),
+        ("//v1//videos/generations", VIDEOS),
+        ("/V1/Videos/Generations", VIDEOS),
+        ("/v1/video/generations", VIDEOS),
+        ("/video/generation", VIDEOS),
+        ("/v1/videos", VIDEOS),
+        ("/videos", VIDEOS),
+        ("/v1/videos/generation/gen_1/cancel", f"{VIDEOS}/{{generation_id}}/cancel"),
+        ("/videos/generations/gen_1", f"{VIDEOS}/{{generation_id}}"),
+        ("/videos/generations/quote", f"{VIDEOS}/quote"),
+        ("/models/foxapi", "/v1/models/{name}"),
+        ("/file", "/v1/files"),
+        ("/admin/attempts", "/v1/admin/attempts"),
+        ("/health", "/health/live"),
+        ("/v1/health/ready", "/health/ready"),
+        ("/v1/docs", "/docs"),
+    ],
+)
+def test_the_path_that_was_meant_is_found(path: str, meant: str) -> None:
+    assert near_path(path, TEMPLATES) == meant
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "", "/v1", "/v1/v1", "/v1/chat/completions", "/favicon.ico", "/a" * 40, "/videos/" + "x" * 1000, "/.env"],
+)
+def test_nothing_is_suggested_for_any_other_path(path: str) -> None:
+    assert near_path(path, TEMPLATES) is None
