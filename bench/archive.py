@@ -27,6 +27,7 @@ from gateway.domain.generation.archiving import FileKept
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
 from gateway.fetch.fetcher import Fetcher
 from gateway.store.sqlite.store import SqliteStore
+from gateway.telemetry import LogObserver
 from gateway.upstream.client import Upstream
 
 MEGABYTE = 10**6
@@ -97,6 +98,7 @@ async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
         upstream=upstream,
         clock=clock,
         keep=timedelta(days=1),
+        observer=LogObserver(),
         thumbnails=Thumbnails(store=store, artifacts=artifacts, clock=clock, enabled=False),
     )
     wanted = [generation(number, port, clock.now()) for number in range(streams)]

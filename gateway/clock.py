@@ -1,11 +1,12 @@
-"""The time, as a value to pass in: the wall clock at the start, then what has passed since.
+"""The clock of the gateway: the system time at the start of the process, plus the time that has passed since then.
 
-Within a process no correction of the wall clock moves it: a generation has the seconds that it was promised. Time in
-which the machine was suspended counts, for the providers went on meanwhile. Across processes the wall clock tells what
-passed, but never less than nothing: a start goes on from the newest moment that the ledger has seen, where the wall
-clock is up to a day behind that. Where it is further behind, or so far ahead that open generations would expire, the
-start is refused (`domain/ledger_clock.py`). A wall clock that is set while the gateway runs changes nothing until the
-next start, and is a warning in the log.
+While a process runs, setting the system clock does not change this clock, so that a generation gets the seconds that it
+was promised. Such a change is logged as a warning and takes effect at the next start. Time in which the machine was
+suspended counts, because the providers worked on meanwhile.
+
+A new process starts with the system time, but never before the newest moment that the ledger has seen. If the system
+clock is more than a day earlier than that, or so far ahead that open generations would expire, the start is refused
+(`domain/ledger_clock.py`).
 """
 
 import asyncio
@@ -17,48 +18,48 @@ from typing import Protocol
 import structlog
 
 log = structlog.get_logger()
-LOOK_SECONDS = 60.0
-JUMP_SECONDS = 30 * 86_400.0  # more than this between two looks is a wrong clock, not time that has passed
-BEHIND_SECONDS = 1.0  # from which on a wall clock that is behind is told of
-_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has it
+LOOK_SECONDS = 60.0  # between two looks of a long timer
+JUMP_SECONDS = 30 * 86_400.0  # more than this between two looks is a fault of the clock, not time that has passed
+BEHIND_SECONDS = 1.0  # a system clock that is slower than the ledger by less than this is not logged
+_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has it, and it counts suspensions
 
 
 class Timer(Protocol):
-    """A call that is still to come."""
+    """A callback that has been scheduled."""
 
     def cancel(self) -> None:
-        """Forget it."""
+        """Do not call it any more."""
         ...
 
 
 class Clock(Protocol):
-    """What time it is, and calls at a later one."""
+    """The current time, and callbacks at a later time."""
 
     def now(self) -> datetime:
-        """The present moment, aware, never before an earlier one."""
+        """The current time, with a time zone. It never goes back."""
         ...
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """Call back on the running event loop after so many seconds."""
+        """Call `callback` on the running event loop after this many seconds."""
         ...
 
 
 def boot_seconds() -> float:
-    """Seconds since the machine was started, those of its suspensions included where the system counts them."""
+    """Seconds since the machine was started. On Linux this includes the time in which it was suspended."""
     return time.clock_gettime(_BOOT)
 
 
 class SystemClock:
-    """The machine's own."""
+    """The clock of the machine, read once at the start of the process."""
 
     def __init__(self, elapsed: Callable[[], float] = boot_seconds) -> None:
-        """`elapsed` tells seconds since any moment, and never goes back."""
+        """`elapsed` gives the seconds since an arbitrary moment, and never goes back."""
         self._elapsed = elapsed
         self._wall = datetime.now(UTC)
         self._start = self._last = elapsed()
 
     def now(self) -> datetime:
-        """See `Clock`. The gateway looks every few seconds; a jump of a month between two looks is left out."""
+        """See `Clock`. A jump of a month between two calls is ignored: the gateway asks every few seconds."""
         elapsed = self._elapsed()
         jump = elapsed - self._last
         if jump > JUMP_SECONDS:
@@ -66,25 +67,25 @@ class SystemClock:
             log.error(
                 "clock_jumped",
                 seconds=round(jump),
-                detail="so that nothing expires by a wrong clock, the gateway goes on as if no time had passed;"
-                " look at the machine's clock, then restart the gateway",
+                detail="the gateway goes on as if no time had passed, so that nothing expires because of a wrong clock;"
+                " check the machine's clock, then restart the gateway",
             )
         self._last = elapsed
         return self._wall + timedelta(seconds=elapsed - self._start)
 
     def drift(self) -> timedelta:
-        """How far the wall clock is ahead of this one: it was set since the start."""
+        """How far the system clock is ahead of this clock, because it was set after the start."""
         return datetime.now(UTC) - self.now()
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """See `Clock`; a suspension makes it late by `LOOK_SECONDS` at most."""
+        """See `Clock`. After a suspension of the machine the call is late by `LOOK_SECONDS` at most."""
         if seconds <= LOOK_SECONDS:
             return asyncio.get_running_loop().call_later(seconds, callback)
         return _LongTimer(self._elapsed, seconds, callback)
 
 
 class _LongTimer:
-    """A timer that looks at the clock now and then, for the event loop's own stands still while the machine does."""
+    """A timer that checks the clock every minute. The event loop's own timer does not count suspensions."""
 
     def __init__(self, elapsed: Callable[[], float], seconds: float, callback: Callable[[], None]) -> None:
         self._elapsed = elapsed
@@ -107,7 +108,7 @@ class _LongTimer:
 
 
 class ShiftedClock:
-    """Another clock, always so much ahead."""
+    """A clock that is always a fixed time ahead of another clock."""
 
     def __init__(self, clock: Clock, ahead: timedelta) -> None:
         self._clock = clock
@@ -123,21 +124,21 @@ class ShiftedClock:
 
 
 def not_before(clock: Clock, moment: datetime | None) -> Clock:
-    """The clock; where it is behind the moment, one that goes on from there."""
-    behind = timedelta() if moment is None else moment - clock.now()
-    if behind <= timedelta():
+    """The clock itself, or, if it is earlier than `moment`, a clock that goes on from there."""
+    lag = timedelta() if moment is None else moment - clock.now()
+    if lag <= timedelta():
         return clock
-    if behind.total_seconds() >= BEHIND_SECONDS:
+    if lag.total_seconds() >= BEHIND_SECONDS:
         log.warning(
             "clock_behind_ledger",
-            seconds=round(behind.total_seconds(), 3),
-            detail="the machine's clock was set back, or was wrong before; look at it",
+            seconds=round(lag.total_seconds(), 3),
+            detail="the machine's clock was set back, or it was wrong before; check it",
         )
-    return ShiftedClock(clock, behind)
+    return ShiftedClock(clock, lag)
 
 
 async def wait(clock: Clock, event: asyncio.Event, seconds: float) -> None:
-    """Until the event is set, and so many seconds at most; the event is clear afterwards."""
+    """Wait until the event is set, but at most this many seconds. The event is cleared after that."""
     timer = clock.call_later(max(seconds, 0.0), event.set)
     try:
         await event.wait()
@@ -147,5 +148,5 @@ async def wait(clock: Clock, event: asyncio.Event, seconds: float) -> None:
 
 
 async def sleep(clock: Clock, seconds: float) -> None:
-    """So many seconds of this clock."""
+    """Wait this many seconds of the clock."""
     await wait(clock, asyncio.Event(), seconds)

@@ -3,17 +3,16 @@
 import os
 from datetime import datetime
 
+RANDOM_BYTES = 10
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
+
 
 def new_id(prefix: str, now: datetime) -> str:
-    """Such as `gen_01JDKQ…`: 48 bits of milliseconds, 80 random bits, 26 characters behind the prefix."""
+    """A new id such as `gen_01JDKQ…`: the prefix, then 26 characters for 48 bits of milliseconds and 80 random bits."""
     return prefix + ulid(now, os.urandom(RANDOM_BYTES))
 
 
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-RANDOM_BYTES = 10
-
-
 def ulid(now: datetime, random: bytes) -> str:
-    """48 bits of milliseconds and `RANDOM_BYTES` of the caller's, in 26 characters."""
+    """The ULID of a moment: 48 bits of milliseconds and `RANDOM_BYTES` random bytes, in 26 characters."""
     value = int(now.timestamp() * 1000) << 80 | int.from_bytes(random)
     return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))

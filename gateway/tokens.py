@@ -1,4 +1,4 @@
-"""Tokens that let whoever has one do one thing, until they expire: signed, and nowhere stored."""
+"""Signed, expiring tokens for URLs. Stateless: the holder of a token may do the one thing that it was signed for."""
 
 import base64
 import math
@@ -10,19 +10,19 @@ TOKEN_MAX = 128  # characters
 
 
 class Signer:
-    """Signs what a URL of the gateway's own may be used for."""
+    """Signs tokens for the gateway's own URLs, and checks them."""
 
     def __init__(self, secret: bytes) -> None:
-        """`secret` is 32 random bytes, the same at every start."""
+        """`secret`: 32 random bytes, which must be the same at every start."""
         self._secret = secret
 
     def sign(self, purpose: str, *subject: str, until: datetime | None = None) -> str:
-        """The token for a purpose and its subject, fit for a URL; it expires with the second of `until`, or never."""
+        """The token for a purpose and its subject, safe in a URL. It expires at `until`, rounded up, or never."""
         expires = "" if until is None else str(math.ceil(until.timestamp()))
         return f"{expires}.{self._signature(purpose, subject, expires)}"
 
     def admits(self, token: str, purpose: str, *subject: str, now: datetime) -> bool:
-        """Whether the token was signed for exactly this, and has not expired."""
+        """Whether the token was signed for exactly this purpose and subject, and has not expired."""
         expires, dot, signature = token.partition(".")
         if not dot or len(token) > TOKEN_MAX or not token.isascii() or any("\0" in part for part in subject):
             return False
@@ -31,5 +31,5 @@ class Signer:
         return not expires or now.timestamp() < int(expires)
 
     def _signature(self, purpose: str, subject: tuple[str, ...], expires: str) -> str:
-        said = "\0".join((purpose, *subject, expires)).encode(errors="surrogatepass")
-        return base64.urlsafe_b64encode(digest(self._secret, said, sha256)[:24]).decode()
+        message = "\0".join((purpose, *subject, expires)).encode(errors="surrogatepass")
+        return base64.urlsafe_b64encode(digest(self._secret, message, sha256)[:24]).decode()

@@ -41,6 +41,7 @@ from gateway.media.image_header import IMAGE_MAX, inspect
 from gateway.media.video_header import Media, read_media
 from gateway.store.artifacts import BEGUN_LIFE
 from gateway.store.port import Store
+from gateway.telemetry import ArchiveFinished, Observer
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.upstream.limiter import Lane
 from gateway.upstream.provider import Provider
@@ -81,6 +82,7 @@ class Keeper:
         clock: Clock,
         keep: timedelta,
         thumbnails: Thumbnails,
+        observer: Observer,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
@@ -90,6 +92,7 @@ class Keeper:
         self._clock = clock
         self._keep = keep
         self._thumbnails = thumbnails
+        self._observer = observer
         self._writer = HashingFileWriter()
         self._lanes = {name: Lane(provider.concurrency, clock) for name, provider in providers.items()}
         # Files of ended outputs have limits of their own: their many tries must not delay files that clients wait for.
@@ -101,8 +104,10 @@ class Keeper:
         output = generation.output(index)
         provider = generation.route(generation.attempt(output.attempt_id or "")).provider
         reach("done_not_kept")
-        if self._clock.now() < self._store_fails_until:  # a file that is downloaded now could not be stored
+        began = self._clock.now()
+        if began < self._store_fails_until:  # a file that is downloaded now could not be stored
             return FileUnread(index=index, unstored=True)
+        reason: str | Exception
         try:
             return await self._keep_one(generation, output, provider)
         except FetchRefused as error:
@@ -119,17 +124,18 @@ class Keeper:
         except StoreUnavailable as error:
             self._store_fails_until = max(self._store_fails_until, self._clock.now() + timedelta(seconds=STORE_SECONDS))
             fact, reason = FileUnread(index=index, unstored=True), error.reason or error.detail
-        except Exception:  # an unexpected error says nothing about the file, so the try may be repeated
-            log.exception("keeping_broken", generation=generation.id, index=index, provider=provider)
-            return FileUnread(index=index)
-        log.warning(
-            "result_not_kept",
-            generation=generation.id,
-            index=index,
-            provider=provider,
-            final=fact.final,
-            missing=fact.missing,
-            error=reason,
+        except Exception as error:  # noqa: BLE001  # an unexpected error says nothing about the file: try again
+            fact, reason = FileUnread(index=index), error
+        self._observer.observe(
+            ArchiveFinished(
+                generation=generation.id,
+                index=index,
+                provider=provider,
+                duration_seconds=(self._clock.now() - began).total_seconds(),
+                final=fact.final,
+                missing=fact.missing,
+                error=reason,
+            )
         )
         return fact
 
@@ -168,13 +174,14 @@ class Keeper:
                 await self._thumbnails.prepare(generation.id, output.index, archived.name, copy)
         finally:
             await asyncio.shield(asyncio.to_thread(remove_files, *spare))
-        log.info(
-            "result_kept",
-            generation=generation.id,
-            index=output.index,
-            provider=provider,
-            bytes=archived.bytes,
-            duration_seconds=round((self._clock.now() - began).total_seconds(), 3),
+        self._observer.observe(
+            ArchiveFinished(
+                generation=generation.id,
+                index=output.index,
+                provider=provider,
+                duration_seconds=(self._clock.now() - began).total_seconds(),
+                bytes=archived.bytes,
+            )
         )
         return FileKept(output.index, archived)
 

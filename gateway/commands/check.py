@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 import apsw
 from msgspec import Struct, structs
 
-from gateway.app import UNFOLLOWED_SHOWN, providers_of
+from gateway.app import UNFOLLOWED_SHOWN
 from gateway.artifacts.bucket import bucket_of, probe
+from gateway.build import providers_of
 from gateway.clock import BEHIND_SECONDS
 from gateway.commands.lenient import file_of, load_leniently
 from gateway.commands.terminal import say

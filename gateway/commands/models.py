@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from gateway.api.models.views import CapabilityView, ModelList, ModelView, model_view
-from gateway.app import providers_of
+from gateway.build import providers_of
 from gateway.commands.client import Client, Refused, Unreachable
 from gateway.commands.configuration import configured
 from gateway.commands.generate import Server

@@ -1,1 +1,1 @@
-"""The drivers: one a generation, which carries out what the state machine decides."""
+"""Drivers: each drives one generation and carries out what the state machine decides."""

@@ -1,64 +1,76 @@
-"""One generation from its start to its end: advance, store, carry out, sleep."""
+"""Drives one generation from its start to its end: advance, store the writes, start the effects, sleep."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-import structlog
 from msgspec.structs import replace
 
 from gateway.clock import Clock, wait
 from gateway.domain.generation.archiving import Keep, KeepWatch
 from gateway.domain.generation.lifecycle import Effect, Fact, Hinted, Step, Submit, advance
-from gateway.domain.generation.model import AttemptState, Generation, Route
-from gateway.domain.generation.task_polling import Hints, TaskKey, Watch
-from gateway.domain.generation.transitions import SaveKept
+from gateway.domain.generation.model import AttemptState, Generation
+from gateway.domain.generation.task_polling import TaskKey, Watch
+from gateway.domain.generation.transitions import SaveAttempt, SaveKept, Write
 from gateway.engine.effects import Effects
-from gateway.engine.health_feedback import attempts_began, attempts_dropped, tasks_ended
-from gateway.engine.store_retry import patiently
+from gateway.engine.health_feedback import report_discarded, report_ended, report_reserved
+from gateway.engine.route_profiles import RouteProfiles
+from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
 from gateway.generations.notifier import Signals
 from gateway.store.port import Store
+from gateway.telemetry import AttemptFinished, GenerationStatusChanged, Observer
 from gateway.upstream.health import Health
 
-log = structlog.get_logger()
-STOP_SECONDS = 3600.0  # while stopping, only a submit that ends wakes the driver
+STOP_SECONDS = 3600.0  # while stopping, only the end of a submit wakes the driver
 
 
 class Drive:
-    """One generation's driver. `wake` makes it look again; `stop` makes it hand the generation back."""
+    """The driver of one generation. `wake` makes it look again; `stop` makes it hand the generation back."""
 
-    def __init__(self, store: Store, effects: Effects, health: Health, signals: Signals, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        effects: Effects,
+        profiles: RouteProfiles,
+        health: Health,
+        signals: Signals,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
         self._store = store
         self._effects = effects
+        self._profiles = profiles
         self._health = health
         self._signals = signals
         self._clock = clock
-        self._event = asyncio.Event()
-        self.on_end: Callable[[], None] = lambda: None  # called when what is driven is at its end, or was
-        self._hinted: set[str] = set()  # attempts whose provider says that something happened
-        self._changed = False  # the stored generation may differ from ours
+        self._observer = observer
+        self.on_end: Callable[[], None] = lambda: None  # called at every step in which the generation has ended
+        self._wake_up = asyncio.Event()
+        self._nudged: set[str] = set()  # attempts whose provider has called back since the last step
+        self._is_outdated = False  # the stored generation may differ from the one in memory
         self._stopping = False
-        self._broken: BaseException | None = None  # of an effect
+        self._effect_error: BaseException | None = None  # raised once the facts of other effects are stored
         self._running: dict[asyncio.Task[Fact | None], Effect] = {}
 
     def wake(self) -> None:
         """Read the generation again, now."""
-        self._changed = True
-        self._event.set()
+        self._is_outdated = True
+        self._wake_up.set()
 
-    def hint(self, attempt_id: str) -> None:
-        """Read the tasks of this attempt, now."""
-        self._hinted.add(attempt_id)
-        self._event.set()
+    def nudge(self, attempt_id: str) -> None:
+        """Poll the tasks of this attempt, now."""
+        self._nudged.add(attempt_id)
+        self._wake_up.set()
 
     def stop(self) -> None:
-        """Start nothing more; return when the submits in flight are stored."""
+        """Start nothing more. `run` returns when the submits in flight are stored."""
         self._stopping = True
         self._cancel_all_but_submits()
-        self._event.set()
+        self._wake_up.set()
 
     async def run(self, generation: Generation) -> None:
-        """Drive until the end, until `stop`, or until somebody else holds the fence."""
+        """Drive until the end, until `stop`, or until another process has taken the fence."""
         try:
             await self._run(generation)
         except asyncio.CancelledError:
@@ -68,39 +80,41 @@ class Drive:
         except Exception:
             self._cancel_all_but_submits()
             if self._running:
-                await asyncio.wait(self._running)  # whoever drives next must not take a submit under way for lost
+                # The next driver must not find a submit in flight: it would take it for lost.
+                await asyncio.wait(self._running)
             raise
 
     async def _run(self, generation: Generation) -> None:
-        held: Generation | None = generation
+        current: Generation | None = generation
         watches: Mapping[TaskKey, Watch] = {}
         keeping: Mapping[int, KeepWatch] = {}
         facts: list[Fact] = []
-        while held is not None:
-            step = self._advance(held, watches, keeping, facts)
-            stored = await self._save(held, step)
+        while current is not None:
+            step = self._advance(current, watches, keeping, facts)
+            stored = await self._save(current, step)
             if stored is None:
-                held = await self._reload(held)
+                current = await self._reload(current)
                 continue
-            held, watches, keeping, facts = stored, step.watches, step.keeping, []
-            if self._broken is not None:
-                raise self._broken
-            if held.status.terminal:
+            current, watches, keeping, facts = stored, step.watches, step.keeping, []
+            if self._effect_error is not None:
+                raise self._effect_error
+            if current.status.terminal:
                 self.on_end()
-            self._cancel_unwanted(held)
+            self._cancel_unwanted(current)
             if not self._stopping:
                 for effect in step.effects:
-                    self._start(held, effect)
-            at_end = held.status.terminal and not watches and all(one.given_up for one in keeping.values())
-            if not self._running and (self._stopping or (at_end and not self._changed)):
+                    self._start(current, effect)
+            nothing_due = not watches and all(schedule.given_up for schedule in keeping.values())
+            is_done = current.status.terminal and nothing_due and not self._is_outdated
+            if not self._running and (self._stopping or is_done):
                 return
             await self._sleep(step)
             facts = self._collect()
-            if self._changed:
-                self._changed = False
-                held = await self._reload(held)
-                if held is not None:
-                    self._signals.changed(held.id)
+            if self._is_outdated:
+                self._is_outdated = False
+                current = await self._reload(current)
+                if current is not None:
+                    self._signals.changed(current.id)
 
     def _advance(
         self,
@@ -109,69 +123,90 @@ class Drive:
         keeping: Mapping[int, KeepWatch],
         facts: list[Fact],
     ) -> Step:
-        busy = frozenset(self._running.values())
-        now = self._clock.now()
         step = advance(
             generation,
             watches,
             facts,
-            now=now,
-            busy=busy,
-            hints=self._hints,
+            now=self._clock.now(),
+            busy=frozenset(self._running.values()),
+            hints=self._profiles.of,
             health=self._health.of,
             keeping=keeping,
         )
-        attempts_began(self._health, step.generation, step.writes)
+        report_reserved(self._health, step.generation, step.writes)
         return step
 
-    def _hints(self, route: Route) -> Hints:
-        return self._effects.hints(route)
-
     async def _save(self, before: Generation, step: Step) -> Generation | None:
-        """Carry out the step's writes; `None` when the generation was changed by somebody else."""
+        """Store the writes of the step. `None`: the generation was changed meanwhile, and nothing was written."""
         if not step.writes:
             return step.generation
-        version = await patiently(
+        version = await until_store_works(
             self._clock,
             lambda: self._store.write(before, step.writes, self._clock.now()),
             generation=before.id,
         )
         if version is None:
-            attempts_dropped(self._health, step.generation, step.writes)
+            report_discarded(self._health, step.generation, step.writes)
             return None
         if step.generation.status.terminal and not before.status.terminal:
             reach("terminal")
         self._signals.changed(before.id)
-        tasks_ended(self._health, step.generation, step.writes)
+        report_ended(self._health, step.generation, step.writes)
         for write in step.writes:
             if isinstance(write, SaveKept):
                 self._effects.archived(write.file)
         after = replace(step.generation, version=version)
-        if after.status is not before.status:
-            log.info("generation_moved", generation=after.id, status=after.status, provider=after.provider)
+        self._report(before, after, step.writes)
         return after
 
+    def _report(self, before: Generation, after: Generation, writes: Sequence[Write]) -> None:
+        """Report to telemetry what has just been stored."""
+        now = self._clock.now()
+        if after.status is not before.status:
+            age_seconds = (now - after.created_at).total_seconds()
+            self._observer.observe(
+                GenerationStatusChanged(
+                    generation=after.id, status=after.status, provider=after.provider, age_seconds=age_seconds
+                )
+            )
+        for write in writes:
+            if isinstance(write, SaveAttempt) and write.attempt.state is not write.was:
+                attempt = write.attempt
+                route = after.route(attempt)
+                self._observer.observe(
+                    AttemptFinished(
+                        generation=after.id,
+                        attempt=attempt.id,
+                        provider=route.provider,
+                        model=route.model,
+                        state=attempt.state,
+                        kind=None if attempt.failure is None else attempt.failure.kind,
+                        duration_seconds=(now - attempt.reserved_at).total_seconds(),
+                    )
+                )
+
     async def _reload(self, generation: Generation) -> Generation | None:
-        found = await patiently(self._clock, lambda: self._store.get(generation.id), generation=generation.id)
-        if found is None or found.fence != generation.fence:
+        """The generation as it is stored now. `None`: it was deleted, or another process has taken the fence."""
+        stored = await until_store_works(self._clock, lambda: self._store.get(generation.id), generation=generation.id)
+        if stored is None or stored.fence != generation.fence:
             self._cancel_all_but_submits()
             if self._running:
-                await asyncio.wait(self._running)  # what they learn they store themselves
+                await asyncio.wait(self._running)  # submits store by themselves which tasks they started
             return None
-        return found
+        return stored
 
     def _cancel_all_but_submits(self) -> None:
-        """End what may be done again; a submit that may have begun to leave is brought to its end."""
+        """Cancel what may be repeated. A submit that may have begun to leave must be brought to its end."""
         for task, effect in self._running.items():
             if not (isinstance(effect, Submit) and self._effects.is_sending(effect.attempt_id)):
                 task.cancel()
 
-    def _cancel_unwanted(self, held: Generation) -> None:
-        """Stop submits that were not sent and are not to be, and fetches of files that were dropped."""
+    def _cancel_unwanted(self, generation: Generation) -> None:
+        """Cancel unsent submits of attempts that were given up, and downloads of files that nobody needs."""
         if not self._running:
             return
-        unsent = {attempt.id for attempt in held.attempts if attempt.state is AttemptState.NOT_SENT}
-        files = {output.index for output in held.outputs if output.artifact is not None}
+        unsent = {attempt.id for attempt in generation.attempts if attempt.state is AttemptState.NOT_SENT}
+        files = {output.index for output in generation.outputs if output.artifact is not None}
         for task, effect in self._running.items():
             match effect:
                 case Submit(attempt_id=attempt_id):
@@ -184,24 +219,23 @@ class Drive:
                 task.cancel()
 
     def _start(self, generation: Generation, effect: Effect) -> None:
-        task = asyncio.create_task(
-            self._effects.carry_out(generation, effect),
-        )
+        task = asyncio.create_task(self._effects.carry_out(generation, effect))
         self._running[task] = effect
-        task.add_done_callback(lambda _: self._event.set())
+        task.add_done_callback(lambda _: self._wake_up.set())
 
     def _collect(self) -> list[Fact]:
-        facts: list[Fact] = [Hinted(attempt_id) for attempt_id in self._hinted]
-        self._hinted.clear()
+        """The facts that were learnt since the last step."""
+        facts: list[Fact] = [Hinted(attempt_id) for attempt_id in self._nudged]
+        self._nudged.clear()
         for task in [task for task in self._running if task.done()]:
             effect = self._running.pop(task)
             if isinstance(effect, Submit):
-                self._changed = True  # the effect moved the attempt in the store
+                self._is_outdated = True  # the submit has changed the attempt in the store
             if task.cancelled():
                 continue
             error = task.exception()
             if error is not None:
-                self._broken = error  # raised once what the others have learnt is stored
+                self._effect_error = error
                 continue
             fact = task.result()
             if fact is not None:
@@ -209,7 +243,8 @@ class Drive:
         return facts
 
     async def _sleep(self, step: Step) -> None:
-        if any(task.done() for task in self._running) or self._changed or self._hinted:
+        """Sleep until the step's `wake_at`, or until something happens before that."""
+        if any(task.done() for task in self._running) or self._is_outdated or self._nudged:
             return
-        delay = (step.wake_at - self._clock.now()).total_seconds()
-        await wait(self._clock, self._event, STOP_SECONDS if self._stopping else delay)
+        delay_seconds = (step.wake_at - self._clock.now()).total_seconds()
+        await wait(self._clock, self._wake_up, STOP_SECONDS if self._stopping else delay_seconds)

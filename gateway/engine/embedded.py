@@ -1,4 +1,4 @@
-"""The engine of one process: a coroutine a generation, under the store's exclusive lock."""
+"""The engine of a single process: one coroutine for each generation, under the store's exclusive lock."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -14,14 +14,14 @@ from gateway.domain.backoff import spread
 from gateway.domain.errors import Overloaded, ShuttingDown
 from gateway.domain.generation.model import Generation
 from gateway.engine.driver import Drive
-from gateway.engine.store_retry import patiently
+from gateway.engine.store_retry import until_store_works
 from gateway.store.port import Store
 
 log = structlog.get_logger()
-RESTART_SECONDS = 30.0  # before a driver that broke is started again
+RESTART_SECONDS = 30.0  # before a driver that raised is started again
 LEASE_SECONDS = 60.0
-FULL_SECONDS = 15.0  # until a client should ask again whether there is room
-STOPPING_SECONDS = 5.0  # the same for the process that comes next
+FULL_SECONDS = 15.0  # `Retry-After` while too many generations are open
+STOPPING_SECONDS = 5.0  # `Retry-After` while the process stops: the next one may run by then
 
 
 class EmbeddedEngine:
@@ -30,17 +30,18 @@ class EmbeddedEngine:
     def __init__(
         self, store: Store, clock: Clock, new_drive: Callable[[], Drive], *, spread_seconds: float, open_max: int
     ) -> None:
-        """`open_max`: how many generations may have a driver before new ones are refused."""
+        """`spread_seconds`: over how long a start spreads the drivers. `open_max`: open generations at once."""
         self._store = store
         self._clock = clock
         self._new_drive = new_drive
         self._spread_seconds = spread_seconds
         self._open_max = open_max
-        self._arriving = 0  # creates that were let in and have no driver yet
+        self._arriving = 0  # creates that were admitted and have no driver yet
         self._drives: dict[str, Drive] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._behind: set[str] = set()  # driven behind their ends: a task that was given up is read, a file is kept
-        self._woken: set[str] = set()  # asked for while their driver was beginning or ending
+        # Generations that have ended but are still driven: an abandoned task is polled, or a file is archived.
+        self._ended: set[str] = set()
+        self._woken: set[str] = set()  # woken while their driver was starting or ending
         self._stopping = False
 
     @property
@@ -54,11 +55,11 @@ class EmbeddedEngine:
             self._spawn(generation_id, None, delay=spread(generation_id) * self._spread_seconds)
 
     @contextmanager
-    def room(self) -> Iterator[None]:
-        """See `Engine`. Every open generation has a driver from the start on; what is behind its end is not counted."""
+    def admit(self) -> Iterator[None]:
+        """See `Engine`. Every open generation has a driver, so drivers are counted, except those of ended ones."""
         if self._stopping:
             raise ShuttingDown(retry_after=STOPPING_SECONDS)
-        if len(self._tasks) - len(self._behind) + self._arriving >= self._open_max:
+        if len(self._tasks) - len(self._ended) + self._arriving >= self._open_max:
             raise Overloaded(f"{self._open_max:,} generations are open already.", retry_after=FULL_SECONDS)
         self._arriving += 1
         try:
@@ -67,29 +68,29 @@ class EmbeddedEngine:
             self._arriving -= 1
 
     def begin(self, generation: Generation) -> None:
-        """Start at once: the fence is ours already."""
+        """See `Engine`. The driver starts at once: this process has the fence already."""
         self._spawn(generation.id, generation)
 
     def wake(self, generation_id: str) -> None:
-        """Make its driver look again; one that has none gets one."""
+        """See `Engine`. A generation without a driver gets one."""
         drive = self._drives.get(generation_id)
         if drive is not None:
             drive.wake()
         elif generation_id in self._tasks:
-            self._woken.add(generation_id)  # one that begins finds it out; one that ends is followed by another
+            self._woken.add(generation_id)  # a starting driver reads it anyway; after an ending one another is started
         else:
             self._spawn(generation_id, None)
 
-    def hint(self, generation_id: str, attempt_id: str) -> None:
-        """Make its driver read the attempt's tasks; one that begins reads them soon of itself."""
+    def nudge(self, generation_id: str, attempt_id: str) -> None:
+        """See `Engine`. A driver that is starting polls the tasks soon by itself."""
         drive = self._drives.get(generation_id)
         if drive is not None:
-            drive.hint(attempt_id)
+            drive.nudge(attempt_id)
         else:
             self.wake(generation_id)
 
     def drain(self) -> None:
-        """Take and start nothing more; what is under way and no submit ends."""
+        """See `Engine`. Effects under way are cancelled, except submits."""
         if self._stopping:
             return
         self._stopping = True
@@ -101,7 +102,7 @@ class EmbeddedEngine:
                 drive.stop()
 
     async def stop(self, drain_seconds: float) -> None:
-        """Hand every generation back; what is not done in time is found again at the next start."""
+        """Hand every generation back. A submit that is not done in time counts as unknown at the next start."""
         self.drain()
         tasks = list(self._tasks.values())
         if tasks:
@@ -112,14 +113,15 @@ class EmbeddedEngine:
                 log.warning("drain_timed_out", generations=len(late))
                 await asyncio.wait(late)
 
-    def _spawn(self, generation_id: str, held: Generation | None, delay: float = 0.0) -> None:
+    def _spawn(self, generation_id: str, created: Generation | None, delay: float = 0.0) -> None:
+        """Start a driver, after `delay` seconds; `created` is the generation if this process has its fence already."""
         if self._stopping or generation_id in self._tasks:
             return
-        task = asyncio.create_task(self._drive(generation_id, held, delay), name=generation_id)
+        task = asyncio.create_task(self._drive(generation_id, created, delay), name=generation_id)
         self._tasks[generation_id] = task
-        task.add_done_callback(lambda _: self._ended(generation_id))
+        task.add_done_callback(lambda _: self._after_drive(generation_id))
 
-    def _ended(self, generation_id: str) -> None:
+    def _after_drive(self, generation_id: str) -> None:
         self._tasks.pop(generation_id, None)
         if generation_id in self._woken:
             self._woken.discard(generation_id)
@@ -129,25 +131,25 @@ class EmbeddedEngine:
         until = self._clock.now() + timedelta(seconds=LEASE_SECONDS)
         return await self._store.take_over(generation_id, until)
 
-    async def _drive(self, generation_id: str, held: Generation | None, delay: float) -> None:
+    async def _drive(self, generation_id: str, generation: Generation | None, delay: float) -> None:
         while not self._stopping:
             try:
                 if delay:
                     await sleep_on(self._clock, delay)
-                if held is None:
-                    held = await patiently(
+                if generation is None:
+                    generation = await until_store_works(
                         self._clock, lambda: self._take_over(generation_id), generation=generation_id
                     )
-                if held is not None:
+                if generation is not None:
                     self._woken.discard(generation_id)
                     drive = self._drives[generation_id] = self._new_drive()
-                    drive.on_end = partial(self._behind.add, generation_id)
-                    await drive.run(held)
-            except Exception:  # one broken generation must not end the others, nor be lost itself
+                    drive.on_end = partial(self._ended.add, generation_id)
+                    await drive.run(generation)
+            except Exception:  # one broken generation must neither end the others nor be lost itself
                 log.exception("driver_failed", generation=generation_id)
-                held, delay = None, RESTART_SECONDS
+                generation, delay = None, RESTART_SECONDS
             else:
                 return
             finally:
                 self._drives.pop(generation_id, None)
-                self._behind.discard(generation_id)
+                self._ended.discard(generation_id)

@@ -1,4 +1,7 @@
-"""The port: who drives which generation. The ledger decides what may be done; an engine only wakes."""
+"""The port of the engine: it decides which process drives which generation, and wakes the drivers.
+
+Whether a submit may be sent is decided by the ledger alone, never by an engine.
+"""
 
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -7,35 +10,35 @@ from gateway.domain.generation.model import Generation
 
 
 class Engine(Protocol):
-    """At-least-once: it may wake a driver too often or twice, the ledger's guards make that harmless."""
+    """Wakes drivers at least once. It may wake one too often, or start two: the guards of the ledger allow for that."""
 
     async def start(self) -> None:
-        """Drive every open generation again, spread over time."""
+        """Start a driver for every open generation, spread over time."""
         ...
 
-    def room(self) -> AbstractContextManager[None]:
-        """Hold a place for a generation that is about to be created.
+    def admit(self) -> AbstractContextManager[None]:
+        """Reserve capacity for a generation that is about to be created, for the length of the `with` block.
 
-        `Overloaded` when there is none, `ShuttingDown` once it drains.
+        Raises `Overloaded` if too many generations are open, `ShuttingDown` after `drain`.
         """
         ...
 
     def begin(self, generation: Generation) -> None:
-        """Drive a generation that this process has just created and holds the fence of."""
+        """Drive a generation that this process has just created, so that it has the fence already."""
         ...
 
     def wake(self, generation_id: str) -> None:
-        """Something changed from outside: its driver is to look again now."""
+        """Make the driver read the generation again now: the API or an operator has changed it."""
         ...
 
-    def hint(self, generation_id: str, attempt_id: str) -> None:
-        """A provider says that something happened to an attempt's tasks: they are to be read now."""
+    def nudge(self, generation_id: str, attempt_id: str) -> None:
+        """Make the driver poll the tasks of this attempt now: the provider has called back about them."""
         ...
 
     def drain(self) -> None:
-        """Take and start nothing new from now on: the first half of `stop`."""
+        """Accept and start nothing new from now on. This is the first half of `stop`."""
         ...
 
     async def stop(self, drain_seconds: float) -> None:
-        """Start nothing new, let submits in flight finish and be stored, then return."""
+        """Start nothing new; return when the submits in flight have ended and are stored, or the time is over."""
         ...

@@ -1,4 +1,4 @@
-"""What has to wait for the store: a driver holds on to what it knows until it is durable."""
+"""Repeats a call of the store until the store works: a driver must not lose what it knows because a disk is full."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -13,11 +13,14 @@ STORE_RETRY_SECONDS = 1.0
 T = TypeVar("T")
 
 
-async def patiently(clock: Clock, call: Callable[[], Awaitable[T]], **about: str) -> T:
-    """The call's result, however long the store takes to be there again; `about` tells the log of whom."""
+async def until_store_works(clock: Clock, call: Callable[[], Awaitable[T]], **log_fields: str) -> T:
+    """The result of `call`, which is repeated every second while it raises `StoreUnavailable`.
+
+    `log_fields` name the generation or the attempt in the log line of each failure.
+    """
     while True:
         try:
             return await call()
         except StoreUnavailable as error:
-            log.warning("store_unavailable", error=error.reason or error.detail, **about)
+            log.warning("store_unavailable", error=error.reason or error.detail, **log_fields)
             await sleep(clock, STORE_RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""What nobody needs any more: the sweeper removes it, now and then, a little at a time."""
+"""Removes, every hour and in batches, files of results and rows that have expired, and blobs that no row names."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -14,12 +14,12 @@ from gateway.store.port import Store
 
 log = structlog.get_logger()
 INTERVAL_SECONDS = 3600.0
-BLOB_AGE = timedelta(hours=1)  # far longer than a create takes from putting its blobs to naming them in the ledger
-BATCH = 200  # rows or files at once: what the event loop does for them takes about a millisecond
+BLOB_AGE = timedelta(hours=1)  # far longer than a create takes between writing a blob and naming it in the ledger
+BATCH = 200  # rows or files at once: the event loop needs about a millisecond for them
 
 
 class Sweeper:
-    """Removes what is past its life, files of results first, and blobs that no file names."""
+    """Removes files of results, then expired rows, then blobs that no file names any more."""
 
     def __init__(
         self,
@@ -31,9 +31,9 @@ class Sweeper:
         keep_purchases: timedelta,
         hold: SweepHold | None = None,
     ) -> None:
-        """`keep_purchases`: how long what deleted generations may have cost is kept, from their delete.
+        """`keep_purchases`: how long the cost of a deleted generation is kept, counted from the delete.
 
-        `hold`: the clock may be wrong, so that for a while another time decides what is due.
+        `hold`: the clock may be wrong, so for a while another time decides what has expired.
         """
         self._store = store
         self._blobs = blobs
@@ -43,65 +43,66 @@ class Sweeper:
         self._hold = hold
         self._wake = asyncio.Event()
         self._stopping = False
-        self._hurried = False
+        self._results_due = False  # a generation was deleted, so results are to be removed before the hour is over
         self._next_at: datetime | None = None  # of a whole round
 
     async def run(self) -> None:
-        """Sweep at once and then every hour, until `stop`; what `soon` asks for is done in between."""
+        """Sweep at once and then every hour, until `stop`. After `soon`, files of results are removed in between."""
         while not self._stopping:
             try:
                 await self._round(self._clock.now())
             except StoreUnavailable as error:
                 log.warning("sweep_put_off", error=str(error))
-            except Exception:  # nothing depends on a round; the next one may do better
+            except Exception:  # nothing depends on this round, and the next one may succeed
                 log.exception("sweep_failed")
             if not self._stopping:
                 await wait(self._clock, self._wake, self._seconds_left())
 
     def soon(self) -> None:
-        """A generation was deleted: its files are to go now."""
-        self._hurried = True
+        """Remove files of results now: a generation was deleted."""
+        self._results_due = True
         self._wake.set()
 
     def stop(self) -> None:
-        """Let `run` return after the batch it is at."""
+        """Let `run` return after its current batch."""
         self._stopping = True
         self._wake.set()
 
     def _seconds_left(self) -> float:
+        """Until the next whole round."""
         return INTERVAL_SECONDS if self._next_at is None else (self._next_at - self._clock.now()).total_seconds()
 
     async def _round(self, now: datetime) -> None:
-        hurried, self._hurried = self._hurried, False
-        whole = not hurried or self._next_at is None or now >= self._next_at
-        if whole:
+        results_only, self._results_due = self._results_due, False
+        is_whole = not results_only or self._next_at is None or now >= self._next_at
+        if is_whole:
             self._next_at = now + timedelta(seconds=INTERVAL_SECONDS)
-        due = now if self._hold is None else self._hold.moment(now)
-        await self._remove_results(due)
-        if whole:
-            await self._sweep(due)
+        expired_at = now if self._hold is None else self._hold.moment(now)
+        await self._remove_results(expired_at)
+        if is_whole:
+            await self._sweep(expired_at)
 
     async def _remove_results(self, now: datetime) -> None:
-        """The file goes before the row that tells of it; one that cannot go has its turn again in an hour."""
-        gone, stuck = 0, 0
+        """Remove expired results: each file before its row. A file that cannot be removed is tried again in an hour."""
+        removed_count, stuck_count = 0, 0
         while not self._stopping and (names := await self._store.results.expired(now, BATCH)):
             try:
                 await self._artifacts.remove(names)
             except StoreUnavailable:
-                removed = [name for name in names if await self._is_removed(name)]
+                removed = [name for name in names if await self._remove_one(name)]
             else:
                 removed = names
-            left = [name for name in names if name not in removed]
+            stuck = [name for name in names if name not in removed]
             await self._store.results.forget(removed, now)
-            await self._store.results.put_off(left, now + timedelta(seconds=INTERVAL_SECONDS))
-            gone, stuck = gone + len(removed), stuck + len(left)
-        if gone:
-            log.info("results_removed", files=gone)
-        if stuck:
-            log.error("results_not_removed", files=stuck)
+            await self._store.results.put_off(stuck, now + timedelta(seconds=INTERVAL_SECONDS))
+            removed_count, stuck_count = removed_count + len(removed), stuck_count + len(stuck)
+        if removed_count:
+            log.info("results_removed", files=removed_count)
+        if stuck_count:
+            log.error("results_not_removed", files=stuck_count)
 
-    async def _is_removed(self, name: str) -> bool:
-        """Of several that could not be removed together, whether one goes by itself."""
+    async def _remove_one(self, name: str) -> bool:
+        """Remove one file of a batch that could not be removed together; whether that succeeded."""
         try:
             await self._artifacts.remove([name])
         except StoreUnavailable as error:
@@ -111,23 +112,25 @@ class Sweeper:
 
     async def _sweep(self, now: datetime) -> None:
         began = self._clock.now()
-        forgotten = await self._forget(now)
-        removed = await self._remove_blobs(now - BLOB_AGE)
-        if forgotten or removed:
+        rows = await self._remove_rows(now)
+        blobs = await self._remove_blobs(now - BLOB_AGE)
+        if rows or blobs:
             seconds = (self._clock.now() - began).total_seconds()
-            log.info("swept", rows=forgotten, blobs=removed, duration_seconds=seconds)
+            log.info("swept", rows=rows, blobs=blobs, duration_seconds=seconds)
 
-    async def _forget(self, now: datetime) -> int:
+    async def _remove_rows(self, now: datetime) -> int:
+        """Remove expired rows of every kind; how many there were."""
         total = 0
         store = self._store
-        for forget in (store.forget, store.library.expire, store.uploads.expire, store.webhooks.expire):
-            while not self._stopping and (count := await forget(now, BATCH)):
+        for remove in (store.forget, store.library.expire, store.uploads.expire, store.webhooks.expire):
+            while not self._stopping and (count := await remove(now, BATCH)):
                 total += count
         while not self._stopping and (count := await store.purchases.expire(now - self._keep_purchases, BATCH)):
             total += count
         return total
 
     async def _remove_blobs(self, before: datetime) -> int:
+        """Remove the blobs from before this moment that no file names; how many there were."""
         total = 0
         for folder in await self._blobs.folders():
             if self._stopping:
@@ -136,13 +139,13 @@ class Sweeper:
         return total
 
     async def _remove_from(self, folder: str, before: datetime) -> int:
-        """A blob that the ledger does not name may still get its name while it is not older than `BLOB_AGE`."""
+        """The same in one folder. A blob younger than `BLOB_AGE` stays: its create may still be about to name it."""
         total = 0
-        old = await self._blobs.old(folder, before)
-        for start in range(0, len(old), BATCH):
+        names = await self._blobs.old(folder, before)
+        for start in range(0, len(names), BATCH):
             if self._stopping:
                 break
-            batch = old[start : start + BATCH]
-            named = await self._store.named_blobs(batch)
-            total += await self._blobs.remove(folder, [name for name in batch if name not in named], before)
+            batch = names[start : start + BATCH]
+            in_use = await self._store.named_blobs(batch)
+            total += await self._blobs.remove(folder, [name for name in batch if name not in in_use], before)
         return total

@@ -1,1 +1,1 @@
-"""What the API does with generations: plan, create, read, cancel, and follow their events."""
+"""What the API does with generations: plan, create, read, list, cancel, delete, and follow their events."""

@@ -1,4 +1,4 @@
-"""Which public model names there are, and the candidates behind each."""
+"""The public model names, and the candidate routes of each."""
 
 import difflib
 import re
@@ -14,11 +14,11 @@ from gateway.domain.routing.plan import Candidate
 from gateway.settings.load import ModelSettings, Settings
 from gateway.upstream.provider import Provider, UpstreamModel
 
-ALL, KLING = "auto", "kling"  # the virtual models that need no configuration
+ALL, KLING = "auto", "kling"  # the virtual models that exist without configuration
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """A name that a client can ask for."""
+    """A model name that a client can use, with the routes that can serve it."""
 
     name: str
     candidates: tuple[Candidate, ...]
@@ -29,7 +29,7 @@ class Model(Struct, frozen=True, kw_only=True):
 
 
 class Catalog:
-    """Every model of the configured providers, fixed at the start."""
+    """Every model of the configured providers. It does not change while the process runs."""
 
     def __init__(self, providers: Mapping[str, Provider], settings: Settings) -> None:
         upstream = [
@@ -45,49 +45,53 @@ class Catalog:
             self._models.pop(name, None)
             if model := _virtual(name, configured, upstream, settings):
                 self._add(model)
-        self._ambiguous: dict[str, list[str]] = {}
+        self._full_names: dict[str, list[str]] = {}  # by the name without its provider, which several may have
         for candidate in upstream:
             full = f"{candidate.provider}/{candidate.model}"
             self._add(Model(name=full, candidates=(candidate,), owned_by=candidate.provider))
-            self._ambiguous.setdefault(candidate.model, []).append(full)
-        for bare, owners in self._ambiguous.items():
-            if len(owners) == 1 and bare not in self._models:
-                self._models[bare] = self._models[owners[0]]
+            self._full_names.setdefault(candidate.model, []).append(full)
+        for bare, full_names in self._full_names.items():
+            if len(full_names) == 1 and bare not in self._models:
+                self._models[bare] = self._models[full_names[0]]
 
     def _add(self, model: Model) -> None:
         self._models[model.name] = model
 
     def resolve(self, name: str, param: str = "model") -> Model:
-        """The model of this name; `ModelNotFound` with near names, about the parameter that named it."""
+        """The model with this name.
+
+        Raises `ModelNotFound`, which names `param`, the parameter that the name is from, and similar names.
+        """
         model = self._models.get(name)
         if model is not None:
             return model
-        owners = self._ambiguous.get(name, [])
-        if len(owners) > 1:
-            raise ModelNotFound(f"The model {name!r} is served by several: use {' or '.join(owners)}.", param=param)
-        near = _near(name, self._models)
-        if not near:  # a difference of upper and lower case is a small one
-            folded = {known.lower(): known for known in self._models}
-            near = [folded[one] for one in _near(name.lower(), folded)]
-        hint = f"Did you mean {', '.join(near)}?" if near else "GET /v1/models lists those there are."
-        raise ModelNotFound(f"There is no model {name[:100]!r}. {hint}", param=param)
+        full_names = self._full_names.get(name, [])
+        if len(full_names) > 1:
+            choices = " or ".join(full_names)
+            raise ModelNotFound(f"Several providers have a model {name!r}; use {choices}.", param=param)
+        similar = _similar(name, self._models)
+        if not similar:  # ignore upper and lower case
+            by_lower = {model_name.lower(): model_name for model_name in self._models}
+            similar = [by_lower[lower] for lower in _similar(name.lower(), by_lower)]
+        hint = f"Did you mean {', '.join(similar)}?" if similar else "GET /v1/models lists the models."
+        raise ModelNotFound(f"The model {name[:100]!r} does not exist. {hint}", param=param)
 
     def candidates(self, request: GenerationRequest) -> tuple[Model, tuple[Candidate, ...]]:
-        """The model asked for, and its candidates followed by those of the models to fall back to."""
+        """The requested model, and its candidates followed by those of the models in `fallback`. Each route once."""
         model = self.resolve(request.model)
-        found = {(one.provider, one.model): one for one in model.candidates}
+        by_route = {(candidate.provider, candidate.model): candidate for candidate in model.candidates}
         for group, name in enumerate(request.fallback if isinstance(request.fallback, tuple) else (), start=1):
-            for one in self.resolve(name, "fallback").candidates:
-                found.setdefault((one.provider, one.model), replace(one, group=group))
-        return model, tuple(found.values())
+            for candidate in self.resolve(name, "fallback").candidates:
+                by_route.setdefault((candidate.provider, candidate.model), replace(candidate, group=group))
+        return model, tuple(by_route.values())
 
     def listed(self) -> list[Model]:
-        """Every model once, under its full name, virtual ones first."""
+        """Every model once, under its full name: virtual models first."""
         return [model for name, model in self._models.items() if name == model.name]
 
 
-def _near(name: str, known: Iterable[str]) -> list[str]:
-    return difflib.get_close_matches(name, list(known), n=5, cutoff=0.6)
+def _similar(name: str, names: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, list(names), n=5, cutoff=0.6)
 
 
 def _candidate(provider: Provider, model: UpstreamModel) -> Candidate:
@@ -101,31 +105,34 @@ def _candidate(provider: Provider, model: UpstreamModel) -> Candidate:
 
 
 def _kling(upstream: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The routes that are Kling by their name, the newest version first."""
+    """The routes whose model name begins with "kling", the newest version first."""
 
     def version(candidate: Candidate) -> tuple[int, int]:
-        found = re.match(r"kling-[a-z]*(\d+)(?:[.-](\d+))?", candidate.model.lower())
-        return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
+        match = re.match(r"kling-[a-z]*(\d+)(?:[.-](\d+))?", candidate.model.lower())
+        return (int(match[1]), int(match[2] or 0)) if match else (0, 0)
 
-    named = [candidate for candidate in upstream if candidate.model.lower().startswith("kling")]
-    return tuple(sorted(named, key=version, reverse=True))
+    kling = [candidate for candidate in upstream if candidate.model.lower().startswith("kling")]
+    return tuple(sorted(kling, key=version, reverse=True))
 
 
 def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate], settings: Settings) -> Model | None:
-    """A configured model; `None` when every provider behind it is switched off."""
-    known = {f"{candidate.provider}/{candidate.model}": candidate for candidate in upstream}
+    """A configured virtual model; `None` if every provider in its routes is disabled.
+
+    Raises `ConfigurationError` for a route that no enabled provider has.
+    """
+    by_name = {f"{candidate.provider}/{candidate.model}": candidate for candidate in upstream}
     candidates: list[Candidate] = []
     for index, route in enumerate(configured.routes):
-        candidate = known.get(route)
+        candidate = by_name.get(route)
         if candidate is not None:
             weight = configured.weights[index] if configured.weights else 1.0
             seconds = configured.attempt_timeout_seconds
             changed = replace(candidate, weight=weight, order=configured.order, attempt_timeout_seconds=seconds)
             candidates.append(changed)
         elif route.partition("/")[0] in settings.enabled:
-            near = difflib.get_close_matches(route, known, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
-            raise ConfigurationError(f"models.{name}.routes[{index}]: there is no route {route!r}; {hint}")
+            similar = difflib.get_close_matches(route, by_name, n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(similar)}?" if similar else f"the routes are {', '.join(by_name)}"
+            raise ConfigurationError(f"models.{name}.routes[{index}]: the route {route!r} does not exist; {hint}")
     if not candidates:
         return None
     policy = Policy(on_ambiguous=configured.on_ambiguous, on_content_policy=configured.on_content_policy)

@@ -1,4 +1,4 @@
-"""Who waits for a change of which generation, inside this process."""
+"""Notifies clients that wait inside this process that a generation has changed, and limits how many may wait."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,27 +8,28 @@ from gateway.domain.errors import Overloaded
 
 LONG_POLLS_MAX = 5000
 LISTENERS_MAX = 10_000
-TOLD_AT_ONCE = 200  # listeners; what they do about it holds up the event loop for some milliseconds
-FULL_SECONDS = 5.0  # until a client should ask again whether there is room
+WAKE_BATCH = 200  # listeners that are woken at a time: what they do then blocks the event loop for some milliseconds
+FULL_SECONDS = 5.0  # `Retry-After` while too many clients wait
 
 
 class Listener(asyncio.Event):
-    """Set at every change; `change` is the number of the last one, the same for all who were told of it."""
+    """Is set at every change. All listeners of a change have the same number of it in `change`."""
 
     change = 0
 
 
 class Room:
-    """So many may wait in one way at once."""
+    """Caps how many clients may wait in one way at the same time."""
 
     def __init__(self, places: int, waiting: str) -> None:
+        """`places`: the cap. `waiting`: what the clients do, for the error message, such as "calls are waiting"."""
         self._places = places
-        self._waiting = waiting  # what a client is told of those who do
+        self._waiting = waiting
         self._taken = 0
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place, for as long as it is held; `Overloaded` when there is none."""
+        """Take a place for the length of the `with` block. Raises `Overloaded` if all are taken."""
         if self._taken >= self._places:
             raise Overloaded(f"{self._places:,} {self._waiting} already.", retry_after=FULL_SECONDS)
         self._taken += 1
@@ -39,7 +40,7 @@ class Room:
 
 
 class Signals:
-    """`changed(id)` sets the event of everybody who listens to `id`."""
+    """`changed(id)` wakes every listener of that generation."""
 
     def __init__(self, long_polls_max: int = LONG_POLLS_MAX, listeners_max: int = LISTENERS_MAX) -> None:
         self.long_polls = Room(long_polls_max, "calls are waiting")
@@ -49,28 +50,28 @@ class Signals:
         self.closed = False
 
     def changed(self, generation_id: str) -> None:
-        """A generation has a new version."""
+        """Wake the listeners: the generation has a new version."""
         self._changes += 1
-        self._tell(list(self._listeners.get(generation_id, ())), self._changes)
+        self._wake(list(self._listeners.get(generation_id, ())), self._changes)
 
-    def _tell(self, listeners: list[Listener], change: int) -> None:
-        for listener in listeners[:TOLD_AT_ONCE]:
-            listener.change = max(listener.change, change)  # it may have been told of a later one
+    def _wake(self, listeners: list[Listener], change: int) -> None:
+        for listener in listeners[:WAKE_BATCH]:
+            listener.change = max(listener.change, change)  # a later change may have woken it already
             listener.set()
-        if len(listeners) > TOLD_AT_ONCE:  # others have their turn in between
-            asyncio.get_running_loop().call_soon(self._tell, listeners[TOLD_AT_ONCE:], change)
+        if len(listeners) > WAKE_BATCH:  # other work runs between two batches
+            asyncio.get_running_loop().call_soon(self._wake, listeners[WAKE_BATCH:], change)
 
     def close(self) -> None:
-        """Nobody is to wait any more: the gateway is stopping."""
+        """Wake every listener: the gateway is stopping, so no client may wait any longer."""
         self.closed = True
         for generation_id in self._listeners:
             self.changed(generation_id)
 
     @contextmanager
     def listen(self, generation_id: str, room: Room | None = None) -> Iterator[Listener]:
-        """An event that is set at every change from now on; listen first, then look, and no change is missed.
+        """A listener that is set at every change from now on. Listen first and read then, so that no change is missed.
 
-        `Overloaded` when the room, that of the long polls unless another is named, is full.
+        Raises `Overloaded` if `room` is full, which is by default that of the long polls.
         """
         with (room or self.long_polls).place():
             listener = Listener()

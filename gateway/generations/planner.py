@@ -1,4 +1,4 @@
-"""From a request to its routes: the model, what is known of its images, the providers' health, the pure plan."""
+"""Finds the routes of a request: reads the facts about its images, then asks the pure rules in `domain/routing`."""
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
@@ -21,19 +21,19 @@ from gateway.upstream.health import Health
 
 
 class Quote(Struct, frozen=True, kw_only=True):
-    """What would be done with a request."""
+    """The routes that a request would get, and why it would not get the others."""
 
     model: Model
     request: GenerationRequest
     planned: Planned
-    images: Mapping[str, ImageFacts]  # those that the gateway holds, by their names in the request
+    images: Mapping[str, ImageFacts]  # of images whose bytes the gateway has, by their name in the request
 
 
 class Planner:
-    """Starts nothing and stores nothing."""
+    """Plans requests. It starts nothing and stores nothing."""
 
     def __init__(self, store: Store, catalog: Catalog, health: Health, clock: Clock, *, links: bool) -> None:
-        """`links`: providers can read files from the gateway itself."""
+        """`links`: the gateway has a public URL, so that providers can download files from it."""
         self._clock = clock
         self._links = links
         self._store = store
@@ -43,52 +43,63 @@ class Planner:
     async def quote(
         self, request: GenerationRequest, *, key: str, images: Mapping[str, ImageFacts], seed: str
     ) -> Quote:
-        """The routes in order, and why each other one is left out; `images` are those that came with the request."""
+        """The routes in their order, and the reasons for which other routes are left out.
+
+        `images` are the facts about images whose bytes came with the request. `seed` decides the weighted order.
+        Raises `ModelNotFound`, `InvalidParameter`, and `InvalidImage` for a `file_…` that does not exist.
+        """
         model, candidates = self._catalog.candidates(request)
         _check_options(request, candidates, self._catalog.providers)
         if not request.prompt.strip() and not request.provider_options:
             raise InvalidParameter("`prompt` is required.", param="prompt")
-        known = dict(images)
+        facts = dict(images)
         if named := named_files(request, images):
             stored, now = await self._store.files(named, key), self._clock.now()
             for name in named:
                 file = stored.get(name)
                 if file is None or (file.expires_at is not None and file.expires_at <= now):
-                    raise InvalidImage(f"There is no file {name[:100]!r}.", param=param_of(request, name))
-                known[name] = file.facts
+                    raise InvalidImage(
+                        f"The file {name[:100]!r} does not exist; upload it first, or check its id.",
+                        param=param_of(request, name),
+                    )
+                facts[name] = file.facts
         if request.adapt is None and model.adapt == "nearest":
             request = replace(request, adapt="nearest")
-        planned = plan(request, candidates, known, health=self._health.of, seed=seed, links=self._links)
-        return Quote(model=model, request=request, planned=planned, images=known)
+        planned = plan(request, candidates, facts, health=self._health.of, seed=seed, links=self._links)
+        return Quote(model=model, request=request, planned=planned, images=facts)
 
     async def routes(
         self, request: GenerationRequest, *, key: str, images: Mapping[str, ImageFacts], seed: str
     ) -> tuple[Model, tuple[Route, ...]]:
-        """The routes in order, at least one: else `NoSuitableRoute` with every reason."""
+        """The model and its routes in their order, at least one. Raises what `quote` raises.
+
+        Without a route it raises `NoSuitableRoute` with every reason, or `InvalidImage`.
+        """
         quote = await self.quote(request, key=key, images=images, seed=seed)
         if not quote.planned.routes:
             raise _unconverted(quote) or NoSuitableRoute(request.model, quote.planned.left_out)
         return quote.model, quote.planned.routes
 
 
-def named_files(request: GenerationRequest, known: Collection[str]) -> list[str]:
-    """The images that the request names by their `file_…`, without those that are known."""
-    return [
-        name for name in dict.fromkeys(images_of(request.input)) if name.startswith(FILE_PREFIX) and name not in known
-    ]
+def named_files(request: GenerationRequest, inline: Collection[str]) -> list[str]:
+    """The ids (`file_…`) of stored images that the request uses, without those that came `inline`."""
+    names = dict.fromkeys(images_of(request.input))
+    return [name for name in names if name.startswith(FILE_PREFIX) and name not in inline]
 
 
 def _check_options(request: GenerationRequest, candidates: Sequence[Candidate], providers: Collection[str]) -> None:
-    """Options that no route could be given would be dropped in silence."""
-    asked = list(dict.fromkeys(candidate.provider for candidate in candidates))
+    """Refuse `provider_options` that no candidate can use: without this check they would be dropped silently."""
+    serving = list(dict.fromkeys(candidate.provider for candidate in candidates))
     for provider, options in request.provider_options.items():
         where = f"provider_options.{provider[:64]}"
         if provider not in providers:
-            known = ", ".join(providers)
-            raise InvalidParameter(f"`{where}`: there is no such provider; configured are {known}.", param=where)
-        if provider not in asked:
-            serving = ", ".join(asked)
-            raise InvalidParameter(f"`{where}`: the model {request.model!r} is served by {serving} only.", param=where)
+            configured = ", ".join(providers)
+            raise InvalidParameter(
+                f"`{where}`: this provider does not exist; configured are {configured}.", param=where
+            )
+        if provider not in serving:
+            only = ", ".join(serving)
+            raise InvalidParameter(f"`{where}`: the model {request.model!r} is served by {only} only.", param=where)
         known_options = {
             option
             for candidate in candidates
@@ -98,15 +109,18 @@ def _check_options(request: GenerationRequest, candidates: Sequence[Candidate], 
         }
         for option in options:
             if option not in known_options:
-                near = difflib.get_close_matches(option, known_options, n=1)
-                takes = ", ".join(sorted(known_options)) or "none"
-                hint = f"did you mean {near[0]!r}?" if near else f"its routes take: {takes}."
+                similar = difflib.get_close_matches(option, known_options, n=1)
+                options_text = ", ".join(sorted(known_options)) or "none"
+                hint = f"did you mean {similar[0]!r}?" if similar else f"its routes take: {options_text}."
                 where_option = f"{where}.{option[:64]}"
-                raise InvalidParameter(f"`{where_option}`: there is no such option; {hint}", param=where_option)
+                raise InvalidParameter(f"`{where_option}`: this option does not exist; {hint}", param=where_option)
 
 
 def _unconverted(quote: Quote) -> InvalidImage | None:
-    """The refusal of an image in a format that no route takes, and that the gateway converts where that is asked."""
+    """The refusal of an image whose format no route takes, although `adapt: "nearest"` would convert it.
+
+    `None` if something else is the reason.
+    """
     if quote.request.adapt == "nearest":
         return None
     for name in images_of(quote.request.input):
@@ -116,7 +130,8 @@ def _unconverted(quote: Quote) -> InvalidImage | None:
         param = param_of(quote.request, name)
         other = f"not {facts.content_type.removeprefix('image/')}"
         if all(
-            any(one.param == param and other in one.message for one in left.reasons) for left in quote.planned.left_out
+            any(reason.param == param and other in reason.message for reason in route.reasons)
+            for route in quote.planned.left_out
         ):
             message = f"`{param}` is in the format {CONVERTED[facts.content_type]}, which no route of this model takes."
             return InvalidImage(f"{message} {INSTEAD}", param=param)

@@ -1,16 +1,23 @@
-"""What the gateway knows of a generation's route, as advice on when to read it again."""
+"""Advises clients when to ask again, by what is known about the route of their generation."""
 
 from collections.abc import Mapping
+from math import ceil
 
 from gateway.clock import Clock
-from gateway.domain.generation.model import Generation, Route
-from gateway.domain.generation.poll_advice import LATEST_SECONDS, Pace, poll_after
+from gateway.domain.generation.model import AttemptState, Generation, Route
+from gateway.domain.generation.poll_advice import (
+    LATEST_SECONDS,
+    SOONEST_SECONDS,
+    Pace,
+    poll_after,
+    submit_advice_seconds,
+)
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
 
 
 class PollHints:
-    """Advice of this moment."""
+    """`Retry-After` values for clients, valid at the moment of the call."""
 
     def __init__(self, providers: Mapping[str, Provider], health: Health, clock: Clock) -> None:
         self._providers = providers
@@ -18,12 +25,27 @@ class PollHints:
         self._clock = clock
 
     def seconds(self, generation: Generation) -> float | None:
-        """Until a read is worth while; `None` when nothing is to come."""
+        """Seconds until a read is worthwhile; `None` if the generation has ended."""
         return poll_after(generation, self._pace, self._clock.now())
+
+    def submit_seconds(self, generation: Generation) -> float:
+        """Seconds until a submit that is under way has probably ended, a whole number.
+
+        `SOONEST_SECONDS` if no submit is under way any more.
+        """
+        now = self._clock.now()
+        waits = [SOONEST_SECONDS]
+        for attempt in generation.attempts:
+            if attempt.state is AttemptState.SUBMITTING and attempt.sent_at is not None:
+                route = generation.route(attempt)
+                provider = self._providers.get(route.provider)
+                limit = 0.0 if provider is None else provider.polling(route.model).submit_timeout_seconds
+                waits.append(submit_advice_seconds((now - attempt.sent_at).total_seconds(), limit))
+        return float(ceil(max(waits)))
 
     def _pace(self, route: Route) -> Pace:
         provider = self._providers.get(route.provider)
-        if provider is None:  # no longer configured: its tasks are not read
+        if provider is None:  # it is no longer configured, so its tasks are not polled
             return Pace(LATEST_SECONDS)
-        known = self._health.completion_times(route.provider, route.model)
-        return Pace(provider.polling(route.model).poll_seconds, None if known is None else known.median)
+        times = self._health.completion_times(route.provider, route.model)
+        return Pace(provider.polling(route.model).poll_seconds, None if times is None else times.median)

@@ -1,4 +1,4 @@
-"""What the API does with generations: create, read, list, cancel, delete."""
+"""Creates, reads, lists, cancels and deletes generations."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
@@ -8,43 +8,39 @@ from hashlib import sha256
 from typing import Literal, Protocol
 
 import msgspec
-import structlog
 from msgspec import Struct
 
 from gateway.clock import Clock, wait
 from gateway.domain.adapter.task import Status
-from gateway.domain.errors import (
-    Conflict,
-    IdempotencyKeyInUse,
-    NotFound,
-)
+from gateway.domain.errors import Conflict, IdempotencyKeyInUse, NotFound
 from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.failpoints import reach
 from gateway.generations.notifier import Signals
 from gateway.generations.planner import Planner, Quote, named_files
+from gateway.generations.poll_advice import PollHints
 from gateway.ids import new_id
 from gateway.inputs.blobs import Blobs
 from gateway.store.port import Idempotency, Page, Query, Store, StoredFile
+from gateway.telemetry import GenerationCancelled, GenerationCreated, GenerationDeleted, Observer
 
-log = structlog.get_logger()
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Drivers(Protocol):
     """What this service needs of an engine."""
 
-    def room(self) -> AbstractContextManager[None]:
-        """Hold a place for one more generation; an error for the client when there is none."""
+    def admit(self) -> AbstractContextManager[None]:
+        """Reserve capacity for one more generation. Raises an error for the client if it is full."""
         ...
 
     def begin(self, generation: Generation) -> None:
-        """Drive a generation that was just created."""
+        """Start the driver of a generation that was just created."""
         ...
 
     def wake(self, generation_id: str) -> None:
-        """It was changed: its driver is to look again."""
+        """Make the driver look again: the generation was changed."""
         ...
 
 
@@ -56,14 +52,14 @@ class InlineFile(Struct, frozen=True):
 
 
 class Created(Struct, frozen=True):
-    """A generation, and whether an earlier request made it, which this one repeats."""
+    """The generation that answers a create."""
 
     generation: Generation
-    replayed: bool
+    replayed: bool  # an earlier request made it, which this one repeats
 
 
 class Generations:
-    """Every call belongs to one API key; what another key owns does not exist."""
+    """The generations of one API key at a time. A generation of another key is treated as if it did not exist."""
 
     def __init__(
         self,
@@ -74,17 +70,22 @@ class Generations:
         drivers: Drivers,
         signals: Signals,
         clock: Clock,
+        hints: PollHints,
+        observer: Observer,
         on_delete: Callable[[], None],
     ) -> None:
-        """`on_delete` is called when a generation is gone and its files are to follow."""
+        """`on_delete` is called after a generation was deleted, so that its files are removed soon."""
         self._store = store
         self._planner = planner
         self._blobs = blobs
         self._drivers = drivers
         self._signals = signals
         self._clock = clock
+        self._hints = hints
+        self._observer = observer
         self._on_delete = on_delete
-        self._handling: dict[tuple[str, str | bytes], int] = {}  # requests under way, by digest and by key
+        # How many creates are under way, by API key and digest, and by API key and idempotency key.
+        self._under_way: dict[tuple[str, str | bytes], int] = {}
 
     async def create(
         self,
@@ -96,26 +97,28 @@ class Generations:
         retry: bool = False,
         kind: Literal["video", "image"] = "video",
     ) -> Created:
-        """Accept a generation: durable when this returns, started soon after.
+        """Create a generation. It is durable when this returns, and its driver starts at once.
 
-        `retry`: the client says that it sends this again; without a key an equal request of just before is meant.
+        A request with the idempotency key of an earlier one gets the generation of that one. So does, without a key, a
+        request of which the client's library says that it is a retry (`retry`), if an equal one came shortly before.
+        Raises `IdempotencyKeyInUse` while the earlier request is under way, and what planning and the store raise.
         """
         digest = sha256((b"" if kind == "video" else kind.encode()) + _encode(request)).digest()
         idempotency = Idempotency(digest=digest, key=idempotency_key, retry=retry)
-        handled: list[tuple[str, str | bytes]] = [(key, digest)]
+        marks: list[tuple[str, str | bytes]] = [(key, digest)]
         if idempotency_key is not None:
-            handled.append((key, idempotency_key))
-        if (idempotency_key is not None or retry) and handled[-1] in self._handling:
+            marks.append((key, idempotency_key))
+        if (idempotency_key is not None or retry) and marks[-1] in self._under_way:
             raise IdempotencyKeyInUse("The request that this one repeats is still being handled.", retry_after=1)
-        for one in handled:
-            self._handling[one] = self._handling.get(one, 0) + 1
+        for mark in marks:
+            self._under_way[mark] = self._under_way.get(mark, 0) + 1
         try:
             return await self._create(request, key, files or {}, idempotency, kind)
         finally:
-            for one in handled:
-                left = self._handling.pop(one) - 1
+            for mark in marks:
+                left = self._under_way.pop(mark) - 1
                 if left:
-                    self._handling[one] = left
+                    self._under_way[mark] = left
 
     async def _create(
         self,
@@ -126,11 +129,11 @@ class Generations:
         kind: Literal["video", "image"],
     ) -> Created:
         now = self._clock.now()
-        if idempotency.key is not None or idempotency.retry:  # what was answered once is answered so again
-            known = await self._store.recall(key, idempotency, now)
-            if known is not None:
-                return Created(known, replayed=True)
-        with self._drivers.room():
+        if idempotency.key is not None or idempotency.retry:  # an earlier answer counts, even if its model is gone
+            earlier = await self._store.recall(key, idempotency, now)
+            if earlier is not None:
+                return Created(earlier, replayed=True)
+        with self._drivers.admit():
             generation_id = new_id("gen_", now)
             images = {name: file.facts for name, file in files.items()}
             model, routes = await self._planner.routes(request, key=key, images=images, seed=generation_id)
@@ -150,25 +153,28 @@ class Generations:
                 outputs=tuple(Output(index=index) for index in range(request.count)),
                 fence=1,
             )
-            answer = await self._store.create(generation, stored, idempotency, named_files(request, files))
-            if answer is generation:
+            created = await self._store.create(generation, stored, idempotency, named_files(request, files))
+            if created is generation:
                 reach("create_committed")
-                log.info("generation_created", generation=generation.id, model=request.model, routes=len(routes))
+                self._observer.observe(
+                    GenerationCreated(generation=generation.id, model=request.model, routes=len(routes))
+                )
                 self._drivers.begin(generation)
-            return Created(answer, answer is not generation)
+            return Created(created, replayed=created is not generation)
 
     async def quote(self, request: GenerationRequest, *, key: str, files: Mapping[str, InlineFile]) -> Quote:
-        """What would be done with the request; nothing is stored or started."""
+        """The routes and prices of a request, without storing or starting anything."""
         images = {name: file.facts for name, file in files.items()}
         return await self._planner.quote(request, key=key, images=images, seed=new_id("gen_", self._clock.now()))
 
     async def read(
-        self, generation_id: str, key: str | None, wait_seconds: float = 0, known: Collection[int] = ()
+        self, generation_id: str, key: str | None, wait_seconds: float = 0, known_versions: Collection[int] = ()
     ) -> Generation:
-        """One generation; with `wait_seconds`, as soon as its status is another than now, or when they are over.
+        """One generation. With `wait_seconds`, return when its status changes, or when that time is over.
 
-        Who names the versions that it knows waits for any other version instead.
-        Without a key whoever asks has been found to know it.
+        With `known_versions`, return as soon as the stored version is not among them. `key` is the API key that must
+        own the generation; `None` if the caller has been authorized in another way, for example by a signed token.
+        Raises `NotFound`, and `Overloaded` if too many calls are waiting.
         """
         generation = await self._get(generation_id, key)
         if wait_seconds <= 0 or generation.status.terminal:
@@ -176,26 +182,31 @@ class Generations:
         before = generation.status
         until = self._clock.now() + timedelta(seconds=wait_seconds)
         with self._signals.listen(generation_id) as changed:
-            while True:  # listen first, then look: no change between the two is missed
+            while True:  # listen before the read, so that no change between the two is missed
                 generation = await self._get(generation_id, key)
-                left = (until - self._clock.now()).total_seconds()
-                is_news = generation.version not in known if known else generation.status is not before
-                if is_news or left <= 0 or self._signals.closed:
+                seconds_left = (until - self._clock.now()).total_seconds()
+                is_changed = (
+                    generation.version not in known_versions if known_versions else generation.status is not before
+                )
+                if is_changed or seconds_left <= 0 or self._signals.closed:
                     return generation
-                await wait(self._clock, changed, left)
+                await wait(self._clock, changed, seconds_left)
 
     async def _get(self, generation_id: str, key: str | None) -> Generation:
         generation = await self._store.get(generation_id, key)
         if generation is None:
-            raise NotFound(f"There is no generation {generation_id[:100]!r}.", param="id")
+            raise NotFound(f"The generation {generation_id[:100]!r} does not exist.", param="id")
         return generation
 
     async def page(self, query: Query) -> Page:
-        """A page of the key's own generations."""
+        """A page of the generations of one API key."""
         return await self._store.page(query)
 
     async def cancel(self, generation_id: str, key: str) -> Generation:
-        """Cancel an open generation; one that is cancelled already stays so, one that has ended is a `Conflict`."""
+        """Cancel an open generation. Cancelling it again changes nothing.
+
+        Raises `NotFound`, and `Conflict` if it has ended in another way.
+        """
         while True:
             generation = await self._get(generation_id, key)
             if generation.status is Status.CANCELLED:
@@ -204,17 +215,30 @@ class Generations:
                 raise Conflict(f"The generation is {generation.status} already; only an open one can be cancelled.")
             now = self._clock.now()
             if await self._store.write(generation, cancel(generation, now), now) is not None:
-                log.info("generation_cancelled", generation=generation_id)
+                self._observer.observe(GenerationCancelled(generation=generation_id))
                 self._signals.changed(generation_id)
                 self._drivers.wake(generation_id)
                 return await self._get(generation_id, key)
-            await asyncio.sleep(0)  # its driver was faster: look at what it wrote
+            await asyncio.sleep(0)  # its driver has changed it meanwhile: read again
 
     async def delete(self, generation_id: str, key: str) -> None:
-        """Remove an ended generation; an open one is a `Conflict`."""
+        """Delete an ended generation.
+
+        Raises `NotFound`, and `Conflict` while it is open or a submit of it is under way.
+        """
         if not await self._store.delete(generation_id, key, self._clock.now()):
-            await self._get(generation_id, key)
-            raise Conflict("The generation is still open, or a submit of it under way; cancel it, or wait a moment.")
-        log.info("generation_deleted", generation=generation_id)
-        self._drivers.wake(generation_id)  # it may still be reading a task that was given up
+            raise self._why_not_deleted(await self._get(generation_id, key))
+        self._observer.observe(GenerationDeleted(generation=generation_id))
+        self._drivers.wake(generation_id)  # it may still be polling an abandoned task
         self._on_delete()
+
+    def _why_not_deleted(self, generation: Generation) -> Conflict:
+        """The refusal of a delete, with what the client can do about it."""
+        if not generation.status.terminal:
+            return Conflict(f"The generation is {generation.status}; cancel it first, or wait until it has ended.")
+        wait_seconds = self._hints.submit_seconds(generation)
+        return Conflict(
+            f"The generation is {generation.status}, but a submit of it is still under way, and its answer may name a"
+            f" task that was paid for; delete it again in {wait_seconds:.0f} s.",
+            retry_after=wait_seconds,
+        )

@@ -1,1 +1,1 @@
-"""Tasks and submits whose outcome was unclear: callbacks, late task ids, decisions of an operator."""
+"""Submits without a clear answer: task ids that arrive by callback, and the decisions of an operator."""

@@ -1,6 +1,8 @@
-"""Whose a task is that no reply to a submit has named: an attempt gets what it is told to have, and nobody else has."""
+"""Assigns a task id that a callback or an operator reported to an attempt. A task belongs to exactly one attempt."""
 
 from collections.abc import Mapping, Sequence
+
+import structlog
 
 from gateway.clock import Clock
 from gateway.domain.adapter.request import UpstreamRequest
@@ -13,9 +15,11 @@ from gateway.store.port import Store
 from gateway.store.task_claims import Teller, Told
 from gateway.upstream.provider import Provider
 
+log = structlog.get_logger()
+
 
 class Adoption:
-    """Lets attempts have tasks that callbacks or operators tell of."""
+    """Gives attempts the tasks that no reply to their submit has named."""
 
     def __init__(
         self, *, store: Store, providers: Mapping[str, Provider], drivers: Drivers, signals: Signals, clock: Clock
@@ -26,23 +30,30 @@ class Adoption:
         self._signals = signals
         self._clock = clock
 
-    async def tell(self, generation: Generation, attempt: Attempt, task_ids: Sequence[str], teller: Teller) -> Told:
-        """Durable when it returns; a `Conflict` where a task is another attempt's, or none of it can be read."""
+    async def adopt(self, generation: Generation, attempt: Attempt, task_ids: Sequence[str], reporter: Teller) -> Told:
+        """Assign these tasks to the attempt, all of them or none. Durable when it returns.
+
+        Raises `Conflict` if a task belongs to another attempt, or if the provider is not configured, so that nobody
+        could poll the tasks. Raises what the adapter raises, and `StoreUnavailable`.
+        """
         if not await self._store.callbacks.room(attempt.id):
-            return Told.REFUSED  # without a write
+            return Told.REFUSED  # decided without a write
         refs = self._refs(generation, attempt, task_ids)
-        told = await self._store.callbacks.tell(attempt.id, refs, self._clock.now(), teller)
-        if told is Told.ADOPTED:
+        result = await self._store.callbacks.tell(attempt.id, refs, self._clock.now(), reporter)
+        if result is Told.ADOPTED:
             self._signals.changed(generation.id)
             self._drivers.wake(generation.id)
-        return told
+        return result
 
     def _refs(self, generation: Generation, attempt: Attempt, task_ids: Sequence[str]) -> tuple[TaskRef, ...]:
-        """What the adapter needs to read these tasks."""
+        """The task references with which the adapter can poll these tasks."""
         route = generation.route(attempt)
         provider = self._providers.get(route.provider)
         if provider is None:
-            raise Conflict(f"The provider {route.provider} is not configured, so that no task of it can be read.")
+            raise Conflict(
+                f"The provider {route.provider} is not configured, so its tasks cannot be polled; start the gateway"
+                " with its key, then send this again."
+            )
         if provider.adapter.known_task is None:
             return tuple(TaskRef(id=task_id) for task_id in task_ids)
         request = UpstreamRequest(
@@ -56,4 +67,8 @@ class Adoption:
             options=generation.request.provider_options.get(provider.name, {}),
             form=attempt.form,
         )
-        return tuple(provider.adapter.known_task(request, task_id) for task_id in task_ids)
+        try:
+            return tuple(provider.adapter.known_task(request, task_id) for task_id in task_ids)
+        except Exception:  # a fault of the gateway. An operator can attach the logged tasks once the adapter is mended
+            log.exception("task_reference_failed", attempt=attempt.id, provider=provider.name, tasks=list(task_ids))
+            raise

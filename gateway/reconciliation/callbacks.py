@@ -1,6 +1,6 @@
-"""Callbacks in: a provider says that something happened. It is a reason to look, and hardly anything of it is believed.
+"""Takes callbacks of providers. A callback only makes the gateway poll, and its contents are not trusted.
 
-That is the name of a task, where no reply to the submit has named one.
+There is one exception: the task id, when the reply to the submit gave none.
 """
 
 import asyncio
@@ -24,21 +24,21 @@ from gateway.tokens import Signer
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
-HEARD_MAX = 10_000  # tasks that are not looked at once more
+HANDLED_MAX = 10_000  # claims that are remembered as handled, so that a repeated callback costs no write
 _PURPOSE = "callback"
-_Saying = tuple[str, str, AttemptState | None]  # that an attempt, in a state, has a task; without one it was deleted
+_Claim = tuple[str, str, AttemptState | None]  # attempt id, task id, the attempt's state; None: it was deleted
 
 
 class Hinted(Protocol):
     """What this service needs of an engine."""
 
-    def hint(self, generation_id: str, attempt_id: str) -> None:
-        """The tasks of this attempt are to be read now."""
+    def nudge(self, generation_id: str, attempt_id: str) -> None:
+        """Poll the tasks of this attempt now."""
         ...
 
 
 class CallbackUrls:
-    """Where a provider reaches the gateway: a URL for each attempt that nobody can guess."""
+    """Makes and checks the URLs for callbacks: one for each attempt, with a token that nobody can guess."""
 
     def __init__(self, public_url: str | None, signer: Signer, clock: Clock) -> None:
         self._public_url = public_url
@@ -46,14 +46,14 @@ class CallbackUrls:
         self._clock = clock
 
     def url(self, provider: Provider, attempt_id: str) -> str | None:
-        """The URL to submit with an attempt; `None` where the provider calls nobody, or there is no way to us."""
+        """The URL to submit with an attempt; `None` if the provider sends no callbacks, or without a public URL."""
         if self._public_url is None or provider.adapter.read_callback is None:
             return None
         token = attempt_id + self._signer.sign(_PURPOSE, provider.name, attempt_id)
         return f"{self._public_url}/callbacks/{provider.name}/{token}"
 
     def attempt_of(self, provider: str, token: str) -> str | None:
-        """The attempt that a provider was given this token for; `None`: it was given to nobody."""
+        """The attempt whose submit gave this token to this provider; `None` if the token is not valid."""
         attempt_id, dot, signature = token.partition(".")
         if not provider.isascii() or attempt_cursor(attempt_id) is None:
             return None
@@ -62,7 +62,7 @@ class CallbackUrls:
 
 
 class Callbacks:
-    """Takes what came with a good token. Whatever it is and however often it comes, it costs a look at one row."""
+    """Handles callbacks with a valid token. A callback costs one read of the ledger, however often it is repeated."""
 
     def __init__(
         self,
@@ -78,88 +78,92 @@ class Callbacks:
         self._adoption = adoption
         self._drivers = drivers
         self._clock = clock
-        self._telling: dict[_Saying, asyncio.Task[bool]] = {}  # on the way into the store
-        self._heard: OrderedDict[_Saying, None] = OrderedDict()  # durable
+        self._pending: dict[_Claim, asyncio.Task[bool]] = {}  # being written
+        self._handled: OrderedDict[_Claim, None] = OrderedDict()  # written or refused; the oldest first
 
     async def receive(self, provider: str, attempt_id: str, body: bytes) -> None:
-        """Have the attempt's tasks read now; one that has none named by a reply gets those that this names.
+        """Make the gateway poll the attempt's tasks now, and adopt a task that the body names and no reply has named.
 
         Durable when it returns. Raises `StoreUnavailable`.
         """
-        place = attempt_cursor(attempt_id)
-        generation = None if place is None else await self._store.get(place.generation_id)
+        cursor = attempt_cursor(attempt_id)
+        generation = None if cursor is None else await self._store.get(cursor.generation_id)
         attempts = () if generation is None else generation.attempts
-        attempt = next((one for one in attempts if one.id == attempt_id), None)
+        attempt = next((attempt for attempt in attempts if attempt.id == attempt_id), None)
         if generation is None or attempt is None:
-            for task_id in self._named(provider, attempt_id, body):
-                self._note_of_deleted(provider, attempt_id, task_id)
+            for task_id in self._task_ids(provider, attempt_id, body):
+                self._log_deleted(provider, attempt_id, task_id)
             return
-        adopted = False
-        for task_id in self._named(generation.route(attempt).provider, attempt.id, body):
-            if not _has(attempt, task_id):
-                adopted |= await self._tell(generation, attempt, task_id)
-        reading = bool(open_tasks(attempt)) and is_followed(generation, self._clock.now())
-        if adopted or reading or attempt.state is AttemptState.SUBMITTING:
-            self._drivers.hint(generation.id, attempt.id)
+        is_adopted = False
+        for task_id in self._task_ids(generation.route(attempt).provider, attempt.id, body):
+            if not _has_task(attempt, task_id):
+                is_adopted |= await self._claim(generation, attempt, task_id)
+        has_open_task = bool(open_tasks(attempt)) and is_followed(generation, self._clock.now())
+        if is_adopted or has_open_task or attempt.state is AttemptState.SUBMITTING:
+            self._drivers.nudge(generation.id, attempt.id)
 
-    def _note_of_deleted(self, provider: str, attempt_id: str, task_id: str) -> None:
-        """Leave a trace, once, of a task whose generation was deleted: it was paid for, whatever the ledger says."""
-        saying = (attempt_id, task_id, None)
-        if saying not in self._heard:
-            self._hear(saying)
+    def _log_deleted(self, provider: str, attempt_id: str, task_id: str) -> None:
+        """Log once that a deleted generation has a task: it was paid for, and the ledger no longer knows about it."""
+        claim = (attempt_id, task_id, None)
+        if claim not in self._handled:
+            self._remember(claim)
             log.warning("callback_of_deleted", attempt=attempt_id, provider=provider, task=task_id)
 
-    def _named(self, provider_name: str, attempt_id: str, body: bytes) -> list[str]:
-        """The tasks that a body names; none where nobody can read it."""
+    def _task_ids(self, provider_name: str, attempt_id: str, body: bytes) -> list[str]:
+        """The task ids in a body, without those that no provider would use. None if the body cannot be read."""
         provider = self._providers.get(provider_name)
         if provider is None or provider.adapter.read_callback is None:
             return []
         try:
-            named = provider.adapter.read_callback(body).task_ids[:TASKS_MAX]
-        except Exception as error:  # noqa: BLE001  # whatever an adapter makes of what anybody may have sent
+            task_ids = provider.adapter.read_callback(body).task_ids[:TASKS_MAX]
+        except Exception as error:  # noqa: BLE001  # anybody may have sent the body, and an adapter may raise anything
             log.info("callback_unreadable", attempt=attempt_id, provider=provider.name, error=type(error).__name__)
             return []
-        return [one for one in named if len(one) <= TASK_ID_MAX and one.isprintable() and any(map(str.isalnum, one))]
+        return [
+            task_id
+            for task_id in task_ids
+            if len(task_id) <= TASK_ID_MAX and task_id.isprintable() and any(map(str.isalnum, task_id))
+        ]
 
-    async def _tell(self, generation: Generation, attempt: Attempt, task_id: str) -> bool:
-        """Whether the attempt has this task now, and had it not before."""
-        saying = (attempt.id, task_id, attempt.state)
-        if saying in self._heard:
+    async def _claim(self, generation: Generation, attempt: Attempt, task_id: str) -> bool:
+        """Adopt the task for the attempt. True if the attempt has it now and did not have it before."""
+        claim = (attempt.id, task_id, attempt.state)
+        if claim in self._handled:
             return False
-        telling = self._telling.get(saying)
-        if telling is None:
-            telling = self._telling[saying] = asyncio.create_task(self._have_told(generation, attempt, task_id))
-            telling.add_done_callback(lambda done: self._forget_telling(saying, done))
-        return await asyncio.shield(telling)  # who says the same meanwhile is answered when it is durable, too
+        pending = self._pending.get(claim)
+        if pending is None:
+            pending = self._pending[claim] = asyncio.create_task(self._adopt(generation, attempt, task_id))
+            pending.add_done_callback(lambda done: self._forget_pending(claim, done))
+        return await asyncio.shield(pending)  # the same callback, sent twice at once, is answered after one write
 
-    async def _have_told(self, generation: Generation, attempt: Attempt, task_id: str) -> bool:
+    async def _adopt(self, generation: Generation, attempt: Attempt, task_id: str) -> bool:
         try:
-            told, why = await self._adoption.tell(generation, attempt, (task_id,), "callback"), "it was answered"
+            result, reason = await self._adoption.adopt(generation, attempt, (task_id,), "callback"), "it was answered"
         except Conflict as error:
-            told, why = Told.REFUSED, error.detail
-        about = {"attempt": attempt.id, "provider": generation.route(attempt).provider, "task": task_id}
-        if told is Told.ADOPTED:
-            log.info("callback_adopted", generation=generation.id, **about)
-        elif told is Told.REFUSED and not await self._is_known(generation, attempt, task_id):
-            log.warning("callback_unexpected", generation=generation.id, state=attempt.state, reason=why, **about)
-        self._hear((attempt.id, task_id, attempt.state))
-        return told is Told.ADOPTED
+            result, reason = Told.REFUSED, error.detail
+        fields = {"attempt": attempt.id, "provider": generation.route(attempt).provider, "task": task_id}
+        if result is Told.ADOPTED:
+            log.info("callback_adopted", generation=generation.id, **fields)
+        elif result is Told.REFUSED and not await self._was_answered(generation, attempt, task_id):
+            log.warning("callback_unexpected", generation=generation.id, state=attempt.state, reason=reason, **fields)
+        self._remember((attempt.id, task_id, attempt.state))
+        return result is Told.ADOPTED
 
-    def _hear(self, saying: _Saying) -> None:
-        self._heard[saying] = None
-        if len(self._heard) > HEARD_MAX:
-            self._heard.popitem(last=False)
+    def _remember(self, claim: _Claim) -> None:
+        self._handled[claim] = None
+        if len(self._handled) > HANDLED_MAX:
+            self._handled.popitem(last=False)
 
-    def _forget_telling(self, saying: _Saying, done: asyncio.Task[bool]) -> None:
-        del self._telling[saying]
+    def _forget_pending(self, claim: _Claim, done: asyncio.Task[bool]) -> None:
+        del self._pending[claim]
         if not done.cancelled():
-            done.exception()  # its callers have it, as far as they still wait
+            done.exception()  # mark it as seen: the callers that still wait for the task get it
 
-    async def _is_known(self, generation: Generation, attempt: Attempt, task_id: str) -> bool:
-        """Whether the reply has named the task meanwhile."""
-        now = await self._store.get(generation.id)
-        return now is not None and _has(now.attempt(attempt.id), task_id)
+    async def _was_answered(self, generation: Generation, attempt: Attempt, task_id: str) -> bool:
+        """Whether the reply to the submit has named this task meanwhile."""
+        stored = await self._store.get(generation.id)
+        return stored is not None and _has_task(stored.attempt(attempt.id), task_id)
 
 
-def _has(attempt: Attempt, task_id: str) -> bool:
+def _has_task(attempt: Attempt, task_id: str) -> bool:
     return any(task.ref.id == task_id for task in attempt.tasks)

@@ -1,4 +1,4 @@
-"""What an operator does with submits that got no clear answer: list them, attach their tasks, decide about the held."""
+"""What an operator does about submits without a clear answer: list them, attach their tasks, decide about held ones."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,23 +17,23 @@ from gateway.store.port import AttemptCursor, Store, attempt_cursor
 from gateway.store.task_claims import Told
 
 log = structlog.get_logger()
-_CHUNK = 100  # attempts looked at together, where only those that are held are wanted
+_CHUNK = 100  # attempts read at a time while a page of held ones is filled
 
 
 class Found(Struct, frozen=True):
-    """An attempt in its generation."""
+    """An attempt with its generation."""
 
     generation: Generation
     attempt: Attempt
 
     @property
     def held(self) -> bool:
-        """Whether an output waits for a decision about it."""
+        """Whether an output waits for an operator's decision about this attempt."""
         return is_held(self.generation, self.attempt)
 
 
 class Attempts:
-    """Every call sees the attempts of all API keys."""
+    """The attempts of all API keys, for operators."""
 
     def __init__(self, *, store: Store, adoption: Adoption, drivers: Drivers, signals: Signals, clock: Clock) -> None:
         self._store = store
@@ -43,51 +43,51 @@ class Attempts:
         self._clock = clock
 
     async def page(self, *, held: bool, limit: int, after: str | None = None) -> tuple[list[Found], bool]:
-        """The attempts that are unknown, or those of them that are held, oldest first; and whether more follow."""
-        found: list[Found] = []
-        place = None if after is None else attempt_cursor(after)
-        while len(found) <= limit:
-            chunk = await self._store.unknown_attempts(_CHUNK, place, open_only=held)
-            seen = [Found(generation, generation.attempt(attempt_id)) for generation, attempt_id in chunk]
-            found += [one for one in seen if one.held or not held]
+        """At most `limit` unknown attempts, the oldest first, and whether more follow. With `held` only held ones."""
+        matches: list[Found] = []
+        cursor = None if after is None else attempt_cursor(after)
+        while len(matches) <= limit:
+            rows = await self._store.unknown_attempts(_CHUNK, cursor, open_only=held)
+            chunk = [Found(generation, generation.attempt(attempt_id)) for generation, attempt_id in rows]
+            matches += [match for match in chunk if match.held or not held]
             if len(chunk) < _CHUNK:
                 break
-            place = AttemptCursor(seen[-1].generation.id, seen[-1].attempt.id)
-            await asyncio.sleep(0)  # others have their turn
-        return found[:limit], len(found) > limit
+            cursor = AttemptCursor(chunk[-1].generation.id, chunk[-1].attempt.id)
+            await asyncio.sleep(0)  # let other requests run
+        return matches[:limit], len(matches) > limit
 
     async def read(self, attempt_id: str) -> Found:
-        """One attempt, whatever its state."""
-        place = attempt_cursor(attempt_id)
-        generation = None if place is None else await self._store.get(place.generation_id)
+        """One attempt in any state. Raises `NotFound`."""
+        cursor = attempt_cursor(attempt_id)
+        generation = None if cursor is None else await self._store.get(cursor.generation_id)
         if generation is not None:
             for attempt in generation.attempts:
                 if attempt.id == attempt_id:
                     return Found(generation, attempt)
-        raise NotFound(f"There is no attempt {attempt_id[:100]!r}.", param="id")
+        raise NotFound(f"The attempt {attempt_id[:100]!r} does not exist.", param="id")
 
     async def attach(self, attempt_id: str, task_ids: Sequence[str]) -> Found:
-        """Let an attempt have the tasks that it did start; a `Conflict` where they cannot be its own.
+        """Attach the tasks that an attempt has really started. Attaching a task again changes nothing.
 
-        It may count as unknown, refused, failed or given up: a task that exists was paid for. What is attached already
-        stays so. Its tasks are read while the generation is open, and now and then until the deadline when another
-        route has completed it or it has failed.
+        The attempt may be unknown, refused, failed or abandoned: a task that exists was paid for. Its tasks are polled
+        while the generation is open, and seldom until the deadline after it has completed or failed. Raises `NotFound`,
+        and `Conflict` if the tasks cannot belong to the attempt.
         """
         while True:
-            found = await self.read(attempt_id)
-            generation, attempt = found.generation, found.attempt
+            match = await self.read(attempt_id)
+            generation, attempt = match.generation, match.attempt
             if set(task_ids) <= {task.ref.id for task in attempt.tasks}:
-                return found
+                return match
             if attempt.state in {AttemptState.RESERVED, AttemptState.SUBMITTING}:
-                raise Conflict(f"The attempt is {attempt.state}; a task is attached once its submit has ended.")
+                raise Conflict(f"The attempt is {attempt.state}; attach its task after its submit has ended.")
             is_full = len(attempt.tasks) >= len(attempt.slots)
             if is_full and attempt.state in {AttemptState.ACCEPTED, AttemptState.COMPLETED}:
-                raise Conflict(f"The attempt is {attempt.state}, and a task of it is known for every output.")
-            told = await self._adoption.tell(generation, attempt, task_ids, "operator")
-            if told is Told.REFUSED and (await self.read(attempt_id)).attempt == attempt:
+                raise Conflict(f"The attempt is {attempt.state} and already has a task for every output.")
+            result = await self._adoption.adopt(generation, attempt, task_ids, "operator")
+            if result is Told.REFUSED and (await self.read(attempt_id)).attempt == attempt:
                 raise Conflict(f"An attempt has at most {TASKS_MAX} tasks.", param="tasks")
-            if told is not Told.ADOPTED:
-                continue  # its driver was faster, or it was deleted
+            if result is not Told.ADOPTED:
+                continue  # its driver has changed it meanwhile, or it was deleted: decide by what is stored now
             log.info(
                 "attempt_attached",
                 generation=generation.id,
@@ -98,16 +98,16 @@ class Attempts:
             return await self.read(attempt_id)
 
     async def decide(self, attempt_id: str, decision: Decision) -> Found:
-        """Let a held attempt fail, or be sent once more after its quarantine; `Conflict` says why not."""
-        while True:
-            found = await self.read(attempt_id)
-            write = decide(found.generation, found.attempt, decision)
-            if await self._store.write(found.generation, [write], self._clock.now()) is not None:
-                log.info("attempt_decided", generation=found.generation.id, attempt=attempt_id, decision=decision)
-                return await self._changed(found)
-            await asyncio.sleep(0)  # its driver was faster: look at what it wrote
+        """Let a held attempt fail, or let it be sent once more after its quarantine.
 
-    async def _changed(self, found: Found) -> Found:
-        self._signals.changed(found.generation.id)
-        self._drivers.wake(found.generation.id)
-        return await self.read(found.attempt.id)
+        Raises `NotFound`, and `Conflict`, which says why the attempt cannot be decided about.
+        """
+        while True:
+            match = await self.read(attempt_id)
+            write = decide(match.generation, match.attempt, decision)
+            if await self._store.write(match.generation, [write], self._clock.now()) is not None:
+                log.info("attempt_decided", generation=match.generation.id, attempt=attempt_id, decision=decision)
+                self._signals.changed(match.generation.id)
+                self._drivers.wake(match.generation.id)
+                return await self.read(attempt_id)
+            await asyncio.sleep(0)  # its driver has changed it meanwhile: decide by what is stored now

@@ -1,1 +1,1 @@
-"""Calls to providers: clients, concurrency limits, and the health of routes."""
+"""Calls to providers: the client, limits of concurrency, and the health of routes."""

@@ -1,4 +1,4 @@
-"""`HttpCall` → `HttpReply`: the one user of the HTTP client for providers, and what a failure of it proves."""
+"""Sends an `HttpCall` and returns the `HttpReply`. A failure says whether the call may have reached the provider."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -15,23 +15,26 @@ from gateway.fetch.fetcher import BROWSER_AGENT
 from gateway.fetch.file_body import IDLE_SECONDS
 from gateway.upstream.transport import ReqwestTransport
 
-REPLY_MAX = 8 * 1024 * 1024  # bytes of a JSON reply; results are not read through here
-_RETRY_AFTER_MAX = 86400.0  # seconds
-_RETRY_AFTER_ABSURD = 100 * 86400.0  # seconds
+REPLY_MAX = 8 * 1024 * 1024  # bytes of a JSON reply; `stream`, which is for results, has no such limit
+_RETRY_AFTER_MAX = 86400.0  # seconds; a longer wait is shortened to this
+_RETRY_AFTER_ABSURD = 100 * 86400.0  # seconds; a wait beyond this is ignored as a mistake
 _DATE_MAX = 100  # characters of a date in `Retry-After`
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class NotSent(Exception):
-    """No connection was opened: nothing reached the upstream, the call may be repeated."""
+    """No connection was opened: nothing reached the provider, so the call may be repeated."""
 
 
 class NoAnswer(Exception):
-    """The call may have reached the upstream, and no complete reply came back."""
+    """The call may have reached the provider, and no complete reply came back."""
 
 
 class Upstream:
-    """Sends calls to providers. Submits go over fresh connections, polls over kept ones, files over those of files."""
+    """Sends calls to providers.
+
+    Submits use fresh connections, polls reuse open connections, and downloads have connections of their own.
+    """
 
     def __init__(
         self,
@@ -40,8 +43,8 @@ class Upstream:
         *,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
-        """`idle_seconds` without a byte end the transfer of a file; only polls and submits end by their whole time."""
-        self._kept = transport or ReqwestTransport()
+        """`idle_seconds` without a byte end the download of a file. Polls and submits end by their total time."""
+        self._reused = transport or ReqwestTransport()
         self._fresh = fresh or transport or ReqwestTransport(fresh=True)
         self._files = transport or ReqwestTransport(idle_seconds=idle_seconds)
 
@@ -54,12 +57,13 @@ class Upstream:
         headers: Mapping[str, str] | None = None,
         fresh: bool = False,
     ) -> HttpReply:
-        """One exchange, never repeated here. Raises `NotSent` or `NoAnswer`.
+        """Send the call once; it is never repeated here. Raises `NotSent` or `NoAnswer`.
 
-        Once the status and the headers are there, this is an answer, also when its body breaks off (`HttpReply.cut`).
+        `timeout_seconds` limits the whole exchange. When the status and the headers have arrived, it counts as an
+        answer even if the body breaks off after that (`HttpReply.cut`).
         """
         request = _request(call, base_url, timeout_seconds, headers or {})
-        transport = self._fresh if fresh else self._kept
+        transport = self._fresh if fresh else self._reused
         try:
             response = await transport.handle_async_request(request)
             try:
@@ -85,12 +89,12 @@ class Upstream:
     async def stream(
         self, call: HttpCall, *, base_url: str, timeout_seconds: float, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        """The reply with its body unread, for results; the caller closes it. Raises `NotSent` or `NoAnswer`.
+        """The reply with its body unread, for results. The caller must close it. Raises `NotSent` or `NoAnswer`.
 
-        `timeout_seconds` is for all of the transfer; `idle_seconds` cut it before that where nothing moves.
+        `timeout_seconds` limits the whole transfer; `idle_seconds` without a byte end it before that.
         """
-        named = replace(call, headers={"Accept": "*/*", "User-Agent": BROWSER_AGENT, **call.headers})
-        request = _request(named, base_url, timeout_seconds, headers or {})
+        download = replace(call, headers={"Accept": "*/*", "User-Agent": BROWSER_AGENT, **call.headers})
+        request = _request(download, base_url, timeout_seconds, headers or {})
         try:
             return await self._files.handle_async_request(request)
         except _NEVER_SENT as error:
@@ -100,20 +104,20 @@ class Upstream:
 
     async def close(self) -> None:
         """Close every connection."""
-        for transport in {self._kept, self._fresh, self._files}:
+        for transport in {self._reused, self._fresh, self._files}:
             await transport.aclose()
 
 
 def _request(call: HttpCall, base_url: str, timeout_seconds: float, headers: Mapping[str, str]) -> httpx.Request:
     url = base_url + call.path + (f"?{urlencode(call.query)}" if call.query else "")
-    named = {"Accept-Encoding": "identity", "Accept": "application/json", **call.headers, **headers}
+    all_headers = {"Accept-Encoding": "identity", "Accept": "application/json", **call.headers, **headers}
     extensions = {"timeout": {"read": timeout_seconds}}
     if call.file is not None:
         part = (call.file.filename, call.file.content, call.file.content_type)
         request = httpx.Request(
             call.method,
             url,
-            headers=named,
+            headers=all_headers,
             files={call.file.field: part},
             data=dict(call.fields),
             extensions=extensions,
@@ -121,15 +125,19 @@ def _request(call: HttpCall, base_url: str, timeout_seconds: float, headers: Map
         request.read()
         return request
     if call.json is None:
-        return httpx.Request(call.method, url, headers=named, extensions=extensions)
+        return httpx.Request(call.method, url, headers=all_headers, extensions=extensions)
     body = msgspec.json.encode(call.json)
     return httpx.Request(
-        call.method, url, headers={"Content-Type": "application/json", **named}, content=body, extensions=extensions
+        call.method,
+        url,
+        headers={"Content-Type": "application/json", **all_headers},
+        content=body,
+        extensions=extensions,
     )
 
 
 async def _read(response: httpx.Response) -> tuple[bytes, bool]:
-    """The body as it was sent, up to the limit, and whether the transfer broke off before its end."""
+    """The body as it was sent, and whether the transfer broke off. Raises `NoAnswer` for one over `REPLY_MAX`."""
     chunks: list[bytes] = []
     size = 0
     try:
@@ -144,10 +152,10 @@ async def _read(response: httpx.Response) -> tuple[bytes, bool]:
 
 
 def retry_after_seconds(reply: HttpReply, clock: Callable[[], datetime]) -> float | None:
-    """The `Retry-After` of a reply in either form, as seconds from now; `None` without a usable one.
+    """The `Retry-After` of a reply, which is a number or a date, in seconds from now. `None` without a usable value.
 
-    It never raises, whatever the header holds: a provider's verdict must not depend on a header beside it. A wait of
-    more than a hundred days is not meant: there the provider's documented wait is used, as without the header.
+    This function never raises: a header must not change what the answer itself says. A wait of more than a hundred days
+    is a mistake and counts as missing, so that the provider's documented wait is used.
     """
     value = reply.headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
@@ -159,6 +167,6 @@ def retry_after_seconds(reply: HttpReply, clock: Callable[[], datetime]) -> floa
             when = parsedate_to_datetime(value)
             when = when if when.tzinfo else when.replace(tzinfo=UTC)
             seconds = (when - clock()).total_seconds()
-        except Exception:  # noqa: BLE001  # the parser of dates raises many kinds, some only in some versions of Python
+        except Exception:  # noqa: BLE001  # the parser of dates raises many kinds of errors, which differ between versions of Python
             return None
     return None if seconds > _RETRY_AFTER_ABSURD else min(max(seconds, 0.0), _RETRY_AFTER_MAX)

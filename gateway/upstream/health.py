@@ -1,4 +1,7 @@
-"""How every provider has been lately: circuits, concurrency, repeats, completion times. Kept by this process alone."""
+"""The health of providers: circuits, limits of concurrency, retry budgets, and completion times.
+
+It is kept in the memory of this process, because it only saves work. What decides about money is in the ledger.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -6,7 +9,6 @@ from datetime import datetime, timedelta
 from math import inf
 from statistics import quantiles
 
-import structlog
 from msgspec import Struct
 
 from gateway.clock import Clock
@@ -26,18 +28,18 @@ from gateway.domain.health.circuit import (
 )
 from gateway.domain.health.limits import Budget, earned, refunded, retry_at, spent, unearned
 from gateway.domain.health.route_health import Completion, RouteHealth
+from gateway.telemetry import CircuitClosed, CircuitOpened, Observer
 from gateway.upstream.limiter import Lane
 from gateway.upstream.provider import Provider
 
-log = structlog.get_logger()
 TIMES_MAX = 100  # completion times that are remembered of a route
-TIMES_SECONDS = 6 * 3600.0  # and for how long: a route that was slow once is asked again some day
-ASK_AGAIN_SECONDS = 600.0  # a route whose speed is not known is tried once in so long
-_ACCOUNT = ""  # in place of a model: the circuit of the whole account
+TIMES_SECONDS = 6 * 3600.0  # how long they are remembered, so that a route that was slow once gets another chance
+ASK_AGAIN_SECONDS = 600.0  # a route of unknown speed is measured by one attempt in this time
+_ACCOUNT = ""  # instead of a model: the circuit of the whole account
 
 
 class CompletionTimes(Struct, frozen=True, kw_only=True):
-    """How long a route has taken of late, in seconds."""
+    """How long a route has taken recently, in seconds from acceptance to the result."""
 
     samples: int
     median: float
@@ -45,23 +47,24 @@ class CompletionTimes(Struct, frozen=True, kw_only=True):
 
 
 class Health:
-    """What the rules ask of it is a value of one moment; what happened is told to it by the engine."""
+    """The engine reports what happened; the rules read the state of a route as a value of one moment."""
 
-    def __init__(self, providers: Mapping[str, Provider], clock: Clock) -> None:
+    def __init__(self, providers: Mapping[str, Provider], clock: Clock, observer: Observer) -> None:
         now = clock.now()
+        self._observer = observer
         self._clock = clock
         self._circuits: dict[tuple[str, str], Circuit] = {}
         self._budgets = {name: Budget(at=now) for name in providers}
-        self._asked_at: dict[tuple[str, str], datetime] = {}  # routes whose speed somebody is finding out
+        self._measured_since: dict[tuple[str, str], datetime] = {}  # routes whose speed an attempt is measuring
         self._times: dict[tuple[str, str], deque[Completion]] = {}
-        self._summaries: dict[tuple[str, str], CompletionTimes] = {}  # of those, until one comes or goes
+        self._summaries: dict[tuple[str, str], CompletionTimes] = {}  # computed from the times, until they change
         self.submits = {name: Lane(provider.concurrency, clock) for name, provider in providers.items()}
-        # A submit is rare and costs money, a reading is frequent and free: the limit of one must not slow the other.
+        # Submits are rare and cost money, polls are frequent and free: the limit of one must not delay the other.
         self.reads = {name: Lane(provider.read_concurrency, clock) for name, provider in providers.items()}
 
     def of(self, provider: str, model: str) -> RouteHealth:
-        """Implements `HealthOf`."""
-        if provider not in self._budgets:  # no longer configured: what is planned on it is to come to its end
+        """The health of a route now. Implements `HealthOf`."""
+        if provider not in self._budgets:  # no longer configured: generations that are planned on it must still end
             return RouteHealth()
         now = self._clock.now()
         chances = (next_chance(circuit, now) for circuit in self._both(provider, model))
@@ -74,13 +77,16 @@ class Health:
         )
 
     def _unknown_seconds(self, provider: str, model: str, now: datetime) -> float | None:
-        """Of a route without a time: `None` makes it the next to be tried, endless seconds while one attempt is."""
-        since = self._asked_at.get((provider, model))
-        is_asked = since is not None and now < since + timedelta(seconds=ASK_AGAIN_SECONDS)
-        return inf if is_asked else None
+        """The speed used for ordering when nothing was measured.
+
+        None ranks the route first, so that it gets measured; infinity while an attempt is already measuring it.
+        """
+        since = self._measured_since.get((provider, model))
+        is_being_measured = since is not None and now < since + timedelta(seconds=ASK_AGAIN_SECONDS)
+        return inf if is_being_measured else None
 
     def circuit(self, provider: str, model: str) -> CircuitState:
-        """The worse of the account's state and the model's."""
+        """The worse of two circuit states: that of the account and that of the model."""
         now = self._clock.now()
         states = {state_of(circuit, now) for circuit in self._both(provider, model)}
         return next(
@@ -88,28 +94,28 @@ class Health:
         )
 
     def reason(self, provider: str, model: str) -> FailureKind | None:
-        """What opened the circuit that is not closed now."""
-        found = (one.reason for one in self._both(provider, model) if one.opened_at is not None)
-        return next(found, None)
+        """The failure that opened the circuit; `None` while it is closed."""
+        reasons = (circuit.reason for circuit in self._both(provider, model) if circuit.opened_at is not None)
+        return next(reasons, None)
 
     def completion_times(self, provider: str, model: str) -> CompletionTimes | None:
-        """How long the route has taken of late; `None` when it has brought nothing."""
-        known = self._times.get((provider, model))
-        if known is None:
+        """How long the route has taken recently; `None` if it has delivered nothing in `TIMES_SECONDS`."""
+        completions = self._times.get((provider, model))
+        if completions is None:
             return None
         since = self._clock.now() - timedelta(seconds=TIMES_SECONDS)
-        while known and known[0].ended_at < since:
-            known.popleft()
+        while completions and completions[0].ended_at < since:
+            completions.popleft()
             self._summaries.pop((provider, model), None)
-        if not known:
+        if not completions:
             return None
         summary = self._summaries.get((provider, model))
         if summary is None:
-            summary = self._summaries[provider, model] = _summary([one.seconds for one in known])
+            summary = self._summaries[provider, model] = _summary([completion.seconds for completion in completions])
         return summary
 
-    def began(self, provider: str, model: str, attempt_id: str, *, retry: bool) -> None:
-        """An attempt was reserved: it may be a circuit's probe, and it earns or costs a repeat."""
+    def attempt_reserved(self, provider: str, model: str, attempt_id: str, *, retry: bool) -> None:
+        """An attempt was reserved. It may be the probe of a circuit, and it adds to the retry budget or uses it."""
         if provider not in self._budgets:
             return
         now = self._clock.now()
@@ -118,65 +124,67 @@ class Health:
             if circuit is not None:
                 self._circuits[key] = probed(circuit, attempt_id, now)
         if self.completion_times(provider, model) is None and self._unknown_seconds(provider, model, now) is None:
-            self._asked_at[provider, model] = now
+            self._measured_since[provider, model] = now
         change = spent if retry else earned
         self._budgets[provider] = change(self._budgets[provider], now)
 
-    def undone(self, provider: str, model: str, attempt_id: str, *, retry: bool) -> None:
-        """An attempt that `began` could not be stored."""
+    def attempt_discarded(self, provider: str, model: str, attempt_id: str, *, retry: bool) -> None:
+        """Undo `attempt_reserved`: the attempt could not be stored, so nothing was sent."""
         if provider in self._budgets:
             now = self._clock.now()
             self._budgets[provider] = (refunded if retry else unearned)(self._budgets[provider], now)
-        self.let_go(provider, model, attempt_id)
+        self.release_probe(provider, model, attempt_id)
 
     def is_probe(self, provider: str, model: str, attempt_id: str) -> bool:
-        """Whether the attempt is to find out whether a circuit may close."""
+        """Whether the attempt is the probe that decides whether a circuit closes."""
         probes = (circuit.probe for circuit in self._both(provider, model))
         return any(probe is not None and probe.attempt_id == attempt_id for probe in probes)
 
-    def let_go(self, provider: str, model: str, attempt_id: str) -> None:
-        """An attempt will not be sent: another may be the probe."""
+    def release_probe(self, provider: str, model: str, attempt_id: str) -> None:
+        """The attempt will not be sent. If it was a probe, another attempt may become the probe."""
         for key in self._keys(provider, model):
             circuit = self._circuits.get(key)
             if circuit is not None:
                 self._circuits[key] = released(circuit, attempt_id)
 
     def submitted(self, provider: str, model: str, attempt_id: str, failure: Failed | None) -> None:
-        """A submit has ended; `None` is an accepted task."""
+        """A submit has ended. Without a `failure` the provider accepted it."""
         if provider not in self._budgets:
             return
         kind = None if failure is None else failure.kind
         if kind is FailureKind.RATE_LIMITED:
-            self.submits[provider].was_refused()
+            self.submits[provider].record_429()
         elif kind is None:
-            self.submits[provider].went_well()
+            self.submits[provider].record_success()
         now = self._clock.now()
-        concerned = self._keys(provider, model) if failure is None else [self._concerned(provider, model, failure)]
-        for key in concerned:
+        for key in self._concerned(provider, model, failure):
             self._put(key, submitted(self._circuits.get(key, Circuit()), attempt_id, kind, now))
         if failure is None:
             self._budgets[provider] = refunded(self._budgets[provider], now)
         else:
-            self.let_go(provider, model, attempt_id)  # as the probe of the other circuit it has found nothing out
+            self.release_probe(
+                provider, model, attempt_id
+            )  # it says nothing about the other circuit that it may be a probe of
 
     def task_ended(self, provider: str, model: str, attempt_id: str, *, failure: Failed | None, seconds: float) -> None:
-        """All tasks of an attempt are at their end, so long after it was accepted."""
+        """All tasks of an attempt have ended, `seconds` after its submit was accepted."""
         if provider not in self._budgets:
             return
         now = self._clock.now()
         if failure is None:
             self.learn([Completion(provider=provider, model=model, ended_at=now, seconds=seconds)])
         kind = None if failure is None else failure.kind
-        for key in self._keys(provider, model) if failure is None else [self._concerned(provider, model, failure)]:
-            known = self._circuits.get(key, _NEW)
-            self._put(key, task_ended(known, attempt_id, kind, now, now - timedelta(seconds=seconds)))
-        self.let_go(provider, model, attempt_id)
+        for key in self._concerned(provider, model, failure):
+            circuit = self._circuits.get(key, _NEW)
+            self._put(key, task_ended(circuit, attempt_id, kind, now, now - timedelta(seconds=seconds)))
+        self.release_probe(provider, model, attempt_id)
 
     def learn(self, completions: Iterable[Completion]) -> None:
-        """Completion times, oldest first: at the start those that the ledger knows."""
-        for one in completions:
-            self._times.setdefault((one.provider, one.model), deque(maxlen=TIMES_MAX)).append(one)
-            self._summaries.pop((one.provider, one.model), None)
+        """Add completion times, the oldest first. At the start they are read from the ledger."""
+        for completion in completions:
+            route = completion.provider, completion.model
+            self._times.setdefault(route, deque(maxlen=TIMES_MAX)).append(completion)
+            self._summaries.pop(route, None)
 
     def _both(self, provider: str, model: str) -> list[Circuit]:
         return [self._circuits.get(key, _NEW) for key in self._keys(provider, model)]
@@ -185,26 +193,27 @@ class Health:
     def _keys(provider: str, model: str) -> list[tuple[str, str]]:
         return [(provider, _ACCOUNT), (provider, model)]
 
-    @staticmethod
-    def _concerned(provider: str, model: str, failure: Failed) -> tuple[str, str]:
-        return provider, model if failure.of_model else _ACCOUNT
+    def _concerned(self, provider: str, model: str, failure: Failed | None) -> list[tuple[str, str]]:
+        """The keys of the circuits that an outcome is about: a success is about both, a failure about one."""
+        if failure is None:
+            return self._keys(provider, model)
+        return [(provider, model if failure.of_model else _ACCOUNT)]
 
     def _put(self, key: tuple[str, str], circuit: Circuit) -> None:
         before = self._circuits.get(key, _NEW)
         self._circuits[key] = circuit
         if circuit.opened_at is not None and circuit.opened_at != before.opened_at:
-            tell = (
-                log.error if circuit.reason is not None and VERDICT[circuit.reason] is Verdict.BROKEN else log.warning
-            )
-            tell(
-                "circuit_opened",
-                provider=key[0],
-                model=key[1] or None,
-                kind=circuit.reason,
-                seconds=circuit.open_seconds,
+            self._observer.observe(
+                CircuitOpened(
+                    provider=key[0],
+                    model=key[1] or None,
+                    kind=circuit.reason,
+                    seconds=circuit.open_seconds,
+                    needs_operator=circuit.reason is not None and VERDICT[circuit.reason] is Verdict.BROKEN,
+                )
             )
         elif circuit.opened_at is None and before.opened_at is not None:
-            log.info("circuit_closed", provider=key[0], model=key[1] or None)
+            self._observer.observe(CircuitClosed(provider=key[0], model=key[1] or None))
 
 
 def _summary(seconds: list[float]) -> CompletionTimes:

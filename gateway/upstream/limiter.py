@@ -1,4 +1,4 @@
-"""Calls of one kind to one provider: so many at once, in turn between API keys, fewer after a 429."""
+"""Limits how many calls of one kind run at a provider at once: fair between API keys, and fewer after a 429."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -10,7 +10,7 @@ from gateway.domain.health.limits import Limit, lowered, raised
 
 
 class Lane:
-    """A semaphore whose limit moves and whose queue has a place for every API key."""
+    """A semaphore with a moving limit, and with a queue for each API key. The queues are served one after another."""
 
     def __init__(self, ceiling: int, clock: Clock) -> None:
         self._clock = clock
@@ -20,37 +20,37 @@ class Lane:
 
     @property
     def limit(self) -> int:
-        """How many may run at once now."""
+        """How many calls may run at once now."""
         return self._limit.places
 
     @property
     def ceiling(self) -> int:
-        """How many may run at once at best, as configured."""
+        """How many calls may run at once at most, as configured."""
         return self._limit.ceiling
 
     @property
     def active(self) -> int:
-        """How many run now."""
+        """How many calls run now."""
         return self._active
 
     @property
     def waiting(self) -> int:
-        """How many wait for their turn."""
+        """How many calls wait for a slot."""
         return sum(map(len, self._waiting.values()))
 
-    def went_well(self) -> None:
-        """A call was answered: while the lane was full, one more may run after a full round of these."""
+    def record_success(self) -> None:
+        """A call succeeded. If all slots were in use, the limit rises by one after a full round of successes."""
         if self._limit.value < self._limit.ceiling and self._active >= self._limit.places:
             self._limit = raised(self._limit)
             self._admit()
 
-    def was_refused(self) -> None:
-        """A call was answered with 429."""
+    def record_429(self) -> None:
+        """A call was answered with 429: the limit sinks."""
         self._limit = lowered(self._limit, self._clock.now())
 
     @asynccontextmanager
     async def place(self, key: str) -> AsyncIterator[None]:
-        """Wait for a turn, hold it, give it back."""
+        """Wait for a slot and use it for the length of the `with` block. `key` is the API key that the call is for."""
         await self._enter(key)
         try:
             yield
@@ -59,35 +59,36 @@ class Lane:
             self._admit()
 
     async def _enter(self, key: str) -> None:
-        if self._active < self.limit:  # then nobody waits
+        if self._active < self.limit:  # a free slot means that nothing waits
             self._active += 1
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(key, deque()).append(turn)
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, deque()).append(slot)
         try:
-            await turn
+            await slot
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._forget(key, turn)
-            else:  # it had just been given: whoever is next shall have it
+            if slot.cancelled():
+                self._forget(key, slot)
+            else:  # the slot had just been given to this call: pass it on
                 self._active -= 1
                 self._admit()
             raise
 
     def _admit(self) -> None:
+        """Give free slots to waiting calls: one to each API key in turn."""
         while self._waiting and self._active < self.limit:
-            key, turns = next(iter(self._waiting.items()))
-            turn = turns.popleft()
+            key, queue = next(iter(self._waiting.items()))
+            slot = queue.popleft()
             self._waiting.move_to_end(key)
-            if not turns:
+            if not queue:
                 del self._waiting[key]
-            if not turn.done():
+            if not slot.done():
                 self._active += 1
-                turn.set_result(None)
+                slot.set_result(None)
 
-    def _forget(self, key: str, turn: asyncio.Future[None]) -> None:
-        turns = self._waiting.get(key)
-        if turns is not None and turn in turns:
-            turns.remove(turn)
-            if not turns:
+    def _forget(self, key: str, slot: asyncio.Future[None]) -> None:
+        queue = self._waiting.get(key)
+        if queue is not None and slot in queue:
+            queue.remove(slot)
+            if not queue:
                 del self._waiting[key]

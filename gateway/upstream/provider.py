@@ -1,4 +1,4 @@
-"""An adapter bound to its configuration: the account that is used, and the models that can be asked for."""
+"""An adapter with its configuration: the account that is used, and the models that the account offers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ class UpstreamModel:
     """One upstream model of a configured provider."""
 
     name: str
-    row: str  # the entry of the adapter's tables that it follows
+    row: str  # the entry of the adapter's capability tables that describes it
     capabilities: tuple[Capability, ...]
     polling: Polling
     prices: tuple[Price, ...] = ()
@@ -33,21 +33,24 @@ class Provider:
     base_url: str
     models: Mapping[str, UpstreamModel]
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    concurrency: int = 32  # submits at once
-    read_concurrency: int = 512  # readings of tasks at once
+    concurrency: int = 32  # submits at the same time
+    read_concurrency: int = 512  # polls at the same time
     form: str | None = None
     read_timeout_seconds: float = 30.0
-    usual_polling: Polling | None = None  # as configured for all models; None: the adapter's own
-    accepts_work: bool = True  # False: it is disabled, and only the tasks that it runs already are followed
+    usual_polling: Polling | None = None  # as configured for all models; None: as in the adapter
+    accepts_work: bool = True  # False: it is disabled, and only its existing tasks are polled
 
     def polling(self, model: str) -> Polling:
-        """When to read a task of this model; of a model that was taken out of the configuration, as of the others."""
-        known = self.models.get(model)
-        return (self.usual_polling or self.adapter.polling) if known is None else known.polling
+        """When to poll a task of this model. A model that was removed from the configuration has the usual values."""
+        configured = self.models.get(model)
+        return (self.usual_polling or self.adapter.polling) if configured is None else configured.polling
 
 
 def bind(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
-    """Every provider that is enabled, or is disabled and has a key, in the order of the configuration."""
+    """Every provider that is enabled, or that is disabled but has a key, in the order of the configuration.
+
+    Raises `ConfigurationError`, which names the key of the configuration.
+    """
     return {
         name: _provider(adapters[name], account) if account.enabled else _follow_only(adapters[name], account)
         for name, account in settings.providers.items()
@@ -56,12 +59,12 @@ def bind(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provi
 
 
 def accepting(providers: Mapping[str, Provider]) -> dict[str, Provider]:
-    """Those of the providers that new work may go to."""
+    """The providers that new work may be sent to."""
     return {name: provider for name, provider in providers.items() if provider.accepts_work}
 
 
 def _follow_only(adapter: Adapter, account: ProviderSettings) -> Provider:
-    """A disabled provider. What is wrong with its models or its form matters to new submits alone."""
+    """A disabled provider. A mistake in its models or its form is ignored, because it concerns only new submits."""
     try:
         provider = _provider(adapter, account)
     except ConfigurationError:
@@ -71,7 +74,7 @@ def _follow_only(adapter: Adapter, account: ProviderSettings) -> Provider:
 
 def _provider(adapter: Adapter, settings: ProviderSettings) -> Provider:
     if settings.form is not None and settings.form not in adapter.forms:
-        expected = ", ".join(filter(None, adapter.forms)) or "nothing: this provider has one form"
+        expected = ", ".join(filter(None, adapter.forms)) or "no value: this provider has one form; remove the key"
         raise ConfigurationError(f"providers.{adapter.name}.form: {settings.form!r}; expected {expected}")
     names = [*adapter.capabilities, *(name for name in settings.models if name not in adapter.capabilities)]
     return Provider(
@@ -94,15 +97,19 @@ def _model(adapter: Adapter, settings: ProviderSettings, name: str) -> UpstreamM
     row = configured.like or (name if name in rows else adapter.default_row)
     where = f"providers.{adapter.name}.models.{name}"
     if row is None:
-        raise ConfigurationError(f"{where}.like: missing; expected the known model that it follows: {', '.join(rows)}")
+        raise ConfigurationError(
+            f"{where}.like: missing; expected the model whose limits it has, one of {', '.join(rows)}"
+        )
     if row not in rows:
         raise ConfigurationError(f"{where}.like: {row!r}; expected one of {', '.join(rows)}")
     polling = settings.over(adapter.polling_by_model.get(row, adapter.polling))
     overridden = [_overridden(capability, configured) for capability in rows[row]]
-    capabilities = tuple(one for one in overridden if _makes_its_default(one))
+    capabilities = tuple(capability for capability in overridden if _makes_its_default(capability))
     if not capabilities:
-        made = ", ".join(sorted({one.modes[one.defaults["mode"]] for one in overridden}))
-        raise ConfigurationError(f"{where}.resolutions: {row} makes {made} alone; add it, or follow another by `like`")
+        made = ", ".join(sorted({capability.modes[capability.defaults["mode"]] for capability in overridden}))
+        raise ConfigurationError(
+            f"{where}.resolutions: {row} makes only {made}; add it to the list, or name another model in `like`"
+        )
     _check_prices(configured.prices, capabilities, where)
     return UpstreamModel(
         name=name,
@@ -114,38 +121,44 @@ def _model(adapter: Adapter, settings: ProviderSettings, name: str) -> UpstreamM
 
 
 def _makes_its_default(capability: Capability) -> bool:
-    """Whether the mode that is filled in where none was asked for makes a resolution that the configuration allows."""
+    """Whether the default mode, which is used for a request without one, makes a resolution that is configured."""
     made = capability.modes.get(capability.defaults.get("mode", ""))
     return made is None or made in capability.resolutions
 
 
 def _check_prices(prices: Sequence[Price], capabilities: Sequence[Capability], where: str) -> None:
-    """A row that can never apply is a misspelt one."""
-    known = {
-        "resolution": {one for capability in capabilities for one in capability.resolutions},
-        "mode": {one for capability in capabilities for one in capability.modes},
+    """Refuse price rows that can never apply, because each is a mistake. Raises `ConfigurationError`."""
+    possible = {
+        "resolution": {value for capability in capabilities for value in capability.resolutions},
+        "mode": {value for capability in capabilities for value in capability.modes},
     }
-    known["resolution"] |= {one for capability in capabilities for one in capability.modes.values()}
-    for place, price in enumerate(prices):
+    possible["resolution"] |= {value for capability in capabilities for value in capability.modes.values()}
+    for index, price in enumerate(prices):
         if price.per_clip is None and price.per_second is None:
-            raise ConfigurationError(f"{where}.prices[{place}]: expected per_second or per_clip")
+            raise ConfigurationError(f"{where}.prices[{index}]: expected per_second or per_clip")
         if price.per_second and not any(capability.durations for capability in capabilities):
-            raise ConfigurationError(f"{where}.prices[{place}].per_second: the model's length cannot be asked for")
+            raise ConfigurationError(
+                f"{where}.prices[{index}].per_second: the model has no `duration` to choose; use per_clip"
+            )
         if price.generate_audio and not any(capability.generate_audio for capability in capabilities):
-            raise ConfigurationError(f"{where}.prices[{place}].generate_audio: the model has no sound")
-        for earlier, before in enumerate(prices[:place]):
-            if before.covers(price):
-                told = f"can never apply behind prices[{earlier}]; put it before"
-                raise ConfigurationError(f"{where}.prices[{place}]: {told}")
-        for name, values in known.items():
-            said = getattr(price, name)
-            if said is not None and said not in values:
-                expected = ", ".join(sorted(values)) or "nothing: the model has none"
-                raise ConfigurationError(f"{where}.prices[{place}].{name}: {said!r}; expected {expected}")
+            raise ConfigurationError(
+                f"{where}.prices[{index}].generate_audio: the model makes no sound; remove this row"
+            )
+        for earlier_index, earlier in enumerate(prices[:index]):
+            if earlier.covers(price):
+                reason = (
+                    f"can never apply, because prices[{earlier_index}] always applies first; put it before that row"
+                )
+                raise ConfigurationError(f"{where}.prices[{index}]: {reason}")
+        for name, values in possible.items():
+            value = getattr(price, name)
+            if value is not None and value not in values:
+                expected = ", ".join(sorted(values)) or "no value: the model has none; remove the key"
+                raise ConfigurationError(f"{where}.prices[{index}].{name}: {value!r}; expected {expected}")
 
 
 def _overridden(capability: Capability, model: ProviderModel) -> Capability:
-    """The capability as the configuration narrows or widens it."""
+    """The capability with the values that the configuration sets."""
     changes: dict[str, Any] = {}
     if model.durations is not None:
         changes["durations"] = frozenset(model.durations)

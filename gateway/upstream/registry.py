@@ -1,4 +1,4 @@
-"""The installed adapters, found by entry point: built-in ones and a third party's come the same way."""
+"""Loads the installed adapters by entry point, in the same way for built-in adapters and those of third parties."""
 
 from importlib.metadata import EntryPoint, entry_points
 
@@ -9,28 +9,28 @@ GROUP = "video_gateway.adapters"
 
 
 def load_adapters(group: str = GROUP) -> dict[str, Adapter]:
-    """Every installed adapter by name, in the order of names; `ConfigurationError` for one that cannot be used."""
-    found: dict[str, tuple[EntryPoint, Adapter]] = {}
+    """Every installed adapter by name, sorted. Raises `ConfigurationError` if one cannot be used, or without any."""
+    adapters: dict[str, tuple[EntryPoint, Adapter]] = {}
     for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, _distribution(entry))):
-        if entry.name in found:
-            first = _distribution(found[entry.name][0])
+        if entry.name in adapters:
+            first = _distribution(adapters[entry.name][0])
             raise ConfigurationError(
                 f"providers.{entry.name}: two adapters have this name, one from {first}, one from "
                 f"{_distribution(entry)}; uninstall one of them"
             )
-        found[entry.name] = (entry, _load(entry))
-    if not found:
+        adapters[entry.name] = (entry, _load(entry))
+    if not adapters:
         raise ConfigurationError(
             f"providers: no adapter is installed: no distribution has an entry point in the group {group!r}"
         )
-    return {name: adapter for name, (_, adapter) in found.items()}
+    return {name: adapter for name, (_, adapter) in adapters.items()}
 
 
 def _load(entry: EntryPoint) -> Adapter:
     where = f"providers.{entry.name}: the entry point {entry.value!r} of {_distribution(entry)}"
     try:
         adapter = entry.load()
-    except Exception as error:  # whatever a third party's module raises while it is imported
+    except Exception as error:  # the module of a third party may raise anything while it is imported
         raise ConfigurationError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(adapter, Adapter):
         raise ConfigurationError(f"{where} is of type {type(adapter).__name__}, expected an Adapter")

@@ -1,7 +1,8 @@
-"""httpx's transport seam over `pyreqwest`, and what each of its errors proves.
+"""A transport for httpx over `pyreqwest`, which classifies each error by what it proves.
 
-The names of `pyreqwest`'s errors mislead: a server that reads a POST and closes raises `ConnectError`, one that never
-answers raises `ConnectTimeoutError`. The cause tells: only `client error (Connect)` means that no connection opened.
+The names of `pyreqwest`'s errors mislead. A server that reads a POST and closes the connection raises `ConnectError`;
+one that never answers raises `ConnectTimeoutError`. Only the cause `client error (Connect)` proves that no connection
+was opened. Source: `tests/unit/upstream/test_transport.py`, which drives every case with a raw socket server.
 """
 
 import contextlib
@@ -19,11 +20,11 @@ _NEVER_OPENED = "client error (Connect)"
 
 
 class ReqwestTransport(httpx.AsyncBaseTransport):
-    """Sends over HTTP/1.1, follows nothing, decodes nothing, reads no proxy settings.
+    """Sends over HTTP/1.1. It follows no redirect, decodes no body and ignores proxy settings.
 
-    With `fresh`, each request has a connection of its own: a stale kept-alive one looks just like a lost reply.
-    With `idle_seconds`, an exchange ends when no byte has come for so long: this is for files, whose transfer may take
-    long. A body is handed over as it comes, because the bytes before a break may hold what was paid for.
+    With `fresh`, each request gets a connection of its own, because a stale kept-alive connection looks the same as a
+    lost reply. With `idle_seconds`, an exchange ends when no byte has arrived for that long: this is for files, whose
+    transfer may take long. A body is passed on as it arrives, because the bytes before a break may name a paid task.
     """
 
     def __init__(self, *, fresh: bool = False, idle_seconds: float | None = None) -> None:
@@ -37,7 +38,7 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
             .referer(enable=False)
             .no_proxy()
             .http1_only()
-            # A header that cannot be read must not cost the reply that it stands in: it may have been paid for.
+            # An invalid header must not make the whole reply unreadable: the reply may name a task that was paid for.
             .http1_ignore_invalid_headers_in_responses(value=True)
             .http1_allow_spaces_after_header_name_in_responses(value=True)
             .http1_allow_obsolete_multiline_headers_in_responses(value=True)
@@ -49,10 +50,10 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
         self._client: Client = (builder.pool_max_idle_per_host(0) if fresh else builder).build()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One exchange; `request.extensions["timeout"]["read"]` is the limit for all of it, in seconds.
+        """One exchange. `request.extensions["timeout"]["read"]` limits all of it, in seconds.
 
-        Who cancels it is released at once; the exchange itself goes on until that limit, or the one for silence, and
-        may still be sent.
+        Cancelling this coroutine returns at once, but the exchange goes on until one of its limits, and may still be
+        sent.
         """
         limit = request.extensions.get("timeout", {}).get("read") or 60.0
         try:
@@ -63,7 +64,7 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
             )
             if request.content:
                 call = call.body_bytes(request.content)
-            # The head comes at once, not with the first 64 KB of the body: what was read before a break is kept.
+            # With 0 the head arrives at once, not with the first 64 KB of the body, so that nothing is lost at a break.
             call = call.streamed_read_buffer_limit(0)
             exchange = call.build_streamed()
         except (ValueError, PyreqwestError) as error:  # an address or a header that cannot be sent
@@ -103,16 +104,16 @@ class _Body(httpx.AsyncByteStream):
 
 
 def _headers(reply: Response) -> list[tuple[str, str]]:
-    """Every header that is ASCII text; one that is not would raise, and cost a reply that was paid for."""
-    found: list[tuple[str, str]] = []
+    """Every header that is ASCII text. Another one would raise, and a reply that was paid for would be lost."""
+    pairs: list[tuple[str, str]] = []
     for name in dict.fromkeys(reply.headers.keys()):
         with contextlib.suppress(ValueError):
-            found += [(name, value) for value in reply.headers.getall(name)]
-    return found
+            pairs += [(name, value) for value in reply.headers.getall(name)]
+    return pairs
 
 
 def proof(error: PyreqwestError, request: httpx.Request) -> httpx.TransportError:
-    """Give httpx's error for what really happened: `ConnectError` only when no connection was ever opened."""
+    """The httpx error for what really happened: `ConnectError` only if no connection was ever opened."""
     if isinstance(error, PoolTimeoutError):
         return httpx.PoolTimeout(str(error), request=request)
     causes = error.details.get("causes") or [] if isinstance(error, DetailedPyreqwestError) else []

@@ -25,6 +25,7 @@ from gateway.failpoints import reach
 from gateway.fetch.fetcher import AddressRefused, FetchFailed, FetchRefused, Posted
 from gateway.store.port import Store
 from gateway.store.webhooks import Claim
+from gateway.telemetry import DeliveryTried, Observer
 from gateway.upstream.client import retry_after_seconds
 from gateway.webhooks.signing import SigningKeys, signed
 
@@ -65,6 +66,7 @@ class Deliverer:
         clock: Clock,
         wall_clock: Clock,
         timeout_seconds: float,
+        observer: Observer,
     ) -> None:
         """`view` turns a generation into the object that a client reads. `timeout_seconds` limits a whole POST.
 
@@ -78,6 +80,7 @@ class Deliverer:
         self._clock = clock
         self._wall_clock = wall_clock
         self._timeout_seconds = timeout_seconds
+        self._observer = observer
         self._wake = asyncio.Event()
         store.webhooks.on_due(self._wake.set)
         self._sending: dict[asyncio.Task[None], tuple[str, str]] = {}  # by task: API key and receiver
@@ -188,16 +191,17 @@ class Deliverer:
         except Exception:  # likewise: a defect with one delivery must not end the others
             log.exception("delivery_not_noted", delivery=delivery.id)
             return
-        log.info(
-            "webhook_sent",
-            delivery=delivery.id,
-            generation=delivery.generation_id,
-            type=delivery.type,
-            receiver=receiver(delivery.url),
-            status=sent.made.status,
-            error=sent.made.error,
-            state=None if after is None else after.state,
-            duration_seconds=round(sent.made.duration_seconds, 3),
+        self._observer.observe(
+            DeliveryTried(
+                delivery=delivery.id,
+                generation=delivery.generation_id,
+                type=delivery.type,
+                receiver=receiver(delivery.url),
+                status=sent.made.status,
+                error=sent.made.error,
+                state=None if after is None else after.state,
+                duration_seconds=sent.made.duration_seconds,
+            )
         )
 
     async def _tried(self, claim: Claim, at: datetime) -> _Sent | None:

@@ -125,7 +125,7 @@ FIELDS: list[tuple[str, Any, str, str]] = [
     ("image", {"type": "image_url"}, "invalid_image", "exactly one"),
     ("stream", True, "invalid_parameter", "/events"),
     ("response_format", "b64_json", "invalid_parameter", "data[].url"),
-    ("image", "file_unknown", "invalid_image", "no file"),
+    ("image", "file_unknown", "invalid_image", "does not exist"),
     ("reference_images", "https://a.example/1.png", "invalid_parameter", "a list"),
     ("image_urls", ["https://a.example/1.png"] * 17, "invalid_parameter", "at most 16"),
     ("last_image", "https://a.example/1.png", "invalid_parameter", "needs `image`"),
@@ -278,7 +278,7 @@ async def test_a_size_that_no_route_takes_is_answered_with_how_it_was_read(untou
     [
         ({"foxapi": {"voice_idz": 1}}, "provider_options.foxapi.voice_idz", "did you mean"),
         ({"keevx": {"x": 1}}, "provider_options.keevx", "is served by"),
-        ({"acme": {"x": 1}}, "provider_options.acme", "no such provider"),
+        ({"acme": {"x": 1}}, "provider_options.acme", "this provider does not exist"),
     ],
 )
 async def test_options_that_no_route_takes_are_a_400(

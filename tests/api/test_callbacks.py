@@ -35,8 +35,8 @@ class Called:
         self.hints: list[tuple[str, str]] = []
         self.calls: list[str] = []  # calls of the store's task claims, by any caller
         engine, store = gateway.application.engine, gateway.application.store
-        hint = engine.hint
-        engine.hint = lambda *of: (self.hints.append(of), hint(*of))
+        hint = engine.nudge
+        engine.nudge = lambda *of: (self.hints.append(of), hint(*of))
         for part, name in ((store, "get"), (store.callbacks, "tell")):
             setattr(part, name, self._counted(name, getattr(part, name)))
 

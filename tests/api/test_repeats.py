@@ -224,4 +224,4 @@ async def test_a_retry_does_not_repeat_a_refused_request(gateway: Any) -> None:
     assert refused.status_code == 422
     assert (await post(gateway, RETRY, duration=7)).status_code == 422
     service: Generations = gateway.application.litestar.state["context"].generations
-    assert service._handling == {}
+    assert service._under_way == {}

@@ -31,6 +31,7 @@ from gateway.settings.load import (
     ServerSettings,
     Settings,
 )
+from gateway.telemetry import Observer
 from gateway.upstream.registry import load_adapters
 
 T0 = 1_763_700_000
@@ -221,6 +222,7 @@ class Gateway:
         self.public_url: str | None = "https://gw.example"
         self.fetch_allow: tuple[Any, ...] = ()  # networks
         self.accept_clock = False
+        self.observers: tuple[Observer, ...] = ()  # besides the log
         self.thumbnails = False  # whether it draws them
         self.app: Application
         self.client: httpx.AsyncClient
@@ -260,18 +262,21 @@ class Gateway:
     async def start(self) -> "Gateway":
         """Start, with the settings as they are now."""
         self.app = app = Application(
-            self.settings(), adapters=self.adapters, clock=self.clock, accept_clock=self.accept_clock
+            self.settings(),
+            adapters=self.adapters,
+            clock=self.clock,
+            accept_clock=self.accept_clock,
+            observers=self.observers,
         )
         for name, provider in self.app.providers.items():
             self.app.providers[name] = replace(provider, read_timeout_seconds=self.patience.get(name, PATIENCE_SECONDS))
-        app.upstream._kept = CountingTransport(app.upstream._kept, self.traffic)
+        app.upstream._reused = CountingTransport(app.upstream._reused, self.traffic)
         app.upstream._fresh = CountingTransport(app.upstream._fresh, self.traffic)
         app.upstream._files = CountingTransport(app.upstream._files, self.traffic)
         for name in STORE_WRITES:
             self.replace_in_store(name, lambda call: call)
         self.replace_in_store("tell", lambda call: call, app.store.callbacks)
-        inputs = app.engine._new_drive()._effects._inputs
-        keeper = app.engine._new_drive()._effects._keeper
+        inputs, keeper = app._inputs, app._archiver
         watched = [(keeper, "keep"), (app._thumbnails, "_draw")]
         watched += [(inputs._blobs, "get"), (inputs._converter, "convert"), (inputs, "_fetch_once")]
         watched += [(app.webhook_fetcher, "post"), (app.store.webhooks, "claim"), (app.store.webhooks, "note")]

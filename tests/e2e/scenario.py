@@ -1,4 +1,4 @@
-"""A scenario: routes and faults, what is asked for, and what must come of it; played in front of the sandbox."""
+"""A scenario: routes, faults and requests, and the outcome that is required. It is played against the sandbox."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from .conftest import IMAGE_URL, PROVIDERS, Gateway, sandboxed
 ROUTE = {"keevx": "keevx/V", "kling_relay": "kling_relay/kling-v1", "foxapi": "foxapi/kling-v3-image-to-video"}
 Span = tuple[float, float]  # seconds at least and at most: tasks are read with a jitter of 10 %
 NOW: Span = (0, 0)
-# A task of 6 s: read after 30 s by Keevx's rules, after 15 s by the relay's, twice by FoxAPI's.
+# A task of 6 s: Keevx's task is polled after 30 s, that of the relay after 15 s, and that of FoxAPI twice.
 MADE: Mapping[str, Span] = {"keevx": (30, 30), "kling_relay": (15, 15), "foxapi": (9.5, 10)}
-DEADLINE_SECONDS = 300  # of a generation that no route takes
+DEADLINE_SECONDS = 300  # of generations that no route makes
 PATIENCE_SECONDS = 0.25  # of real time, for a reply that never comes
 MAY_HAVE_STARTED = frozenset(
     {AttemptState.ACCEPTED, AttemptState.COMPLETED, AttemptState.FAILED, AttemptState.ABANDONED, AttemptState.UNKNOWN}
@@ -40,7 +40,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """One generation, or several alike at the same moment, and what must come of each."""
+    """One generation, or several equal ones at the same moment, and the outcome that each must have."""
 
     attempts: tuple[Ended, ...]
     started: Mapping[str, int]  # tasks, by provider
@@ -57,18 +57,18 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """One gateway, and what is asked of it."""
+    """One gateway, and the generations that are made with it."""
 
     name: str
     routes: tuple[str, ...]  # first to last: a provider, for its model in `ROUTE`, or "provider/model"
     made: tuple[Made, ...]
     policy: Mapping[str, Any] = field(default_factory=dict)  # settings of the model beside its routes
     address: Mapping[str, str] = field(default_factory=dict)  # base URLs, by provider
-    impatient: tuple[str, ...] = ()  # providers whose replies are waited for a moment only
+    impatient: tuple[str, ...] = ()  # providers whose replies the gateway waits for only a moment
 
     @property
     def title(self) -> str:
-        """A name that no other scenario has."""
+        """The unique name of the scenario."""
         return f"{self.name}: {' then '.join(self.routes)}"
 
 
@@ -89,7 +89,7 @@ def plus(*spans: Span) -> Span:
 
 
 def falls_back(name: str, first: Ended, second: str, *faults: Fault, started: int = 0, **more: Any) -> Scenario:
-    """The first route fails so, the second makes it; `seconds` until the first one's end is known."""
+    """The first route fails in this way, and the second one makes the video. `seconds` until the failure is known."""
     provider = first[0]
     seconds = plus(more.pop("seconds", NOW), MADE[second])
     counted = ({provider: started} if started else {}) | {second: 1}
@@ -98,7 +98,7 @@ def falls_back(name: str, first: Ended, second: str, *faults: Fault, started: in
 
 
 def fails(name: str, routes: Sequence[str], attempts: Sequence[Ended], *faults: Fault, **more: Any) -> Scenario:
-    """No route makes it."""
+    """No route makes the video."""
     kind = more.pop("code", attempts[-1][1])
     made = Made(
         attempts=tuple(attempts),
@@ -112,7 +112,7 @@ def fails(name: str, routes: Sequence[str], attempts: Sequence[Ended], *faults: 
 
 
 def never_ends(name: str, routes: Sequence[str], *faults: Fault, **more: Any) -> Scenario:
-    """Every route is unavailable: they are tried in turn until there is no time for another try before the deadline."""
+    """Every route is unavailable. They are tried one after another until the deadline is too near for another try."""
     made = Made(
         attempts=tuple(no(route, "unavailable") for route in routes),
         started={},
@@ -127,7 +127,7 @@ def never_ends(name: str, routes: Sequence[str], *faults: Fault, **more: Any) ->
 
 
 def alone(name: str, provider: str, attempts: Sequence[Ended], seconds: Span, *faults: Fault, **more: Any) -> Scenario:
-    """The only route makes it in the end."""
+    """The only route makes the video in the end."""
     made = Made(attempts=tuple(attempts), started={provider: 1}, seconds=seconds, faults=faults)
     return Scenario(name=name, routes=(provider,), made=(made,), **more)
 
@@ -137,7 +137,7 @@ def alone(name: str, provider: str, attempts: Sequence[Ended], seconds: Span, *f
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What came of the generations of one `Made`."""
+    """The outcome of the generations of one `Made`."""
 
     name: str
     routes: str
@@ -145,14 +145,14 @@ class Line:
     attempts: str
     started: str
     seconds: str
-    wrong: tuple[str, ...]  # empty when all is as it must be
+    wrong: tuple[str, ...]  # empty if everything is as required
 
 
 COLUMNS = ("name", "routes", "status", "attempts", "started", "seconds")
 
 
 async def play(scenario: Scenario, folder: Path) -> list[Line]:
-    """A line for each `Made`."""
+    """Play a scenario; one line for each `Made`."""
     with structlog.testing.capture_logs():
         async with sandboxed(folder) as gateway:
             gateway.route(*(ROUTE.get(name, name) for name in scenario.routes), **scenario.policy)
@@ -161,9 +161,11 @@ async def play(scenario: Scenario, folder: Path) -> list[Line]:
             for provider, address in scenario.address.items():
                 gateway.providers[provider]["base_url"] = address.format(place=place)
             await gateway.start()
-            asked = [await _ask(gateway, made, number) for number, made in enumerate(scenario.made)]
-            ended = [{prompt: await _end(gateway, key) for prompt, key in one.items()} for one in asked]
-            untold = untold_submits(gateway, [generation for one in ended for generation in one.values()])
+            posted = [await _ask(gateway, made, number) for number, made in enumerate(scenario.made)]
+            ended = [{prompt: await _end(gateway, key) for prompt, key in ids.items()} for ids in posted]
+            untold = untold_submits(
+                gateway, [generation for generations in ended for generation in generations.values()]
+            )
             return [
                 await _line(gateway, scenario, made, generations, untold)
                 for made, generations in zip(scenario.made, ended, strict=True)
@@ -171,17 +173,17 @@ async def play(scenario: Scenario, folder: Path) -> list[Line]:
 
 
 async def _ask(gateway: Gateway, made: Made, number: int) -> dict[str, str]:
-    """Set the faults and create the generations; their ids by their prompts."""
+    """Set the faults and create the generations. Returns their ids by their prompts."""
     await gateway.clock.run_for(made.after)
     for fault in made.faults:
         gateway.sandbox.fault(fault.provider, fault.operation, fault.name, fault.times, **fault.args)
-    asked = {}
+    prompts = {}
     for index in range(made.times):
         prompt = f"Beach {number}.{index}"
         created = await gateway.post(**{"model": "m", "prompt": prompt, "image": IMAGE_URL, **made.request})
-        asked[prompt] = created["id"]
+        prompts[prompt] = created["id"]
     await gateway.traffic.settle()
-    return asked
+    return prompts
 
 
 async def _end(gateway: Gateway, generation_id: str) -> Generation:
@@ -198,7 +200,7 @@ async def _line(
         expected = {
             "status": (seen["status"], made.status),
             "error": ((seen["error"] or {}).get("code"), made.code),
-            "outputs": (tuple(one["status"] for one in seen["data"]), made.outputs or (made.status,)),
+            "outputs": (tuple(output["status"] for output in seen["data"]), made.outputs or (made.status,)),
             "attempts": (_attempts(seen), made.attempts),
             "routes": (set(_attempts(seen)), set(made.attempts)),
             "started": (tasks_started(gateway, prompt), made.started),
@@ -224,7 +226,7 @@ async def _line(
 
 
 def broken(scenario: Scenario, error: Exception) -> Line:
-    """A scenario that did not come to its end."""
+    """The line of a scenario that could not be played."""
     return Line(
         name=scenario.name,
         routes=" → ".join(scenario.routes),
@@ -237,13 +239,13 @@ def broken(scenario: Scenario, error: Exception) -> Line:
 
 
 def _in_words(attempts: Sequence[Ended]) -> str:
-    """Such as `keevx:unavailable → foxapi:ok`."""
+    """The attempts in short, such as `keevx:unavailable → foxapi:ok`."""
     alike = [(f"{each[0]}:{each[1] or 'ok'}", len(list(group))) for each, group in groupby(attempts)]
     return " → ".join(word if count == 1 else f"{word} {count} times" for word, count in alike)
 
 
 def table(lines: Sequence[Line]) -> str:
-    """The lines under one another, what is wrong with one below it."""
+    """The table as text: one row for each line, and below it what is wrong with it."""
     rows = [COLUMNS, *([getattr(line, name) for name in COLUMNS] for line in lines)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS))]
     shown = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -260,39 +262,39 @@ def _attempts(seen: Mapping[str, Any]) -> tuple[Ended, ...]:
 
 
 def seconds_of(generation: Generation) -> float:
-    """From its creation to its end."""
+    """Seconds from the creation of a generation to its end."""
     assert generation.completed_at is not None
     return (generation.completed_at - generation.created_at).total_seconds()
 
 
 def tasks_started(gateway: Gateway, prompt: str) -> Counter[str]:
-    """Tasks that the sandbox has started for a prompt, by provider."""
+    """How many tasks the sandbox has started for a prompt, by provider."""
     return Counter(task.provider for task in gateway.sandbox.state.tasks.values() if task.prompt == prompt)
 
 
 def breaches(gateway: Gateway, prompt: str, generation: Generation) -> list[str]:
-    """What was started or sent beyond what any policy allows; the prompt is this generation's alone."""
-    found = []
+    """Tasks and submits beyond what any policy allows. No other generation may have this prompt."""
+    problems = []
     tasks = tasks_started(gateway, prompt)
     for provider in PROVIDERS:
-        attempts = [one for one in generation.attempts if generation.route(one).provider == provider]
-        allowed = [one for one in attempts if one.state in MAY_HAVE_STARTED]
-        if tasks[provider] > sum(max(len(one.slots), len(one.tasks)) for one in allowed):
-            found.append(f"{provider} started {tasks[provider]} tasks that no attempt tells of")
+        attempts = [attempt for attempt in generation.attempts if generation.route(attempt).provider == provider]
+        allowed = [attempt for attempt in attempts if attempt.state in MAY_HAVE_STARTED]
+        if tasks[provider] > sum(max(len(attempt.slots), len(attempt.tasks)) for attempt in allowed):
+            problems.append(f"{provider} started {tasks[provider]} tasks that no attempt has")
         if gateway.sandbox.state.prompts_started[provider, prompt] > len(allowed):
-            found.append(f"{provider} was paid more often than there are attempts that may have been received")
+            problems.append(f"{provider} was paid more often than there are attempts that may have been received")
         for earlier in attempts:
             if earlier.state is AttemptState.UNKNOWN:
-                found += [
+                problems += [
                     f"{provider} was asked again after an unclear answer"
                     for later in attempts
                     if later.number > earlier.number and set(later.slots) & set(earlier.slots)
                 ]
-    return found
+    return problems
 
 
 def untold_submits(gateway: Gateway, generations: Sequence[Generation]) -> list[str]:
-    """Submits that a provider received and the ledger does not know, or the reverse; these are all generations."""
+    """Submits that a provider received and the ledger does not have, or the reverse. Takes all the generations."""
     sent = Counter(
         generation.route(attempt).provider
         for generation in generations

@@ -38,7 +38,7 @@ from .scenario import (
 from .test_load import half_fail
 
 PAIRS = tuple(permutations(PROVIDERS, 2))
-ROUND = tuple(zip(PROVIDERS, (*PROVIDERS[1:], PROVIDERS[0]), strict=True))  # each once first, once second
+ROUND = tuple(zip(PROVIDERS, (*PROVIDERS[1:], PROVIDERS[0]), strict=True))  # each is first once and second once
 LOST: Mapping[str, Span] = {"keevx": (111, 120), "kling_relay": (82.5, 90), "foxapi": (125, 130)}
 FILELESS: Mapping[str, Span] = {"keevx": (111, 120), "kling_relay": (92.8, 101.6), "foxapi": (129.5, 145)}
 LATE_FILE: Mapping[str, Span] = {"keevx": (84, 90), "kling_relay": (45.3, 48.8), "foxapi": (22.1, 24.1)}
@@ -80,7 +80,7 @@ ENVELOPES: Mapping[str, Mapping[str, tuple[Any, str, str]]] = {  # under HTTP 20
         "a server error": ({"error": {"message": "x", "type": "server_error"}}, "ambiguous", "maybe"),
     },
 }
-GOES_ON = {  # documented, and about this provider alone
+GOES_ON = {  # documented refusals that concern only this provider
     "keevx": {"100005": "invalid_request", "100002_http200": "credential_refused"},
     "kling_relay": {
         "400_model_name_missing": "unavailable",
@@ -112,7 +112,7 @@ GOES_ON = {  # documented, and about this provider alone
         "422_unsupported_advanced_options": "invalid_request",
     },
 }
-STOPS = {  # documented, and about an input that is the same anywhere
+STOPS = {  # documented refusals of an input, which every provider would refuse
     "keevx": ("100001", "200_error", "100002_validation", "413", "100006", "100007", "530002"),
     "kling_relay": ("400", "400_invalid_seconds", "400_kling", "413", "502_plugin_refused"),
     "foxapi": ("400", "413", "422", "422_flat", "422_invalid_image_url", "422_invalid_file_type"),
@@ -165,7 +165,7 @@ NOT_TOLD = {  # documented errors that leave open whether a task was started
 
 
 def waits_for_a_callback(*providers: str) -> Span:
-    """Where nothing else is left, one that calls back has the time of an attempt to name its task."""
+    """On the last route, a provider that calls back has until the attempt's time-out to name its task."""
     return (1200, 1200) if "keevx" in providers else NOW
 
 
@@ -222,7 +222,7 @@ def tasks() -> Iterator[Scenario]:
         yield falls_back(name, refused, second, content, policy=FALL_BACK_ON_POLICY, **at_end)
         ended: dict[str, Any] = {"started": {first: 1}, "seconds": MADE[first]}
         yield fails("task failed by policy, policy stop", (first, second), [refused], content, **ended)
-        if first != "keevx":  # whose documentation has no word for it
+        if first != "keevx":  # its documentation has no such status
             yield falls_back("task cancelled", maybe(first, "task_failed"), second, Fault(first, "cancelled"), **at_end)
         bad = maybe(first, "invalid_request")
         yield fails("task failed by its image", (first, second), [bad], Fault(first, "fail_image"), **ended)
@@ -258,7 +258,7 @@ def _no_url(provider: str, **args: Any) -> Fault:
 
 
 def outputs() -> Iterator[Scenario]:
-    kept, both = ("completed", "completed"), {"n": 2}
+    completed, both = ("completed", "completed"), {"n": 2}
     for first, second in PAIRS:
         failed = Fault(first, "fail", args={"only": 0})
         whole = ((first, "task_failed", "yes"),) if first == "keevx" else (maybe(first, "task_failed"), ok(first))
@@ -266,7 +266,7 @@ def outputs() -> Iterator[Scenario]:
             attempts=(*whole, ok(second)),
             started={first: 2, second: 1},
             seconds=plus(MADE[first], MADE[second]),
-            outputs=kept,
+            outputs=completed,
             faults=(failed,),
             request=both,
         )
@@ -286,48 +286,54 @@ def outputs() -> Iterator[Scenario]:
         attempts=(ok("keevx"),),
         started={"keevx": 2},
         seconds=MADE["keevx"],
-        outputs=kept,
+        outputs=completed,
         faults=(Fault("keevx", "extra_ids", args={"n": 1}),),
     )
     yield Scenario(name="more tasks than asked for", routes=("keevx",), made=(extra,))
 
 
 def last_routes() -> Iterator[Scenario]:
-    for one in PROVIDERS:
-        limited, down = [no(one, "rate_limited"), ok(one)], [no(one, "unavailable"), ok(one)]
-        yield alone("429 on the only route", one, limited, plus((30, 30), MADE[one]), Fault(one, "429"))
-        told = Fault(one, "429", args={"retry_after": 47})
-        yield alone("429 with Retry-After on the only route", one, limited, plus((47, 47), MADE[one]), told)
-        channel = Fault(one, "503_no_channel")
-        yield alone("no channel on the only route", one, down, plus(WAITED.get(one, RETRIED), MADE[one]), channel)
+    for provider in PROVIDERS:
+        limited, down = [no(provider, "rate_limited"), ok(provider)], [no(provider, "unavailable"), ok(provider)]
+        yield alone("429 on the only route", provider, limited, plus((30, 30), MADE[provider]), Fault(provider, "429"))
+        long_wait = Fault(provider, "429", args={"retry_after": 47})
+        yield alone(
+            "429 with Retry-After on the only route", provider, limited, plus((47, 47), MADE[provider]), long_wait
+        )
+        channel = Fault(provider, "503_no_channel")
+        yield alone(
+            "no channel on the only route", provider, down, plus(WAITED.get(provider, RETRIED), MADE[provider]), channel
+        )
         stuck = Made(
-            attempts=(maybe(one, "timed_out"),),
-            started={one: 1},
+            attempts=(maybe(provider, "timed_out"),),
+            started={provider: 1},
             seconds=(90, 90),
             status="expired",
             code="expired",
-            faults=(Fault(one, "stuck"),),
+            faults=(Fault(provider, "stuck"),),
             request={"deadline_seconds": 90},
         )
-        yield Scenario(name="task stuck until the deadline", routes=(one,), made=(stuck,))
+        yield Scenario(name="task stuck until the deadline", routes=(provider,), made=(stuck,))
     for first, second in PAIRS:
         routes = (first, second)
-        nobody = [Fault(one, "503_no_channel", times=None) for one in routes]
+        nobody = [Fault(route, "503_no_channel", times=None) for route in routes]
         yield never_ends("all routes down", routes, *nobody)
         address = dict.fromkeys(routes, UNREACHABLE["connection refused"])
         yield never_ends("all routes refuse the connection", routes, address=address)
-        poor = [Fault(one, "no_credit", times=None) for one in routes]
-        yield fails("all routes out of credit", routes, [no(one, "out_of_credit") for one in routes], *poor)
-        closed = [Fault(one, "close_after_accept", times=None) for one in routes]
+        poor = [Fault(route, "no_credit", times=None) for route in routes]
+        yield fails("all routes out of credit", routes, [no(route, "out_of_credit") for route in routes], *poor)
+        closed = [Fault(route, "close_after_accept", times=None) for route in routes]
         unknown: dict[str, Any] = {"code": "submission_unknown", "started": dict.fromkeys(routes, 1)}
         unknown["seconds"] = waits_for_a_callback(*routes)
-        yield fails("no clear answer anywhere", routes, [maybe(one, "ambiguous") for one in routes], *closed, **unknown)
-        failing = [Fault(one, "fail", times=None) for one in routes]
+        yield fails(
+            "no clear answer anywhere", routes, [maybe(route, "ambiguous") for route in routes], *closed, **unknown
+        )
+        failing = [Fault(route, "fail", times=None) for route in routes]
         ended: dict[str, Any] = {
             "started": dict.fromkeys(routes, 1),
-            "seconds": plus(*(MADE[one] for one in routes)),
+            "seconds": plus(*(MADE[route] for route in routes)),
         }
-        yield fails("every task failed", routes, [maybe(one, "task_failed") for one in routes], *failing, **ended)
+        yield fails("every task failed", routes, [maybe(route, "task_failed") for route in routes], *failing, **ended)
     for routes in permutations(PROVIDERS):
         first, second, third = routes
         made = Made(
@@ -348,7 +354,7 @@ def last_routes() -> Iterator[Scenario]:
 
 
 def routes_of_one_provider() -> Iterator[Scenario]:
-    """Another model of the same account is tried only where the first one's failure leaves it a chance."""
+    """Another model of the same account is tried only if the failure of the first one does not concern the account."""
     for first, other, second, fault, ends, started in (
         ("foxapi", "foxapi/kling-o3-image-to-video", "keevx", "close_after_accept", ("ambiguous", "maybe"), 1),
         ("kling_relay", "kling_relay/kling-v1-6", "foxapi", "no_credit", ("out_of_credit", "no"), 0),
@@ -448,13 +454,13 @@ SCENARIOS = tuple(
 
 
 async def report(scenarios: Sequence[Scenario], write: Callable[[str], object]) -> bool:
-    """Play them, write the table; whether all is as it must be."""
+    """Play the scenarios and write the table. Returns whether every outcome is as required."""
     lines: list[Line] = []
     for scenario in scenarios:
         with TemporaryDirectory() as folder:
             try:
                 lines += await play(scenario, Path(folder))
-            except Exception as error:  # noqa: BLE001  # the other rows are to be seen all the same
+            except Exception as error:  # noqa: BLE001  # the other rows must be shown all the same
                 lines.append(broken(scenario, error))
     write(table(lines))
     wrong = sum(bool(line.wrong) for line in lines)
@@ -466,10 +472,10 @@ async def _main() -> int:
     good = await report(SCENARIOS, print)
     with TemporaryDirectory() as folder:
         figures = await half_fail(Path(folder))
-    print(figures)  # noqa: T201  # for whoever asked for the table
+    print(figures)  # noqa: T201  # the table was asked for on the command line
     return 0 if good and figures.good else 1
 
 
 if __name__ == "__main__":
-    logging.disable()  # what the sandbox's server thinks of a TLS handshake is no news
+    logging.disable()  # the sandbox's server would log every TLS handshake that fails on purpose
     sys.exit(asyncio.run(_main()))

@@ -1,4 +1,4 @@
-"""Providers that call back over real HTTP: what is read when, what is adopted, and what it does not cost."""
+"""Callbacks over real HTTP: when tasks are polled, which tasks are adopted, and that nothing is paid for twice."""
 
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -17,7 +17,7 @@ SELDOM = {"first_poll_seconds": 900, "poll_seconds": 900, "poll_max_seconds": 90
 
 @pytest.fixture
 async def called(idle: Gateway) -> AsyncIterator[Gateway]:
-    """A gateway that is not started yet, and is listening where providers are told to call; it polls seldom."""
+    """A gateway that is not started yet. It listens on its public URL, where providers call, and it polls seldom."""
 
     async def asgi(scope: Any, receive: Any, send: Any) -> None:
         await idle.app.asgi(scope, receive, send)
@@ -27,7 +27,7 @@ async def called(idle: Gateway) -> AsyncIterator[Gateway]:
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     transport = CountingTransport(httpx.AsyncHTTPTransport(), idle.traffic)
-    # Of TCP by name, else the loop lets every answer wait for the one before to be acknowledged.
+    # With IPPROTO_TCP the event loop sets TCP_NODELAY. Otherwise an answer waits until the one before is acknowledged.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
         idle.public_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -43,7 +43,7 @@ async def called(idle: Gateway) -> AsyncIterator[Gateway]:
 
 
 async def made(gateway: Gateway, **changes: Any) -> dict[str, Any]:
-    """A generation at its end; time goes on second by second, as callbacks are no timer of the gateway's."""
+    """Make a generation and let it end. The clock moves second by second, because callbacks need no timer."""
     return await ended(gateway, (await gateway.post(**BODY, **changes))["id"])
 
 
@@ -58,28 +58,28 @@ async def ended(gateway: Gateway, generation_id: str) -> dict[str, Any]:
 
 
 def outcomes(gateway: Gateway) -> list[Any]:
-    return [one["outcome"] for one in gateway.sandbox.state.callbacks]
+    return [callback["outcome"] for callback in gateway.sandbox.state.callbacks]
 
 
 def passed(gateway: Gateway) -> float:
-    """Seconds since the start."""
+    """Seconds on the gateway's clock since the start of the test."""
     return gateway.clock.now().timestamp() - T0
 
 
 async def again(gateway: Gateway, count: int = 1, at: int = 0, **changes: Any) -> list[int]:
-    """What the sandbox sent is sent once more, so many times."""
+    """Send a callback of the sandbox again, `count` times, with `changes` to its data. Returns the HTTP statuses."""
     sent = gateway.sandbox.state.callbacks[at]
     client = gateway.sandbox.app._callbacks.client
     body = {**sent["body"], "data": {**sent["body"]["data"], **changes}}
     answers = [await client.post(sent["url"], json=body) for _ in range(count)]
     await gateway.traffic.settle()
-    return [one.status_code for one in answers]
+    return [answer.status_code for answer in answers]
 
 
 async def test_a_callback_ends_the_wait_for_the_next_poll(called: Gateway) -> None:
     await called.start()
-    found = await made(called)
-    assert found["status"] == "completed"
+    generation = await made(called)
+    assert generation["status"] == "completed"
     assert passed(called) < 7
     assert called.received("keevx", "poll") == 1
     assert outcomes(called) == [200]
@@ -89,8 +89,8 @@ async def test_without_a_callback_polls_bring_the_result(called: Gateway) -> Non
     called.providers["keevx"] = {}
     await called.start()
     called.sandbox.fault("keevx", "callback", "none")
-    found = await made(called)
-    assert (found["status"], outcomes(called)) == ("completed", [])
+    generation = await made(called)
+    assert (generation["status"], outcomes(called)) == ("completed", [])
     assert 27 <= passed(called) < 31
 
 
@@ -99,9 +99,9 @@ async def test_callbacks_that_come_twice_or_before_the_reply_are_one_result(call
     called.providers["keevx"] = {}
     await called.start()
     called.sandbox.fault("keevx", "callback", fault)
-    found = await made(called)
+    generation = await made(called)
     await called.traffic.settle()
-    assert (found["status"], len(found["data"]), called.paid) == ("completed", 1, {"keevx": 1})
+    assert (generation["status"], len(generation["data"]), called.paid) == ("completed", 1, {"keevx": 1})
     assert set(outcomes(called)) == {200}
 
 
@@ -112,9 +112,9 @@ async def test_what_a_callback_claims_is_not_believed(called: Gateway) -> None:
     post = await called.post(**BODY)
     await called.clock.run_for(1)
     assert (outcomes(called), (await called.get(post["id"]))["status"]) == ([200], "in_progress")
-    found = await ended(called, post["id"])
-    assert (found["status"], found["attempts"][0]["tasks"]) == ("completed", list(called.sandbox.state.tasks))
-    assert "169.254" not in str(found)
+    generation = await ended(called, post["id"])
+    assert (generation["status"], generation["attempts"][0]["tasks"]) == ("completed", list(called.sandbox.state.tasks))
+    assert "169.254" not in str(generation)
 
 
 @pytest.mark.parametrize("policy", ["fall_back", "hold"])
@@ -124,10 +124,10 @@ async def test_a_lost_reply_with_an_early_callback_is_one_purchase(called: Gatew
     await called.start()
     called.sandbox.fault("keevx", "callback", "early")
     called.sandbox.fault("keevx", "submit", "close_after_accept")
-    found = await made(called)
-    assert (found["status"], found["provider"]) == ("completed", "keevx")
+    generation = await made(called)
+    assert (generation["status"], generation["provider"]) == ("completed", "keevx")
     assert (called.submits, called.paid) == ({"keevx": 1}, {"keevx": 1})
-    assert [one["tasks"] for one in found["attempts"]] == [list(called.sandbox.state.tasks)]
+    assert [attempt["tasks"] for attempt in generation["attempts"]] == [list(called.sandbox.state.tasks)]
 
 
 async def test_a_refusal_behind_an_early_callback_buys_nothing_elsewhere(called: Gateway) -> None:
@@ -136,14 +136,14 @@ async def test_a_refusal_behind_an_early_callback_buys_nothing_elsewhere(called:
     await called.start()
     called.sandbox.fault("keevx", "callback", "early")
     called.sandbox.fault("keevx", "submit", "error_after_accept", status=429)
-    found = await made(called)
-    assert (found["status"], found["provider"]) == ("completed", "keevx")
+    generation = await made(called)
+    assert (generation["status"], generation["provider"]) == ("completed", "keevx")
     assert (called.submits, called.paid) == ({"keevx": 1}, {"keevx": 1})
-    assert [one["tasks"] for one in found["attempts"]] == [list(called.sandbox.state.tasks)]
+    assert [attempt["tasks"] for attempt in generation["attempts"]] == [list(called.sandbox.state.tasks)]
 
 
 @pytest.mark.parametrize("policy", ["fall_back", "hold"])
-@pytest.mark.parametrize("fault", [("close_after_accept", {}), ("530003", {"started": 1})], ids=lambda one: one[0])
+@pytest.mark.parametrize("fault", [("close_after_accept", {}), ("530003", {"started": 1})], ids=lambda case: case[0])
 async def test_a_lost_reply_is_known_by_the_callback_of_its_end(
     called: Gateway, policy: str, fault: tuple[str, dict[str, Any]]
 ) -> None:
@@ -153,10 +153,10 @@ async def test_a_lost_reply_is_known_by_the_callback_of_its_end(
     post = await called.post(**BODY)
     before = await called.until_state(post["id"], "unknown")
     assert before.attempts[0].tasks == ()
-    found = await ended(called, post["id"])
+    generation = await ended(called, post["id"])
     assert called.submits == called.paid == {"keevx": 1}
-    assert found["attempts"][0]["tasks"] == list(called.sandbox.state.tasks)
-    assert (found["status"], found["data"][0]["status"]) == ("completed", "completed")
+    assert generation["attempts"][0]["tasks"] == list(called.sandbox.state.tasks)
+    assert (generation["status"], generation["data"][0]["status"]) == ("completed", "completed")
     assert passed(called) < 8
 
 
@@ -164,13 +164,13 @@ async def test_a_callback_is_waited_for_until_the_attempt_times_out(called: Gate
     called.route(KEEVX)
     called.providers["keevx"] = {**SELDOM, "attempt_timeout_seconds": 300}
     await called.start()
-    called.sandbox.fault("keevx", "submit", "close")  # nothing was started: no callback comes
+    called.sandbox.fault("keevx", "submit", "close")  # no task was started, so no callback comes
     post = await called.post(**BODY)
     await called.clock.run_for(290)
     assert (await called.get(post["id"]))["status"] == "queued"
     await called.clock.run_for(15)
-    found = await called.get(post["id"])
-    assert (found["status"], found["error"]["code"]) == ("failed", "submission_unknown")
+    generation = await called.get(post["id"])
+    assert (generation["status"], generation["error"]["code"]) == ("failed", "submission_unknown")
     assert called.submits == {"keevx": 1}
 
 
@@ -180,13 +180,13 @@ async def test_no_callback_is_waited_for_where_the_policy_is_to_fail(called: Gat
     called.sandbox.fault("keevx", "submit", "close_after_accept")
     post = await called.post(**BODY)
     await called.until_state(post["id"], "unknown")
-    found = await later(called, post["id"])
-    assert (found["status"], found["error"]["code"]) == ("failed", "submission_unknown")
-    assert found["attempts"][0]["tasks"] == list(called.sandbox.state.tasks)
+    generation = await later(called, post["id"])
+    assert (generation["status"], generation["error"]["code"]) == ("failed", "submission_unknown")
+    assert generation["attempts"][0]["tasks"] == list(called.sandbox.state.tasks)
 
 
 async def later(gateway: Gateway, generation_id: str) -> dict[str, Any]:
-    """What has become of it after a callback behind its end."""
+    """The generation after its end and after a callback that came later than that."""
     await gateway.clock.run_for(10)
     return await gateway.get(generation_id)
 
@@ -196,11 +196,11 @@ async def test_a_result_that_nobody_waits_for_any_more_is_used_where_nothing_bet
     await called.start()
     called.sandbox.fault("keevx", "submit", "close_after_accept")
     called.sandbox.fault("foxapi", "submit", "slow_task", seconds=300)
-    found = await made(called)
-    assert (found["status"], found["provider"]) == ("completed", "keevx")
+    generation = await made(called)
+    assert (generation["status"], generation["provider"]) == ("completed", "keevx")
     assert called.submits == {"keevx": 1, "foxapi": 1}
     assert passed(called) < 12
-    assert [one["status"] for one in found["attempts"]] == ["completed", "cancelled"]
+    assert [attempt["status"] for attempt in generation["attempts"]] == ["completed", "cancelled"]
 
 
 async def test_every_task_of_a_lost_reply_is_adopted(called: Gateway) -> None:
@@ -209,9 +209,12 @@ async def test_every_task_of_a_lost_reply_is_adopted(called: Gateway) -> None:
     await called.start()
     called.sandbox.fault("keevx", "submit", "close_after_accept")
     called.sandbox.fault("keevx", "callback", "early", times=2)
-    found = await made(called, n=2)
-    assert (found["status"], [one["status"] for one in found["data"]]) == ("completed", ["completed"] * 2)
-    assert sorted(found["attempts"][0]["tasks"]) == sorted(called.sandbox.state.tasks)
+    generation = await made(called, n=2)
+    assert (generation["status"], [output["status"] for output in generation["data"]]) == (
+        "completed",
+        ["completed"] * 2,
+    )
+    assert sorted(generation["attempts"][0]["tasks"]) == sorted(called.sandbox.state.tasks)
     assert called.submits == {"keevx": 1}
 
 
@@ -228,8 +231,8 @@ async def test_a_callback_that_came_before_a_crash_is_found_after_it(called: Gat
     await called.crash()
     called.traffic.slow.clear()
     await called.start()
-    found = await ended(called, post["id"])
-    assert (found["status"], found["provider"], called.submits) == ("completed", "keevx", {"keevx": 1})
+    generation = await ended(called, post["id"])
+    assert (generation["status"], generation["provider"], called.submits) == ("completed", "keevx", {"keevx": 1})
 
 
 async def test_a_flood_costs_a_poll_a_second_and_no_write(called: Gateway) -> None:
@@ -248,11 +251,11 @@ async def test_a_flood_costs_a_poll_a_second_and_no_write(called: Gateway) -> No
 
 async def test_behind_the_end_nothing_happens(called: Gateway, events: list[Mapping[str, Any]]) -> None:
     await called.start()
-    found = await made(called)
+    generation = await made(called)
     polls, writes = called.received("keevx", "poll"), dict(called.writes)
     assert set(await again(called, 100)) == {200}
     assert dict(called.writes) == writes
-    deleted = await called.client.delete(f"/v1/videos/generations/{found['id']}")
+    deleted = await called.client.delete(f"/v1/videos/generations/{generation['id']}")
     assert deleted.status_code == 200
     await called.traffic.settle()
     writes = dict(called.writes)
@@ -276,8 +279,8 @@ async def test_nothing_is_told_to_providers_without_a_way_back(called: Gateway) 
 async def test_an_early_callback_is_read_as_soon_as_there_is_something_to_read(called: Gateway) -> None:
     await called.start()
     called.sandbox.fault("keevx", "callback", "early")
-    found = await made(called)
-    assert (found["status"], called.received("keevx", "poll")) == ("completed", 1)
+    generation = await made(called)
+    assert (generation["status"], called.received("keevx", "poll")) == ("completed", 1)
     assert passed(called) < 2
 
 
@@ -291,11 +294,11 @@ async def test_callbacks_of_two_outputs_that_end_apart_bring_both(called: Gatewa
     while not outcomes(called):
         called.clock.move_on(1)
         await called.traffic.settle()
-    untold, told = called.sandbox.state.tasks
+    unreported, reported = called.sandbox.state.tasks
     await called.clock.run_for(20)
-    assert await again(called, task_id=untold) == [200]
-    found = await ended(called, post["id"])
-    assert [one["status"] for one in found["data"]] == ["completed"] * 2
-    assert found["attempts"][0]["tasks"] == [told, untold]
+    assert await again(called, task_id=unreported) == [200]
+    generation = await ended(called, post["id"])
+    assert [output["status"] for output in generation["data"]] == ["completed"] * 2
+    assert generation["attempts"][0]["tasks"] == [reported, unreported]
     assert called.submits == {"keevx": 1}
     assert passed(called) < 30

@@ -1,4 +1,4 @@
-"""Deadlines over restarts of a gateway on a machine whose clock is wrong: nothing lives longer, nothing ends early."""
+"""Deadlines across restarts on a machine whose clock is wrong: they come neither later nor earlier than promised."""
 
 from datetime import timedelta
 from ipaddress import ip_network
@@ -13,7 +13,7 @@ STUCK = "waves [[sandbox:foxapi:submit:stuck]]"
 
 
 async def restarted(gateway: Any, wrong_by: float) -> None:
-    """Stop; let the next process find a wall clock that is wrong by so many seconds."""
+    """Stop the gateway, and set the system clock wrong by this many seconds for the next process."""
     await gateway.stop()
     gateway.clock._now += timedelta(seconds=wrong_by)
     gateway.clock._timers.clear()
@@ -34,7 +34,9 @@ async def test_a_clock_that_was_set_back_lets_nothing_live_longer(gateway: Any, 
     await restarted(gateway, wrong_by)
 
     assert left(gateway, made) == pytest.approx(before, abs=0.01)
-    assert [one["seconds"] for one in events if one["event"] == "clock_behind_ledger"] == [pytest.approx(-wrong_by)]
+    assert [event["seconds"] for event in events if event["event"] == "clock_behind_ledger"] == [
+        pytest.approx(-wrong_by)
+    ]
     await gateway.clock.run_for(before - 30)
     assert (await gateway.get(made["id"]))["status"] == "in_progress"
     await gateway.clock.run_for(60)
@@ -43,7 +45,7 @@ async def test_a_clock_that_was_set_back_lets_nothing_live_longer(gateway: Any, 
 
 
 async def test_a_clock_that_was_ahead_and_is_right_again_ends_nothing_early(gateway: Any) -> None:
-    gateway.clock.move_on(3600)  # what follows is told by a clock an hour ahead
+    gateway.clock.move_on(3600)  # from now on the clock is an hour ahead
     made = await gateway.post(model=FOX_TEXT, prompt=STUCK, deadline_seconds=1800)
     await gateway.until_state(made["id"], "accepted")
 
@@ -60,10 +62,12 @@ async def test_a_start_goes_on_from_what_the_last_process_saw_though_nothing_was
     made = await gateway.post(model=FOX_TEXT, prompt=STUCK, deadline_seconds=7200)
     await gateway.until_state(made["id"], "in_progress", "accepted")
     await gateway.clock.run_for(3000)
-    gateway.app._timekeeper.start()  # as it does by itself every few seconds of real time
+    gateway.app._timekeeper.start()  # which it also does by itself every few seconds of real time
     seen = gateway.app.clock.now()
     await gateway.crash()
-    (gateway.folder / "ledger.db-lock").write_text(f"{seen.timestamp():.3f}\n")  # a crash adds nothing to it
+    (gateway.folder / "ledger.db-lock").write_text(
+        f"{seen.timestamp():.3f}\n"
+    )  # a crash leaves the last time that was written
 
     await restarted(gateway, -2900)
 
@@ -77,14 +81,14 @@ async def test_a_spoilt_note_of_the_time_is_left_out(gateway: Any) -> None:
     assert gateway.app.clock.now() == gateway.clock.now()
 
 
-# --- a clock that is wrong by much ------------------------------------------------------------------------------------
+# --- a clock that is very wrong ---------------------------------------------------------------------------------------
 
 YEARS = 3653 * 86_400.0
 DAY = 86_400.0
 
 
 async def refused(gateway: Any, wrong_by: float) -> str:
-    """Stop; find at the next start, with this error, that the wall clock cannot be believed."""
+    """Stop the gateway, and set the clock wrong so that the next start is refused. Returns the error message."""
     await gateway.stop()
     gateway.clock._now += timedelta(seconds=wrong_by)
     gateway.clock._timers.clear()
@@ -98,10 +102,10 @@ async def test_a_clock_years_ahead_expires_nothing_and_leaves_no_trace(gateway: 
     await gateway.until_state(made["id"], "accepted")
 
     for _ in range(2):
-        told = await refused(gateway, YEARS)
-        assert "2025-11-21" in told
-        assert "2035-11-22" in told
-        assert "serve --accept-clock" in told
+        message = await refused(gateway, YEARS)
+        assert "2025-11-21" in message
+        assert "2035-11-22" in message
+        assert "serve --accept-clock" in message
         gateway.clock._now -= timedelta(seconds=YEARS)
 
     await gateway.start()
@@ -125,7 +129,7 @@ async def test_a_long_stop_with_open_generations_is_accepted_by_an_operator(gate
 async def test_what_a_process_with_a_clock_years_ahead_has_left_is_brought_back_when_accepted(gateway: Any) -> None:
     await gateway.stop()
     gateway.clock._now += timedelta(seconds=YEARS)
-    await gateway.start()  # nothing is open: it starts
+    await gateway.start()  # no generation is open, so it starts
     ended = await gateway.make(model=FOX_TEXT, prompt="waves")
     made = await gateway.post(model=FOX_TEXT, prompt="waves", deadline_seconds=1800)
     await gateway.until_state(made["id"], "accepted")
@@ -136,8 +140,8 @@ async def test_what_a_process_with_a_clock_years_ahead_has_left_is_brought_back_
 
     now = gateway.clock.now().timestamp()
     assert gateway.app.clock.now().timestamp() == pytest.approx(now, abs=0.001), "the system clock's time"
-    found = await gateway.get(made["id"])
-    assert (found["created_at"], found["expires_at"]) == (int(now), int(now) + 1800)
+    after = await gateway.get(made["id"])
+    assert (after["created_at"], after["expires_at"]) == (int(now), int(now) + 1800)
     assert (await gateway.get(ended["id"]))["completed_at"] <= now
     assert (await gateway.finish(made["id"]))["status"] == "completed"
     new = await gateway.make(model=FOX_TEXT, prompt="waves")
@@ -145,7 +149,7 @@ async def test_what_a_process_with_a_clock_years_ahead_has_left_is_brought_back_
     assert gateway.submits == {"foxapi": 3}
 
     gateway.accept_clock = False
-    await gateway.restart()  # and no later start finds anything of it
+    await gateway.restart()  # a later start must not notice anything
     assert abs(gateway.app.clock.now() - gateway.clock.now()) < timedelta(milliseconds=1)
 
 
@@ -160,7 +164,7 @@ async def test_a_start_far_ahead_of_an_idle_ledger_removes_nothing_for_a_day(gat
         return sum(path.suffix == ".mp4" for path in folder.rglob("*"))
 
     async def swept() -> None:
-        """A round of the sweeper, a while after the last."""
+        """Let the sweeper do its next round."""
         wake = gateway.app._sweeper._wake.set
         await gateway.until(lambda: any(timer.callback == wake for _, _, timer in gateway.clock._timers))
         gateway.clock.move_on(3700)
@@ -169,7 +173,9 @@ async def test_a_start_far_ahead_of_an_idle_ledger_removes_nothing_for_a_day(gat
     await restarted(gateway, YEARS)
     for _ in range(23):
         await swept()
-    assert [one["event"] for one in events if one["event"] == "clock_ahead_of_ledger"] == ["clock_ahead_of_ledger"]
+    assert [event["event"] for event in events if event["event"] == "clock_ahead_of_ledger"] == [
+        "clock_ahead_of_ledger"
+    ]
     assert files() == 1
 
     await swept()

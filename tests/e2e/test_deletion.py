@@ -1,10 +1,12 @@
-"""A deleted generation: not bought again by a repeat, and nothing of it left on the disk."""
+"""A deleted generation is not paid for again by a repeated request, and leaves nothing on the disk."""
 
 import base64
 from pathlib import Path
 from typing import Any
 
 from gateway.domain.errors import StoreUnavailable
+
+from .conftest import IMAGE_URL
 
 RELAY = "kling_relay/kling-v1"
 FOX, FOX_TEXT = "foxapi/kling-v3-image-to-video", "foxapi/kling-v3-text-to-video"
@@ -17,7 +19,7 @@ def blobs(gateway: Any) -> list[Path]:
 
 
 async def sweep(gateway: Any, hours: int = 1) -> None:
-    """Let so much time pass, then a round of the sweeper."""
+    """Let this many hours pass, then let the sweeper do a round."""
     wake = gateway.app._sweeper._wake.set
 
     def rests() -> bool:
@@ -122,9 +124,31 @@ async def test_an_image_that_is_sent_again_while_the_sweeper_looks_is_there_for_
     for _ in range(3):
         gateway.clock.move_on(HOUR)
         assert (await gateway.make(model=RELAY, image=image))["status"] == "completed"
-        [kept] = (await gateway.client.get(VIDEOS)).json()["data"]
-        assert (await gateway.client.delete(f"{VIDEOS}/{kept['id']}")).status_code == 200
+        [remaining] = (await gateway.client.get(VIDEOS)).json()["data"]
+        assert (await gateway.client.delete(f"{VIDEOS}/{remaining['id']}")).status_code == 200
     assert [task.spec.image for task in gateway.sandbox.state.tasks.values()] == [jpeg] * 4
+
+
+async def test_a_delete_during_a_submit_says_when_to_try_again(gateway):
+    gateway.traffic.slow.add("keevx")
+    gateway.sandbox.fault("keevx", "submit", "slow", seconds=0.2)
+    made = await gateway.post(model="keevx/V", image=IMAGE_URL)
+    path = f"{VIDEOS}/{made['id']}"
+    still_open = await gateway.client.delete(path)
+    assert (still_open.status_code, "retry-after" in still_open.headers) == (409, False)
+    assert "cancel it first" in still_open.json()["error"]["message"]
+    await gateway.until_state(made["id"], "submitting")
+    assert (await gateway.client.post(f"{path}/cancel")).status_code == 200
+
+    refused = await gateway.client.delete(path)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "conflict")
+    wait_seconds = int(refused.headers["retry-after"])
+    assert 1 <= wait_seconds <= 60
+    assert f"delete it again in {wait_seconds} s" in refused.json()["error"]["message"]
+    gateway.traffic.slow.clear()
+    await gateway.until_state(made["id"], "accepted", "abandoned")
+    assert (await gateway.client.delete(path)).status_code == 200
 
 
 async def test_a_blob_whose_create_failed_goes_at_a_later_start(gateway, jpeg: bytes):

@@ -1,4 +1,4 @@
-"""What becomes of a generation, as its client, the ledger and the providers' own books see it."""
+"""The outcome of a generation, as its client, the ledger and the sandbox's own count see it."""
 
 import asyncio
 import base64
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import StoreUnavailable
+from gateway.domain.generation.reconciliation import TASKS_MAX
 from gateway.domain.health.circuit import FAILURES_MIN
-from gateway.engine.effects import TASKS_MAX
 from gateway.sandbox.faults import DIRT
 from gateway.settings.load import ModelSettings
 
@@ -32,7 +32,7 @@ def provider_of(route: str) -> str:
 
 
 def failures(made: Mapping[str, Any]) -> list[tuple[str, str | None, str | None]]:
-    """Provider, kind and bill of every attempt."""
+    """Provider, failure kind and `billed` of every attempt."""
     return [(attempt["provider"], attempt["failure"], attempt["billed"]) for attempt in made["attempts"]]
 
 
@@ -94,9 +94,9 @@ async def test_status_and_progress_are_the_providers_own(gateway):
         now = await gateway.get(made["id"])
         seen.append((now["status"], now["progress"], now["data"][0]["status"], now["attempts"][0]["status"]))
     assert seen[0] == ("queued", 0, "queued", "queued")
-    assert [one[0] for one in seen[-3:]] == ["in_progress"] * 3
+    assert [reading[0] for reading in seen[-3:]] == ["in_progress"] * 3
     assert seen[-1][2:] == ("in_progress", "in_progress")
-    progress = [one[1] for one in seen]
+    progress = [reading[1] for reading in seen]
     assert progress == sorted(progress)
     assert 40 < progress[-1] < 100
 
@@ -162,7 +162,7 @@ async def test_extra_tasks_of_attempts_at_the_same_time_are_all_kept(idle):
     def change(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def changed(*args: Any) -> Any:
             await gateway.until(lambda: gateway.started("keevx") == 4 and gateway.traffic.waits_for["keevx"] == 0)
-            for _ in range(50):  # both replies are there, and nothing but the store is between them and their outputs
+            for _ in range(50):  # both replies have arrived, and only the store is needed until the outputs have them
                 await asyncio.sleep(0)
             return await call(*args)
 
@@ -362,22 +362,22 @@ async def test_no_detail_of_the_account_reaches_the_client(gateway):
     ],
 )
 async def test_a_submit_without_a_clear_answer_is_never_sent_again(idle, fault: str):
-    idle.models = {one: ModelSettings(routes=(BY_IMAGE[one], NEXT[one])) for one in BY_IMAGE}
+    idle.models = {name: ModelSettings(routes=(BY_IMAGE[name], NEXT[name])) for name in BY_IMAGE}
     idle.patience = dict.fromkeys(BY_IMAGE, 0.5) if fault == "hang_after_accept" else {}
     gateway = await idle.start()
-    prompts = {one: f"[[sandbox:{one}:submit:{fault}]]" for one in BY_IMAGE}
-    posted = [await gateway.post(model=one, prompt=prompts[one], **IMAGE) for one in BY_IMAGE]
-    for provider, one in zip(BY_IMAGE, posted, strict=True):
-        made = await gateway.finish(one["id"])
+    prompts = {name: f"[[sandbox:{name}:submit:{fault}]]" for name in BY_IMAGE}
+    posted = [await gateway.post(model=name, prompt=prompts[name], **IMAGE) for name in BY_IMAGE]
+    for provider, generation in zip(BY_IMAGE, posted, strict=True):
+        made = await gateway.finish(generation["id"])
         assert made["status"] == "completed"
         assert failures(made) == [(provider, "ambiguous", "maybe"), (provider_of(NEXT[provider]), None, "yes")]
         assert made["attempts"][0]["status"] == "unknown"
-    asked = {(provider, prompts[one]) for one in BY_IMAGE for provider in (one, provider_of(NEXT[one]))}
-    assert gateway.sandbox.state.prompts_started == dict.fromkeys(asked, 1)
+    expected = {(provider, prompts[name]) for name in BY_IMAGE for provider in (name, provider_of(NEXT[name]))}
+    assert gateway.sandbox.state.prompts_started == dict.fromkeys(expected, 1)
     assert gateway.submits == gateway.paid == {"keevx": 1, "kling_relay": 2, "foxapi": 3}
 
 
-# Replies that no page documents and a person reads at a glance: the submit is understood, and nothing is bought again.
+# Replies in undocumented forms whose meaning is obvious: the submit is understood, and nothing is paid for again.
 UNDERSTOOD = [
     *(f"dirty_json?dirt={dirt}" for dirt in DIRT),
     *(f"other_envelope?code={code}" for code in ("200", "ok", "1")),
@@ -392,12 +392,12 @@ UNDERSTOOD = [
 
 @pytest.mark.parametrize("fault", UNDERSTOOD)
 async def test_a_reply_in_another_form_is_understood_and_nothing_is_bought_again(idle, fault: str):
-    idle.models = {one: ModelSettings(routes=(BY_IMAGE[one], NEXT[one])) for one in BY_IMAGE}
+    idle.models = {name: ModelSettings(routes=(BY_IMAGE[name], NEXT[name])) for name in BY_IMAGE}
     gateway = await idle.start()
-    prompts = {one: f"[[sandbox:{one}:submit:{fault}]][[sandbox:{one}:poll:{fault}]]" for one in BY_IMAGE}
-    posted = [await gateway.post(model=one, prompt=prompts[one], **IMAGE) for one in BY_IMAGE]
-    for provider, one in zip(BY_IMAGE, posted, strict=True):
-        made = await gateway.finish(one["id"])
+    prompts = {name: f"[[sandbox:{name}:submit:{fault}]][[sandbox:{name}:poll:{fault}]]" for name in BY_IMAGE}
+    posted = [await gateway.post(model=name, prompt=prompts[name], **IMAGE) for name in BY_IMAGE]
+    for provider, generation in zip(BY_IMAGE, posted, strict=True):
+        made = await gateway.finish(generation["id"])
         assert made["status"] == "completed", made
         assert failures(made) == [(provider, None, "yes")]
     assert gateway.submits == gateway.paid == dict.fromkeys(BY_IMAGE, 1)
@@ -409,23 +409,23 @@ WORDS = {"keevx": ("SUCCEEDED", "FAILED"), "kling_relay": ("SUCCESS", "FAILURE")
 @pytest.mark.parametrize("word", ["Finished", "TASK_STATUS_SUCCEED", "成功", "nobody knows this word"])
 async def test_a_file_beside_another_word_for_done_or_an_unknown_one_is_taken(idle, word: str):
     gateway = await idle.start()
-    for one in BY_IMAGE:
-        gateway.sandbox.fault(one, "poll", "other_word", times=None, word=word, of=WORDS[one][0])
-    posted = [await gateway.post(model=BY_IMAGE[one], **IMAGE) for one in BY_IMAGE]
-    assert [(await gateway.finish(one["id"]))["status"] for one in posted] == ["completed"] * 3
+    for provider in BY_IMAGE:
+        gateway.sandbox.fault(provider, "poll", "other_word", times=None, word=word, of=WORDS[provider][0])
+    posted = [await gateway.post(model=BY_IMAGE[name], **IMAGE) for name in BY_IMAGE]
+    assert [(await gateway.finish(generation["id"]))["status"] for generation in posted] == ["completed"] * 3
     assert gateway.paid == dict.fromkeys(BY_IMAGE, 1)
 
 
 @pytest.mark.parametrize("word", ["FAIL", "rejected", "失败", "TASK_STATUS_FAILED"])
 async def test_another_word_for_failed_ends_the_task_at_once(idle, word: str):
-    idle.models = {one: ModelSettings(routes=(BY_IMAGE[one],)) for one in BY_IMAGE}
+    idle.models = {name: ModelSettings(routes=(BY_IMAGE[name],)) for name in BY_IMAGE}
     gateway = await idle.start()
-    for one in BY_IMAGE:
-        gateway.sandbox.fault(one, "task", "fail", times=None)
-        gateway.sandbox.fault(one, "poll", "other_word", times=None, word=word, of=WORDS[one][1])
-    posted = [await gateway.post(model=one, **IMAGE) for one in BY_IMAGE]
-    for provider, one in zip(BY_IMAGE, posted, strict=True):
-        made = await gateway.finish(one["id"])
+    for provider in BY_IMAGE:
+        gateway.sandbox.fault(provider, "task", "fail", times=None)
+        gateway.sandbox.fault(provider, "poll", "other_word", times=None, word=word, of=WORDS[provider][1])
+    posted = [await gateway.post(model=name, **IMAGE) for name in BY_IMAGE]
+    for provider, generation in zip(BY_IMAGE, posted, strict=True):
+        made = await gateway.finish(generation["id"])
         assert failures(made) == [(provider, "task_failed", "maybe")]
 
 
@@ -613,7 +613,7 @@ async def test_a_file_that_only_the_key_opens_goes_through_the_gateway(gateway):
     path = f"/v1/videos/generations/{made['id']}/content?index=0"
     assert output["url"].startswith(f"https://gw.example{path}&token=")
     assert output["provider_url"] is None
-    gateway.sandbox.fault("kling_relay", "result", "502_html")  # the gateway has it by now
+    gateway.sandbox.fault("kling_relay", "result", "502_html")  # the gateway has fetched the file already
     answer = await gateway.client.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "video/mp4"
@@ -648,10 +648,10 @@ async def test_an_unknown_status_is_in_progress_and_told_once(gateway, events, p
     await gateway.clock.run_for(120)
     assert (await gateway.get(first["id"]))["status"] == "in_progress"
     assert gateway.received(provider, "poll") > 2
-    for one in (first, second):
-        assert (await gateway.finish(one["id"]))["status"] == "completed"
-    told = [event for event in events if event["event"] == "unknown_status"]
-    assert [(event["provider"], event["raw_status"]) for event in told] == [(provider, "ARCHIVING")]
+    for generation in (first, second):
+        assert (await gateway.finish(generation["id"]))["status"] == "completed"
+    lines = [event for event in events if event["event"] == "unknown_status"]
+    assert [(event["provider"], event["raw_status"]) for event in lines] == [(provider, "ARCHIVING")]
 
 
 @pytest.mark.parametrize("provider", BY_IMAGE)
@@ -735,20 +735,20 @@ async def cancel(gateway, generation_id: str) -> dict[str, Any]:
 
 async def test_a_cancel_before_the_submit_costs_nothing(gateway):
     made = await gateway.post(model=V, **IMAGE)
-    told = await cancel(gateway, made["id"])
-    assert told["status"] == "cancelled"
-    assert told["cancellation"]["provider_started"] is False
+    cancelled = await cancel(gateway, made["id"])
+    assert cancelled["status"] == "cancelled"
+    assert cancelled["cancellation"]["provider_started"] is False
     await gateway.clock.run_for(3600)
     assert gateway.submits == {}
-    assert await gateway.get(made["id"]) == told
+    assert await gateway.get(made["id"]) == cancelled
 
 
 async def test_a_cancel_while_waiting_for_the_last_route(gateway):
     gateway.sandbox.fault("keevx", "submit", "429", times=None)
     made = await gateway.post(model=V, **IMAGE)
     await gateway.until_state(made["id"], "refused")
-    told = await cancel(gateway, made["id"])
-    assert told["cancellation"]["provider_started"] is False
+    cancelled = await cancel(gateway, made["id"])
+    assert cancelled["cancellation"]["provider_started"] is False
     await gateway.clock.run_for(3600)
     assert gateway.submits == {"keevx": 1}
 
@@ -782,8 +782,8 @@ async def test_a_cancel_during_the_submit_keeps_the_task_it_brings(gateway):
     gateway.sandbox.fault("keevx", "submit", "slow", seconds=0.2)
     made = await gateway.post(model=V, **IMAGE)
     await gateway.until_state(made["id"], "submitting")
-    told = await cancel(gateway, made["id"])
-    assert told["cancellation"]["provider_started"] is True
+    cancelled = await cancel(gateway, made["id"])
+    assert cancelled["cancellation"]["provider_started"] is True
     gateway.traffic.slow.clear()
     await gateway.clock.run_for(3600)
     now = await gateway.get(made["id"])
@@ -801,10 +801,10 @@ async def test_a_cancel_of_a_running_task_stops_the_polls(gateway):
     gateway.sandbox.fault("foxapi", "submit", "stuck")
     made = await gateway.post(model=FOX_TEXT)
     await gateway.clock.run_for(60)
-    told = await cancel(gateway, made["id"])
-    assert (told["status"], told["cancellation"]["provider_started"]) == ("cancelled", True)
-    assert told["data"][0]["status"] == "cancelled"
-    assert told["attempts"][0]["billed"] == "maybe"
+    cancelled = await cancel(gateway, made["id"])
+    assert (cancelled["status"], cancelled["cancellation"]["provider_started"]) == ("cancelled", True)
+    assert cancelled["data"][0]["status"] == "cancelled"
+    assert cancelled["attempts"][0]["billed"] == "maybe"
     polls = gateway.received("foxapi", "poll")
     await gateway.clock.run_for(600)
     assert gateway.received("foxapi", "poll") == polls
@@ -823,7 +823,7 @@ async def test_only_what_is_open_is_cancelled_and_only_what_has_ended_is_deleted
         assert (gone.status_code, gone.json()["error"]["code"]) == (404, "not_found")
 
 
-# --- one provider's trouble is not another's --------------------------------------------------------------------------
+# --- the trouble of one provider does not affect others ---------------------------------------------------------------
 
 
 async def test_a_provider_that_hangs_delays_neither_a_post_nor_another_provider(idle):
@@ -835,18 +835,18 @@ async def test_a_provider_that_hangs_delays_neither_a_post_nor_another_provider(
     }
     gateway = await idle.start()
     running = [await gateway.post(model=RELAY) for _ in range(4)]
-    for one in running:
-        await gateway.until_state(one["id"], "accepted")
+    for generation in running:
+        await gateway.until_state(generation["id"], "accepted")
     gateway.traffic.slow.add("kling_relay")
     gateway.sandbox.fault("kling_relay", "any", "hang", times=None)
     await gateway.clock.run_for(2)
-    assert gateway.traffic.waits_for["kling_relay"] == 2  # no more calls at once than allowed
+    assert gateway.traffic.waits_for["kling_relay"] == 2  # not more simultaneous calls than allowed
     await gateway.post(model=RELAY)
     good = await gateway.make(model=FOX_TEXT)
     assert (good["status"], failures(good)) == ("completed", [("foxapi", None, "yes")])
     assert good["completed_at"] - good["created_at"] <= 10
-    for one in running:
-        assert (await gateway.get(one["id"]))["status"] != "failed"
+    for generation in running:
+        assert (await gateway.get(generation["id"]))["status"] != "failed"
     await gateway.crash()
 
 
@@ -865,7 +865,7 @@ async def test_reads_do_not_wait_for_submits(idle):
     await gateway.crash()
 
 
-# --- waiting, replays, other people -----------------------------------------------------------------------------------
+# --- waiting, replays, other API keys ---------------------------------------------------------------------------------
 
 
 async def test_wait_answers_when_the_status_changes(gateway):
@@ -902,7 +902,7 @@ async def test_an_idempotency_key_makes_one_generation(gateway):
 
     first = await post("k-1")
     assert "idempotent-replayed" not in first.headers
-    again = await post("k-1", duration=None)  # the same, once decoded
+    again = await post("k-1", duration=None)  # equal after decoding
     assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
     assert again.json()["id"] == first.json()["id"]
     await gateway.finish(first.json()["id"])
@@ -953,11 +953,11 @@ async def test_who_waits_for_a_provider_whose_circuit_opens_goes_elsewhere(idle)
     gateway = await idle.start()
     gateway.sandbox.fault("keevx", "submit", "close", times=None)
     made = [await gateway.post(model="m", **IMAGE) for _ in range(30)]
-    ended = [await gateway.finish(one["id"]) for one in made]
-    assert {one["status"] for one in ended} == {"completed"}
+    ended = [await gateway.finish(generation["id"]) for generation in made]
+    assert {generation["status"] for generation in ended} == {"completed"}
     assert gateway.submits["keevx"] == FAILURES_MIN
     assert gateway.paid == {"foxapi": 30}
-    passed_by = [one["attempts"][0]["billed"] for one in ended]
+    passed_by = [generation["attempts"][0]["billed"] for generation in ended]
     assert passed_by.count("maybe") == FAILURES_MIN
     assert "no" in passed_by, "who was in the queue already was never sent"
 
@@ -967,9 +967,9 @@ async def test_a_provider_that_has_recovered_serves_all_who_waited(gateway):
     made = [await gateway.post(model=FOX_TEXT) for _ in range(100)]
     await gateway.clock.run_for(60)
     fault.times = 0
-    ended = [await gateway.finish(one["id"], steps=20_000) for one in made]
-    assert {one["status"] for one in ended} == {"completed"}
-    assert max(one["completed_at"] - one["created_at"] for one in ended) < 900
+    ended = [await gateway.finish(generation["id"], steps=20_000) for generation in made]
+    assert {generation["status"] for generation in ended} == {"completed"}
+    assert max(generation["completed_at"] - generation["created_at"] for generation in ended) < 900
     assert gateway.paid == {"foxapi": 100}
 
 
@@ -980,7 +980,7 @@ async def test_an_image_that_cannot_be_read_does_not_keep_others_from_the_provid
     async def unreadable(_digest: str) -> bytes | None:
         raise StoreUnavailable("The image cannot be read now.", retry_after=5)
 
-    gateway.app.engine._new_drive()._effects._inputs._blobs.get = unreadable
+    gateway.app._inputs._blobs.get = unreadable
     held = await gateway.post(model=V, image=PHOTO)
     other = await gateway.make(model=V, **IMAGE)
     assert other["status"] == "completed"

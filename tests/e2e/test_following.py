@@ -1,4 +1,4 @@
-"""Providers that get no new work: disabled ones are followed to the end, and missing ones are not bought again."""
+"""Providers without new work: a disabled one is polled to the end, a missing one's tasks are not paid for again."""
 
 from ipaddress import ip_network
 from typing import Any
@@ -15,7 +15,7 @@ VIDEOS = "/v1/videos/generations"
 
 
 async def running(gateway: Any, model: str, **body: Any) -> dict[str, Any]:
-    """A generation whose provider has a task."""
+    """A generation with a task at its provider."""
     made: dict[str, Any] = await gateway.post(model=model, **body)
     await gateway.until_state(made["id"], "accepted")
     return made
@@ -78,13 +78,13 @@ async def test_a_route_that_was_planned_is_not_bought_once_its_provider_is_disab
     done = await gateway.finish(made["id"])
 
     assert (done["status"], gateway.submits) == ("failed", {"kling_relay": 1})
-    assert {(one["provider"], one["billed"]) for one in done["attempts"][1:]} == {("foxapi", "no")}
+    assert {(attempt["provider"], attempt["billed"]) for attempt in done["attempts"][1:]} == {("foxapi", "no")}
 
 
 async def test_a_planned_route_at_a_disabled_provider_falls_back_to_the_next(gateway: Any) -> None:
     gateway.route(FOX, RELAY)
     await gateway.restart()
-    made = await gateway.post(model="m")  # planned, and not submitted yet
+    made = await gateway.post(model="m")  # planned, but not submitted yet
     gateway.providers["foxapi"]["enabled"] = False
     await gateway.restart()
 
@@ -100,12 +100,14 @@ async def test_a_task_of_a_provider_that_is_gone_is_found_by_a_start_that_has_it
     del gateway.providers["foxapi"]
     await gateway.restart()
 
-    warned = [one for one in events if one["event"] == "generations_not_followed"]
+    warned = [event for event in events if event["event"] == "generations_not_followed"]
     health = (await gateway.client.get("/health/ready")).json()
     await gateway.clock.run_for(900)
     waiting = await gateway.get(made["id"])
 
-    assert [(one["provider"], one["count"], one["generations"]) for one in warned] == [("foxapi", 1, [made["id"]])]
+    assert [(event["provider"], event["count"], event["generations"]) for event in warned] == [
+        ("foxapi", 1, [made["id"]])
+    ]
     assert health["status"] == "ok"
     assert "foxapi" in health["warnings"][0]
     assert (waiting["status"], len(waiting["attempts"])) == ("queued", 1)

@@ -1,4 +1,4 @@
-"""A submit without a clear answer that is held, and what an operator makes of it: nothing is bought unasked."""
+"""Held submits without a clear answer, and what an operator decides: nothing is paid for without a decision."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ Answer = Mapping[str, Any]
 
 
 class Operator:
-    """A gateway with one model that holds, and an operator's way to it."""
+    """A gateway with one model whose policy is to hold, and the calls of an operator."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
@@ -37,37 +37,37 @@ class Operator:
     async def listed(self, state: str = "held") -> list[Any]:
         answer = await self.call("GET", f"?state={state}")
         assert answer.status_code == 200, answer.text
-        found: list[Any] = answer.json()["data"]
-        return found
+        attempts: list[Any] = answer.json()["data"]
+        return attempts
 
     async def change(self, attempt: str, what: str, status: int = 200, **body: Any) -> Answer:
         answer = await self.call("POST", f"/{attempt}/{what}", body or None)
         assert answer.status_code == status, answer.text
-        found: Answer = answer.json()
-        return found
+        attempt_view: Answer = answer.json()
+        return attempt_view
 
     async def hold(self, provider: str = "foxapi", **body: Any) -> tuple[str, str]:
-        """A generation whose first submit started a task and lost its reply; its id and the attempt's."""
+        """A generation whose first submit started a task and lost its reply: the generation's id and the attempt's."""
         self.gateway.sandbox.fault(provider, "submit", "close_after_accept")
         made = await self.gateway.post(model="m", **body)
-        found = await self.gateway.until_state(made["id"], "unknown")
+        generation = await self.gateway.until_state(made["id"], "unknown")
         await self.gateway.traffic.settle()
-        return made["id"], found.attempts[-1].id
+        return made["id"], generation.attempts[-1].id
 
     def task_of(self, provider: str = "foxapi") -> str:
-        """What the provider's own pages show of the task that it started."""
-        (found,) = [one.id for one in self.gateway.sandbox.state.tasks.values() if one.provider == provider]
-        return found
+        """The id of the task that the provider started, as an operator would find it on the provider's own pages."""
+        (task_id,) = [task.id for task in self.gateway.sandbox.state.tasks.values() if task.provider == provider]
+        return task_id
 
 
 @pytest.fixture
 async def held(idle: Gateway) -> Operator:
-    """With routes by way of the model `m`; it holds on the first."""
+    """A started gateway whose model `m` has these routes; the submit on the first one is held."""
     plain = idle.settings
 
     def settings() -> Any:
-        found = plain()
-        return structs.replace(found, server=structs.replace(found.server, admin_keys=(Secret.of(ADMIN_KEY),)))
+        attempt = plain()
+        return structs.replace(attempt, server=structs.replace(attempt.server, admin_keys=(Secret.of(ADMIN_KEY),)))
 
     idle.settings = settings  # type: ignore[method-assign]  # the real ones, with an admin key
     idle.route(ROUTE["foxapi"], ROUTE["keevx"], on_ambiguous="hold")
@@ -105,17 +105,17 @@ async def test_attached_task_is_followed_and_nothing_is_bought_again(
     assert await held.listed() == await held.listed("unknown") == []
     answered = await gateway.stored((await gateway.make(model="m", **body))["id"])
     ref = (await gateway.stored(made)).attempts[0].tasks[0].ref
-    assert ref.path == answered.attempts[0].tasks[0].ref.path  # as if its answer had come
+    assert ref.path == answered.attempts[0].tasks[0].ref.path  # the same as if the reply had arrived
 
 
 async def test_failing_ends_it_without_another_submit(held: Operator, events: list[Mapping[str, Any]]) -> None:
     made, attempt = await held.hold(image=IMAGE_URL)
-    told = await held.change(attempt, "fail")
-    assert (told["decision"], told["held"], told["resubmit_after"]) == ("fail", False, None)
+    answer = await held.change(attempt, "fail")
+    assert (answer["decision"], answer["held"], answer["resubmit_after"]) == ("fail", False, None)
     now = await held.gateway.finish(made)
     assert (now["status"], now["error"]["code"]) == ("failed", "submission_unknown")
     assert held.gateway.submits == {"foxapi": 1}
-    (logged,) = [one for one in events if one["event"] == "attempt_decided"]
+    (logged,) = [event for event in events if event["event"] == "attempt_decided"]
     assert (logged["generation"], logged["attempt"], logged["decision"]) == (made, attempt, "fail")
     assert (await held.change(attempt, "fail", 409))["error"]["code"] == "conflict"
 
@@ -124,15 +124,18 @@ async def test_resubmit_goes_out_once_after_the_quarantine(held: Operator) -> No
     gateway = held.gateway
     made, attempt = await held.hold(image=IMAGE_URL)
     before = (await held.listed())[0]["resubmit_after"]
-    told = await held.change(attempt, "resubmit")
-    assert (told["decision"], told["held"], told["resubmit_after"]) == ("resubmit", False, before)
+    answer = await held.change(attempt, "resubmit")
+    assert (answer["decision"], answer["held"], answer["resubmit_after"]) == ("resubmit", False, before)
     assert (await held.change(attempt, "resubmit", 409))["error"]["code"] == "conflict"
     await gateway.clock.run_for(QUARANTINE_SECONDS - 1)
     assert gateway.submits == {"foxapi": 1}
     await gateway.clock.run_for(2)
     assert gateway.submits == {"foxapi": 2}
     now = await gateway.finish(made)
-    assert (now["status"], [one["status"] for one in now["attempts"]]) == ("completed", ["unknown", "completed"])
+    assert (now["status"], [attempt["status"] for attempt in now["attempts"]]) == (
+        "completed",
+        ["unknown", "completed"],
+    )
     assert gateway.paid == gateway.submits == {"foxapi": 2}
 
 
@@ -163,7 +166,7 @@ async def test_task_attached_in_the_quarantine_stops_the_resubmit(held: Operator
 
 
 async def test_task_attached_behind_the_end_brings_a_late_output(held: Operator) -> None:
-    """Whatever the policy: here another route made the video already."""
+    """A task can be attached under any policy. Here another route has made the video already."""
     gateway = held.gateway
     gateway.route(ROUTE["foxapi"], ROUTE["keevx"], on_ambiguous="fall_back")
     await gateway.restart()
@@ -179,19 +182,22 @@ async def test_task_attached_behind_the_end_brings_a_late_output(held: Operator)
 
     await gateway.clock.run_for(600)
     now = await gateway.get(made["id"])
-    assert [(one["status"], one.get("late", False)) for one in now["data"]] == [
+    assert [(output["status"], output.get("late", False)) for output in now["data"]] == [
         ("completed", False),
         ("completed", True),
     ]
-    assert [(one["status"], one["billed"]) for one in now["attempts"]] == [("completed", "yes"), ("completed", "yes")]
+    assert [(attempt["status"], attempt["billed"]) for attempt in now["attempts"]] == [
+        ("completed", "yes"),
+        ("completed", "yes"),
+    ]
     assert gateway.paid == gateway.submits == {"foxapi": 1, "keevx": 1}
 
 
 async def test_task_of_a_cancelled_generation_is_known_and_let_go(held: Operator) -> None:
     made, attempt = await held.hold(image=IMAGE_URL)
     await held.gateway.client.post(f"/v1/videos/generations/{made}/cancel")
-    told = await held.change(attempt, "attach", task_id=held.task_of())
-    assert told["tasks"] == [held.task_of()]
+    answer = await held.change(attempt, "attach", task_id=held.task_of())
+    assert answer["tasks"] == [held.task_of()]
     await held.gateway.clock.run_for(600)
     assert (await held.gateway.stored(made)).attempts[0].state == "abandoned"
     assert held.gateway.received("foxapi", "poll") == 0
@@ -206,7 +212,7 @@ async def test_several_tasks_of_one_submit_are_attached_together(held: Operator)
     assert len(tasks) == 2
     await held.change(attempt, "attach", task_ids=tasks)
     now = await gateway.finish(made)
-    assert [one["status"] for one in now["data"]] == ["completed", "completed"]
+    assert [output["status"] for output in now["data"]] == ["completed", "completed"]
     assert gateway.submits == {"keevx": 1}
 
 
@@ -218,7 +224,7 @@ async def test_one_task_is_not_that_of_two_attempts(held: Operator) -> None:
     await held.change(first, "attach", task_id=task)
     refused = await held.change(second, "attach", 409, task_id=task)
     assert first in refused["error"]["message"]
-    assert [one["id"] for one in await held.listed()] == [second]
+    assert [attempt_view["id"] for attempt_view in await held.listed()] == [second]
     again = await held.change(first, "attach", task_id=task)
     assert again["tasks"] == [task]
     assert (await held.change(first, "attach", 409, task_id="another"))["error"]["code"] == "conflict"
@@ -230,15 +236,15 @@ async def test_decisions_survive_a_restart(held: Operator, crash: bool) -> None:
     gateway = held.gateway
     resubmitted, first = await held.hold(image=IMAGE_URL)
     await held.change(first, "resubmit")
-    await gateway.clock.run_for(1)  # ids of one moment have no order
+    await gateway.clock.run_for(1)  # ids of the same millisecond do not sort by age
     waiting, second = await held.hold(image=IMAGE_URL)
     if crash:
         await gateway.crash()
         await gateway.start()
     else:
         await gateway.restart()
-    assert [one["id"] for one in await held.listed()] == [second]
-    assert [one["decision"] for one in await held.listed("unknown")] == ["resubmit", None]
+    assert [attempt_view["id"] for attempt_view in await held.listed()] == [second]
+    assert [attempt_view["decision"] for attempt_view in await held.listed("unknown")] == ["resubmit", None]
     await gateway.clock.run_for(QUARANTINE_SECONDS + 1)
     assert gateway.submits == {"foxapi": 3}
     assert (await gateway.finish(resubmitted))["status"] == "completed"

@@ -1,4 +1,4 @@
-"""Many streams of events on real sockets of a real process: all are told, and none outlives the gateway."""
+"""Many event streams on real sockets of a real process: all get every event, and all end with the gateway."""
 
 import asyncio
 import json
@@ -10,11 +10,11 @@ import httpx
 from .test_serve import SOON, Start, configure, create, start
 
 __all__ = ["start"]
-ALL, SPREAD = 500, 25  # streams of one generation, and as many again over so many others
+ALL, SPREAD = 500, 25  # streams of one generation; as many again are spread over this many other generations
 
 
 class Stream:
-    """One client, and what came to it."""
+    """One client, and the bytes that it has received."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -45,7 +45,7 @@ class Stream:
 
 
 async def opened(url: str, generations: list[str]) -> list[Stream]:
-    streams = await asyncio.gather(*(Stream.open(url, one) for one in generations))
+    streams = await asyncio.gather(*(Stream.open(url, generation_id) for generation_id in generations))
     return await asyncio.gather(*(stream.until(r"video\.generation\.in_progress") for stream in streams))
 
 
@@ -53,17 +53,19 @@ ENDS = r"\r\n0\r\n\r\n$"  # the last chunk of an answer
 
 
 async def test_all_who_listen_are_told_and_go_on_elsewhere_when_the_gateway_stops(start: Start, tmp_path: Path):
-    kept = ("queued_seconds=0", "total_seconds=3600", "max_short_side=64")
-    sandbox = start("sandbox", "--port", "0", *(f"--set={one}" for one in kept)).until(r"sandbox on (http://[^;]+)")
+    options = ("queued_seconds=0", "total_seconds=3600", "max_short_side=64")
+    sandbox = start("sandbox", "--port", "0", *(f"--set={option}" for option in options)).until(
+        r"sandbox on (http://[^;]+)"
+    )
     configure(tmp_path, sandbox)
     gateway = start("serve", "--port", "0")
-    one, *others = [create(gateway.url, f"waves {number}") for number in range(1 + SPREAD)]
+    first, *others = [create(gateway.url, f"waves {number}") for number in range(1 + SPREAD)]
     async with asyncio.timeout(4 * SOON):
-        on_one = await opened(gateway.url, [one] * ALL)
+        on_one = await opened(gateway.url, [first] * ALL)
         on_many = await opened(gateway.url, others * (ALL // SPREAD))
 
         async with httpx.AsyncClient(base_url=gateway.url) as client:
-            assert (await client.post(f"/v1/videos/generations/{one}/cancel")).status_code == 200
+            assert (await client.post(f"/v1/videos/generations/{first}/cancel")).status_code == 200
         await asyncio.gather(*(stream.until(ENDS) for stream in on_one))
 
         assert {stream.events[-1][1] for stream in on_one} == {"video.generation.cancelled"}

@@ -15,14 +15,14 @@ from .scenario import ROUTE, breaches, seconds_of, untold_submits
 
 BAD, GOOD = "kling_relay", "keevx"
 BATCH, PAUSE_SECONDS = 25, 10
-# One after the other, so that half of the submits fail: 0.2, then 0.19 of the rest, then 0.23 of what is left.
+# The faults are drawn one after another, so that half of the submits fail: 0.2, 0.19 of the rest, 0.23 of that rest.
 RATES = {"503_no_channel": 0.2, "429": 0.19, "close_after_accept": 0.23}
 KINDS = {"unavailable", "rate_limited", "ambiguous"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What came of the generations."""
+    """The outcome of the generations."""
 
     generations: int
     completed: int
@@ -35,11 +35,11 @@ class Figures:
 
     @property
     def good(self) -> bool:
-        """Whether all were completed, and nothing was bought twice."""
+        """Whether all generations were completed and nothing was paid for twice."""
         return self.completed == self.generations and not self.wrong
 
     def __str__(self) -> str:
-        """In words, for the end of the table."""
+        """The figures in words, for the end of the table of scenarios."""
         failed = ", ".join(f"{count} {kind}" for kind, count in sorted(self.failed.items()))
         return (
             f"{self.generations:,} generations, {BAD} failing half of its submits, {GOOD} healthy: "
@@ -53,7 +53,7 @@ class Figures:
 
 
 async def half_fail(folder: Path, generations: int = 1000) -> Figures:
-    """Make so many generations, the bad provider first; each prompt has its generation's number."""
+    """Make `count` generations, with the bad provider as first route. Each prompt has the number of its generation."""
     began = time.monotonic()
     with structlog.testing.capture_logs():
         async with sandboxed(folder) as gateway:
@@ -67,9 +67,11 @@ async def half_fail(folder: Path, generations: int = 1000) -> Figures:
                 ids.append(created["id"])
                 if number % BATCH == BATCH - 1:
                     await gateway.clock.run_for(PAUSE_SECONDS)
-            for one in ids:
-                await gateway.finish(one)
-            return _figures(gateway, [await gateway.stored(one) for one in ids], time.monotonic() - began)
+            for generation_id in ids:
+                await gateway.finish(generation_id)
+            return _figures(
+                gateway, [await gateway.stored(generation_id) for generation_id in ids], time.monotonic() - began
+            )
 
 
 def _figures(gateway: Gateway, generations: list[Generation], real_seconds: float) -> Figures:
@@ -77,7 +79,9 @@ def _figures(gateway: Gateway, generations: list[Generation], real_seconds: floa
     failed: Counter[str] = Counter()
     for generation in generations:
         for attempt in generation.attempts:
-            was_sent = attempt.state is not AttemptState.NOT_SENT  # the circuit had opened while it waited its turn
+            was_sent = (
+                attempt.state is not AttemptState.NOT_SENT
+            )  # otherwise the circuit had opened while it waited for a slot
             if was_sent and attempt.failure is not None and generation.route(attempt).provider == BAD:
                 failed[attempt.failure.kind] += 1
     wrong = untold_submits(gateway, generations)

@@ -29,11 +29,11 @@ IMAGE = {"image": "https://example.com/first.jpg"}
 V = "keevx/V"
 RELAY = "kling_relay/kling-v1"
 FOX_TEXT, FOX_IMAGE = "foxapi/kling-v3-text-to-video", "foxapi/kling-v3-image-to-video"
-SOON = 15.0  # seconds of real time: what has not come by then does not come
+SOON = 15.0  # seconds of real time after which a test gives up
 
 
 def unavailable(gateway, seconds: float) -> Callable[[Any], Any]:
-    """A change of a store's method: for so long, in the gateway's time, it is not there."""
+    """Make a method of the store fail for this long, in the gateway's time."""
     until = gateway.clock.now() + timedelta(seconds=seconds)
 
     def change(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -89,8 +89,8 @@ async def test_a_stop_lets_a_submit_end_and_starts_no_other(idle):
     assert gateway.submits == {"keevx": 1}
     assert (await gateway.stored(first["id"])).attempts[0].state == "accepted"
     assert (await gateway.stored(second["id"])).attempts[0].state == "reserved"
-    for one in (first, second):
-        assert kinds(await gateway.finish(one["id"])) == [("keevx", "completed", None)]
+    for generation in (first, second):
+        assert kinds(await gateway.finish(generation["id"])) == [("keevx", "completed", None)]
     assert gateway.submits == gateway.paid == {"keevx": 2}
 
 
@@ -161,8 +161,8 @@ async def test_a_deadline_that_passed_while_nobody_was_there(gateway):
     await gateway.start()
     now = await gateway.finish(running["id"])
     assert (now["status"], now["error"]) == ("completed", None), "its task was done, which a last reading shows"
-    for one in (made, unsent):
-        now = await gateway.finish(one["id"])
+    for generation in (made, unsent):
+        now = await gateway.finish(generation["id"])
         assert now["status"] == "completed" if now["attempts"][0]["tasks"] else now["error"]["code"] == "expired"
     assert gateway.submits["keevx"] == 1
 
@@ -171,8 +171,8 @@ async def test_a_generation_of_before_is_read_cancelled_and_deleted(gateway):
     made = await gateway.post(model=V, **IMAGE)
     await gateway.restart()
     path = f"/v1/videos/generations/{made['id']}"
-    told = (await gateway.client.post(path + "/cancel")).json()
-    assert (told["status"], told["cancellation"]["provider_started"]) == ("cancelled", False)
+    cancelled = (await gateway.client.post(path + "/cancel")).json()
+    assert (cancelled["status"], cancelled["cancellation"]["provider_started"]) == ("cancelled", False)
     await gateway.clock.run_for(600)
     assert gateway.submits == {}
     assert (await gateway.client.delete(path)).status_code == 200
@@ -232,7 +232,7 @@ async def test_a_crash_between_the_reply_and_its_commit_leaves_a_trace(idle, eve
     await gateway.start()
     now = await gateway.finish(made["id"])
     assert kinds(now) == [("keevx", "unknown", "ambiguous"), ("foxapi", "completed", None)]
-    [receipt] = [one for one in events if one["event"] == "submission_receipt" and one["provider"] == "keevx"]
+    [receipt] = [event for event in events if event["event"] == "submission_receipt" and event["provider"] == "keevx"]
     assert receipt["tasks"] == [task.id for task in gateway.sandbox.state.tasks.values() if task.provider == "keevx"]
     assert gateway.submits == {"keevx": 1, "foxapi": 1}
 
@@ -331,7 +331,7 @@ async def test_a_task_that_turns_up_late_is_adopted(idle):
     async def is_over() -> bool:
         return other.done()
 
-    await gateway.clock.run_until(is_over)  # it reads the other task too, behind the end
+    await gateway.clock.run_until(is_over)  # it polls the other task too, after the end
     now = await gateway.get(made["id"])
     assert now["status"] == "completed"
     assert {task for attempt in now["attempts"] for task in attempt["tasks"]} == set(gateway.sandbox.state.tasks)
@@ -374,8 +374,8 @@ async def test_a_provider_that_was_taken_out_ends_its_own_generations_alone(idle
     running = await gateway.post(model=V, **IMAGE)
     with_a_next = await gateway.post(model="m", **IMAGE)
     other = await gateway.post(model=FOX_TEXT)
-    for one in (running, with_a_next, other):
-        await gateway.until_state(one["id"], "accepted")
+    for generation in (running, with_a_next, other):
+        await gateway.until_state(generation["id"], "accepted")
     gateway.sandbox.fault("keevx", "submit", "429", retry_after=60)
     waiting = await gateway.post(model=V, **IMAGE)
     await gateway.until_state(waiting["id"], "refused")
@@ -383,10 +383,10 @@ async def test_a_provider_that_was_taken_out_ends_its_own_generations_alone(idle
     account = gateway.providers.pop("keevx")
     await gateway.start()
     assert (await gateway.finish(other["id"]))["status"] == "completed"
-    # Nobody can read the tasks that keevx runs: that is no reason to buy them elsewhere.
+    # The tasks at keevx cannot be polled. That must not make the gateway pay for them at another provider.
     ends = ((running, "expired", "expired"), (with_a_next, "expired", "expired"), (waiting, "failed", "unavailable"))
-    for one, status, code in ends:
-        ended = await gateway.finish(one["id"])
+    for generation, status, code in ends:
+        ended = await gateway.finish(generation["id"])
         assert (ended["status"], ended["error"]["code"]) == (status, code)
     assert gateway.submits == {"keevx": 3, "foxapi": 1}
     gateway.providers["keevx"] = account
@@ -488,7 +488,7 @@ async def test_a_defect_in_one_driver_spares_the_others_and_its_own_submit(gatew
     drive.wake()
     other = await gateway.make(model=FOX_TEXT)
     assert other["status"] == "completed"
-    await gateway.clock.run_for(60)  # another driver would take over by now
+    await gateway.clock.run_for(60)  # by then another driver would have taken over
     assert (await gateway.stored(made["id"])).attempts[0].state == "submitting"
     gateway.traffic.slow.clear()
     now = await gateway.finish(made["id"])
@@ -500,7 +500,7 @@ async def test_a_defect_in_one_driver_spares_the_others_and_its_own_submit(gatew
 
 
 class Killable:
-    """A gateway as a process."""
+    """A gateway in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -524,13 +524,13 @@ class Killable:
 
     async def post(self, prompt: str, **body: Any) -> str:
         answer = await self.client.post("/v1/videos/generations", json={"model": "m", "prompt": prompt, **body})
-        found: str = answer.raise_for_status().json()["id"]
-        return found
+        generation_id: str = answer.raise_for_status().json()["id"]
+        return generation_id
 
     async def get(self, generation_id: str) -> dict[str, Any]:
         answer = await self.client.get(f"/v1/videos/generations/{generation_id}")
-        found: dict[str, Any] = answer.raise_for_status().json()
-        return found
+        generation: dict[str, Any] = answer.raise_for_status().json()
+        return generation
 
     async def ended(self, generation_id: str) -> dict[str, Any]:
         async with asyncio.timeout(SOON):
@@ -603,13 +603,13 @@ async def test_kills_at_any_moment(tmp_path: Path):
                 await asyncio.sleep(0.013 * round_)
             await gateway.kill()
             await gateway.start()
-        made = [await gateway.ended(one) for one in ids]
-        assert Counter(one["status"] for one in made) == {"completed": len(ids)}
-        known = {task for one in made for attempt in one["attempts"] for task in attempt["tasks"]}
-        unclear = sum(1 for one in made for attempt in one["attempts"] if attempt["status"] == "unknown")
-        assert known <= set(sandbox.state.tasks)
-        assert len(set(sandbox.state.tasks) - known) <= unclear
-        assert set(sandbox.state.prompts_started.values()) == {1}  # of one prompt, by one provider
+        made = [await gateway.ended(generation_id) for generation_id in ids]
+        assert Counter(generation["status"] for generation in made) == {"completed": len(ids)}
+        task_ids = {task for generation in made for attempt in generation["attempts"] for task in attempt["tasks"]}
+        unclear = sum(1 for generation in made for attempt in generation["attempts"] if attempt["status"] == "unknown")
+        assert task_ids <= set(sandbox.state.tasks)
+        assert len(set(sandbox.state.tasks) - task_ids) <= unclear
+        assert set(sandbox.state.prompts_started.values()) == {1}  # tasks for one prompt at one provider
 
 
 def main(folder: Path) -> None:

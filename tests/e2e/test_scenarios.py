@@ -1,4 +1,4 @@
-"""Every row of the table of scenarios comes out as it says."""
+"""Every row of the table of scenarios has the outcome that it names."""
 
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +15,7 @@ from .scenario import ROUTE, Scenario, breaches, play, untold_submits
 from .scenarios import SCENARIOS, report
 
 
-@pytest.mark.parametrize("scenario", [pytest.param(one, id=one.title) for one in SCENARIOS])
+@pytest.mark.parametrize("scenario", [pytest.param(scenario, id=scenario.title) for scenario in SCENARIOS])
 async def test_it_comes_out_as_the_table_says(tmp_path: Path, scenario: Scenario):
     wrong = [mistake for line in await play(scenario, tmp_path) for mistake in line.wrong]
     assert wrong == []
@@ -23,9 +23,9 @@ async def test_it_comes_out_as_the_table_says(tmp_path: Path, scenario: Scenario
 
 def test_every_provider_is_first_and_second_and_every_row_has_its_own_name():
     assert len(SCENARIOS) >= 40
-    assert set(Counter(one.title for one in SCENARIOS).values()) == {1}
+    assert set(Counter(scenario.title for scenario in SCENARIOS).values()) == {1}
     for place in (0, 1):
-        seen = Counter(one.routes[place] for one in SCENARIOS if len(one.routes) > place)
+        seen = Counter(scenario.routes[place] for scenario in SCENARIOS if len(scenario.routes) > place)
         assert all(seen[provider] >= 10 for provider in PROVIDERS)
 
 
@@ -33,11 +33,11 @@ async def test_a_row_that_comes_out_otherwise_is_told():
     scenario = SCENARIOS[0]
     [made] = scenario.made
     false = {"status": "failed", "started": {}, "seconds": (0, 1), "attempts": ()}
-    told: list[str] = []
-    assert await report([scenario], told.append)
-    assert not await report([replace(scenario, made=(replace(made, **false),))], told.append)
-    assert not await report([replace(scenario, routes=("keevx/no-such-model",))], told.append)
-    good, _, bad, _, unplayed, _ = told
+    lines: list[str] = []
+    assert await report([scenario], lines.append)
+    assert not await report([replace(scenario, made=(replace(made, **false),))], lines.append)
+    assert not await report([replace(scenario, routes=("keevx/no-such-model",))], lines.append)
+    good, _, bad, _, unplayed, _ = lines
     assert "WRONG ConfigurationError: " in unplayed
     assert "WRONG" not in good
     assert f"{scenario.routes[0]}:rate_limited → {scenario.routes[1]}:ok" in good
@@ -60,6 +60,6 @@ async def test_the_common_rule_sees_a_submit_that_the_ledger_does_not_know(gatew
 
 
 def replace_attempts(generation: Generation) -> Generation:
-    """The same with its one attempt made twice."""
+    """The same generation with its only attempt made twice."""
     [attempt] = generation.attempts
     return structs.replace(generation, attempts=(attempt, structs.replace(attempt, id="att_2", number=2)))

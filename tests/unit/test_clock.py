@@ -1,4 +1,4 @@
-"""Waiting on a clock, with one that the test moves."""
+"""Clocks, and waiting on them."""
 
 import asyncio
 from collections.abc import Callable
@@ -157,7 +157,7 @@ async def test_a_cancelled_timer_of_the_system_clock_does_not_call() -> None:
 
 
 class Machine:
-    """Its time since the boot, which a suspension of the loop's own does not stop."""
+    """A machine whose time since the boot goes on while the event loop's own clock is suspended."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -176,7 +176,7 @@ async def test_a_suspension_of_the_machine_counts(monkeypatch: pytest.MonkeyPatc
     await asyncio.sleep(0.03)
     assert not called.is_set()
 
-    machine.seconds += 3600  # the event loop was not told
+    machine.seconds += 3600  # the event loop does not notice it
 
     async with asyncio.timeout(5):
         await called.wait()
@@ -204,7 +204,7 @@ def test_a_clock_that_is_behind_goes_on_from_the_moment(behind: float, warned: b
     assert clock.now() == moment
     manual.moment += timedelta(seconds=7)
     assert clock.now() == moment + timedelta(seconds=7)
-    assert [one["event"] for one in logs] == ["clock_behind_ledger"] * warned
+    assert [line["event"] for line in logs] == ["clock_behind_ledger"] * warned
 
 
 @pytest.mark.parametrize("moment", [None, datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)])
@@ -225,7 +225,7 @@ async def test_a_jump_of_more_than_a_month_within_a_run_is_left_out() -> None:
         machine.seconds += 60
 
     assert (after, clock.now()) == (before, before + timedelta(minutes=1))
-    assert [(one["event"], one["log_level"]) for one in logs] == [("clock_jumped", "error")]
+    assert [(line["event"], line["log_level"]) for line in logs] == [("clock_jumped", "error")]
 
 
 def test_the_drift_is_how_far_the_wall_clock_was_set_since_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,11 +242,11 @@ def test_the_drift_is_how_far_the_wall_clock_was_set_since_the_start(monkeypatch
 
 async def test_a_clock_that_is_set_while_the_gateway_runs_is_a_warning_once() -> None:
     drifts = iter([timedelta(0), timedelta(days=-3653), timedelta(days=-3653), timedelta(seconds=1)])
-    kept: list[datetime] = []
-    keeper = Timekeeper(kept.append, ManualClock(), lambda: next(drifts))
+    written: list[datetime] = []
+    keeper = Timekeeper(written.append, ManualClock(), lambda: next(drifts))
     with structlog.testing.capture_logs() as logs:
         for _ in range(4):
             keeper.start()
             keeper.stop()
-    assert [one["seconds"] for one in logs if one["event"] == "clock_set_while_running"] == [-3653 * 86_400, 1]
-    assert kept == [ManualClock().moment] * 8
+    assert [line["seconds"] for line in logs if line["event"] == "clock_set_while_running"] == [-3653 * 86_400, 1]
+    assert written == [ManualClock().moment] * 8

@@ -34,21 +34,21 @@ def drain(drain_seconds: float | None = None, **providers: dict[str, object]):
     ],
 )
 def test_by_default_a_stop_waits_for_the_longest_submit_in_use(providers, longest: float, route: str):
-    found = drain(**providers)
-    assert (found.submit_seconds, found.seconds, found.warning) == (longest, longest + MARGIN_SECONDS, None)
-    assert found.submit_route.startswith(route)
+    result = drain(**providers)
+    assert (result.submit_seconds, result.seconds, result.warning) == (longest, longest + MARGIN_SECONDS, None)
+    assert result.submit_route.startswith(route)
 
 
 @pytest.mark.parametrize("configured", [1.0, 35.0, 120.0, 124.9])
 def test_a_shorter_time_is_kept_with_a_warning_that_names_both(configured: float):
-    found = drain(configured, kling_relay={})
-    assert found.seconds == configured
-    assert found.warning is not None
-    assert found.warning.startswith(f"server.drain_seconds: {configured:g} s is shorter than the 125 s")
-    assert "120 s (kling_relay/" in found.warning
+    result = drain(configured, kling_relay={})
+    assert result.seconds == configured
+    assert result.warning is not None
+    assert result.warning.startswith(f"server.drain_seconds: {configured:g} s is shorter than the 125 s")
+    assert "120 s (kling_relay/" in result.warning
 
 
 @pytest.mark.parametrize("configured", [125.0, 600.0])
 def test_a_time_that_is_long_enough_is_no_warning(configured: float):
-    found = drain(configured, kling_relay={})
-    assert (found.seconds, found.warning) == (configured, None)
+    result = drain(configured, kling_relay={})
+    assert (result.seconds, result.warning) == (configured, None)

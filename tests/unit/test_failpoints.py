@@ -1,4 +1,4 @@
-"""Failpoints: nothing unless asked for, then once, at the time that was asked for."""
+"""Failpoints do nothing without the variable. With it they act once, at the pass that it names."""
 
 import os
 import signal
@@ -13,8 +13,8 @@ from gateway.failpoints import LATER_SECONDS, VARIABLE, WINDOWS, FailpointError,
 REACH = "from gateway.failpoints import reach; reach('accepted'); print('once', flush=True); reach('accepted')"
 
 
-def run(code: str, asked: str) -> subprocess.CompletedProcess[str]:
-    environ = dict(os.environ) | {VARIABLE: asked}
+def run(code: str, setting: str) -> subprocess.CompletedProcess[str]:
+    environ = dict(os.environ) | {VARIABLE: setting}
     return subprocess.run(  # noqa: S603  # our own program
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False, timeout=30
     )
@@ -27,9 +27,9 @@ def test_nothing_happens_unless_the_environment_asks() -> None:
     assert run(f"{REACH}; print('twice')", "").stdout == "once\ntwice\n"
 
 
-@pytest.mark.parametrize("asked", ["accepted:2", "accepted:2:kill"])
-def test_the_process_dies_the_second_time(asked: str) -> None:
-    ended = run(f"{REACH}; print('twice')", asked)
+@pytest.mark.parametrize("setting", ["accepted:2", "accepted:2:kill"])
+def test_the_process_dies_the_second_time(setting: str) -> None:
+    ended = run(f"{REACH}; print('twice')", setting)
 
     assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, "once\n")
 
@@ -53,9 +53,11 @@ def test_in_the_middle_of_a_call_it_dies_a_little_later(window: str) -> None:
     assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, "on\n")
 
 
-@pytest.mark.parametrize("asked", ["accepted", "accepted:0", "nowhere:1", "accepted:1:sleep", "sent_no_reply:1:error"])
-def test_what_it_does_not_understand_stops_the_start(asked: str) -> None:
-    ended = run("import gateway.failpoints", asked)
+@pytest.mark.parametrize(
+    "setting", ["accepted", "accepted:0", "nowhere:1", "accepted:1:sleep", "sent_no_reply:1:error"]
+)
+def test_what_it_does_not_understand_stops_the_start(setting: str) -> None:
+    ended = run("import gateway.failpoints", setting)
 
     assert ended.returncode == 1
-    assert f"{VARIABLE}: {asked!r} is not NAME:NTH[:kill|error]" in ended.stderr
+    assert f"{VARIABLE}: {setting!r} is not NAME:NTH[:kill|error]" in ended.stderr

@@ -1,4 +1,4 @@
-"""Ids order as their moments do and do not meet."""
+"""Ids sort by their time and are never the same."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -27,10 +27,10 @@ def test_ids_of_one_moment_are_all_different() -> None:
 
 @given(MOMENTS)
 def test_an_id_has_its_prefix_and_a_ulid_of_its_moment(moment: datetime) -> None:
-    found = new_id("gen_", moment)
+    made = new_id("gen_", moment)
 
-    assert is_cursor(found)
+    assert is_cursor(made)
     value = 0
-    for character in found.removeprefix("gen_"):
+    for character in made.removeprefix("gen_"):
         value = value * 32 + "0123456789ABCDEFGHJKMNPQRSTVWXYZ".index(character)
     assert abs((value >> 80) / 1000 - moment.timestamp()) <= 0.0011

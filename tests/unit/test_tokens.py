@@ -1,4 +1,4 @@
-"""Signed tokens: good for what they were signed for, and until they expire."""
+"""Signed tokens are valid only for what they were signed for, and only until they expire."""
 
 from datetime import UTC, datetime, timedelta
 

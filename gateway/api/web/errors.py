@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, ExceptionHandlersMap, Receive, Scope, Send
 
 from gateway.api.web.context import Context
 from gateway.api.web.near_path import near_path
-from gateway.api.web.request_log import log_location
+from gateway.api.web.request_log import ERROR_CODE, log_location
 from gateway.domain.errors import (
     BadRequest,
     BodyTooLarge,
@@ -54,6 +54,7 @@ def refuse_all(error: GatewayError) -> ASGIApp:
     """An ASGI application that answers every request with this error and closes the connection."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"][ERROR_CODE] = error.code
         response = render(error, scope["state"]["request_id"])
         answer = ASGIResponse(
             body=response.content,
@@ -103,6 +104,7 @@ def _encodable(text: str) -> str:
 def _gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
     if type(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return _unexpected(request, error)
+    request.scope["state"][ERROR_CODE] = error.code
     return render(error, _request_id(request))
 
 
@@ -122,7 +124,7 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
     if not 400 <= status < 500:
         if status == HTTPStatus.INTERNAL_SERVER_ERROR or not 500 <= status < 600:
             return _unexpected(request, error)
-        code = _code(status)
+        code = request.scope["state"][ERROR_CODE] = _code(status)
         return _response(
             status,
             f"{code.replace('_', ' ').capitalize()}.",
@@ -139,6 +141,7 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
     else:
         error_type = "rate_limit_error" if status == HTTPStatus.TOO_MANY_REQUESTS else "invalid_request_error"
         code = _code(status)
+    request.scope["state"][ERROR_CODE] = code
     return _response(
         status, message, error_type, code, request_id=request_id, param=param, headers=_allow(error.headers or {})
     )
@@ -187,6 +190,7 @@ def _allow(headers: Mapping[str, str]) -> dict[str, str]:
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """A fault of the gateway. The log gets all of it; the client gets only the request id, to ask about."""
     request_id = _request_id(request)
+    request.scope["state"][ERROR_CODE] = GatewayError.code
     log.error(
         "request_failed",
         request_id=request_id,

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable
 from secrets import token_hex
 
-import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
@@ -13,8 +12,9 @@ from gateway.api.web.streaming import CUT
 from gateway.api.web.timeouts import within
 from gateway.clock import Clock
 from gateway.store.port import is_cursor
+from gateway.telemetry import Observer, RequestFinished
 
-log = structlog.get_logger()
+ERROR_CODE = "error_code"  # in the state of a request: the code of the error that answered it, for telemetry
 CLIENT_GONE = 499  # only in the log; nginx writes it for a client that leaves before its answer
 # After an early answer (413, 401) the rest of the body is read and discarded within these limits. To close the
 # connection while the client still sends would reset it, and a client that sees the reset before the answer sends
@@ -32,10 +32,11 @@ _REVALIDATE = (b"cache-control", b"private, no-cache")
 class RequestLog:
     """ASGI middleware around the framework, so that requests which the framework itself refuses are logged as well."""
 
-    def __init__(self, app: ASGIApp, bodies: Bodies, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, bodies: Bodies, clock: Clock, observer: Observer) -> None:
         self._app = app
         self._bodies = bodies
         self._clock = clock
+        self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request: count the bytes of its body, add the headers that every answer has, log one line."""
@@ -91,13 +92,15 @@ class RequestLog:
         finally:
             self._bodies.release(size)
             if not path.startswith(_QUIET):
-                log.info(
-                    "request_finished",
-                    request_id=request_id,
-                    method=scope["method"],
-                    **log_location(scope),
-                    status=status or (CLIENT_GONE if gone else 0),
-                    duration_seconds=round(time.perf_counter() - started, 5),
+                self._observer.observe(
+                    RequestFinished(
+                        request_id=request_id,
+                        method=scope["method"],
+                        location=log_location(scope),
+                        status=status or (CLIENT_GONE if gone else 0),
+                        error_code=scope["state"].get(ERROR_CODE),
+                        duration_seconds=round(time.perf_counter() - started, 5),
+                    )
                 )
         if end is not None and not gone:
             await self._read_rest(scope, receive)

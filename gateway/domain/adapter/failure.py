@@ -17,6 +17,7 @@ class FailureKind(StrEnum):
     TASK_LOST = "task_lost"  # the provider no longer has an accepted task
     TIMED_OUT = "timed_out"
     RESULT_MISSING = "result_missing"  # "done", but without a usable file
+    ADAPTER_FAILED = "adapter_failed"  # our adapter raised: the fault of the gateway, not of the client
 
 
 class Remedy(StrEnum):
@@ -48,6 +49,7 @@ REMEDY = {
     FailureKind.TASK_LOST: Remedy.FALL_BACK,
     FailureKind.TIMED_OUT: Remedy.FALL_BACK,
     FailureKind.RESULT_MISSING: Remedy.FALL_BACK,
+    FailureKind.ADAPTER_FAILED: Remedy.FALL_BACK,
 }
 # Whether a failed task was charged, once the submit had been accepted. A refused submit costs nothing.
 TASK_BILLED = {
@@ -62,6 +64,7 @@ TASK_BILLED = {
     FailureKind.TASK_LOST: Billed.MAYBE,
     FailureKind.TIMED_OUT: Billed.MAYBE,
     FailureKind.RESULT_MISSING: Billed.YES,
+    FailureKind.ADAPTER_FAILED: Billed.MAYBE,
 }
 # The stable public code of each kind, as clients read it in `error.code`.
 PUBLIC_CODE = {kind: kind.value for kind in FailureKind} | {FailureKind.AMBIGUOUS: "submission_unknown"}

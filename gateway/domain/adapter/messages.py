@@ -17,6 +17,7 @@ PRIVATE = {
     FailureKind.TASK_LOST: "The provider no longer knows the task.",
     FailureKind.TIMED_OUT: "The provider took too long.",
     FailureKind.RESULT_MISSING: "The provider reported success without a usable file.",
+    FailureKind.ADAPTER_FAILED: "The gateway's adapter for the provider failed; the request is not the cause.",
 }
 _HEX = "[0-9a-f]{1,4}"
 _IPV6 = rf"(?:{_HEX}:){{4,7}}{_HEX}|(?:{_HEX}:){{1,6}}(?::{_HEX}){{1,6}}|:(?::{_HEX}){{1,7}}|(?:{_HEX}:){{1,6}}:"

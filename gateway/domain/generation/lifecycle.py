@@ -93,6 +93,7 @@ class Unread(Struct, frozen=True, kw_only=True):
     asked_at: datetime  # when the poll began
     not_found: bool = False
     unreadable: bool = False  # no key for the provider is configured, so no call was made
+    adapter_failed: bool = False  # the adapter raised
     retry_after_seconds: float | None = None
 
 
@@ -241,6 +242,7 @@ def _absorb(changes: Changes, readings: Readings, fact: Ended | Read | Unread) -
                 asked_at=fact.asked_at,
                 not_found=fact.not_found,
                 unreadable=fact.unreadable,
+                adapter_failed=fact.adapter_failed,
                 retry_after=fact.retry_after_seconds,
                 seed=seed,
                 now=changes.now,
@@ -294,7 +296,8 @@ def _end_attempts(changes: Changes, readings: Readings) -> None:
             elif not wanted:
                 changes.abandon(attempt, None)
             elif readings.is_overdue(attempt) and readings.may_give_up(attempt):
-                changes.abandon(attempt, failed(FailureKind.TIMED_OUT))
+                is_ours = readings.is_adapter_failing(attempt)
+                changes.abandon(attempt, failed(FailureKind.ADAPTER_FAILED if is_ours else FailureKind.TIMED_OUT))
 
 
 def _any_open(changes: Changes, slots: Iterable[int]) -> bool:
@@ -315,7 +318,7 @@ def _conclude(changes: Changes, readings: Readings, hints: HintsOf) -> None:
     """End the generation if nothing is open or its deadline has passed; otherwise update its status and progress."""
     end_extras(changes, {AttemptState.COMPLETED, AttemptState.FAILED})
     generation = changes.generation
-    late = _why_late(generation)
+    late = _why_late(generation, readings)
     if changes.now >= generation.deadline_at and readings.may_expire():
         for output in generation.outputs:
             if not (output.status.terminal or output.extra or is_being_archived(output)):
@@ -338,11 +341,17 @@ def _conclude(changes: Changes, readings: Readings, hints: HintsOf) -> None:
         changes.status(Status.FAILED, ends[Status.FAILED])
 
 
-def _why_late(generation: Generation) -> Failed:
-    """Why the deadline passed: if no task ever ran, the failure of the newest attempt, else a time-out."""
+def _why_late(generation: Generation, readings: Readings) -> Failed:
+    """Why the deadline passed: if no task ever ran, the failure of the newest attempt, else a time-out.
+
+    A time-out during which the adapter kept raising is the fault of the gateway.
+    """
     failures = [attempt.failure for attempt in generation.attempts if attempt.failure is not None]
     has_run = any(attempt.tasks for attempt in generation.attempts)
-    return failures[-1] if failures and not has_run else failed(FailureKind.TIMED_OUT)
+    if failures and not has_run:
+        return failures[-1]
+    is_ours = any(readings.is_adapter_failing(attempt) for attempt in generation.attempts)
+    return failed(FailureKind.ADAPTER_FAILED if is_ours else FailureKind.TIMED_OUT)
 
 
 def _effects(changes: Changes, readings: Readings, busy: frozenset[Effect], hints: HintsOf) -> tuple[Effect, ...]:

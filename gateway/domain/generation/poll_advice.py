@@ -33,6 +33,15 @@ def poll_after(generation: Generation, pace: Callable[[Route], Pace], now: datet
     return max(min(wait, left, LATEST_SECONDS), SOONEST_SECONDS)
 
 
+def submit_advice_seconds(passed_seconds: float, limit_seconds: float) -> float:
+    """Seconds until a submit that has run for `passed_seconds` has probably ended, at least `SOONEST_SECONDS`.
+
+    What has taken long will take longer, so the advice is to wait for as long again, but not beyond the submit's
+    time-out at `limit_seconds`: it has an outcome then.
+    """
+    return max(min(passed_seconds, limit_seconds - passed_seconds), SOONEST_SECONDS)
+
+
 def _waits(generation: Generation, pace: Callable[[Route], Pace], now: datetime) -> list[float]:
     """The seconds for each attempt that the end of the generation depends on."""
     live = [attempt for attempt in generation.attempts if attempt.state in _LIVE]

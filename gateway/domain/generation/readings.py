@@ -57,6 +57,11 @@ class Readings:
         """True once the attempt's time-out has passed. Alone, that proves nothing about its tasks."""
         return self._changes.now >= self._times_out_at(attempt)
 
+    def is_adapter_failing(self, attempt: Attempt) -> bool:
+        """True if the adapter raised at the newest reading of an open task: the provider is not to blame then."""
+        watches = (self.watches.get((attempt.id, index)) for index in open_tasks(attempt))
+        return any(watch is not None and watch.adapter_failed for watch in watches)
+
     def may_give_up(self, attempt: Attempt) -> bool:
         """True once every open task of an overdue attempt was polled at or after its time-out and was not done.
 

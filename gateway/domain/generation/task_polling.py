@@ -55,6 +55,7 @@ class Watch(Struct, frozen=True, kw_only=True):
     needed_since: datetime | None = None  # a decision waits for a poll that begins at this moment or later
     unread: int = 0  # polls that failed since `needed_since`
     unreadable: bool = False  # no key for the provider is configured, so the task cannot be polled
+    adapter_failed: bool = False  # the adapter raised at the newest poll
 
 
 def first_watch(attempt: Attempt, index: int, polling: Polling, now: datetime) -> Watch:
@@ -150,6 +151,7 @@ def after_failure(
     asked_at: datetime,
     not_found: bool = False,
     unreadable: bool = False,
+    adapter_failed: bool = False,
     retry_after: float | None = None,
     seed: str,
     now: datetime,
@@ -175,6 +177,7 @@ def after_failure(
         reads=watch.reads + 1,
         unread=watch.unread + int(counts),
         unreadable=unreadable,
+        adapter_failed=adapter_failed,
         not_found=watch.not_found + int(not_found),
         not_found_since=(watch.not_found_since or now) if not_found else watch.not_found_since,
     )

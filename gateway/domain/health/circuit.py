@@ -52,6 +52,7 @@ VERDICT: Mapping[FailureKind, Verdict] = {
     FailureKind.TASK_LOST: Verdict.FAULT,
     FailureKind.TIMED_OUT: Verdict.FAULT,
     FailureKind.RESULT_MISSING: Verdict.FAULT,
+    FailureKind.ADAPTER_FAILED: Verdict.NOTHING,  # a fault of ours says nothing about the provider
 }
 OF_TASKS = frozenset(  # failures of tasks, which come long after an accepted submit
     {FailureKind.TASK_FAILED, FailureKind.TASK_LOST, FailureKind.TIMED_OUT, FailureKind.RESULT_MISSING}

@@ -1,4 +1,4 @@
-"""The embedded engine: a generation gets its driver, whatever the store does meanwhile."""
+"""The embedded engine: a generation gets its driver even if the store fails meanwhile."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class HastyClock:
-    """Implements `Clock`: whatever is waited for comes at once, and the time goes on by as much."""
+    """A clock on which every timer ends at once, and on which that much time has passed then."""
 
     def __init__(self) -> None:
         self._now = T0
@@ -28,7 +28,7 @@ class HastyClock:
 
 
 class Store:
-    """Cannot be written to at first."""
+    """A store whose first writes fail."""
 
     def __init__(self, failures: int) -> None:
         self._failures = failures
@@ -45,7 +45,7 @@ class Store:
 
 
 class Drive:
-    """Is over as soon as it has begun."""
+    """A driver that ends as soon as it has started."""
 
     def __init__(self, begun: list[str]) -> None:
         self._begun = begun

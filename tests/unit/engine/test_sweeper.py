@@ -1,4 +1,4 @@
-"""The sweeper: what nobody needs any more goes, everything else stays."""
+"""The sweeper removes what has expired, and nothing else."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -44,13 +44,13 @@ KNOWN = Idempotency(key="k", digest=b"1")
 
 
 class ManualClock:
-    """Holds one timer at most: the sweeper waits for one thing."""
+    """A clock with at most one timer, because the sweeper waits for one thing at a time."""
 
     def __init__(self) -> None:
         self.moment = NOW
         self.waits: list[float] = []
         self._callback: Callable[[], None] | None = None
-        self.asked = asyncio.Event()
+        self.timer_set = asyncio.Event()
 
     def now(self) -> datetime:
         return self.moment
@@ -58,7 +58,7 @@ class ManualClock:
     def call_later(self, seconds: float, callback: Callable[[], None]) -> "ManualClock":
         self.waits.append(seconds)
         self._callback = callback
-        self.asked.set()
+        self.timer_set.set()
         return self
 
     def cancel(self) -> None:
@@ -66,7 +66,7 @@ class ManualClock:
 
     def fire(self) -> None:
         assert self._callback is not None
-        self.asked.clear()
+        self.timer_set.clear()
         self._callback()
 
 
@@ -83,13 +83,13 @@ class Bench:
         self.task: asyncio.Task[None] | None = None
 
     async def round(self) -> None:
-        """Let one round pass: the first of a sweeper, or its next."""
+        """Let the sweeper do one round: its first, or the next."""
         if self.task is None:
             self.task = asyncio.create_task(self.sweeper.run())
         else:
             self.clock.fire()
         async with asyncio.timeout(5):
-            await self.clock.asked.wait()
+            await self.clock.timer_set.wait()
 
     async def create(self, *contents: bytes, **changes: Any) -> Generation:
         """An ended generation with these inputs."""
@@ -116,8 +116,8 @@ class Bench:
         return await self.store.create(generation, files, idempotency)
 
     @property
-    def kept(self) -> set[bytes]:
-        """The contents of the folder."""
+    def contents(self) -> set[bytes]:
+        """The contents of all blobs in the folder."""
         return {path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
 
 
@@ -144,11 +144,11 @@ async def test_a_blob_goes_when_its_generation_is_deleted_and_an_hour_has_passed
 
     bench.clock.moment += HOUR
     await bench.round()
-    assert bench.kept == {b"one", b"two", b"both"}, "to the second an hour old"
+    assert bench.contents == {b"one", b"two", b"both"}, "it is exactly an hour old"
 
     bench.clock.moment += timedelta(seconds=1)
     await bench.round()
-    assert bench.kept == {b"two", b"both"}
+    assert bench.contents == {b"two", b"both"}
 
 
 async def test_a_blob_of_a_create_that_failed_goes(bench: Bench) -> None:
@@ -157,7 +157,7 @@ async def test_a_blob_of_a_create_that_failed_goes(bench: Bench) -> None:
 
     await bench.round()
 
-    assert bench.kept == set()
+    assert bench.contents == set()
 
 
 async def test_a_blob_that_was_put_again_stays_for_the_create_to_come(bench: Bench) -> None:
@@ -168,19 +168,19 @@ async def test_a_blob_that_was_put_again_stays_for_the_create_to_come(bench: Ben
 
     await bench.round()
 
-    assert bench.kept == {b"one"}
+    assert bench.contents == {b"one"}
 
 
 async def test_a_put_between_the_look_and_the_removal_keeps_the_blob(bench: Bench) -> None:
-    """The ledger did not name it yet when it was asked."""
+    """The ledger does not name the blob yet when the sweeper reads it."""
     made = await bench.create(b"one")
     assert await bench.store.delete(made.id, "alice", NOW)
     bench.clock.moment += 2 * HOUR
-    asked = bench.store.named_blobs
+    real = bench.store.named_blobs
     again: list[Generation] = []
 
     async def slow(digests: list[str]) -> set[str]:
-        named = await asked(digests)
+        named = await real(digests)
         again.append(await bench.create(b"one"))
         return named
 
@@ -201,14 +201,14 @@ async def test_more_than_one_batch_goes_in_a_round(bench: Bench, monkeypatch: py
         358,
         372,
         7,
-    ):  # the digests of all but the last begin alike
+    ):  # the digests of all but the last begin with the same characters
         made = await bench.create(str(number).encode(), idempotency=Idempotency(key=str(number), digest=b""))
         assert await bench.store.delete(made.id, "alice", NOW)
     bench.clock.moment += DAY
 
     await bench.round()
 
-    assert bench.kept == set()
+    assert bench.contents == set()
     assert await bench.store.forget(bench.clock.moment, 100) == 0
 
 
@@ -223,8 +223,11 @@ async def test_keys_past_their_day_are_forgotten(bench: Bench, events: list[Mapp
     await bench.round()
 
     assert await bench.store.recall("alice", KNOWN, NOW) is None
-    [told] = [event for event in events if event["event"] == "swept"]
-    assert (told["rows"], told["blobs"]) == (2, 0)  # the key, and what a retry without one was known by
+    [line] = [event for event in events if event["event"] == "swept"]
+    assert (line["rows"], line["blobs"]) == (
+        2,
+        0,
+    )  # the row of the key, and the row by which a retry without a key is recognised
 
 
 async def test_it_sweeps_every_hour(bench: Bench, events: list[Mapping[str, Any]]) -> None:
@@ -232,7 +235,7 @@ async def test_it_sweeps_every_hour(bench: Bench, events: list[Mapping[str, Any]
         await bench.round()
 
     assert bench.clock.waits == [3600.0] * 3
-    assert events == [], "nothing was there to remove"
+    assert events == [], "there was nothing to remove"
 
 
 async def test_a_round_that_finds_nothing_needs_no_lock_on_the_ledger(
@@ -244,15 +247,15 @@ async def test_a_round_that_finds_nothing_needs_no_lock_on_the_ledger(
         another.execute("begin immediate")
         await bench.round()
 
-    assert (events, bench.kept) == ([], {b"one"})
+    assert (events, bench.contents) == ([], {b"one"})
 
 
 @pytest.mark.parametrize(
-    ("error", "told"), [(StoreUnavailable("away"), "sweep_put_off"), (ZeroDivisionError(), "sweep_failed")]
+    ("error", "logged"), [(StoreUnavailable("away"), "sweep_put_off"), (ZeroDivisionError(), "sweep_failed")]
 )
 @pytest.mark.parametrize("name", ["forget", "named_blobs"])
 async def test_a_round_that_fails_leaves_the_next_one(
-    bench: Bench, events: list[Mapping[str, Any]], name: str, error: Exception, told: str
+    bench: Bench, events: list[Mapping[str, Any]], name: str, error: Exception, logged: str
 ) -> None:
     await bench.blobs.put(b"one")
     bench.clock.moment += 2 * HOUR
@@ -263,11 +266,11 @@ async def test_a_round_that_fails_leaves_the_next_one(
 
     setattr(bench.store, name, broken)
     await bench.round()
-    assert (bench.kept, [event["event"] for event in events]) == ({b"one"}, [told])
+    assert (bench.contents, [event["event"] for event in events]) == ({b"one"}, [logged])
 
     setattr(bench.store, name, real)
     await bench.round()
-    assert bench.kept == set()
+    assert bench.contents == set()
 
 
 @pytest.mark.parametrize("name", ["forget", "named_blobs"])
@@ -275,7 +278,7 @@ async def test_a_stop_ends_it_after_the_batch_it_is_at(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(sweep, "BATCH", 1)
-    for number in (30, 58, 153, 7):  # the digests of the first three begin alike, and come first
+    for number in (30, 58, 153, 7):  # the digests of the first three begin with the same characters and sort first
         await bench.create(idempotency=Idempotency(key=str(number), digest=b""))
         await bench.blobs.put(str(number).encode())
     bench.clock.moment += DAY
@@ -298,7 +301,7 @@ async def test_a_stop_ends_it_after_the_batch_it_is_at(
         await bench.sweeper.run()
 
     assert len(calls) == 1
-    assert (len(looks), len(bench.kept)) == ((0, 4) if name == "forget" else (1, 3))
+    assert (len(looks), len(bench.contents)) == ((0, 4) if name == "forget" else (1, 3))
     assert bench.clock.waits == []
 
 
@@ -339,7 +342,7 @@ async def test_a_result_that_cannot_be_removed_is_in_nobodys_way(
 
 
 async def test_a_deletion_leaves_what_is_on_its_way_its_time(bench: Bench) -> None:
-    """A file that comes into the store after its generation has gone is told of, and goes in its turn."""
+    """A file that is stored after its generation was deleted is recorded, and removed when its time is over."""
     generation = await bench.create(b"one")
     assert await bench.store.results.tell(generation.id, ["a/late.mp4"], bench.clock.moment + HOUR)
     assert await bench.store.delete(generation.id, "alice", NOW)

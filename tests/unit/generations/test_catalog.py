@@ -1,4 +1,4 @@
-"""Which names a client can ask for, and which routes are behind each."""
+"""Which model names a client can use, and which routes each of them has."""
 
 import pytest
 
@@ -29,10 +29,10 @@ def routes(model: Model) -> list[str]:
 
 
 def test_every_upstream_model_has_its_full_name():
-    found = catalog()
+    listing = catalog()
     for name in ALL:
         for model in ADAPTERS[name].capabilities:
-            resolved = found.resolve(f"{name}/{model}")
+            resolved = listing.resolve(f"{name}/{model}")
             assert routes(resolved) == [f"{name}/{model}"]
             assert resolved.owned_by == name
             assert resolved.candidates[0].capabilities == ADAPTERS[name].capabilities[model]
@@ -51,18 +51,20 @@ def test_a_bare_name_works_where_it_is_unique(bare: str, full: str):
 
 
 def test_a_bare_name_of_two_providers_names_them_both():
-    found = catalog(foxapi=ProviderSettings(api_key=KEY, models={"V": ProviderModel(like="kling-v3-text-to-video")}))
+    listing = catalog(foxapi=ProviderSettings(api_key=KEY, models={"V": ProviderModel(like="kling-v3-text-to-video")}))
     with pytest.raises(ModelNotFound, match="keevx/V or foxapi/V") as error:
-        found.resolve("V")
+        listing.resolve("V")
     assert error.value.param == "model"
-    assert routes(found.resolve("foxapi/V")) == ["foxapi/V"]
+    assert routes(listing.resolve("foxapi/V")) == ["foxapi/V"]
 
 
 def test_auto_is_every_route_and_kling_every_kling_route_newest_first():
-    found = catalog()
-    assert routes(found.resolve("auto")) == [f"{name}/{model}" for name in ALL for model in ADAPTERS[name].capabilities]
-    kling = routes(found.resolve("kling"))
-    assert sorted(kling) == sorted(name for name in routes(found.resolve("auto")) if "/kling-" in name)
+    listing = catalog()
+    assert routes(listing.resolve("auto")) == [
+        f"{name}/{model}" for name in ALL for model in ADAPTERS[name].capabilities
+    ]
+    kling = routes(listing.resolve("kling"))
+    assert sorted(kling) == sorted(name for name in routes(listing.resolve("auto")) if "/kling-" in name)
     assert kling[0].startswith("foxapi/kling-v3-") or kling[0].startswith("foxapi/kling-o3-")
     assert kling[-1] == "kling_relay/kling-v1"
     assert kling.index("kling_relay/kling-v2-master") < kling.index("kling_relay/kling-v1-6")
@@ -70,15 +72,15 @@ def test_auto_is_every_route_and_kling_every_kling_route_newest_first():
 
 
 def test_without_a_kling_route_there_is_no_kling():
-    found = catalog("keevx")
-    assert [model.name for model in found.listed()] == ["auto", "keevx/V", "keevx/KL"]
+    listing = catalog("keevx")
+    assert [model.name for model in listing.listed()] == ["auto", "keevx/V", "keevx/KL"]
     with pytest.raises(ModelNotFound):
-        found.resolve("kling")
+        listing.resolve("kling")
 
 
 def test_a_disabled_provider_has_no_models():
-    found = catalog("keevx", foxapi=ProviderSettings(enabled=False))
-    assert routes(found.resolve("auto")) == ["keevx/V", "keevx/KL"]
+    listing = catalog("keevx", foxapi=ProviderSettings(enabled=False))
+    assert routes(listing.resolve("auto")) == ["keevx/V", "keevx/KL"]
 
 
 def test_a_configured_model_has_its_routes_in_order_and_its_policy():
@@ -98,10 +100,10 @@ def test_a_configured_model_has_its_routes_in_order_and_its_policy():
 
 def test_a_configured_model_goes_before_a_built_in_and_a_bare_name():
     models = {"kling": ModelSettings(routes=("keevx/V",)), "KL": ModelSettings(routes=("keevx/V",))}
-    found = catalog(models=models)
-    assert routes(found.resolve("kling")) == routes(found.resolve("KL")) == ["keevx/V"]
-    assert routes(found.resolve("keevx/KL")) == ["keevx/KL"]
-    assert len([model for model in found.listed() if model.name == "kling"]) == 1
+    listing = catalog(models=models)
+    assert routes(listing.resolve("kling")) == routes(listing.resolve("KL")) == ["keevx/V"]
+    assert routes(listing.resolve("keevx/KL")) == ["keevx/KL"]
+    assert len([model for model in listing.listed() if model.name == "kling"]) == 1
 
 
 def test_routes_of_a_provider_without_a_key_are_left_out():
@@ -109,10 +111,10 @@ def test_routes_of_a_provider_without_a_key_are_left_out():
         "some": ModelSettings(routes=("foxapi/kling-v3-image-to-video", "keevx/V")),
         "none": ModelSettings(routes=("foxapi/kling-v3-image-to-video",)),
     }
-    found = catalog("keevx", models=models)
-    assert routes(found.resolve("some")) == ["keevx/V"]
+    listing = catalog("keevx", models=models)
+    assert routes(listing.resolve("some")) == ["keevx/V"]
     with pytest.raises(ModelNotFound):
-        found.resolve("none")
+        listing.resolve("none")
 
 
 def test_a_route_that_does_not_exist_stops_the_start_with_the_nearest():
@@ -122,36 +124,40 @@ def test_a_route_that_does_not_exist_stops_the_start_with_the_nearest():
 
 def test_an_order_goes_with_every_route_of_the_model():
     hero = ModelSettings(routes=("foxapi/kling-v3-image-to-video", "keevx/V"), order="cheapest")
-    found = catalog(models={"hero": hero})
-    model = found.resolve("hero")
+    listing = catalog(models={"hero": hero})
+    model = listing.resolve("hero")
     assert model.order == "cheapest"
-    assert [(one.order, one.weight) for one in model.candidates] == [("cheapest", 1.0)] * 2
-    assert found.resolve("keevx/V").candidates[0].order == "priority", "it is the model's, not the route's"
+    assert [(candidate.order, candidate.weight) for candidate in model.candidates] == [("cheapest", 1.0)] * 2
+    assert listing.resolve("keevx/V").candidates[0].order == "priority", "it is the model's, not the route's"
 
 
 def test_weights_stay_with_their_routes_when_others_are_left_out():
     routed = ("foxapi/kling-v3-image-to-video", "keevx/V", "keevx/KL")
     hero = ModelSettings(routes=routed, order="weighted", weights=(5.0, 2.0, 1.0))
     weighted = catalog("keevx", models={"hero": hero}).resolve("hero").candidates
-    assert [(one.model, one.weight) for one in weighted] == [("V", 2.0), ("KL", 1.0)]
+    assert [(candidate.model, candidate.weight) for candidate in weighted] == [("V", 2.0), ("KL", 1.0)]
 
 
 def test_prices_go_with_the_route_under_every_name():
     prices = (Price(per_second=0.07),)
     account = ProviderSettings(api_key=KEY, models={"V": ProviderModel(prices=prices)})
-    found = catalog(keevx=account, models={"hero": ModelSettings(routes=("keevx/KL", "keevx/V"))})
+    listing = catalog(keevx=account, models={"hero": ModelSettings(routes=("keevx/KL", "keevx/V"))})
     for name in ("auto", "keevx/V", "V", "hero"):
-        known = {one.model: one.prices for one in found.resolve(name).candidates if one.provider == "keevx"}
-        assert known["V"] == prices
-        assert known.get("KL", ()) == ()
+        prices_by_model = {
+            candidate.model: candidate.prices
+            for candidate in listing.resolve(name).candidates
+            if candidate.provider == "keevx"
+        }
+        assert prices_by_model["V"] == prices
+        assert prices_by_model.get("KL", ()) == ()
 
 
 @pytest.mark.parametrize(
-    ("asked", "near"), [("kling-v3-txt-to-video", "kling-v3-text-to-video"), ("v", "V"), ("KEEVX/kl", "keevx/KL")]
+    ("name", "near"), [("kling-v3-txt-to-video", "kling-v3-text-to-video"), ("v", "V"), ("KEEVX/kl", "keevx/KL")]
 )
-def test_an_unknown_name_is_told_with_near_ones(asked: str, near: str):
+def test_an_unknown_name_is_told_with_near_ones(name: str, near: str):
     with pytest.raises(ModelNotFound, match="Did you mean") as error:
-        catalog().resolve(asked)
+        catalog().resolve(name)
     assert near in error.value.detail
 
 
@@ -161,38 +167,40 @@ def test_a_name_like_no_other_points_to_the_list():
 
 
 def test_fallback_models_come_behind_and_each_route_once():
-    found = catalog()
+    listing = catalog()
     request = GenerationRequest(
         model="keevx/V", input=TextToVideo(), fallback=("keevx/KL", "keevx/V", "foxapi/kling-v3-text-to-video")
     )
-    model, candidates = found.candidates(request)
+    model, candidates = listing.candidates(request)
     assert model.name == "keevx/V"
-    assert [one.model for one in candidates] == ["V", "KL", "kling-v3-text-to-video"]
+    assert [candidate.model for candidate in candidates] == ["V", "KL", "kling-v3-text-to-video"]
 
 
 def test_every_model_to_fall_back_to_is_a_group_of_its_own_order():
     hero = ModelSettings(routes=("keevx/V", "foxapi/kling-v3-text-to-video"), order="fastest")
     other = ModelSettings(routes=("keevx/V", "keevx/KL", "kling_relay/kling-v1"), order="cheapest")
-    found = catalog(models={"hero": hero, "other": other})
+    listing = catalog(models={"hero": hero, "other": other})
     request = GenerationRequest(model="hero", input=TextToVideo(), fallback=("other", "kling_relay/kling-v1-6"))
 
-    _, candidates = found.candidates(request)
+    _, candidates = listing.candidates(request)
 
-    assert [(one.group, one.order, one.model) for one in candidates] == [
+    assert [(candidate.group, candidate.order, candidate.model) for candidate in candidates] == [
         (0, "fastest", "V"),
         (0, "fastest", "kling-v3-text-to-video"),
         (1, "cheapest", "KL"),
         (1, "cheapest", "kling-v1"),
         (2, "priority", "kling-v1-6"),
     ]
-    assert {one.group for one in found.resolve("other").candidates} == {0}, "the model itself stays as it is"
+    assert {candidate.group for candidate in listing.resolve("other").candidates} == {0}, (
+        "the model itself stays as it is"
+    )
 
 
 @pytest.mark.parametrize("fallback", [True, False])
 def test_without_a_list_there_is_one_group(fallback: bool):
     request = GenerationRequest(model="auto", input=TextToVideo(), fallback=fallback)
     _, candidates = catalog().candidates(request)
-    assert {one.group for one in candidates} == {0}
+    assert {candidate.group for candidate in candidates} == {0}
 
 
 def test_main_model_stays_before_cheaper_ones_to_fall_back_to():
@@ -200,15 +208,18 @@ def test_main_model_stays_before_cheaper_ones_to_fall_back_to():
         prices = (Price(per_clip=cost),)
         return ProviderSettings(api_key=KEY, models={model: ProviderModel(prices=prices)})
 
-    found = catalog(
+    listing = catalog(
         keevx=account("V", 9.0),
         foxapi=account("kling-v3-image-to-video", 1.0),
         models={"hero": ModelSettings(routes=("keevx/V",), order="cheapest")},
     )
     frame = ImageToVideo(first_frame="https://example.com/a.png")
     request = GenerationRequest(model="hero", input=frame, prompt="a boat", fallback=("kling-v3-image-to-video",))
-    _, candidates = found.candidates(request)
-    assert [(one.provider, one.cost_usd) for one in plan(request, candidates).routes] == [("keevx", 9), ("foxapi", 1)]
+    _, candidates = listing.candidates(request)
+    assert [(route.provider, route.cost_usd) for route in plan(request, candidates).routes] == [
+        ("keevx", 9),
+        ("foxapi", 1),
+    ]
 
 
 def test_an_unknown_fallback_is_refused():
@@ -218,7 +229,7 @@ def test_an_unknown_fallback_is_refused():
 
 
 def test_each_model_is_listed_once_virtual_ones_first():
-    found = catalog(models={"hero": ModelSettings(routes=("keevx/V",))})
-    names = [model.name for model in found.listed()]
+    listing = catalog(models={"hero": ModelSettings(routes=("keevx/V",))})
+    names = [model.name for model in listing.listed()]
     assert names[:3] == ["auto", "kling", "hero"]
     assert len(names) == len(set(names)) == 3 + sum(len(ADAPTERS[name].capabilities) for name in ALL)

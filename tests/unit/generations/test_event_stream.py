@@ -1,4 +1,4 @@
-"""What is told of a generation: the public rows, in order, up to its end and not beyond."""
+"""An event stream has the public events of a generation, in order, up to its end and not after it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -29,13 +29,13 @@ LIFE = (
     "attempt.completed",
     "generation.completed",
     "output.kept",
-    "output.completed",  # of a task that had been given up
+    "output.completed",  # by a task that had been abandoned
 )
 TOLD = ["generation.queued", "generation.in_progress", "output.completed", "generation.completed"]
 
 
 class Ledger:
-    """A store of one generation; `between` happens after the first look at its rows."""
+    """A store with one generation. `between` is called after the first read of its events."""
 
     def __init__(self, rows: Sequence[str], status: Status) -> None:
         self.rows = list(rows)
@@ -43,7 +43,7 @@ class Ledger:
         self.between: list[str] = []
 
     async def events(self, generation_id: str, after: int = 0) -> list[Event]:
-        found = [
+        rows = [
             Event(seq=seq, generation_id=generation_id, type=row, data={}, at=T0)
             for seq, row in enumerate(self.rows, 1)
             if seq > after
@@ -53,7 +53,7 @@ class Ledger:
             self.rows += self.between
             self.generation = replace(self.generation, status=Status.COMPLETED)
             self.between = []
-        return found
+        return rows
 
     async def get(self, _generation_id: str, _key: str | None = None) -> Generation | None:
         return self.generation
@@ -71,38 +71,38 @@ async def news(ledger: Ledger, after: int = 0) -> News | None:
     return await Watching(ledger, Signals(), StillClock()).news("gen_1", "key", after)  # type: ignore[arg-type]  # all of a store that is needed
 
 
-def names(found: News | None) -> list[str]:
-    assert found is not None
-    return [row.type for row in found.events]
+def names(batch: News | None) -> list[str]:
+    assert batch is not None
+    return [row.type for row in batch.events]
 
 
 async def test_the_public_rows_are_told_up_to_the_end_and_nothing_behind_it() -> None:
-    found = await news(Ledger(LIFE, Status.COMPLETED))
-    assert found is not None
-    assert (names(found), found.ended) == (TOLD, True)
+    batch = await news(Ledger(LIFE, Status.COMPLETED))
+    assert batch is not None
+    assert (names(batch), batch.ended) == (TOLD, True)
 
 
 @pytest.mark.parametrize("after", range(len(LIFE) + 1))
 async def test_from_any_place_the_rest_is_told_and_behind_the_end_nothing(after: int) -> None:
-    found = await news(Ledger(LIFE, Status.COMPLETED), after)
-    assert found is not None
-    assert found.ended
+    batch = await news(Ledger(LIFE, Status.COMPLETED), after)
+    assert batch is not None
+    assert batch.ended
     rest = [row for row in LIFE[after : LIFE.index("generation.completed") + 1] if row in PUBLIC_EVENTS]
-    assert names(found) == rest
+    assert names(batch) == rest
 
 
 async def test_of_an_open_one_more_is_to_come() -> None:
-    found = await news(Ledger(LIFE[:5], Status.IN_PROGRESS))
-    assert found is not None
-    assert (names(found), found.ended) == (TOLD[:2], False)
+    batch = await news(Ledger(LIFE[:5], Status.IN_PROGRESS))
+    assert batch is not None
+    assert (names(batch), batch.ended) == (TOLD[:2], False)
 
 
 async def test_an_end_that_comes_between_two_looks_is_told() -> None:
     ledger = Ledger(LIFE[:5], Status.IN_PROGRESS)
     ledger.between = list(LIFE[5:10])
-    found = await news(ledger, 5)
-    assert found is not None
-    assert (names(found), found.ended) == (TOLD[2:], True)
+    batch = await news(ledger, 5)
+    assert batch is not None
+    assert (names(batch), batch.ended) == (TOLD[2:], True)
 
 
 async def test_of_none_there_is_none() -> None:

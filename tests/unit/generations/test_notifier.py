@@ -1,4 +1,4 @@
-"""Who listens to a generation hears of every change, and leaves nothing behind."""
+"""A listener is woken at every change of its generation, and leaves nothing in memory when it ends."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,17 +11,17 @@ import pytest
 
 from gateway.domain.errors import Overloaded
 from gateway.generations.event_stream import KEEP_ALIVE_SECONDS, Pulse
-from gateway.generations.notifier import TOLD_AT_ONCE, Signals
+from gateway.generations.notifier import WAKE_BATCH, Signals
 
 
 async def test_everybody_who_listens_is_told_and_nobody_else() -> None:
     signals = Signals()
 
-    with signals.listen("gen_1") as one, signals.listen("gen_1") as two, signals.listen("gen_2") as other:
+    with signals.listen("gen_1") as early, signals.listen("gen_1") as late, signals.listen("gen_2") as other:
         signals.changed("gen_1")
 
-        assert one.is_set()
-        assert two.is_set()
+        assert early.is_set()
+        assert late.is_set()
         assert not other.is_set()
 
 
@@ -68,32 +68,32 @@ async def test_an_error_while_listening_leaves_nothing_behind() -> None:
 async def test_a_change_has_the_same_number_for_all_who_are_told_of_it_and_the_next_another() -> None:
     signals = Signals()
 
-    with signals.listen("gen_1") as one, signals.listen("gen_1") as two:
+    with signals.listen("gen_1") as early, signals.listen("gen_1") as late:
         signals.changed("gen_1")
-        first = one.change
-        assert first == two.change > 0
+        first = early.change
+        assert first == late.change > 0
         signals.changed("gen_1")
-        assert first < one.change == two.change
+        assert first < early.change == late.change
 
 
 async def test_thousands_are_told_in_parts_so_that_others_have_their_turn() -> None:
     signals = Signals(10_000)
     with ExitStack() as stack:
-        listeners = [stack.enter_context(signals.listen("gen_1")) for _ in range(3 * TOLD_AT_ONCE)]
+        listeners = [stack.enter_context(signals.listen("gen_1")) for _ in range(3 * WAKE_BATCH)]
         signals.changed("gen_1")
-        told = [sum(listener.is_set() for listener in listeners)]
+        woken = [sum(listener.is_set() for listener in listeners)]
         signals.changed("gen_1")
-        while told[-1] < len(listeners):
+        while woken[-1] < len(listeners):
             await asyncio.sleep(0)
-            told.append(sum(listener.is_set() for listener in listeners))
-        assert told == [TOLD_AT_ONCE, 2 * TOLD_AT_ONCE, 3 * TOLD_AT_ONCE]
+            woken.append(sum(listener.is_set() for listener in listeners))
+        assert woken == [WAKE_BATCH, 2 * WAKE_BATCH, 3 * WAKE_BATCH]
         await asyncio.sleep(0)
         assert len({listener.change for listener in listeners}) == 1
 
 
 async def test_who_is_told_late_of_one_change_and_early_of_the_next_keeps_the_next() -> None:
     signals = Signals(10_000)
-    contexts = [signals.listen("gen_1") for _ in range(2 * TOLD_AT_ONCE)]
+    contexts = [signals.listen("gen_1") for _ in range(2 * WAKE_BATCH)]
     listeners = [context.__enter__() for context in contexts]
     signals.changed("gen_1")
     late = next(place for place, listener in enumerate(listeners) if not listener.is_set())
@@ -129,7 +129,7 @@ async def test_calls_that_wait_and_streams_have_a_bound_each_and_one_that_ends_m
 
 
 class SecondsClock:
-    """Counts timers; `pass_second` lets the one that waits fire."""
+    """A clock that counts timers. `pass_second` calls back the one that waits."""
 
     def __init__(self) -> None:
         self.callbacks: list[Any] = []
@@ -163,7 +163,7 @@ async def test_everybody_has_its_pulse_once_in_a_while_a_part_of_them_at_a_time_
                 for listener in listeners:
                     listener.clear()
             assert beats == [10] * KEEP_ALIVE_SECONDS
-    assert clock.callbacks == [], "with nobody there is no timer"
+    assert clock.callbacks == [], "without listeners no timer runs"
 
 
 async def test_after_the_last_has_left_the_next_has_its_pulse_again() -> None:

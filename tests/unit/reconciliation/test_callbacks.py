@@ -1,4 +1,4 @@
-"""Tasks that no reply has named: whose slot each gets, what the ledger takes in which state, and who may tell."""
+"""Tasks that no reply has named: which slot each gets, in which states the ledger accepts them, and from whom."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ IDS = st.lists(st.sampled_from("abcdefgh"), max_size=8)
 
 
 def refs(*ids: str) -> list[TaskRef]:
-    return [TaskRef(id=one, path="/v1/t") for one in ids]
+    return [TaskRef(id=task_id, path="/v1/t") for task_id in ids]
 
 
 @given(slots=st.integers(1, 4), first=IDS, then=IDS, outputs=st.integers(4, 6))
@@ -64,7 +64,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def submitting(store: SqliteStore, slots: int = 1) -> tuple[Generation, str]:
-    """A generation whose one attempt is on its way."""
+    """A generation whose only attempt is being submitted."""
     made = replace(generation(count=slots), id=new_id("gen_", T0), fence=1, version=1)
     await store.create(made)
     attempt = Attempt(
@@ -81,9 +81,9 @@ async def submitting(store: SqliteStore, slots: int = 1) -> tuple[Generation, st
 
 
 async def stored(store: SqliteStore, generation_id: str) -> Generation:
-    found = await store.get(generation_id)
-    assert found is not None
-    return found
+    stored = await store.get(generation_id)
+    assert stored is not None
+    return stored
 
 
 async def moved(store: SqliteStore, made: Generation, state: AttemptState, **changes: Any) -> int | None:
@@ -92,7 +92,7 @@ async def moved(store: SqliteStore, made: Generation, state: AttemptState, **cha
     return await store.write(made, [SaveAttempt(replace(attempt, state=state, **changes), attempt.state)], SOON)
 
 
-async def tell(store: SqliteStore, attempt_id: str, *ids: str) -> Told:
+async def report(store: SqliteStore, attempt_id: str, *ids: str) -> Told:
     return await store.callbacks.tell(attempt_id, refs(*ids), SOON, "callback")
 
 
@@ -101,20 +101,20 @@ def ids_of(made: Generation) -> list[str]:
 
 
 def kept_in(folder: Path) -> list[Any]:
-    """What is still remembered of callbacks."""
-    # The store's own library: another one in the same process would drop the locks of this one when it closes.
+    """The task ids of callbacks that are still remembered."""
+    # apsw, as in the store: a second SQLite library in the same process would drop the locks of the first at its close.
     with closing(apsw.Connection(str(folder / "ledger.db"))) as database:
         return database.execute("select attempt_id, task_id from callbacks").fetchall()
 
 
 async def types(store: SqliteStore, made: Generation) -> list[str]:
-    return [one.type for one in await store.events(made.id) if one.type.startswith("attempt.")]
+    return [event.type for event in await store.events(made.id) if event.type.startswith("attempt.")]
 
 
 async def test_what_is_told_early_is_there_when_no_reply_comes(store: SqliteStore) -> None:
     made, attempt = await submitting(store, 2)
-    assert await tell(store, attempt, "a") is Told.REMEMBERED
-    assert await tell(store, attempt, "b", "a") is Told.REMEMBERED
+    assert await report(store, attempt, "a") is Told.REMEMBERED
+    assert await report(store, attempt, "b", "a") is Told.REMEMBERED
     assert ids_of(await stored(store, made.id)) == []
     assert await moved(store, made, AttemptState.UNKNOWN, ended_at=SOON) is None
     after = await stored(store, made.id)
@@ -126,9 +126,9 @@ async def test_what_is_told_early_is_there_when_no_reply_comes(store: SqliteStor
 
 async def test_what_the_reply_names_too_is_there_once(store: SqliteStore) -> None:
     made, attempt = await submitting(store)
-    await tell(store, attempt, "a")
+    await report(store, attempt, "a")
     assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
-    assert await tell(store, attempt, "a") is Told.ADOPTED
+    assert await report(store, attempt, "a") is Told.ADOPTED
     assert ids_of(await stored(store, made.id)) == ["a"]
 
 
@@ -136,10 +136,10 @@ async def test_what_a_callback_names_beside_a_reply_with_too_few_tasks_is_known_
     made, attempt = await submitting(store, 2)
     assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
     assert await store.callbacks.room(attempt) == TASKS_MAX - 1
-    assert await tell(store, attempt, "b") is Told.ADOPTED
+    assert await report(store, attempt, "b") is Told.ADOPTED
     after = await stored(store, made.id)
     assert (ids_of(after), after.attempts[0].adopted) == (["a", "b"], None)
-    assert await tell(store, attempt, "c") is Told.REFUSED, "there is a task for each output"
+    assert await report(store, attempt, "c") is Told.REFUSED, "there is a task for each output"
 
 
 @pytest.mark.parametrize("state", [AttemptState.FAILED, AttemptState.ABANDONED])
@@ -151,7 +151,7 @@ async def test_what_a_callback_names_of_an_attempt_that_brought_nothing_is_known
     made = await stored(store, made.id)
     given_up = replace(made.attempts[0], state=state, ended_at=SOON)
     assert await store.write(made, [SaveAttempt(given_up, AttemptState.ACCEPTED)], SOON) is not None
-    assert await tell(store, attempt, "b") is Told.ADOPTED
+    assert await report(store, attempt, "b") is Told.ADOPTED
     after = await stored(store, made.id)
     expected = AttemptState.ABANDONED if state is AttemptState.ABANDONED else AttemptState.ACCEPTED
     assert (ids_of(after), after.attempts[0].state) == (["a", "b"], expected)
@@ -164,17 +164,17 @@ async def test_a_submit_that_counts_as_without_a_task_gets_the_one_that_a_callba
     made, attempt = await submitting(store)
     failure = failed(FailureKind.RATE_LIMITED)
     assert await moved(store, made, state, ended_at=SOON, failure=failure, billed=Billed.NO) is not None
-    assert await tell(store, attempt, "a") is Told.ADOPTED
+    assert await report(store, attempt, "a") is Told.ADOPTED
     after = (await stored(store, made.id)).attempts[0]
     assert (after.state, after.adopted, after.accepted_at) == (AttemptState.ACCEPTED, "callback", SOON)
     assert (after.ended_at, after.failure, after.billed) == (None, None, None)
-    assert await tell(store, attempt, "a") is Told.ADOPTED, "what is known stays so"
+    assert await report(store, attempt, "a") is Told.ADOPTED, "what is known stays so"
     assert len((await stored(store, made.id)).attempts[0].tasks) == 1
 
 
 async def test_what_the_reply_does_not_name_comes_behind(store: SqliteStore, tmp_path: Path) -> None:
     made, attempt = await submitting(store, 2)
-    await tell(store, attempt, "b", "c", "d")
+    await report(store, attempt, "b", "c", "d")
     version = await store.accept(attempt, [Task(ref=refs("a")[0], slot=0), Task(ref=refs("c")[0], slot=2)], SOON)
     after = await stored(store, made.id)
     assert [(task.ref.id, task.slot) for task in after.attempts[0].tasks] == [("a", 0), ("c", 2), ("b", 1), ("d", 3)]
@@ -187,13 +187,13 @@ async def test_what_is_told_early_counts_more_than_a_refusal(
     store: SqliteStore, tmp_path: Path, state: AttemptState
 ) -> None:
     made, attempt = await submitting(store)
-    await tell(store, attempt, "a")
+    await report(store, attempt, "a")
     assert await moved(store, made, state, ended_at=SOON, billed=Billed.NO) is None
     after = (await stored(store, made.id)).attempts[0]
     assert (after.state, after.billed, after.ended_at) == (AttemptState.ACCEPTED, None, None)
     assert ids_of(await stored(store, made.id)) == ["a"]
     assert kept_in(tmp_path) == []
-    assert await tell(store, attempt, "b") is Told.ADOPTED
+    assert await report(store, attempt, "b") is Told.ADOPTED
 
 
 @pytest.mark.parametrize("state", [AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN])
@@ -201,7 +201,7 @@ async def test_what_another_has_got_meanwhile_is_dropped_with_a_trace(
     store: SqliteStore, tmp_path: Path, state: AttemptState
 ) -> None:
     (made, attempt), (_, other) = await submitting(store), await submitting(store)
-    await tell(store, attempt, "a", "b")
+    await report(store, attempt, "a", "b")
     await store.accept(other, [Task(ref=refs("b")[0], slot=0), Task(ref=refs("a")[0], slot=1)], SOON)
     with capture_logs() as logs:
         assert await moved(store, made, state, ended_at=SOON) is not None
@@ -212,21 +212,21 @@ async def test_what_another_has_got_meanwhile_is_dropped_with_a_trace(
 
 
 async def test_only_its_own_of_what_it_was_told_is_adopted(store: SqliteStore) -> None:
-    (one, first), (two, second), (_, other) = [await submitting(store) for _ in range(3)]
-    await tell(store, first, "a", "b")
-    await tell(store, second, "a", "b")
+    (first_generation, first), (second_generation, second), (_, other) = [await submitting(store) for _ in range(3)]
+    await report(store, first, "a", "b")
+    await report(store, second, "a", "b")
     await store.accept(other, [Task(ref=refs("a")[0], slot=0)], SOON)
     with capture_logs() as logs:
-        assert await moved(store, one, AttemptState.REFUSED, ended_at=SOON) is None
+        assert await moved(store, first_generation, AttemptState.REFUSED, ended_at=SOON) is None
         await store.accept(second, [Task(ref=refs("c")[0], slot=0)], SOON)
-    assert ids_of(await stored(store, one.id)) == ["b"]
-    assert ids_of(await stored(store, two.id)) == ["c"]
+    assert ids_of(await stored(store, first_generation.id)) == ["b"]
+    assert ids_of(await stored(store, second_generation.id)) == ["c"]
     assert [(log["attempt"], log["tasks"]) for log in logs] == [(first, ["a"]), (second, ["a", "b"])]
 
 
 async def test_what_has_no_room_behind_the_reply_leaves_a_trace(store: SqliteStore) -> None:
     _, attempt = await submitting(store)
-    await tell(store, attempt, "a", "b")
+    await report(store, attempt, "a", "b")
     named = [Task(ref=ref, slot=slot) for slot, ref in enumerate(refs(*map(str, range(TASKS_MAX - 1))))]
     with capture_logs() as logs:
         await store.accept(attempt, named, SOON)
@@ -234,15 +234,15 @@ async def test_what_has_no_room_behind_the_reply_leaves_a_trace(store: SqliteSto
 
 
 async def test_what_a_reply_names_is_kept_whoever_has_it(store: SqliteStore) -> None:
-    (one, first), (two, second) = await submitting(store), await submitting(store)
+    (first_generation, first), (second_generation, second) = await submitting(store), await submitting(store)
     for attempt in (first, second):
         assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
-    assert [ids_of(await stored(store, made.id)) for made in (one, two)] == [["a"], ["a"]]
+    assert [ids_of(await stored(store, made.id)) for made in (first_generation, second_generation)] == [["a"], ["a"]]
 
 
 async def test_what_another_holder_wrote_first_still_counts(store: SqliteStore) -> None:
     made, attempt = await submitting(store)
-    await tell(store, attempt, "a")
+    await report(store, attempt, "a")
     assert await store.take_over(made.id, SOON) is not None
     assert await moved(store, made, AttemptState.UNKNOWN) is None
     assert (await stored(store, made.id)).attempts[0].state is AttemptState.SUBMITTING
@@ -250,8 +250,8 @@ async def test_what_another_holder_wrote_first_still_counts(store: SqliteStore) 
 
 async def test_only_so_much_is_remembered(store: SqliteStore) -> None:
     made, attempt = await submitting(store)
-    told = [await tell(store, attempt, str(number)) for number in range(TOLD_MAX + 2)]
-    assert told == [Told.REMEMBERED] * TOLD_MAX + [Told.REFUSED] * 2
+    results = [await report(store, attempt, str(number)) for number in range(TOLD_MAX + 2)]
+    assert results == [Told.REMEMBERED] * TOLD_MAX + [Told.REFUSED] * 2
     assert await moved(store, made, AttemptState.UNKNOWN) is None
     assert len(ids_of(await stored(store, made.id))) == TOLD_MAX
 
@@ -259,36 +259,36 @@ async def test_only_so_much_is_remembered(store: SqliteStore) -> None:
 async def test_later_tasks_join_those_that_are_read_already(store: SqliteStore) -> None:
     made, attempt = await submitting(store, 2)
     assert await moved(store, made, AttemptState.UNKNOWN, ended_at=SOON) is not None
-    assert await tell(store, attempt, "a") is Told.ADOPTED
+    assert await report(store, attempt, "a") is Told.ADOPTED
     before = await stored(store, made.id)
     (read,) = before.attempts[0].tasks
     running = replace(before.attempts[0], tasks=(replace(read, status=Status.IN_PROGRESS),))
     assert await store.write(before, [SaveAttempt(running, running.state)], SOON) is not None
-    assert await tell(store, attempt, "b", "c") is Told.ADOPTED
+    assert await report(store, attempt, "b", "c") is Told.ADOPTED
     after = await stored(store, made.id)
     assert after.attempts[0].tasks[0].status is Status.IN_PROGRESS
     assert [task.slot for task in after.attempts[0].tasks] == [0, 1, 2]
     assert await store.write(before, [], SOON) is None, "a driver that knows less must read it again"
     assert await moved(store, after, AttemptState.ABANDONED, ended_at=SOON) is not None
-    assert await tell(store, attempt, "d") is Told.ADOPTED
+    assert await report(store, attempt, "d") is Told.ADOPTED
     assert (await types(store, made)).count("attempt.accepted") == 1
-    assert await tell(store, attempt, *map(str, range(TASKS_MAX))) is Told.REFUSED
+    assert await report(store, attempt, *map(str, range(TASKS_MAX))) is Told.REFUSED
 
 
 async def test_two_that_tell_at_once_are_both_heard(store: SqliteStore) -> None:
     made, attempt = await submitting(store)
     await moved(store, made, AttemptState.UNKNOWN, ended_at=SOON)
-    told = await asyncio.gather(*(tell(store, attempt, one) for one in "abca"))
-    assert told == [Told.ADOPTED] * 4
+    results = await asyncio.gather(*(report(store, attempt, task_id) for task_id in "abca"))
+    assert results == [Told.ADOPTED] * 4
     assert ids_of(await stored(store, made.id)) == ["a", "b", "c"]
 
 
 async def test_nothing_is_left_of_what_was_deleted_or_used(store: SqliteStore, tmp_path: Path) -> None:
     (made, first), (_, second) = await submitting(store), await submitting(store)
-    await tell(store, first, "a")
-    await tell(store, second, "b")
+    await report(store, first, "a")
+    await report(store, second, "b")
     await moved(store, made, AttemptState.UNKNOWN)
-    assert await tell(store, "att_of_nobody", "a") is Told.REFUSED
+    assert await report(store, "att_of_nobody", "a") is Told.REFUSED
     assert await store.callbacks.room("att_of_nobody") == 0
     assert kept_in(tmp_path) == [(second, "b")]
     assert (await stored(store, made.id)).attempts[0].adopted == "callback"

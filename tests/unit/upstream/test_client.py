@@ -1,4 +1,4 @@
-"""`HttpCall` to `HttpReply`: what reaches the server, what comes back, and what a failure proves."""
+"""The client for providers: what reaches the server, what comes back, and what a failure proves."""
 
 import email.policy
 import gzip
@@ -45,13 +45,13 @@ def serve() -> Iterator[Serve]:
 
 @pytest_asyncio.fixture
 async def upstream() -> AsyncIterator[Upstream]:
-    found = Upstream()
-    yield found
-    await found.close()
+    client = Upstream()
+    yield client
+    await client.close()
 
 
 def received(request: bytes) -> tuple[str, Mapping[str, str], bytes]:
-    """Request line, headers with names in lower case, body; a header that came twice fails."""
+    """Request line, headers with names in lower case, and body. Fails if a header was sent twice."""
     head, _, body = request.partition(b"\r\n\r\n")
     line, *lines = head.decode().split("\r\n")
     named = [line.split(": ", 1) for line in lines]
@@ -94,7 +94,7 @@ async def test_a_connection_that_opened_and_brought_no_reply_is_no_answer(
     server = serve((BROKEN | SILENT)[case])
     seconds = SILENCE if case in SILENT else 5
 
-    if case in BEGUN:  # the head came: this is an answer, and one that broke off
+    if case in BEGUN:  # the head arrived, so this is an answer, but one that broke off
         answer = await upstream.send(SUBMIT, base_url=server.url, timeout_seconds=seconds, fresh=True)
         assert answer.cut
         assert is_broken(answer)
@@ -135,9 +135,9 @@ async def test_every_error_of_a_transport_is_one_of_the_two(
         await upstream.stream(SUBMIT, base_url="http://x", timeout_seconds=1)
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["length told", "chunked"])
+@pytest.mark.parametrize("announced", [True, False], ids=["length announced", "chunked"])
 async def test_a_reply_over_the_limit_is_no_answer_and_is_not_read_to_its_end(
-    upstream: Upstream, serve: Serve, monkeypatch: pytest.MonkeyPatch, told: bool
+    upstream: Upstream, serve: Serve, monkeypatch: pytest.MonkeyPatch, announced: bool
 ) -> None:
     monkeypatch.setattr(module, "REPLY_MAX", 100_000)
     sent = 0
@@ -145,11 +145,11 @@ async def test_a_reply_over_the_limit_is_no_answer_and_is_not_read_to_its_end(
     def endless(connection: Connection) -> None:
         nonlocal sent
         connection.read()
-        length = b"Content-Length: 9999999999" if told else b"Transfer-Encoding: chunked"
+        length = b"Content-Length: 9999999999" if announced else b"Transfer-Encoding: chunked"
         connection.send(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n\r\n")
         while sent < 500_000_000:
             block = b"x" * 65536
-            connection.send(block if told else b"10000\r\n" + block + b"\r\n")
+            connection.send(block if announced else b"10000\r\n" + block + b"\r\n")
             sent += len(block)
 
     with pytest.raises(NoAnswer, match="HTTP 200: the reply is over 100000 bytes"):
@@ -193,7 +193,7 @@ async def test_an_encoding_that_was_not_asked_for_is_undone_or_passed_over(
 
 
 async def test_an_encoding_that_cannot_be_undone_leaves_a_broken_reply(upstream: Upstream, serve: Serve) -> None:
-    """It is still an answer: its status and its headers are known."""
+    """A reply that breaks off is still an answer: its status and its headers are known."""
     server = serve(after_reading(reply(b"\x8b\x0a\x80\x00\xff", b"Content-Encoding: br", b"X-Request-Id: req-1")))
 
     answer = await upstream.send(SUBMIT, base_url=server.url, timeout_seconds=5)
@@ -395,7 +395,7 @@ async def test_a_multipart_call_as_it_arrives(upstream: Upstream, serve: Serve) 
 
     head = f"Content-Type: {headers['content-type']}\r\n\r\n".encode()
     parsed = BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
-    parts = {one.get_param("name", header="content-disposition"): one for one in parsed.iter_parts()}  # type: ignore[attr-defined]  # an EmailMessage under this policy
+    parts = {part.get_param("name", header="content-disposition"): part for part in parsed.iter_parts()}  # type: ignore[attr-defined]  # an EmailMessage under this policy
     assert headers["content-length"] == str(len(body))
     assert set(parts) == {"image", "kind"}
     assert parts["image"].get_filename() == "fox.png"
@@ -405,7 +405,7 @@ async def test_a_multipart_call_as_it_arrives(upstream: Upstream, serve: Serve) 
 
 
 async def test_the_credential_stays_with_the_base_url(upstream: Upstream, serve: Serve) -> None:
-    """A redirect elsewhere is an answer like others."""
+    """A redirect to another host is returned like any other answer, and not followed."""
     elsewhere = serve(after_reading(reply()))
     location = f"Location: {elsewhere.url}/take".encode()
     server = serve(after_reading(reply(b"", location, status=b"302 Found")))
@@ -496,6 +496,6 @@ DATES = r"[A-Z][a-z]{2}, -?\d+ (Jan|Feb|[A-Z][a-z]{2}) -?\d{1,60} \d+:\d+:\d+ ([
 
 @given(st.text(max_size=60) | st.from_regex(DATES) | st.integers().map(str) | st.floats().map(str))
 def test_whatever_retry_after_holds_gives_a_bounded_wait_or_none(value: str) -> None:
-    found = retry_after_seconds(HttpReply(status=429, headers={"retry-after": value}), lambda: NOW)
+    seconds = retry_after_seconds(HttpReply(status=429, headers={"retry-after": value}), lambda: NOW)
 
-    assert found is None or 0 <= found <= 86400
+    assert seconds is None or 0 <= seconds <= 86400

@@ -1,4 +1,4 @@
-"""What the gateway learns about its providers from what they answer, and what it tells of it."""
+"""What the gateway learns about its providers from their answers, and which of it is logged."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,8 +17,9 @@ from gateway.domain.generation.model import Attempt, AttemptState, Generation
 from gateway.domain.generation.transitions import AddAttempt, SaveAttempt
 from gateway.domain.health.circuit import OPEN_SECONDS, PROBE_SECONDS, CircuitState
 from gateway.domain.health.route_health import Completion, RouteHealth
-from gateway.engine.health_feedback import attempts_began, attempts_dropped, tasks_ended
+from gateway.engine.health_feedback import report_discarded, report_ended, report_reserved
 from gateway.settings.load import ProviderSettings, Secret, Settings
+from gateway.telemetry import LogObserver
 from gateway.upstream.health import ASK_AGAIN_SECONDS, TIMES_MAX, TIMES_SECONDS, CompletionTimes, Health
 from gateway.upstream.provider import bind
 from gateway.upstream.registry import load_adapters
@@ -52,7 +53,9 @@ def clock() -> StillClock:
 @pytest.fixture
 def health(clock: StillClock) -> Health:
     account = ProviderSettings(api_key=Secret.of("sk-upstream"), concurrency=8)
-    return Health(bind(Settings(providers={"keevx": account, "foxapi": account}), load_adapters()), clock)
+    return Health(
+        bind(Settings(providers={"keevx": account, "foxapi": account}), load_adapters()), clock, LogObserver()
+    )
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def events() -> Iterator[list[Mapping[str, Any]]]:
 
 
 def break_(health: Health, route: tuple[str, str] = V, kind: FailureKind = FailureKind.OUT_OF_CREDIT) -> None:
-    """One submit of the route that opens its account's circuit."""
+    """One submit on the route, whose failure opens the circuit of the account."""
     health.submitted(*route, "att_broken", failed(kind))
 
 
@@ -75,14 +78,14 @@ def test_at_the_start_all_is_well(health: Health) -> None:
 
 def test_provider_that_is_no_longer_configured_is_as_good_as_any(health: Health) -> None:
     gone = ("relay", "kling-v1")
-    health.began(*gone, "att_1", retry=True)
+    health.attempt_reserved(*gone, "att_1", retry=True)
     for _ in range(9):
         health.submitted(*gone, "att_1", DOWN)
         health.task_ended(*gone, "att_1", failure=DOWN, seconds=9.0)
     health.submitted(*gone, "att_1", failed(FailureKind.RATE_LIMITED))
     health.task_ended(*gone, "att_1", failure=None, seconds=9.0)
-    health.undone(*gone, "att_1", retry=True)
-    health.let_go(*gone, "att_1")
+    health.attempt_discarded(*gone, "att_1", retry=True)
+    health.release_probe(*gone, "att_1")
     assert not health.is_probe(*gone, "att_1")
     assert health.of(*gone) == RouteHealth()
     assert (health.circuit(*gone), health.reason(*gone), health.completion_times(*gone)) == (CLOSED, None, None)
@@ -129,13 +132,13 @@ def test_probe_is_the_first_attempt_that_begins(health: Health, clock: StillCloc
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
     assert (health.circuit(*V), health.circuit(*KL)) == (HALF_OPEN, HALF_OPEN)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, OPEN), "one finds out for all"
 
 
 def test_attempt_that_begins_on_an_open_circuit_is_no_probe(health: Health, clock: StillClock) -> None:
     break_(health)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     clock.pass_seconds(OPEN_SECONDS)
     assert health.circuit(*V) is HALF_OPEN
     health.submitted(*V, "att_1", DOWN)
@@ -145,7 +148,7 @@ def test_attempt_that_begins_on_an_open_circuit_is_no_probe(health: Health, cloc
 def test_accepted_probe_closes(health: Health, clock: StillClock) -> None:
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     health.submitted(*V, "att_1", None)
     assert (health.of(*V).circuit, health.of(*KL)) == (CLOSED, RouteHealth())
     assert health.reason(*V) is None
@@ -153,11 +156,11 @@ def test_accepted_probe_closes(health: Health, clock: StillClock) -> None:
 
 def test_route_without_a_time_is_tried_by_one_at_a_time(health: Health, clock: StillClock) -> None:
     assert health.of(*V).seconds is None
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     assert health.of(*V).seconds == inf
     clock.pass_seconds(ASK_AGAIN_SECONDS)
     assert health.of(*V).seconds is None
-    health.began(*V, "att_2", retry=False)
+    health.attempt_reserved(*V, "att_2", retry=False)
     health.task_ended(*V, "att_2", failure=None, seconds=40.0)
     assert health.of(*V).seconds == 40.0
 
@@ -165,18 +168,18 @@ def test_route_without_a_time_is_tried_by_one_at_a_time(health: Health, clock: S
 def test_probe_that_is_not_sent_lets_the_next_one_try(health: Health, clock: StillClock) -> None:
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     assert health.circuit(*V) is OPEN
-    health.let_go(*V, "att_2")
+    health.release_probe(*V, "att_2")
     assert health.circuit(*V) is OPEN
-    health.let_go(*V, "att_1")
+    health.release_probe(*V, "att_1")
     assert health.circuit(*V) is HALF_OPEN
 
 
 def test_failed_probe_doubles_the_time(health: Health, clock: StillClock) -> None:
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     health.submitted(*V, "att_1", failed(FailureKind.AMBIGUOUS))
     clock.pass_seconds(2 * OPEN_SECONDS - 1)
     assert (health.circuit(*V), health.reason(*V)) == (OPEN, FailureKind.AMBIGUOUS)
@@ -190,7 +193,7 @@ def test_probe_that_found_nothing_out_leaves_it_to_the_next(
 ) -> None:
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     health.submitted(*V, "att_1", failed(kind))
     assert health.circuit(*KL) is HALF_OPEN
 
@@ -198,7 +201,7 @@ def test_probe_that_found_nothing_out_leaves_it_to_the_next(
 def test_probe_that_failed_for_its_model_leaves_the_account_to_the_next(health: Health, clock: StillClock) -> None:
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     health.submitted(*V, "att_1", failed(FailureKind.CREDENTIAL_REFUSED, of_model=True))
     assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, HALF_OPEN)
 
@@ -206,11 +209,11 @@ def test_probe_that_failed_for_its_model_leaves_the_account_to_the_next(health: 
 def test_probe_of_a_model_is_let_go_when_the_account_refuses(health: Health, clock: StillClock) -> None:
     health.submitted(*V, "att_0", failed(FailureKind.CREDENTIAL_REFUSED, of_model=True))
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     break_(health, KL)
     health.submitted(*V, "att_1", DOWN)
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*KL, "att_2", retry=False)
+    health.attempt_reserved(*KL, "att_2", retry=False)
     health.submitted(*KL, "att_2", None)
     assert (health.circuit(*V), health.circuit(*KL)) == (HALF_OPEN, CLOSED)
 
@@ -218,7 +221,7 @@ def test_probe_of_a_model_is_let_go_when_the_account_refuses(health: Health, clo
 def test_probe_that_does_not_come_back_is_not_waited_for(health: Health, clock: StillClock) -> None:
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     clock.pass_seconds(PROBE_SECONDS)
     assert health.circuit(*V) is HALF_OPEN
 
@@ -255,7 +258,7 @@ def test_circuit_that_failed_tasks_opened_closes_with_the_probe_s_result(
 ) -> None:
     open_by_tasks(health, of_model=of_model)
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     health.submitted(*V, "att_1", None)
     assert health.circuit(*V) is OPEN, "what is taken may fail like those before it"
     health.task_ended(*V, "att_2", failure=None, seconds=OPEN_SECONDS + 9)
@@ -268,7 +271,7 @@ def test_circuit_that_failed_tasks_opened_closes_with_the_probe_s_result(
 def test_probe_s_task_that_fails_too_doubles_the_time(health: Health, clock: StillClock) -> None:
     open_by_tasks(health)
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     health.submitted(*V, "att_1", None)
     clock.pass_seconds(60)
     health.task_ended(*V, "att_1", failure=failed(FailureKind.RESULT_MISSING), seconds=60.0)
@@ -283,7 +286,7 @@ def test_probe_s_task_that_failed_for_its_model_leaves_the_account_to_the_next(
 ) -> None:
     open_by_tasks(health)
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     health.submitted(*V, "att_1", None)
     health.task_ended(*V, "att_1", failure=failed(FailureKind.TASK_FAILED, of_model=True), seconds=9.0)
     assert health.circuit(*KL) is HALF_OPEN
@@ -292,31 +295,31 @@ def test_probe_s_task_that_failed_for_its_model_leaves_the_account_to_the_next(
 
 def test_who_is_the_probe(health: Health, clock: StillClock) -> None:
     break_(health)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     assert not health.is_probe(*V, "att_1"), "the time is not over"
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_2", retry=False)
-    health.began(*V, "att_3", retry=False)
+    health.attempt_reserved(*V, "att_2", retry=False)
+    health.attempt_reserved(*V, "att_3", retry=False)
     assert [health.is_probe(*V, f"att_{number}") for number in (1, 2, 3)] == [False, True, False]
     assert health.is_probe(*KL, "att_2"), "of the account, so of all its models"
-    health.let_go(*V, "att_2")
+    health.release_probe(*V, "att_2")
     assert not health.is_probe(*V, "att_2")
 
 
 def test_accepted_submit_that_was_no_question_leaves_the_circuit_open(health: Health, clock: StillClock) -> None:
-    health.began(*V, "att_before", retry=False)
+    health.attempt_reserved(*V, "att_before", retry=False)
     break_(health)
     health.submitted(*V, "att_before", None)
     assert health.circuit(*V) is OPEN
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_probe", retry=False)
+    health.attempt_reserved(*V, "att_probe", retry=False)
     health.submitted(*V, "att_before", None)
     assert health.circuit(*V) is OPEN
     health.submitted(*V, "att_probe", None)
     assert health.circuit(*V) is CLOSED
 
 
-# Told
+# Logged
 
 
 def test_broken_account_is_told_as_an_error_and_its_end_once(
@@ -325,10 +328,10 @@ def test_broken_account_is_told_as_an_error_and_its_end_once(
     break_(health, kind=FailureKind.CREDENTIAL_REFUSED)
     health.submitted(*V, "att_2", DOWN)
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_3", retry=False)
+    health.attempt_reserved(*V, "att_3", retry=False)
     health.submitted(*V, "att_3", DOWN)
     clock.pass_seconds(2 * OPEN_SECONDS)
-    health.began(*V, "att_4", retry=False)
+    health.attempt_reserved(*V, "att_4", retry=False)
     health.submitted(*V, "att_4", None)
     health.submitted(*V, "att_5", None)
     named = {"provider": "keevx", "model": None}
@@ -344,10 +347,10 @@ def test_circuit_of_a_model_is_told_with_its_name(
 ) -> None:
     open_by_tasks(health, of_model=True)
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     health.submitted(*V, "att_1", None)
     health.task_ended(*V, "att_1", failure=None, seconds=9.0)
-    assert [(one["event"], one["log_level"], one["provider"], one["model"]) for one in events] == [
+    assert [(line["event"], line["log_level"], line["provider"], line["model"]) for line in events] == [
         ("circuit_opened", "warning", "keevx", "V"),
         ("circuit_closed", "info", "keevx", "V"),
     ]
@@ -359,7 +362,7 @@ def test_what_opens_nothing_is_not_told(health: Health, events: list[Mapping[str
     assert events == []
 
 
-# Repeats, and how many at once
+# Retries, and the limit of concurrency
 
 
 def test_open_circuit_is_worth_a_repeat_when_its_time_is_over(health: Health, clock: StillClock) -> None:
@@ -368,14 +371,14 @@ def test_open_circuit_is_worth_a_repeat_when_its_time_is_over(health: Health, cl
     assert health.of(*V).retry_at == end
     clock.pass_seconds(OPEN_SECONDS)
     assert health.of(*V).retry_at is None
-    health.began(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
     assert health.of(*V).retry_at == end + timedelta(seconds=5)
 
 
 def test_repeats_are_few_when_there_are_many(health: Health, clock: StillClock) -> None:
     for number in range(20):
         assert health.of(*V).retry_at is None
-        health.began(*V, f"att_{number}", retry=True)
+        health.attempt_reserved(*V, f"att_{number}", retry=True)
     assert health.of(*KL).retry_at == clock.now() + timedelta(seconds=5), "all models share the account's"
     assert health.of(*FOX).retry_at is None
     clock.pass_seconds(5)
@@ -384,24 +387,24 @@ def test_repeats_are_few_when_there_are_many(health: Health, clock: StillClock) 
 
 def test_first_submits_earn_repeats(health: Health) -> None:
     for number in range(20):
-        health.began(*V, f"att_{number}", retry=True)
+        health.attempt_reserved(*V, f"att_{number}", retry=True)
     for number in range(5):
         assert health.of(*V).retry_at is not None
-        health.began(*V, f"first_{number}", retry=False)
+        health.attempt_reserved(*V, f"first_{number}", retry=False)
     assert health.of(*V).retry_at is None
 
 
 def test_repeats_that_are_accepted_go_on_without_end(health: Health) -> None:
     for number in range(100):
         assert health.of(*V).retry_at is None, number
-        health.began(*V, f"att_{number}", retry=True)
+        health.attempt_reserved(*V, f"att_{number}", retry=True)
         health.submitted(*V, f"att_{number}", None)
 
 
 @pytest.mark.parametrize("failure", [DOWN, failed(FailureKind.RATE_LIMITED), failed(FailureKind.INVALID_REQUEST)])
 def test_repeat_that_is_refused_is_spent(health: Health, clock: StillClock, failure: Failed) -> None:
     for number in range(20):
-        health.began(*V, f"att_{number}", retry=True)
+        health.attempt_reserved(*V, f"att_{number}", retry=True)
         health.submitted(*V, f"att_{number}", failure)
     clock.pass_seconds(0.1)
     assert health.of(*V).retry_at is not None
@@ -409,8 +412,8 @@ def test_repeat_that_is_refused_is_spent(health: Health, clock: StillClock, fail
 
 def test_accepted_submit_pays_for_a_repeat_of_this_provider_alone(health: Health) -> None:
     for number in range(20):
-        health.began(*V, f"att_{number}", retry=True)
-        health.began(*FOX, f"att_{number}", retry=True)
+        health.attempt_reserved(*V, f"att_{number}", retry=True)
+        health.attempt_reserved(*FOX, f"att_{number}", retry=True)
     health.submitted(*KL, "att_1", None)
     assert health.of(*V).retry_at is None
     assert health.of(*FOX).retry_at is not None
@@ -418,31 +421,31 @@ def test_accepted_submit_pays_for_a_repeat_of_this_provider_alone(health: Health
 
 def test_attempt_that_could_not_be_stored_has_changed_nothing(health: Health, clock: StillClock) -> None:
     for number in range(20):
-        health.began(*V, f"att_{number}", retry=True)
+        health.attempt_reserved(*V, f"att_{number}", retry=True)
     spent = health.of(*V).retry_at
     assert spent is not None
     for number in range(20):
-        health.began(*V, f"none_{number}", retry=False)
-        health.undone(*V, f"none_{number}", retry=False)
+        health.attempt_reserved(*V, f"none_{number}", retry=False)
+        health.attempt_discarded(*V, f"none_{number}", retry=False)
     assert health.of(*V).retry_at == spent, "what was not sent has earned nothing"
     clock.pass_seconds(50)
     for number in range(100):
         assert health.of(*V).retry_at is None, number
-        health.began(*V, f"again_{number}", retry=True)
-        health.undone(*V, f"again_{number}", retry=True)
+        health.attempt_reserved(*V, f"again_{number}", retry=True)
+        health.attempt_discarded(*V, f"again_{number}", retry=True)
 
 
 def test_probe_that_could_not_be_stored_lets_the_next_one_try(health: Health, clock: StillClock) -> None:
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
-    health.began(*V, "att_1", retry=False)
-    health.undone(*V, "att_1", retry=False)
+    health.attempt_reserved(*V, "att_1", retry=False)
+    health.attempt_discarded(*V, "att_1", retry=False)
     assert health.circuit(*V) is HALF_OPEN
 
 
 def test_later_of_circuit_and_repeats_counts(health: Health, clock: StillClock) -> None:
     for number in range(30):
-        health.began(*V, f"att_{number}", retry=True)
+        health.attempt_reserved(*V, f"att_{number}", retry=True)
     assert health.of(*V).retry_at == clock.now() + timedelta(seconds=10)
     break_(health)
     assert health.of(*V).retry_at == clock.now() + timedelta(seconds=OPEN_SECONDS)
@@ -463,11 +466,11 @@ async def test_accepted_submits_raise_the_limit_again(health: Health) -> None:
     assert lane.limit == 5
 
 
-# How long it takes
+# Completion times
 
 
 def completions(clock: StillClock, *seconds: float) -> list[Completion]:
-    return [Completion(provider="keevx", model="V", ended_at=clock.now(), seconds=one) for one in seconds]
+    return [Completion(provider="keevx", model="V", ended_at=clock.now(), seconds=duration) for duration in seconds]
 
 
 @pytest.mark.parametrize(
@@ -476,7 +479,7 @@ def completions(clock: StillClock, *seconds: float) -> list[Completion]:
         ([7.0], 7.0, 7.0),
         ([10.0, 20.0], 15.0, 19.0),
         ([30.0, 10.0, 20.0], 20.0, 28.0),
-        ([float(one) for one in range(1, 102)][-100:], 51.5, 91.1),
+        ([float(number) for number in range(1, 102)][-100:], 51.5, 91.1),
         ([5.0, 5.0, 5.0, 5.0, 500.0], 5.0, 302.0),
     ],
 )
@@ -521,7 +524,7 @@ def test_only_results_tell_how_long_it_takes(health: Health) -> None:
     assert health.completion_times(*V) is None
 
 
-# What the steps of a generation say
+# What the steps of a generation report
 
 
 def attempt(number: int, state: AttemptState, **more: Any) -> Attempt:
@@ -538,33 +541,33 @@ def test_attempt_is_a_probe_from_its_reservation(health: Health, clock: StillClo
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
     first = attempt(1, AttemptState.RESERVED)
-    attempts_began(health, made(first), [AddAttempt(first)])
+    report_reserved(health, made(first), [AddAttempt(first)])
     assert health.circuit(*V) is OPEN
     health.submitted(*V, first.id, None)
     assert health.circuit(*V) is CLOSED
 
 
 def test_repeats_cost_and_first_tries_do_not(health: Health) -> None:
-    known = made(*(attempt(number, AttemptState.NOT_SENT) for number in range(1, 40)))
-    attempts_began(health, known, [AddAttempt(one) for one in known.attempts[:21]])
+    reserved = made(*(attempt(number, AttemptState.NOT_SENT) for number in range(1, 40)))
+    report_reserved(health, reserved, [AddAttempt(attempt) for attempt in reserved.attempts[:21]])
     assert health.of(*V).retry_at is not None
     for _ in range(10):
-        attempts_began(health, known, [AddAttempt(known.attempts[0])])
+        report_reserved(health, reserved, [AddAttempt(reserved.attempts[0])])
     assert health.of(*V).retry_at is None
 
 
 def test_attempts_that_were_not_stored_are_taken_back_as_they_began(health: Health, clock: StillClock) -> None:
-    known = made(*(attempt(number, AttemptState.NOT_SENT) for number in range(1, 22)))
-    writes = [AddAttempt(one) for one in known.attempts]
+    reserved = made(*(attempt(number, AttemptState.NOT_SENT) for number in range(1, 22)))
+    writes = [AddAttempt(attempt) for attempt in reserved.attempts]
     for _ in range(9):
-        attempts_began(health, known, writes)
-        attempts_dropped(health, known, writes)
+        report_reserved(health, reserved, writes)
+        report_discarded(health, reserved, writes)
     assert health.of(*V).retry_at is None
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
-    attempts_began(health, known, writes)
+    report_reserved(health, reserved, writes)
     assert health.circuit(*V) is OPEN
-    attempts_dropped(health, known, writes)
+    report_discarded(health, reserved, writes)
     assert health.circuit(*V) is HALF_OPEN
 
 
@@ -572,13 +575,13 @@ def test_result_of_the_probe_is_told_with_its_attempt(health: Health, clock: Sti
     open_by_tasks(health)
     clock.pass_seconds(OPEN_SECONDS)
     probe = attempt(1, AttemptState.RESERVED)
-    attempts_began(health, made(probe), [AddAttempt(probe)])
+    report_reserved(health, made(probe), [AddAttempt(probe)])
     health.submitted(*V, probe.id, None)
     other = replace(ended(AttemptState.COMPLETED), id="att_another")
-    tasks_ended(health, made(other), [SaveAttempt(other, AttemptState.ACCEPTED)])
+    report_ended(health, made(other), [SaveAttempt(other, AttemptState.ACCEPTED)])
     assert health.circuit(*V) is OPEN
     after = ended(AttemptState.COMPLETED)
-    tasks_ended(health, made(after), [SaveAttempt(after, AttemptState.ACCEPTED)])
+    report_ended(health, made(after), [SaveAttempt(after, AttemptState.ACCEPTED)])
     assert health.circuit(*V) is CLOSED
 
 
@@ -592,34 +595,34 @@ def ended(state: AttemptState, **more: Any) -> Attempt:
     [
         (ended(AttemptState.FAILED, failure=DOWN), True),
         (ended(AttemptState.ABANDONED, failure=failed(FailureKind.TIMED_OUT)), True),
-        (ended(AttemptState.ABANDONED), False),  # not wanted any more, or cancelled
+        (ended(AttemptState.ABANDONED), False),  # no longer wanted, or cancelled
         (ended(AttemptState.ABANDONED, failure=DOWN), False),
         (ended(AttemptState.COMPLETED), False),
-        (ended(AttemptState.COMPLETED, failure=DOWN), False),  # some of its tasks brought a result
+        (ended(AttemptState.COMPLETED, failure=DOWN), False),  # some of its tasks delivered a result
         (attempt(1, AttemptState.REFUSED, failure=DOWN, ended_at=datetime(2026, 1, 1, tzinfo=UTC)), False),
     ],
 )
 def test_end_of_tasks_counts_where_it_is_the_provider_s_doing(health: Health, after: Attempt, counts: bool) -> None:
     for _ in range(5):
-        tasks_ended(health, made(after), [SaveAttempt(after, AttemptState.ACCEPTED)])
+        report_ended(health, made(after), [SaveAttempt(after, AttemptState.ACCEPTED)])
     assert health.circuit(*V) is (OPEN if counts else CLOSED)
 
 
 def test_result_tells_how_long_it_took(health: Health) -> None:
     after = ended(AttemptState.COMPLETED)
-    tasks_ended(health, made(after), [SaveAttempt(after, AttemptState.ACCEPTED)])
+    report_ended(health, made(after), [SaveAttempt(after, AttemptState.ACCEPTED)])
     assert health.completion_times(*V) == CompletionTimes(samples=1, median=42.0, p90=42.0)
 
 
 def test_end_is_told_once_however_often_the_attempt_is_saved(health: Health) -> None:
     given_up = ended(AttemptState.ABANDONED, failure=failed(FailureKind.TIMED_OUT))
     for _ in range(9):
-        tasks_ended(health, made(given_up), [SaveAttempt(given_up, AttemptState.ABANDONED)])
+        report_ended(health, made(given_up), [SaveAttempt(given_up, AttemptState.ABANDONED)])
     assert health.of(*V) == RouteHealth()
 
 
 def test_reading_that_ends_nothing_says_nothing(health: Health) -> None:
     running = attempt(1, AttemptState.ACCEPTED, accepted_at=datetime(2026, 1, 1, tzinfo=UTC), failure=DOWN)
     for _ in range(9):
-        tasks_ended(health, made(running), [SaveAttempt(running, AttemptState.ACCEPTED)])
+        report_ended(health, made(running), [SaveAttempt(running, AttemptState.ACCEPTED)])
     assert health.of(*V) == RouteHealth()

@@ -1,4 +1,4 @@
-"""Who may call a provider now, and who is next."""
+"""Which calls to a provider may run now, and which one is next."""
 
 import asyncio
 import random
@@ -26,7 +26,7 @@ class StillClock:
 
 
 class Crowd:
-    """Callers of one lane, each holding its place until it is told to leave."""
+    """Callers of one limiter. Each keeps its slot until the test lets it go."""
 
     def __init__(self, ceiling: int) -> None:
         self.clock = StillClock()
@@ -37,7 +37,7 @@ class Crowd:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def send(self, *names: str) -> None:
-        """A name begins with its key, as in `a1`."""
+        """Let a caller come. Its name begins with its API key, as in `a1`."""
         for name in names:
             self._tasks[name] = asyncio.create_task(self._call(name))
 
@@ -59,13 +59,13 @@ class Crowd:
         self._inside[name].set()
 
     async def leave(self, *names: str) -> None:
-        """One after the other, so that each makes way for the next."""
+        """Let callers go one after another, so that each frees a slot for the next."""
         for name in names or tuple(self._inside):
             self.let_go(name)
             await settle()
 
     async def drain(self) -> None:
-        """Everybody leaves as soon as they are in."""
+        """Let every caller go as soon as it has a slot."""
         while self._inside:
             await self.leave(next(iter(self._inside)))
 
@@ -163,7 +163,7 @@ async def test_one_that_is_cancelled_while_it_waits_is_not_waited_for(crowd: Cro
 async def test_one_that_is_cancelled_just_before_its_turn_is_passed_over(crowd: Crowd) -> None:
     await crowd.come("a1", "a2", "b1", "c1")
     crowd.cancel("b1")
-    crowd.let_go("a1")  # its turn comes before it has noticed
+    crowd.let_go("a1")  # a slot becomes free for it before it has noticed the cancel
     await settle()
     assert (crowd.inside, crowd.lane.active, crowd.lane.waiting) == ({"a2", "c1"}, 2, 0)
 
@@ -175,7 +175,7 @@ async def test_one_that_is_cancelled_at_the_moment_of_its_turn_passes_it_on() ->
     await crowd.come("b1", "c1")
 
     await place.__aexit__(None, None, None)
-    assert (crowd.lane.active, crowd.inside) == (1, set()), "b1 has its turn and does not know it yet"
+    assert (crowd.lane.active, crowd.inside) == (1, set()), "b1 has a slot and does not know it yet"
     crowd.cancel("b1")
     await settle()
 
@@ -210,9 +210,9 @@ def test_whatever_happens_no_place_is_lost(ceiling: int, seed: int, steps: int) 
                     crowd.cancel(chance.choice(names))
                 case "refused":
                     crowd.clock.moment += timedelta(seconds=chance.choice([0, 6]))
-                    crowd.lane.was_refused()
+                    crowd.lane.record_429()
                 case "well":
-                    crowd.lane.went_well()
+                    crowd.lane.record_success()
                 case _:
                     await settle()
             if chance.random() < 0.5:
@@ -236,7 +236,7 @@ def test_whatever_happens_no_place_is_lost(ceiling: int, seed: int, steps: int) 
 async def test_lowered_limit_lets_the_next_in_later() -> None:
     crowd = Crowd(4)
     await crowd.come("a1", "a2", "a3", "a4", "a5")
-    crowd.lane.was_refused()
+    crowd.lane.record_429()
     assert (crowd.lane.limit, crowd.lane.active) == (2, 4), "nobody is thrown out"
     await crowd.leave("a1", "a2")
     assert crowd.inside == {"a3", "a4"}
@@ -247,24 +247,24 @@ async def test_lowered_limit_lets_the_next_in_later() -> None:
 
 async def test_refusals_of_one_moment_lower_the_limit_once() -> None:
     crowd = Crowd(16)
-    crowd.lane.was_refused()
-    crowd.lane.was_refused()
+    crowd.lane.record_429()
+    crowd.lane.record_429()
     assert crowd.lane.limit == 8
     crowd.clock.moment += timedelta(seconds=5)
-    crowd.lane.was_refused()
+    crowd.lane.record_429()
     assert crowd.lane.limit == 4
 
 
 async def test_raised_limit_lets_the_next_in_at_once() -> None:
     crowd = Crowd(4)
-    crowd.lane.was_refused()
+    crowd.lane.record_429()
     await crowd.come("a1", "a2", "a3")
     assert crowd.inside == {"a1", "a2"}
-    crowd.lane.went_well()
+    crowd.lane.record_success()
     await settle()
-    assert crowd.inside == {"a1", "a2"}, "one call is no full round"
-    crowd.lane.went_well()
-    crowd.lane.went_well()
+    assert crowd.inside == {"a1", "a2"}, "one call is less than a full round"
+    crowd.lane.record_success()
+    crowd.lane.record_success()
     await settle()
     assert (crowd.lane.limit, crowd.inside) == (3, {"a1", "a2", "a3"})
     await crowd.close()
@@ -272,20 +272,20 @@ async def test_raised_limit_lets_the_next_in_at_once() -> None:
 
 async def test_limit_is_not_raised_while_there_is_room() -> None:
     crowd = Crowd(4)
-    crowd.lane.was_refused()
+    crowd.lane.record_429()
     await crowd.come("a1")
     for _ in range(100):
-        crowd.lane.went_well()
+        crowd.lane.record_success()
     assert crowd.lane.limit == 2, "nothing was learnt about more than one at once"
     await crowd.close()
 
 
 async def test_limit_comes_back_to_what_is_configured_and_no_further() -> None:
     crowd = Crowd(3)
-    crowd.lane.was_refused()
+    crowd.lane.record_429()
     await crowd.come(*(f"a{number}" for number in range(9)))
     for _ in range(50):
-        crowd.lane.went_well()
+        crowd.lane.record_success()
         await settle()
     assert (crowd.lane.limit, crowd.lane.active) == (3, 3)
     await crowd.close()

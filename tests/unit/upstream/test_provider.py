@@ -1,4 +1,4 @@
-"""An adapter bound to an account: what the configuration changes, and what it may not."""
+"""An adapter with its account: what the configuration may change, and what it may not."""
 
 from dataclasses import replace
 
@@ -24,7 +24,9 @@ def test_without_a_word_everything_is_the_adapters_own(name: str):
     assert (provider.name, provider.base_url, provider.form) == (name, adapter.base_url, None)
     assert provider.credential.api_key == "sk-upstream"
     assert "sk-upstream" not in repr(provider)
-    assert {model: known.capabilities for model, known in provider.models.items()} == dict(adapter.capabilities)
+    assert {model: model_value.capabilities for model, model_value in provider.models.items()} == dict(
+        adapter.capabilities
+    )
     for model in provider.models:
         assert provider.models[model].row == model
         assert provider.polling(model) == adapter.polling_by_model.get(model, adapter.polling)
@@ -44,16 +46,16 @@ def test_a_disabled_provider_with_a_key_is_followed_and_takes_no_work():
         "foxapi": ProviderSettings(api_key=Secret.of("a"), enabled=False, base_url="https://fox.example"),
         "keevx": ProviderSettings(api_key=Secret.of("b")),
     }
-    found = bind(Settings(providers=accounts), ADAPTERS)
-    assert {name: one.accepts_work for name, one in found.items()} == {"foxapi": False, "keevx": True}
-    assert (found["foxapi"].credential.api_key, found["foxapi"].base_url) == ("a", "https://fox.example")
-    assert list(accepting(found)) == ["keevx"]
+    providers = bind(Settings(providers=accounts), ADAPTERS)
+    assert {name: provider.accepts_work for name, provider in providers.items()} == {"foxapi": False, "keevx": True}
+    assert (providers["foxapi"].credential.api_key, providers["foxapi"].base_url) == ("a", "https://fox.example")
+    assert list(accepting(providers)) == ["keevx"]
 
 
 def test_a_disabled_provider_is_followed_whatever_is_wrong_with_its_models():
     models = {"kling-v9": ProviderModel(like="nonesuch")}
-    found = bound("foxapi", enabled=False, form="odd", models=models, poll_seconds=20.0)
-    assert (found.accepts_work, found.form, found.polling("kling-v9").poll_seconds) == (False, None, 20.0)
+    provider = bound("foxapi", enabled=False, form="odd", models=models, poll_seconds=20.0)
+    assert (provider.accepts_work, provider.form, provider.polling("kling-v9").poll_seconds) == (False, None, 20.0)
 
 
 def test_the_account_moves_the_address_and_adds_headers():
@@ -70,7 +72,9 @@ def test_polling_is_overridden_by_the_account_and_then_by_the_model():
         models={"kling-v3-text-to-video": ProviderModel(grace_seconds=9.0, attempt_timeout_seconds=77.0)},
     )
     own = ADAPTERS["foxapi"].polling
-    merged = replace(own, poll_seconds=20.0, poll_max_seconds=20.0, grace_seconds=7.0)  # no ceiling below the interval
+    merged = replace(
+        own, poll_seconds=20.0, poll_max_seconds=20.0, grace_seconds=7.0
+    )  # the longest interval is never shorter than the first one
     assert provider.polling("kling-v3-image-to-video") == merged
     assert provider.polling("kling-v3-text-to-video") == replace(
         merged, grace_seconds=9.0, attempt_timeout_seconds=77.0
@@ -103,7 +107,7 @@ def test_a_row_whose_own_mode_makes_what_the_configuration_forbids_is_none():
     narrow = ProviderModel(resolutions=("720p",))
     [left] = bound("kling_relay", models={"kling-v1": narrow}).models["kling-v1"].capabilities
     assert (left.last_frame, left.resolutions) == (False, {"720p"})
-    with pytest.raises(ConfigurationError, match=r"kling-v2-master\.resolutions: .*makes 1080p alone; add it"):
+    with pytest.raises(ConfigurationError, match=r"kling-v2-master\.resolutions: .*makes only 1080p; add it"):
         bound("kling_relay", models={"kling-v2-master": narrow})
 
 
@@ -117,10 +121,12 @@ def test_capabilities_are_narrowed_and_widened():
     said = ProviderModel(
         durations=(3, 7), resolutions=("720p",), aspect_ratios=("4:3",), prompt_max=10, generate_audio=False
     )
-    [found] = bound("foxapi", models={"kling-v3-text-to-video": said}).models["kling-v3-text-to-video"].capabilities
-    [known] = ADAPTERS["foxapi"].capabilities["kling-v3-text-to-video"]
-    assert found == replace(
-        known,
+    [capability] = (
+        bound("foxapi", models={"kling-v3-text-to-video": said}).models["kling-v3-text-to-video"].capabilities
+    )
+    [original] = ADAPTERS["foxapi"].capabilities["kling-v3-text-to-video"]
+    assert capability == replace(
+        original,
         durations=frozenset({3, 7}),
         resolutions=frozenset({"720p"}),
         aspect_ratios=frozenset({"4:3"}),
@@ -153,7 +159,7 @@ def test_prices_are_those_of_their_model():
         (Price(), r"\[1\]: expected per_second or per_clip"),
         (Price(resolution="1080p"), r"\[1\]: expected per_second or per_clip"),
         (Price(per_clip=1, resolution="8k"), r"\[1\]\.resolution: '8k'; expected .*1080p, .*720p"),
-        (Price(per_clip=1, mode="pro"), r"\[1\]\.mode: 'pro'; expected nothing: the model has none"),
+        (Price(per_clip=1, mode="pro"), r"\[1\]\.mode: 'pro'; expected no value: the model has none; remove the key"),
     ],
 )
 def test_a_price_that_can_never_apply_stops_the_start(price: Price, message: str):
@@ -173,11 +179,13 @@ def test_a_price_that_can_never_apply_stops_the_start(price: Price, message: str
 )
 def test_a_price_behind_one_that_covers_it_stops_the_start(prices: tuple[Price, ...], place: int):
     last = len(prices) - 1
-    message = rf"^providers\.foxapi\.models\.kling-v3-text-to-video\.prices\[{last}\]: .* behind prices\[{place}\]; put"
+    message = (
+        rf"^providers\.foxapi\.models\.kling-v3-text-to-video\.prices\[{last}\]: .* because prices\[{place}\] .*; put"
+    )
     with pytest.raises(ConfigurationError, match=message):
         bound("foxapi", models={"kling-v3-text-to-video": ProviderModel(prices=prices)})
     turned = prices[::-1] if len(prices) == 2 else (prices[0], prices[2], prices[1])
-    if not turned[0].covers(turned[1]):  # as the message says
+    if not turned[0].covers(turned[1]):  # the remedy in the message works
         models = bound("foxapi", models={"kling-v3-text-to-video": ProviderModel(prices=turned)}).models
         assert models["kling-v3-text-to-video"].prices == turned
 
@@ -185,8 +193,13 @@ def test_a_price_behind_one_that_covers_it_stops_the_start(prices: tuple[Price, 
 @pytest.mark.parametrize(
     ("provider", "model", "price", "message"),
     [
-        ("foxapi", "kling-v3-motion-control", Price(per_second=1), r"\.per_second: the model's length"),
-        ("keevx", "KL", Price(per_clip=1, generate_audio=True), r"\.generate_audio: the model has no sound"),
+        ("foxapi", "kling-v3-motion-control", Price(per_second=1), r"\.per_second: the model has no `duration`"),
+        (
+            "keevx",
+            "KL",
+            Price(per_clip=1, generate_audio=True),
+            r"\.generate_audio: the model makes no sound; remove this row",
+        ),
     ],
 )
 def test_a_price_of_what_cannot_be_asked_for_stops_the_start(provider: str, model: str, price: Price, message: str):
@@ -196,8 +209,8 @@ def test_a_price_of_what_cannot_be_asked_for_stops_the_start(provider: str, mode
 
 def test_a_price_names_a_mode_or_the_resolution_that_it_means():
     prices = (Price(per_clip=2, resolution="1080p"), Price(per_clip=1, mode="std"))
-    found = bound("kling_relay", models={"kling-v1": ProviderModel(prices=prices)})
-    assert found.models["kling-v1"].prices == prices
+    provider = bound("kling_relay", models={"kling-v1": ProviderModel(prices=prices)})
+    assert provider.models["kling-v1"].prices == prices
     with pytest.raises(ConfigurationError, match=r"prices\[0\]\.mode: 'max'; expected pro, std"):
         bound("kling_relay", models={"kling-v1": ProviderModel(prices=(Price(per_clip=1, mode="max"),))})
 

@@ -1,4 +1,4 @@
-"""Adapters are found by entry point, and a broken one stops the start with its distribution's name."""
+"""Adapters are loaded by entry point. A broken one stops the start, and the error names its distribution."""
 
 import sys
 from pathlib import Path
@@ -25,7 +25,7 @@ ADAPTER = Adapter(
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Installs a distribution with one entry point, as pip would leave it on disk."""
+    """Installs a distribution with one entry point, in the same form on disk as pip does."""
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
 
@@ -56,7 +56,7 @@ def test_no_adapter_is_an_error_not_an_empty_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "attribute", "told"),
+    ("source", "attribute", "message"),
     [
         ("import a_module_that_is_not_there", "ADAPTER", "ModuleNotFoundError"),
         ("1 / 0", "ADAPTER", "ZeroDivisionError"),
@@ -67,13 +67,13 @@ def test_no_adapter_is_an_error_not_an_empty_table() -> None:
     ids=["import", "exception", "attribute", "type", "name"],
 )
 def test_a_broken_adapter_stops_the_start_with_its_distribution(
-    install, source: str, attribute: str, told: str
+    install, source: str, attribute: str, message: str
 ) -> None:
     install("acme", "acme", source, attribute)
 
     with pytest.raises(ConfigurationError, match=r"^providers\.acme: .*acme 1\.2") as caught:
         load_adapters(GROUP)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_two_adapters_of_one_name_are_refused(install) -> None:

@@ -1,4 +1,4 @@
-"""What each way in which an exchange can break proves, driven through a raw socket server."""
+"""What each kind of broken exchange proves. A raw socket server drives every case."""
 
 import asyncio
 import contextlib
@@ -32,11 +32,11 @@ def serve() -> Iterator[Serve]:
         yield start
 
 
-@pytest_asyncio.fixture(params=[True, False], ids=["fresh", "kept"])
+@pytest_asyncio.fixture(params=[True, False], ids=["fresh", "reused"])
 async def transport(request: pytest.FixtureRequest) -> AsyncIterator[ReqwestTransport]:
-    found = ReqwestTransport(fresh=request.param)
-    yield found
-    await found.aclose()
+    transport = ReqwestTransport(fresh=request.param)
+    yield transport
+    await transport.aclose()
 
 
 def post(url: str, *, seconds: float = 5.0, content: bytes = b'{"paid": true}') -> httpx.Request:
@@ -106,7 +106,7 @@ async def test_a_connection_that_does_not_open_in_time_proves_that_nothing_was_s
 async def test_when_the_whole_time_is_over_before_a_connection_opened_nothing_is_proved(
     transport: ReqwestTransport,
 ) -> None:
-    """The client then does not say how far it came."""
+    """In this case the client does not say how far the exchange got."""
     with full_backlog() as port, pytest.raises(httpx.ReadError):
         await exchange(transport, post(f"http://127.0.0.1:{port}/", seconds=SILENCE))
 
@@ -155,23 +155,23 @@ async def test_silence_ends_at_the_time_out_and_proves_nothing(
 
 
 async def test_a_kept_connection_that_the_server_closes_on_a_request_is_not_tried_again(serve: Serve) -> None:
-    """The second request is read and left without an answer: it may have had its effect."""
+    """The second request is read but not answered, so it may have had its effect."""
 
     def once(connection: Connection) -> None:
         connection.read()
         connection.send(reply())
         connection.read()
 
-    kept = ReqwestTransport()
+    reusing = ReqwestTransport()
     server = serve(once)
-    assert await exchange(kept, post(server.url)) == (200, b"{}")
+    assert await exchange(reusing, post(server.url)) == (200, b"{}")
 
     with pytest.raises(httpx.ReadError):
-        await exchange(kept, post(server.url))
+        await exchange(reusing, post(server.url))
 
     assert server.accepted == 1
     assert len(server.requests) == 2
-    await kept.aclose()
+    await reusing.aclose()
 
 
 async def test_a_cancelled_call_returns_at_once_and_lets_go_of_its_connection_at_its_time_out(

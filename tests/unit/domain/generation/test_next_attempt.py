@@ -40,6 +40,7 @@ GOES_ON = {
     FailureKind.TASK_LOST,
     FailureKind.TIMED_OUT,
     FailureKind.RESULT_MISSING,
+    FailureKind.ADAPTER_FAILED,
 }
 WAITS = {FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE}
 

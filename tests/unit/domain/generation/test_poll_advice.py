@@ -7,7 +7,13 @@ from msgspec.structs import replace
 
 from gateway.domain.adapter.task import Artifact, Status
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Route
-from gateway.domain.generation.poll_advice import LATEST_SECONDS, SOONEST_SECONDS, Pace, poll_after
+from gateway.domain.generation.poll_advice import (
+    LATEST_SECONDS,
+    SOONEST_SECONDS,
+    Pace,
+    poll_after,
+    submit_advice_seconds,
+)
 
 from ...builders import after, generation
 
@@ -109,3 +115,10 @@ def test_advice_is_always_within_its_limits(
     wait = seconds(tried(attempt(1, state, accepted=accepted)), Pace(interval, expected), passed)
     assert wait is not None
     assert SOONEST_SECONDS <= wait <= LATEST_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("passed", "wait"), [(0.0, 1), (0.4, 1), (5.0, 5), (30.0, 30), (50.0, 10), (60.0, 1), (90.0, 1)]
+)
+def test_a_submit_is_waited_for_as_long_again_and_no_longer_than_its_time_out(passed: float, wait: float):
+    assert submit_advice_seconds(passed, limit_seconds=60.0) == wait

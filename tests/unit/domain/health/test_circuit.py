@@ -32,7 +32,12 @@ from gateway.domain.health.circuit import task_ended as ended
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 FAULT = FailureKind.UNAVAILABLE
 BROKEN = [FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT]
-NOTHING = [FailureKind.INVALID_REQUEST, FailureKind.CONTENT_POLICY, FailureKind.RATE_LIMITED]
+NOTHING = [
+    FailureKind.INVALID_REQUEST,
+    FailureKind.CONTENT_POLICY,
+    FailureKind.RATE_LIMITED,
+    FailureKind.ADAPTER_FAILED,
+]
 FAULTS = [kind for kind in FailureKind if kind not in {*BROKEN, *NOTHING}]
 CLOSED, HALF_OPEN, OPEN = CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN
 

@@ -1,4 +1,4 @@
-"""Whether what a provider hands over to its key is a file at all, by its first bytes."""
+"""Whether the body of a content call is a video, by its type and its first bytes."""
 
 import gzip
 from collections.abc import AsyncIterator
@@ -7,9 +7,9 @@ from functools import partial
 import httpx
 import pytest
 
-from gateway.engine.effects import _begins_a_file
+from gateway.engine.content_check import _begins_a_file
 
-packed = partial(gzip.compress, mtime=0)  # the same bytes each time: they are in the names of tests
+packed = partial(gzip.compress, mtime=0)  # always the same bytes, because they are in the names of the tests
 
 VIDEO = b"\0\0\0\x18ftypisom\0\0\2\0" + bytes(5000)
 WEBM = b"\x1a\x45\xdf\xa3" + bytes(50)
@@ -35,4 +35,6 @@ async def test_a_video_is_known_by_its_first_bytes_in_whatever_pieces(body: byte
 @pytest.mark.parametrize("body", [b"", PAGE, packed(PAGE), b"\x1f\x8b\x08\0" + b"\xff" * 50, b"\0\0\0\x18ft"])
 async def test_something_else_is_no_video(body: bytes) -> None:
     assert not await begins(body, content_type="text/html")
-    assert await begins(body, content_type="Video/MP4; codecs=avc1")  # its own word is taken until it is fetched
+    assert await begins(
+        body, content_type="Video/MP4; codecs=avc1"
+    )  # the declared type is believed until the file is fetched

@@ -1,0 +1,451 @@
+"""Builds every service, one function for each package. A new service is added to the `build_…` of its package.
+
+Each function gets what the earlier ones built and returns a small value with what later ones, the API or a stop need.
+`gateway/app.py` calls them in order.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+import httpx
+import structlog
+
+from gateway.api.generations.views import generation_view
+from gateway.api.web.auth import Authenticator
+from gateway.api.web.context import Context
+from gateway.api.web.links import Links
+from gateway.artifacts.access import Artifacts
+from gateway.artifacts.archiver import Keeper
+from gateway.artifacts.bucket import ArtifactBucket, bucket_of
+from gateway.artifacts.folder import ArtifactFolder
+from gateway.artifacts.store import ArtifactStore
+from gateway.artifacts.thumbnails import Thumbnails
+from gateway.clock import Clock, SystemClock, not_before
+from gateway.domain.adapter.contract import Adapter
+from gateway.domain.errors import ConfigurationError
+from gateway.domain.ledger_clock import LedgerTime, SweepHold, clock_trouble, sweep_hold
+from gateway.engine.driver import Drive
+from gateway.engine.effects import Effects
+from gateway.engine.embedded import EmbeddedEngine
+from gateway.engine.ledger_clock import Timekeeper
+from gateway.engine.poll import Poller
+from gateway.engine.port import Engine
+from gateway.engine.route_profiles import RouteProfiles
+from gateway.engine.submit import Submitter
+from gateway.engine.sweeper import Sweeper
+from gateway.fetch.fetcher import Fetcher
+from gateway.generations.catalog import Catalog
+from gateway.generations.event_stream import Watching
+from gateway.generations.notifier import Room, Signals
+from gateway.generations.planner import Planner
+from gateway.generations.poll_advice import PollHints
+from gateway.generations.service import Generations
+from gateway.inputs.blobs import Blobs
+from gateway.inputs.library import Files, file_link
+from gateway.inputs.prepare import Inputs
+from gateway.inputs.provider_uploads import Uploading
+from gateway.reconciliation.adoption import Adoption
+from gateway.reconciliation.callbacks import Callbacks, CallbackUrls
+from gateway.reconciliation.decisions import Attempts
+from gateway.settings.load import Settings, is_loopback
+from gateway.store.files import FileLimits
+from gateway.store.port import Store
+from gateway.store.sqlite.store import SqliteStore
+from gateway.telemetry import Observer
+from gateway.tokens import Signer
+from gateway.upstream.client import Upstream
+from gateway.upstream.health import Health
+from gateway.upstream.provider import Provider, accepting, bind
+from gateway.webhooks.deliverer import Deliverer
+from gateway.webhooks.endpoints import Webhooks
+from gateway.webhooks.signing import SigningKeys
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What every service may use."""
+
+    settings: Settings
+    observer: Observer
+    wall_clock: Clock  # the machine's own, or the one of a test
+    clock: Clock  # never before the newest moment of the ledger
+    store: Store
+    signer: Signer
+    signals: Signals
+    sweep_hold: SweepHold | None  # while the clock may be wrong, another time decides what is removed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamParts:
+    """The way to the providers."""
+
+    providers: dict[str, Provider]
+    client: Upstream
+    health: Health
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputParts:
+    """The images of clients."""
+
+    fetcher: Fetcher
+    blobs: Blobs
+    inputs: Inputs
+    files: Files
+    has_links: bool  # providers can read files from the gateway itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactParts:
+    """The results."""
+
+    fetcher: Fetcher
+    store: ArtifactStore
+    thumbnails: Thumbnails
+    archiver: Keeper
+    access: Artifacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineParts:
+    """What drives generations and removes what is past its life."""
+
+    engine: Engine
+    sweeper: Sweeper
+    timekeeper: Timekeeper
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookParts:
+    """The deliveries to clients."""
+
+    fetcher: Fetcher
+    deliverer: Deliverer
+    endpoints: Webhooks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconciliationParts:
+    """The ways by which an attempt gets a task that no reply has named."""
+
+    callbacks: Callbacks
+    attempts: Attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationParts:
+    """What the API does with generations."""
+
+    generations: Generations
+    hints: PollHints
+    watching: Watching
+
+
+def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool) -> Base:
+    """Open the ledger. Raises `ConfigurationError`, or `ClockTrouble` where the clock does not fit the ledger."""
+    store, hold = open_store(settings, clock, accept_clock=accept_clock)
+    return Base(
+        settings=settings,
+        observer=observer,
+        wall_clock=clock,
+        clock=not_before(clock, store.newest_moment()),
+        store=store,
+        signer=Signer(store.secret("tokens")),
+        signals=Signals(settings.server.max_long_polls, settings.server.max_listeners),
+        sweep_hold=hold,
+    )
+
+
+def build_catalog(settings: Settings, providers: Mapping[str, Provider]) -> Catalog:
+    """The models that can be asked for. Needs no ledger: a mistake in `[models]` is found before one is opened."""
+    return Catalog(accepting(providers), settings)
+
+
+def build_upstream(
+    base: Base, providers: dict[str, Provider], transport: httpx.AsyncBaseTransport | None
+) -> UpstreamParts:
+    """The client for providers, and the health of their routes."""
+    return UpstreamParts(
+        providers=providers, client=Upstream(transport), health=Health(providers, base.clock, base.observer)
+    )
+
+
+def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
+    """Where images of clients are stored, and how providers get them."""
+    settings = base.settings
+    # Each purpose has a fetcher of its own, so that names that nobody answers for delay only their own kind.
+    fetcher = Fetcher(settings.fetch.allow)
+    blobs = Blobs(settings.artifacts.path / "inputs", base.clock)
+    public_url = settings.server.public_url
+    inputs = Inputs(
+        store=base.store,
+        blobs=blobs,
+        uploading=Uploading(base.store.uploads, upstream.client, base.clock),
+        fetcher=fetcher,
+        providers=upstream.providers,
+        allow=settings.fetch.allow,
+        link=partial(file_link, public_url, base.signer) if public_url else None,
+        clock=base.clock,
+    )
+    files = Files(
+        library=base.store.library,
+        blobs=blobs,
+        signer=base.signer,
+        clock=base.clock,
+        keep=timedelta(days=settings.files.keep_days),
+        limits=FileLimits(settings.files.max_per_key, settings.files.max_bytes_per_key),
+    )
+    return InputParts(fetcher=fetcher, blobs=blobs, inputs=inputs, files=files, has_links=bool(public_url))
+
+
+def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
+    """Where results are archived, and how clients get them."""
+    settings = base.settings.artifacts
+    fetcher = Fetcher(base.settings.fetch.allow)
+    store = open_artifact_store(base.settings)
+    thumbnails = Thumbnails(
+        store=base.store,
+        artifacts=store,
+        clock=base.clock,
+        enabled=settings.thumbnails,
+        on_change=base.signals.changed,
+    )
+    archiver = Keeper(
+        store=base.store,
+        artifacts=store,
+        fetcher=fetcher,
+        providers=upstream.providers,
+        upstream=upstream.client,
+        clock=base.clock,
+        keep=timedelta(days=settings.keep_days),
+        thumbnails=thumbnails,
+        observer=base.observer,
+    )
+    access = Artifacts(upstream.providers, upstream.client, store, base.clock, redirect=settings.redirect)
+    return ArtifactParts(fetcher=fetcher, store=store, thumbnails=thumbnails, archiver=archiver, access=access)
+
+
+def build_callback_urls(base: Base) -> CallbackUrls:
+    """The URLs that providers are given to call back. The engine, reconciliation and the API use them."""
+    return CallbackUrls(base.settings.server.public_url, base.signer, base.clock)
+
+
+def build_engine(
+    base: Base, upstream: UpstreamParts, inputs: InputParts, artifacts: ArtifactParts, callback_urls: CallbackUrls
+) -> EngineParts:
+    """What drives generations, and the two loops beside it: the sweeper and the ledger's clock."""
+    profiles = RouteProfiles(upstream.providers, callback_urls.url)
+    submitter = Submitter(
+        store=base.store,
+        upstream=upstream.client,
+        inputs=inputs.inputs,
+        health=upstream.health,
+        profiles=profiles,
+        clock=base.clock,
+        observer=base.observer,
+        callback_url=callback_urls.url,
+    )
+    poller = Poller(
+        upstream=upstream.client,
+        inputs=inputs.inputs,
+        health=upstream.health,
+        clock=base.clock,
+        observer=base.observer,
+    )
+    effects = Effects(providers=upstream.providers, submitter=submitter, poller=poller, keeper=artifacts.archiver)
+    new_drive = partial(
+        Drive,
+        store=base.store,
+        effects=effects,
+        profiles=profiles,
+        health=upstream.health,
+        signals=base.signals,
+        clock=base.clock,
+        observer=base.observer,
+    )
+    models = (model for provider in upstream.providers.values() for model in provider.models.values())
+    engine = EmbeddedEngine(
+        base.store,
+        base.clock,
+        new_drive,
+        spread_seconds=max((model.polling.poll_seconds for model in models), default=1.0),
+        open_max=base.settings.server.max_open_generations,
+    )
+    sweeper = Sweeper(
+        base.store,
+        inputs.blobs,
+        artifacts.store,
+        base.clock,
+        keep_purchases=timedelta(days=base.settings.retention.money_days),
+        hold=base.sweep_hold,
+    )
+    drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
+    return EngineParts(engine=engine, sweeper=sweeper, timekeeper=Timekeeper(base.store.keep_time, base.clock, drift))
+
+
+def build_webhooks(base: Base) -> WebhookParts:
+    """The endpoints of clients, and what sends to them."""
+    settings = base.settings.webhooks
+    fetcher = Fetcher(base.settings.fetch.allow)
+    configured = (settings.secret, settings.previous_secret)
+    keys = SigningKeys([key.reveal() for key in configured if key is not None], base.store.secret("webhooks"))
+    links = Links(own_url(base.settings), base.signer)
+    deliverer = Deliverer(
+        store=base.store,
+        poster=fetcher,
+        keys=keys,
+        view=lambda generation: generation_view(generation, links),
+        clock=base.clock,
+        wall_clock=base.wall_clock,
+        timeout_seconds=settings.timeout_seconds,
+        observer=base.observer,
+    )
+    endpoints = Webhooks(store=base.store.webhooks, keys=keys, clock=base.clock)
+    return WebhookParts(fetcher=fetcher, deliverer=deliverer, endpoints=endpoints)
+
+
+def build_reconciliation(base: Base, upstream: UpstreamParts, engine: EngineParts) -> ReconciliationParts:
+    """What takes callbacks of providers and decisions of operators."""
+    adoption = Adoption(
+        store=base.store,
+        providers=upstream.providers,
+        drivers=engine.engine,
+        signals=base.signals,
+        clock=base.clock,
+    )
+    callbacks = Callbacks(
+        store=base.store,
+        providers=upstream.providers,
+        adoption=adoption,
+        drivers=engine.engine,
+        clock=base.clock,
+    )
+    attempts = Attempts(
+        store=base.store, adoption=adoption, drivers=engine.engine, signals=base.signals, clock=base.clock
+    )
+    return ReconciliationParts(callbacks=callbacks, attempts=attempts)
+
+
+def build_generations(
+    base: Base, catalog: Catalog, upstream: UpstreamParts, inputs: InputParts, engine: EngineParts
+) -> GenerationParts:
+    """What creates, reads, cancels and follows generations."""
+    hints = PollHints(upstream.providers, upstream.health, base.clock)
+    generations = Generations(
+        store=base.store,
+        planner=Planner(base.store, catalog, upstream.health, base.clock, links=inputs.has_links),
+        blobs=inputs.blobs,
+        drivers=engine.engine,
+        signals=base.signals,
+        clock=base.clock,
+        hints=hints,
+        observer=base.observer,
+        on_delete=engine.sweeper.soon,
+    )
+    watching = Watching(base.store, base.signals, base.clock)
+    return GenerationParts(generations=generations, hints=hints, watching=watching)
+
+
+def build_context(
+    base: Base,
+    *,
+    catalog: Catalog,
+    upstream: UpstreamParts,
+    inputs: InputParts,
+    artifacts: ArtifactParts,
+    webhooks: WebhookParts,
+    reconciliation: ReconciliationParts,
+    generations: GenerationParts,
+    callback_urls: CallbackUrls,
+    ready: Callable[[], Awaitable[str | None]],
+    health_warnings: Callable[[], list[str]],
+) -> Context:
+    """What the handlers of the API work with."""
+    server = base.settings.server
+    return Context(
+        generations=generations.generations,
+        artifacts=artifacts.access,
+        attempts=reconciliation.attempts,
+        purchases=base.store.purchases,
+        callback_urls=callback_urls,
+        callbacks=reconciliation.callbacks,
+        catalog=catalog,
+        webhooks=webhooks.endpoints,
+        health=upstream.health,
+        hints=generations.hints,
+        authenticator=Authenticator(
+            [key.reveal() for key in server.api_keys],
+            admin_keys=[key.reveal() for key in server.admin_keys],
+            open_to_all=server.auth == "none",
+        ),
+        signer=base.signer,
+        files=inputs.files,
+        downloads=Room(server.max_downloads, "downloads are under way"),
+        ready=ready,
+        health_warnings=health_warnings,
+        clock=base.clock,
+        fetch_allow=base.settings.fetch.allow,
+        max_body_bytes=server.max_body_bytes,
+        public_url=server.public_url,
+        started_at=int(base.clock.now().timestamp()),
+    )
+
+
+def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple[Store, SweepHold | None]:
+    """The ledger, and a hold for the sweeper if the clock is far ahead of the ledger. Raises `ClockTrouble`."""
+    now = clock.now()
+    hold: SweepHold | None = None
+
+    def check_clock(ledger: LedgerTime) -> None:
+        nonlocal hold
+        trouble = clock_trouble(now, ledger)
+        if trouble is not None and not accept_clock:
+            raise trouble
+        if trouble is not None:
+            log.warning("clock_accepted", clock=trouble.clock.isoformat(), ledger=trouble.ledger.isoformat())
+        elif not accept_clock and (hold := sweep_hold(now, ledger)) is not None:
+            log.warning(
+                "clock_ahead_of_ledger",
+                clock=now.isoformat(),
+                ledger=hold.ledger.isoformat(),
+                detail="if the clock is wrong, set it and start again; for a day this time removes nothing",
+            )
+
+    store = SqliteStore.open(
+        settings.database.path,
+        now,
+        check_clock=check_clock,
+        keep_results=timedelta(days=settings.artifacts.keep_days) if accept_clock else None,
+    )
+    return store, hold
+
+
+def own_url(settings: Settings) -> str:
+    """The begin of URLs in webhooks, where no request of a client shows it. Empty if only a proxy would know it."""
+    server = settings.server
+    if server.public_url is not None or not is_loopback(server.host):
+        return server.public_url or ""
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"http://{host}:{server.port}"
+
+
+def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
+    """The providers that take work or whose tasks are polled. Raises `ConfigurationError` if none is configured."""
+    providers = bind(settings, adapters)
+    if not providers:
+        names = ", ".join(f"{name.upper()}_API_KEY" for name in adapters)
+        raise ConfigurationError(
+            f"providers: none is configured; set one of {names}, or write a [providers.NAME] table"
+        )
+    return providers
+
+
+def open_artifact_store(settings: Settings) -> ArtifactStore:
+    """The bucket or the folder in which results are archived, as configured."""
+    if settings.artifacts.is_bucket:
+        return ArtifactBucket(bucket_of(settings.artifacts), settings.artifacts.path)
+    return ArtifactFolder(settings.artifacts.path)

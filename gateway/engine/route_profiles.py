@@ -1,0 +1,50 @@
+"""What the rules of the state machine need to know about a route: its polling, and the form of its submits."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from gateway.domain.adapter.contract import Polling
+from gateway.domain.generation.model import Route
+from gateway.domain.generation.task_polling import Hints
+from gateway.upstream.provider import Provider
+
+# For a provider that is not configured. Nobody can read its tasks, and that says nothing about them, so no time-out may
+# let another route be paid for. The tasks wait for the deadline, or for a start with the provider's key.
+UNFOLLOWED = Polling(
+    first_poll_seconds=60,
+    poll_seconds=300,
+    poll_max_seconds=300,
+    attempt_timeout_seconds=172_800,  # longer than any deadline
+)
+
+
+class RouteProfiles:
+    """The profile of every route, with the form of a submit that each model accepted last."""
+
+    def __init__(self, providers: Mapping[str, Provider], callback_url: Callable[[Provider, str], str | None]) -> None:
+        """`callback_url` gives the URL for callbacks about an attempt, or None where a provider cannot call back."""
+        self._providers = providers
+        self._accepted_forms: dict[tuple[str, str], str] = {}  # by provider and model
+        self._calling_back = {name for name, provider in providers.items() if callback_url(provider, "") is not None}
+
+    def of(self, route: Route) -> Hints:
+        """The profile of a route, also of one whose provider is no longer configured."""
+        provider = self._providers.get(route.provider)
+        if provider is None:
+            return Hints(polling=UNFOLLOWED)
+        adapter = provider.adapter
+        polling = provider.polling(route.model)
+        if route.attempt_timeout_seconds is not None:
+            polling = replace(polling, attempt_timeout_seconds=route.attempt_timeout_seconds)
+        return Hints(
+            polling=polling,
+            has_refresh=adapter.refresh is not None,
+            refresh_every=adapter.refresh_every,
+            form=self._accepted_forms.get((route.provider, route.model)) or provider.form or adapter.forms[0],
+            calls_back=provider.name in self._calling_back,
+        )
+
+    def remember_form(self, route: Route, form: str) -> None:
+        """A submit in this form was accepted: the next submits to the same model use it first."""
+        if form:
+            self._accepted_forms[route.provider, route.model] = form

@@ -1,0 +1,328 @@
+"""Sends one attempt to its provider. Every submit is a purchase, and every lost answer may be a lost video.
+
+The steps, in this order: wait for a free slot, prepare the inputs and the call, make the intent durable, check once
+more that the submit is still wanted, send it, read the answer, store the task ids. A failure before the call is sent
+costs nothing: the attempt ends as `not_sent`, or as `refused`, and another attempt may follow. A failure after that
+proves nothing: the attempt ends as `unknown`, because a task may exist.
+"""
+
+from collections.abc import Callable
+
+import structlog
+from msgspec import Struct
+
+from gateway.clock import Clock
+from gateway.domain.adapter.contract import HttpCall, HttpReply
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.messages import clean, failed
+from gateway.domain.adapter.request import UpstreamRequest
+from gateway.domain.adapter.task import Failed, TaskRef
+from gateway.domain.adapter.task_reading import read_submit
+from gateway.domain.adapter.upstream_answer import UpstreamAnswer, answer_of
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.generation.cost_limit import within_limit
+from gateway.domain.generation.lifecycle import Ended
+from gateway.domain.generation.model import Attempt, AttemptState, Generation, Route
+from gateway.domain.generation.next_attempt import has_another_route
+from gateway.domain.generation.outputs import accepted, missing_slots
+from gateway.domain.generation.reconciliation import TASKS_MAX
+from gateway.domain.health.circuit import CircuitState
+from gateway.engine.route_profiles import RouteProfiles
+from gateway.engine.store_retry import until_store_works
+from gateway.failpoints import reach
+from gateway.inputs.prepare import Inputs
+from gateway.inputs.provider_uploads import InputRefused
+from gateway.store.port import Store
+from gateway.telemetry import Observer, SubmitFinished, answer_fields
+from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
+from gateway.upstream.health import Health
+from gateway.upstream.provider import Provider
+
+log = structlog.get_logger()
+
+
+class Submission(Struct, frozen=True):
+    """An attempt on its way to its provider, as its generation was when the driver started it."""
+
+    generation: Generation
+    attempt: Attempt
+    route: Route
+
+
+class _NotWanted(Exception):
+    """The submit must not be sent. `ended` is the fact to report; `None`: another driver has the generation."""
+
+    def __init__(self, ended: Ended | None) -> None:
+        super().__init__()
+        self.ended = ended
+
+
+class Submitter:
+    """Carries out submits. One instance serves all drivers of the process."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        upstream: Upstream,
+        inputs: Inputs,
+        health: Health,
+        profiles: RouteProfiles,
+        clock: Clock,
+        observer: Observer,
+        callback_url: Callable[[Provider, str], str | None],
+    ) -> None:
+        """`callback_url` gives the URL at which a provider may report that an attempt's tasks have changed."""
+        self._store = store
+        self._upstream = upstream
+        self._inputs = inputs
+        self._health = health
+        self._profiles = profiles
+        self._clock = clock
+        self._observer = observer
+        self._callback_url = callback_url
+        self._sending: set[str] = set()  # attempts between the begin of their intent and the end of their submit
+
+    def is_sending(self, attempt_id: str) -> bool:
+        """Whether the submit may have begun to leave. From then on it must be brought to its end."""
+        return attempt_id in self._sending
+
+    async def submit(self, submission: Submission, provider: Provider | None) -> Ended | None:
+        """Submit a reserved attempt. Returns why it brought no task; `None` if its outcome is stored already."""
+        attempt, route = submission.attempt, submission.route
+        ended: Ended | None = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+        if provider is None or not provider.accepts_work or route.model not in provider.models:
+            return ended
+        try:
+            # While the store cannot be read, the slot is given back between two tries, for submits that need no image.
+            ended = await until_store_works(
+                self._clock, lambda: self._in_free_slot(submission, provider), attempt=attempt.id
+            )
+        finally:
+            if ended is not None:  # also when it was cancelled: if it was the probe of a circuit, another takes over
+                self._health.release_probe(route.provider, route.model, attempt.id)
+        return ended
+
+    async def _in_free_slot(self, submission: Submission, provider: Provider) -> Ended | None:
+        """Wait until the provider's limit of simultaneous submits allows one more, then submit."""
+        generation, attempt, route = submission.generation, submission.attempt, submission.route
+        async with self._health.submits[provider.name].place(generation.key):
+            is_open = self._health.circuit(route.provider, route.model) is CircuitState.OPEN
+            is_probe = self._health.is_probe(route.provider, route.model, attempt.id)
+            if is_open and not is_probe and has_another_route(generation, attempt):
+                # The circuit opened while this attempt waited for its slot. The next route is more likely to work.
+                return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+            reach("reserved")
+            try:
+                call = await self._prepare(submission, provider)
+            except StoreUnavailable:
+                raise
+            except InputRefused as refused:
+                self._health.submitted(route.provider, route.model, attempt.id, refused.failure)
+                return Ended(
+                    attempt_id=attempt.id,
+                    state=AttemptState.REFUSED,
+                    failure=refused.failure,
+                    retry_after_seconds=refused.retry_after_seconds,
+                )
+            except Exception as error:  # noqa: BLE001  # an adapter may raise anything, and nothing was sent
+                return _broken_before_sending(attempt, provider, error)
+            self._sending.add(attempt.id)
+            try:
+                return await self._begin_and_send(submission, provider, call)
+            finally:
+                self._sending.discard(attempt.id)
+
+    async def _prepare(self, submission: Submission, provider: Provider) -> HttpCall:
+        """The call, with every input in the form that the provider takes. May be repeated: it costs nothing."""
+        generation, attempt, route = submission.generation, submission.attempt, submission.route
+        request = generation.request
+        ready_input = await self._inputs.ready(generation, attempt, provider)
+        return provider.adapter.to_upstream(
+            UpstreamRequest(
+                attempt_id=attempt.id,
+                model=route.model,
+                row=route.row,
+                prompt=request.prompt,
+                input=ready_input,
+                settings=route.settings,
+                count=len(attempt.slots),
+                options=request.provider_options.get(provider.name, {}),
+                form=attempt.form,
+                callback_url=self._callback_url(provider, attempt.id),
+            )
+        )
+
+    async def _begin_and_send(self, submission: Submission, provider: Provider, call: HttpCall) -> Ended | None:
+        generation, attempt, route = submission.generation, submission.attempt, submission.route
+        try:
+            await self._begin(generation, attempt)
+        except _NotWanted as stopped:
+            return stopped.ended
+        reach("submitting_nothing_sent")
+        started = self._clock.now()
+        ended = await self._send(submission, provider, call)
+        failure = None if ended is None else ended.failure
+        self._health.submitted(route.provider, route.model, attempt.id, failure)
+        self._observer.observe(
+            SubmitFinished(
+                generation=generation.id,
+                attempt=attempt.id,
+                provider=provider.name,
+                model=route.model,
+                failure=failure,
+                answer=None if ended is None else ended.upstream,
+                duration_seconds=(self._clock.now() - started).total_seconds(),
+            )
+        )
+        if failure is not None:
+            await self._inputs.forget(generation.request.input, generation.key, provider, failure)
+        return ended
+
+    async def _begin(self, generation: Generation, attempt: Attempt) -> None:
+        """Make the intent durable, which is the permission to send. Raises `_NotWanted` if it is refused."""
+        version = await until_store_works(
+            self._clock,
+            lambda: self._store.begin_submit(attempt.id, generation.fence, self._clock.now()),
+            attempt=attempt.id,
+        )
+        if version is None:
+            raise _NotWanted(None)
+        # Clock, fence and status are read once more. Since the commit this process may have been suspended for a long
+        # time, or the client may have cancelled.
+        current = await until_store_works(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)
+        is_overtaken = current is None or current.fence != generation.fence or current.status.terminal
+        if current is None or is_overtaken or self._clock.now() >= generation.deadline_at:
+            raise _NotWanted(_not_sent(attempt, failed(FailureKind.TIMED_OUT)))
+        if missing_slots(current, attempt) != attempt.slots or not within_limit(current):
+            raise _NotWanted(_not_sent(attempt, None))  # the driver reserves a new attempt for what is still missing
+
+    async def _send(self, submission: Submission, provider: Provider, call: HttpCall) -> Ended | None:
+        """Send the call and store what the answer says. `None`: the provider accepted it."""
+        attempt = submission.attempt
+        try:
+            signed = provider.adapter.authorize(call, provider.credential, self._clock.now())
+        except Exception as error:  # noqa: BLE001  # still nothing was sent
+            return _broken_before_sending(attempt, provider, error)
+        reach("sent_no_reply")
+        try:
+            reply = await self._upstream.send(
+                signed,
+                base_url=provider.base_url,
+                timeout_seconds=provider.polling(submission.route.model).submit_timeout_seconds,
+                headers=provider.headers,
+                fresh=True,
+            )
+        except NotSent as error:
+            log.warning("submit_not_sent", attempt=attempt.id, provider=provider.name, error=str(error))
+            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+        except NoAnswer as error:
+            log.warning("submit_unanswered", attempt=attempt.id, provider=provider.name, error=str(error))
+            return _unknown(attempt, UpstreamAnswer(message=clean(str(error)) or None))
+        except Exception:  # an error that is not classified does not prove that nothing was sent
+            log.exception("submit_broken", attempt=attempt.id, provider=provider.name)
+            return _unknown(attempt, None)
+        return await self._read_answer(submission, provider, call, reply)
+
+    async def _read_answer(
+        self, submission: Submission, provider: Provider, call: HttpCall, reply: HttpReply
+    ) -> Ended | None:
+        """Tell a refusal, an unclear answer and accepted tasks apart. The ids of tasks are stored here."""
+        generation, attempt, route = submission.generation, submission.attempt, submission.route
+        answer = _answer_of(reply)
+        try:
+            outcome = read_submit(provider.adapter, call, reply)
+        except Exception:  # the adapter broke on the reply, which may name a task that was paid for
+            log.exception("reply_not_understood", attempt=attempt.id, provider=provider.name, status=reply.status)
+            return _unknown(attempt, answer)
+        if isinstance(outcome, Failed):
+            return self._refused(attempt, provider, call, reply, outcome, answer)
+        log.info(
+            "submission_receipt",
+            generation=generation.id,
+            attempt=attempt.id,
+            provider=provider.name,
+            tasks=[ref.id for ref in outcome[:TASKS_MAX]],
+            beyond=len(outcome[TASKS_MAX:]),
+            **answer_fields(answer),
+        )
+        self._profiles.remember_form(route, attempt.form)
+        reach("reply_read_not_committed")
+        await self._accept(generation, attempt.id, outcome[:TASKS_MAX], answer)
+        reach("accepted")
+        return None
+
+    def _refused(  # noqa: PLR0917  # all of them describe one refusal
+        self,
+        attempt: Attempt,
+        provider: Provider,
+        call: HttpCall,
+        reply: HttpReply,
+        failure: Failed,
+        answer: UpstreamAnswer,
+    ) -> Ended:
+        """The fact for an answer that names no task: a clear refusal, or one that leaves open whether a task exists."""
+        if failure.kind is FailureKind.AMBIGUOUS:
+            return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
+        wait_seconds = retry_after_seconds(reply, self._clock.now)
+        if wait_seconds is None and failure.kind is FailureKind.RATE_LIMITED:
+            wait_seconds = provider.adapter.rate_limit_seconds
+        elif wait_seconds is None and failure.kind is FailureKind.UNAVAILABLE:
+            wait_seconds = provider.adapter.unavailable_seconds
+        return Ended(
+            attempt_id=attempt.id,
+            state=AttemptState.REFUSED,
+            failure=failure,
+            retry_after_seconds=wait_seconds,
+            amend_form=_amended_form(attempt, provider, call, reply),
+            upstream=answer,
+        )
+
+    async def _accept(
+        self, generation: Generation, attempt_id: str, refs: tuple[TaskRef, ...], answer: UpstreamAnswer
+    ) -> None:
+        """Store the task references, however long the store takes: they are what was paid for."""
+        tasks = accepted(generation, attempt_id, refs, self._clock.now()).attempt.tasks
+        version = await until_store_works(
+            self._clock, lambda: self._store.accept(attempt_id, tasks, self._clock.now(), answer), attempt=attempt_id
+        )
+        if version is None:  # the generation was deleted
+            log.error("task_not_adopted", attempt=attempt_id, tasks=[ref.id for ref in refs])
+
+
+def _amended_form(attempt: Attempt, provider: Provider, call: HttpCall, reply: HttpReply) -> str | None:
+    """The other form in which the refused submit may be sent; `None` without such a form, or with a configured one."""
+    amend = provider.adapter.amend
+    if amend is None or provider.form is not None:
+        return None
+    try:
+        return amend(call, reply)
+    except Exception:  # the refusal is clear all the same: no task exists, and the next route may be tried
+        log.exception("amend_failed", attempt=attempt.id, provider=provider.name)
+        return None
+
+
+def _broken_before_sending(attempt: Attempt, provider: Provider, error: Exception) -> Ended:
+    """The adapter raised while the call was being made. It costs nothing, and the next route may be tried."""
+    log.error("translation_failed", attempt=attempt.id, provider=provider.name, exc_info=error)
+    return _not_sent(attempt, failed(FailureKind.ADAPTER_FAILED))
+
+
+def _not_sent(attempt: Attempt, failure: Failed | None) -> Ended:
+    """Nothing reached the provider. Without a failure the submit was no longer wanted."""
+    return Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=failure)
+
+
+def _unknown(attempt: Attempt, answer: UpstreamAnswer | None) -> Ended:
+    """The provider may have accepted the submit: a task may exist, and it may be charged."""
+    failure = failed(FailureKind.AMBIGUOUS)
+    return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
+
+
+def _answer_of(reply: HttpReply) -> UpstreamAnswer:
+    """What is stored about the answer for support. A fault in reading it must not change what the answer means."""
+    try:
+        return answer_of(reply)
+    except Exception:
+        log.exception("answer_not_read", status=reply.status)
+        return UpstreamAnswer(status=reply.status)

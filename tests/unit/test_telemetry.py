@@ -1,0 +1,244 @@
+"""What observers get, what the log says about it, and that an observer that fails harms nothing."""
+
+from typing import Any, get_args
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway import telemetry
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.messages import failed
+from gateway.domain.adapter.task import Status
+from gateway.domain.adapter.upstream_answer import UpstreamAnswer
+from gateway.domain.generation.model import AttemptState
+from gateway.telemetry import (
+    ArchiveFinished,
+    AttemptFinished,
+    CircuitClosed,
+    CircuitOpened,
+    DeliveryTried,
+    Event,
+    GenerationCancelled,
+    GenerationCreated,
+    GenerationDeleted,
+    GenerationStatusChanged,
+    LogObserver,
+    Observers,
+    PollFinished,
+    ReadOutcome,
+    RequestFinished,
+    SubmitFinished,
+    UnknownStatusRead,
+)
+
+
+class Recorder:
+    """Keeps every event."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def observe(self, event: Event) -> None:
+        self.events.append(event)
+
+
+class Broken:
+    """An observer that always fails."""
+
+    def observe(self, event: Event) -> None:
+        raise RuntimeError("no")
+
+
+def submit(**changes: Any) -> SubmitFinished:
+    values = {
+        "generation": "gen_1",
+        "attempt": "att_1",
+        "provider": "acme",
+        "model": "one",
+        "failure": None,
+        "answer": None,
+        "duration_seconds": 1.23456,
+    }
+    return SubmitFinished(**{**values, **changes})
+
+
+def poll(outcome: ReadOutcome, **changes: Any) -> PollFinished:
+    values = {"attempt": "att_1", "provider": "acme", "call": "poll", "outcome": outcome, "duration_seconds": 0.5}
+    return PollFinished(**{**values, **changes})
+
+
+def archive(**changes: Any) -> ArchiveFinished:
+    return ArchiveFinished(
+        **{"generation": "gen_1", "index": 0, "provider": "acme", "duration_seconds": 2.00049, **changes}
+    )
+
+
+CREATED = GenerationCreated(generation="gen_1", model="m", routes=2)
+ERROR = ValueError("no")
+ABOUT = {"attempt": "att_1", "provider": "acme"}
+FILE = {"generation": "gen_1", "index": 0, "provider": "acme"}
+SENT = {"generation": "gen_1", "attempt": "att_1", "provider": "acme", "model": "one", "duration_seconds": 1.235}
+ANSWER = UpstreamAnswer(status=429, request_id="r-1", message="slow down")
+LINES: list[tuple[Event, dict[str, Any] | None]] = [
+    (CREATED, {"event": "generation_created", "generation": "gen_1", "model": "m", "routes": 2}),
+    (
+        GenerationStatusChanged(generation="gen_1", status=Status.COMPLETED, provider="acme", age_seconds=9),
+        {"event": "generation_moved", "generation": "gen_1", "status": "completed", "provider": "acme"},
+    ),
+    (GenerationCancelled(generation="gen_1"), {"event": "generation_cancelled", "generation": "gen_1"}),
+    (GenerationDeleted(generation="gen_1"), {"event": "generation_deleted", "generation": "gen_1"}),
+    (submit(), {"event": "submit_finished", **SENT, "kind": None, "upstream_code": None}),
+    (
+        submit(failure=failed(FailureKind.RATE_LIMITED, code="429x"), answer=ANSWER),
+        {
+            "event": "submit_finished",
+            **SENT,
+            "kind": "rate_limited",
+            "upstream_code": "429x",
+            "status": 429,
+            "upstream_request_id": "r-1",
+            "message": "slow down",
+        },
+    ),
+    (
+        AttemptFinished(
+            generation="gen_1",
+            attempt="att_1",
+            provider="acme",
+            model="one",
+            state=AttemptState.FAILED,
+            kind=FailureKind.TASK_FAILED,
+            duration_seconds=5,
+        ),
+        None,
+    ),
+    (poll(ReadOutcome.READ), None),
+    (poll(ReadOutcome.REFUSED, status=404, lost=True), {"event": "poll_refused", **ABOUT, "status": 404, "lost": True}),
+    (poll(ReadOutcome.FAILED, error=ERROR), {"event": "poll_failed", **ABOUT, "error": "no"}),
+    (
+        poll(ReadOutcome.BROKEN, error=ERROR),
+        {"event": "poll_not_understood", "log_level": "error", **ABOUT, "exc_info": ERROR},
+    ),
+    (poll(ReadOutcome.READ, call="content"), None),
+    (poll(ReadOutcome.REFUSED, call="content"), None),
+    (poll(ReadOutcome.FAILED, call="content", error=ERROR), {"event": "content_failed", **ABOUT, "error": "no"}),
+    (
+        poll(ReadOutcome.BROKEN, call="content", error=ERROR),
+        {"event": "content_not_understood", "log_level": "error", **ABOUT, "exc_info": ERROR},
+    ),
+    (
+        UnknownStatusRead(provider="acme", raw_status="x" * 200),
+        {"event": "unknown_status", "log_level": "warning", "provider": "acme", "raw_status": "x" * 100},
+    ),
+    (archive(bytes=7), {"event": "result_kept", **FILE, "bytes": 7, "duration_seconds": 2.0}),
+    (
+        archive(error="gone", missing=True),
+        {
+            "event": "result_not_kept",
+            "log_level": "warning",
+            **FILE,
+            "final": False,
+            "missing": True,
+            "error": "gone",
+        },
+    ),
+    (archive(error=ERROR), {"event": "keeping_broken", "log_level": "error", **FILE, "exc_info": ERROR}),
+    (
+        DeliveryTried(
+            delivery="dlv_1",
+            generation=None,
+            type="webhook.test",
+            receiver="https://a.example",
+            status=204,
+            error=None,
+            state="delivered",
+            duration_seconds=0.12345,
+        ),
+        {
+            "event": "webhook_sent",
+            "delivery": "dlv_1",
+            "generation": None,
+            "type": "webhook.test",
+            "receiver": "https://a.example",
+            "status": 204,
+            "error": None,
+            "state": "delivered",
+            "duration_seconds": 0.123,
+        },
+    ),
+    (
+        RequestFinished(
+            request_id="req_1",
+            method="GET",
+            location={"path": "/v1/models"},
+            status=503,
+            error_code="overloaded",
+            duration_seconds=0.00123,
+        ),
+        {
+            "event": "request_finished",
+            "request_id": "req_1",
+            "method": "GET",
+            "path": "/v1/models",
+            "status": 503,
+            "duration_seconds": 0.00123,
+        },
+    ),
+    (
+        CircuitOpened(provider="acme", model=None, kind=FailureKind.OUT_OF_CREDIT, seconds=30.0, needs_operator=True),
+        {
+            "event": "circuit_opened",
+            "log_level": "error",
+            "provider": "acme",
+            "model": None,
+            "kind": "out_of_credit",
+            "seconds": 30.0,
+        },
+    ),
+    (
+        CircuitOpened(provider="acme", model="one", kind=FailureKind.UNAVAILABLE, seconds=30.0, needs_operator=False),
+        {
+            "event": "circuit_opened",
+            "log_level": "warning",
+            "provider": "acme",
+            "model": "one",
+            "kind": "unavailable",
+            "seconds": 30.0,
+        },
+    ),
+    (CircuitClosed(provider="acme", model="one"), {"event": "circuit_closed", "provider": "acme", "model": "one"}),
+]
+
+
+@pytest.mark.parametrize(("event", "line"), LINES, ids=lambda value: type(value).__name__)
+def test_the_log_says_what_was_observed(event: Event, line: dict[str, Any] | None) -> None:
+    with capture_logs() as logged:
+        LogObserver().observe(event)
+    assert logged == ([] if line is None else [{"log_level": "info", **line}])
+
+
+def test_every_kind_of_event_is_in_the_table() -> None:
+    assert {type(event) for event, _ in LINES} == set(get_args(Event))
+
+
+def test_an_observer_that_fails_harms_neither_the_work_nor_the_others() -> None:
+    first, last = Recorder(), Recorder()
+    with capture_logs() as logged:
+        Observers([first, Broken(), last]).observe(CREATED)
+    assert first.events == last.events == [CREATED]
+    [line] = logged
+    assert (line["event"], line["observer"], line["observed"]) == ("observer_failed", "Broken", "GenerationCreated")
+
+
+def test_a_failing_log_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Log:
+        def info(self, *_: object, **__: object) -> None:
+            raise OSError("the disk is full")
+
+        def exception(self, *_: object, **__: object) -> None:
+            seen.append(True)
+
+    seen: list[bool] = []
+    monkeypatch.setattr(telemetry, "log", Log())
+    Observers([LogObserver()]).observe(CREATED)
+    assert seen == [True]
