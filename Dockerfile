@@ -1,5 +1,5 @@
-# Two stages: the first builds the wheel and an environment from the pinned, hashed requirements; the second runs it,
-# without a compiler and without root.
+# Two stages: the first builds the wheel and an environment from the pinned requirements with hashes. The second runs
+# it, without a compiler and without root.
 FROM python:3.11-slim AS build
 WORKDIR /src
 COPY requirements.lock requirements-dev.lock pyproject.toml README.md ./
@@ -17,7 +17,7 @@ COPY --from=build /opt/video-gateway /opt/video-gateway
 USER gateway
 WORKDIR /data
 VOLUME /data
-# A container is reached from outside, so client keys are needed: VIDEO_GATEWAY_API_KEY, or api_keys in the file.
+# The container listens on all addresses, so the gateway demands client keys: VIDEO_GATEWAY_API_KEY, or api_keys in a file.
 ENV PATH=/opt/video-gateway/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     VIDEO_GATEWAY_HOST=0.0.0.0 \

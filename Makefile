@@ -1,20 +1,23 @@
-# Everything a newcomer runs. Each target sets up what it needs: a virtual environment in .venv, nothing outside.
-PYTHON ?= python3
+# Every command of this repository. Each target first sets up what it needs: a virtual environment in .venv, and nothing
+# outside of it. PYTHON=… names the Python for it; without one, tools/venv.sh finds a Python that is new enough.
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 3
 
-.DEFAULT_GOAL := help
-.PHONY: help install demo test coverage scenarios chaos check format docs bench lock clean
+# `outdated`, a target without a file, if .venv has to be made again: its Python is gone, or PYTHON is another one.
+OUTDATED := $(shell tools/venv.sh state $(VENV) "$(PYTHON)")
 
-help:  ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+.DEFAULT_GOAL := help
+.PHONY: help install demo test coverage scenarios chaos check format docs bench bench-against lock clean outdated
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 install: $(STAMP)  ## set up .venv from requirements-dev.lock
 
-$(STAMP): requirements-dev.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(STAMP): requirements-dev.lock pyproject.toml $(OUTDATED)
+	@tools/venv.sh make $(VENV) "$(PYTHON)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
@@ -26,31 +29,32 @@ demo: $(STAMP)  ## make a video through the sandbox; IMAGE=path, PROMPT=text, MO
 test: $(STAMP)  ## run every test
 	$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
-coverage: $(STAMP)  ## run every test and measure what they reach: half as long again
+coverage: $(STAMP)  ## run every test and measure the coverage; takes 1.5 times as long
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 
-scenarios: $(STAMP)  ## what providers may do, and what comes of it: a table, each row checked over the sandbox
+scenarios: $(STAMP)  ## print a table of provider behaviours and their outcome, each row checked with the sandbox
 	$(BIN)/python -m tests.e2e.scenarios
 
-chaos: $(STAMP)  ## kill the gateway in every window under load and audit what it bought; SEED= ROUNDS= ROUND= WINDOWS=a,b
+chaos: $(STAMP)  ## kill the gateway at every dangerous moment under load, audit what it bought; SEED= ROUNDS= ROUND= WINDOWS=a,b
 	SEED=$(SEED) ROUNDS=$(ROUNDS) ROUND=$(ROUND) WINDOWS=$(WINDOWS) $(BIN)/python -m tests.chaos
 
-check: $(STAMP)  ## lint, types, import rules, OpenAPI drift
+check: $(STAMP)  ## lint, types, import rules, OpenAPI document, unclear phrases
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/video-gateway openapi --check openapi/openapi.json
+	$(BIN)/python tools/prose.py
 
 format: $(STAMP)  ## format the code, renew openapi/openapi.json
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/video-gateway openapi --output openapi/openapi.json
 
-bench: $(STAMP)  ## CPU per operation beside a bare handler; then archive, notice, listeners, webhooks, readings: 8 minutes
+bench: $(STAMP)  ## CPU per operation next to a bare handler; then archive, notice, listeners, webhooks, readings; 8 minutes
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/archive.py
 	$(BIN)/python bench/notice.py
@@ -58,14 +62,17 @@ bench: $(STAMP)  ## CPU per operation beside a bare handler; then archive, notic
 	$(BIN)/python bench/webhooks.py
 	$(BIN)/python bench/readings.py
 
+bench-against: $(STAMP)  ## compare the CPU per operation with another checkout, in alternation: BASE=path; 6 minutes
+	$(BIN)/python bench/run.py --against "$(BASE)"
+
 COMPILE := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host
-lock: $(STAMP)  ## renew the lock files: pins with hashes, no index named
+lock: $(STAMP)  ## renew the lock files: versions with hashes, without the URL of an index
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
 	$(BIN)/$(COMPILE) --extra dev --output-file requirements-dev.lock pyproject.toml
 	$(BIN)/$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
 
-clean:  ## remove what the targets made
+clean:  ## remove everything that the targets made
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist demo-output
 
 docs: $(STAMP)  ## renew docs/generations.md from the sandbox

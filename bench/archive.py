@@ -1,6 +1,6 @@
-"""How fast results are kept, and what that holds in memory: `python bench/archive.py`.
+"""How fast results are archived, and how much memory that takes: `python bench/archive.py`.
 
-A source of large videos in a process of its own, over loopback; the gateway's own keeping, to a local folder.
+A process serves large videos over loopback, and the gateway's own archiver stores them in a local folder.
 """
 
 import asyncio
@@ -32,12 +32,12 @@ from gateway.upstream.client import Upstream
 
 MEGABYTE = 10**6
 SIZE = 512 * MEGABYTE
-STREAMS = 8  # at once, where several are measured
+STREAMS = 8  # at the same time, in the second and third line
 PORT_LINE = "port "
 
 
 def head() -> bytes:
-    """The beginning of an MP4 whose pictures fill the rest of it."""
+    """The beginning of an MP4; the rest of the file are its pictures."""
     from gateway.sandbox.media import Spec, render  # noqa: PLC0415  # the source alone draws
 
     small = render(Spec(prompt="bench", width=64, height=64, seconds=1))
@@ -45,7 +45,7 @@ def head() -> bytes:
 
 
 async def serve() -> None:
-    """The source: whatever is asked for, a video of `SIZE` bytes."""
+    """The source: it answers every request with a video of `SIZE` bytes."""
     begins = head()
     block = bytes(256 * 1024)
 
@@ -66,10 +66,10 @@ async def serve() -> None:
 
 
 def generation(number: int, port: int, now: datetime) -> Generation:
-    """One whose only output is found and not kept."""
+    """A generation whose only output has a link and is not archived yet."""
     link = Artifact(url=f"http://127.0.0.1:{port}/{number}.mp4")
     attempt = Attempt(id=f"att_{number}", number=1, route=0, slots=(0,), state=AttemptState.ACCEPTED, reserved_at=now)
-    found = Output(index=0, attempt_id=attempt.id, artifact=link, status=Status.IN_PROGRESS)
+    output = Output(index=0, attempt_id=attempt.id, artifact=link, status=Status.IN_PROGRESS)
     return Generation(
         id=f"gen_{number}",
         key="bench",
@@ -79,14 +79,14 @@ def generation(number: int, port: int, now: datetime) -> Generation:
         status=Status.IN_PROGRESS,
         created_at=now,
         deadline_at=now + timedelta(hours=1),
-        outputs=(found,),
+        outputs=(output,),
         attempts=(attempt,),
         fence=1,
     )
 
 
 async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
-    """Seconds of the clock and of the processor."""
+    """Seconds of wall time and of CPU for `streams` archived files at the same time."""
     clock = SystemClock()
     store = SqliteStore.open(folder / "bench.db", clock.now())
     fetcher, upstream, artifacts = Fetcher([ip_network("127.0.0.0/8")]), Upstream(None), ArtifactFolder(folder)
@@ -101,11 +101,11 @@ async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
         observer=LogObserver(),
         thumbnails=Thumbnails(store=store, artifacts=artifacts, clock=clock, enabled=False),
     )
-    wanted = [generation(number, port, clock.now()) for number in range(streams)]
-    for one in wanted:
-        await store.create(one)
+    pending = [generation(number, port, clock.now()) for number in range(streams)]
+    for unarchived in pending:
+        await store.create(unarchived)
     began, spent = time.perf_counter(), time.process_time()
-    facts = await asyncio.gather(*(keeper.keep(one, 0) for one in wanted))
+    facts = await asyncio.gather(*(keeper.keep(unarchived, 0) for unarchived in pending))
     seconds, processor = time.perf_counter() - began, time.process_time() - spent
     for fact in facts:
         if not isinstance(fact, FileKept) or fact.file.bytes != SIZE:
@@ -118,7 +118,7 @@ async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
 
 
 def plain(folder: Path) -> tuple[float, float]:
-    """The same, of what is in memory: what this machine's disk and processor allow without a network."""
+    """The same for bytes in memory: the limit that disk and CPU of this machine set without a network."""
     block = bytes(256 * 1024)
     began, spent = time.perf_counter(), time.process_time()
     digest = sha256()
@@ -131,13 +131,13 @@ def plain(folder: Path) -> tuple[float, float]:
 
 
 async def main() -> None:
-    """Measure one stream, several, and the memory of one."""
+    """Measure one stream, several streams, and the memory of a stream."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(f"{machine}, {datetime.now(UTC):%Y-%m-%d}")
     source = await asyncio.create_subprocess_exec(sys.executable, __file__, "serve", stdout=asyncio.subprocess.PIPE)
     if source.stdout is None:
-        raise RuntimeError("the source says nothing")
+        raise RuntimeError("the source did not start")
     port = int((await source.stdout.readline()).decode().removeprefix(PORT_LINE))
     try:
         print(f"{'results kept, fsynced and hashed':34}{'MB/s':>8}{'CPU s a GB':>12}")
@@ -146,12 +146,12 @@ async def main() -> None:
                 measured = await keep(Path(folder), port, streams) if streams else plain(Path(folder))
             seconds, processor = measured
             total = SIZE * max(streams, 1)
-            told = f"{streams} at once, {SIZE // MEGABYTE} MB each" if streams else "a plain loop, nothing fetched"
-            print(f"{told:34}{total / seconds / MEGABYTE:>8.0f}{processor / total * 10**9:>12.2f}")
+            label = f"{streams} at once, {SIZE // MEGABYTE} MB each" if streams else "a plain loop, nothing fetched"
+            print(f"{label:34}{total / seconds / MEGABYTE:>8.0f}{processor / total * 10**9:>12.2f}")
         tracemalloc.start()
         with tempfile.TemporaryDirectory() as folder:
             await keep(Path(folder), port, STREAMS)
-        print(f"memory of a stream, at its most: {tracemalloc.get_traced_memory()[1] / STREAMS / 1024:.0f} KB")
+        print(f"memory of a stream, at most: {tracemalloc.get_traced_memory()[1] / STREAMS / 1024:.0f} KB")
     finally:
         source.kill()
         await source.wait()

@@ -1,6 +1,6 @@
-"""Many streams of events open at once against one server process, over sockets: memory, CPU, and how soon all know.
+"""Many open event streams against one server process, over sockets: memory, CPU, and the time until all have an event.
 
-`LISTENERS`, `GENERATIONS` and `IDLE_SECONDS` in the environment change what is measured.
+The environment variables `LISTENERS`, `GENERATIONS` and `IDLE_SECONDS` change what is measured.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from pathlib import Path
 import httpx
 
 LISTENERS = int(os.environ.get("LISTENERS", "10000"))
-GENERATIONS = int(os.environ.get("GENERATIONS", "1000"))  # of the second round: the listeners are spread over them
+GENERATIONS = int(os.environ.get("GENERATIONS", "1000"))  # in the second round: the listeners are spread over them
 IDLE_SECONDS = float(os.environ.get("IDLE_SECONDS", "30"))
-AT_ONCE = 200  # connections that are being made
+AT_ONCE = 200  # connections that are being opened at the same time
 PATH = "/v1/videos/generations"
 KEY = "bench-key-0123456789abcdef"
 END = b"event: video.generation.cancelled"
-SPARE = 200  # open files that are not connections
+SPARE = 200  # open files other than connections
 CONFIG = """
 [server]
 api_keys = ["env:BENCH_KEY"]
@@ -39,7 +39,7 @@ poll_max_seconds = 3600
 
 
 class Server:
-    """A gateway as it runs in production, and what the system says of its process."""
+    """A gateway as it runs in production, with the memory and CPU of its process."""
 
     def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
         self.process = process
@@ -51,17 +51,17 @@ class Server:
         return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
     def cpu_seconds(self) -> float:
-        """CPU of all its threads until now."""
+        """CPU seconds of all its threads until now."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Listener(asyncio.Protocol):
-    """One stream; it remembers nothing but what it waits for."""
+    """One stream. It stores nothing except what it waits for."""
 
-    def __init__(self, generation: str, told: Callable[["Listener"], None]) -> None:
+    def __init__(self, generation: str, on_event: Callable[["Listener"], None]) -> None:
         self.generation = generation
-        self._told = told
+        self._on_event = on_event
         self.began = asyncio.get_running_loop().create_future()
         self.keep_alives = 0
         self._tail = b""
@@ -85,29 +85,29 @@ class Listener(asyncio.Protocol):
             self.keep_alives += 1
             return
         if END in self._tail[-len(END) :] + data:
-            self._told(self)
+            self._on_event(self)
         self._tail = data[-len(END) :]
 
 
-async def connected(server: Server, generations: list[str], told: Callable[[Listener], None]) -> list[Listener]:
-    """`LISTENERS` streams, each at its last event."""
+async def connected(server: Server, generations: list[str], on_event: Callable[[Listener], None]) -> list[Listener]:
+    """`LISTENERS` open streams; each has received all events so far."""
     loop = asyncio.get_running_loop()
     host, _, port = server.url.removeprefix("http://").partition(":")
     room = asyncio.Semaphore(AT_ONCE)
 
-    async def one(number: int) -> Listener:
+    async def connect(number: int) -> Listener:
         async with room:
             _, listener = await loop.create_connection(
-                lambda: Listener(generations[number % len(generations)], told), host, int(port)
+                lambda: Listener(generations[number % len(generations)], on_event), host, int(port)
             )
             await listener.began
             return listener
 
-    return await asyncio.gather(*(one(number) for number in range(LISTENERS)))
+    return await asyncio.gather(*(connect(number) for number in range(LISTENERS)))
 
 
 async def measured(server: Server, client: httpx.AsyncClient, count: int) -> None:
-    """Open the streams on so many generations, wait, end one of them, and print the figures."""
+    """Open the streams on `count` generations, wait, end one of the generations, and print the figures."""
     body = {"model": "foxapi/kling-v3-text-to-video", "prompt": "A calm sunrise over the ocean"}
     generations = [(await client.post(PATH, json=body)).raise_for_status().json()["id"] for _ in range(count)]
     await asyncio.sleep(2)  # until every submit is stored
@@ -118,36 +118,36 @@ async def measured(server: Server, client: httpx.AsyncClient, count: int) -> Non
     done = asyncio.Event()
     ends: Counter[str] = Counter()
 
-    def told(listener: Listener) -> None:
+    def note_event(listener: Listener) -> None:
         ends[listener.generation] += 1
         if ends[listener.generation] == LISTENERS // count:
             done.set()
 
-    listeners = await connected(server, generations, told)
+    listeners = await connected(server, generations, note_event)
     joined = server.cpu_seconds() - cpu
     grown = (server.memory_kb() - memory) / LISTENERS
-    before, cpu = sum(one.keep_alives for one in listeners), server.cpu_seconds()
+    before, cpu = sum(listener.keep_alives for listener in listeners), server.cpu_seconds()
     await asyncio.sleep(IDLE_SECONDS)
     idle = (server.cpu_seconds() - cpu) / IDLE_SECONDS - quiet
-    beats = (sum(one.keep_alives for one in listeners) - before) / IDLE_SECONDS
+    beats = (sum(listener.keep_alives for listener in listeners) - before) / IDLE_SECONDS
     cpu, began = server.cpu_seconds(), time.perf_counter()
     assert (await client.post(f"{PATH}/{generations[0]}/cancel")).status_code == 200
     async with asyncio.timeout(60):
         await done.wait()
     took = time.perf_counter() - began
     spent = server.cpu_seconds() - cpu
-    who = f"{LISTENERS:,} listeners on {count:,} generation{'s' if count > 1 else ''}"
-    print(f"{who}: {grown:.1f} KB each; {joined / LISTENERS * 1e6:.0f} µs of CPU to join")
+    label = f"{LISTENERS:,} listeners on {count:,} generation{'s' if count > 1 else ''}"
+    print(f"{label}: {grown:.1f} KB each; {joined / LISTENERS * 1e6:.0f} µs of CPU to join")
     print(f"  idle: {idle * 100:.1f} % of a core for {beats:.0f} keep-alives a second")
     print(
-        f"  one change told to {LISTENERS // count:,}: the last after {took * 1e3:.0f} ms, {spent * 1e3:.0f} ms of CPU"
+        f"  one change sent to {LISTENERS // count:,}: the last after {took * 1e3:.0f} ms, {spent * 1e3:.0f} ms of CPU"
     )
-    for one in listeners:
-        one.transport.abort()
+    for listener in listeners:
+        listener.transport.abort()
 
 
 async def served(upstream: str, generations: int) -> None:
-    """Measure on a gateway of its own: memory that a round gives back would hide what the next one takes."""
+    """Measure on a new gateway process, because memory that an earlier round freed would hide the growth."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "video-gateway.toml").write_text(CONFIG.format(upstream=upstream))
         process = await asyncio.create_subprocess_exec(
@@ -168,7 +168,7 @@ async def served(upstream: str, generations: int) -> None:
 
 
 async def main() -> None:
-    """Start an upstream that finishes nothing, measure, stop it."""
+    """Start a provider that never finishes a task, measure, stop it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"

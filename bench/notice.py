@@ -1,7 +1,7 @@
-"""How soon a client knows that a provider has finished: `python bench/notice.py`.
+"""How soon a client learns that a provider has finished: `python bench/notice.py`.
 
-A sandbox, the gateway and the client, each a process of its own over real HTTP; the client holds a long poll for every
-generation. Once the provider calls back, once the gateway has to find out by polls.
+Sandbox, gateway and client are separate processes over real HTTP. The client has a long poll for every generation.
+Measured twice: the provider calls back, and the gateway has to poll.
 """
 
 import asyncio
@@ -21,25 +21,25 @@ from typing import Any
 
 import httpx
 
-COUNT = 240  # generations of a kind
+COUNT = 240  # generations in each of the two runs
 PER_SECOND = 12.0
 POLL_SECONDS = 2.0
-TASK_SECONDS = 2.1  # just missed by a poll: the worst that polling does
+TASK_SECONDS = 2.1  # a poll comes just before: the worst case of polling
 SELDOM_SECONDS = 600.0
 PATH = "/v1/videos/generations"
 KEY = "bench-key-0123456789abcdef"
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
+    """A port on which no process listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
         return port
 
 
 @asynccontextmanager
 async def process(ready: str, *arguments: str, cwd: Path) -> AsyncIterator[None]:
-    """A module of the program as a process, from when `ready` answers."""
+    """Run a command of the gateway as a process, and wait until the URL `ready` answers."""
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -64,7 +64,7 @@ async def process(ready: str, *arguments: str, cwd: Path) -> AsyncIterator[None]
 
 
 def configuration(folder: Path, port: int, sandbox: str, *, callbacks: bool) -> Path:
-    """A gateway with one provider, which calls back or is polled."""
+    """The configuration of a gateway with one provider that calls back or is polled."""
     seconds = SELDOM_SECONDS if callbacks else POLL_SECONDS
     config = folder / "notice.toml"
     config.write_text(
@@ -92,27 +92,27 @@ def configuration(folder: Path, port: int, sandbox: str, *, callbacks: bool) -> 
     return config
 
 
-async def told(client: httpx.AsyncClient, delay: float) -> tuple[str, float]:
-    """A generation's task, and when the client was told of its end."""
+async def ended(client: httpx.AsyncClient, delay: float) -> tuple[str, float]:
+    """Create a generation; its task, and the time at which the client received its end."""
     await asyncio.sleep(delay)
     body = {"model": "keevx/V", "prompt": f"A beach. {delay}", "image": "https://example.com/first.jpg", "duration": 4}
     answer = await client.post(PATH, json=body)
-    found: dict[str, Any] = answer.raise_for_status().json()
-    while found["status"] in {"queued", "in_progress"}:
-        found = (await client.get(f"{PATH}/{found['id']}", params={"wait": 60})).json()
+    generation: dict[str, Any] = answer.raise_for_status().json()
+    while generation["status"] in {"queued", "in_progress"}:
+        generation = (await client.get(f"{PATH}/{generation['id']}", params={"wait": 60})).json()
     moment = time.time()
-    if found["status"] != "completed":
-        raise RuntimeError(found)
-    return found["attempts"][0]["tasks"][0], moment
+    if generation["status"] != "completed":
+        raise RuntimeError(generation)
+    return generation["attempts"][0]["tasks"][0], moment
 
 
 async def measure(folder: Path, *, callbacks: bool) -> list[float]:
-    """Milliseconds from the end of each task at the provider to the client's knowledge."""
+    """Milliseconds from the end of each task at the provider until the client has it."""
     port, other = free_port(), free_port()
     sandbox, gateway = f"http://127.0.0.1:{other}", f"http://127.0.0.1:{port}"
     config = configuration(folder, port, sandbox, callbacks=callbacks)
     settings = [f"total_seconds={TASK_SECONDS}", "max_short_side=90", "check_images=false", "plain_results=true"]
-    given = [part for one in settings for part in ("--set", one)]
+    given = [part for setting in settings for part in ("--set", setting)]
     async with (
         process(f"{sandbox}/_sandbox/state", "gateway.sandbox", "--port", str(other), *given, cwd=folder),
         process(f"{gateway}/health/ready", "gateway", "serve", "--config", str(config), cwd=folder),
@@ -123,22 +123,22 @@ async def measure(folder: Path, *, callbacks: bool) -> list[float]:
             limits=httpx.Limits(max_connections=COUNT),
         ) as client,
     ):
-        await told(client, 0)  # what is done once is not measured
-        ends = dict(await asyncio.gather(*(told(client, number / PER_SECOND) for number in range(COUNT))))
+        await ended(client, 0)  # the first request has work that is done only once
+        ends = dict(await asyncio.gather(*(ended(client, number / PER_SECOND) for number in range(COUNT))))
         tasks = (await client.get(f"{sandbox}/_sandbox/state")).json()["tasks"]
-    return [(ends[one["id"]] - one["created_at"] - TASK_SECONDS) * 1000 for one in tasks if one["id"] in ends]
+    return [(ends[task["id"]] - task["created_at"] - TASK_SECONDS) * 1000 for task in tasks if task["id"] in ends]
 
 
 def main() -> None:
-    """Measure both ways and print a table."""
+    """Measure callbacks and polls, and print a table."""
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(f"{machine}, {datetime.now(UTC):%Y-%m-%d}")
-    print(f"provider finished → client told, ms{'generations':>14}{'p50':>10}{'p99':>10}{'most':>10}")
+    print(f"provider finished → client has it, ms{'generations':>14}{'p50':>10}{'p99':>10}{'most':>10}")
     for name, callbacks in (("callback", True), (f"polls every {POLL_SECONDS:g} s", False)):
         with tempfile.TemporaryDirectory() as folder:
-            found = asyncio.run(measure(Path(folder), callbacks=callbacks))
-        p99 = statistics.quantiles(found, n=100)[98]
-        print(f"{name:34}{len(found):>14}{statistics.median(found):>10.1f}{p99:>10.1f}{max(found):>10.1f}")
+            delays = asyncio.run(measure(Path(folder), callbacks=callbacks))
+        p99 = statistics.quantiles(delays, n=100)[98]
+        print(f"{name:34}{len(delays):>14}{statistics.median(delays):>10.1f}{p99:>10.1f}{max(delays):>10.1f}")
 
 
 if __name__ == "__main__":

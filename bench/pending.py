@@ -1,4 +1,4 @@
-"""An upstream that accepts everything and finishes nothing, as cheap as a server can be: counts what it was asked."""
+"""A provider that accepts every submit and never finishes a task. It is as cheap as possible, and counts requests."""
 
 import asyncio
 
@@ -6,16 +6,16 @@ submits = polls = 0
 
 
 class Pending(asyncio.Protocol):
-    """Keep-alive HTTP/1.1, one request after the other on a connection."""
+    """Serves keep-alive HTTP/1.1, one request after another on a connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to answer."""
+        """Store the connection for the answers."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.received = b""
 
     def data_received(self, data: bytes) -> None:
-        """Answer every whole request."""
+        """Answer every complete request."""
         global submits, polls  # noqa: PLW0603  # two counters of one process
         self.received += data
         while b"\r\n\r\n" in self.received:
@@ -39,7 +39,7 @@ class Pending(asyncio.Protocol):
 
 
 async def main() -> None:
-    """Serve on a free loopback port, printed as a base URL."""
+    """Serve on a free loopback port, and print its base URL."""
     server = await asyncio.get_running_loop().create_server(Pending, "127.0.0.1", 0, backlog=1024)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()

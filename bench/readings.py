@@ -1,8 +1,8 @@
-"""Whether every open task is read at its interval: `python bench/readings.py [TASKS]`.
+"""Whether every open task is polled at its interval: `python bench/readings.py [TASKS]`.
 
-The gateway as a process of its own, with default settings, in front of an upstream that accepts every submit, never
-finishes a task and takes 300 ms for each reading. Every gap between two readings of a task is compared with the longest
-interval that FoxAPI's adapter asks for, 15 s.
+The gateway is a separate process with default settings. The provider accepts every submit, never finishes a task and
+takes 300 ms for each poll. Every gap between two polls of a task is compared with the longest interval of FoxAPI's
+adapter, 15 s.
 """
 
 import asyncio
@@ -24,21 +24,21 @@ from notice import KEY, PATH, free_port, process
 READING_SECONDS = 0.3
 INTERVAL_SECONDS = 15.0
 BOUND = 1.2
-SETTLING_SECONDS = 60.0  # until the intervals have grown to their longest
+SETTLING_SECONDS = 60.0  # until the intervals have grown to their maximum
 MEASURED_SECONDS = 60.0
 
 
 class Upstream:
-    """FoxAPI's submit and query, in as little as they need."""
+    """The submit and the query of FoxAPI, with the fewest possible fields."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.submits = 0
-        self.complete = asyncio.Event()  # so many were submitted
-        self.readings: dict[str, list[float]] = defaultdict(list)  # by task, when each began
+        self.complete = asyncio.Event()  # set when `count` tasks were submitted
+        self.readings: dict[str, list[float]] = defaultdict(list)  # by task: the time of each poll
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request after the other on a connection."""
+        """Answer one request after another on a connection."""
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
@@ -51,7 +51,7 @@ class Upstream:
             writer.close()
 
     async def answer(self, request: list[str]) -> dict[str, object]:
-        """What FoxAPI says to a submit, or after a while to a query."""
+        """The answer to a submit, or, after 300 ms, to a query."""
         method, path = request
         if method == "post":
             self.submits += 1
@@ -65,19 +65,19 @@ class Upstream:
 
 
 async def create(client: httpx.AsyncClient, count: int) -> None:
-    """So many generations, 16 at once."""
+    """Create `count` generations, 16 at the same time."""
     left = iter(range(count))
 
-    async def some() -> None:
+    async def worker() -> None:
         for number in left:
             body = {"model": "foxapi/kling-v3-text-to-video", "prompt": f"A beach. {number}"}
             (await client.post(PATH, json=body)).raise_for_status()
 
-    await asyncio.gather(*(some() for _ in range(16)))
+    await asyncio.gather(*(worker() for _ in range(16)))
 
 
 async def measure(folder: Path, count: int) -> list[float]:
-    """The gaps between the readings of each task, in seconds."""
+    """The gaps between the polls of each task, in seconds."""
     upstream, port = Upstream(count), free_port()
     server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0, backlog=4096)
     base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -115,12 +115,12 @@ async def measure(folder: Path, count: int) -> list[float]:
     for moments in upstream.readings.values():
         seen = [moment for moment in moments if moment < until]
         gaps += [later - sooner for sooner, later in itertools.pairwise(seen) if later >= since]
-        gaps.append(until - seen[-1])  # of a task that is not read any more
+        gaps.append(until - seen[-1])  # shows a task that is not polled any more
     return gaps
 
 
 def main() -> None:
-    """Measure and print a line."""
+    """Measure and print the figures."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(f"{machine}, {datetime.now(UTC):%Y-%m-%d}")

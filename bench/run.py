@@ -1,15 +1,21 @@
 """CPU per operation, beside a bare framework handler in the same run: `make bench`.
 
-Machines differ, so ratios count. Creates and reads run in one process on one event loop, without a network: what is
-measured is the code, the framework and the store, at 64 at once as under load. The bare handlers are what Litestar
-costs by itself. Polls run over real HTTP.
+Machines differ, so ratios count. Creates and reads run in one process on one event loop, without a network, 64 at once
+as under load: the code, the framework and the store are measured. The bare handlers show what Litestar costs alone.
+Polls run over real HTTP.
+
+`python bench/run.py --against PATH` compares this checkout with the one at PATH: it runs the benchmark of each, in
+alternation and with the same Python, and prints the medians and their ratio (`make bench-against BASE=PATH`).
 """
 
+import argparse
 import asyncio
 import logging
 import os
 import platform
+import re
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -70,7 +76,7 @@ async def bare_get(name: str) -> BareAnswer:
 
 
 class Client:
-    """Drives an ASGI application without a server."""
+    """Calls an ASGI application directly, without a server."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -110,7 +116,7 @@ class Client:
 
 
 async def measure(operation: Callable[[int], Awaitable[Any]], count: int) -> tuple[float, float]:
-    """Microseconds of CPU and of wall time for one operation, `CONCURRENCY` at once."""
+    """Microseconds of CPU and of wall time for one operation, with `CONCURRENCY` running at the same time."""
     numbers = iter(range(count))
 
     async def worker() -> None:
@@ -123,7 +129,7 @@ async def measure(operation: Callable[[int], Awaitable[Any]], count: int) -> tup
 
 
 def application(folder: Path, transport: httpx.AsyncBaseTransport | None, base_url: str, poll: float) -> Application:
-    """A gateway with one provider; nothing of it leaves this machine."""
+    """A gateway with one provider, which is on this machine."""
     config = folder / "bench.toml"
     config.write_text(
         f"""
@@ -147,14 +153,14 @@ def application(folder: Path, transport: httpx.AsyncBaseTransport | None, base_u
 
 
 async def requests(count: int) -> dict[str, list[tuple[float, float]]]:
-    """Create and read beside the bare handlers, in turn, so that a noisy moment hits all of them."""
+    """Measure create, read and the bare handlers in alternation, so that a slow moment affects all of them."""
     rows: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         app = application(Path(folder), httpx.MockTransport(_never), "http://127.0.0.1:9", 3600)
         bare = Client(Litestar([bare_post, bare_get], openapi_config=None, logging_config=None))
         gateway = Client(app.asgi)
         async with app.litestar.lifespan():
-            app.engine.begin = lambda _: None  # type: ignore[method-assign]  # what follows a create is measured apart
+            app.engine.begin = lambda _: None  # type: ignore[method-assign]  # what happens after a create is measured separately
             made = msgspec.json.decode(await gateway("POST", PATH, CREATE))["id"]
             for _ in range(ROUNDS):
                 for name, operation in {
@@ -172,7 +178,7 @@ def _never(request: httpx.Request) -> httpx.Response:
 
 
 async def polls(open_tasks: int, seconds: float) -> tuple[float, float]:
-    """CPU of a poll that changes nothing, by the real drivers and client, and memory of an open generation in KB."""
+    """Microseconds of CPU for a poll without a change, by the real drivers, and KB of memory for an open generation."""
     server = await asyncio.create_subprocess_exec(
         sys.executable, str(Path(__file__).with_name("pending.py")), stdout=asyncio.subprocess.PIPE
     )
@@ -186,7 +192,7 @@ async def polls(open_tasks: int, seconds: float) -> tuple[float, float]:
                 await gateway("POST", PATH, CREATE)
                 memory = _resident()
                 await measure(lambda _: gateway("POST", PATH, CREATE), open_tasks)
-                while (await counter.get("/counted")).json()["submits"] < open_tasks:  # noqa: ASYNC110  # no event here
+                while (await counter.get("/counted")).json()["submits"] < open_tasks:  # noqa: ASYNC110  # another process, so without an event
                     await asyncio.sleep(0.2)
                 grown = (_resident() - memory) / open_tasks
                 before = (await counter.get("/counted")).json()["polls"]
@@ -205,14 +211,13 @@ def _resident() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
-def main() -> None:
+def measure_all() -> None:
     """Measure everything and print one table."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    print(f"{machine}, {datetime.now(UTC):%Y-%m-%d}")
+    print(f"{machine()}, {datetime.now(UTC):%Y-%m-%d}")
     rows = asyncio.run(requests(COUNT))
-    cpu = {name: statistics.median(one[0] for one in values) for name, values in rows.items()}
-    wall = {name: statistics.median(one[1] for one in values) for name, values in rows.items()}
+    cpu = {name: statistics.median(spent for spent, _ in values) for name, values in rows.items()}
+    wall = {name: statistics.median(taken for _, taken in values) for name, values in rows.items()}
     yardsticks = {"create, durable": "bare Litestar POST", "read by id": "bare Litestar GET"}
     print(f"{'':30}{'CPU µs':>10}{'per second':>12}{'× bare':>9}")
     for name, spent in cpu.items():
@@ -221,6 +226,54 @@ def main() -> None:
     poll, memory = asyncio.run(polls(OPEN, 5))
     print(f"{'poll that changes nothing':30}{poll:>10.1f}{1e6 / poll:>12,.0f}")
     print(f"one open generation in memory: {memory:.1f} KB ({OPEN:,} open)")
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def compare(base: Path, repetitions: int) -> None:
+    """Run the benchmark of `base` and of this checkout in alternation, and print both medians with their ratio."""
+    before: dict[str, list[float]] = {}
+    after: dict[str, list[float]] = {}
+    print(f"{machine()}, {datetime.now(UTC):%Y-%m-%d}, {repetitions} runs each, in alternation")
+    for _ in range(repetitions):
+        for checkout, figures in ((base, before), (Path(__file__).parents[1], after)):
+            for name, figure in figures_of(checkout).items():
+                figures.setdefault(name, []).append(figure)
+    print(f"{'CPU µs':30}{'before':>10}{'after':>10}{'ratio':>8}   lowest to highest before, after")
+    for name, figures in after.items():
+        if name in before:
+            old, new = statistics.median(before[name]), statistics.median(figures)
+            spreads = "   ".join(f"{min(values):.1f} to {max(values):.1f}" for values in (before[name], figures))
+            print(f"{name:30}{old:>10.1f}{new:>10.1f}{new / old:>8.2f}   {spreads}")
+
+
+def figures_of(checkout: Path) -> dict[str, float]:
+    """The first number of each line of a checkout's own table: CPU microseconds, and KB in memory."""
+    done = subprocess.run(  # noqa: S603  # our own program, in another checkout
+        [sys.executable, str(checkout / "bench" / "run.py")],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(checkout)},  # before the package that is installed
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    rows = (re.match(r"(\S[^:]*?):?\s+([\d.]+) ", line) for line in done.stdout.splitlines()[1:])
+    return {row[1]: float(row[2]) for row in rows if row is not None}
+
+
+def main() -> None:
+    """Measure this checkout, or compare it with another one."""
+    parser = argparse.ArgumentParser(description="CPU per operation")
+    parser.add_argument("--against", type=Path, metavar="PATH", help="compare with the checkout at this path")
+    parser.add_argument("--repetitions", type=int, default=3, metavar="N", help="runs of each checkout")
+    arguments = parser.parse_args()
+    if arguments.against is None:
+        measure_all()
+    else:
+        compare(arguments.against.resolve(), arguments.repetitions)
 
 
 if __name__ == "__main__":

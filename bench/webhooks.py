@@ -1,8 +1,8 @@
-"""10,000 webhooks to a receiver that fails a third of the time: `python bench/webhooks.py [COUNT]`.
+"""10,000 webhooks to a receiver that fails a third of the time: `bench/webhooks.py [COUNT]`, in 500s.
 
-The gateway's own store, deliverer and fetcher, over real HTTP to a receiver in a process of its own, which verifies
-every signature with the standard's library and remembers what it has acknowledged. The clock stands still while
-anything is under way and then jumps to the next try, so that 28 hours of retries take the time of the work alone.
+The gateway's own store, deliverer and fetcher send over real HTTP. The receiver is a separate process: it checks every
+signature with the library of Standard Webhooks and remembers what it has acknowledged. The clock stops while there is
+work and then jumps to the next try, so that 28 hours of retries take only the time of the work.
 """
 
 import asyncio
@@ -35,16 +35,16 @@ from gateway.settings.load import load
 
 COUNT = 10_000
 FAILS = 1 / 3
-FAILS_MAX = 6  # times that one webhook is failed: the schedule has eight tries
+FAILS_MAX = 6  # how often the receiver fails one webhook at most; the schedule has eight tries
 SECRETS = {"/own": "whsec_" + "b3du" * 8, "/endpoint": "whsec_" + "ZW5k" * 8}
-STATUSES = (500, 503, 404, 302, 429, 0)  # of a failure; 0: the connection is closed without an answer
+STATUSES = (500, 503, 404, 302, 429, 0)  # of the failures; 0: the connection is closed without an answer
 
 
 # --- the receiver, in its own process ---------------------------------------------------------------------------------
 
 
 class Receiver:
-    """Fails as it draws, and says at the end what it has seen."""
+    """Fails at random, and reports at the end what it received."""
 
     def __init__(self) -> None:
         self.random = random.Random(1)
@@ -66,14 +66,14 @@ class Receiver:
         writer.close()
 
     def receive(self, path: str, headers: dict[str, str], body: bytes) -> int:
-        one = path, headers.get("webhook-id", "")
+        webhook = path, headers.get("webhook-id", "")
         if not is_signed(SECRETS[path], headers, body):
             self.unsigned += 1
-        self.tries[one] += 1
-        if self.random.random() < FAILS and self.tries[one] <= FAILS_MAX:
+        self.tries[webhook] += 1
+        if self.random.random() < FAILS and self.tries[webhook] <= FAILS_MAX:
             self.failed += 1
             return self.random.choice(STATUSES)
-        self.acknowledged[one] += 1
+        self.acknowledged[webhook] += 1
         return 204
 
     def answer(self, writer: asyncio.StreamWriter, status: int, body: bytes = b"") -> None:
@@ -92,7 +92,7 @@ class Receiver:
 
 
 def is_signed(secret: str, headers: dict[str, str], body: bytes) -> bool:
-    """Whether the library verifies it, at the time of the gateway's clock."""
+    """Whether the library accepts the signature at the time of the gateway's clock."""
     moment = datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
 
     class Then(datetime):
@@ -126,7 +126,7 @@ class Timer:
 
 
 class JumpingClock:
-    """Implements `Clock`: stands still until it is moved."""
+    """Implements `Clock`: its time changes only by `move_to`."""
 
     def __init__(self) -> None:
         self._now = datetime.now(UTC)
@@ -172,7 +172,7 @@ def application(folder: Path, clock: JumpingClock) -> Application:
 
 
 async def end(app: Application, url: str) -> None:
-    """One generation that is created and ends; both commits are durable."""
+    """Create a generation and end it; both commits are durable."""
     now = app.clock.now()
     made = await app.store.create(
         Generation(
@@ -192,7 +192,7 @@ async def end(app: Application, url: str) -> None:
 
 
 class Claiming:
-    """Claims, and knows whether one is under way."""
+    """Claims deliveries, and shows whether a claim is running."""
 
     def __init__(self, claim: Callable[..., Awaitable[Any]]) -> None:
         self._claim = claim
@@ -207,7 +207,7 @@ class Claiming:
 
 
 async def deliver(port: int, count: int) -> tuple[float, float, float]:
-    """Seconds of work, of CPU in this process, and hours by the gateway's clock, until nothing is left to be sent."""
+    """Deliver everything; seconds of wall time, seconds of CPU of this process, hours by the gateway's clock."""
     clock = JumpingClock()
     with tempfile.TemporaryDirectory() as folder:
         app = application(Path(folder), clock)
@@ -223,13 +223,13 @@ async def deliver(port: int, count: int) -> tuple[float, float, float]:
             )
             assert await app.store.webhooks.add_endpoint(endpoint)
             claiming = Claiming(app.store.webhooks.claim)
-            app.store.webhooks.claim = claiming  # type: ignore[method-assign]  # the real one, watched
+            app.store.webhooks.claim = claiming  # type: ignore[method-assign]  # the real method, observed
             wall, cpu = time.perf_counter(), time.process_time()
             for _ in range(0, count // 2, 250):
                 await asyncio.gather(*(end(app, f"http://127.0.0.1:{port}/own") for _ in range(250)))
             while True:
                 await asyncio.sleep(0.005)
-                if claiming.under_way or app._deliverer._sending:  # noqa: SLF001  # the clock stands still meanwhile
+                if claiming.under_way or app._deliverer._sending:  # noqa: SLF001  # the clock must not move now
                     continue
                 waiting = await app.store.webhooks.keys()
                 if not waiting:
@@ -244,33 +244,33 @@ async def seen(port: int) -> dict[str, int]:
     writer.write(b"GET / HTTP/1.1\r\n\r\n")
     answer = (await reader.read()).partition(b"\r\n\r\n")[2]
     writer.close()
-    found: dict[str, int] = json.loads(answer)
-    return found
+    figures: dict[str, int] = json.loads(answer)
+    return figures
 
 
 async def run(count: int) -> int:
-    """Deliver so many and print what came of it; the exit code."""
+    """Deliver `count` webhooks and print the result; the exit code."""
     server = await asyncio.create_subprocess_exec(sys.executable, __file__, "receive", stdout=asyncio.subprocess.PIPE)
     assert server.stdout is not None
     port = int(await server.stdout.readline())
     try:
         wall, cpu, hours = await deliver(port, count)
-        found = await seen(port)
+        figures = await seen(port)
     finally:
         server.terminate()
         await server.wait()
-    good = found["webhooks"] == found["acknowledged"] == count and not found["unsigned"]
-    print(f"{count:,} webhooks, {found['tries']:,} tries, of which the receiver failed {found['failed']:,}")
-    print(f"acknowledged at least once: {found['acknowledged']:,}; twice: {found['acknowledged_again']}")
-    print(f"unsigned, or wrongly: {found['unsigned']}; most tries of one: {found['most_tries']}")
-    print(f"{wall:.1f} s, {hours:.1f} h by the gateway's clock; {found['tries'] / wall:,.0f} tries/s")
-    print(f"CPU of a try, with its share of creating and ending: {cpu / found['tries'] * 1e6:,.0f} µs")
+    good = figures["webhooks"] == figures["acknowledged"] == count and not figures["unsigned"]
+    print(f"{count:,} webhooks, {figures['tries']:,} tries, of which the receiver failed {figures['failed']:,}")
+    print(f"acknowledged at least once: {figures['acknowledged']:,}; twice: {figures['acknowledged_again']}")
+    print(f"unsigned, or wrongly: {figures['unsigned']}; most tries of one: {figures['most_tries']}")
+    print(f"{wall:.1f} s, {hours:.1f} h by the gateway's clock; {figures['tries'] / wall:,.0f} tries/s")
+    print(f"CPU of a try, with its share of creating and ending: {cpu / figures['tries'] * 1e6:,.0f} µs")
     print("good" if good else "NOT GOOD")
     return 0 if good else 1
 
 
 def main() -> None:
-    """The receiver or the gateway."""
+    """Run as the receiver or as the gateway."""
     if sys.argv[1:] == ["receive"]:
         asyncio.run(receive())
         return

@@ -1,4 +1,4 @@
-"""Write `generations.md`: a completed and a failed generation of each provider, made on the sandbox (`make docs`)."""
+"""Write `generations.md`: a completed and a failed generation of each provider, made with the sandbox (`make docs`)."""
 
 import asyncio
 import tempfile
@@ -31,7 +31,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"model": "foxapi/kling-v3-image-to-video", "prompt": "[[sandbox:foxapi:submit:close]]", "image": IMAGE},
     ),
 }
-TELLS = {
+FAILURES = {
     "keevx": "refused by the provider's content policy after it was accepted",
     "kling_relay": "the relay's account is out of credit",
     "foxapi": "the connection broke after the submit was sent: it may have been accepted, so it is not sent again",
@@ -39,7 +39,7 @@ TELLS = {
 
 
 async def made(client: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any]:
-    """A generation at its end."""
+    """Create a generation and wait for its end."""
     answer = await client.post("/v1/videos/generations", json=body)
     generation: dict[str, Any] = answer.raise_for_status().json()
     while generation["status"] in {"queued", "in_progress"}:
@@ -49,16 +49,16 @@ async def made(client: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any
 
 
 async def pages(folder: str) -> list[str]:
-    """A section for each of the six."""
-    found: list[str] = []
+    """A section for each of the six generations."""
+    sections: list[str] = []
     async with SandboxServer(total_seconds=2.0) as sandbox:
         app = Application(_settings(folder, sandbox.base_urls()))
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app.asgi), base_url="http://127.0.0.1")
         async with app.litestar.lifespan(), client:
             for name, (good, bad) in REQUESTS.items():
-                found.append(f"## {name}, completed\n\n{_shown(await made(client, good))}")
-                found.append(f"## {name}, failed: {TELLS[name]}\n\n{_shown(await made(client, bad))}")
-        return [one.replace(sandbox.url, "https://provider.example") for one in found]
+                sections.append(f"## {name}, completed\n\n{_shown(await made(client, good))}")
+                sections.append(f"## {name}, failed: {FAILURES[name]}\n\n{_shown(await made(client, bad))}")
+        return [section.replace(sandbox.url, "https://provider.example") for section in sections]
 
 
 def _settings(folder: str, base_urls: Mapping[str, str]) -> Settings:
@@ -73,7 +73,7 @@ def _settings(folder: str, base_urls: Mapping[str, str]) -> Settings:
 
 
 def main() -> None:
-    """Make them and write the page."""
+    """Make the generations and write the page."""
     with tempfile.TemporaryDirectory() as folder:
         sections = asyncio.run(pages(folder))
     head = "# Generations\n\nA completed and a failed generation of each provider, made on the sandbox.\n\n"

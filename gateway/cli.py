@@ -1,4 +1,4 @@
-"""The command line: `video-gateway COMMAND`. What a command does stands in `gateway.commands`."""
+"""The command line: `video-gateway COMMAND`. Each command is a module of `gateway.commands`."""
 
 import re
 import sys
@@ -15,10 +15,10 @@ from gateway.commands.attempts import AdminServer
 from gateway.commands.attempts import attempts as run_attempts
 from gateway.commands.attempts import change as run_change
 from gateway.commands.client import DEFAULT_URL
-from gateway.commands.generate import Server, body_of
+from gateway.commands.generate import GIVE_UP_SECONDS, Following, Server, body_of
 from gateway.commands.generate import generate as run_generate
 from gateway.commands.generate import watch as run_watch
-from gateway.commands.terminal import tell
+from gateway.commands.terminal import warn
 from gateway.domain.errors import ConfigurationError
 from gateway.sandbox.media import missing
 
@@ -27,7 +27,7 @@ PORT, FILE = click.IntRange(0, 65_535), click.Path(path_type=Path)
 
 
 class Json(click.ParamType[Any]):
-    """A value in JSON, of one type."""
+    """An option whose value is JSON of a given type."""
 
     name = "JSON"
 
@@ -35,7 +35,7 @@ class Json(click.ParamType[Any]):
         self._kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value; a usage error says what is wrong with it."""
+        """The decoded value. Raises a usage error if it is not JSON of the type."""
         if not isinstance(value, str):
             return value
         try:
@@ -44,16 +44,16 @@ class Json(click.ParamType[Any]):
             self.fail(f"JSON: {error}", param, ctx)
 
 
-_WORD = re.compile(r"(?!(?:true|false|null)$)[A-Za-z][\w-]*")  # a text that needs no quotes
+_WORD = re.compile(r"(?!(?:true|false|null)$)[A-Za-z][\w-]*")  # a text that is accepted without quotes
 
 
 class Pair(click.ParamType[tuple[str, str]]):
-    """`NAME=VALUE`."""
+    """An option in the form `NAME=VALUE`."""
 
     name = "NAME=VALUE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Both sides of the first equals sign."""
+        """The texts before and after the first equals sign."""
         name, equals, rest = value.partition("=")
         if not name or not equals:
             self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
@@ -61,20 +61,37 @@ class Pair(click.ParamType[tuple[str, str]]):
 
 
 def config_option(command: F) -> F:
-    """`--config`."""
+    """Add `--config`."""
     return click.option("--config", type=FILE, help="Configuration file. [$VIDEO_GATEWAY_CONFIG]")(command)
 
 
 def server_options(default: str | None) -> Callable[[F], F]:
-    """`--url` and `--api-key`."""
+    """Add `--url` and `--api-key`."""
 
     def add(command: F) -> F:
         key = click.option("--api-key", envvar="VIDEO_GATEWAY_API_KEY", help="Client key. [$VIDEO_GATEWAY_API_KEY]")
-        told = "A running gateway. [$VIDEO_GATEWAY_URL]"
-        url = click.option("--url", envvar="VIDEO_GATEWAY_URL", default=default, show_default=True, help=told)
+        text = "URL of a running gateway. [$VIDEO_GATEWAY_URL]"
+        url = click.option("--url", envvar="VIDEO_GATEWAY_URL", default=default, show_default=True, help=text)
         return url(key(command))
 
     return add
+
+
+def follow_options(command: F) -> F:
+    """Add `--json` and `--give-up-after`."""
+    as_json = click.option(
+        "--json", "as_json", is_flag=True, help="Print the generation as JSON; progress goes to standard error."
+    )
+    give_up = click.option(
+        "--give-up-after",
+        "give_up_seconds",
+        type=click.FloatRange(min=0),
+        default=GIVE_UP_SECONDS,
+        show_default=True,
+        metavar="SECONDS",
+        help="Stop watching after this time without any answer from the gateway.",
+    )
+    return as_json(give_up(command))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,29 +102,29 @@ def cli() -> None:
 
 @cli.command()
 @config_option
-@click.option("--host", help="Address to listen on; over server.host.")
-@click.option("--port", type=PORT, help="Port to listen on, 0 for any free one; over server.port.")
+@click.option("--host", help="Address to listen on; overrides server.host.")
+@click.option("--port", type=PORT, help="Port to listen on, 0 for any free one; overrides server.port.")
 @click.option(
-    "--accept-clock", is_flag=True, help="Start though the system clock is far from the ledger's newest moment."
+    "--accept-clock", is_flag=True, help="Start although the system clock is far from the newest time in the ledger."
 )
 def serve(**given: Any) -> None:
-    """Run the gateway until SIGTERM or Ctrl-C, then let submits in flight finish. A second signal ends it at once."""
+    """Run the gateway until SIGTERM or Ctrl-C, then wait for running submits. A second signal ends it at once."""
     from gateway.commands.serve import serve as run
 
     sys.exit(run(given["config"], given["host"], given["port"], accept_clock=given["accept_clock"]))
 
 
 @cli.command()
-@click.option("--image", type=FILE, help="First frame; otherwise an image of the repository.")
+@click.option("--image", type=FILE, help="Image file for the first frame. Default: an example image of the repository.")
 @click.option("--prompt", default="The waves roll in, the camera moves slowly closer", show_default=True)
 @click.option("--model", default="auto", show_default=True)
-@click.option("--serve", "stay", is_flag=True, help="Leave the servers running until Ctrl-C.")
-@click.option("--port", type=PORT, default=0, help="Port of the gateway; otherwise any free one.")
+@click.option("--serve", "stay", is_flag=True, help="Keep the servers running until Ctrl-C.")
+@click.option("--port", type=PORT, default=0, help="Port of the gateway. 0: any free one.")
 @click.option("--output", type=FILE, default=Path("demo-output"), show_default=True, help="Folder for the files.")
 def demo(**given: Any) -> None:
     """Make a video from an image through the sandbox: no key, no network, no cost."""
-    if (why := missing()) is not None:
-        tell(why)
+    if (reason := missing()) is not None:
+        warn(reason)
         sys.exit(2)
     from gateway.commands.demo import demo as run
 
@@ -122,49 +139,50 @@ def demo(**given: Any) -> None:
 @click.option("--image", metavar="PATH|URL", help="First frame.")
 @click.option("--last-image", metavar="PATH|URL", help="Last frame.")
 @click.option("--reference", "reference_images", multiple=True, metavar="PATH|URL", help="Reference image; repeatable.")
-@click.option("--duration", type=int, help="Seconds.")
+@click.option("--duration", type=int, help="Length of the video in seconds.")
 @click.option("--resolution", help="720p, 1080p or 4k.")
-@click.option("--aspect-ratio", help="Such as 16:9.")
-@click.option("--n", type=int, help="Outputs.")
+@click.option("--aspect-ratio", help="For example 16:9.")
+@click.option("--n", type=int, help="How many videos to make.")
 @click.option("--audio/--no-audio", "generate_audio", default=None, help="With sound, or without.")
-@click.option("--negative-prompt", help="What is not to be seen.")
+@click.option("--negative-prompt", help="What the video must not show.")
 @click.option("--provider-options", type=Json(dict[str, dict[str, Any]]), help='{"PROVIDER": {"OPTION": …}}')
-@click.option("--adapt", is_flag=True, help="A route may take the nearest value that it supports.")
-@click.option("--metadata", multiple=True, type=Pair(), help="Kept with the generation; repeatable.")
-@click.option("--output", type=FILE, help="File or folder for the results; otherwise the working directory.")
-@click.option("--no-wait", is_flag=True, help="Print the id and leave.")
-@click.option("--json", "as_json", is_flag=True, help="Print the generation as JSON; progress goes to standard error.")
+@click.option("--adapt", is_flag=True, help="Let a route use the nearest value that it supports.")
+@click.option("--metadata", multiple=True, type=Pair(), help="Stored with the generation; repeatable.")
+@click.option("--output", type=FILE, help="File or folder for the results. Default: the working directory.")
+@click.option("--no-wait", is_flag=True, help="Print the id and exit without waiting.")
+@follow_options
 @server_options(DEFAULT_URL)
 def generate(url: str, api_key: str | None, **given: Any) -> None:
-    """Make a video from PROMPT and keep its files.
+    """Make a video from PROMPT and download its files.
 
-    Exits with 0 when it is completed, 1 when it is not, 2 when it is refused, 130 after Ctrl-C, which stops the
-    watching and not the generation.
+    Exits with 0 when the generation is completed, 1 when it ended without a result, 2 when the gateway refused it or
+    was never reached, 3 when the gateway stopped answering, 130 after Ctrl-C. The last two stop only the watching: the
+    generation goes on.
     """
-    output, no_wait, as_json = given.pop("output"), given.pop("no_wait"), given.pop("as_json")
+    no_wait, output = given.pop("no_wait"), given.pop("output") or Path()
+    following = Following(output=output, as_json=given.pop("as_json"), give_up_seconds=given.pop("give_up_seconds"))
     server = Server(url=url, api_key=api_key)
-    sys.exit(run_generate(body_of(given), server, output, wait=not no_wait, as_json=as_json))
+    sys.exit(run_generate(body_of(given), server, following, wait=not no_wait))
 
 
 @cli.command()
 @click.argument("generation", metavar="ID")
-@click.option("--output", type=FILE, help="Keep the results in this file or folder; otherwise their URLs are printed.")
-@click.option("--json", "as_json", is_flag=True, help="Print the generation as JSON; progress goes to standard error.")
+@click.option("--output", type=FILE, help="Download the results to this file or folder. Default: print their URLs.")
+@follow_options
 @server_options(DEFAULT_URL)
 def watch(url: str, api_key: str | None, **given: Any) -> None:
-    """Follow a generation to its end, over restarts of the gateway too. Exits as `generate` does."""
-    sys.exit(
-        run_watch(given["generation"], Server(url=url, api_key=api_key), given["output"], as_json=given["as_json"])
-    )
+    """Follow a generation to its end, also while the gateway restarts. Exits as `generate` does."""
+    following = Following(**{name: given[name] for name in ("output", "as_json", "give_up_seconds")})
+    sys.exit(run_watch(given["generation"], Server(url=url, api_key=api_key), following))
 
 
 @cli.command()
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the models as JSON.")
 @config_option
 @server_options(None)
 def models(url: str | None, api_key: str | None, **given: Any) -> None:
-    """Show every model or one: of a running gateway with --url, else of the configuration."""
+    """Show all models, or the one named NAME: of a running gateway with --url, else of the configuration."""
     server = None if url is None or given["config"] is not None else Server(url=url, api_key=api_key)
     from gateway.commands.models import models as run
 
@@ -172,10 +190,12 @@ def models(url: str | None, api_key: str | None, **given: Any) -> None:
 
 
 def admin_options(command: F) -> F:
-    """`--url`, `--admin-key` and `--json`, of `attempts` and of all below it."""
-    key = click.option("--admin-key", envvar="VIDEO_GATEWAY_ADMIN_KEY", help="[$VIDEO_GATEWAY_ADMIN_KEY]")
-    told = "A running gateway. [$VIDEO_GATEWAY_URL]"
-    url = click.option("--url", envvar="VIDEO_GATEWAY_URL", default=DEFAULT_URL, show_default=True, help=told)
+    """Add `--url`, `--admin-key` and `--json`, for `attempts` and its subcommands."""
+    key = click.option(
+        "--admin-key", envvar="VIDEO_GATEWAY_ADMIN_KEY", help="Operator's key. [$VIDEO_GATEWAY_ADMIN_KEY]"
+    )
+    text = "URL of a running gateway. [$VIDEO_GATEWAY_URL]"
+    url = click.option("--url", envvar="VIDEO_GATEWAY_URL", default=DEFAULT_URL, show_default=True, help=text)
     as_json = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
     return url(key(as_json(command)))
 
@@ -185,12 +205,12 @@ def admin_options(command: F) -> F:
 @admin_options
 @click.pass_context
 def attempts(context: click.Context, /, **given: Any) -> None:
-    """List the submits without a clear answer that wait for a decision, or all of them; decide about one."""
+    """List the submits without a clear answer: those that wait for a decision, or all. Subcommands decide about one."""
     if context.invoked_subcommand is None:
         server = AdminServer(url=given["url"], api_key=given["admin_key"])
         sys.exit(run_attempts(given["state"], server, as_json=given["as_json"]))
     if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in given):
-        raise click.UsageError(f"options stand behind the command: attempts {context.invoked_subcommand} …")
+        raise click.UsageError(f"put options after the subcommand: attempts {context.invoked_subcommand} ID …")
 
 
 @attempts.command()
@@ -198,7 +218,7 @@ def attempts(context: click.Context, /, **given: Any) -> None:
 @click.argument("task_ids", metavar="TASK_ID...", nargs=-1, required=True)
 @admin_options
 def attach(**given: Any) -> None:
-    """Attach the task that the submit did start, as the provider shows it: it is followed, and nothing is bought."""
+    """Attach the task that the submit started, by the id that the provider shows. It is followed; nothing is bought."""
     _change("attach", given, {"task_ids": list(given["task_ids"])})
 
 
@@ -206,7 +226,7 @@ def attach(**given: Any) -> None:
 @click.argument("attempt", metavar="ID")
 @admin_options
 def fail(**given: Any) -> None:
-    """Let a held attempt fail its outputs."""
+    """Let the outputs of a held attempt fail."""
     _change("fail", given, {})
 
 
@@ -214,23 +234,25 @@ def fail(**given: Any) -> None:
 @click.argument("attempt", metavar="ID")
 @admin_options
 def resubmit(**given: Any) -> None:
-    """Send a held attempt once more, after a quarantine in which its task may still turn up. It may be paid twice."""
+    """Send a held attempt again, after a quarantine in which its task may still appear. You may pay for it twice."""
     _change("resubmit", given, {})
 
 
-def _change(what: str, given: dict[str, Any], body: dict[str, Any]) -> None:
+def _change(action: str, given: dict[str, Any], body: dict[str, Any]) -> None:
     server = AdminServer(url=given["url"], api_key=given["admin_key"])
-    sys.exit(run_change(given["attempt"], what, body, server, as_json=given["as_json"]))
+    sys.exit(run_change(given["attempt"], action, body, server, as_json=given["as_json"]))
 
 
 @cli.command()
 @config_option
-@click.option("--connect", is_flag=True, help="Open a connection to each base URL, without a request; ask the bucket.")
+@click.option(
+    "--connect", is_flag=True, help="Open a connection to each provider, without a request, and try the bucket."
+)
 def check(**given: Any) -> None:
-    """Show what the configuration comes to and what is wrong with it; nothing is sent, nothing is spent.
+    """Show what the configuration results in, and every error in it. Nothing is sent and nothing is bought.
 
-    Exits with 0 when the gateway would start, 1 when it would, but cannot reach a provider or the bucket, 2 when it
-    would not.
+    Exits with 0 when the gateway would start, 1 when it would start but cannot reach a provider or the bucket, 2 when
+    it would not start.
     """
     from gateway.commands.check import check as run
 
@@ -239,7 +261,7 @@ def check(**given: Any) -> None:
 
 @cli.command()
 @click.option("--output", type=FILE, help="Write it to this file.")
-@click.option("--check", type=FILE, help="Compare it with this file; 1 when they differ.")
+@click.option("--check", type=FILE, help="Compare it with this file; exit with 1 if they differ.")
 def openapi(**given: Any) -> None:
     """Print the OpenAPI document."""
     from gateway.commands.openapi import openapi as run
@@ -250,10 +272,10 @@ def openapi(**given: Any) -> None:
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=PORT, default=9000, show_default=True)
-@click.option("--journal", type=FILE, help="Submits, started tasks, readings and callbacks, as lines of JSON.")
-@click.option("--set", "changes", multiple=True, type=Pair(), help="A field of the sandbox's settings: JSON or a word.")
+@click.option("--journal", type=FILE, help="Append submits, tasks, polls and callbacks to this file, as lines of JSON.")
+@click.option("--set", "changes", multiple=True, type=Pair(), help="A setting of the sandbox; VALUE is JSON or a word.")
 def sandbox(host: str, port: int, journal: Path | None, changes: tuple[tuple[str, str], ...]) -> None:
-    """Run the upstreams as they behave, on this machine, to try a gateway on."""
+    """Imitate the providers on this machine, to try a gateway without keys and costs."""
     read = Json(Any).convert
     values = {name: value if _WORD.fullmatch(value) else read(value, None, None) for name, value in changes}
     from gateway.commands.sandbox import sandbox as run
@@ -262,9 +284,9 @@ def sandbox(host: str, port: int, journal: Path | None, changes: tuple[tuple[str
 
 
 def main() -> None:
-    """Run the command line; a configuration that is wrong is one line and exit code 2."""
+    """Run the command line. A wrong configuration prints one line and exits with 2."""
     try:
         cli(prog_name="video-gateway")
     except ConfigurationError as error:
-        tell(str(error))
+        warn(str(error))
         sys.exit(2)

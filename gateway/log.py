@@ -1,7 +1,7 @@
-"""The log: one line an event on standard error, without keys, prompts and images.
+"""The log: one line for each event on standard error, without keys, prompts and images.
 
-Everything that is logged, by structlog or by the standard library's `logging`, runs through the same processors; the
-last one before rendering is `redact`, which leaves plain values of bounded size.
+Every log line, from structlog or from the standard library's `logging`, passes the same processors. The last one before
+rendering is `redact`, which leaves only plain values of limited size.
 """
 
 import logging
@@ -19,45 +19,31 @@ import structlog
 from msgspec import Struct, structs
 from structlog.typing import EventDict, Processor
 
+from gateway.domain.secret_patterns import HIDDEN, KEY_PREFIXES, SECRET_NAMES, SECRET_PATTERNS
 from gateway.log_writer import LogWriter
 
 FIELD_MAX = 2_000  # characters of one string
-READ_MAX = 64_000  # characters of a string that are looked at; what is beyond never shows
-ITEMS_MAX = 100  # of one array or object
-DEPTH_MAX = 8
-HIDDEN = "***"
+READ_MAX = 64_000  # characters of a string that are searched for secrets; the rest is never shown
+ITEMS_MAX = 100  # of one array or object; the rest is left out
+DEPTH_MAX = 8  # levels of nested values
 
-_SECRET_KEY = re.compile(r"authorization|api[_-]?key|token|secret|passw|cookie|credential|signature", re.IGNORECASE)
-# What a client sent to be turned into a video. Sizes and counts of it may show, hence only numbers stay.
+_SECRET_KEY = re.compile(SECRET_NAMES, re.IGNORECASE)
+# Contents that a client sent. Numbers under these names stay, because they are sizes and counts.
 _PAYLOAD_KEY = re.compile(
     r"(?:^|[_-])(?:prompts?|images?|frames?|references?|body|b64|base64)(?:$|[_-])", re.IGNORECASE
 )
-_NAMED = r"(?:authorization|api[_-]?keys?|tokens?|secrets?|passwords?|passwd|cookie|signature)"
-_TO_VALUE = r"(?:['\"]?\s*[:=]\s*|%3D|['\"]\s*,\s*)(?:b?['\"])?"  # as in a header, a query, JSON, a repr
-# No pattern may look at a text more than a few times over: what is logged is what others send.
-_SECRETS = (
-    (re.compile(r"\b(bearer|basic)(\s+|%20)[^\s'\",;)\]}]+", re.IGNORECASE), rf"\1 {HIDDEN}"),
-    (
-        re.compile(rf"({_NAMED}{_TO_VALUE})(?!b?['\"]?(?:bearer|basic)\b)[^\s'\"&,;)\]}}]+", re.IGNORECASE),
-        rf"\1{HIDDEN}",
-    ),
-    (re.compile(r"(?<![A-Za-z0-9])(?:sk|pk|rk|vg|whsec)[-_][A-Za-z0-9_./+=-]{4,}"), HIDDEN),
-    (re.compile(r"\beyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?"), HIDDEN),
-    (re.compile(r"(://)[^\s/@'\"]+@"), rf"\1{HIDDEN}@"),
-    (re.compile(r"\bdata:[\w.+/-]*(?:;[\w=.+-]*)*,[^\s'\"]*", re.IGNORECASE), "data:…"),
-    (re.compile(r"[A-Za-z0-9+/_=-]{200,}"), "…"),
-)
-# Most of what is logged: names, ids, states. None of the patterns above can match one, so none is tried.
-_PLAIN = re.compile(r"(?!.*(?:(?<![A-Za-z0-9])(?:sk|pk|rk|vg|whsec)[-_]|eyJ))[A-Za-z0-9_.-]{0,64}")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an escape sequence would run in the reader's terminal
+_SECRETS = tuple(row.in_log for row in SECRET_PATTERNS if row.in_log is not None)
+# Most texts in the log are names, ids and states. None of the patterns above can match one of these, so none is tried.
+_PLAIN = re.compile(rf"(?!.*(?:(?<![A-Za-z0-9])(?:{KEY_PREFIXES})[-_]|eyJ))[A-Za-z0-9_.-]{{0,64}}")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # the terminal of a reader would execute an escape sequence
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
-_FROM_TRACEBACK = {"exception", "stack"}  # of these the end tells most
+_FROM_TRACEBACK = {"exception", "stack"}  # the end of these is the most useful part
 
 
-def configure(format: Literal["json", "console"] | None = None, level: str = "info") -> None:  # noqa: A002  # its name in the configuration
-    """Sends every log through one pipeline to standard error; `None` is console on a terminal, else JSON lines.
+def configure(format: Literal["json", "console"] | None = None, level: str = "info") -> None:  # noqa: A002  # as in the configuration
+    """Send every log line through one pipeline to standard error. `None`: console on a terminal, else JSON lines.
 
-    May be called again; the last call counts. A server with a logging set-up of its own must be told not to use it.
+    The last call counts. A server that would configure logging itself has to be started without that (`log_config`).
     """
     sink = _Sink()
     is_terminal = sys.stderr.isatty()
@@ -85,16 +71,16 @@ def configure(format: Literal["json", "console"] | None = None, level: str = "in
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "litestar"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
-    for name in ("httpx", "httpcore"):  # at "info" they write a line a call
+    for name in ("httpx", "httpcore"):  # at "info" they write a line for each call
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
     logging.captureWarnings(capture=True)
 
 
 @contextmanager
 def in_background() -> Iterator[None]:
-    """Write log lines from a thread of their own until the end of the block: a log that nobody reads stops nothing.
+    """Write log lines from a separate thread until the end of the block, so an unread log cannot block the gateway.
 
-    Where standard error is not a file of the system, as in tests, lines are written as before.
+    If standard error has no file descriptor, as in tests, lines are written directly.
     """
     try:
         descriptor = sys.stderr.fileno()
@@ -111,7 +97,7 @@ def in_background() -> Iterator[None]:
 
 
 def redact(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
-    """The event as plain values without secrets and payloads, every string and collection bounded."""
+    """The event as plain values, without secrets and payloads, with limited strings and collections."""
     shown = _object(event_dict, DEPTH_MAX)
     for key in _FROM_TRACEBACK & event_dict.keys():
         shown[key] = clean(str(event_dict[key]), from_end=True)
@@ -119,10 +105,10 @@ def redact(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
 
 
 def clean(text: str, *, from_end: bool = False) -> str:
-    """A text without what looks like a key, at most `FIELD_MAX` characters: its beginning, or its end."""
+    """A text without anything that looks like a key. At most `FIELD_MAX` characters: its beginning, or its end."""
     if _PLAIN.fullmatch(text):
         return text
-    if len(text) > READ_MAX:  # a word that is cut might be half a key, which no pattern finds
+    if len(text) > READ_MAX:  # a cut word may be half a key, which no pattern finds, so it is left out
         words = text[-READ_MAX:].split(maxsplit=1)[1:] if from_end else text[:READ_MAX].rsplit(maxsplit=1)[:-1]
         text = words[0] if words else "…"
     for pattern, shown in _SECRETS:
@@ -159,7 +145,7 @@ def _is_secret(name: str) -> bool:
 
 
 def _named(name: str, value: object, depth: int) -> Any:
-    """A value under a name: hidden when the name is that of a secret."""
+    """A value under a name: hidden if the name is that of a secret."""
     return HIDDEN if _is_secret(name) and value is not None else _plain(value, depth - 1)
 
 
@@ -184,7 +170,9 @@ def _plain(value: object, depth: int) -> Any:
             return _object(value, depth)
         case Struct():
             return _object(structs.asdict(value), depth)
-        case (str() | bytes() as key, inner) if isinstance(value, tuple | list):  # a header, as ASGI and httpx have it
+        case (str() | bytes() as key, inner) if isinstance(
+            value, tuple | list
+        ):  # a header, as ASGI and httpx represent it
             name = key if isinstance(key, str) else key.decode(errors="replace")
             return [clean(name), _named(name, inner, depth)]
         case list() | tuple() | AbstractSet():
@@ -197,7 +185,7 @@ def _plain(value: object, depth: int) -> Any:
 def _text(value: object, way: type[str] | Any) -> str:
     try:
         return str(way(value))
-    except Exception:  # noqa: BLE001  # a log line never fails for the sake of what it was to show
+    except Exception:  # noqa: BLE001  # a value that cannot be shown must not lose the log line
         return f"<{type(value).__name__}>"
 
 
@@ -207,20 +195,20 @@ def _json(_logger: object, _method: str, event_dict: EventDict) -> str:
 
 
 def _console(*, colors: bool) -> Processor:
-    # The traceback is text by now, and clean; a prettier one would be made from the exception itself.
+    # The traceback is already a clean text; a prettier one would be made from the exception, with its secrets.
     return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
 
 
 def _write_now(line: str) -> None:
-    with suppress(OSError, ValueError):  # standard error is gone, or closed
+    with suppress(OSError, ValueError):  # standard error is closed
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
 
 class _Sink:
-    """The one writer of lines: a log that cannot be written is lost, and stops nothing."""
+    """Writes all lines. A line that cannot be written is lost and stops nothing."""
 
-    write: Callable[[str], None] = staticmethod(_write_now)  # the same for all of the process
+    write: Callable[[str], None] = staticmethod(_write_now)  # one for the whole process
 
     def msg(self, line: str) -> None:
         type(self).write(line)
@@ -229,7 +217,7 @@ class _Sink:
 
 
 class _Handler(logging.Handler):
-    """Takes what the standard library's loggers say into the same chain."""
+    """Passes the lines of the standard library's loggers to the same processors."""
 
     def __init__(self, chain: list[Processor], sink: _Sink) -> None:
         super().__init__()
@@ -246,5 +234,5 @@ class _Handler(logging.Handler):
             for processor in self._chain:
                 line = processor(None, record.levelname.lower(), line)
             self._sink.msg(str(line))
-        except Exception:  # noqa: BLE001  # the standard library would print the arguments as they are
+        except Exception:  # noqa: BLE001  # the standard library would print the arguments with their secrets
             self._sink.msg(f'{{"level":"error","event":"log_failed","logger":"{clean(record.name)}"}}')

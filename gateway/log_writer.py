@@ -1,8 +1,8 @@
-"""Writes log lines from a thread of its own, so that a reader that stops reading the log stops nothing else.
+"""Writes log lines from a separate thread, so that a log that is not read cannot block the gateway.
 
-A log shipper that hangs leaves standard error as a full pipe, and a write to it blocks for ever. Here the event loop
-only appends to a bounded queue. Lines that find it full are dropped and counted; the count is logged as soon as the
-reader reads again.
+If a log shipper hangs, standard error becomes a full pipe, and a write to it blocks without end. Here the event loop
+only appends to a queue of limited size. If the queue is full, lines are dropped and counted; the count is logged as
+soon as the reader reads again.
 """
 
 import os
@@ -13,11 +13,11 @@ from contextlib import suppress
 
 QUEUE_BYTES = 4 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
-CLOSING_SECONDS = 2.0  # in which what is queued may still be written at the end of the process
+CLOSING_SECONDS = 2.0  # for writing the queued lines when the process ends
 
 
 class LogWriter:
-    """Appends lines to a file descriptor in their order. Safe to call from every thread."""
+    """Appends lines to a file descriptor in order. Every thread may use it."""
 
     def __init__(self, descriptor: int, report: Callable[[int], None], *, queue_bytes: int = QUEUE_BYTES) -> None:
         """`report` is called with the number of lines that were dropped, once lines are written again."""
@@ -44,7 +44,7 @@ class LogWriter:
             self._changed.notify()
 
     def close(self, timeout_seconds: float = CLOSING_SECONDS) -> None:
-        """Write what is queued, for so long at most: a reader that hangs must not hold up the end of the process."""
+        """Write the queued lines, for `timeout_seconds` at most: a log that is not read must not delay the end."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -52,7 +52,7 @@ class LogWriter:
 
     def _run(self) -> None:
         for chunk in self._chunks():
-            with suppress(OSError):  # standard error is gone or closed: the lines are lost, and nothing else
+            with suppress(OSError):  # standard error is closed: only the lines are lost
                 _write_all(self._descriptor, chunk)
             with self._changed:
                 self._size -= len(chunk)

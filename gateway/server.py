@@ -1,4 +1,4 @@
-"""Sockets, and the HTTP server on them: uvicorn, with bounds on what a client may send before a request begins."""
+"""The listening sockets and the HTTP server: uvicorn, with limits on connections and on the head of a request."""
 
 import asyncio
 import contextlib
@@ -20,69 +20,72 @@ from gateway.domain.errors import ConfigurationError
 log = structlog.get_logger()
 Asgi = Callable[..., Awaitable[None]]
 BACKLOG = 2048
-REFUSED_MAX = 500  # connections beyond the bound that are told so at once; yet more are ended without a word
-DESCRIPTORS_KEPT = 512  # open files that are not connections of clients: the ledger, inputs, calls to providers
-HEAD_MAX = 64 * 1024  # bytes of a request line and its headers
-HEAD_SECONDS = 30.0  # for a client to send them
-# What is read of a refused connection before it is closed: a client that still sends would see a reset, not the answer.
+REFUSED_MAX = 500  # connections above the limit that get a 503; any further ones are closed without an answer
+DESCRIPTORS_KEPT = 512  # open files for the ledger, inputs and calls to providers, not for clients
+HEAD_MAX = 64 * 1024  # bytes of the request line and the headers
+HEAD_SECONDS = 30.0  # in which a client has to send them
+# A refused connection is read for a while before it is closed: a client that still sends would get a reset, no answer.
 REFUSED_BYTES = 16 * 2**20
 REFUSED_SECONDS = 3.0
-LINGER_SECONDS = 0.5  # in which whoever routes to this process sees that it is not ready
-GRACE_SECONDS = 3  # for answers under way, once the gateway is to stop; then their connections end
-# Where the address, not the port, is the trouble.
+LINGER_SECONDS = 0.5  # in which load balancers can see that this process is not ready any more
+GRACE_SECONDS = 3  # for answers that are being sent when the gateway stops; then their connections end
+# Errors that are about the address, not about the port.
 _WRONG_HOST = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets for a host name or address, all on one port; 0 is any free one."""
+    """Listening sockets for a host name or address, all on one port; 0: any free port.
+
+    Raises `ConfigurationError` if the host or the port cannot be used.
+    """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise ConfigurationError(f"server.host: {host} cannot be resolved: {_reason(error)}") from error
     sockets: list[socket.socket] = []
     fault: OSError | None = None
-    for family, kind, protocol, _, address in dict.fromkeys(found):
+    for family, kind, protocol, _, address in dict.fromkeys(addresses):
         place = (address[0], port, *address[2:])
         try:
-            one = _bound(family, kind, protocol, place)
+            listener = _bound(family, kind, protocol, place)
         except OSError as error:
             fault = error
             if error.errno in _WRONG_HOST:
                 continue  # `localhost` may have an IPv6 address on a machine without IPv6
             break
-        sockets.append(one)
-        port = one.getsockname()[1]
+        sockets.append(listener)
+        port = listener.getsockname()[1]
         fault = None
     if fault is None or (sockets and fault.errno in _WRONG_HOST):
         return sockets
-    for one in sockets:
-        one.close()
+    for listener in sockets:
+        listener.close()
     if fault.errno in _WRONG_HOST:
         raise ConfigurationError(f"server.host: {host} is not an address of this machine") from fault
     if fault.errno == errno.EADDRINUSE:
         raise ConfigurationError(
-            f"server.port: {port} on {host} is taken by another process; expected a free port, or 0 for any"
+            f"server.port: {port} on {host} is taken by another process; choose a free port, or 0 for any"
         ) from fault
     raise ConfigurationError(f"server.port: cannot listen on {port} of {host}: {_reason(fault)}") from fault
 
 
-def url_of(one: socket.socket) -> str:
-    """The address of a listening socket."""
-    host, port = one.getsockname()[:2]
+def url_of(listener: socket.socket) -> str:
+    """The URL of a listening socket."""
+    host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _bound(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
-    one = socket.socket(family, kind, protocol)
+    listener = socket.socket(family, kind, protocol)
     try:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind(address)
-        one.listen(BACKLOG)
-        one.settimeout(0)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.settimeout(0)
     except OSError:
-        one.close()
+        listener.close()
         raise
-    return one
+    return listener
 
 
 def _reason(error: Exception) -> str:
@@ -90,21 +93,22 @@ def _reason(error: Exception) -> str:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol; a head that is too long or too slow ends the connection.
+    """uvicorn's protocol with two limits: a head that is too long or too slow ends the connection.
 
-    The parser keeps what it has of a head in memory until the end of it, and uvicorn waits for ever.
+    Without them a client could fill the memory: the parser stores a head until it is complete, and uvicorn waits for
+    that without a limit.
     """
 
-    connections_max = 10_000  # more are answered with `refusal` alone
+    connections_max = 10_000  # further ones are answered by `refusal`
     refusal: Asgi | None = None
     _in_head = True
-    _head_ended = False  # within the bytes that just came
+    _head_ended = False  # within the bytes that just arrived
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
-    _refused_bytes: int | None = None  # come since the connection was refused
+    _refused_bytes: int | None = None  # received since the connection was refused; None: it was not refused
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begin with the head of a request."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # the type that uvicorn uses
+        """Start the time limit of the first head, or refuse the connection if there are too many."""
         super().connection_made(transport)
         beyond = len(self.connections) - self.connections_max
         if beyond > REFUSED_MAX:
@@ -115,12 +119,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Stop the time limit."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to a head for certain."""
+        """Count the bytes that certainly belong to a head, and refuse a head that is too long."""
         if self._refused_bytes is not None:
             self._refused_bytes += len(data)
             if self._refused_bytes > REFUSED_BYTES:
@@ -138,11 +142,11 @@ class BoundedProtocol(HttpToolsProtocol):
         return self._refused_bytes is not None or self.transport.is_closing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP."""
+        """Answer a request that is not HTTP with 400."""
         self._refuse(400, msg.encode())
 
     def _refuse(self, status: int, text: bytes) -> None:
-        """Answer, and read on for a moment: to close at once would take the answer from a client that still sends."""
+        """Answer, and read for a moment: after an immediate close, a client that still sends would lose the answer."""
         self._stop_timer()
         self._refused_bytes = 0
         head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
@@ -152,20 +156,20 @@ class BoundedProtocol(HttpToolsProtocol):
         self.loop.call_later(REFUSED_SECONDS, self.transport.close)
 
     def on_message_begin(self) -> None:
-        """Begin a head: the first of a connection, or one after a kept-alive pause."""
+        """Start the time limit of a head: the first one of a connection, or a later one after a pause."""
         super().on_message_begin()
         self.scope["state"][CUT] = self.transport.abort
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 
     def on_headers_complete(self) -> None:
-        """End a head."""
+        """Stop the time limit: the head is complete."""
         self._stop_timer()
         self._in_head, self._head_ended, self._head_bytes = False, True, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """End a request: what comes next is a head again."""
+        """Note the end of a request: the next bytes are a head again."""
         self._in_head = True
         super().on_message_complete()
 
@@ -180,12 +184,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def bounded(connections_max: int, refusal: Asgi) -> type[BoundedProtocol]:
-    """The protocol with a bound: connections beyond it are answered by `refusal`, and ended."""
+    """The protocol with a limit: connections above it are answered by `refusal` and closed."""
     return type("Bounded", (BoundedProtocol,), {"connections_max": connections_max, "refusal": staticmethod(refusal)})
 
 
 def _descriptors() -> int:
-    """How many files and connections the process may have open, after asking for as many as it is allowed."""
+    """How many files and connections the process may have open, after raising the soft limit to the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -194,10 +198,10 @@ def _descriptors() -> int:
 
 
 class GatewayServer(uvicorn.Server):
-    """Serves one application; signals are its caller's business."""
+    """Serves one application. The caller handles signals."""
 
     def __init__(self, application: Application, ready: Callable[[], None]) -> None:
-        """`ready` is called once, when requests are answered."""
+        """`ready` is called once, when the server answers requests."""
         self._application = application
         self._ready = ready
         self._leaving: asyncio.Task[None] | None = None
@@ -215,15 +219,15 @@ class GatewayServer(uvicorn.Server):
                 interface="asgi3",
                 lifespan="on",
                 log_config=None,
-                log_level="error",  # below it is what anybody who sends garbage can cause
+                log_level="error",  # any client can cause lower levels by sending garbage
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=grace + 1,  # for what `_cut` did not end
+                timeout_graceful_shutdown=grace + 1,  # for connections that `_cut` did not end
             )
         )
 
     def stop(self) -> None:
-        """Not ready from now on and nothing new taken: who comes is told so until submits in flight have ended."""
+        """Begin to stop: no new work, not ready; requests are answered until the running submits have ended."""
         self._application.drain()
         self._leaving = asyncio.get_running_loop().create_task(self._leave())
 
@@ -235,7 +239,7 @@ class GatewayServer(uvicorn.Server):
             self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop; a download that goes on beyond the grace is cut, and its client can resume it."""
+        """Stop. A download that takes longer than the grace period is cut; its client can resume it."""
         cutting = asyncio.get_running_loop().call_later(self._grace_seconds, self._cut)
         try:
             await super().shutdown(sockets)
@@ -250,11 +254,11 @@ class GatewayServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
+        """Install no signal handlers."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, and call `ready`."""
         await super().startup(sockets)
         if self.started:
             self._ready()

@@ -1,6 +1,6 @@
-"""What holds for every test."""
+"""Settings for every test."""
 
 from hypothesis import settings
 
-settings.register_profile("gate", deadline=None)  # a busy machine is no failure
+settings.register_profile("gate", deadline=None)  # a slow machine must not fail a test
 settings.load_profile("gate")

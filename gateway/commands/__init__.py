@@ -1,1 +1,1 @@
-"""What the commands of `gateway.cli` do: they build on the rest, and nothing builds on them."""
+"""The commands of `gateway.cli`, one module each. They may import the whole gateway; only `cli` imports them."""

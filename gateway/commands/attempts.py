@@ -1,4 +1,4 @@
-"""`attempts`: the submits that got no clear answer, of a running gateway, and what an operator decides about them."""
+"""`attempts`: lists the submits without a clear answer of a running gateway, and sends an operator's decision."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,83 +15,83 @@ from rich.text import Text
 
 from gateway.api.attempts.views import AdminAttempt, AdminAttemptList
 from gateway.commands.client import DEFAULT_URL, Client, Refused, Unreachable
-from gateway.commands.terminal import plain, say, tell
+from gateway.commands.terminal import plain, say, warn
 
 _PATH = "/v1/admin/attempts"
 _PAGE = 100
 
 
 class AdminClient(Client):
-    """Talks to one gateway as an operator."""
+    """Talks to one gateway with an operator's key."""
 
     def page(self, state: str) -> list[AdminAttempt]:
-        """All attempts of a state."""
-        found: list[AdminAttempt] = []
+        """All attempts in a state, over all pages."""
+        attempts: list[AdminAttempt] = []
         while True:
-            after = f"&after={found[-1].id}" if found else ""
+            after = f"&after={attempts[-1].id}" if attempts else ""
             answer = self.raw(f"{_PATH}?state={state}&limit={_PAGE}{after}")
             page = msgspec.json.decode(answer, type=AdminAttemptList)
-            found += page.data
+            attempts += page.data
             if not (page.has_more and page.data):
-                return found
+                return attempts
 
-    def change(self, attempt_id: str, what: str, body: Mapping[str, Any]) -> AdminAttempt:
-        """Attach or decide, sent once: whether it was received without an answer, a look at the list tells."""
+    def change(self, attempt_id: str, action: str, body: Mapping[str, Any]) -> AdminAttempt:
+        """Attach a task or decide. Sent only once: if no answer comes, list the attempts to see whether it arrived."""
         headers = {**self._key, "Content-Type": "application/json"}
-        path = f"{_PATH}/{quote(attempt_id, safe='')}/{what}"
+        path = f"{_PATH}/{quote(attempt_id, safe='')}/{action}"
         answer = self._send("POST", path, headers=headers, content=msgspec.json.encode(body))
         return msgspec.json.decode(answer.content, type=AdminAttempt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminServer:
-    """Which gateway to talk to."""
+    """The gateway to talk to, and the operator's key for it."""
 
     url: str = DEFAULT_URL
     api_key: str | None = None
 
     def client(self) -> AdminClient:
-        """A client of it; a usage error for a URL or key that cannot be one."""
+        """A client for it. Raises a usage error if the URL or the key cannot be right."""
         try:
             return AdminClient(self.url, self.api_key)
         except ValueError as error:
             raise click.UsageError(f"--url or --admin-key: {error}") from error
 
     def failed(self, error: Exception) -> int:
-        """Tell what came of a call; the exit code."""
+        """Print why a call failed; the exit code."""
         if not self.api_key and str(error).startswith("HTTP 401 "):
-            tell("attempts needs an operator's key: --admin-key or VIDEO_GATEWAY_ADMIN_KEY, as the gateway has it")
+            warn("attempts needs an operator's key: --admin-key or VIDEO_GATEWAY_ADMIN_KEY, as the gateway has it")
         else:
-            tell(str(error))
+            warn(str(error))
         return 2
 
 
 def attempts(state: str, server: AdminServer, *, as_json: bool) -> int:
-    """Show the attempts of a state; the exit code."""
+    """Print the attempts in a state; the exit code."""
     client = server.client()
     try:
-        found = client.page(state)
+        listed = client.page(state)
     except (Refused, Unreachable, msgspec.DecodeError) as error:
         return server.failed(error)
     finally:
         client.close()
     if as_json:
-        _print_json(AdminAttemptList(data=tuple(found), has_more=False))
-    elif not found:
-        tell(f"none is {state}")
+        _print_json(AdminAttemptList(data=tuple(listed), has_more=False))
+    elif not listed:
+        warn(f"no attempt is {state}")
     elif sys.stdout.isatty():
-        Console().print(_table(found))
+        Console().print(_table(listed))
     else:
-        for attempt in found:
+        for attempt in listed:
             say(line(attempt))
     return 0
 
 
-def change(attempt_id: str, what: str, body: Mapping[str, Any], server: AdminServer, *, as_json: bool) -> int:
-    """Attach or decide, and show what the attempt is then; the exit code."""
+def change(attempt_id: str, action: str, body: Mapping[str, Any], server: AdminServer, *, as_json: bool) -> int:
+    """Attach a task or decide, and print the attempt as it is then; the exit code."""
     client = server.client()
     try:
-        attempt = client.change(attempt_id, what, body)
+        attempt = client.change(attempt_id, action, body)
     except (Refused, Unreachable, msgspec.DecodeError) as error:
         return server.failed(error)
     finally:
@@ -104,30 +104,32 @@ def change(attempt_id: str, what: str, body: Mapping[str, Any], server: AdminSer
 
 
 def line(attempt: AdminAttempt) -> str:
-    """An attempt in a line."""
-    return f"{attempt.id} {attempt.provider}/{attempt.provider_model} {told(attempt)}; sent {_time(attempt.sent_at)}"
+    """An attempt on one line."""
+    return (
+        f"{attempt.id} {attempt.provider}/{attempt.provider_model} {state_of(attempt)}; sent {_time(attempt.sent_at)}"
+    )
 
 
-def told(attempt: AdminAttempt) -> str:
-    """How an attempt stands."""
+def state_of(attempt: AdminAttempt) -> str:
+    """The state of an attempt: what was decided, which tasks it has, whether it was billed."""
     billed = f", billed: {attempt.billed}" if attempt.billed else ""
     if attempt.held:
-        stands = f"held until {_time(attempt.deadline_at)}"
+        state = f"held until {_time(attempt.deadline_at)}"
     elif attempt.decision == "resubmit" and attempt.resubmit_after is not None:
-        stands = f"{attempt.status}, sent again after {_time(attempt.resubmit_after)}"
+        state = f"{attempt.status}, sent again after {_time(attempt.resubmit_after)}"
     elif attempt.decision == "fail":
-        stands = f"{attempt.status}, let fail"
+        state = f"{attempt.status}, let fail"
     else:
-        stands = " ".join((attempt.status, *attempt.tasks))
-    return stands + billed
+        state = " ".join((attempt.status, *attempt.tasks))
+    return state + billed
 
 
-def _table(found: Iterable[AdminAttempt]) -> Table:
-    folded = [Column(name, overflow="fold") for name in ("Attempt", "Route", "Sent", "Key", "Stands")]
+def _table(attempts: Iterable[AdminAttempt]) -> Table:
+    folded = [Column(name, overflow="fold") for name in ("Attempt", "Route", "Sent", "Key", "State")]
     table = Table(*folded)
-    for attempt in found:
+    for attempt in attempts:
         route = f"{attempt.provider}/{attempt.provider_model}"
-        cells = (attempt.id, route, _time(attempt.sent_at), attempt.key, told(attempt))
+        cells = (attempt.id, route, _time(attempt.sent_at), attempt.key, state_of(attempt))
         table.add_row(*(Text(plain(cell)) for cell in cells))
     return table
 

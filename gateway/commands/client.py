@@ -1,4 +1,4 @@
-"""A small client of the gateway's own API. It reads what it needs and passes over what it does not know."""
+"""A small client for the gateway's own API. It reads the fields that the commands need and ignores all others."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,35 +14,39 @@ from msgspec import Struct
 from gateway.settings.toml import is_loopback
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between the tries of a create or a download; both may be repeated safely
+PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between tries of a create (it has an idempotency key) or a download
 _VIDEOS = "/v1/videos/generations"
-_AGAIN = {429, 500, 502, 503, 504}  # of a create with an idempotency key, and of every read
+_AGAIN = {429, 500, 502, 503, 504}  # statuses after which a create with an idempotency key, or a read, is tried again
 T = TypeVar("T")
 
 
 class Refused(Exception):
-    """The gateway's answer is no."""
+    """The gateway refused the request; the same request would be refused again."""
 
 
 class Unreachable(Exception):
-    """No answer, or one that says to come back."""
+    """No answer, or one that says to try again."""
 
 
-class Told(Struct, frozen=True):
-    """Why something failed."""
+class GaveUp(Unreachable):
+    """The gateway did not answer any reading of a generation for a long time. The generation may still be running."""
+
+
+class Problem(Struct, frozen=True):
+    """Why something failed: the API's error code, and a message for people."""
 
     code: str = ""
     message: str = ""
 
 
 class Output(Struct, frozen=True):
-    """One result."""
+    """One output of a generation."""
 
     index: int
     status: str
     url: str | None = None
     content_type: str | None = None
-    error: Told | None = None
+    error: Problem | None = None
 
 
 class Attempt(Struct, frozen=True):
@@ -56,15 +60,15 @@ class Attempt(Struct, frozen=True):
     message: str | None = None
     billed: str | None = None
 
-    def told(self) -> str:
-        """What became of it, in a line."""
+    def summary(self) -> str:
+        """How the attempt ended and what it may have cost, on one line."""
         why = ": ".join(filter(None, (self.failure, self.message)))
         billed = f" (billed: {self.billed})" if self.billed in {"maybe", "yes"} else ""
         return f"attempt {self.number} {self.provider}/{self.provider_model} {self.status}: {why}{billed}"
 
 
 class Generation(Struct, frozen=True):
-    """A generation."""
+    """A generation, as far as the commands need it."""
 
     id: str
     status: str
@@ -73,17 +77,17 @@ class Generation(Struct, frozen=True):
     provider: str | None = None
     provider_model: str | None = None
     data: tuple[Output, ...] = ()
-    error: Told | None = None
+    error: Problem | None = None
     attempts: tuple[Attempt, ...] = ()
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether its status is final."""
         return self.status in {"completed", "failed", "cancelled", "expired"}
 
     @property
     def route(self) -> str:
-        """`provider/model` of where it is, as far as that is known."""
+        """`provider/model` that made it, or else that is working on it; empty if no route is."""
         if self.provider is not None:
             return f"{self.provider}/{self.provider_model}"
         last = self.attempts[-1] if self.attempts else None
@@ -91,11 +95,11 @@ class Generation(Struct, frozen=True):
 
 
 class _Refusal(Struct):
-    error: Told
+    error: Problem
 
 
 class Client:
-    """Talks to one gateway as one API key."""
+    """Talks to one gateway with one API key."""
 
     def __init__(
         self,
@@ -105,19 +109,19 @@ class Client:
         sleep: Callable[[float], object] = time.sleep,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`url` is what the gateway's paths are below; ValueError for what is no http(s) URL or no key."""
+        """`url` may end with `/v1`. Raises `ValueError` if it is not an http(s) URL or the key cannot be a key."""
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
             raise ValueError("expected an http(s) URL such as http://127.0.0.1:8080")
         if api_key and not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
-            raise ValueError("the API key has characters that no key has")
+            raise ValueError("the API key has spaces or characters that are not ASCII; paste it again")
         self.url = url.rstrip("/").removesuffix("/v1")
         self._key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._sleep = sleep
         self._http = httpx.Client(
             timeout=httpx.Timeout(30, connect=10),
             headers={"Accept-Encoding": "identity"},
-            trust_env=not is_loopback(parts.hostname),  # no proxy leads to this machine
+            trust_env=not is_loopback(parts.hostname),  # a proxy cannot reach this machine's loopback address
             transport=transport,
         )
 
@@ -126,7 +130,7 @@ class Client:
         self._http.close()
 
     def create(self, body: Mapping[str, Any], idempotency_key: str, note: Callable[[str], object]) -> Generation:
-        """Ask for a generation; repeated under the same key when no answer comes. `note` hears of that once."""
+        """Create a generation. Without an answer it is tried again with the same key, and `note` is called once."""
         content = msgspec.json.encode(body)
         headers = {**self._key, "Content-Type": "application/json", "Idempotency-Key": idempotency_key}
 
@@ -134,12 +138,12 @@ class Client:
             answer = self._send("POST", _VIDEOS, headers=headers, content=content, seconds=60)
             return _decoded(answer.content, Generation)
 
-        return self._patiently(post, note)
+        return self._with_retries(post, note)
 
     def read(self, generation_id: str, wait_seconds: int = 0, tag: str = "") -> tuple[Generation | None, str]:
-        """A generation and its tag, held back until it changes or `wait_seconds` are over; None: it is as `tag` has it.
+        """A generation and its ETag. The gateway answers when it changes, or after `wait_seconds`.
 
-        Raises `Unreachable` without an answer; it may be there a moment later.
+        The generation is `None` if it is still the one of `tag`. Raises `Unreachable` if no answer came: try again.
         """
         headers = {**self._key, **({"If-None-Match": tag} if tag else {})}
         path = f"{_VIDEOS}/{quote(generation_id, safe='')}?wait={wait_seconds}"
@@ -149,11 +153,11 @@ class Client:
         return _decoded(answer.content, Generation), answer.headers.get("etag", "")
 
     def raw(self, path: str) -> bytes:
-        """The JSON below a path, as it came."""
-        return self._patiently(lambda: self._send("GET", path, headers=self._key).content, lambda _: None)
+        """The JSON at a path, as bytes."""
+        return self._with_retries(lambda: self._send("GET", path, headers=self._key).content, lambda _: None)
 
     def download(self, generation_id: str, url: str, path: Path, note: Callable[[str], object]) -> int:
-        """Write the file behind an output's URL to `path`, whole or not at all; its size."""
+        """Download an output's file to `path`, whole or not at all; its size in bytes."""
         target, headers = self._target(generation_id, url)
         partial = path.with_name(path.name + ".part")
 
@@ -170,15 +174,15 @@ class Client:
             return size
 
         try:
-            return self._patiently(get, note)
+            return self._with_retries(get, note)
         finally:
             partial.unlink(missing_ok=True)
 
     def _target(self, generation_id: str, url: str) -> tuple[str, Mapping[str, str]]:
-        """Where an output is: the gateway's own path below our URL and with our key, anything else without it."""
+        """The URL of an output's file and its headers. Only the gateway itself is sent the API key."""
         own = f"{_VIDEOS}/{generation_id}/content"
         parts = urlsplit(url)
-        if parts.path.endswith(own):  # `public_url` may be another name for the gateway than ours
+        if parts.path.endswith(own):  # `public_url` may name the gateway by another host than ours
             return f"{self.url}{own}?{parts.query}", self._key
         return urljoin(self.url + "/", url), {}
 
@@ -194,7 +198,7 @@ class Client:
             return answer
         raise _refusal(answer)
 
-    def _patiently(self, work: Callable[[], T], note: Callable[[str], object]) -> T:
+    def _with_retries(self, work: Callable[[], T], note: Callable[[str], object]) -> T:
         for pause in PAUSES:
             try:
                 return work()
@@ -206,7 +210,7 @@ class Client:
 
     @contextmanager
     def _network(self) -> Iterator[None]:
-        """What the network does to a call is an `Unreachable`."""
+        """Turn errors of the network into `Unreachable`."""
         try:
             yield
         except httpx.InvalidURL as error:
@@ -219,16 +223,16 @@ def _decoded(content: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused("the answer is not a video-gateway's; is the URL right?") from error
+        raise Refused("the answer does not come from a video-gateway; is the URL right?") from error
 
 
 def _refusal(answer: httpx.Response) -> Exception:
-    """What an answer that is not 200 means."""
+    """The exception for an answer that is not 200."""
     try:
-        told = msgspec.json.decode(answer.content, type=_Refusal).error
+        problem = msgspec.json.decode(answer.content, type=_Refusal).error
     except (msgspec.DecodeError, UnicodeDecodeError):
-        told = Told(code="", message=answer.reason_phrase)
-    text = f"HTTP {answer.status_code} {told.code}: {told.message}".replace(" :", ":")
-    if answer.status_code in _AGAIN or told.code == "idempotency_key_in_use":
+        problem = Problem(code="", message=answer.reason_phrase)
+    text = f"HTTP {answer.status_code} {problem.code}: {problem.message}".replace(" :", ":")
+    if answer.status_code in _AGAIN or problem.code == "idempotency_key_in_use":
         return Unreachable(text)
     return Refused(text)

@@ -1,4 +1,4 @@
-"""The settings that a command starts from: file, environment, and what the command line says over both."""
+"""The settings of a command: from the file and the environment, overridden by options of the command line."""
 
 import os
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from gateway.upstream.registry import load_adapters
 def configured(
     file: Path | None, *, host: str | None = None, port: int | None = None
 ) -> tuple[Settings, Mapping[str, Adapter]]:
-    """The settings and the installed adapters; `ConfigurationError` says which key is wrong."""
+    """The settings and the installed adapters. Raises `ConfigurationError`, which names the wrong key."""
     adapters = load_adapters()
     settings = load(file, os.environ, adapters)
     server = settings.server

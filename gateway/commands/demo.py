@@ -1,4 +1,4 @@
-"""`demo`: the sandbox and a gateway in front of it on this machine, and one real generation through both."""
+"""`demo`: starts the sandbox and a gateway that uses it on this machine, and makes one generation through both."""
 
 import asyncio
 import shlex
@@ -21,7 +21,7 @@ from gateway.app import Application
 from gateway.commands.client import Client, Generation, Refused, Unreachable
 from gateway.commands.generate import COMPLETED, INTERRUPTED, NOT_COMPLETED, REFUSED, download, follow, image_of
 from gateway.commands.sandbox import KEY
-from gateway.commands.terminal import progress, say, tell
+from gateway.commands.terminal import progress, say, warn
 from gateway.sandbox.server import SandboxServer
 from gateway.server import GatewayServer, listen, url_of
 from gateway.settings.load import (
@@ -34,24 +34,24 @@ from gateway.settings.load import (
 )
 from gateway.settings.toml import Secret
 
-IMAGE = Path(__file__).parents[2] / "examples" / "beach.jpg"  # in the repository; an installed package has none
-LOOPBACK = ip_network("127.0.0.0/8")  # where the sandbox has its results
+IMAGE = Path(__file__).parents[2] / "examples" / "beach.jpg"  # in the repository; an installed package does not have it
+LOOPBACK = ip_network("127.0.0.0/8")  # the sandbox serves its results there
 PROMPT = "The waves roll in, the camera moves slowly closer"
 POLL_SECONDS = 0.5
 WAIT_SECONDS = 1
 
 
 def demo(image: Path | None, prompt: str, model: str, output: Path, *, port: int, stay: bool) -> int:
-    """Make an MP4 from an image; the exit code. With `stay` the servers go on until a signal."""
+    """Make an MP4 from an image; the exit code. With `stay` the servers run until a signal."""
     if image is None and not IMAGE.is_file():
-        raise click.UsageError("there is no example image beside an installed package; name one with --image PATH")
+        raise click.UsageError("an installed package has no example image; name one with --image PATH")
     body = {"model": model, "prompt": prompt, "image": image_of(str(image or IMAGE))}
     logs.configure("console", "warning")
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="video-gateway-demo-") as folder, Stack(Path(folder), port) as stack:
-            code = _made(stack, body, output, stay=stay)
+            code = _make_video(stack, body, output, stay=stay)
             if stay and code == COMPLETED:
                 threading.Event().wait()
     except KeyboardInterrupt:
@@ -60,7 +60,7 @@ def demo(image: Path | None, prompt: str, model: str, output: Path, *, port: int
 
 
 def settings_for(sandbox: SandboxServer, folder: Path, port: int) -> Settings:
-    """A gateway with every provider at the sandbox, polling fast, and its files in one folder."""
+    """Settings of a gateway with every provider at the sandbox, short poll intervals, and all files in one folder."""
     providers = {
         name: ProviderSettings(
             api_key=Secret.of(KEY),
@@ -81,7 +81,7 @@ def settings_for(sandbox: SandboxServer, folder: Path, port: int) -> Settings:
 
 
 class Stack:
-    """The sandbox and the gateway in a thread with a loop of its own; signals stay with the main thread."""
+    """The sandbox and the gateway, in a thread with its own event loop; the main thread handles the signals."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.url = ""
@@ -107,14 +107,14 @@ class Stack:
 
     def _end(self) -> None:
         if self._stop.done():
-            self._stop.result().should_exit = True  # looked at ten times a second
+            self._stop.result().should_exit = True  # uvicorn reads it ten times a second
         self._thread.join()
 
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._serve())
-        except BaseException as error:  # noqa: BLE001  # it is raised where the thread was started
+        except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits for `_ready`
             if not self._ready.done():
                 self._ready.set_exception(error)
 
@@ -129,57 +129,58 @@ class Stack:
             await server.serve(sockets)
 
 
-def _made(stack: Stack, body: dict[str, str], output: Path, *, stay: bool) -> int:
-    """Make the video and tell about it."""
+def _make_video(stack: Stack, body: dict[str, str], output: Path, *, stay: bool) -> int:
+    """Make the video and print what was made; the exit code."""
     output.mkdir(parents=True, exist_ok=True)
     request = output / "request.json"
     request.write_bytes(msgspec.json.encode(body))
     say(f"gateway {stack.url}, in front of the sandbox {stack.sandbox_url}")
     client = Client(stack.url)
     try:
-        created = client.create(body, "demo", tell)
+        created = client.create(body, "demo", warn)
         say(f"{created.id} {created.model}")
         with progress() as show:
             generation = follow(client, created.id, show, wait_seconds=WAIT_SECONDS)
         if generation.status != "completed":
-            tell(f"{generation.status}: {generation.error.message if generation.error else ''}")
+            warn(f"{generation.status}: {generation.error.message if generation.error else ''}")
             return NOT_COMPLETED
-        paths = download(client, generation, output, tell)
+        paths = download(client, generation, output, warn)
     except Refused as error:
-        tell(str(error))
+        warn(str(error))
         return REFUSED
     except Unreachable as error:
-        tell(str(error))
+        warn(str(error))
         return NOT_COMPLETED
     finally:
         client.close()
     facts = [_facts(path) for path in paths]
-    _tell_of(generation)
+    _print_summary(generation, with_url=stay)
     for path, fact in zip(paths, facts, strict=True):
         say(f"{'file':<15}{path}: {fact}")
-    say("the same with curl:")
-    say(
-        f"  curl -sS {stack.url}/v1/videos/generations -H 'Content-Type: application/json' "
-        f"-d @{shlex.quote(str(request))}"
-    )
     if stay:
+        say("the same with curl:")
+        say(
+            f"  curl -sS {stack.url}/v1/videos/generations -H 'Content-Type: application/json' "
+            f"-d @{shlex.quote(str(request))}"
+        )
         say(f"the gateway stays on {stack.url} until Ctrl-C; its API is described at {stack.url}/docs")
+    else:
+        say("the gateway has stopped; to keep it running and send requests yourself: make demo SERVE=1 (demo --serve)")
     say(str(paths[0]))
     return COMPLETED
 
 
-def _tell_of(generation: Generation) -> None:
-    for name, value in (
-        ("id", generation.id),
-        ("status", generation.status),
-        ("made by", generation.route),
-        ("url", generation.data[0].url or ""),
-    ):
+def _print_summary(generation: Generation, *, with_url: bool) -> None:
+    """The result; its URL only if the gateway that serves it stays."""
+    lines = {"id": generation.id, "status": generation.status, "made by": generation.route}
+    if with_url:
+        lines["url"] = generation.data[0].url or ""
+    for name, value in lines.items():
         say(f"{name:<15}{value}")
 
 
 def _facts(path: Path) -> str:
-    """What kind of video a file is; an error where it is none."""
+    """Format, size and length of a video file. Raises if the file is not an MP4."""
     with path.open("rb") as file:
         if file.read(8)[4:] != b"ftyp":
             raise click.ClickException(f"{path} is not an MP4")

@@ -1,4 +1,4 @@
-"""`models`: what can be asked for, from a running gateway or from the configuration alone."""
+"""`models`: lists the models of a running gateway, or of the configuration."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,40 +15,40 @@ from gateway.build import providers_of
 from gateway.commands.client import Client, Refused, Unreachable
 from gateway.commands.configuration import configured
 from gateway.commands.generate import Server
-from gateway.commands.terminal import plain, tell
+from gateway.commands.terminal import plain, warn
 from gateway.domain.errors import ModelNotFound
 from gateway.generations.catalog import Catalog
 from gateway.upstream.provider import accepting
 
-_WIDE = 200  # columns, where there is no terminal to fit into
+_WIDE = 200  # columns, if standard output is not a terminal
 
 
 class Models(Struct, frozen=True):
-    """The part of the list that is shown."""
+    """The part of `GET /v1/models` that is shown."""
 
     data: tuple[ModelView, ...]
 
 
 def models(name: str | None, server: Server | None, config: Path | None, *, as_json: bool) -> int:
-    """Show all models or one; the exit code."""
+    """Print all models, or the one with this name; the exit code."""
     try:
-        found = _local(name, config) if server is None else _remote(name, server)
+        listed = _local(name, config) if server is None else _remote(name, server)
     except (ModelNotFound, Refused, Unreachable, msgspec.ValidationError) as error:
-        tell(str(error))
+        warn(str(error))
         return 2
     if as_json:
-        answer = found[0] if name is not None else ModelList(data=tuple(found))
+        answer = listed[0] if name is not None else ModelList(data=tuple(listed))
         click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
     else:
         console = Console()
         if not console.is_terminal:
             console = Console(width=_WIDE)
-        console.print(_table(found))
+        console.print(_table(listed))
     return 0
 
 
-def told(capability: CapabilityView) -> str:
-    """What a route can do, in a line."""
+def summary(capability: CapabilityView) -> str:
+    """What a route can do, on one line."""
     parts = [
         " or ".join(capability.inputs).replace("_", " "),
         f"{_span(capability.durations)} s" if capability.durations else "",
@@ -63,8 +63,8 @@ def told(capability: CapabilityView) -> str:
 def _local(name: str | None, config: Path | None) -> list[ModelView]:
     settings, adapters = configured(config)
     catalog = Catalog(accepting(providers_of(settings, adapters)), settings)
-    found = catalog.listed() if name is None else [catalog.resolve(name)]
-    return [model_view(model, 0) for model in found]
+    models = catalog.listed() if name is None else [catalog.resolve(name)]
+    return [model_view(model, 0) for model in models]
 
 
 def _remote(name: str | None, server: Server) -> list[ModelView]:
@@ -77,14 +77,14 @@ def _remote(name: str | None, server: Server) -> list[ModelView]:
         client.close()
 
 
-def _table(found: Iterable[ModelView]) -> Table:
-    """A row a model: of one route, what it can do; of several, which."""
+def _table(models: Iterable[ModelView]) -> Table:
+    """One row for each model: what it can do, or, if it has several routes, their names."""
     table = Table(Column("Model", overflow="fold"), Column("What it can do", overflow="fold"))
-    for model in found:
+    for model in models:
         names = [f"{route.provider}/{route.provider_model}" for route in model.routes]
         lines = [f"→ {name}" for name in names if name != model.id]
         if len(names) == 1:
-            lines += [told(capability) for capability in model.routes[0].capabilities]
+            lines += [summary(capability) for capability in model.routes[0].capabilities]
         table.add_row(Text(plain(model.id)), Text("\n".join(map(plain, lines))))
     return table
 
@@ -94,7 +94,7 @@ def _list(values: Iterable[object]) -> str:
 
 
 def _span(values: Sequence[int]) -> str:
-    """`3–15` where there is no gap, else each."""
+    """`3–15` if the values have no gap, else every value."""
     if len(values) > 2 and values[-1] - values[0] == len(values) - 1:
         return f"{values[0]}–{values[-1]}"
     return _list(values)

@@ -1,4 +1,4 @@
-"""`openapi`: the document of the API, printed, written or compared."""
+"""`openapi`: prints the OpenAPI document, writes it to a file, or compares it with one."""
 
 import json
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 import rich_click as click
 
 from gateway.api.openapi.document import document
-from gateway.commands.terminal import tell
+from gateway.commands.terminal import warn
 
 
 def openapi(output: Path | None, check: Path | None) -> int:
-    """Print the document; or write it to `output`; or compare it with `check`, 1 when they differ."""
+    """Print the document, or write it to `output`, or compare it with `check`; the exit code, 1 if they differ."""
     text = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
     if check is not None:
         if check.is_file() and check.read_text("utf-8") == text:
             return 0
-        tell(f"{check} is not what the program makes; renew it: video-gateway openapi --output {check}")
+        warn(f"{check} is out of date; renew it: video-gateway openapi --output {check}")
         return 1
     if output is None:
         click.echo(text, nl=False)

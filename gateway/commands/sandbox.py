@@ -1,4 +1,4 @@
-"""`sandbox`: the upstreams as they behave, on a port of this machine."""
+"""`sandbox`: imitates the providers on a port of this machine."""
 
 import asyncio
 import signal
@@ -13,11 +13,11 @@ from gateway.commands.terminal import say
 from gateway.sandbox.media import missing
 from gateway.sandbox.server import SandboxServer
 
-KEY = "sandbox"  # any key will do but those that the sandbox has a meaning for
+KEY = "sandbox"  # any key works, except those to which the sandbox reacts in a special way
 
 
 def sandbox(host: str, port: int, journal: Path | None, changes: Mapping[str, Any]) -> int:
-    """Run until SIGINT or SIGTERM."""
+    """Run until SIGINT or SIGTERM; the exit code."""
     try:
         server = SandboxServer(host=host, port=port, journal=journal, **changes)
     except msgspec.ValidationError as error:
@@ -31,15 +31,15 @@ def sandbox(host: str, port: int, journal: Path | None, changes: Mapping[str, An
 
 async def _run(server: SandboxServer) -> None:
     stop = asyncio.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with server:
         say(
             f"# sandbox on {server.url}; faults and counters: {server.url}/_sandbox/faults, {server.url}/_sandbox/state"
         )
-        if why := missing():
-            say(f"# no results: {why}")
-        say("# a gateway in front of it is started with:")
+        if reason := missing():
+            say(f"# no results: {reason}")
+        say("# start a gateway that uses it with:")
         for name, url in server.base_urls().items():
             say(f"export {name.upper()}_API_KEY={KEY} {name.upper()}_BASE_URL={url}")
         await stop.wait()

@@ -1,4 +1,4 @@
-"""`serve`: the gateway on its port until a signal comes."""
+"""`serve`: runs the gateway until a signal ends it."""
 
 import asyncio
 import os
@@ -22,14 +22,14 @@ from gateway.settings.load import Settings
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
-SAME_SIGNAL_SECONDS = 1.0  # after the first signal: what arrives within this time was sent together with it
+SAME_SIGNAL_SECONDS = 1.0  # a signal this soon after the first one counts as the same signal
 
 
 def serve(config: Path | None, host: str | None, port: int | None, *, accept_clock: bool = False) -> int:
-    """Run until SIGINT or SIGTERM, then drain; a second signal ends the process where it is.
+    """Run until SIGINT or SIGTERM, then drain; a second signal ends the process at once. Returns the exit code.
 
-    A supervisor may signal a group of processes, and a launcher in that group pass the signal on: what arrives within a
-    second of the first signal is taken for the same one, because an end at once cuts submits off that may be paid.
+    A supervisor may signal a whole group of processes, and a launcher in the group may pass the signal on. A signal
+    within a second of the first one therefore counts as the same one: an end at once cuts off submits that may be paid.
     """
     settings, adapters = configured(config, host=host, port=port)
     logs.configure(settings.server.log_format, settings.server.log_level)
@@ -38,12 +38,12 @@ def serve(config: Path | None, host: str | None, port: int | None, *, accept_clo
 
 
 def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool) -> int:
-    os.umask(OWNER_ONLY)  # the ledger and the inputs hold what clients sent
+    os.umask(OWNER_ONLY)  # the ledger and the inputs contain prompts and images of clients
     sockets = listen(settings.server.host, settings.server.port)
     try:
         application = Application(settings, adapters=adapters, accept_clock=accept_clock)
     except ClockTrouble as trouble:
-        log.error(  # noqa: TRY400  # the trace says nothing
+        log.error(  # noqa: TRY400  # the traceback does not help
             "clock_refused",
             problem=trouble.problem,
             clock=trouble.clock.isoformat(),
@@ -67,9 +67,9 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
 
     def let_signals_end_it() -> None:
         loop = asyncio.get_running_loop()
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(each)
-            signal.signal(each, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
 
     def stop(name: signal.Signals) -> None:
         nonlocal is_stopping
@@ -83,8 +83,8 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(each, stop, each)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
         watching = asyncio.create_task(watch_bucket(application), name="bucket")
         await server.serve(sockets)
         watching.cancel()
@@ -95,6 +95,6 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
 
 
 async def watch_bucket(application: Application) -> None:
-    """Tell of a bucket that does not work, beside the gateway's start: generations are made all the same."""
+    """Log a bucket that does not work. The start does not wait for it, because generations are made anyway."""
     if isinstance(application.artifact_store, ArtifactBucket):
         await application.artifact_store.watch()

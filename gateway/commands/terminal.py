@@ -1,4 +1,4 @@
-"""What a person at the terminal sees: a bar where there is one, plain lines elsewhere."""
+"""Output for a person: a progress bar if standard output is a terminal, plain lines otherwise."""
 
 import os
 import sys
@@ -15,38 +15,38 @@ from gateway.commands.client import Generation
 
 
 def say(text: str) -> None:
-    """One line on standard output, now."""
+    """Print one line on standard output, without buffering."""
     with suppress(BrokenPipeError):
         click.echo(plain(text))
         sys.stdout.flush()
 
 
-def tell(text: str) -> None:
-    """One line on standard error."""
+def warn(text: str) -> None:
+    """Print one line on standard error."""
     with suppress(BrokenPipeError):
         click.echo(plain(text), err=True)
 
 
 def plain(text: str) -> str:
-    """One line of text: what others wrote cannot steer the terminal."""
+    """The text on one line, without control characters: a text from a provider must not control the terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 class Show(Protocol):
-    """Where progress is shown."""
+    """Shows the progress of a generation."""
 
     def generation(self, generation: Generation) -> None:
-        """How it stands now."""
+        """Show the generation as it is now."""
         ...
 
     def note(self, text: str) -> None:
-        """Something besides."""
+        """Show a message that is not about the generation."""
         ...
 
 
 @contextmanager
 def progress(*, on_stderr: bool = False) -> Iterator[Show]:
-    """A bar on a terminal, lines elsewhere."""
+    """A progress bar if the stream is a terminal, else lines."""
     stream = sys.stderr if on_stderr else sys.stdout
     if stream.isatty() and os.environ.get("TERM") != "dumb":
         with _bar(Console(file=stream)) as bar:
@@ -56,26 +56,26 @@ def progress(*, on_stderr: bool = False) -> Iterator[Show]:
 
 
 class _Attempts:
-    """Tells of each attempt once that it did not work out."""
+    """Reports each failed attempt once."""
 
     def __init__(self) -> None:
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
 
     def new(self, generation: Generation) -> Iterator[str]:
         for attempt in generation.attempts:
-            if attempt.failure is not None and attempt.number not in self._told:
-                self._told.add(attempt.number)
-                yield attempt.told()
+            if attempt.failure is not None and attempt.number not in self._reported:
+                self._reported.add(attempt.number)
+                yield attempt.summary()
 
 
 class _Lines:
     def __init__(self, *, on_stderr: bool) -> None:
-        self._say = tell if on_stderr else say
+        self._say = warn if on_stderr else say
         self._attempts = _Attempts()
         self._last = ""
 
     def generation(self, generation: Generation) -> None:
-        """A line when something has changed."""
+        """Print a line if something has changed."""
         for attempt in self._attempts.new(generation):
             self._stamped(attempt)
         line = " ".join(filter(None, (generation.status, f"{generation.progress}%", generation.route)))
@@ -84,7 +84,7 @@ class _Lines:
             self._stamped(line)
 
     def note(self, text: str) -> None:
-        tell(text)
+        warn(text)
 
     def _stamped(self, text: str) -> None:
         self._say(f"{time.strftime('%H:%M:%S')} {text}")
@@ -109,10 +109,10 @@ class _Bar:
         self._task: TaskID = bar.add_task("queued", total=100, route="")
 
     def generation(self, generation: Generation) -> None:
-        """Move the bar."""
+        """Update the bar."""
         for attempt in self._attempts.new(generation):
             self.note(attempt)
-        # A provider that tells no progress leaves it at 0 until the end: the bar then only shows that it is alive.
+        # Some providers report no progress: the bar then stays at 0 until the end, and only the spinner moves.
         self._bar.update(
             self._task,
             description=plain(generation.status),
@@ -121,5 +121,5 @@ class _Bar:
         )
 
     def note(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self._bar.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)

@@ -1,1 +1,1 @@
-"""The three upstreams as documented, over real HTTP; imports nothing else of the gateway."""
+"""Imitates the three providers as documented, over real HTTP. It imports nothing else of the gateway."""

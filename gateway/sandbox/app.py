@@ -1,4 +1,4 @@
-"""One ASGI application: three upstreams under their prefixes, their files, and `/_sandbox/` to steer and count them."""
+"""One ASGI application: three providers under their prefixes, their files, and `/_sandbox/` to control them."""
 
 import asyncio
 import ssl
@@ -29,7 +29,7 @@ PROVIDERS = {provider.name: provider for provider in (KEEVX, KLING_RELAY, FOXAPI
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """One for all sandboxes of a process: to read the certificates takes some 20 ms."""
+    """Shared by all sandboxes of a process, because reading the certificates takes about 20 ms."""
     return httpx.create_ssl_context(trust_env=False)
 
 
@@ -38,7 +38,7 @@ class ClientGoneError(Exception):
 
 
 class Sandbox:
-    """The application. `state` is open to whoever runs it in-process."""
+    """The application. Tests that run it in their own process may read and change `state`."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -75,7 +75,7 @@ class Sandbox:
             self.state.note_reading(request.path.split("/")[1], reply.reading, has_left=has_left)
 
     async def close(self) -> None:
-        """Send no more callbacks, draw no more results."""
+        """Stop sending callbacks and drawing results."""
         await self._callbacks.close()
         await self._files.close()
         await self._client.aclose()
@@ -95,10 +95,10 @@ class Sandbox:
         _, prefix, rest = (*request.path.split("/", 2), "")[:3]
         provider = PROVIDERS.get(prefix)
         if provider is not None:
-            found = provider.find(request.method, f"/{rest}")
-            if found is None:
+            match = provider.find(request.method, f"/{rest}")
+            if match is None:
                 return _dressed(provider, provider.unknown_path(replace(request, path=f"/{rest}")))
-            route, name = found
+            route, name = match
             self.state.received[provider.name, route.operation] += 1
             early = self.state.faults.take(provider.name, route.operation, "before")
             if early is not None:
@@ -114,7 +114,7 @@ class Sandbox:
         return text_reply(f"The sandbox has /{', /'.join(PROVIDERS)}, /files and /_sandbox.\n", 404)
 
     async def _serve(self, provider: Provider, route: Route, name: str, request: Request) -> Reply:
-        """The key, then a fault in place of the handler, then the handler, then a fault of its reply."""
+        """Check the key, then apply a fault instead of the handler or call it, then apply a fault to its reply."""
         refused = provider.refuse(request, self.state, route.operation)
         if refused is not None:
             return refused
@@ -139,7 +139,7 @@ class Sandbox:
             return self._as_reading(route, name, instead, says="nothing")
         reply = await route.handler(request, self._desk, name)
         reply = self._as_reading(route, name, reply, says=self._shown(name, reply))
-        if reply.status >= 400:  # refused: there is no acceptance to spoil
+        if reply.status >= 400:  # a refusal; the faults are for replies that accept
             return reply
         fault = take(provider.name, route.operation, "after", prompt=prompt, key=name)
         if fault is None:
@@ -151,18 +151,18 @@ class Sandbox:
         return self._as_reading(route, name, spoiled, says="nothing")
 
     def _note_refusal(self, provider: Provider, reply: Reply, started: tuple[str, ...]) -> None:
-        """Put in the journal that a reply refuses a submit whose tasks were started."""
+        """Write to the journal that the reply refuses a submit although its tasks were started."""
         if reply.status >= 400 and reply.manner is Manner.WHOLE:
             self.state.withhold(provider.name, started)
 
     def _as_reading(self, route: Route, name: str, reply: Reply, *, says: str) -> Reply:
-        """A reply to a poll, with what the journal is to have of it."""
+        """The reply to a poll, with what the journal will record about it."""
         if route.operation != "poll" or self.state.journal is None:
             return reply
         return replace(reply, reading=Reading(task=name, at=self.state.clock.now(), says=says))
 
     def _shown(self, name: str, reply: Reply) -> str:
-        """What the reply to a poll says of its task."""
+        """The state of the task that the reply to a poll reports."""
         task = self.state.tasks.get(name)
         if task is None or task.shown is None or reply.status >= 400:
             return "not_found"
@@ -176,7 +176,7 @@ def create_app(
     journal: Path | None = None,
     **changes: Any,
 ) -> Sandbox:
-    """A sandbox with these settings; `changes` are single settings by name."""
+    """A sandbox with these settings. `changes` are single settings by name and override `settings`."""
     lines = None if journal is None else Journal(journal)
     return Sandbox(State(settings=(settings or Settings()).changed(changes), clock=clock or Clock(), journal=lines))
 

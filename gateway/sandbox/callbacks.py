@@ -1,4 +1,4 @@
-"""Callbacks: one POST for each task at its end, by the sandbox's clock."""
+"""Callbacks: one POST for each task when it ends, by the sandbox's clock."""
 
 import asyncio
 import heapq
@@ -11,12 +11,12 @@ import httpx
 
 from gateway.sandbox.state import State
 
-Payload = Callable[[], dict[str, Any]]  # made when it is sent
+Payload = Callable[[], dict[str, Any]]  # called when the callback is sent
 
 
 @dataclass(slots=True)
 class Callbacks:
-    """Sends what is due, when it is due. Nothing is tried twice: no retry rule is documented."""
+    """Sends each callback at its time, and only once: the providers document no retries."""
 
     state: State
     client: httpx.AsyncClient
@@ -35,7 +35,7 @@ class Callbacks:
         self._wake.set()
 
     async def send(self, url: str, payload: dict[str, Any]) -> None:
-        """Send now; what the receiver says is noted and has no further effect."""
+        """Send now. The answer of the receiver is recorded and has no other effect."""
         try:
             reply = await self.client.post(url, json=payload)
             outcome: int | str = reply.status_code

@@ -1,9 +1,10 @@
-"""Faults on demand: rules set through the admin call, and markers in a prompt.
+"""Faults on demand: rules that are set through `/_sandbox/faults`, and markers in a prompt.
 
-A marker reads `[[sandbox:PROVIDER:OPERATION:FAULT]]` or `[[sandbox:PROVIDER:OPERATION:FAULT?times=2&seconds=1]]`;
-provider and operation may be `any`. Besides the names below, every provider has its own table of documented errors.
-Any fault takes `rate=0.5`: it happens to that part of the calls alone, drawn in their order (`seed` for another order).
-A submit's refusal takes `started=1`: the task is started all the same, and where the provider calls back, it names it.
+A marker is `[[sandbox:PROVIDER:OPERATION:FAULT]]` or `[[sandbox:PROVIDER:OPERATION:FAULT?times=2&seconds=1]]`; provider
+and operation may be `any`. Each provider also has its own table of documented errors, whose names are faults.
+
+Every fault accepts `rate=0.5`: only this share of the calls has it, chosen by a fixed sequence (another one by `seed`).
+A refusal of a submit accepts `started=1`: the task is started although the reply refuses it, and a callback names it.
 """
 
 import gzip
@@ -23,33 +24,33 @@ import msgspec
 
 from gateway.sandbox.wire import Manner, Reply, any_reply, html_reply, json_reply, text_reply
 
-# What becomes of a task: given at submit for its life, or at a poll for that poll alone.
+# The fate of a task. Set at the submit it lasts for the whole task, set at a poll it lasts for that poll.
 FATES = {
-    "fail": "fails for no reason of the client's (args: message, code)",
-    "fail_content": "fails, its content refused",
-    "fail_image": "fails, its image refused",
-    "given_up": "is given up by the relay itself at its end: its task plug-in shows the last that Kling said for ever",
+    "fail": "fails for a reason that is not the client's fault (args: message, code)",
+    "fail_content": "fails because its content was refused",
+    "fail_image": "fails because its image was refused",
+    "given_up": "is abandoned by the relay itself: its task plug-in shows the last answer of Kling forever",
     "cancelled": "ends as cancelled",
     "stuck": "never ends (args: phase=queued|running)",
     "slow_task": "takes longer (args: seconds)",
-    "lost": "is not to be found",
-    "no_url": "is done without a file, for good or until so many polls have seen it (args: polls, until_sync)",
-    "unknown_status": "shows a status word that is in no documentation (args: word)",
+    "lost": "does not exist any more",
+    "no_url": "is done without a file, permanently or for this number of polls (args: polls, until_sync)",
+    "unknown_status": "has a status word that is not documented (args: word)",
 }
 CALLBACKS = {
     "duplicated": "the callback is sent twice",
     "early": "the task ends at once, and the callback comes before the reply to the submit",
-    "forged": "a callback claims success, with a foreign URL, before the end (args: task_id, url, after: seconds)",
+    "forged": "a false callback reports success with another URL before the end (args: task_id, url, after: seconds)",
     "none": "no callback is sent",
 }
-EXTRA_IDS = "extra_ids"  # Keevx alone: more tasks than were asked for (args: n)
-FEWER_IDS = "fewer_ids"  # Keevx alone: the reply leaves out some of the tasks that were started (args: n)
-DELAYED = "delayed"  # the call is read at once and handled later (args: seconds); `slow` is handled at once
+EXTRA_IDS = "extra_ids"  # only Keevx: starts more tasks than requested (args: n)
+FEWER_IDS = "fewer_ids"  # only Keevx: the reply omits some of the started tasks (args: n)
+DELAYED = "delayed"  # the call is read now and handled later (args: seconds); `slow` handles now and replies later
 BEFORE = "close_before_read"  # the connection ends before the body is read; nothing is started
 
 
 def _garbage(reply: Reply, args: Mapping[str, Any]) -> Reply:
-    return replace(reply, body=random.Random(int(args.get("seed", 7))).randbytes(512))  # noqa: S311  # no secret
+    return replace(reply, body=random.Random(int(args.get("seed", 7))).randbytes(512))  # noqa: S311  # not a secret
 
 
 def _truncated(reply: Reply, _args: Mapping[str, Any]) -> Reply:
@@ -75,12 +76,12 @@ def _gzip_bomb(reply: Reply, args: Mapping[str, Any]) -> Reply:
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
-    "raw": lambda body: zlib.compress(body)[2:-4],  # deflate as some servers understand it
+    "raw": lambda body: zlib.compress(body)[2:-4],  # deflate without the zlib header, as some servers send it
 }
 
 
 def _encoded(reply: Reply, args: Mapping[str, Any]) -> Reply:
-    """A `Content-Encoding` header, and what was really done to the body: nothing, or several things in this order."""
+    """Set a `Content-Encoding` header, and encode the body by `pack`: not at all, or several times in that order."""
     body = reply.body
     for name in filter(None, str(args.get("pack", "")).split("+")):
         body = PACKERS[name](body)
@@ -112,20 +113,20 @@ def _wrapped(reply: Reply, args: Mapping[str, Any]) -> Reply:
 
 
 def _in_camel_case(reply: Reply, _args: Mapping[str, Any]) -> Reply:
-    named = re.sub(rb'"([a-z]+(?:_[a-z]+)+)"(?=\s*:)', lambda found: _camel(found[0]), reply.body)
+    named = re.sub(rb'"([a-z]+(?:_[a-z]+)+)"(?=\s*:)', lambda match: _camel(match[0]), reply.body)
     return replace(reply, body=named)
 
 
 def _camel(name: bytes) -> bytes:
-    return re.sub(rb"_([a-z])", lambda found: found[1].upper(), name)
+    return re.sub(rb"_([a-z])", lambda match: match[1].upper(), name)
 
 
 def _other_word(reply: Reply, args: Mapping[str, Any]) -> Reply:
-    """Another word for the state of the task, whatever that is: `word` is said as soon as `of` would be."""
-    said, instead = str(args.get("of", "")), json.dumps(str(args.get("word", "done"))).encode()
-    word = re.escape(said).encode() or rb"[^\"]*"
+    """Replace the status word `of`, or any status word if `of` is missing, by `word`."""
+    original, replacement = str(args.get("of", "")), json.dumps(str(args.get("word", "done"))).encode()
+    word = re.escape(original).encode() or rb"[^\"]*"
     return replace(
-        reply, body=re.sub(rb'("(?:task_)?status"\s*:\s*)"%s"' % word, lambda found: found[1] + instead, reply.body)
+        reply, body=re.sub(rb'("(?:task_)?status"\s*:\s*)"%s"' % word, lambda match: match[1] + replacement, reply.body)
     )
 
 
@@ -138,19 +139,19 @@ def _manner(manner: Manner) -> Callable[[Reply, Mapping[str, Any]], Reply]:
     return lambda reply, args: replace(reply, manner=manner, reset=bool(args.get("reset")))
 
 
-# What becomes of the reply to a call that was accepted: for a submit, the task IS started.
+# What happens to the reply to an accepted call. After a submit, the task IS started.
 AFTER: dict[str, Callable[[Reply, Mapping[str, Any]], Reply]] = {
     "close_after_accept": _manner(Manner.CLOSE),
     "hang_after_accept": _manner(Manner.HANG),
     "half_reply": _manner(Manner.HALF),
     "length_too_long": _manner(Manner.LONG),
     "length_too_short": _manner(Manner.SHORT),
-    "slow_body": _in_pieces,  # in the whole time `seconds`, in `pieces`
+    "slow_body": _in_pieces,  # args: seconds for the whole body, pieces
     "encoded": _encoded,  # args: header, pack=gzip+deflate+raw
     "dirty_json": _dirty,  # args: dirt, one of DIRT
     "other_envelope": _wrapped,  # args: code
     "camel_case": _in_camel_case,
-    "other_word": _other_word,  # args: word, and of: the provider's own word that it is said for
+    "other_word": _other_word,  # args: word, and of: the word that it replaces
     "slow": lambda reply, args: replace(reply, delay_seconds=float(args.get("seconds", 2))),
     "garbage": _garbage,
     "truncated_json": _truncated,
@@ -165,13 +166,13 @@ AFTER: dict[str, Callable[[Reply, Mapping[str, Any]], Reply]] = {
     "gzip_bomb": _gzip_bomb,
     "error_after_accept": lambda _reply, args: html_reply(int(args.get("status", 500))),
 }
-# What comes in place of handling the call: nothing is started, unless the fault has `started=1`.
+# What happens instead of handling the call: nothing is started, unless the fault has `started=1`.
 INSTEAD = {
-    "close": "the request is read, the connection ends (args: reset)",
-    "hang": "the request is read, no reply ever comes",
-    "502_html": "a proxy's page, as with every other number (504_html …)",
-    "redirect": "302 (args: location); without a location it leads to a trap that remembers who came",
-    "reply": "any reply at all (args: status, json, text, headers)",
+    "close": "reads the request, then ends the connection (args: reset)",
+    "hang": "reads the request and never replies",
+    "502_html": "replies with the page of a proxy; any other status works as well (504_html …)",
+    "redirect": "replies 302 (args: location); without a location it leads to a trap that counts visits",
+    "reply": "any reply (args: status, json, text, headers)",
 }
 MARKER_FORM = "[[sandbox:PROVIDER:OPERATION:FAULT?times=2]]"
 _NUMBER = re.compile(r"([345]\d\d)(_html|_retry_after|_retry_date)?")
@@ -180,17 +181,17 @@ _MARKER = re.compile(r"\[\[sandbox:(\w+):(\w+):([\w.-]+)(?:\?([^\]]*))?\]\]")
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One fault that was asked for."""
+    """One fault that was set."""
 
     name: str
     provider: str = "any"
     operation: str = "any"
     args: Mapping[str, Any] = field(default_factory=dict)
-    times: int | None = None  # how often it still happens; None: always
+    times: int | None = None  # how many more times it happens; None: always
     id: int = 0
 
     def fits(self, provider: str, operation: str, group: str) -> bool:
-        """Whether this fault is for that operation, and of that group."""
+        """Whether this fault applies to the operation and belongs to the group."""
         return (
             self.times != 0
             and self.provider in {"any", provider}
@@ -205,26 +206,26 @@ class Faults:
     def __init__(self) -> None:
         self.rules: list[Fault] = []
         self._marked: Counter[tuple[str, str]] = Counter()
-        self._drawn: Counter[int | str] = Counter()  # by the id of a rule, or by a marker
+        self._drawn: Counter[int | str] = Counter()  # calls, by the id of the rule or by the marker
         self._ids = itertools.count(1)
 
     def add(self, fault: Fault) -> Fault:
-        """Set one."""
+        """Set a fault."""
         fault.name = fault.name.replace("-", "_")
         fault.id = next(self._ids)
         self.rules.append(fault)
         return fault
 
     def clear(self) -> None:
-        """Take all back."""
+        """Remove all faults."""
         self.rules.clear()
         self._marked.clear()
         self._drawn.clear()
 
     def take(self, provider: str, operation: str, group: str, *, prompt: str = "", key: str = "") -> Fault | None:
-        """The first fault of this group that fits, now used once more; rules go before markers.
+        """The first fault of this group that applies, counted as used once more. Rules come before markers.
 
-        A marker with `times` counts for each key (a task, say), or else for each prompt.
+        A marker with `times` is counted for each `key`, for example a task, or without a key for each prompt.
         """
         for rule in self.rules:
             if rule.fits(provider, operation, group) and self._is_drawn(rule, rule.id):
@@ -242,16 +243,16 @@ class Faults:
         return None
 
     def _is_drawn(self, fault: Fault, name: int | str) -> bool:
-        """Whether a fault with a rate happens this time."""
+        """Whether a fault with a rate happens at this call."""
         if "rate" not in fault.args:
             return True
         self._drawn[name] += 1
-        draw = random.Random(f"{fault.args.get('seed', 7)}:{self._drawn[name]}")  # noqa: S311  # no secret
+        draw = random.Random(f"{fault.args.get('seed', 7)}:{self._drawn[name]}")  # noqa: S311  # not a secret
         return draw.random() < float(fault.args["rate"])
 
 
 def group_of(name: str) -> str:
-    """When a fault happens: before, delay, instead, after; or to what: fate, callback, ids."""
+    """The group of a fault: when it happens (before, delay, instead, after) or to what (fate, callback, ids)."""
     if name == BEFORE:
         return "before"
     if name == DELAYED:
@@ -266,13 +267,13 @@ def group_of(name: str) -> str:
 
 
 def is_known(name: str, errors: Mapping[str, object]) -> bool:
-    """Whether there is such a fault for a provider with these documented errors."""
+    """Whether a fault of this name exists for a provider with these documented errors."""
     name = name.replace("-", "_")
     return name in errors or group_of(name) != "instead" or name in INSTEAD or _NUMBER.fullmatch(name) is not None
 
 
 def reply_instead(fault: Fault, errors: Mapping[str, tuple[int, Any]], *, trap: str, now: float) -> Reply:
-    """The reply a fault of the group `instead` gives. `trap` is where a redirect leads."""
+    """The reply of a fault of the group `instead`. `trap` is the URL to which a redirect leads by default."""
     args = fault.args
     number = _NUMBER.fullmatch(fault.name)
     if fault.name == "reply":
@@ -300,7 +301,7 @@ def reply_instead(fault: Fault, errors: Mapping[str, tuple[int, Any]], *, trap: 
 
 
 def mangle(fault: Fault, reply: Reply) -> Reply:
-    """What a fault of the group `after` makes of a reply."""
+    """The reply changed by a fault of the group `after`."""
     return AFTER[fault.name](reply, fault.args)
 
 
@@ -310,7 +311,7 @@ def _given(args: Mapping[str, Any]) -> Reply:
     if "text" in args:
         return replace(text_reply(str(args["text"]), status), headers=headers)
     value = args.get("json")
-    if isinstance(value, str):  # from a marker, where all values are text
+    if isinstance(value, str):  # from a marker: all of its values are text
         value = msgspec.json.decode(value)
     return json_reply(value, status, headers)
 
@@ -320,7 +321,7 @@ def _read_marker(match: re.Match[str]) -> Fault:
     times = args.pop("times", None)
     name = match[3].replace("-", "_")
     return Fault(
-        name="close" if name == BEFORE else name,  # a marker is only seen once the body is read
+        name="close" if name == BEFORE else name,  # a marker is found only after the body was read
         provider=match[1],
         operation=match[2],
         args=args,

@@ -1,4 +1,4 @@
-"""Results and uploads under `/files/`: with ranges, and gone when their time is over."""
+"""Results and uploads under `/files/`, with byte ranges, until they expire."""
 
 import asyncio
 import hashlib
@@ -13,19 +13,19 @@ from gateway.sandbox.state import State, Task
 from gateway.sandbox.wire import Reply, Request, text_reply
 
 RESULTS = "/files/results/"
-KEPT = 64  # drawn results kept in memory
+CACHED = 64  # drawn results in memory
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 @dataclass(slots=True)
 class Files:
-    """Serves files; a result is drawn when it is first asked for, and once for all tasks that look the same."""
+    """Serves files. A result is drawn at the first download, and once for all tasks that look the same."""
 
     state: State
     _drawn: dict[str, "asyncio.Task[bytes]"] = field(default_factory=dict)
 
     async def serve(self, request: Request) -> Reply:
-        """The file at a path, or why there is none."""
+        """The file at a path, or an error reply."""
         if request.method not in {"GET", "HEAD"}:
             return text_reply("method not allowed", 405)
         if request.path.startswith(UPLOADS):
@@ -45,7 +45,7 @@ class Files:
         return self.state.tasks.get(name.rpartition(".")[0])
 
     async def result(self, name: str, request: Request) -> Reply:
-        """A result or its thumbnail, as its provider keeps it; no fault happens here."""
+        """A result or its thumbnail as its provider stores it, without any fault."""
         task = self.task_of(name)
         if task is None:
             return text_reply("no such file", 404)
@@ -63,7 +63,7 @@ class Files:
         return ranged(Reply(body=body, content_type=kind), request)
 
     async def close(self) -> None:
-        """Wait for what is being drawn: a thread cannot be stopped."""
+        """Wait for running drawings, because a thread cannot be stopped."""
         await asyncio.gather(*self._drawn.values(), return_exceptions=True)
 
     async def _served(self, task: Task, name: str, request: Request) -> Reply:
@@ -86,24 +86,24 @@ class Files:
         key = f"{make.__name__}:{spec.key()}"
         drawing = self._drawn.get(key)
         if drawing is None:
-            if len(self._drawn) >= KEPT:
-                self._drawn.pop(next(name for name, kept in self._drawn.items() if kept.done()), None)
+            if len(self._drawn) >= CACHED:
+                self._drawn.pop(next(name for name, drawn in self._drawn.items() if drawn.done()), None)
             drawing = self._drawn[key] = asyncio.create_task(asyncio.to_thread(make, spec))
-        return await asyncio.shield(drawing)  # one client that leaves does not stop the drawing for the others
+        return await asyncio.shield(drawing)  # a client that disconnects must not stop the drawing for the others
 
 
 def ranged(reply: Reply, request: Request) -> Reply:
-    """The part of a reply that was asked for, or all of it. Several ranges at once are not served: all is."""
+    """The byte range that the request asks for. Without one, or with several, the whole reply."""
     tag = f'"{hashlib.sha256(reply.body).hexdigest()[:32]}"'
     reply = replace(reply, headers=(*reply.headers, ("accept-ranges", "bytes"), ("etag", tag)))
-    asked = _RANGE.fullmatch(request.headers.get("range", ""))
+    wanted = _RANGE.fullmatch(request.headers.get("range", ""))
     if request.headers.get("if-range", tag) != tag:
         return reply
-    if asked is None or not (asked[1] or asked[2]):
+    if wanted is None or not (wanted[1] or wanted[2]):
         return reply
     size = len(reply.body)
-    first = int(asked[1]) if asked[1] else max(size - int(asked[2]), 0)
-    last = min(int(asked[2]), size - 1) if asked[1] and asked[2] else size - 1
+    first = int(wanted[1]) if wanted[1] else max(size - int(wanted[2]), 0)
+    last = min(int(wanted[2]), size - 1) if wanted[1] and wanted[2] else size - 1
     if first > last:
         return Reply(status=416, content_type="", headers=(("content-range", f"bytes */{size}"),))
     part = ("content-range", f"bytes {first}-{last}/{size}")

@@ -1,4 +1,4 @@
-"""FoxAPI, as providers/foxapi.md has it: Kling V3 and O3 models, tasks, three kinds of upload."""
+"""FoxAPI as documented: Kling V3 and O3 models, tasks, three kinds of upload."""
 
 import secrets
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from gateway.sandbox.state import State, Task, View
 from gateway.sandbox.wire import Reply, Request, any_reply, json_reply
 
 RESULT_SECONDS = 86400
-IMAGE_BYTES = 50 * 1024 * 1024  # unstated; what public clients cap at
+IMAGE_BYTES = 50 * 1024 * 1024  # not documented; the limit of public clients
 SHORT_SIDES = {"720p": 720, "1080p": 1080, "4k": 2160}
 RATIOS = {"16:9": 16 / 9, "9:16": 9 / 16, "1:1": 1.0}
 DEFAULT_AGENTS = ("python-httpx/", "python-requests/", "Python-urllib/", "Python/", "Go-http-client/", "curl/")
@@ -67,7 +67,7 @@ ERRORS: Errors = {
 
 
 def refuse(request: Request, state: State, operation: str) -> Reply | None:
-    """Cloudflare first, then the key."""
+    """What Cloudflare refuses, then a wrong key."""
     agent = request.headers.get("user-agent", "")
     if state.settings.foxapi_blocks_default_agents and (not agent or agent.startswith(DEFAULT_AGENTS)):
         return any_reply(*ERRORS["403"])
@@ -79,7 +79,7 @@ def refuse(request: Request, state: State, operation: str) -> Reply | None:
 
 
 async def submit(request: Request, desk: Desk, _: str) -> Reply:
-    """Check the model's own table of fields, then start one task."""
+    """Check the body against the fields of its model, then start one task."""
     body, state = request.json(), desk.state
     if body is None:
         return any_reply(*ERRORS["400"])
@@ -90,10 +90,10 @@ async def submit(request: Request, desk: Desk, _: str) -> Reply:
         return any_reply(422, _error(refused.message, _BAD, refused.code))
     prompt = prompt_of(body)
     spec = _spec(body, prompt, image, state.settings.max_short_side)
-    asked = state.asked(
+    task = state.new_task(
         "foxapi", body, model=body["model"], prompt=prompt, base=request.base, keep=RESULT_SECONDS, spec=spec
     )
-    [task] = state.start(asked, 1, lambda: f"task-unified-{int(state.clock.now())}-{secrets.token_hex(4)}")
+    [task] = state.start(task, 1, lambda: f"task-unified-{int(state.clock.now())}-{secrets.token_hex(4)}")
     if state.settings.foxapi_submit == "documented":
         about: dict[str, Any] = {"task_info": {"can_cancel": True, "estimated_time": _estimate(state)}}
     else:
@@ -108,58 +108,58 @@ async def query(request: Request, desk: Desk, task_id: str) -> Reply:
     if task is None or view.phase == "lost":
         return any_reply(*ERRORS["404"])
     progress = 100 if view.phase == "failed" else round(view.progress * 100)
-    told = _head(task, view.word or WORDS[view.phase], progress)
+    answer = _head(task, view.word or WORDS[view.phase], progress)
     code, message = FAILURES.get(view.reason, ("", ""))
     error = {"code": view.code or code, "message": view.message or message, "type": "task_error"}
     failure = error if view.phase == "failed" else None
     shape = desk.state.settings.foxapi_query
     if shape == "old":
-        told["task_info"] = {"can_cancel": True, "estimated_time": _estimate(desk.state)}
-        return json_reply(told | _old_output(task, view) | ({"error": failure} if failure else {}))
+        answer["task_info"] = {"can_cancel": True, "estimated_time": _estimate(desk.state)}
+        return json_reply(answer | _old_output(task, view) | ({"error": failure} if failure else {}))
     results = [_result(task, shape)] if view.has_url else None
-    return json_reply(told | {"results": results, "error": failure, "usage": _usage()})
+    return json_reply(answer | {"results": results, "error": failure, "usage": _usage()})
 
 
 async def models(_: Request, __: Desk, ___: str) -> Reply:
-    """The models enabled for the key."""
+    """The models that the key may use."""
     return json_reply(
         {"object": "list", "data": [{"id": name, "object": "model", "owned_by": "kling"} for name in MODELS]}
     )
 
 
 async def credits_left(_: Request, __: Desk, ___: str) -> Reply:
-    """The balance; its shape is not documented."""
+    """The balance. Its JSON is not documented."""
     return json_reply({"object": "account.credits", "credits": 1000})
 
 
 def unknown_path(_: Request) -> Reply:
-    """A path that is not there."""
+    """The reply to an unknown path."""
     return json_reply(_error("Not found", "not_found"), 404)
 
 
 async def _first_image(body: Mapping[str, Any], request: Request, desk: Desk) -> bytes | None:
-    found = None
+    first = None
     for name, url in image_urls(body):
         try:
             image = await desk.images.by_url(url, request.base, limit=IMAGE_BYTES, kinds=frozenset({"jpeg", "png"}))
         except BadImageError:
             raise RefusedError(f"{name} is not accessible", "invalid_image_url") from None
-        found = found if found is not None else image
-    return found
+        first = first if first is not None else image
+    return first
 
 
 def _spec(body: Mapping[str, Any], prompt: str, image: bytes | None, ceiling: int | None) -> Spec:
     ratio = RATIOS[body.get("aspect_ratio", "16:9")] if body.get("aspect_ratio") != "auto" else 16 / 9
     size = dimensions(image) if image and "aspect_ratio" not in MODELS[body["model"]].fields else None
-    if size:  # these models have no ratio of their own: the result follows the image
+    if size:  # these models take no aspect ratio: the result has that of the image
         ratio = min(max(size[0] / size[1], 0.4), 2.5)
     width, height = size_for(ratio, SHORT_SIDES[body.get("resolution", "720p")], ceiling)
     return Spec(prompt=prompt, width=width, height=height, seconds=body.get("duration", 5), image=image)
 
 
 def _head(task: Task, status: str, progress: int) -> dict[str, Any]:
-    told: dict[str, Any] = {"id": task.id, "object": "video.generation.task", "type": "video", "model": task.model}
-    return told | {"status": status, "progress": progress, "created": int(task.created_at)}
+    head: dict[str, Any] = {"id": task.id, "object": "video.generation.task", "type": "video", "model": task.model}
+    return head | {"status": status, "progress": progress, "created": int(task.created_at)}
 
 
 def _result(task: Task, shape: str) -> object:
@@ -176,7 +176,7 @@ def _old_output(task: Task, view: View) -> dict[str, Any]:
         return {}
     size = {"duration": task.spec.seconds, "width": task.spec.width, "height": task.spec.height}
     output = {"url": task.result_url, "urls": [task.result_url], **size}
-    # The sample of the old page has an error beside a success.
+    # The sample of the old documentation has an error although the task succeeded.
     return {
         "output": output,
         "error": {"code": "generation_failed", "message": "Image generation failed due to content policy violation"},

@@ -1,17 +1,17 @@
-"""What each FoxAPI model accepts: one table of fields a model, and strict about every other."""
+"""The fields that each FoxAPI model accepts; every other field is refused."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Check = Callable[[object], str | None]  # what is wrong with a value; None when nothing is
+Check = Callable[[object], str | None]  # the problem with a value; None if it is accepted
 
 PROMPT_LENGTH = 2500
 IMAGE_FIELDS = ("image_url", "start_image_url", "image_tail_url", "end_image_url")
 
 
 class RefusedError(Exception):
-    """A 422: its message, and the code that some have."""
+    """A submit that is answered with 422, its message and, for some, its code."""
 
     def __init__(self, message: str, code: str | None = None) -> None:
         super().__init__(message)
@@ -70,17 +70,17 @@ def _elements(value: object) -> str | None:
     if not isinstance(value, list) or not value:
         return "must be a list of elements"
     for element in value:
-        known = {"frontal_image_url": _url, "reference_image_urls": _urls}
-        if not isinstance(element, dict) or set(element) - set(known) or "frontal_image_url" not in element:
+        fields = {"frontal_image_url": _url, "reference_image_urls": _urls}
+        if not isinstance(element, dict) or set(element) - set(fields) or "frontal_image_url" not in element:
             return "must hold elements of frontal_image_url and reference_image_urls"
-        if any(known[name](given) for name, given in element.items()):
+        if any(fields[name](given) for name, given in element.items()):
             return "must hold URLs"
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The fields of one model, and which of them must be there."""
+    """The fields of one model, and which of them are required."""
 
     fields: Mapping[str, Check]
     required: tuple[str, ...] = ()
@@ -125,7 +125,7 @@ MODELS: dict[str, Model] = {
 
 
 def check(body: Mapping[str, Any]) -> None:
-    """Raise RefusedError for the first rule of its model that a submit breaks."""
+    """Raise `RefusedError` for the first rule of its model that a submit breaks."""
     name = body.get("model")
     if not isinstance(name, str) or not name:
         raise RefusedError("model is required")
@@ -153,7 +153,7 @@ def check(body: Mapping[str, Any]) -> None:
 
 
 def image_urls(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Every image a checked submit names, with the field it stands in."""
+    """Every image URL of a checked submit, each with the name of its field."""
     for name in IMAGE_FIELDS:
         if name in body:
             yield name, body[name]

@@ -14,9 +14,9 @@ from gateway.sandbox.state import State, Upload
 from gateway.sandbox.wire import Reply, Request, json_reply
 
 KEEP_SECONDS = 72 * 3600
-FILE_BYTES = 50 * 1024 * 1024  # unpublished; what public clients cap at
+FILE_BYTES = 50 * 1024 * 1024  # not documented; the limit of public clients
 KINDS = frozenset({"jpeg", "png", "webp", "gif", "bmp"})
-OWN = "foxapi-"  # begins the id of an upload of this provider's
+ID_PREFIX = "foxapi-"  # of the id of an upload to this provider
 
 
 class _RefusedError(Exception):
@@ -27,7 +27,7 @@ class _RefusedError(Exception):
 
 
 async def upload(request: Request, desk: Desk, form: str) -> Reply:
-    """Keep one file for 72 hours."""
+    """Store one file for 72 hours."""
     state = desk.state
     try:
         data, name, cleanup = await _read(request, desk, form)
@@ -38,11 +38,11 @@ async def upload(request: Request, desk: Desk, form: str) -> Reply:
     now = int(state.clock.now())
     file_id = secrets.token_hex(6)
     day = time.strftime("%Y%m%d", time.gmtime(now))
-    key = f"{OWN}{day}/{file_id}/{name}"
+    key = f"{ID_PREFIX}{day}/{file_id}/{name}"
     state.uploads[key] = Upload(name, data, kind, now + KEEP_SECONDS)
     url = f"{state.settings.public_url or request.base}{UPLOADS}{quote(key)}"
-    told = {"id": f"file-{now}-{file_id[:6]}", "filename": name, "url": url, "size": len(data), "created": now}
-    return json_reply(told)
+    answer = {"id": f"file-{now}-{file_id[:6]}", "filename": name, "url": url, "size": len(data), "created": now}
+    return json_reply(answer)
 
 
 async def _read(request: Request, desk: Desk, form: str) -> tuple[bytes, str, bool]:
@@ -71,7 +71,7 @@ async def _read(request: Request, desk: Desk, form: str) -> tuple[bytes, str, bo
         if bad.reason == "too_large":
             raise _RefusedError(413, "File too large", "file_too_large_error") from None
         raise _RefusedError(422, "url is not accessible", code="invalid_image_url") from None
-    return data or b"", name, cleanup  # nothing: a file out of the sandbox's reach, for which it draws a placeholder
+    return data or b"", name, cleanup  # empty: the sandbox cannot reach the URL and will draw a placeholder
 
 
 def _kind(data: bytes) -> str:
@@ -84,11 +84,11 @@ def _kind(data: bytes) -> str:
 
 
 def _make_room(state: State, size: int, *, cleanup: bool) -> None:
-    """When the storage is full, the account's earliest uploads go, or else the new one is refused."""
+    """Make space in a full storage: with `cleanup` the oldest uploads are removed, else the new one is refused."""
     room = state.settings.foxapi_storage_bytes
     if room is None:
         return
-    own = [key for key in state.uploads if key.startswith(OWN)]
+    own = [key for key in state.uploads if key.startswith(ID_PREFIX)]
     used = sum(len(state.uploads[key].data) for key in own)
     while used + size > room and own:
         if not cleanup:

@@ -1,4 +1,4 @@
-"""Input images: found among the uploads, decoded, or fetched from this very machine; never from anywhere else."""
+"""Input images: from the uploads, from base64, or fetched from this machine. No other host is contacted."""
 
 import base64
 import binascii
@@ -12,11 +12,11 @@ from gateway.sandbox.media import sniff
 from gateway.sandbox.state import State
 
 UPLOADS = "/files/uploads/"
-KEPT = 64  # different images kept in common
+CACHED = 64  # different images in memory
 
 
 class BadImageError(Exception):
-    """An image that a provider would refuse: `reason` is inaccessible, too_large, format, pixel or base64."""
+    """An image that a provider would refuse. `reason`: inaccessible, too_large, format, pixel or base64."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -25,14 +25,14 @@ class BadImageError(Exception):
 
 @dataclass(slots=True)
 class Images:
-    """Reads input images, and keeps each once however often it is sent."""
+    """Reads input images. Equal images share their memory."""
 
     state: State
     client: httpx.AsyncClient
-    _kept: dict[bytes, bytes] = field(default_factory=dict)
+    _cached: dict[bytes, bytes] = field(default_factory=dict)
 
     async def by_url(self, url: str, base: str, *, limit: int, kinds: frozenset[str]) -> bytes | None:
-        """The image at a URL; None when it is elsewhere, where the sandbox does not look. Raises BadImageError."""
+        """The image at a URL; None if it is on a host that the sandbox does not contact. Raises `BadImageError`."""
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise BadImageError("inaccessible")
@@ -51,7 +51,7 @@ class Images:
         return self._checked(data, limit, kinds)
 
     def by_base64(self, text: str, *, limit: int, kinds: frozenset[str]) -> bytes:
-        """The image in a string of raw base64. Raises BadImageError."""
+        """The image in a base64 text without a prefix. Raises `BadImageError`."""
         try:
             data = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
@@ -64,9 +64,9 @@ class Images:
                 raise BadImageError("too_large")
             if sniff(data) not in kinds:
                 raise BadImageError("format")
-        if len(self._kept) >= KEPT:
-            self._kept.clear()
-        return self._kept.setdefault(data, data)
+        if len(self._cached) >= CACHED:
+            self._cached.clear()
+        return self._cached.setdefault(data, data)
 
     def _is_near(self, host: str) -> bool:
         if host == "localhost" or host in self.state.settings.fetch_hosts:

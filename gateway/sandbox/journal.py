@@ -1,13 +1,13 @@
-"""What the sandbox saw, as lines of JSON on the disk: what was paid for can be counted even if everybody is killed.
+"""Records what the sandbox saw, as lines of JSON on disk: purchases can be counted even if both sides are killed.
 
-- `submit`: a submit was read to its end and is not handled yet. Provider, model, prompt, number of results asked for.
-- `start`: tasks were started, so they are paid for; no reply has left yet. Their ids, and when each will have its file.
-- `withheld`: these tasks were started, but the reply refuses the submit, or names fewer tasks than were started.
-- `read`: a poll was answered. What the reply says, when that was true, and when the reply left (null: it did not).
-- `callback`: a receiver has answered a callback, or could not be reached. The task that it names, and the answer.
+- `submit`: a submit was read completely and is not handled yet. Provider, model, prompt, number of requested results.
+- `start`: tasks were started, so they are paid; no reply has been sent. Their ids, and when each will have its file.
+- `withheld`: these tasks were started, but the reply refuses the submit or names fewer tasks.
+- `read`: a poll was answered. The reported state, when it was true, and when the reply was sent (null: it was not).
+- `callback`: a receiver answered a callback or could not be reached. The task that the callback names, and the answer.
 
-`submit`, `start` and `withheld` are on the disk when `note` returns. `read` and `callback` are written at once, too,
-and reach the disk with the next of those three: when a purchase is counted, everything that came before it is there.
+`submit`, `start` and `withheld` are on disk when `note` returns. `read` and `callback` are written at once as well, and
+are on disk after the next of those three: a counted purchase has everything before it in the file.
 """
 
 import os
@@ -22,7 +22,7 @@ _DURABLE: frozenset[Event] = frozenset({"submit", "start", "withheld"})
 
 
 class Journal:
-    """Appends lines to a file, which stays open until `close`."""
+    """Appends lines to a file that stays open until `close`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,6 +35,6 @@ class Journal:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Bring the last lines to the disk."""
+        """Write the last lines to the disk and close the file."""
         os.fsync(self._file.fileno())
         self._file.close()

@@ -1,4 +1,4 @@
-"""Keevx, as providers/keevx.md has it: image to video (models V and KL), images, one upload, callbacks."""
+"""Keevx as documented: image to video (models V and KL), images, one kind of upload, callbacks."""
 
 import secrets
 from dataclasses import replace
@@ -38,8 +38,8 @@ ERRORS: Errors = {
     "110002": (404, {"code": 110002, "msg": "Task not found"}),
     "530002": (200, {"code": 530002, "msg": "Image processing error", "data": None}),
     "530003": (500, {"code": 530003, "msg": "Task creation failed"}),
-    "503_no_channel": (404, {"msg": "no route to the service"}),  # of the network in front, on no page
-    # No page names a code for exhausted credit or for refused content: a code of no table, and words that tell.
+    "503_no_channel": (404, {"msg": "no route to the service"}),  # from the network in front of Keevx; not documented
+    # No code is documented for exhausted credit or refused content: these have invented codes and a clear message.
     "402": (402, {"code": 100020, "msg": "Insufficient credit balance"}),
     "no_credit": (402, {"code": 100020, "msg": "Insufficient credit balance"}),
     "no_credit_http200": (200, {"code": 100020, "msg": "Insufficient credit balance", "data": None}),
@@ -56,7 +56,7 @@ BAD_IMAGES = {"inaccessible": "100006", "too_large": "100004", "format": "100007
 
 
 def refuse(request: Request, state: State, operation: str) -> Reply | None:
-    """The key, and the header that only some pages ask for. Uploads take the key as `token` too."""
+    """Refuse a wrong key, or the lack of a header that some pages require. Uploads also accept the key as `token`."""
     token = request.token or (request.headers.get("token") if operation == "upload" else None)
     if token is None or token == BAD_KEY:
         return _error(state, "401")
@@ -85,7 +85,7 @@ async def submit_video(request: Request, desk: Desk, _: str) -> Reply:
 
 
 async def submit_image(request: Request, desk: Desk, _: str) -> Reply:
-    """Images: the same family with other codes; references beyond five are dropped without a word."""
+    """Images: like videos with other codes. More than five reference images are ignored silently."""
     body = request.json()
     if body is None:
         return _error(desk.state, "100002_validation")
@@ -104,19 +104,19 @@ async def submit_image(request: Request, desk: Desk, _: str) -> Reply:
 
 
 async def query(request: Request, desk: Desk, task_id: str) -> Reply:
-    """One task. The image family does not know the video family's tasks, nor the reverse."""
+    """One task. The paths of images do not have the tasks of videos, and the reverse."""
     family = request.path.split("/")[2]
     task, view = desk.state.poll("keevx", task_id)
     if task is None or view.phase == "lost" or not task.id.startswith(FAMILY[family] + "-"):
         return _error(desk.state, "110002" if family == "image_generate" else "404")
-    data = _told(desk.state, task, view, family)
+    data = _view(desk.state, task, view, family)
     if view.has_url and family == "image_to_video":
         data |= {"duration": task.spec.seconds, "width": task.spec.width, "height": task.spec.height}
     return json_reply({"code": 0, "msg": "ok", "data": data})
 
 
 async def upload(request: Request, desk: Desk, _: str) -> Reply:
-    """One file; the reply has an envelope of its own."""
+    """Store one file. The reply has an envelope that no other reply has."""
     part = request.form().get("file")
     if part is None or not part.filename:
         return _error(desk.state, "400", "Parameter error: file is required")
@@ -127,7 +127,7 @@ async def upload(request: Request, desk: Desk, _: str) -> Reply:
         return _error(desk.state, "100007")
     file_id = secrets.token_hex(16)
     name = f"{file_id}/{part.filename}"
-    expires = desk.state.clock.now() + RESULT_SECONDS  # retention is not documented
+    expires = desk.state.clock.now() + RESULT_SECONDS  # how long uploads are stored is not documented
     desk.state.uploads[name] = Upload(part.filename, part.value, f"image/{kind}", expires)
     url = f"{desk.state.settings.public_url or request.base}{UPLOADS}{quote(name)}"
     result = {"url": url, "fileId": file_id, "fileName": part.filename}
@@ -135,15 +135,15 @@ async def upload(request: Request, desk: Desk, _: str) -> Reply:
 
 
 async def _first_image(urls: list[str], request: Request, desk: Desk, kinds: frozenset[str]) -> bytes | None:
-    """Every image is looked at; the first one that could be read is what the result is drawn from."""
-    found = None
+    """Check every image; the result is drawn from the first one that can be read."""
+    first = None
     for url in urls:
         try:
             image = await desk.images.by_url(url, request.base, limit=IMAGE_BYTES, kinds=kinds)
         except BadImageError as bad:
             raise RefusedError(BAD_IMAGES[bad.reason]) from None
-        found = found if found is not None else image
-    return found
+        first = first if first is not None else image
+    return first
 
 
 async def _start(request: Request, desk: Desk, body: dict[str, Any], family: str, spec: Spec) -> Reply:
@@ -153,10 +153,10 @@ async def _start(request: Request, desk: Desk, body: dict[str, Any], family: str
     extra, fewer = (0, other) if fault and fault.name == FEWER_IDS else (other, 0)
     count = body.get("generate_count", 1) + state.settings.keevx_extra_ids + extra
     model = body.get("model", body.get("module", "std"))
-    asked = state.asked("keevx", body, model=model, prompt=prompt, base=request.base, keep=RESULT_SECONDS, spec=spec)
-    asked.callback_url = body.get("callback_url")
-    tasks = state.start(asked, count, lambda: f"{FAMILY[family]}-{secrets.token_hex(16)}")
-    if asked.callback_url:
+    draft = state.new_task("keevx", body, model=model, prompt=prompt, base=request.base, keep=RESULT_SECONDS, spec=spec)
+    draft.callback_url = body.get("callback_url")
+    tasks = state.start(draft, count, lambda: f"{FAMILY[family]}-{secrets.token_hex(16)}")
+    if draft.callback_url:
         for task in tasks:
             await _call_back(desk, task, family)
     ids = [task.id for task in tasks]
@@ -174,7 +174,7 @@ async def _call_back(desk: Desk, task: Task, family: str) -> None:
             "code": 0,
             "msg": "ok",
             "task_type": family,
-            "data": _told(desk.state, task, desk.state.look(task), family),
+            "data": _view(desk.state, task, desk.state.look(task), family),
         }
 
     if fault and name == "forged":
@@ -194,7 +194,7 @@ async def _call_back(desk: Desk, task: Task, family: str) -> None:
             desk.callbacks.at(task.ends_at, url, truth)
 
 
-def _told(state: State, task: Task, view: View, family: str) -> dict[str, Any]:
+def _view(state: State, task: Task, view: View, family: str) -> dict[str, Any]:
     nothing = None if state.settings.keevx_empty == "null" else ""
     running = "PROCESSING" if family == "image_to_video" else "GENERATING"
     words = {"queued": "PENDING" if family == "image_to_video" else "GENERATING", "running": running}
@@ -221,7 +221,7 @@ def _error(state: State, name: str, message: str | None = None) -> Reply:
 
 
 def unknown_path(_: Request) -> Reply:
-    """No page tells what an unknown path gives; a plain 404 here."""
+    """The reply to an unknown path. It is not documented, so this is a plain 404."""
     return any_reply(404, "404 page not found")
 
 

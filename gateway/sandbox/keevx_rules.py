@@ -1,11 +1,11 @@
-"""What Keevx accepts: the rules of models V and KL, and of image generation."""
+"""The rules of Keevx for models V and KL, and for image generation."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 RATIOS = {"16:9": 16 / 9, "9:16": 9 / 16}
 LONG_SIDES = {"1K": 1024, "2K": 2048, "4K": 4096}
-# Ten are documented, and the default; which ten is not. These are the ones of the model family behind it.
+# The documentation says that there are ten and which is the default. The ten here are those of the underlying model.
 IMAGE_RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
 COMMON = {"model", "prompt", "reference_images", "aspect_ratio", "aspect_resolution", "duration"}
 COMMON |= {"generate_count", "callback_url"}
@@ -16,7 +16,7 @@ IMAGE_FIELDS |= {"callback_url"}
 
 
 class RefusedError(Exception):
-    """A submit that breaks a documented rule; holds the name of the error, and its text."""
+    """A submit that breaks a documented rule, with the name of the error and its message."""
 
     def __init__(self, error: str, message: str | None = None) -> None:
         super().__init__(message or error)
@@ -24,7 +24,7 @@ class RefusedError(Exception):
 
 
 def check_video(body: Mapping[str, Any], most_references: int) -> None:
-    """Raise RefusedError for the first rule of its model that a video submit breaks."""
+    """Raise `RefusedError` for the first rule of its model that a video submit breaks."""
     model = str(body.get("model"))
     if model not in FIELDS:
         _no("model must be one of V, KL")
@@ -56,7 +56,7 @@ def check_video(body: Mapping[str, Any], most_references: int) -> None:
 
 
 def check_image(body: Mapping[str, Any]) -> None:
-    """The same for an image submit."""
+    """Raise `RefusedError` for the first rule that an image submit breaks."""
     if set(body) - IMAGE_FIELDS:
         _no("unknown parameter")
     _check_prompt(body)

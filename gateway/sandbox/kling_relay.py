@@ -1,4 +1,4 @@
-"""The Kling relay, a new-api instance, as providers/kling_relay.md has it: Kling's own paths and the unified ones."""
+"""The Kling relay, an instance of new-api, as documented: Kling's own paths and the unified paths."""
 
 import re
 import secrets
@@ -36,7 +36,7 @@ KINDS = frozenset({"jpeg", "png"})
 
 
 def refuse(request: Request, state: State, operation: str) -> Reply | None:
-    """The key, and on older builds the content type of a GET."""
+    """Refuse a wrong key, and, as older builds do, a GET with a content type."""
     if request.token is None:
         return any_reply(*ERRORS["401_missing"])
     if request.token == BAD_KEY:
@@ -50,19 +50,19 @@ def refuse(request: Request, state: State, operation: str) -> Reply | None:
 
 
 async def submit_kling(request: Request, desk: Desk, action: str) -> Reply:
-    """Kling's own paths: which body takes effect depends on the regime; only in C does the path decide anything."""
+    """A submit to Kling's own paths. The regime decides which part of the body counts; the path counts only in C."""
     reply = await _submit(request, desk, desk.state.settings.relay_regime, action)
     return _native(reply, desk.state) if reply.status >= 400 else reply
 
 
 async def submit_unified(request: Request, desk: Desk, _: str) -> Reply:
-    """The relay's own paths: no conversion, in any regime."""
+    """A submit to the relay's own paths: never converted, in any regime."""
     regime = desk.state.settings.relay_regime
     return await _submit(request, desk, "B" if regime in {"B", "C"} else "B-old")
 
 
 async def query(request: Request, desk: Desk, task_id: str) -> Reply:
-    """Any path finds any task of the user; a missing one is a 400, on the plug-in's routes a 404."""
+    """One task of the user, by any path. A missing task is a 400, or a 404 on the paths of the plug-in."""
     settings = desk.state.settings
     native = settings.relay_regime == "C" and request.path.startswith("/kling/")
     task, view = desk.state.poll("kling_relay", task_id)
@@ -77,7 +77,7 @@ async def query(request: Request, desk: Desk, task_id: str) -> Reply:
 
 
 async def content(request: Request, desk: Desk, task_id: str) -> Reply:
-    """The result through the relay: needs the key, works on success alone."""
+    """The result, passed through the relay: it needs the key and a successful task."""
     task = desk.state.tasks.get(task_id)
     view = desk.state.look(task) if task else View(phase="lost")
     if task is None or task.provider != "kling_relay" or view.phase == "lost":
@@ -94,14 +94,14 @@ async def content(request: Request, desk: Desk, task_id: str) -> Reply:
 
 
 async def artifact(request: Request, desk: Desk, task_id: str) -> Reply:
-    """The same result, by the route that the task plug-ins brought."""
+    """The same result at the path that the task plug-ins added."""
     if desk.state.settings.relay_regime != "C":
         return unknown_path(request)
     return await content(request, desk, task_id)
 
 
 async def models(_: Request, desk: Desk, __: str) -> Reply:
-    """The enabled models, in OpenAI's form."""
+    """The enabled models, in the format of OpenAI."""
     listed = [
         {"id": name, "object": "model", "created": 1626777600, "owned_by": "kling"}
         for name in desk.state.settings.relay_models
@@ -110,7 +110,7 @@ async def models(_: Request, desk: Desk, __: str) -> Reply:
 
 
 def unknown_path(request: Request) -> Reply:
-    """A path the relay does not have."""
+    """The reply to an unknown path."""
     message = f"Invalid URL ({request.method} {request.path})"
     return json_reply({"error": {"message": message, "type": "invalid_request_error", "param": "", "code": ""}}, 404)
 
@@ -131,7 +131,7 @@ async def _submit(request: Request, desk: Desk, regime: str, action: str = "") -
         prompt = prompt_in(body, regime, action)
         action, given = payload_of(body, regime, model, action)
         check_given(model, action, prompt, given)
-        images = action == "image2video"  # of a text's body Kling does not read them
+        images = action == "image2video"  # text to video ignores images in the body
         image = await _image(given.get("image"), request, desk) if images else None
         if images:
             await _image(given.get("image_tail"), request, desk)
@@ -143,7 +143,7 @@ async def _submit(request: Request, desk: Desk, regime: str, action: str = "") -
     made = DEFAULTS | given
     size = size_for(RATIOS[made["aspect_ratio"]], SHORT_SIDES[made["mode"]], state.settings.max_short_side)
     spec = Spec(prompt=prompt, width=size[0], height=size[1], seconds=int(made["duration"]), image=image)
-    asked = state.asked(
+    draft = state.new_task(
         "kling_relay",
         body,
         model=model,
@@ -154,13 +154,13 @@ async def _submit(request: Request, desk: Desk, regime: str, action: str = "") -
         action=action,
     )
     shape = state.settings.relay_submit or ("native" if regime == "C" else "openai_video")
-    [task] = state.start(asked, 1, lambda: _new_id(shape))
+    [task] = state.start(draft, 1, lambda: _new_id(shape))
     reply = json_reply(submit_reply(shape, task), headers=(("x-new-api-other-ratios", '{"seconds":1}'),))
     return replace(reply, tasks=(task.id,))
 
 
 def _native(reply: Reply, state: State) -> Reply:
-    """An error as the plug-in's routes have it; what Kling said, and what never came to the plug-in, stays as it is."""
+    """An error in the format of the plug-in. Errors of Kling, and errors from before the plug-in, stay unchanged."""
     settings = state.settings
     body = msgspec.json.decode(reply.body) if reply.content_type == "application/json" and reply.body else {}
     if settings.relay_regime != "C" or "error" in body or "message" not in body:
@@ -198,7 +198,7 @@ def _new_id(shape: str) -> str:
         return "task_" + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(32))
     if shape == "documented":
         return secrets.token_hex(6)
-    return str(8 * 10**17 + secrets.randbelow(10**17))  # Kling's own
+    return str(8 * 10**17 + secrets.randbelow(10**17))  # the format of Kling's own ids
 
 
 KLING_RELAY = Provider(

@@ -17,7 +17,7 @@ CODECS: tuple[tuple[str, dict[str, str]], ...] = (
     ("libopenh264", {}),
     ("mpeg4", {"qscale:v": "6"}),
 )
-PIXELS_A_SECOND = 12 * 1280 * 720  # the frame rate falls as the picture grows, so that a clip stays quick to draw
+PIXELS_A_SECOND = 12 * 1280 * 720  # larger pictures get fewer frames a second, so that a clip is drawn quickly
 MAGIC = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"GIF8": "gif", b"BM": "bmp"}
 _MARKERS = re.compile(r"\[\[.*?\]\]")
 
@@ -31,17 +31,17 @@ class MissingExtraError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """What a result looks like."""
+    """How a result is drawn."""
 
     prompt: str
     width: int
     height: int
-    seconds: int = 0  # 0: a still picture
+    seconds: int = 0  # 0: an image
     image: bytes | None = None
 
     @property
     def extension(self) -> str:
-        """Of the result's file name."""
+        """The extension of the result's file name."""
         return "mp4" if self.seconds else "png"
 
     @property
@@ -50,13 +50,13 @@ class Spec:
         return "video/mp4" if self.seconds else "image/png"
 
     def key(self) -> str:
-        """The same for specs whose results are the same."""
+        """Cache key: equal for specs whose results are equal."""
         parts = (self.prompt, self.width, self.height, self.seconds, hashlib.sha256(self.image or b"").hexdigest())
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def missing() -> str | None:
-    """Why results cannot be drawn; None when they can."""
+    """Why results cannot be drawn; `None` if they can."""
     try:
         import av  # noqa: F401, PLC0415  # an extra: the sandbox runs without it until something is drawn
         import PIL  # noqa: F401, PLC0415  # as above
@@ -66,14 +66,14 @@ def missing() -> str | None:
 
 
 def sniff(data: bytes) -> str | None:
-    """The kind of picture these bytes are, by their first bytes."""
+    """The format of an image, judged by its first bytes; `None` if it is unknown."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     return next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)
 
 
 def dimensions(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a picture; None when it cannot be read, or cannot be looked at here."""
+    """Width and height of an image; `None` if it cannot be read, or the extra `demo` is missing."""
     try:
         from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # an extra
     except ImportError:
@@ -86,14 +86,14 @@ def dimensions(data: bytes) -> tuple[int, int] | None:
 
 
 def size_for(ratio: float, short_side: int, ceiling: int | None = None) -> tuple[int, int]:
-    """Width and height, both even, with this ratio and this shorter side."""
+    """Width and height in pixels, both even, for this ratio and shorter side."""
     short = min(short_side, ceiling or short_side)
     width, height = (short * ratio, float(short)) if ratio >= 1 else (float(short), short / ratio)
     return max(round(width / 2) * 2, 2), max(round(height / 2) * 2, 2)
 
 
 def render(spec: Spec) -> bytes:
-    """The result itself. Slow: call it in a thread."""
+    """The bytes of the result. Slow: call it in a thread."""
     why = missing()
     if why:
         raise MissingExtraError(why.partition(" ")[0])
@@ -102,7 +102,7 @@ def render(spec: Spec) -> bytes:
 
 
 def thumbnail(spec: Spec) -> bytes:
-    """The first frame, small, as WebP. Slow: call it in a thread."""
+    """The first frame as a small WebP. Slow: call it in a thread."""
     why = missing()
     if why:
         raise MissingExtraError(why.partition(" ")[0])
@@ -114,7 +114,7 @@ def thumbnail(spec: Spec) -> bytes:
 
 
 def _picture(spec: Spec) -> "Image":
-    """The input image, cut to the result's ratio; without one, a placeholder."""
+    """The input image, cropped to the ratio of the result; a placeholder without an input image."""
     from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415  # an extra
 
     if spec.image is not None:
@@ -122,7 +122,7 @@ def _picture(spec: Spec) -> "Image":
             with Image.open(io.BytesIO(spec.image)) as image:
                 return ImageOps.fit(image.convert("RGB"), (spec.width, spec.height), Image.Resampling.BILINEAR)
         except (UnidentifiedImageError, OSError):
-            pass  # checked at submit where checks are on; a placeholder else
+            pass  # a submit with checks has refused it; without checks, a placeholder is drawn
     return _placeholder(spec)
 
 
@@ -160,13 +160,13 @@ def _png(picture: "Image") -> bytes:
 
 
 def _video(spec: Spec, picture: "Image") -> bytes:
-    """A slow zoom into the picture."""
+    """An MP4 with a slow zoom into the picture."""
     import av  # noqa: PLC0415  # an extra
 
     rate = max(min(PIXELS_A_SECOND // (spec.width * spec.height), 24), 2)
     frames = rate * spec.seconds
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "result.mp4")  # a real file: the index can be moved to the front in nothing else
+        path = Path(folder, "result.mp4")  # a real file, because PyAV can move the index to the front only there
         with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             stream = _stream(container, spec, rate)
             for number in range(frames):
@@ -177,7 +177,7 @@ def _video(spec: Spec, picture: "Image") -> bytes:
 
 
 def _zoomed(picture: "Image", share: float) -> "Image":
-    """The picture at this share of the zoom."""
+    """The picture at this part of the zoom, from 0 to 1."""
     from PIL import Image  # noqa: PLC0415  # an extra
 
     width, height = picture.size
@@ -192,9 +192,9 @@ def _stream(container: Any, spec: Spec, rate: int) -> Any:
     for name, options in CODECS:
         try:
             av.codec.Codec(name, "w")
-        except ValueError:  # UnknownCodecError: not in this build
+        except ValueError:  # UnknownCodecError: this build lacks the codec
             continue
         stream = container.add_stream(name, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = spec.width, spec.height, "yuv420p"
         return stream
-    raise RuntimeError("This build of PyAV has none of " + ", ".join(name for name, _ in CODECS))
+    raise RuntimeError("This build of PyAV has no codec of " + ", ".join(name for name, _ in CODECS))

@@ -1,4 +1,4 @@
-"""What an upstream is made of: routes, a check of the key, and a table of documented errors."""
+"""The parts of an imitated provider: routes, a check of the key, and a table of documented errors."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,12 +16,12 @@ POOR_KEY = "sandbox-no-credit"  # a key whose account has run out of credit
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What a handler works with."""
+    """What a handler gets to work with."""
 
     state: State
     images: Images
     callbacks: Callbacks
-    content: Callable[[str, Request], Awaitable[Reply]]  # a result's bytes, by file name
+    content: Callable[[str, Request], Awaitable[Reply]]  # the bytes of a result, by file name
 
 
 Handler = Callable[[Request, Desk, str], Awaitable[Reply]]
@@ -30,17 +30,17 @@ Errors = Mapping[str, tuple[int, Any]]  # fault name → status, body
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One path of an upstream."""
+    """One path of a provider."""
 
     method: str
-    path: str  # a pattern; its one group, where it has one, goes to the handler
+    path: str  # a pattern with at most one group; the handler gets the text of the group
     handler: Handler
     operation: str = "other"
 
     def match(self, method: str, path: str) -> str | None:
-        """What the pattern's group holds; None when the route is another."""
-        found = re.fullmatch(self.path, path) if method == self.method else None
-        return None if found is None else (found[1] if found.re.groups else "")
+        """The text of the pattern's group, or "" without a group; `None` if the request is not for this route."""
+        match = re.fullmatch(self.path, path) if method == self.method else None
+        return None if match is None else (match[1] if match.re.groups else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,21 +50,21 @@ class Provider:
     name: str
     routes: tuple[Route, ...]
     errors: Errors
-    refuse: Callable[[Request, State, str], Reply | None]  # the key, by operation; None: the key is good
+    refuse: Callable[[Request, State, str], Reply | None]  # the refusal of a wrong key; None: it is right
     unknown_path: Callable[[Request], Reply]
-    headers: Callable[[], tuple[tuple[str, str], ...]] = tuple  # on every reply
+    headers: Callable[[], tuple[tuple[str, str], ...]] = tuple  # of every reply
 
     def find(self, method: str, path: str) -> tuple[Route, str] | None:
-        """The route of a request, and what its pattern's group holds."""
+        """The route of a request, and the text of its pattern's group; `None` for an unknown path."""
         for route in self.routes:
-            found = route.match(method, path)
-            if found is not None:
-                return route, found
+            group = route.match(method, path)
+            if group is not None:
+                return route, group
         return None
 
 
 def prompt_of(body: Mapping[str, Any] | None) -> str:
-    """Every text of a submit in which a marker may stand."""
+    """All texts of a submit that may contain a marker."""
     if body is None:
         return ""
     texts = [body.get("prompt")]
@@ -75,12 +75,12 @@ def prompt_of(body: Mapping[str, Any] | None) -> str:
 
 
 def count_of(body: Mapping[str, Any] | None) -> int:
-    """How many results a submit asks for."""
+    """How many results a submit requests."""
     count = body.get("generate_count") if body else None
     return count if isinstance(count, int) and count > 0 else 1
 
 
 def model_of(body: Mapping[str, Any] | None) -> str:
-    """The model that a submit names, whatever the field is called."""
+    """The model that a submit names, in any of the fields that providers use."""
     names = ("model", "model_name", "module")
     return next((str(body[name]) for name in names if body and name in body), "")

@@ -1,4 +1,4 @@
-"""The relay's documented errors, in its three envelopes, and in the one of its task plug-in."""
+"""The documented errors of the relay, in its three envelopes and in that of its task plug-in."""
 
 from typing import Any
 
@@ -30,8 +30,8 @@ def kling_error(code: int, message: str) -> dict[str, Any]:
 
 
 def refused_by_kling(regime: str, how: str, code: int, message: str) -> tuple[int, Any]:
-    """What the relay makes of Kling's refusal, which came with an HTTP status of its own or under 200."""
-    if regime == "C":  # another status than 2xx is handed on before the plug-in reads the body
+    """How the relay passes on a refusal of Kling, which has an HTTP status of its own or 200."""
+    if regime == "C":  # a status other than 2xx is passed on before the plug-in reads the body
         refused = (400, kling_error(code, message))
         return refused if how == "status" else (502, native_error("plugin_submit_response_failed", message))
     if how == "status":
@@ -41,7 +41,7 @@ def refused_by_kling(regime: str, how: str, code: int, message: str) -> tuple[in
 
 
 def general_error(status: int, message: str) -> dict[str, Any]:
-    """What newer builds put in place of a code on the plug-in's routes; of a fault of their own they say no more."""
+    """What newer builds send instead of a code on the paths of the plug-in. They do not explain faults of their own."""
     codes = {401: "authentication_error", 403: "permission_denied", 404: "task_not_found", 429: "rate_limit_exceeded"}
     if status >= 500:
         return native_error("server_error", "Task request failed")
@@ -95,7 +95,7 @@ ERRORS: Errors = {
     "401_expired": (401, auth_error("该令牌已过期")),
     "401_quota_exhausted": (401, auth_error("该令牌额度已用尽 TokenStatusExhausted[sk-abc***xyz]")),
     "403": (403, task_error("insufficient_user_quota", "用户额度不足, 剩余额度: ＄0.000000")),
-    "402": (403, task_error("insufficient_user_quota", "用户额度不足, 剩余额度: ＄0.000000")),  # there is no 402 here
+    "402": (403, task_error("insufficient_user_quota", "用户额度不足, 剩余额度: ＄0.000000")),  # 402 is not used
     "no_credit": (403, task_error("insufficient_user_quota", "用户额度不足, 剩余额度: ＄0.000000")),
     "403_pre_consume": (
         403,

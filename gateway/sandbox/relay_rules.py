@@ -1,4 +1,4 @@
-"""What the relay and Kling behind it accept, and from which place of the body each regime reads it."""
+"""What the relay and Kling accept, and from which part of the body each regime of the relay reads it."""
 
 import re
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ SIZES = {"1280x720": "16:9", "1920x1080": "16:9", "720x1280": "9:16", "1080x1920
 SHORT_SIDES = {"std": 720, "pro": 1080}
 TEXTS = ("negative_prompt", "mode", "duration", "aspect_ratio", "image", "image_tail", "static_mask")
 DEFAULTS: dict[str, Any] = {"mode": "std", "duration": "5", "aspect_ratio": "1:1", "cfg_scale": 0.5}
-CLASHES = ("static_mask", "dynamic_masks", "camera_control")  # of a last image
+CLASHES = ("static_mask", "dynamic_masks", "camera_control")  # fields that exclude a last image
 
 
 class RefusedError(Exception):
-    """A submit that the relay refuses; holds the whole reply."""
+    """A submit that the relay refuses, with the whole reply."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.status)
@@ -26,7 +26,7 @@ class RefusedError(Exception):
 
 
 class RefusedByKlingError(Exception):
-    """A submit that Kling refuses; what the relay makes of it depends on the regime."""
+    """A submit that Kling refuses. The reply of the relay depends on the regime."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class RefusedByKlingError(Exception):
 
 
 def model_of(request: Request, state: State, body: Mapping[str, Any], regime: str) -> str:
-    """The model that is asked for. Raises RefusedError when there is none, or no channel for it."""
+    """The requested model. Raises `RefusedError` if it is missing or the relay has no channel for it."""
     english = in_english(request, state)
     by_name = (body.get("model_name") or body.get("model")) if regime in {"A", "C"} else body.get("model")
     if not isinstance(by_name, str) or not by_name.strip():
@@ -51,7 +51,7 @@ def model_of(request: Request, state: State, body: Mapping[str, Any], regime: st
 
 
 def prompt_in(body: Mapping[str, Any], regime: str, action: str) -> str:
-    """The prompt. Raises RefusedError when there is none; the plug-in leaves that to Kling."""
+    """The prompt. Raises `RefusedError` if it is missing; the plug-in does not check that."""
     prompt = body.get("prompt")
     if isinstance(prompt, str) and prompt.strip():
         return prompt
@@ -63,7 +63,7 @@ def prompt_in(body: Mapping[str, Any], regime: str, action: str) -> str:
 
 
 def check_types(body: Mapping[str, Any], regime: str) -> None:
-    """What the relay's own decoding refuses, before anything goes to Kling."""
+    """Raise `RefusedError` for a type that the relay cannot decode; nothing was sent to Kling then."""
     if regime == "C":
         return
     texts = ["prompt", "image", "mode", "size"]
@@ -84,11 +84,11 @@ def check_types(body: Mapping[str, Any], regime: str) -> None:
 
 
 def payload_of(body: Mapping[str, Any], regime: str, model: str, action: str) -> tuple[str, dict[str, Any]]:
-    """What goes to Kling, and by which of its two ways: its own names, from where this regime looks for them.
+    """What the relay sends to Kling, and the action: the fields by Kling's names, from the part that this regime reads.
 
-    Without the defaults that the relay fills in.
+    The defaults that the relay adds are not included.
     """
-    if regime == "C":  # the path decides, whatever is in the body; and all of that goes on, in any type
+    if regime == "C":  # the path decides the action, and the whole body is passed on unchecked
         given = {name: value for name, value in body.items() if value not in (None, "")}
         return action, given | {"mode": _mode_in_plugin(model, given.get("mode"))}
     if regime == "A":
@@ -118,7 +118,7 @@ def payload_of(body: Mapping[str, Any], regime: str, model: str, action: str) ->
 
 
 def check_given(model: str, action: str, prompt: str, given: Mapping[str, Any]) -> None:
-    """What Kling itself refuses, behind any version of the relay."""
+    """Raise `RefusedByKlingError` for what Kling itself refuses, in every regime."""
     version = _version(model)
     payload = DEFAULTS | dict(given)
     negative = given.get("negative_prompt", "")
@@ -130,7 +130,7 @@ def check_given(model: str, action: str, prompt: str, given: Mapping[str, Any]) 
             refused_by_kling(f"{name} value '{payload[name]}' is invalid")
     if payload["mode"] == "std" and (model == "kling-v2-1-master" or version == (2, 5)):
         refused_by_kling(f"mode value 'std' is not supported by {model}")
-    if "cfg_scale" in given and version[0] == 2:  # the relay's own default is passed over
+    if "cfg_scale" in given and version[0] == 2:  # the default that the relay adds is ignored
         refused_by_kling(f"cfg_scale is not supported by {model}")
     scale = payload["cfg_scale"]
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 <= scale <= 1:
@@ -150,27 +150,27 @@ def check_given(model: str, action: str, prompt: str, given: Mapping[str, Any]) 
 
 
 def refused_by_kling(message: str, code: int = 1201) -> NoReturn:
-    """Raise Kling's refusal of a parameter."""
+    """Raise `RefusedByKlingError` for a parameter."""
     raise RefusedByKlingError(code, message)
 
 
 def in_english(request: Request, state: State) -> bool:
-    """Since 2026-02-05, which only regimes B and C have for certain."""
+    """Whether messages are in English: since 2026-02-05, which certainly includes regimes B and C."""
     accepted = request.headers.get("accept-language", "en")
     return state.settings.relay_regime in {"B", "C"} and not accepted.startswith("zh")
 
 
 def _mode_in_plugin(model: str, mode: object) -> str:
-    asked = str(mode or "").strip().lower()
+    name = str(mode or "").strip().lower()
     if model == "kling-v2-master":
-        if asked == "std":
+        if name == "std":
             _refused_by_plugin("kling-v2-master does not support mode std")
-        if asked not in {"", "pro"}:
+        if name not in {"", "pro"}:
             _refused_by_plugin("mode must be pro")
         return "pro"
-    if asked not in {"", *SHORT_SIDES}:
+    if name not in {"", *SHORT_SIDES}:
         _refused_by_plugin("mode must be std or pro")
-    return asked or "std"
+    return name or "std"
 
 
 def _refused_by_plugin(message: str) -> NoReturn:
@@ -178,9 +178,9 @@ def _refused_by_plugin(message: str) -> NoReturn:
 
 
 def _version(model: str) -> tuple[int, int]:
-    """Of `kling-v2-5-turbo` (2, 5), of `kling-v2-master` (2, 0)."""
-    found = re.match(r"kling-v(\d+)(?:-(\d+))?", model)
-    return (int(found[1]), int(found[2] or 0)) if found else (3, 0)
+    """The version in a model name: (2, 5) for `kling-v2-5-turbo`, (2, 0) for `kling-v2-master`."""
+    match = re.match(r"kling-v(\d+)(?:-(\d+))?", model)
+    return (int(match[1]), int(match[2] or 0)) if match else (3, 0)
 
 
 def _go(value: object) -> str:

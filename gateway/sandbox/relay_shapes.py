@@ -1,4 +1,4 @@
-"""The shapes in which versions of the relay tell of a task."""
+"""The JSON in which each version of the relay reports a task."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,8 +34,8 @@ LEGACY = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
-OPENAI = DOCUMENTED | {"queued": "unknown"}  # NOT_START appears so
-PROGRESS = {"queued": 0, "running": 30, "done": 100, "failed": 100, "cancelled": 100}  # the source knows no other steps
+OPENAI = DOCUMENTED | {"queued": "unknown"}  # how NOT_START is shown
+PROGRESS = {"queued": 0, "running": 30, "done": 100, "failed": 100, "cancelled": 100}  # the source has no other steps
 FAILURES = {
     "fail": "upstream returned error",
     "fail_content": "Failure to pass the risk control system",
@@ -46,7 +46,7 @@ REQUEST_ID = "ace7625a-0000-4000-8000-000000000000"
 
 
 def submit_reply(shape: str, task: Task) -> dict[str, Any]:
-    """The reply to a submit, as the version of that name gives it."""
+    """The reply of the version `shape` to a submit."""
     kling: dict[str, Any] = {
         "task_id": kling_id(task),
         "task_status": "submitted",
@@ -72,7 +72,7 @@ def submit_reply(shape: str, task: Task) -> dict[str, Any]:
 
 
 def query_reply(shape: str, task: Task, view: View) -> dict[str, Any]:
-    """The reply to a query, as the version of that name gives it."""
+    """The reply of the version `shape` to a query."""
     reason = view.message or FAILURES.get(view.reason, "")
     match shape:
         case "documented":
@@ -83,18 +83,18 @@ def query_reply(shape: str, task: Task, view: View) -> dict[str, Any]:
             return _kling(task, view, reason)
         case "native":
             return _native(task, view, reason)
-        case "native_bare":  # nothing of Kling's is stored
+        case "native_bare":  # without the answer of Kling
             bare = {"task_id": task.id, "task_status": view.word or KLING[view.phase], "task_status_msg": reason}
             return {"code": 0, "data": bare}
         case "legacy":
-            told = {
+            answer = {
                 "task_id": task.id,
                 "status": view.word or LEGACY[view.phase],
                 "url": _url(task, view),
                 "format": "mp4",
             }
             error = {"code": 0, "message": reason} if view.phase == "failed" else None
-            return {"code": "success", "message": "", "data": told | {"metadata": None, "error": error}}
+            return {"code": "success", "message": "", "data": answer | {"metadata": None, "error": error}}
         case "flat":
             flat: dict[str, Any] = {"created_at": int(task.created_at)}
             flat |= {"fail_reason": reason, "finished_at": _finished(task, view)}
@@ -105,7 +105,7 @@ def query_reply(shape: str, task: Task, view: View) -> dict[str, Any]:
 
 
 def kling_id(task: Task) -> str:
-    """The id that Kling, behind the relay, has for the task."""
+    """The id of the task at Kling itself."""
     return task.id if task.id.isdecimal() else str(8 * 10**17 + sum(map(ord, task.id)) * 10**12)
 
 
@@ -113,7 +113,7 @@ def _task_dto(shape: str, task: Task, view: View, reason: str) -> dict[str, Any]
     early = shape == "task_dto_2025"
     inner: Mapping[str, Any] = _kling(task, _of_kling(view), "" if view.reason == "given_up" else reason)
     url = _url(task, view)
-    told = {
+    answer = {
         "task_id": task.id,
         "action": "generate" if task.action == "image2video" else "textGenerate",
         "status": view.word or OUTER[view.phase],
@@ -125,51 +125,58 @@ def _task_dto(shape: str, task: Task, view: View, reason: str) -> dict[str, Any]
         "data": inner,
     }
     if early:
-        return told
+        return answer
     names: dict[str, str] = {"input": "", "upstream_model_name": task.model, "origin_model_name": task.model}
-    told |= {"id": 1024, "created_at": int(task.created_at), "updated_at": int(task.created_at) + task.polls}
-    told |= {"platform": "50", "user_id": 7, "group": "default", "channel_id": 12, "quota": 250000, "properties": names}
+    answer |= {"id": 1024, "created_at": int(task.created_at), "updated_at": int(task.created_at) + task.polls}
+    answer |= {
+        "platform": "50",
+        "user_id": 7,
+        "group": "default",
+        "channel_id": 12,
+        "quota": 250000,
+        "properties": names,
+    }
     if view.phase in {"done", "failed"} and (url or reason):
-        told["result_url"] = url or reason
+        answer["result_url"] = url or reason
     if shape == "nested":
-        told["data"] = {
+        answer["data"] = {
             "code": "success",
             "message": "",
-            "data": told | {"task_id": "task_InnerSupplierTaskId00000000000000"},
+            "data": answer | {"task_id": "task_InnerSupplierTaskId00000000000000"},
         }
     if shape == "proxy_url" and url:
-        told["data"] = {}
+        answer["data"] = {}
     if shape in {"nested", "proxy_url"} and url:
-        told["result_url"] = _outer_url(shape, task)
-    return told
+        answer["result_url"] = _outer_url(shape, task)
+    return answer
 
 
 def _outer_url(shape: str, task: Task) -> str:
-    """The URL that the relay itself names: its own `/content` where it does not know its supplier's."""
+    """The URL in the relay's own fields: that of its supplier, or its own `/content` if that is unknown."""
     path = f"/v1/videos/{task.id}/content"
     own = {"proxy_url": f"http://localhost:3000{path}", "nested": f"{task.base}/kling_relay{path}"}
     return own.get(shape, task.result_url)
 
 
 def _of_kling(view: View) -> View:
-    """What Kling said last; of a task that the relay gave up, that it goes on."""
+    """The last answer of Kling. For a task that the relay abandoned, that is "running"."""
     return replace(view, phase="running") if view.reason == "given_up" else view
 
 
 def _native(task: Task, view: View, reason: str) -> dict[str, Any]:
-    """Kling's last word as the plug-in stored it, with the relay's id; before the first poll that is the submit's."""
+    """The last answer of Kling as the plug-in stored it, with the relay's id; at first the answer to the submit."""
     view = _of_kling(view)
-    told = _kling(task, view, reason if view.phase == "failed" else "")
-    told["data"]["task_id"] = task.id
+    answer = _kling(task, view, reason if view.phase == "failed" else "")
+    answer["data"]["task_id"] = task.id
     if view.phase == "queued":
-        told["data"].pop("task_result")
-    return told
+        answer["data"].pop("task_result")
+    return answer
 
 
 def _kling(task: Task, view: View, reason: str) -> dict[str, Any]:
     url = _url(task, view)
     videos = [{"id": kling_id(task) + "1", "url": url, "watermark_url": "", "duration": f"{task.spec.seconds:.1f}"}]
-    told = {
+    answer = {
         "task_id": kling_id(task),
         "task_status": view.word or KLING[view.phase],
         "task_status_msg": reason,
@@ -178,36 +185,39 @@ def _kling(task: Task, view: View, reason: str) -> dict[str, Any]:
         "created_at": int(task.created_at * 1000),
         "updated_at": int(task.created_at * 1000) + task.polls,
     }
-    return {"code": 0, "message": "SUCCEED", "request_id": REQUEST_ID, "data": told}
+    return {"code": 0, "message": "SUCCEED", "request_id": REQUEST_ID, "data": answer}
 
 
 def _documented(task: Task, view: View, reason: str) -> dict[str, Any]:
-    told: dict[str, Any] = {"task_id": task.id, "status": view.word or DOCUMENTED[view.phase]}
+    answer: dict[str, Any] = {"task_id": task.id, "status": view.word or DOCUMENTED[view.phase]}
     if view.has_url:
         size = {"width": task.spec.width, "height": task.spec.height}
         about = {"duration": task.spec.seconds, "fps": 30, **size, "seed": 20231234}
-        told |= {"url": task.result_url, "format": "mp4", "metadata": about}
+        answer |= {"url": task.result_url, "format": "mp4", "metadata": about}
     if view.phase in {"done", "failed"}:
-        told["error"] = {"code": 0, "message": reason or "string"}  # the documented sample has one beside a success
-    return told
+        answer["error"] = {
+            "code": 0,
+            "message": reason or "string",
+        }  # the documented sample has an error although the task succeeded
+    return answer
 
 
 def openai_video(shape: str, task: Task, view: View, *, by_plugin: bool = False) -> dict[str, Any]:
-    """OpenAI's video, with the relay's own status; the task plug-in's host strikes the URL, and gives no reason."""
+    """A video as OpenAI reports it, with the status of the relay. By the plug-in, it has neither URL nor reason."""
     reason = view.message or FAILURES.get(view.reason, "")
     per_second = 1 if by_plugin else 1000
-    told: dict[str, Any] = {"id": task.id, "object": "video", "model": task.model if by_plugin else ""}
-    told |= {"status": view.word or OPENAI[view.phase], "progress": PROGRESS[view.phase]}
-    told["created_at"] = int(task.created_at * per_second)
+    answer: dict[str, Any] = {"id": task.id, "object": "video", "model": task.model if by_plugin else ""}
+    answer |= {"status": view.word or OPENAI[view.phase], "progress": PROGRESS[view.phase]}
+    answer["created_at"] = int(task.created_at * per_second)
     if view.phase in {"done", "failed"}:
-        told["completed_at"] = int(task.ends_at * per_second)
+        answer["completed_at"] = int(task.ends_at * per_second)
     if view.has_url:
-        told["seconds"] = f"{task.spec.seconds:.1f}"
+        answer["seconds"] = f"{task.spec.seconds:.1f}"
         if not by_plugin:
-            told["metadata"] = {"url": _outer_url(shape, task)}
+            answer["metadata"] = {"url": _outer_url(shape, task)}
     if view.phase == "failed" and not (by_plugin and view.reason == "given_up"):
-        told["error"] = {"message": reason, "code": ""}
-    return told
+        answer["error"] = {"message": reason, "code": ""}
+    return answer
 
 
 def _url(task: Task, view: View) -> str:

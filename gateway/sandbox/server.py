@@ -1,4 +1,4 @@
-"""The sandbox as a server: inside a test's own loop, or as a process."""
+"""The sandbox as a server: in the event loop of a test, or as a process."""
 
 import asyncio
 import signal
@@ -21,7 +21,7 @@ from gateway.sandbox.wire import TRANSPORT
 
 
 class OpenProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol; the application gets at the connection, to break it."""
+    """uvicorn's HTTP protocol. It gives the application access to the connection, so that a fault can break it."""
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -30,9 +30,9 @@ class OpenProtocol(HttpToolsProtocol):
 
 
 class SandboxServer:
-    """A sandbox on a port of its own, in the running loop; no signal handlers, no waiting at the end.
+    """A sandbox on its own port in the running event loop, without signal handlers. It stops without waiting.
 
-    Takes what `create_app` takes. `async with SandboxServer() as sandbox:` gives `.url`, `.state` and `.fault(…)`.
+    Takes the arguments of `create_app`. `async with SandboxServer() as sandbox:` gives `.url`, `.state`, `.fault(…)`.
     """
 
     def __init__(
@@ -52,26 +52,26 @@ class SandboxServer:
 
     @property
     def state(self) -> State:
-        """What the sandbox knows; may be read and changed."""
+        """The tasks, uploads and counters of the sandbox; tests may read and change them."""
         return self.app.state
 
     @property
     def url(self) -> str:
-        """The address, without a slash at its end."""
+        """The URL of the sandbox, without a trailing slash. Raises `RuntimeError` if it does not run."""
         if self._server is None:
             raise RuntimeError("the sandbox is not running")
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def base_urls(self) -> dict[str, str]:
-        """What a gateway is told each provider's base URL is."""
+        """The base URL of each provider, for the configuration of a gateway."""
         bases = {name: f"{self.url}/{name}" for name in PROVIDERS}
         return bases | {"keevx": f"{bases['keevx']}/v1"}
 
     def fault(self, provider: str, operation: str, fault: str, times: int | None = 1, **args: Any) -> Fault:
-        """Set a fault; raises ValueError when there is none of that name."""
-        asked = NewFault(fault=fault, provider=provider, operation=operation, times=times, args=args)
-        return add_fault(self.state, asked, {name: each.errors for name, each in PROVIDERS.items()})
+        """Set a fault. Raises `ValueError` if it does not exist."""
+        new = NewFault(fault=fault, provider=provider, operation=operation, times=times, args=args)
+        return add_fault(self.state, new, {name: each.errors for name, each in PROVIDERS.items()})
 
     async def __aenter__(self) -> Self:
         """Listen."""
@@ -90,19 +90,19 @@ class SandboxServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop: every connection ends at once."""
+        """Stop, and end every connection at once."""
         await self.stop_listening()
         for connection in list(self._connections.connections):
             connection.transport.abort()
         tasks = set(self._connections.tasks)
-        if tasks:  # they see that their client has gone; one that is in the middle of work gets a moment
+        if tasks:  # they notice that their client is gone; give running work a moment to end
             _, late = await asyncio.wait(tasks, timeout=2)
             for task in late:
                 task.cancel()
         await self.app.close()
 
     async def stop_listening(self) -> None:
-        """Refuse new connections, as a provider that is down does; the open ones go on."""
+        """Refuse new connections, as a provider that is down does. Open connections continue."""
         if self._server is not None:
             self._server.close()
 

@@ -1,4 +1,4 @@
-"""What the sandbox holds: uploads, tasks, and the count of what was paid for."""
+"""What the sandbox stores: uploads, tasks, and counters of what was bought."""
 
 import hashlib
 from collections import Counter
@@ -20,20 +20,20 @@ OPERATIONS = ("submit", "poll", "upload", "result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A task as one poll sees it."""
+    """A task as one poll reports it."""
 
     phase: Literal["queued", "running", "done", "failed", "cancelled", "lost"]
     progress: float = 0.0
-    word: str | None = None  # a status word that is in no documentation
+    word: str | None = None  # a status word that is not documented
     has_url: bool = False
-    reason: str = ""  # of a failure: the name of the fault
+    reason: str = ""  # of a failure: the name of the fault that caused it
     message: str | None = None
     code: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Task:
-    """One task that was started, and so paid for."""
+    """One task that was started, and therefore paid."""
 
     id: str
     provider: str
@@ -47,29 +47,29 @@ class Task:
     ends_at: float
     keep_seconds: float
     spec: Spec
-    action: str = ""  # what is made of what, where a provider has a word for it: text2video
+    action: str = ""  # the provider's word for the kind of task, for example text2video
     fate: Fault | None = None
     callback_url: str | None = None
     polls: int = 0
     polls_since_done: int = 0
     downloads: int = 0
     synced: bool = False
-    shown: View | None = None  # what the newest poll was shown
+    shown: View | None = None  # what the newest poll reported
 
     @property
     def result_url(self) -> str:
-        """Where the result is."""
+        """The URL of the result."""
         return f"{self.base}/files/results/{self.id}.{self.spec.extension}"
 
     @property
     def thumbnail_url(self) -> str:
-        """Where the still picture of the result is."""
+        """The URL of the thumbnail."""
         return f"{self.base}/files/results/{self.id}.webp"
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file that was sent up."""
+    """One uploaded file."""
 
     name: str
     data: bytes
@@ -79,7 +79,7 @@ class Upload:
 
 @dataclass(slots=True)
 class State:
-    """Everything one sandbox knows."""
+    """Everything that one sandbox stores."""
 
     settings: Settings = field(default_factory=Settings)
     clock: Clock = field(default_factory=Clock)
@@ -91,45 +91,45 @@ class State:
     started: Counter[str] = field(default_factory=Counter)  # tasks, by provider
     submits_started: Counter[tuple[str, str]] = field(default_factory=Counter)  # by provider and fingerprint
     prompts_started: Counter[tuple[str, str]] = field(default_factory=Counter)  # by provider and prompt
-    callbacks: list[dict[str, Any]] = field(default_factory=list)  # every one that was sent
-    trapped: list[dict[str, Any]] = field(default_factory=list)  # who followed a redirect, and with what
+    callbacks: list[dict[str, Any]] = field(default_factory=list)  # all that were sent
+    trapped: list[dict[str, Any]] = field(default_factory=list)  # requests that followed a redirect to the trap
 
-    def start(self, asked: Task, count: int, new_id: Callable[[], str]) -> list[Task]:
-        """Start tasks for one accepted submit: counted and in the journal before this returns."""
-        fault = self.faults.take(asked.provider, "submit", "fate", prompt=asked.prompt)
+    def start(self, draft: Task, count: int, new_id: Callable[[], str]) -> list[Task]:
+        """Start the tasks of an accepted submit. They are counted and in the journal when this returns."""
+        fault = self.faults.take(draft.provider, "submit", "fate", prompt=draft.prompt)
         tasks = []
         for index in range(count):
             fate = fault if fault and int(fault.args.get("only", index)) == index else None
             seconds = float(fate.args.get("seconds", 60)) if fate and fate.name == "slow_task" else 0.0
-            task = _copy(asked, id=new_id(), fate=fate, ends_at=asked.ends_at + seconds)
+            task = _copy(draft, id=new_id(), fate=fate, ends_at=draft.ends_at + seconds)
             self.tasks[task.id] = task
             tasks.append(task)
-        self.started[asked.provider] += count
-        self.submits_started[asked.provider, asked.fingerprint] += 1
-        self.prompts_started[asked.provider, asked.prompt] += 1
+        self.started[draft.provider] += count
+        self.submits_started[draft.provider, draft.fingerprint] += 1
+        self.prompts_started[draft.provider, draft.prompt] += 1
         if self.journal is not None:
             done_at = {task.id: _done_at(task) for task in tasks}
-            self.journal.note("start", {"tasks": list(done_at), "done_at": done_at, **_told(tasks[0])})
+            self.journal.note("start", {"tasks": list(done_at), "done_at": done_at, **_view(tasks[0])})
         return tasks
 
     def receive(self, provider: str, model: str, prompt: str, count: int) -> None:
-        """Put a submit that was read to its end in the journal, before anything comes of it."""
+        """Write a submit to the journal after it was read and before it is handled."""
         if self.journal is not None:
             about = {"provider": provider, "model": model, "prompt": prompt, "count": count}
             self.journal.note("submit", about | {"created_at": self.clock.now()})
 
     def withhold(self, provider: str, tasks: Sequence[str]) -> None:
-        """Put tasks in the journal that were started and that the reply to their submit does not name."""
+        """Write to the journal which started tasks the reply to their submit does not name."""
         if self.journal is not None and tasks:
             self.journal.note("withheld", {"provider": provider, "tasks": tasks})
 
     def note_reading(self, provider: str, reading: Reading, *, has_left: bool) -> None:
-        """Put the answer to a poll in the journal."""
+        """Write the answer to a poll to the journal."""
         if self.journal is not None:
             about = {"provider": provider, "task": reading.task, "at": reading.at, "says": reading.says}
             self.journal.note("read", about | {"answered_at": self.clock.now() if has_left else None})
 
-    def asked(
+    def new_task(
         self,
         provider: str,
         body: Mapping[str, Any],
@@ -141,7 +141,7 @@ class State:
         spec: Spec,
         action: str = "",
     ) -> Task:
-        """A task as it would be started now; it has no id yet."""
+        """The task that a submit would start now; it has no id yet."""
         now = self.clock.now()
         return Task(
             id="",
@@ -160,7 +160,7 @@ class State:
         )
 
     def poll(self, provider: str, task_id: str, *, synced: bool = False) -> tuple[Task | None, View]:
-        """Read a task once more, as a client's poll does."""
+        """Read and count a task as the poll of a client does."""
         task = self.tasks.get(task_id)
         if task is None or task.provider != provider:
             return None, View(phase="lost")
@@ -173,11 +173,11 @@ class State:
         return task, task.shown
 
     def ended(self, task: Task) -> bool:
-        """Whether its time has come; so it has for a failed task too."""
+        """Whether the task has ended, successfully or not."""
         return self.clock.now() >= task.ends_at
 
     def look(self, task: Task, fault: Fault | None = None) -> View:
-        """A task as it is now; a fault of this one poll goes before the task's own fate."""
+        """The task as it is now. A fault of this poll overrides the fate of the task."""
         now = self.clock.now()
         span = task.ends_at - task.running_at
         progress = min(max((now - task.running_at) / span, 0.0), 0.99) if span > 0 else 0.0
@@ -221,7 +221,7 @@ class State:
                     key: n for (provider, key), n in self.prompts_started.items() if provider == name
                 },
             }
-        tasks = [_told(task) for task in self.tasks.values()] if with_tasks else []
+        tasks = [_view(task) for task in self.tasks.values()] if with_tasks else []
         return {
             "now": self.clock.now(),
             "providers": providers,
@@ -231,7 +231,7 @@ class State:
         }
 
     def reset(self) -> None:
-        """Forget tasks, uploads and counts; settings, clock and faults stay."""
+        """Forget tasks, uploads and counters. Settings, clock and faults stay."""
         for held in (self.tasks, self.uploads, self.received, self.started, self.submits_started, self.prompts_started):
             held.clear()
         self.callbacks.clear()
@@ -239,13 +239,13 @@ class State:
 
 
 def fingerprint(body: Mapping[str, Any]) -> str:
-    """The same for two submits that ask for the same; a callback address differs from attempt to attempt."""
+    """Equal for two submits that request the same. The callback URL is ignored, because each attempt has its own."""
     same = {key: value for key, value in body.items() if key != "callback_url"}
     return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).hexdigest()
 
 
 def _done_at(task: Task) -> float | None:
-    """When a task will have a file that can be used; None where only a poll can tell, and where it never has one."""
+    """When a task will have a usable file; `None` if it never has one, or if that depends on polls."""
     return task.ends_at if task.fate is None or task.fate.name in {"slow_task", "unknown_status"} else None
 
 
@@ -260,7 +260,7 @@ def _copy(task: Task, **changes: Any) -> Task:
     return Task(**(fields | changes))
 
 
-def _told(task: Task) -> dict[str, Any]:
-    told = ("id", "provider", "model", "prompt", "request", "fingerprint", "created_at", "polls", "downloads")
+def _view(task: Task) -> dict[str, Any]:
+    names = ("id", "provider", "model", "prompt", "request", "fingerprint", "created_at", "polls", "downloads")
     action = {"action": task.action} if task.action else {}
-    return {name: getattr(task, name) for name in told} | action | {"fate": task.fate.name if task.fate else None}
+    return {name: getattr(task, name) for name in names} | action | {"fate": task.fate.name if task.fate else None}

@@ -1,4 +1,4 @@
-"""Requests and replies as values, and the ways in which a reply can go wrong on the wire."""
+"""Requests and replies as values, and the ways in which sending a reply can fail."""
 
 import asyncio
 import contextlib
@@ -17,18 +17,18 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-TRANSPORT = "video_gateway.transport"  # the ASGI extension under which the server hands over its connection
+TRANSPORT = "video_gateway.transport"  # the ASGI extension in which the server passes its connection
 
 
 class Manner(StrEnum):
-    """How a reply goes out."""
+    """How a reply is sent."""
 
     WHOLE = "whole"
-    CLOSE = "close"  # no byte of it; the connection ends
-    HANG = "hang"  # no byte of it; the connection stays until the client gives up
-    HALF = "half"  # the true length is announced, half of it is sent, the connection ends
-    LONG = "long"  # more is announced than there is
-    SHORT = "short"  # less is announced than is sent
+    CLOSE = "close"  # nothing is sent; the connection ends
+    HANG = "hang"  # nothing is sent; the connection stays open until the client gives up
+    HALF = "half"  # Content-Length is right, half is sent, the connection ends
+    LONG = "long"  # Content-Length is too large
+    SHORT = "short"  # Content-Length is too small
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +41,23 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request, read to its end."""
+    """A request that was read completely."""
 
     method: str
     path: str  # below the provider's prefix
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
     body: bytes = b""
-    base: str = ""  # the sandbox's own address, as the client knows it
+    base: str = ""  # the URL of the sandbox, as the client wrote it
 
     @property
     def token(self) -> str | None:
-        """The bearer token; None when there is none."""
+        """The bearer token; `None` without one."""
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         return token.strip() or None if scheme.lower() == "bearer" else None
 
     def json(self) -> dict[str, Any] | None:
-        """The body as a JSON object; None when it is not one, or is not declared as JSON."""
+        """The body as a JSON object; `None` if it is something else or its content type is not JSON."""
         if "json" not in self.headers.get("content-type", ""):
             return None
         with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -66,7 +66,7 @@ class Request:
         return None
 
     def form(self) -> dict[str, Part]:
-        """The parts of a multipart body by name; empty when it is not one."""
+        """The parts of a multipart body by name; empty if the body is not multipart."""
         kind, _, rest = self.headers.get("content-type", "").partition("boundary=")
         boundary = rest.partition(";")[0].strip().strip('"')
         if "multipart/form-data" not in kind or not boundary:
@@ -83,31 +83,31 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the reply to a poll says of its task. Journaled once it is known whether the reply has left."""
+    """What the reply to a poll reports. Written to the journal when it is certain whether the reply was sent."""
 
     task: str
-    at: float  # when what it says was true
-    says: str  # queued, running, done, done_without_file, failed, cancelled, not_found; nothing: nobody can tell
+    at: float  # when the reported state was true
+    says: str  # queued, running, done, done_without_file, failed, cancelled, not_found; nothing: unreadable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A reply, and how it goes out."""
+    """A reply, and how it is sent."""
 
     status: int = 200
     body: bytes = b""
-    tasks: tuple[str, ...] = ()  # that a submit has started and the body names, for the journal
-    reading: Reading | None = None  # of a poll, for the journal
+    tasks: tuple[str, ...] = ()  # started by the submit and named in the body; for the journal
+    reading: Reading | None = None  # only for a poll; for the journal
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     manner: Manner = Manner.WHOLE
     delay_seconds: float = 0.0
-    pieces: int = 1  # in which the body is sent, where the reply goes out whole
-    piece_seconds: float = 0.0  # between two of them
+    pieces: int = 1  # in which the body is sent if `manner` is WHOLE
+    piece_seconds: float = 0.0  # between two pieces
     reset: bool = False  # end the connection with a reset instead of an orderly close
 
     def head(self, length: int) -> list[tuple[bytes, bytes]]:
-        """The header fields for a body said to be of this length."""
+        """The header fields; `length` is the Content-Length, which a fault may make wrong."""
         lines = [("content-length", str(length)), *self.headers]
         if self.content_type:
             lines.append(("content-type", self.content_type))
@@ -125,13 +125,13 @@ def text_reply(text: str, status: int = 200, content_type: str = "text/plain; ch
 
 
 def html_reply(status: int) -> Reply:
-    """The page a reverse proxy puts in place of a reply."""
+    """The page that a reverse proxy sends instead of a reply."""
     title = f"{status} {_phrase(status)}"
     return text_reply(f"<html><head><title>{title}</title></head><body></body></html>", status, "text/html")
 
 
 def any_reply(status: int, body: object) -> Reply:
-    """A reply from a table: an object is JSON, a string is text or HTML, None an empty body."""
+    """A reply from a table: an object becomes JSON, a string text or HTML, `None` an empty body."""
     if body is None:
         return Reply(status=status, content_type="")
     if isinstance(body, str):
@@ -140,7 +140,7 @@ def any_reply(status: int, body: object) -> Reply:
 
 
 async def transmit(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a reply in its manner. All but WHOLE need the server's connection in the scope."""
+    """Send a reply in its manner. Every manner except WHOLE needs the connection of the server in the scope."""
     if reply.delay_seconds and await _gone_within(receive, reply.delay_seconds):
         return
     if reply.manner is Manner.WHOLE:
@@ -184,7 +184,7 @@ def _raw_head(reply: Reply, length: int) -> bytes:
 
 
 async def _gone_within(receive: Receive, seconds: float) -> bool:
-    """Wait so long; whether the client has gone meanwhile."""
+    """Wait for `seconds`; whether the client disconnected meanwhile."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await _until_gone(receive)

@@ -1,1 +1,1 @@
-"""The configuration: a TOML file and the environment become one checked value."""
+"""The configuration: reads a TOML file and the environment into one checked value."""

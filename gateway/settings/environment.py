@@ -1,4 +1,4 @@
-"""What the environment says where the configuration file is silent."""
+"""Environment variables as configuration: they fill the keys that the file does not set."""
 
 import difflib
 import re
@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from gateway.failpoints import VARIABLE
+from gateway.settings.toml import KeyPath
 
 PREFIX = "VIDEO_GATEWAY_"
 CONFIG_VARIABLE = "VIDEO_GATEWAY_CONFIG"
-# Variables and the key that each fills. Every provider has <NAME>_API_KEY and <NAME>_BASE_URL besides.
+# Each variable and the key that it fills. Every provider also has <NAME>_API_KEY and <NAME>_BASE_URL.
 ENVIRONMENT = {
     "VIDEO_GATEWAY_HOST": ("server", "host"),
     "VIDEO_GATEWAY_PORT": ("server", "port"),
@@ -23,39 +24,44 @@ ENVIRONMENT = {
 
 def fill(
     tables: dict[str, Any], environ: Mapping[str, str], providers: Collection[str], warnings: list[str]
-) -> dict[str, str]:
-    """Puts the environment where the file says nothing; gives the variable of each key filled that way."""
-    origins: dict[str, str] = {}
+) -> dict[KeyPath, str]:
+    """Put the values of the environment where the file is silent; return the variable of each key filled that way."""
+    origins: dict[KeyPath, str] = {}
 
-    def put(table: object, path: str, variable: str, value: object) -> None:
-        key = path.rpartition(".")[2]
-        if isinstance(table, dict) and key not in table:  # anything but a table is for the reader to refuse
-            table[key] = value
+    def put(table: object, path: KeyPath, variable: str, value: object) -> None:
+        if isinstance(table, dict) and path[-1] not in table:  # the reader refuses anything that is not a table
+            table[path[-1]] = value
             origins[path] = variable
 
     for variable, (section, key) in ENVIRONMENT.items():
         if value := environ.get(variable):
-            put(tables.setdefault(section, {}), f"{section}.{key}", variable, _as_toml(variable, value))
+            put(tables.setdefault(section, {}), (section, key), variable, _as_toml(variable, value))
     accounts = tables.get("providers", {})
     for name in sorted(providers) if isinstance(accounts, dict) else ():
-        prefix = re.sub(r"\W", "_", name).upper()
-        key_variable, url_variable = f"{prefix}_API_KEY", f"{prefix}_BASE_URL"
+        key_variable, url_variable = f"{variable_prefix(name)}_API_KEY", f"{variable_prefix(name)}_BASE_URL"
         if name not in accounts and environ.get(key_variable):
             accounts = tables.setdefault("providers", {})
             accounts[name] = {}
         if name not in accounts:
             if environ.get(url_variable):
-                warnings.append(f"providers.{name}.base_url: {url_variable} is set, but no key turns the provider on")
+                warnings.append(
+                    f"providers.{name}.base_url: {url_variable} is set, but the provider is off without {key_variable}"
+                )
             continue
         if environ.get(key_variable):
-            put(accounts[name], f"providers.{name}.api_key", key_variable, f"env:{key_variable}")
+            put(accounts[name], ("providers", name, "api_key"), key_variable, f"env:{key_variable}")
         if url := environ.get(url_variable):
-            put(accounts[name], f"providers.{name}.base_url", url_variable, url)
+            put(accounts[name], ("providers", name, "base_url"), url_variable, url)
     return origins
 
 
+def variable_prefix(provider: str) -> str:
+    """How the names of a provider's variables begin: `kling_relay` has `KLING_RELAY_API_KEY`."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", provider).upper()
+
+
 def _as_toml(variable: str, value: str) -> object:
-    """What the file would have for a variable."""
+    """The value that the file would contain instead of the variable."""
     match variable:
         case "VIDEO_GATEWAY_PORT":
             return int(value) if re.fullmatch(r"[0-9]{1,9}", value) else value
@@ -63,30 +69,30 @@ def _as_toml(variable: str, value: str) -> object:
             return [f"env:{variable}"]
         case "VIDEO_GATEWAY_WEBHOOK_SECRET":
             return f"env:{variable}"
-        case "VIDEO_GATEWAY_ARTIFACTS":  # a folder may come bare; a scheme has two letters at least, a drive has one
+        case "VIDEO_GATEWAY_ARTIFACTS":  # a plain path is allowed; one letter before the colon is a drive, not a scheme
             return value if re.match(r"[A-Za-z][A-Za-z0-9]+:", value) else f"file:{value}"
         case _:
             return value
 
 
 def unread(environ: Mapping[str, str], tables: Mapping[str, Any]) -> list[str]:
-    """A warning for each `VIDEO_GATEWAY_…` variable that nothing reads: misspelt, or another program's.
+    """A warning for each `VIDEO_GATEWAY_…` variable that nothing reads: it is misspelt, or another program's.
 
-    A variable that the file names itself (`env:NAME`) is read.
+    A variable that the file itself names (`env:NAME`) is read.
     """
-    known = {name.removeprefix(PREFIX): name for name in (CONFIG_VARIABLE, *ENVIRONMENT)}
+    names = {name.removeprefix(PREFIX): name for name in (CONFIG_VARIABLE, *ENVIRONMENT)}
     read = {
         VARIABLE,
-        *known.values(),
+        *names.values(),
         *(text.removeprefix("env:") for text in _strings(tables) if text.startswith("env:")),
     }
     warnings: list[str] = []
     for name in sorted(environ):
         if name.upper().startswith(PREFIX) and environ[name] and name not in read:
-            # Compared without the prefix, which makes every two of them alike.
-            close = difflib.get_close_matches(name.upper().removeprefix(PREFIX), known, n=1)
-            hint = f"did you mean {known[close[0]]}?" if close else f"known are {', '.join(sorted(known.values()))}"
-            warnings.append(f"{name}: the gateway reads no such variable; {hint}")
+            # Compared without the prefix: with it, any two names would look alike.
+            close = difflib.get_close_matches(name.upper().removeprefix(PREFIX), names, n=1)
+            hint = f"did you mean {names[close[0]]}?" if close else f"it reads {', '.join(sorted(names.values()))}"
+            warnings.append(f"{name}: the gateway does not read this variable; {hint}")
     return warnings
 
 

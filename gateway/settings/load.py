@@ -1,7 +1,8 @@
 """The configuration: a TOML file and the environment, decoded into one frozen Struct.
 
-The environment fills only what the file leaves out. A secret stands in the file as `env:NAME` or `file:PATH`, never as
-itself. Relative paths are relative to the working directory. No message shows a value: it might be a misplaced secret.
+The environment fills only what the file leaves out. The file names a secret as `env:NAME` or `file:PATH` and never
+contains it. Relative paths are relative to the working directory. No message shows a value, because the value might be
+a secret in the wrong place.
 """
 
 import re
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct, structs
 
 from gateway.domain.errors import ConfigurationError
-from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT, fill, unread
+from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT, fill, unread, variable_prefix
 from gateway.settings.sections import (
     ApiKey,
     ArtifactSettings,
@@ -29,21 +30,24 @@ from gateway.settings.sections import (
     WebhookSettings,
 )
 from gateway.settings.toml import (
+    Fault,
     HeaderValue,
     Host,
     HttpUrl,
+    InvalidValue,
+    KeyPath,
     Network,
     Read,
-    Reader,
     Secret,
+    TomlReader,
     describe,
     is_loopback,
-    join,
-    near,
+    nearest,
     parse,
+    show_path,
 )
 
-__all__ = [  # besides `Settings` and `load`: what belongs to the configuration and stands in modules of its own
+__all__ = [  # the whole interface of the configuration, also where it is defined in a module beside this one
     "CONFIG_VARIABLE",
     "ENVIRONMENT",
     "ArtifactSettings",
@@ -67,9 +71,9 @@ __all__ = [  # besides `Settings` and `load`: what belongs to the configuration 
     "is_loopback",
 ]
 
-CONFIG_FILE = "video-gateway.toml"  # in the working directory; used when it exists and no other is named
-CLIENT_KEY_MIN = 16  # characters; a shorter one is told of
-# What the gateway sets by itself, or what would change the meaning of a body.
+CONFIG_FILE = "video-gateway.toml"  # in the working directory; used if it exists and no other file is named
+CLIENT_KEY_MIN = 16  # characters; a shorter key causes a warning
+# Headers that the gateway sets itself, or that would change the meaning of a body.
 OWN_HEADERS = frozenset(
     {"accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type", "expect"}
     | {"host", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -91,13 +95,22 @@ class _Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Settings(_Sections, frozen=True, kw_only=True):
     """The whole configuration, checked."""
 
-    file: Path | None = None  # where it came from; None: the environment alone
-    warnings: tuple[str, ...] = ()  # what starts, but is hardly meant; each begins with the path of its key
+    file: Path | None = None  # the file that was read; None: the environment alone
+    # What is accepted but probably a mistake. Each begins with the path of its key, or the name of its variable.
+    warnings: tuple[str, ...] = ()
 
     @property
     def enabled(self) -> dict[str, ProviderSettings]:
-        """The providers that take work."""
+        """The providers that take new work."""
         return {name: provider for name, provider in self.providers.items() if provider.enabled}
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """A configuration and everything that is wrong with it."""
+
+    faults: tuple[Fault, ...]  # a start needs this to be empty
+    # Without the tables of providers and models that have a fault. None: something else has one, too.
+    settings: Settings | None = None
 
 
 # --- loading ----------------------------------------------------------------------------------------------------------
@@ -106,32 +119,48 @@ class Settings(_Sections, frozen=True, kw_only=True):
 def load(path: Path | None, environ: Mapping[str, str], providers: Collection[str]) -> Settings:
     """The settings from a file and the environment; `providers` are the names of the installed adapters.
 
-    Without a `path` the variable `VIDEO_GATEWAY_CONFIG` names the file, then `video-gateway.toml` is used where it
-    exists. Raises `ConfigurationError`, whose message begins with the path of the key.
+    Without a `path`, the variable `VIDEO_GATEWAY_CONFIG` names the file; without both, `video-gateway.toml` is read if
+    it exists. Raises `ConfigurationError` for the first fault; its message begins with the path of the key.
     """
-    file = _find(path, environ)
-    tables = {} if file is None else parse(file)
+    reading = read_configuration(path, environ, providers)
+    if reading.settings is None or reading.faults:
+        raise ConfigurationError(str(reading.faults[0]))
+    return reading.settings
+
+
+def read_configuration(path: Path | None, environ: Mapping[str, str], providers: Collection[str]) -> Reading:
+    """What `load` reads, with every fault instead of the first: for `video-gateway check`."""
+    file = find_file(path, environ)
+    try:
+        tables = {} if file is None else parse(file)
+    except ConfigurationError as error:
+        return Reading(faults=(Fault((), str(error)),))
     warnings: list[str] = []
-    origins = fill(tables, environ, providers, warnings)
+    reader = TomlReader(environ, fill(tables, environ, providers, warnings))
     warnings += unread(environ, tables)
-    _check_names(tables, providers)
-    _normalise(tables, environ, warnings)
-    sections = Reader(environ, origins).table(_Sections, tables, "")
-    server = _checked_auth(sections.server, warnings)
-    if server.max_bodies_bytes < server.max_body_bytes:
-        raise ConfigurationError("server.max_bodies_bytes: expected at least max_body_bytes")
-    if fault := sections.artifacts.fault():
-        raise ConfigurationError(fault)
-    if sections.webhooks.previous_secret is not None and sections.webhooks.secret is None:
-        raise ConfigurationError("webhooks.previous_secret: expected only beside secret")
-    if server.public_url is None and not is_loopback(server.host):
-        warnings.append("server.public_url: missing; webhooks tell paths, not URLs, and no provider can call back")
-    _check_providers(sections.providers, warnings)
-    _check_models(sections, providers, warnings)
-    return Settings(**{**structs.asdict(sections), "server": server, "file": file, "warnings": tuple(warnings)})
+    _drop_unknown_providers(tables, providers, reader)
+    _normalise(tables, environ, reader, warnings)
+    sections = reader.table(_Sections, tables, ())
+    server = _check_server(sections.server, reader, warnings)
+    _check_artifacts(sections.artifacts, reader)
+    webhooks = sections.webhooks
+    if webhooks.previous_secret is not None and webhooks.secret is None and not reader.has_faults("webhooks"):
+        reader.report(("webhooks", "previous_secret"), "expected only beside secret; set webhooks.secret as well")
+    _check_providers(sections.providers, reader, warnings)
+    _check_models(sections, providers, reader, warnings)
+    faults = tuple(reader.faults)
+    if any(table_of(fault) is None for fault in faults):
+        return Reading(faults=faults)
+    sound = {
+        name: {key: table for key, table in getattr(sections, name).items() if not reader.has_faults(name, key)}
+        for name in ("providers", "models")
+    }
+    values = {**structs.asdict(sections), **sound, "server": server, "file": file, "warnings": tuple(warnings)}
+    return Reading(faults=faults, settings=Settings(**values))
 
 
-def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+def find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The configuration file that a start reads: `path`, else the variable's, else the usual one; None without any."""
     if path is not None:
         return path
     if named := environ.get(CONFIG_VARIABLE):
@@ -139,149 +168,193 @@ def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     return Path(CONFIG_FILE) if Path(CONFIG_FILE).exists() else None
 
 
-def _check_names(tables: dict[str, Any], providers: Collection[str]) -> None:
+def table_of(fault: Fault) -> tuple[str, str] | None:
+    """The table of one provider or model that has the fault, as `("models", "hero")`; `None` if it is elsewhere."""
+    match fault.keys:
+        case ("providers" | "models" as section, str() as name, *_):
+            return section, name
+    return None
+
+
+def _drop_unknown_providers(tables: dict[str, Any], providers: Collection[str], reader: TomlReader) -> None:
     accounts = tables.get("providers")
-    for name in accounts if isinstance(accounts, dict) else ():
-        if name not in providers:
-            raise ConfigurationError(f"{join('providers', name)}: no such provider; {near(name, providers)}")
+    if not isinstance(accounts, dict):
+        return
+    for name in [name for name in accounts if name not in providers]:
+        reader.report(("providers", name), f"no such provider; {nearest(name, providers)}")
+        del accounts[name]
 
 
-def _normalise(tables: dict[str, Any], environ: Mapping[str, str], warnings: list[str]) -> None:
-    """Short forms to long ones: a list of models to a table; secrets of a disabled provider may be missing."""
+def _normalise(tables: dict[str, Any], environ: Mapping[str, str], reader: TomlReader, warnings: list[str]) -> None:
+    """Turn short forms into long ones: a list of models into a table. Secrets of a disabled provider may be missing."""
     accounts = tables.get("providers")
     for name, account in accounts.items() if isinstance(accounts, dict) else ():
         if not isinstance(account, dict):
             continue
         if account.get("enabled") is False:
-            _drop_unreadable_secrets(account, f"providers.{name}", Reader(environ, {}), warnings)
+            _drop_unreadable_secrets(account, name, environ, warnings)
         elif "api_key" not in account:
-            variable = f"{re.sub(r'[^A-Za-z0-9_]', '_', name).upper()}_API_KEY"
-            raise ConfigurationError(f"providers.{name}.api_key: missing; expected env:NAME, file:PATH or {variable}")
+            variable = f"{variable_prefix(name)}_API_KEY"
+            reader.report(
+                ("providers", name, "api_key"),
+                f"missing; set it to env:NAME or file:PATH, or set the variable {variable}",
+            )
         if isinstance(models := account.get("models"), list):
             for place, model in enumerate(models):
                 if not isinstance(model, str) or not model:
-                    raise ConfigurationError(f"providers.{name}.models[{place}]: expected the name of a model")
-            account["models"] = {model: {} for model in models}
+                    reader.report(("providers", name, "models", place), "expected the name of a model")
+            account["models"] = {model: {} for model in models if isinstance(model, str)}
 
 
-def _drop_unreadable_secrets(account: dict[str, Any], path: str, reader: Reader, warnings: list[str]) -> None:
-    """A disabled provider keeps its key, so that its running tasks are followed; a missing one stops no start."""
+def _drop_unreadable_secrets(
+    account: dict[str, Any], name: str, environ: Mapping[str, str], warnings: list[str]
+) -> None:
+    """Keep the key of a disabled provider, which its running tasks are polled with; a missing one only warns."""
     headers = account.get("headers")
-    secrets = {join(f"{path}.headers", name): (HeaderValue, value) for name, value in _items(headers)}
+    secrets: dict[KeyPath, tuple[Any, object]] = {
+        ("providers", name, "headers", header): (HeaderValue, value)
+        for header, value in (headers.items() if isinstance(headers, dict) else ())
+    }
     if "api_key" in account:
-        secrets[f"{path}.api_key"] = (ApiKey, account["api_key"])
-    for where, (kind, value) in secrets.items():
+        secrets["providers", name, "api_key"] = (ApiKey, account["api_key"])
+    trial = TomlReader(environ, {})
+    for path, (kind, raw) in secrets.items():
         try:
-            reader.value(kind, value, where)
-        except ConfigurationError as error:
+            trial.value(kind, raw, path)
+        except InvalidValue:
             account.pop("api_key", None)
             account.pop("headers", None)
-            warnings.append(f"{error}; the provider is disabled, and without this its running tasks are not followed")
+            warnings.append(
+                f"{trial.faults[0]}; the provider is disabled, and without this its running tasks are not followed"
+            )
             return
-
-
-def _items(table: object) -> Iterator[tuple[str, Any]]:
-    if isinstance(table, dict):
-        yield from table.items()
 
 
 # --- rules across keys ------------------------------------------------------------------------------------------------
 
 
-def _checked_auth(server: ServerSettings, warnings: list[str]) -> ServerSettings:
-    """The server with its `auth` decided."""
+def _check_server(server: ServerSettings, reader: TomlReader, warnings: list[str]) -> ServerSettings:
+    """The server with its `auth` decided. A wrong key ends the check, because its default could cause false reports."""
+    if reader.has_faults("server"):
+        return server
     lists = {"api_keys": server.api_keys, "admin_keys": server.admin_keys}
     for name, keys in lists.items():
-        if len(set(keys)) < len(keys):
-            twin = next(place for place, key in enumerate(keys) if key in keys[:place])
-            raise ConfigurationError(f"server.{name}[{twin}]: the same key stands there twice")
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                reader.report(("server", name, place), "the same key is listed twice; remove one")
     for place, key in enumerate(server.admin_keys):
         if key in server.api_keys:
-            client = server.api_keys.index(key)
-            raise ConfigurationError(
-                f"server.admin_keys[{place}]: the same key is a client's, server.api_keys[{client}]"
-            )
+            client = show_path(("server", "api_keys", server.api_keys.index(key)))
+            reader.report(("server", "admin_keys", place), f"the same key is a client's, {client}; use another one")
     auth = server.auth or ("keys" if server.api_keys else "none")
     if auth == "keys" and not server.api_keys:
-        raise ConfigurationError('server.auth: "keys" needs server.api_keys, or the variable VIDEO_GATEWAY_API_KEY')
+        reader.report(("server", "auth"), '"keys" needs server.api_keys, or the variable VIDEO_GATEWAY_API_KEY')
     if auth == "none" and not is_loopback(server.host):
-        raise ConfigurationError(
-            'server.auth: "none" is allowed on a loopback host only; set server.api_keys or VIDEO_GATEWAY_API_KEY'
+        reader.report(
+            ("server", "auth"),
+            '"none" is allowed on a loopback host only; set server.api_keys or VIDEO_GATEWAY_API_KEY',
         )
+    if server.max_bodies_bytes < server.max_body_bytes:
+        reader.report(("server", "max_bodies_bytes"), "expected at least max_body_bytes")
     for name, keys in lists.items():
         if auth == "none" and keys:
-            warnings.append(f'server.auth: "none" lets everybody in; server.{name} are not asked for')
+            warnings.append(f'server.auth: "none" lets everybody in; server.{name} are ignored')
         for place, key in enumerate(keys):
             if len(key.reveal()) < CLIENT_KEY_MIN:
-                warnings.append(f"server.{name}[{place}]: under {CLIENT_KEY_MIN} characters, which can be guessed")
+                warnings.append(
+                    f"server.{name}[{place}]: under {CLIENT_KEY_MIN} characters, which can be guessed; use a longer key"
+                )
+    if server.public_url is None and not is_loopback(server.host):
+        warnings.append(
+            "server.public_url: missing; webhooks contain paths instead of URLs, and no provider can call back"
+        )
     return structs.replace(server, auth=auth)
 
 
-def _check_providers(accounts: Mapping[str, ProviderSettings], warnings: list[str]) -> None:
-    if not any(account.enabled for account in accounts.values()):
-        state = "enabled" if accounts else "configured"
-        warnings.append(f"providers: none is {state}; no generation can be made")
+def _check_artifacts(artifacts: ArtifactSettings, reader: TomlReader) -> None:
+    if not reader.has_faults("artifacts") and (problem := artifacts.problem()):
+        key, message = problem
+        reader.report(("artifacts", key), message)
+
+
+def _check_providers(accounts: Mapping[str, ProviderSettings], reader: TomlReader, warnings: list[str]) -> None:
+    if not any(account.enabled for account in accounts.values()) and not reader.has_faults("providers"):
+        state, remedy = ("enabled", "remove enabled = false") if accounts else ("configured", "set the key of one")
+        warnings.append(f"providers: none is {state}; no generation can be made; {remedy}")
     for name, account in accounts.items():
-        path = f"providers.{name}"
-        _check_intervals(account, path)
-        for model, said in account.models.items():
-            _check_intervals(said, join(f"{path}.models", model))
+        if reader.has_faults("providers", name):
+            continue
+        _check_intervals(account, ("providers", name), reader)
+        for model, polling in account.models.items():
+            _check_intervals(polling, ("providers", name, "models", model), reader)
         for header in account.headers:
+            path = ("providers", name, "headers", header)
             if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", header):
-                raise ConfigurationError(f"{join(path + '.headers', header)}: expected the name of a header")
+                reader.report(path, "expected the name of a header")
             if header.lower() in OWN_HEADERS:
-                raise ConfigurationError(f"{join(path + '.headers', header)}: the gateway sets this header itself")
+                reader.report(path, "the gateway sets this header itself; remove it")
         url = urlsplit(account.base_url or "")
         if (account.enabled or account.api_key) and url.scheme == "http" and not is_loopback(url.hostname or ""):
-            warnings.append(f"{path}.base_url: http; the key and every prompt travel unencrypted to {url.hostname}")
+            warnings.append(
+                f"providers.{name}.base_url: http; the key and every prompt travel unencrypted to {url.hostname}"
+            )
 
 
-def _check_intervals(said: PollingSettings, path: str) -> None:
-    interval, ceiling = said.poll_seconds, said.poll_max_seconds
+def _check_intervals(polling: PollingSettings, path: KeyPath, reader: TomlReader) -> None:
+    interval, ceiling = polling.poll_seconds, polling.poll_max_seconds
     if interval is not None and ceiling is not None and ceiling < interval:
-        raise ConfigurationError(f"{path}.poll_max_seconds: expected at least poll_seconds")
+        reader.report((*path, "poll_max_seconds"), "expected at least poll_seconds")
 
 
-def _check_models(sections: _Sections, providers: Collection[str], warnings: list[str]) -> None:
+def _check_models(sections: _Sections, providers: Collection[str], reader: TomlReader, warnings: list[str]) -> None:
     for name, model in sections.models.items():
-        path = join("models", name)
+        if reader.has_faults("models", name):
+            continue
+        path = ("models", name)
         if not name.strip() or name.partition("/")[0] in providers:
-            raise ConfigurationError(f"{path}: expected a name of its own, not that of a provider's model")
-        _check_order(model, path)
+            reader.report(path, "expected a name of its own, not that of a provider's model")
+        _check_order(model, path, reader)
         if model.order == "cheapest":
-            warnings += [f"{path}.routes[{place}]: has no price; it comes last" for place in _unpriced(sections, model)]
+            warnings += [
+                f"{show_path((*path, 'routes', place))}: has no price, so it comes last; set prices for it"
+                for place in _unpriced(sections, model)
+            ]
         for place, route in enumerate(model.routes):
-            for told in _wrong_with(route, providers):
-                raise ConfigurationError(f"{path}.routes[{place}]: {told}")
+            where = (*path, "routes", place)
+            if (problem := _route_problem(route, providers)) is not None:
+                reader.report(where, problem)
+                continue
             if route in model.routes[:place]:
-                raise ConfigurationError(f"{path}.routes[{place}]: the same route stands there twice")
+                reader.report(where, "the same route is listed twice; remove one")
             provider = route.partition("/")[0]
-            if provider not in sections.providers or not sections.providers[provider].enabled:
+            account = sections.providers.get(provider)
+            if (account is None or not account.enabled) and not reader.has_faults("providers", provider):
                 warnings.append(
-                    f"{path}.routes[{place}]: the provider {provider} is not configured; the route is left out"
+                    f"{show_path(where)}: {provider} is not configured, so the route is left out; set its key"
                 )
 
 
-def _check_order(model: ModelSettings, path: str) -> None:
+def _check_order(model: ModelSettings, path: KeyPath, reader: TomlReader) -> None:
     if model.weights and model.order != "weighted":
-        raise ConfigurationError(f'{path}.weights: expected only beside order = "weighted"')
-    if model.order == "weighted" and (len(model.weights) != len(model.routes) or not any(model.weights)):
+        reader.report((*path, "weights"), 'expected only beside order = "weighted"')
+    elif model.order == "weighted" and (len(model.weights) != len(model.routes) or not any(model.weights)):
         count = len(model.routes)
-        raise ConfigurationError(f"{path}.weights: expected a number for each of the {count} routes, not all of them 0")
+        reader.report((*path, "weights"), f"expected a number for each of the {count} routes, not all of them 0")
 
 
 def _unpriced(sections: _Sections, model: ModelSettings) -> Iterator[int]:
-    """The places of the routes without a price."""
+    """The positions of the routes without a price."""
     for place, route in enumerate(model.routes):
-        provider, _, upstream = route.partition("/")
+        provider, _, upstream_model = route.partition("/")
         account = sections.providers.get(provider)
-        if account is not None and not account.models.get(upstream, ProviderModel()).prices:
+        if account is not None and not account.models.get(upstream_model, ProviderModel()).prices:
             yield place
 
 
-def _wrong_with(route: str, providers: Collection[str]) -> Iterator[str]:
-    provider, _, upstream = route.partition("/")
-    if not provider or not upstream:
-        yield 'expected "PROVIDER/MODEL"'
-    elif provider not in providers:
-        yield f"no such provider; {near(provider, providers)}"
+def _route_problem(route: str, providers: Collection[str]) -> str | None:
+    provider, _, upstream_model = route.partition("/")
+    if not provider or not upstream_model:
+        return 'expected "PROVIDER/MODEL"'
+    if provider not in providers:
+        return f"no such provider; {nearest(provider, providers)}"
+    return None

@@ -1,4 +1,4 @@
-"""The sections of the configuration as frozen Structs: the keys, their limits, what they are when nothing is said."""
+"""The sections of the configuration as frozen Structs: the keys, their limits and their defaults."""
 
 import base64
 import binascii
@@ -13,22 +13,32 @@ from msgspec import Meta, Struct
 from gateway.domain.adapter.contract import Polling
 from gateway.domain.routing.order import Order
 from gateway.domain.routing.price import Price
-from gateway.settings.toml import HeaderValue, Host, HttpUrl, Network, Read, Reader, Secret, in_header, plain_text
+from gateway.settings.toml import (
+    HeaderValue,
+    Host,
+    HttpUrl,
+    Network,
+    Read,
+    Secret,
+    TomlReader,
+    header_secret,
+    plain_text,
+)
 
-# What a database URL of each scheme must look like, or why there is none.
+# What a database URL of each scheme must look like, or why the scheme is refused.
 DATABASES: dict[str, re.Pattern[str] | str] = {
     "sqlite": re.compile(r"sqlite:///(?!:memory:)[^?#]*[^?#/]"),
     "postgres": "PostgreSQL is not supported",
     "postgresql": "PostgreSQL is not supported",
 }
 ARTIFACT_STORES = re.compile(r"file:(?!//[^/]).*[^/].*|(?:s3|gs|az)://[\w.-]+(?:/[^@?#\s]*)?")
-WEBHOOK_SECRET_MIN = 24  # bytes; Standard Webhooks, "Signature scheme"
+WEBHOOK_SECRET_MIN = 24  # bytes; from the specification of Standard Webhooks, "Signature scheme"
 
 
 # --- single values ----------------------------------------------------------------------------------------------------
 
 
-def _database_url(raw: object, _: Reader) -> str:
+def _database_url(raw: object, _: TomlReader) -> str:
     url = plain_text(raw)
     rule = DATABASES.get(url.partition(":")[0])
     if isinstance(rule, str):
@@ -38,14 +48,14 @@ def _database_url(raw: object, _: Reader) -> str:
     return url
 
 
-def _artifacts_url(raw: object, _: Reader) -> str:
+def _artifacts_url(raw: object, _: TomlReader) -> str:
     url = plain_text(raw)
     if not ARTIFACT_STORES.fullmatch(url):
         raise ValueError("expected file:PATH, s3://BUCKET/PREFIX, gs://… or az://…, without credentials and query")
     return url
 
 
-def _webhook_secret(raw: object, reader: Reader) -> Secret:
+def _webhook_secret(raw: object, reader: TomlReader) -> Secret:
     secret = reader.secret(raw)
     try:
         size = len(base64.b64decode(secret.reveal().removeprefix("whsec_"), validate=True))
@@ -58,7 +68,7 @@ def _webhook_secret(raw: object, reader: Reader) -> Secret:
 
 DatabaseUrl = Annotated[str, Read(_database_url)]
 ArtifactsUrl = Annotated[str, Read(_artifacts_url)]
-ApiKey = Annotated[Secret, Read(in_header)]
+ApiKey = Annotated[Secret, Read(header_secret)]
 WebhookSecret = Annotated[Secret, Read(_webhook_secret)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Days = Annotated[float, Meta(gt=0, le=36_500)]
@@ -70,22 +80,26 @@ Ratio = Annotated[str, Meta(pattern=r"^\d+:\d+$|^auto$")]
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[server]`: what the gateway listens on, and who may call."""
+    """`[server]`: the address the gateway listens on, the keys that may call it, and limits."""
 
     host: Host = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65_535)] = 8080  # 0: any free one
-    public_url: HttpUrl | None = None  # how clients and providers reach the gateway; without a trailing slash
-    api_keys: tuple[ApiKey, ...] = ()  # static client keys
-    admin_keys: tuple[ApiKey, ...] = ()  # of operators, for the paths below /v1/admin and nothing else
-    auth: Literal["keys", "none"] | None = None  # never None once loaded: "keys" where there are some, else "none"
-    max_body_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 29_360_128  # of a request, images in base64 included
-    max_bodies_bytes: Annotated[int, Meta(ge=1024, le=2**40)] = 268_435_456  # of all requests under way together
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8080  # 0: any free port
+    public_url: HttpUrl | None = None  # where clients and providers reach the gateway; without a trailing slash
+    api_keys: tuple[ApiKey, ...] = ()  # of clients
+    admin_keys: tuple[ApiKey, ...] = ()  # of operators; they open the paths below /v1/admin and no others
+    auth: Literal["keys", "none"] | None = None  # None only before loading: then "keys" if there are any, else "none"
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = (
+        29_360_128  # of one request, including its images in base64
+    )
+    max_bodies_bytes: Annotated[int, Meta(ge=1024, le=2**40)] = (
+        268_435_456  # of all requests that are being read, together
+    )
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 16_000
-    max_long_polls: Annotated[int, Meta(ge=1, le=1_000_000)] = 5000  # reads with `wait` that are held at once
-    max_listeners: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000  # streams of events that are open at once
-    max_downloads: Annotated[int, Meta(ge=1, le=1_000_000)] = 512  # files that are sent at once
-    max_open_generations: Annotated[int, Meta(ge=1, le=10_000_000)] = 50_000  # of all keys together
-    # From SIGTERM to the exit, at most. None: the longest `submit_timeout_seconds` in use, and a little for storing.
+    max_long_polls: Annotated[int, Meta(ge=1, le=1_000_000)] = 5000  # reads with `wait` that are held at the same time
+    max_listeners: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000  # streams of events that are open at the same time
+    max_downloads: Annotated[int, Meta(ge=1, le=1_000_000)] = 512  # files that are sent at the same time
+    max_open_generations: Annotated[int, Meta(ge=1, le=10_000_000)] = 50_000  # of all client keys together
+    # From SIGTERM to the exit, at most. None: the longest `submit_timeout_seconds` in use, plus 5 s for storing.
     drain_seconds: Seconds | None = None
     log_format: Literal["json", "console"] | None = None  # None: console on a terminal, else json
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
@@ -94,7 +108,9 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class DatabaseSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[database]`: where the ledger is."""
 
-    url: DatabaseUrl = "sqlite:///video-gateway.db"  # three slashes and a path; four for an absolute one
+    url: DatabaseUrl = (
+        "sqlite:///video-gateway.db"  # three slashes and a relative path, or four slashes and an absolute one
+    )
 
     @property
     def path(self) -> Path:
@@ -103,103 +119,103 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class PollingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When to read a task, in seconds; `None` leaves it to the adapter."""
+    """When a task is polled, in seconds. `None`: the default of the adapter."""
 
     first_poll_seconds: Seconds | None = None  # from the submit to the first poll
     poll_seconds: Seconds | None = None  # between polls
-    poll_max_seconds: Seconds | None = None  # between polls of a task that takes long, or after polls that failed
-    submit_timeout_seconds: Seconds | None = None  # read time-out of a submit
+    poll_max_seconds: Seconds | None = None  # the longest pause: for a task that takes long, or after failed polls
+    submit_timeout_seconds: Seconds | None = None  # how long a submit waits for the answer
     attempt_timeout_seconds: Seconds | None = None  # after it the next route is tried
-    grace_seconds: Seconds | None = None  # for "not found" just after a submit, and "completed" without a URL
+    grace_seconds: Seconds | None = None  # how long "not found" and "completed" without a URL are not yet believed
 
     def over(self, polling: Polling) -> Polling:
-        """`polling` with what is said here; the ceiling is never below the interval."""
-        said = {name: getattr(self, name) for name in PollingSettings.__struct_fields__}
-        merged = replace(polling, **{name: value for name, value in said.items() if value is not None})
+        """`polling` with the values that are set here. `poll_max_seconds` never ends below `poll_seconds`."""
+        values = {name: getattr(self, name) for name in PollingSettings.__struct_fields__}
+        merged = replace(polling, **{name: value for name, value in values.items() if value is not None})
         return replace(merged, poll_max_seconds=max(merged.poll_max_seconds, merged.poll_seconds))
 
 
 class ProviderModel(PollingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[providers.<name>.models.<model>]`: an upstream model without a row in the adapter, or one read otherwise.
+    """`[providers.<name>.models.<model>]`: a model that the adapter's table lacks, or has with other values.
 
-    What is `None` is as in the row that the model follows.
+    `None` takes the value of the model that this one is `like`.
     """
 
-    like: Text | None = None  # the model of the adapter's tables that this one follows
+    like: Text | None = None  # a model of the adapter's table
     durations: tuple[Annotated[int, Meta(ge=1, le=3600)], ...] | None = None  # seconds
     resolutions: tuple[Text, ...] | None = None  # 720p, 1080p, 4k
     aspect_ratios: tuple[Ratio, ...] | None = None
     prompt_max: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None  # characters
-    generate_audio: bool | None = None  # whether sound can be asked for
-    prices: tuple[Price, ...] = ()  # of one output, in USD; the first row that applies counts
+    generate_audio: bool | None = None  # whether a request may ask for sound
+    prices: tuple[Price, ...] = ()  # of one output, in USD; the first row that matches the request counts
 
 
 class ProviderSettings(PollingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[providers.<name>]`: an account at a provider."""
 
-    api_key: ApiKey = Secret.of("")  # empty only where `enabled` is false: then its tasks cannot be read
-    base_url: HttpUrl | None = None  # without a trailing slash; None: the adapter's own
-    enabled: bool = True  # false: no new work; its running tasks are still followed, where its key can be read
-    concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 32  # submits at once
-    read_concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 512  # readings of tasks at once
-    form: str | None = None  # the form of a submit that this account takes; None: found out by trying
-    headers: Mapping[str, HeaderValue] = {}  # sent with every call; a value may be env:NAME or file:PATH
-    models: Mapping[str, ProviderModel] = {}  # by the upstream's own name; a plain list of names in the file will do
+    api_key: ApiKey = Secret.of("")  # empty only if `enabled` is false; then its tasks cannot be polled
+    base_url: HttpUrl | None = None  # without a trailing slash; None: the default of the adapter
+    enabled: bool = True  # false: no new work; its running tasks are still followed if there is a key
+    concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 32  # submits at the same time
+    read_concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 512  # polls of tasks at the same time
+    form: str | None = None  # variant of the submit body that this account accepts; None: found by trying
+    headers: Mapping[str, HeaderValue] = {}  # sent with every call; a value is a text, env:NAME or file:PATH
+    models: Mapping[str, ProviderModel] = {}  # by the name at the provider; the file may have a list of names
 
 
 class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[models.<name>]`: a public name for some routes."""
+    """`[models.<name>]`: a public model name that leads to one or more routes."""
 
-    routes: Annotated[tuple[Text, ...], Meta(min_length=1)]  # "provider/upstream model", best first
+    routes: Annotated[tuple[Text, ...], Meta(min_length=1)]  # "PROVIDER/MODEL", best first
     order: Order = "priority"
-    weights: tuple[Annotated[float, Meta(ge=0, le=1_000_000)], ...] = ()  # of `weighted`: one for each route
-    adapt: Literal["none", "nearest"] = "none"  # where a request does not say
+    weights: tuple[Annotated[float, Meta(ge=0, le=1_000_000)], ...] = ()  # only for `weighted`: one for each route
+    adapt: Literal["none", "nearest"] = "none"  # for requests without `adapt`
     on_ambiguous: Literal["fall_back", "fail", "hold"] = "fall_back"  # after a submit without a clear answer
     on_content_policy: Literal["stop", "fall_back"] = "stop"
-    attempt_timeout_seconds: Seconds | None = None  # over the provider's
+    attempt_timeout_seconds: Seconds | None = None  # overrides the value of the provider
 
 
 class FetchSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[fetch]`: what the guarded fetcher may reach."""
+    """`[fetch]`: which addresses the gateway may fetch URLs from that clients or providers named."""
 
-    allow: tuple[Network, ...] = ()  # networks besides the public ones
+    allow: tuple[Network, ...] = ()  # networks that are allowed in addition to public addresses
 
 
 class FileSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[files]`: input images that clients upload by themselves."""
+    """`[files]`: limits for input images that clients upload before a generation."""
 
-    keep_days: Days = 30  # from the upload; a client may ask for less
+    keep_days: Days = 30  # after the upload; a client may ask for less
     max_per_key: Annotated[int, Meta(ge=1, le=10_000)] = 1000
     max_bytes_per_key: Annotated[int, Meta(ge=2**20, le=2**40)] = 2_147_483_648
 
 
 class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[artifacts]`: where results are kept, and for how long."""
+    """`[artifacts]`: where results are stored, and for how long."""
 
     url: ArtifactsUrl = "file:./artifacts"
-    folder: Text | None = None  # beside a bucket: of inputs and of what is under way; None: ./artifacts
-    keep_days: Days = 30  # from when a result is kept
-    thumbnails: bool = True  # draw the first frame where a provider gives no picture; needs the extra `demo`
-    redirect: bool = False  # lead clients to a signed URL of the bucket's instead of passing the bytes through
-    endpoint: HttpUrl | None = None  # this and what follows: of an S3; None: as the environment says, as for the others
+    folder: Text | None = None  # only with a bucket: for inputs and unfinished downloads; None: ./artifacts
+    keep_days: Days = 30  # after a result was stored
+    thumbnails: bool = True  # draw the first frame if the provider gives no thumbnail; needs the extra `demo`
+    redirect: bool = False  # send clients to a signed URL of the bucket instead of passing the bytes through
+    endpoint: HttpUrl | None = None  # this and the next three: for S3; None: from the usual variables, as for gs and az
     region: Text | None = None
     access_key_id: ApiKey | None = None
     secret_access_key: ApiKey | None = None
 
     @property
     def is_bucket(self) -> bool:
-        """Whether results are in an object store."""
+        """Whether results are stored in an object store."""
         return not self.url.startswith("file:")
 
     @property
     def path(self) -> Path:
-        """The local folder: of everything, or of all but the results that are in a bucket."""
+        """The local folder: for everything, or, with a bucket, for everything except the results."""
         if self.is_bucket:
             return Path(self.folder or "artifacts")
         return Path(self.url.removeprefix("file:").removeprefix("//"))
 
-    def fault(self) -> str | None:
-        """What does not go together, after the path of its key; `None` when all does."""
+    def problem(self) -> tuple[str, str] | None:
+        """A key that does not fit the others, and the message about it; `None` if all fit."""
         of_s3 = ("endpoint", "region", "access_key_id", "secret_access_key")
         for where, fits, names in (
             ("s3://…", self.url.startswith("s3:"), of_s3),
@@ -207,24 +223,24 @@ class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ):
             for name in names:
                 if getattr(self, name) and not fits:
-                    return f"artifacts.{name}: only where artifacts.url is {where}"
+                    return name, f"only where artifacts.url is {where}"
         if (self.access_key_id is None) != (self.secret_access_key is None):
             missing = "access_key_id" if self.access_key_id is None else "secret_access_key"
-            return f"artifacts.{missing}: missing; the one half of a key is of no use without the other"
+            return missing, "missing; access_key_id and secret_access_key are needed together"
         return None
 
 
 class RetentionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[retention]`: how long records are kept."""
+    """`[retention]`: how long records are stored."""
 
-    # From the delete of a generation: which of its attempts may have been billed, where, and what they cost.
+    # After a generation was deleted: for each attempt that may have been billed, the provider and the cost.
     money_days: Days = 400
 
 
 class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[webhooks]`: how deliveries are signed and sent."""
+    """`[webhooks]`: how webhooks are signed and sent."""
 
-    # whsec_…; signs for generations that name their own `webhook_url`. None: every API key has a secret of its own.
+    # whsec_…; signs the webhooks of generations with a `webhook_url` of their own. None: each client key has a secret.
     secret: WebhookSecret | None = None
-    previous_secret: WebhookSecret | None = None  # signs beside it, while receivers still know only this one
-    timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 15  # for all of one try
+    previous_secret: WebhookSecret | None = None  # signs as well, until every receiver has the new secret
+    timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 15  # for one whole delivery try

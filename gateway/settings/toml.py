@@ -1,7 +1,7 @@
-"""How TOML becomes frozen Structs: exactly, with the path of whatever is wrong, and without ever showing a value.
+"""Reads TOML into frozen Structs, strictly: an unknown key or a wrong type is a fault with the path of the key.
 
-A section is a Struct. A field's type is plain, with `Meta` limits, or `Annotated[…, Read(function)]`; a `Secret` stands
-in the file as `env:NAME` or `file:PATH`. No message shows a value: it might be a misplaced secret.
+A section is a Struct. A field's type is plain, with `Meta` limits, or `Annotated[…, Read(function)]`. The file names a
+`Secret` as `env:NAME` or `file:PATH`. No message shows a value, because the value might be a secret in the wrong place.
 """
 
 import difflib
@@ -10,6 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -23,9 +24,9 @@ from gateway.domain.errors import ConfigurationError
 
 
 class Secret(Struct, frozen=True, eq=False, dict=True):
-    """A key that never prints: `str`, `repr` and any encoder give `***`."""
+    """A key that is never printed: `str`, `repr` and any encoder give `***`. Only `reveal` gives the key."""
 
-    shown: str = "***"  # the one field, hence all that an encoder meets
+    shown: str = "***"  # the only field, so an encoder writes nothing else
 
     @classmethod
     def of(cls, value: str) -> Self:
@@ -58,11 +59,11 @@ class Secret(Struct, frozen=True, eq=False, dict=True):
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled")
+        raise TypeError("a secret cannot be pickled")
 
 
 def parse(file: Path) -> dict[str, Any]:
-    """The tables of a file; `ConfigurationError` when it cannot be read or is no TOML."""
+    """The tables of a file. Raises `ConfigurationError` if it cannot be read or is not TOML."""
     try:
         return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except OSError as error:
@@ -70,14 +71,16 @@ def parse(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigurationError(f"{file}: the configuration is not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        place = re.search(r"\(at [^()]*\)$", str(error))  # the rest of the message may quote the file
-        raise ConfigurationError(f"{file}: the configuration is not valid TOML {place[0] if place else ''}") from None
+        position = re.search(r"\(at [^()]*\)$", str(error))  # the rest of the message may quote the file
+        raise ConfigurationError(
+            f"{file}: the configuration is not valid TOML {position[0] if position else ''}"
+        ) from None
     except RecursionError:
         raise ConfigurationError(f"{file}: the configuration is nested too deeply") from None
 
 
 def describe(settings: Struct) -> dict[str, Any]:
-    """The settings as plain values for a log, with `***` for every secret; what is not set is left out."""
+    """The settings as plain values for a log, with `***` for every secret. Keys that are not set are left out."""
     described: dict[str, Any] = _plain(settings)
     return described
 
@@ -103,41 +106,83 @@ def _plain(value: object) -> Any:
 
 # --- the reader -------------------------------------------------------------------------------------------------------
 
+KeyPath = tuple[str | int, ...]  # the way to a value: names of tables and keys, and positions in arrays
+
+
+class Fault(Struct, frozen=True):
+    """One error in the configuration, which stops a start. `str` gives the whole message for the operator."""
+
+    keys: KeyPath  # of the wrong value; empty if the file as a whole cannot be read
+    message: str  # what was expected there, and what to do
+    inside: str = ""  # the rest of the path, if the error is within the value, for example `[1]`
+    variable: str | None = None  # the environment variable that the value comes from
+
+    def __str__(self) -> str:
+        """`server.port: expected …`, with the variable if the value came from one."""
+        origin = f" (from {self.variable})" if self.variable else ""
+        path = show_path(self.keys) + self.inside
+        return f"{path}: {self.message}{origin}" if path else self.message
+
+
+class InvalidValue(Exception):
+    """A value is wrong. Its fault is already in the list of the reader, so the table around it is read without it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Read:
     """Marks a type with the function that reads it from TOML; it raises `ValueError` with what was expected."""
 
-    of: Callable[[object, "Reader"], object]
+    of: Callable[[object, "TomlReader"], object]
 
 
 Section = TypeVar("Section", bound=Struct)
 
 
-class Reader:
-    """Reads TOML values as the types of the sections say, and tells the path of what is wrong."""
+class TomlReader:
+    """Reads TOML values as the types of the sections demand, and collects every fault instead of stopping at the first.
 
-    def __init__(self, environ: Mapping[str, str], origins: Mapping[str, str]) -> None:
+    A wrong value is left out, so its key has its default in the section that is returned: such a section is of use only
+    to look for further faults. `origins` names the environment variable of each key that was filled from one.
+    """
+
+    def __init__(self, environ: Mapping[str, str], origins: Mapping[KeyPath, str]) -> None:
+        self.faults: list[Fault] = []
         self._environ = environ
         self._origins = origins
 
-    def table(self, kind: type[Section], raw: object, path: str) -> Section:
-        """A section; an unknown key is told with the nearest known one."""
+    def report(self, keys: KeyPath, message: str, inside: str = "") -> None:
+        """Add a fault."""
+        place = next((index for index, key in enumerate(keys) if isinstance(key, int)), len(keys))
+        self.faults.append(Fault(keys, message, inside, self._origins.get(keys[:place])))
+
+    def has_faults(self, *keys: str | int) -> bool:
+        """Whether a fault was found at this path or below it."""
+        return any(fault.keys[: len(keys)] == keys for fault in self.faults)
+
+    def table(self, kind: type[Section], raw: object, path: KeyPath) -> Section:
+        """A section; an unknown key is reported with the nearest existing one.
+
+        Raises `InvalidValue` if `raw` is not a table, or a required key is missing or wrong.
+        """
         if not isinstance(raw, dict):
             self._refuse(path, f"expected a table, got {_type_name(raw)}")
         types = get_type_hints(kind, include_extras=True)
-        known = structs.fields(kind)
-        names = [field.name for field in known]
+        fields = structs.fields(kind)
+        names = [field.name for field in fields]
         for key in raw:
             if key not in names:
-                self._refuse(join(path, key), f"unknown key; {near(key, names)}")
-        for field in known:
-            if field.required and field.name not in raw:
-                self._refuse(join(path, field.name), "missing")
-        return kind(**{key: self.value(types[key], value, join(path, key)) for key, value in raw.items()})
+                self.report((*path, key), f"unknown key; {nearest(key, names)}")
+        required = [field.name for field in fields if field.required]
+        for name in required:
+            if name not in raw:
+                self.report((*path, name), "missing")
+        values = self._entries({key: (types[key], value) for key, value in raw.items() if key in names}, path)
+        if not values.keys() >= set(required):
+            raise InvalidValue
+        return kind(**values)
 
-    def value(self, kind: Any, raw: object, path: str) -> Any:
-        """A value of the type that a section names."""
+    def value(self, kind: Any, raw: object, path: KeyPath) -> Any:
+        """A value of the type that a section names. Raises `InvalidValue` if it is wrong."""
         origin, arguments = get_origin(kind), get_args(kind)
         if origin is Annotated:
             for mark in arguments[1:]:
@@ -156,59 +201,74 @@ class Reader:
         if origin is Mapping:
             if not isinstance(raw, dict):
                 self._refuse(path, f"expected a table, got {_type_name(raw)}")
-            return {key: self.value(arguments[1], value, join(path, key)) for key, value in raw.items()}
+            return self._entries({key: (arguments[1], value) for key, value in raw.items()}, path)
         if origin is tuple:
             if not isinstance(raw, list):
                 self._refuse(path, f"expected an array, got {_type_name(raw)}")
-            return tuple(self.value(arguments[0], value, f"{path}[{place}]") for place, value in enumerate(raw))
+            items = {place: (arguments[0], item) for place, item in enumerate(raw)}
+            return tuple(self._entries(items, path).values())
         if isinstance(kind, type) and issubclass(kind, Struct):
             return self.table(kind, raw, path)
         try:
             return msgspec.convert(raw, kind)
         except msgspec.ValidationError as error:
-            told, _, inner = str(error).partition(" - at `$")
-            self._refuse(path + inner.rstrip("`"), told[:1].lower() + told[1:])
+            message, _, inside = str(error).partition(" - at `$")
+            self._refuse(path, message[:1].lower() + message[1:], inside.rstrip("`"))
 
     def secret(self, raw: object) -> Secret:
-        """The secret that `env:NAME` or `file:PATH` names, without one newline at its end."""
+        """The secret that `env:NAME` or `file:PATH` names, without one newline at its end. `ValueError` if none."""
         scheme, _, name = raw.partition(":") if isinstance(raw, str) else ("", "", "")
         if scheme == "env" and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            found = self._environ.get(name, "")
-            # A key pasted where the name of its variable belongs is not repeated: names are in capitals.
-            place = (
+            value = self._environ.get(name, "")
+            # Names of variables are in capitals. Anything else may be the key itself, pasted here: it is not repeated.
+            source = (
                 f"the variable {name}" if re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", name) else "the variable named here"
             )
         elif scheme == "file" and name:
-            place = "the file named here"
+            source = "the file named here"
             try:
-                found = Path(name).read_text("utf-8")
+                value = Path(name).read_text("utf-8")
             except OSError as error:
-                raise ValueError(f"missing: {place} cannot be read: {error.strerror}") from None
-            except ValueError:  # also a path with a null character
-                raise ValueError(f"missing: {place} is not UTF-8 text") from None
+                raise ValueError(f"missing: {source} cannot be read: {error.strerror}") from None
+            except ValueError:  # also raised for a path with a null character
+                raise ValueError(f"missing: {source} is not UTF-8 text") from None
         else:
-            raise ValueError("expected env:NAME or file:PATH; a secret does not stand in the file itself")
-        found = re.sub(r"\r?\n\Z", "", found, count=1)
-        if not found:
-            raise ValueError(f"missing: {place} is not set or empty")
-        return Secret.of(found)
+            raise ValueError("expected env:NAME or file:PATH; do not write the secret itself into the file")
+        value = re.sub(r"\r?\n\Z", "", value, count=1)
+        if not value:
+            raise ValueError(f"missing: {source} is not set or empty")
+        return Secret.of(value)
 
-    def _refuse(self, path: str, told: str) -> NoReturn:
-        variable = self._origins.get(path.partition("[")[0])
-        raise ConfigurationError(f"{path}: {told}" + (f" (from {variable})" if variable else "")) from None
+    def _entries(self, entries: Mapping[Any, tuple[Any, object]], path: KeyPath) -> dict[Any, Any]:
+        """The values of a table or an array, by key or position; those that are wrong are left out."""
+        values: dict[Any, Any] = {}
+        for key, (kind, raw) in entries.items():
+            with suppress(InvalidValue):
+                values[key] = self.value(kind, raw, (*path, key))
+        return values
+
+    def _refuse(self, path: KeyPath, message: str, inside: str = "") -> NoReturn:
+        self.report(path, message, inside)
+        raise InvalidValue from None
 
 
-def join(path: str, key: str) -> str:
-    """The path of a key, quoted where TOML would quote it."""
-    shown = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
-    return f"{path}.{shown}" if path else shown
+def show_path(keys: KeyPath) -> str:
+    """A path as an operator reads it, `models."a b".routes[1]`: keys are quoted where TOML would quote them."""
+    path = ""
+    for key in keys:
+        if isinstance(key, int):
+            path += f"[{key}]"
+            continue
+        name = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+        path += f".{name}" if path else name
+    return path
 
 
-def near(name: str, known: Collection[str]) -> str:
-    """A hint at the known name that an unknown one is nearest to, or at all that are known."""
-    if found := difflib.get_close_matches(name, known, n=1):
-        return f'did you mean "{found[0]}"?'
-    return f"known are {', '.join(sorted(known))}" if known else "none is known"
+def nearest(name: str, names: Collection[str]) -> str:
+    """A hint for an unknown name: the existing one that is most like it, or all that exist."""
+    if matches := difflib.get_close_matches(name, names, n=1):
+        return f'did you mean "{matches[0]}"?'
+    return f"expected one of {', '.join(sorted(names))}" if names else "no other name exists"
 
 
 def _type_name(raw: object) -> str:
@@ -220,35 +280,35 @@ def _type_name(raw: object) -> str:
 
 
 def plain_text(raw: object) -> str:
-    """The value when it is a string."""
+    """The value. Raises `ValueError` if it is not a string."""
     if not isinstance(raw, str):
-        raise ValueError(f"expected a string, got {_type_name(raw)}")  # noqa: TRY004  # one error for all wrong values
+        raise ValueError(f"expected a string, got {_type_name(raw)}")  # noqa: TRY004  # the reader expects `ValueError` for every wrong value
     return raw
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
+    """Whether a host name or address means this machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _http_url(raw: object, _: "Reader") -> str:
+def _http_url(raw: object, _: "TomlReader") -> str:
     url = plain_text(raw)
     expected = "expected an http(s) URL without credentials, query and fragment"
     try:
         parts = urlsplit(url)
-        port_is_odd = parts.port == 0
+        is_port_zero = parts.port == 0
     except ValueError:
         raise ValueError(expected) from None
-    plain = re.fullmatch(r"[\x21-\x7e]+", url) and not {"@", "?", "#", "\\"} & set(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port_is_odd or not plain:
+    is_plain = re.fullmatch(r"[\x21-\x7e]+", url) and not {"@", "?", "#", "\\"} & set(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or is_port_zero or not is_plain:
         raise ValueError(expected)
     return url.rstrip("/")
 
 
-def _host(raw: object, _: "Reader") -> str:
+def _host(raw: object, _: "TomlReader") -> str:
     host = plain_text(raw)
     if ":" in host:
         try:
@@ -260,22 +320,22 @@ def _host(raw: object, _: "Reader") -> str:
     return host
 
 
-def _network(raw: object, _: "Reader") -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _network(raw: object, _: "TomlReader") -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         return ipaddress.ip_network(plain_text(raw))
     except ValueError:
         raise ValueError('expected a network such as "10.1.0.0/16", without host bits, or one address') from None
 
 
-def in_header(raw: object, reader: "Reader") -> Secret:
-    """A secret that can be sent as, or in, the value of a header."""
+def header_secret(raw: object, reader: "TomlReader") -> Secret:
+    """A secret that can be sent in the value of a header. Raises `ValueError` if it cannot."""
     secret = reader.secret(raw)
     if not re.fullmatch(r"[\x21-\x7e]+", secret.reveal()):
         raise ValueError("expected printable ASCII characters without spaces")
     return secret
 
 
-def _header_value(raw: object, reader: "Reader") -> Secret:
+def _header_value(raw: object, reader: "TomlReader") -> Secret:
     value = plain_text(raw)
     secret = reader.secret(value) if value.startswith(("env:", "file:")) else Secret.of(value)
     if not re.fullmatch(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?", secret.reveal()):

@@ -98,8 +98,11 @@ async def test_the_environment_variable_is_enough(start: Any) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (["A", "A"], r"^server\.admin_keys\[1\]: the same key .* twice"),
-        (["A", "TEST_OTHER_KEY"], r"^server\.admin_keys\[1\]: the same key is a client's, server\.api_keys\[1\]$"),
+        (["A", "A"], r"^server\.admin_keys\[1\]: the same key is listed twice; remove one$"),
+        (
+            ["A", "TEST_OTHER_KEY"],
+            r"^server\.admin_keys\[1\]: the same key is a client's, server\.api_keys\[1\]; use another one$",
+        ),
     ],
 )
 async def test_a_key_cannot_be_listed_twice(start: Any, keys: list[str], message: str) -> None:
@@ -112,8 +115,8 @@ async def test_a_short_admin_key_and_an_unused_one_are_warnings(start: Any) -> N
     gateway = await start('server.admin_keys = ["env:A"]', environ={"A": "vg_short"}, keys=False)
     warnings = [warning for warning in gateway.application.settings.warnings if warning.startswith("server.")]
     assert warnings == [
-        'server.auth: "none" lets everybody in; server.admin_keys are not asked for',
-        "server.admin_keys[0]: under 16 characters, which can be guessed",
+        'server.auth: "none" lets everybody in; server.admin_keys are ignored',
+        "server.admin_keys[0]: under 16 characters, which can be guessed; use a longer key",
     ]
     assert "vg_short" not in repr(gateway.application.settings)
 

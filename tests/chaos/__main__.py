@@ -1,7 +1,7 @@
 """`python -m tests.chaos`: a full run, then the proof that its audit can fail.
 
-In the environment: `SEED` and `ROUNDS`, or `ROUND` for one of them by itself; `WINDOWS=downtime,slow_reads` does only
-what is named there.
+Environment: `SEED` and `ROUNDS`, or `ROUND` for a single round; `WINDOWS=downtime,slow_reads` limits the run to these
+actions.
 """
 
 import asyncio
@@ -25,27 +25,27 @@ def main() -> int:
         rounds = range(int(chosen), int(chosen) + 1)
     actions = tuple(filter(None, (os.environ.get("WINDOWS") or "").split(","))) or ACTIONS
     if unknown := set(actions) - set(ACTIONS):
-        tell(f"WINDOWS: there is no {', '.join(sorted(unknown))}; there are {', '.join(ACTIONS)}")
+        show(f"WINDOWS: unknown: {', '.join(sorted(unknown))}; expected {', '.join(ACTIONS)}")
         return 2
     folder = Path(tempfile.mkdtemp(prefix="video-gateway-chaos-"))
     for name in ("unguarded", "unread"):
         (folder / name).mkdir()
-    tell(f"seed {seed}, everything is in {folder}")
+    show(f"seed {seed}, everything is in {folder}")
     try:
-        card = asyncio.run(play(folder, extent, seed, rounds, tell, actions=actions))
+        card = asyncio.run(play(folder, extent, seed, rounds, show, actions=actions))
     except ChaosError as error:
-        tell(str(error))
+        show(str(error))
         return 1
-    tell(f"\n{card.text()}")
+    show(f"\n{card.text()}")
     doubled = asyncio.run(drive_twice(folder / "unguarded", unguarded=True)).doubled
-    tell(f"with the guard taken out of the ledger, the same audit sees {doubled} submits doubled")
+    show(f"without the guard of the ledger, the same audit finds {doubled} submits doubled")
     bought = asyncio.run(decide_unread(folder / "unread")).bought
-    tell(f"with decisions made without a reading, the same audit sees {bought} bought although a paid result was there")
+    show(f"with decisions without a reading, the same audit finds {bought} bought although a paid result existed")
     shutil.rmtree(folder)
     return 0 if doubled and bought else 1
 
 
-def tell(text: str) -> None:
+def show(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

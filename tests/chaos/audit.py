@@ -1,9 +1,9 @@
-"""The auditor: the ledger against the sandbox's journal and what clients were told. A process of its own.
+"""The auditor, a separate process: compares the ledger with the sandbox's journal and the answers that clients got.
 
-`python -m tests.chaos.audit LEDGER JOURNAL ACKNOWLEDGED [--attempt-seconds N] [--told FILE] [--artifacts FOLDER]
-[--final]` prints a report as JSON and every violation as a line on standard error; it exits with 1 when there is one.
-`--attempt-seconds` is the gateway's attempt time-out. `--final`: nothing is under way, all must have ended, been kept
-and been told.
+`python -m tests.chaos.audit LEDGER JOURNAL ACKNOWLEDGED [--attempt-seconds N] [--deliveries FILE] [--artifacts FOLDER]
+[--final]` prints a report as JSON, and every violation as a line on standard error. It exits with 1 if there is one.
+`--attempt-seconds` is the attempt time-out of the gateway. `--final`: no work is running any more, so every generation
+must have ended, every result must be archived, and every end must be announced.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from gateway.domain.generation.transitions import ATTEMPT_MOVES
 from .ledger import Generation, read, rows
 from .purchases import is_acknowledged, not_needed
 
-LATE_SECONDS = 30.0  # behind a deadline: the gateway may have been down or stopped when it came, and that often
+LATE_SECONDS = 30.0  # after a deadline: the gateway may have been down or stopped at that time, even repeatedly
 POLL_MAX_SECONDS = 1.0  # the longest interval between two polls, in the gateway's configuration
 STATUS_MOVES: Mapping[str, frozenset[str]] = {
     "": frozenset({"queued"}),
@@ -47,24 +47,24 @@ class Report(Struct, kw_only=True):
     tasks: int = 0
     lost: int = 0
     doubled: int = 0
-    bought: int = 0  # although a paid result was there or could have been read
+    bought: int = 0  # although a paid result existed or could have been read
     slow_reads: int = 0  # polls whose answer took longer than the longest poll interval
-    contradicted: int = 0  # tasks that no reply named, and that an acknowledged callback named
-    adopted: int = 0  # of those, the ones that an attempt has
-    kept: int = 0
-    told: int = 0
+    contradicted: int = 0  # tasks that no reply named but an acknowledged callback did
+    adopted: int = 0  # those of them that belong to an attempt
+    archived: int = 0
+    announced: int = 0
     deliveries: int = 0
     violations: list[str] = []
 
 
 def audit(ledger: Path, journal: Path, acknowledged: Path, *, attempt_seconds: float, final: bool) -> Report:
-    # What was told is read before what is known: whatever the first has, the second must have.
-    told, lines = _lines(acknowledged), _lines(journal)
-    return examine(told, lines, *read(ledger), attempt_seconds=attempt_seconds, final=final)
+    # The answers to clients are read before the ledger: everything in the first must be in the second.
+    creates, lines = _lines(acknowledged), _lines(journal)
+    return examine(creates, lines, *read(ledger), attempt_seconds=attempt_seconds, final=final)
 
 
 def examine(
-    told: list[Any],
+    creates: list[Any],
     lines: list[Any],
     generations: list[Generation],
     keys: Mapping[str, list[str]],
@@ -72,31 +72,31 @@ def examine(
     attempt_seconds: float,
     final: bool,
 ) -> Report:
-    """What is wrong between what clients were told, the journal's lines, and the ledger with its keys."""
+    """All contradictions between the acknowledged creates, the lines of the journal, and the ledger with its keys."""
     by_prompt: dict[str, list[Generation]] = defaultdict(list)
     for generation in generations:
         by_prompt[generation.prompt].append(generation)
     submits = Counter(_place(line) for line in lines if line["event"] == "submit")
     starts = [line for line in lines if line["event"] == "start"]
 
-    lost = [*_lost(told, {one.id: one for one in generations})]
-    twice = [*_twice(told, by_prompt, keys)]
+    lost = [*_lost(creates, {generation.id: generation for generation in generations})]
+    twice = [*_twice(creates, by_prompt, keys)]
     doubled = [*_doubled(submits, generations), *_again(generations)]
     bought = [*not_needed(lines, generations, attempt_seconds=attempt_seconds)]
     withheld = {name for line in lines if line["event"] == "withheld" for name in line["tasks"]}
     named = {line["task"] for line in lines if is_acknowledged(line)}
-    followed = {name for one in generations for attempt in one.attempts for name in attempt.tasks}
-    found = lost + twice + doubled + bought + [*_unknown_tasks(starts, by_prompt, withheld)]
+    followed = {name for generation in generations for attempt in generation.attempts for name in attempt.tasks}
+    violations = lost + twice + doubled + bought + [*_unknown_tasks(starts, by_prompt, withheld)]
     for generation in generations:
-        found += [f"{generation.id}: {wrong}" for wrong in (*_moves(generation), *_late(generation, final=final))]
+        violations += [f"{generation.id}: {wrong}" for wrong in (*_moves(generation), *_late(generation, final=final))]
     if final:
-        found += _unheard(submits, generations)
+        violations += _unheard(submits, generations)
         refused = sorted(named - followed)
-        found += [f"evidence: no attempt has {name}, which an acknowledged callback named" for name in refused]
+        violations += [f"evidence: no attempt has {name}, which an acknowledged callback named" for name in refused]
     return Report(
         generations=len(generations),
-        ended=dict(Counter(one.status for one in generations)),
-        attempts=dict(Counter(attempt.state for one in generations for attempt in one.attempts)),
+        ended=dict(Counter(generation.status for generation in generations)),
+        attempts=dict(Counter(attempt.state for generation in generations for attempt in generation.attempts)),
         submits=submits.total(),
         tasks=sum(len(line["tasks"]) for line in starts),
         lost=len(lost),
@@ -105,39 +105,41 @@ def examine(
         slow_reads=sum(_is_slow(line) for line in lines),
         contradicted=len(named & withheld),
         adopted=len(named & withheld & followed),
-        violations=found,
+        violations=violations,
     )
 
 
-def _lost(told: list[Any], known: Mapping[str, Generation]) -> Iterator[str]:
-    """A create that was answered is there, and is the one that was asked for."""
-    for line in told:
-        generation = known.get(line["id"])
+def _lost(creates: list[Any], by_id: Mapping[str, Generation]) -> Iterator[str]:
+    """A create that was answered is in the ledger, and it is the requested one."""
+    for line in creates:
+        generation = by_id.get(line["id"])
         if generation is None:
             yield f"lost: {line['id']} was acknowledged for {line['key']} and is not in the ledger"
         elif generation.prompt != line["prompt"]:
             yield f"lost: {line['id']} was acknowledged for {line['prompt']!r} and is {generation.prompt!r}"
 
 
-def _twice(told: list[Any], by_prompt: Mapping[str, list[Generation]], keys: Mapping[str, list[str]]) -> Iterator[str]:
-    """A key stands for one generation, whoever asks; a prompt is one key's alone."""
+def _twice(
+    creates: list[Any], by_prompt: Mapping[str, list[Generation]], keys: Mapping[str, list[str]]
+) -> Iterator[str]:
+    """A key has one generation, however often it was sent, and a prompt belongs to one key."""
     for prompt, alike in by_prompt.items():
         if len(alike) > 1:
-            yield f"twice: {prompt!r} has made {', '.join(one.id for one in alike)}"
+            yield f"twice: {prompt!r} has made {', '.join(generation.id for generation in alike)}"
     for key, ids in keys.items():
         if len(ids) > 1:
             yield f"twice: the key {key} has made {', '.join(ids)}"
-    for line in told:
+    for line in creates:
         if line["id"] not in keys.get(line["key"], ()):
             yield f"twice: {line['key']} was answered with {line['id']}, in the ledger it is {keys.get(line['key'])}"
 
 
 def _doubled(submits: Counter[Place], generations: list[Generation]) -> Iterator[str]:
-    """What a provider received is at most one submit for each attempt that may have been received there."""
+    """A provider received at most one submit for each attempt that may have been sent to it."""
     allowed = Counter(
-        (one.prompt, attempt.provider, attempt.model)
-        for one in generations
-        for attempt in one.attempts
+        (generation.prompt, attempt.provider, attempt.model)
+        for generation in generations
+        for attempt in generation.attempts
         if attempt.sent and attempt.state != AttemptState.NOT_SENT
     )
     for place, count in submits.items():
@@ -147,7 +149,7 @@ def _doubled(submits: Counter[Place], generations: list[Generation]) -> Iterator
 
 
 def _again(generations: list[Generation]) -> Iterator[str]:
-    """After an unclear answer the same provider is not asked again for the same output."""
+    """After an unclear answer, the same provider gets no second submit for the same output."""
     for generation in generations:
         unclear = {data["attempt"] for kind, data in generation.events if kind == "attempt.unknown"}
         for earlier in generation.attempts:
@@ -165,23 +167,23 @@ def _again(generations: list[Generation]) -> Iterator[str]:
 def _unknown_tasks(
     starts: list[Any], by_prompt: Mapping[str, list[Generation]], withheld: Collection[str]
 ) -> Iterator[str]:
-    """Every task that was started is an attempt's, or may be: its attempt's end is not known, or not yet.
+    """Every started task belongs to an attempt, or may belong to one whose outcome is unknown or not yet stored.
 
-    Tasks that the reply has withheld are known by a callback alone; `evidence` is about those.
+    Tasks that the reply withheld can only be named by a callback; `evidence` is about those.
     """
-    untold: Counter[Place] = Counter()
+    unassigned: Counter[Place] = Counter()
     for line in starts:
         tasks = set(line["tasks"]).difference(withheld)
-        attempts = [attempt for one in by_prompt.get(line["prompt"], ()) for attempt in one.attempts]
+        attempts = [attempt for generation in by_prompt.get(line["prompt"], ()) for attempt in generation.attempts]
         if tasks and not any(
             tasks <= attempt.tasks.keys() and attempt.provider == line["provider"] for attempt in attempts
         ):
-            untold[_place(line)] += 1
-    for place, count in untold.items():
+            unassigned[_place(line)] += 1
+    for place, count in unassigned.items():
         open_ends = sum(
             attempt.state in {AttemptState.UNKNOWN, AttemptState.SUBMITTING}
-            for one in by_prompt.get(place[0], ())
-            for attempt in one.attempts
+            for generation in by_prompt.get(place[0], ())
+            for attempt in generation.attempts
             if (attempt.provider, attempt.model) == place[1:]
         )
         if count > open_ends:
@@ -189,11 +191,11 @@ def _unknown_tasks(
 
 
 def _unheard(submits: Counter[Place], generations: list[Generation]) -> list[str]:
-    """Whatever the ledger says was answered was received."""
+    """Every submit that was answered according to the ledger was received."""
     answered = Counter(
-        (one.prompt, attempt.provider, attempt.model)
-        for one in generations
-        for attempt in one.attempts
+        (generation.prompt, attempt.provider, attempt.model)
+        for generation in generations
+        for attempt in generation.attempts
         if attempt.sent and attempt.state in _ANSWERED
     )
     return [
@@ -204,23 +206,23 @@ def _unheard(submits: Counter[Place], generations: list[Generation]) -> list[str
 
 
 def _moves(generation: Generation) -> Iterator[str]:
-    """Events tell of moves that the tables have, in their order, up to the states that are stored."""
+    """The events are legal transitions in a legal order, and they lead to the stored states."""
     status = ""
     states: dict[str, str] = {}
     ended: set[int] = set()
     for kind, data in generation.events:
-        what, _, word = kind.partition(".")
-        if what == "generation":
+        subject, _, word = kind.partition(".")
+        if subject == "generation":
             if word not in STATUS_MOVES.get(status, ()):
                 yield f"illegal: the generation went from {status or 'nothing'} to {word}"
             status = word
-        elif what == "attempt":
+        elif subject == "attempt":
             before = states.get(data["attempt"])
             legal = {AttemptState.RESERVED} if before is None else ATTEMPT_MOVES[AttemptState(before)]
             if word not in legal:
                 yield f"illegal: {data['attempt']} went from {before or 'nothing'} to {word}"
             states[data["attempt"]] = word
-        elif what == "output" and word in STATUS_MOVES["in_progress"]:
+        elif subject == "output" and word in STATUS_MOVES["in_progress"]:
             if data["index"] in ended:
                 yield f"illegal: output {data['index']} ended twice"
             ended.add(data["index"])
@@ -228,18 +230,18 @@ def _moves(generation: Generation) -> Iterator[str]:
         yield f"illegal: its events end with {status}, it is {generation.status}"
     for attempt in generation.attempts:
         if states.pop(attempt.id, None) != attempt.state:
-            yield f"illegal: {attempt.id} is {attempt.state}, which no event tells"
+            yield f"illegal: {attempt.id} is {attempt.state}, which no event reports"
     if states:
-        yield f"illegal: events tell of {', '.join(states)}, which are not there"
+        yield f"illegal: events report {', '.join(states)}, which do not exist"
 
 
 def _late(generation: Generation, *, final: bool) -> Iterator[str]:
-    """All end, by their deadline."""
+    """Every generation ends, and by its deadline."""
     if generation.completed_at is None:
         if final:
             yield f"open: it is {generation.status} at the end"
     elif generation.completed_at > generation.deadline_at + LATE_SECONDS:
-        yield f"late: it ended {generation.completed_at - generation.deadline_at:.1f} s behind its deadline"
+        yield f"late: it ended {generation.completed_at - generation.deadline_at:.1f} s after its deadline"
     for attempt in generation.attempts:
         if final and attempt.state in {AttemptState.SUBMITTING, AttemptState.RESERVED}:
             yield f"open: {attempt.id} is {attempt.state} at the end"
@@ -255,66 +257,74 @@ def _place(line: Mapping[str, Any]) -> Place:
 
 
 def _lines(file: Path) -> list[Any]:
-    """The lines of JSON that are whole: the last may be half-written at this moment."""
+    """The complete lines of JSON: the last line may be half-written at this moment."""
     return [msgspec.json.decode(line) for line in file.read_bytes().split(b"\n")[:-1]]
 
 
-def examine_told(report: Report, lines: list[Any], ended: Mapping[str, str], wanted: set[str], *, final: bool) -> None:
-    """Every end that asked for it is told, under one id, signed, and as what it is."""
+def examine_deliveries(
+    report: Report, lines: list[Any], ended: Mapping[str, str], wanted: set[str], *, final: bool
+) -> None:
+    """Every end of a generation with a webhook is announced: under one id, signed, with the right status."""
     ids: dict[str, set[str]] = defaultdict(set)
-    heard: set[str] = set()
+    acknowledged: set[str] = set()
     for line in lines:
         name = line["generation"]
         ids[name].add(line["id"])
         if not line["signed"]:
-            report.violations.append(f"told: {line['id']} of {name} is not signed")
+            report.violations.append(f"webhook: {line['id']} of {name} is not signed")
         if line["type"] != f"video.generation.{ended.get(name)}":
-            report.violations.append(f"told: {name} as {line['type']}, it is {ended.get(name)}")
+            report.violations.append(f"webhook: {name} was announced as {line['type']}, it is {ended.get(name)}")
         if line["answer"] < 300:
-            heard.add(name)
-    report.violations += [f"told: {name} under {len(known)} ids" for name, known in ids.items() if len(known) > 1]
+            acknowledged.add(name)
+    report.violations += [
+        f"webhook: {name} was announced under {len(event_ids)} ids"
+        for name, event_ids in ids.items()
+        if len(event_ids) > 1
+    ]
     if final:
-        report.violations += [f"told: {name} never was" for name in sorted((wanted & ended.keys()) - heard)]
-    report.told, report.deliveries = len(heard), len(lines)
+        report.violations += [
+            f"webhook: {name} was never announced" for name in sorted((wanted & ended.keys()) - acknowledged)
+        ]
+    report.announced, report.deliveries = len(acknowledged), len(lines)
 
 
-def examine_files(report: Report, folder: Path, rows: set[str], kept: list[Any], *, final: bool) -> None:
-    """No file is there that no row tells of; what is kept is there, whole."""
+def examine_files(report: Report, folder: Path, rows: set[str], archived: list[Any], *, final: bool) -> None:
+    """Every file has a row, and every archived file exists and is complete."""
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     partial = {name for name in names if name.startswith(".partial/")}
     stray = sorted(name for name in names - partial - rows if (folder / name).exists())
-    report.violations += [f"file: {name} is there and no row tells of it" for name in stray]
+    report.violations += [f"file: {name} exists and has no row" for name in stray]
     if final:
         report.violations += [f"file: {name} was left half-written" for name in sorted(partial)]
-    for one in kept:
-        path = folder / one["name"]
+    for file in archived:
+        path = folder / file["name"]
         if not path.exists():
-            report.violations.append(f"file: {one['name']} is kept and is not there")
-        elif final and sha256(path.read_bytes()).hexdigest() != one["sha256"]:
-            report.violations.append(f"file: {one['name']} is not what was kept")
-    report.kept = len(kept)
+            report.violations.append(f"file: {file['name']} is archived and does not exist")
+        elif final and sha256(path.read_bytes()).hexdigest() != file["sha256"]:
+            report.violations.append(f"file: {file['name']} is not the archived file")
+    report.archived = len(archived)
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("files", nargs=3, type=Path)
     parser.add_argument("--attempt-seconds", type=float, default=1200)
-    parser.add_argument("--told", type=Path)
+    parser.add_argument("--deliveries", type=Path)
     parser.add_argument("--artifacts", type=Path)
     parser.add_argument("--final", action="store_true")
-    asked = parser.parse_args(arguments)
-    report = audit(*asked.files, attempt_seconds=asked.attempt_seconds, final=asked.final)
-    if asked.told is not None:
-        lines = _lines(asked.told)  # before the ledger is read, as above
-        ended = dict(rows(asked.files[0], _ENDED))
-        wanted = {name for (name,) in rows(asked.files[0], _WANTED)}
-        examine_told(report, lines, ended, wanted, final=asked.final)
-    if asked.artifacts is not None:
-        names = {name for (name,) in rows(asked.files[0], "select name from artifacts")}
-        kept = [msgspec.json.decode(text) for (text,) in rows(asked.files[0], _KEPT)]
-        examine_files(report, asked.artifacts, names, kept, final=asked.final)
+    options = parser.parse_args(arguments)
+    report = audit(*options.files, attempt_seconds=options.attempt_seconds, final=options.final)
+    if options.deliveries is not None:
+        lines = _lines(options.deliveries)  # before the ledger is read, as above
+        ended = dict(rows(options.files[0], _ENDED))
+        wanted = {name for (name,) in rows(options.files[0], _WANTED)}
+        examine_deliveries(report, lines, ended, wanted, final=options.final)
+    if options.artifacts is not None:
+        names = {name for (name,) in rows(options.files[0], "select name from artifacts")}
+        archived = [msgspec.json.decode(text) for (text,) in rows(options.files[0], _KEPT)]
+        examine_files(report, options.artifacts, names, archived, final=options.final)
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
-    sys.stderr.writelines(f"VIOLATION {one}\n" for one in report.violations)
+    sys.stderr.writelines(f"VIOLATION {violation}\n" for violation in report.violations)
     return 1 if report.violations else 0
 
 

@@ -1,4 +1,4 @@
-"""The card of a chaos run: what was done to the gateway, and what was seen."""
+"""The card of a chaos run: what was done to the gateway, and what was observed."""
 
 import os
 import platform
@@ -16,18 +16,18 @@ KILLS = tuple(window for window in WINDOWS if window != COMMIT_FAILS)
 
 @dataclass(kw_only=True)
 class Card:
-    """What was done and what was seen."""
+    """The counters of a run; `text` prints them."""
 
     seed: int
     rounds: int = 0
     kills: Counter[str] = field(default_factory=Counter)
-    undecided: Counter[str] = field(default_factory=Counter)  # submits that a kill left without a known end
+    undecided: Counter[str] = field(default_factory=Counter)  # submits whose outcome is unknown because of a kill
     stops: int = 0
     drain_seconds: list[float] = field(default_factory=list)
-    unready_seen: int = 0  # drains in which readiness was read as false before the port closed
-    waiting: list[int] = field(default_factory=list)  # tasks that were open in each long downtime
-    slow_reads: int = 0  # windows in which every poll was slow
-    in_flight: list[int] = field(default_factory=list)  # submits at each drain while submits were slow
+    unready_seen: int = 0  # drains in which readiness was false before the port closed
+    waiting: list[int] = field(default_factory=list)  # open tasks in each long downtime
+    slow_reads: int = 0  # periods in which every poll was slow
+    in_flight: list[int] = field(default_factory=list)  # running submits at each drain with slow submits
     open_least: int | None = None
     seconds: float = 0.0
     clients: Counter[str] = field(default_factory=Counter)
@@ -37,7 +37,7 @@ class Card:
         """Plain text."""
         report = self.report
         width = max(map(len, (*WINDOWS, "at a random moment")))
-        lines = [f"{'killed':{width}}  kills  submits left without a known end"]
+        lines = [f"{'killed':{width}}  kills  submits left without a known outcome"]
         lines += [
             f"{name:{width}}  {self.kills[name]:5}  {self.undecided[name]:5}" for name in (*KILLS, "at a random moment")
         ]
@@ -52,22 +52,22 @@ class Card:
             "",
             f"stopped (SIGSTOP) for longer than a submit may take  {self.stops}, a second process refused each time",
             f"drained (SIGTERM) under load  {len(self.drain_seconds)}, exit code 0, longest {longest}, {unready}",
-            f"down for longer than an attempt may take  {len(self.waiting)}, {sum(self.waiting)} tasks open meanwhile",
+            f"down for longer than an attempt may take  {len(self.waiting)}, {sum(self.waiting)} tasks open then",
             f"every read slower than its interval, around the time-out  {self.slow_reads}, {report.slow_reads} reads",
-            f"drained (SIGTERM) during slow submits  {slow_drains}, {under_way} under way, each with its end",
+            f"drained (SIGTERM) during slow submits  {slow_drains}, {under_way} running, each with its outcome",
             f"refusals and replies contradicted by callbacks  {report.contradicted}, tasks adopted  {report.adopted}",
             f"open generations whenever something was done  {self.open_least} or more",
             "",
             f"generations acknowledged and ended  {report.generations} ({ended})",
             f"creates repeated by clients without an answer  {self.clients['repeated']}",
             f"submits received  {report.submits}, tasks started  {report.tasks}",
-            f"attempts with an unknown end  {report.attempts.get('unknown', 0)}",
+            f"attempts with an unknown outcome  {report.attempts.get('unknown', 0)}",
             f"generations lost  {report.lost}",
             f"submits doubled  {report.doubled}",
-            f"bought although a paid result was there or could have been read  {report.bought}",
+            f"bought although a paid result existed or could have been read  {report.bought}",
             f"other violations  {len(report.violations) - report.lost - report.doubled - report.bought}",
-            f"results kept  {report.kept}, each there once the run had ended, whole",
-            f"ends told  {report.told} of {report.generations}, in {report.deliveries} deliveries, none unsigned",
+            f"results archived  {report.archived}, each complete at the end of the run",
+            f"ends announced  {report.announced} of {report.generations}, {report.deliveries} deliveries, all signed",
             "",
             f"seed {self.seed}, rounds {self.rounds}, {self.seconds / 60:.1f} min, {machine()}",
         ]

@@ -1,4 +1,4 @@
-"""The clients of a chaos run: so many generations open at any time, each asked for until it is acknowledged."""
+"""The clients of a chaos run: a fixed number of open generations, each created again until it is acknowledged."""
 
 import asyncio
 import itertools
@@ -14,7 +14,7 @@ import msgspec
 from gateway.upstream.transport import ReqwestTransport
 
 IMAGE = "https://example.com/first.jpg"
-ANSWER_SECONDS = 2.5  # a create without an answer by then is repeated, under its key
+ANSWER_SECONDS = 2.5  # a create without an answer by then is repeated with its key
 WAIT_SECONDS = 3
 AGAIN_SECONDS = 0.4
 PATH = "/v1/videos/generations"
@@ -23,7 +23,7 @@ _PASSING = frozenset({409, 429, 500, 502, 503})
 
 
 class Clients:
-    """`async with Clients(…)`; `wrong` has what no client may ever be told."""
+    """The clients; `wrong` lists answers that no client may ever get."""
 
     def __init__(
         self,
@@ -34,11 +34,11 @@ class Clients:
         key: str,
         deadline_seconds: int,
         held: float,
-        told: Callable[[], str],
+        webhook_url: Callable[[], str],
     ) -> None:
-        """`key` is the clients' API key, `told` gives the URL that every end is told to."""
+        """`key` is the API key of the clients; `webhook_url` gives the URL that receives every end."""
         self._url = url
-        self._told = told
+        self._webhook_url = webhook_url
         self._file = acknowledged.open("ab", buffering=0)
         self._random = random.Random(f"clients {seed}")
         self._deadline_seconds = deadline_seconds
@@ -47,21 +47,21 @@ class Clients:
         self._http = httpx.AsyncClient(transport=ReqwestTransport(), headers={"authorization": f"Bearer {key}"})
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
-        self.only: str | None = None  # while it is set, the model of everything that is made
+        self.only: str | None = None  # if set, the model of every new generation
         self.open: set[str] = set()
         self.counted: Counter[str] = Counter()
         self.wrong: list[str] = []
 
     def start(self, count: int, generations: int | None = None) -> None:
-        """So many clients; each goes on until `finish`, or makes so many generations."""
+        """Start `count` clients. Each runs until `stop`, or creates `generations`."""
         self._tasks = [asyncio.create_task(self._live(generations)) for _ in range(count)]
 
     def stop(self) -> None:
-        """Make nothing new."""
+        """Create no further generations."""
         self._stopping = True
 
     async def finish(self, seconds: float) -> None:
-        """Until all that was made has ended."""
+        """Wait until every created generation has ended."""
         async with asyncio.timeout(seconds):
             await asyncio.gather(*self._tasks)
 
@@ -81,7 +81,7 @@ class Clients:
             generation = await self._create(key, body)
             self.open.add(generation)
             if self._random.random() < 0.05 and await self._create(key, body) != generation:
-                self.wrong.append(f"{key}: {generation}, and another for the same key")
+                self.wrong.append(f"{key}: {generation}, and another one for the same key")
             if self._random.random() < 0.03:
                 await asyncio.sleep(self._random.random() * 3)
                 await self._call("POST", f"{PATH}/{generation}/cancel")
@@ -90,7 +90,7 @@ class Clients:
 
     def _body(self, number: int) -> dict[str, Any]:
         body: dict[str, Any] = {"model": f"m{number % 4}", "prompt": f"Beach {number}", "image": IMAGE}
-        body |= {"deadline_seconds": self._deadline_seconds, "webhook_url": self._told()}
+        body |= {"deadline_seconds": self._deadline_seconds, "webhook_url": self._webhook_url()}
         if self._random.random() < 0.1:
             body["n"] = 2
         if self._random.random() < self._held:
@@ -100,15 +100,15 @@ class Clients:
         return body
 
     async def _create(self, key: str, body: dict[str, Any]) -> str:
-        """Until it is acknowledged, as a client does that cannot tell a lost request from a lost answer."""
+        """Create until it is acknowledged. A client cannot know whether the request or the answer was lost."""
         while True:
             reply = await self._call("POST", PATH, body, {"idempotency-key": key}, seconds=ANSWER_SECONDS)
             if reply is None:
                 self.counted["repeated"] += 1
                 continue
             generation: str = reply["id"]
-            told = {"key": key, "prompt": body["prompt"], "id": generation}
-            self._file.write(msgspec.json.encode(told) + b"\n")
+            create = {"key": key, "prompt": body["prompt"], "id": generation}
+            self._file.write(msgspec.json.encode(create) + b"\n")
             return generation
 
     async def _follow(self, generation: str) -> None:
@@ -127,7 +127,7 @@ class Clients:
         *,
         seconds: float = ANSWER_SECONDS,
     ) -> Any:
-        """The answer; `None`, a moment later, when there was none or none for now."""
+        """The answer; `None`, after a pause, if no answer came or the gateway asked to try later."""
         try:
             reply = await self._http.request(method, self._url + path, json=body, headers=headers, timeout=seconds)
         except httpx.TransportError:

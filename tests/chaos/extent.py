@@ -1,14 +1,14 @@
-"""How much a chaos run does: in full by `make chaos`, in short by the test suite."""
+"""How much a chaos run does: the full extent for `make chaos`, the short one for the test suite."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extent:
-    """How much of it."""
+    """The size of a run."""
 
     rounds: int
-    random_kills: int  # in all
+    random_kills: int  # in all rounds together
     drains: int
     stops: int
     downtimes: int
@@ -16,14 +16,14 @@ class Extent:
     slow_drains: int
     contradictions: int
     clients: int
-    open_least: int  # generations that are open whenever something is done to the gateway
+    open_least: int  # open generations at every action, at least
     task_seconds: float
     attempt_seconds: float
-    slow_submit_seconds: float  # a slow submit takes so long before it is accepted, or after that, or both
-    deadline_seconds: int  # of every generation
-    waits_for_late: bool  # until late results are kept, too: the gateway takes half a minute for them
-    stuck: float  # the part of the tasks that never end
-    held: float  # the part of the generations that wait for an operator, who never comes, after an unclear answer
+    slow_submit_seconds: float  # a slow submit takes this long before it is accepted, after that, or both
+    deadline_seconds: int  # deadline of every generation
+    waits_for_late: bool  # whether the end waits for late results, which the gateway archives within half a minute
+    stuck: float  # share of the tasks that never end
+    held: float  # share of the generations that wait for an operator after an unclear answer; no operator decides
 
 
 FULL = Extent(

@@ -1,4 +1,4 @@
-"""The gateway's ledger, as another process sees it."""
+"""The ledger of the gateway, read as another process."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ class Attempt(Struct, frozen=True, kw_only=True):
     slots: frozenset[int]
     state: str
     sent: bool
-    tasks: Mapping[str, int]  # by id, the output that each is for
+    tasks: Mapping[str, int]  # by id: the output that each task is for
     accepted_at: float | None = None
-    adopted: bool = False  # a callback or an operator named its tasks
+    adopted: bool = False  # its tasks were named by a callback or an operator
 
 
 class Generation(Struct, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     id: str
     prompt: str
     status: str
-    outputs: int  # as many as were asked for
+    outputs: int  # the requested number
     deadline_at: float
     completed_at: float | None
     attempts: tuple[Attempt, ...]
@@ -39,7 +39,7 @@ class Generation(Struct, frozen=True, kw_only=True):
 
 
 def rows(ledger: Path, sql: str) -> list[Any]:
-    """What another process sees of the ledger."""
+    """The rows of a query on the ledger, read as another process."""
     connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(5000)
@@ -49,7 +49,7 @@ def rows(ledger: Path, sql: str) -> list[Any]:
 
 
 def read(ledger: Path) -> tuple[list[Generation], dict[str, list[str]]]:
-    """All of the ledger as of one moment."""
+    """All generations and idempotency keys of the ledger, at one moment."""
     connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(5000)

@@ -1,6 +1,6 @@
-"""Reads a gateway's readiness, over a new connection each time, until nobody answers: `… probe HOST PORT`.
+"""Prints a gateway's readiness, each time over a new connection, until the port is closed: `… probe HOST PORT`.
 
-A process of its own, as the balancer in front of a gateway is one: what loads the clients here does not slow it down.
+A separate process, as a load balancer is one: the load of the clients in the main process does not slow it down.
 """
 
 import sys
@@ -24,7 +24,7 @@ def read(host: str, port: int) -> int:
 
 
 def main(host: str, port: int) -> None:
-    """A line a call."""
+    """Print the status of a call on each line."""
     status = -1
     while status:
         status = read(host, port)

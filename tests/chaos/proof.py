@@ -1,4 +1,4 @@
-"""What the audit says of a gateway that has a defect on purpose."""
+"""Runs a gateway with a defect on purpose, to prove that the audit finds it."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -9,30 +9,30 @@ import msgspec
 
 from .audit import Report
 from .client import Clients
-from .run import TOLD_SECONDS, UNDONE, UNTOLD, ChaosError, eventually
+from .run import ANNOUNCED_SECONDS, UNANNOUNCED, UNDONE, ChaosError, eventually
 from .world import CLIENT_KEY, World
 
 GENERATIONS = 12
 
 
 async def drive_twice(folder: Path, *, unguarded: bool) -> Report:
-    """Drive a few generations twice, with the ledger's guard or without it, to their end; no fault and no kill."""
+    """Drive a few generations twice until they end, with the guard of the ledger or without; no faults, no kills."""
     world = World(folder, task_seconds=0.5, attempt_seconds=6)
     async with _played(world, "unguarded" if unguarded else "twice") as clients:
         await clients.finish(60)
-        assert await eventually(lambda: world.count(UNDONE[UNTOLD]) == 0, TOLD_SECONDS)
+        assert await eventually(lambda: world.count(UNDONE[UNANNOUNCED]) == 0, ANNOUNCED_SECONDS)
         world.signal(signal.SIGTERM)
         assert await world.ended() == 0
         return await _report(world, final=True)
 
 
 async def decide_unread(folder: Path) -> Report:
-    """Decide about a few attempts without a reading, until every generation has been bought once more."""
+    """Decide about a few attempts without polling them, until every generation was bought a second time."""
     world = World(folder, task_seconds=0.5, attempt_seconds=2)
     async with _played(world, "stale"):
         submits = "select count(*) from attempts where sent_at is not null"
         if not await eventually(lambda: world.count(submits) >= 2 * GENERATIONS, 30):
-            raise ChaosError("the defect did not show itself")
+            raise ChaosError("the defect had no effect")
         await world.kill()
         return await _report(world, final=False)
 
@@ -46,7 +46,7 @@ async def _played(world: World, defect: str) -> AsyncIterator[Clients]:
         key=CLIENT_KEY,
         deadline_seconds=60,
         held=0,
-        told=lambda: world.receiver.url,
+        webhook_url=lambda: world.receiver.url,
     )
     try:
         await world.open()
@@ -64,6 +64,6 @@ async def _played(world: World, defect: str) -> AsyncIterator[Clients]:
 
 async def _report(world: World, *, final: bool) -> Report:
     code, report, violations = await world.audit(final=final)
-    found = msgspec.json.decode(report, type=Report)
-    assert (code, len(violations)) == (1 if found.violations else 0, len(found.violations))
-    return found
+    audited = msgspec.json.decode(report, type=Report)
+    assert (code, len(violations)) == (1 if audited.violations else 0, len(audited.violations))
+    return audited

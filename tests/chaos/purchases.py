@@ -1,26 +1,25 @@
-"""Purchases that were not needed, found in the sandbox's journal. Pure.
+"""Finds purchases that were not needed in the sandbox's journal. Pure functions.
 
-A purchase is a submit that a provider has received, whatever came of it: the gateway meant to pay. It was not needed if
-at that moment a result that had been paid for before, for the same output, was there or could have been read.
+A purchase is a submit that a provider received, whether it succeeded or not: the gateway was ready to pay. It was not
+needed if, at that moment, a result for the same output that was already paid existed or could have been read.
 
-So for every submit, each other task of the same generation is looked at. It stands in the way of the purchase if all
-of this is true:
+So for every submit, each other task of the same generation is examined. It makes the purchase needless if all of this
+is true:
 
-1. The gateway knew the task. It knows a task as soon as the ledger has it, as soon as it reads it, and as soon as it
-   has acknowledged a callback that names it. A task that never was named to the gateway is not known: the reply was
-   lost, or came to a process that was killed before it stored it, or refused the submit. To ask the next route is then
-   what `on_ambiguous = "fall_back"` promises.
-2. Its result was a file that could be used. The sandbox writes down when each task has one; a task that fails, hangs
-   or is forgotten never has one.
-3. The gateway had not learned otherwise from a reading. It may go on after an answered reading that says that the task
-   failed, after three that say that the task does not exist, and after the attempt's time-out as soon as one reading
-   that was made after that time-out, and not long ago, says "not done", or three such readings have failed. A reading
-   made before the time-out is not enough: the task may have ended since. This does not count once a reading was
-   answered with "done": then the result is there.
+1. The gateway knew the task. It knows a task as soon as the task is in the ledger, as soon as it polls it, and as soon
+   as it has acknowledged a callback that names it. A task that was never named to the gateway is not known: the reply
+   was lost, or reached a process that was killed before it stored the task, or refused the submit. Then the next route
+   is what `on_ambiguous = "fall_back"` promises.
+2. Its result was a usable file. The journal says when each task has one; a task that fails, hangs or is lost never has.
+3. No poll allowed the gateway to continue without the task. The gateway may continue after an answered poll that says
+   that the task failed, and after three polls that say that the task does not exist. After the time-out of the attempt
+   it may continue if one recent poll after the time-out says "not done", or if three such polls have failed. A poll
+   from before the time-out is not enough, because the task may have ended since. None of this counts once a poll was
+   answered with "done": then the result exists.
 
-The purchase was not needed if fewer outputs of the generation are left without such a task than the submit asks for.
-A task covers the output that the ledger gives it. One that the ledger does not have, or that was made beyond the number
-asked for, covers any output.
+The purchase was not needed if fewer outputs of the generation are without such a task than the submit requests. A task
+covers the output that the ledger gives it. A task that is not in the ledger, or that is beyond the requested number,
+covers any output.
 """
 
 from collections import defaultdict
@@ -31,10 +30,10 @@ from msgspec import Struct
 
 from .ledger import Generation
 
-KNOWN_SECONDS = 2.0  # a submit may be on its way while the gateway learns of another task
-READ_SECONDS = 1.0  # or while it reads "done"
-AGAIN_SECONDS = 10.0  # for so long a reading allows purchases: a task that was given up is read every few seconds
-CLOCK_SECONDS = 0.1  # by which the clocks of the gateway and of the sandbox may differ
+KNOWN_SECONDS = 2.0  # a submit may already be running when the gateway learns about another task
+READ_SECONDS = 1.0  # or when it reads "done"
+AGAIN_SECONDS = 10.0  # how long a poll allows purchases; abandoned tasks are polled every few seconds
+CLOCK_SECONDS = 0.1  # how much the clocks of the gateway and the sandbox may differ
 NOT_FOUND_LEAST = 3
 UNREAD_LEAST = 3
 _NOT_DONE = frozenset({"queued", "running", "done_without_file"})
@@ -46,17 +45,17 @@ class Reading(Struct, frozen=True, kw_only=True):
 
     at: float  # when the answer was true
     says: str
-    answered_at: float | None = None  # None: no answer left
+    answered_at: float | None = None  # None: no answer was sent
 
 
 class PaidTask(Struct, frozen=True, kw_only=True):
-    """A task that was started, and what the gateway could know of it."""
+    """A started task, and what the gateway could know about it."""
 
     id: str
-    done_at: float | None = None  # None: it never has a file that can be used
-    known_at: float | None = None  # None: the gateway was never given its name
-    times_out_at: float | None = None  # of its attempt; None: no attempt has it
-    slot: int | None = None  # the output that it is for; None: no attempt has it
+    done_at: float | None = None  # None: it never has a usable file
+    known_at: float | None = None  # None: the task was never named to the gateway
+    times_out_at: float | None = None  # time-out of its attempt; None: no attempt has the task
+    slot: int | None = None  # the output that it is for; None: no attempt has the task
     readings: tuple[Reading, ...] = ()
 
 
@@ -71,14 +70,14 @@ def not_needed(
         if generation is None:
             continue
         at = line["created_at"]
-        ready = [task for task in tasks[generation.prompt] if stands_in_the_way(task, at)]
+        ready = [task for task in tasks[generation.prompt] if makes_needless(task, at)]
         if ready and generation.outputs - _covered(ready, generation.outputs) < line["count"]:
             ids = ", ".join(f"{task.id}, done for {at - (task.done_at or at):.1f} s" for task in ready)
             yield f"bought: {line['provider']} received a submit of {line['prompt']!r} for {line['count']} beside {ids}"
 
 
-def stands_in_the_way(task: PaidTask, at: float) -> bool:
-    """True if the task's result was there at this moment, or could have been read."""
+def makes_needless(task: PaidTask, at: float) -> bool:
+    """True if the task's result existed at this moment, or could have been read."""
     if task.known_at is None or task.known_at + KNOWN_SECONDS > at:
         return False
     answered = [read for read in task.readings if read.answered_at is not None and read.answered_at <= at]
@@ -90,7 +89,7 @@ def stands_in_the_way(task: PaidTask, at: float) -> bool:
 
 
 def _may_go_on(task: PaidTask, answered: Sequence[Reading], at: float) -> bool:
-    """True if readings allow to go on without this task."""
+    """True if the polls allow the gateway to continue without this task."""
     if any(read.says in _FAILED for read in answered):
         return True
     if sum(read.says == "not_found" for read in answered) >= NOT_FOUND_LEAST:
@@ -113,7 +112,7 @@ def _covered(ready: Sequence[PaidTask], outputs: int) -> int:
 def paid_tasks(
     lines: Sequence[Mapping[str, Any]], by_prompt: Mapping[str, Generation], *, attempt_seconds: float
 ) -> Mapping[str, list[PaidTask]]:
-    """Every task that was started, by the prompt of its generation."""
+    """Every started task, by the prompt of its generation."""
     readings: dict[str, list[Reading]] = defaultdict(list)
     named_at: dict[str, float] = {}
     for line in lines:
@@ -128,16 +127,17 @@ def paid_tasks(
         generation = by_prompt.get(line["prompt"])
         attempts = [] if generation is None else generation.attempts
         for name, done_at in line["done_at"].items():
-            holders = (one for one in attempts if name in one.tasks and one.provider == line["provider"])
+            own_provider = [attempt for attempt in attempts if attempt.provider == line["provider"]]
+            holders = (attempt for attempt in own_provider if name in attempt.tasks)
             holder = next(holders, None)
             accepted_at = None if holder is None else holder.accepted_at
-            # Of a task that a callback or an operator named, the ledger says when its attempt got its first task.
+            # If a callback or an operator named the task, the ledger only has the time of the attempt's first task.
             stored_at = None if holder is None or holder.adopted else accepted_at
-            known = [moment for moment in (named_at.get(name), stored_at) if moment is not None]
+            moments = [moment for moment in (named_at.get(name), stored_at) if moment is not None]
             task = PaidTask(
                 id=name,
                 done_at=done_at,
-                known_at=min(known, default=None),
+                known_at=min(moments, default=None),
                 times_out_at=None if accepted_at is None else accepted_at + attempt_seconds,
                 slot=None if holder is None else holder.tasks[name],
                 readings=tuple(readings[name]),
@@ -147,5 +147,5 @@ def paid_tasks(
 
 
 def is_acknowledged(line: Mapping[str, Any]) -> bool:
-    """True if the gateway has acknowledged a callback here."""
+    """True if the line is a callback that the gateway acknowledged."""
     return line["event"] == "callback" and isinstance(line["outcome"], int) and 200 <= line["outcome"] < 300

@@ -1,4 +1,4 @@
-"""Who is told of ends: a server that notes every delivery, and refuses some of them once."""
+"""The webhook receiver: a server that records every delivery, and refuses some of them once."""
 
 import asyncio
 from hashlib import sha256
@@ -8,14 +8,14 @@ import msgspec
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 SECRET = "whsec_Y2hhb3MtY2hhb3MtY2hhb3MtY2hhb3MtY2hhb3M="
-REFUSED_ONCE = 16  # of 256 event ids
+REFUSED_ONCE = 16  # of 256 event ids, chosen by their hash
 
 
 class Receiver:
     """Writes a line for each delivery before it is answered."""
 
-    def __init__(self, told: Path) -> None:
-        self._file = told.open("ab", buffering=0)
+    def __init__(self, file: Path) -> None:
+        self._file = file.open("ab", buffering=0)
         self._webhook = Webhook(SECRET)
         self._seen: set[str] = set()
         self._server: asyncio.Server | None = None
@@ -23,7 +23,7 @@ class Receiver:
 
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/told"
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/ends"
 
     async def close(self) -> None:
         if self._server is not None:
@@ -39,7 +39,7 @@ class Receiver:
             answer = self._note(headers, body)
             writer.write(f"HTTP/1.1 {answer} Noted\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
             await writer.drain()
-        except (OSError, EOFError):  # the gateway was killed in the middle
+        except (OSError, EOFError):  # the gateway was killed during the delivery
             pass
         finally:
             writer.close()

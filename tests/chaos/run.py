@@ -1,4 +1,4 @@
-"""A chaos run: kills in every window and at random moments, stops, drains; an audit after every round; a card."""
+"""A chaos run: kills in every window and at random moments, stops, drains; an audit after each round; a card."""
 
 import asyncio
 import random
@@ -20,22 +20,26 @@ from .world import CLIENT_KEY, CONFIGURATION, DRAIN_SECONDS, FAILED, SLOW_SUBMIT
 RANDOM, DRAIN, STOP = "random", "drain", "stop"
 DOWNTIME, SLOW_READS, SLOW_SUBMIT, CONTRADICTED = "downtime", "slow_reads", "slow_submits", "contradicted"
 ACTIONS = (*KILLS, COMMIT_FAILS, RANDOM, DRAIN, STOP, DOWNTIME, SLOW_READS, SLOW_SUBMIT, CONTRADICTED)
-# Windows in which a submit is between its intent and its outcome: such a kill leaves one that nobody knows the end of.
+# Windows in which a submit is between its intent and its outcome: such a kill leaves a submit with an unknown outcome.
 _UNDECIDED = frozenset({"submitting_nothing_sent", "sent_no_reply", "reply_read_not_committed"})
 _SLOW = Fault("submit", "slow", args={"seconds": 1})
-SLOW_SECONDS = 30.0  # until enough slow submits are under way
+SLOW_SECONDS = 30.0  # until enough slow submits are running
 SLOW_READ_SECONDS = 2.5 * POLL_MAX_SECONDS
-SPREAD = {"create_before_commit": 8, "create_committed": 8, "terminal": 6}  # which time of a window is its last
-FIRES_SECONDS = 10.0  # until a window is reached
+SPREAD = {
+    "create_before_commit": 8,
+    "create_committed": 8,
+    "terminal": 6,
+}  # the kill hits a random pass through the window, up to this one
+FIRES_SECONDS = 10.0  # until the gateway reaches a window
 TRIES = 3
-KEPT_SECONDS = 90.0  # until every result is kept, once all have ended
-TOLD_SECONDS = 400.0  # until every end is told: the third try of a webhook comes five minutes after the second
-UNTOLD = "ends are not told"
-LATE = "late results are not kept"
+KEPT_SECONDS = 90.0  # until every result is archived, after all have ended
+ANNOUNCED_SECONDS = 400.0  # until every end is announced: the third try of a webhook is five minutes after the second
+UNANNOUNCED = "ends are not announced"
+LATE = "late results are not archived"
 UNDONE = {
-    "results are not kept": "select count(*) from outputs where artifact is not null and kept is null and not late",
+    "results are not archived": "select count(*) from outputs where artifact is not null and kept is null and not late",
     LATE: "select count(*) from outputs where artifact is not null and kept is null and late",
-    UNTOLD: "select count(*) from deliveries where state = 'pending'",
+    UNANNOUNCED: "select count(*) from deliveries where state = 'pending'",
 }
 
 
@@ -43,7 +47,7 @@ Action = Callable[[], Awaitable[None]]
 
 
 class ChaosError(Exception):
-    """Something that must never happen did; the message has what is needed to see it again."""
+    """Something that must never happen did happen. The message says how to repeat it."""
 
 
 async def eventually(look: Callable[[], bool], seconds: float = FIRES_SECONDS) -> bool:
@@ -57,17 +61,17 @@ async def eventually(look: Callable[[], bool], seconds: float = FIRES_SECONDS) -
 
 
 class Run:
-    """One run. What a round does follows from the seed and its number: each can be played again by itself."""
+    """One run. The seed and the number of a round decide what it does, so each round can be repeated alone."""
 
     def __init__(
-        self, world: World, extent: Extent, seed: int, tell: Callable[[str], None], actions: Collection[str]
+        self, world: World, extent: Extent, seed: int, show: Callable[[str], None], actions: Collection[str]
     ) -> None:
-        """`actions` are the names of what may be done."""
+        """`actions` are the names of the allowed actions; `show` prints a line."""
         self.world = world
         self._names = actions
         self.extent = extent
         self.card = Card(seed=seed)
-        self._tell = tell
+        self._show = show
         self._clients = Clients(
             world.url,
             world.acknowledged,
@@ -75,19 +79,19 @@ class Run:
             key=CLIENT_KEY,
             deadline_seconds=extent.deadline_seconds,
             held=extent.held,
-            told=lambda: world.receiver.url,
+            webhook_url=lambda: world.receiver.url,
         )
         self._random = random.Random(seed)
         self.round_number = 0
 
     async def play(self, rounds: Sequence[int]) -> Card:
-        """These rounds, then the end: no faults, until every generation has ended."""
+        """Play these rounds, then the end: without faults, until every generation has ended."""
         began = time.monotonic()
         await self.world.open()
         self._clients.start(self.extent.clients)
         try:
             await self._work_a_while()
-            await self.world.kill()  # of what begins a run, not of what is counted
+            await self.world.kill()  # the run begins with a kill that is not counted
             for number in rounds:
                 self.round_number = number
                 self._random = random.Random(f"{self.card.seed}:{number}")
@@ -95,7 +99,7 @@ class Run:
                 await self._audit(final=False)
                 self.card.rounds += 1
                 report = self.card.report
-                self._tell(f"round {number}: {report.generations} generations, {report.submits} submits so far")
+                self._show(f"round {number}: {report.generations} generations, {report.submits} submits so far")
             await self._end()
         finally:
             self.card.clients = self._clients.counted
@@ -116,10 +120,10 @@ class Run:
         await self.world.faults(self.card.seed + self.round_number, *first, *stuck, usual=usual)
 
     def _actions(self, number: int) -> list[Action]:
-        """What is done in a round, in an order of its own."""
+        """The actions of a round, in the order of this round."""
 
         def share(total: int) -> int:
-            """Of a number of things in all rounds, those of this one; at least one if only some windows are played."""
+            """The part of `total` that this round does; at least 1 if only some actions are allowed."""
             rounds = self.extent.rounds
             part = total * (number % rounds + 1) // rounds - total * (number % rounds) // rounds
             return part if self._names is ACTIONS else max(part, 1)
@@ -137,7 +141,7 @@ class Run:
         self._random.shuffle(actions)
         return [action for name, action in actions if name in self._names]
 
-    # --- what is done -------------------------------------------------------------------------------------------------
+    # --- actions -------------------------------------------------------------------------------------------------
 
     async def _kill_in(self, window: str) -> None:
         slow = window == "sent_no_reply"
@@ -163,7 +167,7 @@ class Run:
 
     async def _kill_somewhen(self) -> None:
         await self.world.start()
-        await asyncio.sleep(self._random.random() * 2.5)  # the start itself is among them
+        await asyncio.sleep(self._random.random() * 2.5)  # so some of the kills hit the start itself
         await self._kill_now()
 
     async def _kill_now(self) -> None:
@@ -178,18 +182,18 @@ class Run:
         self._note_open()
 
     async def _fail_commit(self) -> None:
-        """One commit fails, the process goes on; then it is killed as at any moment."""
+        """Let one commit fail while the process goes on, and kill it some time later."""
         before = self.world.said(FAILED)
         await self.world.start(f"{COMMIT_FAILS}:{self._random.randint(1, 40)}:error")
         await self.world.ready()
         if not await eventually(lambda: self.world.said(FAILED) > before):
             raise ChaosError("no commit failed")
         self.card.kills[COMMIT_FAILS] += 1
-        await asyncio.sleep(1.2)  # what waits for the store tries again after a second
+        await asyncio.sleep(1.2)  # work that waits for the store tries again after a second
         await self._kill_now()
 
     async def _stop(self) -> None:
-        """Stopped for longer than a submit may take, then let go on, then killed; no other may step in meanwhile."""
+        """Stop the process (SIGSTOP) longer than a submit may take, continue it, kill it. No second one may start."""
         await self._work_a_while()
         self.world.signal(signal.SIGSTOP)
         self._note_open()
@@ -212,7 +216,7 @@ class Run:
         self.card.unready_seen += is_seen
 
     async def _drain_now(self, seconds_max: float) -> tuple[float, bool]:
-        """Stop with SIGTERM; how long it took, and whether readiness was seen as false before the port closed."""
+        """Stop with SIGTERM; the seconds that it took, and whether readiness was false before the port closed."""
         probe = await self.world.probe()
         assert probe.stdout is not None
         seen = [await probe.stdout.readline()]
@@ -230,12 +234,12 @@ class Run:
             raise ChaosError(f"readiness was {words} while it stopped")
         if left := self.world.left():
             raise ChaosError(f"a drain left {left} submits without their end")
-        if (found := self.world.count("pragma quick_check")) != "ok":
-            raise ChaosError(f"the ledger after a drain: {found}")
+        if (integrity := self.world.count("pragma quick_check")) != "ok":
+            raise ChaosError(f"the ledger after a drain: {integrity}")
         return seconds, 503 in words
 
     async def _be_down(self) -> None:
-        """Down until every attempt that was open has reached its time-out: its tasks are read before more is bought."""
+        """Stay down until every open attempt is past its time-out. Its tasks must be polled before more is bought."""
         await self._work_a_while()
         self._note_open()
         if self._random.random() < 0.5:
@@ -248,11 +252,11 @@ class Run:
         await asyncio.sleep(self.extent.attempt_seconds + self._random.random())
         await self.world.start()
         await self.world.ready()
-        await asyncio.sleep(1.5)  # what is overdue is read, or bought again
+        await asyncio.sleep(1.5)  # overdue tasks are polled, or bought again
         await self.world.kill()
 
     async def _read_slowly(self) -> None:
-        """Every read takes longer than its interval; many tasks end while one is under way, just at the time-out."""
+        """Make every poll longer than its interval. Many tasks end during a poll, close to their time-out."""
         extent = self.extent
         spare = extent.attempt_seconds - extent.task_seconds
         around = [Fault("submit", "slow_task", 0.3, {"seconds": spare + seconds}) for seconds in (-0.7, 0.3)]
@@ -265,26 +269,26 @@ class Run:
         await self._faults()
 
     async def _drain_slow_submits(self) -> None:
-        """The stop waits for submits, however long they may take, without a word about that in the configuration."""
+        """A stop waits for running submits, however slow, although the configuration does not mention that."""
         seconds = self.extent.slow_submit_seconds
         self.world.configure(SLOW_SUBMITS, 3 * seconds)
         slow = [Fault("submit", name, 0.7, {"seconds": seconds}) for name in ("delayed", "slow")]
         await self._faults(*slow, usual=False)
         await self._work_a_while(SLOW_SUBMITS)
         if not await eventually(lambda: self.world.left() >= self.extent.clients // 10, SLOW_SECONDS):
-            raise ChaosError("too few submits are under way")
+            raise ChaosError("too few submits are running")
         in_flight = self.world.in_flight()
         await self._drain_now(3 * seconds + DRAIN_SECONDS)
         ended = ", ".join(f"'{name}'" for name in in_flight)
         lost = self.world.count(f"select count(*) from attempts where id in ({ended}) and state = 'unknown'")  # noqa: S608  # our own
         if lost:
-            raise ChaosError(f"a drain gave up {lost} of {len(in_flight)} submits that were under way")
+            raise ChaosError(f"a drain gave up {lost} of {len(in_flight)} running submits")
         self.card.in_flight.append(len(in_flight))
         await self._faults()
 
     async def _contradict(self) -> None:
-        """Refusals of submits whose tasks were started, and replies that name too few: callbacks name the others."""
-        again = self.extent.task_seconds + 3  # so the callback comes before the time to try again
+        """Refuse submits whose tasks were started, and omit tasks from replies: callbacks name the missing ones."""
+        again = self.extent.task_seconds + 3  # so that the callback comes before the next try
         refusals = [
             Fault("submit", "429", 0.3, {"started": 1, "retry_after": again}, "keevx"),
             Fault("submit", "530003", 0.3, {"started": 1}, "keevx"),
@@ -312,7 +316,7 @@ class Run:
         if self.card.open_least is None or count < self.card.open_least:
             self.card.open_least = count
 
-    # --- what must come of it -----------------------------------------------------------------------------------------
+    # --- checks -----------------------------------------------------------------------------------------
 
     async def _end(self) -> None:
         await self.world.no_faults()
@@ -327,7 +331,7 @@ class Run:
             if what == LATE and not self.extent.waits_for_late:
                 continue
             if not await eventually(
-                lambda sql=sql: self.world.count(sql) == 0, TOLD_SECONDS if what == UNTOLD else KEPT_SECONDS
+                lambda sql=sql: self.world.count(sql) == 0, ANNOUNCED_SECONDS if what == UNANNOUNCED else KEPT_SECONDS
             ):
                 raise ChaosError(f"{self.world.count(sql)} {what} at the end")
         self.world.signal(signal.SIGTERM)
@@ -352,13 +356,13 @@ async def play(
     extent: Extent,
     seed: int,
     rounds: Sequence[int],
-    tell: Callable[[str], None],
+    show: Callable[[str], None],
     *,
     actions: Collection[str] = ACTIONS,
 ) -> Card:
-    """A run in a folder; `ChaosError` names the seed of the round that failed."""
+    """Play a run in a folder. Raises `ChaosError`, which names the seed and the round that failed."""
     world = World(folder, task_seconds=extent.task_seconds, attempt_seconds=extent.attempt_seconds)
-    run = Run(world, extent, seed, tell, actions)
+    run = Run(world, extent, seed, show, actions)
     try:
         return await run.play(rounds)
     except ChaosError as error:

@@ -1,4 +1,4 @@
-"""Every check of the auditor, on one generation that is as it must be and on what may be wrong with it."""
+"""Every check of the auditor, with one correct generation and with every defect that it may have."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from .audit import Report, examine, examine_files, examine_told
+from .audit import Report, examine, examine_deliveries, examine_files
 from .ledger import Attempt, Generation
 
-TOLD = {"key": "k1", "prompt": "Beach", "id": "gen_1"}
+CREATE = {"key": "k1", "prompt": "Beach", "id": "gen_1"}
 PLACE = {"provider": "keevx", "model": "V", "prompt": "Beach"}
 SUBMIT = {"event": "submit", "count": 1, "created_at": 1.0, **PLACE}
 START = {"event": "start", "tasks": ["t1"], "done_at": {"t1": 11.0}, "created_at": 1.0, **PLACE}
@@ -46,15 +46,15 @@ GENERATION = Generation(
 )
 
 
-def found(
+def examined(
     *generations: Generation,
-    told: list[Any] | None = None,
+    creates: list[Any] | None = None,
     lines: list[Any] | None = None,
     keys: Mapping[str, list[str]] | None = None,
     final: bool = True,
 ) -> Report:
     return examine(
-        [TOLD] if told is None else told,
+        [CREATE] if creates is None else creates,
         [SUBMIT, START] if lines is None else lines,
         list(generations),
         keys or {"k1": ["gen_1"]},
@@ -64,18 +64,18 @@ def found(
 
 
 def moved(*states: str, **changes: Any) -> Generation:
-    """With an attempt that went through these states."""
+    """The generation with an attempt that went through these states."""
     events = tuple((f"attempt.{state}", {"attempt": "a1"}) for state in states)
     attempt = replace(ATTEMPT, state=states[-1], **{"tasks": {}, **changes})
     return replace(GENERATION, attempts=(attempt,), events=(GENERATION.events[0], *events, *GENERATION.events[-2:]))
 
 
-def told_also(kind: str, **data: Any) -> Generation:
+def with_event(kind: str, **data: Any) -> Generation:
     return replace(GENERATION, events=(*GENERATION.events, (kind, data)))
 
 
 def test_all_is_well() -> None:
-    report = found(GENERATION)
+    report = examined(GENERATION)
 
     assert report.violations == []
     assert (report.generations, report.submits, report.tasks) == (1, 1, 1)
@@ -85,7 +85,7 @@ def test_all_is_well() -> None:
 def test_a_task_whose_submit_has_no_known_end_is_no_violation(state: str) -> None:
     states = ("reserved", "submitting", "unknown")[: 3 if state == "unknown" else 2]
 
-    assert found(moved(*states), final=False).violations == []
+    assert examined(moved(*states), final=False).violations == []
 
 
 SECOND = replace(ATTEMPT, id="a2", number=2, tasks={})
@@ -94,59 +94,59 @@ AGAIN = replace(
     attempts=(moved("reserved", "submitting", "unknown").attempts[0], SECOND),
 )
 WRONG = {
-    "not in the ledger": found(),
-    "and is 'Else'": found(replace(GENERATION, prompt="Else")),
-    "has made gen_1, gen_2": found(GENERATION, replace(GENERATION, id="gen_2")),
-    "the key k1 has made gen_1, gen_2": found(GENERATION, keys={"k1": ["gen_1", "gen_2"]}),
-    "in the ledger it is": found(GENERATION, told=[TOLD, TOLD | {"key": "k2"}]),
-    "received 2 submits of 'Beach' for 1": found(GENERATION, lines=[SUBMIT, SUBMIT, START]),
-    "received 1 submits of 'Beach' for 0": found(moved("reserved", "submitting", "not_sent"), lines=[SUBMIT]),
-    "where a1 had no clear answer": found(AGAIN, lines=[SUBMIT, SUBMIT]),
-    "started 1 for '?'": found(GENERATION, lines=[SUBMIT, START, START | {"prompt": "?"}]),
-    "started 1 for 'Beach'": found(moved("reserved", "submitting", "refused")),
-    "received a submit of 'Beach' for 1 beside t1": found(
+    "not in the ledger": examined(),
+    "and is 'Else'": examined(replace(GENERATION, prompt="Else")),
+    "has made gen_1, gen_2": examined(GENERATION, replace(GENERATION, id="gen_2")),
+    "the key k1 has made gen_1, gen_2": examined(GENERATION, keys={"k1": ["gen_1", "gen_2"]}),
+    "in the ledger it is": examined(GENERATION, creates=[CREATE, CREATE | {"key": "k2"}]),
+    "received 2 submits of 'Beach' for 1": examined(GENERATION, lines=[SUBMIT, SUBMIT, START]),
+    "received 1 submits of 'Beach' for 0": examined(moved("reserved", "submitting", "not_sent"), lines=[SUBMIT]),
+    "where a1 had no clear answer": examined(AGAIN, lines=[SUBMIT, SUBMIT]),
+    "started 1 for '?'": examined(GENERATION, lines=[SUBMIT, START, START | {"prompt": "?"}]),
+    "started 1 for 'Beach'": examined(moved("reserved", "submitting", "refused")),
+    "received a submit of 'Beach' for 1 beside t1": examined(
         replace(GENERATION, attempts=(replace(ATTEMPT, accepted_at=2.0),)),
         lines=[SUBMIT, START, SUBMIT | {"created_at": 30.0}],
     ),
-    "no attempt has t9": found(GENERATION, lines=[SUBMIT, START, CALLBACK | {"task": "t9"}]),
-    "1 were answered": found(GENERATION, lines=[START]),
-    "from reserved to accepted": found(moved("reserved", "accepted", "completed", tasks={"t1": 0})),
-    "which no event tells": found(replace(GENERATION, attempts=(replace(ATTEMPT, state="failed"),))),
-    "which are not there": found(told_also("attempt.reserved", attempt="a2")),
-    "from completed to failed": found(told_also("generation.failed")),
-    "its events end with in_progress": found(replace(GENERATION, events=GENERATION.events[:-1])),
-    "output 0 ended twice": found(told_also("output.failed", index=0)),
-    "40.0 s behind its deadline": found(replace(GENERATION, completed_at=140)),
-    "it is in_progress at the end": found(replace(GENERATION, completed_at=None, status="in_progress")),
-    "a1 is submitting at the end": found(moved("reserved", "submitting")),
+    "no attempt has t9": examined(GENERATION, lines=[SUBMIT, START, CALLBACK | {"task": "t9"}]),
+    "1 were answered": examined(GENERATION, lines=[START]),
+    "from reserved to accepted": examined(moved("reserved", "accepted", "completed", tasks={"t1": 0})),
+    "which no event reports": examined(replace(GENERATION, attempts=(replace(ATTEMPT, state="failed"),))),
+    "which do not exist": examined(with_event("attempt.reserved", attempt="a2")),
+    "from completed to failed": examined(with_event("generation.failed")),
+    "its events end with in_progress": examined(replace(GENERATION, events=GENERATION.events[:-1])),
+    "output 0 ended twice": examined(with_event("output.failed", index=0)),
+    "40.0 s after its deadline": examined(replace(GENERATION, completed_at=140)),
+    "it is in_progress at the end": examined(replace(GENERATION, completed_at=None, status="in_progress")),
+    "a1 is submitting at the end": examined(moved("reserved", "submitting")),
 }
 
 
 @pytest.mark.parametrize("words", WRONG)
 def test_it_sees(words: str) -> None:
-    assert any(words in one for one in WRONG[words].violations), WRONG[words].violations
+    assert any(words in violation for violation in WRONG[words].violations), WRONG[words].violations
 
 
 def test_what_is_lost_doubled_or_bought_without_need_is_counted() -> None:
-    assert [found().lost, found(GENERATION, lines=[SUBMIT, SUBMIT, START]).doubled] == [1, 1]
+    assert [examined().lost, examined(GENERATION, lines=[SUBMIT, SUBMIT, START]).doubled] == [1, 1]
     assert WRONG["received a submit of 'Beach' for 1 beside t1"].bought == 1
 
 
 def test_a_task_that_the_reply_did_not_name_is_known_by_a_callback_alone() -> None:
     refused = moved("reserved", "submitting", "refused")
-    unnamed = found(refused, lines=[SUBMIT, START, WITHHELD, CALLBACK | {"outcome": 503}])
-    denied = found(refused, lines=[SUBMIT, START, WITHHELD, CALLBACK])
-    adopted = found(GENERATION, lines=[SUBMIT, START, WITHHELD, CALLBACK])
+    unnamed = examined(refused, lines=[SUBMIT, START, WITHHELD, CALLBACK | {"outcome": 503}])
+    denied = examined(refused, lines=[SUBMIT, START, WITHHELD, CALLBACK])
+    adopted = examined(GENERATION, lines=[SUBMIT, START, WITHHELD, CALLBACK])
 
     assert [unnamed.violations, adopted.violations] == [[], []]
     assert denied.violations == ["evidence: no attempt has t1, which an acknowledged callback named"]
-    assert [(one.contradicted, one.adopted) for one in (unnamed, denied, adopted)] == [(0, 0), (1, 0), (1, 1)]
+    assert [(report.contradicted, report.adopted) for report in (unnamed, denied, adopted)] == [(0, 0), (1, 0), (1, 1)]
 
 
 def test_slow_reads_are_counted() -> None:
     reads = [{"event": "read", "task": "t1", "at": 5.0, "says": "running", "answered_at": at} for at in (5.5, 7, None)]
 
-    assert found(GENERATION, lines=[SUBMIT, START, *reads]).slow_reads == 1
+    assert examined(GENERATION, lines=[SUBMIT, START, *reads]).slow_reads == 1
 
 
 DELIVERY = {"id": "evt_1", "type": "video.generation.completed", "generation": "gen_1", "answer": 200, "signed": True}
@@ -154,34 +154,34 @@ DELIVERY = {"id": "evt_1", "type": "video.generation.completed", "generation": "
 
 def heard(*lines: Mapping[str, Any]) -> Report:
     report = Report()
-    examine_told(report, list(lines), {"gen_1": "completed"}, {"gen_1"}, final=True)
+    examine_deliveries(report, list(lines), {"gen_1": "completed"}, {"gen_1"}, final=True)
     return report
 
 
-def test_an_end_may_be_told_more_than_once() -> None:
+def test_an_end_may_be_announced_more_than_once() -> None:
     report = heard(DELIVERY | {"answer": 500}, DELIVERY, DELIVERY)
 
-    assert (report.violations, report.told, report.deliveries) == ([], 1, 3)
+    assert (report.violations, report.announced, report.deliveries) == ([], 1, 3)
 
 
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ([], "gen_1 never was"),
-        ([DELIVERY | {"answer": 500}], "gen_1 never was"),
+        ([], "gen_1 was never announced"),
+        ([DELIVERY | {"answer": 500}], "gen_1 was never announced"),
         ([DELIVERY | {"signed": False}], "not signed"),
         ([DELIVERY, DELIVERY | {"id": "evt_2"}], "under 2 ids"),
         ([DELIVERY | {"type": "video.generation.failed"}], "it is completed"),
         ([DELIVERY, DELIVERY | {"generation": "gen_2"}], "it is None"),
     ],
 )
-def test_it_sees_what_is_wrong_with_what_was_told(lines: list[Any], words: str) -> None:
-    assert any(words in one for one in heard(*lines).violations)
+def test_it_sees_what_is_wrong_with_deliveries(lines: list[Any], words: str) -> None:
+    assert any(words in violation for violation in heard(*lines).violations)
 
 
-def stored(folder: Path, rows: set[str], *kept: str, final: bool = True) -> list[str]:
+def stored(folder: Path, rows: set[str], *archived: str, final: bool = True) -> list[str]:
     report = Report()
-    files = [{"name": name, "sha256": sha256(b"video").hexdigest()} for name in kept]
+    files = [{"name": name, "sha256": sha256(b"video").hexdigest()} for name in archived]
     examine_files(report, folder, rows, files, final=final)
     return report.violations
 
@@ -194,10 +194,10 @@ def test_it_sees_what_is_wrong_with_files(tmp_path: Path) -> None:
 
     assert stored(tmp_path, {"gen_1/a.mp4"}, "gen_1/a.mp4", final=False) == []
     assert stored(tmp_path, {"gen_1/a.mp4"}, "gen_1/a.mp4") == ["file: .partial/half was left half-written"]
-    assert stored(tmp_path, set(), final=False) == ["file: gen_1/a.mp4 is there and no row tells of it"]
+    assert stored(tmp_path, set(), final=False) == ["file: gen_1/a.mp4 exists and has no row"]
     assert stored(tmp_path, {"gen_1/a.mp4"}, "gen_1/b.mp4", final=False) == [
-        "file: gen_1/b.mp4 is kept and is not there"
+        "file: gen_1/b.mp4 is archived and does not exist"
     ]
     (tmp_path / ".partial" / "half").unlink()
     (tmp_path / "gen_1" / "a.mp4").write_bytes(b"vi")
-    assert stored(tmp_path, {"gen_1/a.mp4"}, "gen_1/a.mp4") == ["file: gen_1/a.mp4 is not what was kept"]
+    assert stored(tmp_path, {"gen_1/a.mp4"}, "gen_1/a.mp4") == ["file: gen_1/a.mp4 is not the archived file"]

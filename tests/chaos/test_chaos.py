@@ -1,4 +1,4 @@
-"""The short chaos run, and the proof that its audit sees what it is there for."""
+"""The short chaos run, and the proof that its audit finds the defects that it looks for."""
 
 import secrets
 import sys
@@ -11,15 +11,15 @@ from .proof import GENERATIONS, decide_unread, drive_twice
 from .run import play
 
 
-def tell(text: str) -> None:
-    """Seen when the test fails."""
+def show(text: str) -> None:
+    """Print to the output that pytest shows if the test fails."""
     sys.stdout.write(f"{text}\n")
 
 
 async def test_a_run_loses_nothing_and_buys_nothing_twice(tmp_path: Path) -> None:
-    card = await play(tmp_path, SHORT, secrets.randbelow(1_000_000), range(SHORT.rounds), tell)
+    card = await play(tmp_path, SHORT, secrets.randbelow(1_000_000), range(SHORT.rounds), show)
 
-    tell(card.text())
+    show(card.text())
     assert card.kills == dict.fromkeys(WINDOWS, SHORT.rounds) | {"at a random moment": SHORT.random_kills}
     assert (card.stops, len(card.drain_seconds)) == (SHORT.stops, SHORT.drains)
     assert (len(card.waiting), card.slow_reads, len(card.in_flight)) == (1, 1, 1)
@@ -40,7 +40,7 @@ async def test_two_drivers_without_the_guard_are_seen_to_buy_twice(tmp_path: Pat
     report = await drive_twice(tmp_path, unguarded=True)
 
     assert report.doubled >= GENERATIONS // 2
-    assert any("received 2 submits" in one for one in report.violations)
+    assert any("received 2 submits" in violation for violation in report.violations)
 
 
 async def test_decisions_without_a_reading_are_seen_to_buy_needlessly(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which purchases were not needed: handmade journals, each with what the gateway could know at that moment."""
+"""Which purchases were not needed: handmade journals with everything that the gateway could know at the time."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from .purchases import not_needed
 
 ATTEMPT_SECONDS = 20.0
 PROMPT = "Beach"
-# A task is started at 1 and stored at 2, so its attempt times out at 22; its file is there at 11.
+# A task is started at 1 and stored at 2, so its attempt times out at 22. Its file exists from 11 on.
 ATTEMPT = Attempt(
     id="a1",
     number=1,
@@ -53,7 +53,7 @@ def callback(at: float, outcome: int | str = 200, name: str = "t1") -> Line:
     return {"event": "callback", "task": name, "at": at, "outcome": outcome}
 
 
-def found(*lines: Line, generation: Generation = GENERATION) -> list[str]:
+def needless(*lines: Line, generation: Generation = GENERATION) -> list[str]:
     return [*not_needed(lines, [generation], attempt_seconds=ATTEMPT_SECONDS)]
 
 
@@ -64,7 +64,7 @@ NOT_NEEDED: Mapping[str, tuple[Line, ...]] = {
     "the reading after the time-out was answered after the purchase": (read(22.1, "running", 3), submit(24)),
     "the time-out passed without any reading": (submit(22.1),),
     "one reading after the time-out failed": (read(22.1, "nothing", None), submit(22.5)),
-    "the result was read, and another was bought all the same": (read(12, "done"), submit(14)),
+    "the result was read, and another one was bought nevertheless": (read(12, "done"), submit(14)),
     "it was given up by a reading, and is read as done since": (
         read(22.1, "running"),
         read(24, "done"),
@@ -78,7 +78,7 @@ NOT_NEEDED: Mapping[str, tuple[Line, ...]] = {
 
 @pytest.mark.parametrize("case", NOT_NEEDED)
 def test_a_purchase_beside_a_result_is_seen(case: str) -> None:
-    [sentence] = found(start(), *NOT_NEEDED[case])
+    [sentence] = needless(start(), *NOT_NEEDED[case])
 
     assert sentence.startswith("bought: foxapi received a submit of 'Beach' for 1 beside t1")
 
@@ -95,7 +95,7 @@ NEEDED: Mapping[str, tuple[Line, ...]] = {
         *(read(at, "nothing", None) for at in (22.1, 23, 25)),
         submit(26),
     ),
-    "three readings say that there is no such task": (
+    "three readings say that the task does not exist": (
         start(),
         *(read(at, "not_found") for at in (12, 13, 14)),
         submit(15),
@@ -107,29 +107,29 @@ NEEDED: Mapping[str, tuple[Line, ...]] = {
 
 @pytest.mark.parametrize("case", NEEDED)
 def test_a_purchase_that_readings_allow_is_none(case: str) -> None:
-    assert found(*NEEDED[case]) == []
+    assert needless(*NEEDED[case]) == []
 
 
 def test_a_task_that_was_never_named_allows_the_next_route() -> None:
-    assert found(start(), submit(40), generation=UNSTORED) == []
-    assert found(start(), callback(12, 503), callback(13, "ConnectError"), submit(40), generation=UNSTORED) == []
+    assert needless(start(), submit(40), generation=UNSTORED) == []
+    assert needless(start(), callback(12, 503), callback(13, "ConnectError"), submit(40), generation=UNSTORED) == []
 
 
 def test_a_task_that_an_acknowledged_callback_named_is_known() -> None:
-    assert len(found(start(), callback(12), submit(15), generation=UNSTORED)) == 1
-    assert found(start(), submit(11.5), callback(11.6), generation=UNSTORED) == []
-    assert found(start(), callback(12), submit(13), generation=UNSTORED) == []  # it was on its way already
+    assert len(needless(start(), callback(12), submit(15), generation=UNSTORED)) == 1
+    assert needless(start(), submit(11.5), callback(11.6), generation=UNSTORED) == []
+    assert needless(start(), callback(12), submit(13), generation=UNSTORED) == []  # the submit was already running
 
 
 def test_a_task_that_was_read_is_known_even_if_the_ledger_has_lost_it() -> None:
-    assert len(found(start(), read(5, "running"), submit(12), generation=UNSTORED)) == 1
+    assert len(needless(start(), read(5, "running"), submit(12), generation=UNSTORED)) == 1
 
 
 def test_a_task_that_a_callback_gave_to_an_attempt_is_known_from_that_callback_on() -> None:
     late = replace(GENERATION, attempts=(replace(ATTEMPT, adopted=True),))
 
-    assert found(start(), submit(12), callback(11.9), generation=late) == []
-    assert len(found(start(), callback(11.9), submit(15), generation=late)) == 1
+    assert needless(start(), submit(12), callback(11.9), generation=late) == []
+    assert len(needless(start(), callback(11.9), submit(15), generation=late)) == 1
 
 
 TWO = replace(
@@ -142,20 +142,20 @@ TWO = replace(
 @pytest.mark.parametrize(
     ("done", "count", "seen"),
     [
-        ({"t1": 11.0, "t2": None}, 1, 0),  # the other output is still wanted
+        ({"t1": 11.0, "t2": None}, 1, 0),  # the other output is still needed
         ({"t1": 11.0, "t2": None}, 2, 1),  # but not both
         ({"t1": 11.0, "t2": 11.0}, 1, 1),
-        ({"t1": 11.0, "t3": 11.0}, 1, 1),  # a task beyond the number asked for fills any output
-        ({"t1": 11.0, "t4": 11.0}, 1, 0),  # the ledger does not have it, and it was never named
+        ({"t1": 11.0, "t3": 11.0}, 1, 1),  # a task beyond the requested number fills any output
+        ({"t1": 11.0, "t4": 11.0}, 1, 0),  # it is not in the ledger and was never named
     ],
 )
 def test_only_outputs_without_a_result_may_be_bought(done: Mapping[str, float | None], count: int, seen: int) -> None:
     starts = [start(done_at, name) for name, done_at in done.items()]
 
-    assert len(found(*starts, submit(40, count), generation=TWO)) == seen
+    assert len(needless(*starts, submit(40, count), generation=TWO)) == seen
 
 
 def test_a_task_that_the_ledger_does_not_have_covers_any_output() -> None:
     lines = [start(11.0, name) for name in ("t1", "t4")]
 
-    assert len(found(*lines, callback(12, name="t4"), submit(40), generation=TWO)) == 1
+    assert len(needless(*lines, callback(12, name="t4"), submit(40), generation=TWO)) == 1

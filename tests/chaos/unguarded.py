@@ -1,8 +1,8 @@
-"""`serve` with a defect: what the audit must see, and what the ledger's guard is there for.
+"""`serve` with a defect that the audit must find.
 
-`DEFECT=twice` drives every generation twice. `DEFECT=unguarded` does, too, and takes the guard away: an attempt's
-submit may then begin in any state and under any fence. `DEFECT=stale` answers every read from memory after its first
-answer, so that decisions are made without a reading.
+`DEFECT=twice` drives every generation twice; the guard of the ledger must prevent a second purchase.
+`DEFECT=unguarded` does the same without the guard: a submit may begin in any state and with any fence.
+`DEFECT=stale` repeats the first answer to each poll from memory, so that decisions are made without polling.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The processes of a chaos run: a sandbox with a journal, and a gateway that is started again and again."""
+"""The processes of a chaos run: a sandbox with a journal, and a gateway that is started many times."""
 
 import asyncio
 import os
@@ -19,12 +19,12 @@ from gateway.failpoints import VARIABLE
 from .audit import POLL_MAX_SECONDS
 from .receiver import SECRET, Receiver
 
-SOON_SECONDS = 20.0  # what has not come by then does not come
+SOON_SECONDS = 20.0  # what does not happen within this time counts as failed
 SUBMIT_SECONDS = 2.0
 DRAIN_SECONDS = 10.0
 CLIENT_KEY = "chaos-client"
 CONFIGURATION = "video-gateway.toml"
-SLOW_SUBMITS = "slow-submits.toml"  # the same with a longer time for submits, and the gateway's own time for a stop
+SLOW_SUBMITS = "slow-submits.toml"  # with a longer time for submits, and the default time for a stop
 FAILED = '"event":"store_failed","reason":null,"error":"FailpointError: commit_fails"'
 SECRETS = {"KEY": "sandbox", "WEBHOOK_SECRET": SECRET, "CLIENT_KEY": CLIENT_KEY}
 ROUTES = ("keevx/V", "kling_relay/kling-v1", "foxapi/kling-v3-image-to-video")
@@ -34,12 +34,12 @@ MODELS = {
     "m2": ((ROUTES[2], ROUTES[0], ROUTES[1]), "fall_back"),
     "m3": ((ROUTES[2], ROUTES[1]), "fail"),
     "held": (ROUTES, "hold"),
-    "alone": ((ROUTES[0],), "fall_back"),  # of a refusal that asks to wait, the same route is tried again
+    "alone": ((ROUTES[0],), "fall_back"),  # after a refusal that asks to wait, the same route is tried again
 }
 
 
 class Fault(NamedTuple):
-    """A fault of the sandbox, for a part of the calls."""
+    """A fault of the sandbox, for a share of the calls."""
 
     operation: str
     name: str
@@ -49,7 +49,7 @@ class Fault(NamedTuple):
 
 
 ROOT = Path(__file__).parents[2]
-# Of every kind of answer to a submit some, and of the reads.
+# Some of every kind of answer to submits and polls.
 FAULTS = (
     Fault("submit", "close_before_read", 0.01),
     Fault("submit", "429", 0.02, {"retry_after": 1}),
@@ -72,7 +72,7 @@ FAULTS = (
 
 
 class World:
-    """A folder with all that a run leaves behind, and the processes in it."""
+    """A folder with all files of a run, and its processes."""
 
     def __init__(
         self, folder: Path, *, task_seconds: float, attempt_seconds: float, first_poll_seconds: float = 0.3
@@ -82,16 +82,16 @@ class World:
         self.acknowledged = folder / "acknowledged.jsonl"
         self.acknowledged.touch()
         self.journal.touch()
-        self.told = folder / "told.jsonl"
+        self.deliveries = folder / "deliveries.jsonl"
         self.artifacts = folder / "artifacts"
-        self.receiver = Receiver(self.told)
+        self.receiver = Receiver(self.deliveries)
         self._task_seconds = task_seconds
         self._attempt_seconds = attempt_seconds
         self._first_poll_seconds = first_poll_seconds
         self._log = (folder / "gateway.log").open("ab")
         self._http = httpx.AsyncClient(timeout=5, trust_env=False)
         self.sandbox_url = ""
-        self.started_at = 0.0  # of the gateway, by the wall clock
+        self.started_at = 0.0  # start of the gateway, by the wall clock
         self.url = f"http://127.0.0.1:{_free_port()}"
         self._sandbox: asyncio.subprocess.Process | None = None
         self._gateway: asyncio.subprocess.Process | None = None
@@ -106,7 +106,7 @@ class World:
         return self._gateway is not None and self._gateway.returncode is None
 
     async def open(self) -> None:
-        """Start the sandbox, write the configuration of the gateway."""
+        """Start the sandbox and write the configuration of the gateway."""
         await self.receiver.open()
         settings = {"queued_seconds": self._task_seconds / 4, "total_seconds": self._task_seconds}
         settings |= {"max_short_side": 64, "plain_results": "true"}
@@ -120,13 +120,13 @@ class World:
         assert self._sandbox.stdout is not None
         async with asyncio.timeout(SOON_SECONDS):
             line = (await self._sandbox.stdout.readline()).decode()
-        found = re.search(r"sandbox on (http://[^;]+)", line)
-        assert found, f"the sandbox says {line!r}"
-        self.sandbox_url = found[1]
+        match = re.search(r"sandbox on (http://[^;]+)", line)
+        assert match, f"the sandbox printed {line!r}"
+        self.sandbox_url = match[1]
         self.configure(CONFIGURATION, SUBMIT_SECONDS, f"drain_seconds = {DRAIN_SECONDS}")
 
     def configure(self, name: str, submit_seconds: float, *server: str) -> None:
-        """Write a configuration; `server` are further lines of that table."""
+        """Write a configuration; `server` are further lines of the table `[server]`."""
         lines = ["[server]", f"port = {self.url.rpartition(':')[2]}", *server, f'public_url = "{self.url}"']
         lines += [
             'api_keys = ["env:CLIENT_KEY"]',
@@ -136,7 +136,7 @@ class World:
             "[artifacts]",
         ]
         lines += [f'url = "file:{self.artifacts}"', "thumbnails = false", "[fetch]", 'allow = ["127.0.0.0/8"]']
-        # A try that a kill has left is made again once its time is over, and ten seconds more.
+        # A delivery that a kill interrupted is tried again ten seconds after its time-out.
         lines += ["[webhooks]", 'secret = "env:WEBHOOK_SECRET"', "timeout_seconds = 3"]
         for provider, base in (("keevx", "keevx/v1"), ("kling_relay", "kling_relay"), ("foxapi", "foxapi")):
             lines += [f"[providers.{provider}]", 'api_key = "env:KEY"', f'base_url = "{self.sandbox_url}/{base}"']
@@ -150,7 +150,7 @@ class World:
         (self.folder / name).write_text("\n".join(lines) + "\n")
 
     async def faults(self, seed: int, *first: Fault, usual: bool = True) -> None:
-        """From now on these, and as usual those of every run; each is drawn by its rate."""
+        """Set these faults and, if `usual`, those of every run. Each affects calls at its rate."""
         await self.no_faults()
         for place, (operation, name, rate, args, provider) in enumerate((*first, *(FAULTS if usual else ()))):
             fault = {"fault": name, "operation": operation, "provider": provider, "times": None}
@@ -163,7 +163,7 @@ class World:
     async def start(
         self, failpoint: str = "", module: str = "gateway", configuration: str = CONFIGURATION, **environ: str
     ) -> None:
-        """Start the gateway, without waiting for it."""
+        """Start the gateway without waiting until it is ready."""
         self.started_at = time.time()
         self._gateway = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, "serve", "--config", str(self.folder / configuration)),
@@ -174,7 +174,7 @@ class World:
         )
 
     async def probe(self) -> asyncio.subprocess.Process:
-        """Reads readiness from now on, a line each time, until nobody answers."""
+        """Start a process that prints the readiness, a line for each reading, until the port is closed."""
         host, _, port = self.url.removeprefix("http://").partition(":")
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.chaos.probe", host, port),
@@ -184,7 +184,7 @@ class World:
         )
 
     async def second(self) -> tuple[int, str]:
-        """What comes of another gateway on the same ledger: its exit code and its last words."""
+        """Start a second gateway on the same ledger; its exit code and its last words."""
         other = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway", "serve", "--port", "0"),
             *("--config", str(self.folder / CONFIGURATION)),
@@ -204,7 +204,7 @@ class World:
         return other.returncode, words.decode()
 
     async def ready(self) -> None:
-        """Until it takes work; the process must live."""
+        """Wait until the gateway is ready. Raises `RuntimeError` if the process ends."""
         async with asyncio.timeout(SOON_SECONDS):
             while await self.readiness() != 200:
                 if self.gateway.returncode is not None:
@@ -212,7 +212,7 @@ class World:
                 await asyncio.sleep(0.03)
 
     async def readiness(self) -> int:
-        """The status of a readiness call over a connection of its own; 0 without an answer."""
+        """The status of a readiness call over a new connection; 0 without an answer."""
         try:
             return (
                 await self._http.get(f"{self.url}/health/ready", headers={"connection": "close"}, timeout=2)
@@ -221,7 +221,7 @@ class World:
             return 0
 
     async def ended(self, seconds: float = SOON_SECONDS) -> int | None:
-        """The exit code; `None` when it lives on."""
+        """Wait for the end of the gateway; the exit code, or `None` if it still runs."""
         try:
             async with asyncio.timeout(seconds):
                 return await self.gateway.wait()
@@ -236,11 +236,11 @@ class World:
         await self.gateway.wait()
 
     def said(self, word: str) -> int:
-        """How often the gateway's log has a word."""
+        """How often a word is in the log of the gateway."""
         return (self.folder / "gateway.log").read_bytes().count(word.encode())
 
     def errors(self) -> list[str]:
-        """What it logged that is no warning and was not asked for, and what it wrote beside its log."""
+        """Unexpected errors in the log of the gateway, and lines on its standard error that are not log lines."""
         lines = (self.folder / "gateway.log").read_text().splitlines()
         wrong = [line for line in lines if not line.startswith("{") or '"level":"error"' in line[:80]]
         return [line for line in wrong if FAILED not in line]
@@ -249,17 +249,17 @@ class World:
         return (self.folder / "gateway.log").read_text()[-2000:]
 
     def left(self) -> int:
-        """How many submits of the process that was there last are between their intent and their outcome."""
+        """How many submits of the last process are between their intent and their outcome."""
         return len(self.in_flight())
 
     def in_flight(self) -> list[str]:
-        """The attempts whose submits those are."""
+        """The ids of the attempts with those submits."""
         is_sent = f"state = 'submitting' and sent_at > {self.started_at}"
-        found = self.count(f"select json_group_array(id) from attempts where {is_sent}")  # noqa: S608  # a number
-        return msgspec.json.decode(found, type=list[str])
+        ids = self.count(f"select json_group_array(id) from attempts where {is_sent}")  # noqa: S608  # a number
+        return msgspec.json.decode(ids, type=list[str])
 
     def count(self, sql: str) -> Any:
-        """A value of the ledger, as another process sees it."""
+        """A value of the ledger, read as another process."""
         connection = apsw.Connection(str(self.ledger), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             connection.set_busy_timeout(5000)
@@ -268,11 +268,11 @@ class World:
             connection.close()
 
     async def audit(self, *, final: bool) -> tuple[int, bytes, list[str]]:
-        """What the auditor says: its exit code, its report, the violations."""
+        """Run the auditor; its exit code, its report, the violations."""
         auditor = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.chaos.audit", *map(str, (self.ledger, self.journal, self.acknowledged))),
             *("--attempt-seconds", str(self._attempt_seconds)),
-            *("--told", str(self.told), "--artifacts", str(self.artifacts / "results")),
+            *("--deliveries", str(self.deliveries), "--artifacts", str(self.artifacts / "results")),
             *(("--final",) if final else ()),
             cwd=ROOT,
             env=_environ(),
@@ -294,12 +294,12 @@ class World:
 
 
 def _environ() -> dict[str, str]:
-    """Ours, without what would set the gateway up or measure its coverage: most of these processes are killed."""
+    """Our environment without variables that configure the gateway, or measure coverage of killed processes."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("VIDEO_GATEWAY_", "COVERAGE_"))}
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
         return port

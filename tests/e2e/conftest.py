@@ -1,4 +1,4 @@
-"""A gateway in front of the sandbox, both on one clock that stands still until a test moves it."""
+"""A gateway that uses the sandbox, both on one clock that only the test moves."""
 
 import asyncio
 import heapq
@@ -40,8 +40,8 @@ PROVIDERS = ("keevx", "kling_relay", "foxapi")
 UPSTREAM_KEY = "sk-upstream-{}-key"
 IMAGE_URL = "https://example.com/first.jpg"
 STEPS_MAX = 400
-SETTLE_SECONDS = 5.0  # of real time: a settled loop that is not reached by then is a defect
-PATIENCE_SECONDS = 20.0  # of real time, for a provider's reply
+SETTLE_SECONDS = 5.0  # of real time: if work does not end within this time, that is a defect
+PATIENCE_SECONDS = 20.0  # of real time, for the reply of a provider
 
 
 class ManualTimer:
@@ -53,7 +53,7 @@ class ManualTimer:
 
 
 class ManualClock:
-    """Implements the gateway's `Clock`; the sandbox's clock goes with it."""
+    """Implements the gateway's `Clock`, and moves the clock of the sandbox with it."""
 
     def __init__(self, sandbox: SandboxClock, idle: Callable[[], Awaitable[None]]) -> None:
         self._sandbox = sandbox
@@ -72,13 +72,13 @@ class ManualClock:
 
     @property
     def next_at(self) -> datetime | None:
-        """When the next timer is due."""
+        """The time of the next timer; `None` without one."""
         while self._timers and self._timers[0][2].callback is None:
             heapq.heappop(self._timers)
         return self._timers[0][0] if self._timers else None
 
     def move_to(self, moment: datetime) -> None:
-        """Let the time pass, for both sides; what is due then happens."""
+        """Move both clocks to this time, and call the timers that are due."""
         self._sandbox.advance((moment - self._now).total_seconds())
         self._now = moment
         while (due := self.next_at) is not None and due <= moment:
@@ -88,22 +88,22 @@ class ManualClock:
                 callback()
 
     def move_on(self, seconds: float) -> None:
-        """Let so much time pass at once."""
+        """Move both clocks by this time in one step."""
         self.move_to(self._now + timedelta(seconds=seconds))
 
     async def run_until(self, predicate: Callable[[], Awaitable[bool]], steps: int = STEPS_MAX) -> None:
-        """Step from timer to timer until it is true."""
+        """Move from timer to timer until the predicate is true."""
         for _ in range(steps):
             await self._idle()
             if await predicate():
                 return
             moment = self.next_at
-            assert moment is not None, "nothing is due any more"
+            assert moment is not None, "no timer is left"
             self.move_to(max(moment, self._now))
         raise AssertionError(f"not reached in {steps} steps, at {self._now}")
 
     async def run_for(self, seconds: float, steps: int = STEPS_MAX) -> None:
-        """Let so much time pass, from timer to timer."""
+        """Move by this time, from timer to timer."""
         end = self._now + timedelta(seconds=seconds)
         for _ in range(steps):
             await self._idle()
@@ -117,12 +117,12 @@ class ManualClock:
 
 
 class Traffic:
-    """Knows whether anything is under way that is no timer: an exchange, a write, a read from the disk."""
+    """Counts running work other than timers: HTTP exchanges, writes, reads from the disk."""
 
     def __init__(self) -> None:
         self.under_way = 0
-        self.waits_for: Counter[str] = Counter()  # exchanges under way, by provider
-        self.slow: set[str] = set()  # providers whose exchanges are not waited for
+        self.waits_for: Counter[str] = Counter()  # running exchanges, by provider
+        self.slow: set[str] = set()  # providers for whose exchanges `settle` does not wait
         self._quiet = asyncio.Event()
 
     def begin(self) -> None:
@@ -133,7 +133,7 @@ class Traffic:
         self._quiet.set()
 
     async def settle(self) -> None:
-        """Until nothing is under way, and stays so while the loop goes round."""
+        """Wait until no work is running, also not after some more turns of the event loop."""
         async with asyncio.timeout(SETTLE_SECONDS):
             rounds = 0
             while rounds < 12:
@@ -157,7 +157,7 @@ class Traffic:
 
 
 class CountingTransport(httpx.AsyncBaseTransport):
-    """A transport whose exchanges, to the end of their bodies, are known to `Traffic`."""
+    """A transport that reports its exchanges to `Traffic`, up to the end of the body."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, traffic: Traffic) -> None:
         self._inner = inner
@@ -206,24 +206,24 @@ ADAPTERS = load_adapters()
 
 
 class Gateway:
-    """One gateway at a time, on one database; it may be stopped, or crash, and be started again."""
+    """One gateway on one database. It can be stopped, crash, and be started again."""
 
     def __init__(self, folder: Path, sandbox: SandboxServer, sandbox_clock: SandboxClock) -> None:
         self.folder = folder
         self.sandbox = sandbox
         self.traffic = Traffic()
         self.clock = ManualClock(sandbox_clock, self.traffic.settle)
-        self.writes: Counter[str] = Counter()  # calls of the store that write, by name
+        self.writes: Counter[str] = Counter()  # writing calls of the store, by name
         self.providers: dict[str, dict[str, Any]] = {name: {} for name in PROVIDERS}
         self.models: dict[str, ModelSettings] = {}
-        self.patience: dict[str, float] = {}  # seconds of real time for a reply, by provider
+        self.patience: dict[str, float] = {}  # seconds of real time to wait for a reply, by provider
         self.adapters = dict(ADAPTERS)
         self.drain_seconds = 35.0
         self.public_url: str | None = "https://gw.example"
         self.fetch_allow: tuple[Any, ...] = ()  # networks
         self.accept_clock = False
         self.observers: tuple[Observer, ...] = ()  # besides the log
-        self.thumbnails = False  # whether it draws them
+        self.thumbnails = False  # whether thumbnails are drawn
         self.app: Application
         self.client: httpx.AsyncClient
         self._lifespan: asyncio.Task[None] | None = None
@@ -256,11 +256,11 @@ class Gateway:
         )
 
     def route(self, *routes: str, **changes: Any) -> None:
-        """Let the model `m` have these routes."""
+        """Give the model `m` these routes."""
         self.models["m"] = ModelSettings(routes=routes, **changes)
 
     async def start(self) -> "Gateway":
-        """Start, with the settings as they are now."""
+        """Start the gateway with the settings as they are now."""
         self.app = app = Application(
             self.settings(),
             adapters=self.adapters,
@@ -297,7 +297,7 @@ class Gateway:
         return httpx.AsyncClient(transport=transport, base_url="https://gw.example", headers=headers)
 
     def replace_in_store(self, name: str, change: Callable[[Any], Any], part: Any = None) -> None:
-        """Put another method in the place of one of the store's, or of a part of it; calls of it are counted."""
+        """Replace a method of the store, or of a part of it, and count its calls."""
         part = part or self.app.store
         call = change(getattr(part, name))
 
@@ -313,14 +313,14 @@ class Gateway:
             await self._stop.wait()
 
     async def stop(self) -> None:
-        """End in order, as on SIGTERM."""
+        """Stop the gateway as SIGTERM does."""
         self._stop.set()
         if self._lifespan is not None:
             await self._lifespan
             self._lifespan = None
 
     async def crash(self) -> None:
-        """Let everything go where it stands: nothing more is sent, read or stored."""
+        """Abandon everything at once, as if the process was killed: nothing more is sent, read or stored."""
         tasks = list(self.app.engine._tasks.values())
         effects = [task for drive in self.app.engine._drives.values() for task in drive._running]
         for task in (*tasks, *effects):
@@ -329,12 +329,12 @@ class Gateway:
         await self.stop()
 
     async def restart(self) -> None:
-        """Stop in order, then start again."""
+        """Stop the gateway as SIGTERM does, then start it again."""
         await self.stop()
         await self.start()
 
     async def post(self, **body: Any) -> dict[str, Any]:
-        """Create a generation; its object."""
+        """Create a generation; the answer."""
         answer = await self.client.post("/v1/videos/generations", json={"prompt": "A beach.", **body})
         assert answer.status_code == 200, answer.text
         return self.json(answer)
@@ -345,12 +345,12 @@ class Gateway:
         return self.json(answer)
 
     async def stored(self, generation_id: str) -> Generation:
-        found = await self.app.store.get(generation_id)
-        assert found is not None
-        return found
+        generation = await self.app.store.get(generation_id)
+        assert generation is not None
+        return generation
 
     async def finish(self, generation_id: str, steps: int = STEPS_MAX) -> dict[str, Any]:
-        """Let the time pass until a generation has ended; its object then."""
+        """Move the clock until a generation has ended; the generation as the API shows it then."""
 
         async def ended() -> bool:
             return (await self.stored(generation_id)).status.terminal
@@ -360,11 +360,11 @@ class Gateway:
         return await self.get(generation_id)
 
     async def make(self, **body: Any) -> dict[str, Any]:
-        """Create a generation and let it end."""
+        """Create a generation and move the clock until it has ended."""
         return await self.finish((await self.post(**body))["id"])
 
     async def until_state(self, generation_id: str, *states: str) -> Generation:
-        """Let the time pass until the newest attempt is in one of the states."""
+        """Move the clock until the newest attempt is in one of the states."""
 
         async def reached() -> bool:
             attempts = (await self.stored(generation_id)).attempts
@@ -374,42 +374,42 @@ class Gateway:
         return await self.stored(generation_id)
 
     async def until_found(self, generation_id: str) -> None:
-        """Let the time pass until a file of the generation is known and not kept."""
+        """Move the clock until the generation has a file that is not archived yet."""
 
-        async def found() -> bool:
+        async def has_unarchived_file() -> bool:
             outputs = (await self.stored(generation_id)).outputs
-            return any(one.artifact is not None and one.kept is None for one in outputs)
+            return any(output.artifact is not None and output.kept is None for output in outputs)
 
-        await self.clock.run_until(found)
+        await self.clock.run_until(has_unarchived_file)
 
     async def until(self, reached: Callable[[], bool]) -> None:
-        """Let the loop go round until it is true; the clock stands still."""
+        """Run the event loop until the condition is true, without moving the clock."""
         async with asyncio.timeout(SETTLE_SECONDS):
             while not reached():  # noqa: ASYNC110  # what is waited for happens in other programs' code: no event
                 await asyncio.sleep(0)
 
     def received(self, provider: str, operation: str = "submit") -> int:
-        """How many calls of an operation the sandbox has seen."""
+        """How many calls of an operation the sandbox received."""
         return self.sandbox.state.received[provider, operation]
 
     def started(self, provider: str) -> int:
-        """How many tasks the sandbox has started, and so billed."""
+        """How many tasks the sandbox started, which a provider would bill."""
         return self.sandbox.state.started[provider]
 
     @property
     def paid(self) -> dict[str, int]:
-        """How many tasks each provider has started."""
+        """How many tasks each provider started."""
         return {name: self.started(name) for name in PROVIDERS if self.started(name)}
 
     @property
     def submits(self) -> dict[str, int]:
-        """How many submits each provider has received."""
+        """How many submits each provider received."""
         return {name: self.received(name) for name in PROVIDERS if self.received(name)}
 
     @staticmethod
     def json(answer: httpx.Response) -> dict[str, Any]:
-        found: dict[str, Any] = answer.json()
-        return found
+        body: dict[str, Any] = answer.json()
+        return body
 
 
 @pytest.fixture
@@ -421,13 +421,13 @@ def events() -> Iterator[list[Mapping[str, Any]]]:
 
 @pytest.fixture
 async def sandbox_options() -> dict[str, Any]:
-    """Settings of the sandbox, for a test to override by `pytest.mark.parametrize`."""
+    """Settings of the sandbox. A test overrides them with `pytest.mark.parametrize`."""
     return {}
 
 
 @asynccontextmanager
 async def sandboxed(folder: Path, **options: Any) -> AsyncIterator[Gateway]:
-    """A gateway that is not started yet, in front of a sandbox that is."""
+    """A running sandbox, and a gateway for it that is not started yet."""
     clock = SandboxClock(T0)
     async with SandboxServer(clock=clock, max_short_side=90, **options) as sandbox:
         gateway = Gateway(folder, sandbox, clock)
@@ -442,20 +442,20 @@ async def sandboxed(folder: Path, **options: Any) -> AsyncIterator[Gateway]:
 async def idle(
     tmp_path: Path, sandbox_options: dict[str, Any], events: list[Mapping[str, Any]]
 ) -> AsyncIterator[Gateway]:
-    """A gateway that the test starts itself, once it is set up."""
+    """A gateway that the test configures and starts itself."""
     async with sandboxed(tmp_path, **sandbox_options) as gateway:
         yield gateway
 
 
 @pytest.fixture
 async def gateway(idle: Gateway) -> Gateway:
-    """A running gateway in front of a running sandbox."""
+    """A running gateway that uses a running sandbox."""
     return await idle.start()
 
 
 @pytest.fixture(scope="session")
 def jpeg() -> bytes:
-    """A small picture that every provider takes."""
+    """A small image that every provider accepts."""
     out = io.BytesIO()
     Image.new("RGB", (400, 320), (30, 90, 160)).save(out, "JPEG")
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""The other commands as a person runs them: against a gateway that runs, in front of the sandbox."""
+"""The commands other than `serve`, run as processes against a gateway that uses the sandbox."""
 
 import json
 import os
@@ -38,26 +38,26 @@ def spawn(folder: Path, *arguments: str, **environ: str) -> "subprocess.Popen[st
 
 
 def line_with(process: "subprocess.Popen[str]", pattern: str, *, logged: bool = False) -> str:
-    """The group of the next line of output, or of the log, that matches."""
+    """The group of the next line of output, or of the log, that matches the pattern."""
     stream = process.stderr if logged else process.stdout
     assert stream is not None
-    deadline = threading.Timer(SOON, process.kill)  # ends the output
+    deadline = threading.Timer(SOON, process.kill)  # so that the loop below ends
     deadline.start()
     try:
         for line in iter(stream.readline, ""):
-            if found := re.search(pattern, line):
-                return found[1]
+            if match := re.search(pattern, line):
+                return match[1]
     finally:
         deadline.cancel()
-    raise AssertionError(f"{pattern} did not come: {process.communicate()}")
+    raise AssertionError(f"{pattern} was not printed: {process.communicate()}")
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A gateway with one client key; the variables that lead a client to it."""
+    """Runs a gateway with one client key; the variables with which a client reaches it."""
     folder = tmp_path_factory.mktemp("running")
     changes = ("queued_seconds=0.1", "total_seconds=1", "max_short_side=64")
-    sandbox = spawn(folder, "sandbox", "--port=0", *(f"--set={one}" for one in changes))
+    sandbox = spawn(folder, "sandbox", "--port=0", *(f"--set={change}" for change in changes))
     upstream = line_with(sandbox, r"sandbox on (http://[^;]+)")
     exported = line_with(sandbox, r"export (KEEVX_\S+ KEEVX_\S+)$")
     environ = dict(pair.split("=", 1) for pair in exported.split())
@@ -80,7 +80,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 
 @pytest.fixture
 def run(running: dict[str, str], tmp_path: Path) -> Run:
-    """A command against the running gateway."""
+    """Runs a command against the running gateway."""
 
     def runner(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         process = spawn(tmp_path, *arguments, **(running | environ))
@@ -129,7 +129,7 @@ def test_a_refused_request_is_2(run: Run) -> None:
     keyless = run("generate", "waves", "--model=keevx/V", VIDEO_GATEWAY_API_KEY="vg_another-key")
     silent = run("watch", "gen_nothing")
 
-    assert [one.returncode for one in (unknown, keyless, silent)] == [2, 2, 2]
+    assert [done.returncode for done in (unknown, keyless, silent)] == [2, 2, 2]
     assert re.fullmatch(r"HTTP 404 model_not_found: .*keevx/V.*\n", unknown.stderr)
     assert re.fullmatch(r"HTTP 401 invalid_api_key: .*\n", keyless.stderr)
     assert re.fullmatch(r"HTTP 404 not_found: .*\n", silent.stderr)
@@ -143,11 +143,11 @@ def test_ctrl_c_stops_watching_and_watch_goes_on(
     line_with(client, r"(queued|in_progress)")
     client.send_signal(signal.SIGINT)
     _, err = client.communicate(timeout=SOON)
-    told = err.strip().removeprefix("still running: video-gateway ").split()
-    watched = run(*told, "--output=later.mp4")
+    command = err.strip().removeprefix("still running: video-gateway ").split()
+    watched = run(*command, "--output=later.mp4")
 
     assert client.returncode == 130
-    assert told == ["watch", generation, "--url", running["VIDEO_GATEWAY_URL"], "--output", "."]
+    assert command == ["watch", generation, "--url", running["VIDEO_GATEWAY_URL"], "--output", "."]
     assert watched.returncode == 0, watched.stderr
     assert watched.stdout.splitlines()[-1] == "later.mp4"
     assert is_video(tmp_path / "later.mp4")
@@ -155,13 +155,13 @@ def test_ctrl_c_stops_watching_and_watch_goes_on(
 
 def test_json_is_all_that_is_on_standard_output(run: Run, image: Path) -> None:
     left = run("generate", "waves", "--model=hero", f"--image={image}", "--no-wait", "--metadata=order=12", "--adapt")
-    told = run("watch", left.stdout.strip(), "--json")
+    watched = run("watch", left.stdout.strip(), "--json")
     shown = run("watch", left.stdout.strip())
 
     assert left.returncode == 0, left.stderr
-    done: dict[str, Any] = json.loads(told.stdout)
+    done: dict[str, Any] = json.loads(watched.stdout)
     assert (done["status"], done["model"], done["metadata"]) == ("completed", "hero", {"order": "12"})
-    assert "completed 100% keevx/V" in told.stderr
+    assert "completed 100% keevx/V" in watched.stderr
     assert shown.stdout.splitlines()[-1] == done["data"][0]["url"]
 
 
@@ -171,10 +171,10 @@ def test_attempts_that_are_held_are_listed_and_decided_about(run: Run, running: 
     body = {"model": "careful", "prompt": "waves [[sandbox:keevx:submit:close_after_accept]]", "image": IMAGE_URL}
 
     def hold() -> tuple[str, str]:
-        """A generation whose submit has lost its reply, and the attempt."""
+        """A generation whose submit got no reply, and the id of the attempt."""
         made = gateway.post("", json=body).raise_for_status().json()["id"]
         deadline = time.monotonic() + SOON
-        while [one["status"] for one in gateway.get(f"/{made}").json()["attempts"]] != ["unknown"]:
+        while [attempt["status"] for attempt in gateway.get(f"/{made}").json()["attempts"]] != ["unknown"]:
             assert time.monotonic() < deadline, "it is not held"
         return made, f"{made.replace('gen_', 'att_')}_1"
 
@@ -184,28 +184,28 @@ def test_attempts_that_are_held_are_listed_and_decided_about(run: Run, running: 
     listed = run("attempts")
     as_json = json.loads(run("attempts", "--state=unknown", "--json").stdout)
     started = httpx.get(f"{running['SANDBOX']}/_sandbox/state").json()["tasks"]
-    task = next(one["id"] for one in started if "close_after_accept" in one["prompt"])
+    task = next(attempt["id"] for attempt in started if "close_after_accept" in attempt["prompt"])
     done = [run("attempts", "attach", attached, task), run("attempts", "fail", failed, "--json")]
     done.append(run("attempts", "resubmit", repeated))
     again = run("attempts", "resubmit", repeated)
     client = run("attempts", VIDEO_GATEWAY_ADMIN_KEY=running["VIDEO_GATEWAY_API_KEY"])
 
     assert [line.split()[:3] for line in listed.stdout.splitlines()] == [
-        [one, "keevx/V", "held"] for one in (attached, failed, repeated)
+        [attempt, "keevx/V", "held"] for attempt in (attached, failed, repeated)
     ]
-    assert [one["id"] for one in as_json["data"]] == [attached, failed, repeated]
-    assert [one.returncode for one in done] == [0, 0, 0], done
+    assert [attempt["id"] for attempt in as_json["data"]] == [attached, failed, repeated]
+    assert [attempt.returncode for attempt in done] == [0, 0, 0], done
     assert done[0].stdout.startswith(f"{attached} keevx/V accepted {task}; sent 2")
     assert json.loads(done[1].stdout)["decision"] == "fail"
     assert re.search(r"unknown, sent again after \S+Z, billed: maybe; sent", done[2].stdout)
     assert (again.returncode, again.stderr[:19]) == (2, "HTTP 409 conflict: ")
     assert (client.returncode, client.stderr[:25]) == (2, "HTTP 403 admin_required: ")
     misplaced = run("attempts", "--url=http://127.0.0.1:9", "fail", repeated)
-    assert (misplaced.returncode, "options stand behind the command" in misplaced.stderr) == (2, True)
+    assert (misplaced.returncode, "put options after the subcommand: attempts fail ID" in misplaced.stderr) == (2, True)
     for state in ("held", "unknown"):
         listed = run("attempts", f"--state={state}")
-        said = "none is held\n" if state == "held" else ""
-        assert (listed.returncode, listed.stdout == "", listed.stderr) == (0, bool(said), said)
+        message = "no attempt is held\n" if state == "held" else ""
+        assert (listed.returncode, listed.stdout == "", listed.stderr) == (0, bool(message), message)
     assert json.loads(run("attempts", "--json").stdout)["data"] == []
     assert run("watch", first).returncode == 0
     assert "submission_unknown" in run("watch", second).stderr
@@ -217,7 +217,7 @@ def test_attempts_that_are_held_are_listed_and_decided_about(run: Run, running: 
 def test_attempts_without_an_operator_s_key_say_which_one_is_missing(run: Run) -> None:
     needed = "attempts needs an operator's key: --admin-key or VIDEO_GATEWAY_ADMIN_KEY, as the gateway has it\n"
     listed, decided = (run(*words, VIDEO_GATEWAY_ADMIN_KEY="") for words in (["attempts"], ["attempts", "fail", "a"]))
-    assert [(one.returncode, one.stdout, one.stderr) for one in (listed, decided)] == [(2, "", needed)] * 2
+    assert [(done.returncode, done.stdout, done.stderr) for done in (listed, decided)] == [(2, "", needed)] * 2
     wrong = run("attempts", VIDEO_GATEWAY_ADMIN_KEY="vg_another-key")
     assert wrong.stderr.startswith("HTTP 401 invalid_api_key: The admin key is not known; ")
 
@@ -232,14 +232,14 @@ def test_a_bucket_that_does_not_answer_is_logged_and_delays_nothing(tmp_path: Pa
             spawn(tmp_path, "serve", "--port=0", VIDEO_GATEWAY_DATABASE_URL=f"sqlite:///{name}.db", **key)
             for name in ("left", "stopped")
         ]
-        for one in started:
-            stack.enter_context(one)
-            stack.callback(one.kill)
-        for one in started:
-            url = line_with(one, r"listening on (http://\S+)")
+        for gateway in started:
+            stack.enter_context(gateway)
+            stack.callback(gateway.kill)
+        for gateway in started:
+            url = line_with(gateway, r"listening on (http://\S+)")
             assert httpx.get(f"{url}/health/ready").status_code == 200
         left, stopped = started
-        stopped.send_signal(signal.SIGTERM)  # while it is still being tried
+        stopped.send_signal(signal.SIGTERM)  # while the first try of the bucket is still running
         logs = [stopped.communicate(timeout=SOON)[1]]
         silent.close()
         reason = line_with(left, r'"event":"bucket_unreachable","reason":"([^"]+)"', logged=True)
@@ -247,24 +247,24 @@ def test_a_bucket_that_does_not_answer_is_logged_and_delays_nothing(tmp_path: Pa
         logs.append(left.communicate(timeout=SOON)[1])
 
     assert reason == "artifacts.url: no connection; check artifacts.endpoint"
-    assert [one.returncode for one in started] == [0, 0]
-    # The threads of obstore may complain on standard error when the interpreter ends under what they have begun.
+    assert [gateway.returncode for gateway in started] == [0, 0]
+    # The threads of obstore may write to standard error when the interpreter ends during their work.
     ours = [[line for line in log.splitlines() if line.startswith("{")] for log in logs]
     assert [json.loads(lines[-1])["event"] for lines in ours] == ["stopped"] * 2
     assert "bucket" not in "".join(ours[0])
 
 
 def test_models_of_a_running_gateway_and_of_a_configuration(run: Run, running: dict[str, str]) -> None:
-    there = run("models")
-    here = run("models", "--config", str(Path(running["FOLDER"], "video-gateway.toml")))
-    one = run("models", "hero", "--json")
+    remote = run("models")
+    configured = run("models", "--config", str(Path(running["FOLDER"], "video-gateway.toml")))
+    hero = run("models", "hero", "--json")
     none = run("models", "keevx/W")
     local = run("models", "keevx/W", VIDEO_GATEWAY_URL="")
 
-    assert there.returncode == here.returncode == one.returncode == 0, there.stderr + here.stderr
-    assert there.stdout == here.stdout
-    assert re.search(r"hero .*→ keevx/V.*\n.*image", there.stdout)
-    assert json.loads(one.stdout)["routes"][0]["provider_model"] == "V"
+    assert remote.returncode == configured.returncode == hero.returncode == 0, remote.stderr + configured.stderr
+    assert remote.stdout == configured.stdout
+    assert re.search(r"hero .*→ keevx/V.*\n.*image", remote.stdout)
+    assert json.loads(hero.stdout)["routes"][0]["provider_model"] == "V"
     assert (none.returncode, local.returncode) == (2, 2)
     assert "keevx/V" in local.stderr
 
@@ -290,7 +290,7 @@ def test_demo_makes_a_video_and_names_it_last(tmp_path: Path, image: Path) -> No
         assert demo.stdout is not None
         assert "until Ctrl-C" in demo.stdout.readline()
         path = demo.stdout.readline().strip()
-        pasted = subprocess.run(  # noqa: S602  # what a person pastes into a shell
+        pasted = subprocess.run(  # noqa: S602  # the command that a person pastes into a shell
             command, shell=True, cwd=tmp_path, capture_output=True, timeout=SOON, check=True
         )
     finally:
@@ -301,7 +301,29 @@ def test_demo_makes_a_video_and_names_it_last(tmp_path: Path, image: Path) -> No
     assert is_video(tmp_path / path)
     again = json.loads(pasted.stdout)
     assert (again["status"], again["model"]) == ("queued", "kling_relay/kling-v1")
-    assert {one.name for one in tmp_path.iterdir()} == {"demo-output", "first.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"demo-output", "first.png"}
+
+
+def test_a_demo_that_ends_prints_nothing_that_has_ended_with_it(tmp_path: Path, image: Path) -> None:
+    demo = spawn(tmp_path, "demo", f"--image={image}", "--model=kling_relay/kling-v1")
+    out, err = demo.communicate(timeout=SOON)
+    results = out.partition("\nid ")[2]  # the line before it names the servers while they run
+
+    assert (demo.returncode, err) == (0, "")
+    assert is_video(tmp_path / out.splitlines()[-1])
+    assert "make demo SERVE=1" in results
+    assert "http://" not in results
+    assert "curl" not in results
+
+
+def test_watching_a_gateway_that_is_gone_ends_with_3(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    watching = spawn(tmp_path, "watch", "gen_1", f"--url={url}", "--give-up-after=1")
+    out, err = watching.communicate(timeout=SOON)
+
+    assert (watching.returncode, out) == (3, "")
+    assert re.search(rf"gave up after \d readings .* to go on: video-gateway watch gen_1 --url {url}\n$", err), err
 
 
 def test_a_demo_that_cannot_finish_says_why(tmp_path: Path, image: Path) -> None:
@@ -313,10 +335,10 @@ def test_a_demo_that_cannot_finish_says_why(tmp_path: Path, image: Path) -> None
         unknown = spawn(tmp_path, "demo", f"--image={image}", "--model=nothing")
         line_with(stopped, r"(in_progress)")
         stopped.send_signal(signal.SIGINT)
-        told = {one: one.communicate(timeout=SOON)[1] for one in (taken, failing, stopped, unknown)}
+        errors = {demo: demo.communicate(timeout=SOON)[1] for demo in (taken, failing, stopped, unknown)}
 
-    assert [one.returncode for one in told] == [2, 1, 130, 2]
-    assert told[taken].startswith(f"server.port: {port} on 127.0.0.1 is taken")
-    assert told[failing].startswith("failed: ")
-    assert told[stopped] == ""
-    assert told[unknown].startswith("HTTP 404 model_not_found")
+    assert [demo.returncode for demo in errors] == [2, 1, 130, 2]
+    assert errors[taken].startswith(f"server.port: {port} on 127.0.0.1 is taken")
+    assert errors[failing].startswith("failed: ")
+    assert errors[stopped] == ""
+    assert errors[unknown].startswith("HTTP 404 model_not_found")

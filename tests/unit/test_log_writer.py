@@ -1,4 +1,4 @@
-"""A log that nobody reads stops nothing, and tells afterwards how much of it is missing."""
+"""An unread log blocks nothing, and reports afterwards how many lines were dropped."""
 
 import os
 import threading
@@ -8,7 +8,7 @@ import pytest
 
 from gateway.log_writer import LogWriter
 
-PIPE = 1 << 20  # more than a pipe holds
+PIPE = 1 << 20  # more than fits into a pipe
 
 
 class Reader:
@@ -20,11 +20,11 @@ class Reader:
     def all(self) -> list[bytes]:
         """Close the writing end and read the rest."""
         os.close(self.write_end)
-        found = b""
+        data = b""
         while chunk := os.read(self.end, PIPE):
-            found += chunk
+            data += chunk
         os.close(self.end)
-        return found.splitlines()
+        return data.splitlines()
 
 
 def test_lines_are_written_in_their_order_also_at_the_end() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib.metadata import version
+from inspect import cleandoc
 from typing import Annotated, Any
 
 import msgspec
@@ -69,6 +70,9 @@ def document() -> dict[str, Any]:
     ]
     _, schemas = msgspec.json.schema_components([*structures, *BODIES, ErrorAnswer], ref_template=REF)
     schemas["CreateVideo"] = create_body(schemas["CreateVideo"])
+    for schema in schemas.values():  # Python before 3.13 keeps the indentation of a docstring
+        if "description" in schema:
+            schema["description"] = cleandoc(schema["description"])
     schemas[CREATE_FORM] = create_form(schemas["CreateVideo"])
     paths: dict[str, dict[str, Any]] = {}
     for method, path, operation in operations:

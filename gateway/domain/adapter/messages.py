@@ -5,6 +5,7 @@ import re
 from gateway.domain.adapter.decoding import text
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.task import Failed
+from gateway.domain.secret_patterns import SECRET_PATTERNS
 
 # Failures of these kinds are about the operator's account or about the provider. A client gets these messages instead
 # of the provider's words.
@@ -35,11 +36,7 @@ _SECRETS = tuple(
         r"\(?\s?(?:request|trace|log)[ _-]?id\s?[:=]\s?[^\s)]*\s?\)?",
         r"\bdial (?:tcp|udp).*|\blookup [!-~]+(?: on [!-~]+)?",  # errors of Go with hosts inside the provider
         r"(?:\b[a-z][a-z0-9+.-]*+)?://[!-~]*|\bwww\.[!-~]+",  # also without a scheme, which masking may leave
-        r"\bauthorization[\"']?\s?[:=]\s?[!-~]+(?:\s[!-~]+)?",
-        r"\bbearer\s[!-~]+|\bbasic\s[a-z0-9+/=]{12,}",
-        r"(?:key|token|secret|password|passwd|signature|credential)s?[\"']?\s?[:=]\s?[!-~]+",
-        r"\b(?:sk|pk|ak|key|api|token|vg)[-_][\w*.-]{3,}",
-        r"\beyJ[\w-]+\.[\w.-]+",
+        *(row.in_message for row in SECRET_PATTERNS if row.in_message is not None),
         r"(?<!\d)\d{1,3}(?:\.\d{1,3}){3}(?!\d)(?::\d+)?",
         rf"(?<!\w)\[?(?:{_IPV6})(?:%\w+)?(?:\](?::\d+)?)?(?!\w)",
         rf"(?<![\w*.-])(?:[\w*-]++\.)+(?:{_DOMAINS})\b(?::\d+)?(?:/[!-~]*)?",

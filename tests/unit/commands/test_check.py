@@ -38,7 +38,7 @@ def run(*arguments: str) -> Result:
 
 
 async def write_ledger(at: datetime, provider: str) -> str:
-    """A ledger in the working directory with an open generation that has a task; the generation's id."""
+    """Write a ledger with an open generation that has a task; the id of the generation."""
     store = SqliteStore.open(Path("video-gateway.db"), at)
     sent = Attempt(
         id="att_01JDKQ00000000000000000000_1",
@@ -95,7 +95,8 @@ def test_it_judges_the_clock_as_a_start_does(monkeypatch: pytest.MonkeyPatch, da
 
     assert done.exit_code == code, done.output
     assert bool(re.search(r"^clock +ERROR clock: .*serve --accept-clock", done.output, re.MULTILINE)) == (code == 2)
-    assert bool(re.search(r"^warning +clock: 3,\d+ s behind the ledger", done.output, re.MULTILINE)) == (days == 0.04)
+    warning = r"^warning +clock: 3,\d+ s earlier than the newest time in the ledger; "
+    assert bool(re.search(warning, done.output, re.MULTILINE)) == (days == 0.04)
 
 
 def test_it_warns_that_only_disabled_providers_are_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,9 +53,9 @@ async def poll(sandbox: SandboxServer, client: httpx.AsyncClient, provider: str)
 
 
 def word(reply: httpx.Response) -> str:
-    told = reply.json()
-    found: str = told["status"] if "status" in told else told["data"]["status"]
-    return found
+    body = reply.json()
+    status: str = body["status"] if "status" in body else body["data"]["status"]
+    return status
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -188,8 +188,8 @@ def test_every_spoilt_body_is_tried() -> None:
 
 async def test_error_may_hide_a_started_task(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
     page = await submit(client, "keevx", "[[sandbox:keevx:submit:error_after_accept?status=504]]")
-    told = await submit(client, "kling_relay", "[[sandbox:kling_relay:submit:500?started=1]]")
-    assert (page.status_code, told.status_code, told.json()["code"]) == (504, 500, "do_request_failed")
+    reply = await submit(client, "kling_relay", "[[sandbox:kling_relay:submit:500?started=1]]")
+    assert (page.status_code, reply.status_code, reply.json()["code"]) == (504, 500, "do_request_failed")
     assert dict(sandbox.state.started) == {"keevx": 1, "kling_relay": 1}
 
 
@@ -247,10 +247,10 @@ async def test_task_meets_its_fate(sandbox: SandboxServer, client: httpx.AsyncCl
         sandbox.state.clock.advance(0.5)
         assert word(await poll(sandbox, client, provider)) == words["queued"]
         sandbox.state.clock.advance(500)
-        told = await poll(sandbox, client, provider)
-        assert word(told) == end, fate
-        assert ".mp4" not in told.text
-        assert told.text.lower().count("polic") + told.text.count("risk") >= (fate == "fail_content")
+        reply = await poll(sandbox, client, provider)
+        assert word(reply) == end, fate
+        assert ".mp4" not in reply.text
+        assert reply.text.lower().count("polic") + reply.text.count("risk") >= (fate == "fail_content")
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

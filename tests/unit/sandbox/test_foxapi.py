@@ -1,4 +1,4 @@
-"""FoxAPI in the sandbox, over real HTTP, against what its page says."""
+"""FoxAPI in the sandbox, over real HTTP, compared with its documentation."""
 
 import base64
 import io
@@ -45,19 +45,19 @@ def configure(sandbox: SandboxServer, **changes: Any) -> None:
 
 async def test_task_runs_from_pending_to_a_video_that_plays(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
     reply = await client.post("/v1/videos/generations", json=TEXT | {"aspect_ratio": "9:16", "duration": 5})
-    told = reply.json()
-    assert set(told) == HEAD | {"task_info"}
-    assert (told["status"], told["progress"], told["object"]) == ("pending", 0, "video.generation.task")
-    assert told["id"].startswith("task-unified-1757165031-")
+    body = reply.json()
+    assert set(body) == HEAD | {"task_info"}
+    assert (body["status"], body["progress"], body["object"]) == ("pending", 0, "video.generation.task")
+    assert body["id"].startswith("task-unified-1757165031-")
     seen = []
     for seconds in (0, 3.5, 2.5):
         sandbox.state.clock.advance(seconds)
-        told = (await client.get(f"/v1/tasks/{told['id']}")).json()
-        assert set(told) == HEAD | {"results", "error", "usage"}
-        seen.append((told["status"], told["progress"], told["results"] is None))
+        body = (await client.get(f"/v1/tasks/{body['id']}")).json()
+        assert set(body) == HEAD | {"results", "error", "usage"}
+        seen.append((body["status"], body["progress"], body["results"] is None))
     assert seen == [("pending", 0, True), ("processing", 50, True), ("completed", 100, False)]
 
-    video = await client.get(told["results"][0]["url"])
+    video = await client.get(body["results"][0]["url"])
 
     with av.open(io.BytesIO(video.content)) as container:
         stream = container.streams.video[0]
@@ -75,17 +75,17 @@ async def test_upload_is_kept_and_sets_the_ratio(sandbox: SandboxServer, client:
     else:
         first = await client.post("/v1/files/upload/stream", files={"file": ("a.png", picture())})
         call = {"json": {"url": first.json()["url"], "file_name": "my photo.png"}}
-    told = (await client.post(f"/v1/files/upload/{form}", **call)).json()
-    assert set(told) == {"id", "filename", "url", "size", "created"}
-    assert (told["filename"], told["size"]) == ("my photo.png", len(picture()))
-    assert (await client.get(told["url"])).content == picture()
+    body = (await client.post(f"/v1/files/upload/{form}", **call)).json()
+    assert set(body) == {"id", "filename", "url", "size", "created"}
+    assert (body["filename"], body["size"]) == ("my photo.png", len(picture()))
+    assert (await client.get(body["url"])).content == picture()
 
-    await client.post("/v1/videos/generations", json=IMAGE | {"image_url": told["url"]})
+    await client.post("/v1/videos/generations", json=IMAGE | {"image_url": body["url"]})
     [task] = sandbox.state.tasks.values()
     assert (task.spec.width, task.spec.height, task.spec.image) == (180, 90, picture())
 
     sandbox.state.clock.advance(72 * 3600 + 1)
-    assert (await client.get(told["url"])).status_code == 404
+    assert (await client.get(body["url"])).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -174,15 +174,15 @@ async def test_a_body_that_is_not_json_is_a_400(client: httpx.AsyncClient) -> No
 
 async def test_replies_have_the_shape_that_was_chosen(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
     configure(sandbox, foxapi_submit="newer", foxapi_query="dimensions")
-    told = (await client.post("/v1/videos/generations", json=TEXT)).json()
-    assert set(told) == HEAD | {"results", "error", "usage"}
+    body = (await client.post("/v1/videos/generations", json=TEXT)).json()
+    assert set(body) == HEAD | {"results", "error", "usage"}
     sandbox.state.clock.advance(6)
-    sized = (await client.get(f"/v1/tasks/{told['id']}")).json()["results"][0]
+    sized = (await client.get(f"/v1/tasks/{body['id']}")).json()["results"][0]
     assert (sized["width"], sized["height"], sized["content_type"]) == (160, 90, "video/mp4")
     configure(sandbox, foxapi_query="strings")
-    assert (await client.get(f"/v1/tasks/{told['id']}")).json()["results"] == [sized["url"]]
+    assert (await client.get(f"/v1/tasks/{body['id']}")).json()["results"] == [sized["url"]]
     configure(sandbox, foxapi_query="old")
-    old = (await client.get(f"/v1/tasks/{told['id']}")).json()
+    old = (await client.get(f"/v1/tasks/{body['id']}")).json()
     assert (old["output"]["urls"], old["error"]["code"]) == ([sized["url"]], "generation_failed")
 
 

@@ -1,4 +1,4 @@
-"""Keevx in the sandbox, over real HTTP, against what its page says."""
+"""Keevx in the sandbox, over real HTTP, compared with its documentation."""
 
 import io
 from collections.abc import AsyncIterator
@@ -92,12 +92,12 @@ async def test_task_runs_from_pending_to_a_video_that_plays(sandbox: SandboxServ
 
 async def test_video_is_made_from_the_uploaded_image(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
     reply = await client.post("/figure-resource/upload/file", files={"file": ("im age.png", picture(), "image/png")})
-    told = reply.json()
-    assert (told["code"], told["success"], told["message"]) == (0, True, {"global": "success"})
-    assert set(told["result"]) == {"url", "fileId", "fileName"}
-    assert (await client.get(told["result"]["url"])).content == picture()
+    body = reply.json()
+    assert (body["code"], body["success"], body["message"]) == (0, True, {"global": "success"})
+    assert set(body["result"]) == {"url", "fileId", "fileName"}
+    assert (await client.get(body["result"]["url"])).content == picture()
 
-    [task_id] = await submit(client, image_url=told["result"]["url"], duration=4)
+    [task_id] = await submit(client, image_url=body["result"]["url"], duration=4)
     sandbox.state.clock.advance(6)
     video = await client.get((await read(client, task_id))["video_url"])
     with av.open(io.BytesIO(video.content)) as container:

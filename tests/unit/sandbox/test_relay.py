@@ -1,4 +1,4 @@
-"""The Kling relay in the sandbox, over real HTTP, against what its page says."""
+"""The Kling relay in the sandbox, over real HTTP, compared with its documentation."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from gateway.sandbox.server import SandboxServer
 from gateway.sandbox.settings import Clock
 
 KEY = {"authorization": "Bearer sk-1"}
-TEXT = {"model": "kling-v1-6", "model_name": "kling-v1-6", "prompt": "An astronaut stands up"}
+TEXT = {"model": "kling-v1-6", "model_name": "kling-v1-6", "prompt": "An astronaut gets up"}
 PATH = "/kling/v1/videos/text2video"
 
 
@@ -41,13 +41,13 @@ def configure(sandbox: SandboxServer, **changes: Any) -> None:
 
 
 async def run(sandbox: SandboxServer, client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
-    """Submit, wait for the end, and read."""
+    """Submit a task, wait for its end, and query it."""
     reply = await client.post(PATH, json=TEXT | changes)
     assert reply.status_code == 200, reply.text
     [task_id] = [task.id for task in sandbox.state.tasks.values()]
     sandbox.state.clock.advance(6)
-    told: dict[str, Any] = (await client.get(f"{PATH}/{task_id}")).json()
-    return told
+    body: dict[str, Any] = (await client.get(f"{PATH}/{task_id}")).json()
+    return body
 
 
 async def test_task_runs_from_not_start_to_a_video_that_plays(
@@ -71,15 +71,15 @@ async def test_task_runs_from_not_start_to_a_video_that_plays(
     seen = []
     for seconds in (0, 2, 4):
         sandbox.state.clock.advance(seconds)
-        told = (await client.get(f"/kling/v1/videos/image2video/{task_id}")).json()
-        seen.append((told["code"], told["data"]["status"], told["data"]["progress"], told["data"]["data"]["code"]))
+        body = (await client.get(f"/kling/v1/videos/image2video/{task_id}")).json()
+        seen.append((body["code"], body["data"]["status"], body["data"]["progress"], body["data"]["data"]["code"]))
     assert seen == [
         ("success", "NOT_START", "0%", 0),
         ("success", "IN_PROGRESS", "30%", 0),
         ("success", "SUCCESS", "100%", 0),
     ]
-    videos = told["data"]["data"]["data"]["task_result"]["videos"]
-    assert (videos[0]["url"], videos[0]["duration"]) == (told["data"]["result_url"], "10.0")
+    videos = body["data"]["data"]["data"]["task_result"]["videos"]
+    assert (videos[0]["url"], videos[0]["duration"]) == (body["data"]["result_url"], "10.0")
 
     video = await client.get(videos[0]["url"])
     through = await client.get(f"/v1/videos/{task_id}/content")
@@ -117,10 +117,10 @@ async def test_submit_reply_has_the_shape_of_the_version(
     sandbox: SandboxServer, client: httpx.AsyncClient, shape: str
 ) -> None:
     configure(sandbox, relay_submit=shape)
-    told = (await client.post(PATH, json=TEXT)).json()
+    body = (await client.post(PATH, json=TEXT)).json()
     [task_id] = sandbox.state.tasks
-    assert set(told) == SUBMIT_SHAPES[shape]
-    assert task_id in {told.get("task_id"), told.get("data", {}).get("task_id")}
+    assert set(body) == SUBMIT_SHAPES[shape]
+    assert task_id in {body.get("task_id"), body.get("data", {}).get("task_id")}
     assert task_id.isdecimal() or shape == "documented"
 
 
@@ -129,35 +129,35 @@ async def test_query_reply_has_the_shape_of_the_version(sandbox: SandboxServer, 
     [task] = sandbox.state.tasks.values()
     url = task.result_url
 
-    async def told(shape: str) -> Any:
+    async def reply_of(shape: str) -> Any:
         configure(sandbox, relay_query=shape)
         return (await client.get(f"{PATH}/{task.id}")).json()
 
-    old = (await told("task_dto_2025"))["data"]
+    old = (await reply_of("task_dto_2025"))["data"]
     assert (old["fail_reason"], "result_url" in old, "id" in old) == (url, False, False)
-    nested = (await told("nested"))["data"]
+    nested = (await reply_of("nested"))["data"]
     assert nested["result_url"].endswith(f"/v1/videos/{task.id}/content")
     assert nested["data"]["data"]["result_url"] == url
     assert nested["data"]["data"]["data"]["data"]["task_result"]["videos"][0]["url"] == url
-    proxy = (await told("proxy_url"))["data"]
+    proxy = (await reply_of("proxy_url"))["data"]
     assert (proxy["result_url"], proxy["data"]) == (f"http://localhost:3000/v1/videos/{task.id}/content", {})
-    documented = await told("documented")
+    documented = await reply_of("documented")
     assert (documented["status"], documented["url"], documented["metadata"]["width"]) == ("completed", url, 90)
-    video = await told("openai_video")
+    video = await reply_of("openai_video")
     assert (video["status"], video["seconds"], video["metadata"]["url"]) == ("completed", "5.0", url)
-    kling = await told("kling_envelope")
+    kling = await reply_of("kling_envelope")
     assert (kling["code"], kling["data"]["task_status"]) == (0, "succeed")
-    legacy = await told("legacy")
+    legacy = await reply_of("legacy")
     assert (legacy["data"]["status"], legacy["data"]["url"]) == ("succeeded", url)
-    flat = await told("flat")
+    flat = await reply_of("flat")
     assert (flat["status"], url in str(flat)) == ("SUCCESS", False)
 
 
 @pytest.mark.parametrize("path", ["/v1/video/generations", "/v1/videos", PATH, "/kling/v1/videos/image2video"])
 async def test_any_path_finds_any_task(client: httpx.AsyncClient, path: str) -> None:
     task_id = (await client.post(PATH, json=TEXT)).json()["id"]
-    told = (await client.get(f"{path}/{task_id}")).json()
-    assert told.get("status", told.get("data", {}).get("status")) in {"NOT_START", "unknown"}
+    body = (await client.get(f"{path}/{task_id}")).json()
+    assert body.get("status", body.get("data", {}).get("status")) in {"NOT_START", "unknown"}
 
 
 REFUSALS: list[tuple[str, dict[str, Any], int, str]] = [
@@ -271,10 +271,10 @@ async def test_failed_task_says_why_where_the_relay_says_it(
     sandbox: SandboxServer, client: httpx.AsyncClient, fault: str, reason: str
 ) -> None:
     sandbox.fault("kling_relay", "submit", fault)
-    told = (await run(sandbox, client))["data"]
-    assert (told["status"], told["fail_reason"], told["result_url"]) == ("FAILURE", reason, reason)
-    assert told["data"]["message"] == "SUCCEED"
-    assert told["data"]["data"]["task_status_msg"] == reason
+    task = (await run(sandbox, client))["data"]
+    assert (task["status"], task["fail_reason"], task["result_url"]) == ("FAILURE", reason, reason)
+    assert task["data"]["message"] == "SUCCEED"
+    assert task["data"]["data"]["task_status_msg"] == reason
 
 
 # --- regime C: the task plug-in
@@ -292,17 +292,17 @@ IMAGE_PATH = "/kling/v1/videos/image2video"
 async def test_plug_in_tells_of_a_task_in_kling_s_words_with_an_id_of_its_own(
     plugin: SandboxServer, client: httpx.AsyncClient
 ) -> None:
-    told = (await client.post(IMAGE_PATH, json=TEXT | {"image": picture(), "mode": "pro", "duration": 10})).json()
-    task_id = told["data"]["task_id"]
-    assert set(told) == {"code", "message", "request_id", "data"}
-    assert (told["code"], told["data"]["task_status"], len(task_id)) == (0, "submitted", 37)
+    body = (await client.post(IMAGE_PATH, json=TEXT | {"image": picture(), "mode": "pro", "duration": 10})).json()
+    task_id = body["data"]["task_id"]
+    assert set(body) == {"code", "message", "request_id", "data"}
+    assert (body["code"], body["data"]["task_status"], len(task_id)) == (0, "submitted", 37)
     seen = []
     for seconds in (0, 2, 4):
         plugin.state.clock.advance(seconds)
-        told = (await client.get(f"{IMAGE_PATH}/{task_id}")).json()
-        seen.append((told["code"], told["data"]["task_id"], told["data"]["task_status"]))
+        body = (await client.get(f"{IMAGE_PATH}/{task_id}")).json()
+        seen.append((body["code"], body["data"]["task_id"], body["data"]["task_status"]))
     assert seen == [(0, task_id, word) for word in ("submitted", "processing", "succeed")]
-    [video] = told["data"]["task_result"]["videos"]
+    [video] = body["data"]["task_result"]["videos"]
     assert (await client.get(video["url"])).content[4:8] == b"ftyp"
     openai = (await client.get(f"/v1/videos/{task_id}")).json()
     assert (openai["status"], openai["progress"], "metadata" in openai) == ("completed", 100, False)
@@ -317,13 +317,13 @@ async def test_path_alone_decides_in_the_plug_in_and_the_journal_tells(
     plugin: SandboxServer, client: httpx.AsyncClient
 ) -> None:
     body = TEXT | {"image": picture(200, 200), "image_tail": "no picture at all"}
-    assert (await client.post(PATH, json=body)).status_code == 200, "what Kling does not read it does not refuse"
-    [told] = plugin.state.report()["tasks"]
+    assert (await client.post(PATH, json=body)).status_code == 200, "Kling refuses only fields that it reads"
+    [reported] = plugin.state.report()["tasks"]
     [task] = plugin.state.tasks.values()
-    assert (told["action"], task.spec.image) == ("text2video", None)
+    assert (reported["action"], task.spec.image) == ("text2video", None)
     configure(plugin, relay_regime="B")
     await client.post(PATH, json=TEXT | {"image": picture()})
-    assert [one["action"] for one in plugin.state.report()["tasks"]] == ["text2video", "image2video"]
+    assert [task["action"] for task in plugin.state.report()["tasks"]] == ["text2video", "image2video"]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ async def client(sandbox: SandboxServer) -> AsyncIterator[httpx.AsyncClient]:
 
 
 class Receiver:
-    """A server that callbacks come to."""
+    """A server that receives callbacks."""
 
     def __init__(self) -> None:
         self.bodies: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -76,18 +76,18 @@ async def test_what_was_paid_for_is_counted(sandbox: SandboxServer, client: http
     )
     await client.post("/keevx/v1/image_to_video", json=VIDEO | {"duration": 5})
     await client.get("/keevx/v1/image_to_video/" + reply.json()["data"]["task_ids"][0])
-    told = (await client.get("/_sandbox/state")).json()
-    keevx = told["providers"]["keevx"]
+    state = (await client.get("/_sandbox/state")).json()
+    keevx = state["providers"]["keevx"]
     assert (keevx["submits"], keevx["tasks_started"], keevx["polls"], keevx["uploads"]) == (3, 4, 1, 0)
     assert list(keevx["submits_started_by_fingerprint"].values()) == [2]
     assert keevx["submits_started_by_prompt"] == {"x": 2}
-    assert [task["polls"] for task in told["tasks"]] == [0, 0, 1, 0]
-    assert told["tasks"][0]["request"]["callback_url"] == "http://127.0.0.1:9/a"
+    assert [task["polls"] for task in state["tasks"]] == [0, 0, 1, 0]
+    assert state["tasks"][0]["request"]["callback_url"] == "http://127.0.0.1:9/a"
     assert (await client.get("/_sandbox/state?tasks=0")).json()["tasks"] == []
 
     await client.delete("/_sandbox/state")
-    told = (await client.get("/_sandbox/state")).json()
-    assert (told["providers"]["keevx"]["submits"], told["tasks"]) == (0, [])
+    state = (await client.get("/_sandbox/state")).json()
+    assert (state["providers"]["keevx"]["submits"], state["tasks"]) == (0, [])
 
 
 async def test_journal_has_every_submit_and_every_started_task_even_without_a_reply(
@@ -242,11 +242,11 @@ async def test_callback_comes_at_the_end_of_each_task(
     sandbox.state.clock.advance(5)
     assert inbox.bodies.empty()
     sandbox.state.clock.advance(1)
-    told = [await inbox.next(), await inbox.next()]
-    assert {each["data"]["task_id"] for each in told} == set(ids)
-    assert set(told[0]) == {"code", "msg", "task_type", "data"}
-    assert set(told[0]["data"]) == {"task_id", "status", "video_url", "thumbnail_url", "error_message"}
-    assert told[0]["data"]["status"] == "SUCCEEDED"
+    callbacks = [await inbox.next(), await inbox.next()]
+    assert {each["data"]["task_id"] for each in callbacks} == set(ids)
+    assert set(callbacks[0]) == {"code", "msg", "task_type", "data"}
+    assert set(callbacks[0]["data"]) == {"task_id", "status", "video_url", "thumbnail_url", "error_message"}
+    assert callbacks[0]["data"]["status"] == "SUCCEEDED"
 
 
 async def test_callback_of_a_failed_task_says_so(

@@ -1,4 +1,4 @@
-"""The configuration is read exactly: what is unknown, mistyped or missing stops the start with the path of its key."""
+"""The configuration is read strictly: an unknown, wrong or missing key stops the start with the path of the key."""
 
 import copy
 import ipaddress
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.domain.adapter.contract import Polling
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.routing.price import Price
-from gateway.settings.load import Secret, Settings, describe, load
+from gateway.settings.load import Secret, Settings, describe, load, read_configuration, table_of
 
 PROVIDERS = ["foxapi", "keevx", "kling_relay"]
 KEY = "vg_0123456789abcdef"
@@ -30,7 +30,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def parsed(text: str, **environ: str) -> Settings:
-    """What a file with this text and these variables say."""
+    """The settings of a file with this text, and these variables."""
     Path("case.toml").write_text(text, encoding="utf-8")
     return load(Path("case.toml"), environ, PROVIDERS)
 
@@ -82,7 +82,7 @@ secret = "env:VIDEO_GATEWAY_WEBHOOK_SECRET"
 
 
 def test_the_documented_file_is_read() -> None:
-    found = parsed(
+    loaded = parsed(
         DOCUMENTED,
         VIDEO_GATEWAY_API_KEY=KEY,
         FOXAPI_API_KEY="fox-key",
@@ -90,15 +90,15 @@ def test_the_documented_file_is_read() -> None:
         VIDEO_GATEWAY_WEBHOOK_SECRET=WEBHOOK,
     )
 
-    assert (found.server.host, found.server.port, found.server.auth) == ("0.0.0.0", 8080, "keys")
-    assert found.server.api_keys[0].reveal() == KEY
-    assert found.providers["foxapi"].api_key.reveal() == "fox-key"
-    assert found.providers["foxapi"].poll_max_seconds == 15
-    assert found.providers["keevx"].api_key.reveal() == "keevx-key"
-    assert found.models["hero"].routes == ("foxapi/kling-v3-image-to-video", "keevx/V")
-    assert found.webhooks.secret == Secret.of(WEBHOOK)
-    assert found.file == Path("case.toml")
-    assert found.warnings == ()
+    assert (loaded.server.host, loaded.server.port, loaded.server.auth) == ("0.0.0.0", 8080, "keys")
+    assert loaded.server.api_keys[0].reveal() == KEY
+    assert loaded.providers["foxapi"].api_key.reveal() == "fox-key"
+    assert loaded.providers["foxapi"].poll_max_seconds == 15
+    assert loaded.providers["keevx"].api_key.reveal() == "keevx-key"
+    assert loaded.models["hero"].routes == ("foxapi/kling-v3-image-to-video", "keevx/V")
+    assert loaded.webhooks.secret == Secret.of(WEBHOOK)
+    assert loaded.file == Path("case.toml")
+    assert loaded.warnings == ()
 
 
 def test_the_environment_is_enough() -> None:
@@ -112,33 +112,33 @@ def test_the_environment_is_enough() -> None:
         "VIDEO_GATEWAY_PORT": "9000",
         "VIDEO_GATEWAY_ARTIFACTS": "/srv/artifacts",
     }
-    found = load(None, environ, PROVIDERS)
+    loaded = load(None, environ, PROVIDERS)
 
-    assert set(found.providers) == {"keevx", "kling_relay"}
-    assert found.providers["keevx"].base_url is None
-    assert found.providers["kling_relay"].base_url == "https://relay.example/base"
-    assert found.database.path == Path("/var/lib/gateway/db.sqlite")
-    assert (found.server.host, found.server.port, found.server.auth) == ("0.0.0.0", 9000, "keys")
-    assert found.artifacts.path == Path("/srv/artifacts")
-    assert found.file is None
+    assert set(loaded.providers) == {"keevx", "kling_relay"}
+    assert loaded.providers["keevx"].base_url is None
+    assert loaded.providers["kling_relay"].base_url == "https://relay.example/base"
+    assert loaded.database.path == Path("/var/lib/gateway/db.sqlite")
+    assert (loaded.server.host, loaded.server.port, loaded.server.auth) == ("0.0.0.0", 9000, "keys")
+    assert loaded.artifacts.path == Path("/srv/artifacts")
+    assert loaded.file is None
 
 
 def test_nothing_at_all_has_the_documented_defaults() -> None:
-    found = load(None, {}, PROVIDERS)
+    loaded = load(None, {}, PROVIDERS)
 
-    assert (found.server.host, found.server.port, found.server.auth) == ("127.0.0.1", 8080, "none")
-    assert (found.server.max_body_bytes, found.server.drain_seconds) == (29_360_128, None)
-    assert (found.server.max_bodies_bytes, found.server.max_connections) == (268_435_456, 16_000)
-    assert (found.server.max_long_polls, found.server.max_open_generations) == (5000, 50_000)
-    assert (found.server.max_listeners, found.server.max_downloads) == (10_000, 512)
-    assert found.database.path == Path("video-gateway.db")
-    assert (found.artifacts.path, found.artifacts.keep_days) == (Path("artifacts"), 30)
-    assert found.enabled == {}
-    assert [warning.partition(":")[0] for warning in found.warnings] == ["providers"]
+    assert (loaded.server.host, loaded.server.port, loaded.server.auth) == ("127.0.0.1", 8080, "none")
+    assert (loaded.server.max_body_bytes, loaded.server.drain_seconds) == (29_360_128, None)
+    assert (loaded.server.max_bodies_bytes, loaded.server.max_connections) == (268_435_456, 16_000)
+    assert (loaded.server.max_long_polls, loaded.server.max_open_generations) == (5000, 50_000)
+    assert (loaded.server.max_listeners, loaded.server.max_downloads) == (10_000, 512)
+    assert loaded.database.path == Path("video-gateway.db")
+    assert (loaded.artifacts.path, loaded.artifacts.keep_days) == (Path("artifacts"), 30)
+    assert loaded.enabled == {}
+    assert [warning.partition(":")[0] for warning in loaded.warnings] == ["providers"]
 
 
 def test_the_environment_fills_only_what_the_file_leaves_out() -> None:
-    found = parsed(
+    loaded = parsed(
         '[server]\nport = 1\n[providers.foxapi]\nbase_url = "https://file.example"\n',
         VIDEO_GATEWAY_PORT="2",
         VIDEO_GATEWAY_HOST="::1",
@@ -146,21 +146,21 @@ def test_the_environment_fills_only_what_the_file_leaves_out() -> None:
         FOXAPI_BASE_URL="https://environ.example",
     )
 
-    assert (found.server.port, found.server.host) == (1, "::1")
-    assert found.providers["foxapi"].base_url == "https://file.example"
-    assert found.providers["foxapi"].api_key.reveal() == "fox-key"
+    assert (loaded.server.port, loaded.server.host) == (1, "::1")
+    assert loaded.providers["foxapi"].base_url == "https://file.example"
+    assert loaded.providers["foxapi"].api_key.reveal() == "fox-key"
 
 
 def test_an_empty_variable_is_none() -> None:
-    found = load(None, {"VIDEO_GATEWAY_PORT": "", "KEEVX_API_KEY": "", "VIDEO_GATEWAY_API_KEY": ""}, PROVIDERS)
+    loaded = load(None, {"VIDEO_GATEWAY_PORT": "", "KEEVX_API_KEY": "", "VIDEO_GATEWAY_API_KEY": ""}, PROVIDERS)
 
-    assert (found.server.port, found.server.auth, dict(found.providers)) == (8080, "none", {})
+    assert (loaded.server.port, loaded.server.auth, dict(loaded.providers)) == (8080, "none", {})
 
 
 def test_a_base_url_without_a_key_is_told() -> None:
-    found = load(None, {"KEEVX_BASE_URL": "https://keevx.example"}, PROVIDERS)
+    loaded = load(None, {"KEEVX_BASE_URL": "https://keevx.example"}, PROVIDERS)
 
-    assert any(warning.startswith("providers.keevx.base_url: KEEVX_BASE_URL") for warning in found.warnings)
+    assert any(warning.startswith("providers.keevx.base_url: KEEVX_BASE_URL") for warning in loaded.warnings)
 
 
 @pytest.mark.parametrize(
@@ -171,18 +171,18 @@ def test_a_base_url_without_a_key_is_told() -> None:
         ("VIDEO_GATEWAY_KEY", "did you mean VIDEO_GATEWAY_API_KEY?"),
         ("VIDEO_GATEWAY_CONFIG_FILE", "did you mean VIDEO_GATEWAY_CONFIG?"),
         ("video_gateway_port", "did you mean VIDEO_GATEWAY_PORT?"),
-        ("VIDEO_GATEWAY_ZZZ", "known are VIDEO_GATEWAY_ADMIN_KEY, VIDEO_GATEWAY_API_KEY, VIDEO_GATEWAY_ARTIFACTS, "),
+        ("VIDEO_GATEWAY_ZZZ", "it reads VIDEO_GATEWAY_ADMIN_KEY, VIDEO_GATEWAY_API_KEY, VIDEO_GATEWAY_ARTIFACTS, "),
     ],
 )
 def test_a_variable_that_nothing_reads_is_told_with_the_near_one(misspelt: str, hint: str) -> None:
     (warning,) = parsed(FOX, K="k", **{misspelt: "hush-hush", "VIDEO_GATEWAYS": "x"}).warnings
 
-    assert warning.startswith(f"{misspelt}: the gateway reads no such variable; {hint}")
+    assert warning.startswith(f"{misspelt}: the gateway does not read this variable; {hint}")
     assert "hush" not in warning
 
 
 def test_a_variable_that_the_file_names_or_that_is_empty_is_not_told() -> None:
-    found = parsed(
+    loaded = parsed(
         "[server]\napi_keys = ['env:VIDEO_GATEWAY_API_KEY_2']\n"
         + FOX.replace("env:K", "env:VIDEO_GATEWAY_FOX")
         + "enabled = false\nheaders = {source = 'env:VIDEO_GATEWAY_SOURCE'}",
@@ -192,7 +192,7 @@ def test_a_variable_that_the_file_names_or_that_is_empty_is_not_told() -> None:
         VIDEO_GATEWAY_PROT="",
     )
 
-    assert [warning for warning in found.warnings if warning.startswith("VIDEO_")] == []
+    assert [warning for warning in loaded.warnings if warning.startswith("VIDEO_")] == []
 
 
 def test_the_file_is_named_by_argument_then_variable_then_found_in_the_working_directory(workdir: Path) -> None:
@@ -224,7 +224,7 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
     [
         ("[server]\nprot = 1", 'server.prot: unknown key; did you mean "port"?'),
         ("[sever]\nport = 1", 'sever: unknown key; did you mean "server"?'),
-        ("zzz = 1", "zzz: unknown key; known are artifacts, database,"),
+        ("zzz = 1", "zzz: unknown key; expected one of artifacts, database,"),
         ("server = 1", "server: expected a table, got an integer"),
         ("providers = 1", "providers: expected a table, got an integer"),
         ("[providers]\nfoxapi = 1", "providers.foxapi: expected a table, got an integer"),
@@ -250,7 +250,10 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ('[database]\nurl = "sqlite://"', "database.url: expected sqlite:///PATH"),
         ('[database]\nurl = "sqlite:///:memory:"', "database.url: expected sqlite:///PATH"),
         ('[database]\nurl = "sqlite:///a.db?mode=ro"', "database.url: expected sqlite:///PATH"),
-        ("[providers.foxapi]", "providers.foxapi.api_key: missing; expected env:NAME, file:PATH or FOXAPI_API_KEY"),
+        (
+            "[providers.foxapi]",
+            "providers.foxapi.api_key: missing; set it to env:NAME or file:PATH, or set the variable FOXAPI_API_KEY",
+        ),
         ("[providers.foxapi]\napi_key = 1", "providers.foxapi.api_key: expected env:NAME or file:PATH"),
         ("[providers.foxapi]\napi_key = 'env:NOT_SET'", "providers.foxapi.api_key: missing: the variable NOT_SET is"),
         (
@@ -277,7 +280,7 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ("[models.a]\nroutes = []", "models.a.routes: expected `array` of length >= 1"),
         ("[models.a]\nroutes = ['foxapi']", 'models.a.routes[0]: expected "PROVIDER/MODEL"'),
         ("[models.a]\nroutes = ['foxpai/x']", 'models.a.routes[0]: no such provider; did you mean "foxapi"?'),
-        ("[models.a]\nroutes = ['foxapi/x', 'foxapi/x']", "models.a.routes[1]: the same route stands there twice"),
+        ("[models.a]\nroutes = ['foxapi/x', 'foxapi/x']", "models.a.routes[1]: the same route is listed twice"),
         ("[models.a]\nroutes = ['foxapi/x', 1]", "models.a.routes[1]: expected `str`, got `int`"),
         ("[models.a]\nroutes = ['foxapi/x']\norder = 'best'", 'models.a.order: expected "priority" or "weighted"'),
         ("[models.'foxapi/x']\nroutes = ['foxapi/x']", 'models."foxapi/x": expected a name of its own'),
@@ -291,19 +294,98 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ("[server]\nauth = 'keys'", 'server.auth: "keys" needs server.api_keys'),
         ("[server]\nhost = '0.0.0.0'", 'server.auth: "none" is allowed on a loopback host only'),
         ("[server]\nhost = '0.0.0.0'\nauth = 'none'\napi_keys = ['env:LONG']", 'server.auth: "none" is allowed on'),
-        ("[server]\napi_keys = ['env:LONG', 'env:LONG']", "server.api_keys[1]: the same key stands there twice"),
+        ("[server]\napi_keys = ['env:LONG', 'env:LONG']", "server.api_keys[1]: the same key is listed twice"),
     ],
 )
 def test_what_is_wrong_is_told_with_the_path_of_its_key(text: str, message: str) -> None:
     assert refusal(text, K="a-fox-key", LONG=KEY, SPACED="a key", HOOK=WEBHOOK).startswith(message)
 
 
-def test_a_short_client_key_works_and_is_told_of() -> None:
-    found = load(None, {"VIDEO_GATEWAY_API_KEY": "short"}, PROVIDERS)
+MANY_FAULTS = """
+zzz = 1
+[server]
+prot = 1
+port = "80"
+host = 5
+[providers.foxapi]
+poll_seconds = 0
+models = ["a", 1]
+[providers.nobody]
+[providers.keevx]
+api_key = "env:K"
+headers = {host = "x", "a b" = "y"}
+[models.a]
+routes = ["foxapi", "nobody/x", "keevx/V", "keevx/V"]
+weights = [1]
+[models.b]
+order = "best"
+"""
 
-    assert found.server.auth == "keys"
-    assert "server.api_keys[0]: under 16 characters, which can be guessed" in found.warnings
-    assert not any("short" in warning for warning in found.warnings)
+
+def test_every_fault_is_collected_and_the_first_one_raised() -> None:
+    Path("case.toml").write_text(MANY_FAULTS)
+    reading = read_configuration(Path("case.toml"), {"K": "a-fox-key", "VIDEO_GATEWAY_ARTIFACTS": "ftp://x"}, PROVIDERS)
+
+    assert [str(fault).partition(":")[0] for fault in reading.faults] == [
+        "providers.nobody",
+        "providers.foxapi.api_key",
+        "providers.foxapi.models[1]",
+        "zzz",
+        "server.prot",
+        "server.port",
+        "server.host",
+        "providers.foxapi.poll_seconds",
+        "models.b.routes",
+        "models.b.order",
+        "artifacts.url",
+        "providers.keevx.headers.host",
+        'providers.keevx.headers."a b"',
+        "models.a.weights",
+        "models.a.routes[0]",
+        "models.a.routes[1]",
+        "models.a.routes[3]",
+    ]
+    assert str(reading.faults[10]).endswith(" (from VIDEO_GATEWAY_ARTIFACTS)")
+    assert reading.settings is None
+    with pytest.raises(ConfigurationError, match=r"^providers\.nobody: no such provider; "):
+        load(Path("case.toml"), {"K": "a-fox-key"}, PROVIDERS)
+
+
+def test_a_wrong_table_of_a_provider_or_model_leaves_the_others_usable() -> None:
+    Path("case.toml").write_text(
+        "[server]\nport = 81\n[providers.keevx]\napi_key = 'env:NOT_SET'\n[models.bad]\nroutes = 1\n"
+        "[models.good]\nroutes = ['foxapi/x', 'keevx/V']\n" + FOX
+    )
+    reading = read_configuration(Path("case.toml"), {"K": "a-fox-key"}, PROVIDERS)
+
+    assert [table_of(fault) for fault in reading.faults] == [("providers", "keevx"), ("models", "bad")]
+    assert reading.settings is not None
+    assert (list(reading.settings.providers), list(reading.settings.models)) == (["foxapi"], ["good"])
+    assert (reading.settings.server.port, reading.settings.warnings) == (
+        81,
+        (),
+    )  # keevx has an error, so no warning says that it is missing
+
+
+def test_a_wrong_key_causes_no_second_fault() -> None:
+    """The default in place of a wrong value must not be judged: it is not what the operator wrote."""
+    for text in (
+        "[server]\nhost = '0.0.0.0'\napi_keys = ['env:NOT_SET']",
+        "[webhooks]\nsecret = 'env:K'\nprevious_secret = 'env:HOOK'",
+        "[artifacts]\nurl = 'ftp://x'\nregion = 'eu'",
+        FOX + "poll_seconds = 'often'\nheaders = {host = 'x'}",
+    ):
+        Path("case.toml").write_text(text)
+        reading = read_configuration(Path("case.toml"), {"K": "a-fox-key", "HOOK": WEBHOOK}, PROVIDERS)
+        assert len(reading.faults) == 1, reading.faults
+
+
+def test_a_short_client_key_works_and_is_told_of() -> None:
+    loaded = load(None, {"VIDEO_GATEWAY_API_KEY": "short"}, PROVIDERS)
+
+    assert loaded.server.auth == "keys"
+    assert "server.api_keys[0]: under 16 characters, which can be guessed; use a longer key" in loaded.warnings
+    assert not any("short" in warning for warning in loaded.warnings)
 
 
 def test_a_wrong_variable_is_named_beside_its_key() -> None:
@@ -328,26 +410,26 @@ def test_a_secret_from_a_file_loses_one_newline_at_its_end(workdir: Path) -> Non
 
 
 def test_a_disabled_provider_needs_no_secret() -> None:
-    found = parsed("[providers.foxapi]\nenabled = false\napi_key = 'env:NOT_SET'\n", FOXAPI_API_KEY="fox-key")
+    loaded = parsed("[providers.foxapi]\nenabled = false\napi_key = 'env:NOT_SET'\n", FOXAPI_API_KEY="fox-key")
 
-    assert found.enabled == {}
-    assert not found.providers["foxapi"].api_key
+    assert loaded.enabled == {}
+    assert not loaded.providers["foxapi"].api_key
 
 
 def test_a_disabled_provider_keeps_the_key_that_its_running_tasks_are_read_with() -> None:
     text = "[providers.foxapi]\nenabled = false\napi_key = 'env:K'\nheaders = {x-team = 'env:TEAM'}\n"
-    found = parsed(text + "[providers.keevx]\nenabled = false\n", K="fox-key", TEAM="blue", KEEVX_API_KEY="keevx-key")
+    loaded = parsed(text + "[providers.keevx]\nenabled = false\n", K="fox-key", TEAM="blue", KEEVX_API_KEY="keevx-key")
 
-    assert found.enabled == {}
-    assert {name: one.api_key.reveal() for name, one in found.providers.items()} == {
+    assert loaded.enabled == {}
+    assert {name: account.api_key.reveal() for name, account in loaded.providers.items()} == {
         "foxapi": "fox-key",
         "keevx": "keevx-key",
     }
-    assert found.providers["foxapi"].headers["x-team"].reveal() == "blue"
+    assert loaded.providers["foxapi"].headers["x-team"].reveal() == "blue"
 
 
 @pytest.mark.parametrize(
-    ("said", "key"),
+    ("lines", "key"),
     [
         ("api_key = 'env:NOT_SET'", "api_key"),
         ("api_key = 'file:absent'", "api_key"),
@@ -356,11 +438,11 @@ def test_a_disabled_provider_keeps_the_key_that_its_running_tasks_are_read_with(
         ("api_key = 'env:K'\nheaders = {x-team = 'env:NOT_SET'}", "headers.x-team"),
     ],
 )
-def test_a_secret_of_a_disabled_provider_that_cannot_be_read_is_a_warning(said: str, key: str) -> None:
-    found = parsed(f"[providers.foxapi]\nenabled = false\n{said}\n", K="fox-key")
+def test_a_secret_of_a_disabled_provider_that_cannot_be_read_is_a_warning(lines: str, key: str) -> None:
+    loaded = parsed(f"[providers.foxapi]\nenabled = false\n{lines}\n", K="fox-key")
 
-    assert not found.providers["foxapi"].api_key
-    (warning,) = [one for one in found.warnings if one.startswith("providers.foxapi.")]
+    assert not loaded.providers["foxapi"].api_key
+    (warning,) = [warning for warning in loaded.warnings if warning.startswith("providers.foxapi.")]
     assert warning.startswith(f"providers.foxapi.{key}: ")
     assert warning.endswith("its running tasks are not followed")
     assert "sk-plain" not in warning
@@ -394,16 +476,16 @@ def test_polling_takes_what_is_said_and_leaves_the_rest_to_the_adapter() -> None
     ],
 )
 def test_http_beyond_this_machine_is_told_as_a_warning(url: str, warned: bool) -> None:
-    found = parsed(FOX + f"base_url = '{url}/'", K="k")
+    loaded = parsed(FOX + f"base_url = '{url}/'", K="k")
 
-    assert found.providers["foxapi"].base_url == url
-    assert any(warning.startswith("providers.foxapi.base_url: ") for warning in found.warnings) is warned
+    assert loaded.providers["foxapi"].base_url == url
+    assert any(warning.startswith("providers.foxapi.base_url: ") for warning in loaded.warnings) is warned
 
 
 def test_a_route_to_a_provider_that_is_not_configured_is_told() -> None:
-    found = parsed(FOX + "[models.a]\nroutes = ['foxapi/x', 'keevx/V']", K="k")
+    loaded = parsed(FOX + "[models.a]\nroutes = ['foxapi/x', 'keevx/V']", K="k")
 
-    assert [warning.partition(":")[0] for warning in found.warnings] == ["models.a.routes[1]"]
+    assert [warning.partition(":")[0] for warning in loaded.warnings] == ["models.a.routes[1]"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1"])
@@ -442,17 +524,17 @@ def test_a_secret_never_prints() -> None:
 
 
 def test_the_description_is_plain_and_whole() -> None:
-    found = parsed(FOX + "headers = {source = 'hush'}\n[fetch]\nallow = ['10.0.0.0/8']", K="fox-key")
-    described = json.loads(json.dumps(describe(found)))
+    loaded = parsed(FOX + "headers = {source = 'hush'}\n[fetch]\nallow = ['10.0.0.0/8']", K="fox-key")
+    described = json.loads(json.dumps(describe(loaded)))
 
     assert described["providers"]["foxapi"]["api_key"] == "***"
     assert described["providers"]["foxapi"]["headers"] == {"source": "***"}
     assert described["fetch"]["allow"] == ["10.0.0.0/8"]
     assert described["server"]["port"] == 8080
-    assert "hush" not in repr(found)
+    assert "hush" not in repr(loaded)
 
 
-# Every key of a file, with a value that is right for it.
+# A file with a valid value for most keys.
 WHOLE: dict[str, Any] = tomllib.loads(
     DOCUMENTED
     + """
@@ -480,7 +562,7 @@ def places(value: Any, steps: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     data=st.data(),
 )
 def test_no_secret_shows_whatever_happens(keys: list[str], prefix: str, data: st.DataObject) -> None:
-    """Not where it belongs, and not when it stands in the place of another value and stops the start."""
+    """Neither a secret in its own place, nor one in the place of another value, where it stops the start."""
     variables = ["FOXAPI_API_KEY", "KLING_RELAY_API_KEY", "VIDEO_GATEWAY_API_KEY", "HEADER", "KEEVX_API_KEY"]
     environ = {**dict(zip(variables, keys, strict=True)), "VIDEO_GATEWAY_WEBHOOK_SECRET": WEBHOOK}
     file = copy.deepcopy(WHOLE)
@@ -491,20 +573,22 @@ def test_no_secret_shows_whatever_happens(keys: list[str], prefix: str, data: st
             table = table[step]
         table[misplaced[-1]] = prefix + keys[0]
     try:
-        found = parsed(as_toml(file), **environ)
+        loaded = parsed(as_toml(file), **environ)
     except ConfigurationError as error:
         shown = str(error)
     else:
         shown = " ".join(
             [
-                repr(found.server.api_keys),
-                repr(found.providers),
-                repr(found.webhooks),
-                repr(describe(found)),
-                *found.warnings,
+                repr(loaded.server.api_keys),
+                repr(loaded.providers),
+                repr(loaded.webhooks),
+                repr(describe(loaded)),
+                *loaded.warnings,
             ]
         )
-        keys = keys[1:] if misplaced is not None else keys  # a host or a name may be anything, and is no secret there
+        keys = (
+            keys[1:] if misplaced is not None else keys
+        )  # a misplaced key may be a valid host or name, which is shown
     for key in [*keys, WEBHOOK]:
         assert key not in shown
 
@@ -531,10 +615,10 @@ PRICED = FOX + "[providers.foxapi.models.x]\nprices = [{per_clip = 1}, %s]"
 
 
 def test_weights_and_orders_are_read() -> None:
-    found = parsed(FOX + WEIGHTED + "weights = [3, 0.5]\n[models.b]\nroutes = ['foxapi/x']\norder = 'fastest'", K="k")
+    loaded = parsed(FOX + WEIGHTED + "weights = [3, 0.5]\n[models.b]\nroutes = ['foxapi/x']\norder = 'fastest'", K="k")
 
-    assert (found.models["a"].order, found.models["a"].weights) == ("weighted", (3.0, 0.5))
-    assert (found.models["b"].order, found.models["b"].weights) == ("fastest", ())
+    assert (loaded.models["a"].order, loaded.models["a"].weights) == ("weighted", (3.0, 0.5))
+    assert (loaded.models["b"].order, loaded.models["b"].weights) == ("fastest", ())
 
 
 def test_prices_are_read() -> None:
@@ -579,5 +663,6 @@ def test_what_is_wrong_with_an_order_or_a_price_is_told_with_its_path(text: str,
 def test_routes_without_a_price_are_told_where_the_cheapest_is_first() -> None:
     text = PRICED % "{per_clip = 2}" + "\n[models.a]\nroutes = ['foxapi/y', 'foxapi/x']\norder = '%s'"
 
-    assert parsed(text % "cheapest", K="k").warnings == ("models.a.routes[0]: has no price; it comes last",)
+    (warning,) = parsed(text % "cheapest", K="k").warnings
+    assert warning == "models.a.routes[0]: has no price, so it comes last; set prices for it"
     assert parsed(text % "priority", K="k").warnings == ()

@@ -1,0 +1,85 @@
+"""Looks at the database file for `check`.
+
+Can it be opened, what is its newest time, which generations cannot be followed?
+"""
+
+import fcntl
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import apsw
+from msgspec import Struct
+
+from gateway.domain.errors import ConfigurationError
+from gateway.domain.ledger_clock import LedgerTime
+from gateway.store import migrations
+from gateway.store.sqlite.attempts import UNFOLLOWED
+from gateway.store.sqlite.clock import ledger_time
+from gateway.store.sqlite.columns import to_json
+from gateway.store.sqlite.file import check_place, kept_time
+
+
+class LedgerFile(Struct, frozen=True, kw_only=True):
+    """What `check` shows of a database file."""
+
+    state: str
+    time: LedgerTime = LedgerTime(newest=None, has_open=False)
+    unfollowed: tuple[
+        tuple[str, str], ...
+    ] = ()  # providers without a key, each with an open generation that it works on
+
+
+def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:
+    """Look at a database file without creating any file and without disturbing a gateway that runs on it.
+
+    Raises `ConfigurationError` if the file cannot be used. `providers` are the names of those that have a key.
+    """
+    check_place(path)
+    lock_path = path.with_name(path.name + "-lock")
+    if not path.exists():
+        return LedgerFile(state="will be made at the first start", time=_time_beside(lock_path))
+    running = _is_locked(lock_path)
+    # If no process has it open, a connection that may not write could not remove SQLite's side files again.
+    flags = apsw.SQLITE_OPEN_READONLY if running else apsw.SQLITE_OPEN_READWRITE
+    try:
+        connection = apsw.Connection(str(path), flags=flags)
+        try:
+            connection.set_busy_timeout(2000)
+            has_schema = "select count(*) from sqlite_schema where name = 'schema_migrations'"
+            applied: dict[int, str] = {}
+            if connection.execute(has_schema).get:
+                applied = dict(connection.execute("select number, checksum from schema_migrations"))
+            to_come = migrations.pending(migrations.load("sqlite"), applied)
+            rows = [] if to_come else connection.execute(UNFOLLOWED, (to_json(list(providers)),)).fetchall()
+            with lock_path.open("rb") if lock_path.exists() else nullcontext() as lock:
+                time = ledger_time(connection, lock)
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        raise ConfigurationError(f"database.url: cannot use {path}: {error}") from error
+    state = f"schema {max(applied, default=0)}" + (f", {len(to_come)} migration(s) to come" if to_come else "")
+    state += ", a gateway is running on it" if running else ", can be opened"
+    unfollowed = tuple((str(provider), str(generation)) for provider, generation in rows)
+    return LedgerFile(state=state, time=time, unfollowed=unfollowed)
+
+
+def _time_beside(lock_path: Path) -> LedgerTime:
+    """The time that a gateway wrote into the lock file; used if the ledger itself is missing."""
+    if not lock_path.exists():
+        return LedgerTime(newest=None, has_open=False)
+    with lock_path.open("rb") as lock:
+        return LedgerTime(newest=kept_time(lock), has_open=False)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        raise ConfigurationError(f"database.url: cannot open {path}: {error.strerror}") from error
+    return False
