@@ -8,7 +8,8 @@ A mark is an HTML comment on the line before a code block. It says what a test d
 - `answer of the block above`: JSON with the names and types of what the block above prints.
 - `lines of the summary above`: each line begins a line of the `summary` that the block above prints.
 - `configuration with VARIABLE …`, `bucket with VARIABLE …`: a configuration file that loads without a warning.
-- `adapter`, `not run: REASON`: read by another test, or by none.
+- `function read_event`: defines a function that a test calls.
+- `not run: REASON`: no test runs it.
 """
 
 import re

@@ -15,21 +15,24 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from standardwebhooks import WebhookVerificationError
 
 from gateway.generations.catalog import Catalog
 from gateway.settings.load import Settings, load
 from gateway.upstream.provider import bind
 from gateway.upstream.registry import load_adapters
+from gateway.webhooks.signing import new_secret, signed
 
 from .pages import EXECUTABLE, ROOT, TESTED, Block, blocks_of
 
 BLOCKS = [block for page in TESTED for block in blocks_of(page)]
-ACTIONS = {"start", "run", "answer", "lines", "configuration", "bucket", "not"}
+ACTIONS = {"start", "run", "answer", "lines", "configuration", "bucket", "function", "not"}
 SECRETS = {
     "VIDEO_GATEWAY_API_KEY": "k" * 20,
     "VIDEO_GATEWAY_WEBHOOK_SECRET": "whsec_" + base64.b64encode(b"w" * 32).decode(),
@@ -192,6 +195,19 @@ def test_a_quote_has_the_documented_lines(reader: Reader, block: Block) -> None:
 
     for line in block.text.splitlines():  # a line may go on with how long the route has taken
         assert any(sentence.startswith(line) for sentence in summary), line
+
+
+@named("function")
+def test_a_receiver_accepts_only_a_signed_body(block: Block) -> None:
+    functions: dict[str, Any] = {}
+    exec(block.text, functions)  # noqa: S102  # the text of our own page
+    read_event = functions[block.mark.split()[1]]
+    secret, event = new_secret(), {"type": "video.generation.completed"}
+    headers = signed("evt_1", json.dumps(event), (secret,), datetime.now(UTC))
+
+    assert read_event(secret, json.dumps(event).encode(), headers) == event
+    with pytest.raises(WebhookVerificationError):
+        read_event(new_secret(), json.dumps(event).encode(), headers)
 
 
 def loaded(block: Block, folder: Path) -> Settings:
