@@ -17,13 +17,13 @@ from pathlib import Path
 
 import structlog
 
-from gateway.artifacts.archiver import Keeper
+from gateway.artifacts.archiver import Archiver
 from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import SystemClock
 from gateway.domain.adapter.request import TextToVideo
 from gateway.domain.adapter.task import Artifact, Status
-from gateway.domain.generation.archiving import FileKept
+from gateway.domain.generation.archiving import FileArchived
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
 from gateway.fetch.fetcher import Fetcher
 from gateway.store.sqlite.store import SqliteStore
@@ -72,10 +72,10 @@ def generation(number: int, port: int, now: datetime) -> Generation:
     output = Output(index=0, attempt_id=attempt.id, artifact=link, status=Status.IN_PROGRESS)
     return Generation(
         id=f"gen_{number}",
-        key="bench",
+        owner="bench",
         kind="video",
         request=GenerationRequest(model="m", input=TextToVideo(), prompt="bench"),
-        plan=Plan(routes=(Route(provider="acme", model="m", row="m"),)),
+        plan=Plan(routes=(Route(provider="acme", model="m", capability_name="m"),)),
         status=Status.IN_PROGRESS,
         created_at=now,
         deadline_at=now + timedelta(hours=1),
@@ -90,7 +90,7 @@ async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
     clock = SystemClock()
     store = SqliteStore.open(folder / "bench.db", clock.now())
     fetcher, upstream, artifacts = Fetcher([ip_network("127.0.0.0/8")]), Upstream(None), ArtifactFolder(folder)
-    keeper = Keeper(
+    keeper = Archiver(
         store=store,
         artifacts=artifacts,
         fetcher=fetcher,
@@ -105,10 +105,10 @@ async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
     for unarchived in pending:
         await store.create(unarchived)
     began, spent = time.perf_counter(), time.process_time()
-    facts = await asyncio.gather(*(keeper.keep(unarchived, 0) for unarchived in pending))
+    facts = await asyncio.gather(*(keeper.archive(unarchived, 0) for unarchived in pending))
     seconds, processor = time.perf_counter() - began, time.process_time() - spent
     for fact in facts:
-        if not isinstance(fact, FileKept) or fact.file.bytes != SIZE:
+        if not isinstance(fact, FileArchived) or fact.file.bytes != SIZE:
             raise RuntimeError(fact)
     keeper.close()
     await fetcher.close()

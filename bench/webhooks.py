@@ -177,10 +177,10 @@ async def end(app: Application, url: str) -> None:
     made = await app.store.create(
         Generation(
             id=new_id("gen_", now),
-            key="bench",
+            owner="bench",
             kind="video",
             request=GenerationRequest(model="auto", input=TextToVideo(), prompt="A beach.", webhook_url=url),
-            plan=Plan(routes=(Route(provider="foxapi", model="k", row="k"),)),
+            plan=Plan(routes=(Route(provider="foxapi", model="k", capability_name="k"),)),
             status=Status.QUEUED,
             created_at=now,
             deadline_at=now + timedelta(hours=1),

@@ -87,7 +87,7 @@ class Application:
         webhooks = build_webhooks(base)
         reconciliation = build_reconciliation(base, upstream, engine)
         generations = build_generations(base, catalog, upstream, inputs, engine)
-        self.clock, self.store, self._signals = base.clock, base.store, base.signals
+        self.clock, self.store, self._notifier = base.clock, base.store, base.notifier
         self.upstream, self.health = upstream.client, upstream.health
         self.input_fetcher, self._inputs = inputs.fetcher, inputs.inputs
         self.result_fetcher, self.artifact_store = artifacts.fetcher, artifacts.store
@@ -132,7 +132,7 @@ class Application:
         """Report "not ready", accept nothing new and answer the clients that wait. This is the first step of a stop."""
         if self._stopping_since is None:
             self._stopping_since = self.clock.now()
-            self._signals.close()
+            self._notifier.close()
             self._deliverer.stop()
             self.engine.drain()
 

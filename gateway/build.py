@@ -16,8 +16,8 @@ from gateway.api.generations.views import generation_view
 from gateway.api.web.auth import Authenticator
 from gateway.api.web.context import Context
 from gateway.api.web.links import Links
-from gateway.artifacts.access import Artifacts
-from gateway.artifacts.archiver import Keeper
+from gateway.artifacts.access import ResultAccess
+from gateway.artifacts.archiver import Archiver
 from gateway.artifacts.bucket import ArtifactBucket, bucket_of
 from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.store import ArtifactStore
@@ -26,10 +26,10 @@ from gateway.clock import Clock, SystemClock, not_before
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime, SweepHold, clock_trouble, sweep_hold
-from gateway.engine.driver import Drive
+from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
-from gateway.engine.ledger_clock import Timekeeper
+from gateway.engine.ledger_clock import LedgerClock
 from gateway.engine.poll import Poller
 from gateway.engine.port import Engine
 from gateway.engine.route_profiles import RouteProfiles
@@ -37,18 +37,18 @@ from gateway.engine.submit import Submitter
 from gateway.engine.sweeper import Sweeper
 from gateway.fetch.fetcher import Fetcher
 from gateway.generations.catalog import Catalog
-from gateway.generations.event_stream import Watching
-from gateway.generations.notifier import Room, Signals
+from gateway.generations.event_stream import EventStreamSource
+from gateway.generations.notifier import Capacity, Notifier
 from gateway.generations.planner import Planner
-from gateway.generations.poll_advice import PollHints
+from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
 from gateway.inputs.blobs import Blobs
-from gateway.inputs.library import Files, file_link
-from gateway.inputs.prepare import Inputs
-from gateway.inputs.provider_uploads import Uploading
+from gateway.inputs.library import FileLibrary, file_link
+from gateway.inputs.prepare import InputPreparer
+from gateway.inputs.provider_uploads import ProviderUploads
 from gateway.reconciliation.adoption import Adoption
-from gateway.reconciliation.callbacks import Callbacks, CallbackUrls
-from gateway.reconciliation.decisions import Attempts
+from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
+from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.settings.load import Settings, is_loopback
 from gateway.store.files import FileLimits
 from gateway.store.port import Store
@@ -59,7 +59,7 @@ from gateway.upstream.client import Upstream
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider, accepting, bind
 from gateway.webhooks.deliverer import Deliverer
-from gateway.webhooks.endpoints import Webhooks
+from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.signing import SigningKeys
 
 log = structlog.get_logger()
@@ -75,7 +75,7 @@ class Base:
     clock: Clock  # never before the newest moment of the ledger
     store: Store
     signer: Signer
-    signals: Signals
+    notifier: Notifier
     sweep_hold: SweepHold | None  # while the clock may be wrong, another time decides what is removed
 
 
@@ -94,8 +94,8 @@ class InputParts:
 
     fetcher: Fetcher
     blobs: Blobs
-    inputs: Inputs
-    files: Files
+    inputs: InputPreparer
+    files: FileLibrary
     has_links: bool  # providers can read files from the gateway itself
 
 
@@ -106,8 +106,8 @@ class ArtifactParts:
     fetcher: Fetcher
     store: ArtifactStore
     thumbnails: Thumbnails
-    archiver: Keeper
-    access: Artifacts
+    archiver: Archiver
+    access: ResultAccess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class EngineParts:
 
     engine: Engine
     sweeper: Sweeper
-    timekeeper: Timekeeper
+    timekeeper: LedgerClock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,15 +125,15 @@ class WebhookParts:
 
     fetcher: Fetcher
     deliverer: Deliverer
-    endpoints: Webhooks
+    endpoints: WebhookEndpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconciliationParts:
     """The ways by which an attempt gets a task that no reply has named."""
 
-    callbacks: Callbacks
-    attempts: Attempts
+    callbacks: CallbackReceiver
+    attempts: OperatorDecisions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +141,8 @@ class GenerationParts:
     """What the API does with generations."""
 
     generations: Generations
-    hints: PollHints
-    watching: Watching
+    poll_advisor: PollAdvisor
+    watching: EventStreamSource
 
 
 def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool) -> Base:
@@ -155,7 +155,7 @@ def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_c
         clock=not_before(clock, store.newest_moment()),
         store=store,
         signer=Signer(store.secret("tokens")),
-        signals=Signals(settings.server.max_long_polls, settings.server.max_listeners),
+        notifier=Notifier(settings.server.max_long_polls, settings.server.max_listeners),
         sweep_hold=hold,
     )
 
@@ -181,17 +181,17 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
     fetcher = Fetcher(settings.fetch.allow)
     blobs = Blobs(settings.artifacts.path / "inputs", base.clock)
     public_url = settings.server.public_url
-    inputs = Inputs(
+    inputs = InputPreparer(
         store=base.store,
         blobs=blobs,
-        uploading=Uploading(base.store.uploads, upstream.client, base.clock),
+        uploading=ProviderUploads(base.store.uploads, upstream.client, base.clock),
         fetcher=fetcher,
         providers=upstream.providers,
         allow=settings.fetch.allow,
         link=partial(file_link, public_url, base.signer) if public_url else None,
         clock=base.clock,
     )
-    files = Files(
+    files = FileLibrary(
         library=base.store.library,
         blobs=blobs,
         signer=base.signer,
@@ -212,9 +212,9 @@ def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
         artifacts=store,
         clock=base.clock,
         enabled=settings.thumbnails,
-        on_change=base.signals.changed,
+        on_change=base.notifier.changed,
     )
-    archiver = Keeper(
+    archiver = Archiver(
         store=base.store,
         artifacts=store,
         fetcher=fetcher,
@@ -225,7 +225,7 @@ def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
         thumbnails=thumbnails,
         observer=base.observer,
     )
-    access = Artifacts(upstream.providers, upstream.client, store, base.clock, redirect=settings.redirect)
+    access = ResultAccess(upstream.providers, upstream.client, store, base.clock, redirect=settings.redirect)
     return ArtifactParts(fetcher=fetcher, store=store, thumbnails=thumbnails, archiver=archiver, access=access)
 
 
@@ -256,14 +256,14 @@ def build_engine(
         clock=base.clock,
         observer=base.observer,
     )
-    effects = Effects(providers=upstream.providers, submitter=submitter, poller=poller, keeper=artifacts.archiver)
-    new_drive = partial(
-        Drive,
+    effects = Effects(providers=upstream.providers, submitter=submitter, poller=poller, archiver=artifacts.archiver)
+    new_driver = partial(
+        Driver,
         store=base.store,
         effects=effects,
         profiles=profiles,
         health=upstream.health,
-        signals=base.signals,
+        notifier=base.notifier,
         clock=base.clock,
         observer=base.observer,
     )
@@ -271,7 +271,7 @@ def build_engine(
     engine = EmbeddedEngine(
         base.store,
         base.clock,
-        new_drive,
+        new_driver,
         spread_seconds=max((model.polling.poll_seconds for model in models), default=1.0),
         open_max=base.settings.server.max_open_generations,
     )
@@ -284,7 +284,7 @@ def build_engine(
         hold=base.sweep_hold,
     )
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
-    return EngineParts(engine=engine, sweeper=sweeper, timekeeper=Timekeeper(base.store.keep_time, base.clock, drift))
+    return EngineParts(engine=engine, sweeper=sweeper, timekeeper=LedgerClock(base.store.keep_time, base.clock, drift))
 
 
 def build_webhooks(base: Base) -> WebhookParts:
@@ -304,7 +304,7 @@ def build_webhooks(base: Base) -> WebhookParts:
         timeout_seconds=settings.timeout_seconds,
         observer=base.observer,
     )
-    endpoints = Webhooks(store=base.store.webhooks, keys=keys, clock=base.clock)
+    endpoints = WebhookEndpoints(store=base.store.webhooks, keys=keys, clock=base.clock)
     return WebhookParts(fetcher=fetcher, deliverer=deliverer, endpoints=endpoints)
 
 
@@ -314,18 +314,18 @@ def build_reconciliation(base: Base, upstream: UpstreamParts, engine: EnginePart
         store=base.store,
         providers=upstream.providers,
         drivers=engine.engine,
-        signals=base.signals,
+        notifier=base.notifier,
         clock=base.clock,
     )
-    callbacks = Callbacks(
+    callbacks = CallbackReceiver(
         store=base.store,
         providers=upstream.providers,
         adoption=adoption,
         drivers=engine.engine,
         clock=base.clock,
     )
-    attempts = Attempts(
-        store=base.store, adoption=adoption, drivers=engine.engine, signals=base.signals, clock=base.clock
+    attempts = OperatorDecisions(
+        store=base.store, adoption=adoption, drivers=engine.engine, notifier=base.notifier, clock=base.clock
     )
     return ReconciliationParts(callbacks=callbacks, attempts=attempts)
 
@@ -334,20 +334,20 @@ def build_generations(
     base: Base, catalog: Catalog, upstream: UpstreamParts, inputs: InputParts, engine: EngineParts
 ) -> GenerationParts:
     """What creates, reads, cancels and follows generations."""
-    hints = PollHints(upstream.providers, upstream.health, base.clock)
+    poll_advisor = PollAdvisor(upstream.providers, upstream.health, base.clock)
     generations = Generations(
         store=base.store,
         planner=Planner(base.store, catalog, upstream.health, base.clock, links=inputs.has_links),
         blobs=inputs.blobs,
         drivers=engine.engine,
-        signals=base.signals,
+        notifier=base.notifier,
         clock=base.clock,
-        hints=hints,
+        poll_advisor=poll_advisor,
         observer=base.observer,
         on_delete=engine.sweeper.soon,
     )
-    watching = Watching(base.store, base.signals, base.clock)
-    return GenerationParts(generations=generations, hints=hints, watching=watching)
+    watching = EventStreamSource(base.store, base.notifier, base.clock)
+    return GenerationParts(generations=generations, poll_advisor=poll_advisor, watching=watching)
 
 
 def build_context(
@@ -376,7 +376,7 @@ def build_context(
         catalog=catalog,
         webhooks=webhooks.endpoints,
         health=upstream.health,
-        hints=generations.hints,
+        poll_advisor=generations.poll_advisor,
         authenticator=Authenticator(
             [key.reveal() for key in server.api_keys],
             admin_keys=[key.reveal() for key in server.admin_keys],
@@ -384,7 +384,7 @@ def build_context(
         ),
         signer=base.signer,
         files=inputs.files,
-        downloads=Room(server.max_downloads, "downloads are under way"),
+        downloads=Capacity(server.max_downloads, "downloads are under way"),
         ready=ready,
         health_warnings=health_warnings,
         clock=base.clock,

@@ -248,7 +248,7 @@ class GatewayServer(uvicorn.Server):
 
     def _cut(self) -> None:
         if self.server_state.tasks:
-            log.info("answers_cut", count=len(self.server_state.tasks))
+            log.info("responses_aborted", count=len(self.server_state.tasks))
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 

@@ -206,7 +206,12 @@ class LogObserver:
             case GenerationCreated():
                 log.info("generation_created", generation=event.generation, model=event.model, routes=event.routes)
             case GenerationStatusChanged():
-                log.info("generation_moved", generation=event.generation, status=event.status, provider=event.provider)
+                log.info(
+                    "generation_status_changed",
+                    generation=event.generation,
+                    status=event.status,
+                    provider=event.provider,
+                )
             case GenerationCancelled():
                 log.info("generation_cancelled", generation=event.generation)
             case GenerationDeleted():
@@ -242,7 +247,7 @@ class LogObserver:
             case CircuitClosed():
                 log.info("circuit_closed", provider=event.provider, model=event.model)
             case AttemptFinished():
-                pass  # `submit_finished` and `generation_moved` say it in the log
+                pass  # `submit_finished` and `generation_status_changed` say it in the log
 
 
 def _log_submit(event: SubmitFinished) -> None:
@@ -279,11 +284,11 @@ def _log_poll(event: PollFinished) -> None:
 def _log_archive(event: ArchiveFinished) -> None:
     about = {"generation": event.generation, "index": event.index, "provider": event.provider}
     if event.bytes is not None:
-        log.info("result_kept", **about, bytes=event.bytes, duration_seconds=round(event.duration_seconds, 3))
+        log.info("result_archived", **about, bytes=event.bytes, duration_seconds=round(event.duration_seconds, 3))
     elif isinstance(event.error, Exception):
-        log.error("keeping_broken", **about, exc_info=event.error)
+        log.error("archive_failed", **about, exc_info=event.error)
     else:
-        log.warning("result_not_kept", **about, final=event.final, missing=event.missing, error=event.error)
+        log.warning("result_not_archived", **about, final=event.final, missing=event.missing, error=event.error)
 
 
 def _log_delivery(event: DeliveryTried) -> None:

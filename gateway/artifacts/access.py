@@ -14,7 +14,7 @@ from gateway.artifacts.store import ArtifactStore
 from gateway.clock import Clock
 from gateway.domain.adapter.content_encoding import BodyDecoder, UndecodableBody
 from gateway.domain.errors import ArtifactExpired, ArtifactMissing, NotFound, ProviderUnavailable
-from gateway.domain.generation.model import Generation, Kept, Output
+from gateway.domain.generation.model import ArchivedFile, Generation, Output
 from gateway.fetch.fetcher import WHOLE
 from gateway.fetch.file_body import TOTAL_SECONDS
 from gateway.upstream.client import NoAnswer, NotSent, Upstream
@@ -51,7 +51,7 @@ class File(Struct, frozen=True, kw_only=True):
     kept_until: datetime
 
 
-class Artifacts:
+class ResultAccess:
     """Gives access to the files of outputs."""
 
     def __init__(
@@ -105,7 +105,7 @@ class Artifacts:
         )
         return None if url is None else Redirect(url)
 
-    async def _archived(self, generation: Generation, index: int, archived: Kept, variant: Variant) -> File:
+    async def _archived(self, generation: Generation, index: int, archived: ArchivedFile, variant: Variant) -> File:
         until = f"{archived.kept_until:%Y-%m-%d %H:%M:%S} UTC"
         if self._clock.now() >= archived.kept_until:
             raise ArtifactExpired(f"The file of output {index} was kept until {until}.", param="index")

@@ -23,8 +23,8 @@ from gateway.clock import Clock
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.adapter.task import Artifact
 from gateway.domain.errors import InvalidImage, StoreUnavailable
-from gateway.domain.generation.archiving import FileFact, FileKept, FileUnread
-from gateway.domain.generation.model import Generation, Kept, Output
+from gateway.domain.generation.archiving import FileArchived, FileFact, FileUnread
+from gateway.domain.generation.model import ArchivedFile, Generation, Output
 from gateway.failpoints import reach
 from gateway.fetch.download import Answer, Download
 from gateway.fetch.fetcher import (
@@ -43,7 +43,7 @@ from gateway.store.artifacts import BEGUN_LIFE
 from gateway.store.port import Store
 from gateway.telemetry import ArchiveFinished, Observer
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
-from gateway.upstream.limiter import Lane
+from gateway.upstream.limiter import FairLimiter
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
@@ -68,7 +68,7 @@ class _NotNow(FetchFailed):
         self.retry_after_seconds = retry_after_seconds
 
 
-class Keeper:
+class Archiver:
     """Archives the files of outputs. Each try ends in a fact for the state machine, and may be repeated."""
 
     def __init__(
@@ -94,12 +94,14 @@ class Keeper:
         self._thumbnails = thumbnails
         self._observer = observer
         self._writer = HashingFileWriter()
-        self._lanes = {name: Lane(provider.concurrency, clock) for name, provider in providers.items()}
+        self._limiters = {name: FairLimiter(provider.concurrency, clock) for name, provider in providers.items()}
         # Files of ended outputs have limits of their own: their many tries must not delay files that clients wait for.
-        self._late = {name: Lane(max(provider.concurrency // 2, 1), clock) for name, provider in providers.items()}
+        self._late = {
+            name: FairLimiter(max(provider.concurrency // 2, 1), clock) for name, provider in providers.items()
+        }
         self._store_fails_until = clock.now()
 
-    async def keep(self, generation: Generation, index: int) -> FileFact | None:
+    async def archive(self, generation: Generation, index: int) -> FileFact | None:
         """Try once to archive the file of an output. `None` when the generation was deleted."""
         output = generation.output(index)
         provider = generation.route(generation.attempt(output.attempt_id or "")).provider
@@ -139,7 +141,7 @@ class Keeper:
         )
         return fact
 
-    def recorded(self, archived: Kept) -> None:
+    def recorded(self, archived: ArchivedFile) -> None:
         """Called when the ledger has this file: starts to draw a thumbnail, unless the provider gave one."""
         self._thumbnails.begin(archived.name)
 
@@ -151,9 +153,9 @@ class Keeper:
         began = self._clock.now()
         partial, copy, thumbnail = (self._artifacts.partial() for _ in range(3))
         spare = [partial, copy, thumbnail]
-        lane = (self._late if output.status.terminal else self._lanes).get(provider)
+        limiter = (self._late if output.status.terminal else self._limiters).get(provider)
         try:
-            async with nullcontext() if lane is None else lane.place(generation.key):
+            async with nullcontext() if limiter is None else limiter.slot(generation.owner):
                 download = self._download(generation, output, provider)
                 async with aclosing(download.chunks()) as chunks:
                     written = await self._writer.write(chunks, partial, RESULT_MAX, flush=self._artifacts.flushes)
@@ -161,7 +163,7 @@ class Keeper:
                 thumbnail_type = await self._fetch_thumbnail(output, thumbnail)
             archived = self._archived(generation, output, written, media, thumbnail_type)
             names = [name for name in (archived.name, archived.thumbnail) if name is not None]
-            if not await self._store.results.tell(generation.id, names, began + BEGUN_LIFE):
+            if not await self._store.archived_files.announce(generation.id, names, began + BEGUN_LIFE):
                 return None
             if archived.thumbnail is not None and thumbnail_type is not None:
                 await self._artifacts.put(archived.thumbnail, thumbnail, thumbnail_type)
@@ -183,16 +185,16 @@ class Keeper:
                 bytes=archived.bytes,
             )
         )
-        return FileKept(output.index, archived)
+        return FileArchived(output.index, archived)
 
     def _archived(
         self, generation: Generation, output: Output, written: Written, media: Media, thumbnail_type: str | None
-    ) -> Kept:
+    ) -> ArchivedFile:
         attempt = generation.attempt(output.attempt_id or "")
         # Each try has a name of its own: the sweeper may remove the files of an earlier try while this one is written.
         name = f"{generation.id}/{output.index}-{attempt.number}-{token_hex(4)}"
         artifact = output.artifact or Artifact(url="")
-        return Kept(
+        return ArchivedFile(
             name=f"{name}.{EXTENSIONS.get(media.content_type, 'bin')}",
             bytes=written.bytes,
             sha256=written.sha256,
@@ -283,7 +285,7 @@ class Keeper:
                 return None
             await asyncio.to_thread(to.write_bytes, content)
         except (FetchRefused, FetchFailed, InvalidImage, _NoResult, OSError) as error:
-            log.info("thumbnail_not_kept", index=output.index, error=str(error))
+            log.info("thumbnail_not_stored", index=output.index, error=str(error))
             return None
         return kind
 

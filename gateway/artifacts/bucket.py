@@ -176,7 +176,7 @@ class ArtifactBucket:
         headers = {"response-content-type": content_type, "response-content-disposition": disposition}
         return _signed_again(url, str(secret), headers)
 
-    async def watch(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+    async def report_outage(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
         """Return when the bucket works. Each reason why it does not is logged once, and so is the recovery."""
         last_reason = None
         while (reason := await probe(self._bucket)) is not None:

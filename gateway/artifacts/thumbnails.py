@@ -102,15 +102,17 @@ class Thumbnails:
             if not drawn:
                 return
             # The name is recorded before there is a file, so that no file is without a row that lets it be removed.
-            if not await self._store.results.tell(video.generation_id, [name], self._clock.now() + BEGUN_LIFE):
+            if not await self._store.archived_files.announce(
+                video.generation_id, [name], self._clock.now() + BEGUN_LIFE
+            ):
                 return
             await self._artifacts.put(name, partial, CONTENT_TYPE)
             if await self._record(video, name):
                 self._on_change(video.generation_id)
         except (StoreUnavailable, OSError) as error:
-            log.info("thumbnail_not_kept", generation=video.generation_id, error=str(error))
+            log.info("thumbnail_not_stored", generation=video.generation_id, error=str(error))
         except Exception:  # a thumbnail is worth no failure of anything else
-            log.exception("thumbnail_not_kept", generation=video.generation_id)
+            log.exception("thumbnail_not_stored", generation=video.generation_id)
         finally:
             await asyncio.shield(asyncio.to_thread(remove_files, *spare))
 
@@ -118,7 +120,7 @@ class Thumbnails:
         """Add the thumbnail to its output, however long the ledger takes to be available."""
         while True:
             try:
-                return await self._store.results.set_thumbnail(
+                return await self._store.archived_files.set_thumbnail(
                     video.generation_id, video.index, video=video.name, thumbnail=name, content_type=CONTENT_TYPE
                 )
             except StoreUnavailable as error:

@@ -97,4 +97,4 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
 async def watch_bucket(application: Application) -> None:
     """Log a bucket that does not work. The start does not wait for it, because generations are made anyway."""
     if isinstance(application.artifact_store, ArtifactBucket):
-        await application.artifact_store.watch()
+        await application.artifact_store.report_outage()

@@ -61,7 +61,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     disabled: Literal["requested", "gone"] | None = None  # by its owner, or because it answered 410
 
 
-class Try(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DeliveryTry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One POST to the receiver and its result: an HTTP status, or the reason why no answer came."""
 
     at: datetime  # when it began
@@ -89,7 +89,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     state: DeliveryState = DeliveryState.PENDING
     next_at: datetime | None = None  # when the next try is due; None: there will not be one
     retries: int = 0  # how many pauses of `RETRY_SECONDS` have been used
-    tries: tuple[Try, ...] = ()
+    tries: tuple[DeliveryTry, ...] = ()
 
 
 def event_id(generation_id: str) -> str:
@@ -126,7 +126,7 @@ def rotated(endpoint: Endpoint, value: str, now: datetime, seconds: float) -> En
 
 
 def tried(
-    delivery: Delivery, attempt: Try, *, final: bool = False, retry_after_seconds: float | None = None
+    delivery: Delivery, attempt: DeliveryTry, *, final: bool = False, retry_after_seconds: float | None = None
 ) -> Delivery:
     """A pending delivery after a try: succeeded, dead, or pending with the time of its next try.
 
@@ -144,7 +144,7 @@ def tried(
     return replace(after, next_at=ended_at + timedelta(seconds=wait), retries=delivery.retries + 1)
 
 
-def noted(delivery: Delivery, attempt: Try) -> Delivery:
+def noted(delivery: Delivery, attempt: DeliveryTry) -> Delivery:
     """The delivery with one more try in its list. Its state and schedule stay."""
     return replace(delivery, tries=(*delivery.tries, attempt)[-TRIES_KEPT:])
 

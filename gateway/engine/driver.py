@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec.structs import replace
 
 from gateway.clock import Clock, wait
-from gateway.domain.generation.archiving import Keep, KeepWatch
-from gateway.domain.generation.lifecycle import Effect, Fact, Hinted, Step, Submit, advance
+from gateway.domain.generation.archiving import ArchiveFile, ArchiveSchedule
+from gateway.domain.generation.lifecycle import CallbackReceived, Effect, Fact, Step, Submit, advance
 from gateway.domain.generation.model import AttemptState, Generation
-from gateway.domain.generation.task_polling import TaskKey, Watch
-from gateway.domain.generation.transitions import SaveAttempt, SaveKept, Write
+from gateway.domain.generation.task_polling import PollSchedule, TaskKey
+from gateway.domain.generation.transitions import SaveArchivedFile, SaveAttempt, Write
 from gateway.engine.effects import Effects
 from gateway.engine.health_feedback import report_discarded, report_ended, report_reserved
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
-from gateway.generations.notifier import Signals
+from gateway.generations.notifier import Notifier
 from gateway.store.port import Store
 from gateway.telemetry import AttemptFinished, GenerationStatusChanged, Observer
 from gateway.upstream.health import Health
@@ -24,7 +24,7 @@ from gateway.upstream.health import Health
 STOP_SECONDS = 3600.0  # while stopping, only the end of a submit wakes the driver
 
 
-class Drive:
+class Driver:
     """The driver of one generation. `wake` makes it look again; `stop` makes it hand the generation back."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Drive:
         effects: Effects,
         profiles: RouteProfiles,
         health: Health,
-        signals: Signals,
+        notifier: Notifier,
         clock: Clock,
         observer: Observer,
     ) -> None:
@@ -42,7 +42,7 @@ class Drive:
         self._effects = effects
         self._profiles = profiles
         self._health = health
-        self._signals = signals
+        self._notifier = notifier
         self._clock = clock
         self._observer = observer
         self.on_end: Callable[[], None] = lambda: None  # called at every step in which the generation has ended
@@ -86,16 +86,16 @@ class Drive:
 
     async def _run(self, generation: Generation) -> None:
         current: Generation | None = generation
-        watches: Mapping[TaskKey, Watch] = {}
-        keeping: Mapping[int, KeepWatch] = {}
+        schedules: Mapping[TaskKey, PollSchedule] = {}
+        keeping: Mapping[int, ArchiveSchedule] = {}
         facts: list[Fact] = []
         while current is not None:
-            step = self._advance(current, watches, keeping, facts)
+            step = self._advance(current, schedules, keeping, facts)
             stored = await self._save(current, step)
             if stored is None:
                 current = await self._reload(current)
                 continue
-            current, watches, keeping, facts = stored, step.watches, step.keeping, []
+            current, schedules, keeping, facts = stored, step.schedules, step.keeping, []
             if self._effect_error is not None:
                 raise self._effect_error
             if current.status.terminal:
@@ -104,7 +104,7 @@ class Drive:
             if not self._stopping:
                 for effect in step.effects:
                     self._start(current, effect)
-            nothing_due = not watches and all(schedule.given_up for schedule in keeping.values())
+            nothing_due = not schedules and all(schedule.given_up for schedule in keeping.values())
             is_done = current.status.terminal and nothing_due and not self._is_outdated
             if not self._running and (self._stopping or is_done):
                 return
@@ -114,22 +114,22 @@ class Drive:
                 self._is_outdated = False
                 current = await self._reload(current)
                 if current is not None:
-                    self._signals.changed(current.id)
+                    self._notifier.changed(current.id)
 
     def _advance(
         self,
         generation: Generation,
-        watches: Mapping[TaskKey, Watch],
-        keeping: Mapping[int, KeepWatch],
+        schedules: Mapping[TaskKey, PollSchedule],
+        keeping: Mapping[int, ArchiveSchedule],
         facts: list[Fact],
     ) -> Step:
         step = advance(
             generation,
-            watches,
+            schedules,
             facts,
             now=self._clock.now(),
             busy=frozenset(self._running.values()),
-            hints=self._profiles.of,
+            profile_of=self._profiles.of,
             health=self._health.of,
             keeping=keeping,
         )
@@ -150,10 +150,10 @@ class Drive:
             return None
         if step.generation.status.terminal and not before.status.terminal:
             reach("terminal")
-        self._signals.changed(before.id)
+        self._notifier.changed(before.id)
         report_ended(self._health, step.generation, step.writes)
         for write in step.writes:
-            if isinstance(write, SaveKept):
+            if isinstance(write, SaveArchivedFile):
                 self._effects.archived(write.file)
         after = replace(step.generation, version=version)
         self._report(before, after, step.writes)
@@ -211,7 +211,7 @@ class Drive:
             match effect:
                 case Submit(attempt_id=attempt_id):
                     is_wanted = attempt_id not in unsent or self._effects.is_sending(attempt_id)
-                case Keep(index=index):
+                case ArchiveFile(index=index):
                     is_wanted = index in files
                 case _:
                     is_wanted = True
@@ -225,7 +225,7 @@ class Drive:
 
     def _collect(self) -> list[Fact]:
         """The facts that were learnt since the last step."""
-        facts: list[Fact] = [Hinted(attempt_id) for attempt_id in self._nudged]
+        facts: list[Fact] = [CallbackReceived(attempt_id) for attempt_id in self._nudged]
         self._nudged.clear()
         for task in [task for task in self._running if task.done()]:
             effect = self._running.pop(task)

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from gateway.artifacts.archiver import Keeper
-from gateway.domain.generation.archiving import Keep
+from gateway.artifacts.archiver import Archiver
+from gateway.domain.generation.archiving import ArchiveFile
 from gateway.domain.generation.lifecycle import Effect, Fact, Poll
-from gateway.domain.generation.model import Generation, Kept
+from gateway.domain.generation.model import ArchivedFile, Generation
 from gateway.engine.poll import Poller
 from gateway.engine.submit import Submission, Submitter
 from gateway.upstream.provider import Provider
@@ -15,25 +15,25 @@ class Effects:
     """The dispatcher. A driver starts every effect here, in a task of its own."""
 
     def __init__(
-        self, *, providers: Mapping[str, Provider], submitter: Submitter, poller: Poller, keeper: Keeper
+        self, *, providers: Mapping[str, Provider], submitter: Submitter, poller: Poller, archiver: Archiver
     ) -> None:
         self._providers = providers
         self._submitter = submitter
         self._poller = poller
-        self._keeper = keeper
+        self._archiver = archiver
 
     def is_sending(self, attempt_id: str) -> bool:
         """Whether the submit of this attempt may have begun to leave. Only before that may its task be cancelled."""
         return self._submitter.is_sending(attempt_id)
 
-    def archived(self, file: Kept) -> None:
+    def archived(self, file: ArchivedFile) -> None:
         """The ledger has this file of an output now: draw its thumbnail if it has none."""
-        self._keeper.recorded(file)
+        self._archiver.recorded(file)
 
     async def carry_out(self, generation: Generation, effect: Effect) -> Fact | None:
         """Do it and return the fact that was learnt; `None` if the outcome is stored already."""
-        if isinstance(effect, Keep):
-            return await self._keeper.keep(generation, effect.index)
+        if isinstance(effect, ArchiveFile):
+            return await self._archiver.archive(generation, effect.index)
         attempt = generation.attempt(effect.attempt_id)
         route = generation.route(attempt)
         provider = self._providers.get(route.provider)

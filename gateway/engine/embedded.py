@@ -13,7 +13,7 @@ from gateway.clock import sleep as sleep_on
 from gateway.domain.backoff import spread
 from gateway.domain.errors import Overloaded, ShuttingDown
 from gateway.domain.generation.model import Generation
-from gateway.engine.driver import Drive
+from gateway.engine.driver import Driver
 from gateway.engine.store_retry import until_store_works
 from gateway.store.port import Store
 
@@ -28,16 +28,16 @@ class EmbeddedEngine:
     """Implements `Engine`."""
 
     def __init__(
-        self, store: Store, clock: Clock, new_drive: Callable[[], Drive], *, spread_seconds: float, open_max: int
+        self, store: Store, clock: Clock, new_driver: Callable[[], Driver], *, spread_seconds: float, open_max: int
     ) -> None:
         """`spread_seconds`: over how long a start spreads the drivers. `open_max`: open generations at once."""
         self._store = store
         self._clock = clock
-        self._new_drive = new_drive
+        self._new_driver = new_driver
         self._spread_seconds = spread_seconds
         self._open_max = open_max
         self._arriving = 0  # creates that were admitted and have no driver yet
-        self._drives: dict[str, Drive] = {}
+        self._drivers: dict[str, Driver] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # Generations that have ended but are still driven: an abandoned task is polled, or a file is archived.
         self._ended: set[str] = set()
@@ -73,9 +73,9 @@ class EmbeddedEngine:
 
     def wake(self, generation_id: str) -> None:
         """See `Engine`. A generation without a driver gets one."""
-        drive = self._drives.get(generation_id)
-        if drive is not None:
-            drive.wake()
+        driver = self._drivers.get(generation_id)
+        if driver is not None:
+            driver.wake()
         elif generation_id in self._tasks:
             self._woken.add(generation_id)  # a starting driver reads it anyway; after an ending one another is started
         else:
@@ -83,9 +83,9 @@ class EmbeddedEngine:
 
     def nudge(self, generation_id: str, attempt_id: str) -> None:
         """See `Engine`. A driver that is starting polls the tasks soon by itself."""
-        drive = self._drives.get(generation_id)
-        if drive is not None:
-            drive.nudge(attempt_id)
+        driver = self._drivers.get(generation_id)
+        if driver is not None:
+            driver.nudge(attempt_id)
         else:
             self.wake(generation_id)
 
@@ -95,11 +95,11 @@ class EmbeddedEngine:
             return
         self._stopping = True
         for generation_id, task in list(self._tasks.items()):
-            drive = self._drives.get(generation_id)
-            if drive is None:
+            driver = self._drivers.get(generation_id)
+            if driver is None:
                 task.cancel()
             else:
-                drive.stop()
+                driver.stop()
 
     async def stop(self, drain_seconds: float) -> None:
         """Hand every generation back. A submit that is not done in time counts as unknown at the next start."""
@@ -117,7 +117,7 @@ class EmbeddedEngine:
         """Start a driver, after `delay` seconds; `created` is the generation if this process has its fence already."""
         if self._stopping or generation_id in self._tasks:
             return
-        task = asyncio.create_task(self._drive(generation_id, created, delay), name=generation_id)
+        task = asyncio.create_task(self._run_driver(generation_id, created, delay), name=generation_id)
         self._tasks[generation_id] = task
         task.add_done_callback(lambda _: self._after_drive(generation_id))
 
@@ -131,7 +131,7 @@ class EmbeddedEngine:
         until = self._clock.now() + timedelta(seconds=LEASE_SECONDS)
         return await self._store.take_over(generation_id, until)
 
-    async def _drive(self, generation_id: str, generation: Generation | None, delay: float) -> None:
+    async def _run_driver(self, generation_id: str, generation: Generation | None, delay: float) -> None:
         while not self._stopping:
             try:
                 if delay:
@@ -142,14 +142,14 @@ class EmbeddedEngine:
                     )
                 if generation is not None:
                     self._woken.discard(generation_id)
-                    drive = self._drives[generation_id] = self._new_drive()
-                    drive.on_end = partial(self._ended.add, generation_id)
-                    await drive.run(generation)
+                    driver = self._drivers[generation_id] = self._new_driver()
+                    driver.on_end = partial(self._ended.add, generation_id)
+                    await driver.run(generation)
             except Exception:  # one broken generation must neither end the others nor be lost itself
                 log.exception("driver_failed", generation=generation_id)
                 generation, delay = None, RESTART_SECONDS
             else:
                 return
             finally:
-                self._drives.pop(generation_id, None)
+                self._drivers.pop(generation_id, None)
                 self._ended.discard(generation_id)

@@ -46,7 +46,7 @@ def report_ended(health: Health, generation: Generation, writes: Sequence[Write]
             route = generation.route(attempt)
             seconds = (attempt.ended_at - attempt.accepted_at).total_seconds()
             failure = _failure(attempt)
-            health.task_ended(route.provider, route.model, attempt.id, failure=failure, seconds=seconds)
+            health.on_task_ended(route.provider, route.model, attempt.id, failure=failure, seconds=seconds)
 
 
 def _ended_at_provider(attempt: Attempt) -> bool:

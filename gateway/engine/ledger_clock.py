@@ -13,7 +13,7 @@ KEEP_SECONDS = 10.0
 DRIFT_MAX = timedelta(minutes=5)  # receivers of webhooks refuse a timestamp that is further away
 
 
-class Timekeeper:
+class LedgerClock:
     """Writes the time between `start` and `stop`, and warns when the system clock is set meanwhile."""
 
     def __init__(

@@ -16,10 +16,10 @@ from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef, TaskSnapshot
 from gateway.domain.adapter.task_reading import PollRefused, read_poll
 from gateway.domain.errors import UnreadableReply
-from gateway.domain.generation.lifecycle import Poll, Read, Unread
+from gateway.domain.generation.lifecycle import Poll, TaskRead, TaskUnread
 from gateway.domain.generation.model import Generation
 from gateway.engine.content_check import ContentUnclear, find_file
-from gateway.inputs.prepare import Inputs
+from gateway.inputs.prepare import InputPreparer
 from gateway.telemetry import Observer, PollFinished, ReadOutcome, UnknownStatusRead
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.upstream.health import Health
@@ -31,7 +31,9 @@ _REPORTED_WORDS_MAX = 1000  # unknown status words that are remembered as report
 class Poller:
     """Carries out polls. One instance serves all drivers of the process."""
 
-    def __init__(self, *, upstream: Upstream, inputs: Inputs, health: Health, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self, *, upstream: Upstream, inputs: InputPreparer, health: Health, clock: Clock, observer: Observer
+    ) -> None:
         self._upstream = upstream
         self._inputs = inputs
         self._health = health
@@ -39,18 +41,18 @@ class Poller:
         self._observer = observer
         self._reported_words: set[tuple[str, str]] = set()  # provider and status word
 
-    async def poll(self, generation: Generation, poll: Poll, provider: Provider | None) -> Read | Unread:
-        """Read the task. Without its provider in the configuration nobody can read it (`Unread.unreadable`)."""
+    async def poll(self, generation: Generation, poll: Poll, provider: Provider | None) -> TaskRead | TaskUnread:
+        """Read the task. Without its provider in the configuration nobody can read it (`TaskUnread.unreadable`)."""
         if provider is None:
             return _unread(poll, self._clock.now(), unreadable=True)
         ref = generation.attempt(poll.attempt_id).tasks[poll.index].ref
-        async with self._health.reads[provider.name].place(generation.key):
+        async with self._health.reads[provider.name].slot(generation.owner):
             fact = await self._read(poll, provider, ref)
-        if isinstance(fact, Read) and isinstance(fact.snapshot, Failed):
-            await self._inputs.forget(generation.request.input, generation.key, provider, fact.snapshot)
+        if isinstance(fact, TaskRead) and isinstance(fact.snapshot, Failed):
+            await self._inputs.forget(generation.request.input, generation.owner, provider, fact.snapshot)
         return fact
 
-    async def _read(self, poll: Poll, provider: Provider, ref: TaskRef) -> Read | Unread:
+    async def _read(self, poll: Poll, provider: Provider, ref: TaskRef) -> TaskRead | TaskUnread:
         began_at = self._clock.now()
         adapter = provider.adapter
         # Where the adapter has no content call, the last reading is a refresh. Before a content call it is an ordinary
@@ -87,7 +89,9 @@ class Poller:
                 return await self._last_chance(poll, provider, ref, began_at)
         return _read(poll, began_at, snapshot)
 
-    async def _last_chance(self, poll: Poll, provider: Provider, ref: TaskRef, began_at: datetime) -> Read | Unread:
+    async def _last_chance(
+        self, poll: Poll, provider: Provider, ref: TaskRef, began_at: datetime
+    ) -> TaskRead | TaskUnread:
         """The task was "done" without a file for the whole grace. Look for the file with the content call, if any."""
         missing = _read(poll, began_at, failed(FailureKind.RESULT_MISSING))
         if provider.adapter.content is None:
@@ -138,8 +142,8 @@ class Poller:
             self._observer.observe(UnknownStatusRead(provider=provider, raw_status=word))
 
 
-def _read(poll: Poll, began_at: datetime, snapshot: TaskSnapshot) -> Read:
-    return Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=began_at, snapshot=snapshot)
+def _read(poll: Poll, began_at: datetime, snapshot: TaskSnapshot) -> TaskRead:
+    return TaskRead(attempt_id=poll.attempt_id, index=poll.index, asked_at=began_at, snapshot=snapshot)
 
 
 def _unread(
@@ -150,8 +154,8 @@ def _unread(
     unreadable: bool = False,
     adapter_failed: bool = False,
     retry_after_seconds: float | None = None,
-) -> Unread:
-    return Unread(
+) -> TaskUnread:
+    return TaskUnread(
         attempt_id=poll.attempt_id,
         index=poll.index,
         asked_at=began_at,

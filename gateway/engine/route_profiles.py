@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from gateway.domain.adapter.contract import Polling
 from gateway.domain.generation.model import Route
-from gateway.domain.generation.task_polling import Hints
+from gateway.domain.generation.task_polling import RouteProfile
 from gateway.upstream.provider import Provider
 
 # For a provider that is not configured. Nobody can read its tasks, and that says nothing about them, so no time-out may
@@ -27,20 +27,20 @@ class RouteProfiles:
         self._accepted_forms: dict[tuple[str, str], str] = {}  # by provider and model
         self._calling_back = {name for name, provider in providers.items() if callback_url(provider, "") is not None}
 
-    def of(self, route: Route) -> Hints:
+    def of(self, route: Route) -> RouteProfile:
         """The profile of a route, also of one whose provider is no longer configured."""
         provider = self._providers.get(route.provider)
         if provider is None:
-            return Hints(polling=UNFOLLOWED)
+            return RouteProfile(polling=UNFOLLOWED)
         adapter = provider.adapter
         polling = provider.polling(route.model)
         if route.attempt_timeout_seconds is not None:
             polling = replace(polling, attempt_timeout_seconds=route.attempt_timeout_seconds)
-        return Hints(
+        return RouteProfile(
             polling=polling,
             has_refresh=adapter.refresh is not None,
             refresh_every=adapter.refresh_every,
-            form=self._accepted_forms.get((route.provider, route.model)) or provider.form or adapter.forms[0],
+            variant=self._accepted_forms.get((route.provider, route.model)) or provider.variant or adapter.variants[0],
             calls_back=provider.name in self._calling_back,
         )
 

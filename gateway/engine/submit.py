@@ -21,7 +21,7 @@ from gateway.domain.adapter.task_reading import read_submit
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer, answer_of
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.cost_limit import within_limit
-from gateway.domain.generation.lifecycle import Ended
+from gateway.domain.generation.lifecycle import SubmitEnded
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Route
 from gateway.domain.generation.next_attempt import has_another_route
 from gateway.domain.generation.outputs import accepted, missing_slots
@@ -30,7 +30,7 @@ from gateway.domain.health.circuit import CircuitState
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
-from gateway.inputs.prepare import Inputs
+from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
 from gateway.store.port import Store
 from gateway.telemetry import Observer, SubmitFinished, answer_fields
@@ -52,7 +52,7 @@ class Submission(Struct, frozen=True):
 class _NotWanted(Exception):
     """The submit must not be sent. `ended` is the fact to report; `None`: another driver has the generation."""
 
-    def __init__(self, ended: Ended | None) -> None:
+    def __init__(self, ended: SubmitEnded | None) -> None:
         super().__init__()
         self.ended = ended
 
@@ -65,7 +65,7 @@ class Submitter:
         *,
         store: Store,
         upstream: Upstream,
-        inputs: Inputs,
+        inputs: InputPreparer,
         health: Health,
         profiles: RouteProfiles,
         clock: Clock,
@@ -87,10 +87,10 @@ class Submitter:
         """Whether the submit may have begun to leave. From then on it must be brought to its end."""
         return attempt_id in self._sending
 
-    async def submit(self, submission: Submission, provider: Provider | None) -> Ended | None:
+    async def submit(self, submission: Submission, provider: Provider | None) -> SubmitEnded | None:
         """Submit a reserved attempt. Returns why it brought no task; `None` if its outcome is stored already."""
         attempt, route = submission.attempt, submission.route
-        ended: Ended | None = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+        ended: SubmitEnded | None = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         if provider is None or not provider.accepts_work or route.model not in provider.models:
             return ended
         try:
@@ -103,10 +103,10 @@ class Submitter:
                 self._health.release_probe(route.provider, route.model, attempt.id)
         return ended
 
-    async def _in_free_slot(self, submission: Submission, provider: Provider) -> Ended | None:
+    async def _in_free_slot(self, submission: Submission, provider: Provider) -> SubmitEnded | None:
         """Wait until the provider's limit of simultaneous submits allows one more, then submit."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
-        async with self._health.submits[provider.name].place(generation.key):
+        async with self._health.submits[provider.name].slot(generation.owner):
             is_open = self._health.circuit(route.provider, route.model) is CircuitState.OPEN
             is_probe = self._health.is_probe(route.provider, route.model, attempt.id)
             if is_open and not is_probe and has_another_route(generation, attempt):
@@ -118,8 +118,8 @@ class Submitter:
             except StoreUnavailable:
                 raise
             except InputRefused as refused:
-                self._health.submitted(route.provider, route.model, attempt.id, refused.failure)
-                return Ended(
+                self._health.on_submit(route.provider, route.model, attempt.id, refused.failure)
+                return SubmitEnded(
                     attempt_id=attempt.id,
                     state=AttemptState.REFUSED,
                     failure=refused.failure,
@@ -142,18 +142,18 @@ class Submitter:
             UpstreamRequest(
                 attempt_id=attempt.id,
                 model=route.model,
-                row=route.row,
+                capability_name=route.capability_name,
                 prompt=request.prompt,
                 input=ready_input,
                 settings=route.settings,
                 count=len(attempt.slots),
                 options=request.provider_options.get(provider.name, {}),
-                form=attempt.form,
+                variant=attempt.variant,
                 callback_url=self._callback_url(provider, attempt.id),
             )
         )
 
-    async def _begin_and_send(self, submission: Submission, provider: Provider, call: HttpCall) -> Ended | None:
+    async def _begin_and_send(self, submission: Submission, provider: Provider, call: HttpCall) -> SubmitEnded | None:
         generation, attempt, route = submission.generation, submission.attempt, submission.route
         try:
             await self._begin(generation, attempt)
@@ -163,7 +163,7 @@ class Submitter:
         started = self._clock.now()
         ended = await self._send(submission, provider, call)
         failure = None if ended is None else ended.failure
-        self._health.submitted(route.provider, route.model, attempt.id, failure)
+        self._health.on_submit(route.provider, route.model, attempt.id, failure)
         self._observer.observe(
             SubmitFinished(
                 generation=generation.id,
@@ -176,7 +176,7 @@ class Submitter:
             )
         )
         if failure is not None:
-            await self._inputs.forget(generation.request.input, generation.key, provider, failure)
+            await self._inputs.forget(generation.request.input, generation.owner, provider, failure)
         return ended
 
     async def _begin(self, generation: Generation, attempt: Attempt) -> None:
@@ -197,7 +197,7 @@ class Submitter:
         if missing_slots(current, attempt) != attempt.slots or not within_limit(current):
             raise _NotWanted(_not_sent(attempt, None))  # the driver reserves a new attempt for what is still missing
 
-    async def _send(self, submission: Submission, provider: Provider, call: HttpCall) -> Ended | None:
+    async def _send(self, submission: Submission, provider: Provider, call: HttpCall) -> SubmitEnded | None:
         """Send the call and store what the answer says. `None`: the provider accepted it."""
         attempt = submission.attempt
         try:
@@ -226,7 +226,7 @@ class Submitter:
 
     async def _read_answer(
         self, submission: Submission, provider: Provider, call: HttpCall, reply: HttpReply
-    ) -> Ended | None:
+    ) -> SubmitEnded | None:
         """Tell a refusal, an unclear answer and accepted tasks apart. The ids of tasks are stored here."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
         answer = _answer_of(reply)
@@ -246,7 +246,7 @@ class Submitter:
             beyond=len(outcome[TASKS_MAX:]),
             **answer_fields(answer),
         )
-        self._profiles.remember_form(route, attempt.form)
+        self._profiles.remember_form(route, attempt.variant)
         reach("reply_read_not_committed")
         await self._accept(generation, attempt.id, outcome[:TASKS_MAX], answer)
         reach("accepted")
@@ -260,21 +260,21 @@ class Submitter:
         reply: HttpReply,
         failure: Failed,
         answer: UpstreamAnswer,
-    ) -> Ended:
+    ) -> SubmitEnded:
         """The fact for an answer that names no task: a clear refusal, or one that leaves open whether a task exists."""
         if failure.kind is FailureKind.AMBIGUOUS:
-            return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
+            return SubmitEnded(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
         wait_seconds = retry_after_seconds(reply, self._clock.now)
         if wait_seconds is None and failure.kind is FailureKind.RATE_LIMITED:
             wait_seconds = provider.adapter.rate_limit_seconds
         elif wait_seconds is None and failure.kind is FailureKind.UNAVAILABLE:
             wait_seconds = provider.adapter.unavailable_seconds
-        return Ended(
+        return SubmitEnded(
             attempt_id=attempt.id,
             state=AttemptState.REFUSED,
             failure=failure,
             retry_after_seconds=wait_seconds,
-            amend_form=_amended_form(attempt, provider, call, reply),
+            next_variant=_amended_form(attempt, provider, call, reply),
             upstream=answer,
         )
 
@@ -292,8 +292,8 @@ class Submitter:
 
 def _amended_form(attempt: Attempt, provider: Provider, call: HttpCall, reply: HttpReply) -> str | None:
     """The other form in which the refused submit may be sent; `None` without such a form, or with a configured one."""
-    amend = provider.adapter.amend
-    if amend is None or provider.form is not None:
+    amend = provider.adapter.next_variant
+    if amend is None or provider.variant is not None:
         return None
     try:
         return amend(call, reply)
@@ -302,21 +302,21 @@ def _amended_form(attempt: Attempt, provider: Provider, call: HttpCall, reply: H
         return None
 
 
-def _broken_before_sending(attempt: Attempt, provider: Provider, error: Exception) -> Ended:
+def _broken_before_sending(attempt: Attempt, provider: Provider, error: Exception) -> SubmitEnded:
     """The adapter raised while the call was being made. It costs nothing, and the next route may be tried."""
     log.error("translation_failed", attempt=attempt.id, provider=provider.name, exc_info=error)
     return _not_sent(attempt, failed(FailureKind.ADAPTER_FAILED))
 
 
-def _not_sent(attempt: Attempt, failure: Failed | None) -> Ended:
+def _not_sent(attempt: Attempt, failure: Failed | None) -> SubmitEnded:
     """Nothing reached the provider. Without a failure the submit was no longer wanted."""
-    return Ended(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=failure)
+    return SubmitEnded(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=failure)
 
 
-def _unknown(attempt: Attempt, answer: UpstreamAnswer | None) -> Ended:
+def _unknown(attempt: Attempt, answer: UpstreamAnswer | None) -> SubmitEnded:
     """The provider may have accepted the submit: a task may exist, and it may be charged."""
     failure = failed(FailureKind.AMBIGUOUS)
-    return Ended(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
+    return SubmitEnded(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
 
 
 def _answer_of(reply: HttpReply) -> UpstreamAnswer:

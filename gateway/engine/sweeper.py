@@ -52,7 +52,7 @@ class Sweeper:
             try:
                 await self._round(self._clock.now())
             except StoreUnavailable as error:
-                log.warning("sweep_put_off", error=str(error))
+                log.warning("sweep_postponed", error=str(error))
             except Exception:  # nothing depends on this round, and the next one may succeed
                 log.exception("sweep_failed")
             if not self._stopping:
@@ -85,7 +85,7 @@ class Sweeper:
     async def _remove_results(self, now: datetime) -> None:
         """Remove expired results: each file before its row. A file that cannot be removed is tried again in an hour."""
         removed_count, stuck_count = 0, 0
-        while not self._stopping and (names := await self._store.results.expired(now, BATCH)):
+        while not self._stopping and (names := await self._store.archived_files.expired(now, BATCH)):
             try:
                 await self._artifacts.remove(names)
             except StoreUnavailable:
@@ -93,8 +93,8 @@ class Sweeper:
             else:
                 removed = names
             stuck = [name for name in names if name not in removed]
-            await self._store.results.forget(removed, now)
-            await self._store.results.put_off(stuck, now + timedelta(seconds=INTERVAL_SECONDS))
+            await self._store.archived_files.forget(removed, now)
+            await self._store.archived_files.postpone(stuck, now + timedelta(seconds=INTERVAL_SECONDS))
             removed_count, stuck_count = removed_count + len(removed), stuck_count + len(stuck)
         if removed_count:
             log.info("results_removed", files=removed_count)
@@ -116,7 +116,7 @@ class Sweeper:
         blobs = await self._remove_blobs(now - BLOB_AGE)
         if rows or blobs:
             seconds = (self._clock.now() - began).total_seconds()
-            log.info("swept", rows=rows, blobs=blobs, duration_seconds=seconds)
+            log.info("sweep_finished", rows=rows, blobs=blobs, duration_seconds=seconds)
 
     async def _remove_rows(self, now: datetime) -> int:
         """Remove expired rows of every kind; how many there were."""

@@ -30,7 +30,7 @@ from gateway.domain.public_addresses import (
     port_is_open,
     refusal,
 )
-from gateway.fetch.file_body import IDLE_SECONDS, BadBody, BodyReader, BodyTooLarge
+from gateway.fetch.file_body import IDLE_SECONDS, BadBody, BodyReader, FileBodyTooLarge
 from gateway.fetch.network import PinnedNetwork, StreamNetwork
 from gateway.fetch.resolver import Resolvers
 from gateway.fetch.urls import URL_MAX, url_fault
@@ -191,7 +191,7 @@ def named(host: str) -> Iterator[None]:
     """Raise a fault of a body as `FetchFailed`, with the name of the host that sent it."""
     try:
         yield
-    except BodyTooLarge as error:
+    except FileBodyTooLarge as error:
         raise FetchTooLarge(f"{host} {error}") from error
     except BadBody as error:
         raise FetchFailed(f"{host} {error}") from error

@@ -20,7 +20,7 @@ class BadBody(Exception):
     """The body is not accepted. The text is safe to show to clients and continues after the name of the host."""
 
 
-class BodyTooLarge(BadBody):
+class FileBodyTooLarge(BadBody):
     """The body is over the limit of bytes."""
 
 
@@ -59,7 +59,7 @@ class BodyReader:
         return b"".join(self._decoded(self._finished()))
 
     def check_length(self, declared: int | None) -> None:
-        """Raise `BodyTooLarge` when the declared length, in bytes, is over the limit."""
+        """Raise `FileBodyTooLarge` when the declared length, in bytes, is over the limit."""
         if declared is not None and declared > self._max_bytes:
             raise self._too_large()
 
@@ -70,9 +70,9 @@ class BodyReader:
         try:
             yield from pieces
         except DecodedTooLarge as error:
-            raise BodyTooLarge(f"sent a body that {error}") from error
+            raise FileBodyTooLarge(f"sent a body that {error}") from error
         except UndecodableBody as error:
             raise BadBody(f"sent a body that {error}") from error
 
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"sent more than the {self._max_bytes:,} bytes that are accepted")
+    def _too_large(self) -> FileBodyTooLarge:
+        return FileBodyTooLarge(f"sent more than the {self._max_bytes:,} bytes that are accepted")

@@ -98,7 +98,7 @@ def _candidate(provider: Provider, model: UpstreamModel) -> Candidate:
     return Candidate(
         provider=provider.name,
         model=model.name,
-        row=model.row,
+        capability_name=model.capability_name,
         capabilities=model.capabilities,
         prices=model.prices,
     )

@@ -10,13 +10,13 @@ from msgspec import Struct
 from gateway.clock import Clock, Timer
 from gateway.domain.generation.event_names import ENDS, PUBLIC_EVENTS
 from gateway.domain.generation.model import Generation
-from gateway.generations.notifier import Listener, Signals
+from gateway.generations.notifier import Listener, Notifier
 from gateway.store.port import Event, Store
 
 KEEP_ALIVE_SECONDS = 15  # proxies close a connection after 30 to 60 silent seconds
 
 
-class News(Struct, frozen=True):
+class EventBatch(Struct, frozen=True):
     """The public events after a position, with the generation as it is now."""
 
     events: tuple[Event, ...]
@@ -26,7 +26,7 @@ class News(Struct, frozen=True):
     rows: tuple[Event, ...] = ()  # all events of that time, also those that are not public
 
 
-class Pulse:
+class KeepAlive:
     """Wakes every listener once in `KEEP_ALIVE_SECONDS`: one group of them each second, by a single timer.
 
     Groups keep the load even: all listeners at once would be a burst every 15 seconds.
@@ -62,19 +62,19 @@ class Pulse:
             listener.set()
 
 
-class Watching:
+class EventStreamSource:
     """The source of event streams: wakes them, and reads what they send."""
 
-    def __init__(self, store: Store, signals: Signals, clock: Clock) -> None:
+    def __init__(self, store: Store, notifier: Notifier, clock: Clock) -> None:
         self._store = store
-        self._signals = signals
+        self._notifier = notifier
         self._clock = clock
-        self._pulse = Pulse(clock)
+        self._pulse = KeepAlive(clock)
 
     @property
     def closed(self) -> bool:
         """Whether the gateway is stopping. Streams must end then, so that their clients reconnect elsewhere."""
-        return self._signals.closed
+        return self._notifier.closed
 
     @contextmanager
     def listen(self, generation_id: str) -> Iterator[Listener]:
@@ -82,14 +82,14 @@ class Watching:
 
         Raises `Overloaded` if too many streams are open.
         """
-        with self._signals.listen(generation_id, self._signals.streams) as listener, self._pulse.joined(listener):
+        with self._notifier.listen(generation_id, self._notifier.streams) as listener, self._pulse.joined(listener):
             yield listener
 
     async def knows(self, generation_id: str, seq: int) -> bool:
         """Whether the generation has an event with this number."""
         return any(row.seq == seq for row in await self._store.events(generation_id, seq - 1))
 
-    async def news(self, generation_id: str, key: str, after: int) -> News | None:
+    async def news(self, generation_id: str, key: str, after: int) -> EventBatch | None:
         """The public events after the event number `after`; `None` if the generation does not exist.
 
         The event of the generation's end is the last one, although the ledger may have rows after it.
@@ -109,7 +109,7 @@ class Watching:
         else:
             visible = rows
         public = tuple(row for row in visible if row.type in PUBLIC_EVENTS)
-        return News(public, generation, has_ended, self._clock.now(), tuple(rows))
+        return EventBatch(public, generation, has_ended, self._clock.now(), tuple(rows))
 
     async def history(self, generation_id: str) -> list[Event]:
         """All events of a generation from its first one on."""

@@ -18,7 +18,7 @@ class Listener(asyncio.Event):
     change = 0
 
 
-class Room:
+class Capacity:
     """Caps how many clients may wait in one way at the same time."""
 
     def __init__(self, places: int, waiting: str) -> None:
@@ -28,7 +28,7 @@ class Room:
         self._taken = 0
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def admit(self) -> Iterator[None]:
         """Take a place for the length of the `with` block. Raises `Overloaded` if all are taken."""
         if self._taken >= self._places:
             raise Overloaded(f"{self._places:,} {self._waiting} already.", retry_after=FULL_SECONDS)
@@ -39,12 +39,12 @@ class Room:
             self._taken -= 1
 
 
-class Signals:
+class Notifier:
     """`changed(id)` wakes every listener of that generation."""
 
     def __init__(self, long_polls_max: int = LONG_POLLS_MAX, listeners_max: int = LISTENERS_MAX) -> None:
-        self.long_polls = Room(long_polls_max, "calls are waiting")
-        self.streams = Room(listeners_max, "event streams are open")
+        self.long_polls = Capacity(long_polls_max, "calls are waiting")
+        self.streams = Capacity(listeners_max, "event streams are open")
         self._listeners: dict[str, set[Listener]] = {}
         self._changes = 0
         self.closed = False
@@ -68,12 +68,12 @@ class Signals:
             self.changed(generation_id)
 
     @contextmanager
-    def listen(self, generation_id: str, room: Room | None = None) -> Iterator[Listener]:
+    def listen(self, generation_id: str, room: Capacity | None = None) -> Iterator[Listener]:
         """A listener that is set at every change from now on. Listen first and read then, so that no change is missed.
 
         Raises `Overloaded` if `room` is full, which is by default that of the long polls.
         """
-        with (room or self.long_polls).place():
+        with (room or self.long_polls).admit():
             listener = Listener()
             listeners = self._listeners.setdefault(generation_id, set())
             listeners.add(listener)

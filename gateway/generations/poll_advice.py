@@ -16,7 +16,7 @@ from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
 
 
-class PollHints:
+class PollAdvisor:
     """`Retry-After` values for clients, valid at the moment of the call."""
 
     def __init__(self, providers: Mapping[str, Provider], health: Health, clock: Clock) -> None:

@@ -17,9 +17,9 @@ from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.failpoints import reach
-from gateway.generations.notifier import Signals
+from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner, Quote, named_files
-from gateway.generations.poll_advice import PollHints
+from gateway.generations.poll_advice import PollAdvisor
 from gateway.ids import new_id
 from gateway.inputs.blobs import Blobs
 from gateway.store.port import Idempotency, Page, Query, Store, StoredFile
@@ -68,9 +68,9 @@ class Generations:
         planner: Planner,
         blobs: Blobs,
         drivers: Drivers,
-        signals: Signals,
+        notifier: Notifier,
         clock: Clock,
-        hints: PollHints,
+        poll_advisor: PollAdvisor,
         observer: Observer,
         on_delete: Callable[[], None],
     ) -> None:
@@ -79,9 +79,9 @@ class Generations:
         self._planner = planner
         self._blobs = blobs
         self._drivers = drivers
-        self._signals = signals
+        self._notifier = notifier
         self._clock = clock
-        self._hints = hints
+        self._poll_advisor = poll_advisor
         self._observer = observer
         self._on_delete = on_delete
         # How many creates are under way, by API key and digest, and by API key and idempotency key.
@@ -143,7 +143,7 @@ class Generations:
             ]
             generation = Generation(
                 id=generation_id,
-                key=key,
+                owner=key,
                 kind=kind,
                 request=request,
                 plan=Plan(routes=routes, policy=model.policy),
@@ -181,14 +181,14 @@ class Generations:
             return generation
         before = generation.status
         until = self._clock.now() + timedelta(seconds=wait_seconds)
-        with self._signals.listen(generation_id) as changed:
+        with self._notifier.listen(generation_id) as changed:
             while True:  # listen before the read, so that no change between the two is missed
                 generation = await self._get(generation_id, key)
                 seconds_left = (until - self._clock.now()).total_seconds()
                 is_changed = (
                     generation.version not in known_versions if known_versions else generation.status is not before
                 )
-                if is_changed or seconds_left <= 0 or self._signals.closed:
+                if is_changed or seconds_left <= 0 or self._notifier.closed:
                     return generation
                 await wait(self._clock, changed, seconds_left)
 
@@ -216,7 +216,7 @@ class Generations:
             now = self._clock.now()
             if await self._store.write(generation, cancel(generation, now), now) is not None:
                 self._observer.observe(GenerationCancelled(generation=generation_id))
-                self._signals.changed(generation_id)
+                self._notifier.changed(generation_id)
                 self._drivers.wake(generation_id)
                 return await self._get(generation_id, key)
             await asyncio.sleep(0)  # its driver has changed it meanwhile: read again
@@ -236,7 +236,7 @@ class Generations:
         """The refusal of a delete, with what the client can do about it."""
         if not generation.status.terminal:
             return Conflict(f"The generation is {generation.status}; cancel it first, or wait until it has ended.")
-        wait_seconds = self._hints.submit_seconds(generation)
+        wait_seconds = self._poll_advisor.submit_seconds(generation)
         return Conflict(
             f"The generation is {generation.status}, but a submit of it is still under way, and its answer may name a"
             f" task that was paid for; delete it again in {wait_seconds:.0f} s.",

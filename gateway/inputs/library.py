@@ -26,7 +26,7 @@ def file_link(base: str, signer: Signer, key: str, file_id: str, until: datetime
     return f"{base}/v1/files/{file_id}/content?{urlencode({'token': token})}"
 
 
-class Files:
+class FileLibrary:
     """Uploaded files. Each call sees the files of one API key only, and no image that came with a create."""
 
     def __init__(

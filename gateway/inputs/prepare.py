@@ -14,7 +14,7 @@ import structlog
 from msgspec import Struct
 
 from gateway.clock import Clock, sleep
-from gateway.domain.adapter.contract import Capability, ImageForm, ImageLimits
+from gateway.domain.adapter.contract import Capability, ImageLimits, ImageTransport
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.request import Input, images_of, input_kind, with_images
@@ -24,10 +24,10 @@ from gateway.domain.generation.model import Attempt, Generation
 from gateway.domain.generation.next_attempt import routes_left
 from gateway.domain.public_addresses import Network, addresses_of, is_allowed, refusal
 from gateway.domain.routing.image_limits import ImageFacts, misfits, remake
-from gateway.domain.routing.plan import bytes_form, place_of
+from gateway.domain.routing.plan import bytes_form, param_path
 from gateway.fetch.fetcher import Fetcher, FetchFailed, FetchRefused, FetchTooLarge, RedirectRefused
 from gateway.inputs.blobs import Blobs
-from gateway.inputs.provider_uploads import Image, InputRefused, Uploading
+from gateway.inputs.provider_uploads import Image, InputRefused, ProviderUploads
 from gateway.media.image_convert import ImageConverter, NotConverted, UndecodableImage
 from gateway.media.image_header import IMAGE_MAX, inspect_large
 from gateway.media.image_structure import DamagedImage
@@ -66,7 +66,7 @@ class _TryAgain(_FetchFailed):
     """Another try in a moment may have the image: its server was busy, or the transfer broke off."""
 
 
-class Inputs:
+class InputPreparer:
     """Makes the inputs of a submit ready. This may be repeated: none of it costs anything."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Inputs:
         *,
         store: Store,
         blobs: Blobs,
-        uploading: Uploading,
+        uploading: ProviderUploads,
         fetcher: Fetcher,
         providers: Mapping[str, Provider],
         allow: Sequence[Network],
@@ -109,12 +109,12 @@ class Inputs:
         may_change = {adaptation.param for adaptation in route.adaptations}
         replaced: dict[str, str] = {}
         for image in dict.fromkeys(images_of(value)):
-            param = place_of(value, image)
+            param = param_path(value, image)
             if image.startswith(FILE_PREFIX):
                 if form is None:
-                    replaced[image] = self._linked(generation.key, image)
+                    replaced[image] = self._linked(generation.owner, image)
                     continue
-                content = await self._stored(image, generation.key, param)
+                content = await self._stored(image, generation.owner, param)
             elif self._passes_on(capability, image):
                 replaced[image] = image
                 continue
@@ -144,7 +144,13 @@ class Inputs:
         await self._uploading.close()
 
     async def _handed_over(
-        self, image: _ImageBytes, provider: Provider, form: ImageForm | None, limits: ImageLimits, *, may_change: bool
+        self,
+        image: _ImageBytes,
+        provider: Provider,
+        form: ImageTransport | None,
+        limits: ImageLimits,
+        *,
+        may_change: bool,
     ) -> str:
         """The image as the provider takes bytes: the URL of an upload, or base64 text; converted where that is due."""
         reasons = misfits(image.facts, limits)
@@ -162,7 +168,7 @@ class Inputs:
                 is_damaged = isinstance(error, UndecodableImage)  # then every provider would fail at it
                 raise _refused(image.param, str(error), elsewhere=not is_damaged) from error
 
-        if form is ImageForm.UPLOAD:
+        if form is ImageTransport.UPLOAD:
             upload = Image(
                 sha256=image.sha256,
                 recipe="" if conversion is None else conversion.recipe,
@@ -174,7 +180,7 @@ class Inputs:
 
     def _passes_on(self, capability: Capability, url: str) -> bool:
         """True if a model gets this URL as the client gave it, and the provider fetches the image."""
-        takes_urls = ImageForm.URL in capability.image_forms
+        takes_urls = ImageTransport.URL in capability.image_forms
         return takes_urls and (bytes_form(capability) is None or not self._is_near(url))
 
     def _is_near(self, url: str) -> bool:
@@ -253,7 +259,7 @@ class Inputs:
         try:
             return await self._fetch_once(url, max_bytes, param)
         except (_TryAgain, DamagedImage) as error:
-            log.info("image_unfetched", param=param, error=str(error))
+            log.info("image_fetch_failed", param=param, error=str(error))
         await sleep(self._clock, FETCH_AGAIN_SECONDS)
         try:
             return await self._fetch_once(url, max_bytes, param)

@@ -41,7 +41,7 @@ class Image(Struct, frozen=True, kw_only=True):
     read: Callable[[], Awaitable[bytes]]  # gives the converted bytes; called only when there is an upload to make
 
 
-class Uploading:
+class ProviderUploads:
     """Makes uploads. Submits that need the same one at the same time share it; it goes on if they are cancelled."""
 
     def __init__(self, uploads: Uploads, upstream: Upstream, clock: Clock) -> None:
@@ -98,7 +98,7 @@ class Uploading:
             try:
                 await self._uploads.keep(key, url, now + timedelta(seconds=seconds))
             except StoreUnavailable as error:  # this submit can use the URL all the same
-                log.warning("upload_not_kept", provider=provider.name, error=str(error))
+                log.warning("upload_not_stored", provider=provider.name, error=str(error))
         return url
 
     async def _upload(self, provider: Provider, image: Image) -> str:

@@ -60,20 +60,20 @@ class ImageConverter:
                     env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # without the keys of providers
                 )
             except OSError as error:
-                log.warning("picture_not_made", error=str(error), bytes=len(content))
+                log.warning("image_convert_failed", error=str(error), bytes=len(content))
                 raise NotConverted("the gateway has no memory or process left to convert it now") from error
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     converted, _ = await process.communicate(content)
             except TimeoutError as error:
-                log.warning("picture_not_made", code=None, bytes=len(content))
+                log.warning("image_convert_failed", code=None, bytes=len(content))
                 raise NotConverted("it takes too long to convert") from error
             finally:
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
         if process.returncode:
-            log.warning("picture_not_made", code=process.returncode, bytes=len(content))
+            log.warning("image_convert_failed", code=process.returncode, bytes=len(content))
             refusal = UndecodableImage if process.returncode == _UNDECODABLE else NotConverted
             raise refusal(_REASONS.get(process.returncode, "it takes too much memory or time to convert"))
         return converted

@@ -9,10 +9,10 @@ from gateway.domain.adapter.request import UpstreamRequest
 from gateway.domain.adapter.task import TaskRef
 from gateway.domain.errors import Conflict
 from gateway.domain.generation.model import Attempt, Generation
-from gateway.generations.notifier import Signals
+from gateway.generations.notifier import Notifier
 from gateway.generations.service import Drivers
 from gateway.store.port import Store
-from gateway.store.task_claims import Teller, Told
+from gateway.store.task_claims import ClaimResult, Teller
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
@@ -22,26 +22,28 @@ class Adoption:
     """Gives attempts the tasks that no reply to their submit has named."""
 
     def __init__(
-        self, *, store: Store, providers: Mapping[str, Provider], drivers: Drivers, signals: Signals, clock: Clock
+        self, *, store: Store, providers: Mapping[str, Provider], drivers: Drivers, notifier: Notifier, clock: Clock
     ) -> None:
         self._store = store
         self._providers = providers
         self._drivers = drivers
-        self._signals = signals
+        self._notifier = notifier
         self._clock = clock
 
-    async def adopt(self, generation: Generation, attempt: Attempt, task_ids: Sequence[str], reporter: Teller) -> Told:
+    async def adopt(
+        self, generation: Generation, attempt: Attempt, task_ids: Sequence[str], reporter: Teller
+    ) -> ClaimResult:
         """Assign these tasks to the attempt, all of them or none. Durable when it returns.
 
         Raises `Conflict` if a task belongs to another attempt, or if the provider is not configured, so that nobody
         could poll the tasks. Raises what the adapter raises, and `StoreUnavailable`.
         """
-        if not await self._store.callbacks.room(attempt.id):
-            return Told.REFUSED  # decided without a write
+        if not await self._store.task_claims.free_slots(attempt.id):
+            return ClaimResult.REFUSED  # decided without a write
         refs = self._refs(generation, attempt, task_ids)
-        result = await self._store.callbacks.tell(attempt.id, refs, self._clock.now(), reporter)
-        if result is Told.ADOPTED:
-            self._signals.changed(generation.id)
+        result = await self._store.task_claims.claim(attempt.id, refs, self._clock.now(), reporter)
+        if result is ClaimResult.ADOPTED:
+            self._notifier.changed(generation.id)
             self._drivers.wake(generation.id)
         return result
 
@@ -59,13 +61,13 @@ class Adoption:
         request = UpstreamRequest(
             attempt_id=attempt.id,
             model=route.model,
-            row=route.row,
+            capability_name=route.capability_name,
             prompt=generation.request.prompt,
             input=generation.request.input,
             settings=route.settings,
             count=len(attempt.slots),
             options=generation.request.provider_options.get(provider.name, {}),
-            form=attempt.form,
+            variant=attempt.variant,
         )
         try:
             return tuple(provider.adapter.known_task(request, task_id) for task_id in task_ids)

@@ -19,7 +19,7 @@ from gateway.domain.generation.reconciliation import TASKS_MAX
 from gateway.domain.generation.task_polling import open_tasks
 from gateway.reconciliation.adoption import Adoption
 from gateway.store.port import Store, attempt_cursor
-from gateway.store.task_claims import Told
+from gateway.store.task_claims import ClaimResult
 from gateway.tokens import Signer
 from gateway.upstream.provider import Provider
 
@@ -29,7 +29,7 @@ _PURPOSE = "callback"
 _Claim = tuple[str, str, AttemptState | None]  # attempt id, task id, the attempt's state; None: it was deleted
 
 
-class Hinted(Protocol):
+class Nudgeable(Protocol):
     """What this service needs of an engine."""
 
     def nudge(self, generation_id: str, attempt_id: str) -> None:
@@ -61,7 +61,7 @@ class CallbackUrls:
         return attempt_id if self._signer.admits(dot + signature, _PURPOSE, *subject, now=self._clock.now()) else None
 
 
-class Callbacks:
+class CallbackReceiver:
     """Handles callbacks with a valid token. A callback costs one read of the ledger, however often it is repeated."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Callbacks:
         store: Store,
         providers: Mapping[str, Provider],
         adoption: Adoption,
-        drivers: Hinted,
+        drivers: Nudgeable,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -140,14 +140,14 @@ class Callbacks:
         try:
             result, reason = await self._adoption.adopt(generation, attempt, (task_id,), "callback"), "it was answered"
         except Conflict as error:
-            result, reason = Told.REFUSED, error.detail
+            result, reason = ClaimResult.REFUSED, error.detail
         fields = {"attempt": attempt.id, "provider": generation.route(attempt).provider, "task": task_id}
-        if result is Told.ADOPTED:
+        if result is ClaimResult.ADOPTED:
             log.info("callback_adopted", generation=generation.id, **fields)
-        elif result is Told.REFUSED and not await self._was_answered(generation, attempt, task_id):
+        elif result is ClaimResult.REFUSED and not await self._was_answered(generation, attempt, task_id):
             log.warning("callback_unexpected", generation=generation.id, state=attempt.state, reason=reason, **fields)
         self._remember((attempt.id, task_id, attempt.state))
-        return result is Told.ADOPTED
+        return result is ClaimResult.ADOPTED
 
     def _remember(self, claim: _Claim) -> None:
         self._handled[claim] = None

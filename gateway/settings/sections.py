@@ -18,9 +18,9 @@ from gateway.settings.toml import (
     Host,
     HttpUrl,
     Network,
-    Read,
     Secret,
     TomlReader,
+    TomlValue,
     header_secret,
     plain_text,
 )
@@ -66,10 +66,10 @@ def _webhook_secret(raw: object, reader: TomlReader) -> Secret:
     return secret
 
 
-DatabaseUrl = Annotated[str, Read(_database_url)]
-ArtifactsUrl = Annotated[str, Read(_artifacts_url)]
-ApiKey = Annotated[Secret, Read(header_secret)]
-WebhookSecret = Annotated[Secret, Read(_webhook_secret)]
+DatabaseUrl = Annotated[str, TomlValue(_database_url)]
+ArtifactsUrl = Annotated[str, TomlValue(_artifacts_url)]
+ApiKey = Annotated[Secret, TomlValue(header_secret)]
+WebhookSecret = Annotated[Secret, TomlValue(_webhook_secret)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Days = Annotated[float, Meta(gt=0, le=36_500)]
 Text = Annotated[str, Meta(min_length=1)]

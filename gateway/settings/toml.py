@@ -129,7 +129,7 @@ class InvalidValue(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class TomlValue:
     """Marks a type with the function that reads it from TOML; it raises `ValueError` with what was expected."""
 
     of: Callable[[object, "TomlReader"], object]
@@ -186,7 +186,7 @@ class TomlReader:
         origin, arguments = get_origin(kind), get_args(kind)
         if origin is Annotated:
             for mark in arguments[1:]:
-                if isinstance(mark, Read):
+                if isinstance(mark, TomlValue):
                     try:
                         return mark.of(raw, self)
                     except ValueError as error:
@@ -343,7 +343,7 @@ def _header_value(raw: object, reader: "TomlReader") -> Secret:
     return secret
 
 
-HttpUrl = Annotated[str, Read(_http_url)]
-Host = Annotated[str, Read(_host)]
-Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, Read(_network)]
-HeaderValue = Annotated[Secret, Read(_header_value)]
+HttpUrl = Annotated[str, TomlValue(_http_url)]
+Host = Annotated[str, TomlValue(_host)]
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, TomlValue(_network)]
+HeaderValue = Annotated[Secret, TomlValue(_header_value)]

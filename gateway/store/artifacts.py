@@ -9,13 +9,13 @@ BEGUN_LIFE = timedelta(
 )  # until when a file may be that is being written; its own expiry follows when it is whole
 
 
-class Results(Protocol):
+class ArchivedFiles(Protocol):
     """Every method may raise `StoreUnavailable`.
 
     A file gets its row before it is written and loses it after it is removed, so no file is ever without a row.
     """
 
-    async def tell(self, generation_id: str, names: Sequence[str], until: datetime) -> bool:
+    async def announce(self, generation_id: str, names: Sequence[str], until: datetime) -> bool:
         """Announce files that are about to be written. They are removed after `until`, unless a write extends that.
 
         False if the generation was deleted: then nothing may be written.
@@ -37,7 +37,7 @@ class Results(Protocol):
         """Names of at most `limit` files that have expired, the oldest first."""
         ...
 
-    async def put_off(self, names: Sequence[str], until: datetime) -> None:
+    async def postpone(self, names: Sequence[str], until: datetime) -> None:
         """Let `expired` return these files again at `until`, because they could not be removed now."""
         ...
 

@@ -24,13 +24,13 @@ from gateway.domain.generation.transitions import (
     Write,
 )
 from gateway.domain.health.route_health import Completion
-from gateway.store.artifacts import Results
+from gateway.store.artifacts import ArchivedFiles
 from gateway.store.files import Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
 from gateway.store.purchases import Purchases
-from gateway.store.task_claims import Callbacks
+from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
-from gateway.store.webhooks import Webhooks
+from gateway.store.webhooks import WebhookRows
 
 KEY_LIFE = timedelta(hours=24)  # how long an idempotency key is stored; longer while its generation is open
 # How long after a request the retry of a client library counts as the same request. By default the OpenAI library waits
@@ -126,12 +126,12 @@ def check_moves(writes: Sequence[Write]) -> None:
 class Store(Protocol):
     """The ledger. Every method may raise `StoreUnavailable`; a write that raised it is never stored in part."""
 
-    results: Results
-    callbacks: Callbacks
+    archived_files: ArchivedFiles
+    task_claims: TaskClaims
     library: Library
     uploads: Uploads
     purchases: Purchases
-    webhooks: Webhooks
+    webhooks: WebhookRows
 
     async def create(
         self,

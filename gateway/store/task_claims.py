@@ -11,7 +11,7 @@ from gateway.domain.generation.reconciliation import Reporter
 Teller = Reporter
 
 
-class Told(StrEnum):
+class ClaimResult(StrEnum):
     """What became of reported task ids."""
 
     ADOPTED = "adopted"  # the attempt has these tasks
@@ -19,10 +19,10 @@ class Told(StrEnum):
     REFUSED = "refused"  # the attempt cannot have such tasks, or has no room for more
 
 
-class Callbacks(Protocol):
+class TaskClaims(Protocol):
     """Claims of tasks for attempts. Every method may raise `StoreUnavailable`."""
 
-    async def room(self, attempt_id: str) -> int:
+    async def free_slots(self, attempt_id: str) -> int:
         """How many further task ids may be reported for an attempt; 0 if the attempt does not exist.
 
         It is 0 before the submit was sent, and 0 while the tasks that the reply to the submit named, one for each
@@ -30,7 +30,7 @@ class Callbacks(Protocol):
         """
         ...
 
-    async def tell(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> Told:
+    async def claim(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> ClaimResult:
         """Give an attempt these tasks, in any state that has room for them: all of them or none.
 
         Raises `Conflict` if another attempt of the provider has one of them. While the attempt is `submitting` the ids

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from gateway.domain.webhooks import Delivery, DeliveryState, Endpoint, SigningSecret, Try
+from gateway.domain.webhooks import Delivery, DeliveryState, DeliveryTry, Endpoint, SigningSecret
 
 TEST_LIFE = timedelta(days=7)  # how long a test delivery is stored; other deliveries go with their generation
 _DELIVERY = re.compile(r"dlv_[0-9A-HJKMNP-TV-Z]{26}")
@@ -46,7 +46,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     until: datetime
 
 
-class Webhooks(Protocol):
+class WebhookRows(Protocol):
     """A method that writes returns after the change is on the disk. Every method may raise `StoreUnavailable`.
 
     The write that ends a generation adds its deliveries, in the same transaction: see `Store.write`. A *receiver* is
@@ -127,7 +127,7 @@ class Webhooks(Protocol):
         ...
 
     async def note(
-        self, claim: Claim, made: Try, *, final: bool = False, retry_after_seconds: float | None = None
+        self, claim: Claim, made: DeliveryTry, *, final: bool = False, retry_after_seconds: float | None = None
     ) -> Delivery | None:
         """Store a try and the state that the delivery gets by it; None if the delivery was deleted.
 

@@ -20,16 +20,16 @@ from gateway.domain.health.circuit import (
     CircuitState,
     Verdict,
     next_chance,
-    probed,
-    released,
+    on_probe,
+    on_release,
+    on_submit,
+    on_task_ended,
     state_of,
-    submitted,
-    task_ended,
 )
-from gateway.domain.health.limits import Budget, earned, refunded, retry_at, spent, unearned
+from gateway.domain.health.limits import RetryBudget, earned, refunded, retry_at, spent, unearned
 from gateway.domain.health.route_health import Completion, RouteHealth
 from gateway.telemetry import CircuitClosed, CircuitOpened, Observer
-from gateway.upstream.limiter import Lane
+from gateway.upstream.limiter import FairLimiter
 from gateway.upstream.provider import Provider
 
 TIMES_MAX = 100  # completion times that are remembered of a route
@@ -54,13 +54,13 @@ class Health:
         self._observer = observer
         self._clock = clock
         self._circuits: dict[tuple[str, str], Circuit] = {}
-        self._budgets = {name: Budget(at=now) for name in providers}
+        self._budgets = {name: RetryBudget(at=now) for name in providers}
         self._measured_since: dict[tuple[str, str], datetime] = {}  # routes whose speed an attempt is measuring
         self._times: dict[tuple[str, str], deque[Completion]] = {}
         self._summaries: dict[tuple[str, str], CompletionTimes] = {}  # computed from the times, until they change
-        self.submits = {name: Lane(provider.concurrency, clock) for name, provider in providers.items()}
+        self.submits = {name: FairLimiter(provider.concurrency, clock) for name, provider in providers.items()}
         # Submits are rare and cost money, polls are frequent and free: the limit of one must not delay the other.
-        self.reads = {name: Lane(provider.read_concurrency, clock) for name, provider in providers.items()}
+        self.reads = {name: FairLimiter(provider.read_concurrency, clock) for name, provider in providers.items()}
 
     def of(self, provider: str, model: str) -> RouteHealth:
         """The health of a route now. Implements `HealthOf`."""
@@ -122,7 +122,7 @@ class Health:
         for key in self._keys(provider, model):
             circuit = self._circuits.get(key)
             if circuit is not None:
-                self._circuits[key] = probed(circuit, attempt_id, now)
+                self._circuits[key] = on_probe(circuit, attempt_id, now)
         if self.completion_times(provider, model) is None and self._unknown_seconds(provider, model, now) is None:
             self._measured_since[provider, model] = now
         change = spent if retry else earned
@@ -145,9 +145,9 @@ class Health:
         for key in self._keys(provider, model):
             circuit = self._circuits.get(key)
             if circuit is not None:
-                self._circuits[key] = released(circuit, attempt_id)
+                self._circuits[key] = on_release(circuit, attempt_id)
 
-    def submitted(self, provider: str, model: str, attempt_id: str, failure: Failed | None) -> None:
+    def on_submit(self, provider: str, model: str, attempt_id: str, failure: Failed | None) -> None:
         """A submit has ended. Without a `failure` the provider accepted it."""
         if provider not in self._budgets:
             return
@@ -158,7 +158,7 @@ class Health:
             self.submits[provider].record_success()
         now = self._clock.now()
         for key in self._concerned(provider, model, failure):
-            self._put(key, submitted(self._circuits.get(key, Circuit()), attempt_id, kind, now))
+            self._put(key, on_submit(self._circuits.get(key, Circuit()), attempt_id, kind, now))
         if failure is None:
             self._budgets[provider] = refunded(self._budgets[provider], now)
         else:
@@ -166,7 +166,9 @@ class Health:
                 provider, model, attempt_id
             )  # it says nothing about the other circuit that it may be a probe of
 
-    def task_ended(self, provider: str, model: str, attempt_id: str, *, failure: Failed | None, seconds: float) -> None:
+    def on_task_ended(
+        self, provider: str, model: str, attempt_id: str, *, failure: Failed | None, seconds: float
+    ) -> None:
         """All tasks of an attempt have ended, `seconds` after its submit was accepted."""
         if provider not in self._budgets:
             return
@@ -176,7 +178,7 @@ class Health:
         kind = None if failure is None else failure.kind
         for key in self._concerned(provider, model, failure):
             circuit = self._circuits.get(key, _NEW)
-            self._put(key, task_ended(circuit, attempt_id, kind, now, now - timedelta(seconds=seconds)))
+            self._put(key, on_task_ended(circuit, attempt_id, kind, now, now - timedelta(seconds=seconds)))
         self.release_probe(provider, model, attempt_id)
 
     def learn(self, completions: Iterable[Completion]) -> None:

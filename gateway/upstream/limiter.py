@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway.clock import Clock
-from gateway.domain.health.limits import Limit, lowered, raised
+from gateway.domain.health.limits import AdaptiveLimit, lowered, raised
 
 
-class Lane:
+class FairLimiter:
     """A semaphore with a moving limit, and with a queue for each API key. The queues are served one after another."""
 
     def __init__(self, ceiling: int, clock: Clock) -> None:
         self._clock = clock
-        self._limit = Limit(ceiling=ceiling, value=float(ceiling))
+        self._limit = AdaptiveLimit(ceiling=ceiling, value=float(ceiling))
         self._active = 0
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
@@ -49,7 +49,7 @@ class Lane:
         self._limit = lowered(self._limit, self._clock.now())
 
     @asynccontextmanager
-    async def place(self, key: str) -> AsyncIterator[None]:
+    async def slot(self, key: str) -> AsyncIterator[None]:
         """Wait for a slot and use it for the length of the `with` block. `key` is the API key that the call is for."""
         await self._enter(key)
         try:

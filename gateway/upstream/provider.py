@@ -17,7 +17,7 @@ class UpstreamModel:
     """One upstream model of a configured provider."""
 
     name: str
-    row: str  # the entry of the adapter's capability tables that describes it
+    capability_name: str  # the entry of the adapter's capability tables that describes it
     capabilities: tuple[Capability, ...]
     polling: Polling
     prices: tuple[Price, ...] = ()
@@ -35,7 +35,7 @@ class Provider:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     concurrency: int = 32  # submits at the same time
     read_concurrency: int = 512  # polls at the same time
-    form: str | None = None
+    variant: str | None = None
     read_timeout_seconds: float = 30.0
     usual_polling: Polling | None = None  # as configured for all models; None: as in the adapter
     accepts_work: bool = True  # False: it is disabled, and only its existing tasks are polled
@@ -73,8 +73,8 @@ def _follow_only(adapter: Adapter, account: ProviderSettings) -> Provider:
 
 
 def _provider(adapter: Adapter, settings: ProviderSettings) -> Provider:
-    if settings.form is not None and settings.form not in adapter.forms:
-        expected = ", ".join(filter(None, adapter.forms)) or "no value: this provider has one form; remove the key"
+    if settings.form is not None and settings.form not in adapter.variants:
+        expected = ", ".join(filter(None, adapter.variants)) or "no value: this provider has one form; remove the key"
         raise ConfigurationError(f"providers.{adapter.name}.form: {settings.form!r}; expected {expected}")
     names = [*adapter.capabilities, *(name for name in settings.models if name not in adapter.capabilities)]
     return Provider(
@@ -86,7 +86,7 @@ def _provider(adapter: Adapter, settings: ProviderSettings) -> Provider:
         headers={name: value.reveal() for name, value in settings.headers.items()},
         concurrency=settings.concurrency,
         read_concurrency=settings.read_concurrency,
-        form=settings.form,
+        variant=settings.form,
         usual_polling=settings.over(adapter.polling),
     )
 
@@ -113,7 +113,7 @@ def _model(adapter: Adapter, settings: ProviderSettings, name: str) -> UpstreamM
     _check_prices(configured.prices, capabilities, where)
     return UpstreamModel(
         name=name,
-        row=row,
+        capability_name=row,
         capabilities=capabilities,
         polling=configured.over(polling),
         prices=configured.prices,

@@ -20,7 +20,7 @@ from gateway.clock import Clock, wait
 from gateway.domain.adapter.contract import HttpReply
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.model import Generation
-from gateway.domain.webhooks import Delivery, Try, live, receiver
+from gateway.domain.webhooks import Delivery, DeliveryTry, live, receiver
 from gateway.failpoints import reach
 from gateway.fetch.fetcher import AddressRefused, FetchFailed, FetchRefused, Posted
 from gateway.store.port import Store
@@ -48,7 +48,7 @@ class Poster(Protocol):
 class _Sent(Struct, frozen=True):
     """A try that was made, with what the schedule needs beside it."""
 
-    made: Try
+    made: DeliveryTry
     final: bool = False  # no later try can succeed
     retry_after_seconds: float | None = None
 
@@ -93,7 +93,7 @@ class Deliverer:
                 try:
                     await self._sleep(await self._begin())
                 except StoreUnavailable as error:
-                    log.warning("deliveries_put_off", error=str(error))
+                    log.warning("deliveries_postponed", error=str(error))
                     await self._sleep(TROUBLE_SECONDS)
                 except Exception:  # a defect with one delivery must not end all sending
                     log.exception("deliveries_failed")
@@ -186,10 +186,10 @@ class Deliverer:
                 claim, sent.made, final=sent.final, retry_after_seconds=sent.retry_after_seconds
             )
         except StoreUnavailable as error:  # the claim expires, and the delivery is sent again
-            log.warning("delivery_not_noted", delivery=delivery.id, error=str(error))
+            log.warning("delivery_not_recorded", delivery=delivery.id, error=str(error))
             return
         except Exception:  # likewise: a defect with one delivery must not end the others
-            log.exception("delivery_not_noted", delivery=delivery.id)
+            log.exception("delivery_not_recorded", delivery=delivery.id)
             return
         self._observer.observe(
             DeliveryTried(
@@ -213,7 +213,7 @@ class Deliverer:
         except Exception:  # a defect that comes again at each try: counted as a try, so that the schedule ends
             log.exception("delivery_failed", delivery=claim.delivery.id)
             spent = (self._clock.now() - at).total_seconds()
-            return _Sent(Try(at=at, duration_seconds=spent, error="the gateway failed"))
+            return _Sent(DeliveryTry(at=at, duration_seconds=spent, error="the gateway failed"))
 
     async def _post(self, claim: Claim, at: datetime) -> _Sent | None:
         delivery = claim.delivery
@@ -233,7 +233,7 @@ class Deliverer:
             retry_after = retry_after_seconds(HttpReply(status=status, headers=answer.headers), self._clock.now)
         except (FetchFailed, FetchRefused) as failed:
             error = failed
-        made = Try(
+        made = DeliveryTry(
             at=at,
             duration_seconds=(self._clock.now() - at).total_seconds(),
             status=status,

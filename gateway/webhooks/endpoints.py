@@ -9,7 +9,7 @@ from gateway.domain.errors import Conflict, NotFound
 from gateway.domain.webhooks import ENDPOINTS_MAX, ROTATION_SECONDS, Delivery, Endpoint, SigningSecret, rotated
 from gateway.ids import new_id
 from gateway.store.webhooks import DeliveryPage, DeliveryQuery
-from gateway.store.webhooks import Webhooks as WebhookStore
+from gateway.store.webhooks import WebhookRows as WebhookStore
 from gateway.webhooks.signing import SigningKeys, new_secret
 
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ class Changes(Struct, frozen=True, kw_only=True):
         return replace(endpoint, **fields, disabled=(endpoint.disabled or "requested") if self.disabled else None)
 
 
-class Webhooks:
+class WebhookEndpoints:
     """What another API key owns does not exist for a call: it raises `NotFound`."""
 
     def __init__(self, *, store: WebhookStore, keys: SigningKeys, clock: Clock) -> None:

@@ -62,7 +62,7 @@ CANCELLED = frozenset({"cancelled", "canceled"})
 def to_upstream(request: UpstreamRequest) -> HttpCall:
     """The call that starts a task. It has only what the client asked for: several models refuse unknown fields."""
     settings = request.settings
-    has_audio = CAPABILITIES[request.row][0].generate_audio
+    has_audio = CAPABILITIES[request.capability_name][0].generate_audio
     body: dict[str, Any] = {
         "model": request.model,
         "prompt": request.prompt or None,
@@ -78,9 +78,9 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
         case TextToVideo():
             pass
         case ImageToVideo(first_frame=first, last_frame=last):
-            body |= _frames(request.row, first, last)
+            body |= _frames(request.capability_name, first, last)
         case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
-            body |= {"image_urls": list(references), **_frames(request.row, first, last)}
+            body |= {"image_urls": list(references), **_frames(request.capability_name, first, last)}
     sent = {**request.options, **{name: value for name, value in body.items() if value is not None}}
     return HttpCall(method="POST", path="/v1/videos/generations", headers=HEADERS, json=sent)
 

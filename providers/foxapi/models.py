@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from gateway.domain.adapter.contract import (
     Capability,
-    ImageForm,
     ImageLimits,
+    ImageTransport,
 )
 from gateway.domain.adapter.decoding import http_url, items, mapping, number, text
 from gateway.domain.adapter.request import InputKind, ReferencesToVideo, UpstreamRequest
@@ -86,7 +86,7 @@ V3 = Capability(
     images=ImageLimits(
         max_bytes=10 * 1024 * 1024, min_side=300, max_ratio=2.5
     ),  # Kling's own limits; FoxAPI states none
-    image_forms=(ImageForm.UPLOAD, ImageForm.URL),
+    image_forms=(ImageTransport.UPLOAD, ImageTransport.URL),
     rules=(_voices, _shots),
 )
 O3 = replace(

@@ -56,7 +56,7 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
         case _:  # excluded by the capabilities: it would buy a video that the client did not ask for
             raise UnsupportedParameter("Keevx takes a first frame or reference images.", param="image")
     settings = request.settings
-    has_audio = any(capability.generate_audio for capability in CAPABILITIES.get(request.row, ()))
+    has_audio = any(capability.generate_audio for capability in CAPABILITIES.get(request.capability_name, ()))
     fields = {
         "aspect_ratio": settings.aspect_ratio,
         "aspect_resolution": settings.resolution,

@@ -106,7 +106,7 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
     # Versions disagree about the type of `duration`. Left out, it means 5 seconds in all of them.
     if settings.duration_seconds not in {None, DEFAULT_SECONDS}:
         metadata["duration"] = str(settings.duration_seconds)
-        body["duration"] = settings.duration_seconds if request.form == "number" else metadata["duration"]
+        body["duration"] = settings.duration_seconds if request.variant == "number" else metadata["duration"]
     body["metadata"] = {name: value for name, value in metadata.items() if value is not None} or None
     return HttpCall(
         method="POST",
@@ -249,7 +249,7 @@ ADAPTER = Adapter(
     refresh=refresh,
     refresh_every=4,  # every one to two minutes
     content=content,
-    forms=("string", "number"),
-    amend=amend,
+    variants=("string", "number"),
+    next_variant=amend,
     known_task=lambda request, task_id: TaskRef(id=task_id, path=to_upstream(request).path.rpartition("/")[2]),
 )

@@ -10,11 +10,11 @@ from gateway.app import Application
 from gateway.domain.adapter.request import TextToVideo
 from gateway.domain.adapter.task import Artifact, Status, TaskRef
 from gateway.domain.generation.model import (
+    ArchivedFile,
     Attempt,
     AttemptState,
     Generation,
     GenerationRequest,
-    Kept,
     Output,
     Plan,
     Route,
@@ -36,7 +36,7 @@ def kept_generation(
 ) -> Generation:
     """A generation of the key `owner` with one archived output; `changes` replace fields of the output."""
     name = new_id("gen_", now)
-    archived = Kept(
+    archived = ArchivedFile(
         name=f"{name}/0-1.mp4",
         bytes=len(content),
         sha256=sha256(content).hexdigest(),
@@ -64,10 +64,10 @@ def kept_generation(
     ended = output.status is Status.COMPLETED
     return Generation(
         id=name,
-        key=owner,
+        owner=owner,
         kind="video",
         request=GenerationRequest(model="any", input=TextToVideo(), prompt="A beach."),
-        plan=Plan(routes=(Route(provider="foxapi", model="kling-v3-text-to-video", row="x"),)),
+        plan=Plan(routes=(Route(provider="foxapi", model="kling-v3-text-to-video", capability_name="x"),)),
         status=Status.COMPLETED if ended else Status.IN_PROGRESS,
         created_at=now,
         deadline_at=now + timedelta(hours=1),

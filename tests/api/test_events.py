@@ -113,7 +113,7 @@ class Listener:
 
 
 def listeners(gateway: Any) -> int:
-    return sum(map(len, gateway.application._signals._listeners.values()))
+    return sum(map(len, gateway.application._notifier._listeners.values()))
 
 
 async def settled(gateway: Any) -> None:
@@ -144,7 +144,7 @@ async def progressed(gateway: Any, generation_id: str, progress: float) -> None:
         completed_at=None,
     )
     assert await gateway.application.store.write(held, [changed], gateway.clock.now()) is not None
-    gateway.application._signals.changed(generation_id)
+    gateway.application._notifier.changed(generation_id)
     await settled(gateway)
 
 
@@ -381,7 +381,7 @@ async def test_a_client_that_reads_nothing_for_a_minute_is_disconnected(gateway:
     await gateway.clock.advance(1)
     assert stuck.gone.is_set()
     await asyncio.wait_for(stuck.task, 2)
-    assert gateway.application._signals.streams._taken == 0
+    assert gateway.application._notifier.streams._taken == 0
 
 
 async def test_an_unread_request_body_takes_no_room(gateway: Any, made: str) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from gateway.domain.adapter.contract import Adapter, Capability, Credential, FilePart, HttpCall, ImageForm
+from gateway.domain.adapter.contract import Adapter, Capability, Credential, FilePart, HttpCall, ImageTransport
 from gateway.domain.adapter.decoding import read_json
 from gateway.domain.adapter.request import (
     ImageToVideo,
@@ -76,7 +76,7 @@ def choices(capability: Capability, field: str, declared: frozenset[Any]) -> lis
 
 
 def images_forms(capability: Capability) -> list[str]:
-    return [URL, BASE64] if ImageForm.BASE64 in capability.image_forms else [URL]
+    return [URL, BASE64] if ImageTransport.BASE64 in capability.image_forms else [URL]
 
 
 OPTION_VALUES: tuple[Any, ...] = (
@@ -122,12 +122,12 @@ def requests_of(adapter: Adapter, model: str, capability: Capability, kind: Inpu
             UpstreamRequest(
                 attempt_id="att_1",
                 model=model,
-                row=model,
+                capability_name=model,
                 prompt=prompt,
                 input=value,
                 settings=settings,
                 options=options,
-                form=adapter.forms[0],
+                variant=adapter.variants[0],
             )
             for image in images_forms(capability)
             for value in inputs_of(kind, capability, image)
@@ -145,7 +145,7 @@ def requests_of(adapter: Adapter, model: str, capability: Capability, kind: Inpu
     for mode in capability.modes:
         others.append(structs.replace(first, settings=structs.replace(first.settings, mode=mode, resolution=None)))
     others += [structs.replace(first, count=count) for count in range(2, capability.count_max + 1)]
-    others += [structs.replace(first, form=form) for form in adapter.forms]
+    others += [structs.replace(first, variant=form) for form in adapter.variants]
     for option, value in product(sorted(capability.options), OPTION_VALUES):
         prompt = "" if option == capability.prompt_or else first.prompt
         others.append(structs.replace(first, prompt=prompt, options={**first.options, option: value}))
@@ -191,8 +191,8 @@ def test_tables_of_an_adapter_are_complete(adapter: Adapter) -> None:
     )
     assert adapter.refresh_every == 0 or adapter.refresh is not None
     assert adapter.default_row is None or adapter.default_row in adapter.capabilities
-    assert adapter.forms
-    assert len(set(adapter.forms)) == len(adapter.forms)
+    assert adapter.variants
+    assert len(set(adapter.variants)) == len(adapter.variants)
     assert (adapter.upload is None) is (adapter.uploaded_url is None)
     assert urlsplit(adapter.base_url).scheme == "https"
     assert not adapter.base_url.endswith("/")
@@ -223,7 +223,7 @@ def test_nothing_that_was_asked_for_is_dropped(
     """Two requests that ask for different things give different calls."""
     by_call: dict[bytes, UpstreamRequest] = {}
     for request in requests_of(adapter, model, capability, kind):
-        if request.form != adapter.forms[0] or request.settings.mode is not None:
+        if request.variant != adapter.variants[0] or request.settings.mode is not None:
             continue  # a form or a mode may express the same in another way
         call = adapter.to_upstream(request)
         sent = encoded([call.path, dict(call.query), call.json])

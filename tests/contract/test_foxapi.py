@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.domain.adapter.contract import Capability, Credential, FilePart, HttpCall, HttpReply, ImageForm
+from gateway.domain.adapter.contract import Capability, Credential, FilePart, HttpCall, HttpReply, ImageTransport
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.replies import KIND_BY_STATUS
 from gateway.domain.adapter.request import (
@@ -41,7 +41,7 @@ def request(
     return UpstreamRequest(
         attempt_id="att_1",
         model=model,
-        row=model,
+        capability_name=model,
         prompt=prompt,
         input=value,
         settings=Settings(**fields),
@@ -252,7 +252,7 @@ def test_capabilities_are_the_documented_ones(
     assert not row.fps
     assert row.cfg_scale is None
     assert row.images.formats == {"image/jpeg", "image/png"}
-    assert row.image_forms[0] is ImageForm.UPLOAD
+    assert row.image_forms[0] is ImageTransport.UPLOAD
 
 
 def test_only_o3_accepts_several_prompts_instead_of_one() -> None:
@@ -262,7 +262,7 @@ def test_only_o3_accepts_several_prompts_instead_of_one() -> None:
 
 
 def why_not(submit: UpstreamRequest) -> str | None:
-    (row,) = CAPABILITIES[submit.row]
+    (row,) = CAPABILITIES[submit.capability_name]
     return next((why for rule in row.rules if (why := rule(submit)) is not None), None)
 
 

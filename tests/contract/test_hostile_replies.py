@@ -229,8 +229,8 @@ def read_every_way(adapter: Adapter, reply: HttpReply) -> None:
             assert_sound(None if reader is None else reader(reply))
     with suppress(UnreadableReply):
         assert_sound(None if adapter.read_callback is None else adapter.read_callback(reply.body))
-    form = None if adapter.amend is None else adapter.amend(call, reply)
-    assert form is None or form in adapter.forms
+    form = None if adapter.next_variant is None else adapter.next_variant(call, reply)
+    assert form is None or form in adapter.variants
 
 
 JSON = st.recursive(

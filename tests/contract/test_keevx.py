@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.adapter.contract import Callback, Capability, FilePart, HttpCall, HttpReply, ImageForm
+from gateway.domain.adapter.contract import Callback, Capability, FilePart, HttpCall, HttpReply, ImageTransport
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.request import (
     ImageToVideo,
@@ -32,7 +32,7 @@ def request(model: str, prompt: str, value: Input, *, count: int = 1, **fields: 
     return UpstreamRequest(
         attempt_id="att_1",
         model=model,
-        row=model,
+        capability_name=model,
         prompt=prompt,
         input=value,
         settings=Settings(**fields),
@@ -263,8 +263,8 @@ def test_the_rows_are_those_of_the_parameter_tables() -> None:
         assert (capability.prompt_max, capability.count_max) == (1000, 4)
         assert not capability.frames_with_references
         assert capability.defaults == {"resolution": "720p", "duration_seconds": min(capability.durations)}
-        assert capability.image_forms[0] is ImageForm.UPLOAD
-        assert ImageForm.URL in capability.image_forms
+        assert capability.image_forms[0] is ImageTransport.UPLOAD
+        assert ImageTransport.URL in capability.image_forms
         assert capability.images.formats == {"image/jpeg", "image/png", "image/webp"}
         assert capability.images.max_bytes == 20 * 2**20
 

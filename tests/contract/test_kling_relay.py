@@ -37,11 +37,11 @@ def request(
     return UpstreamRequest(
         attempt_id="att_1",
         model="kling-v1-6",
-        row="kling-v1-6",
+        capability_name="kling-v1-6",
         prompt="a cat",
         input=source,
         settings=Settings(**fields),
-        form=form,
+        variant=form,
         options=options or {},
     )
 
@@ -183,7 +183,7 @@ def test_every_call_asks_for_english_and_a_read_has_no_body() -> None:
 
 
 def refusals(submit: UpstreamRequest) -> list[str]:
-    return [why for rule in ADAPTER.capabilities[submit.row][0].rules if (why := rule(submit)) is not None]
+    return [why for rule in ADAPTER.capabilities[submit.capability_name][0].rules if (why := rule(submit)) is not None]
 
 
 @pytest.mark.parametrize("option", ["camera_control", "static_mask", "dynamic_masks"])
@@ -223,7 +223,7 @@ def planned(model: str, source: Any = TEXT, *, adapt: Any = "none", sound: bool 
     rows = tuple(replace(row, generate_audio=sound) for row in KNOWN[model])
     wanted = GenerationRequest(model="m", prompt="a cat", input=source, settings=Settings(**fields), adapt=adapt)
     prices = (Price(resolution="1080p", per_clip=2.0), Price(per_clip=1.0))
-    candidate = Candidate(provider="kling_relay", model=model, row=model, capabilities=rows, prices=prices)
+    candidate = Candidate(provider="kling_relay", model=model, capability_name=model, capabilities=rows, prices=prices)
     return plan(wanted, (candidate,))
 
 
@@ -231,7 +231,7 @@ def sent(outcome: Planned, model: str, source: Any = TEXT) -> tuple[str | None, 
     """The mode that goes to the relay, the price, and the settings that nobody gave."""
     (route,) = outcome.routes
     submit = request(source)
-    call = ADAPTER.to_upstream(structs.replace(submit, model=model, row=model, settings=route.settings))
+    call = ADAPTER.to_upstream(structs.replace(submit, model=model, capability_name=model, settings=route.settings))
     return call.json.get("mode"), route.cost_usd, [name for name in ("mode",) if route.settings.mode is not None]
 
 
@@ -327,17 +327,17 @@ STRING_REFUSED = error("invalid_request", "json: cannot unmarshal string into Go
     ],
 )
 def test_other_form_only_where_nothing_was_sent(form: str, status: int, refusal: Any, other: str | None) -> None:
-    assert ADAPTER.amend is not None
+    assert ADAPTER.next_variant is not None
     call = ADAPTER.to_upstream(request(duration_seconds=10, form=form))
 
-    assert ADAPTER.amend(call, reply(refusal, status=status, method="POST")) == other
+    assert ADAPTER.next_variant(call, reply(refusal, status=status, method="POST")) == other
 
 
 def test_no_other_form_without_a_duration() -> None:
-    assert ADAPTER.amend is not None
+    assert ADAPTER.next_variant is not None
     call = ADAPTER.to_upstream(request(duration_seconds=5))
 
-    assert ADAPTER.amend(call, reply(STRING_REFUSED, status=400, method="POST")) is None
+    assert ADAPTER.next_variant(call, reply(STRING_REFUSED, status=400, method="POST")) is None
 
 
 # --- refusals
@@ -538,8 +538,8 @@ def test_polling_follows_the_page() -> None:
 def reads_cleanly(answer: HttpReply) -> None:
     refused = ADAPTER.classify(answer)
     assert refused is None or isinstance(refused, Failed)
-    assert ADAPTER.amend is not None
-    assert ADAPTER.amend(ADAPTER.to_upstream(request(duration_seconds=10)), answer) in {None, "number", "string"}
+    assert ADAPTER.next_variant is not None
+    assert ADAPTER.next_variant(ADAPTER.to_upstream(request(duration_seconds=10)), answer) in {None, "number", "string"}
     try:
         snapshot = ADAPTER.from_upstream(answer)
     except UnreadableReply:

@@ -19,11 +19,11 @@ from gateway.domain.adapter.task import Artifact, Failed, Status, TaskRef
 from gateway.domain.errors import Conflict, GenerationDeleted, IdempotencyKeyReused, InvalidImage, StoreUnavailable
 from gateway.domain.generation.model import (
     Adaptation,
+    ArchivedFile,
     Attempt,
     AttemptState,
     Generation,
     GenerationRequest,
-    Kept,
     Output,
     Plan,
     Policy,
@@ -34,8 +34,8 @@ from gateway.domain.generation.transitions import (
     ATTEMPT_MOVES,
     AddAttempt,
     IllegalMove,
+    SaveArchivedFile,
     SaveAttempt,
-    SaveKept,
     SaveOutput,
     SaveStatus,
     Write,
@@ -45,7 +45,7 @@ from gateway.domain.routing.image_limits import ImageFacts
 from gateway.ids import new_id
 from gateway.store.port import AttemptCursor, Idempotency, Query, Store, StoredFile, attempt_cursor
 from gateway.store.sqlite.store import SqliteStore
-from gateway.store.task_claims import Told
+from gateway.store.task_claims import ClaimResult
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=1)
@@ -74,10 +74,15 @@ def generation(at: datetime = NOW, **changes: Any) -> Generation:
     request = replace(request, metadata=changes.pop("metadata", {}))
     plain = Generation(
         id=new_id("gen_", at),
-        key="alice",
+        owner="alice",
         kind="video",
         request=request,
-        plan=Plan(routes=(Route(provider="keevx", model="V", row="V"), Route(provider="foxapi", model="k3", row="k3"))),
+        plan=Plan(
+            routes=(
+                Route(provider="keevx", model="V", capability_name="V"),
+                Route(provider="foxapi", model="k3", capability_name="k3"),
+            )
+        ),
         status=Status.QUEUED,
         created_at=at,
         deadline_at=at + timedelta(hours=1),
@@ -171,7 +176,7 @@ async def test_a_second_create_with_the_same_id_is_refused_and_changes_nothing(s
     created = await store.create(generation())
 
     with pytest.raises(Exception, match=r"(?i)unique"):
-        await store.create(replace(created, key="bob"))
+        await store.create(replace(created, owner="bob"))
 
     assert await store.get(created.id) == created
 
@@ -210,7 +215,7 @@ ROUTES = st.builds(
     Route,
     provider=WORD,
     model=WORD,
-    row=WORD,
+    capability_name=WORD,
     settings=SETTINGS,
     adaptations=st.lists(st.builds(Adaptation, param=WORD, asked=JSON, given=JSON), max_size=1).map(tuple),
 )
@@ -233,7 +238,7 @@ ATTEMPTS = st.builds(
     slots=st.lists(st.integers(0, 9), max_size=3).map(tuple),
     state=st.sampled_from(AttemptState),
     reserved_at=MOMENT,
-    form=TEXT,
+    variant=TEXT,
     sent_at=st.none() | MOMENT,
     accepted_at=st.none() | MOMENT,
     ended_at=st.none() | MOMENT,
@@ -241,12 +246,12 @@ ATTEMPTS = st.builds(
     failure=st.none() | FAILED,
     billed=st.none() | st.sampled_from(Billed),
     retry_after_seconds=st.none() | FLOAT,
-    amend_form=st.none() | TEXT,
+    next_variant=st.none() | TEXT,
 )
 GENERATIONS = st.builds(
     Generation,
     id=st.just(""),  # filled in
-    key=TEXT,
+    owner=TEXT,
     kind=st.sampled_from(["video", "image"]),
     request=REQUESTS,
     plan=PLANS,
@@ -275,7 +280,7 @@ async def test_every_value_survives_the_way_there_and_back(store: Store, wanted:
     await store.create(wanted)
 
     assert await store.get(name) == wanted
-    assert await store.get(name, wanted.key) == wanted
+    assert await store.get(name, wanted.owner) == wanted
 
 
 # -- pages
@@ -283,7 +288,7 @@ async def test_every_value_survives_the_way_there_and_back(store: Store, wanted:
 
 async def filled(store: Store, count: int = 7) -> list[str]:
     created = [await store.create(generation(NOW + timedelta(seconds=second))) for second in range(count)]
-    await store.create(generation(NOW, key="bob"))
+    await store.create(generation(NOW, owner="bob"))
     await store.create(generation(NOW, kind="image"))
     return [made.id for made in created]
 
@@ -405,13 +410,13 @@ async def test_delete_takes_attempts_outputs_and_events_along(store: Store) -> N
     assert await store.events(closed.id) == []
     assert await store.begin_submit(closed.attempts[0].id, closed.fence, SOON) is None
     assert await store.write(closed, [SaveOutput(replace(closed.outputs[0], status=Status.FAILED))], SOON) is None
-    copy = replace(closed, key="carol")
+    copy = replace(closed, owner="carol")
     assert await store.create(copy) == copy, "nothing is left in the way of the same ids"
     assert await store.get(copy.id) == copy
 
 
 async def test_open_ids_are_all_that_have_not_ended_oldest_first(store: Store) -> None:
-    newer = await store.create(generation(SOON, key="bob"))
+    newer = await store.create(generation(SOON, owner="bob"))
     older = await store.create(generation(NOW, kind="image", status=Status.IN_PROGRESS))
     for state in Status:
         if state.terminal:
@@ -548,7 +553,7 @@ async def test_files_belong_to_a_key_and_are_stored_once(store: Store) -> None:
     other = replace(FILE, key="bob", sha256="bb")
 
     await store.create(generation(), (FILE, two))
-    await store.create(generation(key="bob"), (other,))
+    await store.create(generation(owner="bob"), (other,))
     await store.create(generation(), (replace(FILE, created_at=SOON),))
 
     assert await store.files(["file_1", "file_2", "file_3"], "alice") == {"file_1": FILE, "file_2": two}
@@ -594,7 +599,7 @@ async def test_a_file_that_did_not_come_inline_outlives_every_generation(store: 
 async def test_the_same_file_of_another_key_stays(store: Store) -> None:
     first = await store.create(generation(status=Status.FAILED), (FILE, replace(FILE, id="file_2")))
     other = replace(FILE, key="bob")
-    await store.create(generation(key="bob", status=Status.FAILED), (other,))
+    await store.create(generation(owner="bob", status=Status.FAILED), (other,))
 
     assert await store.delete(first.id, "alice", NOW)
 
@@ -611,14 +616,14 @@ async def test_a_named_file_that_is_gone_refuses_the_create_whole(store: Store) 
         await store.create(generation(), (FILE,))
         before = await store.open_ids(NOW)
         with pytest.raises(InvalidImage, match=name):
-            await store.create(generation(key=owner), (), key, (name,))
+            await store.create(generation(owner=owner), (), key, (name,))
         assert await store.open_ids(NOW) == before
     assert await store.recall("alice", key, SOON) is None
 
 
 async def test_blobs_are_named_by_the_files_of_any_key(store: Store) -> None:
     await store.create(generation(), (FILE, replace(FILE, id="file_2", sha256="bb")))
-    await store.create(generation(key="bob"), (replace(FILE, key="bob", sha256="cc"),))
+    await store.create(generation(owner="bob"), (replace(FILE, key="bob", sha256="cc"),))
 
     assert await store.named_blobs(["aa", "bb", "cc", "dd", "a", ".aa.00"]) == {"aa", "bb", "cc"}
     assert await store.named_blobs([]) == set()
@@ -904,7 +909,7 @@ async def test_an_attempt_makes_only_the_moves_of_the_table(store: Store, was: A
         else:
             other, _ = await in_state(store, was)
             current = other.attempts[0]
-            await wrote(store, other, SaveAttempt(replace(current, state=to, form="f"), was))
+            await wrote(store, other, SaveAttempt(replace(current, state=to, variant="f"), was))
 
 
 # -- idempotency
@@ -961,7 +966,7 @@ async def test_a_known_key_with_another_body_is_refused_and_leaves_nothing(store
 async def test_the_same_idempotency_key_of_two_clients_is_two_keys(store: Store) -> None:
     keyed = Idempotency(key="k", digest=b"1")
     first = await store.create(generation(), (), keyed)
-    second = generation(key="bob")
+    second = generation(owner="bob")
 
     assert await store.create(second, (), replace(keyed, digest=b"2")) == second
     assert first.id != second.id
@@ -1061,7 +1066,7 @@ async def test_a_request_that_is_not_a_retry_makes_its_own_generation(
     store: Store, key: str, idempotency: Idempotency
 ) -> None:
     made = await store.create(generation(), (), FIRST)
-    own = generation(SOON, key=key)
+    own = generation(SOON, owner=key)
 
     assert await store.recall(key, idempotency, SOON) is None
     assert await store.create(own, (), idempotency) == own
@@ -1331,10 +1336,13 @@ async def test_a_task_of_a_provider_belongs_to_one_attempt(store: Store) -> None
 
     for task, holder in (("é动\"'%", has.id), ("a", f"att_{first.id}_2")):
         with pytest.raises(Conflict, match=f"already belongs to the attempt {holder}") as refused:
-            await store.callbacks.tell(lost.id, [TaskRef(id="b"), TaskRef(id=task)], SOON, "operator")
+            await store.task_claims.claim(lost.id, [TaskRef(id="b"), TaskRef(id=task)], SOON, "operator")
         assert refused.value.param == "task_id"
-    assert await store.callbacks.tell(elsewhere.id, [TaskRef(id="a")], SOON, "operator") is Told.ADOPTED
-    assert await store.callbacks.tell(lost.id, [TaskRef(id="A"), TaskRef(id="a%")], SOON, "operator") is Told.ADOPTED
+    assert await store.task_claims.claim(elsewhere.id, [TaskRef(id="a")], SOON, "operator") is ClaimResult.ADOPTED
+    assert (
+        await store.task_claims.claim(lost.id, [TaskRef(id="A"), TaskRef(id="a%")], SOON, "operator")
+        is ClaimResult.ADOPTED
+    )
 
 
 async def test_of_several_attempts_that_claim_a_task_at_once_one_gets_it(store: Store) -> None:
@@ -1342,11 +1350,11 @@ async def test_of_several_attempts_that_claim_a_task_at_once_one_gets_it(store: 
     attempts = [attempt(owner, number, state=AttemptState.UNKNOWN) for number in range(1, 5)]
     await store.create(replace(owner, attempts=tuple(attempts)))
 
-    async def claim(name: str) -> Told:
-        return await store.callbacks.tell(name, [REF], SOON, "callback")
+    async def claim(name: str) -> ClaimResult:
+        return await store.task_claims.claim(name, [REF], SOON, "callback")
 
     results = await asyncio.gather(*(claim(candidate.id) for candidate in attempts), return_exceptions=True)
-    assert [type(result) for result in results] == [Told, Conflict, Conflict, Conflict]
+    assert [type(result) for result in results] == [ClaimResult, Conflict, Conflict, Conflict]
     after = await store.get(owner.id)
     assert after is not None
     assert [len(candidate.tasks) for candidate in after.attempts] == [1, 0, 0, 0]
@@ -1358,25 +1366,27 @@ async def test_a_task_is_free_again_when_its_holder_is_deleted(store: Store) -> 
     await store.create(replace(holder, attempts=(done,)))
     await store.create(replace(other, attempts=(attempt(other, state=AttemptState.UNKNOWN),)))
     with pytest.raises(Conflict):
-        await store.callbacks.tell(f"att_{other.id}_1", [REF], SOON, "callback")
-    assert await store.delete(holder.id, holder.key, NOW)
-    assert await store.callbacks.tell(f"att_{other.id}_1", [REF], SOON, "callback") is Told.ADOPTED
+        await store.task_claims.claim(f"att_{other.id}_1", [REF], SOON, "callback")
+    assert await store.delete(holder.id, holder.owner, NOW)
+    assert await store.task_claims.claim(f"att_{other.id}_1", [REF], SOON, "callback") is ClaimResult.ADOPTED
 
 
-ARCHIVED = Kept(name="gen/0-1.mp4", bytes=1, sha256="00", content_type="video/mp4", kept_until=NOW + timedelta(days=30))
+ARCHIVED = ArchivedFile(
+    name="gen/0-1.mp4", bytes=1, sha256="00", content_type="video/mp4", kept_until=NOW + timedelta(days=30)
+)
 
 
 async def archived(store: Store) -> Generation:
     """A completed generation whose file is archived."""
     output = Output(index=0, status=Status.COMPLETED, artifact=Artifact(url="https://x.example/1.mp4"))
     made = await store.create(generation(status=Status.COMPLETED, outputs=(output,)))
-    assert await store.results.tell(made.id, [ARCHIVED.name, "gen/0-1.jpg"], SOON)
-    assert await store.write(made, [SaveKept(0, ARCHIVED)], NOW)
+    assert await store.archived_files.announce(made.id, [ARCHIVED.name, "gen/0-1.jpg"], SOON)
+    assert await store.write(made, [SaveArchivedFile(0, ARCHIVED)], NOW)
     return await stored(store, made.id)
 
 
 async def set_thumbnail(store: Store, generation_id: str, *, index: int = 0, video: str = ARCHIVED.name) -> bool:
-    return await store.results.set_thumbnail(
+    return await store.archived_files.set_thumbnail(
         generation_id, index, video=video, thumbnail="gen/0-1.jpg", content_type="image/jpeg"
     )
 
@@ -1394,8 +1404,8 @@ async def test_a_thumbnail_is_added_once_to_the_file_that_it_was_drawn_from(stor
     expected = replace(made, outputs=(replace(made.outputs[0], kept=kept),), version=made.version + 1)
     assert await stored(store, made.id) == expected
     assert await store.events(made.id) == events
-    assert await store.results.expired(ARCHIVED.kept_until - timedelta(seconds=1), 10) == []
-    assert len(await store.results.expired(ARCHIVED.kept_until, 10)) == 2
+    assert await store.archived_files.expired(ARCHIVED.kept_until - timedelta(seconds=1), 10) == []
+    assert len(await store.archived_files.expired(ARCHIVED.kept_until, 10)) == 2
 
     assert not await set_thumbnail(store, made.id)
     assert await stored(store, made.id) == expected
@@ -1411,8 +1421,8 @@ async def test_a_writer_that_does_not_know_of_the_thumbnail_has_to_read_again(st
     """It cannot overwrite the thumbnail, and its next write with the new version is accepted."""
     output = Output(index=0, status=Status.COMPLETED, artifact=Artifact(url="https://x.example/1.mp4"))
     made = await store.create(generation(outputs=(output, Output(index=1))))
-    assert await store.results.tell(made.id, [ARCHIVED.name, "gen/0-1.jpg"], SOON)
-    assert await store.write(made, [SaveKept(0, ARCHIVED)], NOW)
+    assert await store.archived_files.announce(made.id, [ARCHIVED.name, "gen/0-1.jpg"], SOON)
+    assert await store.write(made, [SaveArchivedFile(0, ARCHIVED)], NOW)
     before = await stored(store, made.id)
     assert await set_thumbnail(store, made.id)
     ended = SaveOutput(replace(before.outputs[1], status=Status.COMPLETED))

@@ -23,9 +23,9 @@ from gateway.domain.webhooks import (
     TEST,
     Delivery,
     DeliveryState,
+    DeliveryTry,
     Endpoint,
     SigningSecret,
-    Try,
     receiver,
 )
 from gateway.ids import new_id
@@ -51,10 +51,10 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 def generation(key: str = "alice", url: str | None = HOOK, at: datetime = NOW) -> Generation:
     return Generation(
         id=new_id("gen_", at),
-        key=key,
+        owner=key,
         kind="video",
         request=GenerationRequest(model="hero", input=TextToVideo(), prompt="a fox", webhook_url=url),
-        plan=Plan(routes=(Route(provider="keevx", model="V", row="V"),)),
+        plan=Plan(routes=(Route(provider="keevx", model="V", capability_name="V"),)),
         status=Status.QUEUED,
         created_at=at,
         deadline_at=at + timedelta(hours=1),
@@ -110,8 +110,8 @@ async def waiting(store: Store, key: str = "alice") -> list[tuple[str, datetime]
     return await store.webhooks.receivers(key, NOW + DAY, 100)
 
 
-def answered(status: int = 200, at: datetime = NOW) -> Try:
-    return Try(at=at, duration_seconds=0.5, status=status)
+def answered(status: int = 200, at: datetime = NOW) -> DeliveryTry:
+    return DeliveryTry(at=at, duration_seconds=0.5, status=status)
 
 
 # --- endpoints --------------------------------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ async def test_after_any_changes_each_receiver_has_the_time_of_its_first_deliver
                 await store.webhooks.change_endpoint(*an_endpoint(), lambda before, by=changes: replace(before, **by))
             case "delete" if left:
                 gone = left.pop(draw.randrange(len(left)))
-                await store.delete(gone.id, gone.key, NOW)
+                await store.delete(gone.id, gone.owner, NOW)
             case "remove" if len(owners) > 2 and draw.random() < 0.3:
                 endpoint_id, key = an_endpoint()
                 await store.webhooks.remove_endpoint(endpoint_id, key)
@@ -359,7 +359,7 @@ async def test_a_try_is_stored_with_the_new_state_of_its_delivery(store: Store) 
     assert await store.webhooks.delivery(held.delivery.id, "alice") == after
 
     (held,) = await claim(store, at=after.next_at)
-    failed = Try(at=after.next_at, duration_seconds=1, error="no answer")
+    failed = DeliveryTry(at=after.next_at, duration_seconds=1, error="no answer")
     after = await store.webhooks.note(held, failed, final=True)
     assert after is not None
     assert (after.state, after.tries) == (DeliveryState.DEAD, (answered(503), failed))

@@ -275,9 +275,9 @@ class Gateway:
         app.upstream._files = CountingTransport(app.upstream._files, self.traffic)
         for name in STORE_WRITES:
             self.replace_in_store(name, lambda call: call)
-        self.replace_in_store("tell", lambda call: call, app.store.callbacks)
-        inputs, keeper = app._inputs, app._archiver
-        watched = [(keeper, "keep"), (app._thumbnails, "_draw")]
+        self.replace_in_store("tell", lambda call: call, app.store.task_claims)
+        inputs, archiver = app._inputs, app._archiver
+        watched = [(archiver, "keep"), (app._thumbnails, "_draw")]
         watched += [(inputs._blobs, "get"), (inputs._converter, "convert"), (inputs, "_fetch_once")]
         watched += [(app.webhook_fetcher, "post"), (app.store.webhooks, "claim"), (app.store.webhooks, "note")]
         for owner, name in [*watched, (app.store.uploads, "keep"), (app.store.uploads, "forget")]:

@@ -271,8 +271,8 @@ async def test_an_outage_of_a_bucket_and_its_end_are_logged_once(server: S3Serve
             await obstore.put_async(bucket_of(settings), "any", b"")  # makes the bucket
 
     with capture_logs() as logged:
-        await opened(settings).watch(pause)
-        await opened(server.settings(tmp_path)).watch(pause)
+        await opened(settings).report_outage(pause)
+        await opened(server.settings(tmp_path)).report_outage(pause)
     assert [(event["event"], event.get("reason")) for event in logged] == [
         ("bucket_unreachable", "artifacts.url: the bucket does not exist; check artifacts.url"),
         ("bucket_works", None),

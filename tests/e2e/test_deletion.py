@@ -180,7 +180,7 @@ async def test_a_sweep_waits_for_a_store_that_is_away(gateway, jpeg: bytes, even
 
     gateway.app.store.forget = away
     await sweep(gateway, 2)
-    assert "sweep_put_off" in [event["event"] for event in events]
+    assert "sweep_postponed" in [event["event"] for event in events]
     assert len(blobs(gateway)) == 1
 
     gateway.app.store.forget = real

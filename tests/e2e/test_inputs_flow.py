@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace as replaced
 from PIL import Image
 
-from gateway.domain.adapter.contract import ImageForm
+from gateway.domain.adapter.contract import ImageTransport
 from gateway.sandbox.state import Upload
 from gateway.settings.load import Secret
 
@@ -421,7 +421,7 @@ async def test_an_upload_that_the_provider_has_evicted_is_repeated(gateway, jpeg
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
-def only(gateway, provider: str, *forms: ImageForm, **limits: Any) -> None:
+def only(gateway, provider: str, *forms: ImageTransport, **limits: Any) -> None:
     """Let the models of a provider take images only in these forms."""
     adapter = gateway.adapters[provider]
     capabilities = {
@@ -440,7 +440,7 @@ def hosted(gateway, content: bytes, name: str = "client/a.png") -> str:
 
 
 async def test_where_only_urls_are_taken_the_gateway_serves_the_bytes(idle, jpeg: bytes):
-    only(idle, "keevx", ImageForm.URL)
+    only(idle, "keevx", ImageTransport.URL)
     gateway = await idle.start()
     for image in (data_url(jpeg), await file_of(gateway, picture("PNG"))):
         assert (await gateway.make(model=V, image=image))["status"] == "completed"
@@ -456,7 +456,7 @@ async def test_where_only_urls_are_taken_the_gateway_serves_the_bytes(idle, jpeg
 
 
 async def test_without_a_public_url_such_a_route_is_left_out(idle, jpeg: bytes):
-    only(idle, "keevx", ImageForm.URL)
+    only(idle, "keevx", ImageTransport.URL)
     idle.public_url = None
     idle.route(V, RELAY)
     gateway = await idle.start()
@@ -469,9 +469,9 @@ async def test_without_a_public_url_such_a_route_is_left_out(idle, jpeg: bytes):
     assert (await gateway.make(model=V, image="https://example.com/a.jpg"))["status"] == "completed"
 
 
-@pytest.mark.parametrize("form", [ImageForm.BASE64, ImageForm.UPLOAD])
-async def test_where_no_urls_are_taken_the_gateway_fetches(idle, form: ImageForm):
-    provider, route = {ImageForm.BASE64: ("kling_relay", RELAY), ImageForm.UPLOAD: ("keevx", V)}[form]
+@pytest.mark.parametrize("form", [ImageTransport.BASE64, ImageTransport.UPLOAD])
+async def test_where_no_urls_are_taken_the_gateway_fetches(idle, form: ImageTransport):
+    provider, route = {ImageTransport.BASE64: ("kling_relay", RELAY), ImageTransport.UPLOAD: ("keevx", V)}[form]
     only(idle, provider, form)
     idle.fetch_allow = LOOPBACK
     gateway = await idle.start()
@@ -483,7 +483,7 @@ async def test_where_no_urls_are_taken_the_gateway_fetches(idle, form: ImageForm
     assert digest_of(gateway, handed) == sha256(content).hexdigest()
     assert [path for path in (gateway.folder / "artifacts" / "inputs").rglob("*") if path.is_file()] == []
     await gateway.make(model=route, image=hosted(gateway, content))  # nothing was kept, so it is uploaded again
-    assert gateway.received(provider, "upload") == (2 if form is ImageForm.UPLOAD else 0)
+    assert gateway.received(provider, "upload") == (2 if form is ImageTransport.UPLOAD else 0)
 
 
 async def test_a_url_that_only_the_gateway_reaches_is_sent_as_bytes(idle):
@@ -517,8 +517,8 @@ async def test_a_url_that_may_not_be_fetched_is_left_to_the_provider(gateway):
     ],
 )
 async def test_an_image_that_cannot_be_fetched_falls_back_with_the_reason(idle, url: str, message: str):
-    only(idle, "kling_relay", ImageForm.BASE64, max_bytes=3000)
-    only(idle, "keevx", ImageForm.URL)
+    only(idle, "kling_relay", ImageTransport.BASE64, max_bytes=3000)
+    only(idle, "keevx", ImageTransport.URL)
     idle.fetch_allow = LOOPBACK
     idle.route(RELAY, V)
     gateway = await idle.start()
@@ -537,7 +537,7 @@ async def test_an_image_that_cannot_be_fetched_falls_back_with_the_reason(idle, 
 
 
 async def test_a_clients_server_that_fails_is_asked_twice_and_the_provider_is_not_blamed(idle):
-    only(idle, "kling_relay", ImageForm.BASE64)
+    only(idle, "kling_relay", ImageTransport.BASE64)
     idle.fetch_allow = LOOPBACK
     gateway = await idle.start()
     ended = await gateway.make(model=RELAY, image="http://127.0.0.1:9/a.png")
@@ -576,7 +576,7 @@ FIVE = (RELAY, V, FOX, KL, "kling_relay/kling-v1-6")
 async def test_a_url_that_cannot_be_fetched_ends_the_generation_at_once(idle, name: str, why: str, fetches: int):
     """Every route needs the bytes, so no other route is tried, and the client learns what to change."""
     for provider in ("kling_relay", "keevx", "foxapi"):
-        only(idle, provider, ImageForm.BASE64 if provider == "kling_relay" else ImageForm.UPLOAD)
+        only(idle, provider, ImageTransport.BASE64 if provider == "kling_relay" else ImageTransport.UPLOAD)
     idle.fetch_allow = LOOPBACK
     idle.route(*FIVE)
     gateway = await idle.start()
@@ -600,8 +600,8 @@ async def test_a_url_that_cannot_be_fetched_ends_the_generation_at_once(idle, na
 
 async def test_a_url_that_cannot_be_fetched_is_left_to_a_route_that_passes_it_on(idle):
     """The provider may reach what the gateway cannot. The routes before it get the verdict without a download."""
-    only(idle, "kling_relay", ImageForm.BASE64)
-    only(idle, "foxapi", ImageForm.UPLOAD)
+    only(idle, "kling_relay", ImageTransport.BASE64)
+    only(idle, "foxapi", ImageTransport.UPLOAD)
     idle.fetch_allow = LOOPBACK
     idle.route(RELAY, FOX, V)
     gateway = await idle.start()
@@ -619,8 +619,8 @@ async def test_a_url_that_cannot_be_fetched_is_left_to_a_route_that_passes_it_on
 
 async def test_after_the_routes_that_pass_a_url_on_the_generation_ends_at_once(idle):
     """Only the routes that need the bytes are left, and the bytes cannot be had."""
-    only(idle, "kling_relay", ImageForm.BASE64)
-    only(idle, "foxapi", ImageForm.UPLOAD)
+    only(idle, "kling_relay", ImageTransport.BASE64)
+    only(idle, "foxapi", ImageTransport.UPLOAD)
     idle.route(V, RELAY, FOX)
     gateway = await idle.start()
     gateway.sandbox.fault("keevx", "submit", "fail")
@@ -655,7 +655,7 @@ async def test_an_image_is_converted_with_a_warning(gateway):
 async def test_a_converted_image_is_another_upload(gateway):
     content = data_url(picture("WEBP"), "image/webp")
     await gateway.make(model=V, image=content)
-    only(gateway, "keevx", ImageForm.UPLOAD, formats=frozenset({"image/jpeg"}))
+    only(gateway, "keevx", ImageTransport.UPLOAD, formats=frozenset({"image/jpeg"}))
     await gateway.restart()
     await gateway.make(model=V, image=content, adapt="nearest")
     kinds = [upload.content_type for upload in gateway.sandbox.state.uploads.values()]
@@ -663,7 +663,7 @@ async def test_a_converted_image_is_another_upload(gateway):
 
 
 async def test_an_image_is_made_smaller_in_bytes_and_pixels(idle):
-    only(idle, "kling_relay", ImageForm.BASE64, max_bytes=150_000)
+    only(idle, "kling_relay", ImageTransport.BASE64, max_bytes=150_000)
     gateway = await idle.start()
     out = io.BytesIO()
     Image.effect_noise((600, 500), 60).convert("RGB").save(out, "PNG")

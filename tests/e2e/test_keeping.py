@@ -90,7 +90,7 @@ async def test_thumbnail_that_is_drawn_while_the_driver_works_is_not_lost(keepin
     """The driver holds the version before the thumbnail, so its next write is refused and repeated."""
     keeping.thumbnails = True
     await keeping.restart()
-    make = keeping.app.store.results.set_thumbnail
+    make = keeping.app.store.archived_files.set_thumbnail
     added: list[bool] = []
 
     async def noting(*args: Any, **named: Any) -> bool:
@@ -99,7 +99,7 @@ async def test_thumbnail_that_is_drawn_while_the_driver_works_is_not_lost(keepin
         added.append(not made.status.terminal)
         return await make(*args, **named)
 
-    keeping.replace_in_store("set_thumbnail", lambda _: noting, keeping.app.store.results)
+    keeping.replace_in_store("set_thumbnail", lambda _: noting, keeping.app.store.archived_files)
     keeping.sandbox.fault("foxapi", "result", "502_html", times=1)  # one of the files comes later than the other
     made = await keeping.make(model=FOX, n=2)
     assert (made["status"], len(made["attempts"])) == ("completed", 2)
@@ -182,7 +182,7 @@ async def test_compression_that_cannot_be_undone_is_logged(keeping: Gateway, eve
     keeping.sandbox.fault("foxapi", "result", "reply", times=None, **reply)
     made = await keeping.make(model=FOX)
     assert [warning["type"] for warning in made["warnings"]] == ["not_kept"]
-    failures = [event for event in events if event["event"] == "result_not_kept"]
+    failures = [event for event in events if event["event"] == "result_not_archived"]
     assert "is compressed with br, which is not supported" in failures[0]["error"]
 
 

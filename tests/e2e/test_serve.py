@@ -356,5 +356,5 @@ def test_a_stop_cuts_a_download_that_is_too_slow_without_an_error(start: Start) 
         assert client.recv(15) == b"HTTP/1.1 200 OK"
         assert gateway.stop() == 0
     lines = [json.loads(line) for line in gateway.stderr.splitlines()]
-    assert {"answers_cut", "stopped"} <= {line["event"] for line in lines}
+    assert {"responses_aborted", "stopped"} <= {line["event"] for line in lines}
     assert [line for line in lines if line["level"] in {"error", "critical"}] == []

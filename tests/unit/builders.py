@@ -11,26 +11,26 @@ from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.request import TextToVideo
 from gateway.domain.adapter.task import Artifact, Completed, Failed, Pending, Status, TaskRef, TaskSnapshot
-from gateway.domain.generation.archiving import FileFact, FileKept, Keep, KeepWatch
+from gateway.domain.generation.archiving import ArchiveFile, ArchiveSchedule, FileArchived, FileFact
 from gateway.domain.generation.lifecycle import (
     IDLE_SECONDS,
     Effect,
-    Ended,
     Fact,
     Poll,
-    Read,
     Step,
     Submit,
-    Unread,
+    SubmitEnded,
+    TaskRead,
+    TaskUnread,
     advance,
     cancel,
 )
 from gateway.domain.generation.model import (
+    ArchivedFile,
     Attempt,
     AttemptState,
     Generation,
     GenerationRequest,
-    Kept,
     Output,
     Plan,
     Policy,
@@ -38,7 +38,7 @@ from gateway.domain.generation.model import (
 )
 from gateway.domain.generation.outputs import accepted
 from gateway.domain.generation.reconciliation import FOLLOWED, with_tasks
-from gateway.domain.generation.task_polling import Hints, TaskKey, Watch, open_tasks
+from gateway.domain.generation.task_polling import PollSchedule, RouteProfile, TaskKey, open_tasks
 from gateway.domain.generation.transitions import SaveAttempt, Write, apply, event_of
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -73,10 +73,10 @@ def generation(
     for route in routes or ("acme/one",):
         name, _, most = route.partition("*")
         provider, _, model = name.partition("/")
-        parsed.append(Route(provider=provider, model=model, row=model, count_max=int(most or count_max)))
+        parsed.append(Route(provider=provider, model=model, capability_name=model, count_max=int(most or count_max)))
     return Generation(
         id="gen_1",
-        key="key",
+        owner="key",
         kind="video",
         request=GenerationRequest(model="any", input=TextToVideo(), prompt="a boat", count=count),
         plan=Plan(routes=tuple(parsed), policy=policy or Policy()),
@@ -87,9 +87,9 @@ def generation(
     )
 
 
-def archived_file(index: int = 0) -> Kept:
+def archived_file(index: int = 0) -> ArchivedFile:
     """A file of the gateway in the artifact store."""
-    return Kept(
+    return ArchivedFile(
         name=f"gen_1/{index}-1.mp4", bytes=1, sha256="0" * 64, content_type="video/mp4", kept_until=after(86400)
     )
 
@@ -109,14 +109,14 @@ class World:
         """`keeps`: each file is archived at once; otherwise the test says what happens to it."""
         self.generation = start
         self.keeps = keeps
-        self.keeping: dict[int, KeepWatch] = {}
+        self.keeping: dict[int, ArchiveSchedule] = {}
         self.now = T0
-        self.watches: dict[TaskKey, Watch] = {}
+        self.schedules: dict[TaskKey, PollSchedule] = {}
         self.busy: set[Effect] = set()
-        self.hint = Hints(polling=polling, has_refresh=has_refresh, form=form)
+        self.hint = RouteProfile(polling=polling, has_refresh=has_refresh, variant=form)
         self.last: Step = self.step()
 
-    def hints(self, route: Route) -> Hints:
+    def profile_of(self, route: Route) -> RouteProfile:
         return self.hint
 
     def step(self, *facts: Fact, wait: float = 0) -> Step:
@@ -129,29 +129,29 @@ class World:
             event = event_of(write)
             assert event is None or json.loads(json.dumps(event[1])) is not None
         assert step.wake_at > self.now, "a driver would loop without a pause"
-        self.generation, self.watches = step.generation, dict(step.watches)
+        self.generation, self.schedules = step.generation, dict(step.schedules)
         self.keeping = dict(step.keeping)
         self.busy |= set(step.effects)
         again = self._advance(())
         assert again.writes == (), "the same step writes a second time"
         assert again.effects == (), "the same effect starts a second time"
         self.last = step
-        fetches = sorted(effect.index for effect in self.busy if isinstance(effect, Keep)) if self.keeps else []
-        return self.file(*(FileKept(index, archived_file(index)) for index in fetches)) if fetches else step
+        fetches = sorted(effect.index for effect in self.busy if isinstance(effect, ArchiveFile)) if self.keeps else []
+        return self.file(*(FileArchived(index, archived_file(index)) for index in fetches)) if fetches else step
 
     def file(self, *facts: FileFact, wait: float = 0) -> Step:
         """Step with the results of tries to archive files."""
-        self.busy -= {Keep(fact.index) for fact in facts}
+        self.busy -= {ArchiveFile(fact.index) for fact in facts}
         return self.step(*facts, wait=wait)
 
     def _advance(self, facts: Iterable[Fact]) -> Step:
         return advance(
             self.generation,
-            self.watches,
+            self.schedules,
             facts,
             now=self.now,
             busy=frozenset(self.busy),
-            hints=self.hints,
+            profile_of=self.profile_of,
             keeping=self.keeping,
         )
 
@@ -207,12 +207,12 @@ class World:
             self.send(number)
         self.busy.discard(Submit(self.attempt(number).id))
         return self.step(
-            Ended(
+            SubmitEnded(
                 attempt_id=self.attempt(number).id,
                 state=state,  # type: ignore[arg-type]  # callers give one of the three
                 failure=failed(kind, "no", elsewhere=elsewhere),
                 retry_after_seconds=retry_after,
-                amend_form=amend,
+                next_variant=amend,
             )
         )
 
@@ -233,7 +233,7 @@ class World:
     def until_keep(self, index: int = 0) -> None:
         """Sleep as a driver does until the file of this output is being archived."""
         for _ in range(500):
-            if Keep(index) in self.busy:
+            if ArchiveFile(index) in self.busy:
                 return
             if self.last.wake_at - self.now >= timedelta(seconds=IDLE_SECONDS):
                 break
@@ -245,13 +245,15 @@ class World:
         """Poll a task when it is due, step. `asked_at` is when the poll began, by default now."""
         self.busy.discard(self.until_poll(number, index))
         asked_at = asked_at or self.now
-        return self.step(Read(attempt_id=self.attempt(number).id, index=index, snapshot=snapshot, asked_at=asked_at))
+        return self.step(
+            TaskRead(attempt_id=self.attempt(number).id, index=index, snapshot=snapshot, asked_at=asked_at)
+        )
 
     def unread(self, number: int, index: int = 0, *, not_found: bool = False, retry_after: float | None = None) -> Step:
         """Fail to poll a task when it is due, step."""
         self.busy.discard(self.until_poll(number, index))
         return self.step(
-            Unread(
+            TaskUnread(
                 attempt_id=self.attempt(number).id,
                 index=index,
                 asked_at=self.now,
@@ -280,7 +282,7 @@ class World:
 
     def crash(self) -> None:
         """Kill the process: another one continues with the generation as it is in the ledger."""
-        self.watches, self.keeping, self.busy = {}, {}, set()
+        self.schedules, self.keeping, self.busy = {}, {}, set()
 
     def states(self) -> list[AttemptState]:
         return [attempt.state for attempt in self.generation.attempts]

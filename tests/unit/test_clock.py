@@ -9,7 +9,7 @@ import structlog
 
 from gateway import clock as module
 from gateway.clock import SystemClock, Timer, not_before, sleep, wait
-from gateway.engine.ledger_clock import Timekeeper
+from gateway.engine.ledger_clock import LedgerClock
 
 
 class ManualTimer:
@@ -243,7 +243,7 @@ def test_the_drift_is_how_far_the_wall_clock_was_set_since_the_start(monkeypatch
 async def test_a_clock_that_is_set_while_the_gateway_runs_is_a_warning_once() -> None:
     drifts = iter([timedelta(0), timedelta(days=-3653), timedelta(days=-3653), timedelta(seconds=1)])
     written: list[datetime] = []
-    keeper = Timekeeper(written.append, ManualClock(), lambda: next(drifts))
+    keeper = LedgerClock(written.append, ManualClock(), lambda: next(drifts))
     with structlog.testing.capture_logs() as logs:
         for _ in range(4):
             keeper.start()

@@ -225,7 +225,12 @@ def test_what_a_client_sent_is_left_out(name: str) -> None:
 
 def test_domain_values_are_shown_without_what_is_private() -> None:
     request = UpstreamRequest(
-        attempt_id="att_1", model="V", row="V", prompt="a kite", input=TextToVideo(), settings=Asked(duration_seconds=5)
+        attempt_id="att_1",
+        model="V",
+        capability_name="V",
+        prompt="a kite",
+        input=TextToVideo(),
+        settings=Asked(duration_seconds=5),
     )
     call = HttpCall(method="POST", path="/v1", headers={"Authorization": f"Bearer {KEY}"}, json={"prompt": "a kite"})
     line = shown(request=request, call=call, credential=Credential(api_key="plain"), account={"a": Secret.of("plain")})

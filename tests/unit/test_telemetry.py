@@ -83,7 +83,7 @@ LINES: list[tuple[Event, dict[str, Any] | None]] = [
     (CREATED, {"event": "generation_created", "generation": "gen_1", "model": "m", "routes": 2}),
     (
         GenerationStatusChanged(generation="gen_1", status=Status.COMPLETED, provider="acme", age_seconds=9),
-        {"event": "generation_moved", "generation": "gen_1", "status": "completed", "provider": "acme"},
+        {"event": "generation_status_changed", "generation": "gen_1", "status": "completed", "provider": "acme"},
     ),
     (GenerationCancelled(generation="gen_1"), {"event": "generation_cancelled", "generation": "gen_1"}),
     (GenerationDeleted(generation="gen_1"), {"event": "generation_deleted", "generation": "gen_1"}),
@@ -130,11 +130,11 @@ LINES: list[tuple[Event, dict[str, Any] | None]] = [
         UnknownStatusRead(provider="acme", raw_status="x" * 200),
         {"event": "unknown_status", "log_level": "warning", "provider": "acme", "raw_status": "x" * 100},
     ),
-    (archive(bytes=7), {"event": "result_kept", **FILE, "bytes": 7, "duration_seconds": 2.0}),
+    (archive(bytes=7), {"event": "result_archived", **FILE, "bytes": 7, "duration_seconds": 2.0}),
     (
         archive(error="gone", missing=True),
         {
-            "event": "result_not_kept",
+            "event": "result_not_archived",
             "log_level": "warning",
             **FILE,
             "final": False,
@@ -142,7 +142,7 @@ LINES: list[tuple[Event, dict[str, Any] | None]] = [
             "error": "gone",
         },
     ),
-    (archive(error=ERROR), {"event": "keeping_broken", "log_level": "error", **FILE, "exc_info": ERROR}),
+    (archive(error=ERROR), {"event": "archive_failed", "log_level": "error", **FILE, "exc_info": ERROR}),
     (
         DeliveryTried(
             delivery="dlv_1",

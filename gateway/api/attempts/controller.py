@@ -22,7 +22,7 @@ from gateway.domain.adapter.task_reading import TASK_ID_MAX
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.generation.cost_limit import cost_of
 from gateway.domain.generation.reconciliation import TASKS_MAX, Decision, resubmit_at
-from gateway.reconciliation.decisions import Found
+from gateway.reconciliation.decisions import UnclearAttempt
 from gateway.store.port import attempt_cursor
 
 STATES: tuple[Literal["held", "unknown"], ...] = ("held", "unknown")
@@ -135,7 +135,7 @@ class AttemptController(Controller):
         return await _decide(request, "resubmit")
 
 
-def attempt_view(located: Found) -> AdminAttempt:
+def attempt_view(located: UnclearAttempt) -> AdminAttempt:
     """An attempt as an operator sees it, without the client's prompt, images and key."""
     generation, attempt, held = located.generation, located.attempt, located.held
     of = generation.route(attempt)
@@ -144,7 +144,7 @@ def attempt_view(located: Found) -> AdminAttempt:
         id=attempt.id,
         generation=generation.id,
         generation_status=generation.status,
-        key=owner_shown(generation.key),
+        key=owner_shown(generation.owner),
         number=attempt.number,
         provider=of.provider,
         provider_model=of.model,

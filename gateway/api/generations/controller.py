@@ -114,7 +114,9 @@ class VideoGenerationController(Controller):
                 idempotency_key=_idempotency_key(request),
                 retry=is_retry(request),
             )
-        headers = {"location": f"{self.path}/{created.generation.id}"} | poll_headers(created.generation, context.hints)
+        headers = {"location": f"{self.path}/{created.generation.id}"} | poll_headers(
+            created.generation, context.poll_advisor
+        )
         if created.replayed:
             headers["idempotent-replayed"] = "true"
         return _answer(created.generation, context, headers, request if created.replayed else None)
@@ -179,7 +181,7 @@ class VideoGenerationController(Controller):
         generation = await context.generations.read(_id(request), key, wait, versions)
         headers = {"etag": f'"{generation.version}"'}
         if not wait:  # a client that waits may ask again at once
-            headers |= poll_headers(generation, context.hints)
+            headers |= poll_headers(generation, context.poll_advisor)
         if generation.version in versions or tags.strip() == "*":
             return ASGIResponse(status_code=304, headers=headers)
         return _answer(generation, context, headers, request)

@@ -17,7 +17,7 @@ from gateway.domain.generation.event_names import PROGRESS, PUBLIC_EVENTS
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.replay import as_of, status_of
 from gateway.domain.health.route_health import HealthOf
-from gateway.generations.event_stream import News, Watching
+from gateway.generations.event_stream import EventBatch, EventStreamSource
 from gateway.store.port import Event
 
 SHARED_MAX = 64  # positions whose events are held for further listeners
@@ -47,7 +47,7 @@ class EventFrames(Struct, frozen=True):
 class Feed:
     """Reads and renders a change once for all listeners at the same position."""
 
-    def __init__(self, watching: Watching, health: HealthOf) -> None:
+    def __init__(self, watching: EventStreamSource, health: HealthOf) -> None:
         self.watching = watching
         self._health = health
         self._shared: dict[tuple[str, str, int, int], asyncio.Task[EventFrames | None]] = {}
@@ -83,7 +83,7 @@ class Feed:
             ended=news.ended,
         )
 
-    async def _events(self, news: News, view: GenerationView, after: int, links: Links) -> list[bytes]:
+    async def _events(self, news: EventBatch, view: GenerationView, after: int, links: Links) -> list[bytes]:
         """Each event with the generation as it was then, so that `queued` never says `completed` inside."""
         history: list[Event] = []
         frames = []
@@ -96,7 +96,7 @@ class Feed:
             frames.append(_frame(event, news.generation.kind, shown))
         return frames
 
-    async def _history(self, news: News, after: int) -> list[Event]:
+    async def _history(self, news: EventBatch, after: int) -> list[Event]:
         """All events of the generation from its first one on."""
         if after == 0:
             return list(news.rows)
@@ -120,7 +120,7 @@ def _frame(event: Event, kind: str, view: GenerationView) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, name.encode(), _encode(data))
 
 
-def _progress(news: News, view: GenerationView) -> bytes:
+def _progress(news: EventBatch, view: GenerationView) -> bytes:
     name = f"{news.generation.kind}.{PROGRESS}"
     data = EventView(type=name, created_at=unix(news.read_at), data=view)
     return b"event: %s\ndata: %s\n\n" % (name.encode(), _encode(data))

@@ -26,7 +26,7 @@ from gateway.api.web.streaming import Stalled, patient
 from gateway.clock import Clock
 from gateway.domain.backoff import spread
 from gateway.domain.errors import GatewayError, InvalidParameter, NotFound
-from gateway.generations.event_stream import Watching
+from gateway.generations.event_stream import EventStreamSource
 from gateway.generations.notifier import Listener
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ class EventStream(ASGIResponse):
 
     def __init__(
         self,
-        watching: Watching,
+        watching: EventStreamSource,
         generation_id: str,
         frames_after: Callable[[int, int], Awaitable[EventFrames | None]],
         *,

@@ -108,11 +108,13 @@ def model_view(model: Model, created: int, health: Health | None = None) -> Mode
 
 def _health_view(candidate: Candidate, health: Health) -> HealthView:
     provider, model = candidate.provider, candidate.model
-    lane = health.submits[provider]
+    limiter = health.submits[provider]
     return HealthView(
         circuit=health.circuit(provider, model),
         reason=health.reason(provider, model),
-        concurrency=ConcurrencyView(limit=lane.limit, ceiling=lane.ceiling, active=lane.active, waiting=lane.waiting),
+        concurrency=ConcurrencyView(
+            limit=limiter.limit, ceiling=limiter.ceiling, active=limiter.active, waiting=limiter.waiting
+        ),
         completion_seconds=health.completion_times(provider, model),
     )
 

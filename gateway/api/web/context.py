@@ -10,21 +10,21 @@ from litestar.datastructures import State
 from gateway.api.web.auth import Authenticator
 from gateway.api.web.headers import header
 from gateway.api.web.links import Links
-from gateway.artifacts.access import Artifacts
+from gateway.artifacts.access import ResultAccess
 from gateway.clock import Clock
 from gateway.domain.errors import InvalidToken, Unauthenticated
 from gateway.domain.public_addresses import Network
 from gateway.generations.catalog import Catalog
-from gateway.generations.notifier import Room
-from gateway.generations.poll_advice import PollHints
+from gateway.generations.notifier import Capacity
+from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
-from gateway.inputs.library import Files
-from gateway.reconciliation.callbacks import Callbacks, CallbackUrls
-from gateway.reconciliation.decisions import Attempts
+from gateway.inputs.library import FileLibrary
+from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
+from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.store.purchases import Purchases
 from gateway.tokens import Signer
 from gateway.upstream.health import Health
-from gateway.webhooks.endpoints import Webhooks
+from gateway.webhooks.endpoints import WebhookEndpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +32,19 @@ class Context:
     """All services, and the values of the configuration that the API needs."""
 
     generations: Generations
-    artifacts: Artifacts
-    attempts: Attempts
+    artifacts: ResultAccess
+    attempts: OperatorDecisions
     purchases: Purchases
     callback_urls: CallbackUrls
-    callbacks: Callbacks
-    webhooks: Webhooks
+    callbacks: CallbackReceiver
+    webhooks: WebhookEndpoints
     catalog: Catalog
     health: Health
-    hints: PollHints
+    poll_advisor: PollAdvisor
     authenticator: Authenticator
     signer: Signer
-    files: Files
-    downloads: Room
+    files: FileLibrary
+    downloads: Capacity
     health_warnings: Callable[[], list[str]]  # problems that do not stop the traffic, for operators
     ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic; None if it should
     clock: Clock

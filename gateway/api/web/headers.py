@@ -8,7 +8,7 @@ from litestar import Request
 
 from gateway.domain.errors import BadRequest
 from gateway.domain.generation.model import Generation
-from gateway.generations.poll_advice import PollHints
+from gateway.generations.poll_advice import PollAdvisor
 
 OPENAI_MOST_SECONDS = 5.0  # `poll()` of the `openai` library uses the first value for the whole generation
 _ABOVE_ZERO = re.compile(r"0*[1-9][0-9]*")
@@ -38,9 +38,9 @@ def is_retry(request: Request[Any, Any, Any]) -> bool:
     return count is not None and _ABOVE_ZERO.fullmatch(count) is not None
 
 
-def poll_headers(generation: Generation, hints: PollHints) -> dict[str, str]:
+def poll_headers(generation: Generation, poll_advisor: PollAdvisor) -> dict[str, str]:
     """When the client should read an open generation again, as `Retry-After` and for the `openai` libraries."""
-    seconds = hints.seconds(generation)
+    seconds = poll_advisor.seconds(generation)
     if seconds is None:
         return {}
     for_openai = min(seconds, OPENAI_MOST_SECONDS)

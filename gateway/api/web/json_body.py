@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request
 
 from gateway.api.web.headers import header
-from gateway.api.web.timeouts import within
+from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
 from gateway.domain.errors import (
     BadRequest,
@@ -72,7 +72,7 @@ async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
             raise _too_large(limit)
     clock: Clock = request.app.state.context.clock
     try:
-        async with within(clock, BODY_SECONDS):
+        async with timeout(clock, BODY_SECONDS):
             return await _collect(request, limit, clock)
     except TimeoutError as error:
         limits = f"within {BODY_SECONDS:g} seconds, or nothing more of it for {IDLE_SECONDS:g} seconds"
@@ -83,7 +83,7 @@ async def _collect(request: Request[Any, Any, Any], limit: int, clock: Clock) ->
     chunks: list[bytes] = []
     size = 0
     while True:
-        async with within(clock, IDLE_SECONDS):
+        async with timeout(clock, IDLE_SECONDS):
             message = await request.receive()
         if message["type"] == "http.disconnect":
             raise BadRequest("The client closed the connection before the body was complete.")

@@ -9,7 +9,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage,
 
 from gateway.api.web.json_body import Bodies
 from gateway.api.web.streaming import CUT
-from gateway.api.web.timeouts import within
+from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
 from gateway.store.port import is_cursor
 from gateway.telemetry import Observer, RequestFinished
@@ -110,9 +110,9 @@ class RequestLog:
         """Read and discard the rest of a body; cut the connection of a client that sends more than the limit."""
         left = LINGER_BYTES
         try:
-            async with within(self._clock, LINGER_SECONDS):
+            async with timeout(self._clock, LINGER_SECONDS):
                 while left > 0:
-                    async with within(self._clock, LINGER_IDLE_SECONDS):
+                    async with timeout(self._clock, LINGER_IDLE_SECONDS):
                         message = await receive()
                     if message["type"] != "http.request" or not message.get("more_body", False):
                         return

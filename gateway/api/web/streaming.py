@@ -10,7 +10,7 @@ from litestar.response.streaming import ASGIStreamingResponse
 from litestar.types import Message, Receive, Scope, Send
 
 from gateway.api.web.context import Context
-from gateway.api.web.timeouts import within
+from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
 
 log = structlog.get_logger()
@@ -34,7 +34,7 @@ class Streamed(ASGIStreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file; raises `Overloaded` before anything is sent when there are too many downloads."""
         async with aclosing(cast("AsyncGenerator[bytes]", self.iterator)):
-            with self._context.downloads.place():
+            with self._context.downloads.admit():
                 try:
                     await super().__call__(scope, receive, patient(scope, send, self._context.clock))
                 except* Stalled:
@@ -46,7 +46,7 @@ def patient(scope: Scope, send: Send, clock: Clock) -> Send:
 
     async def send_in_time(message: Message) -> None:
         try:
-            async with within(clock, STALL_SECONDS):
+            async with timeout(clock, STALL_SECONDS):
                 await send(message)
         except TimeoutError as error:
             log.info("client_stalled", request_id=scope["state"]["request_id"])

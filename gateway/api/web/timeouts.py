@@ -8,7 +8,7 @@ from gateway.clock import Clock
 
 
 @asynccontextmanager
-async def within(clock: Clock, seconds: float) -> AsyncIterator[None]:
+async def timeout(clock: Clock, seconds: float) -> AsyncIterator[None]:
     """Raise `TimeoutError` in the body when it takes longer than this on this clock."""
     async with asyncio.timeout(None) as timeout:  # `end` sets when
 

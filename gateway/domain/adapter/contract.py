@@ -48,7 +48,7 @@ class HttpReply(Struct, frozen=True, kw_only=True):
     cut: bool = False  # the body broke off or could not be decoded: only a whole JSON object in it may be trusted
 
 
-class ImageForm(StrEnum):
+class ImageTransport(StrEnum):
     """In which form a provider accepts an image."""
 
     URL = "url"
@@ -110,7 +110,7 @@ class Capability:
     assumes: Mapping[str, Any] = field(default_factory=dict)  # `Settings` that it fills in itself: for the price
     images: ImageLimits = _PLAIN_IMAGES
     # For bytes, the first of BASE64 and UPLOAD is used. With URL, a link of the client is passed on as it is.
-    image_forms: tuple[ImageForm, ...] = (ImageForm.URL,)
+    image_forms: tuple[ImageTransport, ...] = (ImageTransport.URL,)
     rules: tuple[Callable[[UpstreamRequest], str | None], ...] = ()  # across fields: why it is not accepted, or None
     kind: str = "video"
 
@@ -167,8 +167,8 @@ class Adapter:
     refresh: Callable[[TaskRef], HttpCall] | None = None  # a poll that makes the provider read its own upstream
     refresh_every: int = 0  # every n-th poll of a running task is a refresh; even; 0: none
     content: Callable[[TaskRef], HttpCall] | None = None  # the call that fetches a file without a URL
-    forms: tuple[str, ...] = ("",)  # the forms that a submit can have, the best guess first
-    amend: Callable[[HttpCall, HttpReply], str | None] | None = None  # the form to try next, or None
+    variants: tuple[str, ...] = ("",)  # the forms that a submit can have, the best guess first
+    next_variant: Callable[[HttpCall, HttpReply], str | None] | None = None  # the form to try next, or None
     upload: Callable[[FilePart], HttpCall] | None = None  # stores an image; sets `FilePart.field`
     uploaded_url: Callable[[HttpReply], str] | None = None  # the URL in its 2xx reply
     upload_keep_seconds: float = 0  # how long an upload is reused for the same bytes; 0: never

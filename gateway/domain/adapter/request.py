@@ -95,11 +95,11 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
 
     attempt_id: str
     model: str  # the provider's own name of the model, as it is sent
-    row: str  # the model whose entry in the adapter's tables applies; mostly the same as `model`
+    capability_name: str  # the model whose entry in the adapter's tables applies; mostly the same as `model`
     prompt: str  # "" if the client gave none
     input: Input
     settings: Settings  # from the client, or from `Capability.defaults`
     count: int = 1  # outputs of this submit; at most `Capability.count_max`
     options: Mapping[str, Any] = {}  # the client's `provider_options`; only names of `Capability.options`
-    form: str = ""  # one of `Adapter.forms`; "" is the first
+    variant: str = ""  # one of `Adapter.forms`; "" is the first
     callback_url: str | None = None  # None: the provider cannot call back

@@ -15,9 +15,9 @@ from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Status
 from gateway.domain.backoff import spread
 from gateway.domain.generation.changes import Changes
-from gateway.domain.generation.model import Attempt, AttemptState, Generation, Kept, Output
-from gateway.domain.generation.task_polling import HintsOf
-from gateway.domain.generation.transitions import SaveKept, SaveOutput
+from gateway.domain.generation.model import ArchivedFile, Attempt, AttemptState, Generation, Output
+from gateway.domain.generation.task_polling import RouteProfileOf
+from gateway.domain.generation.transitions import SaveArchivedFile, SaveOutput
 
 WAIT = timedelta(seconds=10)  # how long an open output waits for its file; then the client gets the provider's link
 LONGEST_WAIT = timedelta(minutes=5)  # the same while the file is being transferred
@@ -27,17 +27,17 @@ MISSING_TRIES = 3  # so many fetches without a video, over a whole grace, count 
 RESTART_SECONDS = 30.0  # after a restart, the first fetches are spread over this time
 
 
-class Keep(Struct, frozen=True):
+class ArchiveFile(Struct, frozen=True):
     """Effect: archive the file of this output."""
 
     index: int
 
 
-class FileKept(Struct, frozen=True):
+class FileArchived(Struct, frozen=True):
     """Fact: the file is in the artifact store."""
 
     index: int
-    file: Kept
+    file: ArchivedFile
 
 
 class FileUnread(Struct, frozen=True, kw_only=True):
@@ -55,10 +55,10 @@ class FileUnread(Struct, frozen=True, kw_only=True):
     retry_after_seconds: float | None = None  # the wait that the file's host asked for
 
 
-FileFact = FileKept | FileUnread
+FileFact = FileArchived | FileUnread
 
 
-class KeepWatch(Struct, frozen=True, kw_only=True):
+class ArchiveSchedule(Struct, frozen=True, kw_only=True):
     """What a driver remembers between two tries to archive a file. It is never stored."""
 
     next_at: datetime  # of the next try
@@ -93,36 +93,36 @@ def unarchived(generation: Generation, now: datetime) -> Iterable[Output]:
             yield output
 
 
-def first_watch(generation: Generation, output: Output, now: datetime) -> KeepWatch:
+def first_schedule(generation: Generation, output: Output, now: datetime) -> ArchiveSchedule:
     """The first try: now if a client waits for the output, otherwise spread over `RESTART_SECONDS`.
 
     The others are late results and those that a restart found: there can be thousands of them at once.
     """
     delay = RESTART_SECONDS * spread(f"{generation.id}:{output.index}") if output.status.terminal else 0.0
-    return KeepWatch(next_at=now + timedelta(seconds=delay), since=now)
+    return ArchiveSchedule(next_at=now + timedelta(seconds=delay), since=now)
 
 
-def after_failure(watch: KeepWatch, fact: FileUnread, now: datetime) -> KeepWatch:
+def after_failure(schedule: ArchiveSchedule, fact: FileUnread, now: datetime) -> ArchiveSchedule:
     """When the next try is: after a pause that doubles, or the wait that the host asked for, up to `MAX_SECONDS`."""
     requested = min(max(fact.retry_after_seconds or 0.0, 0.0), MAX_SECONDS)
     return replace(
-        watch,
-        next_at=now + timedelta(seconds=max(watch.interval_seconds, requested)),
-        interval_seconds=min(watch.interval_seconds * 2, MAX_SECONDS),
-        missing=watch.missing + 1 if fact.missing else 0,
-        missing_since=(watch.missing_since or now) if fact.missing else None,
+        schedule,
+        next_at=now + timedelta(seconds=max(schedule.interval_seconds, requested)),
+        interval_seconds=min(schedule.interval_seconds * 2, MAX_SECONDS),
+        missing=schedule.missing + 1 if fact.missing else 0,
+        missing_since=(schedule.missing_since or now) if fact.missing else None,
         given_up=fact.final,
         unstored=fact.unstored,
     )
 
 
-def is_missing(watch: KeepWatch, grace_seconds: float, now: datetime) -> bool:
+def is_missing(schedule: ArchiveSchedule, grace_seconds: float, now: datetime) -> bool:
     """True if one more missing file counts as permanent. A provider may name a link some time before it works."""
-    missing_for = (now - (watch.missing_since or now)).total_seconds()
-    return watch.missing + 1 >= MISSING_TRIES and missing_for >= grace_seconds
+    missing_for = (now - (schedule.missing_since or now)).total_seconds()
+    return schedule.missing + 1 >= MISSING_TRIES and missing_for >= grace_seconds
 
 
-def settles_at(watch: KeepWatch, output: Output, grace_seconds: float, *, coming: bool) -> datetime | None:
+def settles_at(schedule: ArchiveSchedule, output: Output, grace_seconds: float, *, coming: bool) -> datetime | None:
     """When an open output stops waiting for its file to be archived and counts as completed without it.
 
     `coming`: the file is being fetched, or is fetched next. A file that looks missing is waited for until it is certain
@@ -130,44 +130,48 @@ def settles_at(watch: KeepWatch, output: Output, grace_seconds: float, *, coming
     the deadline. If the gateway's own store takes no files at the moment, such a file is passed through to the client
     instead.
     """
-    if needs_gateway(output) and not watch.unstored:
+    if needs_gateway(output) and not schedule.unstored:
         return output.expires_at
-    if watch.given_up:
-        return watch.since
+    if schedule.given_up:
+        return schedule.since
     if coming:
-        return watch.since + LONGEST_WAIT
-    if watch.missing_since is not None:  # the pauses double, so one try is between the end of the grace and twice it
-        return watch.missing_since + timedelta(seconds=grace_seconds * 3) + WAIT
-    return watch.since + WAIT
+        return schedule.since + LONGEST_WAIT
+    if schedule.missing_since is not None:  # the pauses double, so one try is between the end of the grace and twice it
+        return schedule.missing_since + timedelta(seconds=grace_seconds * 3) + WAIT
+    return schedule.since + WAIT
 
 
 NOTHING: frozenset[object] = frozenset()
 
 
-def absorb_file(changes: Changes, files: dict[int, KeepWatch], fact: FileFact, hints: HintsOf) -> None:
+def absorb_file(
+    changes: Changes, files: dict[int, ArchiveSchedule], fact: FileFact, profile_of: RouteProfileOf
+) -> None:
     """Apply the result of a try to archive a file. A file that its output no longer has changes nothing."""
     # A file that was fetched in time counts even if the provider's link has ended since.
     wanted = (output for output in changes.generation.outputs if output.artifact is not None and output.kept is None)
     output = next((output for output in wanted if output.index == fact.index), None)
     if output is None:
         return
-    watch = files.get(output.index) or first_watch(changes.generation, output, changes.now)
+    schedule = files.get(output.index) or first_schedule(changes.generation, output, changes.now)
     match fact:
-        case FileKept(file=file):
-            changes.write(SaveKept(output.index, file))
-            files[output.index] = replace(watch, given_up=True)
+        case FileArchived(file=file):
+            changes.write(SaveArchivedFile(output.index, file))
+            files[output.index] = replace(schedule, given_up=True)
             if is_being_archived(output):
                 changes.write(SaveOutput(replace(output, kept=file, status=Status.COMPLETED)))
-        case FileUnread() if fact.missing and is_missing(watch, _grace_seconds(changes, output, hints), changes.now):
-            _reject(changes, files, output, watch)
+        case FileUnread() if fact.missing and is_missing(
+            schedule, _grace_seconds(changes, output, profile_of), changes.now
+        ):
+            _reject(changes, files, output, schedule)
         case FileUnread():
-            files[output.index] = after_failure(watch, fact, changes.now)
+            files[output.index] = after_failure(schedule, fact, changes.now)
 
 
 def settle(
     changes: Changes,
-    files: Mapping[int, KeepWatch],
-    hints: HintsOf,
+    files: Mapping[int, ArchiveSchedule],
+    profile_of: RouteProfileOf,
     busy: frozenset[object] = NOTHING,
     *,
     everything: bool = False,
@@ -179,28 +183,32 @@ def settle(
     for output in changes.generation.outputs:
         if not is_being_archived(output):
             continue
-        watch = files.get(output.index)
-        if everything or (watch is not None and _is_settled(changes, output, watch, hints, busy)):
+        schedule = files.get(output.index)
+        if everything or (schedule is not None and _is_settled(changes, output, schedule, profile_of, busy)):
             changes.write(SaveOutput(replace(output, status=Status.COMPLETED)))
 
 
-def _is_settled(changes: Changes, output: Output, watch: KeepWatch, hints: HintsOf, busy: frozenset[object]) -> bool:
+def _is_settled(
+    changes: Changes, output: Output, schedule: ArchiveSchedule, profile_of: RouteProfileOf, busy: frozenset[object]
+) -> bool:
     """True once the wait for a file is over, as it is now or as it would be with the fetch that is due."""
-    is_coming = Keep(output.index) in busy
-    cases = {is_coming, is_coming or watch.next_at <= changes.now}
-    moments = (settles_at(watch, output, _grace_seconds(changes, output, hints), coming=coming) for coming in cases)
+    is_coming = ArchiveFile(output.index) in busy
+    cases = {is_coming, is_coming or schedule.next_at <= changes.now}
+    moments = (
+        settles_at(schedule, output, _grace_seconds(changes, output, profile_of), coming=coming) for coming in cases
+    )
     return any(moment is not None and changes.now >= moment for moment in moments)
 
 
-def files_due(changes: Changes, files: dict[int, KeepWatch], busy: frozenset[object]) -> tuple[Keep, ...]:
+def files_due(changes: Changes, files: dict[int, ArchiveSchedule], busy: frozenset[object]) -> tuple[ArchiveFile, ...]:
     """The files to archive now. Drops the watches of outputs that need none."""
     live: set[int] = set()
-    due: list[Keep] = []
+    due: list[ArchiveFile] = []
     for output in unarchived(changes.generation, changes.now):
         live.add(output.index)
-        watch = files.setdefault(output.index, first_watch(changes.generation, output, changes.now))
-        effect = Keep(output.index)
-        if not watch.given_up and watch.next_at <= changes.now and effect not in busy:
+        schedule = files.setdefault(output.index, first_schedule(changes.generation, output, changes.now))
+        effect = ArchiveFile(output.index)
+        if not schedule.given_up and schedule.next_at <= changes.now and effect not in busy:
             due.append(effect)
     for index in files.keys() - live:
         del files[index]
@@ -208,26 +216,26 @@ def files_due(changes: Changes, files: dict[int, KeepWatch], busy: frozenset[obj
 
 
 def file_moments(
-    changes: Changes, files: Mapping[int, KeepWatch], hints: HintsOf, busy: frozenset[object]
+    changes: Changes, files: Mapping[int, ArchiveSchedule], profile_of: RouteProfileOf, busy: frozenset[object]
 ) -> Iterator[datetime]:
     """The moments at which a fetch is tried again, or an output stops waiting for its file."""
     for output in changes.generation.outputs:
-        watch = files.get(output.index)
-        if watch is None:
+        schedule = files.get(output.index)
+        if schedule is None:
             continue
-        if not watch.given_up and watch.next_at > changes.now:
-            yield watch.next_at
+        if not schedule.given_up and schedule.next_at > changes.now:
+            yield schedule.next_at
         if is_being_archived(output):
-            coming = Keep(output.index) in busy or watch.next_at <= changes.now
-            settles = settles_at(watch, output, _grace_seconds(changes, output, hints), coming=coming)
+            coming = ArchiveFile(output.index) in busy or schedule.next_at <= changes.now
+            settles = settles_at(schedule, output, _grace_seconds(changes, output, profile_of), coming=coming)
             if settles is not None:
                 yield settles
 
 
-def _reject(changes: Changes, files: dict[int, KeepWatch], output: Output, watch: KeepWatch) -> None:
+def _reject(changes: Changes, files: dict[int, ArchiveSchedule], output: Output, schedule: ArchiveSchedule) -> None:
     """The provider's file is not a result: its task has failed, and its output is open for another route."""
     if not is_being_archived(output):  # the output is completed already, and the client has the provider's link
-        files[output.index] = replace(watch, given_up=True)
+        files[output.index] = replace(schedule, given_up=True)
         return
     missing = failed(FailureKind.RESULT_MISSING)
     if output.extra:
@@ -242,6 +250,6 @@ def _reject(changes: Changes, files: dict[int, KeepWatch], output: Output, watch
     changes.write(SaveOutput(empty))
 
 
-def _grace_seconds(changes: Changes, output: Output, hints: HintsOf) -> float:
+def _grace_seconds(changes: Changes, output: Output, profile_of: RouteProfileOf) -> float:
     attempt = changes.generation.attempt(output.attempt_id or "")
-    return hints(changes.generation.route(attempt)).polling.grace_seconds
+    return profile_of(changes.generation.route(attempt)).polling.grace_seconds

@@ -18,11 +18,11 @@ from gateway.domain.adapter.task import Completed, Failed, Pending, Status
 from gateway.domain.adapter.task import TaskSnapshot as Snapshot
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.archiving import (
+    ArchiveFile,
+    ArchiveSchedule,
+    FileArchived,
     FileFact,
-    FileKept,
     FileUnread,
-    Keep,
-    KeepWatch,
     absorb_file,
     file_moments,
     files_due,
@@ -46,10 +46,10 @@ from gateway.domain.generation.outputs import (
 )
 from gateway.domain.generation.readings import Readings
 from gateway.domain.generation.task_polling import (
-    HintsOf,
     How,
+    PollSchedule,
+    RouteProfileOf,
     TaskKey,
-    Watch,
     after_callback,
     after_failure,
     after_reading,
@@ -61,22 +61,22 @@ from gateway.domain.generation.transitions import ATTEMPT_MOVES, SaveAttempt, Wr
 from gateway.domain.health.route_health import HealthOf, unknown_health
 
 UNANSWERED = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING})  # no reply to the submit was read yet
-NOTHING: Mapping[int, KeepWatch] = {}
+NOTHING: Mapping[int, ArchiveSchedule] = {}
 IDLE_SECONDS = 3600  # how long a driver sleeps when nothing is due: only a fact or a change of the store wakes it
 
 
-class Ended(Struct, frozen=True, kw_only=True):
+class SubmitEnded(Struct, frozen=True, kw_only=True):
     """Fact: a submit ended without a task."""
 
     attempt_id: str
     state: Literal[AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN]
     failure: Failed | None  # None: it was not sent because it was no longer wanted
     retry_after_seconds: float | None = None
-    amend_form: str | None = None
+    next_variant: str | None = None
     upstream: UpstreamAnswer | None = None
 
 
-class Read(Struct, frozen=True, kw_only=True):
+class TaskRead(Struct, frozen=True, kw_only=True):
     """Fact: a task was polled and the reply was understood."""
 
     attempt_id: str
@@ -85,7 +85,7 @@ class Read(Struct, frozen=True, kw_only=True):
     asked_at: datetime  # when the poll began: the reply may not show what happened at the provider after that
 
 
-class Unread(Struct, frozen=True, kw_only=True):
+class TaskUnread(Struct, frozen=True, kw_only=True):
     """Fact: a poll proved nothing about its task. `not_found` counts against the task once it is repeated enough."""
 
     attempt_id: str
@@ -97,13 +97,13 @@ class Unread(Struct, frozen=True, kw_only=True):
     retry_after_seconds: float | None = None
 
 
-class Hinted(Struct, frozen=True):
+class CallbackReceived(Struct, frozen=True):
     """Fact: a callback arrived for an attempt. Its contents are not trusted; it only makes the gateway poll now."""
 
     attempt_id: str
 
 
-Fact = Ended | Read | Unread | Hinted | FileFact
+Fact = SubmitEnded | TaskRead | TaskUnread | CallbackReceived | FileFact
 
 
 class Submit(Struct, frozen=True):
@@ -120,7 +120,7 @@ class Poll(Struct, frozen=True, kw_only=True):
     how: How = "poll"
 
 
-Effect = Submit | Poll | Keep
+Effect = Submit | Poll | ArchiveFile
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -129,8 +129,8 @@ class Step(Struct, frozen=True, kw_only=True):
     generation: Generation  # with `writes` applied
     writes: tuple[Write, ...]
     effects: tuple[Effect, ...]
-    watches: Mapping[TaskKey, Watch]  # to be handed to the next call; never stored
-    keeping: Mapping[int, KeepWatch]  # the same for archiving, by the index of the output
+    schedules: Mapping[TaskKey, PollSchedule]  # to be handed to the next call; never stored
+    keeping: Mapping[int, ArchiveSchedule]  # the same for archiving, by the index of the output
     wake_at: datetime
 
 
@@ -144,57 +144,57 @@ def cancel(generation: Generation, now: datetime) -> tuple[Write, ...]:
 
 def advance(
     generation: Generation,
-    watches: Mapping[TaskKey, Watch],
+    schedules: Mapping[TaskKey, PollSchedule],
     facts: Iterable[Fact],
     *,
     now: datetime,
     busy: frozenset[Effect],
-    hints: HintsOf,
+    profile_of: RouteProfileOf,
     health: HealthOf = unknown_health,
-    keeping: Mapping[int, KeepWatch] = NOTHING,
+    keeping: Mapping[int, ArchiveSchedule] = NOTHING,
 ) -> Step:
     """Apply the facts, then decide what to store and what to do next.
 
-    `busy` are the effects that this driver has started and that have not ended. `watches` and `keeping` are those of
+    `busy` are the effects that this driver has started and that have not ended. `schedules` and `keeping` are those of
     the step before; after a restart both are empty.
     """
     changes = Changes(generation, now)
     files = dict(keeping)
     polled = frozenset((effect.attempt_id, effect.index) for effect in busy if isinstance(effect, Poll))
-    readings = Readings(changes, dict(watches), hints, polled)
+    readings = Readings(changes, dict(schedules), profile_of, polled)
     show_extras(changes)
     for fact in facts:
-        if isinstance(fact, FileKept | FileUnread):
-            absorb_file(changes, files, fact, hints)
-        elif isinstance(fact, Hinted):
+        if isinstance(fact, FileArchived | FileUnread):
+            absorb_file(changes, files, fact, profile_of)
+        elif isinstance(fact, CallbackReceived):
             _poll_now(changes, readings, fact.attempt_id)
         else:
             _absorb(changes, readings, fact)
     _end_orphaned_submits(changes, busy)
     wake_at = now + timedelta(seconds=IDLE_SECONDS)
     if not changes.generation.status.terminal:
-        settle(changes, files, hints, busy)
+        settle(changes, files, profile_of, busy)
         _end_attempts(changes, readings)
         if now < generation.deadline_at:
-            wake_at = min(wake_at, reserve_attempts(changes, readings, files, hints, health))
-        _conclude(changes, readings, hints)
+            wake_at = min(wake_at, reserve_attempts(changes, readings, files, profile_of, health))
+        _conclude(changes, readings, profile_of)
     if changes.generation.status.terminal:
         wake_at = now + timedelta(seconds=IDLE_SECONDS)
         _end_late(changes)
     return Step(
         generation=changes.generation,
         writes=tuple(changes.writes),
-        effects=(*_effects(changes, readings, busy, hints), *files_due(changes, files, busy)),
-        watches=readings.watches,
+        effects=(*_effects(changes, readings, busy, profile_of), *files_due(changes, files, busy)),
+        schedules=readings.schedules,
         keeping=files,
-        wake_at=min([wake_at, *readings.moments(), *file_moments(changes, files, hints, busy)]),
+        wake_at=min([wake_at, *readings.moments(), *file_moments(changes, files, profile_of, busy)]),
     )
 
 
-def _absorb(changes: Changes, readings: Readings, fact: Ended | Read | Unread) -> None:
+def _absorb(changes: Changes, readings: Readings, fact: SubmitEnded | TaskRead | TaskUnread) -> None:
     """Apply the fact of a submit or a poll. A fact that came too late changes nothing."""
     attempt = changes.generation.attempt(fact.attempt_id)
-    if isinstance(fact, Ended):
+    if isinstance(fact, SubmitEnded):
         if fact.state in ATTEMPT_MOVES[attempt.state]:
             ended = replace(
                 attempt,
@@ -202,24 +202,24 @@ def _absorb(changes: Changes, readings: Readings, fact: Ended | Read | Unread) -
                 failure=fact.failure,
                 ended_at=changes.now,
                 retry_after_seconds=fact.retry_after_seconds,
-                amend_form=fact.amend_form,
+                next_variant=fact.next_variant,
                 upstream=fact.upstream,
             )
             changes.write(SaveAttempt(replace(ended, billed=billed_of(ended)), attempt.state))
         return
     if not is_followed(changes.generation, changes.now) or fact.index not in open_tasks(attempt):
         return  # the task ended, or is no longer of interest, while this poll was under way
-    polling, watch = readings.polling(attempt), readings.watch(attempt, fact.index)
+    polling, schedule = readings.polling(attempt), readings.schedule(attempt, fact.index)
     key, seed = (attempt.id, fact.index), f"{attempt.id}:{fact.index}"
     task = attempt.tasks[fact.index]
     match fact:
-        case Read(snapshot=Pending() as pending):
+        case TaskRead(snapshot=Pending() as pending):
             status = Status.IN_PROGRESS if task.status is Status.IN_PROGRESS else pending.status
             progress = task.progress if pending.progress is None else pending.progress
             polled = replace(task, status=status, raw_status=pending.raw_status, progress=progress)
             changes.task(attempt, fact.index, polled)
-            readings.watches[key] = after_reading(
-                watch,
+            readings.schedules[key] = after_reading(
+                schedule,
                 polling,
                 missing=pending.result_missing,
                 unclear=pending.unknown_status,
@@ -227,17 +227,17 @@ def _absorb(changes: Changes, readings: Readings, fact: Ended | Read | Unread) -
                 seed=seed,
                 now=changes.now,
             )
-        case Read(snapshot=Completed(artifacts=artifacts)):
+        case TaskRead(snapshot=Completed(artifacts=artifacts)):
             changes.task(attempt, fact.index, replace(task, status=Status.COMPLETED))
             fill(changes, attempt, task.slot, artifacts, changes.now + timedelta(seconds=polling.result_seconds))
-        case Read(snapshot=Failed() as failure):
+        case TaskRead(snapshot=Failed() as failure):
             changes.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=failure))
-        case Unread(not_found=True) if is_lost(watch, polling, changes.now):
+        case TaskUnread(not_found=True) if is_lost(schedule, polling, changes.now):
             lost = failed(FailureKind.TASK_LOST)
             changes.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=lost))
-        case Unread():
-            readings.watches[key] = after_failure(
-                watch,
+        case TaskUnread():
+            readings.schedules[key] = after_failure(
+                schedule,
                 polling,
                 asked_at=fact.asked_at,
                 not_found=fact.not_found,
@@ -255,11 +255,11 @@ def _poll_now(changes: Changes, readings: Readings, attempt_id: str) -> None:
         if attempt.id == attempt_id:
             for index in open_tasks(attempt):
                 key = (attempt.id, index)
-                watch = readings.watch(attempt, index)
-                readings.watches[key] = after_callback(watch, reading=key in readings.under_way, now=changes.now)
+                schedule = readings.schedule(attempt, index)
+                readings.schedules[key] = after_callback(schedule, reading=key in readings.under_way, now=changes.now)
             if attempt.state in UNANSWERED:  # a callback can come before the reply to the submit: poll once it is read
-                early = Watch(next_at=changes.now, interval_seconds=readings.polling(attempt).poll_seconds)
-                readings.watches.update({(attempt.id, index): early for index in range(len(attempt.slots))})
+                early = PollSchedule(next_at=changes.now, interval_seconds=readings.polling(attempt).poll_seconds)
+                readings.schedules.update({(attempt.id, index): early for index in range(len(attempt.slots))})
 
 
 def _end_orphaned_submits(changes: Changes, busy: frozenset[Effect]) -> None:
@@ -314,7 +314,7 @@ def _end(changes: Changes, attempt: Attempt) -> None:
         changes.move(attempt, AttemptState.FAILED, failure or failed(FailureKind.RESULT_MISSING))
 
 
-def _conclude(changes: Changes, readings: Readings, hints: HintsOf) -> None:
+def _conclude(changes: Changes, readings: Readings, profile_of: RouteProfileOf) -> None:
     """End the generation if nothing is open or its deadline has passed; otherwise update its status and progress."""
     end_extras(changes, {AttemptState.COMPLETED, AttemptState.FAILED})
     generation = changes.generation
@@ -323,7 +323,7 @@ def _conclude(changes: Changes, readings: Readings, hints: HintsOf) -> None:
         for output in generation.outputs:
             if not (output.status.terminal or output.extra or is_being_archived(output)):
                 fill_from_extra(changes, output, NOTHING)  # a paid result is better than an output that expires
-        settle(changes, {}, hints, everything=True)
+        settle(changes, {}, profile_of, everything=True)
         changes.close(Status.EXPIRED, late)
     elif is_unfinished(generation):
         running = generation.status is Status.IN_PROGRESS or any(
@@ -354,7 +354,9 @@ def _why_late(generation: Generation, readings: Readings) -> Failed:
     return failed(FailureKind.ADAPTER_FAILED if is_ours else FailureKind.TIMED_OUT)
 
 
-def _effects(changes: Changes, readings: Readings, busy: frozenset[Effect], hints: HintsOf) -> tuple[Effect, ...]:
+def _effects(
+    changes: Changes, readings: Readings, busy: frozenset[Effect], profile_of: RouteProfileOf
+) -> tuple[Effect, ...]:
     """The submits and polls that are due and not under way. Drops the watches of tasks that have ended."""
     due: list[Effect] = []
     live: set[TaskKey] = set()
@@ -376,14 +378,14 @@ def _effects(changes: Changes, readings: Readings, busy: frozenset[Effect], hint
         if not is_followed(generation, changes.now):
             break
         if attempt.state in UNANSWERED:
-            live.update(key for key in readings.watches if key[0] == attempt.id)
+            live.update(key for key in readings.schedules if key[0] == attempt.id)
         for index in open_tasks(attempt):
             key = (attempt.id, index)
             live.add(key)
-            watch = readings.watch(attempt, index)
-            if watch.next_at <= changes.now and key not in readings.under_way:
-                how = how_to_read(watch, hints(generation.route(attempt)), changes.now)
+            schedule = readings.schedule(attempt, index)
+            if schedule.next_at <= changes.now and key not in readings.under_way:
+                how = how_to_read(schedule, profile_of(generation.route(attempt)), changes.now)
                 due.append(Poll(attempt_id=attempt.id, index=index, how=how))
-    for key in readings.watches.keys() - live:
-        del readings.watches[key]
+    for key in readings.schedules.keys() - live:
+        del readings.schedules[key]
     return tuple(due)

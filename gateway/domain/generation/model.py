@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gateway.domain.adapter.failure import Billed
 from gateway.domain.adapter.request import Input, Settings
@@ -48,7 +48,7 @@ class Route(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     provider: str
     model: str  # the provider's own name
-    row: str  # the entry of the adapter's capability table that the model follows
+    capability_name: str = field(name="row")  # the entry of the adapter's capability table that the model follows
     settings: Settings = Settings()  # as they will be sent: requested, adapted, or required by the model
     count_max: int = 1  # outputs that one submit may ask for
     adaptations: tuple[Adaptation, ...] = ()
@@ -104,7 +104,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     slots: tuple[int, ...]  # indices of the outputs it was made for
     state: AttemptState
     reserved_at: datetime
-    form: str = ""  # which form of the submit is used, if the adapter has several
+    variant: str = field(default="", name="form")  # which form of the submit is used, if the adapter has several
     sent_at: datetime | None = None
     accepted_at: datetime | None = None
     ended_at: datetime | None = None
@@ -112,13 +112,15 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failed | None = None
     billed: Billed | None = None
     retry_after_seconds: float | None = None  # the wait that the provider asked for
-    amend_form: str | None = None  # it was refused because of its form: it may be sent once more in this form
+    next_variant: str | None = field(
+        default=None, name="amend_form"
+    )  # it was refused because of its form: it may be sent once more in this form
     decision: Literal["fail", "resubmit"] | None = None  # an operator's decision about an unclear answer
     adopted: Literal["callback", "operator"] | None = None  # who named its tasks, if no reply to the submit did
     upstream: UpstreamAnswer | None = None  # facts from the answer to the submit that the provider's support needs
 
 
-class Kept(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ArchivedFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The gateway's own copy of a result, which was checked to be a file of the right kind."""
 
     name: str  # in the artifact store
@@ -142,7 +144,7 @@ class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
     late: bool = False  # it arrived after another result had filled its output, or after the generation had ended
     attempt_id: str | None = None
     artifact: Artifact | None = None  # the file at the provider; while the output is open, it is being archived
-    kept: Kept | None = None
+    kept: ArchivedFile | None = None
     expires_at: datetime | None = None  # when the provider's link ends
     failure: Failed | None = None
 
@@ -151,7 +153,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     """One request of a client with its plan, its attempts and its outputs."""
 
     id: str
-    key: str  # the API key that owns it
+    owner: str  # the API key that owns it
     kind: Literal["video", "image"]
     request: GenerationRequest
     plan: Plan

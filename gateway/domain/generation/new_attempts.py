@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from gateway.domain.adapter.task import Status
-from gateway.domain.generation.archiving import KeepWatch, is_being_archived
+from gateway.domain.generation.archiving import ArchiveSchedule, is_being_archived
 from gateway.domain.generation.changes import Changes
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Output
 from gateway.domain.generation.next_attempt import NextTry, Stop, history, next_try
 from gateway.domain.generation.outputs import fill_from_extra, may_still_come
 from gateway.domain.generation.readings import Readings
-from gateway.domain.generation.task_polling import HintsOf, times_out_at
+from gateway.domain.generation.task_polling import RouteProfileOf, times_out_at
 from gateway.domain.generation.transitions import AddAttempt, SaveOutput
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import HealthOf
@@ -25,7 +25,11 @@ SOON = timedelta(seconds=1)  # until the driver looks again at what a step has c
 
 
 def reserve_attempts(
-    changes: Changes, readings: Readings, files: Mapping[int, KeepWatch], hints: HintsOf, health: HealthOf
+    changes: Changes,
+    readings: Readings,
+    files: Mapping[int, ArchiveSchedule],
+    profile_of: RouteProfileOf,
+    health: HealthOf,
 ) -> datetime:
     """Reserve an attempt for each open output that needs one; the deadline must not have passed.
 
@@ -45,25 +49,27 @@ def reserve_attempts(
                 elif readings.may_buy([output.index], history(changes.generation, output.index), not_before):
                     wanted.setdefault((route, form), []).append(output.index)
             case Stop() as stop if not may_still_come(changes.generation, output.index):
-                wake_at = min(wake_at, _stop(changes, output, stop, files, hints))
+                wake_at = min(wake_at, _stop(changes, output, stop, files, profile_of))
             case _:
                 pass
     for choice, slots in sorted(wanted.items()):
-        wake_at = min(wake_at, _reserve(changes, choice, slots, hints, health))
+        wake_at = min(wake_at, _reserve(changes, choice, slots, profile_of, health))
     return wake_at
 
 
-def _stop(changes: Changes, output: Output, stop: Stop, files: Mapping[int, KeepWatch], hints: HintsOf) -> datetime:
+def _stop(
+    changes: Changes, output: Output, stop: Stop, files: Mapping[int, ArchiveSchedule], profile_of: RouteProfileOf
+) -> datetime:
     """Fail an output for which no route is left, unless a paid result or a callback can still fill it."""
     if not fill_from_extra(changes, output, files):
-        callback_until = _callback_until(changes.generation, output.index, hints)
+        callback_until = _callback_until(changes.generation, output.index, profile_of)
         if callback_until is not None and callback_until > changes.now:
             return callback_until
         changes.write(SaveOutput(replace(output, status=Status.FAILED, failure=stop.failure)))
     return changes.now + SOON  # without this output, another one may fit into max_cost
 
 
-def _callback_until(generation: Generation, slot: int, hints: HintsOf) -> datetime | None:
+def _callback_until(generation: Generation, slot: int, profile_of: RouteProfileOf) -> datetime | None:
     """Until when a callback may name the task of a submit for this slot that got no clear answer.
 
     `None` if no provider would call back. Only an output that has no other way left waits for this: if it failed at
@@ -76,12 +82,14 @@ def _callback_until(generation: Generation, slot: int, hints: HintsOf) -> dateti
         for attempt in history(generation, slot)
         if attempt.state is AttemptState.UNKNOWN and attempt.decision is None
     )
-    profiles = ((attempt, hints(generation.route(attempt))) for attempt in unclear)
+    profiles = ((attempt, profile_of(generation.route(attempt))) for attempt in unclear)
     waits = (times_out_at(attempt, profile.polling) for attempt, profile in profiles if profile.calls_back)
     return max(waits, default=None)
 
 
-def _reserve(changes: Changes, choice: tuple[int, str], slots: list[int], hints: HintsOf, health: HealthOf) -> datetime:
+def _reserve(
+    changes: Changes, choice: tuple[int, str], slots: list[int], profile_of: RouteProfileOf, health: HealthOf
+) -> datetime:
     """Reserve the attempts that these outputs need on one route, each with as many outputs as one submit may have.
 
     `choice` is the index of the route and the form of the submit, "" for the usual one. A half-open circuit lets one
@@ -103,7 +111,7 @@ def _reserve(changes: Changes, choice: tuple[int, str], slots: list[int], hints:
             slots=tuple(slots[start : start + route.count_max]),
             state=AttemptState.RESERVED,
             reserved_at=changes.now,
-            form=form or hints(route).form,
+            variant=form or profile_of(route).variant,
         )
         changes.write(AddAttempt(attempt))
     return wake_at

@@ -55,10 +55,10 @@ def next_try(
     if any(slot in expected_outputs(attempt) for attempt in before):
         return None
     last = before[-1]
-    forms = {attempt.form for attempt in before if attempt.route == last.route}
-    may_change_form = last.state is AttemptState.REFUSED and last.amend_form not in {None, *forms}
+    forms = {attempt.variant for attempt in before if attempt.route == last.route}
+    may_change_form = last.state is AttemptState.REFUSED and last.next_variant not in {None, *forms}
     if may_change_form and affordable(generation, generation.route(last)):
-        return NextTry(last.route, last.amend_form or "")
+        return NextTry(last.route, last.next_variant or "")
     failure = _failure_of(last, slot)
     match remedy_for(failure, generation.plan.policy):
         case Remedy.STOP:
@@ -125,7 +125,7 @@ def _as_decided(generation: Generation, held: Attempt, failure: Failed) -> NextT
         case "fail":
             return Stop(failure)
         case "resubmit":
-            return NextTry(held.route, held.form, resubmit_at(held))
+            return NextTry(held.route, held.variant, resubmit_at(held))
         case None:
             return AwaitDecision()
 
@@ -134,7 +134,7 @@ def is_retry(generation: Generation, attempt: Attempt) -> bool:
     """True if the attempt sends to its route, in the same form, what an earlier attempt has already sent."""
     return any(
         before.number < attempt.number
-        and (before.route, before.form) == (attempt.route, attempt.form)
+        and (before.route, before.variant) == (attempt.route, attempt.variant)
         and not set(before.slots).isdisjoint(attempt.slots)
         for before in generation.attempts
     )
@@ -257,4 +257,4 @@ def _repeat(generation: Generation, last: Attempt, tries: int, health: HealthOf)
     allowed_at = health(route.provider, route.model).retry_at
     if allowed_at is not None and allowed_at > not_before:  # many generations wait for this moment: spread them
         not_before = allowed_at + timedelta(seconds=2 * spread(f"{last.id}:{allowed_at.timestamp()}"))
-    return NextTry(last.route, last.form, min(not_before, generation.deadline_at))
+    return NextTry(last.route, last.variant, min(not_before, generation.deadline_at))

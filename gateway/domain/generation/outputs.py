@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Artifact, Status, TaskRef
-from gateway.domain.generation.archiving import WAIT, KeepWatch, is_being_archived
+from gateway.domain.generation.archiving import WAIT, ArchiveSchedule, is_being_archived
 from gateway.domain.generation.changes import Changes
 from gateway.domain.generation.model import (
     Attempt,
@@ -79,7 +79,7 @@ def _free_output(generation: Generation, slot: int) -> Output | None:
     return next((output for output in empty if not output.extra and output.index not in expected), None)
 
 
-def fill_from_extra(changes: Changes, output: Output, files: Mapping[int, KeepWatch]) -> bool:
+def fill_from_extra(changes: Changes, output: Output, files: Mapping[int, ArchiveSchedule]) -> bool:
     """Fill an output with the archived file of an extra output, which was paid for, instead of buying another file.
 
     True if that was done, or if such a file is being archived just now: then whether it can be used is known soon.
@@ -99,8 +99,8 @@ def fill_from_extra(changes: Changes, output: Output, files: Mapping[int, KeepWa
             filled = replace(output, status=Status.IN_PROGRESS, attempt_id=extra.attempt_id, artifact=extra.artifact)
             changes.write(SaveOutput(replace(filled, expires_at=extra.expires_at)))
             return True
-        watch = files.get(extra.index)
-        if watch is not None and not watch.given_up and changes.now < watch.since + WAIT:
+        schedule = files.get(extra.index)
+        if schedule is not None and not schedule.given_up and changes.now < schedule.since + WAIT:
             return True
     return False
 

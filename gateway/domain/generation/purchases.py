@@ -44,7 +44,7 @@ def purchases_of(generation: Generation, deleted_at: datetime) -> Iterator[Purch
         yield Purchase(
             generation_id=generation.id,
             attempt_id=attempt.id,
-            key=generation.key,
+            key=generation.owner,
             kind=generation.kind,
             model=generation.request.model,
             provider=route.provider,

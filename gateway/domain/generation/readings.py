@@ -15,10 +15,10 @@ from gateway.domain.generation.model import Attempt, AttemptState
 from gateway.domain.generation.task_polling import (
     DECIDE_UNREAD,
     GIVE_UP_UNREAD,
-    HintsOf,
+    PollSchedule,
+    RouteProfileOf,
     TaskKey,
-    Watch,
-    first_watch,
+    first_schedule,
     is_answered,
     open_tasks,
     polled_seldom,
@@ -31,27 +31,31 @@ class Readings:
     """The open tasks of a generation in one step, with what the driver remembers of their polls."""
 
     def __init__(
-        self, changes: Changes, watches: dict[TaskKey, Watch], hints: HintsOf, under_way: frozenset[TaskKey]
+        self,
+        changes: Changes,
+        schedules: dict[TaskKey, PollSchedule],
+        profile_of: RouteProfileOf,
+        under_way: frozenset[TaskKey],
     ) -> None:
-        """`under_way`: the tasks that are being polled now. `watches` is changed in place."""
+        """`under_way`: the tasks that are being polled now. `schedules` is changed in place."""
         self._changes = changes
-        self.watches = watches
-        self._hints = hints
+        self.schedules = schedules
+        self._profile_of = profile_of
         self.under_way = under_way
 
     def polling(self, attempt: Attempt) -> Polling:
         """How often its tasks are polled: rarely once it was abandoned, unless another attempt is about to be sent."""
-        polling = self._hints(self._changes.generation.route(attempt)).polling
+        polling = self._profile_of(self._changes.generation.route(attempt)).polling
         is_seldom = attempt.state is AttemptState.ABANDONED and not self._is_purchase_near(attempt)
         return polled_seldom(polling) if is_seldom else polling
 
-    def watch(self, attempt: Attempt, index: int) -> Watch:
+    def schedule(self, attempt: Attempt, index: int) -> PollSchedule:
         """What the driver remembers about polling a task; a new watch if it remembers nothing."""
         key = (attempt.id, index)
-        watch = self.watches.get(key)
-        if watch is None:
-            watch = self.watches[key] = first_watch(attempt, index, self.polling(attempt), self._changes.now)
-        return watch
+        schedule = self.schedules.get(key)
+        if schedule is None:
+            schedule = self.schedules[key] = first_schedule(attempt, index, self.polling(attempt), self._changes.now)
+        return schedule
 
     def is_overdue(self, attempt: Attempt) -> bool:
         """True once the attempt's time-out has passed. Alone, that proves nothing about its tasks."""
@@ -59,8 +63,8 @@ class Readings:
 
     def is_adapter_failing(self, attempt: Attempt) -> bool:
         """True if the adapter raised at the newest reading of an open task: the provider is not to blame then."""
-        watches = (self.watches.get((attempt.id, index)) for index in open_tasks(attempt))
-        return any(watch is not None and watch.adapter_failed for watch in watches)
+        schedules = (self.schedules.get((attempt.id, index)) for index in open_tasks(attempt))
+        return any(schedule is not None and schedule.adapter_failed for schedule in schedules)
 
     def may_give_up(self, attempt: Attempt) -> bool:
         """True once every open task of an overdue attempt was polled at or after its time-out and was not done.
@@ -121,17 +125,17 @@ class Readings:
         answers = []
         for attempt, index in tasks:
             key, moment = (attempt.id, index), since(attempt)
-            watch = require_reading(
-                self.watch(attempt, index), moment, reading=key in self.under_way, now=self._changes.now
+            schedule = require_reading(
+                self.schedule(attempt, index), moment, reading=key in self.under_way, now=self._changes.now
             )
-            self.watches[key] = watch
-            answers.append(is_answered(watch, moment, unread_max) or (without_key and watch.unreadable))
+            self.schedules[key] = schedule
+            answers.append(is_answered(schedule, moment, unread_max) or (without_key and schedule.unreadable))
         return all(answers)
 
     def moments(self) -> Iterator[datetime]:
         """The moments at which a poll or a time-out becomes due."""
         now = self._changes.now
-        yield from (watch.next_at for watch in self.watches.values() if watch.next_at > now)
+        yield from (schedule.next_at for schedule in self.schedules.values() if schedule.next_at > now)
         for attempt in self._changes.generation.attempts:
             if attempt.state is AttemptState.ACCEPTED:
                 times_out = self._times_out_at(attempt)
@@ -156,4 +160,4 @@ class Readings:
         )
 
     def _times_out_at(self, attempt: Attempt) -> datetime:
-        return times_out_at(attempt, self._hints(self._changes.generation.route(attempt)).polling)
+        return times_out_at(attempt, self._profile_of(self._changes.generation.route(attempt)).polling)

@@ -120,7 +120,7 @@ Decision = Literal["fail", "resubmit"]
 QUARANTINE_SECONDS = 600.0
 
 
-def is_held(generation: Generation, attempt: Attempt) -> bool:
+def awaits_decision(generation: Generation, attempt: Attempt) -> bool:
     """Whether an output of the generation waits for an operator's decision about this attempt."""
     waiting = {output.index for output in generation.outputs if not output.status.terminal and not output.extra}
     newest = {slot: later.id for later in generation.attempts for slot in later.slots}
@@ -143,7 +143,7 @@ def decide(generation: Generation, attempt: Attempt, decision: Decision) -> Save
 
     Raises `Conflict` if the attempt is not held, or if a second submit is not allowed.
     """
-    if not is_held(generation, attempt):
+    if not awaits_decision(generation, attempt):
         raise Conflict(f"The attempt is not held: it is {attempt.state}, its generation {generation.status}.")
     if decision == "resubmit":
         repeated = [

@@ -17,7 +17,7 @@ from gateway.domain.adapter.request import Settings
 from gateway.domain.adapter.task import Artifact, Failed, Status
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.cost_limit import cost_of, maybe_of, purchase_count
-from gateway.domain.generation.model import Attempt, AttemptState, Generation, Kept, Output, Route
+from gateway.domain.generation.model import ArchivedFile, Attempt, AttemptState, Generation, Output, Route
 from gateway.domain.generation.next_attempt import next_try_at
 from gateway.domain.health.route_health import HealthOf, unknown_health
 
@@ -76,7 +76,7 @@ class OutputSummary(Struct, frozen=True, kw_only=True):
     status: Status
     source: FileSource | None  # None: the client gets no file
     artifact: Artifact | None  # the file at the provider
-    archived: Kept | None  # the gateway's own copy
+    archived: ArchivedFile | None  # the gateway's own copy
     provider_url: str | None  # None also where the URL needs the provider's key
     thumbnail_url: str | None  # the provider's own picture; an archived thumbnail is in `archived`
     duration_seconds: float | None
@@ -180,7 +180,7 @@ def summarize_output(generation: Generation, output: Output) -> OutputSummary:
     )
 
 
-def _source(artifact: Artifact | None, archived: Kept | None) -> FileSource | None:
+def _source(artifact: Artifact | None, archived: ArchivedFile | None) -> FileSource | None:
     if archived is not None:
         return FileSource.ARCHIVE
     if artifact is None:
@@ -308,7 +308,7 @@ def _not_archived(generation: Generation) -> Iterator[Deviation]:
         if output.status is Status.COMPLETED and output.artifact is not None and output.kept is None:
             message = (
                 f"The gateway does not keep the file of output {output.index}: fetch it before the provider's link"
-                " expires. The log says why: result_not_kept."
+                " expires. The log says why: result_not_archived."
             )
             yield Deviation(type="not_kept", param="url", message=message)
 

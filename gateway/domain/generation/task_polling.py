@@ -1,6 +1,6 @@
 """When a task is polled next, and when it counts as lost. Pure.
 
-What a driver remembers between two polls is a `Watch`. It is never stored: after a restart, each open task gets a new
+What a driver remembers between two polls is a `PollSchedule`. It is never stored: after a restart, each open task gets a new
 one. A reading is a poll with a reply that the gateway understood.
 """
 
@@ -27,20 +27,20 @@ TaskKey = tuple[str, int]  # (id of the attempt, index of the task within it)
 How = Literal["poll", "refresh", "content"]
 
 
-class Hints(Struct, frozen=True, kw_only=True):
+class RouteProfile(Struct, frozen=True, kw_only=True):
     """What the rules need to know about the provider and model of a route. It comes from adapter and configuration."""
 
     polling: Polling
     has_refresh: bool = False  # the adapter has a second way to read a task
     refresh_every: int = 0  # every so many polls of a running task, one is a refresh; 0: never
-    form: str = ""  # the form of the submit that worked last
+    variant: str = ""  # the form of the submit that worked last
     calls_back: bool = False  # the provider sends callbacks with task ids, so a lost reply can still be made up for
 
 
-HintsOf = Callable[[Route], Hints]
+RouteProfileOf = Callable[[Route], RouteProfile]
 
 
-class Watch(Struct, frozen=True, kw_only=True):
+class PollSchedule(Struct, frozen=True, kw_only=True):
     """What a driver remembers between two polls of a task."""
 
     next_at: datetime  # of the next poll
@@ -58,7 +58,7 @@ class Watch(Struct, frozen=True, kw_only=True):
     adapter_failed: bool = False  # the adapter raised at the newest poll
 
 
-def first_watch(attempt: Attempt, index: int, polling: Polling, now: datetime) -> Watch:
+def first_schedule(attempt: Attempt, index: int, polling: Polling, now: datetime) -> PollSchedule:
     """The first poll of a task: after `first_poll_seconds`, or later if the provider said so at the submit.
 
     If that time has passed already, as after a restart, the first polls are spread over one interval.
@@ -68,49 +68,49 @@ def first_watch(attempt: Attempt, index: int, polling: Polling, now: datetime) -
     next_at = (attempt.accepted_at or now) + timedelta(seconds=wait)
     if next_at < now:
         next_at = now + timedelta(seconds=polling.poll_seconds * spread(f"{attempt.id}:{index}"))
-    return Watch(next_at=next_at, interval_seconds=polling.poll_seconds)
+    return PollSchedule(next_at=next_at, interval_seconds=polling.poll_seconds)
 
 
-def after_callback(watch: Watch, *, reading: bool, now: datetime) -> Watch:
+def after_callback(schedule: PollSchedule, *, reading: bool, now: datetime) -> PollSchedule:
     """After a callback, the next poll is now, but at least `CALLBACK_GAP` after the one that the last callback caused.
 
     `reading`: a poll is under way.
     """
     if reading:
-        return replace(watch, again=True)
-    next_at = now if watch.callback_at is None else max(now, watch.callback_at + CALLBACK_GAP)
-    return watch if next_at >= watch.next_at else replace(watch, next_at=next_at, callback_at=next_at)
+        return replace(schedule, again=True)
+    next_at = now if schedule.callback_at is None else max(now, schedule.callback_at + CALLBACK_GAP)
+    return schedule if next_at >= schedule.next_at else replace(schedule, next_at=next_at, callback_at=next_at)
 
 
-def require_reading(watch: Watch, since: datetime, *, reading: bool, now: datetime) -> Watch:
+def require_reading(schedule: PollSchedule, since: datetime, *, reading: bool, now: datetime) -> PollSchedule:
     """Note that a decision needs a poll that begins at `since` or later; such a poll is due now.
 
     This cuts a wait short that the provider asked for, once: a purchase must not be made while its reason is unproven.
     `reading`: a poll is under way.
     """
-    if watch.needed_since is not None and watch.needed_since >= since:
-        return watch
-    is_there = watch.read_at is not None and watch.read_at >= since
+    if schedule.needed_since is not None and schedule.needed_since >= since:
+        return schedule
+    is_there = schedule.read_at is not None and schedule.read_at >= since
     return replace(
-        watch,
+        schedule,
         needed_since=since,
         unread=0,
-        interval_seconds=watch.interval_seconds if is_there else 0.0,
-        next_at=watch.next_at if reading or is_there else min(watch.next_at, now),
+        interval_seconds=schedule.interval_seconds if is_there else 0.0,
+        next_at=schedule.next_at if reading or is_there else min(schedule.next_at, now),
     )
 
 
-def is_answered(watch: Watch | None, since: datetime, unread_max: int) -> bool:
+def is_answered(schedule: PollSchedule | None, since: datetime, unread_max: int) -> bool:
     """True if the task was polled at `since` or later, or if `unread_max` such polls have failed."""
-    if watch is None:
+    if schedule is None:
         return False
-    if watch.read_at is not None and watch.read_at >= since:
+    if schedule.read_at is not None and schedule.read_at >= since:
         return True
-    return watch.needed_since is not None and watch.needed_since >= since and watch.unread >= unread_max
+    return schedule.needed_since is not None and schedule.needed_since >= since and schedule.unread >= unread_max
 
 
 def after_reading(
-    watch: Watch,
+    schedule: PollSchedule,
     polling: Polling,
     *,
     missing: bool,
@@ -118,7 +118,7 @@ def after_reading(
     asked_at: datetime,
     seed: str,
     now: datetime,
-) -> Watch:
+) -> PollSchedule:
     """When to poll a running task again: the interval grows by `POLL_GROWTH` up to `poll_max_seconds`.
 
     `asked_at` is when the poll began. The interval is counted from there, so that slow replies do not stretch it. A
@@ -127,25 +127,25 @@ def after_reading(
     Two replies do not answer such a decision. "Done" without a file (`missing`) may get its file during the grace. An
     unknown status word (`unclear`) may mean "done" as well, so it counts like a failed poll.
     """
-    interval = min(max(watch.interval_seconds, polling.poll_seconds), polling.poll_max_seconds)
+    interval = min(max(schedule.interval_seconds, polling.poll_seconds), polling.poll_max_seconds)
     wait = timedelta(seconds=_jittered(interval, f"{seed}:{now.timestamp()}"))
     wait = max(wait - (now - asked_at), wait / 2)
-    is_too_early = watch.needed_since is not None and asked_at < watch.needed_since
-    counts = unclear and watch.needed_since is not None and not is_too_early
-    return Watch(
-        next_at=now if is_too_early else now + (CALLBACK_GAP if watch.again else wait),
-        callback_at=now + CALLBACK_GAP if watch.again else watch.callback_at,
-        reads=watch.reads + 1,
+    is_too_early = schedule.needed_since is not None and asked_at < schedule.needed_since
+    counts = unclear and schedule.needed_since is not None and not is_too_early
+    return PollSchedule(
+        next_at=now if is_too_early else now + (CALLBACK_GAP if schedule.again else wait),
+        callback_at=now + CALLBACK_GAP if schedule.again else schedule.callback_at,
+        reads=schedule.reads + 1,
         interval_seconds=min(interval * POLL_GROWTH, polling.poll_max_seconds),
-        missing_since=(watch.missing_since or now) if missing else None,
-        read_at=watch.read_at if missing or unclear else asked_at,
-        needed_since=watch.needed_since,
-        unread=watch.unread + int(counts),
+        missing_since=(schedule.missing_since or now) if missing else None,
+        read_at=schedule.read_at if missing or unclear else asked_at,
+        needed_since=schedule.needed_since,
+        unread=schedule.unread + int(counts),
     )
 
 
 def after_failure(
-    watch: Watch,
+    schedule: PollSchedule,
     polling: Polling,
     *,
     asked_at: datetime,
@@ -155,44 +155,44 @@ def after_failure(
     retry_after: float | None = None,
     seed: str,
     now: datetime,
-) -> Watch:
+) -> PollSchedule:
     """When to poll again after a failed poll: the pause doubles, except after "not found", which is confirmed soon.
 
     A failed poll counts for a waiting decision only if it began at the moment that the decision needs, or later.
     """
-    counts = watch.needed_since is not None and asked_at >= watch.needed_since and not unreadable
-    is_too_early = watch.needed_since is not None and asked_at < watch.needed_since and not unreadable
+    counts = schedule.needed_since is not None and asked_at >= schedule.needed_since and not unreadable
+    is_too_early = schedule.needed_since is not None and asked_at < schedule.needed_since and not unreadable
     if not_found:
         interval = polling.poll_seconds
     else:
         ceiling = polling.poll_max_seconds * UNREAD_FACTOR
-        interval = min(max(watch.interval_seconds, polling.poll_seconds) * 2, ceiling)
+        interval = min(max(schedule.interval_seconds, polling.poll_seconds) * 2, ceiling)
     wait_seconds = min(max(retry_after or 0.0, 0.0), RETRY_AFTER_MAX_SECONDS)
     return replace(
-        watch,
+        schedule,
         next_at=now
         if is_too_early
         else now + timedelta(seconds=max(_jittered(interval, f"{seed}:{now.timestamp()}"), wait_seconds)),
         interval_seconds=interval,
-        reads=watch.reads + 1,
-        unread=watch.unread + int(counts),
+        reads=schedule.reads + 1,
+        unread=schedule.unread + int(counts),
         unreadable=unreadable,
         adapter_failed=adapter_failed,
-        not_found=watch.not_found + int(not_found),
-        not_found_since=(watch.not_found_since or now) if not_found else watch.not_found_since,
+        not_found=schedule.not_found + int(not_found),
+        not_found_since=(schedule.not_found_since or now) if not_found else schedule.not_found_since,
     )
 
 
-def is_lost(watch: Watch, polling: Polling, now: datetime) -> bool:
+def is_lost(schedule: PollSchedule, polling: Polling, now: datetime) -> bool:
     """True if one more "not found" makes the task count as lost: `LOST_READINGS` of them, over a whole grace.
 
     A provider may not find its own task for a moment, just after the submit or during an outage.
     """
-    not_found_for = (now - (watch.not_found_since or now)).total_seconds()
-    return watch.not_found + 1 >= LOST_READINGS and not_found_for >= polling.grace_seconds
+    not_found_for = (now - (schedule.not_found_since or now)).total_seconds()
+    return schedule.not_found + 1 >= LOST_READINGS and not_found_for >= polling.grace_seconds
 
 
-def how_to_read(watch: Watch, hints: Hints, now: datetime) -> How:
+def how_to_read(schedule: PollSchedule, profile_of: RouteProfile, now: datetime) -> How:
     """How to read a task: an ordinary poll, a refresh, or its content as the last chance.
 
     If a task is done but its file is missing, polls and refreshes alternate, because either may name the file that the
@@ -201,14 +201,14 @@ def how_to_read(watch: Watch, hints: Hints, now: datetime) -> How:
     not repeated endlessly. A poll that a decision waits for is an ordinary one: a refresh may not name the file of a
     finished task.
     """
-    if watch.missing_since is None:
-        if watch.needed_since is not None and (watch.read_at is None or watch.read_at < watch.needed_since):
+    if schedule.missing_since is None:
+        if schedule.needed_since is not None and (schedule.read_at is None or schedule.read_at < schedule.needed_since):
             return "poll"
-        is_due = hints.refresh_every > 0 and watch.reads > 0 and watch.reads % hints.refresh_every == 0
-        return "refresh" if hints.has_refresh and is_due else "poll"
-    if (now - watch.missing_since).total_seconds() >= hints.polling.grace_seconds:
+        is_due = profile_of.refresh_every > 0 and schedule.reads > 0 and schedule.reads % profile_of.refresh_every == 0
+        return "refresh" if profile_of.has_refresh and is_due else "poll"
+    if (now - schedule.missing_since).total_seconds() >= profile_of.polling.grace_seconds:
         return "content"
-    return "refresh" if hints.has_refresh and watch.reads % 2 == 0 else "poll"
+    return "refresh" if profile_of.has_refresh and schedule.reads % 2 == 0 else "poll"
 
 
 def open_tasks(attempt: Attempt) -> list[int]:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.domain.adapter.task import Failed, Status
-from gateway.domain.generation.model import Attempt, AttemptState, Generation, Kept, Output
+from gateway.domain.generation.model import ArchivedFile, Attempt, AttemptState, Generation, Output
 
 ATTEMPT_MOVES: Mapping[AttemptState, frozenset[AttemptState]] = {
     AttemptState.RESERVED: frozenset({AttemptState.SUBMITTING, AttemptState.NOT_SENT, AttemptState.REFUSED}),
@@ -58,11 +58,11 @@ class SaveOutput(Struct, frozen=True):
     new: bool = False
 
 
-class SaveKept(Struct, frozen=True):
+class SaveArchivedFile(Struct, frozen=True):
     """The file of an output is in the artifact store. Written once for each output, also after the output's end."""
 
     index: int
-    file: Kept
+    file: ArchivedFile
 
 
 class SaveStatus(Struct, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ class SaveStatus(Struct, frozen=True, kw_only=True):
     completed_at: datetime | None
 
 
-Write = AddAttempt | SaveAttempt | SaveOutput | SaveKept | SaveStatus
+Write = AddAttempt | SaveAttempt | SaveOutput | SaveArchivedFile | SaveStatus
 
 
 class IllegalMove(Exception):
@@ -105,7 +105,7 @@ def apply(generation: Generation, write: Write) -> Generation:
             if generation.output(output.index).status.terminal:
                 raise IllegalMove(f"{generation.id}: output {output.index} has ended")
             return _with_output(generation, output)
-        case SaveKept(index=index, file=file):
+        case SaveArchivedFile(index=index, file=file):
             output = generation.output(index)
             if output.artifact is None or output.kept is not None:
                 raise IllegalMove(f"{generation.id}: output {index} has no file to keep")
@@ -139,7 +139,7 @@ def event_of(write: Write) -> tuple[str, Mapping[str, Any]] | None:
             return f"attempt.{attempt.state}", {"attempt": attempt.id, "failure": kind}
         case SaveAttempt(attempt=attempt) if attempt.decision is not None and attempt.state is AttemptState.UNKNOWN:
             return "attempt.decided", {"attempt": attempt.id, "decision": attempt.decision}
-        case SaveKept(index=index, file=file):
+        case SaveArchivedFile(index=index, file=file):
             return "output.kept", {"index": index, "sha256": file.sha256}
         case SaveOutput(output=output, new=False) if not output.status.terminal:
             return "output.found" if output.artifact is not None else "output.rejected", {"index": output.index}

@@ -103,20 +103,20 @@ def next_chance(circuit: Circuit, now: datetime) -> datetime:
     return max(until, now + timedelta(seconds=PROBE_WAIT_SECONDS)) if _is_probing(circuit, now) else until
 
 
-def probed(circuit: Circuit, attempt_id: str, now: datetime) -> Circuit:
+def on_probe(circuit: Circuit, attempt_id: str, now: datetime) -> Circuit:
     """After the start of an attempt: if the circuit is half-open, this attempt is the probe."""
     if state_of(circuit, now) is not CircuitState.HALF_OPEN:
         return circuit
     return replace(circuit, probe=Probe(attempt_id, now))
 
 
-def released(circuit: Circuit, attempt_id: str) -> Circuit:
+def on_release(circuit: Circuit, attempt_id: str) -> Circuit:
     """After an attempt that proved nothing: if it was the probe, the next attempt becomes the probe."""
     is_probe = circuit.probe is not None and circuit.probe.attempt_id == attempt_id
     return replace(circuit, probe=None) if is_probe else circuit
 
 
-def submitted(circuit: Circuit, attempt_id: str, failure: FailureKind | None, now: datetime) -> Circuit:
+def on_submit(circuit: Circuit, attempt_id: str, failure: FailureKind | None, now: datetime) -> Circuit:
     """After the end of a submit; `failure` is `None` if the provider accepted it.
 
     An accepted probe closes the circuit, unless failed tasks opened it: then the task of the probe must succeed first.
@@ -138,7 +138,7 @@ def submitted(circuit: Circuit, attempt_id: str, failure: FailureKind | None, no
     return Circuit(opened_at=now, open_seconds=longer, reason=reason)
 
 
-def task_ended(
+def on_task_ended(
     circuit: Circuit, attempt_id: str, failure: FailureKind | None, now: datetime, accepted_at: datetime
 ) -> Circuit:
     """After the end of an attempt's tasks, long after its submit. While the circuit is open, only the probe counts.
@@ -151,7 +151,7 @@ def task_ended(
         return Circuit()  # a task may run longer than a probe is waited for, so it need not be the probe's
     if circuit.probe is None or circuit.probe.attempt_id != attempt_id:
         return circuit
-    return Circuit() if failure is None else submitted(circuit, attempt_id, failure, now)
+    return Circuit() if failure is None else on_submit(circuit, attempt_id, failure, now)
 
 
 def _counted(circuit: Circuit, failure: FailureKind | None, now: datetime) -> Circuit:

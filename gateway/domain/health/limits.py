@@ -11,7 +11,7 @@ RETRIES_PER_SECOND = 0.2  # repeats that time adds to the budget, however few fi
 RETRIES_SAVED = 20.0  # the most repeats that a budget can have
 
 
-class Limit(Struct, frozen=True, kw_only=True):
+class AdaptiveLimit(Struct, frozen=True, kw_only=True):
     """How many calls may run at once: one more after as many successes as the limit allows calls, half after a 429.
 
     This is additive increase and multiplicative decrease (AIMD), as in the congestion control of TCP.
@@ -27,54 +27,54 @@ class Limit(Struct, frozen=True, kw_only=True):
         return max(int(self.value), 1)
 
 
-def raised(limit: Limit) -> Limit:
+def raised(limit: AdaptiveLimit) -> AdaptiveLimit:
     """The limit after a successful call."""
     if limit.value >= limit.ceiling:
         return limit
     return replace(limit, value=min(limit.value + 1 / limit.value, float(limit.ceiling)))
 
 
-def lowered(limit: Limit, now: datetime) -> Limit:
+def lowered(limit: AdaptiveLimit, now: datetime) -> AdaptiveLimit:
     """The limit after a 429."""
     if limit.lowered_at is not None and now < limit.lowered_at + timedelta(seconds=LOWER_SECONDS):
         return limit
     return replace(limit, value=max(limit.value / 2, 1.0), lowered_at=now)
 
 
-class Budget(Struct, frozen=True, kw_only=True):
+class RetryBudget(Struct, frozen=True, kw_only=True):
     """How many repeats of submits a provider may be sent: too many would make its outage worse."""
 
     saved: float = RETRIES_SAVED  # repeats that may be sent, at the moment `at`
     at: datetime
 
 
-def earned(budget: Budget, now: datetime) -> Budget:
+def earned(budget: RetryBudget, now: datetime) -> RetryBudget:
     """The budget after a first submit, which is not a repeat."""
     return _filled(budget, now, RETRY_RATIO)
 
 
-def unearned(budget: Budget, now: datetime) -> Budget:
+def unearned(budget: RetryBudget, now: datetime) -> RetryBudget:
     """Undo `earned`: the attempt could not be stored, so nothing was sent."""
     return _filled(budget, now, -RETRY_RATIO)
 
 
-def refunded(budget: Budget, now: datetime) -> Budget:
+def refunded(budget: RetryBudget, now: datetime) -> RetryBudget:
     """The budget after an accepted submit: the outage is over, so each success lets one waiting repeat follow."""
     return _filled(budget, now, 1.0)
 
 
-def spent(budget: Budget, now: datetime) -> Budget:
+def spent(budget: RetryBudget, now: datetime) -> RetryBudget:
     """The budget after a repeat."""
     return _filled(budget, now, -1.0)
 
 
-def retry_at(budget: Budget, now: datetime) -> datetime:
+def retry_at(budget: RetryBudget, now: datetime) -> datetime:
     """When the next repeat may be sent: `now` if the budget has one."""
     saved = _filled(budget, now, 0.0).saved
     return now if saved >= 1 else now + timedelta(seconds=(1 - saved) / RETRIES_PER_SECOND)
 
 
-def _filled(budget: Budget, now: datetime, change: float) -> Budget:
+def _filled(budget: RetryBudget, now: datetime, change: float) -> RetryBudget:
     since = max((now - budget.at).total_seconds(), 0.0)
     saved = min(budget.saved + since * RETRIES_PER_SECOND, RETRIES_SAVED) + change
-    return Budget(saved=min(max(saved, -1.0), RETRIES_SAVED), at=now)
+    return RetryBudget(saved=min(max(saved, -1.0), RETRIES_SAVED), at=now)

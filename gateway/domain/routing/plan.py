@@ -10,7 +10,7 @@ from math import isclose
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.domain.adapter.contract import Capability, ImageForm
+from gateway.domain.adapter.contract import Capability, ImageTransport
 from gateway.domain.adapter.request import (
     ImageToVideo,
     Input,
@@ -34,7 +34,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
     provider: str
     model: str  # the provider's own name
-    row: str  # the entry of the adapter's capability table that the model follows
+    capability_name: str  # the entry of the adapter's capability table that the model follows
     capabilities: tuple[Capability, ...]
     prices: tuple[Price, ...] = ()
     weight: float = 1.0
@@ -120,7 +120,7 @@ def _route(
     for capability in taking:
         settings, adaptations, reasons = fit_settings(request, capability, images)
         reasons += _check_prompt(request, candidate.provider, capability)
-        cost = cost_usd(candidate.prices, settings, capability, alike=candidate.model != candidate.row)
+        cost = cost_usd(candidate.prices, settings, capability, alike=candidate.model != candidate.capability_name)
         reasons += _check_cost(request, cost)
         reasons += _check_input(request, capability)
         made, misfitting = _fit_images(request, capability, images, links=links)
@@ -131,7 +131,7 @@ def _route(
             route = Route(
                 provider=candidate.provider,
                 model=candidate.model,
-                row=candidate.row,
+                capability_name=candidate.capability_name,
                 settings=settings,
                 count_max=capability.count_max,
                 adaptations=tuple(adaptations),
@@ -224,9 +224,9 @@ def _check_input(request: GenerationRequest, capability: Capability) -> list[Rea
     return reasons
 
 
-def bytes_form(capability: Capability) -> ImageForm | None:
+def bytes_form(capability: Capability) -> ImageTransport | None:
     """The form in which a model prefers the bytes of an image; `None` if it takes only URLs."""
-    return next((form for form in capability.image_forms if form is not ImageForm.URL), None)
+    return next((form for form in capability.image_forms if form is not ImageTransport.URL), None)
 
 
 def _fit_images(
@@ -252,17 +252,17 @@ def _fit_images(
         if made is None:
             reasons += (Reason(param=param, message=message) for message in wrong)
         else:
-            path = place_of(request.input, name)
+            path = param_path(request.input, name)
             adaptations.append(Adaptation(param=path, asked=image_text(facts), given=conversion_text(made)))
     return adaptations, reasons
 
 
 def param_of(request: GenerationRequest, image: str) -> str:
     """The name of the parameter that an image of the request came in, for example `reference_images`."""
-    return place_of(request.input, image).partition("[")[0]
+    return param_path(request.input, image).partition("[")[0]
 
 
-def place_of(value: Input, image: str) -> str:
+def param_path(value: Input, image: str) -> str:
     """The path of an image within the request, for example `image` or `reference_images[2]`."""
     match value:
         case ImageToVideo(first_frame=first) | ReferencesToVideo(first_frame=first) if image == first:
@@ -283,7 +283,7 @@ def _check_rules(
     submit = UpstreamRequest(
         attempt_id="",
         model=candidate.model,
-        row=candidate.row,
+        capability_name=candidate.capability_name,
         prompt=request.prompt,
         input=request.input,
         settings=settings,

@@ -11,11 +11,11 @@ from datetime import datetime
 import apsw
 import msgspec
 
-from gateway.domain.generation.model import Kept
-from gateway.domain.generation.transitions import SaveKept
+from gateway.domain.generation.model import ArchivedFile
+from gateway.domain.generation.transitions import SaveArchivedFile
 from gateway.store.sqlite.columns import seconds, to_json
-from gateway.store.sqlite.reader import Reader
-from gateway.store.sqlite.writer import Writer
+from gateway.store.sqlite.reader import ReadConnection
+from gateway.store.sqlite.writer import CommitWriter
 
 SECRET_BYTES = 32
 # The first secret that was stored stays: what was signed with it must be valid after a restart as well.
@@ -37,7 +37,7 @@ _SET_THUMBNAIL = (
     " returning kept"
 )
 _NEW_VERSION = "update generations set version = version + 1 where id = ?"
-_kept = msgspec.json.Decoder(Kept)
+_kept = msgspec.json.Decoder(ArchivedFile)
 # Lets the files of a generation expire at once. A file that is being written now is not in its output yet and keeps the
 # expiry of its row: it may reach the store after this, and must then still have a row.
 END = (
@@ -54,26 +54,28 @@ def secret(connection: apsw.Connection, name: str) -> bytes:
     return value
 
 
-def save_archived(connection: apsw.Connection, generation_id: str, write: SaveKept) -> tuple[str, tuple[object, ...]]:
+def save_archived(
+    connection: apsw.Connection, generation_id: str, write: SaveArchivedFile
+) -> tuple[str, tuple[object, ...]]:
     """Extend the expiry of the archived files in a write; returns the statement that stores them in their output."""
     _extend_expiry(connection, generation_id, write.file)
     return _SAVE_FILE, (to_json(write.file), generation_id, write.index)
 
 
-def _extend_expiry(connection: apsw.Connection, generation_id: str, file: Kept) -> None:
+def _extend_expiry(connection: apsw.Connection, generation_id: str, file: ArchivedFile) -> None:
     """Let an archived file and its thumbnail expire when its output says so."""
     names = [name for name in (file.name, file.thumbnail) if name is not None]
     connection.execute(_KEEP_UNTIL, (seconds(file.kept_until), to_json(names), generation_id))
 
 
-class SqliteResults:
+class SqliteArchivedFiles:
     """Implements `Results`."""
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
         self._reader = reader
         self._writer = writer
 
-    async def tell(self, generation_id: str, names: Sequence[str], until: datetime) -> bool:
+    async def announce(self, generation_id: str, names: Sequence[str], until: datetime) -> bool:
         values = (generation_id, until.timestamp(), to_json(list(names)), generation_id)
 
         def work(connection: apsw.Connection) -> bool:
@@ -98,7 +100,7 @@ class SqliteResults:
     async def expired(self, now: datetime, limit: int) -> list[str]:
         return [name for (name,) in self._reader.all(_EXPIRED, (now.timestamp(), limit))]
 
-    async def put_off(self, names: Sequence[str], until: datetime) -> None:
+    async def postpone(self, names: Sequence[str], until: datetime) -> None:
         if names:
             sql = "update artifacts set kept_until = ? where name in (select value from json_each(?))"
             values = (until.timestamp(), to_json(list(names)))

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from gateway.domain.generation.model import Kept
+from gateway.domain.generation.model import ArchivedFile
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.webhooks import RETRY_AFTER_MAX, ROTATION_SECONDS, SigningSecret
 from gateway.store.sqlite.columns import to_json
@@ -55,7 +55,7 @@ _TO_COME = (
     "update outputs set expires_at = :now + :link where expires_at > :now + :link",
     "update outputs set unkept_until = :now + :link where unkept_until > :now + :link",
 )
-_archived_file = msgspec.json.Decoder(Kept)
+_archived_file = msgspec.json.Decoder(ArchivedFile)
 _secrets = msgspec.json.Decoder(tuple[SigningSecret, ...])
 
 

@@ -9,9 +9,9 @@ from gateway.domain.errors import FileInUse, FileLimitReached
 from gateway.store.files import FileLimits, FilePage, FileQuery, StoredFile
 from gateway.store.sqlite.columns import Row, insert
 from gateway.store.sqlite.pages import cut
-from gateway.store.sqlite.reader import Reader
+from gateway.store.sqlite.reader import ReadConnection
 from gateway.store.sqlite.rows import FILE
-from gateway.store.sqlite.writer import Writer
+from gateway.store.sqlite.writer import CommitWriter
 
 _INSERT = insert("files", FILE)
 INSERT_INLINE = f"{_INSERT} on conflict (key, id) do nothing"
@@ -45,7 +45,7 @@ _DELETE = "delete from files where key = ? and id = ?"
 class SqliteLibrary:
     """Implements `Library`."""
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
         self._reader = reader
         self._writer = writer
 

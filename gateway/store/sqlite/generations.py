@@ -13,8 +13,8 @@ from gateway.domain.generation.model import Generation, Output
 from gateway.domain.generation.transitions import (
     AddAttempt,
     IllegalMove,
+    SaveArchivedFile,
     SaveAttempt,
-    SaveKept,
     SaveOutput,
     SaveStatus,
     Write,
@@ -79,7 +79,7 @@ def _carry_out(connection: apsw.Connection, generation_id: str, write: Write) ->
             sql, values = _UPDATE_ATTEMPT, (*ATTEMPT.values(attempt), attempt.id, generation_id, was.value)
         case SaveOutput(output=output):
             sql, values = _UPDATE_OUTPUT, (*_output(output), generation_id, output.index)
-        case SaveKept():
+        case SaveArchivedFile():
             sql, values = save_archived(connection, generation_id, write)
         case SaveStatus():
             changed = (write.status.value, write.progress, write.provider, write.provider_model)

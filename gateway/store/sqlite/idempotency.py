@@ -101,7 +101,7 @@ def deleted(idempotency: Idempotency) -> GenerationDeleted:
 def add_key(connection: apsw.Connection, generation: Generation, name: str, digest: bytes) -> None:
     """Store that the idempotency key `name` has made this generation."""
     created_at = generation.created_at.timestamp()
-    connection.execute(_ADD_KEY, (generation.key, name, digest, generation.id, created_at))
+    connection.execute(_ADD_KEY, (generation.owner, name, digest, generation.id, created_at))
 
 
 def add_deleted(connection: apsw.Connection, generation_id: str) -> None:

@@ -8,8 +8,8 @@ import apsw
 
 from gateway.domain.generation.purchases import Purchase
 from gateway.store.sqlite.columns import Columns, insert
-from gateway.store.sqlite.reader import Reader
-from gateway.store.sqlite.writer import Writer
+from gateway.store.sqlite.reader import ReadConnection
+from gateway.store.sqlite.writer import CommitWriter
 
 _PURCHASE = Columns(Purchase)
 _INSERT = insert("purchases", _PURCHASE)
@@ -28,7 +28,7 @@ def add(connection: apsw.Connection, purchases: Iterable[Purchase]) -> None:
 class SqlitePurchases:
     """Implements `Purchases`."""
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
         self._reader = reader
         self._writer = writer
 

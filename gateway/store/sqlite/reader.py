@@ -6,13 +6,13 @@ import apsw
 
 from gateway.store.sqlite.columns import Row
 from gateway.store.sqlite.errors import explain, is_damage, unavailable
-from gateway.store.sqlite.writer import Writer
+from gateway.store.sqlite.writer import CommitWriter
 
 
-class Reader:
+class ReadConnection:
     """Reads beside the writer, and sees what is committed. It reports damage to the writer, which refuses to go on."""
 
-    def __init__(self, connection: apsw.Connection, writer: Writer) -> None:
+    def __init__(self, connection: apsw.Connection, writer: CommitWriter) -> None:
         self._connection = connection
         self._writer = writer
 

@@ -9,7 +9,7 @@ from gateway.domain.generation.model import Attempt, Generation, Output
 from gateway.store.port import Event, StoredFile
 from gateway.store.sqlite.columns import Columns, Row, seconds
 
-GENERATION = Columns(Generation, without=("outputs", "attempts"))
+GENERATION = Columns(Generation, without=("outputs", "attempts"), renamed={"owner": "key"})
 OUTPUT = Columns(Output, renamed={"index": "number"})
 ATTEMPT = Columns(Attempt)
 FILE = Columns(StoredFile)

@@ -18,7 +18,7 @@ from gateway.domain.health.route_health import Completion
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.routing.plan import param_of
 from gateway.failpoints import reach
-from gateway.store.artifacts import Results
+from gateway.store.artifacts import ArchivedFiles
 from gateway.store.files import Library
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
@@ -32,22 +32,22 @@ from gateway.store.sqlite import pages as sqlite_pages
 from gateway.store.sqlite import purchases as sqlite_purchases
 from gateway.store.sqlite import task_claims as sqlite_task_claims
 from gateway.store.sqlite import webhooks as sqlite_webhooks
-from gateway.store.sqlite.artifacts import SqliteResults
+from gateway.store.sqlite.artifacts import SqliteArchivedFiles
 from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.errors import explain
 from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, take_lock
 from gateway.store.sqlite.files import SqliteLibrary
 from gateway.store.sqlite.generations import OPEN, changes
 from gateway.store.sqlite.purchases import SqlitePurchases
-from gateway.store.sqlite.reader import Reader
+from gateway.store.sqlite.reader import ReadConnection
 from gateway.store.sqlite.rows import FILE, SELECT, event_of, generation_of
-from gateway.store.sqlite.task_claims import SqliteCallbacks
+from gateway.store.sqlite.task_claims import SqliteTaskClaims
 from gateway.store.sqlite.uploads import SqliteUploads
 from gateway.store.sqlite.webhooks import SqliteWebhooks
-from gateway.store.sqlite.writer import Writer
-from gateway.store.task_claims import Callbacks
+from gateway.store.sqlite.writer import CommitWriter
+from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
-from gateway.store.webhooks import Webhooks
+from gateway.store.webhooks import WebhookRows
 
 DEADLINE_MAX = timedelta(hours=24)  # the longest deadline of a generation, counted from its creation
 # True for a generation, as `g`, that may not be deleted: it is open, or it ended while a submit was under way whose
@@ -89,15 +89,15 @@ class SqliteStore:
     def __init__(self, path: Path, lock: IO[bytes]) -> None:
         self._path = path
         self._lock = lock
-        self._writer = Writer(connect(path), path)
-        self._read = Reader(connect(path), self._writer)
-        self.results: Results = SqliteResults(self._read, self._writer)
-        self.callbacks: Callbacks = SqliteCallbacks(self._read, self._writer)
+        self._writer = CommitWriter(connect(path), path)
+        self._read = ReadConnection(connect(path), self._writer)
+        self.archived_files: ArchivedFiles = SqliteArchivedFiles(self._read, self._writer)
+        self.task_claims: TaskClaims = SqliteTaskClaims(self._read, self._writer)
         self.library: Library = SqliteLibrary(self._read, self._writer)
         self.uploads: Uploads = SqliteUploads(self._read, self._writer)
         self.purchases: Purchases = SqlitePurchases(self._read, self._writer)
         self._webhooks = SqliteWebhooks(self._read, self._writer)
-        self.webhooks: Webhooks = self._webhooks
+        self.webhooks: WebhookRows = self._webhooks
 
     @classmethod
     def open(
@@ -172,14 +172,14 @@ class SqliteStore:
 
         def work(connection: apsw.Connection) -> str:
             if idempotency is not None:
-                earlier = sqlite_idempotency.earlier(connection, generation.key, idempotency, generation.created_at)
+                earlier = sqlite_idempotency.earlier(connection, generation.owner, idempotency, generation.created_at)
                 if earlier is not None:
                     return earlier
             sqlite_generations.add(connection, generation, None if idempotency is None else idempotency.digest)
             for file in files:
                 connection.execute(sqlite_files.INSERT_INLINE, FILE.values(file))
             for file_id in [*(file.id for file in files), *named]:
-                if not changes(connection, sqlite_files.USE, (generation.id, generation.key, file_id, created_at)):
+                if not changes(connection, sqlite_files.USE, (generation.id, generation.owner, file_id, created_at)):
                     raise InvalidImage(
                         f"The file {file_id!r} does not exist or has expired.",
                         param=param_of(generation.request, file_id),
@@ -209,7 +209,7 @@ class SqliteStore:
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
         rows = self._read.all(f"{SELECT} where id = ?", (generation_id,))
         generation = generation_of(rows[0]) if rows else None
-        return None if generation is None or (key is not None and generation.key != key) else generation
+        return None if generation is None or (key is not None and generation.owner != key) else generation
 
     async def page(self, query: Query) -> Page:
         if not all(is_cursor(cursor) for cursor in (query.after, query.before) if cursor is not None):

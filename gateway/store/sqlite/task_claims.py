@@ -29,9 +29,9 @@ from gateway.domain.generation.reconciliation import (
 from gateway.domain.generation.transitions import SaveAttempt, Write
 from gateway.store.sqlite.attempts import moved
 from gateway.store.sqlite.columns import Row, to_json
-from gateway.store.sqlite.reader import Reader
-from gateway.store.sqlite.writer import Writer
-from gateway.store.task_claims import Teller, Told
+from gateway.store.sqlite.reader import ReadConnection
+from gateway.store.sqlite.writer import CommitWriter
+from gateway.store.task_claims import ClaimResult, Teller
 
 log = structlog.get_logger()
 Dropped = dict[str, list[str]]  # by attempt, the reported task ids that it did not get
@@ -188,33 +188,33 @@ def _attempt_of(rows: Sequence[Row]) -> AttemptTasks | None:
     )
 
 
-class SqliteCallbacks:
+class SqliteTaskClaims:
     """Implements `Callbacks`."""
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
         self._reader = reader
         self._writer = writer
 
-    async def room(self, attempt_id: str) -> int:
+    async def free_slots(self, attempt_id: str) -> int:
         attempt = _attempt_of(self._reader.all(_ATTEMPT, (attempt_id,)))
         return 0 if attempt is None else room(attempt)
 
-    async def tell(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> Told:
-        def work(connection: apsw.Connection) -> Told:
+    async def claim(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> ClaimResult:
+        def work(connection: apsw.Connection) -> ClaimResult:
             attempt = _read(connection, attempt_id)
             if attempt is None:
-                return Told.REFUSED
+                return ClaimResult.REFUSED
             added = new_refs(attempt, refs)
             if len(added) > room(attempt):
-                return Told.REFUSED
+                return ClaimResult.REFUSED
             for task_id, holder in _other_holders(connection, attempt, added).items():
                 raise Conflict(f"The task {task_id!r} already belongs to the attempt {holder}.", param="task_id")
             if waits_for_reply(attempt):
                 rows = [(attempt_id, ref.id, to_json(ref), now.timestamp()) for ref in added]
                 connection.executemany(_REMEMBER, rows)
-                return Told.REMEMBERED
+                return ClaimResult.REMEMBERED
             if added:
                 _save(connection, attempt, after_report(attempt, added, teller), now)
-            return Told.ADOPTED
+            return ClaimResult.ADOPTED
 
         return await self._writer.run(work)

@@ -7,8 +7,8 @@ from typing import Any
 import apsw
 
 from gateway.store.sqlite.columns import to_json
-from gateway.store.sqlite.reader import Reader
-from gateway.store.sqlite.writer import Writer
+from gateway.store.sqlite.reader import ReadConnection
+from gateway.store.sqlite.writer import CommitWriter
 from gateway.store.uploads import UploadKey
 
 _FIND = "select url from uploads where account = ? and sha256 = ? and recipe = ? and expires_at > ?"
@@ -27,7 +27,7 @@ _EXPIRE = (
 class SqliteUploads:
     """Implements `Uploads`."""
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
         self._reader = reader
         self._writer = writer
 

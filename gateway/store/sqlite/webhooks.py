@@ -19,9 +19,9 @@ from gateway.domain.webhooks import (
     ENDPOINTS_MAX,
     TEST,
     Delivery,
+    DeliveryTry,
     Endpoint,
     SigningSecret,
-    Try,
     again,
     event_id,
     event_type,
@@ -33,8 +33,8 @@ from gateway.domain.webhooks import (
 from gateway.ids import RANDOM_BYTES, ulid
 from gateway.store.sqlite.columns import Columns, Row, assignments, insert, moment, seconds, to_json
 from gateway.store.sqlite.pages import cut
-from gateway.store.sqlite.reader import Reader
-from gateway.store.sqlite.writer import Writer
+from gateway.store.sqlite.reader import ReadConnection
+from gateway.store.sqlite.writer import CommitWriter
 from gateway.store.webhooks import TEST_LIFE, Claim, DeliveryPage, DeliveryQuery
 
 _ENDPOINT = Columns(Endpoint)
@@ -93,13 +93,13 @@ def add(connection: apsw.Connection, generation: Generation, status: Status, now
         targets.append((None, generation.request.webhook_url))
     targets += [
         (endpoint_id, url)
-        for endpoint_id, url, events in connection.execute(_ENABLED, (generation.key,))
+        for endpoint_id, url, events in connection.execute(_ENABLED, (generation.owner,))
         if wants(_events.decode(events), kind)
     ]
     for endpoint_id, url in targets:
         delivery = Delivery(
             id=_delivery_id(now),
-            key=generation.key,
+            key=generation.owner,
             event_id=event_id(generation.id),
             type=kind,
             url=url,
@@ -115,7 +115,7 @@ def add(connection: apsw.Connection, generation: Generation, status: Status, now
 class SqliteWebhooks:
     """Implements `Webhooks`."""
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
         self._reader = reader
         self._writer = writer
         self.wake: Callable[[], None] = lambda: None  # what `on_due` was given
@@ -246,7 +246,7 @@ class SqliteWebhooks:
         return await self._writer.run(work)
 
     async def note(
-        self, claim: Claim, made: Try, *, final: bool = False, retry_after_seconds: float | None = None
+        self, claim: Claim, made: DeliveryTry, *, final: bool = False, retry_after_seconds: float | None = None
     ) -> Delivery | None:
         def work(connection: apsw.Connection) -> Delivery | None:
             row = connection.execute(_BY_ID, (claim.delivery.id,)).fetchone()

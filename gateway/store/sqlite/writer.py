@@ -59,7 +59,7 @@ class _Batch:
         self.error: Exception | None = None
 
 
-class Writer:
+class CommitWriter:
     """`await writer.run(work)` returns the work's result once it is committed. A writer serves one event loop.
 
     Statements run on the event loop's thread, where each takes microseconds. On another thread each would wait for the

@@ -21,8 +21,8 @@ from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.thumbnails import PENDING_MAX, PROCESSES_MAX, Thumbnails, draw_first_frame
 from gateway.domain.adapter.task import Artifact, Status
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.generation.model import Generation, Kept
-from gateway.domain.generation.transitions import SaveKept
+from gateway.domain.generation.model import ArchivedFile, Generation
+from gateway.domain.generation.transitions import SaveArchivedFile
 from gateway.media.first_frame import BYTES_MAX
 from gateway.sandbox.media import Spec, render
 from gateway.store.sqlite.store import SqliteStore
@@ -162,7 +162,7 @@ async def test_a_module_in_the_working_folder_is_not_imported(tmp_path: Path, mo
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 VIDEO = "gen_1/0-1.mp4"
 THUMBNAIL = "gen_1/0-1.jpg"
-KEPT = Kept(
+KEPT = ArchivedFile(
     name=VIDEO, bytes=5, sha256="0" * 64, content_type="video/mp4", kept_until=NOW + timedelta(days=30)
 )  # the archived file
 
@@ -215,8 +215,8 @@ class World:
         artifact = Artifact(url="https://cdn.example/a.mp4")
         outputs = tuple(replace(output, status=Status.COMPLETED, artifact=artifact) for output in plain.outputs)
         made = await self.store.create(replace(plain, status=Status.COMPLETED, outputs=outputs))
-        assert await self.store.results.tell(made.id, [VIDEO], NOW + timedelta(days=1))
-        assert await self.store.write(made, [SaveKept(0, KEPT)], NOW) == 2
+        assert await self.store.archived_files.announce(made.id, [VIDEO], NOW + timedelta(days=1))
+        assert await self.store.write(made, [SaveArchivedFile(0, KEPT)], NOW) == 2
         return await self.read(made.id)
 
     async def read(self, generation_id: str) -> Generation:
@@ -264,8 +264,8 @@ async def test_a_thumbnail_is_added_after_the_ledger_has_the_file(world: World) 
     assert (after.version, world.changed) == (before.version + 1, [before.id])
     assert await world.store.events(before.id) == events
     assert await world.artifacts.size(THUMBNAIL) == 3
-    assert await world.store.results.expired(KEPT.kept_until - timedelta(seconds=1), 10) == []
-    assert sorted(await world.store.results.expired(KEPT.kept_until, 10)) == [THUMBNAIL, VIDEO]
+    assert await world.store.archived_files.expired(KEPT.kept_until - timedelta(seconds=1), 10) == []
+    assert sorted(await world.store.archived_files.expired(KEPT.kept_until, 10)) == [THUMBNAIL, VIDEO]
     assert world.spare() == []
 
 
@@ -280,7 +280,7 @@ async def test_a_generation_that_was_deleted_meanwhile_gets_no_thumbnail(world: 
     await world.prepare()
     world.drawings.may_end.clear()
     world.thumbnails.begin(VIDEO)
-    assert await world.store.delete(made.id, made.key, NOW)
+    assert await world.store.delete(made.id, made.owner, NOW)
     world.drawings.may_end.set()
     await world.finish()
     assert (world.changed, await world.artifacts.size(THUMBNAIL), world.spare()) == ([], None, [])
@@ -289,7 +289,7 @@ async def test_a_generation_that_was_deleted_meanwhile_gets_no_thumbnail(world: 
 async def test_a_ledger_that_is_not_available_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     made = await world.archive()
     await world.prepare()
-    set_thumbnail, calls = world.store.results.set_thumbnail, []
+    set_thumbnail, calls = world.store.archived_files.set_thumbnail, []
 
     async def unavailable_twice(*args: Any, **named: Any) -> bool:
         calls.append(args)
@@ -297,7 +297,7 @@ async def test_a_ledger_that_is_not_available_is_waited_for(world: World, monkey
             raise StoreUnavailable
         return await set_thumbnail(*args, **named)
 
-    monkeypatch.setattr(world.store.results, "set_thumbnail", unavailable_twice)
+    monkeypatch.setattr(world.store.archived_files, "set_thumbnail", unavailable_twice)
     world.thumbnails.begin(VIDEO)
     await world.finish()
     assert (len(calls), world.changed) == (3, [made.id])

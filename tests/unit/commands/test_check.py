@@ -51,10 +51,10 @@ async def write_ledger(at: datetime, provider: str) -> str:
     )
     made = Generation(
         id="gen_01JDKQ00000000000000000000",
-        key="alice",
+        owner="alice",
         kind="video",
         request=GenerationRequest(model="hero", input=TextToVideo(), prompt="a fox"),
-        plan=Plan(routes=(Route(provider=provider, model="k3", row="k3"),)),
+        plan=Plan(routes=(Route(provider=provider, model="k3", capability_name="k3"),)),
         status=Status.IN_PROGRESS,
         created_at=at,
         deadline_at=at,

@@ -22,10 +22,10 @@ from gateway.domain.webhooks import (
     TRIES_KEPT,
     Delivery,
     DeliveryState,
+    DeliveryTry,
     Endpoint,
     EventName,
     SigningSecret,
-    Try,
     again,
     event_id,
     event_type,
@@ -48,8 +48,8 @@ ENDPOINT = Endpoint(
 )
 
 
-def answered(status: int | None, at: datetime = T0, seconds: float = 2) -> Try:
-    return Try(at=at, duration_seconds=seconds, status=status, error="no answer" if status is None else None)
+def answered(status: int | None, at: datetime = T0, seconds: float = 2) -> DeliveryTry:
+    return DeliveryTry(at=at, duration_seconds=seconds, status=status, error="no answer" if status is None else None)
 
 
 def after(seconds: float) -> datetime:

@@ -97,7 +97,7 @@ class Bench:
         generation = Generation(
             **{
                 "id": new_id("gen_", self.clock.moment),
-                "key": "alice",
+                "owner": "alice",
                 "kind": "video",
                 "request": GenerationRequest(model="hero", input=TextToVideo(), prompt="a fox"),
                 "plan": Plan(routes=()),
@@ -223,7 +223,7 @@ async def test_keys_past_their_day_are_forgotten(bench: Bench, events: list[Mapp
     await bench.round()
 
     assert await bench.store.recall("alice", KNOWN, NOW) is None
-    [line] = [event for event in events if event["event"] == "swept"]
+    [line] = [event for event in events if event["event"] == "sweep_finished"]
     assert (line["rows"], line["blobs"]) == (
         2,
         0,
@@ -251,7 +251,7 @@ async def test_a_round_that_finds_nothing_needs_no_lock_on_the_ledger(
 
 
 @pytest.mark.parametrize(
-    ("error", "logged"), [(StoreUnavailable("away"), "sweep_put_off"), (ZeroDivisionError(), "sweep_failed")]
+    ("error", "logged"), [(StoreUnavailable("away"), "sweep_postponed"), (ZeroDivisionError(), "sweep_failed")]
 )
 @pytest.mark.parametrize("name", ["forget", "named_blobs"])
 async def test_a_round_that_fails_leaves_the_next_one(
@@ -319,7 +319,9 @@ async def test_a_result_that_cannot_be_removed_is_in_nobodys_way(
     bench: Bench, events: list[Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generation = await bench.create(b"one", idempotency=KNOWN)
-    assert await bench.store.results.tell(generation.id, ["a/stuck.mp4", "a/goes.mp4"], bench.clock.moment + HOUR)
+    assert await bench.store.archived_files.announce(
+        generation.id, ["a/stuck.mp4", "a/goes.mp4"], bench.clock.moment + HOUR
+    )
     remove = bench.artifacts.remove
 
     async def refuses(names: list[str]) -> None:
@@ -344,14 +346,14 @@ async def test_a_result_that_cannot_be_removed_is_in_nobodys_way(
 async def test_a_deletion_leaves_what_is_on_its_way_its_time(bench: Bench) -> None:
     """A file that is stored after its generation was deleted is recorded, and removed when its time is over."""
     generation = await bench.create(b"one")
-    assert await bench.store.results.tell(generation.id, ["a/late.mp4"], bench.clock.moment + HOUR)
+    assert await bench.store.archived_files.announce(generation.id, ["a/late.mp4"], bench.clock.moment + HOUR)
     assert await bench.store.delete(generation.id, "alice", NOW)
-    assert await bench.store.results.expired(bench.clock.moment, 10) == []
-    assert await bench.store.results.expired(bench.clock.moment + HOUR, 10) == ["a/late.mp4"]
+    assert await bench.store.archived_files.expired(bench.clock.moment, 10) == []
+    assert await bench.store.archived_files.expired(bench.clock.moment + HOUR, 10) == ["a/late.mp4"]
 
 
 async def test_a_purchase_goes_when_the_retention_of_money_is_over(bench: Bench) -> None:
-    plan = Plan(routes=(Route(provider="foxapi", model="k3", row="k3"),))
+    plan = Plan(routes=(Route(provider="foxapi", model="k3", capability_name="k3"),))
     sent = Attempt(
         id="att_1",
         number=1,

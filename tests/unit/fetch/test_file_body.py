@@ -12,7 +12,7 @@ from gateway.fetch.file_body import (
     TOTAL_SECONDS,
     BadBody,
     BodyReader,
-    BodyTooLarge,
+    FileBodyTooLarge,
 )
 
 MUCH = 10**9
@@ -57,11 +57,11 @@ def test_received_and_decoded_bytes_are_limited() -> None:
     body = BodyReader("", 10, began=0.0)
     body.check_length(10)
     body.check_length(None)
-    with pytest.raises(BodyTooLarge, match="more than the 10 bytes that are accepted"):
+    with pytest.raises(FileBodyTooLarge, match="more than the 10 bytes that are accepted"):
         body.check_length(11)
-    with pytest.raises(BodyTooLarge, match="more than the 10 bytes that are accepted"):
+    with pytest.raises(FileBodyTooLarge, match="more than the 10 bytes that are accepted"):
         take(body, bytes(11))
-    with pytest.raises(BodyTooLarge, match="sent a body that has more than 50 bytes once it is decoded"):
+    with pytest.raises(FileBodyTooLarge, match="sent a body that has more than 50 bytes once it is decoded"):
         take(BodyReader("gzip", 50, began=0.0), gzip.compress(bytes(51), mtime=0))
 
 

@@ -11,8 +11,8 @@ from gateway.domain.adapter.task import Status
 from gateway.domain.generation.event_names import ENDS, PUBLIC_EVENTS
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.transitions import STATUS_MOVES
-from gateway.generations.event_stream import News, Watching
-from gateway.generations.notifier import Signals
+from gateway.generations.event_stream import EventBatch, EventStreamSource
+from gateway.generations.notifier import Notifier
 from gateway.store.port import Event
 
 from ..builders import T0, generation
@@ -67,11 +67,11 @@ class StillClock:
         raise NotImplementedError
 
 
-async def news(ledger: Ledger, after: int = 0) -> News | None:
-    return await Watching(ledger, Signals(), StillClock()).news("gen_1", "key", after)  # type: ignore[arg-type]  # all of a store that is needed
+async def news(ledger: Ledger, after: int = 0) -> EventBatch | None:
+    return await EventStreamSource(ledger, Notifier(), StillClock()).news("gen_1", "key", after)  # type: ignore[arg-type]  # all of a store that is needed
 
 
-def names(batch: News | None) -> list[str]:
+def names(batch: EventBatch | None) -> list[str]:
     assert batch is not None
     return [row.type for row in batch.events]
 

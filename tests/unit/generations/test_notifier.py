@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import Overloaded
-from gateway.generations.event_stream import KEEP_ALIVE_SECONDS, Pulse
-from gateway.generations.notifier import WAKE_BATCH, Signals
+from gateway.generations.event_stream import KEEP_ALIVE_SECONDS, KeepAlive
+from gateway.generations.notifier import WAKE_BATCH, Notifier
 
 
 async def test_everybody_who_listens_is_told_and_nobody_else() -> None:
-    signals = Signals()
+    notifier = Notifier()
 
-    with signals.listen("gen_1") as early, signals.listen("gen_1") as late, signals.listen("gen_2") as other:
-        signals.changed("gen_1")
+    with notifier.listen("gen_1") as early, notifier.listen("gen_1") as late, notifier.listen("gen_2") as other:
+        notifier.changed("gen_1")
 
         assert early.is_set()
         assert late.is_set()
@@ -26,63 +26,63 @@ async def test_everybody_who_listens_is_told_and_nobody_else() -> None:
 
 
 async def test_every_change_is_heard_again() -> None:
-    signals = Signals()
+    notifier = Notifier()
 
-    with signals.listen("gen_1") as event:
+    with notifier.listen("gen_1") as event:
         for _ in range(2):
-            signals.changed("gen_1")
+            notifier.changed("gen_1")
             await asyncio.wait_for(event.wait(), 1)
             event.clear()
 
 
 async def test_a_change_before_listening_is_not_heard() -> None:
-    signals = Signals()
-    signals.changed("gen_1")
+    notifier = Notifier()
+    notifier.changed("gen_1")
 
-    with signals.listen("gen_1") as event:
+    with notifier.listen("gen_1") as event:
         assert not event.is_set()
 
 
 async def test_who_leaves_takes_nothing_from_the_others_and_nothing_stays() -> None:
-    signals = Signals()
+    notifier = Notifier()
 
-    with signals.listen("gen_1") as stays:
-        with signals.listen("gen_1") as leaves:
+    with notifier.listen("gen_1") as stays:
+        with notifier.listen("gen_1") as leaves:
             pass
-        signals.changed("gen_1")
+        notifier.changed("gen_1")
 
         assert stays.is_set()
         assert not leaves.is_set()
-    assert signals._listeners == {}
+    assert notifier._listeners == {}
 
 
 async def test_an_error_while_listening_leaves_nothing_behind() -> None:
-    signals = Signals()
+    notifier = Notifier()
 
-    with pytest.raises(ZeroDivisionError), signals.listen("gen_1"):
+    with pytest.raises(ZeroDivisionError), notifier.listen("gen_1"):
         _ = 1 / 0
 
-    assert signals._listeners == {}
+    assert notifier._listeners == {}
 
 
 async def test_a_change_has_the_same_number_for_all_who_are_told_of_it_and_the_next_another() -> None:
-    signals = Signals()
+    notifier = Notifier()
 
-    with signals.listen("gen_1") as early, signals.listen("gen_1") as late:
-        signals.changed("gen_1")
+    with notifier.listen("gen_1") as early, notifier.listen("gen_1") as late:
+        notifier.changed("gen_1")
         first = early.change
         assert first == late.change > 0
-        signals.changed("gen_1")
+        notifier.changed("gen_1")
         assert first < early.change == late.change
 
 
 async def test_thousands_are_told_in_parts_so_that_others_have_their_turn() -> None:
-    signals = Signals(10_000)
+    notifier = Notifier(10_000)
     with ExitStack() as stack:
-        listeners = [stack.enter_context(signals.listen("gen_1")) for _ in range(3 * WAKE_BATCH)]
-        signals.changed("gen_1")
+        listeners = [stack.enter_context(notifier.listen("gen_1")) for _ in range(3 * WAKE_BATCH)]
+        notifier.changed("gen_1")
         woken = [sum(listener.is_set() for listener in listeners)]
-        signals.changed("gen_1")
+        notifier.changed("gen_1")
         while woken[-1] < len(listeners):
             await asyncio.sleep(0)
             woken.append(sum(listener.is_set() for listener in listeners))
@@ -92,15 +92,15 @@ async def test_thousands_are_told_in_parts_so_that_others_have_their_turn() -> N
 
 
 async def test_who_is_told_late_of_one_change_and_early_of_the_next_keeps_the_next() -> None:
-    signals = Signals(10_000)
-    contexts = [signals.listen("gen_1") for _ in range(2 * WAKE_BATCH)]
+    notifier = Notifier(10_000)
+    contexts = [notifier.listen("gen_1") for _ in range(2 * WAKE_BATCH)]
     listeners = [context.__enter__() for context in contexts]
-    signals.changed("gen_1")
+    notifier.changed("gen_1")
     late = next(place for place, listener in enumerate(listeners) if not listener.is_set())
     for place, context in enumerate(contexts):
         if place != late:
             context.__exit__(None, None, None)
-    signals.changed("gen_1")
+    notifier.changed("gen_1")
     newest = listeners[late].change
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -109,23 +109,23 @@ async def test_who_is_told_late_of_one_change_and_early_of_the_next_keeps_the_ne
 
 
 async def test_calls_that_wait_and_streams_have_a_bound_each_and_one_that_ends_makes_room() -> None:
-    signals = Signals(1, 2)
+    notifier = Notifier(1, 2)
 
-    with signals.listen("gen_1"), signals.listen("gen_1", signals.streams):
-        with signals.listen("gen_2", signals.streams):
+    with notifier.listen("gen_1"), notifier.listen("gen_1", notifier.streams):
+        with notifier.listen("gen_2", notifier.streams):
             with (
                 pytest.raises(Overloaded, match="2 event streams are open already"),
-                signals.listen("gen_3", signals.streams),
+                notifier.listen("gen_3", notifier.streams),
             ):
                 pass
-            with pytest.raises(Overloaded, match="1 calls are waiting already") as refused, signals.listen("gen_3"):
+            with pytest.raises(Overloaded, match="1 calls are waiting already") as refused, notifier.listen("gen_3"):
                 pass
             assert refused.value.retry_after
-        with signals.listen("gen_3", signals.streams):
+        with notifier.listen("gen_3", notifier.streams):
             pass
-    with signals.listen("gen_3"):
+    with notifier.listen("gen_3"):
         pass
-    assert signals._listeners == {}
+    assert notifier._listeners == {}
 
 
 class SecondsClock:
@@ -149,10 +149,10 @@ class SecondsClock:
 
 
 async def test_everybody_has_its_pulse_once_in_a_while_a_part_of_them_at_a_time_and_by_one_timer() -> None:
-    clock, signals = SecondsClock(), Signals()
-    pulse = Pulse(clock)
+    clock, notifier = SecondsClock(), Notifier()
+    pulse = KeepAlive(clock)
     with ExitStack() as stack:
-        listeners = [stack.enter_context(signals.listen(f"gen_{number}")) for number in range(150)]
+        listeners = [stack.enter_context(notifier.listen(f"gen_{number}")) for number in range(150)]
         for listener in listeners:
             stack.enter_context(pulse.joined(listener))
         for _ in range(2):
@@ -167,11 +167,11 @@ async def test_everybody_has_its_pulse_once_in_a_while_a_part_of_them_at_a_time_
 
 
 async def test_after_the_last_has_left_the_next_has_its_pulse_again() -> None:
-    clock, signals = SecondsClock(), Signals()
-    pulse = Pulse(clock)
-    with signals.listen("gen_1") as gone, pulse.joined(gone):
+    clock, notifier = SecondsClock(), Notifier()
+    pulse = KeepAlive(clock)
+    with notifier.listen("gen_1") as gone, pulse.joined(gone):
         pass
-    with signals.listen("gen_1") as listener, pulse.joined(listener):
+    with notifier.listen("gen_1") as listener, pulse.joined(listener):
         for _ in range(KEEP_ALIVE_SECONDS):
             clock.pass_second()
         assert listener.is_set()

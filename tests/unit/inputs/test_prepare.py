@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from gateway.domain.adapter.contract import Capability, ImageForm
+from gateway.domain.adapter.contract import Capability, ImageTransport
 from gateway.domain.adapter.request import ImageToVideo, InputKind
 from gateway.domain.generation.model import Generation
 from gateway.fetch.fetcher import FetchRefused
 from gateway.inputs import prepare
-from gateway.inputs.prepare import Inputs
+from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
 
 from ..builders import World, generation
@@ -36,7 +36,7 @@ class Fetcher:
 class Model:
     """A model that takes images in these forms."""
 
-    def __init__(self, *forms: ImageForm) -> None:
+    def __init__(self, *forms: ImageTransport) -> None:
         self.capabilities = (
             Capability(
                 kind="video",
@@ -53,12 +53,12 @@ class Model:
 class Provider:
     """A provider with one model of any name."""
 
-    def __init__(self, *forms: ImageForm, accepts_work: bool = True) -> None:
+    def __init__(self, *forms: ImageTransport, accepts_work: bool = True) -> None:
         self.models = dict.fromkeys(("one", "two"), Model(*forms))
         self.accepts_work = accepts_work
 
 
-Make = Callable[..., Inputs]
+Make = Callable[..., InputPreparer]
 
 
 @pytest.fixture
@@ -68,11 +68,11 @@ def fetcher() -> Fetcher:
 
 @pytest.fixture
 def inputs_with(fetcher: Fetcher) -> Make:
-    def make(**providers: Provider) -> Inputs:
+    def make(**providers: Provider) -> InputPreparer:
         unused: Any = None
         named: Any = providers
         fetching: Any = fetcher
-        return Inputs(
+        return InputPreparer(
             store=unused,
             blobs=unused,
             uploading=unused,
@@ -91,7 +91,7 @@ def from_image(name: str = "gen_1") -> Generation:
     return replace(plain, id=name, request=replace(plain.request, input=ImageToVideo(first_frame=URL)))
 
 
-async def refusal(inputs: Inputs, made: Generation, provider: Any) -> InputRefused:
+async def refusal(inputs: InputPreparer, made: Generation, provider: Any) -> InputRefused:
     world = World(made)
     with pytest.raises(InputRefused) as refused:
         await inputs.ready(world.generation, world.attempt(1), provider)
@@ -99,8 +99,8 @@ async def refusal(inputs: Inputs, made: Generation, provider: Any) -> InputRefus
 
 
 async def test_a_failed_fetch_is_remembered_for_its_generation_alone(inputs_with: Make, fetcher: Fetcher) -> None:
-    provider = Provider(ImageForm.BASE64)
-    inputs = inputs_with(acme=provider, bolt=Provider(ImageForm.BASE64))
+    provider = Provider(ImageTransport.BASE64)
+    inputs = inputs_with(acme=provider, bolt=Provider(ImageTransport.BASE64))
     first = await refusal(inputs, from_image(), provider)
     again = await refusal(inputs, from_image(), provider)
     assert (first.failure, len(fetcher.urls)) == (again.failure, 1)
@@ -111,16 +111,16 @@ async def test_a_failed_fetch_is_remembered_for_its_generation_alone(inputs_with
 @pytest.mark.parametrize(
     ("other", "elsewhere"),
     [
-        (Provider(ImageForm.BASE64), False),
-        (Provider(ImageForm.URL), True),
-        (Provider(ImageForm.UPLOAD, ImageForm.URL), True),
-        (Provider(ImageForm.URL, accepts_work=False), False),
+        (Provider(ImageTransport.BASE64), False),
+        (Provider(ImageTransport.URL), True),
+        (Provider(ImageTransport.UPLOAD, ImageTransport.URL), True),
+        (Provider(ImageTransport.URL, accepts_work=False), False),
     ],
 )
 async def test_another_route_is_tried_only_where_it_passes_the_url_on(
     inputs_with: Make, other: Provider, elsewhere: bool
 ) -> None:
-    provider = Provider(ImageForm.BASE64)
+    provider = Provider(ImageTransport.BASE64)
     refused = await refusal(inputs_with(acme=provider, bolt=other), from_image(), provider)
     assert refused.failure.elsewhere is elsewhere
     assert refused.failure.message.startswith("`image`: the URL could not be fetched: images.example does not lead to")
@@ -130,7 +130,7 @@ async def test_the_remembered_fetches_are_bounded(
     inputs_with: Make, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepare, "FAILED_FETCHES_MAX", 2)
-    provider = Provider(ImageForm.BASE64)
+    provider = Provider(ImageTransport.BASE64)
     inputs = inputs_with(acme=provider)
     for number in (1, 2, 3):
         await refusal(inputs, from_image(f"gen_{number}"), provider)

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.domain.adapter.contract import Credential, HttpCall, HttpReply
 from gateway.domain.errors import StoreUnavailable
-from gateway.inputs.provider_uploads import Image, InputRefused, Uploading
+from gateway.inputs.provider_uploads import Image, InputRefused, ProviderUploads
 from gateway.store.uploads import UploadKey
 from gateway.upstream.client import NotSent
 from gateway.upstream.provider import Provider
@@ -83,11 +83,11 @@ def uploads() -> Uploads:
 
 
 @pytest.fixture
-def uploading(upstream: Upstream, uploads: Uploads) -> Uploading:
-    return Uploading(uploads, upstream, StandingClock())  # type: ignore[arg-type]  # only the methods that it calls
+def uploading(upstream: Upstream, uploads: Uploads) -> ProviderUploads:
+    return ProviderUploads(uploads, upstream, StandingClock())  # type: ignore[arg-type]  # only the methods that it calls
 
 
-async def started(uploading: Uploading, count: int, **more: Any) -> list[asyncio.Task[str]]:
+async def started(uploading: ProviderUploads, count: int, **more: Any) -> list[asyncio.Task[str]]:
     waiting = [asyncio.create_task(uploading.url(provider(), IMAGE, **more)) for _ in range(count)]
     for _ in range(5):
         await asyncio.sleep(0)
@@ -95,7 +95,9 @@ async def started(uploading: Uploading, count: int, **more: Any) -> list[asyncio
 
 
 @pytest.mark.parametrize("once", [True, False])
-async def test_submits_that_need_the_same_upload_share_it(uploading: Uploading, upstream: Upstream, once: bool) -> None:
+async def test_submits_that_need_the_same_upload_share_it(
+    uploading: ProviderUploads, upstream: Upstream, once: bool
+) -> None:
     waiting = await started(uploading, 5, once=once)
     upstream.answer.set()
     assert await asyncio.gather(*waiting) == [URL] * 5
@@ -104,7 +106,9 @@ async def test_submits_that_need_the_same_upload_share_it(uploading: Uploading, 
     assert upstream.calls == (2 if once else 1)
 
 
-async def test_an_upload_goes_on_when_waiting_submits_are_cancelled(uploading: Uploading, upstream: Upstream) -> None:
+async def test_an_upload_goes_on_when_waiting_submits_are_cancelled(
+    uploading: ProviderUploads, upstream: Upstream
+) -> None:
     first, second, third = await started(uploading, 3)
     first.cancel()
     second.cancel()
@@ -119,7 +123,7 @@ async def test_an_upload_goes_on_when_waiting_submits_are_cancelled(uploading: U
     assert upstream.calls == 2
 
 
-async def test_a_failure_is_shared_and_not_remembered(uploading: Uploading, upstream: Upstream) -> None:
+async def test_a_failure_is_shared_and_not_remembered(uploading: ProviderUploads, upstream: Upstream) -> None:
     waiting = await started(uploading, 2)
     upstream.error = NotSent("no connection")
     upstream.answer.set()
@@ -132,7 +136,7 @@ async def test_a_failure_is_shared_and_not_remembered(uploading: Uploading, upst
 
 
 async def test_a_failure_without_a_waiting_submit_is_not_logged_by_asyncio(
-    uploading: Uploading, upstream: Upstream
+    uploading: ProviderUploads, upstream: Upstream
 ) -> None:
     [alone] = await started(uploading, 1)
     alone.cancel()
@@ -145,7 +149,7 @@ async def test_a_failure_without_a_waiting_submit_is_not_logged_by_asyncio(
 
 
 async def test_an_upload_is_used_although_it_cannot_be_remembered(
-    uploading: Uploading, upstream: Upstream, uploads: Uploads
+    uploading: ProviderUploads, upstream: Upstream, uploads: Uploads
 ) -> None:
     uploads.fails = True
     upstream.answer.set()
@@ -153,7 +157,7 @@ async def test_an_upload_is_used_although_it_cannot_be_remembered(
     await uploading.forget(provider(), ["aa"])  # raises nothing: the submit goes on
 
 
-async def test_close_cancels_the_uploads_under_way(uploading: Uploading, upstream: Upstream) -> None:
+async def test_close_cancels_the_uploads_under_way(uploading: ProviderUploads, upstream: Upstream) -> None:
     [waiting] = await started(uploading, 1)
     await uploading.close()
     await asyncio.wait([waiting])
@@ -162,7 +166,7 @@ async def test_close_cancels_the_uploads_under_way(uploading: Uploading, upstrea
 
 
 async def test_accounts_differ_and_their_keys_are_not_stored(
-    uploading: Uploading, upstream: Upstream, uploads: Uploads
+    uploading: ProviderUploads, upstream: Upstream, uploads: Uploads
 ) -> None:
     upstream.answer.set()
     await uploading.url(provider(), IMAGE)

@@ -24,7 +24,7 @@ from gateway.domain.generation.transitions import AddAttempt, SaveAttempt
 from gateway.ids import new_id
 from gateway.reconciliation.callbacks import CallbackUrls
 from gateway.store.sqlite.store import SqliteStore
-from gateway.store.task_claims import Told
+from gateway.store.task_claims import ClaimResult
 from gateway.tokens import Signer
 
 from ..builders import T0, generation
@@ -92,8 +92,8 @@ async def moved(store: SqliteStore, made: Generation, state: AttemptState, **cha
     return await store.write(made, [SaveAttempt(replace(attempt, state=state, **changes), attempt.state)], SOON)
 
 
-async def report(store: SqliteStore, attempt_id: str, *ids: str) -> Told:
-    return await store.callbacks.tell(attempt_id, refs(*ids), SOON, "callback")
+async def report(store: SqliteStore, attempt_id: str, *ids: str) -> ClaimResult:
+    return await store.task_claims.claim(attempt_id, refs(*ids), SOON, "callback")
 
 
 def ids_of(made: Generation) -> list[str]:
@@ -113,8 +113,8 @@ async def types(store: SqliteStore, made: Generation) -> list[str]:
 
 async def test_what_is_told_early_is_there_when_no_reply_comes(store: SqliteStore) -> None:
     made, attempt = await submitting(store, 2)
-    assert await report(store, attempt, "a") is Told.REMEMBERED
-    assert await report(store, attempt, "b", "a") is Told.REMEMBERED
+    assert await report(store, attempt, "a") is ClaimResult.REMEMBERED
+    assert await report(store, attempt, "b", "a") is ClaimResult.REMEMBERED
     assert ids_of(await stored(store, made.id)) == []
     assert await moved(store, made, AttemptState.UNKNOWN, ended_at=SOON) is None
     after = await stored(store, made.id)
@@ -128,18 +128,18 @@ async def test_what_the_reply_names_too_is_there_once(store: SqliteStore) -> Non
     made, attempt = await submitting(store)
     await report(store, attempt, "a")
     assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
-    assert await report(store, attempt, "a") is Told.ADOPTED
+    assert await report(store, attempt, "a") is ClaimResult.ADOPTED
     assert ids_of(await stored(store, made.id)) == ["a"]
 
 
 async def test_what_a_callback_names_beside_a_reply_with_too_few_tasks_is_known_too(store: SqliteStore) -> None:
     made, attempt = await submitting(store, 2)
     assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
-    assert await store.callbacks.room(attempt) == TASKS_MAX - 1
-    assert await report(store, attempt, "b") is Told.ADOPTED
+    assert await store.task_claims.free_slots(attempt) == TASKS_MAX - 1
+    assert await report(store, attempt, "b") is ClaimResult.ADOPTED
     after = await stored(store, made.id)
     assert (ids_of(after), after.attempts[0].adopted) == (["a", "b"], None)
-    assert await report(store, attempt, "c") is Told.REFUSED, "there is a task for each output"
+    assert await report(store, attempt, "c") is ClaimResult.REFUSED, "there is a task for each output"
 
 
 @pytest.mark.parametrize("state", [AttemptState.FAILED, AttemptState.ABANDONED])
@@ -151,7 +151,7 @@ async def test_what_a_callback_names_of_an_attempt_that_brought_nothing_is_known
     made = await stored(store, made.id)
     given_up = replace(made.attempts[0], state=state, ended_at=SOON)
     assert await store.write(made, [SaveAttempt(given_up, AttemptState.ACCEPTED)], SOON) is not None
-    assert await report(store, attempt, "b") is Told.ADOPTED
+    assert await report(store, attempt, "b") is ClaimResult.ADOPTED
     after = await stored(store, made.id)
     expected = AttemptState.ABANDONED if state is AttemptState.ABANDONED else AttemptState.ACCEPTED
     assert (ids_of(after), after.attempts[0].state) == (["a", "b"], expected)
@@ -164,11 +164,11 @@ async def test_a_submit_that_counts_as_without_a_task_gets_the_one_that_a_callba
     made, attempt = await submitting(store)
     failure = failed(FailureKind.RATE_LIMITED)
     assert await moved(store, made, state, ended_at=SOON, failure=failure, billed=Billed.NO) is not None
-    assert await report(store, attempt, "a") is Told.ADOPTED
+    assert await report(store, attempt, "a") is ClaimResult.ADOPTED
     after = (await stored(store, made.id)).attempts[0]
     assert (after.state, after.adopted, after.accepted_at) == (AttemptState.ACCEPTED, "callback", SOON)
     assert (after.ended_at, after.failure, after.billed) == (None, None, None)
-    assert await report(store, attempt, "a") is Told.ADOPTED, "what is known stays so"
+    assert await report(store, attempt, "a") is ClaimResult.ADOPTED, "what is known stays so"
     assert len((await stored(store, made.id)).attempts[0].tasks) == 1
 
 
@@ -193,7 +193,7 @@ async def test_what_is_told_early_counts_more_than_a_refusal(
     assert (after.state, after.billed, after.ended_at) == (AttemptState.ACCEPTED, None, None)
     assert ids_of(await stored(store, made.id)) == ["a"]
     assert kept_in(tmp_path) == []
-    assert await report(store, attempt, "b") is Told.ADOPTED
+    assert await report(store, attempt, "b") is ClaimResult.ADOPTED
 
 
 @pytest.mark.parametrize("state", [AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN])
@@ -251,7 +251,7 @@ async def test_what_another_holder_wrote_first_still_counts(store: SqliteStore) 
 async def test_only_so_much_is_remembered(store: SqliteStore) -> None:
     made, attempt = await submitting(store)
     results = [await report(store, attempt, str(number)) for number in range(TOLD_MAX + 2)]
-    assert results == [Told.REMEMBERED] * TOLD_MAX + [Told.REFUSED] * 2
+    assert results == [ClaimResult.REMEMBERED] * TOLD_MAX + [ClaimResult.REFUSED] * 2
     assert await moved(store, made, AttemptState.UNKNOWN) is None
     assert len(ids_of(await stored(store, made.id))) == TOLD_MAX
 
@@ -259,27 +259,27 @@ async def test_only_so_much_is_remembered(store: SqliteStore) -> None:
 async def test_later_tasks_join_those_that_are_read_already(store: SqliteStore) -> None:
     made, attempt = await submitting(store, 2)
     assert await moved(store, made, AttemptState.UNKNOWN, ended_at=SOON) is not None
-    assert await report(store, attempt, "a") is Told.ADOPTED
+    assert await report(store, attempt, "a") is ClaimResult.ADOPTED
     before = await stored(store, made.id)
     (read,) = before.attempts[0].tasks
     running = replace(before.attempts[0], tasks=(replace(read, status=Status.IN_PROGRESS),))
     assert await store.write(before, [SaveAttempt(running, running.state)], SOON) is not None
-    assert await report(store, attempt, "b", "c") is Told.ADOPTED
+    assert await report(store, attempt, "b", "c") is ClaimResult.ADOPTED
     after = await stored(store, made.id)
     assert after.attempts[0].tasks[0].status is Status.IN_PROGRESS
     assert [task.slot for task in after.attempts[0].tasks] == [0, 1, 2]
     assert await store.write(before, [], SOON) is None, "a driver that knows less must read it again"
     assert await moved(store, after, AttemptState.ABANDONED, ended_at=SOON) is not None
-    assert await report(store, attempt, "d") is Told.ADOPTED
+    assert await report(store, attempt, "d") is ClaimResult.ADOPTED
     assert (await types(store, made)).count("attempt.accepted") == 1
-    assert await report(store, attempt, *map(str, range(TASKS_MAX))) is Told.REFUSED
+    assert await report(store, attempt, *map(str, range(TASKS_MAX))) is ClaimResult.REFUSED
 
 
 async def test_two_that_tell_at_once_are_both_heard(store: SqliteStore) -> None:
     made, attempt = await submitting(store)
     await moved(store, made, AttemptState.UNKNOWN, ended_at=SOON)
     results = await asyncio.gather(*(report(store, attempt, task_id) for task_id in "abca"))
-    assert results == [Told.ADOPTED] * 4
+    assert results == [ClaimResult.ADOPTED] * 4
     assert ids_of(await stored(store, made.id)) == ["a", "b", "c"]
 
 
@@ -288,8 +288,8 @@ async def test_nothing_is_left_of_what_was_deleted_or_used(store: SqliteStore, t
     await report(store, first, "a")
     await report(store, second, "b")
     await moved(store, made, AttemptState.UNKNOWN)
-    assert await report(store, "att_of_nobody", "a") is Told.REFUSED
-    assert await store.callbacks.room("att_of_nobody") == 0
+    assert await report(store, "att_of_nobody", "a") is ClaimResult.REFUSED
+    assert await store.task_claims.free_slots("att_of_nobody") == 0
     assert kept_in(tmp_path) == [(second, "b")]
     assert (await stored(store, made.id)).attempts[0].adopted == "callback"
 

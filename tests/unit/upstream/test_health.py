@@ -66,7 +66,7 @@ def events() -> Iterator[list[Mapping[str, Any]]]:
 
 def break_(health: Health, route: tuple[str, str] = V, kind: FailureKind = FailureKind.OUT_OF_CREDIT) -> None:
     """One submit on the route, whose failure opens the circuit of the account."""
-    health.submitted(*route, "att_broken", failed(kind))
+    health.on_submit(*route, "att_broken", failed(kind))
 
 
 def test_at_the_start_all_is_well(health: Health) -> None:
@@ -80,10 +80,10 @@ def test_provider_that_is_no_longer_configured_is_as_good_as_any(health: Health)
     gone = ("relay", "kling-v1")
     health.attempt_reserved(*gone, "att_1", retry=True)
     for _ in range(9):
-        health.submitted(*gone, "att_1", DOWN)
-        health.task_ended(*gone, "att_1", failure=DOWN, seconds=9.0)
-    health.submitted(*gone, "att_1", failed(FailureKind.RATE_LIMITED))
-    health.task_ended(*gone, "att_1", failure=None, seconds=9.0)
+        health.on_submit(*gone, "att_1", DOWN)
+        health.on_task_ended(*gone, "att_1", failure=DOWN, seconds=9.0)
+    health.on_submit(*gone, "att_1", failed(FailureKind.RATE_LIMITED))
+    health.on_task_ended(*gone, "att_1", failure=None, seconds=9.0)
     health.attempt_discarded(*gone, "att_1", retry=True)
     health.release_probe(*gone, "att_1")
     assert not health.is_probe(*gone, "att_1")
@@ -102,9 +102,9 @@ def test_account_that_refuses_is_open_for_all_its_models_and_no_other_account(he
 
 def test_faults_of_all_models_count_for_the_account(health: Health) -> None:
     for route in (V, KL, V, KL):
-        health.submitted(*route, "att", DOWN)
+        health.on_submit(*route, "att", DOWN)
     assert health.circuit(*V) is CLOSED
-    health.submitted(*V, "att", DOWN)
+    health.on_submit(*V, "att", DOWN)
     assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, OPEN)
 
 
@@ -112,15 +112,15 @@ def test_faults_of_all_models_count_for_the_account(health: Health) -> None:
 def test_failure_of_a_model_opens_that_model_s_circuit_alone(health: Health, of_task: bool) -> None:
     refused = failed(FailureKind.CREDENTIAL_REFUSED, of_model=True)
     if of_task:
-        health.task_ended(*V, "att_1", failure=refused, seconds=9.0)
+        health.on_task_ended(*V, "att_1", failure=refused, seconds=9.0)
     else:
-        health.submitted(*V, "att_1", refused)
+        health.on_submit(*V, "att_1", refused)
     assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, CLOSED)
     assert health.reason(*V) is FailureKind.CREDENTIAL_REFUSED
 
 
 def test_worse_of_account_and_model_counts(health: Health, clock: StillClock) -> None:
-    health.submitted(*V, "att_1", failed(FailureKind.CREDENTIAL_REFUSED, of_model=True))
+    health.on_submit(*V, "att_1", failed(FailureKind.CREDENTIAL_REFUSED, of_model=True))
     clock.pass_seconds(OPEN_SECONDS)
     assert health.circuit(*V) is HALF_OPEN
     break_(health, KL)
@@ -141,7 +141,7 @@ def test_attempt_that_begins_on_an_open_circuit_is_no_probe(health: Health, cloc
     health.attempt_reserved(*V, "att_1", retry=False)
     clock.pass_seconds(OPEN_SECONDS)
     assert health.circuit(*V) is HALF_OPEN
-    health.submitted(*V, "att_1", DOWN)
+    health.on_submit(*V, "att_1", DOWN)
     assert health.circuit(*V) is HALF_OPEN, "what it hears is older than the question"
 
 
@@ -149,7 +149,7 @@ def test_accepted_probe_closes(health: Health, clock: StillClock) -> None:
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_1", retry=False)
-    health.submitted(*V, "att_1", None)
+    health.on_submit(*V, "att_1", None)
     assert (health.of(*V).circuit, health.of(*KL)) == (CLOSED, RouteHealth())
     assert health.reason(*V) is None
 
@@ -161,7 +161,7 @@ def test_route_without_a_time_is_tried_by_one_at_a_time(health: Health, clock: S
     clock.pass_seconds(ASK_AGAIN_SECONDS)
     assert health.of(*V).seconds is None
     health.attempt_reserved(*V, "att_2", retry=False)
-    health.task_ended(*V, "att_2", failure=None, seconds=40.0)
+    health.on_task_ended(*V, "att_2", failure=None, seconds=40.0)
     assert health.of(*V).seconds == 40.0
 
 
@@ -180,7 +180,7 @@ def test_failed_probe_doubles_the_time(health: Health, clock: StillClock) -> Non
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_1", retry=False)
-    health.submitted(*V, "att_1", failed(FailureKind.AMBIGUOUS))
+    health.on_submit(*V, "att_1", failed(FailureKind.AMBIGUOUS))
     clock.pass_seconds(2 * OPEN_SECONDS - 1)
     assert (health.circuit(*V), health.reason(*V)) == (OPEN, FailureKind.AMBIGUOUS)
     clock.pass_seconds(1)
@@ -194,7 +194,7 @@ def test_probe_that_found_nothing_out_leaves_it_to_the_next(
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_1", retry=False)
-    health.submitted(*V, "att_1", failed(kind))
+    health.on_submit(*V, "att_1", failed(kind))
     assert health.circuit(*KL) is HALF_OPEN
 
 
@@ -202,19 +202,19 @@ def test_probe_that_failed_for_its_model_leaves_the_account_to_the_next(health: 
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_1", retry=False)
-    health.submitted(*V, "att_1", failed(FailureKind.CREDENTIAL_REFUSED, of_model=True))
+    health.on_submit(*V, "att_1", failed(FailureKind.CREDENTIAL_REFUSED, of_model=True))
     assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, HALF_OPEN)
 
 
 def test_probe_of_a_model_is_let_go_when_the_account_refuses(health: Health, clock: StillClock) -> None:
-    health.submitted(*V, "att_0", failed(FailureKind.CREDENTIAL_REFUSED, of_model=True))
+    health.on_submit(*V, "att_0", failed(FailureKind.CREDENTIAL_REFUSED, of_model=True))
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_1", retry=False)
     break_(health, KL)
-    health.submitted(*V, "att_1", DOWN)
+    health.on_submit(*V, "att_1", DOWN)
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*KL, "att_2", retry=False)
-    health.submitted(*KL, "att_2", None)
+    health.on_submit(*KL, "att_2", None)
     assert (health.circuit(*V), health.circuit(*KL)) == (HALF_OPEN, CLOSED)
 
 
@@ -228,9 +228,9 @@ def test_probe_that_does_not_come_back_is_not_waited_for(health: Health, clock: 
 
 def test_late_tasks_neither_close_nor_prolong(health: Health, clock: StillClock) -> None:
     break_(health)
-    health.task_ended(*V, "att_1", failure=None, seconds=300.0)
+    health.on_task_ended(*V, "att_1", failure=None, seconds=300.0)
     for number in range(9):
-        health.task_ended(*V, f"att_{number}", failure=DOWN, seconds=300.0)
+        health.on_task_ended(*V, f"att_{number}", failure=DOWN, seconds=300.0)
     assert health.circuit(*V) is OPEN
     clock.pass_seconds(OPEN_SECONDS)
     assert health.circuit(*V) is HALF_OPEN
@@ -240,16 +240,16 @@ def test_late_tasks_neither_close_nor_prolong(health: Health, clock: StillClock)
 def test_tasks_that_fail_open_though_every_submit_is_accepted(health: Health, clock: StillClock) -> None:
     for number in range(5):
         assert health.circuit(*V) is CLOSED
-        health.submitted(*V, f"att_{number}", None)
+        health.on_submit(*V, f"att_{number}", None)
         clock.pass_seconds(10)
-        health.task_ended(*V, f"att_{number}", failure=failed(FailureKind.TASK_FAILED), seconds=10.0)
+        health.on_task_ended(*V, f"att_{number}", failure=failed(FailureKind.TASK_FAILED), seconds=10.0)
     assert health.circuit(*V) is OPEN
 
 
 def open_by_tasks(health: Health, *, of_model: bool = False) -> None:
     for number in range(5):
         failure = failed(FailureKind.TASK_FAILED, of_model=of_model)
-        health.task_ended(*V, f"att_old_{number}", failure=failure, seconds=10.0)
+        health.on_task_ended(*V, f"att_old_{number}", failure=failure, seconds=10.0)
 
 
 @pytest.mark.parametrize("of_model", [False, True])
@@ -259,12 +259,12 @@ def test_circuit_that_failed_tasks_opened_closes_with_the_probe_s_result(
     open_by_tasks(health, of_model=of_model)
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_1", retry=False)
-    health.submitted(*V, "att_1", None)
+    health.on_submit(*V, "att_1", None)
     assert health.circuit(*V) is OPEN, "what is taken may fail like those before it"
-    health.task_ended(*V, "att_2", failure=None, seconds=OPEN_SECONDS + 9)
+    health.on_task_ended(*V, "att_2", failure=None, seconds=OPEN_SECONDS + 9)
     assert health.circuit(*V) is OPEN, "a task of before the question"
     clock.pass_seconds(60)
-    health.task_ended(*V, "att_1", failure=None, seconds=60.0)
+    health.on_task_ended(*V, "att_1", failure=None, seconds=60.0)
     assert (health.circuit(*V), health.reason(*V)) == (CLOSED, None)
 
 
@@ -272,9 +272,9 @@ def test_probe_s_task_that_fails_too_doubles_the_time(health: Health, clock: Sti
     open_by_tasks(health)
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_1", retry=False)
-    health.submitted(*V, "att_1", None)
+    health.on_submit(*V, "att_1", None)
     clock.pass_seconds(60)
-    health.task_ended(*V, "att_1", failure=failed(FailureKind.RESULT_MISSING), seconds=60.0)
+    health.on_task_ended(*V, "att_1", failure=failed(FailureKind.RESULT_MISSING), seconds=60.0)
     clock.pass_seconds(2 * OPEN_SECONDS - 1)
     assert (health.circuit(*V), health.reason(*V)) == (OPEN, FailureKind.RESULT_MISSING)
     clock.pass_seconds(1)
@@ -287,8 +287,8 @@ def test_probe_s_task_that_failed_for_its_model_leaves_the_account_to_the_next(
     open_by_tasks(health)
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_1", retry=False)
-    health.submitted(*V, "att_1", None)
-    health.task_ended(*V, "att_1", failure=failed(FailureKind.TASK_FAILED, of_model=True), seconds=9.0)
+    health.on_submit(*V, "att_1", None)
+    health.on_task_ended(*V, "att_1", failure=failed(FailureKind.TASK_FAILED, of_model=True), seconds=9.0)
     assert health.circuit(*KL) is HALF_OPEN
     assert not health.is_probe(*V, "att_1")
 
@@ -309,13 +309,13 @@ def test_who_is_the_probe(health: Health, clock: StillClock) -> None:
 def test_accepted_submit_that_was_no_question_leaves_the_circuit_open(health: Health, clock: StillClock) -> None:
     health.attempt_reserved(*V, "att_before", retry=False)
     break_(health)
-    health.submitted(*V, "att_before", None)
+    health.on_submit(*V, "att_before", None)
     assert health.circuit(*V) is OPEN
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_probe", retry=False)
-    health.submitted(*V, "att_before", None)
+    health.on_submit(*V, "att_before", None)
     assert health.circuit(*V) is OPEN
-    health.submitted(*V, "att_probe", None)
+    health.on_submit(*V, "att_probe", None)
     assert health.circuit(*V) is CLOSED
 
 
@@ -326,14 +326,14 @@ def test_broken_account_is_told_as_an_error_and_its_end_once(
     health: Health, clock: StillClock, events: list[Mapping[str, Any]]
 ) -> None:
     break_(health, kind=FailureKind.CREDENTIAL_REFUSED)
-    health.submitted(*V, "att_2", DOWN)
+    health.on_submit(*V, "att_2", DOWN)
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_3", retry=False)
-    health.submitted(*V, "att_3", DOWN)
+    health.on_submit(*V, "att_3", DOWN)
     clock.pass_seconds(2 * OPEN_SECONDS)
     health.attempt_reserved(*V, "att_4", retry=False)
-    health.submitted(*V, "att_4", None)
-    health.submitted(*V, "att_5", None)
+    health.on_submit(*V, "att_4", None)
+    health.on_submit(*V, "att_5", None)
     named = {"provider": "keevx", "model": None}
     assert events == [
         {"event": "circuit_opened", "log_level": "error", "kind": "credential_refused", "seconds": 30.0, **named},
@@ -348,8 +348,8 @@ def test_circuit_of_a_model_is_told_with_its_name(
     open_by_tasks(health, of_model=True)
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_1", retry=False)
-    health.submitted(*V, "att_1", None)
-    health.task_ended(*V, "att_1", failure=None, seconds=9.0)
+    health.on_submit(*V, "att_1", None)
+    health.on_task_ended(*V, "att_1", failure=None, seconds=9.0)
     assert [(line["event"], line["log_level"], line["provider"], line["model"]) for line in events] == [
         ("circuit_opened", "warning", "keevx", "V"),
         ("circuit_closed", "info", "keevx", "V"),
@@ -358,7 +358,7 @@ def test_circuit_of_a_model_is_told_with_its_name(
 
 def test_what_opens_nothing_is_not_told(health: Health, events: list[Mapping[str, Any]]) -> None:
     for kind in (FailureKind.INVALID_REQUEST, FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE, None):
-        health.submitted(*V, "att_1", None if kind is None else failed(kind))
+        health.on_submit(*V, "att_1", None if kind is None else failed(kind))
     assert events == []
 
 
@@ -398,14 +398,14 @@ def test_repeats_that_are_accepted_go_on_without_end(health: Health) -> None:
     for number in range(100):
         assert health.of(*V).retry_at is None, number
         health.attempt_reserved(*V, f"att_{number}", retry=True)
-        health.submitted(*V, f"att_{number}", None)
+        health.on_submit(*V, f"att_{number}", None)
 
 
 @pytest.mark.parametrize("failure", [DOWN, failed(FailureKind.RATE_LIMITED), failed(FailureKind.INVALID_REQUEST)])
 def test_repeat_that_is_refused_is_spent(health: Health, clock: StillClock, failure: Failed) -> None:
     for number in range(20):
         health.attempt_reserved(*V, f"att_{number}", retry=True)
-        health.submitted(*V, f"att_{number}", failure)
+        health.on_submit(*V, f"att_{number}", failure)
     clock.pass_seconds(0.1)
     assert health.of(*V).retry_at is not None
 
@@ -414,7 +414,7 @@ def test_accepted_submit_pays_for_a_repeat_of_this_provider_alone(health: Health
     for number in range(20):
         health.attempt_reserved(*V, f"att_{number}", retry=True)
         health.attempt_reserved(*FOX, f"att_{number}", retry=True)
-    health.submitted(*KL, "att_1", None)
+    health.on_submit(*KL, "att_1", None)
     assert health.of(*V).retry_at is None
     assert health.of(*FOX).retry_at is not None
 
@@ -452,18 +452,18 @@ def test_later_of_circuit_and_repeats_counts(health: Health, clock: StillClock) 
 
 
 def test_too_many_requests_lower_the_submits_of_this_provider_alone(health: Health) -> None:
-    health.submitted(*V, "att_1", failed(FailureKind.RATE_LIMITED))
+    health.on_submit(*V, "att_1", failed(FailureKind.RATE_LIMITED))
     assert (health.submits["keevx"].limit, health.submits["foxapi"].limit) == (4, 8)
     assert health.reads["keevx"].limit == 512, "polls have a lane of their own"
 
 
 async def test_accepted_submits_raise_the_limit_again(health: Health) -> None:
-    health.submitted(*V, "att_1", failed(FailureKind.RATE_LIMITED))
-    lane = health.submits["keevx"]
-    async with lane.place("a"), lane.place("a"), lane.place("b"), lane.place("b"):
+    health.on_submit(*V, "att_1", failed(FailureKind.RATE_LIMITED))
+    limiter = health.submits["keevx"]
+    async with limiter.slot("a"), limiter.slot("a"), limiter.slot("b"), limiter.slot("b"):
         for number in range(5):
-            health.submitted(*V, f"att_{number}", None)
-    assert lane.limit == 5
+            health.on_submit(*V, f"att_{number}", None)
+    assert limiter.limit == 5
 
 
 # Completion times
@@ -500,7 +500,7 @@ def test_only_the_last_times_are_remembered(health: Health, clock: StillClock) -
 def test_old_times_are_forgotten(health: Health, clock: StillClock) -> None:
     health.learn(completions(clock, 1000.0))
     clock.pass_seconds(TIMES_SECONDS)
-    health.task_ended(*V, "att_1", failure=None, seconds=10.0)
+    health.on_task_ended(*V, "att_1", failure=None, seconds=10.0)
     assert health.completion_times(*V) == CompletionTimes(samples=2, median=505.0, p90=901.0)
     clock.pass_seconds(1)
     assert health.completion_times(*V) == CompletionTimes(samples=1, median=10.0, p90=10.0)
@@ -519,8 +519,8 @@ def test_the_times_are_worked_out_when_one_comes_or_goes_and_not_each_time_they_
 
 
 def test_only_results_tell_how_long_it_takes(health: Health) -> None:
-    health.submitted(*V, "att_1", None)
-    health.task_ended(*V, "att_1", failure=failed(FailureKind.TASK_FAILED), seconds=3.0)
+    health.on_submit(*V, "att_1", None)
+    health.on_task_ended(*V, "att_1", failure=failed(FailureKind.TASK_FAILED), seconds=3.0)
     assert health.completion_times(*V) is None
 
 
@@ -543,7 +543,7 @@ def test_attempt_is_a_probe_from_its_reservation(health: Health, clock: StillClo
     first = attempt(1, AttemptState.RESERVED)
     report_reserved(health, made(first), [AddAttempt(first)])
     assert health.circuit(*V) is OPEN
-    health.submitted(*V, first.id, None)
+    health.on_submit(*V, first.id, None)
     assert health.circuit(*V) is CLOSED
 
 
@@ -576,7 +576,7 @@ def test_result_of_the_probe_is_told_with_its_attempt(health: Health, clock: Sti
     clock.pass_seconds(OPEN_SECONDS)
     probe = attempt(1, AttemptState.RESERVED)
     report_reserved(health, made(probe), [AddAttempt(probe)])
-    health.submitted(*V, probe.id, None)
+    health.on_submit(*V, probe.id, None)
     other = replace(ended(AttemptState.COMPLETED), id="att_another")
     report_ended(health, made(other), [SaveAttempt(other, AttemptState.ACCEPTED)])
     assert health.circuit(*V) is OPEN

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.clock import Timer
-from gateway.upstream.limiter import Lane
+from gateway.upstream.limiter import FairLimiter
 
 
 class StillClock:
@@ -30,7 +30,7 @@ class Crowd:
 
     def __init__(self, ceiling: int) -> None:
         self.clock = StillClock()
-        self.lane = Lane(ceiling, self.clock)
+        self.limiter = FairLimiter(ceiling, self.clock)
         self.entered: list[str] = []
         self.most = 0
         self._inside: dict[str, asyncio.Event] = {}
@@ -42,7 +42,7 @@ class Crowd:
             self._tasks[name] = asyncio.create_task(self._call(name))
 
     async def _call(self, name: str) -> None:
-        async with self.lane.place(name[0]):
+        async with self.limiter.slot(name[0]):
             self.entered.append(name)
             self._inside[name] = asyncio.Event()
             self.most = max(self.most, len(self._inside))
@@ -100,20 +100,20 @@ async def crowd() -> AsyncIterator[Crowd]:
 
 async def test_no_more_than_the_limit_are_in(crowd: Crowd) -> None:
     await crowd.come("a1", "a2", "a3", "a4")
-    assert (crowd.inside, crowd.lane.active, crowd.lane.waiting) == ({"a1", "a2"}, 2, 2)
+    assert (crowd.inside, crowd.limiter.active, crowd.limiter.waiting) == ({"a1", "a2"}, 2, 2)
     await crowd.leave("a1")
-    assert (crowd.inside, crowd.lane.waiting) == ({"a2", "a3"}, 1)
+    assert (crowd.inside, crowd.limiter.waiting) == ({"a2", "a3"}, 1)
     await crowd.drain()
     assert crowd.entered == ["a1", "a2", "a3", "a4"]
-    assert (crowd.lane.active, crowd.lane.waiting, crowd.most) == (0, 0, 2)
+    assert (crowd.limiter.active, crowd.limiter.waiting, crowd.most) == (0, 0, 2)
 
 
 async def test_a_call_that_fails_gives_its_place_back(crowd: Crowd) -> None:
     for _ in range(5):
         with pytest.raises(ZeroDivisionError):
-            async with crowd.lane.place("a"):
+            async with crowd.limiter.slot("a"):
                 raise ZeroDivisionError
-    assert crowd.lane.active == 0
+    assert crowd.limiter.active == 0
 
 
 async def test_a_key_with_many_waiting_does_not_keep_another_waiting(crowd: Crowd) -> None:
@@ -137,7 +137,7 @@ async def test_a_key_that_comes_again_and_again_has_no_second_turn_first(crowd: 
     await crowd.come("a1", "a2")
     await crowd.leave("x1", "a0", "b0")
     assert crowd.entered[2:] == ["a0", "b0", "a1", "b1"]
-    assert crowd.lane.waiting == 1
+    assert crowd.limiter.waiting == 1
 
 
 async def test_who_comes_later_does_not_pass_those_who_wait(crowd: Crowd) -> None:
@@ -155,9 +155,9 @@ async def test_one_that_is_cancelled_while_it_waits_is_not_waited_for(crowd: Cro
     await crowd.come("a1", "a2", "b1", "c1")
     crowd.cancel("b1")
     await settle()
-    assert crowd.lane.waiting == 1
+    assert crowd.limiter.waiting == 1
     await crowd.leave("a1")
-    assert (crowd.inside, crowd.lane.active) == ({"a2", "c1"}, 2)
+    assert (crowd.inside, crowd.limiter.active) == ({"a2", "c1"}, 2)
 
 
 async def test_one_that_is_cancelled_just_before_its_turn_is_passed_over(crowd: Crowd) -> None:
@@ -165,23 +165,23 @@ async def test_one_that_is_cancelled_just_before_its_turn_is_passed_over(crowd: 
     crowd.cancel("b1")
     crowd.let_go("a1")  # a slot becomes free for it before it has noticed the cancel
     await settle()
-    assert (crowd.inside, crowd.lane.active, crowd.lane.waiting) == ({"a2", "c1"}, 2, 0)
+    assert (crowd.inside, crowd.limiter.active, crowd.limiter.waiting) == ({"a2", "c1"}, 2, 0)
 
 
 async def test_one_that_is_cancelled_at_the_moment_of_its_turn_passes_it_on() -> None:
     crowd = Crowd(1)
-    place = crowd.lane.place("a")
+    place = crowd.limiter.slot("a")
     await place.__aenter__()
     await crowd.come("b1", "c1")
 
     await place.__aexit__(None, None, None)
-    assert (crowd.lane.active, crowd.inside) == (1, set()), "b1 has a slot and does not know it yet"
+    assert (crowd.limiter.active, crowd.inside) == (1, set()), "b1 has a slot and does not know it yet"
     crowd.cancel("b1")
     await settle()
 
-    assert (crowd.entered, crowd.lane.active, crowd.lane.waiting) == (["c1"], 1, 0)
+    assert (crowd.entered, crowd.limiter.active, crowd.limiter.waiting) == (["c1"], 1, 0)
     await crowd.drain()
-    assert crowd.lane.active == 0
+    assert crowd.limiter.active == 0
     await crowd.close()
 
 
@@ -189,7 +189,7 @@ async def test_one_that_is_cancelled_inside_makes_way(crowd: Crowd) -> None:
     await crowd.come("a1", "a2", "a3")
     crowd.cancel("a1")
     await settle()
-    assert (crowd.inside, crowd.lane.active) == ({"a2", "a3"}, 2)
+    assert (crowd.inside, crowd.limiter.active) == ({"a2", "a3"}, 2)
 
 
 @settings(max_examples=150)
@@ -210,20 +210,22 @@ def test_whatever_happens_no_place_is_lost(ceiling: int, seed: int, steps: int) 
                     crowd.cancel(chance.choice(names))
                 case "refused":
                     crowd.clock.moment += timedelta(seconds=chance.choice([0, 6]))
-                    crowd.lane.record_429()
+                    crowd.limiter.record_429()
                 case "well":
-                    crowd.lane.record_success()
+                    crowd.limiter.record_success()
                 case _:
                     await settle()
             if chance.random() < 0.5:
                 await asyncio.sleep(0)
-            assert 1 <= crowd.lane.limit <= ceiling
-            assert crowd.lane.active <= ceiling
+            assert 1 <= crowd.limiter.limit <= ceiling
+            assert crowd.limiter.active <= ceiling
         await settle()
-        assert crowd.lane.active == len(crowd.inside)
-        assert not crowd.lane.waiting or crowd.lane.active >= crowd.lane.limit, "a place is free and somebody waits"
+        assert crowd.limiter.active == len(crowd.inside)
+        assert not crowd.limiter.waiting or crowd.limiter.active >= crowd.limiter.limit, (
+            "a place is free and somebody waits"
+        )
         await crowd.drain()
-        assert (crowd.lane.active, crowd.lane.waiting) == (0, 0)
+        assert (crowd.limiter.active, crowd.limiter.waiting) == (0, 0)
         assert crowd.all_have_ended
         assert crowd.most <= ceiling
 
@@ -236,8 +238,8 @@ def test_whatever_happens_no_place_is_lost(ceiling: int, seed: int, steps: int) 
 async def test_lowered_limit_lets_the_next_in_later() -> None:
     crowd = Crowd(4)
     await crowd.come("a1", "a2", "a3", "a4", "a5")
-    crowd.lane.record_429()
-    assert (crowd.lane.limit, crowd.lane.active) == (2, 4), "nobody is thrown out"
+    crowd.limiter.record_429()
+    assert (crowd.limiter.limit, crowd.limiter.active) == (2, 4), "nobody is thrown out"
     await crowd.leave("a1", "a2")
     assert crowd.inside == {"a3", "a4"}
     await crowd.leave("a3")
@@ -247,45 +249,45 @@ async def test_lowered_limit_lets_the_next_in_later() -> None:
 
 async def test_refusals_of_one_moment_lower_the_limit_once() -> None:
     crowd = Crowd(16)
-    crowd.lane.record_429()
-    crowd.lane.record_429()
-    assert crowd.lane.limit == 8
+    crowd.limiter.record_429()
+    crowd.limiter.record_429()
+    assert crowd.limiter.limit == 8
     crowd.clock.moment += timedelta(seconds=5)
-    crowd.lane.record_429()
-    assert crowd.lane.limit == 4
+    crowd.limiter.record_429()
+    assert crowd.limiter.limit == 4
 
 
 async def test_raised_limit_lets_the_next_in_at_once() -> None:
     crowd = Crowd(4)
-    crowd.lane.record_429()
+    crowd.limiter.record_429()
     await crowd.come("a1", "a2", "a3")
     assert crowd.inside == {"a1", "a2"}
-    crowd.lane.record_success()
+    crowd.limiter.record_success()
     await settle()
     assert crowd.inside == {"a1", "a2"}, "one call is less than a full round"
-    crowd.lane.record_success()
-    crowd.lane.record_success()
+    crowd.limiter.record_success()
+    crowd.limiter.record_success()
     await settle()
-    assert (crowd.lane.limit, crowd.inside) == (3, {"a1", "a2", "a3"})
+    assert (crowd.limiter.limit, crowd.inside) == (3, {"a1", "a2", "a3"})
     await crowd.close()
 
 
 async def test_limit_is_not_raised_while_there_is_room() -> None:
     crowd = Crowd(4)
-    crowd.lane.record_429()
+    crowd.limiter.record_429()
     await crowd.come("a1")
     for _ in range(100):
-        crowd.lane.record_success()
-    assert crowd.lane.limit == 2, "nothing was learnt about more than one at once"
+        crowd.limiter.record_success()
+    assert crowd.limiter.limit == 2, "nothing was learnt about more than one at once"
     await crowd.close()
 
 
 async def test_limit_comes_back_to_what_is_configured_and_no_further() -> None:
     crowd = Crowd(3)
-    crowd.lane.record_429()
+    crowd.limiter.record_429()
     await crowd.come(*(f"a{number}" for number in range(9)))
     for _ in range(50):
-        crowd.lane.record_success()
+        crowd.limiter.record_success()
         await settle()
-    assert (crowd.lane.limit, crowd.lane.active) == (3, 3)
+    assert (crowd.limiter.limit, crowd.limiter.active) == (3, 3)
     await crowd.close()

@@ -21,14 +21,14 @@ def bound(name: str, **account: object) -> Provider:
 @pytest.mark.parametrize("name", sorted(ADAPTERS))
 def test_without_a_word_everything_is_the_adapters_own(name: str):
     provider, adapter = bound(name), ADAPTERS[name]
-    assert (provider.name, provider.base_url, provider.form) == (name, adapter.base_url, None)
+    assert (provider.name, provider.base_url, provider.variant) == (name, adapter.base_url, None)
     assert provider.credential.api_key == "sk-upstream"
     assert "sk-upstream" not in repr(provider)
     assert {model: model_value.capabilities for model, model_value in provider.models.items()} == dict(
         adapter.capabilities
     )
     for model in provider.models:
-        assert provider.models[model].row == model
+        assert provider.models[model].capability_name == model
         assert provider.polling(model) == adapter.polling_by_model.get(model, adapter.polling)
 
 
@@ -55,7 +55,7 @@ def test_a_disabled_provider_with_a_key_is_followed_and_takes_no_work():
 def test_a_disabled_provider_is_followed_whatever_is_wrong_with_its_models():
     models = {"kling-v9": ProviderModel(like="nonesuch")}
     provider = bound("foxapi", enabled=False, form="odd", models=models, poll_seconds=20.0)
-    assert (provider.accepts_work, provider.form, provider.polling("kling-v9").poll_seconds) == (False, None, 20.0)
+    assert (provider.accepts_work, provider.variant, provider.polling("kling-v9").poll_seconds) == (False, None, 20.0)
 
 
 def test_the_account_moves_the_address_and_adds_headers():
@@ -85,21 +85,21 @@ def test_polling_is_overridden_by_the_account_and_then_by_the_model():
 def test_a_model_of_no_table_follows_the_one_that_it_is_like():
     provider = bound("foxapi", models={"kling-v9": ProviderModel(like="kling-v3-text-to-video")})
     model = provider.models["kling-v9"]
-    assert (model.name, model.row) == ("kling-v9", "kling-v3-text-to-video")
+    assert (model.name, model.capability_name) == ("kling-v9", "kling-v3-text-to-video")
     assert model.capabilities == ADAPTERS["foxapi"].capabilities["kling-v3-text-to-video"]
     assert "kling-v3-text-to-video" in provider.models
 
 
 def test_a_model_of_no_table_follows_the_default_where_the_adapter_has_one():
     provider = bound("kling_relay", models={"kling-v9": ProviderModel()})
-    assert provider.models["kling-v9"].row == ADAPTERS["kling_relay"].default_row
+    assert provider.models["kling-v9"].capability_name == ADAPTERS["kling_relay"].default_row
 
 
 @pytest.mark.parametrize("said", [ProviderModel(), ProviderModel(like="kling-v2-6")])
 def test_a_model_that_only_some_accounts_have_is_offered_where_it_is_named(said: ProviderModel):
     adapter, name = ADAPTERS["kling_relay"], "mine" if said.like else "kling-v2-6"
     model = bound("kling_relay", models={name: said}).models[name]
-    assert (model.row, model.capabilities) == ("kling-v2-6", adapter.configurable["kling-v2-6"])
+    assert (model.capability_name, model.capabilities) == ("kling-v2-6", adapter.configurable["kling-v2-6"])
     assert "kling-v2-6" not in bound("kling_relay").models
 
 
@@ -136,7 +136,7 @@ def test_capabilities_are_narrowed_and_widened():
 
 
 def test_a_form_is_one_of_the_adapters():
-    assert bound("kling_relay", form="number").form == "number"
+    assert bound("kling_relay", form="number").variant == "number"
     with pytest.raises(ConfigurationError, match=r"^providers\.kling_relay\.form: 'text'; expected string, number"):
         bound("kling_relay", form="text")
     with pytest.raises(ConfigurationError, match=r"^providers\.keevx\.form: .*one form"):

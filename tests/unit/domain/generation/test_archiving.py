@@ -9,11 +9,11 @@ from gateway.domain.generation.archiving import (
     MAX_SECONDS,
     MISSING_TRIES,
     WAIT,
-    FileKept,
+    ArchiveFile,
+    FileArchived,
     FileUnread,
-    Keep,
 )
-from gateway.domain.generation.lifecycle import Hinted, Poll, Read
+from gateway.domain.generation.lifecycle import CallbackReceived, Poll, TaskRead
 from gateway.domain.generation.model import AttemptState
 
 from ...builders import POLLING, RUNNING, T0, World, archived_file, done, generation
@@ -42,9 +42,9 @@ def missing(world: World, index: int = 0) -> None:
 def test_output_counts_only_once_its_file_is_kept() -> None:
     world = being_archived()
     assert (world.generation.status, world.outputs()) == (Status.IN_PROGRESS, [Status.IN_PROGRESS])
-    assert world.last.effects == (Keep(0),)
+    assert world.last.effects == (ArchiveFile(0),)
 
-    world.file(FileKept(0, archived_file()))
+    world.file(FileArchived(0, archived_file()))
 
     assert (world.generation.status, world.states()) == (Status.COMPLETED, [S.COMPLETED])
     assert world.generation.output(0).kept == archived_file()
@@ -73,7 +73,7 @@ def test_missing_result_goes_to_the_next_route_and_was_paid_for() -> None:
 
     world.accept(2)
     world.read(2, done("b"))
-    world.file(FileKept(0, archived_file()))
+    world.file(FileArchived(0, archived_file()))
     assert (world.generation.status, world.generation.provider) == (Status.COMPLETED, "bolt")
 
 
@@ -91,7 +91,7 @@ def test_file_that_cannot_be_archived_in_time_leaves_the_provider_s_link() -> No
         assert world.now - T0 < WAIT * 2
         world.now = max(world.now, world.last.wake_at)
         world.step()
-        if Keep(0) in world.busy:
+        if ArchiveFile(0) in world.busy:
             world.file(FileUnread(index=0))
     output = world.generation.output(0)
     assert (output.status, output.kept) == (Status.COMPLETED, None)
@@ -100,7 +100,7 @@ def test_file_that_cannot_be_archived_in_time_leaves_the_provider_s_link() -> No
 
     world.until_keep()  # after the end archiving is still tried, and nothing else changes
     before = world.generation
-    world.file(FileKept(0, archived_file()))
+    world.file(FileArchived(0, archived_file()))
     assert world.generation.output(0).kept == archived_file()
     assert (world.generation.status, world.generation.completed_at) == (before.status, before.completed_at)
 
@@ -129,11 +129,11 @@ def test_file_that_may_never_be_fetched_is_not_waited_for() -> None:
     world.file(FileUnread(index=0, final=True))
     assert (world.generation.status, world.generation.output(0).kept) == (Status.COMPLETED, None)
     world.step(wait=3600)
-    assert Keep(0) not in world.busy
+    assert ArchiveFile(0) not in world.busy
     world.crash()  # a later configuration may allow the fetch
     world.step(wait=60)
     world.step(wait=60)
-    assert Keep(0) in world.busy
+    assert ArchiveFile(0) in world.busy
 
 
 def test_missing_counts_when_it_is_seen_often_and_over_a_grace() -> None:
@@ -167,22 +167,22 @@ def test_cancel_drops_the_file() -> None:
     world.cancel()
     output = world.generation.output(0)
     assert (output.status, output.artifact) == (Status.CANCELLED, None)
-    world.file(FileKept(0, archived_file()))  # the file was fetched before
+    world.file(FileArchived(0, archived_file()))  # the file was fetched before
     assert world.generation.output(0).kept is None
 
 
 def test_crash_while_a_file_is_being_archived_fetches_it_again() -> None:
     world = being_archived()
     world.crash()
-    assert world.step().effects == (Keep(0),)
+    assert world.step().effects == (ArchiveFile(0),)
 
 
 def test_further_files_of_a_task_are_archived_too() -> None:
     world = being_archived(files=3)
-    assert set(world.last.effects) == {Keep(0), Keep(1), Keep(2)}
-    world.file(FileKept(0, archived_file(0)))
+    assert set(world.last.effects) == {ArchiveFile(0), ArchiveFile(1), ArchiveFile(2)}
+    world.file(FileArchived(0, archived_file(0)))
     missing(world, 1)
-    world.file(FileKept(2, archived_file(2)))
+    world.file(FileArchived(2, archived_file(2)))
     assert world.generation.status is Status.COMPLETED
     assert world.outputs() == [Status.COMPLETED, Status.FAILED, Status.COMPLETED]
 
@@ -193,12 +193,12 @@ def test_late_result_is_archived_after_the_end() -> None:
     world.give_up(1)
     world.accept(2)
     world.read(2, done("b"))
-    world.file(FileKept(0, archived_file(0)))
+    world.file(FileArchived(0, archived_file(0)))
     world.read(1, done("a"))
     late = world.generation.output(1)
     assert (late.late, late.status) == (True, Status.COMPLETED)
     world.until_keep(1)
-    world.file(FileKept(1, archived_file(1)))
+    world.file(FileArchived(1, archived_file(1)))
     assert world.generation.output(1).kept == archived_file(1)
 
 
@@ -209,7 +209,7 @@ def test_callback_polls_the_task_now() -> None:
     world = World(generation())
     world.accept(1)
     world.read(1, RUNNING)
-    step = world.step(Hinted(world.attempt(1).id), wait=1)
+    step = world.step(CallbackReceived(world.attempt(1).id), wait=1)
     assert step.effects == (Poll(attempt_id=world.attempt(1).id, index=0),)
 
 
@@ -219,11 +219,11 @@ def test_many_callbacks_poll_once_a_second() -> None:
     world.step(wait=0.5)
     reads = 0
     for _ in range(1000):
-        step = world.step(Hinted(world.attempt(1).id), wait=0.01)
+        step = world.step(CallbackReceived(world.attempt(1).id), wait=0.01)
         for poll in [effect for effect in step.effects if isinstance(effect, Poll)]:
             reads += 1
             world.busy.discard(poll)
-            world.step(Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=world.now, snapshot=RUNNING))
+            world.step(TaskRead(attempt_id=poll.attempt_id, index=poll.index, asked_at=world.now, snapshot=RUNNING))
     assert reads in {10, 11}
 
 
@@ -232,17 +232,17 @@ def test_callback_during_a_poll_causes_another_one() -> None:
     world = World(generation())
     world.accept(1)
     poll = world.until_poll(1)
-    world.step(Hinted(world.attempt(1).id))
+    world.step(CallbackReceived(world.attempt(1).id))
     world.busy.discard(poll)
-    world.step(Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=world.now, snapshot=RUNNING))
+    world.step(TaskRead(attempt_id=poll.attempt_id, index=poll.index, asked_at=world.now, snapshot=RUNNING))
     assert world.step(wait=1).effects == (poll,)
 
 
 def test_callback_for_an_unknown_attempt_changes_nothing() -> None:
     world = World(generation())
     before = world.generation
-    world.step(Hinted("att_other_1"))
-    assert (world.generation, world.watches) == (before, {})
+    world.step(CallbackReceived("att_other_1"))
+    assert (world.generation, world.schedules) == (before, {})
 
 
 def test_second_result_does_not_replace_one_that_is_being_archived() -> None:
@@ -255,7 +255,7 @@ def test_second_result_does_not_replace_one_that_is_being_archived() -> None:
     first, second = world.generation.outputs
     assert (first.attempt_id, first.status) == (world.attempt(1).id, Status.IN_PROGRESS)
     assert (second.attempt_id, second.late) == (world.attempt(2).id, True)
-    world.file(FileKept(0, archived_file(0)))
+    world.file(FileArchived(0, archived_file(0)))
     assert world.generation.provider == "acme"
 
 
@@ -275,7 +275,7 @@ def test_output_waits_longer_while_its_file_is_coming() -> None:
     assert world.generation.status is Status.IN_PROGRESS
     world.step(wait=LONGEST_WAIT.total_seconds())
     assert (world.generation.status, world.generation.output(0).kept) == (Status.COMPLETED, None)
-    world.file(FileKept(0, archived_file()))
+    world.file(FileArchived(0, archived_file()))
     assert world.generation.output(0).kept == archived_file()
 
 
@@ -295,7 +295,7 @@ def test_file_that_only_the_gateway_can_fetch_is_waited_for_while_it_comes() -> 
     world = behind_the_key()
     world.step(wait=LONGEST_WAIT.total_seconds() * 4)
     assert (world.generation.status, world.outputs()) == (Status.IN_PROGRESS, [Status.IN_PROGRESS])
-    world.file(FileKept(0, archived_file()))
+    world.file(FileArchived(0, archived_file()))
     assert (world.generation.status, len(world.generation.attempts)) == (Status.COMPLETED, 1)
 
 
@@ -306,7 +306,7 @@ def test_file_that_only_the_gateway_can_fetch_is_waited_for_until_the_deadline(f
     while world.last.wake_at < world.generation.deadline_at:
         world.now = max(world.now, world.last.wake_at)
         world.step()
-        if Keep(0) in world.busy:
+        if ArchiveFile(0) in world.busy:
             world.file(FileUnread(index=0))
     assert (world.generation.status, len(world.generation.attempts)) == (Status.IN_PROGRESS, 1)
 
@@ -344,5 +344,5 @@ def test_file_that_came_while_its_link_ended_is_kept() -> None:
     expires_at = world.generation.output(0).expires_at
     assert expires_at is not None
     world.now = expires_at
-    world.file(FileKept(0, archived_file()))
+    world.file(FileArchived(0, archived_file()))
     assert world.generation.output(0).kept == archived_file()

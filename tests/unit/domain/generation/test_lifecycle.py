@@ -8,12 +8,12 @@ from gateway.domain.adapter.contract import Polling
 from gateway.domain.adapter.failure import Billed, FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Completed, Pending, Status
-from gateway.domain.generation.archiving import FileKept
-from gateway.domain.generation.lifecycle import Ended, Poll, Read, Submit, advance
+from gateway.domain.generation.archiving import FileArchived
+from gateway.domain.generation.lifecycle import Poll, Submit, SubmitEnded, TaskRead, advance
 from gateway.domain.generation.model import AttemptState, Policy
 from gateway.domain.generation.outputs import FILES_MAX
-from gateway.domain.generation.task_polling import GIVE_UP_UNREAD, Hints
-from gateway.domain.generation.transitions import AddAttempt, SaveAttempt, SaveKept, SaveOutput, SaveStatus
+from gateway.domain.generation.task_polling import GIVE_UP_UNREAD, RouteProfile
+from gateway.domain.generation.transitions import AddAttempt, SaveArchivedFile, SaveAttempt, SaveOutput, SaveStatus
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import RouteHealth
 
@@ -412,7 +412,7 @@ def test_result_after_the_end_is_kept_as_late_and_counted() -> None:
     ended = world.generation
 
     world.read(1, RUNNING)
-    assert timedelta(seconds=54) <= world.watches["att_1_1", 0].next_at - world.now <= timedelta(seconds=60)
+    assert timedelta(seconds=54) <= world.schedules["att_1_1", 0].next_at - world.now <= timedelta(seconds=60)
     world.read(1, done("late", "more"))
 
     assert world.generation.outputs[:1] == ended.outputs
@@ -423,7 +423,7 @@ def test_result_after_the_end_is_kept_as_late_and_counted() -> None:
     ]
     assert (world.attempt(1).state, world.attempt(1).billed) == (S.COMPLETED, Billed.YES)
     assert (world.generation.status, world.generation.completed_at) == (ended.status, ended.completed_at)
-    assert world.watches == {}
+    assert world.schedules == {}
 
 
 def test_nothing_is_polled_after_the_deadline() -> None:
@@ -432,10 +432,10 @@ def test_nothing_is_polled_after_the_deadline() -> None:
     world.give_up(1)
     world.accept(2)
     world.read(2, done())
-    assert world.watches
+    assert world.schedules
     world.now = after(3600)
     assert world.step().effects == ()
-    assert world.watches == {}
+    assert world.schedules == {}
     assert world.states() == [S.ABANDONED, S.COMPLETED]
 
 
@@ -443,7 +443,7 @@ def test_cancelled_generation_is_not_followed() -> None:
     world = World(generation())
     world.accept(1)
     world.cancel()
-    assert (world.last.effects, world.watches) == ((), {})
+    assert (world.last.effects, world.schedules) == ((), {})
 
 
 @pytest.mark.parametrize("kind", [FailureKind.CONTENT_POLICY, FailureKind.INVALID_REQUEST, FailureKind.OUT_OF_CREDIT])
@@ -487,7 +487,7 @@ def test_abandoned_task_is_polled_rarely_and_used_when_nothing_else_arrived() ->
     world.give_up(1)
     world.send(2)
     world.read(1, RUNNING)
-    asked_again = world.watches["att_1_1", 0].next_at - world.now
+    asked_again = world.schedules["att_1_1", 0].next_at - world.now
     assert timedelta(seconds=54) <= asked_again <= timedelta(seconds=60)
 
     world.read(1, done("late"))
@@ -638,7 +638,7 @@ def test_read_that_ends_after_the_cancel_changes_nothing() -> None:
     world.accept(1)
     world.until_poll(1)
     world.cancel()
-    step = world.step(Read(attempt_id="att_1_1", index=0, asked_at=world.now, snapshot=done()))
+    step = world.step(TaskRead(attempt_id="att_1_1", index=0, asked_at=world.now, snapshot=done()))
     assert step.writes == ()
 
 
@@ -902,13 +902,13 @@ def test_failing_reads_write_nothing_and_end_nothing() -> None:
 def test_fact_of_an_attempt_that_has_ended_is_ignored() -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.end(1, FailureKind.OUT_OF_CREDIT)
-    late = Ended(attempt_id="att_1_1", state=S.NOT_SENT, failure=failed(FailureKind.UNAVAILABLE))
+    late = SubmitEnded(attempt_id="att_1_1", state=S.NOT_SENT, failure=failed(FailureKind.UNAVAILABLE))
     assert world.step(late).writes == ()
 
 
 def test_unclear_answer_for_an_attempt_that_was_never_sent_is_ignored() -> None:
     world = World(generation())
-    wrong = Ended(attempt_id="att_1_1", state=S.UNKNOWN, failure=failed(FailureKind.AMBIGUOUS))
+    wrong = SubmitEnded(attempt_id="att_1_1", state=S.UNKNOWN, failure=failed(FailureKind.AMBIGUOUS))
     assert world.step(wrong).writes == ()
 
 
@@ -918,7 +918,7 @@ def test_polls_after_a_restart_are_spread_over_one_interval() -> None:
         world.accept(number)
     world.crash()
     world.step(wait=100)
-    waits = sorted((watch.next_at - world.now).total_seconds() for watch in world.watches.values())
+    waits = sorted((schedule.next_at - world.now).total_seconds() for schedule in world.schedules.values())
     assert len(set(waits)) == 4
     assert 0 <= waits[0] <= waits[-1] < POLLING.poll_seconds
 
@@ -927,9 +927,9 @@ def test_watch_of_an_ended_task_is_dropped() -> None:
     world = World(generation(count=2))
     world.accept(1)
     world.accept(2)
-    assert len(world.watches) == 2
+    assert len(world.schedules) == 2
     world.read(1, done())
-    assert list(world.watches) == [("att_1_2", 0)]
+    assert list(world.schedules) == [("att_1_2", 0)]
 
 
 def test_read_under_way_is_not_started_twice() -> None:
@@ -944,8 +944,8 @@ def test_writes_of_a_step_come_in_an_order_that_can_be_stored() -> None:
     world.accept(1)
     step_after_read = world.read(1, done())
     assert [type(write) for write in step_after_read.writes] == [SaveAttempt, SaveOutput, SaveStatus]
-    step = world.file(FileKept(0, archived_file()))
-    assert [type(write) for write in step.writes] == [SaveKept, SaveOutput, SaveAttempt, SaveStatus]
+    step = world.file(FileArchived(0, archived_file()))
+    assert [type(write) for write in step.writes] == [SaveArchivedFile, SaveOutput, SaveAttempt, SaveStatus]
 
 
 def test_polling_of_another_route_is_its_own() -> None:
@@ -960,7 +960,7 @@ def test_polling_of_another_route_is_its_own() -> None:
         (),
         now=world.now,
         busy=frozenset(),
-        hints=lambda route: type(world.hint)(polling=slow if route.provider == "bolt" else POLLING),
+        profile_of=lambda route: type(world.hint)(polling=slow if route.provider == "bolt" else POLLING),
     )
     assert step.wake_at == after(40)
 
@@ -971,7 +971,9 @@ def test_route_that_is_being_tried_again_gets_one_submit() -> None:
     def health(provider: str, _model: str) -> RouteHealth:
         return RouteHealth(circuit=CircuitState.HALF_OPEN if provider == "acme" else CircuitState.CLOSED)
 
-    step = advance(start, {}, (), now=after(0), busy=frozenset(), hints=lambda _: Hints(polling=POLLING), health=health)
+    step = advance(
+        start, {}, (), now=after(0), busy=frozenset(), profile_of=lambda _: RouteProfile(polling=POLLING), health=health
+    )
     assert [attempt.route for attempt in step.generation.attempts] == [0]
     assert step.wake_at == after(1)
 

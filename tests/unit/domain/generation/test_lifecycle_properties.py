@@ -12,11 +12,20 @@ from gateway.domain.adapter.failure import REMEDY, FailureKind, Remedy
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Failed, Pending, Status
 from gateway.domain.errors import Conflict
-from gateway.domain.generation.archiving import FileKept, FileUnread, Keep
-from gateway.domain.generation.lifecycle import Ended, Fact, Hinted, Poll, Read, Step, Submit, Unread
+from gateway.domain.generation.archiving import ArchiveFile, FileArchived, FileUnread
+from gateway.domain.generation.lifecycle import (
+    CallbackReceived,
+    Fact,
+    Poll,
+    Step,
+    Submit,
+    SubmitEnded,
+    TaskRead,
+    TaskUnread,
+)
 from gateway.domain.generation.model import AttemptState, Generation, Policy, expected_outputs
 from gateway.domain.generation.next_attempt import REPEATS_MAX
-from gateway.domain.generation.reconciliation import Decision, decide, is_held
+from gateway.domain.generation.reconciliation import Decision, awaits_decision, decide
 from gateway.domain.generation.task_polling import DECIDE_UNREAD, GIVE_UP_UNREAD, open_tasks, times_out_at
 from gateway.domain.generation.transitions import AddAttempt, SaveAttempt, SaveOutput, apply
 
@@ -141,10 +150,10 @@ class Life(RuleBasedStateMachine):
             amended = [
                 attempt
                 for attempt in same
-                if attempt.form == "amended" and attempt.failure is not None and attempt not in resubmit
+                if attempt.variant == "amended" and attempt.failure is not None and attempt not in resubmit
             ]
             waits = {attempt.failure and REMEDY[attempt.failure.kind] for attempt in amended}
-            assert new.form != "amended" or waits <= {Remedy.FALL_BACK_OR_WAIT}, "that form was refused permanently"
+            assert new.variant != "amended" or waits <= {Remedy.FALL_BACK_OR_WAIT}, "that form was refused permanently"
             tries = sum(attempt.route == new.route for attempt in earlier)
             assert tries <= REPEATS_MAX + 1, "the last route is repeated endlessly"
 
@@ -230,12 +239,12 @@ class Life(RuleBasedStateMachine):
         state = data.draw(st.sampled_from(states))
         self.world.busy.discard(Submit(attempt.id))
         self.step(
-            Ended(
+            SubmitEnded(
                 attempt_id=attempt.id,
                 state=state,
                 failure=failed(kind, "no", elsewhere=elsewhere),
                 retry_after_seconds=retry_after,
-                amend_form=amend if state is S.REFUSED else None,
+                next_variant=amend if state is S.REFUSED else None,
             )
         )
 
@@ -251,20 +260,22 @@ class Life(RuleBasedStateMachine):
         asked_at = max(self.world.now - timedelta(seconds=took), after(0))
         self.readings.append((poll.attempt_id, poll.index, asked_at, snapshot is not None))
         if snapshot is None:
-            fact: Fact = Unread(attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, not_found=not_found)
+            fact: Fact = TaskUnread(
+                attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, not_found=not_found
+            )
         else:
-            fact = Read(attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, snapshot=snapshot)
+            fact = TaskRead(attempt_id=poll.attempt_id, index=poll.index, asked_at=asked_at, snapshot=snapshot)
         self.step(fact, wait=wait)
 
-    @precondition(lambda self: any(isinstance(effect, Keep) for effect in self.world.busy))
+    @precondition(lambda self: any(isinstance(effect, ArchiveFile) for effect in self.world.busy))
     @rule(data=st.data(), what=st.sampled_from(["kept", "missing", "final", "unread"]), wait=WAITS)
     def file_is_fetched(self, data: st.DataObject, what: str, wait: float) -> None:
-        indices = sorted(effect.index for effect in self.world.busy if isinstance(effect, Keep))
+        indices = sorted(effect.index for effect in self.world.busy if isinstance(effect, ArchiveFile))
         index = data.draw(st.sampled_from(indices))
-        self.world.busy.discard(Keep(index))
+        self.world.busy.discard(ArchiveFile(index))
         match what:
             case "kept":
-                self.step(FileKept(index, archived_file(index)), wait=wait)
+                self.step(FileArchived(index, archived_file(index)), wait=wait)
             case _:
                 self.step(FileUnread(index=index, missing=what == "missing", final=what == "final"), wait=wait)
 
@@ -272,15 +283,15 @@ class Life(RuleBasedStateMachine):
     def provider_hints(self, data: st.DataObject) -> None:
         attempts = self.world.generation.attempts
         if attempts:
-            self.step(Hinted(data.draw(st.sampled_from([attempt.id for attempt in attempts]))))
+            self.step(CallbackReceived(data.draw(st.sampled_from([attempt.id for attempt in attempts]))))
 
     @precondition(
-        lambda self: any(is_held(self.world.generation, attempt) for attempt in self.world.generation.attempts)
+        lambda self: any(awaits_decision(self.world.generation, attempt) for attempt in self.world.generation.attempts)
     )
     @rule(data=st.data(), decision=st.sampled_from(["fail", "resubmit"]))
     def operator_decides(self, data: st.DataObject, decision: Decision) -> None:
         now = self.world.generation
-        held = data.draw(st.sampled_from([attempt for attempt in now.attempts if is_held(now, attempt)]))
+        held = data.draw(st.sampled_from([attempt for attempt in now.attempts if awaits_decision(now, attempt)]))
         try:
             write = decide(now, held, decision)
         except Conflict:
@@ -369,12 +380,12 @@ class Life(RuleBasedStateMachine):
                 break
             for poll in [effect for effect in self.world.busy if isinstance(effect, Poll)]:
                 self.world.busy.discard(poll)
-                self.step(Unread(attempt_id=poll.attempt_id, index=poll.index, asked_at=self.world.now))
+                self.step(TaskUnread(attempt_id=poll.attempt_id, index=poll.index, asked_at=self.world.now))
             if not self.world.generation.status.terminal:
                 self.step(wait=(self.world.last.wake_at - self.world.now).total_seconds())
         assert self.world.generation.status.terminal
         assert not any(isinstance(effect, Poll) for effect in self.world.last.effects)
-        assert not self.world.watches, "no task is polled any more"
+        assert not self.world.schedules, "no task is polled any more"
         self.world.crash()
         self.step()
         assert S.SUBMITTING not in self.world.states()

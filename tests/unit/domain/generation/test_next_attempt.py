@@ -10,7 +10,7 @@ from gateway.domain.adapter.failure import PUBLIC_CODE, REMEDY, TASK_BILLED, Bil
 from gateway.domain.adapter.messages import PRIVATE, failed
 from gateway.domain.adapter.task import Failed, Status
 from gateway.domain.backoff import exponential, spread
-from gateway.domain.generation.lifecycle import Ended, Fact, Step, Submit, advance
+from gateway.domain.generation.lifecycle import Fact, Step, Submit, SubmitEnded, advance
 from gateway.domain.generation.model import AttemptState, Generation, Policy
 from gateway.domain.generation.next_attempt import (
     REPEAT_MAX_SECONDS,
@@ -142,7 +142,7 @@ def test_stop_for_one_output_leaves_the_others_alone() -> None:
 def test_amended_form_is_tried_once() -> None:
     world = World(generation("acme/one", "bolt/two"), form="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
-    assert [(attempt.route, attempt.form) for attempt in world.generation.attempts] == [(0, "number"), (0, "string")]
+    assert [(attempt.route, attempt.variant) for attempt in world.generation.attempts] == [(0, "number"), (0, "string")]
 
     world.end(2, FailureKind.INVALID_REQUEST, amend="number")
     assert len(world.generation.attempts) == 2
@@ -160,7 +160,7 @@ def test_amended_form_is_kept_when_the_provider_asks_to_wait() -> None:
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.end(2, FailureKind.RATE_LIMITED, retry_after=10)
     world.step(wait=10)
-    assert [attempt.form for attempt in world.generation.attempts] == ["number", "string", "string"]
+    assert [attempt.variant for attempt in world.generation.attempts] == ["number", "string", "string"]
 
 
 def test_amended_form_is_not_tried_beyond_max_cost() -> None:
@@ -182,7 +182,7 @@ def test_every_route_has_its_own_amended_form() -> None:
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.end(2, FailureKind.OUT_OF_CREDIT)
     world.end(3, FailureKind.INVALID_REQUEST, amend="string")
-    assert [(attempt.route, attempt.form) for attempt in world.generation.attempts][2:] == [
+    assert [(attempt.route, attempt.variant) for attempt in world.generation.attempts][2:] == [
         (1, "number"),
         (1, "string"),
     ]
@@ -191,7 +191,7 @@ def test_every_route_has_its_own_amended_form() -> None:
 def test_outputs_of_one_refused_submit_are_amended_together() -> None:
     world = World(generation(count=3, count_max=4), form="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
-    assert [(attempt.slots, attempt.form) for attempt in world.generation.attempts][1:] == [((0, 1, 2), "string")]
+    assert [(attempt.slots, attempt.variant) for attempt in world.generation.attempts][1:] == [((0, 1, 2), "string")]
 
 
 # The last route again
@@ -395,7 +395,7 @@ def test_repeated_route_keeps_its_form() -> None:
     world.end(2, FailureKind.RATE_LIMITED, retry_after=10)
     world.end(3, FailureKind.OUT_OF_CREDIT)
     world.step(wait=10)
-    assert [(attempt.route, attempt.form) for attempt in world.generation.attempts] == [
+    assert [(attempt.route, attempt.variant) for attempt in world.generation.attempts] == [
         (0, "number"),
         (0, "string"),
         (1, "number"),
@@ -524,11 +524,11 @@ class Sick(World):
     def _advance(self, facts: Iterable[Fact]) -> Step:
         return advance(
             self.generation,
-            self.watches,
+            self.schedules,
             facts,
             now=self.now,
             busy=frozenset(self.busy),
-            hints=self.hints,
+            profile_of=self.profile_of,
             health=self.of,
         )
 
@@ -631,7 +631,7 @@ def refuse(world: World, number: int, failure: Failed) -> None:
     attempt = world.attempt(number)
     world.send(number)
     world.busy.discard(Submit(attempt.id))
-    world.step(Ended(attempt_id=attempt.id, state=S.REFUSED, failure=failure))
+    world.step(SubmitEnded(attempt_id=attempt.id, state=S.REFUSED, failure=failure))
 
 
 # `max_cost`, over the whole generation
@@ -716,10 +716,12 @@ def test_failed_output_leaves_money_for_another_one_and_the_driver_looks_soon() 
     world.accept(1)
     world.give_up(1)
     assert world.routes() == [0, 0]
-    refused = Ended(attempt_id=world.attempt(2).id, state=S.REFUSED, failure=failed(FailureKind.OUT_OF_CREDIT))
+    refused = SubmitEnded(attempt_id=world.attempt(2).id, state=S.REFUSED, failure=failed(FailureKind.OUT_OF_CREDIT))
 
     def advanced(before: Step, *facts: Fact) -> Step:
-        return advance(before.generation, before.watches, facts, now=world.now, busy=frozenset(), hints=world.hints)
+        return advance(
+            before.generation, before.schedules, facts, now=world.now, busy=frozenset(), profile_of=world.profile_of
+        )
 
     step = advanced(replace(world.last, generation=world.generation), refused)
     assert [output.status for output in step.generation.outputs] == [Status.QUEUED, Status.FAILED]
@@ -841,7 +843,7 @@ def test_what_is_a_repeat() -> None:
     world.end(4, FailureKind.UNAVAILABLE)
     world.now = world.last.wake_at
     world.step()
-    assert [(attempt.slots, attempt.route, attempt.form) for attempt in world.generation.attempts] == [
+    assert [(attempt.slots, attempt.route, attempt.variant) for attempt in world.generation.attempts] == [
         ((0,), 0, "number"),
         ((1,), 0, "number"),
         ((0,), 0, "string"),

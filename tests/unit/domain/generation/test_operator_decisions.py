@@ -7,7 +7,7 @@ from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import Conflict
 from gateway.domain.generation.model import AttemptState, Policy
-from gateway.domain.generation.reconciliation import QUARANTINE_SECONDS, Decision, decide, is_held
+from gateway.domain.generation.reconciliation import QUARANTINE_SECONDS, Decision, awaits_decision, decide
 from gateway.domain.generation.transitions import apply, event_of
 
 from ...builders import RUNNING, World, after, generation
@@ -36,12 +36,12 @@ def decided(world: World, decision: Decision, number: int = 1) -> World:
 
 def test_held_attempt_waits_for_the_deadline() -> None:
     world = held("acme/one", "bolt/two")
-    assert is_held(world.generation, world.attempt(1))
+    assert awaits_decision(world.generation, world.attempt(1))
     world.step(wait=3599)
     assert (world.states(), world.generation.status) == ([S.UNKNOWN], Status.QUEUED)
     world.step(wait=1)
     assert world.generation.status is Status.EXPIRED
-    assert not is_held(world.generation, world.attempt(1))
+    assert not awaits_decision(world.generation, world.attempt(1))
 
 
 def test_failing_ends_the_output() -> None:
@@ -69,7 +69,7 @@ def test_submit_is_repeated_only_once() -> None:
     world = decided(held(), "resubmit")
     world.step(wait=QUARANTINE_SECONDS)
     world.unknown(2)
-    assert is_held(world.generation, world.attempt(2))
+    assert awaits_decision(world.generation, world.attempt(2))
     with pytest.raises(Conflict, match="repeated once already"):
         decide(world.generation, world.attempt(2), "resubmit")
     decided(world, "fail", 2)
@@ -92,19 +92,19 @@ def test_decision_is_made_once(decision: Decision) -> None:
 def test_nothing_else_is_held() -> None:
     world = World(generation("acme/one", "bolt/two", policy=Policy(on_ambiguous="fall_back")))
     world.unknown(1)
-    assert not any(is_held(world.generation, attempt) for attempt in world.generation.attempts)
+    assert not any(awaits_decision(world.generation, attempt) for attempt in world.generation.attempts)
     with pytest.raises(Conflict, match="not held"):
         decide(world.generation, world.attempt(1), "fail")
     running = World(generation(policy=HOLD))
     running.accept(1)
-    assert not is_held(running.generation, running.attempt(1))
+    assert not awaits_decision(running.generation, running.attempt(1))
 
 
 def test_only_the_output_that_waits_counts() -> None:
     world = held(count=2)
     world.accept(2)
     world.fail(2, FailureKind.TASK_FAILED)
-    assert [is_held(world.generation, attempt) for attempt in world.generation.attempts] == [True, False]
+    assert [awaits_decision(world.generation, attempt) for attempt in world.generation.attempts] == [True, False]
 
 
 def test_task_that_is_named_while_the_second_submit_waits_stops_it() -> None:

@@ -15,10 +15,10 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=3)
 PLAIN = Generation(
     id="gen_1",
-    key="alice",
+    owner="alice",
     kind="video",
     request=GenerationRequest(model="hero", input=TextToVideo(), prompt="a fox"),
-    plan=Plan(routes=(Route(provider="foxapi", model="k3", row="k3", cost_usd=0.5),)),
+    plan=Plan(routes=(Route(provider="foxapi", model="k3", capability_name="k3", cost_usd=0.5),)),
     status=Status.FAILED,
     created_at=NOW,
     deadline_at=NOW,

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.task import Failed, Status
-from gateway.domain.generation.lifecycle import Poll, Submit, Unread
+from gateway.domain.generation.lifecycle import Poll, Submit, TaskUnread
 from gateway.domain.generation.model import AttemptState
 from gateway.domain.generation.task_polling import DECIDE_UNREAD, GIVE_UP_UNREAD
 
@@ -104,7 +104,7 @@ def test_task_that_cannot_be_polled_is_never_abandoned_before_the_deadline() -> 
         world.busy.discard(world.until_poll(1))
         if world.now >= world.generation.deadline_at:
             break
-        world.step(Unread(attempt_id="att_1_1", index=0, asked_at=world.now, unreadable=True))
+        world.step(TaskUnread(attempt_id="att_1_1", index=0, asked_at=world.now, unreadable=True))
         assert world.states() == [S.ACCEPTED]
 
 
@@ -156,7 +156,7 @@ def test_attempt_that_waits_to_be_sent_has_the_task_beside_it_read_at_the_ordina
     world = pair()
     world.accept(1)
     world.give_up(1)
-    waiting = world.watches["att_1_1", 0].next_at - world.now
+    waiting = world.schedules["att_1_1", 0].next_at - world.now
     assert waiting <= timedelta(seconds=POLLING.poll_max_seconds)
 
 

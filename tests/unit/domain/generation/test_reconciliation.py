@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from gateway.domain.adapter.task import Artifact, Completed, TaskRef
-from gateway.domain.generation.lifecycle import Hinted, Poll
+from gateway.domain.generation.lifecycle import CallbackReceived, Poll
 from gateway.domain.generation.model import AttemptState
 from gateway.domain.generation.reconciliation import with_tasks
 from gateway.domain.generation.transitions import SaveAttempt, apply
@@ -52,7 +52,7 @@ def test_callback_before_the_reply_makes_the_task_polled_at_once() -> None:
     world = World(generation())
     world.send(1)
     attempt = world.attempt(1).id
-    world.step(Hinted(attempt))
+    world.step(CallbackReceived(attempt))
     world.take(1)
     assert world.step().effects == (Poll(attempt_id=attempt, index=0),)
 
@@ -60,6 +60,6 @@ def test_callback_before_the_reply_makes_the_task_polled_at_once() -> None:
 def test_callback_for_a_submit_without_a_task_is_forgotten() -> None:
     world = World(generation())
     world.send(1)
-    world.step(Hinted(world.attempt(1).id))
+    world.step(CallbackReceived(world.attempt(1).id))
     world.unknown(1)
-    assert world.watches == {}
+    assert world.schedules == {}

@@ -267,7 +267,7 @@ def test_a_generation_that_has_not_failed_has_no_error() -> None:
 
 
 def route(**values: Any) -> Route:
-    return Route(provider="acme", model="one", row="one", **values)
+    return Route(provider="acme", model="one", capability_name="one", **values)
 
 
 def test_a_value_that_nobody_gave_and_the_model_requires_is_a_warning() -> None:

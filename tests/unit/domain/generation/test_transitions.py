@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Status, TaskRef
-from gateway.domain.generation.archiving import FileKept
+from gateway.domain.generation.archiving import FileArchived
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Output
 from gateway.domain.generation.outputs import accepted
 from gateway.domain.generation.transitions import (
@@ -205,7 +205,7 @@ def test_events_of_a_whole_life() -> None:
         lambda: world.end(1, FailureKind.OUT_OF_CREDIT),
         lambda: world.accept(2),
         lambda: world.read(2, done()),
-        lambda: world.file(FileKept(0, archived_file())),
+        lambda: world.file(FileArchived(0, archived_file())),
     ):
         events += [event_of(write) for write in step().writes]
     assert [event[0] for event in events if event is not None] == [

@@ -22,12 +22,12 @@ from gateway.domain.health.circuit import (
     CircuitState,
     Verdict,
     next_chance,
-    probed,
-    released,
+    on_probe,
+    on_release,
+    on_submit,
     state_of,
-    submitted,
 )
-from gateway.domain.health.circuit import task_ended as ended
+from gateway.domain.health.circuit import on_task_ended as ended
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 FAULT = FailureKind.UNAVAILABLE
@@ -60,7 +60,7 @@ def fed(*outcomes: FailureKind | None, circuit: Circuit | None = None, every: fl
     """A circuit after these submits, of which the first was at T0."""
     result = circuit or Circuit()
     for number, outcome in enumerate(outcomes):
-        result = submitted(result, f"att_{number}", outcome, at(number * every))
+        result = on_submit(result, f"att_{number}", outcome, at(number * every))
     return result
 
 
@@ -71,7 +71,7 @@ def opened(open_seconds: float = OPEN_SECONDS, reason: FailureKind = FAULT) -> C
 
 def probing(open_seconds: float = OPEN_SECONDS, reason: FailureKind = FAULT) -> Circuit:
     """A circuit whose open time is over, with the attempt `probe` as its probe."""
-    return probed(opened(open_seconds, reason), "probe", at(open_seconds))
+    return on_probe(opened(open_seconds, reason), "probe", at(open_seconds))
 
 
 # What a failure says about the provider
@@ -139,20 +139,20 @@ def test_only_the_last_outcomes_are_remembered() -> None:
     assert len(circuit.recent) == WINDOW
     for _ in range(10):
         assert circuit.opened_at is None
-        circuit = submitted(circuit, "att", FAULT, at(500))
+        circuit = on_submit(circuit, "att", FAULT, at(500))
     assert circuit.opened_at == at(500), "ten of the last twenty"
 
 
 @pytest.mark.parametrize(("gap", "state"), [(WINDOW_SECONDS - 0.001, OPEN), (WINDOW_SECONDS, CLOSED)])
 def test_old_outcomes_are_forgotten(gap: float, state: CircuitState) -> None:
     circuit = fed(*[FAULT] * 4, every=0)
-    assert state_of(submitted(circuit, "att", FAULT, at(gap)), at(gap)) is state
+    assert state_of(on_submit(circuit, "att", FAULT, at(gap)), at(gap)) is state
 
 
 def test_old_successes_do_not_hide_new_faults() -> None:
     circuit = fed(*[None] * 20, every=0)
     for _ in range(5):
-        circuit = submitted(circuit, "att", FAULT, at(WINDOW_SECONDS + 1))
+        circuit = on_submit(circuit, "att", FAULT, at(WINDOW_SECONDS + 1))
     assert circuit.opened_at == at(WINDOW_SECONDS + 1)
 
 
@@ -167,20 +167,20 @@ def test_open_becomes_half_open_when_its_time_is_over() -> None:
 
 
 def test_closed_or_open_circuit_has_no_probe() -> None:
-    assert probed(Circuit(), "a", T0) == Circuit()
-    assert probed(opened(), "a", at(1)) == opened()
+    assert on_probe(Circuit(), "a", T0) == Circuit()
+    assert on_probe(opened(), "a", at(1)) == opened()
 
 
 def test_one_probe_at_a_time() -> None:
     circuit = probing()
     assert circuit.probe is not None
     assert state_of(circuit, at(OPEN_SECONDS)) is OPEN, "for other attempts it is open"
-    assert probed(circuit, "second", at(OPEN_SECONDS + 1)) == circuit
+    assert on_probe(circuit, "second", at(OPEN_SECONDS + 1)) == circuit
 
 
 @pytest.mark.parametrize("reason", [kind for kind in [*FAULTS, *BROKEN] if kind not in OF_TASKS])
 def test_probe_that_is_accepted_closes_and_forgets(reason: FailureKind) -> None:
-    assert submitted(probing(240, reason), "probe", None, at(250)) == Circuit()
+    assert on_submit(probing(240, reason), "probe", None, at(250)) == Circuit()
 
 
 @pytest.mark.parametrize("reason", [*FAULTS, *BROKEN])
@@ -192,16 +192,16 @@ def test_accepted_submit_of_another_closes_nothing(reason: FailureKind) -> None:
         (probing(reason=reason), at(31)),
         (probing(reason=reason), late),
     ):
-        assert submitted(circuit, "another", None, now) == circuit, (
+        assert on_submit(circuit, "another", None, now) == circuit, (
             "it was sent before the circuit opened, or because no other route was left"
         )
 
 
 def test_released_probe_no_longer_closes_the_circuit() -> None:
-    circuit = released(probing(), "probe")
+    circuit = on_release(probing(), "probe")
     assert circuit == opened()
-    assert submitted(circuit, "probe", None, at(31)) == circuit
-    assert released(probing(), "another") == probing()
+    assert on_submit(circuit, "probe", None, at(31)) == circuit
+    assert on_release(probing(), "another") == probing()
 
 
 # Opened by failed tasks
@@ -218,7 +218,7 @@ def test_what_tasks_end_with() -> None:
 
 @pytest.mark.parametrize("reason", sorted(OF_TASKS))
 def test_circuit_that_tasks_opened_waits_for_the_task_of_its_probe(reason: FailureKind) -> None:
-    accepted = submitted(probing(240, reason), "probe", None, at(250))
+    accepted = on_submit(probing(240, reason), "probe", None, at(250))
     assert accepted == probing(240, reason), "an accepted task may still fail"
     assert state_of(accepted, at(250)) is OPEN
     assert task_ended(accepted, "probe", None, at(300)) == Circuit()
@@ -226,40 +226,40 @@ def test_circuit_that_tasks_opened_waits_for_the_task_of_its_probe(reason: Failu
 
 @pytest.mark.parametrize("kind", sorted(OF_TASKS))
 def test_task_of_the_probe_that_fails_doubles_the_time(kind: FailureKind) -> None:
-    accepted = submitted(probing(60, FailureKind.TASK_FAILED), "probe", None, at(61))
+    accepted = on_submit(probing(60, FailureKind.TASK_FAILED), "probe", None, at(61))
     assert task_ended(accepted, "probe", kind, at(90)) == Circuit(opened_at=at(90), open_seconds=120, reason=kind)
 
 
 @pytest.mark.parametrize("kind", NOTHING)
 def test_task_of_the_probe_that_proves_nothing_lets_the_next_one_try(kind: FailureKind) -> None:
-    accepted = submitted(probing(60, FailureKind.TASK_FAILED), "probe", None, at(61))
+    accepted = on_submit(probing(60, FailureKind.TASK_FAILED), "probe", None, at(61))
     assert task_ended(accepted, "probe", kind, at(90)) == opened(60, FailureKind.TASK_FAILED)
 
 
 def test_tasks_of_other_attempts_do_not_close_a_circuit_that_tasks_opened() -> None:
-    circuit = submitted(probing(reason=FailureKind.TASK_FAILED), "probe", None, at(31))
+    circuit = on_submit(probing(reason=FailureKind.TASK_FAILED), "probe", None, at(31))
     for kind in (None, *FailureKind):
         assert task_ended(circuit, "another", kind, at(40)) == circuit
 
 
 def test_submit_of_the_probe_that_is_refused_counts_before_any_task() -> None:
-    circuit = submitted(probing(60, FailureKind.TASK_FAILED), "probe", FAULT, at(61))
+    circuit = on_submit(probing(60, FailureKind.TASK_FAILED), "probe", FAULT, at(61))
     assert circuit == Circuit(opened_at=at(61), open_seconds=120, reason=FailureKind.TASK_FAILED)
-    assert submitted(probed(circuit, "next", at(181)), "next", None, at(182)).opened_at == at(61), (
+    assert on_submit(on_probe(circuit, "next", at(181)), "next", None, at(182)).opened_at == at(61), (
         "a task has to succeed"
     )
 
 
 def test_task_that_was_accepted_since_closes_a_circuit_that_tasks_opened_however_long_it_ran() -> None:
-    circuit = submitted(probing(reason=FailureKind.TASK_FAILED), "probe", None, at(31))
-    later = probed(circuit, "next", at(31 + PROBE_SECONDS))
+    circuit = on_submit(probing(reason=FailureKind.TASK_FAILED), "probe", None, at(31))
+    later = on_probe(circuit, "next", at(31 + PROBE_SECONDS))
     assert task_ended(later, "probe", None, at(400), accepted_at=at(31)) == Circuit()
     assert task_ended(later, "probe", None, at(400), accepted_at=T0) == later
     assert task_ended(opened(), "another", None, at(40), accepted_at=at(31)) == opened(), "failed submits opened it"
 
 
 def test_task_that_ends_after_its_probe_closed_the_circuit_counts_like_any_other() -> None:
-    closed = submitted(probing(), "probe", None, at(31))
+    closed = on_submit(probing(), "probe", None, at(31))
     later = task_ended(closed, "probe", FailureKind.TASK_FAILED, at(90))
     assert state_of(later, at(90)) is CLOSED
     assert [outcome.failed for outcome in later.recent] == [True]
@@ -274,7 +274,7 @@ def test_probe_that_fails_doubles_the_time_up_to_the_maximum(kind: FailureKind) 
     for number in range(7):
         times.append(circuit.open_seconds)
         now += timedelta(seconds=circuit.open_seconds)
-        circuit = submitted(probed(circuit, f"att_{number}", now), f"att_{number}", kind, now)
+        circuit = on_submit(on_probe(circuit, f"att_{number}", now), f"att_{number}", kind, now)
         assert (circuit.opened_at, circuit.reason, circuit.probe) == (now, kind, None)
     assert times == [30, 60, 120, 240, 480, 600, 600]
     assert OPEN_MAX_SECONDS == 600
@@ -282,9 +282,9 @@ def test_probe_that_fails_doubles_the_time_up_to_the_maximum(kind: FailureKind) 
 
 @pytest.mark.parametrize("kind", NOTHING)
 def test_probe_that_proved_nothing_lets_the_next_one_try(kind: FailureKind) -> None:
-    circuit = submitted(probing(60), "probe", kind, at(61))
+    circuit = on_submit(probing(60), "probe", kind, at(61))
     assert (state_of(circuit, at(61)), circuit.open_seconds, circuit.opened_at) == (HALF_OPEN, 60, T0)
-    assert probed(circuit, "next", at(61)).probe is not None
+    assert on_probe(circuit, "next", at(61)).probe is not None
 
 
 def test_probe_that_does_not_end_is_not_waited_for() -> None:
@@ -292,16 +292,16 @@ def test_probe_that_does_not_end_is_not_waited_for() -> None:
     late = OPEN_SECONDS + PROBE_SECONDS
     assert state_of(circuit, at(late - 0.001)) is OPEN
     assert state_of(circuit, at(late)) is HALF_OPEN
-    following = probed(circuit, "next", at(late))
+    following = on_probe(circuit, "next", at(late))
     assert following.probe is not None
     assert following.probe.attempt_id == "next"
-    assert submitted(following, "probe", FAULT, at(late + 1)) == following, "the old probe no longer counts"
+    assert on_submit(following, "probe", FAULT, at(late + 1)) == following, "the old probe no longer counts"
 
 
 @pytest.mark.parametrize("kind", FailureKind)
 def test_failures_of_others_change_nothing_while_it_is_open(kind: FailureKind) -> None:
     for circuit in (opened(), probing()):
-        assert submitted(circuit, "another", kind, at(31)) == circuit
+        assert on_submit(circuit, "another", kind, at(31)) == circuit
 
 
 @pytest.mark.parametrize("kind", [None, *FailureKind])
@@ -311,9 +311,9 @@ def test_late_tasks_change_nothing_while_it_is_open(kind: FailureKind | None) ->
 
 
 def test_circuit_that_closed_opens_for_the_shortest_time_again() -> None:
-    circuit = submitted(probing(OPEN_MAX_SECONDS), "probe", None, at(601))
+    circuit = on_submit(probing(OPEN_MAX_SECONDS), "probe", None, at(601))
     for number in range(5):
-        circuit = submitted(circuit, "att", FAULT, at(602 + number))
+        circuit = on_submit(circuit, "att", FAULT, at(602 + number))
     assert circuit.open_seconds == OPEN_SECONDS
 
 
@@ -348,7 +348,7 @@ class Storm(RuleBasedStateMachine):
     def begins(self, attempt: str) -> None:
         before = state_of(self.circuit, self.now)
         running = [probe for probe, since in self.probes.items() if self.now < since + timedelta(seconds=PROBE_SECONDS)]
-        self.circuit = probed(self.circuit, attempt, self.now)
+        self.circuit = on_probe(self.circuit, attempt, self.now)
         if before is HALF_OPEN:
             assert running == [], "a second probe"
             assert state_of(self.circuit, self.now) is OPEN
@@ -359,7 +359,7 @@ class Storm(RuleBasedStateMachine):
     @rule(attempt=ATTEMPTS, kind=KINDS)
     def is_answered(self, attempt: str, kind: FailureKind | None) -> None:
         before = self.circuit
-        self.circuit = submitted(before, attempt, kind, self.now)
+        self.circuit = on_submit(before, attempt, kind, self.now)
         if self.circuit.probe is None:
             self.probes = {}
         self._only_the_probe_moves(before, attempt)
@@ -379,7 +379,7 @@ class Storm(RuleBasedStateMachine):
     @rule(attempt=ATTEMPTS)
     def is_let_go(self, attempt: str) -> None:
         before = self.circuit
-        self.circuit = released(before, attempt)
+        self.circuit = on_release(before, attempt)
         if self.circuit.probe is None:
             self.probes = {}
         assert self.circuit == before or (self._is_probe(before, attempt) and self.circuit.probe is None)

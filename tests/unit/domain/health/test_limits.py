@@ -13,8 +13,8 @@ from gateway.domain.health.limits import (
     RETRIES_PER_SECOND,
     RETRIES_SAVED,
     RETRY_RATIO,
-    Budget,
-    Limit,
+    AdaptiveLimit,
+    RetryBudget,
     earned,
     lowered,
     raised,
@@ -31,8 +31,8 @@ def at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-def full(ceiling: int = 32) -> Limit:
-    return Limit(ceiling=ceiling, value=float(ceiling))
+def full(ceiling: int = 32) -> AdaptiveLimit:
+    return AdaptiveLimit(ceiling=ceiling, value=float(ceiling))
 
 
 # The limit
@@ -92,8 +92,8 @@ def test_limit_stays_between_one_and_its_ceiling(ceiling: int, events: list[tupl
 # Repeats
 
 
-def budget(saved: float = RETRIES_SAVED) -> Budget:
-    return Budget(saved=saved, at=T0)
+def budget(saved: float = RETRIES_SAVED) -> RetryBudget:
+    return RetryBudget(saved=saved, at=T0)
 
 
 def test_saved_repeats_may_be_sent_at_once_and_then_no_more() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.domain.adapter.contract import Capability, ImageForm, ImageLimits
+from gateway.domain.adapter.contract import Capability, ImageLimits, ImageTransport
 from gateway.domain.adapter.request import (
     ImageToVideo,
     Input,
@@ -44,7 +44,9 @@ PLAIN = Capability(
 
 
 def candidate(*capabilities: Capability, provider: str = "acme", model: str = "one", **more: Any) -> Candidate:
-    return Candidate(provider=provider, model=model, row=model, capabilities=capabilities or (PLAIN,), **more)
+    return Candidate(
+        provider=provider, model=model, capability_name=model, capabilities=capabilities or (PLAIN,), **more
+    )
 
 
 def ask(value: Input | None = None, **changes: Any) -> GenerationRequest:
@@ -67,7 +69,7 @@ def test_route_has_what_the_candidate_says() -> None:
         Route(
             provider="acme",
             model="one",
-            row="one",
+            capability_name="one",
             settings=Settings(duration_seconds=10, resolution="720p"),
             count_max=4,
         ),
@@ -216,7 +218,7 @@ def test_input_has_to_be_one_the_model_takes(
     assert reasons(ask(value), with_values(PLAIN, **changes)) == expected
 
 
-BYTES = with_values(PLAIN, image_forms=(ImageForm.BASE64, ImageForm.URL))
+BYTES = with_values(PLAIN, image_forms=(ImageTransport.BASE64, ImageTransport.URL))
 
 
 def facts(**changes: Any) -> ImageFacts:
@@ -258,13 +260,13 @@ def test_reason_names_the_image_that_does_not_fit() -> None:
 @pytest.mark.parametrize(
     ("forms", "links", "can"),
     [
-        ((ImageForm.URL,), False, False),
-        ((ImageForm.URL,), True, True),
-        ((ImageForm.BASE64,), False, True),
-        ((ImageForm.UPLOAD, ImageForm.URL), False, True),
+        ((ImageTransport.URL,), False, False),
+        ((ImageTransport.URL,), True, True),
+        ((ImageTransport.BASE64,), False, True),
+        ((ImageTransport.UPLOAD, ImageTransport.URL), False, True),
     ],
 )
-def test_image_bytes_need_a_form_or_a_link(forms: tuple[ImageForm, ...], links: bool, can: bool) -> None:
+def test_image_bytes_need_a_form_or_a_link(forms: tuple[ImageTransport, ...], links: bool, can: bool) -> None:
     capability = with_values(PLAIN, image_forms=forms)
     given = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts()}, links=links)
     assert given == ([] if can else [("image", "takes images by URL alone, and the gateway has no public URL")])
@@ -278,19 +280,24 @@ LARGE = facts(bytes=90_000, width=500, height=400)
 @pytest.mark.parametrize(
     ("adapt", "form", "image", "given"),
     [
-        ("nearest", ImageForm.BASE64, LARGE, "250x200 image/jpeg, at most 50000 bytes"),
-        ("nearest", ImageForm.UPLOAD, LARGE, "250x200 image/jpeg, at most 50000 bytes"),
-        ("nearest", ImageForm.BASE64, facts(content_type="image/gif", width=200, height=150), "200x150 image/jpeg, at"),
-        ("nearest", ImageForm.BASE64, facts(width=200, height=150), ""),
-        ("nearest", ImageForm.BASE64, facts(width=2000, height=101), None),
-        ("nearest", ImageForm.BASE64, facts(width=99, height=100), None),
-        ("nearest", ImageForm.URL, LARGE, None),
-        ("none", ImageForm.BASE64, LARGE, None),
-        (None, ImageForm.BASE64, LARGE, None),
+        ("nearest", ImageTransport.BASE64, LARGE, "250x200 image/jpeg, at most 50000 bytes"),
+        ("nearest", ImageTransport.UPLOAD, LARGE, "250x200 image/jpeg, at most 50000 bytes"),
+        (
+            "nearest",
+            ImageTransport.BASE64,
+            facts(content_type="image/gif", width=200, height=150),
+            "200x150 image/jpeg, at",
+        ),
+        ("nearest", ImageTransport.BASE64, facts(width=200, height=150), ""),
+        ("nearest", ImageTransport.BASE64, facts(width=2000, height=101), None),
+        ("nearest", ImageTransport.BASE64, facts(width=99, height=100), None),
+        ("nearest", ImageTransport.URL, LARGE, None),
+        ("none", ImageTransport.BASE64, LARGE, None),
+        (None, ImageTransport.BASE64, LARGE, None),
     ],
 )
 def test_image_is_converted_if_that_is_allowed(
-    adapt: Any, form: ImageForm, image: ImageFacts, given: str | None
+    adapt: Any, form: ImageTransport, image: ImageFacts, given: str | None
 ) -> None:
     limits = with_values(PLAIN, image_forms=(form,), images=SMALL)
     request = ask(ImageToVideo(first_frame="file_1"), adapt=adapt)
@@ -459,7 +466,7 @@ def size(width: int, height: int) -> dict[str, ImageFacts]:
     return {"file_a": ImageFacts(content_type="image/png", bytes=1000, width=width, height=height)}
 
 
-FOLLOWING = with_values(FOLLOWS, image_forms=(ImageForm.UPLOAD, ImageForm.URL))
+FOLLOWING = with_values(FOLLOWS, image_forms=(ImageTransport.UPLOAD, ImageTransport.URL))
 
 
 @pytest.mark.parametrize("image", [(1280, 720), (1366, 768), (854, 480), (1920, 1088)])
@@ -517,7 +524,7 @@ def test_no_candidates_no_routes() -> None:
 
 
 def test_candidate_without_any_capability_is_left_out() -> None:
-    nothing = Candidate(provider="acme", model="one", row="one", capabilities=())
+    nothing = Candidate(provider="acme", model="one", capability_name="one", capabilities=())
     left = plan(ask(), [nothing]).left_out
     assert [type(omitted) for omitted in left] == [LeftOut]
     assert [type(reason) for reason in left[0].reasons] == [Reason]
@@ -723,7 +730,7 @@ def test_length_that_is_not_sent_has_its_price(changes: dict[str, Any], cost: fl
 def test_sound_that_a_model_with_the_capability_of_another_may_add_has_its_price(row: str, cost: float) -> None:
     capability = with_values(PLAIN, generate_audio=True, assumes={"generate_audio": False})
     prices = (Price(per_clip=2, generate_audio=True), Price(per_clip=1))
-    follows = replace(candidate(capability, prices=prices), row=row)
+    follows = replace(candidate(capability, prices=prices), capability_name=row)
     assert plan(ask(), [follows]).routes[0].cost_usd == cost
     assert models_of(plan(ask(max_cost=1.0), [follows])) == (["one"] if row == "one" else [])
     assert plan(ask(generate_audio=False), [follows]).routes[0].cost_usd == 1.0

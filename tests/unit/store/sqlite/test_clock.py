@@ -14,16 +14,16 @@ from gateway.domain.adapter.request import TextToVideo
 from gateway.domain.adapter.task import Artifact, Status
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.generation.model import (
+    ArchivedFile,
     Attempt,
     AttemptState,
     Generation,
     GenerationRequest,
-    Kept,
     Output,
     Plan,
     Route,
 )
-from gateway.domain.generation.transitions import SaveKept
+from gateway.domain.generation.transitions import SaveArchivedFile
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.domain.webhooks import Endpoint, SigningSecret, rotated
@@ -41,12 +41,12 @@ FACTS = ImageFacts(content_type="image/png", bytes=3, width=1, height=1)
 def generation(at: datetime, **changes: Any) -> Generation:
     plain = Generation(
         id=new_id("gen_", at),
-        key="alice",
+        owner="alice",
         kind="video",
         request=GenerationRequest(
             model="hero", input=TextToVideo(), prompt="a fox", webhook_url="https://hook.example/x"
         ),
-        plan=Plan(routes=(Route(provider="foxapi", model="k3", row="k3"),)),
+        plan=Plan(routes=(Route(provider="foxapi", model="k3", capability_name="k3"),)),
         status=Status.QUEUED,
         created_at=at,
         deadline_at=at + HOUR,
@@ -156,9 +156,9 @@ async def test_every_moment_is_at_most_now_and_every_expiry_is_counted_from_now(
         for index in (0, 1)  # the first file is archived, the second is not fetched yet
     )
     ended = await store.create(replace(ended, attempts=(done,), outputs=outputs, completed_at=FUTURE))
-    assert await store.results.tell(ended.id, ["a.mp4"], FUTURE + HOUR)
-    archived = Kept(name="a.mp4", bytes=1, sha256="00", content_type="video/mp4", kept_until=FUTURE + KEEP)
-    assert await store.write(ended, [SaveKept(0, archived)], FUTURE)
+    assert await store.archived_files.announce(ended.id, ["a.mp4"], FUTURE + HOUR)
+    archived = ArchivedFile(name="a.mp4", bytes=1, sha256="00", content_type="video/mp4", kept_until=FUTURE + KEEP)
+    assert await store.write(ended, [SaveArchivedFile(0, archived)], FUTURE)
     gone = generation(FUTURE, status=Status.COMPLETED)
     gone = await store.create(replace(gone, attempts=(replace(done, id="att_gone"),)), (), Idempotency(digest=b"2"))
     assert await store.delete(gone.id, "alice", FUTURE)
@@ -209,7 +209,7 @@ async def test_every_moment_is_at_most_now_and_every_expiry_is_counted_from_now(
     assert stored is not None
     assert stored.outputs[0].kept is not None
     assert (stored.completed_at, stored.outputs[0].kept.kept_until) == (NOW, NOW + KEEP)
-    assert await store.results.expired(NOW + KEEP, 10) == ["a.mp4"]
+    assert await store.archived_files.expired(NOW + KEEP, 10) == ["a.mp4"]
     assert (await store.recall("alice", Idempotency(digest=b"1", key="k"), NOW + HOUR)) is not None
     (endpoint,) = await store.webhooks.endpoints("alice")
     assert endpoint.secrets[1].expires_at == NOW + timedelta(days=1)

@@ -49,10 +49,10 @@ FACTS = ImageFacts(content_type="image/png", bytes=3, width=1, height=1)
 def generation(prompt: str = "a fox") -> Generation:
     return Generation(
         id=new_id("gen_", NOW),
-        key="alice",
+        owner="alice",
         kind="video",
         request=GenerationRequest(model="hero", input=TextToVideo(), prompt=prompt),
-        plan=Plan(routes=(Route(provider="keevx", model="V", row="V"),)),
+        plan=Plan(routes=(Route(provider="keevx", model="V", capability_name="V"),)),
         status=Status.QUEUED,
         created_at=NOW,
         deadline_at=NOW + timedelta(hours=1),
@@ -614,14 +614,14 @@ async def test_a_ledger_of_the_first_schema_is_migrated_with_its_contents(path: 
     connection.execute(first.sql)
     connection.execute("insert into schema_migrations values (1, ?, ?, 0)", (first.name, first.checksum))
     old = generation()
-    used = StoredFile(id="file_1", key=old.key, sha256="a" * 64, facts=FACTS, created_at=NOW)
+    used = StoredFile(id="file_1", key=old.owner, sha256="a" * 64, facts=FACTS, created_at=NOW)
     request = replace(old.request, input=ImageToVideo(first_frame=used.id))
     connection.execute(
         "insert into generations (id, key, kind, model, status, request, plan, created_at, deadline_at, progress,"
         " fence, lease_until, version) values (?, ?, 'video', 'm', 'queued', ?, ?, ?, ?, 0, 1, 0, 1)",
         (
             old.id,
-            old.key,
+            old.owner,
             to_json(request),
             to_json(old.plan),
             old.created_at.timestamp(),
@@ -635,7 +635,7 @@ async def test_a_ledger_of_the_first_schema_is_migrated_with_its_contents(path: 
         "insert into files values (?, ?, ?, ?, ?)", (used.id, used.key, used.sha256, to_json(FACTS), 0.0)
     )
     connection.execute(
-        "insert into idempotency_keys values (?, 'k', ?, ?, ?)", (old.key, b"d", old.id, NOW.timestamp())
+        "insert into idempotency_keys values (?, 'k', ?, ?, ?)", (old.owner, b"d", old.id, NOW.timestamp())
     )
     task = to_json((Task(ref=TaskRef(id="a"), slot=0),))
     connection.executemany(
@@ -652,14 +652,14 @@ async def test_a_ledger_of_the_first_schema_is_migrated_with_its_contents(path: 
     store = SqliteStore.open(path, NOW)
     try:
         with pytest.raises(Conflict, match="already belongs to the attempt att_2"):
-            await store.callbacks.tell("att_1", [TaskRef(id="a")], NOW, "operator")
-        recalled = await store.recall(old.key, Idempotency(key="k", digest=b"d"), NOW)
+            await store.task_claims.claim("att_1", [TaskRef(id="a")], NOW, "operator")
+        recalled = await store.recall(old.owner, Idempotency(key="k", digest=b"d"), NOW)
         assert recalled is not None
         assert (recalled.id, recalled.request, recalled.outputs) == (old.id, request, old.outputs)
         assert await store.open_ids(NOW) == [old.id]
         other = replace(generation(), status=Status.COMPLETED)
         await store.create(other, named=[used.id])
-        assert await store.delete(other.id, other.key, NOW)
-        assert set(await store.files([used.id], old.key)) == {used.id}, "the older generation uses it"
+        assert await store.delete(other.id, other.owner, NOW)
+        assert set(await store.files([used.id], old.owner)) == {used.id}, "the older generation uses it"
     finally:
         await store.close()
