@@ -1,0 +1,106 @@
+"""The tables of the pages say what the code says: configuration, errors, providers."""
+
+import re
+from collections.abc import Iterator
+from itertools import chain
+
+import pytest
+
+from gateway.api.web.auth import AdminRequired
+from gateway.commands.client import DEFAULT_URL
+from gateway.domain.adapter.failure import PUBLIC_CODE, REMEDY, TASK_BILLED, FailureKind, Remedy
+from gateway.domain.errors import GatewayError
+from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT
+from gateway.upstream.registry import load_adapters
+
+from .pages import ROOT, TESTED, table_below
+from .reference import SECTIONS, models_of, options_of, rows_of
+
+DOCS = ROOT / "docs"
+CONFIGURATION, ERRORS, PROVIDERS = DOCS / "configuration.md", DOCS / "errors.md", DOCS / "providers.md"
+ADAPTERS = load_adapters()
+HEADINGS = {"keevx": "## Keevx", "kling_relay": "## Kling relay", "foxapi": "## FoxAPI"}
+THEN = {
+    Remedy.STOP: "the generation ends",
+    Remedy.FALL_BACK: "the next route is tried",
+    Remedy.FALL_BACK_OR_WAIT: "the next route is tried, or the same one later",
+    Remedy.RECONCILE: "never sent to this provider again; `on_ambiguous` decides",
+}
+
+
+@pytest.mark.parametrize(("heading", "section", "without"), SECTIONS, ids=[heading for heading, *_ in SECTIONS])
+def test_every_configuration_key_is_documented(heading, section, without) -> None:
+    rows = table_below(CONFIGURATION, heading)
+
+    assert [tuple(row[:3]) for row in rows] == list(rows_of(section, without))
+    assert all(row[3] for row in rows)
+
+
+def test_every_variable_is_documented() -> None:
+    rows = table_below(CONFIGURATION, "## Environment")
+
+    documented = set(re.findall(r"`([A-Z_]+)`", "".join(row[0] for row in rows)))
+    of_providers = {f"{name.upper()}_{key}" for name in ADAPTERS for key in ("API_KEY", "BASE_URL")}
+    assert documented == {CONFIG_VARIABLE, *ENVIRONMENT, *of_providers}
+    assert DEFAULT_URL.endswith(":8080")
+
+
+def request_errors(root: type[GatewayError] = GatewayError) -> Iterator[type[GatewayError]]:
+    yield root
+    for inner in root.__subclasses__():
+        yield from request_errors(inner)
+
+
+def test_every_error_code_is_documented_with_its_status() -> None:
+    assert AdminRequired in GatewayError.__subclasses__()  # defined in a module of its own, which must be imported
+    rows = table_below(ERRORS, "## Errors of requests")
+
+    documented = [(row[0].strip("`"), int(row[1])) for row in rows]
+    assert len(documented) == len(set(documented))
+    assert set(documented) == {(error.code, error.status) for error in request_errors()}
+    assert all(row[2] and row[3] for row in rows)
+
+
+def test_every_failure_kind_is_documented_with_its_remedy_and_cost() -> None:
+    rows = table_below(ERRORS, "## Errors of generations")
+
+    documented = {row[0].strip("`"): (row[2], row[3]) for row in rows}
+    assert documented == {PUBLIC_CODE[kind]: (THEN[REMEDY[kind]], TASK_BILLED[kind].value) for kind in FailureKind}
+
+
+@pytest.mark.parametrize("provider", ADAPTERS)
+def test_the_models_of_a_provider_are_documented(provider) -> None:
+    assert [tuple(row) for row in table_below(PROVIDERS, HEADINGS[provider])] == list(models_of(ADAPTERS[provider]))
+
+
+@pytest.mark.parametrize("provider", [name for name, adapter in ADAPTERS.items() if options_of(adapter)])
+def test_the_options_of_a_provider_are_documented(provider) -> None:
+    section = PROVIDERS.read_text().partition(f"\n{HEADINGS[provider]}\n")[2].partition("\n## ")[0]
+    _, _, table = section.partition("| option | values |\n|---|---|\n")
+
+    assert set(re.findall(r"^\| `(\w+)` \| .+ \|$", table, re.MULTILINE)) == options_of(ADAPTERS[provider])
+
+
+def test_addresses_and_polling_of_providers_are_documented() -> None:
+    rows = table_below(PROVIDERS, "## Addresses and polling")
+
+    assert [[row[0].strip("`"), row[1].strip("`"), *map(float, row[2:])] for row in rows] == [
+        [
+            name,
+            adapter.base_url,
+            adapter.polling.first_poll_seconds,
+            adapter.polling.poll_seconds,
+            adapter.polling.poll_max_seconds,
+            adapter.polling.submit_timeout_seconds,
+            adapter.polling.attempt_timeout_seconds,
+            adapter.polling.grace_seconds,
+        ]
+        for name, adapter in sorted(ADAPTERS.items())
+    ]
+
+
+def test_every_error_code_that_a_page_names_exists() -> None:
+    codes = {error.code for error in request_errors()} | set(PUBLIC_CODE.values())
+    texts = chain.from_iterable(re.findall(r"\b[45]\d\d `(\w+)`", page.read_text()) for page in TESTED)
+
+    assert set(texts) <= codes
