@@ -17,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TEXT_SUFFIXES = {".md", ".sql", ".toml", ".yaml", ".yml", ".html", ".js", ".css", ".json", ".sh", ""}
 SKIPPED = re.compile(
-    r"tools/prose\.py|tests/unit/test_prose\.py|tests/(?:exchanges|ledgers)/|gateway/store/sqlite/migrations/|.*\.lock|LICENSE|\.gitignore"
+    r"tools/prose\.py|tests/unit/test_prose\.py|tests/(?:exchanges|ledgers)/|"
+    r"gateway/store/sqlite/migrations/|.*\.lock|LICENSE|\.gitignore"
 )
 _VERBS = "has|have|is|are|asks?|wants?|waits?|reads?|sends?|looks?|comes?|lets?|queues?|needs?|knows?|cancels?"
 _LIMITS = "longer|more than|later than|less than|earlier than|larger than"
@@ -26,7 +27,7 @@ _BARRIERS = "proxy|proxies|balancer|firewall|NAT"
 PHRASES: dict[str, str] = {
     rf"behind (?!(?:(?:a|the|another|its|your|their) )?(?:(?:reverse|load|corporate) )?(?:{_BARRIERS})\b)": "`after`, "
     "`later than`",
-    rf"(?:is|are|was|were) no (?!(?:{_LIMITS})\b)": "`is not a …`, or `there is no …`",
+    rf"(?<!there\s)(?:is|are|was|were) no (?!(?:{_LIMITS})\b)": "`is not a …`, or `there is no …`",
     r"(?:what|that|which|who) (?:is|are|was|were) (?:no|(?-i:none))\b": "`anything that is not a …`",
     r"(?:is|are|was|were|be) (?-i:none)\b": "`is missing`, `there is no …`",
     r"(?:tell|tells|told|telling) (?:of|about)\b": "`report`, `record`, `announce`",

@@ -1400,8 +1400,8 @@ async def test_a_thumbnail_is_added_once_to_the_file_that_it_was_drawn_from(stor
     assert await stored(store, made.id) == made
 
     assert await set_thumbnail(store, made.id)
-    kept = replace(ARCHIVED, thumbnail="gen/0-1.jpg", thumbnail_type="image/jpeg")
-    expected = replace(made, outputs=(replace(made.outputs[0], kept=kept),), version=made.version + 1)
+    with_thumbnail = replace(ARCHIVED, thumbnail="gen/0-1.jpg", thumbnail_type="image/jpeg")
+    expected = replace(made, outputs=(replace(made.outputs[0], kept=with_thumbnail),), version=made.version + 1)
     assert await stored(store, made.id) == expected
     assert await store.events(made.id) == events
     assert await store.archived_files.expired(ARCHIVED.kept_until - timedelta(seconds=1), 10) == []

@@ -322,7 +322,7 @@ class Gateway:
     async def crash(self) -> None:
         """Abandon everything at once, as if the process was killed: nothing more is sent, read or stored."""
         tasks = list(self.app.engine._tasks.values())
-        effects = [task for drive in self.app.engine._drives.values() for task in drive._running]
+        effects = [task for drive in self.app.engine._drivers.values() for task in drive._running]
         for task in (*tasks, *effects):
             task.cancel()
         await asyncio.gather(*tasks, *effects, return_exceptions=True)

@@ -102,7 +102,7 @@ async def test_a_break_after_the_call_is_never_sent_to_the_same_provider_again(
 async def test_a_break_in_amend_leaves_a_clear_refusal_clear(idle: Gateway, events: list[Mapping[str, Any]]) -> None:
     idle.route("kling_relay/kling-v1", KEEVX)
     idle.sandbox.fault("kling_relay", "submit", "401")
-    gateway = await start(idle, "kling_relay", amend=boom)
+    gateway = await start(idle, "kling_relay", next_variant=boom)
 
     made = await gateway.make(**BODY)
 

@@ -96,7 +96,7 @@ async def test_an_image_that_goes_while_a_create_is_handled_refuses_it(gateway, 
 
     def deleted_first(call: Any) -> Any:
         async def create(*arguments: Any) -> Any:
-            assert await gateway.app.store.delete(made["id"], arguments[0].key, gateway.clock.now())
+            assert await gateway.app.store.delete(made["id"], arguments[0].owner, gateway.clock.now())
             return await call(*arguments)
 
         return create

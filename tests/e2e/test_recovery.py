@@ -322,7 +322,7 @@ async def test_a_task_that_turns_up_late_is_adopted(idle):
     await gateway.until_state(made["id"], "submitting")
     taken = await gateway.app.store.take_over(made["id"], gateway.clock.now())
     assert taken is not None
-    other = asyncio.create_task(gateway.app.engine._new_drive().run(taken))
+    other = asyncio.create_task(gateway.app.engine._new_driver().run(taken))
     await gateway.until_state(made["id"], "accepted")  # on the next route
     assert kinds(await gateway.get(made["id"]))[0] == ("keevx", "unknown", "ambiguous")
     gateway.traffic.slow.clear()
@@ -478,7 +478,7 @@ async def test_a_defect_in_one_driver_spares_the_others_and_its_own_submit(gatew
     gateway.sandbox.fault("keevx", "submit", "slow", seconds=1)
     made = await gateway.post(model=V, **IMAGE)
     await gateway.until_state(made["id"], "submitting")
-    drive = gateway.app.engine._drives[made["id"]]
+    drive = gateway.app.engine._drivers[made["id"]]
 
     def broken() -> Any:
         del drive._collect

@@ -26,7 +26,7 @@ class DnsServer:
     """Counts how often each name was asked for its IPv4 addresses; those of IPv6 come with the same count."""
 
     def __init__(self, zone: Zone) -> None:
-        self.asked: Counter[str] = Counter()
+        self.queries: Counter[str] = Counter()
         self._zone = zone
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -35,15 +35,15 @@ class DnsServer:
         self._thread.start()
 
     async def resolve(self, name: str, port: int) -> list[str]:
-        """What a client of this server is told; `OSError` for a name that does not exist."""
-        found: list[str] = []
+        """The addresses that a client of this server gets. Raises `OSError` for a name that does not exist."""
+        addresses: list[str] = []
         for kind in _TYPES.values():
             query = dns.message.make_query(name, kind)
             reply = await dns.asyncquery.udp(query, "127.0.0.1", port=self.port, timeout=5)
             if reply.rcode() == dns.rcode.NXDOMAIN:
                 raise socket.gaierror(socket.EAI_NONAME, "no such name")
-            found += [item.address for rrset in reply.answer if rrset.rdtype == kind for item in rrset]
-        return found
+            addresses += [item.address for rrset in reply.answer if rrset.rdtype == kind for item in rrset]
+        return addresses
 
     def _serve(self) -> None:
         while True:
@@ -57,7 +57,7 @@ class DnsServer:
         (question,) = query.question
         name, kind = question.name, question.rdtype
         if kind == dns.rdatatype.A:
-            self.asked[_text(name)] += 1
+            self.queries[_text(name)] += 1
         while (records := self._records(_text(name))) and records[0].startswith(ALIAS):
             onward = dns.name.from_text(records[0].removeprefix(ALIAS))
             reply.answer.append(dns.rrset.from_text(name, 0, "IN", "CNAME", onward.to_text()))
@@ -71,10 +71,10 @@ class DnsServer:
         return reply
 
     def _records(self, name: str) -> Sequence[str] | None:
-        if found := _WILD.fullmatch(name):
-            return [str(ipaddress.IPv4Address(int(found[1], 16) if found[1] else found[2]))]
+        if match := _WILD.fullmatch(name):
+            return [str(ipaddress.IPv4Address(int(match[1], 16) if match[1] else match[2]))]
         script = self._zone.get(name)
-        return None if script is None else script[min(max(self.asked[name], 1), len(script)) - 1]
+        return None if script is None else script[min(max(self.queries[name], 1), len(script)) - 1]
 
     def close(self) -> None:
         self._socket.sendto(b"", ("127.0.0.1", self.port))

@@ -201,7 +201,7 @@ BROKEN: dict[str, Handler] = {
     "chunks of no size": after_reading(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"),
     "no HTTP": after_reading(b"SSH-2.0-OpenSSH_9.6\r\n"),
     "two lengths": after_reading(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} "),
-    "a length that is no number": after_reading(b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n{}"),
+    "a length that is not a number": after_reading(b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n{}"),
     "a negative length": after_reading(b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}"),
 }
 SILENT: dict[str, Handler] = {

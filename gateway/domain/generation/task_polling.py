@@ -1,7 +1,7 @@
 """When a task is polled next, and when it counts as lost. Pure.
 
-What a driver remembers between two polls is a `PollSchedule`. It is never stored: after a restart, each open task gets a new
-one. A reading is a poll with a reply that the gateway understood.
+What a driver remembers between two polls is a `PollSchedule`. It is never stored: after a restart, each open task gets
+a new one. A reading is a poll with a reply that the gateway understood.
 """
 
 from collections.abc import Callable

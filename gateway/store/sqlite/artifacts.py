@@ -37,7 +37,7 @@ _SET_THUMBNAIL = (
     " returning kept"
 )
 _NEW_VERSION = "update generations set version = version + 1 where id = ?"
-_kept = msgspec.json.Decoder(ArchivedFile)
+_archived_file = msgspec.json.Decoder(ArchivedFile)
 # Lets the files of a generation expire at once. A file that is being written now is not in its output yet and keeps the
 # expiry of its row: it may reach the store after this, and must then still have a row.
 END = (
@@ -91,7 +91,7 @@ class SqliteArchivedFiles:
             row = connection.execute(_SET_THUMBNAIL, (thumbnail, content_type, generation_id, index, video)).fetchone()
             if row is None:
                 return False
-            _extend_expiry(connection, generation_id, _kept.decode(str(row[0])))
+            _extend_expiry(connection, generation_id, _archived_file.decode(str(row[0])))
             connection.execute(_NEW_VERSION, (generation_id,))
             return True
 

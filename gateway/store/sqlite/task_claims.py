@@ -95,8 +95,8 @@ def accept(
 def adopt_remembered(connection: apsw.Connection, writes: Iterable[Write], now: datetime, dropped: Dropped) -> bool:
     """Give attempts whose submit ended without a task those that callbacks have reported; True if any got one.
 
-    `writes` are the changes about to be stored. The caller does not store them then, because they say that there is no
-    task.
+    `writes` are the changes about to be stored. The caller does not store them then, because they record that no
+    task exists.
     """
     dropped.clear()
     has_adopted = False

@@ -302,7 +302,7 @@ async def test_a_name_that_rebinds_does_not_reach_a_private_address(world: World
     """If the check and the connection each resolved the name, the connection would reach the private address."""
     server = world.at(PUBLIC, after_reading(reply(b"fine")))
     assert await world.get("http://rebinding.test/") == b"fine"
-    assert world.names.asked == {"rebinding.test": 1}
+    assert world.names.queries == {"rebinding.test": 1}
     assert world.roads.connections == [(PUBLIC, 80)]
     assert (server.accepted, world.trap.accepted) == (1, 0)
 
