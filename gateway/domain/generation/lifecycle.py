@@ -272,10 +272,10 @@ def _end_orphaned_submits(changes: Changes, busy: frozenset[Effect]) -> None:
 def _end_late(changes: Changes) -> None:
     """After the end of a generation: abandon attempts that were accepted since, and end those whose tasks are done."""
     for attempt in changes.generation.attempts:
-        if attempt.state is AttemptState.ACCEPTED:
-            changes.abandon(attempt, attempt.failure)
-        elif attempt.state is AttemptState.ABANDONED and not open_tasks(attempt):
+        if attempt.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED} and not open_tasks(attempt):
             _end(changes, attempt)
+        elif attempt.state is AttemptState.ACCEPTED:
+            changes.abandon(attempt, attempt.failure)
 
 
 def _end_attempts(changes: Changes, readings: Readings) -> None:

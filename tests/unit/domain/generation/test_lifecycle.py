@@ -983,3 +983,15 @@ def test_a_task_with_endless_files_fills_a_bounded_number_of_outputs() -> None:
     world.accept(1)
     world.read(1, done(*(f"f{number}" for number in range(500))))
     assert len(world.outputs()) == FILES_MAX
+
+
+def test_task_that_is_reported_again_after_the_end_is_ended_in_one_step() -> None:
+    world = World(generation())
+    world.accept(1, "a")
+    world.read(1, done("https://acme.example/a.mp4"))
+    assert world.generation.status is Status.COMPLETED
+
+    world.adopt(1, "a")
+    world.step()  # fails if the next step would write again
+
+    assert world.states() == [S.COMPLETED]
