@@ -65,9 +65,8 @@ async def test_a_start_goes_on_from_what_the_last_process_saw_though_nothing_was
     gateway.app._timekeeper.start()  # which it also does by itself every few seconds of real time
     seen = gateway.app.clock.now()
     await gateway.crash()
-    (gateway.folder / "ledger.db-lock").write_text(
-        f"{seen.timestamp():.3f}\n"
-    )  # a crash leaves the last time that was written
+    # A crash leaves the last time that was written.
+    (gateway.folder / "ledger.db-lock").write_text(f"{seen.timestamp():.3f}\n")
 
     await restarted(gateway, -2900)
 

@@ -53,7 +53,7 @@ class Figures:
 
 
 async def half_fail(folder: Path, generations: int = 1000) -> Figures:
-    """Make `count` generations, with the bad provider as first route. Each prompt has the number of its generation."""
+    """Make this many generations; the bad provider is the first route. Each prompt has the number of its generation."""
     began = time.monotonic()
     with structlog.testing.capture_logs():
         async with sandboxed(folder) as gateway:
@@ -79,9 +79,8 @@ def _figures(gateway: Gateway, generations: list[Generation], real_seconds: floa
     failed: Counter[str] = Counter()
     for generation in generations:
         for attempt in generation.attempts:
-            was_sent = (
-                attempt.state is not AttemptState.NOT_SENT
-            )  # otherwise the circuit had opened while it waited for a slot
+            # An attempt that was not sent waited for a slot while the circuit of its route opened.
+            was_sent = attempt.state is not AttemptState.NOT_SENT
             if was_sent and attempt.failure is not None and generation.route(attempt).provider == BAD:
                 failed[attempt.failure.kind] += 1
     wrong = untold_submits(gateway, generations)
