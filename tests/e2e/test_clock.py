@@ -181,7 +181,7 @@ async def test_a_start_far_ahead_of_an_idle_ledger_removes_nothing_for_a_day(gat
     assert files() == 0
 
 
-async def test_a_small_lag_of_the_clock_is_not_told_to_receivers_of_webhooks(gateway: Any) -> None:
+async def test_a_small_lag_of_the_clock_does_not_show_in_webhook_timestamps(gateway: Any) -> None:
     await restarted(gateway, -3600)
     lag = gateway.app.clock.now() - gateway.app._deliverer._wall_clock.now()
     assert 3590 < lag.total_seconds() <= 3600

@@ -11,7 +11,7 @@ from gateway.domain.generation.model import AttemptState, Generation
 from gateway.sandbox.faults import Fault, Faults
 
 from .conftest import IMAGE_URL, Gateway, sandboxed
-from .scenario import ROUTE, breaches, seconds_of, untold_submits
+from .scenario import ROUTE, breaches, seconds_of, unrecorded_submits
 
 BAD, GOOD = "kling_relay", "keevx"
 BATCH, PAUSE_SECONDS = 25, 10
@@ -47,7 +47,7 @@ class Figures:
             f"{BAD}: {self.submits[BAD]} submits, of them failed {self.failed.total()} ({failed}); "
             f"{self.started[BAD]} tasks started.\n"
             f"{GOOD}: {self.submits[GOOD]} submits; {self.started[GOOD]} tasks started.\n"
-            f"Repeated after an ambiguous answer, started untold, or started more than once: {len(self.wrong)}. "
+            f"Repeated after an ambiguous answer, not in the ledger, or started more than once: {len(self.wrong)}. "
             f"({self.real_seconds:.0f} s of real time)"
         )
 
@@ -83,7 +83,7 @@ def _figures(gateway: Gateway, generations: list[Generation], real_seconds: floa
             was_sent = attempt.state is not AttemptState.NOT_SENT
             if was_sent and attempt.failure is not None and generation.route(attempt).provider == BAD:
                 failed[attempt.failure.kind] += 1
-    wrong = untold_submits(gateway, generations)
+    wrong = unrecorded_submits(gateway, generations)
     for number, generation in enumerate(generations):
         wrong += breaches(gateway, f"Beach {number}", generation)
     wrong += [f"{count} submits started for {prompt}" for prompt, count in state.prompts_started.items() if count > 1]

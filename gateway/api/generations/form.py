@@ -105,7 +105,7 @@ def _value(part: Part, name: str) -> object:
 
 
 def _json_object(name: str, text: str) -> dict[str, object]:
-    """Read a JSON object from the text of a part. In JSON, numbers and strings differ; as parts of a form they would not."""
+    """Read a JSON object from the text of a part. Parts of a form cannot say what is a number and what is a string."""
     if len(text) > 2 * OPTIONS_MAX:  # a bound before decoding; the exact limit is checked without the white space
         raise InvalidParameter(f"`{name}` must be at most {OPTIONS_MAX // 1024} KB of JSON.", param=name)
     if is_empty(text):
