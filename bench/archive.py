@@ -37,7 +37,7 @@ PORT_LINE = "port "
 
 
 def head() -> bytes:
-    """The beginning of an MP4; the rest of the file are its pictures."""
+    """The beginning of an MP4; the rest of the file is its pictures."""
     from gateway.sandbox.media import Spec, render  # noqa: PLC0415  # the source alone draws
 
     small = render(Spec(prompt="bench", width=64, height=64, seconds=1))
@@ -118,7 +118,7 @@ async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
 
 
 def plain(folder: Path) -> tuple[float, float]:
-    """The same for bytes in memory: the limit that disk and CPU of this machine set without a network."""
+    """Seconds of wall time and of CPU for bytes in memory: what disk and CPU allow without a network."""
     block = bytes(256 * 1024)
     began, spent = time.perf_counter(), time.process_time()
     digest = sha256()

@@ -67,7 +67,7 @@ class Listener(asyncio.Protocol):
         self._tail = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
+        """Send the request for the stream."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         lines = (f"GET {PATH}/{self.generation}/events HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {KEY}")

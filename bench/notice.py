@@ -93,7 +93,7 @@ def configuration(folder: Path, port: int, sandbox: str, *, callbacks: bool) -> 
 
 
 async def ended(client: httpx.AsyncClient, delay: float) -> tuple[str, float]:
-    """Create a generation; its task, and the time at which the client received its end."""
+    """Create a generation. Returns its task, and the time at which the client received its end."""
     await asyncio.sleep(delay)
     body = {"model": "keevx/V", "prompt": f"A beach. {delay}", "image": "https://example.com/first.jpg", "duration": 4}
     answer = await client.post(PATH, json=body)

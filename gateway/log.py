@@ -1,7 +1,7 @@
 """The log: one line for each event on standard error, without keys, prompts and images.
 
-Every log line, from structlog or from the standard library's `logging`, passes the same processors. The last one before
-rendering is `redact`, which leaves only plain values of limited size.
+Every log line, from structlog or from the standard library's `logging`, passes the same processors. `redact` is
+the last one before the time is added and the line is rendered: it leaves only plain values of limited size.
 """
 
 import logging
@@ -43,7 +43,7 @@ _FROM_TRACEBACK = {"exception", "stack"}  # the end of these is the most useful 
 def configure(format: Literal["json", "console"] | None = None, level: str = "info") -> None:  # noqa: A002  # as in the configuration
     """Send every log line through one pipeline to standard error. `None`: console on a terminal, else JSON lines.
 
-    The last call counts. A server that would configure logging itself has to be started without that (`log_config`).
+    The last call counts. A server that configures logging by itself must be started without that (`log_config`).
     """
     sink = _Sink()
     is_terminal = sys.stderr.isatty()
@@ -170,9 +170,8 @@ def _plain(value: object, depth: int) -> Any:
             return _object(value, depth)
         case Struct():
             return _object(structs.asdict(value), depth)
-        case (str() | bytes() as key, inner) if isinstance(
-            value, tuple | list
-        ):  # a header, as ASGI and httpx represent it
+        # A header, as ASGI and httpx represent it.
+        case (str() | bytes() as key, inner) if isinstance(value, tuple | list):
             name = key if isinstance(key, str) else key.decode(errors="replace")
             return [clean(name), _named(name, inner, depth)]
         case list() | tuple() | AbstractSet():

@@ -156,7 +156,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.loop.call_later(REFUSED_SECONDS, self.transport.close)
 
     def on_message_begin(self) -> None:
-        """Start the time limit of a head: the first one of a connection, or a later one after a pause."""
+        """Start the time limit of a further head; that of the first head runs since the connection was made."""
         super().on_message_begin()
         self.scope["state"][CUT] = self.transport.abort
         if self._head_timer is None:
@@ -227,7 +227,7 @@ class GatewayServer(uvicorn.Server):
         )
 
     def stop(self) -> None:
-        """Begin to stop: no new work, not ready; requests are answered until the running submits have ended."""
+        """Take no new work, report "not ready", and answer requests until the running submits have ended; then stop."""
         self._application.drain()
         self._leaving = asyncio.get_running_loop().create_task(self._leave())
 

@@ -1,1 +1,1 @@
-"""The built-in adapters: one module a provider, nothing shared between them."""
+"""The built-in adapters: one package for each provider. They share no code with one another."""

@@ -61,7 +61,7 @@ def _spaced(pattern: str) -> str:
 _COMPILED = [
     (re.compile(rf"(?<![\w-])(?:{_spaced(pattern)})", re.IGNORECASE), remedy) for pattern, remedy in PHRASES.items()
 ]
-# Names that say nothing about the thing that they stand for.
+# Names that say nothing about what they are for.
 NAMES = {"told", "found", "known", "asked", "kept", "one", "tell", "whose", "thing", "stuff"}
 # Names that are stored or sent to clients, and so cannot change: file → names.
 ENCODED: dict[str, set[str]] = {"gateway/domain/generation/model.py": {"asked", "kept"}}

@@ -1,1 +1,1 @@
-"""The HTTP API: one module a resource; what the resources share is in `web` and in `generations`."""
+"""The HTTP API: one module or package for each resource. What the resources share is in `web` and in `generations`."""

@@ -25,7 +25,7 @@ from gateway.store.files import StoredFile, is_file_id
 from gateway.tokens import TOKEN_MAX
 
 Purpose = Literal["vision", "user_data"]
-PURPOSES: tuple[Purpose, ...] = ("vision", "user_data")  # of OpenAI's purposes, those of an input
+PURPOSES: tuple[Purpose, ...] = ("vision", "user_data")  # those of OpenAI's purposes that are for inputs
 LIST_MAX = 10_000  # as at OpenAI, and more files than one key may have
 FILENAME_MAX = 255  # characters
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
@@ -89,7 +89,7 @@ class FileController(Controller):
         Params.of(request).done()
         raw = await read_body(request, context.max_body_bytes)
         fields = _fields(await parts_of(raw, request))
-        del raw  # up to the limit of a body, and the parts are copies of it
+        del raw  # it may be as large as the limit of a body, and the parts are copies of it
         file = fields["file"]
         stored = await context.files.add(
             file.content,

@@ -142,11 +142,11 @@ class Archiver:
         return fact
 
     def recorded(self, archived: ArchivedFile) -> None:
-        """Called when the ledger has this file: starts to draw a thumbnail, unless the provider gave one."""
+        """Start to draw a thumbnail, unless the provider gave one. To be called when the ledger has the file."""
         self._thumbnails.begin(archived.name)
 
     def close(self) -> None:
-        """Let the threads end that write files. `keep` must not be called any more."""
+        """Let the threads end that write files. `archive` must not be called any more."""
         self._writer.close()
 
     async def _keep_one(self, generation: Generation, output: Output, provider: str) -> FileFact | None:

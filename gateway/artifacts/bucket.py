@@ -91,7 +91,7 @@ def bucket_of(settings: ArtifactSettings) -> Bucket:
 
 
 async def probe(bucket: Bucket) -> str | None:
-    """Read an object that does not exist: `None` if the bucket answers so, else what is wrong and the remedy."""
+    """Read an object that does not exist. Returns `None` if the bucket says so, else what is wrong and the remedy."""
     try:
         await obstore.get_async(bucket, "probe")
     except FileNotFoundError as error:

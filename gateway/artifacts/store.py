@@ -62,7 +62,7 @@ def remove_files(*paths: Path) -> None:
 
 
 def checked(name: str) -> str:
-    """The name unchanged. Raises `ValueError` for one that could lead outside the store or to a file of its own."""
+    """The name unchanged. Raises `ValueError` if it could lead outside the store, or to unfinished files."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not the name of an artifact")
     return name

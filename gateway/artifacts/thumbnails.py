@@ -1,7 +1,7 @@
 """Thumbnails of archived videos that came without one: the first frame, drawn in the background.
 
 A video is announced without waiting for its thumbnail. The drawing starts when the ledger has the archived file, and
-ends in one guarded update of the ledger. A restart loses the drawings under way: such a video stays without thumbnail.
+ends in one guarded update of the ledger. A restart loses the drawings under way: these videos get no thumbnail.
 """
 
 import asyncio
@@ -111,7 +111,7 @@ class Thumbnails:
                 self._on_change(video.generation_id)
         except (StoreUnavailable, OSError) as error:
             log.info("thumbnail_not_stored", generation=video.generation_id, error=str(error))
-        except Exception:  # a thumbnail is worth no failure of anything else
+        except Exception:  # a failed thumbnail must not make anything else fail
             log.exception("thumbnail_not_stored", generation=video.generation_id)
         finally:
             await asyncio.shield(asyncio.to_thread(remove_files, *spare))

@@ -58,7 +58,7 @@ class AdminServer:
             raise click.UsageError(f"--url or --admin-key: {error}") from error
 
     def failed(self, error: Exception) -> int:
-        """Print why a call failed; the exit code."""
+        """Print why a call failed. Returns the exit code."""
         if not self.api_key and str(error).startswith("HTTP 401 "):
             warn("attempts needs an operator's key: --admin-key or VIDEO_GATEWAY_ADMIN_KEY, as the gateway has it")
         else:
@@ -67,7 +67,7 @@ class AdminServer:
 
 
 def attempts(state: str, server: AdminServer, *, as_json: bool) -> int:
-    """Print the attempts in a state; the exit code."""
+    """Print the attempts in a state. Returns the exit code."""
     client = server.client()
     try:
         listed = client.page(state)
@@ -88,7 +88,7 @@ def attempts(state: str, server: AdminServer, *, as_json: bool) -> int:
 
 
 def change(attempt_id: str, action: str, body: Mapping[str, Any], server: AdminServer, *, as_json: bool) -> int:
-    """Attach a task or decide, and print the attempt as it is then; the exit code."""
+    """Attach a task or decide, and print the attempt as it is then. Returns the exit code."""
     client = server.client()
     try:
         attempt = client.change(attempt_id, action, body)

@@ -39,7 +39,7 @@ WIDTH = 100  # characters of a line of a list
 
 @dataclass(slots=True)
 class Report:
-    """The findings: `errors` would stop a start, what is `unreachable` would not."""
+    """The findings: the `errors` would stop a start, the names in `unreachable` would not."""
 
     errors: list[str] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ def several(name: str, before: str, names: Iterable[str]) -> None:
 
 
 def check(config: Path | None, *, connect: bool) -> int:
-    """Print what the configuration results in and what is wrong with it; the exit code."""
+    """Print what the configuration results in and what is wrong with it. Returns the exit code."""
     report = Report()
     adapters = load_adapters()
     reading = read_configuration(config, os.environ, adapters)
@@ -110,7 +110,7 @@ def _server(settings: Settings) -> None:
 
 
 def _drain(bound: Mapping[str, Provider], settings: Settings) -> list[str]:
-    """Show how long a stop may take; a warning if that is too short for a submit."""
+    """Show how long a stop may take. Returns a warning if that is too short for a submit."""
     drain = drain_of(settings, bound)
     if not bound and settings.server.drain_seconds is None:
         return []  # the time is derived from the providers, and an error already says that one is missing
@@ -120,7 +120,7 @@ def _drain(bound: Mapping[str, Provider], settings: Settings) -> list[str]:
 
 
 def _database(settings: Settings, report: Report) -> list[str]:
-    """Show the ledger, and whether the system clock fits it; the warnings."""
+    """Show the ledger, and whether the system clock fits it. Returns the warnings."""
     path = settings.database.path.resolve()
     followed = [name for name, account in settings.providers.items() if account.enabled or account.api_key]
     try:
@@ -254,7 +254,7 @@ def _connect(bound: Mapping[str, Provider], report: Report) -> None:
 
 
 def _reach(url: str) -> str:
-    """Open a connection as a call would, and close it without sending a request; the protocol."""
+    """Open a connection as a call would, and close it without sending a request. Returns the protocol."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -25,11 +25,11 @@ class Refused(Exception):
 
 
 class Unreachable(Exception):
-    """No answer, or one that says to try again."""
+    """No answer came, or the answer says that the client may try again."""
 
 
 class GaveUp(Unreachable):
-    """The gateway did not answer any reading of a generation for a long time. The generation may still be running."""
+    """The gateway answered no read of a generation for a long time. The generation may still be running."""
 
 
 class Problem(Struct, frozen=True):
@@ -157,7 +157,7 @@ class Client:
         return self._with_retries(lambda: self._send("GET", path, headers=self._key).content, lambda _: None)
 
     def download(self, generation_id: str, url: str, path: Path, note: Callable[[str], object]) -> int:
-        """Download an output's file to `path`, whole or not at all; its size in bytes."""
+        """Download an output's file to `path`, whole or not at all. Returns its size in bytes."""
         target, headers = self._target(generation_id, url)
         partial = path.with_name(path.name + ".part")
 

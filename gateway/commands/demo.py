@@ -42,7 +42,7 @@ WAIT_SECONDS = 1
 
 
 def demo(image: Path | None, prompt: str, model: str, output: Path, *, port: int, stay: bool) -> int:
-    """Make an MP4 from an image; the exit code. With `stay` the servers run until a signal."""
+    """Make an MP4 from an image. Returns the exit code. With `stay` the servers run until a signal."""
     if image is None and not IMAGE.is_file():
         raise click.UsageError("an installed package has no example image; name one with --image PATH")
     body = {"model": model, "prompt": prompt, "image": image_of(str(image or IMAGE))}
@@ -130,7 +130,7 @@ class Stack:
 
 
 def _make_video(stack: Stack, body: dict[str, str], output: Path, *, stay: bool) -> int:
-    """Make the video and print what was made; the exit code."""
+    """Make the video and print what was made. Returns the exit code."""
     output.mkdir(parents=True, exist_ok=True)
     request = output / "request.json"
     request.write_bytes(msgspec.json.encode(body))

@@ -86,7 +86,7 @@ class Following:
 
 
 def generate(body: Mapping[str, Any], server: Server, following: Following, *, wait: bool) -> int:
-    """Create a generation, watch it, download its files; the exit code."""
+    """Create a generation, watch it, download its files. Returns the exit code."""
 
     def work(client: Client, started: list[str]) -> int:
         generation = client.create(body, f"cli-{uuid4()}", warn)
@@ -101,7 +101,7 @@ def generate(body: Mapping[str, Any], server: Server, following: Following, *, w
 
 
 def watch(generation_id: str, server: Server, following: Following) -> int:
-    """Follow a generation to its end, and download its files if there is an `output`; the exit code."""
+    """Follow a generation to its end, and download its files if there is an `output`. Returns the exit code."""
     return _session(
         server, lambda client, _: _finish(client, generation_id, following), [generation_id], following.output
     )
@@ -150,7 +150,7 @@ def follow(
 
 
 def download(client: Client, generation: Generation, output: Path, note: Callable[[str], object]) -> list[Path]:
-    """Download the file of every completed output; their paths."""
+    """Download the file of every completed output. Returns the paths."""
     results = [result for result in generation.data if result.status == "completed" and result.url is not None]
     paths = _paths(generation, results, output)
     for result, path in zip(results, paths, strict=True):
@@ -208,7 +208,10 @@ def _finish(client: Client, generation_id: str, following: Following) -> int:
 
 
 def _session(server: Server, work: Callable[[Client, list[str]], int], started: list[str], output: Path | None) -> int:
-    """Run `work` with a client; the exit code. `work` appends to `started` the id of a generation that it created."""
+    """Run `work` with a client. Returns the exit code.
+
+    `work` appends to `started` the id of a generation that it created.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
     client = server.client()
     try:

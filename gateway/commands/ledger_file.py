@@ -25,9 +25,8 @@ class LedgerFile(Struct, frozen=True, kw_only=True):
 
     state: str
     time: LedgerTime = LedgerTime(newest=None, has_open=False)
-    unfollowed: tuple[
-        tuple[str, str], ...
-    ] = ()  # providers without a key, each with an open generation that it works on
+    # Providers without a key, each with an open generation that it works on.
+    unfollowed: tuple[tuple[str, str], ...] = ()
 
 
 def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:

@@ -30,7 +30,7 @@ class Models(Struct, frozen=True):
 
 
 def models(name: str | None, server: Server | None, config: Path | None, *, as_json: bool) -> int:
-    """Print all models, or the one with this name; the exit code."""
+    """Print all models, or the one with this name. Returns the exit code."""
     try:
         listed = _local(name, config) if server is None else _remote(name, server)
     except (ModelNotFound, Refused, Unreachable, msgspec.ValidationError) as error:

@@ -10,7 +10,7 @@ from gateway.commands.terminal import warn
 
 
 def openapi(output: Path | None, check: Path | None) -> int:
-    """Print the document, or write it to `output`, or compare it with `check`; the exit code, 1 if they differ."""
+    """Print the document, write it to `output`, or compare it with `check`. Returns the exit code: 1 if they differ."""
     text = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
     if check is not None:
         if check.is_file() and check.read_text("utf-8") == text:

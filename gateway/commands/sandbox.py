@@ -17,7 +17,7 @@ KEY = "sandbox"  # any key works, except those to which the sandbox reacts in a 
 
 
 def sandbox(host: str, port: int, journal: Path | None, changes: Mapping[str, Any]) -> int:
-    """Run until SIGINT or SIGTERM; the exit code."""
+    """Run until SIGINT or SIGTERM. Returns the exit code."""
     try:
         server = SandboxServer(host=host, port=port, journal=journal, **changes)
     except msgspec.ValidationError as error:

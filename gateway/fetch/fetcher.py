@@ -41,7 +41,7 @@ BROWSER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like
 REDIRECTS_MAX = 5
 ADDRESSES_MAX = 8  # of one name; the others are not tried
 RESOLVE_SECONDS = 10.0
-CONNECT_SECONDS = 10.0  # for one address; the TLS handshake has the same again
+CONNECT_SECONDS = 10.0  # for one address; the TLS handshake gets the same time again
 HEAD_SECONDS = 60.0  # from the first connection to the end of the reply's head, however slowly it arrives
 POST_REPLY_MAX = 64 * 1024  # bytes of the reply to a POST that are read
 _WHOLE = re.compile(r"bytes 0-(\d{1,15})/(\d{1,15})")
@@ -51,13 +51,12 @@ WHOLE = frozenset({200, 203})  # the statuses of a reply with the complete file
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
-Resolve = Callable[
-    [str, int], Awaitable[Sequence[str]]
-]  # a name and a port → its addresses; raises `OSError` when it has no address
+# A name and a port → the addresses of the name. Raises `OSError` if it has no address.
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class FetchRefused(Exception):
-    """This URL may not be fetched, ever, unless it is one of the subclasses. The text is safe to show to clients."""
+    """A URL may not be fetched. This is permanent, except in the subclasses. The text is safe to show to clients."""
 
 
 class AddressRefused(FetchRefused):

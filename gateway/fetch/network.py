@@ -165,7 +165,8 @@ class _Stream(httpcore.AsyncNetworkStream):
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(BUFFER_BYTES)  # a new one: bytes from before the TLS handshake must not count
         protocol = _Secured(reader)
-        # Reading is paused on the TCP connection: uvloop's TLS loses buffered data when the peer closes while paused.
+        # So the reader pauses the TCP connection, not the TLS one: uvloop's TLS loses buffered data if the peer closes
+        # while it is paused.
         protocol.connection_made(self._writer.transport)
         async with _within(timeout, httpcore.ConnectTimeout, httpcore.ConnectError):
             secured = await loop.start_tls(

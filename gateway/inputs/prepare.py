@@ -59,11 +59,11 @@ class _ImageBytes(Struct, frozen=True, kw_only=True):
 
 
 class _FetchFailed(Exception):
-    """The image at a URL cannot be had. The text completes "the URL could not be fetched: …"."""
+    """The image at a URL cannot be fetched. The text completes "the URL could not be fetched: …"."""
 
 
 class _TryAgain(_FetchFailed):
-    """Another try in a moment may have the image: its server was busy, or the transfer broke off."""
+    """Another try in a moment may succeed: the server of the image was busy, or the transfer broke off."""
 
 
 class InputPreparer:
@@ -125,7 +125,7 @@ class InputPreparer:
         return with_images(value, replaced)
 
     async def forget(self, value: Input, key: str, provider: Provider, failure: Failed | None) -> None:
-        """After a submit that failed because of its input: upload its images again the next time.
+        """Forget the uploads of a submit that failed because of its input, so that the next submit uploads again.
 
         The provider may have removed what was uploaded before. If the store is not available nothing is raised: the
         remembered uploads expire by themselves.

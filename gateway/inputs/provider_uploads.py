@@ -51,7 +51,7 @@ class ProviderUploads:
         self._under_way: dict[UploadKey, asyncio.Task[str]] = {}
 
     async def url(self, provider: Provider, image: Image, *, once: bool = False) -> str:
-        """The URL at which the provider has the image. Raises `InputRefused`, `StoreUnavailable`, what `read` raises.
+        """The URL at which the provider has the image. Raises `InputRefused`, `StoreUnavailable`, or as `read`.
 
         With `once` the upload is neither looked up nor remembered: the gateway itself keeps nothing of the image.
         """
@@ -65,7 +65,7 @@ class ProviderUploads:
         return await asyncio.shield(upload)
 
     async def forget(self, provider: Provider, digests: Sequence[str]) -> None:
-        """Upload these contents (SHA-256 in hex) again when they are needed next.
+        """Forget the uploads of these contents (SHA-256 in hex), so that the next submit uploads them again.
 
         If the store is not available nothing is raised: remembered uploads expire by themselves.
         """

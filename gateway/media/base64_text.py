@@ -11,7 +11,7 @@ import re
 _PIECE = 4 * 2**18  # characters that are decoded in one call, during which no other thread runs
 _LINES_MAX = 600_000  # of folded text; 20 MB in lines of 60 characters are 470,000 lines
 _LINE_WIDTHS = (60, 64, 72, 76)  # at which encoders break lines
-_SHORTEST_FOLD = 3  # so many blanks at equal distances cannot be chance
+_SHORTEST_FOLD = 3  # this many blanks at equal distances, or more, cannot be chance
 _OUTER = b" \t\r\n\f\v"
 _NOT_BLANK = b"\t\r\n\f\v"
 _STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -139,7 +139,7 @@ def _unfold(text: bytes) -> bytes:
 def _possible_blanks(blanks: int, joints: int) -> set[int]:
     """How many of the `blanks` at each of `joints` line ends can be white space.
 
-    The others would each have been a `+`, which is possible only for a few of them: more would be no coincidence.
+    The others would each have been a `+`, which can happen by chance at a few line ends, but not at many.
     """
     return {blanks - plus for plus in range(blanks + 1) if plus == 0 or plus * joints < _SHORTEST_FOLD}
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 TIMEOUT_SECONDS = 30.0
-MEMORY_BYTES = 2 * 1024**3  # of one process; the largest accepted image takes 400 MB, several times
+# Of one process. The largest accepted image takes 400 MB, and a conversion needs several copies of it.
+MEMORY_BYTES = 2 * 1024**3
 PROCESSES_MAX = 2  # at the same time
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF")
 _QUALITIES = (90, 80, 70, 60, 50, 40)  # tried in this order until the result is small enough
@@ -112,7 +113,7 @@ def _decode(content: bytes, width: int, height: int) -> "Image":
         if opened.width * opened.height > PIXELS_MAX:
             raise ValueError("the image is larger than its header declared")
         profile = opened.info.get("icc_profile") if opened.mode in {"RGB", "RGBA", "P"} else None
-        opened.draft(None, (width, height))  # a JPEG need not be decoded larger than it is wanted
+        opened.draft(None, (width, height))  # a JPEG can be decoded at a smaller size at once
         image = _in_colour(opened)
         # Turning a small image is cheap, so it is resized first; the orientation is kept from the original file.
         image = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)

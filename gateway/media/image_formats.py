@@ -90,7 +90,7 @@ def type_of(data: bytes) -> str | None:
 
 
 def not_an_image(data: bytes) -> str:
-    """What bytes are that are not an image: "a PDF document of 9 bytes", "5 bytes that are not a JPEG, … image: …"."""
+    """Describe bytes that are not an image: "a PDF document of 9 bytes", "5 bytes that are not a JPEG, … image: …"."""
     name = name_of(data)
     if name is not None:
         return f"{name} of {len(data):,} bytes"

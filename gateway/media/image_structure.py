@@ -16,7 +16,7 @@ from gateway.domain.errors import InvalidImage
 
 SEGMENTS_MAX = 8192  # of a JPEG; a large colour profile takes 255, a progressive image some 20
 CHUNKS_MAX = 65_536  # of a PNG or WebP; an encoder with the smallest usual chunks needs 10,000 for 20 MB
-SUB_BLOCKS_MAX = 250_000  # of a GIF, its blocks included; 20 MB in full ones are 82,000
+SUB_BLOCKS_MAX = 250_000  # of a GIF, its blocks included; 20 MB in sub-blocks of full size are 82,000
 BOXES_MAX = 1000  # of an AVIF
 STRIPS_MAX = 262_144  # of a TIFF
 TAGS_MAX = 1000  # of the first directory of a TIFF
@@ -150,7 +150,7 @@ _EXTENSION, _PICTURE, _TRAILER = 0x21, 0x2C, 0x3B
 
 
 def _gif(data: bytes) -> None:
-    """The trailer may be missing after a complete picture: nothing of that is lost, and viewers show the file."""
+    """The trailer may be missing after a complete picture: nothing of the picture is lost, and viewers show it."""
     position = 13 + _colours(data[10])
     pictures = 0
     left = SUB_BLOCKS_MAX

@@ -27,7 +27,7 @@ class Callbacks:
     _sending: "set[asyncio.Task[None]]" = field(default_factory=set)
 
     def at(self, moment: float, url: str, payload: Payload) -> None:
-        """Send then."""
+        """Send the callback at this moment of the sandbox's clock."""
         heapq.heappush(self._due, (moment, next(self._order), url, payload))
         if self._running is None:
             self.state.clock.listeners.append(self._wake.set)
@@ -35,7 +35,7 @@ class Callbacks:
         self._wake.set()
 
     async def send(self, url: str, payload: dict[str, Any]) -> None:
-        """Send now. The answer of the receiver is recorded and has no other effect."""
+        """Send a callback now. The answer of the receiver is recorded and has no other effect."""
         try:
             reply = await self.client.post(url, json=payload)
             outcome: int | str = reply.status_code
@@ -47,7 +47,7 @@ class Callbacks:
             self.state.journal.note("callback", about)
 
     async def close(self) -> None:
-        """Send no more."""
+        """Stop: callbacks that wait are not sent."""
         tasks = [task for task in (self._running, *self._sending) if task is not None]
         for task in tasks:
             task.cancel()

@@ -45,7 +45,7 @@ CALLBACKS = {
 }
 EXTRA_IDS = "extra_ids"  # only Keevx: starts more tasks than requested (args: n)
 FEWER_IDS = "fewer_ids"  # only Keevx: the reply omits some of the started tasks (args: n)
-DELAYED = "delayed"  # the call is read now and handled later (args: seconds); `slow` handles now and replies later
+DELAYED = "delayed"  # the call is read now and handled later (args: seconds); `slow` handles it now and replies later
 BEFORE = "close_before_read"  # the connection ends before the body is read; nothing is started
 
 

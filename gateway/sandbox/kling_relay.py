@@ -116,7 +116,7 @@ def unknown_path(request: Request) -> Reply:
 
 
 def headers() -> tuple[tuple[str, str], ...]:
-    """On every reply."""
+    """The headers of every reply."""
     return (("x-oneapi-request-id", secrets.token_hex(16)),)
 
 

@@ -195,10 +195,8 @@ def _documented(task: Task, view: View, reason: str) -> dict[str, Any]:
         about = {"duration": task.spec.seconds, "fps": 30, **size, "seed": 20231234}
         answer |= {"url": task.result_url, "format": "mp4", "metadata": about}
     if view.phase in {"done", "failed"}:
-        answer["error"] = {
-            "code": 0,
-            "message": reason or "string",
-        }  # the documented sample has an error although the task succeeded
+        # The documented sample has an error although the task succeeded.
+        answer["error"] = {"code": 0, "message": reason or "string"}
     return answer
 
 

@@ -45,9 +45,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
-    relay_kling_refuses: Literal["status", "200"] = (
-        "status"  # refusals have an HTTP status, or 200 and a code other than 0
-    )
+    # Refusals of Kling have an HTTP status, or 200 and a code other than 0.
+    relay_kling_refuses: Literal["status", "200"] = "status"
     relay_native_errors: Literal["named", "general"] = "named"  # C: a code for each error, or one for each HTTP status
     relay_models: tuple[str, ...] = (
         "kling-v1",

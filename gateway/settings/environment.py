@@ -25,7 +25,7 @@ ENVIRONMENT = {
 def fill(
     tables: dict[str, Any], environ: Mapping[str, str], providers: Collection[str], warnings: list[str]
 ) -> dict[KeyPath, str]:
-    """Put the values of the environment where the file is silent; return the variable of each key filled that way."""
+    """Fill keys that the file does not set from the environment. Returns the variable of each key that was filled."""
     origins: dict[KeyPath, str] = {}
 
     def put(table: object, path: KeyPath, variable: str, value: object) -> None:

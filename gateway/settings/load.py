@@ -109,7 +109,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     """A configuration and everything that is wrong with it."""
 
     faults: tuple[Fault, ...]  # a start needs this to be empty
-    # Without the tables of providers and models that have a fault. None: something else has one, too.
+    # Without the tables of providers and models that have a fault. None if anything else has a fault.
     settings: Settings | None = None
 
 

@@ -88,12 +88,10 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     api_keys: tuple[ApiKey, ...] = ()  # of clients
     admin_keys: tuple[ApiKey, ...] = ()  # of operators; they open the paths below /v1/admin and no others
     auth: Literal["keys", "none"] | None = None  # None only before loading: then "keys" if there are any, else "none"
-    max_body_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = (
-        29_360_128  # of one request, including its images in base64
-    )
-    max_bodies_bytes: Annotated[int, Meta(ge=1024, le=2**40)] = (
-        268_435_456  # of all requests that are being read, together
-    )
+    # Of one request, including its images in base64.
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 29_360_128
+    # Of all requests that are being handled, together.
+    max_bodies_bytes: Annotated[int, Meta(ge=1024, le=2**40)] = 268_435_456
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 16_000
     max_long_polls: Annotated[int, Meta(ge=1, le=1_000_000)] = 5000  # reads with `wait` that are held at the same time
     max_listeners: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000  # streams of events that are open at the same time
@@ -108,9 +106,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class DatabaseSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[database]`: where the ledger is."""
 
-    url: DatabaseUrl = (
-        "sqlite:///video-gateway.db"  # three slashes and a relative path, or four slashes and an absolute one
-    )
+    # Three slashes and a relative path, or four slashes and an absolute one.
+    url: DatabaseUrl = "sqlite:///video-gateway.db"
 
     @property
     def path(self) -> Path:
@@ -129,7 +126,7 @@ class PollingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     grace_seconds: Seconds | None = None  # how long "not found" and "completed" without a URL are not yet believed
 
     def over(self, polling: Polling) -> Polling:
-        """`polling` with the values that are set here. `poll_max_seconds` never ends below `poll_seconds`."""
+        """`polling` with the values that are set here. Its `poll_max_seconds` is never below its `poll_seconds`."""
         values = {name: getattr(self, name) for name in PollingSettings.__struct_fields__}
         merged = replace(polling, **{name: value for name, value in values.items() if value is not None})
         return replace(merged, poll_max_seconds=max(merged.poll_max_seconds, merged.poll_seconds))

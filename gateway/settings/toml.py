@@ -1,7 +1,7 @@
 """Reads TOML into frozen Structs, strictly: an unknown key or a wrong type is a fault with the path of the key.
 
-A section is a Struct. A field's type is plain, with `Meta` limits, or `Annotated[…, Read(function)]`. The file names a
-`Secret` as `env:NAME` or `file:PATH`. No message shows a value, because the value might be a secret in the wrong place.
+A section is a Struct. A field's type is plain, with `Meta` limits, or `Annotated[…, TomlValue(function)]`. The file
+names a `Secret` as `env:NAME` or `file:PATH`. No message shows a value: it might be a secret in the wrong place.
 """
 
 import difflib
@@ -216,7 +216,7 @@ class TomlReader:
             self._refuse(path, message[:1].lower() + message[1:], inside.rstrip("`"))
 
     def secret(self, raw: object) -> Secret:
-        """The secret that `env:NAME` or `file:PATH` names, without one newline at its end. `ValueError` if none."""
+        """The secret that `env:NAME` or `file:PATH` names, without a newline at its end. Raises `ValueError`."""
         scheme, _, name = raw.partition(":") if isinstance(raw, str) else ("", "", "")
         if scheme == "env" and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             value = self._environ.get(name, "")

@@ -3,9 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from gateway.domain.adapter.contract import (
-    HttpReply,
-)
+from gateway.domain.adapter.contract import HttpReply
 from gateway.domain.adapter.decoding import json_or_none, mapping
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.refusals import ErrorReport, Mark, Refusals, Rule, kind_of_code
@@ -71,7 +69,11 @@ def task_failure_kind(error: ErrorBody) -> FailureKind:
 
 
 def find_error(reply: HttpReply) -> ErrorReport | None:
-    """The error of a reply, or None for a success: a reply that names a task (or, read, its status) is one."""
+    """The error of a reply, or None if it reports none.
+
+    A reply with HTTP 2xx has none if it has what was asked for: a `status` for a poll, an `id` or a `url` for other
+    calls. It also has none if it names no documented error and no task: then its reader finds it unreadable.
+    """
     body = json_or_none(reply)
     fields, reading = mapping(body), reply.method == "GET"
     if succeeded(reply) and any(fields.get(name) for name in (("status",) if reading else ("id", "url"))):

@@ -14,7 +14,7 @@ from gateway.domain.adapter.shown_value import shown
 DEFAULT_SECONDS = 5  # for every Kling model that has a duration
 VOICES_MAX = 2
 REFERENCES_MAX = 4  # image_urls and elements together, if one of the inputs is a video
-# Where no page states a limit: so large that the provider decides.
+# The limits for which no page has a number. They are so large that the provider decides.
 UNSTATED_TEXT = 10_000  # characters
 UNSTATED_IMAGES = 100
 
@@ -83,9 +83,8 @@ V3 = Capability(
     assumes={"resolution": "720p", "duration_seconds": DEFAULT_SECONDS, "generate_audio": False},
     negative_prompt_max=UNSTATED_TEXT,
     options=frozenset({"voice_ids", "multi_prompt"}),
-    images=ImageLimits(
-        max_bytes=10 * 1024 * 1024, min_side=300, max_ratio=2.5
-    ),  # Kling's own limits; FoxAPI states none
+    # Kling's own limits; FoxAPI states none.
+    images=ImageLimits(max_bytes=10 * 1024 * 1024, min_side=300, max_ratio=2.5),
     image_forms=(ImageTransport.UPLOAD, ImageTransport.URL),
     rules=(_voices, _shots),
 )

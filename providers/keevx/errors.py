@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from gateway.domain.adapter.contract import (
-    HttpReply,
-)
+from gateway.domain.adapter.contract import HttpReply
 from gateway.domain.adapter.decoding import items, json_or_none, mapping, number, text
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed

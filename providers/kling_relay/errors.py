@@ -79,11 +79,8 @@ TEXTS = (
     ),
     ({400, 422}, phrases("white-?list|authentication|authoriz|鉴权"), FailureKind.CREDENTIAL_REFUSED),
     ({400, 422}, POLICY, FailureKind.CONTENT_POLICY),
-    (
-        {403},
-        phrases("request blocked"),
-        FailureKind.UNAVAILABLE,
-    ),  # from `/content`: the relay is not allowed to fetch the file
+    # From `/content`: the relay is not allowed to fetch the file.
+    ({403}, phrases("request blocked"), FailureKind.UNAVAILABLE),
     ({404}, phrases("task[_ ]not[_ ](?:found|exist)"), FailureKind.TASK_LOST),
     ({500, 503}, phrases("no available channel|无可用渠道"), FailureKind.UNAVAILABLE),
 )
@@ -122,9 +119,8 @@ RULES = (
     *_of_codes(vague=True, codes=OF_PLUG_IN),
     *(Rule(kind=kind, statuses=at, phrases=words) for at, words, kind in TEXTS),
     *_of_codes(vague=True),
-    Rule(
-        by_status=KIND_BY_STATUS | dict.fromkeys((404, 405), FailureKind.UNAVAILABLE)
-    ),  # "Invalid URL": the base URL is wrong
+    # A 404 ("Invalid URL") or a 405 means that the base URL is wrong.
+    Rule(by_status=KIND_BY_STATUS | dict.fromkeys((404, 405), FailureKind.UNAVAILABLE)),
 )
 # Messages that are not a reason. Kling sends `"message": "SUCCEED"` even with a failed task.
 NO_REASON = frozenset({"", "ok", "succeed", "success", "succeeded"})

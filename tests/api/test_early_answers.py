@@ -28,7 +28,7 @@ async def exchange(port: int, head: str, body: bytes) -> bytes:
             await writer.wait_closed()
 
 
-# Request line, headers, status.
+# The method and the path, "K" if the request has a key, and the status of its answer.
 EARLY: dict[str, tuple[str, str, bytes]] = {
     "no key": (f"POST {VIDEOS}", "", b"401"),
     "no such path": ("POST /v1/nothing", "K", b"404"),
@@ -146,10 +146,8 @@ async def test_the_gateway_waits_a_moment_for_a_body_that_stops(gateway: Any) ->
     client = Endless(gateway, sends=False)
     request = asyncio.create_task(client.ask())
     await gateway.clock.advance(request_log.LINGER_IDLE_SECONDS - 1)
-    assert [message.get("more_body") for message in client.sent] == [
-        None,
-        True,
-    ]  # the whole answer was sent, except its end
+    # The whole answer was sent, except its end.
+    assert [message.get("more_body") for message in client.sent] == [None, True]
     assert not request.done()
     await gateway.clock.advance(1)
     await asyncio.wait_for(request, 5)

@@ -113,7 +113,7 @@ def test_retry_after_is_in_whole_seconds_rounded_up(seconds: float, header: str)
     assert render(Overloaded(retry_after=seconds), "req_1").headers["Retry-After"] == header
 
 
-def test_no_wait_no_header(client: Any) -> None:
+def test_without_a_wait_there_is_no_retry_after(client: Any) -> None:
     assert "retry-after" not in answer(client, Overloaded()).headers
     assert answer(client, Overloaded(retry_after=2.5)).headers["retry-after"] == "3"
 

@@ -273,7 +273,7 @@ async def test_an_image_of_a_create_is_not_listed_as_a_file(gateway: Any, check_
     assert (response.status_code, response.content) == (200, PNG), "providers may get a URL of it"
 
 
-async def test_a_key_has_room_for_so_many_files_and_bytes(start: Any, check_error: Any) -> None:
+async def test_the_files_and_bytes_of_a_key_are_limited(start: Any, check_error: Any) -> None:
     gateway = await start("files.max_per_key = 2\nfiles.max_bytes_per_key = 1048576")
     large = PNG + bytes(600_000)
     first = await uploaded(gateway, large)

@@ -25,11 +25,8 @@ _UNDECIDED = frozenset({"submitting_nothing_sent", "sent_no_reply", "reply_read_
 _SLOW = Fault("submit", "slow", args={"seconds": 1})
 SLOW_SECONDS = 30.0  # until enough slow submits are running
 SLOW_READ_SECONDS = 2.5 * POLL_MAX_SECONDS
-SPREAD = {
-    "create_before_commit": 8,
-    "create_committed": 8,
-    "terminal": 6,
-}  # the kill hits a random pass through the window, up to this one
+# A kill hits a random pass through the window, up to this one.
+SPREAD = {"create_before_commit": 8, "create_committed": 8, "terminal": 6}
 FIRES_SECONDS = 10.0  # until the gateway reaches a window
 TRIES = 3
 KEPT_SECONDS = 90.0  # until every result is archived, after all have ended
@@ -51,7 +48,7 @@ class ChaosError(Exception):
 
 
 async def eventually(look: Callable[[], bool], seconds: float = FIRES_SECONDS) -> bool:
-    """Whether it comes."""
+    """True if `look` returns true within this time."""
     deadline = time.monotonic() + seconds
     while not look():
         if time.monotonic() > deadline:

@@ -74,7 +74,7 @@ def with_event(kind: str, **data: Any) -> Generation:
     return replace(GENERATION, events=(*GENERATION.events, (kind, data)))
 
 
-def test_all_is_well() -> None:
+def test_a_correct_run_has_no_violation() -> None:
     report = examined(GENERATION)
 
     assert report.violations == []
@@ -123,7 +123,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("words", WRONG)
-def test_it_sees(words: str) -> None:
+def test_each_violation_is_reported(words: str) -> None:
     assert any(words in violation for violation in WRONG[words].violations), WRONG[words].violations
 
 
@@ -175,7 +175,7 @@ def test_an_end_may_be_announced_more_than_once() -> None:
         ([DELIVERY, DELIVERY | {"generation": "gen_2"}], "it is None"),
     ],
 )
-def test_it_sees_what_is_wrong_with_deliveries(lines: list[Any], words: str) -> None:
+def test_faults_of_deliveries_are_reported(lines: list[Any], words: str) -> None:
     assert any(words in violation for violation in heard(*lines).violations)
 
 
@@ -186,7 +186,7 @@ def stored(folder: Path, rows: set[str], *archived: str, final: bool = True) -> 
     return report.violations
 
 
-def test_it_sees_what_is_wrong_with_files(tmp_path: Path) -> None:
+def test_faults_of_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "gen_1").mkdir()
     (tmp_path / ".partial").mkdir()
     (tmp_path / "gen_1" / "a.mp4").write_bytes(b"video")

@@ -40,11 +40,11 @@ from gateway.domain.adapter.task import Artifact, Pending, Status
         ([{"message": "m"}], ("", "", "")),
     ],
 )
-def test_a_complaint_is_read_in_every_form(body: Any, said: tuple[str, str, str]) -> None:
+def test_an_error_body_is_read_in_every_form(body: Any, said: tuple[str, str, str]) -> None:
     assert error_body(body) == ErrorBody(*said)
 
 
-def test_a_complaint_is_read_to_a_bound() -> None:
+def test_a_message_in_an_error_body_is_limited() -> None:
     assert len(error_body({"message": "x" * 10**6}).message) == len(error_body("x" * 10**6).message) == 10_000
 
 

@@ -1160,10 +1160,8 @@ async def test_a_key_of_a_deleted_generation_is_forgotten_after_its_day(store: S
     made = await store.create(generation(status=Status.FAILED), (), Idempotency(key="k", digest=b"1"))
     assert await store.delete(made.id, "alice", NOW)
 
-    # The digest, by which a retry without a key is recognised, is not deleted yet either.
-    assert (
-        await store.forget(NOW + HALF_HOUR, 10) == 0
-    )  # the digest, by which a retry without a key is recognised, is not deleted yet either
+    # The digest, by which a retry without a key is recognised, is not deleted yet.
+    assert await store.forget(NOW + HALF_HOUR, 10) == 0
     assert await store.forget(NOW + HALF_HOUR + timedelta(seconds=1), 10) == 1
     assert await stored_keys(store, NOW, "k") == ["k"]
     assert await store.forget(LATER, 10) == 1

@@ -163,11 +163,11 @@ async def play(scenario: Scenario, folder: Path) -> list[Line]:
             await gateway.start()
             posted = [await _ask(gateway, made, number) for number, made in enumerate(scenario.made)]
             ended = [{prompt: await _end(gateway, key) for prompt, key in ids.items()} for ids in posted]
-            untold = untold_submits(
+            unrecorded = unrecorded_submits(
                 gateway, [generation for generations in ended for generation in generations.values()]
             )
             return [
-                await _line(gateway, scenario, made, generations, untold)
+                await _line(gateway, scenario, made, generations, unrecorded)
                 for made, generations in zip(scenario.made, ended, strict=True)
             ]
 
@@ -192,9 +192,9 @@ async def _end(gateway: Gateway, generation_id: str) -> Generation:
 
 
 async def _line(
-    gateway: Gateway, scenario: Scenario, made: Made, generations: Mapping[str, Generation], untold: Sequence[str]
+    gateway: Gateway, scenario: Scenario, made: Made, generations: Mapping[str, Generation], unrecorded: Sequence[str]
 ) -> Line:
-    wrong: list[str] = [*untold]
+    wrong: list[str] = [*unrecorded]
     for prompt, generation in generations.items():
         seen = await gateway.get(generation.id)
         expected = {
@@ -293,7 +293,7 @@ def breaches(gateway: Gateway, prompt: str, generation: Generation) -> list[str]
     return problems
 
 
-def untold_submits(gateway: Gateway, generations: Sequence[Generation]) -> list[str]:
+def unrecorded_submits(gateway: Gateway, generations: Sequence[Generation]) -> list[str]:
     """Submits that a provider received and the ledger does not have, or the reverse. Takes all the generations."""
     sent = Counter(
         generation.route(attempt).provider

@@ -1,4 +1,4 @@
-"""The table of scenarios: whatever the providers do, what must come of it. `make scenarios` prints it.
+"""The table of scenarios: what the providers do, and the outcome that is required. `make scenarios` prints it.
 
 The name of a fault is the sandbox's: see gateway/sandbox/faults.py and each provider's own errors beside it.
 """
@@ -154,7 +154,7 @@ UNCLEAR: Mapping[str, tuple[str, Mapping[str, Any], int]] = {  # fault, its argu
     "200 with an empty body": ("empty", {}, 1),
     "redirect": ("redirect", {}, 0),
 }
-NOT_TOLD = {  # documented errors that leave open whether a task was started
+LEAVES_OPEN = {  # documented errors that leave open whether a task was started
     "keevx": ("500",),
     "kling_relay": (
         *("500", "500_old_text", "500_read_response", "500_panic", "502_plugin_unknown", "502_plugin_no_id"),
@@ -176,7 +176,7 @@ def unclear_answers() -> Iterator[Scenario]:
             yield falls_back(name, unknown, second, Fault(first, fault, times=None, args=args), started=started)
     for first, second in ROUND:
         unknown, closed = maybe(first, "ambiguous"), Fault(first, "close_after_accept", times=None)
-        for fault in NOT_TOLD[first]:
+        for fault in LEAVES_OPEN[first]:
             yield falls_back(f"refused with {fault}", unknown, second, Fault(first, fault, times=None))
         for when, fault, started in (("before", "hang", 0), ("after", "hang_after_accept", 1)):
             never = Fault(first, fault, times=None)

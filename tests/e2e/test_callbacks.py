@@ -105,7 +105,7 @@ async def test_callbacks_that_come_twice_or_before_the_reply_are_one_result(call
     assert set(outcomes(called)) == {200}
 
 
-async def test_what_a_callback_claims_is_not_believed(called: Gateway) -> None:
+async def test_the_contents_of_a_callback_are_not_trusted(called: Gateway) -> None:
     called.providers["keevx"] = {}
     await called.start()
     called.sandbox.fault("keevx", "callback", "forged", task_id="i2v-of-nobody", after=0.5)
@@ -130,7 +130,7 @@ async def test_a_lost_reply_with_an_early_callback_is_one_purchase(called: Gatew
     assert [attempt["tasks"] for attempt in generation["attempts"]] == [list(called.sandbox.state.tasks)]
 
 
-async def test_a_refusal_behind_an_early_callback_buys_nothing_elsewhere(called: Gateway) -> None:
+async def test_a_refusal_after_an_early_callback_buys_nothing_elsewhere(called: Gateway) -> None:
     called.route(KEEVX, FOXAPI)
     called.providers["keevx"] = {}
     await called.start()
@@ -144,7 +144,7 @@ async def test_a_refusal_behind_an_early_callback_buys_nothing_elsewhere(called:
 
 @pytest.mark.parametrize("policy", ["fall_back", "hold"])
 @pytest.mark.parametrize("fault", [("close_after_accept", {}), ("530003", {"started": 1})], ids=lambda case: case[0])
-async def test_a_lost_reply_is_known_by_the_callback_of_its_end(
+async def test_the_task_of_a_lost_reply_is_adopted_from_its_final_callback(
     called: Gateway, policy: str, fault: tuple[str, dict[str, Any]]
 ) -> None:
     called.route(KEEVX, on_ambiguous=policy)
@@ -191,7 +191,7 @@ async def later(gateway: Gateway, generation_id: str) -> dict[str, Any]:
     return await gateway.get(generation_id)
 
 
-async def test_a_result_that_nobody_waits_for_any_more_is_used_where_nothing_better_came(called: Gateway) -> None:
+async def test_a_late_result_is_used_if_no_other_result_came_first(called: Gateway) -> None:
     called.route(KEEVX, FOXAPI)
     await called.start()
     called.sandbox.fault("keevx", "submit", "close_after_accept")
@@ -249,7 +249,9 @@ async def test_a_flood_costs_a_poll_a_second_and_no_write(called: Gateway) -> No
     assert (await ended(called, post["id"]))["status"] == "completed"
 
 
-async def test_behind_the_end_nothing_happens(called: Gateway, events: list[Mapping[str, Any]]) -> None:
+async def test_a_callback_after_the_end_neither_polls_nor_writes(
+    called: Gateway, events: list[Mapping[str, Any]]
+) -> None:
     await called.start()
     generation = await made(called)
     polls, writes = called.received("keevx", "poll"), dict(called.writes)
@@ -267,7 +269,7 @@ async def test_behind_the_end_nothing_happens(called: Gateway, events: list[Mapp
     assert token not in str(events)
 
 
-async def test_nothing_is_told_to_providers_without_a_way_back(called: Gateway) -> None:
+async def test_without_a_public_url_a_provider_gets_no_callback_url(called: Gateway) -> None:
     called.public_url = None  # type: ignore[assignment]  # as without the setting
     called.providers["keevx"] = {}
     await called.start()
@@ -276,7 +278,7 @@ async def test_nothing_is_told_to_providers_without_a_way_back(called: Gateway) 
     assert (task.callback_url, outcomes(called)) == (None, [])
 
 
-async def test_an_early_callback_is_read_as_soon_as_there_is_something_to_read(called: Gateway) -> None:
+async def test_a_callback_before_the_reply_leads_to_a_poll_right_after_the_reply(called: Gateway) -> None:
     await called.start()
     called.sandbox.fault("keevx", "callback", "early")
     generation = await made(called)

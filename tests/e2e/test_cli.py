@@ -114,7 +114,7 @@ def test_generate_makes_a_file_from_a_file(run: Run, image: Path, tmp_path: Path
     assert {Path(path).parent.name for path in lines[-2:]} == {"results"}
 
 
-def test_generate_without_a_result_tells_why(run: Run, image: Path, tmp_path: Path) -> None:
+def test_generate_without_a_result_says_why(run: Run, image: Path, tmp_path: Path) -> None:
     prompt = "waves [[sandbox:keevx:submit:fail_content]]"
     made = run("generate", prompt, "--model=keevx/V", f"--image={image}")
 

@@ -65,9 +65,8 @@ async def test_a_start_goes_on_from_what_the_last_process_saw_though_nothing_was
     gateway.app._timekeeper.start()  # which it also does by itself every few seconds of real time
     seen = gateway.app.clock.now()
     await gateway.crash()
-    (gateway.folder / "ledger.db-lock").write_text(
-        f"{seen.timestamp():.3f}\n"
-    )  # a crash leaves the last time that was written
+    # A crash leaves the last time that was written.
+    (gateway.folder / "ledger.db-lock").write_text(f"{seen.timestamp():.3f}\n")
 
     await restarted(gateway, -2900)
 
@@ -182,7 +181,7 @@ async def test_a_start_far_ahead_of_an_idle_ledger_removes_nothing_for_a_day(gat
     assert files() == 0
 
 
-async def test_a_small_lag_of_the_clock_is_not_told_to_receivers_of_webhooks(gateway: Any) -> None:
+async def test_a_small_lag_of_the_clock_does_not_show_in_webhook_timestamps(gateway: Any) -> None:
     await restarted(gateway, -3600)
     lag = gateway.app.clock.now() - gateway.app._deliverer._wall_clock.now()
     assert 3590 < lag.total_seconds() <= 3600

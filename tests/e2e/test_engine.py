@@ -102,7 +102,7 @@ async def test_status_and_progress_are_the_providers_own(gateway):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
-async def test_a_provider_with_a_count_is_asked_once(gateway, n: int):
+async def test_a_provider_that_makes_several_outputs_gets_one_submit(gateway, n: int):
     made = await gateway.make(model=V, n=n, **IMAGE)
     assert gateway.submits == {"keevx": 1}
     assert gateway.paid == {"keevx": n}
@@ -112,7 +112,7 @@ async def test_a_provider_with_a_count_is_asked_once(gateway, n: int):
 
 
 @pytest.mark.parametrize("n", [2, 4])
-async def test_a_provider_without_a_count_is_asked_for_each(gateway, n: int):
+async def test_a_provider_that_makes_one_output_gets_a_submit_for_each(gateway, n: int):
     made = await gateway.make(model=RELAY, n=n)
     assert gateway.submits == gateway.paid == {"kling_relay": n}
     assert [output["index"] for output in made["data"]] == list(range(n))
@@ -133,7 +133,7 @@ async def test_only_the_empty_outputs_go_to_the_next_route(idle):
     assert (second["provider"], second["status"], len(second["tasks"])) == ("foxapi", "completed", 1)
 
 
-async def test_what_is_there_counts_when_the_rest_fails(gateway):
+async def test_a_generation_is_completed_if_one_of_its_outputs_is(gateway):
     gateway.sandbox.fault("keevx", "submit", "fail", only=0)
     made = await gateway.make(model=V, n=2, **IMAGE)
     assert (made["status"], made["error"]) == ("completed", None)
@@ -185,7 +185,7 @@ async def test_extra_tasks_of_attempts_at_the_same_time_are_all_kept(idle):
     ("fate", "kind"),
     [("fail", "task_failed"), ("fail_content", "content_policy"), ("fail_image", "invalid_request")],
 )
-async def test_a_failed_task_is_told_with_its_kind(gateway, provider: str, fate: str, kind: str):
+async def test_a_failed_task_fails_its_generation_with_the_failure_kind(gateway, provider: str, fate: str, kind: str):
     gateway.sandbox.fault(provider, "submit", fate)
     made = await gateway.make(model=BY_IMAGE[provider], **IMAGE)
     assert (made["status"], made["error"]["code"]) == ("failed", kind)
@@ -211,7 +211,7 @@ async def test_refused_content_stops_unless_the_model_says_otherwise(idle, opera
         assert failures(made) == [refused, ("keevx", None, "yes")]
 
 
-async def test_no_falling_back_when_the_client_forbids_it(idle):
+async def test_no_other_route_is_tried_when_the_client_forbids_it(idle):
     idle.route(FOX_IMAGE, V)
     gateway = await idle.start()
     gateway.sandbox.fault("foxapi", "submit", "fail")
@@ -276,7 +276,7 @@ async def test_a_refused_input_is_refused_anywhere(idle, provider: str, fault: s
 
 
 @pytest.mark.parametrize("form", ["retry_after", "retry_date"])
-async def test_the_last_route_waits_as_long_as_it_is_told(gateway, form: str):
+async def test_the_last_route_waits_as_long_as_the_provider_asks(gateway, form: str):
     gateway.sandbox.fault("keevx", "submit", "429", **{form: 47})
     made = await gateway.make(model=V, **IMAGE)
     assert made["status"] == "completed"
@@ -286,7 +286,7 @@ async def test_the_last_route_waits_as_long_as_it_is_told(gateway, form: str):
     assert gateway.paid == {"keevx": 1}
 
 
-async def test_the_object_says_when_the_next_try_is_due(gateway):
+async def test_a_generation_shows_when_the_next_try_is_due(gateway):
     gateway.sandbox.fault("keevx", "submit", "429", retry_after=47)
     posted = await gateway.post(model=V, **IMAGE)
     await gateway.until_state(posted["id"], "refused")
@@ -295,7 +295,7 @@ async def test_the_object_says_when_the_next_try_is_due(gateway):
     assert (await gateway.finish(posted["id"]))["next_try_at"] is None
 
 
-async def test_without_a_word_the_last_route_waits_as_the_documentation_says(gateway):
+async def test_without_retry_after_the_last_route_waits_as_documented(gateway):
     gateway.sandbox.fault("kling_relay", "submit", "429")
     made = await gateway.make(model=RELAY)
     first, second = made["attempts"]
@@ -430,7 +430,7 @@ async def test_another_word_for_failed_ends_the_task_at_once(idle, word: str):
 
 
 @pytest.mark.parametrize("fault", ["close_before_read", "close", "hang", "redirect"])
-async def test_what_may_have_been_received_counts_as_received(idle, fault: str):
+async def test_a_submit_that_may_have_been_received_counts_as_received(idle, fault: str):
     idle.route(FOX_IMAGE, V)
     idle.patience["foxapi"] = 0.2
     gateway = await idle.start()
@@ -441,7 +441,7 @@ async def test_what_may_have_been_received_counts_as_received(idle, fault: str):
     assert gateway.sandbox.state.trapped == []  # no redirect is followed
 
 
-async def test_no_other_route_of_a_provider_that_may_have_a_task(idle):
+async def test_no_other_route_of_a_provider_is_tried_while_it_may_have_a_task(idle):
     idle.route(FOX_IMAGE, "foxapi/kling-o3-image-to-video", V)
     gateway = await idle.start()
     gateway.sandbox.fault("foxapi", "submit", "close_after_accept", times=None)
@@ -459,7 +459,7 @@ async def test_without_another_provider_the_submission_is_unknown(gateway, provi
     assert gateway.submits == gateway.paid == {provider: 1}
 
 
-async def test_what_an_unclear_answer_said_is_kept_for_whoever_asks_the_provider(gateway):
+async def test_an_unclear_answer_is_stored_so_that_the_provider_can_be_asked(gateway):
     gateway.sandbox.fault("kling_relay", "submit", "500")
     made = await gateway.make(model=RELAY)
     said = made["attempts"][0]["upstream"]
@@ -467,7 +467,7 @@ async def test_what_an_unclear_answer_said_is_kept_for_whoever_asks_the_provider
     assert f"kling_relay answered the submit with HTTP 500, request id {said['request_id']}" in made["error"]["message"]
 
 
-async def test_what_the_provider_reserved_for_a_task_is_kept(gateway):
+async def test_the_charge_that_a_provider_reports_is_stored(gateway):
     gateway.sandbox.state.settings = gateway.sandbox.state.settings.changed({"foxapi_submit": "newer"})
     made = await gateway.make(model=FOX_TEXT)
     said = made["attempts"][0]["upstream"]
@@ -560,7 +560,7 @@ async def test_a_task_is_lost_after_the_grace_and_three_readings(idle, provider:
     assert gateway.paid == {provider: 1, provider_of(NEXT[provider]): 1}
 
 
-async def test_not_found_is_to_be_confirmed_however_old_the_task(gateway):
+async def test_two_polls_without_a_task_do_not_lose_an_old_task(gateway):
     gateway.sandbox.fault("foxapi", "submit", "stuck")
     made = await gateway.post(model=FOX_TEXT)
     for _ in range(2):
@@ -572,7 +572,7 @@ async def test_not_found_is_to_be_confirmed_however_old_the_task(gateway):
 
 
 @pytest.mark.parametrize("sandbox_options", [{"relay_insert_seconds": 50.0}])
-async def test_a_task_that_is_not_found_at_first(gateway):
+async def test_a_task_that_is_not_found_at_first_is_polled_until_it_is(gateway):
     made = await gateway.make(model=RELAY)
     assert (made["status"], gateway.paid) == ("completed", {"kling_relay": 1})
 
@@ -593,7 +593,7 @@ async def test_done_without_a_file_makes_the_provider_look_again(gateway):
 
 
 @pytest.mark.parametrize("provider", BY_IMAGE)
-async def test_done_without_a_file_for_good(idle, provider: str):
+async def test_done_without_a_file_is_a_missing_result_after_the_grace(idle, provider: str):
     idle.route(BY_IMAGE[provider], NEXT[provider])
     gateway = await idle.start()
     gateway.sandbox.fault(provider, "submit", "no_url")
@@ -626,13 +626,13 @@ async def test_a_file_that_only_the_key_opens_goes_through_the_gateway(gateway):
 
 @pytest.mark.parametrize("sandbox_options", [{"relay_query": "proxy_url"}])
 @pytest.mark.parametrize("fault", ["429", "502_html", "close", "401", "403", "html_200"])
-async def test_the_last_chance_for_a_file_is_not_spoilt_by_a_bad_moment(gateway, fault: str):
+async def test_a_file_that_only_the_key_opens_is_fetched_again_after_a_failure(gateway, fault: str):
     gateway.sandbox.fault("kling_relay", "result", fault, times=2)
     made = await gateway.make(model=RELAY)
     assert (made["status"], len(made["attempts"])) == ("completed", 1)
 
 
-async def test_a_file_that_anybody_may_have_is_redirected_to(gateway):
+async def test_a_client_is_redirected_to_a_file_that_anybody_may_fetch(gateway):
     made = await gateway.make(model=FOX_TEXT)
     answer = await gateway.client.get(f"/v1/videos/generations/{made['id']}/content")
     assert (answer.status_code, answer.headers["location"]) == (302, made["data"][0]["provider_url"])
@@ -642,7 +642,7 @@ async def test_a_file_that_anybody_may_have_is_redirected_to(gateway):
 
 @pytest.mark.parametrize("sandbox_options", [{"total_seconds": 300.0}])
 @pytest.mark.parametrize("provider", BY_IMAGE)
-async def test_an_unknown_status_is_in_progress_and_told_once(gateway, events, provider: str):
+async def test_an_unknown_status_is_in_progress_and_logged_once(gateway, events, provider: str):
     gateway.sandbox.fault(provider, "submit", "unknown_status", times=2, word="ARCHIVING")
     first, second = [await gateway.post(model=BY_IMAGE[provider], **IMAGE) for _ in range(2)]
     await gateway.clock.run_for(120)
@@ -947,7 +947,7 @@ async def test_what_another_key_owns_does_not_exist(gateway):
 # --- health -----------------------------------------------------------------------------------------------------------
 
 
-async def test_who_waits_for_a_provider_whose_circuit_opens_goes_elsewhere(idle):
+async def test_attempts_that_wait_for_a_provider_leave_it_when_its_circuit_opens(idle):
     idle.route(V, FOX_IMAGE)
     idle.providers["keevx"]["concurrency"] = 1
     gateway = await idle.start()
@@ -959,10 +959,10 @@ async def test_who_waits_for_a_provider_whose_circuit_opens_goes_elsewhere(idle)
     assert gateway.paid == {"foxapi": 30}
     passed_by = [generation["attempts"][0]["billed"] for generation in ended]
     assert passed_by.count("maybe") == FAILURES_MIN
-    assert "no" in passed_by, "who was in the queue already was never sent"
+    assert "no" in passed_by, "an attempt that was in the queue already was never sent"
 
 
-async def test_a_provider_that_has_recovered_serves_all_who_waited(gateway):
+async def test_a_provider_that_has_recovered_serves_all_generations_that_waited(gateway):
     fault = gateway.sandbox.fault("foxapi", "submit", "503", times=None)
     made = [await gateway.post(model=FOX_TEXT) for _ in range(100)]
     await gateway.clock.run_for(60)

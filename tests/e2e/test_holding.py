@@ -165,7 +165,7 @@ async def test_task_attached_in_the_quarantine_stops_the_resubmit(held: Operator
     assert held.gateway.paid == held.gateway.submits == {"foxapi": 1}
 
 
-async def test_task_attached_behind_the_end_brings_a_late_output(held: Operator) -> None:
+async def test_task_attached_after_the_end_brings_a_late_output(held: Operator) -> None:
     """A task can be attached under any policy. Here another route has made the video already."""
     gateway = held.gateway
     gateway.route(ROUTE["foxapi"], ROUTE["keevx"], on_ambiguous="fall_back")
@@ -193,7 +193,7 @@ async def test_task_attached_behind_the_end_brings_a_late_output(held: Operator)
     assert gateway.paid == gateway.submits == {"foxapi": 1, "keevx": 1}
 
 
-async def test_task_of_a_cancelled_generation_is_known_and_let_go(held: Operator) -> None:
+async def test_task_of_a_cancelled_generation_is_recorded_and_not_polled(held: Operator) -> None:
     made, attempt = await held.hold(image=IMAGE_URL)
     await held.gateway.client.post(f"/v1/videos/generations/{made}/cancel")
     answer = await held.change(attempt, "attach", task_id=held.task_of())

@@ -52,7 +52,9 @@ async def opened(url: str, generations: list[str]) -> list[Stream]:
 ENDS = r"\r\n0\r\n\r\n$"  # the last chunk of an answer
 
 
-async def test_all_who_listen_are_told_and_go_on_elsewhere_when_the_gateway_stops(start: Start, tmp_path: Path):
+async def test_all_listeners_get_every_event_and_can_resume_elsewhere_when_the_gateway_stops(
+    start: Start, tmp_path: Path
+):
     options = ("queued_seconds=0", "total_seconds=3600", "max_short_side=64")
     sandbox = start("sandbox", "--port", "0", *(f"--set={option}" for option in options)).until(
         r"sandbox on (http://[^;]+)"

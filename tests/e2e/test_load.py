@@ -11,7 +11,7 @@ from gateway.domain.generation.model import AttemptState, Generation
 from gateway.sandbox.faults import Fault, Faults
 
 from .conftest import IMAGE_URL, Gateway, sandboxed
-from .scenario import ROUTE, breaches, seconds_of, untold_submits
+from .scenario import ROUTE, breaches, seconds_of, unrecorded_submits
 
 BAD, GOOD = "kling_relay", "keevx"
 BATCH, PAUSE_SECONDS = 25, 10
@@ -47,13 +47,13 @@ class Figures:
             f"{BAD}: {self.submits[BAD]} submits, of them failed {self.failed.total()} ({failed}); "
             f"{self.started[BAD]} tasks started.\n"
             f"{GOOD}: {self.submits[GOOD]} submits; {self.started[GOOD]} tasks started.\n"
-            f"Repeated after an ambiguous answer, started untold, or started more than once: {len(self.wrong)}. "
+            f"Repeated after an ambiguous answer, not in the ledger, or started more than once: {len(self.wrong)}. "
             f"({self.real_seconds:.0f} s of real time)"
         )
 
 
 async def half_fail(folder: Path, generations: int = 1000) -> Figures:
-    """Make `count` generations, with the bad provider as first route. Each prompt has the number of its generation."""
+    """Make this many generations; the bad provider is the first route. Each prompt has the number of its generation."""
     began = time.monotonic()
     with structlog.testing.capture_logs():
         async with sandboxed(folder) as gateway:
@@ -79,12 +79,11 @@ def _figures(gateway: Gateway, generations: list[Generation], real_seconds: floa
     failed: Counter[str] = Counter()
     for generation in generations:
         for attempt in generation.attempts:
-            was_sent = (
-                attempt.state is not AttemptState.NOT_SENT
-            )  # otherwise the circuit had opened while it waited for a slot
+            # An attempt that was not sent waited for a slot while the circuit of its route opened.
+            was_sent = attempt.state is not AttemptState.NOT_SENT
             if was_sent and attempt.failure is not None and generation.route(attempt).provider == BAD:
                 failed[attempt.failure.kind] += 1
-    wrong = untold_submits(gateway, generations)
+    wrong = unrecorded_submits(gateway, generations)
     for number, generation in enumerate(generations):
         wrong += breaches(gateway, f"Beach {number}", generation)
     wrong += [f"{count} submits started for {prompt}" for prompt, count in state.prompts_started.items() if count > 1]

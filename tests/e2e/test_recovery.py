@@ -248,7 +248,7 @@ async def test_a_crash_while_a_task_runs(gateway):
     assert (gateway.submits, gateway.paid) == ({"keevx": 1}, {"keevx": 3})
 
 
-async def test_who_has_lost_the_fence_sends_nothing(gateway):
+async def test_a_driver_that_has_lost_the_fence_sends_nothing(gateway):
     def change(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def changed(attempt_id: str, fence: int, now: Any) -> Any:
             await gateway.app.store.take_over(made["id"], now)
@@ -266,7 +266,7 @@ async def test_who_has_lost_the_fence_sends_nothing(gateway):
     assert gateway.submits == {"keevx": 1}
 
 
-async def test_who_loses_the_fence_just_before_sending_sends_nothing(gateway):
+async def test_a_driver_that_loses_the_fence_just_before_sending_sends_nothing(gateway):
     def change(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def changed(attempt_id: str, fence: int, now: Any) -> Any:
             version = await call(attempt_id, fence, now)
@@ -298,7 +298,7 @@ async def test_a_deadline_that_passes_while_the_intent_is_stored(gateway):
     assert gateway.submits == {}
 
 
-async def test_a_submit_under_way_at_a_cancel_and_a_crash_is_told_as_unknown(gateway):
+async def test_a_submit_under_way_at_a_cancel_and_a_crash_is_shown_as_unknown(gateway):
     gateway.traffic.slow.add("keevx")
     gateway.sandbox.fault("keevx", "submit", "hang_after_accept")
     made = await gateway.post(model=V, **IMAGE)

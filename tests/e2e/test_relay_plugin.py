@@ -116,9 +116,8 @@ async def test_nearest_makes_the_resolution_that_a_last_image_needs(gateway):
 @pytest.mark.parametrize("errors", ["named", "general"])
 @pytest.mark.parametrize("how", ["status", "200"])
 async def test_kling_s_refusal_costs_nothing_and_is_final_where_it_can_be_read(idle, how: str, errors: str):
-    idle.providers["kling_relay"]["models"] = {
-        "kling-v1": ProviderModel(durations=(7,))
-    }  # Kling does not make 7 seconds
+    # Kling does not make 7 seconds.
+    idle.providers["kling_relay"]["models"] = {"kling-v1": ProviderModel(durations=(7,))}
     gateway = await idle.start()
     state = gateway.sandbox.state
     state.settings = state.settings.changed({"relay_kling_refuses": how, "relay_native_errors": errors})

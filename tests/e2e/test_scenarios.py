@@ -11,12 +11,12 @@ from msgspec import structs
 from gateway.domain.generation.model import Generation
 
 from .conftest import IMAGE_URL, PROVIDERS, UPSTREAM_KEY
-from .scenario import ROUTE, Scenario, breaches, play, untold_submits
+from .scenario import ROUTE, Scenario, breaches, play, unrecorded_submits
 from .scenarios import SCENARIOS, report
 
 
 @pytest.mark.parametrize("scenario", [pytest.param(scenario, id=scenario.title) for scenario in SCENARIOS])
-async def test_it_comes_out_as_the_table_says(tmp_path: Path, scenario: Scenario):
+async def test_a_scenario_has_the_outcome_of_the_table(tmp_path: Path, scenario: Scenario):
     wrong = [mistake for line in await play(scenario, tmp_path) for mistake in line.wrong]
     assert wrong == []
 
@@ -29,7 +29,7 @@ def test_every_provider_is_first_and_second_and_every_row_has_its_own_name():
         assert all(seen[provider] >= 10 for provider in PROVIDERS)
 
 
-async def test_a_row_that_comes_out_otherwise_is_told():
+async def test_a_row_with_another_outcome_is_reported():
     scenario = SCENARIOS[0]
     [made] = scenario.made
     false = {"status": "failed", "started": {}, "seconds": (0, 1), "attempts": ()}
@@ -49,12 +49,12 @@ async def test_the_common_rule_sees_a_submit_that_the_ledger_does_not_know(gatew
     gateway.sandbox.fault("foxapi", "submit", "close_after_accept")
     made = await gateway.make(model=ROUTE["foxapi"], prompt="Beach", image=IMAGE_URL)
     generation = await gateway.stored(made["id"])
-    assert breaches(gateway, "Beach", generation) == untold_submits(gateway, [generation]) == []
+    assert breaches(gateway, "Beach", generation) == unrecorded_submits(gateway, [generation]) == []
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {UPSTREAM_KEY}"}) as client:
         body = {"model": "kling-v3-image-to-video", "prompt": "Beach", "image_url": IMAGE_URL}
         await client.post(f"{gateway.sandbox.url}/foxapi/v1/videos/generations", json=body)
     assert len(breaches(gateway, "Beach", generation)) == 2
-    assert untold_submits(gateway, [generation]) == ["foxapi received 2 submits, the ledger has 1"]
+    assert unrecorded_submits(gateway, [generation]) == ["foxapi received 2 submits, the ledger has 1"]
     again = replace_attempts(generation)
     assert "foxapi was asked again after an unclear answer" in breaches(gateway, "Beach", again)
 

@@ -1,6 +1,7 @@
 """`/v1/admin/attempts`: operators see submits that got no clear answer, and decide about those that are held.
 
-A submit without a clear answer may have started a task that costs money. The gateway never repeats it by itself.
+A submit without a clear answer may have started a task that costs money. The gateway never sends it to the same
+provider again unless an operator decides so.
 """
 
 from collections.abc import Mapping

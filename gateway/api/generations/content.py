@@ -27,7 +27,7 @@ from gateway.domain.generation.model import Generation
 from gateway.tokens import TOKEN_MAX
 
 Call = Request[Any, Any, State]
-CACHE_SECONDS = 86_400  # so long a browser may show a file without asking; a deleted file is gone there after that
+CACHE_SECONDS = 86_400  # a browser may show a file for this long without asking, even after the file was deleted
 VARIANTS: tuple[Variant, ...] = ("video", "thumbnail")
 _IN_URL = "%!#$&'()*+,/:;=?@[]~"  # characters that a URL may have unescaped
 _SCRIPTED = frozenset({"image/svg+xml"})  # image types that can have scripts, which would run as if they were ours

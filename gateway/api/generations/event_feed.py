@@ -37,7 +37,7 @@ class EventView(Struct, frozen=True, kw_only=True):
 class EventFrames(Struct, frozen=True):
     """What a listener at one position is sent after a change."""
 
-    body: bytes  # the events; without any, the progress
+    body: bytes  # the events, or the progress if nothing else is new
     has_events: bool
     after: int  # the number of the last event, including these
     progress: int  # percent

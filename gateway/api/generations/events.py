@@ -91,7 +91,7 @@ class EventStream(ASGIResponse):
                 await send(_body(b"", more=False))
                 return
             streaming = asyncio.create_task(self._stream(listener, first, patient(scope, send, self._clock)))
-            del first  # thousands of streams wait here for hours
+            del first  # otherwise thousands of streams, which wait here for hours, would keep these bytes in memory
             try:
                 while (await receive())["type"] != "http.disconnect":
                     pass  # the server reports the end of the answer as a disconnect as well

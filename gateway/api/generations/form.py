@@ -105,7 +105,7 @@ def _value(part: Part, name: str) -> object:
 
 
 def _json_object(name: str, text: str) -> dict[str, object]:
-    """Read an object of objects. JSON is the only form of it in which numbers and text stay different."""
+    """Read a JSON object from the text of a part. Parts of a form cannot say what is a number and what is a string."""
     if len(text) > 2 * OPTIONS_MAX:  # a bound before decoding; the exact limit is checked without the white space
         raise InvalidParameter(f"`{name}` must be at most {OPTIONS_MAX // 1024} KB of JSON.", param=name)
     if is_empty(text):

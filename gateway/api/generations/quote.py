@@ -53,7 +53,7 @@ class QuoteView(Struct, frozen=True, kw_only=True):
     cost_usd: float | None  # of the first route
     routes: tuple[QuotedRoute, ...]  # empty: a create would be refused
     left_out: tuple[LeftOutRoute, ...]
-    summary: tuple[str, ...]  # the same in words, a line a route
+    summary: tuple[str, ...]  # the same in words, one line for each route
 
 
 def quote_view(quote: Quote, health: Health) -> QuoteView:

@@ -1,1 +1,1 @@
-"""The OpenAPI document: a table of operations a resource, schemas from the wire structures themselves."""
+"""The OpenAPI document, made from the operations beside the handlers and from the wire structures that they name."""

@@ -7,7 +7,7 @@ from gateway.domain.generation.model import Generation
 from gateway.tokens import Signer
 
 CONTENT = "content"  # the purpose of a token for (id of a generation, index of an output, variant of its file)
-# For so long after a file has expired its token still verifies: the client gets 410 artifact_expired, and not 401.
+# A token still verifies for this long after its file has expired: the client gets 410 artifact_expired, not 401.
 TOKEN_GRACE = timedelta(days=30)
 
 

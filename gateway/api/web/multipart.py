@@ -72,7 +72,7 @@ class Part(Struct, frozen=True, kw_only=True):
     def image(self) -> str | bytes:
         """The value of an image field: the bytes of a file, or the text that a JSON body would have (URL, base64, id).
 
-        The content decides which it is: some clients send files without a name and type, and others give them to text.
+        The content decides which it is: some clients send files without name and type, and others send text with both.
         """
         if type_of(self.content) is not None:
             return self.content

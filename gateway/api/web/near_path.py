@@ -36,7 +36,10 @@ def near_path(path: str, templates: Iterable[str]) -> str | None:
 
 
 def _likeness(segments: Sequence[str], parts: Sequence[str]) -> float:
-    """The mean likeness of the segments that are not parameters; 0 where one is not alike, or there are too many."""
+    """The mean likeness of the segments that are not parameters, plus 1 for a path with all segments of the template.
+
+    It is 0 if a segment is not alike, or if the path has more segments than the template.
+    """
     if len(segments) > len(parts):
         return 0.0
     ratios = [

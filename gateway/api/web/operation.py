@@ -1,7 +1,7 @@
 """`Operation`: how the OpenAPI document describes one handler. It is written beside the handler that it describes.
 
-A route decorator takes it as `operation=`; method and path are those of the handler. A handler that answers `HEAD`
-in a way of its own has a `head_operation=` as well. Both end up in the `opt` of the handler, where
+A route decorator takes it as `operation=`; method and path are those of the handler. A handler whose answer to `HEAD`
+is documented separately has a `head_operation=` as well. Both end up in the `opt` of the handler, where
 `gateway.api.openapi.document` reads them.
 """
 
@@ -21,10 +21,10 @@ class Operation(Struct, frozen=True, kw_only=True):
     id: str  # unique; client generators name a method after it
     summary: str
     answer: type | None = None  # the wire structure of a 200; None: the bytes of a file
-    stream: type | None = None  # instead of an answer: the data of each event of a stream
+    stream: type | None = None  # instead of `answer`: the data of each event, for a handler that sends a stream
     media_types: Sequence[str] = ("video/*", "application/octet-stream")  # of the bytes of a file
     body: type | None = None
-    any_body: bool = False  # instead of a body: anything, or nothing
+    any_body: bool = False  # instead of `body`: the request may have any body, or none
     form: Mapping[str, Any] | None = None  # the schema of the body as a form, accepted besides `body`
     query: Mapping[str, Mapping[str, Any]] = {}
     headers: Mapping[str, str] = {}  # request headers: name → description

@@ -94,7 +94,7 @@ class WebhookSecret(Struct, frozen=True, kw_only=True):
 
 
 def endpoint_view(endpoint: Endpoint, *, with_secret: bool = False) -> WebhookEndpointView:
-    """The public object of an endpoint; `with_secret` adds its newest secret, which only its creation may show."""
+    """The public object of an endpoint. `with_secret` adds its newest secret, for a create or a rotation only."""
     return WebhookEndpointView(
         id=endpoint.id,
         created_at=unix(endpoint.created_at),
