@@ -33,7 +33,7 @@ class Adoption:
     async def adopt(
         self, generation: Generation, attempt: Attempt, task_ids: Sequence[str], reporter: Teller
     ) -> ClaimResult:
-        """Assign these tasks to the attempt, all of them or none. Durable when it returns.
+        """Assign these tasks to the attempt, all of them or none. The change is durable when this returns.
 
         Raises `Conflict` if a task belongs to another attempt, or if the provider is not configured, so that nobody
         could poll the tasks. Raises what the adapter raises, and `StoreUnavailable`.

@@ -70,7 +70,7 @@ def room(attempt: AttemptTasks) -> int:
         case AttemptState.ACCEPTED | AttemptState.COMPLETED if attempt.adopted is None and len(attempt.tasks) >= len(
             attempt.slots
         ):
-            return 0  # the reply has named a task for every output, and none of them has failed
+            return 0  # the reply has named a task for every output, and the attempt has not failed
         case _:
             return TASKS_MAX - len(attempt.tasks)
 
@@ -100,8 +100,8 @@ def after_reply(attempt: AttemptTasks, tasks: Sequence[Task], remembered: Sequen
 def after_report(attempt: AttemptTasks, refs: Sequence[TaskRef], reporter: Reporter | None) -> Claimed:
     """The attempt once it has taken over tasks that were not in the reply.
 
-    An abandoned attempt stays abandoned, because its outputs were ordered elsewhere. Every other one is accepted from
-    now on, also when it had failed: a task that exists can deliver.
+    An abandoned attempt stays abandoned, because another attempt may be making its outputs. Every other one is accepted
+    from now on, also when it had failed: a task that exists can deliver.
     """
     tasks = with_tasks(attempt.slots, attempt.tasks, refs, attempt.outputs)
     if attempt.state in FOLLOWED:
@@ -116,7 +116,7 @@ def left_out(attempt: AttemptTasks, tasks: Sequence[Task]) -> list[str]:
 
 
 Decision = Literal["fail", "resubmit"]
-# From the unclear answer to a second submit. A task that the first submit started has been reported by then.
+# From the unclear answer to a second submit: time for a report of the task that the first submit may have started.
 QUARANTINE_SECONDS = 600.0
 
 

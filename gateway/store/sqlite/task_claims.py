@@ -93,10 +93,10 @@ def accept(
 
 
 def adopt_remembered(connection: apsw.Connection, writes: Iterable[Write], now: datetime, dropped: Dropped) -> bool:
-    """Give attempts whose submit ended without a task those that callbacks have reported; True if any got one.
+    """Give each attempt whose submit ended without a task the tasks that callbacks have reported for it.
 
-    `writes` are the changes about to be stored. The caller does not store them then, because they record that no
-    task exists.
+    `writes` are the changes about to be stored. True if an attempt got a task: then the caller must not store them,
+    because they record that no task exists.
     """
     dropped.clear()
     has_adopted = False
@@ -128,7 +128,7 @@ def _without_others(connection: apsw.Connection, attempt: AttemptTasks, refs: Se
 
 
 def _other_holders(connection: apsw.Connection, attempt: AttemptTasks, refs: Sequence[TaskRef]) -> dict[str, str]:
-    """The tasks among these that another attempt has: its id, by task id."""
+    """The tasks among these that another attempt has, as task id → id of that attempt."""
     if not refs:
         return {}
     values = (attempt.provider, to_json([ref.id for ref in refs]), attempt.attempt_id)
@@ -160,7 +160,7 @@ def _save_accepted(
     *,
     upstream: UpstreamAnswer | None = None,
 ) -> int:
-    """Store that the attempt is accepted; the new version of its generation."""
+    """Store that the attempt is accepted, and return the new version of its generation."""
     values = (claimed.adopted, to_json(claimed.tasks), now.timestamp(), to_json(upstream))
     connection.execute(_ACCEPT, (*values, attempt.attempt_id, attempt.state))
     connection.execute(CLAIM_TASKS, (attempt.attempt_id,))
@@ -189,7 +189,7 @@ def _attempt_of(rows: Sequence[Row]) -> AttemptTasks | None:
 
 
 class SqliteTaskClaims:
-    """Implements `Callbacks`."""
+    """Implements `TaskClaims`."""
 
     def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
         self._reader = reader
