@@ -20,7 +20,7 @@ from gateway.domain.generation.model import Attempt, AttemptState, Generation, T
 from gateway.domain.generation.transitions import SaveAttempt
 
 TASKS_MAX = 64  # tasks of one attempt; further ids in a reply or a report are ignored
-TOLD_MAX = 8  # task ids that are remembered for an attempt whose submit has no answer yet
+REMEMBERED_MAX = 8  # task ids that are remembered for an attempt whose submit has no answer yet
 FOLLOWED = frozenset({AttemptState.ACCEPTED, AttemptState.ABANDONED})  # states in which the open tasks are polled
 _UNANSWERED = frozenset({AttemptState.SUBMITTING, AttemptState.UNKNOWN})  # the reply did not name the tasks yet
 
@@ -66,7 +66,7 @@ def room(attempt: AttemptTasks) -> int:
         case AttemptState.RESERVED:
             return 0  # nothing was sent, so no task can exist
         case AttemptState.SUBMITTING:
-            return TOLD_MAX - len(attempt.remembered)
+            return REMEMBERED_MAX - len(attempt.remembered)
         case AttemptState.ACCEPTED | AttemptState.COMPLETED if attempt.adopted is None and len(attempt.tasks) >= len(
             attempt.slots
         ):

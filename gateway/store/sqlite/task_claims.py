@@ -18,6 +18,7 @@ from gateway.domain.generation.model import AttemptState, Task
 from gateway.domain.generation.reconciliation import (
     AttemptTasks,
     Claimed,
+    Reporter,
     after_reply,
     after_report,
     is_unanswered,
@@ -31,7 +32,7 @@ from gateway.store.sqlite.attempts import moved
 from gateway.store.sqlite.columns import Row, to_json
 from gateway.store.sqlite.reader import ReadConnection
 from gateway.store.sqlite.writer import CommitWriter
-from gateway.store.task_claims import ClaimResult, Teller
+from gateway.store.task_claims import ClaimResult
 
 log = structlog.get_logger()
 Dropped = dict[str, list[str]]  # by attempt, the reported task ids that it did not get
@@ -199,7 +200,7 @@ class SqliteTaskClaims:
         attempt = _attempt_of(self._reader.all(_ATTEMPT, (attempt_id,)))
         return 0 if attempt is None else room(attempt)
 
-    async def claim(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> ClaimResult:
+    async def claim(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, reporter: Reporter) -> ClaimResult:
         def work(connection: apsw.Connection) -> ClaimResult:
             attempt = _read(connection, attempt_id)
             if attempt is None:
@@ -214,7 +215,7 @@ class SqliteTaskClaims:
                 connection.executemany(_REMEMBER, rows)
                 return ClaimResult.REMEMBERED
             if added:
-                _save(connection, attempt, after_report(attempt, added, teller), now)
+                _save(connection, attempt, after_report(attempt, added, reporter), now)
             return ClaimResult.ADOPTED
 
         return await self._writer.run(work)

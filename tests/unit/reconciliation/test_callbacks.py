@@ -19,7 +19,7 @@ from gateway.domain.adapter.failure import Billed, FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Status, TaskRef
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Task
-from gateway.domain.generation.reconciliation import TASKS_MAX, TOLD_MAX, with_tasks
+from gateway.domain.generation.reconciliation import REMEMBERED_MAX, TASKS_MAX, with_tasks
 from gateway.domain.generation.transitions import AddAttempt, SaveAttempt
 from gateway.ids import new_id
 from gateway.reconciliation.callbacks import CallbackUrls
@@ -252,10 +252,10 @@ async def test_a_write_with_an_old_fence_adopts_nothing(store: SqliteStore) -> N
 
 async def test_the_number_of_remembered_tasks_is_limited(store: SqliteStore) -> None:
     made, attempt = await submitting(store)
-    results = [await report(store, attempt, str(number)) for number in range(TOLD_MAX + 2)]
-    assert results == [ClaimResult.REMEMBERED] * TOLD_MAX + [ClaimResult.REFUSED] * 2
+    results = [await report(store, attempt, str(number)) for number in range(REMEMBERED_MAX + 2)]
+    assert results == [ClaimResult.REMEMBERED] * REMEMBERED_MAX + [ClaimResult.REFUSED] * 2
     assert await moved(store, made, AttemptState.UNKNOWN) is None
-    assert len(ids_of(await stored(store, made.id))) == TOLD_MAX
+    assert len(ids_of(await stored(store, made.id))) == REMEMBERED_MAX
 
 
 async def test_tasks_reported_later_join_those_that_are_polled_already(store: SqliteStore) -> None:

@@ -8,8 +8,8 @@ from gateway.domain.adapter.task import TaskRef
 from gateway.domain.generation.model import AttemptState, Task
 from gateway.domain.generation.reconciliation import (
     FOLLOWED,
+    REMEMBERED_MAX,
     TASKS_MAX,
-    TOLD_MAX,
     AttemptTasks,
     Claimed,
     after_reply,
@@ -48,9 +48,9 @@ def test_an_attempt_that_was_not_sent_has_no_room() -> None:
     assert room(claims(S.RESERVED)) == 0
 
 
-@pytest.mark.parametrize("count", [0, 1, TOLD_MAX])
+@pytest.mark.parametrize("count", [0, 1, REMEMBERED_MAX])
 def test_a_submit_under_way_has_room_for_a_few_reports(count: int) -> None:
-    assert room(claims(S.SUBMITTING, remembered=refs(*map(str, range(count))))) == TOLD_MAX - count
+    assert room(claims(S.SUBMITTING, remembered=refs(*map(str, range(count))))) == REMEMBERED_MAX - count
 
 
 @pytest.mark.parametrize("state", [S.ACCEPTED, S.COMPLETED])
