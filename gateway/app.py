@@ -1,4 +1,4 @@
-"""One gateway: the services that `gateway/build.py` builds, the application that a server runs, start and stop."""
+"""One gateway: its services, which `gateway/build.py` builds, its application for a server, its start and its stop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -44,13 +44,13 @@ from gateway.upstream.provider import accepting
 from gateway.upstream.registry import load_adapters
 
 log = structlog.get_logger()
-CLOSING_SECONDS = 0.5  # of the time for a stop, kept for closing the store
+CLOSING_SECONDS = 0.5  # the part of the time for a stop that is kept for closing the store
 UNFOLLOWED_SHOWN = 20  # generation ids that are logged for each provider
 UNFOLLOWED_REMEDY = (
     "the provider {provider} is not configured, or it is disabled without a key, so its tasks cannot be polled. No"
     " other route is paid for instead before their deadline. Start with its key; enabled = false keeps new work away"
 )
-COMPLETIONS_LEARNT = 1000  # of the newest generations, read at the start to know how fast each route is
+COMPLETIONS_LEARNT = 1000  # so many of the newest generations tell at the start how fast each route is
 
 
 class Application:

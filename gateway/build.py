@@ -161,7 +161,7 @@ def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_c
 
 
 def build_catalog(settings: Settings, providers: Mapping[str, Provider]) -> Catalog:
-    """The models that can be asked for. Needs no ledger: a mistake in `[models]` is found before one is opened."""
+    """The models that can be asked for. This needs no ledger: a mistake in `[models]` is found before one is opened."""
     return Catalog(accepting(providers), settings)
 
 
@@ -177,7 +177,7 @@ def build_upstream(
 def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
     """Where images of clients are stored, and how providers get them."""
     settings = base.settings
-    # Each purpose has a fetcher of its own, so that names that nobody answers for delay only their own kind.
+    # Each purpose has a fetcher of its own, so that host names that no DNS server answers delay only one purpose.
     fetcher = Fetcher(settings.fetch.allow)
     blobs = Blobs(settings.artifacts.path / "inputs", base.clock)
     public_url = settings.server.public_url
@@ -425,7 +425,10 @@ def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple
 
 
 def own_url(settings: Settings) -> str:
-    """The begin of URLs in webhooks, where no request of a client shows it. Empty if only a proxy would know it."""
+    """The beginning of the URLs in webhooks, where no request of a client shows the host.
+
+    Empty if the gateway cannot know it: on an address that is not a loopback address it needs `server.public_url`.
+    """
     server = settings.server
     if server.public_url is not None or not is_loopback(server.host):
         return server.public_url or ""

@@ -34,7 +34,7 @@ class GenerationStatusChanged(Struct, frozen=True, kw_only=True):
 
     generation: str
     status: Status
-    provider: str | None  # that made the newest result, if there is one
+    provider: str | None  # of the first completed output, else of the newest accepted attempt
     age_seconds: float  # since the create
 
 
@@ -58,12 +58,17 @@ class SubmitFinished(Struct, frozen=True, kw_only=True):
     provider: str
     model: str
     failure: Failed | None  # None: the provider accepted it
-    answer: UpstreamAnswer | None  # None: the provider did not answer, or the answer is stored with the task
+    # What is stored of a refusal or an unclear answer. None: the submit was accepted, nothing was sent, or the gateway
+    # itself failed.
+    answer: UpstreamAnswer | None
     duration_seconds: float
 
 
 class AttemptFinished(Struct, frozen=True, kw_only=True):
-    """An attempt was stored in a state that ends it: completed, failed, refused, not sent, unknown or abandoned."""
+    """The driver stored the end of an attempt: completed, failed, refused, not sent, unknown or abandoned.
+
+    A client's cancel ends attempts as well. It is reported only as `GenerationCancelled`.
+    """
 
     generation: str
     attempt: str
@@ -122,7 +127,7 @@ class DeliveryTried(Struct, frozen=True, kw_only=True):
     delivery: str
     generation: str | None  # None: a test of an endpoint
     type: str
-    receiver: str  # scheme, host and port
+    receiver: str  # host and port
     status: int | None
     error: str | None
     state: str | None  # of the delivery after the try; None: the delivery was deleted
@@ -141,7 +146,7 @@ class RequestFinished(Struct, frozen=True, kw_only=True):
 
 
 class CircuitOpened(Struct, frozen=True, kw_only=True):
-    """A route gets no new work except a probe. Without a `model` it is the whole account of the provider."""
+    """The routes of a circuit come last from now on, except for a probe. Without a `model`: those of the account."""
 
     provider: str
     model: str | None
@@ -151,7 +156,7 @@ class CircuitOpened(Struct, frozen=True, kw_only=True):
 
 
 class CircuitClosed(Struct, frozen=True, kw_only=True):
-    """A route gets work again. Without a `model` it is the whole account of the provider."""
+    """The routes of a circuit have their normal position again. Without a `model`: those of the account."""
 
     provider: str
     model: str | None
@@ -178,7 +183,7 @@ class Observer(Protocol):
     """Gets every event, on the event loop, right after it happened."""
 
     def observe(self, event: Event) -> None:
-        """Take note of it. Must return at once, without I/O that waits."""
+        """Take note of the event. This must return at once, without I/O that waits."""
         ...
 
 
@@ -306,7 +311,7 @@ def _log_delivery(event: DeliveryTried) -> None:
 
 
 def answer_fields(answer: UpstreamAnswer | None) -> dict[str, object]:
-    """The fields of a log line about a provider's answer to a submit; none without an answer."""
+    """The fields of a log line about a provider's answer to a submit; empty without an answer."""
     if answer is None:
         return {}
     charge = answer.charge

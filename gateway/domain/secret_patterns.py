@@ -1,7 +1,7 @@
 """What a key or a password looks like within a text: one table for the log and for messages to clients.
 
 The log hides the secret alone, because an operator needs the words around it. A message to a client loses the whole
-match, and more is taken for a secret there: the words of a provider about its own keys do not help a client. The table
+match, and its patterns match more: the words of a provider about its own keys do not help a client. The table
 has no hosts, balances or ids of providers: these are secret only from clients, see `gateway.domain.adapter.messages`.
 """
 

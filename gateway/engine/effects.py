@@ -23,7 +23,7 @@ class Effects:
         self._archiver = archiver
 
     def is_sending(self, attempt_id: str) -> bool:
-        """Whether the submit of this attempt may have begun to leave. Only before that may its task be cancelled."""
+        """Whether the submit of this attempt may have begun to leave. Only before that may it be cancelled."""
         return self._submitter.is_sending(attempt_id)
 
     def archived(self, file: ArchivedFile) -> None:
@@ -31,7 +31,7 @@ class Effects:
         self._archiver.recorded(file)
 
     async def carry_out(self, generation: Generation, effect: Effect) -> Fact | None:
-        """Do it and return the fact that was learnt; `None` if the outcome is stored already."""
+        """Carry out the effect and return the fact that was learnt; `None` if the outcome is stored already."""
         if isinstance(effect, ArchiveFile):
             return await self._archiver.archive(generation, effect.index)
         attempt = generation.attempt(effect.attempt_id)

@@ -1,4 +1,4 @@
-"""The port of the engine: it decides which process drives which generation, and wakes the drivers.
+"""The port of the engine. An engine decides which process drives which generation, and wakes the drivers.
 
 Whether a submit may be sent is decided by the ledger alone, never by an engine.
 """

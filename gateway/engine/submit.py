@@ -81,7 +81,7 @@ class Submitter:
         self._clock = clock
         self._observer = observer
         self._callback_url = callback_url
-        self._sending: set[str] = set()  # attempts between the begin of their intent and the end of their submit
+        self._sending: set[str] = set()  # attempts from the beginning of their intent to the end of their submit
 
     def is_sending(self, attempt_id: str) -> bool:
         """Whether the submit may have begun to leave. From then on it must be brought to its end."""
@@ -94,7 +94,7 @@ class Submitter:
         if provider is None or not provider.accepts_work or route.model not in provider.models:
             return ended
         try:
-            # While the store cannot be read, the slot is given back between two tries, for submits that need no image.
+            # While the store cannot be read, the slot is free between two tries: a submit without an image can use it.
             ended = await until_store_works(
                 self._clock, lambda: self._in_free_slot(submission, provider), attempt=attempt.id
             )
@@ -134,7 +134,7 @@ class Submitter:
                 self._sending.discard(attempt.id)
 
     async def _prepare(self, submission: Submission, provider: Provider) -> HttpCall:
-        """The call, with every input in the form that the provider takes. May be repeated: it costs nothing."""
+        """The call, with every input in the form that the provider takes. Preparing it again costs nothing."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
         request = generation.request
         ready_input = await self._inputs.ready(generation, attempt, provider)
@@ -227,7 +227,7 @@ class Submitter:
     async def _read_answer(
         self, submission: Submission, provider: Provider, call: HttpCall, reply: HttpReply
     ) -> SubmitEnded | None:
-        """Tell a refusal, an unclear answer and accepted tasks apart. The ids of tasks are stored here."""
+        """Distinguish a refusal, an unclear answer and accepted tasks. The ids of tasks are stored here."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
         answer = _answer_of(reply)
         try:
@@ -291,7 +291,7 @@ class Submitter:
 
 
 def _amended_form(attempt: Attempt, provider: Provider, call: HttpCall, reply: HttpReply) -> str | None:
-    """The other form in which the refused submit may be sent; `None` without such a form, or with a configured one."""
+    """The other form in which the refused submit may be sent; `None` if there is no other, or if one is configured."""
     amend = provider.adapter.next_variant
     if amend is None or provider.variant is not None:
         return None

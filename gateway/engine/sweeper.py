@@ -69,7 +69,7 @@ class Sweeper:
         self._wake.set()
 
     def _seconds_left(self) -> float:
-        """Until the next whole round."""
+        """Seconds until the next whole round."""
         return INTERVAL_SECONDS if self._next_at is None else (self._next_at - self._clock.now()).total_seconds()
 
     async def _round(self, now: datetime) -> None:
@@ -102,7 +102,7 @@ class Sweeper:
             log.error("results_not_removed", files=stuck_count)
 
     async def _remove_one(self, name: str) -> bool:
-        """Remove one file of a batch that could not be removed together; whether that succeeded."""
+        """Remove one file of a batch that could not be removed together. Returns whether that succeeded."""
         try:
             await self._artifacts.remove([name])
         except StoreUnavailable as error:
@@ -119,7 +119,7 @@ class Sweeper:
             log.info("sweep_finished", rows=rows, blobs=blobs, duration_seconds=seconds)
 
     async def _remove_rows(self, now: datetime) -> int:
-        """Remove expired rows of every kind; how many there were."""
+        """Remove expired rows of every kind, and return how many there were."""
         total = 0
         store = self._store
         for remove in (store.forget, store.library.expire, store.uploads.expire, store.webhooks.expire):
@@ -130,7 +130,7 @@ class Sweeper:
         return total
 
     async def _remove_blobs(self, before: datetime) -> int:
-        """Remove the blobs from before this moment that no file names; how many there were."""
+        """Remove the blobs from before this moment that no file names, and return how many there were."""
         total = 0
         for folder in await self._blobs.folders():
             if self._stopping:
@@ -139,7 +139,7 @@ class Sweeper:
         return total
 
     async def _remove_from(self, folder: str, before: datetime) -> int:
-        """The same in one folder. A blob younger than `BLOB_AGE` stays: its create may still be about to name it."""
+        """Remove such blobs from one folder. A younger blob stays: its create may still be about to name it."""
         total = 0
         names = await self._blobs.old(folder, before)
         for start in range(0, len(names), BATCH):

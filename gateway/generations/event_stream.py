@@ -17,13 +17,13 @@ KEEP_ALIVE_SECONDS = 15  # proxies close a connection after 30 to 60 silent seco
 
 
 class EventBatch(Struct, frozen=True):
-    """The public events after a position, with the generation as it is now."""
+    """The public events after a position in the event log, with the generation as it is now."""
 
     events: tuple[Event, ...]
     generation: Generation
     ended: bool  # no further event can follow
     read_at: datetime
-    rows: tuple[Event, ...] = ()  # all events of that time, also those that are not public
+    rows: tuple[Event, ...] = ()  # every event after the position, also those that are not public
 
 
 class KeepAlive:

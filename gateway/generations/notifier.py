@@ -13,7 +13,7 @@ FULL_SECONDS = 5.0  # `Retry-After` while too many clients wait
 
 
 class Listener(asyncio.Event):
-    """Is set at every change. All listeners of a change have the same number of it in `change`."""
+    """An event that is set at every change. `change` is the number of the newest one, the same for all listeners."""
 
     change = 0
 

@@ -1,4 +1,4 @@
-"""Advises clients when to ask again, by what is known about the route of their generation."""
+"""Advises clients when to read their generation again, by the measured speed of its routes."""
 
 from collections.abc import Mapping
 from math import ceil

@@ -99,8 +99,8 @@ class Generations:
     ) -> Created:
         """Create a generation. It is durable when this returns, and its driver starts at once.
 
-        A request with the idempotency key of an earlier one gets the generation of that one. So does, without a key, a
-        request of which the client's library says that it is a retry (`retry`), if an equal one came shortly before.
+        A request with the idempotency key of an earlier one gets the generation of that one. So does a
+        request without a key that the client's library marks as a retry (`retry`), if an equal one came shortly before.
         Raises `IdempotencyKeyInUse` while the earlier request is under way, and what planning and the store raise.
         """
         digest = sha256((b"" if kind == "video" else kind.encode()) + _encode(request)).digest()

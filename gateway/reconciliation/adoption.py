@@ -9,10 +9,11 @@ from gateway.domain.adapter.request import UpstreamRequest
 from gateway.domain.adapter.task import TaskRef
 from gateway.domain.errors import Conflict
 from gateway.domain.generation.model import Attempt, Generation
+from gateway.domain.generation.reconciliation import Reporter
 from gateway.generations.notifier import Notifier
 from gateway.generations.service import Drivers
 from gateway.store.port import Store
-from gateway.store.task_claims import ClaimResult, Teller
+from gateway.store.task_claims import ClaimResult
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
@@ -31,9 +32,9 @@ class Adoption:
         self._clock = clock
 
     async def adopt(
-        self, generation: Generation, attempt: Attempt, task_ids: Sequence[str], reporter: Teller
+        self, generation: Generation, attempt: Attempt, task_ids: Sequence[str], reporter: Reporter
     ) -> ClaimResult:
-        """Assign these tasks to the attempt, all of them or none. Durable when it returns.
+        """Assign these tasks to the attempt, all of them or none. The change is durable when this returns.
 
         Raises `Conflict` if a task belongs to another attempt, or if the provider is not configured, so that nobody
         could poll the tasks. Raises what the adapter raises, and `StoreUnavailable`.

@@ -62,7 +62,7 @@ class CallbackUrls:
 
 
 class CallbackReceiver:
-    """Handles callbacks with a valid token. A callback costs one read of the ledger, however often it is repeated."""
+    """Handles callbacks with a valid token. A callback that is repeated costs one read of the ledger and no write."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class CallbackReceiver:
     async def receive(self, provider: str, attempt_id: str, body: bytes) -> None:
         """Make the gateway poll the attempt's tasks now, and adopt a task that the body names and no reply has named.
 
-        Durable when it returns. Raises `StoreUnavailable`.
+        The adoption is durable when this returns. Raises `StoreUnavailable`.
         """
         cursor = attempt_cursor(attempt_id)
         generation = None if cursor is None else await self._store.get(cursor.generation_id)
@@ -110,7 +110,7 @@ class CallbackReceiver:
             log.warning("callback_of_deleted", attempt=attempt_id, provider=provider, task=task_id)
 
     def _task_ids(self, provider_name: str, attempt_id: str, body: bytes) -> list[str]:
-        """The task ids in a body, without those that no provider would use. None if the body cannot be read."""
+        """The task ids in a body, without those that no provider would use. Empty if the body cannot be read."""
         provider = self._providers.get(provider_name)
         if provider is None or provider.adapter.read_callback is None:
             return []

@@ -69,7 +69,7 @@ class OperatorDecisions:
     async def attach(self, attempt_id: str, task_ids: Sequence[str]) -> UnclearAttempt:
         """Attach the tasks that an attempt has really started. Attaching a task again changes nothing.
 
-        The attempt may be unknown, refused, failed or abandoned: a task that exists was paid for. Its tasks are polled
+        The attempt may also be refused, failed or abandoned: a task that exists was paid for. Its tasks are polled
         while the generation is open, and seldom until the deadline after it has completed or failed. Raises `NotFound`,
         and `Conflict` if the tasks cannot belong to the attempt.
         """

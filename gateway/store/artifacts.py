@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-BEGUN_LIFE = timedelta(
-    days=1
-)  # until when a file may be that is being written; its own expiry follows when it is whole
+# How long a file may exist that is being written. Its row gets the expiry of the result once the file is whole.
+BEGUN_LIFE = timedelta(days=1)
 
 
 class ArchivedFiles(Protocol):
     """Every method may raise `StoreUnavailable`.
 
-    A file gets its row before it is written and loses it after it is removed, so no file is ever without a row.
+    A file gets its row before it is written, and the row is deleted after the file: so no file is ever without a row.
     """
 
     async def announce(self, generation_id: str, names: Sequence[str], until: datetime) -> bool:

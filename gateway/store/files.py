@@ -93,7 +93,7 @@ class Library(Protocol):
         ...
 
     async def expire(self, now: datetime, limit: int) -> int:
-        """Delete at most `limit` expired files; how many there were.
+        """Delete at most `limit` expired files, and return how many there were.
 
         A file that an open generation uses stays until that has ended.
         """

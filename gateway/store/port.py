@@ -172,7 +172,7 @@ class Store(Protocol):
         ...
 
     def secret(self, name: str) -> bytes:
-        """32 random bytes of this name, made at the first call and the same ever after."""
+        """32 random bytes of this name. They are made at the first call, and later calls return the same."""
         ...
 
     async def page(self, query: Query) -> Page:
@@ -180,10 +180,11 @@ class Store(Protocol):
         ...
 
     async def delete(self, generation_id: str, key: str, now: datetime) -> bool:
-        """Delete an ended generation with everything that belongs to it; False if it does not exist or is open.
+        """Delete an ended generation with everything that belongs to it.
 
-        Inline files that no other generation uses are deleted too. The same transaction stores what the attempts may
-        have cost as `purchases`. A repeat of the deleted request is still recognised.
+        False if it does not exist, is open, or has a submit under way, whose cost is not known yet. Inline files that
+        no other generation uses are deleted too. The same transaction stores what the attempts may have cost as
+        `purchases`. A repeat of the deleted request is still recognised.
         """
         ...
 
@@ -225,7 +226,7 @@ class Store(Protocol):
         ...
 
     async def forget(self, now: datetime, limit: int) -> int:
-        """Delete idempotency keys and digests that are past their life, at most `limit` of each; how many there were.
+        """Delete idempotency keys and digests that are past their life, at most `limit` of each; returns how many.
 
         The key of an open generation stays.
         """

@@ -19,5 +19,5 @@ class Purchases(Protocol):
         ...
 
     async def expire(self, before: datetime, limit: int) -> int:
-        """Delete at most `limit` purchases whose generation was deleted before that moment; how many there were."""
+        """Delete at most `limit` purchases whose generation was deleted before that moment; returns how many."""
         ...

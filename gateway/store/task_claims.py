@@ -8,8 +8,6 @@ from typing import Protocol
 from gateway.domain.adapter.task import TaskRef
 from gateway.domain.generation.reconciliation import Reporter
 
-Teller = Reporter
-
 
 class ClaimResult(StrEnum):
     """What became of reported task ids."""
@@ -30,7 +28,7 @@ class TaskClaims(Protocol):
         """
         ...
 
-    async def claim(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> ClaimResult:
+    async def claim(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, reporter: Reporter) -> ClaimResult:
         """Give an attempt these tasks, in any state that has room for them: all of them or none.
 
         Raises `Conflict` if another attempt of the provider has one of them. While the attempt is `submitting` the ids

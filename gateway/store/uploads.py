@@ -27,12 +27,12 @@ class Uploads(Protocol):
         ...
 
     async def forget(self, account: str, digests: Sequence[str]) -> int:
-        """Delete the uploads of these contents to an account; how many there were.
+        """Delete the uploads of these contents to an account, and return how many there were.
 
-        Called when the provider refused their URLs.
+        It is called when the provider refused their URLs.
         """
         ...
 
     async def expire(self, now: datetime, limit: int) -> int:
-        """Delete at most `limit` expired uploads, the oldest first; how many there were."""
+        """Delete at most `limit` expired uploads, the oldest first, and return how many there were."""
         ...

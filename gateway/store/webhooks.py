@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gateway.domain.webhooks import Delivery, DeliveryState, DeliveryTry, Endpoint, SigningSecret
 
-TEST_LIFE = timedelta(days=7)  # how long a test delivery is stored; other deliveries go with their generation
+TEST_LIFE = timedelta(days=7)  # how long a test is stored; other deliveries are deleted with their generation
 _DELIVERY = re.compile(r"dlv_[0-9A-HJKMNP-TV-Z]{26}")
 
 
@@ -54,7 +54,7 @@ class WebhookRows(Protocol):
     """
 
     def on_due(self, wake: Callable[[], None]) -> None:
-        """Call `wake` from now on, on the event loop, whenever a delivery may be due sooner than `next_due` said.
+        """Call `wake` on the event loop whenever a delivery may be due sooner than `next_due` said.
 
         There is one listener: a later call replaces it.
         """
@@ -137,5 +137,5 @@ class WebhookRows(Protocol):
         ...
 
     async def expire(self, now: datetime, limit: int) -> int:
-        """Delete at most `limit` tests that have ended and are older than `TEST_LIFE`; how many there were."""
+        """Delete at most `limit` tests that have ended and are older than `TEST_LIFE`; returns how many."""
         ...

@@ -59,8 +59,8 @@ class Upstream:
     ) -> HttpReply:
         """Send the call once; it is never repeated here. Raises `NotSent` or `NoAnswer`.
 
-        `timeout_seconds` limits the whole exchange. When the status and the headers have arrived, it counts as an
-        answer even if the body breaks off after that (`HttpReply.cut`).
+        `timeout_seconds` limits the whole exchange. Once the status and the headers have arrived, the provider
+        has answered, even if the body breaks off after that (`HttpReply.cut`).
         """
         request = _request(call, base_url, timeout_seconds, headers or {})
         transport = self._fresh if fresh else self._reused

@@ -162,9 +162,8 @@ class Health:
         if failure is None:
             self._budgets[provider] = refunded(self._budgets[provider], now)
         else:
-            self.release_probe(
-                provider, model, attempt_id
-            )  # it says nothing about the other circuit that it may be a probe of
+            # The attempt may also be the probe of the other circuit, about which its failure says nothing.
+            self.release_probe(provider, model, attempt_id)
 
     def on_task_ended(
         self, provider: str, model: str, attempt_id: str, *, failure: Failed | None, seconds: float

@@ -1,8 +1,8 @@
 """Sends webhook deliveries that are due, until their receiver has accepted them or the retry schedule has ended.
 
 A delivery is sent at least once. It may come twice: a try is noted after it was made, and if the process dies in
-between, the next one makes it again. Danger: one slow receiver, or one API key with many deliveries, must not delay
-those of the others, so every key and every receiver gets its share of the places.
+between, the next process makes it again. Danger: one slow receiver, or one API key with many deliveries, must not delay
+the deliveries of the others, so every key and every receiver gets its share of the places.
 """
 
 import asyncio
@@ -121,7 +121,7 @@ class Deliverer:
             self._wake.clear()
 
     async def _begin(self) -> float | None:
-        """Start as many due deliveries as there are places; the seconds until the next one is due, None if none is."""
+        """Start as many due deliveries as there are places. Returns the seconds until the next one is due, or None."""
         now = self._clock.now()
         if free := await self._places(now):
             until = now + timedelta(seconds=self._timeout_seconds + SPARE_SECONDS)
@@ -148,8 +148,8 @@ class Deliverer:
         of_receiver = Counter(name for _, name in self._sending.values())
         keys = [(of_key[key], since, key) for key, since in await self._store.webhooks.keys() if since <= now]
         heapify(keys)
-        # So many receivers of a key are read. Even if all its busy ones and all full ones are among them, there is one
-        # for each place of its share. A key with more receivers is read again at the next look.
+        # `busy + share` receivers of a key are read. Even if all its busy ones and all full ones are among them, one is
+        # left for each place of its share. A key with more receivers is read again at the next look.
         full = sum(count >= RECEIVER_MAX for count in of_receiver.values())
         share = full + 1 + left // max(len(keys), 1)
         busy = Counter(key for key, _ in taken)
@@ -210,7 +210,7 @@ class Deliverer:
             return await self._post(claim, at)
         except StoreUnavailable:
             raise
-        except Exception:  # a defect that comes again at each try: counted as a try, so that the schedule ends
+        except Exception:  # a defect that may come back at each try. It counts as a try, so that the schedule ends
             log.exception("delivery_failed", delivery=claim.delivery.id)
             spent = (self._clock.now() - at).total_seconds()
             return _Sent(DeliveryTry(at=at, duration_seconds=spent, error="the gateway failed"))

@@ -24,7 +24,7 @@ class Changes(Struct, frozen=True, kw_only=True):
     disabled: bool | UnsetType = UNSET
 
     def of(self, endpoint: Endpoint) -> Endpoint:
-        """The changed endpoint. An endpoint that is disabled already keeps the reason for which it was."""
+        """The changed endpoint. An endpoint that is disabled already keeps its reason."""
         fields = {name: value for name, value in asdict(self).items() if value is not UNSET and name != "disabled"}
         if self.disabled is UNSET:
             return replace(endpoint, **fields)
@@ -32,7 +32,7 @@ class Changes(Struct, frozen=True, kw_only=True):
 
 
 class WebhookEndpoints:
-    """What another API key owns does not exist for a call: it raises `NotFound`."""
+    """The endpoints and deliveries of one API key at a time. For those of another key it raises `NotFound`."""
 
     def __init__(self, *, store: WebhookStore, keys: SigningKeys, clock: Clock) -> None:
         self._store = store

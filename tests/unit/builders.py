@@ -113,11 +113,11 @@ class World:
         self.now = T0
         self.schedules: dict[TaskKey, PollSchedule] = {}
         self.busy: set[Effect] = set()
-        self.hint = RouteProfile(polling=polling, has_refresh=has_refresh, variant=form)
+        self.profile = RouteProfile(polling=polling, has_refresh=has_refresh, variant=form)
         self.last: Step = self.step()
 
     def profile_of(self, route: Route) -> RouteProfile:
-        return self.hint
+        return self.profile
 
     def step(self, *facts: Fact, wait: float = 0) -> Step:
         """Let time pass, apply facts, start the due effects. Every step is checked for what must always hold."""
@@ -265,7 +265,7 @@ class World:
     def give_up(self, number: int) -> Step:
         """Reach the time-out of an attempt, poll that its tasks still run, step."""
         attempt = self.attempt(number)
-        self.now = (attempt.accepted_at or self.now) + timedelta(seconds=self.hint.polling.attempt_timeout_seconds)
+        self.now = (attempt.accepted_at or self.now) + timedelta(seconds=self.profile.polling.attempt_timeout_seconds)
         self.step()
         for index in open_tasks(attempt):
             self.read(number, RUNNING, index)

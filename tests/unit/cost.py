@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 
 def ratio(tried: Callable[[], object], beside: Callable[[], object], *, times: int = 1, rounds: int = 5) -> float:
-    """How many times the processor time of `beside` `tried` takes.
+    """The processor time of `tried` divided by that of `beside`.
 
-    Both run alternately in `rounds`, `times` calls each; the shortest round of each counts.
+    Both run alternately in `rounds`, with `times` calls in each. The shortest round of each function counts.
     """
     best = [float("inf")] * 2
     for _ in range(rounds):

@@ -58,8 +58,8 @@ _AWS_SIGNED = re.compile(rb"[0-9A-Fa-f]{1,8};chunk-")
 class BodyDecoder:
     """Decodes one body: `feed` the bytes in the order in which they arrive, then call `finish`.
 
-    `encodings` is the value of the `Content-Encoding` header, "" without it. At most `max_output` bytes are
-    produced in all.
+    `encodings` is the value of the `Content-Encoding` header, "" without it. At most `max_output` bytes are produced in
+    all.
     """
 
     def __init__(self, encodings: str, max_output: int) -> None:
@@ -76,7 +76,7 @@ class BodyDecoder:
         return b"".join(self.pieces(data))
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """The same for large bodies: yields at most `PIECE` bytes at a time, and never b""."""
+        """Like `feed`, for large bodies: yields the content in parts of at most `PIECE` bytes, and never b""."""
         self._limits.received += len(data)
         return self._body.feed(data)
 

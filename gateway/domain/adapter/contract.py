@@ -72,10 +72,10 @@ _PLAIN_IMAGES = ImageLimits()
 class Polling:
     """When to poll a task. Every value can be overridden in the provider's configuration."""
 
-    first_poll_seconds: float  # from the submit to the first poll
+    first_poll_seconds: float  # from the acceptance of a submit to the first poll
     poll_seconds: float  # the first interval between two polls
     poll_max_seconds: float  # the longest interval: intervals grow while a task runs
-    attempt_timeout_seconds: float = 1200  # from the submit until the attempt is given up
+    attempt_timeout_seconds: float = 1200  # from the acceptance until the attempt is given up
     grace_seconds: float = 60  # for "not found" just after the submit, and for "done" without a file
     submit_timeout_seconds: float = 60  # read time-out of a submit
     result_seconds: float = 86400  # how long the provider keeps a result

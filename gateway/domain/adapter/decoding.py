@@ -23,7 +23,7 @@ def read_json(reply: HttpReply) -> object:
 
 
 def json_or_none(reply: HttpReply) -> object:
-    """The same, but None for a body without JSON: for error bodies, which may be anything."""
+    """The body as `read_json` returns it, or None for a body without JSON: for error bodies, which may be anything."""
     try:
         return read_json(reply)
     except UnreadableReply:

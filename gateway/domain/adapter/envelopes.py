@@ -124,7 +124,7 @@ def is_success(envelope: Iterable[Fields]) -> bool:
 
 
 def says_success(envelope: Iterable[Fields]) -> bool:
-    """The same, and at least one layer has such a code or flag."""
+    """Whether `is_success` holds, and at least one layer has a code or flag that says so."""
     parts = list(envelope)
     has_code = any(name in _CODES and value is not None for layer in parts for name, value in _named(layer).items())
     return has_code and is_success(parts)

@@ -26,11 +26,11 @@ class Remedy(StrEnum):
     STOP = "stop"  # the same input fails anywhere
     FALL_BACK = "fall_back"  # try the next route; without one the generation fails
     FALL_BACK_OR_WAIT = "fall_back_or_wait"  # try the next route; on the last one wait and try again
-    RECONCILE = "reconcile"  # a task may exist: never send the work to this provider again
+    RECONCILE = "reconcile"  # a task may exist: the gateway does not send the work to this provider again by itself
 
 
 class Billed(StrEnum):
-    """Whether the provider charged for an attempt that delivered nothing."""
+    """Whether the provider charged for an attempt or for one of its tasks."""
 
     NO = "no"
     MAYBE = "maybe"

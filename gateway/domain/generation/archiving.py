@@ -201,7 +201,7 @@ def _is_settled(
 
 
 def files_due(changes: Changes, files: dict[int, ArchiveSchedule], busy: frozenset[object]) -> tuple[ArchiveFile, ...]:
-    """The files to archive now. Drops the watches of outputs that need none."""
+    """The files to archive now. Drops the schedules of outputs that need none."""
     live: set[int] = set()
     due: list[ArchiveFile] = []
     for output in unarchived(changes.generation, changes.now):

@@ -41,7 +41,7 @@ class Changes:
             self.write(SaveAttempt(changed, attempt.state))
 
     def close(self, status: Status, failure: Failed | None) -> None:
-        """End every open output, and every attempt except submits under way.
+        """End every open output, and every open attempt except submits under way.
 
         A submit under way may be a purchase: the driver waits for its answer and stores it.
         """
@@ -76,7 +76,7 @@ class Changes:
 def _progress(generation: Generation, status: Status) -> float:
     """From 0 to 1: the mean of the requested outputs, each as far as its provider reports.
 
-    After a failure, the last value stays.
+    If the generation ends without a result, the last value stays.
     """
     if status.terminal:
         return 1.0 if status is Status.COMPLETED else generation.progress

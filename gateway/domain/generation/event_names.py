@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from gateway.domain.adapter.task import Status
 
 # Event type in the ledger → public name, to which the kind of the generation is added: `video.generation.completed`.
-# Events of attempts have no public name: the generation shows its attempts. Nor have events of archiving.
+# Events of attempts have no public name: the generation shows its attempts. Events of archiving have none either.
 PUBLIC_EVENTS: Mapping[str, str] = {
     **{f"generation.{status}": f"generation.{status}" for status in Status},
     **{f"output.{status}": f"generation.output.{status}" for status in (Status.COMPLETED, Status.FAILED)},

@@ -1,8 +1,8 @@
 """One step in the life of a generation: from what was learnt to what to store and what to do. Pure.
 
-`advance(generation, watches, facts, …) → Step(writes, effects, wake_at)`. A driver calls it again and again: it stores
-the writes, carries the effects out, and sleeps until an effect ends in a fact or until `wake_at`. Nothing here reads a
-clock or a database, so that every order of events can be tested.
+`advance(generation, schedules, facts, …) → Step(writes, effects, wake_at)`. A driver calls it again and again: it
+stores the writes, carries the effects out, and sleeps until an effect ends in a fact or until `wake_at`. Nothing here
+reads a clock or a database, so that every order of events can be tested.
 """
 
 from collections.abc import Iterable, Mapping
@@ -62,7 +62,7 @@ from gateway.domain.health.route_health import HealthOf, unknown_health
 
 UNANSWERED = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING})  # no reply to the submit was read yet
 NOTHING: Mapping[int, ArchiveSchedule] = {}
-IDLE_SECONDS = 3600  # how long a driver sleeps when nothing is due: only a fact or a change of the store wakes it
+IDLE_SECONDS = 3600  # how long a driver sleeps when nothing is due, unless a fact or a change of the store wakes it
 
 
 class SubmitEnded(Struct, frozen=True, kw_only=True):
@@ -279,7 +279,7 @@ def _end_late(changes: Changes) -> None:
 
 
 def _end_attempts(changes: Changes, readings: Readings) -> None:
-    """End attempts that are done, no longer wanted, or overdue. Nothing is sent for an attempt that ends reserved."""
+    """End attempts that are done, no longer wanted, or overdue. A reserved attempt that ends here is never sent."""
     for attempt in changes.generation.attempts:
         if attempt.state is AttemptState.RESERVED:
             # A result that arrived meanwhile must not be bought again: a smaller attempt follows for what is missing.
@@ -342,7 +342,7 @@ def _conclude(changes: Changes, readings: Readings, profile_of: RouteProfileOf) 
 
 
 def _why_late(generation: Generation, readings: Readings) -> Failed:
-    """Why the deadline passed: if no task ever ran, the failure of the newest attempt, else a time-out.
+    """Why the deadline passed: if no attempt got a task, the newest failure of an attempt, else a time-out.
 
     A time-out during which the adapter kept raising is the fault of the gateway.
     """
@@ -357,7 +357,7 @@ def _why_late(generation: Generation, readings: Readings) -> Failed:
 def _effects(
     changes: Changes, readings: Readings, busy: frozenset[Effect], profile_of: RouteProfileOf
 ) -> tuple[Effect, ...]:
-    """The submits and polls that are due and not under way. Drops the watches of tasks that have ended."""
+    """The submits and polls that are due and not under way. Drops the poll schedules of tasks that have ended."""
     due: list[Effect] = []
     live: set[TaskKey] = set()
     generation = changes.generation

@@ -112,9 +112,8 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failed | None = None
     billed: Billed | None = None
     retry_after_seconds: float | None = None  # the wait that the provider asked for
-    next_variant: str | None = field(
-        default=None, name="amend_form"
-    )  # it was refused because of its form: it may be sent once more in this form
+    # The attempt was refused because of the form of its submit: it may be sent once more in this form.
+    next_variant: str | None = field(default=None, name="amend_form")
     decision: Literal["fail", "resubmit"] | None = None  # an operator's decision about an unclear answer
     adopted: Literal["callback", "operator"] | None = None  # who named its tasks, if no reply to the submit did
     upstream: UpstreamAnswer | None = None  # facts from the answer to the submit that the provider's support needs

@@ -72,8 +72,8 @@ def _stop(
 def _callback_until(generation: Generation, slot: int, profile_of: RouteProfileOf) -> datetime | None:
     """Until when a callback may name the task of a submit for this slot that got no clear answer.
 
-    `None` if no provider would call back. Only an output that has no other way left waits for this: if it failed at
-    once, it would be lost although its task may be running.
+    `None` if no provider would call back, or if the policy is `fail`. Only an output that has no other way left waits
+    for this: if it failed at once, it would be lost although its task may be running.
     """
     if generation.plan.policy.on_ambiguous == "fail":
         return None

@@ -1,7 +1,8 @@
 """What an open output needs next: another route, the same route again, a decision, or the end. Pure.
 
 The failure of its last attempt decides (`REMEDY` in `domain/adapter/failure.py`), together with the plan, the policy of
-the model and the health of the routes. A route whose submit may have started a task is never tried again by itself.
+the model and the health of the routes. A route whose submit may have started a task is tried again only if an operator
+decides so.
 """
 
 from datetime import datetime, timedelta
@@ -118,7 +119,7 @@ def remedy_for(failure: Failed, policy: Policy) -> Remedy:
 
 
 def _as_decided(generation: Generation, held: Attempt, failure: Failed) -> NextTry | Stop | AwaitDecision:
-    """What an operator decided about an attempt whose answer was unclear."""
+    """What follows an unclear answer under the policy `hold`: what an operator decided, or waiting for the decision."""
     match held.decision:
         case "resubmit" if not affordable(generation, generation.route(held)):
             return Stop(failure)  # since the decision, other outputs have used up `max_cost`

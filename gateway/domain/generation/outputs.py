@@ -1,7 +1,7 @@
 """Which task fills which output: slots, extra outputs, and whether an output may still be filled. Pure.
 
-Every file that a task made was paid for, so none is dropped: a further or late file fills an output that nobody else
-fills, or becomes an extra output.
+Every file that a task made was paid for, so none is dropped: a further or late file fills an output that no
+attempt is expected to fill, or becomes an extra output.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -49,7 +49,8 @@ def fill(changes: Changes, attempt: Attempt, slot: int, artifacts: Sequence[Arti
     """Give the files of a task to outputs, where they are archived: the first file to the output of `slot`.
 
     A further file, or a late one, fills an output that no attempt is expected to fill. If every output is taken, the
-    file becomes an extra output, which is completed at once: no client waits for it, and it is archived later.
+    file becomes an extra output. If that holds for the first file already, the extra outputs are late and completed at
+    once: no client waits for them, and they are archived later.
     """
     free = _free_output(changes.generation, slot)
     late = free is None

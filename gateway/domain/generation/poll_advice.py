@@ -24,7 +24,8 @@ def poll_after(generation: Generation, pace: Callable[[Route], Pace], now: datet
     """Seconds until the client should read the generation again; `None` if it has ended.
 
     Before the usual time of the route has passed: a third of what is left of it. After that: a third of the time by
-    which it is late, but at most the interval at which the gateway itself polls.
+    which it is late, but at most the interval at which the gateway itself polls. If no time was measured:
+    this interval.
     """
     if generation.status.terminal:
         return None

@@ -50,7 +50,7 @@ class Readings:
         return polled_seldom(polling) if is_seldom else polling
 
     def schedule(self, attempt: Attempt, index: int) -> PollSchedule:
-        """What the driver remembers about polling a task; a new watch if it remembers nothing."""
+        """What the driver remembers about polling a task; a new schedule if it remembers nothing."""
         key = (attempt.id, index)
         schedule = self.schedules.get(key)
         if schedule is None:
@@ -62,7 +62,7 @@ class Readings:
         return self._changes.now >= self._times_out_at(attempt)
 
     def is_adapter_failing(self, attempt: Attempt) -> bool:
-        """True if the adapter raised at the newest reading of an open task: the provider is not to blame then."""
+        """True if the adapter raised at the newest poll of an open task: then the provider is not to blame."""
         schedules = (self.schedules.get((attempt.id, index)) for index in open_tasks(attempt))
         return any(schedule is not None and schedule.adapter_failed for schedule in schedules)
 

@@ -20,7 +20,7 @@ from gateway.domain.generation.model import Attempt, AttemptState, Generation, T
 from gateway.domain.generation.transitions import SaveAttempt
 
 TASKS_MAX = 64  # tasks of one attempt; further ids in a reply or a report are ignored
-TOLD_MAX = 8  # task ids that are remembered for an attempt whose submit has no answer yet
+REMEMBERED_MAX = 8  # task ids that are remembered for an attempt whose submit has no answer yet
 FOLLOWED = frozenset({AttemptState.ACCEPTED, AttemptState.ABANDONED})  # states in which the open tasks are polled
 _UNANSWERED = frozenset({AttemptState.SUBMITTING, AttemptState.UNKNOWN})  # the reply did not name the tasks yet
 
@@ -66,11 +66,11 @@ def room(attempt: AttemptTasks) -> int:
         case AttemptState.RESERVED:
             return 0  # nothing was sent, so no task can exist
         case AttemptState.SUBMITTING:
-            return TOLD_MAX - len(attempt.remembered)
+            return REMEMBERED_MAX - len(attempt.remembered)
         case AttemptState.ACCEPTED | AttemptState.COMPLETED if attempt.adopted is None and len(attempt.tasks) >= len(
             attempt.slots
         ):
-            return 0  # the reply has named a task for every output, and none of them has failed
+            return 0  # the reply has named a task for every output, and the attempt has not failed
         case _:
             return TASKS_MAX - len(attempt.tasks)
 
@@ -100,8 +100,8 @@ def after_reply(attempt: AttemptTasks, tasks: Sequence[Task], remembered: Sequen
 def after_report(attempt: AttemptTasks, refs: Sequence[TaskRef], reporter: Reporter | None) -> Claimed:
     """The attempt once it has taken over tasks that were not in the reply.
 
-    An abandoned attempt stays abandoned, because its outputs were ordered elsewhere. Every other one is accepted from
-    now on, also when it had failed: a task that exists can deliver.
+    An abandoned attempt stays abandoned, because another attempt may be making its outputs. Every other one is accepted
+    from now on, also when it had failed: a task that exists can deliver.
     """
     tasks = with_tasks(attempt.slots, attempt.tasks, refs, attempt.outputs)
     if attempt.state in FOLLOWED:
@@ -116,7 +116,7 @@ def left_out(attempt: AttemptTasks, tasks: Sequence[Task]) -> list[str]:
 
 
 Decision = Literal["fail", "resubmit"]
-# From the unclear answer to a second submit. A task that the first submit started has been reported by then.
+# From the unclear answer to a second submit: time for a report of the task that the first submit may have started.
 QUARANTINE_SECONDS = 600.0
 
 

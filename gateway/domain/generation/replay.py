@@ -1,8 +1,8 @@
 """A generation as it was at an earlier event, rebuilt from the ledger's events: what happened later is taken away.
 
 The ledger stores events without a copy of the generation. A client that follows a stream from its beginning must not
-read `completed` inside of the event `queued`, so the states are put back to those of the event. Two values are not in
-any event and are approximated: the progress (the share of outputs that have ended) and the status of running tasks.
+read `completed` inside the event `queued`, so the states are put back to those of the event. Two values are not in
+any event and are approximated: the progress (the share of outputs that are completed) and the status of running tasks.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

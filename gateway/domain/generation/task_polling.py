@@ -17,7 +17,7 @@ from gateway.domain.backoff import spread
 from gateway.domain.generation.model import Attempt, AttemptState, Route
 
 CALLBACK_GAP = timedelta(seconds=1)  # the shortest pause between two polls that callbacks cause
-LOST_READINGS = 3  # so many "not found", over a whole grace, make a task count as lost
+LOST_READINGS = 3  # after so many "not found", over a whole grace, a task counts as lost
 POLL_GROWTH = 1.25  # each interval is so many times the one before, up to `poll_max_seconds`
 UNREAD_FACTOR = 4  # the longest interval of failing polls, and of abandoned tasks, in multiples of `poll_max_seconds`
 RETRY_AFTER_MAX_SECONDS = 600  # a provider's wait is honoured up to this: after a day the result would be lost
@@ -192,7 +192,7 @@ def is_lost(schedule: PollSchedule, polling: Polling, now: datetime) -> bool:
     return schedule.not_found + 1 >= LOST_READINGS and not_found_for >= polling.grace_seconds
 
 
-def how_to_read(schedule: PollSchedule, profile_of: RouteProfile, now: datetime) -> How:
+def how_to_read(schedule: PollSchedule, profile: RouteProfile, now: datetime) -> How:
     """How to read a task: an ordinary poll, a refresh, or its content as the last chance.
 
     If a task is done but its file is missing, polls and refreshes alternate, because either may name the file that the
@@ -204,11 +204,11 @@ def how_to_read(schedule: PollSchedule, profile_of: RouteProfile, now: datetime)
     if schedule.missing_since is None:
         if schedule.needed_since is not None and (schedule.read_at is None or schedule.read_at < schedule.needed_since):
             return "poll"
-        is_due = profile_of.refresh_every > 0 and schedule.reads > 0 and schedule.reads % profile_of.refresh_every == 0
-        return "refresh" if profile_of.has_refresh and is_due else "poll"
-    if (now - schedule.missing_since).total_seconds() >= profile_of.polling.grace_seconds:
+        is_due = profile.refresh_every > 0 and schedule.reads > 0 and schedule.reads % profile.refresh_every == 0
+        return "refresh" if profile.has_refresh and is_due else "poll"
+    if (now - schedule.missing_since).total_seconds() >= profile.polling.grace_seconds:
         return "content"
-    return "refresh" if profile_of.has_refresh and schedule.reads % 2 == 0 else "poll"
+    return "refresh" if profile.has_refresh and schedule.reads % 2 == 0 else "poll"
 
 
 def open_tasks(attempt: Attempt) -> list[int]:

@@ -21,7 +21,7 @@ ATTEMPT_MOVES: Mapping[AttemptState, frozenset[AttemptState]] = {
     ),
     AttemptState.ACCEPTED: frozenset({AttemptState.COMPLETED, AttemptState.FAILED, AttemptState.ABANDONED}),
     AttemptState.ABANDONED: frozenset({AttemptState.COMPLETED, AttemptState.FAILED}),
-    # Evidence of a task, for example a callback, counts in any state: the task exists and may be billed.
+    # Evidence of a task, for example a callback, counts after the end of an attempt too: the task may be billed.
     AttemptState.UNKNOWN: frozenset({AttemptState.ACCEPTED}),
     AttemptState.NOT_SENT: frozenset({AttemptState.ACCEPTED}),
     AttemptState.REFUSED: frozenset({AttemptState.ACCEPTED}),
@@ -130,7 +130,7 @@ def _with_output(generation: Generation, output: Output) -> Generation:
 
 
 def event_of(write: Write) -> tuple[str, Mapping[str, Any]] | None:
-    """The event that a write appends to the ledger, as its type and data; `None` for a poll that changed no state."""
+    """The event that a write appends to the ledger, as its type and data; `None` for one without an event."""
     match write:
         case AddAttempt(attempt=attempt):
             return "attempt.reserved", {"attempt": attempt.id, "route": attempt.route, "slots": attempt.slots}

@@ -132,7 +132,7 @@ def on_submit(circuit: Circuit, attempt_id: str, failure: FailureKind | None, no
     if verdict is Verdict.NOTHING:
         return replace(circuit, probe=None)  # the probe proved nothing: another attempt may be the next one
     longer = min(circuit.open_seconds * 2, OPEN_MAX_SECONDS)
-    # A circuit that failed tasks opened stays one that a successful task closes, whatever the probe's submit met.
+    # If failed tasks opened the circuit, only a successful task closes it, also after a fault of the probe's submit.
     keeps_reason = circuit.reason in OF_TASKS and failure not in OF_TASKS and verdict is Verdict.FAULT
     reason = circuit.reason if keeps_reason else failure
     return Circuit(opened_at=now, open_seconds=longer, reason=reason)

@@ -92,8 +92,7 @@ def nearest_ratio(requested: str, supported: frozenset[str]) -> str | None:
     """Return the supported ratio whose quotient with the requested one is nearest to 1.
 
     Of two equally near it prefers the one of the same orientation (`4:3` becomes `16:9`, not `1:1`), then the longer
-    one, then the wider one. None if the requested name, or every supported one, is
-    not a ratio.
+    one, then the wider one. None if the requested name, or every supported one, is not a ratio.
     """
     wanted = ratio_of(requested)
     ratios = {name: ratio for name in sorted(supported) if (ratio := ratio_of(name)) is not None}

@@ -41,7 +41,7 @@ def fit_settings(
 ) -> tuple[Settings, list[Adaptation], list[Reason]]:
     """The settings to send to a model, what was changed in them, and why it cannot honour others.
 
-    With any reason the settings are not to be used. `images` are those whose bytes the gateway has, by name.
+    If there is any reason, the settings must not be used. `images` are those whose bytes the gateway has, by name.
     """
     requested = request.settings
     reasons: list[Reason] = []

@@ -1,4 +1,4 @@
-"""How a struct lies in the columns of a table: one column for each field, with the field's encoded name.
+"""How a struct is stored in the columns of a table: one column for each field, with the field's encoded name.
 
 Text and numbers are stored as they are, moments as Unix seconds, booleans as 0 or 1, enums by their value, and
 everything else as JSON. `None` is stored as null. So a new field needs a migration and nothing else here.

@@ -48,7 +48,8 @@ def _file_system(path: Path, mounts: Path) -> str:
         return ""
     mount_points = [(_unescaped(fields[1]), fields[2]) for fields in lines if len(fields) > 2]
     above = [(len(place), line, kind) for line, (place, kind) in enumerate(mount_points) if path.is_relative_to(place)]
-    return max(above, default=(0, 0, ""))[2]  # the deepest; of two at one place the later, which hides the earlier
+    # The deepest mount point counts. Of two at one place the later one counts, because it hides the earlier one.
+    return max(above, default=(0, 0, ""))[2]
 
 
 def _unescaped(place: str) -> str:

@@ -26,7 +26,7 @@ from gateway.store.sqlite.rows import ATTEMPT, GENERATION, OUTPUT, unarchived_un
 from gateway.store.sqlite.task_claims import CLAIM_TASKS
 
 OPEN = "('queued', 'in_progress')"
-_LEASE_FOREVER = 253402300799.0  # end of the year 9999: one process holds the file's lock, so its lease never runs out
+_LEASE_FOREVER = 253402300799.0  # the end of 9999: one process has the file's lock, so its lease need not run out
 _INSERT_GENERATION = insert("generations", GENERATION, "model", "lease_until", "digest")
 _INSERT_OUTPUT = insert("outputs", "generation_id", OUTPUT, "unkept_until")
 _INSERT_ATTEMPT = insert("attempts", "generation_id", ATTEMPT)
@@ -43,7 +43,7 @@ _UPDATE_STATUS = (
 
 
 def changes(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> int:
-    """Carry out a statement; the number of rows that it changed."""
+    """Carry out a statement, and return the number of rows that it changed."""
     connection.execute(sql, values)
     return connection.changes()
 

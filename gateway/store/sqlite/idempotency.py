@@ -1,4 +1,4 @@
-"""Recognises repeated requests in the SQLite ledger: by idempotency key, or the retry of a client library by digest.
+"""Recognises repeated requests in the SQLite ledger: by idempotency key, or, for a client library's retry, by digest.
 
 Danger: a repeat that is not recognised buys a second video.
 """
@@ -34,7 +34,7 @@ _ADD_DELETED = (
     "insert into deleted_generations (generation_id, key, digest, created_at)"
     " select id, key, digest, created_at from generations where id = ? and digest is not null"
 )
-# With the values of `past_lives`: whether `forget` may find something, so that a round without any costs no write.
+# Whether `forget` may find something, so that otherwise it needs no write. It takes the values of `past_lives`.
 FORGETTABLE = (
     "select 1 from idempotency_keys where created_at < ?"
     " union all select 1 from deleted_generations where created_at < ? limit 1"
@@ -110,7 +110,7 @@ def add_deleted(connection: apsw.Connection, generation_id: str) -> None:
 
 
 def past_lives(now: datetime) -> tuple[float, float]:
-    """Unix seconds: keys, and deleted generations, that were created before are no longer needed."""
+    """Two moments in Unix seconds: keys, and deleted generations, from before them are no longer needed."""
     return (now - KEY_LIFE).timestamp(), (now - RETRY_LIFE).timestamp()
 
 

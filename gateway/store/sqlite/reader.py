@@ -1,4 +1,4 @@
-"""The connection that reads."""
+"""The connection for all reads of the SQLite ledger."""
 
 from typing import Any
 

@@ -53,8 +53,8 @@ DEADLINE_MAX = timedelta(hours=24)  # the longest deadline of a generation, coun
 # True for a generation, as `g`, that may not be deleted: it is open, or it ended while a submit was under way whose
 # outcome, and so whose cost, is not known yet.
 _UNENDED = f"(status in {OPEN} or exists (select 1 from attempts where generation_id = g.id and state = 'submitting'))"
-# True for a generation that a process may take over. After its end too it is driven while a task may still tell what it
-# cost or deliver a file, and while a file has no copy here.
+# True for a generation that a process may take over. After its end too it is driven while a task may still deliver a
+# file or show its cost, and while a file has no copy here.
 _DRIVEN = (
     f"(status in {OPEN} or exists (select 1 from attempts where generation_id = generations.id"
     " and state in ('submitting', 'accepted', 'abandoned'))"

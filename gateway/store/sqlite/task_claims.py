@@ -18,6 +18,7 @@ from gateway.domain.generation.model import AttemptState, Task
 from gateway.domain.generation.reconciliation import (
     AttemptTasks,
     Claimed,
+    Reporter,
     after_reply,
     after_report,
     is_unanswered,
@@ -31,7 +32,7 @@ from gateway.store.sqlite.attempts import moved
 from gateway.store.sqlite.columns import Row, to_json
 from gateway.store.sqlite.reader import ReadConnection
 from gateway.store.sqlite.writer import CommitWriter
-from gateway.store.task_claims import ClaimResult, Teller
+from gateway.store.task_claims import ClaimResult
 
 log = structlog.get_logger()
 Dropped = dict[str, list[str]]  # by attempt, the reported task ids that it did not get
@@ -93,10 +94,10 @@ def accept(
 
 
 def adopt_remembered(connection: apsw.Connection, writes: Iterable[Write], now: datetime, dropped: Dropped) -> bool:
-    """Give attempts whose submit ended without a task those that callbacks have reported; True if any got one.
+    """Give each attempt whose submit ended without a task the tasks that callbacks have reported for it.
 
-    `writes` are the changes about to be stored. The caller does not store them then, because they record that no
-    task exists.
+    `writes` are the changes about to be stored. True if an attempt got a task: then the caller must not store them,
+    because they record that no task exists.
     """
     dropped.clear()
     has_adopted = False
@@ -128,7 +129,7 @@ def _without_others(connection: apsw.Connection, attempt: AttemptTasks, refs: Se
 
 
 def _other_holders(connection: apsw.Connection, attempt: AttemptTasks, refs: Sequence[TaskRef]) -> dict[str, str]:
-    """The tasks among these that another attempt has: its id, by task id."""
+    """The tasks among these that another attempt has, as task id → id of that attempt."""
     if not refs:
         return {}
     values = (attempt.provider, to_json([ref.id for ref in refs]), attempt.attempt_id)
@@ -160,7 +161,7 @@ def _save_accepted(
     *,
     upstream: UpstreamAnswer | None = None,
 ) -> int:
-    """Store that the attempt is accepted; the new version of its generation."""
+    """Store that the attempt is accepted, and return the new version of its generation."""
     values = (claimed.adopted, to_json(claimed.tasks), now.timestamp(), to_json(upstream))
     connection.execute(_ACCEPT, (*values, attempt.attempt_id, attempt.state))
     connection.execute(CLAIM_TASKS, (attempt.attempt_id,))
@@ -189,7 +190,7 @@ def _attempt_of(rows: Sequence[Row]) -> AttemptTasks | None:
 
 
 class SqliteTaskClaims:
-    """Implements `Callbacks`."""
+    """Implements `TaskClaims`."""
 
     def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
         self._reader = reader
@@ -199,7 +200,7 @@ class SqliteTaskClaims:
         attempt = _attempt_of(self._reader.all(_ATTEMPT, (attempt_id,)))
         return 0 if attempt is None else room(attempt)
 
-    async def claim(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, teller: Teller) -> ClaimResult:
+    async def claim(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, reporter: Reporter) -> ClaimResult:
         def work(connection: apsw.Connection) -> ClaimResult:
             attempt = _read(connection, attempt_id)
             if attempt is None:
@@ -214,7 +215,7 @@ class SqliteTaskClaims:
                 connection.executemany(_REMEMBER, rows)
                 return ClaimResult.REMEMBERED
             if added:
-                _save(connection, attempt, after_report(attempt, added, teller), now)
+                _save(connection, attempt, after_report(attempt, added, reporter), now)
             return ClaimResult.ADOPTED
 
         return await self._writer.run(work)

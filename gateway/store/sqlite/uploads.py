@@ -1,4 +1,4 @@
-"""The inputs that providers have, in the SQLite ledger."""
+"""The inputs that were uploaded to providers, in the SQLite ledger."""
 
 from collections.abc import Sequence
 from datetime import datetime

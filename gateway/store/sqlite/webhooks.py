@@ -56,8 +56,8 @@ _BY_ID = f"select {_DELIVERY} from deliveries where id = ?"
 _UPDATE = "update deliveries set url = ?, state = ?, next_at = ?, retries = ?, tries = ?, receiver = ? where id = ?"
 _REDIRECT = "update deliveries set url = ?, receiver = ? where endpoint_id = ? and state = 'pending'"
 _GIVE_UP = "update deliveries set state = 'dead', next_at = null where endpoint_id = ? and state = 'pending'"
-# Read along the index by generation: only tests have no generation. They are few, while an endpoint may have many
-# deliveries.
+# This is read along the index by generation, because only tests have no generation. They are few, while an endpoint may
+# have many deliveries.
 _PENDING_TEST = (
     "select id from deliveries indexed by deliveries_of_generation"
     " where generation_id is null and endpoint_id = ? and state = 'pending' limit 1"
@@ -113,7 +113,7 @@ def add(connection: apsw.Connection, generation: Generation, status: Status, now
 
 
 class SqliteWebhooks:
-    """Implements `Webhooks`."""
+    """Implements `WebhookRows`."""
 
     def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
         self._reader = reader

@@ -46,12 +46,12 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize(("text", "kind"), [(text, kind) for kind, texts in CLOSED.items() for text in texts])
-def test_what_is_not_public_is_told_by_its_kind(text: str, kind: str) -> None:
+def test_an_address_that_is_not_public_is_refused_by_its_kind(text: str, kind: str) -> None:
     assert refusal(ip_address(text)) == kind
 
 
 @pytest.mark.parametrize("text", PUBLIC)
-def test_what_is_public_is_open(text: str) -> None:
+def test_a_public_address_may_be_called(text: str) -> None:
     assert refusal(ip_address(text)) is None
 
 

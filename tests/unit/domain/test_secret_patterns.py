@@ -16,7 +16,7 @@ EXAMPLES = {  # a text with each kind of secret, and the secret in it
     "data URL": ("data:image/png;base64,iVBORw0KGgo1", "iVBORw0KGgo1"),
     "long run of letters": ("Zm9v" * 60, "Zm9v"),
 }
-ONLY_IN_LOG = {"data URL"}  # a provider does not repeat the picture in its message
+ONLY_IN_LOG = {"data URL"}  # a provider does not repeat the image in its message
 
 
 @pytest.mark.parametrize("row", SECRET_PATTERNS, ids=lambda row: row.name)

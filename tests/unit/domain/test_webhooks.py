@@ -91,7 +91,7 @@ def test_any_2xx_is_success(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [None, 199, 301, 302, 307, 400, 401, 404, 408, 429, 500, 503])
-def test_all_else_is_tried_again_along_the_schedule_and_then_given_up(status: int | None) -> None:
+def test_every_other_answer_is_tried_again_by_the_schedule_and_then_given_up(status: int | None) -> None:
     delivery, at, waits = DELIVERY, T0, []
     while delivery.state is DeliveryState.PENDING:
         delivery = tried(delivery, answered(status, at))
@@ -196,7 +196,7 @@ def test_a_disabled_endpoint_keeps_its_reason(disabled: Any, change: Changes, ex
     assert change.of(replace(ENDPOINT, disabled=disabled)).disabled == expected
 
 
-def test_what_is_not_said_stays() -> None:
+def test_a_value_that_the_client_leaves_out_stays() -> None:
     changed = Changes(description=None, events=("a",)).of(replace(ENDPOINT, description="x"))
 
     assert changed == replace(ENDPOINT, description=None, events=("a",))

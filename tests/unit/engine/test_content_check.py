@@ -27,14 +27,13 @@ async def begins(body: bytes, *, step: int = 10**6, **headers: str) -> bool:
 
 @pytest.mark.parametrize("step", [1, 10**6])
 @pytest.mark.parametrize("body", [VIDEO, WEBM, VIDEO.replace(b"ftyp", b"moov"), packed(VIDEO)])
-async def test_a_video_is_known_by_its_first_bytes_in_whatever_pieces(body: bytes, step: int) -> None:
+async def test_a_video_is_recognised_by_its_first_bytes_in_parts_of_any_size(body: bytes, step: int) -> None:
     assert await begins(body, step=step, content_type="application/octet-stream")
     assert await begins(body, step=step, content_encoding="utf-8")
 
 
 @pytest.mark.parametrize("body", [b"", PAGE, packed(PAGE), b"\x1f\x8b\x08\0" + b"\xff" * 50, b"\0\0\0\x18ft"])
-async def test_something_else_is_no_video(body: bytes) -> None:
+async def test_another_body_is_a_video_only_if_its_type_says_so(body: bytes) -> None:
     assert not await begins(body, content_type="text/html")
-    assert await begins(
-        body, content_type="Video/MP4; codecs=avc1"
-    )  # the declared type is believed until the file is fetched
+    # The declared type is believed until the file is fetched.
+    assert await begins(body, content_type="Video/MP4; codecs=avc1")

@@ -14,7 +14,7 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class HastyClock:
-    """A clock on which every timer ends at once, and on which that much time has passed then."""
+    """A clock whose timers end at once. The time of each is added to the clock as if it had passed."""
 
     def __init__(self) -> None:
         self._now = T0
@@ -54,7 +54,7 @@ class Drive:
         self._begun.append(held.id)
 
 
-async def test_a_store_that_is_away_at_the_start_delays_a_generation_no_longer_than_that() -> None:
+async def test_a_store_that_fails_at_the_start_delays_a_generation_only_until_it_works() -> None:
     clock, store, begun = HastyClock(), Store(failures=3), list[str]()
     engine = EmbeddedEngine(store, clock, lambda: Drive(begun), spread_seconds=0, open_max=10)  # type: ignore[arg-type,return-value]
 

@@ -137,7 +137,7 @@ def events() -> Iterator[list[Mapping[str, Any]]]:
         yield captured
 
 
-async def test_a_blob_goes_when_its_generation_is_deleted_and_an_hour_has_passed(bench: Bench) -> None:
+async def test_a_blob_is_removed_an_hour_after_its_generation_was_deleted(bench: Bench) -> None:
     made = await bench.create(b"one", b"both")
     await bench.create(b"two", b"both")
     assert await bench.store.delete(made.id, "alice", NOW)
@@ -151,7 +151,7 @@ async def test_a_blob_goes_when_its_generation_is_deleted_and_an_hour_has_passed
     assert bench.contents == {b"two", b"both"}
 
 
-async def test_a_blob_of_a_create_that_failed_goes(bench: Bench) -> None:
+async def test_a_blob_of_a_create_that_failed_is_removed(bench: Bench) -> None:
     await bench.blobs.put(b"never named")
     bench.clock.moment += 2 * HOUR
 
@@ -171,7 +171,7 @@ async def test_a_blob_that_was_put_again_stays_for_the_create_to_come(bench: Ben
     assert bench.contents == {b"one"}
 
 
-async def test_a_put_between_the_look_and_the_removal_keeps_the_blob(bench: Bench) -> None:
+async def test_a_blob_that_is_put_between_the_read_and_the_removal_stays(bench: Bench) -> None:
     """The ledger does not name the blob yet when the sweeper reads it."""
     made = await bench.create(b"one")
     assert await bench.store.delete(made.id, "alice", NOW)
@@ -192,16 +192,10 @@ async def test_a_put_between_the_look_and_the_removal_keeps_the_blob(bench: Benc
     assert await bench.blobs.get(file.sha256) == b"one"
 
 
-async def test_more_than_one_batch_goes_in_a_round(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_round_removes_more_than_one_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "BATCH", 2)
-    for number in (
-        30,
-        58,
-        153,
-        358,
-        372,
-        7,
-    ):  # the digests of all but the last begin with the same characters
+    # The digests of all but the last begin with the same characters.
+    for number in (30, 58, 153, 358, 372, 7):
         made = await bench.create(str(number).encode(), idempotency=Idempotency(key=str(number), digest=b""))
         assert await bench.store.delete(made.id, "alice", NOW)
     bench.clock.moment += DAY
@@ -224,10 +218,8 @@ async def test_keys_past_their_day_are_forgotten(bench: Bench, events: list[Mapp
 
     assert await bench.store.recall("alice", KNOWN, NOW) is None
     [line] = [event for event in events if event["event"] == "sweep_finished"]
-    assert (line["rows"], line["blobs"]) == (
-        2,
-        0,
-    )  # the row of the key, and the row by which a retry without a key is recognised
+    # Two rows: that of the key, and that by which a retry without a key is recognised.
+    assert (line["rows"], line["blobs"]) == (2, 0)
 
 
 async def test_it_sweeps_every_hour(bench: Bench, events: list[Mapping[str, Any]]) -> None:
@@ -274,7 +266,7 @@ async def test_a_round_that_fails_leaves_the_next_one(
 
 
 @pytest.mark.parametrize("name", ["forget", "named_blobs"])
-async def test_a_stop_ends_it_after_the_batch_it_is_at(
+async def test_a_stop_ends_the_sweeper_after_its_current_batch(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(sweep, "BATCH", 1)
@@ -305,7 +297,7 @@ async def test_a_stop_ends_it_after_the_batch_it_is_at(
     assert bench.clock.waits == []
 
 
-async def test_a_stop_while_it_waits_ends_it(bench: Bench) -> None:
+async def test_a_stop_ends_the_sweeper_while_it_waits(bench: Bench) -> None:
     await bench.round()
     assert bench.task is not None
 
@@ -315,7 +307,7 @@ async def test_a_stop_while_it_waits_ends_it(bench: Bench) -> None:
         await bench.task
 
 
-async def test_a_result_that_cannot_be_removed_is_in_nobodys_way(
+async def test_a_result_that_cannot_be_removed_does_not_keep_the_others(
     bench: Bench, events: list[Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generation = await bench.create(b"one", idempotency=KNOWN)
@@ -343,7 +335,7 @@ async def test_a_result_that_cannot_be_removed_is_in_nobodys_way(
     assert bench.store._read.all("select name from artifacts") == []
 
 
-async def test_a_deletion_leaves_what_is_on_its_way_its_time(bench: Bench) -> None:
+async def test_a_file_that_is_stored_after_the_delete_keeps_its_row_until_it_expires(bench: Bench) -> None:
     """A file that is stored after its generation was deleted is recorded, and removed when its time is over."""
     generation = await bench.create(b"one")
     assert await bench.store.archived_files.announce(generation.id, ["a/late.mp4"], bench.clock.moment + HOUR)
@@ -352,7 +344,7 @@ async def test_a_deletion_leaves_what_is_on_its_way_its_time(bench: Bench) -> No
     assert await bench.store.archived_files.expired(bench.clock.moment + HOUR, 10) == ["a/late.mp4"]
 
 
-async def test_a_purchase_goes_when_the_retention_of_money_is_over(bench: Bench) -> None:
+async def test_a_purchase_is_removed_when_its_retention_is_over(bench: Bench) -> None:
     plan = Plan(routes=(Route(provider="foxapi", model="k3", capability_name="k3"),))
     sent = Attempt(
         id="att_1",

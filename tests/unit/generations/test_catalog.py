@@ -155,7 +155,7 @@ def test_prices_go_with_the_route_under_every_name():
 @pytest.mark.parametrize(
     ("name", "near"), [("kling-v3-txt-to-video", "kling-v3-text-to-video"), ("v", "V"), ("KEEVX/kl", "keevx/KL")]
 )
-def test_an_unknown_name_is_told_with_near_ones(name: str, near: str):
+def test_an_unknown_name_is_refused_with_similar_names(name: str, near: str):
     with pytest.raises(ModelNotFound, match="Did you mean") as error:
         catalog().resolve(name)
     assert near in error.value.detail
@@ -166,7 +166,7 @@ def test_a_name_like_no_other_points_to_the_list():
         catalog().resolve("§" * 1000)
 
 
-def test_fallback_models_come_behind_and_each_route_once():
+def test_models_to_fall_back_to_come_later_and_each_route_once():
     listing = catalog()
     request = GenerationRequest(
         model="keevx/V", input=TextToVideo(), fallback=("keevx/KL", "keevx/V", "foxapi/kling-v3-text-to-video")

@@ -31,7 +31,7 @@ LIFE = (
     "output.kept",
     "output.completed",  # by a task that had been abandoned
 )
-TOLD = ["generation.queued", "generation.in_progress", "output.completed", "generation.completed"]
+PUBLIC = ["generation.queued", "generation.in_progress", "output.completed", "generation.completed"]
 
 
 class Ledger:
@@ -76,14 +76,14 @@ def names(batch: EventBatch | None) -> list[str]:
     return [row.type for row in batch.events]
 
 
-async def test_the_public_rows_are_told_up_to_the_end_and_nothing_behind_it() -> None:
+async def test_a_stream_has_the_public_events_up_to_the_end_and_nothing_after_it() -> None:
     batch = await news(Ledger(LIFE, Status.COMPLETED))
     assert batch is not None
-    assert (names(batch), batch.ended) == (TOLD, True)
+    assert (names(batch), batch.ended) == (PUBLIC, True)
 
 
 @pytest.mark.parametrize("after", range(len(LIFE) + 1))
-async def test_from_any_place_the_rest_is_told_and_behind_the_end_nothing(after: int) -> None:
+async def test_a_stream_from_any_position_has_the_events_after_it_up_to_the_end(after: int) -> None:
     batch = await news(Ledger(LIFE, Status.COMPLETED), after)
     assert batch is not None
     assert batch.ended
@@ -91,21 +91,21 @@ async def test_from_any_place_the_rest_is_told_and_behind_the_end_nothing(after:
     assert names(batch) == rest
 
 
-async def test_of_an_open_one_more_is_to_come() -> None:
+async def test_the_stream_of_an_open_generation_has_not_ended() -> None:
     batch = await news(Ledger(LIFE[:5], Status.IN_PROGRESS))
     assert batch is not None
-    assert (names(batch), batch.ended) == (TOLD[:2], False)
+    assert (names(batch), batch.ended) == (PUBLIC[:2], False)
 
 
-async def test_an_end_that_comes_between_two_looks_is_told() -> None:
+async def test_an_end_between_the_two_reads_of_the_ledger_is_in_the_batch() -> None:
     ledger = Ledger(LIFE[:5], Status.IN_PROGRESS)
     ledger.between = list(LIFE[5:10])
     batch = await news(ledger, 5)
     assert batch is not None
-    assert (names(batch), batch.ended) == (TOLD[2:], True)
+    assert (names(batch), batch.ended) == (PUBLIC[2:], True)
 
 
-async def test_of_none_there_is_none() -> None:
+async def test_a_generation_that_does_not_exist_has_no_batch() -> None:
     ledger = Ledger((), Status.QUEUED)
     ledger.generation = None
     assert await news(ledger) is None

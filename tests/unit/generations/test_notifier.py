@@ -14,7 +14,7 @@ from gateway.generations.event_stream import KEEP_ALIVE_SECONDS, KeepAlive
 from gateway.generations.notifier import WAKE_BATCH, Notifier
 
 
-async def test_everybody_who_listens_is_told_and_nobody_else() -> None:
+async def test_a_change_wakes_the_listeners_of_its_generation_and_no_others() -> None:
     notifier = Notifier()
 
     with notifier.listen("gen_1") as early, notifier.listen("gen_1") as late, notifier.listen("gen_2") as other:
@@ -25,7 +25,7 @@ async def test_everybody_who_listens_is_told_and_nobody_else() -> None:
         assert not other.is_set()
 
 
-async def test_every_change_is_heard_again() -> None:
+async def test_every_change_wakes_the_listener_again() -> None:
     notifier = Notifier()
 
     with notifier.listen("gen_1") as event:
@@ -35,7 +35,7 @@ async def test_every_change_is_heard_again() -> None:
             event.clear()
 
 
-async def test_a_change_before_listening_is_not_heard() -> None:
+async def test_a_change_before_the_listener_came_does_not_wake_it() -> None:
     notifier = Notifier()
     notifier.changed("gen_1")
 
@@ -43,7 +43,7 @@ async def test_a_change_before_listening_is_not_heard() -> None:
         assert not event.is_set()
 
 
-async def test_who_leaves_takes_nothing_from_the_others_and_nothing_stays() -> None:
+async def test_a_listener_that_leaves_does_not_disturb_the_others_and_is_forgotten() -> None:
     notifier = Notifier()
 
     with notifier.listen("gen_1") as stays:
@@ -56,7 +56,7 @@ async def test_who_leaves_takes_nothing_from_the_others_and_nothing_stays() -> N
     assert notifier._listeners == {}
 
 
-async def test_an_error_while_listening_leaves_nothing_behind() -> None:
+async def test_a_listener_that_leaves_by_an_error_is_forgotten() -> None:
     notifier = Notifier()
 
     with pytest.raises(ZeroDivisionError), notifier.listen("gen_1"):
@@ -65,7 +65,7 @@ async def test_an_error_while_listening_leaves_nothing_behind() -> None:
     assert notifier._listeners == {}
 
 
-async def test_a_change_has_the_same_number_for_all_who_are_told_of_it_and_the_next_another() -> None:
+async def test_a_change_has_one_number_for_all_its_listeners_and_the_next_change_a_higher_one() -> None:
     notifier = Notifier()
 
     with notifier.listen("gen_1") as early, notifier.listen("gen_1") as late:
@@ -76,7 +76,7 @@ async def test_a_change_has_the_same_number_for_all_who_are_told_of_it_and_the_n
         assert first < early.change == late.change
 
 
-async def test_thousands_are_told_in_parts_so_that_others_have_their_turn() -> None:
+async def test_thousands_of_listeners_are_woken_in_batches_so_that_other_work_runs_between() -> None:
     notifier = Notifier(10_000)
     with ExitStack() as stack:
         listeners = [stack.enter_context(notifier.listen("gen_1")) for _ in range(3 * WAKE_BATCH)]
@@ -91,7 +91,7 @@ async def test_thousands_are_told_in_parts_so_that_others_have_their_turn() -> N
         assert len({listener.change for listener in listeners}) == 1
 
 
-async def test_who_is_told_late_of_one_change_and_early_of_the_next_keeps_the_next() -> None:
+async def test_a_listener_woken_late_by_one_change_and_early_by_the_next_keeps_the_number_of_the_next() -> None:
     notifier = Notifier(10_000)
     contexts = [notifier.listen("gen_1") for _ in range(2 * WAKE_BATCH)]
     listeners = [context.__enter__() for context in contexts]
@@ -108,7 +108,7 @@ async def test_who_is_told_late_of_one_change_and_early_of_the_next_keeps_the_ne
     contexts[late].__exit__(None, None, None)
 
 
-async def test_calls_that_wait_and_streams_have_a_bound_each_and_one_that_ends_makes_room() -> None:
+async def test_waiting_calls_and_streams_have_a_limit_each_and_an_end_makes_room() -> None:
     notifier = Notifier(1, 2)
 
     with notifier.listen("gen_1"), notifier.listen("gen_1", notifier.streams):
@@ -148,7 +148,7 @@ class SecondsClock:
         callback()
 
 
-async def test_everybody_has_its_pulse_once_in_a_while_a_part_of_them_at_a_time_and_by_one_timer() -> None:
+async def test_one_timer_wakes_every_listener_regularly_and_a_part_of_them_at_a_time() -> None:
     clock, notifier = SecondsClock(), Notifier()
     pulse = KeepAlive(clock)
     with ExitStack() as stack:
@@ -166,7 +166,7 @@ async def test_everybody_has_its_pulse_once_in_a_while_a_part_of_them_at_a_time_
     assert clock.callbacks == [], "without listeners no timer runs"
 
 
-async def test_after_the_last_has_left_the_next_has_its_pulse_again() -> None:
+async def test_a_listener_that_comes_after_the_last_one_left_is_woken_regularly_too() -> None:
     clock, notifier = SecondsClock(), Notifier()
     pulse = KeepAlive(clock)
     with notifier.listen("gen_1") as gone, pulse.joined(gone):

@@ -19,7 +19,7 @@ from gateway.domain.adapter.failure import Billed, FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Status, TaskRef
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Task
-from gateway.domain.generation.reconciliation import TASKS_MAX, TOLD_MAX, with_tasks
+from gateway.domain.generation.reconciliation import REMEMBERED_MAX, TASKS_MAX, with_tasks
 from gateway.domain.generation.transitions import AddAttempt, SaveAttempt
 from gateway.ids import new_id
 from gateway.reconciliation.callbacks import CallbackUrls
@@ -52,7 +52,7 @@ def test_every_task_has_a_slot_and_no_two_have_the_same(
     assert all(place < slots or place >= outputs for place in places)
 
 
-def test_an_attempt_has_no_more_tasks_than_there_may_be() -> None:
+def test_the_number_of_tasks_of_an_attempt_is_limited() -> None:
     assert len(with_tasks((0,), (), refs(*map(str, range(99))), 1)) == TASKS_MAX
 
 
@@ -100,7 +100,7 @@ def ids_of(made: Generation) -> list[str]:
     return [task.ref.id for task in made.attempts[0].tasks]
 
 
-def kept_in(folder: Path) -> list[Any]:
+def remembered_in(folder: Path) -> list[Any]:
     """The task ids of callbacks that are still remembered."""
     # apsw, as in the store: a second SQLite library in the same process would drop the locks of the first at its close.
     with closing(apsw.Connection(str(folder / "ledger.db"))) as database:
@@ -111,7 +111,7 @@ async def types(store: SqliteStore, made: Generation) -> list[str]:
     return [event.type for event in await store.events(made.id) if event.type.startswith("attempt.")]
 
 
-async def test_what_is_told_early_is_there_when_no_reply_comes(store: SqliteStore) -> None:
+async def test_a_task_reported_before_the_reply_is_adopted_when_no_reply_comes(store: SqliteStore) -> None:
     made, attempt = await submitting(store, 2)
     assert await report(store, attempt, "a") is ClaimResult.REMEMBERED
     assert await report(store, attempt, "b", "a") is ClaimResult.REMEMBERED
@@ -124,7 +124,7 @@ async def test_what_is_told_early_is_there_when_no_reply_comes(store: SqliteStor
     assert await types(store, made) == ["attempt.reserved", "attempt.submitting", "attempt.accepted"]
 
 
-async def test_what_the_reply_names_too_is_there_once(store: SqliteStore) -> None:
+async def test_a_task_that_the_reply_names_too_is_stored_once(store: SqliteStore) -> None:
     made, attempt = await submitting(store)
     await report(store, attempt, "a")
     assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
@@ -132,7 +132,7 @@ async def test_what_the_reply_names_too_is_there_once(store: SqliteStore) -> Non
     assert ids_of(await stored(store, made.id)) == ["a"]
 
 
-async def test_what_a_callback_names_beside_a_reply_with_too_few_tasks_is_known_too(store: SqliteStore) -> None:
+async def test_a_callback_may_name_a_task_that_a_reply_with_too_few_tasks_left_out(store: SqliteStore) -> None:
     made, attempt = await submitting(store, 2)
     assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
     assert await store.task_claims.free_slots(attempt) == TASKS_MAX - 1
@@ -143,7 +143,7 @@ async def test_what_a_callback_names_beside_a_reply_with_too_few_tasks_is_known_
 
 
 @pytest.mark.parametrize("state", [AttemptState.FAILED, AttemptState.ABANDONED])
-async def test_what_a_callback_names_of_an_attempt_that_brought_nothing_is_known_too(
+async def test_a_task_reported_for_an_attempt_that_delivered_nothing_is_adopted(
     store: SqliteStore, state: AttemptState
 ) -> None:
     made, attempt = await submitting(store)
@@ -158,7 +158,7 @@ async def test_what_a_callback_names_of_an_attempt_that_brought_nothing_is_known
 
 
 @pytest.mark.parametrize("state", [AttemptState.REFUSED, AttemptState.NOT_SENT, AttemptState.UNKNOWN])
-async def test_a_submit_that_counts_as_without_a_task_gets_the_one_that_a_callback_names(
+async def test_a_submit_that_ended_without_a_task_gets_the_task_that_a_callback_names(
     store: SqliteStore, state: AttemptState
 ) -> None:
     made, attempt = await submitting(store)
@@ -168,22 +168,24 @@ async def test_a_submit_that_counts_as_without_a_task_gets_the_one_that_a_callba
     after = (await stored(store, made.id)).attempts[0]
     assert (after.state, after.adopted, after.accepted_at) == (AttemptState.ACCEPTED, "callback", SOON)
     assert (after.ended_at, after.failure, after.billed) == (None, None, None)
-    assert await report(store, attempt, "a") is ClaimResult.ADOPTED, "what is known stays so"
+    assert await report(store, attempt, "a") is ClaimResult.ADOPTED, "a task that was adopted already changes nothing"
     assert len((await stored(store, made.id)).attempts[0].tasks) == 1
 
 
-async def test_what_the_reply_does_not_name_comes_behind(store: SqliteStore, tmp_path: Path) -> None:
+async def test_reported_tasks_that_the_reply_does_not_name_come_after_its_tasks(
+    store: SqliteStore, tmp_path: Path
+) -> None:
     made, attempt = await submitting(store, 2)
     await report(store, attempt, "b", "c", "d")
     version = await store.accept(attempt, [Task(ref=refs("a")[0], slot=0), Task(ref=refs("c")[0], slot=2)], SOON)
     after = await stored(store, made.id)
     assert [(task.ref.id, task.slot) for task in after.attempts[0].tasks] == [("a", 0), ("c", 2), ("b", 1), ("d", 3)]
     assert (after.version, after.attempts[0].adopted) == (version, None)
-    assert kept_in(tmp_path) == []
+    assert remembered_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("state", [AttemptState.NOT_SENT, AttemptState.REFUSED])
-async def test_what_is_told_early_counts_more_than_a_refusal(
+async def test_a_task_reported_before_the_reply_counts_more_than_a_refusal(
     store: SqliteStore, tmp_path: Path, state: AttemptState
 ) -> None:
     made, attempt = await submitting(store)
@@ -192,12 +194,12 @@ async def test_what_is_told_early_counts_more_than_a_refusal(
     after = (await stored(store, made.id)).attempts[0]
     assert (after.state, after.billed, after.ended_at) == (AttemptState.ACCEPTED, None, None)
     assert ids_of(await stored(store, made.id)) == ["a"]
-    assert kept_in(tmp_path) == []
+    assert remembered_in(tmp_path) == []
     assert await report(store, attempt, "b") is ClaimResult.ADOPTED
 
 
 @pytest.mark.parametrize("state", [AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN])
-async def test_what_another_has_got_meanwhile_is_dropped_with_a_trace(
+async def test_reported_tasks_that_another_attempt_got_meanwhile_are_dropped_and_logged(
     store: SqliteStore, tmp_path: Path, state: AttemptState
 ) -> None:
     (made, attempt), (_, other) = await submitting(store), await submitting(store)
@@ -208,10 +210,10 @@ async def test_what_another_has_got_meanwhile_is_dropped_with_a_trace(
     assert (await stored(store, made.id)).attempts[0].state is state
     dropped = {"event": "callback_dropped", "log_level": "warning", "attempt": attempt, "tasks": ["a", "b"]}
     assert logs == [dropped]
-    assert kept_in(tmp_path) == []
+    assert remembered_in(tmp_path) == []
 
 
-async def test_only_its_own_of_what_it_was_told_is_adopted(store: SqliteStore) -> None:
+async def test_an_attempt_adopts_only_reported_tasks_that_no_other_attempt_has(store: SqliteStore) -> None:
     (first_generation, first), (second_generation, second), (_, other) = [await submitting(store) for _ in range(3)]
     await report(store, first, "a", "b")
     await report(store, second, "a", "b")
@@ -224,7 +226,7 @@ async def test_only_its_own_of_what_it_was_told_is_adopted(store: SqliteStore) -
     assert [(log["attempt"], log["tasks"]) for log in logs] == [(first, ["a"]), (second, ["a", "b"])]
 
 
-async def test_what_has_no_room_behind_the_reply_leaves_a_trace(store: SqliteStore) -> None:
+async def test_reported_tasks_without_room_after_the_reply_are_logged(store: SqliteStore) -> None:
     _, attempt = await submitting(store)
     await report(store, attempt, "a", "b")
     named = [Task(ref=ref, slot=slot) for slot, ref in enumerate(refs(*map(str, range(TASKS_MAX - 1))))]
@@ -233,14 +235,14 @@ async def test_what_has_no_room_behind_the_reply_leaves_a_trace(store: SqliteSto
     assert [log["tasks"] for log in logs] == [["b"]]
 
 
-async def test_what_a_reply_names_is_kept_whoever_has_it(store: SqliteStore) -> None:
+async def test_a_task_that_a_reply_names_is_stored_even_if_another_attempt_has_it(store: SqliteStore) -> None:
     (first_generation, first), (second_generation, second) = await submitting(store), await submitting(store)
     for attempt in (first, second):
         assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
     assert [ids_of(await stored(store, made.id)) for made in (first_generation, second_generation)] == [["a"], ["a"]]
 
 
-async def test_what_another_holder_wrote_first_still_counts(store: SqliteStore) -> None:
+async def test_a_write_with_an_old_fence_adopts_nothing(store: SqliteStore) -> None:
     made, attempt = await submitting(store)
     await report(store, attempt, "a")
     assert await store.take_over(made.id, SOON) is not None
@@ -248,15 +250,15 @@ async def test_what_another_holder_wrote_first_still_counts(store: SqliteStore) 
     assert (await stored(store, made.id)).attempts[0].state is AttemptState.SUBMITTING
 
 
-async def test_only_so_much_is_remembered(store: SqliteStore) -> None:
+async def test_the_number_of_remembered_tasks_is_limited(store: SqliteStore) -> None:
     made, attempt = await submitting(store)
-    results = [await report(store, attempt, str(number)) for number in range(TOLD_MAX + 2)]
-    assert results == [ClaimResult.REMEMBERED] * TOLD_MAX + [ClaimResult.REFUSED] * 2
+    results = [await report(store, attempt, str(number)) for number in range(REMEMBERED_MAX + 2)]
+    assert results == [ClaimResult.REMEMBERED] * REMEMBERED_MAX + [ClaimResult.REFUSED] * 2
     assert await moved(store, made, AttemptState.UNKNOWN) is None
-    assert len(ids_of(await stored(store, made.id))) == TOLD_MAX
+    assert len(ids_of(await stored(store, made.id))) == REMEMBERED_MAX
 
 
-async def test_later_tasks_join_those_that_are_read_already(store: SqliteStore) -> None:
+async def test_tasks_reported_later_join_those_that_are_polled_already(store: SqliteStore) -> None:
     made, attempt = await submitting(store, 2)
     assert await moved(store, made, AttemptState.UNKNOWN, ended_at=SOON) is not None
     assert await report(store, attempt, "a") is ClaimResult.ADOPTED
@@ -268,14 +270,14 @@ async def test_later_tasks_join_those_that_are_read_already(store: SqliteStore) 
     after = await stored(store, made.id)
     assert after.attempts[0].tasks[0].status is Status.IN_PROGRESS
     assert [task.slot for task in after.attempts[0].tasks] == [0, 1, 2]
-    assert await store.write(before, [], SOON) is None, "a driver that knows less must read it again"
+    assert await store.write(before, [], SOON) is None, "a driver with an older version must read the generation again"
     assert await moved(store, after, AttemptState.ABANDONED, ended_at=SOON) is not None
     assert await report(store, attempt, "d") is ClaimResult.ADOPTED
     assert (await types(store, made)).count("attempt.accepted") == 1
     assert await report(store, attempt, *map(str, range(TASKS_MAX))) is ClaimResult.REFUSED
 
 
-async def test_two_that_tell_at_once_are_both_heard(store: SqliteStore) -> None:
+async def test_reports_at_the_same_time_are_all_adopted(store: SqliteStore) -> None:
     made, attempt = await submitting(store)
     await moved(store, made, AttemptState.UNKNOWN, ended_at=SOON)
     results = await asyncio.gather(*(report(store, attempt, task_id) for task_id in "abca"))
@@ -283,14 +285,16 @@ async def test_two_that_tell_at_once_are_both_heard(store: SqliteStore) -> None:
     assert ids_of(await stored(store, made.id)) == ["a", "b", "c"]
 
 
-async def test_nothing_is_left_of_what_was_deleted_or_used(store: SqliteStore, tmp_path: Path) -> None:
+async def test_adopted_tasks_are_no_longer_remembered_and_an_unknown_attempt_adopts_nothing(
+    store: SqliteStore, tmp_path: Path
+) -> None:
     (made, first), (_, second) = await submitting(store), await submitting(store)
     await report(store, first, "a")
     await report(store, second, "b")
     await moved(store, made, AttemptState.UNKNOWN)
     assert await report(store, "att_of_nobody", "a") is ClaimResult.REFUSED
     assert await store.task_claims.free_slots("att_of_nobody") == 0
-    assert kept_in(tmp_path) == [(second, "b")]
+    assert remembered_in(tmp_path) == [(second, "b")]
     assert (await stored(store, made.id)).attempts[0].adopted == "callback"
 
 
@@ -310,6 +314,6 @@ def test_a_token_is_for_one_attempt_of_one_provider_and_hard_to_guess() -> None:
 
 @given(provider=st.text(max_size=9), token=st.text(max_size=60) | st.text(max_size=9).map(lambda end: ATTEMPT + end))
 @settings(max_examples=200)
-def test_what_was_given_to_nobody_names_no_attempt(provider: str, token: str) -> None:
+def test_a_token_that_was_never_made_names_no_attempt(provider: str, token: str) -> None:
     assert URLS.attempt_of(provider, token) is None
     assert URLS.attempt_of("keevx", token) is None

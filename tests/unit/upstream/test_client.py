@@ -181,7 +181,7 @@ async def test_a_reply_of_just_the_limit_is_read(
         ("br", TASK),
     ],
 )
-async def test_an_encoding_that_was_not_asked_for_is_undone_or_passed_over(
+async def test_an_encoding_that_was_not_requested_is_undone_or_ignored(
     upstream: Upstream, serve: Serve, encoding: str, body: bytes
 ) -> None:
     server = serve(after_reading(reply(body, f"Content-Encoding: {encoding}".encode())))
@@ -376,7 +376,7 @@ async def test_a_call_without_a_body_has_no_content_type(upstream: Upstream, ser
     assert "content-type" not in headers
 
 
-async def test_a_call_that_names_its_headers_has_its_way(upstream: Upstream, serve: Serve) -> None:
+async def test_headers_of_the_call_replace_the_usual_ones(upstream: Upstream, serve: Serve) -> None:
     call = HttpCall(method="POST", path="/x", json={}, headers={"Accept": "video/mp4", "Content-Type": "text/json"})
 
     _, headers, _ = await received_of(upstream, serve, call)

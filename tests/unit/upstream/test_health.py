@@ -69,14 +69,14 @@ def break_(health: Health, route: tuple[str, str] = V, kind: FailureKind = Failu
     health.on_submit(*route, "att_broken", failed(kind))
 
 
-def test_at_the_start_all_is_well(health: Health) -> None:
+def test_health_is_good_at_the_start(health: Health) -> None:
     assert health.of(*V) == RouteHealth()
     assert health.reason(*V) is None
     assert health.completion_times(*V) is None
     assert (health.submits["keevx"].limit, health.reads["foxapi"].limit) == (8, 512)
 
 
-def test_provider_that_is_no_longer_configured_is_as_good_as_any(health: Health) -> None:
+def test_provider_that_is_no_longer_configured_has_good_health(health: Health) -> None:
     gone = ("relay", "kling-v1")
     health.attempt_reserved(*gone, "att_1", retry=True)
     for _ in range(9):
@@ -125,7 +125,7 @@ def test_worse_of_account_and_model_counts(health: Health, clock: StillClock) ->
     assert health.circuit(*V) is HALF_OPEN
     break_(health, KL)
     assert health.circuit(*V) is OPEN
-    assert health.reason(*V) is FailureKind.OUT_OF_CREDIT, "the account's first"
+    assert health.reason(*V) is FailureKind.OUT_OF_CREDIT, "the reason of the account comes first"
 
 
 def test_probe_is_the_first_attempt_that_begins(health: Health, clock: StillClock) -> None:
@@ -133,7 +133,7 @@ def test_probe_is_the_first_attempt_that_begins(health: Health, clock: StillCloc
     clock.pass_seconds(OPEN_SECONDS)
     assert (health.circuit(*V), health.circuit(*KL)) == (HALF_OPEN, HALF_OPEN)
     health.attempt_reserved(*V, "att_1", retry=False)
-    assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, OPEN), "one finds out for all"
+    assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, OPEN), "one probe is for all models of the account"
 
 
 def test_attempt_that_begins_on_an_open_circuit_is_no_probe(health: Health, clock: StillClock) -> None:
@@ -142,7 +142,7 @@ def test_attempt_that_begins_on_an_open_circuit_is_no_probe(health: Health, cloc
     clock.pass_seconds(OPEN_SECONDS)
     assert health.circuit(*V) is HALF_OPEN
     health.on_submit(*V, "att_1", DOWN)
-    assert health.circuit(*V) is HALF_OPEN, "what it hears is older than the question"
+    assert health.circuit(*V) is HALF_OPEN, "it was reserved before the circuit was half-open, so it is not the probe"
 
 
 def test_accepted_probe_closes(health: Health, clock: StillClock) -> None:
@@ -188,9 +188,7 @@ def test_failed_probe_doubles_the_time(health: Health, clock: StillClock) -> Non
 
 
 @pytest.mark.parametrize("kind", [FailureKind.INVALID_REQUEST, FailureKind.RATE_LIMITED])
-def test_probe_that_found_nothing_out_leaves_it_to_the_next(
-    health: Health, clock: StillClock, kind: FailureKind
-) -> None:
+def test_probe_that_proved_nothing_lets_the_next_one_try(health: Health, clock: StillClock, kind: FailureKind) -> None:
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_1", retry=False)
@@ -206,7 +204,7 @@ def test_probe_that_failed_for_its_model_leaves_the_account_to_the_next(health: 
     assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, HALF_OPEN)
 
 
-def test_probe_of_a_model_is_let_go_when_the_account_refuses(health: Health, clock: StillClock) -> None:
+def test_probe_of_a_model_is_released_when_the_account_refuses(health: Health, clock: StillClock) -> None:
     health.on_submit(*V, "att_0", failed(FailureKind.CREDENTIAL_REFUSED, of_model=True))
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_1", retry=False)
@@ -218,7 +216,7 @@ def test_probe_of_a_model_is_let_go_when_the_account_refuses(health: Health, clo
     assert (health.circuit(*V), health.circuit(*KL)) == (HALF_OPEN, CLOSED)
 
 
-def test_probe_that_does_not_come_back_is_not_waited_for(health: Health, clock: StillClock) -> None:
+def test_probe_that_does_not_end_is_not_waited_for(health: Health, clock: StillClock) -> None:
     break_(health)
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_1", retry=False)
@@ -234,7 +232,7 @@ def test_late_tasks_neither_close_nor_prolong(health: Health, clock: StillClock)
     assert health.circuit(*V) is OPEN
     clock.pass_seconds(OPEN_SECONDS)
     assert health.circuit(*V) is HALF_OPEN
-    assert health.completion_times(*V) is not None, "how long it took is known all the same"
+    assert health.completion_times(*V) is not None, "the completion time counts although the circuit is open"
 
 
 def test_tasks_that_fail_open_though_every_submit_is_accepted(health: Health, clock: StillClock) -> None:
@@ -260,9 +258,9 @@ def test_circuit_that_failed_tasks_opened_closes_with_the_probe_s_result(
     clock.pass_seconds(OPEN_SECONDS)
     health.attempt_reserved(*V, "att_1", retry=False)
     health.on_submit(*V, "att_1", None)
-    assert health.circuit(*V) is OPEN, "what is taken may fail like those before it"
+    assert health.circuit(*V) is OPEN, "an accepted task may fail like those before it"
     health.on_task_ended(*V, "att_2", failure=None, seconds=OPEN_SECONDS + 9)
-    assert health.circuit(*V) is OPEN, "a task of before the question"
+    assert health.circuit(*V) is OPEN, "this task was accepted before the circuit opened"
     clock.pass_seconds(60)
     health.on_task_ended(*V, "att_1", failure=None, seconds=60.0)
     assert (health.circuit(*V), health.reason(*V)) == (CLOSED, None)
@@ -293,7 +291,7 @@ def test_probe_s_task_that_failed_for_its_model_leaves_the_account_to_the_next(
     assert not health.is_probe(*V, "att_1")
 
 
-def test_who_is_the_probe(health: Health, clock: StillClock) -> None:
+def test_which_attempt_is_the_probe(health: Health, clock: StillClock) -> None:
     break_(health)
     health.attempt_reserved(*V, "att_1", retry=False)
     assert not health.is_probe(*V, "att_1"), "the time is not over"
@@ -301,12 +299,12 @@ def test_who_is_the_probe(health: Health, clock: StillClock) -> None:
     health.attempt_reserved(*V, "att_2", retry=False)
     health.attempt_reserved(*V, "att_3", retry=False)
     assert [health.is_probe(*V, f"att_{number}") for number in (1, 2, 3)] == [False, True, False]
-    assert health.is_probe(*KL, "att_2"), "of the account, so of all its models"
+    assert health.is_probe(*KL, "att_2"), "the probe of the account is that of all its models"
     health.release_probe(*V, "att_2")
     assert not health.is_probe(*V, "att_2")
 
 
-def test_accepted_submit_that_was_no_question_leaves_the_circuit_open(health: Health, clock: StillClock) -> None:
+def test_accepted_submit_that_is_not_the_probe_leaves_the_circuit_open(health: Health, clock: StillClock) -> None:
     health.attempt_reserved(*V, "att_before", retry=False)
     break_(health)
     health.on_submit(*V, "att_before", None)
@@ -322,7 +320,7 @@ def test_accepted_submit_that_was_no_question_leaves_the_circuit_open(health: He
 # Logged
 
 
-def test_broken_account_is_told_as_an_error_and_its_end_once(
+def test_broken_account_is_logged_as_an_error_and_its_recovery_once(
     health: Health, clock: StillClock, events: list[Mapping[str, Any]]
 ) -> None:
     break_(health, kind=FailureKind.CREDENTIAL_REFUSED)
@@ -342,7 +340,7 @@ def test_broken_account_is_told_as_an_error_and_its_end_once(
     ]
 
 
-def test_circuit_of_a_model_is_told_with_its_name(
+def test_circuit_of_a_model_is_logged_with_its_name(
     health: Health, clock: StillClock, events: list[Mapping[str, Any]]
 ) -> None:
     open_by_tasks(health, of_model=True)
@@ -356,7 +354,7 @@ def test_circuit_of_a_model_is_told_with_its_name(
     ]
 
 
-def test_what_opens_nothing_is_not_told(health: Health, events: list[Mapping[str, Any]]) -> None:
+def test_outcomes_that_open_no_circuit_are_not_logged(health: Health, events: list[Mapping[str, Any]]) -> None:
     for kind in (FailureKind.INVALID_REQUEST, FailureKind.RATE_LIMITED, FailureKind.UNAVAILABLE, None):
         health.on_submit(*V, "att_1", None if kind is None else failed(kind))
     assert events == []
@@ -365,7 +363,7 @@ def test_what_opens_nothing_is_not_told(health: Health, events: list[Mapping[str
 # Retries, and the limit of concurrency
 
 
-def test_open_circuit_is_worth_a_repeat_when_its_time_is_over(health: Health, clock: StillClock) -> None:
+def test_repeat_waits_until_the_open_time_of_the_circuit_is_over(health: Health, clock: StillClock) -> None:
     break_(health)
     end = clock.now() + timedelta(seconds=OPEN_SECONDS)
     assert health.of(*V).retry_at == end
@@ -375,11 +373,11 @@ def test_open_circuit_is_worth_a_repeat_when_its_time_is_over(health: Health, cl
     assert health.of(*V).retry_at == end + timedelta(seconds=5)
 
 
-def test_repeats_are_few_when_there_are_many(health: Health, clock: StillClock) -> None:
+def test_repeats_beyond_the_budget_have_to_wait(health: Health, clock: StillClock) -> None:
     for number in range(20):
         assert health.of(*V).retry_at is None
         health.attempt_reserved(*V, f"att_{number}", retry=True)
-    assert health.of(*KL).retry_at == clock.now() + timedelta(seconds=5), "all models share the account's"
+    assert health.of(*KL).retry_at == clock.now() + timedelta(seconds=5), "all models share the budget of the account"
     assert health.of(*FOX).retry_at is None
     clock.pass_seconds(5)
     assert health.of(*V).retry_at is None
@@ -427,7 +425,7 @@ def test_attempt_that_could_not_be_stored_has_changed_nothing(health: Health, cl
     for number in range(20):
         health.attempt_reserved(*V, f"none_{number}", retry=False)
         health.attempt_discarded(*V, f"none_{number}", retry=False)
-    assert health.of(*V).retry_at == spent, "what was not sent has earned nothing"
+    assert health.of(*V).retry_at == spent, "an attempt that was not sent earns nothing"
     clock.pass_seconds(50)
     for number in range(100):
         assert health.of(*V).retry_at is None, number
@@ -454,7 +452,7 @@ def test_later_of_circuit_and_repeats_counts(health: Health, clock: StillClock) 
 def test_too_many_requests_lower_the_submits_of_this_provider_alone(health: Health) -> None:
     health.on_submit(*V, "att_1", failed(FailureKind.RATE_LIMITED))
     assert (health.submits["keevx"].limit, health.submits["foxapi"].limit) == (4, 8)
-    assert health.reads["keevx"].limit == 512, "polls have a lane of their own"
+    assert health.reads["keevx"].limit == 512, "polls have a limit of their own"
 
 
 async def test_accepted_submits_raise_the_limit_again(health: Health) -> None:
@@ -483,7 +481,7 @@ def completions(clock: StillClock, *seconds: float) -> list[Completion]:
         ([5.0, 5.0, 5.0, 5.0, 500.0], 5.0, 302.0),
     ],
 )
-def test_median_and_ninetieth_of_a_hundred(
+def test_median_and_ninetieth_percentile(
     health: Health, clock: StillClock, seconds: list[float], median: float, p90: float
 ) -> None:
     health.learn(completions(clock, *seconds))
@@ -508,9 +506,7 @@ def test_old_times_are_forgotten(health: Health, clock: StillClock) -> None:
     assert (health.completion_times(*V), health.of(*V)) == (None, RouteHealth())
 
 
-def test_the_times_are_worked_out_when_one_comes_or_goes_and_not_each_time_they_are_asked_for(
-    health: Health, clock: StillClock
-) -> None:
+def test_completion_times_are_computed_only_when_one_is_added_or_forgotten(health: Health, clock: StillClock) -> None:
     health.learn(completions(clock, 10.0, 20.0))
     first = health.completion_times(*V)
     assert health.completion_times(*V) is first
@@ -518,7 +514,7 @@ def test_the_times_are_worked_out_when_one_comes_or_goes_and_not_each_time_they_
     assert health.completion_times(*V) == CompletionTimes(samples=3, median=20.0, p90=28.0)
 
 
-def test_only_results_tell_how_long_it_takes(health: Health) -> None:
+def test_only_results_count_for_the_completion_times(health: Health) -> None:
     health.on_submit(*V, "att_1", None)
     health.on_task_ended(*V, "att_1", failure=failed(FailureKind.TASK_FAILED), seconds=3.0)
     assert health.completion_times(*V) is None
@@ -556,7 +552,7 @@ def test_repeats_cost_and_first_tries_do_not(health: Health) -> None:
     assert health.of(*V).retry_at is None
 
 
-def test_attempts_that_were_not_stored_are_taken_back_as_they_began(health: Health, clock: StillClock) -> None:
+def test_report_of_attempts_that_were_not_stored_is_undone(health: Health, clock: StillClock) -> None:
     reserved = made(*(attempt(number, AttemptState.NOT_SENT) for number in range(1, 22)))
     writes = [AddAttempt(attempt) for attempt in reserved.attempts]
     for _ in range(9):
@@ -571,7 +567,7 @@ def test_attempts_that_were_not_stored_are_taken_back_as_they_began(health: Heal
     assert health.circuit(*V) is HALF_OPEN
 
 
-def test_result_of_the_probe_is_told_with_its_attempt(health: Health, clock: StillClock) -> None:
+def test_result_of_the_probe_closes_and_that_of_another_attempt_does_not(health: Health, clock: StillClock) -> None:
     open_by_tasks(health)
     clock.pass_seconds(OPEN_SECONDS)
     probe = attempt(1, AttemptState.RESERVED)
@@ -602,26 +598,26 @@ def ended(state: AttemptState, **more: Any) -> Attempt:
         (attempt(1, AttemptState.REFUSED, failure=DOWN, ended_at=datetime(2026, 1, 1, tzinfo=UTC)), False),
     ],
 )
-def test_end_of_tasks_counts_where_it_is_the_provider_s_doing(health: Health, after: Attempt, counts: bool) -> None:
+def test_end_of_tasks_counts_if_the_provider_caused_it(health: Health, after: Attempt, counts: bool) -> None:
     for _ in range(5):
         report_ended(health, made(after), [SaveAttempt(after, AttemptState.ACCEPTED)])
     assert health.circuit(*V) is (OPEN if counts else CLOSED)
 
 
-def test_result_tells_how_long_it_took(health: Health) -> None:
+def test_result_adds_its_completion_time(health: Health) -> None:
     after = ended(AttemptState.COMPLETED)
     report_ended(health, made(after), [SaveAttempt(after, AttemptState.ACCEPTED)])
     assert health.completion_times(*V) == CompletionTimes(samples=1, median=42.0, p90=42.0)
 
 
-def test_end_is_told_once_however_often_the_attempt_is_saved(health: Health) -> None:
+def test_end_is_reported_once_however_often_the_attempt_is_saved(health: Health) -> None:
     given_up = ended(AttemptState.ABANDONED, failure=failed(FailureKind.TIMED_OUT))
     for _ in range(9):
         report_ended(health, made(given_up), [SaveAttempt(given_up, AttemptState.ABANDONED)])
     assert health.of(*V) == RouteHealth()
 
 
-def test_reading_that_ends_nothing_says_nothing(health: Health) -> None:
+def test_reading_that_ends_nothing_is_not_reported(health: Health) -> None:
     running = attempt(1, AttemptState.ACCEPTED, accepted_at=datetime(2026, 1, 1, tzinfo=UTC), failure=DOWN)
     for _ in range(9):
         report_ended(health, made(running), [SaveAttempt(running, AttemptState.ACCEPTED)])

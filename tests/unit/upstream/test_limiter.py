@@ -22,7 +22,7 @@ class StillClock:
         return self.moment
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        raise AssertionError("a lane waits for calls, not for time")
+        raise AssertionError("a limiter waits for calls, not for time")
 
 
 class Crowd:
@@ -98,7 +98,7 @@ async def crowd() -> AsyncIterator[Crowd]:
     await crowd.close()
 
 
-async def test_no_more_than_the_limit_are_in(crowd: Crowd) -> None:
+async def test_no_more_calls_than_the_limit_run(crowd: Crowd) -> None:
     await crowd.come("a1", "a2", "a3", "a4")
     assert (crowd.inside, crowd.limiter.active, crowd.limiter.waiting) == ({"a1", "a2"}, 2, 2)
     await crowd.leave("a1")
@@ -108,7 +108,7 @@ async def test_no_more_than_the_limit_are_in(crowd: Crowd) -> None:
     assert (crowd.limiter.active, crowd.limiter.waiting, crowd.most) == (0, 0, 2)
 
 
-async def test_a_call_that_fails_gives_its_place_back(crowd: Crowd) -> None:
+async def test_a_call_that_fails_frees_its_slot(crowd: Crowd) -> None:
     for _ in range(5):
         with pytest.raises(ZeroDivisionError):
             async with crowd.limiter.slot("a"):
@@ -116,7 +116,7 @@ async def test_a_call_that_fails_gives_its_place_back(crowd: Crowd) -> None:
     assert crowd.limiter.active == 0
 
 
-async def test_a_key_with_many_waiting_does_not_keep_another_waiting(crowd: Crowd) -> None:
+async def test_a_key_with_many_waiting_calls_does_not_delay_another_key(crowd: Crowd) -> None:
     await crowd.come(*(f"a{number}" for number in range(102)))
     await crowd.come("b0", "c0", "b1")
     for _ in range(6):
@@ -131,7 +131,7 @@ async def test_keys_take_turns(crowd: Crowd) -> None:
     assert [name[0] for name in crowd.entered[2:]] == list("abcabcabcabc")
 
 
-async def test_a_key_that_comes_again_and_again_has_no_second_turn_first(crowd: Crowd) -> None:
+async def test_a_key_that_comes_again_and_again_does_not_pass_the_other_keys(crowd: Crowd) -> None:
     await crowd.come("x0", "x1", "a0", "b0", "b1")
     await crowd.leave("x0")
     await crowd.come("a1", "a2")
@@ -140,7 +140,7 @@ async def test_a_key_that_comes_again_and_again_has_no_second_turn_first(crowd: 
     assert crowd.limiter.waiting == 1
 
 
-async def test_who_comes_later_does_not_pass_those_who_wait(crowd: Crowd) -> None:
+async def test_a_later_call_does_not_pass_those_that_wait(crowd: Crowd) -> None:
     await crowd.come("a0", "a1", "a2")
     crowd.let_go("a0")
     crowd.send("b0")
@@ -151,7 +151,7 @@ async def test_who_comes_later_does_not_pass_those_who_wait(crowd: Crowd) -> Non
 # Cancelled
 
 
-async def test_one_that_is_cancelled_while_it_waits_is_not_waited_for(crowd: Crowd) -> None:
+async def test_a_call_that_is_cancelled_while_it_waits_is_not_waited_for(crowd: Crowd) -> None:
     await crowd.come("a1", "a2", "b1", "c1")
     crowd.cancel("b1")
     await settle()
@@ -160,7 +160,7 @@ async def test_one_that_is_cancelled_while_it_waits_is_not_waited_for(crowd: Cro
     assert (crowd.inside, crowd.limiter.active) == ({"a2", "c1"}, 2)
 
 
-async def test_one_that_is_cancelled_just_before_its_turn_is_passed_over(crowd: Crowd) -> None:
+async def test_a_call_that_is_cancelled_just_before_it_gets_a_slot_is_skipped(crowd: Crowd) -> None:
     await crowd.come("a1", "a2", "b1", "c1")
     crowd.cancel("b1")
     crowd.let_go("a1")  # a slot becomes free for it before it has noticed the cancel
@@ -168,7 +168,7 @@ async def test_one_that_is_cancelled_just_before_its_turn_is_passed_over(crowd: 
     assert (crowd.inside, crowd.limiter.active, crowd.limiter.waiting) == ({"a2", "c1"}, 2, 0)
 
 
-async def test_one_that_is_cancelled_at_the_moment_of_its_turn_passes_it_on() -> None:
+async def test_a_call_that_is_cancelled_as_it_gets_a_slot_passes_it_on() -> None:
     crowd = Crowd(1)
     place = crowd.limiter.slot("a")
     await place.__aenter__()
@@ -185,7 +185,7 @@ async def test_one_that_is_cancelled_at_the_moment_of_its_turn_passes_it_on() ->
     await crowd.close()
 
 
-async def test_one_that_is_cancelled_inside_makes_way(crowd: Crowd) -> None:
+async def test_a_call_that_is_cancelled_while_it_runs_frees_its_slot(crowd: Crowd) -> None:
     await crowd.come("a1", "a2", "a3")
     crowd.cancel("a1")
     await settle()
@@ -194,7 +194,7 @@ async def test_one_that_is_cancelled_inside_makes_way(crowd: Crowd) -> None:
 
 @settings(max_examples=150)
 @given(ceiling=st.integers(1, 3), seed=st.integers(0, 10**6), steps=st.integers(1, 60))
-def test_whatever_happens_no_place_is_lost(ceiling: int, seed: int, steps: int) -> None:
+def test_no_slot_is_lost_in_any_order_of_events(ceiling: int, seed: int, steps: int) -> None:
     async def storm() -> None:
         crowd = Crowd(ceiling)
         chance = random.Random(seed)
@@ -235,11 +235,11 @@ def test_whatever_happens_no_place_is_lost(ceiling: int, seed: int, steps: int) 
 # A limit that moves
 
 
-async def test_lowered_limit_lets_the_next_in_later() -> None:
+async def test_lowered_limit_starts_the_next_call_later() -> None:
     crowd = Crowd(4)
     await crowd.come("a1", "a2", "a3", "a4", "a5")
     crowd.limiter.record_429()
-    assert (crowd.limiter.limit, crowd.limiter.active) == (2, 4), "nobody is thrown out"
+    assert (crowd.limiter.limit, crowd.limiter.active) == (2, 4), "calls that run already go on"
     await crowd.leave("a1", "a2")
     assert crowd.inside == {"a3", "a4"}
     await crowd.leave("a3")
@@ -257,7 +257,7 @@ async def test_refusals_of_one_moment_lower_the_limit_once() -> None:
     assert crowd.limiter.limit == 4
 
 
-async def test_raised_limit_lets_the_next_in_at_once() -> None:
+async def test_raised_limit_starts_the_next_call_at_once() -> None:
     crowd = Crowd(4)
     crowd.limiter.record_429()
     await crowd.come("a1", "a2", "a3")
@@ -272,17 +272,17 @@ async def test_raised_limit_lets_the_next_in_at_once() -> None:
     await crowd.close()
 
 
-async def test_limit_is_not_raised_while_there_is_room() -> None:
+async def test_limit_is_not_raised_while_slots_are_free() -> None:
     crowd = Crowd(4)
     crowd.limiter.record_429()
     await crowd.come("a1")
     for _ in range(100):
         crowd.limiter.record_success()
-    assert crowd.limiter.limit == 2, "nothing was learnt about more than one at once"
+    assert crowd.limiter.limit == 2, "only one call ran, which proves nothing about more"
     await crowd.close()
 
 
-async def test_limit_comes_back_to_what_is_configured_and_no_further() -> None:
+async def test_limit_rises_again_to_the_configured_one_and_no_further() -> None:
     crowd = Crowd(3)
     crowd.limiter.record_429()
     await crowd.come(*(f"a{number}" for number in range(9)))

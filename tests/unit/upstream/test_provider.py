@@ -19,7 +19,7 @@ def bound(name: str, **account: object) -> Provider:
 
 
 @pytest.mark.parametrize("name", sorted(ADAPTERS))
-def test_without_a_word_everything_is_the_adapters_own(name: str):
+def test_without_configuration_every_value_is_the_adapters_own(name: str):
     provider, adapter = bound(name), ADAPTERS[name]
     assert (provider.name, provider.base_url, provider.variant) == (name, adapter.base_url, None)
     assert provider.credential.api_key == "sk-upstream"
@@ -41,7 +41,7 @@ def test_only_enabled_providers_are_bound_in_the_order_of_the_configuration():
     assert list(bind(Settings(providers=accounts), ADAPTERS)) == ["foxapi", "keevx"]
 
 
-def test_a_disabled_provider_with_a_key_is_followed_and_takes_no_work():
+def test_a_disabled_provider_with_a_key_is_polled_and_takes_no_work():
     accounts = {
         "foxapi": ProviderSettings(api_key=Secret.of("a"), enabled=False, base_url="https://fox.example"),
         "keevx": ProviderSettings(api_key=Secret.of("b")),
@@ -52,13 +52,13 @@ def test_a_disabled_provider_with_a_key_is_followed_and_takes_no_work():
     assert list(accepting(providers)) == ["keevx"]
 
 
-def test_a_disabled_provider_is_followed_whatever_is_wrong_with_its_models():
+def test_tasks_of_a_disabled_provider_are_polled_whatever_is_wrong_with_its_models():
     models = {"kling-v9": ProviderModel(like="nonesuch")}
     provider = bound("foxapi", enabled=False, form="odd", models=models, poll_seconds=20.0)
     assert (provider.accepts_work, provider.variant, provider.polling("kling-v9").poll_seconds) == (False, None, 20.0)
 
 
-def test_the_account_moves_the_address_and_adds_headers():
+def test_the_account_changes_the_base_url_and_adds_headers():
     provider = bound("keevx", base_url="http://127.0.0.1:9", headers={"x-team": Secret.of("blue")}, concurrency=3)
     assert (provider.base_url, provider.headers, provider.concurrency) == ("http://127.0.0.1:9", {"x-team": "blue"}, 3)
     assert "blue" not in repr(provider)
@@ -72,9 +72,8 @@ def test_polling_is_overridden_by_the_account_and_then_by_the_model():
         models={"kling-v3-text-to-video": ProviderModel(grace_seconds=9.0, attempt_timeout_seconds=77.0)},
     )
     own = ADAPTERS["foxapi"].polling
-    merged = replace(
-        own, poll_seconds=20.0, poll_max_seconds=20.0, grace_seconds=7.0
-    )  # the longest interval is never shorter than the first one
+    # The longest interval is never shorter than the first one.
+    merged = replace(own, poll_seconds=20.0, poll_max_seconds=20.0, grace_seconds=7.0)
     assert provider.polling("kling-v3-image-to-video") == merged
     assert provider.polling("kling-v3-text-to-video") == replace(
         merged, grace_seconds=9.0, attempt_timeout_seconds=77.0
@@ -82,7 +81,7 @@ def test_polling_is_overridden_by_the_account_and_then_by_the_model():
     assert provider.polling("a model that is gone") == merged
 
 
-def test_a_model_of_no_table_follows_the_one_that_it_is_like():
+def test_a_model_in_no_table_follows_the_model_that_it_is_like():
     provider = bound("foxapi", models={"kling-v9": ProviderModel(like="kling-v3-text-to-video")})
     model = provider.models["kling-v9"]
     assert (model.name, model.capability_name) == ("kling-v9", "kling-v3-text-to-video")
@@ -90,7 +89,7 @@ def test_a_model_of_no_table_follows_the_one_that_it_is_like():
     assert "kling-v3-text-to-video" in provider.models
 
 
-def test_a_model_of_no_table_follows_the_default_where_the_adapter_has_one():
+def test_a_model_in_no_table_follows_the_default_if_the_adapter_has_one():
     provider = bound("kling_relay", models={"kling-v9": ProviderModel()})
     assert provider.models["kling-v9"].capability_name == ADAPTERS["kling_relay"].default_row
 
@@ -103,7 +102,7 @@ def test_a_model_that_only_some_accounts_have_is_offered_where_it_is_named(said:
     assert "kling-v2-6" not in bound("kling_relay").models
 
 
-def test_a_row_whose_own_mode_makes_what_the_configuration_forbids_is_none():
+def test_a_capability_whose_default_mode_makes_a_forbidden_resolution_is_left_out():
     narrow = ProviderModel(resolutions=("720p",))
     [left] = bound("kling_relay", models={"kling-v1": narrow}).models["kling-v1"].capabilities
     assert (left.last_frame, left.resolutions) == (False, {"720p"})
@@ -112,7 +111,7 @@ def test_a_row_whose_own_mode_makes_what_the_configuration_forbids_is_none():
 
 
 @pytest.mark.parametrize("said", [ProviderModel(), ProviderModel(like="nonesuch")])
-def test_a_model_of_no_table_that_is_like_none_stops_the_start(said: ProviderModel):
+def test_a_model_in_no_table_that_is_like_no_other_stops_the_start(said: ProviderModel):
     with pytest.raises(ConfigurationError, match=r"^providers\.foxapi\.models\.kling-v9\.like: .*kling-v3-text"):
         bound("foxapi", models={"kling-v9": said})
 
@@ -177,7 +176,7 @@ def test_a_price_that_can_never_apply_stops_the_start(price: Price, message: str
         ((Price(per_clip=3, resolution="4k"), Price(per_clip=1), Price(per_clip=2, resolution="1080p")), 1),
     ],
 )
-def test_a_price_behind_one_that_covers_it_stops_the_start(prices: tuple[Price, ...], place: int):
+def test_a_price_after_one_that_covers_it_stops_the_start(prices: tuple[Price, ...], place: int):
     last = len(prices) - 1
     message = (
         rf"^providers\.foxapi\.models\.kling-v3-text-to-video\.prices\[{last}\]: .* because prices\[{place}\] .*; put"
@@ -202,7 +201,9 @@ def test_a_price_behind_one_that_covers_it_stops_the_start(prices: tuple[Price, 
         ),
     ],
 )
-def test_a_price_of_what_cannot_be_asked_for_stops_the_start(provider: str, model: str, price: Price, message: str):
+def test_a_price_for_a_value_that_cannot_be_requested_stops_the_start(
+    provider: str, model: str, price: Price, message: str
+):
     with pytest.raises(ConfigurationError, match=message):
         bound(provider, models={model: ProviderModel(prices=(price,))})
 
@@ -215,7 +216,7 @@ def test_a_price_names_a_mode_or_the_resolution_that_it_means():
         bound("kling_relay", models={"kling-v1": ProviderModel(prices=(Price(per_clip=1, mode="max"),))})
 
 
-def test_a_price_names_the_resolution_of_a_mode_where_no_resolution_can_be_asked_for():
+def test_a_price_names_the_resolution_of_a_mode_if_no_resolution_can_be_requested():
     model = "kling-v3-motion-control"
     [capability] = ADAPTERS["foxapi"].capabilities[model]
     assert (capability.resolutions, capability.modes["pro"]) == (frozenset(), "1080p")
@@ -223,7 +224,7 @@ def test_a_price_names_the_resolution_of_a_mode_where_no_resolution_can_be_asked
     assert bound("foxapi", models={model: ProviderModel(prices=prices)}).models[model].prices == prices
 
 
-def test_a_price_is_for_a_resolution_that_the_configuration_leaves():
+def test_a_price_for_a_resolution_that_the_configuration_removed_stops_the_start():
     said = ProviderModel(resolutions=("720p",), prices=(Price(per_clip=1, resolution="1080p"),))
     with pytest.raises(ConfigurationError, match=r"prices\[0\]\.resolution: '1080p'; expected 720p$"):
         bound("foxapi", models={"kling-v3-text-to-video": said})

@@ -174,7 +174,7 @@ async def test_a_kept_connection_that_the_server_closes_on_a_request_is_not_trie
     await reusing.aclose()
 
 
-async def test_a_cancelled_call_returns_at_once_and_lets_go_of_its_connection_at_its_time_out(
+async def test_a_cancelled_call_returns_at_once_and_closes_its_connection_at_its_time_out(
     transport: ReqwestTransport, serve: Serve
 ) -> None:
     arrived, left = threading.Event(), threading.Event()
@@ -202,7 +202,7 @@ async def test_a_cancelled_call_returns_at_once_and_lets_go_of_its_connection_at
 
 
 @pytest.mark.parametrize("case", SILENT)
-async def test_a_file_ends_at_a_silence_long_before_its_whole_time(serve: Serve, case: str) -> None:
+async def test_a_file_ends_after_a_silence_long_before_its_whole_time_is_over(serve: Serve, case: str) -> None:
     files = ReqwestTransport(idle_seconds=SILENCE)
     server = serve(SILENT[case])
 
@@ -212,7 +212,7 @@ async def test_a_file_ends_at_a_silence_long_before_its_whole_time(serve: Serve,
     await files.aclose()
 
 
-async def test_a_file_that_moves_is_read_for_longer_than_a_silence_may_be(serve: Serve) -> None:
+async def test_a_file_that_keeps_arriving_may_take_longer_than_a_silence_may(serve: Serve) -> None:
     def handler(connection: Connection) -> None:
         connection.read()
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n")
@@ -225,7 +225,7 @@ async def test_a_file_that_moves_is_read_for_longer_than_a_silence_may_be(serve:
     await files.aclose()
 
 
-async def test_a_file_that_is_not_wanted_any_more_lets_go_of_its_connection_at_once(serve: Serve) -> None:
+async def test_a_file_that_is_no_longer_wanted_closes_its_connection_at_once(serve: Serve) -> None:
     left = threading.Event()
 
     def handler(connection: Connection) -> None:
@@ -254,7 +254,7 @@ async def test_a_file_that_is_not_wanted_any_more_lets_go_of_its_connection_at_o
     await files.aclose()
 
 
-async def test_what_came_of_a_file_before_it_broke_off_is_handed_over(serve: Serve) -> None:
+async def test_the_bytes_of_a_file_before_a_break_are_handed_over(serve: Serve) -> None:
     sent = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n" + b"x" * 5000
     files = ReqwestTransport(idle_seconds=5)
     response = await files.handle_async_request(post(serve(after_reading(sent)).url))

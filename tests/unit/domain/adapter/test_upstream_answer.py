@@ -78,7 +78,7 @@ def test_the_words_of_an_answer_are_kept_clean(body: Any, message: str | None) -
         ([], None),
     ],
 )
-def test_what_a_provider_says_that_it_took_is_read(body: Any, charge: Charge | None) -> None:
+def test_the_charge_that_a_provider_states_is_read(body: Any, charge: Charge | None) -> None:
     assert charge_of(reply(body)) == answer_of(reply(body)).charge == charge
 
 

@@ -282,8 +282,8 @@ def test_output_waits_longer_while_its_file_is_coming() -> None:
 OURS_ALONE = Completed((Artifact(url="https://relay.test/v1/videos/t1/content", needs_credential=True),))
 
 
-def behind_the_key() -> World:
-    """The same as above, for a file that only the gateway can fetch."""
+def with_key_needed() -> World:
+    """A generation whose first task is done, with a file that only the gateway can fetch."""
     world = World(generation("acme/one", "bolt/two"), keeps=False)
     world.accept(1)
     world.read(1, OURS_ALONE)
@@ -292,7 +292,7 @@ def behind_the_key() -> World:
 
 def test_file_that_only_the_gateway_can_fetch_is_waited_for_while_it_comes() -> None:
     """The provider's link would be useless to the client."""
-    world = behind_the_key()
+    world = with_key_needed()
     world.step(wait=LONGEST_WAIT.total_seconds() * 4)
     assert (world.generation.status, world.outputs()) == (Status.IN_PROGRESS, [Status.IN_PROGRESS])
     world.file(FileArchived(0, archived_file()))
@@ -301,7 +301,7 @@ def test_file_that_only_the_gateway_can_fetch_is_waited_for_while_it_comes() -> 
 
 @pytest.mark.parametrize("final", [False, True])
 def test_file_that_only_the_gateway_can_fetch_is_waited_for_until_the_deadline(final: bool) -> None:
-    world = behind_the_key()
+    world = with_key_needed()
     world.file(FileUnread(index=0, final=final))
     while world.last.wake_at < world.generation.deadline_at:
         world.now = max(world.now, world.last.wake_at)
@@ -316,14 +316,14 @@ def test_file_that_only_the_gateway_can_fetch_is_waited_for_until_the_deadline(f
 
 
 def test_file_that_only_the_gateway_can_fetch_is_passed_through_while_its_store_is_full() -> None:
-    world = behind_the_key()
+    world = with_key_needed()
     world.file(FileUnread(index=0, unstored=True))
     world.step(wait=WAIT.total_seconds())
     assert (world.generation.status, world.generation.output(0).kept) == (Status.COMPLETED, None)
 
 
-def test_missing_file_behind_the_key_goes_to_the_next_route() -> None:
-    world = behind_the_key()
+def test_missing_file_that_needs_the_key_goes_to_the_next_route() -> None:
+    world = with_key_needed()
     missing(world)
     assert (world.states(), world.routes()) == ([S.FAILED, S.RESERVED], [0, 1])
 

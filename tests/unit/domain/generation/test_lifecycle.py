@@ -923,7 +923,7 @@ def test_polls_after_a_restart_are_spread_over_one_interval() -> None:
     assert 0 <= waits[0] <= waits[-1] < POLLING.poll_seconds
 
 
-def test_watch_of_an_ended_task_is_dropped() -> None:
+def test_poll_schedule_of_an_ended_task_is_dropped() -> None:
     world = World(generation(count=2))
     world.accept(1)
     world.accept(2)
@@ -960,7 +960,7 @@ def test_polling_of_another_route_is_its_own() -> None:
         (),
         now=world.now,
         busy=frozenset(),
-        profile_of=lambda route: type(world.hint)(polling=slow if route.provider == "bolt" else POLLING),
+        profile_of=lambda route: type(world.profile)(polling=slow if route.provider == "bolt" else POLLING),
     )
     assert step.wake_at == after(40)
 

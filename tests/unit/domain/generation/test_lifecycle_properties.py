@@ -164,7 +164,7 @@ class Life(RuleBasedStateMachine):
             return
         if attempt.failure.kind is not FailureKind.TIMED_OUT or self.world.now >= self.world.generation.deadline_at:
             return
-        since = times_out_at(attempt, self.world.hint.polling)
+        since = times_out_at(attempt, self.world.profile.polling)
         for index in open_tasks(attempt):
             assert self.is_answered(attempt.id, index, since, GIVE_UP_UNREAD), "time alone proves nothing"
 

@@ -70,7 +70,7 @@ class Recorder(World):
 
 
 def comparable(value: Generation) -> Any:
-    """The states of a generation, without what an open output or a running task has come to."""
+    """The states of a generation, without the values of open outputs and running tasks, which are not replayed."""
     return (
         [
             (output.index, output.extra, output.status, output.artifact, output.kept and output.kept.name)
@@ -90,7 +90,7 @@ class RecordedLife(Life):
     @precondition(lambda self: self.numbers(*set(AttemptState) - {AttemptState.RESERVED, AttemptState.SUBMITTING}))
     @rule(data=st.data(), tasks=st.integers(1, 3))
     def found_late(self, data: st.DataObject, tasks: int) -> None:
-        """A task id that arrives after the deadline is the business of `test_lifecycle_properties`."""
+        """Only before the deadline: later task ids are tested in `test_lifecycle_properties`."""
         states = set(AttemptState) - {AttemptState.RESERVED, AttemptState.SUBMITTING}
         number = data.draw(st.sampled_from(self.numbers(*states)))
         self.adopted.add(self.world.attempt(number).id)

@@ -8,8 +8,8 @@ from gateway.domain.adapter.task import TaskRef
 from gateway.domain.generation.model import AttemptState, Task
 from gateway.domain.generation.reconciliation import (
     FOLLOWED,
+    REMEMBERED_MAX,
     TASKS_MAX,
-    TOLD_MAX,
     AttemptTasks,
     Claimed,
     after_reply,
@@ -48,9 +48,9 @@ def test_an_attempt_that_was_not_sent_has_no_room() -> None:
     assert room(claims(S.RESERVED)) == 0
 
 
-@pytest.mark.parametrize("count", [0, 1, TOLD_MAX])
+@pytest.mark.parametrize("count", [0, 1, REMEMBERED_MAX])
 def test_a_submit_under_way_has_room_for_a_few_reports(count: int) -> None:
-    assert room(claims(S.SUBMITTING, remembered=refs(*map(str, range(count))))) == TOLD_MAX - count
+    assert room(claims(S.SUBMITTING, remembered=refs(*map(str, range(count))))) == REMEMBERED_MAX - count
 
 
 @pytest.mark.parametrize("state", [S.ACCEPTED, S.COMPLETED])
@@ -75,7 +75,7 @@ def test_only_a_submit_under_way_waits_for_its_reply() -> None:
     assert {state for state in S if is_unanswered(claims(state))} == {S.SUBMITTING, S.UNKNOWN}
 
 
-def test_a_reply_names_its_tasks_first_and_is_no_adoption() -> None:
+def test_tasks_of_a_reply_come_first_and_are_not_adopted() -> None:
     attempt = claims(S.UNKNOWN, remembered=refs("b"))
     assert after_reply(attempt, tasks("a"), refs("b")) == Claimed(S.ACCEPTED, None, tasks("a", "b"))
 
@@ -85,7 +85,7 @@ def test_a_reported_task_makes_an_attempt_accepted(state: AttemptState) -> None:
     assert after_report(claims(state), refs("a"), "operator") == Claimed(S.ACCEPTED, "operator", tasks("a"))
 
 
-def test_who_reported_first_stays_recorded() -> None:
+def test_the_first_reporter_stays_recorded() -> None:
     """An attempt with tasks of a reply is not adopted by a later report."""
     assert after_report(claims(S.COMPLETED, "a"), refs("b"), "callback").adopted is None
     assert after_report(claims(S.COMPLETED, "a", adopted="operator"), refs("b"), "callback").adopted == "operator"

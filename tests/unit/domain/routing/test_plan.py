@@ -160,7 +160,7 @@ def test_a_model_without_a_prompt_says_so_instead_of_a_limit_of_zero() -> None:
     assert (param, message) == ("prompt", "requires a prompt, but its limit for prompts is 0 characters")
 
 
-def test_a_range_of_one_value_is_told_as_the_value() -> None:
+def test_a_range_of_one_value_is_shown_as_the_value() -> None:
     capability = with_values(PLAIN, cfg_scale=(0.5, 0.5))
     assert reasons(ask(cfg_scale=0.7), capability) == [("cfg_scale", "takes 0.5, not 0.7")]
 
@@ -437,7 +437,7 @@ def test_nearest_does_not_invent_a_ratio_where_none_can_be_set() -> None:
         ("aspect_ratios", "32:18", "16:9"),
     ],
 )
-def test_another_name_of_the_same_value_is_no_change(name: str, supported: str, requested: str) -> None:
+def test_another_name_of_the_same_value_does_not_count_as_a_change(name: str, supported: str, requested: str) -> None:
     capability = with_values(PLAIN, **{name: frozenset({supported, "1:1", "720p"})})
     [route] = plan(ask(**{name[:-1]: requested}, adapt="nearest"), [candidate(capability)]).routes
     assert (getattr(route.settings, name[:-1]), route.adaptations) == (supported, ())
@@ -616,10 +616,8 @@ def check_route(request: GenerationRequest, route: Route, candidates: list[Candi
     for name in Settings.__struct_fields__:
         value = getattr(requested, name)
         if name == "aspect_ratio" and value is not None and sent.aspect_ratio is None:
-            assert (adapted[name].asked, adapted[name].given) == (
-                value,
-                None,
-            )  # it follows an image whose size is not known
+            # The video follows an image whose size is not known.
+            assert (adapted[name].asked, adapted[name].given) == (value, None)
         elif name in adapted:
             assert (adapted[name].asked, adapted[name].given) == (value, getattr(sent, name))
             assert adapted[name].given != value
