@@ -118,7 +118,7 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class PollingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a task is polled, in seconds. `None`: the default of the adapter."""
 
-    first_poll_seconds: Seconds | None = None  # from the submit to the first poll
+    first_poll_seconds: Seconds | None = None  # from the acceptance of the submit to the first poll
     poll_seconds: Seconds | None = None  # between polls
     poll_max_seconds: Seconds | None = None  # the longest pause: for a task that takes long, or after failed polls
     submit_timeout_seconds: Seconds | None = None  # how long a submit waits for the answer
