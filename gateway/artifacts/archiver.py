@@ -146,7 +146,7 @@ class Archiver:
         self._thumbnails.begin(archived.name)
 
     def close(self) -> None:
-        """Let the threads end that write files. `keep` must not be called any more."""
+        """Let the threads end that write files. `archive` must not be called any more."""
         self._writer.close()
 
     async def _keep_one(self, generation: Generation, output: Output, provider: str) -> FileFact | None:

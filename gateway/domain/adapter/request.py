@@ -101,5 +101,5 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
     settings: Settings  # from the client, or from `Capability.defaults`
     count: int = 1  # outputs of this submit; at most `Capability.count_max`
     options: Mapping[str, Any] = {}  # the client's `provider_options`; only names of `Capability.options`
-    variant: str = ""  # one of `Adapter.forms`; "" is the first
+    variant: str = ""  # one of `Adapter.variants`; "" is the first
     callback_url: str | None = None  # None: the provider cannot call back

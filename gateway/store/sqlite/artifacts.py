@@ -69,7 +69,7 @@ def _extend_expiry(connection: apsw.Connection, generation_id: str, file: Archiv
 
 
 class SqliteArchivedFiles:
-    """Implements `Results`."""
+    """Implements `ArchivedFiles`."""
 
     def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
         self._reader = reader
