@@ -164,6 +164,14 @@ def declared_parameters(capability: Capability) -> dict[str, tuple[Any, ...]]:
     }
 
 
+def test_requests_vary_every_setting() -> None:
+    """A setting that no request varies could be declared by an adapter and never be sent."""
+    by_grid = {"duration_seconds", "resolution", "aspect_ratio", "mode"}
+    (adapter, *_) = ADAPTERS.values()
+    capability = next(iter(adapter.capabilities.values()))[0]
+    assert by_grid | set(declared_parameters(capability)) == set(Settings.__struct_fields__)
+
+
 def fits(capability: Capability, request: UpstreamRequest) -> bool:
     return all(rule(request) is None for rule in capability.rules)
 

@@ -1,7 +1,7 @@
 """Whether a model can honour the requested settings, and how `adapt` changes those that it cannot. Pure.
 
-This is the place for a new field of `Settings`: a setting with a set of supported values gets one line in
-`fit_settings`, one that a model simply has or lacks gets one in `_check_switches`.
+This is the place for a new field of `Settings`. `Capability` says which values a model supports; a setting with a set
+of them gets one line in `fit_settings`, one that a model simply has or lacks gets one in `_check_switches`.
 """
 
 from collections.abc import Callable, Collection, Mapping

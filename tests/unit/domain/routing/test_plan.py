@@ -76,29 +76,34 @@ def test_route_has_what_the_candidate_says() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("fields", "param", "message"),
-    [
-        ({"duration_seconds": 7}, "duration", "takes 5, 10, not 7" + HINT.format(5)),
-        ({"resolution": "4k"}, "resolution", "takes 720p, 1080p, not 4k" + HINT.format("1080p")),
-        ({"aspect_ratio": "4:3"}, "aspect_ratio", "takes 16:9, 1:1, 9:16, not 4:3" + HINT.format("16:9")),
-        ({"fps": 24}, "fps", "does not take it"),
-        ({"mode": "pro"}, "mode", "does not take it"),
-        ({"generate_audio": True}, "generate_audio", "cannot make sound"),
-        ({"negative_prompt": "rain"}, "negative_prompt", "takes no negative prompt"),
-        ({"negative_prompt": ""}, "negative_prompt", "takes no negative prompt"),
-        ({"seed": 0}, "seed", "does not honour a seed"),
-        ({"cfg_scale": 0.0}, "cfg_scale", "does not honour cfg_scale"),
-        ({"max_cost": 1.0}, "max_cost", "has no price for this request, so a limit cannot be kept"),
-        ({"prompt": " \n"}, "prompt", "requires a prompt"),
-        ({"prompt": "a" * 21}, "prompt", "takes a prompt of at most 20 characters, not 21"),
-        (
-            {"provider_options": {"acme": {"odd": 1}}},
-            "provider_options.acme",
-            "does not take the option odd; it takes: none",
-        ),
-    ],
-)
+# Requests that `PLAIN` cannot honour. Each setting needs one: without a rule it would be accepted and then dropped.
+NOT_HONOURED: list[tuple[dict[str, Any], str, str]] = [
+    ({"duration_seconds": 7}, "duration", "takes 5, 10, not 7" + HINT.format(5)),
+    ({"resolution": "4k"}, "resolution", "takes 720p, 1080p, not 4k" + HINT.format("1080p")),
+    ({"aspect_ratio": "4:3"}, "aspect_ratio", "takes 16:9, 1:1, 9:16, not 4:3" + HINT.format("16:9")),
+    ({"fps": 24}, "fps", "does not take it"),
+    ({"mode": "pro"}, "mode", "does not take it"),
+    ({"generate_audio": True}, "generate_audio", "cannot make sound"),
+    ({"negative_prompt": "rain"}, "negative_prompt", "takes no negative prompt"),
+    ({"negative_prompt": ""}, "negative_prompt", "takes no negative prompt"),
+    ({"seed": 0}, "seed", "does not honour a seed"),
+    ({"cfg_scale": 0.0}, "cfg_scale", "does not honour cfg_scale"),
+    ({"max_cost": 1.0}, "max_cost", "has no price for this request, so a limit cannot be kept"),
+    ({"prompt": " \n"}, "prompt", "requires a prompt"),
+    ({"prompt": "a" * 21}, "prompt", "takes a prompt of at most 20 characters, not 21"),
+    (
+        {"provider_options": {"acme": {"odd": 1}}},
+        "provider_options.acme",
+        "does not take the option odd; it takes: none",
+    ),
+]
+
+
+def test_every_setting_is_refused_by_a_model_without_it() -> None:
+    assert set(Settings.__struct_fields__) <= {field for fields, _, _ in NOT_HONOURED for field in fields}
+
+
+@pytest.mark.parametrize(("fields", "param", "message"), NOT_HONOURED)
 def test_route_that_cannot_honour_a_parameter_is_left_out(fields: dict[str, Any], param: str, message: str) -> None:
     assert reasons(ask(**fields)) == [(param, message)]
 
