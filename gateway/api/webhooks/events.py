@@ -1,13 +1,14 @@
 """What a receiver of webhooks gets: the section `webhooks` of the OpenAPI document."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 from msgspec import Struct
 
 from gateway.api.generations.views import GenerationView
 from gateway.api.web.operation import REF
-from gateway.domain.webhooks import EventName
+from gateway.domain.webhooks import RETRY_AFTER_MAX, RETRY_SECONDS, EventName
 
 
 class WebhookEvent(Struct, frozen=True, kw_only=True):
@@ -33,14 +34,30 @@ class WebhookTest(Struct, frozen=True, kw_only=True):
     data: TestedEndpoint
 
 
+_UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+
+
+def spelled_out(seconds: Sequence[int]) -> str:
+    """Pauses as the documentation writes them: `5 seconds, 5 minutes, 30 minutes, 2, 5, 10 and 10 hours`."""
+    amounts = [next((pause // size, unit) for size, unit in _UNITS if pause % size == 0) for pause in seconds]
+    words: list[str] = []
+    for unit, group in groupby(amounts, key=lambda amount: amount[1]):
+        numbers = [str(number) for number, _ in group]
+        if unit == "hours" and len(numbers) > 1:
+            words.append(f"{', '.join(numbers[:-1])} and {numbers[-1]} {unit}")
+        else:
+            words += [f"{number} {unit}" for number in numbers]
+    return ", ".join(words)
+
+
 _ENDED = (
     "Sent when a generation has ended, to its own `webhook_url` and to every enabled endpoint of its API key that wants"
     " the event. It is signed as Standard Webhooks describes; verify it with one of their libraries.\n\n"
     "Delivery is at least once: the same event can arrive again with the same `webhook-id`, so remember the ids that"
     " you have seen. A generation has one event, its end; events of several generations arrive in any order.\n\n"
     "An answer of 2xx within 15 seconds, unless configured otherwise, is a success. Everything else, also a redirect,"
-    " is tried again after 5 seconds, 5 minutes, 30 minutes, 2, 5, 10 and 10 hours, and then given up;"
-    " `Retry-After` on 429 and 503 is followed, up to 10 hours. An endpoint that answers 410 is disabled."
+    f" is tried again after {spelled_out(RETRY_SECONDS)}, and then given up;"
+    f" `Retry-After` on 429 and 503 is followed, up to {spelled_out((RETRY_AFTER_MAX,))}. An endpoint that answers 410 is disabled."
 )
 _TESTED = (
     "Sent once, when the client requests it, whatever events the endpoint wants. It is signed like every other event."
