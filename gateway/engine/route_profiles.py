@@ -1,4 +1,4 @@
-"""What the rules of the state machine need to know about a route: its polling, and the form of its submits."""
+"""What the rules of the state machine need to know about a route: its polling, and the variant of its submits."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,12 +19,12 @@ UNFOLLOWED = Polling(
 
 
 class RouteProfiles:
-    """The profile of every route, with the form of a submit that each model accepted last."""
+    """The profile of every route, with the variant of a submit that each model accepted last."""
 
     def __init__(self, providers: Mapping[str, Provider], callback_url: Callable[[Provider, str], str | None]) -> None:
         """`callback_url` gives the URL for callbacks about an attempt, or None where a provider cannot call back."""
         self._providers = providers
-        self._accepted_forms: dict[tuple[str, str], str] = {}  # by provider and model
+        self._accepted_variants: dict[tuple[str, str], str] = {}  # by provider and model
         self._calling_back = {name for name, provider in providers.items() if callback_url(provider, "") is not None}
 
     def of(self, route: Route) -> RouteProfile:
@@ -40,11 +40,13 @@ class RouteProfiles:
             polling=polling,
             has_refresh=adapter.refresh is not None,
             refresh_every=adapter.refresh_every,
-            variant=self._accepted_forms.get((route.provider, route.model)) or provider.variant or adapter.variants[0],
+            variant=self._accepted_variants.get((route.provider, route.model))
+            or provider.variant
+            or adapter.variants[0],
             calls_back=provider.name in self._calling_back,
         )
 
-    def remember_form(self, route: Route, form: str) -> None:
-        """A submit in this form was accepted: the next submits to the same model use it first."""
-        if form:
-            self._accepted_forms[route.provider, route.model] = form
+    def remember_variant(self, route: Route, variant: str) -> None:
+        """A submit in this variant was accepted: the next submits to the same model use it first."""
+        if variant:
+            self._accepted_variants[route.provider, route.model] = variant

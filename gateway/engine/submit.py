@@ -246,7 +246,7 @@ class Submitter:
             beyond=len(outcome[TASKS_MAX:]),
             **answer_fields(answer),
         )
-        self._profiles.remember_form(route, attempt.variant)
+        self._profiles.remember_variant(route, attempt.variant)
         reach("reply_read_not_committed")
         await self._accept(generation, attempt.id, outcome[:TASKS_MAX], answer)
         reach("accepted")
@@ -274,7 +274,7 @@ class Submitter:
             state=AttemptState.REFUSED,
             failure=failure,
             retry_after_seconds=wait_seconds,
-            next_variant=_amended_form(attempt, provider, call, reply),
+            next_variant=_next_variant(attempt, provider, call, reply),
             upstream=answer,
         )
 
@@ -290,15 +290,15 @@ class Submitter:
             log.error("task_not_adopted", attempt=attempt_id, tasks=[ref.id for ref in refs])
 
 
-def _amended_form(attempt: Attempt, provider: Provider, call: HttpCall, reply: HttpReply) -> str | None:
-    """The other form in which the refused submit may be sent; `None` if there is no other, or if one is configured."""
-    amend = provider.adapter.next_variant
-    if amend is None or provider.variant is not None:
+def _next_variant(attempt: Attempt, provider: Provider, call: HttpCall, reply: HttpReply) -> str | None:
+    """The variant in which a refused submit may be sent instead; `None` if there is no other or one is configured."""
+    next_variant = provider.adapter.next_variant
+    if next_variant is None or provider.variant is not None:
         return None
     try:
-        return amend(call, reply)
+        return next_variant(call, reply)
     except Exception:  # the refusal is clear all the same: no task exists, and the next route may be tried
-        log.exception("amend_failed", attempt=attempt.id, provider=provider.name)
+        log.exception("next_variant_failed", attempt=attempt.id, provider=provider.name)
         return None
 
 

@@ -116,7 +116,7 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
     )
 
 
-def amend(call: HttpCall, reply: HttpReply) -> str | None:
+def next_variant(call: HttpCall, reply: HttpReply) -> str | None:
     """The other form of `duration` ("number" or "string") if the relay refused its type, else None.
 
     The relay does that before it sends anything to Kling, so the submit may be sent again without buying twice. A
@@ -250,6 +250,6 @@ ADAPTER = Adapter(
     refresh_every=4,  # every one to two minutes
     content=content,
     variants=("string", "number"),
-    next_variant=amend,
+    next_variant=next_variant,
     known_task=lambda request, task_id: TaskRef(id=task_id, path=to_upstream(request).path.rpartition("/")[2]),
 )

@@ -99,7 +99,9 @@ async def test_a_break_after_the_call_is_never_sent_to_the_same_provider_again(
     assert made["status"] == ("completed" if policy == "fall_back" else "failed")
 
 
-async def test_a_break_in_amend_leaves_a_clear_refusal_clear(idle: Gateway, events: list[Mapping[str, Any]]) -> None:
+async def test_a_break_in_next_variant_leaves_a_clear_refusal_clear(
+    idle: Gateway, events: list[Mapping[str, Any]]
+) -> None:
     idle.route("kling_relay/kling-v1", KEEVX)
     idle.sandbox.fault("kling_relay", "submit", "401")
     gateway = await start(idle, "kling_relay", next_variant=boom)
@@ -108,7 +110,7 @@ async def test_a_break_in_amend_leaves_a_clear_refusal_clear(idle: Gateway, even
 
     assert attempts(made)[0] == ("kling_relay", "failed", "credential_refused", "no")
     assert made["status"] == "completed"
-    assert "amend_failed" in {event["event"] for event in events}
+    assert "next_variant_failed" in {event["event"] for event in events}
 
 
 async def test_a_break_in_the_reading_of_a_poll_is_made_good_by_the_shared_vocabulary(idle: Gateway) -> None:

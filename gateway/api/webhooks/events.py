@@ -57,7 +57,8 @@ _ENDED = (
     " you have seen. A generation has one event, its end; events of several generations arrive in any order.\n\n"
     "An answer of 2xx within 15 seconds, unless configured otherwise, is a success. Everything else, also a redirect,"
     f" is tried again after {spelled_out(RETRY_SECONDS)}, and then given up;"
-    f" `Retry-After` on 429 and 503 is followed, up to {spelled_out((RETRY_AFTER_MAX,))}. An endpoint that answers 410 is disabled."
+    f" `Retry-After` on 429 and 503 is followed, up to {spelled_out((RETRY_AFTER_MAX,))}."
+    " An endpoint that answers 410 is disabled."
 )
 _TESTED = (
     "Sent once, when the client requests it, whatever events the endpoint wants. It is signed like every other event."

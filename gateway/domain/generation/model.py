@@ -104,7 +104,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     slots: tuple[int, ...]  # indices of the outputs it was made for
     state: AttemptState
     reserved_at: datetime
-    variant: str = field(default="", name="form")  # which form of the submit is used, if the adapter has several
+    variant: str = field(default="", name="form")  # which variant of the submit is used, if the adapter has several
     sent_at: datetime | None = None
     accepted_at: datetime | None = None
     ended_at: datetime | None = None
@@ -112,7 +112,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failed | None = None
     billed: Billed | None = None
     retry_after_seconds: float | None = None  # the wait that the provider asked for
-    # The attempt was refused because of the form of its submit: it may be sent once more in this form.
+    # The attempt was refused because of the variant of its submit: it may be sent once more in this one.
     next_variant: str | None = field(default=None, name="amend_form")
     decision: Literal["fail", "resubmit"] | None = None  # an operator's decision about an unclear answer
     adopted: Literal["callback", "operator"] | None = None  # who named its tasks, if no reply to the submit did

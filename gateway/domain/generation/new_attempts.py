@@ -36,18 +36,18 @@ def reserve_attempts(
     Returns when to look again at the latest: when a wait for a route is over, else the deadline.
     """
     wake_at = changes.generation.deadline_at
-    wanted: dict[tuple[int, str], list[int]] = {}  # (route, form of the submit) → outputs
+    wanted: dict[tuple[int, str], list[int]] = {}  # (route, variant of the submit) → outputs
     for output in changes.generation.outputs:
         if output.status.terminal or output.extra or is_being_archived(output):
             continue
         match next_try(changes.generation, output.index, health):
-            case NextTry(route=route, form=form, not_before=not_before):
+            case NextTry(route=route, variant=variant, not_before=not_before):
                 if fill_from_extra(changes, output, files):
                     wake_at = min(wake_at, changes.now + SOON)
                 elif not_before is not None and not_before > changes.now:
                     wake_at = min(wake_at, not_before)
                 elif readings.may_buy([output.index], history(changes.generation, output.index), not_before):
-                    wanted.setdefault((route, form), []).append(output.index)
+                    wanted.setdefault((route, variant), []).append(output.index)
             case Stop() as stop if not may_still_come(changes.generation, output.index):
                 wake_at = min(wake_at, _stop(changes, output, stop, files, profile_of))
             case _:
@@ -92,10 +92,10 @@ def _reserve(
 ) -> datetime:
     """Reserve the attempts that these outputs need on one route, each with as many outputs as one submit may have.
 
-    `choice` is the index of the route and the form of the submit, "" for the usual one. A half-open circuit lets one
+    `choice` is the index of the route and the variant of the submit, "" for the usual one. A half-open circuit lets one
     attempt through as a probe. The route of the other outputs is chosen again soon.
     """
-    index, form = choice
+    index, variant = choice
     route = changes.generation.plan.routes[index]
     starts = range(0, len(slots), route.count_max)
     wake_at = changes.generation.deadline_at
@@ -111,7 +111,7 @@ def _reserve(
             slots=tuple(slots[start : start + route.count_max]),
             state=AttemptState.RESERVED,
             reserved_at=changes.now,
-            variant=form or profile_of(route).variant,
+            variant=variant or profile_of(route).variant,
         )
         changes.write(AddAttempt(attempt))
     return wake_at

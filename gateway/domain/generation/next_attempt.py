@@ -31,7 +31,7 @@ class NextTry(Struct, frozen=True):
     """Make an attempt on this route."""
 
     route: int  # index into `Plan.routes`
-    form: str = ""  # of the submit; "" is the usual one
+    variant: str = ""  # of the submit; "" is the usual one
     not_before: datetime | None = None
 
 
@@ -56,9 +56,9 @@ def next_try(
     if any(slot in expected_outputs(attempt) for attempt in before):
         return None
     last = before[-1]
-    forms = {attempt.variant for attempt in before if attempt.route == last.route}
-    may_change_form = last.state is AttemptState.REFUSED and last.next_variant not in {None, *forms}
-    if may_change_form and affordable(generation, generation.route(last)):
+    variants = {attempt.variant for attempt in before if attempt.route == last.route}
+    may_change_variant = last.state is AttemptState.REFUSED and last.next_variant not in {None, *variants}
+    if may_change_variant and affordable(generation, generation.route(last)):
         return NextTry(last.route, last.next_variant or "")
     failure = _failure_of(last, slot)
     match remedy_for(failure, generation.plan.policy):
@@ -132,7 +132,7 @@ def _as_decided(generation: Generation, held: Attempt, failure: Failed) -> NextT
 
 
 def is_retry(generation: Generation, attempt: Attempt) -> bool:
-    """True if the attempt sends to its route, in the same form, what an earlier attempt has already sent."""
+    """True if the attempt sends to its route, in the same variant, what an earlier attempt has already sent."""
     return any(
         before.number < attempt.number
         and (before.route, before.variant) == (attempt.route, attempt.variant)

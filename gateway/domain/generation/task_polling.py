@@ -33,7 +33,7 @@ class RouteProfile(Struct, frozen=True, kw_only=True):
     polling: Polling
     has_refresh: bool = False  # the adapter has a second way to read a task
     refresh_every: int = 0  # every so many polls of a running task, one is a refresh; 0: never
-    variant: str = ""  # the form of the submit that worked last
+    variant: str = ""  # the variant of the submit that worked last
     calls_back: bool = False  # the provider sends callbacks with task ids, so a lost reply can still be made up for
 
 

@@ -1,4 +1,4 @@
-"""The schedule of webhook retries is declared once, in `RETRY_SECONDS`: texts are made from it or checked against it."""
+"""The schedule of webhook retries is declared once, in `RETRY_SECONDS`; every text that has it agrees."""
 
 import re
 from pathlib import Path

@@ -139,7 +139,7 @@ def test_stop_for_one_output_leaves_the_others_alone() -> None:
 # Another form of the same submit
 
 
-def test_amended_form_is_tried_once() -> None:
+def test_next_variant_is_tried_once() -> None:
     world = World(generation("acme/one", "bolt/two"), form="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     assert [(attempt.route, attempt.variant) for attempt in world.generation.attempts] == [(0, "number"), (0, "string")]
@@ -155,7 +155,7 @@ def test_form_that_was_just_refused_is_not_tried_again() -> None:
     assert world.states() == [S.REFUSED]
 
 
-def test_amended_form_is_kept_when_the_provider_asks_to_wait() -> None:
+def test_next_variant_is_kept_when_the_provider_asks_to_wait() -> None:
     world = World(generation("acme/one"), form="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.end(2, FailureKind.RATE_LIMITED, retry_after=10)
@@ -163,7 +163,7 @@ def test_amended_form_is_kept_when_the_provider_asks_to_wait() -> None:
     assert [attempt.variant for attempt in world.generation.attempts] == ["number", "string", "string"]
 
 
-def test_amended_form_is_not_tried_beyond_max_cost() -> None:
+def test_next_variant_is_not_tried_beyond_max_cost() -> None:
     """Without the check the attempt was reserved and dropped endlessly."""
     world = World(priced(2.0, 1.0, count=2))
     world.send(1)
@@ -177,7 +177,7 @@ def test_amended_form_is_not_tried_beyond_max_cost() -> None:
     assert (world.states(), world.outputs()[:2]) == ([S.REFUSED, S.COMPLETED], [Status.COMPLETED, Status.COMPLETED])
 
 
-def test_every_route_has_its_own_amended_form() -> None:
+def test_every_route_has_its_own_next_variant() -> None:
     world = World(generation("acme/one", "bolt/two"), form="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.end(2, FailureKind.OUT_OF_CREDIT)
