@@ -14,7 +14,7 @@ OUTDATED := $(shell tools/venv.sh state $(VENV) "$(PYTHON)")
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
-install: $(STAMP)  ## set up .venv from requirements-dev.lock
+install: $(STAMP)  ## set up .venv from requirements-dev.lock; PYTHON=path chooses the Python, also of the targets below
 
 $(STAMP): requirements-dev.lock pyproject.toml $(OUTDATED)
 	@tools/venv.sh make $(VENV) "$(PYTHON)"

@@ -135,7 +135,7 @@ def demo(**given: Any) -> None:
 
 @cli.command()
 @click.argument("prompt")
-@click.option("--model", required=True, help="See `video-gateway models`.")
+@click.option("--model", required=True, help="See `video-gateway models --url URL`.")
 @click.option("--image", metavar="PATH|URL", help="First frame.")
 @click.option("--last-image", metavar="PATH|URL", help="Last frame.")
 @click.option("--reference", "reference_images", multiple=True, metavar="PATH|URL", help="Reference image; repeatable.")

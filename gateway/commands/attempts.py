@@ -118,7 +118,7 @@ def state_of(attempt: AdminAttempt) -> str:
     elif attempt.decision == "resubmit" and attempt.resubmit_after is not None:
         state = f"{attempt.status}, sent again after {_time(attempt.resubmit_after)}"
     elif attempt.decision == "fail":
-        state = f"{attempt.status}, let fail"
+        state = f"{attempt.status}, failed by an operator"
     else:
         state = " ".join((attempt.status, *attempt.tasks))
     return state + billed

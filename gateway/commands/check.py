@@ -279,7 +279,7 @@ def _models(bound: Mapping[str, Provider], settings: Settings, report: Report) -
         order = "" if model.order == "priority" else f", {model.order}"
         several("model", f"{model.name}, {_count(model.candidates, 'route')}{order}: ", map(_route, model.candidates))
     if plain:
-        line("models", f"these, and {plain} with a single route of the same name: video-gateway models shows them")
+        line("models", f"and {plain} more, one for each route: `video-gateway models` lists them")
 
 
 def _route(candidate: Candidate) -> str:

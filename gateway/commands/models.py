@@ -12,11 +12,11 @@ from rich.text import Text
 
 from gateway.api.models.views import CapabilityView, ModelList, ModelView, model_view
 from gateway.build import providers_of
-from gateway.commands.client import Client, Refused, Unreachable
+from gateway.commands.client import DEFAULT_URL, Client, Refused, Unreachable
 from gateway.commands.configuration import configured
 from gateway.commands.generate import Server
 from gateway.commands.terminal import plain, warn
-from gateway.domain.errors import ModelNotFound
+from gateway.domain.errors import ConfigurationError, ModelNotFound
 from gateway.generations.catalog import Catalog
 from gateway.upstream.provider import accepting
 
@@ -62,7 +62,11 @@ def summary(capability: CapabilityView) -> str:
 
 def _local(name: str | None, config: Path | None) -> list[ModelView]:
     settings, adapters = configured(config)
-    catalog = Catalog(accepting(providers_of(settings, adapters)), settings)
+    try:
+        providers = accepting(providers_of(settings, adapters))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}; the models of a running gateway: --url {DEFAULT_URL}") from error
+    catalog = Catalog(providers, settings)
     models = catalog.listed() if name is None else [catalog.resolve(name)]
     return [model_view(model, 0) for model in models]
 

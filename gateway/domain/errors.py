@@ -145,7 +145,7 @@ class MethodNotAllowed(GatewayError):
         "method_not_allowed",
         405,
         "invalid_request_error",
-        "The path does not take this method.",
+        "The path does not have this HTTP method.",
     )
 
 

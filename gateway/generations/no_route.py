@@ -32,10 +32,11 @@ def _message(model: str, left_out: Sequence[LeftOut]) -> str:
         reason.message.rstrip(".") for route in left_out for reason in route.reasons if reason.param == param
     )
     [(message, count)] = messages.most_common(1)
-    share = f"all {refusing} routes" if refusing == len(left_out) else f"{refusing} of {len(left_out)} routes"
-    kind = "for example" if count == 1 else "in all of them" if count == refusing else f"most often ({count} times)"
+    share = f"All {refusing} routes" if refusing == len(left_out) else f"{refusing} of {len(left_out)} routes"
+    with_it = "all" if count == refusing else "one" if count == 1 else str(count)
     return (
-        f"{start}. `{param}` is refused by {share}, {kind}: {message}. `error.routes` lists the reasons of every route."
+        f"{start}. {share} refuse `{param}`, {with_it} of them for this reason: {message}."
+        " `error.routes` lists the reasons of every route."
     )
 
 

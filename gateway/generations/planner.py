@@ -51,7 +51,7 @@ class Planner:
         model, candidates = self._catalog.candidates(request)
         _check_options(request, candidates, self._catalog.providers)
         if not request.prompt.strip() and not request.provider_options:
-            raise InvalidParameter("`prompt` is required.", param="prompt")
+            raise _no_prompt(candidates)
         facts = dict(images)
         if named := named_files(request, images):
             stored, now = await self._store.files(named, key), self._clock.now()
@@ -85,6 +85,26 @@ def named_files(request: GenerationRequest, inline: Collection[str]) -> list[str
     """The ids (`file_…`) of stored images that the request uses, without those that came `inline`."""
     names = dict.fromkeys(images_of(request.input))
     return [name for name in names if name.startswith(FILE_PREFIX) and name not in inline]
+
+
+def _no_prompt(candidates: Sequence[Candidate]) -> InvalidParameter:
+    """The error for a request without a prompt. It names the option that the model takes instead, if all routes do.
+
+    Without it, a client of a model that takes no prompt would be asked for one, and be refused when it sends one.
+    """
+    instead = {
+        (candidate.provider, capability.prompt_or, capability.prompt_max == 0)
+        for candidate in candidates
+        for capability in candidate.capabilities
+    }
+    if len(instead) == 1:
+        [(provider, option, without_prompt)] = instead
+        if option is not None:
+            path = f"provider_options.{provider}.{option}"
+            if without_prompt:
+                return InvalidParameter(f"`{path}` is required: the model takes it instead of a prompt.", param=path)
+            return InvalidParameter(f"`prompt` is required, or `{path}` instead of it.", param="prompt")
+    return InvalidParameter("`prompt` is required.", param="prompt")
 
 
 def _check_options(request: GenerationRequest, candidates: Sequence[Candidate], providers: Collection[str]) -> None:

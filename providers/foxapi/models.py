@@ -52,7 +52,7 @@ def _some_reference(request: UpstreamRequest) -> str | None:
     elements = request.options.get("elements")
     if elements is not None and not isinstance(elements, list):
         return f"elements must be a list, got {shown(elements)}"
-    return None if _references(request) else "the model needs reference images or elements"
+    return None if _references(request) else "requires `reference_images` or the option elements"
 
 
 def _few_references(request: UpstreamRequest) -> str | None:

@@ -322,6 +322,46 @@ async def test_a_body_that_is_not_declared_as_json(untouched: Any, check_error: 
     check_error(response, 415, "unsupported_media_type")
 
 
+@pytest.mark.parametrize(
+    ("content_type", "beginning"),
+    [
+        ("application/x-www-form-urlencoded", "The Content-Type application/x-www-form-urlencoded is not accepted"),
+        ("Text/Plain; charset=utf-8", "The Content-Type text/plain is not accepted"),
+        ("<b>/x", "This Content-Type is not accepted"),
+    ],
+)
+async def test_a_body_of_another_type_is_answered_with_the_type_that_came(
+    untouched: Any, check_error: Any, content_type: str, beginning: str
+) -> None:
+    response = await untouched.client.post(VIDEOS, content=b"model=auto", headers={"content-type": content_type})
+    message = check_error(response, 415, "unsupported_media_type")
+    assert message == f"{beginning} here; send application/json or multipart/form-data."
+
+
+@pytest.mark.parametrize(
+    ("model", "param", "message"),
+    [
+        (
+            "foxapi/kling-v3-motion-control",
+            "provider_options.foxapi.video_url",
+            "`provider_options.foxapi.video_url` is required: the model takes it instead of a prompt.",
+        ),
+        (
+            "foxapi/kling-o3-text-to-video",
+            "prompt",
+            "`prompt` is required, or `provider_options.foxapi.multi_prompt` instead of it.",
+        ),
+        ("foxapi/kling-v3-text-to-video", "prompt", "`prompt` is required."),
+        ("auto", "prompt", "`prompt` is required."),
+    ],
+)
+async def test_a_request_without_a_prompt_is_answered_with_what_the_model_takes(
+    untouched: Any, check_error: Any, model: str, param: str, message: str
+) -> None:
+    response = await untouched.client.post(VIDEOS, json={"model": model, "image": "https://a.example/1.png"})
+    assert check_error(response, 400, "invalid_parameter", param) == message
+
+
 @pytest.mark.parametrize("content_type", ["application/json;charset=UTF-8", "Application/JSON", "application/a+json"])
 async def test_json_may_be_declared_in_other_ways(gateway: Any, content_type: str) -> None:
     response = await gateway.client.post(VIDEOS, content=json.dumps(GOOD), headers={"content-type": content_type})
@@ -356,7 +396,8 @@ async def test_a_wrong_method_is_answered_with_the_right_ones(
     untouched: Any, check_error: Any, method: str, path: str, allowed: set[str]
 ) -> None:
     response = await untouched.client.request(method, path)
-    check_error(response, 405, "method_not_allowed")
+    message = check_error(response, 405, "method_not_allowed")
+    assert message == f"This path does not have this HTTP method; it has {response.headers['allow']}."
     assert allowed <= {method.strip() for method in response.headers["allow"].split(",")}
 
 

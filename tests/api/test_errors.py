@@ -225,7 +225,7 @@ async def test_a_wrong_path_is_answered_with_the_right_one(
 
 async def test_any_other_path_leads_to_the_document_and_is_not_repeated(gateway: Any, check_error: Any) -> None:
     message = check_error(await gateway.client.get(f"/{KEY}"), 404, "not_found")
-    assert message == "This path does not exist. `/openapi.json` lists all paths."
+    assert message == "This path does not exist. `/docs` lists all paths, and so does `/openapi.json`."
 
 
 async def test_a_wrong_key_on_a_wrong_path_is_mentioned(gateway: Any, check_error: Any) -> None:

@@ -137,7 +137,7 @@ async def test_max_cost_leaves_expensive_routes_out_of_a_create_too(start: Any) 
     assert refused.json()["error"]["param"] == "max_cost"
     reasons = {route["provider"]: route["reasons"] for route in refused.json()["error"]["routes"]}
     assert reasons["keevx"] == [{"param": "max_cost", "message": "costs 0.3 USD, not at most 0.1"}]
-    assert "`max_cost` is refused by all 3 routes, for example: costs 0." in refused.json()["error"]["message"]
+    assert "All 3 routes refuse `max_cost`, one of them for this reason: costs 0." in refused.json()["error"]["message"]
 
 
 async def test_quote_stores_and_starts_nothing(untouched: Any) -> None:

@@ -311,7 +311,7 @@ def test_rules_accept(submit: UpstreamRequest) -> None:
         (request(V3, "a", TEXT, {"multi_prompt": ["a"]}), "list"),
         (request(V3, "a", TEXT, {"multi_prompt": [{"prompt": "a", "duration": 10}, {"duration": -5}]}), "list"),
         (request(V3, "a", TEXT, {"multi_prompt": [{"prompt": "a", "duration": 10}, {"prompt": "b"}]}), "list"),
-        (request(REFERENCE, "a", TEXT), "reference"),
+        (request(REFERENCE, "a", TEXT), "requires `reference_images` or the option elements"),
         (request(REFERENCE, "a", IMAGE, {"elements": []}), "reference"),
         (request(REFERENCE, "a", TEXT, {"elements": "all"}), 'elements must be a list, got "all"'),
         (request(REFERENCE, "a", FOUR, {"elements": [MOVING]}), "at most 4"),

@@ -6,6 +6,7 @@ from itertools import chain
 
 import pytest
 
+from gateway.api.generations.parameters import PARAMETERS
 from gateway.api.web.auth import AdminRequired
 from gateway.commands.client import DEFAULT_URL
 from gateway.domain.adapter.failure import PUBLIC_CODE, REMEDY, TASK_BILLED, FailureKind, Remedy
@@ -18,6 +19,7 @@ from .reference import SECTIONS, models_of, options_of, rows_of
 
 DOCS = ROOT / "docs"
 CONFIGURATION, ERRORS, PROVIDERS = DOCS / "configuration.md", DOCS / "errors.md", DOCS / "providers.md"
+CLIENTS = DOCS / "clients.md"
 ADAPTERS = load_adapters()
 HEADINGS = {"keevx": "## Keevx", "kling_relay": "## Kling relay", "foxapi": "## FoxAPI"}
 THEN = {
@@ -43,6 +45,14 @@ def test_every_variable_is_documented() -> None:
     of_providers = {f"{name.upper()}_{key}" for name in ADAPTERS for key in ("API_KEY", "BASE_URL")}
     assert documented == {CONFIG_VARIABLE, *ENVIRONMENT, *of_providers}
     assert DEFAULT_URL.endswith(":8080")
+
+
+def test_every_field_of_a_create_is_documented_with_its_other_names() -> None:
+    rows = table_below(CLIENTS, "## Fields")
+
+    names = [(row[0].strip("`"), tuple(re.findall(r"`(\w+)`", row[1]))) for row in rows]
+    assert names == [(parameter.name, parameter.aliases) for parameter in PARAMETERS]
+    assert all(row[2] for row in rows)
 
 
 def request_errors(root: type[GatewayError] = GatewayError) -> Iterator[type[GatewayError]]:

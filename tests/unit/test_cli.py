@@ -546,7 +546,7 @@ def test_check_shows_what_is_there_and_makes_nothing(monkeypatch: pytest.MonkeyP
         r"keep_days +results 30, uploaded files 30",
         r"fetch +public addresses",
         r"webhooks +a secret for each client key",
-        r"models +these, and 9 with a single route of the same name: .*",
+        r"models +and 9 more, one for each route: .*",
         r"result +good to start",
     ):
         assert re.search(rf"^{line}$", done.output, re.MULTILINE), (line, done.output)
@@ -594,7 +594,7 @@ def test_check_shows_what_matters_and_each_model_by_its_routes(monkeypatch: pyte
         rf"model +auto, 5 routes: {relay},\n +keevx/V {price}, keevx/KL",  # in the order of the providers in the file
         r"model +kling, 3 routes: kling_relay/kling-v2-master, .*",
         rf"model +hero, 1 route, cheapest: keevx/V {price}",
-        r"models +these, and 5 with a single route of the same name: .*",
+        r"models +and 5 more, one for each route: .*",
     ):
         assert re.search(rf"^{line}$", done.output, re.MULTILINE), (line, done.output)
 
@@ -613,6 +613,14 @@ def test_check_says_once_that_there_is_no_provider() -> None:
     assert done.exit_code == 2
     (line,) = re.findall(r".*(?:_API_KEY|none is|not configured).*", done.output)
     assert re.match(r"providers +ERROR providers: none is configured; set one of FOXAPI_API_KEY, KEEVX_API_KEY, ", line)
+
+
+def test_models_without_a_provider_names_the_option_for_a_running_gateway() -> None:
+    done = run("models")
+    assert isinstance(done.exception, ConfigurationError)
+    message = str(done.exception)
+    assert message.startswith("providers: none is configured; ")
+    assert message.endswith("; the models of a running gateway: --url http://127.0.0.1:8080")
 
 
 def test_check_tells_the_errors_of_every_provider() -> None:

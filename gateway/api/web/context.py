@@ -81,8 +81,8 @@ def key_beside_token(request: Request[Any, Any, State], context: Context, token:
         if token is None:
             raise
         raise InvalidToken(
-            "The token is not for this file, or has expired: read again what you have the URL from for a fresh one,"
-            " or send your key as `Authorization: Bearer KEY`."
+            "The token in the URL does not belong to this file, or has expired. Read the generation again to get a URL"
+            " with a new token, or send your key as `Authorization: Bearer KEY`."
         ) from error
 
 

@@ -137,6 +137,8 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
     kind = InvalidParameter if param is not None and status == HTTPStatus.BAD_REQUEST else _BY_STATUS.get(status)
     if kind is not None:
         message = kind.title if status in _OWN_TITLE else message
+        if kind is MethodNotAllowed and (allowed := _allow(error.headers or {}).get("Allow")):
+            message = f"This path does not have this HTTP method; it has {allowed}."
         error_type, code = kind.type, kind.code
     else:
         error_type = "rate_limit_error" if status == HTTPStatus.TOO_MANY_REQUESTS else "invalid_request_error"
@@ -155,7 +157,7 @@ def _no_path(request: Request[Any, Any, Any]) -> NotFound:
     """
     templates = {_TYPE_OF_PARAMETER.sub("}", route.path) for route in request.app.routes}
     meant = near_path(request.scope["path"], templates)
-    hint = f"Did you mean `{meant}`?" if meant is not None else "`/openapi.json` lists all paths."
+    hint = f"Did you mean `{meant}`?" if meant is not None else "`/docs` lists all paths, and so does `/openapi.json`."
     context: Context | None = request.app.state.get("context")
     is_unknown = context is not None and context.authenticator.is_unknown(request)
     return NotFound(f"This path does not exist. {hint}" + (" The API key is not known, either." if is_unknown else ""))

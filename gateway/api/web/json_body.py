@@ -133,6 +133,7 @@ def parse_json(
 _PLAIN_TYPES = frozenset({"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"})
 _JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9!#$&^_.+-]+\+json)")
 _CHARSET = re.compile(r"""charset\s*=\s*(?:"utf-?8"|utf-?8)""")
+_MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,40}")
 _KINDS: dict[type, str] = {
     list: "an array",
     str: "a string",
@@ -148,10 +149,17 @@ def _check_content_type(content_type: str | None, accepted: str) -> None:
         raise UnsupportedMediaType(f"The Content-Type header is missing; send {accepted}.")
     declared, *parameters = content_type.lower().split(";")
     if _JSON_TYPE.fullmatch(declared.strip()) is None:
-        raise UnsupportedMediaType(f"This Content-Type is not accepted here; send {accepted}.")
+        raise other_media_type(declared, accepted)
     for parameter in map(str.strip, parameters):
         if parameter.startswith("charset") and _CHARSET.fullmatch(parameter) is None:
             raise UnsupportedMediaType("This charset is not accepted; send application/json in UTF-8.")
+
+
+def other_media_type(declared: str, accepted: str) -> UnsupportedMediaType:
+    """The error for a body of another type. It names the type: many clients send one that their user did not choose."""
+    name = declared.strip().lower()
+    which = f"The Content-Type {name}" if _MEDIA_TYPE.fullmatch(name) else "This Content-Type"
+    return UnsupportedMediaType(f"{which} is not accepted here; send {accepted}.")
 
 
 def _is_usable(body: dict[str, Any], *, escaped: bool) -> bool:

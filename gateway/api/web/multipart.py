@@ -22,7 +22,7 @@ from multipart import (  # type: ignore[import-untyped]  # it has no annotations
 )
 
 from gateway.api.web.headers import header
-from gateway.api.web.json_body import join
+from gateway.api.web.json_body import join, other_media_type
 from gateway.domain.errors import InvalidForm, InvalidParameter, UnsupportedMediaType
 from gateway.media.image_formats import name_of, type_of
 
@@ -131,7 +131,7 @@ def parse_form(raw: bytes, content_type: str | None, content_encoding: str | Non
 def _boundary(content_type: str | None) -> str:
     declared, *_ = (content_type or "").split(";")
     if declared.strip().lower() != "multipart/form-data":
-        raise UnsupportedMediaType("This Content-Type is not accepted here; send multipart/form-data.")
+        raise other_media_type(declared, "multipart/form-data")
     options: dict[str, str] = {}
     for name, value in _PARAMETER.findall(content_type or ""):
         # The standard wants quotation marks around a boundary with `=` or `:`, but many clients omit them.

@@ -184,7 +184,7 @@ def _prompt_fault(prompt: str, options: Mapping[str, object], capability: Capabi
     option, most = capability.prompt_or, capability.prompt_max
     replaced = option is not None and option in options
     if prompt and most == 0:
-        return "takes no prompt"
+        return "takes no prompt" + ("" if option is None or replaced else f"; it requires the option {option}")
     if prompt and replaced:
         return f"takes `prompt` or the option {option}, not both"
     if not prompt.strip() and not replaced:

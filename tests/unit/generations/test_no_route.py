@@ -27,18 +27,22 @@ def refused(*routes: tuple[Reason, ...]) -> NoSuitableRoute:
         (
             [(SHORT,), (LONG,), (LONG, SEED)],
             "duration",
-            " `duration` is refused by all 3 routes, most often (2 times): takes 5, 10, not 7.",
+            " All 3 routes refuse `duration`, 2 of them for this reason: takes 5, 10, not 7.",
         ),
-        ([(SHORT,), (LONG,)], "duration", " `duration` is refused by all 2 routes, for example: takes 5, not 7."),
+        (
+            [(SHORT,), (LONG,)],
+            "duration",
+            " All 2 routes refuse `duration`, one of them for this reason: takes 5, not 7.",
+        ),
         (
             [(SHORT,), (SHORT, SEED)],
             "duration",
-            " `duration` is refused by all 2 routes, in all of them: takes 5, not 7.",
+            " All 2 routes refuse `duration`, all of them for this reason: takes 5, not 7.",
         ),
         (
             [(IMAGE,), (SEED, SHORT), (SHORT,)],
             None,
-            " `duration` is refused by 2 of 3 routes, in all of them: takes 5, not 7.",
+            " 2 of 3 routes refuse `duration`, all of them for this reason: takes 5, not 7.",
         ),
         ([], None, ""),
     ],

@@ -158,7 +158,9 @@ def test_a_model_without_a_prompt_says_so_instead_of_a_limit_of_zero() -> None:
     capability = with_values(PLAIN, prompt_max=0, prompt_or="video_url", options=frozenset({"video_url"}))
     options = {"acme": {"video_url": "https://a.example/v.mp4"}}
     assert reasons(ask(prompt="", provider_options=options), capability) == []
-    assert reasons(ask(prompt="a boat"), capability) == [("prompt", "takes no prompt")]
+    assert reasons(ask(prompt="a boat"), capability) == [
+        ("prompt", "takes no prompt; it requires the option video_url")
+    ]
     assert reasons(ask(prompt="a boat", provider_options=options), capability) == [("prompt", "takes no prompt")]
     assert reasons(ask(prompt=""), capability) == [("prompt", "requires the option video_url")]
     [(param, message)] = reasons(ask(prompt=""), with_values(PLAIN, prompt_max=0))
