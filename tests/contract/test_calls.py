@@ -76,7 +76,7 @@ def choices(capability: Capability, field: str, declared: frozenset[Any]) -> lis
 
 
 def images_forms(capability: Capability) -> list[str]:
-    return [URL, BASE64] if ImageTransport.BASE64 in capability.image_forms else [URL]
+    return [URL, BASE64] if ImageTransport.BASE64 in capability.image_transports else [URL]
 
 
 OPTION_VALUES: tuple[Any, ...] = (

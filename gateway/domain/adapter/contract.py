@@ -110,7 +110,7 @@ class Capability:
     assumes: Mapping[str, Any] = field(default_factory=dict)  # `Settings` that it fills in itself: for the price
     images: ImageLimits = _PLAIN_IMAGES
     # For bytes, the first of BASE64 and UPLOAD is used. With URL, a link of the client is passed on as it is.
-    image_forms: tuple[ImageTransport, ...] = (ImageTransport.URL,)
+    image_transports: tuple[ImageTransport, ...] = (ImageTransport.URL,)
     rules: tuple[Callable[[UpstreamRequest], str | None], ...] = ()  # across fields: why it is not accepted, or None
     kind: str = "video"
 
