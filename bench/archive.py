@@ -90,7 +90,7 @@ async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
     clock = SystemClock()
     store = SqliteStore.open(folder / "bench.db", clock.now())
     fetcher, upstream, artifacts = Fetcher([ip_network("127.0.0.0/8")]), Upstream(None), ArtifactFolder(folder)
-    keeper = Archiver(
+    archiver = Archiver(
         store=store,
         artifacts=artifacts,
         fetcher=fetcher,
@@ -105,12 +105,12 @@ async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
     for unarchived in pending:
         await store.create(unarchived)
     began, spent = time.perf_counter(), time.process_time()
-    facts = await asyncio.gather(*(keeper.archive(unarchived, 0) for unarchived in pending))
+    facts = await asyncio.gather(*(archiver.archive(unarchived, 0) for unarchived in pending))
     seconds, processor = time.perf_counter() - began, time.process_time() - spent
     for fact in facts:
         if not isinstance(fact, FileArchived) or fact.file.bytes != SIZE:
             raise RuntimeError(fact)
-    keeper.close()
+    archiver.close()
     await fetcher.close()
     await upstream.close()
     await store.close()

@@ -92,7 +92,7 @@ class Application:
         self.input_fetcher, self._inputs = inputs.fetcher, inputs.inputs
         self.result_fetcher, self.artifact_store = artifacts.fetcher, artifacts.store
         self._archiver, self._thumbnails = artifacts.archiver, artifacts.thumbnails
-        self.engine, self._sweeper, self._timekeeper = engine.engine, engine.sweeper, engine.timekeeper
+        self.engine, self._sweeper, self._ledger_clock = engine.engine, engine.sweeper, engine.ledger_clock
         self.webhook_fetcher, self._deliverer = webhooks.fetcher, webhooks.deliverer
         self._stopping_since: datetime | None = None
         self.unfollowed: dict[str, int] = {}  # by provider: open generations that could not be polled at the start
@@ -109,7 +109,7 @@ class Application:
             ready=self._not_ready,
             health_warnings=self._health_warnings,
         )
-        self.litestar = self._build_api(context, Feed(generations.watching, self.health.of))
+        self.litestar = self._build_api(context, Feed(generations.event_source, self.health.of))
         bodies = Bodies(settings.server.max_bodies_bytes)
         self.asgi = RequestLog(self.litestar, bodies, self.clock, observer)
         refusal = refuse_all(Overloaded("Too many connections are open.", retry_after=5))
@@ -150,7 +150,7 @@ class Application:
         await self._warn_about_unfollowed()
         self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
         await self.engine.start()
-        self._timekeeper.start()
+        self._ledger_clock.start()
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
         delivering = asyncio.create_task(self._deliverer.run(), name="deliverer")
         open_for_work = accepting(self.providers)
@@ -177,7 +177,7 @@ class Application:
             for fetcher in (self.input_fetcher, self.result_fetcher, self.webhook_fetcher):
                 await fetcher.close()
             await self.artifact_store.close()
-            self._timekeeper.stop()
+            self._ledger_clock.stop()
             await self.store.close()
             log.info("stopped")
 

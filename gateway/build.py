@@ -116,7 +116,7 @@ class EngineParts:
 
     engine: Engine
     sweeper: Sweeper
-    timekeeper: LedgerClock
+    ledger_clock: LedgerClock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ class GenerationParts:
 
     generations: Generations
     poll_advisor: PollAdvisor
-    watching: EventStreamSource
+    event_source: EventStreamSource
 
 
 def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool) -> Base:
@@ -284,7 +284,9 @@ def build_engine(
         hold=base.sweep_hold,
     )
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
-    return EngineParts(engine=engine, sweeper=sweeper, timekeeper=LedgerClock(base.store.keep_time, base.clock, drift))
+    return EngineParts(
+        engine=engine, sweeper=sweeper, ledger_clock=LedgerClock(base.store.keep_time, base.clock, drift)
+    )
 
 
 def build_webhooks(base: Base) -> WebhookParts:
@@ -346,8 +348,8 @@ def build_generations(
         observer=base.observer,
         on_delete=engine.sweeper.soon,
     )
-    watching = EventStreamSource(base.store, base.notifier, base.clock)
-    return GenerationParts(generations=generations, poll_advisor=poll_advisor, watching=watching)
+    event_source = EventStreamSource(base.store, base.notifier, base.clock)
+    return GenerationParts(generations=generations, poll_advisor=poll_advisor, event_source=event_source)
 
 
 def build_context(

@@ -11,7 +11,7 @@ from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import Context
 from gateway.api.web.operation import Operation
 
-RETRY_SECONDS = 5  # after which an orchestrator should ask again
+RETRY_AFTER_SECONDS = 5  # after which an orchestrator should ask again
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -51,6 +51,6 @@ async def ready(request: Request[Any, Any, State]) -> ASGIResponse:
     if reason is None:
         warnings = tuple(context.health_warnings())
         return json_answer(Health(status="ok", warnings=warnings or UNSET))
-    answer = json_answer(Health(status="unavailable", reason=reason), {"retry-after": str(RETRY_SECONDS)})
+    answer = json_answer(Health(status="unavailable", reason=reason), {"retry-after": str(RETRY_AFTER_SECONDS)})
     answer.status_code = 503
     return answer

@@ -111,7 +111,7 @@ class Archiver:
             return FileUnread(index=index, unstored=True)
         reason: str | Exception
         try:
-            return await self._keep_one(generation, output, provider)
+            return await self._archive_once(generation, output, provider)
         except FetchRefused as error:
             may_change = isinstance(error, AddressRefused | RedirectRefused)
             fact, reason = FileUnread(index=index, final=not may_change), str(error)
@@ -149,7 +149,7 @@ class Archiver:
         """Let the threads end that write files. `archive` must not be called any more."""
         self._writer.close()
 
-    async def _keep_one(self, generation: Generation, output: Output, provider: str) -> FileFact | None:
+    async def _archive_once(self, generation: Generation, output: Output, provider: str) -> FileFact | None:
         began = self._clock.now()
         partial, copy, thumbnail = (self._artifacts.partial() for _ in range(3))
         spare = [partial, copy, thumbnail]

@@ -16,7 +16,7 @@ import structlog
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
-from gateway.artifacts.store import CHUNK_BYTES, RETRY_SECONDS, Spool, checked
+from gateway.artifacts.store import CHUNK_BYTES, RETRY_AFTER_SECONDS, Spool, checked
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
 from gateway.failpoints import reach
 from gateway.settings.sections import ArtifactSettings
@@ -206,7 +206,7 @@ def _answering(done: str) -> Iterator[None]:
 
 def _unavailable(done: str, reason: str) -> StoreUnavailable:
     return StoreUnavailable(
-        f"The result cannot be {done} now.", retry_after=RETRY_SECONDS, reason=f"artifacts.url: {reason}"
+        f"The result cannot be {done} now.", retry_after=RETRY_AFTER_SECONDS, reason=f"artifacts.url: {reason}"
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 
-from gateway.artifacts.store import CHUNK_BYTES, RETRY_SECONDS, Spool, checked
+from gateway.artifacts.store import CHUNK_BYTES, RETRY_AFTER_SECONDS, Spool, checked
 from gateway.domain.errors import StoreUnavailable
 from gateway.failpoints import reach
 from gateway.fsync import fsync_path
@@ -134,6 +134,6 @@ def _disk(done: str) -> Iterator[None]:
             raise
         raise StoreUnavailable(
             f"The result cannot be {done}: {error.strerror}.",
-            retry_after=RETRY_SECONDS,
+            retry_after=RETRY_AFTER_SECONDS,
             reason=f"artifacts.url: {error.strerror}" + (f": {error.filename}" if error.filename else ""),
         ) from error

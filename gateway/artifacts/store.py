@@ -10,7 +10,7 @@ from typing import Protocol
 from gateway.domain.errors import StoreUnavailable
 
 CHUNK_BYTES = 256 * 1024  # the most of a file that one reader has in memory
-RETRY_SECONDS = 5  # when a client should try again after a store has not answered
+RETRY_AFTER_SECONDS = 5  # when a client should try again after a store has not answered
 _NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", re.ASCII)
 
 
@@ -84,7 +84,7 @@ class Spool:
         except OSError as error:
             raise StoreUnavailable(
                 f"The result cannot be stored: {error.strerror}.",
-                retry_after=RETRY_SECONDS,
+                retry_after=RETRY_AFTER_SECONDS,
                 reason=f"artifacts: cannot write to {self._folder}: {error.strerror}",
             ) from error
         return self._folder / token_hex(16)

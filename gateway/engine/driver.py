@@ -87,15 +87,15 @@ class Driver:
     async def _run(self, generation: Generation) -> None:
         current: Generation | None = generation
         schedules: Mapping[TaskKey, PollSchedule] = {}
-        keeping: Mapping[int, ArchiveSchedule] = {}
+        archive_schedules: Mapping[int, ArchiveSchedule] = {}
         facts: list[Fact] = []
         while current is not None:
-            step = self._advance(current, schedules, keeping, facts)
+            step = self._advance(current, schedules, archive_schedules, facts)
             stored = await self._save(current, step)
             if stored is None:
                 current = await self._reload(current)
                 continue
-            current, schedules, keeping, facts = stored, step.schedules, step.keeping, []
+            current, schedules, archive_schedules, facts = stored, step.schedules, step.archive_schedules, []
             if self._effect_error is not None:
                 raise self._effect_error
             if current.status.terminal:
@@ -104,7 +104,7 @@ class Driver:
             if not self._stopping:
                 for effect in step.effects:
                     self._start(current, effect)
-            nothing_due = not schedules and all(schedule.given_up for schedule in keeping.values())
+            nothing_due = not schedules and all(schedule.given_up for schedule in archive_schedules.values())
             is_done = current.status.terminal and nothing_due and not self._is_outdated
             if not self._running and (self._stopping or is_done):
                 return
@@ -120,7 +120,7 @@ class Driver:
         self,
         generation: Generation,
         schedules: Mapping[TaskKey, PollSchedule],
-        keeping: Mapping[int, ArchiveSchedule],
+        archive_schedules: Mapping[int, ArchiveSchedule],
         facts: list[Fact],
     ) -> Step:
         step = advance(
@@ -131,7 +131,7 @@ class Driver:
             busy=frozenset(self._running.values()),
             profile_of=self._profiles.of,
             health=self._health.of,
-            keeping=keeping,
+            archive_schedules=archive_schedules,
         )
         report_reserved(self._health, step.generation, step.writes)
         return step

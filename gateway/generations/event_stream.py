@@ -69,7 +69,7 @@ class EventStreamSource:
         self._store = store
         self._notifier = notifier
         self._clock = clock
-        self._pulse = KeepAlive(clock)
+        self._keep_alive = KeepAlive(clock)
 
     @property
     def closed(self) -> bool:
@@ -82,14 +82,17 @@ class EventStreamSource:
 
         Raises `Overloaded` if too many streams are open.
         """
-        with self._notifier.listen(generation_id, self._notifier.streams) as listener, self._pulse.joined(listener):
+        with (
+            self._notifier.listen(generation_id, self._notifier.streams) as listener,
+            self._keep_alive.joined(listener),
+        ):
             yield listener
 
     async def knows(self, generation_id: str, seq: int) -> bool:
         """Whether the generation has an event with this number."""
         return any(row.seq == seq for row in await self._store.events(generation_id, seq - 1))
 
-    async def news(self, generation_id: str, key: str, after: int) -> EventBatch | None:
+    async def batch_after(self, generation_id: str, key: str, after: int) -> EventBatch | None:
         """The public events after the event number `after`; `None` if the generation does not exist.
 
         The event of the generation's end is the last one, although the ledger may have rows after it.

@@ -68,12 +68,12 @@ class Notifier:
             self.changed(generation_id)
 
     @contextmanager
-    def listen(self, generation_id: str, room: Capacity | None = None) -> Iterator[Listener]:
+    def listen(self, generation_id: str, capacity: Capacity | None = None) -> Iterator[Listener]:
         """A listener that is set at every change from now on. Listen first and read then, so that no change is missed.
 
-        Raises `Overloaded` if `room` is full, which is by default that of the long polls.
+        Raises `Overloaded` if `capacity` is full, which is by default that of the long polls.
         """
-        with (room or self.long_polls).admit():
+        with (capacity or self.long_polls).admit():
             listener = Listener()
             listeners = self._listeners.setdefault(generation_id, set())
             listeners.add(listener)

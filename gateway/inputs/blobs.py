@@ -16,7 +16,7 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.fsync import fsync_path
 
 CHUNK = 256 * 1024  # bytes read at once
-RETRY_SECONDS = 5  # when a client should try again after the disk has failed
+RETRY_AFTER_SECONDS = 5  # when a client should try again after the disk has failed
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _OWN_NAME = re.compile(r"[0-9a-f]{64}|\.[0-9a-f]{64}\.[0-9a-f]{8}")  # a blob; a temporary file of an unfinished write
 
@@ -46,7 +46,7 @@ class Blobs:
             return None
         except OSError as error:
             message = f"The input cannot be read: {error.strerror}."
-            raise StoreUnavailable(message, retry_after=RETRY_SECONDS) from error
+            raise StoreUnavailable(message, retry_after=RETRY_AFTER_SECONDS) from error
 
     async def has(self, digest: str) -> bool:
         """True if the bytes are there. Raises `StoreUnavailable` when the disk fails."""
@@ -54,7 +54,7 @@ class Blobs:
             return await asyncio.to_thread(self._path(digest).exists)
         except OSError as error:
             message = f"The input cannot be read: {error.strerror}."
-            raise StoreUnavailable(message, retry_after=RETRY_SECONDS) from error
+            raise StoreUnavailable(message, retry_after=RETRY_AFTER_SECONDS) from error
 
     async def chunks(self, digest: str) -> AsyncIterator[bytes]:
         """The bytes in pieces of at most `CHUNK`. Raises `OSError` when they cannot be read to the end."""
@@ -100,7 +100,7 @@ class Blobs:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             message = f"The input cannot be stored: {error.strerror}."
-            raise StoreUnavailable(message, retry_after=RETRY_SECONDS) from error
+            raise StoreUnavailable(message, retry_after=RETRY_AFTER_SECONDS) from error
         return digest
 
     def _folders(self) -> list[str]:
@@ -137,4 +137,4 @@ def _reading() -> Iterator[None]:
         yield
     except OSError as error:
         message = f"The inputs cannot be read: {error.strerror}."
-        raise StoreUnavailable(message, retry_after=RETRY_SECONDS) from error
+        raise StoreUnavailable(message, retry_after=RETRY_AFTER_SECONDS) from error

@@ -24,7 +24,7 @@ from gateway.domain.generation.model import Attempt, Generation
 from gateway.domain.generation.next_attempt import routes_left
 from gateway.domain.public_addresses import Network, addresses_of, is_allowed, refusal
 from gateway.domain.routing.image_limits import ImageFacts, misfits, remake
-from gateway.domain.routing.plan import bytes_form, param_path
+from gateway.domain.routing.plan import bytes_transport, param_path
 from gateway.fetch.fetcher import Fetcher, FetchFailed, FetchRefused, FetchTooLarge, RedirectRefused
 from gateway.inputs.blobs import Blobs
 from gateway.inputs.provider_uploads import Image, InputRefused, ProviderUploads
@@ -105,13 +105,13 @@ class InputPreparer:
         value, route = generation.request.input, generation.route(attempt)
         capabilities = provider.models[route.model].capabilities
         capability = next(capability for capability in capabilities if input_kind(value) in capability.inputs)
-        form = bytes_form(capability)
+        transport = bytes_transport(capability)
         may_change = {adaptation.param for adaptation in route.adaptations}
         replaced: dict[str, str] = {}
         for image in dict.fromkeys(images_of(value)):
             param = param_path(value, image)
             if image.startswith(FILE_PREFIX):
-                if form is None:
+                if transport is None:
                     replaced[image] = self._linked(generation.owner, image)
                     continue
                 content = await self._stored(image, generation.owner, param)
@@ -121,7 +121,9 @@ class InputPreparer:
             else:
                 content = await self._fetched(image, generation, attempt, capability.images.max_bytes, param)
             limits = capability.images
-            replaced[image] = await self._handed_over(content, provider, form, limits, may_change=param in may_change)
+            replaced[image] = await self._handed_over(
+                content, provider, transport, limits, may_change=param in may_change
+            )
         return with_images(value, replaced)
 
     async def forget(self, value: Input, key: str, provider: Provider, failure: Failed | None) -> None:
@@ -147,7 +149,7 @@ class InputPreparer:
         self,
         image: _ImageBytes,
         provider: Provider,
-        form: ImageTransport | None,
+        transport: ImageTransport | None,
         limits: ImageLimits,
         *,
         may_change: bool,
@@ -168,7 +170,7 @@ class InputPreparer:
                 is_damaged = isinstance(error, UndecodableImage)  # then every provider would fail at it
                 raise _refused(image.param, str(error), elsewhere=not is_damaged) from error
 
-        if form is ImageTransport.UPLOAD:
+        if transport is ImageTransport.UPLOAD:
             upload = Image(
                 sha256=image.sha256,
                 recipe="" if conversion is None else conversion.recipe,
@@ -180,8 +182,8 @@ class InputPreparer:
 
     def _passes_on(self, capability: Capability, url: str) -> bool:
         """True if a model gets this URL as the client gave it, and the provider fetches the image."""
-        takes_urls = ImageTransport.URL in capability.image_forms
-        return takes_urls and (bytes_form(capability) is None or not self._is_near(url))
+        takes_urls = ImageTransport.URL in capability.image_transports
+        return takes_urls and (bytes_transport(capability) is None or not self._is_near(url))
 
     def _is_near(self, url: str) -> bool:
         """True if the URL names an address that `fetch.allow` opens to the gateway, and that is not public."""

@@ -93,27 +93,27 @@ def _provider(adapter: Adapter, settings: ProviderSettings) -> Provider:
 
 def _model(adapter: Adapter, settings: ProviderSettings, name: str) -> UpstreamModel:
     configured = settings.models.get(name, ProviderModel())
-    rows = {**adapter.configurable, **adapter.capabilities}
-    row = configured.like or (name if name in rows else adapter.default_row)
+    profiles = {**adapter.configurable, **adapter.capabilities}
+    profile = configured.like or (name if name in profiles else adapter.default_capability_name)
     where = f"providers.{adapter.name}.models.{name}"
-    if row is None:
+    if profile is None:
         raise ConfigurationError(
-            f"{where}.like: missing; expected the model whose limits it has, one of {', '.join(rows)}"
+            f"{where}.like: missing; expected the model whose limits it has, one of {', '.join(profiles)}"
         )
-    if row not in rows:
-        raise ConfigurationError(f"{where}.like: {row!r}; expected one of {', '.join(rows)}")
-    polling = settings.over(adapter.polling_by_model.get(row, adapter.polling))
-    overridden = [_overridden(capability, configured) for capability in rows[row]]
+    if profile not in profiles:
+        raise ConfigurationError(f"{where}.like: {profile!r}; expected one of {', '.join(profiles)}")
+    polling = settings.over(adapter.polling_by_model.get(profile, adapter.polling))
+    overridden = [_overridden(capability, configured) for capability in profiles[profile]]
     capabilities = tuple(capability for capability in overridden if _makes_its_default(capability))
     if not capabilities:
         made = ", ".join(sorted({capability.modes[capability.defaults["mode"]] for capability in overridden}))
         raise ConfigurationError(
-            f"{where}.resolutions: {row} makes only {made}; add it to the list, or name another model in `like`"
+            f"{where}.resolutions: {profile} makes only {made}; add it to the list, or name another model in `like`"
         )
     _check_prices(configured.prices, capabilities, where)
     return UpstreamModel(
         name=name,
-        capability_name=row,
+        capability_name=profile,
         capabilities=capabilities,
         polling=configured.over(polling),
         prices=configured.prices,

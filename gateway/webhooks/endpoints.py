@@ -15,7 +15,7 @@ from gateway.webhooks.signing import SigningKeys, new_secret
 log = structlog.get_logger()
 
 
-class Changes(Struct, frozen=True, kw_only=True):
+class EndpointChanges(Struct, frozen=True, kw_only=True):
     """The changes that a client wants to make to an endpoint; an unset field stays."""
 
     url: str | UnsetType = UNSET
@@ -70,7 +70,7 @@ class WebhookEndpoints:
         """One endpoint."""
         return _existing(await self._store.endpoint(endpoint_id, key), endpoint_id)
 
-    async def change(self, endpoint_id: str, key: str, changes: Changes) -> Endpoint:
+    async def change(self, endpoint_id: str, key: str, changes: EndpointChanges) -> Endpoint:
         """Change an endpoint. If it becomes disabled, its pending deliveries become `dead`."""
         endpoint = _existing(await self._store.change_endpoint(endpoint_id, key, changes.of), endpoint_id)
         log.info("webhook_endpoint_changed", endpoint=endpoint_id, disabled=endpoint.disabled)

@@ -85,7 +85,7 @@ V3 = Capability(
     options=frozenset({"voice_ids", "multi_prompt"}),
     # Kling's own limits; FoxAPI states none.
     images=ImageLimits(max_bytes=10 * 1024 * 1024, min_side=300, max_ratio=2.5),
-    image_forms=(ImageTransport.UPLOAD, ImageTransport.URL),
+    image_transports=(ImageTransport.UPLOAD, ImageTransport.URL),
     rules=(_voices, _shots),
 )
 O3 = replace(
@@ -114,7 +114,7 @@ EDIT = Capability(
     references_max=REFERENCES_MAX,
     options=frozenset({"video_url", "keep_audio", "elements"}),
     images=V3.images,
-    image_forms=V3.image_forms,
+    image_transports=V3.image_transports,
     rules=(_video_url, _few_references),
 )
 MOTION = Capability(
@@ -127,7 +127,7 @@ MOTION = Capability(
     modes={"std": "720p", "pro": "1080p"},
     options=frozenset({"video_url", "character_orientation", "keep_original_sound"}),
     images=V3.images,
-    image_forms=V3.image_forms,
+    image_transports=V3.image_transports,
     rules=(_video_url,),
 )
 CAPABILITIES = {

@@ -21,7 +21,7 @@ V = Capability(
     defaults={"resolution": "720p", "duration_seconds": 4},  # Keevx requires both
     assumes={"generate_audio": False},
     images=ImageLimits(formats=frozenset({"image/jpeg", "image/png", "image/webp"}), max_bytes=20 * 1024 * 1024),
-    image_forms=(ImageTransport.UPLOAD, ImageTransport.URL),  # a URL is sent as it is; bytes are uploaded first
+    image_transports=(ImageTransport.UPLOAD, ImageTransport.URL),  # a URL is sent as it is; bytes are uploaded first
 )
 V_REFERENCES = replace(
     V,

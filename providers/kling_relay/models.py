@@ -50,7 +50,7 @@ STD_OR_PRO = Capability(
     # Without `callback_url`: Kling would call back with its own task id, which the relay does not give to clients.
     options=MASKS | {"camera_control", "external_task_id"},
     images=ImageLimits(max_bytes=10_000_000, min_side=300, max_ratio=2.5),
-    image_forms=(ImageTransport.BASE64, ImageTransport.URL),
+    image_transports=(ImageTransport.BASE64, ImageTransport.URL),
     rules=(_options_fit_the_images, _mode_makes_the_resolution, _sound_needs_mode_pro),
 )
 # Kling accepts a last frame only in mode `pro` (packages/klingai, `imageTail`). This row sends `pro` if the client gave

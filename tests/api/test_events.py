@@ -461,7 +461,7 @@ async def test_an_idle_stream_gets_comments_and_without_streams_no_timer_runs(ga
     assert listener.text[length:].count(":\n\n") >= 1
     assert listener.text[length:].strip(":\n") == ""
     await listener.leave()
-    assert gateway.application.litestar.state.feed.watching._pulse._timer is None
+    assert gateway.application.litestar.state.feed.event_source._keep_alive._timer is None
 
 
 @pytest.mark.parametrize("fault", [StoreUnavailable("The disk is gone."), RuntimeError("a defect")])

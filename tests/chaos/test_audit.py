@@ -82,7 +82,7 @@ def test_a_correct_run_has_no_violation() -> None:
 
 
 @pytest.mark.parametrize("state", ["unknown", "submitting"])
-def test_a_task_whose_submit_has_no_known_end_is_no_violation(state: str) -> None:
+def test_a_task_whose_submit_has_no_known_end_is_not_a_violation(state: str) -> None:
     states = ("reserved", "submitting", "unknown")[: 3 if state == "unknown" else 2]
 
     assert examined(moved(*states), final=False).violations == []

@@ -76,7 +76,7 @@ def choices(capability: Capability, field: str, declared: frozenset[Any]) -> lis
 
 
 def images_forms(capability: Capability) -> list[str]:
-    return [URL, BASE64] if ImageTransport.BASE64 in capability.image_forms else [URL]
+    return [URL, BASE64] if ImageTransport.BASE64 in capability.image_transports else [URL]
 
 
 OPTION_VALUES: tuple[Any, ...] = (
@@ -198,7 +198,7 @@ def test_tables_of_an_adapter_are_complete(adapter: Adapter) -> None:
         "a task without a file is refreshed in even polls, and the next one is an ordinary poll"
     )
     assert adapter.refresh_every == 0 or adapter.refresh is not None
-    assert adapter.default_row is None or adapter.default_row in adapter.capabilities
+    assert adapter.default_capability_name is None or adapter.default_capability_name in adapter.capabilities
     assert adapter.variants
     assert len(set(adapter.variants)) == len(adapter.variants)
     assert (adapter.upload is None) is (adapter.uploaded_url is None)

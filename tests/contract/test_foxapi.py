@@ -252,7 +252,7 @@ def test_capabilities_are_the_documented_ones(
     assert not row.fps
     assert row.cfg_scale is None
     assert row.images.formats == {"image/jpeg", "image/png"}
-    assert row.image_forms[0] is ImageTransport.UPLOAD
+    assert row.image_transports[0] is ImageTransport.UPLOAD
 
 
 def test_only_o3_accepts_several_prompts_instead_of_one() -> None:

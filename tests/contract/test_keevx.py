@@ -263,8 +263,8 @@ def test_the_rows_are_those_of_the_parameter_tables() -> None:
         assert (capability.prompt_max, capability.count_max) == (1000, 4)
         assert not capability.frames_with_references
         assert capability.defaults == {"resolution": "720p", "duration_seconds": min(capability.durations)}
-        assert capability.image_forms[0] is ImageTransport.UPLOAD
-        assert ImageTransport.URL in capability.image_forms
+        assert capability.image_transports[0] is ImageTransport.UPLOAD
+        assert ImageTransport.URL in capability.image_transports
         assert capability.images.formats == {"image/jpeg", "image/png", "image/webp"}
         assert capability.images.max_bytes == 20 * 2**20
 

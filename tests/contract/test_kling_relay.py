@@ -213,7 +213,7 @@ def test_guidance_is_for_the_first_generation_alone() -> None:
 
     assert {name for name, values in ranges.items() if values == {(0, 1)}} == {"kling-v1", "kling-v1-6"}
     assert all(values == {None} for name, values in ranges.items() if not name.startswith("kling-v1"))
-    assert ADAPTER.default_row == "kling-v2-master"
+    assert ADAPTER.default_capability_name == "kling-v2-master"
 
 
 # --- Kling's own rules, as they appear in a plan

@@ -124,7 +124,7 @@ def test_each_file_counts_once() -> None:
     assert unique_by_url([None, first, other, twin]) == (first, other)
 
 
-def test_tables_are_read_by_code_and_by_words() -> None:
+def test_tables_are_read_by_code_and_by_phrase() -> None:
     assert by_code({FailureKind.UNAVAILABLE: "a b", FailureKind.RATE_LIMITED: "c"}) == {
         "a": FailureKind.UNAVAILABLE,
         "b": FailureKind.UNAVAILABLE,

@@ -62,7 +62,7 @@ async def test_a_start_goes_on_from_what_the_last_process_saw_though_nothing_was
     made = await gateway.post(model=FOX_TEXT, prompt=STUCK, deadline_seconds=7200)
     await gateway.until_state(made["id"], "in_progress", "accepted")
     await gateway.clock.run_for(3000)
-    gateway.app._timekeeper.start()  # which it also does by itself every few seconds of real time
+    gateway.app._ledger_clock.start()  # which it also does by itself every few seconds of real time
     seen = gateway.app.clock.now()
     await gateway.crash()
     # A crash leaves the last time that was written.

@@ -421,12 +421,13 @@ async def test_an_upload_that_the_provider_has_evicted_is_repeated(gateway, jpeg
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
-def only(gateway, provider: str, *forms: ImageTransport, **limits: Any) -> None:
+def only(gateway, provider: str, *transports: ImageTransport, **limits: Any) -> None:
     """Let the models of a provider take images only in these forms."""
     adapter = gateway.adapters[provider]
     capabilities = {
         name: tuple(
-            replace(capability, image_forms=forms, images=replaced(capability.images, **limits)) for capability in rows
+            replace(capability, image_transports=transports, images=replaced(capability.images, **limits))
+            for capability in rows
         )
         for name, rows in adapter.capabilities.items()
     }

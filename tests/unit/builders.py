@@ -103,17 +103,17 @@ class World:
         *,
         polling: Polling = POLLING,
         has_refresh: bool = False,
-        form: str = "",
+        variant: str = "",
         keeps: bool = True,
     ) -> None:
         """`keeps`: each file is archived at once; otherwise the test says what happens to it."""
         self.generation = start
         self.keeps = keeps
-        self.keeping: dict[int, ArchiveSchedule] = {}
+        self.archive_schedules: dict[int, ArchiveSchedule] = {}
         self.now = T0
         self.schedules: dict[TaskKey, PollSchedule] = {}
         self.busy: set[Effect] = set()
-        self.profile = RouteProfile(polling=polling, has_refresh=has_refresh, variant=form)
+        self.profile = RouteProfile(polling=polling, has_refresh=has_refresh, variant=variant)
         self.last: Step = self.step()
 
     def profile_of(self, route: Route) -> RouteProfile:
@@ -130,7 +130,7 @@ class World:
             assert event is None or json.loads(json.dumps(event[1])) is not None
         assert step.wake_at > self.now, "a driver would loop without a pause"
         self.generation, self.schedules = step.generation, dict(step.schedules)
-        self.keeping = dict(step.keeping)
+        self.archive_schedules = dict(step.archive_schedules)
         self.busy |= set(step.effects)
         again = self._advance(())
         assert again.writes == (), "the same step writes a second time"
@@ -152,7 +152,7 @@ class World:
             now=self.now,
             busy=frozenset(self.busy),
             profile_of=self.profile_of,
-            keeping=self.keeping,
+            archive_schedules=self.archive_schedules,
         )
 
     def attempt(self, number: int) -> Attempt:
@@ -282,7 +282,7 @@ class World:
 
     def crash(self) -> None:
         """Kill the process: another one continues with the generation as it is in the ledger."""
-        self.schedules, self.keeping, self.busy = {}, {}, set()
+        self.schedules, self.archive_schedules, self.busy = {}, {}, set()
 
     def states(self) -> list[AttemptState]:
         return [attempt.state for attempt in self.generation.attempts]

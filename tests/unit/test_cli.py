@@ -123,12 +123,12 @@ def test_a_create_gives_up_in_the_end() -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"\xff"])
-def test_what_is_no_gateway_is_told(body: bytes) -> None:
+def test_anything_that_is_not_a_gateway_is_reported(body: bytes) -> None:
     with pytest.raises(Refused, match="is the URL right"):
         Gateway(httpx.Response(200, content=body)).client().read("gen_1")
 
 
-def test_a_page_of_a_proxy_is_told_by_its_status() -> None:
+def test_a_page_of_a_proxy_is_reported_by_its_status() -> None:
     with pytest.raises(Refused, match=r"HTTP 404: Not Found"):
         Gateway(httpx.Response(404, content=b"<html>")).client().read("gen_1")
 
@@ -311,7 +311,7 @@ def test_an_end_without_a_result_is_1(
     assert "  attempt 1 p/m failed: task_failed (billed: maybe)\n" in errors
 
 
-def test_a_file_that_is_gone_is_told_and_1(
+def test_a_file_that_is_gone_is_reported_and_1(
     connected: Callable[..., Gateway], capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = {"index": 0, "status": "completed", "url": "https://files.example/a.mp4"}
@@ -320,7 +320,7 @@ def test_a_file_that_is_gone_is_told_and_1(
     assert "completed, but its file cannot be downloaded: HTTP 403" in capsys.readouterr().err
 
 
-def test_an_output_that_failed_beside_a_good_one_is_told(
+def test_an_output_that_failed_beside_a_good_one_is_reported(
     connected: Callable[..., Gateway], capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = {"index": 1, "status": "failed", "error": {"code": "c", "message": "m"}}
@@ -402,7 +402,7 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "c/d" in shown
 
 
-def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_has_gone_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone(io.StringIO):
         def write(self, _: str) -> int:
             raise BrokenPipeError
@@ -755,7 +755,7 @@ def test_a_name_with_two_addresses_has_one_port() -> None:
     ("host", "words"),
     [("no-such-host.invalid", "cannot be resolved"), ("192.0.2.1", "is not an address of this machine")],
 )
-def test_a_host_that_is_not_here_is_told(host: str, words: str) -> None:
+def test_a_host_that_is_not_here_is_reported(host: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"server\.host: {re.escape(host)} {words}"):
         listen(host, 0)
 
@@ -811,7 +811,7 @@ async def test_a_slow_answer_and_a_long_body_do_not(served: tuple[str, int]) -> 
 @pytest.mark.parametrize(
     ("start", "status"), [(b"GET / HTTP/1.1\r\nX: ", b"431"), (b"no request\r\n\r\n", b"400")], ids=["long", "none"]
 )
-async def test_what_is_refused_by_its_head_is_told_so_while_it_is_still_sent(
+async def test_a_request_refused_by_its_head_is_answered_while_it_is_still_sent(
     served: tuple[str, int], start: bytes, status: bytes
 ) -> None:
     reader, writer = await asyncio.open_connection(*served)

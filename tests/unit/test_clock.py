@@ -243,10 +243,10 @@ def test_the_drift_is_how_far_the_wall_clock_was_set_since_the_start(monkeypatch
 async def test_a_clock_that_is_set_while_the_gateway_runs_is_a_warning_once() -> None:
     drifts = iter([timedelta(0), timedelta(days=-3653), timedelta(days=-3653), timedelta(seconds=1)])
     written: list[datetime] = []
-    keeper = LedgerClock(written.append, ManualClock(), lambda: next(drifts))
+    ledger_clock = LedgerClock(written.append, ManualClock(), lambda: next(drifts))
     with structlog.testing.capture_logs() as logs:
         for _ in range(4):
-            keeper.start()
-            keeper.stop()
+            ledger_clock.start()
+            ledger_clock.stop()
     assert [line["seconds"] for line in logs if line["event"] == "clock_set_while_running"] == [-3653 * 86_400, 1]
     assert written == [ManualClock().moment] * 8

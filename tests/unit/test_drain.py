@@ -49,6 +49,6 @@ def test_a_shorter_time_is_kept_with_a_warning_that_names_both(configured: float
 
 
 @pytest.mark.parametrize("configured", [125.0, 600.0])
-def test_a_time_that_is_long_enough_is_no_warning(configured: float):
+def test_a_time_that_is_long_enough_is_not_a_warning(configured: float):
     result = drain(configured, kling_relay={})
     assert (result.seconds, result.warning) == (configured, None)

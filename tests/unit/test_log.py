@@ -179,7 +179,7 @@ def test_a_value_under_the_name_of_a_secret_is_hidden(name: str, value: object) 
     assert shown(calls=[{"deep": ({name: value},)}])["calls"] == [{"deep": [{name: expected}]}]
 
 
-def test_what_is_not_there_may_be_told() -> None:
+def test_a_missing_value_may_be_logged() -> None:
     assert shown(api_key=None)["api_key"] is None
 
 

@@ -230,7 +230,7 @@ def test_an_observer_that_fails_harms_neither_the_work_nor_the_others() -> None:
     assert (line["event"], line["observer"], line["observed"]) == ("observer_failed", "Broken", "GenerationCreated")
 
 
-def test_a_failing_log_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_log_is_not_a_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     class Log:
         def info(self, *_: object, **__: object) -> None:
             raise OSError("the disk is full")

@@ -54,7 +54,7 @@ def test_a_token_fits_a_url() -> None:
 
 
 @pytest.mark.parametrize("token", ["", ".", "x", "é" + TOKEN, TOKEN + "=", " " + TOKEN, TOKEN + "." * TOKEN_MAX])
-def test_what_is_no_token_is_refused(token: str) -> None:
+def test_anything_that_is_not_a_token_is_refused(token: str) -> None:
     assert not admits(token, "gen_1", "0", "video")
 
 

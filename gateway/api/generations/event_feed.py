@@ -47,8 +47,8 @@ class EventFrames(Struct, frozen=True):
 class Feed:
     """Reads and renders a change once for all listeners at the same position."""
 
-    def __init__(self, watching: EventStreamSource, health: HealthOf) -> None:
-        self.watching = watching
+    def __init__(self, event_source: EventStreamSource, health: HealthOf) -> None:
+        self.event_source = event_source
         self._health = health
         self._shared: dict[tuple[str, str, int, int], asyncio.Task[EventFrames | None]] = {}
 
@@ -70,37 +70,37 @@ class Feed:
         return await asyncio.shield(task)
 
     async def _read(self, generation_id: str, key: str, after: int, links: Links) -> EventFrames | None:
-        news = await self.watching.news(generation_id, key, after)
-        if news is None:
+        batch = await self.event_source.batch_after(generation_id, key, after)
+        if batch is None:
             return None
-        view = generation_view(news.generation, links, self._health)
-        body = b"".join(await self._events(news, view, after, links)) or _progress(news, view)
+        view = generation_view(batch.generation, links, self._health)
+        body = b"".join(await self._events(batch, view, after, links)) or _progress(batch, view)
         return EventFrames(
             body=body,
-            has_events=bool(news.events),
-            after=news.events[-1].seq if news.events else after,
+            has_events=bool(batch.events),
+            after=batch.events[-1].seq if batch.events else after,
             progress=view.progress,
-            ended=news.ended,
+            ended=batch.ended,
         )
 
-    async def _events(self, news: EventBatch, view: GenerationView, after: int, links: Links) -> list[bytes]:
+    async def _events(self, batch: EventBatch, view: GenerationView, after: int, links: Links) -> list[bytes]:
         """Each event with the generation as it was then, so that `queued` never says `completed` inside."""
         history: list[Event] = []
         frames = []
-        for event in news.events:
+        for event in batch.events:
             shown = view
-            if event is not news.events[-1] or _contradicts(event, news.generation):
-                history = history or await self._history(news, after)
-                past = as_of(news.generation, [entry for entry in history if entry.seq <= event.seq])
+            if event is not batch.events[-1] or _contradicts(event, batch.generation):
+                history = history or await self._history(batch, after)
+                past = as_of(batch.generation, [entry for entry in history if entry.seq <= event.seq])
                 shown = generation_view(past, links)
-            frames.append(_frame(event, news.generation.kind, shown))
+            frames.append(_frame(event, batch.generation.kind, shown))
         return frames
 
-    async def _history(self, news: EventBatch, after: int) -> list[Event]:
+    async def _history(self, batch: EventBatch, after: int) -> list[Event]:
         """All events of the generation from its first one on."""
         if after == 0:
-            return list(news.rows)
-        return await self.watching.history(news.generation.id)
+            return list(batch.rows)
+        return await self.event_source.history(batch.generation.id)
 
 
 def _contradicts(event: Event, generation: Generation) -> bool:
@@ -120,7 +120,7 @@ def _frame(event: Event, kind: str, view: GenerationView) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, name.encode(), _encode(data))
 
 
-def _progress(news: EventBatch, view: GenerationView) -> bytes:
-    name = f"{news.generation.kind}.{PROGRESS}"
-    data = EventView(type=name, created_at=unix(news.read_at), data=view)
+def _progress(batch: EventBatch, view: GenerationView) -> bytes:
+    name = f"{batch.generation.kind}.{PROGRESS}"
+    data = EventView(type=name, created_at=unix(batch.read_at), data=view)
     return b"event: %s\ndata: %s\n\n" % (name.encode(), _encode(data))

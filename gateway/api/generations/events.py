@@ -34,7 +34,7 @@ KEEP_ALIVE = b":\n\n"  # a comment, which clients ignore
 RETRY_MS = 2000  # a client reconnects after this time or up to twice as long, so that not all come at once after a stop
 
 
-class Position(Struct, frozen=True):
+class StreamPosition(Struct, frozen=True):
     """How far one listener is."""
 
     after: int  # the number of the last event that was sent
@@ -53,7 +53,7 @@ class EventStream(ASGIResponse):
 
     def __init__(
         self,
-        watching: EventStreamSource,
+        event_source: EventStreamSource,
         generation_id: str,
         frames_after: Callable[[int, int], Awaitable[EventFrames | None]],
         *,
@@ -70,7 +70,7 @@ class EventStream(ASGIResponse):
             },
             is_head_response=is_head,
         )
-        self._watching = watching
+        self._event_source = event_source
         self._generation_id = generation_id
         self._frames_after = frames_after
         self._after = after
@@ -79,7 +79,7 @@ class EventStream(ASGIResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request; 204 when the client has the last event already, so that it does not reconnect."""
-        with self._watching.listen(self._generation_id) as listener:  # before reading, so that no change is missed
+        with self._event_source.listen(self._generation_id) as listener:  # before reading, so that no change is missed
             first = await self._frames_after(self._after, 0)
             if first is None:
                 raise NotFound(f"The generation {self._generation_id[:100]!r} does not exist.", param="id")
@@ -102,9 +102,9 @@ class EventStream(ASGIResponse):
     async def _stream(self, listener: Listener, first: EventFrames, send: Send) -> None:
         try:
             await send(_body(b"retry: %d\n\n" % self._retry_ms))
-            position = await self._sent(first, Position(self._after, -1, 0), send)
+            position = await self._sent(first, StreamPosition(self._after, -1, 0), send)
             del first
-            while not (position.ended or self._watching.closed):
+            while not (position.ended or self._event_source.closed):
                 await listener.wait()
                 listener.clear()
                 position = await self._send_next(position, listener.change, send)
@@ -117,7 +117,7 @@ class EventStream(ASGIResponse):
         with suppress(Stalled):
             await send(_body(b"", more=False))
 
-    async def _send_next(self, position: Position, change: int, send: Send) -> Position:
+    async def _send_next(self, position: StreamPosition, change: int, send: Send) -> StreamPosition:
         """Send the events of a change; a comment if nothing has changed that a client can see."""
         if change == position.change:
             await send(_body(KEEP_ALIVE))
@@ -128,10 +128,10 @@ class EventStream(ASGIResponse):
         return await self._sent(frames, replace(position, change=change), send)
 
     @staticmethod
-    async def _sent(frames: EventFrames, position: Position, send: Send) -> Position:
-        is_news = frames.has_events or frames.progress != position.progress
-        await send(_body(frames.body if is_news else KEEP_ALIVE))
-        return Position(frames.after, frames.progress, position.change, frames.ended)
+    async def _sent(frames: EventFrames, position: StreamPosition, send: Send) -> StreamPosition:
+        has_changed = frames.has_events or frames.progress != position.progress
+        await send(_body(frames.body if has_changed else KEEP_ALIVE))
+        return StreamPosition(frames.after, frames.progress, position.change, frames.ended)
 
 
 def _body(content: bytes, *, more: bool = True) -> HTTPResponseBodyEvent:
@@ -167,7 +167,7 @@ async def video_events(request: Request[Any, Any, State]) -> ASGIResponse:
     params.done()
     feed: Feed = request.app.state.feed
     await context.generations.read(generation_id, key)
-    if last_event_id is not None and not await feed.watching.knows(generation_id, last_event_id):
+    if last_event_id is not None and not await feed.event_source.knows(generation_id, last_event_id):
         raise InvalidParameter(
             f"The generation has no event {last_event_id}; send the `id` of the last event that you have, or none.",
             param="last_event_id",
@@ -178,7 +178,7 @@ async def video_events(request: Request[Any, Any, State]) -> ASGIResponse:
         return feed.frames(generation_id, key, event, change=change, links=links)
 
     return EventStream(
-        feed.watching,
+        feed.event_source,
         generation_id,
         frames_after,
         after=last_event_id or 0,

@@ -29,7 +29,7 @@ from gateway.api.webhooks.views import (
 )
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.webhooks import ALL_EVENTS, EVENTS, ROTATION_SECONDS
-from gateway.webhooks.endpoints import Changes
+from gateway.webhooks.endpoints import EndpointChanges
 
 Call = Request[Any, Any, State]
 
@@ -110,7 +110,7 @@ class WebhookEndpointController(Controller):
         """Change the fields that the body has, and no others."""
         context, key = context_of(request)
         body = await read_object(request, context, ChangeWebhookEndpoint)
-        changes = Changes(
+        changes = EndpointChanges(
             url=_url(body["url"], context) if "url" in body else UNSET,
             events=_events(body["events"]) if "events" in body else UNSET,
             description=_description(body["description"]) if "description" in body else UNSET,

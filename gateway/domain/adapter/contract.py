@@ -110,7 +110,7 @@ class Capability:
     assumes: Mapping[str, Any] = field(default_factory=dict)  # `Settings` that it fills in itself: for the price
     images: ImageLimits = _PLAIN_IMAGES
     # For bytes, the first of BASE64 and UPLOAD is used. With URL, a link of the client is passed on as it is.
-    image_forms: tuple[ImageTransport, ...] = (ImageTransport.URL,)
+    image_transports: tuple[ImageTransport, ...] = (ImageTransport.URL,)
     rules: tuple[Callable[[UpstreamRequest], str | None], ...] = ()  # across fields: why it is not accepted, or None
     kind: str = "video"
 
@@ -161,7 +161,7 @@ class Adapter:
     authorize: Callable[[HttpCall, Credential, datetime], HttpCall] = bearer  # adds the key; the time is for signatures
     polling_by_model: Mapping[str, Polling] = field(default_factory=dict)  # models that differ from `polling`
     configurable: Mapping[str, tuple[Capability, ...]] = field(default_factory=dict)  # only some accounts have these
-    default_row: str | None = None  # the row for configured models that are in no table
+    default_capability_name: str | None = None  # the row for configured models that are in no table
     rate_limit_seconds: float = 30  # the wait after a 429 without Retry-After
     unavailable_seconds: float | None = None  # the wait after `UNAVAILABLE`, if one is documented
     refresh: Callable[[TaskRef], HttpCall] | None = None  # a poll that makes the provider read its own upstream

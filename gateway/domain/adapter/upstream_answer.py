@@ -89,11 +89,6 @@ def answer_of(reply: HttpReply) -> UpstreamAnswer:
     )
 
 
-def charge_of(reply: HttpReply) -> Charge | None:
-    """What a reply says the provider has reserved or charged for a task; None if it does not say."""
-    return _charge(json_or_none(reply))
-
-
 def _request_id(reply: HttpReply, body: object) -> str | None:
     headers = [reply.headers.get(name, "") for name in _ID_HEADERS]
     fields = [

@@ -130,7 +130,7 @@ class Step(Struct, frozen=True, kw_only=True):
     writes: tuple[Write, ...]
     effects: tuple[Effect, ...]
     schedules: Mapping[TaskKey, PollSchedule]  # to be handed to the next call; never stored
-    keeping: Mapping[int, ArchiveSchedule]  # the same for archiving, by the index of the output
+    archive_schedules: Mapping[int, ArchiveSchedule]  # the same for archiving, by the index of the output
     wake_at: datetime
 
 
@@ -151,15 +151,15 @@ def advance(
     busy: frozenset[Effect],
     profile_of: RouteProfileOf,
     health: HealthOf = unknown_health,
-    keeping: Mapping[int, ArchiveSchedule] = NOTHING,
+    archive_schedules: Mapping[int, ArchiveSchedule] = NOTHING,
 ) -> Step:
     """Apply the facts, then decide what to store and what to do next.
 
-    `busy` are the effects that this driver has started and that have not ended. `schedules` and `keeping` are those of
-    the step before; after a restart both are empty.
+    `busy` are the effects that this driver has started and that have not ended. `schedules` and `archive_schedules`
+    are those of the step before; after a restart both are empty.
     """
     changes = Changes(generation, now)
-    files = dict(keeping)
+    files = dict(archive_schedules)
     polled = frozenset((effect.attempt_id, effect.index) for effect in busy if isinstance(effect, Poll))
     readings = Readings(changes, dict(schedules), profile_of, polled)
     show_extras(changes)
@@ -186,7 +186,7 @@ def advance(
         writes=tuple(changes.writes),
         effects=(*_effects(changes, readings, busy, profile_of), *files_due(changes, files, busy)),
         schedules=readings.schedules,
-        keeping=files,
+        archive_schedules=files,
         wake_at=min([wake_at, *readings.moments(), *file_moments(changes, files, profile_of, busy)]),
     )
 

@@ -60,7 +60,7 @@ def with_tasks(slots: Sequence[int], tasks: Sequence[Task], refs: Sequence[TaskR
     return (*tasks, *(Task(ref=ref, slot=slot) for ref, slot in zip(added, free, strict=False)))[:TASKS_MAX]
 
 
-def room(attempt: AttemptTasks) -> int:
+def free_task_slots(attempt: AttemptTasks) -> int:
     """How many further task ids a callback or an operator may report for an attempt."""
     match attempt.state:
         case AttemptState.RESERVED:

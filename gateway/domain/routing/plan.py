@@ -224,9 +224,9 @@ def _check_input(request: GenerationRequest, capability: Capability) -> list[Rea
     return reasons
 
 
-def bytes_form(capability: Capability) -> ImageTransport | None:
+def bytes_transport(capability: Capability) -> ImageTransport | None:
     """The form in which a model prefers the bytes of an image; `None` if it takes only URLs."""
-    return next((form for form in capability.image_forms if form is not ImageTransport.URL), None)
+    return next((transport for transport in capability.image_transports if transport is not ImageTransport.URL), None)
 
 
 def _fit_images(
@@ -238,7 +238,7 @@ def _fit_images(
     """
     adaptations: list[Adaptation] = []
     reasons: list[Reason] = []
-    in_bytes = bytes_form(capability) is not None
+    in_bytes = bytes_transport(capability) is not None
     for name in dict.fromkeys(images_of(request.input)):
         param, facts = param_of(request, name), images.get(name)
         if facts is None:

@@ -4,7 +4,7 @@ import apsw
 
 from gateway.domain.errors import StoreUnavailable
 
-RETRY_SECONDS = 5.0  # the `Retry-After` that a client gets while the store does not work
+RETRY_AFTER_SECONDS = 5.0  # the `Retry-After` that a client gets while the store does not work
 
 
 class FileMovedError(Exception):
@@ -52,7 +52,7 @@ def unavailable(error: Exception, message: str) -> StoreUnavailable:
     """The error that a client gets, with `message`. Its reason is logged for the operator and not sent."""
     explanation = explain(error)
     reason = None if explanation is None else f"database.url: {explanation}"
-    refusal = StoreUnavailable(message, retry_after=RETRY_SECONDS, reason=reason)
+    refusal = StoreUnavailable(message, retry_after=RETRY_AFTER_SECONDS, reason=reason)
     refusal.__cause__ = error
     return refusal
 

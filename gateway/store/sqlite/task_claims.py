@@ -21,10 +21,10 @@ from gateway.domain.generation.reconciliation import (
     Reporter,
     after_reply,
     after_report,
+    free_task_slots,
     is_unanswered,
     left_out,
     new_refs,
-    room,
     waits_for_reply,
 )
 from gateway.domain.generation.transitions import SaveAttempt, Write
@@ -198,7 +198,7 @@ class SqliteTaskClaims:
 
     async def free_slots(self, attempt_id: str) -> int:
         attempt = _attempt_of(self._reader.all(_ATTEMPT, (attempt_id,)))
-        return 0 if attempt is None else room(attempt)
+        return 0 if attempt is None else free_task_slots(attempt)
 
     async def claim(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, reporter: Reporter) -> ClaimResult:
         def work(connection: apsw.Connection) -> ClaimResult:
@@ -206,7 +206,7 @@ class SqliteTaskClaims:
             if attempt is None:
                 return ClaimResult.REFUSED
             added = new_refs(attempt, refs)
-            if len(added) > room(attempt):
+            if len(added) > free_task_slots(attempt):
                 return ClaimResult.REFUSED
             for task_id, holder in _other_holders(connection, attempt, added).items():
                 raise Conflict(f"The task {task_id!r} already belongs to the attempt {holder}.", param="task_id")

@@ -17,7 +17,7 @@ import structlog
 
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.failpoints import reach
-from gateway.store.sqlite.errors import RETRY_SECONDS, FileMovedError, explain, is_damage, not_written
+from gateway.store.sqlite.errors import RETRY_AFTER_SECONDS, FileMovedError, explain, is_damage, not_written
 
 log = structlog.get_logger()
 
@@ -94,7 +94,7 @@ class CommitWriter:
         but the database.
         """
         if self._closing:
-            raise StoreUnavailable("The store is closed.", retry_after=RETRY_SECONDS)
+            raise StoreUnavailable("The store is closed.", retry_after=RETRY_AFTER_SECONDS)
         if yields and len(self._jobs) >= _YIELDING_MAX:
             raise Overloaded("Too many requests are waiting for the disk.", retry_after=1)
         if len(self._jobs) >= _WAITING_MAX:

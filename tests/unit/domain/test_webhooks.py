@@ -36,7 +36,7 @@ from gateway.domain.webhooks import (
     wants,
 )
 from gateway.ids import ulid
-from gateway.webhooks.endpoints import Changes
+from gateway.webhooks.endpoints import EndpointChanges
 from gateway.webhooks.signing import SigningKeys, signed
 
 T0 = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -186,18 +186,18 @@ def test_two_secrets_live_while_one_is_being_rotated() -> None:
 @pytest.mark.parametrize(
     ("disabled", "change", "expected"),
     [
-        (None, Changes(disabled=True), "requested"),
-        ("gone", Changes(disabled=True), "gone"),
-        ("gone", Changes(description="x"), "gone"),
-        ("gone", Changes(disabled=False), None),
+        (None, EndpointChanges(disabled=True), "requested"),
+        ("gone", EndpointChanges(disabled=True), "gone"),
+        ("gone", EndpointChanges(description="x"), "gone"),
+        ("gone", EndpointChanges(disabled=False), None),
     ],
 )
-def test_a_disabled_endpoint_keeps_its_reason(disabled: Any, change: Changes, expected: str | None) -> None:
+def test_a_disabled_endpoint_keeps_its_reason(disabled: Any, change: EndpointChanges, expected: str | None) -> None:
     assert change.of(replace(ENDPOINT, disabled=disabled)).disabled == expected
 
 
 def test_a_value_that_the_client_leaves_out_stays() -> None:
-    changed = Changes(description=None, events=("a",)).of(replace(ENDPOINT, description="x"))
+    changed = EndpointChanges(description=None, events=("a",)).of(replace(ENDPOINT, description="x"))
 
     assert changed == replace(ENDPOINT, description=None, events=("a",))
 

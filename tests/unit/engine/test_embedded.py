@@ -44,7 +44,7 @@ class Store:
         return generation()
 
 
-class Drive:
+class FakeDriver:
     """A driver that ends as soon as it has started."""
 
     def __init__(self, begun: list[str]) -> None:
@@ -56,7 +56,7 @@ class Drive:
 
 async def test_a_store_that_fails_at_the_start_delays_a_generation_only_until_it_works() -> None:
     clock, store, begun = HastyClock(), Store(failures=3), list[str]()
-    engine = EmbeddedEngine(store, clock, lambda: Drive(begun), spread_seconds=0, open_max=10)  # type: ignore[arg-type,return-value]
+    engine = EmbeddedEngine(store, clock, lambda: FakeDriver(begun), spread_seconds=0, open_max=10)  # type: ignore[arg-type,return-value]
 
     await engine.start()
     async with asyncio.timeout(5):

@@ -68,7 +68,7 @@ class StillClock:
 
 
 async def news(ledger: Ledger, after: int = 0) -> EventBatch | None:
-    return await EventStreamSource(ledger, Notifier(), StillClock()).news("gen_1", "key", after)  # type: ignore[arg-type]  # all of a store that is needed
+    return await EventStreamSource(ledger, Notifier(), StillClock()).batch_after("gen_1", "key", after)  # type: ignore[arg-type]  # all of a store that is needed
 
 
 def names(batch: EventBatch | None) -> list[str]:

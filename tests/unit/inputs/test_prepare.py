@@ -36,7 +36,7 @@ class Fetcher:
 class Model:
     """A model that takes images in these forms."""
 
-    def __init__(self, *forms: ImageTransport) -> None:
+    def __init__(self, *transports: ImageTransport) -> None:
         self.capabilities = (
             Capability(
                 kind="video",
@@ -45,7 +45,7 @@ class Model:
                 resolutions=frozenset(),
                 aspect_ratios=frozenset(),
                 prompt_max=100,
-                image_forms=forms,
+                image_transports=transports,
             ),
         )
 
@@ -53,8 +53,8 @@ class Model:
 class Provider:
     """A provider with one model of any name."""
 
-    def __init__(self, *forms: ImageTransport, accepts_work: bool = True) -> None:
-        self.models = dict.fromkeys(("one", "two"), Model(*forms))
+    def __init__(self, *transports: ImageTransport, accepts_work: bool = True) -> None:
+        self.models = dict.fromkeys(("one", "two"), Model(*transports))
         self.accepts_work = accepts_work
 
 

@@ -221,7 +221,7 @@ async def test_results_expire(
     assert (await client.get(task.result_url)).status_code == status
 
 
-async def test_missing_extra_is_told(
+async def test_missing_extra_is_reported(
     sandbox: SandboxServer, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)

@@ -157,7 +157,7 @@ def test_an_empty_variable_is_none() -> None:
     assert (loaded.server.port, loaded.server.auth, dict(loaded.providers)) == (8080, "none", {})
 
 
-def test_a_base_url_without_a_key_is_told() -> None:
+def test_a_base_url_without_a_key_is_a_warning() -> None:
     loaded = load(None, {"KEEVX_BASE_URL": "https://keevx.example"}, PROVIDERS)
 
     assert any(warning.startswith("providers.keevx.base_url: KEEVX_BASE_URL") for warning in loaded.warnings)
@@ -174,14 +174,14 @@ def test_a_base_url_without_a_key_is_told() -> None:
         ("VIDEO_GATEWAY_ZZZ", "it reads VIDEO_GATEWAY_ADMIN_KEY, VIDEO_GATEWAY_API_KEY, VIDEO_GATEWAY_ARTIFACTS, "),
     ],
 )
-def test_a_variable_that_nothing_reads_is_told_with_the_near_one(misspelt: str, hint: str) -> None:
+def test_a_variable_that_nothing_reads_is_reported_with_the_near_one(misspelt: str, hint: str) -> None:
     (warning,) = parsed(FOX, K="k", **{misspelt: "hush-hush", "VIDEO_GATEWAYS": "x"}).warnings
 
     assert warning.startswith(f"{misspelt}: the gateway does not read this variable; {hint}")
     assert "hush" not in warning
 
 
-def test_a_variable_that_the_file_names_or_that_is_empty_is_not_told() -> None:
+def test_a_variable_that_the_file_names_or_that_is_empty_is_not_reported() -> None:
     loaded = parsed(
         "[server]\napi_keys = ['env:VIDEO_GATEWAY_API_KEY_2']\n"
         + FOX.replace("env:K", "env:VIDEO_GATEWAY_FOX")
@@ -297,7 +297,7 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ("[server]\napi_keys = ['env:LONG', 'env:LONG']", "server.api_keys[1]: the same key is listed twice"),
     ],
 )
-def test_what_is_wrong_is_told_with_the_path_of_its_key(text: str, message: str) -> None:
+def test_a_mistake_is_reported_with_the_path_of_its_key(text: str, message: str) -> None:
     assert refusal(text, K="a-fox-key", LONG=KEY, SPACED="a key", HOOK=WEBHOOK).startswith(message)
 
 
@@ -380,7 +380,7 @@ def test_a_wrong_key_causes_no_second_fault() -> None:
         assert len(reading.faults) == 1, reading.faults
 
 
-def test_a_short_client_key_works_and_is_told_of() -> None:
+def test_a_short_client_key_works_with_a_warning() -> None:
     loaded = load(None, {"VIDEO_GATEWAY_API_KEY": "short"}, PROVIDERS)
 
     assert loaded.server.auth == "keys"
@@ -475,14 +475,14 @@ def test_polling_takes_what_is_said_and_leaves_the_rest_to_the_adapter() -> None
         ("https://relay.example", False),
     ],
 )
-def test_http_beyond_this_machine_is_told_as_a_warning(url: str, warned: bool) -> None:
+def test_http_beyond_this_machine_is_a_warning(url: str, warned: bool) -> None:
     loaded = parsed(FOX + f"base_url = '{url}/'", K="k")
 
     assert loaded.providers["foxapi"].base_url == url
     assert any(warning.startswith("providers.foxapi.base_url: ") for warning in loaded.warnings) is warned
 
 
-def test_a_route_to_a_provider_that_is_not_configured_is_told() -> None:
+def test_a_route_to_a_provider_that_is_not_configured_is_reported() -> None:
     loaded = parsed(FOX + "[models.a]\nroutes = ['foxapi/x', 'keevx/V']", K="k")
 
     assert [warning.partition(":")[0] for warning in loaded.warnings] == ["models.a.routes[1]"]
@@ -656,11 +656,11 @@ def test_prices_are_read() -> None:
         (FOX + "models = {x = {prices = {per_clip = 1}}}", "providers.foxapi.models.x.prices: expected an array"),
     ],
 )
-def test_what_is_wrong_with_an_order_or_a_price_is_told_with_its_path(text: str, message: str) -> None:
+def test_a_wrong_order_or_price_is_reported_with_its_path(text: str, message: str) -> None:
     assert refusal(text, K="a-fox-key").startswith(message)
 
 
-def test_routes_without_a_price_are_told_where_the_cheapest_is_first() -> None:
+def test_routes_without_a_price_are_reported_where_the_cheapest_is_first() -> None:
     text = PRICED % "{per_clip = 2}" + "\n[models.a]\nroutes = ['foxapi/y', 'foxapi/x']\norder = '%s'"
 
     (warning,) = parsed(text % "cheapest", K="k").warnings

@@ -88,7 +88,7 @@ BEGUN = {
 
 
 @pytest.mark.parametrize("case", [*BROKEN, *SILENT])
-async def test_a_connection_that_opened_and_brought_no_reply_is_no_answer(
+async def test_a_connection_that_opened_and_brought_no_reply_is_a_missing_answer(
     upstream: Upstream, serve: Serve, case: str
 ) -> None:
     server = serve((BROKEN | SILENT)[case])
@@ -136,7 +136,7 @@ async def test_every_error_of_a_transport_is_one_of_the_two(
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["length announced", "chunked"])
-async def test_a_reply_over_the_limit_is_no_answer_and_is_not_read_to_its_end(
+async def test_a_reply_over_the_limit_is_a_missing_answer_and_is_not_read_to_its_end(
     upstream: Upstream, serve: Serve, monkeypatch: pytest.MonkeyPatch, announced: bool
 ) -> None:
     monkeypatch.setattr(module, "REPLY_MAX", 100_000)
@@ -202,7 +202,9 @@ async def test_an_encoding_that_cannot_be_undone_leaves_a_broken_reply(upstream:
     assert answer.headers["x-request-id"] == "req-1"
 
 
-async def test_a_reply_that_unpacks_to_more_than_the_limit_is_no_answer(upstream: Upstream, serve: Serve) -> None:
+async def test_a_reply_that_unpacks_to_more_than_the_limit_is_a_missing_answer(
+    upstream: Upstream, serve: Serve
+) -> None:
     bomb = gzip.compress(b" " * (module.REPLY_MAX + 1))
     server = serve(after_reading(reply(bomb, b"Content-Encoding: gzip")))
 

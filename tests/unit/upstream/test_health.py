@@ -136,7 +136,7 @@ def test_probe_is_the_first_attempt_that_begins(health: Health, clock: StillCloc
     assert (health.circuit(*V), health.circuit(*KL)) == (OPEN, OPEN), "one probe is for all models of the account"
 
 
-def test_attempt_that_begins_on_an_open_circuit_is_no_probe(health: Health, clock: StillClock) -> None:
+def test_attempt_that_begins_on_an_open_circuit_is_not_a_probe(health: Health, clock: StillClock) -> None:
     break_(health)
     health.attempt_reserved(*V, "att_1", retry=False)
     clock.pass_seconds(OPEN_SECONDS)

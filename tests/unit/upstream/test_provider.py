@@ -91,7 +91,7 @@ def test_a_model_in_no_table_follows_the_model_that_it_is_like():
 
 def test_a_model_in_no_table_follows_the_default_if_the_adapter_has_one():
     provider = bound("kling_relay", models={"kling-v9": ProviderModel()})
-    assert provider.models["kling-v9"].capability_name == ADAPTERS["kling_relay"].default_row
+    assert provider.models["kling-v9"].capability_name == ADAPTERS["kling_relay"].default_capability_name
 
 
 @pytest.mark.parametrize("said", [ProviderModel(), ProviderModel(like="kling-v2-6")])

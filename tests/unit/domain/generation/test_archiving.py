@@ -48,7 +48,7 @@ def test_output_counts_only_once_its_file_is_kept() -> None:
 
     assert (world.generation.status, world.states()) == (Status.COMPLETED, [S.COMPLETED])
     assert world.generation.output(0).kept == archived_file()
-    assert world.keeping == {}
+    assert world.archive_schedules == {}
 
 
 def test_no_other_route_is_tried_while_a_file_is_being_archived() -> None:
@@ -121,7 +121,7 @@ def test_pauses_between_tries_grow_and_end_with_the_link() -> None:
     assert max(gaps) <= MAX_SECONDS
     assert world.generation.output(0).expires_at is not None
     assert before <= world.generation.output(0).expires_at
-    assert (world.keeping, world.last.effects) == ({}, ())
+    assert (world.archive_schedules, world.last.effects) == ({}, ())
 
 
 def test_file_that_may_never_be_fetched_is_not_waited_for() -> None:
@@ -335,8 +335,8 @@ def test_missing_file_that_needs_the_key_goes_to_the_next_route() -> None:
 def test_host_may_ask_for_a_wait_but_not_for_hours(retry_after: float | None, waits: float) -> None:
     world = being_archived()
     world.file(FileUnread(index=0, retry_after_seconds=retry_after))
-    assert (world.keeping[0].next_at - world.now).total_seconds() == waits
-    assert world.keeping[0].interval_seconds == 4  # a requested wait does not lengthen the later pauses
+    assert (world.archive_schedules[0].next_at - world.now).total_seconds() == waits
+    assert world.archive_schedules[0].interval_seconds == 4  # a requested wait does not lengthen the later pauses
 
 
 def test_file_that_came_while_its_link_ended_is_kept() -> None:

@@ -41,7 +41,7 @@ def test_attempts_are_bounded(
 def _run(
     routes: list[str], count: int, ends: list[tuple[FailureKind, AttemptState, bool, float | None]], *, amends: bool
 ) -> None:
-    world = World(generation(*routes, count=count, deadline_seconds=86_400), form="number")
+    world = World(generation(*routes, count=count, deadline_seconds=86_400), variant="number")
     bound = count * len(routes) * (REPEATS + FORMS)
     for turn in range(10 * bound):
         if world.generation.status.terminal:

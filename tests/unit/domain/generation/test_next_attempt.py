@@ -140,7 +140,7 @@ def test_stop_for_one_output_leaves_the_others_alone() -> None:
 
 
 def test_next_variant_is_tried_once() -> None:
-    world = World(generation("acme/one", "bolt/two"), form="number")
+    world = World(generation("acme/one", "bolt/two"), variant="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     assert [(attempt.route, attempt.variant) for attempt in world.generation.attempts] == [(0, "number"), (0, "string")]
 
@@ -150,13 +150,13 @@ def test_next_variant_is_tried_once() -> None:
 
 
 def test_form_that_was_just_refused_is_not_tried_again() -> None:
-    world = World(generation("acme/one"), form="number")
+    world = World(generation("acme/one"), variant="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="number")
     assert world.states() == [S.REFUSED]
 
 
 def test_next_variant_is_kept_when_the_provider_asks_to_wait() -> None:
-    world = World(generation("acme/one"), form="number")
+    world = World(generation("acme/one"), variant="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.end(2, FailureKind.RATE_LIMITED, retry_after=10)
     world.step(wait=10)
@@ -178,7 +178,7 @@ def test_next_variant_is_not_tried_beyond_max_cost() -> None:
 
 
 def test_every_route_has_its_own_next_variant() -> None:
-    world = World(generation("acme/one", "bolt/two"), form="number")
+    world = World(generation("acme/one", "bolt/two"), variant="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.end(2, FailureKind.OUT_OF_CREDIT)
     world.end(3, FailureKind.INVALID_REQUEST, amend="string")
@@ -189,7 +189,7 @@ def test_every_route_has_its_own_next_variant() -> None:
 
 
 def test_outputs_of_one_refused_submit_are_amended_together() -> None:
-    world = World(generation(count=3, count_max=4), form="number")
+    world = World(generation(count=3, count_max=4), variant="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     assert [(attempt.slots, attempt.variant) for attempt in world.generation.attempts][1:] == [((0, 1, 2), "string")]
 
@@ -390,7 +390,7 @@ def test_wait_beyond_the_deadline_is_not_waited_for_after_another_route() -> Non
 
 
 def test_repeated_route_keeps_its_form() -> None:
-    world = World(generation("acme/one", "bolt/two"), form="number")
+    world = World(generation("acme/one", "bolt/two"), variant="number")
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.end(2, FailureKind.RATE_LIMITED, retry_after=10)
     world.end(3, FailureKind.OUT_OF_CREDIT)
@@ -836,7 +836,7 @@ def test_other_routes_do_not_wait_for_a_repeat_to_be_allowed() -> None:
 
 
 def test_what_is_a_repeat() -> None:
-    world = World(generation("acme/one", "bolt/two", count=2), form="number")
+    world = World(generation("acme/one", "bolt/two", count=2), variant="number")
     assert world.routes() == [0, 0], "an attempt for each output"
     world.end(1, FailureKind.INVALID_REQUEST, amend="string")
     world.end(3, FailureKind.UNAVAILABLE)

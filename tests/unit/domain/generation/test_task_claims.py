@@ -14,10 +14,10 @@ from gateway.domain.generation.reconciliation import (
     Claimed,
     after_reply,
     after_report,
+    free_task_slots,
     is_unanswered,
     left_out,
     new_refs,
-    room,
     waits_for_reply,
 )
 
@@ -45,24 +45,24 @@ def claims(state: AttemptState, *named: str, **changes: Any) -> AttemptTasks:
 
 
 def test_an_attempt_that_was_not_sent_has_no_room() -> None:
-    assert room(claims(S.RESERVED)) == 0
+    assert free_task_slots(claims(S.RESERVED)) == 0
 
 
 @pytest.mark.parametrize("count", [0, 1, REMEMBERED_MAX])
 def test_a_submit_under_way_has_room_for_a_few_reports(count: int) -> None:
-    assert room(claims(S.SUBMITTING, remembered=refs(*map(str, range(count))))) == REMEMBERED_MAX - count
+    assert free_task_slots(claims(S.SUBMITTING, remembered=refs(*map(str, range(count))))) == REMEMBERED_MAX - count
 
 
 @pytest.mark.parametrize("state", [S.ACCEPTED, S.COMPLETED])
 def test_a_reply_that_named_a_task_for_each_output_leaves_no_room(state: AttemptState) -> None:
-    assert room(claims(state, "a", "b")) == 0
-    assert room(claims(state, "a")) == TASKS_MAX - 1
-    assert room(claims(state, "a", "b", adopted="callback")) == TASKS_MAX - 2
+    assert free_task_slots(claims(state, "a", "b")) == 0
+    assert free_task_slots(claims(state, "a")) == TASKS_MAX - 1
+    assert free_task_slots(claims(state, "a", "b", adopted="callback")) == TASKS_MAX - 2
 
 
 @pytest.mark.parametrize("state", sorted(set(S) - {S.RESERVED, S.SUBMITTING, S.ACCEPTED, S.COMPLETED}))
 def test_any_other_attempt_that_was_sent_has_room(state: AttemptState) -> None:
-    assert room(claims(state, "a", "b")) == TASKS_MAX - 2
+    assert free_task_slots(claims(state, "a", "b")) == TASKS_MAX - 2
 
 
 def test_a_report_is_new_when_its_task_is_neither_named_nor_remembered() -> None:

@@ -225,7 +225,7 @@ def test_input_has_to_be_one_the_model_takes(
     assert reasons(ask(value), with_values(PLAIN, **changes)) == expected
 
 
-BYTES = with_values(PLAIN, image_forms=(ImageTransport.BASE64, ImageTransport.URL))
+BYTES = with_values(PLAIN, image_transports=(ImageTransport.BASE64, ImageTransport.URL))
 
 
 def facts(**changes: Any) -> ImageFacts:
@@ -265,7 +265,7 @@ def test_reason_names_the_image_that_does_not_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("forms", "links", "can"),
+    ("transports", "links", "can"),
     [
         ((ImageTransport.URL,), False, False),
         ((ImageTransport.URL,), True, True),
@@ -273,8 +273,8 @@ def test_reason_names_the_image_that_does_not_fit() -> None:
         ((ImageTransport.UPLOAD, ImageTransport.URL), False, True),
     ],
 )
-def test_image_bytes_need_a_form_or_a_link(forms: tuple[ImageTransport, ...], links: bool, can: bool) -> None:
-    capability = with_values(PLAIN, image_forms=forms)
+def test_image_bytes_need_a_form_or_a_link(transports: tuple[ImageTransport, ...], links: bool, can: bool) -> None:
+    capability = with_values(PLAIN, image_transports=transports)
     given = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts()}, links=links)
     assert given == ([] if can else [("image", "takes images by URL alone, and the gateway has no public URL")])
     assert reasons(ask(FRAME), capability, links=links) == []  # an image that is only a URL is checked later
@@ -306,7 +306,7 @@ LARGE = facts(bytes=90_000, width=500, height=400)
 def test_image_is_converted_if_that_is_allowed(
     adapt: Any, form: ImageTransport, image: ImageFacts, given: str | None
 ) -> None:
-    limits = with_values(PLAIN, image_forms=(form,), images=SMALL)
+    limits = with_values(PLAIN, image_transports=(form,), images=SMALL)
     request = ask(ImageToVideo(first_frame="file_1"), adapt=adapt)
     planned = plan(request, [candidate(limits)], {"file_1": image}, links=True)
     if given is None:
@@ -473,7 +473,7 @@ def size(width: int, height: int) -> dict[str, ImageFacts]:
     return {"file_a": ImageFacts(content_type="image/png", bytes=1000, width=width, height=height)}
 
 
-FOLLOWING = with_values(FOLLOWS, image_forms=(ImageTransport.UPLOAD, ImageTransport.URL))
+FOLLOWING = with_values(FOLLOWS, image_transports=(ImageTransport.UPLOAD, ImageTransport.URL))
 
 
 @pytest.mark.parametrize("image", [(1280, 720), (1366, 768), (854, 480), (1920, 1088)])
