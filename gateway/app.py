@@ -32,7 +32,6 @@ from gateway.build import (
     build_reconciliation,
     build_upstream,
     build_webhooks,
-    providers_of,
 )
 from gateway.clock import Clock, SystemClock
 from gateway.domain.adapter.contract import Adapter
@@ -40,7 +39,7 @@ from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.drain import drain_of
 from gateway.settings.load import Settings
 from gateway.telemetry import LogObserver, Observer, Observers
-from gateway.upstream.provider import accepting
+from gateway.upstream.provider import accepting, providers_of
 from gateway.upstream.registry import load_adapters
 
 log = structlog.get_logger()

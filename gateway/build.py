@@ -10,7 +10,6 @@ from datetime import timedelta
 from functools import partial
 
 import httpx
-import structlog
 
 from gateway.api.generations.views import generation_view
 from gateway.api.web.auth import Authenticator
@@ -23,9 +22,7 @@ from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import Clock, SystemClock, not_before
-from gateway.domain.adapter.contract import Adapter
-from gateway.domain.errors import ConfigurationError
-from gateway.domain.ledger_clock import LedgerTime, SweepHold, clock_trouble, sweep_hold
+from gateway.domain.ledger_clock import SweepHold
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
@@ -49,20 +46,18 @@ from gateway.inputs.provider_uploads import ProviderUploads
 from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
-from gateway.settings.load import Settings, is_loopback
+from gateway.settings.load import Settings
 from gateway.store.files import FileLimits
+from gateway.store.opening import open_store
 from gateway.store.port import Store
-from gateway.store.sqlite.store import SqliteStore
 from gateway.telemetry import Observer
 from gateway.tokens import Signer
 from gateway.upstream.client import Upstream
 from gateway.upstream.health import Health
-from gateway.upstream.provider import Provider, accepting, bind
+from gateway.upstream.provider import Provider, accepting
 from gateway.webhooks.deliverer import Deliverer
 from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.signing import SigningKeys
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,7 +290,7 @@ def build_webhooks(base: Base) -> WebhookParts:
     fetcher = Fetcher(base.settings.fetch.allow)
     configured = (settings.secret, settings.previous_secret)
     keys = SigningKeys([key.reveal() for key in configured if key is not None], base.store.secret("webhooks"))
-    links = Links(own_url(base.settings), base.signer)
+    links = Links(base.settings.own_url, base.signer)
     deliverer = Deliverer(
         store=base.store,
         poster=fetcher,
@@ -395,58 +390,6 @@ def build_context(
         public_url=server.public_url,
         started_at=int(base.clock.now().timestamp()),
     )
-
-
-def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple[Store, SweepHold | None]:
-    """The ledger, and a hold for the sweeper if the clock is far ahead of the ledger. Raises `ClockTrouble`."""
-    now = clock.now()
-    hold: SweepHold | None = None
-
-    def check_clock(ledger: LedgerTime) -> None:
-        nonlocal hold
-        trouble = clock_trouble(now, ledger)
-        if trouble is not None and not accept_clock:
-            raise trouble
-        if trouble is not None:
-            log.warning("clock_accepted", clock=trouble.clock.isoformat(), ledger=trouble.ledger.isoformat())
-        elif not accept_clock and (hold := sweep_hold(now, ledger)) is not None:
-            log.warning(
-                "clock_ahead_of_ledger",
-                clock=now.isoformat(),
-                ledger=hold.ledger.isoformat(),
-                detail="if the clock is wrong, set it and start again; for a day this time removes nothing",
-            )
-
-    store = SqliteStore.open(
-        settings.database.path,
-        now,
-        check_clock=check_clock,
-        keep_results=timedelta(days=settings.artifacts.keep_days) if accept_clock else None,
-    )
-    return store, hold
-
-
-def own_url(settings: Settings) -> str:
-    """The beginning of the URLs in webhooks, where no request of a client shows the host.
-
-    Empty if the gateway cannot know it: on an address that is not a loopback address it needs `server.public_url`.
-    """
-    server = settings.server
-    if server.public_url is not None or not is_loopback(server.host):
-        return server.public_url or ""
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    return f"http://{host}:{server.port}"
-
-
-def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
-    """The providers that take work or whose tasks are polled. Raises `ConfigurationError` if none is configured."""
-    providers = bind(settings, adapters)
-    if not providers:
-        names = ", ".join(f"{name.upper()}_API_KEY" for name in adapters)
-        raise ConfigurationError(
-            f"providers: none is configured; set one of {names}, or write a [providers.NAME] table"
-        )
-    return providers
 
 
 def open_artifact_store(settings: Settings) -> ArtifactStore:

@@ -16,7 +16,6 @@ from msgspec import structs
 
 from gateway.app import UNFOLLOWED_SHOWN
 from gateway.artifacts.bucket import bucket_of, probe
-from gateway.build import providers_of
 from gateway.clock import BEHIND_SECONDS
 from gateway.commands.ledger_file import LedgerFile, inspect_ledger
 from gateway.commands.terminal import say
@@ -29,7 +28,7 @@ from gateway.drain import drain_of
 from gateway.generations.catalog import Catalog
 from gateway.settings.environment import variable_prefix
 from gateway.settings.load import ProviderSettings, Settings, read_configuration, table_of
-from gateway.upstream.provider import Provider, bind
+from gateway.upstream.provider import Provider, bind, providers_of
 from gateway.upstream.registry import load_adapters
 
 STARTS, UNREACHABLE, STARTS_NOT = 0, 1, 2  # 1: the gateway starts, but cannot reach a provider or the bucket

@@ -11,14 +11,13 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from gateway.api.models.views import CapabilityView, ModelList, ModelView, model_view
-from gateway.build import providers_of
 from gateway.commands.client import DEFAULT_URL, Client, Refused, Unreachable
 from gateway.commands.configuration import configured
 from gateway.commands.generate import Server
 from gateway.commands.terminal import plain, warn
 from gateway.domain.errors import ConfigurationError, ModelNotFound
 from gateway.generations.catalog import Catalog
-from gateway.upstream.provider import accepting
+from gateway.upstream.provider import accepting, providers_of
 
 _WIDE = 200  # columns, if standard output is not a terminal
 

@@ -100,6 +100,14 @@ class Settings(_Sections, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
     @property
+    def own_url(self) -> str:
+        """The begin of URLs in webhooks, where no request of a client shows it. Empty if only a proxy would know it."""
+        if self.server.public_url is not None or not is_loopback(self.server.host):
+            return self.server.public_url or ""
+        host = f"[{self.server.host}]" if ":" in self.server.host else self.server.host
+        return f"http://{host}:{self.server.port}"
+
+    @property
     def enabled(self) -> dict[str, ProviderSettings]:
         """The providers that take new work."""
         return {name: provider for name, provider in self.providers.items() if provider.enabled}

@@ -58,6 +58,17 @@ def bind(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provi
     }
 
 
+def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
+    """The providers that take work or whose tasks are polled. Raises `ConfigurationError` if none is configured."""
+    providers = bind(settings, adapters)
+    if not providers:
+        names = ", ".join(f"{name.upper()}_API_KEY" for name in adapters)
+        raise ConfigurationError(
+            f"providers: none is configured; set one of {names}, or write a [providers.NAME] table"
+        )
+    return providers
+
+
 def accepting(providers: Mapping[str, Provider]) -> dict[str, Provider]:
     """The providers that new work may be sent to."""
     return {name: provider for name, provider in providers.items() if provider.accepts_work}
