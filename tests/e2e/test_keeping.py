@@ -1,7 +1,9 @@
 """Results are archived: fetched once, checked, available after the provider's link has ended, removed when deleted."""
 
+import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.archiving import MAX_SECONDS
+from gateway.domain.generation.model import Generation
+from gateway.domain.generation.transitions import SaveArchivedFile, Write
 from gateway.engine.sweeper import INTERVAL_SECONDS
 from gateway.fetch import download
 
@@ -283,6 +287,47 @@ async def test_delete_of_a_generation_removes_its_files(keeping: Gateway):
     assert (await keeping.client.delete(f"/v1/videos/generations/{made['id']}")).status_code == 200
     await keeping.until(lambda: not keeping.app.store._read.all("select * from artifacts"))
     assert files(keeping) == []
+
+
+async def test_delete_while_a_file_is_recorded_leaves_no_file(keeping: Gateway, monkeypatch: pytest.MonkeyPatch):
+    """The local copy for the thumbnail goes as well: it would hold the deleted video until the gateway stops."""
+    keeping.thumbnails = True
+    await keeping.restart()
+    put, write = keeping.app.artifact_store.put, keeping.app.store.write
+    deleted: list[int] = []
+
+    async def put_later(*args: Any) -> None:
+        if not (await keeping.stored(ids[0])).status.terminal:
+            raise StoreUnavailable("The disk is full.")
+        await put(*args)
+
+    async def delete_and_write(before: Generation, writes: Sequence[Write], now: datetime) -> int | None:
+        if any(isinstance(item, SaveArchivedFile) for item in writes):
+            deleted.append((await keeping.client.delete(f"/v1/videos/generations/{before.id}")).status_code)
+        return await write(before, writes, now)
+
+    monkeypatch.setattr(keeping.app.artifact_store, "put", put_later)
+    monkeypatch.setattr(keeping.app.store, "write", delete_and_write)
+    ids = [(await keeping.post(model=FOX))["id"]]
+    assert (await keeping.finish(ids[0]))["status"] == "completed"
+    await keeping.clock.run_for(3600)
+    assert deleted == [200]
+    assert not any((keeping.folder / "artifacts" / "results" / ".partial").iterdir())
+
+
+async def test_file_system_without_hard_links_costs_only_the_thumbnail(
+    keeping: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    def link(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    keeping.thumbnails = True
+    await keeping.restart()
+    monkeypatch.setattr(os, "link", link)
+    made = await keeping.make(model=FOX)
+    [output] = (await keeping.get(made["id"]))["data"]
+    assert (made["warnings"], output["thumbnail_url"]) == ([], None)
+    assert [path.suffix for path in files(keeping)] == [".mp4"]
 
 
 async def test_files_go_when_their_time_is_over(keeping: Gateway):
