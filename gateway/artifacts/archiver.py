@@ -145,6 +145,10 @@ class Archiver:
         """Start to draw a thumbnail, unless the provider gave one. To be called when the ledger has the file."""
         self._thumbnails.begin(archived.name)
 
+    async def ended(self, generation_id: str) -> None:
+        """Called when the driver of this generation has ended: no more of its files will be recorded."""
+        await self._thumbnails.forget(generation_id)
+
     def close(self) -> None:
         """Let the threads end that write files. `archive` must not be called any more."""
         self._writer.close()
@@ -168,8 +172,8 @@ class Archiver:
             if archived.thumbnail is not None and thumbnail_type is not None:
                 await self._artifacts.put(archived.thumbnail, thumbnail, thumbnail_type)
             is_drawn = self._thumbnails.enabled and thumbnail_type is None
-            if is_drawn:
-                await asyncio.to_thread(os.link, partial, copy)  # `put` moves `partial` away
+            if is_drawn:  # `put` moves `partial` away
+                is_drawn = await asyncio.to_thread(_linked, partial, copy)
             await self._artifacts.put(archived.name, partial, archived.content_type)
             if is_drawn:
                 spare.remove(copy)
@@ -324,6 +328,16 @@ class _Streamed:
                 yield chunk
         except httpx.HTTPError as error:
             raise BrokeOff(f"{self.host} broke the transfer off, or nothing more came") from error
+
+
+def _linked(path: Path, other: Path) -> bool:
+    """Give the file another name; False on a file system without hard links, where the video has no thumbnail."""
+    try:
+        os.link(path, other)
+    except OSError as error:
+        log.info("thumbnail_not_stored", error=str(error))
+        return False
+    return True
 
 
 async def _media(path: Path, broke_off: FetchFailed | None) -> Media:

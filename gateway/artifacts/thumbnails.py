@@ -62,8 +62,8 @@ class Thumbnails:
     async def prepare(self, generation_id: str, index: int, name: str, path: Path) -> None:
         """Take over a local file of a video for `begin`, which is called when the ledger has the video.
 
-        `name` is that of the video in the artifact store. The file is removed after the drawing. Where too many videos
-        wait, those that have waited longest get no thumbnail: their drivers have ended before the ledger had the file.
+        `name` is that of the video in the artifact store. The file is removed after the drawing, or by `forget`. Where
+        too many videos wait, as when the ledger is not available, those that have waited longest get no thumbnail.
         """
         self._waiting[name] = _Video(generation_id, index, name, path)
         dropped = [self._waiting.pop(oldest).path for oldest in list(self._waiting)[:-PENDING_MAX]]
@@ -78,6 +78,15 @@ class Thumbnails:
         task = asyncio.create_task(self._draw(video), name="thumbnail")
         self._drawing.add(task)
         task.add_done_callback(self._drawing.discard)
+
+    async def forget(self, generation_id: str) -> None:
+        """Remove the local files for which `begin` will not be called: the driver of their generation has ended.
+
+        Without this, the video of a generation that was deleted at that moment would stay on the disk until the stop.
+        """
+        names = [name for name, video in self._waiting.items() if video.generation_id == generation_id]
+        if names:
+            await asyncio.to_thread(remove_files, *[self._waiting.pop(name).path for name in names])
 
     async def close(self) -> None:
         """Cancel the drawings under way and remove the local files."""

@@ -83,6 +83,8 @@ class Driver:
                 # The next driver must not find a submit in flight: it would take it for lost.
                 await asyncio.wait(self._running)
             raise
+        finally:
+            await self._effects.ended(generation.id)
 
     async def _run(self, generation: Generation) -> None:
         current: Generation | None = generation

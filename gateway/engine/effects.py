@@ -30,6 +30,10 @@ class Effects:
         """The ledger has this file of an output now: draw its thumbnail if it has none."""
         self._archiver.recorded(file)
 
+    async def ended(self, generation_id: str) -> None:
+        """The driver of this generation has ended: remove what waited for it."""
+        await self._archiver.ended(generation_id)
+
     async def carry_out(self, generation: Generation, effect: Effect) -> Fact | None:
         """Carry out the effect and return the fact that was learnt; `None` if the outcome is stored already."""
         if isinstance(effect, ArchiveFile):

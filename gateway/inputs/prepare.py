@@ -38,7 +38,7 @@ log = structlog.get_logger()
 FILE_PREFIX = "file_"
 FETCH_TIMEOUT_SECONDS = 60.0
 FETCH_AGAIN_SECONDS = 2.0  # between the first and the second try to fetch an image
-FAILED_FETCHES_MAX = 10_000  # remembered URLs that could not be fetched, of all generations together
+FAILED_FETCHES_MAX = 1000  # remembered URLs that could not be fetched, of all generations; together 8 MB at most
 LINK_LIFE = timedelta(hours=24)  # no generation takes longer
 _INSTEAD = (
     "The URL must be one that anyone can open; or send the image itself, as base64 text or as the id of a file that you"

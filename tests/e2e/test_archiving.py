@@ -1,7 +1,9 @@
 """Results are archived: fetched once, checked, available after the provider's link has ended, removed when deleted."""
 
+import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.archiving import MAX_SECONDS
+from gateway.domain.generation.model import Generation
+from gateway.domain.generation.transitions import SaveArchivedFile, Write
 from gateway.engine.sweeper import INTERVAL_SECONDS
 from gateway.fetch import download
 
@@ -283,6 +287,47 @@ async def test_delete_of_a_generation_removes_its_files(archiving: Gateway):
     assert (await archiving.client.delete(f"/v1/videos/generations/{made['id']}")).status_code == 200
     await archiving.until(lambda: not archiving.app.store._read.all("select * from artifacts"))
     assert files(archiving) == []
+
+
+async def test_delete_while_a_file_is_recorded_leaves_no_file(archiving: Gateway, monkeypatch: pytest.MonkeyPatch):
+    """The local copy for the thumbnail goes as well: it would hold the deleted video until the gateway stops."""
+    archiving.thumbnails = True
+    await archiving.restart()
+    put, write = archiving.app.artifact_store.put, archiving.app.store.write
+    deleted: list[int] = []
+
+    async def put_later(*args: Any) -> None:
+        if not (await archiving.stored(ids[0])).status.terminal:
+            raise StoreUnavailable("The disk is full.")
+        await put(*args)
+
+    async def delete_and_write(before: Generation, writes: Sequence[Write], now: datetime) -> int | None:
+        if any(isinstance(item, SaveArchivedFile) for item in writes):
+            deleted.append((await archiving.client.delete(f"/v1/videos/generations/{before.id}")).status_code)
+        return await write(before, writes, now)
+
+    monkeypatch.setattr(archiving.app.artifact_store, "put", put_later)
+    monkeypatch.setattr(archiving.app.store, "write", delete_and_write)
+    ids = [(await archiving.post(model=FOX))["id"]]
+    assert (await archiving.finish(ids[0]))["status"] == "completed"
+    await archiving.clock.run_for(3600)
+    assert deleted == [200]
+    assert not any((archiving.folder / "artifacts" / "results" / ".partial").iterdir())
+
+
+async def test_file_system_without_hard_links_costs_only_the_thumbnail(
+    archiving: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    def link(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    archiving.thumbnails = True
+    await archiving.restart()
+    monkeypatch.setattr(os, "link", link)
+    made = await archiving.make(model=FOX)
+    [output] = (await archiving.get(made["id"]))["data"]
+    assert (made["warnings"], output["thumbnail_url"]) == ([], None)
+    assert [path.suffix for path in files(archiving)] == [".mp4"]
 
 
 async def test_files_go_when_their_time_is_over(archiving: Gateway):

@@ -11,6 +11,7 @@ from gateway.domain.adapter.contract import Capability, ImageTransport
 from gateway.domain.adapter.request import ImageToVideo, InputKind
 from gateway.domain.generation.model import Generation
 from gateway.fetch.fetcher import FetchRefused
+from gateway.fetch.urls import URL_MAX
 from gateway.inputs import prepare
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
@@ -138,3 +139,8 @@ async def test_the_remembered_fetches_are_bounded(
     assert len(fetcher.urls) == 3
     await refusal(inputs, from_image("gen_1"), provider)
     assert len(fetcher.urls) == 4
+
+
+def test_the_remembered_fetches_fit_into_memory() -> None:
+    """A client can fill them with the longest URLs, and they stay until the gateway stops."""
+    assert prepare.FAILED_FETCHES_MAX * URL_MAX <= 10_000_000
