@@ -1,6 +1,5 @@
 """How an answer shows the request of a generation and the settings of a route, under the API's own names."""
 
-from collections.abc import Callable
 from typing import Any
 
 from msgspec import UNSET, UnsetType, defstruct
@@ -28,26 +27,32 @@ class SettingsView(_SettingsFields):  # type: ignore[misc]  # its fields are in 
 
 def settings_view(settings: Settings) -> dict[str, Any]:
     """Return the settings that are set: name in the API → value."""
-    values = ((name, getattr(settings, field)) for name, field in _SETTINGS)
-    return {name: value for name, value in values if value is not None}
+    view: dict[str, Any] = {}
+    for name, field in _SETTINGS:
+        value = getattr(settings, field)
+        if value is not None:
+            view[name] = value
+    return view
 
 
-_HOLDERS: dict[Holder, Callable[[GenerationRequest], object]] = {
-    Holder.REQUEST: lambda request: request,
-    Holder.SETTINGS: lambda request: request.settings,
-    Holder.INPUT: lambda request: request.input,
-}
-_DEFAULTS = GenerationRequest(model="", input=TextToVideo())
+_HOLDERS = (Holder.REQUEST, Holder.SETTINGS, Holder.INPUT)  # in the order of `_parts`
+
+
+def _parts(request: GenerationRequest) -> tuple[object, ...]:
+    return request, request.settings, request.input
+
+
+_DEFAULTS = _parts(GenerationRequest(model="", input=TextToVideo()))
 _ALWAYS = object()  # equal to no value
-# Name in the API, holder, field of the holder, and the value that is not shown.
+# Name in the API, index of its holder in `_parts`, field of the holder, and the value that is not shown.
 _SHOWN = tuple(
     (
         row.name,
-        _HOLDERS[row.target.holder],
+        _HOLDERS.index(row.target.holder),
         row.target.field,
         _ALWAYS
         if row.target.shown is Shown.ALWAYS
-        else getattr(_HOLDERS[row.target.holder](_DEFAULTS), row.target.field, None),
+        else getattr(_DEFAULTS[_HOLDERS.index(row.target.holder)], row.target.field, None),
     )
     for row in PARAMETERS
     if row.target.holder in _HOLDERS and row.target.shown is not Shown.NEVER
@@ -60,8 +65,9 @@ def request_view(request: GenerationRequest) -> dict[str, Any]:
     An image is shown as its URL or as the `file_…` name that the gateway gave to its bytes.
     """
     view: dict[str, Any] = {}
+    parts = _parts(request)
     for name, holder, field, hidden in _SHOWN:
-        value = getattr(holder(request), field, None)  # an input has only the fields of its kind
+        value = getattr(parts[holder], field, None)  # an input has only the fields of its kind
         if value is not None and value != hidden:
             view[name] = value
     return view
