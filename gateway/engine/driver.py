@@ -77,7 +77,7 @@ class Driver:
             for task in self._running:
                 task.cancel()
             raise
-        except Exception:
+        except Exception:  # raised again below, after the submits in flight have ended
             self._cancel_all_but_submits()
             if self._running:
                 # The next driver must not find a submit in flight: it would take it for lost.

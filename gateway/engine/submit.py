@@ -323,6 +323,6 @@ def _answer_of(reply: HttpReply) -> UpstreamAnswer:
     """What is stored about the answer for support. A fault in reading it must not change what the answer means."""
     try:
         return answer_of(reply)
-    except Exception:
+    except Exception:  # these details are for support; the meaning of the answer is read elsewhere
         log.exception("answer_not_read", status=reply.status)
         return UpstreamAnswer(status=reply.status)

@@ -75,6 +75,7 @@ def number(value: object) -> float | None:
     """A finite number, also one in a string such as "5.1" or "30%"; else None."""
     if isinstance(value, bool):
         return None
+    # What `float` does not accept raises, and is not a number: so the type of `value` is left to it.
     try:
         parsed = float(value.strip().removesuffix("%")) if isinstance(value, str) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

@@ -80,7 +80,7 @@ def _submitted(adapter: Adapter, call: HttpCall, reply: HttpReply) -> Failed | t
         return adapter.task_refs(call, reply)
     except UnreadableReply:
         return _started(adapter, call, reply) or refusal or failed(FailureKind.AMBIGUOUS)
-    except Exception:
+    except Exception:  # whatever the adapter raised, a task that the reply names was paid for
         if started := _started(adapter, call, reply):
             return started
         raise
