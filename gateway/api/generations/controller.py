@@ -1,35 +1,29 @@
 """`/v1/videos/generations`: each handler reads the request, calls one service, and encodes what it returns."""
 
-import asyncio
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from litestar import Controller, Request, delete, post, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
-from gateway.api.generations.create_request import Normalised, normalise
-from gateway.api.generations.form import read_create
+from gateway.api.generations.creating import create, created_headers, wanted
 from gateway.api.generations.parameters import CreateVideo
+from gateway.api.generations.public_ids import generation_id
 from gateway.api.generations.quote import QuoteView, quote_view
 from gateway.api.generations.views import Deleted, GenerationList, GenerationView, generation_view
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import Context, context_of
-from gateway.api.web.headers import header, is_retry, only_header, poll_headers
+from gateway.api.web.headers import header, poll_headers
 from gateway.api.web.operation import PAGE, REF, Operation
-from gateway.api.web.query import Params, path_id
+from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.adapter.task import Status
-from gateway.domain.errors import InvalidParameter
 from gateway.domain.generation.model import Generation
-from gateway.inputs.prepare import file_name
-from gateway.media.image_header import LARGE
 from gateway.store.port import Query, is_cursor
 
 Call = Request[Any, Any, State]
-IDEMPOTENCY_KEY_MAX = 255  # characters
 WAIT_MAX = 60  # seconds
 _VERSION = re.compile(r'"([0-9]{1,18})"')  # of a generation, as an ETag
 _FORM: Mapping[str, Any] = {"$ref": REF.format(name="CreateVideoForm")}  # made by `gateway.api.openapi.create`
@@ -105,29 +99,17 @@ class VideoGenerationController(Controller):
     async def create(self, request: Call) -> ASGIResponse:
         """Accept a generation: it is durable when this answers, and is started soon after."""
         context, key = context_of(request)
-        wanted = await _wanted(request, context, key)
-        with wanted.named():
-            created = await context.generations.create(
-                wanted.request,
-                key=key,
-                files=wanted.files,
-                idempotency_key=_idempotency_key(request),
-                retry=is_retry(request),
-            )
-        headers = {"location": f"{self.path}/{created.generation.id}"} | poll_headers(
-            created.generation, context.poll_advisor
-        )
-        if created.replayed:
-            headers["idempotent-replayed"] = "true"
+        created = await create(request, context, key, await wanted(request, context, key))
+        headers = created_headers(created, context, f"{self.path}/{created.generation.id}")
         return _answer(created.generation, context, headers, request if created.replayed else None)
 
     @post("/quote", status_code=200, operation=_QUOTE)
     async def quote(self, request: Call) -> ASGIResponse:
         """Say what a create with the same body would do; nothing is stored or started."""
         context, key = context_of(request)
-        wanted = await _wanted(request, context, key)
-        with wanted.named():
-            quote = await context.generations.quote(wanted.request, key=key, files=wanted.files)
+        asked = await wanted(request, context, key)
+        with asked.named():
+            quote = await context.generations.quote(asked.request, key=key, files=asked.files)
         return json_answer(quote_view(quote, context.health))
 
     @route(
@@ -178,7 +160,7 @@ class VideoGenerationController(Controller):
         params.done()
         tags = header(request, "if-none-match") or ""
         versions = {int(version) for version in _VERSION.findall(tags)}
-        generation = await context.generations.read(_id(request), key, wait, versions)
+        generation = await context.generations.read(generation_id(request), key, wait, versions)
         headers = {"etag": f'"{generation.version}"'}
         if not wait:  # a client that waits may ask again at once
             headers |= poll_headers(generation, context.poll_advisor)
@@ -200,7 +182,7 @@ class VideoGenerationController(Controller):
         """Cancel a generation; the answer says whether a provider had started."""
         context, key = context_of(request)
         Params.of(request).done()
-        return _answer(await context.generations.cancel(_id(request), key), context, {}, request)
+        return _answer(await context.generations.cancel(generation_id(request), key), context, {}, request)
 
     @delete(
         "/{generation_id:str}",
@@ -216,54 +198,12 @@ class VideoGenerationController(Controller):
         """Delete a generation that has ended."""
         context, key = context_of(request)
         Params.of(request).done()
-        await context.generations.delete(_id(request), key)
-        return json_answer(Deleted(id=_id(request), object="video.generation"))
-
-
-async def _wanted(request: Call, context: Context, key: str) -> Normalised:
-    """What the body of a create or a quote asks for; a large body is decoded in a thread."""
-    Params.of(request).done()
-    body = await read_create(request, context.max_body_bytes)
-    read = partial(normalise, body, lambda content: file_name(key, content), context.fetch_allow)
-    return read() if _weight(body) <= LARGE else await asyncio.to_thread(read)
-
-
-def _weight(value: object) -> int:
-    """The characters and bytes in a body. Images make a body heavy, and looking at them would block the event loop."""
-    match value:
-        case str() | bytes():
-            return len(value)
-        case list():
-            return sum(map(_weight, value))
-        case dict():
-            return sum(map(_weight, value.values()))
-        case _:
-            return 0
+        deleted = generation_id(request)
+        await context.generations.delete(deleted, key)
+        return json_answer(Deleted(id=deleted, object="video.generation"))
 
 
 def _answer(
     generation: Generation, context: Context, headers: dict[str, str], request: Call | None = None
 ) -> ASGIResponse:
     return json_answer(generation_view(generation, context.links(request), context.health.of), headers)
-
-
-def _id(request: Call) -> str:
-    return path_id(request, "generation_id")
-
-
-def _idempotency_key(request: Call) -> str | None:
-    """The idempotency key without spaces and tabs around it: a repeated request may have lost or gained some."""
-    value = only_header(request, "idempotency-key")
-    if value is None:
-        return None
-    value = value.strip(" \t")
-    if any(character < " " or character == "\x7f" for character in value):
-        raise InvalidParameter(
-            "`Idempotency-Key` has a control character in it; send printable characters.", param="Idempotency-Key"
-        )
-    if not 0 < len(value) <= IDEMPOTENCY_KEY_MAX:
-        raise InvalidParameter(
-            f"`Idempotency-Key` must be 1 to {IDEMPOTENCY_KEY_MAX} characters, not {len(value)}.",
-            param="Idempotency-Key",
-        )
-    return value
