@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gateway.api.generations.parameters import ALIASES
+from gateway.api.generations.parameters import VIDEO_PARAMETERS
 from gateway.domain.adapter.task import Status
 
 from .results import keep, kept_generation
@@ -253,7 +253,7 @@ async def test_every_documented_form_field_is_accepted(gateway: Any, document: A
     assert [re.fullmatch(pattern, "metadata[a]") is not None for pattern in form["patternProperties"]] == [True]
     for name in names:
         plain, _, member = name.removesuffix("]").partition("[")
-        meant = ALIASES.get(plain, plain)
+        meant = VIDEO_PARAMETERS.aliases.get(plain, plain)
         value = members.get(member) or ("b" if meant == "metadata" else FORM_EXAMPLES.get(meant, EXAMPLES.get(meant)))
         first = {"image": EXAMPLES["image"]} if meant == "last_image" else {}
         sides = {"width": 1280, "height": 720} if meant in {"width", "height"} else {name: value}

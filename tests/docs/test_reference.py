@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 
-from gateway.api.generations.parameters import PARAMETERS
+from gateway.api.generations.parameters import VIDEO_PARAMETERS
 from gateway.api.web.auth import AdminRequired
 from gateway.commands.client import DEFAULT_URL
 from gateway.domain.adapter.failure import PUBLIC_CODE, REMEDY, TASK_BILLED, FailureKind, Remedy
@@ -51,7 +51,7 @@ def test_every_field_of_a_create_is_documented_with_its_other_names() -> None:
     rows = table_below(CLIENTS, "## Fields")
 
     names = [(row[0].strip("`"), tuple(re.findall(r"`(\w+)`", row[1]))) for row in rows]
-    assert names == [(parameter.name, parameter.aliases) for parameter in PARAMETERS]
+    assert names == [(parameter.name, parameter.aliases) for parameter in VIDEO_PARAMETERS.rows]
     assert all(row[2] for row in rows)
 
 

@@ -8,9 +8,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, CreateImage
+from gateway.api.generations.parameter import Parameters
+from gateway.api.generations.parameters import VIDEO_PARAMETERS, CreateVideo
 from gateway.api.generations.quote import LeftOutRoute
 from gateway.api.handlers import HANDLERS
-from gateway.api.openapi.create import CREATE_FORM, create_body, create_form
+from gateway.api.openapi.create import create_body, create_form
 from gateway.api.web.operation import REF, Operation, described
 from gateway.api.webhooks.events import BODIES, WEBHOOKS
 
@@ -56,6 +59,8 @@ _WORDS = {
     502: "The provider did not deliver the file",
     503: "Not available now; see Retry-After",
 }
+# Their forms have the same name with `Form` behind it.
+_CREATES: Mapping[type[Struct], Parameters] = {CreateVideo: VIDEO_PARAMETERS, CreateImage: IMAGE_PARAMETERS}
 _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/request-id"}}
 
 
@@ -68,12 +73,15 @@ def document() -> dict[str, Any]:
         for structure in (operation.body, operation.answer, operation.stream, operation.error_body)
         if structure is not None
     ]
-    _, schemas = msgspec.json.schema_components([*structures, *BODIES, ErrorAnswer], ref_template=REF)
-    schemas["CreateVideo"] = create_body(schemas["CreateVideo"])
+    _, schemas = msgspec.json.schema_components([*structures, *BODIES, *_CREATES, ErrorAnswer], ref_template=REF)
+    for body, table in _CREATES.items():
+        schemas[body.__name__] = create_body(schemas[body.__name__], table)
     for schema in schemas.values():  # Python before 3.13 keeps the indentation of a docstring
         if "description" in schema:
             schema["description"] = cleandoc(schema["description"])
-    schemas[CREATE_FORM] = create_form(schemas["CreateVideo"])
+    for body, table in _CREATES.items():
+        form = f"{body.__name__}Form"
+        schemas[form] = create_form(schemas[body.__name__], table, form)
     paths: dict[str, dict[str, Any]] = {}
     for method, path, operation in operations:
         paths.setdefault(path, {})[method] = _operation(path, operation)

@@ -88,6 +88,8 @@ NOT_HONOURED: list[tuple[dict[str, Any], str, str]] = [
     ({"negative_prompt": ""}, "negative_prompt", "takes no negative prompt"),
     ({"seed": 0}, "seed", "does not honour a seed"),
     ({"cfg_scale": 0.0}, "cfg_scale", "does not honour cfg_scale"),
+    ({"quality": "2K"}, "quality", "does not take it"),
+    ({"output_format": "png"}, "output_format", "does not take it"),
     ({"max_cost": 1.0}, "max_cost", "has no price for this request, so a limit cannot be kept"),
     ({"prompt": " \n"}, "prompt", "requires a prompt"),
     ({"prompt": "a" * 21}, "prompt", "takes a prompt of at most 20 characters, not 21"),
