@@ -67,9 +67,9 @@ def test_only_what_was_asked_for_is_sent() -> None:
 
 
 def test_every_parameter_has_its_name_at_keevx() -> None:
-    asked = request(references(5), count=8, quality="4K", aspect_ratio="21:9", mode="pro")
-    asked = structs.replace(asked, callback_url="https://gateway.example/callbacks/1?token=t")
-    assert ADAPTER.to_upstream(asked).json == {
+    submit = request(references(5), count=8, quality="4K", aspect_ratio="21:9", mode="pro")
+    submit = structs.replace(submit, callback_url="https://gateway.example/callbacks/1?token=t")
+    assert ADAPTER.to_upstream(submit).json == {
         "prompt": "a lake",
         "reference_images": [f"https://a.example/{n}.png" for n in range(5)],
         "module": "pro",
