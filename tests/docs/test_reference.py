@@ -15,7 +15,7 @@ from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT
 from gateway.upstream.registry import load_adapters
 
 from .pages import ROOT, TESTED, table_below
-from .reference import SECTIONS, models_of, options_of, rows_of
+from .reference import SECTIONS, image_models_of, models_of, options_of, rows_of
 
 DOCS = ROOT / "docs"
 CONFIGURATION, ERRORS, PROVIDERS = DOCS / "configuration.md", DOCS / "errors.md", DOCS / "providers.md"
@@ -83,6 +83,13 @@ def test_the_models_of_a_provider_are_documented(provider) -> None:
     assert [tuple(row) for row in table_below(PROVIDERS, HEADINGS[provider])] == list(models_of(ADAPTERS[provider]))
 
 
+def test_the_models_that_make_images_are_documented() -> None:
+    documented = {name: list(image_models_of(adapter)) for name, adapter in ADAPTERS.items()}
+
+    assert {name for name, rows in documented.items() if rows} == {"keevx"}
+    assert [tuple(row) for row in table_below(PROVIDERS, "### Images of Keevx")] == documented["keevx"]
+
+
 @pytest.mark.parametrize("provider", [name for name, adapter in ADAPTERS.items() if options_of(adapter)])
 def test_the_options_of_a_provider_are_documented(provider) -> None:
     section = PROVIDERS.read_text().partition(f"\n{HEADINGS[provider]}\n")[2].partition("\n## ")[0]
@@ -98,14 +105,18 @@ def test_addresses_and_polling_of_providers_are_documented() -> None:
         [
             name,
             adapter.base_url,
-            adapter.polling.first_poll_seconds,
-            adapter.polling.poll_seconds,
-            adapter.polling.poll_max_seconds,
-            adapter.polling.submit_timeout_seconds,
-            adapter.polling.attempt_timeout_seconds,
-            adapter.polling.grace_seconds,
+            polling.first_poll_seconds,
+            polling.poll_seconds,
+            polling.poll_max_seconds,
+            polling.submit_timeout_seconds,
+            polling.attempt_timeout_seconds,
+            polling.grace_seconds,
         ]
-        for name, adapter in sorted(ADAPTERS.items())
+        for provider, adapter in sorted(ADAPTERS.items())
+        for name, polling in {
+            provider: adapter.polling,
+            **{f"{provider}/{model}": polling for model, polling in adapter.polling_by_model.items()},
+        }.items()
     ]
 
 

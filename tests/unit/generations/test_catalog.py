@@ -73,14 +73,14 @@ def test_auto_is_every_route_and_kling_every_kling_route_newest_first():
 
 def test_without_a_kling_route_there_is_no_kling():
     listing = catalog("keevx")
-    assert [model.name for model in listing.listed()] == ["auto", "keevx/V", "keevx/KL"]
+    assert [model.name for model in listing.listed()] == ["auto", "keevx/V", "keevx/KL", "keevx/image"]
     with pytest.raises(ModelNotFound):
         listing.resolve("kling")
 
 
 def test_a_disabled_provider_has_no_models():
     listing = catalog("keevx", foxapi=ProviderSettings(enabled=False))
-    assert routes(listing.resolve("auto")) == ["keevx/V", "keevx/KL"]
+    assert routes(listing.resolve("auto")) == ["keevx/V", "keevx/KL", "keevx/image"]
 
 
 def test_a_configured_model_has_its_routes_in_order_and_its_policy():
