@@ -30,7 +30,10 @@
     ├── ProviderUnavailable         502 provider_unavailable
     ├── Overloaded                  503 overloaded
     ├── ShuttingDown                503 shutting_down
-    └── StoreUnavailable            503 store_unavailable
+    ├── StoreUnavailable            503 store_unavailable
+    ├── ImageNotReadable            502 image_not_readable
+    ├── StillRunning                504 still_running
+    └── GenerationFailed            the code of the failure
     ConfigurationError              the gateway does not start
     UnreadableReply                 internal: a provider's reply could not be understood
 
@@ -47,9 +50,9 @@ from typing import ClassVar
 class GatewayError(Exception):
     """The root of every error that a client can meet. Raised itself, it is a defect of the gateway."""
 
-    code: ClassVar[str] = "internal"  # stable: programs read it
-    status: ClassVar[int] = 500
-    type: ClassVar[str] = "api_error"  # the class of the error in OpenAI's vocabulary
+    code: str = "internal"  # stable: programs read it
+    status: int = 500
+    type: str = "api_error"  # the class of the error in OpenAI's vocabulary
     title: ClassVar[str] = "The gateway failed."
 
     def __init__(self, detail: str = "", *, param: str | None = None, retry_after: float | None = None) -> None:
@@ -272,6 +275,41 @@ class ProviderUnavailable(GatewayError):
     """The provider did not hand over the file of a result that only it has."""
 
     code, status, type, title = "provider_unavailable", 502, "api_error", "The provider did not answer."
+
+
+class ImageNotReadable(GatewayError):
+    """A call asked for the bytes of an image in its answer, and the gateway does not have the file."""
+
+    code, status, type, title = "image_not_readable", 502, "api_error", "The gateway does not have the file."
+
+
+class StillRunning(GatewayError):
+    """A call that waits for its result has waited as long as it may. The generation goes on."""
+
+    code, status, type, title = "still_running", 504, "api_error", "The generation has not ended yet."
+
+
+# The codes of failures that are about the request itself; the same request fails again.
+_FAULTS_OF_REQUEST = frozenset({"invalid_request", "content_policy"})
+_STATUS_OF_FAILURE = {
+    **dict.fromkeys(_FAULTS_OF_REQUEST, 400),
+    "cancelled": 409,
+    **dict.fromkeys(("rate_limited", "unavailable"), 503),
+    **dict.fromkeys(("timed_out", "expired"), 504),
+}
+
+
+class GenerationFailed(GatewayError):
+    """A call that waits for its result: the generation ended without one. The code is that of the failure."""
+
+    code, status, type, title = "task_failed", 502, "api_error", "The generation has no result."
+
+    def __init__(self, code: str, detail: str) -> None:
+        """`code` is the public code of the failure, or `expired` or `cancelled`."""
+        super().__init__(detail)
+        self.code = code
+        self.status = _STATUS_OF_FAILURE.get(code, 502)
+        self.type = "invalid_request_error" if self.status < 500 else "api_error"
 
 
 class ConfigurationError(Exception):

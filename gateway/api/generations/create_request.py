@@ -32,6 +32,7 @@ class Normalised:
     request: GenerationRequest
     files: Mapping[str, InlineFile]
     names: Mapping[str, str] = field(default_factory=dict, compare=False)  # field → the client's name of it
+    answer: Mapping[str, Any] = field(default_factory=dict, compare=False)  # how to write the answer
     size: Size | None = field(default=None, compare=False)  # what `of_size` of its kind was read from
 
     @contextmanager
@@ -93,7 +94,8 @@ def normalise(
         settings=Settings(**_held(values, table, Holder.SETTINGS)),
         **_held(values, table, Holder.REQUEST),
     )
-    return Normalised(request=request, files=files, names=names, size=size)
+    answer = _held(values, table, Holder.ANSWER)
+    return Normalised(request=request, files=files, names=names, answer=answer, size=size)
 
 
 def _held(values: Mapping[str, Any], table: Parameters, holder: Holder) -> dict[str, Any]:

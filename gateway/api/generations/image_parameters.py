@@ -8,9 +8,16 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gateway.api.generations.image_values import Image, read_references
-from gateway.api.generations.parameter import Parameter, Parameters, setting
+from gateway.api.generations.parameter import Holder, Parameter, Parameters, Target, setting
 from gateway.api.generations.parameters import VIDEO_PARAMETERS
-from gateway.api.generations.readers import read_image_format, read_integer, read_quality
+from gateway.api.generations.readers import (
+    read_fixed,
+    read_image_format,
+    read_image_response_format,
+    read_integer,
+    read_quality,
+    read_stream,
+)
 from gateway.domain.adapter.request import Kind
 from gateway.domain.parameters.dimensions import QUALITIES
 
@@ -36,6 +43,29 @@ _NOT_HERE = {
 def _row(name: str, **changes: Any) -> Parameter:
     """Return the row of videos with this name, in which `changes` are replaced."""
     return replace(VIDEO_PARAMETERS.by_name[name], **changes)
+
+
+# Fields of OpenAI's API that change nothing here: the values that ask for what happens anyway, and why no other can be.
+_FIXED: tuple[tuple[str, tuple[str | int, ...], str], ...] = (
+    ("background", ("auto", "opaque"), "no model can make a transparent background"),
+    ("moderation", ("auto",), "the provider decides what it refuses"),
+    ("output_compression", (100,), "the file is kept as its provider made it"),
+    ("partial_images", (0,), "an answer has only whole images"),
+    ("input_fidelity", ("low",), "no model lets a client choose how closely it follows an image"),
+    ("style", (), "no model has styles; describe it in `prompt`"),
+)
+
+
+def _fixed(name: str, accepted: tuple[str | int, ...], reason: str) -> Parameter:
+    """Return the row of a field that has no other values than those that ask for what happens anyway."""
+    only = " or ".join(f"`{value}`" for value in accepted) or "null"
+    return Parameter(
+        name=name,
+        read=partial(read_fixed, accepted=accepted, reason=reason),
+        json_type=int | str if any(isinstance(value, int) for value in accepted) else str,
+        target=Target(Holder.NOTHING),
+        schema={"description": f"Only {only}: {reason}."},
+    )
 
 
 IMAGE_PARAMETERS = Parameters(
@@ -111,7 +141,23 @@ IMAGE_PARAMETERS = Parameters(
             schema={"description": "The format of the file; only models that can choose it take this."},
         ),
         *map(_row, ("provider_options", "adapt", "fallback", "deadline_seconds", "max_cost", "webhook_url")),
-        *map(_row, ("metadata", "user", "stream", "response_format")),
+        *map(_row, ("metadata", "user")),
+        _row(
+            "stream",
+            read=partial(read_stream, kind="image"),
+            schema={"description": "Only `false`: the events of a generation have a path of their own."},
+        ),
+        Parameter(
+            name="response_format",
+            read=read_image_response_format,
+            json_type=Literal["url", "b64_json"],
+            target=Target(Holder.ANSWER, "response_format"),
+            schema={
+                "description": "How `data` of a call that waits has each image: its `url`, or its bytes as `b64_json`."
+                " Without it both are there, because some clients read the one and some the other."
+            },
+        ),
+        *(_fixed(name, accepted, reason) for name, accepted, reason in _FIXED),
     ),
     not_here=_NOT_HERE,
 )

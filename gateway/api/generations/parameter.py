@@ -32,6 +32,7 @@ class Holder(Enum):
     SETTINGS = auto()  # a field of its `Settings`
     INPUT = auto()  # a field of its input; which fields are given decides the kind of input
     SIZE = auto()  # another form of `resolution`, or `quality` of an image, and `aspect_ratio`
+    ANSWER = auto()  # how the answer is written; a repeat of the request may have another one
     NOTHING = auto()  # it has one possible value, which changes nothing
 
 

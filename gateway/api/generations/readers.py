@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.api.generations.refusals import refuse
 from gateway.api.web.json_body import join
+from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.parameters import spellings
 from gateway.domain.parameters.dimensions import QUALITIES, SIDE_MAX, SIDE_MIN, ratio_name
@@ -187,10 +188,10 @@ def read_fallback(value: object, name: str) -> bool | tuple[str, ...]:
     return tuple(models) or False
 
 
-def read_stream(value: object, name: str) -> None:
+def read_stream(value: object, name: str, *, kind: Kind = "video") -> None:
     """Accept `false` only: the answer to a create is never a stream."""
     if spellings.boolean(value) is not False:
-        remedy = "read the events of a generation at GET /v1/videos/generations/{id}/events"
+        remedy = f"read the events of a generation at GET /v1/{kind}s/generations/{{id}}/events"
         raise InvalidParameter(f"`{name}` can only be false here; {remedy}.", param=name)
 
 
@@ -199,6 +200,21 @@ def read_response_format(value: object, name: str) -> None:
     if not isinstance(value, str) or spellings.choice(value) != "url":
         reason = "the answer gives the URL of each result in `data[].url`"
         raise InvalidParameter(f"`{name}` can only be `url`: {reason}.", param=name)
+
+
+def read_image_response_format(value: object, name: str) -> str:
+    """Return how an answer shows an image: `url` or `b64_json`."""
+    return read_choice(value, name, choices=("url", "b64_json"))
+
+
+def read_fixed(value: object, name: str, *, accepted: tuple[str | int, ...], reason: str) -> None:
+    """Accept only the values that ask for what happens anyway; `reason` says why no other value is accepted."""
+    if spellings.is_unasked(value):
+        return
+    number, word = spellings.number(value), spellings.choice(value)
+    if number not in accepted and word not in accepted:
+        can_be = " or ".join(f"`{text}`" for text in accepted) or "null"
+        raise InvalidParameter(f"`{name}` can only be {can_be} here: {reason}.", param=name)
 
 
 def _object(value: object, name: str) -> Mapping[str, object]:
