@@ -178,7 +178,7 @@ async def test_the_longest_wait_is_configured(start: Any, check_error: Any) -> N
 
 
 async def test_a_client_that_goes_away_loses_nothing_and_frees_its_place(served: Any) -> None:
-    places = served.application.context.generations._notifier.long_polls
+    places = served.application._notifier.long_polls
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     body = b'{"model": "keevx/image", "prompt": "A lake"}'
     head = f"POST {IMAGES} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {served.key}\r\nIdempotency-Key: k\r\n"
@@ -256,7 +256,9 @@ async def test_a_client_that_prefers_it_gets_the_generation_at_once(
     await gateway.finish()
     read = await gateway.client.get(response.headers["location"])
     assert read.json()["status"] == "completed"
-    assert (await gateway.client.get(read.json()["data"][0]["url"])).content == PNG
+    got = await gateway.client.get(read.json()["data"][0]["url"])
+    assert got.status_code == 200, (read.json()["data"], got.text)
+    assert (got.headers["content-type"], got.content) == ("image/png", PNG)
 
 
 async def test_bytes_cannot_be_asked_for_without_waiting(untouched: Any, check_error: Any) -> None:
@@ -297,7 +299,8 @@ async def test_the_whole_life_of_an_image_generation(gateway: Any) -> None:
 
 async def test_a_quote_has_the_price_of_the_quality(start: Any) -> None:
     gateway = await start(
-        'providers.keevx.prices.image = [{quality = "4K", per_clip = 0.3}, {per_clip = 0.1}]',
+        "[providers.keevx.models.image]\n"
+        'prices = [{ quality = "4K", per_clip = 0.3 }, { per_clip = 0.1 }]'
     )
     quote = (await gateway.client.post(f"{IMAGES}/quote", json={**BODY, "quality": "high", "n": 3})).json()
     assert (quote["object"], quote["cost_usd"]) == ("image.generation.quote", 0.9)
