@@ -32,13 +32,13 @@
     ├── ShuttingDown                503 shutting_down
     ├── StoreUnavailable            503 store_unavailable
     ├── ImageNotReadable            502 image_not_readable
-    ├── StillRunning                504 still_running
-    └── GenerationFailed            the code of the failure
+    └── StillRunning                504 still_running
     ConfigurationError              the gateway does not start
     UnreadableReply                 internal: a provider's reply could not be understood
 
-Errors that only one module raises are defined there: `AdminRequired` (403 admin_required) in `api/web/auth.py` and
-`DamagedImage` (as InvalidImage) in `media/image_structure.py`.
+Errors that only one module raises are defined there: `AdminRequired` (403 admin_required) in `api/web/auth.py`,
+`DamagedImage` (as InvalidImage) in `media/image_structure.py`, and `GenerationFailed` (the code of the failure) in
+`api/images/blocking.py`.
 
 A `title` is sent when the code that raises the error says nothing more exact. Codes are stable: programs read them.
 """
@@ -287,29 +287,6 @@ class StillRunning(GatewayError):
     """A call that waits for its result has waited as long as it may. The generation goes on."""
 
     code, status, type, title = "still_running", 504, "api_error", "The generation has not ended yet."
-
-
-# The codes of failures that are about the request itself; the same request fails again.
-_FAULTS_OF_REQUEST = frozenset({"invalid_request", "content_policy"})
-_STATUS_OF_FAILURE = {
-    **dict.fromkeys(_FAULTS_OF_REQUEST, 400),
-    "cancelled": 409,
-    **dict.fromkeys(("rate_limited", "unavailable"), 503),
-    **dict.fromkeys(("timed_out", "expired"), 504),
-}
-
-
-class GenerationFailed(GatewayError):
-    """A call that waits for its result: the generation ended without one. The code is that of the failure."""
-
-    code, status, type, title = "task_failed", 502, "api_error", "The generation has no result."
-
-    def __init__(self, code: str, detail: str) -> None:
-        """`code` is the public code of the failure, or `expired` or `cancelled`."""
-        super().__init__(detail)
-        self.code = code
-        self.status = _STATUS_OF_FAILURE.get(code, 502)
-        self.type = "invalid_request_error" if self.status < 500 else "api_error"
 
 
 class ConfigurationError(Exception):

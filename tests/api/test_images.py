@@ -299,8 +299,7 @@ async def test_the_whole_life_of_an_image_generation(gateway: Any) -> None:
 
 async def test_a_quote_has_the_price_of_the_quality(start: Any) -> None:
     gateway = await start(
-        "[providers.keevx.models.image]\n"
-        'prices = [{ quality = "4K", per_clip = 0.3 }, { per_clip = 0.1 }]'
+        '[providers.keevx.models.image]\nprices = [{ quality = "4K", per_clip = 0.3 }, { per_clip = 0.1 }]'
     )
     quote = (await gateway.client.post(f"{IMAGES}/quote", json={**BODY, "quality": "high", "n": 3})).json()
     assert (quote["object"], quote["cost_usd"]) == ("image.generation.quote", 0.9)
@@ -346,8 +345,12 @@ async def test_an_edit_takes_json(gateway: Any) -> None:
     assert (await the_one(gateway))["request"]["reference_images"] == ["https://example.com/a.png"]
 
 
-async def test_an_edit_without_an_image_a_mask_and_variations_are_refused(untouched: Any, check_error: Any) -> None:
+async def test_an_edit_without_an_image_a_mask_a_style_and_variations_are_refused(
+    untouched: Any, check_error: Any
+) -> None:
     check_error(await untouched.client.post(EDITS, json=BODY), 400, "invalid_parameter", "image")
+    response = await untouched.client.post(IMAGES, json={**BODY, "style": "vivid"})
+    assert "describe the style" in check_error(response, 400, "unknown_parameter", "style")
     files = [("image", ("a.png", PNG, "image/png")), ("mask", ("m.png", PNG, "image/png"))]
     response = await untouched.client.post(EDITS, data=BODY, files=files)
     assert "leave the mask out" in check_error(response, 400, "unknown_parameter", "mask")
@@ -376,7 +379,6 @@ async def test_fields_of_openai_that_ask_for_what_happens_anyway_are_taken(gatew
         ("output_compression", 50, "kept as its provider made it"),
         ("partial_images", 2, "only whole images"),
         ("input_fidelity", "high", "how closely it follows an image"),
-        ("style", "vivid", "describe it in `prompt`"),
         ("stream", True, "GET /v1/images/generations/{id}/events"),
         ("response_format", "png", "one of url, b64_json"),
     ],

@@ -115,7 +115,8 @@ async def test_every_documented_query_parameter_is_accepted(gateway: Any, docume
                 value = value.replace("gen_", prefix) if path.startswith(start) else value
             query = {name: value} if schema["type"] != "object" else {f"{name}[key]": "value"}
             response = await gateway.client.request(method, path.replace("{generation_id}", "x"), params=query)
-            assert response.status_code in {200, 404}, (path, name, response.text)
+            # Of a create only the query is right here: its body is missing.
+            assert response.status_code in ({415} if name == "async" else {200, 404}), (path, name, response.text)
 
 
 def schema_of(document: Any) -> Any:
@@ -314,7 +315,7 @@ async def test_all_names_of_events_are_documented(document: Any) -> None:
     names = document["components"]["schemas"]["EventView"]["properties"]["type"]["enum"]
     ends = [f"generation.{status}" for status in Status]
     more = ["generation.output.completed", "generation.output.failed", "generation.progress"]
-    assert sorted(names) == sorted(f"video.{name}" for name in (*ends, *more))
+    assert sorted(names) == sorted(f"{kind}.{name}" for kind in ("video", "image") for name in (*ends, *more))
 
 
 def typed(properties: Any) -> st.SearchStrategy[Any]:

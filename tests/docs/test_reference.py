@@ -7,6 +7,7 @@ from itertools import chain
 import pytest
 
 from gateway.api.generations.parameters import VIDEO_PARAMETERS
+from gateway.api.images.blocking import OTHER_FAILURE, STATUS_OF_FAILURE, GenerationFailed
 from gateway.api.web.auth import AdminRequired
 from gateway.commands.client import DEFAULT_URL
 from gateway.domain.adapter.failure import PUBLIC_CODE, REMEDY, TASK_BILLED, FailureKind, Remedy
@@ -67,7 +68,9 @@ def test_every_error_code_is_documented_with_its_status() -> None:
 
     documented = [(row[0].strip("`"), int(row[1])) for row in rows]
     assert len(documented) == len(set(documented))
-    assert set(documented) == {(error.code, error.status) for error in request_errors()}
+    # The code of a `GenerationFailed` is that of the failure.
+    listed = {(error.code, error.status) for error in request_errors() if error is not GenerationFailed}
+    assert set(documented) == listed
     assert all(row[2] and row[3] for row in rows)
 
 
@@ -118,6 +121,17 @@ def test_addresses_and_polling_of_providers_are_documented() -> None:
             **{f"{provider}/{model}": polling for model, polling in adapter.polling_by_model.items()},
         }.items()
     ]
+
+
+def test_the_status_of_each_failure_of_a_call_that_waits_is_documented() -> None:
+    [text] = re.findall(r"one of the next table: (.*?)\.\n\n", ERRORS.read_text(), re.DOTALL)
+    said = {
+        code: int(status)
+        for names, status in re.findall(r"((?:`\w+`(?: and\s+)?)+) with(?: status)? (\d+)", " ".join(text.split()))
+        for code in re.findall(r"`(\w+)`", names)
+    }
+    assert said == STATUS_OF_FAILURE
+    assert text.endswith(f"all others with {OTHER_FAILURE}")
 
 
 def test_every_error_code_that_a_page_names_exists() -> None:

@@ -16,7 +16,7 @@ from gateway.api.generations.sizes import expand_size, meaning_text, of_size
 from gateway.api.generations.unknown_field import unknown_field
 from gateway.api.generations.webhook_url import check_webhook_url
 from gateway.domain.adapter.request import FramesInput, Input, Kind, ReferencesInput, Settings, TextInput
-from gateway.domain.errors import GatewayError, InvalidImage, InvalidParameter
+from gateway.domain.errors import InvalidImage, InvalidParameter
 from gateway.domain.generation.model import GenerationRequest
 from gateway.domain.parameters.spellings import Size
 from gateway.domain.public_addresses import Network
@@ -45,18 +45,12 @@ class Normalised:
             about_size = any(reason.param in of_size(kind) for route in error.left_out for reason in route.reasons)
             if size is not None and about_size:
                 error.detail += f" The size {size.width}x{size.height} was read as {meaning_text(size, kind)}."
-            self._rename(error)
+            error.param = self.names.get(error.param or "", error.param)
             error.members = {"routes": [left_out_view(route, self.names) for route in error.left_out]}
             raise
-        except (InvalidImage, InvalidParameter) as error:
-            self._rename(error)
+        except InvalidImage as error:
+            error.param = self.names.get(error.param or "", error.param)
             raise
-
-    def _rename(self, error: GatewayError) -> None:
-        """Name the fields as the client did: an error about a name that the client has never sent does not help."""
-        error.param = self.names.get(error.param or "", error.param)
-        for own_name, name in self.names.items():
-            error.detail = error.detail.replace(f"`{own_name}`", f"`{name}`")
 
 
 class Given(NamedTuple):

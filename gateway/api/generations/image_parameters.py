@@ -36,6 +36,7 @@ _NOT_HERE = {
         ("resolution", "aspect_resolution"), "The size of an image is `quality` (1K, 2K or 4K), or `size` in pixels."
     ),
     "cfg_scale": "No model for images takes it.",
+    "style": "No model has styles: describe the style in `prompt`.",
     "mask": "No model can change a part of an image alone: leave the mask out, and say in `prompt` what to change.",
 }
 
@@ -52,13 +53,12 @@ _FIXED: tuple[tuple[str, tuple[str | int, ...], str], ...] = (
     ("output_compression", (100,), "the file is kept as its provider made it"),
     ("partial_images", (0,), "an answer has only whole images"),
     ("input_fidelity", ("low",), "no model lets a client choose how closely it follows an image"),
-    ("style", (), "no model has styles; describe it in `prompt`"),
 )
 
 
 def _fixed(name: str, accepted: tuple[str | int, ...], reason: str) -> Parameter:
     """Return the row of a field that has no other values than those that ask for what happens anyway."""
-    only = " or ".join(f"`{value}`" for value in accepted) or "null"
+    only = " or ".join(f"`{value}`" for value in accepted)
     return Parameter(
         name=name,
         read=partial(read_fixed, accepted=accepted, reason=reason),

@@ -213,7 +213,7 @@ def read_fixed(value: object, name: str, *, accepted: tuple[str | int, ...], rea
         return
     number, word = spellings.number(value), spellings.choice(value)
     if number not in accepted and word not in accepted:
-        can_be = " or ".join(f"`{text}`" for text in accepted) or "null"
+        can_be = " or ".join(f"`{text}`" for text in accepted)
         raise InvalidParameter(f"`{name}` can only be {can_be} here: {reason}.", param=name)
 
 

@@ -11,14 +11,40 @@ from litestar import Request
 from litestar.datastructures import State
 
 from gateway.api.web.context import Context
+from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.task import Status
-from gateway.domain.errors import GatewayError, GenerationFailed, ShuttingDown, StillRunning
+from gateway.domain.errors import GatewayError, ShuttingDown, StillRunning
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.summary import summarize
 from gateway.generations.kind import ROOT
 
 Call = Request[Any, Any, State]
 _STOP_SECONDS = 5.0  # `Retry-After` while the gateway restarts
+
+
+# The public codes of failures → the status of the answer. The request itself is at fault for a 4xx.
+STATUS_OF_FAILURE = {
+    FailureKind.INVALID_REQUEST.value: 400,
+    FailureKind.CONTENT_POLICY.value: 400,
+    "cancelled": 409,
+    FailureKind.RATE_LIMITED.value: 503,
+    FailureKind.UNAVAILABLE.value: 503,
+    FailureKind.TIMED_OUT.value: 504,
+    "expired": 504,
+}
+OTHER_FAILURE = 502
+
+
+class GenerationFailed(GatewayError):
+    """The generation ended without a result. The code is that of its failure, `expired` or `cancelled`."""
+
+    code, status, type, title = FailureKind.TASK_FAILED.value, OTHER_FAILURE, "api_error", "There is no result."
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.status = STATUS_OF_FAILURE.get(code, OTHER_FAILURE)
+        self.type = "invalid_request_error" if self.status < 500 else "api_error"
 
 
 class ClientGone(Exception):
