@@ -78,11 +78,11 @@ async def polling(gateway: Gateway) -> Gateway:
 @pytest.mark.parametrize("model", ["keevx/image", "image", "auto"])
 async def test_an_image_is_made_from_a_prompt_under_every_name(polling: Gateway, model: str) -> None:
     generation = await create(polling, model=model, quality="1K", aspect_ratio="1:1", mode="pro")
-    found = await until_files(polling, generation)
+    stored = await until_files(polling, generation)
 
     assert sent(polling) == [{"prompt": "A lake.", "module": "pro", "image_quality": "1K", "image_ratio": "1:1"}]
     assert (polling.submits, polling.paid) == ({"keevx": 1}, {"keevx": 1})
-    [output] = found.outputs
+    [output] = stored.outputs
     assert output.artifact is not None
     async with httpx.AsyncClient(trust_env=False) as client:
         file = await client.get(output.artifact.url)
@@ -91,9 +91,9 @@ async def test_an_image_is_made_from_a_prompt_under_every_name(polling: Gateway,
 
 
 async def test_several_images_are_one_submit_and_a_task_each(polling: Gateway) -> None:
-    found = await until_files(polling, await create(polling, count=8))
+    stored = await until_files(polling, await create(polling, count=8))
 
-    [attempt] = found.attempts
+    [attempt] = stored.attempts
     assert [task.ref.path for task in attempt.tasks] == ["/image_generate"] * 8
     assert {task.ref.id for task in attempt.tasks} == set(polling.sandbox.state.tasks)
     assert (polling.submits, polling.paid) == ({"keevx": 1}, {"keevx": 8})
@@ -142,9 +142,9 @@ async def test_the_bytes_of_a_reference_are_uploaded(polling: Gateway, form: str
 async def test_a_creation_that_failed_is_sent_again(polling: Gateway) -> None:
     """Keevx documents that nothing was created, so a second submit buys nothing twice."""
     polling.sandbox.fault("keevx", "submit", "530003")
-    found = await until_files(polling, await create(polling))
+    stored = await until_files(polling, await create(polling))
     assert (polling.submits, polling.paid) == ({"keevx": 2}, {"keevx": 1})
-    assert [attempt.state for attempt in found.attempts][:1] == [AttemptState.REFUSED]
+    assert [attempt.state for attempt in stored.attempts][:1] == [AttemptState.REFUSED]
 
 
 async def test_a_creation_that_names_a_task_is_followed_and_never_sent_again(polling: Gateway) -> None:
@@ -191,12 +191,12 @@ async def test_a_task_that_only_a_callback_names_is_read_as_an_image(gateway: Ga
     callback = {"code": 0, "msg": "ok", "task_type": "image_generate", "data": data}
     answer = await gateway.client.post(str(task.callback_url), json=callback)
     assert answer.status_code == 200
-    found = await until_files(gateway, generation)
+    stored = await until_files(gateway, generation)
 
-    assert [(ref.id, ref.path) for ref in (each.ref for each in found.attempts[0].tasks)] == [
+    assert [(ref.id, ref.path) for ref in (each.ref for each in stored.attempts[0].tasks)] == [
         (task.id, "/image_generate")
     ]
-    assert [output.artifact.url for output in found.outputs if output.artifact] == [task.result_url]
+    assert [output.artifact.url for output in stored.outputs if output.artifact] == [task.result_url]
     assert (gateway.submits, gateway.paid) == ({"keevx": 1}, {"keevx": 1})
 
 
