@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.domain.adapter.request import FramesInput, TextInput
+from gateway.domain.adapter.request import FramesInput, Kind, TextInput
 from gateway.domain.errors import ConfigurationError, ModelNotFound
 from gateway.domain.generation.model import GenerationRequest
 from gateway.domain.routing.plan import plan
@@ -42,6 +42,7 @@ def test_every_upstream_model_has_its_full_name():
     ("bare", "full"),
     [
         ("V", "keevx/V"),
+        ("image", "keevx/image"),
         ("kling-v1", "kling_relay/kling-v1"),
         ("kling-v3-text-to-video", "foxapi/kling-v3-text-to-video"),
     ],
@@ -174,6 +175,13 @@ def test_models_to_fall_back_to_come_later_and_each_route_once():
     model, candidates = listing.candidates(request)
     assert model.name == "keevx/V"
     assert [candidate.model for candidate in candidates] == ["V", "KL", "kling-v3-text-to-video"]
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_auto_has_only_the_routes_that_make_what_is_wanted(kind: Kind):
+    _, candidates = catalog().candidates(GenerationRequest(model="auto", kind=kind, input=TextInput()))
+    assert {capability.kind for candidate in candidates for capability in candidate.capabilities} == {kind}
+    assert ("image" in [candidate.model for candidate in candidates]) is (kind == "image")
 
 
 def test_every_model_to_fall_back_to_is_a_group_of_its_own_order():
