@@ -85,14 +85,14 @@ class Following:
     give_up_seconds: float = GIVE_UP_SECONDS  # without any answer
 
 
-def generate(body: Mapping[str, Any], server: Server, following: Following, *, wait: bool) -> int:
+def generate(body: Mapping[str, Any], server: Server, following: Following, *, wait: bool, kind: str = "video") -> int:
     """Create a generation, watch it, download its files. Returns the exit code."""
 
     def work(client: Client, started: list[str]) -> int:
-        generation = client.create(body, f"cli-{uuid4()}", warn)
+        generation = client.create(body, f"cli-{uuid4()}", warn, kind)
         started.append(generation.id)
         if not wait:
-            click.echo(client.raw(path_of(generation.id)).decode() if following.as_json else generation.id)
+            click.echo(client.raw(client.path_of(generation.id)).decode() if following.as_json else generation.id)
             return COMPLETED
         (warn if following.as_json else say)(f"{generation.id} {generation.model}")
         return _finish(client, generation.id, following)
@@ -159,11 +159,6 @@ def download(client: Client, generation: Generation, output: Path, note: Callabl
     return paths
 
 
-def path_of(generation_id: str) -> str:
-    """The path of a generation in the API."""
-    return f"/v1/videos/generations/{generation_id}"
-
-
 def _paths(generation: Generation, outputs: list[Output], output: Path) -> list[Path]:
     def extension(result: Output) -> str:
         return _EXTENSIONS.get((result.content_type or "").partition(";")[0], "mp4")
@@ -182,7 +177,7 @@ def _finish(client: Client, generation_id: str, following: Following) -> int:
     with progress(on_stderr=as_json) as show:
         generation = follow(client, generation_id, show, give_up_seconds=following.give_up_seconds)
     if as_json:
-        click.echo(client.raw(path_of(generation_id)).decode())
+        click.echo(client.raw(client.path_of(generation_id)).decode())
     for result in generation.data:
         if result.error is not None and generation.status == "completed":
             warn(f"output {result.index}: {result.error.code}: {result.error.message}")
@@ -226,7 +221,7 @@ def _session(server: Server, work: Callable[[Client, list[str]], int], started: 
         if started:
             warn(f"still running: {server.watch_command(started[0], output)}")
         else:
-            warn("the request may have been accepted; GET /v1/videos/generations lists all generations")
+            warn(f"the request may have been accepted; GET {client.root} lists all generations")
         return INTERRUPTED
     finally:
         client.close()
