@@ -345,7 +345,7 @@ async def check_documented(response: httpx.Response) -> None:
     schema = described.get("schema", {})
     if "oneOf" in schema:  # the generation has an `object`, and comes first or second
         named = "object" in response.json()
-        schema = next(one for one in schema["oneOf"] if one["$ref"].endswith("/GenerationView") is named)
+        schema = next(ref for ref in schema["oneOf"] if ref["$ref"].endswith("/GenerationView") is named)
     if "$ref" in schema and response.request.method != "HEAD":
         kind = TYPES[schema["$ref"].rpartition("/")[2]]
         read = msgspec.json.decode(response.content, type=kind)

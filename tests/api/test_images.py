@@ -278,8 +278,8 @@ async def test_images_and_videos_are_read_only_under_their_own_paths(gateway: An
             assert f"use {right}/{name}" in check_error(response, 404, "not_found", "id")
         response = await gateway.other.get(f"{wrong}/{name}")
         assert right not in check_error(response, 404, "not_found", "id"), "only its owner learns what it is"
-    assert [one["id"] for one in (await gateway.client.get(IMAGES)).json()["data"]] == [image]
-    assert [one["id"] for one in (await gateway.client.get(videos)).json()["data"]] == [video]
+    assert [row["id"] for row in (await gateway.client.get(IMAGES)).json()["data"]] == [image]
+    assert [row["id"] for row in (await gateway.client.get(videos)).json()["data"]] == [video]
 
 
 async def test_the_whole_life_of_an_image_generation(gateway: Any) -> None:

@@ -6,7 +6,8 @@ from itertools import chain
 
 import pytest
 
-from gateway.api.generations.parameters import VIDEO_PARAMETERS
+from gateway.api.generations.image_parameters import PARAMETERS_OF
+from gateway.api.generations.parameter import Parameters
 from gateway.api.images.blocking import OTHER_FAILURE, STATUS_OF_FAILURE, GenerationFailed
 from gateway.api.web.auth import AdminRequired
 from gateway.commands.client import DEFAULT_URL
@@ -20,7 +21,7 @@ from .reference import SECTIONS, image_models_of, models_of, options_of, rows_of
 
 DOCS = ROOT / "docs"
 CONFIGURATION, ERRORS, PROVIDERS = DOCS / "configuration.md", DOCS / "errors.md", DOCS / "providers.md"
-CLIENTS = DOCS / "clients.md"
+CLIENTS, IMAGES = DOCS / "clients.md", DOCS / "images.md"
 ADAPTERS = load_adapters()
 HEADINGS = {"keevx": "## Keevx", "kling_relay": "## Kling relay", "foxapi": "## FoxAPI"}
 THEN = {
@@ -48,11 +49,12 @@ def test_every_variable_is_documented() -> None:
     assert DEFAULT_URL.endswith(":8080")
 
 
-def test_every_field_of_a_create_is_documented_with_its_other_names() -> None:
-    rows = table_below(CLIENTS, "## Fields")
+@pytest.mark.parametrize("table", PARAMETERS_OF.values(), ids=PARAMETERS_OF)
+def test_every_field_of_a_create_is_documented_with_its_other_names(table: Parameters) -> None:
+    rows = table_below({"video": CLIENTS, "image": IMAGES}[table.kind], "## Fields")
 
     names = [(row[0].strip("`"), tuple(re.findall(r"`(\w+)`", row[1]))) for row in rows]
-    assert names == [(parameter.name, parameter.aliases) for parameter in VIDEO_PARAMETERS.rows]
+    assert names == [(parameter.name, parameter.aliases) for parameter in table.rows]
     assert all(row[2] for row in rows)
 
 
