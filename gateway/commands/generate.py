@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import rich_click as click
 
-from gateway.commands.client import DEFAULT_URL, Client, GaveUp, Generation, Output, Refused, Unreachable
+from gateway.commands.client import DEFAULT_URL, ROOTS, Client, GaveUp, Generation, Output, Refused, Unreachable
 from gateway.commands.terminal import Show, plain, progress, say, warn
 from gateway.domain.errors import InvalidImage
 from gateway.media.image_header import inspect
@@ -22,6 +22,8 @@ WAIT_SECONDS = 5  # of one long poll: it answers at once if the status changes, 
 PAUSES = (0.5, 1.0, 2.0, 5.0)  # seconds between reads without an answer; the last value repeats
 GIVE_UP_SECONDS = 600.0  # without any answer; longer than a restart with a full drain and migrations takes
 LEAST_SECONDS = 0.2  # between two reads, in case a server answers at once in spite of `wait`
+# The path that a refusal names because the model makes the other kind → how the command asks for it.
+_OTHER_KIND = {f"POST {path}": f" (with this command: --kind {kind})" for kind, path in ROOTS.items()}
 _EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "video/webm": "webm"}
 
 
@@ -215,7 +217,8 @@ def _session(server: Server, work: Callable[[Client, list[str]], int], started: 
         warn(f"{error}. The generation may still be running; to go on: {server.watch_command(started[0], output)}")
         return NO_ANSWER
     except (Refused, Unreachable) as error:
-        warn(str(error))
+        hint = next((hint for path, hint in _OTHER_KIND.items() if path in str(error)), "")
+        warn(f"{error}{hint}")
         return REFUSED
     except KeyboardInterrupt:
         if started:
