@@ -57,13 +57,13 @@ async def normalised(
     return normalise_body() if _weight(body) <= LARGE else await asyncio.to_thread(normalise_body)
 
 
-async def create(request: Call, context: Context, key: str, asked: Normalised) -> Created:
+async def create(request: Call, context: Context, key: str, normal: Normalised) -> Created:
     """Create the generation; it is durable when this returns. A repeat gets the generation that it repeats."""
-    with asked.named():
+    with normal.named():
         return await context.generations.create(
-            asked.request,
+            normal.request,
             key=key,
-            files=asked.files,
+            files=normal.files,
             idempotency_key=_idempotency_key(request),
             retry=is_retry(request),
         )
