@@ -136,9 +136,8 @@ async def _make(request: Call, context: Context, key: str, wanted: Normalised, p
             )
         return created_answer(await create(request, context, key, wanted), context, request, preference.headers)
     try:
-        with (
-            context.generations.place()
-        ):  # before the create: refused after it, the call would have bought what it cannot answer
+        # The place is taken before the create: refused after it, the call would have bought what it cannot answer.
+        with context.generations.place():
             created = await create(request, context, key, wanted)
             generation = await until_ended(request, context, created.generation)
     except Overloaded as error:
