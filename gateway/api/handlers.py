@@ -6,7 +6,7 @@ A new endpoint is a handler with its `operation=`, and an entry here. The order 
 from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
 from gateway.api.files import FileController
-from gateway.api.generations.content import content
+from gateway.api.generations.content import image_content, video_content
 from gateway.api.generations.controller import VideoGenerationController
 from gateway.api.generations.events import video_events
 from gateway.api.health import live, ready
@@ -19,7 +19,8 @@ from gateway.api.webhooks.endpoints import WebhookEndpointController, webhook_se
 HANDLERS: Handlers = (
     VideoGenerationController,
     video_events,
-    content,
+    video_content,
+    image_content,
     FileController,
     ModelController,
     AttemptController,

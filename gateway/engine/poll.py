@@ -18,7 +18,7 @@ from gateway.domain.adapter.task_reading import PollRefused, read_poll
 from gateway.domain.errors import UnreadableReply
 from gateway.domain.generation.lifecycle import Poll, TaskRead, TaskUnread
 from gateway.domain.generation.model import Generation
-from gateway.engine.content_check import ContentUnclear, find_file
+from gateway.engine.content_check import ContentUnclear, Kind, find_file
 from gateway.inputs.prepare import InputPreparer
 from gateway.telemetry import Observer, PollFinished, ReadOutcome, UnknownStatusRead
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
@@ -47,12 +47,12 @@ class Poller:
             return _unread(poll, self._clock.now(), unreadable=True)
         ref = generation.attempt(poll.attempt_id).tasks[poll.index].ref
         async with self._health.reads[provider.name].slot(generation.owner):
-            fact = await self._read(poll, provider, ref)
+            fact = await self._read(poll, provider, ref, generation.kind)
         if isinstance(fact, TaskRead) and isinstance(fact.snapshot, Failed):
             await self._inputs.forget(generation.request.input, generation.owner, provider, fact.snapshot)
         return fact
 
-    async def _read(self, poll: Poll, provider: Provider, ref: TaskRef) -> TaskRead | TaskUnread:
+    async def _read(self, poll: Poll, provider: Provider, ref: TaskRef, kind: Kind) -> TaskRead | TaskUnread:
         began_at = self._clock.now()
         adapter = provider.adapter
         # Where the adapter has no content call, the last reading is a refresh. Before a content call it is an ordinary
@@ -68,7 +68,7 @@ class Poller:
             )
             if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._health.reads[provider.name].record_429()
-            snapshot = read_poll(adapter, reply, provider.base_url)
+            snapshot = read_poll(adapter, reply, provider.base_url, kind)
         except (NotSent, NoAnswer, UnreadableReply) as error:
             self._report(poll, provider, began_at, ReadOutcome.FAILED, error=error)
             return _unread(poll, began_at)
@@ -86,18 +86,18 @@ class Poller:
             if snapshot.unknown_status:
                 self._report_unknown_status(provider.name, snapshot.raw_status)
             if snapshot.result_missing and poll.how == "content":
-                return await self._last_chance(poll, provider, ref, began_at)
+                return await self._last_chance(poll, provider, ref, began_at, kind)
         return _read(poll, began_at, snapshot)
 
     async def _last_chance(
-        self, poll: Poll, provider: Provider, ref: TaskRef, began_at: datetime
+        self, poll: Poll, provider: Provider, ref: TaskRef, began_at: datetime, kind: Kind
     ) -> TaskRead | TaskUnread:
         """The task was "done" without a file for the whole grace. Look for the file with the content call, if any."""
         missing = _read(poll, began_at, failed(FailureKind.RESULT_MISSING))
         if provider.adapter.content is None:
             return missing
         try:
-            artifact = await find_file(self._upstream, provider, ref, self._clock.now())
+            artifact = await find_file(self._upstream, provider, ref, self._clock.now(), kind)
         except ContentUnclear as error:
             self._report(poll, provider, began_at, ReadOutcome.REFUSED, call="content", status=error.status)
             return _unread(poll, began_at)
