@@ -8,13 +8,13 @@ import asyncio
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import structlog
 from msgspec import Struct
 
 from gateway.artifacts.store import ArtifactStore, remove_files
 from gateway.clock import Clock, sleep
+from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import StoreUnavailable
 from gateway.media import first_frame
 from gateway.media.decoder_process import run_decoder
@@ -34,7 +34,7 @@ CONTENT_TYPE = "image/jpeg"
 class _Result(Struct, frozen=True):
     """A result whose thumbnail is to be drawn."""
 
-    kind: Literal["video", "image"]
+    kind: Kind
     generation_id: str
     index: int
     name: str  # in the artifact store
@@ -63,9 +63,7 @@ class Thumbnails:
         self._waiting: dict[str, _Result] = {}  # by the name of the file, until the ledger has that file
         self._drawing: set[asyncio.Task[None]] = set()
 
-    async def prepare(
-        self, generation_id: str, index: int, name: str, path: Path, kind: Literal["video", "image"] = "video"
-    ) -> None:
+    async def prepare(self, generation_id: str, index: int, name: str, path: Path, kind: Kind = "video") -> None:
         """Take over a local file of a result for `begin`, which is called when the ledger has the result.
 
         `name` is that of the result in the artifact store. The file is removed after the drawing, or by `forget`. Where
@@ -146,7 +144,7 @@ class Thumbnails:
             await sleep(self._clock, STORE_RETRY_SECONDS)
 
 
-def thumbnail_name(stem: str, kind: Literal["video", "image"], extension: str) -> str:
+def thumbnail_name(stem: str, kind: Kind, extension: str) -> str:
     """The name of a thumbnail in the artifact store. That of an image could have the extension of the image itself."""
     return f"{stem}.{extension}" if kind == "video" else f"{stem}-thumbnail.{extension}"
 

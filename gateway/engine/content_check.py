@@ -2,12 +2,12 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Literal
 
 import httpx
 
 from gateway.artifacts.archiver import RESULT_MAX
 from gateway.domain.adapter.content_encoding import BodyDecoder, UndecodableBody
+from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Artifact, TaskRef
 from gateway.fetch.fetcher import REDIRECTS, WHOLE
 from gateway.media.image_result import begins_image
@@ -15,7 +15,6 @@ from gateway.media.video_header import begins_video
 from gateway.upstream.client import Upstream
 from gateway.upstream.provider import Provider
 
-Kind = Literal["video", "image"]
 _BEGINS = {"video": begins_video, "image": begins_image}
 _FILE_HEAD = {"video": 12, "image": 64}  # bytes that show whether a file is of the kind
 _NO_CONTENT = frozenset({400, 404, 410})  # the answers that say that the file does not exist

@@ -19,7 +19,7 @@ from gateway.domain.adapter.task_reading import PollRefused, read_poll
 from gateway.domain.errors import UnreadableReply
 from gateway.domain.generation.lifecycle import Poll, TaskRead, TaskUnread
 from gateway.domain.generation.model import Generation
-from gateway.engine.content_check import ContentUnclear, Kind, find_file
+from gateway.engine.content_check import ContentUnclear, find_file
 from gateway.inputs.prepare import InputPreparer
 from gateway.telemetry import Observer, PollFinished, ReadOutcome, UnknownStatusRead
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds

@@ -13,7 +13,6 @@ from litestar.datastructures import State
 from litestar.enums import HttpMethod
 from litestar.response.base import ASGIResponse
 
-from gateway.api.generations.kind import ROOT, Kind, of_kind
 from gateway.api.web.answers import GET, disposition
 from gateway.api.web.conditional import Validators, is_current, joined_headers, range_applies
 from gateway.api.web.context import Context, key_beside_token
@@ -22,9 +21,11 @@ from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.streaming import Streamed
 from gateway.artifacts.access import File, Redirect, Stream, Variant
+from gateway.domain.adapter.request import Kind
 from gateway.domain.byte_ranges import ranges_of
 from gateway.domain.errors import RangeNotSatisfiable
 from gateway.domain.generation.model import Generation
+from gateway.generations.kind import ROOT, of_kind
 from gateway.tokens import TOKEN_MAX
 
 Call = Request[Any, Any, State]

@@ -1,11 +1,9 @@
 """Videos and images have paths of their own: an id is read only under the paths of its kind."""
 
-from typing import Literal
-
+from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import NotFound
 from gateway.domain.generation.model import Generation
 
-Kind = Literal["video", "image"]
 ROOT = {"video": "/v1/videos/generations", "image": "/v1/images/generations"}
 
 
