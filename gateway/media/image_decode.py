@@ -44,11 +44,12 @@ def decode(path: Path, to: Path | None = None) -> ImageFacts:
     Of an animation the first frame is decoded. Raises `InvalidImage` for a file that is not a whole image or declares
     more than the limits, and whatever the decoder raises.
     """
-    from PIL import Image, ImageOps  # noqa: PLC0415  # a file with a wrong structure is refused without it
+    from PIL import AvifImagePlugin, Image, ImageOps  # noqa: PLC0415  # a file with a wrong structure is refused without it
 
     data = path.read_bytes()
     facts = inspect(data, max_bytes=BYTES_MAX, max_pixels=PIXELS_MAX)
     Image.MAX_IMAGE_PIXELS = None  # the limit above holds, and Pillow's own only warns
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread reserves memory, and the limit would depend on the machine
     with Image.open(path, formats=[facts.content_type.removeprefix("image/").upper()]) as image:
         if image.width * image.height > PIXELS_MAX:
             raise InvalidImage("The image is larger than its header declared.")
