@@ -33,7 +33,7 @@ def urls(snapshot: Any) -> list[str]:
     return [file.url for file in snapshot.artifacts]
 
 
-# Ways in which services name the images of a finished task. `U` stands for the URL.
+# Ways in which services name the images of a finished task. `U` represents the URL.
 PLACES: dict[str, Any] = {
     "image_url": {"image_url": "U"},
     "imageUrl": {"imageUrl": "U"},
@@ -166,15 +166,15 @@ VALUES = st.recursive(
 @given(value=VALUES)
 def test_only_links_that_are_in_the_reply_are_results(value: Any) -> None:
     """Nothing is made up: each file is a link that was there, and never a video or bytes."""
-    found = [file.url for file in files_of(value, "", "image")]
+    files = [file.url for file in files_of(value, "", "image")]
     text = json.dumps(value, ensure_ascii=False).replace("\\/", "/")
-    for url in found:
+    for url in files:
         assert url.startswith(("http://", "https://"))
         assert url != VIDEO
         assert "base64" not in url
         if url in {PNG, SIGNED}:
             assert url in text
-    assert len(found) == len(set(found)) <= 64
+    assert len(files) == len(set(files)) <= 64
 
 
 @given(
@@ -182,5 +182,5 @@ def test_only_links_that_are_in_the_reply_are_results(value: Any) -> None:
 )
 def test_fields_beside_the_place_do_not_hide_the_image(place: str, noise: dict[str, str]) -> None:
     noise = {key: value for key, value in noise.items() if value not in {PNG, SIGNED}}
-    found = files_of({**noise, **filled(PLACES[place], PNG)}, BASE, "image")
-    assert [file.url for file in found][:1] == [PNG]
+    files = files_of({**noise, **filled(PLACES[place], PNG)}, BASE, "image")
+    assert [file.url for file in files][:1] == [PNG]
