@@ -117,6 +117,16 @@ async def test_an_id_under_the_path_of_the_other_kind_names_its_own(
         assert message == f"{made.id} is {article} generation: use {right}/{made.id}/content."
 
 
+async def test_an_image_whose_file_is_not_whole_in_the_store_is_missing(gateway: Any, check_error: Any) -> None:
+    made = await make(gateway)
+    archived = made.generation.outputs[0].kept
+    assert archived is not None
+    partial = gateway.application.artifact_store.partial()
+    partial.write_bytes(FILE[:-1])
+    await gateway.application.artifact_store.put(archived.name, partial, archived.content_type)
+    check_error(await made.client.get(made.path), 410, "artifact_missing", "index")
+
+
 async def test_the_image_of_another_client_does_not_exist(gateway: Any, check_error: Any) -> None:
     """The answer does not say of which kind it is, either."""
     made = await make(gateway)

@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
@@ -22,6 +23,7 @@ from gateway.api.generations.views import generation_view
 from gateway.domain.adapter.contract import Capability
 from gateway.domain.adapter.request import InputKind, TextInput, UpstreamRequest
 from gateway.domain.adapter.task import Artifact, Completed
+from gateway.domain.errors import UnreadableReply
 from gateway.domain.generation.model import GenerationRequest
 from gateway.sandbox.files import Files, ranged
 from gateway.sandbox.wire import Reply, Request
@@ -50,12 +52,17 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
-def submit(request: UpstreamRequest) -> Any:
-    """What FoxAPI's adapter sends for the model that the sandbox has."""
-    name = "kling-v3-text-to-video"
-    return ADAPTERS["foxapi"].to_upstream(
+def submit(request: UpstreamRequest, provider: str = "foxapi", name: str = "kling-v3-text-to-video") -> Any:
+    """What the provider's adapter sends for a model that the sandbox has."""
+    return ADAPTERS[provider].to_upstream(
         replaced(request, model=name, capability_name=name, settings=replaced(request.settings, duration_seconds=5))
     )
+
+
+def painter(provider: str, **changes: Any) -> Any:
+    """The provider's adapter with one more model, which makes images."""
+    adapter = ADAPTERS[provider]
+    return replace(adapter, capabilities={**adapter.capabilities, "painter": (MAKES_IMAGES,)}, **changes)
 
 
 def replaced(struct_: Any, **changes: Any) -> Any:
@@ -77,23 +84,23 @@ class Served:
 def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     served = Served()
 
-    async def serve(self: Files, task: Any, name: str, request: Request) -> Reply:
+    async def serve(_: Files, *args: Any) -> Reply:
+        request: Request = args[-1]
         served.accepted.append(request.headers.get("accept", ""))
         content, content_type = served.bodies.pop(0) if len(served.bodies) > 1 else served.bodies[0]
         return ranged(Reply(body=content, content_type=content_type), request)
 
     monkeypatch.setattr(Files, "_served", serve)
+    monkeypatch.setattr(Files, "result", serve)  # through the provider's own call
     return served
 
 
 @pytest.fixture
-async def painting(tmp_path: Path, served: Served) -> AsyncIterator[Gateway]:
+async def painting(tmp_path: Path, served: Served, sandbox_options: dict[str, Any]) -> AsyncIterator[Gateway]:
     """A gateway with a model that makes images, and that may fetch results of the sandbox."""
-    async with sandboxed(tmp_path) as gateway:
+    async with sandboxed(tmp_path, **sandbox_options) as gateway:
         gateway.fetch_allow = (ip_network("127.0.0.0/8"),)
-        adapter = ADAPTERS["foxapi"]
-        capabilities = {**adapter.capabilities, "painter": (MAKES_IMAGES,)}
-        gateway.adapters["foxapi"] = replace(adapter, capabilities=capabilities, to_upstream=submit)
+        gateway.adapters["foxapi"] = painter("foxapi", to_upstream=submit)
         yield await gateway.start()
 
 
@@ -180,7 +187,7 @@ async def test_thumbnail_of_the_provider_is_taken(painting: Gateway, served: Ser
         url = snapshot.artifacts[0].url
         return Completed((Artifact(url=url, thumbnail_url=f"{url}?small"),))
 
-    painting.adapters["foxapi"] = replace(painting.adapters["foxapi"], from_upstream=with_thumbnail)
+    painting.adapters["foxapi"] = painter("foxapi", to_upstream=submit, from_upstream=with_thumbnail)
     await painting.restart()
     image, small = picture("WEBP"), picture("WEBP", (80, 60))
     served.serve(image)
@@ -227,6 +234,40 @@ async def test_image_is_not_the_result_of_a_video(painting: Gateway, served: Ser
     served.serve(content, "video/mp4")
     made: Mapping[str, Any] = await painting.make(model="foxapi/kling-v3-text-to-video")
     assert (made["status"], made["error"]["code"]) == ("failed", "result_missing")
+
+
+def unreadable(_: Any) -> Any:
+    raise UnreadableReply
+
+
+async def test_link_to_a_video_in_a_reply_that_the_adapter_cannot_read_is_not_an_image(
+    painting: Gateway, served: Served
+):
+    """The shared reading looks for files of the kind that was asked for: nothing is fetched."""
+    painting.adapters["foxapi"] = painter("foxapi", to_upstream=submit, from_upstream=unreadable)
+    await painting.restart()
+    served.serve(picture("PNG"))
+    made = await view(painting, await make(painting))
+    assert (made.status, made.error.code, served.accepted) == ("failed", "result_missing", [])
+
+
+@pytest.mark.parametrize("sandbox_options", [{"relay_query": "native_bare", "relay_regime": "C"}])
+@pytest.mark.parametrize(("content", "status"), [(picture("PNG"), "completed"), (b"<html>Busy</html>", "expired")])
+async def test_image_that_needs_the_providers_key_is_fetched_with_it(
+    painting: Gateway, served: Served, content: bytes, status: str
+):
+    """A reply without a link: the provider's call for the content is asked, and a page is not taken for an image."""
+    painting.adapters["kling_relay"] = painter(
+        "kling_relay", to_upstream=partial(submit, provider="kling_relay", name="kling-v1")
+    )
+    await painting.restart()
+    served.serve(content)
+    made = await view(painting, await make(painting, "kling_relay/painter"))
+    assert made.status == status
+    if status == "completed":
+        [output] = made.data
+        assert (output.content_type, output.provider_url) == ("image/png", None)
+        assert (await painting.client.get(output.url)).content == content
 
 
 async def test_id_under_the_path_of_the_other_kind_names_the_right_one(painting: Gateway, served: Served):
