@@ -7,7 +7,7 @@ from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
 from gateway.api.dialects import xai
 from gateway.api.files import FileController
-from gateway.api.generations.content import content
+from gateway.api.generations.content import image_content, video_content
 from gateway.api.generations.controller import VideoGenerationController
 from gateway.api.generations.events import image_events, video_events
 from gateway.api.health import live, ready
@@ -24,11 +24,12 @@ ERROR_FORMATS = {dialect.own_path: dialect.error for dialect in DIALECTS}
 HANDLERS: Handlers = (
     VideoGenerationController,
     video_events,
-    content,
     ImageGenerationController,
     image_events,
     edit_image,
     vary_image,
+    video_content,
+    image_content,
     FileController,
     ModelController,
     AttemptController,
