@@ -108,7 +108,11 @@ class Replay:
     async def _send(self, exchange: Exchange) -> httpx.Response:
         if is_about_ended_work(exchange):
             await self._let_everything_end()
-        sending = asyncio.create_task(self.gateway.client_of(None).send(self._request(exchange)))
+        return await self.answer(self.request(exchange))
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        """The answer to a request; the clock moves until it is there."""
+        sending = asyncio.create_task(self.gateway.client_of(None).send(request))
 
         async def answered() -> bool:
             return sending.done()
@@ -124,7 +128,8 @@ class Replay:
         await self.gateway.clock.run_until(ended)
         await self.gateway.traffic.settle()
 
-    def _request(self, exchange: Exchange) -> httpx.Request:
+    def request(self, exchange: Exchange) -> httpx.Request:
+        """The request of an exchange, as this gateway has to get it."""
         request = exchange.request
         headers = {name: self._ours(value) for name, value in request["headers"].items()}
         headers["authorization"] = f"Bearer {self._key(exchange)}"
@@ -186,6 +191,10 @@ class Replay:
         except ValueError:
             yield "the body is not JSON"
             return
+        if exchange.request["headers"].get("x-stainless-retry-count", "0") != "0" and "id" in captured["body"]:
+            first = self.names.get(captured["body"]["id"])
+            if ours.get("id") != first:
+                yield f"a retry of {first} is another generation"
         self._learn(captured["body"], ours)
         yield from different(captured["body"], ours)
 

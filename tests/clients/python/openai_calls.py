@@ -187,8 +187,18 @@ def images(client: Any) -> None:
         assert client.images.edit(model=IMAGES, prompt="at night", image=IMAGE).data
     with call("images.edit, two images"):
         assert client.images.edit(model=IMAGES, prompt="both", image=[IMAGE, IMAGE]).data
+    with call("images.generate, a time-out and a retry"):
+        before = images_made(client)
+        impatient = client.with_options(timeout=0.3, max_retries=5)
+        assert impatient.images.generate(model=IMAGES, prompt=f"A lake {time.time()}").data
+        assert images_made(client) == before + 1  # the repeated call waited for the same image
     with call("images.create_variation"):
         assert client.images.create_variation(model=IMAGES, image=IMAGE).data
+
+
+def images_made(client: Any) -> int:
+    """How many images the gateway has in its list."""
+    return len(client.get("/images/generations?limit=100", cast_to=dict[str, Any])["data"])
 
 
 def webhook_endpoints(client: Any) -> None:
