@@ -114,6 +114,8 @@ await call("webhooks.create", async () => {
   endpoint = await client.webhooks.create({ name: "mine", url: HOOK, event_types });
   check(endpoint.signing_secret.startsWith("whsec_"));
 });
+await call("webhooks.eventTypes.list", async () =>
+  check((await client.webhooks.eventTypes.list()).data.includes("video.completed")));
 await call("webhooks.list", async () =>
   check((await all(client.webhooks.list({ limit: 20 }))).some((item) => item.id === endpoint.id)));
 await call("webhooks.retrieve", async () => check((await client.webhooks.retrieve(endpoint.id)).name === "mine"));

@@ -206,6 +206,8 @@ def webhook_endpoints(client: Any) -> None:
         types = ["video.completed", "video.failed"]
         endpoint = client.webhooks.create(event_types=types, name="mine", url=HOOK)
         assert endpoint.signing_secret.startswith("whsec_")
+    with call("webhooks.event_types.list"):
+        assert set(types) <= set(client.webhooks.event_types.list().data)
     with call("webhooks.list"):
         assert endpoint.id in {item.id for item in client.webhooks.list(limit=20)}
     with call("webhooks.retrieve"):
