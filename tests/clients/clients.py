@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 NODE = HERE / "node" / "node_modules"
 LITELLM = HERE / ".litellm"  # an environment of its own: the package pins many versions that the gateway does not
 LITELLM_VERSION = "1.108.7"
-SECONDS = 300.0  # for one client
+SECONDS = 180.0  # for one client
 
 
 class Client(msgspec.Struct, frozen=True):

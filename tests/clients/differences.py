@@ -19,6 +19,7 @@ NOT_SPOKEN: dict[str, str] = {
     "replicate-node": "The gateway does not speak Replicate's predictions.",
     "replicate-python": "The gateway does not speak Replicate's predictions.",
 }
+NOT_YET = "The gateway does not speak this shape yet."
 PENDING: set[str] = {
     "ai-sdk-images",
     "ai-sdk-klingai",
@@ -42,4 +43,5 @@ PENDING: set[str] = {
 
 def reason_of(result: Result) -> str | None:
     """Why a call that failed may fail; `None` if nothing here says so."""
-    return next((reason for pattern, reason in REASONS.items() if re.search(pattern, result.call)), None)
+    reason = next((reason for pattern, reason in REASONS.items() if re.search(pattern, result.call)), None)
+    return reason or (NOT_YET if PENDING else None)

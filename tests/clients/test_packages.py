@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from .clients import CLIENTS, HERE, PYTHON, Client, run
-from .differences import NOT_SPOKEN, reason_of
+from .differences import NOT_SPOKEN, PENDING, reason_of
 from .results import BEGIN, END, PAGE, REPLAYED, captures, recorded, tables
 from .world import running
 
 
+@pytest.mark.xfail(bool(PENDING), reason="shapes that arrive change the results", strict=False)
 @pytest.mark.parametrize("client", PYTHON, ids=lambda client: client.name)
 def test_every_call_does_what_is_recorded(client: Client, tmp_path: Path) -> None:
     with running(tmp_path) as world:

@@ -5,6 +5,7 @@ of the file to upload, and `{task_id}` by the id that the answer before gave. A 
 an error in the provider's form; `until WORD` repeats the command until the answer has this status.
 """
 
+import functools
 import json
 import re
 import subprocess
@@ -63,14 +64,12 @@ def main() -> None:
     for name, command in commands(Path(sys.argv[1])).items():
         with call(name):
             wanted = name.partition("until ")[2]
-            answer = (
-                until(
-                    lambda command=command, task=task: run(command, task),
-                    lambda read, word=wanted: status(read) == word,
-                )
-                if wanted
-                else run(command, task)
-            )
+            if wanted:
+                # A query that is refused is not repeated: the assertion below reports it.
+                read = functools.partial(run, command, task)
+                answer = until(read, lambda each, word=wanted: is_refused(each) or status(each) == word)
+            else:
+                answer = run(command, task)
             assert is_refused(answer) == name.endswith("refused"), json.dumps(answer, ensure_ascii=False)
             task = task_of(answer) or task
 
