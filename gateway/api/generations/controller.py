@@ -1,16 +1,15 @@
 """`/v1/videos/generations`: each handler reads the request, calls one service, and encodes what it returns."""
 
-import asyncio
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from litestar import Controller, Request, delete, post, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
-from gateway.api.generations.create_request import Normalised, normalise
+from gateway.api.generations.asked import asked_for, read_idempotency_key
+from gateway.api.generations.create_request import Normalised
 from gateway.api.generations.form import read_create
 from gateway.api.generations.parameters import CreateVideo
 from gateway.api.generations.quote import QuoteView, quote_view
@@ -22,14 +21,10 @@ from gateway.api.web.operation import PAGE, REF, Operation
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.adapter.task import Status
-from gateway.domain.errors import InvalidParameter
 from gateway.domain.generation.model import Generation
-from gateway.inputs.prepare import file_name
-from gateway.media.image_header import LARGE
 from gateway.store.port import Query, is_cursor
 
 Call = Request[Any, Any, State]
-IDEMPOTENCY_KEY_MAX = 255  # characters
 WAIT_MAX = 60  # seconds
 _VERSION = re.compile(r'"([0-9]{1,18})"')  # of a generation, as an ETag
 _FORM: Mapping[str, Any] = {"$ref": REF.format(name="CreateVideoForm")}  # made by `gateway.api.openapi.create`
@@ -221,24 +216,9 @@ class VideoGenerationController(Controller):
 
 
 async def _wanted(request: Call, context: Context, key: str) -> Normalised:
-    """What the body of a create or a quote asks for; a large body is decoded in a thread."""
+    """What the body of a create or a quote asks for."""
     Params.of(request).done()
-    body = await read_create(request, context.max_body_bytes)
-    read = partial(normalise, body, lambda content: file_name(key, content), context.fetch_allow)
-    return read() if _weight(body) <= LARGE else await asyncio.to_thread(read)
-
-
-def _weight(value: object) -> int:
-    """The characters and bytes in a body. Images make a body heavy, and looking at them would block the event loop."""
-    match value:
-        case str() | bytes():
-            return len(value)
-        case list():
-            return sum(map(_weight, value))
-        case dict():
-            return sum(map(_weight, value.values()))
-        case _:
-            return 0
+    return await asked_for(await read_create(request, context.max_body_bytes), context, key)
 
 
 def _answer(
@@ -252,18 +232,5 @@ def _id(request: Call) -> str:
 
 
 def _idempotency_key(request: Call) -> str | None:
-    """The idempotency key without spaces and tabs around it: a repeated request may have lost or gained some."""
     value = only_header(request, "idempotency-key")
-    if value is None:
-        return None
-    value = value.strip(" \t")
-    if any(character < " " or character == "\x7f" for character in value):
-        raise InvalidParameter(
-            "`Idempotency-Key` has a control character in it; send printable characters.", param="Idempotency-Key"
-        )
-    if not 0 < len(value) <= IDEMPOTENCY_KEY_MAX:
-        raise InvalidParameter(
-            f"`Idempotency-Key` must be 1 to {IDEMPOTENCY_KEY_MAX} characters, not {len(value)}.",
-            param="Idempotency-Key",
-        )
-    return value
+    return None if value is None else read_idempotency_key(value, "Idempotency-Key")
