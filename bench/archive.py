@@ -21,7 +21,7 @@ from gateway.artifacts.archiver import Archiver
 from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import SystemClock
-from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Artifact, Status
 from gateway.domain.generation.archiving import FileArchived
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
@@ -74,7 +74,7 @@ def generation(number: int, port: int, now: datetime) -> Generation:
         id=f"gen_{number}",
         owner="bench",
         kind="video",
-        request=GenerationRequest(model="m", input=TextToVideo(), prompt="bench"),
+        request=GenerationRequest(model="m", input=TextInput(), prompt="bench"),
         plan=Plan(routes=(Route(provider="acme", model="m", capability_name="m"),)),
         status=Status.IN_PROGRESS,
         created_at=now,

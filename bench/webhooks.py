@@ -25,7 +25,7 @@ import structlog
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from gateway.app import Application
-from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Status
 from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan, Route
@@ -179,7 +179,7 @@ async def end(app: Application, url: str) -> None:
             id=new_id("gen_", now),
             owner="bench",
             kind="video",
-            request=GenerationRequest(model="auto", input=TextToVideo(), prompt="A beach.", webhook_url=url),
+            request=GenerationRequest(model="auto", input=TextInput(), prompt="A beach.", webhook_url=url),
             plan=Plan(routes=(Route(provider="foxapi", model="k", capability_name="k"),)),
             status=Status.QUEUED,
             created_at=now,

@@ -11,6 +11,7 @@ from gateway.api.web.answers import GET, json_answer, owner_shown, unix
 from gateway.api.web.context import admin_context_of
 from gateway.api.web.operation import PAGE, Operation
 from gateway.api.web.query import Params
+from gateway.domain.adapter.request import Kind
 from gateway.domain.generation.purchases import Purchase
 from gateway.store.port import attempt_cursor, is_cursor
 
@@ -21,7 +22,7 @@ class AdminPurchase(Struct, frozen=True, kw_only=True):
     id: str  # of the attempt
     generation: str
     key: str  # the end of the id of the client's key
-    kind: Literal["video", "image"]
+    kind: Kind
     model: str
     provider: str
     provider_model: str

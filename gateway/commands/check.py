@@ -297,5 +297,5 @@ def _prices(prices: Sequence[Price]) -> str:
         sums = {"a clip": price.per_clip, "a second": price.per_second}
         amounts = " and ".join(f"{usd:g} USD {unit}" for unit, usd in sums.items() if usd is not None)
         sound = {True: "with audio", False: "silent", None: ""}[price.generate_audio]
-        rows.append(" ".join(filter(None, (amounts, price.resolution, price.mode, sound))))
+        rows.append(" ".join(filter(None, (amounts, price.resolution, price.quality, price.mode, sound))))
     return ", else ".join(rows)

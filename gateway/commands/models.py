@@ -49,9 +49,11 @@ def models(name: str | None, server: Server | None, config: Path | None, *, as_j
 def summary(capability: CapabilityView) -> str:
     """What a route can do, on one line."""
     parts = [
+        "" if capability.kind == "video" else capability.kind,
         " or ".join(capability.inputs).replace("_", " "),
         f"{_span(capability.durations)} s" if capability.durations else "",
         _list(capability.resolutions),
+        _list(capability.qualities),
         _list(capability.aspect_ratios),
         f"prompt up to {capability.prompt_max}" if capability.prompt_max else "no prompt",
         *_extras(capability),

@@ -13,6 +13,7 @@ import httpx
 from gateway.clock import Clock
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
+from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef, TaskSnapshot
 from gateway.domain.adapter.task_reading import PollRefused, read_poll
 from gateway.domain.errors import UnreadableReply
@@ -47,12 +48,12 @@ class Poller:
             return _unread(poll, self._clock.now(), unreadable=True)
         ref = generation.attempt(poll.attempt_id).tasks[poll.index].ref
         async with self._health.reads[provider.name].slot(generation.owner):
-            fact = await self._read(poll, provider, ref)
+            fact = await self._read(poll, provider, ref, generation.kind)
         if isinstance(fact, TaskRead) and isinstance(fact.snapshot, Failed):
             await self._inputs.forget(generation.request.input, generation.owner, provider, fact.snapshot)
         return fact
 
-    async def _read(self, poll: Poll, provider: Provider, ref: TaskRef) -> TaskRead | TaskUnread:
+    async def _read(self, poll: Poll, provider: Provider, ref: TaskRef, kind: Kind) -> TaskRead | TaskUnread:
         began_at = self._clock.now()
         adapter = provider.adapter
         # Where the adapter has no content call, the last reading is a refresh. Before a content call it is an ordinary
@@ -68,7 +69,7 @@ class Poller:
             )
             if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._health.reads[provider.name].record_429()
-            snapshot = read_poll(adapter, reply, provider.base_url)
+            snapshot = read_poll(adapter, reply, provider.base_url, kind)
         except (NotSent, NoAnswer, UnreadableReply) as error:
             self._report(poll, provider, began_at, ReadOutcome.FAILED, error=error)
             return _unread(poll, began_at)

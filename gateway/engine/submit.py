@@ -146,6 +146,7 @@ class Submitter:
                 prompt=request.prompt,
                 input=ready_input,
                 settings=route.settings,
+                kind=request.kind,
                 count=len(attempt.slots),
                 options=request.provider_options.get(provider.name, {}),
                 variant=attempt.variant,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import ConfigurationError, ModelNotFound
 from gateway.domain.generation.model import GenerationRequest, Policy
 from gateway.domain.routing.order import Order
@@ -77,17 +78,26 @@ class Catalog:
         raise ModelNotFound(f"The model {name[:100]!r} does not exist. {hint}", param=param)
 
     def candidates(self, request: GenerationRequest) -> tuple[Model, tuple[Candidate, ...]]:
-        """The requested model, and its candidates followed by those of the models in `fallback`. Each route once."""
+        """The requested model, and its candidates followed by those of the models in `fallback`. Each route once.
+
+        If some of them make what is wanted, videos or images, the others are left out: otherwise an error for a client
+        of the model `auto` that asks for an image would list the limits of every video model.
+        """
         model = self.resolve(request.model)
         by_route = {(candidate.provider, candidate.model): candidate for candidate in model.candidates}
         for group, name in enumerate(request.fallback if isinstance(request.fallback, tuple) else (), start=1):
             for candidate in self.resolve(name, "fallback").candidates:
                 by_route.setdefault((candidate.provider, candidate.model), replace(candidate, group=group))
-        return model, tuple(by_route.values())
+        every = tuple(by_route.values())
+        return model, tuple(candidate for candidate in every if _makes(candidate, request.kind)) or every
 
     def listed(self) -> list[Model]:
         """Every model once, under its full name: virtual models first."""
         return [model for name, model in self._models.items() if name == model.name]
+
+
+def _makes(candidate: Candidate, kind: Kind) -> bool:
+    return any(capability.kind == kind for capability in candidate.capabilities)
 
 
 def _similar(name: str, names: Iterable[str]) -> list[str]:

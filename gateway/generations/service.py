@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from hashlib import sha256
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -95,7 +95,6 @@ class Generations:
         files: Mapping[str, InlineFile] | None = None,
         idempotency_key: str | None = None,
         retry: bool = False,
-        kind: Literal["video", "image"] = "video",
     ) -> Created:
         """Create a generation. It is durable when this returns, and its driver starts at once.
 
@@ -103,7 +102,7 @@ class Generations:
         request without a key that the client's library marks as a retry (`retry`), if an equal one came shortly before.
         Raises `IdempotencyKeyInUse` while the earlier request is under way, and what planning and the store raise.
         """
-        digest = sha256((b"" if kind == "video" else kind.encode()) + _encode(request)).digest()
+        digest = sha256(_encode(request)).digest()
         idempotency = Idempotency(digest=digest, key=idempotency_key, retry=retry)
         marks: list[tuple[str, str | bytes]] = [(key, digest)]
         if idempotency_key is not None:
@@ -113,7 +112,7 @@ class Generations:
         for mark in marks:
             self._under_way[mark] = self._under_way.get(mark, 0) + 1
         try:
-            return await self._create(request, key, files or {}, idempotency, kind)
+            return await self._create(request, key, files or {}, idempotency)
         finally:
             for mark in marks:
                 left = self._under_way.pop(mark) - 1
@@ -126,7 +125,6 @@ class Generations:
         key: str,
         files: Mapping[str, InlineFile],
         idempotency: Idempotency,
-        kind: Literal["video", "image"],
     ) -> Created:
         now = self._clock.now()
         if idempotency.key is not None or idempotency.retry:  # an earlier answer counts, even if its model is gone
@@ -144,7 +142,7 @@ class Generations:
             generation = Generation(
                 id=generation_id,
                 owner=key,
-                kind=kind,
+                kind=request.kind,
                 request=request,
                 plan=Plan(routes=routes, policy=model.policy),
                 status=Status.QUEUED,

@@ -66,6 +66,7 @@ class Adoption:
             prompt=generation.request.prompt,
             input=generation.request.input,
             settings=route.settings,
+            kind=generation.kind,
             count=len(attempt.slots),
             options=generation.request.provider_options.get(provider.name, {}),
             variant=attempt.variant,

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.model import AttemptState, Generation, Task
 from gateway.domain.generation.transitions import (
@@ -50,7 +51,7 @@ class Query(Struct, frozen=True, kw_only=True):
     """Which page of a key's own generations is wanted; the order of ids is the order of creation."""
 
     key: str
-    kind: Literal["video", "image"]
+    kind: Kind
     limit: int
     order: Literal["asc", "desc"] = "desc"
     after: str | None = None

@@ -83,6 +83,7 @@ class Upstream:
             headers={name.lower(): value for name, value in response.headers.items()},
             body=plain.body,
             method=call.method,
+            path=call.path,
             cut=broken or not plain.whole,
         )
 

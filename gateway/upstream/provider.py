@@ -141,6 +141,7 @@ def _check_prices(prices: Sequence[Price], capabilities: Sequence[Capability], w
     """Refuse price rows that can never apply, because each is a mistake. Raises `ConfigurationError`."""
     possible = {
         "resolution": {value for capability in capabilities for value in capability.resolutions},
+        "quality": {value for capability in capabilities for value in capability.qualities},
         "mode": {value for capability in capabilities for value in capability.modes},
     }
     possible["resolution"] |= {value for capability in capabilities for value in capability.modes.values()}

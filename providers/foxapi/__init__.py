@@ -33,7 +33,7 @@ from gateway.domain.adapter.replies import (
     unique_by_url,
     without_result,
 )
-from gateway.domain.adapter.request import ImageToVideo, ReferencesToVideo, TextToVideo, UpstreamRequest
+from gateway.domain.adapter.request import FramesInput, ReferencesInput, TextInput, UpstreamRequest
 from gateway.domain.adapter.task import Artifact, Completed, Status, TaskRef, TaskSnapshot
 from gateway.domain.errors import UnreadableReply
 from providers.foxapi.errors import REFUSALS, task_failure_kind
@@ -75,11 +75,11 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
         "mode": settings.mode,
     }
     match request.input:
-        case TextToVideo():
+        case TextInput():
             pass
-        case ImageToVideo(first_frame=first, last_frame=last):
+        case FramesInput(first_frame=first, last_frame=last):
             body |= _frames(request.capability_name, first, last)
-        case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
+        case ReferencesInput(references=references, first_frame=first, last_frame=last):
             body |= {"image_urls": list(references), **_frames(request.capability_name, first, last)}
     sent = {**request.options, **{name: value for name, value in body.items() if value is not None}}
     return HttpCall(method="POST", path="/v1/videos/generations", headers=HEADERS, json=sent)

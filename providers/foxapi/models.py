@@ -8,7 +8,7 @@ from gateway.domain.adapter.contract import (
     ImageTransport,
 )
 from gateway.domain.adapter.decoding import http_url, items, mapping, number, text
-from gateway.domain.adapter.request import InputKind, ReferencesToVideo, UpstreamRequest
+from gateway.domain.adapter.request import InputKind, ReferencesInput, UpstreamRequest
 from gateway.domain.adapter.shown_value import shown
 
 DEFAULT_SECONDS = 5  # for every Kling model that has a duration
@@ -67,7 +67,7 @@ def _few_references_with_video(request: UpstreamRequest) -> str | None:
 
 
 def _references(request: UpstreamRequest) -> int:
-    images = request.input.references if isinstance(request.input, ReferencesToVideo) else ()
+    images = request.input.references if isinstance(request.input, ReferencesInput) else ()
     return len(images) + len(items(request.options.get("elements")))
 
 

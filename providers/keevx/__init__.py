@@ -29,7 +29,7 @@ from gateway.domain.adapter.replies import (
     pending,
     without_result,
 )
-from gateway.domain.adapter.request import ImageToVideo, ReferencesToVideo, UpstreamRequest
+from gateway.domain.adapter.request import FramesInput, ReferencesInput, UpstreamRequest
 from gateway.domain.adapter.task import Completed, Status, TaskRef, TaskSnapshot
 from gateway.domain.errors import UnreadableReply, UnsupportedParameter
 from providers.keevx.errors import REFUSALS, message_of, task_failure, task_ids, task_of
@@ -49,9 +49,9 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
     No page says which image field wins if both are sent, so a first frame and references are never sent together.
     """
     match request.input:
-        case ImageToVideo(first_frame=first, last_frame=last):
+        case FramesInput(first_frame=first, last_frame=last):
             images: dict[str, Any] = {"image_url": first} | ({} if last is None else {"end_image_url": last})
-        case ReferencesToVideo(references=references, first_frame=None, last_frame=None):
+        case ReferencesInput(references=references, first_frame=None, last_frame=None):
             images = {"reference_images": list(references)}
         case _:  # excluded by the capabilities: it would buy a video that the client did not ask for
             raise UnsupportedParameter("Keevx takes a first frame or reference images.", param="image")

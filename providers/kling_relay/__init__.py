@@ -38,7 +38,7 @@ from gateway.domain.adapter.replies import (
     unique_by_url,
     without_result,
 )
-from gateway.domain.adapter.request import ImageToVideo, UpstreamRequest
+from gateway.domain.adapter.request import FramesInput, UpstreamRequest
 from gateway.domain.adapter.task import Artifact, Completed, Status, TaskRef, TaskSnapshot
 from gateway.domain.errors import UnreadableReply
 from providers.kling_relay.errors import (
@@ -82,7 +82,7 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
     Until the plug-in, the presence of `image` decided between text and image as the source; since then the path does.
     Here both always agree.
     """
-    settings, image = request.settings, request.input if isinstance(request.input, ImageToVideo) else None
+    settings, image = request.settings, request.input if isinstance(request.input, FramesInput) else None
     mode = settings.mode or mode_of(settings)
     resolution = settings.resolution or MODES.get(mode or "std", "")
     named = {

@@ -6,7 +6,7 @@ Source for Kling's own rules: vercel/ai, packages/klingai.
 from dataclasses import replace
 
 from gateway.domain.adapter.contract import Capability, ImageLimits, ImageTransport
-from gateway.domain.adapter.request import ImageToVideo, InputKind, Settings, UpstreamRequest
+from gateway.domain.adapter.request import FramesInput, InputKind, Settings, UpstreamRequest
 
 MODES = {"std": "720p", "pro": "1080p"}
 DEFAULT_SECONDS = 5
@@ -14,7 +14,7 @@ MASKS = frozenset({"static_mask", "dynamic_masks"})
 
 
 def _options_fit_the_images(request: UpstreamRequest) -> str | None:
-    frames = request.input if isinstance(request.input, ImageToVideo) else None
+    frames = request.input if isinstance(request.input, FramesInput) else None
     clash = sorted((MASKS | {"camera_control"}) & set(request.options))
     if clash and frames is not None and frames.last_frame is not None:
         return f"A last image cannot be used with {clash[0]}."

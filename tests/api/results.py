@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from gateway.app import Application
-from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Artifact, Status, TaskRef
 from gateway.domain.generation.model import (
     ArchivedFile,
@@ -66,7 +66,7 @@ def kept_generation(
         id=name,
         owner=owner,
         kind="video",
-        request=GenerationRequest(model="any", input=TextToVideo(), prompt="A beach."),
+        request=GenerationRequest(model="any", input=TextInput(), prompt="A beach."),
         plan=Plan(routes=(Route(provider="foxapi", model="kling-v3-text-to-video", capability_name="x"),)),
         status=Status.COMPLETED if ended else Status.IN_PROGRESS,
         created_at=now,

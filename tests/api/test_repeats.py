@@ -6,6 +6,7 @@ from typing import Any
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from gateway.generations.service import Generations
 
@@ -106,7 +107,7 @@ async def test_a_retry_never_gives_the_generation_of_a_different_request(gateway
     first = await gateway.stored((await post(gateway)).json()["id"])
     service: Generations = gateway.application.litestar.state["context"].generations
 
-    created = await service.create(first.request, key=first.owner, kind="image", retry=True)
+    created = await service.create(replace(first.request, kind="image"), key=first.owner, retry=True)
 
     assert (created.replayed, created.generation.id == first.id) == (False, False)
 

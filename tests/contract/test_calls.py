@@ -16,12 +16,12 @@ from msgspec import structs
 from gateway.domain.adapter.contract import Adapter, Capability, Credential, FilePart, HttpCall, ImageTransport
 from gateway.domain.adapter.decoding import read_json
 from gateway.domain.adapter.request import (
-    ImageToVideo,
+    FramesInput,
     Input,
     InputKind,
-    ReferencesToVideo,
+    ReferencesInput,
     Settings,
-    TextToVideo,
+    TextInput,
     UpstreamRequest,
 )
 from gateway.domain.adapter.task import TaskRef
@@ -54,18 +54,17 @@ def inputs_of(kind: InputKind, capability: Capability, image: str) -> list[Input
     first, last = image.format("first"), image.format("last")
     match kind:
         case InputKind.TEXT:
-            return [TextToVideo()]
+            return [TextInput()]
         case InputKind.IMAGE:
             lasts = [None, last] if capability.last_frame else [None]
-            return [ImageToVideo(first_frame=first, last_frame=frame) for frame in lasts]
+            return [FramesInput(first_frame=first, last_frame=frame) for frame in lasts]
         case InputKind.REFERENCES:
             assert capability.references_max >= 1
             some = tuple(image.format(f"r{n}") for n in range(capability.references_max))
-            inputs: list[Input] = [ReferencesToVideo(references=some[:n]) for n in sorted({1, len(some)})]
+            inputs: list[Input] = [ReferencesInput(references=some[:n]) for n in sorted({1, len(some)})]
             if capability.frames_with_references:
                 inputs += [
-                    ReferencesToVideo(references=some[:1], first_frame=first, last_frame=frame)
-                    for frame in (None, last)
+                    ReferencesInput(references=some[:1], first_frame=first, last_frame=frame) for frame in (None, last)
                 ]
             return inputs
 

@@ -15,12 +15,12 @@ from gateway.domain.adapter.contract import Capability, Credential, FilePart, Ht
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.replies import KIND_BY_STATUS
 from gateway.domain.adapter.request import (
-    ImageToVideo,
+    FramesInput,
     Input,
     InputKind,
-    ReferencesToVideo,
+    ReferencesInput,
     Settings,
-    TextToVideo,
+    TextInput,
     UpstreamRequest,
 )
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef
@@ -31,7 +31,7 @@ from providers.foxapi.models import CAPABILITIES
 
 A, B = "https://example.com/a.jpg", "https://example.com/b.jpg"
 VIDEO = "https://example.com/motion.mp4"
-TEXT, IMAGE, BOTH = TextToVideo(), ImageToVideo(first_frame=A), ImageToVideo(first_frame=A, last_frame=B)
+TEXT, IMAGE, BOTH = TextInput(), FramesInput(first_frame=A), FramesInput(first_frame=A, last_frame=B)
 SUBMIT = HttpCall(method="POST", path="/v1/videos/generations", json={})
 
 
@@ -95,7 +95,7 @@ def everything(model: str) -> list[UpstreamRequest]:
     inputs: dict[InputKind, Input] = {
         InputKind.TEXT: TEXT,
         InputKind.IMAGE: BOTH if row.last_frame else IMAGE,
-        InputKind.REFERENCES: ReferencesToVideo(
+        InputKind.REFERENCES: ReferencesInput(
             references=(A, B),
             first_frame=A if row.frames_with_references else None,
             last_frame=B if row.frames_with_references else None,
@@ -142,10 +142,10 @@ def test_all_of_a_models_column_is_sent_and_nothing_else(model: str) -> None:
         ("kling-o3-reference-to-video", BOTH, {"start_image_url": A, "end_image_url": B}),
         (
             "kling-o3-reference-to-video",
-            ReferencesToVideo(references=(B,), last_frame=A),
+            ReferencesInput(references=(B,), last_frame=A),
             {"image_urls": [B], "end_image_url": A},
         ),
-        ("kling-o3-reference-to-video", ReferencesToVideo(references=(B, A)), {"image_urls": [B, A]}),
+        ("kling-o3-reference-to-video", ReferencesInput(references=(B, A)), {"image_urls": [B, A]}),
     ],
 )
 def test_each_family_has_its_own_names_for_the_frames(model: str, value: Input, frames: dict[str, Any]) -> None:
@@ -271,7 +271,7 @@ ELEMENT = {"frontal_image_url": A, "reference_image_urls": [B]}
 MOVING = {"video_url": VIDEO}
 REFERENCE, EDIT, MOTION = "kling-o3-reference-to-video", "kling-o3-video-to-video-edit", "kling-v3-motion-control"
 V3 = "kling-v3-text-to-video"
-FOUR = ReferencesToVideo(references=(A,) * 4)
+FOUR = ReferencesInput(references=(A,) * 4)
 
 
 @pytest.mark.parametrize(
@@ -285,8 +285,8 @@ FOUR = ReferencesToVideo(references=(A,) * 4)
         request("kling-o3-text-to-video", "", TEXT, {"multi_prompt": SHOTS}, duration_seconds=5),
         request(REFERENCE, "a", TEXT, {"elements": [ELEMENT]}),
         request(REFERENCE, "a", IMAGE, {"elements": [ELEMENT]}),
-        request(REFERENCE, "a", ReferencesToVideo(references=(A,) * 9), {"elements": [ELEMENT] * 5}),
-        request(REFERENCE, "a", ReferencesToVideo(references=(A,) * 3), {"elements": [MOVING]}),
+        request(REFERENCE, "a", ReferencesInput(references=(A,) * 9), {"elements": [ELEMENT] * 5}),
+        request(REFERENCE, "a", ReferencesInput(references=(A,) * 3), {"elements": [MOVING]}),
         request(EDIT, "a", TEXT, {"video_url": VIDEO}),
         request(EDIT, "a", FOUR, {"video_url": VIDEO}),
         request(MOTION, "", IMAGE, {"video_url": VIDEO}),

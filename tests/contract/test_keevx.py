@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from gateway.domain.adapter.contract import Callback, Capability, FilePart, HttpCall, HttpReply, ImageTransport
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.request import (
-    ImageToVideo,
+    FramesInput,
     Input,
     InputKind,
-    ReferencesToVideo,
+    ReferencesInput,
     Settings,
-    TextToVideo,
+    TextInput,
     UpstreamRequest,
 )
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef
@@ -58,7 +58,7 @@ DOCUMENTED = {
         request(
             "V",
             "Waves crashing on the beach at sunset",
-            ImageToVideo(first_frame=EXAMPLE + "beach.jpg"),
+            FramesInput(first_frame=EXAMPLE + "beach.jpg"),
             duration_seconds=6,
             resolution="1080p",
             aspect_ratio="16:9",
@@ -78,7 +78,7 @@ DOCUMENTED = {
         request(
             "V",
             "The flower opens slowly",
-            ImageToVideo(first_frame=EXAMPLE + "start_frame.jpg", last_frame=EXAMPLE + "end_frame.jpg"),
+            FramesInput(first_frame=EXAMPLE + "start_frame.jpg", last_frame=EXAMPLE + "end_frame.jpg"),
             duration_seconds=8,
             resolution="720p",
             aspect_ratio="16:9",
@@ -100,7 +100,7 @@ DOCUMENTED = {
         request(
             "V",
             "Product turning on a table",
-            ReferencesToVideo(references=(EXAMPLE + "ref1.jpg", EXAMPLE + "ref2.jpg")),
+            ReferencesInput(references=(EXAMPLE + "ref1.jpg", EXAMPLE + "ref2.jpg")),
             duration_seconds=8,
             resolution="1080p",
             aspect_ratio="9:16",
@@ -121,7 +121,7 @@ DOCUMENTED = {
         request(
             "KL",
             "City night timelapse, neon lights flickering",
-            ReferencesToVideo(references=tuple(f"{EXAMPLE}city{n}.jpg" for n in (1, 2, 3))),
+            ReferencesInput(references=tuple(f"{EXAMPLE}city{n}.jpg" for n in (1, 2, 3))),
             count=2,
             duration_seconds=10,
             resolution="1080p",
@@ -156,14 +156,14 @@ def test_a_submit_is_the_documented_body(submit: UpstreamRequest, documented: di
 
 
 def test_only_what_was_asked_for_is_sent() -> None:
-    call = ADAPTER.to_upstream(request("V", "x", ImageToVideo(first_frame="https://a.example/1.png")))
+    call = ADAPTER.to_upstream(request("V", "x", FramesInput(first_frame="https://a.example/1.png")))
     assert call.json == {"model": "V", "prompt": "x", "image_url": "https://a.example/1.png"}
 
 
 def test_every_call_names_its_source() -> None:
     assert ADAPTER.upload is not None
     calls = [
-        ADAPTER.to_upstream(request("KL", "x", ReferencesToVideo(references=("https://a.example/1.png",)))),
+        ADAPTER.to_upstream(request("KL", "x", ReferencesInput(references=("https://a.example/1.png",)))),
         ADAPTER.poll(TaskRef(id="i2v-1")),
         ADAPTER.upload(FilePart(field="", filename="a.png", content_type="image/png", content=b"x")),
     ]
@@ -172,26 +172,24 @@ def test_every_call_names_its_source() -> None:
 
 @pytest.mark.parametrize("generate_audio", [None, False])
 def test_silence_is_never_sent_to_kl(generate_audio: bool | None) -> None:
-    submit = request(
-        "KL", "x", ReferencesToVideo(references=("https://a.example/1.png",)), generate_audio=generate_audio
-    )
+    submit = request("KL", "x", ReferencesInput(references=("https://a.example/1.png",)), generate_audio=generate_audio)
     assert "generate_audio" not in ADAPTER.to_upstream(submit).json
 
 
 def test_sound_is_never_dropped() -> None:
     """KL has no sound, so no route to it accepts this, unless the configuration says that the model has sound."""
-    submit = request("KL", "x", ReferencesToVideo(references=("https://a.example/1.png",)), generate_audio=True)
+    submit = request("KL", "x", ReferencesInput(references=("https://a.example/1.png",)), generate_audio=True)
     assert ADAPTER.to_upstream(submit).json["generate_audio"] is True
 
 
 @pytest.mark.parametrize("generate_audio", [True, False])
 def test_sound_is_sent_to_v_as_asked(generate_audio: bool) -> None:
-    submit = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"), generate_audio=generate_audio)
+    submit = request("V", "x", FramesInput(first_frame="https://a.example/1.png"), generate_audio=generate_audio)
     assert ADAPTER.to_upstream(submit).json["generate_audio"] is generate_audio
 
 
 def test_a_configured_model_follows_the_row_it_names() -> None:
-    submit = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"), generate_audio=True)
+    submit = request("V", "x", FramesInput(first_frame="https://a.example/1.png"), generate_audio=True)
     call = ADAPTER.to_upstream(msgspec.structs.replace(submit, model="V-next"))
     assert call.json["model"] == "V-next"
     assert call.json["generate_audio"] is True
@@ -200,9 +198,9 @@ def test_a_configured_model_follows_the_row_it_names() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        TextToVideo(),
-        ReferencesToVideo(references=("https://a.example/1.png",), first_frame="https://a.example/2.png"),
-        ReferencesToVideo(references=("https://a.example/1.png",), last_frame="https://a.example/2.png"),
+        TextInput(),
+        ReferencesInput(references=("https://a.example/1.png",), first_frame="https://a.example/2.png"),
+        ReferencesInput(references=("https://a.example/1.png",), last_frame="https://a.example/2.png"),
     ],
 )
 def test_input_of_an_undocumented_mode_is_not_sent(value: Input) -> None:
@@ -212,7 +210,7 @@ def test_input_of_an_undocumented_mode_is_not_sent(value: Input) -> None:
 
 
 def test_a_callback_is_asked_for_only_with_an_address() -> None:
-    submit = request("V", "x", ImageToVideo(first_frame="https://a.example/1.png"))
+    submit = request("V", "x", FramesInput(first_frame="https://a.example/1.png"))
     assert "callback_url" not in ADAPTER.to_upstream(submit).json
 
     submit = msgspec.structs.replace(submit, callback_url="https://gateway.example.com/c/1?token=t")

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.adapter.failure import REMEDY, FailureKind, Remedy
-from gateway.domain.adapter.request import ImageToVideo, Settings, TextToVideo, UpstreamRequest
+from gateway.domain.adapter.request import FramesInput, Settings, TextInput, UpstreamRequest
 from gateway.domain.adapter.task import Completed, Failed, Pending, Status, TaskRef
 from gateway.domain.errors import UnreadableReply
 from gateway.domain.generation.model import GenerationRequest
@@ -26,7 +26,7 @@ from providers.kling_relay.errors import CODES, KLING
 
 EXCHANGES = sorted((Path(__file__).parent.parent / "exchanges" / "kling_relay").glob("*.json"))
 REPLIES = [json.loads(path.read_text())["reply"] for path in EXCHANGES]
-TEXT, IMAGE = TextToVideo(), ImageToVideo(first_frame="https://example.com/image.jpg")
+TEXT, IMAGE = TextInput(), FramesInput(first_frame="https://example.com/image.jpg")
 SUBMIT = HttpCall(method="POST", path="/kling/v1/videos/image2video", json={})
 KNOWN = {**ADAPTER.capabilities, **ADAPTER.configurable}
 
@@ -71,7 +71,7 @@ def test_only_required_fields_are_sent_by_default() -> None:
 
 
 def test_every_setting_is_sent_for_all_versions() -> None:
-    source = ImageToVideo(first_frame="iVBORw0KGgo=", last_frame="https://example.com/last.jpg")
+    source = FramesInput(first_frame="iVBORw0KGgo=", last_frame="https://example.com/last.jpg")
 
     actual = body(
         source, duration_seconds=10, resolution="1080p", aspect_ratio="9:16", negative_prompt="blur", cfg_scale=0.0
@@ -188,7 +188,7 @@ def refusals(submit: UpstreamRequest) -> list[str]:
 
 @pytest.mark.parametrize("option", ["camera_control", "static_mask", "dynamic_masks"])
 def test_last_frame_excludes_masks_and_camera(option: str) -> None:
-    both = ImageToVideo(first_frame="a", last_frame="b")
+    both = FramesInput(first_frame="a", last_frame="b")
 
     assert refusals(request(both, options={option: "x"}))
     assert not refusals(request(IMAGE, options={option: "x"}))
@@ -240,7 +240,7 @@ def reasons(outcome: Planned) -> list[tuple[str, str]]:
     return [(reason.param, reason.message.partition(";")[0]) for reason in left_out.reasons]
 
 
-BOTH = ImageToVideo(first_frame="https://example.com/1.jpg", last_frame="https://example.com/2.jpg")
+BOTH = FramesInput(first_frame="https://example.com/1.jpg", last_frame="https://example.com/2.jpg")
 STD_TOO = ("kling-v1", "kling-v1-6", "kling-v2-1", "kling-v2-6")
 PRO_ONLY = ("kling-v2-master", "kling-v2-1-master", "kling-v2-5", "kling-v2-5-turbo")
 

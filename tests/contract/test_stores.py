@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.domain.adapter.failure import Billed, FailureKind
-from gateway.domain.adapter.request import ImageToVideo, ReferencesToVideo, Settings, TextToVideo
+from gateway.domain.adapter.request import FramesInput, ReferencesInput, Settings, TextInput
 from gateway.domain.adapter.task import Artifact, Failed, Status, TaskRef
 from gateway.domain.errors import Conflict, GenerationDeleted, IdempotencyKeyReused, InvalidImage, StoreUnavailable
 from gateway.domain.generation.model import (
@@ -70,7 +70,7 @@ async def store(opener: Opener, tmp_path: Path) -> AsyncIterator[Store]:
 
 
 def generation(at: datetime = NOW, **changes: Any) -> Generation:
-    request = GenerationRequest(model=changes.pop("model", "hero"), input=TextToVideo(), prompt="a fox")
+    request = GenerationRequest(model=changes.pop("model", "hero"), input=TextInput(), prompt="a fox")
     request = replace(request, metadata=changes.pop("metadata", {}))
     plain = Generation(
         id=new_id("gen_", at),
@@ -192,9 +192,9 @@ SETTINGS = st.builds(
     Settings, cfg_scale=st.none() | FLOAT, seed=st.none() | st.integers(0, 2**53), mode=st.none() | TEXT
 )
 INPUT = st.one_of(
-    st.builds(TextToVideo),
-    st.builds(ImageToVideo, first_frame=TEXT, last_frame=st.none() | TEXT),
-    st.builds(ReferencesToVideo, references=st.lists(TEXT, min_size=1, max_size=3).map(tuple)),
+    st.builds(TextInput),
+    st.builds(FramesInput, first_frame=TEXT, last_frame=st.none() | TEXT),
+    st.builds(ReferencesInput, references=st.lists(TEXT, min_size=1, max_size=3).map(tuple)),
 )
 ARTIFACT = st.builds(Artifact, url=TEXT, duration_seconds=st.none() | FLOAT, width=st.none() | st.integers(1, 9999))
 REFS = st.builds(TaskRef, id=TEXT, path=TEXT, first_poll_seconds=st.none() | FLOAT)

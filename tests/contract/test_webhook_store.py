@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import Conflict
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
@@ -53,7 +53,7 @@ def generation(key: str = "alice", url: str | None = HOOK, at: datetime = NOW) -
         id=new_id("gen_", at),
         owner=key,
         kind="video",
-        request=GenerationRequest(model="hero", input=TextToVideo(), prompt="a fox", webhook_url=url),
+        request=GenerationRequest(model="hero", input=TextInput(), prompt="a fox", webhook_url=url),
         plan=Plan(routes=(Route(provider="keevx", model="V", capability_name="V"),)),
         status=Status.QUEUED,
         created_at=at,

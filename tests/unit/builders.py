@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gateway.domain.adapter.contract import Polling
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
-from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Artifact, Completed, Failed, Pending, Status, TaskRef, TaskSnapshot
 from gateway.domain.generation.archiving import ArchiveFile, ArchiveSchedule, FileArchived, FileFact
 from gateway.domain.generation.lifecycle import (
@@ -78,7 +78,7 @@ def generation(
         id="gen_1",
         owner="key",
         kind="video",
-        request=GenerationRequest(model="any", input=TextToVideo(), prompt="a boat", count=count),
+        request=GenerationRequest(model="any", input=TextInput(), prompt="a boat", count=count),
         plan=Plan(routes=tuple(parsed), policy=policy or Policy()),
         status=Status.QUEUED,
         created_at=T0,

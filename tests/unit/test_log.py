@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.adapter.contract import Credential, HttpCall
 from gateway.domain.adapter.request import Settings as Asked
-from gateway.domain.adapter.request import TextToVideo, UpstreamRequest
+from gateway.domain.adapter.request import TextInput, UpstreamRequest
 from gateway.log import FIELD_MAX, READ_MAX, clean, configure, redact
 from gateway.settings.load import Secret
 
@@ -229,7 +229,7 @@ def test_domain_values_are_shown_without_what_is_private() -> None:
         model="V",
         capability_name="V",
         prompt="a kite",
-        input=TextToVideo(),
+        input=TextInput(),
         settings=Asked(duration_seconds=5),
     )
     call = HttpCall(method="POST", path="/v1", headers={"Authorization": f"Bearer {KEY}"}, json={"prompt": "a kite"})

@@ -14,7 +14,7 @@ from gateway.api.generations.parameters import BY_NAME, PARAMETERS, Holder, read
 from gateway.api.generations.quote import left_out_view
 from gateway.api.generations.unknown_field import unknown_field
 from gateway.api.generations.webhook_url import check_webhook_url
-from gateway.domain.adapter.request import ImageToVideo, Input, ReferencesToVideo, Settings, TextToVideo
+from gateway.domain.adapter.request import FramesInput, Input, ReferencesInput, Settings, TextInput
 from gateway.domain.errors import InvalidImage, InvalidParameter
 from gateway.domain.generation.model import GenerationRequest
 from gateway.domain.parameters.dimensions import SIDE_MAX, SIDE_MIN, ratio_name, resolution_name
@@ -183,10 +183,10 @@ def _input(values: Mapping[str, Any], names: Mapping[str, str], files: _Files) -
         references = tuple(
             files.name(image, f"{param}[{index}]") for index, image in enumerate(values["reference_images"])
         )
-        return ReferencesToVideo(references=references, first_frame=first, last_frame=last)
+        return ReferencesInput(references=references, first_frame=first, last_frame=last)
     if first is not None:
-        return ImageToVideo(first_frame=first, last_frame=last)
+        return FramesInput(first_frame=first, last_frame=last)
     if last is not None:
         param = names["last_image"]
         raise InvalidParameter(f"`{param}` is a last frame: it needs `image`, the first one, beside it.", param=param)
-    return TextToVideo()
+    return TextInput()

@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType, defstruct
 
 from gateway.api.generations.parameters import PARAMETERS, Holder, Shown
-from gateway.domain.adapter.request import Settings, TextToVideo
+from gateway.domain.adapter.request import Settings, TextInput
 from gateway.domain.generation.model import GenerationRequest
 
 _SETTINGS = tuple((row.name, row.target.field) for row in PARAMETERS if row.target.holder is Holder.SETTINGS)
@@ -42,7 +42,7 @@ def _parts(request: GenerationRequest) -> tuple[object, ...]:
     return request, request.settings, request.input
 
 
-_DEFAULTS = _parts(GenerationRequest(model="", input=TextToVideo()))
+_DEFAULTS = _parts(GenerationRequest(model="", input=TextInput()))
 _ALWAYS = object()  # equal to no value
 # Name in the API, index of its holder in `_parts`, field of the holder, and the value that is not shown.
 _SHOWN = tuple(

@@ -5,8 +5,9 @@ from typing import Literal
 from msgspec import Struct
 
 from gateway.domain.adapter.contract import Capability
-from gateway.domain.adapter.request import InputKind
+from gateway.domain.adapter.request import InputKind, Kind
 from gateway.domain.health.circuit import CircuitState
+from gateway.domain.parameters.dimensions import short_side
 from gateway.domain.routing.order import Order
 from gateway.domain.routing.plan import Candidate
 from gateway.domain.routing.price import Price
@@ -17,15 +18,20 @@ from gateway.upstream.health import CompletionTimes, Health
 class CapabilityView(Struct, frozen=True, kw_only=True):
     """What a route can do for some kinds of input."""
 
+    kind: Kind
     inputs: tuple[str, ...]
     durations: tuple[int, ...]
     resolutions: tuple[str, ...]
+    qualities: tuple[str, ...]
+    output_formats: tuple[str, ...]
     aspect_ratios: tuple[str, ...]
     prompt_max: int
     last_image: bool
     reference_images_max: int
     generate_audio: bool
     negative_prompt: bool
+    seed: bool
+    fps: tuple[int, ...]
     cfg_scale: tuple[float, float] | None
     modes: tuple[str, ...]
     n_per_submit: int
@@ -120,20 +126,24 @@ def _health_view(candidate: Candidate, health: Health) -> HealthView:
 
 
 _INPUT_NAMES = {InputKind.TEXT: "text", InputKind.IMAGE: "image", InputKind.REFERENCES: "reference_images"}
-_SIZES = {"480p": 0, "720p": 1, "1080p": 2, "4k": 3}
 
 
 def _capability_view(capability: Capability) -> CapabilityView:
     return CapabilityView(
+        kind=capability.kind,
         inputs=tuple(_INPUT_NAMES[kind] for kind in InputKind if kind in capability.inputs),
         durations=tuple(sorted(capability.durations)),
-        resolutions=tuple(sorted(capability.resolutions, key=lambda name: _SIZES.get(name, 9))),
+        resolutions=tuple(sorted(capability.resolutions, key=lambda name: short_side(name) or 0)),
+        qualities=tuple(sorted(capability.qualities)),
+        output_formats=tuple(sorted(capability.output_formats)),
         aspect_ratios=tuple(sorted(capability.aspect_ratios)),
         prompt_max=capability.prompt_max,
         last_image=capability.last_frame or capability.frames_with_references,
         reference_images_max=capability.references_max,
         generate_audio=capability.generate_audio,
         negative_prompt=capability.negative_prompt_max > 0,
+        seed=capability.seed,
+        fps=tuple(sorted(capability.fps)),
         cfg_scale=capability.cfg_scale,
         modes=tuple(capability.modes),
         n_per_submit=capability.count_max,

@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.api.generations.parameters import ALIASES, BY_NAME, PARAMETERS, FormStyle, Holder
 from gateway.api.web.operation import BINARY
-from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.request import TextInput
 from gateway.domain.generation.model import GenerationRequest
 
 CREATE_FORM = "CreateVideoForm"
@@ -19,7 +19,7 @@ def create_body(schema: Mapping[str, Any]) -> dict[str, Any]:
     It adds the descriptions and examples of the table, the defaults of `GenerationRequest`, and the other names.
     """
     properties = dict(schema["properties"])
-    defaults = GenerationRequest(model="", input=TextToVideo())
+    defaults = GenerationRequest(model="", input=TextInput())
     for parameter in PARAMETERS:
         name = parameter.name
         default = getattr(defaults, parameter.target.field, None) if parameter.target.holder is Holder.REQUEST else None

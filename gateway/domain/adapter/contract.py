@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.domain.adapter.request import InputKind, UpstreamRequest
+from gateway.domain.adapter.request import InputKind, Kind, UpstreamRequest
 from gateway.domain.adapter.task import Failed, TaskRef, TaskSnapshot
 
 
@@ -45,6 +45,7 @@ class HttpReply(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}  # the names are in lower case
     body: bytes = b""
     method: str = "GET"  # of the call that it answers: to a POST some replies mean something else
+    path: str = ""  # of that call, as the adapter wrote it: a provider may use one code for several things
     cut: bool = False  # the body broke off or could not be decoded: only a whole JSON object in it may be trusted
 
 
@@ -90,10 +91,13 @@ class Capability:
     """
 
     inputs: frozenset[InputKind]
-    durations: frozenset[int]  # seconds
-    resolutions: frozenset[str]  # such as "720p"
-    aspect_ratios: frozenset[str]  # such as "16:9"; empty: the video has the ratio of its first frame
     prompt_max: int  # characters
+    kind: Kind = "video"  # what it makes; a model that makes both has a capability for each
+    durations: frozenset[int] = frozenset()  # seconds
+    resolutions: frozenset[str] = frozenset()  # such as "720p"
+    qualities: frozenset[str] = frozenset()  # of images, such as "2K"
+    output_formats: frozenset[str] = frozenset()  # of images, such as "png"; empty: the provider chooses
+    aspect_ratios: frozenset[str] = frozenset()  # such as "16:9"; empty: a video has the ratio of its first frame
     prompt_or: str | None = None  # the provider option that may replace the prompt: exactly one of the two is sent
     last_frame: bool = False  # IMAGE: whether a last frame may be sent with the first
     frames_with_references: bool = False  # REFERENCES: whether frames may be sent with them
@@ -112,7 +116,6 @@ class Capability:
     # For bytes, the first of BASE64 and UPLOAD is used. With URL, a link of the client is passed on as it is.
     image_transports: tuple[ImageTransport, ...] = (ImageTransport.URL,)
     rules: tuple[Callable[[UpstreamRequest], str | None], ...] = ()  # across fields: why it is not accepted, or None
-    kind: str = "video"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

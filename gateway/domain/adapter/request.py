@@ -2,17 +2,23 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
-
-class TextToVideo(Struct, tag="text_to_video", frozen=True):
-    """A video from the prompt alone."""
+Kind = Literal["video", "image"]  # what a generation makes
 
 
-class ImageToVideo(Struct, tag="image_to_video", frozen=True, kw_only=True):
-    """A video from a first frame, and to a last frame if there is one.
+# The tags are stored and are part of the idempotency digest. They are older than image generations, which have the same
+# inputs: a prompt alone, or reference images.
+
+
+class TextInput(Struct, tag="text_to_video", frozen=True):
+    """The prompt alone."""
+
+
+class FramesInput(Struct, tag="image_to_video", frozen=True, kw_only=True):
+    """The first frame of a video, and its last frame if there is one. An image generation never has this input.
 
     An image is a string: a URL, `file_…` for bytes that the gateway has, or, in an `UpstreamRequest`, the form that the
     provider accepts (URL or base64).
@@ -22,15 +28,15 @@ class ImageToVideo(Struct, tag="image_to_video", frozen=True, kw_only=True):
     last_frame: str | None = None
 
 
-class ReferencesToVideo(Struct, tag="references_to_video", frozen=True, kw_only=True):
-    """A video from reference images, and from frames too if the model accepts both."""
+class ReferencesInput(Struct, tag="references_to_video", frozen=True, kw_only=True):
+    """Reference images, and frames of a video too if the model accepts both."""
 
     references: tuple[str, ...]  # never empty
     first_frame: str | None = None
     last_frame: str | None = None
 
 
-Input = TextToVideo | ImageToVideo | ReferencesToVideo
+Input = TextInput | FramesInput | ReferencesInput
 
 
 class InputKind(StrEnum):
@@ -49,11 +55,11 @@ def input_kind(value: Input) -> InputKind:
 def images_of(value: Input) -> tuple[str, ...]:
     """Every image of an input, in this order: first frame, last frame, references."""
     match value:
-        case TextToVideo():
+        case TextInput():
             return ()
-        case ImageToVideo(first_frame=first, last_frame=last):
+        case FramesInput(first_frame=first, last_frame=last):
             return tuple(image for image in (first, last) if image is not None)
-        case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
+        case ReferencesInput(references=references, first_frame=first, last_frame=last):
             return (*(image for image in (first, last) if image is not None), *references)
 
 
@@ -64,12 +70,12 @@ def with_images(value: Input, replaced: Mapping[str, str]) -> Input:
         return None if image is None else replaced[image]
 
     match value:
-        case TextToVideo():
+        case TextInput():
             return value
-        case ImageToVideo(first_frame=first, last_frame=last):
-            return ImageToVideo(first_frame=replaced[first], last_frame=swap(last))
-        case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
-            return ReferencesToVideo(
+        case FramesInput(first_frame=first, last_frame=last):
+            return FramesInput(first_frame=replaced[first], last_frame=swap(last))
+        case ReferencesInput(references=references, first_frame=first, last_frame=last):
+            return ReferencesInput(
                 references=tuple(replaced[image] for image in references),
                 first_frame=swap(first),
                 last_frame=swap(last),
@@ -81,6 +87,7 @@ class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     duration_seconds: int | float | None = None  # a fraction only if the client gave one
     resolution: str | None = None  # 720p, 1080p, 4k, or any number of lines in the notation of `dimensions`
+    quality: str | None = None  # of an image: 1K, 2K, 4K, about the side of a square with as many pixels
     aspect_ratio: str | None = None  # 16:9, 9:16, 1:1, or any other in the notation of `dimensions`
     generate_audio: bool | None = None
     negative_prompt: str | None = None
@@ -88,6 +95,7 @@ class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     fps: int | None = None
     cfg_scale: float | None = None
     mode: str | None = None  # the provider's own quality mode: std, pro
+    output_format: str | None = None  # of an image: png, jpeg, webp
 
 
 class UpstreamRequest(Struct, frozen=True, kw_only=True):
@@ -99,6 +107,7 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
     prompt: str  # "" if the client gave none
     input: Input
     settings: Settings  # from the client, or from `Capability.defaults`
+    kind: Kind = "video"
     count: int = 1  # outputs of this submit; at most `Capability.count_max`
     options: Mapping[str, Any] = {}  # the client's `provider_options`; only names of `Capability.options`
     variant: str = ""  # one of `Adapter.variants`; "" means the first

@@ -12,6 +12,7 @@ from gateway.domain.adapter.envelopes import is_success, layers, names_task_id, 
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.replies import succeeded, without_result
+from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.respelling import ask, spellings
 from gateway.domain.adapter.shared_reading import SharedReading
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef, TaskSnapshot
@@ -128,7 +129,7 @@ def _bare(adapter: Adapter, task_id: str) -> list[TaskRef]:
 # --- polls ------------------------------------------------------------------------------------------------------------
 
 
-def read_poll(adapter: Adapter, reply: HttpReply, base_url: str, kind: str = "video") -> TaskSnapshot | PollRefused:
+def read_poll(adapter: Adapter, reply: HttpReply, base_url: str, kind: Kind = "video") -> TaskSnapshot | PollRefused:
     """The state of a task by the reply to a poll. Raises `UnreadableReply` if the reply has no clear meaning.
 
     Links without a host are the provider's own, at `base_url`; `kind` is that of the files, "video" or "image". An

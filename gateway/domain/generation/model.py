@@ -12,7 +12,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from gateway.domain.adapter.failure import Billed
-from gateway.domain.adapter.request import Input, Settings
+from gateway.domain.adapter.request import Input, Kind, Settings
 from gateway.domain.adapter.task import Artifact, Failed, Status, TaskRef
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 
@@ -22,6 +22,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     model: str
     input: Input
+    kind: Kind = "video"
     prompt: str = ""
     settings: Settings = Settings()
     count: int = 1
@@ -153,7 +154,7 @@ class Generation(Struct, frozen=True, kw_only=True):
 
     id: str
     owner: str  # the API key that owns it
-    kind: Literal["video", "image"]
+    kind: Kind  # that of the request, in a column of its own: lists select by it
     request: GenerationRequest
     plan: Plan
     status: Status

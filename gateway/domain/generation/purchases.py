@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from gateway.domain.adapter.failure import Billed
+from gateway.domain.adapter.request import Kind
 from gateway.domain.generation.cost_limit import billed_of, cost_of
 from gateway.domain.generation.model import Generation
 
@@ -21,7 +22,7 @@ class Purchase(Struct, frozen=True, kw_only=True):
     generation_id: str
     attempt_id: str
     key: str  # the API key that owned the generation
-    kind: Literal["video", "image"]
+    kind: Kind
     model: str  # as the client named it
     provider: str
     provider_model: str

@@ -15,6 +15,8 @@ RATIO_MAX = Fraction(100)  # the longer side divided by the shorter one
 # does not.
 SAME_RATIO_WITHIN = Fraction(1, 100)
 
+# The qualities of images, and the side in pixels of a square image that has them.
+QUALITIES = {"1K": 1024, "2K": 2048, "4K": 4096}
 _NAMED_SIDES = {"4k": 2160}
 _NAMED_RATIOS = {Fraction(7, 3): "21:9", Fraction(3, 7): "9:21"}
 _LINES = re.compile(r"([0-9]{2,5})p", re.ASCII)
@@ -128,6 +130,26 @@ def nearest_duration(requested: float, supported: Collection[int]) -> int | None
     None if `supported` is empty.
     """
     return min(supported, key=lambda seconds: (abs(seconds - requested), -seconds), default=None)
+
+
+def quality_of(pixels: int) -> str:
+    """Return the quality whose square has the number of pixels that is nearest, by ratio, to `pixels`.
+
+    A 1K image has about 1024 x 1024 pixels whatever its ratio, and each further quality has four times as many.
+    """
+    return min(QUALITIES, key=lambda name: _apart(Fraction(pixels), Fraction(QUALITIES[name] ** 2)))
+
+
+def nearest_quality(requested: str, supported: Collection[str]) -> str | None:
+    """Return the supported quality whose square is nearest in pixels; of two equally near, the larger one.
+
+    None if the requested name, or every supported one, is not in `QUALITIES`.
+    """
+    sides = {name: QUALITIES[name] for name in supported if name in QUALITIES}
+    wanted = QUALITIES.get(requested)
+    if wanted is None or not sides:
+        return None
+    return min(sides, key=lambda name: (abs(sides[name] - wanted), -sides[name]))
 
 
 def _apart(first: Fraction, second: Fraction) -> Fraction:

@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from gateway.domain.adapter.contract import Capability, ImageTransport
 from gateway.domain.adapter.request import (
-    ImageToVideo,
+    FramesInput,
     Input,
     InputKind,
-    ReferencesToVideo,
+    Kind,
+    ReferencesInput,
     Settings,
     UpstreamRequest,
     images_of,
@@ -109,10 +110,13 @@ def _route(
     A model may have several capabilities. One that takes the request unchanged wins over one that adapts it. If none
     can, the reasons of the capability with the fewest reasons are given.
     """
-    kind = input_kind(request.input)
-    fitting = [capability for capability in candidate.capabilities if kind in capability.inputs]
+    of_kind = [capability for capability in candidate.capabilities if capability.kind == request.kind]
+    if not of_kind:
+        return (_OTHER_KIND[request.kind],)
+    given = input_kind(request.input)
+    fitting = [capability for capability in of_kind if given in capability.inputs]
     if not fitting:
-        return (_no_such_input(kind, candidate),)
+        return (_no_such_input(given, request.kind, of_kind),)
     # If some capabilities take these images, only their reasons help the client.
     taking = [capability for capability in fitting if not _check_input(request, capability)] or fitting
     adapted: Route | None = None
@@ -149,7 +153,7 @@ def _route(
 
 
 def _with_images(request: GenerationRequest) -> str:
-    with_last = isinstance(request.input, ImageToVideo) and request.input.last_frame is not None
+    with_last = isinstance(request.input, FramesInput) and request.input.last_frame is not None
     return "with a last image" if with_last else "with these images"
 
 
@@ -158,13 +162,17 @@ _INPUT_WORDS = {
     InputKind.IMAGE: "`image` as the first frame",
     InputKind.REFERENCES: "`reference_images`",
 }
+_OTHER_KIND: Mapping[Kind, Reason] = {
+    "video": Reason(param="model", message="makes images: use POST /v1/images/generations"),
+    "image": Reason(param="model", message="makes videos: use POST /v1/videos/generations"),
+}
 
 
-def _no_such_input(kind: InputKind, candidate: Candidate) -> Reason:
-    supported = {input_ for capability in candidate.capabilities for input_ in capability.inputs}
+def _no_such_input(given: InputKind, kind: Kind, capabilities: Sequence[Capability]) -> Reason:
+    supported = {input_ for capability in capabilities for input_ in capability.inputs}
     words = " or ".join(_INPUT_WORDS[input_] for input_ in InputKind if input_ in supported)
-    param = "reference_images" if kind is InputKind.REFERENCES else "image"
-    return Reason(param=param, message=f"does not take {_INPUT_WORDS[kind]}; it takes {words}")
+    param = "reference_images" if given is InputKind.REFERENCES or kind == "image" else "image"
+    return Reason(param=param, message=f"does not take {_INPUT_WORDS[given]}; it takes {words}")
 
 
 def _check_prompt(request: GenerationRequest, provider: str, capability: Capability) -> list[Reason]:
@@ -207,9 +215,9 @@ def _check_cost(request: GenerationRequest, cost: float | None) -> list[Reason]:
 def _check_input(request: GenerationRequest, capability: Capability) -> list[Reason]:
     reasons: list[Reason] = []
     match request.input:
-        case ImageToVideo(last_frame=last) if last is not None and not capability.last_frame:
+        case FramesInput(last_frame=last) if last is not None and not capability.last_frame:
             reasons.append(Reason(param="last_image", message="takes no last frame"))
-        case ReferencesToVideo(references=references, first_frame=first, last_frame=last):
+        case ReferencesInput(references=references, first_frame=first, last_frame=last):
             if len(references) > capability.references_max:
                 most = capability.references_max
                 takes = {0: "no reference images", 1: "one reference image"}.get(
@@ -265,11 +273,11 @@ def param_of(request: GenerationRequest, image: str) -> str:
 def param_path(value: Input, image: str) -> str:
     """The path of an image within the request, for example `image` or `reference_images[2]`."""
     match value:
-        case ImageToVideo(first_frame=first) | ReferencesToVideo(first_frame=first) if image == first:
+        case FramesInput(first_frame=first) | ReferencesInput(first_frame=first) if image == first:
             return "image"
-        case ImageToVideo(last_frame=last) | ReferencesToVideo(last_frame=last) if image == last:
+        case FramesInput(last_frame=last) | ReferencesInput(last_frame=last) if image == last:
             return "last_image"
-        case ReferencesToVideo(references=references) if image in references:
+        case ReferencesInput(references=references) if image in references:
             return f"reference_images[{references.index(image)}]"
         case _:
             return "image"
@@ -287,6 +295,7 @@ def _check_rules(
         prompt=request.prompt,
         input=request.input,
         settings=settings,
+        kind=request.kind,
         count=min(request.count, capability.count_max),
         options=options,
     )

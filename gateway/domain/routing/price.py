@@ -20,6 +20,7 @@ class Price(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     per_clip: Usd | None = None
     per_second: Usd | None = None
     resolution: str | None = None
+    quality: str | None = None  # of an image
     mode: str | None = None
     generate_audio: bool | None = None
 
@@ -29,6 +30,7 @@ class Price(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
             mine is None or mine == theirs
             for mine, theirs in (
                 (self.resolution, other.resolution),
+                (self.quality, other.quality),
                 (self.mode, other.mode),
                 (self.generate_audio, other.generate_audio),
             )
@@ -56,8 +58,11 @@ def _outcomes(settings: Settings, capability: Capability, *, alike: bool) -> Ite
     lengths = _possible(settings.duration_seconds, assumed.get("duration_seconds"), sorted(capability.durations))
     sounds = (False, True) if capability.generate_audio else (False,)
     sound = _possible(settings.generate_audio, None if alike else assumed.get("generate_audio"), sounds)
-    for length, audio, (mode, resolution) in product(lengths, sound, _modes(settings, capability)):
-        yield replace(settings, duration_seconds=length, generate_audio=audio, mode=mode, resolution=resolution)
+    qualities = _possible(settings.quality, assumed.get("quality"), sorted(capability.qualities))
+    for length, audio, quality, (mode, resolution) in product(lengths, sound, qualities, _modes(settings, capability)):
+        yield replace(
+            settings, duration_seconds=length, generate_audio=audio, quality=quality, mode=mode, resolution=resolution
+        )
 
 
 def _modes(settings: Settings, capability: Capability) -> list[tuple[str | None, str | None]]:
@@ -92,6 +97,7 @@ def _price_of(prices: Sequence[Price], settings: Settings) -> float | None:
 def _applies(price: Price, settings: Settings) -> bool:
     return (
         price.resolution in {None, settings.resolution}
+        and price.quality in {None, settings.quality}
         and price.mode in {None, settings.mode}
         and price.generate_audio in {None, settings.generate_audio}
     )

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.domain.adapter.contract import Capability
-from gateway.domain.adapter.request import ImageToVideo, Settings
+from gateway.domain.adapter.request import FramesInput, Settings
 from gateway.domain.generation.model import Adaptation, GenerationRequest
 from gateway.domain.parameters.dimensions import (
     equal_ratio,
@@ -19,6 +19,7 @@ from gateway.domain.parameters.dimensions import (
     has_ratio,
     image_ratio_name,
     nearest_duration,
+    nearest_quality,
     nearest_ratio,
     nearest_resolution,
     short_side,
@@ -63,7 +64,7 @@ def fit_settings(
 
     fit("duration_seconds", "duration", capability.durations, _same, nearest_duration)
     fit("resolution", "resolution", frozenset(capability.resolutions), equal_resolution, nearest_resolution)
-    if requested.aspect_ratio is not None and isinstance(request.input, ImageToVideo) and not capability.aspect_ratios:
+    if requested.aspect_ratio is not None and isinstance(request.input, FramesInput) and not capability.aspect_ratios:
         changes["aspect_ratio"] = None  # the model has no such parameter: its video has the ratio of the image
         unlike = _ratio_beside_image(requested.aspect_ratio, images.get(request.input.first_frame), request.adapt)
         if isinstance(unlike, Adaptation):
@@ -72,6 +73,8 @@ def fit_settings(
             reasons.append(unlike)
     else:
         fit("aspect_ratio", "aspect_ratio", frozenset(capability.aspect_ratios), equal_ratio, nearest_ratio)
+    fit("quality", "quality", capability.qualities, _same, nearest_quality)
+    fit("output_format", "output_format", capability.output_formats, _same, _never_near)
     fit("fps", "fps", capability.fps, _same, _never_near)
     fit("mode", "mode", capability.modes, equal_mode, _never_near)
     reasons += _check_switches(requested, capability)

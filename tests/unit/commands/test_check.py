@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import cli
-from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Status, TaskRef
 from gateway.domain.generation.model import (
     Attempt,
@@ -53,7 +53,7 @@ async def write_ledger(at: datetime, provider: str) -> str:
         id="gen_01JDKQ00000000000000000000",
         owner="alice",
         kind="video",
-        request=GenerationRequest(model="hero", input=TextToVideo(), prompt="a fox"),
+        request=GenerationRequest(model="hero", input=TextInput(), prompt="a fox"),
         plan=Plan(routes=(Route(provider=provider, model="k3", capability_name="k3"),)),
         status=Status.IN_PROGRESS,
         created_at=at,

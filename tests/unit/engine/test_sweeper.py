@@ -14,7 +14,7 @@ import structlog
 
 from gateway.artifacts.folder import ArtifactFolder
 from gateway.domain.adapter.failure import Billed
-from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Status, TaskRef
 from gateway.domain.errors import GenerationDeleted, StoreUnavailable
 from gateway.domain.generation.model import (
@@ -99,7 +99,7 @@ class Bench:
                 "id": new_id("gen_", self.clock.moment),
                 "owner": "alice",
                 "kind": "video",
-                "request": GenerationRequest(model="hero", input=TextToVideo(), prompt="a fox"),
+                "request": GenerationRequest(model="hero", input=TextInput(), prompt="a fox"),
                 "plan": Plan(routes=()),
                 "status": Status.COMPLETED,
                 "created_at": self.clock.moment,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.domain.adapter.request import ImageToVideo, TextToVideo
+from gateway.domain.adapter.request import FramesInput, TextInput
 from gateway.domain.errors import ConfigurationError, ModelNotFound
 from gateway.domain.generation.model import GenerationRequest
 from gateway.domain.routing.plan import plan
@@ -169,7 +169,7 @@ def test_a_name_like_no_other_points_to_the_list():
 def test_models_to_fall_back_to_come_later_and_each_route_once():
     listing = catalog()
     request = GenerationRequest(
-        model="keevx/V", input=TextToVideo(), fallback=("keevx/KL", "keevx/V", "foxapi/kling-v3-text-to-video")
+        model="keevx/V", input=TextInput(), fallback=("keevx/KL", "keevx/V", "foxapi/kling-v3-text-to-video")
     )
     model, candidates = listing.candidates(request)
     assert model.name == "keevx/V"
@@ -180,7 +180,7 @@ def test_every_model_to_fall_back_to_is_a_group_of_its_own_order():
     hero = ModelSettings(routes=("keevx/V", "foxapi/kling-v3-text-to-video"), order="fastest")
     other = ModelSettings(routes=("keevx/V", "keevx/KL", "kling_relay/kling-v1"), order="cheapest")
     listing = catalog(models={"hero": hero, "other": other})
-    request = GenerationRequest(model="hero", input=TextToVideo(), fallback=("other", "kling_relay/kling-v1-6"))
+    request = GenerationRequest(model="hero", input=TextInput(), fallback=("other", "kling_relay/kling-v1-6"))
 
     _, candidates = listing.candidates(request)
 
@@ -198,7 +198,7 @@ def test_every_model_to_fall_back_to_is_a_group_of_its_own_order():
 
 @pytest.mark.parametrize("fallback", [True, False])
 def test_without_a_list_there_is_one_group(fallback: bool):
-    request = GenerationRequest(model="auto", input=TextToVideo(), fallback=fallback)
+    request = GenerationRequest(model="auto", input=TextInput(), fallback=fallback)
     _, candidates = catalog().candidates(request)
     assert {candidate.group for candidate in candidates} == {0}
 
@@ -213,7 +213,7 @@ def test_main_model_stays_before_cheaper_ones_to_fall_back_to():
         foxapi=account("kling-v3-image-to-video", 1.0),
         models={"hero": ModelSettings(routes=("keevx/V",), order="cheapest")},
     )
-    frame = ImageToVideo(first_frame="https://example.com/a.png")
+    frame = FramesInput(first_frame="https://example.com/a.png")
     request = GenerationRequest(model="hero", input=frame, prompt="a boat", fallback=("kling-v3-image-to-video",))
     _, candidates = listing.candidates(request)
     assert [(route.provider, route.cost_usd) for route in plan(request, candidates).routes] == [
@@ -223,7 +223,7 @@ def test_main_model_stays_before_cheaper_ones_to_fall_back_to():
 
 
 def test_an_unknown_fallback_is_refused():
-    request = GenerationRequest(model="keevx/V", input=TextToVideo(), fallback=("nonesuch",))
+    request = GenerationRequest(model="keevx/V", input=TextInput(), fallback=("nonesuch",))
     with pytest.raises(ModelNotFound):
         catalog().candidates(request)
 

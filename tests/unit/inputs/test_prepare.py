@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.domain.adapter.contract import Capability, ImageTransport
-from gateway.domain.adapter.request import ImageToVideo, InputKind
+from gateway.domain.adapter.request import FramesInput, InputKind
 from gateway.domain.generation.model import Generation
 from gateway.fetch.fetcher import FetchRefused
 from gateway.fetch.urls import URL_MAX
@@ -89,7 +89,7 @@ def inputs_with(fetcher: Fetcher) -> Make:
 
 def from_image(name: str = "gen_1") -> Generation:
     plain = generation("acme/one", "bolt/two")
-    return replace(plain, id=name, request=replace(plain.request, input=ImageToVideo(first_frame=URL)))
+    return replace(plain, id=name, request=replace(plain.request, input=FramesInput(first_frame=URL)))
 
 
 async def refusal(inputs: InputPreparer, made: Generation, provider: Any) -> InputRefused:

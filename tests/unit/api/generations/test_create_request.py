@@ -20,7 +20,7 @@ from gateway.api.generations.create_request import Normalised, normalise
 from gateway.api.generations.parameters import ALIASES, PARAMETERS, CreateVideo
 from gateway.api.generations.readers import RATIO_NAMES, RESOLUTION_NAMES
 from gateway.api.web.json_body import parse_json
-from gateway.domain.adapter.request import ImageToVideo, ReferencesToVideo, Settings, TextToVideo
+from gateway.domain.adapter.request import FramesInput, ReferencesInput, Settings, TextInput
 from gateway.domain.errors import GatewayError, InvalidImage, InvalidParameter, UnknownParameter
 from gateway.domain.generation.model import GenerationRequest
 from gateway.domain.parameters import spellings as spelling
@@ -65,7 +65,7 @@ def refused(kind: type[GatewayError] = InvalidParameter, /, **body: Any) -> Gate
 
 
 def test_a_body_with_a_model_alone_has_every_default() -> None:
-    assert read() == Normalised(request=GenerationRequest(model="m", input=TextToVideo()), files={})
+    assert read() == Normalised(request=GenerationRequest(model="m", input=TextInput()), files={})
 
 
 def test_every_field_arrives_in_the_request() -> None:
@@ -95,7 +95,7 @@ def test_every_field_arrives_in_the_request() -> None:
     }
     assert normalise(body, name_of).request == GenerationRequest(
         model="kling",
-        input=ImageToVideo(first_frame=CAT, last_frame="file_01"),
+        input=FramesInput(first_frame=CAT, last_frame="file_01"),
         prompt="A cat",
         settings=Settings(
             duration_seconds=5,
@@ -509,13 +509,13 @@ def test_two_names_with_two_values_are_refused_with_both_names() -> None:
 
 
 def test_the_images_choose_the_input() -> None:
-    assert read(image=CAT).request.input == ImageToVideo(first_frame=CAT)
-    assert read(image_url=CAT, end_image_url=DOG).request.input == ImageToVideo(first_frame=CAT, last_frame=DOG)
-    assert read(image_urls=[CAT, DOG]).request.input == ReferencesToVideo(references=(CAT, DOG))
-    assert read(image=CAT, image_tail=DOG, reference_images=[FOX]).request.input == ReferencesToVideo(
+    assert read(image=CAT).request.input == FramesInput(first_frame=CAT)
+    assert read(image_url=CAT, end_image_url=DOG).request.input == FramesInput(first_frame=CAT, last_frame=DOG)
+    assert read(image_urls=[CAT, DOG]).request.input == ReferencesInput(references=(CAT, DOG))
+    assert read(image=CAT, image_tail=DOG, reference_images=[FOX]).request.input == ReferencesInput(
         references=(FOX,), first_frame=CAT, last_frame=DOG
     )
-    assert read(image_tail=DOG, reference_images=[FOX]).request.input == ReferencesToVideo(
+    assert read(image_tail=DOG, reference_images=[FOX]).request.input == ReferencesInput(
         references=(FOX,), last_frame=DOG
     )
 
@@ -532,7 +532,7 @@ def test_bytes_that_are_sent_several_times_become_one_file() -> None:
         image=PNG_TEXT, last_image=f"data:image/jpeg;base64,{PNG_TEXT}", reference_images=[PNG_TEXT, other, CAT]
     )
     name, second = name_of(PNG), name_of(png(8, 8))
-    assert normalised.request.input == ReferencesToVideo(
+    assert normalised.request.input == ReferencesInput(
         references=(name, second, CAT), first_frame=name, last_frame=name
     )
     assert set(normalised.files) == {name, second}

@@ -23,7 +23,7 @@ from gateway.api.generations.request_echo import SettingsView, request_view, set
 from gateway.api.generations.unknown_field import nearest_field, unknown_field
 from gateway.api.openapi.document import document
 from gateway.api.web.multipart import Part
-from gateway.domain.adapter.request import ImageToVideo, ReferencesToVideo, Settings
+from gateway.domain.adapter.request import FramesInput, ReferencesInput, Settings
 from gateway.domain.errors import InvalidParameter, UnknownParameter
 from gateway.domain.generation.model import GenerationRequest
 
@@ -101,7 +101,7 @@ def test_every_field_of_the_request_is_in_the_table() -> None:
     fields = {holder: {row.target.field for row in PARAMETERS if row.target.holder is holder} for holder in Holder}
     assert fields[Holder.SETTINGS] == set(Settings.__struct_fields__)
     assert fields[Holder.REQUEST] | {"input", "settings"} == set(GenerationRequest.__struct_fields__)
-    assert fields[Holder.INPUT] == {*ImageToVideo.__struct_fields__, *ReferencesToVideo.__struct_fields__}
+    assert fields[Holder.INPUT] == {*FramesInput.__struct_fields__, *ReferencesInput.__struct_fields__}
 
 
 @each_row

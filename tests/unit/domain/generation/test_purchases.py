@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.domain.adapter.failure import Billed
-from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Status, TaskRef
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Plan, Route, Task
 from gateway.domain.generation.purchases import purchases_of
@@ -17,7 +17,7 @@ PLAIN = Generation(
     id="gen_1",
     owner="alice",
     kind="video",
-    request=GenerationRequest(model="hero", input=TextToVideo(), prompt="a fox"),
+    request=GenerationRequest(model="hero", input=TextInput(), prompt="a fox"),
     plan=Plan(routes=(Route(provider="foxapi", model="k3", capability_name="k3", cost_usd=0.5),)),
     status=Status.FAILED,
     created_at=NOW,

@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from gateway.domain.adapter.contract import Capability, ImageLimits, ImageTransport
 from gateway.domain.adapter.request import (
-    ImageToVideo,
+    FramesInput,
     Input,
     InputKind,
-    ReferencesToVideo,
+    ReferencesInput,
     Settings,
-    TextToVideo,
+    TextInput,
     UpstreamRequest,
     input_kind,
 )
@@ -29,9 +29,9 @@ from gateway.domain.routing.plan import Candidate, LeftOut, Planned, param_of, p
 from gateway.domain.routing.price import Price, cost_usd
 from gateway.domain.routing.settings_fit import Reason
 
-FRAME = ImageToVideo(first_frame="https://images.example/a.png")
-BOTH = ImageToVideo(first_frame="https://images.example/a.png", last_frame="https://images.example/b.png")
-REFERENCES = ReferencesToVideo(references=("https://images.example/a.png", "https://images.example/b.png"))
+FRAME = FramesInput(first_frame="https://images.example/a.png")
+BOTH = FramesInput(first_frame="https://images.example/a.png", last_frame="https://images.example/b.png")
+REFERENCES = ReferencesInput(references=("https://images.example/a.png", "https://images.example/b.png"))
 HINT = '; `"adapt": "nearest"` would take {}'
 TEXT_OR_FRAME = "a prompt without an image or `image` as the first frame"
 PLAIN = Capability(
@@ -52,7 +52,7 @@ def candidate(*capabilities: Capability, provider: str = "acme", model: str = "o
 def ask(value: Input | None = None, **changes: Any) -> GenerationRequest:
     """A request. Keyword arguments with the name of a setting become its settings."""
     settings_ = {name: changes.pop(name) for name in Settings.__struct_fields__ if name in changes}
-    base = GenerationRequest(model="any", input=value or TextToVideo(), prompt="a boat", settings=Settings(**settings_))
+    base = GenerationRequest(model="any", input=value or TextInput(), prompt="a boat", settings=Settings(**settings_))
     return replace(base, **changes)
 
 
@@ -213,7 +213,7 @@ def test_a_range_of_one_value_is_shown_as_the_value() -> None:
             [],
         ),
         (
-            TextToVideo(),
+            TextInput(),
             {"inputs": frozenset({InputKind.IMAGE})},
             [("image", "does not take a prompt without an image; it takes `image` as the first frame")],
         ),
@@ -247,7 +247,7 @@ def facts(**changes: Any) -> ImageFacts:
 )
 def test_image_whose_bytes_are_here_is_measured(changes: dict[str, Any], message: str | None) -> None:
     capability = with_values(BYTES, images=ImageLimits(max_bytes=1000, min_side=300, max_ratio=2.5))
-    given = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts(**changes)})
+    given = reasons(ask(FramesInput(first_frame="file_1")), capability, images={"file_1": facts(**changes)})
     assert given == ([] if message is None else [("image", message)])
 
 
@@ -259,7 +259,7 @@ def test_reason_names_the_image_that_does_not_fit() -> None:
         frames_with_references=True,
         images=ImageLimits(max_bytes=10),
     )
-    value = ReferencesToVideo(references=("file_c",), first_frame="file_a", last_frame="file_b")
+    value = ReferencesInput(references=("file_c",), first_frame="file_a", last_frame="file_b")
     for name, param in (("file_a", "image"), ("file_b", "last_image"), ("file_c", "reference_images")):
         assert [named for named, _ in reasons(ask(value), capability, images={name: facts()})] == [param]
 
@@ -275,7 +275,7 @@ def test_reason_names_the_image_that_does_not_fit() -> None:
 )
 def test_image_bytes_need_a_form_or_a_link(transports: tuple[ImageTransport, ...], links: bool, can: bool) -> None:
     capability = with_values(PLAIN, image_transports=transports)
-    given = reasons(ask(ImageToVideo(first_frame="file_1")), capability, images={"file_1": facts()}, links=links)
+    given = reasons(ask(FramesInput(first_frame="file_1")), capability, images={"file_1": facts()}, links=links)
     assert given == ([] if can else [("image", "takes images by URL alone, and the gateway has no public URL")])
     assert reasons(ask(FRAME), capability, links=links) == []  # an image that is only a URL is checked later
 
@@ -307,7 +307,7 @@ def test_image_is_converted_if_that_is_allowed(
     adapt: Any, form: ImageTransport, image: ImageFacts, given: str | None
 ) -> None:
     limits = with_values(PLAIN, image_transports=(form,), images=SMALL)
-    request = ask(ImageToVideo(first_frame="file_1"), adapt=adapt)
+    request = ask(FramesInput(first_frame="file_1"), adapt=adapt)
     planned = plan(request, [candidate(limits)], {"file_1": image}, links=True)
     if given is None:
         assert [reason.param for reason in planned.left_out[0].reasons] == ["image"]
@@ -324,7 +324,7 @@ def test_each_converted_image_is_an_adaptation() -> None:
     both = with_values(
         BYTES, inputs=frozenset({InputKind.REFERENCES}), references_max=4, frames_with_references=True, images=SMALL
     )
-    value = ReferencesToVideo(references=("file_fits", "file_a", "file_b"), last_frame="file_b")
+    value = ReferencesInput(references=("file_fits", "file_a", "file_b"), last_frame="file_b")
     images = {"file_fits": facts(), "file_a": LARGE, "file_b": LARGE}
     [route] = plan(ask(value, adapt="nearest"), [candidate(both)], images).routes
     assert [adaptation.param for adaptation in route.adaptations] == ["last_image", "reference_images[1]"]
@@ -466,7 +466,7 @@ def test_capability_that_takes_the_request_unchanged_wins_over_a_nearest_one() -
 
 
 FOLLOWS = with_values(PLAIN, aspect_ratios=frozenset())
-HELD = ImageToVideo(first_frame="file_a")
+HELD = FramesInput(first_frame="file_a")
 
 
 def size(width: int, height: int) -> dict[str, ImageFacts]:
@@ -502,7 +502,7 @@ def test_another_ratio_is_left_out_if_that_is_allowed(image: tuple[int, int] | N
 
 def test_references_and_text_have_no_ratio_of_their_own() -> None:
     capability = with_values(FOLLOWS, inputs=frozenset(InputKind), references_max=2)
-    for value in (TextToVideo(), REFERENCES):
+    for value in (TextInput(), REFERENCES):
         assert reasons(ask(value, aspect_ratio="16:9", adapt="nearest"), capability) == [
             ("aspect_ratio", "does not take it")
         ]
@@ -586,7 +586,7 @@ SETTINGS = st.builds(
 REQUESTS = st.builds(
     GenerationRequest,
     model=st.just("any"),
-    input=st.sampled_from([TextToVideo(), FRAME, BOTH, REFERENCES, replace(REFERENCES, first_frame="x")]),
+    input=st.sampled_from([TextInput(), FRAME, BOTH, REFERENCES, replace(REFERENCES, first_frame="x")]),
     prompt=st.sampled_from(["", "boat", "a longer one"]),
     settings=SETTINGS,
     count=st.integers(1, 4),
@@ -643,7 +643,7 @@ def takes(row: Capability, request: GenerationRequest, sent: Settings, route: Ro
             requested.duration_seconds is None or sent.duration_seconds in row.durations,
             requested.resolution is None or sent.resolution in row.resolutions,
             requested.aspect_ratio is None or sent.aspect_ratio in row.aspect_ratios
-            or (sent.aspect_ratio is None and not row.aspect_ratios and isinstance(frames, ImageToVideo)),
+            or (sent.aspect_ratio is None and not row.aspect_ratios and isinstance(frames, FramesInput)),
             requested.mode is None or (requested.resolution is None and requested.mode in row.modes)
             or row.modes.get(requested.mode) == sent.resolution,
             requested.fps is None or requested.fps in row.fps,
@@ -652,9 +652,9 @@ def takes(row: Capability, request: GenerationRequest, sent: Settings, route: Ro
             requested.negative_prompt is None or 0 < row.negative_prompt_max >= len(requested.negative_prompt),
             requested.cfg_scale is None or (row.cfg_scale is not None and requested.cfg_scale <= row.cfg_scale[1]),
             0 < len(request.prompt.strip()) <= len(request.prompt) <= row.prompt_max,
-            not isinstance(frames, ImageToVideo) or frames.last_frame is None or row.last_frame,
-            not isinstance(frames, ReferencesToVideo) or len(frames.references) <= row.references_max,
-            not isinstance(frames, ReferencesToVideo) or frames.first_frame is None or row.frames_with_references,
+            not isinstance(frames, FramesInput) or frames.last_frame is None or row.last_frame,
+            not isinstance(frames, ReferencesInput) or len(frames.references) <= row.references_max,
+            not isinstance(frames, ReferencesInput) or frames.first_frame is None or row.frames_with_references,
             request.provider_options.get(route.provider, {}).keys() <= row.options,
             route.count_max == row.count_max,
         ]
@@ -847,12 +847,12 @@ def test_time_of_an_attempt_goes_with_its_route() -> None:
 @pytest.mark.parametrize(
     ("value", "image", "param"),
     [
-        (ImageToVideo(first_frame="a", last_frame="b"), "a", "image"),
-        (ImageToVideo(first_frame="a", last_frame="b"), "b", "last_image"),
-        (ImageToVideo(first_frame="a", last_frame="a"), "a", "image"),
-        (ReferencesToVideo(references=("a", "b"), first_frame="c", last_frame="d"), "b", "reference_images"),
-        (ReferencesToVideo(references=("a", "b"), first_frame="c", last_frame="d"), "c", "image"),
-        (ReferencesToVideo(references=("a", "b"), first_frame="c", last_frame="d"), "d", "last_image"),
+        (FramesInput(first_frame="a", last_frame="b"), "a", "image"),
+        (FramesInput(first_frame="a", last_frame="b"), "b", "last_image"),
+        (FramesInput(first_frame="a", last_frame="a"), "a", "image"),
+        (ReferencesInput(references=("a", "b"), first_frame="c", last_frame="d"), "b", "reference_images"),
+        (ReferencesInput(references=("a", "b"), first_frame="c", last_frame="d"), "c", "image"),
+        (ReferencesInput(references=("a", "b"), first_frame="c", last_frame="d"), "d", "last_image"),
     ],
 )
 def test_parameter_that_an_image_came_in(value: Input, image: str, param: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.domain.adapter.failure import Billed
-from gateway.domain.adapter.request import TextToVideo
+from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Artifact, Status
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.generation.model import (
@@ -44,7 +44,7 @@ def generation(at: datetime, **changes: Any) -> Generation:
         owner="alice",
         kind="video",
         request=GenerationRequest(
-            model="hero", input=TextToVideo(), prompt="a fox", webhook_url="https://hook.example/x"
+            model="hero", input=TextInput(), prompt="a fox", webhook_url="https://hook.example/x"
         ),
         plan=Plan(routes=(Route(provider="foxapi", model="k3", capability_name="k3"),)),
         status=Status.QUEUED,

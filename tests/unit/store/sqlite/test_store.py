@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from gateway.domain.adapter.request import ImageToVideo, TextToVideo
+from gateway.domain.adapter.request import FramesInput, TextInput
 from gateway.domain.adapter.task import Status, TaskRef
 from gateway.domain.errors import ConfigurationError, Conflict, StoreUnavailable
 from gateway.domain.generation.model import (
@@ -51,7 +51,7 @@ def generation(prompt: str = "a fox") -> Generation:
         id=new_id("gen_", NOW),
         owner="alice",
         kind="video",
-        request=GenerationRequest(model="hero", input=TextToVideo(), prompt=prompt),
+        request=GenerationRequest(model="hero", input=TextInput(), prompt=prompt),
         plan=Plan(routes=(Route(provider="keevx", model="V", capability_name="V"),)),
         status=Status.QUEUED,
         created_at=NOW,
@@ -615,7 +615,7 @@ async def test_a_ledger_of_the_first_schema_is_migrated_with_its_contents(path: 
     connection.execute("insert into schema_migrations values (1, ?, ?, 0)", (first.name, first.checksum))
     old = generation()
     used = StoredFile(id="file_1", key=old.owner, sha256="a" * 64, facts=FACTS, created_at=NOW)
-    request = replace(old.request, input=ImageToVideo(first_frame=used.id))
+    request = replace(old.request, input=FramesInput(first_frame=used.id))
     connection.execute(
         "insert into generations (id, key, kind, model, status, request, plan, created_at, deadline_at, progress,"
         " fence, lease_until, version) values (?, ?, 'video', 'm', 'queued', ?, ?, ?, ?, 0, 1, 0, 1)",
