@@ -2,10 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
+
+from msgspec import structs
 
 from gateway.api.generations.create_request import Normalised, normalise
 from gateway.api.web.context import Context
+from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import InvalidParameter
 from gateway.inputs.prepare import file_name
 from gateway.media.image_header import LARGE
@@ -13,10 +17,14 @@ from gateway.media.image_header import LARGE
 IDEMPOTENCY_KEY_MAX = 255  # characters
 
 
-async def asked_for(body: Mapping[str, object], context: Context, key: str) -> Normalised:
-    """What a decoded body asks for; a large body is read in a thread. Raises a 400 that names the field at fault."""
+async def asked_for(body: Mapping[str, object], context: Context, key: str, kind: Kind = "video") -> Normalised:
+    """What a decoded body asks for; a large body is read in a thread. Raises a 400 that names the field at fault.
+
+    `kind` is what the endpoint makes, or what the client of one that makes both wants.
+    """
     read = partial(normalise, body, lambda content: file_name(key, content), context.fetch_allow)
-    return read() if _weight(body) <= LARGE else await asyncio.to_thread(read)
+    wanted = read() if _weight(body) <= LARGE else await asyncio.to_thread(read)
+    return wanted if kind == "video" else replace(wanted, request=structs.replace(wanted.request, kind=kind))
 
 
 def _weight(value: object) -> int:

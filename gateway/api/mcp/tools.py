@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from litestar import Request
 from litestar_mcp import MCPRequestContext
@@ -20,9 +20,11 @@ from gateway.api.models.views import ModelList, model_view
 from gateway.api.web.context import Context
 from gateway.api.web.json_body import join
 from gateway.api.web.timeouts import timeout
+from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import Overloaded, UnknownParameter
 from gateway.domain.generation.model import Generation
 from gateway.domain.parameters import spellings
+from gateway.generations.catalog import Model
 
 CALL_SECONDS = 20  # clients cut calls that take 30 to 60 seconds
 TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
@@ -98,10 +100,10 @@ async def _create(call: Call) -> Result:
         None if given is None else read_idempotency_key(_text(given, "idempotency_key"), "idempotency_key")
     )
     kind = _kind(body)
-    wanted = await asked_for(body, call.gateway, call.key)
+    wanted = await asked_for(body, call.gateway, call.key, kind)
     with wanted.named():
         created = await call.gateway.generations.create(
-            wanted.request, key=call.key, files=wanted.files, idempotency_key=idempotency_key, kind=kind
+            wanted.request, key=call.key, files=wanted.files, idempotency_key=idempotency_key
         )
     generation = created.generation
     if call.understands_tasks and not generation.status.terminal:
@@ -116,8 +118,8 @@ async def _create(call: Call) -> Result:
 
 async def _quote(call: Call) -> Result:
     body = dict(call.arguments)
-    _kind(body)
-    wanted = await asked_for(body, call.gateway, call.key)
+    kind = _kind(body)
+    wanted = await asked_for(body, call.gateway, call.key, kind)
     with wanted.named():
         quote = await call.gateway.generations.quote(wanted.request, key=call.key, files=wanted.files)
     return result_of(quote_view(quote, call.gateway.health))
@@ -171,12 +173,19 @@ async def _cancel(call: Call) -> Result:
 
 
 async def _models(call: Call) -> Result:
-    arguments = call.take("model")
+    arguments = call.take("model", "kind")
     catalog = call.gateway.catalog
     given = arguments.get("model")
     models = catalog.listed() if given is None else [catalog.resolve(_text(given, "model").strip())]
+    if "kind" in arguments:
+        kind = _kind(dict(arguments))
+        models = [model for model in models if _makes(model, kind)]
     views = (model_view(model, call.gateway.started_at, call.gateway.health) for model in models)
     return result_of(ModelList(data=tuple(views)))
+
+
+def _makes(model: Model, kind: Kind) -> bool:
+    return any(capability.kind == kind for route in model.candidates for capability in route.capabilities)
 
 
 def _text(value: object, name: str) -> str:
@@ -188,7 +197,7 @@ def _id(arguments: Mapping[str, object]) -> str:
     return read_text(arguments.get("id"), "id", least=1, most=100)
 
 
-def _kind(body: dict[str, object]) -> Literal["video", "image"]:
+def _kind(body: dict[str, object]) -> Kind:
     """What is to be made; it is taken out of the body."""
     given = body.pop("kind", None)
     if given is None:
@@ -240,20 +249,21 @@ _SECONDS: schemas.Schema = {
     "description": f"The longest wait. A call waits at most {CALL_SECONDS} seconds, also if you ask for more: then the"
     " answer has a note, and you call again.",
 }
+_MAKES: schemas.Schema = {"type": "string", "enum": ["video", "image"], "description": "Only models that make this."}
 _MODEL: schemas.Schema = {"type": "string", "description": "The name of one model; without it all are listed."}
 TOOLS: Mapping[str, Tool] = {
     "list_models": Tool(
         title="List models",
         description="List the models with what each can do: kinds of input, durations, resolutions, aspect ratios,"
         " prices in USD, and how fast it is.",
-        input=schemas.arguments({"model": _MODEL}),
+        input=schemas.arguments({"model": _MODEL, "kind": _MAKES}),
         output=schemas.answer(ModelList, {}),
         run=_models,
         reads_only=True,
     ),
     "quote_generation": Tool(
         title="Quote",
-        description="Show what create_generation would do with the same arguments: the routes in their order, prices,"
+        description="Show what create_generation would do with these arguments: the routes in their order, prices,"
         " and why other routes are left out. Nothing is bought or stored.",
         input=schemas.create_arguments({}),
         output=schemas.answer(QuoteView, {}),
