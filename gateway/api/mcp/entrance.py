@@ -52,6 +52,10 @@ class Entrance(ASGIMiddleware):
         if "id" not in message:  # a notification, such as `notifications/initialized`
             await ASGIResponse(status_code=202)(scope, receive, send)
             return
+        if not isinstance(message["id"], str | int) or isinstance(message["id"], bool):
+            body = _error(None, INVALID_REQUEST, "The `id` of a request must be a string or an integer.")
+            await _answer(body, 400)(scope, receive, send)
+            return
         if (result := handshake.answer_of(message)) is not None:
             await _answer({"jsonrpc": "2.0", "id": message["id"], "result": result})(scope, receive, send)
             return

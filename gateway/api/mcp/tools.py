@@ -1,7 +1,8 @@
 """The tools of `/mcp`: what a model can ask the gateway to do. Each answers within `CALL_SECONDS`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from litestar_mcp import MCPRequestContext
 from gateway.api.generations.asked import asked_for, read_idempotency_key
 from gateway.api.generations.quote import QuoteView, quote_view
 from gateway.api.generations.readers import read_choice, read_integer, read_text
+from gateway.api.generations.refusals import refuse
 from gateway.api.generations.views import GenerationView, generation_view
 from gateway.api.mcp import schemas
 from gateway.api.mcp.results import Result, result_of
@@ -21,7 +23,7 @@ from gateway.api.web.context import Context
 from gateway.api.web.json_body import join
 from gateway.api.web.timeouts import timeout
 from gateway.domain.adapter.request import Kind
-from gateway.domain.errors import Overloaded, UnknownParameter
+from gateway.domain.errors import GatewayError, Overloaded, UnknownParameter
 from gateway.domain.generation.model import Generation
 from gateway.domain.parameters import spellings
 from gateway.generations.catalog import Model
@@ -29,6 +31,7 @@ from gateway.generations.catalog import Model
 CALL_SECONDS = 20  # clients cut calls that take 30 to 60 seconds
 TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
 _WAIT_ASKED_MAX = 86_400  # seconds; what is over `CALL_SECONDS` is capped, not refused
+_KEY_HEADER, _KEY_NAME = "Idempotency-Key", "idempotency_key"
 _WAIT_NEXT = "It has not ended: call wait_for_generation again."
 
 
@@ -95,13 +98,11 @@ class Tool:
 
 async def _create(call: Call) -> Result:
     body = dict(call.arguments)
-    given = body.pop("idempotency_key", None)
-    idempotency_key = (
-        None if given is None else read_idempotency_key(_text(given, "idempotency_key"), "idempotency_key")
-    )
+    given = body.pop(_KEY_NAME, None)
+    idempotency_key = None if given is None else _idempotency_key(given)
     kind = _kind(body)
     wanted = await asked_for(body, call.gateway, call.key, kind)
-    with wanted.named():
+    with wanted.named(), _key_named():
         created = await call.gateway.generations.create(
             wanted.request, key=call.key, files=wanted.files, idempotency_key=idempotency_key
         )
@@ -114,6 +115,17 @@ async def _create(call: Call) -> Result:
     else:
         note = "The generation is stored and is being made: call wait_for_generation with its id."
     return result_of(call.view(generation), note=note)
+
+
+@contextmanager
+def _key_named() -> Iterator[None]:
+    """Name the idempotency key in an error as the tool does; the services name the header of the HTTP API."""
+    try:
+        yield
+    except GatewayError as error:
+        if error.param == _KEY_HEADER:
+            error.param, error.detail = _KEY_NAME, error.detail.replace(_KEY_HEADER, _KEY_NAME)
+        raise
 
 
 async def _quote(call: Call) -> Result:
@@ -190,6 +202,12 @@ def _makes(model: Model, kind: Kind) -> bool:
 
 def _text(value: object, name: str) -> str:
     return read_text(value, name, least=1, most=256)
+
+
+def _idempotency_key(value: object) -> str:
+    if not isinstance(value, str):
+        refuse(_KEY_NAME, "a string", value)
+    return read_idempotency_key(value, _KEY_NAME)
 
 
 def _id(arguments: Mapping[str, object]) -> str:
