@@ -47,7 +47,7 @@ async def call(gateway: Any, method: str, *, client: Any = None, headers: Any = 
 
 
 def structured(result: Any) -> dict[str, Any]:
-    """The structured content of a result that is no error; its text must say the same."""
+    """The structured content of a result without an error; its text must say the same."""
     assert not result.is_error, result
     assert json.loads(result.content[0].text) == result.structured_content
     content: dict[str, Any] = result.structured_content
