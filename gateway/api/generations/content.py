@@ -13,6 +13,7 @@ from litestar.datastructures import State
 from litestar.enums import HttpMethod
 from litestar.response.base import ASGIResponse
 
+from gateway.api.generations.public_ids import stored_id
 from gateway.api.web.answers import GET, disposition
 from gateway.api.web.conditional import Validators, is_current, joined_headers, range_applies
 from gateway.api.web.context import Context, key_beside_token
@@ -110,7 +111,7 @@ async def content(request: Call) -> ASGIResponse:
     variant = params.choice("variant", VARIANTS) or "video"
     inline = params.choice("download", ("0", "1")) != "1"
     token = params.text("token", longest=TOKEN_MAX)
-    generation_id = path_id(request, "generation_id")
+    generation_id = stored_id(path_id(request, "generation_id"))
     key = _key(request, context, token, (generation_id, str(index), variant))
     params.done()
     generation = await context.generations.read(generation_id, key)

@@ -8,17 +8,16 @@ from litestar import Controller, Request, delete, post, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
-from gateway.api.generations.asked import asked_for, read_idempotency_key
-from gateway.api.generations.create_request import Normalised
-from gateway.api.generations.form import read_create
+from gateway.api.generations.creating import create, created_headers, wanted
 from gateway.api.generations.parameters import CreateVideo
+from gateway.api.generations.public_ids import generation_id
 from gateway.api.generations.quote import QuoteView, quote_view
 from gateway.api.generations.views import Deleted, GenerationList, GenerationView, generation_view
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import Context, context_of
-from gateway.api.web.headers import header, is_retry, only_header, poll_headers
+from gateway.api.web.headers import header, poll_headers
 from gateway.api.web.operation import PAGE, REF, Operation
-from gateway.api.web.query import Params, path_id
+from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.adapter.task import Status
 from gateway.domain.generation.model import Generation
@@ -100,29 +99,17 @@ class VideoGenerationController(Controller):
     async def create(self, request: Call) -> ASGIResponse:
         """Accept a generation: it is durable when this answers, and is started soon after."""
         context, key = context_of(request)
-        wanted = await _wanted(request, context, key)
-        with wanted.named():
-            created = await context.generations.create(
-                wanted.request,
-                key=key,
-                files=wanted.files,
-                idempotency_key=_idempotency_key(request),
-                retry=is_retry(request),
-            )
-        headers = {"location": f"{self.path}/{created.generation.id}"} | poll_headers(
-            created.generation, context.poll_advisor
-        )
-        if created.replayed:
-            headers["idempotent-replayed"] = "true"
+        created = await create(request, context, key, await wanted(request, context, key))
+        headers = created_headers(created, context, f"{self.path}/{created.generation.id}")
         return _answer(created.generation, context, headers, request if created.replayed else None)
 
     @post("/quote", status_code=200, operation=_QUOTE)
     async def quote(self, request: Call) -> ASGIResponse:
         """Say what a create with the same body would do; nothing is stored or started."""
         context, key = context_of(request)
-        wanted = await _wanted(request, context, key)
-        with wanted.named():
-            quote = await context.generations.quote(wanted.request, key=key, files=wanted.files)
+        asked = await wanted(request, context, key)
+        with asked.named():
+            quote = await context.generations.quote(asked.request, key=key, files=asked.files)
         return json_answer(quote_view(quote, context.health))
 
     @route(
@@ -173,7 +160,7 @@ class VideoGenerationController(Controller):
         params.done()
         tags = header(request, "if-none-match") or ""
         versions = {int(version) for version in _VERSION.findall(tags)}
-        generation = await context.generations.read(_id(request), key, wait, versions)
+        generation = await context.generations.read(generation_id(request), key, wait, versions)
         headers = {"etag": f'"{generation.version}"'}
         if not wait:  # a client that waits may ask again at once
             headers |= poll_headers(generation, context.poll_advisor)
@@ -195,7 +182,7 @@ class VideoGenerationController(Controller):
         """Cancel a generation; the answer says whether a provider had started."""
         context, key = context_of(request)
         Params.of(request).done()
-        return _answer(await context.generations.cancel(_id(request), key), context, {}, request)
+        return _answer(await context.generations.cancel(generation_id(request), key), context, {}, request)
 
     @delete(
         "/{generation_id:str}",
@@ -211,26 +198,12 @@ class VideoGenerationController(Controller):
         """Delete a generation that has ended."""
         context, key = context_of(request)
         Params.of(request).done()
-        await context.generations.delete(_id(request), key)
-        return json_answer(Deleted(id=_id(request), object="video.generation"))
-
-
-async def _wanted(request: Call, context: Context, key: str) -> Normalised:
-    """What the body of a create or a quote asks for."""
-    Params.of(request).done()
-    return await asked_for(await read_create(request, context.max_body_bytes), context, key)
+        deleted = generation_id(request)
+        await context.generations.delete(deleted, key)
+        return json_answer(Deleted(id=deleted, object="video.generation"))
 
 
 def _answer(
     generation: Generation, context: Context, headers: dict[str, str], request: Call | None = None
 ) -> ASGIResponse:
     return json_answer(generation_view(generation, context.links(request), context.health.of), headers)
-
-
-def _id(request: Call) -> str:
-    return path_id(request, "generation_id")
-
-
-def _idempotency_key(request: Call) -> str | None:
-    value = only_header(request, "idempotency-key")
-    return None if value is None else read_idempotency_key(value, "Idempotency-Key")

@@ -4,18 +4,18 @@ Bodies that mean the same give equal requests, whatever names and spellings they
 repeats an earlier one, so a difference would buy a second video.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.api.generations.parameters import BY_NAME, PARAMETERS, Holder, read_field
 from gateway.api.generations.quote import left_out_view
 from gateway.api.generations.unknown_field import unknown_field
 from gateway.api.generations.webhook_url import check_webhook_url
 from gateway.domain.adapter.request import FramesInput, Input, ReferencesInput, Settings, TextInput
-from gateway.domain.errors import InvalidImage, InvalidParameter
+from gateway.domain.errors import GatewayError, InvalidImage, InvalidParameter
 from gateway.domain.generation.model import GenerationRequest
 from gateway.domain.parameters.dimensions import SIDE_MAX, SIDE_MIN, ratio_name, resolution_name
 from gateway.domain.parameters.spellings import Size, size_of
@@ -48,23 +48,39 @@ class Normalised:
             of_size = any(reason.param in _OF_SIZE for route in error.left_out for reason in route.reasons)
             if self.size is not None and of_size:
                 error.detail += f" The size {self.size.width}x{self.size.height} was read as {_meaning(self.size)}."
-            error.param = self.names.get(error.param or "", error.param)
+            self._rename(error)
             error.members = {"routes": [left_out_view(route, self.names) for route in error.left_out]}
             raise
-        except InvalidImage as error:
-            error.param = self.names.get(error.param or "", error.param)
+        except (InvalidImage, InvalidParameter) as error:
+            self._rename(error)
             raise
+
+    def _rename(self, error: GatewayError) -> None:
+        """Name the fields as the client did: an error about a name that the client has never sent does not help."""
+        error.param = self.names.get(error.param or "", error.param)
+        for own_name, name in self.names.items():
+            error.detail = error.detail.replace(f"`{own_name}`", f"`{name}`")
+
+
+class Given(NamedTuple):
+    """A field of a body in the words of a dialect."""
+
+    name: str  # as the client wrote it, for errors: `image_tail`, `frame_images[1].image_url`
+    value: object
+    field: str | None = None  # our name of the field, if `name` is not a name of ours
 
 
 def normalise(
-    body: Mapping[str, object], name_file: Callable[[bytes], str], fetch_allow: Sequence[Network] = ()
+    body: Mapping[str, object] | Sequence[Given], name_file: Callable[[bytes], str], fetch_allow: Sequence[Network] = ()
 ) -> Normalised:
     """Return what a decoded body asks for; raise a 400 that names the field at fault.
 
+    `body` has our names of the fields, or is a list of the fields that a dialect has read from its own body.
     `name_file` gives the `file_…` name of an image's bytes, the same for equal bytes. `fetch_allow` are the networks
     that a webhook may be in besides the public ones. Whether a model and a named file exist is checked later.
     """
-    values, names = _read(body)
+    fields = [Given(name, value) for name, value in body.items()] if isinstance(body, Mapping) else body
+    values, names = _read(fields)
     if "model" not in values:
         raise InvalidParameter("`model` is required: the name of the model to use.", param="model")
     if "webhook_url" in values:
@@ -79,12 +95,12 @@ def normalise(
     return Normalised(request=request, files=files, names=names, size=size)
 
 
-def _read(body: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, str]]:
+def _read(fields: Iterable[Given]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the value of each field that is asked for, and the name that the client used for it."""
     values: dict[str, Any] = {}
     names: dict[str, str] = {}
-    for name, given in body.items():
-        parameter = BY_NAME.get(name)
+    for name, given, own_name in fields:
+        parameter = BY_NAME.get(name if own_name is None else own_name)
         if parameter is None:
             if given is None:
                 continue

@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.api.generations.event_feed import EventFrames, EventView, Feed
+from gateway.api.generations.public_ids import stored_id
 from gateway.api.web.answers import GET
 from gateway.api.web.context import context_of
 from gateway.api.web.operation import Operation
@@ -161,7 +162,7 @@ def _body(content: bytes, *, more: bool = True) -> HTTPResponseBodyEvent:
 async def video_events(request: Request[Any, Any, State]) -> ASGIResponse:
     """Stream the events of one generation."""
     context, key = context_of(request)
-    generation_id = path_id(request, "generation_id")
+    generation_id = stored_id(path_id(request, "generation_id"))
     params = Params.of(request)
     last_event_id = params.last_event_id(request)
     params.done()

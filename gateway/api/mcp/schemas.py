@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, defstruct
 
-from gateway.api.generations.asked import IDEMPOTENCY_KEY_MAX
+from gateway.api.generations.creating import IDEMPOTENCY_KEY_MAX
 from gateway.api.generations.parameters import PARAMETERS, Holder
 
 Schema = dict[str, Any]

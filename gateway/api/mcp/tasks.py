@@ -5,6 +5,7 @@ from typing import Any
 
 from litestar_mcp.mcp.tasks import MCPTaskStore, TaskLookupError, TaskRecord
 
+from gateway.api.generations.public_ids import stored_id
 from gateway.api.generations.views import generation_view
 from gateway.api.mcp.results import result_of
 from gateway.api.web.context import Context
@@ -33,7 +34,7 @@ class GenerationTasks(MCPTaskStore):
     async def get(self, task_id: str, owner_id: str | None) -> TaskRecord:
         """The task of a generation of this key; `TaskLookupError` if the key has no such generation."""
         try:
-            return self.record(await self._gateway.generations.read(task_id, _owner(owner_id)))
+            return self.record(await self._gateway.generations.read(stored_id(task_id), _owner(owner_id)))
         except NotFound as error:
             raise TaskLookupError(error.detail) from error
 
@@ -44,7 +45,7 @@ class GenerationTasks(MCPTaskStore):
     async def cancel(self, task_id: str, owner_id: str | None) -> None:
         """Cancel the generation; nothing happens to one that has ended."""
         try:
-            await self._gateway.generations.cancel(task_id, _owner(owner_id))
+            await self._gateway.generations.cancel(stored_id(task_id), _owner(owner_id))
         except NotFound as error:
             raise TaskLookupError(error.detail) from error
         except Conflict:

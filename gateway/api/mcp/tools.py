@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from litestar import Request
 from litestar_mcp import MCPRequestContext
+from msgspec import structs
 
-from gateway.api.generations.asked import asked_for, read_idempotency_key
+from gateway.api.generations.create_request import Normalised
+from gateway.api.generations.creating import normalised, read_idempotency_key
+from gateway.api.generations.public_ids import stored_id
 from gateway.api.generations.quote import QuoteView, quote_view
 from gateway.api.generations.readers import read_choice, read_integer, read_text
 from gateway.api.generations.refusals import refuse
@@ -100,8 +103,7 @@ async def _create(call: Call) -> Result:
     body = dict(call.arguments)
     given = body.pop(_KEY_NAME, None)
     idempotency_key = None if given is None else _idempotency_key(given)
-    kind = _kind(body)
-    wanted = await asked_for(body, call.gateway, call.key, kind)
+    wanted = await _wanted(body, call)
     with wanted.named(), _key_named():
         created = await call.gateway.generations.create(
             wanted.request, key=call.key, files=wanted.files, idempotency_key=idempotency_key
@@ -130,8 +132,7 @@ def _key_named() -> Iterator[None]:
 
 async def _quote(call: Call) -> Result:
     body = dict(call.arguments)
-    kind = _kind(body)
-    wanted = await asked_for(body, call.gateway, call.key, kind)
+    wanted = await _wanted(body, call)
     with wanted.named():
         quote = await call.gateway.generations.quote(wanted.request, key=call.key, files=wanted.files)
     return result_of(quote_view(quote, call.gateway.health))
@@ -211,8 +212,15 @@ def _idempotency_key(value: object) -> str:
 
 
 def _id(arguments: Mapping[str, object]) -> str:
-    """The id of a generation. A missing one is refused as if it were null."""
-    return read_text(arguments.get("id"), "id", least=1, most=100)
+    """The id of a generation as it is stored, from the id in any dialect. A missing one is refused as null is."""
+    return stored_id(read_text(arguments.get("id"), "id", least=1, most=100))
+
+
+async def _wanted(body: dict[str, object], call: Call) -> Normalised:
+    """What a create or a quote asks for, of the kind that it names."""
+    kind = _kind(body)
+    wanted = await normalised(body, call.gateway, call.key)
+    return replace(wanted, request=structs.replace(wanted.request, kind=kind))
 
 
 def _kind(body: dict[str, object]) -> Kind:

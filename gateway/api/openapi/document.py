@@ -139,7 +139,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
     else:
         content = _json(operation.answer)
     responses: dict[str, Any] = {
-        "200": {"description": "Done", "headers": _headers(operation.answer_headers), "content": content}
+        str(status): {"description": description, "headers": _headers(operation.answer_headers), "content": content}
+        for status, description in {operation.status: "Done", **operation.also}.items()
     }
     for status in sorted({*operation.errors, *(() if operation.open else (401, 403))}):
         answer = responses[str(status)] = {

@@ -20,7 +20,9 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     id: str  # unique; client generators name a method after it
     summary: str
-    answer: type | None = None  # the wire structure of a 200; None: the bytes of a file
+    answer: type | None = None  # the wire structure of a success; None: the bytes of a file
+    status: int = 200  # of a success
+    also: Mapping[int, str] = {}  # other statuses with the same wire structure → when they are sent
     stream: type | None = None  # instead of `answer`: the data of each event, for a handler that sends a stream
     media_types: Sequence[str] = ("video/*", "application/octet-stream")  # of the bytes of a file
     body: type | None = None
