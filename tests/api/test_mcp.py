@@ -612,6 +612,14 @@ async def test_tasks_of_generations_that_came_otherwise_are_read_too(served: Any
         assert (await task(client, made["id"])).status == "working"
 
 
+async def test_every_id_of_a_generation_is_read(served: Any, opened: Open) -> None:
+    made = await served.create()
+    other_id = made["id"].replace("gen_", "xai_")
+    async with opened(extensions=[Tasks()]) as client:
+        assert structured(await client.call_tool("read_generation", {"id": other_id}))["id"] == made["id"]
+        assert (await task(client, other_id)).task_id == made["id"]
+
+
 async def test_a_client_without_the_extension_gets_no_task(gateway: Any) -> None:
     made = await gateway.create()
     answer = await call(gateway, "tasks/get", taskId=made["id"])
