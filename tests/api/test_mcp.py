@@ -12,7 +12,9 @@ import mcp
 import pytest
 from mcp_types import Result
 
-from gateway.api.generations.parameters import PARAMETERS
+from gateway.api.generations.image_parameters import IMAGE_PARAMETERS
+from gateway.api.generations.parameter import Holder
+from gateway.api.generations.parameters import VIDEO_PARAMETERS
 from gateway.api.mcp.tools import TOOLS
 
 from ..mcp_clients import CancelTask, Params, State, Tasks, UpdateTask, connected, create_task, task
@@ -124,9 +126,10 @@ async def test_the_arguments_of_a_create_are_those_of_the_table(opened: Open) ->
     async with opened() as client:
         schemas = {tool.name: tool.input_schema for tool in (await client.list_tools()).tools}
     create, quote = schemas["create_generation"], schemas["quote_generation"]
-    names = [row.name for row in PARAMETERS if row.name not in {"stream", "response_format"}]
-    assert list(quote["properties"]) == ["kind", *names]
-    assert list(create["properties"]) == ["kind", *names, "idempotency_key"]
+    rows = (*VIDEO_PARAMETERS.rows, *IMAGE_PARAMETERS.rows)
+    names = {row.name for row in rows if row.target.holder not in {Holder.NOTHING, Holder.ANSWER}}
+    assert set(quote["properties"]) == {"kind", *names}
+    assert set(create["properties"]) == {"kind", *names, "idempotency_key"}
     assert create["required"] == ["model"]
     assert create["additionalProperties"] is False
     assert create["properties"]["duration"]["examples"] == [5, "5"]
