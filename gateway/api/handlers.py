@@ -7,10 +7,11 @@ from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
 from gateway.api.dialects import xai
 from gateway.api.files import FileController
-from gateway.api.generations.content import content
+from gateway.api.generations.content import image_content, video_content
 from gateway.api.generations.controller import VideoGenerationController
-from gateway.api.generations.events import video_events
+from gateway.api.generations.events import image_events, video_events
 from gateway.api.health import live, ready
+from gateway.api.images.controller import ImageGenerationController, edit_image, vary_image
 from gateway.api.models.controller import ModelController
 from gateway.api.purchases import PurchaseController
 from gateway.api.web.operation import Handlers
@@ -23,7 +24,12 @@ ERROR_FORMATS = {dialect.own_path: dialect.error for dialect in DIALECTS}
 HANDLERS: Handlers = (
     VideoGenerationController,
     video_events,
-    content,
+    ImageGenerationController,
+    image_events,
+    edit_image,
+    vary_image,
+    video_content,
+    image_content,
     FileController,
     ModelController,
     AttemptController,

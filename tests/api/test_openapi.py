@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gateway.api.generations.parameters import ALIASES
+from gateway.api.generations.parameters import VIDEO_PARAMETERS
 from gateway.domain.adapter.task import Status
 
 from .results import keep, kept_generation
@@ -115,7 +115,8 @@ async def test_every_documented_query_parameter_is_accepted(gateway: Any, docume
                 value = value.replace("gen_", prefix) if path.startswith(start) else value
             query = {name: value} if schema["type"] != "object" else {f"{name}[key]": "value"}
             response = await gateway.client.request(method, path.replace("{generation_id}", "x"), params=query)
-            assert response.status_code in {200, 404}, (path, name, response.text)
+            # Of a create only the query is right here: its body is missing.
+            assert response.status_code in ({415} if name == "async" else {200, 404}), (path, name, response.text)
 
 
 def schema_of(document: Any) -> Any:
@@ -253,7 +254,7 @@ async def test_every_documented_form_field_is_accepted(gateway: Any, document: A
     assert [re.fullmatch(pattern, "metadata[a]") is not None for pattern in form["patternProperties"]] == [True]
     for name in names:
         plain, _, member = name.removesuffix("]").partition("[")
-        meant = ALIASES.get(plain, plain)
+        meant = VIDEO_PARAMETERS.aliases.get(plain, plain)
         value = members.get(member) or ("b" if meant == "metadata" else FORM_EXAMPLES.get(meant, EXAMPLES.get(meant)))
         first = {"image": EXAMPLES["image"]} if meant == "last_image" else {}
         sides = {"width": 1280, "height": 720} if meant in {"width", "height"} else {name: value}
@@ -314,7 +315,7 @@ async def test_all_names_of_events_are_documented(document: Any) -> None:
     names = document["components"]["schemas"]["EventView"]["properties"]["type"]["enum"]
     ends = [f"generation.{status}" for status in Status]
     more = ["generation.output.completed", "generation.output.failed", "generation.progress"]
-    assert sorted(names) == sorted(f"video.{name}" for name in (*ends, *more))
+    assert sorted(names) == sorted(f"{kind}.{name}" for kind in ("video", "image") for name in (*ends, *more))
 
 
 def typed(properties: Any) -> st.SearchStrategy[Any]:

@@ -13,9 +13,11 @@ from litestar.datastructures import State
 
 from gateway.api.generations.create_request import Given, Normalised, normalise
 from gateway.api.generations.form import read_create
+from gateway.api.generations.image_parameters import PARAMETERS_OF
 from gateway.api.web.context import Context
 from gateway.api.web.headers import is_retry, only_header, poll_headers
 from gateway.api.web.query import Params
+from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import InvalidParameter
 from gateway.generations.service import Created
 from gateway.inputs.prepare import file_name
@@ -32,32 +34,36 @@ def own_fields(body: Mapping[str, object]) -> Fields:
     return body
 
 
-async def wanted(request: Call, context: Context, key: str, read: Read = own_fields) -> Normalised:
+async def wanted(
+    request: Call, context: Context, key: str, read: Read = own_fields, kind: Kind = "video"
+) -> Normalised:
     """Return what the body of a create or a quote asks for; a large body is decoded in a thread.
 
     `read` is pure, and may raise `InvalidParameter` or `UnknownParameter` in the words of its dialect.
     """
     Params.of(request).done()
-    body = await read_create(request, context.max_body_bytes)
-    return await normalised(body, context, key, read)
+    body = await read_create(request, context.max_body_bytes, PARAMETERS_OF[kind])
+    return await normalised(body, context, key, read, kind)
 
 
-async def normalised(body: Mapping[str, object], context: Context, key: str, read: Read = own_fields) -> Normalised:
+async def normalised(
+    body: Mapping[str, object], context: Context, key: str, read: Read = own_fields, kind: Kind = "video"
+) -> Normalised:
     """Return what a body asks for that has been read already."""
 
     def normalise_body() -> Normalised:
-        return normalise(read(body), partial(file_name, key), context.fetch_allow)
+        return normalise(read(body), partial(file_name, key), context.fetch_allow, kind)
 
     return normalise_body() if _weight(body) <= LARGE else await asyncio.to_thread(normalise_body)
 
 
-async def create(request: Call, context: Context, key: str, asked: Normalised) -> Created:
+async def create(request: Call, context: Context, key: str, normal: Normalised) -> Created:
     """Create the generation; it is durable when this returns. A repeat gets the generation that it repeats."""
-    with asked.named():
+    with normal.named():
         return await context.generations.create(
-            asked.request,
+            normal.request,
             key=key,
-            files=asked.files,
+            files=normal.files,
             idempotency_key=_idempotency_key(request),
             retry=is_retry(request),
         )

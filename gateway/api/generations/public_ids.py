@@ -41,7 +41,7 @@ def parse_id(text: str) -> PublicId | None:
 
 
 def stored_id(text: str) -> str:
-    """Return the id of a generation as it is stored; text that is no id stays as it is, because nothing has that id."""
+    """Return the id of a generation as it is stored; other text stays as it is, because nothing has that id."""
     public = parse_id(text)
     return text if public is None else public.generation_id
 

@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from litestar import Request
 from litestar_mcp import MCPRequestContext
-from msgspec import structs
 
 from gateway.api.generations.create_request import Normalised
 from gateway.api.generations.creating import normalised, read_idempotency_key
+from gateway.api.generations.image_parameters import PARAMETERS_OF
+from gateway.api.generations.parameter import Holder
 from gateway.api.generations.public_ids import stored_id
 from gateway.api.generations.quote import QuoteView, quote_view
 from gateway.api.generations.readers import read_choice, read_integer, read_text
@@ -26,7 +27,7 @@ from gateway.api.web.context import Context
 from gateway.api.web.json_body import join
 from gateway.api.web.timeouts import timeout
 from gateway.domain.adapter.request import Kind
-from gateway.domain.errors import GatewayError, Overloaded, UnknownParameter
+from gateway.domain.errors import GatewayError, InvalidParameter, Overloaded, UnknownParameter
 from gateway.domain.generation.model import Generation
 from gateway.domain.parameters import spellings
 from gateway.generations.catalog import Model
@@ -219,8 +220,11 @@ def _id(arguments: Mapping[str, object]) -> str:
 async def _wanted(body: dict[str, object], call: Call) -> Normalised:
     """What a create or a quote asks for, of the kind that it names."""
     kind = _kind(body)
-    wanted = await normalised(body, call.gateway, call.key)
-    return replace(wanted, request=structs.replace(wanted.request, kind=kind))
+    for name in PARAMETERS_OF[kind].held[Holder.ANSWER]:
+        if body.get(name) is not None:
+            message = f"`{name}` is not an argument of this tool: the files are in `data[].url` of the generation."
+            raise InvalidParameter(message, param=name)
+    return await normalised(body, call.gateway, call.key, kind=kind)
 
 
 def _kind(body: dict[str, object]) -> Kind:

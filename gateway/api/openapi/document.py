@@ -8,13 +8,17 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, CreateImage
+from gateway.api.generations.parameter import Parameters
+from gateway.api.generations.parameters import VIDEO_PARAMETERS, CreateVideo
 from gateway.api.generations.quote import LeftOutRoute
 from gateway.api.handlers import HANDLERS
-from gateway.api.openapi.create import CREATE_FORM, create_body, create_form
+from gateway.api.openapi.create import create_body, create_form
 from gateway.api.web.operation import REF, Operation, described
 from gateway.api.webhooks.events import BODIES, WEBHOOKS
 
 _ROUTES = "Only with 422 `unsupported_parameter`: every route of the model, and why it cannot do what was asked."
+_ID = "Only of a call that waits for images, once there is a generation: its id, with which it can be read."
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):
@@ -24,6 +28,7 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
     type: str
     param: str | None
     code: str
+    generation_id: Annotated[str | UnsetType, Meta(description=_ID)] = UNSET
     routes: Annotated[tuple[LeftOutRoute, ...] | UnsetType, Meta(description=_ROUTES)] = UNSET
 
 
@@ -53,9 +58,12 @@ _WORDS = {
     415: "The media type of the body is not accepted here",
     416: "The file has none of the requested bytes",
     422: "No route of the model can do what was requested, or the idempotency key was used with another body",
-    502: "The provider did not deliver the file",
+    502: "The provider did not deliver the file, or made none",
     503: "Not available now; see Retry-After",
+    504: "The generation goes on, or its time has passed",
 }
+# The name of a form is that of its body and `Form`.
+_CREATES: Mapping[type[Struct], Parameters] = {CreateVideo: VIDEO_PARAMETERS, CreateImage: IMAGE_PARAMETERS}
 _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/request-id"}}
 
 
@@ -65,15 +73,24 @@ def document() -> dict[str, Any]:
     structures = [
         structure
         for _, _, operation in operations
-        for structure in (operation.body, operation.answer, operation.stream, operation.error_body)
+        for structure in (
+            operation.body,
+            operation.answer,
+            operation.other_answer,
+            operation.stream,
+            operation.error_body,
+        )
         if structure is not None
     ]
-    _, schemas = msgspec.json.schema_components([*structures, *BODIES, ErrorAnswer], ref_template=REF)
-    schemas["CreateVideo"] = create_body(schemas["CreateVideo"])
+    _, schemas = msgspec.json.schema_components([*structures, *BODIES, *_CREATES, ErrorAnswer], ref_template=REF)
+    for body, table in _CREATES.items():
+        schemas[body.__name__] = create_body(schemas[body.__name__], table)
     for schema in schemas.values():  # Python before 3.13 keeps the indentation of a docstring
         if "description" in schema:
             schema["description"] = cleandoc(schema["description"])
-    schemas[CREATE_FORM] = create_form(schemas["CreateVideo"])
+    for body, table in _CREATES.items():
+        form = f"{body.__name__}Form"
+        schemas[form] = create_form(schemas[body.__name__], table, form)
     paths: dict[str, dict[str, Any]] = {}
     for method, path, operation in operations:
         paths.setdefault(path, {})[method] = _operation(path, operation)
@@ -136,6 +153,9 @@ def _responses(operation: Operation) -> dict[str, Any]:
         content: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string", **events}}}
     elif operation.answer is None:
         content = {media_type: {} for media_type in operation.media_types}
+    elif operation.other_answer is not None:
+        schema = {"oneOf": [_ref(operation.answer), _ref(operation.other_answer)]}
+        content = {"application/json": {"schema": schema}}
     else:
         content = _json(operation.answer)
     responses: dict[str, Any] = {

@@ -21,6 +21,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     id: str  # unique; client generators name a method after it
     summary: str
     answer: type | None = None  # the wire structure of a success; None: the bytes of a file
+    other_answer: type | None = None  # what the client can ask for instead of `answer`
     status: int = 200  # of a success
     also: Mapping[int, str] = {}  # other statuses with the same wire structure → when they are sent
     stream: type | None = None  # instead of `answer`: the data of each event, for a handler that sends a stream
@@ -40,6 +41,13 @@ class Operation(Struct, frozen=True, kw_only=True):
 
 
 REF = "#/components/schemas/{name}"
+
+
+def form_of(body: type[Struct]) -> Mapping[str, Any]:
+    """The schema of a create request as a form, which `gateway.api.openapi.create` makes of its JSON body."""
+    return {"$ref": REF.format(name=f"{body.__name__}Form")}
+
+
 BINARY: Mapping[str, Any] = {"type": "string", "format": "binary"}
 PAGE: Mapping[str, Mapping[str, Any]] = {  # the query of every list
     "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
