@@ -31,7 +31,7 @@ from gateway.domain.adapter.request import Settings
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import BadRequest, Conflict
 from gateway.domain.generation.model import Generation
-from gateway.domain.generation.summary import summarize
+from gateway.domain.generation.summary import Problem, summarize
 from gateway.domain.parameters.dimensions import ratio_of, short_side
 from gateway.domain.parameters.spellings import is_empty
 from gateway.store.port import Query, is_cursor
@@ -109,6 +109,8 @@ def video_view(generation: Generation) -> OpenAIVideo:
     if seconds is None and output is not None and output.duration_seconds is not None:
         seconds = round(output.duration_seconds)
     problem = summary.error
+    if summary.status is Status.CANCELLED:
+        problem = Problem("cancelled", "The video was cancelled.")
     return OpenAIVideo(
         id=public_id(PREFIX, generation.id),
         model=request.model,
