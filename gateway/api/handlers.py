@@ -37,11 +37,11 @@ HANDLERS: Handlers = (
     WebhookEndpointController,
     WebhookDeliveryController,
     webhook_secret,
+    *openrouter.HANDLERS,  # before the shared paths: `models` is no id
     *shared_paths.HANDLERS,
     *openai_videos.HANDLERS,
     *xai.HANDLERS,
     *foxapi.HANDLERS,
-    *openrouter.HANDLERS,
     callback,
     live,
     ready,

@@ -72,6 +72,7 @@ async def create_video(request: Call) -> ASGIResponse:
         summary="Read a video in the words of its id: `video_…` OpenAI's, `or_…` OpenRouter's, `xai_…` xAI's",
         answer=openai_videos.OpenAIVideo,
         other_answer=GenerationView,
+        more_answers=(openrouter.OpenRouterVideo, xai.XaiRead),
         also={202: "xAI's answer while it has not ended"},
         errors=(400, 404, 503),
     ),

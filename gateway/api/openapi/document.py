@@ -77,6 +77,7 @@ def document() -> dict[str, Any]:
             operation.body,
             operation.answer,
             operation.other_answer,
+            *operation.more_answers,
             operation.stream,
             operation.error_body,
         )
@@ -154,7 +155,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     elif operation.answer is None:
         content = {media_type: {} for media_type in operation.media_types}
     elif operation.other_answer is not None:
-        schema = {"oneOf": [_ref(operation.answer), _ref(operation.other_answer)]}
+        schema = {"oneOf": [*map(_ref, (operation.answer, operation.other_answer, *operation.more_answers))]}
         content = {"application/json": {"schema": schema}}
     else:
         content = _json(operation.answer)

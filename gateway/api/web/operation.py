@@ -22,6 +22,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     summary: str
     answer: type | None = None  # the wire structure of a success; None: the bytes of a file
     other_answer: type | None = None  # what the client can ask for instead of `answer`
+    more_answers: Sequence[type] = ()  # further wire structures, where several dialects share a path
     status: int = 200  # of a success
     also: Mapping[int, str] = {}  # other statuses with the same wire structure → when they are sent
     stream: type | None = None  # instead of `answer`: the data of each event, for a handler that sends a stream

@@ -19,8 +19,7 @@ async def test_a_video_is_created_read_and_fetched_without_a_key(gateway: Any, b
     early = await gateway.client.get(f"{base}/videos/{job['id']}/content?index=0")
     assert (early.status_code, early.json()["error"]["code"]) == (409, 409)
 
-    gateway.stub.word = "completed"
-    await gateway.clock.advance(60)
+    await gateway.finish("completed")
     read = (await gateway.client.get(f"{base}/videos/{job['id']}")).json()
     ended = components.VideoGenerationResponse.model_validate(read)
     assert ended.status == "completed", read
@@ -29,9 +28,9 @@ async def test_a_video_is_created_read_and_fetched_without_a_key(gateway: Any, b
     assert len(ended.urls) == 1
     assert "token=" in ended.urls[0]
     async with gateway.client_of(None) as nobody:
-        assert (await nobody.get(ended.urls[0])).content == gateway.stub.content
+        assert (await nobody.get(ended.urls[0])).content == gateway.upstream.content
     content = await gateway.client.get(f"{base}/videos/{job['id']}/content?index=0")
-    assert content.content == gateway.stub.content
+    assert content.content == gateway.upstream.content
 
 
 async def test_frames_at_the_shared_path_get_openrouters_answer(gateway: Any) -> None:
