@@ -7,7 +7,6 @@ from typing import Any
 from litestar import Request
 from litestar.datastructures import State
 
-from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Read, create, created_headers, wanted
 from gateway.api.generations.public_ids import generation_id, public_id
 from gateway.api.web.context import Context, context_of
@@ -17,7 +16,7 @@ from gateway.api.web.links import Links
 from gateway.api.web.query import Params
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.generation.model import Generation
-from gateway.domain.generation.summary import OutputSummary
+from gateway.domain.generation.summary import FileSource, OutputSummary
 
 Call = Request[Any, Any, State]
 
@@ -26,7 +25,6 @@ Call = Request[Any, Any, State]
 class Dialect:
     """The shape of another API over the same generations."""
 
-    name: str
     id_prefix: str  # of the ids that its answers have: see `gateway.api.generations.public_ids`
     own_path: str  # what the paths that only it has begin with
     error: ErrorFormat
@@ -63,11 +61,6 @@ async def read_generation(request: Call, ignored: Collection[str] = ()) -> tuple
     return context, generation, poll_headers(generation, context.poll_advisor) | cost_header(generation)
 
 
-def renamed(body: Mapping[str, object], names: Mapping[str, str]) -> list[Given]:
-    """The fields of a body whose values are ours already: `names` has our name for each name that differs."""
-    return [Given(name, value, names.get(name)) for name, value in body.items()]
-
-
 def url_member(value: object, name: str) -> object:
     """The image in `{"url": …}`, or the value itself if it is not an object. Raises `InvalidParameter`."""
     if not isinstance(value, Mapping):
@@ -78,7 +71,13 @@ def url_member(value: object, name: str) -> object:
 
 
 def file_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:
-    """The URL at which anybody can fetch the file of an output; None while there is no file."""
+    """The URL of the file of an output; None while there is no file.
+
+    Anybody can fetch it, except where only the provider has the file and gives it to its own key: then the gateway
+    passes it through, to a caller with the client's key.
+    """
     if output.archived is not None:
-        return links.opened(generation, output.index, "video", output.archived.kept_until)
+        return links.opened(generation, output.index, generation.kind, output.archived.kept_until)
+    if output.source is FileSource.PASS_THROUGH:
+        return links.content(generation, output.index)
     return output.provider_url

@@ -138,7 +138,7 @@ def error(info: ErrorInfo) -> ErrorAnswer:
     )
 
 
-FOXAPI = Dialect(name="foxapi", id_prefix=PREFIX, own_path="/foxapi/", error=error, read=fields)
+FOXAPI = Dialect(id_prefix=PREFIX, own_path="/foxapi/", error=error, read=fields)
 
 
 @post(

@@ -133,7 +133,7 @@ def size_text(settings: Settings) -> str | None:
     return f"{longer}x{side}" if ratio >= 1 else f"{side}x{longer}"
 
 
-OPENAI = Dialect(name="openai", id_prefix=PREFIX, own_path="/openai/", error=openai_error, read=fields)
+OPENAI = Dialect(id_prefix=PREFIX, own_path="/openai/", error=openai_error, read=fields)
 
 
 def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect

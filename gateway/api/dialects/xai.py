@@ -125,7 +125,7 @@ def error(info: ErrorInfo) -> ErrorAnswer:
     return ErrorAnswer(XaiError(info.code, info.message), info.status)
 
 
-XAI = Dialect(name="xai", id_prefix=PREFIX, own_path="/xai/", error=error, read=fields)
+XAI = Dialect(id_prefix=PREFIX, own_path="/xai/", error=error, read=fields)
 
 
 def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:

@@ -8,7 +8,7 @@ from litestar import Request
 
 from gateway.domain.errors import BadRequest
 from gateway.domain.generation.model import Generation
-from gateway.domain.generation.summary import summarize
+from gateway.domain.generation.summary import usage_of
 from gateway.generations.poll_advice import PollAdvisor
 
 OPENAI_MOST_SECONDS = 5.0  # `poll()` of the `openai` library uses the first value for the whole generation
@@ -52,5 +52,5 @@ def cost_header(generation: Generation) -> dict[str, str]:
     """What an ended generation cost in USD, in the header that LiteLLM reads; nothing while it is open or not known."""
     if not generation.status.terminal:
         return {}
-    cost = summarize(generation).usage.cost_usd
+    cost = usage_of(generation).cost_usd
     return {} if cost is None else {"x-litellm-response-cost": f"{cost:g}"}

@@ -1,10 +1,15 @@
 """The paths at the root that several APIs share: a client that starts paid work there can read it in its own words."""
 
+from io import BytesIO
 from typing import Any
 
 import pytest
+from PIL import Image
 
 VIDEOS = "/v1/videos/generations"
+_FILE = BytesIO()
+Image.new("RGB", (64, 64), "teal").save(_FILE, "PNG")
+PNG = _FILE.getvalue()
 BODY = {"model": "foxapi/kling-v3-text-to-video", "prompt": "Waves"}
 
 
@@ -111,3 +116,15 @@ async def test_an_ended_generation_carries_its_cost_for_litellm(gateway: Any) ->
     assert "x-litellm-response-cost" not in open_read.headers
     cost = done.json()["usage"]["cost_usd"]
     assert done.headers.get("x-litellm-response-cost") == (None if cost is None else f"{cost:g}")
+
+
+async def test_the_link_to_an_image_works_in_every_dialect(gateway: Any) -> None:
+    body = {"model": "keevx/image", "prompt": "A lake"}
+    gateway.upstream.content, gateway.upstream.url = PNG, "https://cdn.example/result.png"
+    created = (await gateway.client.post("/v1/images/generations?async=true", json=body)).json()["id"]
+    await gateway.finish("completed")
+
+    link = (await gateway.client.get(f"/v1/tasks/{created}")).json()["results"][0]
+    file = await gateway.client_of(None).get(link)
+
+    assert (file.status_code, file.headers["content-type"]) == (200, "image/png")
