@@ -42,13 +42,17 @@ async def called(idle: Gateway) -> AsyncIterator[Gateway]:
         await server.shutdown(sockets=[listening])
 
 
+# Seconds: three polls of Keevx, because a test may have used one before it waits; far fewer than SELDOM polls take.
+STEPS = 100
+
+
 async def made(gateway: Gateway, **changes: Any) -> dict[str, Any]:
     """Make a generation and let it end. The clock moves second by second, because callbacks need no timer."""
     return await ended(gateway, (await gateway.post(**BODY, **changes))["id"])
 
 
 async def ended(gateway: Gateway, generation_id: str) -> dict[str, Any]:
-    for _ in range(60):
+    for _ in range(STEPS):
         await gateway.traffic.settle()
         if (await gateway.stored(generation_id)).status.terminal:
             await gateway.traffic.settle()
