@@ -21,7 +21,7 @@ from gateway.domain.adapter.task import Status
 from gateway.domain.generation.model import AttemptState
 from gateway.domain.generation.transitions import ATTEMPT_MOVES
 
-from .ledger import Generation, read, rows
+from .ledger import Attempt, Generation, read, rows
 from .purchases import is_acknowledged, not_needed
 
 LATE_SECONDS = 30.0  # after a deadline: the gateway may have been down or stopped at that time, even repeatedly
@@ -164,6 +164,18 @@ def _again(generations: list[Generation]) -> Iterator[str]:
                     yield f"doubled: {later.id} went to {later.provider}, where {earlier.id} had no clear answer"
 
 
+def _has_tasks(attempt: Attempt, tasks: set[str]) -> bool:
+    """Whether these tasks of one submit belong to an attempt.
+
+    Callbacks name the tasks of a submit without a reply one by one. After the first one the attempt has that task, and
+    waits for the callbacks of the others, which a crash may have kept away.
+    """
+    if tasks <= attempt.tasks.keys():
+        return True
+    waits = attempt.adopted and attempt.state == AttemptState.ACCEPTED and len(attempt.tasks) < len(attempt.slots)
+    return waits and set() < attempt.tasks.keys() < tasks
+
+
 def _unknown_tasks(
     starts: list[Any], by_prompt: Mapping[str, list[Generation]], withheld: Collection[str]
 ) -> Iterator[str]:
@@ -176,7 +188,7 @@ def _unknown_tasks(
         tasks = set(line["tasks"]).difference(withheld)
         attempts = [attempt for generation in by_prompt.get(line["prompt"], ()) for attempt in generation.attempts]
         if tasks and not any(
-            tasks <= attempt.tasks.keys() and attempt.provider == line["provider"] for attempt in attempts
+            _has_tasks(attempt, tasks) and attempt.provider == line["provider"] for attempt in attempts
         ):
             unassigned[_place(line)] += 1
     for place, count in unassigned.items():

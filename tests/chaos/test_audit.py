@@ -201,3 +201,18 @@ def test_faults_of_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / ".partial" / "half").unlink()
     (tmp_path / "gen_1" / "a.mp4").write_bytes(b"vi")
     assert stored(tmp_path, {"gen_1/a.mp4"}, "gen_1/a.mp4") == ["file: gen_1/a.mp4 is not the archived file"]
+
+
+def test_a_submit_whose_tasks_callbacks_name_one_by_one_belongs_to_its_attempt() -> None:
+    lines = [SUBMIT | {"count": 2}, START | {"tasks": ["t1", "t2"], "done_at": {"t1": 11.0, "t2": 11.0}}]
+    waiting = replace(ATTEMPT, slots=frozenset({0, 1}), state="accepted", adopted=True)
+    named_elsewhere = replace(waiting, tasks={"t3": 0})
+    by_reply = replace(waiting, adopted=False)
+
+    def lost(attempt: Attempt) -> list[str]:
+        generation = replace(GENERATION, outputs=2, attempts=(attempt,))
+        violations = examined(generation, lines=lines, final=False).violations
+        return [violation for violation in violations if "that the ledger has no attempt for" in violation]
+
+    assert lost(waiting) == []
+    assert len(lost(named_elsewhere)) == len(lost(by_reply)) == 1
