@@ -50,17 +50,17 @@ _UPLOAD: Mapping[str, Any] = {
 class FileView(Struct, frozen=True, kw_only=True):
     """An uploaded image."""
 
-    id: str
-    object: Literal["file"] = "file"
-    bytes: int
-    created_at: int
-    expires_at: int | None
-    filename: str
-    purpose: str
-    status: Literal["processed"] = "processed"
-    content_type: str
-    width: int
-    height: int
+    id: str  # names the file in requests
+    object: Literal["file"] = "file"  # the kind of this object
+    bytes: int  # the size of the file
+    created_at: int  # Unix seconds
+    expires_at: int | None  # Unix seconds: then the file is deleted
+    filename: str  # as it was uploaded
+    purpose: str  # as it was uploaded
+    status: Literal["processed"] = "processed"  # a file can be used at once
+    content_type: str  # the media type, by the bytes
+    width: int  # pixels
+    height: int  # pixels
 
 
 class FileList(Listed[FileView], frozen=True, kw_only=True):

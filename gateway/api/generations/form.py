@@ -5,7 +5,7 @@ from typing import Any
 
 from litestar import Request
 
-from gateway.api.generations.parameters import ALIASES, BY_NAME, PARAMETERS, FormStyle
+from gateway.api.generations.parameters import BY_NAME, PARAMETERS, FormStyle
 from gateway.api.generations.readers import OPTIONS_MAX
 from gateway.api.web.headers import header
 from gateway.api.web.json_body import parse_json, read_body
@@ -94,12 +94,8 @@ def _value(part: Part, name: str) -> object:
             return part.content  # `normalise` refuses the name
         case FormStyle.IMAGE:
             return part.image()
-        case FormStyle.JSON:
+        case FormStyle.JSON | FormStyle.PAIRS:  # generated clients send every object as JSON
             return _json_object(part.name, part.text())
-        case FormStyle.PAIRS:
-            field = ALIASES.get(name, name)
-            message = f"In a form every pair of `{field}` is a part of its own, with the name `{field}[key]`."
-            raise InvalidParameter(message, param=field)
         case _:
             return part.text()
 

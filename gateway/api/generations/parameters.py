@@ -48,7 +48,7 @@ class FormStyle(Enum):
     IMAGES = auto()  # any number of parts, files or text; also `name[]`, `name[0]`
     WORDS = auto()  # any number of parts with text; also `name[]`, `name[0]`
     JSON = auto()  # one part with a JSON object as text
-    PAIRS = auto()  # one part `name[key]` for each pair
+    PAIRS = auto()  # one part `name[key]` for each pair, or one part with a JSON object as text
 
 
 class Holder(Enum):
@@ -115,6 +115,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         target=_request("model", Shown.NEVER),
         hints=("model_id", "model_name"),
         required=True,
+        schema={"description": "The name of a model, one of its other names, or `auto`; `GET /v1/models` lists them."},
     ),
     Parameter(
         name="prompt",
@@ -123,6 +124,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         target=_request("prompt", Shown.ALWAYS),
         hints=("text", "text_prompt"),
         trims=False,
+        schema={"description": "What the video shows."},
     ),
     Parameter(
         name="image",
@@ -156,6 +158,9 @@ PARAMETERS: tuple[Parameter, ...] = (
         aliases=("image_urls",),
         hints=("images", "input_images", "reference_image_urls", "references", "subject_images"),
         form=FormStyle.IMAGES,
+        schema={
+            "description": "Images whose subjects or style the video takes over: URLs, data URLs, base64 or `file_…`."
+        },
     ),
     Parameter(
         name="duration",
@@ -238,12 +243,14 @@ PARAMETERS: tuple[Parameter, ...] = (
         json_type=Annotated[str, Meta(max_length=PROMPT_MAX)],
         target=_setting("negative_prompt", str),
         trims=False,
+        schema={"description": "What the video should not show."},
     ),
     Parameter(
         name="seed",
         read=partial(read_integer, low=0, high=2**63 - 1),
         json_type=Annotated[int, Meta(ge=0, le=2**63 - 1)] | str,
         target=_setting("seed", int),
+        schema={"description": "The start of the random numbers: the same seed and request give similar videos."},
     ),
     Parameter(
         name="fps",
@@ -251,6 +258,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         json_type=Annotated[int, Meta(ge=1, le=120)] | str,
         target=_setting("fps", int),
         hints=("frame_rate", "framerate", "frames_per_second"),
+        schema={"description": "Frames in a second."},
     ),
     Parameter(
         name="cfg_scale",
@@ -258,6 +266,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         json_type=float | str,
         target=_setting("cfg_scale", float),
         hints=("cfg", "guidance", "guidance_scale"),
+        schema={"description": "How closely the video follows the prompt; the range is that of the model."},
     ),
     Parameter(
         name="mode",
@@ -272,6 +281,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         json_type=dict[str, dict[str, Any]],
         target=_request("provider_options"),
         form=FormStyle.JSON,
+        schema={"description": "Options of one provider, by its name: they are sent only to it."},
     ),
     Parameter(
         name="adapt",
@@ -287,6 +297,9 @@ PARAMETERS: tuple[Parameter, ...] = (
         target=_request("fallback"),
         aliases=("fallbacks",),
         form=FormStyle.WORDS,
+        schema={
+            "description": "`false`: only the first route is tried. A list: these models are tried after the first one."
+        },
     ),
     Parameter(
         name="deadline_seconds",
@@ -294,6 +307,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         json_type=Annotated[int, Meta(ge=60, le=86400)] | str,
         target=_request("deadline_seconds", Shown.NEVER),
         hints=("deadline", "timeout", "timeout_seconds"),
+        schema={"description": "Without a result after so many seconds, the generation ends as `expired`."},
     ),
     Parameter(
         name="max_cost",
@@ -309,6 +323,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         target=_request("webhook_url"),
         aliases=("callback_url",),
         hints=("callback", "hook_url", "notify_url", "webhook"),
+        schema={"description": "The URL that gets the event of the end."},
     ),
     Parameter(
         name="metadata",
@@ -320,12 +335,14 @@ PARAMETERS: tuple[Parameter, ...] = (
         target=_request("metadata", Shown.NEVER),
         hints=("external_task_id",),
         form=FormStyle.PAIRS,
+        schema={"description": "Pairs of your own, which every answer and event repeats."},
     ),
     Parameter(
         name="user",
         read=partial(read_text, most=256),
         json_type=Annotated[str, Meta(max_length=256)],
         target=_request("user", Shown.NEVER),
+        schema={"description": "Your own name of the end user; it is stored, and not sent to a provider."},
     ),
     Parameter(
         name="stream",

@@ -20,6 +20,7 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     id: str  # unique; client generators name a method after it
     summary: str
+    tag: str | None = None  # its group in the reference; None: that of its path in `gateway.api.openapi.tags`
     answer: type | None = None  # the wire structure of a 200; None: the bytes of a file
     stream: type | None = None  # instead of `answer`: the data of each event, for a handler that sends a stream
     media_types: Sequence[str] = ("video/*", "application/octet-stream")  # of the bytes of a file
