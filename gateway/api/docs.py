@@ -36,8 +36,10 @@ async def openapi(request: Request[Any, Any, State]) -> ASGIResponse:
 
 
 @route("/docs", http_method=GET)
-async def docs() -> ASGIResponse:
-    """Send the page of the API reference."""
+async def docs(request: Request[Any, Any, State]) -> ASGIResponse:
+    """Send the page of the API reference. With a slash after the path, the page's relative links would lead nowhere."""
+    if request.scope["raw_path"].endswith(b"/"):
+        return ASGIResponse(status_code=308, headers={"location": "../docs"})
     headers = {"content-security-policy": _POLICY}
     return ASGIResponse(body=_page("docs.html"), media_type=MediaType.HTML, headers=headers)
 

@@ -160,6 +160,7 @@ class MethodNotAllowed(GatewayError):
         "invalid_request_error",
         "The path does not have this HTTP method.",
     )
+    remedy = "Use a method that `Allow` names."
 
 
 class Conflict(GatewayError):

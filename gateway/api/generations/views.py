@@ -47,7 +47,7 @@ class OutputView(Struct, frozen=True, kw_only=True):
     status: Status  # of this output
     url: str | None  # where the file is; null until there is one
     provider_url: str | None  # the provider's own link, which may expire
-    thumbnail_url: str | None  # an image of the video; null if there is none
+    thumbnail_url: str | None  # an image of the video; null without one
     duration: float | None  # seconds
     width: int | None  # pixels
     height: int | None  # pixels
@@ -68,7 +68,7 @@ class AttemptView(Struct, frozen=True, kw_only=True):
     provider_model: str  # the provider's own name of the model
     settings: SettingsView  # what the provider was sent
     status: str  # how far the attempt is
-    failure: str | None  # the kind of the failure; null if there is none
+    failure: str | None  # the kind of the failure; null without one
     message: str | None  # what went wrong, for people
     upstream_code: str | None  # the provider's own code of the failure
     started_at: int  # Unix seconds

@@ -46,7 +46,7 @@ def _own_comments(structure: type[Struct]) -> Mapping[str, str]:
 
 
 def _comments(source: str) -> tuple[Mapping[int, str], Mapping[int, str]]:
-    """Return line number → comment: those that stand after code, and those that have a line of their own."""
+    """Return line number → comment: those after code, and those on a line of their own."""
     beside: dict[int, str] = {}
     above: dict[int, str] = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):

@@ -12,7 +12,7 @@ from gateway.api.handlers import HANDLERS
 from gateway.api.openapi.errors import example_of, tables
 from gateway.api.openapi.samples import recorded, sample
 from gateway.api.openapi.schemas import component_schemas
-from gateway.api.openapi.tags import tag_of, tags_of
+from gateway.api.openapi.tags import EVENTS_TAG, tag_of, tags_of
 from gateway.api.web.operation import BINARY, REF, Described, Operation, described
 from gateway.api.webhooks.events import BODIES, WEBHOOKS
 
@@ -73,8 +73,8 @@ Send a key as `Authorization: Bearer KEY`. The operator sets the keys of clients
 operators, which the paths below `/v1/admin/` need, in `server.admin_keys`. A gateway without keys answers to
 `localhost` alone, and needs none.
 
-The URLs of files in answers (`data[].url`, `thumbnail_url`) have a signed `token` in their query. Whoever has such a URL
-can read this one file until it expires, without a key."""
+The URLs of files in answers (`data[].url`, `thumbnail_url`) have a signed `token` in their query. A client with such
+a URL can read this one file until it expires, without a key."""
 _SECURITY = {
     "bearer": {
         "type": "http",
@@ -121,7 +121,7 @@ def document(server: str = "/") -> dict[str, Any]:
             "license": {"name": "Proprietary", "identifier": "LicenseRef-Proprietary"},
         },
         "servers": [{"url": server, "description": "This gateway."}],
-        "tags": tags_of(map(tag_of, operations)),
+        "tags": tags_of([*map(tag_of, operations), EVENTS_TAG]),
         "paths": paths,
         "webhooks": _with_examples(WEBHOOKS, schemas),
         "components": {
@@ -139,7 +139,7 @@ def _with_examples(webhooks: Mapping[str, Any], schemas: Mapping[str, Any]) -> d
     """Return the webhooks with a tag, and with an example of each body."""
     shown: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(webhooks))
     for name, methods in shown.items():
-        methods["post"]["tags"] = ["Webhooks"]
+        methods["post"]["tags"] = [EVENTS_TAG]
         body = methods["post"]["requestBody"]["content"]["application/json"]
         body["example"] = recorded().get(name, {}).get("body", sample(body["schema"], schemas))
     return shown
@@ -171,7 +171,7 @@ def _operation(route: Described, schemas: Mapping[str, Any]) -> dict[str, Any]:
         "responses": _responses(operation, schemas),
     }
     examples = recorded().get(operation.id, {})
-    accepted: dict[str, Any] = {"*/*": {}} if operation.any_body else {}
+    accepted: dict[str, Any] = {"*/*": {"schema": BINARY}} if operation.any_body else {}
     if operation.body is not None:
         accepted |= _json(operation.body, schemas, examples.get("body"))
     if operation.form is not None:

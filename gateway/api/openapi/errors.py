@@ -1,6 +1,6 @@
 """What the document says about errors, made from the error classes and from the kinds of failure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from inspect import cleandoc
 from typing import Any, NamedTuple
 
@@ -59,12 +59,12 @@ def tables() -> str:
         "## Errors of requests\n\nPrograms should read `error.code`, which is stable; people read `error.message`."
         " `error.param` names the parameter at fault, or is null.\n\n"
         + _table(("code", "status", "meaning", "what to do"), requests)
-        + "\n\n## Errors of generations\n\n`error.code` of a generation or an output, and `failure` of an attempt, say why"
-        " a provider made no file. In an attempt, `submission_unknown` is called `ambiguous`.\n\n"
+        + "\n\n## Errors of generations\n\n`error.code` of a generation or an output, and `failure` of an attempt, say"
+        " why a provider made no file. In an attempt, `submission_unknown` is called `ambiguous`.\n\n"
         + _table(("code", "meaning", "then", "billed"), failures)
     )
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [heads, ("---",) * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,7 +1,7 @@
 """Examples of bodies and answers: recorded ones of `examples.json`, else values that are made from the schema.
 
-`python docs/examples.py` records a gateway that buys from the sandbox. An operation that it does not call has an example
-that has the form of its schema. A test validates every example.
+`python docs/examples.py` records a gateway that buys from the sandbox. An operation that it does not call has an
+example that has the form of its schema. A test validates every example.
 """
 
 from collections.abc import Mapping

@@ -41,14 +41,15 @@ def _describe_settings(properties: dict[str, Any]) -> None:
 
 
 def _sentence(text: str) -> str:
-    """Return a comment as it stands in the reference: with a capital and a full stop."""
+    """Return a comment as the reference shows it: with a capital and a full stop."""
     start = text[0].upper() + text[1:] if text[0].isalpha() and not text.startswith("null") else text
     return start if start.endswith((".", "`", ":")) else f"{start}."
 
 
 def _structures(info: Any) -> Iterator[type[Struct]]:
     """Return each structure inside these types once. `info` is what `msgspec.inspect` says about them."""
-    waiting, seen = [info], set()
+    waiting: list[Any] = [info]
+    seen: set[type[Struct]] = set()
     while waiting:
         value = waiting.pop()
         if isinstance(value, list | tuple):
@@ -56,12 +57,11 @@ def _structures(info: Any) -> Iterator[type[Struct]]:
             continue
         if not isinstance(value, Struct):
             continue
-        kind = getattr(value, "cls", None)
         if isinstance(value, msgspec.inspect.StructType):
-            if kind in seen:
+            if value.cls in seen:
                 continue
-            seen.add(kind)
-            yield kind if not hasattr(kind, "__origin__") else kind.__origin__
+            seen.add(value.cls)
+            yield value.cls
         waiting += [getattr(value, name) for name in value.__struct_fields__]
 
 

@@ -17,6 +17,7 @@ class Tag(NamedTuple):
     paths: tuple[str, ...]  # the beginnings of the paths of its operations
 
 
+EVENTS_TAG = "Webhook events"
 TAGS: tuple[Tag, ...] = (  # the order is that of the document
     Tag("Videos", "Create videos, follow them, and get their files.", ("/v1/videos/generations",)),
     Tag("Images", "Create images, and edit images.", ("/v1/images",)),
@@ -27,6 +28,8 @@ TAGS: tuple[Tag, ...] = (  # the order is that of the document
         "URLs that get an event when a generation ends, what was sent to them, and the secrets that sign it.",
         ("/v1/webhook_",),
     ),
+    # Not in the group above: generators make one module of each group, and another of its webhooks.
+    Tag(EVENTS_TAG, "What a receiver of webhooks gets.", ()),
     Tag(
         "Operators",
         "Submits without a clear answer and their remedies, and purchases of deleted generations. The operations need"
