@@ -16,7 +16,7 @@ from gateway.api.web.context import Context, context_of, key_beside_token
 from gateway.api.web.json_body import read_body
 from gateway.api.web.lists import Listed
 from gateway.api.web.multipart import Part, parts_of
-from gateway.api.web.operation import BINARY, PAGE, Operation
+from gateway.api.web.operation import BINARY, PAGE, Operation, page_of
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.api.web.streaming import Streamed
@@ -107,7 +107,7 @@ class FileController(Controller):
             summary="List your own files, newest first",
             query={
                 "limit": {**PAGE["limit"], "maximum": LIST_MAX, "default": LIST_MAX},
-                "after": PAGE["after"],
+                "after": page_of("file_")["after"],
                 "order": PAGE["order"],
                 "purpose": {"type": "string", "enum": list(PURPOSES)},
             },

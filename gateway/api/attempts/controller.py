@@ -31,7 +31,7 @@ TaskId = Annotated[str, Meta(min_length=1, max_length=TASK_ID_MAX)]
 Call = Request[Any, Any, State]
 
 
-class AttachTask(Struct, frozen=True, kw_only=True):
+class AttachTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The task that a submit has started: `task_id`, or `task_ids` if it has started several."""
 
     task_id: TaskId | UnsetType = UNSET  # the provider's id of the task

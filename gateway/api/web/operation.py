@@ -46,6 +46,14 @@ PAGE: Mapping[str, Mapping[str, Any]] = {  # the query of every list
     "before": {"type": "string", "description": "the `first_id` of a page: gives the page before it"},
     "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
 }
+
+
+def page_of(prefix: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the query of a list of objects whose ids begin with `prefix`, for example `file_`."""
+    cursor = {"pattern": rf"^{prefix}[0-9A-HJKMNP-TV-Z]{{26}}$"}
+    return {**PAGE, "after": {**PAGE["after"], **cursor}, "before": {**PAGE["before"], **cursor}}
+
+
 Handlers = Sequence[type[Controller] | HTTPRouteHandler]
 
 

@@ -20,7 +20,7 @@ class CreateWebhookEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """A URL that gets the final events of this key's generations; `*` in `events` means all, also future ones."""
 
     url: Url  # the URL that gets the events
-    events: Events = ("*",)  # names of events; `*`: all
+    events: Events | None = ("*",)  # names of events; `*`: all
     description: Description | None = None  # your own words; null: none
 
 
