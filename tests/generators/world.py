@@ -54,8 +54,10 @@ def running(folder: Path) -> Iterator[World]:
     thread.start()
     try:
         url, server = ready.result(timeout=60)
-        yield World(url)
-        server.should_exit = True
+        try:
+            yield World(url)
+        finally:
+            server.should_exit = True
     finally:
         thread.join()
 

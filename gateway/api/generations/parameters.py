@@ -115,7 +115,10 @@ PARAMETERS: tuple[Parameter, ...] = (
         target=_request("model", Shown.NEVER),
         hints=("model_id", "model_name"),
         required=True,
-        schema={"description": "The name of a model, one of its other names, or `auto`; `GET /v1/models` lists them."},
+        schema={
+            "description": "The name of a model, one of its other names, or `auto`; `GET /v1/models` lists them.",
+            "examples": ["auto"],
+        },
     ),
     Parameter(
         name="prompt",
@@ -124,7 +127,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         target=_request("prompt", Shown.ALWAYS),
         hints=("text", "text_prompt"),
         trims=False,
-        schema={"description": "What the video shows."},
+        schema={"description": "What the video shows.", "examples": ["Waves on the beach"]},
     ),
     Parameter(
         name="image",
