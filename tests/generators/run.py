@@ -42,7 +42,7 @@ def main() -> int:
         shutil.rmtree(NODE / "made", ignore_errors=True)
         _run([BIN / "openapi-typescript", DOCUMENT, "--output", NODE / "made" / "schema.ts"])
         _run([BIN / "orval", "--config", NODE / "orval.config.mjs"], there)
-        options = ["--module", "nodenext", "--target", "es2022", "--strict", "--skipLibCheck", "--types", ""]
+        options = ["--module", "nodenext", "--target", "es2022", "--strict", "--skipLibCheck"]
         _run([BIN / "tsc", *options, "--outDir", NODE / "made" / "js", NODE / "use.ts"])
         _run(["node", NODE / "made" / "js" / "use.js"], there)
         for language in ("python", "go", "java", "typescript-fetch"):

@@ -10,7 +10,7 @@ DOCUMENT = Path(__file__).parents[2] / "openapi" / "openapi.json"
 USE = """
 import sys, time
 from made import AuthenticatedClient
-from made.api.videos import create_video_generation, read_video_generation, quote_video_generation
+from made.api.videos import create_video_generation, read_video_generation
 from made.models import CreateVideo, ErrorAnswer, GenerationView
 
 client = AuthenticatedClient(base_url=sys.argv[1], token=sys.argv[2])

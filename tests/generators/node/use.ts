@@ -3,6 +3,7 @@ import createClient from "openapi-fetch";
 import type { paths } from "./made/schema.js";
 import { createVideoGeneration, readVideoGeneration } from "./made/orval.js";
 
+declare const process: { env: Record<string, string | undefined> };
 const url = process.env.GATEWAY_URL as string;
 const headers = { authorization: `Bearer ${process.env.GATEWAY_KEY}` };
 const body = { model: "kling_relay/kling-v1-6", prompt: "Waves on the beach", aspect_ratio: "16:9" };
@@ -25,7 +26,9 @@ for (let at = 0; at < 20; at++) {
   }
 }
 
-const made = await createVideoGeneration(body, { headers });
+const made = await createVideoGeneration(body, {
+  headers: { ...headers, "content-type": "application/json" }, // orval names none where a body may also be a form
+});
 check(made.status === 200, `orval: ${made.status} ${JSON.stringify(made.data)}`);
 if (made.status === 200) {
   const read = await readVideoGeneration(made.data.id, { wait: 1 }, { headers });
