@@ -30,7 +30,7 @@ async def test_nothing_is_loaded_from_other_hosts(gateway: Any, path: str) -> No
 async def test_everything_that_the_page_loads_is_served(gateway: Any) -> None:
     page = (await gateway.client.get("/docs")).text
     named = set(re.findall(r'(?:src|href)="([^"]+)"', page))
-    assert named == {"docs/docs.css", "docs/docs.js", "openapi.json"}, "relative, so that a prefix is no problem"
+    assert named == {"docs/docs.css", "docs/docs.js", "openapi.json"}, "relative, so that a prefix does not matter"
     for path in named:
         assert (await gateway.client.get(urljoin("/docs", path))).status_code == 200
 

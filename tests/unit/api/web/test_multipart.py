@@ -231,7 +231,7 @@ WRONG: list[tuple[str, tuple[bytes, ...], type[GatewayError], str | None]] = [
     ("a member twice", (field("metadata[a]", "1"), field("metadata[a]", "1")), InvalidForm, "metadata[a]"),
     ("whole and in members", (file("image"), field("image[file_id]", "file_1")), InvalidForm, "image[file_id]"),
     ("members and whole", (field("image[file_id]", "file_1"), file("image")), InvalidForm, "image"),
-    ("metadata that is no object", (field("metadata", "[]"),), InvalidParameter, "metadata"),
+    ("metadata as a list", (field("metadata", "[]"),), InvalidParameter, "metadata"),
     ("options that are not JSON", (field("provider_options", "{"),), InvalidParameter, "provider_options"),
     ("options that are not an object", (field("provider_options", "[]"),), InvalidParameter, "provider_options"),
     (
