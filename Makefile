@@ -9,7 +9,7 @@ PYTEST_WORKERS ?= 3
 OUTDATED := $(shell tools/venv.sh state $(VENV) "$(PYTHON)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo generators test coverage scenarios chaos check format docs bench bench-against lock clean outdated
+.PHONY: help install demo generators test coverage scenarios chaos clients check format docs bench bench-against lock clean outdated
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -47,6 +47,9 @@ scenarios: $(STAMP)  ## print a table of provider behaviours and their outcome, 
 
 chaos: $(STAMP)  ## kill the gateway at every dangerous moment under load, audit what it bought; SEED= ROUNDS= ROUND= WINDOWS=a,b
 	SEED=$(SEED) ROUNDS=$(ROUNDS) ROUND=$(ROUND) WINDOWS=$(WINDOWS) $(BIN)/python -m tests.chaos
+
+clients: $(STAMP)  ## run client packages of Python and Node against the gateway, renew their tables in docs/clients.md
+	$(BIN)/python -m tests.clients
 
 check: $(STAMP)  ## lint, types, import rules, OpenAPI document, unclear phrases
 	$(BIN)/ruff check .

@@ -387,6 +387,7 @@ def build_context(
         clock=base.clock,
         fetch_allow=base.settings.fetch.allow,
         max_body_bytes=server.max_body_bytes,
+        blocking_seconds=server.blocking_seconds,
         public_url=server.public_url,
         started_at=int(base.clock.now().timestamp()),
     )

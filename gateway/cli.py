@@ -136,15 +136,18 @@ def demo(**given: Any) -> None:
 @cli.command()
 @click.argument("prompt")
 @click.option("--model", required=True, help="See `video-gateway models --url URL`.")
+@click.option("--kind", type=click.Choice(["video", "image"]), default="video", show_default=True, help="What to make.")
 @click.option("--image", metavar="PATH|URL", help="First frame.")
 @click.option("--last-image", metavar="PATH|URL", help="Last frame.")
 @click.option("--reference", "reference_images", multiple=True, metavar="PATH|URL", help="Reference image; repeatable.")
 @click.option("--duration", type=int, help="Length of the video in seconds.")
 @click.option("--resolution", help="720p, 1080p or 4k.")
+@click.option("--quality", help="Of an image: 1K, 2K or 4K.")
+@click.option("--output-format", help="Of an image: png, jpeg or webp.")
 @click.option("--aspect-ratio", help="For example 16:9.")
-@click.option("--n", type=int, help="How many videos to make.")
+@click.option("--n", type=int, help="How many to make.")
 @click.option("--audio/--no-audio", "generate_audio", default=None, help="With sound, or without.")
-@click.option("--negative-prompt", help="What the video must not show.")
+@click.option("--negative-prompt", help="What must not be shown.")
 @click.option("--provider-options", type=Json(dict[str, dict[str, Any]]), help='{"PROVIDER": {"OPTION": …}}')
 @click.option("--adapt", is_flag=True, help="Let a route use the nearest value that it supports.")
 @click.option("--metadata", multiple=True, type=Pair(), help="Stored with the generation; repeatable.")
@@ -153,16 +156,16 @@ def demo(**given: Any) -> None:
 @follow_options
 @server_options(DEFAULT_URL)
 def generate(url: str, api_key: str | None, **given: Any) -> None:
-    """Make a video from PROMPT and download its files.
+    """Make a video, or with `--kind image` an image, from PROMPT and download its files.
 
     Exits with 0 when the generation is completed, 1 when it ended without a result, 2 when the gateway refused it or
     was never reached, 3 when the gateway stopped answering, 130 after Ctrl-C. The last two stop only the watching: the
     generation goes on.
     """
-    no_wait, output = given.pop("no_wait"), given.pop("output") or Path()
+    no_wait, output, kind = given.pop("no_wait"), given.pop("output") or Path(), given.pop("kind")
     following = Following(output=output, as_json=given.pop("as_json"), give_up_seconds=given.pop("give_up_seconds"))
     server = Server(url=url, api_key=api_key)
-    sys.exit(run_generate(body_of(given), server, following, wait=not no_wait))
+    sys.exit(run_generate(body_of(given), server, following, wait=not no_wait, kind=kind))
 
 
 @cli.command()

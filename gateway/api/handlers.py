@@ -5,21 +5,31 @@ A new endpoint is a handler with its `operation=`, and an entry here. The order 
 
 from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
+from gateway.api.dialects import foxapi, openai_videos, shared_paths, xai
 from gateway.api.files import FileController
-from gateway.api.generations.content import content
+from gateway.api.generations.content import image_content, video_content
 from gateway.api.generations.controller import VideoGenerationController
-from gateway.api.generations.events import video_events
+from gateway.api.generations.events import image_events, video_events
 from gateway.api.health import live, ready
+from gateway.api.images.controller import ImageGenerationController, edit_image, vary_image
 from gateway.api.models.controller import ModelController
 from gateway.api.purchases import PurchaseController
 from gateway.api.web.operation import Handlers
 from gateway.api.webhooks.deliveries import WebhookDeliveryController
 from gateway.api.webhooks.endpoints import WebhookEndpointController, webhook_secret
 
+DIALECTS = (xai.XAI, foxapi.FOXAPI)
+# The shape of errors for paths that only one dialect has, also where such a path does not exist.
+ERROR_FORMATS = {dialect.own_path: dialect.error for dialect in DIALECTS}
 HANDLERS: Handlers = (
     VideoGenerationController,
     video_events,
-    content,
+    ImageGenerationController,
+    image_events,
+    edit_image,
+    vary_image,
+    video_content,
+    image_content,
     FileController,
     ModelController,
     AttemptController,
@@ -27,6 +37,10 @@ HANDLERS: Handlers = (
     WebhookEndpointController,
     WebhookDeliveryController,
     webhook_secret,
+    *shared_paths.HANDLERS,
+    *openai_videos.HANDLERS,
+    *xai.HANDLERS,
+    *foxapi.HANDLERS,
     callback,
     live,
     ready,

@@ -9,7 +9,7 @@ import httpx
 import structlog
 from msgspec import Struct
 
-from gateway.artifacts.archiver import RESULT_MAX, content_call
+from gateway.artifacts.archiver import EXTENSIONS, RESULT_MAX, content_call
 from gateway.artifacts.store import ArtifactStore
 from gateway.clock import Clock
 from gateway.domain.adapter.content_encoding import BodyDecoder, UndecodableBody
@@ -21,7 +21,7 @@ from gateway.upstream.client import NoAnswer, NotSent, Upstream
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
-Variant = Literal["video", "thumbnail"]
+Variant = Literal["video", "image", "thumbnail"]  # of the file of an output: the result itself, or its thumbnail
 LINK_SECONDS = 3600.0  # the life of a link to the artifact store; a player that pauses longer gets a new one
 
 
@@ -45,7 +45,7 @@ class File(Struct, frozen=True, kw_only=True):
 
     name: str
     size: int  # in bytes
-    digest: str  # SHA-256 in hex; a thumbnail has that of its video with a suffix
+    digest: str  # SHA-256 in hex; a thumbnail has that of its result with a suffix
     content_type: str
     filename: str  # suggested for the client's folder
     kept_until: datetime
@@ -71,7 +71,7 @@ class ResultAccess:
         self._redirect = redirect
 
     async def open(self, generation: Generation, index: int, variant: Variant = "video") -> Redirect | Stream | File:
-        """How the client gets the file of an output.
+        """How the client gets the file of an output: its thumbnail, or else the result itself.
 
         Raises `NotFound` when the output has no such file, `ArtifactExpired` or `ArtifactMissing` when it is gone, and
         `ProviderUnavailable` or `StoreUnavailable` when it cannot be read now.
@@ -80,7 +80,7 @@ class ResultAccess:
         if output is None or output.artifact is None or not output.status.terminal:
             state = "does not exist" if output is None else f"is {output.status} and has no file"
             raise NotFound(f"Output {index} of {generation.id} {state}.", param="index")
-        if output.kept is not None and (variant == "video" or output.kept.thumbnail is not None):
+        if output.kept is not None and (variant != "thumbnail" or output.kept.thumbnail is not None):
             return await self._archived(generation, index, output.kept, variant)
         if variant == "thumbnail":
             if output.artifact.thumbnail_url is None:
@@ -115,7 +115,7 @@ class ResultAccess:
             name = archived.thumbnail
             digest, content_type = f"{archived.sha256}-thumbnail", archived.thumbnail_type or ""
         size = await self._store.size(name)
-        if size is None or (variant == "video" and size != archived.bytes):
+        if size is None or (variant != "thumbnail" and size != archived.bytes):
             log.error("artifact_missing", generation=generation.id, output=index, name=name, size=size)
             raise ArtifactMissing(
                 f"The file of output {index} was to be kept until {until}, but it is not in the artifact store;"
@@ -127,7 +127,7 @@ class ResultAccess:
             size=size,
             digest=digest,
             content_type=content_type,
-            filename=f"{generation.id}-{index}.{name.rpartition('.')[2]}",
+            filename=f"{generation.id}-{index}{_suffix(generation, variant)}.{name.rpartition('.')[2]}",
             kept_until=archived.kept_until,
         )
 
@@ -154,12 +154,20 @@ class ResultAccess:
             await anext(chunks)
         except (httpx.HTTPError, UndecodableBody) as error:
             raise ProviderUnavailable("The file broke off before its first byte.", retry_after=30) from error
+        content_type = response.headers.get("content-type", "application/octet-stream")
+        # A provider that names no type sends nearly always MP4. Of an image the type alone gives the extension.
+        declared = EXTENSIONS.get(content_type.partition(";")[0].strip().lower(), "bin")
         return Stream(
             chunks=chunks,
-            content_type=response.headers.get("content-type", "application/octet-stream"),
+            content_type=content_type,
             length=int(length) if length.isascii() and length.isdigit() and decoder.is_plain else None,
-            filename=f"{generation.id}-{output.index}.mp4",
+            filename=f"{generation.id}-{output.index}.{'mp4' if generation.kind == 'video' else declared}",
         )
+
+
+def _suffix(generation: Generation, variant: Variant) -> str:
+    """What a browser's download of a thumbnail has in its name, where the image itself could have the same one."""
+    return "-thumbnail" if variant == "thumbnail" and generation.kind == "image" else ""
 
 
 async def _chunks(response: httpx.Response, decoder: BodyDecoder) -> AsyncGenerator[bytes]:

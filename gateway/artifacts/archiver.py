@@ -18,13 +18,14 @@ from msgspec.structs import replace
 
 from gateway.artifacts.file_writer import HashingFileWriter, Written
 from gateway.artifacts.store import ArtifactStore, remove_files
-from gateway.artifacts.thumbnails import Thumbnails
+from gateway.artifacts.thumbnails import Thumbnails, thumbnail_name
 from gateway.clock import Clock
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.adapter.task import Artifact
 from gateway.domain.errors import InvalidImage, StoreUnavailable
 from gateway.domain.generation.archiving import FileArchived, FileFact, FileUnread
 from gateway.domain.generation.model import ArchivedFile, Generation, Output
+from gateway.domain.routing.image_limits import ImageFacts
 from gateway.failpoints import reach
 from gateway.fetch.download import Answer, Download
 from gateway.fetch.fetcher import (
@@ -38,6 +39,8 @@ from gateway.fetch.fetcher import (
 )
 from gateway.fetch.file_body import TOTAL_SECONDS
 from gateway.media.image_header import IMAGE_MAX, inspect
+from gateway.media.image_result import EXTENSIONS as IMAGE_EXTENSIONS
+from gateway.media.image_result import ImageChecker, NotChecked
 from gateway.media.video_header import Media, read_media
 from gateway.store.artifacts import BEGUN_LIFE
 from gateway.store.port import Store
@@ -47,17 +50,20 @@ from gateway.upstream.limiter import FairLimiter
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
-RESULT_MAX = 4 * 1024**3  # bytes of a result
+RESULT_MAX = 4 * 1024**3  # bytes of a result; those of an image are limited again before it is decoded
 THUMBNAIL_SECONDS = 3.0  # to fetch the provider's own thumbnail: the result waits for it, and is worth more
 STORE_SECONDS = 30.0  # without downloads after the artifact store has failed, which would fail again
-EXTENSIONS = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm", "video/x-matroska": "mkv"}
-IMAGE_EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif"}
-VIDEO_ACCEPT, IMAGE_ACCEPT = "video/*,*/*;q=0.8", "image/webp,image/png,image/jpeg,*/*;q=0.8"
+VIDEO_EXTENSIONS = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm", "video/x-matroska": "mkv"}
+EXTENSIONS = {**VIDEO_EXTENSIONS, **IMAGE_EXTENSIONS}  # media type → extension, of the results that are archived
+THUMBNAIL_TYPES = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})  # those that all browsers show
+THUMBNAIL_ACCEPT = "image/webp,image/png,image/jpeg,*/*;q=0.8"
+# Hosts that convert images on the way choose the format by the types that are named, so none is: the original is kept.
+ACCEPT = {"video": "video/*,*/*;q=0.8", "image": "image/*,*/*;q=0.8"}
 _GONE = frozenset({404, 410})  # the statuses that say that the file does not exist
 
 
 class _NoResult(Exception):
-    """The link leads to nothing, or to something that is not a video."""
+    """The link leads to nothing, or to something that is not a file of the asked kind."""
 
 
 class _NotNow(FetchFailed):
@@ -94,6 +100,7 @@ class Archiver:
         self._thumbnails = thumbnails
         self._observer = observer
         self._writer = HashingFileWriter()
+        self._images = ImageChecker()
         self._limiters = {name: FairLimiter(provider.concurrency, clock) for name, provider in providers.items()}
         # Files of ended outputs have limits of their own: their many tries must not delay files that clients wait for.
         self._late = {
@@ -119,7 +126,7 @@ class Archiver:
             fact, reason = FileUnread(index=index, missing=True), str(error)
         except _NotNow as error:
             fact, reason = FileUnread(index=index, retry_after_seconds=error.retry_after_seconds), str(error)
-        except FetchFailed as error:
+        except (FetchFailed, NotChecked) as error:
             fact, reason = FileUnread(index=index), str(error)
         except OSError as error:  # an error of the disk: errors of the network are `FetchFailed`
             fact, reason = FileUnread(index=index, unstored=True), str(error)
@@ -163,7 +170,7 @@ class Archiver:
                 download = self._download(generation, output, provider)
                 async with aclosing(download.chunks()) as chunks:
                     written = await self._writer.write(chunks, partial, RESULT_MAX, flush=self._artifacts.flushes)
-                media = await _media(partial, download.broke_off)
+                media = await self._media(generation.kind, partial, download.broke_off)
                 thumbnail_type = await self._fetch_thumbnail(output, thumbnail)
             archived = self._archived(generation, output, written, media, thumbnail_type)
             names = [name for name in (archived.name, archived.thumbnail) if name is not None]
@@ -177,7 +184,7 @@ class Archiver:
             await self._artifacts.put(archived.name, partial, archived.content_type)
             if is_drawn:
                 spare.remove(copy)
-                await self._thumbnails.prepare(generation.id, output.index, archived.name, copy)
+                await self._thumbnails.prepare(generation.id, output.index, archived.name, copy, generation.kind)
         finally:
             await asyncio.shield(asyncio.to_thread(remove_files, *spare))
         self._observer.observe(
@@ -190,6 +197,25 @@ class Archiver:
             )
         )
         return FileArchived(output.index, archived)
+
+    async def _media(self, kind: str, path: Path, broke_off: FetchFailed | None) -> Media:
+        """What the file is. Raises `_NoResult` when it is not a file of this kind, and `NotChecked`.
+
+        When the transfer ended early, `broke_off` is raised unless the structure of the file shows that nothing is
+        missing.
+        """
+        media: Media | ImageFacts | str
+        if kind == "image":
+            media = await self._images.read(path)
+            if not isinstance(media, str):
+                media = Media(content_type=media.content_type, whole=True, width=media.width, height=media.height)
+        else:
+            media = await asyncio.to_thread(read_media, path)
+        if broke_off is not None and not (isinstance(media, Media) and media.whole):
+            raise broke_off
+        if not isinstance(media, Media):
+            raise _NoResult(f"the file {media}")
+        return media
 
     def _archived(
         self, generation: Generation, output: Output, written: Written, media: Media, thumbnail_type: str | None
@@ -207,7 +233,9 @@ class Archiver:
             duration_seconds=artifact.duration_seconds if media.duration_seconds is None else media.duration_seconds,
             width=media.width or artifact.width,
             height=media.height or artifact.height,
-            thumbnail=f"{name}.{IMAGE_EXTENSIONS[thumbnail_type]}" if thumbnail_type is not None else None,
+            thumbnail=None
+            if thumbnail_type is None
+            else thumbnail_name(name, generation.kind, IMAGE_EXTENSIONS[thumbnail_type]),
             thumbnail_type=thumbnail_type,
         )
 
@@ -218,15 +246,14 @@ class Archiver:
         def ask(headers: Mapping[str, str]) -> AbstractAsyncContextManager[Answer]:
             if artifact is None or artifact.needs_credential:
                 return self._with_credential(generation, output, provider, headers)
-            return self._openly(artifact.url, headers)
+            return self._openly(artifact.url, {"Accept": ACCEPT[generation.kind], **headers})
 
         return Download(ask, max_bytes=RESULT_MAX, check=self._check)
 
     @asynccontextmanager
     async def _openly(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
-        sent = {"Accept": VIDEO_ACCEPT, **headers}
         async with self._fetcher.get(
-            url, max_bytes=RESULT_MAX, timeout_seconds=TOTAL_SECONDS, open_headers=sent
+            url, max_bytes=RESULT_MAX, timeout_seconds=TOTAL_SECONDS, open_headers=headers
         ) as fetched:
             yield fetched
 
@@ -256,7 +283,8 @@ class Archiver:
                 return
         finally:
             await response.aclose()
-        async with self._openly(redirected_to(provider.base_url + call.path, response), headers) as answer:
+        opened = {"Accept": ACCEPT[generation.kind], **headers}
+        async with self._openly(redirected_to(provider.base_url + call.path, response), opened) as answer:
             yield answer
 
     def _check(self, answer: Answer) -> None:
@@ -272,20 +300,20 @@ class Archiver:
     async def _fetch_thumbnail(self, output: Output, to: Path) -> str | None:
         """Write the provider's own thumbnail to `to` and return its media type.
 
-        `None` when the provider gave none, or when it cannot be fetched quickly.
+        `None` when the provider gave none, or the link of the result itself, or when it cannot be fetched quickly.
         """
         url = None if output.artifact is None else output.artifact.thumbnail_url
-        if url is None:
+        if url is None or (output.artifact is not None and url == output.artifact.url):
             return None
         try:
             async with self._fetcher.get(
-                url, max_bytes=IMAGE_MAX, timeout_seconds=THUMBNAIL_SECONDS, open_headers={"Accept": IMAGE_ACCEPT}
+                url, max_bytes=IMAGE_MAX, timeout_seconds=THUMBNAIL_SECONDS, open_headers={"Accept": THUMBNAIL_ACCEPT}
             ) as fetched:
                 if not fetched.is_whole:
                     self._check(fetched)
                 content = b"".join([chunk async for chunk in fetched.chunks()])
             kind = inspect(content).content_type
-            if kind not in IMAGE_EXTENSIONS:
+            if kind not in THUMBNAIL_TYPES:
                 return None
             await asyncio.to_thread(to.write_bytes, content)
         except (FetchRefused, FetchFailed, InvalidImage, _NoResult, OSError) as error:
@@ -331,23 +359,10 @@ class _Streamed:
 
 
 def _linked(path: Path, other: Path) -> bool:
-    """Give the file another name; False on a file system without hard links, where the video has no thumbnail."""
+    """Give the file another name; False on a file system without hard links, where the result has no thumbnail."""
     try:
         os.link(path, other)
     except OSError as error:
         log.info("thumbnail_not_stored", error=str(error))
         return False
     return True
-
-
-async def _media(path: Path, broke_off: FetchFailed | None) -> Media:
-    """What the file is. Raises `_NoResult` when it is not a video.
-
-    When the transfer ended early, `broke_off` is raised unless the structure of the file shows that nothing is missing.
-    """
-    media = await asyncio.to_thread(read_media, path)
-    if broke_off is not None and not (isinstance(media, Media) and media.whole):
-        raise broke_off
-    if not isinstance(media, Media):
-        raise _NoResult(f"the file {media}")
-    return media

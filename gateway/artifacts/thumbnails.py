@@ -1,12 +1,11 @@
-"""Thumbnails of archived videos that came without one: the first frame, drawn in the background.
+"""Thumbnails of archived results that came without one, drawn in the background: a small image, or the first frame.
 
-A video is announced without waiting for its thumbnail. The drawing starts when the ledger has the archived file, and
-ends in one guarded update of the ledger. A restart loses the drawings under way: these videos get no thumbnail.
+A result is announced without waiting for its thumbnail. The drawing starts when the ledger has the archived file, and
+ends in one guarded update of the ledger. A restart loses the drawings under way: these results get no thumbnail.
 """
 
 import asyncio
 import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,22 +14,27 @@ from msgspec import Struct
 
 from gateway.artifacts.store import ArtifactStore, remove_files
 from gateway.clock import Clock, sleep
+from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import StoreUnavailable
+from gateway.media import first_frame
+from gateway.media.decoder_process import run_decoder
 from gateway.media.first_frame import BYTES_MAX
+from gateway.media.image_result import draw_thumbnail, is_small_jpeg
 from gateway.store.artifacts import BEGUN_LIFE
 from gateway.store.port import Store
 
 log = structlog.get_logger()
 PROCESSES_MAX = 2  # decoders at the same time: thumbnails must not take the machine from the requests
 FRAME_SECONDS = 20.0  # for one frame, the start of the process included
-PENDING_MAX = 1000  # videos that wait for their record in the ledger, or for their drawing; each holds a local file
+PENDING_MAX = 1000  # results that wait for their record in the ledger, or for their drawing; each holds a local file
 STORE_RETRY_SECONDS = 1.0  # until a ledger that was not available is tried again
 CONTENT_TYPE = "image/jpeg"
 
 
-class _Video(Struct, frozen=True):
-    """A video whose thumbnail is to be drawn."""
+class _Result(Struct, frozen=True):
+    """A result whose thumbnail is to be drawn."""
 
+    kind: Kind
     generation_id: str
     index: int
     name: str  # in the artifact store
@@ -56,35 +60,35 @@ class Thumbnails:
         self.enabled = enabled
         self._on_change = on_change
         self._processes = asyncio.Semaphore(PROCESSES_MAX)
-        self._waiting: dict[str, _Video] = {}  # by the name of the video, until the ledger has that file
+        self._waiting: dict[str, _Result] = {}  # by the name of the file, until the ledger has that file
         self._drawing: set[asyncio.Task[None]] = set()
 
-    async def prepare(self, generation_id: str, index: int, name: str, path: Path) -> None:
-        """Take over a local file of a video for `begin`, which is called when the ledger has the video.
+    async def prepare(self, generation_id: str, index: int, name: str, path: Path, kind: Kind = "video") -> None:
+        """Take over a local file of a result for `begin`, which is called when the ledger has the result.
 
-        `name` is that of the video in the artifact store. The file is removed after the drawing, or by `forget`. Where
-        too many videos wait, as when the ledger is not available, those that have waited longest get no thumbnail.
+        `name` is that of the result in the artifact store. The file is removed after the drawing, or by `forget`. Where
+        too many results wait, as when the ledger is not available, those that have waited longest get no thumbnail.
         """
-        self._waiting[name] = _Video(generation_id, index, name, path)
+        self._waiting[name] = _Result(kind, generation_id, index, name, path)
         dropped = [self._waiting.pop(oldest).path for oldest in list(self._waiting)[:-PENDING_MAX]]
         if dropped:
             await asyncio.to_thread(remove_files, *dropped)
 
     def begin(self, name: str) -> None:
-        """Start to draw the thumbnail of this video, if `prepare` was called for it."""
-        video = self._waiting.pop(name, None)
-        if video is None:
+        """Start to draw the thumbnail of this result, if `prepare` was called for it."""
+        result = self._waiting.pop(name, None)
+        if result is None:
             return
-        task = asyncio.create_task(self._draw(video), name="thumbnail")
+        task = asyncio.create_task(self._draw(result), name="thumbnail")
         self._drawing.add(task)
         task.add_done_callback(self._drawing.discard)
 
     async def forget(self, generation_id: str) -> None:
         """Remove the local files for which `begin` will not be called: the driver of their generation has ended.
 
-        Without this, the video of a generation that was deleted at that moment would stay on the disk until the stop.
+        Without this, the result of a generation that was deleted at that moment would stay on the disk until the stop.
         """
-        names = [name for name, video in self._waiting.items() if video.generation_id == generation_id]
+        names = [name for name, result in self._waiting.items() if result.generation_id == generation_id]
         if names:
             await asyncio.to_thread(remove_files, *[self._waiting.pop(name).path for name in names])
 
@@ -94,84 +98,67 @@ class Thumbnails:
         for task in drawing:
             task.cancel()
         await asyncio.gather(*drawing, return_exceptions=True)
-        paths = [video.path for video in self._waiting.values()]
+        paths = [result.path for result in self._waiting.values()]
         self._waiting.clear()
         await asyncio.to_thread(remove_files, *paths)
 
-    async def _draw(self, video: _Video) -> None:
-        spare = [video.path]
-        name = f"{video.name.rpartition('.')[0]}.jpg"
+    async def _draw(self, result: _Result) -> None:
+        spare = [result.path]
+        name = thumbnail_name(result.name.rpartition(".")[0], result.kind, "jpg")
         try:
-            if len(self._drawing) > PENDING_MAX or importlib.util.find_spec("av") is None:  # the extra `demo`
+            if len(self._drawing) > PENDING_MAX:
+                return
+            if result.kind == "video" and importlib.util.find_spec("av") is None:  # the extra `demo`
                 return
             partial = self._artifacts.partial()
             spare.append(partial)
             async with self._processes:
-                drawn = await draw_first_frame(video.path, partial)
+                draw = draw_first_frame if result.kind == "video" else draw_thumbnail
+                drawn = await draw(result.path, partial)
             if not drawn:
                 return
             # The name is recorded before there is a file, so that no file is without a row that lets it be removed.
             if not await self._store.archived_files.announce(
-                video.generation_id, [name], self._clock.now() + BEGUN_LIFE
+                result.generation_id, [name], self._clock.now() + BEGUN_LIFE
             ):
                 return
             await self._artifacts.put(name, partial, CONTENT_TYPE)
-            if await self._record(video, name):
-                self._on_change(video.generation_id)
+            if await self._record(result, name):
+                self._on_change(result.generation_id)
         except (StoreUnavailable, OSError) as error:
-            log.info("thumbnail_not_stored", generation=video.generation_id, error=str(error))
+            log.info("thumbnail_not_stored", generation=result.generation_id, error=str(error))
         except Exception:  # a failed thumbnail must not make anything else fail
-            log.exception("thumbnail_not_stored", generation=video.generation_id)
+            log.exception("thumbnail_not_stored", generation=result.generation_id)
         finally:
             await asyncio.shield(asyncio.to_thread(remove_files, *spare))
 
-    async def _record(self, video: _Video, name: str) -> bool:
+    async def _record(self, result: _Result, name: str) -> bool:
         """Add the thumbnail to its output, however long the ledger takes to be available."""
         while True:
             try:
                 return await self._store.archived_files.set_thumbnail(
-                    video.generation_id, video.index, video=video.name, thumbnail=name, content_type=CONTENT_TYPE
+                    result.generation_id, result.index, video=result.name, thumbnail=name, content_type=CONTENT_TYPE
                 )
             except StoreUnavailable as error:
-                log.warning("store_unavailable", error=error.reason or error.detail, generation=video.generation_id)
+                log.warning("store_unavailable", error=error.reason or error.detail, generation=result.generation_id)
             await sleep(self._clock, STORE_RETRY_SECONDS)
+
+
+def thumbnail_name(stem: str, kind: Kind, extension: str) -> str:
+    """The name of a thumbnail in the artifact store. That of an image could have the extension of the image itself."""
+    return f"{stem}.{extension}" if kind == "video" else f"{stem}-thumbnail.{extension}"
 
 
 async def draw_first_frame(video: Path, to: Path, *, seconds: float = FRAME_SECONDS) -> bool:
     """Write the first frame of the video to `to` as a small JPEG; False, with no file there, if that is not possible.
 
-    A process of its own decodes the video, because decoders are large C code and the file comes from a stranger. It
-    gets none of the environment, where the provider keys are, and is killed after `seconds`.
+    A process of its own decodes the video, and is killed after `seconds`.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-m", "gateway.media.first_frame", video, to),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={},
-        )
+        ended = await run_decoder(first_frame.__name__, video, to, seconds=seconds)
     except OSError:  # the machine has no process, memory or descriptor left, and others need the next one more
         return False
-    drawn = False
-    try:
-        async with asyncio.timeout(seconds):
-            drawn = await process.wait() == 0
-    except TimeoutError:
-        pass
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        drawn = drawn and await asyncio.to_thread(_is_small_jpeg, to)
-        if not drawn:
-            await asyncio.to_thread(to.unlink, missing_ok=True)
+    drawn = ended is not None and ended[0] == 0 and await asyncio.to_thread(is_small_jpeg, to, BYTES_MAX)
+    if not drawn:
+        await asyncio.to_thread(to.unlink, missing_ok=True)
     return drawn
-
-
-def _is_small_jpeg(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(3) == b"\xff\xd8\xff" and path.stat().st_size <= BYTES_MAX
-    except OSError:
-        return False

@@ -15,7 +15,7 @@ from gateway.settings.toml import is_loopback
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between tries of a create (it has an idempotency key) or a download
-_VIDEOS = "/v1/videos/generations"
+ROOTS = {"video": "/v1/videos/generations", "image": "/v1/images/generations"}
 _AGAIN = {429, 500, 502, 503, 504}  # statuses after which a create with an idempotency key, or a read, is tried again
 T = TypeVar("T")
 
@@ -118,6 +118,7 @@ class Client:
         self.url = url.rstrip("/").removesuffix("/v1")
         self._key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._sleep = sleep
+        self.root = ROOTS["video"]  # of the paths of generations; of images as soon as the gateway has said so
         self._http = httpx.Client(
             timeout=httpx.Timeout(30, connect=10),
             headers={"Accept-Encoding": "identity"},
@@ -129,13 +130,21 @@ class Client:
         """Close every connection."""
         self._http.close()
 
-    def create(self, body: Mapping[str, Any], idempotency_key: str, note: Callable[[str], object]) -> Generation:
+    def path_of(self, generation_id: str) -> str:
+        """The path of a generation."""
+        return f"{self.root}/{quote(generation_id, safe='')}"
+
+    def create(
+        self, body: Mapping[str, Any], idempotency_key: str, note: Callable[[str], object], kind: str = "video"
+    ) -> Generation:
         """Create a generation. Without an answer it is tried again with the same key, and `note` is called once."""
+        self.root = ROOTS[kind]
+        path = self.root if kind == "video" else f"{self.root}?async=true"  # a create of images waits for them
         content = msgspec.json.encode(body)
         headers = {**self._key, "Content-Type": "application/json", "Idempotency-Key": idempotency_key}
 
         def post() -> Generation:
-            answer = self._send("POST", _VIDEOS, headers=headers, content=content, seconds=60)
+            answer = self._send("POST", path, headers=headers, content=content, seconds=60)
             return _decoded(answer.content, Generation)
 
         return self._with_retries(post, note)
@@ -146,8 +155,14 @@ class Client:
         The generation is `None` if it is still the one of `tag`. Raises `Unreachable` if no answer came: try again.
         """
         headers = {**self._key, **({"If-None-Match": tag} if tag else {})}
-        path = f"{_VIDEOS}/{quote(generation_id, safe='')}?wait={wait_seconds}"
-        answer = self._send("GET", path, headers=headers, seconds=wait_seconds + 20)
+        query, seconds = f"?wait={wait_seconds}", wait_seconds + 20
+        try:
+            answer = self._send("GET", self.path_of(generation_id) + query, headers=headers, seconds=seconds)
+        except Refused as error:
+            if self.root == ROOTS["image"] or f"{ROOTS['image']}/{generation_id}" not in str(error):
+                raise
+            self.root = ROOTS["image"]  # the refusal names the path of images
+            answer = self._send("GET", self.path_of(generation_id) + query, headers=headers, seconds=seconds)
         if answer.status_code == httpx.codes.NOT_MODIFIED:
             return None, tag
         return _decoded(answer.content, Generation), answer.headers.get("etag", "")
@@ -180,7 +195,7 @@ class Client:
 
     def _target(self, generation_id: str, url: str) -> tuple[str, Mapping[str, str]]:
         """The URL of an output's file and its headers. Only the gateway itself is sent the API key."""
-        own = f"{_VIDEOS}/{generation_id}/content"
+        own = f"{self.root}/{generation_id}/content"
         parts = urlsplit(url)
         if parts.path.endswith(own):  # `public_url` may name the gateway by another host than ours
             return f"{self.url}{own}?{parts.query}", self._key

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import rich_click as click
 
-from gateway.commands.client import DEFAULT_URL, Client, GaveUp, Generation, Output, Refused, Unreachable
+from gateway.commands.client import DEFAULT_URL, ROOTS, Client, GaveUp, Generation, Output, Refused, Unreachable
 from gateway.commands.terminal import Show, plain, progress, say, warn
 from gateway.domain.errors import InvalidImage
 from gateway.media.image_header import inspect
@@ -22,6 +22,8 @@ WAIT_SECONDS = 5  # of one long poll: it answers at once if the status changes, 
 PAUSES = (0.5, 1.0, 2.0, 5.0)  # seconds between reads without an answer; the last value repeats
 GIVE_UP_SECONDS = 600.0  # without any answer; longer than a restart with a full drain and migrations takes
 LEAST_SECONDS = 0.2  # between two reads, in case a server answers at once in spite of `wait`
+# The path that a refusal names because the model makes the other kind → how the command asks for it.
+_OTHER_KIND = {f"POST {path}": f" (with this command: --kind {kind})" for kind, path in ROOTS.items()}
 _EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "video/webm": "webm"}
 
 
@@ -85,14 +87,14 @@ class Following:
     give_up_seconds: float = GIVE_UP_SECONDS  # without any answer
 
 
-def generate(body: Mapping[str, Any], server: Server, following: Following, *, wait: bool) -> int:
+def generate(body: Mapping[str, Any], server: Server, following: Following, *, wait: bool, kind: str = "video") -> int:
     """Create a generation, watch it, download its files. Returns the exit code."""
 
     def work(client: Client, started: list[str]) -> int:
-        generation = client.create(body, f"cli-{uuid4()}", warn)
+        generation = client.create(body, f"cli-{uuid4()}", warn, kind)
         started.append(generation.id)
         if not wait:
-            click.echo(client.raw(path_of(generation.id)).decode() if following.as_json else generation.id)
+            click.echo(client.raw(client.path_of(generation.id)).decode() if following.as_json else generation.id)
             return COMPLETED
         (warn if following.as_json else say)(f"{generation.id} {generation.model}")
         return _finish(client, generation.id, following)
@@ -159,11 +161,6 @@ def download(client: Client, generation: Generation, output: Path, note: Callabl
     return paths
 
 
-def path_of(generation_id: str) -> str:
-    """The path of a generation in the API."""
-    return f"/v1/videos/generations/{generation_id}"
-
-
 def _paths(generation: Generation, outputs: list[Output], output: Path) -> list[Path]:
     def extension(result: Output) -> str:
         return _EXTENSIONS.get((result.content_type or "").partition(";")[0], "mp4")
@@ -182,7 +179,7 @@ def _finish(client: Client, generation_id: str, following: Following) -> int:
     with progress(on_stderr=as_json) as show:
         generation = follow(client, generation_id, show, give_up_seconds=following.give_up_seconds)
     if as_json:
-        click.echo(client.raw(path_of(generation_id)).decode())
+        click.echo(client.raw(client.path_of(generation_id)).decode())
     for result in generation.data:
         if result.error is not None and generation.status == "completed":
             warn(f"output {result.index}: {result.error.code}: {result.error.message}")
@@ -220,13 +217,14 @@ def _session(server: Server, work: Callable[[Client, list[str]], int], started: 
         warn(f"{error}. The generation may still be running; to go on: {server.watch_command(started[0], output)}")
         return NO_ANSWER
     except (Refused, Unreachable) as error:
-        warn(str(error))
+        hint = next((hint for path, hint in _OTHER_KIND.items() if path in str(error)), "")
+        warn(f"{error}{hint}")
         return REFUSED
     except KeyboardInterrupt:
         if started:
             warn(f"still running: {server.watch_command(started[0], output)}")
         else:
-            warn("the request may have been accepted; GET /v1/videos/generations lists all generations")
+            warn(f"the request may have been accepted; GET {client.root} lists all generations")
         return INTERRUPTED
     finally:
         client.close()

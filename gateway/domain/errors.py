@@ -30,12 +30,15 @@
     ├── ProviderUnavailable         502 provider_unavailable
     ├── Overloaded                  503 overloaded
     ├── ShuttingDown                503 shutting_down
-    └── StoreUnavailable            503 store_unavailable
+    ├── StoreUnavailable            503 store_unavailable
+    ├── ImageNotReadable            502 image_not_readable
+    └── StillRunning                504 still_running
     ConfigurationError              the gateway does not start
     UnreadableReply                 internal: a provider's reply could not be understood
 
-Errors that only one module raises are defined there: `AdminRequired` (403 admin_required) in `api/web/auth.py` and
-`DamagedImage` (as InvalidImage) in `media/image_structure.py`.
+Errors that only one module raises are defined there: `AdminRequired` (403 admin_required) in `api/web/auth.py`,
+`DamagedImage` (as InvalidImage) in `media/image_structure.py`, and `GenerationFailed` (the code of the failure) in
+`api/images/blocking.py`.
 
 A `title` is sent when the code that raises the error says nothing more exact. Codes are stable: programs read them.
 """
@@ -47,9 +50,9 @@ from typing import ClassVar
 class GatewayError(Exception):
     """The gateway has a defect: an error that no other class describes. It is the root of all errors of clients."""
 
-    code: ClassVar[str] = "internal"  # stable: programs read it
-    status: ClassVar[int] = 500
-    type: ClassVar[str] = "api_error"  # the class of the error in OpenAI's vocabulary
+    code: str = "internal"  # stable: programs read it
+    status: int = 500
+    type: str = "api_error"  # the class of the error in OpenAI's vocabulary
     title: ClassVar[str] = "The gateway failed."
     remedy: ClassVar[str] = "Report it with the `request_id`."  # what a client can do about it; the pages show it
 
@@ -303,6 +306,20 @@ class ProviderUnavailable(GatewayError):
 
     code, status, type, title = "provider_unavailable", 502, "api_error", "The provider did not answer."
     remedy = "Try again later."
+
+
+class ImageNotReadable(GatewayError):
+    """A call asked for the bytes of an image in its answer, and the gateway does not have the file."""
+
+    code, status, type, title = "image_not_readable", 502, "api_error", "The gateway does not have the file."
+    remedy = "Read the generation: it has the `url`."
+
+
+class StillRunning(GatewayError):
+    """A call that waits for its result has waited as long as it may. The generation goes on."""
+
+    code, status, type, title = "still_running", 504, "api_error", "The generation has not ended yet."
+    remedy = "Read `error.generation_id`, or send the same call with its key to wait again."
 
 
 class ConfigurationError(Exception):

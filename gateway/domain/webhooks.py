@@ -21,6 +21,10 @@ EventName = Literal[
     "video.generation.failed",
     "video.generation.cancelled",
     "video.generation.expired",
+    "image.generation.completed",
+    "image.generation.failed",
+    "image.generation.cancelled",
+    "image.generation.expired",
 ]
 EVENTS: tuple[EventName, ...] = get_args(EventName)
 ALL_EVENTS = "*"  # as a filter: every event, also those that later versions add

@@ -7,13 +7,16 @@ import httpx
 
 from gateway.artifacts.archiver import RESULT_MAX
 from gateway.domain.adapter.content_encoding import BodyDecoder, UndecodableBody
+from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Artifact, TaskRef
 from gateway.fetch.fetcher import REDIRECTS, WHOLE
+from gateway.media.image_result import begins_image
 from gateway.media.video_header import begins_video
 from gateway.upstream.client import Upstream
 from gateway.upstream.provider import Provider
 
-_FILE_HEAD = 12  # bytes that show whether a file is a video
+_BEGINS = {"video": begins_video, "image": begins_image}
+_FILE_HEAD = {"video": 12, "image": 64}  # bytes that show whether a file is of the kind
 _NO_CONTENT = frozenset({400, 404, 410})  # the answers that say that the file does not exist
 
 
@@ -25,7 +28,9 @@ class ContentUnclear(Exception):
         self.status = status
 
 
-async def find_file(upstream: Upstream, provider: Provider, ref: TaskRef, now: datetime) -> Artifact | None:
+async def find_file(
+    upstream: Upstream, provider: Provider, ref: TaskRef, now: datetime, kind: Kind = "video"
+) -> Artifact | None:
     """The file of a task as its content call gives it; `None` if the provider says that it does not exist.
 
     Raises `ContentUnclear`, `NotSent`, `NoAnswer`, `httpx.TransportError`, and what the adapter raises. The adapter
@@ -43,7 +48,7 @@ async def find_file(upstream: Upstream, provider: Provider, ref: TaskRef, now: d
     try:
         # A redirect may lead to the file. The archiver finds out when it fetches it.
         is_file = response.status_code in REDIRECTS or (
-            response.status_code in {*WHOLE, HTTPStatus.PARTIAL_CONTENT} and await _begins_a_file(response)
+            response.status_code in {*WHOLE, HTTPStatus.PARTIAL_CONTENT} and await _begins_a_file(response, kind)
         )
     finally:
         await response.aclose()
@@ -58,10 +63,10 @@ async def find_file(upstream: Upstream, provider: Provider, ref: TaskRef, now: d
     )
 
 
-async def _begins_a_file(response: httpx.Response) -> bool:
-    """Whether the body is a video by its type or by its first bytes. The error page of a proxy comes with 200, too."""
+async def _begins_a_file(response: httpx.Response, kind: Kind = "video") -> bool:
+    """Whether the body is of this kind by its type or its first bytes: an error page may come with 200, too."""
     content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type.startswith("video/"):
+    if content_type.startswith(f"{kind}/"):
         return True
     decoder = BodyDecoder(response.headers.get("content-encoding", ""), RESULT_MAX)
     head = b""
@@ -69,9 +74,9 @@ async def _begins_a_file(response: httpx.Response) -> bool:
         async for chunk in response.aiter_raw():
             for piece in decoder.pieces(chunk):
                 head += piece
-                if len(head) >= _FILE_HEAD:
-                    return begins_video(head)
+                if len(head) >= _FILE_HEAD[kind]:
+                    return _BEGINS[kind](head)
         head += decoder.finish()
     except UndecodableBody:
         return False
-    return begins_video(head)
+    return _BEGINS[kind](head)

@@ -87,18 +87,18 @@ class Poller:
             if snapshot.unknown_status:
                 self._report_unknown_status(provider.name, snapshot.raw_status)
             if snapshot.result_missing and poll.how == "content":
-                return await self._last_chance(poll, provider, ref, began_at)
+                return await self._last_chance(poll, provider, ref, began_at, kind)
         return _read(poll, began_at, snapshot)
 
     async def _last_chance(
-        self, poll: Poll, provider: Provider, ref: TaskRef, began_at: datetime
+        self, poll: Poll, provider: Provider, ref: TaskRef, began_at: datetime, kind: Kind
     ) -> TaskRead | TaskUnread:
         """The task was "done" without a file for the whole grace. Look for the file with the content call, if any."""
         missing = _read(poll, began_at, failed(FailureKind.RESULT_MISSING))
         if provider.adapter.content is None:
             return missing
         try:
-            artifact = await find_file(self._upstream, provider, ref, self._clock.now())
+            artifact = await find_file(self._upstream, provider, ref, self._clock.now(), kind)
         except ContentUnclear as error:
             self._report(poll, provider, began_at, ReadOutcome.REFUSED, call="content", status=error.status)
             return _unread(poll, began_at)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from gateway.domain.errors import Overloaded
 
@@ -68,12 +68,16 @@ class Notifier:
             self.changed(generation_id)
 
     @contextmanager
-    def listen(self, generation_id: str, capacity: Capacity | None = None) -> Iterator[Listener]:
+    def listen(
+        self, generation_id: str, capacity: Capacity | None = None, *, has_place: bool = False
+    ) -> Iterator[Listener]:
         """A listener that is set at every change from now on. Listen first and read then, so that no change is missed.
 
-        Raises `Overloaded` if `capacity` is full, which is by default that of the long polls.
+        Raises `Overloaded` if `capacity` is full, which is by default that of the long polls. `has_place`: the caller
+        has taken its place already.
         """
-        with (capacity or self.long_polls).admit():
+        place: AbstractContextManager[None] = nullcontext() if has_place else (capacity or self.long_polls).admit()
+        with place:
             listener = Listener()
             listeners = self._listeners.setdefault(generation_id, set())
             listeners.add(listener)

@@ -11,12 +11,14 @@ import msgspec
 from msgspec import Struct
 
 from gateway.clock import Clock, wait
+from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import Conflict, IdempotencyKeyInUse, NotFound
 from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.failpoints import reach
+from gateway.generations.kind import of_kind
 from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner, Quote, named_files
 from gateway.generations.poll_advice import PollAdvisor
@@ -166,15 +168,21 @@ class Generations:
         return await self._planner.quote(request, key=key, images=images, seed=new_id("gen_", self._clock.now()))
 
     async def read(
-        self, generation_id: str, key: str | None, wait_seconds: float = 0, known_versions: Collection[int] = ()
+        self,
+        generation_id: str,
+        key: str | None,
+        wait_seconds: float = 0,
+        known_versions: Collection[int] = (),
+        *,
+        kind: Kind | None = None,
     ) -> Generation:
         """One generation. With `wait_seconds`, return when its status changes, or when that time is over.
 
         With `known_versions`, return as soon as the stored version is not among them. `key` is the API key that must
         own the generation; `None` if the caller has been authorized in another way, for example by a signed token.
-        Raises `NotFound`, and `Overloaded` if too many calls are waiting.
+        Raises `NotFound`, also for a generation of another `kind`, and `Overloaded` if too many calls are waiting.
         """
-        generation = await self._get(generation_id, key)
+        generation = await self._get(generation_id, key, kind)
         if wait_seconds <= 0 or generation.status.terminal:
             return generation
         before = generation.status
@@ -190,23 +198,50 @@ class Generations:
                     return generation
                 await wait(self._clock, changed, seconds_left)
 
-    async def _get(self, generation_id: str, key: str | None) -> Generation:
+    def place(self) -> AbstractContextManager[None]:
+        """A place among the calls that wait. Raises `Overloaded` if all are taken.
+
+        A call that creates and then waits takes its place first: refused afterwards, it would have bought what it
+        cannot answer.
+        """
+        return self._notifier.long_polls.admit()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the gateway is stopping, so that no call may wait any longer."""
+        return self._notifier.closed
+
+    async def until_ended(self, generation_id: str, key: str, wait_seconds: float) -> Generation:
+        """The generation when it has ended, or as it is after `wait_seconds`, or when the gateway stops.
+
+        The caller has a `place`. Raises `NotFound` if the generation was deleted meanwhile.
+        """
+        until = self._clock.now() + timedelta(seconds=wait_seconds)
+        with self._notifier.listen(generation_id, has_place=True) as changed:
+            while True:  # listen before the read, so that no change between the two is missed
+                generation = await self._get(generation_id, key)
+                seconds_left = (until - self._clock.now()).total_seconds()
+                if generation.status.terminal or seconds_left <= 0 or self._notifier.closed:
+                    return generation
+                await wait(self._clock, changed, seconds_left)
+
+    async def _get(self, generation_id: str, key: str | None, kind: Kind | None = None) -> Generation:
         generation = await self._store.get(generation_id, key)
         if generation is None:
             raise NotFound(f"The generation {generation_id[:100]!r} does not exist.", param="id")
-        return generation
+        return generation if kind is None else of_kind(generation, kind)
 
     async def page(self, query: Query) -> Page:
         """A page of the generations of one API key."""
         return await self._store.page(query)
 
-    async def cancel(self, generation_id: str, key: str) -> Generation:
+    async def cancel(self, generation_id: str, key: str, *, kind: Kind | None = None) -> Generation:
         """Cancel an open generation. Cancelling it again changes nothing.
 
-        Raises `NotFound`, and `Conflict` if it has ended in another way.
+        Raises `NotFound`, also for a generation of another `kind`, and `Conflict` if it has ended in another way.
         """
         while True:
-            generation = await self._get(generation_id, key)
+            generation = await self._get(generation_id, key, kind)
             if generation.status is Status.CANCELLED:
                 return generation
             if generation.status.terminal:
@@ -219,11 +254,14 @@ class Generations:
                 return await self._get(generation_id, key)
             await asyncio.sleep(0)  # its driver has changed it meanwhile: read again
 
-    async def delete(self, generation_id: str, key: str) -> None:
+    async def delete(self, generation_id: str, key: str, *, kind: Kind | None = None) -> None:
         """Delete an ended generation.
 
-        Raises `NotFound`, and `Conflict` while it is open or a submit of it is under way.
+        Raises `NotFound`, also for a generation of another `kind`, and `Conflict` while it is open or a submit of it is
+        under way.
         """
+        if kind is not None:
+            await self._get(generation_id, key, kind)
         if not await self._store.delete(generation_id, key, self._clock.now()):
             raise self._why_not_deleted(await self._get(generation_id, key))
         self._observer.observe(GenerationDeleted(generation=generation_id))

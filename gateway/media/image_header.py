@@ -19,21 +19,21 @@ SIDE_MAX = 65_535  # pixels; the most that JPEG can declare, so a larger side is
 _SEGMENTS_MAX = 4096  # of a JPEG before its frame header; a large colour profile takes 255
 
 
-def inspect(data: bytes) -> ImageFacts:
+def inspect(data: bytes, *, max_bytes: int = IMAGE_MAX, max_pixels: int = PIXELS_MAX) -> ImageFacts:
     """The real type, the size in bytes and the dimensions of a whole image. Raises `InvalidImage`, without a parameter.
 
     It takes about a millisecond for each megabyte: use `inspect_large` in the event loop.
     """
     if not data:
         raise InvalidImage("The image is empty.")
-    if len(data) > IMAGE_MAX:
-        raise too_large()
+    if len(data) > max_bytes:
+        raise too_large(max_bytes=max_bytes)
     content_type = type_of(data)
     if content_type is None:
         remedy = f". Send {TAKEN}." if name_of(data) is None else f", which is not accepted. {INSTEAD}"
         raise InvalidImage(f"The content is {not_an_image(data)}{remedy}")
     try:
-        width, height = _size(content_type, data)
+        width, height = _size(content_type, data, max_pixels)
         check_whole(content_type, data)
     except DamagedImage as error:
         if content_type in CONVERTED:
@@ -47,7 +47,7 @@ async def inspect_large(data: bytes) -> ImageFacts:
     return inspect(data) if len(data) <= LARGE else await asyncio.to_thread(inspect, data)
 
 
-def _size(content_type: str, data: bytes) -> tuple[int, int]:
+def _size(content_type: str, data: bytes, max_pixels: int) -> tuple[int, int]:
     """Width and height in pixels, from the header."""
     try:
         width, height = _READERS[content_type](data)
@@ -55,18 +55,18 @@ def _size(content_type: str, data: bytes) -> tuple[int, int]:
         raise DamagedImage("The image is cut off within its header.") from error
     if width <= 0 or height <= 0:
         raise InvalidImage(f"The image declares a size of {width}x{height}.")
-    if width > SIDE_MAX or height > SIDE_MAX or width * height > PIXELS_MAX:
+    if width > SIDE_MAX or height > SIDE_MAX or width * height > max_pixels:
         raise InvalidImage(
-            f"The image declares a size of {width}x{height}; at most {PIXELS_MAX // 1_000_000} megapixels "
+            f"The image declares a size of {width}x{height}; at most {max_pixels // 1_000_000} megapixels "
             f"and {SIDE_MAX} pixels a side are taken."
         )
     return width, height
 
 
-def too_large(param: str | None = None) -> InvalidImage:
-    """The refusal of an image that has more bytes than `IMAGE_MAX`."""
+def too_large(param: str | None = None, *, max_bytes: int = IMAGE_MAX) -> InvalidImage:
+    """The refusal of an image that has more than `max_bytes`."""
     name = f"`{param}`" if param else "The image"
-    return InvalidImage(f"{name} is over the limit of {IMAGE_MAX // 2**20} MB.", param=param)
+    return InvalidImage(f"{name} is over the limit of {max_bytes // 2**20} MB.", param=param)
 
 
 def _png(data: bytes) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from gateway.sandbox.media import blank_png
 from gateway.sandbox.wire import Manner, Reply, any_reply, html_reply, json_reply, text_reply
 
 # The fate of a task. Set at the submit it lasts for the whole task, set at a poll it lasts for that poll.
@@ -55,6 +56,10 @@ def _garbage(reply: Reply, args: Mapping[str, Any]) -> Reply:
 
 def _truncated(reply: Reply, _args: Mapping[str, Any]) -> Reply:
     return replace(reply, body=reply.body[: max(len(reply.body) // 2, 1)])
+
+
+def _image_bomb(reply: Reply, args: Mapping[str, Any]) -> Reply:
+    return replace(reply, body=blank_png(int(args.get("side", 20_000))))
 
 
 def _body(body: bytes) -> Callable[[Reply, Mapping[str, Any]], Reply]:
@@ -155,6 +160,8 @@ AFTER: dict[str, Callable[[Reply, Mapping[str, Any]], Reply]] = {
     "slow": lambda reply, args: replace(reply, delay_seconds=float(args.get("seconds", 2))),
     "garbage": _garbage,
     "truncated_json": _truncated,
+    "truncated_file": _truncated,  # of a result: the transfer is whole, the file is not
+    "image_bomb": _image_bomb,  # of a result: a small PNG file with too many pixels (args: side, in pixels)
     "empty": _body(b""),
     "null": _body(b"null"),
     "empty_list": _body(b"[]"),

@@ -42,24 +42,24 @@ class Files:
 
     def task_of(self, name: str) -> Task | None:
         """The task whose result has this file name."""
-        return self.state.tasks.get(name.rpartition(".")[0])
+        return self.state.tasks.get(name.partition(".")[0])
 
     async def result(self, name: str, request: Request) -> Reply:
         """A result or its thumbnail as its provider stores it, without any fault."""
         task = self.task_of(name)
         if task is None:
             return text_reply("no such file", 404)
-        suffix = name.rpartition(".")[2]
-        if not self.state.look(task).has_url or suffix not in {task.spec.extension, "webp"}:
+        suffix = name.partition(".")[2]
+        if not self.state.look(task).has_url or suffix not in {task.spec.extension, media.THUMBNAIL}:
             return text_reply("no such file", 404)
         if self.state.clock.now() > task.ends_at + task.keep_seconds:
             return text_reply("the link has expired", 403 if task.provider == "keevx" else 404)
         task.downloads += 1
         try:
-            body = await self._draw(task, thumbnail=suffix == "webp")
+            body = await self._draw(task, thumbnail=suffix == media.THUMBNAIL)
         except media.MissingExtraError as error:
             return text_reply(str(error), 501)
-        kind = "image/webp" if suffix == "webp" else task.spec.content_type
+        kind = "image/webp" if suffix == media.THUMBNAIL else task.spec.content_type
         return ranged(Reply(body=body, content_type=kind), request)
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from gateway.sandbox.faults import FEWER_IDS
 from gateway.sandbox.inputs import UPLOADS, BadImageError
-from gateway.sandbox.keevx_rules import LONG_SIDES, RATIOS, RefusedError, check_image, check_video
+from gateway.sandbox.keevx_rules import MOST_REFERENCES, RATIOS, RefusedError, check_image, check_video, image_size
 from gateway.sandbox.media import Spec, size_for, sniff
 from gateway.sandbox.provider import BAD_KEY, POOR_KEY, Desk, Errors, Provider, Route
 from gateway.sandbox.state import State, Task, Upload, View
@@ -88,18 +88,21 @@ async def submit_image(request: Request, desk: Desk, _: str) -> Reply:
     """Images: like videos with other codes. More than five reference images are ignored silently."""
     body = request.json()
     if body is None:
-        return _error(desk.state, "100002_validation")
+        return _error(desk.state, "100001", "Parameter error: the body is not JSON")
     try:
         check_image(body)
-        image = await _first_image(body.get("reference_images", [])[:5], request, desk, IMAGE_KINDS)
+        used = body.get("reference_images", [])[:MOST_REFERENCES]
+        image = await _first_image(used, request, desk, IMAGE_KINDS)
     except RefusedError as refused:
-        error = "530002" if refused.error in BAD_IMAGES.values() else "100002_validation"
-        return _error(desk.state, error)
-    across, down = (int(part) for part in body.get("image_ratio", "9:16").split(":"))
-    long_side = LONG_SIDES[body.get("image_quality", "2K")]
-    short = round(long_side * min(across, down) / max(across, down))
-    width, height = size_for(across / down, short, desk.state.settings.max_short_side)
-    spec = Spec(prompt=body["prompt"], width=width, height=height, image=image)
+        if refused.error in BAD_IMAGES.values():
+            return _error(desk.state, "530002")
+        return _error(desk.state, refused.error, refused.message)
+    width, height = image_size(body)
+    settings = desk.state.settings
+    if settings.max_short_side is not None:
+        width, height = size_for(width / height, min(width, height), settings.max_short_side)
+    form = settings.keevx_image_format
+    spec = Spec(prompt=body["prompt"], width=width, height=height, image=image, image_format=form)
     return await _start(request, desk, body, "image_generate", spec)
 
 
@@ -123,7 +126,9 @@ async def upload(request: Request, desk: Desk, _: str) -> Reply:
     if len(part.value) > IMAGE_BYTES:
         return _error(desk.state, "413")
     kind = sniff(part.value)
-    if kind not in KINDS:
+    if (
+        kind not in IMAGE_KINDS
+    ):  # both skill pages have this call; a video refuses two of these kinds when it is submitted
         return _error(desk.state, "100007")
     file_id = secrets.token_hex(16)
     name = f"{file_id}/{part.filename}"
@@ -154,6 +159,7 @@ async def _start(request: Request, desk: Desk, body: dict[str, Any], family: str
     count = body.get("generate_count", 1) + state.settings.keevx_extra_ids + extra
     model = body.get("model", body.get("module", "std"))
     draft = state.new_task("keevx", body, model=model, prompt=prompt, base=request.base, keep=RESULT_SECONDS, spec=spec)
+    draft.action = family if family == "image_generate" else ""
     draft.callback_url = body.get("callback_url")
     tasks = state.start(draft, count, lambda: f"{FAMILY[family]}-{secrets.token_hex(16)}")
     if draft.callback_url:

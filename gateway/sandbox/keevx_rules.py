@@ -4,9 +4,22 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 RATIOS = {"16:9": 16 / 9, "9:16": 9 / 16}
-LONG_SIDES = {"1K": 1024, "2K": 2048, "4K": 4096}
-# The documentation says that there are ten and which is the default. The ten here are those of the underlying model.
-IMAGE_RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
+# The ratios are those of the skill page "image-generate". Which size an image has is not documented: about as many
+# pixels as a square with the side that the quality names, and sides that 16 divides.
+IMAGE_SIZES = {
+    "1:1": (1024, 1024),
+    "2:3": (848, 1264),
+    "3:2": (1264, 848),
+    "3:4": (896, 1200),
+    "4:3": (1200, 896),
+    "4:5": (928, 1152),
+    "5:4": (1152, 928),
+    "9:16": (768, 1376),
+    "16:9": (1376, 768),
+    "21:9": (1584, 672),
+}
+QUALITIES = {"1K": 1, "2K": 2, "4K": 4}  # how many times the size above
+MOST_REFERENCES = 5  # of an image; further ones are ignored silently
 COMMON = {"model", "prompt", "reference_images", "aspect_ratio", "aspect_resolution", "duration"}
 COMMON |= {"generate_count", "callback_url"}
 FIELDS = {"V": COMMON | {"image_url", "end_image_url", "generate_audio"}, "KL": COMMON}
@@ -56,16 +69,33 @@ def check_video(body: Mapping[str, Any], most_references: int) -> None:
 
 
 def check_image(body: Mapping[str, Any]) -> None:
-    """Raise `RefusedError` for the first rule that an image submit breaks."""
+    """Raise `RefusedError` for the first rule that an image submit breaks.
+
+    The skill page has two codes: 100001 for the format and for required fields, 100002 for values out of range.
+    """
     if set(body) - IMAGE_FIELDS:
         _no("unknown parameter")
-    _check_prompt(body)
+    prompt = body.get("prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        _no("prompt is required")
     _check_urls(body.get("reference_images"), None)
-    choices = {"module": ("std", "pro"), "image_quality": tuple(LONG_SIDES), "image_ratio": IMAGE_RATIOS}
-    for name, values in choices.items():
-        if name in body and body[name] not in values:
-            _no(f"{name} must be one of {values}")
-    _check_rest(body, 8)
+    count, callback = body.get("generate_count", 1), body.get("callback_url", "http://")
+    if type(count) is not int:
+        _no("generate_count must be an integer")
+    if not isinstance(callback, str) or not callback.startswith(("http://", "https://")):
+        _no("callback_url must be a URL")
+    choices = {"module": ("std", "pro"), "image_quality": tuple(QUALITIES), "image_ratio": tuple(IMAGE_SIZES)}
+    if any(name in body and body[name] not in values for name, values in choices.items()):
+        raise RefusedError("100002_validation")
+    if len(prompt) > 1000 or not 1 <= count <= 8:
+        raise RefusedError("100002_validation")
+
+
+def image_size(body: Mapping[str, Any]) -> tuple[int, int]:
+    """Width and height in pixels of the images of a submit that `check_image` has accepted."""
+    width, height = IMAGE_SIZES[body.get("image_ratio", "9:16")]
+    times = QUALITIES[body.get("image_quality", "2K")]
+    return width * times, height * times
 
 
 def _check_prompt(body: Mapping[str, Any]) -> None:

@@ -1,13 +1,16 @@
-"""Results: real MP4 files, PNG images and thumbnails, drawn from the input image or from the prompt."""
+"""Results: real MP4 files, images and thumbnails, drawn from the input image or from the prompt."""
 
 import hashlib
 import io
 import re
+import struct
 import tempfile
 import textwrap
+import zlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,6 +22,14 @@ CODECS: tuple[tuple[str, dict[str, str]], ...] = (
 )
 PIXELS_A_SECOND = 12 * 1280 * 720  # larger pictures get fewer frames a second, so that a clip is drawn quickly
 MAGIC = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"GIF8": "gif", b"BM": "bmp"}
+THUMBNAIL = "thumb.webp"  # the extension of a thumbnail's file name
+ImageFormat = Literal["png", "jpeg", "webp"]
+# How images are encoded. Speed counts here, not size.
+ENCODERS: dict[ImageFormat, dict[str, int]] = {
+    "png": {"compress_level": 1},
+    "jpeg": {"quality": 85},
+    "webp": {"quality": 80, "method": 0},
+}
 _MARKERS = re.compile(r"\[\[.*?\]\]")
 
 
@@ -38,20 +49,22 @@ class Spec:
     height: int
     seconds: int = 0  # 0: an image
     image: bytes | None = None
+    image_format: ImageFormat = "png"  # of an image
 
     @property
     def extension(self) -> str:
         """The extension of the result's file name."""
-        return "mp4" if self.seconds else "png"
+        return "mp4" if self.seconds else self.image_format.replace("jpeg", "jpg")
 
     @property
     def content_type(self) -> str:
         """The result's media type."""
-        return "video/mp4" if self.seconds else "image/png"
+        return "video/mp4" if self.seconds else f"image/{self.image_format}"
 
     def key(self) -> str:
         """Cache key: equal for specs whose results are equal."""
-        parts = (self.prompt, self.width, self.height, self.seconds, hashlib.sha256(self.image or b"").hexdigest())
+        image = hashlib.sha256(self.image or b"").hexdigest()
+        parts = (self.prompt, self.width, self.height, self.seconds, image, self.image_format)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -85,6 +98,19 @@ def dimensions(data: bytes) -> tuple[int, int] | None:
         return None
 
 
+@cache
+def blank_png(side: int) -> bytes:
+    """A black PNG image with `side` pixels in width and height, in few bytes: decoded it may be very large."""
+    packer = zlib.compressobj()
+    row = bytes(1 + -(-side // 8))  # no filter, one bit a pixel
+    packed = b"".join([*(packer.compress(row) for _ in range(side)), packer.flush()])
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", packed), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+
+
 def size_for(ratio: float, short_side: int, ceiling: int | None = None) -> tuple[int, int]:
     """Width and height in pixels, both even, for this ratio and shorter side."""
     short = min(short_side, ceiling or short_side)
@@ -98,7 +124,7 @@ def render(spec: Spec) -> bytes:
     if why:
         raise MissingExtraError(why.partition(" ")[0])
     picture = _picture(spec)
-    return _video(spec, picture) if spec.seconds else _png(picture)
+    return _video(spec, picture) if spec.seconds else _image(spec, picture)
 
 
 def thumbnail(spec: Spec) -> bytes:
@@ -153,9 +179,9 @@ def _placeholder(spec: Spec) -> "Image":
     return image
 
 
-def _png(picture: "Image") -> bytes:
+def _image(spec: Spec, picture: "Image") -> bytes:
     out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=1)
+    picture.save(out, spec.image_format, **ENCODERS[spec.image_format])
     return out.getvalue()
 
 

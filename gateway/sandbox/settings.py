@@ -7,6 +7,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from gateway.sandbox.media import ImageFormat
+
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the imitated providers behave. If a provider has several documented behaviours, each can be chosen."""
@@ -22,6 +24,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keevx_empty: Literal["blank", "null"] = "blank"  # empty fields of an unfinished task: "" or null
     keevx_extra_ids: int = 0  # tasks started in addition to those requested
     keevx_kl_references: int = 7  # one page says 7, the schema on another page 5
+    keevx_image_format: ImageFormat = "png"  # of the images that it makes; no page says more than an example
     keevx_requires_source: bool = False  # whether the header "source: skill" is required
     relay_regime: Literal["A", "B", "B-old", "C"] = "B"  # C: the task plug-in, since August 2026
     # None: the shape of the regime: OpenAI's video before C, Kling's own envelope in C.

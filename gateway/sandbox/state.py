@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.sandbox.faults import Fault, Faults
 from gateway.sandbox.journal import Journal
-from gateway.sandbox.media import Spec
+from gateway.sandbox.media import THUMBNAIL, Spec
 from gateway.sandbox.settings import Clock, Settings
 from gateway.sandbox.wire import Reading
 
@@ -64,7 +64,7 @@ class Task:
     @property
     def thumbnail_url(self) -> str:
         """The URL of the thumbnail."""
-        return f"{self.base}/files/results/{self.id}.webp"
+        return f"{self.base}/files/results/{self.id}.{THUMBNAIL}"
 
 
 @dataclass(frozen=True, slots=True)

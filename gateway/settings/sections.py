@@ -93,7 +93,10 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # Of all requests that are being handled, together.
     max_bodies_bytes: Annotated[int, Meta(ge=1024, le=2**40)] = 268_435_456
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 16_000
-    max_long_polls: Annotated[int, Meta(ge=1, le=1_000_000)] = 5000  # reads with `wait` that are held at the same time
+    # Reads with `wait`, and creates of images that wait for their result, that are held at the same time.
+    max_long_polls: Annotated[int, Meta(ge=1, le=1_000_000)] = 5000
+    # How long a create of images waits for its result before it answers 504, which names the id to read.
+    blocking_seconds: Annotated[int, Meta(ge=1, le=3600)] = 300
     max_listeners: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000  # streams of events that are open at the same time
     max_downloads: Annotated[int, Meta(ge=1, le=1_000_000)] = 512  # files that are sent at the same time
     max_open_generations: Annotated[int, Meta(ge=1, le=10_000_000)] = 50_000  # of all client keys together

@@ -117,7 +117,8 @@ def _model(adapter: Adapter, settings: ProviderSettings, name: str) -> UpstreamM
     overridden = [_overridden(capability, configured) for capability in profiles[profile]]
     capabilities = tuple(capability for capability in overridden if _makes_its_default(capability))
     if not capabilities:
-        made = ", ".join(sorted({capability.modes[capability.defaults["mode"]] for capability in overridden}))
+        resolutions = {capability.modes[capability.defaults["mode"]] for capability in overridden}
+        made = ", ".join(sorted(filter(None, resolutions)))
         raise ConfigurationError(
             f"{where}.resolutions: {profile} makes only {made}; add it to the list, or name another model in `like`"
         )
@@ -144,7 +145,7 @@ def _check_prices(prices: Sequence[Price], capabilities: Sequence[Capability], w
         "quality": {value for capability in capabilities for value in capability.qualities},
         "mode": {value for capability in capabilities for value in capability.modes},
     }
-    possible["resolution"] |= {value for capability in capabilities for value in capability.modes.values()}
+    possible["resolution"] |= {value for capability in capabilities for value in capability.modes.values() if value}
     for index, price in enumerate(prices):
         if price.per_clip is None and price.per_second is None:
             raise ConfigurationError(f"{where}.prices[{index}]: expected per_second or per_clip")

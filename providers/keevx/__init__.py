@@ -1,13 +1,15 @@
-"""Keevx image-to-video, models V and KL: translation only.
+"""Keevx: image-to-video (models V and KL) and image generation (model image), translation only.
 
-`models.py` says what its models accept, `errors.py` why it refuses calls and fails tasks.
+`models.py` says what its models accept, `errors.py` why it refuses calls and fails tasks. Videos and images have paths
+of their own, and ids of tasks are valid only on the path of their kind: `TaskRef.path` has it for images. It is empty
+for videos, because stored references of videos are older than image generations.
 
 Sources: the skill pages "image-to-video" and "image-generate" (whose codes are assumed to hold for videos too), and the
 API reference on docs.keevx.com and docs.keevx.cn. tests/exchanges/keevx/ has one file for each form, with its page.
 Where the pages disagree, a comment says what was chosen.
 """
 
-from functools import partial
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -22,20 +24,21 @@ from gateway.domain.adapter.contract import (
     Polling,
 )
 from gateway.domain.adapter.decoding import http_url, mapping, read_json, text
-from gateway.domain.adapter.refusals import classify
+from gateway.domain.adapter.refusals import classify as classify_with
 from gateway.domain.adapter.replies import (
     artifact,
     message_text,
     pending,
     without_result,
 )
-from gateway.domain.adapter.request import FramesInput, ReferencesInput, UpstreamRequest
-from gateway.domain.adapter.task import Completed, Status, TaskRef, TaskSnapshot
+from gateway.domain.adapter.request import FramesInput, ReferencesInput, TextInput, UpstreamRequest
+from gateway.domain.adapter.task import Completed, Failed, Status, TaskRef, TaskSnapshot
 from gateway.domain.errors import UnreadableReply, UnsupportedParameter
-from providers.keevx.errors import REFUSALS, message_of, task_failure, task_ids, task_of
-from providers.keevx.models import CAPABILITIES
+from providers.keevx.errors import IMAGE_REFUSALS, REFUSALS, message_of, task_failure, task_ids, task_of
+from providers.keevx.models import CAPABILITIES, IMAGE, IMAGE_MODEL
 
-VIDEO = "/image_to_video"
+VIDEO_PATH = "/image_to_video"
+IMAGE_PATH = "/image_generate"
 UPLOAD = "/figure-resource/upload/file"
 # The skill pages require this header on every call; the API reference does not mention it.
 HEADERS = {"source": "skill"}
@@ -44,7 +47,12 @@ PENDING = {"pending": Status.QUEUED, "processing": Status.IN_PROGRESS, "generati
 
 
 def to_upstream(request: UpstreamRequest) -> HttpCall:
-    """The call that starts the tasks of one or more outputs.
+    """The call that starts the tasks of one or more outputs. Each output is a task."""
+    return _image_call(request) if request.kind == "image" else _video_call(request)
+
+
+def _video_call(request: UpstreamRequest) -> HttpCall:
+    """The submit of videos.
 
     No page says which image field wins if both are sent, so a first frame and references are never sent together.
     """
@@ -68,20 +76,63 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
     }
     body = {"model": request.model, "prompt": request.prompt, **images}
     body |= {name: value for name, value in fields.items() if value is not None}
-    return HttpCall(method="POST", path=VIDEO, headers=HEADERS, json=body)
+    return HttpCall(method="POST", path=VIDEO_PATH, headers=HEADERS, json=body)
 
 
-def task_refs(call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:  # noqa: ARG001  # the reply says it all
+def _image_call(request: UpstreamRequest) -> HttpCall:
+    """The submit of images."""
+    match request.input:
+        case TextInput():
+            references: tuple[str, ...] = ()
+        case ReferencesInput(references=references, first_frame=None, last_frame=None):
+            pass
+        case _:  # excluded by the capabilities: Keevx would make an image without these inputs
+            raise UnsupportedParameter("Keevx takes reference images for an image, not frames.", param="image")
+    if len(references) > IMAGE.references_max:  # excluded by the capabilities too: Keevx would drop the rest silently
+        message = f"Keevx takes at most {IMAGE.references_max} reference images, not {len(references)}."
+        raise UnsupportedParameter(message, param="reference_images")
+    fields = {
+        "reference_images": list(references) or None,
+        "module": request.settings.mode,
+        "generate_count": request.count if request.count > 1 else None,  # 1 is the documented default
+        "image_quality": request.settings.quality,
+        "image_ratio": request.settings.aspect_ratio,
+        "callback_url": request.callback_url,
+    }
+    body = {"prompt": request.prompt} | {name: value for name, value in fields.items() if value is not None}
+    return HttpCall(method="POST", path=IMAGE_PATH, headers=HEADERS, json=body)
+
+
+def task_refs(call: HttpCall, reply: HttpReply) -> tuple[TaskRef, ...]:
     """Every task in the reply, even if there are more than the client asked for: each may have been paid for."""
     ids = task_ids(mapping(read_json(reply)))
     if not ids:
         raise UnreadableReply("keevx: the reply to a submit has no task id")
-    return tuple(TaskRef(id=task_id) for task_id in ids)
+    return tuple(_task_ref(task_id, is_image=call.path == IMAGE_PATH) for task_id in ids)
+
+
+def known_task(request: UpstreamRequest, task_id: str) -> TaskRef:
+    """The task of an id that a callback or an operator reported."""
+    return _task_ref(task_id, is_image=request.kind == "image")
+
+
+def _task_ref(task_id: str, *, is_image: bool) -> TaskRef:
+    return TaskRef(id=task_id, path=IMAGE_PATH if is_image else "")
 
 
 def poll(task: TaskRef) -> HttpCall:
     """The call that reads one task. Each output of a submit is a task of its own."""
-    return HttpCall(method="GET", path=f"{VIDEO}/{quote(task.id, safe='')}", headers=HEADERS)
+    path = IMAGE_PATH if task.path == IMAGE_PATH else VIDEO_PATH
+    return HttpCall(method="GET", path=f"{path}/{quote(task.id, safe='')}", headers=HEADERS)
+
+
+def classify(reply: HttpReply) -> Failed | None:
+    """Why a call was refused, or None if it was not: some codes mean something else on the path of images."""
+    return classify_with(reply, IMAGE_REFUSALS if _is_about_image(reply) else REFUSALS)
+
+
+def _is_about_image(reply: HttpReply) -> bool:
+    return reply.path == IMAGE_PATH or reply.path.startswith(f"{IMAGE_PATH}/")
 
 
 def from_upstream(reply: HttpReply) -> TaskSnapshot:
@@ -93,7 +144,7 @@ def from_upstream(reply: HttpReply) -> TaskSnapshot:
         case "":
             raise UnreadableReply("keevx: the reply to a poll has no status")
         case "succeeded":
-            file = artifact(task.get("video_url"), task)
+            file = artifact(task.get("image_url" if _is_about_image(reply) else "video_url"), task)
             return without_result(raw) if file is None else Completed((file,))
         case "failed":
             return task_failure(message_text(task.get("error_message")) or message_of(envelope))
@@ -118,7 +169,8 @@ def read_callback(body: bytes) -> Callback:
     """The tasks that a callback is about. Raises `UnreadableReply`.
 
     Nothing else in it is trusted. It is not signed, and its `code` 0 means that it was sent, not that the task has
-    succeeded.
+    succeeded. Its `task_type` is not read: the enum of the API reference for images has only "image_to_video", while
+    the example on the same page says "image_generate".
     """
     ids = task_ids(mapping(read_json(HttpReply(status=200, method="POST", body=body))))
     if not ids:
@@ -126,27 +178,34 @@ def read_callback(body: bytes) -> Callback:
     return Callback(task_ids=ids)
 
 
+POLLING = Polling(
+    first_poll_seconds=30,
+    poll_seconds=30,
+    poll_max_seconds=30,
+    attempt_timeout_seconds=1200,
+    grace_seconds=60,
+    result_seconds=7 * 86400,
+)
+# Skill page "image-generate": every 10 seconds, at most 60 times.
+IMAGE_POLLING = replace(
+    POLLING, first_poll_seconds=10, poll_seconds=10, poll_max_seconds=10, attempt_timeout_seconds=600
+)
 ADAPTER = Adapter(
     name="keevx",
     base_url="https://api.keevx.com/v1",
     capabilities=CAPABILITIES,
-    polling=Polling(
-        first_poll_seconds=30,
-        poll_seconds=30,
-        poll_max_seconds=30,
-        attempt_timeout_seconds=1200,
-        grace_seconds=60,
-        result_seconds=7 * 86400,
-    ),
+    polling=POLLING,
+    polling_by_model={IMAGE_MODEL: IMAGE_POLLING},
     to_upstream=to_upstream,
     task_refs=task_refs,
     poll=poll,
     from_upstream=from_upstream,
-    classify=partial(classify, refusals=REFUSALS),
+    classify=classify,
     rate_limit_seconds=30,
     unavailable_seconds=10,  # the documented wait after a 500
     upload=upload,
     uploaded_url=uploaded_url,
     upload_keep_seconds=3600,  # no page says how long an upload is kept
     read_callback=read_callback,
+    known_task=known_task,
 )

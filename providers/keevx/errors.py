@@ -1,6 +1,7 @@
 """Why Keevx refuses a call or fails a task."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from gateway.domain.adapter.contract import HttpReply
 from gateway.domain.adapter.decoding import items, json_or_none, mapping, number, text
@@ -39,8 +40,13 @@ AUTH = phrases(r"auth(?!ors?\b|ored)|(?<!unexpected )token(?!s\b)", "鉴权|认�
 RATE = phrases("too many requests|too frequent|rate.?limit|concurren", "频繁|限流|并发")
 POLICY = phrases("policy|safety|sensitive|moderat|violat", "内容策略|审核|违规|敏感")
 INPUT = phrases("image|(?<![a-z])(?:url|format|size)", "图片|图像|格式|尺寸|大小|链接")
-# Removed before INPUT is looked for: "Image generation failed" names the work, not the image of the client.
-WORK = phrases(r"image[ _-]?(?:(?:to|2)[ _-]?video|generat\w*)", "图[片像]生成|图生视频")
+# Removed before INPUT is looked for: "Image generation failed" names the work, "failed to create an image" the result.
+WORK = phrases(
+    r"(?:image|text)[ _-]?(?:to|2)[ _-]?(?:video|image)|image[ _-]?generat\w*",
+    r"\b(?:generat|creat|produc|render|mak|output|result)\w*\s+(?:(?:an?|any|no|the)\s+)?(?:output\s+)?images?\b",
+    r"\bimages?\s+(?:could\s+not|cannot|was\s+not|were\s+not)\s+(?:be\s+)?(?:generat|creat|produc)\w*",
+    "图[片像]生成|生成图[片像]|图生视频|图生图|文生图",
+)
 INTERNAL = phrases("internal", "内部")  # the fault is the provider's, whatever else the message names
 # Beside a 5xx only words that can mean nothing else count: "author service timeout" is not about a credential.
 SURELY_CREDIT = phrases(
@@ -63,18 +69,24 @@ OF_FAILED_TASK = ((POLICY, FailureKind.CONTENT_POLICY), (CREDIT, FailureKind.OUT
 ACCOUNT_STATUSES = {status: KIND_BY_STATUS[status] for status in (401, 402, 403)}
 # Statuses that prove that nothing was started. A 408 comes from a proxy, which may have handed the call on.
 REFUSED = frozenset(range(400, 500)) - {408}
-RULES = (
-    # "Task creation failed, retry the request" is on the page of images alone. For a video it does not prove that no
-    # task was started, so the submit is not sent again.
-    Rule(by_code={CREATION_FAILED: FailureKind.UNAVAILABLE}, reading=True),
-    Rule(by_code={CREATION_FAILED: FailureKind.AMBIGUOUS}),
+# Words beside which a credential is not meant: "Validation failed: the prompt is not authentic".
+VALIDATION = phrases(r"\bvalidat", "校验|参数")
+
+
+def _rules(creation_failed: tuple[Rule, ...], two_meanings: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """The rules of videos or of images, with those for the two codes whose meaning depends on that."""
+    return (*creation_failed, *_FIRST_RULES, *two_meanings, *_LAST_RULES)
+
+
+_FIRST_RULES = (
     Rule(by_code=CODES),
     Rule(by_code=TASK_NOT_FOUND),
     Rule(kind=FailureKind.OUT_OF_CREDIT, statuses=ACCOUNT_STATUSES, phrases=CREDIT),
     Rule(by_status=ACCOUNT_STATUSES),
     Rule(kind=FailureKind.OUT_OF_CREDIT, statuses={429}, phrases=CREDIT, coded=True),
     Rule(kind=FailureKind.RATE_LIMITED, statuses={429}),
-    *by_phrase(OF_ACCOUNT, codes=frozenset({TWO_MEANINGS})),
+)
+_LAST_RULES = (
     Rule(by_code={TWO_MEANINGS: FailureKind.INVALID_REQUEST}),
     *by_phrase(OF_REFUSAL, statuses=REFUSED),
     # Here only the business code refuses. It may concern the account or the prompt, never the rate limit: that would
@@ -85,6 +97,23 @@ RULES = (
     Rule(kind=FailureKind.INVALID_REQUEST, statuses=REFUSED),
     # A code that no table has says nothing about a task that is read, and proves nothing about a submit.
     Rule(kind=FailureKind.UNAVAILABLE, statuses=range(200, 300), reading=True),
+)
+_OF_TWO_MEANINGS = frozenset({TWO_MEANINGS})
+RULES = _rules(
+    # "Task creation failed, retry the request" is on the page of images alone. For a video it does not prove that no
+    # task was started, so the submit is not sent again.
+    (
+        Rule(by_code={CREATION_FAILED: FailureKind.UNAVAILABLE}, reading=True),
+        Rule(by_code={CREATION_FAILED: FailureKind.AMBIGUOUS}),
+    ),
+    by_phrase(OF_ACCOUNT, codes=_OF_TWO_MEANINGS),
+)
+IMAGE_RULES = _rules(
+    (Rule(by_code={CREATION_FAILED: FailureKind.UNAVAILABLE}),),
+    (
+        *by_phrase(OF_ACCOUNT_SURELY, codes=_OF_TWO_MEANINGS),
+        *by_phrase(OF_ACCOUNT, codes=_OF_TWO_MEANINGS, unless=VALIDATION),
+    ),
 )
 
 
@@ -162,3 +191,4 @@ REFUSALS = Refusals(
     rules=RULES,
     elsewhere=Mark(codes=frozenset({PROMPT_TOO_LONG})),  # other providers take more than these 1000 characters
 )
+IMAGE_REFUSALS = replace(REFUSALS, rules=IMAGE_RULES)

@@ -103,21 +103,32 @@ def _refuse_unknown_keys(raw: Any, value: Any) -> None:
             _refuse_unknown_keys(inner_raw, inner)
 
 
-def reply_of(exchange: Exchange) -> HttpReply:
+def reply_of(adapter: Adapter, exchange: Exchange) -> HttpReply:
+    """The reply of an exchange, which names the path of its call as the adapter writes it."""
     reply = exchange.reply
     assert reply is not None, "an exchange needs a `reply`"
     assert (reply.json is UNSET) != (reply.text is UNSET), "a reply has `json` or `text`"
     assert all(name == name.lower() for name in reply.headers), "the names of headers are in lower case"
     body = reply.text.encode() if isinstance(reply.text, str) else msgspec.json.encode(reply.json)
-    return HttpReply(status=reply.status, headers=reply.headers, body=body, method=exchange.call.method)
+    return HttpReply(
+        status=reply.status,
+        headers=reply.headers,
+        body=body,
+        method=exchange.call.method,
+        path=path_of(adapter, exchange),
+    )
+
+
+def path_of(adapter: Adapter, exchange: Exchange) -> str:
+    """The path of a call, relative to the base URL."""
+    return exchange.call.path.removeprefix(urlsplit(adapter.base_url).path)
 
 
 def call_of(adapter: Adapter, exchange: Exchange) -> HttpCall:
     """The call of an exchange, with its path relative to the base URL."""
     if exchange.call.request is not None:
         return adapter.to_upstream(exactly(exchange.call.request, UpstreamRequest))
-    path = exchange.call.path.removeprefix(urlsplit(adapter.base_url).path)
-    return HttpCall(method=exchange.call.method, path=path, json=exchange.call.json)
+    return HttpCall(method=exchange.call.method, path=path_of(adapter, exchange), json=exchange.call.json)
 
 
 CASES = [pytest.param(ADAPTERS[name], path, id=f"{name}-{path.stem}") for name in ADAPTERS for path in paths_of(name)]

@@ -43,17 +43,17 @@ def test_recorded_reply_reads_as_written(adapter: Adapter, path: Path) -> None:
     exchange = read(path)
     match exchange.reads_as:
         case Meaning(snapshot=dict() as raw):
-            reply = reply_of(exchange)
+            reply = reply_of(adapter, exchange)
             refusal = adapter.classify(reply)
             if outcome_of(path) == "refused":
                 assert refusal is not None, "`classify` must recognise a refused call, not `from_upstream`"
             assert (refusal or adapter.from_upstream(reply)) == exactly(raw, TaskSnapshot)
         case Meaning(refs=list() as raw):
-            reply = reply_of(exchange)
+            reply = reply_of(adapter, exchange)
             assert adapter.classify(reply) is None
             assert adapter.task_refs(call_of(adapter, exchange), reply) == exactly(raw, tuple[TaskRef, ...])
         case Meaning(upload_url=str() as url):
-            reply = reply_of(exchange)
+            reply = reply_of(adapter, exchange)
             assert adapter.classify(reply) is None
             assert adapter.uploaded_url is not None
             assert adapter.uploaded_url(reply) == url
@@ -75,7 +75,7 @@ def _reader_of_the_unreadable(
     if path.stem.startswith("unreadable-callback"):
         assert adapter.read_callback is not None
         return adapter.read_callback, msgspec.json.encode(exchange.call.json)
-    reply = reply_of(exchange)
+    reply = reply_of(adapter, exchange)
     assert adapter.classify(reply) is None
     if path.stem.startswith("unreadable-upload"):
         assert adapter.uploaded_url is not None

@@ -125,6 +125,7 @@ def requests_of(adapter: Adapter, model: str, capability: Capability, kind: Inpu
                 prompt=prompt,
                 input=value,
                 settings=settings,
+                kind=capability.kind,
                 options=options,
                 variant=adapter.variants[0],
             )
@@ -157,6 +158,8 @@ def declared_parameters(capability: Capability) -> dict[str, tuple[Any, ...]]:
     return {
         "generate_audio": (True, False) if capability.generate_audio else (),
         "negative_prompt": ("blur", "x" * capability.negative_prompt_max) if capability.negative_prompt_max else (),
+        "quality": tuple(sorted(capability.qualities)),
+        "output_format": tuple(sorted(capability.output_formats)),
         "seed": (0, 2**31 - 1) if capability.seed else (),
         "fps": tuple(capability.fps),
         "cfg_scale": capability.cfg_scale or (),
@@ -180,7 +183,6 @@ ROWS = [
     for adapter in ADAPTERS.values()
     for model, rows in {**adapter.capabilities, **adapter.configurable}.items()
     for index, capability in enumerate(rows)
-    if capability.kind == "video"
     for kind in sorted(capability.inputs)
 ]
 every_row = pytest.mark.parametrize(("adapter", "model", "capability", "kind"), ROWS)
@@ -278,7 +280,7 @@ def recorded_refs(adapter: Adapter) -> list[TaskRef]:
     for path in paths_of(adapter.name):
         if outcome_of(path) == "submitted":
             exchange = read(path)
-            refs += adapter.task_refs(call_of(adapter, exchange), reply_of(exchange))
+            refs += adapter.task_refs(call_of(adapter, exchange), reply_of(adapter, exchange))
     assert refs
     return refs
 
@@ -325,7 +327,7 @@ def test_odd_id_is_unreadable_or_gives_a_safe_path(adapter: Adapter, odd: str) -
         if outcome_of(path) != "submitted":
             continue
         exchange = read(path)
-        call, reply = call_of(adapter, exchange), reply_of(exchange)
+        call, reply = call_of(adapter, exchange), reply_of(adapter, exchange)
         body = read_json(reply)
         for ref in adapter.task_refs(call, reply):
             for steps in leaves(body):

@@ -138,12 +138,12 @@ def test_a_refusal_beside_a_task_is_never_sent_again(adapter: Adapter, path: Pat
     exchange = read(path)
     if outcome_of(path) != "refused" or exchange.call.method != "POST":
         return
-    refused = reply_of(exchange)
+    refused = reply_of(adapter, exchange)
     said = json_object(refused)
     for other in paths_of(adapter.name):
         if outcome_of(other) != "submitted":
             continue
-        body = json_object(reply_of(read(other))) | {name: value for name, value in said.items() if value}
+        body = json_object(reply_of(adapter, read(other))) | {name: value for name, value in said.items() if value}
         reply = structs.replace(refused, body=msgspec.json.encode(body))
         refusal = adapter.classify(reply)
         if refusal is None:
@@ -217,7 +217,7 @@ def test_no_message_shows_keys_balances_or_hosts(adapter: Adapter, path: Path) -
     for steps in leaves(exchange.reply.json):
         if isinstance(old := at(exchange.reply.json, steps), str):
             body = msgspec.json.encode(replaced(exchange.reply.json, steps, old + LEAK))
-            read_every_way(adapter, structs.replace(reply_of(exchange), body=body))
+            read_every_way(adapter, structs.replace(reply_of(adapter, exchange), body=body))
 
 
 def read_every_way(adapter: Adapter, reply: HttpReply) -> None:

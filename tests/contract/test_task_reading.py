@@ -16,6 +16,7 @@ from msgspec import UNSET, structs
 from gateway.domain.adapter.contract import Adapter, HttpReply
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.file_links import file_urls
+from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Completed, Failed, Pending, Status, TaskRef, TaskSnapshot
 from gateway.domain.adapter.task_reading import PollRefused, read_poll, read_submit, task_id_fault
 from gateway.domain.errors import UnreadableReply
@@ -69,7 +70,7 @@ def test_shared_vocabulary_does_not_change_a_clear_exchange(adapter: Adapter, pa
     outcome = outcome_of(path)
     if exchange.reply is None or outcome == "uploaded" or "upload" in path.stem:
         return
-    reply, expected = reply_of(exchange), exchange.gateway_reads_as
+    reply, expected = reply_of(adapter, exchange), exchange.gateway_reads_as
     if exchange.call.method == "POST":
         call = call_of(adapter, exchange)
         outcome = read_submit(adapter, call, reply)
@@ -79,7 +80,8 @@ def test_shared_vocabulary_does_not_change_a_clear_exchange(adapter: Adapter, pa
             assert outcome == exactly(expected.refs, tuple[TaskRef, ...])
         return
     try:
-        snapshot: Any = read_poll(adapter, reply, adapter.base_url)
+        kind: Kind = "image" if "/image_generate/" in reply.path else "video"
+        snapshot: Any = read_poll(adapter, reply, adapter.base_url, kind)
     except UnreadableReply:
         snapshot = "unreadable"
     if expected is not UNSET:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from gateway.domain.adapter.contract import Adapter, Capability
-from gateway.domain.adapter.request import InputKind
+from gateway.domain.adapter.request import InputKind, Kind
 from gateway.domain.routing.price import Price
 from gateway.settings import sections
 from gateway.settings.toml import HeaderValue, Host, HttpUrl, Network
@@ -88,23 +88,44 @@ def _limits(meta: Meta) -> str:
 
 
 def models_of(adapter: Adapter) -> Iterator[tuple[str, ...]]:
-    """(model, from, seconds, resolution, aspect ratio, prompt, besides) of each capability row of an adapter."""
+    """(model, from, seconds, resolution, aspect ratio, prompt, besides) of each row of a model that makes videos."""
+    for model, capability in _rows(adapter, "video"):
+        yield (
+            model,
+            ", ".join(_INPUTS[kind] for kind in InputKind if kind in capability.inputs),
+            _numbers(capability.durations),
+            ", ".join(sorted(capability.resolutions, key=RESOLUTIONS.index)) or "–",
+            ", ".join(sorted(capability.aspect_ratios, key=RATIOS.index)) or "–",
+            str(capability.prompt_max or "–"),
+            ", ".join(_besides(capability)) or "–",
+        )
+
+
+def image_models_of(adapter: Adapter) -> Iterator[tuple[str, ...]]:
+    """(model, from, quality, aspect ratio, prompt, besides) of each row of a model that makes images."""
+    for model, capability in _rows(adapter, "image"):
+        yield (
+            model,
+            ", ".join(_INPUTS[kind] for kind in InputKind if kind in capability.inputs),
+            ", ".join(sorted(capability.qualities)) or "–",
+            ", ".join(sorted(capability.aspect_ratios, key=RATIOS.index)) or "–",
+            str(capability.prompt_max or "–"),
+            ", ".join(_besides(capability)) or "–",
+        )
+
+
+def _rows(adapter: Adapter, kind: Kind) -> Iterator[tuple[str, Capability]]:
+    """The model as the page writes it, and the row, of each capability of this kind."""
     for models in (adapter.capabilities, adapter.configurable):
         for model, capabilities in models.items():
             for capability in capabilities:
-                yield (
-                    f"`{model}`" + (" *" if models is adapter.configurable else ""),
-                    ", ".join(_INPUTS[kind] for kind in InputKind if kind in capability.inputs),
-                    _numbers(capability.durations),
-                    ", ".join(sorted(capability.resolutions, key=RESOLUTIONS.index)) or "–",
-                    ", ".join(ratio for ratio in RATIOS if ratio in capability.aspect_ratios) or "–",
-                    str(capability.prompt_max or "–"),
-                    ", ".join(_besides(capability)) or "–",
-                )
+                if capability.kind == kind:
+                    yield f"`{model}`" + (" *" if models is adapter.configurable else ""), capability
 
 
 _INPUTS = {InputKind.TEXT: "text", InputKind.IMAGE: "first frame", InputKind.REFERENCES: "references"}
-RESOLUTIONS, RATIOS = ("720p", "1080p", "4k"), ("16:9", "9:16", "1:1")
+RESOLUTIONS = ("720p", "1080p", "4k")
+RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "5:4", "4:5", "21:9")
 
 
 def _numbers(numbers: frozenset[int]) -> str:

@@ -6,7 +6,9 @@ from itertools import chain
 
 import pytest
 
-from gateway.api.generations.parameters import PARAMETERS
+from gateway.api.generations.image_parameters import PARAMETERS_OF
+from gateway.api.generations.parameter import Parameters
+from gateway.api.images.blocking import OTHER_FAILURE, STATUS_OF_FAILURE, GenerationFailed
 from gateway.api.openapi.errors import error_codes, failure_rows
 from gateway.api.web.auth import AdminRequired
 from gateway.commands.client import DEFAULT_URL
@@ -16,11 +18,11 @@ from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT
 from gateway.upstream.registry import load_adapters
 
 from .pages import ROOT, TESTED, table_below
-from .reference import SECTIONS, models_of, options_of, rows_of
+from .reference import SECTIONS, image_models_of, models_of, options_of, rows_of
 
 DOCS = ROOT / "docs"
 CONFIGURATION, ERRORS, PROVIDERS = DOCS / "configuration.md", DOCS / "errors.md", DOCS / "providers.md"
-CLIENTS = DOCS / "clients.md"
+CLIENTS, IMAGES = DOCS / "clients.md", DOCS / "images.md"
 ADAPTERS = load_adapters()
 HEADINGS = {"keevx": "## Keevx", "kling_relay": "## Kling relay", "foxapi": "## FoxAPI"}
 
@@ -42,11 +44,12 @@ def test_every_variable_is_documented() -> None:
     assert DEFAULT_URL.endswith(":8080")
 
 
-def test_every_field_of_a_create_is_documented_with_its_other_names() -> None:
-    rows = table_below(CLIENTS, "## Fields")
+@pytest.mark.parametrize("table", PARAMETERS_OF.values(), ids=PARAMETERS_OF)
+def test_every_field_of_a_create_is_documented_with_its_other_names(table: Parameters) -> None:
+    rows = table_below({"video": CLIENTS, "image": IMAGES}[table.kind], "## Fields")
 
     names = [(row[0].strip("`"), tuple(re.findall(r"`(\w+)`", row[1]))) for row in rows]
-    assert names == [(parameter.name, parameter.aliases) for parameter in PARAMETERS]
+    assert names == [(parameter.name, parameter.aliases) for parameter in table.rows]
     assert all(row[2] for row in rows)
 
 
@@ -63,7 +66,9 @@ def test_every_error_code_is_documented_with_its_status() -> None:
     assert [tuple(row) for row in rows] == [
         (f"`{code.code}`", str(code.status), code.meaning, code.remedy) for code in error_codes()
     ]
-    assert {code.code for code in error_codes()} == {error.code for error in request_errors()}
+    # The code of a `GenerationFailed` is that of the failure.
+    listed = {error.code for error in request_errors() if error is not GenerationFailed}
+    assert {code.code for code in error_codes()} == listed
 
 
 def test_every_error_says_its_own_remedy() -> None:
@@ -82,6 +87,13 @@ def test_the_models_of_a_provider_are_documented(provider) -> None:
     assert [tuple(row) for row in table_below(PROVIDERS, HEADINGS[provider])] == list(models_of(ADAPTERS[provider]))
 
 
+def test_the_models_that_make_images_are_documented() -> None:
+    documented = {name: list(image_models_of(adapter)) for name, adapter in ADAPTERS.items()}
+
+    assert {name for name, rows in documented.items() if rows} == {"keevx"}
+    assert [tuple(row) for row in table_below(PROVIDERS, "### Images of Keevx")] == documented["keevx"]
+
+
 @pytest.mark.parametrize("provider", [name for name, adapter in ADAPTERS.items() if options_of(adapter)])
 def test_the_options_of_a_provider_are_documented(provider) -> None:
     section = PROVIDERS.read_text().partition(f"\n{HEADINGS[provider]}\n")[2].partition("\n## ")[0]
@@ -97,15 +109,30 @@ def test_addresses_and_polling_of_providers_are_documented() -> None:
         [
             name,
             adapter.base_url,
-            adapter.polling.first_poll_seconds,
-            adapter.polling.poll_seconds,
-            adapter.polling.poll_max_seconds,
-            adapter.polling.submit_timeout_seconds,
-            adapter.polling.attempt_timeout_seconds,
-            adapter.polling.grace_seconds,
+            polling.first_poll_seconds,
+            polling.poll_seconds,
+            polling.poll_max_seconds,
+            polling.submit_timeout_seconds,
+            polling.attempt_timeout_seconds,
+            polling.grace_seconds,
         ]
-        for name, adapter in sorted(ADAPTERS.items())
+        for provider, adapter in sorted(ADAPTERS.items())
+        for name, polling in {
+            provider: adapter.polling,
+            **{f"{provider}/{model}": polling for model, polling in adapter.polling_by_model.items()},
+        }.items()
     ]
+
+
+def test_the_status_of_each_failure_of_a_call_that_waits_is_documented() -> None:
+    [text] = re.findall(r"one of the next table: (.*?)\.\n\n", ERRORS.read_text(), re.DOTALL)
+    said = {
+        code: int(status)
+        for names, status in re.findall(r"((?:`\w+`(?: and\s+)?)+) with(?: status)? (\d+)", " ".join(text.split()))
+        for code in re.findall(r"`(\w+)`", names)
+    }
+    assert said == STATUS_OF_FAILURE
+    assert text.endswith(f"all others with {OTHER_FAILURE}")
 
 
 def test_every_error_code_that_a_page_names_exists() -> None:

@@ -114,6 +114,24 @@ def test_generate_makes_a_file_from_a_file(run: Run, image: Path, tmp_path: Path
     assert {Path(path).parent.name for path in lines[-2:]} == {"results"}
 
 
+def test_generate_makes_images_and_watch_finds_them(run: Run, image: Path, tmp_path: Path) -> None:
+    made = run("generate", "a lake", "--kind=image", "--model=image", f"--reference={image}", "--quality=1K", "--n=2")
+    assert made.returncode == 0, made.stderr
+    generation = made.stdout.split()[0]
+    for path in made.stdout.splitlines()[-2:]:
+        assert path.startswith(generation)
+        with Image.open(tmp_path / path) as picture:
+            picture.load()
+
+    watched = run("watch", generation, "--output=again")
+    assert watched.returncode == 0, watched.stderr
+    assert len(list((tmp_path / "again").iterdir())) == 2
+
+    refused = run("generate", "a lake", "--model=keevx/image")
+    assert (refused.returncode, "/v1/images/generations" in refused.stderr) == (2, True)
+    assert "--kind image" in refused.stderr
+
+
 def test_generate_without_a_result_says_why(run: Run, image: Path, tmp_path: Path) -> None:
     prompt = "waves [[sandbox:keevx:submit:fail_content]]"
     made = run("generate", prompt, "--model=keevx/V", f"--image={image}")

@@ -591,10 +591,11 @@ def test_check_shows_what_matters_and_each_model_by_its_routes(monkeypatch: pyte
         r"fetch +public addresses, 10\.0\.0\.0/8",
         r"webhooks +the secret is configured",
         r"drain_seconds +125: a stop takes this long at most; the supervisor must wait longer .*",
-        rf"model +auto, 5 routes: {relay},\n +keevx/V {price}, keevx/KL",  # in the order of the providers in the file
+        # In the order of the providers in the file.
+        rf"model +auto, 6 routes: {relay},\n +keevx/V {price}, keevx/KL, keevx/image",
         r"model +kling, 3 routes: kling_relay/kling-v2-master, .*",
         rf"model +hero, 1 route, cheapest: keevx/V {price}",
-        r"models +and 5 more, one for each route: .*",
+        r"models +and 6 more, one for each route: .*",
     ):
         assert re.search(rf"^{line}$", done.output, re.MULTILINE), (line, done.output)
 

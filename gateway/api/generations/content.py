@@ -1,11 +1,11 @@
 """Sends the file of an output: all of it, parts of it, or a redirect to where it is (RFC 9110)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC
 from email.utils import format_datetime
 from secrets import token_hex
-from typing import Any, cast
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from litestar import Request, route
@@ -13,6 +13,7 @@ from litestar.datastructures import State
 from litestar.enums import HttpMethod
 from litestar.response.base import ASGIResponse
 
+from gateway.api.generations.public_ids import stored_id
 from gateway.api.web.answers import GET, disposition
 from gateway.api.web.conditional import Validators, is_current, joined_headers, range_applies
 from gateway.api.web.context import Context, key_beside_token
@@ -21,26 +22,21 @@ from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.streaming import Streamed
 from gateway.artifacts.access import File, Redirect, Stream, Variant
+from gateway.domain.adapter.request import Kind
 from gateway.domain.byte_ranges import ranges_of
 from gateway.domain.errors import RangeNotSatisfiable
 from gateway.domain.generation.model import Generation
+from gateway.generations.kind import ROOT, of_kind
 from gateway.tokens import TOKEN_MAX
 
 Call = Request[Any, Any, State]
 CACHE_SECONDS = 86_400  # a browser may show a file for this long without asking, even after the file was deleted
-VARIANTS: tuple[Variant, ...] = ("video", "thumbnail")
+VARIANTS: Final[Mapping[Kind, tuple[Variant, ...]]] = {
+    "video": ("video", "thumbnail"),  # the first is the default
+    "image": ("image", "thumbnail"),
+}
 _IN_URL = "%!#$&'()*+,/:;=?@[]~"  # characters that a URL may have unescaped
 _SCRIPTED = frozenset({"image/svg+xml"})  # image types that can have scripts, which would run as if they were ours
-_QUERY: Mapping[str, Mapping[str, Any]] = {
-    "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
-    "variant": {"type": "string", "enum": list(VARIANTS), "default": "video"},
-    "download": {
-        "type": "string",
-        "enum": ["0", "1"],
-        "default": "0",
-        "description": "`1`: a browser saves the file instead of showing it",
-    },
-}
 _CONDITIONS: Mapping[str, str] = {
     "If-None-Match": "ETags; 304 when the file has one of them",
     "If-Modified-Since": "a date; 304 when the file is not newer",
@@ -59,61 +55,102 @@ _FILE_HEADERS: Mapping[str, str] = {
     "Content-Disposition": "a name for the file",
 }
 _REDIRECT_HEADERS = {"Location": "where the file is"}
-_GET = Operation(
-    id="readVideoContent",
-    summary="Get the file of an output: all of it, parts of it, or a redirect to it",
-    query=_QUERY,
-    headers={
-        "Range": "`bytes=0-499`, and so on; several ranges give `multipart/byteranges`",
-        "If-Range": "an ETag or a date; when the file does not match it, the whole file is sent",
-        **_CONDITIONS,
-    },
-    answer_headers=_FILE_HEADERS,
-    other_headers={
-        206: {
-            **_FILE_HEADERS,
-            "Content-Length": "of the part that is sent, in bytes",
-            "Content-Range": "`bytes 0-499/1234`; with several ranges each part has its own",
+
+
+def _query(kind: Kind) -> Mapping[str, Mapping[str, Any]]:
+    return {
+        "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
+        "variant": {"type": "string", "enum": list(VARIANTS[kind]), "default": kind},
+        "download": {
+            "type": "string",
+            "enum": ["0", "1"],
+            "default": "0",
+            "description": "`1`: a browser saves the file instead of showing it",
         },
-        302: _REDIRECT_HEADERS,
-        304: _VALIDATOR_HEADERS,
-        416: {"Content-Range": "`bytes */1234`: how many bytes the file has"},
-    },
-    media_types=("video/*", "image/*", "application/octet-stream"),
-    errors=(206, 302, 304, 400, 404, 410, 412, 416, 502, 503),
-    token=True,
-)
-_HEAD = Operation(
-    id="headVideoContent",
-    summary="Get the headers of the file of an output",
-    query=_QUERY,
-    headers=_CONDITIONS,
-    answer_headers=_FILE_HEADERS,
-    other_headers={302: _REDIRECT_HEADERS, 304: _VALIDATOR_HEADERS},
-    media_types=(),
-    errors=(302, 304, 400, 404, 410, 412, 502, 503),
-    token=True,
-)
+    }
+
+
+def _get(kind: Kind) -> Operation:
+    """The operation of `GET`: `readVideoContent` or `readImageContent`."""
+    return Operation(
+        id=f"read{kind.title()}Content",
+        summary="Get the file of an output: all of it, parts of it, or a redirect to it",
+        query=_query(kind),
+        headers={
+            "Range": "`bytes=0-499`, and so on; several ranges give `multipart/byteranges`",
+            "If-Range": "an ETag or a date; when the file does not match it, the whole file is sent",
+            **_CONDITIONS,
+        },
+        answer_headers=_FILE_HEADERS,
+        other_headers={
+            206: {
+                **_FILE_HEADERS,
+                "Content-Length": "of the part that is sent, in bytes",
+                "Content-Range": "`bytes 0-499/1234`; with several ranges each part has its own",
+            },
+            302: _REDIRECT_HEADERS,
+            304: _VALIDATOR_HEADERS,
+            416: {"Content-Range": "`bytes */1234`: how many bytes the file has"},
+        },
+        media_types=(*(f"{media}/*" for media in dict.fromkeys((kind, "image"))), "application/octet-stream"),
+        errors=(206, 302, 304, 400, 404, 410, 412, 416, 502, 503),
+        token=True,
+    )
+
+
+def _head(kind: Kind) -> Operation:
+    """The operation of `HEAD`: `headVideoContent` or `headImageContent`."""
+    return Operation(
+        id=f"head{kind.title()}Content",
+        summary="Get the headers of the file of an output",
+        query=_query(kind),
+        headers=_CONDITIONS,
+        answer_headers=_FILE_HEADERS,
+        other_headers={302: _REDIRECT_HEADERS, 304: _VALIDATOR_HEADERS},
+        media_types=(),
+        errors=(302, 304, 400, 404, 410, 412, 502, 503),
+        token=True,
+    )
 
 
 @route(
-    "/v1/videos/generations/{generation_id:str}/content",
+    f"{ROOT['video']}/{{generation_id:str}}/content",
     http_method=GET,
-    operation=_GET,
-    head_operation=_HEAD,
+    operation=_get("video"),
+    head_operation=_head("video"),
 )
-async def content(request: Call) -> ASGIResponse:
-    """Send the file of an output to a caller that has the key of the generation, or a token for this file."""
+async def video_content(request: Call) -> ASGIResponse:
+    """Send the video of an output, or its thumbnail."""
+    return await send_content(request, "video")
+
+
+@route(
+    f"{ROOT['image']}/{{generation_id:str}}/content",
+    http_method=GET,
+    operation=_get("image"),
+    head_operation=_head("image"),
+)
+async def image_content(request: Call) -> ASGIResponse:
+    """Send the image of an output, or its thumbnail."""
+    return await send_content(request, "image")
+
+
+async def send_content(request: Call, kind: Kind, check: Callable[[Generation], None] = lambda _: None) -> ASGIResponse:
+    """Send the file of an output to a caller that has the key of the generation, or a token for this file.
+
+    `check` may refuse the generation with an error of the path's own dialect.
+    """
     context: Context = request.app.state.context
     params = Params.of(request)
     index = params.whole("index", 0, 10_000) or 0
-    variant = params.choice("variant", VARIANTS) or "video"
+    variant = params.choice("variant", VARIANTS[kind]) or kind
     inline = params.choice("download", ("0", "1")) != "1"
     token = params.text("token", longest=TOKEN_MAX)
-    generation_id = path_id(request, "generation_id")
+    generation_id = stored_id(path_id(request, "generation_id"))
     key = _key(request, context, token, (generation_id, str(index), variant))
     params.done()
-    generation = await context.generations.read(generation_id, key)
+    generation = of_kind(await context.generations.read(generation_id, key), kind, "/content")
+    check(generation)
     source = await context.artifacts.open(generation, index, variant)
     if isinstance(source, File) and request.method != HttpMethod.HEAD:  # a bucket signs a link for one method only
         source = await context.artifacts.link(source, inline=inline) or source

@@ -5,7 +5,7 @@ them reads and renders for itself (`bench/listeners.py`, 2026-11-30, both in one
 """
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from gateway.api.generations.views import GenerationView, generation_view
 from gateway.api.web.answers import unix
 from gateway.api.web.links import Links
+from gateway.domain.adapter.request import Kind
 from gateway.domain.generation.event_names import PROGRESS, PUBLIC_EVENTS
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.replay import as_of, status_of
@@ -22,7 +23,7 @@ from gateway.store.port import Event
 
 SHARED_MAX = 64  # positions whose events are held for further listeners
 _encode = msgspec.json.Encoder().encode
-_NAMES = [f"video.{name}" for name in (*PUBLIC_EVENTS.values(), PROGRESS)]
+_NAMES = [f"{kind}.{name}" for kind in get_args(Kind) for name in (*PUBLIC_EVENTS.values(), PROGRESS)]
 
 
 class EventView(Struct, frozen=True, kw_only=True):

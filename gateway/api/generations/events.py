@@ -18,15 +18,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.api.generations.event_feed import EventFrames, EventView, Feed
+from gateway.api.generations.public_ids import stored_id
 from gateway.api.web.answers import GET
 from gateway.api.web.context import context_of
 from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.streaming import Stalled, patient
 from gateway.clock import Clock
+from gateway.domain.adapter.request import Kind
 from gateway.domain.backoff import spread
 from gateway.domain.errors import GatewayError, InvalidParameter, NotFound
 from gateway.generations.event_stream import EventStreamSource
+from gateway.generations.kind import ROOT, of_kind
 from gateway.generations.notifier import Listener
 
 log = structlog.get_logger()
@@ -138,12 +141,10 @@ def _body(content: bytes, *, more: bool = True) -> HTTPResponseBodyEvent:
     return {"type": "http.response.body", "body": content, "more_body": more}
 
 
-@route(
-    "/v1/videos/generations/{generation_id:str}/events",
-    http_method=GET,
-    operation=Operation(
-        id="streamVideoEvents",
-        summary="Follow a generation from its beginning to its end. The events are `video.generation.` with `queued`,"
+def _operation(kind: Kind) -> Operation:
+    return Operation(
+        id=f"stream{kind.title()}Events",
+        summary=f"Follow a generation from its beginning to its end. The events are `{kind}.generation.` with `queued`,"
         " `in_progress`, `completed`, `failed`, `cancelled`, `expired`, `output.completed` and `output.failed`, each"
         " with an id from which a stream can be resumed, and `progress`, which has no id",
         stream=EventView,
@@ -156,17 +157,29 @@ def _body(content: bytes, *, more: bool = True) -> HTTPResponseBodyEvent:
         },
         headers={"Last-Event-ID": "the id of the last event that the client has; the stream begins after it"},
         errors=(204, 400, 404, 503),
-    ),
-)
+    )
+
+
+@route(f"{ROOT['video']}/{{generation_id:str}}/events", http_method=GET, operation=_operation("video"))
 async def video_events(request: Request[Any, Any, State]) -> ASGIResponse:
-    """Stream the events of one generation."""
+    """Stream the events of one generation of videos."""
+    return await _events(request, "video")
+
+
+@route(f"{ROOT['image']}/{{generation_id:str}}/events", http_method=GET, operation=_operation("image"))
+async def image_events(request: Request[Any, Any, State]) -> ASGIResponse:
+    """Stream the events of one generation of images."""
+    return await _events(request, "image")
+
+
+async def _events(request: Request[Any, Any, State], kind: Kind) -> ASGIResponse:
     context, key = context_of(request)
-    generation_id = path_id(request, "generation_id")
+    generation_id = stored_id(path_id(request, "generation_id"))
     params = Params.of(request)
     last_event_id = params.last_event_id(request)
     params.done()
     feed: Feed = request.app.state.feed
-    await context.generations.read(generation_id, key)
+    of_kind(await context.generations.read(generation_id, key), kind, "/events")
     if last_event_id is not None and not await feed.event_source.knows(generation_id, last_event_id):
         raise InvalidParameter(
             f"The generation has no event {last_event_id}; send the `id` of the last event that you have, or none.",

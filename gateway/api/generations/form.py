@@ -5,7 +5,8 @@ from typing import Any
 
 from litestar import Request
 
-from gateway.api.generations.parameters import BY_NAME, PARAMETERS, FormStyle
+from gateway.api.generations.parameter import FormStyle, Parameters
+from gateway.api.generations.parameters import VIDEO_PARAMETERS
 from gateway.api.generations.readers import OPTIONS_MAX
 from gateway.api.web.headers import header
 from gateway.api.web.json_body import parse_json, read_body
@@ -17,20 +18,20 @@ _MEMBER = re.compile(r"([^\[\]]+)\[(.+)\]", re.DOTALL)
 _NUMBERED = re.compile(r"(.+)\[[0-9]{0,2}\]", re.DOTALL)
 _REPEATED = frozenset({FormStyle.IMAGES, FormStyle.WORDS})
 _WITH_MEMBERS = frozenset({FormStyle.IMAGE, FormStyle.PAIRS})
-_SEVERAL = next(row.name for row in PARAMETERS if row.form is FormStyle.IMAGES)
-_WORD_LISTS = tuple(name for name, parameter in BY_NAME.items() if parameter.form is FormStyle.WORDS)
 
 
-async def read_create(request: Request[Any, Any, Any], limit: int) -> dict[str, object]:
+async def read_create(
+    request: Request[Any, Any, Any], limit: int, table: Parameters = VIDEO_PARAMETERS
+) -> dict[str, object]:
     """Return the body of a create request of at most `limit` bytes, from JSON or from a form that means the same."""
     raw = await read_body(request, limit)
     content_type, content_encoding = header(request, "content-type"), header(request, "content-encoding")
     if is_form(content_type):
-        return create_body(await parts_of(raw, request))
+        return create_body(await parts_of(raw, request), table)
     return parse_json(raw, content_type, content_encoding, "application/json or multipart/form-data")
 
 
-def create_body(parts: list[Part]) -> dict[str, object]:
+def create_body(parts: list[Part], table: Parameters = VIDEO_PARAMETERS) -> dict[str, object]:
     """Return the parts of a form as the fields of a JSON body for `normalise`; images that came as files are bytes.
 
     Numbers and booleans stay text and unknown names stay as they are: `normalise` reads or refuses them. An empty part
@@ -39,57 +40,59 @@ def create_body(parts: list[Part]) -> dict[str, object]:
     body: dict[str, Any] = {}
     holder: Any
     for part in parts:
-        if _is_left_empty(part):
+        if _is_left_empty(part, table):
             continue
-        name = _base(part.name)
-        style = _style(name)
+        name = _base(part.name, table)
+        style = _style(name, table)
         if style in _REPEATED:
             body.setdefault(name, []).append(part.image() if style is FormStyle.IMAGES else part.text())
             continue
         value: object
         member = _MEMBER.fullmatch(part.name)
-        if style is not FormStyle.IMAGE and member is not None and _style(member[1]) in _WITH_MEMBERS:
+        if style is not FormStyle.IMAGE and member is not None and _style(member[1], table) in _WITH_MEMBERS:
             holder, key, value = body.setdefault(member[1], {}), member[2], part.text()
         else:
-            holder, key, value = body, name, _value(part, name)
+            holder, key, value = body, name, _value(part, name, table)
         if not isinstance(holder, dict) or key in holder:
-            hint = f": it takes one image; `{_SEVERAL}` takes several" if style is FormStyle.IMAGE else ""
+            hint = ": it takes one image; `reference_images` takes several" if style is FormStyle.IMAGE else ""
             raise InvalidForm(f"The form has the field `{part.shown}` twice{hint}.", param=part.shown)
         holder[key] = value
-    for name in _WORD_LISTS:
-        if len(words := body.get(name, ())) == 1:  # `fallback=false` is a boolean, `fallback=kling` a list of one
+    for name in table.by_name:
+        if (
+            _style(name, table) is FormStyle.WORDS and len(words := body.get(name, ())) == 1
+        ):  # `fallback=false` is a boolean, `fallback=kling` a list of one
             is_word = boolean(words[0]) is None and not is_empty(words[0])
             body[name] = words if is_word else words[0]
     return body
 
 
-def _style(name: str) -> FormStyle | None:
+def _style(name: str, table: Parameters) -> FormStyle | None:
     """Return how a form says the field of this name; None for a name that no field has."""
-    parameter = BY_NAME.get(name)
+    parameter = table.by_name.get(name)
     return None if parameter is None else parameter.form
 
 
-def _is_left_empty(part: Part) -> bool:
+def _is_left_empty(part: Part, table: Parameters) -> bool:
     """Return whether a part is an optional box or file input of a browser's form that the person did not fill in.
 
     A file that has a name and no bytes is a damaged upload. It must be refused, or a video without it would be bought.
     """
-    parameter = BY_NAME.get(_base(part.name))
+    parameter = table.by_name.get(_base(part.name, table))
     is_optional = parameter is not None and not parameter.required
-    is_member_of_image = _style(part.name.partition("[")[0]) is FormStyle.IMAGE
+    is_member_of_image = _style(part.name.partition("[")[0], table) is FormStyle.IMAGE
     return (is_optional or is_member_of_image) and not part.content and not part.filename
 
 
-def _base(name: str) -> str:
+def _base(name: str, table: Parameters) -> str:
     """Return the name of a field without the `[]` or `[0]` that clients add where they send a list."""
     numbered = _NUMBERED.fullmatch(name)
     if numbered is None:
         return name
-    return numbered[1] if _style(numbered[1]) in _REPEATED | {FormStyle.IMAGE} else name
+    return numbered[1] if _style(numbered[1], table) in _REPEATED | {FormStyle.IMAGE} else name
 
 
-def _value(part: Part, name: str) -> object:
-    match _style(name):
+def _value(part: Part, name: str, table: Parameters) -> object:
+    match _style(name, table):
         case None:
             return part.content  # `normalise` refuses the name
         case FormStyle.IMAGE:

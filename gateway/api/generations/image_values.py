@@ -75,6 +75,14 @@ def read_images(value: object, name: str) -> list[str | bytes] | None:
     return [image for image in images if image is not None] or None
 
 
+def read_references(value: object, name: str) -> list[str | bytes] | None:
+    """Return the images of a list, or one image that came without a list, as OpenAI's `image` does."""
+    if isinstance(value, list):
+        return read_images(value, name)
+    image = _image(value, name, _DEPTH_MAX)
+    return None if image is None else [image]
+
+
 def _image(value: object, name: str, depth: int) -> str | bytes | None:
     if isinstance(value, bytes):  # a file of a form
         return value

@@ -1,19 +1,26 @@
-"""The fields of a create request: one table.
+"""The fields of a create request for a video: one table. Those for an image are in `image_parameters.py`.
 
-Everything that has to know the fields is computed from `PARAMETERS`: how a JSON body and a form are read, the other
+Everything that has to know the fields is computed from the two tables: how a JSON body and a form are read, the other
 names of a field, the hint for an unknown name, the OpenAPI schema of both kinds of body, and how a generation shows its
 request and the settings of its attempts. A new field is one row here, and its reader if no reader fits; a test checks
-that each of these places has it.
+that each of these places has it. Most rows of images are rows of this table.
 """
 
-from collections.abc import Callable, Mapping
-from enum import Enum, auto
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, defstruct
+from msgspec import Meta, Struct
 
 from gateway.api.generations.image_values import REFERENCES_MAX, Image, OneImage, read_image, read_images
+from gateway.api.generations.parameter import (
+    FormStyle,
+    Holder,
+    Parameter,
+    Parameters,
+    Shown,
+    Target,
+    setting,
+)
 from gateway.api.generations.readers import (
     PROMPT_MAX,
     SIZE_EXAMPLES,
@@ -39,60 +46,6 @@ from gateway.api.generations.readers import (
 from gateway.api.generations.webhook_url import WEBHOOK_URL_MAX, read_webhook_url
 from gateway.domain.parameters import spellings
 
-
-class FormStyle(Enum):
-    """How a form says a field. The name of the field is `name` here."""
-
-    TEXT = auto()  # one part with text
-    IMAGE = auto()  # one part: a file, or text; also `name[]`, `name[file_id]`, `name[image_url]`
-    IMAGES = auto()  # any number of parts, files or text; also `name[]`, `name[0]`
-    WORDS = auto()  # any number of parts with text; also `name[]`, `name[0]`
-    JSON = auto()  # one part with a JSON object as text
-    PAIRS = auto()  # one part `name[key]` for each pair, or one part with a JSON object as text
-
-
-class Holder(Enum):
-    """The value that a field ends up in."""
-
-    REQUEST = auto()  # a field of `GenerationRequest`
-    SETTINGS = auto()  # a field of its `Settings`
-    INPUT = auto()  # a field of its input; which fields are given decides the kind of input
-    SIZE = auto()  # another form of `resolution` and `aspect_ratio`
-    NOTHING = auto()  # it has one possible value, which changes nothing
-
-
-class Shown(Enum):
-    """When the `request` of a generation shows a field."""
-
-    GIVEN = auto()  # unless it has the default
-    ALWAYS = auto()
-    NEVER = auto()  # the generation shows it elsewhere, or not at all
-
-
-class Target(NamedTuple):
-    """Where the value of a field goes, and where it is shown from."""
-
-    holder: Holder
-    field: str = ""  # of the holder
-    shown: Shown = Shown.GIVEN
-    setting_type: Any = None  # of a setting: its type in the `settings` of an attempt
-
-
-class Parameter(Struct, frozen=True, kw_only=True):
-    """One field of a create request."""
-
-    name: str
-    read: Callable[[Any, str], Any]  # value, the client's name of the field → what it means, None: not asked for
-    json_type: Any  # the type that the OpenAPI document gives, besides null
-    target: Target
-    aliases: tuple[str, ...] = ()  # other names that are accepted
-    hints: tuple[str, ...] = ()  # names in other APIs that are refused with "did you mean" this field
-    form: FormStyle = FormStyle.TEXT
-    schema: Mapping[str, Any] = {}  # further members of its JSON schema
-    required: bool = False  # a blank value is refused instead of counting as absent
-    trims: bool = True  # white space around text is dropped before `read`
-
-
 ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
 
 _request = partial(Target, Holder.REQUEST)
@@ -101,13 +54,7 @@ _SIZE, _NOTHING = Target(Holder.SIZE), Target(Holder.NOTHING)
 _SIDE = Annotated[int, Meta(ge=1, le=99_999)] | str  # pixels
 _ELSE = 'What a route does not take is refused, unless `"adapt": "nearest"` allows the nearest value.'
 
-
-def _setting(field: str, setting_type: Any) -> Target:
-    return Target(Holder.SETTINGS, field, setting_type=setting_type)
-
-
-# The order is the one of the OpenAPI document and of `request` in an answer.
-PARAMETERS: tuple[Parameter, ...] = (
+_ROWS = (
     Parameter(
         name="model",
         read=read_model,
@@ -134,11 +81,11 @@ PARAMETERS: tuple[Parameter, ...] = (
         read=read_image,
         json_type=OneImage,
         target=_input("first_frame"),
-        aliases=("image_url", "input_reference"),
+        aliases=("image_url", "input_reference", "start_image_url"),
         hints=(
             *("file", "files", "image_file", "input_image", "img", "photo", "picture", "image_base64"),
             *("init_image", "first_frame", "first_frame_image", "first_image", "start_frame", "start_image"),
-            *("first_frame_url", "first_frame_image_url", "start_image_url"),
+            *("first_frame_url", "first_frame_image_url"),
         ),
         form=FormStyle.IMAGE,
         schema={"description": "First frame: URL, data URL, base64 or `file_…`."},
@@ -169,7 +116,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         name="duration",
         read=read_duration,
         json_type=Annotated[float, Meta(ge=1, le=3600)] | str,
-        target=_setting("duration_seconds", int),
+        target=setting("duration_seconds", int),
         aliases=("seconds",),
         hints=("duration_seconds", "length", "video_length"),
         schema={"description": f"Seconds, also as `5s`. {_ELSE}", "examples": [5, "5"]},
@@ -178,9 +125,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         name="resolution",
         read=read_resolution,
         json_type=str | int,
-        target=_setting("resolution", str),
-        aliases=("aspect_resolution",),
-        hints=("quality",),
+        target=setting("resolution", str),
+        aliases=("aspect_resolution", "quality"),
         schema={
             "description": f"A number of lines, or a name of it: `hd`, `full hd`, `2k` (1440p), `4K`. {_ELSE}",
             "examples": ["720p", "1080p", "4k"],
@@ -190,7 +136,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         name="aspect_ratio",
         read=read_aspect_ratio,
         json_type=str | float,
-        target=_setting("aspect_ratio", str),
+        target=setting("aspect_ratio", str),
         hints=("aspect", "orientation", "ratio"),
         schema={
             "description": f"Width to height, also as `16/9`, `1280x720`, `1.78` or `landscape`. {_ELSE} With an image"
@@ -236,7 +182,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         name="generate_audio",
         read=read_boolean,
         json_type=bool | int | str,
-        target=_setting("generate_audio", bool),
+        target=setting("generate_audio", bool),
         hints=("audio", "enable_audio", "sound", "with_audio"),
         schema={"description": "Also as `0` and `1`, or as text: `true`, `false`, `yes`, `no`, `on`, `off`."},
     ),
@@ -244,7 +190,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         name="negative_prompt",
         read=read_negative_prompt,
         json_type=Annotated[str, Meta(max_length=PROMPT_MAX)],
-        target=_setting("negative_prompt", str),
+        target=setting("negative_prompt", str),
         trims=False,
         schema={"description": "What the video should not show."},
     ),
@@ -252,14 +198,14 @@ PARAMETERS: tuple[Parameter, ...] = (
         name="seed",
         read=partial(read_integer, low=0, high=2**63 - 1),
         json_type=Annotated[int, Meta(ge=0, le=2**63 - 1)] | str,
-        target=_setting("seed", int),
+        target=setting("seed", int),
         schema={"description": "The start of the random numbers: the same seed and request give similar videos."},
     ),
     Parameter(
         name="fps",
         read=partial(read_integer, low=1, high=120, units=frozenset({"fps"})),
         json_type=Annotated[int, Meta(ge=1, le=120)] | str,
-        target=_setting("fps", int),
+        target=setting("fps", int),
         hints=("frame_rate", "framerate", "frames_per_second"),
         schema={"description": "Frames in a second."},
     ),
@@ -267,7 +213,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         name="cfg_scale",
         read=read_number,
         json_type=float | str,
-        target=_setting("cfg_scale", float),
+        target=setting("cfg_scale", float),
         hints=("cfg", "guidance", "guidance_scale"),
         schema={"description": "How closely the video follows the prompt; the range is that of the model."},
     ),
@@ -275,7 +221,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         name="mode",
         read=read_mode,
         json_type=Annotated[str, Meta(max_length=32)],
-        target=_setting("mode", str),
+        target=setting("mode", str),
         schema={"description": "A provider's own quality mode: `std`, `pro`."},
     ),
     Parameter(
@@ -362,40 +308,9 @@ PARAMETERS: tuple[Parameter, ...] = (
         schema={"description": "Only `url`: the answer always gives the URL of a result."},
     ),
 )
-ALIASES: Mapping[str, str] = {alias: parameter.name for parameter in PARAMETERS for alias in parameter.aliases}
-# Every name that is accepted.
-BY_NAME: Mapping[str, Parameter] = {
-    name: parameter for parameter in PARAMETERS for name in (parameter.name, *parameter.aliases)
-}
-
-
-def read_field(parameter: Parameter, value: object, name: str) -> Any:  # each field has a type of its own
-    """Return what a value means; `name` is the name that the client used. None: the field is not asked for.
-
-    Null, and blank text of a field that is not required, are the same as an absent field.
-    """
-    if isinstance(value, str) and parameter.trims:
-        value = spellings.trim(value)
-        if not value and not parameter.required:
-            return None
-    return None if value is None else parameter.read(value, name)
-
-
-# The body of a create request for the OpenAPI document; a request is read by `create_request.py`, which takes more.
-CreateVideo: type[Struct] = defstruct(
-    "CreateVideo",
-    [
-        (parameter.name, parameter.json_type)
-        if parameter.required
-        else (parameter.name, parameter.json_type | None, None)
-        for parameter in PARAMETERS
-    ],
-    kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-    module=__name__,
-    namespace={
-        "__doc__": "The body of a create request under its own names.\n\n"
-        "A field that is `null` or blank is the same as one that is absent. Numbers and booleans may come as text."
-    },
+VIDEO_PARAMETERS = Parameters(
+    "video",
+    _ROWS,
+    not_here={"output_format": "A video has the format in which its provider makes it."},
 )
+CreateVideo: type[Struct] = VIDEO_PARAMETERS.body("CreateVideo", __name__)

@@ -47,7 +47,7 @@ class LeftOutRoute(Struct, frozen=True, kw_only=True):
 class QuoteView(Struct, frozen=True, kw_only=True):
     """What a create with the same body would do. Nothing was stored or started."""
 
-    object: Literal["video.generation.quote"] = "video.generation.quote"  # the kind of this object
+    object: Literal["video.generation.quote", "image.generation.quote"]  # the kind of this object
     model: str  # the model as the request named it
     order: Order  # the rule that orders the routes
     cost_usd: float | None  # of the first route
@@ -63,6 +63,7 @@ def quote_view(quote: Quote, health: Health) -> QuoteView:
         for position, route in enumerate(quote.planned.routes, start=1)
     )
     return QuoteView(
+        object="video.generation.quote" if quote.request.kind == "video" else "image.generation.quote",
         model=quote.request.model,
         order=quote.model.order,
         cost_usd=routes[0].cost_usd if routes else None,

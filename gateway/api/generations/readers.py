@@ -11,9 +11,10 @@ import msgspec
 
 from gateway.api.generations.refusals import refuse
 from gateway.api.web.json_body import join
+from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.parameters import spellings
-from gateway.domain.parameters.dimensions import SIDE_MAX, SIDE_MIN, ratio_name
+from gateway.domain.parameters.dimensions import QUALITIES, SIDE_MAX, SIDE_MIN, ratio_name
 from gateway.domain.parameters.spellings import Size
 
 PROMPT_MAX = 20_000  # characters
@@ -22,6 +23,10 @@ SIZE_EXAMPLES = ("1280x720", "720x1280", "1920x1080", "1080x1920", "1024x1024")
 # Most requests use one of these canonical names. They are returned as they are, without any parsing.
 RESOLUTION_NAMES = frozenset({"480p", "720p", "1080p", "1440p", "4k"})
 RATIO_NAMES = frozenset({"16:9", "9:16", "1:1", "4:3", "3:4", "21:9"})
+# OpenAI's words for the quality of an image (`quality` in its API reference for images), and the number of pixels that
+# they ask for here. A model of OpenAI spends more work on an image; the models here differ in pixels alone.
+PLAIN_QUALITIES = {"low": "1K", "medium": "2K", "high": "4K", "standard": "1K", "hd": "2K"}
+_FORMAT_NAMES = {"jpg": "jpeg"}
 _SIDES = f"from {SIDE_MIN} to {SIDE_MAX:,} pixels"
 
 
@@ -111,6 +116,28 @@ def read_resolution(value: object, name: str) -> str | Size | None:
     return resolution
 
 
+def read_quality(value: object, name: str) -> str | None:
+    """Return the quality of an image: `1K`, `2K` or `4K`, or one of OpenAI's words in lower case.
+
+    `PLAIN_QUALITIES` has what OpenAI's words mean. They are not replaced here, because beside a `size` they ask for
+    nothing.
+    """
+    word = spellings.choice(value)
+    if word.upper() in QUALITIES:
+        return word.upper()
+    if word in PLAIN_QUALITIES:
+        return word
+    if not spellings.is_unasked(value):
+        refuse(name, f"one of {', '.join((*QUALITIES, *PLAIN_QUALITIES))} or auto", value)
+    return None
+
+
+def read_image_format(value: object, name: str) -> str:
+    """Return the name of a format of images: `png`, `jpeg` or `webp`."""
+    word = spellings.choice(value)
+    return _FORMAT_NAMES.get(word) or read_choice(value, name, choices=("png", "jpeg", "webp"))
+
+
 def read_aspect_ratio(value: object, name: str) -> str | None:
     """Return the canonical name of a ratio of width to height."""
     if isinstance(value, str) and value in RATIO_NAMES:
@@ -161,10 +188,10 @@ def read_fallback(value: object, name: str) -> bool | tuple[str, ...]:
     return tuple(models) or False
 
 
-def read_stream(value: object, name: str) -> None:
+def read_stream(value: object, name: str, *, kind: Kind = "video") -> None:
     """Accept `false` only: the answer to a create is never a stream."""
     if spellings.boolean(value) is not False:
-        remedy = "read the events of a generation at GET /v1/videos/generations/{id}/events"
+        remedy = f"read the events of a generation at GET /v1/{kind}s/generations/{{id}}/events"
         raise InvalidParameter(f"`{name}` can only be false here; {remedy}.", param=name)
 
 
@@ -173,6 +200,21 @@ def read_response_format(value: object, name: str) -> None:
     if not isinstance(value, str) or spellings.choice(value) != "url":
         reason = "the answer gives the URL of each result in `data[].url`"
         raise InvalidParameter(f"`{name}` can only be `url`: {reason}.", param=name)
+
+
+def read_image_response_format(value: object, name: str) -> str:
+    """Return how an answer shows an image: `url` or `b64_json`."""
+    return read_choice(value, name, choices=("url", "b64_json"))
+
+
+def read_fixed(value: object, name: str, *, accepted: tuple[str | int, ...], reason: str) -> None:
+    """Accept only the values that ask for what happens anyway; `reason` says why no other value is accepted."""
+    if spellings.is_unasked(value):
+        return
+    number, word = spellings.number(value), spellings.choice(value)
+    if number not in accepted and word not in accepted:
+        can_be = " or ".join(f"`{text}`" for text in accepted)
+        raise InvalidParameter(f"`{name}` can only be {can_be} here: {reason}.", param=name)
 
 
 def _object(value: object, name: str) -> Mapping[str, object]:

@@ -4,18 +4,18 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType, defstruct
 
-from gateway.api.generations.parameters import PARAMETERS, Holder, Shown
+from gateway.api.generations.image_parameters import PARAMETERS_OF
+from gateway.api.generations.parameter import Holder, Parameters, Shown
 from gateway.domain.adapter.request import Settings, TextInput
 from gateway.domain.generation.model import GenerationRequest
 
-_SETTINGS = tuple((row.name, row.target.field) for row in PARAMETERS if row.target.holder is Holder.SETTINGS)
+# Name in the API → the row. A setting that both kinds have is the same field in both tables.
+_SETTINGS = {
+    row.name: row for table in PARAMETERS_OF.values() for row in table.rows if row.target.holder is Holder.SETTINGS
+}
 _SettingsFields: Any = defstruct(
     "_SettingsFields",
-    [
-        (row.name, row.target.setting_type | UnsetType, UNSET)
-        for row in PARAMETERS
-        if row.target.holder is Holder.SETTINGS
-    ],
+    [(name, row.target.setting_type | UnsetType, UNSET) for name, row in _SETTINGS.items()],
     frozen=True,
     kw_only=True,
 )
@@ -28,8 +28,8 @@ class SettingsView(_SettingsFields):  # type: ignore[misc]  # its fields are in 
 def settings_view(settings: Settings) -> dict[str, Any]:
     """Return the settings that are set: name in the API → value."""
     view: dict[str, Any] = {}
-    for name, field in _SETTINGS:
-        value = getattr(settings, field)
+    for name, row in _SETTINGS.items():
+        value = getattr(settings, row.target.field)
         if value is not None:
             view[name] = value
     return view
@@ -44,19 +44,25 @@ def _parts(request: GenerationRequest) -> tuple[object, ...]:
 
 _DEFAULTS = _parts(GenerationRequest(model="", input=TextInput()))
 _ALWAYS = object()  # equal to no value
-# Name in the API, index of its holder in `_parts`, field of the holder, and the value that is not shown.
-_SHOWN = tuple(
-    (
-        row.name,
-        _HOLDERS.index(row.target.holder),
-        row.target.field,
-        _ALWAYS
-        if row.target.shown is Shown.ALWAYS
-        else getattr(_DEFAULTS[_HOLDERS.index(row.target.holder)], row.target.field, None),
+
+
+def _shown(table: Parameters) -> tuple[tuple[str, int, str, object], ...]:
+    """Name in the API, index of its holder in `_parts`, field of the holder, and the value that is not shown."""
+    return tuple(
+        (
+            row.name,
+            _HOLDERS.index(row.target.holder),
+            row.target.field,
+            _ALWAYS
+            if row.target.shown is Shown.ALWAYS
+            else getattr(_DEFAULTS[_HOLDERS.index(row.target.holder)], row.target.field, None),
+        )
+        for row in table.rows
+        if row.target.holder in _HOLDERS and row.target.shown is not Shown.NEVER
     )
-    for row in PARAMETERS
-    if row.target.holder in _HOLDERS and row.target.shown is not Shown.NEVER
-)
+
+
+_SHOWN = {kind: _shown(table) for kind, table in PARAMETERS_OF.items()}
 
 
 def request_view(request: GenerationRequest) -> dict[str, Any]:
@@ -66,7 +72,7 @@ def request_view(request: GenerationRequest) -> dict[str, Any]:
     """
     view: dict[str, Any] = {}
     parts = _parts(request)
-    for name, holder, field, hidden in _SHOWN:
+    for name, holder, field, hidden in _SHOWN[request.kind]:
         value = getattr(parts[holder], field, None)  # an input has only the fields of its kind
         if value is not None and value != hidden:
             view[name] = value

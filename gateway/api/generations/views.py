@@ -180,7 +180,7 @@ def generation_view(generation: Generation, links: Links, health: HealthOf = unk
 def _output_view(generation: Generation, output: OutputSummary, links: Links) -> OutputView:
     archived, url, thumbnail_url = output.archived, output.provider_url, output.thumbnail_url
     if archived is not None:
-        url = links.opened(generation, output.index, "video", archived.kept_until)
+        url = links.opened(generation, output.index, generation.kind, archived.kept_until)
         if archived.thumbnail is not None:
             thumbnail_url = links.opened(generation, output.index, "thumbnail", archived.kept_until)
     elif output.source is FileSource.PASS_THROUGH:

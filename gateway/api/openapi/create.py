@@ -3,46 +3,52 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.api.generations.parameters import ALIASES, BY_NAME, PARAMETERS, FormStyle, Holder
+from gateway.api.generations.image_values import REFERENCES_MAX
+from gateway.api.generations.parameter import FormStyle, Holder, Parameters
 from gateway.api.web.operation import BINARY
 from gateway.domain.adapter.request import TextInput
 from gateway.domain.generation.model import GenerationRequest
 
-CREATE_FORM = "CreateVideoForm"
 _AS_TEXT = "The bytes of a file; or, as text, a URL, a data URL, base64 or `file_…`."
 
 
-def create_body(schema: Mapping[str, Any]) -> dict[str, Any]:
+def create_body(schema: Mapping[str, Any], table: Parameters) -> dict[str, Any]:
     """Return the schema of the JSON body; `schema` is the one that msgspec made of the types in the table.
 
     It adds the descriptions and examples of the table, the defaults of `GenerationRequest`, and the other names.
     """
     properties = dict(schema["properties"])
     defaults = GenerationRequest(model="", input=TextInput())
-    for parameter in PARAMETERS:
+    for parameter in table.rows:
         name = parameter.name
         default = getattr(defaults, parameter.target.field, None) if parameter.target.holder is Holder.REQUEST else None
         shown_default = {"default": default} if default else {}  # an empty default is the same as an absent field
         properties[name] = {**properties[name], **shown_default, **parameter.schema}
-    for alias, name in ALIASES.items():
+    for alias, name in table.aliases.items():
         properties[alias] = {**properties[name], "description": f"Another name of `{name}`."}
     return {**schema, "properties": properties}
 
 
-def create_form(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of a create request as a form; `body` is the schema of the same request as JSON.
+def create_form(body: Mapping[str, Any], table: Parameters, title: str) -> dict[str, Any]:
+    """Return the schema of a create request as a form.
 
-    Each field has one name here. The names with brackets that some clients send are accepted too, but a generated
-    client has no use for them: two names of one field make generators leave the form out.
+    `body` is the schema of the same request as JSON, whose fields are those of `table`. Each field has one name here.
+    The names with brackets that some clients send are accepted too, but a generated client has no use for them: two
+    names of one field make generators leave the form out.
     """
     properties: dict[str, Any] = {}
     for name, schema in body["properties"].items():
         given = _without_null(schema)
-        match BY_NAME[name].form:
+        match table.by_name[name].form:
             case FormStyle.IMAGE:
                 properties[name] = {**BINARY, "description": f"{given['description']} {_AS_TEXT}"}
             case FormStyle.IMAGES:
-                properties[name] = {**given, "items": {**BINARY, "description": _AS_TEXT}}
+                properties[name] = {
+                    "type": "array",
+                    "items": {**BINARY, "description": _AS_TEXT},
+                    "maxItems": REFERENCES_MAX,
+                    "description": given["description"],
+                }
             case FormStyle.WORDS:
                 words = next(member for member in given["anyOf"] if member["type"] == "array")
                 properties[name] = {**words, "description": given["description"]}
@@ -53,7 +59,7 @@ def create_form(body: Mapping[str, Any]) -> dict[str, Any]:
                 properties[name] = given
     return {
         **body,
-        "title": CREATE_FORM,
+        "title": title,
         "description": "A create request as a form: the fields of the JSON body as text, images as files or text,"
         " objects as JSON. Leave out a field that you do not want to give: no text means `null`.",
         "properties": properties,

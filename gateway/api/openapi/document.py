@@ -1,6 +1,7 @@
 """Makes the OpenAPI document from the operations of all handlers and the wire structures that they name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -10,13 +11,14 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from gateway.api.generations.quote import LeftOutRoute
 from gateway.api.handlers import HANDLERS
 from gateway.api.openapi.errors import example_of, tables
-from gateway.api.openapi.samples import recorded, sample
+from gateway.api.openapi.samples import sample
 from gateway.api.openapi.schemas import component_schemas
 from gateway.api.openapi.tags import EVENTS_TAG, tag_of, tags_of
 from gateway.api.web.operation import BINARY, REF, Described, Operation, described
 from gateway.api.webhooks.events import BODIES, WEBHOOKS
 
 _ROUTES = "Only with 422 `unsupported_parameter`: every route of the model, and why it cannot do what was asked."
+_ID = "Only of a call that waits for images, once there is a generation: its id, with which it can be read."
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):
@@ -26,6 +28,7 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
     type: str  # the class of the error in OpenAI's vocabulary
     param: str | None  # the parameter at fault; null: none
     code: str  # stable; the table of errors of requests has all codes
+    generation_id: Annotated[str | UnsetType, Meta(description=_ID)] = UNSET
     routes: Annotated[tuple[LeftOutRoute, ...] | UnsetType, Meta(description=_ROUTES)] = UNSET
 
 
@@ -55,8 +58,9 @@ _WORDS = {
     415: "The media type of the body is not accepted here",
     416: "The file has none of the requested bytes",
     422: "No route of the model can do what was requested, or the idempotency key was used with another body",
-    502: "The provider did not deliver the file",
+    502: "The provider did not deliver the file, or made none",
     503: "Not available now; see Retry-After",
+    504: "The generation goes on, or its time has passed",
 }
 _ADMIN = "/v1/admin/"  # the beginning of the paths that need an admin key
 _PATH_TEXT = {"name": "Any name of the model; it may contain a slash.", "token": "The token of the callback URL."}
@@ -105,7 +109,14 @@ def document(server: str = "/") -> dict[str, Any]:
     structures = [
         structure
         for _, _, operation in operations
-        for structure in (operation.body, operation.answer, operation.stream, operation.error_body)
+        for structure in (
+            operation.body,
+            operation.answer,
+            *operation.other_answers,
+            operation.stream,
+            operation.error_body,
+            *operation.other_errors,
+        )
         if structure is not None
     ]
     schemas = component_schemas([*structures, *BODIES, ErrorAnswer])
@@ -138,10 +149,10 @@ def document(server: str = "/") -> dict[str, Any]:
 def _with_examples(webhooks: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
     """Return the webhooks with a tag, and with an example of each body."""
     shown: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(webhooks))
-    for name, methods in shown.items():
+    for methods in shown.values():
         methods["post"]["tags"] = [EVENTS_TAG]
         body = methods["post"]["requestBody"]["content"]["application/json"]
-        body["example"] = recorded().get(name, {}).get("body", sample(body["schema"], schemas))
+        body["example"] = sample(body["schema"], schemas)
     return shown
 
 
@@ -170,13 +181,11 @@ def _operation(route: Described, schemas: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": parameters,
         "responses": _responses(operation, schemas),
     }
-    examples = recorded().get(operation.id, {})
     accepted: dict[str, Any] = {"*/*": {"schema": BINARY}} if operation.any_body else {}
     if operation.body is not None:
-        accepted |= _json(operation.body, schemas, examples.get("body"))
+        accepted |= _json(operation.body, schemas)
     if operation.form is not None:
-        form = examples.get("form") or sample(operation.form, schemas)
-        accepted["multipart/form-data"] = {"schema": operation.form, "example": form}
+        accepted["multipart/form-data"] = {"schema": operation.form, "example": sample(operation.form, schemas)}
     if accepted:
         described["requestBody"] = {"required": operation.body_required and not operation.any_body, "content": accepted}
     if operation.open or operation.token:
@@ -187,33 +196,48 @@ def _operation(route: Described, schemas: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _responses(operation: Operation, schemas: Mapping[str, Any]) -> dict[str, Any]:
-    example = recorded().get(operation.id, {}).get("answer")
     if operation.stream is not None:
         events = {"contentMediaType": "application/json", "contentSchema": _ref(operation.stream)}
         data = sample(_ref(operation.stream), schemas)
         frame = f"event: {data.get('type')}\ndata: {msgspec.json.encode(data).decode()}\n\n"
         schema = {"type": "string", **events}
-        content: dict[str, Any] = {"text/event-stream": {"schema": schema, "example": example or frame}}
+        content: dict[str, Any] = {"text/event-stream": {"schema": schema, "example": frame}}
     elif operation.answer is None:
         content = {media_type: {"schema": BINARY} for media_type in operation.media_types}
+    elif operation.other_answers:
+        content = _one_of((operation.answer, *operation.other_answers), schemas)
     else:
-        content = _json(operation.answer, schemas, example)
+        content = _json(operation.answer, schemas)
     responses: dict[str, Any] = {
-        "200": {"description": "Done", "headers": _headers(operation.answer_headers), "content": content}
+        str(status): {"description": description, "headers": _headers(operation.answer_headers), "content": content}
+        for status, description in {operation.status: "Done", **operation.also}.items()
     }
     for status in sorted({*operation.errors, *(() if operation.open else (401, 403))}):
         answer = responses[str(status)] = {
-            "description": _PLAIN.get(status) or _WORDS[status],
+            "description": _PLAIN.get(status) or _WORDS.get(status) or HTTPStatus(status).phrase,
             "headers": _headers(operation.other_headers.get(status, {})),
         }
         if status not in _PLAIN:
-            own = operation.error_body
-            answer["content"] = _json(own, schemas) if own else _json(ErrorAnswer, schemas, example_of(status))
+            answer["content"] = _error_content(operation, status, schemas)
         elif status == 206:
             answer["content"] = {**content, "multipart/byteranges": {"schema": BINARY}}
     other = _json(ErrorAnswer, schemas, example_of(500))
     responses["default"] = {"description": "Any other error", "headers": _REQUEST_ID, "content": other}
     return responses
+
+
+def _error_content(operation: Operation, status: int, schemas: Mapping[str, Any]) -> dict[str, Any]:
+    own = operation.error_body or ErrorAnswer
+    example = example_of(status) if own is ErrorAnswer else None
+    return _one_of((own, *operation.other_errors), schemas, example)
+
+
+def _one_of(kinds: Sequence[type], schemas: Mapping[str, Any], example: Any = None) -> dict[str, Any]:
+    """Return the content of a body that has one of these structures. The example is one of the first."""
+    content = _json(kinds[0], schemas, example)
+    if len(kinds) > 1:
+        content["application/json"]["schema"] = {"oneOf": [_ref(kind) for kind in kinds]}
+    return content
 
 
 def _headers(texts: Mapping[str, str]) -> dict[str, Any]:

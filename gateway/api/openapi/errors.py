@@ -8,6 +8,7 @@ from gateway.domain.adapter.failure import MEANING, PUBLIC_CODE, REMEDY, REMEDY_
 from gateway.domain.errors import GatewayError
 
 _SHOWN_FIRST = {400: "invalid_parameter", 403: "forbidden_host", 503: "overloaded"}  # the example of a status
+_OF_FAILURES = frozenset(PUBLIC_CODE.values())
 
 
 class ErrorCode(NamedTuple):
@@ -22,9 +23,14 @@ class ErrorCode(NamedTuple):
 
 
 def error_codes() -> list[ErrorCode]:
-    """Return every code of a request once, in the order of its status and then of the source."""
+    """Return every code of a request once, in the order of its status and then of the source.
+
+    An error that has the code of a failed generation is left out: `failure_rows` has it.
+    """
     codes: dict[str, ErrorCode] = {}
     for kind in _classes(GatewayError):
+        if kind.code in _OF_FAILURES:
+            continue
         meaning = cleandoc(kind.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
         codes.setdefault(kind.code, ErrorCode(kind.code, kind.status, kind.type, kind.title, meaning, kind.remedy))
     return sorted(codes.values(), key=lambda code: code.status)

@@ -50,6 +50,7 @@ class Context:
     clock: Clock
     fetch_allow: Sequence[Network]  # networks that webhook URLs may lead to besides the public ones
     max_body_bytes: int
+    blocking_seconds: float  # how long a create of images waits for its result
     public_url: str | None
     started_at: int  # Unix seconds
 

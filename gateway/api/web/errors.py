@@ -1,4 +1,4 @@
-"""Writes all error bodies: `{"error": {"message", "type", "param", "code", …}, "request_id": …}`."""
+"""Writes all error bodies: `{"error": {"message", "type", "param", "code", …}, "request_id": …}`, or a dialect's."""
 
 import math
 import re
@@ -16,6 +16,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, ExceptionHandlersMap, Receive, Scope, Send
 
 from gateway.api.web.context import Context
+from gateway.api.web.error_format import ErrorFormat, ErrorInfo, format_of, openai_error
 from gateway.api.web.near_path import near_path
 from gateway.api.web.request_log import ERROR_CODE, log_location
 from gateway.domain.errors import (
@@ -33,8 +34,8 @@ from gateway.domain.errors import (
 log = structlog.get_logger()
 
 
-def render(error: GatewayError, request_id: str) -> Response[bytes]:
-    """The answer for an error: its status, its headers, and the body of the module docstring."""
+def render(error: GatewayError, request_id: str, error_format: ErrorFormat = openai_error) -> Response[bytes]:
+    """The answer for an error: its status, its headers, and its body in the given shape."""
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(0, math.ceil(error.retry_after)))
@@ -47,6 +48,7 @@ def render(error: GatewayError, request_id: str) -> Response[bytes]:
         param=error.param,
         headers=headers,
         members=error.members,
+        error_format=error_format,
     )
 
 
@@ -77,17 +79,19 @@ def _response(
     param: str | None = None,
     headers: Mapping[str, str],
     members: Mapping[str, object] | None = None,
+    error_format: ErrorFormat = openai_error,
 ) -> Response[bytes]:
-    body = {
-        "error": {
-            "message": _encodable(message),
-            "type": error_type,
-            "param": None if param is None else _encodable(param),
-            "code": code,
-            **(members or {}),
-        },
-        "request_id": request_id,
-    }
+    body, status = error_format(
+        ErrorInfo(
+            status=status,
+            message=_encodable(message),
+            type=error_type,
+            code=code,
+            param=None if param is None else _encodable(param),
+            members=members or {},
+            request_id=request_id,
+        )
+    )
     headers = {**headers, "x-request-id": request_id}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -101,11 +105,18 @@ def _encodable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
+def answer_to(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The answer to a request that raised this error. A fault of the gateway is logged, and its text is not shown."""
+    if isinstance(error, GatewayError):
+        return _gateway_error(request, error)
+    return _unexpected(request, error)
+
+
 def _gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
     if type(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return _unexpected(request, error)
     request.scope["state"][ERROR_CODE] = error.code
-    return render(error, _request_id(request))
+    return render(error, _request_id(request), _format(request))
 
 
 _BY_STATUS: dict[int, type[GatewayError]] = {
@@ -120,7 +131,7 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
     status = error.status_code
     request_id = _request_id(request)
     if status == HTTPStatus.NOT_FOUND:
-        return render(_no_path(request), request_id)
+        return render(_no_path(request), request_id, _format(request))
     if not 400 <= status < 500:
         if status == HTTPStatus.INTERNAL_SERVER_ERROR or not 500 <= status < 600:
             return _unexpected(request, error)
@@ -132,6 +143,7 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
             code,
             request_id=request_id,
             headers=error.headers or {},
+            error_format=_format(request),
         )
     message, param = _message_and_param(error)
     kind = InvalidParameter if param is not None and status == HTTPStatus.BAD_REQUEST else _BY_STATUS.get(status)
@@ -145,8 +157,19 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
         code = _code(status)
     request.scope["state"][ERROR_CODE] = code
     return _response(
-        status, message, error_type, code, request_id=request_id, param=param, headers=_allow(error.headers or {})
+        status,
+        message,
+        error_type,
+        code,
+        request_id=request_id,
+        param=param,
+        headers=_allow(error.headers or {}),
+        error_format=_format(request),
     )
+
+
+def _format(request: Request[Any, Any, Any]) -> ErrorFormat:
+    return format_of(request, request.app.state.get("error_formats") or {})
 
 
 def _no_path(request: Request[Any, Any, Any]) -> NotFound:
@@ -201,7 +224,7 @@ def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[b
         error=type(error).__name__,
         exc_info=error,
     )
-    return render(GatewayError(), request_id)
+    return render(GatewayError(), request_id, _format(request))
 
 
 def _request_id(request: Request[Any, Any, Any]) -> str:

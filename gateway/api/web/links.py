@@ -23,7 +23,10 @@ class Links:
         return f"{self.base}/v1/{generation.kind}s/generations/{generation.id}/content?index={index}"
 
     def opened(self, generation: Generation, index: int, variant: str, until: datetime) -> str:
-        """The URL of an archived file with a token: anybody who has it can read the file until `until`."""
-        parameter = "" if variant == "video" else f"&variant={variant}"
+        """The URL of an archived file with a token: anybody who has it can read the file until `until`.
+
+        `variant` is the kind of the generation for the result itself, or "thumbnail".
+        """
+        parameter = "" if variant == generation.kind else f"&variant={variant}"
         token = self.signer.sign(CONTENT, generation.id, str(index), variant, until=until + TOKEN_GRACE)
         return f"{self.content(generation, index)}{parameter}&token={token}"

@@ -107,7 +107,7 @@ class Capability:
     seed: bool = False
     fps: frozenset[int] = frozenset()
     cfg_scale: tuple[float, float] | None = None  # lowest, highest
-    modes: Mapping[str, str] = field(default_factory=dict)  # mode → the resolution that it makes
+    modes: Mapping[str, str | None] = field(default_factory=dict)  # mode → the resolution that it makes; None: any
     count_max: int = 1  # how many outputs one submit can make
     options: frozenset[str] = frozenset()  # the names that `provider_options` may have
     defaults: Mapping[str, Any] = field(default_factory=dict)  # `Settings` that the provider requires

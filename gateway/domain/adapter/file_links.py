@@ -44,6 +44,7 @@ _HOST = re.compile(
     re.IGNORECASE,
 )
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_JPEG = re.compile(r"/9j/[A-Za-z0-9+/]{60,}+={0,2}")  # how every JPEG begins as base64 text: not a path
 _UNSAFE = re.compile(r"[\x00-\x20\"<>\\^`{|}\x7f]")
 
 
@@ -131,7 +132,7 @@ def _absolute(link: str, base_url: str) -> str | None:
     if http:
         return f"{http[1]}://{link[http.end() :]}"
     scheme = urlsplit(base_url).scheme
-    if not scheme or not link:
+    if not scheme or not link or _JPEG.fullmatch(link):
         return None
     if link[:2].replace("\\", "/") == "//":
         return f"{scheme}://{link[2:]}"

@@ -57,10 +57,15 @@ _NOT_RESULTS = frozenset(
         log logs trace properties property arguments args usage lipsync
         """)
 )
-_PICTURES = frozenset(
+# Small copies of a result. A poster or a snapshot may be the image that was asked for.
+_THUMBNAILS = frozenset(
     words("""
-        thumbnail thumbnails thumb thumbs thumbnailurl thumburl cover covers coverurl poster posters posterurl
-        preview previews previewurl image images img imgs imageurl imageurls imgurl picture pictures
+        thumbnail thumbnails thumb thumbs thumbnailurl thumburl cover covers coverurl preview previews previewurl
+        """)
+)
+_PICTURES = _THUMBNAILS | frozenset(
+    words("""
+        poster posters posterurl image images img imgs imageurl imageurls imgurl picture pictures
         pictureurl photo photos snapshot snapshots screenshot gif gifs sprite storyboard
         """)
 )
@@ -152,7 +157,7 @@ def is_result(name: str, kind: str = "video") -> bool:
     plain_name, parts = plain(name), tokens(name)
     if plain_name in _FILE_NAMES or _STRONG[kind].fullmatch(plain_name) or _WORK_NAMES.search(plain_name):
         return True
-    other = _PICTURES if kind == "video" else _VIDEOS
+    other = _PICTURES if kind == "video" else _VIDEOS | _THUMBNAILS
     return not any(word in _NOT_RESULTS or word in other for word in (*parts, plain_name))
 
 

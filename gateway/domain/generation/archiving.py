@@ -23,7 +23,7 @@ WAIT = timedelta(seconds=10)  # how long an open output waits for its file; then
 LONGEST_WAIT = timedelta(minutes=5)  # the same while the file is being transferred
 FIRST_SECONDS = 2.0  # before the second try
 MAX_SECONDS = 900.0  # the longest pause between later tries
-MISSING_TRIES = 3  # so many fetches without a video, over a whole grace, count as a missing result
+MISSING_TRIES = 3  # so many fetches without a sound file, over a whole grace, count as a missing result
 RESTART_SECONDS = 30.0  # after a restart, the first fetches are spread over this time
 
 
@@ -43,7 +43,8 @@ class FileArchived(Struct, frozen=True):
 class FileUnread(Struct, frozen=True, kw_only=True):
     """Fact: the file could not be archived.
 
-    `missing`: there is nothing at the URL, or something that is not a video. It counts once it was seen often enough.
+    `missing`: there is nothing at the URL, or something that is not a video, or image, as asked.
+    It counts once it was seen often enough.
     `final`: it is not tried again.
     `unstored`: it was not fetched, because the gateway's own artifact store takes no files at the moment.
     """

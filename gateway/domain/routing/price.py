@@ -66,12 +66,18 @@ def _outcomes(settings: Settings, capability: Capability, *, alike: bool) -> Ite
 
 
 def _modes(settings: Settings, capability: Capability) -> list[tuple[str | None, str | None]]:
-    """The possible pairs of mode and resolution: if a model has modes, each mode means one resolution."""
+    """The possible pairs of mode and resolution. A mode that means a resolution is paired with that one alone."""
     mode = settings.mode or (None if settings.resolution else capability.assumes.get("mode"))
-    if mode is not None:
-        return [(mode, capability.modes.get(mode, settings.resolution))]
     resolutions = _possible(settings.resolution, capability.assumes.get("resolution"), sorted(capability.resolutions))
-    meant = [(mode, made) for mode, made in capability.modes.items() if made in resolutions or resolutions == (None,)]
+    if mode is not None:
+        made = capability.modes.get(mode)
+        return [(mode, resolution) for resolution in (resolutions if made is None else (made,))]
+    meant = [
+        (mode, resolution)
+        for mode, made in capability.modes.items()
+        for resolution in (resolutions if made is None else (made,))
+        if resolution in resolutions or resolutions == (None,)
+    ]
     return [*meant] or [(None, resolution) for resolution in resolutions]
 
 

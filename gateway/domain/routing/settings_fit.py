@@ -79,8 +79,9 @@ def fit_settings(
     fit("mode", "mode", capability.modes, equal_mode, _never_near)
     reasons += _check_switches(requested, capability)
     mode, resolution = changes.get("mode"), changes.get("resolution")
-    if not reasons and mode is not None and resolution not in {None, capability.modes[mode]}:
-        message = f"`{mode}` means {capability.modes[mode]} here, `resolution` says {requested.resolution}"
+    made = None if mode is None else capability.modes[mode]
+    if not reasons and made is not None and resolution not in {None, made}:
+        message = f"`{mode}` means {made} here, `resolution` says {requested.resolution}"
         reasons.append(Reason(param="mode", message=message))
     defaults = {name: value for name, value in capability.defaults.items() if getattr(requested, name) is None}
     return replace(requested, **{**defaults, **changes}), adaptations, reasons

@@ -58,12 +58,15 @@ def after(seconds: float) -> datetime:
 
 def test_the_events_are_the_ends_of_generations() -> None:
     assert set(EVENTS) == {
-        f"video.generation.{status_name}" for status_name in ("completed", "failed", "cancelled", "expired")
+        f"{kind}.generation.{status_name}"
+        for kind in ("video", "image")
+        for status_name in ("completed", "failed", "cancelled", "expired")
     }
     assert get_args(EventName) == EVENTS
-    (kind, _) = get_args(get_args(Events)[0])
-    assert get_args(kind) == (ALL_EVENTS, *EVENTS)
-    assert {event_type("video", status) for status in Status if status.terminal} == set(EVENTS)
+    (names, _) = get_args(get_args(Events)[0])
+    assert get_args(names) == (ALL_EVENTS, *EVENTS)
+    ends = [status for status in Status if status.terminal]
+    assert {event_type(kind, status) for kind in ("video", "image") for status in ends} == set(EVENTS)
 
 
 def test_a_generation_has_one_event() -> None:

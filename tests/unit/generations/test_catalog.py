@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.domain.adapter.request import FramesInput, TextInput
+from gateway.domain.adapter.request import FramesInput, Kind, TextInput
 from gateway.domain.errors import ConfigurationError, ModelNotFound
 from gateway.domain.generation.model import GenerationRequest
 from gateway.domain.routing.plan import plan
@@ -42,6 +42,7 @@ def test_every_upstream_model_has_its_full_name():
     ("bare", "full"),
     [
         ("V", "keevx/V"),
+        ("image", "keevx/image"),
         ("kling-v1", "kling_relay/kling-v1"),
         ("kling-v3-text-to-video", "foxapi/kling-v3-text-to-video"),
     ],
@@ -73,14 +74,14 @@ def test_auto_is_every_route_and_kling_every_kling_route_newest_first():
 
 def test_without_a_kling_route_there_is_no_kling():
     listing = catalog("keevx")
-    assert [model.name for model in listing.listed()] == ["auto", "keevx/V", "keevx/KL"]
+    assert [model.name for model in listing.listed()] == ["auto", "keevx/V", "keevx/KL", "keevx/image"]
     with pytest.raises(ModelNotFound):
         listing.resolve("kling")
 
 
 def test_a_disabled_provider_has_no_models():
     listing = catalog("keevx", foxapi=ProviderSettings(enabled=False))
-    assert routes(listing.resolve("auto")) == ["keevx/V", "keevx/KL"]
+    assert routes(listing.resolve("auto")) == ["keevx/V", "keevx/KL", "keevx/image"]
 
 
 def test_a_configured_model_has_its_routes_in_order_and_its_policy():
@@ -174,6 +175,13 @@ def test_models_to_fall_back_to_come_later_and_each_route_once():
     model, candidates = listing.candidates(request)
     assert model.name == "keevx/V"
     assert [candidate.model for candidate in candidates] == ["V", "KL", "kling-v3-text-to-video"]
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_auto_has_only_the_routes_that_make_what_is_wanted(kind: Kind):
+    _, candidates = catalog().candidates(GenerationRequest(model="auto", kind=kind, input=TextInput()))
+    assert {capability.kind for candidate in candidates for capability in candidate.capabilities} == {kind}
+    assert ("image" in [candidate.model for candidate in candidates]) is (kind == "image")
 
 
 def test_every_model_to_fall_back_to_is_a_group_of_its_own_order():

@@ -147,6 +147,8 @@ async def test_connection_can_end_with_a_reset(sandbox: SandboxServer, client: h
 BODIES: dict[str, Any] = {
     "garbage": lambda reply: len(reply.content) == 512,
     "truncated_json": lambda reply: reply.text.startswith("{") and not reply.text.endswith("}"),
+    "truncated_file": lambda reply: reply.text.startswith("{") and not reply.text.endswith("}"),
+    "image_bomb": lambda reply: reply.content.startswith(b"\x89PNG"),
     "empty": lambda reply: reply.content == b"",
     "null": lambda reply: reply.json() is None,
     "empty_list": lambda reply: reply.json() == [],

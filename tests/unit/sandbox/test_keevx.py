@@ -180,7 +180,7 @@ async def test_documented_form_is_accepted(client: httpx.AsyncClient, changes: d
 
 
 @pytest.mark.parametrize(
-    ("data", "status", "code"), [(b"GIF89a...", 400, 100007), (b"\xff\xd8\xff" + b"0" * 21_000_000, 413, 100004)]
+    ("data", "status", "code"), [(b"%PDF-1.7", 400, 100007), (b"\xff\xd8\xff" + b"0" * 21_000_000, 413, 100004)]
 )
 async def test_upload_is_checked(client: httpx.AsyncClient, data: bytes, status: int, code: int) -> None:
     reply = await client.post("/figure-resource/upload/file", files={"file": ("a.png", data)})
@@ -220,22 +220,3 @@ async def test_the_source_header_can_be_enforced() -> None:
         refused = await client.post(url, json=VIDEO, headers={"authorization": "Bearer k"})
         accepted = await client.post(url, json=VIDEO, headers=KEY)
     assert (refused.status_code, accepted.status_code) == (400, 200)
-
-
-async def test_images_are_made_too(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:
-    body = {"prompt": "A lake", "generate_count": 2, "image_ratio": "16:9", "image_quality": "1K"}
-    reply = await client.post("/image_generate", json=body)
-    first, _ = reply.json()["data"]["task_ids"]
-    assert (await client.get(f"/image_generate/{first}")).json()["data"]["status"] == "GENERATING"
-    assert (await client.get(f"/image_to_video/{first}")).json()["code"] == 100003
-    sandbox.state.clock.advance(6)
-    done = (await client.get(f"/image_generate/{first}")).json()["data"]
-    assert set(done) == {"task_id", "status", "image_url", "thumbnail_url", "error_message"}
-    assert Image.open(io.BytesIO((await client.get(done["image_url"])).content)).size == (160, 90)
-
-
-@pytest.mark.parametrize("changes", [{"image_ratio": "2:1"}, {"generate_count": 9}, {"module": "max"}, {"model": "V"}])
-async def test_image_rules_have_their_own_code(client: httpx.AsyncClient, changes: dict[str, Any]) -> None:
-    reply = await client.post("/image_generate", json={"prompt": "x"} | changes)
-    assert (reply.status_code, reply.json()["code"]) == (400, 100002)
-    assert (await client.get("/image_generate/i2is-unknown")).json()["code"] == 110002

@@ -289,7 +289,7 @@ async def test_an_encoding_that_changes_nothing_is_read(upstream: Upstream, serv
 # -- what comes back
 
 
-async def test_a_reply_has_status_headers_in_lower_case_body_and_the_method_it_answers(
+async def test_a_reply_has_status_headers_in_lower_case_body_and_the_call_it_answers(
     upstream: Upstream, serve: Serve
 ) -> None:
     sent = reply(b'{"id": 1}', b"Retry-After: 7", b"X-A: 1", b"X-A: 2", status=b"429 Too Many Requests")
@@ -302,6 +302,7 @@ async def test_a_reply_has_status_headers_in_lower_case_body_and_the_method_it_a
         headers={"content-length": "9", "retry-after": "7", "x-a": "1, 2"},
         body=b'{"id": 1}',
         method="POST",
+        path="/v1/tasks",
     )
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gateway.api.generations.create_request import Normalised, normalise
-from gateway.api.generations.parameters import ALIASES, PARAMETERS, CreateVideo
+from gateway.api.generations.parameters import VIDEO_PARAMETERS, CreateVideo
 from gateway.api.generations.readers import RATIO_NAMES, RESOLUTION_NAMES
 from gateway.api.web.json_body import parse_json
 from gateway.domain.adapter.request import FramesInput, ReferencesInput, Settings, TextInput
@@ -40,7 +40,8 @@ CAT, DOG, FOX = (f"https://example.com/{name}.png" for name in ("cat", "dog", "f
 
 
 # Each field with all its names.
-NAMES: dict[str, list[str]] = {row.name: [row.name, *row.aliases] for row in PARAMETERS}
+NAMES: dict[str, list[str]] = {row.name: [row.name, *row.aliases] for row in VIDEO_PARAMETERS.rows}
+ALIASES = VIDEO_PARAMETERS.aliases
 
 
 def name_of(content: bytes) -> str:

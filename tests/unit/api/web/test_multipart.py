@@ -14,7 +14,7 @@ from PIL import Image
 
 from gateway.api.generations.create_request import Normalised, normalise
 from gateway.api.generations.form import create_body
-from gateway.api.generations.parameters import ALIASES, PARAMETERS
+from gateway.api.generations.parameters import VIDEO_PARAMETERS
 from gateway.api.web import multipart
 from gateway.api.web.json_body import parse_json
 from gateway.api.web.multipart import PARTS_MAX, Part, parse_form
@@ -30,7 +30,8 @@ from gateway.domain.errors import (
 B = "edge"
 TYPE = f"multipart/form-data; boundary={B}"
 CAT = "https://example.com/cat.png"
-FIELDS = {row.name for row in PARAMETERS}
+FIELDS = {row.name for row in VIDEO_PARAMETERS.rows}
+ALIASES = VIDEO_PARAMETERS.aliases
 
 
 def png(width: int = 32) -> bytes:

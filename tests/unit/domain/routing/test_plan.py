@@ -81,6 +81,8 @@ NOT_HONOURED: list[tuple[dict[str, Any], str, str]] = [
     ({"duration_seconds": 7}, "duration", "takes 5, 10, not 7" + HINT.format(5)),
     ({"resolution": "4k"}, "resolution", "takes 720p, 1080p, not 4k" + HINT.format("1080p")),
     ({"aspect_ratio": "4:3"}, "aspect_ratio", "takes 16:9, 1:1, 9:16, not 4:3" + HINT.format("16:9")),
+    ({"quality": "2K"}, "quality", "does not take it"),
+    ({"output_format": "png"}, "output_format", "does not take it"),
     ({"fps": 24}, "fps", "does not take it"),
     ({"mode": "pro"}, "mode", "does not take it"),
     ({"generate_audio": True}, "generate_audio", "cannot make sound"),
@@ -88,6 +90,8 @@ NOT_HONOURED: list[tuple[dict[str, Any], str, str]] = [
     ({"negative_prompt": ""}, "negative_prompt", "takes no negative prompt"),
     ({"seed": 0}, "seed", "does not honour a seed"),
     ({"cfg_scale": 0.0}, "cfg_scale", "does not honour cfg_scale"),
+    ({"quality": "2K"}, "quality", "does not take it"),
+    ({"output_format": "png"}, "output_format", "does not take it"),
     ({"max_cost": 1.0}, "max_cost", "has no price for this request, so a limit cannot be kept"),
     ({"prompt": " \n"}, "prompt", "requires a prompt"),
     ({"prompt": "a" * 21}, "prompt", "takes a prompt of at most 20 characters, not 21"),
@@ -554,7 +558,10 @@ CAPABILITIES = st.builds(
     seed=st.booleans(),
     fps=st.frozensets(st.sampled_from([24, 30])),
     cfg_scale=st.none() | st.just((0.0, 1.0)),
-    modes=st.sampled_from([{}, {"std": "720p", "pro": "1080p"}]),
+    modes=st.sampled_from([{}, {"std": "720p", "pro": "1080p"}, {"std": None, "pro": None}]),
+    kind=st.sampled_from(["video", "image"]),
+    qualities=st.frozensets(st.sampled_from(["1K", "2K", "4K"])),
+    output_formats=st.frozensets(st.sampled_from(["png", "jpeg"])),
     count_max=st.integers(1, 4),
     options=st.frozensets(st.sampled_from(["a", "b"])),
     defaults=st.sampled_from([{}, {"duration_seconds": 5}, {"resolution": "720p", "duration_seconds": 8}]),
@@ -582,10 +589,13 @@ SETTINGS = st.builds(
     fps=MAYBE | st.sampled_from([24, 30]),
     cfg_scale=MAYBE | st.sampled_from([0.0, 0.5, 2.0]),
     mode=MAYBE | st.sampled_from(["std", "pro"]),
+    quality=MAYBE | st.sampled_from(["1K", "4K"]),
+    output_format=MAYBE | st.just("png"),
 )
 REQUESTS = st.builds(
     GenerationRequest,
     model=st.just("any"),
+    kind=st.sampled_from(["video", "image"]),
     input=st.sampled_from([TextInput(), FRAME, BOTH, REFERENCES, replace(REFERENCES, first_frame="x")]),
     prompt=st.sampled_from(["", "boat", "a longer one"]),
     settings=SETTINGS,
@@ -639,13 +649,16 @@ def takes(row: Capability, request: GenerationRequest, sent: Settings, route: Ro
     requested = request.settings
     return all(
         [
+            row.kind == request.kind,
             input_kind(frames) in row.inputs,
             requested.duration_seconds is None or sent.duration_seconds in row.durations,
             requested.resolution is None or sent.resolution in row.resolutions,
             requested.aspect_ratio is None or sent.aspect_ratio in row.aspect_ratios
             or (sent.aspect_ratio is None and not row.aspect_ratios and isinstance(frames, FramesInput)),
             requested.mode is None or (requested.resolution is None and requested.mode in row.modes)
-            or row.modes.get(requested.mode) == sent.resolution,
+            or row.modes.get(requested.mode, "no such mode") in {None, sent.resolution},
+            requested.quality is None or sent.quality in row.qualities,
+            requested.output_format is None or requested.output_format in row.output_formats,
             requested.fps is None or requested.fps in row.fps,
             requested.seed is None or row.seed,
             not requested.generate_audio or row.generate_audio,

@@ -1,0 +1,84 @@
+"""What every dialect has, and the calls that their handlers share."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import State
+
+from gateway.api.generations.create_request import Given
+from gateway.api.generations.creating import Read, create, created_headers, wanted
+from gateway.api.generations.public_ids import generation_id, public_id
+from gateway.api.web.context import Context, context_of
+from gateway.api.web.error_format import ErrorFormat
+from gateway.api.web.headers import cost_header, poll_headers
+from gateway.api.web.links import Links
+from gateway.api.web.query import Params
+from gateway.domain.errors import InvalidParameter
+from gateway.domain.generation.model import Generation
+from gateway.domain.generation.summary import OutputSummary
+
+Call = Request[Any, Any, State]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """The shape of another API over the same generations."""
+
+    name: str
+    id_prefix: str  # of the ids that its answers have: see `gateway.api.generations.public_ids`
+    own_path: str  # what the paths that only it has begin with
+    error: ErrorFormat
+    read: Read  # its body of a create → the fields of a create request; raises 400 in its own words
+
+    def id(self, generation: Generation, index: int = 0) -> str:
+        """The id of a generation, or of one of its outputs, in this dialect."""
+        return public_id(self.id_prefix, generation.id, index)
+
+
+async def create_in(dialect: Dialect, request: Call, location: str) -> tuple[Context, Generation, dict[str, str]]:
+    """Create what the body asks for; return the generation, and the headers of the answer.
+
+    `location` is the path at which the dialect reads it, with `{id}` where the id is.
+    """
+    context, key = context_of(request)
+    normalised = await wanted(request, context, key, dialect.read)
+    created = await create(request, context, key, normalised)
+    path = location.format(id=dialect.id(created.generation))
+    return context, created.generation, created_headers(created, context, path)
+
+
+async def read_generation(request: Call, ignored: Collection[str] = ()) -> tuple[Context, Generation, dict[str, str]]:
+    """The generation that the path names, in whatever dialect its id is, and the headers of the answer to a read.
+
+    `ignored` are query parameters of the dialect that ask for what happens anyway.
+    """
+    context, key = context_of(request)
+    params = Params.of(request)
+    for name in ignored:
+        params.text(name)
+    params.done()
+    generation = await context.generations.read(generation_id(request), key)
+    return context, generation, poll_headers(generation, context.poll_advisor) | cost_header(generation)
+
+
+def renamed(body: Mapping[str, object], names: Mapping[str, str]) -> list[Given]:
+    """The fields of a body whose values are ours already: `names` has our name for each name that differs."""
+    return [Given(name, value, names.get(name)) for name, value in body.items()]
+
+
+def url_member(value: object, name: str) -> object:
+    """The image in `{"url": …}`, or the value itself if it is not an object. Raises `InvalidParameter`."""
+    if not isinstance(value, Mapping):
+        return value
+    if set(value) != {"url"}:
+        raise InvalidParameter(f"`{name}` must be an object with one member, `url`.", param=name)
+    return value["url"]
+
+
+def file_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:
+    """The URL at which anybody can fetch the file of an output; None while there is no file."""
+    if output.archived is not None:
+        return links.opened(generation, output.index, "video", output.archived.kept_until)
+    return output.provider_url

@@ -1,0 +1,108 @@
+"""Creates a generation from an HTTP request, in any dialect: bounds, decoding, normalising, idempotency.
+
+Everything that decides whether something is bought is here or below, so that no dialect has rules of its own.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import State
+
+from gateway.api.generations.create_request import Given, Normalised, normalise
+from gateway.api.generations.form import read_create
+from gateway.api.generations.image_parameters import PARAMETERS_OF
+from gateway.api.web.context import Context
+from gateway.api.web.headers import is_retry, only_header, poll_headers
+from gateway.api.web.query import Params
+from gateway.domain.adapter.request import Kind
+from gateway.domain.errors import InvalidParameter
+from gateway.generations.service import Created
+from gateway.inputs.prepare import file_name
+from gateway.media.image_header import LARGE
+
+Call = Request[Any, Any, State]
+Fields = Mapping[str, object] | Sequence[Given]
+Read = Callable[[Mapping[str, object]], Fields]  # the body as it came → the fields of a create request
+IDEMPOTENCY_KEY_MAX = 255  # characters
+
+
+def own_fields(body: Mapping[str, object]) -> Fields:
+    """The fields of a body that has our names already."""
+    return body
+
+
+async def wanted(
+    request: Call, context: Context, key: str, read: Read = own_fields, kind: Kind = "video"
+) -> Normalised:
+    """Return what the body of a create or a quote asks for; a large body is decoded in a thread.
+
+    `read` is pure, and may raise `InvalidParameter` or `UnknownParameter` in the words of its dialect.
+    """
+    Params.of(request).done()
+    body = await read_create(request, context.max_body_bytes, PARAMETERS_OF[kind])
+    return await normalised(body, context, key, read, kind)
+
+
+async def normalised(
+    body: Mapping[str, object], context: Context, key: str, read: Read = own_fields, kind: Kind = "video"
+) -> Normalised:
+    """Return what a body asks for that has been read already."""
+
+    def normalise_body() -> Normalised:
+        return normalise(read(body), partial(file_name, key), context.fetch_allow, kind)
+
+    return normalise_body() if _weight(body) <= LARGE else await asyncio.to_thread(normalise_body)
+
+
+async def create(request: Call, context: Context, key: str, normal: Normalised) -> Created:
+    """Create the generation; it is durable when this returns. A repeat gets the generation that it repeats."""
+    with normal.named():
+        return await context.generations.create(
+            normal.request,
+            key=key,
+            files=normal.files,
+            idempotency_key=_idempotency_key(request),
+            retry=is_retry(request),
+        )
+
+
+def created_headers(created: Created, context: Context, location: str) -> dict[str, str]:
+    """Return the headers of the answer to a create; `location` is the path at which the dialect reads it."""
+    headers = {"location": location} | poll_headers(created.generation, context.poll_advisor)
+    if created.replayed:
+        headers["idempotent-replayed"] = "true"
+    return headers
+
+
+def _weight(value: object) -> int:
+    """The characters and bytes in a body. Images make a body heavy, and looking at them would block the event loop."""
+    match value:
+        case str() | bytes():
+            return len(value)
+        case list():
+            return sum(map(_weight, value))
+        case dict():
+            return sum(map(_weight, value.values()))
+        case _:
+            return 0
+
+
+def _idempotency_key(request: Call) -> str | None:
+    value = only_header(request, "idempotency-key")
+    return None if value is None else read_idempotency_key(value, "Idempotency-Key")
+
+
+def read_idempotency_key(value: str, name: str) -> str:
+    """The idempotency key without spaces and tabs around it: a repeated request may have lost or gained some.
+
+    `name` is the header or the field that it came in. Raises `InvalidParameter`.
+    """
+    value = value.strip(" \t")
+    if any(character < " " or character == "\x7f" for character in value):
+        raise InvalidParameter(f"`{name}` has a control character in it; send printable characters.", param=name)
+    if not 0 < len(value) <= IDEMPOTENCY_KEY_MAX:
+        raise InvalidParameter(f"`{name}` must be 1 to {IDEMPOTENCY_KEY_MAX} characters, not {len(value)}.", param=name)
+    return value

@@ -1,0 +1,51 @@
+"""The ids of a generation. Each dialect has a prefix of its own before the same 26 characters.
+
+A path that several dialects share can so answer in the words of the dialect in which the generation was created, and
+every read accepts every id of a generation.
+"""
+
+import re
+from typing import Any, NamedTuple
+
+from litestar import Request
+
+from gateway.api.web.query import path_id
+
+OWN = "gen_"
+OPENAI, XAI, OPENROUTER, KLING, FOXAPI = "video_", "xai_", "or_", "task_", "task-unified-"
+KEEVX_VIDEO, KEEVX_IMAGE = "i2v-", "i2is-"  # one id for each output: `-1`, `-2` … follow for the second and later ones
+PREFIXES = (OWN, OPENAI, XAI, OPENROUTER, FOXAPI, KLING, KEEVX_VIDEO, KEEVX_IMAGE)
+_ID = re.compile(rf"({'|'.join(map(re.escape, PREFIXES))})([0-9A-HJKMNP-TV-Z]{{26}})(?:-([1-9][0-9]{{0,2}}))?")
+
+
+class PublicId(NamedTuple):
+    """What an id that a client sent says."""
+
+    prefix: str
+    generation_id: str  # as it is stored: `gen_…`
+    output: int = 0  # the index of the output
+
+
+def public_id(prefix: str, generation_id: str, index: int = 0) -> str:
+    """Return the id of a generation, or of one of its outputs, in the dialect with this prefix."""
+    output = f"-{index}" if index else ""
+    return f"{prefix}{generation_id.removeprefix(OWN)}{output}"
+
+
+def parse_id(text: str) -> PublicId | None:
+    """Return what an id says; None for text that cannot be the id of a generation."""
+    match = _ID.fullmatch(text)
+    if match is None or (match[3] is not None and match[1] not in {KEEVX_VIDEO, KEEVX_IMAGE}):
+        return None
+    return PublicId(match[1], f"{OWN}{match[2]}", int(match[3] or 0))
+
+
+def stored_id(text: str) -> str:
+    """Return the id of a generation as it is stored; other text stays as it is, because nothing has that id."""
+    public = parse_id(text)
+    return text if public is None else public.generation_id
+
+
+def generation_id(request: Request[Any, Any, Any]) -> str:
+    """Return the stored id of the generation that the path names, in whatever dialect the path says it."""
+    return stored_id(path_id(request, "generation_id"))

@@ -1,0 +1,177 @@
+"""OpenAI's answer to a call that makes images: their URLs, their bytes in base64, or both."""
+
+from base64 import b64encode
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
+from typing import Annotated, Literal, cast
+
+import msgspec
+from litestar.response.base import ASGIResponse
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
+
+from gateway.api.generations.views import GenerationView, OutputView, WarningView
+from gateway.api.web.answers import json_answer
+from gateway.api.web.context import Context
+from gateway.api.web.streaming import Streamed
+from gateway.artifacts.access import File
+from gateway.domain.adapter.task import Status
+from gateway.domain.errors import GatewayError, ImageNotReadable
+from gateway.domain.generation.model import Generation
+
+ResponseFormat = Literal["url", "b64_json"]
+_NO_TOKENS = "Always 0: images are not counted in tokens. Some clients fail without this member."
+_RETRY_SECONDS = 5.0  # after which the file of an image may be archived
+_encode = msgspec.json.Encoder().encode
+
+
+class ImageView(Struct, frozen=True, kw_only=True):
+    """One image."""
+
+    url: Annotated[
+        str | UnsetType, Meta(description="The gateway's own URL while it keeps the file, else the provider's.")
+    ] = UNSET
+    b64_json: Annotated[str | UnsetType, Meta(description="The bytes of the file in base64.")] = UNSET
+
+
+class TokenDetails(Struct, frozen=True):
+    """OpenAI's members, which are always 0 here."""
+
+    text_tokens: int = 0  # always 0
+    image_tokens: int = 0  # always 0
+
+
+class ImagesUsage(Struct, frozen=True, kw_only=True):
+    """What the images cost or may have cost by the configured prices, as in the generation."""
+
+    input_tokens: Annotated[int, Meta(description=_NO_TOKENS)] = 0
+    output_tokens: Annotated[int, Meta(description=_NO_TOKENS)] = 0
+    total_tokens: Annotated[int, Meta(description=_NO_TOKENS)] = 0
+    input_tokens_details: TokenDetails = TokenDetails()  # the same in parts
+    cost_usd: float | None  # null: a route that was used has no price
+    maybe_usd: float | None  # the part of it of which no provider has said whether it was billed
+    estimated: bool  # true: computed from configured prices, not from a bill
+
+
+class FailedImage(Struct, frozen=True, kw_only=True):
+    """An image that did not come, while others did."""
+
+    index: int  # of the output in the generation
+    code: str  # the code of the failure: see the table of errors of generations
+    message: str  # for people: why it did not come
+
+
+class ImagesAnswer(Struct, frozen=True, kw_only=True):
+    """The images that came, at least one."""
+
+    id: Annotated[str, Meta(description="The generation, which `GET /v1/images/generations/{id}` reads.")]
+    created: Annotated[int, Meta(description="Unix seconds: when the generation was created.")]
+    data: tuple[ImageView, ...]  # without those that did not come
+    usage: ImagesUsage  # what all of them cost
+    warnings: tuple[WarningView, ...]  # what differs from what the client asked for
+    failed: tuple[FailedImage, ...]  # empty if every image came
+
+
+async def images_answer(
+    generation: Generation,
+    context: Context,
+    view: GenerationView,
+    response_format: ResponseFormat | None,
+    headers: dict[str, str],
+) -> ASGIResponse:
+    """The answer of a generation that has completed; `view` is its public object.
+
+    Without a `response_format` an image has its URL, and its bytes too if the gateway keeps the file: some clients read
+    the one and some the other without asking for it. Raises `ImageNotReadable` if the bytes are asked for and are not
+    there.
+    """
+    outputs = [output for output in view.data if not output.extra]
+    came = [output for output in outputs if output.status is Status.COMPLETED]
+    files = {} if response_format == "url" else await _files(generation, context, came, response_format)
+    answer = ImagesAnswer(
+        id=view.id,
+        created=view.created_at,
+        data=(),
+        usage=ImagesUsage(cost_usd=view.usage.cost_usd, maybe_usd=view.usage.maybe_usd, estimated=view.usage.estimated),
+        warnings=view.warnings,
+        failed=tuple(
+            FailedImage(index=output.index, code=output.error.code, message=output.error.message)
+            for output in outputs
+            if output.error is not None
+        ),
+    )
+    images = [ImageView(url=UNSET if response_format == "b64_json" else output.url or UNSET) for output in came]
+    if not files:
+        return json_answer(replace(answer, data=tuple(images)), headers)
+    pieces = list(_pieces(answer, images, [files.get(output.index) for output in came]))
+    size = sum(len(piece) if isinstance(piece, bytes) else _encoded_size(piece.size) for piece in pieces)
+    described = {**headers, "content-type": "application/json", "content-length": str(size)}
+    return Streamed(context, _chunks(context, pieces), described)
+
+
+async def _files(
+    generation: Generation, context: Context, came: Iterable[OutputView], response_format: ResponseFormat | None
+) -> Mapping[int, File]:
+    """The archived files of these outputs, by their index; only those that can be read, unless they are asked for."""
+    files: dict[int, File] = {}
+    archived = {output.index for output in generation.outputs if output.kept is not None}
+    for output in came:
+        if output.index not in archived:
+            if response_format is None:
+                continue
+            raise ImageNotReadable(
+                f"The gateway does not have the file of image {output.index} now, so it cannot send it as `b64_json`."
+                f" The generation has ended well: GET /v1/images/generations/{generation.id} shows the `url` of the"
+                " file. The same call again, with the same Idempotency-Key, buys nothing, and answers with the file if"
+                " it has been archived by then.",
+                param="response_format",
+                retry_after=_RETRY_SECONDS,
+            )
+        try:
+            source = await context.artifacts.open(generation, output.index)
+        except GatewayError:
+            if response_format is None:  # its URL answers with the same error, which names the reason
+                continue
+            raise
+        if isinstance(source, File):
+            files[output.index] = source
+    return files
+
+
+def _pieces(answer: ImagesAnswer, images: Iterable[ImageView], files: Iterable[File | None]) -> Iterable[bytes | File]:
+    """The JSON of an answer, in which a file takes the place of its bytes in base64.
+
+    So an answer with many large images needs little memory: each file is read while it is sent.
+    """
+    before, after = _encode(answer).split(b'"data":[]', 1)
+    yield before + b'"data":['
+    for position, (image, file) in enumerate(zip(images, files, strict=True)):
+        yield b"," if position else b""
+        fields = _encode(image)
+        if file is None:
+            yield fields
+            continue
+        yield fields[:-1] + (b',"b64_json":"' if fields != b"{}" else b'"b64_json":"')
+        yield file
+        yield b'"}'
+    yield b"]" + after
+
+
+def _encoded_size(size: int) -> int:
+    """How many characters of base64 this many bytes need."""
+    return -(-size // 3) * 4
+
+
+async def _chunks(context: Context, pieces: Iterable[bytes | File]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            yield piece
+            continue
+        rest = b""  # base64 encodes three bytes at a time
+        async with aclosing(cast("AsyncGenerator[bytes]", context.artifacts.read(piece, range(piece.size)))) as chunks:
+            async for chunk in chunks:
+                whole = rest + chunk
+                end = len(whole) - len(whole) % 3
+                yield b64encode(whole[:end])
+                rest = whole[end:]
+        yield b64encode(rest)

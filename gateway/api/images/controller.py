@@ -1,0 +1,163 @@
+"""`/v1/images/…`: OpenAI's calls, which wait for the images unless the client asks for the object."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from litestar import Request, post
+from litestar.datastructures import State
+from litestar.response.base import ASGIResponse
+
+from gateway.api.generations.controller import (
+    CREATE_HEADERS,
+    CREATED_HEADERS,
+    created_answer,
+    generation_controller,
+)
+from gateway.api.generations.create_request import Normalised
+from gateway.api.generations.creating import create, normalised
+from gateway.api.generations.form import read_create
+from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, CreateImage
+from gateway.api.generations.views import GenerationView, generation_view
+from gateway.api.images.answer import ImagesAnswer, ResponseFormat, images_answer
+from gateway.api.images.blocking import ClientGone, named, until_ended
+from gateway.api.web.conditional import joined_headers
+from gateway.api.web.context import Context, context_of
+from gateway.api.web.operation import Operation, form_of
+from gateway.api.web.query import Params
+from gateway.api.web.small_body import BODY_ERRORS
+from gateway.domain.adapter.request import TextInput
+from gateway.domain.errors import BadRequest, GatewayError, InvalidParameter, Overloaded
+from gateway.generations.kind import ROOT
+
+Call = Request[Any, Any, State]
+
+
+class Preference(NamedTuple):
+    """What the client wants instead of waiting."""
+
+    responds_async: bool  # the object at once
+    headers: Mapping[str, str]  # of the answer
+
+
+EDITS = "/v1/images/edits"
+_CLIENT_GONE = 499  # nobody reads this status
+_ASYNC: Mapping[str, Mapping[str, Any]] = {
+    "async": {
+        "type": "string",
+        "enum": ["true", "false", "1", "0"],
+        "default": "false",
+        "description": "`true`: answer with the generation at once, without waiting for the images",
+    }
+}
+
+
+def _operation(name: str, summary: str) -> Operation:
+    return Operation(
+        id=name,
+        summary=summary,
+        body=CreateImage,
+        form=form_of(CreateImage),
+        query=_ASYNC,
+        headers={**CREATE_HEADERS, "Prefer": "`respond-async` is the same as `?async=true`"},
+        answer=ImagesAnswer,
+        other_answers=(GenerationView,),
+        answer_headers={**CREATED_HEADERS, "Preference-Applied": "`respond-async` if the request preferred it"},
+        errors=(*BODY_ERRORS, 404, 409, 422, 502, 504),
+    )
+
+
+async def _generate(request: Call) -> ASGIResponse:
+    context, key = context_of(request)
+    preference = _preference(request)
+    body = await read_create(request, context.max_body_bytes, IMAGE_PARAMETERS)
+    wanted = await normalised(body, context, key, kind="image")
+    return await _make(request, context, key, wanted, preference)
+
+
+@post(
+    EDITS,
+    status_code=200,
+    operation=_operation("editImage", "Make images from other images and a prompt; the same as a create with images"),
+)
+async def edit_image(request: Call) -> ASGIResponse:
+    """Make images from other images."""
+    context, key = context_of(request)
+    preference = _preference(request)
+    body = await read_create(request, context.max_body_bytes, IMAGE_PARAMETERS)
+    wanted = await normalised(body, context, key, kind="image")
+    if isinstance(wanted.request.input, TextInput):
+        raise InvalidParameter(
+            f"`image` is required: the image to start from, or several. {ROOT['image']} makes images from a prompt"
+            " alone.",
+            param="image",
+        )
+    return await _make(request, context, key, wanted, preference)
+
+
+@post(
+    "/v1/images/variations",
+    status_code=200,
+    operation=Operation(
+        id="varyImage",
+        summary="Refused: no model makes variations of an image without a prompt",
+        any_body=True,
+        answer=ImagesAnswer,
+        errors=(400,),
+    ),
+)
+async def vary_image(request: Call) -> ASGIResponse:
+    """Refuse the call: a prompt that the client did not write would decide what is bought."""
+    context_of(request)
+    raise BadRequest(
+        f"No model makes variations of an image without a prompt. POST {EDITS} takes the image and a `prompt` that says"
+        " what to make of it."
+    )
+
+
+def _preference(request: Call) -> Preference:
+    """Whether the client wants the object instead of the images, and the header that says so."""
+    params = Params.of(request)
+    in_query = params.choice("async", ("true", "false", "1", "0"))
+    params.done()
+    preferences = joined_headers(request, "prefer").get("prefer", "").lower().split(",")
+    prefers = any(preference.partition(";")[0].strip() == "respond-async" for preference in preferences)
+    if in_query is not None:
+        return Preference(in_query in {"true", "1"}, {})
+    return Preference(prefers, {"preference-applied": "respond-async"} if prefers else {})
+
+
+async def _make(request: Call, context: Context, key: str, wanted: Normalised, preference: Preference) -> ASGIResponse:
+    response_format = cast("ResponseFormat | None", wanted.answer.get("response_format"))
+    if preference.responds_async:
+        if response_format == "b64_json":
+            raise InvalidParameter(
+                "`response_format` can only be `url` in a call that does not wait: there are no images yet.",
+                param=wanted.names["response_format"],
+            )
+        return created_answer(await create(request, context, key, wanted), context, request, preference.headers)
+    try:
+        # The place is taken before the create: refused after it, the call would have bought what it cannot answer.
+        with context.generations.place():
+            created = await create(request, context, key, wanted)
+            generation = await until_ended(request, context, created.generation)
+    except Overloaded as error:
+        error.detail += " With `?async=true` the call does not wait, and needs no place."
+        raise
+    except ClientGone:
+        return ASGIResponse(status_code=_CLIENT_GONE)
+    answered = {"location": f"{ROOT['image']}/{generation.id}"}
+    if created.replayed:
+        answered["idempotent-replayed"] = "true"
+    view = generation_view(generation, context.links(request), context.health.of)
+    try:
+        return await images_answer(generation, context, view, response_format, answered)
+    except GatewayError as error:
+        raise named(error, generation) from error
+
+
+ImageGenerationController = generation_controller(
+    "image",
+    CreateImage,
+    _operation("createImageGeneration", "Make images: wait for them, or with `async` answer with the generation"),
+    _generate,
+)

@@ -1,0 +1,47 @@
+"""Where the gateway's answers differ from the captured ones, and why that is right.
+
+`DIFFERENCES` has, for each capture, lines as `Replay.run` prints them with the reason for each.
+`NOT_SPOKEN` has the captures of clients whose protocol the gateway does not speak. `REASONS` has the calls of client
+packages that fail, with the reason: the first expression that matches the name of a call counts.
+"""
+
+import re
+
+from .clients import Result
+
+REASONS: dict[str, str] = {}
+
+DIFFERENCES: dict[str, dict[str, str]] = {}
+NOT_SPOKEN: dict[str, str] = {
+    "ai-sdk-replicate": "The gateway does not speak Replicate's predictions.",
+    "ai-sdk-vercel-gateway": "The gateway does not speak the protocol of Vercel's gateway.",
+    "fal-python": "The gateway does not speak the protocol of fal's queue.",
+    "replicate-node": "The gateway does not speak Replicate's predictions.",
+    "replicate-python": "The gateway does not speak Replicate's predictions.",
+}
+NOT_YET = "The gateway does not speak this shape yet."
+PENDING: set[str] = {
+    "ai-sdk-images",
+    "ai-sdk-klingai",
+    "ai-sdk-openrouter",
+    "ai-sdk-xai",
+    "curl-foxapi",
+    "curl-keevx",
+    "curl-kling",
+    "evolink-node",
+    "kling-api-npm",
+    "kling-python",
+    "klingai-api-python",
+    "litellm-proxy",
+    "litellm-python",
+    "openai-node",
+    "openai-python",
+    "openrouter-node",
+    "openrouter-python",
+}  # captures whose shape the gateway does not speak yet
+
+
+def reason_of(result: Result) -> str | None:
+    """Why a call that failed may fail; `None` if nothing here says so."""
+    reason = next((reason for pattern, reason in REASONS.items() if re.search(pattern, result.call)), None)
+    return reason or (NOT_YET if PENDING else None)

@@ -1,0 +1,93 @@
+"""Calls that wait for images, through the whole gateway with the sandbox as the provider."""
+
+import asyncio
+import base64
+import io
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from .conftest import Gateway, sandboxed
+
+IMAGES, EDITS = "/v1/images/generations", "/v1/images/edits"
+BODY = {"model": "image", "prompt": "A lake.", "quality": "1K", "aspect_ratio": "1:1"}
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, sandbox_options: dict[str, Any]) -> AsyncIterator[Gateway]:
+    """A gateway that may fetch results of the sandbox."""
+    async with sandboxed(tmp_path, plain_results=True, **sandbox_options) as gateway:
+        gateway.fetch_allow = (ip_network("127.0.0.0/8"),)
+        yield await gateway.start()
+
+
+async def submitted(gateway: Gateway, waiting: "asyncio.Task[httpx.Response]") -> None:
+    """Wait in real time until the sandbox has a task: before that only the call that waits has a timer."""
+    async with asyncio.timeout(10):
+        while not waiting.done() and not gateway.sandbox.state.tasks:  # noqa: ASYNC110  # the sandbox has no event
+            await asyncio.sleep(0.001)
+
+
+async def call(gateway: Gateway, path: str = IMAGES, **request: Any) -> httpx.Response:
+    """The answer of a call, for which the clock moves until it is there."""
+    waiting = asyncio.create_task(gateway.client.post(path, **request))
+    await submitted(gateway, waiting)
+
+    async def ended() -> bool:
+        return waiting.done() or not await gateway.app.store.open_ids(gateway.clock.now())
+
+    await gateway.clock.run_until(ended)  # the files are then sent in real time
+    return await waiting
+
+
+def images_of(response: httpx.Response) -> list[Image.Image]:
+    """The images of an answer, decoded."""
+    assert response.status_code == 200, response.text
+    return [Image.open(io.BytesIO(base64.b64decode(image["b64_json"]))) for image in response.json()["data"]]
+
+
+def bought(gateway: Gateway) -> list[dict[str, Any]]:
+    """The submits that started tasks, each once."""
+    bodies = {task.fingerprint: dict(task.request) for task in gateway.sandbox.state.tasks.values()}
+    return list(bodies.values())
+
+
+async def test_a_call_answers_with_images_that_decode(gateway: Gateway) -> None:
+    response = await call(gateway, json={**BODY, "n": 2, "size": "1024x1024"})
+    assert [image.width == image.height for image in images_of(response)] == [True, True]
+    assert [(body["image_quality"], body["image_ratio"], body["generate_count"]) for body in bought(gateway)] == [
+        ("1K", "1:1", 2)
+    ]
+
+
+async def test_an_edit_sends_the_images_of_its_form_to_the_provider(gateway: Gateway) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (400, 400), "teal").save(file, "PNG")
+    files = [("image[]", ("a.png", file.getvalue(), "image/png"))]
+    response = await call(gateway, EDITS, data={"model": "image", "prompt": "At night."}, files=files)
+    assert len(images_of(response)) == 1
+    [body] = bought(gateway)
+    assert len(body["reference_images"]) == 1
+
+
+async def test_a_call_that_a_stop_cut_off_is_answered_after_the_restart_and_bought_once(gateway: Gateway) -> None:
+    headers = {"idempotency-key": "k"}
+    waiting = asyncio.create_task(gateway.client.post(IMAGES, json=BODY, headers=headers))
+    await submitted(gateway, waiting)
+    stopping = asyncio.create_task(gateway.stop())
+    stopped = await waiting
+    await stopping
+    assert (stopped.status_code, stopped.json()["error"]["code"]) == (503, "shutting_down")
+
+    await gateway.start()
+    again = await call(gateway, json=BODY, headers=headers)
+
+    assert len(images_of(again)) == 1
+    assert again.json()["id"] == stopped.json()["error"]["generation_id"]
+    assert again.headers["idempotent-replayed"] == "true"
+    assert len(bought(gateway)) == 1
