@@ -31,7 +31,9 @@ _NOT_HERE = {
     ),
     **dict.fromkeys(("duration_seconds", "length"), _NO_LENGTH),
     **dict.fromkeys(("generate_audio", "audio", "sound"), "An image has no sound."),
-    **dict.fromkeys(("last_image", "image_tail", "image_tail_url", "end_image_url", "input_reference"), _FRAME),
+    **dict.fromkeys(
+        ("last_image", "image_tail", "image_tail_url", "end_image_url", "input_reference", "start_image_url"), _FRAME
+    ),
     **dict.fromkeys(
         ("resolution", "aspect_resolution"), "The size of an image is `quality` (1K, 2K or 4K), or `size` in pixels."
     ),
@@ -72,7 +74,7 @@ IMAGE_PARAMETERS = Parameters(
     "image",
     (
         _row("model"),
-        _row("prompt"),
+        _row("prompt", schema={"description": "What the image shows.", "examples": ["Waves on the beach"]}),
         _row(
             "reference_images",
             read=read_references,
@@ -129,8 +131,11 @@ IMAGE_PARAMETERS = Parameters(
             hints=("batch_size", "count", "num_images", "num_outputs", "number_of_images", "samples"),
             schema={"description": "The number of images."},
         ),
-        _row("negative_prompt"),
-        _row("seed"),
+        _row("negative_prompt", schema={"description": "What the image should not show."}),
+        _row(
+            "seed",
+            schema={"description": "The start of the random numbers: the same seed and request give similar images."},
+        ),
         _row("mode", aliases=("module",)),
         Parameter(
             name="output_format",

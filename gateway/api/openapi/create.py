@@ -26,7 +26,8 @@ def create_body(schema: Mapping[str, Any], table: Parameters) -> dict[str, Any]:
         properties[name] = {**properties[name], **shown_default, **parameter.schema}
     for alias, name in table.aliases.items():
         properties[alias] = {**properties[name], "description": f"Another name of `{name}`."}
-    return {**schema, "properties": properties}
+    example = {name: properties[name]["examples"][0] for name in ("model", "prompt")}
+    return {**schema, "properties": properties, "examples": [example]}
 
 
 def create_form(body: Mapping[str, Any], table: Parameters, title: str) -> dict[str, Any]:

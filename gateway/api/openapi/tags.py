@@ -39,7 +39,7 @@ TAGS: tuple[Tag, ...] = (  # the order is that of the document
     Tag("Health", "Whether the process is alive, and whether it should get traffic.", ("/health/",)),
     Tag("Callbacks", "What providers call. Clients do not need it.", ("/callbacks/",)),
     Tag("OpenAI videos", "The calls of OpenAI's video API: `client.videos.*`.", ("/v1/videos",)),
-    Tag("OpenRouter", "The calls of OpenRouter's video API.", ("/api/v1/", "/openrouter/")),
+    Tag("OpenRouter", "The calls of OpenRouter's video API.", ("/api/v1/", "/openrouter/", "/v1/videos/models")),
     Tag("xAI", "The calls of xAI's video API.", ("/xai/",)),
     Tag(
         "Kling",

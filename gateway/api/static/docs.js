@@ -131,7 +131,8 @@ function operationOf(path, method, operation, api) {
     response.description, contentOf(response.content),
   ]);
   node.append(el("h3", "Answers"), table(rows, ["Status", "Meaning", "Answer"]));
-  const headers = headersOf((operation.responses["200"] || {}).headers, api);
+  const success = Object.keys(operation.responses).find((status) => status.startsWith("2"));
+  const headers = headersOf((operation.responses[success] || {}).headers, api);
   if (headers.length) node.append(el("h3", "Headers of the answer"), table(headers, ["Header", "Description"]));
   return node;
 }

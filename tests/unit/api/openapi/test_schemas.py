@@ -14,7 +14,10 @@ class Answer(Struct):
 
 
 def test_a_comment_beside_a_field_describes_it() -> None:
-    assert component_schemas([Answer, SettingsView])["Answer"]["properties"]["beach"]["description"] == "Waves in a minute."
+    assert (
+        component_schemas([Answer, SettingsView])["Answer"]["properties"]["beach"]["description"]
+        == "Waves in a minute."
+    )
 
 
 def test_two_structures_with_one_name_are_refused() -> None:

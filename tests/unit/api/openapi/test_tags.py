@@ -16,6 +16,7 @@ PATHS = {
     "/v1/video/generations/{generation_id}": "new-api",
     "/api/v1/videos": "OpenRouter",
     "/openrouter/v1/videos/models": "OpenRouter",
+    "/v1/videos/models": "OpenRouter",
     "/xai/v1/videos/{generation_id}": "xAI",
     "/keevx/v1/figure-resource/upload/file": "Keevx",
     "/foxapi/v1/tasks/{generation_id}": "FoxAPI",
