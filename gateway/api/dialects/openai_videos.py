@@ -23,7 +23,7 @@ from gateway.api.web.context import context_of
 from gateway.api.web.error_format import openai_error
 from gateway.api.web.links import Links
 from gateway.api.web.lists import Listed
-from gateway.api.web.operation import Operation
+from gateway.api.web.operation import INDEX, Operation
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Settings
 from gateway.domain.adapter.task import Status
@@ -209,8 +209,9 @@ async def delete_video(request: Call) -> ASGIResponse:
         summary="Get the file of a video",
         query={
             "variant": {"type": "string", "enum": ["video", "thumbnail"], "default": "video"},
-            "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
+            "index": INDEX,
         },
+        media_types=("video/*", "image/*", "application/octet-stream"),
         errors=(206, 302, 304, 400, 404, 409, 410, 416, 502, 503),
         token=True,
     ),

@@ -23,7 +23,7 @@ from gateway.api.web.answers import GET, json_answer, unix
 from gateway.api.web.context import Context
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.links import Links
-from gateway.api.web.operation import Operation
+from gateway.api.web.operation import INDEX, Operation
 from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.adapter.request import InputKind, Settings
@@ -338,9 +338,10 @@ def _content(name: str, base: str) -> HTTPRouteHandler:
             id=f"{name}ReadVideoContent",
             summary="Get the file of a video",
             query={
-                "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
+                "index": INDEX,
                 "variant": {"type": "string", "enum": ["video", "thumbnail"], "default": "video"},
             },
+            media_types=("video/*", "image/*", "application/octet-stream"),
             error_body=OpenRouterErrorAnswer,
             errors=(206, 302, 304, 400, 404, 409, 410, 416, 502, 503),
             token=True,

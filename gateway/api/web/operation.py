@@ -51,6 +51,13 @@ def form_of(body: type[Struct]) -> Mapping[str, Any]:
 
 
 BINARY: Mapping[str, Any] = {"type": "string", "format": "binary"}
+INDEX: Mapping[str, Any] = {  # the query of a file
+    "type": "integer",
+    "minimum": 0,
+    "maximum": 10_000,
+    "default": 0,
+    "description": "of the output",
+}
 PAGE: Mapping[str, Mapping[str, Any]] = {  # the query of every list
     "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
     "after": {"type": "string", "description": "the `last_id` of a page: gives the page after it"},
