@@ -9,7 +9,7 @@ PYTEST_WORKERS ?= 3
 OUTDATED := $(shell tools/venv.sh state $(VENV) "$(PYTHON)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage scenarios chaos clients check format docs bench bench-against lock clean outdated
+.PHONY: help install demo generators test coverage scenarios chaos clients check format docs bench bench-against lock clean outdated
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -34,6 +34,13 @@ coverage: $(STAMP)  ## run every test and measure the coverage; takes 1.5 times 
 	$(BIN)/coverage run -m pytest -q -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
+
+GENERATORS := tests/generators
+generators: $(STAMP)  ## make clients of openapi/openapi.json with the usual generators, and use them; needs Node
+	@test -d $(GENERATORS)/.venv || $(BIN)/python -m venv $(GENERATORS)/.venv
+	$(GENERATORS)/.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(GENERATORS)/requirements.txt
+	npm install --prefix $(GENERATORS)/node --no-audit --no-fund --no-package-lock --silent
+	$(BIN)/python -m tests.generators.run
 
 scenarios: $(STAMP)  ## print a table of provider behaviours and their outcome, each row checked with the sandbox
 	$(BIN)/python -m tests.e2e.scenarios

@@ -5,14 +5,17 @@ These routes are not in the OpenAPI document.
 
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import msgspec
-from litestar import route
+from litestar import Request, route
+from litestar.datastructures import State
 from litestar.enums import MediaType
 from litestar.response.base import ASGIResponse
 
 from gateway.api.openapi.document import document
 from gateway.api.web.answers import GET
+from gateway.api.web.context import Context
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
@@ -21,14 +24,22 @@ _POLICY = (
 
 
 @route("/openapi.json", http_method=GET)
-async def openapi() -> ASGIResponse:
+async def openapi(request: Request[Any, Any, State]) -> ASGIResponse:
     """Send the OpenAPI document. Any web page may read it."""
-    return ASGIResponse(body=_document(), media_type=MediaType.JSON, headers={"access-control-allow-origin": "*"})
+    context: Context = request.app.state.context
+    # Without a configured URL the paths begin where the document is, also behind a proxy that adds a prefix.
+    return ASGIResponse(
+        body=_document(context.public_url or "."),
+        media_type=MediaType.JSON,
+        headers={"access-control-allow-origin": "*"},
+    )
 
 
 @route("/docs", http_method=GET)
-async def docs() -> ASGIResponse:
-    """Send the page of the API reference."""
+async def docs(request: Request[Any, Any, State]) -> ASGIResponse:
+    """Send the page of the API reference. With a slash after the path, the page's relative links would lead nowhere."""
+    if request.scope["raw_path"].endswith(b"/"):
+        return ASGIResponse(status_code=308, headers={"location": "../docs"})
     headers = {"content-security-policy": _POLICY}
     return ASGIResponse(body=_page("docs.html"), media_type=MediaType.HTML, headers=headers)
 
@@ -46,8 +57,8 @@ async def docs_style() -> ASGIResponse:
 
 
 @cache
-def _document() -> bytes:
-    return msgspec.json.format(msgspec.json.encode(document()), indent=2)
+def _document(server: str) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(document(server)), indent=2)
 
 
 @cache

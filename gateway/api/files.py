@@ -16,7 +16,7 @@ from gateway.api.web.context import Context, context_of, key_beside_token
 from gateway.api.web.json_body import read_body
 from gateway.api.web.lists import Listed
 from gateway.api.web.multipart import Part, parts_of
-from gateway.api.web.operation import BINARY, PAGE, Operation
+from gateway.api.web.operation import BINARY, PAGE, Operation, page_of
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.api.web.streaming import Streamed
@@ -50,17 +50,17 @@ _UPLOAD: Mapping[str, Any] = {
 class FileView(Struct, frozen=True, kw_only=True):
     """An uploaded image."""
 
-    id: str
-    object: Literal["file"] = "file"
-    bytes: int
-    created_at: int
-    expires_at: int | None
-    filename: str
-    purpose: str
-    status: Literal["processed"] = "processed"
-    content_type: str
-    width: int
-    height: int
+    id: str  # names the file in requests
+    object: Literal["file"] = "file"  # the kind of this object
+    bytes: int  # the size of the file
+    created_at: int  # Unix seconds
+    expires_at: int | None  # Unix seconds: then the file is deleted
+    filename: str  # as it was uploaded
+    purpose: str  # as it was uploaded
+    status: Literal["processed"] = "processed"  # a file can be used at once
+    content_type: str  # the media type, by the bytes
+    width: int  # pixels
+    height: int  # pixels
 
 
 class FileList(Listed[FileView], frozen=True, kw_only=True):
@@ -107,7 +107,7 @@ class FileController(Controller):
             summary="List your own files, newest first",
             query={
                 "limit": {**PAGE["limit"], "maximum": LIST_MAX, "default": LIST_MAX},
-                "after": PAGE["after"],
+                "after": page_of("file_")["after"],
                 "order": PAGE["order"],
                 "purpose": {"type": "string", "enum": list(PURPOSES)},
             },

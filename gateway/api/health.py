@@ -17,8 +17,8 @@ RETRY_AFTER_SECONDS = 5  # after which an orchestrator should ask again
 class Health(Struct, frozen=True, kw_only=True):
     """`status` is `ok`, or `unavailable` with the reason."""
 
-    status: str
-    reason: str | UnsetType = UNSET
+    status: str  # `ok` or `unavailable`
+    reason: str | UnsetType = UNSET  # why it is unavailable
     warnings: tuple[str, ...] | UnsetType = UNSET  # problems for an operator that do not stop the traffic
 
 

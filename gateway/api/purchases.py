@@ -20,28 +20,28 @@ class AdminPurchase(Struct, frozen=True, kw_only=True):
     """An attempt of a deleted generation that may have been billed. It contains nothing that the client sent."""
 
     id: str  # of the attempt
-    generation: str
+    generation: str  # the id of the deleted generation
     key: str  # the end of the id of the client's key
-    kind: Kind
-    model: str
-    provider: str
-    provider_model: str
-    tasks: tuple[str, ...]
-    billed: str
+    kind: Kind  # what it made
+    model: str  # the model as the request named it
+    provider: str  # the name of the provider
+    provider_model: str  # the provider's own name of the model
+    tasks: tuple[str, ...]  # the provider's ids of the tasks
+    billed: str  # whether the provider charged for it
     cost_usd: float | None  # null: the route had no price
     created_at: int  # of the generation
-    sent_at: int | None
-    ended_at: int | None
-    deleted_at: int
-    object: Literal["purchase"] = "purchase"
+    sent_at: int | None  # Unix seconds; null: it was not sent
+    ended_at: int | None  # Unix seconds; null: it had not ended
+    deleted_at: int  # Unix seconds
+    object: Literal["purchase"] = "purchase"  # the kind of this object
 
 
 class AdminPurchaseList(Struct, frozen=True, kw_only=True):
     """Purchases; those of the oldest generation come first."""
 
-    data: tuple[AdminPurchase, ...]
-    has_more: bool
-    object: Literal["list"] = "list"
+    data: tuple[AdminPurchase, ...]  # the purchases of this page
+    has_more: bool  # whether there are purchases after this page
+    object: Literal["list"] = "list"  # the kind of this object
 
 
 class PurchaseController(Controller):

@@ -48,12 +48,13 @@ from typing import ClassVar
 
 
 class GatewayError(Exception):
-    """The root of every error that a client can meet. Raised itself, it is a defect of the gateway."""
+    """The gateway has a defect: an error that no other class describes. It is the root of all errors of clients."""
 
     code: str = "internal"  # stable: programs read it
     status: int = 500
     type: str = "api_error"  # the class of the error in OpenAI's vocabulary
     title: ClassVar[str] = "The gateway failed."
+    remedy: ClassVar[str] = "Report it with the `request_id`."  # what a client can do about it; the pages show it
 
     def __init__(self, detail: str = "", *, param: str | None = None, retry_after: float | None = None) -> None:
         """`detail` is the message for this case, `param` the parameter at fault, `retry_after` is in seconds."""
@@ -66,57 +67,66 @@ class GatewayError(Exception):
 
 
 class BadRequest(GatewayError):
-    """The request cannot be understood, for a reason that no subclass names."""
+    """The request cannot be understood, for a reason that no other code names."""
 
     code, status, type, title = "bad_request", 400, "invalid_request_error", "The request is not valid."
+    remedy = "Correct the request."
 
 
 class InvalidJson(BadRequest):
     """The body is not JSON, or not a JSON object."""
 
     code, title = "invalid_json", "The body is not valid JSON."
+    remedy = "Correct the body."
 
 
 class InvalidParameter(BadRequest):
     """A parameter has the wrong type, or a value that no model accepts."""
 
     code, title = "invalid_parameter", "A parameter is not valid."
+    remedy = "Correct the parameter that `param` names."
 
 
 class UnknownParameter(BadRequest):
     """The request has a field that the API does not know. It is refused, because to ignore it would surprise."""
 
     code, title = "unknown_parameter", "The request has an unknown parameter."
+    remedy = "Remove it, or use the name that the message suggests."
 
 
 class InvalidImage(BadRequest):
     """An input image is not an image, is damaged, or is not within the limits of the gateway."""
 
     code, title = "invalid_image", "The image cannot be used."
+    remedy = "Send another image."
 
 
 class InvalidForm(BadRequest):
     """The body is declared as `multipart/form-data` and cannot be read as such."""
 
     code, title = "invalid_form", "The body is not a valid form."
+    remedy = "Correct the form."
 
 
 class FileLimitReached(BadRequest):
     """The API key has as many files, or as many bytes in files, as it may have."""
 
     code, title = "file_limit_reached", "The API key cannot have another file."
+    remedy = "Delete files."
 
 
 class Unauthenticated(GatewayError):
     """The request has no API key, or one that is not configured."""
 
     code, status, type, title = "invalid_api_key", 401, "authentication_error", "The API key is missing or not known."
+    remedy = "Send `Authorization: Bearer KEY` with a configured key."
 
 
 class InvalidToken(GatewayError):
     """The token in the URL was not signed for this use or has expired, and no API key was sent instead."""
 
     code, status, type, title = "invalid_token", 401, "authentication_error", "The token is not valid."
+    remedy = "Read the generation again: `data[].url` has a new one."
 
 
 class ForbiddenHost(GatewayError):
@@ -127,18 +137,21 @@ class ForbiddenHost(GatewayError):
 
     code, status, type = "forbidden_host", 403, "invalid_request_error"
     title = "Without API keys the gateway answers only to a loopback name, such as localhost."
+    remedy = "Configure `server.api_keys`."
 
 
 class NotFound(GatewayError):
     """The resource does not exist, or belongs to another API key: the answer is the same for both."""
 
     code, status, type, title = "not_found", 404, "invalid_request_error", "The resource does not exist."
+    remedy = "Check the path and the id."
 
 
 class ModelNotFound(NotFound):
     """No model with this name is configured."""
 
     code, title = "model_not_found", "The model does not exist."
+    remedy = "`GET /v1/models` lists the names."
 
 
 class MethodNotAllowed(GatewayError):
@@ -150,6 +163,7 @@ class MethodNotAllowed(GatewayError):
         "invalid_request_error",
         "The path does not have this HTTP method.",
     )
+    remedy = "Use a method that `Allow` names."
 
 
 class Conflict(GatewayError):
@@ -157,36 +171,42 @@ class Conflict(GatewayError):
 
     code, status, type = "conflict", 409, "invalid_request_error"
     title = "The state of the resource does not allow this now."
+    remedy = "Wait, or cancel it first."
 
 
 class IdempotencyKeyInUse(Conflict):
     """The first request with this idempotency key is still being handled: repeat it later to get its answer."""
 
     code, title = "idempotency_key_in_use", "A request with this idempotency key is still being handled."
+    remedy = "Send the same request again later."
 
 
 class FileInUse(Conflict):
     """The file cannot be deleted, because a generation that has not ended still needs it."""
 
     code, title = "file_in_use", "A generation still uses the file."
+    remedy = "Delete it after the generation has ended."
 
 
 class GenerationDeleted(Conflict):
     """The repeated request had made a generation that was deleted since. To make it again would be paid again."""
 
     code, title = "generation_deleted", "The generation that this request made was deleted."
+    remedy = "Use a new key, if you want to buy it again."
 
 
 class ArtifactExpired(GatewayError):
     """The result was archived for a limited time, which is over."""
 
     code, status, type, title = "artifact_expired", 410, "invalid_request_error", "The file has expired."
+    remedy = "Make it again."
 
 
 class ArtifactMissing(GatewayError):
     """The result should be in the artifact store but is not there: it was removed from outside."""
 
     code, status, type, title = "artifact_missing", 410, "api_error", "The file is lost."
+    remedy = "Tell the operator."
 
 
 class PreconditionFailed(GatewayError):
@@ -194,6 +214,7 @@ class PreconditionFailed(GatewayError):
 
     code, status, type = "precondition_failed", 412, "invalid_request_error"
     title = "The file does not match If-Match or If-Unmodified-Since."
+    remedy = "Read it from the beginning."
 
 
 class RangeNotSatisfiable(GatewayError):
@@ -201,6 +222,7 @@ class RangeNotSatisfiable(GatewayError):
 
     code, status, type = "range_not_satisfiable", 416, "invalid_request_error"
     title = "The file has none of the requested bytes."
+    remedy = "`Content-Range` has the size of the file."
 
     def __init__(self, detail: str = "", *, param: str | None = "Range", size: int = 0) -> None:
         """`size` is the size of the file in bytes, which the client needs for a correct range."""
@@ -212,6 +234,7 @@ class BodyTooLarge(GatewayError):
     """The body of the request has more bytes than the limit allows."""
 
     code, status, type, title = "body_too_large", 413, "invalid_request_error", "The body is too large."
+    remedy = "Send a URL or an uploaded file instead of the bytes."
 
 
 class UnsupportedMediaType(GatewayError):
@@ -219,6 +242,7 @@ class UnsupportedMediaType(GatewayError):
 
     code, status, type = "unsupported_media_type", 415, "invalid_request_error"
     title = "The body's media type is not supported."
+    remedy = "Send JSON or a form, uncompressed."
 
 
 class UnsupportedParameter(GatewayError):
@@ -226,6 +250,7 @@ class UnsupportedParameter(GatewayError):
 
     code, status, type = "unsupported_parameter", 422, "invalid_request_error"
     title = "The model does not support this request."
+    remedy = "`error.routes` has the reasons of each route; `'adapt': 'nearest'` may help."
 
 
 class IdempotencyKeyReused(GatewayError):
@@ -233,30 +258,35 @@ class IdempotencyKeyReused(GatewayError):
 
     code, status, type = "idempotency_key_reused", 422, "invalid_request_error"
     title = "The idempotency key was used with another body."
+    remedy = "Use one key for one request."
 
 
 class RequestTimeout(BadRequest):
     """The client sent the body of its request too slowly, or stopped sending."""
 
     code, status, title = "request_timeout", 408, "The body did not arrive in time."
+    remedy = "Send the request again."
 
 
 class Overloaded(GatewayError):
     """A limit of the gateway is reached. The client can send the request again later (`Retry-After`)."""
 
     code, status, type, title = "overloaded", 503, "api_error", "The gateway is at its limit; send the request later."
+    remedy = "Send the request again after `Retry-After`."
 
 
 class ShuttingDown(GatewayError):
     """The process is stopping and takes no new work."""
 
     code, status, type, title = "shutting_down", 503, "api_error", "The gateway is stopping; send the request again."
+    remedy = "Send the request again after `Retry-After`."
 
 
 class StoreUnavailable(GatewayError):
     """The ledger or a file store cannot be read or written now."""
 
     code, status, type, title = "store_unavailable", 503, "api_error", "The store is not available."
+    remedy = "Send the request again; the operator finds the remedy at `/health/ready`."
 
     def __init__(
         self,
@@ -275,18 +305,21 @@ class ProviderUnavailable(GatewayError):
     """The provider did not hand over the file of a result that only it has."""
 
     code, status, type, title = "provider_unavailable", 502, "api_error", "The provider did not answer."
+    remedy = "Try again later."
 
 
 class ImageNotReadable(GatewayError):
     """A call asked for the bytes of an image in its answer, and the gateway does not have the file."""
 
     code, status, type, title = "image_not_readable", 502, "api_error", "The gateway does not have the file."
+    remedy = "Read the generation: it has the `url`."
 
 
 class StillRunning(GatewayError):
     """A call that waits for its result has waited as long as it may. The generation goes on."""
 
     code, status, type, title = "still_running", 504, "api_error", "The generation has not ended yet."
+    remedy = "Read `error.generation_id`, or send the same call with its key to wait again."
 
 
 class ConfigurationError(Exception):

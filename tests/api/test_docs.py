@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 
@@ -29,9 +30,14 @@ async def test_nothing_is_loaded_from_other_hosts(gateway: Any, path: str) -> No
 async def test_everything_that_the_page_loads_is_served(gateway: Any) -> None:
     page = (await gateway.client.get("/docs")).text
     named = set(re.findall(r'(?:src|href)="([^"]+)"', page))
-    assert named == {"/docs/docs.css", "/docs/docs.js", "/openapi.json"}
+    assert named == {"docs/docs.css", "docs/docs.js", "openapi.json"}, "relative, so that a prefix does not matter"
     for path in named:
-        assert (await gateway.client.get(path)).status_code == 200
+        assert (await gateway.client.get(urljoin("/docs", path))).status_code == 200
+
+
+async def test_the_page_with_a_slash_leads_to_the_page(gateway: Any) -> None:
+    answer = await gateway.client.get("/docs/")
+    assert (answer.status_code, answer.headers["location"]) == (308, "../docs")
 
 
 async def test_the_page_may_run_its_own_script_alone(gateway: Any) -> None:

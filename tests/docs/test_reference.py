@@ -9,9 +9,10 @@ import pytest
 from gateway.api.generations.image_parameters import PARAMETERS_OF
 from gateway.api.generations.parameter import Parameters
 from gateway.api.images.blocking import OTHER_FAILURE, STATUS_OF_FAILURE, GenerationFailed
+from gateway.api.openapi.errors import error_codes, failure_rows
 from gateway.api.web.auth import AdminRequired
 from gateway.commands.client import DEFAULT_URL
-from gateway.domain.adapter.failure import PUBLIC_CODE, REMEDY, TASK_BILLED, FailureKind, Remedy
+from gateway.domain.adapter.failure import PUBLIC_CODE
 from gateway.domain.errors import GatewayError
 from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT
 from gateway.upstream.registry import load_adapters
@@ -24,12 +25,6 @@ CONFIGURATION, ERRORS, PROVIDERS = DOCS / "configuration.md", DOCS / "errors.md"
 CLIENTS, IMAGES = DOCS / "clients.md", DOCS / "images.md"
 ADAPTERS = load_adapters()
 HEADINGS = {"keevx": "## Keevx", "kling_relay": "## Kling relay", "foxapi": "## FoxAPI"}
-THEN = {
-    Remedy.STOP: "the generation ends",
-    Remedy.FALL_BACK: "the next route is tried",
-    Remedy.FALL_BACK_OR_WAIT: "the next route is tried, or the same one later",
-    Remedy.RECONCILE: "never sent to this provider again; `on_ambiguous` decides",
-}
 
 
 @pytest.mark.parametrize(("heading", "section", "without"), SECTIONS, ids=[heading for heading, *_ in SECTIONS])
@@ -68,19 +63,23 @@ def test_every_error_code_is_documented_with_its_status() -> None:
     assert AdminRequired in GatewayError.__subclasses__()  # defined in a module of its own, which must be imported
     rows = table_below(ERRORS, "## Errors of requests")
 
-    documented = [(row[0].strip("`"), int(row[1])) for row in rows]
-    assert len(documented) == len(set(documented))
+    assert [tuple(row) for row in rows] == [
+        (f"`{code.code}`", str(code.status), code.meaning, code.remedy) for code in error_codes()
+    ]
     # The code of a `GenerationFailed` is that of the failure.
-    listed = {(error.code, error.status) for error in request_errors() if error is not GenerationFailed}
-    assert set(documented) == listed
-    assert all(row[2] and row[3] for row in rows)
+    listed = {error.code for error in request_errors() if error is not GenerationFailed}
+    assert {code.code for code in error_codes()} == listed
+
+
+def test_every_error_says_its_own_remedy() -> None:
+    own = {error.code for error in request_errors() if "remedy" in vars(error)}
+    assert own == {error.code for error in request_errors()}
 
 
 def test_every_failure_kind_is_documented_with_its_remedy_and_cost() -> None:
     rows = table_below(ERRORS, "## Errors of generations")
 
-    documented = {row[0].strip("`"): (row[2], row[3]) for row in rows}
-    assert documented == {PUBLIC_CODE[kind]: (THEN[REMEDY[kind]], TASK_BILLED[kind].value) for kind in FailureKind}
+    assert [tuple(row) for row in rows] == [(f"`{code}`", *rest) for code, *rest in failure_rows()]
 
 
 @pytest.mark.parametrize("provider", ADAPTERS)

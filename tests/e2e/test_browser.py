@@ -1,6 +1,8 @@
-"""A real browser plays an archived result, seeks in it and saves it."""
+"""A real browser plays an archived result, seeks in it and saves it; and shows the reference of the API."""
 
 import asyncio
+import json
+import re
 import shutil
 import socket
 from collections.abc import AsyncIterator
@@ -15,6 +17,7 @@ from playwright.async_api import Page, async_playwright
 
 from gateway.api.web.auth import ANONYMOUS
 from gateway.app import Application
+from gateway.domain.adapter.task import Status
 from gateway.sandbox.media import Spec, render
 from gateway.settings.load import load
 from gateway.upstream.registry import load_adapters
@@ -141,3 +144,44 @@ async def test_a_browser_plays_seeks_and_saves(tmp_path: Path, page: Page) -> No
         content = await asyncio.to_thread((await saved.path()).read_bytes)
         assert sha256(content).hexdigest() == sha256(video).hexdigest()
         assert [answer for answer in server.answers if answer[0] not in {200, 206}] == []
+
+
+PHONE = {"width": 360, "height": 740}  # CSS pixels
+OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+OPEN_ALL = '() => document.querySelectorAll("details").forEach((part) => { part.open = true; })'
+
+
+async def test_a_phone_shows_the_reference_of_the_api(tmp_path: Path, page: Page) -> None:
+    server = Server(tmp_path)
+    failures: list[str] = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.on("console", lambda message: failures.append(message.text) if message.type == "error" else None)
+    page.on("response", lambda answer: failures.append(answer.url) if answer.status >= 400 else None)
+    async with server.running():
+        await page.set_viewport_size(PHONE)
+        await page.goto(f"{server.url}/docs")
+        create = page.locator("#operation-createVideoGeneration")
+        await create.wait_for()
+        assert await page.evaluate(OVERFLOW) <= 0, "the folded page scrolls sideways"
+
+        await create.locator("> summary").click()
+        await create.get_by_text("Example", exact=True).first.click()
+        assert '"prompt": "Waves on the beach"' in await create.locator("pre").first.inner_text()
+
+        schema = page.locator("#schema-CreateVideo")
+        assert not await schema.evaluate("(part) => part.open")
+        await create.get_by_role("link", name="CreateVideo", exact=True).first.click()
+        await page.wait_for_function('() => document.querySelector("#schema-CreateVideo").open')
+        top = await schema.evaluate("(part) => part.getBoundingClientRect().top")
+        assert 0 <= top < PHONE["height"], "the link leads to the schema"
+        assert await schema.get_by_role("link", name="createVideoGeneration", exact=True).is_visible()
+
+        await page.goto(f"{server.url}/docs#schema-GenerationView")
+        view = page.locator("#schema-GenerationView")
+        await view.get_by_role("link", name="Status", exact=True).first.click()
+        words = page.locator("#schema-Status").get_by_text("One of:")
+        assert {json.dumps(status.value) for status in Status} == set(re.findall(r'"\w+"', await words.inner_text()))
+
+        await page.evaluate(OPEN_ALL)
+        assert await page.evaluate(OVERFLOW) <= 0, "the unfolded page scrolls sideways"
+    assert failures == []

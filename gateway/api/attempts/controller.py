@@ -31,10 +31,11 @@ TaskId = Annotated[str, Meta(min_length=1, max_length=TASK_ID_MAX)]
 Call = Request[Any, Any, State]
 
 
-class AttachTask(Struct, frozen=True, kw_only=True):
+class AttachTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The task that a submit has started: `task_id`, or `task_ids` if it has started several."""
 
-    task_id: TaskId | UnsetType = UNSET
+    task_id: TaskId | UnsetType = UNSET  # the provider's id of the task
+    # the provider's ids of the tasks
     task_ids: Annotated[tuple[TaskId, ...], Meta(min_length=1, max_length=TASKS_MAX)] | UnsetType = UNSET
 
 

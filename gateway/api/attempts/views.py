@@ -12,30 +12,30 @@ from gateway.domain.generation.reconciliation import Decision
 class AdminAttempt(Struct, frozen=True, kw_only=True):
     """One submit to one provider, as an operator sees it."""
 
-    id: str
-    generation: str
-    generation_status: Status
+    id: str  # names the attempt
+    generation: str  # the id of its generation
+    generation_status: Status  # the status of its generation
     key: str  # the end of the id of the client's key
-    number: int
-    provider: str
-    provider_model: str
-    status: str
-    tasks: tuple[str, ...]
-    sent_at: int | None
-    ended_at: int | None
+    number: int  # from 1
+    provider: str  # the name of the provider
+    provider_model: str  # the provider's own name of the model
+    status: str  # how far the attempt is
+    tasks: tuple[str, ...]  # the provider's ids of the tasks
+    sent_at: int | None  # Unix seconds; null: it was not sent
+    ended_at: int | None  # Unix seconds; null while it runs
     deadline_at: int  # of the generation
     held: bool  # an output waits for an operator's decision about it
-    decision: Decision | None
+    decision: Decision | None  # of an operator; null: no decision
     resubmit_after: int | None  # the end of the quarantine; null unless it is held or will be sent again
-    billed: str | None
+    billed: str | None  # whether the provider charged for it; null: not yet known
     cost_usd: float | None  # what it cost or may have cost, counted per task; null: the route has no price
     upstream: UpstreamAnswerView | None  # the facts in the provider's answer to the submit, for asking the provider
-    object: Literal["attempt"] = "attempt"
+    object: Literal["attempt"] = "attempt"  # the kind of this object
 
 
 class AdminAttemptList(Struct, frozen=True, kw_only=True):
     """Attempts, oldest first."""
 
-    data: tuple[AdminAttempt, ...]
-    has_more: bool
-    object: Literal["list"] = "list"
+    data: tuple[AdminAttempt, ...]  # the attempts of this page
+    has_more: bool  # whether there are attempts after this page
+    object: Literal["list"] = "list"  # the kind of this object

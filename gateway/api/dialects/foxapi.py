@@ -36,9 +36,9 @@ class FoxTaskInfo(Struct, frozen=True):
 class FoxError(Struct, frozen=True):
     """Why a task failed."""
 
-    code: str
-    message: str
-    type: str = "task_error"
+    code: str  # the code of the failure: see the table of errors of generations
+    message: str  # for people
+    type: str = "task_error"  # the same for every failure of a task
 
 
 class FoxUsage(Struct, frozen=True):
@@ -50,43 +50,43 @@ class FoxUsage(Struct, frozen=True):
 class FoxResult(Struct, frozen=True):
     """One file."""
 
-    url: str
-    width: int | None
-    height: int | None
-    content_type: str | None
+    url: str  # of the file; it needs no key
+    width: int | None  # pixels; null: not known
+    height: int | None  # pixels; null: not known
+    content_type: str | None  # the media type; null: not known
 
 
 class FoxTask(Struct, frozen=True, kw_only=True):
     """A generation in FoxAPI's words. An expired one is `failed`, with that word as the code of its error."""
 
-    id: str
-    object: Literal["video.generation.task", "image.generation.task"]
-    type: Literal["video", "image"]
-    model: str
-    status: Literal["pending", "processing", "completed", "failed", "cancelled"]
-    progress: int
+    id: str  # read it at `GET /v1/tasks/{id}`
+    object: Literal["video.generation.task", "image.generation.task"]  # the kind of this object
+    type: Literal["video", "image"]  # the kind of the files
+    model: str  # as the request named it
+    status: Literal["pending", "processing", "completed", "failed", "cancelled"]  # the state in words of FoxAPI
+    progress: int  # percent
     created: int  # Unix seconds
-    task_info: FoxTaskInfo
-    usage: FoxUsage
+    task_info: FoxTaskInfo  # what a client may do about it
+    usage: FoxUsage  # what it cost
     results: tuple[str, ...] | None  # the URLs of the files, once it is completed
     result_data: tuple[FoxResult, ...] | None  # the same files with what is known about them
-    error: FoxError | None
+    error: FoxError | None  # null: it has not failed
 
 
 class FoxErrorBody(Struct, frozen=True):
     """The member `error` of every error."""
 
-    message: str
-    type: str
-    code: str
-    param: str | None
+    message: str  # for people: what is wrong, and the remedy
+    type: str  # the class of the error in words of FoxAPI
+    code: str  # stable; the table of errors of requests has all codes
+    param: str | None  # the parameter at fault; null: none
 
 
 class FoxErrorAnswer(Struct, frozen=True):
     """Every error of this dialect."""
 
-    error: FoxErrorBody
-    request_id: str
+    error: FoxErrorBody  # what went wrong
+    request_id: str  # names this request in the gateway's log
 
 
 _STATUS: Mapping[Status, Literal["pending", "processing", "completed", "failed", "cancelled"]] = {

@@ -23,7 +23,7 @@ from gateway.api.web.context import context_of
 from gateway.api.web.error_format import openai_error
 from gateway.api.web.links import Links
 from gateway.api.web.lists import Listed
-from gateway.api.web.operation import Operation
+from gateway.api.web.operation import INDEX, Operation
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Settings
 from gateway.domain.adapter.task import Status
@@ -43,26 +43,26 @@ LIMIT_MAX, LIMIT_DEFAULT = 100, 20
 class OpenAIVideoError(Struct, frozen=True):
     """Why a video failed."""
 
-    code: str
-    message: str
+    code: str  # the code of the failure: see the table of errors of generations
+    message: str  # for people
 
 
 class OpenAIVideo(Struct, frozen=True, kw_only=True):
     """A generation in OpenAI's words. A cancelled or expired one is `failed`, with that word as its code."""
 
-    id: str
-    object: Literal["video"] = "video"
-    model: str
-    status: Literal["queued", "in_progress", "completed", "failed"]
-    progress: int
-    created_at: int
-    completed_at: int | None
-    expires_at: int | None  # when the link to the file ends
-    prompt: str | None
+    id: str  # `video_…`
+    object: Literal["video"] = "video"  # the kind of this object
+    model: str  # as the request named it
+    status: Literal["queued", "in_progress", "completed", "failed"]  # the state in words of OpenAI
+    progress: int  # percent
+    created_at: int  # Unix seconds
+    completed_at: int | None  # Unix seconds of the end; null until then
+    expires_at: int | None  # Unix seconds: when the link to the file ends
+    prompt: str | None  # null: the request had none
     size: str  # WIDTHxHEIGHT; `auto` while only the provider knows it
     seconds: str  # `auto` while only the provider knows it
-    remixed_from_video_id: None = None
-    error: OpenAIVideoError | None
+    remixed_from_video_id: None = None  # always null: no video is a remix
+    error: OpenAIVideoError | None  # null: it has not failed
 
 
 class OpenAIVideoList(Listed[OpenAIVideo], frozen=True, kw_only=True):
@@ -72,9 +72,9 @@ class OpenAIVideoList(Listed[OpenAIVideo], frozen=True, kw_only=True):
 class OpenAIVideoDeleted(Struct, frozen=True, kw_only=True):
     """The answer to a delete."""
 
-    id: str
-    object: Literal["video.deleted"] = "video.deleted"
-    deleted: bool = True
+    id: str  # of the video
+    object: Literal["video.deleted"] = "video.deleted"  # the kind of this object
+    deleted: bool = True  # always true: else the answer is an error
 
 
 _STATUS: Mapping[Status, Literal["queued", "in_progress", "completed", "failed"]] = {
@@ -209,8 +209,9 @@ async def delete_video(request: Call) -> ASGIResponse:
         summary="Get the file of a video",
         query={
             "variant": {"type": "string", "enum": ["video", "thumbnail"], "default": "video"},
-            "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
+            "index": INDEX,
         },
+        media_types=("video/*", "image/*", "application/octet-stream"),
         errors=(206, 302, 304, 400, 404, 409, 410, 416, 502, 503),
         token=True,
     ),

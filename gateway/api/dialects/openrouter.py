@@ -23,7 +23,7 @@ from gateway.api.web.answers import GET, json_answer, unix
 from gateway.api.web.context import Context
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.links import Links
-from gateway.api.web.operation import Operation
+from gateway.api.web.operation import INDEX, Operation
 from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.adapter.request import InputKind, Settings
@@ -45,80 +45,83 @@ class OpenRouterUsage(Struct, frozen=True):
     """What the generation cost."""
 
     cost: float | None  # USD, by the configured prices; null: a route that was used has no price
-    is_byok: bool = False
+    is_byok: bool = False  # always false: the client brings no key of a provider
 
 
 class OpenRouterVideo(Struct, frozen=True, kw_only=True):
     """A generation in OpenRouter's words. The answer to a create has the first members."""
 
-    id: str
-    polling_url: str
-    status: Word
-    generation_id: str | UnsetType = UNSET
+    id: str  # `or_…`
+    polling_url: str  # where to read it, with a key
+    status: Word  # the state in words of OpenRouter
+    generation_id: str | UnsetType = UNSET  # the gateway's own id of it, only in a read
     urls: tuple[str, ...] | UnsetType = UNSET  # of the completed outputs; no key is needed for them
     unsigned_urls: tuple[str, ...] | UnsetType = UNSET  # the same URLs: some clients send no key to these either
     expires_at: int | UnsetType = UNSET  # Unix seconds: when the first of the files is deleted
-    error: str | UnsetType = UNSET
+    error: str | UnsetType = UNSET  # only if it failed or expired: the reason, for people
     usage: OpenRouterUsage | UnsetType = UNSET  # once it has ended
 
 
 class OpenRouterModel(Struct, frozen=True, kw_only=True):
     """What a model can make by any of its routes. The package for Python needs every member, also as null."""
 
-    id: str
-    name: str
-    canonical_slug: str
-    created: int
-    supported_resolutions: tuple[str, ...]
-    supported_aspect_ratios: tuple[str, ...]
-    supported_sizes: tuple[str, ...]
-    supported_durations: tuple[int, ...]
+    id: str  # the name for `model` of a create
+    name: str  # the same as `id`
+    canonical_slug: str  # the same as `id`
+    created: int  # Unix seconds of the start of the gateway
+    supported_resolutions: tuple[str, ...]  # the smallest first
+    supported_aspect_ratios: tuple[str, ...]  # width to height
+    supported_sizes: tuple[str, ...]  # WIDTHxHEIGHT
+    supported_durations: tuple[int, ...]  # seconds
+    # the frames that an image can be given for
     supported_frame_images: tuple[Literal["first_frame", "last_frame"], ...]
-    generate_audio: bool
-    seed: bool
+    generate_audio: bool  # whether a create can choose sound
+    seed: bool  # whether a create can choose a seed
     pricing_skus: dict[str, str] | None = None  # always null: prices need a key, at `GET /v1/models`
-    allowed_passthrough_parameters: tuple[str, ...]
-    upscale_factor: None = None
-    creativity: None = None
+    allowed_passthrough_parameters: tuple[str, ...]  # names of the options in `provider.options`
+    upscale_factor: None = None  # always null: no model scales videos up
+    creativity: None = None  # always null: no model scales videos up
 
 
 class OpenRouterModels(Struct, frozen=True):
     """Every model that makes videos."""
 
-    data: tuple[OpenRouterModel, ...]
+    data: tuple[OpenRouterModel, ...]  # in the order of `GET /v1/models`
 
 
 class OpenRouterErrorBody(Struct, frozen=True):
     """The member `error` of every error."""
 
     code: int  # the HTTP status
-    message: str
+    message: str  # for people: what is wrong, and the remedy
     metadata: dict[str, str | None]  # our stable `code`, `param` and `request_id`
 
 
 class OpenRouterErrorAnswer(Struct, frozen=True):
     """Every error of this dialect."""
 
-    error: OpenRouterErrorBody
+    error: OpenRouterErrorBody  # what went wrong
 
 
 class OpenRouterCreate(Struct, frozen=True, kw_only=True):
     """The body of a create. Fields of our own create request are accepted beside these."""
 
-    model: str
-    prompt: str | None = None
-    duration: int | None = None
-    resolution: str | None = None
-    aspect_ratio: str | None = None
-    size: str | None = None
+    model: str  # a name of a model, or `auto`
+    prompt: str | None = None  # what the video shows
+    duration: int | None = None  # seconds
+    resolution: str | None = None  # for example `720p`
+    aspect_ratio: str | None = None  # for example `16:9`
+    size: str | None = None  # WIDTHxHEIGHT instead of `resolution` and `aspect_ratio`
+    # each `{"type": "image_url", "image_url": {"url": …}, "frame_type": "first_frame"}`, or `last_frame`
     frame_images: list[dict[str, Any]] | None = None
+    # images whose subjects or style the video takes over, each `{"type": "image_url", …}`
     input_references: list[dict[str, Any]] | None = None
-    generate_audio: bool | None = None
-    seed: int | None = None
-    callback_url: str | None = None
-    session_id: str | None = None
-    user: str | None = None
-    provider: dict[str, Any] | None = None
+    generate_audio: bool | None = None  # whether the video has sound
+    seed: int | None = None  # the start of the random numbers
+    callback_url: str | None = None  # gets the event of the end
+    session_id: str | None = None  # your own id; it is stored in `metadata`
+    user: str | None = None  # your own name of the end user
+    provider: dict[str, Any] | None = None  # only `options`: options of one provider, by its name
 
 
 _FRAMES = {"first_frame": "image", "last_frame": "last_image"}
@@ -335,9 +338,10 @@ def _content(name: str, base: str) -> HTTPRouteHandler:
             id=f"{name}ReadVideoContent",
             summary="Get the file of a video",
             query={
-                "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
+                "index": INDEX,
                 "variant": {"type": "string", "enum": ["video", "thumbnail"], "default": "video"},
             },
+            media_types=("video/*", "image/*", "application/octet-stream"),
             error_body=OpenRouterErrorAnswer,
             errors=(206, 302, 304, 400, 404, 409, 410, 416, 502, 503),
             token=True,

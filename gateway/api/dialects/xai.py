@@ -37,9 +37,9 @@ class XaiStarted(Struct, frozen=True):
 class XaiVideo(Struct, frozen=True):
     """The result."""
 
-    url: str
-    duration: float | None
-    respect_moderation: bool = True
+    url: str  # of the file; it needs no key
+    duration: float | None  # seconds; null: not known
+    respect_moderation: bool = True  # always true: a refused video has no result
 
 
 class XaiUsage(Struct, frozen=True):
@@ -51,31 +51,31 @@ class XaiUsage(Struct, frozen=True):
 class XaiError(Struct, frozen=True):
     """Every error of this dialect, and the reason of a failed generation."""
 
-    code: str
-    error: str
+    code: str  # stable; the tables of errors have all codes
+    error: str  # for people
 
 
 class XaiRead(Struct, frozen=True, kw_only=True):
     """The answer to a read: status 202 while it is pending, else 200."""
 
-    status: Literal["pending", "done", "failed", "expired"]
-    progress: int
-    model: str
-    video: XaiVideo | UnsetType = UNSET
-    usage: XaiUsage | UnsetType = UNSET
-    error: XaiError | UnsetType = UNSET
+    status: Literal["pending", "done", "failed", "expired"]  # `pending` until it has ended
+    progress: int  # percent
+    model: str  # as the request named it
+    video: XaiVideo | UnsetType = UNSET  # only with status `done`
+    usage: XaiUsage | UnsetType = UNSET  # only with status `done`, and if every used route has a price
+    error: XaiError | UnsetType = UNSET  # why it failed or expired
 
 
 class XaiCreate(Struct, frozen=True, kw_only=True):
     """The body of a create. An image is `{"url": …}`."""
 
-    model: str
-    prompt: str
-    image: dict[str, str] | None = None
-    reference_images: list[dict[str, str]] | None = None
-    duration: int | None = None
-    aspect_ratio: str | None = None
-    resolution: str | None = None
+    model: str  # a name of a model, or `auto`
+    prompt: str  # what the video shows
+    image: dict[str, str] | None = None  # the first frame
+    reference_images: list[dict[str, str]] | None = None  # images whose subjects or style the video takes over
+    duration: int | None = None  # seconds
+    aspect_ratio: str | None = None  # for example `16:9`
+    resolution: str | None = None  # for example `720p`
 
 
 def fields(body: Mapping[str, object]) -> Fields:

@@ -18,7 +18,7 @@ from gateway.api.web.answers import GET, disposition
 from gateway.api.web.conditional import Validators, is_current, joined_headers, range_applies
 from gateway.api.web.context import Context, key_beside_token
 from gateway.api.web.links import CONTENT
-from gateway.api.web.operation import Operation
+from gateway.api.web.operation import INDEX, Operation
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.streaming import Streamed
 from gateway.artifacts.access import File, Redirect, Stream, Variant
@@ -59,7 +59,7 @@ _REDIRECT_HEADERS = {"Location": "where the file is"}
 
 def _query(kind: Kind) -> Mapping[str, Mapping[str, Any]]:
     return {
-        "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
+        "index": INDEX,
         "variant": {"type": "string", "enum": list(VARIANTS[kind]), "default": kind},
         "download": {
             "type": "string",
@@ -142,7 +142,7 @@ async def send_content(request: Call, kind: Kind, check: Callable[[Generation], 
     """
     context: Context = request.app.state.context
     params = Params.of(request)
-    index = params.whole("index", 0, 10_000) or 0
+    index = params.whole("index", 0, INDEX["maximum"]) or 0
     variant = params.choice("variant", VARIANTS[kind]) or kind
     inline = params.choice("download", ("0", "1")) != "1"
     token = params.text("token", longest=TOKEN_MAX)

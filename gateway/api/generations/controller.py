@@ -22,7 +22,7 @@ from gateway.api.generations.views import Deleted, GenerationList, GenerationVie
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import Context, context_of
 from gateway.api.web.headers import cost_header, header, poll_headers
-from gateway.api.web.operation import PAGE, Operation, form_of
+from gateway.api.web.operation import Operation, form_of, page_of
 from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.adapter.request import Kind
@@ -42,7 +42,7 @@ _POLL_HEADERS: Mapping[str, str] = {
     "openai-poll-after-ms": "the same in milliseconds, at most 5,000, because OpenAI's `poll()` keeps the first value",
 }
 _LIST: Mapping[str, Mapping[str, Any]] = {
-    **PAGE,
+    **page_of("gen_"),
     "status": {"type": "string", "enum": [status.value for status in Status]},
     "model": {"type": "string"},
     "provider": {"type": "string"},

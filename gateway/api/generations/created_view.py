@@ -19,8 +19,8 @@ class CreatedView(GenerationView, frozen=True, kw_only=True):
 
     request_id: str  # for clients of xAI: `GET /v1/videos/{request_id}` answers in xAI's words
     created: int  # the same as `created_at`, for clients of FoxAPI: `GET /v1/tasks/{id}` answers in its words
-    type: Literal["video", "image"]
-    task_info: dict[str, bool]
+    type: Literal["video", "image"]  # for clients of FoxAPI: the kind of the files
+    task_info: dict[str, bool]  # for clients of FoxAPI: `can_cancel` says whether the generation can be cancelled
 
 
 def created_view(generation: Generation, links: Links, health: HealthOf = unknown_health) -> CreatedView:

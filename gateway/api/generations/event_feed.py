@@ -29,10 +29,10 @@ _NAMES = [f"{kind}.{name}" for kind in get_args(Kind) for name in (*PUBLIC_EVENT
 class EventView(Struct, frozen=True, kw_only=True):
     """The data of one event. Its `data` is the generation as it was then; the newest event has it as it is now."""
 
-    type: Annotated[str, Meta(extra_json_schema={"enum": _NAMES})]
-    created_at: int
+    type: Annotated[str, Meta(extra_json_schema={"enum": _NAMES})]  # the name of the event
+    created_at: int  # Unix seconds
     index: int | UnsetType = UNSET  # of the output that it is about
-    data: GenerationView
+    data: GenerationView  # the generation at that moment
 
 
 class EventFrames(Struct, frozen=True):

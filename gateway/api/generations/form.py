@@ -97,12 +97,8 @@ def _value(part: Part, name: str, table: Parameters) -> object:
             return part.content  # `normalise` refuses the name
         case FormStyle.IMAGE:
             return part.image()
-        case FormStyle.JSON:
+        case FormStyle.JSON | FormStyle.PAIRS:  # generated clients send every object as JSON
             return _json_object(part.name, part.text())
-        case FormStyle.PAIRS:
-            field = table.aliases.get(name, name)
-            message = f"In a form every pair of `{field}` is a part of its own, with the name `{field}[key]`."
-            raise InvalidParameter(message, param=field)
         case _:
             return part.text()
 

@@ -74,7 +74,7 @@ IMAGE_PARAMETERS = Parameters(
     "image",
     (
         _row("model"),
-        _row("prompt"),
+        _row("prompt", schema={"description": "What the image shows.", "examples": ["Waves on the beach"]}),
         _row(
             "reference_images",
             read=read_references,
@@ -131,8 +131,11 @@ IMAGE_PARAMETERS = Parameters(
             hints=("batch_size", "count", "num_images", "num_outputs", "number_of_images", "samples"),
             schema={"description": "The number of images."},
         ),
-        _row("negative_prompt"),
-        _row("seed"),
+        _row("negative_prompt", schema={"description": "What the image should not show."}),
+        _row(
+            "seed",
+            schema={"description": "The start of the random numbers: the same seed and request give similar images."},
+        ),
         _row("mode", aliases=("module",)),
         Parameter(
             name="output_format",

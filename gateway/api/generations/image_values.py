@@ -31,21 +31,21 @@ _DEPTH_MAX = 3  # an object within an object within a list of one
 class ImageUrl(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The URL of an image, nested in an object as chat clients do it."""
 
-    url: str
-    detail: str | None = None
+    url: str  # a URL or a data URL
+    detail: str | None = None  # accepted and ignored
 
 
 class ImageObject(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """An image by exactly one of these names; `type` and `detail` may be beside it."""
 
-    url: str | None = None
-    image_url: str | ImageUrl | None = None
-    file_id: str | None = None
-    b64_json: str | None = None
-    base64: str | None = None
-    data: str | None = None
-    type: str | None = None
-    detail: str | None = None
+    url: str | None = None  # a URL or a data URL
+    image_url: str | ImageUrl | None = None  # the same as `url`, as text or in an object
+    file_id: str | None = None  # the id of an uploaded file
+    b64_json: str | None = None  # the bytes in base64
+    base64: str | None = None  # the same as `b64_json`
+    data: str | None = None  # a data URL or base64
+    type: str | None = None  # accepted and ignored
+    detail: str | None = None  # accepted and ignored
 
 
 Image = str | ImageObject

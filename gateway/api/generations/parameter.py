@@ -22,7 +22,7 @@ class FormStyle(Enum):
     IMAGES = auto()  # any number of parts, files or text; also `name[]`, `name[0]`
     WORDS = auto()  # any number of parts with text; also `name[]`, `name[0]`
     JSON = auto()  # one part with a JSON object as text
-    PAIRS = auto()  # one part `name[key]` for each pair
+    PAIRS = auto()  # one part `name[key]` for each pair, or one part with a JSON object as text
 
 
 class Holder(Enum):

@@ -62,6 +62,10 @@ _ROWS = (
         target=_request("model", Shown.NEVER),
         hints=("model_id", "model_name"),
         required=True,
+        schema={
+            "description": "The name of a model, one of its other names, or `auto`; `GET /v1/models` lists them.",
+            "examples": ["auto"],
+        },
     ),
     Parameter(
         name="prompt",
@@ -70,6 +74,7 @@ _ROWS = (
         target=_request("prompt", Shown.ALWAYS),
         hints=("text", "text_prompt"),
         trims=False,
+        schema={"description": "What the video shows.", "examples": ["Waves on the beach"]},
     ),
     Parameter(
         name="image",
@@ -103,6 +108,9 @@ _ROWS = (
         aliases=("image_urls",),
         hints=("images", "input_images", "reference_image_urls", "references", "subject_images"),
         form=FormStyle.IMAGES,
+        schema={
+            "description": "Images whose subjects or style the video takes over: URLs, data URLs, base64 or `file_…`."
+        },
     ),
     Parameter(
         name="duration",
@@ -184,12 +192,14 @@ _ROWS = (
         json_type=Annotated[str, Meta(max_length=PROMPT_MAX)],
         target=setting("negative_prompt", str),
         trims=False,
+        schema={"description": "What the video should not show."},
     ),
     Parameter(
         name="seed",
         read=partial(read_integer, low=0, high=2**63 - 1),
         json_type=Annotated[int, Meta(ge=0, le=2**63 - 1)] | str,
         target=setting("seed", int),
+        schema={"description": "The start of the random numbers: the same seed and request give similar videos."},
     ),
     Parameter(
         name="fps",
@@ -197,6 +207,7 @@ _ROWS = (
         json_type=Annotated[int, Meta(ge=1, le=120)] | str,
         target=setting("fps", int),
         hints=("frame_rate", "framerate", "frames_per_second"),
+        schema={"description": "Frames in a second."},
     ),
     Parameter(
         name="cfg_scale",
@@ -204,6 +215,7 @@ _ROWS = (
         json_type=float | str,
         target=setting("cfg_scale", float),
         hints=("cfg", "guidance", "guidance_scale"),
+        schema={"description": "How closely the video follows the prompt; the range is that of the model."},
     ),
     Parameter(
         name="mode",
@@ -218,6 +230,7 @@ _ROWS = (
         json_type=dict[str, dict[str, Any]],
         target=_request("provider_options"),
         form=FormStyle.JSON,
+        schema={"description": "Options of one provider, by its name: they are sent only to it."},
     ),
     Parameter(
         name="adapt",
@@ -233,6 +246,9 @@ _ROWS = (
         target=_request("fallback"),
         aliases=("fallbacks",),
         form=FormStyle.WORDS,
+        schema={
+            "description": "`false`: only the first route is tried. A list: these models are tried after the first one."
+        },
     ),
     Parameter(
         name="deadline_seconds",
@@ -240,6 +256,7 @@ _ROWS = (
         json_type=Annotated[int, Meta(ge=60, le=86400)] | str,
         target=_request("deadline_seconds", Shown.NEVER),
         hints=("deadline", "timeout", "timeout_seconds"),
+        schema={"description": "Without a result after so many seconds, the generation ends as `expired`."},
     ),
     Parameter(
         name="max_cost",
@@ -255,6 +272,7 @@ _ROWS = (
         target=_request("webhook_url"),
         aliases=("callback_url",),
         hints=("callback", "hook_url", "notify_url", "webhook"),
+        schema={"description": "The URL that gets the event of the end."},
     ),
     Parameter(
         name="metadata",
@@ -266,12 +284,14 @@ _ROWS = (
         target=_request("metadata", Shown.NEVER),
         hints=("external_task_id",),
         form=FormStyle.PAIRS,
+        schema={"description": "Pairs of your own, which every answer and event repeats."},
     ),
     Parameter(
         name="user",
         read=partial(read_text, most=256),
         json_type=Annotated[str, Meta(max_length=256)],
         target=_request("user", Shown.NEVER),
+        schema={"description": "Your own name of the end user; it is stored, and not sent to a provider."},
     ),
     Parameter(
         name="stream",

@@ -19,40 +19,40 @@ class QuotedRoute(Struct, frozen=True, kw_only=True):
     """A route that can do what was asked, at its place in the order."""
 
     position: int  # from 1
-    provider: str
-    provider_model: str
+    provider: str  # the name of the provider
+    provider_model: str  # the provider's own name of the model
     settings: SettingsView  # as they would be sent
-    warnings: tuple[WarningView, ...]
+    warnings: tuple[WarningView, ...]  # what would differ from the request
     submits: int  # for all outputs
     cost_usd: float | None  # of all outputs; null: the route has no price
-    completion_seconds: CompletionTimes | None
-    circuit: CircuitState
+    completion_seconds: CompletionTimes | None  # how long the route took recently; null: not known
+    circuit: CircuitState  # whether the route works at the moment
 
 
 class ReasonView(Struct, frozen=True, kw_only=True):
     """Why a route is left out."""
 
-    param: str
-    message: str
+    param: str  # the parameter that the route cannot honour
+    message: str  # for people
 
 
 class LeftOutRoute(Struct, frozen=True, kw_only=True):
     """A route that cannot do what was asked, or may not be used for it."""
 
-    provider: str
-    provider_model: str
-    reasons: tuple[ReasonView, ...]
+    provider: str  # the name of the provider
+    provider_model: str  # the provider's own name of the model
+    reasons: tuple[ReasonView, ...]  # all of them
 
 
 class QuoteView(Struct, frozen=True, kw_only=True):
     """What a create with the same body would do. Nothing was stored or started."""
 
-    object: Literal["video.generation.quote", "image.generation.quote"]
-    model: str
-    order: Order
+    object: Literal["video.generation.quote", "image.generation.quote"]  # the kind of this object
+    model: str  # the model as the request named it
+    order: Order  # the rule that orders the routes
     cost_usd: float | None  # of the first route
     routes: tuple[QuotedRoute, ...]  # empty: a create would be refused
-    left_out: tuple[LeftOutRoute, ...]
+    left_out: tuple[LeftOutRoute, ...]  # routes that cannot do it, with the reasons
     summary: tuple[str, ...]  # the same in words, one line for each route
 
 

@@ -8,7 +8,7 @@ from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 class ChargeView(Struct, frozen=True):
     """What the provider says that it reserved or charged for a submit."""
 
-    amount: float
+    amount: float  # in `unit`
     unit: str  # the provider's own word, for example `credits`
 
 

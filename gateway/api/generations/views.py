@@ -36,26 +36,26 @@ _EXPIRES = "The same value as `deadline_at`, which replaces this field. It is no
 class ErrorView(Struct, frozen=True):
     """Why a generation, an output or an attempt failed."""
 
-    code: str
-    message: str
+    code: str  # stable; the table of errors of generations has all codes
+    message: str  # for people
 
 
 class OutputView(Struct, frozen=True, kw_only=True):
     """One result. A `url` of the gateway without a token in it needs the client's API key."""
 
-    index: int
-    status: Status
-    url: str | None
-    provider_url: str | None
-    thumbnail_url: str | None
-    duration: float | None
-    width: int | None
-    height: int | None
-    bytes: int | None
-    sha256: str | None
-    content_type: str | None
-    expires_at: int | None
-    error: ErrorView | None
+    index: int  # the number of the output, from 0
+    status: Status  # of this output
+    url: str | None  # where the file is; null until there is one
+    provider_url: str | None  # the provider's own link, which may expire
+    thumbnail_url: str | None  # an image of the video; null without one
+    duration: float | None  # seconds
+    width: int | None  # pixels
+    height: int | None  # pixels
+    bytes: int | None  # the size of the file; null unless the gateway has stored it
+    sha256: str | None  # the hash of the file in hexadecimal digits
+    content_type: str | None  # the media type of the file
+    expires_at: int | None  # Unix seconds: until then `url` works
+    error: ErrorView | None  # why the output failed; null unless it did
     extra: bool | UnsetType = UNSET  # beyond the number of outputs that the client asked for
     late: bool | UnsetType = UNSET  # arrived after another result had filled its output, or after the generation ended
 
@@ -63,31 +63,31 @@ class OutputView(Struct, frozen=True, kw_only=True):
 class AttemptView(Struct, frozen=True, kw_only=True):
     """One submit to one provider."""
 
-    number: int
-    provider: str
-    provider_model: str
-    settings: SettingsView
-    status: str
-    failure: str | None
-    message: str | None
-    upstream_code: str | None
-    started_at: int
-    ended_at: int | None
-    billed: str | None
+    number: int  # from 1
+    provider: str  # the name of the provider
+    provider_model: str  # the provider's own name of the model
+    settings: SettingsView  # what the provider was sent
+    status: str  # how far the attempt is
+    failure: str | None  # the kind of the failure; null without one
+    message: str | None  # what went wrong, for people
+    upstream_code: str | None  # the provider's own code of the failure
+    started_at: int  # Unix seconds
+    ended_at: int | None  # Unix seconds; null while it runs
+    billed: str | None  # whether the provider charged for it: `no`, `maybe`, `yes`; null: not yet known
     cost_usd: float | None  # what it cost or may have cost, counted per task; null: the route has no price
-    tasks: tuple[str, ...]
+    tasks: tuple[str, ...]  # the provider's ids of the tasks
     upstream: UpstreamAnswerView | None  # facts from the provider's answer to the submit, for its support
 
 
 class WarningView(Struct, frozen=True, kw_only=True):
     """Something that differs from what the client asked for."""
 
-    type: Literal["adapted", "defaulted", "not_kept", "not_tried"]
-    param: str
-    from_: Any = msgspec.field(name="from", default=UNSET)
+    type: Literal["adapted", "defaulted", "not_kept", "not_tried"]  # what was changed or not done
+    param: str  # the parameter that it is about
+    from_: Any = msgspec.field(name="from", default=UNSET)  # the requested value
     to: Any = UNSET  # null: only the provider knows the value
-    provider: str | UnsetType = UNSET
-    message: str | UnsetType = UNSET
+    provider: str | UnsetType = UNSET  # the provider that it is about
+    message: str | UnsetType = UNSET  # for people
 
 
 class UsageView(Struct, frozen=True, kw_only=True):
@@ -95,39 +95,39 @@ class UsageView(Struct, frozen=True, kw_only=True):
 
     cost_usd: float | None  # null: a route that was used has no price
     maybe_usd: float | None  # the part of it of which no provider has said whether it was billed
-    estimated: bool = True
+    estimated: bool = True  # true: computed from configured prices, not from a bill
 
 
 class CancellationView(Struct, frozen=True, kw_only=True):
     """What a cancel achieved."""
 
     provider_started: bool  # True: a provider had started or may have; it cannot be stopped and may bill
-    message: str
+    message: str  # for people
 
 
 class GenerationView(Struct, frozen=True, kw_only=True):
     """A generation."""
 
-    id: str
-    object: Literal["video.generation", "image.generation"]
-    created_at: int
-    model: str
-    status: Status
-    progress: int
-    provider: str | None
-    provider_model: str | None
-    data: tuple[OutputView, ...]
-    error: ErrorView | None
-    warnings: tuple[WarningView, ...]
-    attempts: tuple[AttemptView, ...]
-    usage: UsageView
+    id: str  # names the generation in every call
+    object: Literal["video.generation", "image.generation"]  # the kind of this object
+    created_at: int  # Unix seconds
+    model: str  # the model as the request named it
+    status: Status  # of the whole generation
+    progress: int  # percent
+    provider: str | None  # the provider of the result; null until there is one
+    provider_model: str | None  # the provider's own name of the model
+    data: tuple[OutputView, ...]  # the outputs; an entry for each that was asked for
+    error: ErrorView | None  # why it failed; null unless it did
+    warnings: tuple[WarningView, ...]  # what differs from the request
+    attempts: tuple[AttemptView, ...]  # every submit to a provider, the oldest first
+    usage: UsageView  # what it costs
     deadline_at: Annotated[int, Meta(description=_DEADLINE)]
     expires_at: Annotated[int, Meta(description=_EXPIRES, extra_json_schema={"deprecated": True})]
-    completed_at: int | None
+    completed_at: int | None  # Unix seconds of the end; null until then
     next_try_at: int | None  # while every route asked to wait: the earliest time of the next try
-    request: Mapping[str, Any]
-    metadata: Mapping[str, str]
-    user: str | None
+    request: Mapping[str, Any]  # what was asked for, under the API's own names
+    metadata: Mapping[str, str]  # the pairs of the request
+    user: str | None  # the `user` of the request
     cancellation: CancellationView | UnsetType = UNSET  # only in a cancelled generation
 
 
@@ -138,9 +138,9 @@ class GenerationList(Listed[GenerationView], frozen=True, kw_only=True):
 class Deleted(Struct, frozen=True, kw_only=True):
     """The answer to a delete."""
 
-    id: str
-    object: str
-    deleted: bool = True
+    id: str  # of the object that was deleted
+    object: str  # the kind of the object that was deleted
+    deleted: bool = True  # always true
 
 
 def generation_view(generation: Generation, links: Links, health: HealthOf = unknown_health) -> GenerationView:

@@ -37,8 +37,8 @@ class ImageView(Struct, frozen=True, kw_only=True):
 class TokenDetails(Struct, frozen=True):
     """OpenAI's members, which are always 0 here."""
 
-    text_tokens: int = 0
-    image_tokens: int = 0
+    text_tokens: int = 0  # always 0
+    image_tokens: int = 0  # always 0
 
 
 class ImagesUsage(Struct, frozen=True, kw_only=True):
@@ -47,18 +47,18 @@ class ImagesUsage(Struct, frozen=True, kw_only=True):
     input_tokens: Annotated[int, Meta(description=_NO_TOKENS)] = 0
     output_tokens: Annotated[int, Meta(description=_NO_TOKENS)] = 0
     total_tokens: Annotated[int, Meta(description=_NO_TOKENS)] = 0
-    input_tokens_details: TokenDetails = TokenDetails()
+    input_tokens_details: TokenDetails = TokenDetails()  # the same in parts
     cost_usd: float | None  # null: a route that was used has no price
     maybe_usd: float | None  # the part of it of which no provider has said whether it was billed
-    estimated: bool
+    estimated: bool  # true: computed from configured prices, not from a bill
 
 
 class FailedImage(Struct, frozen=True, kw_only=True):
     """An image that did not come, while others did."""
 
     index: int  # of the output in the generation
-    code: str
-    message: str
+    code: str  # the code of the failure: see the table of errors of generations
+    message: str  # for people: why it did not come
 
 
 class ImagesAnswer(Struct, frozen=True, kw_only=True):
@@ -66,8 +66,8 @@ class ImagesAnswer(Struct, frozen=True, kw_only=True):
 
     id: Annotated[str, Meta(description="The generation, which `GET /v1/images/generations/{id}` reads.")]
     created: Annotated[int, Meta(description="Unix seconds: when the generation was created.")]
-    data: tuple[ImageView, ...]
-    usage: ImagesUsage
+    data: tuple[ImageView, ...]  # without those that did not come
+    usage: ImagesUsage  # what all of them cost
     warnings: tuple[WarningView, ...]  # what differs from what the client asked for
     failed: tuple[FailedImage, ...]  # empty if every image came
 

@@ -39,6 +39,7 @@ class GenerationFailed(GatewayError):
     """The generation ended without a result. The code is that of its failure, `expired` or `cancelled`."""
 
     code, status, type, title = FailureKind.TASK_FAILED.value, OTHER_FAILURE, "api_error", "There is no result."
+    remedy = "Read the generation: it shows every attempt."
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)

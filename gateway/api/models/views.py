@@ -18,51 +18,51 @@ from gateway.upstream.health import CompletionTimes, Health
 class CapabilityView(Struct, frozen=True, kw_only=True):
     """What a route can do for some kinds of input."""
 
-    kind: Kind
-    inputs: tuple[str, ...]
-    durations: tuple[int, ...]
-    resolutions: tuple[str, ...]
-    qualities: tuple[str, ...]
-    output_formats: tuple[str, ...]
-    aspect_ratios: tuple[str, ...]
-    prompt_max: int
-    last_image: bool
-    reference_images_max: int
-    generate_audio: bool
-    negative_prompt: bool
-    seed: bool
-    fps: tuple[int, ...]
-    cfg_scale: tuple[float, float] | None
-    modes: tuple[str, ...]
-    n_per_submit: int
-    provider_options: tuple[str, ...]
+    kind: Kind  # what it makes
+    inputs: tuple[str, ...]  # the kinds of input
+    durations: tuple[int, ...]  # seconds
+    resolutions: tuple[str, ...]  # those that a request can name
+    qualities: tuple[str, ...]  # those that a request can name
+    output_formats: tuple[str, ...]  # those that a request can name
+    aspect_ratios: tuple[str, ...]  # those that a request can name
+    prompt_max: int  # characters
+    last_image: bool  # whether it takes a last frame
+    reference_images_max: int  # 0: it takes none
+    generate_audio: bool  # whether it can make sound
+    negative_prompt: bool  # whether it takes one
+    seed: bool  # whether it takes one
+    fps: tuple[int, ...]  # whether it takes a value; or the values that it takes
+    cfg_scale: tuple[float, float] | None  # the smallest and the largest value; null: it takes none
+    modes: tuple[str, ...]  # those that a request can name
+    n_per_submit: int  # outputs that one submit can make
+    provider_options: tuple[str, ...]  # the names of its own options
 
 
 class ConcurrencyView(Struct, frozen=True, kw_only=True):
     """How many submits to the provider run at once. The limit falls after a 429 and rises again with success."""
 
-    limit: int
+    limit: int  # of the moment
     ceiling: int  # as configured
-    active: int
-    waiting: int
+    active: int  # submits that run
+    waiting: int  # submits that wait
 
 
 class HealthView(Struct, frozen=True, kw_only=True):
     """How the route has worked recently, as this process has seen it."""
 
-    circuit: CircuitState
+    circuit: CircuitState  # whether the route works at the moment
     reason: str | None  # the failure that opened the circuit
-    concurrency: ConcurrencyView
+    concurrency: ConcurrencyView  # of the submits to the provider
     completion_seconds: CompletionTimes | None  # from acceptance to the result; null: none completed recently
 
 
 class RouteView(Struct, frozen=True, kw_only=True):
     """One (provider, upstream model) that can serve a model."""
 
-    provider: str
-    provider_model: str
+    provider: str  # the name of the provider
+    provider_model: str  # the provider's own name of the model
     weight: float | None  # null unless the order is `weighted`
-    capabilities: tuple[CapabilityView, ...]
+    capabilities: tuple[CapabilityView, ...]  # what the route can do; a request must fit one of them
     prices: tuple[Price, ...]  # in USD for one output; the first that applies counts; empty: no price is configured
     health: HealthView | None  # null in the command line, which does not ask a running gateway
 
@@ -70,22 +70,22 @@ class RouteView(Struct, frozen=True, kw_only=True):
 class ModelView(Struct, frozen=True, kw_only=True):
     """A model in OpenAI's shape, with its routes in the order of the configuration."""
 
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: str
-    order: Order
-    adapt: str
-    on_ambiguous: str
-    on_content_policy: str
-    routes: tuple[RouteView, ...]
+    id: str  # the name for `model` in a request
+    object: Literal["model"] = "model"  # the kind of this object
+    created: int  # Unix seconds of the start of the gateway
+    owned_by: str  # the provider, or the gateway
+    order: Order  # the rule that orders the routes
+    adapt: str  # what applies where a request says nothing of `adapt`
+    on_ambiguous: str  # what follows a submit without a clear answer
+    on_content_policy: str  # what follows a refusal of the content
+    routes: tuple[RouteView, ...]  # in the order of the configuration
 
 
 class ModelList(Struct, frozen=True, kw_only=True):
     """Every model."""
 
-    object: Literal["list"] = "list"
-    data: tuple[ModelView, ...]
+    object: Literal["list"] = "list"  # the kind of this object
+    data: tuple[ModelView, ...]  # in the order of the configuration
 
 
 def model_view(model: Model, created: int, health: Health | None = None) -> ModelView:

@@ -9,8 +9,7 @@ from gateway.api.web.operation import BINARY
 from gateway.domain.adapter.request import TextInput
 from gateway.domain.generation.model import GenerationRequest
 
-_IMAGE: Mapping[str, Any] = {"anyOf": [{"type": "string"}, BINARY]}
-_MEMBERS = {"image_url": "a URL, a data URL or base64", "file_id": "the id of an uploaded file"}
+_AS_TEXT = "The bytes of a file; or, as text, a URL, a data URL, base64 or `file_…`."
 
 
 def create_body(schema: Mapping[str, Any], table: Parameters) -> dict[str, Any]:
@@ -27,47 +26,44 @@ def create_body(schema: Mapping[str, Any], table: Parameters) -> dict[str, Any]:
         properties[name] = {**properties[name], **shown_default, **parameter.schema}
     for alias, name in table.aliases.items():
         properties[alias] = {**properties[name], "description": f"Another name of `{name}`."}
-    return {**schema, "properties": properties}
+    example = {name: properties[name]["examples"][0] for name in ("model", "prompt")}
+    return {**schema, "properties": properties, "examples": [example]}
 
 
 def create_form(body: Mapping[str, Any], table: Parameters, title: str) -> dict[str, Any]:
     """Return the schema of a create request as a form.
 
-    `body` is the schema of the same request as JSON, whose fields are those of `table`.
+    `body` is the schema of the same request as JSON, whose fields are those of `table`. Each field has one name here.
+    The names with brackets that some clients send are accepted too, but a generated client has no use for them: two
+    names of one field make generators leave the form out.
     """
     properties: dict[str, Any] = {}
-    pairs: dict[str, Any] = {}
     for name, schema in body["properties"].items():
         given = _without_null(schema)
         match table.by_name[name].form:
             case FormStyle.IMAGE:
-                properties[name] = {**given, **_IMAGE}
-                properties[f"{name}[]"] = {"type": "array", "items": _IMAGE, "maxItems": 1}
-                for member, text in _MEMBERS.items():
-                    properties[f"{name}[{member}]"] = {"type": "string", "description": f"`{name}` as {text}."}
+                properties[name] = {**BINARY, "description": f"{given['description']} {_AS_TEXT}"}
             case FormStyle.IMAGES:
-                properties[name] = properties[f"{name}[]"] = {
-                    **{key: value for key, value in given.items() if key != "anyOf"},
+                properties[name] = {
                     "type": "array",
-                    "items": _IMAGE,
+                    "items": {**BINARY, "description": _AS_TEXT},
                     "maxItems": REFERENCES_MAX,
+                    "description": given["description"],
                 }
             case FormStyle.WORDS:
-                properties[name] = properties[f"{name}[]"] = given
-            case FormStyle.JSON:
-                properties[name] = {"type": "string", "contentMediaType": "application/json"}
+                words = next(member for member in given["anyOf"] if member["type"] == "array")
+                properties[name] = {**words, "description": given["description"]}
             case FormStyle.PAIRS:
-                pair = {**given["additionalProperties"], "description": f"One pair of `{name}`; at most 16 are taken."}
-                pairs[rf"^{name}\[[\s\S]{{1,64}}\]$"] = pair
-            case FormStyle.TEXT:
+                text = f"{given['description']} One part with a JSON object, or a part `{name}[key]` for each pair."
+                properties[name] = {**given, "description": text}
+            case _:
                 properties[name] = given
     return {
         **body,
         "title": title,
-        "description": "A create request as a form: the fields of the JSON body as text, images as files or text."
-        " Leave out a field that you do not want to give: no text means `null`.",
+        "description": "A create request as a form: the fields of the JSON body as text, images as files or text,"
+        " objects as JSON. Leave out a field that you do not want to give: no text means `null`.",
         "properties": properties,
-        "patternProperties": pairs,
     }
 
 

@@ -1,20 +1,20 @@
 """Makes the OpenAPI document from the operations of all handlers and the wire structures that they name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from importlib.metadata import version
-from inspect import cleandoc
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, CreateImage
-from gateway.api.generations.parameter import Parameters
-from gateway.api.generations.parameters import VIDEO_PARAMETERS, CreateVideo
 from gateway.api.generations.quote import LeftOutRoute
 from gateway.api.handlers import HANDLERS
-from gateway.api.openapi.create import create_body, create_form
-from gateway.api.web.operation import REF, Operation, described
+from gateway.api.openapi.errors import example_of, tables
+from gateway.api.openapi.samples import sample
+from gateway.api.openapi.schemas import component_schemas
+from gateway.api.openapi.tags import EVENTS_TAG, tag_of, tags_of
+from gateway.api.web.operation import BINARY, REF, Described, Operation, described
 from gateway.api.webhooks.events import BODIES, WEBHOOKS
 
 _ROUTES = "Only with 422 `unsupported_parameter`: every route of the model, and why it cannot do what was asked."
@@ -24,10 +24,10 @@ _ID = "Only of a call that waits for images, once there is a generation: its id,
 class ErrorBody(Struct, frozen=True, kw_only=True):
     """An error in OpenAI's shape."""
 
-    message: str
-    type: str
-    param: str | None
-    code: str
+    message: str  # for people: what is wrong, and the remedy
+    type: str  # the class of the error in OpenAI's vocabulary
+    param: str | None  # the parameter at fault; null: none
+    code: str  # stable; the table of errors of requests has all codes
     generation_id: Annotated[str | UnsetType, Meta(description=_ID)] = UNSET
     routes: Annotated[tuple[LeftOutRoute, ...] | UnsetType, Meta(description=_ROUTES)] = UNSET
 
@@ -35,8 +35,8 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
 class ErrorAnswer(Struct, frozen=True, kw_only=True):
     """The body of every error answer."""
 
-    error: ErrorBody
-    request_id: str
+    error: ErrorBody  # what went wrong
+    request_id: str  # names this request in the gateway's log
 
 
 _PLAIN = {
@@ -62,13 +62,49 @@ _WORDS = {
     503: "Not available now; see Retry-After",
     504: "The generation goes on, or its time has passed",
 }
-# The name of a form is that of its body and `Form`.
-_CREATES: Mapping[type[Struct], Parameters] = {CreateVideo: VIDEO_PARAMETERS, CreateImage: IMAGE_PARAMETERS}
+_ADMIN = "/v1/admin/"  # the beginning of the paths that need an admin key
+_PATH_TEXT = {"name": "Any name of the model; it may contain a slash.", "token": "The token of the callback URL."}
+_QUERY_TEXT = {
+    "limit": "How many objects a page has at most.",
+    "order": "By the time of the creation: `desc` has the newest first.",
+    "variant": "Which file of the output.",
+}
+_ABOUT = """One API in front of many providers of generated videos and images.
+
+## Authentication
+
+Send a key as `Authorization: Bearer KEY`. The operator sets the keys of clients in `server.api_keys`, and those of
+operators, which the paths below `/v1/admin/` need, in `server.admin_keys`. A gateway without keys answers to
+`localhost` alone, and needs none.
+
+The URLs of files in answers (`data[].url`, `thumbnail_url`) have a signed `token` in their query. A client with such
+a URL can read this one file until it expires, without a key."""
+_SECURITY = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key of a client: one of `server.api_keys`. A gateway without keys needs none on localhost.",
+    },
+    "admin": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key of an operator: one of `server.admin_keys`.",
+    },
+    "token": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "token",
+        "description": "A signed token for one file. It is a part of the URLs that the gateway makes.",
+    },
+}
 _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/request-id"}}
 
 
-def document() -> dict[str, Any]:
-    """The document, OpenAPI 3.1, as plain JSON values."""
+def document(server: str = "/") -> dict[str, Any]:
+    """The document, OpenAPI 3.1, as plain JSON values. `server` is the URL where the gateway is reached.
+
+    A relative URL counts from the place of the document.
+    """
     operations = list(described(HANDLERS))
     structures = [
         structure
@@ -83,34 +119,26 @@ def document() -> dict[str, Any]:
         )
         if structure is not None
     ]
-    _, schemas = msgspec.json.schema_components([*structures, *BODIES, *_CREATES, ErrorAnswer], ref_template=REF)
-    for body, table in _CREATES.items():
-        schemas[body.__name__] = create_body(schemas[body.__name__], table)
-    for schema in schemas.values():  # Python before 3.13 keeps the indentation of a docstring
-        if "description" in schema:
-            schema["description"] = cleandoc(schema["description"])
-    for body, table in _CREATES.items():
-        form = f"{body.__name__}Form"
-        schemas[form] = create_form(schemas[body.__name__], table, form)
+    schemas = component_schemas([*structures, *BODIES, ErrorAnswer])
     paths: dict[str, dict[str, Any]] = {}
-    for method, path, operation in operations:
-        paths.setdefault(path, {})[method] = _operation(path, operation)
+    for route in operations:
+        paths.setdefault(route.path, {})[route.method] = _operation(route, schemas)
     content = {
         "openapi": "3.1.0",
         "info": {
             "title": "video-gateway",
             "version": version("video-gateway"),
-            "description": "One API in front of many video generation providers.",
+            "description": f"{_ABOUT}\n\n{tables()}",
+            "license": {"name": "Proprietary", "identifier": "LicenseRef-Proprietary"},
         },
+        "servers": [{"url": server, "description": "This gateway."}],
+        "tags": tags_of([*map(tag_of, operations), EVENTS_TAG]),
         "paths": paths,
-        "webhooks": WEBHOOKS,
+        "webhooks": _with_examples(WEBHOOKS, schemas),
         "components": {
             "schemas": schemas,
             "headers": {"request-id": _header("the same id as `request_id` in an error and in the gateway's log")},
-            "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer"},
-                "token": {"type": "apiKey", "in": "query", "name": "token"},  # part of URLs that the gateway makes
-            },
+            "securitySchemes": _SECURITY,
         },
         "security": [{"bearer": []}],
     }
@@ -118,14 +146,29 @@ def document() -> dict[str, Any]:
     return plain
 
 
-def _operation(path: str, operation: Operation) -> dict[str, Any]:
+def _with_examples(webhooks: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the webhooks with a tag, and with an example of each body."""
+    shown: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(webhooks))
+    for methods in shown.values():
+        methods["post"]["tags"] = [EVENTS_TAG]
+        body = methods["post"]["requestBody"]["content"]["application/json"]
+        body["example"] = sample(body["schema"], schemas)
+    return shown
+
+
+def _operation(route: Described, schemas: Mapping[str, Any]) -> dict[str, Any]:
+    path, operation, tag = route.path, route.operation, tag_of(route)
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+        {"name": name, "in": "path", "required": True, "description": _path_text(name), "schema": {"type": "string"}}
+        for name in names
     ]
     for name, schema in operation.query.items():
+        text = schema.get("description") or _QUERY_TEXT.get(name, f"Only those with this {name}.")
         style = {"style": "deepObject", "explode": True} if schema["type"] == "object" else {}
-        parameters.append({"name": name, "in": "query", "required": False, "schema": dict(schema), **style})
+        parameters.append(
+            {"name": name, "in": "query", "required": False, "description": text, "schema": dict(schema), **style}
+        )
     for name, text in operation.headers.items():
         parameters.append(
             {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
@@ -133,54 +176,68 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.id,
         "summary": operation.summary,
+        "description": f"{operation.summary}.",
+        "tags": [] if tag is None else [tag],
         "parameters": parameters,
-        "responses": _responses(operation),
+        "responses": _responses(operation, schemas),
     }
-    accepted: dict[str, Any] = {"*/*": {}} if operation.any_body else {}
+    accepted: dict[str, Any] = {"*/*": {"schema": BINARY}} if operation.any_body else {}
     if operation.body is not None:
-        accepted |= _json(operation.body)
+        accepted |= _json(operation.body, schemas)
     if operation.form is not None:
-        accepted["multipart/form-data"] = {"schema": operation.form}
+        accepted["multipart/form-data"] = {"schema": operation.form, "example": sample(operation.form, schemas)}
     if accepted:
         described["requestBody"] = {"required": operation.body_required and not operation.any_body, "content": accepted}
     if operation.open or operation.token:
         described["security"] = [{"bearer": []}, {"token": []}] if operation.token else []
+    elif path.startswith(_ADMIN):
+        described["security"] = [{"admin": []}]
     return described
 
 
-def _responses(operation: Operation) -> dict[str, Any]:
+def _responses(operation: Operation, schemas: Mapping[str, Any]) -> dict[str, Any]:
     if operation.stream is not None:
         events = {"contentMediaType": "application/json", "contentSchema": _ref(operation.stream)}
-        content: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string", **events}}}
+        data = sample(_ref(operation.stream), schemas)
+        frame = f"event: {data.get('type')}\ndata: {msgspec.json.encode(data).decode()}\n\n"
+        schema = {"type": "string", **events}
+        content: dict[str, Any] = {"text/event-stream": {"schema": schema, "example": frame}}
     elif operation.answer is None:
-        content = {media_type: {} for media_type in operation.media_types}
+        content = {media_type: {"schema": BINARY} for media_type in operation.media_types}
     elif operation.other_answers:
-        schema = {"oneOf": [_ref(structure) for structure in (operation.answer, *operation.other_answers)]}
-        content = {"application/json": {"schema": schema}}
+        content = _one_of((operation.answer, *operation.other_answers), schemas)
     else:
-        content = _json(operation.answer)
+        content = _json(operation.answer, schemas)
     responses: dict[str, Any] = {
         str(status): {"description": description, "headers": _headers(operation.answer_headers), "content": content}
         for status, description in {operation.status: "Done", **operation.also}.items()
     }
     for status in sorted({*operation.errors, *(() if operation.open else (401, 403))}):
         answer = responses[str(status)] = {
-            "description": _PLAIN.get(status) or _WORDS[status],
+            "description": _PLAIN.get(status) or _WORDS.get(status) or HTTPStatus(status).phrase,
             "headers": _headers(operation.other_headers.get(status, {})),
         }
         if status not in _PLAIN:
-            answer["content"] = _error_content(operation)
+            answer["content"] = _error_content(operation, status, schemas)
         elif status == 206:
-            answer["content"] = {**content, "multipart/byteranges": {}}
-    responses["default"] = {"description": "Any other error", "headers": _REQUEST_ID, "content": _json(ErrorAnswer)}
+            answer["content"] = {**content, "multipart/byteranges": {"schema": BINARY}}
+    other = _json(ErrorAnswer, schemas, example_of(500))
+    responses["default"] = {"description": "Any other error", "headers": _REQUEST_ID, "content": other}
     return responses
 
 
-def _error_content(operation: Operation) -> dict[str, Any]:
+def _error_content(operation: Operation, status: int, schemas: Mapping[str, Any]) -> dict[str, Any]:
     own = operation.error_body or ErrorAnswer
-    if not operation.other_errors:
-        return _json(own)
-    return {"application/json": {"schema": {"oneOf": [_ref(kind) for kind in (own, *operation.other_errors)]}}}
+    example = example_of(status) if own is ErrorAnswer else None
+    return _one_of((own, *operation.other_errors), schemas, example)
+
+
+def _one_of(kinds: Sequence[type], schemas: Mapping[str, Any], example: Any = None) -> dict[str, Any]:
+    """Return the content of a body that has one of these structures. The example is one of the first."""
+    content = _json(kinds[0], schemas, example)
+    if len(kinds) > 1:
+        content["application/json"]["schema"] = {"oneOf": [_ref(kind) for kind in kinds]}
+    return content
 
 
 def _headers(texts: Mapping[str, str]) -> dict[str, Any]:
@@ -191,8 +248,14 @@ def _header(text: str) -> dict[str, Any]:
     return {"description": text, "schema": {"type": "string"}}
 
 
-def _json(kind: type) -> dict[str, Any]:
-    return {"application/json": {"schema": _ref(kind)}}
+def _json(kind: type, schemas: Mapping[str, Any], example: Any = None) -> dict[str, Any]:
+    shown = sample(_ref(kind), schemas) if example is None else example
+    return {"application/json": {"schema": _ref(kind), "example": shown}}
+
+
+def _path_text(name: str) -> str:
+    """Return the description of a part of a path."""
+    return _PATH_TEXT.get(name, f"The {name.replace('_', ' ')}.")
 
 
 def _ref(kind: type) -> dict[str, str]:

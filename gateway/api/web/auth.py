@@ -21,6 +21,7 @@ class AdminRequired(GatewayError):
     """The key belongs to a client, and the path is for operators."""
 
     code, status, type, title = "admin_required", 403, "permission_error", "The path needs an admin key."
+    remedy = "Send a key of `server.admin_keys`."
 
 
 class Authenticator:

@@ -17,11 +17,11 @@ T = TypeVar("T", bound=_HasId)
 class Listed(Struct, Generic[T], frozen=True, kw_only=True):
     """A page of a list; `last_id` is the `after` of the next page."""
 
-    object: Literal["list"] = "list"
-    data: tuple[T, ...]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+    object: Literal["list"] = "list"  # the kind of this object
+    data: tuple[T, ...]  # the objects of this page
+    first_id: str | None  # the `before` of the page before; null for an empty page
+    last_id: str | None  # the `after` of the next page; null for an empty page
+    has_more: bool  # whether there are objects after this page
 
     @classmethod
     def of(cls, views: Iterable[T], *, has_more: bool) -> Self:

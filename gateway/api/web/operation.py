@@ -20,6 +20,7 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     id: str  # unique; client generators name a method after it
     summary: str
+    tag: str | None = None  # its group in the reference; None: that of its path in `gateway.api.openapi.tags`
     answer: type | None = None  # the wire structure of a success; None: the bytes of a file
     other_answers: Sequence[type] = ()  # what the client can ask for instead of `answer`
     status: int = 200  # of a success
@@ -50,12 +51,27 @@ def form_of(body: type[Struct]) -> Mapping[str, Any]:
 
 
 BINARY: Mapping[str, Any] = {"type": "string", "format": "binary"}
+INDEX: Mapping[str, Any] = {  # the query of a file
+    "type": "integer",
+    "minimum": 0,
+    "maximum": 10_000,
+    "default": 0,
+    "description": "of the output",
+}
 PAGE: Mapping[str, Mapping[str, Any]] = {  # the query of every list
     "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
     "after": {"type": "string", "description": "the `last_id` of a page: gives the page after it"},
     "before": {"type": "string", "description": "the `first_id` of a page: gives the page before it"},
     "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
 }
+
+
+def page_of(prefix: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the query of a list of objects whose ids begin with `prefix`, for example `file_`."""
+    cursor = {"pattern": rf"^{prefix}[0-9A-HJKMNP-TV-Z]{{26}}$"}
+    return {**PAGE, "after": {**PAGE["after"], **cursor}, "before": {**PAGE["before"], **cursor}}
+
+
 Handlers = Sequence[type[Controller] | HTTPRouteHandler]
 
 

@@ -15,7 +15,7 @@ from gateway.domain.errors import UnknownParameter
 BODY_ERRORS = (400, 408, 413, 415, 503)  # the statuses that reading a body can end in
 
 
-class Nothing(Struct, frozen=True, kw_only=True):
+class Nothing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An empty object, which may be left out."""
 
 

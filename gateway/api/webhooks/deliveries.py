@@ -8,7 +8,7 @@ from litestar.response.base import ASGIResponse
 
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
-from gateway.api.web.operation import PAGE, Operation
+from gateway.api.web.operation import Operation, page_of
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS, Nothing, read_object
 from gateway.api.webhooks.views import WebhookDeliveryList, WebhookDeliveryView, delivery_view
@@ -30,7 +30,7 @@ class WebhookDeliveryController(Controller):
             summary="List deliveries, sent or waiting, the newest first; they are deleted with their generation, tests"
             " after 7 days",
             query={
-                **PAGE,
+                **page_of("dlv_"),
                 "endpoint": {"type": "string", "description": "the id of an endpoint"},
                 "generation": {"type": "string", "description": "the id of a generation"},
                 "state": {"type": "string", "enum": [state.value for state in DeliveryState]},

@@ -14,24 +14,24 @@ from gateway.domain.webhooks import RETRY_AFTER_MAX, RETRY_SECONDS, EventName
 class WebhookEvent(Struct, frozen=True, kw_only=True):
     """The body of a webhook. `data` is the generation as it is when this try is made."""
 
-    type: EventName
+    type: EventName  # the name of the event
     timestamp: str  # when it happened, ISO 8601
-    data: GenerationView
+    data: GenerationView  # the generation
 
 
 class TestedEndpoint(Struct, frozen=True, kw_only=True):
     """The endpoint that is tested."""
 
-    id: str
-    object: Literal["webhook_endpoint"]
+    id: str  # names the endpoint
+    object: Literal["webhook_endpoint"]  # the kind of this object
 
 
 class WebhookTest(Struct, frozen=True, kw_only=True):
     """The body of a `webhook.test`."""
 
-    type: Literal["webhook.test"]
+    type: Literal["webhook.test"]  # the name of the event
     timestamp: str  # when the test was requested, ISO 8601
-    data: TestedEndpoint
+    data: TestedEndpoint  # the endpoint
 
 
 _UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))

@@ -19,36 +19,37 @@ Events = Annotated[tuple[Literal["*", EventName], ...], Meta(min_length=1)]
 class CreateWebhookEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A URL that gets the final events of this key's generations; `*` in `events` means all, also future ones."""
 
-    url: Url
-    events: Events = ("*",)
-    description: Description | None = None
+    url: Url  # the URL that gets the events
+    events: Events | None = ("*",)  # names of events; `*`: all
+    description: Description | None = None  # your own words; null: none
 
 
 class ChangeWebhookEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The fields to change. A disabled endpoint gets nothing, and deliveries that wait for it are given up."""
 
-    url: Url | UnsetType = UNSET
-    events: Events | UnsetType = UNSET
-    description: Description | UnsetType | None = UNSET
-    disabled: bool | UnsetType = UNSET
+    url: Url | UnsetType = UNSET  # the URL that gets the events
+    events: Events | UnsetType = UNSET  # names of events; `*`: all
+    description: Description | UnsetType | None = UNSET  # your own words; null: none
+    disabled: bool | UnsetType = UNSET  # true: the endpoint gets nothing
 
 
 class RotateWebhookSecret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long the old secret still signs beside the new one; 0: the old one ends at once."""
 
+    # for how long the old secret still signs
     expires_after_seconds: Annotated[int, Meta(ge=0, le=ROTATION_MAX)] = ROTATION_SECONDS
 
 
 class WebhookEndpointView(Struct, frozen=True, kw_only=True):
     """A webhook endpoint."""
 
-    id: str
-    object: Literal["webhook_endpoint"] = "webhook_endpoint"
-    created_at: int
-    url: str
-    events: tuple[str, ...]
-    description: str | None
-    disabled: bool
+    id: str  # names the endpoint
+    object: Literal["webhook_endpoint"] = "webhook_endpoint"  # the kind of this object
+    created_at: int  # Unix seconds
+    url: str  # the URL that gets the events
+    events: tuple[str, ...]  # names of events; `*`: all
+    description: str | None  # your own words; null: none
+    disabled: bool  # true: the endpoint gets nothing
     disabled_reason: Literal["requested", "gone"] | None  # gone: it answered 410
     secret: str | UnsetType = UNSET  # only in the answer to a create or a rotation
 
@@ -60,24 +61,24 @@ class WebhookEndpointList(Listed[WebhookEndpointView], frozen=True, kw_only=True
 class TryView(Struct, frozen=True, kw_only=True):
     """One POST to the receiver: the status of its answer, or why none came."""
 
-    at: int
-    status: int | None
-    error: str | None
-    duration_seconds: float
+    at: int  # Unix seconds
+    status: int | None  # the HTTP status; null: no answer came
+    error: str | None  # why no answer came; null: one came
+    duration_seconds: float  # from the start of the try to its end
 
 
 class WebhookDeliveryView(Struct, frozen=True, kw_only=True):
     """One event for one receiver, with the tries to deliver it."""
 
-    id: str
-    object: Literal["webhook_delivery"] = "webhook_delivery"
-    created_at: int
+    id: str  # names the delivery
+    object: Literal["webhook_delivery"] = "webhook_delivery"  # the kind of this object
+    created_at: int  # Unix seconds
     event_id: str  # the `webhook-id` of every try
-    type: str
+    type: str  # the name of the event
     endpoint: str | None  # null: the generation's own `webhook_url`
     generation: str | None  # null: a test
-    url: str
-    state: Literal["pending", "succeeded", "dead"]
+    url: str  # where it is sent
+    state: Literal["pending", "succeeded", "dead"]  # `dead`: it was given up
     next_try_at: int | None  # null unless it is pending; a try that is running may still succeed
     tries: tuple[TryView, ...]  # the newest 32
 
@@ -89,7 +90,7 @@ class WebhookDeliveryList(Listed[WebhookDeliveryView], frozen=True, kw_only=True
 class WebhookSecret(Struct, frozen=True, kw_only=True):
     """The secret that signs deliveries to the `webhook_url` of a generation."""
 
-    object: Literal["webhook_secret"] = "webhook_secret"
+    object: Literal["webhook_secret"] = "webhook_secret"  # the kind of this object
     secret: str | None  # null: the operator has set `webhooks.secret` in the configuration
 
 

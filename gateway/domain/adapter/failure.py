@@ -68,3 +68,24 @@ TASK_BILLED = {
 }
 # The stable public code of each kind, as clients read it in `error.code`.
 PUBLIC_CODE = {kind: kind.value for kind in FailureKind} | {FailureKind.AMBIGUOUS: "submission_unknown"}
+# What each kind means, for clients and operators. The reference pages show these texts.
+MEANING = {
+    FailureKind.INVALID_REQUEST: "The provider refuses the parameters or the images.",
+    FailureKind.CONTENT_POLICY: "The provider refuses the content.",
+    FailureKind.CREDENTIAL_REFUSED: "The provider refuses the key of the account.",
+    FailureKind.OUT_OF_CREDIT: "The account has no credit.",
+    FailureKind.RATE_LIMITED: "The provider asks to wait.",
+    FailureKind.UNAVAILABLE: "The provider cannot be reached, or cannot work now.",
+    FailureKind.TASK_FAILED: "The task failed at the provider.",
+    FailureKind.TASK_LOST: "The provider does not know its own task any more.",
+    FailureKind.TIMED_OUT: "The task was not done before the time-out of the attempt.",
+    FailureKind.RESULT_MISSING: "The task is done, but without a playable file.",
+    FailureKind.ADAPTER_FAILED: "The gateway's adapter for the provider broke: a defect of the gateway.",
+    FailureKind.AMBIGUOUS: "A submit has no clear answer: a task may exist.",
+}
+REMEDY_TEXT = {
+    Remedy.STOP: "The generation ends.",
+    Remedy.FALL_BACK: "The next route is tried.",
+    Remedy.FALL_BACK_OR_WAIT: "The next route is tried, or the same one later.",
+    Remedy.RECONCILE: "The work is never sent to this provider again; `on_ambiguous` decides.",
+}

@@ -17,12 +17,12 @@ Usd = Annotated[float, Meta(ge=0, le=100_000)]
 class Price(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A row of a price table, in USD for one output. It applies to outputs that match every condition that it has."""
 
-    per_clip: Usd | None = None
-    per_second: Usd | None = None
-    resolution: str | None = None
+    per_clip: Usd | None = None  # USD for each output
+    per_second: Usd | None = None  # USD for each second of an output
+    resolution: str | None = None  # only with this resolution
     quality: str | None = None  # of an image
-    mode: str | None = None
-    generate_audio: bool | None = None
+    mode: str | None = None  # only with this mode
+    generate_audio: bool | None = None  # only with or without sound
 
     def covers(self, other: "Price") -> bool:
         """True if this row matches everything that `other` matches: listed first, it makes `other` unusable."""

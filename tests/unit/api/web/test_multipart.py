@@ -232,7 +232,7 @@ WRONG: list[tuple[str, tuple[bytes, ...], type[GatewayError], str | None]] = [
     ("a member twice", (field("metadata[a]", "1"), field("metadata[a]", "1")), InvalidForm, "metadata[a]"),
     ("whole and in members", (file("image"), field("image[file_id]", "file_1")), InvalidForm, "image[file_id]"),
     ("members and whole", (field("image[file_id]", "file_1"), file("image")), InvalidForm, "image"),
-    ("metadata as JSON", (field("metadata", "{}"),), InvalidParameter, "metadata"),
+    ("metadata as a list", (field("metadata", "[]"),), InvalidParameter, "metadata"),
     ("options that are not JSON", (field("provider_options", "{"),), InvalidParameter, "provider_options"),
     ("options that are not an object", (field("provider_options", "[]"),), InvalidParameter, "provider_options"),
     (
@@ -484,3 +484,15 @@ TYPES = st.sampled_from([TYPE, 'multipart/form-data; boundary="edge"', "multipar
 def test_any_bytes_are_parsed_or_refused_with_a_reason(raw: bytes, content_type: str) -> None:
     with suppress(GatewayError):
         assert normalise(create_body(parsed(raw, content_type)), name_of).request.model
+
+
+def test_pairs_may_come_as_one_json_object_as_generated_clients_send_them() -> None:
+    assert read(field("metadata", '{"a": "b"}')) == from_json(metadata={"a": "b"})
+    assert read(field("metadata[a]", "b")) == from_json(metadata={"a": "b"})
+    refused(
+        InvalidForm,
+        field("metadata", '{"a": "b"}'),
+        field("metadata[a]", "b"),
+        field("metadata[a]", "c"),
+        param="metadata[a]",
+    )

@@ -1,0 +1,96 @@
+"""The component schemas of the document: made by msgspec, described, and in words that client generators understand."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from inspect import cleandoc
+from itertools import chain
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, PARAMETERS_OF, CreateImage
+from gateway.api.generations.parameter import Parameters
+from gateway.api.generations.parameters import VIDEO_PARAMETERS, CreateVideo
+from gateway.api.generations.request_echo import SettingsView
+from gateway.api.openapi.comments import field_comments
+from gateway.api.openapi.create import create_body, create_form
+from gateway.api.web.operation import REF
+
+# The name of a form is that of its body and `Form`.
+_CREATES: Mapping[type[Struct], Parameters] = {CreateVideo: VIDEO_PARAMETERS, CreateImage: IMAGE_PARAMETERS}
+
+
+def component_schemas(structures: Iterable[Any]) -> dict[str, Any]:
+    """Return name → schema of these wire structures, of all structures inside them, and of the bodies of creates.
+
+    Raises `LookupError` if two of the structures have the same name.
+    """
+    kinds = [*structures, *_CREATES]
+    _, schemas = msgspec.json.schema_components(kinds, ref_template=REF)
+    for structure in _structures(msgspec.inspect.multi_type_info(kinds)):
+        if structure.__name__ not in schemas:
+            raise LookupError(f"Two wire structures are named {structure.__name__}: each needs a name of its own.")
+        properties = schemas[structure.__name__].get("properties", {})
+        for name, text in field_comments(structure).items():
+            if name in properties:
+                properties[name] = {"description": _sentence(text), **properties[name]}
+    _describe_settings(schemas[SettingsView.__name__]["properties"])
+    for body, table in _CREATES.items():
+        schemas[body.__name__] = create_body(schemas[body.__name__], table)
+    for schema in schemas.values():  # Python before 3.13 keeps the indentation of a docstring
+        if "description" in schema:
+            schema["description"] = cleandoc(schema["description"])
+    for body, table in _CREATES.items():
+        form = f"{body.__name__}Form"
+        schemas[form] = create_form(schemas[body.__name__], table, form)
+    return {name: _plain(schema) for name, schema in schemas.items()}
+
+
+def _describe_settings(properties: dict[str, Any]) -> None:
+    """Describe the settings of an attempt, whose fields follow from the tables of create requests."""
+    for parameter in chain.from_iterable(table.rows for table in PARAMETERS_OF.values()):
+        if parameter.name in properties:
+            text = f"`{parameter.name}` as the provider was sent it."
+            properties[parameter.name] = {"description": text, **properties[parameter.name]}
+
+
+def _sentence(text: str) -> str:
+    """Return a comment as the reference shows it: with a capital and a full stop."""
+    start = text[0].upper() + text[1:] if text[0].isalpha() and not text.startswith("null") else text
+    return start if start.endswith((".", "`", ":")) else f"{start}."
+
+
+def _structures(info: Any) -> Iterator[type[Struct]]:
+    """Return each structure inside these types once. `info` is what `msgspec.inspect` says about them."""
+    waiting: list[Any] = [info]
+    seen: set[type[Struct]] = set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list | tuple):
+            waiting += value
+            continue
+        if not isinstance(value, Struct):
+            continue
+        if isinstance(value, msgspec.inspect.StructType):
+            if value.cls in seen:
+                continue
+            seen.add(value.cls)
+            yield value.cls
+        waiting += [getattr(value, name) for name in value.__struct_fields__]
+
+
+def _plain(value: Any) -> Any:
+    """Return a schema without the words that client generators break on.
+
+    A tuple of two numbers is a list of numbers with both bounds: `prefixItems` with `"items": false` stops orval,
+    openapi-python-client and OpenAPI Generator.
+    """
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    if not isinstance(value, Mapping):
+        return value
+    schema = {key: _plain(member) for key, member in value.items()}
+    if isinstance(prefix := schema.pop("prefixItems", None), list):
+        distinct = [member for at, member in enumerate(prefix) if member not in prefix[:at]]
+        schema["items"] = distinct[0] if len(distinct) == 1 else {"anyOf": distinct}
+    return schema
