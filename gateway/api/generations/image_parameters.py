@@ -31,7 +31,9 @@ _NOT_HERE = {
     ),
     **dict.fromkeys(("duration_seconds", "length"), _NO_LENGTH),
     **dict.fromkeys(("generate_audio", "audio", "sound"), "An image has no sound."),
-    **dict.fromkeys(("last_image", "image_tail", "image_tail_url", "end_image_url", "input_reference"), _FRAME),
+    **dict.fromkeys(
+        ("last_image", "last_frame", "image_tail", "image_tail_url", "end_image_url", "input_reference"), _FRAME
+    ),
     **dict.fromkeys(
         ("resolution", "aspect_resolution"), "The size of an image is `quality` (1K, 2K or 4K), or `size` in pixels."
     ),
@@ -81,6 +83,7 @@ IMAGE_PARAMETERS = Parameters(
             hints=(
                 *("file", "files", "image_file", "input_image", "input_images", "img", "photo", "picture"),
                 *("image_base64", "image_url", "init_image", "reference_image", "reference_image_urls", "references"),
+                "start_image_url",
                 "subject_images",
             ),
             schema={

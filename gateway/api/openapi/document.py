@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from gateway.api.generations.foxapi_fields import option_schemas
 from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, CreateImage
 from gateway.api.generations.parameter import Parameters
 from gateway.api.generations.parameters import VIDEO_PARAMETERS, CreateVideo
@@ -92,6 +93,7 @@ def document() -> dict[str, Any]:
     for body, table in _CREATES.items():
         form = f"{body.__name__}Form"
         schemas[form] = create_form(schemas[body.__name__], table, form)
+    schemas[CreateVideo.__name__]["properties"] |= option_schemas()
     paths: dict[str, dict[str, Any]] = {}
     for method, path, operation in operations:
         paths.setdefault(path, {})[method] = _operation(path, operation)
