@@ -14,6 +14,7 @@ from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, read_generation, url_member
+from gateway.api.dialects.openai_videos import OPENROUTER_PATH as PATH
 from gateway.api.dialects.openai_videos import require_ready, size_text
 from gateway.api.generations.content import send_content
 from gateway.api.generations.create_request import Given
@@ -35,7 +36,6 @@ from gateway.domain.parameters.dimensions import short_side
 from gateway.domain.parameters.spellings import is_empty
 from gateway.generations.catalog import Model
 
-PATH = "/api/v1/videos"
 BASES = {"openrouter": "/api/v1", "openrouterPrefixed": "/openrouter/v1"}  # by what their operation ids begin with
 MARKS = frozenset({"frame_images", "input_references"})  # only bodies of this dialect have these fields
 Word = Literal["pending", "in_progress", "completed", "failed", "cancelled", "expired"]
@@ -320,7 +320,7 @@ def _reader(name: str, base: str) -> HTTPRouteHandler:
     )
     async def read_video(request: Call) -> ASGIResponse:
         """Read a generation."""
-        context, generation, headers = await read_generation(request)
+        context, generation, headers = await read_generation(request, kind="video")
         return answer_read(generation, context.links(request), headers)
 
     return read_video
