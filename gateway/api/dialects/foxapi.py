@@ -141,6 +141,11 @@ def error(info: ErrorInfo) -> ErrorAnswer:
 FOXAPI = Dialect(name="foxapi", id_prefix=PREFIX, own_path="/foxapi/", error=error, read=fields)
 
 
+def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
+    """The answer to a read at any path that FoxAPI shares."""
+    return json_answer(task_view(generation, links), dict(headers))
+
+
 @post(
     "/foxapi/v1/videos/generations",
     status_code=200,
@@ -176,7 +181,7 @@ def _reader(path: str, operation_id: str) -> HTTPRouteHandler:
     async def read_task(request: Call) -> ASGIResponse:
         """Read a generation."""
         context, generation, headers = await read_generation(request, {"sync_upstream"})
-        return json_answer(task_view(generation, context.links(request)), headers)
+        return answer_read(generation, context.links(request), headers)
 
     return read_task
 

@@ -114,11 +114,11 @@ def video_view(generation: Generation) -> OpenAIVideo:
     """A generation in OpenAI's words."""
     summary = summarize(generation)
     output = next((output for output in summary.outputs if output.status is Status.COMPLETED), None)
-    asked, problem = _asked_settings(generation, summary, output), problem_of(summary)
-    size = size_text(asked)
+    settings, problem = _settings(generation, summary, output), problem_of(summary)
+    size = size_text(settings)
     if size is None and output is not None and output.width and output.height:
         size = f"{output.width}x{output.height}"
-    seconds: float | None = asked.duration_seconds
+    seconds: float | None = settings.duration_seconds
     if seconds is None and output is not None and output.duration_seconds is not None:
         seconds = round(output.duration_seconds)
     return OpenAIVideo(
@@ -136,7 +136,7 @@ def video_view(generation: Generation) -> OpenAIVideo:
     )
 
 
-def _asked_settings(generation: Generation, summary: Summary, output: OutputSummary | None) -> Settings:
+def _settings(generation: Generation, summary: Summary, output: OutputSummary | None) -> Settings:
     """What the provider was asked for that made this output, else the one that was tried last, else the first one.
 
     These are the requested settings after `adapt`. The shape has no place for warnings, so the change shows here.

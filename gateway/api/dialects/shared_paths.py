@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from litestar import post, route
 from litestar.response.base import ASGIResponse
 
-from gateway.api.dialects import openai_videos, openrouter, xai
+from gateway.api.dialects import foxapi, openai_videos, openrouter, xai
 from gateway.api.dialects.dialect import Call, Dialect, naming_id, read_generation
 from gateway.api.generations.content import send_content
 from gateway.api.generations.creating import create, created_headers, normalised
 from gateway.api.generations.form import read_create
 from gateway.api.generations.parameters import VIDEO_PARAMETERS, CreateVideo
-from gateway.api.generations.public_ids import OPENAI, OPENROUTER, XAI, parse_id
+from gateway.api.generations.public_ids import FOXAPI, OPENAI, OPENROUTER, XAI, parse_id
 from gateway.api.generations.views import GenerationView, generation_view
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
@@ -35,6 +35,7 @@ _READERS: Mapping[str, tuple[Dialect, AnswerRead]] = {
     OPENAI: (openai_videos.OPENAI, openai_videos.answer_read),
     OPENROUTER: (openrouter.OPENROUTER, openrouter.answer_read),
     XAI: (xai.XAI, xai.answer_read),
+    FOXAPI: (foxapi.FOXAPI, foxapi.answer_read),
 }
 
 
@@ -71,10 +72,10 @@ async def create_video(request: Call) -> ASGIResponse:
     http_method=GET,
     operation=Operation(
         id="readVideo",
-        summary="Read a video in the words of its id: `video_…` OpenAI's, `or_…` OpenRouter's, `xai_…` xAI's",
+        summary="Read a video in the words of its id: `video_…` is OpenAI's, `or_…` OpenRouter's, `xai_…` xAI's",
         answer=openai_videos.OpenAIVideo,
-        other_answers=(GenerationView, openrouter.OpenRouterVideo, xai.XaiRead),
-        other_errors=(openrouter.OpenRouterErrorAnswer, xai.XaiError),
+        other_answers=(GenerationView, openrouter.OpenRouterVideo, xai.XaiRead, foxapi.FoxTask),
+        other_errors=(openrouter.OpenRouterErrorAnswer, xai.XaiError, foxapi.FoxErrorAnswer),
         also={202: "xAI's answer while it has not ended"},
         errors=(400, 404, 503),
     ),
@@ -97,7 +98,7 @@ async def read_video(request: Call) -> ASGIResponse:
             "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
         },
         answer_headers=COST_HEADER,
-        other_errors=(openrouter.OpenRouterErrorAnswer, xai.XaiError),
+        other_errors=(openrouter.OpenRouterErrorAnswer, xai.XaiError, foxapi.FoxErrorAnswer),
         errors=(206, 302, 304, 400, 404, 409, 410, 416, 502, 503),
         token=True,
     ),

@@ -48,15 +48,15 @@ _VALIDATOR_HEADERS: Mapping[str, str] = {
     "ETag": "identifies the bytes, which never change; absent for a file that the provider serves",
     "Last-Modified": "when the generation ended; absent for a file that the provider serves",
     "Accept-Ranges": "`bytes`; absent for a file that the provider serves, which is always sent whole",
+    **COST_HEADER,
     "Cache-Control": "for how long it may be used without asking again; absent for a file that the provider serves",
 }
 _FILE_HEADERS: Mapping[str, str] = {
     **_VALIDATOR_HEADERS,
-    **COST_HEADER,
     "Content-Length": "in bytes; absent where the provider does not say",
     "Content-Disposition": "a name for the file",
 }
-_REDIRECT_HEADERS = {"Location": "where the file is"}
+_REDIRECT_HEADERS = {"Location": "where the file is", **COST_HEADER}
 
 
 def _query(kind: Kind) -> Mapping[str, Mapping[str, Any]]:

@@ -64,7 +64,8 @@ class Given(NamedTuple):
 
     name: str  # as the client wrote it, for errors: `image_tail`, `frame_images[1].image_url`
     value: object
-    field: str | None = None  # our name, if `name` is none: a field, or an option as `provider_options.foxapi.elements`
+    # Our name of it, where that differs: a field, or an option such as `provider_options.foxapi.elements`.
+    field: str | None = None
 
 
 def normalise(

@@ -70,6 +70,23 @@ async def test_every_read_accepts_every_id(gateway: Any, prefix: str) -> None:
     assert (await gateway.other.get(f"/v1/videos/{other}")).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("prefix", "member", "word"),
+    [
+        ("gen_", "object", "video.generation"),
+        ("video_", "object", "video"),
+        ("or_", "status", "pending"),
+        ("xai_", "status", "pending"),
+        ("task-unified-", "object", "video.generation.task"),
+    ],
+)
+async def test_a_read_has_the_words_of_the_id(gateway: Any, prefix: str, member: str, word: str) -> None:
+    created = (await gateway.client.post(VIDEOS, json=BODY)).json()["id"]
+    read = await gateway.client.get(f"/v1/videos/{created.replace('gen_', prefix)}")
+
+    assert read.json()[member] == word
+
+
 async def test_an_error_has_the_words_of_the_id(gateway: Any) -> None:
     nothing = "01JDKQ00000000000000000000"
     xai = (await gateway.client.get(f"/v1/videos/xai_{nothing}")).json()
@@ -104,7 +121,9 @@ async def test_the_content_of_a_video_that_is_not_ready_is_refused_in_the_words_
 
 async def test_a_repeated_create_has_the_same_answer(gateway: Any) -> None:
     headers = {"idempotency-key": "k"}
-    first = await gateway.client.post(VIDEOS, json={**BODY, "voice_ids": ["v"], "generate_audio": True}, headers=headers)
+    first = await gateway.client.post(
+        VIDEOS, json={**BODY, "voice_ids": ["v"], "generate_audio": True}, headers=headers
+    )
     options = {"foxapi": {"voice_ids": ["v"]}}
     same = {**BODY, "provider_options": options, "generate_audio": True, "elements": None}
     again = await gateway.client.post(VIDEOS, json=same, headers=headers)
@@ -181,7 +200,11 @@ async def test_an_ended_generation_carries_its_cost_for_litellm(start: Any) -> N
     gateway = await start(PRICED)
     created = (await gateway.client.post(VIDEOS, json=BODY)).json()["id"]
     ulid = created.removeprefix("gen_")
-    paths = [f"{VIDEOS}/{created}", f"/v1/tasks/{created}", *(f"/v1/videos/{p}{ulid}" for p in ("video_", "or_", "xai_"))]
+    paths = [
+        f"{VIDEOS}/{created}",
+        f"/v1/tasks/{created}",
+        *(f"/v1/videos/{p}{ulid}" for p in ("video_", "or_", "xai_")),
+    ]
     files = [f"{VIDEOS}/{created}/content", f"/v1/videos/video_{ulid}/content", f"/api/v1/videos/or_{ulid}/content"]
     for path in paths:
         assert COST not in (await gateway.client.get(path)).headers, path

@@ -36,7 +36,7 @@ def test_false_is_a_value() -> None:
 
 
 def test_two_values_of_one_option_are_refused_by_the_clients_name() -> None:
-    with pytest.raises(InvalidParameter, match="`voice_ids` and `provider_options.foxapi.voice_ids`") as caught:
+    with pytest.raises(InvalidParameter, match=r"`voice_ids` and `provider_options\.foxapi\.voice_ids`") as caught:
         options_of(voice_ids=["a"], provider_options={"foxapi": {"voice_ids": ["b"]}})
     assert caught.value.param == "voice_ids"
 
