@@ -37,6 +37,7 @@ _NOT_HERE = {
     **dict.fromkeys(
         ("resolution", "aspect_resolution"), "The size of an image is `quality` (1K, 2K or 4K), or `size` in pixels."
     ),
+    "start_image_url": _FRAME,
     "cfg_scale": "No model for images takes it.",
     "style": "No model has styles: describe the style in `prompt`.",
     "mask": "No model can change a part of an image alone: leave the mask out, and say in `prompt` what to change.",
@@ -83,7 +84,6 @@ IMAGE_PARAMETERS = Parameters(
             hints=(
                 *("file", "files", "image_file", "input_image", "input_images", "img", "photo", "picture"),
                 *("image_base64", "image_url", "init_image", "reference_image", "reference_image_urls", "references"),
-                "start_image_url",
                 "subject_images",
             ),
             schema={
