@@ -44,7 +44,8 @@ Word = Literal["pending", "in_progress", "completed", "failed", "cancelled", "ex
 class OpenRouterUsage(Struct, frozen=True):
     """What the generation cost."""
 
-    cost: float | None  # USD, by the configured prices; null: a route that was used has no price
+    # USD, by the configured prices. Absent if a route that was used has no price: the AI SDK refuses a null.
+    cost: float | UnsetType = UNSET
     is_byok: bool = False
 
 
@@ -220,7 +221,7 @@ def read_view(generation: Generation, links: Links) -> OpenRouterVideo:
     outputs = [output for output in summary.outputs if output.status is Status.COMPLETED]
     urls = tuple(url for output in outputs if (url := file_url(generation, output, links)) is not None)
     ends = [moment for output in outputs if (moment := unix(output.expires_at)) is not None]
-    ended = summary.status.terminal
+    ended, cost = summary.status.terminal, summary.usage.cost_usd
     return OpenRouterVideo(
         id=started.id,
         polling_url=started.polling_url,
@@ -230,7 +231,7 @@ def read_view(generation: Generation, links: Links) -> OpenRouterVideo:
         unsigned_urls=urls if ended else UNSET,
         expires_at=min(ends) if ended and ends else UNSET,
         error=UNSET if summary.error is None else summary.error.message,
-        usage=OpenRouterUsage(summary.usage.cost_usd) if ended else UNSET,
+        usage=OpenRouterUsage(UNSET if cost is None else cost) if ended else UNSET,
     )
 
 
