@@ -66,6 +66,7 @@ SOMETIMES = {
     "Retry-After",
     "openai-poll-after-ms",
     "Preference-Applied",
+    "x-litellm-response-cost",
 }  # documented headers that some answers lack
 # A file that the provider serves has none of these, and a body of several ranges has them in its parts.
 CONTENT_READS = {"readVideoContent", "readImageContent"}

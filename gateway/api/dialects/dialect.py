@@ -1,6 +1,7 @@
 """What every dialect has, and the calls that their handlers share."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,11 @@ from gateway.api.web.context import Context, context_of
 from gateway.api.web.error_format import ErrorFormat
 from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.links import Links
-from gateway.api.web.query import Params
-from gateway.domain.errors import InvalidParameter
+from gateway.api.web.query import Params, path_id
+from gateway.domain.adapter.request import Kind
+from gateway.domain.errors import InvalidParameter, NotFound
 from gateway.domain.generation.model import Generation
-from gateway.domain.generation.summary import FileSource, OutputSummary
+from gateway.domain.generation.summary import FileSource, OutputSummary, Problem, Summary
 
 Call = Request[Any, Any, State]
 
@@ -47,25 +49,42 @@ async def create_in(dialect: Dialect, request: Call, location: str) -> tuple[Con
     return context, created.generation, created_headers(created, context, path)
 
 
-async def read_generation(request: Call, ignored: Collection[str] = ()) -> tuple[Context, Generation, dict[str, str]]:
+async def read_generation(
+    request: Call, ignored: Collection[str] = (), kind: Kind | None = None
+) -> tuple[Context, Generation, dict[str, str]]:
     """The generation that the path names, in whatever dialect its id is, and the headers of the answer to a read.
 
-    `ignored` are query parameters of the dialect that ask for what happens anyway.
+    `ignored` are query parameters of the dialect that ask for what happens anyway. `kind` is what the path is for; a
+    generation of another kind is a 404 that names the right path.
     """
     context, key = context_of(request)
     params = Params.of(request)
     for name in ignored:
         params.text(name)
     params.done()
-    generation = await context.generations.read(generation_id(request), key)
+    with naming_id(request):
+        generation = await context.generations.read(generation_id(request), key, kind=kind)
     return context, generation, poll_headers(generation, context.poll_advisor) | cost_header(generation)
 
 
+@contextmanager
+def naming_id(request: Call) -> Iterator[None]:
+    """Let a 404 name the generation by the id that the client has sent, and not by the stored one."""
+    try:
+        yield
+    except NotFound as error:
+        error.detail = error.detail.replace(generation_id(request), path_id(request, "generation_id"))
+        raise
+
+
 def url_member(value: object, name: str) -> object:
-    """The image in `{"url": …}`, or the value itself if it is not an object. Raises `InvalidParameter`."""
+    """The image in `{"url": …}`, or the value itself if it is not an object. Raises `InvalidParameter`.
+
+    `"type": "image_url"` beside it says what the image is anyway, as `@ai-sdk/xai` sends it.
+    """
     if not isinstance(value, Mapping):
         return value
-    if set(value) != {"url"}:
+    if value.keys() - {"type"} != {"url"} or value.get("type", "image_url") != "image_url":
         raise InvalidParameter(f"`{name}` must be an object with one member, `url`.", param=name)
     return value["url"]
 
@@ -81,3 +100,10 @@ def file_url(generation: Generation, output: OutputSummary, links: Links) -> str
     if output.source is FileSource.PASS_THROUGH:
         return links.content(generation, output.index)
     return output.provider_url
+
+
+def problem_of(summary: Summary) -> Problem | None:
+    """Why there is no result. A cancelled generation has no error, but here it is shown as a failed one."""
+    if summary.cancellation is not None:
+        return Problem("cancelled", summary.cancellation.message)
+    return summary.error

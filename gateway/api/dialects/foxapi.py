@@ -11,7 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
-from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, read_generation
+from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, problem_of, read_generation
 from gateway.api.generations.creating import Fields
 from gateway.api.generations.foxapi_fields import with_options
 from gateway.api.generations.parameters import CreateVideo
@@ -113,7 +113,7 @@ def task_view(generation: Generation, links: Links) -> FoxTask:
         for output in summary.outputs
         if output.status is Status.COMPLETED and (url := file_url(generation, output, links)) is not None
     ]
-    is_done, problem = summary.status is Status.COMPLETED, summary.error
+    is_done, problem = summary.status is Status.COMPLETED, problem_of(summary)
     return FoxTask(
         id=FOXAPI.id(generation),
         object="video.generation.task" if generation.kind == "video" else "image.generation.task",
@@ -139,6 +139,11 @@ def error(info: ErrorInfo) -> ErrorAnswer:
 
 
 FOXAPI = Dialect(id_prefix=PREFIX, own_path="/foxapi/", error=error, read=fields)
+
+
+def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
+    """The answer to a read at any path that FoxAPI shares."""
+    return json_answer(task_view(generation, links), dict(headers))
 
 
 @post(
@@ -176,7 +181,7 @@ def _reader(path: str, operation_id: str) -> HTTPRouteHandler:
     async def read_task(request: Call) -> ASGIResponse:
         """Read a generation."""
         context, generation, headers = await read_generation(request, {"sync_upstream"})
-        return json_answer(task_view(generation, context.links(request)), headers)
+        return answer_read(generation, context.links(request), headers)
 
     return read_task
 

@@ -12,29 +12,29 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
-from gateway.api.dialects.dialect import Call, Dialect
-from gateway.api.generations.content import send_content
+from gateway.api.dialects.dialect import Call, Dialect, naming_id, problem_of
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields
 from gateway.api.generations.public_ids import OPENAI as PREFIX
-from gateway.api.generations.public_ids import generation_id, public_id, stored_id
+from gateway.api.generations.public_ids import OPENROUTER, generation_id, public_id, stored_id
 from gateway.api.web.answers import GET, json_answer, unix
 from gateway.api.web.context import context_of
 from gateway.api.web.error_format import openai_error
 from gateway.api.web.links import Links
 from gateway.api.web.lists import Listed
-from gateway.api.web.operation import INDEX, Operation
+from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Settings
 from gateway.domain.adapter.task import Status
-from gateway.domain.errors import BadRequest, Conflict
+from gateway.domain.errors import BadRequest, Conflict, InvalidParameter
 from gateway.domain.generation.model import Generation
-from gateway.domain.generation.summary import Problem, summarize
+from gateway.domain.generation.summary import OutputSummary, Summary, summarize
 from gateway.domain.parameters.dimensions import ratio_of, short_side
 from gateway.domain.parameters.spellings import is_empty
 from gateway.store.port import Query, is_cursor
 
 PATH = "/v1/videos"
+OPENROUTER_PATH = "/api/v1/videos"
 DEFAULT_MODEL = "auto"  # OpenAI's create does not require a model
 UNKNOWN = "auto"  # a `size` or `seconds` that only the provider decides; the field must be a string
 LIMIT_MAX, LIMIT_DEFAULT = 100, 20
@@ -59,10 +59,26 @@ class OpenAIVideo(Struct, frozen=True, kw_only=True):
     completed_at: int | None  # Unix seconds of the end; null until then
     expires_at: int | None  # Unix seconds: when the link to the file ends
     prompt: str | None  # null: the request had none
-    size: str  # WIDTHxHEIGHT; `auto` while only the provider knows it
-    seconds: str  # `auto` while only the provider knows it
+    size: str  # WIDTHxHEIGHT that the provider was asked for, else of the file; `auto` while nobody knows it
+    seconds: str  # that the provider was asked for, else of the file; `auto` while nobody knows it
     remixed_from_video_id: None = None  # always null: no video is a remix
     error: OpenAIVideoError | None  # null: it has not failed
+
+
+class OpenAIVideoCreated(OpenAIVideo, frozen=True, kw_only=True):
+    """The answer to a create."""
+
+    polling_url: str  # for clients of OpenRouter whose body does not tell whose they are: the read in its words
+
+
+class OpenAIVideoCreate(Struct, frozen=True, kw_only=True):
+    """The body of a create in OpenAI's fields. Those of our own create request are accepted beside them."""
+
+    prompt: str | None = None  # what the video shows; most models require it
+    model: str | None = None  # `auto` if it is absent: any model that can do it
+    seconds: str | int | None = None  # the duration
+    size: str | None = None  # WIDTHxHEIGHT
+    input_reference: str | dict[str, str] | None = None  # a URL, or an object with `image_url` or `file_id`
 
 
 class OpenAIVideoList(Listed[OpenAIVideo], frozen=True, kw_only=True):
@@ -98,30 +114,37 @@ def video_view(generation: Generation) -> OpenAIVideo:
     """A generation in OpenAI's words."""
     summary = summarize(generation)
     output = next((output for output in summary.outputs if output.status is Status.COMPLETED), None)
-    request = generation.request
-    planned = generation.plan.routes[0].settings if generation.plan.routes else request.settings
-    size = None if output is None or not output.width else f"{output.width}x{output.height}"
-    seconds = (
-        planned.duration_seconds if request.settings.duration_seconds is None else request.settings.duration_seconds
-    )
+    settings, problem = _settings(generation, summary, output), problem_of(summary)
+    size = size_text(settings)
+    if size is None and output is not None and output.width and output.height:
+        size = f"{output.width}x{output.height}"
+    seconds: float | None = settings.duration_seconds
     if seconds is None and output is not None and output.duration_seconds is not None:
         seconds = round(output.duration_seconds)
-    problem = summary.error
-    if summary.status is Status.CANCELLED:
-        problem = Problem("cancelled", "The video was cancelled.")
     return OpenAIVideo(
         id=public_id(PREFIX, generation.id),
-        model=request.model,
+        model=generation.request.model,
         status=_STATUS[summary.status],
         progress=summary.progress_percent,
         created_at=unix(generation.created_at),
         completed_at=unix(generation.completed_at),
         expires_at=None if output is None else unix(output.expires_at),
-        prompt=request.prompt or None,
-        size=size or size_text(request.settings) or size_text(planned) or UNKNOWN,
+        prompt=generation.request.prompt or None,
+        size=size or UNKNOWN,
         seconds=UNKNOWN if seconds is None else f"{seconds:g}",
         error=None if problem is None else OpenAIVideoError(problem.code, problem.message),
     )
+
+
+def _settings(generation: Generation, summary: Summary, output: OutputSummary | None) -> Settings:
+    """What the provider was asked for that made this output, else the one that was tried last, else the first one.
+
+    These are the requested settings after `adapt`. The shape has no place for warnings, so the change shows here.
+    """
+    made_by = None if output is None else generation.output(output.index).attempt_id
+    routes = [attempt.route for attempt in summary.attempts if made_by in {None, attempt.attempt.id}]
+    route = routes[-1] if routes else generation.plan.routes[0]
+    return route.settings
 
 
 def size_text(settings: Settings) -> str | None:
@@ -136,9 +159,14 @@ def size_text(settings: Settings) -> str | None:
 OPENAI = Dialect(id_prefix=PREFIX, own_path="/openai/", error=openai_error, read=fields)
 
 
-def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect
+def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
     """The answer to a create at any path that OpenAI shares."""
-    return json_answer(video_view(generation), dict(headers))
+    view = video_view(generation)
+    created = OpenAIVideoCreated(
+        **{name: getattr(view, name) for name in view.__struct_fields__ if name != "object"},
+        polling_url=f"{links.base}{OPENROUTER_PATH}/{public_id(OPENROUTER, generation.id)}",
+    )
+    return json_answer(created, dict(headers))
 
 
 def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect
@@ -197,28 +225,18 @@ async def delete_video(request: Call) -> ASGIResponse:
     context, key = context_of(request)
     Params.of(request).done()
     deleted = generation_id(request)
-    await context.generations.delete(deleted, key, kind="video")
+    with naming_id(request):
+        await context.generations.delete(deleted, key, kind="video")
     return json_answer(OpenAIVideoDeleted(id=public_id(PREFIX, deleted)))
 
 
-@route(
-    f"{PATH}/{{generation_id:str}}/content",
-    http_method=GET,
-    operation=Operation(
-        id="openaiReadVideoContent",
-        summary="Get the file of a video",
-        query={
-            "variant": {"type": "string", "enum": ["video", "thumbnail"], "default": "video"},
-            "index": INDEX,
-        },
-        media_types=("video/*", "image/*", "application/octet-stream"),
-        errors=(206, 302, 304, 400, 404, 409, 410, 416, 502, 503),
-        token=True,
-    ),
-)
-async def video_content(request: Call) -> ASGIResponse:
-    """Send the file, as the content path of a generation does; 409 while it is not ready."""
-    return await send_content(request, "video", require_ready)
+def refuse_spritesheet(request: Call) -> None:
+    """Raise `InvalidParameter` for the variant of OpenAI's that the gateway does not make."""
+    if Params.of(request).text("variant") == "spritesheet":
+        raise InvalidParameter(
+            "The gateway makes no spritesheets. `variant` can be `video`, or `thumbnail` for one picture.",
+            param="variant",
+        )
 
 
 def require_ready(generation: Generation) -> None:
@@ -254,7 +272,6 @@ create_character = _refused(f"{PATH}/characters", "openaiCreateVideoCharacter", 
 HANDLERS = (
     list_videos,
     delete_video,
-    video_content,
     remix_video,
     edit_video,
     extend_video,

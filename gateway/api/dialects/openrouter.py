@@ -14,6 +14,7 @@ from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, read_generation, url_member
+from gateway.api.dialects.openai_videos import OPENROUTER_PATH as PATH
 from gateway.api.dialects.openai_videos import require_ready, size_text
 from gateway.api.generations.content import send_content
 from gateway.api.generations.create_request import Given
@@ -35,7 +36,6 @@ from gateway.domain.parameters.dimensions import short_side
 from gateway.domain.parameters.spellings import is_empty
 from gateway.generations.catalog import Model
 
-PATH = "/api/v1/videos"
 BASES = {"openrouter": "/api/v1", "openrouterPrefixed": "/openrouter/v1"}  # by what their operation ids begin with
 MARKS = frozenset({"frame_images", "input_references"})  # only bodies of this dialect have these fields
 Word = Literal["pending", "in_progress", "completed", "failed", "cancelled", "expired"]
@@ -44,7 +44,8 @@ Word = Literal["pending", "in_progress", "completed", "failed", "cancelled", "ex
 class OpenRouterUsage(Struct, frozen=True):
     """What the generation cost."""
 
-    cost: float | None  # USD, by the configured prices; null: a route that was used has no price
+    # USD, by the configured prices. Absent if a route that was used has no price: the AI SDK refuses a null.
+    cost: float | UnsetType = UNSET
     is_byok: bool = False  # always false: the client brings no key of a provider
 
 
@@ -223,7 +224,7 @@ def read_view(generation: Generation, links: Links) -> OpenRouterVideo:
     outputs = [output for output in summary.outputs if output.status is Status.COMPLETED]
     urls = tuple(url for output in outputs if (url := file_url(generation, output, links)) is not None)
     ends = [moment for output in outputs if (moment := unix(output.expires_at)) is not None]
-    ended = summary.status.terminal
+    ended, cost = summary.status.terminal, summary.usage.cost_usd
     return OpenRouterVideo(
         id=started.id,
         polling_url=started.polling_url,
@@ -233,7 +234,7 @@ def read_view(generation: Generation, links: Links) -> OpenRouterVideo:
         unsigned_urls=urls if ended else UNSET,
         expires_at=min(ends) if ended and ends else UNSET,
         error=UNSET if summary.error is None else summary.error.message,
-        usage=OpenRouterUsage(summary.usage.cost_usd) if ended else UNSET,
+        usage=OpenRouterUsage(UNSET if cost is None else cost) if ended else UNSET,
     )
 
 
@@ -323,7 +324,7 @@ def _reader(name: str, base: str) -> HTTPRouteHandler:
     )
     async def read_video(request: Call) -> ASGIResponse:
         """Read a generation."""
-        context, generation, headers = await read_generation(request)
+        context, generation, headers = await read_generation(request, kind="video")
         return answer_read(generation, context.links(request), headers)
 
     return read_video

@@ -5,16 +5,18 @@ from collections.abc import Callable, Mapping
 from litestar import post, route
 from litestar.response.base import ASGIResponse
 
-from gateway.api.dialects import openai_videos, openrouter, xai
-from gateway.api.dialects.dialect import Call, Dialect, read_generation
+from gateway.api.dialects import foxapi, openai_videos, openrouter, xai
+from gateway.api.dialects.dialect import Call, Dialect, naming_id, read_generation
+from gateway.api.generations.content import send_content
 from gateway.api.generations.creating import create, created_headers, normalised
 from gateway.api.generations.form import read_create
 from gateway.api.generations.parameters import VIDEO_PARAMETERS, CreateVideo
-from gateway.api.generations.public_ids import OPENAI, OPENROUTER, XAI, parse_id
+from gateway.api.generations.public_ids import FOXAPI, OPENAI, OPENROUTER, XAI, parse_id
 from gateway.api.generations.views import GenerationView, generation_view
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
 from gateway.api.web.error_format import use_format
+from gateway.api.web.headers import COST_HEADER
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation, form_of
 from gateway.api.web.query import Params, path_id
@@ -33,6 +35,7 @@ _READERS: Mapping[str, tuple[Dialect, AnswerRead]] = {
     OPENAI: (openai_videos.OPENAI, openai_videos.answer_read),
     OPENROUTER: (openrouter.OPENROUTER, openrouter.answer_read),
     XAI: (xai.XAI, xai.answer_read),
+    FOXAPI: (foxapi.FOXAPI, foxapi.answer_read),
 }
 
 
@@ -42,9 +45,9 @@ _READERS: Mapping[str, tuple[Dialect, AnswerRead]] = {
     operation=Operation(
         id="openaiCreateVideo",
         summary="Create a video in OpenAI's shape; a body with `frame_images` or `input_references` is OpenRouter's",
-        body=CreateVideo,
+        body=openai_videos.OpenAIVideoCreate,
         form=form_of(CreateVideo),
-        answer=openai_videos.OpenAIVideo,
+        answer=openai_videos.OpenAIVideoCreated,
         other_answers=(openrouter.OpenRouterVideo,),
         also={202: "OpenRouter's answer"},
         errors=(*BODY_ERRORS, 404, 409, 422),
@@ -69,22 +72,52 @@ async def create_video(request: Call) -> ASGIResponse:
     http_method=GET,
     operation=Operation(
         id="readVideo",
-        summary="Read a video in the words of its id: `video_…` OpenAI's, `or_…` OpenRouter's, `xai_…` xAI's",
+        summary="Read a video in the words of its id: `video_…` is OpenAI's, `or_…` OpenRouter's, `xai_…` xAI's",
         answer=openai_videos.OpenAIVideo,
-        other_answers=(GenerationView, openrouter.OpenRouterVideo, xai.XaiRead),
-        other_errors=(openrouter.OpenRouterErrorAnswer, xai.XaiError),
+        other_answers=(GenerationView, openrouter.OpenRouterVideo, xai.XaiRead, foxapi.FoxTask),
+        other_errors=(openrouter.OpenRouterErrorAnswer, xai.XaiError, foxapi.FoxErrorAnswer),
         also={202: "xAI's answer while it has not ended"},
         errors=(400, 404, 503),
     ),
 )
 async def read_video(request: Call) -> ASGIResponse:
     """Read a generation."""
+    answer = _reader_of(request)
+    context, generation, headers = await read_generation(request, kind="video")
+    return answer(generation, context.links(request), headers)
+
+
+@route(
+    "/v1/videos/{generation_id:str}/content",
+    http_method=GET,
+    operation=Operation(
+        id="openaiReadVideoContent",
+        summary="Get the file of a video",
+        query={
+            "variant": {"type": "string", "enum": ["video", "thumbnail"], "default": "video"},
+            "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
+        },
+        answer_headers=COST_HEADER,
+        other_errors=(openrouter.OpenRouterErrorAnswer, xai.XaiError, foxapi.FoxErrorAnswer),
+        errors=(206, 302, 304, 400, 404, 409, 410, 416, 502, 503),
+        token=True,
+    ),
+)
+async def video_content(request: Call) -> ASGIResponse:
+    """Send the file, as the content path of a generation does; 409 while it is not ready."""
+    _reader_of(request)
+    openai_videos.refuse_spritesheet(request)
+    with naming_id(request):
+        return await send_content(request, "video", openai_videos.require_ready)
+
+
+def _reader_of(request: Call) -> AnswerRead:
+    """How the dialect of the id in the path answers a read. The errors of the request get its words as well."""
     public = parse_id(path_id(request, "generation_id"))
     dialect, answer = _READERS.get("" if public is None else public.prefix, (None, _own))
     if dialect is not None:
         use_format(request, dialect.error)
-    context, generation, headers = await read_generation(request)
-    return answer(generation, context.links(request), headers)
+    return answer
 
 
-HANDLERS = (create_video, read_video)
+HANDLERS = (create_video, read_video, video_content)

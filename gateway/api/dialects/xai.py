@@ -4,28 +4,35 @@ Its create has the path of ours. There our own answer carries `request_id` too; 
 alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Literal
 
 from litestar import post, route
+from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, read_generation, url_member
+from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, problem_of, read_generation, url_member
 from gateway.api.generations.create_request import Given
-from gateway.api.generations.creating import Fields
+from gateway.api.generations.creating import Fields, Read
 from gateway.api.generations.public_ids import XAI as PREFIX
+from gateway.api.generations.views import GenerationView
+from gateway.api.images import controller as images
+from gateway.api.images.answer import TICKS_OF_USD, ImagesAnswer
 from gateway.api.web.answers import GET, json_answer
+from gateway.api.web.context import context_of
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.adapter.task import Status
+from gateway.domain.errors import BadRequest, InvalidParameter
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.summary import summarize
+from gateway.domain.parameters.spellings import boolean, is_empty
 
-TICKS_OF_USD = 10_000_000_000  # `cost_in_usd_ticks` counts in these
+PATH = "/xai/v1"
 
 
 class XaiStarted(Struct, frozen=True):
@@ -49,10 +56,17 @@ class XaiUsage(Struct, frozen=True):
 
 
 class XaiError(Struct, frozen=True):
-    """Every error of this dialect, and the reason of a failed generation."""
+    """Every error of this dialect."""
 
     code: str  # stable; the tables of errors have all codes
     error: str  # for people
+
+
+class XaiProblem(Struct, frozen=True):
+    """Why a generation has no result."""
+
+    code: str  # stable; the table of failures has all codes
+    message: str  # for people
 
 
 class XaiRead(Struct, frozen=True, kw_only=True):
@@ -63,7 +77,7 @@ class XaiRead(Struct, frozen=True, kw_only=True):
     model: str  # as the request named it
     video: XaiVideo | UnsetType = UNSET  # only with status `done`
     usage: XaiUsage | UnsetType = UNSET  # only with status `done`, and if every used route has a price
-    error: XaiError | UnsetType = UNSET  # why it failed or expired
+    error: XaiProblem | UnsetType = UNSET  # why it failed or expired
 
 
 class XaiCreate(Struct, frozen=True, kw_only=True):
@@ -72,24 +86,57 @@ class XaiCreate(Struct, frozen=True, kw_only=True):
     model: str  # a name of a model, or `auto`
     prompt: str  # what the video shows
     image: dict[str, str] | None = None  # the first frame
+    last_frame: dict[str, str] | None = None  # the last frame
     reference_images: list[dict[str, str]] | None = None  # images whose subjects or style the video takes over
     duration: int | None = None  # seconds
     aspect_ratio: str | None = None  # for example `16:9`
     resolution: str | None = None  # for example `720p`
+    generate_audio: bool | None = None  # with sound
+
+
+class XaiCreateImages(Struct, frozen=True, kw_only=True):
+    """The body of a call that makes images. An image is `{"url": …}`. Fields of our own are accepted beside these."""
+
+    model: str  # a name of a model, or `auto`
+    prompt: str  # what the images show
+    n: int | None = None  # how many images
+    image: dict[str, str] | None = None  # a reference image
+    images: list[dict[str, str]] | None = None  # reference images
+    aspect_ratio: str | None = None  # for example `16:9`
+    resolution: str | None = None  # `1k` or `2k`: another name of `quality`
+    quality: str | None = None  # the quality, by the names of the model
+    response_format: Literal["url", "b64_json"] | None = None  # how the answer has the images
+    output_format: str | None = None  # the format of the files, for example `png`
+    user: str | None = None  # the end user for whom the client acts
+    sync_mode: bool | None = None  # only true: the call waits for the images
+
+
+MakeImages = Callable[[Call, Read], Awaitable[ASGIResponse]]
+_REFUSED = {
+    "keyframes": "no model takes images at moments of its own; `image` is the first frame and `last_frame` the last",
+    "reference_audios": "no model takes sounds or voices as references",
+    "storage_options": "the gateway keeps every file for as long as it is configured to",
+    "video": "no model edits or continues a video",
+}
 
 
 def fields(body: Mapping[str, object]) -> Fields:
-    """The fields of a create request: xAI's names are ours, and its images are objects with a `url`."""
+    """The fields of a create request: xAI's names are ours but for `last_frame`, and images are objects with a `url`.
+
+    Raises `InvalidParameter` that names a field of xAI's that no model has.
+    """
     given: list[Given] = []
     for name, value in body.items():
-        match value:
-            case list() if name == "reference_images":
-                images = [url_member(image, f"{name}[{index}]") for index, image in enumerate(value)]
-                given.append(Given(name, images))
-            case Mapping() if name == "image":
-                given.append(Given(name, url_member(value, name)))
-            case _:
-                given.append(Given(name, value))
+        if name in _REFUSED:
+            if not is_empty(value):
+                raise InvalidParameter(f"`{name}` is not supported: {_REFUSED[name]}. Leave it out.", param=name)
+        elif name == "reference_images" and isinstance(value, list):
+            images = [url_member(image, f"{name}[{index}]") for index, image in enumerate(value)]
+            given.append(Given(name, images))
+        elif name in {"image", "last_frame"}:
+            given.append(Given(name, url_member(value, name), None if name == "image" else "last_image"))
+        else:
+            given.append(Given(name, value))
     return given
 
 
@@ -99,14 +146,14 @@ def read_view(generation: Generation, links: Links) -> XaiRead:
     status = _STATUS[summary.status]
     output = next((output for output in summary.outputs if output.status is Status.COMPLETED), None)
     url = None if output is None else file_url(generation, output, links)
-    cost, problem = summary.usage.cost_usd, summary.error
+    cost, problem = summary.usage.cost_usd, problem_of(summary)
     return XaiRead(
         status=status,
         progress=summary.progress_percent,
         model=generation.request.model,
         video=XaiVideo(url, output.duration_seconds) if output is not None and url is not None else UNSET,
         usage=XaiUsage(round(cost * TICKS_OF_USD)) if cost is not None and status == "done" else UNSET,
-        error=UNSET if problem is None else XaiError(problem.code, problem.message),
+        error=UNSET if problem is None else XaiProblem(problem.code, problem.message),
     )
 
 
@@ -138,7 +185,7 @@ def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]
 
 
 @post(
-    "/xai/v1/videos/generations",
+    f"{PATH}/videos/generations",
     status_code=200,
     error_format=error,
     operation=Operation(
@@ -152,12 +199,12 @@ def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]
 )
 async def create_video(request: Call) -> ASGIResponse:
     """Create a generation."""
-    _, generation, headers = await create_in(XAI, request, "/xai/v1/videos/{id}")
+    _, generation, headers = await create_in(XAI, request, f"{PATH}/videos/{{id}}")
     return json_answer(XaiStarted(XAI.id(generation)), headers)
 
 
 @route(
-    "/xai/v1/videos/{generation_id:str}",
+    f"{PATH}/videos/{{generation_id:str}}",
     http_method=GET,
     error_format=error,
     operation=Operation(
@@ -171,8 +218,76 @@ async def create_video(request: Call) -> ASGIResponse:
 )
 async def read_video(request: Call) -> ASGIResponse:
     """Read a generation."""
-    context, generation, headers = await read_generation(request)
+    context, generation, headers = await read_generation(request, kind="video")
     return answer_read(generation, context.links(request), headers)
 
 
-HANDLERS = (create_video, read_video)
+def _refused(path: str, operation_id: str, what: str) -> HTTPRouteHandler:
+    @post(
+        f"{PATH}/videos/{path}",
+        status_code=200,
+        error_format=error,
+        operation=Operation(
+            id=operation_id,
+            summary=f"Refused: no model can {what} a video",
+            any_body=True,
+            answer=XaiStarted,
+            error_body=XaiError,
+            errors=(400,),
+        ),
+    )
+    async def refuse(request: Call) -> ASGIResponse:
+        """Refuse the call: no provider can do it."""
+        context_of(request)
+        raise BadRequest(
+            f"No model can {what} a video. POST {PATH}/videos/generations makes a new one from a prompt and images."
+        )
+
+    return refuse
+
+
+def image_fields(body: Mapping[str, object]) -> Fields:
+    """The fields of a create request for images: xAI's `resolution`, `1k` or `2k`, is our `quality`."""
+    given: list[Given] = []
+    for name, value in body.items():
+        if name == "sync_mode":
+            if not is_empty(value) and boolean(value) is not True:
+                raise InvalidParameter("`sync_mode` can only be true: the call waits for the images.", param=name)
+        elif name == "resolution":
+            given.append(Given(name, value, "quality"))
+        else:
+            given.append(Given(name, value))
+    return given
+
+
+def _images(path: str, operation_id: str, summary: str, make: MakeImages) -> HTTPRouteHandler:
+    @post(
+        f"{PATH}/images/{path}",
+        status_code=200,
+        error_format=error,
+        operation=Operation(
+            id=operation_id,
+            summary=summary,
+            body=XaiCreateImages,
+            query=images.ASYNC,
+            answer=ImagesAnswer,
+            other_answers=(GenerationView,),
+            error_body=XaiError,
+            errors=(*BODY_ERRORS, 404, 409, 422, 502, 504),
+        ),
+    )
+    async def make_images(request: Call) -> ASGIResponse:
+        """Make images, and wait for them."""
+        return await make(request, image_fields)
+
+    return make_images
+
+
+HANDLERS = (
+    create_video,
+    read_video,
+    _refused("edits", "xaiEditVideo", "edit"),
+    _refused("extensions", "xaiExtendVideo", "extend"),
+    _images("generations", "xaiCreateImages", "Make images in xAI's shape", images.generate),
+    _images("edits", "xaiEditImages", "Make images from other images in xAI's shape", images.edit),
+)

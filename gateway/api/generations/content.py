@@ -17,6 +17,7 @@ from gateway.api.generations.public_ids import stored_id
 from gateway.api.web.answers import GET, disposition
 from gateway.api.web.conditional import Validators, is_current, joined_headers, range_applies
 from gateway.api.web.context import Context, key_beside_token
+from gateway.api.web.headers import COST_HEADER, cost_header
 from gateway.api.web.links import CONTENT
 from gateway.api.web.operation import INDEX, Operation
 from gateway.api.web.query import Params, path_id
@@ -47,6 +48,7 @@ _VALIDATOR_HEADERS: Mapping[str, str] = {
     "ETag": "identifies the bytes, which never change; absent for a file that the provider serves",
     "Last-Modified": "when the generation ended; absent for a file that the provider serves",
     "Accept-Ranges": "`bytes`; absent for a file that the provider serves, which is always sent whole",
+    **COST_HEADER,
     "Cache-Control": "for how long it may be used without asking again; absent for a file that the provider serves",
 }
 _FILE_HEADERS: Mapping[str, str] = {
@@ -54,7 +56,7 @@ _FILE_HEADERS: Mapping[str, str] = {
     "Content-Length": "in bytes; absent where the provider does not say",
     "Content-Disposition": "a name for the file",
 }
-_REDIRECT_HEADERS = {"Location": "where the file is"}
+_REDIRECT_HEADERS = {"Location": "where the file is", **COST_HEADER}
 
 
 def _query(kind: Kind) -> Mapping[str, Mapping[str, Any]]:
@@ -156,13 +158,16 @@ async def send_content(request: Call, kind: Kind, check: Callable[[Generation], 
         source = await context.artifacts.link(source, inline=inline) or source
     match source:
         case Redirect(url=url):
-            redirect = ASGIResponse(status_code=302, headers={"location": quote(url, safe=_IN_URL)})
-            del redirect.headers["content-type"]  # the framework sets one, and this answer has no body
-            return redirect
+            answer = ASGIResponse(status_code=302, headers={"location": quote(url, safe=_IN_URL)})
+            del answer.headers["content-type"]  # the framework sets one, and this answer has no body
         case Stream():
-            return await _from_provider(request, context, source, inline=inline)
+            answer = await _from_provider(request, context, source, inline=inline)
         case File():
-            return _archived(request, context, generation, source, inline=inline)
+            answer = _archived(request, context, generation, source, inline=inline)
+    shown = {} if key is None else cost_header(generation)  # a link with a token is for people who see no prices
+    for name, value in shown.items():
+        answer.headers[name] = value
+    return answer
 
 
 def _key(request: Call, context: Context, token: str | None, subject: tuple[str, str, str]) -> str | None:

@@ -13,7 +13,7 @@ from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
 from gateway.api.generations.created_view import CreatedView, created_view
-from gateway.api.generations.creating import create, created_headers, wanted
+from gateway.api.generations.creating import Read, create, created_headers, own_fields, wanted
 from gateway.api.generations.foxapi_fields import with_options
 from gateway.api.generations.parameters import CreateVideo
 from gateway.api.generations.public_ids import generation_id
@@ -21,7 +21,7 @@ from gateway.api.generations.quote import QuoteView, quote_view
 from gateway.api.generations.views import Deleted, GenerationList, GenerationView, generation_view
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import Context, context_of
-from gateway.api.web.headers import cost_header, header, poll_headers
+from gateway.api.web.headers import COST_HEADER, cost_header, header, poll_headers
 from gateway.api.web.operation import Operation, form_of, page_of
 from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS
@@ -114,7 +114,7 @@ def generation_controller(
         },
         headers={"If-None-Match": "an ETag; 304 while nothing has changed"},
         answer=GenerationView,
-        answer_headers={"ETag": "changes when the generation does", **_POLL_HEADERS},
+        answer_headers={"ETag": "changes when the generation does", **_POLL_HEADERS, **COST_HEADER},
         errors=(304, 400, 404, 503),
     )
 
@@ -141,7 +141,8 @@ def generation_controller(
         async def quote(self, request: Call) -> ASGIResponse:
             """Say what a create with the same body would do; nothing is stored or started."""
             context, key = context_of(request)
-            normalised = await wanted(request, context, key, kind=kind)
+            read: Read = with_options if kind == "video" else own_fields  # as the create of this kind reads its body
+            normalised = await wanted(request, context, key, read, kind)
             with normalised.named():
                 quote = await context.generations.quote(normalised.request, key=key, files=normalised.files)
             return json_answer(quote_view(quote, context.health))

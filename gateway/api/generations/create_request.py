@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from gateway.api.generations.image_parameters import PARAMETERS_OF
 from gateway.api.generations.parameter import Holder, Parameters, read_field
 from gateway.api.generations.quote import left_out_view
+from gateway.api.generations.readers import read_provider_options
 from gateway.api.generations.sizes import expand_size, meaning_text, of_size
 from gateway.api.generations.unknown_field import unknown_field
 from gateway.api.generations.webhook_url import check_webhook_url
@@ -23,6 +24,8 @@ from gateway.domain.public_addresses import Network
 from gateway.generations.no_route import NoSuitableRoute
 from gateway.generations.service import InlineFile
 from gateway.media.image_header import inspect
+
+OPTIONS = "provider_options."  # the path of an option begins with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +51,11 @@ class Normalised:
             error.param = self.names.get(error.param or "", error.param)
             error.members = {"routes": [left_out_view(route, self.names) for route in error.left_out]}
             raise
-        except InvalidImage as error:
-            error.param = self.names.get(error.param or "", error.param)
+        except (InvalidImage, InvalidParameter) as error:
+            field = error.param or ""
+            error.param = self.names.get(field, error.param)
+            if field.startswith(OPTIONS):
+                error.detail = error.detail.replace(f"`{field}`", f"`{error.param}`")
             raise
 
 
@@ -58,7 +64,8 @@ class Given(NamedTuple):
 
     name: str  # as the client wrote it, for errors: `image_tail`, `frame_images[1].image_url`
     value: object
-    field: str | None = None  # our name of the field, if `name` is not a name of ours
+    # Our name of it, where that differs: a field, or an option such as `provider_options.foxapi.elements`.
+    field: str | None = None
 
 
 def normalise(
@@ -102,7 +109,11 @@ def _read(fields: Iterable[Given], table: Parameters) -> tuple[dict[str, Any], d
     """Return the value of each field that is asked for, and the name that the client used for it."""
     values: dict[str, Any] = {}
     names: dict[str, str] = {}
+    options: list[Given] = []
     for name, given, own_name in fields:
+        if own_name is not None and own_name.startswith(OPTIONS):
+            options.append(Given(name, given, own_name))
+            continue
         parameter = table.by_name.get(name if own_name is None else own_name)
         if parameter is None:
             if given is None:
@@ -118,7 +129,26 @@ def _read(fields: Iterable[Given], table: Parameters) -> tuple[dict[str, Any], d
             raise InvalidParameter(message, param=name)
         values[key] = value
         names.setdefault(key, name)
+    if options:
+        values["provider_options"] = _with_options(values.get("provider_options", {}), options, names)
     return values, names
+
+
+def _with_options(given: Mapping[str, Any], options: Iterable[Given], names: dict[str, str]) -> Mapping[str, Any]:
+    """Return `provider_options` with further options, which the client gave as fields of their own.
+
+    `names` gets the client's name of each. Raises `InvalidParameter` for an option that has another value in `given`.
+    """
+    merged = {provider: dict(own) for provider, own in given.items()}
+    for name, value, path in options:
+        _, provider, option = (path or "").split(".", 2)
+        own = merged.setdefault(provider, {})
+        if own.setdefault(option, value) != value:
+            raise InvalidParameter(f"`{name}` and `{path}` have different values; send one of them.", param=name)
+        names.setdefault(path or "", name)
+        if provider not in given:
+            names.setdefault(f"{OPTIONS}{provider}", name)
+    return read_provider_options(merged, "provider_options")
 
 
 class _Files:

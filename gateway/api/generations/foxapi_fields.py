@@ -1,44 +1,56 @@
 """The fields that FoxAPI's clients send beside ours: options of its models, at the top of the body.
 
 Source: FoxAPI's pages of its Kling models. Its clients have our path for a create (`POST /v1/videos/generations`), so
-the fields are read there too, as `provider_options.foxapi`.
+the fields are read there too, as options in `provider_options.foxapi`.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
+from gateway.api.generations.create_request import OPTIONS as PATH
+from gateway.api.generations.create_request import Given
 from gateway.domain.errors import InvalidParameter
 
 PROVIDER = "foxapi"
-OPTIONS = (
-    "voice_ids",
-    "multi_prompt",
-    "shot_type",
-    "elements",
-    "character_orientation",
-    "keep_original_sound",
-    "keep_audio",
-    "video_url",
-)
+# Name → its schema. The adapter of FoxAPI checks the values; what they mean is on FoxAPI's pages.
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "voice_ids": {"type": ["array", "null"], "items": {"type": "string"}},
+    "multi_prompt": {"type": ["array", "null"], "items": {"type": "object"}},
+    "shot_type": {"type": ["string", "null"]},
+    "elements": {"type": ["array", "null"], "items": {"type": "object"}},
+    "character_orientation": {"type": ["string", "null"]},
+    "keep_original_sound": {"type": ["string", "boolean", "null"]},
+    "keep_audio": {"type": ["boolean", "null"]},
+    "video_url": {"type": ["string", "null"]},
+}
 
 
-def with_options(body: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the body with FoxAPI's options in `provider_options.foxapi`; `null` is the same as an absent field.
+def option_schemas() -> dict[str, Any]:
+    """The schemas of the options as fields of the JSON body of a create, for the OpenAPI document."""
+    return {
+        name: {**schema, "description": f"For clients of FoxAPI: the same as `{PATH}{PROVIDER}.{name}`."}
+        for name, schema in OPTIONS.items()
+    }
 
-    Raises `InvalidParameter` where the body already has another value there.
+
+def with_options(body: Mapping[str, object]) -> Mapping[str, object] | list[Given]:
+    """Return the fields of a body in which FoxAPI's options may be fields of their own.
+
+    `null`, an empty list and empty text ask for nothing: FoxAPI's pages show its options so. Raises `InvalidParameter`
+    for an option in a form, whose parts do not say what is a list and what is text.
     """
-    options = {name: body[name] for name in OPTIONS if body.get(name) is not None}
-    rest = {name: value for name, value in body.items() if name not in OPTIONS}
-    if not options:
-        return rest if len(rest) < len(body) else body
-    given = rest.get("provider_options")
-    if given is not None and not isinstance(given, Mapping):
-        return body  # the reader of `provider_options` says what is wrong with it
-    own = (given or {}).get(PROVIDER)
-    if own is not None and not isinstance(own, Mapping):
+    if body.keys().isdisjoint(OPTIONS):
         return body
-    for name, value in options.items():
-        if name in (own or {}) and own is not None and own[name] != value:
-            path = f"provider_options.{PROVIDER}.{name}"
-            raise InvalidParameter(f"`{name}` and `{path}` have different values; send one of them.", param=name)
-    rest["provider_options"] = {**(given or {}), PROVIDER: {**(own or {}), **options}}
-    return rest
+    fields: list[Given] = []
+    for name, value in body.items():
+        if name not in OPTIONS:
+            fields.append(Given(name, value))
+        elif isinstance(value, bytes):
+            raise InvalidParameter(
+                f"`{name}` cannot be a field of a form. Send JSON, or put it into `provider_options` as JSON:"
+                f' {{"{PROVIDER}": {{"{name}": …}}}}.',
+                param=name,
+            )
+        elif value not in (None, "", []):
+            fields.append(Given(name, value, f"{PATH}{PROVIDER}.{name}"))
+    return fields

@@ -32,11 +32,12 @@ _NOT_HERE = {
     **dict.fromkeys(("duration_seconds", "length"), _NO_LENGTH),
     **dict.fromkeys(("generate_audio", "audio", "sound"), "An image has no sound."),
     **dict.fromkeys(
-        ("last_image", "image_tail", "image_tail_url", "end_image_url", "input_reference", "start_image_url"), _FRAME
+        ("last_image", "last_frame", "image_tail", "image_tail_url", "end_image_url", "input_reference"), _FRAME
     ),
     **dict.fromkeys(
         ("resolution", "aspect_resolution"), "The size of an image is `quality` (1K, 2K or 4K), or `size` in pixels."
     ),
+    "start_image_url": _FRAME,
     "cfg_scale": "No model for images takes it.",
     "style": "No model has styles: describe the style in `prompt`.",
     "mask": "No model can change a part of an image alone: leave the mask out, and say in `prompt` what to change.",

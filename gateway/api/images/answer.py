@@ -20,6 +20,7 @@ from gateway.domain.errors import GatewayError, ImageNotReadable
 from gateway.domain.generation.model import Generation
 
 ResponseFormat = Literal["url", "b64_json"]
+TICKS_OF_USD = 10_000_000_000  # xAI's `cost_in_usd_ticks` counts in these
 _NO_TOKENS = "Always 0: images are not counted in tokens. Some clients fail without this member."
 _RETRY_SECONDS = 5.0  # after which the file of an image may be archived
 _encode = msgspec.json.Encoder().encode
@@ -51,6 +52,9 @@ class ImagesUsage(Struct, frozen=True, kw_only=True):
     cost_usd: float | None  # null: a route that was used has no price
     maybe_usd: float | None  # the part of it of which no provider has said whether it was billed
     estimated: bool  # true: computed from configured prices, not from a bill
+    cost_in_usd_ticks: Annotated[
+        int | None, Meta(description="`cost_usd` as clients of xAI read it: 10,000,000,000 of them are one USD.")
+    ]
 
 
 class FailedImage(Struct, frozen=True, kw_only=True):
@@ -88,11 +92,17 @@ async def images_answer(
     outputs = [output for output in view.data if not output.extra]
     came = [output for output in outputs if output.status is Status.COMPLETED]
     files = {} if response_format == "url" else await _files(generation, context, came, response_format)
+    cost = view.usage.cost_usd
     answer = ImagesAnswer(
         id=view.id,
         created=view.created_at,
         data=(),
-        usage=ImagesUsage(cost_usd=view.usage.cost_usd, maybe_usd=view.usage.maybe_usd, estimated=view.usage.estimated),
+        usage=ImagesUsage(
+            cost_usd=cost,
+            maybe_usd=view.usage.maybe_usd,
+            estimated=view.usage.estimated,
+            cost_in_usd_ticks=None if cost is None else round(cost * TICKS_OF_USD),
+        ),
         warnings=view.warnings,
         failed=tuple(
             FailedImage(index=output.index, code=output.error.code, message=output.error.message)

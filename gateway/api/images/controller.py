@@ -14,7 +14,7 @@ from gateway.api.generations.controller import (
     generation_controller,
 )
 from gateway.api.generations.create_request import Normalised
-from gateway.api.generations.creating import create, normalised
+from gateway.api.generations.creating import Read, create, normalised, own_fields
 from gateway.api.generations.form import read_create
 from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, CreateImage
 from gateway.api.generations.views import GenerationView, generation_view
@@ -41,7 +41,7 @@ class Preference(NamedTuple):
 
 EDITS = "/v1/images/edits"
 _CLIENT_GONE = 499  # nobody reads this status
-_ASYNC: Mapping[str, Mapping[str, Any]] = {
+ASYNC: Mapping[str, Mapping[str, Any]] = {
     "async": {
         "type": "string",
         "enum": ["true", "false", "1", "0"],
@@ -57,7 +57,7 @@ def _operation(name: str, summary: str) -> Operation:
         summary=summary,
         body=CreateImage,
         form=form_of(CreateImage),
-        query=_ASYNC,
+        query=ASYNC,
         headers={**CREATE_HEADERS, "Prefer": "`respond-async` is the same as `?async=true`"},
         answer=ImagesAnswer,
         other_answers=(GenerationView,),
@@ -66,11 +66,27 @@ def _operation(name: str, summary: str) -> Operation:
     )
 
 
-async def _generate(request: Call) -> ASGIResponse:
+async def generate(request: Call, read: Read = own_fields) -> ASGIResponse:
+    """Make images. `read` gives the fields of a create request in a body of another dialect."""
     context, key = context_of(request)
     preference = _preference(request)
     body = await read_create(request, context.max_body_bytes, IMAGE_PARAMETERS)
-    wanted = await normalised(body, context, key, kind="image")
+    wanted = await normalised(body, context, key, read, "image")
+    return await _make(request, context, key, wanted, preference)
+
+
+async def edit(request: Call, read: Read = own_fields) -> ASGIResponse:
+    """Make images from other images. Raises `InvalidParameter` for a body without any."""
+    context, key = context_of(request)
+    preference = _preference(request)
+    body = await read_create(request, context.max_body_bytes, IMAGE_PARAMETERS)
+    wanted = await normalised(body, context, key, read, "image")
+    if isinstance(wanted.request.input, TextInput):
+        raise InvalidParameter(
+            f"`image` is required: the image to start from, or several. {ROOT['image']} makes images from a prompt"
+            " alone.",
+            param="image",
+        )
     return await _make(request, context, key, wanted, preference)
 
 
@@ -81,17 +97,7 @@ async def _generate(request: Call) -> ASGIResponse:
 )
 async def edit_image(request: Call) -> ASGIResponse:
     """Make images from other images."""
-    context, key = context_of(request)
-    preference = _preference(request)
-    body = await read_create(request, context.max_body_bytes, IMAGE_PARAMETERS)
-    wanted = await normalised(body, context, key, kind="image")
-    if isinstance(wanted.request.input, TextInput):
-        raise InvalidParameter(
-            f"`image` is required: the image to start from, or several. {ROOT['image']} makes images from a prompt"
-            " alone.",
-            param="image",
-        )
-    return await _make(request, context, key, wanted, preference)
+    return await edit(request)
 
 
 @post(
@@ -159,5 +165,5 @@ ImageGenerationController = generation_controller(
     "image",
     CreateImage,
     _operation("createImageGeneration", "Make images: wait for them, or with `async` answer with the generation"),
-    _generate,
+    generate,
 )

@@ -236,7 +236,7 @@ def _one_of(kinds: Sequence[type], schemas: Mapping[str, Any], example: Any = No
     """Return the content of a body that has one of these structures. The example is one of the first."""
     content = _json(kinds[0], schemas, example)
     if len(kinds) > 1:
-        content["application/json"]["schema"] = {"oneOf": [_ref(kind) for kind in kinds]}
+        content["application/json"]["schema"] = {"anyOf": [_ref(kind) for kind in kinds]}
     return content
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.api.generations.foxapi_fields import option_schemas
 from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, PARAMETERS_OF, CreateImage
 from gateway.api.generations.parameter import Parameters
 from gateway.api.generations.parameters import VIDEO_PARAMETERS, CreateVideo
@@ -43,6 +44,7 @@ def component_schemas(structures: Iterable[Any]) -> dict[str, Any]:
     for body, table in _CREATES.items():
         form = f"{body.__name__}Form"
         schemas[form] = create_form(schemas[body.__name__], table, form)
+    schemas[CreateVideo.__name__]["properties"] |= option_schemas()
     return {name: _plain(schema) for name, schema in schemas.items()}
 
 

@@ -12,6 +12,8 @@ from gateway.domain.generation.summary import usage_of
 from gateway.generations.poll_advice import PollAdvisor
 
 OPENAI_MOST_SECONDS = 5.0  # `poll()` of the `openai` library uses the first value for the whole generation
+COST = "x-litellm-response-cost"
+COST_HEADER = {COST: "what it cost in USD, as `usage.cost_usd`; absent while it is open, and without a price"}
 _ABOVE_ZERO = re.compile(r"0*[1-9][0-9]*")
 
 
@@ -53,4 +55,4 @@ def cost_header(generation: Generation) -> dict[str, str]:
     if not generation.status.terminal:
         return {}
     cost = usage_of(generation).cost_usd
-    return {} if cost is None else {"x-litellm-response-cost": f"{cost:g}"}
+    return {} if cost is None else {COST: f"{cost:g}"}

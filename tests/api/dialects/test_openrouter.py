@@ -80,3 +80,18 @@ async def test_a_bad_field_is_named_and_nothing_is_bought(untouched: Any, field:
 async def test_fields_without_a_value_ask_for_nothing(gateway: Any) -> None:
     empty = dict.fromkeys(("frame_images", "input_references", "provider", "seed", "trace", "creativity", "session_id"))
     assert (await gateway.client.post("/api/v1/videos", json={**WAVES, **empty})).status_code == 202
+
+
+async def test_a_cost_that_is_not_known_is_absent(start: Any) -> None:
+    """`@openrouter/ai-sdk-provider` refuses a null there."""
+    gateway = await start("[providers.keevx.models.V]\nprices = [{ per_clip = 0.5 }]")
+    image = {"frame_images": [FRAME]}
+    jobs = [
+        (await gateway.client.post("/api/v1/videos", json={"model": model, "prompt": "Waves", **image})).json()["id"]
+        for model in ("keevx/V", "foxapi/kling-v3-image-to-video")
+    ]
+    await gateway.finish("completed")
+    priced, other = [(await gateway.client.get(f"/api/v1/videos/{job}")).json()["usage"] for job in jobs]
+
+    assert priced == {"cost": 0.5, "is_byok": False}
+    assert other == {"is_byok": False}

@@ -65,7 +65,7 @@ async def test_an_option_that_is_given_twice_with_two_values_is_refused(gateway:
     assert gateway.rows()["generations"] == 0
 
 
-@pytest.mark.parametrize("prefix", ["gen_", "video_", "xai_", "task-unified-"])
+@pytest.mark.parametrize("prefix", ["gen_", "video_", "or_", "xai_", "task_", "task-unified-"])
 async def test_every_read_accepts_every_id(gateway: Any, prefix: str) -> None:
     created = (await gateway.client.post(VIDEOS, json=BODY)).json()["id"]
     other = prefix + created.removeprefix("gen_")
@@ -73,6 +73,23 @@ async def test_every_read_accepts_every_id(gateway: Any, prefix: str) -> None:
     for path in (f"{VIDEOS}/{other}", f"/v1/videos/{other}", f"/v1/tasks/{other}", f"/xai/v1/videos/{other}"):
         assert (await gateway.client.get(path)).status_code in {200, 202}, path
     assert (await gateway.other.get(f"/v1/videos/{other}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("prefix", "member", "word"),
+    [
+        ("gen_", "object", "video.generation"),
+        ("video_", "object", "video"),
+        ("or_", "status", "pending"),
+        ("xai_", "status", "pending"),
+        ("task-unified-", "object", "video.generation.task"),
+    ],
+)
+async def test_a_read_has_the_words_of_the_id(gateway: Any, prefix: str, member: str, word: str) -> None:
+    created = (await gateway.client.post(VIDEOS, json=BODY)).json()["id"]
+    read = await gateway.client.get(f"/v1/videos/{created.replace('gen_', prefix)}")
+
+    assert read.json()[member] == word
 
 
 async def test_an_error_has_the_words_of_the_id(gateway: Any) -> None:
@@ -84,6 +101,79 @@ async def test_an_error_has_the_words_of_the_id(gateway: Any) -> None:
     assert set(xai) == {"code", "error"}
     assert (openai["error"]["type"], openai["error"]["code"]) == ("invalid_request_error", "not_found")
     assert fox["error"]["type"] == "not_found"
+
+
+@pytest.mark.parametrize("prefix", ["gen_", "video_", "or_", "xai_", "task_"])
+async def test_an_error_names_the_id_that_the_client_has_sent(gateway: Any, prefix: str) -> None:
+    sent = f"{prefix}01JDKQ00000000000000000000"
+    for path in (f"/v1/videos/{sent}", f"/v1/videos/{sent}/content", f"/v1/tasks/{sent}"):
+        answer = await gateway.client.get(path)
+        assert answer.status_code == 404
+        assert f"'{sent}' does not exist" in answer.text
+
+
+async def test_the_content_of_a_video_that_is_not_ready_is_refused_in_the_words_of_the_id(gateway: Any) -> None:
+    ulid = (await gateway.client.post(VIDEOS, json=BODY)).json()["id"].removeprefix("gen_")
+    openai = await gateway.client.get(f"/v1/videos/video_{ulid}/content")
+    router = await gateway.client.get(f"/v1/videos/or_{ulid}/content?index=0")
+    xai = await gateway.client.get(f"/v1/videos/xai_{ulid}/content")
+
+    assert {answer.status_code for answer in (openai, router, xai)} == {409}
+    assert openai.json()["error"]["code"] == "conflict"
+    assert router.json()["error"]["code"] == 409
+    assert xai.json()["code"] == "conflict"
+
+
+async def test_a_repeated_create_has_the_same_answer(gateway: Any) -> None:
+    headers = {"idempotency-key": "k"}
+    first = await gateway.client.post(
+        VIDEOS, json={**BODY, "voice_ids": ["v"], "generate_audio": True}, headers=headers
+    )
+    options = {"foxapi": {"voice_ids": ["v"]}}
+    same = {**BODY, "provider_options": options, "generate_audio": True, "elements": None}
+    again = await gateway.client.post(VIDEOS, json=same, headers=headers)
+
+    assert again.headers["idempotent-replayed"] == "true"
+    assert set(again.json()) == set(first.json())
+    for member in ("id", "request_id", "created", "type", "task_info", "request"):
+        assert again.json()[member] == first.json()[member], member
+
+
+async def test_a_quote_takes_the_fields_of_a_create(gateway: Any) -> None:
+    image = {"url": "https://example.com/a.png"}
+    body = {"model": "foxapi/kling-v3-image-to-video", "prompt": "Waves", "image": image, "last_frame": image}
+    answer = await gateway.client.post(f"{VIDEOS}/quote", json={**body, "generate_audio": True, "voice_ids": ["v"]})
+
+    assert (answer.status_code, len(answer.json()["routes"])) == (200, 1), answer.text
+
+
+@pytest.mark.parametrize("path", [VIDEOS, "/foxapi/v1/videos/generations"])
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"elements": [{"frontal_image_url": "x"}]}, "`elements`: this option does not exist"),
+        ({"model": "keevx/V", "voice_ids": ["v"]}, "`voice_ids`: the model 'keevx/V' is served by keevx only"),
+        ({"voice_ids": ["v"]}, "voice_ids needs generate_audio"),
+    ],
+)
+async def test_an_option_that_no_route_has_is_refused_by_its_own_name(
+    untouched: Any, path: str, body: dict[str, Any], message: str
+) -> None:
+    answer = await untouched.client.post(path, json={**BODY, **body})
+    error = answer.json()["error"]
+
+    assert answer.status_code in {400, 422}
+    assert message in error["message"]
+    assert error["param"] in body
+
+
+async def test_an_option_in_a_form_is_refused_with_the_way_to_send_it(untouched: Any, check_error: Any) -> None:
+    form = {name: (None, value) for name, value in {**BODY, "voice_ids": "v"}.items()}
+    answer = await untouched.client.post(VIDEOS, files=form)
+
+    assert '`provider_options` as JSON: {"foxapi": {"voice_ids": …}}' in check_error(
+        answer, 400, "invalid_parameter", "voice_ids"
+    )
 
 
 async def test_a_key_is_needed_in_every_dialect(gateway: Any) -> None:
@@ -107,15 +197,30 @@ async def test_an_idempotency_key_counts_in_a_dialect(gateway: Any) -> None:
     assert gateway.rows()["generations"] == 1
 
 
-async def test_an_ended_generation_carries_its_cost_for_litellm(gateway: Any) -> None:
-    created = (await gateway.client.post(VIDEOS, json=BODY)).json()["id"]
-    open_read = await gateway.client.get(f"/v1/videos/{created}")
-    await gateway.finish("completed")
-    done = await gateway.client.get(f"{VIDEOS}/{created}")
+PRICED = "[providers.foxapi.models.kling-v3-text-to-video]\nprices = [{ per_clip = 0.5 }]"
+COST = "x-litellm-response-cost"
 
-    assert "x-litellm-response-cost" not in open_read.headers
-    cost = done.json()["usage"]["cost_usd"]
-    assert done.headers.get("x-litellm-response-cost") == (None if cost is None else f"{cost:g}")
+
+async def test_an_ended_generation_carries_its_cost_for_litellm(start: Any) -> None:
+    gateway = await start(PRICED)
+    created = (await gateway.client.post(VIDEOS, json=BODY)).json()["id"]
+    ulid = created.removeprefix("gen_")
+    paths = [
+        f"{VIDEOS}/{created}",
+        f"/v1/tasks/{created}",
+        *(f"/v1/videos/{p}{ulid}" for p in ("video_", "or_", "xai_")),
+    ]
+    files = [f"{VIDEOS}/{created}/content", f"/v1/videos/video_{ulid}/content", f"/api/v1/videos/or_{ulid}/content"]
+    for path in paths:
+        assert COST not in (await gateway.client.get(path)).headers, path
+    await gateway.finish("completed")
+
+    for path in paths + files:
+        assert (await gateway.client.get(path)).headers.get(COST) == "0.5", path
+    assert (await gateway.client.head(files[0])).headers.get(COST) == "0.5"
+    opened = (await gateway.client.get(paths[0])).json()["data"][0]["url"]
+    async with gateway.client_of(None) as nobody:
+        assert COST not in (await nobody.get(opened)).headers
 
 
 async def test_the_link_to_an_image_works_in_every_dialect(gateway: Any) -> None:
