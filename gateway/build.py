@@ -12,6 +12,7 @@ from functools import partial
 import httpx
 
 from gateway.api.generations.views import generation_view
+from gateway.api.web.access_keys import AccessKeys
 from gateway.api.web.auth import Authenticator
 from gateway.api.web.context import Context
 from gateway.api.web.links import Links
@@ -378,6 +379,9 @@ def build_context(
             [key.reveal() for key in server.api_keys],
             admin_keys=[key.reveal() for key in server.admin_keys],
             open_to_all=server.auth == "none",
+            access_keys=AccessKeys(
+                {pair.access_key.reveal(): pair.secret_key.reveal() for pair in server.kling_keys}, base.clock
+            ),
         ),
         signer=base.signer,
         files=inputs.files,

@@ -113,6 +113,24 @@ class Unauthenticated(GatewayError):
     code, status, type, title = "invalid_api_key", 401, "authentication_error", "The API key is missing or not known."
 
 
+class InvalidJwt(Unauthenticated):
+    """The key is a JWT that no configured pair of Kling keys has signed, or that lacks a claim."""
+
+    code, title = "invalid_jwt", "The JWT in `Authorization` is not valid."
+
+
+class JwtNotYetValid(Unauthenticated):
+    """The JWT is signed well, and its `nbf` is in the future: the clock of the client is ahead."""
+
+    code, title = "jwt_not_yet_valid", "The JWT in `Authorization` is not valid yet."
+
+
+class JwtExpired(Unauthenticated):
+    """The JWT is signed well, and its `exp` has passed: the client has to sign a new one."""
+
+    code, title = "jwt_expired", "The JWT in `Authorization` has expired."
+
+
 class InvalidToken(GatewayError):
     """The token in the URL was not signed for this use or has expired, and no API key was sent instead."""
 

@@ -24,7 +24,7 @@ from ..e2e.conftest import KEY, Gateway
 
 CAPTURES = Path(__file__).parent / "captures"
 NOT_A_KEY = "vg_a-key-that-nobody-has"
-JWT_ACCESS, JWT_SECRET = "vg_an-access-key-of-kling", "the-secret-half-of-that-key"
+JWT_ACCESS, JWT_SECRET = "vg_an-access-key-of-kling", "the-secret-half-of-that-access-key"
 HOOK = re.compile(r"http://127\.0\.0\.1:\d+/hook")
 SHORTENED = re.compile(r"… \(\d+ characters\)$")
 MODELS = {"keevx/image_generate": "keevx/image"}  # names of the captures for models that have another name here
