@@ -15,6 +15,7 @@ from litestar.types import Receive, Scope, Send
 from gateway.api.docs import docs, docs_script, docs_style, openapi
 from gateway.api.generations.event_feed import Feed
 from gateway.api.handlers import ERROR_FORMATS, HANDLERS
+from gateway.api.mcp.plugin import McpPlugin
 from gateway.api.web.context import Context
 from gateway.api.web.errors import EXCEPTION_HANDLERS, refuse_all
 from gateway.api.web.json_body import Bodies
@@ -120,6 +121,7 @@ class Application:
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=[self._lifespan],
             state=State({"context": context, "feed": feed, "error_formats": ERROR_FORMATS}),
+            plugins=[McpPlugin(self.settings.server.public_url)],
             openapi_config=None,  # `api/openapi` makes the document from the wire structures
             logging_config=None,
             request_max_body_size=None,  # `read_body` counts the bytes, and its refusal has the shape of every error

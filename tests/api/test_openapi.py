@@ -17,7 +17,7 @@ from .test_multipart import PNG
 
 VIDEOS = "/v1/videos/generations"
 # The document does not describe itself and the page that shows it.
-UNDOCUMENTED = {"/openapi.json", "/docs", "/docs/docs.js", "/docs/docs.css"}
+UNDOCUMENTED = {"/mcp", "/openapi.json", "/docs", "/docs/docs.js", "/docs/docs.css"}
 
 
 @pytest.fixture

@@ -43,8 +43,8 @@ async def create_in(dialect: Dialect, request: Call, location: str) -> tuple[Con
     `location` is the path at which the dialect reads it, with `{id}` where the id is.
     """
     context, key = context_of(request)
-    asked = await wanted(request, context, key, dialect.read)
-    created = await create(request, context, key, asked)
+    normalised = await wanted(request, context, key, dialect.read)
+    created = await create(request, context, key, normalised)
     path = location.format(id=dialect.id(created.generation))
     return context, created.generation, created_headers(created, context, path)
 
@@ -63,7 +63,7 @@ def renamed(body: Mapping[str, object], names: Mapping[str, str]) -> list[Given]
 
 
 def url_member(value: object, name: str) -> object:
-    """The image in `{"url": …}`, or the value itself if it is no object. Raises `InvalidParameter`."""
+    """The image in `{"url": …}`, or the value itself if it is not an object. Raises `InvalidParameter`."""
     if not isinstance(value, Mapping):
         return value
     if set(value) != {"url"}:

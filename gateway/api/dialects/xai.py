@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Literal
 
-from litestar import get, post
+from litestar import post, route
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -16,7 +16,7 @@ from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, rea
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields
 from gateway.api.generations.public_ids import XAI as PREFIX
-from gateway.api.web.answers import json_answer
+from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
@@ -156,8 +156,9 @@ async def create_video(request: Call) -> ASGIResponse:
     return json_answer(XaiStarted(XAI.id(generation)), headers)
 
 
-@get(
+@route(
     "/xai/v1/videos/{generation_id:str}",
+    http_method=GET,
     error_format=error,
     operation=Operation(
         id="xaiReadVideo",

@@ -91,18 +91,18 @@ def _weight(value: object) -> int:
 
 
 def _idempotency_key(request: Call) -> str | None:
-    """The idempotency key without spaces and tabs around it: a repeated request may have lost or gained some."""
     value = only_header(request, "idempotency-key")
-    if value is None:
-        return None
+    return None if value is None else read_idempotency_key(value, "Idempotency-Key")
+
+
+def read_idempotency_key(value: str, name: str) -> str:
+    """The idempotency key without spaces and tabs around it: a repeated request may have lost or gained some.
+
+    `name` is the header or the field that it came in. Raises `InvalidParameter`.
+    """
     value = value.strip(" \t")
     if any(character < " " or character == "\x7f" for character in value):
-        raise InvalidParameter(
-            "`Idempotency-Key` has a control character in it; send printable characters.", param="Idempotency-Key"
-        )
+        raise InvalidParameter(f"`{name}` has a control character in it; send printable characters.", param=name)
     if not 0 < len(value) <= IDEMPOTENCY_KEY_MAX:
-        raise InvalidParameter(
-            f"`Idempotency-Key` must be 1 to {IDEMPOTENCY_KEY_MAX} characters, not {len(value)}.",
-            param="Idempotency-Key",
-        )
+        raise InvalidParameter(f"`{name}` must be 1 to {IDEMPOTENCY_KEY_MAX} characters, not {len(value)}.", param=name)
     return value

@@ -66,7 +66,7 @@ class Authenticator:
     def _signer_of(self, token: str) -> str:
         if self._access_keys is None:
             raise Unauthenticated(
-                "A JWT is accepted only of access keys in server.kling_keys, and there are none; " + _KEYS
+                "A JWT needs its access key in server.kling_keys, and the gateway has no such keys; " + _KEYS
             )
         return _id_of(sha256(self._access_keys.signer_of(token).encode()).digest())
 

@@ -1,7 +1,6 @@
 """In which shape a client gets an error. Dialects have shapes of their own, and the rest of the API has OpenAI's."""
 
 from collections.abc import Callable, Mapping
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from litestar import Request
@@ -41,7 +40,7 @@ def openai_error(error: ErrorInfo) -> ErrorAnswer:
         "code": error.code,
         **error.members,
     }
-    return ErrorAnswer({"error": content, "request_id": error.request_id}, HTTPStatus(error.status))
+    return ErrorAnswer({"error": content, "request_id": error.request_id}, error.status)
 
 
 def use_format(request: Request[Any, Any, Any], error_format: ErrorFormat) -> None:

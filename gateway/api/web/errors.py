@@ -105,6 +105,13 @@ def _encodable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
+def answer_to(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The answer to a request that raised this error. A fault of the gateway is logged, and its text is not shown."""
+    if isinstance(error, GatewayError):
+        return _gateway_error(request, error)
+    return _unexpected(request, error)
+
+
 def _gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
     if type(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return _unexpected(request, error)

@@ -74,7 +74,7 @@ def test_a_signed_jwt_names_its_access_key(content: dict[str, Any]) -> None:
         (signed(claims(iss="nobody")), InvalidJwt),
         (signed(claims(iss="another-access-key")), InvalidJwt),  # signed with the secret of another one
         (signed(claims(), "x" * 40), InvalidJwt),
-        (signed(claims(exp=ahead(-31)), "x" * 40), InvalidJwt),  # the times of a forged token are not told apart
+        (signed(claims(exp=ahead(-31)), "x" * 40), InvalidJwt),  # a forged token learns nothing about times
         (signed(claims(), "s" * 64, "HS512"), InvalidJwt),
         (signed(claims(), SECRET, "HS384"), InvalidJwt),
         (signed(claims(note="x" * JWT_MAX)), InvalidJwt),
