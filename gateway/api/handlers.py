@@ -5,7 +5,7 @@ A new endpoint is a handler with its `operation=`, and an entry here. The order 
 
 from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
-from gateway.api.dialects import xai
+from gateway.api.dialects import kling, xai
 from gateway.api.files import FileController
 from gateway.api.generations.content import image_content, video_content
 from gateway.api.generations.controller import VideoGenerationController
@@ -18,9 +18,9 @@ from gateway.api.web.operation import Handlers
 from gateway.api.webhooks.deliveries import WebhookDeliveryController
 from gateway.api.webhooks.endpoints import WebhookEndpointController, webhook_secret
 
-DIALECTS = (xai.XAI,)
+DIALECTS = (xai.XAI, kling.KLING, kling.NEW_API)
 # The shape of errors for paths that only one dialect has, also where such a path does not exist.
-ERROR_FORMATS = {dialect.own_path: dialect.error for dialect in DIALECTS}
+ERROR_FORMATS = {dialect.own_path: dialect.error for dialect in DIALECTS} | kling.ERROR_FORMATS
 HANDLERS: Handlers = (
     VideoGenerationController,
     video_events,
@@ -38,6 +38,7 @@ HANDLERS: Handlers = (
     WebhookDeliveryController,
     webhook_secret,
     *xai.HANDLERS,
+    *kling.HANDLERS,
     callback,
     live,
     ready,

@@ -22,16 +22,11 @@ NOT_SPOKEN: dict[str, str] = {
 NOT_YET = "The gateway does not speak this shape yet."
 PENDING: set[str] = {
     "ai-sdk-images",
-    "ai-sdk-klingai",
     "ai-sdk-openrouter",
     "ai-sdk-xai",
     "curl-foxapi",
     "curl-keevx",
-    "curl-kling",
     "evolink-node",
-    "kling-api-npm",
-    "kling-python",
-    "klingai-api-python",
     "litellm-proxy",
     "litellm-python",
     "openai-node",

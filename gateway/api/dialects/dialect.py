@@ -17,7 +17,7 @@ from gateway.api.web.links import Links
 from gateway.api.web.query import Params
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.generation.model import Generation
-from gateway.domain.generation.summary import OutputSummary
+from gateway.domain.generation.summary import FileSource, OutputSummary
 
 Call = Request[Any, Any, State]
 
@@ -74,5 +74,8 @@ def url_member(value: object, name: str) -> object:
 def file_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:
     """The URL at which anybody can fetch the file of an output; None while there is no file."""
     if output.archived is not None:
-        return links.opened(generation, output.index, "video", output.archived.kept_until)
+        return links.opened(generation, output.index, generation.kind, output.archived.kept_until)
+    if output.source is FileSource.PASS_THROUGH:  # the provider gives it to the gateway's key alone
+        until = output.expires_at or generation.deadline_at
+        return links.opened(generation, output.index, generation.kind, until)
     return output.provider_url
