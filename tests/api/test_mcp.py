@@ -126,10 +126,15 @@ async def test_the_arguments_of_a_create_are_those_of_the_table(opened: Open) ->
     async with opened() as client:
         schemas = {tool.name: tool.input_schema for tool in (await client.list_tools()).tools}
     create, quote = schemas["create_generation"], schemas["quote_generation"]
-    rows = (*VIDEO_PARAMETERS.rows, *IMAGE_PARAMETERS.rows)
+    rows = [*VIDEO_PARAMETERS.rows, *IMAGE_PARAMETERS.rows]
     names = {row.name for row in rows if row.target.holder not in {Holder.NOTHING, Holder.ANSWER}}
     assert set(quote["properties"]) == {"kind", *names}
     assert set(create["properties"]) == {"kind", *names, "idempotency_key"}
+    assert create["properties"]["quality"]["description"].startswith("Only for an image.")
+    assert create["properties"]["duration"]["description"].startswith("Only for a video.")
+    assert [choice["description"] for choice in create["properties"]["n"]["anyOf"][:1]] == [
+        "For a video. The number of outputs."
+    ]
     assert create["required"] == ["model"]
     assert create["additionalProperties"] is False
     assert create["properties"]["duration"]["examples"] == [5, "5"]
@@ -308,6 +313,14 @@ async def test_an_older_client_reads_every_error_in_an_answer_with_200(gateway: 
         ("create_generation", {**BODY, "kind": "song"}, "invalid_parameter", "kind"),
         ("create_generation", {**BODY, "kind": 3}, "invalid_parameter", "kind"),
         ("create_generation", {**BODY, "kind": "image"}, "unsupported_parameter", "model"),
+        ("create_generation", {**BODY, "kind": "image", "duration": 5}, "unknown_parameter", "duration"),
+        (
+            "create_generation",
+            {**BODY, "kind": "image", "response_format": "b64_json"},
+            "invalid_parameter",
+            "response_format",
+        ),
+        ("create_generation", {**BODY, "quality": "2K"}, "unknown_parameter", "quality"),
         ("create_generation", {**BODY, "model": "nobody"}, "model_not_found", "model"),
         ("create_generation", {**BODY, "resolution": "sharp"}, "invalid_parameter", "resolution"),
         ("create_generation", {**BODY, "duration": 3600}, "unsupported_parameter", "duration"),

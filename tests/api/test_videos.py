@@ -144,7 +144,8 @@ async def test_a_replay_names_the_gateway_s_own_urls_as_a_read_does(gateway: Any
     again = await gateway.client.post(VIDEOS, json=body, headers=headers)
     own = f"http://gateway.test{first.headers['location']}/content?index=0&token="
     assert read.json()["data"][0]["url"].startswith(own)
-    assert again.json() == read.json()
+    of_creates = {"request_id", "created", "type", "task_info"}  # for clients of other APIs
+    assert {name: value for name, value in again.json().items() if name not in of_creates} == read.json()
 
 
 async def test_an_idempotency_key_with_another_body_is_refused(gateway: Any, check_error: Any) -> None:

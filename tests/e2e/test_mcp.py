@@ -88,6 +88,26 @@ async def test_creates_with_one_key_buy_once(gateway: Gateway, mode: str) -> Non
     assert gateway.submits == {"kling_relay": 1}
 
 
+async def test_an_image_is_made_by_the_same_tools(idle: Gateway) -> None:
+    idle.fetch_allow = (ip_network("127.0.0.0/8"),)
+    gateway = await idle.start()
+    body = {"kind": "image", "model": "auto", "prompt": "A beach.", "quality": "1K", "idempotency_key": "picture"}
+    async with opened(gateway) as client:
+        await client.list_tools()
+        models = await answer_of(client, "list_models", kind="image")
+        assert "keevx/image" in {model["id"] for model in models["data"]}
+        assert "kling_relay/kling-v1" not in {model["id"] for model in models["data"]}
+        quote = await answer_of(client, "quote_generation", **{**body, "idempotency_key": None})
+        assert quote["routes"][0]["provider_model"] == "image"
+        made = await answer_of(client, "create_generation", **body)
+        answer = made
+        while answer["status"] in {"queued", "in_progress"}:
+            answer, _ = await waited(gateway, client, id=made["id"])
+    assert (answer["object"], answer["status"]) == ("image.generation", "completed")
+    assert answer["data"][0]["content_type"].startswith("image/")
+    assert gateway.paid == {"keevx": 1}
+
+
 async def test_a_repeat_after_a_restart_buys_nothing(gateway: Gateway) -> None:
     async with opened(gateway) as client:
         made = await answer_of(client, "create_generation", **BODY)

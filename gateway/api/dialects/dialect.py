@@ -1,6 +1,6 @@
 """What every dialect has, and the calls that their handlers share."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from gateway.api.generations.creating import Read, create, created_headers, want
 from gateway.api.generations.public_ids import generation_id, public_id
 from gateway.api.web.context import Context, context_of
 from gateway.api.web.error_format import ErrorFormat
-from gateway.api.web.headers import poll_headers
+from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.links import Links
 from gateway.api.web.query import Params
 from gateway.domain.errors import InvalidParameter
@@ -49,12 +49,18 @@ async def create_in(dialect: Dialect, request: Call, location: str) -> tuple[Con
     return context, created.generation, created_headers(created, context, path)
 
 
-async def read_generation(request: Call) -> tuple[Context, Generation, dict[str, str]]:
-    """The generation that the path names, in whatever dialect its id is, and when to read it again, as headers."""
+async def read_generation(request: Call, ignored: Collection[str] = ()) -> tuple[Context, Generation, dict[str, str]]:
+    """The generation that the path names, in whatever dialect its id is, and the headers of the answer to a read.
+
+    `ignored` are query parameters of the dialect that ask for what happens anyway.
+    """
     context, key = context_of(request)
-    Params.of(request).done()
+    params = Params.of(request)
+    for name in ignored:
+        params.text(name)
+    params.done()
     generation = await context.generations.read(generation_id(request), key)
-    return context, generation, poll_headers(generation, context.poll_advisor)
+    return context, generation, poll_headers(generation, context.poll_advisor) | cost_header(generation)
 
 
 def renamed(body: Mapping[str, object], names: Mapping[str, str]) -> list[Given]:

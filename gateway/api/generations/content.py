@@ -1,6 +1,6 @@
 """Sends the file of an output: all of it, parts of it, or a redirect to where it is (RFC 9110)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC
 from email.utils import format_datetime
@@ -121,7 +121,7 @@ def _head(kind: Kind) -> Operation:
 )
 async def video_content(request: Call) -> ASGIResponse:
     """Send the video of an output, or its thumbnail."""
-    return await _content(request, "video")
+    return await send_content(request, "video")
 
 
 @route(
@@ -132,11 +132,14 @@ async def video_content(request: Call) -> ASGIResponse:
 )
 async def image_content(request: Call) -> ASGIResponse:
     """Send the image of an output, or its thumbnail."""
-    return await _content(request, "image")
+    return await send_content(request, "image")
 
 
-async def _content(request: Call, kind: Kind) -> ASGIResponse:
-    """Send the file of an output to a caller that has the key of the generation, or a token for this file."""
+async def send_content(request: Call, kind: Kind, check: Callable[[Generation], None] = lambda _: None) -> ASGIResponse:
+    """Send the file of an output to a caller that has the key of the generation, or a token for this file.
+
+    `check` may refuse the generation with an error of the path's own dialect.
+    """
     context: Context = request.app.state.context
     params = Params.of(request)
     index = params.whole("index", 0, 10_000) or 0
@@ -147,6 +150,7 @@ async def _content(request: Call, kind: Kind) -> ASGIResponse:
     key = _key(request, context, token, (generation_id, str(index), variant))
     params.done()
     generation = of_kind(await context.generations.read(generation_id, key), kind, "/content")
+    check(generation)
     source = await context.artifacts.open(generation, index, variant)
     if isinstance(source, File) and request.method != HttpMethod.HEAD:  # a bucket signs a link for one method only
         source = await context.artifacts.link(source, inline=inline) or source

@@ -12,14 +12,16 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
+from gateway.api.generations.created_view import CreatedView, created_view
 from gateway.api.generations.creating import create, created_headers, wanted
+from gateway.api.generations.foxapi_fields import with_options
 from gateway.api.generations.parameters import CreateVideo
 from gateway.api.generations.public_ids import generation_id
 from gateway.api.generations.quote import QuoteView, quote_view
 from gateway.api.generations.views import Deleted, GenerationList, GenerationView, generation_view
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import Context, context_of
-from gateway.api.web.headers import header, poll_headers
+from gateway.api.web.headers import cost_header, header, poll_headers
 from gateway.api.web.operation import PAGE, Operation, form_of
 from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS
@@ -67,7 +69,7 @@ _CREATE = Operation(
     summary="Create a generation; it is durable when this answers, and is started soon after",
     body=CreateVideo,
     form=form_of(CreateVideo),
-    answer=GenerationView,
+    answer=CreatedView,
     headers=CREATE_HEADERS,
     answer_headers=CREATED_HEADERS,
     errors=(*BODY_ERRORS, 404, 409, 422),
@@ -76,8 +78,11 @@ _CREATE = Operation(
 
 async def _create_video(request: Call) -> ASGIResponse:
     context, key = context_of(request)
-    created = await create(request, context, key, await wanted(request, context, key))
-    return created_answer(created, context, request)
+    created = await create(request, context, key, await wanted(request, context, key, with_options))
+    generation = created.generation
+    headers = created_headers(created, context, f"{ROOT['video']}/{generation.id}")
+    links = context.links(request if created.replayed else None)
+    return json_answer(created_view(generation, links, context.health.of), headers)
 
 
 def created_answer(
@@ -241,7 +246,7 @@ async def _read(request: Call, kind: Kind) -> ASGIResponse:
     tags = header(request, "if-none-match") or ""
     versions = {int(version) for version in _VERSION.findall(tags)}
     generation = await context.generations.read(generation_id(request), key, wait, versions, kind=kind)
-    headers = {"etag": f'"{generation.version}"'}
+    headers = {"etag": f'"{generation.version}"', **cost_header(generation)}
     if not wait:  # a client that waits may ask again at once
         headers |= poll_headers(generation, context.poll_advisor)
     if generation.version in versions or tags.strip() == "*":

@@ -76,11 +76,11 @@ _ROWS = (
         read=read_image,
         json_type=OneImage,
         target=_input("first_frame"),
-        aliases=("image_url", "input_reference"),
+        aliases=("image_url", "input_reference", "start_image_url"),
         hints=(
             *("file", "files", "image_file", "input_image", "img", "photo", "picture", "image_base64"),
             *("init_image", "first_frame", "first_frame_image", "first_image", "start_frame", "start_image"),
-            *("first_frame_url", "first_frame_image_url", "start_image_url"),
+            *("first_frame_url", "first_frame_image_url"),
         ),
         form=FormStyle.IMAGE,
         schema={"description": "First frame: URL, data URL, base64 or `file_…`."},
@@ -118,8 +118,7 @@ _ROWS = (
         read=read_resolution,
         json_type=str | int,
         target=setting("resolution", str),
-        aliases=("aspect_resolution",),
-        hints=("quality",),
+        aliases=("aspect_resolution", "quality"),
         schema={
             "description": f"A number of lines, or a name of it: `hd`, `full hd`, `2k` (1440p), `4K`. {_ELSE}",
             "examples": ["720p", "1080p", "4k"],

@@ -60,7 +60,7 @@ def _operation(name: str, summary: str) -> Operation:
         query=_ASYNC,
         headers={**CREATE_HEADERS, "Prefer": "`respond-async` is the same as `?async=true`"},
         answer=ImagesAnswer,
-        other_answer=GenerationView,
+        other_answers=(GenerationView,),
         answer_headers={**CREATED_HEADERS, "Preference-Applied": "`respond-async` if the request preferred it"},
         errors=(*BODY_ERRORS, 404, 409, 422, 502, 504),
     )

@@ -8,32 +8,14 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType, defstruct
 
 from gateway.api.generations.creating import IDEMPOTENCY_KEY_MAX
-from gateway.api.generations.image_parameters import IMAGE_PARAMETERS
-from gateway.api.generations.parameter import Holder, Parameter
-from gateway.api.generations.parameters import VIDEO_PARAMETERS
+from gateway.api.generations.image_parameters import PARAMETERS_OF
+from gateway.api.generations.parameter import Holder, Parameters
+from gateway.domain.adapter.request import Kind
 
 Schema = dict[str, Any]
 _REF = "#/$defs/{name}"
-# A field that has one possible value says nothing to a model, and an answer always has the shape of this tool.
-_HIDDEN = frozenset({Holder.NOTHING, Holder.ANSWER})
-
-
-def _shown() -> tuple[Parameter, ...]:
-    """The fields of both kinds. Of a field that both have, that of videos; but `n` has the wider limit of images."""
-    rows = {row.name: row for row in (*IMAGE_PARAMETERS.rows, *VIDEO_PARAMETERS.rows)}
-    rows["n"] = IMAGE_PARAMETERS.by_name["n"]
-    return tuple(row for row in rows.values() if row.target.holder not in _HIDDEN)
-
-
-_SHOWN = _shown()
-_Arguments = defstruct(
-    "Arguments",
-    [
-        (row.name, row.json_type) if row.required else (row.name, row.json_type | UnsetType, UNSET)  # no null: absent
-        for row in _SHOWN
-    ],
-    kw_only=True,
-)
+_ONLY: Mapping[Kind, str] = {"video": "Only for a video. ", "image": "Only for an image. "}
+_FOR: Mapping[Kind, str] = {"video": "For a video. ", "image": "For an image. "}
 KIND: Schema = {
     "type": "string",
     "enum": ["video", "image"],
@@ -63,13 +45,49 @@ def arguments(properties: Mapping[str, Schema], *required: str) -> Schema:
 
 
 def create_arguments(further: Mapping[str, Schema]) -> Schema:
-    """The schema of a create: the fields of the table under their own names, `kind`, and the `further` ones."""
-    schema = _schema_of(_Arguments)
-    properties: Schema = schema["properties"]
-    for row in _SHOWN:
-        properties[row.name] = {**properties[row.name], **row.schema}
-    properties = {"kind": KIND, **properties, **further}
-    return {**arguments(properties, *schema["required"]), "$defs": schema["$defs"]}
+    """The schema of a create: the fields of both tables under their own names, `kind`, and the `further` ones."""
+    of_kind = {kind: _fields_of(table) for kind, table in PARAMETERS_OF.items()}
+    properties: dict[str, Schema] = {}
+    definitions: dict[str, Schema] = {}
+    for kind, schema in of_kind.items():
+        definitions |= schema["$defs"]
+        for name, field in schema["properties"].items():
+            if name in properties:
+                continue
+            fields = {of: other["properties"][name] for of, other in of_kind.items() if name in other["properties"]}
+            if len(fields) == 1:
+                properties[name] = _begun(field, _ONLY[kind])
+            elif all(other == field for other in fields.values()):
+                properties[name] = field
+            else:
+                properties[name] = {"anyOf": [_begun(other, _FOR[of]) for of, other in fields.items()]}
+    required = set.intersection(*(set(schema["required"]) for schema in of_kind.values()))
+    return {**arguments({"kind": KIND, **properties, **further}, *sorted(required)), "$defs": definitions}
+
+
+def _fields_of(table: Parameters) -> Schema:
+    """The schema of the fields of one kind.
+
+    A field that has one possible value, or that only shapes the answer of an HTTP call, says nothing to a model: it is
+    left out here, although the first is accepted.
+    """
+    rows = [row for row in table.rows if row.target.holder not in {Holder.NOTHING, Holder.ANSWER}]
+    structure = defstruct(
+        "Arguments",
+        [
+            (row.name, row.json_type) if row.required else (row.name, row.json_type | UnsetType, UNSET)  # null: absent
+            for row in rows
+        ],
+        kw_only=True,
+    )
+    schema = _schema_of(structure)
+    properties = {row.name: {**schema["properties"][row.name], **row.schema} for row in rows}
+    return {**schema, "properties": properties}
+
+
+def _begun(field: Schema, words: str) -> Schema:
+    """The schema of a field whose description begins with these words."""
+    return {**field, "description": (words + field.get("description", "")).strip()}
 
 
 def answer(structure: type[Struct], further: Mapping[str, Schema]) -> Schema:

@@ -12,6 +12,8 @@ from litestar_mcp import MCPRequestContext
 
 from gateway.api.generations.create_request import Normalised
 from gateway.api.generations.creating import normalised, read_idempotency_key
+from gateway.api.generations.image_parameters import PARAMETERS_OF
+from gateway.api.generations.parameter import Holder
 from gateway.api.generations.public_ids import stored_id
 from gateway.api.generations.quote import QuoteView, quote_view
 from gateway.api.generations.readers import read_choice, read_integer, read_text
@@ -25,7 +27,7 @@ from gateway.api.web.context import Context
 from gateway.api.web.json_body import join
 from gateway.api.web.timeouts import timeout
 from gateway.domain.adapter.request import Kind
-from gateway.domain.errors import GatewayError, Overloaded, UnknownParameter
+from gateway.domain.errors import GatewayError, InvalidParameter, Overloaded, UnknownParameter
 from gateway.domain.generation.model import Generation
 from gateway.domain.parameters import spellings
 from gateway.generations.catalog import Model
@@ -218,6 +220,10 @@ def _id(arguments: Mapping[str, object]) -> str:
 async def _wanted(body: dict[str, object], call: Call) -> Normalised:
     """What a create or a quote asks for, of the kind that it names."""
     kind = _kind(body)
+    for name in PARAMETERS_OF[kind].held[Holder.ANSWER]:
+        if body.get(name) is not None:
+            message = f"`{name}` is not an argument of this tool: the files are in `data[].url` of the generation."
+            raise InvalidParameter(message, param=name)
     return await normalised(body, call.gateway, call.key, kind=kind)
 
 

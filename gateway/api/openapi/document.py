@@ -76,9 +76,10 @@ def document() -> dict[str, Any]:
         for structure in (
             operation.body,
             operation.answer,
-            operation.other_answer,
+            *operation.other_answers,
             operation.stream,
             operation.error_body,
+            *operation.other_errors,
         )
         if structure is not None
     ]
@@ -153,8 +154,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
         content: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string", **events}}}
     elif operation.answer is None:
         content = {media_type: {} for media_type in operation.media_types}
-    elif operation.other_answer is not None:
-        schema = {"oneOf": [_ref(operation.answer), _ref(operation.other_answer)]}
+    elif operation.other_answers:
+        schema = {"oneOf": [_ref(structure) for structure in (operation.answer, *operation.other_answers)]}
         content = {"application/json": {"schema": schema}}
     else:
         content = _json(operation.answer)
@@ -168,11 +169,18 @@ def _responses(operation: Operation) -> dict[str, Any]:
             "headers": _headers(operation.other_headers.get(status, {})),
         }
         if status not in _PLAIN:
-            answer["content"] = _json(operation.error_body or ErrorAnswer)
+            answer["content"] = _error_content(operation)
         elif status == 206:
             answer["content"] = {**content, "multipart/byteranges": {}}
     responses["default"] = {"description": "Any other error", "headers": _REQUEST_ID, "content": _json(ErrorAnswer)}
     return responses
+
+
+def _error_content(operation: Operation) -> dict[str, Any]:
+    own = operation.error_body or ErrorAnswer
+    if not operation.other_errors:
+        return _json(own)
+    return {"application/json": {"schema": {"oneOf": [_ref(kind) for kind in (own, *operation.other_errors)]}}}
 
 
 def _headers(texts: Mapping[str, str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from litestar import Request
 
 from gateway.domain.errors import BadRequest
 from gateway.domain.generation.model import Generation
+from gateway.domain.generation.summary import summarize
 from gateway.generations.poll_advice import PollAdvisor
 
 OPENAI_MOST_SECONDS = 5.0  # `poll()` of the `openai` library uses the first value for the whole generation
@@ -45,3 +46,11 @@ def poll_headers(generation: Generation, poll_advisor: PollAdvisor) -> dict[str,
         return {}
     for_openai = min(seconds, OPENAI_MOST_SECONDS)
     return {"retry-after": str(math.ceil(seconds)), "openai-poll-after-ms": str(round(for_openai * 1000))}
+
+
+def cost_header(generation: Generation) -> dict[str, str]:
+    """What an ended generation cost in USD, in the header that LiteLLM reads; nothing while it is open or not known."""
+    if not generation.status.terminal:
+        return {}
+    cost = summarize(generation).usage.cost_usd
+    return {} if cost is None else {"x-litellm-response-cost": f"{cost:g}"}

@@ -21,7 +21,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     id: str  # unique; client generators name a method after it
     summary: str
     answer: type | None = None  # the wire structure of a success; None: the bytes of a file
-    other_answer: type | None = None  # what the client can ask for instead of `answer`
+    other_answers: Sequence[type] = ()  # what the client can ask for instead of `answer`
     status: int = 200  # of a success
     also: Mapping[int, str] = {}  # other statuses with the same wire structure → when they are sent
     stream: type | None = None  # instead of `answer`: the data of each event, for a handler that sends a stream
@@ -35,6 +35,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     other_headers: Mapping[int, Mapping[str, str]] = {}  # of an answer with another status: name → description
     errors: Sequence[int] = ()  # besides 401 and 403, which every operation that needs a key can answer
     error_body: type | None = None  # the wire structure of an error, where it is not that of all others
+    other_errors: Sequence[type] = ()  # further wire structures of an error, where several dialects share the path
     open: bool = False  # needs no key
     token: bool = False  # accepts a signed token in the query instead of a key
     body_required: bool = True

@@ -293,7 +293,7 @@ async def test_kling_s_codes_for_requests(gateway: Any) -> None:
     refused(await gateway.client.post(TEXT, content=b"{", headers={"content-type": "application/json"}), 400, 1200)
     refused(await gateway.client.post(TEXT, json={**NATIVE, "model_name": "nothing"}), 404, 1203)
     refused(await gateway.client.get("/kling/v1/videos/lip-sync"), 404, 1203)
-    refused(await gateway.client.post("/v1/videos/multi-image2video", json={}), 404, 1203)
+    refused(await gateway.client.post("/v1/videos/multi-image2video", json={}), 405, 1202)
     refused(await gateway.client.delete(TEXT), 405, 1202)
 
 

@@ -21,7 +21,7 @@ from gateway.api.generations.public_ids import KLING as PREFIX
 from gateway.api.generations.public_ids import public_id
 from gateway.api.web.answers import GET, json_answer, unix
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
-from gateway.api.web.headers import poll_headers
+from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params, path_id
@@ -192,7 +192,7 @@ async def read_video(request: Call) -> ASGIResponse:
     Params.of(request).done()
     generation = await find_task(context, key, path_id(request, "generation_id"))
     view = read_view(generation, context.links(request), request_id_of(request))
-    return json_answer(view, poll_headers(generation, context.poll_advisor))
+    return json_answer(view, poll_headers(generation, context.poll_advisor) | cost_header(generation))
 
 
 HANDLERS = (create_video, read_video)

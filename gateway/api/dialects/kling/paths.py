@@ -22,7 +22,7 @@ from gateway.api.dialects.kling.views import (
 )
 from gateway.api.generations.public_ids import KLING as PREFIX
 from gateway.api.web.answers import GET, json_answer
-from gateway.api.web.headers import poll_headers
+from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS
@@ -166,7 +166,7 @@ def _read(base: str, service: Service, name: str) -> HTTPRouteHandler:
         if external is not None and generation.request.metadata.get(EXTERNAL_TASK_ID) != external:
             raise NotFound(f"The task has another `{EXTERNAL_TASK_ID}`.", param=EXTERNAL_TASK_ID)
         view = answer_of(generation, context.links(request), request_id_of(request))
-        return json_answer(view, poll_headers(generation, context.poll_advisor))
+        return json_answer(view, poll_headers(generation, context.poll_advisor) | cost_header(generation))
 
     return read
 

@@ -1,0 +1,188 @@
+"""The task API of FoxAPI and its siblings (EvoLink): `GET /v1/tasks/{id}` reads what a create at our root has started.
+
+Source: FoxAPI's pages of task management; what the client `evolink` for Node sends.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from litestar import post, route
+from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
+from msgspec import Struct
+
+from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, read_generation
+from gateway.api.generations.creating import Fields
+from gateway.api.generations.foxapi_fields import with_options
+from gateway.api.generations.parameters import CreateVideo
+from gateway.api.generations.public_ids import FOXAPI as PREFIX
+from gateway.api.web.answers import GET, json_answer, unix
+from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
+from gateway.api.web.links import Links
+from gateway.api.web.operation import Operation
+from gateway.api.web.small_body import BODY_ERRORS
+from gateway.domain.adapter.task import Status
+from gateway.domain.generation.model import Generation
+from gateway.domain.generation.summary import summarize
+
+
+class FoxTaskInfo(Struct, frozen=True):
+    """What a client may do about a task."""
+
+    can_cancel: bool  # by `POST /v1/videos/generations/{id}/cancel`
+    estimated_time: int | None = None  # seconds; null: the gateway makes no promise
+
+
+class FoxError(Struct, frozen=True):
+    """Why a task failed."""
+
+    code: str
+    message: str
+    type: str = "task_error"
+
+
+class FoxUsage(Struct, frozen=True):
+    """What the task cost."""
+
+    cost_usd: float | None  # by the configured prices; null: a route that was used has no price
+
+
+class FoxResult(Struct, frozen=True):
+    """One file."""
+
+    url: str
+    width: int | None
+    height: int | None
+    content_type: str | None
+
+
+class FoxTask(Struct, frozen=True, kw_only=True):
+    """A generation in FoxAPI's words. An expired one is `failed`, with that word as the code of its error."""
+
+    id: str
+    object: Literal["video.generation.task", "image.generation.task"]
+    type: Literal["video", "image"]
+    model: str
+    status: Literal["pending", "processing", "completed", "failed", "cancelled"]
+    progress: int
+    created: int  # Unix seconds
+    task_info: FoxTaskInfo
+    usage: FoxUsage
+    results: tuple[str, ...] | None  # the URLs of the files, once it is completed
+    result_data: tuple[FoxResult, ...] | None  # the same files with what is known about them
+    error: FoxError | None
+
+
+class FoxErrorBody(Struct, frozen=True):
+    """The member `error` of every error."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None
+
+
+class FoxErrorAnswer(Struct, frozen=True):
+    """Every error of this dialect."""
+
+    error: FoxErrorBody
+    request_id: str
+
+
+_STATUS: Mapping[Status, Literal["pending", "processing", "completed", "failed", "cancelled"]] = {
+    Status.QUEUED: "pending",
+    Status.IN_PROGRESS: "processing",
+    Status.COMPLETED: "completed",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "cancelled",
+    Status.EXPIRED: "failed",
+}
+_ERROR_TYPES = {402: "insufficient_quota", 404: "not_found", 413: "file_too_large_error", 429: "rate_limit_error"}
+
+
+def fields(body: Mapping[str, object]) -> Fields:
+    """The fields of a create request: FoxAPI's names are among ours, and its options belong to its models."""
+    return with_options(body)
+
+
+def task_view(generation: Generation, links: Links) -> FoxTask:
+    """A generation in FoxAPI's words."""
+    summary = summarize(generation)
+    files = [
+        FoxResult(url, output.width, output.height, output.content_type)
+        for output in summary.outputs
+        if output.status is Status.COMPLETED and (url := file_url(generation, output, links)) is not None
+    ]
+    is_done, problem = summary.status is Status.COMPLETED, summary.error
+    return FoxTask(
+        id=FOXAPI.id(generation),
+        object="video.generation.task" if generation.kind == "video" else "image.generation.task",
+        type=generation.kind,
+        model=generation.request.model,
+        status=_STATUS[summary.status],
+        progress=summary.progress_percent,
+        created=unix(generation.created_at),
+        task_info=FoxTaskInfo(can_cancel=not summary.status.terminal),
+        usage=FoxUsage(summary.usage.cost_usd),
+        results=tuple(file.url for file in files) if is_done else None,
+        result_data=tuple(files) if is_done else None,
+        error=None if problem is None else FoxError(problem.code, problem.message),
+    )
+
+
+def error(info: ErrorInfo) -> ErrorAnswer:
+    """`{"error": {message, type, code, param}}`, with FoxAPI's types."""
+    error_type = _ERROR_TYPES.get(info.status, info.type if info.status < 500 else "server_error")
+    return ErrorAnswer(
+        FoxErrorAnswer(FoxErrorBody(info.message, error_type, info.code, info.param), info.request_id), info.status
+    )
+
+
+FOXAPI = Dialect(name="foxapi", id_prefix=PREFIX, own_path="/foxapi/", error=error, read=fields)
+
+
+@post(
+    "/foxapi/v1/videos/generations",
+    status_code=200,
+    error_format=error,
+    operation=Operation(
+        id="foxapiCreateVideo",
+        summary="Create a generation in FoxAPI's shape",
+        body=CreateVideo,
+        answer=FoxTask,
+        error_body=FoxErrorAnswer,
+        errors=(*BODY_ERRORS, 404, 409, 422),
+    ),
+)
+async def create_task(request: Call) -> ASGIResponse:
+    """Create a generation."""
+    context, generation, headers = await create_in(FOXAPI, request, "/foxapi/v1/tasks/{id}")
+    return json_answer(task_view(generation, context.links(request)), headers)
+
+
+def _reader(path: str, operation_id: str) -> HTTPRouteHandler:
+    @route(
+        path,
+        http_method=GET,
+        error_format=error,
+        operation=Operation(
+            id=operation_id,
+            summary="Read a generation in FoxAPI's shape, by any of its ids",
+            answer=FoxTask,
+            error_body=FoxErrorAnswer,
+            errors=(400, 404, 503),
+        ),
+    )
+    async def read_task(request: Call) -> ASGIResponse:
+        """Read a generation."""
+        context, generation, headers = await read_generation(request, {"sync_upstream"})
+        return json_answer(task_view(generation, context.links(request)), headers)
+
+    return read_task
+
+
+HANDLERS = (
+    create_task,
+    _reader("/foxapi/v1/tasks/{generation_id:str}", "foxapiReadTask"),
+    _reader("/v1/tasks/{generation_id:str}", "readTask"),
+)

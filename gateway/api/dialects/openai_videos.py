@@ -1,0 +1,261 @@
+"""The video API of OpenAI, as `client.videos.*` of its libraries calls it, with forms and with JSON.
+
+Source: the libraries `openai` 3.57 for Python and 6 for JavaScript, and what LiteLLM sends. The service itself has
+ended; gateways and model servers speak its shape.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from litestar import delete, post, route
+from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
+from msgspec import Struct
+
+from gateway.api.dialects.dialect import Call, Dialect
+from gateway.api.generations.content import send_content
+from gateway.api.generations.create_request import Given
+from gateway.api.generations.creating import Fields
+from gateway.api.generations.public_ids import OPENAI as PREFIX
+from gateway.api.generations.public_ids import generation_id, public_id, stored_id
+from gateway.api.web.answers import GET, json_answer, unix
+from gateway.api.web.context import context_of
+from gateway.api.web.error_format import openai_error
+from gateway.api.web.links import Links
+from gateway.api.web.lists import Listed
+from gateway.api.web.operation import Operation
+from gateway.api.web.query import Params
+from gateway.domain.adapter.request import Settings
+from gateway.domain.adapter.task import Status
+from gateway.domain.errors import BadRequest, Conflict
+from gateway.domain.generation.model import Generation
+from gateway.domain.generation.summary import Problem, summarize
+from gateway.domain.parameters.dimensions import ratio_of, short_side
+from gateway.domain.parameters.spellings import is_empty
+from gateway.store.port import Query, is_cursor
+
+PATH = "/v1/videos"
+DEFAULT_MODEL = "auto"  # OpenAI's create does not require a model
+UNKNOWN = "auto"  # a `size` or `seconds` that only the provider decides; the field must be a string
+LIMIT_MAX, LIMIT_DEFAULT = 100, 20
+
+
+class OpenAIVideoError(Struct, frozen=True):
+    """Why a video failed."""
+
+    code: str
+    message: str
+
+
+class OpenAIVideo(Struct, frozen=True, kw_only=True):
+    """A generation in OpenAI's words. A cancelled or expired one is `failed`, with that word as its code."""
+
+    id: str
+    object: Literal["video"] = "video"
+    model: str
+    status: Literal["queued", "in_progress", "completed", "failed"]
+    progress: int
+    created_at: int
+    completed_at: int | None
+    expires_at: int | None  # when the link to the file ends
+    prompt: str | None
+    size: str  # WIDTHxHEIGHT; `auto` while only the provider knows it
+    seconds: str  # `auto` while only the provider knows it
+    remixed_from_video_id: None = None
+    error: OpenAIVideoError | None
+
+
+class OpenAIVideoList(Listed[OpenAIVideo], frozen=True, kw_only=True):
+    """A page of videos."""
+
+
+class OpenAIVideoDeleted(Struct, frozen=True, kw_only=True):
+    """The answer to a delete."""
+
+    id: str
+    object: Literal["video.deleted"] = "video.deleted"
+    deleted: bool = True
+
+
+_STATUS: Mapping[Status, Literal["queued", "in_progress", "completed", "failed"]] = {
+    Status.QUEUED: "queued",
+    Status.IN_PROGRESS: "in_progress",
+    Status.COMPLETED: "completed",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "failed",
+    Status.EXPIRED: "failed",
+}
+
+
+def fields(body: Mapping[str, object]) -> Fields:
+    """The fields of a create request. OpenAI's names are ours. A body without a model takes any that can do it."""
+    if not is_empty(body.get("model")):
+        return body
+    return [*(Given(name, value) for name, value in body.items() if name != "model"), Given("model", DEFAULT_MODEL)]
+
+
+def video_view(generation: Generation) -> OpenAIVideo:
+    """A generation in OpenAI's words."""
+    summary = summarize(generation)
+    output = next((output for output in summary.outputs if output.status is Status.COMPLETED), None)
+    request = generation.request
+    planned = generation.plan.routes[0].settings if generation.plan.routes else request.settings
+    size = None if output is None or not output.width else f"{output.width}x{output.height}"
+    seconds = (
+        planned.duration_seconds if request.settings.duration_seconds is None else request.settings.duration_seconds
+    )
+    if seconds is None and output is not None and output.duration_seconds is not None:
+        seconds = round(output.duration_seconds)
+    problem = summary.error
+    if summary.status is Status.CANCELLED:
+        problem = Problem("cancelled", "The video was cancelled.")
+    return OpenAIVideo(
+        id=public_id(PREFIX, generation.id),
+        model=request.model,
+        status=_STATUS[summary.status],
+        progress=summary.progress_percent,
+        created_at=unix(generation.created_at),
+        completed_at=unix(generation.completed_at),
+        expires_at=None if output is None else unix(output.expires_at),
+        prompt=request.prompt or None,
+        size=size or size_text(request.settings) or size_text(planned) or UNKNOWN,
+        seconds=UNKNOWN if seconds is None else f"{seconds:g}",
+        error=None if problem is None else OpenAIVideoError(problem.code, problem.message),
+    )
+
+
+def size_text(settings: Settings) -> str | None:
+    """The size that a resolution and a ratio mean, with even sides; None if one of them is not known."""
+    side, ratio = short_side(settings.resolution or ""), ratio_of(settings.aspect_ratio or "")
+    if side is None or ratio is None:
+        return None
+    longer = round(side * max(ratio, 1 / ratio) / 2) * 2
+    return f"{longer}x{side}" if ratio >= 1 else f"{side}x{longer}"
+
+
+OPENAI = Dialect(name="openai", id_prefix=PREFIX, own_path="/openai/", error=openai_error, read=fields)
+
+
+def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect
+    """The answer to a create at any path that OpenAI shares."""
+    return json_answer(video_view(generation), dict(headers))
+
+
+def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect
+    """The answer to a read at any path that OpenAI shares."""
+    return json_answer(video_view(generation), dict(headers))
+
+
+@route(
+    PATH,
+    http_method=GET,
+    operation=Operation(
+        id="openaiListVideos",
+        summary="List your own videos in OpenAI's shape",
+        query={
+            "limit": {"type": "integer", "minimum": 0, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
+            "after": {"type": "string", "description": "the `last_id` of a page: gives the page after it"},
+            "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+        },
+        answer=OpenAIVideoList,
+        errors=(400, 503),
+    ),
+)
+async def list_videos(request: Call) -> ASGIResponse:
+    """List the caller's generations of videos, however they were created."""
+    context, key = context_of(request)
+    params = Params.of(request)
+    limit = params.whole("limit", 0, LIMIT_MAX)
+    after = params.cursor("after", lambda text: is_cursor(stored_id(text)), "a video")
+    order = params.order()
+    params.done()
+    query = Query(
+        key=key,
+        kind="video",
+        limit=LIMIT_DEFAULT if limit is None else limit or 1,
+        order=order,
+        after=None if after is None else stored_id(after),
+    )
+    page = await context.generations.page(query)
+    if limit == 0:
+        return json_answer(OpenAIVideoList.of((), has_more=bool(page.data)))
+    return json_answer(OpenAIVideoList.of(map(video_view, page.data), has_more=page.has_more))
+
+
+@delete(
+    f"{PATH}/{{generation_id:str}}",
+    status_code=200,
+    operation=Operation(
+        id="openaiDeleteVideo",
+        summary="Delete a video that has ended",
+        answer=OpenAIVideoDeleted,
+        errors=(400, 404, 409, 503),
+    ),
+)
+async def delete_video(request: Call) -> ASGIResponse:
+    """Delete a generation that has ended."""
+    context, key = context_of(request)
+    Params.of(request).done()
+    deleted = generation_id(request)
+    await context.generations.delete(deleted, key, kind="video")
+    return json_answer(OpenAIVideoDeleted(id=public_id(PREFIX, deleted)))
+
+
+@route(
+    f"{PATH}/{{generation_id:str}}/content",
+    http_method=GET,
+    operation=Operation(
+        id="openaiReadVideoContent",
+        summary="Get the file of a video",
+        query={
+            "variant": {"type": "string", "enum": ["video", "thumbnail"], "default": "video"},
+            "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
+        },
+        errors=(206, 302, 304, 400, 404, 409, 410, 416, 502, 503),
+        token=True,
+    ),
+)
+async def video_content(request: Call) -> ASGIResponse:
+    """Send the file, as the content path of a generation does; 409 while it is not ready."""
+    return await send_content(request, "video", require_ready)
+
+
+def require_ready(generation: Generation) -> None:
+    """Raise `Conflict` while the generation is open: these clients take a 404 for a video that does not exist."""
+    if not generation.status.terminal:
+        raise Conflict(f"The video is {generation.status} and not ready; read it until its status is `completed`.")
+
+
+def _refused(path: str, operation_id: str, what: str) -> HTTPRouteHandler:
+    @post(
+        path,
+        status_code=200,
+        operation=Operation(
+            id=operation_id,
+            summary=f"Refused: no model {what}",
+            any_body=True,
+            answer=OpenAIVideo,
+            errors=(400,),
+        ),
+    )
+    async def refuse(request: Call) -> ASGIResponse:
+        """Refuse the call: no provider can do it, and a video that nobody has asked for would be paid."""
+        context_of(request)
+        raise BadRequest(f"No model {what}. POST {PATH} makes a new video from a prompt and images.")
+
+    return refuse
+
+
+remix_video = _refused(f"{PATH}/{{generation_id:str}}/remix", "openaiRemixVideo", "can remix a video")
+edit_video = _refused(f"{PATH}/edits", "openaiEditVideo", "can edit a video")
+extend_video = _refused(f"{PATH}/extensions", "openaiExtendVideo", "can extend a video")
+create_character = _refused(f"{PATH}/characters", "openaiCreateVideoCharacter", "has characters that are stored")
+HANDLERS = (
+    list_videos,
+    delete_video,
+    video_content,
+    remix_video,
+    edit_video,
+    extend_video,
+    create_character,
+)
