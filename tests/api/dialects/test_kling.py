@@ -294,7 +294,7 @@ async def test_kling_s_codes_for_requests(gateway: Any) -> None:
     refused(await gateway.client.post(TEXT, json={**NATIVE, "model_name": "nothing"}), 404, 1203)
     refused(await gateway.client.get("/kling/v1/videos/lip-sync"), 404, 1203)
     refused(await gateway.client.post("/v1/videos/multi-image2video", json={}), 405, 1202)
-    refused(await gateway.client.delete(TEXT), 405, 1202)
+    refused(await gateway.client.put(TEXT), 405, 1202)
 
 
 async def test_a_missing_model_is_kling_s_default(gateway: Any) -> None:

@@ -54,7 +54,7 @@ class NewApiTask(Struct, frozen=True, kw_only=True):
     action: Literal["generate", "textGenerate"]
     status: TaskStatus
     fail_reason: str
-    result_url: Annotated[str, Meta(description="Of the first result; empty while there is none.")]
+    result_url: Annotated[str, Meta(description="Of the first result; empty before it is there.")]
     progress: Annotated[str, Meta(description="Such as `30%`.")]
     created_at: int
     updated_at: int

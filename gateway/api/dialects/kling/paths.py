@@ -129,14 +129,14 @@ def _page(base: str, service: Service, name: str) -> HTTPRouteHandler:
             )
             raise InvalidParameter(message, param="pageNum")
         if external is None:
-            found = await page_of(context, key, _INPUTS[service], offset, size)
+            generations = await page_of(context, key, _INPUTS[service], offset, size)
         else:
             try:
-                found = [await find_task(context, key, external)]
+                generations = [await find_task(context, key, external)]
             except NotFound:
-                found = []
+                generations = []
         links = context.links(request)
-        tasks = tuple(task_of(generation, links) for generation in found)
+        tasks = tuple(task_of(generation, links) for generation in generations)
         return json_answer(KlingTasks(request_id=request_id_of(request), data=tasks))
 
     return page

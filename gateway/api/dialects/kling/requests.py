@@ -67,7 +67,9 @@ class Reader:
         return given
 
     def _check_service(self, given: list[Given]) -> None:
-        image = next((one for one in given if _field_of(one) in _IMAGES and not spellings.is_empty(one.value)), None)
+        image = next(
+            (field for field in given if _field_of(field) in _IMAGES and not spellings.is_empty(field.value)), None
+        )
         if self._service == "text2video" and image is not None:
             message = (
                 f"`{image.name}` needs the path /v1/videos/image2video; text2video makes a video of a prompt alone."

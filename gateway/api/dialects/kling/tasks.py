@@ -90,12 +90,12 @@ async def find_task(context: Context, key: str, name: str) -> Generation:
     """The generation with this id in any dialect, or with this id of the client's; raises `NotFound`."""
     public = parse_id(name)
     if public is None:
-        found = await by_external_id(context, key, name) if name and "\x00" not in name else None
+        generation = await by_external_id(context, key, name) if name and "\x00" not in name else None
     else:
-        found = await context.generations.read(public.generation_id, key)
-    if found is None or found.kind != "video":
+        generation = await context.generations.read(public.generation_id, key)
+    if generation is None or generation.kind != "video":
         raise NotFound(f"The task {name[:100]!r} does not exist.", param="id")
-    return found
+    return generation
 
 
 async def page_of(

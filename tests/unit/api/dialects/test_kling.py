@@ -119,7 +119,7 @@ def test_what_a_client_says_reaches_kling_unchanged(body: dict[str, Any], first:
         name: value for name, value in body.items() if (name, value) not in {("duration", "5"), ("sound", "off")}
     }
     assert {name: sent.get(name) for name in expected} == expected
-    # What the relay's adapter sends is read again as the same request: gateways can stand in a row.
+    # What the relay's adapter sends is read again as the same request: a gateway can be the provider of another.
     assert read(sent, TEXT if first is None else IMAGE) == replace_sound(request)
 
 
@@ -217,7 +217,7 @@ def test_a_file_that_needs_the_provider_s_key_has_a_url_of_the_gateway() -> None
 
 def test_a_callback_has_the_task_without_an_envelope() -> None:
     value = ended(Status.COMPLETED)
-    kept = ArchivedFile(
+    archived = ArchivedFile(
         name="f",
         bytes=1,
         sha256="0",
@@ -225,7 +225,7 @@ def test_a_callback_has_the_task_without_an_envelope() -> None:
         kept_until=AT + timedelta(days=1),
         duration_seconds=5.04,
     )
-    value = replace(value, outputs=(replace(value.outputs[0], kept=kept),))
+    value = replace(value, outputs=(replace(value.outputs[0], kept=archived),))
     body = msgspec.to_builtins(callback_body(value, LINKS))
 
     assert body == msgspec.to_builtins(task_of(value, LINKS))
