@@ -41,7 +41,7 @@ HANDLERS: Handlers = (
     WebhookEndpointController,
     WebhookDeliveryController,
     webhook_secret,
-    *openrouter.HANDLERS,  # before the shared paths: `models` is not a id
+    *openrouter.HANDLERS,  # before the shared paths: `models` is not an id
     *shared_paths.HANDLERS,
     *openai_videos.HANDLERS,
     *xai.HANDLERS,
