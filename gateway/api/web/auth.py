@@ -9,8 +9,9 @@ from litestar import Request
 
 from gateway.api.web.access_keys import AccessKeys, is_jwt
 from gateway.api.web.headers import header
+from gateway.clock import Clock
 from gateway.domain.errors import ForbiddenHost, GatewayError, Unauthenticated
-from gateway.settings.load import is_loopback
+from gateway.settings.load import ServerSettings, is_loopback
 
 ANONYMOUS = "anonymous"  # the owner of all generations and files when `server.auth` is "none"
 _KEYS = "keys are set by server.api_keys, or VIDEO_GATEWAY_API_KEY."
@@ -95,6 +96,18 @@ class Authenticator:
             return True
         digest = sha256(token.encode()).digest()
         return not _is_among(digest, self._digests | self._admin_digests)
+
+
+def authenticator_of(server: ServerSettings, clock: Clock) -> Authenticator:
+    """The authenticator with the keys that the configuration has."""
+    return Authenticator(
+        [key.reveal() for key in server.api_keys],
+        admin_keys=[key.reveal() for key in server.admin_keys],
+        open_to_all=server.auth == "none",
+        access_keys=AccessKeys(
+            {pair.access_key.reveal(): pair.secret_key.reveal() for pair in server.kling_keys}, clock
+        ),
+    )
 
 
 def _digests(keys: Sequence[str]) -> frozenset[bytes]:
