@@ -12,7 +12,7 @@ from functools import partial
 import httpx
 
 from gateway.api.generations.views import generation_view
-from gateway.api.web.auth import Authenticator
+from gateway.api.web.auth import authenticator_of
 from gateway.api.web.context import Context
 from gateway.api.web.links import Links
 from gateway.artifacts.access import ResultAccess
@@ -374,11 +374,7 @@ def build_context(
         webhooks=webhooks.endpoints,
         health=upstream.health,
         poll_advisor=generations.poll_advisor,
-        authenticator=Authenticator(
-            [key.reveal() for key in server.api_keys],
-            admin_keys=[key.reveal() for key in server.admin_keys],
-            open_to_all=server.auth == "none",
-        ),
+        authenticator=authenticator_of(server, base.clock),
         signer=base.signer,
         files=inputs.files,
         downloads=Capacity(server.max_downloads, "downloads are under way"),

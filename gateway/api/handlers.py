@@ -5,7 +5,7 @@ A new endpoint is a handler with its `operation=`, and an entry here. The order 
 
 from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
-from gateway.api.dialects import foxapi, openai_videos, openrouter, shared_paths, xai
+from gateway.api.dialects import foxapi, kling, openai_videos, openrouter, shared_paths, xai
 from gateway.api.files import FileController
 from gateway.api.generations.content import image_content, video_content
 from gateway.api.generations.controller import VideoGenerationController
@@ -18,9 +18,13 @@ from gateway.api.web.operation import Handlers
 from gateway.api.webhooks.deliveries import WebhookDeliveryController
 from gateway.api.webhooks.endpoints import WebhookEndpointController, webhook_secret
 
-DIALECTS = (xai.XAI, foxapi.FOXAPI, openrouter.OPENROUTER)
+DIALECTS = (xai.XAI, foxapi.FOXAPI, openrouter.OPENROUTER, kling.KLING, kling.NEW_API)
 # The shape of errors for paths that only one dialect has, also where such a path does not exist.
-ERROR_FORMATS = {dialect.own_path: dialect.error for dialect in DIALECTS} | {"/api/": openrouter.error}
+ERROR_FORMATS = {
+    **{dialect.own_path: dialect.error for dialect in DIALECTS},
+    "/api/": openrouter.error,
+    **kling.ERROR_FORMATS,
+}
 HANDLERS: Handlers = (
     VideoGenerationController,
     video_events,
@@ -42,6 +46,7 @@ HANDLERS: Handlers = (
     *openai_videos.HANDLERS,
     *xai.HANDLERS,
     *foxapi.HANDLERS,
+    *kling.HANDLERS,
     callback,
     live,
     ready,

@@ -102,7 +102,9 @@ def _server(settings: Settings) -> None:
     server = settings.server
     callers = "anybody on this machine"
     if server.auth != "none":
-        callers = f"{_count(server.api_keys, 'client key')} and {_count(server.admin_keys, 'admin key')}"
+        clients = [_count(server.api_keys, "client key")]
+        clients += [_count(server.kling_keys, "Kling key")] if server.kling_keys else []
+        callers = f"{', '.join(clients)} and {_count(server.admin_keys, 'admin key')}"
     host = f"[{server.host}]" if ":" in server.host else server.host
     line("server", f"http://{host}:{server.port}, open to {callers}")
     line("public_url", server.public_url or "not set: no callbacks, no signed links to inputs")

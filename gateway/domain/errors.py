@@ -122,6 +122,27 @@ class Unauthenticated(GatewayError):
     remedy = "Send `Authorization: Bearer KEY` with a configured key."
 
 
+class InvalidJwt(Unauthenticated):
+    """The key is a JWT that no configured pair of Kling keys has signed, or that lacks a claim."""
+
+    code, title = "invalid_jwt", "The JWT in `Authorization` is not valid."
+    remedy = "Sign it with HS256 and the secret key of a configured pair; set `iss` and `exp`."
+
+
+class JwtNotYetValid(Unauthenticated):
+    """The JWT is signed well, and its `nbf` is in the future: the clock of the client is ahead."""
+
+    code, title = "jwt_not_yet_valid", "The JWT in `Authorization` is not valid yet."
+    remedy = "Check the clock of the client."
+
+
+class JwtExpired(Unauthenticated):
+    """The JWT is signed well, and its `exp` has passed: the client has to sign a new one."""
+
+    code, title = "jwt_expired", "The JWT in `Authorization` has expired."
+    remedy = "Sign a new one. If it has just been signed, check the clock of the client."
+
+
 class InvalidToken(GatewayError):
     """The token in the URL was not signed for this use or has expired, and no API key was sent instead."""
 

@@ -254,9 +254,13 @@ def _check_server(server: ServerSettings, reader: TomlReader, warnings: list[str
         if key in server.api_keys:
             client = show_path(("server", "api_keys", server.api_keys.index(key)))
             reader.report(("server", "admin_keys", place), f"the same key is a client's, {client}; use another one")
-    auth = server.auth or ("keys" if server.api_keys else "none")
-    if auth == "keys" and not server.api_keys:
+    _check_kling_keys(server, reader, warnings)
+    has_keys = bool(server.api_keys or server.kling_keys)
+    auth = server.auth or ("keys" if has_keys else "none")
+    if auth == "keys" and not has_keys:
         reader.report(("server", "auth"), '"keys" needs server.api_keys, or the variable VIDEO_GATEWAY_API_KEY')
+    if auth == "none" and server.kling_keys:
+        warnings.append('server.auth: "none" lets everybody in; server.kling_keys are ignored')
     if auth == "none" and not is_loopback(server.host):
         reader.report(
             ("server", "auth"),
@@ -277,6 +281,21 @@ def _check_server(server: ServerSettings, reader: TomlReader, warnings: list[str
             "server.public_url: missing; webhooks contain paths instead of URLs, and no provider can call back"
         )
     return structs.replace(server, auth=auth)
+
+
+def _check_kling_keys(server: ServerSettings, reader: TomlReader, warnings: list[str]) -> None:
+    access_keys = [pair.access_key for pair in server.kling_keys]
+    for place, access_key in enumerate(access_keys):
+        path = ("server", "kling_keys", place, "access_key")
+        if access_key in access_keys[:place]:
+            reader.report(path, "the same access key is listed twice; remove one")
+        if access_key in server.admin_keys:
+            reader.report(path, "the same key is an operator's, in server.admin_keys; use another one")
+        if access_key in server.api_keys:
+            warnings.append(
+                f"{show_path(path)}: the same key is in server.api_keys, and everybody who sees a JWT reads it there;"
+                " use another one, unless the two have to share their generations"
+            )
 
 
 def _check_artifacts(artifacts: ArtifactSettings, reader: TomlReader) -> None:

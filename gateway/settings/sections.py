@@ -32,6 +32,7 @@ DATABASES: dict[str, re.Pattern[str] | str] = {
     "postgresql": "PostgreSQL is not supported",
 }
 ARTIFACT_STORES = re.compile(r"file:(?!//[^/]).*[^/].*|(?:s3|gs|az)://[\w.-]+(?:/[^@?#\s]*)?")
+JWT_SECRET_MIN = 32  # characters; RFC 7518, section 3.2: a key for HS256 has at least the size of its hash
 WEBHOOK_SECRET_MIN = 24  # bytes; from the specification of Standard Webhooks, "Signature scheme"
 
 
@@ -66,9 +67,17 @@ def _webhook_secret(raw: object, reader: TomlReader) -> Secret:
     return secret
 
 
+def _jwt_secret(raw: object, reader: TomlReader) -> Secret:
+    secret = header_secret(raw, reader)
+    if len(secret.reveal()) < JWT_SECRET_MIN:
+        raise ValueError(f"expected at least {JWT_SECRET_MIN} characters")
+    return secret
+
+
 DatabaseUrl = Annotated[str, TomlValue(_database_url)]
 ArtifactsUrl = Annotated[str, TomlValue(_artifacts_url)]
 ApiKey = Annotated[Secret, TomlValue(header_secret)]
+JwtSecret = Annotated[Secret, TomlValue(_jwt_secret)]
 WebhookSecret = Annotated[Secret, TomlValue(_webhook_secret)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Days = Annotated[float, Meta(gt=0, le=36_500)]
@@ -79,6 +88,13 @@ Ratio = Annotated[str, Meta(pattern=r"^\d+:\d+$|^auto$")]
 # --- sections ---------------------------------------------------------------------------------------------------------
 
 
+class KlingKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[server.kling_keys]]`: both halves of a key with which a client of Kling's API signs a JWT for each call."""
+
+    access_key: ApiKey  # the `iss` of the JWT; not secret, because every JWT shows it
+    secret_key: JwtSecret  # signs the JWT with HS256
+
+
 class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[server]`: the address the gateway listens on, the keys that may call it, and limits."""
 
@@ -87,6 +103,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     public_url: HttpUrl | None = None  # where clients and providers reach the gateway; without a trailing slash
     api_keys: tuple[ApiKey, ...] = ()  # of clients
     admin_keys: tuple[ApiKey, ...] = ()  # of operators; they open the paths below /v1/admin and no others
+    kling_keys: tuple[KlingKey, ...] = ()  # of clients that sign a JWT, as those of Kling's API do
     auth: Literal["keys", "none"] | None = None  # None only before loading: then "keys" if there are any, else "none"
     # Of one request, including its images in base64.
     max_body_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 29_360_128

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from gateway.domain.adapter.request import Kind
+from gateway.domain.adapter.request import InputKind, Kind
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.model import AttemptState, Generation, Task
 from gateway.domain.generation.transitions import (
@@ -62,6 +62,8 @@ class Query(Struct, frozen=True, kw_only=True):
     created_after: datetime | None = None
     created_before: datetime | None = None
     metadata: Mapping[str, str] = {}
+    inputs: tuple[InputKind, ...] = ()  # the kinds of input that count; empty: all
+    offset: int = 0  # how many to pass over, after the cursor if there is one
 
 
 _CURSOR = re.compile(r"gen_[0-9A-HJKMNP-TV-Z]{26}")

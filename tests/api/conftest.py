@@ -363,7 +363,8 @@ def _is_of(kind: Any, response: httpx.Response) -> bool:
 
 def operation_of(method: str, path: str) -> dict[str, Any] | None:
     """The documented operation of a request; None if it is not documented."""
-    for template, operations in DOCUMENT["paths"].items():
+    templates = sorted(DOCUMENT["paths"].items(), key=lambda item: item[0].count("{"))  # literal words win
+    for template, operations in templates:
         wanted, parts = template.split("/"), path.split("/")
         if template.endswith("{name}"):  # the name of a model can contain slashes
             parts = [*parts[: len(wanted) - 1], "/".join(parts[len(wanted) - 1 :])]

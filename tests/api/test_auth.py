@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
 from gateway import log
+
+from .conftest import KEY
 
 VIDEOS = "/v1/videos/generations"
 MISSING = f"{VIDEOS}/gen_01JDKQ00000000000000000000"
@@ -274,3 +277,48 @@ async def test_a_failure_of_the_gateway_shows_nothing_of_itself(lines: Any, gate
     assert failed["request_id"] == response.json()["request_id"]
     assert "sk-secret" not in json.dumps(lines())
     assert "RuntimeError" in failed["exception"]
+
+
+ACCESS, SECRET = "access-" + "f" * 20, "secret-" + "g" * 40
+PAIR = '[[server.kling_keys]]\naccess_key = "env:ACCESS"\nsecret_key = "env:SIGNING"'
+
+
+def signed_at(moment: float, access: str = ACCESS, secret: str = SECRET) -> str:
+    """A JWT as a client of Kling's API signs it."""
+    return jwt.encode({"iss": access, "exp": int(moment) + 1800, "nbf": int(moment) - 5}, secret, algorithm="HS256")
+
+
+async def test_a_jwt_is_a_key_on_every_path_but_those_of_operators(start: Any, check_error: Any) -> None:
+    gateway = await start(PAIR, environ={"ACCESS": ACCESS, "SIGNING": SECRET})
+    async with gateway.client_of(signed_at(gateway.clock.now().timestamp())) as client:
+        created = await gateway.create(client)
+        assert (await client.get(f"{VIDEOS}/{created['id']}")).status_code == 200
+        check_error(await client.get("/v1/admin/attempts"), 401, "invalid_api_key")
+    check_error(await gateway.client.get(f"{VIDEOS}/{created['id']}"), 404, "not_found", "id")
+    async with gateway.client_of(ACCESS) as client:  # it is in every JWT, so it opens nothing
+        check_error(await client.get(VIDEOS), 401, "invalid_api_key")
+
+
+async def test_the_clock_of_the_gateway_ends_a_jwt(start: Any, check_error: Any) -> None:
+    gateway = await start(PAIR, environ={"ACCESS": ACCESS, "SIGNING": SECRET})
+    now = gateway.clock.now().timestamp()
+    async with gateway.client_of(signed_at(now)) as client, gateway.client_of(signed_at(now + 3600)) as early:
+        assert (await client.get(VIDEOS)).status_code == 200
+        check_error(await early.get(VIDEOS), 401, "jwt_not_yet_valid")
+        await gateway.clock.advance(1900)
+        assert "Sign a new one" in check_error(await client.get(VIDEOS), 401, "jwt_expired")
+    async with gateway.client_of(signed_at(now, secret="x" * 40)) as forger:
+        check_error(await forger.get(VIDEOS), 401, "invalid_jwt")
+
+
+async def test_an_access_key_owns_what_the_same_text_owned_as_a_key(start: Any) -> None:
+    gateway = await start(PAIR, environ={"ACCESS": KEY, "SIGNING": SECRET})
+    created = await gateway.create()
+    async with gateway.client_of(signed_at(gateway.clock.now().timestamp(), KEY)) as client:
+        assert (await client.get(f"{VIDEOS}/{created['id']}")).json()["id"] == created["id"]
+
+
+async def test_a_jwt_without_configured_access_keys_is_refused_with_the_remedy(gateway: Any, check_error: Any) -> None:
+    async with gateway.client_of(signed_at(gateway.clock.now().timestamp())) as client:
+        message = check_error(await client.get(VIDEOS), 401, "invalid_api_key")
+    assert "server.kling_keys" in message

@@ -11,7 +11,20 @@ from .clients import Result
 
 REASONS: dict[str, str] = {}
 
-DIFFERENCES: dict[str, dict[str, str]] = {}
+_LAST_FRAME = "With a last frame Kling needs `mode: pro`; a route that would make another video is left out."
+DIFFERENCES: dict[str, dict[str, str]] = {
+    "curl-kling": {
+        "POST /kling/v1/videos/image2video: status 400 instead of 200": (
+            "The relay ignores `fps` and `seed`, so they are refused by name. " + _LAST_FRAME
+        ),
+        "POST /kling/v1/videos/text2video: status 400 instead of 200": "The body has no prompt, which Kling needs.",
+    },
+    "kling-python": {
+        "POST /v1/videos/image2video: status 400 instead of 200": _LAST_FRAME,
+        "POST /kling/v1/videos/image2video: status 400 instead of 200": _LAST_FRAME,
+    },
+    "klingai-api-python": {"POST /v1/videos/image2video: status 400 instead of 200": _LAST_FRAME},
+}
 NOT_SPOKEN: dict[str, str] = {
     "ai-sdk-replicate": "The gateway does not speak Replicate's predictions.",
     "ai-sdk-vercel-gateway": "The gateway does not speak the protocol of Vercel's gateway.",
@@ -22,16 +35,11 @@ NOT_SPOKEN: dict[str, str] = {
 NOT_YET = "The gateway does not speak this shape yet."
 PENDING: set[str] = {
     "ai-sdk-images",
-    "ai-sdk-klingai",
     "ai-sdk-openrouter",
     "ai-sdk-xai",
     "curl-foxapi",
     "curl-keevx",
-    "curl-kling",
     "evolink-node",
-    "kling-api-npm",
-    "kling-python",
-    "klingai-api-python",
     "litellm-proxy",
     "litellm-python",
     "openai-node",

@@ -22,9 +22,11 @@ from PIL import Image
 
 from ..e2e.conftest import KEY, Gateway
 
+ANSWER_SECONDS = 0.5  # of real time; a call that takes longer waits for the result of its generation
 CAPTURES = Path(__file__).parent / "captures"
 NOT_A_KEY = "vg_a-key-that-nobody-has"
-JWT_ACCESS, JWT_SECRET = "vg_an-access-key-of-kling", "the-secret-half-of-that-key"
+# As in the captures, the access key is the key itself: both have the same generations.
+JWT_ACCESS, JWT_SECRET = KEY, "the-secret-half-of-that-access-key"
 HOOK = re.compile(r"http://127\.0\.0\.1:\d+/hook")
 SHORTENED = re.compile(r"… \(\d+ characters\)$")
 MODELS = {"keevx/image_generate": "keevx/image"}  # names of the captures for models that have another name here
@@ -117,6 +119,9 @@ class Replay:
         async def answered() -> bool:
             return sending.done()
 
+        # Most calls answer at once. To move the clock meanwhile would end a generation before its submit.
+        await asyncio.wait({sending}, timeout=ANSWER_SECONDS)
+        await self.gateway.traffic.settle()
         await self.gateway.clock.run_until(answered)  # a blocking call ends when the clock has moved far enough
         return await sending
 

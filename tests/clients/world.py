@@ -24,6 +24,9 @@ POLLING = "first_poll_seconds = 0.1\npoll_seconds = 0.1\npoll_max_seconds = 0.2\
 CONFIGURATION = f"""
 [server]
 log_format = "json"
+[[server.kling_keys]]
+access_key = "env:CLIENT_JWT_ACCESS"
+secret_key = "env:CLIENT_JWT_SECRET"
 [fetch]
 allow = ["127.0.0.0/8"]
 [models.sora-2]
@@ -66,7 +69,7 @@ def running(folder: Path) -> Iterator[World]:
     (folder / "video-gateway.toml").write_text(CONFIGURATION)
     with _receiver(folder / "webhooks.jsonl") as hook, _process(folder, *_sandbox()) as (sandbox, _):
         upstream = sandbox(r"sandbox on (http://[^;]+)")
-        environ = {"VIDEO_GATEWAY_API_KEY": KEY}
+        environ = {"VIDEO_GATEWAY_API_KEY": KEY, "CLIENT_JWT_ACCESS": JWT_ACCESS, "CLIENT_JWT_SECRET": JWT_SECRET}
         for name, path in (("KEEVX", "/keevx/v1"), ("KLING_RELAY", "/kling_relay"), ("FOXAPI", "/foxapi")):
             environ |= {f"{name}_API_KEY": "sandbox", f"{name}_BASE_URL": upstream + path}
         with _process(folder, "serve", "--port=0", **environ) as (gateway, _):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.domain.adapter.failure import Billed, FailureKind
-from gateway.domain.adapter.request import FramesInput, ReferencesInput, Settings, TextInput
+from gateway.domain.adapter.request import FramesInput, InputKind, ReferencesInput, Settings, TextInput
 from gateway.domain.adapter.task import Artifact, Failed, Status, TaskRef
 from gateway.domain.errors import Conflict, GenerationDeleted, IdempotencyKeyReused, InvalidImage, StoreUnavailable
 from gateway.domain.generation.model import (
@@ -386,6 +386,22 @@ async def test_every_filter_narrows_the_page(store: Store) -> None:
     assert await matching(metadata={"a.b": '"x"', "order": "1"}) == [first.id]
     assert await matching(metadata={"a.b": "x"}) == []
     assert await matching(metadata={"order": "1"}, model="two") == []
+
+
+async def test_a_page_can_pass_over_generations_and_select_by_input_and_external_id(store: Store) -> None:
+    plain = generation(NOW, metadata={"external_task_id": "7"})
+    framed = replace(plain.request, input=FramesInput(first_frame="https://x/a.png"), metadata={})
+    text = await store.create(plain)
+    image = await store.create(replace(plain, id=new_id("gen_", SOON), request=framed))
+    last = await store.create(generation(SOON + timedelta(seconds=1), metadata={"external_task_id": "8", "order": "1"}))
+
+    assert await names(store, limit=1, offset=1) == ([image.id], True)
+    assert await names(store, limit=2, offset=2) == ([text.id], False)
+    assert await names(store, limit=1, offset=1, after=last.id) == ([text.id], False)
+    assert await names(store, inputs=(InputKind.TEXT,)) == ([last.id, text.id], False)
+    assert await names(store, inputs=(InputKind.IMAGE, InputKind.REFERENCES)) == ([image.id], False)
+    assert await names(store, metadata={"external_task_id": "7"}) == ([text.id], False)
+    assert await names(store, metadata={"external_task_id": "8", "order": "2"}) == ([], False)
 
 
 # -- delete, open_ids, files

@@ -17,6 +17,7 @@ from gateway.settings.toml import HeaderValue, Host, HttpUrl, Network
 # The heading of a table, the Struct that the table describes, and fields that another table describes.
 SECTIONS: tuple[tuple[str, type[Struct], type[Struct] | None], ...] = (
     ("## server", sections.ServerSettings, None),
+    ("### Kling keys", sections.KlingKey, None),
     ("## database", sections.DatabaseSettings, None),
     ("## providers", sections.ProviderSettings, sections.PollingSettings),
     ("### Polling", sections.PollingSettings, None),
@@ -31,6 +32,7 @@ SECTIONS: tuple[tuple[str, type[Struct], type[Struct] | None], ...] = (
 )
 _BY_READER: dict[Any, str] = {
     sections.ApiKey: "secret",
+    sections.JwtSecret: "secret",
     sections.WebhookSecret: "secret",
     sections.DatabaseUrl: "URL",
     sections.ArtifactsUrl: "URL",

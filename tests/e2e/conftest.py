@@ -31,6 +31,7 @@ from gateway.settings.load import (
     ServerSettings,
     Settings,
 )
+from gateway.settings.sections import KlingKey
 from gateway.telemetry import Observer
 from gateway.upstream.registry import load_adapters
 
@@ -221,6 +222,7 @@ class Gateway:
         self.drain_seconds = 35.0
         self.public_url: str | None = "https://gw.example"
         self.fetch_allow: tuple[Any, ...] = ()  # networks
+        self.kling_keys: dict[str, str] = {}  # access key → secret key
         self.accept_clock = False
         self.observers: tuple[Observer, ...] = ()  # besides the log
         self.thumbnails = False  # whether thumbnails are drawn
@@ -234,6 +236,10 @@ class Gateway:
         return Settings(
             server=ServerSettings(
                 api_keys=(Secret.of(KEY), Secret.of(OTHER_KEY)),
+                kling_keys=tuple(
+                    KlingKey(access_key=Secret.of(access), secret_key=Secret.of(secret))
+                    for access, secret in self.kling_keys.items()
+                ),
                 auth="keys",
                 drain_seconds=self.drain_seconds,
                 public_url=self.public_url,

@@ -90,15 +90,15 @@ def url_member(value: object, name: str) -> object:
 
 
 def file_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:
-    """The URL of the file of an output; None while there is no file.
+    """The URL at which anybody can fetch the file of an output; None while there is no file.
 
-    Anybody can fetch it, except where only the provider has the file and gives it to its own key: then the gateway
-    passes it through, to a caller with the client's key.
+    A file that the provider gives to the gateway's key alone has a signed URL too: the gateway passes it through.
     """
     if output.archived is not None:
         return links.opened(generation, output.index, generation.kind, output.archived.kept_until)
-    if output.source is FileSource.PASS_THROUGH:
-        return links.content(generation, output.index)
+    if output.source is FileSource.PASS_THROUGH:  # the provider gives it to the gateway's key alone
+        until = output.expires_at or generation.deadline_at
+        return links.opened(generation, output.index, generation.kind, until)
     return output.provider_url
 
 

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from litestar import post, route
 from litestar.response.base import ASGIResponse
 
-from gateway.api.dialects import foxapi, openai_videos, openrouter, xai
+from gateway.api.dialects import foxapi, kling, openai_videos, openrouter, xai
 from gateway.api.dialects.dialect import Call, Dialect, naming_id, read_generation
 from gateway.api.generations.content import send_content
 from gateway.api.generations.creating import create, created_headers, normalised
 from gateway.api.generations.form import read_create
 from gateway.api.generations.parameters import VIDEO_PARAMETERS, CreateVideo
-from gateway.api.generations.public_ids import FOXAPI, OPENAI, OPENROUTER, XAI, parse_id
+from gateway.api.generations.public_ids import FOXAPI, KLING, OPENAI, OPENROUTER, XAI, parse_id
 from gateway.api.generations.views import GenerationView, generation_view
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
@@ -37,6 +37,7 @@ _READERS: Mapping[str, tuple[Dialect, AnswerRead]] = {
     XAI: (xai.XAI, xai.answer_read),
     FOXAPI: (foxapi.FOXAPI, foxapi.answer_read),
 }
+_OTHER_ERRORS = (openrouter.OpenRouterErrorAnswer, xai.XaiError, foxapi.FoxErrorAnswer, kling.KlingError)
 
 
 @post(
@@ -72,10 +73,10 @@ async def create_video(request: Call) -> ASGIResponse:
     http_method=GET,
     operation=Operation(
         id="readVideo",
-        summary="Read a video in the words of its id: `video_…` is OpenAI's, `or_…` OpenRouter's, `xai_…` xAI's",
+        summary="Read a video in the words of its id, such as OpenAI's for `video_…` and xAI's for `xai_…`",
         answer=openai_videos.OpenAIVideo,
-        other_answers=(GenerationView, openrouter.OpenRouterVideo, xai.XaiRead, foxapi.FoxTask),
-        other_errors=(openrouter.OpenRouterErrorAnswer, xai.XaiError, foxapi.FoxErrorAnswer),
+        other_answers=(GenerationView, openrouter.OpenRouterVideo, xai.XaiRead, foxapi.FoxTask, kling.KlingAnswer),
+        other_errors=_OTHER_ERRORS,
         also={202: "xAI's answer while it has not ended"},
         errors=(400, 404, 503),
     ),
@@ -98,7 +99,7 @@ async def read_video(request: Call) -> ASGIResponse:
             "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
         },
         answer_headers=COST_HEADER,
-        other_errors=(openrouter.OpenRouterErrorAnswer, xai.XaiError, foxapi.FoxErrorAnswer),
+        other_errors=_OTHER_ERRORS,
         errors=(206, 302, 304, 400, 404, 409, 410, 416, 502, 503),
         token=True,
     ),
@@ -114,6 +115,9 @@ async def video_content(request: Call) -> ASGIResponse:
 def _reader_of(request: Call) -> AnswerRead:
     """How the dialect of the id in the path answers a read. The errors of the request get its words as well."""
     public = parse_id(path_id(request, "generation_id"))
+    if public is not None and public.prefix == KLING:
+        use_format(request, kling.KLING.error)
+        return kling.answer_read_of(request)  # the answer itself names the request
     dialect, answer = _READERS.get("" if public is None else public.prefix, (None, _own))
     if dialect is not None:
         use_format(request, dialect.error)

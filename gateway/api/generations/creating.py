@@ -57,14 +57,19 @@ async def normalised(
     return normalise_body() if _weight(body) <= LARGE else await asyncio.to_thread(normalise_body)
 
 
-async def create(request: Call, context: Context, key: str, normal: Normalised) -> Created:
-    """Create the generation; it is durable when this returns. A repeat gets the generation that it repeats."""
+async def create(
+    request: Call, context: Context, key: str, normal: Normalised, *, instead_of_key: str | None = None
+) -> Created:
+    """Create the generation; it is durable when this returns. A repeat gets the generation that it repeats.
+
+    `instead_of_key` counts as the idempotency key of a request without one.
+    """
     with normal.named():
         return await context.generations.create(
             normal.request,
             key=key,
             files=normal.files,
-            idempotency_key=_idempotency_key(request),
+            idempotency_key=_idempotency_key(request) or instead_of_key,
             retry=is_retry(request),
         )
 

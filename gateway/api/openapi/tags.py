@@ -44,7 +44,7 @@ TAGS: tuple[Tag, ...] = (  # the order is that of the document
     Tag(
         "Kling",
         "The calls of Kling's own API, and of the relay that has its shape.",
-        ("/kling/", "/v1/videos/text2video", "/v1/videos/image2video"),
+        ("/kling/", "/v1/videos/text2video", "/v1/videos/image2video", "/account/costs"),
     ),
     Tag("new-api", "The calls of new-api's route for all providers.", ("/v1/video/",)),
     Tag("Keevx", "The calls of Keevx's API.", ("/keevx/",)),

@@ -5,6 +5,8 @@ from typing import Any
 from gateway.store.port import Query
 from gateway.store.sqlite.columns import Row, seconds
 
+EXTERNAL_TASK_ID = "external_task_id"  # the key of `metadata` that has an index
+
 
 def statement(columns: str, query: Query) -> tuple[str, tuple[Any, ...]]:
     """The statement that reads a page of generations, and its values; `columns` is its `select … from …`.
@@ -15,7 +17,7 @@ def statement(columns: str, query: Query) -> tuple[str, tuple[Any, ...]]:
     where, values = _conditions(query)
     ascending = (query.order == "asc") != (query.before is not None)
     direction = "asc" if ascending else "desc"
-    return f"{columns} where {where} order by id {direction} limit ?", (*values, query.limit + 1)
+    return f"{columns} where {where} order by id {direction} limit ? offset ?", (*values, query.limit + 1, query.offset)
 
 
 def cut(rows: list[Row], limit: int, *, backwards: bool = False) -> tuple[list[Row], bool]:
@@ -42,7 +44,14 @@ def _conditions(query: Query) -> tuple[str, list[Any]]:
     add("created_at < ?", seconds(query.created_before))
     add("id > ?" if query.order == "asc" else "id < ?", query.after)
     add("id < ?" if query.order == "asc" else "id > ?", query.before)
+    if query.inputs:
+        where.append(f"json_extract(request, '$.input.type') in ({', '.join('?' * len(query.inputs))})")
+        values += query.inputs
     for name, wanted in query.metadata.items():
+        if name == EXTERNAL_TASK_ID:
+            where.append("json_extract(request, '$.metadata.external_task_id') = ?")  # as the index has it
+            values.append(wanted)
+            continue
         where.append("exists (select 1 from json_each(request, '$.metadata') as m where m.key = ? and m.value = ?)")
         values += [name, wanted]
     return " and ".join(where), values

@@ -83,6 +83,7 @@ async def test_every_read_accepts_every_id(gateway: Any, prefix: str) -> None:
         ("or_", "status", "pending"),
         ("xai_", "status", "pending"),
         ("task-unified-", "object", "video.generation.task"),
+        ("task_", "status", "queued"),
     ],
 )
 async def test_a_read_has_the_words_of_the_id(gateway: Any, prefix: str, member: str, word: str) -> None:

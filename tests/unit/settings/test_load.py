@@ -295,10 +295,27 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ("[server]\nhost = '0.0.0.0'", 'server.auth: "none" is allowed on a loopback host only'),
         ("[server]\nhost = '0.0.0.0'\nauth = 'none'\napi_keys = ['env:LONG']", 'server.auth: "none" is allowed on'),
         ("[server]\napi_keys = ['env:LONG', 'env:LONG']", "server.api_keys[1]: the same key is listed twice"),
+        ("[[server.kling_keys]]\naccess_key = 'env:LONG'", "server.kling_keys[0].secret_key: missing"),
+        (
+            "[[server.kling_keys]]\naccess_key = 'env:LONG'\nsecret_key = 'env:K'",
+            "server.kling_keys[0].secret_key: expected at least 32 characters",
+        ),
+        (
+            """server.admin_keys = ['env:LONG']
+            [[server.kling_keys]]
+            access_key = 'env:LONG'
+            secret_key = 'env:SIGNING'""",
+            "server.kling_keys[0].access_key: the same key is an operator's",
+        ),
+        (
+            "[[server.kling_keys]]\naccess_key = 'env:LONG'\nsecret_key = 'env:SIGNING'\n" * 2,
+            "server.kling_keys[1].access_key: the same access key is listed twice",
+        ),
     ],
 )
 def test_a_mistake_is_reported_with_the_path_of_its_key(text: str, message: str) -> None:
-    assert refusal(text, K="a-fox-key", LONG=KEY, SPACED="a key", HOOK=WEBHOOK).startswith(message)
+    values = {"K": "a-fox-key", "LONG": KEY, "SPACED": "a key", "HOOK": WEBHOOK, "SIGNING": "s" * 32}
+    assert refusal(text, **values).startswith(message)
 
 
 MANY_FAULTS = """
@@ -666,3 +683,25 @@ def test_routes_without_a_price_are_reported_where_the_cheapest_is_first() -> No
     (warning,) = parsed(text % "cheapest", K="k").warnings
     assert warning == "models.a.routes[0]: has no price, so it comes last; set prices for it"
     assert parsed(text % "priority", K="k").warnings == ()
+
+
+def test_kling_keys_make_the_gateway_ask_for_keys() -> None:
+    variables = {"ACCESS": "access-" + "a" * 16, "SIGNING": "s" * 32}
+    pair = '[[server.kling_keys]]\naccess_key = "env:ACCESS"\nsecret_key = "env:SIGNING"\n'
+    Path("case.toml").write_text(f"{FOX}{pair}")
+    loaded = load(Path("case.toml"), {"K": "a-fox-key", **variables}, PROVIDERS)
+
+    assert loaded.server.auth == "keys"
+    assert loaded.server.kling_keys[0].secret_key.reveal() == "s" * 32
+    assert variables["SIGNING"] not in repr(loaded)
+
+
+def test_an_access_key_that_is_a_key_as_well_causes_a_warning() -> None:
+    pair = '[[server.kling_keys]]\naccess_key = "env:LONG"\nsecret_key = "env:SIGNING"\n'
+    Path("case.toml").write_text(f'server.api_keys = ["env:LONG"]\n{FOX}{pair}')
+    loaded = load(Path("case.toml"), {"K": "a-fox-key", "LONG": KEY, "SIGNING": "s" * 32}, PROVIDERS)
+
+    assert any(
+        warning.startswith("server.kling_keys[0].access_key: the same key is in server.api_keys")
+        for warning in loaded.warnings
+    )
