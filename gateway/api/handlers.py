@@ -5,7 +5,7 @@ A new endpoint is a handler with its `operation=`, and an entry here. The order 
 
 from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
-from gateway.api.dialects import foxapi, openai_videos, shared_paths, xai
+from gateway.api.dialects import foxapi, keevx, openai_videos, shared_paths, xai
 from gateway.api.files import FileController
 from gateway.api.generations.content import image_content, video_content
 from gateway.api.generations.controller import VideoGenerationController
@@ -18,7 +18,7 @@ from gateway.api.web.operation import Handlers
 from gateway.api.webhooks.deliveries import WebhookDeliveryController
 from gateway.api.webhooks.endpoints import WebhookEndpointController, webhook_secret
 
-DIALECTS = (xai.XAI, foxapi.FOXAPI)
+DIALECTS = (xai.XAI, foxapi.FOXAPI, keevx.KEEVX_IMAGES, keevx.KEEVX)
 # The shape of errors for paths that only one dialect has, also where such a path does not exist.
 ERROR_FORMATS = {dialect.own_path: dialect.error for dialect in DIALECTS}
 HANDLERS: Handlers = (
@@ -41,6 +41,7 @@ HANDLERS: Handlers = (
     *openai_videos.HANDLERS,
     *xai.HANDLERS,
     *foxapi.HANDLERS,
+    *keevx.HANDLERS,
     callback,
     live,
     ready,

@@ -15,6 +15,7 @@ from gateway.api.web.error_format import ErrorFormat
 from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.links import Links
 from gateway.api.web.query import Params
+from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.summary import OutputSummary
@@ -37,13 +38,15 @@ class Dialect:
         return public_id(self.id_prefix, generation.id, index)
 
 
-async def create_in(dialect: Dialect, request: Call, location: str) -> tuple[Context, Generation, dict[str, str]]:
+async def create_in(
+    dialect: Dialect, request: Call, location: str, kind: Kind = "video"
+) -> tuple[Context, Generation, dict[str, str]]:
     """Create what the body asks for; return the generation, and the headers of the answer.
 
     `location` is the path at which the dialect reads it, with `{id}` where the id is.
     """
     context, key = context_of(request)
-    normalised = await wanted(request, context, key, dialect.read)
+    normalised = await wanted(request, context, key, dialect.read, kind)
     created = await create(request, context, key, normalised)
     path = location.format(id=dialect.id(created.generation))
     return context, created.generation, created_headers(created, context, path)
@@ -80,5 +83,5 @@ def url_member(value: object, name: str) -> object:
 def file_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:
     """The URL at which anybody can fetch the file of an output; None while there is no file."""
     if output.archived is not None:
-        return links.opened(generation, output.index, "video", output.archived.kept_until)
+        return links.opened(generation, output.index, generation.kind, output.archived.kept_until)
     return output.provider_url
