@@ -5,7 +5,7 @@ A new endpoint is a handler with its `operation=`, and an entry here. The order 
 
 from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
-from gateway.api.dialects import foxapi, keevx, openai_videos, shared_paths, xai
+from gateway.api.dialects import foxapi, foxapi_uploads, keevx, keevx_upload, openai_videos, shared_paths, xai
 from gateway.api.files import FileController
 from gateway.api.generations.content import image_content, video_content
 from gateway.api.generations.controller import VideoGenerationController
@@ -41,7 +41,9 @@ HANDLERS: Handlers = (
     *openai_videos.HANDLERS,
     *xai.HANDLERS,
     *foxapi.HANDLERS,
+    *foxapi_uploads.HANDLERS,
     *keevx.HANDLERS,
+    *keevx_upload.HANDLERS,
     callback,
     live,
     ready,
