@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from ..test_images import PNG
+from ..test_images import png
+
+PNG = png(320, 320)
 
 WAYS = ("stream", "base64", "url")
 SOURCE = "https://pictures.example/cat.png?size=1"
