@@ -1,4 +1,4 @@
-"""The paths at the root that several APIs share: whoever starts paid work there can read it in its own words."""
+"""The paths at the root that several APIs share: a client that starts paid work there can read it in its own words."""
 
 from typing import Any
 
