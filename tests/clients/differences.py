@@ -11,7 +11,14 @@ from .clients import Result
 
 REASONS: dict[str, str] = {}
 
-DIFFERENCES: dict[str, dict[str, str]] = {}
+_OF_VIDEOS = "The captured answer about an image is one about a video; Keevx's page of images has no such field."
+DIFFERENCES: dict[str, dict[str, str]] = {
+    "curl-keevx": {
+        "GET /keevx/v1/image_generate/{id}: data.video_url is missing": _OF_VIDEOS,
+        "GET /keevx/v1/image_generate/{id}: data.thumbnail_url is missing": _OF_VIDEOS,
+        "POST /keevx/v1/image_to_video: status 400 instead of 200": "The prompt is empty, and Keevx requires one.",
+    },
+}
 NOT_SPOKEN: dict[str, str] = {
     "ai-sdk-replicate": "The gateway does not speak Replicate's predictions.",
     "ai-sdk-vercel-gateway": "The gateway does not speak the protocol of Vercel's gateway.",
@@ -26,7 +33,6 @@ PENDING: set[str] = {
     "ai-sdk-openrouter",
     "ai-sdk-xai",
     "curl-foxapi",
-    "curl-keevx",
     "curl-kling",
     "evolink-node",
     "kling-api-npm",

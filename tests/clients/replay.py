@@ -117,6 +117,7 @@ class Replay:
         async def answered() -> bool:
             return sending.done()
 
+        await asyncio.wait([sending], timeout=0.5)  # an upload waits for the disk, and for nothing that the clock moves
         await self.gateway.clock.run_until(answered)  # a blocking call ends when the clock has moved far enough
         return await sending
 
