@@ -138,12 +138,12 @@ async def test_a_body_that_cannot_be_names_its_field(gateway: Any, way: str, bod
 async def test_without_room_the_oldest_files_go_only_if_the_client_says_so(start: Any) -> None:
     gateway = await start("files.max_per_key = 2")
     first, second = [(await upload(gateway, "/v1/files/upload", "stream")).json()["id"] for _ in range(2)]
-    kept = await upload(gateway, "/v1/files/upload", "stream")
+    silent = await upload(gateway, "/v1/files/upload", "stream")
     refused_again = await upload(gateway, "/v1/files/upload", "base64", auto_cleanup=False)
     made = await upload(gateway, "/v1/files/upload", "base64", auto_cleanup=True)
 
-    assert (kept.status_code, refused_again.status_code, made.status_code) == (403, 403, 200)
-    assert kept.json()["error"]["code"] == "file_limit_reached"
+    assert (silent.status_code, refused_again.status_code, made.status_code) == (403, 403, 200)
+    assert silent.json()["error"]["code"] == "file_limit_reached"
     left = [file["id"] for file in (await gateway.client.get("/v1/files")).json()["data"]]
     assert (first in left, second in left, made.json()["id"] in left) == (False, True, True)
 
