@@ -5,7 +5,16 @@ A new endpoint is a handler with its `operation=`, and an entry here. The order 
 
 from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
-from gateway.api.dialects import foxapi, foxapi_uploads, keevx, keevx_upload, openai_videos, shared_paths, xai
+from gateway.api.dialects import (
+    foxapi,
+    foxapi_uploads,
+    keevx,
+    keevx_upload,
+    openai_videos,
+    openrouter,
+    shared_paths,
+    xai,
+)
 from gateway.api.files import FileController
 from gateway.api.generations.content import image_content, video_content
 from gateway.api.generations.controller import VideoGenerationController
@@ -18,9 +27,9 @@ from gateway.api.web.operation import Handlers
 from gateway.api.webhooks.deliveries import WebhookDeliveryController
 from gateway.api.webhooks.endpoints import WebhookEndpointController, webhook_secret
 
-DIALECTS = (xai.XAI, foxapi.FOXAPI, keevx.KEEVX_IMAGES, keevx.KEEVX)
+DIALECTS = (xai.XAI, foxapi.FOXAPI, openrouter.OPENROUTER, keevx.KEEVX_IMAGES, keevx.KEEVX)
 # The shape of errors for paths that only one dialect has, also where such a path does not exist.
-ERROR_FORMATS = {dialect.own_path: dialect.error for dialect in DIALECTS}
+ERROR_FORMATS = {dialect.own_path: dialect.error for dialect in DIALECTS} | {"/api/": openrouter.error}
 HANDLERS: Handlers = (
     VideoGenerationController,
     video_events,
@@ -37,6 +46,7 @@ HANDLERS: Handlers = (
     WebhookEndpointController,
     WebhookDeliveryController,
     webhook_secret,
+    *openrouter.HANDLERS,  # before the shared paths: `models` is not an id
     *shared_paths.HANDLERS,
     *openai_videos.HANDLERS,
     *xai.HANDLERS,

@@ -205,7 +205,6 @@ def test_text_that_has_no_utf_8_is_still_answered(client: Any) -> None:
     [
         ("POST", "/videos/generations", "/v1/videos/generations"),
         ("POST", "/v1/v1/videos/generations", "/v1/videos/generations"),
-        ("GET", "/v1/videos", "/v1/videos/generations"),
         ("GET", "/videos/generations/gen_1", "/v1/videos/generations/{generation_id}"),
         ("GET", "/models", "/v1/models"),
         ("GET", "/admin/attempts", "/v1/admin/attempts"),

@@ -320,7 +320,7 @@ async def test_an_older_client_reads_every_error_in_an_answer_with_200(gateway: 
             "invalid_parameter",
             "response_format",
         ),
-        ("create_generation", {**BODY, "quality": "2K"}, "unknown_parameter", "quality"),
+        ("create_generation", {**BODY, "output_format": "png"}, "unknown_parameter", "output_format"),
         ("create_generation", {**BODY, "model": "nobody"}, "model_not_found", "model"),
         ("create_generation", {**BODY, "resolution": "sharp"}, "invalid_parameter", "resolution"),
         ("create_generation", {**BODY, "duration": 3600}, "unsupported_parameter", "duration"),

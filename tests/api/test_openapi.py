@@ -91,7 +91,8 @@ async def test_the_document_has_the_form_of_openapi_3_1(document: Any) -> None:
 
 async def test_what_needs_no_key_is_marked(document: Any) -> None:
     opened = {path for path, _, operation in operations(document) if operation.get("security") == []}
-    assert opened == {"/callbacks/{provider}/{token}", "/health/live", "/health/ready"}
+    lists = {f"{base}/videos/models" for base in ("/api/v1", "/openrouter/v1", "/v1")}
+    assert opened == {"/callbacks/{provider}/{token}", "/health/live", "/health/ready", *lists}
     for _, _, operation in operations(document):
         assert ("401" in operation["responses"]) is (operation.get("security") != [])
 

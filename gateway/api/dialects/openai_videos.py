@@ -12,11 +12,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
-from gateway.api.dialects.dialect import Call, Dialect, create_in
+from gateway.api.dialects.dialect import Call, Dialect
 from gateway.api.generations.content import send_content
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields
-from gateway.api.generations.parameters import CreateVideo
 from gateway.api.generations.public_ids import OPENAI as PREFIX
 from gateway.api.generations.public_ids import generation_id, public_id, stored_id
 from gateway.api.web.answers import GET, json_answer, unix
@@ -24,9 +23,8 @@ from gateway.api.web.context import context_of
 from gateway.api.web.error_format import openai_error
 from gateway.api.web.links import Links
 from gateway.api.web.lists import Listed
-from gateway.api.web.operation import Operation, form_of
+from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params
-from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.adapter.request import Settings
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import BadRequest, Conflict
@@ -138,27 +136,14 @@ def size_text(settings: Settings) -> str | None:
 OPENAI = Dialect(name="openai", id_prefix=PREFIX, own_path="/openai/", error=openai_error, read=fields)
 
 
-def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect
-    """The answer to a read at any path that OpenAI shares."""
+def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect
+    """The answer to a create at any path that OpenAI shares."""
     return json_answer(video_view(generation), dict(headers))
 
 
-@post(
-    PATH,
-    status_code=200,
-    operation=Operation(
-        id="openaiCreateVideo",
-        summary="Create a video in OpenAI's shape",
-        body=CreateVideo,
-        form=form_of(CreateVideo),
-        answer=OpenAIVideo,
-        errors=(*BODY_ERRORS, 404, 409, 422),
-    ),
-)
-async def create_video(request: Call) -> ASGIResponse:
-    """Create a generation."""
-    _, generation, headers = await create_in(OPENAI, request, f"{PATH}/{{id}}")
-    return json_answer(video_view(generation), headers)
+def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect
+    """The answer to a read at any path that OpenAI shares."""
+    return json_answer(video_view(generation), dict(headers))
 
 
 @route(
@@ -266,7 +251,6 @@ edit_video = _refused(f"{PATH}/edits", "openaiEditVideo", "can edit a video")
 extend_video = _refused(f"{PATH}/extensions", "openaiExtendVideo", "can extend a video")
 create_character = _refused(f"{PATH}/characters", "openaiCreateVideoCharacter", "has characters that are stored")
 HANDLERS = (
-    create_video,
     list_videos,
     delete_video,
     video_content,

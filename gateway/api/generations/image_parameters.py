@@ -31,7 +31,9 @@ _NOT_HERE = {
     ),
     **dict.fromkeys(("duration_seconds", "length"), _NO_LENGTH),
     **dict.fromkeys(("generate_audio", "audio", "sound"), "An image has no sound."),
-    **dict.fromkeys(("last_image", "image_tail", "image_tail_url", "end_image_url", "input_reference"), _FRAME),
+    **dict.fromkeys(
+        ("last_image", "image_tail", "image_tail_url", "end_image_url", "input_reference", "start_image_url"), _FRAME
+    ),
     **dict.fromkeys(
         ("resolution", "aspect_resolution"), "The size of an image is `quality` (1K, 2K or 4K), or `size` in pixels."
     ),

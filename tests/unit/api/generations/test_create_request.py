@@ -620,7 +620,7 @@ def test_http_is_for_addresses_that_are_allowed(url: str) -> None:
         ("reference_image", "reference_images"),
         ("callback", "webhook_url"),
         ("sound", "generate_audio"),
-        ("start_image_url", "image"),
+        ("start_image", "image"),
         ("web_hook_url", "webhook_url"),
         ("max_costs", "max_cost"),
     ],
