@@ -43,6 +43,7 @@ from gateway.inputs.blobs import Blobs
 from gateway.inputs.library import FileLibrary, file_link
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import ProviderUploads
+from gateway.inputs.remote_images import RemoteImages
 from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
@@ -377,6 +378,7 @@ def build_context(
         authenticator=authenticator_of(server, base.clock),
         signer=base.signer,
         files=inputs.files,
+        remote_images=RemoteImages(inputs.fetcher),
         downloads=Capacity(server.max_downloads, "downloads are under way"),
         ready=ready,
         health_warnings=health_warnings,

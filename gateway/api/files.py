@@ -94,7 +94,7 @@ class FileController(Controller):
         stored = await context.files.add(
             file.content,
             key=key,
-            filename=_filename(file.filename or ""),
+            filename=shown_filename(file.filename or ""),
             purpose=_purpose(fields.get("purpose")),
             seconds=_seconds(fields),
         )
@@ -247,7 +247,7 @@ def _seconds(fields: dict[str, Part]) -> int | None:
     return int(text)
 
 
-def _filename(sent: str) -> str:
+def shown_filename(sent: str) -> str:
     """The file name without the folders of the client's disk and without control characters; may be empty."""
     name = re.split(r"[/\\]", sent)[-1]
     return "".join(letter for letter in name if letter.isprintable())[:FILENAME_MAX].strip()

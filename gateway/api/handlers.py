@@ -5,7 +5,17 @@ A new endpoint is a handler with its `operation=`, and an entry here. The order 
 
 from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
-from gateway.api.dialects import foxapi, kling, openai_videos, openrouter, shared_paths, xai
+from gateway.api.dialects import (
+    foxapi,
+    foxapi_uploads,
+    keevx,
+    keevx_upload,
+    kling,
+    openai_videos,
+    openrouter,
+    shared_paths,
+    xai,
+)
 from gateway.api.files import FileController
 from gateway.api.generations.content import image_content, video_content
 from gateway.api.generations.controller import VideoGenerationController
@@ -18,7 +28,15 @@ from gateway.api.web.operation import Handlers
 from gateway.api.webhooks.deliveries import WebhookDeliveryController
 from gateway.api.webhooks.endpoints import WebhookEndpointController, webhook_secret
 
-DIALECTS = (xai.XAI, foxapi.FOXAPI, openrouter.OPENROUTER, kling.KLING, kling.NEW_API)
+DIALECTS = (
+    xai.XAI,
+    foxapi.FOXAPI,
+    openrouter.OPENROUTER,
+    kling.KLING,
+    kling.NEW_API,
+    keevx.KEEVX_IMAGES,
+    keevx.KEEVX,
+)
 # The shape of errors for paths that only one dialect has, also where such a path does not exist.
 ERROR_FORMATS = {
     **{dialect.own_path: dialect.error for dialect in DIALECTS},
@@ -47,6 +65,9 @@ HANDLERS: Handlers = (
     *xai.HANDLERS,
     *foxapi.HANDLERS,
     *kling.HANDLERS,
+    *foxapi_uploads.HANDLERS,
+    *keevx.HANDLERS,
+    *keevx_upload.HANDLERS,
     callback,
     live,
     ready,

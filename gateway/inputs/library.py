@@ -1,14 +1,23 @@
 """Files that clients upload once, and name as input images in any number of requests."""
 
+import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Literal
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 import structlog
 
 from gateway.clock import Clock
-from gateway.domain.errors import ArtifactMissing, InvalidImage, InvalidParameter, NotFound
+from gateway.domain.errors import (
+    ArtifactMissing,
+    FileInUse,
+    FileLimitReached,
+    InvalidImage,
+    InvalidParameter,
+    NotFound,
+)
 from gateway.ids import new_id
 from gateway.inputs.blobs import Blobs
 from gateway.media.image_header import inspect_large
@@ -18,6 +27,9 @@ from gateway.tokens import Signer
 log = structlog.get_logger()
 FILE_TOKEN = "file"  # noqa: S105  # the purpose that a token is signed for, not a token
 EXPIRES_MIN_SECONDS = 3600  # OpenAI's own minimum of `expires_after`; lower only where `files.keep_days` is shorter
+_LINK = re.compile(r"https?://[^\s?#]{1,2048}/v1/files/(file_[0-9A-HJKMNP-TV-Z]{26})/content\?token=([\w.%~-]{1,200})")
+_LINK_MAX = 4096  # characters of a URL that can be a link of ours
+_EVICTION_PAGE = 100  # files that one step of making room looks at
 
 
 def file_link(base: str, signer: Signer, key: str, file_id: str, until: datetime) -> str:
@@ -41,18 +53,30 @@ class FileLibrary:
         self._limits = limits
 
     async def add(
-        self, content: bytes, *, key: str, filename: str, purpose: str, seconds: int | None = None
+        self,
+        content: bytes,
+        *,
+        key: str,
+        filename: str,
+        purpose: str,
+        seconds: int | None = None,
+        param: str = "file",
+        evict: bool = False,
     ) -> StoredFile:
         """Store an image for `seconds`, or for as long as configured. It is durable when this returns.
 
-        Raises `InvalidImage`, `InvalidParameter`, `FileLimitReached` or `StoreUnavailable`.
+        `param` is the client's name of the image, for errors. With `evict` the oldest files of the key are deleted if
+        there is no room otherwise; a file that an open generation uses stays. Raises `InvalidImage`,
+        `InvalidParameter`, `FileLimitReached` or `StoreUnavailable`.
         """
         now = self._clock.now()
         keep = self._keep if seconds is None else self._checked(seconds)
         try:
             facts = await inspect_large(content)
         except InvalidImage as error:
-            raise InvalidImage(f"`file`: {error.detail}", param="file") from error
+            raise InvalidImage(f"`{param}`: {error.detail}", param=param) from error
+        if evict:
+            await self._make_room(key, facts.bytes, now)
         await self._library.check_room(key, facts.bytes, self._limits, now)  # before anything is written
         file = StoredFile(
             id=new_id("file_", now),
@@ -68,6 +92,36 @@ class FileLibrary:
         await self._library.add(file, self._limits)
         log.info("file_stored", file=file.id, bytes=facts.bytes, content_type=facts.content_type)
         return file
+
+    async def _make_room(self, key: str, size: int, now: datetime) -> None:
+        """Delete the oldest files of the key until one of `size` bytes fits, or until none is left to delete."""
+        after: str | None = None
+        while size <= self._limits.bytes:  # a larger one never fits, however many files are deleted
+            page = await self._library.page(FileQuery(key=key, now=now, limit=_EVICTION_PAGE, order="asc", after=after))
+            for file in page.data:
+                try:
+                    await self._library.check_room(key, size, self._limits, now)
+                except FileLimitReached:
+                    with suppress(FileInUse):
+                        await self._library.delete(file.id, key, now)
+                        log.info("file_evicted", file=file.id)
+                else:
+                    return
+            if not page.has_more:
+                return
+            after = page.data[-1].id
+
+    def linked(self, key: str, url: str) -> str | None:
+        """The id of the key's own file whose link (`file_link`) this URL is; None for any other URL.
+
+        The token in the link decides, not the host: no other gateway can sign one.
+        """
+        match = _LINK.fullmatch(url) if url[:4].lower() == "http" and len(url) < _LINK_MAX else None
+        if match is None or not self._signer.admits(
+            unquote(match[2]), FILE_TOKEN, key, match[1], now=self._clock.now()
+        ):
+            return None
+        return match[1]
 
     def _checked(self, seconds: int) -> timedelta:
         most = int(self._keep.total_seconds())

@@ -12,6 +12,7 @@ from .clients import Result
 REASONS: dict[str, str] = {}
 
 _LAST_FRAME = "With a last frame Kling needs `mode: pro`; a route that would make another video is left out."
+_OF_VIDEOS = "The captured answer about an image is one about a video; Keevx's page of images has no such field."
 DIFFERENCES: dict[str, dict[str, str]] = {
     "curl-kling": {
         "POST /kling/v1/videos/image2video: status 400 instead of 200": (
@@ -24,6 +25,11 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "POST /kling/v1/videos/image2video: status 400 instead of 200": _LAST_FRAME,
     },
     "klingai-api-python": {"POST /v1/videos/image2video: status 400 instead of 200": _LAST_FRAME},
+    "curl-keevx": {
+        "GET /keevx/v1/image_generate/{id}: data.video_url is missing": _OF_VIDEOS,
+        "GET /keevx/v1/image_generate/{id}: data.thumbnail_url is missing": _OF_VIDEOS,
+        "POST /keevx/v1/image_to_video: status 400 instead of 200": "The prompt is empty, and Keevx requires one.",
+    },
 }
 NOT_SPOKEN: dict[str, str] = {
     "ai-sdk-replicate": "The gateway does not speak Replicate's predictions.",
@@ -38,7 +44,6 @@ PENDING: set[str] = {
     "ai-sdk-openrouter",
     "ai-sdk-xai",
     "curl-foxapi",
-    "curl-keevx",
     "evolink-node",
     "litellm-proxy",
     "litellm-python",

@@ -37,13 +37,15 @@ class Dialect:
         return public_id(self.id_prefix, generation.id, index)
 
 
-async def create_in(dialect: Dialect, request: Call, location: str) -> tuple[Context, Generation, dict[str, str]]:
+async def create_in(
+    dialect: Dialect, request: Call, location: str, kind: Kind = "video"
+) -> tuple[Context, Generation, dict[str, str]]:
     """Create what the body asks for; return the generation, and the headers of the answer.
 
     `location` is the path at which the dialect reads it, with `{id}` where the id is.
     """
     context, key = context_of(request)
-    normalised = await wanted(request, context, key, dialect.read)
+    normalised = await wanted(request, context, key, dialect.read, kind)
     created = await create(request, context, key, normalised)
     path = location.format(id=dialect.id(created.generation))
     return context, created.generation, created_headers(created, context, path)

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, problem_of, read_generation
 from gateway.api.generations.creating import Fields
-from gateway.api.generations.foxapi_fields import with_options
+from gateway.api.generations.foxapi_fields import PROVIDER, with_options
 from gateway.api.generations.parameters import CreateVideo
 from gateway.api.generations.public_ids import FOXAPI as PREFIX
 from gateway.api.web.answers import GET, json_answer, unix
@@ -131,10 +131,11 @@ def task_view(generation: Generation, links: Links) -> FoxTask:
 
 
 def error(info: ErrorInfo) -> ErrorAnswer:
-    """`{"error": {message, type, code, param}}`, with FoxAPI's types."""
+    """`{"error": {message, type, code, param}}`, with FoxAPI's types, and its own names of its options."""
     error_type = _ERROR_TYPES.get(info.status, info.type if info.status < 500 else "server_error")
+    param = None if info.param is None else info.param.removeprefix(f"provider_options.{PROVIDER}.")
     return ErrorAnswer(
-        FoxErrorAnswer(FoxErrorBody(info.message, error_type, info.code, info.param), info.request_id), info.status
+        FoxErrorAnswer(FoxErrorBody(info.message, error_type, info.code, param), info.request_id), info.status
     )
 
 

@@ -14,6 +14,7 @@ from litestar.datastructures import State
 from gateway.api.generations.create_request import Given, Normalised, normalise
 from gateway.api.generations.form import read_create
 from gateway.api.generations.image_parameters import PARAMETERS_OF
+from gateway.api.generations.parameter import Holder
 from gateway.api.web.context import Context
 from gateway.api.web.headers import is_retry, only_header, poll_headers
 from gateway.api.web.query import Params
@@ -52,7 +53,8 @@ async def normalised(
     """Return what a body asks for that has been read already."""
 
     def normalise_body() -> Normalised:
-        return normalise(read(body), partial(file_name, key), context.fetch_allow, kind)
+        fields = _with_own_files(read(body), kind, partial(context.files.linked, key))
+        return normalise(fields, partial(file_name, key), context.fetch_allow, kind)
 
     return normalise_body() if _weight(body) <= LARGE else await asyncio.to_thread(normalise_body)
 
@@ -80,6 +82,34 @@ def created_headers(created: Created, context: Context, location: str) -> dict[s
     if created.replayed:
         headers["idempotent-replayed"] = "true"
     return headers
+
+
+def _with_own_files(fields: Fields, kind: Kind, file_of: Callable[[str], str | None]) -> Fields:
+    """The fields, with `file_…` instead of each link to a file that the same client has uploaded.
+
+    A provider may not reach the gateway at such a link, and the gateway has the file.
+    """
+    by_name = PARAMETERS_OF[kind].by_name
+
+    def changed(name: str, value: object) -> object:
+        row = by_name.get(name)
+        return value if row is None or row.target.holder is not Holder.INPUT else _unlinked(value, file_of)
+
+    if isinstance(fields, Mapping):
+        return {name: changed(name, value) for name, value in fields.items()}
+    return [given._replace(value=changed(given.field or given.name, given.value)) for given in fields]
+
+
+def _unlinked(value: object, file_of: Callable[[str], str | None]) -> object:
+    match value:
+        case str():
+            return file_of(value.strip()) or value
+        case list():
+            return [_unlinked(member, file_of) for member in value]
+        case Mapping():
+            return {name: _unlinked(member, file_of) for name, member in value.items()}
+        case _:
+            return value
 
 
 def _weight(value: object) -> int:

@@ -19,6 +19,7 @@ from gateway.generations.notifier import Capacity
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
 from gateway.inputs.library import FileLibrary
+from gateway.inputs.remote_images import RemoteImages
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.store.purchases import Purchases
@@ -44,6 +45,7 @@ class Context:
     authenticator: Authenticator
     signer: Signer
     files: FileLibrary
+    remote_images: RemoteImages
     downloads: Capacity
     health_warnings: Callable[[], list[str]]  # problems that do not stop the traffic, for operators
     ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic; None if it should

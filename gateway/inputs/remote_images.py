@@ -1,0 +1,54 @@
+"""Fetches an image that a client wants to have stored, through the fetcher that is guarded against SSRF."""
+
+import structlog
+
+from gateway.domain.errors import InvalidImage, Overloaded
+from gateway.fetch.fetcher import Fetcher, FetchFailed, FetchRefused, FetchTooLarge
+from gateway.media.image_header import IMAGE_MAX
+
+log = structlog.get_logger()
+FETCHES_MAX = 8  # at the same time: each holds a whole image in memory
+TIMEOUT_SECONDS = 30.0  # the client waits for the answer
+BUSY_SECONDS = 5.0  # after which a client may ask again whether there is room
+_ACCEPT = {"Accept": "image/png,image/jpeg,image/webp,image/*;q=0.8,*/*;q=0.5"}
+
+
+class RemoteImages:
+    """Gets the bytes of images at URLs that clients name."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        """`fetcher` decides which addresses may be reached."""
+        self._fetcher = fetcher
+        self._open = 0
+
+    async def get(self, url: str, param: str) -> bytes:
+        """The bytes at a URL, at most `IMAGE_MAX`; whether they are an image is not checked here.
+
+        Raises `InvalidImage` with the reason for what cannot be fetched, and `Overloaded`.
+        """
+        if self._open >= FETCHES_MAX:
+            raise Overloaded(f"{FETCHES_MAX} images are being fetched already.", retry_after=BUSY_SECONDS)
+        self._open += 1
+        try:
+            return await self._fetch(url)
+        except FetchTooLarge as error:
+            why = f"the image has more than {IMAGE_MAX // 2**20} MB, the most that is taken"
+            raise _refused(param, why) from error
+        except (FetchRefused, FetchFailed) as error:
+            raise _refused(param, str(error)) from error
+        finally:
+            self._open -= 1
+
+    async def _fetch(self, url: str) -> bytes:
+        async with self._fetcher.get(
+            url, max_bytes=IMAGE_MAX, timeout_seconds=TIMEOUT_SECONDS, open_headers=_ACCEPT
+        ) as fetched:
+            if not fetched.is_whole:
+                raise FetchFailed(f"its server answered with HTTP status {fetched.status}")
+            return b"".join([chunk async for chunk in fetched.chunks()])
+
+
+def _refused(param: str, why: str) -> InvalidImage:
+    log.info("image_not_fetched", param=param, error=why)
+    message = f"`{param}`: the URL could not be fetched: {why.rstrip('.')}. Send the image itself instead."
+    return InvalidImage(message, param=param)

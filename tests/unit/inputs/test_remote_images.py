@@ -1,0 +1,69 @@
+"""Images that the gateway fetches for an upload: what cannot be fetched is said, and only a few are held at once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import InvalidImage, Overloaded
+from gateway.fetch.fetcher import Fetcher, FetchTooLarge
+from gateway.inputs.remote_images import FETCHES_MAX, RemoteImages
+
+URL = "https://pictures.example/a.png"
+
+
+class StubFetcher:
+    def __init__(self, status: int = 200, error: Exception | None = None) -> None:
+        self.status, self.error = status, error
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    @asynccontextmanager
+    async def get(self, url: str, **_: Any) -> AsyncIterator[Any]:
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"one"
+            yield b"two"
+
+        yield SimpleNamespace(status=self.status, is_whole=self.status == 200, chunks=chunks)
+
+
+async def test_the_bytes_of_a_whole_answer_are_returned() -> None:
+    images: Any = RemoteImages(StubFetcher())  # type: ignore[arg-type]  # it has what is used
+    assert await images.get(URL, "url") == b"onetwo"
+
+
+@pytest.mark.parametrize(
+    ("fetcher", "text"),
+    [(StubFetcher(404), "HTTP status 404"), (StubFetcher(error=FetchTooLarge("it is large")), "more than 20 MB")],
+)
+async def test_what_cannot_be_fetched_is_said(fetcher: Any, text: str) -> None:
+    with pytest.raises(InvalidImage, match=text) as caught:
+        await RemoteImages(fetcher).get(URL, "url")
+    assert caught.value.param == "url"
+
+
+async def test_the_guarded_fetcher_refuses_a_private_address() -> None:
+    fetcher = Fetcher(())
+    with pytest.raises(InvalidImage, match=r"127\.0\.0\.1 does not lead to a public address"):
+        await RemoteImages(fetcher).get("http://127.0.0.1/a.png", "url")
+    await fetcher.close()
+
+
+async def test_only_a_few_are_fetched_at_once_and_a_place_is_free_again() -> None:
+    fetcher: Any = StubFetcher()
+    fetcher.gate.clear()
+    images = RemoteImages(fetcher)
+    waiting = [asyncio.create_task(images.get(URL, "url")) for _ in range(FETCHES_MAX)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await images.get(URL, "url")
+    fetcher.gate.set()
+    assert await asyncio.gather(*waiting) == [b"onetwo"] * FETCHES_MAX
+    assert await images.get(URL, "url") == b"onetwo"
