@@ -30,6 +30,11 @@ from gateway.telemetry import GenerationCancelled, GenerationCreated, Generation
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
+def digest_of(request: GenerationRequest) -> bytes:
+    """What equal requests have in common; different ones have different digests."""
+    return sha256(_encode(request)).digest()
+
+
 class Drivers(Protocol):
     """What this service needs of an engine."""
 
@@ -104,7 +109,7 @@ class Generations:
         request without a key that the client's library marks as a retry (`retry`), if an equal one came shortly before.
         Raises `IdempotencyKeyInUse` while the earlier request is under way, and what planning and the store raise.
         """
-        digest = sha256(_encode(request)).digest()
+        digest = digest_of(request)
         idempotency = Idempotency(digest=digest, key=idempotency_key, retry=retry)
         marks: list[tuple[str, str | bytes]] = [(key, digest)]
         if idempotency_key is not None:
