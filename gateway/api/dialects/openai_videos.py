@@ -16,7 +16,7 @@ from gateway.api.dialects.dialect import Call, Dialect, naming_id, problem_of
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields
 from gateway.api.generations.public_ids import OPENAI as PREFIX
-from gateway.api.generations.public_ids import OPENROUTER, generation_id, public_id, stored_id
+from gateway.api.generations.public_ids import OPENROUTER, changed_id, public_id, stored_id
 from gateway.api.web.answers import GET, json_answer, unix
 from gateway.api.web.context import context_of
 from gateway.api.web.error_format import openai_error
@@ -224,7 +224,7 @@ async def delete_video(request: Call) -> ASGIResponse:
     """Delete a generation that has ended."""
     context, key = context_of(request)
     Params.of(request).done()
-    deleted = generation_id(request)
+    deleted = changed_id(request)
     with naming_id(request):
         await context.generations.delete(deleted, key, kind="video")
     return json_answer(OpenAIVideoDeleted(id=public_id(PREFIX, deleted)))
