@@ -85,14 +85,27 @@ def _plain(value: Any) -> Any:
     """Return a schema without the words that client generators break on.
 
     A tuple of two numbers is a list of numbers with both bounds: `prefixItems` with `"items": false` stops orval,
-    openapi-python-client and OpenAPI Generator.
+    openapi-python-client and OpenAPI Generator. `"type": "null"` alone stops OpenAPI Generator for Python; an `enum` of
+    booleans stops openapi-python-client, so that the description of a field says which boolean it always is.
     """
     if isinstance(value, list | tuple):
         return [_plain(member) for member in value]
     if not isinstance(value, Mapping):
         return value
     schema = {key: _plain(member) for key, member in value.items()}
+    if isinstance(properties := schema.get("properties"), dict):
+        schema["properties"] = {name: _null_as_enum(inner) for name, inner in properties.items()}
     if isinstance(prefix := schema.pop("prefixItems", None), list):
         distinct = [member for at, member in enumerate(prefix) if member not in prefix[:at]]
         schema["items"] = distinct[0] if len(distinct) == 1 else {"anyOf": distinct}
+    if schema.get("enum") and all(isinstance(member, bool) for member in schema["enum"]):
+        del schema["enum"]
+        schema["type"] = "boolean"
     return schema
+
+
+def _null_as_enum(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field; one that is always null says so by an `enum`."""
+    if schema.get("type") != "null":
+        return schema
+    return {**{key: value for key, value in schema.items() if key not in {"type", "default"}}, "enum": [None]}
