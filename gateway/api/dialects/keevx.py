@@ -180,6 +180,12 @@ def task_view(generation: Generation, index: int, links: Links) -> KeevxVideoTas
     )
 
 
+def read_view(generation: Generation, index: int, links: Links) -> KeevxVideoRead | KeevxImageRead:
+    """The answer to a read of one output."""
+    task = task_view(generation, index, links)
+    return KeevxVideoRead(0, "ok", task) if isinstance(task, KeevxVideoTask) else KeevxImageRead(0, "ok", task)
+
+
 def callback_body(generation: Generation, index: int, links: Links) -> Mapping[str, Any]:
     """What Keevx posts to `callback_url` when one task has ended.
 
@@ -310,8 +316,7 @@ def _reader(dialect: Dialect, kind: Kind, answer: type[Struct]) -> HTTPRouteHand
         if public.output >= len(generation.outputs):
             raise _no_task(text)
         headers = poll_headers(generation, context.poll_advisor) | cost_header(generation)
-        view = task_view(generation, public.output, context.links(request))
-        return json_answer({**_SENT, "data": view}, headers)
+        return json_answer(read_view(generation, public.output, context.links(request)), headers)
 
     return read_task
 

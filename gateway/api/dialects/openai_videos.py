@@ -159,14 +159,18 @@ def size_text(settings: Settings) -> str | None:
 OPENAI = Dialect(id_prefix=PREFIX, own_path="/openai/", error=openai_error, read=fields)
 
 
-def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
-    """The answer to a create at any path that OpenAI shares."""
+def created_view(generation: Generation, links: Links) -> OpenAIVideoCreated:
+    """The answer to a create: the object, and where a client of OpenRouter reads it."""
     view = video_view(generation)
-    created = OpenAIVideoCreated(
+    return OpenAIVideoCreated(
         **{name: getattr(view, name) for name in view.__struct_fields__ if name != "object"},
         polling_url=f"{links.base}{OPENROUTER_PATH}/{public_id(OPENROUTER, generation.id)}",
     )
-    return json_answer(created, dict(headers))
+
+
+def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
+    """The answer to a create at any path that OpenAI shares."""
+    return json_answer(created_view(generation, links), dict(headers))
 
 
 def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect

@@ -85,8 +85,9 @@ def _plain(value: Any) -> Any:
     """Return a schema without the words that client generators break on.
 
     A tuple of two numbers is a list of numbers with both bounds: `prefixItems` with `"items": false` stops orval,
-    openapi-python-client and OpenAPI Generator. `"type": "null"` alone stops OpenAPI Generator for Python; an `enum` of
-    booleans stops openapi-python-client, so that the description of a field says which boolean it always is.
+    openapi-python-client and OpenAPI Generator. `"type": "null"` alone stops OpenAPI Generator for Python, and an
+    `enum` with null alone that for TypeScript. An `enum` of booleans stops openapi-python-client. What such a field
+    always is stands in its description.
     """
     if isinstance(value, list | tuple):
         return [_plain(member) for member in value]
@@ -94,7 +95,7 @@ def _plain(value: Any) -> Any:
         return value
     schema = {key: _plain(member) for key, member in value.items()}
     if isinstance(properties := schema.get("properties"), dict):
-        schema["properties"] = {name: _null_as_enum(inner) for name, inner in properties.items()}
+        schema["properties"] = {name: _nullable(inner) for name, inner in properties.items()}
     if isinstance(prefix := schema.pop("prefixItems", None), list):
         distinct = [member for at, member in enumerate(prefix) if member not in prefix[:at]]
         schema["items"] = distinct[0] if len(distinct) == 1 else {"anyOf": distinct}
@@ -104,8 +105,9 @@ def _plain(value: Any) -> Any:
     return schema
 
 
-def _null_as_enum(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a field; one that is always null says so by an `enum`."""
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field. One that is always null is shown as a text or null; its description says which."""
     if schema.get("type") != "null":
         return schema
-    return {**{key: value for key, value in schema.items() if key not in {"type", "default"}}, "enum": [None]}
+    plain = {key: value for key, value in schema.items() if key not in {"type", "default"}}
+    return {**plain, "anyOf": [{"type": "string"}, {"type": "null"}]}
