@@ -15,8 +15,8 @@ from msgspec import Struct
 from gateway.api.dialects.dialect import Call, Dialect, naming_id, problem_of
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields
+from gateway.api.generations.public_ids import ID_PATTERN, OPENROUTER, generation_id, public_id, stored_id
 from gateway.api.generations.public_ids import OPENAI as PREFIX
-from gateway.api.generations.public_ids import OPENROUTER, generation_id, public_id, stored_id
 from gateway.api.web.answers import GET, json_answer, unix
 from gateway.api.web.context import context_of
 from gateway.api.web.error_format import openai_error
@@ -186,7 +186,11 @@ def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]
         summary="List your own videos in OpenAI's shape",
         query={
             "limit": {"type": "integer", "minimum": 0, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
-            "after": {"type": "string", "description": "the `last_id` of a page: gives the page after it"},
+            "after": {
+                "type": "string",
+                "pattern": ID_PATTERN,
+                "description": "the `last_id` of a page: gives the page after it",
+            },
             "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
         },
         answer=OpenAIVideoList,

@@ -108,7 +108,7 @@ class XaiCreateImages(Struct, frozen=True, kw_only=True):
     response_format: Literal["url", "b64_json"] | None = None  # how the answer has the images
     output_format: str | None = None  # the format of the files, for example `png`
     user: str | None = None  # the end user for whom the client acts
-    sync_mode: bool | None = None  # only true: the call waits for the images
+    sync_mode: Literal[True] | None = None  # only true: the call waits for the images
 
 
 MakeImages = Callable[[Call, Read], Awaitable[ASGIResponse]]

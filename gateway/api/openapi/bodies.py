@@ -1,4 +1,4 @@
-"""The examples of request bodies: what a client can send as it stands. A test sends each create to a gateway."""
+"""The examples of request bodies: what a client can send unchanged. A test sends each create to a gateway."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -173,10 +173,10 @@ def _operation(route: Described, schemas: Mapping[str, Any]) -> dict[str, Any]:
         parameters.append(
             {"name": name, "in": "query", "required": False, "description": text, "schema": dict(schema), **style}
         )
-    for name, text in operation.headers.items():
-        parameters.append(
-            {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
-        )
+    for name, said in operation.headers.items():
+        schema = {"type": "string", "description": said} if isinstance(said, str) else said
+        shown = {"description": schema["description"], "schema": {**schema}}
+        parameters.append({"name": name, "in": "header", "required": False, **shown})
     described: dict[str, Any] = {
         "operationId": operation.id,
         "summary": operation.summary,

@@ -1,4 +1,4 @@
-"""Examples of bodies and answers: known ones, and values that are made from schemas. A test validates every example."""
+"""Examples of bodies and answers: fixed ones, and values that are made from schemas. A test validates every example."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,14 +12,14 @@ class Samples(NamedTuple):
     """Makes values that a JSON schema allows."""
 
     components: Mapping[str, Any]  # the schemas that `$ref` names
-    known: Mapping[str, Any]  # name of one of them → an example that is used as it is
+    fixed: Mapping[str, Any]  # name of one of them → an example that is used as it is
 
     def of(self, schema: Mapping[str, Any], name: str = "", depth: int = 0) -> Any:
         """Return a value. `name` is that of the field, which tells a URL from another text."""
         if "$ref" in schema:
             structure = schema["$ref"].rpartition("/")[2]
-            if structure in self.known:
-                return self.known[structure]
+            if structure in self.fixed:
+                return self.fixed[structure]
             return self.of(self.components[structure], name, depth)
         if schema.get("examples"):
             return schema["examples"][0]

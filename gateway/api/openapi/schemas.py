@@ -8,6 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.api.dialects.keevx import KeevxCreateImage, KeevxCreateVideo
+from gateway.api.dialects.kling.paths import KlingCreate
+from gateway.api.dialects.openai_videos import OpenAIVideoCreate
+from gateway.api.dialects.openrouter import OpenRouterCreate
+from gateway.api.dialects.xai import XaiCreate, XaiCreateImages
 from gateway.api.generations.foxapi_fields import option_schemas
 from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, PARAMETERS_OF, CreateImage
 from gateway.api.generations.parameter import Parameters
@@ -19,6 +24,17 @@ from gateway.api.web.operation import REF
 
 # The name of a form is that of its body and `Form`.
 _CREATES: Mapping[type[Struct], Parameters] = {CreateVideo: VIDEO_PARAMETERS, CreateImage: IMAGE_PARAMETERS}
+
+# The bodies of the dialects. Those of their fields that are ours have our limits, because we read them.
+_CREATES_OF_OTHERS: Mapping[type[Struct], type[Struct]] = {
+    OpenAIVideoCreate: CreateVideo,
+    OpenRouterCreate: CreateVideo,
+    XaiCreate: CreateVideo,
+    XaiCreateImages: CreateImage,
+    KlingCreate: CreateVideo,
+    KeevxCreateVideo: CreateVideo,
+    KeevxCreateImage: CreateImage,
+}
 
 
 def component_schemas(structures: Iterable[Any]) -> dict[str, Any]:
@@ -38,6 +54,9 @@ def component_schemas(structures: Iterable[Any]) -> dict[str, Any]:
     _describe_settings(schemas[SettingsView.__name__]["properties"])
     for body, table in _CREATES.items():
         schemas[body.__name__] = create_body(schemas[body.__name__], table)
+    for other, body in _CREATES_OF_OTHERS.items():
+        if other.__name__ in schemas:
+            _limit(schemas[other.__name__], schemas[body.__name__]["properties"])
     for schema in schemas.values():  # Python before 3.13 keeps the indentation of a docstring
         if "description" in schema:
             schema["description"] = cleandoc(schema["description"])
@@ -46,6 +65,23 @@ def component_schemas(structures: Iterable[Any]) -> dict[str, Any]:
         schemas[form] = create_form(schemas[body.__name__], table, form)
     schemas[CreateVideo.__name__]["properties"] |= option_schemas()
     return {name: _plain(schema) for name, schema in schemas.items()}
+
+
+def _limit(body: dict[str, Any], ours: Mapping[str, Any]) -> None:
+    """Give the fields of a body the limits of our own fields of the same name, where the types are among ours."""
+    required = body.get("required", ())
+    for name, schema in body["properties"].items():
+        if name not in ours:
+            continue
+        types = {member.get("type") for member in schema.get("anyOf", (schema,))} - {"null"}
+        members = [member for member in ours[name].get("anyOf", (ours[name],)) if member.get("type") != "null"]
+        if not types <= {member.get("type") for member in members} or "object" in types:
+            continue
+        null = [] if name in required else [{"type": "null"}]
+        shown = {key: value for key, value in schema.items() if key in {"description", "default"}}
+        body["properties"][name] = (
+            {**shown, "anyOf": [*members, *null]} if len(members) > 1 or null else {**shown, **members[0]}
+        )
 
 
 def _describe_settings(properties: dict[str, Any]) -> None:
@@ -86,8 +122,8 @@ def _plain(value: Any) -> Any:
 
     A tuple of two numbers is a list of numbers with both bounds: `prefixItems` with `"items": false` stops orval,
     openapi-python-client and OpenAPI Generator. `"type": "null"` alone stops OpenAPI Generator for Python, and an
-    `enum` with null alone that for TypeScript. An `enum` of booleans stops openapi-python-client. What such a field
-    always is stands in its description.
+    `enum` with null alone that for TypeScript. An `enum` of booleans stops openapi-python-client. The
+    description of such a field says what it always is.
     """
     if isinstance(value, list | tuple):
         return [_plain(member) for member in value]

@@ -33,7 +33,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     any_body: bool = False  # instead of `body`: the request may have any body, or none
     form: Mapping[str, Any] | None = None  # the schema of the body as a form, accepted besides `body`
     query: Mapping[str, Mapping[str, Any]] = {}
-    headers: Mapping[str, str] = {}  # request headers: name → description
+    headers: Mapping[str, str | Mapping[str, str]] = {}  # request headers: name → description, or schema with it
     answer_headers: Mapping[str, str] = {}  # of a 200: name → description
     other_headers: Mapping[int, Mapping[str, str]] = {}  # of an answer with another status: name → description
     errors: Sequence[int] = ()  # besides 401 and 403, which every operation that needs a key can answer
