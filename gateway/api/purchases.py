@@ -56,11 +56,7 @@ class PurchaseController(Controller):
             summary="List the attempts of deleted generations that may have been billed, for all keys; needs an"
             " admin key",
             query={
-                "generation": {
-                    "type": "string",
-                    "pattern": page_of("gen_")["after"]["pattern"],
-                    "description": "the id of one deleted generation",
-                },
+                "generation": {**page_of("gen_")["after"], "description": "the id of one deleted generation"},
                 "limit": PAGE["limit"],
                 "after": page_of("att_")["after"],
             },

@@ -136,10 +136,10 @@ def test_the_ids_in_the_example_of_an_answer_are_those_of_the_dialect(path: str,
     shown = list(ids(content["example"]))
     quoted = path.endswith(("/quote", "costs"))
     assert shown or quoted or operation["operationId"] == "xaiReadVideo", content["example"]
-    for one in shown:
-        alias = one.startswith("xai_") and operation["operationId"] == "createVideoGeneration"
+    for shown_id in shown:
+        alias = shown_id.startswith("xai_") and operation["operationId"] == "createVideoGeneration"
         deleted = operation["operationId"].startswith("delete")
-        assert re.fullmatch(rf"({prefix}){ULID}", one) or alias or deleted, (path, one)
+        assert re.fullmatch(rf"({prefix}){ULID}", shown_id) or alias or deleted, (path, shown_id)
 
 
 @pytest.mark.parametrize(("path", "operation", "content"), list(answers()))

@@ -110,7 +110,8 @@ class KeevxCreateVideo(Struct, frozen=True, kw_only=True):
     prompt: str  # what the video shows
     image_url: str | None = None  # the first frame
     end_image_url: str | None = None  # the last frame
-    reference_images: list[str] | None = None  # URLs of images whose subjects or style the video takes over
+    # URLs of images whose subjects or style the video takes over; null counts as absent
+    reference_images: list[str | None] | None = None
     aspect_ratio: str | None = None  # for example `16:9`
     aspect_resolution: str | None = None  # for example `720p`
     duration: int | None = None  # seconds
@@ -124,7 +125,7 @@ class KeevxCreateImage(Struct, frozen=True, kw_only=True):
 
     prompt: str  # what the images show
     model: str | None = None  # a name of a model; `auto` if it is absent
-    reference_images: list[str] | None = None  # URLs of at most five images
+    reference_images: list[str | None] | None = None  # URLs of at most five images; null counts as absent
     module: str | None = None  # `std` or `pro`
     generate_count: int | None = None  # how many images
     image_quality: str | None = None  # `1K`, `2K` or `4K`

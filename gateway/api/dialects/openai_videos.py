@@ -22,7 +22,7 @@ from gateway.api.web.context import context_of
 from gateway.api.web.error_format import openai_error
 from gateway.api.web.links import Links
 from gateway.api.web.lists import Listed
-from gateway.api.web.operation import Operation
+from gateway.api.web.operation import PAGE, Operation
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Settings
 from gateway.domain.adapter.task import Status
@@ -186,11 +186,7 @@ def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]
         summary="List your own videos in OpenAI's shape",
         query={
             "limit": {"type": "integer", "minimum": 0, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
-            "after": {
-                "type": "string",
-                "pattern": ID_PATTERN,
-                "description": "the `last_id` of a page: gives the page after it",
-            },
+            "after": {**PAGE["after"], "pattern": ID_PATTERN},
             "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
         },
         answer=OpenAIVideoList,

@@ -174,9 +174,9 @@ def _operation(route: Described, schemas: Mapping[str, Any]) -> dict[str, Any]:
             {"name": name, "in": "query", "required": False, "description": text, "schema": dict(schema), **style}
         )
     for name, said in operation.headers.items():
-        schema = {"type": "string", "description": said} if isinstance(said, str) else said
-        shown = {"description": schema["description"], "schema": {**schema}}
-        parameters.append({"name": name, "in": "header", "required": False, **shown})
+        schema = {"type": "string"} if isinstance(said, str) else {**said}
+        text = said if isinstance(said, str) else schema.pop("description")
+        parameters.append({"name": name, "in": "header", "required": False, "description": text, "schema": schema})
     described: dict[str, Any] = {
         "operationId": operation.id,
         "summary": operation.summary,

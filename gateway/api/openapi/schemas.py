@@ -67,21 +67,24 @@ def component_schemas(structures: Iterable[Any]) -> dict[str, Any]:
     return {name: _plain(schema) for name, schema in schemas.items()}
 
 
+_LIMITS = ("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern")
+
+
 def _limit(body: dict[str, Any], ours: Mapping[str, Any]) -> None:
-    """Give the fields of a body the limits of our own fields of the same name, where the types are among ours."""
-    required = body.get("required", ())
+    """Give the fields of a body the limits that our own fields of the same name have for values of the same type."""
     for name, schema in body["properties"].items():
-        if name not in ours:
-            continue
-        types = {member.get("type") for member in schema.get("anyOf", (schema,))} - {"null"}
-        members = [member for member in ours[name].get("anyOf", (ours[name],)) if member.get("type") != "null"]
-        if not types <= {member.get("type") for member in members} or "object" in types:
-            continue
-        null = [] if name in required else [{"type": "null"}]
-        shown = {key: value for key, value in schema.items() if key in {"description", "default"}}
-        body["properties"][name] = (
-            {**shown, "anyOf": [*members, *null]} if len(members) > 1 or null else {**shown, **members[0]}
-        )
+        of_type = {member.get("type"): member for member in _members(ours.get(name, {}))}
+        if "number" in of_type:
+            of_type.setdefault("integer", of_type["number"])
+        for member in _members(schema):
+            limits = of_type.get(member.get("type"), {})
+            member |= {word: limits[word] for word in _LIMITS if word in limits}
+
+
+def _members(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the schemas of a field's types."""
+    members: list[dict[str, Any]] = schema.get("anyOf", [schema])
+    return members
 
 
 def _describe_settings(properties: dict[str, Any]) -> None:
