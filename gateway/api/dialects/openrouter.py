@@ -124,7 +124,7 @@ class OpenRouterFrame(OpenRouterImage, frozen=True, kw_only=True, forbid_unknown
 
 
 class OpenRouterProvider(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a provider is told."""
+    """What is meant for one provider."""
 
     options: dict[str, Any] | UnsetType = UNSET  # options of one provider, by its name
 
