@@ -2,8 +2,8 @@
 
 `asyncio.create_subprocess_exec` must not be used here. With uvloop it forks, and the forked copy runs CPython's
 handlers before the new program begins. In Python 3.11 these wait for a lock of the interpreter that another thread may
-have held at the moment of the fork, such as a thread of the HTTP client: then the copy never begins its program, and
-uvloop waits for it on the thread of the event loop, so that the whole gateway stops answering for ever. `subprocess.Popen`
+have held at the moment of the fork, such as a thread of the HTTP client. Then the copy never begins its program, and
+uvloop waits for it on the thread of the event loop: the whole gateway stops answering for ever. `subprocess.Popen`
 without `preexec_fn` runs no such handlers in the copy, and uses `vfork`.
 """
 
