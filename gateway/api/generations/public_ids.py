@@ -17,6 +17,7 @@ OPENAI, XAI, OPENROUTER, KLING, FOXAPI = "video_", "xai_", "or_", "task_", "task
 KEEVX_VIDEO, KEEVX_IMAGE = "i2v-", "i2is-"  # one id for each output: `-1`, `-2` … follow for the second and later ones
 PREFIXES = (OWN, OPENAI, XAI, OPENROUTER, FOXAPI, KLING, KEEVX_VIDEO, KEEVX_IMAGE)
 _ID = re.compile(rf"({'|'.join(map(re.escape, PREFIXES))})([0-9A-HJKMNP-TV-Z]{{26}})(?:-([1-9][0-9]{{0,2}}))?")
+ID_PATTERN = rf"^(?:{'|'.join(PREFIXES)})[0-9A-HJKMNP-TV-Z]{{26}}$"  # for the OpenAPI document
 
 
 class PublicId(NamedTuple):
