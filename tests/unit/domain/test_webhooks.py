@@ -121,7 +121,7 @@ def test_gone_and_forbidden_urls_are_final() -> None:
 
 @pytest.mark.parametrize("status", [None, 429, 500])
 def test_a_test_is_tried_once(status: int | None) -> None:
-    done = tried(replace(DELIVERY, type=TEST), answered(status), retry_after_seconds=5)
+    done = tried(replace(DELIVERY, type=TEST, generation_id=None), answered(status), retry_after_seconds=5)
 
     assert (done.state, done.next_at, len(done.tries)) == (DeliveryState.DEAD, None, 1)
     assert tried(again(done, done.url, after(9)), answered(status)).state is DeliveryState.DEAD
