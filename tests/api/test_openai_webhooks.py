@@ -94,7 +94,7 @@ async def test_the_package_unwraps_the_end_of_a_video(
     notified: Any, openai: AsyncOpenAI, word: str, event: str
 ) -> None:
     endpoint = await openai.webhooks.create(event_types=["video.completed", "video.failed"], name="a", url=URL)
-    video = await openai.videos.create(prompt="Waves", model="foxapi/kling-v3-text-to-video")  # type: ignore[arg-type]  # the package lists OpenAI's models
+    video = await openai.videos.create(prompt="Waves", model="foxapi/kling-v3-text-to-video")
     notified.upstream.word = word
     for _ in range(20):
         await notified.clock.advance(40)
