@@ -24,7 +24,7 @@ from gateway.api.openapi import document as openapi
 from gateway.api.web.operation import described
 from gateway.app import Application
 from gateway.domain.generation.model import Generation
-from gateway.fetch.fetcher import FetchRefused
+from gateway.fetch.fetcher import FetchRefused, Posted
 from gateway.settings.load import load
 from gateway.upstream.registry import load_adapters
 
@@ -470,6 +470,24 @@ async def start() -> AsyncIterator[Start]:
 async def gateway(start: Start) -> Gateway:
     """A gateway with all three providers and two client keys."""
     gateway: Gateway = await start()
+    return gateway
+
+
+@pytest.fixture
+async def notified(gateway: Any) -> Any:
+    """A gateway with a stub of all receivers: every POST of a webhook is answered with `status`, at first 200."""
+
+    async def post(url: str, *, content: bytes, headers: Mapping[str, str], **_: Any) -> Posted:
+        gateway.posted.append(url)
+        gateway.bodies.append(content)
+        gateway.headers.append(dict(headers))
+        await gateway.answers.wait()
+        return Posted(gateway.status, {})
+
+    gateway.posted, gateway.bodies, gateway.headers = [], [], []
+    gateway.status, gateway.answers = 200, asyncio.Event()
+    gateway.answers.set()
+    gateway.application.webhook_fetcher.post = post
     return gateway
 
 

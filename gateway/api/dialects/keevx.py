@@ -247,12 +247,13 @@ def _format(kind: Kind) -> ErrorFormat:
 
 
 video_error, image_error = _format("video"), _format("image")
-KEEVX = Dialect(id_prefix=KEEVX_VIDEO, own_path="/keevx/", error=video_error, read=own_fields)
+KEEVX = Dialect(id_prefix=KEEVX_VIDEO, own_path="/keevx/", error=video_error, read=own_fields, webhook="keevx")
 KEEVX_IMAGES = Dialect(
     id_prefix=KEEVX_IMAGE,
     own_path="/keevx/v1/image_generate",
     error=image_error,
     read=own_fields,  # Keevx's names are ours too, and an absent model is `auto`
+    webhook="keevx",
 )
 _ERRORS = (*BODY_ERRORS, 404, 409)
 

@@ -294,7 +294,7 @@ def error(info: ErrorInfo) -> ErrorAnswer:
     return ErrorAnswer(OpenRouterErrorAnswer(OpenRouterErrorBody(info.status, info.message, metadata)), info.status)
 
 
-OPENROUTER = Dialect(id_prefix=PREFIX, own_path="/openrouter/", error=error, read=fields)
+OPENROUTER = Dialect(id_prefix=PREFIX, own_path="/openrouter/", error=error, read=fields, webhook="openrouter")
 
 
 def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:

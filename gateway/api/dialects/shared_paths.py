@@ -63,7 +63,8 @@ async def create_video(request: Call) -> ASGIResponse:
     if not openrouter.MARKS.isdisjoint(body):
         dialect, answer = openrouter.OPENROUTER, openrouter.answer_create
     use_format(request, dialect.error)
-    created = await create(request, context, key, await normalised(body, context, key, dialect.read))
+    normal = await normalised(body, context, key, dialect.read)
+    created = await create(request, context, key, normal.calling_back(dialect.webhook))
     headers = created_headers(created, context, f"{openai_videos.PATH}/{dialect.id(created.generation)}")
     return answer(created.generation, context.links(request), headers)
 

@@ -64,7 +64,7 @@ async def create_task(request: Call, reader: Reader, location: str) -> tuple[Con
     Params.of(request).done()
     raw = await read_body(request, context.max_body_bytes)
     body = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
-    normal = await normalised(body, context, key, reader)
+    normal = (await normalised(body, context, key, reader)).calling_back("kling")
     external = normal.request.metadata.get(EXTERNAL_TASK_ID)
     if external is None:
         created = await create(request, context, key, normal)
