@@ -20,30 +20,37 @@ class Unanswered:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._by_request: dict[tuple[str, bytes], dict[str, datetime]] = {}
+        self._cut_off: set[str] = set()  # those that a repeat has taken up since the start
 
     def add(self, key: str, request: GenerationRequest, generation_id: str) -> None:
         """Keep a generation: its call was answered without images, or its client has gone."""
         name = (key, digest_of(request))
-        kept = self._by_request.pop(name, {})  # so that the newest request is the last
-        kept[generation_id] = self._clock.now() + KEPT
-        self._by_request[name] = kept
+        ends = self._by_request.pop(name, {})  # so that the newest request is the last
+        ends[generation_id] = self._clock.now() + KEPT
+        self._by_request[name] = ends
         self._forget()
 
     def take(self, key: str, request: GenerationRequest) -> str | None:
         """The oldest generation that an equal request of this API key made, and that gave it no images."""
         self._forget()
         name = (key, digest_of(request))
-        kept = self._by_request.pop(name, {})
+        ends = self._by_request.pop(name, {})
         now = self._clock.now()
-        ids = [generation_id for generation_id, until in kept.items() if until > now]
+        ids = [generation_id for generation_id, end in ends.items() if end > now]
         if ids[1:]:
-            self._by_request[name] = {generation_id: kept[generation_id] for generation_id in ids[1:]}
+            self._by_request[name] = {generation_id: ends[generation_id] for generation_id in ids[1:]}
         return ids[0] if ids else None
+
+    def take_cut_off(self, generation_id: str) -> bool:
+        """Whether no repeat has taken up this generation yet, whose call the end of the last process cut off."""
+        is_first = generation_id not in self._cut_off
+        self._cut_off.add(generation_id)
+        return is_first
 
     def _forget(self) -> None:
         now = self._clock.now()
         while self._by_request:
-            name, kept = next(iter(self._by_request.items()))
-            if len(self._by_request) <= KEPT_MAX and any(until > now for until in kept.values()):
+            name, ends = next(iter(self._by_request.items()))
+            if len(self._by_request) <= KEPT_MAX and any(end > now for end in ends.values()):
                 return
             del self._by_request[name]

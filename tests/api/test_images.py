@@ -202,12 +202,12 @@ async def test_an_unmarked_repeat_of_a_failed_call_buys_nothing_for_a_minute(gat
 
 
 async def test_two_equal_calls_without_images_are_repeated_with_one_generation_each(gateway: Any) -> None:
-    async with call(gateway) as one, call(gateway) as other:
+    async with call(gateway) as first_call, call(gateway) as second_call:
         await gateway.clock.advance(301)
-        first = {(await waiting).json()["error"]["generation_id"] for waiting in (one, other)}
-    async with call(gateway) as one, call(gateway) as other:
+        ids = {(await waiting).json()["error"]["generation_id"] for waiting in (first_call, second_call)}
+    async with call(gateway) as first_call, call(gateway) as second_call:
         await gateway.finish()
-        assert {(await waiting).json()["id"] for waiting in (one, other)} == first
+        assert {(await waiting).json()["id"] for waiting in (first_call, second_call)} == ids
     assert len(gateway.upstream.submits) == 2
 
 

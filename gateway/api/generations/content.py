@@ -145,8 +145,9 @@ async def send_content(request: Call, kind: Kind, check: Callable[[Generation], 
     context: Context = request.app.state.context
     params = Params.of(request)
     name = path_id(request, "generation_id")
-    asked, public = params.whole("index", 0, INDEX["maximum"]), parse_id(name)
-    index = asked if asked is not None else 0 if public is None else public.output  # an id may name one output
+    index, public = params.whole("index", 0, INDEX["maximum"]), parse_id(name)
+    if index is None:
+        index = 0 if public is None else public.output  # an id may name one output
     variant = params.choice("variant", VARIANTS[kind]) or kind
     inline = params.choice("download", ("0", "1")) != "1"
     token = params.text("token", longest=TOKEN_MAX)

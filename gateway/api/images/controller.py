@@ -1,7 +1,7 @@
 """`/v1/images/…`: OpenAI's calls, which wait for the images unless the client asks for the object."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, cast
 
 from litestar import Request, post
@@ -31,6 +31,7 @@ from gateway.domain.adapter.request import TextInput
 from gateway.domain.errors import BadRequest, GatewayError, InvalidParameter, NotFound, Overloaded
 from gateway.generations.kind import ROOT
 from gateway.generations.service import Created
+from gateway.generations.unanswered import KEPT
 
 Call = Request[Any, Any, State]
 
@@ -168,14 +169,17 @@ async def _make(request: Call, context: Context, key: str, wanted: Normalised, p
 
 async def _create_or_take_up(request: Call, context: Context, key: str, wanted: Normalised) -> Created:
     """The generation of an equal call that got no images, or a new one."""
-    earlier = None if _has_key(request) else context.unanswered.take(key, wanted.request)
-    if earlier is None:
+    if _has_key(request):
         return await create(request, context, key, wanted)
-    try:
-        with _kept_for_repeats(request, context, key, wanted, earlier):
+    earlier = context.unanswered.take(key, wanted.request)
+    if earlier is not None:
+        with suppress(NotFound), _kept_for_repeats(request, context, key, wanted, earlier):  # deleted meanwhile
             return Created(await context.generations.read(earlier, key), replayed=True)
-    except NotFound:  # it was deleted meanwhile
-        return await create(request, context, key, wanted)
+    if context.clock.now().timestamp() < context.started_at + KEPT.total_seconds():
+        generation = await context.generations.cut_off(wanted.request, key, context.started_at)
+        if generation is not None and context.unanswered.take_cut_off(generation.id):
+            return Created(generation, replayed=True)
+    return await create(request, context, key, wanted)
 
 
 @contextmanager
