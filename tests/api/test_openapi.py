@@ -194,7 +194,11 @@ async def test_every_documented_query_parameter_is_accepted(gateway: Any, docume
                 continue
             schema, name = parameter["schema"], parameter["name"]
             value = schema["enum"][0] if "enum" in schema else values.get(name, values.get(schema["type"]))
-            for start, prefix in {"/v1/files": "file_", "/v1/webhook_deliveries": "dlv_"}.items():
+            for start, prefix in {
+                "/v1/files": "file_",
+                "/v1/webhook_deliveries": "dlv_",
+                "/v1/webhook_endpoints": "whe_",
+            }.items():
                 value = value.replace("gen_", prefix) if path.startswith(start) else value
             query = {name: value} if schema["type"] != "object" else {f"{name}[key]": "value"}
             response = await gateway.client.request(method, path.replace("{generation_id}", "x"), params=query)
