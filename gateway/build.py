@@ -39,6 +39,7 @@ from gateway.generations.notifier import Capacity, Notifier
 from gateway.generations.planner import Planner
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
+from gateway.generations.unanswered import Unanswered
 from gateway.inputs.blobs import Blobs
 from gateway.inputs.library import FileLibrary, file_link
 from gateway.inputs.prepare import InputPreparer
@@ -379,6 +380,7 @@ def build_context(
         signer=base.signer,
         files=inputs.files,
         remote_images=RemoteImages(inputs.fetcher),
+        unanswered=Unanswered(base.clock),
         downloads=Capacity(server.max_downloads, "downloads are under way"),
         ready=ready,
         health_warnings=health_warnings,

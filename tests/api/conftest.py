@@ -73,7 +73,7 @@ CONTENT_READS = {"readVideoContent", "readImageContent"}
 OF_ARCHIVED_FILES = {"ETag", "Last-Modified", "Accept-Ranges", "Cache-Control", "Content-Length", "Content-Range"}
 TYPES: dict[str, Any] = {
     structure.__name__: structure
-    for _, _, operation in described(HANDLERS)
+    for operation in (route.operation for route in described(HANDLERS))
     for structure in (
         operation.answer,
         *operation.other_answers,
