@@ -35,6 +35,7 @@ from gateway.api.webhooks.views import (
     TryView,
     WebhookDeliveryView,
     WebhookEndpointView,
+    WebhookEventTypes,
     WebhookSecret,
     WebhookTestResult,
 )
@@ -44,6 +45,7 @@ from gateway.domain.generation.model import Generation
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.routing.plan import Candidate
 from gateway.domain.routing.price import Price
+from gateway.domain.webhooks import EVENTS, OPENAI_EVENTS
 from gateway.generations.catalog import Model
 from gateway.upstream.health import CompletionTimes
 
@@ -219,6 +221,7 @@ _FIXED: tuple[Struct, ...] = (
         timestamp=CREATED.isoformat(),
         data=TestedEndpoint(id=_ENDPOINT_ID, object="webhook_endpoint"),
     ),
+    WebhookEventTypes(data=(*EVENTS, *OPENAI_EVENTS)),
     WebhookTestResult(event_type="video.completed", status_code=204, webhook_endpoint_id=_ENDPOINT_ID),
     KlingCosts(request_id=REQUEST_ID),
     Health(status="ok"),
