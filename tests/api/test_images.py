@@ -187,8 +187,8 @@ async def test_an_unmarked_repeat_of_a_call_without_images_buys_nothing(gateway:
 async def test_an_unmarked_repeat_of_a_failed_call_buys_nothing_for_a_minute(gateway: Any) -> None:
     async def failed() -> httpx.Response:
         async with call(gateway) as waiting:
-            for _ in range(5):
-                await gateway.clock.advance(READ_SECONDS)
+            while not waiting.done():
+                await gateway.clock.advance(1)
             return await waiting
 
     gateway.upstream.word = "failed"
