@@ -19,6 +19,7 @@ from gateway.artifacts.access import ResultAccess
 from gateway.artifacts.archiver import Archiver
 from gateway.artifacts.bucket import ArtifactBucket, bucket_of
 from gateway.artifacts.folder import ArtifactFolder
+from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import Clock, SystemClock, not_before
@@ -210,18 +211,21 @@ def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
         enabled=settings.thumbnails,
         on_change=base.notifier.changed,
     )
+    downloads = ResultDownloads(
+        fetcher=fetcher, providers=upstream.providers, upstream=upstream.client, clock=base.clock
+    )
     archiver = Archiver(
         store=base.store,
         artifacts=store,
         fetcher=fetcher,
+        downloads=downloads,
         providers=upstream.providers,
-        upstream=upstream.client,
         clock=base.clock,
         keep=timedelta(days=settings.keep_days),
         thumbnails=thumbnails,
         observer=base.observer,
     )
-    access = ResultAccess(upstream.providers, upstream.client, store, base.clock, redirect=settings.redirect)
+    access = ResultAccess(upstream.providers, upstream.client, downloads, store, base.clock, redirect=settings.redirect)
     return ArtifactParts(fetcher=fetcher, store=store, thumbnails=thumbnails, archiver=archiver, access=access)
 
 
