@@ -59,7 +59,7 @@ class File(Struct, frozen=True, kw_only=True):
 
 
 class Copied(Struct, frozen=True):
-    """A file on this machine's disk, which whoever asked for it removes."""
+    """A file on the disk of this machine. The caller of `copy_image` removes it."""
 
     path: Path
     size: int  # in bytes

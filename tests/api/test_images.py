@@ -442,17 +442,17 @@ async def test_what_is_not_the_image_is_not_sent_as_its_bytes(
 
 async def test_a_host_that_sends_an_image_too_slowly_is_not_waited_for(gateway: Any, check_error: Any) -> None:
     await not_kept(gateway, check_error, BYTES)
-    asked = asyncio.Event()
+    begun = asyncio.Event()
 
     @asynccontextmanager
     async def slow(*_: Any, **__: Any) -> AsyncIterator[Any]:
-        asked.set()
+        begun.set()
         await asyncio.Event().wait()
         yield None
 
     gateway.application.result_fetcher.get = slow
     async with call(gateway, json=BYTES, headers=KEYED) as waiting:
-        await asked.wait()
+        await begun.wait()
         await gateway.clock.advance(61)
         assert "within 60 s" in check_error(await waiting, 502, "image_not_readable", "response_format")
     assert partial_files(gateway) == []
