@@ -57,7 +57,7 @@ async def test_the_models_need_no_key(gateway: Any, base: str) -> None:
         ("frame_images", "x", "frame_images"),
         ("frame_images", [{**FRAME, "frame_type": "middle"}], "frame_images[0].frame_type"),
         ("frame_images", [FRAME, FRAME], "frame_images[1]"),
-        ("frame_images", [{**FRAME, "image_url": {"url": 1}}], "frame_images[0].image_url"),
+        ("frame_images", [{**FRAME, "image_url": {"url": 1}}], "frame_images[0].image_url.url"),
         ("input_references", [{"type": "video_url", "video_url": {"url": "x"}}], "input_references[0]"),
         ("input_references", [{**FRAME}], "input_references[0].frame_type"),
         ("provider", {"only": ["x"]}, "provider.only"),
