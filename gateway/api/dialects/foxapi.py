@@ -138,7 +138,7 @@ def error(info: ErrorInfo) -> ErrorAnswer:
     )
 
 
-FOXAPI = Dialect(id_prefix=PREFIX, own_paths=("/foxapi/",), error=error, read=fields)
+FOXAPI = Dialect(id_prefix=PREFIX, own_paths=("/foxapi/",), error=error, read=fields, webhook="foxapi")
 
 
 def answer(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
