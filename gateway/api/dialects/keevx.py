@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, creator, file_url
+from gateway.api.dialects.dialect import Call, Dialect, creator, file_url, naming_id
 from gateway.api.generations.creating import own_fields
 from gateway.api.generations.public_ids import KEEVX_IMAGE, KEEVX_VIDEO, parse_id
 from gateway.api.web.answers import GET, json_answer
@@ -297,7 +297,8 @@ def _reader(dialect: Dialect, kind: Kind, answer: type[Struct]) -> HTTPRouteHand
         public = parse_id(text)
         if public is None:
             raise _no_task(text)
-        generation = await context.generations.read(public.generation_id, key, kind=kind)
+        with naming_id(request):
+            generation = await context.generations.read(public.generation_id, key, kind=kind)
         if public.output >= len(generation.outputs):
             raise _no_task(text)
         headers = poll_headers(generation, context.poll_advisor) | cost_header(generation)
