@@ -26,7 +26,7 @@ class Unanswered:
         """Keep a generation: its call was answered without images, or its client has gone.
 
         One that has failed is kept from its failure on, however often the call is repeated: what comes a minute later
-        is no repeat of a library, but a client that wants to try again.
+        comes from a client that wants to try again.
         """
         name = (key, digest_of(request))
         ends = self._by_request.pop(name, {})  # so that the newest request is the last

@@ -248,7 +248,7 @@ class Gateway:
         pytest.fail("the generations do not end")
 
     async def _until_decoded(self) -> None:
-        """Wait for the processes that decode images: they take real time, while the clock of the tests stands."""
+        """Wait for the processes that decode images: they take real time, and the clock here does not move."""
         decoders = self.application._archiver._images._processes
         for _ in range(PROCESSES_MAX):  # all of them are free
             await decoders.acquire()
