@@ -1,11 +1,10 @@
 """Builds every service, one function for each package. A new service is added to the `build_…` of its package.
 
-Each function gets what the earlier ones built and returns a small value with what later ones, the API or a stop need.
+Each function gets what the earlier ones built, and returns one of the small values of `gateway/parts.py`.
 `gateway/app.py` calls them in order.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -19,16 +18,15 @@ from gateway.artifacts.access import ResultAccess
 from gateway.artifacts.archiver import Archiver
 from gateway.artifacts.bucket import ArtifactBucket, bucket_of
 from gateway.artifacts.folder import ArtifactFolder
+from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import Clock, SystemClock, not_before
-from gateway.domain.ledger_clock import SweepHold
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.ledger_clock import LedgerClock
 from gateway.engine.poll import Poller
-from gateway.engine.port import Engine
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.submit import Submitter
 from gateway.engine.sweeper import Sweeper
@@ -45,13 +43,22 @@ from gateway.inputs.library import FileLibrary, file_link
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import ProviderUploads
 from gateway.inputs.remote_images import RemoteImages
+from gateway.parts import (
+    ArtifactParts,
+    Base,
+    EngineParts,
+    GenerationParts,
+    InputParts,
+    ReconciliationParts,
+    UpstreamParts,
+    WebhookParts,
+)
 from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.settings.load import Settings
 from gateway.store.files import FileLimits
 from gateway.store.opening import open_store
-from gateway.store.port import Store
 from gateway.telemetry import Observer
 from gateway.tokens import Signer
 from gateway.upstream.client import Upstream
@@ -60,86 +67,6 @@ from gateway.upstream.provider import Provider, accepting
 from gateway.webhooks.deliverer import Deliverer
 from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.signing import SigningKeys
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
-    """What every service may use."""
-
-    settings: Settings
-    observer: Observer
-    wall_clock: Clock  # the machine's own, or the one of a test
-    clock: Clock  # never before the newest moment of the ledger
-    store: Store
-    signer: Signer
-    notifier: Notifier
-    sweep_hold: SweepHold | None  # while the clock may be wrong, another time decides what is removed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamParts:
-    """The way to the providers."""
-
-    providers: dict[str, Provider]
-    client: Upstream
-    health: Health
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputParts:
-    """The images of clients."""
-
-    fetcher: Fetcher
-    blobs: Blobs
-    inputs: InputPreparer
-    files: FileLibrary
-    has_links: bool  # providers can read files from the gateway itself
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArtifactParts:
-    """The results."""
-
-    fetcher: Fetcher
-    store: ArtifactStore
-    thumbnails: Thumbnails
-    archiver: Archiver
-    access: ResultAccess
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineParts:
-    """What drives generations and removes what is past its life."""
-
-    engine: Engine
-    sweeper: Sweeper
-    ledger_clock: LedgerClock
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookParts:
-    """The deliveries to clients."""
-
-    fetcher: Fetcher
-    deliverer: Deliverer
-    endpoints: WebhookEndpoints
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReconciliationParts:
-    """The ways by which an attempt gets a task that no reply has named."""
-
-    callbacks: CallbackReceiver
-    attempts: OperatorDecisions
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationParts:
-    """What the API does with generations."""
-
-    generations: Generations
-    poll_advisor: PollAdvisor
-    event_source: EventStreamSource
 
 
 def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool) -> Base:
@@ -211,18 +138,21 @@ def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
         enabled=settings.thumbnails,
         on_change=base.notifier.changed,
     )
+    downloads = ResultDownloads(
+        fetcher=fetcher, providers=upstream.providers, upstream=upstream.client, clock=base.clock
+    )
     archiver = Archiver(
         store=base.store,
         artifacts=store,
         fetcher=fetcher,
+        downloads=downloads,
         providers=upstream.providers,
-        upstream=upstream.client,
         clock=base.clock,
         keep=timedelta(days=settings.keep_days),
         thumbnails=thumbnails,
         observer=base.observer,
     )
-    access = ResultAccess(upstream.providers, upstream.client, store, base.clock, redirect=settings.redirect)
+    access = ResultAccess(upstream.providers, upstream.client, downloads, store, base.clock, redirect=settings.redirect)
     return ArtifactParts(fetcher=fetcher, store=store, thumbnails=thumbnails, archiver=archiver, access=access)
 
 

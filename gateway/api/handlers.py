@@ -38,11 +38,7 @@ DIALECTS = (
     keevx.KEEVX,
 )
 # The shape of errors for paths that only one dialect has, also where such a path does not exist.
-ERROR_FORMATS = {
-    **{dialect.own_path: dialect.error for dialect in DIALECTS},
-    "/api/": openrouter.error,
-    **kling.ERROR_FORMATS,
-}
+ERROR_FORMATS = {path: dialect.error for dialect in DIALECTS for path in dialect.own_paths}
 HANDLERS: Handlers = (
     VideoGenerationController,
     video_events,

@@ -1,27 +1,34 @@
 """Finds the file of an output for a client: in the artifact store, or at its provider."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import datetime
+from pathlib import Path
 from typing import Literal, cast
 
 import httpx
 import structlog
 from msgspec import Struct
 
-from gateway.artifacts.archiver import EXTENSIONS, RESULT_MAX, content_call
-from gateway.artifacts.store import ArtifactStore
+from gateway.artifacts.archiver import EXTENSIONS
+from gateway.artifacts.result_download import RESULT_MAX, NoResult, ResultDownloads, content_call
+from gateway.artifacts.store import ArtifactStore, remove_files
 from gateway.clock import Clock
 from gateway.domain.adapter.content_encoding import BodyDecoder, UndecodableBody
 from gateway.domain.errors import ArtifactExpired, ArtifactMissing, NotFound, ProviderUnavailable
 from gateway.domain.generation.model import ArchivedFile, Generation, Output
-from gateway.fetch.fetcher import WHOLE
+from gateway.fetch.fetcher import WHOLE, FetchFailed, FetchRefused
 from gateway.fetch.file_body import TOTAL_SECONDS
+from gateway.media.image_decode import BYTES_MAX as IMAGE_BYTES_MAX
+from gateway.media.image_result import HEAD_BYTES, begins_image
 from gateway.upstream.client import NoAnswer, NotSent, Upstream
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
 Variant = Literal["video", "image", "thumbnail"]  # of the file of an output: the result itself, or its thumbnail
+CHUNK_BYTES = 256 * 1024  # of a copied file that are read at once
+RETRY_SECONDS = 30  # after which a client may ask again for a file that its provider did not give
 LINK_SECONDS = 3600.0  # the life of a link to the artifact store; a player that pauses longer gets a new one
 
 
@@ -51,6 +58,13 @@ class File(Struct, frozen=True, kw_only=True):
     kept_until: datetime
 
 
+class Copied(Struct, frozen=True):
+    """A file on the disk of this machine. The caller of `copy_image` removes it."""
+
+    path: Path
+    size: int  # in bytes
+
+
 class ResultAccess:
     """Gives access to the files of outputs."""
 
@@ -58,6 +72,7 @@ class ResultAccess:
         self,
         providers: Mapping[str, Provider],
         upstream: Upstream,
+        downloads: ResultDownloads,
         store: ArtifactStore,
         clock: Clock,
         *,
@@ -66,6 +81,7 @@ class ResultAccess:
         """With `redirect` clients are sent to the artifact store itself, if it can make links."""
         self._providers = providers
         self._upstream = upstream
+        self._downloads = downloads
         self._store = store
         self._clock = clock
         self._redirect = redirect
@@ -90,9 +106,50 @@ class ResultAccess:
             return Redirect(output.artifact.url)
         return await self._through(generation, output)
 
+    async def copy_image(self, generation: Generation, index: int) -> Copied:
+        """Download an image that only its provider has, in the same way as it is archived.
+
+        Raises `ProviderUnavailable` with the reason if the provider does not give it whole, or it is not an image, and
+        `StoreUnavailable`. On a failure no file is left.
+        """
+        path = self._store.partial()
+        try:
+            size = await self._copy_image(generation, generation.output(index), path)
+        except BaseException as error:
+            await asyncio.shield(asyncio.to_thread(remove_files, path))
+            if isinstance(error, FetchRefused | FetchFailed | NoResult | OSError):
+                message = f"The file of output {index} could not be fetched: {error}."
+                raise ProviderUnavailable(message, retry_after=RETRY_SECONDS) from error
+            raise
+        return Copied(path, size)
+
+    async def _copy_image(self, generation: Generation, output: Output, path: Path) -> int:
+        """Write the file to this path, and return its size in bytes."""
+        download, size = self._downloads.of(generation, output, max_bytes=IMAGE_BYTES_MAX), 0
+        with await asyncio.to_thread(path.open, "wb") as file:
+            async with aclosing(download.chunks()) as chunks:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    await asyncio.to_thread(file.write, chunk)
+        if download.broke_off is not None:
+            raise download.broke_off
+        if not begins_image(await asyncio.to_thread(_head, path)):
+            raise NoResult("what its provider sent is not an image")
+        return size
+
     def read(self, file: File, part: range) -> AsyncIterator[bytes]:
         """The bytes of a file in this range of positions, in small pieces."""
         return self._store.read(file.name, part.start, part.stop)
+
+    async def read_copy(self, file: Copied) -> AsyncIterator[bytes]:
+        """The bytes of a copied file, in small pieces."""
+        with await asyncio.to_thread(file.path.open, "rb") as opened:
+            while chunk := await asyncio.to_thread(opened.read, CHUNK_BYTES):
+                yield chunk
+
+    async def remove_copies(self, files: Iterable[Copied]) -> None:
+        """Remove copied files."""
+        await asyncio.shield(asyncio.to_thread(remove_files, *(file.path for file in files)))
 
     async def link(self, file: File, *, inline: bool) -> Redirect | None:
         """A link to the artifact store itself, or `None` when the gateway has to send the file."""
@@ -143,17 +200,18 @@ class ResultAccess:
                 signed, base_url=provider.base_url, timeout_seconds=TOTAL_SECONDS, headers=provider.headers
             )
         except (NotSent, NoAnswer) as error:
-            raise ProviderUnavailable("The provider did not hand over the file.", retry_after=30) from error
+            raise ProviderUnavailable("The provider did not hand over the file.", retry_after=RETRY_SECONDS) from error
         if response.status_code not in WHOLE:
             await response.aclose()
-            raise ProviderUnavailable(f"The provider answered {response.status_code} for the file.", retry_after=30)
+            message = f"The provider answered {response.status_code} for the file."
+            raise ProviderUnavailable(message, retry_after=RETRY_SECONDS)
         length = response.headers.get("content-length", "")
         decoder = BodyDecoder(response.headers.get("content-encoding", ""), RESULT_MAX)
         chunks = _chunks(response, decoder)
         try:
             await anext(chunks)
         except (httpx.HTTPError, UndecodableBody) as error:
-            raise ProviderUnavailable("The file broke off before its first byte.", retry_after=30) from error
+            raise ProviderUnavailable("The file broke off before its first byte.", retry_after=RETRY_SECONDS) from error
         content_type = response.headers.get("content-type", "application/octet-stream")
         # A provider that names no type sends nearly always MP4. Of an image the type alone gives the extension.
         declared = EXTENSIONS.get(content_type.partition(";")[0].strip().lower(), "bin")
@@ -163,6 +221,11 @@ class ResultAccess:
             length=int(length) if length.isascii() and length.isdigit() and decoder.is_plain else None,
             filename=f"{generation.id}-{output.index}.{'mp4' if generation.kind == 'video' else declared}",
         )
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 def _suffix(generation: Generation, variant: Variant) -> str:

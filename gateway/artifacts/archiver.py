@@ -6,38 +6,32 @@ A transfer ends when no byte has arrived for 30 seconds; its whole time is limit
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import aclosing, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from secrets import token_hex
 
-import httpx
 import structlog
-from msgspec.structs import replace
 
 from gateway.artifacts.file_writer import HashingFileWriter, Written
+from gateway.artifacts.result_download import RESULT_MAX, NoResult, NotNow, ResultDownloads, check_answer
 from gateway.artifacts.store import ArtifactStore, remove_files
 from gateway.artifacts.thumbnails import Thumbnails, thumbnail_name
 from gateway.clock import Clock
-from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.adapter.task import Artifact
 from gateway.domain.errors import InvalidImage, StoreUnavailable
 from gateway.domain.generation.archiving import FileArchived, FileFact, FileUnread
 from gateway.domain.generation.model import ArchivedFile, Generation, Output
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.failpoints import reach
-from gateway.fetch.download import Answer, Download
 from gateway.fetch.fetcher import (
-    REDIRECTS,
     AddressRefused,
-    BrokeOff,
     Fetcher,
     FetchFailed,
     FetchRefused,
     RedirectRefused,
 )
-from gateway.fetch.file_body import TOTAL_SECONDS
 from gateway.media.image_header import IMAGE_MAX, inspect
 from gateway.media.image_result import EXTENSIONS as IMAGE_EXTENSIONS
 from gateway.media.image_result import ImageChecker, NotChecked
@@ -45,33 +39,16 @@ from gateway.media.video_header import Media, read_media
 from gateway.store.artifacts import BEGUN_LIFE
 from gateway.store.port import Store
 from gateway.telemetry import ArchiveFinished, Observer
-from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.upstream.limiter import FairLimiter
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
-RESULT_MAX = 4 * 1024**3  # bytes of a result; those of an image are limited again before it is decoded
 THUMBNAIL_SECONDS = 3.0  # to fetch the provider's own thumbnail: the result waits for it, and is worth more
 STORE_SECONDS = 30.0  # without downloads after the artifact store has failed, which would fail again
 VIDEO_EXTENSIONS = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm", "video/x-matroska": "mkv"}
 EXTENSIONS = {**VIDEO_EXTENSIONS, **IMAGE_EXTENSIONS}  # media type → extension, of the results that are archived
 THUMBNAIL_TYPES = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})  # those that all browsers show
 THUMBNAIL_ACCEPT = "image/webp,image/png,image/jpeg,*/*;q=0.8"
-# Hosts that convert images on the way choose the format by the types that are named, so none is: the original is kept.
-ACCEPT = {"video": "video/*,*/*;q=0.8", "image": "image/*,*/*;q=0.8"}
-_GONE = frozenset({404, 410})  # the statuses that say that the file does not exist
-
-
-class _NoResult(Exception):
-    """The link leads to nothing, or to something that is not a file of the asked kind."""
-
-
-class _NotNow(FetchFailed):
-    """The host answered with something other than the file, and may say after how many seconds to try again."""
-
-    def __init__(self, message: str, retry_after_seconds: float | None) -> None:
-        super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
 
 
 class Archiver:
@@ -83,8 +60,8 @@ class Archiver:
         store: Store,
         artifacts: ArtifactStore,
         fetcher: Fetcher,
+        downloads: ResultDownloads,
         providers: Mapping[str, Provider],
-        upstream: Upstream,
         clock: Clock,
         keep: timedelta,
         thumbnails: Thumbnails,
@@ -93,8 +70,7 @@ class Archiver:
         self._store = store
         self._artifacts = artifacts
         self._fetcher = fetcher
-        self._providers = providers
-        self._upstream = upstream
+        self._downloads = downloads
         self._clock = clock
         self._keep = keep
         self._thumbnails = thumbnails
@@ -122,9 +98,9 @@ class Archiver:
         except FetchRefused as error:
             may_change = isinstance(error, AddressRefused | RedirectRefused)
             fact, reason = FileUnread(index=index, final=not may_change), str(error)
-        except _NoResult as error:
+        except NoResult as error:
             fact, reason = FileUnread(index=index, missing=True), str(error)
-        except _NotNow as error:
+        except NotNow as error:
             fact, reason = FileUnread(index=index, retry_after_seconds=error.retry_after_seconds), str(error)
         except (FetchFailed, NotChecked) as error:
             fact, reason = FileUnread(index=index), str(error)
@@ -167,7 +143,7 @@ class Archiver:
         limiter = (self._late if output.status.terminal else self._limiters).get(provider)
         try:
             async with nullcontext() if limiter is None else limiter.slot(generation.owner):
-                download = self._download(generation, output, provider)
+                download = self._downloads.of(generation, output)
                 async with aclosing(download.chunks()) as chunks:
                     written = await self._writer.write(chunks, partial, RESULT_MAX, flush=self._artifacts.flushes)
                 media = await self._media(generation.kind, partial, download.broke_off)
@@ -199,7 +175,7 @@ class Archiver:
         return FileArchived(output.index, archived)
 
     async def _media(self, kind: str, path: Path, broke_off: FetchFailed | None) -> Media:
-        """What the file is. Raises `_NoResult` when it is not a file of this kind, and `NotChecked`.
+        """What the file is. Raises `NoResult` when it is not a file of this kind, and `NotChecked`.
 
         When the transfer ended early, `broke_off` is raised unless the structure of the file shows that nothing is
         missing.
@@ -214,7 +190,7 @@ class Archiver:
         if broke_off is not None and not (isinstance(media, Media) and media.whole):
             raise broke_off
         if not isinstance(media, Media):
-            raise _NoResult(f"the file {media}")
+            raise NoResult(f"the file {media}")
         return media
 
     def _archived(
@@ -239,64 +215,6 @@ class Archiver:
             thumbnail_type=thumbnail_type,
         )
 
-    def _download(self, generation: Generation, output: Output, provider: str) -> Download:
-        """The download of an output's file, with the provider's key where it needs that."""
-        artifact = output.artifact
-
-        def ask(headers: Mapping[str, str]) -> AbstractAsyncContextManager[Answer]:
-            if artifact is None or artifact.needs_credential:
-                return self._with_credential(generation, output, provider, headers)
-            return self._openly(artifact.url, {"Accept": ACCEPT[generation.kind], **headers})
-
-        return Download(ask, max_bytes=RESULT_MAX, check=self._check)
-
-    @asynccontextmanager
-    async def _openly(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
-        async with self._fetcher.get(
-            url, max_bytes=RESULT_MAX, timeout_seconds=TOTAL_SECONDS, open_headers=headers
-        ) as fetched:
-            yield fetched
-
-    @asynccontextmanager
-    async def _with_credential(
-        self, generation: Generation, output: Output, name: str, headers: Mapping[str, str]
-    ) -> AsyncIterator[Answer]:
-        """A file that the provider gives to the holder of its key only.
-
-        The key is sent below the provider's base URL and nowhere else: a redirect is followed without it.
-        """
-        provider = self._providers.get(name)
-        call = None if provider is None else content_call(generation, output, provider)
-        if provider is None or call is None:
-            raise FetchRefused("The provider that keeps this file is no longer configured.")
-        call = replace(call, headers={**call.headers, **headers})
-        signed = provider.adapter.authorize(call, provider.credential, self._clock.now())
-        try:
-            response = await self._upstream.stream(
-                signed, base_url=provider.base_url, timeout_seconds=TOTAL_SECONDS, headers=provider.headers
-            )
-        except (NotSent, NoAnswer) as error:
-            raise FetchFailed(str(error)) from error
-        try:
-            if response.status_code not in REDIRECTS or "location" not in response.headers:
-                yield _Streamed(name, response)
-                return
-        finally:
-            await response.aclose()
-        opened = {"Accept": ACCEPT[generation.kind], **headers}
-        async with self._openly(redirected_to(provider.base_url + call.path, response), opened) as answer:
-            yield answer
-
-    def _check(self, answer: Answer) -> None:
-        """Raise `_NoResult` or `_NotNow` for an answer that is not the file."""
-        status = answer.status
-        if status in _GONE:
-            raise _NoResult(f"the answer was {status}")
-        wait = None
-        with suppress(ArithmeticError, ValueError):  # the header does not have a time that can be used
-            wait = retry_after_seconds(HttpReply(status=status, headers=answer.headers), self._clock.now)
-        raise _NotNow(f"the answer was {status}", wait)
-
     async def _fetch_thumbnail(self, output: Output, to: Path) -> str | None:
         """Write the provider's own thumbnail to `to` and return its media type.
 
@@ -310,52 +228,16 @@ class Archiver:
                 url, max_bytes=IMAGE_MAX, timeout_seconds=THUMBNAIL_SECONDS, open_headers={"Accept": THUMBNAIL_ACCEPT}
             ) as fetched:
                 if not fetched.is_whole:
-                    self._check(fetched)
+                    check_answer(fetched, self._clock)
                 content = b"".join([chunk async for chunk in fetched.chunks()])
             kind = inspect(content).content_type
             if kind not in THUMBNAIL_TYPES:
                 return None
             await asyncio.to_thread(to.write_bytes, content)
-        except (FetchRefused, FetchFailed, InvalidImage, _NoResult, OSError) as error:
+        except (FetchRefused, FetchFailed, InvalidImage, NoResult, OSError) as error:
             log.info("thumbnail_not_stored", index=output.index, error=str(error))
             return None
         return kind
-
-
-def content_call(generation: Generation, output: Output, provider: Provider) -> HttpCall | None:
-    """The call by which the holder of the provider's key gets an output's file, or `None` where it has no such call."""
-    attempt = generation.attempt(output.attempt_id or "")
-    ref = next((task.ref for task in attempt.tasks if task.slot == output.index), None)
-    if ref is None or provider.adapter.content is None:
-        return None
-    return provider.adapter.content(ref)
-
-
-def redirected_to(url: str, response: httpx.Response) -> str:
-    """The URL that a redirect leads to. It is not checked here: the fetcher checks each URL before it connects."""
-    location = response.headers["location"].strip().replace(" ", "%20")
-    try:
-        return str(httpx.URL(url).join(location))
-    except (httpx.InvalidURL, ValueError) as error:
-        raise FetchFailed("the provider redirects to what is not a valid URL") from error
-
-
-class _Streamed:
-    """The answer of a provider to a call with its key, as an `Answer` for `Download`."""
-
-    def __init__(self, host: str, response: httpx.Response) -> None:
-        self.host = host
-        self.status: int = response.status_code
-        self.headers: Mapping[str, str] = dict(response.headers)
-        self._response = response
-
-    async def raw(self) -> AsyncIterator[bytes]:
-        """See `Answer`."""
-        try:
-            async for chunk in self._response.aiter_raw():
-                yield chunk
-        except httpx.HTTPError as error:
-            raise BrokeOff(f"{self.host} broke the transfer off, or nothing more came") from error
 
 
 def _linked(path: Path, other: Path) -> bool:

@@ -284,7 +284,10 @@ def _models(bound: Mapping[str, Provider], settings: Settings, report: Report) -
 
 
 def _route(candidate: Candidate) -> str:
-    priced = f" ({_prices(candidate.prices)})" if candidate.prices else ""
+    kinds = {capability.kind for capability in candidate.capabilities}
+    priced = (
+        f" ({_prices(candidate.prices, 'an image' if kinds == {'image'} else 'a clip')})" if candidate.prices else ""
+    )
     return f"{candidate.provider}/{candidate.model}{priced}"
 
 
@@ -292,11 +295,11 @@ def _count(items: Collection[object], name: str) -> str:
     return f"{len(items) or 'no'} {name}{'s' * (len(items) > 1)}"
 
 
-def _prices(prices: Sequence[Price]) -> str:
-    """A price table on one line."""
+def _prices(prices: Sequence[Price], output: str) -> str:
+    """A price table on one line; `output` names what `per_clip` is the price of."""
     rows = []
     for price in prices:
-        sums = {"a clip": price.per_clip, "a second": price.per_second}
+        sums = {output: price.per_clip, "a second": price.per_second}
         amounts = " and ".join(f"{usd:g} USD {unit}" for unit, usd in sums.items() if usd is not None)
         sound = {True: "with audio", False: "silent", None: ""}[price.generate_audio]
         rows.append(" ".join(filter(None, (amounts, price.resolution, price.quality, price.mode, sound))))

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import httpx
 
-from gateway.artifacts.archiver import RESULT_MAX
+from gateway.artifacts.result_download import RESULT_MAX
 from gateway.domain.adapter.content_encoding import BodyDecoder, UndecodableBody
 from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Artifact, TaskRef

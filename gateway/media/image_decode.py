@@ -7,13 +7,17 @@ stranger. `gateway.media.image_result` starts it.
 
 import json
 import resource
+import struct
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.domain.errors import InvalidImage
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.media.image_header import inspect
+from gateway.media.image_pixels import check_png_pixels, filled_jpeg
+from gateway.media.image_structure import DamagedImage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +28,7 @@ BYTES_MAX = 64 * 1024**2  # of the file; an uncompressed image of 4096x4096 pixe
 PIXELS_MAX = 64_000_000
 SIDE_MAX = 640  # pixels of the longer side of the JPEG, as of the thumbnail of a video
 JPEG_BYTES_MAX = 1024 * 1024
-CPU_SECONDS = 20  # the largest accepted image takes 3 seconds on one slow core
+CPU_SECONDS = 20  # the largest accepted image takes 6 seconds on one slow core
 LIMITS = {
     # At the first limit the process gets a signal that no other cause has.
     resource.RLIMIT_CPU: (CPU_SECONDS, CPU_SECONDS + 5),
@@ -34,6 +38,7 @@ LIMITS = {
     resource.RLIMIT_CORE: (0, 0),
 }
 NOT_AN_IMAGE, NO_MEMORY = 3, 4  # exit codes
+_ROWS = 256  # that are compared at once
 _ORIENTATION = 0x0112  # the EXIF tag that says how a viewer must turn the image
 _ON_ITS_SIDE = frozenset({5, 6, 7, 8})  # its values for a turn by 90 or 270 degrees
 
@@ -54,6 +59,8 @@ def decode(path: Path, to: Path | None = None) -> ImageFacts:
         if image.width * image.height > PIXELS_MAX:
             raise InvalidImage("The image is larger than its header declared.")
         image.load()
+        if to is None:  # a thumbnail is drawn of an image that has passed this check
+            _check_pixels(facts.content_type, data, image)
         width, height = image.size
         if _orientation(image) in _ON_ITS_SIDE:
             width, height = height, width
@@ -63,6 +70,28 @@ def decode(path: Path, to: Path | None = None) -> ImageFacts:
             picture.getexif()[_ORIENTATION] = _orientation(image)
             ImageOps.exif_transpose(picture).save(to, "JPEG", quality=80, exif=b"")
     return ImageFacts(content_type=facts.content_type, bytes=facts.bytes, width=width, height=height)
+
+
+def _check_pixels(content_type: str, data: bytes, image: "Image") -> None:
+    """Raise `DamagedImage` if pixels are missing that the decoder has filled in without an error."""
+    from PIL.JpegImagePlugin import JpegImageFile  # noqa: PLC0415  # see above
+
+    if content_type == "image/png":
+        check_png_pixels(data)
+    if content_type != "image/jpeg":
+        return
+    try:
+        filled = filled_jpeg(data)
+    except (IndexError, KeyError, ValueError, ZeroDivisionError, struct.error) as error:
+        raise DamagedImage("The JPEG image is damaged: its headers contradict one another.") from error
+    if filled is None:
+        return
+    with JpegImageFile(BytesIO(filled)) as again:
+        again.load()
+        for top in range(0, image.height, _ROWS):
+            rows = (0, top, image.width, min(top + _ROWS, image.height))
+            if image.crop(rows).tobytes() != again.crop(rows).tobytes():
+                raise DamagedImage("The JPEG image is cut off: data of its pixels is missing before its end marker.")
 
 
 def _orientation(image: "Image") -> int:

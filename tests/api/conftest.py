@@ -25,6 +25,7 @@ from gateway.api.web.operation import described
 from gateway.app import Application
 from gateway.domain.generation.model import Generation
 from gateway.fetch.fetcher import FetchRefused, Posted
+from gateway.media.image_result import PROCESSES_MAX
 from gateway.settings.load import load
 from gateway.upstream.registry import load_adapters
 
@@ -240,10 +241,19 @@ class Gateway:
         self.upstream.word = word
         for _ in range(50):
             await self.clock.advance(40)
+            await self._until_decoded()
             left = [await self.stored(name) for name in await self.application.store.open_ids(self.clock.now())]
             if all(generation.status.terminal and generation.outputs[0].artifact is not None for generation in left):
                 return
         pytest.fail("the generations do not end")
+
+    async def _until_decoded(self) -> None:
+        """Wait for the processes that decode images: they take real time, and the clock here does not move."""
+        decoders = self.application._archiver._images._processes
+        for _ in range(PROCESSES_MAX):  # all of them are free
+            await decoders.acquire()
+        for _ in range(PROCESSES_MAX):
+            decoders.release()
 
     async def begin(self, generation_id: str) -> None:
         """Run until the provider is working on this generation."""

@@ -117,6 +117,15 @@ async def test_keys_come_from_the_environment_and_from_files(start: Any, tmp_pat
     check_error(await gateway.client.get(VIDEOS), 401, "invalid_api_key")
 
 
+async def test_a_key_with_the_form_of_a_jwt_is_a_known_key(start: Any) -> None:
+    key = f"{'a' * 20}.{'b' * 20}.{'c' * 20}"
+    gateway = await start(environ={"VIDEO_GATEWAY_API_KEY": key}, keys=False)
+    async with gateway.client_of(key) as client:
+        assert (await client.get(VIDEOS)).status_code == 200
+        message = (await client.get("/v1/nothing")).json()["error"]["message"]
+    assert "not known" not in message
+
+
 async def test_a_key_in_the_variable_alone_is_enough(start: Any) -> None:
     key = "variable-" + "e" * 20
     gateway = await start(environ={"VIDEO_GATEWAY_API_KEY": key}, keys=False)

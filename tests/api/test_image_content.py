@@ -1,5 +1,6 @@
 """The content of archived images: variants, tokens, names, and ids under the path of the other kind."""
 
+import gzip
 from hashlib import sha256
 from typing import Any
 
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 
 from gateway.api.web.links import CONTENT
 from gateway.domain.adapter.task import Artifact
+from gateway.domain.errors import ProviderUnavailable
 from gateway.domain.generation.model import Generation
 
 from .conftest import Body
@@ -170,3 +172,36 @@ async def test_a_file_that_only_the_gateway_can_fetch_is_passed_through(
     answer = await made.client.get(made.path)
     assert (answer.content, answer.headers["content-type"]) == (FILE, said)
     assert answer.headers["content-disposition"] == f'inline; filename="{made.id}-0.{extension}"'
+
+
+async def test_an_image_that_needs_the_providers_key_is_copied_with_it(gateway: Any) -> None:
+    artifact = Artifact(url="https://relay.example/v1/videos/t/content", needs_credential=True)
+    made = await make(gateway, provider="kling_relay", kept=None, artifact=artifact)
+    content = PICTURE + bytes(1000)
+    packed = gzip.compress(content)
+    headers = {"content-type": "image/jpeg", "content-encoding": "gzip", "content-length": str(len(packed))}
+    gateway.upstream.file = lambda: httpx.Response(200, headers=headers, stream=Body(packed))
+    artifacts = gateway.application.litestar.state.context.artifacts
+    copied = await artifacts.copy_image(made.generation, 0)
+    assert (copied.path.read_bytes(), copied.size) == (content, len(content))
+    assert "authorization" in gateway.upstream.requests[-1].headers
+    await artifacts.remove_copies([copied])
+    assert not copied.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (httpx.Response(404), "the answer was 404"),
+        (httpx.Response(200, headers={"content-length": "5000"}, stream=Body(PICTURE)), "5,000 bytes"),
+    ],
+)
+async def test_an_image_that_its_provider_does_not_give_whole_is_not_copied(
+    gateway: Any, answer: httpx.Response, reason: str
+) -> None:
+    artifact = Artifact(url="https://relay.example/v1/videos/t/content", needs_credential=True)
+    made = await make(gateway, provider="kling_relay", kept=None, artifact=artifact)
+    gateway.upstream.file = lambda: answer
+    with pytest.raises(ProviderUnavailable, match=reason):
+        await gateway.application.litestar.state.context.artifacts.copy_image(made.generation, 0)
+    assert list(gateway.application.artifact_store.partial().parent.iterdir()) == []

@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.artifacts import access
+
 IMAGES = "/v1/images/generations"
 EDITS = "/v1/images/edits"
 BODY = {"model": "keevx/image", "prompt": "A lake"}
@@ -441,3 +443,69 @@ async def test_fields_of_openai_that_cannot_be_honoured_are_refused(
 ) -> None:
     response = await untouched.client.post(IMAGES, json={**BODY, name: value})
     assert reason in check_error(response, 400, "invalid_parameter", name)
+
+
+BYTES = {**BODY, "response_format": "b64_json"}
+KEYED = {"idempotency-key": "one"}
+
+
+async def not_kept(gateway: Any, check_error: Any, body: dict[str, Any]) -> str:
+    """Let a call for bytes fail because the host of the file does not answer; return the message."""
+    gateway.upstream.withheld = True
+    response = await images(gateway, json=body, headers=KEYED)
+    message: str = check_error(response, 502, "image_not_readable", "response_format")
+    assert response.json()["error"]["generation_id"] == (await the_one(gateway))["id"]
+    return message
+
+
+def partial_files(gateway: Any) -> list[Any]:
+    folder = gateway.application.artifact_store.partial().parent
+    return list(folder.iterdir())
+
+
+async def test_the_bytes_of_an_image_that_only_its_host_has_are_fetched(gateway: Any, check_error: Any) -> None:
+    message = await not_kept(gateway, check_error, {**BYTES, "n": 2})
+    assert "is not for the gateway" in message
+    assert "the same Idempotency-Key, buys nothing" in message
+    gateway.upstream.withheld = False
+    content = gateway.upstream.content = PNG + bytes(100_000)
+    response = await gateway.client.post(IMAGES, json={**BYTES, "n": 2}, headers=KEYED)
+    assert response.status_code == 200, response.text
+    assert [base64.b64decode(image["b64_json"]) for image in response.json()["data"]] == [content, content]
+    assert int(response.headers["content-length"]) == len(response.content)
+    assert (await the_one(gateway))["data"][0]["provider_url"] == gateway.upstream.url, "still not kept"
+    assert len(gateway.upstream.submits) == 1
+    assert partial_files(gateway) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"<!doctype html><title>Not found</title>", "not an image"), (b"", "not an image"), (PNG + bytes(5000), "4,000")],
+)
+async def test_what_is_not_the_image_is_not_sent_as_its_bytes(
+    gateway: Any, check_error: Any, monkeypatch: pytest.MonkeyPatch, content: bytes, reason: str
+) -> None:
+    await not_kept(gateway, check_error, BYTES)
+    gateway.upstream.withheld, gateway.upstream.content = False, content
+    monkeypatch.setattr(access, "IMAGE_BYTES_MAX", 4000)
+    response = await gateway.client.post(IMAGES, json=BYTES, headers=KEYED)
+    assert reason in check_error(response, 502, "image_not_readable", "response_format")
+    assert partial_files(gateway) == []
+
+
+async def test_a_host_that_sends_an_image_too_slowly_is_not_waited_for(gateway: Any, check_error: Any) -> None:
+    await not_kept(gateway, check_error, BYTES)
+    begun = asyncio.Event()
+
+    @asynccontextmanager
+    async def slow(*_: Any, **__: Any) -> AsyncIterator[Any]:
+        begun.set()
+        await asyncio.Event().wait()
+        yield None
+
+    gateway.application.result_fetcher.get = slow
+    async with call(gateway, json=BYTES, headers=KEYED) as waiting:
+        await begun.wait()
+        await gateway.clock.advance(61)
+        assert "within 60 s" in check_error(await waiting, 502, "image_not_readable", "response_format")
+    assert partial_files(gateway) == []

@@ -3,8 +3,9 @@
 import asyncio
 import base64
 import json
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 import httpx
@@ -15,7 +16,8 @@ from mcp_types import Result
 from gateway.api.generations.image_parameters import IMAGE_PARAMETERS
 from gateway.api.generations.parameter import Holder
 from gateway.api.generations.parameters import VIDEO_PARAMETERS
-from gateway.api.mcp.tools import TOOLS
+from gateway.api.mcp import service
+from gateway.api.mcp.tools import TOOLS, run
 
 from ..mcp_clients import CancelTask, Params, State, Tasks, UpdateTask, connected, create_task, task
 
@@ -46,6 +48,26 @@ async def call(gateway: Any, method: str, *, client: Any = None, headers: Any = 
         "/mcp", json=body, headers={**own, **(headers or {})}
     )
     return answer
+
+
+def waits(gateway: Any) -> asyncio.Event:
+    """Is set when a call has begun to wait for its generation, so that a test can move the clock."""
+    notifier, begun = gateway.application._notifier, asyncio.Event()
+    listen = notifier.listen
+
+    @contextmanager
+    def heard(*arguments: Any, **named: Any) -> Iterator[Any]:
+        with listen(*arguments, **named) as listener:
+            begun.set()
+            yield listener
+
+    notifier.listen = heard
+    return begun
+
+
+def assert_words_of_tools(value: object) -> None:
+    """A caller of tools has no paths, headers or queries to follow."""
+    assert not re.findall(r"[^ ]*/v1/(?!files)[^ ]*|Idempotency-Key|HTTP|[Hh]eader|\?\w+=", json.dumps(value)), value
 
 
 def structured(result: Any) -> dict[str, Any]:
@@ -104,6 +126,13 @@ async def test_initialize_answers_with_a_version_that_both_have(gateway: Any, wa
 async def test_a_notification_is_accepted_and_not_answered(gateway: Any) -> None:
     answer = await gateway.client.post("/mcp", json={"jsonrpc": "2.0", "method": "notifications/initialized"})
     assert (answer.status_code, answer.content) == (202, b"")
+
+
+async def test_the_tools_are_described_without_paths(gateway: Any) -> None:
+    answer = await call(gateway, "tools/list")
+    assert_words_of_tools(answer.json()["result"])
+    create = next(tool for tool in answer.json()["result"]["tools"] if tool["name"] == "create_generation")
+    assert "list_models lists them" in json.dumps(create["inputSchema"]["properties"]["model"])
 
 
 @ERAS
@@ -360,6 +389,33 @@ async def test_a_bad_argument_is_an_error_that_names_it(
     assert (body["error"]["code"], body["error"]["param"]) == (code, param), body
     assert body["request_id"] == answer.headers["x-request-id"]
     assert ("routes" in body["error"]) == (code == "unsupported_parameter")
+    assert_words_of_tools(body)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({**BODY, "kind": "image"}, "makes videos: use create_generation with the kind `video`"),
+        ({"model": "keevx/image", "prompt": "x"}, "makes images: use create_generation with the kind `image`"),
+        ({**BODY, "kind": "image", "duration": 5}, "create_generation with the kind `video` makes videos"),
+        ({**BODY, "stream": True}, "wait_for_generation"),
+        ({"model": "zzz", "prompt": "x"}, "list_models lists the models"),
+    ],
+)
+async def test_a_refusal_names_the_tool_that_helps(untouched: Any, arguments: dict[str, Any], words: str) -> None:
+    """The HTTP API names a path there."""
+    answer = await call(untouched, "tools/call", name="create_generation", arguments=arguments)
+    body = answer.json()["result"]["structuredContent"]
+    assert words in json.dumps(body["error"])
+    assert_words_of_tools(body)
+
+
+async def test_a_quote_names_tools_in_the_reasons_of_routes(untouched: Any) -> None:
+    answer = await call(untouched, "tools/call", name="quote_generation", arguments={**BODY, "kind": "image"})
+    quote = answer.json()["result"]["structuredContent"]
+    assert "create_generation with the kind `video`" in quote["left_out"][0]["reasons"][0]["message"]
+    assert "create_generation with the kind `video`" in quote["summary"][0]
+    assert_words_of_tools(quote)
 
 
 @pytest.mark.parametrize("arguments", [[], "x", 7])
@@ -436,7 +492,7 @@ async def test_a_create_goes_on_when_its_client_leaves(
     served: Any, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = served.application.store
-    begun, released = asyncio.Event(), asyncio.Event()
+    begun, left, released = asyncio.Event(), asyncio.Event(), asyncio.Event()
     create = store.create
 
     async def slow(*arguments: Any, **named: Any) -> Any:
@@ -444,7 +500,15 @@ async def test_a_create_goes_on_when_its_client_leaves(
         await released.wait()
         return await create(*arguments, **named)
 
+    async def watched(*arguments: Any) -> Any:
+        try:
+            return await run(*arguments)
+        except asyncio.CancelledError:
+            left.set()
+            raise
+
     monkeypatch.setattr(store, "create", slow)
+    monkeypatch.setattr(service, "run", watched)
 
     async def report(*_: Any) -> None:
         """With a callback for progress the answer is a stream, which ends when the client leaves."""
@@ -454,7 +518,7 @@ async def test_a_create_goes_on_when_its_client_leaves(
         await begun.wait()
         leaving.cancel()
         await asyncio.wait([leaving])
-        await asyncio.sleep(0.05)  # until the server has seen it: nothing tells a test when
+        await left.wait()
         released.set()
         for _ in range(100):
             await served.clock.advance(1)
@@ -500,7 +564,7 @@ async def waiting(served: Any, calling: "asyncio.Task[Any]", step: float = 1) ->
     while not calling.done():
         await served.clock.advance(step)
         moved += step
-        await asyncio.sleep(0.01)
+        await asyncio.wait([calling], timeout=0.01)  # the answer comes over a socket, which has no clock
         assert moved < 100, "the call is not answered"
     return moved
 
@@ -514,8 +578,9 @@ async def test_a_wait_ends_in_time_and_says_that_it_was_shortened(
     await served.begin(made["id"])
     async with opened(mode=mode) as client:
         await client.list_tools()  # the client would do it later, to check the answer
+        begun = waits(served)
         calling = asyncio.create_task(client.call_tool("wait_for_generation", {"id": made["id"], **arguments}))
-        await asyncio.sleep(0.2)  # the call has to arrive before the clock moves
+        await begun.wait()
         moved = await waiting(served, calling)
         answer = structured(await calling)
     assert seconds - 1 <= moved <= seconds + 1
@@ -534,10 +599,11 @@ async def test_a_wait_ends_with_the_generation_and_reports_its_progress(served: 
 
     async with opened() as client:
         await client.list_tools()
+        begun = waits(served)
         calling = asyncio.create_task(
             client.call_tool("wait_for_generation", {"id": made["id"]}, progress_callback=report)
         )
-        await asyncio.sleep(0.2)
+        await begun.wait()
         served.upstream.word = "completed"
         await waiting(served, calling)
         answer = structured(await calling)
@@ -560,8 +626,9 @@ async def test_a_stop_ends_the_waits(served: Any, opened: Open) -> None:
     await served.begin(made["id"])
     async with opened() as client:
         await client.list_tools()
+        begun = waits(served)
         calling = asyncio.create_task(client.call_tool("wait_for_generation", {"id": made["id"]}))
-        await asyncio.sleep(0.2)
+        await begun.wait()
         served.application.drain()
         async with asyncio.timeout(5):
             structured(await calling)
@@ -572,8 +639,9 @@ async def test_waits_count_as_long_polls(start: Any) -> None:
     made = await gateway.create()
     await gateway.begin(made["id"])
     arguments = {"id": made["id"]}
+    begun = waits(gateway)
     first = asyncio.create_task(call(gateway, "tools/call", name="wait_for_generation", arguments=arguments))
-    await asyncio.sleep(0.1)
+    await begun.wait()
     second = await call(gateway, "tools/call", name="wait_for_generation", arguments=arguments)
     assert second.json()["result"]["structuredContent"]["error"]["code"] == "overloaded"
     await gateway.clock.advance(20)

@@ -576,6 +576,8 @@ def test_check_shows_what_matters_and_each_model_by_its_routes(monkeypatch: pyte
         api_key = "env:A"
         [providers.keevx.models.V]
         prices = [{resolution = "720p", per_second = 0.1}, {per_clip = 1}]
+        [providers.keevx.models.image]
+        prices = [{per_clip = 0.2}]
         [models.hero]
         routes = ["keevx/V"]
         order = "cheapest"
@@ -592,7 +594,7 @@ def test_check_shows_what_matters_and_each_model_by_its_routes(monkeypatch: pyte
         r"webhooks +the secret is configured",
         r"drain_seconds +125: a stop takes this long at most; the supervisor must wait longer .*",
         # In the order of the providers in the file.
-        rf"model +auto, 6 routes: {relay},\n +keevx/V {price}, keevx/KL, keevx/image",
+        rf"model +auto, 6 routes: {relay},\n +keevx/V {price}, keevx/KL, keevx/image \(0\.2 USD an image\)",
         r"model +kling, 3 routes: kling_relay/kling-v2-master, .*",
         rf"model +hero, 1 route, cheapest: keevx/V {price}",
         r"models +and 6 more, one for each route: .*",

@@ -1,26 +1,31 @@
 """What every dialect has, and the calls that their handlers share."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from litestar import Request
+from litestar import Request, post, route
 from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
 
 from gateway.api.generations.creating import Read, create, created_headers, wanted
 from gateway.api.generations.public_ids import generation_id, public_id
+from gateway.api.web.answers import GET
 from gateway.api.web.context import Context, context_of
 from gateway.api.web.error_format import ErrorFormat
 from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.links import Links
+from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params, path_id
 from gateway.domain.adapter.request import Kind
-from gateway.domain.errors import InvalidParameter, NotFound
+from gateway.domain.errors import NotFound
 from gateway.domain.generation.model import Generation, WebhookFormat
 from gateway.domain.generation.summary import FileSource, OutputSummary, Problem, Summary
 
 Call = Request[Any, Any, State]
+Answer = Callable[[Generation, Links, Mapping[str, str]], ASGIResponse]  # of a generation, with these headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +33,7 @@ class Dialect:
     """The shape of another API over the same generations."""
 
     id_prefix: str  # of the ids that its answers have: see `gateway.api.generations.public_ids`
-    own_path: str  # what the paths that only it has begin with
+    own_paths: tuple[str, ...] = ()  # what the paths that only it has begin with, also those that do not exist
     error: ErrorFormat
     read: Read  # its body of a create → the fields of a create request; raises 400 in its own words
     webhook: WebhookFormat | None = None  # in whose words its `callback_url` is called; None: in the gateway's own
@@ -70,6 +75,40 @@ async def read_generation(
     return context, generation, poll_headers(generation, context.poll_advisor) | cost_header(generation)
 
 
+def creator(
+    dialect: Dialect, path: str, location: str, operation: Operation, answer: Answer, *, kind: Kind = "video"
+) -> HTTPRouteHandler:
+    """The handler of `POST path` that creates a generation; `location` as in `create_in`."""
+
+    @post(path, status_code=operation.status, error_format=dialect.error, operation=operation)
+    async def create_generation(request: Call) -> ASGIResponse:
+        """Create a generation."""
+        context, generation, headers = await create_in(dialect, request, location, kind)
+        return answer(generation, context.links(request), headers)
+
+    return create_generation
+
+
+def reader(
+    dialect: Dialect,
+    path: str,
+    operation: Operation,
+    answer: Answer,
+    *,
+    kind: Kind | None = None,
+    ignored: Collection[str] = (),
+) -> HTTPRouteHandler:
+    """The handler of `GET path` that reads a generation; `kind` and `ignored` as in `read_generation`."""
+
+    @route(path, http_method=GET, error_format=dialect.error, operation=operation)
+    async def read_one(request: Call) -> ASGIResponse:
+        """Read a generation."""
+        context, generation, headers = await read_generation(request, ignored, kind)
+        return answer(generation, context.links(request), headers)
+
+    return read_one
+
+
 @contextmanager
 def naming_id(request: Call) -> Iterator[None]:
     """Let a 404 name the generation by the id that the client has sent, and not by the stored one."""
@@ -78,18 +117,6 @@ def naming_id(request: Call) -> Iterator[None]:
     except NotFound as error:
         error.detail = error.detail.replace(generation_id(request), path_id(request, "generation_id"))
         raise
-
-
-def url_member(value: object, name: str) -> object:
-    """The image in `{"url": …}`, or the value itself if it is not an object. Raises `InvalidParameter`.
-
-    `"type": "image_url"` beside it says what the image is anyway, as `@ai-sdk/xai` sends it.
-    """
-    if not isinstance(value, Mapping):
-        return value
-    if value.keys() - {"type"} != {"url"} or value.get("type", "image_url") != "image_url":
-        raise InvalidParameter(f"`{name}` must be an object with one member, `url`.", param=name)
-    return value["url"]
 
 
 def file_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:

@@ -6,17 +6,16 @@ Source: FoxAPI's pages of task management; what the client `evolink` for Node se
 from collections.abc import Mapping
 from typing import Literal
 
-from litestar import post, route
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
-from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, problem_of, read_generation
+from gateway.api.dialects.dialect import Dialect, creator, file_url, problem_of, reader
 from gateway.api.generations.creating import Fields
 from gateway.api.generations.foxapi_fields import PROVIDER, with_options
 from gateway.api.generations.parameters import CreateVideo
 from gateway.api.generations.public_ids import FOXAPI as PREFIX
-from gateway.api.web.answers import GET, json_answer, unix
+from gateway.api.web.answers import json_answer, unix
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
@@ -139,19 +138,19 @@ def error(info: ErrorInfo) -> ErrorAnswer:
     )
 
 
-FOXAPI = Dialect(id_prefix=PREFIX, own_path="/foxapi/", error=error, read=fields, webhook="foxapi")
+FOXAPI = Dialect(id_prefix=PREFIX, own_paths=("/foxapi/",), error=error, read=fields, webhook="foxapi")
 
 
-def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
-    """The answer to a read at any path that FoxAPI shares."""
+def answer(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
+    """The answer to a create, and to a read at any path that FoxAPI shares."""
     return json_answer(task_view(generation, links), dict(headers))
 
 
-@post(
+create_task = creator(
+    FOXAPI,
     "/foxapi/v1/videos/generations",
-    status_code=200,
-    error_format=error,
-    operation=Operation(
+    "/foxapi/v1/tasks/{id}",
+    Operation(
         id="foxapiCreateVideo",
         summary="Create a generation in FoxAPI's shape",
         body=CreateVideo,
@@ -159,32 +158,19 @@ def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]
         error_body=FoxErrorAnswer,
         errors=(*BODY_ERRORS, 404, 409, 422),
     ),
+    answer,
 )
-async def create_task(request: Call) -> ASGIResponse:
-    """Create a generation."""
-    context, generation, headers = await create_in(FOXAPI, request, "/foxapi/v1/tasks/{id}")
-    return json_answer(task_view(generation, context.links(request)), headers)
 
 
 def _reader(path: str, operation_id: str) -> HTTPRouteHandler:
-    @route(
-        path,
-        http_method=GET,
-        error_format=error,
-        operation=Operation(
-            id=operation_id,
-            summary="Read a generation in FoxAPI's shape, by any of its ids",
-            answer=FoxTask,
-            error_body=FoxErrorAnswer,
-            errors=(400, 404, 503),
-        ),
+    operation = Operation(
+        id=operation_id,
+        summary="Read a generation in FoxAPI's shape, by any of its ids",
+        answer=FoxTask,
+        error_body=FoxErrorAnswer,
+        errors=(400, 404, 503),
     )
-    async def read_task(request: Call) -> ASGIResponse:
-        """Read a generation."""
-        context, generation, headers = await read_generation(request, {"sync_upstream"})
-        return answer_read(generation, context.links(request), headers)
-
-    return read_task
+    return reader(FOXAPI, path, operation, answer, ignored={"sync_upstream"})
 
 
 HANDLERS = (

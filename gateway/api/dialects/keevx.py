@@ -8,12 +8,12 @@ same.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from litestar import post, route
+from litestar import route
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url
+from gateway.api.dialects.dialect import Call, Dialect, creator, file_url, naming_id
 from gateway.api.generations.creating import own_fields
 from gateway.api.generations.public_ids import KEEVX_IMAGE, KEEVX_VIDEO, parse_id
 from gateway.api.web.answers import GET, json_answer
@@ -247,10 +247,10 @@ def _format(kind: Kind) -> ErrorFormat:
 
 
 video_error, image_error = _format("video"), _format("image")
-KEEVX = Dialect(id_prefix=KEEVX_VIDEO, own_path="/keevx/", error=video_error, read=own_fields, webhook="keevx")
+KEEVX = Dialect(id_prefix=KEEVX_VIDEO, own_paths=("/keevx/",), error=video_error, read=own_fields, webhook="keevx")
 KEEVX_IMAGES = Dialect(
     id_prefix=KEEVX_IMAGE,
-    own_path="/keevx/v1/image_generate",
+    own_paths=("/keevx/v1/image_generate",),
     error=image_error,
     read=own_fields,  # Keevx's names are ours too, and an absent model is `auto`
     webhook="keevx",
@@ -260,27 +260,20 @@ _ERRORS = (*BODY_ERRORS, 404, 409)
 
 def _creator(dialect: Dialect, kind: Kind, body: type[Struct]) -> HTTPRouteHandler:
     path = f"/keevx/v1/{TASK_TYPE[kind]}"
-
-    @post(
-        path,
-        status_code=200,
-        error_format=dialect.error,
-        operation=Operation(
-            id=f"keevxCreate{kind.capitalize()}",
-            summary=f"Create {kind}s in Keevx's shape: one task for each",
-            body=body,
-            answer=KeevxStarted,
-            error_body=KeevxError,
-            errors=_ERRORS,
-        ),
+    operation = Operation(
+        id=f"keevxCreate{kind.capitalize()}",
+        summary=f"Create {kind}s in Keevx's shape: one task for each",
+        body=body,
+        answer=KeevxStarted,
+        error_body=KeevxError,
+        errors=_ERRORS,
     )
-    async def create_tasks(request: Call) -> ASGIResponse:
-        """Create a generation."""
-        _, generation, headers = await create_in(dialect, request, f"{path}/{{id}}", kind)
-        ids = tuple(dialect.id(generation, index) for index in range(generation.request.count))
-        return json_answer(KeevxStarted(0, "ok", KeevxTaskIds(ids)), headers)
 
-    return create_tasks
+    def answer(generation: Generation, _: Links, headers: Mapping[str, str]) -> ASGIResponse:
+        ids = tuple(dialect.id(generation, index) for index in range(generation.request.count))
+        return json_answer(KeevxStarted(0, "ok", KeevxTaskIds(ids)), dict(headers))
+
+    return creator(dialect, path, f"{path}/{{id}}", operation, answer, kind=kind)
 
 
 def _reader(dialect: Dialect, kind: Kind, answer: type[Struct]) -> HTTPRouteHandler:
@@ -304,7 +297,8 @@ def _reader(dialect: Dialect, kind: Kind, answer: type[Struct]) -> HTTPRouteHand
         public = parse_id(text)
         if public is None:
             raise _no_task(text)
-        generation = await context.generations.read(public.generation_id, key, kind=kind)
+        with naming_id(request):
+            generation = await context.generations.read(public.generation_id, key, kind=kind)
         if public.output >= len(generation.outputs):
             raise _no_task(text)
         headers = poll_headers(generation, context.poll_advisor) | cost_header(generation)

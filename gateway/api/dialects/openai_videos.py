@@ -11,6 +11,7 @@ from litestar import delete, post, route
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from gateway.api.dialects.dialect import Call, Dialect, naming_id, problem_of
 from gateway.api.generations.create_request import Given
@@ -156,14 +157,14 @@ def size_text(settings: Settings) -> str | None:
     return f"{longer}x{side}" if ratio >= 1 else f"{side}x{longer}"
 
 
-OPENAI = Dialect(id_prefix=PREFIX, own_path="/openai/", error=openai_error, read=fields)
+OPENAI = Dialect(id_prefix=PREFIX, error=openai_error, read=fields)
 
 
 def created_view(generation: Generation, links: Links) -> OpenAIVideoCreated:
     """The answer to a create: the object, and where a client of OpenRouter reads it."""
     view = video_view(generation)
     return OpenAIVideoCreated(
-        **{name: getattr(view, name) for name in view.__struct_fields__ if name != "object"},
+        **asdict(view),
         polling_url=f"{links.base}{OPENROUTER_PATH}/{public_id(OPENROUTER, generation.id)}",
     )
 

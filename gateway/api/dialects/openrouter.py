@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Literal
 
-from litestar import post, route
+from litestar import route
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, read_generation, url_member
+from gateway.api.dialects.dialect import Call, Dialect, creator, file_url, naming_id, reader
 from gateway.api.dialects.openai_videos import OPENROUTER_PATH as PATH
 from gateway.api.dialects.openai_videos import require_ready, size_text
 from gateway.api.generations.content import send_content
@@ -219,7 +219,7 @@ def _image(item: object, name: str, others: frozenset[str] | set[str] = frozense
     unknown = sorted(map(str, item.keys() - {"type", "image_url"} - others))
     if unknown:
         raise InvalidParameter(f"`{name}.{unknown[0]}` is not known; leave it out.", param=f"{name}.{unknown[0]}")
-    return url_member(item["image_url"], f"{name}.image_url")
+    return item["image_url"]
 
 
 def _options(provider: object) -> Iterator[Given]:
@@ -294,7 +294,9 @@ def error(info: ErrorInfo) -> ErrorAnswer:
     return ErrorAnswer(OpenRouterErrorAnswer(OpenRouterErrorBody(info.status, info.message, metadata)), info.status)
 
 
-OPENROUTER = Dialect(id_prefix=PREFIX, own_path="/openrouter/", error=error, read=fields, webhook="openrouter")
+OPENROUTER = Dialect(
+    id_prefix=PREFIX, own_paths=("/openrouter/", "/api/"), error=error, read=fields, webhook="openrouter"
+)
 
 
 def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
@@ -310,47 +312,27 @@ def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]
 
 
 def _creator(name: str, base: str) -> HTTPRouteHandler:
-    @post(
-        f"{base}/videos",
-        status_code=202,
-        error_format=error,
-        operation=Operation(
-            id=f"{name}CreateVideo",
-            summary="Create a generation in OpenRouter's shape",
-            body=OpenRouterCreate,
-            answer=OpenRouterVideo,
-            status=202,
-            error_body=OpenRouterErrorAnswer,
-            errors=(*BODY_ERRORS, 404, 409, 422),
-        ),
+    operation = Operation(
+        id=f"{name}CreateVideo",
+        summary="Create a generation in OpenRouter's shape",
+        body=OpenRouterCreate,
+        answer=OpenRouterVideo,
+        status=202,
+        error_body=OpenRouterErrorAnswer,
+        errors=(*BODY_ERRORS, 404, 409, 422),
     )
-    async def create_video(request: Call) -> ASGIResponse:
-        """Create a generation."""
-        context, generation, headers = await create_in(OPENROUTER, request, f"{base}/videos/{{id}}")
-        return answer_create(generation, context.links(request), headers)
-
-    return create_video
+    return creator(OPENROUTER, f"{base}/videos", f"{base}/videos/{{id}}", operation, answer_create)
 
 
 def _reader(name: str, base: str) -> HTTPRouteHandler:
-    @route(
-        f"{base}/videos/{{generation_id:str}}",
-        http_method=GET,
-        error_format=error,
-        operation=Operation(
-            id=f"{name}ReadVideo",
-            summary="Read a generation in OpenRouter's shape, by any of its ids",
-            answer=OpenRouterVideo,
-            error_body=OpenRouterErrorAnswer,
-            errors=(400, 404, 503),
-        ),
+    operation = Operation(
+        id=f"{name}ReadVideo",
+        summary="Read a generation in OpenRouter's shape, by any of its ids",
+        answer=OpenRouterVideo,
+        error_body=OpenRouterErrorAnswer,
+        errors=(400, 404, 503),
     )
-    async def read_video(request: Call) -> ASGIResponse:
-        """Read a generation."""
-        context, generation, headers = await read_generation(request, kind="video")
-        return answer_read(generation, context.links(request), headers)
-
-    return read_video
+    return reader(OPENROUTER, f"{base}/videos/{{generation_id:str}}", operation, answer_read, kind="video")
 
 
 def _content(name: str, base: str) -> HTTPRouteHandler:
@@ -373,7 +355,8 @@ def _content(name: str, base: str) -> HTTPRouteHandler:
     )
     async def video_content(request: Call) -> ASGIResponse:
         """Send the file, as the content path of a generation does; 409 while it is not ready."""
-        return await send_content(request, "video", require_ready)
+        with naming_id(request):
+            return await send_content(request, "video", require_ready)
 
     return video_content
 

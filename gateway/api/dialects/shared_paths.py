@@ -1,12 +1,12 @@
 """Paths that several dialects share: the id of the generation says whose words the answer has."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from litestar import post, route
 from litestar.response.base import ASGIResponse
 
 from gateway.api.dialects import foxapi, kling, openai_videos, openrouter, xai
-from gateway.api.dialects.dialect import Call, Dialect, naming_id, read_generation
+from gateway.api.dialects.dialect import Answer, Call, Dialect, naming_id, read_generation
 from gateway.api.generations.content import send_content
 from gateway.api.generations.creating import create, created_headers, normalised
 from gateway.api.generations.form import read_create
@@ -23,19 +23,17 @@ from gateway.api.web.query import Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.generation.model import Generation
 
-AnswerRead = Callable[[Generation, Links, Mapping[str, str]], ASGIResponse]
-
 
 def _own(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
     return json_answer(generation_view(generation, links), dict(headers))
 
 
 # Prefix of the id → the dialect, and its answer to a read. An id with another prefix gets our own answer.
-_READERS: Mapping[str, tuple[Dialect, AnswerRead]] = {
+_READERS: Mapping[str, tuple[Dialect, Answer]] = {
     OPENAI: (openai_videos.OPENAI, openai_videos.answer_read),
     OPENROUTER: (openrouter.OPENROUTER, openrouter.answer_read),
     XAI: (xai.XAI, xai.answer_read),
-    FOXAPI: (foxapi.FOXAPI, foxapi.answer_read),
+    FOXAPI: (foxapi.FOXAPI, foxapi.answer),
 }
 _OTHER_ERRORS = (openrouter.OpenRouterErrorAnswer, xai.XaiError, foxapi.FoxErrorAnswer, kling.KlingError)
 
@@ -113,7 +111,7 @@ async def video_content(request: Call) -> ASGIResponse:
         return await send_content(request, "video", openai_videos.require_ready)
 
 
-def _reader_of(request: Call) -> AnswerRead:
+def _reader_of(request: Call) -> Answer:
     """How the dialect of the id in the path answers a read. The errors of the request get its words as well."""
     public = parse_id(path_id(request, "generation_id"))
     if public is not None and public.prefix == KLING:

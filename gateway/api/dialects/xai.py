@@ -8,19 +8,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Literal
 
-from litestar import post, route
+from litestar import post
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, problem_of, read_generation, url_member
+from gateway.api.dialects.dialect import Call, Dialect, creator, file_url, problem_of, reader
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields, Read
 from gateway.api.generations.public_ids import XAI as PREFIX
 from gateway.api.generations.views import GenerationView
 from gateway.api.images import controller as images
 from gateway.api.images.answer import TICKS_OF_USD, ImagesAnswer
-from gateway.api.web.answers import GET, json_answer
+from gateway.api.web.answers import json_answer
 from gateway.api.web.context import context_of
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.links import Links
@@ -128,7 +128,7 @@ _REFUSED = {
 
 
 def fields(body: Mapping[str, object]) -> Fields:
-    """The fields of a create request: xAI's names are ours but for `last_frame`, and images are objects with a `url`.
+    """The fields of a create request: xAI's names are ours but for `last_frame`.
 
     Raises `InvalidParameter` that names a field of xAI's that no model has.
     """
@@ -137,13 +137,8 @@ def fields(body: Mapping[str, object]) -> Fields:
         if name in _REFUSED:
             if not is_empty(value):
                 raise InvalidParameter(f"`{name}` is not supported: {_REFUSED[name]}. Leave it out.", param=name)
-        elif name == "reference_images" and isinstance(value, list):
-            images = [url_member(image, f"{name}[{index}]") for index, image in enumerate(value)]
-            given.append(Given(name, images))
-        elif name in {"image", "last_frame"}:
-            given.append(Given(name, url_member(value, name), None if name == "image" else "last_image"))
         else:
-            given.append(Given(name, value))
+            given.append(Given(name, value, "last_image" if name == "last_frame" else None))
     return given
 
 
@@ -179,7 +174,7 @@ def error(info: ErrorInfo) -> ErrorAnswer:
     return ErrorAnswer(XaiError(info.code, info.message), info.status)
 
 
-XAI = Dialect(id_prefix=PREFIX, own_path="/xai/", error=error, read=fields)
+XAI = Dialect(id_prefix=PREFIX, own_paths=("/xai/",), error=error, read=fields)
 
 
 def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
@@ -191,11 +186,16 @@ def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]
     return answer
 
 
-@post(
+def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect
+    """The answer to a create below xAI's own paths."""
+    return json_answer(XaiStarted(XAI.id(generation)), dict(headers))
+
+
+create_video = creator(
+    XAI,
     f"{PATH}/videos/generations",
-    status_code=200,
-    error_format=error,
-    operation=Operation(
+    f"{PATH}/videos/{{id}}",
+    Operation(
         id="xaiCreateVideo",
         summary="Create a generation in xAI's shape",
         body=XaiCreate,
@@ -203,18 +203,12 @@ def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]
         error_body=XaiError,
         errors=(*BODY_ERRORS, 404, 409, 422),
     ),
+    answer_create,
 )
-async def create_video(request: Call) -> ASGIResponse:
-    """Create a generation."""
-    _, generation, headers = await create_in(XAI, request, f"{PATH}/videos/{{id}}")
-    return json_answer(XaiStarted(XAI.id(generation)), headers)
-
-
-@route(
+read_video = reader(
+    XAI,
     f"{PATH}/videos/{{generation_id:str}}",
-    http_method=GET,
-    error_format=error,
-    operation=Operation(
+    Operation(
         id="xaiReadVideo",
         summary="Read a generation in xAI's shape",
         answer=XaiRead,
@@ -222,11 +216,9 @@ async def create_video(request: Call) -> ASGIResponse:
         also={202: "It has not ended"},
         errors=(400, 404, 503),
     ),
+    answer_read,
+    kind="video",
 )
-async def read_video(request: Call) -> ASGIResponse:
-    """Read a generation."""
-    context, generation, headers = await read_generation(request, kind="video")
-    return answer_read(generation, context.links(request), headers)
 
 
 def _refused(path: str, operation_id: str, what: str) -> HTTPRouteHandler:

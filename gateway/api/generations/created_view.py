@@ -6,6 +6,8 @@ clients read what they have started.
 
 from typing import Literal
 
+from msgspec.structs import asdict
+
 from gateway.api.generations.public_ids import XAI, public_id
 from gateway.api.generations.views import GenerationView, generation_view
 from gateway.api.web.answers import unix
@@ -27,7 +29,7 @@ def created_view(generation: Generation, links: Links, health: HealthOf = unknow
     """The public object, with what clients of other APIs look for in the answer to a create."""
     view = generation_view(generation, links, health)
     return CreatedView(
-        **{name: getattr(view, name) for name in view.__struct_fields__},
+        **asdict(view),
         request_id=public_id(XAI, generation.id),
         created=unix(generation.created_at),
         type=generation.kind,

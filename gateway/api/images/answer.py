@@ -1,7 +1,7 @@
 """OpenAI's answer to a call that makes images: their URLs, their bytes in base64, or both."""
 
 from base64 import b64encode
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Annotated, Literal, cast
 
@@ -14,14 +14,16 @@ from gateway.api.generations.views import GenerationView, OutputView, WarningVie
 from gateway.api.web.answers import json_answer
 from gateway.api.web.context import Context
 from gateway.api.web.streaming import Streamed
-from gateway.artifacts.access import File
+from gateway.api.web.timeouts import timeout
+from gateway.artifacts.access import Copied, File
 from gateway.domain.adapter.task import Status
-from gateway.domain.errors import GatewayError, ImageNotReadable
+from gateway.domain.errors import GatewayError, ImageNotReadable, ProviderUnavailable
 from gateway.domain.generation.model import Generation
 
 ResponseFormat = Literal["url", "b64_json"]
 TICKS_OF_USD = 10_000_000_000  # xAI's `cost_in_usd_ticks` counts in these
 _NO_TOKENS = "Always 0: images are not counted in tokens. Some clients fail without this member."
+COPY_SECONDS = 60.0  # to fetch the file of one image from its provider: the client waits for the answer
 _RETRY_SECONDS = 5.0  # after which the file of an image may be archived
 _encode = msgspec.json.Encoder().encode
 
@@ -86,8 +88,8 @@ async def images_answer(
     """The answer of a generation that has completed; `view` is its public object.
 
     Without a `response_format` an image has its URL, and its bytes too if the gateway keeps the file: some clients read
-    the one and some the other without asking for it. Raises `ImageNotReadable` if the bytes are asked for and are not
-    there.
+    the one and some the other without asking for it. If the bytes are asked for, the gateway fetches those of a file
+    that only the provider has; raises `ImageNotReadable` if the provider does not give them.
     """
     outputs = [output for output in view.data if not output.extra]
     came = [output for output in outputs if output.status is Status.COMPLETED]
@@ -116,39 +118,61 @@ async def images_answer(
     pieces = list(_pieces(answer, images, [files.get(output.index) for output in came]))
     size = sum(len(piece) if isinstance(piece, bytes) else _encoded_size(piece.size) for piece in pieces)
     described = {**headers, "content-type": "application/json", "content-length": str(size)}
-    return Streamed(context, _chunks(context, pieces), described)
+    chunks = _chunks(context, pieces)
+    await anext(chunks)  # a generator that has begun removes its files also if nobody reads the rest
+    return Streamed(context, chunks, described)
 
 
 async def _files(
     generation: Generation, context: Context, came: Iterable[OutputView], response_format: ResponseFormat | None
-) -> Mapping[int, File]:
-    """The archived files of these outputs, by their index; only those that can be read, unless they are asked for."""
-    files: dict[int, File] = {}
+) -> Mapping[int, File | Copied]:
+    """The files of these outputs, by their index; only those that the gateway keeps, unless they are asked for."""
+    files: dict[int, File | Copied] = {}
     archived = {output.index for output in generation.outputs if output.kept is not None}
-    for output in came:
-        if output.index not in archived:
-            if response_format is None:
-                continue
-            raise ImageNotReadable(
-                f"The gateway does not have the file of image {output.index} now, so it cannot send it as `b64_json`."
-                f" The generation has ended well: GET /v1/images/generations/{generation.id} shows the `url` of the"
-                " file. The same call again, with the same Idempotency-Key, buys nothing, and answers with the file if"
-                " it has been archived by then.",
-                param="response_format",
-                retry_after=_RETRY_SECONDS,
-            )
-        try:
-            source = await context.artifacts.open(generation, output.index)
-        except GatewayError:
-            if response_format is None:  # its URL answers with the same error, which names the reason
-                continue
-            raise
-        if isinstance(source, File):
-            files[output.index] = source
+    try:
+        for output in came:
+            if output.index in archived:
+                try:
+                    source = await context.artifacts.open(generation, output.index)
+                except GatewayError:
+                    if response_format is None:  # its URL answers with the same error, which names the reason
+                        continue
+                    raise
+                if isinstance(source, File):
+                    files[output.index] = source
+            elif response_format is not None:
+                files[output.index] = await _copied(generation, context, output.index)
+    except BaseException:
+        await context.artifacts.remove_copies(file for file in files.values() if isinstance(file, Copied))
+        raise
     return files
 
 
-def _pieces(answer: ImagesAnswer, images: Iterable[ImageView], files: Iterable[File | None]) -> Iterable[bytes | File]:
+async def _copied(generation: Generation, context: Context, index: int) -> Copied:
+    """A copy of the file that only the provider has; raises `ImageNotReadable`, or `Overloaded`."""
+    try:
+        with context.downloads.admit():
+            async with timeout(context.clock, COPY_SECONDS):
+                return await context.artifacts.copy_image(generation, index)
+    except TimeoutError as error:
+        raise _not_readable(generation, f"Image {index} has not arrived within {COPY_SECONDS:g} s.") from error
+    except ProviderUnavailable as error:
+        raise _not_readable(generation, error.detail) from error
+
+
+def _not_readable(generation: Generation, why: str) -> ImageNotReadable:
+    return ImageNotReadable(
+        f"{why} The gateway does not keep the file yet, so it cannot send it as `b64_json`. The generation has ended"
+        f" well: GET /v1/images/generations/{generation.id} shows the `url` of the file. The same call again, with the"
+        " same Idempotency-Key, buys nothing, and answers with the file if it can be had by then.",
+        param="response_format",
+        retry_after=_RETRY_SECONDS,
+    )
+
+
+def _pieces(
+    answer: ImagesAnswer, images: Iterable[ImageView], files: Iterable[File | Copied | None]
+) -> Iterable[bytes | File | Copied]:
     """The JSON of an answer, in which a file takes the place of its bytes in base64.
 
     So an answer with many large images needs little memory: each file is read while it is sent.
@@ -172,16 +196,25 @@ def _encoded_size(size: int) -> int:
     return -(-size // 3) * 4
 
 
-async def _chunks(context: Context, pieces: Iterable[bytes | File]) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        if isinstance(piece, bytes):
-            yield piece
-            continue
-        rest = b""  # base64 encodes three bytes at a time
-        async with aclosing(cast("AsyncGenerator[bytes]", context.artifacts.read(piece, range(piece.size)))) as chunks:
-            async for chunk in chunks:
-                whole = rest + chunk
-                end = len(whole) - len(whole) % 3
-                yield b64encode(whole[:end])
-                rest = whole[end:]
-        yield b64encode(rest)
+async def _chunks(context: Context, pieces: Iterable[bytes | File | Copied]) -> AsyncGenerator[bytes]:
+    """Yield b"" at once, then the answer. At the end copied files are removed."""
+    try:
+        yield b""
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                yield piece
+                continue
+            if isinstance(piece, File):
+                content = context.artifacts.read(piece, range(piece.size))
+            else:
+                content = context.artifacts.read_copy(piece)
+            rest = b""  # base64 encodes three bytes at a time
+            async with aclosing(cast("AsyncGenerator[bytes]", content)) as chunks:
+                async for chunk in chunks:
+                    data = rest + chunk
+                    end = len(data) - len(data) % 3
+                    yield b64encode(data[:end])
+                    rest = data[end:]
+            yield b64encode(rest)
+    finally:
+        await context.artifacts.remove_copies(piece for piece in pieces if isinstance(piece, Copied))

@@ -6,6 +6,7 @@ import msgspec
 from litestar import Request
 from msgspec import Struct
 
+from gateway.api.mcp.wording import for_tools
 from gateway.api.web.errors import answer_to
 
 Result = dict[str, Any]
@@ -23,13 +24,24 @@ def result_of(view: Struct, *, note: str | None = None, is_error: bool = False) 
 def failure(request: Request[Any, Any, Any], error: Exception) -> Result:
     """The result of a tool that raised: the body that the HTTP API answers with, marked as an error.
 
-    So a model reads `error.code`, `error.message` and `error.param`, and can mend its arguments.
+    Its messages name tools instead of paths. So a model reads `error.code`, `error.message` and `error.param`, and can
+    mend its arguments.
     """
     answer = answer_to(request, error)
     body = msgspec.json.decode(answer.content)
+    body["error"] = _for_tools(body["error"])
     if (seconds := answer.headers.get("Retry-After")) is not None:
         body["error"]["retry_after_seconds"] = int(seconds)
     return _result(body, is_error=True)
+
+
+def _for_tools(value: Any) -> Any:
+    """The same value with every text in it in the words of the tools."""
+    if isinstance(value, str):
+        return for_tools(value)
+    if isinstance(value, list):
+        return [_for_tools(item) for item in value]
+    return {name: _for_tools(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def _result(content: dict[str, Any], *, is_error: bool) -> Result:

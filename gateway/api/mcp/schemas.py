@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct, UnsetType, defstruct
 from gateway.api.generations.creating import IDEMPOTENCY_KEY_MAX
 from gateway.api.generations.image_parameters import PARAMETERS_OF
 from gateway.api.generations.parameter import Holder, Parameters
+from gateway.api.mcp.wording import for_tools
 from gateway.domain.adapter.request import Kind
 
 Schema = dict[str, Any]
@@ -88,7 +89,7 @@ def _fields_of(table: Parameters) -> Schema:
 
 def _begun(field: Schema, words: str) -> Schema:
     """The schema of a field whose description begins with these words."""
-    return {**field, "description": (words + field.get("description", "")).strip()}
+    return {**field, "description": for_tools((words + field.get("description", "")).strip())}
 
 
 def answer(structure: type[Struct], further: Mapping[str, Schema]) -> Schema:

@@ -12,6 +12,7 @@ from litestar_mcp.mcp.service import MCPHandlerService
 from gateway.api.mcp.results import failure
 from gateway.api.mcp.tasks import GenerationTasks
 from gateway.api.mcp.tools import TASKS_EXTENSION, TOOLS, Call, run
+from gateway.api.mcp.wording import for_tools
 from gateway.api.web.context import context_of
 from gateway.domain.errors import GatewayError, InvalidParameter
 
@@ -107,7 +108,7 @@ def _answering(method: Method, config: MCPConfig) -> Callable[[Params, MCPReques
         except GatewayError as error:
             code = INVALID_PARAMS if error.status < 500 else INTERNAL_ERROR
             data = {"code": error.code, "param": error.param}
-            raise JSONRPCErrorException(JSONRPCError(code=code, message=error.detail, data=data)) from error
+            raise JSONRPCErrorException(JSONRPCError(code=code, message=for_tools(error.detail), data=data)) from error
         return {**result, "_meta": {_SERVER: server_info(), **result.get("_meta", {})}}
 
     return answer

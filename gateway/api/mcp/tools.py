@@ -9,6 +9,7 @@ from typing import Any
 
 from litestar import Request
 from litestar_mcp import MCPRequestContext
+from msgspec.structs import replace
 
 from gateway.api.generations.create_request import Normalised
 from gateway.api.generations.creating import normalised, read_idempotency_key
@@ -22,6 +23,7 @@ from gateway.api.generations.views import GenerationView, generation_view
 from gateway.api.mcp import schemas
 from gateway.api.mcp.results import Result, result_of
 from gateway.api.mcp.tasks import GenerationTasks
+from gateway.api.mcp.wording import for_tools
 from gateway.api.models.views import ModelList, model_view
 from gateway.api.web.context import Context
 from gateway.api.web.json_body import join
@@ -122,12 +124,12 @@ async def _create(call: Call) -> Result:
 
 @contextmanager
 def _key_named() -> Iterator[None]:
-    """Name the idempotency key in an error as the tool does; the services name the header of the HTTP API."""
+    """Let `param` of an error name the idempotency key as the tool does; the services name the header."""
     try:
         yield
     except GatewayError as error:
         if error.param == _KEY_HEADER:
-            error.param, error.detail = _KEY_NAME, error.detail.replace(_KEY_HEADER, _KEY_NAME)
+            error.param = _KEY_NAME
         raise
 
 
@@ -136,7 +138,12 @@ async def _quote(call: Call) -> Result:
     wanted = await _wanted(body, call)
     with wanted.named():
         quote = await call.gateway.generations.quote(wanted.request, key=call.key, files=wanted.files)
-    return result_of(quote_view(quote, call.gateway.health))
+    view = quote_view(quote, call.gateway.health)
+    left_out = tuple(
+        replace(route, reasons=tuple(replace(why, message=for_tools(why.message)) for why in route.reasons))
+        for route in view.left_out
+    )
+    return result_of(replace(view, left_out=left_out, summary=tuple(map(for_tools, view.summary))))
 
 
 async def _wait(call: Call) -> Result:

@@ -167,7 +167,9 @@ async def test_a_task_that_does_not_exist_has_the_code_of_its_family(gateway: An
         wrong.append(task_id)  # it is a video
     for other in wrong:
         refused(await gateway.client.get(f"{path}/{other}"), 404, code, "id")
-    refused(await gateway.other.get(f"{path}/{task_id}"), 404, code, "id")
+    message = refused(await gateway.other.get(f"{path}/{task_id}"), 404, code, "id")
+    assert task_id in message, "the id as the client has sent it"
+    assert "gen_" not in message
 
 
 @pytest.mark.parametrize("path", [VIDEO, IMAGE])

@@ -57,7 +57,7 @@ async def test_the_models_need_no_key(gateway: Any, base: str) -> None:
         ("frame_images", "x", "frame_images"),
         ("frame_images", [{**FRAME, "frame_type": "middle"}], "frame_images[0].frame_type"),
         ("frame_images", [FRAME, FRAME], "frame_images[1]"),
-        ("frame_images", [{**FRAME, "image_url": {"url": 1}}], "frame_images[0].image_url"),
+        ("frame_images", [{**FRAME, "image_url": {"url": 1}}], "frame_images[0].image_url.url"),
         ("input_references", [{"type": "video_url", "video_url": {"url": "x"}}], "input_references[0]"),
         ("input_references", [{**FRAME}], "input_references[0].frame_type"),
         ("provider", {"only": ["x"]}, "provider.only"),
@@ -95,3 +95,12 @@ async def test_a_cost_that_is_not_known_is_absent(start: Any) -> None:
 
     assert priced == {"cost": 0.5, "is_byok": False}
     assert other == {"is_byok": False}
+
+
+async def test_the_file_of_another_client_is_missing_under_the_id_that_was_sent(gateway: Any) -> None:
+    created = await gateway.client.post("/api/v1/videos", json=WAVES)
+    name = created.json()["id"]
+    answer = await gateway.other.get(f"/api/v1/videos/{name}/content")
+    assert answer.status_code == 404
+    assert name in answer.json()["error"]["message"]
+    assert "gen_" not in answer.json()["error"]["message"]

@@ -54,9 +54,9 @@ async def test_every_other_end_has_a_reason(gateway: Any) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("image", {"uri": "x"}, "`image` must be an object with one member, `url`"),
-        ("reference_images", [IMAGE, {}], "`reference_images[1]` must be an object"),
-        ("last_frame", {"url": 1}, "`last_frame` must be"),
+        ("image", {"uri": "x"}, "`image.uri` is not a member of an image"),
+        ("reference_images", [IMAGE, {"uri": "x"}], "`reference_images[1].uri` is not a member"),
+        ("last_frame", {"url": 1}, "`last_frame.url` must be a string"),
         ("keyframes", [{"image": IMAGE, "timestamp_s": 1}], "`keyframes` is not supported"),
         ("reference_audios", [{"voice_id": "x"}], "`reference_audios` is not supported"),
         ("storage_options", {"filename": "a"}, "`storage_options` is not supported"),

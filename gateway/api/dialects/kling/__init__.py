@@ -16,13 +16,6 @@ from gateway.api.dialects.kling import new_api, paths
 from gateway.api.dialects.kling.tasks import answer_read_of as answer_read_of
 from gateway.api.dialects.kling.views import KlingAnswer as KlingAnswer
 from gateway.api.dialects.kling.views import KlingError as KlingError
-from gateway.api.dialects.kling.views import kling_error
 
 KLING, NEW_API = paths.KLING, new_api.NEW_API
 HANDLERS = (*paths.HANDLERS, *new_api.HANDLERS)
-# What paths begin with that only Kling's clients call, although they are below `/v1/videos`. The last three are other
-# services of Kling, which the gateway does not have: its clients read an error only in Kling's form.
-ERROR_FORMATS = {
-    f"/v1/videos/{name}": kling_error
-    for name in ("text2video", "image2video", "multi-image2video", "omni-video", "motion-control")
-} | {"/account/costs": kling_error}

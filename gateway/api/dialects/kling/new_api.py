@@ -149,7 +149,7 @@ def new_api_error(info: ErrorInfo) -> ErrorAnswer:
     return ErrorAnswer(NewApiError(code=code, message=message, error=error), status)
 
 
-NEW_API = Dialect(id_prefix=PREFIX, own_path="/v1/video/", error=new_api_error, read=UNIVERSAL)
+NEW_API = Dialect(id_prefix=PREFIX, own_paths=("/v1/video/",), error=new_api_error, read=UNIVERSAL)
 
 
 @post(

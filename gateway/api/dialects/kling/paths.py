@@ -68,7 +68,15 @@ class KlingCreate(Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: dict[str, Any] | None = None  # more of Kling's fields, or pairs of the client's own
 
 
-KLING = Dialect(id_prefix=PREFIX, own_path="/kling/", error=kling_error, read=UNIVERSAL)
+# What paths begin with that only Kling's clients call. The last of them are other services of Kling, which the gateway
+# does not have: its clients read an error only in Kling's form.
+_OWN_PATHS = (
+    "/kling/",
+    "/account/costs",
+    *(f"/v1/videos/{name}" for name in ("text2video", "image2video")),
+    *(f"/v1/videos/{name}" for name in ("multi-image2video", "omni-video", "motion-control")),
+)
+KLING = Dialect(id_prefix=PREFIX, own_paths=_OWN_PATHS, error=kling_error, read=UNIVERSAL)
 
 
 def _create(base: str, service: Service, name: str) -> HTTPRouteHandler:
