@@ -94,14 +94,21 @@ def url_member(value: object, name: str) -> object:
 def file_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:
     """The URL at which anybody can fetch the file of an output; None while there is no file.
 
-    A file that the provider gives to the gateway's key alone has a signed URL too: the gateway passes it through.
+    It is the provider's own while only the provider has the file, unless that needs the provider's key.
     """
-    if output.archived is not None:
-        return links.opened(generation, output.index, generation.kind, output.archived.kept_until)
-    if output.source is FileSource.PASS_THROUGH:  # the provider gives it to the gateway's key alone
-        until = output.expires_at or generation.deadline_at
-        return links.opened(generation, output.index, generation.kind, until)
-    return output.provider_url
+    return output.provider_url if output.source is FileSource.PROVIDER else own_url(generation, output, links)
+
+
+def own_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:
+    """The gateway's own URL of the file of an output, with a token; None while there is no file.
+
+    Behind it is the archived file, or the provider's: passed through, or as a redirect to the provider's URL.
+    """
+    if output.source is None:
+        return None
+    kept_until = output.expires_at or generation.deadline_at
+    until = kept_until if output.archived is None else output.archived.kept_until
+    return links.opened(generation, output.index, generation.kind, until)
 
 
 def problem_of(summary: Summary) -> Problem | None:

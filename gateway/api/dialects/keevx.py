@@ -29,7 +29,7 @@ from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import NotFound
 from gateway.domain.generation.model import Generation
-from gateway.domain.generation.summary import FileSource, OutputSummary, summarize
+from gateway.domain.generation.summary import OutputSummary, summarize
 from gateway.domain.parameters.spellings import is_empty
 
 ANY_MODEL = "auto"  # Keevx's images have no field for the model
@@ -194,8 +194,6 @@ def callback_body(generation: Generation, index: int, links: Links) -> Mapping[s
 def _url(generation: Generation, output: OutputSummary, links: Links) -> str:
     if output.status is not Status.COMPLETED:
         return ""
-    if output.source is FileSource.PASS_THROUGH:  # only the gateway can fetch it; the client's key opens our URL
-        return links.content(generation, output.index)
     return file_url(generation, output, links) or ""
 
 
