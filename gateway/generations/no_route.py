@@ -1,10 +1,13 @@
 """The error for a request that no route of its model can serve."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from msgspec import structs
 
 from gateway.domain.errors import UnsupportedParameter
 from gateway.domain.routing.plan import LeftOut
+from gateway.domain.routing.settings_fit import Reason
 
 
 class NoSuitableRoute(UnsupportedParameter):
@@ -13,7 +16,20 @@ class NoSuitableRoute(UnsupportedParameter):
     def __init__(self, model: str, left_out: Sequence[LeftOut]) -> None:
         """`left_out` are all candidates of the model; `param` is a parameter that every one of them refuses."""
         super().__init__(_message(model, left_out), param=_common_param(left_out))
-        self.left_out = tuple(left_out)
+        self.model, self.left_out = model, tuple(left_out)
+
+    def in_words(self, names: Mapping[str, str]) -> "NoSuitableRoute":
+        """Return the same error with the names that the client has used. `names` maps a parameter to its name there."""
+        renamed = [
+            structs.replace(route, reasons=tuple(_in_words(reason, names) for reason in route.reasons))
+            for route in self.left_out
+        ]
+        return NoSuitableRoute(self.model, renamed)
+
+
+def _in_words(reason: Reason, names: Mapping[str, str]) -> Reason:
+    name = names.get(reason.param, reason.param)
+    return Reason(param=name, message=reason.message.replace(f"`{reason.param}`", f"`{name}`"))
 
 
 def _message(model: str, left_out: Sequence[LeftOut]) -> str:

@@ -14,8 +14,7 @@ from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url
-from gateway.api.generations.create_request import Given
-from gateway.api.generations.creating import Fields, own_fields
+from gateway.api.generations.creating import own_fields
 from gateway.api.generations.public_ids import KEEVX_IMAGE, KEEVX_VIDEO, parse_id
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
@@ -30,9 +29,7 @@ from gateway.domain.adapter.task import Status
 from gateway.domain.errors import NotFound
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.summary import OutputSummary, summarize
-from gateway.domain.parameters.spellings import is_empty
 
-ANY_MODEL = "auto"  # Keevx's images have no field for the model
 TASK_TYPE: Mapping[Kind, Literal["image_to_video", "image_generate"]] = {
     "video": "image_to_video",
     "image": "image_generate",
@@ -130,13 +127,6 @@ class KeevxCreateImage(Struct, frozen=True, kw_only=True):
     image_quality: str | None = None  # `1K`, `2K` or `4K`
     image_ratio: str | None = None  # for example `16:9`
     callback_url: str | None = None  # gets a POST when the generation has ended
-
-
-def image_fields(body: Mapping[str, object]) -> Fields:
-    """The fields of a create of images. Keevx's names are ours too, and its body has no model."""
-    if not is_empty(body.get("model")):
-        return body
-    return [*(Given(name, value) for name, value in body.items() if name != "model"), Given("model", ANY_MODEL)]
 
 
 _VIDEO_STATUS: Mapping[Status, Literal["PENDING", "PROCESSING", "SUCCEEDED", "FAILED"]] = {
@@ -253,7 +243,7 @@ KEEVX_IMAGES = Dialect(
     id_prefix=KEEVX_IMAGE,
     own_path="/keevx/v1/image_generate",
     error=image_error,
-    read=image_fields,
+    read=own_fields,  # Keevx's names are ours too, and an absent model is `auto`
 )
 _ERRORS = (*BODY_ERRORS, 404, 409)
 

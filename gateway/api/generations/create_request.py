@@ -25,6 +25,7 @@ from gateway.generations.no_route import NoSuitableRoute
 from gateway.generations.service import InlineFile
 from gateway.media.image_header import inspect
 
+ANY_MODEL = "auto"  # any model that can do what is asked: OpenAI's create of images does not require a model
 OPTIONS = "provider_options."  # the path of an option begins with it
 
 
@@ -46,11 +47,11 @@ class Normalised:
         except NoSuitableRoute as error:
             kind, size = self.request.kind, self.size
             about_size = any(reason.param in of_size(kind) for route in error.left_out for reason in route.reasons)
+            renamed = error.in_words(self.names)
             if size is not None and about_size:
-                error.detail += f" The size {size.width}x{size.height} was read as {meaning_text(size, kind)}."
-            error.param = self.names.get(error.param or "", error.param)
-            error.members = {"routes": [left_out_view(route, self.names) for route in error.left_out]}
-            raise
+                renamed.detail += f" The size {size.width}x{size.height} was read as {meaning_text(size, kind)}."
+            renamed.members = {"routes": [left_out_view(route) for route in renamed.left_out]}
+            raise renamed from error
         except (InvalidImage, InvalidParameter) as error:
             field = error.param or ""
             error.param = self.names.get(field, error.param)
@@ -84,7 +85,9 @@ def normalise(
     fields = [Given(name, value) for name, value in body.items()] if isinstance(body, Mapping) else body
     values, names = _read(fields, table)
     if "model" not in values:
-        raise InvalidParameter("`model` is required: the name of the model to use.", param="model")
+        if table.by_name["model"].required:
+            raise InvalidParameter("`model` is required: the name of the model to use.", param="model")
+        values["model"], names["model"] = ANY_MODEL, "model"
     if "webhook_url" in values:
         check_webhook_url(values["webhook_url"], names["webhook_url"], fetch_allow)
     size = expand_size(values, names, kind)

@@ -74,7 +74,15 @@ def _fixed(name: str, accepted: tuple[str | int, ...], reason: str) -> Parameter
 IMAGE_PARAMETERS = Parameters(
     "image",
     (
-        _row("model"),
+        _row(
+            "model",
+            required=False,
+            schema={
+                "description": "The name of a model, or one of its other names; `GET /v1/models` lists them. Without it"
+                " `auto`: any model that can do it.",
+                "examples": ["keevx/image", "auto"],
+            },
+        ),
         _row("prompt", schema={"description": "What the image shows.", "examples": ["Waves on the beach"]}),
         _row(
             "reference_images",

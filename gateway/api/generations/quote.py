@@ -1,6 +1,5 @@
 """The answer to a quote: the plan of a request, as data and in words."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -88,15 +87,9 @@ def _route_view(position: int, route: Route, request: GenerationRequest, health:
     )
 
 
-def left_out_view(route: LeftOut, names: Mapping[str, str] | None = None) -> LeftOutRoute:
-    """Return the public object of a route that is left out.
-
-    `names` maps a parameter to the name that the client used for it; without it the API's own names are shown.
-    """
-    names = names or {}
-    reasons = tuple(
-        ReasonView(param=names.get(reason.param, reason.param), message=reason.message) for reason in route.reasons
-    )
+def left_out_view(route: LeftOut) -> LeftOutRoute:
+    """Return the public object of a route that is left out."""
+    reasons = tuple(ReasonView(param=reason.param, message=reason.message) for reason in route.reasons)
     return LeftOutRoute(provider=route.provider, provider_model=route.model, reasons=reasons)
 
 

@@ -61,7 +61,8 @@ def create_arguments(further: Mapping[str, Schema]) -> Schema:
                 properties[name] = field
             else:
                 properties[name] = {"anyOf": [_begun(other, _FOR[of]) for of, other in fields.items()]}
-    required = set.intersection(*(set(schema["required"]) for schema in of_kind.values()))
+    # What one kind requires is required of every call, because a caller should choose it.
+    required = set.union(*(set(schema["required"]) for schema in of_kind.values()))
     return {**arguments({"kind": KIND, **properties, **further}, *sorted(required)), "$defs": definitions}
 
 

@@ -57,6 +57,17 @@ def test_the_message_says_the_common_or_the_most_frequent_reason(
     assert [route.reasons for route in error.left_out] == routes
 
 
+def test_the_message_has_the_names_that_the_client_has_used() -> None:
+    error = refused((IMAGE, SEED)).in_words({"image": "frame_images[0]", "duration": "seconds"})
+
+    assert error.detail == (
+        "No route of the model 'auto' can do this. acme/m0: `frame_images[0]`: does not take `frame_images[0]`,"
+        " `seed`: does not honour a seed."
+    )
+    assert error.param == "frame_images[0]"
+    assert [reason.param for route in error.left_out for reason in route.reasons] == ["frame_images[0]", "seed"]
+
+
 def test_the_message_stays_short_however_many_routes_there_are() -> None:
     routes = [(Reason(param=f"p{at % 7}", message=f"message {at}"),) for at in range(500)]
     assert len(refused(*routes).detail) < 300
