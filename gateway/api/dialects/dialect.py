@@ -8,7 +8,8 @@ from typing import Any
 from litestar import Request
 from litestar.datastructures import State
 
-from gateway.api.generations.creating import Read, create, created_headers, wanted
+from gateway.api.generations.create_request import Given
+from gateway.api.generations.creating import Fields, Read, create, created_headers, wanted
 from gateway.api.generations.public_ids import generation_id, public_id
 from gateway.api.web.context import Context, context_of
 from gateway.api.web.error_format import ErrorFormat
@@ -67,6 +68,15 @@ async def read_generation(
     with naming_id(request):
         generation = await context.generations.read(generation_id(request), key, kind=kind)
     return context, generation, poll_headers(generation, context.poll_advisor) | cost_header(generation)
+
+
+def with_names(fields: Fields, names: Mapping[str, str]) -> list[Given]:
+    """The fields of a body, and for errors the dialect's own names of fields that the body may lack.
+
+    `names` has our name of a field → its name in the dialect.
+    """
+    given = [Given(*field) for field in fields.items()] if isinstance(fields, Mapping) else list(fields)
+    return [*given, *(Given(name, None, field) for field, name in names.items())]
 
 
 @contextmanager

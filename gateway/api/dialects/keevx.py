@@ -13,8 +13,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url
-from gateway.api.generations.creating import own_fields
+from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, with_names
+from gateway.api.generations.creating import Fields, own_fields
 from gateway.api.generations.public_ids import KEEVX_IMAGE, KEEVX_VIDEO, parse_id
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
@@ -129,6 +129,11 @@ class KeevxCreateImage(Struct, frozen=True, kw_only=True):
     callback_url: str | None = None  # gets a POST when the generation has ended
 
 
+def video_fields(body: Mapping[str, object]) -> Fields:
+    """The fields of a create of videos: Keevx's names are among ours."""
+    return with_names(body, {"image": "image_url", "last_image": "end_image_url"})
+
+
 _VIDEO_STATUS: Mapping[Status, Literal["PENDING", "PROCESSING", "SUCCEEDED", "FAILED"]] = {
     Status.QUEUED: "PENDING",
     Status.IN_PROGRESS: "PROCESSING",
@@ -238,7 +243,7 @@ def _format(kind: Kind) -> ErrorFormat:
 
 
 video_error, image_error = _format("video"), _format("image")
-KEEVX = Dialect(id_prefix=KEEVX_VIDEO, own_path="/keevx/", error=video_error, read=own_fields)
+KEEVX = Dialect(id_prefix=KEEVX_VIDEO, own_path="/keevx/", error=video_error, read=video_fields)
 KEEVX_IMAGES = Dialect(
     id_prefix=KEEVX_IMAGE,
     own_path="/keevx/v1/image_generate",

@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, create_in, own_url, read_generation, url_member
+from gateway.api.dialects.dialect import Call, Dialect, create_in, own_url, read_generation, url_member, with_names
 from gateway.api.dialects.openai_videos import OPENROUTER_PATH as PATH
 from gateway.api.dialects.openai_videos import require_ready, size_text
 from gateway.api.generations.content import send_content
@@ -146,7 +146,8 @@ _STATUS: Mapping[Status, Word] = {
 
 def fields(body: Mapping[str, object]) -> Fields:
     """The fields of a create request. Raises `InvalidParameter` that names the field in OpenRouter's words."""
-    return [given for name, value in body.items() for given in _read(name, value)]
+    given = [given for name, value in body.items() for given in _read(name, value)]
+    return with_names(given, {"image": "frame_images", "reference_images": "input_references"})
 
 
 def _read(name: str, value: object) -> Iterator[Given]:

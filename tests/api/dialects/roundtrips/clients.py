@@ -39,6 +39,7 @@ class Client:
     reason: Callable[[Any], str]  # why it has failed
     refusal: Callable[[Any], tuple[str, str | None]]  # of an error: the message, and the parameter if it has one
     refused_status: int = 422  # of a value that no route takes
+    absent: str | None = None  # its name of a first frame that the body lacks; None: that of one that it has
     # Its own names: of the model, the first frame, the last frame and the references.
     names: Mapping[str, str]
 
@@ -48,10 +49,11 @@ class Client:
         body = {name: value for name, value in self.body(ask).items() if value is not None}
         if not self.is_form(ask):
             return await client.post(path, json=body)
-        parts: list[tuple[str, Any]] = []
-        for name, value in body.items():
-            for member in value if isinstance(value, list) else [value]:
-                parts.append((name, ("blob", member, "image/png") if isinstance(member, bytes) else (None, member)))
+        parts: list[Any] = [
+            (name, ("blob", member, "image/png") if isinstance(member, bytes) else (None, member))
+            for name, value in body.items()
+            for member in (value if isinstance(value, list) else [value])
+        ]
         return await client.post(path, files=parts)
 
 
@@ -383,6 +385,7 @@ CLIENTS = (
         urls=lambda read: [*read["urls"], *read["unsigned_urls"]],
         reason=lambda read: read["error"],
         refusal=lambda answer: (answer["error"]["message"], answer["error"]["metadata"]["param"]),
+        absent="frame_images",
         names={
             "model": "model",
             "first": "frame_images[0].image_url",
@@ -399,7 +402,9 @@ CLIENTS = (
         **_OF_XAI,
     ),
     Client(name="FoxAPI", path="/foxapi/v1/videos/generations", read="/foxapi/v1/tasks/{id}", **_OF_FOXAPI),
-    Client(name="FoxAPI at our root", path="/v1/videos/generations", read="/v1/tasks/{id}", **_OF_FOXAPI),
+    Client(
+        name="FoxAPI at our root", absent="image", path="/v1/videos/generations", read="/v1/tasks/{id}", **_OF_FOXAPI
+    ),
     Client(
         name="Kling",
         path=lambda ask: f"/v1/videos/{_service(ask)}",
@@ -438,6 +443,7 @@ CLIENTS = (
         words={QUEUED: "QUEUED", RUNNING: "IN_PROGRESS", DONE: "SUCCESS", FAILED: "FAILURE"},
         urls=lambda read: [read["data"]["result_url"]],
         reason=lambda read: read["data"]["fail_reason"],
+        absent="image",
         names={**_RELAY_NAMES, "first": "images[0]"},
         **_OF_KLING,
     ),

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from msgspec import Struct
 
-from gateway.domain.adapter.contract import Adapter, Capability, HttpCall, HttpReply, Polling
+from gateway.domain.adapter.contract import Adapter, Capability, HttpCall, HttpReply, ImageTransport, Polling
 from gateway.domain.adapter.decoding import items, mapping, read_json, text
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
@@ -114,6 +114,7 @@ ACME = Adapter(
                 last_frame=True,
                 frames_with_references=True,
                 references_max=3,
+                image_transports=(ImageTransport.BASE64, ImageTransport.URL),
             ),
         ),
         "picture": (
@@ -124,6 +125,7 @@ ACME = Adapter(
                 qualities=frozenset({"1K", "2K"}),
                 aspect_ratios=frozenset({"16:9", "1:1"}),
                 references_max=3,
+                image_transports=(ImageTransport.BASE64, ImageTransport.URL),
             ),
         ),
     },
@@ -200,9 +202,9 @@ def _acme(ask: Ask) -> tuple[str, dict[str, Any]]:
     return "/v2/pictures" if ask.kind == "image" else "/v2/films", {
         "engine": ask.model,
         "script": ask.prompt,
-        "opening": _url(ask.first),
-        "ending": _url(ask.last),
-        "looks": list(map(_url, ask.references)) or None,
+        "opening": _base64(ask.first),
+        "ending": _base64(ask.last),
+        "looks": list(map(_base64, ask.references)) or None,
         "length": ask.seconds,
         "lines": ask.resolution,
         "shape": ask.ratio,
@@ -216,7 +218,7 @@ def _url(image: Image | None) -> str | None:
 
 
 def _base64(image: Image | None) -> str | None:
-    """An image at Kling's relay: bytes are raw base64 there, without `data:`."""
+    """An image where a provider takes base64 too, without `data:` before it."""
     if image is None or image.content is None:
         return _url(image)
     return b64encode(image.content).decode()
