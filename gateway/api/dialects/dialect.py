@@ -112,7 +112,7 @@ def file_url(generation: Generation, output: OutputSummary, links: Links) -> str
 def own_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:
     """The gateway's own URL of the file of an output, with a token; None while there is no file.
 
-    Behind it is the archived file, or the provider's: passed through, or as a redirect to the provider's URL.
+    It gives the archived file. Without one it passes the provider's file through, or redirects to the provider's URL.
     """
     if output.source is None:
         return None
