@@ -182,7 +182,7 @@ def names_at_fault(client: Client, cell: Cell) -> set[str]:
 
 
 async def all_ended(gateway: Any) -> None:
-    """Let every task end. The clock does not move while files are archived, because processes decode them in real time."""
+    """Let every task end. The clock does not move while files are archived, which takes real time."""
     gateway.upstream.word = COMPLETED
     store = gateway.application.store
     for _ in range(10):
