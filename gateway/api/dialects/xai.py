@@ -22,7 +22,7 @@ from gateway.api.images import controller as images
 from gateway.api.images.answer import TICKS_OF_USD, ImagesAnswer
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
-from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
+from gateway.api.web.error_format import ErrorAnswer, ErrorInfo, named_message
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
 from gateway.api.web.small_body import BODY_ERRORS
@@ -169,7 +169,7 @@ _STATUS: Mapping[Status, Literal["pending", "done", "failed", "expired"]] = {
 
 def error(info: ErrorInfo) -> ErrorAnswer:
     """`{code, error}`."""
-    return ErrorAnswer(XaiError(info.code, info.message), info.status)
+    return ErrorAnswer(XaiError(info.code, named_message(info)), info.status)
 
 
 XAI = Dialect(id_prefix=PREFIX, own_path="/xai/", error=error, read=fields)

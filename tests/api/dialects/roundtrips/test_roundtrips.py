@@ -19,8 +19,9 @@ from gateway.domain.adapter.request import InputKind, Kind
 
 from ...conftest import FILE, settle
 from ...test_images import PNG
-from .clients import CLIENTS, DONE, FAILED, FIRST, LAST, LOOKS, QUEUED, RUNNING, Client
-from .providers import COMPLETED, PROVIDERS, Ask, Provider, Upstream
+from .bodies import FIRST, LAST, LOOKS
+from .clients import CLIENTS, DONE, FAILED, QUEUED, RUNNING, Client
+from .providers import COMPLETED, PROVIDERS, Ask, Image, Provider, Upstream
 
 POLLED_SECONDS = 40  # after which every provider has been polled
 
@@ -157,18 +158,27 @@ async def test_what_both_ends_can_say_makes_the_round(gateway: Any, client: Clie
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 async def test_what_an_end_cannot_say_is_refused_by_the_client_s_own_name(gateway: Any, client: Client) -> None:
-    for cell in cells(client):
-        if cell.works:
-            continue
-        answer = await client.create(gateway.client, cell.ask)
-        assert answer.status_code in {400, client.refused_status}, f"{cell.name}: {answer.text}"
+    refused = [(cell.ask, names_at_fault(client, cell)) for cell in cells(client) if not cell.works]
+    for ask, names in refused + list(without_an_image(client)):
+        answer = await client.create(gateway.client, ask)
+        assert answer.status_code in {400, client.refused_status}, f"{ask.prompt}: {answer.text}"
         message, param = client.refusal(answer.json())
-        named = names_at_fault(client, cell)
-        is_named = param in named if param is not None else any(f"`{name}" in message for name in named)
-        assert is_named, f"{cell.name}: {answer.text}, {named}"
+        is_named = any(param.startswith(name) if param else f"`{name}" in message for name in names)
+        assert is_named, f"{ask.prompt}: {answer.text}, {names}"
     await gateway.clock.advance(POLLED_SECONDS)
     assert gateway.upstream.requests == []
     assert set(gateway.rows().values()) == {0}
+
+
+def without_an_image(client: Client) -> Iterator[tuple[Ask, set[str]]]:
+    """Requests of which one image does not exist, or is none; and the client's names of that image."""
+    for cell in cells(client):
+        given = [word for word in ("first", "last", "references") if getattr(cell.operation, word)]
+        for word in given if cell.works and cell.provider.adapter.name == "acme" else ():
+            value = getattr(cell.ask, word)
+            is_bytes = (value if isinstance(value, Image) else value[0]).content is not None
+            bad = Image("file_01JDKQ00000000000000000000", b"It is no image." if is_bytes else None)
+            yield replace(cell.ask, **{word: bad if isinstance(value, Image) else (bad,)}), {client.names[word]}
 
 
 def names_at_fault(client: Client, cell: Cell) -> set[str]:
