@@ -1,4 +1,4 @@
-"""The URL of a file in every dialect: whoever has it gets the file without a key, wherever the file is."""
+"""The URL of a file in every dialect: a client gets the file from it without a key, wherever the file is."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -37,9 +37,9 @@ URLS: dict[str, Callable[[Generation], Any]] = {
 }
 
 
-def completed(*, kept: ArchivedFile | None = None, needs_credential: bool = False) -> Generation:
+def completed(*, archived: ArchivedFile | None = None, needs_credential: bool = False) -> Generation:
     artifact = Artifact(url=THEIRS, needs_credential=needs_credential)
-    output = Output(index=0, status=Status.COMPLETED, artifact=artifact, kept=kept)
+    output = Output(index=0, status=Status.COMPLETED, artifact=artifact, kept=archived)
     return replace(generation(), status=Status.COMPLETED, outputs=(output,), completed_at=AT)
 
 
@@ -53,7 +53,7 @@ def opens_at_the_gateway(url: str) -> bool:
 
 @pytest.mark.parametrize("dialect", URLS)
 @pytest.mark.parametrize(
-    "value", [completed(kept=KEPT), completed(needs_credential=True)], ids=["kept", "behind a key"]
+    "value", [completed(archived=KEPT), completed(needs_credential=True)], ids=["archived", "with a key"]
 )
 def test_a_file_that_only_the_gateway_can_give_has_a_url_with_a_token(dialect: str, value: Generation) -> None:
     [url] = URLS[dialect](value)
