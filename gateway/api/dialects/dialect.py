@@ -14,12 +14,11 @@ from gateway.api.generations.public_ids import generation_id, public_id
 from gateway.api.web.context import Context, context_of
 from gateway.api.web.error_format import ErrorFormat
 from gateway.api.web.headers import cost_header, poll_headers
-from gateway.api.web.links import Links
 from gateway.api.web.query import Params, path_id
 from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import InvalidParameter, NotFound
 from gateway.domain.generation.model import Generation
-from gateway.domain.generation.summary import FileSource, OutputSummary, Problem, Summary
+from gateway.domain.generation.summary import Problem, Summary
 
 Call = Request[Any, Any, State]
 
@@ -99,26 +98,6 @@ def url_member(value: object, name: str) -> object:
     if value.keys() - {"type"} != {"url"} or value.get("type", "image_url") != "image_url":
         raise InvalidParameter(f"`{name}` must be an object with one member, `url`.", param=name)
     return value["url"]
-
-
-def file_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:
-    """The URL at which anybody can fetch the file of an output; None while there is no file.
-
-    It is the provider's own while only the provider has the file, unless that needs the provider's key.
-    """
-    return output.provider_url if output.source is FileSource.PROVIDER else own_url(generation, output, links)
-
-
-def own_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:
-    """The gateway's own URL of the file of an output, with a token; None while there is no file.
-
-    It gives the archived file. Without one it passes the provider's file through, or redirects to the provider's URL.
-    """
-    if output.source is None:
-        return None
-    kept_until = output.expires_at or generation.deadline_at
-    until = kept_until if output.archived is None else output.archived.kept_until
-    return links.opened(generation, output.index, generation.kind, until)
 
 
 def problem_of(summary: Summary) -> Problem | None:

@@ -11,8 +11,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
-from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, problem_of, read_generation, with_names
+from gateway.api.dialects.dialect import Call, Dialect, create_in, problem_of, read_generation, with_names
 from gateway.api.generations.creating import Fields
+from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.foxapi_fields import PROVIDER, with_options
 from gateway.api.generations.parameters import CreateVideo
 from gateway.api.generations.public_ids import FOXAPI as PREFIX

@@ -13,8 +13,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, with_names
+from gateway.api.dialects.dialect import Call, Dialect, create_in, with_names
 from gateway.api.generations.creating import Fields, own_fields
+from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.public_ids import KEEVX_IMAGE, KEEVX_VIDEO, parse_id
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of

@@ -13,12 +13,13 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, create_in, own_url, read_generation, url_member, with_names
+from gateway.api.dialects.dialect import Call, Dialect, create_in, read_generation, url_member, with_names
 from gateway.api.dialects.openai_videos import OPENROUTER_PATH as PATH
 from gateway.api.dialects.openai_videos import require_ready, size_text
 from gateway.api.generations.content import send_content
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields
+from gateway.api.generations.file_urls import own_url
 from gateway.api.generations.public_ids import OPENROUTER as PREFIX
 from gateway.api.web.answers import GET, json_answer, unix
 from gateway.api.web.context import Context

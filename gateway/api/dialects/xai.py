@@ -13,9 +13,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, create_in, file_url, problem_of, read_generation, url_member
+from gateway.api.dialects.dialect import Call, Dialect, create_in, problem_of, read_generation, url_member
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields, Read
+from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.public_ids import XAI as PREFIX
 from gateway.api.generations.views import GenerationView
 from gateway.api.images import controller as images

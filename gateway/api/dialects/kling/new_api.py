@@ -12,11 +12,12 @@ from litestar import post, route
 from litestar.response.base import ASGIResponse
 from msgspec import Meta, Struct
 
-from gateway.api.dialects.dialect import Call, Dialect, file_url
+from gateway.api.dialects.dialect import Call, Dialect
 from gateway.api.dialects.kling.paths import KlingCreate
 from gateway.api.dialects.kling.requests import UNIVERSAL
 from gateway.api.dialects.kling.tasks import caller, create_task, find_task, request_id_of
 from gateway.api.dialects.kling.views import KlingAnswer, answer_of, changed_at, failure_message
+from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.public_ids import KLING as PREFIX
 from gateway.api.generations.public_ids import public_id
 from gateway.api.web.answers import GET, json_answer, unix

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.dialects.dialect import file_url
 from gateway.api.dialects.kling.requests import EXTERNAL_TASK_ID
+from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.public_ids import KLING, public_id
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo, named_message
 from gateway.api.web.links import Links

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from gateway.api.dialects import foxapi, keevx, openrouter, xai
 from gateway.api.dialects.kling.new_api import read_view as new_api_view
 from gateway.api.dialects.kling.views import answer_of, task_of
+from gateway.api.generations.views import generation_view
 from gateway.api.web.links import CONTENT, Links
 from gateway.domain.adapter.task import Artifact, Status
 from gateway.domain.generation.model import ArchivedFile, Generation, Output
@@ -24,6 +25,7 @@ LINKS = Links("https://gw.example", SIGNER)
 THEIRS = "https://cdn.example/1.mp4"
 KEPT = ArchivedFile(name="f", bytes=1, sha256="0", content_type="video/mp4", kept_until=AT + timedelta(days=1))
 URLS: dict[str, Callable[[Generation], Any]] = {
+    "ours": lambda value: [output.url for output in generation_view(value, LINKS).data],
     "openrouter urls": lambda value: openrouter.read_view(value, LINKS).urls,
     "openrouter unsigned_urls": lambda value: openrouter.read_view(value, LINKS).unsigned_urls,
     "xai": lambda value: [xai.read_view(value, LINKS).video.url],  # type: ignore[union-attr]  # it is completed
