@@ -140,7 +140,7 @@ def error(info: ErrorInfo) -> ErrorAnswer:
     )
 
 
-FOXAPI = Dialect(id_prefix=PREFIX, own_path="/foxapi/", error=error, read=fields)
+FOXAPI = Dialect(id_prefix=PREFIX, own_path="/foxapi/", error=error, read=fields, webhook="foxapi")
 
 
 def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
