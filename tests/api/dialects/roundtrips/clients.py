@@ -39,17 +39,18 @@ class Client:
     names: Mapping[str, str]
 
     async def create(self, client: httpx.AsyncClient, ask: Ask) -> httpx.Response:
-        """Send the request in the client's own words."""
+        """Send the request in the client's own words. The same prompt is the same request, also by its key."""
+        headers = {"idempotency-key": f"aisdk_{ask.prompt}"}
         path = self.path if isinstance(self.path, str) else self.path(ask)
         body = {name: value for name, value in self.body(ask).items() if value is not None}
         if not self.is_form(ask):
-            return await client.post(path, json=body)
+            return await client.post(path, json=body, headers=headers)
         parts: list[Any] = [
             (name, ("blob", member, "image/png") if isinstance(member, bytes) else (None, member))
             for name, value in body.items()
             for member in (value if isinstance(value, list) else [value])
         ]
-        return await client.post(path, files=parts)
+        return await client.post(path, files=parts, headers=headers)
 
 
 _OPENAI_WORDS = {QUEUED: "queued", RUNNING: "in_progress", DONE: "completed", FAILED: "failed"}

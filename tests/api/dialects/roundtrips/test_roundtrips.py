@@ -129,6 +129,7 @@ async def test_what_both_ends_can_say_makes_the_round(gateway: Any, client: Clie
     if client.read is not None:
         for name, call in calls.items():
             ids[name] = client.started(answer_of(await call, name, client.started_status))
+    repeated = asyncio.create_task(client.create(gateway.client, working[0].ask))
     for _ in range(SETTLES):
         if len(upstream.sent) == len(calls):
             break
@@ -156,7 +157,8 @@ async def test_what_both_ends_can_say_makes_the_round(gateway: Any, client: Clie
         read = answer_of(answers[cell.name], cell.name, 200 if client.read else 400)
         assert client.read is None or client.word(read) == client.words[FAILED]
         assert cell.provider.reason in client.reason(read)
-    assert len(upstream.sent) == len(working + failing)
+    assert (await repeated).headers["idempotent-replayed"] == "true"
+    assert len(upstream.submits) == len(working + failing)
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
