@@ -10,7 +10,7 @@ from gateway.clock import Clock
 from gateway.domain.generation.model import GenerationRequest
 from gateway.generations.service import digest_of
 
-KEPT = timedelta(seconds=60)  # from the answer that had no images
+KEPT = timedelta(seconds=60)  # from the answer that had no images, or from the failure
 KEPT_MAX = 10_000  # different requests; the oldest are forgotten first
 
 
@@ -22,11 +22,15 @@ class Unanswered:
         self._by_request: dict[tuple[str, bytes], dict[str, datetime]] = {}
         self._cut_off: set[str] = set()  # those that a repeat has taken up since the start
 
-    def add(self, key: str, request: GenerationRequest, generation_id: str) -> None:
-        """Keep a generation: its call was answered without images, or its client has gone."""
+    def add(self, key: str, request: GenerationRequest, generation_id: str, failed_at: datetime | None = None) -> None:
+        """Keep a generation: its call was answered without images, or its client has gone.
+
+        One that has failed is kept from its failure on, however often the call is repeated: what comes a minute later
+        comes from a client that wants to try again.
+        """
         name = (key, digest_of(request))
         ends = self._by_request.pop(name, {})  # so that the newest request is the last
-        ends[generation_id] = self._clock.now() + KEPT
+        ends[generation_id] = (failed_at or self._clock.now()) + KEPT
         self._by_request[name] = ends
         self._forget()
 

@@ -195,8 +195,11 @@ async def test_an_unmarked_repeat_of_a_failed_call_buys_nothing_for_a_minute(gat
     first, again = await failed(), (await gateway.client.post(IMAGES, json=BODY))
     assert (first.status_code, again.status_code) == (502, 502)
     assert again.json()["error"]["generation_id"] == first.json()["error"]["generation_id"]
+    await gateway.clock.advance(40)
+    later = await gateway.client.post(IMAGES, json=BODY)
+    assert later.json()["error"]["generation_id"] == first.json()["error"]["generation_id"]
     assert len(gateway.upstream.submits) == 1
-    await gateway.clock.advance(61)
+    await gateway.clock.advance(21)  # the minute counts from the failure, and not from the last repeat
     await failed()
     assert len(gateway.upstream.submits) == 2
 

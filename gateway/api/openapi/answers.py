@@ -30,14 +30,22 @@ from gateway.api.images.answer import TICKS_OF_USD, ImagesAnswer, ImagesUsage, I
 from gateway.api.models.views import model_view
 from gateway.api.openapi.sample_generations import CREATED, LINKS, REQUEST_ID, Moment, sample_generation
 from gateway.api.purchases import AdminPurchase
-from gateway.api.webhooks.events import TestedEndpoint, WebhookEvent, WebhookTest
-from gateway.api.webhooks.views import TryView, WebhookDeliveryView, WebhookEndpointView, WebhookSecret
+from gateway.api.webhooks.events import OpenAIEvent, OpenAIEventData, TestedEndpoint, WebhookEvent, WebhookTest
+from gateway.api.webhooks.views import (
+    TryView,
+    WebhookDeliveryView,
+    WebhookEndpointView,
+    WebhookEventTypes,
+    WebhookSecret,
+    WebhookTestResult,
+)
 from gateway.domain.adapter.contract import Capability
 from gateway.domain.adapter.request import InputKind, Kind
 from gateway.domain.generation.model import Generation
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.routing.plan import Candidate
 from gateway.domain.routing.price import Price
+from gateway.domain.webhooks import EVENTS, OPENAI_EVENTS
 from gateway.generations.catalog import Model
 from gateway.upstream.health import CompletionTimes
 
@@ -165,6 +173,7 @@ def _delivery(generation: Generation) -> WebhookDeliveryView:
         type=f"{generation.kind}.generation.completed",
         endpoint=_ENDPOINT_ID,
         generation=generation.id,
+        output=None,
         url="https://client.example.com/hooks/videos",
         state="succeeded",
         next_try_at=None,
@@ -182,7 +191,9 @@ _ENDPOINT = WebhookEndpointView(
     created_at=_UNIX,
     url="https://client.example.com/hooks/videos",
     events=("*",),
+    event_types=("*",),
     description="All ends of generations",
+    name="All ends of generations",
     disabled=False,
     disabled_reason=None,
 )
@@ -210,6 +221,8 @@ _FIXED: tuple[Struct, ...] = (
         timestamp=CREATED.isoformat(),
         data=TestedEndpoint(id=_ENDPOINT_ID, object="webhook_endpoint"),
     ),
+    WebhookEventTypes(data=(*EVENTS, *OPENAI_EVENTS)),
+    WebhookTestResult(event_type="video.completed", status_code=204, webhook_endpoint_id=_ENDPOINT_ID),
     KlingCosts(request_id=REQUEST_ID),
     Health(status="ok"),
     Deleted(id=_FILE_ID, object="file"),
@@ -225,6 +238,12 @@ _OF_GENERATION: Mapping[type, Callable[[Generation], Struct]] = {
     WebhookDeliveryView: _delivery,
     WebhookEvent: lambda generation: WebhookEvent(
         type="video.generation.completed", timestamp=CREATED.isoformat(), data=generation_view(generation, LINKS)
+    ),
+    OpenAIEvent: lambda generation: OpenAIEvent(
+        id="evt_01KDVDNA00D7S2W6B9F3G5H8JK",
+        created_at=_UNIX,
+        type="video.completed",
+        data=OpenAIEventData(public_id(OPENAI, generation.id)),
     ),
     openai_videos.OpenAIVideo: openai_videos.video_view,
     openai_videos.OpenAIVideoCreated: lambda generation: openai_videos.created_view(generation, LINKS),

@@ -35,6 +35,7 @@ _EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "AttachTask": {"task_id": "831922345719271433"},
     "CreateWebhookEndpoint": {"url": _HOOK, "events": ["video.generation.completed", "video.generation.failed"]},
     "ChangeWebhookEndpoint": {"events": ["*"], "disabled": False},
+    "TestWebhookEndpoint": {"event_type": "video.completed"},
     "RotateWebhookSecret": {"expires_after_seconds": 86_400},
     "Nothing": {},
 }

@@ -12,7 +12,7 @@ from gateway.api.generations.views import Deleted
 from gateway.api.generations.webhook_url import check_webhook_url, read_webhook_url
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import Context, context_of
-from gateway.api.web.operation import Operation
+from gateway.api.web.operation import Operation, page_of
 from gateway.api.web.query import NAME_SHOWN, Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS, read_object
 from gateway.api.webhooks.views import (
@@ -81,7 +81,7 @@ class WebhookEndpointController(Controller):
             summary="List your webhook endpoints, the oldest first",
             query={
                 "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": ENDPOINTS_MAX},
-                "after": {"type": "string", "description": "the id of an endpoint: the list begins after it"},
+                "after": page_of("whe_")["after"],
             },
             answer=WebhookEndpointList,
             errors=(400, 503),

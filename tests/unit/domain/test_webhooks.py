@@ -88,6 +88,9 @@ def test_a_generation_has_one_event() -> None:
         (("*",), "image.generation.completed", True),
         ((EVENTS[0],), EVENTS[0], True),
         ((EVENTS[0],), EVENTS[1], False),
+        (("*",), "video.completed", False),
+        (("*", "video.completed"), "video.completed", True),
+        (("video.completed",), "video.failed", False),
     ],
 )
 def test_a_filter_has_what_it_names(events: tuple[str, ...], event: str, expected: bool) -> None:
