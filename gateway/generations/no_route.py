@@ -1,5 +1,6 @@
 """The error for a request that no route of its model can serve."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -8,6 +9,8 @@ from msgspec import structs
 from gateway.domain.errors import UnsupportedParameter
 from gateway.domain.routing.plan import LeftOut
 from gateway.domain.routing.settings_fit import Reason
+
+_NAME = re.compile(r"`(\w+)`")
 
 
 class NoSuitableRoute(UnsupportedParameter):
@@ -28,8 +31,8 @@ class NoSuitableRoute(UnsupportedParameter):
 
 
 def _in_words(reason: Reason, names: Mapping[str, str]) -> Reason:
-    name = names.get(reason.param, reason.param)
-    return Reason(param=name, message=reason.message.replace(f"`{reason.param}`", f"`{name}`"))
+    message = _NAME.sub(lambda match: f"`{names.get(match[1], match[1])}`", reason.message)
+    return Reason(param=names.get(reason.param, reason.param), message=message)
 
 
 def _message(model: str, left_out: Sequence[LeftOut]) -> str:

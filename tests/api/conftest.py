@@ -23,6 +23,7 @@ from gateway.api.handlers import HANDLERS
 from gateway.api.openapi import document as openapi
 from gateway.api.web.operation import described
 from gateway.app import Application
+from gateway.domain.adapter.contract import Adapter
 from gateway.domain.generation.model import Generation
 from gateway.fetch.fetcher import FetchRefused, Posted
 from gateway.media.image_result import PROCESSES_MAX
@@ -450,21 +451,31 @@ MEMORY = Path("/dev/shm")  # noqa: S108  # flushing to a disk would take most of
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
-    """Starts gateways: `toml` is the configuration, `environ` the environment; without `keys` no key is needed."""
+    """Starts gateways: `toml` is the configuration, `environ` the environment; without `keys` no key is needed.
+
+    `adapters` and `upstream` replace the providers, which are three that the stub answers for.
+    """
     async with AsyncExitStack() as stack:
         place = MEMORY if MEMORY.is_dir() else None  # noqa: ASYNC240  # one call at the start, which does not block
         folder = Path(stack.enter_context(TemporaryDirectory(dir=place)))
 
-        async def begin(toml: str = "", *, environ: Mapping[str, str] | None = None, keys: bool = True) -> Gateway:
+        async def begin(
+            toml: str = "",
+            *,
+            environ: Mapping[str, str] | None = None,
+            keys: bool = True,
+            adapters: Mapping[str, Adapter] = ADAPTERS,
+            upstream: StubUpstream | None = None,
+        ) -> Gateway:
             variables = {**PROVIDER_KEYS, "VIDEO_GATEWAY_ARTIFACTS": str(folder / "artifacts")}
             variables["VIDEO_GATEWAY_DATABASE_URL"] = f"sqlite:///{folder / 'test.db'}"
             if keys:
                 variables |= {"TEST_KEY": KEY, "TEST_OTHER_KEY": OTHER_KEY}
                 toml = f'server.api_keys = ["env:TEST_KEY", "env:TEST_OTHER_KEY"]\n{toml}'
             (folder / "gateway.toml").write_text(f"artifacts.thumbnails = false\n{toml}")
-            settings = load(folder / "gateway.toml", {**variables, **(environ or {})}, ADAPTERS)
-            upstream, clock = StubUpstream(), ManualClock()
-            application = Application(settings, adapters=ADAPTERS, clock=clock, transport=httpx.MockTransport(upstream))
+            settings = load(folder / "gateway.toml", {**variables, **(environ or {})}, adapters)
+            upstream, clock = upstream or StubUpstream(), ManualClock()
+            application = Application(settings, adapters=adapters, clock=clock, transport=httpx.MockTransport(upstream))
             for fetcher in (application.input_fetcher, application.result_fetcher):
                 fetcher.get = upstream.fetch  # type: ignore[method-assign]  # tests have no network
             await stack.enter_async_context(running(application))

@@ -10,7 +10,8 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
-from gateway.api.generations.creating import Read, create, created_headers, wanted
+from gateway.api.generations.create_request import Given
+from gateway.api.generations.creating import Fields, Read, create, created_headers, wanted
 from gateway.api.generations.public_ids import generation_id, public_id
 from gateway.api.web.answers import GET
 from gateway.api.web.context import Context, context_of
@@ -22,7 +23,7 @@ from gateway.api.web.query import Params, path_id
 from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import NotFound
 from gateway.domain.generation.model import Generation, WebhookFormat
-from gateway.domain.generation.summary import FileSource, OutputSummary, Problem, Summary
+from gateway.domain.generation.summary import Problem, Summary
 
 Call = Request[Any, Any, State]
 Answer = Callable[[Generation, Links, Mapping[str, str]], ASGIResponse]  # of a generation, with these headers
@@ -109,6 +110,15 @@ def reader(
     return read_one
 
 
+def with_names(fields: Fields, names: Mapping[str, str]) -> list[Given]:
+    """The fields of a body, and for errors the dialect's own names of fields that the body may lack.
+
+    `names` has our name of a field → its name in the dialect.
+    """
+    given = [Given(*field) for field in fields.items()] if isinstance(fields, Mapping) else list(fields)
+    return [*given, *(Given(name, None, field) for field, name in names.items())]
+
+
 @contextmanager
 def naming_id(request: Call) -> Iterator[None]:
     """Let a 404 name the generation by the id that the client has sent, and not by the stored one."""
@@ -117,19 +127,6 @@ def naming_id(request: Call) -> Iterator[None]:
     except NotFound as error:
         error.detail = error.detail.replace(generation_id(request), path_id(request, "generation_id"))
         raise
-
-
-def file_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:
-    """The URL at which anybody can fetch the file of an output; None while there is no file.
-
-    A file that the provider gives to the gateway's key alone has a signed URL too: the gateway passes it through.
-    """
-    if output.archived is not None:
-        return links.opened(generation, output.index, generation.kind, output.archived.kept_until)
-    if output.source is FileSource.PASS_THROUGH:  # the provider gives it to the gateway's key alone
-        until = output.expires_at or generation.deadline_at
-        return links.opened(generation, output.index, generation.kind, until)
-    return output.provider_url
 
 
 def problem_of(summary: Summary) -> Problem | None:

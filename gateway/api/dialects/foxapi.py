@@ -10,8 +10,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
-from gateway.api.dialects.dialect import Dialect, creator, file_url, problem_of, reader
+from gateway.api.dialects.dialect import Dialect, creator, problem_of, reader, with_names
 from gateway.api.generations.creating import Fields
+from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.foxapi_fields import PROVIDER, with_options
 from gateway.api.generations.parameters import CreateVideo
 from gateway.api.generations.public_ids import FOXAPI as PREFIX
@@ -101,7 +102,7 @@ _ERROR_TYPES = {402: "insufficient_quota", 404: "not_found", 413: "file_too_larg
 
 def fields(body: Mapping[str, object]) -> Fields:
     """The fields of a create request: FoxAPI's names are among ours, and its options belong to its models."""
-    return with_options(body)
+    return with_names(with_options(body), {"image": "image_url", "reference_images": "image_urls"})
 
 
 def task_view(generation: Generation, links: Links) -> FoxTask:

@@ -13,8 +13,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, creator, file_url, naming_id
-from gateway.api.generations.creating import own_fields
+from gateway.api.dialects.dialect import Call, Dialect, creator, naming_id, with_names
+from gateway.api.generations.creating import Fields, own_fields
+from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.public_ids import KEEVX_IMAGE, KEEVX_VIDEO, parse_id
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
@@ -28,7 +29,7 @@ from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import NotFound
 from gateway.domain.generation.model import Generation
-from gateway.domain.generation.summary import FileSource, OutputSummary, summarize
+from gateway.domain.generation.summary import OutputSummary, summarize
 
 TASK_TYPE: Mapping[Kind, Literal["image_to_video", "image_generate"]] = {
     "video": "image_to_video",
@@ -130,6 +131,11 @@ class KeevxCreateImage(Struct, frozen=True, kw_only=True):
     callback_url: str | None = None  # gets a POST when the generation has ended
 
 
+def video_fields(body: Mapping[str, object]) -> Fields:
+    """The fields of a create of videos: Keevx's names are among ours."""
+    return with_names(body, {"image": "image_url", "last_image": "end_image_url"})
+
+
 _VIDEO_STATUS: Mapping[Status, Literal["PENDING", "PROCESSING", "SUCCEEDED", "FAILED"]] = {
     Status.QUEUED: "PENDING",
     Status.IN_PROGRESS: "PROCESSING",
@@ -191,8 +197,6 @@ def callback_body(generation: Generation, index: int, links: Links) -> Mapping[s
 def _url(generation: Generation, output: OutputSummary, links: Links) -> str:
     if output.status is not Status.COMPLETED:
         return ""
-    if output.source is FileSource.PASS_THROUGH:  # only the gateway can fetch it; the client's key opens our URL
-        return links.content(generation, output.index)
     return file_url(generation, output, links) or ""
 
 
@@ -247,7 +251,7 @@ def _format(kind: Kind) -> ErrorFormat:
 
 
 video_error, image_error = _format("video"), _format("image")
-KEEVX = Dialect(id_prefix=KEEVX_VIDEO, own_paths=("/keevx/",), error=video_error, read=own_fields, webhook="keevx")
+KEEVX = Dialect(id_prefix=KEEVX_VIDEO, own_paths=("/keevx/",), error=video_error, read=video_fields, webhook="keevx")
 KEEVX_IMAGES = Dialect(
     id_prefix=KEEVX_IMAGE,
     own_paths=("/keevx/v1/image_generate",),

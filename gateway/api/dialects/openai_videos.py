@@ -13,7 +13,7 @@ from litestar.response.base import ASGIResponse
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from gateway.api.dialects.dialect import Call, Dialect, naming_id, problem_of
+from gateway.api.dialects.dialect import Call, Dialect, naming_id, problem_of, with_names
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields
 from gateway.api.generations.public_ids import ID_PATTERN, OPENROUTER, changed_id, public_id, stored_id
@@ -106,9 +106,9 @@ _STATUS: Mapping[Status, Literal["queued", "in_progress", "completed", "failed"]
 
 def fields(body: Mapping[str, object]) -> Fields:
     """The fields of a create request. OpenAI's names are ours. A body without a model takes any that can do it."""
-    if not is_empty(body.get("model")):
-        return body
-    return [*(Given(name, value) for name, value in body.items() if name != "model"), Given("model", DEFAULT_MODEL)]
+    model = [Given("model", DEFAULT_MODEL)] if is_empty(body.get("model")) else []
+    given = [*(Given(name, value) for name, value in body.items() if name != "model" or not model), *model]
+    return with_names(given, {"image": "input_reference"})
 
 
 def video_view(generation: Generation) -> OpenAIVideo:

@@ -13,12 +13,13 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, creator, file_url, naming_id, reader
+from gateway.api.dialects.dialect import Call, Dialect, creator, naming_id, reader, with_names
 from gateway.api.dialects.openai_videos import OPENROUTER_PATH as PATH
 from gateway.api.dialects.openai_videos import require_ready, size_text
 from gateway.api.generations.content import send_content
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields
+from gateway.api.generations.file_urls import own_url
 from gateway.api.generations.public_ids import OPENROUTER as PREFIX
 from gateway.api.web.answers import GET, json_answer, unix
 from gateway.api.web.context import Context
@@ -56,7 +57,9 @@ class OpenRouterVideo(Struct, frozen=True, kw_only=True):
     polling_url: str  # where to read it, with a key
     status: Word  # the state in words of OpenRouter
     generation_id: str | UnsetType = UNSET  # the gateway's own id of it, only in a read
-    urls: tuple[str, ...] | UnsetType = UNSET  # of the completed outputs; no key is needed for them
+    # Of the completed outputs: the gateway's own, with a token. A client that sends its key to them sends it to nobody
+    # else, and one that sends none gets the file too.
+    urls: tuple[str, ...] | UnsetType = UNSET
     unsigned_urls: tuple[str, ...] | UnsetType = UNSET  # the same URLs: some clients send no key to these either
     expires_at: int | UnsetType = UNSET  # Unix seconds: when the first of the files is deleted
     error: str | UnsetType = UNSET  # only if it failed or expired: the reason, for people
@@ -167,7 +170,8 @@ _STATUS: Mapping[Status, Word] = {
 
 def fields(body: Mapping[str, object]) -> Fields:
     """The fields of a create request. Raises `InvalidParameter` that names the field in OpenRouter's words."""
-    return [given for name, value in body.items() for given in _read(name, value)]
+    given = [given for name, value in body.items() for given in _read(name, value)]
+    return with_names(given, {"image": "frame_images", "reference_images": "input_references"})
 
 
 def _read(name: str, value: object) -> Iterator[Given]:
@@ -245,7 +249,7 @@ def read_view(generation: Generation, links: Links) -> OpenRouterVideo:
     """A generation in OpenRouter's words."""
     started, summary = started_view(generation, links), summarize(generation)
     outputs = [output for output in summary.outputs if output.status is Status.COMPLETED]
-    urls = tuple(url for output in outputs if (url := file_url(generation, output, links)) is not None)
+    urls = tuple(url for output in outputs if (url := own_url(generation, output, links)) is not None)
     ends = [moment for output in outputs if (moment := unix(output.expires_at)) is not None]
     ended, cost = summary.status.terminal, summary.usage.cost_usd
     return OpenRouterVideo(

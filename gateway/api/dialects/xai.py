@@ -13,16 +13,17 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, creator, file_url, problem_of, reader
+from gateway.api.dialects.dialect import Call, Dialect, creator, problem_of, reader
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields, Read
+from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.public_ids import XAI as PREFIX
 from gateway.api.generations.views import GenerationView
 from gateway.api.images import controller as images
 from gateway.api.images.answer import TICKS_OF_USD, ImagesAnswer
 from gateway.api.web.answers import json_answer
 from gateway.api.web.context import context_of
-from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
+from gateway.api.web.error_format import ErrorAnswer, ErrorInfo, named_message
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
 from gateway.api.web.small_body import BODY_ERRORS
@@ -171,7 +172,7 @@ _STATUS: Mapping[Status, Literal["pending", "done", "failed", "expired"]] = {
 
 def error(info: ErrorInfo) -> ErrorAnswer:
     """`{code, error}`."""
-    return ErrorAnswer(XaiError(info.code, info.message), info.status)
+    return ErrorAnswer(XaiError(info.code, named_message(info)), info.status)
 
 
 XAI = Dialect(id_prefix=PREFIX, own_paths=("/xai/",), error=error, read=fields)

@@ -72,7 +72,7 @@ class Normalised:
 
 
 class Given(NamedTuple):
-    """A field of a body in the words of a dialect."""
+    """A field of a body in the words of a dialect. None as its value says only what the dialect calls the field."""
 
     name: str  # as the client wrote it, for errors: `image_tail`, `frame_images[1].image_url`
     value: object
@@ -94,7 +94,7 @@ def normalise(
     """
     table = PARAMETERS_OF[kind]
     fields = [Given(name, value) for name, value in body.items()] if isinstance(body, Mapping) else body
-    values, names = _read(fields, table)
+    values, names, absent = _read(fields, table)
     if "model" not in values:
         if table.by_name["model"].required:
             raise InvalidParameter("`model` is required: the name of the model to use.", param="model")
@@ -102,6 +102,7 @@ def normalise(
     if "webhook_url" in values:
         check_webhook_url(values["webhook_url"], names["webhook_url"], fetch_allow)
     size = expand_size(values, names, kind)
+    names = absent | names
     files: dict[str, InlineFile] = {}
     request = GenerationRequest(
         input=_input(values, names, _Files(files, name_file)),
@@ -119,10 +120,11 @@ def _held(values: Mapping[str, Any], table: Parameters, holder: Holder) -> dict[
     return {fields[name]: value for name, value in values.items() if name in fields}
 
 
-def _read(fields: Iterable[Given], table: Parameters) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the value of each field that is asked for, and the name that the client used for it."""
+def _read(fields: Iterable[Given], table: Parameters) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """Return the value of each field that is asked for, the client's name of it, and a dialect's names of others."""
     values: dict[str, Any] = {}
     names: dict[str, str] = {}
+    absent: dict[str, str] = {}
     options: list[Given] = []
     for name, given, own_name in fields:
         if own_name is not None and own_name.startswith(OPTIONS):
@@ -134,9 +136,11 @@ def _read(fields: Iterable[Given], table: Parameters) -> tuple[dict[str, Any], d
                 continue
             raise unknown_field(name, table)
         value = read_field(parameter, given, name)
-        if value is None:
-            continue
         key = parameter.name
+        if value is None:
+            if own_name is not None:
+                absent.setdefault(key, name)
+            continue
         if key in values and values[key] != value:
             first = names[key]
             message = f"`{first}` and `{name}` are two names of one field and have different values."
@@ -145,7 +149,7 @@ def _read(fields: Iterable[Given], table: Parameters) -> tuple[dict[str, Any], d
         names.setdefault(key, name)
     if options:
         values["provider_options"] = _with_options(values.get("provider_options", {}), options, names)
-    return values, names
+    return values, names, absent
 
 
 def _with_options(given: Mapping[str, Any], options: Iterable[Given], names: dict[str, str]) -> Mapping[str, Any]:
@@ -205,6 +209,7 @@ def _input(values: Mapping[str, Any], names: Mapping[str, str], files: _Files) -
     if first is not None:
         return FramesInput(first_frame=first, last_frame=last)
     if last is not None:
-        param = names["last_image"]
-        raise InvalidParameter(f"`{param}` is a last frame: it needs `image`, the first one, beside it.", param=param)
+        param, missing = names["last_image"], names.get("image", "image")
+        message = f"`{param}` is a last frame: it needs `{missing}`, the first one, beside it."
+        raise InvalidParameter(message, param=param)
     return TextInput()

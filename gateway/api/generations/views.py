@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.request_echo import SettingsView, request_view, settings_view
 from gateway.api.generations.upstream_answer import UpstreamAnswerView, upstream_view
 from gateway.api.web.links import Links
@@ -18,7 +19,6 @@ from gateway.domain.generation.summary import (
     AttemptSummary,
     Cancellation,
     Deviation,
-    FileSource,
     OutputSummary,
     Problem,
     deviations,
@@ -41,7 +41,7 @@ class ErrorView(Struct, frozen=True):
 
 
 class OutputView(Struct, frozen=True, kw_only=True):
-    """One result. A `url` of the gateway without a token in it needs the client's API key."""
+    """One result. Its URLs need no API key."""
 
     index: int  # the number of the output, from 0
     status: Status  # of this output
@@ -178,17 +178,13 @@ def generation_view(generation: Generation, links: Links, health: HealthOf = unk
 
 
 def _output_view(generation: Generation, output: OutputSummary, links: Links) -> OutputView:
-    archived, url, thumbnail_url = output.archived, output.provider_url, output.thumbnail_url
-    if archived is not None:
-        url = links.opened(generation, output.index, generation.kind, archived.kept_until)
-        if archived.thumbnail is not None:
-            thumbnail_url = links.opened(generation, output.index, "thumbnail", archived.kept_until)
-    elif output.source is FileSource.PASS_THROUGH:
-        url = links.content(generation, output.index)
+    archived, thumbnail_url = output.archived, output.thumbnail_url
+    if archived is not None and archived.thumbnail is not None:
+        thumbnail_url = links.opened(generation, output.index, "thumbnail", archived.kept_until)
     return OutputView(
         index=output.index,
         status=output.status,
-        url=url,
+        url=file_url(generation, output, links),
         provider_url=output.provider_url,
         thumbnail_url=thumbnail_url,
         duration=output.duration_seconds,

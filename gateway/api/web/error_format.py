@@ -1,6 +1,7 @@
 """In which shape a client gets an error. Dialects have shapes of their own, and the rest of the API has OpenAI's."""
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from litestar import Request
@@ -41,6 +42,17 @@ def openai_error(error: ErrorInfo) -> ErrorAnswer:
         **error.members,
     }
     return ErrorAnswer({"error": content, "request_id": error.request_id}, error.status)
+
+
+def named_message(info: ErrorInfo) -> str:
+    """The message with the client's name of the field at fault before it, unless it has that name already.
+
+    Our own error has the name as `param`, which the errors of some dialects lack.
+    """
+    is_about_field = info.param is not None and info.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
+    return (
+        f"`{info.param}`: {info.message}" if is_about_field and f"`{info.param}" not in info.message else info.message
+    )
 
 
 def use_format(request: Request[Any, Any, Any], error_format: ErrorFormat) -> None:

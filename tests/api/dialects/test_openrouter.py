@@ -33,6 +33,20 @@ async def test_a_video_is_created_read_and_fetched_without_a_key(gateway: Any, b
     assert content.content == gateway.upstream.content
 
 
+async def test_a_file_that_is_not_archived_has_our_url_too(gateway: Any) -> None:
+    """Some clients send their key to every URL of a file, and the provider must not get it."""
+    gateway.upstream.withheld = True
+    job = (await gateway.client.post("/api/v1/videos", json=WAVES)).json()["id"]
+    await gateway.finish("completed")
+    read = (await gateway.client.get(f"/api/v1/videos/{job}")).json()
+
+    assert read["urls"] == read["unsigned_urls"]
+    assert read["urls"][0].startswith("http://gateway.test/")
+    async with gateway.client_of(None) as nobody:
+        answer = await nobody.get(read["urls"][0])
+    assert (answer.status_code, answer.headers["location"]) == (302, gateway.upstream.url)
+
+
 async def test_frames_at_the_shared_path_get_openrouters_answer(gateway: Any) -> None:
     created = await gateway.client.post("/v1/videos", json={**WAVES, "frame_images": [FRAME]})
     assert created.status_code == 202

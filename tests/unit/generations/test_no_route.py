@@ -68,6 +68,13 @@ def test_the_message_has_the_names_that_the_client_has_used() -> None:
     assert [reason.param for route in error.left_out for reason in route.reasons] == ["frame_images[0]", "seed"]
 
 
+def test_a_reason_names_other_fields_in_the_client_s_words_too() -> None:
+    reason = Reason(param="image", message="it takes `image` or `reference_images`, and not `mode`")
+    error = refused((reason,)).in_words({"image": "frame_images", "reference_images": "input_references"})
+
+    assert "`frame_images`: it takes `frame_images` or `input_references`, and not `mode`." in error.detail
+
+
 def test_the_message_stays_short_however_many_routes_there_are() -> None:
     routes = [(Reason(param=f"p{at % 7}", message=f"message {at}"),) for at in range(500)]
     assert len(refused(*routes).detail) < 300

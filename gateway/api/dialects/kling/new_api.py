@@ -12,15 +12,16 @@ from litestar import post, route
 from litestar.response.base import ASGIResponse
 from msgspec import Meta, Struct
 
-from gateway.api.dialects.dialect import Call, Dialect, file_url
+from gateway.api.dialects.dialect import Call, Dialect
 from gateway.api.dialects.kling.paths import KlingCreate
 from gateway.api.dialects.kling.requests import UNIVERSAL
 from gateway.api.dialects.kling.tasks import caller, create_task, find_task, request_id_of
-from gateway.api.dialects.kling.views import KlingAnswer, answer_of, changed_at, failure_message, named_message
+from gateway.api.dialects.kling.views import KlingAnswer, answer_of, changed_at, failure_message
+from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.public_ids import KLING as PREFIX
 from gateway.api.generations.public_ids import public_id
 from gateway.api.web.answers import GET, json_answer, unix
-from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
+from gateway.api.web.error_format import ErrorAnswer, ErrorInfo, named_message
 from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation

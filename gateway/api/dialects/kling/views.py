@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.dialects.dialect import file_url
 from gateway.api.dialects.kling.requests import EXTERNAL_TASK_ID
+from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.public_ids import KLING, public_id
-from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
+from gateway.api.web.error_format import ErrorAnswer, ErrorInfo, named_message
 from gateway.api.web.links import Links
 from gateway.domain.adapter.task import Status
 from gateway.domain.generation.model import Generation
@@ -256,14 +256,3 @@ def kling_error(info: ErrorInfo) -> ErrorAnswer:
         code = 1001
     status = HTTPStatus.BAD_REQUEST if info.status == HTTPStatus.UNPROCESSABLE_ENTITY else info.status
     return ErrorAnswer(KlingError(code, named_message(info), info.request_id), status)
-
-
-def named_message(info: ErrorInfo) -> str:
-    """The message with the client's name of the field at fault before it, unless it has that name already.
-
-    Our own error has the name as `param`, which the errors of these dialects lack.
-    """
-    is_about_field = info.param is not None and info.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
-    return (
-        f"`{info.param}`: {info.message}" if is_about_field and f"`{info.param}" not in info.message else info.message
-    )

@@ -3,18 +3,23 @@
 import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
+import jsonschema_rs
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant
 
-from gateway.api.dialects import foxapi, openai_videos, openrouter, xai
+from gateway.api.dialects import foxapi, keevx, openai_videos, openrouter, xai
+from gateway.api.dialects.kling.new_api import read_view as new_api_view
+from gateway.api.dialects.kling.views import answer_of
 from gateway.api.generations.create_request import normalise
 from gateway.api.generations.creating import Fields
 from gateway.api.generations.foxapi_fields import OPTIONS, with_options
+from gateway.api.openapi import document as openapi
 from gateway.api.web.json_body import parse_json
 from gateway.api.web.links import Links
 from gateway.domain.adapter.request import Kind
@@ -99,13 +104,36 @@ class Shown(Life):
         router = _decoded(openrouter.read_view(shown, LINKS))
         assert (router.status in {"pending", "in_progress"}) == is_open
         assert (router.status == "completed") == is_done
+        _decoded(openrouter.started_view(shown, LINKS))
+        kling = _decoded(answer_of(shown, LINKS, "req_1"))
+        assert (kling.data.task_status in {"submitted", "processing"}) == is_open
+        assert (kling.data.task_status == "succeed") == is_done
+        relay = _decoded(new_api_view(shown, LINKS, "req_1"))
+        assert (relay.data.status in {"QUEUED", "IN_PROGRESS"}) == is_open
+        assert (relay.data.status == "SUCCESS") == is_done
+        for output in shown.outputs:
+            task = _decoded(keevx.task_view(shown, output.index, LINKS))
+            assert (task.status in {"PENDING", "PROCESSING"}) == (not output.status.terminal)
+            assert bool(task.video_url) == (task.status == "SUCCEEDED")
+            assert bool(task.error_message) == (task.status == "FAILED")
 
 
 def _decoded(view: Any) -> Any:
-    """The view as a client reads it, checked against its own type."""
-    read = msgspec.json.decode(msgspec.json.encode(view), type=type(view))
+    """The view as a client reads it, checked against its own type and against the schema that is published for it."""
+    raw = msgspec.json.encode(view)
+    read = msgspec.json.decode(raw, type=type(view))
     assert read == view
+    faults = [str(fault) for fault in _schema(type(view).__name__).iter_errors(json.loads(raw))]
+    assert not faults, faults
     return read
+
+
+@cache
+def _schema(name: str) -> jsonschema_rs.Draft202012Validator:
+    document = openapi.document()
+    assert name in document["components"]["schemas"]
+    schema = {"components": document["components"], "$ref": f"#/components/schemas/{name}"}
+    return jsonschema_rs.Draft202012Validator(schema)
 
 
 TestShown = Shown.TestCase
