@@ -1,7 +1,7 @@
 """The readers of images in a create request: text, the bytes of a file, or an object in one of the usual shapes."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -44,8 +44,8 @@ class ImageObject(Struct, forbid_unknown_fields=True, omit_defaults=True):
     b64_json: str | None = None  # the bytes in base64
     base64: str | None = None  # the same as `b64_json`
     data: str | None = None  # a data URL or base64
-    type: str | None = None  # accepted and ignored
-    detail: str | None = None  # accepted and ignored
+    type: Any = None  # accepted and ignored
+    detail: Any = None  # accepted and ignored
 
 
 Image = str | ImageObject
