@@ -88,7 +88,7 @@ def trim(text: str) -> str:
 
 
 def is_blank(value: object) -> bool:
-    """Return whether a value is null or blank text: what asks for nothing where neither a list nor an object belongs."""
+    """Return whether a value is null or blank text, which ask for nothing. An empty object is neither."""
     return value is None or (isinstance(value, str) and not trim(value))
 
 
