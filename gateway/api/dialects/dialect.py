@@ -88,6 +88,8 @@ def url_member(value: object, name: str) -> object:
         return value
     if value.keys() - {"type"} != {"url"} or value.get("type", "image_url") != "image_url":
         raise InvalidParameter(f"`{name}` must be an object with one member, `url`.", param=name)
+    if isinstance(value["url"], Mapping | list):
+        raise InvalidParameter(f"`{name}.url` must be text: a URL or a data URL.", param=f"{name}.url")
     return value["url"]
 
 

@@ -78,7 +78,7 @@ def upload_error(info: ErrorInfo) -> ErrorAnswer:
 
 def _name(value: object, other: str) -> str:
     """The name of the file: `file_name` if it has one, else `other`."""
-    if is_empty(value):
+    if is_blank(value):
         return shown_filename(other)
     return shown_filename(read_text(value, "file_name", most=NAME_MAX))
 

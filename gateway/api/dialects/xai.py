@@ -95,7 +95,8 @@ class XaiCreate(Struct, frozen=True, kw_only=True):
     prompt: str  # what the video shows
     image: XaiImage | None = None  # the first frame
     last_frame: XaiImage | None = None  # the last frame
-    reference_images: list[XaiImage] | None = None  # images whose subjects or style the video takes over
+    # images whose subjects or style the video takes over; null counts as absent
+    reference_images: list[XaiImage | None] | None = None
     duration: int | None = None  # seconds
     aspect_ratio: str | None = None  # for example `16:9`
     resolution: str | None = None  # for example `720p`
@@ -109,7 +110,7 @@ class XaiCreateImages(Struct, frozen=True, kw_only=True):
     prompt: str  # what the images show
     n: int | None = None  # how many images
     image: ImageObject | str | None = None  # a reference image
-    images: list[ImageObject | str] | None = None  # reference images
+    images: list[ImageObject | str | None] | None = None  # reference images; null counts as absent
     aspect_ratio: str | None = None  # for example `16:9`
     resolution: str | None = None  # `1k` or `2k`: another name of `quality`
     quality: str | None = None  # the quality, by the names of the model
