@@ -109,10 +109,10 @@ class KeevxCreateVideo(Struct, frozen=True, kw_only=True):
 
     model: str  # a name of a model, or `auto`
     prompt: str  # what the video shows
-    image_url: str | None = None  # the first frame
-    end_image_url: str | None = None  # the last frame
+    image_url: str | ImageObject | None = None  # the first frame
+    end_image_url: str | ImageObject | None = None  # the last frame
     # images whose subjects or style the video takes over, most simply their URLs; null counts as absent
-    reference_images: list[str | ImageObject | None] | None = None
+    reference_images: list[str | ImageObject | None] | ImageObject | None = None
     aspect_ratio: str | None = None  # for example `16:9`
     aspect_resolution: str | None = None  # for example `720p`
     duration: int | None = None  # seconds
@@ -127,7 +127,7 @@ class KeevxCreateImage(Struct, frozen=True, kw_only=True):
     prompt: str  # what the images show
     model: str | None = None  # a name of a model; `auto` if it is absent
     # at most five images, most simply their URLs; null counts as absent
-    reference_images: list[str | ImageObject | None] | None = None
+    reference_images: list[str | ImageObject | None] | ImageObject | None = None
     module: str | None = None  # `std` or `pro`
     generate_count: int | None = None  # how many images
     image_quality: str | None = None  # `1K`, `2K` or `4K`

@@ -84,7 +84,7 @@ class XaiRead(Struct, frozen=True, kw_only=True):
 class XaiImage(Struct, frozen=True, forbid_unknown_fields=True):
     """An image."""
 
-    url: str  # a URL or a data URL
+    url: str | None  # a URL or a data URL; null: no image
     type: Literal["image_url"] | UnsetType = UNSET  # accepted, because `@ai-sdk/xai` sends it
 
 
@@ -110,7 +110,7 @@ class XaiCreateImages(Struct, frozen=True, kw_only=True):
     prompt: str  # what the images show
     n: int | None = None  # how many images
     image: ImageObject | str | None = None  # a reference image
-    images: list[ImageObject | str | None] | None = None  # reference images; null counts as absent
+    images: list[ImageObject | str | None] | ImageObject | None = None  # reference images; null counts as absent
     aspect_ratio: str | None = None  # for example `16:9`
     resolution: str | None = None  # `1k` or `2k`: another name of `quality`
     quality: str | None = None  # the quality, by the names of the model
