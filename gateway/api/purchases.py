@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gateway.api.web.answers import GET, json_answer, owner_shown, unix
 from gateway.api.web.context import admin_context_of
-from gateway.api.web.operation import PAGE, Operation, page_of
+from gateway.api.web.operation import ATTEMPT_CURSOR, PAGE, Operation, page_of
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Kind
 from gateway.domain.generation.purchases import Purchase
@@ -58,7 +58,7 @@ class PurchaseController(Controller):
             query={
                 "generation": {**page_of("gen_")["after"], "description": "the id of one deleted generation"},
                 "limit": PAGE["limit"],
-                "after": page_of("att_")["after"],
+                "after": ATTEMPT_CURSOR,
             },
             answer=AdminPurchaseList,
             errors=(400, 503),

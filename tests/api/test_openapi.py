@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -160,6 +161,11 @@ async def test_a_configured_url_is_the_server(start: Any) -> None:
     assert server["url"] == "https://video.example/prefix"
 
 
+async def test_the_committed_document_is_the_served_one_but_for_its_servers(document: Any) -> None:
+    committed = json.loads((Path(__file__).parents[2] / "openapi" / "openapi.json").read_text())
+    assert {**document, "servers": committed["servers"]} == committed
+
+
 async def test_every_error_code_is_in_the_document_with_its_remedy(document: Any) -> None:
     text = document["info"]["description"]
     for code in error_codes():
@@ -177,6 +183,17 @@ async def test_what_needs_no_key_is_marked(document: Any) -> None:
     assert opened == {"/callbacks/{provider}/{token}", "/health/live", "/health/ready", *lists}
     for _, _, operation in operations(document):
         assert ("401" in operation["responses"]) is (operation.get("security") != [])
+
+
+async def test_an_operation_without_a_key_answers_as_its_security_says(gateway: Any, document: Any) -> None:
+    async with gateway.client_of(None) as client:
+        for path, method, operation in operations(document):
+            security = operation.get("security", document["security"])
+            response = await client.request(method, re.sub(r"{\w+}", "x", path), json={} if method != "head" else None)
+            assert (response.status_code == 401) is (security != []), (method, path, response.text)
+            if security == [{"admin": []}]:
+                with_a_clients_key = await gateway.client.request(method, re.sub(r"{\w+}", "x", path))
+                assert with_a_clients_key.status_code == 403, path
 
 
 _CURSORS = {"/v1/files": "file_", "/v1/webhook_deliveries": "dlv_", "/v1/webhook_endpoints": "whe_"}

@@ -182,6 +182,45 @@ async def test_a_phone_shows_the_reference_of_the_api(tmp_path: Path, page: Page
         words = page.locator("#schema-Status").get_by_text("One of:")
         assert {json.dumps(status.value) for status in Status} == set(re.findall(r'"\w+"', await words.inner_text()))
 
+        await page.goto(f"{server.url}/docs#operation-keevxReadVideo")
+        read = page.locator("#operation-keevxReadVideo")
+        await read.get_by_role("link", name="KeevxVideoRead", exact=True).click()
+        await (
+            page.locator("#schema-KeevxVideoRead").get_by_role("link", name="KeevxVideoTask", exact=True).first.click()
+        )
+        assert '"SUCCEEDED"' in await page.locator("#schema-KeevxVideoTask").inner_text()
         await page.evaluate(OPEN_ALL)
         assert await page.evaluate(OVERFLOW) <= 0, "the unfolded page scrolls sideways"
+
+
+async def test_the_reference_has_a_chapter_for_each_dialect_behind_a_prefix(tmp_path: Path, page: Page) -> None:
+    server = Server(tmp_path)
+    failures: list[str] = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.on("response", lambda answer: failures.append(answer.url) if answer.status >= 400 else None)
+    async with server.running():
+
+        async def without_prefix(route: Any) -> None:
+            await route.fulfill(response=await route.fetch(url=route.request.url.replace("/video/gateway/", "/")))
+
+        await page.route("**/video/gateway/**", without_prefix)
+        await page.set_viewport_size(PHONE)
+        await page.goto(f"{server.url}/video/gateway/docs")
+        contents = page.get_by_role("navigation", name="Contents")
+        await page.locator("#about").get_by_text(f"Server: {server.url}/video/gateway/").wait_for()
+        for name in ("OpenAI videos", "OpenRouter", "xAI", "Kling", "new-api", "Keevx", "FoxAPI"):
+            await contents.get_by_role("link", name=re.compile(rf"^{name} \(\d+\)$")).click()
+            chapter = page.locator(f"#tag-{name.replace(' ', '-')}")
+            top = await chapter.evaluate("(part) => part.getBoundingClientRect().top")
+            assert 0 <= top < PHONE["height"], name
+            await chapter.get_by_role("link", name="Contents", exact=True).click()
+            top = await contents.evaluate("(part) => part.getBoundingClientRect().top")
+            assert 0 <= top < PHONE["height"], "the link leads back to the contents"
+        await page.set_viewport_size({"width": 1280, "height": 800})
+        await page.goto(f"{server.url}/video/gateway/docs#tag-FoxAPI")
+        assert await contents.get_by_role("link", name="Schemas", exact=True).is_visible()
+        box = await contents.evaluate("(part) => part.getBoundingClientRect().bottom")
+        assert 0 < box <= 800, "the contents stay in view on a wide page"
+        assert await page.evaluate(OVERFLOW) <= 0, "the wide page scrolls sideways"
+    assert failures == []
     assert failures == []

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from .checked import ALL_PHASES, checked
 from .test_python_client import DOCUMENT
 from .world import running
 
@@ -33,7 +34,10 @@ with made.ApiClient(configuration) as client:
 
 
 def main() -> int:
-    """Lint the document, make every client, use those of Python and TypeScript; stop at the first that fails."""
+    """Lint the document, make every client, use those of Python and TypeScript, and check every operation.
+
+    It stops at the first that fails.
+    """
     _run([BIN / "spectral", "lint", "--ruleset", NODE / ".spectral.yaml", DOCUMENT])
     _run([BIN / "redocly", "lint", DOCUMENT])
     with tempfile.TemporaryDirectory() as name, running(Path(name)) as world:
@@ -53,6 +57,8 @@ def main() -> int:
         (folder / "use.py").write_text(USE)
         path = {"PYTHONPATH": str(folder / "python")}
         _run([TOOLS / "python", folder / "use.py", world.url, world.key], path)
+        said = checked(world, folder, phases=ALL_PHASES, examples=10, seconds=1800)
+        print(f"$ schemathesis run\n{said[-500:]}")  # noqa: T201  # a command
     return 0
 
 

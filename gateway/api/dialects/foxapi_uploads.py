@@ -23,7 +23,7 @@ from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.operation import BINARY, Operation
 from gateway.api.web.small_body import BODY_ERRORS, read_object
 from gateway.domain.errors import InvalidImage, InvalidParameter
-from gateway.domain.parameters.spellings import is_empty
+from gateway.domain.parameters.spellings import is_blank, is_empty
 from gateway.fetch.urls import URL_MAX, url_fault
 from gateway.store.files import StoredFile
 
@@ -57,7 +57,8 @@ class FoxUploadBase64(Struct, frozen=True, kw_only=True):
 
     file_data: str  # base64, or a data URL
     file_name: str | None = None  # the name of the file
-    auto_cleanup: bool | None = None  # true: delete your oldest files that no open generation uses, if room is needed
+    # true: delete your oldest files that no open generation uses, if room is needed; also `1` or a word
+    auto_cleanup: bool | int | str | None = None
 
 
 class FoxUploadUrl(Struct, frozen=True, kw_only=True):
@@ -65,7 +66,8 @@ class FoxUploadUrl(Struct, frozen=True, kw_only=True):
 
     url: str  # where the image is
     file_name: str | None = None  # the name of the file
-    auto_cleanup: bool | None = None  # true: delete your oldest files that no open generation uses, if room is needed
+    # true: delete your oldest files that no open generation uses, if room is needed; also `1` or a word
+    auto_cleanup: bool | int | str | None = None
 
 
 def upload_error(info: ErrorInfo) -> ErrorAnswer:
@@ -76,13 +78,13 @@ def upload_error(info: ErrorInfo) -> ErrorAnswer:
 
 def _name(value: object, other: str) -> str:
     """The name of the file: `file_name` if it has one, else `other`."""
-    if is_empty(value):
+    if is_blank(value):
         return shown_filename(other)
     return shown_filename(read_text(value, "file_name", most=NAME_MAX))
 
 
 def _evicts(value: object) -> bool:
-    return False if is_empty(value) else read_boolean(value, "auto_cleanup")
+    return False if is_blank(value) else read_boolean(value, "auto_cleanup")
 
 
 async def _of_form(request: Call, context: Context, key: str) -> StoredFile:

@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 from gateway.api.dialects.dialect import Call, Dialect, creator, naming_id, with_names
 from gateway.api.generations.creating import Fields, own_fields
 from gateway.api.generations.file_urls import file_url
+from gateway.api.generations.image_values import ImageObject
 from gateway.api.generations.public_ids import KEEVX_IMAGE, KEEVX_VIDEO, parse_id
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
@@ -106,10 +107,10 @@ class KeevxCreateVideo(Struct, frozen=True, kw_only=True):
 
     model: str  # a name of a model, or `auto`
     prompt: str  # what the video shows
-    image_url: str | None = None  # the first frame
-    end_image_url: str | None = None  # the last frame
-    # URLs of images whose subjects or style the video takes over; null counts as absent
-    reference_images: list[str | None] | None = None
+    image_url: str | ImageObject | None = None  # the first frame
+    end_image_url: str | ImageObject | None = None  # the last frame
+    # images whose subjects or style the video takes over, most simply their URLs; null counts as absent
+    reference_images: list[str | ImageObject | None] | ImageObject | None = None
     aspect_ratio: str | None = None  # for example `16:9`
     aspect_resolution: str | None = None  # for example `720p`
     duration: int | None = None  # seconds
@@ -123,7 +124,8 @@ class KeevxCreateImage(Struct, frozen=True, kw_only=True):
 
     prompt: str  # what the images show
     model: str | None = None  # a name of a model; `auto` if it is absent
-    reference_images: list[str | None] | None = None  # URLs of at most five images; null counts as absent
+    # at most five images, most simply their URLs; null counts as absent
+    reference_images: list[str | ImageObject | None] | ImageObject | None = None
     module: str | None = None  # `std` or `pro`
     generate_count: int | None = None  # how many images
     image_quality: str | None = None  # `1K`, `2K` or `4K`

@@ -17,6 +17,7 @@ from gateway.api.dialects.dialect import Call, Dialect, creator, problem_of, rea
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields, Read
 from gateway.api.generations.file_urls import file_url
+from gateway.api.generations.image_values import ImageObject
 from gateway.api.generations.public_ids import XAI as PREFIX
 from gateway.api.generations.views import GenerationView
 from gateway.api.images import controller as images
@@ -31,7 +32,7 @@ from gateway.domain.adapter.task import Status
 from gateway.domain.errors import BadRequest, InvalidParameter
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.summary import summarize
-from gateway.domain.parameters.spellings import boolean, is_empty
+from gateway.domain.parameters.spellings import boolean, is_blank, is_empty
 
 PATH = "/xai/v1"
 
@@ -84,7 +85,7 @@ class XaiRead(Struct, frozen=True, kw_only=True):
 class XaiImage(Struct, frozen=True, forbid_unknown_fields=True):
     """An image."""
 
-    url: str  # a URL or a data URL
+    url: str | None  # a URL or a data URL; null: no image
     type: Literal["image_url"] | UnsetType = UNSET  # accepted, because `@ai-sdk/xai` sends it
 
 
@@ -95,7 +96,8 @@ class XaiCreate(Struct, frozen=True, kw_only=True):
     prompt: str  # what the video shows
     image: XaiImage | None = None  # the first frame
     last_frame: XaiImage | None = None  # the last frame
-    reference_images: list[XaiImage] | None = None  # images whose subjects or style the video takes over
+    # images whose subjects or style the video takes over; null counts as absent
+    reference_images: list[XaiImage | None] | None = None
     duration: int | None = None  # seconds
     aspect_ratio: str | None = None  # for example `16:9`
     resolution: str | None = None  # for example `720p`
@@ -108,15 +110,15 @@ class XaiCreateImages(Struct, frozen=True, kw_only=True):
     model: str  # a name of a model, or `auto`
     prompt: str  # what the images show
     n: int | None = None  # how many images
-    image: XaiImage | None = None  # a reference image
-    images: list[XaiImage] | None = None  # reference images
+    image: ImageObject | str | None = None  # a reference image
+    images: list[ImageObject | str | None] | ImageObject | None = None  # reference images; null counts as absent
     aspect_ratio: str | None = None  # for example `16:9`
     resolution: str | None = None  # `1k` or `2k`: another name of `quality`
     quality: str | None = None  # the quality, by the names of the model
     response_format: Literal["url", "b64_json"] | None = None  # how the answer has the images
     output_format: str | None = None  # the format of the files, for example `png`
     user: str | None = None  # the end user for whom the client acts
-    sync_mode: Literal[True] | None = None  # only true: the call waits for the images
+    sync_mode: bool | int | str | None = None  # only true: the call waits for the images
 
 
 MakeImages = Callable[[Call, Read], Awaitable[ASGIResponse]]
@@ -251,7 +253,7 @@ def image_fields(body: Mapping[str, object]) -> Fields:
     given: list[Given] = []
     for name, value in body.items():
         if name == "sync_mode":
-            if not is_empty(value) and boolean(value) is not True:
+            if not is_blank(value) and boolean(value) is not True:
                 raise InvalidParameter("`sync_mode` can only be true: the call waits for the images.", param=name)
         elif name == "resolution":
             given.append(Given(name, value, "quality"))

@@ -1,7 +1,7 @@
 """The readers of images in a create request: text, the bytes of a file, or an object in one of the usual shapes."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -9,7 +9,7 @@ from gateway.api.generations.refusals import refuse
 from gateway.api.web.json_body import join
 from gateway.domain.adapter.shown_value import shown
 from gateway.domain.errors import InvalidImage, UnknownParameter
-from gateway.domain.parameters.spellings import is_empty, trim
+from gateway.domain.parameters.spellings import is_blank, is_empty, trim
 from gateway.media.base64_text import NotBase64, TooLong, decode_base64
 from gateway.media.image_formats import INSTEAD, TAKEN, name_of, not_an_image, type_of
 from gateway.media.image_header import IMAGE_MAX, too_large
@@ -31,21 +31,21 @@ _DEPTH_MAX = 3  # an object within an object within a list of one
 class ImageUrl(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The URL of an image, nested in an object as chat clients do it."""
 
-    url: str  # a URL or a data URL
-    detail: str | None = None  # accepted and ignored
+    url: str | None = None  # a URL or a data URL
+    detail: Any = None  # accepted and ignored
 
 
 class ImageObject(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """An image by exactly one of these names; `type` and `detail` may be beside it."""
 
-    url: str | None = None  # a URL or a data URL
+    url: str | ImageUrl | None = None  # a URL or a data URL, as text or in an object
     image_url: str | ImageUrl | None = None  # the same as `url`, as text or in an object
     file_id: str | None = None  # the id of an uploaded file
     b64_json: str | None = None  # the bytes in base64
     base64: str | None = None  # the same as `b64_json`
     data: str | None = None  # a data URL or base64
-    type: str | None = None  # accepted and ignored
-    detail: str | None = None  # accepted and ignored
+    type: Any = None  # accepted and ignored
+    detail: Any = None  # accepted and ignored
 
 
 Image = str | ImageObject
@@ -105,7 +105,7 @@ def _object(value: Mapping[str, object], name: str, depth: int) -> str | bytes |
             path = join(name, key)
             message = f"`{path}` is not a member of an image; an image as an object has one of {_SOURCE_NAMES}."
             raise UnknownParameter(message, param=path)
-    given = {key: value[key] for key in _SOURCES if not is_empty(value.get(key))}
+    given = {key: value[key] for key in _SOURCES if not is_blank(value.get(key))}
     if not given and all(map(is_empty, value.values())):
         return None
     images = {key: _member(key, member, join(name, key), depth) for key, member in given.items()}
@@ -115,7 +115,7 @@ def _object(value: Mapping[str, object], name: str, depth: int) -> str | bytes |
 
 
 def _member(key: str, value: object, name: str, depth: int) -> str | bytes | None:
-    if isinstance(value, Mapping) and key in _NESTED:
+    if isinstance(value, Mapping) and value and key in _NESTED:
         return _image(value, name, depth - 1)
     if not isinstance(value, str):
         raise InvalidImage(f"`{name}` must be a string, not {shown(value)}.", param=name)

@@ -86,7 +86,8 @@ _SECURITY = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A key of a client: one of `server.api_keys`. A gateway without keys needs none on localhost.",
+        "description": "A key of a client: one of `server.api_keys`. A gateway without keys needs none on localhost."
+        " A JWT that one of `server.kling_keys` has signed, as Kling's clients send it, is accepted in its place.",
     },
     "admin": {
         "type": "http",

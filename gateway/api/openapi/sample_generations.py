@@ -36,7 +36,6 @@ CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 REQUEST_ID = "req_0190a6f2c3e47b1f8d5a6c7b8e9f0a1b"
 LINKS = Links("https://video.example.com", Signer(b"the key of the examples, 32 byte"))
 _ID: Mapping[Kind, str] = {"video": "gen_01KDVDNA002T9M4X7QW3K8ZB5C", "image": "gen_01KDVDNA00Y6R1F8HJ2P4N7D3E"}
-_ATTEMPT = "att_01KDVDNA00C8V5M2K9X4Z7TQ1B"
 _SETTINGS: Mapping[Kind, Settings] = {
     "video": Settings(duration_seconds=5, resolution="720p", aspect_ratio="16:9"),
     "image": Settings(quality="1K", aspect_ratio="1:1", mode="std"),
@@ -99,7 +98,7 @@ def sample_generation(kind: Kind, moment: Moment) -> Generation:
     if moment == "cancelled":
         output = Output(index=0, status=Status.CANCELLED)
         return replace(queued, status=Status.CANCELLED, outputs=(output,), completed_at=ended)
-    route = _ROUTE[kind]
+    route, attempt_id = _ROUTE[kind], f"{_ID[kind].replace('gen_', 'att_')}_1"
     return replace(
         queued,
         status=Status.COMPLETED,
@@ -107,12 +106,12 @@ def sample_generation(kind: Kind, moment: Moment) -> Generation:
         provider=route.provider,
         provider_model=route.model,
         completed_at=ended,
-        attempts=(_attempt(),),
+        attempts=(_attempt(attempt_id),),
         outputs=(
             Output(
                 index=0,
                 status=Status.COMPLETED,
-                attempt_id=_ATTEMPT,
+                attempt_id=attempt_id,
                 artifact=Artifact(url=f"https://files.example.com/{kind}s/beach.{_FILE[kind].name.rpartition('.')[2]}"),
                 kept=_FILE[kind],
                 expires_at=CREATED + timedelta(days=7),
@@ -121,10 +120,10 @@ def sample_generation(kind: Kind, moment: Moment) -> Generation:
     )
 
 
-def _attempt() -> Attempt:
+def _attempt(attempt_id: str) -> Attempt:
     """Return the one attempt of a completed generation."""
     return Attempt(
-        id=_ATTEMPT,
+        id=attempt_id,
         number=1,
         route=0,
         slots=(0,),

@@ -76,7 +76,10 @@ def _limit(body: dict[str, Any], ours: Mapping[str, Any]) -> None:
         of_type = {member.get("type"): member for member in _members(ours.get(name, {}))}
         if "number" in of_type:
             of_type.setdefault("integer", of_type["number"])
-        for member in _members(schema):
+        members = _members(schema)
+        if {"type": "boolean"} in members and "integer" in of_type:
+            members += [{"type": "integer"}, {"type": "string"}]  # 1, 0 and words are read as well
+        for member in members:
             limits = of_type.get(member.get("type"), {})
             member |= {word: limits[word] for word in _LIMITS if word in limits}
 

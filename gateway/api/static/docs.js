@@ -169,6 +169,8 @@ function each(api, act) {
       for (const [method, operation] of Object.entries(methods)) act(path, method, operation);
 }
 
+const count = (chapter) => chapter.querySelectorAll(":scope > details").length;
+
 /* A link to something folded opens it. */
 function openTarget() {
   const target = location.hash && document.getElementById(location.hash.slice(1));
@@ -185,7 +187,7 @@ function show(api) {
   main.replaceChildren();
   const chapters = new Map();
   for (const tag of api.tags) {
-    const chapter = el("section", [el("h2", tag.name), el("p", inline(tag.description))]);
+    const chapter = el("section", [el("h2", [tag.name, link("navigation", "Contents")]), el("p", inline(tag.description))]);
     chapter.id = idOf("tag", tag.name);
     chapters.set(tag.name, chapter);
     main.append(chapter);
@@ -199,7 +201,8 @@ function show(api) {
   for (const [name, schema] of Object.entries(api.components.schemas))
     schemas.append(schemaOf(name, schema, [...users.get(name)].map(([to, text]) => link(to, text))));
   const entries = [...document.querySelectorAll("#about h2")].map((head) => link(head.id, head.textContent));
-  entries.push(...api.tags.map((tag) => link(idOf("tag", tag.name), tag.name)), link("schemas", "Schemas"));
+  entries.push(...api.tags.map((tag) => link(idOf("tag", tag.name), tag.name + " (" + count(chapters.get(tag.name)) + ")")));
+  entries.push(link("schemas", "Schemas"));
   document.getElementById("navigation").replaceChildren(el("ul", entries.map((entry) => el("li", entry))));
   window.addEventListener("hashchange", openTarget);
   openTarget();

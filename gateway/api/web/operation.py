@@ -68,6 +68,10 @@ PAGE: Mapping[str, Mapping[str, Any]] = {  # the query of every list
 }
 
 
+# The query of a list of attempts, whose ids are those of their generations with a number.
+ATTEMPT_CURSOR: Mapping[str, Any] = {**PAGE["after"], "pattern": "^att_[0-9A-HJKMNP-TV-Z]{26}_[1-9][0-9]{0,5}$"}
+
+
 def page_of(prefix: str) -> Mapping[str, Mapping[str, Any]]:
     """Return the query of a list of objects whose ids begin with `prefix`, for example `file_`."""
     cursor = {"pattern": rf"^{prefix}[0-9A-HJKMNP-TV-Z]{{26}}$"}

@@ -87,6 +87,11 @@ def trim(text: str) -> str:
     return text.strip(_BLANKS)
 
 
+def is_blank(value: object) -> bool:
+    """Return whether a value is null or blank text, which ask for nothing. An empty object is neither."""
+    return value is None or (isinstance(value, str) and not trim(value))
+
+
 def is_empty(value: object) -> bool:
     """Return whether a value is null, blank text, or an object or a list that has only such values."""
     match value:

@@ -108,6 +108,7 @@ async def test_images_from_other_images(gateway: Any) -> None:
     [
         (IMAGES, {"resolution": "9k"}, "`resolution` must be one of 1K, 2K"),
         (IMAGES, {"sync_mode": False}, "`sync_mode` can only be true"),
+        (IMAGES, {"sync_mode": {}}, "`sync_mode` can only be true"),
         (IMAGES, {"colour": "red"}, "`colour` is not a field"),
         (EDITS, {}, "`image` is required"),
     ],

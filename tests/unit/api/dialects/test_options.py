@@ -35,6 +35,23 @@ def test_false_is_a_value() -> None:
     assert options_of(keep_audio=False) == {"foxapi": {"keep_audio": False}}
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("video_url", {}, "must be text"),
+        ("keep_audio", "yes", "must be true or false"),
+        ("keep_original_sound", [1], "must be text or true or false"),
+        ("voice_ids", "v", "must be a list"),
+        ("voice_ids", ["v", 1], "Each member of `voice_ids` must be text"),
+        ("elements", ["e"], "Each member of `elements` must be an object"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_whatever_the_model(name: str, value: object, message: str) -> None:
+    with pytest.raises(InvalidParameter, match=message) as caught:
+        options_of(**{name: value})
+    assert caught.value.param == name
+
+
 def test_two_values_of_one_option_are_refused_by_the_clients_name() -> None:
     with pytest.raises(InvalidParameter, match=r"`voice_ids` and `provider_options\.foxapi\.voice_ids`") as caught:
         options_of(voice_ids=["a"], provider_options={"foxapi": {"voice_ids": ["b"]}})
@@ -42,7 +59,7 @@ def test_two_values_of_one_option_are_refused_by_the_clients_name() -> None:
 
 
 def test_an_error_about_an_option_has_the_clients_name() -> None:
-    normal = normalise(with_options({**BODY, "elements": ["a"]}), str)
+    normal = normalise(with_options({**BODY, "elements": [{"a": 1}]}), str)
     path = "provider_options.foxapi.elements"
     with pytest.raises(InvalidParameter) as caught, normal.named():
         raise InvalidParameter(f"`{path}`: this option does not exist", param=path)
@@ -51,7 +68,7 @@ def test_an_error_about_an_option_has_the_clients_name() -> None:
 
 def test_a_client_that_used_our_path_is_answered_with_our_path() -> None:
     path = "provider_options.foxapi.elements"
-    normal = normalise({**BODY, "provider_options": {"foxapi": {"elements": ["a"]}}}, str)
+    normal = normalise({**BODY, "provider_options": {"foxapi": {"elements": [{"a": 1}]}}}, str)
     with pytest.raises(InvalidParameter) as caught, normal.named():
         raise InvalidParameter(f"`{path}`: this option does not exist", param=path)
     assert (caught.value.param, caught.value.detail) == (path, f"`{path}`: this option does not exist")
