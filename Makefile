@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 3
+export PYTHONDONTWRITEBYTECODE :=  # or each gateway that a test starts would compile all its modules again
 
 # `outdated`, a target without a file, if .venv has to be made again: its Python is gone, or PYTHON is another one.
 OUTDATED := $(shell tools/venv.sh state $(VENV) "$(PYTHON)")

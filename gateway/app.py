@@ -16,7 +16,6 @@ from gateway.api.docs import docs, docs_script, docs_style, openapi
 from gateway.api.generations.event_feed import Feed
 from gateway.api.handlers import ERROR_FORMATS, HANDLERS
 from gateway.api.mcp.plugin import McpPlugin
-from gateway.api.web.context import Context
 from gateway.api.web.errors import EXCEPTION_HANDLERS, refuse_all
 from gateway.api.web.json_body import Bodies
 from gateway.api.web.methods import answer_options
@@ -51,6 +50,22 @@ UNFOLLOWED_REMEDY = (
     " other route is paid for instead before their deadline. Start with its key; enabled = false keeps new work away"
 )
 COMPLETIONS_LEARNT = 1000  # so many of the newest generations tell at the start how fast each route is
+
+
+def build_api(public_url: str | None) -> Litestar:
+    """Register every handler. `Application` puts what they use, and its `lifespan`, into the state of the result."""
+    litestar = Litestar(
+        route_handlers=[*HANDLERS, openapi, docs, docs_script, docs_style],
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=[lambda app: app.state.lifespan(app)],
+        state=State({"error_formats": ERROR_FORMATS}),
+        plugins=[McpPlugin(public_url)],
+        openapi_config=None,  # `api/openapi` makes the document from the wire structures
+        logging_config=None,
+        request_max_body_size=None,  # `read_body` counts the bytes, and its refusal has the shape of every error
+    )
+    answer_options(litestar)
+    return litestar
 
 
 class Application:
@@ -109,25 +124,13 @@ class Application:
             ready=self._not_ready,
             health_warnings=self._health_warnings,
         )
-        self.litestar = self._build_api(context, Feed(generations.event_source, self.health.of))
+        feed = Feed(generations.event_source, self.health.of)
+        self.litestar = build_api(settings.server.public_url)
+        self.litestar.state.update({"lifespan": self._lifespan, "context": context, "feed": feed})
         bodies = Bodies(settings.server.max_bodies_bytes)
         self.asgi = RequestLog(self.litestar, bodies, self.clock, observer)
         refusal = refuse_all(Overloaded("Too many connections are open.", retry_after=5))
         self._refusal = RequestLog(refusal, bodies, self.clock, observer)
-
-    def _build_api(self, context: Context, feed: Feed) -> Litestar:
-        litestar = Litestar(
-            route_handlers=[*HANDLERS, openapi, docs, docs_script, docs_style],
-            exception_handlers=EXCEPTION_HANDLERS,
-            lifespan=[self._lifespan],
-            state=State({"context": context, "feed": feed, "error_formats": ERROR_FORMATS}),
-            plugins=[McpPlugin(self.settings.server.public_url)],
-            openapi_config=None,  # `api/openapi` makes the document from the wire structures
-            logging_config=None,
-            request_max_body_size=None,  # `read_body` counts the bytes, and its refusal has the shape of every error
-        )
-        answer_options(litestar)
-        return litestar
 
     def drain(self) -> None:
         """Report "not ready", accept nothing new and answer the clients that wait. This is the first step of a stop."""
