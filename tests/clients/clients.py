@@ -31,11 +31,9 @@ PYTHON = (
     Client("openai 3.57.0 (Python)", "`base_url`: …`/v1`", ("python/openai_calls.py",), "test"),
     Client("openai 3.57.0 (Python), AsyncOpenAI", "`base_url`: …`/v1`", ("python/openai_calls.py", "--async"), "test"),
     Client("openrouter 1.3.84 (Python)", "`server_url`: see the calls", ("python/openrouter_calls.py",), "test"),
-    Client("curl, the lines of Keevx's pages", "…`/keevx/v1`", ("python/curl_calls.py", "curl/keevx.sh"), "test"),
-    Client("curl, the lines of FoxAPI's pages", "…`/foxapi/v1`", ("python/curl_calls.py", "curl/foxapi.sh"), "test"),
-    Client(
-        "curl, the lines of the Kling relay's page", "…`/kling/v1`", ("python/curl_calls.py", "curl/kling.sh"), "test"
-    ),
+    Client("curl, lines for Keevx", "…`/keevx/v1`", ("python/curl_calls.py", "curl/keevx.sh"), "test"),
+    Client("curl, lines for FoxAPI", "…`/foxapi/v1`", ("python/curl_calls.py", "curl/foxapi.sh"), "test"),
+    Client("curl, lines for the Kling relay", "…`/kling/v1`", ("python/curl_calls.py", "curl/kling.sh"), "test"),
 )
 OTHERS = (
     Client(f"litellm {LITELLM_VERSION} (Python)", "`api_base`: …`/v1`", ("python/litellm_calls.py",), "litellm"),

@@ -14,14 +14,17 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.upstream.registry import load_adapters
+
 from .replay import JWT_ACCESS, JWT_SECRET, PNG
 
 KEY = "sk-a-key-of-a-client-package"
 SECONDS = 60.0  # until a process has printed its address
 SANDBOX = ("queued_seconds=0.1", "total_seconds=0.6", "max_short_side=64", "plain_results=true")
 POLLING = "first_poll_seconds = 0.1\npoll_seconds = 0.1\npoll_max_seconds = 0.2\n"
+USD = 0.5  # of one output of any model: clients read what a generation cost
 # Model names that the clients' own examples use, each for a provider that can do what they ask for.
-CONFIGURATION = f"""
+CONFIGURATION = """
 [server]
 log_format = "json"
 [[server.kling_keys]]
@@ -32,13 +35,19 @@ allow = ["127.0.0.0/8"]
 [models.sora-2]
 routes = ["foxapi/kling-o3-text-to-video", "foxapi/kling-o3-image-to-video"]
 adapt = "nearest"
-[providers.keevx]
-{POLLING}
-[providers.kling_relay]
-{POLLING}
-[providers.foxapi]
-{POLLING}
 """
+
+
+def configuration() -> str:
+    """The configuration file of the gateway."""
+    sections = [CONFIGURATION]
+    for name, adapter in load_adapters().items():
+        sections.append(f"[providers.{name}]\n{POLLING}")
+        sections += [
+            f'[providers.{name}.models."{model}"]\nprices = [{{ per_clip = {USD} }}]\n'
+            for model in adapter.capabilities
+        ]
+    return "".join(sections)
 
 
 class World(msgspec.Struct, frozen=True):
@@ -66,7 +75,7 @@ class World(msgspec.Struct, frozen=True):
 def running(folder: Path) -> Iterator[World]:
     """The gateway, the sandbox and a receiver of webhooks for as long as the block runs."""
     (folder / "a.png").write_bytes(PNG)
-    (folder / "video-gateway.toml").write_text(CONFIGURATION)
+    (folder / "video-gateway.toml").write_text(configuration())
     with _receiver(folder / "webhooks.jsonl") as hook, _process(folder, *_sandbox()) as (sandbox, _):
         upstream = sandbox(r"sandbox on (http://[^;]+)")
         environ = {"VIDEO_GATEWAY_API_KEY": KEY, "CLIENT_JWT_ACCESS": JWT_ACCESS, "CLIENT_JWT_SECRET": JWT_SECRET}

@@ -3,7 +3,7 @@
 Source: FoxAPI's pages of task management; what the client `evolink` for Node sends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from litestar import post, route
@@ -17,6 +17,7 @@ from gateway.api.generations.foxapi_fields import PROVIDER, with_options
 from gateway.api.generations.parameters import CreateVideo
 from gateway.api.generations.public_ids import FOXAPI as PREFIX
 from gateway.api.web.answers import GET, json_answer, unix
+from gateway.api.web.context import context_of
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
@@ -30,7 +31,7 @@ class FoxTaskInfo(Struct, frozen=True):
     """What a client may do about a task."""
 
     can_cancel: bool  # by `POST /v1/videos/generations/{id}/cancel`
-    estimated_time: int | None = None  # seconds; null: the gateway makes no promise
+    estimated_time: int  # seconds that such a task takes as a rule, as measured at its route; else a guess
 
 
 class FoxError(Struct, frozen=True):
@@ -42,9 +43,12 @@ class FoxError(Struct, frozen=True):
 
 
 class FoxUsage(Struct, frozen=True):
-    """What the task cost."""
+    """What the task cost. The gateway counts no credits; the clients leave out a price of 0 credits."""
 
     cost_usd: float | None  # by the configured prices; null: a route that was used has no price
+    credits_reserved: int = 0  # always 0: see `cost_usd`
+    user_group: str = "default"  # always `default`: all keys have the same prices
+    billing_rule: str = "per_call"  # always `per_call`
 
 
 class FoxResult(Struct, frozen=True):
@@ -105,8 +109,8 @@ def fields(body: Mapping[str, object]) -> Fields:
     return with_options(body)
 
 
-def task_view(generation: Generation, links: Links) -> FoxTask:
-    """A generation in FoxAPI's words."""
+def task_view(generation: Generation, links: Links, usual_seconds: int) -> FoxTask:
+    """A generation in FoxAPI's words; `usual_seconds` is the time that it takes as a rule."""
     summary = summarize(generation)
     files = [
         FoxResult(url, output.width, output.height, output.content_type)
@@ -122,7 +126,7 @@ def task_view(generation: Generation, links: Links) -> FoxTask:
         status=_STATUS[summary.status],
         progress=summary.progress_percent,
         created=unix(generation.created_at),
-        task_info=FoxTaskInfo(can_cancel=not summary.status.terminal),
+        task_info=FoxTaskInfo(can_cancel=not summary.status.terminal, estimated_time=usual_seconds),
         usage=FoxUsage(summary.usage.cost_usd),
         results=tuple(file.url for file in files) if is_done else None,
         result_data=tuple(files) if is_done else None,
@@ -142,9 +146,14 @@ def error(info: ErrorInfo) -> ErrorAnswer:
 FOXAPI = Dialect(id_prefix=PREFIX, own_path="/foxapi/", error=error, read=fields)
 
 
-def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
-    """The answer to a read at any path that FoxAPI shares."""
-    return json_answer(task_view(generation, links), dict(headers))
+def answer_read_of(request: Call) -> Callable[[Generation, Links, Mapping[str, str]], ASGIResponse]:
+    """The answer to a read at any path that FoxAPI shares. It says how long such a task takes at this gateway."""
+    advisor = context_of(request)[0].poll_advisor
+
+    def answer(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
+        return json_answer(task_view(generation, links, advisor.usual_seconds(generation)), dict(headers))
+
+    return answer
 
 
 @post(
@@ -163,7 +172,8 @@ def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]
 async def create_task(request: Call) -> ASGIResponse:
     """Create a generation."""
     context, generation, headers = await create_in(FOXAPI, request, "/foxapi/v1/tasks/{id}")
-    return json_answer(task_view(generation, context.links(request)), headers)
+    usual_seconds = context.poll_advisor.usual_seconds(generation)
+    return json_answer(task_view(generation, context.links(request), usual_seconds), headers)
 
 
 def _reader(path: str, operation_id: str) -> HTTPRouteHandler:
@@ -182,7 +192,7 @@ def _reader(path: str, operation_id: str) -> HTTPRouteHandler:
     async def read_task(request: Call) -> ASGIResponse:
         """Read a generation."""
         context, generation, headers = await read_generation(request, {"sync_upstream"})
-        return answer_read(generation, context.links(request), headers)
+        return answer_read_of(request)(generation, context.links(request), headers)
 
     return read_task
 

@@ -35,7 +35,6 @@ _READERS: Mapping[str, tuple[Dialect, AnswerRead]] = {
     OPENAI: (openai_videos.OPENAI, openai_videos.answer_read),
     OPENROUTER: (openrouter.OPENROUTER, openrouter.answer_read),
     XAI: (xai.XAI, xai.answer_read),
-    FOXAPI: (foxapi.FOXAPI, foxapi.answer_read),
 }
 _OTHER_ERRORS = (openrouter.OpenRouterErrorAnswer, xai.XaiError, foxapi.FoxErrorAnswer, kling.KlingError)
 
@@ -118,6 +117,9 @@ def _reader_of(request: Call) -> AnswerRead:
     if public is not None and public.prefix == KLING:
         use_format(request, kling.KLING.error)
         return kling.answer_read_of(request)  # the answer itself names the request
+    if public is not None and public.prefix == FOXAPI:
+        use_format(request, foxapi.FOXAPI.error)
+        return foxapi.answer_read_of(request)  # the answer says how long it takes as a rule
     dialect, answer = _READERS.get("" if public is None else public.prefix, (None, _own))
     if dialect is not None:
         use_format(request, dialect.error)
