@@ -31,6 +31,7 @@ PYTHON = (
     Client("openai 3.57.0 (Python)", "`base_url`: …`/v1`", ("python/openai_calls.py",), "test"),
     Client("openai 3.57.0 (Python), AsyncOpenAI", "`base_url`: …`/v1`", ("python/openai_calls.py", "--async"), "test"),
     Client("openrouter 1.3.84 (Python)", "`server_url`: see the calls", ("python/openrouter_calls.py",), "test"),
+    Client("mcp 2.3.0 (Python)", "the URL: …`/mcp`", ("python/mcp_calls.py",), "test"),
     Client("curl, lines for Keevx", "…`/keevx/v1`", ("python/curl_calls.py", "curl/keevx.sh"), "test"),
     Client("curl, lines for FoxAPI", "…`/foxapi/v1`", ("python/curl_calls.py", "curl/foxapi.sh"), "test"),
     Client("curl, lines for the Kling relay", "…`/kling/v1`", ("python/curl_calls.py", "curl/kling.sh"), "test"),

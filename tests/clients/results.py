@@ -22,8 +22,11 @@ def recorded() -> list[Result]:
 
 
 def record(results: Iterable[Result]) -> None:
-    """Store results, and write the tables of the page again."""
-    results = list(results)
+    """Store the results of the clients that were run, keep those of the others, and write the tables again."""
+    new = list(results)
+    ran = {result.client for result in new}
+    old = [result for result in recorded() if result.client not in ran]
+    results = [result for client in CLIENTS for result in (*old, *new) if result.client == client.name]
     RECORDED.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     before, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(before + BEGIN + tables(results) + END + rest.partition(END)[2])
