@@ -19,8 +19,8 @@ def main() -> int:
     chosen = [client for client in CLIENTS if not words or any(word in client.name for word in words)]
     install()
     results: list[Result] = []
-    for client in chosen:
-        with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as world:
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as world:
+        for client in chosen:
             results += run(client, world)
     for result in results:
         print(f"{result.client} | {result.call} | {'works' if result.ok else f'differs: {result.why}'}")

@@ -4,20 +4,26 @@ What each call did is recorded in `results.json`, and `docs/clients.md` shows it
 """
 
 import re
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from .clients import CLIENTS, HERE, PYTHON, Client, Result, run
 from .differences import NOT_SPOKEN, REASONS, faults, reason_of
 from .results import BEGIN, END, PAGE, REPLAYED, captures, recorded, tables
-from .world import running
+from .world import World, running
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One gateway for all clients."""
+    with running(tmp_path_factory.mktemp("world")) as world:
+        yield world
 
 
 @pytest.mark.parametrize("client", PYTHON, ids=lambda client: client.name)
-def test_every_call_does_what_is_recorded(client: Client, tmp_path: Path) -> None:
-    with running(tmp_path) as world:
-        results = run(client, world)
+def test_every_call_does_what_is_recorded(client: Client, world: World) -> None:
+    results = run(client, world)
 
     outcomes = [(result.call, result.ok, result.why) for result in results]
     assert outcomes == [(result.call, result.ok, result.why) for result in recorded() if result.client == client.name]
