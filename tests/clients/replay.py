@@ -136,7 +136,7 @@ class Replay:
             while not sending.done():
                 await asyncio.wait({sending}, timeout=SOON_SECONDS)
                 await self.gateway.traffic.settle()
-                # The clock stands still under any other call: to move it would end a generation before its submit.
+                # During any other call the clock does not move: a generation would end before its submit.
                 if waits and not sending.done():
                     self._move_to_next_poll()
         return await sending
