@@ -11,7 +11,7 @@ from functools import partial
 
 import httpx
 
-from gateway.api.generations.views import generation_view
+from gateway.api.dialects.webhook_formats import webhook_formats
 from gateway.api.web.auth import authenticator_of
 from gateway.api.web.context import Context
 from gateway.api.web.links import Links
@@ -39,6 +39,7 @@ from gateway.generations.notifier import Capacity, Notifier
 from gateway.generations.planner import Planner
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
+from gateway.generations.unanswered import Unanswered
 from gateway.inputs.blobs import Blobs
 from gateway.inputs.library import FileLibrary, file_link
 from gateway.inputs.prepare import InputPreparer
@@ -296,13 +297,13 @@ def build_webhooks(base: Base) -> WebhookParts:
         store=base.store,
         poster=fetcher,
         keys=keys,
-        view=lambda generation: generation_view(generation, links),
+        formats=webhook_formats(links),
         clock=base.clock,
         wall_clock=base.wall_clock,
         timeout_seconds=settings.timeout_seconds,
         observer=base.observer,
     )
-    endpoints = WebhookEndpoints(store=base.store.webhooks, keys=keys, clock=base.clock)
+    endpoints = WebhookEndpoints(store=base.store.webhooks, keys=keys, clock=base.clock, deliverer=deliverer)
     return WebhookParts(fetcher=fetcher, deliverer=deliverer, endpoints=endpoints)
 
 
@@ -379,6 +380,7 @@ def build_context(
         signer=base.signer,
         files=inputs.files,
         remote_images=RemoteImages(inputs.fetcher),
+        unanswered=Unanswered(base.clock),
         downloads=Capacity(server.max_downloads, "downloads are under way"),
         ready=ready,
         health_warnings=health_warnings,

@@ -26,7 +26,7 @@ from gateway.api.models.controller import ModelController
 from gateway.api.purchases import PurchaseController
 from gateway.api.web.operation import Handlers
 from gateway.api.webhooks.deliveries import WebhookDeliveryController
-from gateway.api.webhooks.endpoints import WebhookEndpointController, webhook_secret
+from gateway.api.webhooks.endpoints import WebhookEndpointController, webhook_event_types, webhook_secret
 
 DIALECTS = (
     xai.XAI,
@@ -59,6 +59,7 @@ HANDLERS: Handlers = (
     WebhookEndpointController,
     WebhookDeliveryController,
     webhook_secret,
+    webhook_event_types,
     *openrouter.HANDLERS,  # before the shared paths: `models` is not an id
     *shared_paths.HANDLERS,
     *openai_videos.HANDLERS,

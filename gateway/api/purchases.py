@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gateway.api.web.answers import GET, json_answer, owner_shown, unix
 from gateway.api.web.context import admin_context_of
-from gateway.api.web.operation import PAGE, Operation
+from gateway.api.web.operation import PAGE, Operation, page_of
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Kind
 from gateway.domain.generation.purchases import Purchase
@@ -56,9 +56,9 @@ class PurchaseController(Controller):
             summary="List the attempts of deleted generations that may have been billed, for all keys; needs an"
             " admin key",
             query={
-                "generation": {"type": "string", "description": "the id of one deleted generation"},
+                "generation": {**page_of("gen_")["after"], "description": "the id of one deleted generation"},
                 "limit": PAGE["limit"],
-                "after": PAGE["after"],
+                "after": page_of("att_")["after"],
             },
             answer=AdminPurchaseList,
             errors=(400, 503),

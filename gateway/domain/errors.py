@@ -329,6 +329,13 @@ class ProviderUnavailable(GatewayError):
     remedy = "Try again later."
 
 
+class ReceiverNotReached(GatewayError):
+    """A test of a webhook endpoint got no answer from the receiver."""
+
+    code, status, type, title = "receiver_not_reached", 502, "api_error", "The receiver of the webhook did not answer."
+    remedy = "Read the message; correct the `url` of the endpoint or the receiver, and test again."
+
+
 class ImageNotReadable(GatewayError):
     """A call asked for the bytes of an image in its answer, and the gateway does not have the file."""
 

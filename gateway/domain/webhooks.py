@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
+from gateway.domain.generation.model import Generation, WebhookFormat
 
 EventName = Literal[
     "video.generation.completed",
@@ -27,8 +29,15 @@ EventName = Literal[
     "image.generation.expired",
 ]
 EVENTS: tuple[EventName, ...] = get_args(EventName)
-ALL_EVENTS = "*"  # as a filter: every event, also those that later versions add
-TEST = "webhook.test"  # sent once, never retried: the caller is watching the result
+# The same ends under the names that OpenAI's API has for them, in its form; OpenAI has no events of images.
+OpenAIEventName = Literal["video.completed", "video.failed"]
+OPENAI_EVENTS: tuple[OpenAIEventName, ...] = get_args(OpenAIEventName)
+# As a filter: every event of the gateway's own, also those that later versions add. OpenAI's names are wanted only by
+# an endpoint that lists them, so that no end is announced twice to an endpoint that did not ask for it.
+ALL_EVENTS = "*"
+FormatName = Literal["own", "openai"] | WebhookFormat  # in whose words a delivery is
+TEST = "webhook.test"  # the type of a test, unless the client asks for one of OpenAI's types
+OPENAI_ID = "video_"  # the prefix of a generation's id in OpenAI's words
 RETRY_SECONDS = (5, 300, 1800, 7200, 18_000, 36_000, 36_000)  # the pauses between the end of a try and the next try
 RETRY_AFTER_MAX = 36_000  # the longest wait in seconds that a receiver can ask for
 ENDPOINTS_MAX = 20  # endpoints of one API key
@@ -89,6 +98,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     url: str
     created_at: datetime  # when the event happened
     generation_id: str | None = None  # None: a test
+    output: int | None = None  # the index of the output that it is about; None: it is about the generation
     endpoint_id: str | None = None  # None: the generation's own `webhook_url`
     state: DeliveryState = DeliveryState.PENDING
     next_at: datetime | None = None  # when the next try is due; None: there will not be one
@@ -96,19 +106,69 @@ class Delivery(Struct, frozen=True, kw_only=True):
     tries: tuple[DeliveryTry, ...] = ()
 
 
+class Notice(Struct, frozen=True):
+    """One event that announces the end of a generation to one receiver."""
+
+    event_id: str  # the receiver tells repetitions by it
+    type: str
+    output: int | None = None  # the index of the output that it is about; None: it is about the generation
+
+
 def event_id(generation_id: str) -> str:
     """The id of the event that a generation has ended. A generation ends once, so the id follows from its own."""
     return "evt_" + generation_id.removeprefix("gen_")
 
 
-def event_type(kind: str, status: Status) -> str:
-    """The event type for a generation of this kind (`video`, `image`) that ends with this status."""
+def event_type(kind: Kind, status: Status) -> str:
+    """The event type for a generation of this kind that ends with this status."""
     return f"{kind}.generation.{status}"
+
+
+def openai_event_type(kind: Kind, status: Status) -> OpenAIEventName | None:
+    """OpenAI's type for this end; None for images. A video that was cancelled or has expired counts as failed."""
+    if kind != "video":
+        return None
+    return "video.completed" if status is Status.COMPLETED else "video.failed"
 
 
 def wants(events: Sequence[str], event: str) -> bool:
     """True if a filter includes an event."""
-    return ALL_EVENTS in events or event in events
+    return event in events or (ALL_EVENTS in events and event not in OPENAI_EVENTS)
+
+
+def notices_to_endpoint(generation: Generation, status: Status, events: Sequence[str]) -> tuple[Notice, ...]:
+    """What an endpoint with this filter gets about a generation that ends with this status.
+
+    An endpoint may want one end under both names. These are two events: each has an id of its own.
+    """
+    own, openai = event_type(generation.kind, status), openai_event_type(generation.kind, status)
+    notices = [Notice(event_id(generation.id), own)] if wants(events, own) else []
+    if openai is not None and wants(events, openai):
+        notices.append(Notice(f"evt_{OPENAI_ID}{generation.id.removeprefix('gen_')}", openai))
+    return tuple(notices)
+
+
+def notices_to_own_url(generation: Generation, status: Status) -> tuple[Notice, ...]:
+    """What the `webhook_url` of a generation gets at its end: one event, or, for Keevx's clients, one for each output.
+
+    A client of Keevx knows one task for each output that it asked for, and waits for a callback about each.
+    """
+    if generation.request.webhook_url is None:
+        return ()
+    event, kind = event_id(generation.id), event_type(generation.kind, status)
+    if generation.request.webhook_format != "keevx":
+        return (Notice(event, kind),)
+    outputs = range(generation.request.count)
+    return tuple(Notice(f"{event}-{index}" if index else event, kind, index) for index in outputs)
+
+
+def format_of(delivery: Delivery, generation: Generation | None) -> FormatName:
+    """In whose words a delivery is; `generation` is None for a test."""
+    if delivery.type in OPENAI_EVENTS:
+        return "openai"
+    if delivery.endpoint_id is None and generation is not None and generation.request.webhook_format is not None:
+        return generation.request.webhook_format
+    return "own"
 
 
 def receiver(url: str) -> str:
@@ -139,7 +199,8 @@ def tried(
     after = noted(delivery, attempt)
     if attempt.succeeded:
         return replace(after, state=DeliveryState.SUCCEEDED, next_at=None)
-    if final or attempt.status == HTTPStatus.GONE or delivery.type == TEST or delivery.retries >= len(RETRY_SECONDS):
+    is_test = delivery.generation_id is None  # the caller is watching the result
+    if final or attempt.status == HTTPStatus.GONE or is_test or delivery.retries >= len(RETRY_SECONDS):
         return replace(after, state=DeliveryState.DEAD, next_at=None)
     wait = float(RETRY_SECONDS[delivery.retries])
     if retry_after_seconds is not None and attempt.status in _WAITS:

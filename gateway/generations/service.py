@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
 from hashlib import sha256
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Struct
@@ -28,6 +29,11 @@ from gateway.store.port import Idempotency, Page, Query, Store, StoredFile
 from gateway.telemetry import GenerationCancelled, GenerationCreated, GenerationDeleted, Observer
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def digest_of(request: GenerationRequest) -> bytes:
+    """What equal requests have in common; different ones have different digests."""
+    return sha256(_encode(request)).digest()
 
 
 class Drivers(Protocol):
@@ -88,6 +94,7 @@ class Generations:
         self._on_delete = on_delete
         # How many creates are under way, by API key and digest, and by API key and idempotency key.
         self._under_way: dict[tuple[str, str | bytes], int] = {}
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def create(
         self,
@@ -104,7 +111,7 @@ class Generations:
         request without a key that the client's library marks as a retry (`retry`), if an equal one came shortly before.
         Raises `IdempotencyKeyInUse` while the earlier request is under way, and what planning and the store raise.
         """
-        digest = sha256(_encode(request)).digest()
+        digest = digest_of(request)
         idempotency = Idempotency(digest=digest, key=idempotency_key, retry=retry)
         marks: list[tuple[str, str | bytes]] = [(key, digest)]
         if idempotency_key is not None:
@@ -120,6 +127,28 @@ class Generations:
                 left = self._under_way.pop(mark) - 1
                 if left:
                     self._under_way[mark] = left
+
+    async def cut_off(self, request: GenerationRequest, key: str, started_at: float) -> Generation | None:
+        """The newest generation of an equal request that was open when the process started, at `started_at`.
+
+        If a call waited for it, the end of the process before has cut the call off.
+        """
+        repeat = Idempotency(digest=digest_of(request), key=None, retry=True)
+        try:
+            generation = await self._store.recall(key, repeat, self._clock.now())
+        except Conflict:  # it was deleted
+            return None
+        if generation is None or generation.created_at.timestamp() >= started_at:
+            return None
+        ended = generation.completed_at
+        return generation if ended is None or ended.timestamp() >= started_at else None
+
+    def turn(self, key: str, name: str) -> AbstractAsyncContextManager[None]:
+        """Let the creates of one API key under one name wait for each other, so that a later one finds the earlier."""
+        lock = self._turns.get((key, name))
+        if lock is None:
+            lock = self._turns[key, name] = asyncio.Lock()
+        return lock
 
     async def _create(
         self,

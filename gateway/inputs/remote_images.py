@@ -1,5 +1,7 @@
 """Fetches an image that a client wants to have stored, through the fetcher that is guarded against SSRF."""
 
+from collections import Counter
+
 import structlog
 
 from gateway.domain.errors import InvalidImage, Overloaded
@@ -8,6 +10,7 @@ from gateway.media.image_header import IMAGE_MAX
 
 log = structlog.get_logger()
 FETCHES_MAX = 8  # at the same time: each holds a whole image in memory
+FETCHES_PER_KEY = 4  # of one API key: slow servers that one client names leave places for the others
 TIMEOUT_SECONDS = 30.0  # the client waits for the answer
 BUSY_SECONDS = 5.0  # after which a client may ask again whether there is room
 _ACCEPT = {"Accept": "image/png,image/jpeg,image/webp,image/*;q=0.8,*/*;q=0.5"}
@@ -19,16 +22,21 @@ class RemoteImages:
     def __init__(self, fetcher: Fetcher) -> None:
         """`fetcher` decides which addresses may be reached."""
         self._fetcher = fetcher
-        self._open = 0
+        self._open: Counter[str] = Counter()  # by API key
 
-    async def get(self, url: str, param: str) -> bytes:
+    async def get(self, url: str, param: str, key: str) -> bytes:
         """The bytes at a URL, at most `IMAGE_MAX`; whether they are an image is not checked here.
 
-        Raises `InvalidImage` with the reason for what cannot be fetched, and `Overloaded`.
+        `key` is the API key of the client that named the URL. Raises `InvalidImage` with the reason for what cannot be
+        fetched, and `Overloaded`.
         """
-        if self._open >= FETCHES_MAX:
+        if self._open.total() >= FETCHES_MAX:
             raise Overloaded(f"{FETCHES_MAX} images are being fetched already.", retry_after=BUSY_SECONDS)
-        self._open += 1
+        if self._open[key] >= FETCHES_PER_KEY:
+            raise Overloaded(
+                f"{FETCHES_PER_KEY} images are being fetched for your key already.", retry_after=BUSY_SECONDS
+            )
+        self._open[key] += 1
         try:
             return await self._fetch(url)
         except FetchTooLarge as error:
@@ -37,7 +45,9 @@ class RemoteImages:
         except (FetchRefused, FetchFailed) as error:
             raise _refused(param, str(error)) from error
         finally:
-            self._open -= 1
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
 
     async def _fetch(self, url: str) -> bytes:
         async with self._fetcher.get(

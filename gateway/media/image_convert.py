@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.domain.routing.image_limits import Remake
+from gateway.media.child_process import run_process
 from gateway.media.image_header import PIXELS_MAX
 
 if TYPE_CHECKING:
@@ -52,32 +53,28 @@ class ImageConverter:
         """The image in the wanted type, size and number of bytes. Raises `NotConverted`."""
         async with self._processes:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", __name__),
-                    *(wanted.content_type, str(wanted.width), str(wanted.height), str(wanted.max_bytes or 0)),
-                    stdin=asyncio.subprocess.PIPE,
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=asyncio.subprocess.DEVNULL,
-                    env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # without the keys of providers
+                ended = await run_process(
+                    (sys.executable, "-m", __name__, *map(str, _arguments(wanted))),
+                    environment={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # without keys of providers
+                    content=content,
+                    seconds=TIMEOUT_SECONDS,
                 )
             except OSError as error:
                 log.warning("image_convert_failed", error=str(error), bytes=len(content))
                 raise NotConverted("the gateway has no memory or process left to convert it now") from error
-            try:
-                async with asyncio.timeout(TIMEOUT_SECONDS):
-                    converted, _ = await process.communicate(content)
-            except TimeoutError as error:
-                log.warning("image_convert_failed", code=None, bytes=len(content))
-                raise NotConverted("it takes too long to convert") from error
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
-        if process.returncode:
-            log.warning("image_convert_failed", code=process.returncode, bytes=len(content))
-            refusal = UndecodableImage if process.returncode == _UNDECODABLE else NotConverted
-            raise refusal(_REASONS.get(process.returncode, "it takes too much memory or time to convert"))
-        return converted
+        if ended is None:
+            log.warning("image_convert_failed", code=None, bytes=len(content))
+            raise NotConverted("it takes too long to convert")
+        if ended.code:
+            log.warning("image_convert_failed", code=ended.code, bytes=len(content))
+            refusal = UndecodableImage if ended.code == _UNDECODABLE else NotConverted
+            raise refusal(_REASONS.get(ended.code, "it takes too much memory or time to convert"))
+        return ended.output
+
+
+def _arguments(wanted: Remake) -> tuple[str | int, ...]:
+    """Return what `_main` reads."""
+    return (wanted.content_type, wanted.width, wanted.height, wanted.max_bytes or 0)
 
 
 def _main() -> int:

@@ -7,15 +7,21 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from gateway.domain.webhooks import Delivery, DeliveryState, DeliveryTry, Endpoint, SigningSecret
+from gateway.domain.webhooks import TEST, Delivery, DeliveryState, DeliveryTry, Endpoint, SigningSecret
 
 TEST_LIFE = timedelta(days=7)  # how long a test is stored; other deliveries are deleted with their generation
 _DELIVERY = re.compile(r"dlv_[0-9A-HJKMNP-TV-Z]{26}")
+_ENDPOINT = re.compile(r"whe_[0-9A-HJKMNP-TV-Z]{26}")
 
 
 def is_delivery(text: str) -> bool:
     """Whether the text has the form of a delivery's id. The delivery may have been deleted."""
     return _DELIVERY.fullmatch(text) is not None
+
+
+def is_endpoint(text: str) -> bool:
+    """Whether the text has the form of an endpoint's id. The endpoint may have been deleted."""
+    return _ENDPOINT.fullmatch(text) is not None
 
 
 class DeliveryQuery(Struct, frozen=True, kw_only=True):
@@ -85,8 +91,10 @@ class WebhookRows(Protocol):
         """Delete an endpoint with all its deliveries; False if the key owns no such endpoint."""
         ...
 
-    async def add_test(self, endpoint_id: str, key: str, event_id: str, now: datetime) -> Delivery | None:
-        """Add a delivery of `webhook.test` that is due now; None if the key owns no such endpoint.
+    async def add_test(
+        self, endpoint_id: str, key: str, event_id: str, now: datetime, event: str = TEST
+    ) -> Delivery | None:
+        """Add a delivery without a generation that is due now; None if the key owns no such endpoint.
 
         Raises `Conflict` if the endpoint is disabled or an earlier test of it is pending.
         """

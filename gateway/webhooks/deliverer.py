@@ -7,8 +7,8 @@ the deliveries of the others, so every key and every receiver gets its share of 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Protocol
 
@@ -19,14 +19,15 @@ from msgspec import Struct
 from gateway.clock import Clock, wait
 from gateway.domain.adapter.contract import HttpReply
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.generation.model import Generation
-from gateway.domain.webhooks import Delivery, DeliveryTry, live, receiver
+from gateway.domain.webhooks import DeliveryTry, FormatName, format_of, live, receiver
 from gateway.failpoints import reach
 from gateway.fetch.fetcher import AddressRefused, FetchFailed, FetchRefused, Posted
 from gateway.store.port import Store
 from gateway.store.webhooks import Claim
 from gateway.telemetry import DeliveryTried, Observer
 from gateway.upstream.client import retry_after_seconds
+from gateway.webhooks.formats import Format
+from gateway.webhooks.outcomes import Outcomes
 from gateway.webhooks.signing import SigningKeys, signed
 
 log = structlog.get_logger()
@@ -62,13 +63,13 @@ class Deliverer:
         store: Store,
         poster: Poster,
         keys: SigningKeys,
-        view: Callable[[Generation], object],
+        formats: Mapping[FormatName, Format],
         clock: Clock,
         wall_clock: Clock,
         timeout_seconds: float,
         observer: Observer,
     ) -> None:
-        """`view` turns a generation into the object that a client reads. `timeout_seconds` limits a whole POST.
+        """`formats` has every format that `format_of` names. `timeout_seconds` limits a whole POST.
 
         Signatures use `wall_clock`, the time of this machine, because receivers refuse a timestamp that is far from
         their own time. `clock` may be ahead of it: it is never earlier than the newest moment in the ledger.
@@ -76,11 +77,12 @@ class Deliverer:
         self._store = store
         self._poster = poster
         self._keys = keys
-        self._view = view
+        self._formats = formats
         self._clock = clock
         self._wall_clock = wall_clock
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         self._observer = observer
+        self.outcomes = Outcomes()
         self._wake = asyncio.Event()
         store.webhooks.on_due(self._wake.set)
         self._sending: dict[asyncio.Task[None], tuple[str, str]] = {}  # by task: API key and receiver
@@ -124,7 +126,7 @@ class Deliverer:
         """Start as many due deliveries as there are places. Returns the seconds until the next one is due, or None."""
         now = self._clock.now()
         if free := await self._places(now):
-            until = now + timedelta(seconds=self._timeout_seconds + SPARE_SECONDS)
+            until = now + timedelta(seconds=self.timeout_seconds + SPARE_SECONDS)
             for claim in await self._store.webhooks.claim(free, now, until):
                 task = asyncio.create_task(self._send(claim))
                 self._sending[task] = claim.delivery.key, receiver(claim.delivery.url)
@@ -191,6 +193,7 @@ class Deliverer:
         except Exception:  # likewise: a defect with one delivery must not end the others
             log.exception("delivery_not_recorded", delivery=delivery.id)
             return
+        self.outcomes.tried(delivery.id)
         self._observer.observe(
             DeliveryTried(
                 delivery=delivery.id,
@@ -217,17 +220,19 @@ class Deliverer:
 
     async def _post(self, claim: Claim, at: datetime) -> _Sent | None:
         delivery = claim.delivery
-        data = await self._data(delivery)
-        if data is None:
+        generation = None if delivery.generation_id is None else await self._store.get(delivery.generation_id)
+        if generation is None and delivery.generation_id is not None:
             return None
-        body = _encode({"type": delivery.type, "timestamp": _iso(delivery.created_at), "data": data}).decode()
+        words = self._formats[format_of(delivery, generation)]
+        body = _encode(words.body(delivery, generation)).decode()
         secrets = live(claim.secrets, at) if delivery.endpoint_id else self._keys.of(delivery.key)
-        headers = signed(delivery.event_id, body, secrets, self._wall_clock.now())
+        now = self._wall_clock.now()
+        headers = {**words.headers(delivery, body, secrets, now), **signed(delivery.event_id, body, secrets, now)}
         status: int | None = None
         error = retry_after = None
         try:
             answer = await self._poster.post(
-                delivery.url, content=body.encode(), headers=headers, timeout_seconds=self._timeout_seconds
+                delivery.url, content=body.encode(), headers=headers, timeout_seconds=self.timeout_seconds
             )
             status = answer.status
             retry_after = retry_after_seconds(HttpReply(status=status, headers=answer.headers), self._clock.now)
@@ -241,14 +246,3 @@ class Deliverer:
         )
         # A refused URL stays refused. A host name that led to a refused address may lead to another one tomorrow.
         return _Sent(made, isinstance(error, FetchRefused) and not isinstance(error, AddressRefused), retry_after)
-
-    async def _data(self, delivery: Delivery) -> object | None:
-        """The object that the event is about, as it is now; None if the generation was deleted."""
-        if delivery.generation_id is None:
-            return {"id": delivery.endpoint_id, "object": "webhook_endpoint"}
-        generation = await self._store.get(delivery.generation_id)
-        return None if generation is None else self._view(generation)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -4,15 +4,27 @@ import structlog
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict, replace
 
-from gateway.clock import Clock
-from gateway.domain.errors import Conflict, NotFound
-from gateway.domain.webhooks import ENDPOINTS_MAX, ROTATION_SECONDS, Delivery, Endpoint, SigningSecret, rotated
+from gateway.clock import Clock, wait
+from gateway.domain.errors import Conflict, NotFound, ReceiverNotReached
+from gateway.domain.webhooks import (
+    ENDPOINTS_MAX,
+    ROTATION_SECONDS,
+    TEST,
+    Delivery,
+    DeliveryTry,
+    Endpoint,
+    OpenAIEventName,
+    SigningSecret,
+    rotated,
+)
 from gateway.ids import new_id
 from gateway.store.webhooks import DeliveryPage, DeliveryQuery
 from gateway.store.webhooks import WebhookRows as WebhookStore
+from gateway.webhooks.deliverer import Deliverer
 from gateway.webhooks.signing import SigningKeys, new_secret
 
 log = structlog.get_logger()
+QUEUE_SECONDS = 5.0  # how long a test may wait for other deliveries before it is sent
 
 
 class EndpointChanges(Struct, frozen=True, kw_only=True):
@@ -34,10 +46,11 @@ class EndpointChanges(Struct, frozen=True, kw_only=True):
 class WebhookEndpoints:
     """The endpoints and deliveries of one API key at a time. For those of another key it raises `NotFound`."""
 
-    def __init__(self, *, store: WebhookStore, keys: SigningKeys, clock: Clock) -> None:
+    def __init__(self, *, store: WebhookStore, keys: SigningKeys, clock: Clock, deliverer: Deliverer) -> None:
         self._store = store
         self._keys = keys
         self._clock = clock
+        self._deliverer = deliverer
 
     def secret(self, key: str) -> str | None:
         """The secret for deliveries to a generation's own `webhook_url`; None if the operator has configured one."""
@@ -91,16 +104,35 @@ class WebhookEndpoints:
         log.info("webhook_secret_rotated", endpoint=endpoint_id)
         return _existing(changed, endpoint_id)
 
-    async def test(self, endpoint_id: str, key: str) -> Delivery:
-        """Send a `webhook.test` once.
+    async def test(self, endpoint_id: str, key: str, event: str = TEST) -> Delivery:
+        """Send a test once, as an event of this type.
 
         Raises `Conflict` while the previous test is pending or the endpoint is disabled.
         """
         now = self._clock.now()
-        added = await self._store.add_test(endpoint_id, key, new_id("evt_", now), now)
+        added = await self._store.add_test(endpoint_id, key, new_id("evt_", now), now, event)
         if added is None:
             raise _missing(endpoint_id)
         return added
+
+    async def test_and_wait(self, endpoint_id: str, key: str, event: OpenAIEventName) -> DeliveryTry:
+        """Send a sample of one of OpenAI's events once, and wait for the receiver's answer.
+
+        Raises `ReceiverNotReached` if there is no answer, and what `test` raises.
+        """
+        delivery = await self.test(endpoint_id, key, event)
+        with self._deliverer.outcomes.expecting(delivery.id) as tried:
+            delivery = await self.delivery(delivery.id, key)  # it may have been sent before anybody waited for it
+            if not delivery.tries:
+                await wait(self._clock, tried, self._deliverer.timeout_seconds + QUEUE_SECONDS)
+                delivery = await self.delivery(delivery.id, key)
+        if not delivery.tries:
+            raise ReceiverNotReached(
+                f"The test still waits to be sent. GET /v1/webhook_deliveries/{delivery.id} has its result later."
+            )
+        if delivery.tries[-1].status is None:
+            raise ReceiverNotReached(f"{delivery.url} did not answer the test: {delivery.tries[-1].error}.")
+        return delivery.tries[-1]
 
     async def deliveries(self, query: DeliveryQuery) -> DeliveryPage:
         """A page of the key's own deliveries."""

@@ -24,7 +24,7 @@ from gateway.api.openapi import document as openapi
 from gateway.api.web.operation import described
 from gateway.app import Application
 from gateway.domain.generation.model import Generation
-from gateway.fetch.fetcher import FetchRefused
+from gateway.fetch.fetcher import FetchRefused, Posted
 from gateway.settings.load import load
 from gateway.upstream.registry import load_adapters
 
@@ -73,7 +73,7 @@ CONTENT_READS = {"readVideoContent", "readImageContent"}
 OF_ARCHIVED_FILES = {"ETag", "Last-Modified", "Accept-Ranges", "Cache-Control", "Content-Length", "Content-Range"}
 TYPES: dict[str, Any] = {
     structure.__name__: structure
-    for _, _, operation in described(HANDLERS)
+    for operation in (route.operation for route in described(HANDLERS))
     for structure in (
         operation.answer,
         *operation.other_answers,
@@ -470,6 +470,24 @@ async def start() -> AsyncIterator[Start]:
 async def gateway(start: Start) -> Gateway:
     """A gateway with all three providers and two client keys."""
     gateway: Gateway = await start()
+    return gateway
+
+
+@pytest.fixture
+async def notified(gateway: Any) -> Any:
+    """A gateway with a stub of all receivers: every POST of a webhook is answered with `status`, at first 200."""
+
+    async def post(url: str, *, content: bytes, headers: Mapping[str, str], **_: Any) -> Posted:
+        gateway.posted.append(url)
+        gateway.bodies.append(content)
+        gateway.headers.append(dict(headers))
+        await gateway.answers.wait()
+        return Posted(gateway.status, {})
+
+    gateway.posted, gateway.bodies, gateway.headers = [], [], []
+    gateway.status, gateway.answers = 200, asyncio.Event()
+    gateway.answers.set()
+    gateway.application.webhook_fetcher.post = post
     return gateway
 
 

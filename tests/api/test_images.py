@@ -181,6 +181,59 @@ async def test_the_retry_of_a_client_library_waits_for_the_same_generation(gatew
     assert len(gateway.upstream.submits) == 1
 
 
+async def test_an_unmarked_repeat_of_a_call_without_images_buys_nothing(gateway: Any) -> None:
+    """The package `ai` repeats after 504 without any header that says so."""
+    async with call(gateway) as waiting:
+        await gateway.clock.advance(301)
+        first = await waiting
+    assert first.status_code == 504
+    again = await images(gateway)
+    assert again.json()["id"] == first.json()["error"]["generation_id"]
+    assert again.headers["idempotent-replayed"] == "true"
+    assert len(gateway.upstream.submits) == 1
+    await images(gateway)  # it was answered, so the next equal call is a new wish
+    assert len(gateway.upstream.submits) == 2
+
+
+async def test_an_unmarked_repeat_of_a_failed_call_buys_nothing_for_a_minute(gateway: Any) -> None:
+    async def failed() -> httpx.Response:
+        async with call(gateway) as waiting:
+            while not waiting.done():
+                await gateway.clock.advance(1)
+            return await waiting
+
+    gateway.upstream.word = "failed"
+    first, again = await failed(), (await gateway.client.post(IMAGES, json=BODY))
+    assert (first.status_code, again.status_code) == (502, 502)
+    assert again.json()["error"]["generation_id"] == first.json()["error"]["generation_id"]
+    await gateway.clock.advance(40)
+    later = await gateway.client.post(IMAGES, json=BODY)
+    assert later.json()["error"]["generation_id"] == first.json()["error"]["generation_id"]
+    assert len(gateway.upstream.submits) == 1
+    await gateway.clock.advance(21)  # the minute counts from the failure, and not from the last repeat
+    await failed()
+    assert len(gateway.upstream.submits) == 2
+
+
+async def test_two_equal_calls_without_images_are_repeated_with_one_generation_each(gateway: Any) -> None:
+    async with call(gateway) as first_call, call(gateway) as second_call:
+        await gateway.clock.advance(301)
+        ids = {(await waiting).json()["error"]["generation_id"] for waiting in (first_call, second_call)}
+    async with call(gateway) as first_call, call(gateway) as second_call:
+        await gateway.finish()
+        assert {(await waiting).json()["id"] for waiting in (first_call, second_call)} == ids
+    assert len(gateway.upstream.submits) == 2
+
+
+async def test_a_new_idempotency_key_buys_after_a_call_without_images(gateway: Any) -> None:
+    async with call(gateway) as waiting:
+        await gateway.clock.advance(301)
+        await waiting
+    again = await images(gateway, headers={"idempotency-key": "new"})
+    assert "idempotent-replayed" not in again.headers
+    assert len(gateway.upstream.submits) == 2
+
+
 async def test_the_longest_wait_is_configured(start: Any, check_error: Any) -> None:
     gateway = await start("server.blocking_seconds = 20")
     async with call(gateway) as waiting:

@@ -179,6 +179,9 @@ async def test_what_needs_no_key_is_marked(document: Any) -> None:
         assert ("401" in operation["responses"]) is (operation.get("security") != [])
 
 
+_CURSORS = {"/v1/files": "file_", "/v1/webhook_deliveries": "dlv_", "/v1/webhook_endpoints": "whe_"}
+
+
 async def test_every_documented_query_parameter_is_accepted(gateway: Any, document: Any) -> None:
     values = {
         "integer": "1",
@@ -194,7 +197,7 @@ async def test_every_documented_query_parameter_is_accepted(gateway: Any, docume
                 continue
             schema, name = parameter["schema"], parameter["name"]
             value = schema["enum"][0] if "enum" in schema else values.get(name, values.get(schema["type"]))
-            for start, prefix in {"/v1/files": "file_", "/v1/webhook_deliveries": "dlv_"}.items():
+            for start, prefix in _CURSORS.items():
                 value = value.replace("gen_", prefix) if path.startswith(start) else value
             query = {name: value} if schema["type"] != "object" else {f"{name}[key]": "value"}
             response = await gateway.client.request(method, path.replace("{generation_id}", "x"), params=query)

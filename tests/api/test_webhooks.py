@@ -1,15 +1,13 @@
 """Webhook endpoints, deliveries and secrets: what clients see of their own, and what is refused."""
 
-import asyncio
 import json
 from typing import Any
 
 import msgspec
 import pytest
 
-from gateway.api.webhooks.events import WEBHOOKS, WebhookEvent, WebhookTest
+from gateway.api.webhooks.events import WEBHOOKS, OpenAIEvent, WebhookEvent, WebhookTest
 from gateway.domain.webhooks import ENDPOINTS_MAX
-from gateway.fetch.fetcher import Posted
 
 ENDPOINTS, DELIVERIES, SECRET = "/v1/webhook_endpoints", "/v1/webhook_deliveries", "/v1/webhook_secret"
 URL = "https://a.example/hook"
@@ -19,6 +17,7 @@ PATHS = [
     ("POST", ENDPOINTS),
     ("GET", NO_ENDPOINT),
     ("PATCH", NO_ENDPOINT),
+    ("POST", NO_ENDPOINT),
     ("DELETE", NO_ENDPOINT),
     ("POST", f"{NO_ENDPOINT}/rotate_secret"),
     ("POST", f"{NO_ENDPOINT}/test"),
@@ -26,23 +25,8 @@ PATHS = [
     ("GET", NO_DELIVERY),
     ("POST", f"{NO_DELIVERY}/redeliver"),
     ("GET", SECRET),
+    ("GET", "/v1/webhook_event_types"),
 ]
-
-
-@pytest.fixture
-async def notified(gateway: Any) -> Any:
-    """A gateway with a stub of all receivers: every POST of a webhook is answered with `status`, at first 200."""
-
-    async def post(url: str, *, content: bytes, **_: Any) -> Posted:
-        gateway.posted.append(url)
-        gateway.bodies.append(content)
-        await gateway.answers.wait()
-        return Posted(gateway.status, {})
-
-    gateway.posted, gateway.bodies, gateway.status, gateway.answers = [], [], 200, asyncio.Event()
-    gateway.answers.set()
-    gateway.application.webhook_fetcher.post = post
-    return gateway
 
 
 async def made(gateway: Any, client: Any = None, **body: Any) -> Any:
@@ -63,6 +47,7 @@ async def test_an_endpoint_shows_its_secret_once(notified: Any) -> None:
     endpoint = await made(notified, description="the shop")
 
     secret = endpoint.pop("secret")
+    assert endpoint.pop("signing_secret") == secret
     assert secret.startswith("whsec_")
     assert endpoint == {
         "id": endpoint["id"],
@@ -70,7 +55,9 @@ async def test_an_endpoint_shows_its_secret_once(notified: Any) -> None:
         "created_at": endpoint["created_at"],
         "url": URL,
         "events": ["*"],
+        "event_types": ["*"],
         "description": "the shop",
+        "name": "the shop",
         "disabled": False,
         "disabled_reason": None,
     }
@@ -85,22 +72,26 @@ async def test_an_endpoint_shows_its_secret_once(notified: Any) -> None:
     }
 
     rotated = (await notified.client.post(f"{ENDPOINTS}/{endpoint['id']}/rotate_secret")).json()
-    assert rotated.pop("secret") not in {secret, None}
+    assert rotated.pop("secret") == rotated.pop("signing_secret") != secret
     assert rotated == endpoint
 
 
 async def test_an_endpoint_is_changed_field_by_field_and_deleted(notified: Any) -> None:
     path = f"{ENDPOINTS}/{(await made(notified, description='x'))['id']}"
-    for changes, shown in (
+    steps: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
         ({"url": "https://b.example/"}, {"url": "https://b.example/"}),
         ({"events": ["video.generation.failed"] * 2}, {"events": ["video.generation.failed"]}),
         ({"events": ["video.generation.failed", "*"]}, {"events": ["*"]}),
         ({"description": None}, {"description": None}),
         ({"disabled": True}, {"disabled": True, "disabled_reason": "requested"}),
         ({"disabled": False}, {"disabled": False, "disabled_reason": None}),
-    ):
+    )
+    for changes, shown in steps:
         before = (await notified.client.get(path)).json()
         after = await notified.client.patch(path, json=changes)
+        for name, same in (("events", "event_types"), ("description", "name")):
+            if name in shown:
+                shown[same] = shown[name]
         assert after.json() == {**before, **shown}
         assert (await notified.client.get(path)).json() == after.json()
 
@@ -117,7 +108,7 @@ async def test_every_path_needs_a_key(notified: Any, check_error: Any) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [route for route in PATHS if route[1].count("/") > 2])
 async def test_resources_of_another_key_do_not_exist(notified: Any, check_error: Any, method: str, path: str) -> None:
-    body = {} if method == "PATCH" else None
+    body = {} if method == "PATCH" or path == NO_ENDPOINT else None
     check_error(await notified.client.request(method, path, json=body), 404, "not_found", "id")
 
     endpoint = await made(notified)
@@ -143,6 +134,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [  # (body, error code, part of
     ({"events": "*"}, "invalid_parameter", "list of events"),
     ({"events": ["video.generation.queued"]}, "invalid_parameter", "video.generation.completed"),
     ({"events": [{"a": 1}]}, "invalid_parameter", "dict"),
+    ({"event_types": []}, "invalid_parameter", "list of events"),
+    ({"event_types": ["response.completed"]}, "invalid_parameter", "video.completed"),
+    ({"name": 5}, "invalid_parameter", "256"),
     ({"description": 5}, "invalid_parameter", "256"),
     ({"description": "x" * 257}, "invalid_parameter", "256"),
     ({"secret": "whsec_x"}, "unknown_parameter", "description"),
@@ -239,6 +233,7 @@ async def test_deliveries_are_listed_with_pages_and_filters(notified: Any) -> No
         "type": "video.generation.cancelled",
         "endpoint": endpoint["id"],
         "generation": failed["id"],
+        "output": None,
         "url": URL,
         "state": "pending",
         "next_try_at": newest["tries"][0]["at"] + 5,
@@ -307,7 +302,10 @@ async def test_every_body_that_is_sent_is_documented(notified: Any) -> None:
     await notified.clock.advance(0)
     await ended(notified)
 
-    for sent, kind in zip(notified.bodies, (WebhookTest, WebhookEvent), strict=True):
+    await notified.client.patch(f"{ENDPOINTS}/{endpoint['id']}", json={"events": ["video.failed"]})
+    await ended(notified)
+
+    for sent, kind in zip(notified.bodies, (WebhookTest, WebhookEvent, OpenAIEvent), strict=True):
         read = msgspec.json.decode(sent, type=kind)
         assert json.loads(msgspec.json.encode(read)) == json.loads(sent)
         assert {"$ref": f"#/components/schemas/{kind.__name__}"} in [

@@ -21,6 +21,7 @@ from gateway.fetch.fetcher import Posted
 from gateway.settings.load import FetchSettings, Secret, Settings, WebhookSettings
 from gateway.webhooks import deliverer as deliver
 from gateway.webhooks.deliverer import RECEIVER_MAX, SPARE_SECONDS, TROUBLE_SECONDS
+from gateway.webhooks.formats import Format
 
 from .conftest import OTHER_KEY, Gateway, sandboxed
 from .receiver import Received, Receiver, receiving
@@ -517,18 +518,18 @@ async def test_nothing_is_lost_while_the_store_does_not_work(
     assert (await running.delivery_of(generation))["state"] == "succeeded"
 
 
-@pytest.mark.parametrize("part", ["_view", "_poster", "_encode"])
+@pytest.mark.parametrize("part", ["_formats", "_poster", "_encode"])
 async def test_a_defect_of_the_gateway_with_one_delivery_does_not_stop_the_others(
     running: WebhookSetup, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     deliverer = running.gateway.app._deliverer
     broken = (await running.gateway.post(model=FOX, webhook_url=running.receiver.url + "/broken"))["id"]
-    view, post, encode = deliverer._view, deliverer._poster.post, deliver._encode
+    own, post, encode = deliverer._formats["own"], deliverer._poster.post, deliver._encode
 
-    def views(generation: Any) -> object:
+    def body(delivery: Any, generation: Any) -> object:
         if generation.id == broken:
             raise ValueError("broken")
-        return view(generation)
+        return own.body(delivery, generation)
 
     async def posts(url: str, **more: Any) -> Any:
         if url.endswith("broken"):
@@ -541,8 +542,8 @@ async def test_a_defect_of_the_gateway_with_one_delivery_does_not_stop_the_other
         return encode(body)
 
     match part:
-        case "_view":
-            monkeypatch.setattr(deliverer, "_view", views)
+        case "_formats":
+            monkeypatch.setattr(deliverer, "_formats", {"own": Format(body)})
         case "_poster":
             monkeypatch.setattr(deliverer._poster, "post", posts)
         case _:

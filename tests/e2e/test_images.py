@@ -75,8 +75,10 @@ async def test_an_edit_sends_the_images_of_its_form_to_the_provider(gateway: Gat
     assert len(body["reference_images"]) == 1
 
 
-async def test_a_call_that_a_stop_cut_off_is_answered_after_the_restart_and_bought_once(gateway: Gateway) -> None:
-    headers = {"idempotency-key": "k"}
+@pytest.mark.parametrize("headers", [{"idempotency-key": "k"}, {}], ids=["key", "unmarked"])
+async def test_a_call_that_a_stop_cut_off_is_answered_after_the_restart_and_bought_once(
+    gateway: Gateway, headers: dict[str, str]
+) -> None:
     waiting = asyncio.create_task(gateway.client.post(IMAGES, json=BODY, headers=headers))
     await submitted(gateway, waiting)
     stopping = asyncio.create_task(gateway.stop())
@@ -84,6 +86,7 @@ async def test_a_call_that_a_stop_cut_off_is_answered_after_the_restart_and_boug
     await stopping
     assert (stopped.status_code, stopped.json()["error"]["code"]) == (503, "shutting_down")
 
+    gateway.clock.move_on(1)
     await gateway.start()
     again = await call(gateway, json=BODY, headers=headers)
 

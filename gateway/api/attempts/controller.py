@@ -16,7 +16,7 @@ from gateway.api.attempts.views import AdminAttempt, AdminAttemptList
 from gateway.api.generations.upstream_answer import upstream_view
 from gateway.api.web.answers import GET, json_answer, owner_shown, unix
 from gateway.api.web.context import admin_context_of
-from gateway.api.web.operation import PAGE, Operation
+from gateway.api.web.operation import PAGE, Operation, page_of
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS, Nothing, read_object
 from gateway.domain.adapter.task_reading import TASK_ID_MAX
@@ -57,7 +57,7 @@ class AttemptController(Controller):
                     "description": "`held`: attempts that wait for a decision; `unknown`: all without a clear answer",
                 },
                 "limit": PAGE["limit"],
-                "after": PAGE["after"],
+                "after": page_of("att_")["after"],
             },
             answer=AdminAttemptList,
             errors=(400, 503),

@@ -17,7 +17,7 @@ from gateway.api.web.links import Links
 from gateway.api.web.query import Params, path_id
 from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import InvalidParameter, NotFound
-from gateway.domain.generation.model import Generation
+from gateway.domain.generation.model import Generation, WebhookFormat
 from gateway.domain.generation.summary import FileSource, OutputSummary, Problem, Summary
 
 Call = Request[Any, Any, State]
@@ -31,6 +31,7 @@ class Dialect:
     own_path: str  # what the paths that only it has begin with
     error: ErrorFormat
     read: Read  # its body of a create → the fields of a create request; raises 400 in its own words
+    webhook: WebhookFormat | None = None  # in whose words its `callback_url` is called; None: in the gateway's own
 
     def id(self, generation: Generation, index: int = 0) -> str:
         """The id of a generation, or of one of its outputs, in this dialect."""
@@ -46,7 +47,7 @@ async def create_in(
     """
     context, key = context_of(request)
     normalised = await wanted(request, context, key, dialect.read, kind)
-    created = await create(request, context, key, normalised)
+    created = await create(request, context, key, normalised.calling_back(dialect.webhook))
     path = location.format(id=dialect.id(created.generation))
     return context, created.generation, created_headers(created, context, path)
 

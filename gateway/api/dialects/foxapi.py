@@ -143,7 +143,7 @@ def error(info: ErrorInfo) -> ErrorAnswer:
     )
 
 
-FOXAPI = Dialect(id_prefix=PREFIX, own_path="/foxapi/", error=error, read=fields)
+FOXAPI = Dialect(id_prefix=PREFIX, own_path="/foxapi/", error=error, read=fields, webhook="foxapi")
 
 
 def answer_read_of(request: Call) -> Callable[[Generation, Links, Mapping[str, str]], ASGIResponse]:

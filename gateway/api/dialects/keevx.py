@@ -107,7 +107,8 @@ class KeevxCreateVideo(Struct, frozen=True, kw_only=True):
     prompt: str  # what the video shows
     image_url: str | None = None  # the first frame
     end_image_url: str | None = None  # the last frame
-    reference_images: list[str] | None = None  # URLs of images whose subjects or style the video takes over
+    # URLs of images whose subjects or style the video takes over; null counts as absent
+    reference_images: list[str | None] | None = None
     aspect_ratio: str | None = None  # for example `16:9`
     aspect_resolution: str | None = None  # for example `720p`
     duration: int | None = None  # seconds
@@ -121,7 +122,7 @@ class KeevxCreateImage(Struct, frozen=True, kw_only=True):
 
     prompt: str  # what the images show
     model: str | None = None  # a name of a model; `auto` if it is absent
-    reference_images: list[str] | None = None  # URLs of at most five images
+    reference_images: list[str | None] | None = None  # URLs of at most five images; null counts as absent
     module: str | None = None  # `std` or `pro`
     generate_count: int | None = None  # how many images
     image_quality: str | None = None  # `1K`, `2K` or `4K`
@@ -168,6 +169,12 @@ def task_view(generation: Generation, index: int, links: Links) -> KeevxVideoTas
         width=UNSET if output.width is None else output.width,
         height=UNSET if output.height is None else output.height,
     )
+
+
+def read_view(generation: Generation, index: int, links: Links) -> KeevxVideoRead | KeevxImageRead:
+    """The answer to a read of one output."""
+    task = task_view(generation, index, links)
+    return KeevxVideoRead(0, "ok", task) if isinstance(task, KeevxVideoTask) else KeevxImageRead(0, "ok", task)
 
 
 def callback_body(generation: Generation, index: int, links: Links) -> Mapping[str, Any]:
@@ -240,12 +247,13 @@ def _format(kind: Kind) -> ErrorFormat:
 
 
 video_error, image_error = _format("video"), _format("image")
-KEEVX = Dialect(id_prefix=KEEVX_VIDEO, own_path="/keevx/", error=video_error, read=own_fields)
+KEEVX = Dialect(id_prefix=KEEVX_VIDEO, own_path="/keevx/", error=video_error, read=own_fields, webhook="keevx")
 KEEVX_IMAGES = Dialect(
     id_prefix=KEEVX_IMAGE,
     own_path="/keevx/v1/image_generate",
     error=image_error,
     read=own_fields,  # Keevx's names are ours too, and an absent model is `auto`
+    webhook="keevx",
 )
 _ERRORS = (*BODY_ERRORS, 404, 409)
 
@@ -300,8 +308,7 @@ def _reader(dialect: Dialect, kind: Kind, answer: type[Struct]) -> HTTPRouteHand
         if public.output >= len(generation.outputs):
             raise _no_task(text)
         headers = poll_headers(generation, context.poll_advisor) | cost_header(generation)
-        view = task_view(generation, public.output, context.links(request))
-        return json_answer({**_SENT, "data": view}, headers)
+        return json_answer(read_view(generation, public.output, context.links(request)), headers)
 
     return read_task
 

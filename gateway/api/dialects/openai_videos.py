@@ -15,14 +15,14 @@ from msgspec import Struct
 from gateway.api.dialects.dialect import Call, Dialect, naming_id, problem_of
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields
+from gateway.api.generations.public_ids import ID_PATTERN, OPENROUTER, changed_id, public_id, stored_id
 from gateway.api.generations.public_ids import OPENAI as PREFIX
-from gateway.api.generations.public_ids import OPENROUTER, generation_id, public_id, stored_id
 from gateway.api.web.answers import GET, json_answer, unix
 from gateway.api.web.context import context_of
 from gateway.api.web.error_format import openai_error
 from gateway.api.web.links import Links
 from gateway.api.web.lists import Listed
-from gateway.api.web.operation import Operation
+from gateway.api.web.operation import PAGE, Operation
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Settings
 from gateway.domain.adapter.task import Status
@@ -159,14 +159,18 @@ def size_text(settings: Settings) -> str | None:
 OPENAI = Dialect(id_prefix=PREFIX, own_path="/openai/", error=openai_error, read=fields)
 
 
-def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
-    """The answer to a create at any path that OpenAI shares."""
+def created_view(generation: Generation, links: Links) -> OpenAIVideoCreated:
+    """The answer to a create: the object, and where a client of OpenRouter reads it."""
     view = video_view(generation)
-    created = OpenAIVideoCreated(
+    return OpenAIVideoCreated(
         **{name: getattr(view, name) for name in view.__struct_fields__ if name != "object"},
         polling_url=f"{links.base}{OPENROUTER_PATH}/{public_id(OPENROUTER, generation.id)}",
     )
-    return json_answer(created, dict(headers))
+
+
+def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
+    """The answer to a create at any path that OpenAI shares."""
+    return json_answer(created_view(generation, links), dict(headers))
 
 
 def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect
@@ -182,7 +186,7 @@ def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]
         summary="List your own videos in OpenAI's shape",
         query={
             "limit": {"type": "integer", "minimum": 0, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
-            "after": {"type": "string", "description": "the `last_id` of a page: gives the page after it"},
+            "after": {**PAGE["after"], "pattern": ID_PATTERN},
             "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
         },
         answer=OpenAIVideoList,
@@ -224,7 +228,7 @@ async def delete_video(request: Call) -> ASGIResponse:
     """Delete a generation that has ended."""
     context, key = context_of(request)
     Params.of(request).done()
-    deleted = generation_id(request)
+    deleted = changed_id(request)
     with naming_id(request):
         await context.generations.delete(deleted, key, kind="video")
     return json_answer(OpenAIVideoDeleted(id=public_id(PREFIX, deleted)))

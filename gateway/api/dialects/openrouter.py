@@ -104,6 +104,31 @@ class OpenRouterErrorAnswer(Struct, frozen=True):
     error: OpenRouterErrorBody  # what went wrong
 
 
+class OpenRouterUrl(Struct, frozen=True, forbid_unknown_fields=True):
+    """The URL of an image, nested in an object."""
+
+    url: str  # a URL or a data URL
+
+
+class OpenRouterImage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An image."""
+
+    type: Literal["image_url"] | UnsetType = UNSET  # models take images alone
+    image_url: OpenRouterUrl | str  # the image
+
+
+class OpenRouterFrame(OpenRouterImage, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A frame of the video."""
+
+    frame_type: Literal["first_frame", "last_frame"]  # which of the frames
+
+
+class OpenRouterProvider(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is meant for one provider."""
+
+    options: dict[str, Any] | UnsetType = UNSET  # options of one provider, by its name
+
+
 class OpenRouterCreate(Struct, frozen=True, kw_only=True):
     """The body of a create. Fields of our own create request are accepted beside these."""
 
@@ -113,16 +138,14 @@ class OpenRouterCreate(Struct, frozen=True, kw_only=True):
     resolution: str | None = None  # for example `720p`
     aspect_ratio: str | None = None  # for example `16:9`
     size: str | None = None  # WIDTHxHEIGHT instead of `resolution` and `aspect_ratio`
-    # each `{"type": "image_url", "image_url": {"url": …}, "frame_type": "first_frame"}`, or `last_frame`
-    frame_images: list[dict[str, Any]] | None = None
-    # images whose subjects or style the video takes over, each `{"type": "image_url", …}`
-    input_references: list[dict[str, Any]] | None = None
+    frame_images: list[OpenRouterFrame] | None = None  # the first frame, the last frame, or both
+    input_references: list[OpenRouterImage] | None = None  # images whose subjects or style the video takes over
     generate_audio: bool | None = None  # whether the video has sound
     seed: int | None = None  # the start of the random numbers
     callback_url: str | None = None  # gets the event of the end
     session_id: str | None = None  # your own id; it is stored in `metadata`
     user: str | None = None  # your own name of the end user
-    provider: dict[str, Any] | None = None  # only `options`: options of one provider, by its name
+    provider: OpenRouterProvider | None = None  # options of one provider
 
 
 _FRAMES = {"first_frame": "image", "last_frame": "last_image"}
@@ -271,7 +294,7 @@ def error(info: ErrorInfo) -> ErrorAnswer:
     return ErrorAnswer(OpenRouterErrorAnswer(OpenRouterErrorBody(info.status, info.message, metadata)), info.status)
 
 
-OPENROUTER = Dialect(id_prefix=PREFIX, own_path="/openrouter/", error=error, read=fields)
+OPENROUTER = Dialect(id_prefix=PREFIX, own_path="/openrouter/", error=error, read=fields, webhook="openrouter")
 
 
 def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:

@@ -18,7 +18,7 @@ from gateway.api.web.context import context_of
 from gateway.api.web.error_format import use_format
 from gateway.api.web.headers import COST_HEADER
 from gateway.api.web.links import Links
-from gateway.api.web.operation import Operation, form_of
+from gateway.api.web.operation import INDEX, Operation, form_of
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.generation.model import Generation
@@ -62,7 +62,8 @@ async def create_video(request: Call) -> ASGIResponse:
     if not openrouter.MARKS.isdisjoint(body):
         dialect, answer = openrouter.OPENROUTER, openrouter.answer_create
     use_format(request, dialect.error)
-    created = await create(request, context, key, await normalised(body, context, key, dialect.read))
+    normal = await normalised(body, context, key, dialect.read)
+    created = await create(request, context, key, normal.calling_back(dialect.webhook))
     headers = created_headers(created, context, f"{openai_videos.PATH}/{dialect.id(created.generation)}")
     return answer(created.generation, context.links(request), headers)
 
@@ -95,7 +96,7 @@ async def read_video(request: Call) -> ASGIResponse:
         summary="Get the file of a video",
         query={
             "variant": {"type": "string", "enum": ["video", "thumbnail"], "default": "video"},
-            "index": {"type": "integer", "minimum": 0, "default": 0, "description": "of the output"},
+            "index": INDEX,
         },
         answer_headers=COST_HEADER,
         other_errors=_OTHER_ERRORS,

@@ -80,14 +80,21 @@ class XaiRead(Struct, frozen=True, kw_only=True):
     error: XaiProblem | UnsetType = UNSET  # why it failed or expired
 
 
+class XaiImage(Struct, frozen=True, forbid_unknown_fields=True):
+    """An image."""
+
+    url: str  # a URL or a data URL
+    type: Literal["image_url"] | UnsetType = UNSET  # accepted, because `@ai-sdk/xai` sends it
+
+
 class XaiCreate(Struct, frozen=True, kw_only=True):
     """The body of a create. An image is `{"url": …}`."""
 
     model: str  # a name of a model, or `auto`
     prompt: str  # what the video shows
-    image: dict[str, str] | None = None  # the first frame
-    last_frame: dict[str, str] | None = None  # the last frame
-    reference_images: list[dict[str, str]] | None = None  # images whose subjects or style the video takes over
+    image: XaiImage | None = None  # the first frame
+    last_frame: XaiImage | None = None  # the last frame
+    reference_images: list[XaiImage] | None = None  # images whose subjects or style the video takes over
     duration: int | None = None  # seconds
     aspect_ratio: str | None = None  # for example `16:9`
     resolution: str | None = None  # for example `720p`
@@ -100,15 +107,15 @@ class XaiCreateImages(Struct, frozen=True, kw_only=True):
     model: str  # a name of a model, or `auto`
     prompt: str  # what the images show
     n: int | None = None  # how many images
-    image: dict[str, str] | None = None  # a reference image
-    images: list[dict[str, str]] | None = None  # reference images
+    image: XaiImage | None = None  # a reference image
+    images: list[XaiImage] | None = None  # reference images
     aspect_ratio: str | None = None  # for example `16:9`
     resolution: str | None = None  # `1k` or `2k`: another name of `quality`
     quality: str | None = None  # the quality, by the names of the model
     response_format: Literal["url", "b64_json"] | None = None  # how the answer has the images
     output_format: str | None = None  # the format of the files, for example `png`
     user: str | None = None  # the end user for whom the client acts
-    sync_mode: bool | None = None  # only true: the call waits for the images
+    sync_mode: Literal[True] | None = None  # only true: the call waits for the images
 
 
 MakeImages = Callable[[Call, Read], Awaitable[ASGIResponse]]

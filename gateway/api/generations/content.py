@@ -13,7 +13,7 @@ from litestar.datastructures import State
 from litestar.enums import HttpMethod
 from litestar.response.base import ASGIResponse
 
-from gateway.api.generations.public_ids import stored_id
+from gateway.api.generations.public_ids import parse_id, stored_id
 from gateway.api.web.answers import GET, disposition
 from gateway.api.web.conditional import Validators, is_current, joined_headers, range_applies
 from gateway.api.web.context import Context, key_beside_token
@@ -144,11 +144,14 @@ async def send_content(request: Call, kind: Kind, check: Callable[[Generation], 
     """
     context: Context = request.app.state.context
     params = Params.of(request)
-    index = params.whole("index", 0, INDEX["maximum"]) or 0
+    name = path_id(request, "generation_id")
+    index, public = params.whole("index", 0, INDEX["maximum"]), parse_id(name)
+    if index is None:
+        index = 0 if public is None else public.output  # an id may name one output
     variant = params.choice("variant", VARIANTS[kind]) or kind
     inline = params.choice("download", ("0", "1")) != "1"
     token = params.text("token", longest=TOKEN_MAX)
-    generation_id = stored_id(path_id(request, "generation_id"))
+    generation_id = stored_id(name)
     key = _key(request, context, token, (generation_id, str(index), variant))
     params.done()
     generation = of_kind(await context.generations.read(generation_id, key), kind, "/content")

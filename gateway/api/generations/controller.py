@@ -16,7 +16,7 @@ from gateway.api.generations.created_view import CreatedView, created_view
 from gateway.api.generations.creating import Read, create, created_headers, own_fields, wanted
 from gateway.api.generations.foxapi_fields import with_options
 from gateway.api.generations.parameters import CreateVideo
-from gateway.api.generations.public_ids import generation_id
+from gateway.api.generations.public_ids import changed_id, generation_id
 from gateway.api.generations.quote import QuoteView, quote_view
 from gateway.api.generations.views import Deleted, GenerationList, GenerationView, generation_view
 from gateway.api.web.answers import GET, json_answer
@@ -181,7 +181,7 @@ def generation_controller(
             """Cancel a generation; the answer says whether a provider had started."""
             context, key = context_of(request)
             Params.of(request).done()
-            cancelled = await context.generations.cancel(generation_id(request), key, kind=kind)
+            cancelled = await context.generations.cancel(changed_id(request), key, kind=kind)
             return _answer(cancelled, context, {}, request)
 
         @delete(
@@ -198,7 +198,7 @@ def generation_controller(
             """Delete a generation that has ended."""
             context, key = context_of(request)
             Params.of(request).done()
-            deleted = generation_id(request)
+            deleted = changed_id(request)
             await context.generations.delete(deleted, key, kind=kind)
             return json_answer(Deleted(id=deleted, object=f"{kind}.generation"))
 

@@ -6,8 +6,10 @@ repeats an earlier one, so a difference would buy a second video.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
+
+import msgspec
 
 from gateway.api.generations.image_parameters import PARAMETERS_OF
 from gateway.api.generations.parameter import Holder, Parameters, read_field
@@ -18,7 +20,7 @@ from gateway.api.generations.unknown_field import unknown_field
 from gateway.api.generations.webhook_url import check_webhook_url
 from gateway.domain.adapter.request import FramesInput, Input, Kind, ReferencesInput, Settings, TextInput
 from gateway.domain.errors import InvalidImage, InvalidParameter
-from gateway.domain.generation.model import GenerationRequest
+from gateway.domain.generation.model import GenerationRequest, WebhookFormat
 from gateway.domain.parameters.spellings import Size
 from gateway.domain.public_addresses import Network
 from gateway.generations.no_route import NoSuitableRoute
@@ -38,6 +40,15 @@ class Normalised:
     names: Mapping[str, str] = field(default_factory=dict, compare=False)  # field → the client's name of it
     answer: Mapping[str, Any] = field(default_factory=dict, compare=False)  # how to write the answer
     size: Size | None = field(default=None, compare=False)  # what `of_size` of its kind was read from
+
+    def calling_back(self, words: WebhookFormat | None) -> "Normalised":
+        """The request with a webhook in these words, if the client named the URL as the dialect does.
+
+        A client that sends our own name, `webhook_url`, in a body of a dialect gets the gateway's own webhook.
+        """
+        if words is None or self.names.get("webhook_url", "webhook_url") == "webhook_url":
+            return self
+        return replace(self, request=msgspec.structs.replace(self.request, webhook_format=words))
 
     @contextmanager
     def named(self) -> Iterator[None]:

@@ -155,7 +155,13 @@ def _operation(kind: Kind) -> Operation:
                 "description": "the same as the header, which has precedence, for clients that cannot set headers",
             }
         },
-        headers={"Last-Event-ID": "the id of the last event that the client has; the stream begins after it"},
+        headers={
+            "Last-Event-ID": {
+                "type": "string",
+                "pattern": "^[1-9][0-9]{0,17}$",
+                "description": "the id of the last event that the client has; the stream begins after it",
+            }
+        },
         errors=(204, 400, 404, 503),
     )
 

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 from litestar import Request
 
 from gateway.api.web.query import path_id
+from gateway.domain.errors import InvalidParameter
 
 OWN = "gen_"
 OPENAI, XAI, OPENROUTER, KLING, FOXAPI = "video_", "xai_", "or_", "task_", "task-unified-"
 KEEVX_VIDEO, KEEVX_IMAGE = "i2v-", "i2is-"  # one id for each output: `-1`, `-2` … follow for the second and later ones
 PREFIXES = (OWN, OPENAI, XAI, OPENROUTER, FOXAPI, KLING, KEEVX_VIDEO, KEEVX_IMAGE)
 _ID = re.compile(rf"({'|'.join(map(re.escape, PREFIXES))})([0-9A-HJKMNP-TV-Z]{{26}})(?:-([1-9][0-9]{{0,2}}))?")
+ID_PATTERN = rf"^(?:{'|'.join(PREFIXES)})[0-9A-HJKMNP-TV-Z]{{26}}$"  # for the OpenAPI document
 
 
 class PublicId(NamedTuple):
@@ -49,3 +51,24 @@ def stored_id(text: str) -> str:
 def generation_id(request: Request[Any, Any, Any]) -> str:
     """Return the stored id of the generation that the path names, in whatever dialect the path says it."""
     return stored_id(path_id(request, "generation_id"))
+
+
+def changed_id(request: Request[Any, Any, Any]) -> str:
+    """Return the stored id for a call that changes the whole generation.
+
+    Raises `InvalidParameter` for an id of one further output: its client does not speak of the others.
+    """
+    return whole_id(path_id(request, "generation_id"))
+
+
+def whole_id(text: str) -> str:
+    """Return what `stored_id` does; raise `InvalidParameter` for an id that names a further output."""
+    public = parse_id(text)
+    if public is not None and public.output:
+        first = text.rpartition("-")[0]
+        raise InvalidParameter(
+            f"`{text}` names one output, and this call is for the whole generation with all of its outputs: send"
+            f" `{first}`.",
+            param="id",
+        )
+    return stored_id(text)

@@ -5,6 +5,7 @@ again waits for the same generation, by its Idempotency-Key or as the retry of a
 """
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 from litestar import Request
@@ -41,9 +42,9 @@ class GenerationFailed(GatewayError):
     code, status, type, title = FailureKind.TASK_FAILED.value, OTHER_FAILURE, "api_error", "There is no result."
     remedy = "Read the generation: it shows every attempt."
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, failed_at: datetime | None = None) -> None:
         super().__init__(detail)
-        self.code = code
+        self.code, self.failed_at = code, failed_at
         self.status = STATUS_OF_FAILURE.get(code, OTHER_FAILURE)
         self.type = "invalid_request_error" if self.status < 500 else "api_error"
 
@@ -101,12 +102,14 @@ def _error_of(generation: Generation, context: Context) -> GatewayError | None:
         return None
     if generation.status is Status.CANCELLED:
         return GenerationFailed(
-            "cancelled", f"The generation {generation.id} was cancelled; {read} shows what it cost."
+            "cancelled",
+            f"The generation {generation.id} was cancelled; {read} shows what it cost.",
+            generation.completed_at,
         )
     if generation.status.terminal:
         problem = summarize(generation).error
         code, message = ("task_failed", "") if problem is None else (problem.code, problem.message)
-        return GenerationFailed(code, f"{message} {read} shows every attempt.".strip())
+        return GenerationFailed(code, f"{message} {read} shows every attempt.".strip(), generation.completed_at)
     again = (
         f"The generation {generation.id} goes on, and is not lost: read it with {read}, or send the same call again"
         " with its Idempotency-Key to wait for it once more."

@@ -1,6 +1,9 @@
 """`/v1/images/…`: OpenAI's calls, which wait for the images unless the client asks for the object."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 from litestar import Request, post
@@ -19,17 +22,21 @@ from gateway.api.generations.form import read_create
 from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, CreateImage
 from gateway.api.generations.views import GenerationView, generation_view
 from gateway.api.images.answer import ImagesAnswer, ResponseFormat, images_answer
-from gateway.api.images.blocking import ClientGone, named, until_ended
+from gateway.api.images.blocking import ClientGone, GenerationFailed, named, until_ended
 from gateway.api.web.conditional import joined_headers
 from gateway.api.web.context import Context, context_of
+from gateway.api.web.headers import header
 from gateway.api.web.operation import Operation, form_of
 from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.adapter.request import TextInput
-from gateway.domain.errors import BadRequest, GatewayError, InvalidParameter, Overloaded
+from gateway.domain.errors import BadRequest, GatewayError, InvalidParameter, NotFound, Overloaded
 from gateway.generations.kind import ROOT
+from gateway.generations.service import Created
+from gateway.generations.unanswered import KEPT
 
 Call = Request[Any, Any, State]
+Keep = Callable[[str, datetime | None], None]  # `Unanswered.add` for the caller and the request
 
 
 class Preference(NamedTuple):
@@ -141,11 +148,13 @@ async def _make(request: Call, context: Context, key: str, wanted: Normalised, p
                 param=wanted.names["response_format"],
             )
         return created_answer(await create(request, context, key, wanted), context, request, preference.headers)
+    keep = partial(context.unanswered.add, key, wanted.request)
     try:
         # The place is taken before the create: refused after it, the call would have bought what it cannot answer.
         with context.generations.place():
-            created = await create(request, context, key, wanted)
-            generation = await until_ended(request, context, created.generation)
+            created = await _create_or_take_up(request, context, key, wanted)
+            with _kept_for_repeats(request, keep, created.generation.id):
+                generation = await until_ended(request, context, created.generation)
     except Overloaded as error:
         error.detail += " With `?async=true` the call does not wait, and needs no place."
         raise
@@ -156,9 +165,45 @@ async def _make(request: Call, context: Context, key: str, wanted: Normalised, p
         answered["idempotent-replayed"] = "true"
     view = generation_view(generation, context.links(request), context.health.of)
     try:
-        return await images_answer(generation, context, view, response_format, answered)
+        with _kept_for_repeats(request, keep, generation.id):
+            return await images_answer(generation, context, view, response_format, answered)
     except GatewayError as error:
         raise named(error, generation) from error
+
+
+async def _create_or_take_up(request: Call, context: Context, key: str, wanted: Normalised) -> Created:
+    """The generation of an equal call that got no images, or a new one."""
+    if _has_key(request):
+        return await create(request, context, key, wanted)
+    earlier = context.unanswered.take(key, wanted.request)
+    keep = partial(context.unanswered.add, key, wanted.request)
+    if earlier is not None:
+        with suppress(NotFound), _kept_for_repeats(request, keep, earlier):  # deleted meanwhile
+            return Created(await context.generations.read(earlier, key), replayed=True)
+    if context.clock.now().timestamp() < context.started_at + KEPT.total_seconds():
+        generation = await context.generations.cut_off(wanted.request, key, context.started_at)
+        if generation is not None and context.unanswered.take_cut_off(generation.id):
+            return Created(generation, replayed=True)
+    return await create(request, context, key, wanted)
+
+
+@contextmanager
+def _kept_for_repeats(request: Call, keep: Keep, generation_id: str) -> Iterator[None]:
+    """Keep the generation for a repeat of this call if the call gets no images, and a client might repeat it.
+
+    No client repeats what was answered with 400 or 404. An Idempotency-Key says by itself what is a repeat.
+    """
+    try:
+        yield
+    except (ClientGone, GatewayError) as error:
+        is_final = isinstance(error, GatewayError) and error.status in {400, 404}
+        if not is_final and not _has_key(request):
+            keep(generation_id, error.failed_at if isinstance(error, GenerationFailed) else None)
+        raise
+
+
+def _has_key(request: Call) -> bool:
+    return header(request, "idempotency-key") is not None
 
 
 ImageGenerationController = generation_controller(

@@ -14,7 +14,7 @@ from gateway.api.generations.create_request import Normalised
 from gateway.api.generations.creating import normalised, read_idempotency_key
 from gateway.api.generations.image_parameters import PARAMETERS_OF
 from gateway.api.generations.parameter import Holder
-from gateway.api.generations.public_ids import stored_id
+from gateway.api.generations.public_ids import stored_id, whole_id
 from gateway.api.generations.quote import QuoteView, quote_view
 from gateway.api.generations.readers import read_choice, read_integer, read_text
 from gateway.api.generations.refusals import refuse
@@ -182,7 +182,7 @@ async def _read(call: Call) -> Result:
 
 
 async def _cancel(call: Call) -> Result:
-    generation_id = _id(call.take("id"))
+    generation_id = whole_id(_text_id(call.take("id")))
     return result_of(call.view(await call.gateway.generations.cancel(generation_id, call.key)))
 
 
@@ -214,7 +214,11 @@ def _idempotency_key(value: object) -> str:
 
 def _id(arguments: Mapping[str, object]) -> str:
     """The id of a generation as it is stored, from the id in any dialect. A missing one is refused as null is."""
-    return stored_id(read_text(arguments.get("id"), "id", least=1, most=100))
+    return stored_id(_text_id(arguments))
+
+
+def _text_id(arguments: Mapping[str, object]) -> str:
+    return read_text(arguments.get("id"), "id", least=1, most=100)
 
 
 async def _wanted(body: dict[str, object], call: Call) -> Normalised:

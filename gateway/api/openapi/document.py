@@ -10,8 +10,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.api.generations.quote import LeftOutRoute
 from gateway.api.handlers import HANDLERS
-from gateway.api.openapi.errors import example_of, tables
-from gateway.api.openapi.samples import sample
+from gateway.api.health import Health
+from gateway.api.openapi.answers import kind_of, known_examples, moment_of
+from gateway.api.openapi.bodies import body_example, form_example
+from gateway.api.openapi.errors import error_info, example_of, tables
+from gateway.api.openapi.samples import Samples
 from gateway.api.openapi.schemas import component_schemas
 from gateway.api.openapi.tags import EVENTS_TAG, tag_of, tags_of
 from gateway.api.web.operation import BINARY, REF, Described, Operation, described
@@ -108,7 +111,7 @@ def document(server: str = "/") -> dict[str, Any]:
     operations = list(described(HANDLERS))
     structures = [
         structure
-        for _, _, operation in operations
+        for operation in (route.operation for route in operations)
         for structure in (
             operation.body,
             operation.answer,
@@ -148,11 +151,12 @@ def document(server: str = "/") -> dict[str, Any]:
 
 def _with_examples(webhooks: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
     """Return the webhooks with a tag, and with an example of each body."""
+    samples = Samples(schemas, known_examples("video", "completed"))
     shown: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(webhooks))
     for methods in shown.values():
         methods["post"]["tags"] = [EVENTS_TAG]
         body = methods["post"]["requestBody"]["content"]["application/json"]
-        body["example"] = sample(body["schema"], schemas)
+        body["example"] = samples.of(body["schema"])
     return shown
 
 
@@ -169,23 +173,24 @@ def _operation(route: Described, schemas: Mapping[str, Any]) -> dict[str, Any]:
         parameters.append(
             {"name": name, "in": "query", "required": False, "description": text, "schema": dict(schema), **style}
         )
-    for name, text in operation.headers.items():
-        parameters.append(
-            {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
-        )
+    for name, said in operation.headers.items():
+        schema = {"type": "string"} if isinstance(said, str) else {**said}
+        text = said if isinstance(said, str) else schema.pop("description")
+        parameters.append({"name": name, "in": "header", "required": False, "description": text, "schema": schema})
     described: dict[str, Any] = {
         "operationId": operation.id,
         "summary": operation.summary,
         "description": f"{operation.summary}.",
         "tags": [] if tag is None else [tag],
         "parameters": parameters,
-        "responses": _responses(operation, schemas),
+        "responses": _responses(route, schemas),
     }
     accepted: dict[str, Any] = {"*/*": {"schema": BINARY}} if operation.any_body else {}
     if operation.body is not None:
-        accepted |= _json(operation.body, schemas)
+        accepted |= _json(operation.body, body_example(route, operation.body.__name__))
     if operation.form is not None:
-        accepted["multipart/form-data"] = {"schema": operation.form, "example": sample(operation.form, schemas)}
+        example = form_example(route) or Samples(schemas, {}).of(operation.form)
+        accepted["multipart/form-data"] = {"schema": operation.form, "example": example}
     if accepted:
         described["requestBody"] = {"required": operation.body_required and not operation.any_body, "content": accepted}
     if operation.open or operation.token:
@@ -195,46 +200,57 @@ def _operation(route: Described, schemas: Mapping[str, Any]) -> dict[str, Any]:
     return described
 
 
-def _responses(operation: Operation, schemas: Mapping[str, Any]) -> dict[str, Any]:
-    if operation.stream is not None:
-        events = {"contentMediaType": "application/json", "contentSchema": _ref(operation.stream)}
-        data = sample(_ref(operation.stream), schemas)
-        frame = f"event: {data.get('type')}\ndata: {msgspec.json.encode(data).decode()}\n\n"
-        schema = {"type": "string", **events}
-        content: dict[str, Any] = {"text/event-stream": {"schema": schema, "example": frame}}
-    elif operation.answer is None:
-        content = {media_type: {"schema": BINARY} for media_type in operation.media_types}
-    elif operation.other_answers:
-        content = _one_of((operation.answer, *operation.other_answers), schemas)
-    else:
-        content = _json(operation.answer, schemas)
-    responses: dict[str, Any] = {
-        str(status): {"description": description, "headers": _headers(operation.answer_headers), "content": content}
-        for status, description in {operation.status: "Done", **operation.also}.items()
-    }
+def _responses(route: Described, schemas: Mapping[str, Any]) -> dict[str, Any]:
+    operation = route.operation
+    responses: dict[str, Any] = {}
+    for status, description in {operation.status: "Done", **operation.also}.items():
+        samples = Samples(schemas, known_examples(kind_of(route.path), moment_of(route.method, route.path, status)))
+        content = _content(operation, samples)
+        headers = _headers(operation.answer_headers)
+        responses[str(status)] = {"description": description, "headers": headers, "content": content}
     for status in sorted({*operation.errors, *(() if operation.open else (401, 403))}):
         answer = responses[str(status)] = {
             "description": _PLAIN.get(status) or _WORDS.get(status) or HTTPStatus(status).phrase,
             "headers": _headers(operation.other_headers.get(status, {})),
         }
         if status not in _PLAIN:
-            answer["content"] = _error_content(operation, status, schemas)
+            answer["content"] = _error_content(route, status, schemas)
         elif status == 206:
-            answer["content"] = {**content, "multipart/byteranges": {"schema": BINARY}}
-    other = _json(ErrorAnswer, schemas, example_of(500))
+            files = responses[str(operation.status)]["content"]
+            answer["content"] = {**files, "multipart/byteranges": {"schema": BINARY}}
+    other = _json(ErrorAnswer, example_of(500))
     responses["default"] = {"description": "Any other error", "headers": _REQUEST_ID, "content": other}
     return responses
 
 
-def _error_content(operation: Operation, status: int, schemas: Mapping[str, Any]) -> dict[str, Any]:
+def _content(operation: Operation, samples: Samples) -> dict[str, Any]:
+    """Return the content of a success."""
+    if operation.stream is not None:
+        events = {"contentMediaType": "application/json", "contentSchema": _ref(operation.stream)}
+        data = samples.of(_ref(operation.stream))
+        frame = f"id: 4\nevent: {data['type']}\ndata: {msgspec.json.encode(data).decode()}\n\n"
+        return {"text/event-stream": {"schema": {"type": "string", **events}, "example": frame}}
+    if operation.answer is None:
+        return {media_type: {"schema": BINARY} for media_type in operation.media_types}
+    return _one_of((operation.answer, *operation.other_answers), samples.of(_ref(operation.answer)))
+
+
+def _error_content(route: Described, status: int, schemas: Mapping[str, Any]) -> dict[str, Any]:
+    operation = route.operation
     own = operation.error_body or ErrorAnswer
-    example = example_of(status) if own is ErrorAnswer else None
-    return _one_of((own, *operation.other_errors), schemas, example)
+    info = error_info(status)
+    if own is Health:
+        return _one_of((own,), {"status": "unavailable", "reason": "The gateway is stopping."})
+    if info is None or route.error_format is None:
+        example = example_of(status) if own is ErrorAnswer else Samples(schemas, {}).of(_ref(own))
+    else:
+        example = msgspec.to_builtins(route.error_format(info).body)
+    return _one_of((own, *operation.other_errors), example)
 
 
-def _one_of(kinds: Sequence[type], schemas: Mapping[str, Any], example: Any = None) -> dict[str, Any]:
+def _one_of(kinds: Sequence[type], example: Any) -> dict[str, Any]:
     """Return the content of a body that has one of these structures. The example is one of the first."""
-    content = _json(kinds[0], schemas, example)
+    content = _json(kinds[0], example)
     if len(kinds) > 1:
         content["application/json"]["schema"] = {"anyOf": [_ref(kind) for kind in kinds]}
     return content
@@ -248,9 +264,8 @@ def _header(text: str) -> dict[str, Any]:
     return {"description": text, "schema": {"type": "string"}}
 
 
-def _json(kind: type, schemas: Mapping[str, Any], example: Any = None) -> dict[str, Any]:
-    shown = sample(_ref(kind), schemas) if example is None else example
-    return {"application/json": {"schema": _ref(kind), "example": shown}}
+def _json(kind: type, example: Any) -> dict[str, Any]:
+    return {"application/json": {"schema": _ref(kind), "example": example}}
 
 
 def _path_text(name: str) -> str:

@@ -4,10 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from inspect import cleandoc
 from typing import Any, NamedTuple
 
+import msgspec
+
+from gateway.api.openapi.sample_generations import REQUEST_ID
+from gateway.api.web.error_format import ErrorInfo, openai_error
 from gateway.domain.adapter.failure import MEANING, PUBLIC_CODE, REMEDY, REMEDY_TEXT, TASK_BILLED, FailureKind
 from gateway.domain.errors import GatewayError
 
 _SHOWN_FIRST = {400: "invalid_parameter", 403: "forbidden_host", 503: "overloaded"}  # the example of a status
+_SHOWN_AS: Mapping[str, tuple[str, str | None]] = {  # code → the message and the parameter of its example
+    "invalid_parameter": ("`duration` must be a whole number of seconds.", "duration"),
+}
 _OF_FAILURES = frozenset(PUBLIC_CODE.values())
 
 
@@ -47,14 +54,20 @@ def failure_rows() -> list[tuple[str, str, str, str]]:
     return [(PUBLIC_CODE[kind], MEANING[kind], REMEDY_TEXT[REMEDY[kind]], TASK_BILLED[kind]) for kind in FailureKind]
 
 
-def example_of(status: int) -> Mapping[str, Any] | None:
-    """Return an error body for a status in the usual shape; None for a status that no error has."""
+def error_info(status: int) -> ErrorInfo | None:
+    """Return an error with a status, before it has a shape; None for a status that no error has."""
     fitting = [code for code in error_codes() if code.status == status]
     if not fitting:
         return None
     code = next((code for code in fitting if code.code == _SHOWN_FIRST.get(status)), fitting[0])
-    error = {"message": code.title, "type": code.type, "param": None, "code": code.code}
-    return {"error": error, "request_id": "req_0190a6f2c3e47b1f8d5a6c7b8e9f0a1b"}
+    message, param = _SHOWN_AS.get(code.code, (code.title, None))
+    return ErrorInfo(status, message, code.type, code.code, param, {}, REQUEST_ID)
+
+
+def example_of(status: int) -> Mapping[str, Any] | None:
+    """Return an error body for a status in the usual shape; None for a status that no error has."""
+    info = error_info(status)
+    return None if info is None else msgspec.to_builtins(openai_error(info).body)
 
 
 def tables() -> str:

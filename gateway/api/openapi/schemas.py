@@ -8,6 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.api.dialects.keevx import KeevxCreateImage, KeevxCreateVideo
+from gateway.api.dialects.kling.paths import KlingCreate
+from gateway.api.dialects.openai_videos import OpenAIVideoCreate
+from gateway.api.dialects.openrouter import OpenRouterCreate
+from gateway.api.dialects.xai import XaiCreate, XaiCreateImages
 from gateway.api.generations.foxapi_fields import option_schemas
 from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, PARAMETERS_OF, CreateImage
 from gateway.api.generations.parameter import Parameters
@@ -19,6 +24,17 @@ from gateway.api.web.operation import REF
 
 # The name of a form is that of its body and `Form`.
 _CREATES: Mapping[type[Struct], Parameters] = {CreateVideo: VIDEO_PARAMETERS, CreateImage: IMAGE_PARAMETERS}
+
+# The bodies of the dialects. Those of their fields that are ours have our limits, because we read them.
+_CREATES_OF_OTHERS: Mapping[type[Struct], type[Struct]] = {
+    OpenAIVideoCreate: CreateVideo,
+    OpenRouterCreate: CreateVideo,
+    XaiCreate: CreateVideo,
+    XaiCreateImages: CreateImage,
+    KlingCreate: CreateVideo,
+    KeevxCreateVideo: CreateVideo,
+    KeevxCreateImage: CreateImage,
+}
 
 
 def component_schemas(structures: Iterable[Any]) -> dict[str, Any]:
@@ -38,6 +54,9 @@ def component_schemas(structures: Iterable[Any]) -> dict[str, Any]:
     _describe_settings(schemas[SettingsView.__name__]["properties"])
     for body, table in _CREATES.items():
         schemas[body.__name__] = create_body(schemas[body.__name__], table)
+    for other, body in _CREATES_OF_OTHERS.items():
+        if other.__name__ in schemas:
+            _limit(schemas[other.__name__], schemas[body.__name__]["properties"])
     for schema in schemas.values():  # Python before 3.13 keeps the indentation of a docstring
         if "description" in schema:
             schema["description"] = cleandoc(schema["description"])
@@ -46,6 +65,26 @@ def component_schemas(structures: Iterable[Any]) -> dict[str, Any]:
         schemas[form] = create_form(schemas[body.__name__], table, form)
     schemas[CreateVideo.__name__]["properties"] |= option_schemas()
     return {name: _plain(schema) for name, schema in schemas.items()}
+
+
+_LIMITS = ("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern")
+
+
+def _limit(body: dict[str, Any], ours: Mapping[str, Any]) -> None:
+    """Give the fields of a body the limits that our own fields of the same name have for values of the same type."""
+    for name, schema in body["properties"].items():
+        of_type = {member.get("type"): member for member in _members(ours.get(name, {}))}
+        if "number" in of_type:
+            of_type.setdefault("integer", of_type["number"])
+        for member in _members(schema):
+            limits = of_type.get(member.get("type"), {})
+            member |= {word: limits[word] for word in _LIMITS if word in limits}
+
+
+def _members(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the schemas of a field's types."""
+    members: list[dict[str, Any]] = schema.get("anyOf", [schema])
+    return members
 
 
 def _describe_settings(properties: dict[str, Any]) -> None:
@@ -85,14 +124,29 @@ def _plain(value: Any) -> Any:
     """Return a schema without the words that client generators break on.
 
     A tuple of two numbers is a list of numbers with both bounds: `prefixItems` with `"items": false` stops orval,
-    openapi-python-client and OpenAPI Generator.
+    openapi-python-client and OpenAPI Generator. `"type": "null"` alone stops OpenAPI Generator for Python, and an
+    `enum` with null alone that for TypeScript. An `enum` of booleans stops openapi-python-client. The
+    description of such a field says what it always is.
     """
     if isinstance(value, list | tuple):
         return [_plain(member) for member in value]
     if not isinstance(value, Mapping):
         return value
     schema = {key: _plain(member) for key, member in value.items()}
+    if isinstance(properties := schema.get("properties"), dict):
+        schema["properties"] = {name: _nullable(inner) for name, inner in properties.items()}
     if isinstance(prefix := schema.pop("prefixItems", None), list):
         distinct = [member for at, member in enumerate(prefix) if member not in prefix[:at]]
         schema["items"] = distinct[0] if len(distinct) == 1 else {"anyOf": distinct}
+    if schema.get("enum") and all(isinstance(member, bool) for member in schema["enum"]):
+        del schema["enum"]
+        schema["type"] = "boolean"
     return schema
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field. One that is always null is shown as a text or null; its description says which."""
+    if schema.get("type") != "null":
+        return schema
+    plain = {key: value for key, value in schema.items() if key not in {"type", "default"}}
+    return {**plain, "anyOf": [{"type": "string"}, {"type": "null"}]}

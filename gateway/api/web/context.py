@@ -18,6 +18,7 @@ from gateway.generations.catalog import Catalog
 from gateway.generations.notifier import Capacity
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
+from gateway.generations.unanswered import Unanswered
 from gateway.inputs.library import FileLibrary
 from gateway.inputs.remote_images import RemoteImages
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
@@ -46,6 +47,7 @@ class Context:
     signer: Signer
     files: FileLibrary
     remote_images: RemoteImages
+    unanswered: Unanswered
     downloads: Capacity
     health_warnings: Callable[[], list[str]]  # problems that do not stop the traffic, for operators
     ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic; None if it should

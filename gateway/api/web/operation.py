@@ -14,6 +14,8 @@ from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from gateway.api.web.error_format import OPT, ErrorFormat
+
 
 class Operation(Struct, frozen=True, kw_only=True):
     """What a client can send to one handler, and what it can get back."""
@@ -31,7 +33,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     any_body: bool = False  # instead of `body`: the request may have any body, or none
     form: Mapping[str, Any] | None = None  # the schema of the body as a form, accepted besides `body`
     query: Mapping[str, Mapping[str, Any]] = {}
-    headers: Mapping[str, str] = {}  # request headers: name → description
+    headers: Mapping[str, str | Mapping[str, str]] = {}  # request headers: name → description, or schema with it
     answer_headers: Mapping[str, str] = {}  # of a 200: name → description
     other_headers: Mapping[int, Mapping[str, str]] = {}  # of an answer with another status: name → description
     errors: Sequence[int] = ()  # besides 401 and 403, which every operation that needs a key can answer
@@ -81,6 +83,7 @@ class Described(NamedTuple):
     method: str  # in lower case
     path: str  # as OpenAPI writes it: `/v1/files/{file_id}`
     operation: Operation
+    error_format: ErrorFormat | None = None  # of a handler that always answers in one dialect
 
 
 def described(handlers: Handlers) -> Iterator[Described]:
@@ -104,7 +107,7 @@ def _of_handler(handler: HTTPRouteHandler, prefix: str) -> Iterator[Described]:
     method = next(HttpMethod(method).value.lower() for method in handler.http_methods if method != HttpMethod.HEAD)
     if "operation" not in handler.opt:
         raise LookupError(f"The handler of {method} {path} has no `operation=`.")
-    yield Described(method, path, handler.opt["operation"])
+    yield Described(method, path, handler.opt["operation"], handler.opt.get(OPT))
     if "head_operation" in handler.opt:
         yield Described("head", path, handler.opt["head_operation"])
 

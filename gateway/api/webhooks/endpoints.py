@@ -1,37 +1,46 @@
 """`/v1/webhook_endpoints`: the URLs that get the events of a key, and the secrets that sign them."""
 
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
 
 from litestar import Controller, Request, delete, patch, post, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from gateway.api.generations.views import Deleted
 from gateway.api.generations.webhook_url import check_webhook_url, read_webhook_url
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import Context, context_of
-from gateway.api.web.operation import Operation
+from gateway.api.web.operation import Operation, page_of
 from gateway.api.web.query import NAME_SHOWN, Params, path_id
-from gateway.api.web.small_body import BODY_ERRORS, Nothing, read_object
+from gateway.api.web.small_body import BODY_ERRORS, read_object
 from gateway.api.webhooks.views import (
     DESCRIPTION_MAX,
     ROTATION_MAX,
     ChangeWebhookEndpoint,
     CreateWebhookEndpoint,
     RotateWebhookSecret,
+    TestWebhookEndpoint,
     WebhookDeliveryView,
     WebhookEndpointList,
     WebhookEndpointView,
+    WebhookEventTypes,
     WebhookSecret,
+    WebhookTestResult,
     delivery_view,
     endpoint_view,
 )
 from gateway.domain.errors import InvalidParameter
-from gateway.domain.webhooks import ALL_EVENTS, EVENTS, ROTATION_SECONDS
+from gateway.domain.webhooks import ALL_EVENTS, ENDPOINTS_MAX, EVENTS, OPENAI_EVENTS, ROTATION_SECONDS
+from gateway.store.webhooks import is_endpoint
 from gateway.webhooks.endpoints import EndpointChanges
 
 Call = Request[Any, Any, State]
+T = TypeVar("T")
+# Fields with two names; the second is that of OpenAI's packages.
+EVENT_NAMES, DESCRIPTION_NAMES = ("events", "event_types"), ("description", "name")
+ROTATION_NAMES = ("expires_after_seconds", "keep_old_secret_active_for_24_hours")
 
 
 class WebhookEndpointController(Controller):
@@ -55,11 +64,13 @@ class WebhookEndpointController(Controller):
         body = await read_object(request, context, CreateWebhookEndpoint)
         if "url" not in body:
             raise InvalidParameter("`url` is required: the URL that gets the events.", param="url")
+        given = {name: value for name, value in body.items() if name not in EVENT_NAMES or value is not None}
+        events, description = _either(given, EVENT_NAMES, _events), _either(given, DESCRIPTION_NAMES, _description)
         endpoint = await context.webhooks.create(
             key=key,
             url=_url(body["url"], context),
-            events=_events(body["events"]) if body.get("events") is not None else (ALL_EVENTS,),
-            description=_description(body.get("description")),
+            events=(ALL_EVENTS,) if events is UNSET else events,
+            description=None if description is UNSET else description,
         )
         return json_answer(endpoint_view(endpoint, with_secret=True))
 
@@ -68,16 +79,25 @@ class WebhookEndpointController(Controller):
         operation=Operation(
             id="listWebhookEndpoints",
             summary="List your webhook endpoints, the oldest first",
+            query={
+                "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": ENDPOINTS_MAX},
+                "after": page_of("whe_")["after"],
+            },
             answer=WebhookEndpointList,
             errors=(400, 503),
         ),
     )
     async def page(self, request: Call) -> ASGIResponse:
-        """List all endpoints of the caller's key."""
+        """List the endpoints of the caller's key; without `limit` all that it may have."""
         context, key = context_of(request)
-        Params.of(request).done()
-        endpoints = await context.webhooks.endpoints(key)
-        return json_answer(WebhookEndpointList.of(map(endpoint_view, endpoints), has_more=False))
+        params = Params.of(request)
+        limit = params.whole("limit", 1, 100) or ENDPOINTS_MAX
+        after = params.cursor("after", is_endpoint, "a webhook endpoint") or ""
+        params.done()
+        # Ids sort by the time of creation, so the position of an endpoint that was deleted is still valid.
+        endpoints = [endpoint for endpoint in await context.webhooks.endpoints(key) if endpoint.id > after]
+        views = map(endpoint_view, endpoints[:limit])
+        return json_answer(WebhookEndpointList.of(views, has_more=len(endpoints) > limit))
 
     @route(
         "/{endpoint_id:str}",
@@ -108,15 +128,22 @@ class WebhookEndpointController(Controller):
     )
     async def change(self, request: Call) -> ASGIResponse:
         """Change the fields that the body has, and no others."""
-        context, key = context_of(request)
-        body = await read_object(request, context, ChangeWebhookEndpoint)
-        changes = EndpointChanges(
-            url=_url(body["url"], context) if "url" in body else UNSET,
-            events=_events(body["events"]) if "events" in body else UNSET,
-            description=_description(body["description"]) if "description" in body else UNSET,
-            disabled=_flag(body["disabled"], "disabled") if "disabled" in body else UNSET,
-        )
-        return json_answer(endpoint_view(await context.webhooks.change(_id(request), key, changes)))
+        return await _change(request)
+
+    @post(
+        "/{endpoint_id:str}",
+        status_code=200,
+        operation=Operation(
+            id="updateWebhookEndpoint",
+            summary="Change a webhook endpoint, as OpenAI's packages do it; the same as `PATCH`",
+            body=ChangeWebhookEndpoint,
+            answer=WebhookEndpointView,
+            errors=(*BODY_ERRORS, 404),
+        ),
+    )
+    async def update(self, request: Call) -> ASGIResponse:
+        """Change the fields that the body has, and no others."""
+        return await _change(request)
 
     @delete(
         "/{endpoint_id:str}",
@@ -151,10 +178,9 @@ class WebhookEndpointController(Controller):
         """Make a new secret; only this answer has it."""
         context, key = context_of(request)
         body = await read_object(request, context, RotateWebhookSecret, required=False)
-        seconds = body.get("expires_after_seconds", ROTATION_SECONDS)
-        if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds <= ROTATION_MAX:
-            _refuse("expires_after_seconds", f"a whole number from 0 to {ROTATION_MAX}")
-        endpoint = await context.webhooks.rotate(_id(request), key, seconds)
+        seconds = _either(body, ROTATION_NAMES, _overlap)
+        kept_for = ROTATION_SECONDS if seconds is UNSET else seconds
+        endpoint = await context.webhooks.rotate(_id(request), key, kept_for)
         return json_answer(endpoint_view(endpoint, with_secret=True))
 
     @post(
@@ -162,18 +188,27 @@ class WebhookEndpointController(Controller):
         status_code=200,
         operation=Operation(
             id="testWebhookEndpoint",
-            summary="Send a `webhook.test` to an endpoint once; 409 while the previous test is running",
-            body=Nothing,
+            summary="Send a `webhook.test`, or a sample of one of OpenAI's events, to an endpoint once; 409 while the"
+            " previous test is running",
+            body=TestWebhookEndpoint,
             body_required=False,
             answer=WebhookDeliveryView,
-            errors=(*BODY_ERRORS, 404, 409),
+            other_answers=(WebhookTestResult,),
+            errors=(*BODY_ERRORS, 404, 409, 502),
         ),
     )
     async def test(self, request: Call) -> ASGIResponse:
-        """Send a `webhook.test` once, without retries."""
+        """Send a `webhook.test` once, without retries; or one of OpenAI's events, and wait for the receiver."""
         context, key = context_of(request)
-        await read_object(request, context, Nothing, required=False)
-        return json_answer(delivery_view(await context.webhooks.test(_id(request), key)))
+        body = await read_object(request, context, TestWebhookEndpoint, required=False)
+        if body.get("event_type") is None:
+            return json_answer(delivery_view(await context.webhooks.test(_id(request), key)))
+        event = next((name for name in OPENAI_EVENTS if name == body["event_type"]), None)
+        if event is None:
+            _refuse("event_type", f"{' or '.join(OPENAI_EVENTS)}; leave it out to send a `webhook.test`")
+        sent = await context.webhooks.test_and_wait(_id(request), key, event)
+        result = WebhookTestResult(event_type=event, status_code=sent.status or 0, webhook_endpoint_id=_id(request))
+        return json_answer(result)
 
 
 @route(
@@ -193,6 +228,57 @@ async def webhook_secret(request: Call) -> ASGIResponse:
     return json_answer(WebhookSecret(secret=context.webhooks.secret(key)))
 
 
+@route(
+    "/v1/webhook_event_types",
+    http_method=GET,
+    operation=Operation(
+        id="listWebhookEventTypes",
+        summary="List the names of events that an endpoint can list in `events`",
+        answer=WebhookEventTypes,
+        errors=(400,),
+    ),
+)
+async def webhook_event_types(request: Call) -> ASGIResponse:
+    """List the names of events."""
+    context_of(request)
+    Params.of(request).done()
+    return json_answer(WebhookEventTypes(data=(*EVENTS, *OPENAI_EVENTS)))
+
+
+async def _change(request: Call) -> ASGIResponse:
+    context, key = context_of(request)
+    body = await read_object(request, context, ChangeWebhookEndpoint)
+    changes = EndpointChanges(
+        url=_url(body["url"], context) if "url" in body else UNSET,
+        events=_either(body, EVENT_NAMES, _events),
+        description=_either(body, DESCRIPTION_NAMES, _description),
+        disabled=_flag(body["disabled"], "disabled") if "disabled" in body else UNSET,
+    )
+    return json_answer(endpoint_view(await context.webhooks.change(_id(request), key, changes)))
+
+
+def _either(body: Mapping[str, object], names: tuple[str, ...], read: Callable[[object, str], T]) -> T | UnsetType:
+    """The value of a field that has two names; both may be given, with one value. Unset without either."""
+    value: T | UnsetType = UNSET
+    for name in names:
+        if name in body:
+            other = read(body[name], name)
+            if value is not UNSET and value != other:
+                message = f"`{names[0]}` and `{name}` are two names of one field and have different values; send one."
+                raise InvalidParameter(message, param=name)
+            value = other
+    return value
+
+
+def _overlap(value: object, name: str) -> int:
+    """For how many seconds the old secret signs beside the new one."""
+    if name != "expires_after_seconds":
+        return ROTATION_SECONDS if _flag(value, name) else 0
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= ROTATION_MAX:
+        _refuse(name, f"a whole number from 0 to {ROTATION_MAX}")
+    return value
+
+
 def _id(request: Call) -> str:
     return path_id(request, "endpoint_id")
 
@@ -203,22 +289,23 @@ def _url(value: object, context: Context) -> str:
     return url
 
 
-def _events(value: object) -> tuple[str, ...]:
-    names = (ALL_EVENTS, *EVENTS)
+def _events(value: object, field: str) -> tuple[str, ...]:
+    """The events of a filter, each once. Beside `*` the names of the gateway's own say nothing and are left out."""
+    names = (ALL_EVENTS, *EVENTS, *OPENAI_EVENTS)
     if not isinstance(value, list) or not value:
-        _refuse("events", "a list of events")
+        _refuse(field, "a list of events")
     for name in value:
         if name not in names:
             shown = name[:NAME_SHOWN] if isinstance(name, str) else type(name).__name__
             raise InvalidParameter(
-                f"`events` has {shown!r}, which is not an event; send any of {', '.join(names)}.", param="events"
+                f"`{field}` has {shown!r}, which is not an event; send any of {', '.join(names)}.", param=field
             )
-    return (ALL_EVENTS,) if ALL_EVENTS in value else tuple(dict.fromkeys(value))
+    return tuple(dict.fromkeys(name for name in value if name not in EVENTS or ALL_EVENTS not in value))
 
 
-def _description(value: object) -> str | None:
+def _description(value: object, field: str) -> str | None:
     if value is not None and (not isinstance(value, str) or len(value) > DESCRIPTION_MAX):
-        _refuse("description", f"a string of at most {DESCRIPTION_MAX} characters, or null")
+        _refuse(field, f"a string of at most {DESCRIPTION_MAX} characters, or null")
     return value
 
 

@@ -19,6 +19,25 @@ class WebhookEvent(Struct, frozen=True, kw_only=True):
     data: GenerationView  # the generation
 
 
+class OpenAIEventData(Struct, frozen=True):
+    """The video that has ended."""
+
+    id: str  # `video_…`: `GET /v1/videos/{id}` reads it; in a test it names no video
+
+
+class OpenAIEvent(Struct, frozen=True, kw_only=True):
+    """The body of a webhook under one of OpenAI's names. It has no more than the id of the video.
+
+    Source: the package `openai` 3.57 for Python, `client.webhooks.unwrap`.
+    """
+
+    id: str  # the `webhook-id`
+    object: Literal["event"] = "event"  # the kind of this object
+    created_at: int  # Unix seconds: when it happened
+    type: str  # `video.completed`; `video.failed` also for a video that was cancelled or has expired
+    data: OpenAIEventData  # the video
+
+
 class TestedEndpoint(Struct, frozen=True, kw_only=True):
     """The endpoint that is tested."""
 
@@ -60,6 +79,11 @@ _ENDED = (
     f" `Retry-After` on 429 and 503 is followed, up to {spelled_out((RETRY_AFTER_MAX,))}."
     " An endpoint that answers 410 is disabled."
 )
+_ENDED_IN_OPENAI = (
+    "Sent to an endpoint that lists `video.completed` or `video.failed`, as OpenAI's API sends it:"
+    " `client.webhooks.unwrap` of its packages accepts it. An endpoint that lists the gateway's name of an end too gets"
+    " two events. Everything else is as for the gateway's own events."
+)
 _TESTED = (
     "Sent once, when the client requests it, whatever events the endpoint wants. It is signed like every other event."
     " An answer of 2xx in time is a success; anything else is a failure, and is not tried again."
@@ -90,8 +114,11 @@ def _webhook(name: str, summary: str, description: str, body: type) -> dict[str,
     }
 
 
-BODIES = (WebhookEvent, WebhookTest)
+BODIES = (WebhookEvent, OpenAIEvent, WebhookTest)
 WEBHOOKS: Mapping[str, Any] = {
     "generationEnded": _webhook("generationEnded", "A generation has ended", _ENDED, WebhookEvent),
+    "openaiVideoEnded": _webhook(
+        "openaiVideoEnded", "A video has ended, in OpenAI's words", _ENDED_IN_OPENAI, OpenAIEvent
+    ),
     "webhookTest": _webhook("webhookTest", "A test of an endpoint", _TESTED, WebhookTest),
 }

@@ -16,6 +16,8 @@ from gateway.domain.adapter.request import Input, Kind, Settings
 from gateway.domain.adapter.task import Artifact, Failed, Status, TaskRef
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 
+WebhookFormat = Literal["keevx", "kling", "openrouter", "foxapi"]  # the APIs whose callbacks the gateway can send
+
 
 class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the client asked for, normalised: two requests with equal values ask for the same thing."""
@@ -32,6 +34,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     deadline_seconds: int = 3600
     max_cost: float | None = None  # USD
     webhook_url: str | None = None
+    webhook_format: WebhookFormat | None = None  # in whose words `webhook_url` is called; None: in the gateway's own
     metadata: Mapping[str, str] = {}
     user: str | None = None
 

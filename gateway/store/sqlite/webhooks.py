@@ -21,14 +21,14 @@ from gateway.domain.webhooks import (
     Delivery,
     DeliveryTry,
     Endpoint,
+    Notice,
     SigningSecret,
     again,
-    event_id,
-    event_type,
     noted,
+    notices_to_endpoint,
+    notices_to_own_url,
     receiver,
     tried,
-    wants,
 )
 from gateway.ids import RANDOM_BYTES, ulid
 from gateway.store.sqlite.columns import Columns, Row, assignments, insert, moment, seconds, to_json
@@ -87,24 +87,24 @@ def add(connection: apsw.Connection, generation: Generation, status: Status, now
 
     Runs in the transaction that ends the generation, so that an end is never stored without its deliveries.
     """
-    kind = event_type(generation.kind, status)
-    targets: list[tuple[str | None, str]] = []
-    if generation.request.webhook_url is not None:
-        targets.append((None, generation.request.webhook_url))
-    targets += [
-        (endpoint_id, url)
-        for endpoint_id, url, events in connection.execute(_ENABLED, (generation.owner,))
-        if wants(_events.decode(events), kind)
+    targets: list[tuple[str | None, str, Notice]] = [
+        (None, generation.request.webhook_url or "", notice) for notice in notices_to_own_url(generation, status)
     ]
-    for endpoint_id, url in targets:
+    targets += [
+        (endpoint_id, url, notice)
+        for endpoint_id, url, events in connection.execute(_ENABLED, (generation.owner,))
+        for notice in notices_to_endpoint(generation, status, _events.decode(events))
+    ]
+    for endpoint_id, url, notice in targets:
         delivery = Delivery(
             id=_delivery_id(now),
             key=generation.owner,
-            event_id=event_id(generation.id),
-            type=kind,
+            event_id=notice.event_id,
+            type=notice.type,
             url=url,
             created_at=now,
             generation_id=generation.id,
+            output=notice.output,
             endpoint_id=endpoint_id,
             next_at=now,
         )
@@ -165,7 +165,9 @@ class SqliteWebhooks:
 
         return await self._writer.run(work)
 
-    async def add_test(self, endpoint_id: str, key: str, event_id: str, now: datetime) -> Delivery | None:
+    async def add_test(
+        self, endpoint_id: str, key: str, event_id: str, now: datetime, event: str = TEST
+    ) -> Delivery | None:
         def work(connection: apsw.Connection) -> Delivery | None:
             endpoint = _endpoint(connection, endpoint_id, key)
             if endpoint is None:
@@ -178,7 +180,7 @@ class SqliteWebhooks:
                 id=_delivery_id(now),
                 key=key,
                 event_id=event_id,
-                type=TEST,
+                type=event,
                 url=endpoint.url,
                 created_at=now,
                 endpoint_id=endpoint_id,

@@ -190,3 +190,24 @@ async def test_the_payload_of_a_callback_is_that_of_keevx(gateway: Any) -> None:
     assert set(body["data"]) == {"task_id", "status", "video_url", "thumbnail_url", "error_message"}
     assert (body["data"]["task_id"], body["data"]["status"]) == (task_id, "SUCCEEDED")
     assert body["data"]["video_url"].startswith("https://us.example/v1/videos/generations/")
+
+
+async def test_the_id_of_one_output_gives_its_file_and_ends_no_other(gateway: Any) -> None:
+    first, second = await create(gateway, VIDEO, {**ONE_VIDEO, "generate_count": 2})
+    own = f"gen_{first.removeprefix('i2v-')}"
+    cancelled = await gateway.client.post(f"/v1/videos/generations/{second}/cancel")
+    assert (cancelled.status_code, cancelled.json()["error"]["param"]) == (400, "id")
+    await gateway.finish()
+    content = await gateway.client.get(f"/v1/videos/generations/{second}/content")
+    by_index = await gateway.client.get(f"/v1/videos/generations/{own}/content?index=1")
+    assert (content.status_code, content.headers.get("location")) == (
+        by_index.status_code,
+        by_index.headers.get("location"),
+    )
+    missing = await gateway.client.get(f"/v1/videos/generations/{first}-999/content")
+    assert missing.status_code == 404
+    for path in ("/v1/videos", "/v1/videos/generations"):
+        deleted = await gateway.client.delete(f"{path}/{second}")
+        assert f"`{first}`" in deleted.json()["error"]["message"]
+        assert deleted.status_code == 400
+    assert (await gateway.client.get(f"{VIDEO}/{first}")).status_code == 200

@@ -196,6 +196,15 @@ async def test_two_creates_with_one_external_id_at_the_same_time_buy_once(gatewa
     assert gateway.rows()["generations"] == 1
 
 
+async def test_an_external_id_is_bought_once_whatever_the_idempotency_keys(gateway: Any) -> None:
+    body = {**NATIVE, "external_task_id": "order-1"}
+    keys: list[dict[str, str]] = [{"idempotency-key": "a"}, {"idempotency-key": "b"}, {}]
+    answers = await asyncio.gather(*(gateway.client.post(TEXT, json=body, headers=key) for key in keys))
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert len({answer.json()["task_id"] for answer in answers}) == 1
+    assert gateway.rows()["generations"] == 1
+
+
 async def test_an_external_id_counts_also_after_its_key_was_forgotten(gateway: Any) -> None:
     body = {**NATIVE, "external_task_id": "order-1"}
     first = (await gateway.client.post(TEXT, json=body)).json()["task_id"]

@@ -17,6 +17,7 @@ from gateway.domain.errors import InvalidParameter
 from gateway.domain.webhooks import (
     ALL_EVENTS,
     EVENTS,
+    OPENAI_EVENTS,
     RETRY_AFTER_MAX,
     TEST,
     TRIES_KEPT,
@@ -41,7 +42,14 @@ from gateway.webhooks.signing import SigningKeys, signed
 
 T0 = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DELIVERY = Delivery(
-    id="dlv_1", key="alice", event_id="evt_1", type=EVENTS[0], url="https://a.example/", created_at=T0, next_at=T0
+    id="dlv_1",
+    key="alice",
+    event_id="evt_1",
+    type=EVENTS[0],
+    url="https://a.example/",
+    created_at=T0,
+    generation_id="gen_1",
+    next_at=T0,
 )
 ENDPOINT = Endpoint(
     id="whe_1", key="alice", url="https://a.example/", events=("*",), secrets=(SigningSecret("one"),), created_at=T0
@@ -64,7 +72,7 @@ def test_the_events_are_the_ends_of_generations() -> None:
     }
     assert get_args(EventName) == EVENTS
     (names, _) = get_args(get_args(Events)[0])
-    assert get_args(names) == (ALL_EVENTS, *EVENTS)
+    assert get_args(names) == (ALL_EVENTS, *EVENTS, *OPENAI_EVENTS)
     ends = [status for status in Status if status.terminal]
     assert {event_type(kind, status) for kind in ("video", "image") for status in ends} == set(EVENTS)
 
@@ -80,6 +88,9 @@ def test_a_generation_has_one_event() -> None:
         (("*",), "image.generation.completed", True),
         ((EVENTS[0],), EVENTS[0], True),
         ((EVENTS[0],), EVENTS[1], False),
+        (("*",), "video.completed", False),
+        (("*", "video.completed"), "video.completed", True),
+        (("video.completed",), "video.failed", False),
     ],
 )
 def test_a_filter_has_what_it_names(events: tuple[str, ...], event: str, expected: bool) -> None:
@@ -113,7 +124,7 @@ def test_gone_and_forbidden_urls_are_final() -> None:
 
 @pytest.mark.parametrize("status", [None, 429, 500])
 def test_a_test_is_tried_once(status: int | None) -> None:
-    done = tried(replace(DELIVERY, type=TEST), answered(status), retry_after_seconds=5)
+    done = tried(replace(DELIVERY, type=TEST, generation_id=None), answered(status), retry_after_seconds=5)
 
     assert (done.state, done.next_at, len(done.tries)) == (DeliveryState.DEAD, None, 1)
     assert tried(again(done, done.url, after(9)), answered(status)).state is DeliveryState.DEAD

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.domain.errors import InvalidImage, Overloaded
 from gateway.fetch.fetcher import Fetcher, FetchTooLarge
-from gateway.inputs.remote_images import FETCHES_MAX, RemoteImages
+from gateway.inputs.remote_images import FETCHES_MAX, FETCHES_PER_KEY, RemoteImages
 
 URL = "https://pictures.example/a.png"
 
@@ -36,7 +36,7 @@ class StubFetcher:
 
 async def test_the_bytes_of_a_whole_answer_are_returned() -> None:
     images: Any = RemoteImages(StubFetcher())  # type: ignore[arg-type]  # it has what is used
-    assert await images.get(URL, "url") == b"onetwo"
+    assert await images.get(URL, "url", "key_a") == b"onetwo"
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ async def test_the_bytes_of_a_whole_answer_are_returned() -> None:
 )
 async def test_what_cannot_be_fetched_is_said(fetcher: Any, text: str) -> None:
     with pytest.raises(InvalidImage, match=text) as caught:
-        await RemoteImages(fetcher).get(URL, "url")
+        await RemoteImages(fetcher).get(URL, "url", "key_a")
     assert caught.value.param == "url"
 
 
 async def test_the_guarded_fetcher_refuses_a_private_address() -> None:
     fetcher = Fetcher(())
     with pytest.raises(InvalidImage, match=r"127\.0\.0\.1 does not lead to a public address"):
-        await RemoteImages(fetcher).get("http://127.0.0.1/a.png", "url")
+        await RemoteImages(fetcher).get("http://127.0.0.1/a.png", "url", "key_a")
     await fetcher.close()
 
 
@@ -60,10 +60,18 @@ async def test_only_a_few_are_fetched_at_once_and_a_place_is_free_again() -> Non
     fetcher: Any = StubFetcher()
     fetcher.gate.clear()
     images = RemoteImages(fetcher)
-    waiting = [asyncio.create_task(images.get(URL, "url")) for _ in range(FETCHES_MAX)]
+
+    def get(key: str) -> "asyncio.Task[bytes]":
+        return asyncio.create_task(images.get(URL, "url", key))
+
+    waiting = [get("key_a") for _ in range(FETCHES_PER_KEY)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="for your key"):
+        await images.get(URL, "url", "key_a")
+    waiting += [get("key_b") for _ in range(FETCHES_MAX - FETCHES_PER_KEY)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
-        await images.get(URL, "url")
+        await images.get(URL, "url", "key_c")
     fetcher.gate.set()
     assert await asyncio.gather(*waiting) == [b"onetwo"] * FETCHES_MAX
-    assert await images.get(URL, "url") == b"onetwo"
+    assert await images.get(URL, "url", "key_a") == b"onetwo"

@@ -1,7 +1,7 @@
 """The paths of Kling's own API, at the root and below `/kling`."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from litestar import post, route
 from litestar.handlers import HTTPRouteHandler
@@ -55,7 +55,7 @@ class KlingCreate(Struct, frozen=True, kw_only=True, omit_defaults=True):
     mode: str | None = None  # for example `std` or `pro`
     aspect_ratio: str | None = None  # for example `16:9`
     duration: str | int | None = None  # seconds
-    sound: str | None = None  # `on` or `off`
+    sound: Literal["on", "off"] | None = None  # `on` or `off`
     callback_url: str | None = None  # gets a POST when the task has ended
     external_task_id: str | None = None  # an id of the client's own, with which the task can be read
     width: int | None = None  # pixels, together with `height`

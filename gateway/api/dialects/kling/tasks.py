@@ -9,6 +9,7 @@ from litestar.response.base import ASGIResponse
 from gateway.api.dialects.dialect import Call
 from gateway.api.dialects.kling.requests import EXTERNAL_TASK_ID, Reader
 from gateway.api.dialects.kling.views import NO_KEY, answer_of
+from gateway.api.generations.create_request import Normalised
 from gateway.api.generations.creating import create, created_headers, normalised
 from gateway.api.generations.public_ids import KLING, parse_id, public_id
 from gateway.api.web.answers import json_answer
@@ -56,32 +57,38 @@ async def create_task(request: Call, reader: Reader, location: str) -> tuple[Con
 
     Within one account Kling takes each `external_task_id` once. Here a second create with the same one gets the same
     task if it asks for the same, and is refused otherwise: a client that lost an answer cannot buy twice. The
-    external id takes the place of an idempotency key, so that two creates at the same time are one as well; with an
-    `Idempotency-Key` beside it, that key decides about creates at the same time.
+    external id takes the place of an idempotency key, and creates with the same one wait for each other, so that two
+    at the same time are one as well, also with a different `Idempotency-Key` beside each.
     """
     context, key = caller(request)
     Params.of(request).done()
     raw = await read_body(request, context.max_body_bytes)
     body = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
-    normal = await normalised(body, context, key, reader)
+    normal = (await normalised(body, context, key, reader)).calling_back("kling")
     external = normal.request.metadata.get(EXTERNAL_TASK_ID)
-    earlier = None if external is None else await by_external_id(context, key, external)
     if external is None:
         created = await create(request, context, key, normal)
-    elif earlier is None:
-        digest = sha256(external.encode()).hexdigest()
-        try:
-            created = await create(request, context, key, normal, instead_of_key=f"{EXTERNAL_TASK_ID}:{digest}")
-        except IdempotencyKeyReused:
-            if only_header(request, "idempotency-key") is not None:
-                raise
-            raise _taken(external) from None
-    elif earlier.request == normal.request:
-        created = Created(earlier, replayed=True)
     else:
-        raise _taken(external)
+        async with context.generations.turn(key, f"{EXTERNAL_TASK_ID}:{external}"):
+            created = await _create_once(request, context, key, normal, external)
     path = location.format(id=public_id(KLING, created.generation.id))
     return context, created.generation, created_headers(created, context, path)
+
+
+async def _create_once(request: Call, context: Context, key: str, normal: Normalised, external: str) -> Created:
+    """Create the task with this id of the client's, or return the earlier one that asks for the same."""
+    earlier = await by_external_id(context, key, external)
+    if earlier is not None:
+        if earlier.request != normal.request:
+            raise _taken(external)
+        return Created(earlier, replayed=True)
+    digest = sha256(external.encode()).hexdigest()
+    try:
+        return await create(request, context, key, normal, instead_of_key=f"{EXTERNAL_TASK_ID}:{digest}")
+    except IdempotencyKeyReused:
+        if only_header(request, "idempotency-key") is not None:
+            raise
+        raise _taken(external) from None
 
 
 def _taken(external: str) -> InvalidParameter:

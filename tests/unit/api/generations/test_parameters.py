@@ -110,7 +110,9 @@ def test_every_field_of_the_request_is_in_a_table() -> None:
         for holder in Holder
     }
     assert fields[Holder.SETTINGS] == set(Settings.__struct_fields__)
-    assert fields[Holder.REQUEST] | {"input", "settings", "kind"} == set(GenerationRequest.__struct_fields__)
+    assert fields[Holder.REQUEST] | {"input", "settings", "kind", "webhook_format"} == set(
+        GenerationRequest.__struct_fields__
+    )
     assert fields[Holder.INPUT] == {*FramesInput.__struct_fields__, *ReferencesInput.__struct_fields__}
 
 
