@@ -11,6 +11,7 @@ from gateway.domain.generation.poll_advice import (
     Pace,
     poll_after,
     submit_advice_seconds,
+    usual_seconds,
 )
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
@@ -27,6 +28,10 @@ class PollAdvisor:
     def seconds(self, generation: Generation) -> float | None:
         """Seconds until a read is worthwhile; `None` if the generation has ended."""
         return poll_after(generation, self._pace, self._clock.now())
+
+    def usual_seconds(self, generation: Generation) -> int:
+        """Whole seconds that a generation like this one takes as a rule, at least 1. It is an estimate, no promise."""
+        return max(ceil(usual_seconds(generation, self._pace)), 1)
 
     def submit_seconds(self, generation: Generation) -> float:
         """Seconds until a submit that is under way has probably ended, a whole number.

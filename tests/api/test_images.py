@@ -79,10 +79,21 @@ async def test_the_answer_has_the_url_and_the_bytes_of_each_image(gateway: Any) 
     assert [image["url"] for image in answer["data"]] == [output["url"] for output in generation["data"]]
     assert answer["failed"] == answer["warnings"] == []
     assert answer["usage"]["total_tokens"] == 0
+    assert (answer["background"], answer["output_format"]) == ("opaque", "png")
+    first = generation["data"][0]
+    assert answer["size"] == f"{first['width']}x{first['height']}"
+    assert "quality" not in answer  # the body asks for none, and the provider names none
     async with gateway.client_of(None) as anybody:
         assert (await anybody.get(answer["data"][1]["url"])).content == PNG
     assert generation["object"] == "image.generation"
     assert generation["request"] == {"prompt": "A lake", "n": 2}
+
+
+@pytest.mark.parametrize(("quality", "word"), [("1K", "low"), ("2K", "medium"), ("high", "high")])
+async def test_the_answer_has_the_quality_in_words_of_openai(gateway: Any, quality: str, word: str) -> None:
+    response = await images(gateway, json={**BODY, "quality": quality})
+
+    assert response.json()["quality"] == word
 
 
 @pytest.mark.parametrize(("response_format", "members"), [("url", {"url"}), ("B64_JSON", {"b64_json"})])

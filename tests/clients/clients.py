@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from .world import World
+from .world import KEYS, World
 
 HERE = Path(__file__).parent
 NODE = HERE / "node" / "node_modules"
@@ -31,11 +31,10 @@ PYTHON = (
     Client("openai 3.57.0 (Python)", "`base_url`: …`/v1`", ("python/openai_calls.py",), "test"),
     Client("openai 3.57.0 (Python), AsyncOpenAI", "`base_url`: …`/v1`", ("python/openai_calls.py", "--async"), "test"),
     Client("openrouter 1.3.84 (Python)", "`server_url`: see the calls", ("python/openrouter_calls.py",), "test"),
-    Client("curl, the lines of Keevx's pages", "…`/keevx/v1`", ("python/curl_calls.py", "curl/keevx.sh"), "test"),
-    Client("curl, the lines of FoxAPI's pages", "…`/foxapi/v1`", ("python/curl_calls.py", "curl/foxapi.sh"), "test"),
-    Client(
-        "curl, the lines of the Kling relay's page", "…`/kling/v1`", ("python/curl_calls.py", "curl/kling.sh"), "test"
-    ),
+    Client("mcp 2.3.0 (Python)", "the URL: …`/mcp`", ("python/mcp_calls.py",), "test"),
+    Client("curl, lines for Keevx", "…`/keevx/v1`", ("python/curl_calls.py", "curl/keevx.sh"), "test"),
+    Client("curl, lines for FoxAPI", "…`/foxapi/v1`", ("python/curl_calls.py", "curl/foxapi.sh"), "test"),
+    Client("curl, lines for the Kling relay", "…`/kling/v1`", ("python/curl_calls.py", "curl/kling.sh"), "test"),
 )
 OTHERS = (
     Client(f"litellm {LITELLM_VERSION} (Python)", "`api_base`: …`/v1`", ("python/litellm_calls.py",), "litellm"),
@@ -61,7 +60,11 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def run(client: Client, world: World) -> list[Result]:
-    """The results of a client's calls, in their order. Raises `AssertionError` if its script itself fails."""
+    """The results of a client's calls, in their order. Raises `AssertionError` if its script itself fails.
+
+    Each client has a key of its own, so that several can use one gateway.
+    """
+    world = msgspec.structs.replace(world, key=KEYS[CLIENTS.index(client)])
     done = subprocess.run(  # noqa: S603  # our own scripts
         _command(client),
         cwd=HERE,

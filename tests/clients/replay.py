@@ -22,12 +22,16 @@ from PIL import Image
 
 from ..e2e.conftest import KEY, Gateway
 
-ANSWER_SECONDS = 0.5  # of real time; a call that takes longer waits for the result of its generation
+SOON_SECONDS = 0.02  # of real time, between two looks at a call that is under way
+ANSWER_SECONDS = 20.0  # of real time; no answer takes as long
+POLL_SECONDS = 60.0  # of the gateway's clock; the next poll of a task is never as far away, but other work is
 CAPTURES = Path(__file__).parent / "captures"
 NOT_A_KEY = "vg_a-key-that-nobody-has"
 # As in the captures, the access key is the key itself: both have the same generations.
 JWT_ACCESS, JWT_SECRET = KEY, "the-secret-half-of-that-access-key"
 HOOK = re.compile(r"http://127\.0\.0\.1:\d+/hook")
+DATA_URL = "data:image/png;base64,"  # in a form it is shortened without a mark
+NUMBERED = re.compile(r"(?:video_|file-|we_)\d+")  # ids of the recording server
 SHORTENED = re.compile(r"… \(\d+ characters\)$")
 MODELS = {"keevx/image_generate": "keevx/image"}  # names of the captures for models that have another name here
 # Statuses of an answer about work that has ended: the replay lets the generations end before it sends such a request.
@@ -96,15 +100,27 @@ class Replay:
         self.gateway = gateway
         self.hook = hook
         self.names: dict[str, str] = {}  # text of the capture → text of the gateway
+        self.refused: set[str] = set()  # ids of the capture whose create the gateway has refused
 
     async def run(self, capture: Capture) -> list[str]:
         """Send every request; the differences, each once, as `call: difference`."""
         differences: dict[str, None] = {}
         for exchange in capture.exchanges:
+            if self.refused & mentioned(exchange):
+                continue  # there is nothing of this id; the refused create is a difference already
+            self._stand_in(exchange)
             answer = await self._send(exchange)
+            self.gateway.clock.move_on(0.001)  # ids and lists have the order of the creates by the millisecond
             for difference in self._compare(exchange, answer):
                 differences[f"{exchange.call}: {difference}"] = None
-                print(exchange.call, exchange.request["body"], difference, answer.text[:500])
+                print(
+                    "DIFFERENCE",
+                    exchange.call,
+                    exchange.request["query"],
+                    exchange.request["body"],
+                    difference,
+                    answer.text[:500],
+                )
         return list(differences)
 
     async def _send(self, exchange: Exchange) -> httpx.Response:
@@ -113,17 +129,22 @@ class Replay:
         return await self.answer(self.request(exchange))
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
-        """The answer to a request; the clock moves until it is there."""
+        """The answer to a request. For a call that waits for its generation the clock moves until it has ended."""
         sending = asyncio.create_task(self.gateway.client_of(None).send(request))
-
-        async def answered() -> bool:
-            return sending.done()
-
-        # Most calls answer at once. To move the clock meanwhile would end a generation before its submit.
-        await asyncio.wait({sending}, timeout=ANSWER_SECONDS)
-        await self.gateway.traffic.settle()
-        await self.gateway.clock.run_until(answered)  # a blocking call ends when the clock has moved far enough
+        waits = is_blocking(request)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while not sending.done():
+                await asyncio.wait({sending}, timeout=SOON_SECONDS)
+                await self.gateway.traffic.settle()
+                # During any other call the clock does not move: a generation would end before its submit.
+                if waits and not sending.done():
+                    self._move_to_next_poll()
         return await sending
+
+    def _move_to_next_poll(self) -> None:
+        clock = self.gateway.clock
+        if clock.next_at is not None and (clock.next_at - clock.now()).total_seconds() < POLL_SECONDS:
+            clock.move_to(max(clock.next_at, clock.now()))
 
     async def _let_everything_end(self) -> None:
         async def ended() -> bool:
@@ -139,7 +160,8 @@ class Replay:
         headers = {name: self._ours(value) for name, value in request["headers"].items()}
         headers["authorization"] = f"Bearer {self._key(exchange)}"
         path = self._ours(request["path"])
-        url = httpx.URL("https://gw.example" + path, params=self._ours(request["query"]) or None)
+        # A path that an answer gave may have become a whole URL, as `polling_url` does.
+        url = httpx.URL("https://gw.example").join(path).copy_with(params=self._ours(request["query"]) or None)
         body = request["body"]
         if isinstance(body, dict) and "multipart" in body:
             headers.pop("content-type", None)
@@ -168,8 +190,8 @@ class Replay:
                 return {name: self._ours(inner) for name, inner in value.items()}
             case list():
                 return [self._ours(inner) for inner in value]
-            case str() if SHORTENED.search(value):
-                head = "data:image/png;base64," if value.startswith("data:") else ""
+            case str() if SHORTENED.search(value) or value.startswith(DATA_URL):
+                head = DATA_URL if value.startswith("data:") else ""
                 return head + base64.b64encode(PNG).decode()
             case str() if HOOK.fullmatch(value):
                 return self.hook
@@ -187,6 +209,7 @@ class Replay:
         captured = exchange.response
         if answer.status_code != captured["status"]:
             yield f"status {answer.status_code} instead of {captured['status']}"
+            self._forget(exchange)
             return
         if isinstance(captured["body"], str):
             yield from different_file(captured["body"], answer)
@@ -200,20 +223,56 @@ class Replay:
             first = self.names.get(captured["body"]["id"])
             if ours.get("id") != first:
                 yield f"a retry of {first} is another generation"
-        self._learn(captured["body"], ours)
+        self._learn(captured["body"], ours, is_new=exchange.request["method"] == "POST")
         yield from different(captured["body"], ours)
 
-    def _learn(self, captured: Any, ours: Any) -> None:
+    def _stand_in(self, exchange: Exchange) -> None:
+        """Give another object of its kind for one whose create the capture lacks, because it has each call once.
+
+        The newest object is read, and the oldest is deleted.
+        """
+        name = next((part for part in exchange.request["path"].split("/") if NUMBERED.fullmatch(part)), None)
+        if name is None or name in self.names or exchange.response["status"] >= 300:
+            return
+        kind = name.rstrip("0123456789")
+        alike = [ours for captured, ours in self.names.items() if captured.rstrip("0123456789") == kind]
+        if alike:
+            self.names[name] = alike[0 if exchange.request["method"] == "DELETE" else -1]
+
+    def _forget(self, exchange: Exchange) -> None:
+        """Note that what this exchange of the capture created does not exist here."""
+        body = exchange.response["body"]
+        created = body.get("id") if isinstance(body, dict) and exchange.request["method"] == "POST" else None
+        if created is not None and created not in mentioned(exchange):
+            self.refused.add(created)
+            self.names.pop(created, None)
+
+    def _learn(self, captured: Any, ours: Any, *, is_new: bool) -> None:
+        """Note which text of the gateway is meant by an id of the capture; a list or a read renames nothing."""
         if isinstance(captured, list) and isinstance(ours, list):
             for theirs, other in zip(captured, ours, strict=False):
-                self._learn(theirs, other)
+                self._learn(theirs, other, is_new=is_new)
                 if isinstance(theirs, str) and isinstance(other, str):
-                    self.names[theirs] = other
+                    self._name(theirs, other, is_new=is_new)
         if isinstance(captured, dict) and isinstance(ours, dict):
             for name in captured.keys() & ours.keys():
                 if name in IDS and isinstance(captured[name], str) and isinstance(ours[name], str):
-                    self.names[captured[name]] = ours[name]
-                self._learn(captured[name], ours[name])
+                    self._name(captured[name], ours[name], is_new=is_new)
+                self._learn(captured[name], ours[name], is_new=is_new)
+
+    def _name(self, captured: str, ours: str, *, is_new: bool) -> None:
+        if is_new or captured not in self.names:
+            self.names[captured] = ours
+
+
+def mentioned(exchange: Exchange) -> set[str]:
+    """The ids that a request names in its path and its query."""
+    return {*exchange.request["path"].split("/"), *map(str, (exchange.request["query"] or {}).values())}
+
+
+def is_blocking(request: httpx.Request) -> bool:
+    """Whether a call is answered only once its generation has ended: OpenAI's calls for images."""
+    return request.method == "POST" and "/images/" in request.url.path
 
 
 def is_about_ended_work(exchange: Exchange) -> bool:
@@ -267,10 +326,14 @@ def different(captured: Any, ours: Any, path: str = "") -> Iterator[str]:
     elif isinstance(captured, list):
         if captured and not ours:
             yield f"{name} is empty"
-        elif captured:
-            yield from different(captured[0], ours[0], f"{path}[]")
+        elif (
+            captured
+        ):  # which state the first item is in depends on the time, so it may be like any of the captured ones
+            yield from min((list(different(each, ours[0], f"{path}[]")) for each in captured), key=len)
     elif path.rpartition(".")[2] in ("status", "task_status"):
         words = OPEN if captured in OPEN else {captured} if captured in ENDED else {ours}
+        if path.startswith("data[]") and captured in OPEN | ENDED:  # of a list
+            words = OPEN | ENDED
         if ours not in words:
             yield f"{name} is {ours} instead of {captured}"
 

@@ -14,15 +14,19 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.upstream.registry import load_adapters
+
 from .replay import JWT_ACCESS, JWT_SECRET, PNG
 
-KEY = "sk-a-key-of-a-client-package"
+KEYS = tuple(f"sk-a-key-of-client-package-{number}" for number in range(20))  # each client has generations of its own
 SECONDS = 60.0  # until a process has printed its address
 SANDBOX = ("queued_seconds=0.1", "total_seconds=0.6", "max_short_side=64", "plain_results=true")
 POLLING = "first_poll_seconds = 0.1\npoll_seconds = 0.1\npoll_max_seconds = 0.2\n"
+USD = 0.5  # of one output of any model: clients read what a generation cost
 # Model names that the clients' own examples use, each for a provider that can do what they ask for.
 CONFIGURATION = f"""
 [server]
+api_keys = {json.dumps([f"env:CLIENT_KEY_{number}" for number in range(len(KEYS))])}
 log_format = "json"
 [[server.kling_keys]]
 access_key = "env:CLIENT_JWT_ACCESS"
@@ -32,13 +36,19 @@ allow = ["127.0.0.0/8"]
 [models.sora-2]
 routes = ["foxapi/kling-o3-text-to-video", "foxapi/kling-o3-image-to-video"]
 adapt = "nearest"
-[providers.keevx]
-{POLLING}
-[providers.kling_relay]
-{POLLING}
-[providers.foxapi]
-{POLLING}
 """
+
+
+def configuration() -> str:
+    """The configuration file of the gateway."""
+    sections = [CONFIGURATION]
+    for name, adapter in load_adapters().items():
+        sections.append(f"[providers.{name}]\n{POLLING}")
+        sections += [
+            f'[providers.{name}.models."{model}"]\nprices = [{{ per_clip = {USD} }}]\n'
+            for model in adapter.capabilities
+        ]
+    return "".join(sections)
 
 
 class World(msgspec.Struct, frozen=True):
@@ -66,14 +76,15 @@ class World(msgspec.Struct, frozen=True):
 def running(folder: Path) -> Iterator[World]:
     """The gateway, the sandbox and a receiver of webhooks for as long as the block runs."""
     (folder / "a.png").write_bytes(PNG)
-    (folder / "video-gateway.toml").write_text(CONFIGURATION)
+    (folder / "video-gateway.toml").write_text(configuration())
     with _receiver(folder / "webhooks.jsonl") as hook, _process(folder, *_sandbox()) as (sandbox, _):
         upstream = sandbox(r"sandbox on (http://[^;]+)")
-        environ = {"VIDEO_GATEWAY_API_KEY": KEY, "CLIENT_JWT_ACCESS": JWT_ACCESS, "CLIENT_JWT_SECRET": JWT_SECRET}
+        environ = {f"CLIENT_KEY_{number}": key for number, key in enumerate(KEYS)}
+        environ |= {"CLIENT_JWT_ACCESS": JWT_ACCESS, "CLIENT_JWT_SECRET": JWT_SECRET}
         for name, path in (("KEEVX", "/keevx/v1"), ("KLING_RELAY", "/kling_relay"), ("FOXAPI", "/foxapi")):
             environ |= {f"{name}_API_KEY": "sandbox", f"{name}_BASE_URL": upstream + path}
         with _process(folder, "serve", "--port=0", **environ) as (gateway, _):
-            yield World(gateway(r"listening on (http://\S+)"), KEY, folder, hook)
+            yield World(gateway(r"listening on (http://\S+)"), KEYS[0], folder, hook)
 
 
 def _sandbox() -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from gateway.domain.generation.model import Generation, WebhookFormat
 from gateway.domain.generation.summary import Problem, Summary
 
 Call = Request[Any, Any, State]
-Answer = Callable[[Generation, Links, Mapping[str, str]], ASGIResponse]  # of a generation, with these headers
+Answer = Callable[[Call, Generation, Mapping[str, str]], ASGIResponse]  # of a generation, with these headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,12 @@ class Dialect:
     def id(self, generation: Generation, index: int = 0) -> str:
         """The id of a generation, or of one of its outputs, in this dialect."""
         return public_id(self.id_prefix, generation.id, index)
+
+
+def links_of(request: Call) -> Links:
+    """The URLs for the answer to a request."""
+    context: Context = request.app.state.context
+    return context.links(request)
 
 
 async def create_in(
@@ -84,8 +90,8 @@ def creator(
     @post(path, status_code=operation.status, error_format=dialect.error, operation=operation)
     async def create_generation(request: Call) -> ASGIResponse:
         """Create a generation."""
-        context, generation, headers = await create_in(dialect, request, location, kind)
-        return answer(generation, context.links(request), headers)
+        _, generation, headers = await create_in(dialect, request, location, kind)
+        return answer(request, generation, headers)
 
     return create_generation
 
@@ -104,8 +110,8 @@ def reader(
     @route(path, http_method=GET, error_format=dialect.error, operation=operation)
     async def read_one(request: Call) -> ASGIResponse:
         """Read a generation."""
-        context, generation, headers = await read_generation(request, ignored, kind)
-        return answer(generation, context.links(request), headers)
+        _, generation, headers = await read_generation(request, ignored, kind)
+        return answer(request, generation, headers)
 
     return read_one
 

@@ -4,19 +4,21 @@ Source: FoxAPI's pages of task management; what the client `evolink` for Node se
 """
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Literal
 
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
-from gateway.api.dialects.dialect import Dialect, creator, problem_of, reader, with_names
+from gateway.api.dialects.dialect import Call, Dialect, creator, links_of, problem_of, reader, with_names
 from gateway.api.generations.creating import Fields
 from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.foxapi_fields import PROVIDER, with_options
 from gateway.api.generations.parameters import CreateVideo
 from gateway.api.generations.public_ids import FOXAPI as PREFIX
 from gateway.api.web.answers import json_answer, unix
+from gateway.api.web.context import context_of
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
@@ -30,7 +32,7 @@ class FoxTaskInfo(Struct, frozen=True):
     """What a client may do about a task."""
 
     can_cancel: bool  # by `POST /v1/videos/generations/{id}/cancel`
-    estimated_time: int | None = None  # seconds; null: the gateway makes no promise
+    estimated_time: int  # seconds that such a task takes as a rule, as measured at its route; else a guess
 
 
 class FoxError(Struct, frozen=True):
@@ -42,9 +44,12 @@ class FoxError(Struct, frozen=True):
 
 
 class FoxUsage(Struct, frozen=True):
-    """What the task cost."""
+    """What the task cost. The gateway counts no credits; the clients leave out a price of 0 credits."""
 
     cost_usd: float | None  # by the configured prices; null: a route that was used has no price
+    credits_reserved: int = 0  # always 0: see `cost_usd`
+    user_group: str = "default"  # always `default`: all keys have the same prices
+    billing_rule: str = "per_call"  # always `per_call`
 
 
 class FoxResult(Struct, frozen=True):
@@ -105,14 +110,19 @@ def fields(body: Mapping[str, object]) -> Fields:
     return with_names(with_options(body), {"image": "image_url", "reference_images": "image_urls"})
 
 
-def task_view(generation: Generation, links: Links) -> FoxTask:
-    """A generation in FoxAPI's words."""
+def task_view(generation: Generation, links: Links, usual_seconds: int = 0) -> FoxTask:
+    """A generation in FoxAPI's words.
+
+    `usual_seconds` is the time that it takes as a rule. That of an ended generation is the time that it took.
+    """
     summary = summarize(generation)
     files = [
         FoxResult(url, output.width, output.height, output.content_type)
         for output in summary.outputs
         if output.status is Status.COMPLETED and (url := file_url(generation, output, links)) is not None
     ]
+    if generation.completed_at is not None:
+        usual_seconds = max(ceil((generation.completed_at - generation.created_at).total_seconds()), 1)
     is_done, problem = summary.status is Status.COMPLETED, problem_of(summary)
     return FoxTask(
         id=FOXAPI.id(generation),
@@ -122,7 +132,7 @@ def task_view(generation: Generation, links: Links) -> FoxTask:
         status=_STATUS[summary.status],
         progress=summary.progress_percent,
         created=unix(generation.created_at),
-        task_info=FoxTaskInfo(can_cancel=not summary.status.terminal),
+        task_info=FoxTaskInfo(can_cancel=not summary.status.terminal, estimated_time=usual_seconds),
         usage=FoxUsage(summary.usage.cost_usd),
         results=tuple(file.url for file in files) if is_done else None,
         result_data=tuple(files) if is_done else None,
@@ -142,9 +152,10 @@ def error(info: ErrorInfo) -> ErrorAnswer:
 FOXAPI = Dialect(id_prefix=PREFIX, own_paths=("/foxapi/",), error=error, read=fields, webhook="foxapi")
 
 
-def answer(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
+def answer(request: Call, generation: Generation, headers: Mapping[str, str]) -> ASGIResponse:
     """The answer to a create, and to a read at any path that FoxAPI shares."""
-    return json_answer(task_view(generation, links), dict(headers))
+    usual_seconds = context_of(request)[0].poll_advisor.usual_seconds(generation)
+    return json_answer(task_view(generation, links_of(request), usual_seconds), dict(headers))
 
 
 create_task = creator(

@@ -275,7 +275,7 @@ def _creator(dialect: Dialect, kind: Kind, body: type[Struct]) -> HTTPRouteHandl
         errors=_ERRORS,
     )
 
-    def answer(generation: Generation, _: Links, headers: Mapping[str, str]) -> ASGIResponse:
+    def answer(_: Call, generation: Generation, headers: Mapping[str, str]) -> ASGIResponse:
         ids = tuple(dialect.id(generation, index) for index in range(generation.request.count))
         return json_answer(KeevxStarted(0, "ok", KeevxTaskIds(ids)), dict(headers))
 

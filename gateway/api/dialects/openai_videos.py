@@ -13,7 +13,7 @@ from litestar.response.base import ASGIResponse
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from gateway.api.dialects.dialect import Call, Dialect, naming_id, problem_of, with_names
+from gateway.api.dialects.dialect import Call, Dialect, links_of, naming_id, problem_of, with_names
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields
 from gateway.api.generations.public_ids import ID_PATTERN, OPENROUTER, changed_id, public_id, stored_id
@@ -169,12 +169,12 @@ def created_view(generation: Generation, links: Links) -> OpenAIVideoCreated:
     )
 
 
-def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
+def answer_create(request: Call, generation: Generation, headers: Mapping[str, str]) -> ASGIResponse:
     """The answer to a create at any path that OpenAI shares."""
-    return json_answer(created_view(generation, links), dict(headers))
+    return json_answer(created_view(generation, links_of(request)), dict(headers))
 
 
-def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect
+def answer_read(request: Call, generation: Generation, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect
     """The answer to a read at any path that OpenAI shares."""
     return json_answer(video_view(generation), dict(headers))
 

@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, creator, naming_id, reader, with_names
+from gateway.api.dialects.dialect import Call, Dialect, creator, links_of, naming_id, reader, with_names
 from gateway.api.dialects.openai_videos import OPENROUTER_PATH as PATH
 from gateway.api.dialects.openai_videos import require_ready, size_text
 from gateway.api.generations.content import send_content
@@ -303,16 +303,16 @@ OPENROUTER = Dialect(
 )
 
 
-def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
+def answer_create(request: Call, generation: Generation, headers: Mapping[str, str]) -> ASGIResponse:
     """The answer to a create at any path that OpenRouter shares."""
-    answer = json_answer(started_view(generation, links), dict(headers))
+    answer = json_answer(started_view(generation, links_of(request)), dict(headers))
     answer.status_code = HTTPStatus.ACCEPTED
     return answer
 
 
-def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
+def answer_read(request: Call, generation: Generation, headers: Mapping[str, str]) -> ASGIResponse:
     """The answer to a read at any path that OpenRouter shares."""
-    return json_answer(read_view(generation, links), dict(headers))
+    return json_answer(read_view(generation, links_of(request)), dict(headers))
 
 
 def _creator(name: str, base: str) -> HTTPRouteHandler:

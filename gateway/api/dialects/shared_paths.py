@@ -6,7 +6,7 @@ from litestar import post, route
 from litestar.response.base import ASGIResponse
 
 from gateway.api.dialects import foxapi, kling, openai_videos, openrouter, xai
-from gateway.api.dialects.dialect import Answer, Call, Dialect, naming_id, read_generation
+from gateway.api.dialects.dialect import Answer, Call, Dialect, links_of, naming_id, read_generation
 from gateway.api.generations.content import send_content
 from gateway.api.generations.creating import create, created_headers, normalised
 from gateway.api.generations.form import read_create
@@ -17,15 +17,14 @@ from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
 from gateway.api.web.error_format import use_format
 from gateway.api.web.headers import COST_HEADER
-from gateway.api.web.links import Links
 from gateway.api.web.operation import INDEX, Operation, form_of
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.generation.model import Generation
 
 
-def _own(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
-    return json_answer(generation_view(generation, links), dict(headers))
+def _own(request: Call, generation: Generation, headers: Mapping[str, str]) -> ASGIResponse:
+    return json_answer(generation_view(generation, links_of(request)), dict(headers))
 
 
 # Prefix of the id → the dialect, and its answer to a read. An id with another prefix gets our own answer.
@@ -34,6 +33,7 @@ _READERS: Mapping[str, tuple[Dialect, Answer]] = {
     OPENROUTER: (openrouter.OPENROUTER, openrouter.answer_read),
     XAI: (xai.XAI, xai.answer_read),
     FOXAPI: (foxapi.FOXAPI, foxapi.answer),
+    KLING: (kling.KLING, kling.answer_read),
 }
 _OTHER_ERRORS = (openrouter.OpenRouterErrorAnswer, xai.XaiError, foxapi.FoxErrorAnswer, kling.KlingError)
 
@@ -64,7 +64,7 @@ async def create_video(request: Call) -> ASGIResponse:
     normal = await normalised(body, context, key, dialect.read)
     created = await create(request, context, key, normal.calling_back(dialect.webhook))
     headers = created_headers(created, context, f"{openai_videos.PATH}/{dialect.id(created.generation)}")
-    return answer(created.generation, context.links(request), headers)
+    return answer(request, created.generation, headers)
 
 
 @route(
@@ -83,8 +83,8 @@ async def create_video(request: Call) -> ASGIResponse:
 async def read_video(request: Call) -> ASGIResponse:
     """Read a generation."""
     answer = _reader_of(request)
-    context, generation, headers = await read_generation(request, kind="video")
-    return answer(generation, context.links(request), headers)
+    _, generation, headers = await read_generation(request, kind="video")
+    return answer(request, generation, headers)
 
 
 @route(
@@ -114,9 +114,6 @@ async def video_content(request: Call) -> ASGIResponse:
 def _reader_of(request: Call) -> Answer:
     """How the dialect of the id in the path answers a read. The errors of the request get its words as well."""
     public = parse_id(path_id(request, "generation_id"))
-    if public is not None and public.prefix == KLING:
-        use_format(request, kling.KLING.error)
-        return kling.answer_read_of(request)  # the answer itself names the request
     dialect, answer = _READERS.get("" if public is None else public.prefix, (None, _own))
     if dialect is not None:
         use_format(request, dialect.error)

@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, creator, problem_of, reader
+from gateway.api.dialects.dialect import Call, Dialect, creator, links_of, problem_of, reader
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields, Read
 from gateway.api.generations.file_urls import file_url
@@ -180,16 +180,16 @@ def error(info: ErrorInfo) -> ErrorAnswer:
 XAI = Dialect(id_prefix=PREFIX, own_paths=("/xai/",), error=error, read=fields)
 
 
-def answer_read(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
+def answer_read(request: Call, generation: Generation, headers: Mapping[str, str]) -> ASGIResponse:
     """The answer to a read at any path that xAI shares."""
-    view = read_view(generation, links)
+    view = read_view(generation, links_of(request))
     answer = json_answer(view, dict(headers))
     if view.status == "pending":
         answer.status_code = HTTPStatus.ACCEPTED
     return answer
 
 
-def answer_create(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect
+def answer_create(request: Call, generation: Generation, headers: Mapping[str, str]) -> ASGIResponse:  # noqa: ARG001  # as in every dialect
     """The answer to a create below xAI's own paths."""
     return json_answer(XaiStarted(XAI.id(generation)), dict(headers))
 

@@ -82,7 +82,8 @@ async def _create_video(request: Call) -> ASGIResponse:
     generation = created.generation
     headers = created_headers(created, context, f"{ROOT['video']}/{generation.id}")
     links = context.links(request if created.replayed else None)
-    return json_answer(created_view(generation, links, context.health.of), headers)
+    usual_seconds = context.poll_advisor.usual_seconds(generation)
+    return json_answer(created_view(generation, links, usual_seconds, context.health.of), headers)
 
 
 def created_answer(

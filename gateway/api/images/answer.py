@@ -1,7 +1,7 @@
 """OpenAI's answer to a call that makes images: their URLs, their bytes in base64, or both."""
 
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated, Literal, cast
 
@@ -24,6 +24,7 @@ ResponseFormat = Literal["url", "b64_json"]
 TICKS_OF_USD = 10_000_000_000  # xAI's `cost_in_usd_ticks` counts in these
 _NO_TOKENS = "Always 0: images are not counted in tokens. Some clients fail without this member."
 COPY_SECONDS = 60.0  # to fetch the file of one image from its provider: the client waits for the answer
+_QUALITY_WORDS: Mapping[str, Literal["low", "medium", "high"]] = {"1K": "low", "2K": "medium", "4K": "high"}
 _RETRY_SECONDS = 5.0  # after which the file of an image may be archived
 _encode = msgspec.json.Encoder().encode
 
@@ -74,6 +75,11 @@ class ImagesAnswer(Struct, frozen=True, kw_only=True):
     created: Annotated[int, Meta(description="Unix seconds: when the generation was created.")]
     data: tuple[ImageView, ...]  # without those that did not come
     usage: ImagesUsage  # what all of them cost
+    background: Literal["opaque"] = "opaque"  # always: no model can make a transparent background
+    output_format: str | UnsetType = UNSET  # of the first image: `png`, `jpeg` or `webp`; absent if it is not known
+    # What the provider was asked for in OpenAI's words: `low` for 1K, `medium` for 2K, `high` for 4K.
+    quality: Literal["low", "medium", "high"] | UnsetType = UNSET
+    size: str | UnsetType = UNSET  # WIDTHxHEIGHT of the first image in pixels; absent if it is not known
     warnings: tuple[WarningView, ...]  # what differs from what the client asked for
     failed: tuple[FailedImage, ...]  # empty if every image came
 
@@ -105,6 +111,9 @@ async def images_answer(
             estimated=view.usage.estimated,
             cost_in_usd_ticks=None if cost is None else round(cost * TICKS_OF_USD),
         ),
+        output_format=_format(came),
+        quality=_quality(generation, came),
+        size=_size(came),
         warnings=view.warnings,
         failed=tuple(
             FailedImage(index=output.index, code=output.error.code, message=output.error.message)
@@ -121,6 +130,22 @@ async def images_answer(
     chunks = _chunks(context, pieces)
     await anext(chunks)  # a generator that has begun removes its files also if nobody reads the rest
     return Streamed(context, chunks, described)
+
+
+def _format(came: Sequence[OutputView]) -> str | UnsetType:
+    kind, _, name = ((came[0].content_type if came else None) or "").partition(";")[0].partition("/")
+    return name if kind == "image" and name else UNSET
+
+
+def _size(came: Sequence[OutputView]) -> str | UnsetType:
+    return f"{came[0].width}x{came[0].height}" if came and came[0].width and came[0].height else UNSET
+
+
+def _quality(generation: Generation, came: Sequence[OutputView]) -> Literal["low", "medium", "high"] | UnsetType:
+    """The quality of the route that made the first image."""
+    made_by = generation.output(came[0].index).attempt_id if came else None
+    routes = [generation.route(attempt) for attempt in generation.attempts if attempt.id == made_by]
+    return _QUALITY_WORDS.get(routes[0].settings.quality or "", UNSET) if routes else UNSET
 
 
 async def _files(

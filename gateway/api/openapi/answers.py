@@ -229,7 +229,7 @@ _FIXED: tuple[Struct, ...] = (
 )
 _OF_GENERATION: Mapping[type, Callable[[Generation], Struct]] = {
     GenerationView: lambda generation: generation_view(generation, LINKS),
-    CreatedView: lambda generation: created_view(generation, LINKS),
+    CreatedView: lambda generation: created_view(generation, LINKS, usual_seconds=64),
     EventView: _event,
     QuoteView: _quote,
     ImagesAnswer: _images,
@@ -253,7 +253,7 @@ _OF_GENERATION: Mapping[type, Callable[[Generation], Struct]] = {
     openrouter.OpenRouterVideo: lambda generation: openrouter.read_view(generation, LINKS),
     xai.XaiStarted: lambda generation: xai.XaiStarted(xai.XAI.id(generation)),
     xai.XaiRead: lambda generation: xai.read_view(generation, LINKS),
-    foxapi.FoxTask: lambda generation: foxapi.task_view(generation, LINKS),
+    foxapi.FoxTask: lambda generation: foxapi.task_view(generation, LINKS, usual_seconds=64),
     KlingAnswer: lambda generation: answer_of(generation, LINKS, REQUEST_ID),
     KlingTasks: lambda generation: KlingTasks(request_id=REQUEST_ID, data=(task_of(generation, LINKS),)),
     NewApiStarted: lambda generation: NewApiStarted(

@@ -9,6 +9,7 @@ from gateway.domain.generation.model import Attempt, AttemptState, Generation, R
 
 SOONEST_SECONDS = 1.0
 LATEST_SECONDS = 30.0
+UNMEASURED_POLLS = 6  # polls that a task of a route takes about which nothing was measured yet
 NEARER = 3  # each wait is a third of the expected time that is left: 90 s, 60 s, 40 s, 27 s are left, and so on
 _LIVE = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.ACCEPTED})
 
@@ -32,6 +33,18 @@ def poll_after(generation: Generation, pace: Callable[[Route], Pace], now: datet
     wait = max(_waits(generation, pace, now), default=SOONEST_SECONDS)
     left = (generation.deadline_at - now).total_seconds()
     return max(min(wait, left, LATEST_SECONDS), SOONEST_SECONDS)
+
+
+def usual_seconds(generation: Generation, pace: Callable[[Route], Pace]) -> float:
+    """Seconds that the generation takes as a rule: the measured time of the route that makes it, else a guess.
+
+    The guess is `UNMEASURED_POLLS` polls of the gateway, because an adapter polls rarely what takes long. Of several
+    routes the one that was tried last counts.
+    """
+    route = generation.route(generation.attempts[-1]) if generation.attempts else generation.plan.routes[0]
+    of_route = pace(route)
+    guess = of_route.interval_seconds * UNMEASURED_POLLS
+    return guess if of_route.expected_seconds is None else of_route.expected_seconds
 
 
 def submit_advice_seconds(passed_seconds: float, limit_seconds: float) -> float:

@@ -19,7 +19,10 @@ async def test_the_answer_to_a_create_serves_clients_of_three_apis(gateway: Any)
     ulid = created["id"].removeprefix("gen_")
     assert created["request_id"] == f"xai_{ulid}"
     assert created["created"] == created["created_at"]
-    assert (created["type"], created["task_info"]) == ("video", {"can_cancel": True})
+    # Six polls of the route, because nothing was measured yet.
+    assert (created["type"], created["task_info"]) == ("video", {"can_cancel": True, "estimated_time": 30})
+    task = (await gateway.client.get(f"/v1/tasks/task-unified-{ulid}")).json()
+    assert task["task_info"] == created["task_info"]
 
 
 async def test_a_client_of_xai_reads_what_it_started_at_the_root(gateway: Any) -> None:

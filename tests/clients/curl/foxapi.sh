@@ -1,5 +1,5 @@
-# The lines of FoxAPI's pages, one for each of its models and options. `curl_calls.py` replaces the base URL, the key and
-# `{task_id}`.
+# Rebuilt from recorded requests with the examples of FoxAPI's pages, one for each of its models and options: they are not
+# the lines of the pages as printed. `curl_calls.py` replaces the base URL, the key and `{task_id}`.
 
 # kling-v3-image-to-video
 curl --request POST \

@@ -1,5 +1,6 @@
-# The lines of the relay's page, and Kling's own body at the same path. `curl_calls.py` replaces the base URL, the key and
-# `{task_id}`.
+# Rebuilt from recorded requests: the page of the relay prints no lines, but a schema with an example of each field. The
+# bodies have these examples, and those of Kling's own page at the same path. `curl_calls.py` replaces the base URL, the
+# key and `{task_id}`.
 
 # image2video
 curl --location --request POST 'https://api.xiexus.cn/kling/v1/videos/image2video' \
@@ -18,7 +19,7 @@ curl --location --request POST 'https://api.xiexus.cn/kling/v1/videos/image2vide
     "metadata": {"negative_prompt": "blur"}
 }'
 
-# query of image2video, until succeeded
+# query of image2video, until completed
 curl --location --request GET 'https://api.xiexus.cn/kling/v1/videos/image2video/{task_id}' \
 --header 'Authorization: Bearer <token>'
 
@@ -57,7 +58,7 @@ curl --location --request POST 'https://api.xiexus.cn/kling/v1/videos/text2video
     "metadata": {"negative_prompt": "blur"}
 }'
 
-# query of text2video, until succeeded
+# query of text2video, until completed
 curl --location --request GET 'https://api.xiexus.cn/kling/v1/videos/text2video/{task_id}' \
 --header 'Authorization: Bearer <token>'
 

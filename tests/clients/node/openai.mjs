@@ -73,7 +73,11 @@ await call("videos.list, order", async () =>
   check((await client.videos.list({ limit: 1, order: "asc" })).data[0].object === "video"));
 await call("videos.downloadContent", async () => check(isVideo(await bytes(client.videos.downloadContent(made.id)))));
 await call("videos.downloadContent, thumbnail", async () =>
-  check((await bytes(client.videos.downloadContent(made.id, { variant: "thumbnail" }))).length));
+  // It is drawn after the video has completed.
+  until(
+    () => client.videos.downloadContent(made.id, { variant: "thumbnail" }).then(bytes, () => []),
+    (picture) => picture.length,
+  ));
 await call("videos.downloadContent, spritesheet", async () =>
   check((await bytes(client.videos.downloadContent(made.id, { variant: "spritesheet" }))).length));
 await call("videos.remix", () => client.videos.remix(made.id, { prompt: "at night" }));
@@ -124,10 +128,10 @@ await call("webhooks.update", async () =>
 await call("webhooks.test", async () =>
   check((await client.webhooks.test(endpoint.id, { event_type: "video.completed" })).success));
 await call("webhooks.unwrap", async () => {
-  const seen = webhooks().length;
+  const [secret, seen] = [endpoint.signing_secret, webhooks().length];
   await client.videos.create({ model: VIDEO, prompt: "Waves", ...SMALL });
   const [{ body, headers }] = await until(() => webhooks().slice(seen), (arrived) => arrived.length);
-  const event = await client.webhooks.unwrap(body, headers, endpoint.signing_secret);
+  const event = await client.webhooks.unwrap(body, headers, secret);
   check(event.type === "video.completed" && event.data.id.startsWith("video_"));
 });
 await call("webhooks.rotateSecret", async () =>

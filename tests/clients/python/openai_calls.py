@@ -128,13 +128,22 @@ def videos(client: Any, file: str | None) -> str | None:
     with call("videos.download_content"):
         assert client.videos.download_content(made).read()[4:8] == b"ftyp"
     with call("videos.download_content, thumbnail"):
-        assert client.videos.download_content(made, variant="thumbnail").read()
+        assert until(lambda: thumbnail(client, made), bool)  # it is drawn after the video has completed
     with call("videos.download_content, spritesheet"):
         assert client.videos.download_content(made, variant="spritesheet").read()
     with call("videos.download_content, too early: refused"):
         early = client.videos.create(model=VIDEO, prompt="Waves [[sandbox:foxapi:task:slow_task?seconds=5]]")
         refused(client.videos.download_content, openai.APIStatusError, video_id=early.id)
     return made
+
+
+def thumbnail(client: Any, video: str | None) -> bytes:
+    """The thumbnail; nothing while it is not drawn yet."""
+    try:
+        picture: bytes = client.videos.download_content(video, variant="thumbnail").read()
+    except openai.NotFoundError:
+        return b""
+    return picture
 
 
 def changes_of_videos(client: Any, made: str | None) -> None:
@@ -217,13 +226,11 @@ def webhook_endpoints(client: Any) -> None:
     with call("webhooks.test"):
         assert client.webhooks.test(endpoint.id, event_type="video.completed").success
     with call("webhooks.unwrap"):
-        seen = len(webhooks())
+        secret, seen = endpoint.signing_secret, len(webhooks())
         client.videos.create(model=VIDEO, prompt="Waves", **SMALL)
         until(lambda: webhooks()[seen:], bool)
         # Of several endpoints each has a secret of its own; the newest webhook is for this one.
-        unwrapped = client.webhooks.unwrap(
-            webhooks()[-1]["body"], webhooks()[-1]["headers"], secret=endpoint.signing_secret
-        )
+        unwrapped = client.webhooks.unwrap(webhooks()[-1]["body"], webhooks()[-1]["headers"], secret=secret)
         assert unwrapped.type == "video.completed"
         assert unwrapped.data.id.startswith("video_")
     with call("webhooks.rotate_secret"):

@@ -13,7 +13,7 @@ know.
 """
 
 from gateway.api.dialects.kling import new_api, paths
-from gateway.api.dialects.kling.tasks import answer_read_of as answer_read_of
+from gateway.api.dialects.kling.tasks import answer_read as answer_read
 from gateway.api.dialects.kling.views import KlingAnswer as KlingAnswer
 from gateway.api.dialects.kling.views import KlingError as KlingError
 

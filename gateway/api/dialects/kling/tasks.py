@@ -1,12 +1,12 @@
 """Creates and finds tasks, for the handlers of Kling's paths and of new-api's."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 
 from litestar.response.base import ASGIResponse
 
-from gateway.api.dialects.dialect import Call
+from gateway.api.dialects.dialect import Call, links_of
 from gateway.api.dialects.kling.requests import EXTERNAL_TASK_ID, Reader
 from gateway.api.dialects.kling.views import NO_KEY, answer_of
 from gateway.api.generations.create_request import Normalised
@@ -16,7 +16,6 @@ from gateway.api.web.answers import json_answer
 from gateway.api.web.context import Context, context_of
 from gateway.api.web.headers import header, only_header
 from gateway.api.web.json_body import parse_json, read_body
-from gateway.api.web.links import Links
 from gateway.api.web.query import NAME_SHOWN, Params
 from gateway.domain.adapter.request import InputKind
 from gateway.domain.errors import IdempotencyKeyReused, InvalidParameter, NotFound, Unauthenticated
@@ -43,13 +42,9 @@ def request_id_of(request: Call) -> str:
     return request_id
 
 
-def answer_read_of(request: Call) -> Callable[[Generation, Links, Mapping[str, str]], ASGIResponse]:
-    """How a read at a path of several dialects is answered in Kling's words, which name the request."""
-
-    def answer(generation: Generation, links: Links, headers: Mapping[str, str]) -> ASGIResponse:
-        return json_answer(answer_of(generation, links, request_id_of(request)), dict(headers))
-
-    return answer
+def answer_read(request: Call, generation: Generation, headers: Mapping[str, str]) -> ASGIResponse:
+    """The answer to a read at any path that Kling shares."""
+    return json_answer(answer_of(generation, links_of(request), request_id_of(request)), dict(headers))
 
 
 async def create_task(request: Call, reader: Reader, location: str) -> tuple[Context, Generation, dict[str, str]]:

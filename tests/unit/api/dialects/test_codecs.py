@@ -98,7 +98,7 @@ class Shown(Life):
         x = _decoded(xai.read_view(shown, LINKS))
         assert (x.status == "pending") == is_open
         assert (x.status == "done") == is_done
-        fox = _decoded(foxapi.task_view(shown, LINKS))
+        fox = _decoded(foxapi.task_view(shown, LINKS, 45))
         assert (fox.status in {"pending", "processing"}) == is_open
         assert (fox.results is not None) == is_done
         router = _decoded(openrouter.read_view(shown, LINKS))

@@ -13,6 +13,7 @@ from gateway.domain.generation.poll_advice import (
     Pace,
     poll_after,
     submit_advice_seconds,
+    usual_seconds,
 )
 
 from ...builders import after, generation
@@ -122,3 +123,17 @@ def test_advice_is_always_within_its_limits(
 )
 def test_a_submit_is_waited_for_as_long_again_and_no_longer_than_its_time_out(passed: float, wait: float):
     assert submit_advice_seconds(passed, limit_seconds=60.0) == wait
+
+
+def test_the_usual_time_is_the_measured_one_of_the_route_that_was_tried_last() -> None:
+    paces = {"one": Pace(5.0, 90.0), "two": Pace(5.0, 240.0)}
+
+    def usual(value: Generation) -> float:
+        return usual_seconds(value, lambda route: paces[route.model])
+
+    assert usual(tried()) == 90
+    assert usual(tried(attempt(1, AttemptState.FAILED), attempt(2, AttemptState.ACCEPTED, route=1))) == 240
+
+
+def test_the_usual_time_of_a_route_that_was_not_measured_is_six_polls() -> None:
+    assert usual_seconds(tried(), lambda _: NEW) == 30
