@@ -42,7 +42,7 @@ def test_two_values_of_one_option_are_refused_by_the_clients_name() -> None:
 
 
 def test_an_error_about_an_option_has_the_clients_name() -> None:
-    normal = normalise(with_options({**BODY, "elements": ["a"]}), str)
+    normal = normalise(with_options({**BODY, "elements": [{"a": 1}]}), str)
     path = "provider_options.foxapi.elements"
     with pytest.raises(InvalidParameter) as caught, normal.named():
         raise InvalidParameter(f"`{path}`: this option does not exist", param=path)
@@ -51,7 +51,7 @@ def test_an_error_about_an_option_has_the_clients_name() -> None:
 
 def test_a_client_that_used_our_path_is_answered_with_our_path() -> None:
     path = "provider_options.foxapi.elements"
-    normal = normalise({**BODY, "provider_options": {"foxapi": {"elements": ["a"]}}}, str)
+    normal = normalise({**BODY, "provider_options": {"foxapi": {"elements": [{"a": 1}]}}}, str)
     with pytest.raises(InvalidParameter) as caught, normal.named():
         raise InvalidParameter(f"`{path}`: this option does not exist", param=path)
     assert (caught.value.param, caught.value.detail) == (path, f"`{path}`: this option does not exist")
