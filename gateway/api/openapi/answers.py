@@ -229,7 +229,7 @@ _FIXED: tuple[Struct, ...] = (
 )
 _OF_GENERATION: Mapping[type, Callable[[Generation], Struct]] = {
     GenerationView: lambda generation: generation_view(generation, LINKS),
-    CreatedView: lambda generation: created_view(generation, LINKS),
+    CreatedView: lambda generation: created_view(generation, LINKS, 90),
     EventView: _event,
     QuoteView: _quote,
     ImagesAnswer: _images,
@@ -246,14 +246,14 @@ _OF_GENERATION: Mapping[type, Callable[[Generation], Struct]] = {
         data=OpenAIEventData(public_id(OPENAI, generation.id)),
     ),
     openai_videos.OpenAIVideo: openai_videos.video_view,
-    openai_videos.OpenAIVideoCreated: lambda generation: openai_videos.created_view(generation, LINKS),
+    openai_videos.OpenAIVideoCreated: lambda generation: openai_videos.created_view(generation, LINKS, 90),
     openai_videos.OpenAIVideoDeleted: lambda generation: openai_videos.OpenAIVideoDeleted(
         id=public_id(OPENAI, generation.id)
     ),
     openrouter.OpenRouterVideo: lambda generation: openrouter.read_view(generation, LINKS),
     xai.XaiStarted: lambda generation: xai.XaiStarted(xai.XAI.id(generation)),
     xai.XaiRead: lambda generation: xai.read_view(generation, LINKS),
-    foxapi.FoxTask: lambda generation: foxapi.task_view(generation, LINKS),
+    foxapi.FoxTask: lambda generation: foxapi.task_view(generation, LINKS, 90),
     KlingAnswer: lambda generation: answer_of(generation, LINKS, REQUEST_ID),
     KlingTasks: lambda generation: KlingTasks(request_id=REQUEST_ID, data=(task_of(generation, LINKS),)),
     NewApiStarted: lambda generation: NewApiStarted(
