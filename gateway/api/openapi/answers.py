@@ -246,7 +246,7 @@ _OF_GENERATION: Mapping[type, Callable[[Generation], Struct]] = {
         data=OpenAIEventData(public_id(OPENAI, generation.id)),
     ),
     openai_videos.OpenAIVideo: openai_videos.video_view,
-    openai_videos.OpenAIVideoCreated: lambda generation: openai_videos.created_view(generation, LINKS, 90),
+    openai_videos.OpenAIVideoCreated: lambda generation: openai_videos.created_view(generation, LINKS),
     openai_videos.OpenAIVideoDeleted: lambda generation: openai_videos.OpenAIVideoDeleted(
         id=public_id(OPENAI, generation.id)
     ),
