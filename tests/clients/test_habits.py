@@ -32,9 +32,16 @@ def creates(name: str) -> list[Exchange]:
             and isinstance(body, dict)
             and ("prompt" in body and ("model" in body or "model_name" in body or "image_quality" in body))
             and body["prompt"] != ""
+            and ("image_tail" not in body or body.get("mode") == "pro")  # else Kling refuses the last frame
         ):
             first.setdefault(exchange.request["path"], exchange)
     return list(first.values())
+
+
+def answered(exchange: Exchange) -> int:
+    """The status that the gateway answers: the captured one, except for OpenRouter's body that looks like OpenAI's."""
+    is_guessed = exchange.request["path"] == "/v1/videos" and exchange.response["status"] == 202
+    return 200 if is_guessed and "frame_images" not in exchange.request["body"] else exchange.response["status"]
 
 
 CREATES = [
@@ -63,7 +70,7 @@ async def test_the_same_key_starts_work_once(replay: Replay, exchange: Exchange)
     first = await replay.answer(request)
     again = await replay.answer(changed(request, {}))
 
-    assert (first.status_code, again.status_code) == (exchange.response["status"],) * 2, again.text
+    assert (first.status_code, again.status_code) == (answered(exchange),) * 2, again.text
     assert {path: value for path, value in leaves(first.json()) if path.endswith("id")} == {
         path: value for path, value in leaves(again.json()) if path.endswith("id")
     }
@@ -95,7 +102,7 @@ async def test_null_is_the_same_as_an_absent_field(replay: Replay, exchange: Exc
 
     answer = await replay.answer(changed(request, dict.fromkeys(fields - json.loads(request.content).keys())))
 
-    assert answer.status_code == exchange.response["status"], answer.text
+    assert answer.status_code == answered(exchange), answer.text
 
 
 @pytest.mark.parametrize("exchange", CREATES)

@@ -140,6 +140,12 @@ def task_view(generation: Generation, links: Links, usual_seconds: int = 0) -> F
     )
 
 
+def callback_body(generation: Generation, links: Links) -> FoxTask:
+    """What is posted to a `callback_url`: the ended task, with the time that it took as `estimated_time`."""
+    ended_at = generation.completed_at or generation.created_at
+    return task_view(generation, links, max(round((ended_at - generation.created_at).total_seconds()), 1))
+
+
 def error(info: ErrorInfo) -> ErrorAnswer:
     """`{"error": {message, type, code, param}}`, with FoxAPI's types, and its own names of its options."""
     error_type = _ERROR_TYPES.get(info.status, info.type if info.status < 500 else "server_error")

@@ -56,7 +56,7 @@ def webhook_formats(links: Links) -> Mapping[FormatName, Format]:
         "openrouter": Format(
             lambda delivery, generation: _openrouter(delivery, _existing(generation), links), _openrouter_headers
         ),
-        "foxapi": Format(lambda _, generation: foxapi.task_view(_existing(generation), links)),
+        "foxapi": Format(lambda _, generation: foxapi.callback_body(_existing(generation), links)),
     }
 
 

@@ -1,6 +1,6 @@
 # The upload, the two creates of the models V and KL, and the queries are the lines of Keevx's skill page "image-to-video"
 # as printed; the create with both kinds of image is the line of the page "Create Image to Video Task" of its API
-# reference as printed. In the queries `{task_id}` is for the id that is printed. The create of images and the one
+# reference as printed. In the queries `{task_id}` replaces the printed id. The create of images and the one
 # without a prompt are rebuilt from recorded requests. `curl_calls.py` replaces the base URL, the key, the path of the
 # file and `{task_id}`.
 

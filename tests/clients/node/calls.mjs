@@ -23,6 +23,7 @@ function why(error) {
     .replaceAll(/\s+/g, " ")
     .replaceAll(/http:\/\/127\.0\.0\.1:\d+/g, "")
     .replaceAll(/req_\w+/g, "req_…")
+    .replaceAll(/\b1\d{9}\b/g, "…") // Unix seconds
     .replaceAll(/\b(gen|video|xai|or|task|file|we)_[0-9A-Za-z]{16,}/g, "$1_…")
     .slice(0, 400);
 }

@@ -35,6 +35,7 @@ def why(error: BaseException) -> str:
     text = " ".join(f"{type(error).__name__}: {error}".split())
     text = re.sub(r"http://127\.0\.0\.1:\d+", "", text)
     text = re.sub(r"req_\w+", "req_…", text)
+    text = re.sub(r"\b1\d{9}\b", "…", text)  # Unix seconds
     return re.sub(r"\b(gen|video|xai|or|task|file|we)_[0-9A-Za-z]{16,}", r"\1_…", text)[:400]
 
 
