@@ -3,6 +3,7 @@
 Source: FoxAPI's pages of file uploads. The answer has a `url`, which a create takes as `image_url` and the like.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from gateway.api.web.small_body import BODY_ERRORS, read_object
 from gateway.domain.errors import InvalidImage, InvalidParameter
 from gateway.domain.parameters.spellings import is_blank, is_empty
 from gateway.fetch.urls import URL_MAX, url_fault
+from gateway.media.image_header import LARGE
 from gateway.store.files import StoredFile
 
 NAME_MAX = 1024  # characters that are read of a file's name; the stored name is shorter
@@ -102,10 +104,18 @@ async def _of_base64(request: Call, context: Context, key: str) -> StoredFile:
     if is_empty(data):
         message = "`file_data` is required: the image as base64 text, or as a data URL."
         raise InvalidParameter(message, param="file_data")
-    if not isinstance(data, str) or not isinstance(content := read_image(data, "file_data"), bytes):
+    content = await _decoded(data) if isinstance(data, str) else None
+    if not isinstance(content, bytes):
         message = "`file_data` must be the image as base64 text, or as a data URL; an http URL goes to …/upload/url."
         raise InvalidImage(message, param="file_data")
     return await context.files.add(content, key=key, filename=name, purpose=PURPOSE, param="file_data", evict=evict)
+
+
+async def _decoded(data: str) -> str | bytes | None:
+    """The bytes in a text; a large one is decoded in a thread, because that would hold up every other request."""
+    if len(data) <= LARGE:
+        return read_image(data, "file_data")
+    return await asyncio.to_thread(read_image, data, "file_data")
 
 
 async def _of_url(request: Call, context: Context, key: str) -> StoredFile:

@@ -223,6 +223,8 @@ _TOO_LARGE: Mapping[Kind, int] = {"video": 100004, "image": 530002}
 _BAD_IMAGE: Mapping[Kind, int] = {"video": 100007, "image": 530002}
 PROMPT_TOO_LONG = 100005  # only for videos
 NOT_CREATED = 530003  # only for images: "task creation failed, retry the request"
+# Errors that come before anything is stored. After any other 5xx there may be a task: a repeat could buy it again.
+_BEFORE_CREATION = frozenset({"overloaded", "shutting_down"})
 
 
 def code_of(info: ErrorInfo, kind: Kind) -> int:
@@ -240,7 +242,7 @@ def code_of(info: ErrorInfo, kind: Kind) -> int:
         return PROMPT_TOO_LONG
     if info.param is not None or info.status in {400, 422}:
         return PARAMETER_ERROR
-    return NOT_CREATED if kind == "image" and info.status >= 500 else info.status
+    return NOT_CREATED if kind == "image" and info.code in _BEFORE_CREATION else info.status
 
 
 def _format(kind: Kind) -> ErrorFormat:

@@ -2,9 +2,12 @@
 
 import base64
 import json
+import threading
 from typing import Any
 
 import pytest
+
+from gateway.api.dialects import foxapi_uploads
 
 from ..test_images import png
 
@@ -47,6 +50,22 @@ async def test_an_upload_is_a_file_whose_url_is_an_image_of_a_create(gateway: An
     assert task.status_code == 200, task.text
     generation = await gateway.stored(f"gen_{task.json()['id'].removeprefix('task-unified-')}")
     assert generation.request.input.first_frame == stored["id"]
+
+
+async def test_a_large_text_is_decoded_outside_of_the_event_loop(gateway: Any, monkeypatch: Any) -> None:
+    threads: list[threading.Thread] = []
+
+    def read(value: object, name: str) -> Any:
+        threads.append(threading.current_thread())
+        return read_image(value, name)
+
+    read_image = foxapi_uploads.read_image
+    monkeypatch.setattr(foxapi_uploads, "read_image", read)
+    for most in (foxapi_uploads.LARGE, 10):
+        monkeypatch.setattr(foxapi_uploads, "LARGE", most)
+        assert (await upload(gateway, "/v1/files/upload", "base64")).status_code == 200
+
+    assert [thread is threading.current_thread() for thread in threads] == [True, False]
 
 
 async def test_a_link_of_another_client_stays_a_url(gateway: Any) -> None:

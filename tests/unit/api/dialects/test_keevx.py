@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,3 +59,13 @@ def test_any_error_has_a_code_other_than_that_of_success(info: ErrorInfo) -> Non
         assert read.param == info.param
         assert answer.status == info.status or (info.status, answer.status) == (422, 400)
         assert (read.code == keevx.NOT_AUTHENTICATED) == (info.status in {401, 403})
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "shown"),
+    [("overloaded", 503, 530003), ("shutting_down", 503, 530003), ("store_unavailable", 503, 503), ("internal", 500, 500)],
+)
+def test_only_an_error_before_the_create_says_that_no_image_was_started(code: str, status: int, shown: int) -> None:
+    info = ErrorInfo(status, "x", "api_error", code, None, {}, "req_1")
+    assert keevx.code_of(info, "image") == shown
+    assert keevx.code_of(info, "video") == status
