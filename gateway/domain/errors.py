@@ -337,9 +337,9 @@ class ReceiverNotReached(GatewayError):
 
 
 class ImageNotReadable(GatewayError):
-    """A call asked for the bytes of an image in its answer, and the gateway does not have the file."""
+    """A call asked for the bytes of an image in its answer, and the provider did not give the file that only it has."""
 
-    code, status, type, title = "image_not_readable", 502, "api_error", "The gateway does not have the file."
+    code, status, type, title = "image_not_readable", 502, "api_error", "The file of an image could not be fetched."
     remedy = "Read the generation: it has the `url`."
 
 

@@ -14,6 +14,7 @@ from .clients import Result
 _NO_REMIX = (
     "No provider can change a video that exists. The error says so: a new video would be paid, and not be meant."
 )
+_NO_CHARACTER = "No provider keeps characters. The error says so, and that a create takes a prompt and images."
 _NO_SPRITESHEET = "The gateway makes no spritesheets. The error names the other variants."
 _NO_VARIATION = "No model makes variations without a prompt. The error names `images.edit`."
 _NO_STYLE = (
@@ -29,7 +30,8 @@ _GUESSED_AS_OPENAI = (
     " OpenRouter's own base URL `/api/v1` it works."
 )
 REASONS: dict[str, str] = {
-    r"openai .*: videos\.(remix|edit|extend|create_?[cC]haracter)": _NO_REMIX,
+    r"openai .*: videos\.(remix|edit|extend)": _NO_REMIX,
+    r"openai .*: videos\.create_?[cC]haracter": _NO_CHARACTER,
     r"litellm .*: video_remix": _NO_REMIX,
     r"openai .*: videos\.download_?[cC]ontent, spritesheet": _NO_SPRITESHEET,
     r"openai .*: images\.generate, size: 1792x1024": _NO_RATIO,
@@ -81,7 +83,7 @@ _OF_OPENAI = {
     "POST /v1/videos/{id}/remix: status 400 instead of 200": _NO_REMIX,
     "POST /v1/videos/edits: status 400 instead of 200": _NO_REMIX,
     "POST /v1/videos/extensions: status 400 instead of 200": _NO_REMIX,
-    "POST /v1/videos/characters: status 400 instead of 200": _NO_REMIX,
+    "POST /v1/videos/characters: status 400 instead of 200": _NO_CHARACTER,
     "POST /v1/videos/generations: prompt is missing": _OF_RECORDING,
     "POST /v1/videos/generations: seconds is missing": _OF_RECORDING,
     "POST /v1/videos/generations: remixed_from_video_id is missing": _OF_RECORDING,

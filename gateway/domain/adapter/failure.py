@@ -79,7 +79,7 @@ MEANING = {
     FailureKind.TASK_FAILED: "The task failed at the provider.",
     FailureKind.TASK_LOST: "The provider does not know its own task any more.",
     FailureKind.TIMED_OUT: "The task was not done before the time-out of the attempt.",
-    FailureKind.RESULT_MISSING: "The task is done, but without a playable file.",
+    FailureKind.RESULT_MISSING: "The task is done, but without a video that can be played or an image that decodes.",
     FailureKind.ADAPTER_FAILED: "The gateway's adapter for the provider broke: a defect of the gateway.",
     FailureKind.AMBIGUOUS: "A submit has no clear answer: a task may exist.",
 }

@@ -63,7 +63,12 @@ def test_any_error_has_a_code_other_than_that_of_success(info: ErrorInfo) -> Non
 
 @pytest.mark.parametrize(
     ("code", "status", "shown"),
-    [("overloaded", 503, 530003), ("shutting_down", 503, 530003), ("store_unavailable", 503, 503), ("internal", 500, 500)],
+    [
+        ("overloaded", 503, 530003),
+        ("shutting_down", 503, 530003),
+        ("store_unavailable", 503, 503),
+        ("internal", 500, 500),
+    ],
 )
 def test_only_an_error_before_the_create_says_that_no_image_was_started(code: str, status: int, shown: int) -> None:
     info = ErrorInfo(status, "x", "api_error", code, None, {}, "req_1")
