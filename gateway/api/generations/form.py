@@ -11,7 +11,7 @@ from gateway.api.generations.readers import OPTIONS_MAX
 from gateway.api.web.headers import header
 from gateway.api.web.json_body import parse_json, read_body
 from gateway.api.web.multipart import Part, is_form, parts_of
-from gateway.domain.errors import GatewayError, InvalidForm, InvalidParameter
+from gateway.domain.errors import GatewayError, InvalidForm, InvalidParameter, UnknownParameter
 from gateway.domain.parameters.spellings import boolean, is_empty
 
 _MEMBER = re.compile(r"([^\[\]]+)\[(.+)\]", re.DOTALL)
@@ -51,6 +51,12 @@ def create_body(parts: list[Part], table: Parameters = VIDEO_PARAMETERS) -> dict
         member = _MEMBER.fullmatch(part.name)
         if style is not FormStyle.IMAGE and member is not None and _style(member[1], table) in _WITH_MEMBERS:
             holder, key, value = body.setdefault(member[1], {}), member[2], part.text()
+        elif member is not None and _style(member[1], table) is FormStyle.JSON:
+            raise UnknownParameter(
+                f"`{part.shown}` does not say what is text and what is a number. In a form `{member[1]}` is one part"
+                " with a JSON object as its text.",
+                param=part.shown,
+            )
         else:
             holder, key, value = body, name, _value(part, name, table)
         if not isinstance(holder, dict) or key in holder:

@@ -270,6 +270,12 @@ def test_a_fault_names_its_field(parts: tuple[bytes, ...], kind: type[GatewayErr
     assert param.partition("[")[0].partition(".")[0] in message
 
 
+def test_options_in_brackets_are_refused_with_the_form_that_they_have() -> None:
+    name = "provider_options[foxapi][voice_ids][]"
+    message = refused(UnknownParameter, field(name, "1"), param=name)
+    assert "`provider_options` is one part with a JSON object" in message
+
+
 WHOLE = form(field("model", "m"), file("image"))
 BROKEN: list[tuple[str, bytes, str]] = [
     ("nothing", b"", TYPE),
