@@ -21,5 +21,7 @@ def share_routes(public_url: str | None) -> Litestar:
     registered = _registered(public_url)
     own = copy(registered)
     own.state = State(registered.state.dict())
+    own.asgi_router = copy(registered.asgi_router)
+    own.asgi_router.app = own  # a server starts the lifespan of this one
     own.event_emitter = SimpleEventEmitter(listeners=[])  # it belongs to the event loop in which it was started
     return own

@@ -10,6 +10,9 @@
     │   ├── FileLimitReached        400 file_limit_reached
     │   └── RequestTimeout          408 request_timeout
     ├── Unauthenticated             401 invalid_api_key
+    │   ├── InvalidJwt              401 invalid_jwt
+    │   ├── JwtNotYetValid          401 jwt_not_yet_valid
+    │   └── JwtExpired              401 jwt_expired
     ├── InvalidToken                401 invalid_token
     ├── ForbiddenHost               403 forbidden_host
     ├── NotFound                    404 not_found
@@ -28,6 +31,7 @@
     ├── UnsupportedParameter        422 unsupported_parameter
     ├── IdempotencyKeyReused        422 idempotency_key_reused
     ├── ProviderUnavailable         502 provider_unavailable
+    ├── ReceiverNotReached          502 receiver_not_reached
     ├── Overloaded                  503 overloaded
     ├── ShuttingDown                503 shutting_down
     ├── StoreUnavailable            503 store_unavailable

@@ -237,7 +237,7 @@ async def test_the_reasons_of_the_routes_use_the_clients_own_names(untouched: An
     [route] = response.json()["error"]["routes"]
     assert (f"{route['provider']}/{route['provider_model']}", len(route["reasons"])) == (GOOD["model"], 1)
     assert route["reasons"][0]["param"] == "seconds"
-    assert f": `duration`: {route['reasons'][0]['message']}." in message
+    assert f": `seconds`: {route['reasons'][0]['message']}." in message
 
 
 @pytest.mark.parametrize(
