@@ -143,6 +143,6 @@ def _ends(data: bytes, position: int, restarts: int) -> Iterator[int]:
             raise DamagedImage(f"The JPEG image is damaged: a restart marker before byte {marker.end():,} is missing.")
         passed += 1
         if passed > restarts:
-            raise DamagedImage("The JPEG image is damaged: it has more restart markers than its size needs.")
+            return  # viewers show such an image: they read nothing after its last pixel
     if passed < restarts:
         raise DamagedImage(f"The JPEG image is cut off: {restarts - passed:,} of its restart markers are missing.")

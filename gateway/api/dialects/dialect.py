@@ -1,7 +1,6 @@
 """What every dialect has, and the calls that their handlers share."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +18,8 @@ from gateway.api.web.error_format import ErrorFormat
 from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
-from gateway.api.web.query import Params, path_id
+from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Kind
-from gateway.domain.errors import NotFound
 from gateway.domain.generation.model import Generation, WebhookFormat
 from gateway.domain.generation.summary import Problem, Summary
 
@@ -77,8 +75,7 @@ async def read_generation(
     for name in ignored:
         params.text(name)
     params.done()
-    with naming_id(request):
-        generation = await context.generations.read(generation_id(request), key, kind=kind)
+    generation = await context.generations.read(generation_id(request), key, kind=kind)
     return context, generation, poll_headers(generation, context.poll_advisor) | cost_header(generation)
 
 
@@ -123,16 +120,6 @@ def with_names(fields: Fields, names: Mapping[str, str]) -> list[Given]:
     """
     given = [Given(*field) for field in fields.items()] if isinstance(fields, Mapping) else list(fields)
     return [*given, *(Given(name, None, field) for field, name in names.items())]
-
-
-@contextmanager
-def naming_id(request: Call) -> Iterator[None]:
-    """Let a 404 name the generation by the id that the client has sent, and not by the stored one."""
-    try:
-        yield
-    except NotFound as error:
-        error.detail = error.detail.replace(generation_id(request), path_id(request, "generation_id"))
-        raise
 
 
 def problem_of(summary: Summary) -> Problem | None:

@@ -104,7 +104,10 @@ async def _of_base64(request: Call, context: Context, key: str) -> StoredFile:
     if is_empty(data):
         message = "`file_data` is required: the image as base64 text, or as a data URL."
         raise InvalidParameter(message, param="file_data")
-    content = await _decoded(data) if isinstance(data, str) else None
+    try:
+        content = await _decoded(data) if isinstance(data, str) else None
+    except InvalidParameter:
+        content = None  # its text names what a create takes besides
     if not isinstance(content, bytes):
         message = "`file_data` must be the image as base64 text, or as a data URL; an http URL goes to …/upload/url."
         raise InvalidImage(message, param="file_data")

@@ -13,18 +13,18 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, creator, naming_id, with_names
+from gateway.api.dialects.dialect import Call, Dialect, creator, with_names
 from gateway.api.generations.creating import Fields, own_fields
 from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.image_values import ImageObject
-from gateway.api.generations.public_ids import KEEVX_IMAGE, KEEVX_VIDEO, parse_id
+from gateway.api.generations.public_ids import KEEVX_IMAGE, KEEVX_VIDEO, parse_id, sent_id
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
 from gateway.api.web.error_format import ErrorAnswer, ErrorFormat, ErrorInfo
 from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
-from gateway.api.web.query import Params, path_id
+from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
@@ -301,12 +301,11 @@ def _reader(dialect: Dialect, kind: Kind, answer: type[Struct]) -> HTTPRouteHand
         """Read one output of a generation."""
         context, key = context_of(request)
         Params.of(request).done()
-        text = path_id(request, "generation_id")
+        text = sent_id(request)
         public = parse_id(text)
         if public is None:
             raise _no_task(text)
-        with naming_id(request):
-            generation = await context.generations.read(public.generation_id, key, kind=kind)
+        generation = await context.generations.read(public.generation_id, key, kind=kind)
         if public.output >= len(generation.outputs):
             raise _no_task(text)
         headers = poll_headers(generation, context.poll_advisor) | cost_header(generation)

@@ -13,7 +13,7 @@ from litestar.response.base import ASGIResponse
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from gateway.api.dialects.dialect import Call, Dialect, links_of, naming_id, problem_of, with_names
+from gateway.api.dialects.dialect import Call, Dialect, links_of, problem_of, with_names
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields
 from gateway.api.generations.public_ids import ID_PATTERN, OPENROUTER, changed_id, public_id, stored_id
@@ -230,8 +230,7 @@ async def delete_video(request: Call) -> ASGIResponse:
     context, key = context_of(request)
     Params.of(request).done()
     deleted = changed_id(request)
-    with naming_id(request):
-        await context.generations.delete(deleted, key, kind="video")
+    await context.generations.delete(deleted, key, kind="video")
     return json_answer(OpenAIVideoDeleted(id=public_id(PREFIX, deleted)))
 
 

@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.api.dialects.dialect import Call, Dialect, creator, links_of, naming_id, reader, with_names
+from gateway.api.dialects.dialect import Call, Dialect, creator, links_of, reader, with_names
 from gateway.api.dialects.openai_videos import OPENROUTER_PATH as PATH
 from gateway.api.dialects.openai_videos import require_ready, size_text
 from gateway.api.generations.content import send_content
@@ -359,8 +359,7 @@ def _content(name: str, base: str) -> HTTPRouteHandler:
     )
     async def video_content(request: Call) -> ASGIResponse:
         """Send the file, as the content path of a generation does; 409 while it is not ready."""
-        with naming_id(request):
-            return await send_content(request, "video", require_ready)
+        return await send_content(request, "video", require_ready)
 
     return video_content
 

@@ -6,7 +6,7 @@ from litestar import post, route
 from litestar.response.base import ASGIResponse
 
 from gateway.api.dialects import foxapi, kling, openai_videos, openrouter, xai
-from gateway.api.dialects.dialect import Answer, Call, Dialect, links_of, naming_id, read_generation
+from gateway.api.dialects.dialect import Answer, Call, Dialect, links_of, read_generation
 from gateway.api.generations.content import send_content
 from gateway.api.generations.creating import create, created_headers, normalised
 from gateway.api.generations.form import read_create
@@ -107,8 +107,7 @@ async def video_content(request: Call) -> ASGIResponse:
     """Send the file, as the content path of a generation does; 409 while it is not ready."""
     _reader_of(request)
     openai_videos.refuse_spritesheet(request)
-    with naming_id(request):
-        return await send_content(request, "video", openai_videos.require_ready)
+    return await send_content(request, "video", openai_videos.require_ready)
 
 
 def _reader_of(request: Call) -> Answer:

@@ -13,14 +13,14 @@ from litestar.datastructures import State
 from litestar.enums import HttpMethod
 from litestar.response.base import ASGIResponse
 
-from gateway.api.generations.public_ids import parse_id, stored_id
+from gateway.api.generations.public_ids import parse_id, sent_id, stored_id
 from gateway.api.web.answers import GET, disposition
 from gateway.api.web.conditional import Validators, is_current, joined_headers, range_applies
 from gateway.api.web.context import Context, key_beside_token
 from gateway.api.web.headers import COST_HEADER, cost_header
 from gateway.api.web.links import CONTENT
 from gateway.api.web.operation import INDEX, Operation
-from gateway.api.web.query import Params, path_id
+from gateway.api.web.query import Params
 from gateway.api.web.streaming import Streamed
 from gateway.artifacts.access import File, Redirect, Stream, Variant
 from gateway.domain.adapter.request import Kind
@@ -144,7 +144,7 @@ async def send_content(request: Call, kind: Kind, check: Callable[[Generation], 
     """
     context: Context = request.app.state.context
     params = Params.of(request)
-    name = path_id(request, "generation_id")
+    name = sent_id(request)
     index, public = params.whole("index", 0, INDEX["maximum"]), parse_id(name)
     if index is None:
         index = 0 if public is None else public.output  # an id may name one output

@@ -18,11 +18,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.api.generations.event_feed import EventFrames, EventView, Feed
-from gateway.api.generations.public_ids import stored_id
+from gateway.api.generations.public_ids import sent_id, stored_id
 from gateway.api.web.answers import GET
 from gateway.api.web.context import context_of
 from gateway.api.web.operation import Operation
-from gateway.api.web.query import Params, path_id
+from gateway.api.web.query import Params
 from gateway.api.web.streaming import Stalled, patient
 from gateway.clock import Clock
 from gateway.domain.adapter.request import Kind
@@ -180,7 +180,7 @@ async def image_events(request: Request[Any, Any, State]) -> ASGIResponse:
 
 async def _events(request: Request[Any, Any, State], kind: Kind) -> ASGIResponse:
     context, key = context_of(request)
-    generation_id = stored_id(path_id(request, "generation_id"))
+    generation_id = stored_id(sent_id(request))
     params = Params.of(request)
     last_event_id = params.last_event_id(request)
     params.done()

@@ -85,7 +85,7 @@ _ROWS = (
         hints=(
             *("file", "files", "image_file", "input_image", "img", "photo", "picture", "image_base64"),
             *("init_image", "first_frame", "first_frame_image", "first_image", "start_frame", "start_image"),
-            *("first_frame_url", "first_frame_image_url"),
+            *("first_frame_url", "first_frame_image_url", "image_start"),
         ),
         form=FormStyle.IMAGE,
         schema={"description": "First frame: URL, data URL, base64 or `file_…`."},
@@ -96,7 +96,7 @@ _ROWS = (
         json_type=OneImage,
         target=_input("last_frame"),
         aliases=("image_tail_url", "image_tail", "end_image_url", "last_frame"),
-        hints=("end_frame", "end_image", "last_frame_image", "last_frame_url", "last_image_url"),
+        hints=("end_frame", "end_image", "image_end", "last_frame_image", "last_frame_url", "last_image_url"),
         form=FormStyle.IMAGE,
         schema={"description": "Last frame: URL, data URL, base64 or `file_…`."},
     ),

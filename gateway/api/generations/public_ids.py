@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from litestar import Request
 
-from gateway.api.web.query import path_id
+from gateway.api.web.query import path_id, show_as_sent
 from gateway.domain.errors import InvalidParameter
 
 OWN = "gen_"
@@ -48,9 +48,17 @@ def stored_id(text: str) -> str:
     return text if public is None else public.generation_id
 
 
+def sent_id(request: Request[Any, Any, Any]) -> str:
+    """Return the id of the generation in the path as the client has sent it. Errors of the request name it so too."""
+    sent = path_id(request, "generation_id")
+    if (stored := stored_id(sent)) != sent:
+        show_as_sent(request, stored, sent)
+    return sent
+
+
 def generation_id(request: Request[Any, Any, Any]) -> str:
     """Return the stored id of the generation that the path names, in whatever dialect the path says it."""
-    return stored_id(path_id(request, "generation_id"))
+    return stored_id(sent_id(request))
 
 
 def changed_id(request: Request[Any, Any, Any]) -> str:
@@ -58,7 +66,7 @@ def changed_id(request: Request[Any, Any, Any]) -> str:
 
     Raises `InvalidParameter` for an id of one further output: its client does not speak of the others.
     """
-    return whole_id(path_id(request, "generation_id"))
+    return whole_id(sent_id(request))
 
 
 def whole_id(text: str) -> str:

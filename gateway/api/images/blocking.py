@@ -109,7 +109,8 @@ def _error_of(generation: Generation, context: Context) -> GatewayError | None:
     if generation.status.terminal:
         problem = summarize(generation).error
         code, message = ("task_failed", "") if problem is None else (problem.code, problem.message)
-        return GenerationFailed(code, f"{message} {read} shows every attempt.".strip(), generation.completed_at)
+        reason = f"{message.rstrip('.')}. " if message else ""  # a provider's text may end without a full stop
+        return GenerationFailed(code, f"{reason}{read} shows every attempt.", generation.completed_at)
     again = (
         f"The generation {generation.id} goes on, and is not lost: read it with {read}, or send the same call again"
         " with its Idempotency-Key to wait for it once more."

@@ -18,6 +18,7 @@ from litestar.types import ASGIApp, ExceptionHandlersMap, Receive, Scope, Send
 from gateway.api.web.context import Context
 from gateway.api.web.error_format import ErrorFormat, ErrorInfo, format_of, openai_error
 from gateway.api.web.near_path import near_path
+from gateway.api.web.query import with_sent_ids
 from gateway.api.web.request_log import ERROR_CODE, log_location
 from gateway.domain.errors import (
     BadRequest,
@@ -116,6 +117,7 @@ def _gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Resp
     if type(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return _unexpected(request, error)
     request.scope["state"][ERROR_CODE] = error.code
+    error.detail = with_sent_ids(request, error.detail)
     return render(error, _request_id(request), _format(request))
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from decimal import Decimal
 from typing import Any
 
 from litestar import Request
@@ -55,4 +56,4 @@ def cost_header(generation: Generation) -> dict[str, str]:
     if not generation.status.terminal:
         return {}
     cost = usage_of(generation).cost_usd
-    return {} if cost is None else {COST: f"{cost:g}"}
+    return {} if cost is None else {COST: format(Decimal(str(cost)).normalize(), "f")}

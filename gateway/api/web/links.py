@@ -13,20 +13,17 @@ TOKEN_GRACE = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Makes the gateway's own URLs of results, with and without tokens."""
+    """Makes the gateway's own URLs of results."""
 
     base: str  # the URLs begin with it
     signer: Signer
-
-    def content(self, generation: Generation, index: int) -> str:
-        """The URL of an output; it needs the client's key."""
-        return f"{self.base}/v1/{generation.kind}s/generations/{generation.id}/content?index={index}"
 
     def opened(self, generation: Generation, index: int, variant: str, until: datetime) -> str:
         """The URL of an archived file with a token: anybody who has it can read the file until `until`.
 
         `variant` is the kind of the generation for the result itself, or "thumbnail".
         """
+        path = f"/v1/{generation.kind}s/generations/{generation.id}/content?index={index}"
         parameter = "" if variant == generation.kind else f"&variant={variant}"
         token = self.signer.sign(CONTENT, generation.id, str(index), variant, until=until + TOKEN_GRACE)
-        return f"{self.content(generation, index)}{parameter}&token={token}"
+        return f"{self.base}{path}{parameter}&token={token}"

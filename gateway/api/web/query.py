@@ -30,6 +30,21 @@ class Paging(Struct, frozen=True, kw_only=True):
     before: str | None
 
 
+_SENT_IDS = "sent_ids"  # of the scope's state: id as it is stored → as the client has sent it
+
+
+def show_as_sent(request: Request[Any, Any, Any], stored: str, sent: str) -> None:
+    """Let errors of this request name an object by the id that the client has sent, and not by the stored one."""
+    request.scope["state"].setdefault(_SENT_IDS, {})[stored] = sent
+
+
+def with_sent_ids(request: Request[Any, Any, Any], text: str) -> str:
+    """Return a message with the ids that the client has sent in place of stored ones."""
+    for stored, sent in request.scope["state"].get(_SENT_IDS, {}).items():
+        text = text.replace(stored, sent)
+    return text
+
+
 def path_id(request: Request[Any, Any, Any], name: str) -> str:
     """The part of the path that the route calls `name`."""
     value: str = request.path_params[name]

@@ -110,9 +110,10 @@ async def test_an_error_has_the_words_of_the_id(gateway: Any) -> None:
 @pytest.mark.parametrize("prefix", ["gen_", "video_", "or_", "xai_", "task_"])
 async def test_an_error_names_the_id_that_the_client_has_sent(gateway: Any, prefix: str) -> None:
     sent = f"{prefix}01JDKQ00000000000000000000"
-    for path in (f"/v1/videos/{sent}", f"/v1/videos/{sent}/content", f"/v1/tasks/{sent}"):
+    own = [f"{VIDEOS}/{sent}", f"{VIDEOS}/{sent}/content", f"{VIDEOS}/{sent}/events"]
+    for path in (*own, f"/v1/videos/{sent}", f"/v1/videos/{sent}/content", f"/v1/tasks/{sent}"):
         answer = await gateway.client.get(path)
-        assert answer.status_code == 404
+        assert answer.status_code == 404, path
         assert f"'{sent}' does not exist" in answer.text
 
 

@@ -140,6 +140,7 @@ async def test_a_field_that_is_not_there_is_named(gateway: Any, way: str) -> Non
         ("base64", {}, "invalid_parameter", "file_data"),
         ("base64", {"file_data": "https://example.com/a.png"}, "invalid_image", "file_data"),
         ("base64", {"file_data": 7}, "invalid_image", "file_data"),
+        ("base64", {"file_data": "!!!"}, "invalid_image", "file_data"),
         ("base64", {"file_data": "iVBORw0KGgo", "auto_cleanup": "perhaps"}, "invalid_parameter", "auto_cleanup"),
         ("base64", {"file_data": "iVBORw0KGgo", "auto_cleanup": {}}, "invalid_parameter", "auto_cleanup"),
         ("base64", {"file_data": "iVBORw0KGgo", "file_name": {}}, "invalid_parameter", "file_name"),

@@ -19,13 +19,13 @@ from gateway.api.dialects.kling.tasks import caller, create_task, find_task, req
 from gateway.api.dialects.kling.views import KlingAnswer, answer_of, changed_at, failure_message
 from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.public_ids import KLING as PREFIX
-from gateway.api.generations.public_ids import public_id
+from gateway.api.generations.public_ids import public_id, sent_id
 from gateway.api.web.answers import GET, json_answer, unix
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo, named_message
 from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
-from gateway.api.web.query import Params, path_id
+from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Status
@@ -191,7 +191,7 @@ async def read_video(request: Call) -> ASGIResponse:
     """Read a generation."""
     context, key = caller(request)
     Params.of(request).done()
-    generation = await find_task(context, key, path_id(request, "generation_id"))
+    generation = await find_task(context, key, sent_id(request))
     view = read_view(generation, context.links(request), request_id_of(request))
     return json_answer(view, poll_headers(generation, context.poll_advisor) | cost_header(generation))
 

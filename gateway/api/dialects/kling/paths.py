@@ -21,10 +21,11 @@ from gateway.api.dialects.kling.views import (
     task_of,
 )
 from gateway.api.generations.public_ids import KLING as PREFIX
+from gateway.api.generations.public_ids import sent_id
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.operation import Operation
-from gateway.api.web.query import Params, path_id
+from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.adapter.request import InputKind
 from gateway.domain.errors import InvalidParameter, NotFound
@@ -170,7 +171,7 @@ def _read(base: str, service: Service, name: str) -> HTTPRouteHandler:
         params = Params.of(request)
         external = params.text(EXTERNAL_TASK_ID, longest=EXTERNAL_TASK_ID_MAX)
         params.done()
-        generation = await find_task(context, key, path_id(request, "generation_id"))
+        generation = await find_task(context, key, sent_id(request))
         if external is not None and generation.request.metadata.get(EXTERNAL_TASK_ID) != external:
             raise NotFound(f"The task has another `{EXTERNAL_TASK_ID}`.", param=EXTERNAL_TASK_ID)
         view = answer_of(generation, context.links(request), request_id_of(request))

@@ -157,7 +157,14 @@ def asks_for_nothing(name: str, value: Any) -> bool:
         case "output_compression" | "partial_images":
             return number(value) in {0, 100}
         case _:
-            return False
+            return name in SWITCHES and switches_off(value)
+
+
+def switches_off(value: Any) -> bool:
+    """Whether a value of Kling's is empty, or has nothing in it that is on: `false`, `{"enabled": false}`."""
+    if isinstance(value, Mapping):
+        return all(map(switches_off, value.values()))
+    return value is False or value == [] or is_empty(value)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
