@@ -17,6 +17,8 @@ from gateway.server import GatewayServer, listen, url_of
 from gateway.settings.load import load
 from gateway.upstream.registry import load_adapters
 
+from ..log_state import logs_as_before
+
 KEY, ADMIN_KEY = "vg_" + "g" * 40, "vg_admin_" + "g" * 40
 POLLING = "first_poll_seconds = 0.2\npoll_seconds = 0.2\npoll_max_seconds = 0.5\n"
 
@@ -32,7 +34,12 @@ class World(NamedTuple):
 @contextmanager
 def running(folder: Path) -> Iterator[World]:
     """Run both servers in a thread, with their files in `folder`."""
-    logs.configure("json", "error")
+    with logs_as_before():
+        logs.configure("json", "error")
+        yield from _running(folder)
+
+
+def _running(folder: Path) -> Iterator[World]:
     ready: Future[tuple[str, GatewayServer]] = Future()
 
     async def serve() -> None:

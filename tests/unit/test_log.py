@@ -18,6 +18,7 @@ from gateway.domain.adapter.request import TextInput, UpstreamRequest
 from gateway.log import FIELD_MAX, READ_MAX, clean, configure, redact
 from gateway.settings.load import Secret
 
+from ..log_state import logs_as_before
 from .cost import ratio
 
 KEY = "sk-live_0123456789abcdef"
@@ -30,16 +31,9 @@ def fail(message: str) -> NoReturn:
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     """Restores the logging configuration of the process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    showwarning = warnings.showwarning
-    root.handlers = []
-    yield
-    logging.captureWarnings(capture=False)
-    warnings.showwarning = showwarning
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
+    with logs_as_before():
+        logging.getLogger().handlers = []
+        yield
 
 
 @pytest.fixture

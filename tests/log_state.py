@@ -1,0 +1,29 @@
+"""Keeps the configuration of logs in a test from reaching the tests after it in the same process."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+_SERVER = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")  # a server sets their levels
+
+
+@contextmanager
+def logs_as_before() -> Iterator[None]:
+    """Restore the logs of the process after the block, in which `gateway.log.configure` may be called."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in _SERVER}
+    showwarning = warnings.showwarning
+    try:
+        yield
+    finally:
+        logging.captureWarnings(capture=False)
+        warnings.showwarning = showwarning
+        root.handlers, root.level = handlers, level
+        for name, earlier in levels.items():
+            logging.getLogger(name).setLevel(earlier)
+        structlog.reset_defaults()
+        structlog.contextvars.clear_contextvars()
