@@ -44,15 +44,13 @@ class ArtifactFolder:
 
     async def read(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
         """See `ArtifactStore`."""
-        with _disk("read"):
-            file = await asyncio.to_thread(self._open, name)
-            with file:
-                while start < stop:
-                    chunk = await asyncio.to_thread(os.pread, file.fileno(), min(CHUNK_BYTES, stop - start), start)
-                    if not chunk:
-                        raise OSError(errno.EIO, "the file is shorter than it was")
-                    start += len(chunk)
-                    yield chunk
+        with _disk("read"), await self._opened(name) as file:
+            while start < stop:
+                chunk = await asyncio.to_thread(os.pread, file.fileno(), min(CHUNK_BYTES, stop - start), start)
+                if not chunk:
+                    raise OSError(errno.EIO, "the file is shorter than it was")
+                start += len(chunk)
+                yield chunk
 
     async def remove(self, names: Sequence[str]) -> None:
         """See `ArtifactStore`."""
@@ -93,6 +91,15 @@ class ArtifactFolder:
                 return None
             return status.st_size if stat.S_ISREG(status.st_mode) else None
 
+    async def _opened(self, name: str) -> FileIO:
+        """Open in a thread. A reader that is cancelled meanwhile, because its client has gone, leaves no open file."""
+        opening = asyncio.create_task(asyncio.to_thread(self._open, name))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close)
+            raise
+
     def _open(self, name: str) -> FileIO:
         path = self._path(name)
         if self._size(name) is None:
@@ -122,6 +129,11 @@ class ArtifactFolder:
                 return folder
             folder = folder.parent
         return folder
+
+
+def _close(opening: asyncio.Task[FileIO]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
 """The artifact store in a folder. tests/e2e/test_artifact_bucket.py has the contract of all artifact stores."""
 
+import asyncio
 import os
 import subprocess
 import sys
 import threading
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +220,29 @@ def test_inputs_are_always_in_a_local_folder(tmp_path: Path, text: str, path: st
 def test_settings_that_do_not_go_together_stop_the_start(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{message}"):
         settings_of(tmp_path, text)
+
+
+async def test_a_reader_that_is_cancelled_while_the_file_is_opened_leaves_it_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = ArtifactFolder(tmp_path)
+    await put(artifacts, VIDEO)
+    is_open, go_on = threading.Event(), threading.Event()
+    opened: list[FileIO] = []
+
+    def open_slowly(path: Path) -> FileIO:
+        opened.append(FileIO(path))
+        is_open.set()
+        go_on.wait(10)
+        return opened[0]
+
+    monkeypatch.setattr("gateway.artifacts.folder.FileIO", open_slowly)
+    reading = asyncio.create_task(read(artifacts, VIDEO))
+    await asyncio.to_thread(is_open.wait, 10)
+    reading.cancel()
+    await asyncio.wait([reading])
+    go_on.set()
+    opening = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*opening)
+    await asyncio.sleep(0)  # the callback of the task runs now
+    assert opened[0].closed
