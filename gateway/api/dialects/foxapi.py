@@ -11,14 +11,14 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
-from gateway.api.dialects.dialect import Call, Dialect, creator, links_of, problem_of, reader, with_names
+from gateway.api.dialects.dialect import Call, Dialect, creator, problem_of, reader, with_names
 from gateway.api.generations.creating import Fields
 from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.foxapi_fields import PROVIDER, with_options
 from gateway.api.generations.parameters import CreateVideo
 from gateway.api.generations.public_ids import FOXAPI as PREFIX
 from gateway.api.web.answers import json_answer, unix
-from gateway.api.web.context import context_of
+from gateway.api.web.context import Context
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
@@ -160,8 +160,9 @@ FOXAPI = Dialect(id_prefix=PREFIX, own_paths=("/foxapi/",), error=error, read=fi
 
 def answer(request: Call, generation: Generation, headers: Mapping[str, str]) -> ASGIResponse:
     """The answer to a create, and to a read at any path that FoxAPI shares."""
-    usual_seconds = context_of(request)[0].poll_advisor.usual_seconds(generation)
-    return json_answer(task_view(generation, links_of(request), usual_seconds), dict(headers))
+    context: Context = request.app.state.context  # the key was checked before the generation was read
+    usual_seconds = context.poll_advisor.usual_seconds(generation)
+    return json_answer(task_view(generation, context.links(request), usual_seconds), dict(headers))
 
 
 create_task = creator(

@@ -167,7 +167,7 @@ async def _files(
                     files[output.index] = source
             elif response_format is not None:
                 files[output.index] = await _copied(generation, context, output.index)
-    except BaseException:
+    except BaseException:  # also a cancelled call leaves no copies behind
         await context.artifacts.remove_copies(file for file in files.values() if isinstance(file, Copied))
         raise
     return files

@@ -33,7 +33,7 @@ URLS: dict[str, Callable[[Generation], Any]] = {
     "foxapi result_data": lambda value: [file.url for file in foxapi.task_view(value, LINKS).result_data or ()],
     "keevx": lambda value: [keevx.task_view(value, 0, LINKS).video_url],  # type: ignore[union-attr]  # it is a video
     "keevx callback": lambda value: [keevx.callback_body(value, 0, LINKS)["data"]["video_url"]],
-    "kling": lambda value: [video.url for video in task_of(value, LINKS).task_result.videos],  # type: ignore[union-attr]
+    "kling": lambda value: [video.url for video in task_of(value, LINKS).task_result.videos],  # type: ignore[union-attr]  # done
     "relay": lambda value: [answer_of(value, LINKS, "req_1").url],
     "new-api": lambda value: [new_api_view(value, LINKS, "req_1").data.result_url],
 }

@@ -37,7 +37,7 @@ INFOS = st.builds(
 def test_any_body_is_read_or_refused(body: dict[str, Any], images: bool) -> None:
     dialect, kind = (keevx.KEEVX_IMAGES, "image") if images else (keevx.KEEVX, "video")
     try:
-        wanted = normalise(dialect.read(body), lambda _: "file_1", kind=kind)  # type: ignore[arg-type]
+        wanted = normalise(dialect.read(body), lambda _: "file_1", kind=kind)  # type: ignore[arg-type]  # the name is enough
     except GatewayError as error:
         refused: GatewayError | None = error
     else:

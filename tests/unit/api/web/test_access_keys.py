@@ -22,7 +22,7 @@ class StoppedClock:
         return NOW
 
     def call_later(self, seconds: float, callback: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError  # nothing here waits
 
 
 KEYS = AccessKeys({ACCESS: SECRET, "another-access-key": "t" * 40}, StoppedClock())
