@@ -33,7 +33,7 @@ from gateway.engine.sweeper import Sweeper
 from gateway.fetch.fetcher import Fetcher
 from gateway.generations.catalog import Catalog
 from gateway.generations.event_stream import EventStreamSource
-from gateway.generations.notifier import Capacity, Notifier
+from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
@@ -57,6 +57,7 @@ from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.settings.load import Settings
+from gateway.sharing.room import Room
 from gateway.store.files import FileLimits
 from gateway.store.opening import open_store
 from gateway.telemetry import Observer
@@ -311,7 +312,7 @@ def build_context(
         files=inputs.files,
         remote_images=RemoteImages(inputs.fetcher),
         unanswered=Unanswered(base.clock),
-        downloads=Capacity(server.max_downloads, "downloads are under way"),
+        downloads=Room(server.max_downloads, f"{server.max_downloads:,} downloads are under way already."),
         ready=ready,
         health_warnings=health_warnings,
         clock=base.clock,

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from gateway.api.generations.views import Deleted
 from gateway.api.web.answers import GET, disposition, json_answer, unix
+from gateway.api.web.client import note_link
 from gateway.api.web.context import Context, context_of, key_beside_token
 from gateway.api.web.json_body import read_body
 from gateway.api.web.lists import Listed
@@ -179,6 +180,8 @@ class FileController(Controller):
         file = None if token is None else await context.files.admitted(file_id, token)
         if file is None:
             file = await context.files.get(file_id, key_beside_token(request, context, token))
+        else:
+            note_link(request, file.id)
         params.done()
         chunks = await context.files.content(file)
         headers = {

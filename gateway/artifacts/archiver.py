@@ -36,10 +36,10 @@ from gateway.media.image_header import IMAGE_MAX, inspect
 from gateway.media.image_result import EXTENSIONS as IMAGE_EXTENSIONS
 from gateway.media.image_result import ImageChecker, NotChecked
 from gateway.media.video_header import Media, read_media
+from gateway.sharing.limiter import FairLimiter
 from gateway.store.artifacts import BEGUN_LIFE
 from gateway.store.port import Store
 from gateway.telemetry import ArchiveFinished, Observer
-from gateway.upstream.limiter import FairLimiter
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()

@@ -151,10 +151,10 @@ async def _make(request: Call, context: Context, key: str, wanted: Normalised, p
     keep = partial(context.unanswered.add, key, wanted.request)
     try:
         # The place is taken before the create: refused after it, the call would have bought what it cannot answer.
-        with context.generations.place():
+        with context.generations.place(key) as place:
             created = await _create_or_take_up(request, context, key, wanted)
             with _kept_for_repeats(request, keep, created.generation.id):
-                generation = await until_ended(request, context, created.generation)
+                generation = await until_ended(request, context, created.generation, place)
     except Overloaded as error:
         error.detail += " With `?async=true` the call does not wait, and needs no place."
         raise
