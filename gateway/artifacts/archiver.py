@@ -147,7 +147,7 @@ class Archiver:
                 async with aclosing(download.chunks()) as chunks:
                     written = await self._writer.write(chunks, partial, RESULT_MAX, flush=self._artifacts.flushes)
                 media = await self._media(generation.kind, partial, download.broke_off)
-                thumbnail_type = await self._fetch_thumbnail(output, thumbnail)
+                thumbnail_type = await self._fetch_thumbnail(output, thumbnail, generation.owner)
             archived = self._archived(generation, output, written, media, thumbnail_type)
             names = [name for name in (archived.name, archived.thumbnail) if name is not None]
             if not await self._store.archived_files.announce(generation.id, names, began + BEGUN_LIFE):
@@ -215,7 +215,7 @@ class Archiver:
             thumbnail_type=thumbnail_type,
         )
 
-    async def _fetch_thumbnail(self, output: Output, to: Path) -> str | None:
+    async def _fetch_thumbnail(self, output: Output, to: Path, client: str) -> str | None:
         """Write the provider's own thumbnail to `to` and return its media type.
 
         `None` when the provider gave none, or the link of the result itself, or when it cannot be fetched quickly.
@@ -225,7 +225,11 @@ class Archiver:
             return None
         try:
             async with self._fetcher.get(
-                url, max_bytes=IMAGE_MAX, timeout_seconds=THUMBNAIL_SECONDS, open_headers={"Accept": THUMBNAIL_ACCEPT}
+                url,
+                client=client,
+                max_bytes=IMAGE_MAX,
+                timeout_seconds=THUMBNAIL_SECONDS,
+                open_headers={"Accept": THUMBNAIL_ACCEPT},
             ) as fetched:
                 if not fetched.is_whole:
                     check_answer(fetched, self._clock)

@@ -225,7 +225,7 @@ class InputPreparer:
         why = self._failed_fetches.get(remembered)
         if why is None:
             try:
-                content, facts = await self._fetch(url, min(max_bytes or IMAGE_MAX, IMAGE_MAX), param)
+                content, facts = await self._fetch(url, generation.owner, min(max_bytes or IMAGE_MAX, IMAGE_MAX), param)
             except _FetchFailed as error:
                 why = str(error)
                 self._failed_fetches[remembered] = why
@@ -252,26 +252,27 @@ class InputPreparer:
                     return True
         return False
 
-    async def _fetch(self, url: str, max_bytes: int, param: str) -> tuple[bytes, ImageFacts]:
+    async def _fetch(self, url: str, client: str, max_bytes: int, param: str) -> tuple[bytes, ImageFacts]:
         """The image at a URL and what it is, after two tries at most. Raises `_FetchFailed` or `InputRefused`.
 
         Its server may be busy for a moment, and a transfer may break off. An image that is damaged both times goes to
         no route at all: providers charge for a damaged image, whatever they make of it.
         """
         try:
-            return await self._fetch_once(url, max_bytes, param)
+            return await self._fetch_once(url, client, max_bytes, param)
         except (_TryAgain, DamagedImage) as error:
             log.info("image_fetch_failed", param=param, error=str(error))
         await sleep(self._clock, FETCH_AGAIN_SECONDS)
         try:
-            return await self._fetch_once(url, max_bytes, param)
+            return await self._fetch_once(url, client, max_bytes, param)
         except DamagedImage as error:
             raise _refused(param, error.detail, elsewhere=False) from error
 
-    async def _fetch_once(self, url: str, max_bytes: int, param: str) -> tuple[bytes, ImageFacts]:
+    async def _fetch_once(self, url: str, client: str, max_bytes: int, param: str) -> tuple[bytes, ImageFacts]:
         try:
             async with self._fetcher.get(
                 url,
+                client=client,
                 max_bytes=max_bytes,
                 timeout_seconds=FETCH_TIMEOUT_SECONDS,
                 open_headers={"Accept": "image/png,image/jpeg,image/webp,image/*;q=0.8,*/*;q=0.5"},

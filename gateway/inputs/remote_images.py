@@ -38,7 +38,7 @@ class RemoteImages:
             )
         self._open[key] += 1
         try:
-            return await self._fetch(url)
+            return await self._fetch(url, key)
         except FetchTooLarge as error:
             why = f"the image has more than {IMAGE_MAX // 2**20} MB, the most that is taken"
             raise _refused(param, why) from error
@@ -49,9 +49,9 @@ class RemoteImages:
             if not self._open[key]:
                 del self._open[key]
 
-    async def _fetch(self, url: str) -> bytes:
+    async def _fetch(self, url: str, key: str) -> bytes:
         async with self._fetcher.get(
-            url, max_bytes=IMAGE_MAX, timeout_seconds=TIMEOUT_SECONDS, open_headers=_ACCEPT
+            url, client=key, max_bytes=IMAGE_MAX, timeout_seconds=TIMEOUT_SECONDS, open_headers=_ACCEPT
         ) as fetched:
             if not fetched.is_whole:
                 raise FetchFailed(f"its server answered with HTTP status {fetched.status}")
