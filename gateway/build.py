@@ -104,7 +104,7 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
     settings = base.settings
     # Each purpose has a fetcher of its own, so that host names that no DNS server answers delay only one purpose.
     fetcher = Fetcher(settings.fetch.allow)
-    blobs = Blobs(settings.artifacts.path / "inputs", base.clock)
+    blobs = Blobs(settings.artifacts.path / "inputs", base.clock, min_free_bytes=settings.artifacts.min_free_bytes)
     public_url = settings.server.public_url
     inputs = InputPreparer(
         store=base.store,

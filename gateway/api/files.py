@@ -19,7 +19,7 @@ from gateway.api.web.lists import Listed
 from gateway.api.web.multipart import Part, parts_of
 from gateway.api.web.operation import BINARY, PAGE, Operation, page_of
 from gateway.api.web.query import Params, path_id
-from gateway.api.web.small_body import BODY_ERRORS
+from gateway.api.web.small_body import INPUT_ERRORS
 from gateway.api.web.streaming import Streamed
 from gateway.domain.errors import InvalidForm, InvalidParameter, UnknownParameter
 from gateway.store.files import StoredFile, is_file_id
@@ -81,7 +81,7 @@ class FileController(Controller):
             " because an Idempotency-Key is ignored",
             form=_UPLOAD,
             answer=FileView,
-            errors=BODY_ERRORS,
+            errors=INPUT_ERRORS,
         ),
     )
     async def upload(self, request: Call) -> ASGIResponse:

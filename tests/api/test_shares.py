@@ -1,12 +1,15 @@
 """What is limited is shared: a client that holds all of it gives way to another client, not to its own requests."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 
 from gateway.api.web.streaming import CUT
+
+from .test_files import PNG
 
 VIDEOS = "/v1/videos/generations"
 JSON = {"content-type": "application/json"}
@@ -109,3 +112,20 @@ async def test_a_download_over_a_link_is_cut_when_the_owner_needs_its_place(star
     await asyncio.wait_for(held[1].task, 5)
     assert (held[0].is_cut.is_set(), held[1].is_cut.is_set()) == (False, True)
     held[0].task.cancel()
+
+
+async def test_a_disk_that_is_nearly_full_takes_no_images_but_other_creates(start: Any, check_error: Any) -> None:
+    gateway = await start(f"artifacts.min_free_bytes = {2**50}")
+    image = "data:image/png;base64," + base64.b64encode(PNG).decode()
+    body = {"model": "foxapi/kling-v3-image-to-video", "prompt": "A beach.", "image": image}
+
+    refused = await gateway.client.post(VIDEOS, json=body)
+    uploaded = await gateway.client.post(
+        "/v1/files", data={"purpose": "vision"}, files={"file": ("a.png", PNG, "image/png")}
+    )
+
+    for answer in (refused, uploaded):
+        assert "nearly full" in check_error(answer, 507, "insufficient_storage")
+        assert int(answer.headers["retry-after"]) > 1
+    assert gateway.rows()["generations"] == gateway.rows()["files"] == 0
+    assert (await gateway.client.post(VIDEOS, json={**body, "image": "https://example.com/a.png"})).status_code == 200

@@ -28,7 +28,7 @@ from gateway.api.web.context import Context, context_of
 from gateway.api.web.headers import header
 from gateway.api.web.operation import Operation, form_of
 from gateway.api.web.query import Params
-from gateway.api.web.small_body import BODY_ERRORS
+from gateway.api.web.small_body import INPUT_ERRORS
 from gateway.domain.adapter.request import TextInput
 from gateway.domain.errors import BadRequest, GatewayError, InvalidParameter, NotFound, Overloaded
 from gateway.generations.kind import ROOT
@@ -69,7 +69,7 @@ def _operation(name: str, summary: str) -> Operation:
         answer=ImagesAnswer,
         other_answers=(GenerationView,),
         answer_headers={**CREATED_HEADERS, "Preference-Applied": "`respond-async` if the request preferred it"},
-        errors=(*BODY_ERRORS, 404, 409, 422, 502, 504),
+        errors=(*INPUT_ERRORS, 404, 409, 422, 502, 504),
     )
 
 
