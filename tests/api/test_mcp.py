@@ -183,7 +183,7 @@ async def test_the_list_of_tools_is_short(gateway: Any) -> None:
     assert len(answer.content) < 15_000, "every model that uses the tools reads it"
 
 
-async def test_models_are_listed_in_short_and_one_in_detail(start: Any) -> None:
+async def test_models_are_listed_in_short_and_a_model_in_detail(start: Any) -> None:
     models = "\n".join(f'kling-v9-{number} = {{like = "kling-v3-text-to-video"}}' for number in range(60))
     gateway = await start(f"[providers.foxapi.models]\n{models}")
 
@@ -201,8 +201,8 @@ async def test_models_are_listed_in_short_and_one_in_detail(start: Any) -> None:
     assert "after" not in rest["note"]
     every = [model["id"] for model in first["data"] + rest["data"]]
     assert every == [model["id"] for model in (await gateway.client.get("/v1/models")).json()["data"]]
-    (one,) = [model for model in first["data"] if model["id"] == MODEL]
-    assert (one["makes"], one["inputs"], one["routes"]) == (["video"], ["text"], 1)
+    (short,) = [model for model in first["data"] if model["id"] == MODEL]
+    assert (short["makes"], short["inputs"], short["routes"]) == (["video"], ["text"], 1)
     detail, size = await listed(model="auto")
     assert (len(detail["data"][0]["routes"]), size < 20_000) == (8, True)
     assert "first 8 of " in detail["note"]

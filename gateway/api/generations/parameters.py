@@ -139,8 +139,8 @@ _ROWS = (
         target=setting("aspect_ratio", str),
         hints=("aspect", "orientation", "ratio"),
         schema={
-            "description": f"Width to height, also as `16/9`, `1280x720`, `1.78` or `landscape`. {NEAREST} With an image"
-            " some models use the ratio of the image. They refuse another ratio, or ignore it with `nearest`.",
+            "description": f"Width to height, also as `16/9`, `1280x720`, `1.78` or `landscape`. {NEAREST} With an"
+            " image some models use the ratio of the image. They refuse another ratio, or ignore it with `nearest`.",
             "examples": ["16:9", "9:16", "1:1"],
         },
     ),

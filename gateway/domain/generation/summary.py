@@ -238,11 +238,14 @@ def cancellation_of(generation: Generation) -> Cancellation | None:
     """Whether a provider had started, or may have, before the cancel; `None` if the generation was not cancelled."""
     if generation.status is not Status.CANCELLED:
         return None
-    started = any(
-        attempt.state in _MAY_HAVE_STARTED or attempt.accepted_at is not None for attempt in generation.attempts
-    )
-    message = "A provider had started; it cannot be stopped and may bill." if started else "No provider had started."
-    return Cancellation(provider_started=started, message=message)
+    attempts = generation.attempts
+    if any(attempt.state is AttemptState.ACCEPTED or attempt.accepted_at is not None for attempt in attempts):
+        message = "A provider had accepted the work; it cannot be stopped and may bill."
+        return Cancellation(provider_started=True, message=message)
+    if any(attempt.state in _MAY_HAVE_STARTED for attempt in attempts):
+        message = "A submit was on its way: the provider may have started, cannot be stopped and may bill."
+        return Cancellation(provider_started=True, message=message)
+    return Cancellation(provider_started=False, message="No provider had started.")
 
 
 def error_of(generation: Generation) -> Problem | None:
