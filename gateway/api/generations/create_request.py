@@ -23,7 +23,7 @@ from gateway.domain.errors import InvalidImage, InvalidParameter
 from gateway.domain.generation.model import GenerationRequest, WebhookFormat
 from gateway.domain.parameters.spellings import Size
 from gateway.domain.public_addresses import Network
-from gateway.generations.no_route import NoSuitableRoute
+from gateway.generations.no_route import NoSuitableRoute, name_of
 from gateway.generations.service import InlineFile
 from gateway.media.image_header import inspect
 
@@ -64,10 +64,11 @@ class Normalised:
             renamed.members = {"routes": [left_out_view(route) for route in renamed.left_out]}
             raise renamed from error
         except (InvalidImage, InvalidParameter) as error:
-            field = error.param or ""
-            error.param = self.names.get(field, error.param)
-            if field.startswith(OPTIONS):
-                error.detail = error.detail.replace(f"`{field}`", f"`{error.param}`")
+            if (param := error.param) is not None:
+                error.param = name_of(param, self.names)
+                if param.startswith(OPTIONS):
+                    error.detail = error.detail.replace(f"`{param}`", f"`{error.param}`")
+            error.detail = error.detail.replace(f"`{OPTIONS}", f"`{name_of(OPTIONS, self.names)}")
             raise
 
 
