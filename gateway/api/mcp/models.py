@@ -16,7 +16,7 @@ _CUT = "Only the first {shown} of {count} routes are listed. Each is a model of 
 
 
 def page(models: Sequence[ModelView], after: str | None) -> dict[str, Any]:
-    """The models that follow `after`, in short; all names are in `models`, which are in the order of the configuration."""
+    """The models that follow the one named `after`, in short; `models` has the order of the configuration."""
     names = [model.id for model in models]
     begin = 0 if after is None else names.index(after) + 1
     shown = models[begin : begin + PAGE_MAX]

@@ -20,10 +20,11 @@ DEFAULT_MODEL = "kling-v1"  # Kling's page: what a missing `model_name` means
 # new-api sends it with every model.
 DEFAULT_CFG_SCALE = 0.5
 _OWN = {"model_name": "model", "sound": "generate_audio", "image_tail": "last_image", "callback_url": "webhook_url"}
-# Fields of Kling that are no fields of every route. Their empty values and defaults ask for nothing.
+# Fields of Kling that the create of the gateway does not have. Their empty values and defaults ask for nothing.
 _OPTION = (
-    "is {what}, an option that only a Kling relay takes: send it as"
-    ' `"provider_options": {{"kling_relay": {{"{name}": …}}}}`, with a model of the relay, such as `kling_relay/kling-v1`.'
+    "is {what}, an option that only a Kling relay takes: send it as `"
+    '"provider_options": {{"kling_relay": {{"{name}": …}}}}`, with a model of the relay, such as'
+    " `kling_relay/kling-v1`."
 )
 _NO_FIELD = "is not a field of the gateway's create."
 _BRUSH = "Kling's motion brush"
