@@ -65,6 +65,29 @@ async def test_a_call_answers_with_images_that_decode(gateway: Gateway) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("asked", "changed"),
+    [
+        (
+            {"size": "1024x1024", "quality": "standard"},
+            [("size", "1024x1024", "90x90")],
+        ),  # the sandbox makes small ones
+        ({"quality": "high"}, []),
+        ({"size": "256x256"}, [("size", "256x256", "90x90")]),
+        ({"size": "90x90", "quality": "high"}, [("quality", "high", "1K")]),
+        ({"width": 512, "height": 512, "n": 2}, [("size", "512x512", "90x90")]),
+    ],
+)
+async def test_a_size_or_quality_that_was_changed_is_a_warning(
+    gateway: Gateway, asked: dict[str, Any], changed: list[tuple[str, str, str]]
+) -> None:
+    answer = (await call(gateway, json={**BODY, **asked})).json()
+    warned = [(warning["param"], warning["from"], warning["to"]) for warning in answer["warnings"] if "from" in warning]
+    assert warned == changed
+    read = await gateway.client.get(f"{IMAGES}/{answer['id']}")
+    assert read.json()["warnings"] == answer["warnings"]
+
+
 async def test_an_edit_sends_the_images_of_its_form_to_the_provider(gateway: Gateway) -> None:
     file = io.BytesIO()
     Image.new("RGB", (400, 400), "teal").save(file, "PNG")

@@ -102,13 +102,15 @@ def normalise(
         values["model"], names["model"] = ANY_MODEL, "model"
     if "webhook_url" in values:
         check_webhook_url(values["webhook_url"], names["webhook_url"], fetch_allow)
-    size = expand_size(values, names, kind)
+    size, plain_quality = expand_size(values, names, kind)
     names = absent | names
     files: dict[str, InlineFile] = {}
     request = GenerationRequest(
         input=_input(values, names, _Files(files, name_file)),
         kind=kind,
         settings=Settings(**_held(values, table, Holder.SETTINGS)),
+        size=f"{size.width}x{size.height}" if size is not None and kind == "image" else None,
+        plain_quality=plain_quality,
         **_held(values, table, Holder.REQUEST),
     )
     answer = _held(values, table, Holder.ANSWER)
