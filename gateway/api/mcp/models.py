@@ -43,7 +43,7 @@ def _short(model: ModelView) -> dict[str, Any]:
         for route in model.routes
         for price in route.prices
     ]
-    short = {
+    short: dict[str, Any] = {
         "id": model.id,
         "makes": _all(capabilities, "kind"),
         "inputs": _all(capabilities, "inputs"),
@@ -55,7 +55,8 @@ def _short(model: ModelView) -> dict[str, Any]:
     for name in ("per_clip", "per_second"):
         if values := [price[name] for price in prices if name in price]:
             short[f"usd_{name}_from"] = min(values)
-    return _present(short)
+    present: dict[str, Any] = _present(short)
+    return present
 
 
 def _all(capabilities: Iterable[CapabilityView], name: str) -> list[str]:

@@ -309,7 +309,7 @@ def _of_size(generation: Generation) -> Iterator[Deviation]:
 
 
 def _size_of(output: Output) -> str | None:
-    """WIDTHxHEIGHT of the image of an output; None while there is none, or its size is not known."""
+    """WIDTHxHEIGHT of the image of an output; None before it is completed, or if its size is not known."""
     file = output.kept or output.artifact
     if output.status is not Status.COMPLETED or file is None or file.width is None or file.height is None:
         return None
