@@ -1,12 +1,17 @@
 """Fetches an image that a client wants to have stored, through the fetcher that is guarded against SSRF."""
 
+import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 
 from gateway.domain.errors import InvalidImage, Overloaded
 from gateway.fetch.fetcher import Fetcher, FetchFailed, FetchRefused, FetchTooLarge
 from gateway.media.image_header import IMAGE_MAX
+from gateway.sharing.room import Room
 
 log = structlog.get_logger()
 FETCHES_MAX = 8  # at the same time: each holds a whole image in memory
@@ -24,12 +29,26 @@ class RemoteImages:
         self._fetcher = fetcher
         self._open: Counter[str] = Counter()  # by API key
 
-    async def get(self, url: str, param: str, key: str) -> bytes:
+    @asynccontextmanager
+    async def fetched(self, url: str, param: str, key: str, room: Room) -> AsyncIterator[bytes]:
         """The bytes at a URL, at most `IMAGE_MAX`; whether they are an image is not checked here.
 
-        `key` is the API key of the client that named the URL. Raises `InvalidImage` with the reason for what cannot be
-        fetched, and `Overloaded`.
+        They count in `room` until the end of the block. `key` is the API key of the client that named the URL. Raises
+        `InvalidImage` with the reason for what cannot be fetched, and `Overloaded`.
         """
+        with room.place(key, size=0) as place:
+            try:
+                async with asyncio.timeout(None) as until_lost:
+                    place.when_lost = partial(until_lost.reschedule, 0)
+                    content = await self._get(url, param, key, partial(room.grow, place))
+            except TimeoutError as error:
+                if not place.is_lost:
+                    raise
+                raise room.full() from error
+            place.when_lost = None  # what has arrived is stored in a moment
+            yield content
+
+    async def _get(self, url: str, param: str, key: str, count: Callable[[int], None]) -> bytes:
         if self._open.total() >= FETCHES_MAX:
             raise Overloaded(f"{FETCHES_MAX} images are being fetched already.", retry_after=BUSY_SECONDS)
         if self._open[key] >= FETCHES_PER_KEY:
@@ -38,7 +57,7 @@ class RemoteImages:
             )
         self._open[key] += 1
         try:
-            return await self._fetch(url, key)
+            return await self._fetch(url, key, count)
         except FetchTooLarge as error:
             why = f"the image has more than {IMAGE_MAX // 2**20} MB, the most that is taken"
             raise _refused(param, why) from error
@@ -49,13 +68,17 @@ class RemoteImages:
             if not self._open[key]:
                 del self._open[key]
 
-    async def _fetch(self, url: str, key: str) -> bytes:
+    async def _fetch(self, url: str, key: str, count: Callable[[int], None]) -> bytes:
         async with self._fetcher.get(
             url, client=key, max_bytes=IMAGE_MAX, timeout_seconds=TIMEOUT_SECONDS, open_headers=_ACCEPT
         ) as fetched:
             if not fetched.is_whole:
                 raise FetchFailed(f"its server answered with HTTP status {fetched.status}")
-            return b"".join([chunk async for chunk in fetched.chunks()])
+            chunks: list[bytes] = []
+            async for chunk in fetched.chunks():
+                count(len(chunk))
+                chunks.append(chunk)
+            return b"".join(chunks)
 
 
 def _refused(param: str, why: str) -> InvalidImage:

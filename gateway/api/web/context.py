@@ -48,6 +48,7 @@ class Context:
     signer: Signer
     files: FileLibrary
     remote_images: RemoteImages
+    bodies: Room  # what all requests together hold in memory
     unanswered: Unanswered
     downloads: Room
     health_warnings: Callable[[], list[str]]  # problems that do not stop the traffic, for operators
