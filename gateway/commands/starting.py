@@ -9,7 +9,7 @@ from contextlib import contextmanager
 def without_collections() -> Iterator[None]:
     """Pause the garbage collector while modules are imported and services are built.
 
-    Hardly any object that they make is garbage, but the collector looks at all of them, again and again.
+    Nearly all objects made then are in use until the end, but the collector would look at them again and again.
     """
     was_enabled = gc.isenabled()
     gc.disable()
