@@ -18,6 +18,7 @@ from gateway.commands.client import DEFAULT_URL
 from gateway.commands.generate import GIVE_UP_SECONDS, Following, Server, body_of
 from gateway.commands.generate import generate as run_generate
 from gateway.commands.generate import watch as run_watch
+from gateway.commands.starting import without_collections
 from gateway.commands.terminal import warn
 from gateway.domain.errors import ConfigurationError
 from gateway.sandbox.media import missing
@@ -109,7 +110,8 @@ def cli() -> None:
 )
 def serve(**given: Any) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then wait for running submits. A second signal ends it at once."""
-    from gateway.commands.serve import serve as run
+    with without_collections():
+        from gateway.commands.serve import serve as run
 
     sys.exit(run(given["config"], given["host"], given["port"], accept_clock=given["accept_clock"]))
 
