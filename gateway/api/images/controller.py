@@ -17,7 +17,7 @@ from gateway.api.generations.controller import (
     generation_controller,
 )
 from gateway.api.generations.create_request import Normalised
-from gateway.api.generations.creating import Read, create, normalised, own_fields
+from gateway.api.generations.creating import Read, create, let_go, normalised, own_fields
 from gateway.api.generations.form import read_create
 from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, CreateImage
 from gateway.api.generations.views import GenerationView, generation_view
@@ -77,8 +77,7 @@ async def generate(request: Call, read: Read = own_fields) -> ASGIResponse:
     """Make images. `read` gives the fields of a create request in a body of another dialect."""
     context, key = context_of(request)
     preference = _preference(request)
-    body = await read_create(request, context.max_body_bytes, IMAGE_PARAMETERS)
-    wanted = await normalised(body, context, key, read, "image")
+    wanted = await _wanted(request, context, key, read)
     return await _make(request, context, key, wanted, preference)
 
 
@@ -86,8 +85,7 @@ async def edit(request: Call, read: Read = own_fields) -> ASGIResponse:
     """Make images from other images. Raises `InvalidParameter` for a body without any."""
     context, key = context_of(request)
     preference = _preference(request)
-    body = await read_create(request, context.max_body_bytes, IMAGE_PARAMETERS)
-    wanted = await normalised(body, context, key, read, "image")
+    wanted = await _wanted(request, context, key, read)
     if isinstance(wanted.request.input, TextInput):
         raise InvalidParameter(
             f"`image` is required: the image to start from, or several. {ROOT['image']} makes images from a prompt"
@@ -95,6 +93,11 @@ async def edit(request: Call, read: Read = own_fields) -> ASGIResponse:
             param="image",
         )
     return await _make(request, context, key, wanted, preference)
+
+
+async def _wanted(request: Call, context: Context, key: str, read: Read) -> Normalised:
+    body = await read_create(request, context.max_body_bytes, IMAGE_PARAMETERS)
+    return await normalised(body, context, key, read, "image")
 
 
 @post(
@@ -153,6 +156,7 @@ async def _make(request: Call, context: Context, key: str, wanted: Normalised, p
         # The place is taken before the create: refused after it, the call would have bought what it cannot answer.
         with context.generations.place(key) as place:
             created = await _create_or_take_up(request, context, key, wanted)
+            let_go(request, wanted)  # the wait may be long, and the images are stored
             with _kept_for_repeats(request, keep, created.generation.id):
                 generation = await until_ended(request, context, created.generation, place)
     except Overloaded as error:
