@@ -2,18 +2,29 @@
 
 import asyncio
 import base64
+import io
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+from PIL import Image
 
 from gateway.api.web.streaming import CUT
 
 from .test_files import PNG
 
+
+def picture_of(pixels: bytes) -> bytes:
+    out = io.BytesIO()
+    Image.frombytes("RGB", (200, 200), pixels).save(out, "PNG")
+    return out.getvalue()
+
+
 VIDEOS = "/v1/videos/generations"
 JSON = {"content-type": "application/json"}
 LARGE = b"x" * 250_000
+NOISE = picture_of(random.Random(1).randbytes(200 * 200 * 3))
 
 
 class Unfinished:
@@ -112,6 +123,21 @@ async def test_a_download_over_a_link_is_cut_when_the_owner_needs_its_place(star
     await asyncio.wait_for(held[1].task, 5)
     assert (held[0].is_cut.is_set(), held[1].is_cut.is_set()) == (False, True)
     held[0].task.cancel()
+
+
+async def test_a_call_that_waits_for_its_images_holds_no_body(gateway: Any) -> None:
+    bodies = gateway.application.litestar.state.context.bodies
+    body = {"prompt": "A lake", "image": "data:image/png;base64," + base64.b64encode(NOISE).decode()}
+
+    waiting = asyncio.create_task(gateway.client.post("/v1/images/edits", json=body))
+    for _ in range(20):
+        await gateway.clock.advance(1)
+        if gateway.upstream.submits:
+            break
+
+    assert gateway.upstream.submits
+    assert bodies.taken == 0
+    waiting.cancel()
 
 
 async def test_a_disk_that_is_nearly_full_takes_no_images_but_other_creates(start: Any, check_error: Any) -> None:
