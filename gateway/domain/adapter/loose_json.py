@@ -58,7 +58,7 @@ def json_value(body: bytes) -> object:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         pass
     if len(body) > _LOOSE_MAX:
-        raise ValueError("the body is not JSON and too large to look for an object in it")
+        raise ValueError("the body is not JSON, and too large to look for an object in it")
     for text in _texts(body):
         try:
             value = _unquoted(_DECODER.decode(text.strip("\0\ufeff \t\r\n")))
@@ -71,7 +71,7 @@ def json_value(body: bytes) -> object:
             value = _one_object(candidate)
             if value is not None:
                 return value
-    raise ValueError("the body holds no JSON object that is whole")
+    raise ValueError("the body is not JSON and has no whole object in it")
 
 
 def _integer(digits: str) -> int | None:
