@@ -24,7 +24,7 @@ from gateway.store.artifacts import BEGUN_LIFE
 from gateway.store.port import Store
 
 log = structlog.get_logger()
-PROCESSES_MAX = 2  # decoders at the same time: thumbnails must not take the machine from the requests
+PROCESSES_MAX = 1  # decoders at the same time: thumbnails must not take the machine from the requests
 FRAME_SECONDS = 20.0  # for one frame, the start of the process included
 PENDING_MAX = 1000  # results that wait for their record in the ledger, or for their drawing; each holds a local file
 STORE_RETRY_SECONDS = 1.0  # until a ledger that was not available is tried again

@@ -16,8 +16,7 @@ from gateway.fetch.file_body import IDLE_SECONDS
 from gateway.upstream.transport import ReqwestTransport
 
 REPLY_MAX = 8 * 1024 * 1024  # bytes of a reply; `stream`, which is for results, has no such limit
-# Bytes of the reply to a poll. A task is polled again and again, so a provider could keep the gateway busy with replies.
-POLL_REPLY_MAX = 1024 * 1024
+POLL_REPLY_MAX = 1024 * 1024  # bytes of the reply to a poll: a task is polled again and again
 _RETRY_AFTER_MAX = 86400.0  # seconds; a longer wait is shortened to this
 _RETRY_AFTER_ABSURD = 100 * 86400.0  # seconds; a wait beyond this is ignored as a mistake
 _DATE_MAX = 100  # characters of a date in `Retry-After`
