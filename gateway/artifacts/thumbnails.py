@@ -82,9 +82,9 @@ class Thumbnails:
             self._drop(self._waiting.pop(oldest))
 
     def begin(self, name: str) -> None:
-        """Draw the thumbnail of this result in its turn, if `prepare` was called for it.
+        """Draw the thumbnail of this result as soon as earlier ones are drawn, if `prepare` was called for it.
 
-        Where more than `QUEUE_MAX` results wait for their turn, the one that has waited longest gets no thumbnail.
+        Where more than `QUEUE_MAX` results wait, the one that has waited longest gets no thumbnail.
         """
         result = self._waiting.pop(name, None)
         if result is None:

@@ -98,7 +98,7 @@ def _links(words: str) -> Iterator[str]:
     if _BEGINS.match(link) or _ESCAPED.match(link):
         yield from _NEXT.split(link, _LINKS_MAX)[:_LINKS_MAX]
         return
-    marked = [*_found(_MARKDOWN, words), *_found(_ATTRIBUTE, words)]
+    marked = [*_matches_of(_MARKDOWN, words), *_matches_of(_ATTRIBUTE, words)]
     if marked:
         yield from marked
         return
@@ -108,7 +108,7 @@ def _links(words: str) -> Iterator[str]:
         yield link
 
 
-def _found(pattern: re.Pattern[str], words: str) -> list[str]:
+def _matches_of(pattern: re.Pattern[str], words: str) -> list[str]:
     return [match[1] for match in islice(pattern.finditer(words), _LINKS_MAX)]
 
 
