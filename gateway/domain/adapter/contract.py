@@ -52,7 +52,7 @@ class HttpReply(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def json(self) -> tuple[object, str | None]:
-        """The JSON value of the body, and the reason where it has no such value. It is decoded once, however many readers ask for it."""
+        """The JSON value of the body, and the reason where it has none. It is decoded once for all readers."""
         try:
             return json_value(self.body), None
         except ValueError as error:
