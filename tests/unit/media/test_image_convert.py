@@ -223,13 +223,14 @@ async def test_the_process_itself_refuses_too_many_pixels() -> None:
 async def test_a_process_without_enough_memory_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_convert, "program", lambda *_: (sys.executable, "-I", "-c", SMALL))
     with pytest.raises(NotConverted, match="memory or time"):
-        await ImageConverter().convert(CASES["png"][0], JPEG)
+        await ImageConverter().convert(encoded(Image.new("RGB", (4000, 4000))), JPEG)
 
 
 SMALL = """
 import gateway.media.image_convert as module, sys
 sys.argv = ["", "image/jpeg", "40", "30", "0"]
 module.MEMORY_BYTES = 64 * 2**20
+import PIL.Image
 module.sys.exit(module._main())
 """
 
