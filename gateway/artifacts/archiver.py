@@ -146,7 +146,7 @@ class Archiver:
                 download = self._downloads.of(generation, output)
                 async with aclosing(download.chunks()) as chunks:
                     written = await self._writer.write(chunks, partial, RESULT_MAX, flush=self._artifacts.flushes)
-                media = await self._media(generation.kind, partial, download.broke_off)
+                media = await self._media(generation, partial, download.broke_off)
                 thumbnail_type = await self._fetch_thumbnail(output, thumbnail, generation.owner)
             archived = self._archived(generation, output, written, media, thumbnail_type)
             names = [name for name in (archived.name, archived.thumbnail) if name is not None]
@@ -174,15 +174,15 @@ class Archiver:
         )
         return FileArchived(output.index, archived)
 
-    async def _media(self, kind: str, path: Path, broke_off: FetchFailed | None) -> Media:
+    async def _media(self, generation: Generation, path: Path, broke_off: FetchFailed | None) -> Media:
         """What the file is. Raises `NoResult` when it is not a file of this kind, and `NotChecked`.
 
         When the transfer ended early, `broke_off` is raised unless the structure of the file shows that nothing is
         missing.
         """
         media: Media | ImageFacts | str
-        if kind == "image":
-            media = await self._images.read(path)
+        if generation.kind == "image":
+            media = await self._images.read(path, generation.owner)
             if not isinstance(media, str):
                 media = Media(content_type=media.content_type, whole=True, width=media.width, height=media.height)
         else:

@@ -23,7 +23,7 @@ from gateway.domain.errors import InvalidImage, StoreUnavailable
 from gateway.domain.generation.model import Attempt, Generation
 from gateway.domain.generation.next_attempt import routes_left
 from gateway.domain.public_addresses import Network, addresses_of, is_allowed, refusal
-from gateway.domain.routing.image_limits import ImageFacts, misfits, remake
+from gateway.domain.routing.image_limits import ImageFacts, misfits, not_converted, remake
 from gateway.domain.routing.plan import bytes_transport, param_path
 from gateway.fetch.fetcher import Fetcher, FetchFailed, FetchRefused, FetchTooLarge, RedirectRefused
 from gateway.inputs.blobs import Blobs
@@ -52,6 +52,7 @@ class _ImageBytes(Struct, frozen=True, kw_only=True):
     """An image whose bytes the gateway has, or can read."""
 
     param: str
+    client: str  # the API key that owns the generation
     sha256: str
     facts: ImageFacts
     read: Callable[[], Awaitable[bytes]]
@@ -158,14 +159,15 @@ class InputPreparer:
         reasons = misfits(image.facts, limits)
         conversion = remake(image.facts, limits) if reasons and may_change else None
         if reasons and conversion is None:
-            raise _refused(image.param, f"the provider {reasons[0]}")
+            hint = not_converted(image.facts, limits) if may_change else ""
+            raise _refused(image.param, f"the provider {reasons[0]}{hint}")
 
         async def content() -> bytes:
             original = await image.read()
             if conversion is None:
                 return original
             try:
-                return await self._converter.convert(original, conversion)
+                return await self._converter.convert(original, conversion, image.client)
             except NotConverted as error:
                 is_damaged = isinstance(error, UndecodableImage)  # then every provider would fail at it
                 raise _refused(image.param, str(error), elsewhere=not is_damaged) from error
@@ -210,7 +212,7 @@ class InputPreparer:
                 raise gone
             return content
 
-        return _ImageBytes(param=param, sha256=file.sha256, facts=file.facts, read=read)
+        return _ImageBytes(param=param, client=key, sha256=file.sha256, facts=file.facts, read=read)
 
     async def _fetched(
         self, url: str, generation: Generation, attempt: Attempt, max_bytes: int | None, param: str
@@ -237,7 +239,9 @@ class InputPreparer:
                     return content
 
                 digest = sha256(content).hexdigest()
-                return _ImageBytes(param=param, sha256=digest, facts=facts, read=read, passing=True)
+                return _ImageBytes(
+                    param=param, client=generation.owner, sha256=digest, facts=facts, read=read, passing=True
+                )
         elsewhere = self._is_passed_on_elsewhere(url, generation, attempt)
         raise _refused(param, f"the URL could not be fetched: {why.rstrip('.')}. {_INSTEAD}", elsewhere=elsewhere)
 
