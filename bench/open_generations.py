@@ -10,6 +10,7 @@ The provider is `bench/pending.py`, which never finishes a task. The intervals a
 
 import argparse
 import asyncio
+import logging
 import os
 import platform
 import shutil
@@ -25,6 +26,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import structlog
 from msgspec.structs import replace
 from notice import free_port
 from run import CREATE, KEY, PATH, Client
@@ -65,6 +67,7 @@ class Figures:
     polled: tuple[float, float]  # the same after that
     polls_per_second: float
     cpu_percent: float  # of one core, while polled
+    waited_percent: float  # of the same time: the event loop could have run and had no core, because others used them
     memory_mb: float  # resident at the end
 
     def __str__(self) -> str:
@@ -72,13 +75,13 @@ class Figures:
         return (
             f"{self.ready_seconds:>8.2f}{self.unready:>9}"
             f"{self.at_start[0]:>10.0f}{self.at_start[1]:>8.0f}{self.polled[0]:>10.0f}{self.polled[1]:>8.0f}"
-            f"{self.polls_per_second:>9.0f}{self.cpu_percent:>7.0f}{self.memory_mb:>8.0f}"
+            f"{self.polls_per_second:>9.0f}{self.cpu_percent:>7.0f}{self.waited_percent:>10.0f}{self.memory_mb:>8.0f}"
         )
 
 
 HEAD = (
     f"{'':24}{'ready s':>8}{'unready':>9}{'start p99':>10}{'max':>8}{'then p99':>10}{'max':>8}"
-    f"{'polls/s':>9}{'CPU %':>7}{'MB':>8}"
+    f"{'polls/s':>9}{'CPU %':>7}{'waited %':>10}{'MB':>8}"
 )
 
 
@@ -143,32 +146,41 @@ def running(template: Generation, number: int) -> Generation:
 class Prober:
     """Asks one path at fixed moments, and notes how long after its moment each answer came.
 
-    An answer that comes late delays the questions behind it, and each of them counts with its own delay: a hold of one
-    second is then not one slow answer among many quick ones.
+    It asks one question at a time. Questions that became due while it waited for an answer count as well, each with
+    the time that was left: a hold of one second is then not one slow answer among many quick ones.
     """
 
     def __init__(self, url: str, every_seconds: float) -> None:
         self._url = url
         self._every = every_seconds
-        self.answers: list[tuple[float, float, int]] = []  # moment of the question, seconds to the answer, status or 0
+        self._due = 0.0  # the moment of the question that has no answer yet
+        self.answers: list[tuple[float, float]] = []  # moment of the question, seconds to the answer
+        self.statuses: list[int] = []  # of the answers; 0: none came within 5 s
 
     async def run(self) -> None:
         """Ask until cancelled."""
-        due = time.perf_counter()
+        self._due = time.perf_counter()
         async with httpx.AsyncClient(timeout=5) as client:
             while True:
-                await asyncio.sleep(max(due - time.perf_counter(), 0))
+                await asyncio.sleep(max(self._due - time.perf_counter(), 0))
                 try:
-                    status = (await client.get(self._url)).status_code
+                    self.statuses.append((await client.get(self._url)).status_code)
                 except httpx.HTTPError:
-                    status = 0
-                self.answers.append((due, time.perf_counter() - due, status))
-                due += self._every
+                    self.statuses.append(0)
+                self._note(time.perf_counter())
+
+    def _note(self, answered: float) -> None:
+        while self._due < answered:
+            self.answers.append((self._due, answered - self._due))
+            self._due += self._every
 
     def milliseconds(self, since: float, until: float) -> tuple[float, float]:
-        """p99 and maximum of the answers to the questions of this time."""
-        taken = [taken * 1000 for asked, taken, _ in self.answers if since <= asked < until]
-        return statistics.quantiles(taken, n=100)[98], max(taken)
+        """p99 and maximum of the answers to the questions of this time. One without an answer counts until its end."""
+        unanswered = (until - self._due,) if self._due < until else ()
+        taken = [
+            taken * 1000 for taken in (*unanswered, *(taken for asked, taken in self.answers if since <= asked < until))
+        ]
+        return statistics.quantiles([*taken, *taken], n=100)[98], max(taken)
 
 
 @asynccontextmanager
@@ -212,15 +224,17 @@ async def measure(checkout: Path, folder: Path, interval: float | None, seconds:
             probing = [asyncio.create_task(prober.run()) for prober in (live, ready)]
             await asyncio.sleep(START_SECONDS)
             count, cpu, since = await polls(base_url), cpu_seconds(process.pid), time.perf_counter()
+            waited = waited_seconds(process.pid)
             await asyncio.sleep(seconds)
             until = time.perf_counter()
             return Figures(
                 ready_seconds=first - began,
-                unready=sum(status != 200 for _, _, status in ready.answers),
+                unready=sum(status != 200 for status in ready.statuses),
                 at_start=live.milliseconds(first, first + START_SECONDS),
                 polled=live.milliseconds(since, until),
                 polls_per_second=(await polls(base_url) - count) / (time.perf_counter() - since),
                 cpu_percent=(cpu_seconds(process.pid) - cpu) / (until - since) * 100,
+                waited_percent=(waited_seconds(process.pid) - waited) / (until - since) * 100,
                 memory_mb=memory_mb(process.pid),
             )
         finally:
@@ -252,6 +266,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def waited_seconds(pid: int) -> float:
+    """How long the main thread of a process has waited for a core until now, as Linux counts it."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 def memory_mb(pid: int) -> float:
     """Resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -265,6 +284,7 @@ def main() -> None:
     parser.add_argument("--interval", type=float, metavar="S", help="seconds between two polls of a task")
     parser.add_argument("--against", type=Path, metavar="PATH", help="measure the checkout at this path first")
     arguments = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     here = Path(__file__).parents[1]
     checkouts = {"before": arguments.against.resolve()} if arguments.against else {}
     print(
@@ -280,7 +300,9 @@ def main() -> None:
             for name, checkout in {**checkouts, "now": here}.items():
                 copy = Path(folder) / f"{name}-{count}"
                 shutil.copytree(made, copy)
-                figures = asyncio.run(measure(checkout, copy, arguments.interval, arguments.seconds if count > 1 else 2))
+                figures = asyncio.run(
+                    measure(checkout, copy, arguments.interval, arguments.seconds if count > 1 else 2)
+                )
                 print(f"{f'{count:,} open, {name}':24}{figures}", flush=True)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
+from gateway import collector
 from gateway import log as logs
 from gateway.app import Application
 from gateway.artifacts.bucket import ArtifactBucket
@@ -56,7 +57,11 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
     if stat.S_IMODE(settings.database.path.stat().st_mode) & OWNER_ONLY:
         log.warning("database_open_to_others", path=str(settings.database.path))
 
+    sparing: asyncio.Task[None] | None = None
+
     def ready() -> None:
+        nonlocal sparing
+        sparing = asyncio.create_task(spare_what_is_open(application), name="collector")
         url = url_of(sockets[0])
         say(f"listening on {url}")
         log.info("listening", url=url)
@@ -88,10 +93,20 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
         watching = asyncio.create_task(watch_bucket(application), name="bucket")
         await server.serve(sockets)
         watching.cancel()
+        if sparing is not None:
+            sparing.cancel()
 
+    collector.collect_seldom()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
     return 0
+
+
+async def spare_what_is_open(application: Application) -> None:
+    """Keep what the start has made out of the garbage collector: the services, and the open generations."""
+    collector.spare()
+    await application.engine.taken_over()
+    collector.spare()
 
 
 async def watch_bucket(application: Application) -> None:

@@ -1,9 +1,11 @@
 """The embedded engine: a generation gets its driver even if the store fails meanwhile."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from msgspec.structs import replace
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.engine.embedded import EmbeddedEngine
@@ -37,11 +39,11 @@ class Store:
     async def open_ids(self, *_: Any) -> list[str]:
         return ["gen_1"]
 
-    async def take_over(self, generation_id: str, lease_until: datetime) -> Any:
+    async def take_over(self, ids: Sequence[str], lease_until: datetime) -> Any:
         self.taken_at.append(lease_until)
         if len(self.taken_at) <= self._failures:
             raise StoreUnavailable("The store cannot take writes now.", retry_after=5)
-        return generation()
+        return [replace(generation(), id=generation_id) for generation_id in ids]
 
 
 class FakeDriver:
@@ -56,10 +58,11 @@ class FakeDriver:
 
 async def test_a_store_that_fails_at_the_start_delays_a_generation_only_until_it_works() -> None:
     clock, store, begun = HastyClock(), Store(failures=3), list[str]()
-    engine = EmbeddedEngine(store, clock, lambda: FakeDriver(begun), spread_seconds=0, open_max=10)  # type: ignore[arg-type,return-value]
+    engine = EmbeddedEngine(store, clock, lambda: FakeDriver(begun), open_max=10)  # type: ignore[arg-type,return-value]
 
     await engine.start()
     async with asyncio.timeout(5):
+        await engine.taken_over()
         await asyncio.gather(*engine._tasks.values())
 
     assert begun == ["gen_1"]
