@@ -126,7 +126,7 @@ def running(template: Generation, number: int) -> Generation:
         reserved_at=accepted_at,
         sent_at=accepted_at,
         accepted_at=accepted_at,
-        tasks=(Task(ref=TaskRef(id=f"task-{number}"), slot=0, status=Status.IN_PROGRESS, raw_status="processing"),),
+        tasks=(Task(ref=TaskRef(id=f"task-{number}"), slot=0, status=Status.IN_PROGRESS, raw_status="pending"),),
     )
     route = template.plan.routes[0]
     return replace(

@@ -13,11 +13,13 @@ import gc
 THRESHOLDS = (50_000, 5, 400)
 
 
-def collect_seldom() -> None:
-    """Let the collector run seldom from now on. Call it once, in a process that only serves."""
-    gc.set_threshold(*THRESHOLDS)
+def suspend() -> None:
+    """Collect nothing until `resume`, because the objects that are made meanwhile stay."""
+    gc.disable()
 
 
-def spare() -> None:
-    """Let no later collection look at the objects that exist now. Cycles among them are never freed after that."""
+def resume() -> None:
+    """Collect seldom from now on, and never look at the objects that exist now. Cycles among them are never freed."""
     gc.freeze()
+    gc.set_threshold(*THRESHOLDS)
+    gc.enable()

@@ -5,6 +5,7 @@ import os
 import signal
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -23,6 +24,7 @@ from gateway.settings.load import Settings
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
+UNCOLLECTED_SECONDS = 120.0  # without the garbage collector at most, while open generations are taken over
 SAME_SIGNAL_SECONDS = 1.0  # a signal this soon after the first one counts as the same signal
 
 
@@ -57,11 +59,11 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
     if stat.S_IMODE(settings.database.path.stat().st_mode) & OWNER_ONLY:
         log.warning("database_open_to_others", path=str(settings.database.path))
 
-    sparing: asyncio.Task[None] | None = None
+    collecting: asyncio.Task[None] | None = None
 
     def ready() -> None:
-        nonlocal sparing
-        sparing = asyncio.create_task(spare_what_is_open(application), name="collector")
+        nonlocal collecting
+        collecting = asyncio.create_task(collect_later(application), name="collector")
         url = url_of(sockets[0])
         say(f"listening on {url}")
         log.info("listening", url=url)
@@ -93,20 +95,21 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
         watching = asyncio.create_task(watch_bucket(application), name="bucket")
         await server.serve(sockets)
         watching.cancel()
-        if sparing is not None:
-            sparing.cancel()
+        if collecting is not None:
+            collecting.cancel()
 
-    collector.collect_seldom()
+    collector.suspend()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
     return 0
 
 
-async def spare_what_is_open(application: Application) -> None:
-    """Keep what the start has made out of the garbage collector: the services, and the open generations."""
-    collector.spare()
-    await application.engine.taken_over()
-    collector.spare()
+async def collect_later(application: Application) -> None:
+    """Let the garbage collector run once the start is over: it ignores the services and the open generations then."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(UNCOLLECTED_SECONDS):
+            await application.engine.taken_over()
+    collector.resume()
 
 
 async def watch_bucket(application: Application) -> None:

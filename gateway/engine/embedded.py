@@ -152,9 +152,10 @@ class EmbeddedEngine:
         self._found.pop(generation_id, None)
         task = asyncio.create_task(self._run_driver(generation_id, taken), name=generation_id)
         self._tasks[generation_id] = task
-        task.add_done_callback(lambda _: self._after_drive(generation_id))
+        task.add_done_callback(self._after_drive)
 
-    def _after_drive(self, generation_id: str) -> None:
+    def _after_drive(self, task: asyncio.Task[None]) -> None:
+        generation_id = task.get_name()
         self._tasks.pop(generation_id, None)
         if generation_id in self._woken:
             self._woken.discard(generation_id)
@@ -167,9 +168,8 @@ class EmbeddedEngine:
                 if delay:
                     await sleep_on(self._clock, delay)
                 if generation is None:
-                    taken = await until_store_works(
-                        self._clock, lambda: self._take_over([generation_id]), generation=generation_id
-                    )
+                    take_over = partial(self._take_over, [generation_id])
+                    taken = await until_store_works(self._clock, take_over, generation=generation_id)
                     generation = next(iter(taken), None)
                 if generation is not None:
                     driver = self._drivers[generation_id] = self._new_driver()
