@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import stat
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +17,9 @@ from gateway import log as logs
 from gateway.app import Application
 from gateway.artifacts.bucket import ArtifactBucket
 from gateway.commands.configuration import configured
-from gateway.commands.terminal import say
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
+from gateway.log_writer import write_apart
 from gateway.server import GatewayServer, listen, url_of
 from gateway.settings.load import Settings
 
@@ -65,7 +66,7 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
         nonlocal collecting
         collecting = asyncio.create_task(collect_later(application), name="collector")
         url = url_of(sockets[0])
-        say(f"listening on {url}")
+        write_apart(sys.stdout.fileno(), f"listening on {url}")
         log.info("listening", url=url)
 
     server = GatewayServer(application, ready)

@@ -28,23 +28,6 @@ STOP_SECONDS = 3600.0  # while stopping, only the end of a submit wakes the driv
 class Driver:
     """The driver of one generation. `wake` makes it look again; `stop` makes it hand the generation back."""
 
-    __slots__ = (
-        "_clock",
-        "_effect_error",
-        "_effects",
-        "_health",
-        "_is_outdated",
-        "_notifier",
-        "_nudged",
-        "_observer",
-        "_profiles",
-        "_running",
-        "_sleeping",
-        "_stopping",
-        "_store",
-        "on_end",
-    )
-
     def __init__(
         self,
         *,
