@@ -178,7 +178,8 @@ class Prober:
         """p99 and maximum of the answers to the questions of this time. One without an answer counts until its end."""
         unanswered = (until - self._due,) if self._due < until else ()
         taken = [
-            taken * 1000 for taken in (*unanswered, *(taken for asked, taken in self.answers if since <= asked < until))
+            taken * 1000
+            for taken in (*unanswered, *(taken for moment, taken in self.answers if since <= moment < until))
         ]
         return statistics.quantiles([*taken, *taken], n=100)[98], max(taken)
 

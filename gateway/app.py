@@ -214,7 +214,7 @@ class Application:
             for provider, count in self.unfollowed.items()
         ]
         if lines := dropped_lines():
-            warnings.append(f"{lines} line(s) of the log were dropped: whoever reads standard error was too slow")
+            warnings.append(f"{lines} line(s) of the log were dropped, because standard error was not read fast enough")
         return warnings
 
     async def _not_ready(self) -> str | None:

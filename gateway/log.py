@@ -102,7 +102,7 @@ def in_background() -> Iterator[None]:
 
 
 def dropped_lines() -> int:
-    """How many lines were dropped since the start, because whoever reads the log has not read it."""
+    """How many lines were dropped since the start, because standard error was not read fast enough."""
     return _Sink.dropped()
 
 

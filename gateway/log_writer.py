@@ -82,7 +82,7 @@ class LogWriter:
 
 
 def write_apart(descriptor: int, line: str) -> None:
-    """Write one line from a thread of its own: whoever reads the descriptor may have stopped reading."""
+    """Write one line from a thread of its own, because it may be that nobody reads the descriptor."""
 
     def write() -> None:
         with suppress(OSError):

@@ -37,7 +37,7 @@ class EmbeddedEngine:
         self._arriving = 0  # creates that were admitted and have no driver yet
         self._drivers: dict[str, Driver] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._found: dict[str, None] = {}  # open at the start and not taken over yet; the oldest come first
+        self._untaken: dict[str, None] = {}  # open at the start and not taken over yet; the oldest come first
         self._being_taken: frozenset[str] = frozenset()  # by the transaction that is under way
         self._taking: asyncio.Task[None] | None = None
         # Generations that have ended but are still driven: an abandoned task is polled, or a file is archived.
@@ -52,8 +52,8 @@ class EmbeddedEngine:
 
     async def start(self) -> None:
         """Begin to take over every open generation. It goes on in the background, as fast as the store commits."""
-        self._found = dict.fromkeys(await self._store.open_ids(self._clock.now()))
-        self._taking = asyncio.create_task(self._take_over_found(), name="take-over")
+        self._untaken = dict.fromkeys(await self._store.open_ids(self._clock.now()))
+        self._taking = asyncio.create_task(self._take_over_all(), name="take-over")
 
     async def taken_over(self) -> None:
         """Wait until every generation that was open at the start has a driver."""
@@ -65,7 +65,7 @@ class EmbeddedEngine:
         """See `Engine`. Drivers are counted, except those of ended generations, and what waits for its take-over."""
         if self._stopping:
             raise ShuttingDown(retry_after=STOPPING_SECONDS)
-        waiting = len(self._found) + len(self._being_taken)
+        waiting = len(self._untaken) + len(self._being_taken)
         if len(self._tasks) + waiting - len(self._ended) + self._arriving >= self._open_max:
             raise Overloaded(f"{self._open_max:,} generations are open already.", retry_after=FULL_SECONDS)
         self._arriving += 1
@@ -122,12 +122,12 @@ class EmbeddedEngine:
                 log.warning("drain_timed_out", generations=len(late))
                 await asyncio.wait(late)
 
-    async def _take_over_found(self) -> None:
+    async def _take_over_all(self) -> None:
         """Take over what was open at the start, in batches. Each waits for the commit of the one before."""
-        while self._found:
-            batch = self._being_taken = frozenset(islice(self._found, TAKE_OVER_BATCH))
+        while self._untaken:
+            batch = self._being_taken = frozenset(islice(self._untaken, TAKE_OVER_BATCH))
             for generation_id in batch:
-                del self._found[generation_id]
+                del self._untaken[generation_id]
             taken: list[Generation] = []
             try:
                 taken = await until_store_works(self._clock, partial(self._take_over, sorted(batch)))
@@ -149,7 +149,7 @@ class EmbeddedEngine:
         """Start a driver. `taken` is the generation if this process has its fence already."""
         if self._stopping or generation_id in self._tasks:
             return
-        self._found.pop(generation_id, None)
+        self._untaken.pop(generation_id, None)
         task = asyncio.create_task(self._run_driver(generation_id, taken), name=generation_id)
         self._tasks[generation_id] = task
         task.add_done_callback(self._after_drive)

@@ -10,7 +10,7 @@ class Turns:
     """A queue. Each round of the event loop lets `PORTION` of the waiting pieces go on, the oldest first.
 
     Without it, all replies that arrive while the loop is busy are handled before anything else is read. The more of
-    them there are, the longer the loop is busy, and a health check waits behind hundreds of polls.
+    them there are, the longer the loop is busy, and a health check has to wait for hundreds of polls.
     """
 
     def __init__(self, portion: int = PORTION) -> None:
@@ -20,7 +20,7 @@ class Turns:
         self._is_scheduled = False
 
     async def next(self) -> None:
-        """Wait for a turn. This returns at once while the portion of this round is not used up."""
+        """Wait until this piece of work may go on. This returns at once while the portion of this round is not used up."""
         if not self._is_scheduled:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._new_round)

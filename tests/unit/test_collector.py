@@ -22,12 +22,12 @@ def restored() -> Iterator[None]:
 def test_nothing_is_collected_until_the_start_is_over_and_little_after_that() -> None:
     collector.suspend()
     assert not gc.isenabled()
-    known = len(gc.get_objects())
+    existing = len(gc.get_objects())
     collector.resume()
     assert gc.isenabled()
     assert gc.get_threshold() == collector.THRESHOLDS
-    assert gc.get_freeze_count() >= known
-    assert len(gc.get_objects()) < known / 100
+    assert gc.get_freeze_count() >= existing
+    assert len(gc.get_objects()) < existing / 100
 
 
 def test_a_stored_generation_is_no_object_of_the_collector() -> None:
