@@ -20,7 +20,7 @@ class Turns:
         self._is_scheduled = False
 
     async def next(self) -> None:
-        """Wait until this piece of work may go on. This returns at once while the portion of this round is not used up."""
+        """Wait until this piece of work may go on: at once while the portion of this round is not used up."""
         if not self._is_scheduled:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._new_round)

@@ -16,8 +16,8 @@ class FairLimiter:
         self._clock = clock
         self._limit = AdaptiveLimit(ceiling=ceiling, value=float(ceiling))
         self._active = 0
-        # By API key, each with its slots in the order of arrival. Adding, taking the first and removing any one take the
-        # same time however many wait: a stop cancels tens of thousands at once.
+        # By API key, each with its slots in the order of arrival. Adding a slot, taking the first one and removing any
+        # one take the same time however many wait: a stop cancels tens of thousands at once.
         self._waiting: OrderedDict[str, OrderedDict[asyncio.Future[None], None]] = OrderedDict()
 
     @property
