@@ -65,13 +65,14 @@ format: $(STAMP)  ## format the code, renew openapi/openapi.json
 	$(BIN)/ruff format .
 	$(BIN)/video-gateway openapi --output openapi/openapi.json
 
-bench: $(STAMP)  ## CPU per operation next to a bare handler; then archive, notice, listeners, webhooks, readings; 8 minutes
+bench: $(STAMP)  ## CPU per operation next to a bare handler; then archive, notice, listeners, webhooks, readings, open generations; 10 minutes
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/archive.py
 	$(BIN)/python bench/notice.py
 	$(BIN)/python bench/listeners.py
 	$(BIN)/python bench/webhooks.py
 	$(BIN)/python bench/readings.py
+	$(BIN)/python bench/open_generations.py
 
 bench-against: $(STAMP)  ## compare the CPU per operation with another checkout, in alternation: BASE=path; 6 minutes
 	$(BIN)/python bench/run.py --against "$(BASE)"

@@ -239,10 +239,11 @@ class Store(Protocol):
         """
         ...
 
-    async def take_over(self, generation_id: str, lease_until: datetime) -> Generation | None:
-        """Raise the fence of a generation that needs a driver, so that writes with an older fence are refused.
+    async def take_over(self, ids: Sequence[str], lease_until: datetime) -> list[Generation]:
+        """Raise the fence of those generations that need a driver, so that writes with an older fence are refused.
 
-        None if the generation does not exist or needs no driver.
+        They are returned as they are stored after that, in any order. One that does not exist or needs no driver is
+        left out.
         """
         ...
 

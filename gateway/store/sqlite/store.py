@@ -68,8 +68,10 @@ _OPEN_IDS = (
     " union select generation_id from outputs indexed by outputs_to_keep where unkept_until > ? order by 1"
 )
 _TAKE_OVER = (
-    f"update generations set fence = fence + 1, version = version + 1, lease_until = ? where id = ? and {_DRIVEN}"
+    "update generations set fence = fence + 1, version = version + 1, lease_until = ?"
+    f" where id in (select value from json_each(?)) and {_DRIVEN} returning id"
 )
+_TAKEN_OVER = f"{SELECT} where id in (select value from json_each(?))"
 _BEGIN_SUBMIT = (
     "update attempts set state = 'submitting', sent_at = ? where id = ? and state = 'reserved'"
     " and exists (select 1 from generations where id = attempts.generation_id and fence = ?"
@@ -270,10 +272,10 @@ class SqliteStore:
             return 0  # without the lock on the file and without a write
         return await self._writer.run(lambda connection: sqlite_idempotency.forget(connection, now, limit))
 
-    async def take_over(self, generation_id: str, lease_until: datetime) -> Generation | None:
-        values = (lease_until.timestamp(), generation_id)
-        is_taken = await self._writer.run(lambda connection: changes(connection, _TAKE_OVER, values) == 1)
-        return await self.get(generation_id) if is_taken else None
+    async def take_over(self, ids: Sequence[str], lease_until: datetime) -> list[Generation]:
+        values = (lease_until.timestamp(), to_json(ids))
+        taken = await self._writer.run(lambda connection: [row[0] for row in connection.execute(_TAKE_OVER, values)])
+        return [generation_of(row) for row in self._read.all(_TAKEN_OVER, (to_json(taken),))]
 
     async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> int | None:
         def work(connection: apsw.Connection) -> int | None:

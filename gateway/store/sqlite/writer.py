@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 Work = Callable[[apsw.Connection], T]
-_BATCH_MAX = 512  # jobs in one transaction
+_BATCH_MAX = 64  # jobs in one transaction: their statements hold the event loop for about 10 ms
 _WAITING_MAX = 20_000  # jobs that may wait before new ones are refused
 _YIELDING_MAX = 4096  # the same for new work, so that there is always room to store what happened to the old
 _BUSY_MILLISECONDS = 5000  # how long a job waits for another program's lock on the file
