@@ -46,6 +46,7 @@ from gateway.store.sqlite.search import Search
 from gateway.store.sqlite.task_claims import SqliteTaskClaims
 from gateway.store.sqlite.uploads import SqliteUploads
 from gateway.store.sqlite.webhooks import SqliteWebhooks
+from gateway.store.sqlite.write_ahead_log import WriteAheadLog
 from gateway.store.sqlite.writer import CommitWriter
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
@@ -96,6 +97,7 @@ class SqliteStore:
         self._writer = CommitWriter(connect(path), path)
         self._read = ReadConnection(connect(path), self._writer)
         self._long_reads = LongReads(path, self._writer)
+        self._log = WriteAheadLog(path, self._writer, self._long_reads)
         self.archived_files: ArchivedFiles = SqliteArchivedFiles(self._read, self._writer)
         self.task_claims: TaskClaims = SqliteTaskClaims(self._read, self._writer)
         self.library: Library = SqliteLibrary(self._read, self._writer)
@@ -157,6 +159,7 @@ class SqliteStore:
         keep_time(self._lock, now)
 
     async def close(self) -> None:
+        await self._log.close()
         await asyncio.to_thread(self._long_reads.close)
         await self._writer.close()
         self._read.close()
