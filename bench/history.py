@@ -1,12 +1,11 @@
 """Makes a ledger with a long history quickly, for measurements of reads: `python bench/history.py PATH COUNT`.
 
-The rows have the form that the gateway of schema `SCHEMA` gives them. The newest generation is the last one, and they
-are 30 seconds apart. The gateway that opens the ledger migrates it.
+It holds ended generations of one client, 30 seconds apart, with 3 pairs of metadata each. The rows have the form that
+the gateway of schema `SCHEMA` gave them; the gateway that opens the ledger migrates it.
 """
 
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import apsw
 
 from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Status, TaskRef
-from gateway.domain.generation.model import GenerationRequest, Output, Plan, Route, Task
-from gateway.ids import ulid
+from gateway.domain.generation.model import GenerationRequest, Plan, Route, Task
+from gateway.ids import RANDOM_BYTES, ulid
 from gateway.store import migrations
 from gateway.store.sqlite.columns import to_json
 
@@ -23,39 +22,31 @@ SCHEMA = 11  # the last one before lists had an index for each filter, so that i
 SPACING_SECONDS = 30.0
 MODELS = 4  # `model-0` … `model-3`, the last of them in one generation of 1,000
 PROVIDERS = ("foxapi", "keevx")
-PAGES = 2000  # the number of generations in one step of the generator
+PIECE = 10_000  # generations in one transaction
 
+_ROWS = "create temp table one (n integer, name text, made real, model text, status text, provider text, request text)"
 _FILL = """
 insert into generations (id, key, kind, model, status, request, plan, created_at, deadline_at, progress, provider,
     provider_model, completed_at, fence, lease_until, version)
-select 'gen_' || name(n), :key, 'video', model(n), status(n), request(n), :plan, made(n), made(n) + 3600, 1,
-    case when status(n) = 'completed' then provider(n) end, 'kling-v3', made(n) + 90, 1, 253402300799.0, 4
-from numbers
+select 'gen_' || name, :key, 'video', model, status, request, :plan, made, made + 3600, 1,
+    iif(status = 'completed', provider, null), 'kling-v3', made + 90, 1, 253402300799.0, 4 from one;
+insert into outputs (generation_id, number, status, extra, attempt_id)
+select 'gen_' || name, 0, status, 0, 'att_' || name || '_1' from one;
+insert into attempts (id, generation_id, number, route, slots, state, form, reserved_at, sent_at, accepted_at, ended_at,
+    tasks, billed)
+select 'att_' || name || '_1', 'gen_' || name, 1, 0, '[0]', status, '', made, made, made + 1, made + 80,
+    replace(:task, '#', n), 'yes' from one;
+insert into tasks (provider, task_id, attempt_id)
+select provider, 'task-' || n, 'att_' || name || '_1' from one;
+insert into events (generation_id, type, data, at)
+select 'gen_' || name, 'generation.queued', '{}', made from one;
 """
-_OTHERS = (
-    "insert into outputs (generation_id, number, status, extra, attempt_id)"
-    " select 'gen_' || name(n), 0, status(n), 0, 'att_' || name(n) || '_1' from numbers",
-    "insert into attempts (id, generation_id, number, route, slots, state, form, reserved_at, sent_at, accepted_at,"
-    " ended_at, tasks, billed) select 'att_' || name(n) || '_1', 'gen_' || name(n), 1, 0, '[0]',"
-    " case status(n) when 'completed' then 'completed' else 'failed' end, '', made(n), made(n), made(n) + 1,"
-    " made(n) + 80, task(n), 'yes' from numbers",
-    "insert into tasks (provider, task_id, attempt_id) select provider(n), 'task-' || n, 'att_' || name(n) || '_1'"
-    " from numbers",
-    "insert into events (generation_id, type, data, at)"
-    " select 'gen_' || name(n), 'generation.queued', '{}', made(n) from numbers union all"
-    " select 'gen_' || name(n), 'generation.' || status(n), '{}', made(n) + 90 from numbers",
-)
-
-
-def moment(number: int, newest: datetime, count: int) -> datetime:
-    """When the generation of this number, from 0 for the oldest one, was created."""
-    return newest - timedelta(seconds=SPACING_SECONDS) * (count - number)
 
 
 def fill(path: Path, count: int, key: str, newest: datetime) -> None:
     """Write a new ledger with `count` ended generations of the client whose key has the id `key`."""
     connection = apsw.Connection(str(path))
-    for pragma in ("journal_mode = wal", "synchronous = off", "cache_size = -262144", "wal_autocheckpoint = 20000"):
+    for pragma in ("journal_mode = off", "synchronous = off", "cache_size = -524288", "locking_mode = exclusive"):
         connection.execute(f"pragma {pragma}")
     connection.execute(
         "create table schema_migrations"
@@ -65,31 +56,35 @@ def fill(path: Path, count: int, key: str, newest: datetime) -> None:
         connection.execute(migration.sql)
         row = (migration.number, migration.name, migration.checksum, newest.timestamp() - 1)
         connection.execute("insert into schema_migrations values (?, ?, ?, ?)", row)
-    functions: dict[str, Callable[[int], str | float]] = {
-        "name": lambda n: ulid(moment(n, newest, count), n.to_bytes(10)),
-        "made": lambda n: moment(n, newest, count).timestamp(),
-        "model": _model,
-        "status": _status,
-        "provider": lambda n: PROVIDERS[n % 2],
-        "request": _request,
-        "task": lambda n: to_json((Task(ref=TaskRef(id=f"task-{n}"), slot=0),)) or "",
+    values = {
+        "key": key,
+        "plan": to_json(Plan(routes=(Route(provider="foxapi", model="kling-v3", capability_name="kling-v3"),))),
+        "task": to_json((Task(ref=TaskRef(id="task-#"), slot=0),)),
     }
-    for name, function in functions.items():
-        connection.create_scalar_function(name, function, 1, deterministic=True)
-    plan = to_json(Plan(routes=(Route(provider="foxapi", model="kling-v3", capability_name="kling-v3"),)))
-    connection.execute("create temp table numbers (n integer primary key)")
-    for start in range(0, count, PAGES):
+    connection.execute(_ROWS)
+    for start in range(0, count, PIECE):
+        numbers = range(start, min(count, start + PIECE))
         connection.execute("begin")
-        connection.execute("delete from numbers")
-        connection.executemany(
-            "insert into numbers values (?)", [(n,) for n in range(start, min(count, start + PAGES))]
-        )
-        connection.execute(_FILL, {"key": key, "plan": plan})
-        for statement in _OTHERS:
-            connection.execute(statement)
+        connection.execute("delete from one")
+        rows = (_row(number, newest, count) for number in numbers)
+        connection.executemany("insert into one values (?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.execute(_FILL, values)
         connection.execute("commit")
-    connection.execute("pragma wal_checkpoint(truncate)")
     connection.close()
+
+
+def _row(number: int, newest: datetime, count: int) -> tuple[object, ...]:
+    """What differs between the generations; the number is 0 for the oldest one."""
+    made = newest - timedelta(seconds=SPACING_SECONDS) * (count - number)
+    model, status = _model(number), _status(number)
+    request = GenerationRequest(
+        model=model,
+        input=TextInput(),
+        prompt=f"A calm sunrise over the ocean, seen from a boat, take {number}",
+        metadata=metadata(number),
+    )
+    name = ulid(made, number.to_bytes(RANDOM_BYTES))
+    return number, name, made.timestamp(), model, status, PROVIDERS[number % 2], to_json(request)
 
 
 def metadata(number: int) -> dict[str, str]:
@@ -103,16 +98,6 @@ def _model(number: int) -> str:
 
 def _status(number: int) -> str:
     return Status.FAILED.value if number % 50 == 3 else Status.COMPLETED.value
-
-
-def _request(number: int) -> str:
-    request = GenerationRequest(
-        model=_model(number),
-        input=TextInput(),
-        prompt=f"A calm sunrise over the ocean, seen from a boat, take {number}",
-        metadata=metadata(number),
-    )
-    return to_json(request) or ""
 
 
 def main() -> None:

