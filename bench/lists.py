@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 
@@ -34,6 +35,18 @@ log_level = "warning"
 [providers.foxapi]
 api_key = "env:BENCH_KEY"
 """
+
+
+class Server(NamedTuple):
+    """A gateway process."""
+
+    url: str
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds of all its threads until now."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def lists_of(count: int, newest: datetime) -> dict[str, str]:
@@ -58,8 +71,8 @@ def lists_of(count: int, newest: datetime) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def served(folder: Path, count: int, newest: datetime) -> AsyncIterator[str]:
-    """The URL of a gateway with such a history; how long it took to make and to migrate is printed."""
+async def served(folder: Path, count: int, newest: datetime) -> AsyncIterator[Server]:
+    """A gateway with such a history; how long it took to make and to migrate is printed."""
     began = time.perf_counter()
     fill(folder / "video-gateway.db", count, f"key_{sha256(KEY.encode()).hexdigest()[:24]}", newest)
     made = time.perf_counter() - began
@@ -76,39 +89,38 @@ async def served(folder: Path, count: int, newest: datetime) -> AsyncIterator[st
         began = time.perf_counter() - began - made
         size = (folder / "video-gateway.db").stat().st_size / 1e6
         print(f"{count:,} generations ({size:,.0f} MB): made in {made:.0f} s; migrated and started in {began:.1f} s")
-        yield url
+        yield Server(url, process.pid)
     finally:
         process.terminate()
         await process.wait()
 
 
-async def compared(urls: list[str], queries: list[dict[str, str]]) -> None:
-    """Print p50 and p99 of each list in both histories, and their ratios."""
-    print(
-        f"{'filter':28}{'p50 short':>11}{'p50 long':>10}{'ratio':>7}{'p99 short':>11}{'p99 long':>10}{'ratio':>7}   ms"
-    )
+async def compared(servers: list[Server], queries: list[dict[str, str]]) -> None:
+    """Print what each list takes in both histories in milliseconds, and the ratios: p50, p99, CPU of the process."""
+    columns = [f"{label} {length}" for label in ("p50", "p99", "CPU") for length in ("short", "long", "ratio")]
+    print(f"{'milliseconds':28}" + "".join(f"{column:>11}" for column in columns))
     headers = {"authorization": f"Bearer {KEY}"}
     async with AsyncExitStack() as stack:
         clients = [
-            await stack.enter_async_context(httpx.AsyncClient(base_url=url, headers=headers, timeout=60))
-            for url in urls
+            await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, headers=headers, timeout=60))
+            for server in servers
         ]
         for name in queries[0]:
             times: list[list[float]] = [[], []]
+            cpu = [0.0, 0.0]
             for round_ in range(ROUNDS + 5):
+                if round_ == 5:  # the first ones open a connection and read from the disk
+                    times, cpu = [[], []], [server.cpu_seconds() for server in servers]
                 for client, of_client, query in zip(clients, times, queries, strict=True):
                     began = time.perf_counter()
                     (await client.get(f"{VIDEOS}?limit=20&{query[name]}")).raise_for_status()
-                    if round_ >= 5:  # the first ones open a connection and read from the disk
-                        of_client.append((time.perf_counter() - began) * 1e3)
-            (short50, long50), (short99, long99) = (
-                [statistics.median(values) for values in times],
-                [percentile(values, 0.99) for values in times],
-            )
-            print(
-                f"{name:28}{short50:11.2f}{long50:10.2f}{long50 / short50:7.2f}"
-                f"{short99:11.2f}{long99:10.2f}{long99 / short99:7.2f}"
-            )
+                    of_client.append((time.perf_counter() - began) * 1e3)
+            spent = [
+                (server.cpu_seconds() - before) / ROUNDS * 1e3 for server, before in zip(servers, cpu, strict=True)
+            ]
+            figures = [[statistics.median(values) for values in times], [percentile(values, 0.99) for values in times]]
+            cells = [cell for short, long in (*figures, spent) for cell in (short, long, long / short)]
+            print(f"{name:28}" + "".join(f"{cell:11.2f}" for cell in cells))
 
 
 async def main() -> None:
@@ -116,13 +128,13 @@ async def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {ROUNDS} rounds")
     newest = datetime.now(UTC)
     async with AsyncExitStack() as stack:
-        urls = []
+        servers: list[Server] = []
         for count in (SHORT, LONG):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            urls.append(await stack.enter_async_context(served(folder, count, newest)))
-        await compared(urls, [lists_of(SHORT, newest), lists_of(LONG, newest)])
-        for count, url in zip((SHORT, LONG), urls, strict=True):
-            harm = await many_lists(url, KEY)
+            servers.append(await stack.enter_async_context(served(folder, count, newest)))
+        await compared(servers, [lists_of(SHORT, newest), lists_of(LONG, newest)])
+        for count, server in zip((SHORT, LONG), servers, strict=True):
+            harm = await many_lists(server.url, KEY)
             print(
                 f"20 lists at once, {count:,} generations: p99 {percentile(harm.seconds, 0.99) * 1e3:,.0f} ms,"
                 f" of /health/live {harm.health_p99 * 1e3:.0f} ms, its longest {max(harm.health_seconds) * 1e3:.0f} ms;"

@@ -66,8 +66,8 @@ class LongReads:
             raise
         except apsw.InterruptError:
             raise SearchTooLong(
-                f"The search was stopped after {READ_SECONDS:g} seconds. Search in a shorter time with `created_after`"
-                " and `created_before`, or give fewer filters.",
+                f"The search was stopped after {READ_SECONDS:g} seconds. Narrow it, for example with `created_after`,"
+                " or send it again later.",
                 retry_after=1,
             ) from None
 

@@ -83,6 +83,7 @@ _RAISE_VERSION = (
 )
 _EVENTS = "select seq, generation_id, type, data, at from events where generation_id = ? and seq > ? order by seq"
 _OF_IDS = f"{SELECT} where id in (select value from json_each(?))"
+_OPERATORS = ""  # who reads long where it is no client
 _PIECE = 25  # generations that are read at once for a page: about 2 milliseconds of the event loop
 _FILE = f"select {FILE} from files where key = ? and id = ?"
 _NAMED_BLOBS = "select value from json_each(?) where exists (select 1 from files where sha256 = value)"
@@ -272,8 +273,11 @@ class SqliteStore:
     async def unknown_attempts(
         self, limit: int, after: AttemptCursor | None = None, *, open_only: bool = False
     ) -> list[tuple[Generation, str]]:
-        rows = self._read.all(*sqlite_attempts.unknown(SELECT, limit, after, open_only=open_only))
-        return [(generation_of(row[1:]), row[0]) for row in rows]
+        statement = sqlite_attempts.unknown(limit, after, open_only=open_only)
+        rows = await self._long_reads.all(_OPERATORS, *statement)
+        ids = dict.fromkeys(generation_id for _, generation_id in rows)
+        generations = {generation.id: generation for generation in await self._generations(list(ids))}
+        return [(generations[owner], attempt) for attempt, owner in rows if owner in generations]
 
     async def events(self, generation_id: str, after: int = 0) -> list[Event]:
         return [event_of(row) for row in self._read.all(_EVENTS, (generation_id, after))]

@@ -25,3 +25,10 @@ order by 1, 2, 3, 4, 5;
 
 -- Its reads are those of any other pair now.
 drop index generations_by_external_task_id;
+
+-- Uploaded files beside a long history of images that came inline: what a key has of them, and its lists.
+create index files_by_size on files (key, expires_at, facts ->> '$.bytes') where inline = 0;
+create index files_of_purpose on files (key, purpose, id) where inline = 0;
+
+-- Tests of webhook endpoints are the only deliveries without a generation.
+create index deliveries_of_tests on deliveries (endpoint_id, state) where generation_id is null;
