@@ -149,19 +149,22 @@ class SqliteWebhooks:
     async def change_endpoint(
         self, endpoint_id: str, key: str, change: Callable[[Endpoint], Endpoint]
     ) -> Endpoint | None:
+        was: str | None = None
+
         def work(connection: apsw.Connection) -> Endpoint | None:
+            nonlocal was
             before = _endpoint(connection, endpoint_id, key)
             if before is None:
                 return None
-            after = change(before)
+            was, after = before.url, change(before)
             connection.execute(_UPDATE_ENDPOINT, (*_ENDPOINT.values(after), endpoint_id))
             return after
 
         changed = await self._writer.run(work)
-        if changed is not None and changed.disabled is None:
-            await self._change_pending(endpoint_id, _REDIRECT, (changed.url, receiver(changed.url)))
-        elif changed is not None:
+        if changed is not None and changed.disabled is not None:
             await self._change_pending(endpoint_id, _GIVE_UP)
+        elif changed is not None and changed.url != was:
+            await self._change_pending(endpoint_id, _REDIRECT, (changed.url, receiver(changed.url)))
         self.wake()  # its deliveries may have moved to a receiver that has free places
         return changed
 
