@@ -53,7 +53,7 @@ FILTERS_MAX = 16  # in one query
 class Query(Struct, frozen=True, kw_only=True):
     """Which page of a key's own generations is wanted; the order of ids is the order of creation.
 
-    `created_after` and `created_before` exclude the moment itself. They count in milliseconds, as the ids do, and go by
+    `created_after` and `created_before` exclude the moment itself. They count in milliseconds and compare
     the moment in the id.
     """
 

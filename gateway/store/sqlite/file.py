@@ -14,8 +14,8 @@ from gateway.domain.errors import ConfigurationError
 from gateway.store import migrations
 from gateway.store.sqlite.progress import migration_progress
 
-# The write-ahead log is cut to this size when it begins anew. SQLite begins it anew at about 4 MB, unless a read of an
-# older state is under way.
+# The write-ahead log is cut to this size when SQLite starts it from the beginning again. SQLite does so at about 4 MB,
+# unless a read of an older state is under way.
 LOG_BYTES = 16 * 2**20
 _SQLITE_MIN = (3, 51, 3)  # in older versions a reset of the write-ahead log can corrupt the file
 _NETWORK = frozenset(

@@ -107,7 +107,7 @@ class LongReads:
         except TimeoutError:
             self._give_back(client, place)
             raise Overloaded(
-                f"The search has waited for {WAIT_SECONDS:g} seconds behind other searches.", retry_after=WAIT_SECONDS
+                f"The search has waited for {WAIT_SECONDS:g} seconds while others ran.", retry_after=WAIT_SECONDS
             ) from None
         except asyncio.CancelledError:
             self._give_back(client, place)
@@ -146,7 +146,7 @@ class LongReads:
             queue = self._waiting.pop(client)
             queue.popleft().set_result(self._take(client))
             if queue:
-                self._waiting[client] = queue  # behind the other clients
+                self._waiting[client] = queue  # after the other clients
 
 
 class _Reader:

@@ -79,7 +79,7 @@ class Search:
         sql = self._along_one(values) if len(self._filters) < 2 else self._between_several(values)
         return sql, tuple(values.all)
 
-    def found(self, text: str, last: str | None, steps: int) -> Found:
+    def result(self, text: str, last: str | None, steps: int) -> Found:
         """The page, from the row of the statement; `SearchTooLong` if it ended at `STEPS_MAX` before it found an id.
 
         A page that it ended before it was full is shorter than the limit, and more may follow.
@@ -120,11 +120,11 @@ class Search:
 
         A row is one step: `found` is the next id of the filter number `turn`, `previous` the id of the step before,
         and `equal` how many steps before this one have found `previous` without a break. If all filters have found
-        the same id, it is a hit, and the next step looks behind it.
+        the same id, it is a hit, and the next step looks after it.
         """
         count = len(self._filters)
         is_hit = f"(found is previous and equal = {count - 1})"
-        # A space is smaller than all characters of ids: an id with one at its end comes directly after that id.
+        # A space sorts before all characters of ids: an id with one at its end comes directly after that id.
         from_found, behind_found = ("found", "found || ' '") if self._ascending else ("found || ' '", "found")
         place = f"iif({is_hit}, {behind_found}, {from_found})"
         first = self._next_id(values, self._filters[0], "?3 || ' '" if self._ascending else "?4")
@@ -146,7 +146,7 @@ class Search:
         )
 
     def _next_id(self, values: _Values, parts: Sequence[_Entries], place: str) -> str:
-        """The expression for the next id of a filter from a place on; null if there is none within the bounds."""
+        """The expression for the next id of a filter from a place on; null if no id is left within the bounds."""
         if self._ascending:
             nearest, condition, end = "min", f"{{id}} >= {place} and {{id}} < ?4", "order by id limit 1"
         else:
@@ -154,7 +154,7 @@ class Search:
         each = [f"({part.rows(values, condition)} {end})" for part in parts]
         if len(each) == 1:
             return each[0]
-        return f"(select {nearest}(id) from ({' union all '.join(f'select {one} as id' for one in each)}))"
+        return f"(select {nearest}(id) from ({' union all '.join(f'select {row} as id' for row in each)}))"
 
 
 def _bounds(query: Query) -> tuple[str, str]:

@@ -83,7 +83,7 @@ _RAISE_VERSION = (
 )
 _EVENTS = "select seq, generation_id, type, data, at from events where generation_id = ? and seq > ? order by seq"
 _OF_IDS = f"{SELECT} where id in (select value from json_each(?))"
-_OPERATORS = ""  # who reads long where it is no client
+_OPERATORS = ""  # the name of operators among the clients of long reads
 _PIECE = 25  # generations that are read at once for a page: about 2 milliseconds of the event loop
 _FILE = f"select {FILE} from files where key = ? and id = ?"
 _NAMED_BLOBS = "select value from json_each(?) where exists (select 1 from files where sha256 = value)"
@@ -227,8 +227,8 @@ class SqliteStore:
         search = Search(query)
         statement = search.statement()
         rows = self._read.all(*statement) if search.is_short else await self._long_reads.all(query.key, *statement)
-        found = search.found(*rows[0])
-        return Page(tuple(await self._generations(found.ids)), found.has_more)
+        match = search.result(*rows[0])
+        return Page(tuple(await self._generations(match.ids)), match.has_more)
 
     async def _generations(self, ids: Sequence[str]) -> list[Generation]:
         """The generations of these ids in their order, without those that were deleted meanwhile."""

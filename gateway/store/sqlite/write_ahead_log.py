@@ -1,8 +1,8 @@
 """Keeps the write-ahead log of the ledger short, also while reads on threads never leave a gap.
 
-SQLite copies the log into the file while it goes on, but it begins the log anew only at a moment when nobody reads an
-older state. With overlapping reads such a moment never comes: the log would grow until the disk is full, and each read
-would become slower with it.
+SQLite copies the log into the file while it goes on, but it starts the log from the beginning again only at a moment
+when nobody reads an older state. With overlapping reads such a moment never comes: the log would grow until the disk
+is full, and each read would become slower with it.
 """
 
 import asyncio

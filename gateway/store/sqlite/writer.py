@@ -84,7 +84,7 @@ class CommitWriter:
         self._file = _identity(path)
         self.damage: str | None = None  # the explanation of the first damage of the file that was met
         self.on_commit: Callable[[], None] = lambda: None  # called on the event loop after each transaction
-        self._checkpoint: asyncio.Future[bool] | None = None  # a checkpoint that waits for its turn
+        self._checkpoint: asyncio.Future[bool] | None = None  # a checkpoint that is asked for and has not begun
         self._failing = ""  # the fault that was logged, until a transaction succeeds again
         self._ends_at = math.inf
         self._jobs: deque[_Job] = deque()

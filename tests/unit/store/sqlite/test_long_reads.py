@@ -75,7 +75,7 @@ async def test_a_read_whose_caller_is_gone_is_stopped(reads: LongReads) -> None:
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    assert await reads.all("alice", "select 1") == [(1,)], "it would wait for ever behind an endless read"
+    assert await reads.all("alice", "select 1") == [(1,)], "otherwise it would wait for the endless read"
 
 
 async def test_one_client_leaves_a_place_to_others_and_waits_in_its_own_queue(
@@ -86,11 +86,11 @@ async def test_one_client_leaves_a_place_to_others_and_waits_in_its_own_queue(
     assert await gate.until_begun(1) == ["alice-0"]
     tasks += [asyncio.create_task(reads.all("bob", f"bob-{n}")) for n in range(2)]
     tasks.append(asyncio.create_task(reads.all("carol", "carol-0")))
-    assert await gate.until_begun(2) == ["alice-0", "bob-0"], "bob does not wait behind the reads of alice"
+    assert await gate.until_begun(2) == ["alice-0", "bob-0"], "bob does not wait for the reads of alice"
     gate.open("alice-0")
     assert (await gate.until_begun(3))[2] == "alice-1", "then one of each client in turn, the longest waiting first"
     gate.open("alice-1")
-    assert (await gate.until_begun(4))[3] == "carol-0", "alice is behind carol now"
+    assert (await gate.until_begun(4))[3] == "carol-0", "carol is before alice now"
     for name in ("alice-1", "alice-2", "bob-0", "bob-1", "carol-0"):
         gate.open(name)
     assert [rows[0][0] for rows in await asyncio.gather(*tasks)] == [

@@ -62,10 +62,10 @@ def connection() -> Iterator[apsw.Connection]:
     connection.close()
 
 
-def found(connection: apsw.Connection, query: Query) -> search.Found:
+def result_of(connection: apsw.Connection, query: Query) -> search.Found:
     wanted = Search(query)
     ((text, last, steps),) = connection.execute(*wanted.statement()).fetchall()
-    return wanted.found(text, last, steps)
+    return wanted.result(text, last, steps)
 
 
 def expected(query: Query) -> tuple[list[str], bool]:
@@ -115,7 +115,7 @@ QUERIES = st.builds(
 @settings(max_examples=100, deadline=None)
 @given(query=QUERIES)
 def test_a_search_finds_what_a_look_at_every_row_finds(connection: apsw.Connection, query: Query) -> None:
-    page = found(connection, query)
+    page = result_of(connection, query)
     assert (list(page.ids), page.has_more) == expected(query)
 
 
@@ -161,7 +161,7 @@ def test_a_search_that_is_cut_is_continued_with_the_cursor_that_its_error_names(
     for _ in range(200):
         query = Query(**{name: getattr(base, name) for name in base.__struct_fields__} | cursor)
         try:
-            page = found(connection, query)
+            page = result_of(connection, query)
         except SearchTooLong as error:
             cuts += 1
             cursor = {str(error.param): error.detail.partition(f"`{way}=")[2].partition("`")[0]}
@@ -194,6 +194,6 @@ def test_a_migrated_ledger_has_the_metadata_of_what_it_stored_before(tmp_path: P
     connection.execute(insert, ("gen_0", to_json({"input": {"type": "x"}})))
     connection.execute(last.sql)
     query = Query(key="alice", kind="video", limit=9, metadata={"project": "p1", "parity": "1"})
-    assert found(connection, query).ids == (ROWS[1]["id"],)
+    assert result_of(connection, query).ids == (ROWS[1]["id"],)
     assert connection.execute("select count(*) from generation_metadata").get == 6
     connection.close()

@@ -1,4 +1,4 @@
-"""The write-ahead log of the ledger stays short, whoever reads it."""
+"""The write-ahead log of the ledger stays short while clients read, and says so if another program does."""
 
 import asyncio
 from itertools import pairwise
