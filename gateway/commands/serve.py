@@ -17,7 +17,6 @@ from gateway import log as logs
 from gateway.app import Application
 from gateway.artifacts.bucket import ArtifactBucket
 from gateway.commands.configuration import configured
-from gateway.commands.starting import without_collections
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
 from gateway.log_writer import write_apart
@@ -33,6 +32,8 @@ SAME_SIGNAL_SECONDS = 1.0  # a signal this soon after the first one counts as th
 def serve(config: Path | None, host: str | None, port: int | None, *, accept_clock: bool = False) -> int:
     """Run until SIGINT or SIGTERM, then drain; a second signal ends the process at once. Returns the exit code.
 
+    The garbage collector is suspended when this is called, and resumes when the start is over.
+
     A supervisor may signal a whole group of processes, and a launcher in the group may pass the signal on. A signal
     within a second of the first one therefore counts as the same one: an end at once cuts off submits that may be paid.
     """
@@ -46,8 +47,7 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
     os.umask(OWNER_ONLY)  # the ledger and the inputs contain prompts and images of clients
     sockets = listen(settings.server.host, settings.server.port)
     try:
-        with without_collections():
-            application = Application(settings, adapters=adapters, accept_clock=accept_clock)
+        application = Application(settings, adapters=adapters, accept_clock=accept_clock)
     except ClockTrouble as trouble:
         log.error(  # noqa: TRY400  # the traceback does not help
             "clock_refused",
@@ -101,7 +101,6 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
         if collecting is not None:
             collecting.cancel()
 
-    collector.suspend()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
     return 0
