@@ -13,13 +13,17 @@ class Engine(Protocol):
     """Wakes drivers at least once. It may wake one too often, or start two: the guards of the ledger allow for that."""
 
     async def start(self) -> None:
-        """Start a driver for every open generation, spread over time."""
+        """Begin to start a driver for every open generation. This returns before they run."""
         ...
 
-    def admit(self) -> AbstractContextManager[None]:
-        """Reserve capacity for a generation that is about to be created, for the length of the `with` block.
+    async def taken_over(self) -> None:
+        """Wait until every generation that was open at the start has a driver."""
+        ...
 
-        Raises `Overloaded` if too many generations are open, `ShuttingDown` after `drain`.
+    def admit(self, key: str) -> AbstractContextManager[None]:
+        """Reserve capacity for a generation that an API key is about to create, for the length of the `with` block.
+
+        Raises `Overloaded` if too many generations are open, or too many of this key; `ShuttingDown` after `drain`.
         """
         ...
 

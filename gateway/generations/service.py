@@ -40,7 +40,7 @@ def digest_of(request: GenerationRequest) -> bytes:
 class Drivers(Protocol):
     """What this service needs of an engine."""
 
-    def admit(self) -> AbstractContextManager[None]:
+    def admit(self, key: str) -> AbstractContextManager[None]:
         """Reserve capacity for one more generation. Raises an error for the client if it is full."""
         ...
 
@@ -161,7 +161,7 @@ class Generations:
             earlier = await self._store.recall(key, idempotency, now)
             if earlier is not None:
                 return Created(earlier, replayed=True)
-        with self._drivers.admit():
+        with self._drivers.admit(key):
             generation_id = new_id("gen_", now)
             images = {name: file.facts for name, file in files.items()}
             model, routes = await self._planner.routes(request, key=key, images=images, seed=generation_id)

@@ -1,7 +1,7 @@
 """Limits how many things of one kind run at once: fair between API keys, and for a provider fewer after a 429."""
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,7 +16,9 @@ class FairQueue:
         """`places`: how many may run at once."""
         self._places = places
         self._active = 0
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        # By API key, each with its slots in the order of arrival. Adding a slot, taking the first one and removing any
+        # one take the same time however many wait: a stop cancels tens of thousands at once.
+        self._waiting: OrderedDict[str, OrderedDict[asyncio.Future[None], None]] = OrderedDict()
 
     @property
     def limit(self) -> int:
@@ -48,7 +50,9 @@ class FairQueue:
             self._active += 1
             return
         slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(key, deque()).append(slot)
+        if key not in self._waiting:
+            self._waiting[key] = OrderedDict()
+        self._waiting[key][slot] = None
         try:
             await slot
         except asyncio.CancelledError:
@@ -63,7 +67,7 @@ class FairQueue:
         """Give free slots to waiting calls: one to each API key in turn."""
         while self._waiting and self._active < self.limit:
             key, queue = next(iter(self._waiting.items()))
-            slot = queue.popleft()
+            slot, _ = queue.popitem(last=False)
             self._waiting.move_to_end(key)
             if not queue:
                 del self._waiting[key]
@@ -74,7 +78,7 @@ class FairQueue:
     def _forget(self, key: str, slot: asyncio.Future[None]) -> None:
         queue = self._waiting.get(key)
         if queue is not None and slot in queue:
-            queue.remove(slot)
+            del queue[slot]
             if not queue:
                 del self._waiting[key]
 

@@ -13,6 +13,18 @@ from gateway.domain.errors import Overloaded
 FULL_SECONDS = 5.0  # `Retry-After` of a room that is full
 
 
+SHARE_OF_FREE = 9  # a client may hold so many times what is free
+
+
+def has_share_left(own: int, taken: int, capacity: int) -> bool:
+    """Whether a client with `own` of the `taken` places may take another one, where no place can be taken away again.
+
+    One client alone gets nine tenths of the places, and what is free becomes less slowly: the next one gets nine tenths
+    of that. It is the rule of dynamic thresholds, by which switches share their buffers.
+    """
+    return own < SHARE_OF_FREE * (capacity - taken)
+
+
 class Place:
     """What one connection holds in a room: `size` units of it."""
 

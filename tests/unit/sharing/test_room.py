@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import Overloaded
-from gateway.sharing.room import Place, Room
+from gateway.sharing.room import Place, Room, has_share_left
 
 
 class Crowd:
@@ -128,3 +128,13 @@ def test_no_client_is_refused_while_another_holds_more_than_it_would(
         for place in crowd.lost[gone:]:
             assert before[place.client] > before[client] + size
         assert crowd.room.taken == crowd.held.total() <= capacity
+
+
+@given(st.integers(1000, 3000), st.integers(1, 3))
+def test_one_client_gets_nine_tenths_and_several_leave_something_free(capacity: int, clients: int) -> None:
+    own = [0] * clients
+    while any(grown := [has_share_left(held, sum(own), capacity) for held in own]):
+        own[grown.index(True)] += 1
+
+    assert sum(own) < capacity
+    assert max(own) <= 9 * capacity / 10 + 1
