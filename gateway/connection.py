@@ -1,4 +1,4 @@
-"""One connection of a client: uvicorn's HTTP protocol, with a limit on everything that it holds and a timer in each state.
+"""One connection of a client: uvicorn's HTTP protocol, with a limit on all that it holds and a timer in each state.
 
 The states of a connection, and what ends each of them:
 
@@ -77,7 +77,7 @@ class Room:
 
 
 def owner_of(host: str) -> str:
-    """Whose connections an address counts for: an IPv4 address, or the /64 of an IPv6 one, which one client can fill."""
+    """Whom a connection counts for: an IPv4 address, or the /64 of an IPv6 address, which one client can fill."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
@@ -210,7 +210,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if not self._is_upgrade:  # CONNECT: whatever follows is not HTTP
                 self.transport.close()
                 return
-            # The parser takes the body for the other protocol, which we do not speak. Read the request without the wish.
+            # The parser takes the body for the other protocol, which we do not speak: read the request without the wish
             self._is_upgrade = False
             headers = b"".join(
                 b"%s: %s\r\n" % field for field in self.headers if field[0] not in {b"upgrade", b"http2-settings"}
@@ -229,7 +229,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_head_timer()
         if self._is_answering():
             if self._in_head or self.cycle.response_started:
-                self.transport.abort()  # the client would take this answer for that to the request before, or a part of it
+                self.transport.abort()  # the client would take our answer for another one, or for a part of it
                 return
             self.cycle.disconnected = True
             self.cycle.message_event.set()

@@ -1,7 +1,7 @@
 """What is wrong with the head of a request although a server can read it: others on the way may read it differently."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -14,14 +14,15 @@ _ONCE = {b"host": "Host", b"authorization": "Authorization", b"content-type": "C
 _VERSIONS = {"1.0", "1.1"}
 
 
-def fault_of_head(version: str, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+def fault_of_head(version: str, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Why this head is refused, and the remedy; `None` if it is not. Names of headers are in lower case.
 
     Source of the rules: RFC 9112, sections 3.2 (`Host`) and 6.1 (`Transfer-Encoding`).
     """
     if version not in _VERSIONS:
         return "The gateway speaks HTTP/1.0 and HTTP/1.1 only."
-    counts = Counter(name for name, _ in headers)
+    fields = list(headers)
+    counts = Counter(name for name, _ in fields)
     for name, shown in _ONCE.items():
         if counts[name] > 1:
             return f"The header {shown} came {counts[name]} times; send it once."
@@ -30,7 +31,7 @@ def fault_of_head(version: str, headers: Sequence[tuple[bytes, bytes]]) -> str |
     if counts[b"transfer-encoding"]:
         if version == "1.0":
             return "HTTP/1.0 has no Transfer-Encoding; send Content-Length."
-        if [value.strip().lower() for name, value in headers if name == b"transfer-encoding"] != [b"chunked"]:
+        if [value.strip().lower() for name, value in fields if name == b"transfer-encoding"] != [b"chunked"]:
             return "The header Transfer-Encoding may only be: chunked."
         if counts[b"content-length"]:
             return "Transfer-Encoding and Content-Length contradict one another; send one of them."
@@ -38,7 +39,7 @@ def fault_of_head(version: str, headers: Sequence[tuple[bytes, bytes]]) -> str |
 
 
 def with_sound_heads(app: ASGIApp) -> ASGIApp:
-    """The application, behind a check that answers 400 to a request with a faulty head and closes its connection."""
+    """The application with a check before it: a request with a faulty head gets a 400, and its connection ends."""
 
     async def check(scope: Scope, receive: Receive, send: Send) -> None:
         fault = fault_of_head(scope["http_version"], scope["headers"]) if scope["type"] == ScopeType.HTTP else None
