@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -27,10 +27,11 @@ from gateway.api.web.streaming import CUT, STALL_SECONDS
 Asgi = Callable[..., Awaitable[None]]
 REFUSED_MAX = 500  # connections above a limit that get a 503; any further ones are closed without an answer
 ADDRESS_MIN = 100  # connections that one address may always have, as far as there are so many
+READ_MAX = 64 * 1024  # bytes that are read of one connection before others get their turn
 HEAD_MAX = 64 * 1024  # bytes of the request line, the headers and the trailers together
 FIELDS_MAX = 100  # headers and trailers together
 HEAD_SECONDS = 30.0  # in which a client has to send a head
-PIECES_MAX = 4096  # pieces of a body that may be small; beyond, they must have `PIECE_BYTES` on average
+PIECES_MAX = 512  # pieces of a body that may be small; beyond, they must have `PIECE_BYTES` on average
 PIECE_BYTES = 64  # each piece costs a call, so that millions of tiny chunks would stop the event loop for seconds
 WAITING_MAX = 1  # requests that wait while the one before them is answered
 UNREAD_SECONDS = 30.0  # in which a client has to read the rest of a complete answer
@@ -322,7 +323,35 @@ def _too_large() -> _Beyond:
     return _Beyond(431, f"The head and the trailers may have {FIELDS_MAX} fields and {HEAD_MAX // 1024} KB together.")
 
 
-def bounded(room: Room, refusal: Asgi) -> type[BoundedProtocol]:
-    """The protocol with its limits: connections for which there is no room are answered by `refusal`."""
+class Inlet(asyncio.BufferedProtocol):
+    """Gives a `BoundedProtocol` what arrives in pieces of at most `READ_MAX` bytes, so that all get their turn.
+
+    Otherwise the event loop reads 256 KB of each connection at a time, which also takes new memory for each piece.
+    """
+
+    _buffer = memoryview(bytearray(READ_MAX))  # of all connections: a piece is copied before the next one is read
+
+    def __init__(self, protocol: BoundedProtocol) -> None:
+        self._protocol = protocol
+        self.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
+        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin a connection."""
+        self._protocol.connection_made(cast("asyncio.Transport", transport))
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the signature of asyncio
+        """Where the event loop writes the next piece."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Read the next piece."""
+        self._protocol.data_received(bytes(self._buffer[:nbytes]))
+
+
+def bounded(room: Room, refusal: Asgi) -> Callable[..., Inlet]:
+    """Makes protocols with these limits: connections for which there is no room are answered by `refusal`."""
     members: dict[str, Any] = {"room": room, "refusal": staticmethod(refusal)}
-    return type("Bounded", (BoundedProtocol,), members)
+    protocol = type("Bounded", (BoundedProtocol,), members)
+    return lambda **arguments: Inlet(protocol(**arguments))

@@ -116,7 +116,7 @@ class GatewayServer(uvicorn.Server):
             uvicorn.Config(
                 application.asgi,
                 loop="none",
-                http=bounded(room, application.refusing),
+                http=bounded(room, application.refusing),  # type: ignore[arg-type]  # it only has to make protocols
                 ws="none",
                 interface="asgi3",
                 lifespan="on",
