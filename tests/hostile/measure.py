@@ -77,8 +77,13 @@ class Outcome:
     statuses: set[bytes] = field(default_factory=set)
 
 
-async def attack_once(attack: Attack, address: tuple[str, int], *, budget: int, seconds: float) -> Sent:
-    """Attack over one connection: at most `budget` bytes and about `seconds`, or until the server ends it."""
+async def attack_once(
+    attack: Attack, address: tuple[str, int], *, budget: int, seconds: float, hold: float | None = None
+) -> Sent:
+    """Attack over one connection: at most `budget` bytes and about `seconds`, or until the server ends it.
+
+    After the last byte, the connection is held for `hold` seconds; without it, until `seconds` are over.
+    """
     sent = Sent()
     began = time.monotonic()
     async with _connection(address) as (reader, writer):
@@ -92,7 +97,8 @@ async def attack_once(attack: Attack, address: tuple[str, int], *, budget: int, 
                     await writer.drain()
                     sent.count += len(piece)
                     await asyncio.sleep(attack.pause)
-                await (reading if reading is not None else _until_lost(writer))
+                async with asyncio.timeout(hold):
+                    await (reading if reading is not None else _until_lost(writer))
         sent.ended = sent.ended or time.monotonic() - began < seconds
         if reading is not None:
             reading.cancel()
