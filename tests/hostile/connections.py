@@ -1,4 +1,4 @@
-"""Attacks on connections: whoever reaches the port can send them, without a key.
+"""Attacks on connections, for which a client needs no key, only the port.
 
 `python -m tests.hostile.connections URL PID` runs all of them against a gateway on this machine: first 100 MB on one
 connection, then 60 connections at once, and prints a line for each.
