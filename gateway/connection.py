@@ -223,7 +223,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._parse(head + data[upgrade.args[0] :])
 
     def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is not None and not cycle.response_complete
 
     def _refuse(self, beyond: _Beyond) -> None:
         """Answer, and read for a moment: after an immediate close, a client that still sends would lose the answer."""
