@@ -2,8 +2,11 @@
 
 import json
 import logging
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
@@ -15,9 +18,10 @@ from hypothesis import strategies as st
 from gateway.domain.adapter.contract import Credential, HttpCall
 from gateway.domain.adapter.request import Settings as Asked
 from gateway.domain.adapter.request import TextInput, UpstreamRequest
-from gateway.log import FIELD_MAX, READ_MAX, clean, configure, redact
+from gateway.log import FIELD_MAX, READ_MAX, clean, configure, in_background, redact
 from gateway.settings.load import Secret
 
+from ..cases import every
 from ..log_state import logs_as_before
 from .cost import ratio
 
@@ -147,7 +151,7 @@ def test_a_long_traceback_keeps_its_end(lines) -> None:
     assert line["exception"].endswith("the end")
 
 
-@pytest.mark.parametrize(
+@every(
     "name",
     [
         "authorization",
@@ -164,7 +168,7 @@ def test_a_long_traceback_keeps_its_end(lines) -> None:
         "webhook-signature",
     ],
 )
-@pytest.mark.parametrize("value", ["plain words", b"bytes", ["a"], {"a": 1}, 12345])
+@every("value", ["plain words", b"bytes", ["a"], {"a": 1}, 12345])
 def test_a_value_under_the_name_of_a_secret_is_hidden(name: str, value: object) -> None:
     expected = "***"
     assert shown(**{name: value})[name] == expected
@@ -177,7 +181,7 @@ def test_a_missing_value_may_be_logged() -> None:
     assert shown(api_key=None)["api_key"] is None
 
 
-@pytest.mark.parametrize(
+@every(
     ("text", "expected"),
     [
         (f"key {KEY}.", "key ***"),
@@ -254,7 +258,7 @@ def test_a_key_on_the_edge_of_what_is_read_does_not_show_in_part() -> None:
     assert "89abcdef" not in clean(f"{KEY} {long}"[:-4], from_end=True)
 
 
-@pytest.mark.parametrize(
+@every(
     "part",
     ["a", "a_", "token ", "token=", "://", "bearer ", "data:;", "eyJaaaaaa.", "-eyJ", "sk-", "'\"", "\x00", "=", " "],
 )
@@ -294,6 +298,28 @@ def test_a_closed_standard_error_stops_nothing(monkeypatch: pytest.MonkeyPatch) 
     configure("json", "info")
     structlog.get_logger().info("lost")
     logging.getLogger("third.party").info("lost")
+
+
+def test_an_exception_that_python_would_print_is_a_line_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError(f"broken with {KEY}")
+
+    with (tmp_path / "log").open("w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        configure("json")
+        with in_background():
+            Broken()
+            thread = threading.Thread(target=fail, args=("a thread has ended",))
+            thread.start()
+            thread.join()
+    first, second = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    assert (first["event"], second["event"]) == ("exception_ignored", "exception_ignored")
+    assert "ValueError: broken with" in first["exception"]
+    assert KEY not in first["exception"]
+    assert "a thread has ended" in second["exception"]
 
 
 def test_the_console_shows_the_same_without_keys(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,8 @@ import pytest
 
 from gateway.api.web.near_path import near_path, paths_below
 
+from ....cases import every
+
 VIDEOS = "/v1/videos/generations"
 TEMPLATES = [
     VIDEOS,
@@ -24,7 +26,7 @@ TEMPLATES = [
 ]
 
 
-@pytest.mark.parametrize(
+@every(
     ("path", "meant"),
     [
         ("/videos/generations", VIDEOS),

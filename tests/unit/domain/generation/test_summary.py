@@ -25,6 +25,8 @@ from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import RouteHealth
 from tests.unit.builders import T0, after, archived_file, generation
 
+from ....cases import every
+
 FILE = Artifact(url="https://files.example/a.mp4", thumbnail_url="https://files.example/a.jpg", width=640)
 PRIVATE_FILE = replace(FILE, needs_credential=True)
 
@@ -227,7 +229,7 @@ def test_usage_is_not_known_where_a_used_route_has_no_price(prices: tuple[float 
 # Errors
 
 
-@pytest.mark.parametrize("kind", FailureKind)
+@every("kind", FailureKind)
 def test_the_code_of_an_error_is_the_kind_of_the_failure(kind: FailureKind) -> None:
     error = summarize(replace(generation(), status=Status.FAILED, failure=failed(kind, "no"))).error
     assert error is not None
