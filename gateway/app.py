@@ -17,6 +17,7 @@ from gateway.api.generations.event_feed import Feed
 from gateway.api.handlers import ERROR_FORMATS, HANDLERS
 from gateway.api.mcp.plugin import McpPlugin
 from gateway.api.web.errors import EXCEPTION_HANDLERS, refuse_all
+from gateway.api.web.head import with_sound_heads
 from gateway.api.web.methods import answer_options
 from gateway.api.web.request_log import RequestLog
 from gateway.build import (
@@ -127,7 +128,7 @@ class Application:
         feed = Feed(generations.event_source, self.health.of)
         self.litestar = build_api(settings.server.public_url)
         self.litestar.state.update({"lifespan": self._lifespan, "context": context, "feed": feed})
-        self.asgi = RequestLog(self.litestar, context.bodies, self.clock, observer)
+        self.asgi = RequestLog(with_sound_heads(self.litestar), context.bodies, self.clock, observer)
         refusal = refuse_all(Overloaded("Too many connections are open.", retry_after=5))
         self._refusal = RequestLog(refusal, context.bodies, self.clock, observer)
 

@@ -1,4 +1,4 @@
-"""The listening sockets and the HTTP server: uvicorn, with limits on connections and on the head of a request."""
+"""The listening sockets and the HTTP server: uvicorn, with the connections of `gateway/connection.py`."""
 
 import asyncio
 import contextlib
@@ -6,27 +6,21 @@ import errno
 import resource
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from gateway.api.web.streaming import CUT
+from gateway.api.web.streaming import STALL_SECONDS
 from gateway.app import Application
+from gateway.connection import Room, bounded
 from gateway.domain.errors import ConfigurationError
 
 log = structlog.get_logger()
-Asgi = Callable[..., Awaitable[None]]
 BACKLOG = 2048
-REFUSED_MAX = 500  # connections above the limit that get a 503; any further ones are closed without an answer
+UNREAD_MILLISECONDS = int(STALL_SECONDS + 30) * 1000
 DESCRIPTORS_KEPT = 512  # open files for the ledger, inputs and calls to providers, not for clients
-HEAD_MAX = 64 * 1024  # bytes of the request line and the headers
-HEAD_SECONDS = 30.0  # in which a client has to send them
-# A refused connection is read for a while before it is closed: a client that still sends would get a reset, no answer.
-REFUSED_BYTES = 16 * 2**20
-REFUSED_SECONDS = 3.0
 LINGER_SECONDS = 0.5  # in which load balancers can see that this process is not ready any more
 GRACE_SECONDS = 3  # for answers that are being sent when the gateway stops; then their connections end
 # Errors that are about the address, not about the port.
@@ -79,6 +73,9 @@ def _bound(family: int, kind: int, protocol: int, address: tuple[object, ...]) -
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "linux":
+            # Accepted connections inherit it: the system ends one whose client does not read what we have handed over.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
         listener.bind(address)
         listener.listen(BACKLOG)
         listener.settimeout(0)
@@ -90,102 +87,6 @@ def _bound(family: int, kind: int, protocol: int, address: tuple[object, ...]) -
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with two limits: a head that is too long or too slow ends the connection.
-
-    Without them a client could fill the memory: the parser stores a head until it is complete, and uvicorn waits for
-    that without a limit.
-    """
-
-    connections_max = 10_000  # further ones are answered by `refusal`
-    refusal: Asgi | None = None
-    _in_head = True
-    _head_ended = False  # within the bytes that just arrived
-    _head_bytes = 0
-    _head_timer: asyncio.TimerHandle | None = None
-    _refused_bytes: int | None = None  # received since the connection was refused; None: it was not refused
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # the type that uvicorn uses
-        """Start the time limit of the first head, or refuse the connection if there are too many."""
-        super().connection_made(transport)
-        beyond = len(self.connections) - self.connections_max
-        if beyond > REFUSED_MAX:
-            transport.abort()
-            return
-        if beyond > 0 and self.refusal is not None:
-            self.app = self.refusal
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the time limit."""
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Count the bytes that certainly belong to a head, and refuse a head that is too long."""
-        if self._refused_bytes is not None:
-            self._refused_bytes += len(data)
-            if self._refused_bytes > REFUSED_BYTES:
-                self.transport.abort()
-            return
-        only_head = self._in_head
-        self._head_ended = False
-        super().data_received(data)
-        if only_head and not self._head_ended and not self._is_over():
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_MAX:
-                self._refuse(431, b"")
-
-    def _is_over(self) -> bool:
-        return self._refused_bytes is not None or self.transport.is_closing()
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer a request that is not HTTP with 400."""
-        self._refuse(400, msg.encode())
-
-    def _refuse(self, status: int, text: bytes) -> None:
-        """Answer, and read for a moment: after an immediate close, a client that still sends would lose the answer."""
-        self._stop_timer()
-        self._refused_bytes = 0
-        head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
-        self.transport.write(STATUS_LINE[status] + head + text)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.loop.call_later(REFUSED_SECONDS, self.transport.close)
-
-    def on_message_begin(self) -> None:
-        """Start the time limit of a further head; that of the first head runs since the connection was made."""
-        super().on_message_begin()
-        self.scope["state"][CUT] = self.transport.abort
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
-
-    def on_headers_complete(self) -> None:
-        """Stop the time limit: the head is complete."""
-        self._stop_timer()
-        self._in_head, self._head_ended, self._head_bytes = False, True, 0
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """Note the end of a request: the next bytes are a head again."""
-        self._in_head = True
-        super().on_message_complete()
-
-    def _too_slow(self) -> None:
-        self._head_timer = None
-        self.transport.close()
-
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-
-def bounded(connections_max: int, refusal: Asgi) -> type[BoundedProtocol]:
-    """The protocol with a limit: connections above it are answered by `refusal` and closed."""
-    return type("Bounded", (BoundedProtocol,), {"connections_max": connections_max, "refusal": staticmethod(refusal)})
 
 
 def _descriptors() -> int:
@@ -210,11 +111,12 @@ class GatewayServer(uvicorn.Server):
         allowed = min(wanted, _descriptors() - DESCRIPTORS_KEPT)
         if allowed < wanted:
             log.warning("connections_limited", max_connections=wanted, allowed=allowed)
+        room = Room(allowed, application.settings.server.max_connections_per_address)
         super().__init__(
             uvicorn.Config(
                 application.asgi,
                 loop="none",
-                http=bounded(allowed, application.refusing),
+                http=bounded(room, application.refusing),  # type: ignore[arg-type]  # it only has to make protocols
                 ws="none",
                 interface="asgi3",
                 lifespan="on",

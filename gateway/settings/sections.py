@@ -110,6 +110,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # Of all requests that are being handled, together.
     max_bodies_bytes: Annotated[int, Meta(ge=1024, le=2**40)] = 268_435_456
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 16_000
+    # Of one IPv4 address or one IPv6 /64. None: half of `max_connections`, but at least 100.
+    max_connections_per_address: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     # Reads with `wait`, and creates of images that wait for their result, that are held at the same time.
     max_long_polls: Annotated[int, Meta(ge=1, le=1_000_000)] = 5000
     # How long a create of images waits for its result before it answers 504, which names the id to read.

@@ -558,7 +558,7 @@ class Reader:
             "path": path,
             "raw_path": path.encode(),
             "query_string": b"",
-            "headers": [(b"authorization", f"Bearer {gateway.key}".encode())],
+            "headers": [(b"host", b"x"), (b"authorization", f"Bearer {gateway.key}".encode())],
             "http_version": "1.1",
             "scheme": "http",
             "root_path": "",

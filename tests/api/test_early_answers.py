@@ -92,6 +92,25 @@ async def test_a_client_that_waits_for_100_continue_is_answered_at_once(served: 
     writer.close()
 
 
+FAULTY = {
+    "no host": "HTTP/1.1\r\n",
+    "two hosts": "HTTP/1.1\r\nHost: x\r\nHost: x\r\n",
+    "two keys": "HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n",
+    "two types": "HTTP/1.1\r\nHost: x\r\nContent-Type: a/b\r\nContent-Type: a/c\r\n",
+    "chunked in HTTP/1.0": "HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+    "HTTP/2 without a preface": "HTTP/2.0\r\nHost: x\r\n",
+}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+async def test_a_faulty_head_is_answered_with_400_and_the_connection_ends(served: Any, name: str) -> None:
+    head = f"POST {VIDEOS} {FAULTY[name]}".encode()
+    (answer,) = await served.raw(head + b"\r\n")
+    assert (answer.status_code, answer.headers["connection"]) == (400, "close")
+    assert b'"code":"bad_request"' in answer.content.replace(b": ", b":")
+    assert answer.headers["x-request-id"].encode() in answer.content
+
+
 class Endless:
     """A client that announces a body, and sends it without end or stops."""
 

@@ -1,32 +1,27 @@
 """The parts of the command line: requests, retries, output, and the errors that `check` finds."""
 
-import asyncio
 import io
 import json
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from click.testing import CliRunner, Result
 from PIL import Image
-from uvicorn.server import ServerState
 
-from gateway import server as listening
 from gateway.api.openapi.document import document
 from gateway.cli import cli, main
 from gateway.commands.client import PAUSES, Attempt, Client, GaveUp, Generation, Output, Refused, Unreachable
 from gateway.commands.generate import Following, Server, download, follow, generate, watch
 from gateway.commands.terminal import progress, say
 from gateway.domain.errors import ConfigurationError
-from gateway.server import BoundedProtocol, listen, url_of
+from gateway.server import listen, url_of
 
 BASE = "http://gateway.example"
 PATH = "/v1/videos/generations"
@@ -761,82 +756,3 @@ def test_a_name_with_two_addresses_has_one_port() -> None:
 def test_a_host_that_is_not_here_is_reported(host: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"server\.host: {re.escape(host)} {words}"):
         listen(host, 0)
-
-
-@pytest.fixture
-async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[str, int]]:
-    monkeypatch.setattr(listening, "HEAD_SECONDS", 0.1)
-
-    async def app(_scope: Any, receive: Any, send: Any) -> None:
-        while (await receive()).get("more_body"):
-            pass
-        await asyncio.sleep(0.2)  # longer than the time limit of a head
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body"})
-
-    config = uvicorn.Config(app, http=BoundedProtocol, log_config=None, lifespan="off", ws="none")
-    config.load()
-    loop = asyncio.get_running_loop()
-    state = ServerState()
-    server = await loop.create_server(
-        lambda: BoundedProtocol(config=config, server_state=state, app_state={}, _loop=loop), "127.0.0.1", 0
-    )
-    yield server.sockets[0].getsockname()[:2]
-    server.close()
-    async with asyncio.timeout(5):
-        while state.connections:  # noqa: ASYNC110  # the server has no event for it
-            await asyncio.sleep(0)
-
-
-async def test_a_slow_head_ends_the_connection(served: tuple[str, int]) -> None:
-    for start in (b"", b"GET / HTTP/1.1\r\nHost: x"):
-        reader, writer = await asyncio.open_connection(*served)
-        writer.write(start)
-        async with asyncio.timeout(5):
-            assert await reader.read() == b""
-        writer.close()
-        await writer.wait_closed()
-
-
-async def test_a_slow_answer_and_a_long_body_do_not(served: tuple[str, int]) -> None:
-    reader, writer = await asyncio.open_connection(*served)
-    body = b"x" * (listening.HEAD_MAX * 3)
-    for _ in range(2):  # the second request uses the same connection
-        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
-        await writer.drain()
-        writer.write(body)
-        async with asyncio.timeout(5):
-            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204 ")
-    writer.close()
-    await writer.wait_closed()
-
-
-@pytest.mark.parametrize(
-    ("start", "status"), [(b"GET / HTTP/1.1\r\nX: ", b"431"), (b"no request\r\n\r\n", b"400")], ids=["long", "none"]
-)
-async def test_a_request_refused_by_its_head_is_answered_while_it_is_still_sent(
-    served: tuple[str, int], start: bytes, status: bytes
-) -> None:
-    reader, writer = await asyncio.open_connection(*served)
-    async with asyncio.timeout(10):
-        writer.write(start + b"x" * 6_000_000)  # more than fits into the buffers of both sides
-        await writer.drain()
-        assert (await reader.read()).startswith(b"HTTP/1.1 %s " % status)
-    writer.close()
-    await writer.wait_closed()
-
-
-async def test_a_long_head_is_not_read_for_ever(served: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "REFUSED_BYTES", 1_000_000)
-    _, writer = await asyncio.open_connection(*served)
-
-    async def send_on() -> None:
-        while True:
-            writer.write(b"GET / HTTP/1.1\r\nX: " + b"x" * 1_000_000)
-            await writer.drain()
-
-    with pytest.raises(ConnectionError):
-        await asyncio.wait_for(send_on(), 10)
-    writer.close()
-    with suppress(ConnectionError):
-        await writer.wait_closed()
