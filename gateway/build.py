@@ -13,7 +13,7 @@ import httpx
 from gateway.api.dialects.webhook_formats import webhook_formats
 from gateway.api.web.auth import authenticator_of
 from gateway.api.web.context import Context
-from gateway.api.web.json_body import Bodies
+from gateway.api.web.held_body import bodies_room
 from gateway.api.web.links import Links
 from gateway.artifacts.access import ResultAccess
 from gateway.artifacts.archiver import Archiver
@@ -34,7 +34,7 @@ from gateway.engine.sweeper import Sweeper
 from gateway.fetch.fetcher import Fetcher
 from gateway.generations.catalog import Catalog
 from gateway.generations.event_stream import EventStreamSource
-from gateway.generations.notifier import Capacity, Notifier
+from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
@@ -58,6 +58,7 @@ from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.settings.load import Settings
+from gateway.sharing.room import Room
 from gateway.store.files import FileLimits
 from gateway.store.opening import open_store
 from gateway.telemetry import Observer
@@ -104,7 +105,7 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
     settings = base.settings
     # Each purpose has a fetcher of its own, so that host names that no DNS server answers delay only one purpose.
     fetcher = Fetcher(settings.fetch.allow)
-    blobs = Blobs(settings.artifacts.path / "inputs", base.clock)
+    blobs = Blobs(settings.artifacts.path / "inputs", base.clock, min_free_bytes=settings.artifacts.min_free_bytes)
     public_url = settings.server.public_url
     inputs = InputPreparer(
         store=base.store,
@@ -305,9 +306,9 @@ def build_context(
         signer=base.signer,
         files=inputs.files,
         remote_images=RemoteImages(inputs.fetcher),
-        bodies=Bodies(server.max_bodies_bytes),
+        bodies=bodies_room(server.max_bodies_bytes),
         unanswered=Unanswered(base.clock),
-        downloads=Capacity(server.max_downloads, "downloads are under way"),
+        downloads=Room(server.max_downloads, f"{server.max_downloads:,} downloads are under way already."),
         ready=ready,
         health_warnings=health_warnings,
         clock=base.clock,

@@ -12,13 +12,14 @@ from msgspec import Struct
 
 from gateway.api.generations.views import Deleted
 from gateway.api.web.answers import GET, disposition, json_answer, unix
+from gateway.api.web.client import note_link
 from gateway.api.web.context import Context, context_of, key_beside_token
 from gateway.api.web.json_body import read_body
 from gateway.api.web.lists import Listed
 from gateway.api.web.multipart import Part, parts_of
 from gateway.api.web.operation import BINARY, PAGE, Operation, page_of
 from gateway.api.web.query import Params, path_id
-from gateway.api.web.small_body import BODY_ERRORS
+from gateway.api.web.small_body import INPUT_ERRORS
 from gateway.api.web.streaming import Streamed
 from gateway.domain.errors import InvalidForm, InvalidParameter, UnknownParameter
 from gateway.store.files import StoredFile, is_file_id
@@ -80,7 +81,7 @@ class FileController(Controller):
             " because an Idempotency-Key is ignored",
             form=_UPLOAD,
             answer=FileView,
-            errors=BODY_ERRORS,
+            errors=INPUT_ERRORS,
         ),
     )
     async def upload(self, request: Call) -> ASGIResponse:
@@ -179,6 +180,8 @@ class FileController(Controller):
         file = None if token is None else await context.files.admitted(file_id, token)
         if file is None:
             file = await context.files.get(file_id, key_beside_token(request, context, token))
+        else:
+            note_link(request, file.id)
         params.done()
         chunks = await context.files.content(file)
         headers = {

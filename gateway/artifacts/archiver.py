@@ -36,10 +36,10 @@ from gateway.media.image_header import IMAGE_MAX, inspect
 from gateway.media.image_result import EXTENSIONS as IMAGE_EXTENSIONS
 from gateway.media.image_result import ImageChecker, NotChecked
 from gateway.media.video_header import Media, read_media
+from gateway.sharing.limiter import FairLimiter
 from gateway.store.artifacts import BEGUN_LIFE
 from gateway.store.port import Store
 from gateway.telemetry import ArchiveFinished, Observer
-from gateway.upstream.limiter import FairLimiter
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
@@ -146,8 +146,8 @@ class Archiver:
                 download = self._downloads.of(generation, output)
                 async with aclosing(download.chunks()) as chunks:
                     written = await self._writer.write(chunks, partial, RESULT_MAX, flush=self._artifacts.flushes)
-                media = await self._media(generation.kind, partial, download.broke_off)
-                thumbnail_type = await self._fetch_thumbnail(output, thumbnail)
+                media = await self._media(generation, partial, download.broke_off)
+                thumbnail_type = await self._fetch_thumbnail(output, thumbnail, generation.owner)
             archived = self._archived(generation, output, written, media, thumbnail_type)
             names = [name for name in (archived.name, archived.thumbnail) if name is not None]
             if not await self._store.archived_files.announce(generation.id, names, began + BEGUN_LIFE):
@@ -174,15 +174,15 @@ class Archiver:
         )
         return FileArchived(output.index, archived)
 
-    async def _media(self, kind: str, path: Path, broke_off: FetchFailed | None) -> Media:
+    async def _media(self, generation: Generation, path: Path, broke_off: FetchFailed | None) -> Media:
         """What the file is. Raises `NoResult` when it is not a file of this kind, and `NotChecked`.
 
         When the transfer ended early, `broke_off` is raised unless the structure of the file shows that nothing is
         missing.
         """
         media: Media | ImageFacts | str
-        if kind == "image":
-            media = await self._images.read(path)
+        if generation.kind == "image":
+            media = await self._images.read(path, generation.owner)
             if not isinstance(media, str):
                 media = Media(content_type=media.content_type, whole=True, width=media.width, height=media.height)
         else:
@@ -215,7 +215,7 @@ class Archiver:
             thumbnail_type=thumbnail_type,
         )
 
-    async def _fetch_thumbnail(self, output: Output, to: Path) -> str | None:
+    async def _fetch_thumbnail(self, output: Output, to: Path, client: str) -> str | None:
         """Write the provider's own thumbnail to `to` and return its media type.
 
         `None` when the provider gave none, or the link of the result itself, or when it cannot be fetched quickly.
@@ -225,7 +225,11 @@ class Archiver:
             return None
         try:
             async with self._fetcher.get(
-                url, max_bytes=IMAGE_MAX, timeout_seconds=THUMBNAIL_SECONDS, open_headers={"Accept": THUMBNAIL_ACCEPT}
+                url,
+                client=client,
+                max_bytes=IMAGE_MAX,
+                timeout_seconds=THUMBNAIL_SECONDS,
+                open_headers={"Accept": THUMBNAIL_ACCEPT},
             ) as fetched:
                 if not fetched.is_whole:
                     check_answer(fetched, self._clock)

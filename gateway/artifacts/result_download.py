@@ -55,14 +55,14 @@ class ResultDownloads:
         def ask(headers: Mapping[str, str]) -> AbstractAsyncContextManager[Answer]:
             if artifact is None or artifact.needs_credential:
                 return self._with_credential(generation, output, provider, headers)
-            return self._openly(artifact.url, {"Accept": ACCEPT[generation.kind], **headers})
+            return self._openly(artifact.url, generation.owner, {"Accept": ACCEPT[generation.kind], **headers})
 
         return Download(ask, max_bytes=max_bytes, check=lambda answer: check_answer(answer, self._clock))
 
     @asynccontextmanager
-    async def _openly(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
+    async def _openly(self, url: str, client: str, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
         async with self._fetcher.get(
-            url, max_bytes=RESULT_MAX, timeout_seconds=TOTAL_SECONDS, open_headers=headers
+            url, client=client, max_bytes=RESULT_MAX, timeout_seconds=TOTAL_SECONDS, open_headers=headers
         ) as fetched:
             yield fetched
 
@@ -93,7 +93,9 @@ class ResultDownloads:
         finally:
             await response.aclose()
         opened = {"Accept": ACCEPT[generation.kind], **headers}
-        async with self._openly(redirected_to(provider.base_url + call.path, response), opened) as answer:
+        async with self._openly(
+            redirected_to(provider.base_url + call.path, response), generation.owner, opened
+        ) as answer:
             yield answer
 
 

@@ -308,6 +308,13 @@ class ShuttingDown(GatewayError):
     remedy = "Send the request again after `Retry-After`."
 
 
+class InsufficientStorage(GatewayError):
+    """The disk is nearly full. What is left is for the ledger and for the results of work that was paid for."""
+
+    code, status, type, title = "insufficient_storage", 507, "api_error", "The gateway has no room for input images."
+    remedy = "Send the image as a URL, or send the request again when the operator has made room."
+
+
 class StoreUnavailable(GatewayError):
     """The ledger or a file store cannot be read or written now."""
 

@@ -1,6 +1,7 @@
 """The engine of a single process: one coroutine for each generation, under the store's exclusive lock."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,6 +16,7 @@ from gateway.domain.errors import Overloaded, ShuttingDown
 from gateway.domain.generation.model import Generation
 from gateway.engine.driver import Driver
 from gateway.engine.store_retry import until_store_works
+from gateway.sharing.room import has_share_left
 from gateway.store.port import Store
 
 log = structlog.get_logger()
@@ -34,7 +36,9 @@ class EmbeddedEngine:
         self._clock = clock
         self._new_driver = new_driver
         self._open_max = open_max
-        self._arriving = 0  # creates that were admitted and have no driver yet
+        self._arriving: Counter[str] = Counter()  # by API key: creates that were admitted and have no driver yet
+        self._owners: dict[str, str] = {}  # of open generations that have a driver: the API key
+        self._open: Counter[str] = Counter()  # how many of them each API key has
         self._drivers: dict[str, Driver] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._untaken: dict[str, None] = {}  # open at the start and not taken over yet; the oldest come first
@@ -61,18 +65,25 @@ class EmbeddedEngine:
             await asyncio.wait([self._taking])
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit(self, key: str) -> Iterator[None]:
         """See `Engine`. Drivers are counted, except those of ended generations, and what waits for its take-over."""
         if self._stopping:
             raise ShuttingDown(retry_after=STOPPING_SECONDS)
         waiting = len(self._untaken) + len(self._being_taken)
-        if len(self._tasks) + waiting - len(self._ended) + self._arriving >= self._open_max:
+        taken = len(self._tasks) + waiting - len(self._ended) + self._arriving.total()
+        if taken >= self._open_max:
             raise Overloaded(f"{self._open_max:,} generations are open already.", retry_after=FULL_SECONDS)
-        self._arriving += 1
+        own = self._open[key] + self._arriving[key]
+        if not has_share_left(own, taken, self._open_max):
+            raise Overloaded(
+                f"Your key has {own:,} open generations, and the rest of {self._open_max:,} is for other clients.",
+                retry_after=FULL_SECONDS,
+            )
+        self._arriving[key] += 1
         try:
             yield
         finally:
-            self._arriving -= 1
+            self._arriving -= Counter({key: 1})
 
     def begin(self, generation: Generation) -> None:
         """See `Engine`. The driver starts at once: this process has the fence already."""
@@ -150,9 +161,26 @@ class EmbeddedEngine:
         if self._stopping or generation_id in self._tasks:
             return
         self._untaken.pop(generation_id, None)
+        if taken is not None:
+            self._count(taken)
         task = asyncio.create_task(self._run_driver(generation_id, taken), name=generation_id)
         self._tasks[generation_id] = task
         task.add_done_callback(self._after_drive)
+
+    def _count(self, generation: Generation) -> None:
+        """Count an open generation for its owner, until `_uncount`."""
+        if generation.id not in self._owners:
+            self._owners[generation.id] = generation.owner
+            self._open[generation.owner] += 1
+
+    def _uncount(self, generation_id: str) -> None:
+        owner = self._owners.pop(generation_id, None)
+        if owner is not None:
+            self._open -= Counter({owner: 1})
+
+    def _has_ended(self, generation_id: str) -> None:
+        self._ended.add(generation_id)
+        self._uncount(generation_id)
 
     def _after_drive(self, task: asyncio.Task[None]) -> None:
         generation_id = task.get_name()
@@ -172,8 +200,9 @@ class EmbeddedEngine:
                     taken = await until_store_works(self._clock, take_over, generation=generation_id)
                     generation = next(iter(taken), None)
                 if generation is not None:
+                    self._count(generation)
                     driver = self._drivers[generation_id] = self._new_driver()
-                    driver.on_end = partial(self._ended.add, generation_id)
+                    driver.on_end = partial(self._has_ended, generation_id)
                     if generation_id in self._woken:  # it was changed after it was read
                         self._woken.discard(generation_id)
                         driver.wake()
@@ -186,3 +215,4 @@ class EmbeddedEngine:
             finally:
                 self._drivers.pop(generation_id, None)
                 self._ended.discard(generation_id)
+                self._uncount(generation_id)

@@ -20,10 +20,10 @@ class Engine(Protocol):
         """Wait until every generation that was open at the start has a driver."""
         ...
 
-    def admit(self) -> AbstractContextManager[None]:
-        """Reserve capacity for a generation that is about to be created, for the length of the `with` block.
+    def admit(self, key: str) -> AbstractContextManager[None]:
+        """Reserve capacity for a generation that an API key is about to create, for the length of the `with` block.
 
-        Raises `Overloaded` if too many generations are open, `ShuttingDown` after `drain`.
+        Raises `Overloaded` if too many generations are open, or too many of this key; `ShuttingDown` after `drain`.
         """
         ...
 

@@ -40,7 +40,7 @@ USER_AGENT = f"video-gateway/{version('video-gateway')}"  # of POST requests: we
 BROWSER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
 REDIRECTS_MAX = 5
 ADDRESSES_MAX = 8  # of one name; the others are not tried
-RESOLVE_SECONDS = 10.0
+RESOLVE_SECONDS = 3.0
 CONNECT_SECONDS = 10.0  # for one address; the TLS handshake gets the same time again
 HEAD_SECONDS = 60.0  # from the first connection to the end of the reply's head, however slowly it arrives
 POST_REPLY_MAX = 64 * 1024  # bytes of the reply to a POST that are read
@@ -51,8 +51,8 @@ WHOLE = frozenset({200, 203})  # the statuses of a reply with the complete file
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
-# A name and a port → the addresses of the name. Raises `OSError` if it has no address.
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+# A name, a port and the client that named it → the addresses of the name. Raises `OSError` if it has no address.
+Resolve = Callable[[str, int, str], Awaitable[Sequence[str]]]
 
 
 class FetchRefused(Exception):
@@ -230,6 +230,7 @@ class Fetcher:
         self,
         url: str,
         *,
+        client: str,
         max_bytes: int,
         timeout_seconds: float,
         headers: Mapping[str, str] | None = None,
@@ -237,14 +238,15 @@ class Fetcher:
     ) -> AsyncIterator[Fetched]:
         """The reply to a GET, of any status but a redirect: at most five redirects are followed.
 
-        `timeout_seconds` limits all of it, including the body. `headers` may be secret and are not sent to another
+        `client` is the API key that the request is for: it gets its share of the resolvers. `timeout_seconds` limits
+        all of the request, including the body. `headers` may be secret and are not sent to another
         origin; `open_headers` are sent everywhere. Raises `FetchRefused` or `FetchFailed`.
         """
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         target = target_of(url)
         for hop in range(REDIRECTS_MAX + 1):
             sent = {**(open_headers or {}), **(headers or {})}
-            async with self._exchange("GET", target, sent, b"", deadline, redirected=hop > 0) as reply:
+            async with self._exchange("GET", target, sent, b"", deadline, client=client, redirected=hop > 0) as reply:
                 onward = _onward(target, reply)
                 if onward is None:
                     yield Fetched(target, reply, max_bytes)
@@ -253,11 +255,16 @@ class Fetcher:
             target = onward
         raise FetchFailed(f"more than {REDIRECTS_MAX} redirects lead to {target.host}")
 
-    async def post(self, url: str, *, content: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Posted:
-        """The answer to a POST; redirects are not followed. Raises `FetchRefused` or `FetchFailed`."""
+    async def post(
+        self, url: str, *, client: str, content: bytes, headers: Mapping[str, str], timeout_seconds: float
+    ) -> Posted:
+        """The answer to a POST for `client`, an API key; redirects are not followed.
+
+        Raises `FetchRefused` or `FetchFailed`.
+        """
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         target = target_of(url)
-        async with self._exchange("POST", target, headers, content, deadline) as reply:
+        async with self._exchange("POST", target, headers, content, deadline, client=client) as reply:
             size = 0
             with suppress(FetchFailed), _failures(target.host):  # the status is known; the body does not matter
                 async for chunk in reply.aiter_stream():
@@ -279,11 +286,12 @@ class Fetcher:
         content: bytes,
         deadline: float,
         *,
+        client: str,
         redirected: bool = False,
     ) -> AsyncIterator[httpcore.Response]:
         """Send one request over its own connection, which is closed at the end. The head of the reply has been read."""
         scheme, host, port = target.origin
-        addresses = await self._addresses(target, deadline, redirected=redirected)
+        addresses = await self._addresses(target, deadline, client, redirected=redirected)
         head_deadline = min(deadline, asyncio.get_running_loop().time() + self._head_seconds)
         pinned = PinnedNetwork(self._network, addresses, head_deadline if method == "GET" else deadline)
         written = httpx.Headers(_AS_BROWSER if method == "GET" else _AS_GATEWAY)
@@ -316,13 +324,13 @@ class Fetcher:
         finally:
             await pinned.aclose()
 
-    async def _addresses(self, target: Target, deadline: float, *, redirected: bool) -> list[Address]:
+    async def _addresses(self, target: Target, deadline: float, client: str, *, redirected: bool) -> list[Address]:
         addresses = addresses_of(target.host)
         if not addresses:
             limit = min(deadline, asyncio.get_running_loop().time() + RESOLVE_SECONDS)
             try:
                 async with asyncio.timeout_at(limit):
-                    texts = await self._resolve(target.host, target.port)
+                    texts = await self._resolve(target.host, target.port, client)
                 addresses = tuple(map(ipaddress.ip_address, texts))
             except (OSError, ValueError) as error:  # `TimeoutError` is an `OSError`
                 raise FetchFailed(f"{target.host} could not be resolved") from error

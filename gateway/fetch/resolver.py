@@ -1,47 +1,131 @@
-"""Resolves host names with the system's resolver, on threads of its own: slow name servers delay only other names."""
+"""Resolves host names with the system's resolver, on threads of its own: slow name servers delay only other names.
+
+The system's resolver cannot be interrupted: a name whose servers do not answer occupies a thread for up to a minute,
+also when nobody waits for it any more. So each client gets a few threads at a time, waiting clients take turns, a name
+is resolved once for all who wait for it, and a name that had no address is not resolved again for a while.
+"""
 
 import asyncio
 import socket
 import threading
-from concurrent.futures import Future
+from collections import Counter, OrderedDict, deque
+from collections.abc import Sequence
 from queue import SimpleQueue
 
-RESOLVERS = 16  # threads; a name whose servers do not answer occupies one for a while
+RESOLVERS = 16  # threads
+RESOLVERS_PER_CLIENT = 4  # of them for the names of one client
+FAILED_SECONDS = 10.0  # for which a name that had no address counts as one without
+FAILED_MAX = 1000  # names that are remembered as without an address
+
+_Name = tuple[str, int]  # host and port
+
+
+class _Lookup:
+    """One name that waits for a thread, or has one."""
+
+    __slots__ = ("answer", "client", "name", "waiting")
+
+    def __init__(self, name: _Name, client: str) -> None:
+        self.name = name
+        self.client = client  # whose share it takes: the client that came first
+        self.answer: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
+        self.waiting = 0  # calls
 
 
 class Resolvers:
-    """Resolves up to `RESOLVERS` names at the same time.
+    """Resolves up to `RESOLVERS` names at the same time, in one event loop.
 
     These are daemon threads. The threads of an executor would delay the exit of the process.
     """
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[tuple[str, int, Future[list[str]]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[asyncio.AbstractEventLoop, _Lookup] | None] = SimpleQueue()
         self._threads = 0
+        self._lookups: dict[_Name, _Lookup] = {}  # those that wait or have a thread
+        self._waiting: OrderedDict[str, deque[_Lookup]] = OrderedDict()  # by client
+        self._running: Counter[str] = Counter()  # by client
+        self._failed: OrderedDict[_Name, float] = OrderedDict()  # until when, in the time of the event loop
 
-    async def resolve(self, host: str, port: int) -> list[str]:
-        """The addresses of a name. Raises `OSError` when it has no address. A cancelled call is not resolved."""
-        answer: Future[list[str]] = Future()
-        self._queue.put((host, port, answer))
-        if self._threads < RESOLVERS:
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"resolver-{self._threads}", daemon=True).start()
-        return await asyncio.wrap_future(answer)
+    async def resolve(self, host: str, port: int, client: str) -> Sequence[str]:
+        """The addresses of a name, for the client that named it. Raises `OSError` when it has no address."""
+        name = (host, port)
+        now = asyncio.get_running_loop().time()
+        if self._failed.get(name, 0) > now:
+            raise socket.gaierror(socket.EAI_NONAME, "the name had no address a moment ago")
+        lookup = self._lookups.get(name)
+        if lookup is None:
+            lookup = self._lookups[name] = _Lookup(name, client)
+            self._waiting.setdefault(client, deque()).append(lookup)
+            self._start_next()
+        lookup.waiting += 1
+        try:
+            return await asyncio.shield(lookup.answer)
+        finally:
+            lookup.waiting -= 1
+            if not lookup.waiting:
+                self._give_up(lookup)
 
     def close(self) -> None:
         """Let each thread end after the name that it is resolving."""
         for _ in range(self._threads):
             self._queue.put(None)
 
+    def _start_next(self) -> None:
+        """Give free threads to waiting clients in turn, except those that have their share."""
+        for client in list(self._waiting):
+            if self._running.total() >= RESOLVERS:
+                return
+            if self._running[client] < RESOLVERS_PER_CLIENT:
+                lookup = self._waiting[client].popleft()
+                self._waiting.move_to_end(client)
+                if not self._waiting[client]:
+                    del self._waiting[client]
+                self._start(lookup)
+
+    def _start(self, lookup: _Lookup) -> None:
+        self._running[lookup.client] += 1
+        self._queue.put((asyncio.get_running_loop(), lookup))
+        if self._threads < self._running.total():
+            self._threads += 1
+            threading.Thread(target=self._work, name=f"resolver-{self._threads}", daemon=True).start()
+
+    def _give_up(self, lookup: _Lookup) -> None:
+        """Forget a lookup that nobody waits for, unless it has a thread: that one cannot be interrupted."""
+        queue = self._waiting.get(lookup.client)
+        if queue is not None and lookup in queue:
+            queue.remove(lookup)
+            if not queue:
+                del self._waiting[lookup.client]
+            del self._lookups[lookup.name]
+
     def _work(self) -> None:
         while (call := self._queue.get()) is not None:
-            host, port, answer = call
-            if not answer.set_running_or_notify_cancel():
-                continue
+            loop, lookup = call
+            found: Sequence[str] | Exception
             try:
-                answer.set_result(_getaddrinfo(host, port))
+                found = _getaddrinfo(*lookup.name)
             except Exception as error:  # noqa: BLE001  # it is raised where `resolve` was called
-                answer.set_exception(error)
+                found = error
+            try:
+                loop.call_soon_threadsafe(self._finish, lookup, found)
+            except RuntimeError:  # the event loop is closed: the process ends
+                return
+
+    def _finish(self, lookup: _Lookup, found: Sequence[str] | Exception) -> None:
+        del self._lookups[lookup.name]
+        self._running[lookup.client] -= 1
+        if not self._running[lookup.client]:
+            del self._running[lookup.client]
+        if not isinstance(found, Exception):
+            lookup.answer.set_result(found)
+        else:
+            self._failed[lookup.name] = asyncio.get_running_loop().time() + FAILED_SECONDS
+            self._failed.move_to_end(lookup.name)
+            if len(self._failed) > FAILED_MAX:
+                self._failed.popitem(last=False)
+            lookup.answer.set_exception(found)
+            lookup.answer.exception()  # nobody may be left to read it
+        self._start_next()
 
 
 def _getaddrinfo(host: str, port: int) -> list[str]:

@@ -77,13 +77,14 @@ class EventStreamSource:
         return self._notifier.closed
 
     @contextmanager
-    def listen(self, generation_id: str) -> Iterator[Listener]:
+    def listen(self, generation_id: str, client: str) -> Iterator[Listener]:
         """A listener that is set at every change, and every `KEEP_ALIVE_SECONDS`.
 
-        Raises `Overloaded` if too many streams are open.
+        Raises `Overloaded` if too many streams are open. The listener is sent away when another client needs its place.
         """
         with (
-            self._notifier.listen(generation_id, self._notifier.streams) as listener,
+            self._notifier.streams.place(client) as place,
+            self._notifier.listen(generation_id, place) as listener,
             self._keep_alive.joined(listener),
         ):
             yield listener

@@ -2,49 +2,33 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
-from gateway.domain.errors import Overloaded
+from gateway.sharing.room import Place, Room
 
 LONG_POLLS_MAX = 5000
 LISTENERS_MAX = 10_000
 WAKE_BATCH = 200  # listeners that are woken at a time: what they do then blocks the event loop for some milliseconds
-FULL_SECONDS = 5.0  # `Retry-After` while too many clients wait
 
 
 class Listener(asyncio.Event):
     """An event that is set at every change. `change` is the number of the newest one, the same for all listeners."""
 
     change = 0
+    is_sent_away = False  # another client needs its place: it must stop listening
 
-
-class Capacity:
-    """Caps how many clients may wait in one way at the same time."""
-
-    def __init__(self, places: int, waiting: str) -> None:
-        """`places`: the cap. `waiting`: what the clients do, for the error message, such as "calls are waiting"."""
-        self._places = places
-        self._waiting = waiting
-        self._taken = 0
-
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Take a place for the length of the `with` block. Raises `Overloaded` if all are taken."""
-        if self._taken >= self._places:
-            raise Overloaded(f"{self._places:,} {self._waiting} already.", retry_after=FULL_SECONDS)
-        self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
+    def send_away(self) -> None:
+        """Wake the listener for the last time."""
+        self.is_sent_away = True
+        self.set()
 
 
 class Notifier:
     """`changed(id)` wakes every listener of that generation."""
 
     def __init__(self, long_polls_max: int = LONG_POLLS_MAX, listeners_max: int = LISTENERS_MAX) -> None:
-        self.long_polls = Capacity(long_polls_max, "calls are waiting")
-        self.streams = Capacity(listeners_max, "event streams are open")
+        self.long_polls = Room(long_polls_max, f"{long_polls_max:,} calls are waiting already.")
+        self.streams = Room(listeners_max, f"{listeners_max:,} event streams are open already.")
         self._listeners: dict[str, set[Listener]] = {}
         self._changes = 0
         self.closed = False
@@ -68,22 +52,19 @@ class Notifier:
             self.changed(generation_id)
 
     @contextmanager
-    def listen(
-        self, generation_id: str, capacity: Capacity | None = None, *, has_place: bool = False
-    ) -> Iterator[Listener]:
+    def listen(self, generation_id: str, place: Place) -> Iterator[Listener]:
         """A listener that is set at every change from now on. Listen first and read then, so that no change is missed.
 
-        Raises `Overloaded` if `capacity` is full, which is by default that of the long polls. `has_place`: the caller
-        has taken its place already.
+        It is sent away when `place`, which the caller holds in one of the rooms, is needed for another client.
         """
-        place: AbstractContextManager[None] = nullcontext() if has_place else (capacity or self.long_polls).admit()
-        with place:
-            listener = Listener()
-            listeners = self._listeners.setdefault(generation_id, set())
-            listeners.add(listener)
-            try:
-                yield listener
-            finally:
-                listeners.discard(listener)
-                if not listeners:
-                    self._listeners.pop(generation_id, None)
+        listener = Listener()
+        place.when_lost = listener.send_away
+        listeners = self._listeners.setdefault(generation_id, set())
+        listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            place.when_lost = None
+            listeners.discard(listener)
+            if not listeners:
+                self._listeners.pop(generation_id, None)

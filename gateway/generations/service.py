@@ -25,6 +25,7 @@ from gateway.generations.planner import Planner, Quote, named_files
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.ids import new_id
 from gateway.inputs.blobs import Blobs
+from gateway.sharing.room import Place
 from gateway.store.port import Idempotency, Page, Query, Store, StoredFile
 from gateway.telemetry import GenerationCancelled, GenerationCreated, GenerationDeleted, Observer
 
@@ -39,7 +40,7 @@ def digest_of(request: GenerationRequest) -> bytes:
 class Drivers(Protocol):
     """What this service needs of an engine."""
 
-    def admit(self) -> AbstractContextManager[None]:
+    def admit(self, key: str) -> AbstractContextManager[None]:
         """Reserve capacity for one more generation. Raises an error for the client if it is full."""
         ...
 
@@ -160,7 +161,7 @@ class Generations:
             earlier = await self._store.recall(key, idempotency, now)
             if earlier is not None:
                 return Created(earlier, replayed=True)
-        with self._drivers.admit():
+        with self._drivers.admit(key):
             generation_id = new_id("gen_", now)
             images = {name: file.facts for name, file in files.items()}
             model, routes = await self._planner.routes(request, key=key, images=images, seed=generation_id)
@@ -205,6 +206,7 @@ class Generations:
     ) -> Generation:
         """One generation. With `wait_seconds`, return when its status changes, or when that time is over.
 
+        It returns earlier when another client needs the place of this call.
         With `known_versions`, return as soon as the stored version is not among them. `key` is the API key that must
         own the generation; `None` if the caller has been authorized in another way, for example by a signed token.
         Raises `NotFound`, also for a generation of another `kind`, and `Overloaded` if too many calls are waiting.
@@ -214,41 +216,45 @@ class Generations:
             return generation
         before = generation.status
         until = self._clock.now() + timedelta(seconds=wait_seconds)
-        with self._notifier.listen(generation_id) as changed:
+        with (
+            self._notifier.long_polls.place(key or generation_id) as place,
+            self._notifier.listen(generation_id, place) as changed,
+        ):
             while True:  # listen before the read, so that no change between the two is missed
                 generation = await self._get(generation_id, key)
                 seconds_left = (until - self._clock.now()).total_seconds()
                 is_changed = (
                     generation.version not in known_versions if known_versions else generation.status is not before
                 )
-                if is_changed or seconds_left <= 0 or self._notifier.closed:
+                if is_changed or seconds_left <= 0 or self._notifier.closed or changed.is_sent_away:
                     return generation
                 await wait(self._clock, changed, seconds_left)
 
-    def place(self) -> AbstractContextManager[None]:
-        """A place among the calls that wait. Raises `Overloaded` if all are taken.
+    def place(self, key: str) -> AbstractContextManager[Place]:
+        """A place among the calls that wait. Raises `Overloaded` if there is none for this client.
 
         A call that creates and then waits takes its place first: refused afterwards, it would have bought what it
-        cannot answer.
+        cannot answer. For the same reason no other client gets the place before the call begins to wait.
         """
-        return self._notifier.long_polls.admit()
+        return self._notifier.long_polls.place(key)
 
     @property
     def stopping(self) -> bool:
         """Whether the gateway is stopping, so that no call may wait any longer."""
         return self._notifier.closed
 
-    async def until_ended(self, generation_id: str, key: str, wait_seconds: float) -> Generation:
-        """The generation when it has ended, or as it is after `wait_seconds`, or when the gateway stops.
+    async def until_ended(self, generation_id: str, key: str, wait_seconds: float, place: Place) -> Generation:
+        """The generation when it has ended; as it is after `wait_seconds`, when the gateway stops, or `place` is lost.
 
-        The caller has a `place`. Raises `NotFound` if the generation was deleted meanwhile.
+        Raises `NotFound` if the generation was deleted meanwhile.
         """
         until = self._clock.now() + timedelta(seconds=wait_seconds)
-        with self._notifier.listen(generation_id, has_place=True) as changed:
+        with self._notifier.listen(generation_id, place) as changed:
             while True:  # listen before the read, so that no change between the two is missed
                 generation = await self._get(generation_id, key)
                 seconds_left = (until - self._clock.now()).total_seconds()
-                if generation.status.terminal or seconds_left <= 0 or self._notifier.closed:
+                is_over = seconds_left <= 0 or self._notifier.closed or place.is_lost
+                if generation.status.terminal or is_over:
                     return generation
                 await wait(self._clock, changed, seconds_left)
 

@@ -12,10 +12,13 @@ from pathlib import Path
 from secrets import token_hex
 
 from gateway.clock import Clock
-from gateway.domain.errors import StoreUnavailable
+from gateway.domain.errors import InsufficientStorage, StoreUnavailable
 from gateway.fsync import fsync_path
 
 CHUNK = 256 * 1024  # bytes read at once
+MIN_FREE_BYTES = 10**9  # of the disk that stay free, unless it is small
+MIN_FREE_PART = 20  # of a small disk one part in so many stays free
+FULL_SECONDS = 300  # when a client should try again after the disk was full
 RETRY_AFTER_SECONDS = 5  # when a client should try again after the disk has failed
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _OWN_NAME = re.compile(r"[0-9a-f]{64}|\.[0-9a-f]{64}\.[0-9a-f]{8}")  # a blob; a temporary file of an unfinished write
@@ -28,14 +31,22 @@ class Blobs:
     modification time of its file is the time when it was put last. The sweeper removes old blobs that nothing uses.
     """
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, *, min_free_bytes: int | None = None) -> None:
+        """`min_free_bytes`: no blob is stored that would leave less than this free on the disk.
+
+        `None`: 1 GB, or 5 % of the disk if that is less.
+        """
         self._folder = folder
         self._clock = clock
+        self._min_free_bytes = min_free_bytes
         # Without the lock `remove` could delete a blob that is put again between reading its old time and the deletion.
         self._renewing = threading.Lock()
 
     async def put(self, content: bytes) -> str:
-        """Store the bytes durably and return their SHA-256 in hex. Raises `StoreUnavailable` when the disk fails."""
+        """Store the bytes durably and return their SHA-256 in hex.
+
+        Raises `InsufficientStorage` when the disk is nearly full, and `StoreUnavailable` when it fails.
+        """
         return await asyncio.to_thread(self._put, content, self._clock.now().timestamp())
 
     async def get(self, digest: str) -> bytes | None:
@@ -87,6 +98,7 @@ class Blobs:
                     os.utime(path, (now, now))
                     return digest
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._check_room(len(content))
             with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
@@ -102,6 +114,16 @@ class Blobs:
             message = f"The input cannot be stored: {error.strerror}."
             raise StoreUnavailable(message, retry_after=RETRY_AFTER_SECONDS) from error
         return digest
+
+    def _check_room(self, size: int) -> None:
+        """Raise `InsufficientStorage` if too little of the disk would stay free."""
+        disk = os.statvfs(self._folder)
+        if room_left(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize, self._min_free_bytes) < size:
+            raise InsufficientStorage(
+                "The disk is nearly full, and what is left is for results. Creates without images, and with URLs of"
+                " images, still work.",
+                retry_after=FULL_SECONDS,
+            )
 
     def _folders(self) -> list[str]:
         with _reading():
@@ -128,6 +150,12 @@ class Blobs:
                         path.unlink()
                         count += 1
         return count
+
+
+def room_left(free: int, total: int, min_free: int | None) -> int:
+    """How many bytes may be written to a disk of `total` bytes, of which `free` are free; negative below the floor."""
+    floor = min(MIN_FREE_BYTES, total // MIN_FREE_PART) if min_free is None else min_free
+    return free - floor
 
 
 @contextlib.contextmanager

@@ -52,6 +52,7 @@ class _ImageBytes(Struct, frozen=True, kw_only=True):
     """An image whose bytes the gateway has, or can read."""
 
     param: str
+    client: str  # the API key that owns the generation
     sha256: str
     facts: ImageFacts
     read: Callable[[], Awaitable[bytes]]
@@ -166,7 +167,7 @@ class InputPreparer:
             if conversion is None:
                 return original
             try:
-                return await self._converter.convert(original, conversion)
+                return await self._converter.convert(original, conversion, image.client)
             except NotConverted as error:
                 is_damaged = isinstance(error, UndecodableImage)  # then every provider would fail at it
                 raise _refused(image.param, str(error), elsewhere=not is_damaged) from error
@@ -211,7 +212,7 @@ class InputPreparer:
                 raise gone
             return content
 
-        return _ImageBytes(param=param, sha256=file.sha256, facts=file.facts, read=read)
+        return _ImageBytes(param=param, client=key, sha256=file.sha256, facts=file.facts, read=read)
 
     async def _fetched(
         self, url: str, generation: Generation, attempt: Attempt, max_bytes: int | None, param: str
@@ -226,7 +227,7 @@ class InputPreparer:
         why = self._failed_fetches.get(remembered)
         if why is None:
             try:
-                content, facts = await self._fetch(url, min(max_bytes or IMAGE_MAX, IMAGE_MAX), param)
+                content, facts = await self._fetch(url, generation.owner, min(max_bytes or IMAGE_MAX, IMAGE_MAX), param)
             except _FetchFailed as error:
                 why = str(error)
                 self._failed_fetches[remembered] = why
@@ -238,7 +239,9 @@ class InputPreparer:
                     return content
 
                 digest = sha256(content).hexdigest()
-                return _ImageBytes(param=param, sha256=digest, facts=facts, read=read, passing=True)
+                return _ImageBytes(
+                    param=param, client=generation.owner, sha256=digest, facts=facts, read=read, passing=True
+                )
         elsewhere = self._is_passed_on_elsewhere(url, generation, attempt)
         raise _refused(param, f"the URL could not be fetched: {why.rstrip('.')}. {_INSTEAD}", elsewhere=elsewhere)
 
@@ -253,26 +256,27 @@ class InputPreparer:
                     return True
         return False
 
-    async def _fetch(self, url: str, max_bytes: int, param: str) -> tuple[bytes, ImageFacts]:
+    async def _fetch(self, url: str, client: str, max_bytes: int, param: str) -> tuple[bytes, ImageFacts]:
         """The image at a URL and what it is, after two tries at most. Raises `_FetchFailed` or `InputRefused`.
 
         Its server may be busy for a moment, and a transfer may break off. An image that is damaged both times goes to
         no route at all: providers charge for a damaged image, whatever they make of it.
         """
         try:
-            return await self._fetch_once(url, max_bytes, param)
+            return await self._fetch_once(url, client, max_bytes, param)
         except (_TryAgain, DamagedImage) as error:
             log.info("image_fetch_failed", param=param, error=str(error))
         await sleep(self._clock, FETCH_AGAIN_SECONDS)
         try:
-            return await self._fetch_once(url, max_bytes, param)
+            return await self._fetch_once(url, client, max_bytes, param)
         except DamagedImage as error:
             raise _refused(param, error.detail, elsewhere=False) from error
 
-    async def _fetch_once(self, url: str, max_bytes: int, param: str) -> tuple[bytes, ImageFacts]:
+    async def _fetch_once(self, url: str, client: str, max_bytes: int, param: str) -> tuple[bytes, ImageFacts]:
         try:
             async with self._fetcher.get(
                 url,
+                client=client,
                 max_bytes=max_bytes,
                 timeout_seconds=FETCH_TIMEOUT_SECONDS,
                 open_headers={"Accept": "image/png,image/jpeg,image/webp,image/*;q=0.8,*/*;q=0.5"},

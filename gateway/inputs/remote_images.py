@@ -1,15 +1,17 @@
 """Fetches an image that a client wants to have stored, through the fetcher that is guarded against SSRF."""
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
+from functools import partial
 
 import structlog
 
 from gateway.domain.errors import InvalidImage, Overloaded
 from gateway.fetch.fetcher import Fetcher, FetchFailed, FetchRefused, FetchTooLarge
 from gateway.media.image_header import IMAGE_MAX
+from gateway.sharing.room import Room
 
 log = structlog.get_logger()
 FETCHES_MAX = 8  # at the same time: each holds a whole image in memory
@@ -17,18 +19,6 @@ FETCHES_PER_KEY = 4  # of one API key: slow servers that one client names leave 
 TIMEOUT_SECONDS = 30.0  # the client waits for the answer
 BUSY_SECONDS = 5.0  # after which a client may ask again whether there is room
 _ACCEPT = {"Accept": "image/png,image/jpeg,image/webp,image/*;q=0.8,*/*;q=0.5"}
-
-
-class Room(Protocol):
-    """Counts the bytes that all requests hold in memory. `grow` raises `Overloaded` if there is no room for more."""
-
-    def grow(self, size: int, by: int) -> None:
-        """Count `by` more bytes of something that had `size` until now."""
-        ...
-
-    def release(self, size: int) -> None:
-        """Stop counting something of this size."""
-        ...
 
 
 class RemoteImages:
@@ -46,13 +36,19 @@ class RemoteImages:
         They count in `room` until the end of the block. `key` is the API key of the client that named the URL. Raises
         `InvalidImage` with the reason for what cannot be fetched, and `Overloaded`.
         """
-        held = _Held(room)
-        try:
-            yield await self._get(url, param, key, held)
-        finally:
-            held.release()
+        with room.place(key, size=0) as place:
+            try:
+                async with asyncio.timeout(None) as until_lost:
+                    place.when_lost = partial(until_lost.reschedule, 0)
+                    content = await self._get(url, param, key, partial(room.grow, place))
+            except TimeoutError as error:
+                if not place.is_lost:
+                    raise
+                raise room.full() from error
+            place.when_lost = None  # what has arrived is stored in a moment
+            yield content
 
-    async def _get(self, url: str, param: str, key: str, held: "_Held") -> bytes:
+    async def _get(self, url: str, param: str, key: str, count: Callable[[int], None]) -> bytes:
         if self._open.total() >= FETCHES_MAX:
             raise Overloaded(f"{FETCHES_MAX} images are being fetched already.", retry_after=BUSY_SECONDS)
         if self._open[key] >= FETCHES_PER_KEY:
@@ -61,7 +57,7 @@ class RemoteImages:
             )
         self._open[key] += 1
         try:
-            return await self._fetch(url, held)
+            return await self._fetch(url, key, count)
         except FetchTooLarge as error:
             why = f"the image has more than {IMAGE_MAX // 2**20} MB, the most that is taken"
             raise _refused(param, why) from error
@@ -72,33 +68,17 @@ class RemoteImages:
             if not self._open[key]:
                 del self._open[key]
 
-    async def _fetch(self, url: str, held: "_Held") -> bytes:
+    async def _fetch(self, url: str, key: str, count: Callable[[int], None]) -> bytes:
         async with self._fetcher.get(
-            url, max_bytes=IMAGE_MAX, timeout_seconds=TIMEOUT_SECONDS, open_headers=_ACCEPT
+            url, client=key, max_bytes=IMAGE_MAX, timeout_seconds=TIMEOUT_SECONDS, open_headers=_ACCEPT
         ) as fetched:
             if not fetched.is_whole:
                 raise FetchFailed(f"its server answered with HTTP status {fetched.status}")
             chunks: list[bytes] = []
             async for chunk in fetched.chunks():
-                held.add(len(chunk))
+                count(len(chunk))
                 chunks.append(chunk)
             return b"".join(chunks)
-
-
-class _Held:
-    """How many bytes of one image are counted in a room."""
-
-    def __init__(self, room: Room) -> None:
-        self._room = room
-        self._size = 0
-
-    def add(self, by: int) -> None:
-        self._room.grow(self._size, by)
-        self._size += by
-
-    def release(self) -> None:
-        self._room.release(self._size)
-        self._size = 0
 
 
 def _refused(param: str, why: str) -> InvalidImage:

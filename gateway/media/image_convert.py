@@ -5,7 +5,6 @@ but that one process. Run as a program this module is that process: it reads the
 writes the converted image to its standard output.
 """
 
-import asyncio
 import io
 import sys
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from gateway.media.image_header import PIXELS_MAX
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+from gateway.sharing.limiter import FairQueue
 
 log = structlog.get_logger()
 CPU_SECONDS = 30
@@ -52,11 +52,11 @@ class ImageConverter:
     """Converts images, a few at the same time. Equal images and equal wishes give identical bytes."""
 
     def __init__(self) -> None:
-        self._processes = asyncio.Semaphore(PROCESSES_MAX)
+        self._processes = FairQueue(PROCESSES_MAX)
 
-    async def convert(self, content: bytes, wanted: Remake) -> bytes:
-        """The image in the wanted type, size and number of bytes. Raises `NotConverted`."""
-        async with self._processes:
+    async def convert(self, content: bytes, wanted: Remake, client: str) -> bytes:
+        """The image in the wanted type, size and number of bytes, for `client`, an API key. Raises `NotConverted`."""
+        async with self._processes.slot(client):
             try:
                 ended = await run_process(
                     program(__name__, *_arguments(wanted)),

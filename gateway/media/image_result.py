@@ -16,6 +16,7 @@ from gateway.media import image_decode
 from gateway.media.decoder_process import run_decoder
 from gateway.media.image_decode import BYTES_MAX, JPEG_BYTES_MAX, NO_MEMORY, NOT_AN_IMAGE
 from gateway.media.image_formats import name_of, type_of
+from gateway.sharing.limiter import FairQueue
 
 HEAD_BYTES = 4096  # of a file that show what it is
 PROCESSES_MAX = 1  # decoders at the same time: they must not take the machine from the requests
@@ -45,19 +46,20 @@ class ImageChecker:
     """Decodes the images of results, a few at the same time."""
 
     def __init__(self, *, seconds: float = SECONDS) -> None:
-        self._processes = asyncio.Semaphore(PROCESSES_MAX)
+        self._processes = FairQueue(PROCESSES_MAX)
         self._seconds = seconds
 
-    async def read(self, path: Path) -> ImageFacts | str:
+    async def read(self, path: Path, client: str) -> ImageFacts | str:
         """What the image is, or the reason why it is not an image that decodes within the limits.
 
         The reason continues a sentence that begins with "The file". Width and height are in pixels of the picture as
-        it is shown. Raises `NotChecked`, and `OSError` when the file cannot be read.
+        it is shown. `client` is the API key that the result is for. Raises `NotChecked`, and `OSError` when the file
+        cannot be read.
         """
         reason = await asyncio.to_thread(_by_its_start, path)
         if reason is not None:
             return reason
-        async with self._processes:
+        async with self._processes.slot(client):
             try:
                 ended = await run_decoder(image_decode.__name__, path, seconds=self._seconds)
             except OSError as error:

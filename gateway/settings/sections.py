@@ -214,6 +214,8 @@ class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     url: ArtifactsUrl = "file:./artifacts"
     folder: Text | None = None  # only with a bucket: for inputs and unfinished downloads; None: ./artifacts
     keep_days: Days = 30  # after a result was stored
+    # Of the disk; below it input images are refused. None: 1 GB, or 5 % of the disk if that is less.
+    min_free_bytes: Annotated[int, Meta(ge=0, le=2**50)] | None = None
     thumbnails: bool = True  # draw the first frame if the provider gives no thumbnail; needs the extra `demo`
     redirect: bool = False  # send clients to a signed URL of the bucket instead of passing the bytes through
     endpoint: HttpUrl | None = None  # this and the next three: for S3; None: from the usual variables, as for gs and az

@@ -28,8 +28,8 @@ from gateway.domain.health.circuit import (
 )
 from gateway.domain.health.limits import RetryBudget, earned, refunded, retry_at, spent, unearned
 from gateway.domain.health.route_health import Completion, RouteHealth
+from gateway.sharing.limiter import FairLimiter
 from gateway.telemetry import CircuitClosed, CircuitOpened, Observer
-from gateway.upstream.limiter import FairLimiter
 from gateway.upstream.provider import Provider
 
 TIMES_MAX = 100  # completion times that are remembered of a route

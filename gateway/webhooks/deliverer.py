@@ -41,8 +41,10 @@ _encode = msgspec.json.Encoder().encode
 class Poster(Protocol):
     """The part of the guarded fetcher that is used here."""
 
-    async def post(self, url: str, *, content: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Posted:
-        """The answer to a POST. Raises `FetchRefused` or `FetchFailed`."""
+    async def post(
+        self, url: str, *, client: str, content: bytes, headers: Mapping[str, str], timeout_seconds: float
+    ) -> Posted:
+        """The answer to a POST for `client`, an API key. Raises `FetchRefused` or `FetchFailed`."""
         ...
 
 
@@ -232,7 +234,11 @@ class Deliverer:
         error = retry_after = None
         try:
             answer = await self._poster.post(
-                delivery.url, content=body.encode(), headers=headers, timeout_seconds=self.timeout_seconds
+                delivery.url,
+                client=delivery.key,
+                content=body.encode(),
+                headers=headers,
+                timeout_seconds=self.timeout_seconds,
             )
             status = answer.status
             retry_after = retry_after_seconds(HttpReply(status=status, headers=answer.headers), self._clock.now)

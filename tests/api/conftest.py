@@ -252,10 +252,9 @@ class Gateway:
     async def _until_decoded(self) -> None:
         """Wait for the processes that decode images: they take real time, and the clock here does not move."""
         decoders = self.application._archiver._images._processes
-        for _ in range(PROCESSES_MAX):  # all of them are free
-            await decoders.acquire()
-        for _ in range(PROCESSES_MAX):
-            decoders.release()
+        async with AsyncExitStack() as all_places:
+            for _ in range(PROCESSES_MAX):
+                await all_places.enter_async_context(decoders.slot("test"))
 
     async def begin(self, generation_id: str) -> None:
         """Run until the provider is working on this generation."""

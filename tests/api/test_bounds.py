@@ -95,7 +95,7 @@ async def test_the_bytes_of_all_bodies_are_bounded_and_small_ones_always_pass(st
     gate.set()
     assert (await first).status_code == 400  # the body was read; its prompt is too long
     assert (await gateway.client.post(VIDEOS, content=large, headers=JSON)).status_code == 400
-    assert gateway.application.asgi._bodies.held == 0
+    assert gateway.application.asgi._bodies.taken == 0
 
 
 async def test_a_client_that_leaves_gives_its_room_back(start: Any) -> None:
@@ -107,7 +107,7 @@ async def test_a_client_that_leaves_gives_its_room_back(start: Any) -> None:
             {"type": "http.disconnect"},
         ]
         await ask(gateway, messages)
-        assert gateway.application.asgi._bodies.held == 0
+        assert gateway.application.asgi._bodies.taken == 0
     assert (await gateway.client.post(VIDEOS, content=large, headers=JSON)).status_code == 400
 
 

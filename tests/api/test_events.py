@@ -452,6 +452,20 @@ async def test_streams_are_bounded_and_one_that_ends_makes_room(start: Any, chec
     await third.leave()
 
 
+async def test_a_client_with_every_stream_gives_its_newest_one_to_another_client(start: Any) -> None:
+    gateway = await start("server.max_listeners = 2")
+    made = (await gateway.create())["id"]
+    oldest, newest = [await listening(gateway, made) for _ in range(2)]
+    others = (await gateway.create(gateway.other))["id"]
+
+    came = await listening(gateway, others, authorization=gateway.other.headers["authorization"])
+
+    assert came.status == 200
+    assert (newest.ended, oldest.ended) == (True, False), "the client can go on where its stream ended"
+    await oldest.leave()
+    await came.leave()
+
+
 async def test_an_idle_stream_gets_comments_and_without_streams_no_timer_runs(gateway: Any, made: str) -> None:
     listener = await listening(gateway, made)
     await progressed(gateway, made, 0.5)

@@ -359,7 +359,7 @@ async def test_a_large_form_is_parsed_in_a_thread(gateway: Any, monkeypatch: pyt
 async def test_downloads_are_bounded(start: Any, check_error: Any) -> None:
     gateway = await start("server.max_downloads = 1")
     file = await uploaded(gateway)
-    with gateway.application.litestar.state.context.downloads.admit():
+    with gateway.application.litestar.state.context.downloads.place("another"):
         check_error(await gateway.client.get(f"{FILES}/{file['id']}/content"), 503, "overloaded")
     assert (await gateway.client.get(f"{FILES}/{file['id']}/content")).content == PNG
 

@@ -34,7 +34,7 @@ class DnsServer:
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
-    async def resolve(self, name: str, port: int) -> list[str]:
+    async def resolve(self, name: str, port: int, client: str) -> list[str]:
         """The addresses that a client of this server gets. Raises `OSError` for a name that does not exist."""
         addresses: list[str] = []
         for kind in _TYPES.values():

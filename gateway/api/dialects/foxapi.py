@@ -22,7 +22,7 @@ from gateway.api.web.context import Context
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
-from gateway.api.web.small_body import BODY_ERRORS
+from gateway.api.web.small_body import INPUT_ERRORS
 from gateway.domain.adapter.task import Status
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.summary import summarize
@@ -175,7 +175,7 @@ create_task = creator(
         body=CreateVideo,
         answer=FoxTask,
         error_body=FoxErrorAnswer,
-        errors=(*BODY_ERRORS, 404, 409, 422),
+        errors=(*INPUT_ERRORS, 404, 409, 422),
     ),
     answer,
 )

@@ -22,7 +22,7 @@ from gateway.api.web.answers import json_answer, unix
 from gateway.api.web.context import Context, context_of
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.operation import BINARY, Operation
-from gateway.api.web.small_body import BODY_ERRORS, read_object
+from gateway.api.web.small_body import INPUT_ERRORS, read_object
 from gateway.domain.errors import InvalidImage, InvalidParameter
 from gateway.domain.parameters.spellings import is_blank, is_empty
 from gateway.fetch.urls import URL_MAX, url_fault
@@ -153,7 +153,7 @@ def _uploader(prefix: str, way: str) -> HTTPRouteHandler:
             form=_FORM if body is None else None,
             answer=FoxFile,
             error_body=FoxErrorAnswer,
-            errors=BODY_ERRORS,
+            errors=INPUT_ERRORS,
         ),
     )
     async def upload(request: Call) -> ASGIResponse:

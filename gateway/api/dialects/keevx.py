@@ -25,7 +25,7 @@ from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params
-from gateway.api.web.small_body import BODY_ERRORS
+from gateway.api.web.small_body import INPUT_ERRORS
 from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import NotFound
@@ -263,7 +263,7 @@ KEEVX_IMAGES = Dialect(
     read=own_fields,  # Keevx's names are ours too, and an absent model is `auto`
     webhook="keevx",
 )
-_ERRORS = (*BODY_ERRORS, 404, 409)
+_ERRORS = (*INPUT_ERRORS, 404, 409)
 
 
 def _creator(dialect: Dialect, kind: Kind, body: type[Struct]) -> HTTPRouteHandler:

@@ -18,7 +18,7 @@ from gateway.api.web.answers import json_answer
 from gateway.api.web.context import context_of
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.operation import BINARY, Operation
-from gateway.api.web.small_body import BODY_ERRORS
+from gateway.api.web.small_body import INPUT_ERRORS
 
 _FORM: Mapping[str, Any] = {
     "type": "object",
@@ -77,7 +77,7 @@ def upload_error(info: ErrorInfo) -> ErrorAnswer:
         form=_FORM,
         answer=KeevxUploaded,
         error_body=KeevxUploadError,
-        errors=BODY_ERRORS,
+        errors=INPUT_ERRORS,
     ),
 )
 async def upload_file(request: Call) -> ASGIResponse:

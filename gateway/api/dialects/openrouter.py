@@ -27,7 +27,7 @@ from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.links import Links
 from gateway.api.web.operation import INDEX, Operation
 from gateway.api.web.query import Params
-from gateway.api.web.small_body import BODY_ERRORS
+from gateway.api.web.small_body import INPUT_ERRORS
 from gateway.domain.adapter.request import InputKind, Settings
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import InvalidParameter
@@ -323,7 +323,7 @@ def _creator(name: str, base: str) -> HTTPRouteHandler:
         answer=OpenRouterVideo,
         status=202,
         error_body=OpenRouterErrorAnswer,
-        errors=(*BODY_ERRORS, 404, 409, 422),
+        errors=(*INPUT_ERRORS, 404, 409, 422),
     )
     return creator(OPENROUTER, f"{base}/videos", f"{base}/videos/{{id}}", operation, answer_create)
 

@@ -19,7 +19,7 @@ from gateway.api.web.error_format import use_format
 from gateway.api.web.headers import COST_HEADER
 from gateway.api.web.operation import INDEX, Operation, form_of
 from gateway.api.web.query import Params, path_id
-from gateway.api.web.small_body import BODY_ERRORS
+from gateway.api.web.small_body import INPUT_ERRORS
 from gateway.domain.generation.model import Generation
 
 
@@ -49,7 +49,7 @@ _OTHER_ERRORS = (openrouter.OpenRouterErrorAnswer, xai.XaiError, foxapi.FoxError
         answer=openai_videos.OpenAIVideoCreated,
         other_answers=(openrouter.OpenRouterVideo,),
         also={202: "OpenRouter's answer"},
-        errors=(*BODY_ERRORS, 404, 409, 422),
+        errors=(*INPUT_ERRORS, 404, 409, 422),
     ),
 )
 async def create_video(request: Call) -> ASGIResponse:

@@ -27,7 +27,7 @@ from gateway.api.web.context import context_of
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo, named_message
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
-from gateway.api.web.small_body import BODY_ERRORS
+from gateway.api.web.small_body import INPUT_ERRORS
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import BadRequest, InvalidParameter
 from gateway.domain.generation.model import Generation
@@ -204,7 +204,7 @@ create_video = creator(
         body=XaiCreate,
         answer=XaiStarted,
         error_body=XaiError,
-        errors=(*BODY_ERRORS, 404, 409, 422),
+        errors=(*INPUT_ERRORS, 404, 409, 422),
     ),
     answer_create,
 )
@@ -275,7 +275,7 @@ def _images(path: str, operation_id: str, summary: str, make: MakeImages) -> HTT
             answer=ImagesAnswer,
             other_answers=(GenerationView,),
             error_body=XaiError,
-            errors=(*BODY_ERRORS, 404, 409, 422, 502, 504),
+            errors=(*INPUT_ERRORS, 404, 409, 422, 502, 504),
         ),
     )
     async def make_images(request: Call) -> ASGIResponse:

@@ -15,6 +15,7 @@ from litestar.response.base import ASGIResponse
 
 from gateway.api.generations.public_ids import parse_id, sent_id, stored_id
 from gateway.api.web.answers import GET, disposition
+from gateway.api.web.client import note_link
 from gateway.api.web.conditional import Validators, is_current, joined_headers, range_applies
 from gateway.api.web.context import Context, key_beside_token
 from gateway.api.web.headers import COST_HEADER, cost_header
@@ -180,6 +181,7 @@ def _key(request: Call, context: Context, token: str | None, subject: tuple[str,
     (DNS rebinding) cannot read the answers that contain tokens, so it has none.
     """
     if token is not None and context.signer.admits(token, CONTENT, *subject, now=context.clock.now()):
+        note_link(request, subject[0])
         return None
     return key_beside_token(request, context, token)
 

@@ -24,7 +24,7 @@ from gateway.api.web.context import Context, context_of
 from gateway.api.web.headers import COST_HEADER, cost_header, header, poll_headers
 from gateway.api.web.operation import Operation, form_of, page_of
 from gateway.api.web.query import Params
-from gateway.api.web.small_body import BODY_ERRORS
+from gateway.api.web.small_body import BODY_ERRORS, INPUT_ERRORS
 from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import InvalidParameter
@@ -75,7 +75,7 @@ _CREATE = Operation(
     answer=CreatedView,
     headers=CREATE_HEADERS,
     answer_headers=CREATED_HEADERS,
-    errors=(*BODY_ERRORS, 404, 409, 422),
+    errors=(*INPUT_ERRORS, 404, 409, 422),
 )
 
 

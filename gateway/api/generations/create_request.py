@@ -36,7 +36,7 @@ class Normalised:
     """A request, and the images that came with it as bytes, by the `file_…` names that `request` has for them."""
 
     request: GenerationRequest
-    files: Mapping[str, InlineFile]
+    files: dict[str, InlineFile]  # emptied when they are stored and the request goes on
     names: Mapping[str, str] = field(default_factory=dict, compare=False)  # field → the client's name of it
     answer: Mapping[str, Any] = field(default_factory=dict, compare=False)  # how to write the answer
     size: Size | None = field(default=None, compare=False)  # what `of_size` of its kind was read from

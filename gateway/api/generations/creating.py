@@ -17,6 +17,7 @@ from gateway.api.generations.image_parameters import PARAMETERS_OF
 from gateway.api.generations.parameter import Holder
 from gateway.api.web.context import Context
 from gateway.api.web.headers import is_retry, only_header, poll_headers
+from gateway.api.web.held_body import release_body
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import InvalidParameter
@@ -74,6 +75,12 @@ async def create(
             idempotency_key=_idempotency_key(request) or instead_of_key,
             retry=is_retry(request),
         )
+
+
+def let_go(request: Call, normal: Normalised) -> None:
+    """Free the memory of a body whose generation is created: its request goes on without it."""
+    normal.files.clear()
+    release_body(request.scope)
 
 
 def created_headers(created: Created, context: Context, location: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from gateway.api.generations.event_feed import EventFrames, EventView, Feed
 from gateway.api.generations.public_ids import sent_id, stored_id
 from gateway.api.web.answers import GET
+from gateway.api.web.client import client_of
 from gateway.api.web.context import context_of
 from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params
@@ -47,7 +48,9 @@ class StreamPosition(Struct, frozen=True):
 
 
 class EventStream(ASGIResponse):
-    """Sends the past events, then new ones, until the generation ends, the client leaves, or the gateway stops.
+    """Sends the past events, then new ones, until the generation ends or the client leaves.
+
+    The gateway ends a stream also when it stops, and when another client needs the place.
 
     A slow client holds back only its own stream: at most one message waits for it, and the next one is read after that.
     """
@@ -82,7 +85,8 @@ class EventStream(ASGIResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request; 204 when the client has the last event already, so that it does not reconnect."""
-        with self._event_source.listen(self._generation_id) as listener:  # before reading, so that no change is missed
+        client = client_of(scope)
+        with self._event_source.listen(self._generation_id, client) as listener:  # before reading: no change is missed
             first = await self._frames_after(self._after, 0)
             if first is None:
                 raise NotFound(f"The generation {self._generation_id[:100]!r} does not exist.", param="id")
@@ -107,7 +111,7 @@ class EventStream(ASGIResponse):
             await send(_body(b"retry: %d\n\n" % self._retry_ms))
             position = await self._sent(first, StreamPosition(self._after, -1, 0), send)
             del first
-            while not (position.ended or self._event_source.closed):
+            while not (position.ended or self._event_source.closed or listener.is_sent_away):
                 await listener.wait()
                 listener.clear()
                 position = await self._send_next(position, listener.change, send)

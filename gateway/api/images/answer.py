@@ -176,7 +176,7 @@ async def _files(
 async def _copied(generation: Generation, context: Context, index: int) -> Copied:
     """A copy of the file that only the provider has; raises `ImageNotReadable`, or `Overloaded`."""
     try:
-        with context.downloads.admit():
+        with context.downloads.place(generation.owner):
             async with timeout(context.clock, COPY_SECONDS):
                 return await context.artifacts.copy_image(generation, index)
     except TimeoutError as error:

@@ -18,6 +18,7 @@ from gateway.domain.errors import GatewayError, ShuttingDown, StillRunning
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.summary import summarize
 from gateway.generations.kind import ROOT
+from gateway.sharing.room import Place
 
 Call = Request[Any, Any, State]
 _STOP_SECONDS = 5.0  # `Retry-After` while the gateway restarts
@@ -53,15 +54,15 @@ class ClientGone(Exception):
     """The client has closed its connection, so nobody reads the answer."""
 
 
-async def until_ended(request: Call, context: Context, generation: Generation) -> Generation:
-    """The generation when it has completed; the caller has a place among the waiting calls.
+async def until_ended(request: Call, context: Context, generation: Generation, place: Place) -> Generation:
+    """The generation when it has completed. `place` is that of this call among the waiting ones.
 
-    Raises `GenerationFailed` if it ended in another way, `StillRunning` after `server.blocking_seconds`,
-    `ShuttingDown` when the gateway stops, and `ClientGone`.
+    Raises `GenerationFailed` if it ended in another way, `StillRunning` after `server.blocking_seconds` or when the
+    place is lost, `ShuttingDown` when the gateway stops, and `ClientGone`.
     """
     if not generation.status.terminal:
-        generation = await _wait(request, context, generation)
-    error = _error_of(generation, context)
+        generation = await _wait(request, context, generation, place)
+    error = _error_of(generation, context, place)
     if error is None:
         return generation
     raise named(error, generation)
@@ -74,9 +75,9 @@ def named(error: GatewayError, generation: Generation) -> GatewayError:
     return error
 
 
-async def _wait(request: Call, context: Context, generation: Generation) -> Generation:
+async def _wait(request: Call, context: Context, generation: Generation, place: Place) -> Generation:
     waiting = asyncio.ensure_future(
-        context.generations.until_ended(generation.id, generation.owner, context.blocking_seconds)
+        context.generations.until_ended(generation.id, generation.owner, context.blocking_seconds, place)
     )
     leaving = asyncio.ensure_future(_client_left(request))
     try:
@@ -95,7 +96,7 @@ async def _client_left(request: Call) -> None:
         pass
 
 
-def _error_of(generation: Generation, context: Context) -> GatewayError | None:
+def _error_of(generation: Generation, context: Context, place: Place) -> GatewayError | None:
     """Why there is no result to answer with; None if there is one."""
     read = f"GET {ROOT[generation.kind]}/{generation.id}"
     if generation.status is Status.COMPLETED:
@@ -118,4 +119,7 @@ def _error_of(generation: Generation, context: Context) -> GatewayError | None:
     if context.generations.stopping:
         return ShuttingDown(f"The gateway is stopping. {again}", retry_after=_STOP_SECONDS)
     seconds = context.poll_advisor.seconds(generation) or _STOP_SECONDS
-    return StillRunning(f"No result after {context.blocking_seconds:g} s. {again}", retry_after=seconds)
+    why = f"No result after {context.blocking_seconds:g} s."
+    if place.is_lost:
+        why = "Other clients need the places of calls that wait."
+    return StillRunning(f"{why} {again}", retry_after=seconds)

@@ -17,7 +17,7 @@ from gateway.api.generations.controller import (
     generation_controller,
 )
 from gateway.api.generations.create_request import Normalised
-from gateway.api.generations.creating import Read, create, normalised, own_fields
+from gateway.api.generations.creating import Read, create, let_go, normalised, own_fields
 from gateway.api.generations.form import read_create
 from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, CreateImage
 from gateway.api.generations.views import GenerationView, generation_view
@@ -28,7 +28,7 @@ from gateway.api.web.context import Context, context_of
 from gateway.api.web.headers import header
 from gateway.api.web.operation import Operation, form_of
 from gateway.api.web.query import Params
-from gateway.api.web.small_body import BODY_ERRORS
+from gateway.api.web.small_body import INPUT_ERRORS
 from gateway.domain.adapter.request import TextInput
 from gateway.domain.errors import BadRequest, GatewayError, InvalidParameter, NotFound, Overloaded
 from gateway.generations.kind import ROOT
@@ -69,7 +69,7 @@ def _operation(name: str, summary: str) -> Operation:
         answer=ImagesAnswer,
         other_answers=(GenerationView,),
         answer_headers={**CREATED_HEADERS, "Preference-Applied": "`respond-async` if the request preferred it"},
-        errors=(*BODY_ERRORS, 404, 409, 422, 502, 504),
+        errors=(*INPUT_ERRORS, 404, 409, 422, 502, 504),
     )
 
 
@@ -77,8 +77,7 @@ async def generate(request: Call, read: Read = own_fields) -> ASGIResponse:
     """Make images. `read` gives the fields of a create request in a body of another dialect."""
     context, key = context_of(request)
     preference = _preference(request)
-    body = await read_create(request, context.max_body_bytes, IMAGE_PARAMETERS)
-    wanted = await normalised(body, context, key, read, "image")
+    wanted = await _wanted(request, context, key, read)
     return await _make(request, context, key, wanted, preference)
 
 
@@ -86,8 +85,7 @@ async def edit(request: Call, read: Read = own_fields) -> ASGIResponse:
     """Make images from other images. Raises `InvalidParameter` for a body without any."""
     context, key = context_of(request)
     preference = _preference(request)
-    body = await read_create(request, context.max_body_bytes, IMAGE_PARAMETERS)
-    wanted = await normalised(body, context, key, read, "image")
+    wanted = await _wanted(request, context, key, read)
     if isinstance(wanted.request.input, TextInput):
         raise InvalidParameter(
             f"`image` is required: the image to start from, or several. {ROOT['image']} makes images from a prompt"
@@ -95,6 +93,11 @@ async def edit(request: Call, read: Read = own_fields) -> ASGIResponse:
             param="image",
         )
     return await _make(request, context, key, wanted, preference)
+
+
+async def _wanted(request: Call, context: Context, key: str, read: Read) -> Normalised:
+    body = await read_create(request, context.max_body_bytes, IMAGE_PARAMETERS)
+    return await normalised(body, context, key, read, "image")
 
 
 @post(
@@ -151,10 +154,11 @@ async def _make(request: Call, context: Context, key: str, wanted: Normalised, p
     keep = partial(context.unanswered.add, key, wanted.request)
     try:
         # The place is taken before the create: refused after it, the call would have bought what it cannot answer.
-        with context.generations.place():
+        with context.generations.place(key) as place:
             created = await _create_or_take_up(request, context, key, wanted)
+            let_go(request, wanted)  # the wait may be long, and the images are stored
             with _kept_for_repeats(request, keep, created.generation.id):
-                generation = await until_ended(request, context, created.generation)
+                generation = await until_ended(request, context, created.generation, place)
     except Overloaded as error:
         error.detail += " With `?async=true` the call does not wait, and needs no place."
         raise

@@ -64,6 +64,7 @@ _WORDS = {
     502: "The provider did not deliver the file, or made none",
     503: "Not available now; see Retry-After",
     504: "The generation goes on, or its time has passed",
+    507: "The disk of the gateway has no room for input images",
 }
 _ADMIN = "/v1/admin/"  # the beginning of the paths that need an admin key
 _PATH_TEXT = {"name": "Any name of the model; it may contain a slash.", "token": "The token of the callback URL."}

@@ -8,15 +8,14 @@ from litestar import Request
 from litestar.datastructures import State
 
 from gateway.api.web.auth import Authenticator
+from gateway.api.web.client import OPERATOR, note_client
 from gateway.api.web.headers import header
-from gateway.api.web.json_body import Bodies
 from gateway.api.web.links import Links
 from gateway.artifacts.access import ResultAccess
 from gateway.clock import Clock
 from gateway.domain.errors import InvalidToken, Unauthenticated
 from gateway.domain.public_addresses import Network
 from gateway.generations.catalog import Catalog
-from gateway.generations.notifier import Capacity
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
 from gateway.generations.unanswered import Unanswered
@@ -24,6 +23,7 @@ from gateway.inputs.library import FileLibrary
 from gateway.inputs.remote_images import RemoteImages
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
+from gateway.sharing.room import Room
 from gateway.store.purchases import Purchases
 from gateway.tokens import Signer
 from gateway.upstream.health import Health
@@ -48,9 +48,9 @@ class Context:
     signer: Signer
     files: FileLibrary
     remote_images: RemoteImages
-    bodies: Bodies  # what all requests together hold in memory
+    bodies: Room  # what all requests together hold in memory
     unanswered: Unanswered
-    downloads: Capacity
+    downloads: Room
     health_warnings: Callable[[], list[str]]  # problems that do not stop the traffic, for operators
     ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic; None if it should
     clock: Clock
@@ -74,7 +74,9 @@ class Context:
 def context_of(request: Request[Any, Any, State]) -> tuple[Context, str]:
     """The services and the id of the caller's key; raises `Unauthenticated` without a valid key."""
     context: Context = request.app.state.context
-    return context, context.authenticator.key_of(request)
+    key = context.authenticator.key_of(request)
+    note_client(request, key)
+    return context, key
 
 
 def key_beside_token(request: Request[Any, Any, State], context: Context, token: str | None) -> str:
@@ -83,7 +85,7 @@ def key_beside_token(request: Request[Any, Any, State], context: Context, token:
     Without a valid key, raises `InvalidToken` if there was a token, else `Unauthenticated`.
     """
     try:
-        return context.authenticator.key_of(request)
+        key = context.authenticator.key_of(request)
     except Unauthenticated as error:
         if token is None:
             raise
@@ -91,10 +93,13 @@ def key_beside_token(request: Request[Any, Any, State], context: Context, token:
             "The token in the URL does not belong to this file, or has expired. Read the generation again to get a URL"
             " with a new token, or send your key as `Authorization: Bearer KEY`."
         ) from error
+    note_client(request, key)
+    return key
 
 
 def admin_context_of(request: Request[Any, Any, State]) -> Context:
     """The services, for an operator; raises `Unauthenticated` or `AdminRequired` for any other caller."""
     context: Context = request.app.state.context
     context.authenticator.check_admin(request)
+    note_client(request, OPERATOR)
     return context

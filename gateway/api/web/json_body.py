@@ -18,7 +18,6 @@ from gateway.domain.errors import (
     GatewayError,
     InvalidJson,
     InvalidParameter,
-    Overloaded,
     RequestTimeout,
     UnsupportedMediaType,
 )
@@ -29,33 +28,7 @@ BODY_SECONDS = 300.0  # the longest time for a whole body
 DEPTH_MAX = 64
 _INTEGERS = range(-(2**63), 2**64)  # what the store and every provider can hold
 
-FREE_BYTES = 16 * 1024  # of every body, not counted: small requests are read however many large ones there are
-FULL_SECONDS = 5.0  # after which a client may ask again whether there is room
 _decode = msgspec.json.Decoder().decode
-
-
-class Bodies:
-    """Limits the memory that the bodies of all open requests take together; `FREE_BYTES` of each are not counted."""
-
-    def __init__(self, limit: int) -> None:
-        """`limit` is in bytes."""
-        self._limit = limit
-        self.held = 0
-
-    def grow(self, size: int, by: int) -> None:
-        """Count `by` more bytes of a body that had `size` until now; `Overloaded` when that is over the limit."""
-        more = _counted(size + by) - _counted(size)
-        if self.held + more > self._limit:
-            raise Overloaded("Too many large bodies are being read.", retry_after=FULL_SECONDS)
-        self.held += more
-
-    def release(self, size: int) -> None:
-        """Stop counting a body of this size: its request is over."""
-        self.held -= _counted(size)
-
-
-def _counted(size: int) -> int:
-    return max(0, size - FREE_BYTES)
 
 
 async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:

@@ -7,10 +7,11 @@ from secrets import token_hex
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
-from gateway.api.web.json_body import Bodies
+from gateway.api.web.held_body import HeldBody
 from gateway.api.web.streaming import CUT
 from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
+from gateway.sharing.room import Room
 from gateway.store.port import is_cursor
 from gateway.telemetry import Observer, RequestFinished
 
@@ -32,7 +33,7 @@ _REVALIDATE = (b"cache-control", b"private, no-cache")
 class RequestLog:
     """ASGI middleware around the framework, so that requests which the framework itself refuses are logged as well."""
 
-    def __init__(self, app: ASGIApp, bodies: Bodies, clock: Clock, observer: Observer) -> None:
+    def __init__(self, app: ASGIApp, bodies: Room, clock: Clock, observer: Observer) -> None:
         self._app = app
         self._bodies = bodies
         self._clock = clock
@@ -52,23 +53,20 @@ class RequestLog:
         path = scope["path"]  # the framework replaces it later
         status = 0
         gone = False
-        size = 0  # bytes of the body so far; they count until the request is over, because it holds them in some form
+        body = HeldBody(scope, self._bodies)
         unread = _has_body(scope)
         has_read = False
         end: Message | None = None  # the last message of the answer, delayed until the rest of the body has been read
 
         async def receive_counted() -> ReceiveMessage:
-            nonlocal gone, size, unread, has_read
+            nonlocal gone, unread, has_read
             has_read = True
-            message = await receive()
+            message = await body.next_message(receive)
             while status and message["type"] == "http.request":
                 unread = unread and message.get("more_body", False)
                 message = await receive()  # the answer has begun, so nobody reads the body any more
             if message["type"] == "http.request":
                 unread = unread and message.get("more_body", False)
-                came = len(message.get("body", b""))
-                self._bodies.grow(size, came)
-                size += came
             else:
                 gone = True
             return message
@@ -90,7 +88,7 @@ class RequestLog:
         try:
             await self._app(scope, receive_counted, send_with_headers)
         finally:
-            self._bodies.release(size)
+            body.release()
             if not path.startswith(_QUIET):
                 self._observer.observe(
                     RequestFinished(

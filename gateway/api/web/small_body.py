@@ -13,6 +13,7 @@ from gateway.api.web.query import NAME_SHOWN, Params
 from gateway.domain.errors import UnknownParameter
 
 BODY_ERRORS = (400, 408, 413, 415, 503)  # the statuses that reading a body can end in
+INPUT_ERRORS = (*BODY_ERRORS, 507)  # of a body that may have images
 
 
 class Nothing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import cast
 
 import structlog
 from litestar.response.streaming import ASGIStreamingResponse
 from litestar.types import Message, Receive, Scope, Send
 
+from gateway.api.web.client import client_of
 from gateway.api.web.context import Context
 from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
@@ -23,7 +25,10 @@ class Stalled(Exception):
 
 
 class Streamed(ASGIStreamingResponse):
-    """Sends a file as one of a limited number of downloads; the slot is free again when the client leaves or stalls."""
+    """Sends a file as one of a limited number of downloads; the place is free again when the client leaves or stalls.
+
+    When another client needs the place, the connection is closed; the client can go on with a `Range`.
+    """
 
     def __init__(
         self, context: Context, chunks: AsyncIterator[bytes], headers: Mapping[str, str], status_code: int = 200
@@ -32,13 +37,23 @@ class Streamed(ASGIStreamingResponse):
         self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file; raises `Overloaded` before anything is sent when there are too many downloads."""
+        """Send the file; raises `Overloaded` before anything is sent when this client gets no place."""
         async with aclosing(cast("AsyncGenerator[bytes]", self.iterator)):
-            with self._context.downloads.admit():
-                try:
-                    await super().__call__(scope, receive, patient(scope, send, self._context.clock))
-                except* Stalled:
-                    pass  # the client has gone, so nobody can be answered
+            try:
+                async with asyncio.timeout(None) as until_lost:
+                    with self._context.downloads.place(client_of(scope), partial(until_lost.reschedule, 0)):
+                        await self._send(scope, receive, send)
+            except TimeoutError:
+                if not until_lost.expired():
+                    raise
+                log.info("download_place_lost", request_id=scope["state"]["request_id"])
+                await cut_off(scope)
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, patient(scope, send, self._context.clock))
+        except* Stalled:
+            pass  # the client has gone, so nobody can be answered
 
 
 def patient(scope: Scope, send: Send, clock: Clock) -> Send:
@@ -50,9 +65,14 @@ def patient(scope: Scope, send: Send, clock: Clock) -> Send:
                 await send(message)
         except TimeoutError as error:
             log.info("client_stalled", request_id=scope["state"]["request_id"])
-            if (cut := scope["state"].get(CUT)) is not None:
-                cut()
-                await asyncio.sleep(0)  # lets the server notice it
+            await cut_off(scope)
             raise Stalled from error
 
     return send_in_time
+
+
+async def cut_off(scope: Scope) -> None:
+    """Close the connection of a request at once, so that its client sees that the answer is not complete."""
+    if (cut := scope["state"].get(CUT)) is not None:
+        cut()
+        await asyncio.sleep(0)  # lets the server notice it

@@ -130,8 +130,36 @@ async def test_a_start_takes_over_in_batches_the_oldest_first_and_each_waits_for
 async def test_what_waits_for_its_take_over_counts_as_open() -> None:
     engine = started(Ledger([f"gen_{number}" for number in range(40)]), [], open_max=40)
     await engine.start()
-    with pytest.raises(Overloaded), engine.admit():
+    with pytest.raises(Overloaded), engine.admit("key"):
         pass
+    await engine.stop(1)
+
+
+async def test_one_key_leaves_places_for_the_others_and_gets_its_own_back_when_its_generations_end() -> None:
+    engine = started(Ledger([]), [], open_max=20)
+    await engine.start()
+
+    def open_for(key: str) -> int:
+        """Create for this key until it is refused; returns how many were created."""
+        for number in range(30):
+            try:
+                with engine.admit(key):
+                    engine.begin(replace(generation(), id=f"gen_{key}_{number}", owner=key))
+            except Overloaded:
+                return number
+        raise AssertionError("it is never refused")
+
+    assert open_for("key_a") == 18
+    with pytest.raises(Overloaded, match="Your key has 18 open generations") as refused, engine.admit("key_a"):
+        pass
+    assert refused.value.retry_after
+    assert open_for("key_b") == 2
+    await asyncio.sleep(0)
+    for name in list(engine._drivers):
+        engine._drivers[name].stop()
+    await asyncio.gather(*engine._tasks.values())
+    assert (engine._open, engine._owners) == ({}, {})
+    assert open_for("key_a") == 18
     await engine.stop(1)
 
 

@@ -77,7 +77,7 @@ class Bench:
         self.clock = ManualClock()
         self.folder = folder / "blobs"
         self.store = SqliteStore.open(folder / "ledger.db", NOW)
-        self.blobs = Blobs(self.folder, self.clock)
+        self.blobs = Blobs(self.folder, self.clock, min_free_bytes=0)
         self.artifacts = ArtifactFolder(folder / "artifacts")
         self.sweeper = Sweeper(self.store, self.blobs, self.artifacts, self.clock, keep_purchases=KEEP_PURCHASES)
         self.task: asyncio.Task[None] | None = None

@@ -185,7 +185,7 @@ class World:
         return server
 
     async def get(self, url: str, fetcher: Fetcher | None = None, **changes: Any) -> bytes:
-        options: Any = {"max_bytes": 100_000, "timeout_seconds": 5, **changes}
+        options: Any = {"client": "key", "max_bytes": 100_000, "timeout_seconds": 5, **changes}
         async with (fetcher or self.fetcher).get(url, **options) as fetched:
             return b"".join([chunk async for chunk in fetched.chunks()])
 
@@ -223,7 +223,7 @@ async def test_a_hostile_url_is_refused_before_anything_is_connected(world: Worl
     with pytest.raises(FetchRefused) as refused:
         await world.get(url)
     with pytest.raises(FetchRefused):
-        await world.fetcher.post(url, content=b"{}", headers={}, timeout_seconds=5)
+        await world.fetcher.post(url, client="key", content=b"{}", headers={}, timeout_seconds=5)
     assert world.roads.connections == []
     assert world.trap.accepted == 0
     if url.startswith(("http://10.0.0.1/", "http://private.test/", "http://[::1]/", "http://public.test:6379/")):
@@ -374,7 +374,7 @@ class Unguarded(httpcore.AsyncNetworkBackend):
             addresses = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, flags=socket.AI_NUMERICHOST)]
         except OSError:
             try:
-                addresses = await self._world.names.resolve(host, port)
+                addresses = await self._world.names.resolve(host, port, "key")
             except Exception as error:
                 raise httpcore.ConnectError(str(error)) from error
         if not addresses:
@@ -480,7 +480,7 @@ async def test_a_body_over_the_limit_is_not_read_further(world: World, case: str
     world.at(PUBLIC, TOO_LARGE[case])
     size = 0
     with pytest.raises(FetchTooLarge):  # noqa: PT012  # what came before it counts
-        async with world.fetcher.get(FIRST_HOP, max_bytes=100_000, timeout_seconds=5) as fetched:
+        async with world.fetcher.get(FIRST_HOP, client="key", max_bytes=100_000, timeout_seconds=5) as fetched:
             async for chunk in fetched.chunks():
                 size += len(chunk)
     assert size == 0 if "declared" in case or "bomb" in case else 0 < size <= 100_000
@@ -568,7 +568,7 @@ async def test_a_handshake_that_stops_has_a_limit(world: World, monkeypatch: pyt
 
 
 async def test_a_resolver_that_does_not_answer_times_out(world: World) -> None:
-    async def silent(name: str, port: int) -> list[str]:
+    async def silent(name: str, port: int, client: str) -> list[str]:
         await asyncio.Event().wait()
         return [PUBLIC]
 
@@ -688,7 +688,7 @@ async def test_open_headers_are_sent_to_every_origin(world: World) -> None:
 )
 async def test_which_answers_are_complete_files(world: World, status: bytes, headers: list[bytes], whole: bool) -> None:
     world.at(PUBLIC, after_reading(reply(b"fine", *headers, status=status)))
-    async with world.fetcher.get(FIRST_HOP, max_bytes=10, timeout_seconds=5) as fetched:
+    async with world.fetcher.get(FIRST_HOP, client="key", max_bytes=10, timeout_seconds=5) as fetched:
         assert fetched.is_whole is whole
 
 
@@ -726,12 +726,12 @@ async def test_headers_are_not_sent_to_another_origin_or_back_from_it(world: Wor
 
 async def test_status_headers_and_length_are_those_of_the_reply(world: World) -> None:
     world.at(PUBLIC, after_reading(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\nX-A: 1\r\nX-a: 2\r\n\r\ngone"))
-    async with world.fetcher.get(FIRST_HOP, max_bytes=10, timeout_seconds=5) as fetched:
+    async with world.fetcher.get(FIRST_HOP, client="key", max_bytes=10, timeout_seconds=5) as fetched:
         assert (fetched.status, fetched.length, fetched.headers["x-a"]) == (404, 4, "1, 2")
         assert [chunk async for chunk in fetched.chunks()] == [b"gone"]
 
     world.at(PUBLIC, after_reading(FINE + b"Transfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n4;a=b\r\nagai\r\n0\r\n\r\n"))
-    async with world.fetcher.get(FIRST_HOP, max_bytes=10, timeout_seconds=5) as fetched:
+    async with world.fetcher.get(FIRST_HOP, client="key", max_bytes=10, timeout_seconds=5) as fetched:
         assert fetched.length is None
         assert b"".join([chunk async for chunk in fetched.chunks()]) == b"fineagai"
 
@@ -760,7 +760,7 @@ async def test_a_connection_is_closed_however_a_fetch_ends(world: World, cancell
         await begun.wait()
         task.cancel()
     else:
-        async with world.fetcher.get(FIRST_HOP, max_bytes=10, timeout_seconds=5):
+        async with world.fetcher.get(FIRST_HOP, client="key", max_bytes=10, timeout_seconds=5):
             pass
     await asyncio.wait_for(closed.wait(), 5)
 
@@ -771,7 +771,7 @@ async def test_a_connection_is_closed_however_a_fetch_ends(world: World, cancell
 async def test_a_post_is_sent_completely_and_answered(world: World) -> None:
     server = world.at(PUBLIC, after_reading(reply(b"thanks", b"Retry-After: 7", status=b"503 Later")))
     headers = {"Content-Type": "application/json", "user-agent": "own/1"}
-    posted = await world.fetcher.post(FIRST_HOP, content=b'{"a":1}', headers=headers, timeout_seconds=5)
+    posted = await world.fetcher.post(FIRST_HOP, client="key", content=b'{"a":1}', headers=headers, timeout_seconds=5)
     assert (posted.status, posted.headers["retry-after"]) == (503, "7")
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     assert body == b'{"a":1}'
@@ -782,7 +782,7 @@ async def test_a_post_is_sent_completely_and_answered(world: World) -> None:
 
 async def test_a_post_is_not_redirected(world: World) -> None:
     server = world.at(PUBLIC, redirect("http://other.test/", b"307 Temporary"))
-    posted = await world.fetcher.post(FIRST_HOP, content=b"{}", headers={}, timeout_seconds=5)
+    posted = await world.fetcher.post(FIRST_HOP, client="key", content=b"{}", headers={}, timeout_seconds=5)
     assert (posted.status, server.accepted, world.trap.accepted) == (307, 1, 0)
 
 
@@ -796,7 +796,7 @@ ANSWERED: dict[str, Handler] = {
 @pytest.mark.parametrize("handler", ANSWERED.values(), ids=ANSWERED)
 async def test_the_body_of_an_answer_does_not_matter(world: World, handler: Handler) -> None:
     world.at(PUBLIC, handler)
-    posted = await world.fetcher.post(FIRST_HOP, content=b"{}", headers={}, timeout_seconds=SILENCE)
+    posted = await world.fetcher.post(FIRST_HOP, client="key", content=b"{}", headers={}, timeout_seconds=SILENCE)
     assert posted == Posted(200, posted.headers)
 
 
@@ -812,7 +812,7 @@ async def test_an_endless_answer_is_not_read_for_long(world: World) -> None:
             sent += 65536
 
     world.at(PUBLIC, handler)
-    posted = await world.fetcher.post(FIRST_HOP, content=b"{}", headers={}, timeout_seconds=5)
+    posted = await world.fetcher.post(FIRST_HOP, client="key", content=b"{}", headers={}, timeout_seconds=5)
     assert posted.status == 200
     assert sent < 16 * 2**20  # what fits in the buffers of the sockets, not what five seconds can bring
 
@@ -820,7 +820,9 @@ async def test_an_endless_answer_is_not_read_for_long(world: World) -> None:
 async def test_a_receiver_that_does_not_read_times_out(world: World) -> None:
     world.at(PUBLIC, Connection.wait)
     with pytest.raises(FetchFailed):
-        await world.fetcher.post(FIRST_HOP, content=b"x" * 20_000_000, headers={}, timeout_seconds=SILENCE)
+        await world.fetcher.post(
+            FIRST_HOP, client="key", content=b"x" * 20_000_000, headers={}, timeout_seconds=SILENCE
+        )
 
 
 # -- TLS
@@ -926,7 +928,7 @@ def test_bytes_before_the_handshake_are_not_a_reply(
         network = LateRoads(said)
         network.roads[PUBLIC] = port
         fetcher = Fetcher([], resolve=public, network=network, tls=ssl.create_default_context(cafile=CERTIFICATE))
-        async with fetcher.get("https://named.test/", max_bytes=100, timeout_seconds=5) as reply:
+        async with fetcher.get("https://named.test/", client="key", max_bytes=100, timeout_seconds=5) as reply:
             return b"".join([chunk async for chunk in reply.chunks()])
 
     server = serve(handler)
@@ -955,7 +957,7 @@ def test_a_peer_that_closes_early_does_not_lose_what_it_sent(
         roads = Roads(trap=port)
         fetcher = Fetcher([], resolve=public, network=roads, tls=ssl.create_default_context(cafile=CERTIFICATE))
         size = 0
-        async with fetcher.get("https://named.test/", max_bytes=len(body), timeout_seconds=5) as reply:
+        async with fetcher.get("https://named.test/", client="key", max_bytes=len(body), timeout_seconds=5) as reply:
             async for chunk in reply.chunks():
                 if size == 0:
                     await asyncio.to_thread(closed.wait, 2)

@@ -1,8 +1,8 @@
 """A listener is woken at every change of its generation, and leaves nothing in memory when it ends."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +11,27 @@ import pytest
 
 from gateway.domain.errors import Overloaded
 from gateway.generations.event_stream import KEEP_ALIVE_SECONDS, KeepAlive
-from gateway.generations.notifier import WAKE_BATCH, Notifier
+from gateway.generations.notifier import WAKE_BATCH, Listener, Notifier
+from gateway.sharing.room import Room
+
+
+@contextmanager
+def listening(
+    notifier: Notifier, generation_id: str, room: Room | None = None, client: str = "key"
+) -> Iterator[Listener]:
+    """A listener with a place of its own: among the long polls, unless it is in another room."""
+    with (room or notifier.long_polls).place(client) as place, notifier.listen(generation_id, place) as listener:
+        yield listener
 
 
 async def test_a_change_wakes_the_listeners_of_its_generation_and_no_others() -> None:
     notifier = Notifier()
 
-    with notifier.listen("gen_1") as early, notifier.listen("gen_1") as late, notifier.listen("gen_2") as other:
+    with (
+        listening(notifier, "gen_1") as early,
+        listening(notifier, "gen_1") as late,
+        listening(notifier, "gen_2") as other,
+    ):
         notifier.changed("gen_1")
 
         assert early.is_set()
@@ -28,7 +42,7 @@ async def test_a_change_wakes_the_listeners_of_its_generation_and_no_others() ->
 async def test_every_change_wakes_the_listener_again() -> None:
     notifier = Notifier()
 
-    with notifier.listen("gen_1") as event:
+    with listening(notifier, "gen_1") as event:
         for _ in range(2):
             notifier.changed("gen_1")
             await asyncio.wait_for(event.wait(), 1)
@@ -39,15 +53,15 @@ async def test_a_change_before_the_listener_came_does_not_wake_it() -> None:
     notifier = Notifier()
     notifier.changed("gen_1")
 
-    with notifier.listen("gen_1") as event:
+    with listening(notifier, "gen_1") as event:
         assert not event.is_set()
 
 
 async def test_a_listener_that_leaves_does_not_disturb_the_others_and_is_forgotten() -> None:
     notifier = Notifier()
 
-    with notifier.listen("gen_1") as stays:
-        with notifier.listen("gen_1") as leaves:
+    with listening(notifier, "gen_1") as stays:
+        with listening(notifier, "gen_1") as leaves:
             pass
         notifier.changed("gen_1")
 
@@ -59,7 +73,7 @@ async def test_a_listener_that_leaves_does_not_disturb_the_others_and_is_forgott
 async def test_a_listener_that_leaves_by_an_error_is_forgotten() -> None:
     notifier = Notifier()
 
-    with pytest.raises(ZeroDivisionError), notifier.listen("gen_1"):
+    with pytest.raises(ZeroDivisionError), listening(notifier, "gen_1"):
         _ = 1 / 0
 
     assert notifier._listeners == {}
@@ -68,7 +82,7 @@ async def test_a_listener_that_leaves_by_an_error_is_forgotten() -> None:
 async def test_a_change_has_one_number_for_all_its_listeners_and_the_next_change_a_higher_one() -> None:
     notifier = Notifier()
 
-    with notifier.listen("gen_1") as early, notifier.listen("gen_1") as late:
+    with listening(notifier, "gen_1") as early, listening(notifier, "gen_1") as late:
         notifier.changed("gen_1")
         first = early.change
         assert first == late.change > 0
@@ -79,7 +93,7 @@ async def test_a_change_has_one_number_for_all_its_listeners_and_the_next_change
 async def test_thousands_of_listeners_are_woken_in_batches_so_that_other_work_runs_between() -> None:
     notifier = Notifier(10_000)
     with ExitStack() as stack:
-        listeners = [stack.enter_context(notifier.listen("gen_1")) for _ in range(3 * WAKE_BATCH)]
+        listeners = [stack.enter_context(listening(notifier, "gen_1")) for _ in range(3 * WAKE_BATCH)]
         notifier.changed("gen_1")
         woken = [sum(listener.is_set() for listener in listeners)]
         notifier.changed("gen_1")
@@ -93,7 +107,7 @@ async def test_thousands_of_listeners_are_woken_in_batches_so_that_other_work_ru
 
 async def test_a_listener_woken_late_by_one_change_and_early_by_the_next_keeps_the_number_of_the_next() -> None:
     notifier = Notifier(10_000)
-    contexts = [notifier.listen("gen_1") for _ in range(2 * WAKE_BATCH)]
+    contexts = [listening(notifier, "gen_1") for _ in range(2 * WAKE_BATCH)]
     listeners = [context.__enter__() for context in contexts]
     notifier.changed("gen_1")
     late = next(place for place, listener in enumerate(listeners) if not listener.is_set())
@@ -111,19 +125,22 @@ async def test_a_listener_woken_late_by_one_change_and_early_by_the_next_keeps_t
 async def test_waiting_calls_and_streams_have_a_limit_each_and_an_end_makes_room() -> None:
     notifier = Notifier(1, 2)
 
-    with notifier.listen("gen_1"), notifier.listen("gen_1", notifier.streams):
-        with notifier.listen("gen_2", notifier.streams):
+    with listening(notifier, "gen_1"), listening(notifier, "gen_1", notifier.streams):
+        with listening(notifier, "gen_2", notifier.streams):
             with (
                 pytest.raises(Overloaded, match="2 event streams are open already"),
-                notifier.listen("gen_3", notifier.streams),
+                listening(notifier, "gen_3", notifier.streams),
             ):
                 pass
-            with pytest.raises(Overloaded, match="1 calls are waiting already") as refused, notifier.listen("gen_3"):
+            with (
+                pytest.raises(Overloaded, match="1 calls are waiting already") as refused,
+                listening(notifier, "gen_3"),
+            ):
                 pass
             assert refused.value.retry_after
-        with notifier.listen("gen_3", notifier.streams):
+        with listening(notifier, "gen_3", notifier.streams):
             pass
-    with notifier.listen("gen_3"):
+    with listening(notifier, "gen_3"):
         pass
     assert notifier._listeners == {}
 
@@ -152,7 +169,7 @@ async def test_one_timer_wakes_every_listener_regularly_and_a_part_of_them_at_a_
     clock, notifier = SecondsClock(), Notifier()
     pulse = KeepAlive(clock)
     with ExitStack() as stack:
-        listeners = [stack.enter_context(notifier.listen(f"gen_{number}")) for number in range(150)]
+        listeners = [stack.enter_context(listening(notifier, f"gen_{number}")) for number in range(150)]
         for listener in listeners:
             stack.enter_context(pulse.joined(listener))
         for _ in range(2):
@@ -169,10 +186,22 @@ async def test_one_timer_wakes_every_listener_regularly_and_a_part_of_them_at_a_
 async def test_a_listener_that_comes_after_the_last_one_left_is_woken_regularly_too() -> None:
     clock, notifier = SecondsClock(), Notifier()
     pulse = KeepAlive(clock)
-    with notifier.listen("gen_1") as gone, pulse.joined(gone):
+    with listening(notifier, "gen_1") as gone, pulse.joined(gone):
         pass
-    with notifier.listen("gen_1") as listener, pulse.joined(listener):
+    with listening(notifier, "gen_1") as listener, pulse.joined(listener):
         for _ in range(KEEP_ALIVE_SECONDS):
             clock.pass_second()
         assert listener.is_set()
         assert not gone.is_set()
+
+
+async def test_a_listener_whose_place_another_client_needs_is_woken_and_sent_away() -> None:
+    notifier = Notifier(2)
+
+    with (
+        listening(notifier, "gen_1") as stays,
+        listening(notifier, "gen_1") as newest,
+        listening(notifier, "gen_2", client="another") as other,
+    ):
+        assert newest.is_set()
+        assert [stays.is_sent_away, newest.is_sent_away, other.is_sent_away] == [False, True, False]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import Timer
-from gateway.domain.errors import StoreUnavailable
-from gateway.inputs.blobs import Blobs
+from gateway.domain.errors import InsufficientStorage, StoreUnavailable
+from gateway.inputs.blobs import Blobs, room_left
 
 CONTENT = b"\x89PNG" * 1000
 DIGEST = sha256(CONTENT).hexdigest()
@@ -37,8 +37,8 @@ class StillClock:
 CLOCK = StillClock()
 
 
-def blobs_in(folder: Path, clock: StillClock = CLOCK) -> Blobs:
-    return Blobs(folder, clock)
+def blobs_in(folder: Path, clock: StillClock = CLOCK, min_free_bytes: int = 0) -> Blobs:
+    return Blobs(folder, clock, min_free_bytes=min_free_bytes)
 
 
 def files(folder: Path) -> list[Path]:
@@ -233,3 +233,30 @@ async def test_a_disk_that_fails_makes_the_calls_unavailable(
     arguments = {"folders": (), "old": (FOLDER, NOW + SECOND), "remove": (FOLDER, [DIGEST], NOW + SECOND)}[call]
     with pytest.raises(StoreUnavailable, match="Input/output error"):
         await getattr(blobs, call)(*arguments)
+
+
+async def test_a_disk_that_is_nearly_full_takes_no_new_blob_but_one_that_is_there_already(tmp_path: Path) -> None:
+    assert await blobs_in(tmp_path).put(CONTENT) == DIGEST
+    nearly_full = blobs_in(tmp_path, min_free_bytes=2**50)
+
+    with pytest.raises(InsufficientStorage, match="nearly full") as refused:
+        await nearly_full.put(b"other")
+
+    assert refused.value.retry_after
+    assert len(files(tmp_path)) == 1
+    assert await nearly_full.put(CONTENT) == DIGEST
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "min_free", "left"),
+    [
+        (3 * 10**9, 10**12, None, 2 * 10**9),  # 1 GB stays free
+        (10**9, 10**10, None, 5 * 10**8),  # 5 % of a small disk
+        (10**8, 10**10, None, -4 * 10**8),
+        (10**8, 10**12, 0, 10**8),
+    ],
+)
+def test_one_gigabyte_stays_free_or_a_twentieth_of_a_small_disk(
+    free: int, total: int, min_free: int | None, left: int
+) -> None:
+    assert room_left(free, total, min_free) == left

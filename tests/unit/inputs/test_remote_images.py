@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from gateway.api.web import json_body
-from gateway.api.web.json_body import Bodies
 from gateway.domain.errors import InvalidImage, Overloaded
 from gateway.fetch.fetcher import Fetcher, FetchTooLarge
 from gateway.inputs.remote_images import FETCHES_MAX, FETCHES_PER_KEY, RemoteImages
+from gateway.sharing.room import Room
 
 URL = "https://pictures.example/a.png"
 
@@ -38,25 +37,24 @@ class StubFetcher:
 
 async def get(images: RemoteImages, key: str, url: str = URL) -> bytes:
     """The bytes at a URL, held in a room of which nothing is left over."""
-    room = Bodies(2**20)
+    room = Room(2**20, "full")
     try:
         async with images.fetched(url, "url", key, room) as content:
             return content
     finally:
-        assert room.held == 0
+        assert room.taken == 0
 
 
-async def test_the_bytes_count_among_those_of_all_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_body, "FREE_BYTES", 1)
+async def test_the_bytes_count_among_those_of_all_requests() -> None:
     images: Any = RemoteImages(StubFetcher())  # type: ignore[arg-type]  # it has what is used
-    room, small = Bodies(5), Bodies(4)
+    room, small = Room(6, "full"), Room(5, "full")
     async with images.fetched(URL, "url", "key_a", room):
-        assert room.held == 5
-    assert room.held == 0
+        assert room.taken == 6
+    assert room.taken == 0
     with pytest.raises(Overloaded):
         async with images.fetched(URL, "url", "key_a", small):
             pass
-    assert small.held == 0
+    assert small.taken == 0
 
 
 async def test_the_bytes_of_a_whole_answer_are_returned() -> None:

@@ -133,7 +133,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 async def test_every_kind_of_image_becomes_a_plain_one(name: str) -> None:
     content, corners = CASES[name]
-    made = opened(await ImageConverter().convert(content, JPEG))
+    made = opened(await ImageConverter().convert(content, JPEG, "key"))
     turned = name == "on its side"
     assert (made.format, made.mode, made.size) == ("JPEG", "RGB", (30, 40) if turned else (40, 30))
     assert shades(made) == corners
@@ -142,29 +142,29 @@ async def test_every_kind_of_image_becomes_a_plain_one(name: str) -> None:
 
 async def test_equal_images_give_identical_bytes() -> None:
     content = encoded(Image.effect_noise((80, 60), 90).convert("RGB"))
-    assert await ImageConverter().convert(content, JPEG) == await ImageConverter().convert(content, JPEG)
+    assert await ImageConverter().convert(content, JPEG, "key") == await ImageConverter().convert(content, JPEG, "key")
 
 
 async def test_colours_and_transparency_stay_where_the_type_has_them() -> None:
     profile = b"a profile of colours"
     content = encoded(halves("RGBA", (*RED, 255), (0, 0, 0, 0)), icc_profile=profile)
-    png = opened(await ImageConverter().convert(content, Remake(content_type="image/png", width=80, height=60)))
-    jpeg = opened(await ImageConverter().convert(content, JPEG))
+    png = opened(await ImageConverter().convert(content, Remake(content_type="image/png", width=80, height=60), "key"))
+    jpeg = opened(await ImageConverter().convert(content, JPEG, "key"))
     assert (png.mode, png.info["icc_profile"], jpeg.info["icc_profile"]) == ("RGBA", profile, profile)
 
 
 async def test_the_quality_is_lowered_until_the_bytes_fit() -> None:
     content = encoded(Image.effect_noise((400, 300), 90).convert("RGB"))
     free = Remake(content_type="image/jpeg", width=400, height=300)
-    large = await ImageConverter().convert(content, free)
+    large = await ImageConverter().convert(content, free, "key")
     small = await ImageConverter().convert(
-        content, Remake(content_type="image/jpeg", width=400, height=300, max_bytes=60_000)
+        content, Remake(content_type="image/jpeg", width=400, height=300, max_bytes=60_000), "key"
     )
     assert len(small) <= 60_000 < len(large)
     assert inspect(small).width == 400
     with pytest.raises(NotConverted, match="over the limit"):
         await ImageConverter().convert(
-            content, Remake(content_type="image/jpeg", width=400, height=300, max_bytes=5000)
+            content, Remake(content_type="image/jpeg", width=400, height=300, max_bytes=5000), "key"
         )
 
 
@@ -189,7 +189,7 @@ def forged(width: int, height: int) -> bytes:
 )
 async def test_a_file_that_is_not_an_image_is_refused(content: bytes) -> None:
     with pytest.raises(NotConverted, match="damaged"):
-        await ImageConverter().convert(content, JPEG)
+        await ImageConverter().convert(content, JPEG, "key")
 
 
 def facts_of(content_type: str, width: int, height: int) -> ImageFacts:
@@ -217,13 +217,13 @@ async def test_the_process_itself_refuses_too_many_pixels() -> None:
     """46 bytes of WebP can declare a hundred megapixels, and decoding them took two gigabytes."""
     side = int(CONVERT_PIXELS_MAX**0.5) + 1
     with pytest.raises(NotConverted, match="it has more than 25 megapixels; send a smaller image"):
-        await ImageConverter().convert(encoded(Image.new("1", (side, side))), JPEG)
+        await ImageConverter().convert(encoded(Image.new("1", (side, side))), JPEG, "key")
 
 
 async def test_a_process_without_enough_memory_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_convert, "program", lambda *_: (sys.executable, "-I", "-c", SMALL))
     with pytest.raises(NotConverted, match="memory or time"):
-        await ImageConverter().convert(encoded(Image.new("RGB", (4000, 4000))), JPEG)
+        await ImageConverter().convert(encoded(Image.new("RGB", (4000, 4000))), JPEG, "key")
 
 
 SMALL = """
@@ -238,7 +238,7 @@ module.sys.exit(module._main())
 async def test_a_conversion_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_convert, "TIMEOUT_SECONDS", 0.01)
     with pytest.raises(NotConverted, match="too long"):
-        await ImageConverter().convert(CASES["png"][0], JPEG)
+        await ImageConverter().convert(CASES["png"][0], JPEG, "key")
 
 
 async def test_a_process_that_crashes_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ async def test_a_process_that_crashes_is_an_error(monkeypatch: pytest.MonkeyPatc
     dying.chmod(0o700)
     monkeypatch.setattr("sys.executable", str(dying))
     with pytest.raises(NotConverted, match="memory or time"):
-        await ImageConverter().convert(CASES["png"][0], JPEG)
+        await ImageConverter().convert(CASES["png"][0], JPEG, "key")
 
 
 async def test_no_key_is_in_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -256,11 +256,11 @@ async def test_no_key_is_in_the_environment_of_the_process(monkeypatch: pytest.M
     telling.chmod(0o700)
     monkeypatch.setenv("FOXAPI_API_KEY", "sk-secret")
     monkeypatch.setattr("sys.executable", str(telling))
-    assert b"sk-secret" not in await ImageConverter().convert(CASES["png"][0], JPEG)
+    assert b"sk-secret" not in await ImageConverter().convert(CASES["png"][0], JPEG, "key")
 
 
 async def test_a_conversion_may_be_cancelled() -> None:
-    making = asyncio.create_task(ImageConverter().convert(CASES["png"][0], JPEG))
+    making = asyncio.create_task(ImageConverter().convert(CASES["png"][0], JPEG, "key"))
     await asyncio.sleep(0.01)
     making.cancel()
     with pytest.raises(asyncio.CancelledError):

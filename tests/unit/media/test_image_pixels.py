@@ -85,7 +85,7 @@ async def test_an_image_with_missing_pixels_before_its_end_is_no_result(tmp_path
     check_whole({b"\x89P": "image/png", b"\xff\xd8": "image/jpeg"}.get(content[:2], "image/webp"), content)
     path = tmp_path / "result"
     path.write_bytes(content)
-    reason = await ImageChecker().read(path)
+    reason = await ImageChecker().read(path, "key")
     assert isinstance(reason, str)
     assert reason.startswith("is not a sound image: ")
 

@@ -68,7 +68,7 @@ def turned(orientation: int) -> bytes:
 async def read(folder: Path, content: bytes) -> ImageFacts | str:
     path = folder / "result"
     path.write_bytes(content)
-    return await ImageChecker().read(path)
+    return await ImageChecker().read(path, "key")
 
 
 WHOLE = {
@@ -141,7 +141,7 @@ async def test_a_file_over_the_limit_of_bytes_is_refused_by_its_size(tmp_path: P
     path = tmp_path / "result"
     path.write_bytes(made("PNG"))
     os.truncate(path, BYTES_MAX + 1)
-    refusal = await ImageChecker().read(path)
+    refusal = await ImageChecker().read(path, "key")
     assert refusal == f"has {BYTES_MAX + 1:,} bytes, more than the {BYTES_MAX:,} of an image"
 
 
@@ -198,7 +198,7 @@ async def test_a_process_that_takes_too_long_is_killed_and_proves_nothing(tmp_pa
     path = tmp_path / "result"
     path.write_bytes(made("PNG"))
     with pytest.raises(NotChecked, match="was not decoded within"):
-        await ImageChecker(seconds=0.001).read(path)
+        await ImageChecker(seconds=0.001).read(path, "key")
 
 
 def environments_of_children() -> list[bytes]:

@@ -26,7 +26,7 @@ from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.links import Links
 from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params
-from gateway.api.web.small_body import BODY_ERRORS
+from gateway.api.web.small_body import INPUT_ERRORS
 from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Status
 from gateway.domain.generation.model import Generation
@@ -163,7 +163,7 @@ NEW_API = Dialect(id_prefix=PREFIX, own_paths=("/v1/video/",), error=new_api_err
         body=KlingCreate,
         answer=NewApiStarted,
         error_body=NewApiError,
-        errors=(*BODY_ERRORS, 404, 409),
+        errors=(*INPUT_ERRORS, 404, 409),
     ),
 )
 async def create_video(request: Call) -> ASGIResponse:

@@ -26,7 +26,7 @@ from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params
-from gateway.api.web.small_body import BODY_ERRORS
+from gateway.api.web.small_body import INPUT_ERRORS
 from gateway.domain.adapter.request import InputKind
 from gateway.domain.errors import InvalidParameter, NotFound
 
@@ -94,7 +94,7 @@ def _create(base: str, service: Service, name: str) -> HTTPRouteHandler:
             body=KlingCreate,
             answer=KlingAnswer,
             error_body=KlingError,
-            errors=(*BODY_ERRORS, 404, 409),
+            errors=(*INPUT_ERRORS, 404, 409),
         ),
     )
     async def create(request: Call) -> ASGIResponse:

@@ -1,4 +1,4 @@
-"""Limits how many calls of one kind run at a provider at once: fair between API keys, and fewer after a 429."""
+"""Limits how many things of one kind run at once: fair between API keys, and for a provider fewer after a 429."""
 
 import asyncio
 from collections import OrderedDict
@@ -9,12 +9,12 @@ from gateway.clock import Clock
 from gateway.domain.health.limits import AdaptiveLimit, lowered, raised
 
 
-class FairLimiter:
-    """A semaphore with a moving limit, and with a queue for each API key. The queues are served one after another."""
+class FairQueue:
+    """A semaphore with a queue for each API key. The queues are served one after another."""
 
-    def __init__(self, ceiling: int, clock: Clock) -> None:
-        self._clock = clock
-        self._limit = AdaptiveLimit(ceiling=ceiling, value=float(ceiling))
+    def __init__(self, places: int) -> None:
+        """`places`: how many may run at once."""
+        self._places = places
         self._active = 0
         # By API key, each with its slots in the order of arrival. Adding a slot, taking the first one and removing any
         # one take the same time however many wait: a stop cancels tens of thousands at once.
@@ -22,33 +22,18 @@ class FairLimiter:
 
     @property
     def limit(self) -> int:
-        """How many calls may run at once now."""
-        return self._limit.places
-
-    @property
-    def ceiling(self) -> int:
-        """How many calls may run at once at most, as configured."""
-        return self._limit.ceiling
+        """How many may run at once now."""
+        return self._places
 
     @property
     def active(self) -> int:
-        """How many calls run now."""
+        """How many run now."""
         return self._active
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for a slot."""
+        """How many wait for a slot."""
         return sum(map(len, self._waiting.values()))
-
-    def record_success(self) -> None:
-        """A call succeeded. If all slots were in use, the limit rises by one after a full round of successes."""
-        if self._limit.value < self._limit.ceiling and self._active >= self._limit.places:
-            self._limit = raised(self._limit)
-            self._admit()
-
-    def record_429(self) -> None:
-        """A call was answered with 429: the limit sinks."""
-        self._limit = lowered(self._limit, self._clock.now())
 
     @asynccontextmanager
     async def slot(self, key: str) -> AsyncIterator[None]:
@@ -96,3 +81,32 @@ class FairLimiter:
             del queue[slot]
             if not queue:
                 del self._waiting[key]
+
+
+class FairLimiter(FairQueue):
+    """The calls to a provider: a fair queue whose limit moves."""
+
+    def __init__(self, ceiling: int, clock: Clock) -> None:
+        super().__init__(ceiling)
+        self._clock = clock
+        self._adaptive = AdaptiveLimit(ceiling=ceiling, value=float(ceiling))
+
+    @property
+    def limit(self) -> int:
+        """How many calls may run at once now."""
+        return self._adaptive.places
+
+    @property
+    def ceiling(self) -> int:
+        """How many calls may run at once at most, as configured."""
+        return self._adaptive.ceiling
+
+    def record_success(self) -> None:
+        """A call succeeded. If all slots were in use, the limit rises by one after a full round of successes."""
+        if self._adaptive.value < self._adaptive.ceiling and self._active >= self._adaptive.places:
+            self._adaptive = raised(self._adaptive)
+            self._admit()
+
+    def record_429(self) -> None:
+        """A call was answered with 429: the limit sinks."""
+        self._adaptive = lowered(self._adaptive, self._clock.now())

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.clock import Timer
-from gateway.upstream.limiter import FairLimiter
+from gateway.sharing.limiter import FairLimiter
 
 
 class StillClock:
