@@ -18,7 +18,6 @@ from gateway.api.handlers import ERROR_FORMATS, HANDLERS
 from gateway.api.mcp.plugin import McpPlugin
 from gateway.api.web.cross_origin import CrossOrigin
 from gateway.api.web.errors import EXCEPTION_HANDLERS, refuse_all
-from gateway.api.web.json_body import Bodies
 from gateway.api.web.keyless_guard import KeylessGuard
 from gateway.api.web.methods import answer_options
 from gateway.api.web.request_log import RequestLog
@@ -135,10 +134,9 @@ class Application:
         origins = settings.server.cors_origins
         self.litestar = build_api(tuple(filter(None, [*origins, origin_of(settings.server.public_url or "")])))
         self.litestar.state.update({"lifespan": self._lifespan, "context": context, "feed": feed})
-        bodies = Bodies(settings.server.max_bodies_bytes)
-        self.asgi = RequestLog(CrossOrigin(self.litestar, origins), bodies, self.clock, observer)
+        self.asgi = RequestLog(CrossOrigin(self.litestar, origins), context.bodies, self.clock, observer)
         refusal = refuse_all(Overloaded("Too many connections are open.", retry_after=5))
-        self._refusal = RequestLog(CrossOrigin(refusal, origins), bodies, self.clock, observer)
+        self._refusal = RequestLog(CrossOrigin(refusal, origins), context.bodies, self.clock, observer)
 
     def drain(self) -> None:
         """Report "not ready", accept nothing new and answer the clients that wait. This is the first step of a stop."""

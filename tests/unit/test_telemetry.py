@@ -31,6 +31,8 @@ from gateway.telemetry import (
     UnknownStatusRead,
 )
 
+from ..cases import every
+
 
 class Recorder:
     """Keeps every event."""
@@ -210,7 +212,7 @@ LINES: list[tuple[Event, dict[str, Any] | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("event", "line"), LINES, ids=lambda value: type(value).__name__)
+@every(("event", "line"), LINES, ids=lambda value: type(value).__name__)
 def test_the_log_says_what_was_observed(event: Event, line: dict[str, Any] | None) -> None:
     with capture_logs() as logged:
         LogObserver().observe(event)

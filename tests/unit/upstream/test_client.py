@@ -19,6 +19,7 @@ from gateway.domain.adapter.task_reading import is_broken
 from gateway.upstream import client as module
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
 
+from ...cases import every
 from ..raw_server import (
     BROKEN,
     SILENCE,
@@ -445,7 +446,7 @@ async def test_a_submit_has_a_connection_of_its_own_and_polls_share_one(upstream
 # -- Retry-After
 
 
-@pytest.mark.parametrize(
+@every(
     ("value", "expected"),
     [
         ("0", 0.0),

@@ -25,6 +25,7 @@ from gateway.domain.errors import (
     UnsupportedMediaType,
 )
 
+from ....cases import every
 from ...cost import ratio
 
 JSON = "application/json"
@@ -59,7 +60,7 @@ def test_json_is_taken(content_type: str) -> None:
     assert parse_json(b"{}", content_type, None) == {}
 
 
-@pytest.mark.parametrize(
+@every(
     "content_type",
     [
         None,
@@ -91,7 +92,7 @@ def test_a_compressed_body_is_415() -> None:
             parse_json(b"{}", JSON, encoding)
 
 
-@pytest.mark.parametrize(
+@every(
     ("raw", "says"),
     [
         ("", "empty"),
