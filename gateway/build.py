@@ -138,6 +138,7 @@ def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
         clock=base.clock,
         enabled=settings.thumbnails,
         on_change=base.notifier.changed,
+        observer=base.observer,
     )
     downloads = ResultDownloads(
         fetcher=fetcher, providers=upstream.providers, upstream=upstream.client, clock=base.clock

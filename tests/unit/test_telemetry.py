@@ -28,6 +28,7 @@ from gateway.telemetry import (
     ReadOutcome,
     RequestFinished,
     SubmitFinished,
+    ThumbnailDropped,
     UnknownStatusRead,
 )
 
@@ -206,6 +207,16 @@ LINES: list[tuple[Event, dict[str, Any] | None]] = [
             "model": "one",
             "kind": "unavailable",
             "seconds": 30.0,
+        },
+    ),
+    (
+        ThumbnailDropped(generation="gen_1", index=0, count=7),
+        {
+            "event": "thumbnail_dropped",
+            "log_level": "warning",
+            "generation": "gen_1",
+            "index": 0,
+            "dropped_since_start": 7,
         },
     ),
     (CircuitClosed(provider="acme", model="one"), {"event": "circuit_closed", "provider": "acme", "model": "one"}),

@@ -143,7 +143,7 @@ def nested(levels: int, opening: str = "[", closing: str = "]") -> str:
 def test_nesting_has_a_limit() -> None:
     assert parse(nested(64))
     assert parse('{"a":' * 63 + "{}" + "}" * 63)
-    for raw in (nested(65), nested(300), nested(100_000), '{"a":' * 64 + "{}" + "}" * 64, '{"a":' + "[" * 100_000):
+    for raw in (nested(65), nested(300), nested(4_000), '{"a":' * 64 + "{}" + "}" * 64, '{"a":' + "[" * 4_000):
         assert "deeper than 64" in refused(raw).detail
     assert refused(nested(65)).param == "a"
     refused("[" * 100_000)
