@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=  # or each gateway that a test starts would co
 OUTDATED := $(shell tools/venv.sh state $(VENV) "$(PYTHON)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo generators test coverage scenarios chaos clients check format docs bench bench-against lock sbom base-image clean outdated
+.PHONY: help install demo generators test coverage scenarios chaos clients check format docs bench bench-lists bench-against lock sbom base-image clean outdated
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -65,13 +65,17 @@ format: $(STAMP)  ## format the code, renew openapi/openapi.json
 	$(BIN)/ruff format .
 	$(BIN)/video-gateway openapi --output openapi/openapi.json
 
-bench: $(STAMP)  ## CPU per operation next to a bare handler; then archive, notice, listeners, webhooks, readings; 8 minutes
+bench: $(STAMP)  ## CPU per operation next to a bare handler; then archive, notice, listeners, webhooks, readings, open generations; 10 minutes
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/archive.py
 	$(BIN)/python bench/notice.py
 	$(BIN)/python bench/listeners.py
 	$(BIN)/python bench/webhooks.py
 	$(BIN)/python bench/readings.py
+	$(BIN)/python bench/open_generations.py
+
+bench-lists: $(STAMP)  ## lists of 1,000,000 generations beside lists of 1,000, and the health check meanwhile; 8 minutes
+	$(BIN)/python -m bench.lists
 
 bench-against: $(STAMP)  ## compare the CPU per operation with another checkout, in alternation: BASE=path; 6 minutes
 	$(BIN)/python bench/run.py --against "$(BASE)"

@@ -39,6 +39,7 @@ from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.domain.keyless_access import origin_of
 from gateway.drain import drain_of
+from gateway.log import dropped_lines
 from gateway.settings.load import Settings
 from gateway.telemetry import LogObserver, Observer, Observers
 from gateway.upstream.provider import accepting, providers_of
@@ -214,10 +215,13 @@ class Application:
 
     def _health_warnings(self) -> list[str]:
         """What an operator should look at although the gateway is ready."""
-        return [
+        warnings = [
             f"{count} open generation(s) at {provider} cannot be followed: the provider has no key"
             for provider, count in self.unfollowed.items()
         ]
+        if lines := dropped_lines():
+            warnings.append(f"{lines} line(s) of the log were dropped, because standard error was not read fast enough")
+        return warnings
 
     async def _not_ready(self) -> str | None:
         """Why the gateway should get no traffic; `None` if it is ready."""

@@ -196,14 +196,7 @@ def build_engine(
         clock=base.clock,
         observer=base.observer,
     )
-    models = (model for provider in upstream.providers.values() for model in provider.models.values())
-    engine = EmbeddedEngine(
-        base.store,
-        base.clock,
-        new_driver,
-        spread_seconds=max((model.polling.poll_seconds for model in models), default=1.0),
-        open_max=base.settings.server.max_open_generations,
-    )
+    engine = EmbeddedEngine(base.store, base.clock, new_driver, open_max=base.settings.server.max_open_generations)
     sweeper = Sweeper(
         base.store,
         inputs.blobs,

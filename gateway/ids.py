@@ -4,6 +4,7 @@ import os
 from datetime import datetime
 
 RANDOM_BYTES = 10
+ULID_MAX = (1 << 130) - 1
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
 
 
@@ -14,5 +15,17 @@ def new_id(prefix: str, now: datetime) -> str:
 
 def ulid(now: datetime, random: bytes) -> str:
     """The ULID of a moment: 48 bits of milliseconds and `RANDOM_BYTES` random bytes, in 26 characters."""
-    value = int(now.timestamp() * 1000) << 80 | int.from_bytes(random)
-    return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
+    return text_of(int(now.timestamp() * 1000) << 80 | int.from_bytes(random))
+
+
+def text_of(number: int) -> str:
+    """The 26 characters of a number from 0 to `ULID_MAX`."""
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def number_of(text: str) -> int:
+    """The number of which `text_of` makes this text. Raises `ValueError` for a character that no id has."""
+    number = 0
+    for character in text:
+        number = number << 5 | _ALPHABET.index(character)
+    return number

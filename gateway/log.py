@@ -7,6 +7,7 @@ the last one before the time is added and the line is rendered: it leaves only p
 import logging
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
@@ -88,12 +89,27 @@ def in_background() -> Iterator[None]:
         yield
         return
     writer = LogWriter(descriptor, lambda lines: structlog.get_logger().warning("log_lines_dropped", lines=lines))
-    _Sink.write = staticmethod(writer.put)
+    _Sink.write, _Sink.dropped = staticmethod(writer.put), staticmethod(lambda: writer.dropped)
+    hooks = sys.unraisablehook, threading.excepthook
+    sys.unraisablehook, threading.excepthook = _log_ignored, _log_ignored
     try:
         yield
     finally:
-        writer.close()
-        _Sink.write = staticmethod(_write_now)
+        # While nobody reads, a direct write would block the end of the process.
+        _Sink.write = staticmethod(_write_now if writer.close() else _write_nowhere)
+        _Sink.dropped = staticmethod(lambda: 0)
+        sys.unraisablehook, threading.excepthook = hooks
+
+
+def dropped_lines() -> int:
+    """How many lines were dropped since the start, because standard error was not read fast enough."""
+    return _Sink.dropped()
+
+
+def _log_ignored(error: Any) -> None:
+    """Log an exception that Python would print on standard error, where the print could block."""
+    if error.exc_value is not None:
+        structlog.get_logger().error("exception_ignored", exc_info=error.exc_value)
 
 
 def redact(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
@@ -204,10 +220,15 @@ def _write_now(line: str) -> None:
         sys.stderr.flush()
 
 
+def _write_nowhere(_: str) -> None:
+    pass
+
+
 class _Sink:
     """Writes all lines. A line that cannot be written is lost and stops nothing."""
 
     write: Callable[[str], None] = staticmethod(_write_now)  # one for the whole process
+    dropped: Callable[[], int] = staticmethod(lambda: 0)
 
     def msg(self, line: str) -> None:
         type(self).write(line)

@@ -2,7 +2,7 @@
 
 If a log shipper hangs, standard error becomes a full pipe, and a write to it blocks without end. Here the event loop
 only appends to a queue of limited size. If the queue is full, lines are dropped and counted; the count is logged as
-soon as the reader reads again.
+soon as the reader reads again, and `/health/ready` shows it at any time.
 """
 
 import os
@@ -26,7 +26,8 @@ class LogWriter:
         self._queue_bytes = queue_bytes
         self._lines: deque[bytes] = deque()
         self._size = 0  # bytes in the queue
-        self._dropped = 0
+        self._dropped = 0  # since the last report
+        self.dropped = 0  # since the start
         self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -38,17 +39,22 @@ class LogWriter:
         with self._changed:
             if self._size + len(data) > self._queue_bytes:
                 self._dropped += 1
+                self.dropped += 1
                 return
             self._lines.append(data)
             self._size += len(data)
             self._changed.notify()
 
-    def close(self, timeout_seconds: float = CLOSING_SECONDS) -> None:
-        """Write the queued lines, for `timeout_seconds` at most: a log that is not read must not delay the end."""
+    def close(self, timeout_seconds: float = CLOSING_SECONDS) -> bool:
+        """Write the queued lines, for `timeout_seconds` at most: a log that is not read must not delay the end.
+
+        Returns whether all were written. If not, a write to the descriptor would still block.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         for chunk in self._chunks():
@@ -73,6 +79,16 @@ class LogWriter:
                     taken.append(self._lines.popleft())
                     size += len(taken[-1])
             yield b"".join(taken)
+
+
+def write_apart(descriptor: int, line: str) -> None:
+    """Write one line from a thread of its own, because it may be that nobody reads the descriptor."""
+
+    def write() -> None:
+        with suppress(OSError):
+            _write_all(descriptor, line.encode("utf-8", "replace") + b"\n")
+
+    threading.Thread(target=write, name="line", daemon=True).start()
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -4,30 +4,35 @@ import asyncio
 import os
 import signal
 import stat
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 import uvloop
 
+from gateway import collector
 from gateway import log as logs
 from gateway.app import Application
 from gateway.artifacts.bucket import ArtifactBucket
 from gateway.commands.configuration import configured
-from gateway.commands.starting import without_collections
-from gateway.commands.terminal import say
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
+from gateway.log_writer import write_apart
 from gateway.server import GatewayServer, listen, url_of
 from gateway.settings.load import Settings
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
+UNCOLLECTED_SECONDS = 120.0  # without the garbage collector at most, while open generations are taken over
 SAME_SIGNAL_SECONDS = 1.0  # a signal this soon after the first one counts as the same signal
 
 
 def serve(config: Path | None, host: str | None, port: int | None, *, accept_clock: bool = False) -> int:
     """Run until SIGINT or SIGTERM, then drain; a second signal ends the process at once. Returns the exit code.
+
+    The garbage collector is suspended when this is called, and resumes when the start is over.
 
     A supervisor may signal a whole group of processes, and a launcher in the group may pass the signal on. A signal
     within a second of the first one therefore counts as the same one: an end at once cuts off submits that may be paid.
@@ -42,8 +47,7 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
     os.umask(OWNER_ONLY)  # the ledger and the inputs contain prompts and images of clients
     sockets = listen(settings.server.host, settings.server.port)
     try:
-        with without_collections():
-            application = Application(settings, adapters=adapters, accept_clock=accept_clock)
+        application = Application(settings, adapters=adapters, accept_clock=accept_clock)
     except ClockTrouble as trouble:
         log.error(  # noqa: TRY400  # the traceback does not help
             "clock_refused",
@@ -58,9 +62,13 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
     if stat.S_IMODE(settings.database.path.stat().st_mode) & OWNER_ONLY:
         log.warning("database_open_to_others", path=str(settings.database.path))
 
+    collecting: asyncio.Task[None] | None = None
+
     def ready() -> None:
+        nonlocal collecting
+        collecting = asyncio.create_task(collect_later(application), name="collector")
         url = url_of(sockets[0])
-        say(f"listening on {url}")
+        write_apart(sys.stdout.fileno(), f"listening on {url}")
         log.info("listening", url=url)
 
     server = GatewayServer(application, ready)
@@ -90,10 +98,20 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
         watching = asyncio.create_task(watch_bucket(application), name="bucket")
         await server.serve(sockets)
         watching.cancel()
+        if collecting is not None:
+            collecting.cancel()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
     return 0
+
+
+async def collect_later(application: Application) -> None:
+    """Let the garbage collector run once the start is over: it ignores the services and the open generations then."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(UNCOLLECTED_SECONDS):
+            await application.engine.taken_over()
+    collector.resume()
 
 
 async def watch_bucket(application: Application) -> None:

@@ -37,6 +37,7 @@
     ├── Overloaded                  503 overloaded
     ├── ShuttingDown                503 shutting_down
     ├── StoreUnavailable            503 store_unavailable
+    ├── SearchTooLong               503 search_too_long
     ├── ImageNotReadable            502 image_not_readable
     └── StillRunning                504 still_running
     ConfigurationError              the gateway does not start
@@ -345,6 +346,13 @@ class StoreUnavailable(GatewayError):
         """`reason` is for the operator only: the configuration key, what is wrong with the store, and the remedy."""
         super().__init__(detail, param=param, retry_after=retry_after)
         self.reason = reason
+
+
+class SearchTooLong(GatewayError):
+    """A list with several filters, or a page far behind, could not be read within the bounds for one request."""
+
+    code, status, type, title = "search_too_long", 503, "api_error", "The search takes too long."
+    remedy = "Send the cursor that the message names, or narrow the search: a shorter time, fewer filters."
 
 
 class ProviderUnavailable(GatewayError):

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 from msgspec.structs import replace
 
-from gateway.clock import Clock, wait
+from gateway.clock import Clock
 from gateway.domain.generation.archiving import ArchiveFile, ArchiveSchedule
 from gateway.domain.generation.lifecycle import CallbackReceived, Effect, Fact, Step, Submit, advance
 from gateway.domain.generation.model import AttemptState, Generation
@@ -46,7 +47,7 @@ class Driver:
         self._clock = clock
         self._observer = observer
         self.on_end: Callable[[], None] = lambda: None  # called at every step in which the generation has ended
-        self._wake_up = asyncio.Event()
+        self._sleeping: asyncio.Future[None] | None = None  # while the driver sleeps; its result ends the sleep
         self._nudged: set[str] = set()  # attempts whose provider has called back since the last step
         self._is_outdated = False  # the stored generation may differ from the one in memory
         self._stopping = False
@@ -56,18 +57,18 @@ class Driver:
     def wake(self) -> None:
         """Read the generation again, now."""
         self._is_outdated = True
-        self._wake_up.set()
+        self._wake_up()
 
     def nudge(self, attempt_id: str) -> None:
         """Poll the tasks of this attempt, now."""
         self._nudged.add(attempt_id)
-        self._wake_up.set()
+        self._wake_up()
 
     def stop(self) -> None:
         """Start nothing more. `run` returns when the submits in flight are stored."""
         self._stopping = True
         self._cancel_all_but_submits()
-        self._wake_up.set()
+        self._wake_up()
 
     async def run(self, generation: Generation) -> None:
         """Drive until the end, until `stop`, or until another process has taken the fence."""
@@ -110,7 +111,9 @@ class Driver:
             is_done = current.status.terminal and nothing_due and not self._is_outdated
             if not self._running and (self._stopping or is_done):
                 return
-            await self._sleep(step)
+            wake_at = step.wake_at
+            del step, stored  # they would be kept for as long as the driver sleeps
+            await self._sleep(wake_at)
             facts = self._collect()
             if self._is_outdated:
                 self._is_outdated = False
@@ -223,7 +226,7 @@ class Driver:
     def _start(self, generation: Generation, effect: Effect) -> None:
         task = asyncio.create_task(self._effects.carry_out(generation, effect))
         self._running[task] = effect
-        task.add_done_callback(lambda _: self._wake_up.set())
+        task.add_done_callback(self._wake_up)
 
     def _collect(self) -> list[Fact]:
         """The facts that were learnt since the last step."""
@@ -244,9 +247,22 @@ class Driver:
                 facts.append(fact)
         return facts
 
-    async def _sleep(self, step: Step) -> None:
-        """Sleep until the step's `wake_at`, or until something happens before that."""
-        if any(task.done() for task in self._running) or self._is_outdated or self._nudged:
+    def _wake_up(self, _: object = None) -> None:
+        if self._sleeping is not None and not self._sleeping.done():
+            self._sleeping.set_result(None)
+
+    async def _sleep(self, wake_at: datetime) -> None:
+        """Sleep until this moment, or until something happens before that.
+
+        Tens of thousands of drivers sleep at the same time, so a sleep consists of as few objects as possible.
+        """
+        if self._is_outdated or self._nudged or any(task.done() for task in self._running):
             return
-        delay_seconds = (step.wake_at - self._clock.now()).total_seconds()
-        await wait(self._clock, self._wake_up, STOP_SECONDS if self._stopping else delay_seconds)
+        delay_seconds = STOP_SECONDS if self._stopping else (wake_at - self._clock.now()).total_seconds()
+        self._sleeping = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_later(max(delay_seconds, 0.0), self._wake_up)
+        try:
+            await self._sleeping
+        finally:
+            timer.cancel()
+            self._sleeping = None

@@ -1,16 +1,16 @@
 """The engine of a single process: one coroutine for each generation, under the store's exclusive lock."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 
 import structlog
 
 from gateway.clock import Clock
 from gateway.clock import sleep as sleep_on
-from gateway.domain.backoff import spread
 from gateway.domain.errors import Overloaded, ShuttingDown
 from gateway.domain.generation.model import Generation
 from gateway.engine.driver import Driver
@@ -21,24 +21,25 @@ log = structlog.get_logger()
 RESTART_SECONDS = 30.0  # before a driver that raised is started again
 LEASE_SECONDS = 60.0
 FULL_SECONDS = 15.0  # `Retry-After` while too many generations are open
+TAKE_OVER_BATCH = 16  # generations that a start takes over in one transaction: the event loop needs 10 ms for them
 STOPPING_SECONDS = 5.0  # `Retry-After` while the process stops: the next one may run by then
 
 
 class EmbeddedEngine:
     """Implements `Engine`."""
 
-    def __init__(
-        self, store: Store, clock: Clock, new_driver: Callable[[], Driver], *, spread_seconds: float, open_max: int
-    ) -> None:
-        """`spread_seconds`: over how long a start spreads the drivers. `open_max`: open generations at once."""
+    def __init__(self, store: Store, clock: Clock, new_driver: Callable[[], Driver], *, open_max: int) -> None:
+        """`open_max`: open generations at once."""
         self._store = store
         self._clock = clock
         self._new_driver = new_driver
-        self._spread_seconds = spread_seconds
         self._open_max = open_max
         self._arriving = 0  # creates that were admitted and have no driver yet
         self._drivers: dict[str, Driver] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._untaken: dict[str, None] = {}  # open at the start and not taken over yet; the oldest come first
+        self._being_taken: frozenset[str] = frozenset()  # by the transaction that is under way
+        self._taking: asyncio.Task[None] | None = None
         # Generations that have ended but are still driven: an abandoned task is polled, or a file is archived.
         self._ended: set[str] = set()
         self._woken: set[str] = set()  # woken while their driver was starting or ending
@@ -50,16 +51,22 @@ class EmbeddedEngine:
         return len(self._tasks)
 
     async def start(self) -> None:
-        """Take over every open generation, spread over one poll interval."""
-        for generation_id in await self._store.open_ids(self._clock.now()):
-            self._spawn(generation_id, None, delay=spread(generation_id) * self._spread_seconds)
+        """Begin to take over every open generation. It goes on in the background, as fast as the store commits."""
+        self._untaken = dict.fromkeys(await self._store.open_ids(self._clock.now()))
+        self._taking = asyncio.create_task(self._take_over_all(), name="take-over")
+
+    async def taken_over(self) -> None:
+        """Wait until every generation that was open at the start has a driver."""
+        if self._taking is not None:
+            await asyncio.wait([self._taking])
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """See `Engine`. Every open generation has a driver, so drivers are counted, except those of ended ones."""
+        """See `Engine`. Drivers are counted, except those of ended generations, and what waits for its take-over."""
         if self._stopping:
             raise ShuttingDown(retry_after=STOPPING_SECONDS)
-        if len(self._tasks) - len(self._ended) + self._arriving >= self._open_max:
+        waiting = len(self._untaken) + len(self._being_taken)
+        if len(self._tasks) + waiting - len(self._ended) + self._arriving >= self._open_max:
             raise Overloaded(f"{self._open_max:,} generations are open already.", retry_after=FULL_SECONDS)
         self._arriving += 1
         try:
@@ -76,8 +83,8 @@ class EmbeddedEngine:
         driver = self._drivers.get(generation_id)
         if driver is not None:
             driver.wake()
-        elif generation_id in self._tasks:
-            self._woken.add(generation_id)  # a starting driver reads it anyway; after an ending one another is started
+        elif generation_id in self._tasks or generation_id in self._being_taken:
+            self._woken.add(generation_id)  # a starting driver reads it again; after an ending one another is started
         else:
             self._spawn(generation_id, None)
 
@@ -94,6 +101,8 @@ class EmbeddedEngine:
         if self._stopping:
             return
         self._stopping = True
+        if self._taking is not None:
+            self._taking.cancel()
         for generation_id, task in list(self._tasks.items()):
             driver = self._drivers.get(generation_id)
             if driver is None:
@@ -104,7 +113,7 @@ class EmbeddedEngine:
     async def stop(self, drain_seconds: float) -> None:
         """Hand every generation back. A submit that is not done in time counts as unknown at the next start."""
         self.drain()
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *filter(None, [self._taking])]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=drain_seconds)
             for task in late:
@@ -113,37 +122,61 @@ class EmbeddedEngine:
                 log.warning("drain_timed_out", generations=len(late))
                 await asyncio.wait(late)
 
-    def _spawn(self, generation_id: str, created: Generation | None, delay: float = 0.0) -> None:
-        """Start a driver, after `delay` seconds; `created` is the generation if this process has its fence already."""
+    async def _take_over_all(self) -> None:
+        """Take over what was open at the start, in batches. Each waits for the commit of the one before."""
+        while self._untaken:
+            batch = self._being_taken = frozenset(islice(self._untaken, TAKE_OVER_BATCH))
+            for generation_id in batch:
+                del self._untaken[generation_id]
+            taken: list[Generation] = []
+            try:
+                taken = await until_store_works(self._clock, partial(self._take_over, sorted(batch)))
+            except Exception:  # one of them cannot be read: each is tried by itself, and the others go on
+                log.exception("take_over_failed", generations=sorted(batch))
+                for generation_id in batch:
+                    self._spawn(generation_id, None)
+            finally:
+                self._being_taken = frozenset()
+            for generation in taken:
+                self._spawn(generation.id, generation)
+            self._woken -= batch - self._tasks.keys()  # no driver is needed for these, so nothing waits for them
+
+    async def _take_over(self, ids: Sequence[str]) -> list[Generation]:
+        until = self._clock.now() + timedelta(seconds=LEASE_SECONDS)
+        return await self._store.take_over(ids, until)
+
+    def _spawn(self, generation_id: str, taken: Generation | None) -> None:
+        """Start a driver. `taken` is the generation if this process has its fence already."""
         if self._stopping or generation_id in self._tasks:
             return
-        task = asyncio.create_task(self._run_driver(generation_id, created, delay), name=generation_id)
+        self._untaken.pop(generation_id, None)
+        task = asyncio.create_task(self._run_driver(generation_id, taken), name=generation_id)
         self._tasks[generation_id] = task
-        task.add_done_callback(lambda _: self._after_drive(generation_id))
+        task.add_done_callback(self._after_drive)
 
-    def _after_drive(self, generation_id: str) -> None:
+    def _after_drive(self, task: asyncio.Task[None]) -> None:
+        generation_id = task.get_name()
         self._tasks.pop(generation_id, None)
         if generation_id in self._woken:
             self._woken.discard(generation_id)
             self._spawn(generation_id, None)
 
-    async def _take_over(self, generation_id: str) -> Generation | None:
-        until = self._clock.now() + timedelta(seconds=LEASE_SECONDS)
-        return await self._store.take_over(generation_id, until)
-
-    async def _run_driver(self, generation_id: str, generation: Generation | None, delay: float) -> None:
+    async def _run_driver(self, generation_id: str, generation: Generation | None) -> None:
+        delay = 0.0
         while not self._stopping:
             try:
                 if delay:
                     await sleep_on(self._clock, delay)
                 if generation is None:
-                    generation = await until_store_works(
-                        self._clock, lambda: self._take_over(generation_id), generation=generation_id
-                    )
+                    take_over = partial(self._take_over, [generation_id])
+                    taken = await until_store_works(self._clock, take_over, generation=generation_id)
+                    generation = next(iter(taken), None)
                 if generation is not None:
-                    self._woken.discard(generation_id)
                     driver = self._drivers[generation_id] = self._new_driver()
                     driver.on_end = partial(self._ended.add, generation_id)
+                    if generation_id in self._woken:  # it was changed after it was read
+                        self._woken.discard(generation_id)
+                        driver.wake()
                     await driver.run(generation)
             except Exception:  # one broken generation must neither end the others nor be lost itself
                 log.exception("driver_failed", generation=generation_id)

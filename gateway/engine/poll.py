@@ -20,6 +20,7 @@ from gateway.domain.errors import UnreadableReply
 from gateway.domain.generation.lifecycle import Poll, TaskRead, TaskUnread
 from gateway.domain.generation.model import Generation
 from gateway.engine.content_check import ContentUnclear, find_file
+from gateway.engine.turns import Turns
 from gateway.inputs.prepare import InputPreparer
 from gateway.telemetry import Observer, PollFinished, ReadOutcome, UnknownStatusRead
 from gateway.upstream.client import POLL_REPLY_MAX, NoAnswer, NotSent, Upstream, retry_after_seconds
@@ -40,6 +41,7 @@ class Poller:
         self._health = health
         self._clock = clock
         self._observer = observer
+        self._turns = Turns()
         self._reported_words: set[tuple[str, str]] = set()  # provider and status word
 
     async def poll(self, generation: Generation, poll: Poll, provider: Provider | None) -> TaskRead | TaskUnread:
@@ -54,6 +56,7 @@ class Poller:
         return fact
 
     async def _read(self, poll: Poll, provider: Provider, ref: TaskRef, kind: Kind) -> TaskRead | TaskUnread:
+        await self._turns.next()
         began_at = self._clock.now()
         adapter = provider.adapter
         # Where the adapter has no content call, the last reading is a refresh. Before a content call it is an ordinary
@@ -68,6 +71,7 @@ class Poller:
                 headers=provider.headers,
                 reply_max=POLL_REPLY_MAX,
             )
+            await self._turns.next()
             if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._health.reads[provider.name].record_429()
             snapshot = read_poll(adapter, reply, provider.base_url, kind)

@@ -13,7 +13,11 @@ class Engine(Protocol):
     """Wakes drivers at least once. It may wake one too often, or start two: the guards of the ledger allow for that."""
 
     async def start(self) -> None:
-        """Start a driver for every open generation, spread over time."""
+        """Begin to start a driver for every open generation. This returns before they run."""
+        ...
+
+    async def taken_over(self) -> None:
+        """Wait until every generation that was open at the start has a driver."""
         ...
 
     def admit(self) -> AbstractContextManager[None]:

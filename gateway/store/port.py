@@ -47,8 +47,15 @@ class Idempotency(Struct, frozen=True, kw_only=True):
     retry: bool = False  # the client library marked the request as a retry; ignored if there is a key
 
 
+FILTERS_MAX = 16  # in one query
+
+
 class Query(Struct, frozen=True, kw_only=True):
-    """Which page of a key's own generations is wanted; the order of ids is the order of creation."""
+    """Which page of a key's own generations is wanted; the order of ids is the order of creation.
+
+    `created_after` and `created_before` exclude the moment itself. They count in milliseconds and compare
+    the moment in the id.
+    """
 
     key: str
     kind: Kind
@@ -183,7 +190,11 @@ class Store(Protocol):
         ...
 
     async def page(self, query: Query) -> Page:
-        """One page of a list; it is empty if a cursor does not have the form of an id."""
+        """One page of a list; it is empty if a cursor does not have the form of an id.
+
+        With several filters that seldom match together, a page may have fewer generations than the limit although more
+        follow. Raises `SearchTooLong` if it would be empty for that reason, or takes too long, and `Overloaded`.
+        """
         ...
 
     async def delete(self, generation_id: str, key: str, now: datetime) -> bool:
@@ -239,10 +250,11 @@ class Store(Protocol):
         """
         ...
 
-    async def take_over(self, generation_id: str, lease_until: datetime) -> Generation | None:
-        """Raise the fence of a generation that needs a driver, so that writes with an older fence are refused.
+    async def take_over(self, ids: Sequence[str], lease_until: datetime) -> list[Generation]:
+        """Raise the fence of those generations that need a driver, so that writes with an older fence are refused.
 
-        None if the generation does not exist or needs no driver.
+        They are returned as they are stored after that, in any order. One that does not exist or needs no driver is
+        left out.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Limits how many calls of one kind run at a provider at once: fair between API keys, and fewer after a 429."""
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,7 +16,9 @@ class FairLimiter:
         self._clock = clock
         self._limit = AdaptiveLimit(ceiling=ceiling, value=float(ceiling))
         self._active = 0
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        # By API key, each with its slots in the order of arrival. Adding a slot, taking the first one and removing any
+        # one take the same time however many wait: a stop cancels tens of thousands at once.
+        self._waiting: OrderedDict[str, OrderedDict[asyncio.Future[None], None]] = OrderedDict()
 
     @property
     def limit(self) -> int:
@@ -63,7 +65,9 @@ class FairLimiter:
             self._active += 1
             return
         slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(key, deque()).append(slot)
+        if key not in self._waiting:
+            self._waiting[key] = OrderedDict()
+        self._waiting[key][slot] = None
         try:
             await slot
         except asyncio.CancelledError:
@@ -78,7 +82,7 @@ class FairLimiter:
         """Give free slots to waiting calls: one to each API key in turn."""
         while self._waiting and self._active < self.limit:
             key, queue = next(iter(self._waiting.items()))
-            slot = queue.popleft()
+            slot, _ = queue.popitem(last=False)
             self._waiting.move_to_end(key)
             if not queue:
                 del self._waiting[key]
@@ -89,6 +93,6 @@ class FairLimiter:
     def _forget(self, key: str, slot: asyncio.Future[None]) -> None:
         queue = self._waiting.get(key)
         if queue is not None and slot in queue:
-            queue.remove(slot)
+            del queue[slot]
             if not queue:
                 del self._waiting[key]

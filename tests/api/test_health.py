@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from gateway import log as logs
+
 
 async def test_alive_and_ready(gateway: Any) -> None:
     for path in ("/health/live", "/health/ready"):
@@ -29,6 +31,14 @@ async def test_not_ready_while_the_store_takes_no_writes(gateway: Any) -> None:
     assert response.json() == {"status": "unavailable", "reason": "the store cannot take writes"}
     assert response.status_code == 503
     gateway.application.store._writer.close = nothing
+
+
+async def test_dropped_lines_of_the_log_are_a_warning(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs._Sink, "dropped", staticmethod(lambda: 12))
+    answer = (await gateway.client.get("/health/ready")).json()
+    assert answer["status"] == "ok"
+    (warning,) = answer["warnings"]
+    assert "12 line(s) of the log were dropped" in warning
 
 
 async def nothing() -> None:

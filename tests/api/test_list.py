@@ -224,3 +224,32 @@ async def test_no_path_takes_a_parameter_it_does_not_have(
 @pytest.mark.parametrize("query", ["wait=61", "wait=-1", "wait=x", "wait=1.5", "wait="])
 async def test_wait_is_0_to_60_seconds(gateway: Any, check_error: Any, query: str) -> None:
     check_error(await gateway.client.get(f"{VIDEOS}/x?{query}"), 400, "invalid_parameter", "wait")
+
+
+async def test_a_list_takes_sixteen_filters_and_no_more(gateway: Any) -> None:
+    pairs = {f"k{number}": "v" for number in range(16)}
+    made = (await gateway.create(metadata=pairs))["id"]
+    filters = {f"metadata[{name}]": value for name, value in pairs.items()}
+    assert await ids_of(gateway, filters) == {made}
+    answer = await gateway.client.get(VIDEOS, params={**filters, "status": "queued"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_parameter", "metadata")
+    assert "at most 16 filters; this request has 17" in error["message"]
+
+
+async def test_a_search_that_is_too_long_says_how_to_go_on(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.store.sqlite.search.STEPS_MAX", 3)
+    wanted = (await gateway.create(metadata={"a": "1", "b": "1"}))["id"]
+    for _ in range(3):
+        await gateway.create(metadata={"a": "1"})
+        await gateway.create(metadata={"b": "1"})
+    params = {"metadata[a]": "1", "metadata[b]": "1"}
+    refusals = 0
+    while (answer := await gateway.client.get(VIDEOS, params=params)).status_code == 503:
+        refusals += 1
+        error = answer.json()["error"]
+        assert (error["code"], error["param"]) == ("search_too_long", "after")
+        params["after"] = error["message"].partition("`after=")[2].partition("`")[0]
+        assert refusals < 10
+    assert refusals > 0
+    assert [generation["id"] for generation in answer.json()["data"]] == [wanted]

@@ -447,13 +447,13 @@ async def test_a_submit_under_way_outlives_the_end_of_its_generation(store: Stor
 
     assert await store.open_ids(NOW) == [closed.id]
     assert not await store.delete(closed.id, "alice", NOW)
-    taken = await store.take_over(closed.id, SOON)
+    (taken,) = await store.take_over([closed.id], SOON)
     assert taken is not None
     sent = taken.attempt(name)
     await wrote(store, taken, SaveAttempt(replace(sent, state=AttemptState.UNKNOWN), sent.state))
 
     assert await store.open_ids(NOW) == []
-    assert await store.take_over(closed.id, SOON) is None
+    assert await store.take_over([closed.id], SOON) == []
     assert await store.delete(closed.id, "alice", NOW)
 
 
@@ -536,7 +536,7 @@ async def test_an_abandoned_task_is_polled_after_the_end_until_the_deadline(stor
     followed = state in {Status.COMPLETED, Status.FAILED}
     assert await store.open_ids(NOW) == ([ended_one.id] if followed else [])
     assert await store.open_ids(ended_one.deadline_at) == []
-    taken = await store.take_over(ended_one.id, SOON)
+    (taken,) = await store.take_over([ended_one.id], SOON)
     assert taken is not None
     late = Output(index=1, status=Status.COMPLETED, extra=True, late=True, attempt_id=given_up.id)
     done = SaveAttempt(replace(given_up, state=AttemptState.COMPLETED), given_up.state)
@@ -698,7 +698,7 @@ async def test_a_taken_number_is_never_given_to_a_later_event(store: Store) -> N
 async def test_a_take_over_raises_the_fence_and_refuses_older_holders(store: Store) -> None:
     before, name = await reserved(store)
 
-    after = await store.take_over(before.id, LEASE)
+    (after,) = await store.take_over([before.id], LEASE)
 
     assert after == replace(before, fence=before.fence + 1, version=before.version + 1)
     assert await store.get(before.id) == after
@@ -713,9 +713,9 @@ async def test_a_take_over_raises_the_fence_and_refuses_older_holders(store: Sto
 async def test_an_ended_generation_is_not_taken_over(store: Store, state: Status) -> None:
     created = await store.create(generation(status=state))
 
-    assert await store.take_over(created.id, LEASE) is None
+    assert await store.take_over([created.id], LEASE) == []
     assert await store.get(created.id) == created
-    assert await store.take_over("gen_none", LEASE) is None
+    assert await store.take_over(["gen_none"], LEASE) == []
 
 
 # -- begin_submit, accept
@@ -796,7 +796,7 @@ async def test_a_task_is_accepted_from_every_state_in_which_it_may_exist(store: 
 
 async def test_a_late_task_is_accepted_from_any_holder_and_after_the_end(store: Store) -> None:
     before, name = await submitting(store)
-    taken = await store.take_over(before.id, LEASE)
+    (taken,) = await store.take_over([before.id], LEASE)
     assert taken is not None
     unknown = replace(taken.attempt(name), state=AttemptState.UNKNOWN, billed=Billed.MAYBE, ended_at=SOON)
     closed = await wrote(store, taken, SaveAttempt(unknown, AttemptState.SUBMITTING), status(taken, Status.CANCELLED))
@@ -1258,7 +1258,7 @@ async def test_every_kind_of_write_is_there_after_reopening(opener: Opener, tmp_
     expected.append(await ended(store))
     before, name = await submitting(store)
     await store.accept(name, [Task(ref=REF, slot=0)], SOON)
-    await store.take_over(before.id, LEASE)
+    await store.take_over([before.id], LEASE)
     expected.append(await stored(store, before.id))
     gone = await ended(store)
     assert await store.delete(gone.id, "alice", NOW)

@@ -30,6 +30,7 @@ from gateway.domain.webhooks import (
 )
 from gateway.ids import new_id
 from gateway.store.port import Store
+from gateway.store.sqlite import webhooks as sqlite_webhooks
 from gateway.store.sqlite.store import SqliteStore
 from gateway.store.webhooks import TEST_LIFE, Claim, DeliveryQuery, is_delivery
 
@@ -521,6 +522,42 @@ async def test_at_most_limit_tests_expire_at_once(store: Store) -> None:
         await store.webhooks.note(held, answered(500))
 
     assert [await store.webhooks.expire(NOW + TEST_LIFE + DAY, 2) for _ in range(3)] == [2, 1, 0]
+
+
+async def test_a_claim_looks_at_the_endpoint_as_it_is_now(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash may come between the change of an endpoint and that of its pending deliveries."""
+    moved, closed = await endpoint(store), await endpoint(store, url="https://closed.example/hook")
+    await ended(store, url=None)
+
+    async def crash(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(store.webhooks, "_change_pending", crash)
+    new_url = "https://new.example/hook"
+    await store.webhooks.change_endpoint(moved.id, "alice", lambda before: replace(before, url=new_url))
+    await store.webhooks.change_endpoint(closed.id, "alice", lambda before: replace(before, disabled="requested"))
+    assert [claim.delivery.url for claim in await claim(store, "all.example:443")] == [new_url]
+    assert await claim(store, "closed.example:443") == []
+    assert [delivery.state for delivery in await deliveries(store, endpoint_id=closed.id)] == ["dead"]
+    assert [name for name, _ in await waiting(store)] == ["all.example:443"]
+
+
+async def test_an_endpoint_changes_and_goes_with_any_number_of_deliveries(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_webhooks, "_BATCH", 2)
+    made, other = await endpoint(store), await endpoint(store, url="https://other.example/hook")
+    for _ in range(5):
+        await ended(store, url=None)
+    new_url = "https://new.example/hook"
+    await store.webhooks.change_endpoint(made.id, "alice", lambda before: replace(before, url=new_url))
+    assert {delivery.url for delivery in await deliveries(store, endpoint_id=made.id)} == {new_url}
+    assert await store.webhooks.remove_endpoint(made.id, "alice")
+    assert not await store.webhooks.remove_endpoint(made.id, "alice")
+    assert await deliveries(store, endpoint_id=made.id) == []
+    await store.webhooks.change_endpoint(other.id, "alice", lambda before: replace(before, disabled="requested"))
+    assert [delivery.state for delivery in await deliveries(store)] == ["dead"] * 5
+    assert await waiting(store) == []
 
 
 async def test_pages_go_both_ways_and_filters_apply(store: Store) -> None:

@@ -5,6 +5,7 @@ Run as a program, this file is a gateway that listens on a free port, to be kill
 
 import asyncio
 import base64
+import itertools
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ import uvicorn
 
 from gateway.app import Application
 from gateway.domain.errors import StoreUnavailable
+from gateway.engine.embedded import TAKE_OVER_BATCH
 from gateway.sandbox.server import SandboxServer
 from gateway.settings.load import ProviderModel, load
 from gateway.upstream.registry import load_adapters
@@ -168,13 +170,15 @@ async def test_a_deadline_that_passed_while_nobody_was_there(gateway):
 
 
 async def test_a_generation_of_before_is_read_cancelled_and_deleted(gateway):
+    gateway.sandbox.fault("keevx", "submit", "429", times=None)
     made = await gateway.post(model=V, **IMAGE)
+    await gateway.until_state(made["id"], "refused")
     await gateway.restart()
     path = f"/v1/videos/generations/{made['id']}"
     cancelled = (await gateway.client.post(path + "/cancel")).json()
     assert (cancelled["status"], cancelled["cancellation"]["provider_started"]) == ("cancelled", False)
     await gateway.clock.run_for(600)
-    assert gateway.submits == {}
+    assert gateway.paid == {}
     assert (await gateway.client.delete(path)).status_code == 200
 
 
@@ -251,7 +255,7 @@ async def test_a_crash_while_a_task_runs(gateway):
 async def test_a_driver_that_has_lost_the_fence_sends_nothing(gateway):
     def change(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def changed(attempt_id: str, fence: int, now: Any) -> Any:
-            await gateway.app.store.take_over(made["id"], now)
+            await gateway.app.store.take_over([made["id"]], now)
             return await call(attempt_id, fence, now)
 
         return changed
@@ -270,7 +274,7 @@ async def test_a_driver_that_loses_the_fence_just_before_sending_sends_nothing(g
     def change(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def changed(attempt_id: str, fence: int, now: Any) -> Any:
             version = await call(attempt_id, fence, now)
-            await gateway.app.store.take_over(made["id"], now)
+            await gateway.app.store.take_over([made["id"]], now)
             return version
 
         return changed
@@ -320,7 +324,7 @@ async def test_a_task_that_turns_up_late_is_adopted(idle):
     gateway.sandbox.fault("keevx", "submit", "slow", seconds=0.3)
     made = await gateway.post(model="m", **IMAGE)
     await gateway.until_state(made["id"], "submitting")
-    taken = await gateway.app.store.take_over(made["id"], gateway.clock.now())
+    (taken,) = await gateway.app.store.take_over([made["id"]], gateway.clock.now())
     assert taken is not None
     other = asyncio.create_task(gateway.app.engine._new_driver().run(taken))
     await gateway.until_state(made["id"], "accepted")  # on the next route
@@ -342,28 +346,25 @@ async def test_a_task_that_turns_up_late_is_adopted(idle):
 # --- many at once, and fewer providers --------------------------------------------------------------------------------
 
 
-async def test_take_overs_and_first_polls_after_a_start_are_spread(gateway):
+async def test_a_start_takes_over_in_few_transactions_and_spreads_the_first_polls(gateway):
     gateway.sandbox.fault("foxapi", "submit", "stuck", times=None)
     made = await asyncio.gather(*(gateway.post(model=FOX_TEXT) for _ in range(200)))
     await gateway.clock.run_for(1)
     await gateway.stop()
     gateway.clock.move_on(300)
-    await gateway.start()
     gateway.writes.clear()
+    await gateway.start()
+    await gateway.app.engine.taken_over()
     await gateway.traffic.settle()
-    assert gateway.writes["take_over"] <= 2
-    took, polled = [], []
-    before = gateway.received("foxapi", "poll")
+    assert gateway.app.engine.driven == len(made)
+    assert gateway.writes["take_over"] <= 200 / TAKE_OVER_BATCH + 1
+    polled = [gateway.received("foxapi", "poll")]
     for _ in range(40):
         await gateway.clock.run_for(1)
-        took.append(gateway.writes["take_over"])
-        polled.append(gateway.received("foxapi", "poll") - before)
-    assert took[-1] == len(made) == gateway.app.engine.driven
-    steps = [later - sooner for sooner, later in zip([0, *took], took, strict=False)]
-    assert max(steps) <= 20
-    assert sum(1 for step in steps if step) >= 25
-    steps = [later - sooner for sooner, later in zip([0, *polled], polled, strict=False)]
-    assert max(steps) <= 50
+        polled.append(gateway.received("foxapi", "poll"))
+    steps = [later - sooner for sooner, later in itertools.pairwise(polled)]
+    assert max(steps) <= 30, "old tasks are polled at their longest interval, 15 s"
+    assert sum(steps[:16]) >= 200, "and each of them within it"
     assert gateway.paid == {"foxapi": 200}
     await gateway.crash()
 

@@ -2,8 +2,11 @@
 
 import json
 import logging
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 from gateway.domain.adapter.contract import Credential, HttpCall
 from gateway.domain.adapter.request import Settings as Asked
 from gateway.domain.adapter.request import TextInput, UpstreamRequest
-from gateway.log import FIELD_MAX, READ_MAX, clean, configure, redact
+from gateway.log import FIELD_MAX, READ_MAX, clean, configure, in_background, redact
 from gateway.settings.load import Secret
 
 from ..cases import every
@@ -295,6 +298,28 @@ def test_a_closed_standard_error_stops_nothing(monkeypatch: pytest.MonkeyPatch) 
     configure("json", "info")
     structlog.get_logger().info("lost")
     logging.getLogger("third.party").info("lost")
+
+
+def test_an_exception_that_python_would_print_is_a_line_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError(f"broken with {KEY}")
+
+    with (tmp_path / "log").open("w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        configure("json")
+        with in_background():
+            Broken()
+            thread = threading.Thread(target=fail, args=("a thread has ended",))
+            thread.start()
+            thread.join()
+    first, second = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    assert (first["event"], second["event"]) == ("exception_ignored", "exception_ignored")
+    assert "ValueError: broken with" in first["exception"]
+    assert KEY not in first["exception"]
+    assert "a thread has ended" in second["exception"]
 
 
 def test_the_console_shows_the_same_without_keys(capsys: pytest.CaptureFixture[str]) -> None:

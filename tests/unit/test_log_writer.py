@@ -1,12 +1,13 @@
 """An unread log blocks nothing, and reports afterwards how many lines were dropped."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from gateway.log_writer import LogWriter
+from gateway.log_writer import LogWriter, write_apart
 
 PIPE = 1 << 20  # more than fits into a pipe
 
@@ -32,7 +33,7 @@ def test_lines_are_written_in_their_order_also_at_the_end() -> None:
     writer = LogWriter(reader.write_end, lambda _: None)
     for number in range(100):
         writer.put(f"line {number}")
-    writer.close()
+    assert writer.close()
     assert reader.all() == [b"line %d" % number for number in range(100)]
 
 
@@ -42,7 +43,8 @@ def test_reader_that_hangs_blocks_neither_writers_nor_the_end() -> None:
     line = "x" * 1000
     for _ in range(4 * PIPE // 1000):
         writer.put(line)
-    writer.close(timeout_seconds=0.05)
+    assert not writer.close(timeout_seconds=0.05), "not all was written"
+    assert writer.dropped > 2 * PIPE // 1000
     assert len(os.read(reader.end, 1000)) == 1000
     os.close(reader.end)
 
@@ -86,3 +88,22 @@ def test_any_text_is_written(text: str) -> None:
     writer.put(text)
     writer.close()
     assert reader.all() == [text.encode("utf-8", "replace")]
+
+
+def test_a_line_for_a_reader_that_hangs_blocks_nobody() -> None:
+    reader = Reader()
+    os.set_blocking(reader.write_end, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(reader.write_end, b"x" * 4096)
+    os.set_blocking(reader.write_end, True)
+    write_apart(reader.write_end, "listening")
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "line")
+    os.set_blocking(reader.end, False)
+    data = b""
+    while not data.endswith(b"listening\n"):
+        with contextlib.suppress(BlockingIOError):
+            data += os.read(reader.end, PIPE)
+    thread.join()
+    os.close(reader.write_end)
+    os.close(reader.end)

@@ -27,10 +27,11 @@ from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS
 from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
+from gateway.domain.errors import InvalidParameter
 from gateway.domain.generation.model import Generation
 from gateway.generations.kind import ROOT
 from gateway.generations.service import Created
-from gateway.store.port import Query, is_cursor
+from gateway.store.port import FILTERS_MAX, Query, is_cursor
 
 Call = Request[Any, Any, State]
 CreateHandler = Callable[[Call], Awaitable[ASGIResponse]]
@@ -51,7 +52,9 @@ _LIST: Mapping[str, Mapping[str, Any]] = {
     "metadata": {
         "type": "object",
         "additionalProperties": {"type": "string"},
-        "description": "`metadata[key]=value`, once for each pair",
+        "maxProperties": FILTERS_MAX,
+        "description": "`metadata[key]=value`, once for each pair; with `status`, `model` and `provider` at most"
+        f" {FILTERS_MAX} filters",
     },
 }
 CREATE_HEADERS: Mapping[str, str] = {
@@ -229,10 +232,23 @@ async def _page(request: Call, kind: Kind) -> ASGIResponse:
         metadata=params.metadata(),
     )
     params.done()
+    _check_filters(query)
     page = await context.generations.page(query)
     links = context.links(request)
     views = (generation_view(generation, links, context.health.of) for generation in page.data)
     return json_answer(GenerationList.of(views, has_more=page.has_more))
+
+
+def _check_filters(query: Query) -> None:
+    """Raise `InvalidParameter` if a query has more filters than one search goes through."""
+    named = [name for name in ("status", "model", "provider") if getattr(query, name) is not None]
+    count = len(named) + len(query.metadata)
+    if count > FILTERS_MAX:
+        raise InvalidParameter(
+            f"A list takes at most {FILTERS_MAX} filters; this request has {count} of `status`, `model`, `provider` and"
+            " `metadata[…]`. Leave some out.",
+            param="metadata",
+        )
 
 
 async def _read(request: Call, kind: Kind) -> ASGIResponse:

@@ -158,7 +158,7 @@ class Params:
             if name not in self._read:
                 shown = name[:NAME_SHOWN]
                 raise UnknownParameter(
-                    f"`{shown}` is not a query parameter of this path. {self._hint(name)}", param=shown
+                    f"`{shown}` is not a query parameter of this path. {self._hint(shown)}", param=shown
                 )
 
     def _hint(self, name: str) -> str:

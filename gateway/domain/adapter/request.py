@@ -13,11 +13,11 @@ Kind = Literal["video", "image"]  # what a generation makes
 # inputs: a prompt alone, or reference images.
 
 
-class TextInput(Struct, tag="text_to_video", frozen=True):
+class TextInput(Struct, tag="text_to_video", frozen=True, gc=False):
     """The prompt alone."""
 
 
-class FramesInput(Struct, tag="image_to_video", frozen=True, kw_only=True):
+class FramesInput(Struct, tag="image_to_video", frozen=True, kw_only=True, gc=False):
     """The first frame of a video, and its last frame if there is one. An image generation never has this input.
 
     An image is a string: a URL, `file_…` for bytes that the gateway has, or, in an `UpstreamRequest`, the form that the
@@ -28,7 +28,7 @@ class FramesInput(Struct, tag="image_to_video", frozen=True, kw_only=True):
     last_frame: str | None = None
 
 
-class ReferencesInput(Struct, tag="references_to_video", frozen=True, kw_only=True):
+class ReferencesInput(Struct, tag="references_to_video", frozen=True, kw_only=True, gc=False):
     """Reference images, and frames of a video too if the model accepts both."""
 
     references: tuple[str, ...]  # never empty
@@ -82,7 +82,7 @@ def with_images(value: Input, replaced: Mapping[str, str]) -> Input:
             )
 
 
-class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a client may ask of the result. None: the client did not ask, so the default of the route applies."""
 
     duration_seconds: int | float | None = None  # a fraction only if the client gave one

@@ -26,7 +26,7 @@ class Status(StrEnum):
 _OPEN = frozenset({Status.QUEUED, Status.IN_PROGRESS})
 
 
-class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A file that a task made."""
 
     url: str  # http(s), as the provider wrote it; never trusted
@@ -54,7 +54,7 @@ class Completed(Struct, tag="completed", tag_field="state", frozen=True):
     artifacts: tuple[Artifact, ...]  # never empty
 
 
-class Failed(Struct, tag="failed", tag_field="state", frozen=True, kw_only=True):
+class Failed(Struct, tag="failed", tag_field="state", frozen=True, kw_only=True, gc=False):
     """The refusal of a call or the failure of a task, as a value."""
 
     kind: FailureKind
@@ -67,7 +67,7 @@ class Failed(Struct, tag="failed", tag_field="state", frozen=True, kw_only=True)
 TaskSnapshot = Pending | Completed | Failed
 
 
-class TaskRef(Struct, frozen=True, omit_defaults=True):
+class TaskRef(Struct, frozen=True, omit_defaults=True, gc=False):
     """What an adapter needs to read a task again. It is stored as plain JSON."""
 
     id: str  # the provider's own id, escaped only when it is used in a path

@@ -62,14 +62,14 @@ _CHARGES = (
 )
 
 
-class Charge(Struct, frozen=True):
+class Charge(Struct, frozen=True, gc=False):
     """What a provider says it has reserved or charged for a task, in its own unit."""
 
     amount: float  # finite, not negative
     unit: str  # "credits" (FoxAPI), "quota" (the relay) or "units" (Kling)
 
 
-class UpstreamAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class UpstreamAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What is stored from an answer beside its meaning. It is safe to show to a client; it is stored as JSON."""
 
     status: int | None = None  # the HTTP status; None if no answer arrived

@@ -27,7 +27,7 @@ MISSING_TRIES = 3  # so many fetches without a sound file, over a whole grace, c
 RESTART_SECONDS = 30.0  # after a restart, the first fetches are spread over this time
 
 
-class ArchiveFile(Struct, frozen=True):
+class ArchiveFile(Struct, frozen=True, gc=False):
     """Effect: archive the file of this output."""
 
     index: int
@@ -59,7 +59,7 @@ class FileUnread(Struct, frozen=True, kw_only=True):
 FileFact = FileArchived | FileUnread
 
 
-class ArchiveSchedule(Struct, frozen=True, kw_only=True):
+class ArchiveSchedule(Struct, frozen=True, kw_only=True, gc=False):
     """What a driver remembers between two tries to archive a file. It is never stored."""
 
     next_at: datetime  # of the next try

@@ -106,13 +106,13 @@ class CallbackReceived(Struct, frozen=True):
 Fact = SubmitEnded | TaskRead | TaskUnread | CallbackReceived | FileFact
 
 
-class Submit(Struct, frozen=True):
+class Submit(Struct, frozen=True, gc=False):
     """Effect: prepare and send this reserved attempt. This is the purchase."""
 
     attempt_id: str
 
 
-class Poll(Struct, frozen=True, kw_only=True):
+class Poll(Struct, frozen=True, kw_only=True, gc=False):
     """Effect: read a task from its provider."""
 
     attempt_id: str

@@ -19,7 +19,7 @@ from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 WebhookFormat = Literal["keevx", "kling", "openrouter", "foxapi"]  # the APIs whose callbacks the gateway can send
 
 
-class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What the client asked for, normalised: two requests with equal values ask for the same thing."""
 
     model: str
@@ -41,7 +41,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     user: str | None = None
 
 
-class Adaptation(Struct, frozen=True, kw_only=True):
+class Adaptation(Struct, frozen=True, kw_only=True, gc=False):
     """A value that a route changed to the nearest one that it supports. The client allowed that with `adapt`."""
 
     param: str  # the public name of the parameter
@@ -49,7 +49,7 @@ class Adaptation(Struct, frozen=True, kw_only=True):
     given: Any  # the value that is sent; None: the parameter is left out
 
 
-class Route(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Route(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One provider and one of its models that can serve the request."""
 
     provider: str
@@ -62,14 +62,14 @@ class Route(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost_usd: float | None = None  # of one output, by the prices in the configuration; None: it has no price
 
 
-class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What the model's configuration decides about failures that have no single right answer."""
 
     on_ambiguous: Literal["fall_back", "fail", "hold"] = "fall_back"
     on_content_policy: Literal["stop", "fall_back"] = "stop"
 
 
-class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The routes of a generation in their order. It is made once, at the create: later settings do not change it."""
 
     routes: tuple[Route, ...]
@@ -90,7 +90,7 @@ class AttemptState(StrEnum):
     ABANDONED = "abandoned"  # no longer waited for, while a task may still run and may be billed
 
 
-class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Task(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One task of an attempt, as it was when it was last polled."""
 
     ref: TaskRef
@@ -101,7 +101,7 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failed | None = None
 
 
-class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One submit to one route, for one or more outputs."""
 
     id: str
@@ -125,7 +125,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     upstream: UpstreamAnswer | None = None  # facts from the answer to the submit that the provider's support needs
 
 
-class ArchivedFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ArchivedFile(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The gateway's own copy of a result, which was checked to be a file of the right kind."""
 
     name: str  # in the artifact store
@@ -140,7 +140,7 @@ class ArchivedFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     thumbnail_type: str | None = None
 
 
-class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Output(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One of the results of a generation."""
 
     index: int
@@ -154,7 +154,7 @@ class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failed | None = None
 
 
-class Generation(Struct, frozen=True, kw_only=True):
+class Generation(Struct, frozen=True, kw_only=True, gc=False):
     """One request of a client with its plan, its attempts and its outputs."""
 
     id: str

@@ -40,7 +40,7 @@ class RouteProfile(Struct, frozen=True, kw_only=True):
 RouteProfileOf = Callable[[Route], RouteProfile]
 
 
-class PollSchedule(Struct, frozen=True, kw_only=True):
+class PollSchedule(Struct, frozen=True, kw_only=True, gc=False):
     """What a driver remembers between two polls of a task."""
 
     next_at: datetime  # of the next poll
@@ -61,14 +61,19 @@ class PollSchedule(Struct, frozen=True, kw_only=True):
 def first_schedule(attempt: Attempt, index: int, polling: Polling, now: datetime) -> PollSchedule:
     """The first poll of a task: after `first_poll_seconds`, or later if the provider said so at the submit.
 
-    If that time has passed already, as after a restart, the first polls are spread over one interval.
+    If that time has passed already, as after a restart, the first polls are spread over one interval: the one to which
+    the interval would have grown by now. Otherwise a restart would poll all old tasks as often as new ones.
     """
     suggested = attempt.tasks[index].ref.first_poll_seconds or 0
     wait = max(polling.first_poll_seconds, min(suggested, polling.poll_max_seconds * UNREAD_FACTOR))
     next_at = (attempt.accepted_at or now) + timedelta(seconds=wait)
+    interval = polling.poll_seconds
     if next_at < now:
-        next_at = now + timedelta(seconds=polling.poll_seconds * spread(f"{attempt.id}:{index}"))
-    return PollSchedule(next_at=next_at, interval_seconds=polling.poll_seconds)
+        # Intervals that grow by a factor have grown by (factor - 1) of the time that they add up to.
+        grown = interval + (POLL_GROWTH - 1) * (now - next_at).total_seconds()
+        interval = min(grown, max(polling.poll_max_seconds, interval))
+        next_at = now + timedelta(seconds=interval * spread(f"{attempt.id}:{index}"))
+    return PollSchedule(next_at=next_at, interval_seconds=interval)
 
 
 def after_callback(schedule: PollSchedule, *, reading: bool, now: datetime) -> PollSchedule:

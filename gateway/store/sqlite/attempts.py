@@ -12,7 +12,8 @@ from gateway.store.sqlite.columns import Row, insert, to_json
 COMPLETIONS = (
     "select json_extract(plan, '$.routes[' || route || '].provider'),"
     " json_extract(plan, '$.routes[' || route || '].model'), ended_at, ended_at - accepted_at"
-    " from (select id, plan from generations order by id desc limit ?) as g join attempts on generation_id = g.id"
+    # `cross` makes the few generations come first; otherwise SQLite would look at every attempt of the history.
+    " from (select id, plan from generations order by id desc limit ?) as g cross join attempts on generation_id = g.id"
     " where state = 'completed' and accepted_at is not null order by ended_at"
 )
 # The open generations that have a task at a provider which is not among the configured ones.
@@ -21,10 +22,6 @@ UNFOLLOWED = (
     " cross join attempts as a on a.generation_id = g.id and a.state in ('accepted', 'abandoned')"
     " cross join tasks as t on t.attempt_id = a.id"
     " where g.status in ('queued', 'in_progress') and t.provider not in (select value from json_each(?)) order by 1, 2"
-)
-_UNKNOWN = (
-    "(select id as attempt, generation_id as owner from attempts where state = 'unknown'"
-    " and (generation_id, id) > (?, ?))"
 )
 _ADD_EVENT = insert("events", "generation_id", "type", "data", "at")
 
@@ -35,17 +32,18 @@ def completion_of(row: Row) -> Completion:
     return Completion(provider=provider, model=model, ended_at=datetime.fromtimestamp(ended_at, UTC), seconds=seconds)
 
 
-def unknown(columns: str, limit: int, after: AttemptCursor | None, *, open_only: bool) -> tuple[str, tuple[Any, ...]]:
-    """The statement of `Store.unknown_attempts` and its values.
+def unknown(limit: int, after: AttemptCursor | None, *, open_only: bool) -> tuple[str, tuple[Any, ...]]:
+    """The statement of `Store.unknown_attempts` and its values. A row is the id of an attempt and of its generation.
 
-    `columns` is a select of whole generations, as `g`. Each row begins with the id of the attempt.
+    Attempts stay unknown after the end of their generation, so with `open_only` it may look at many for a few.
     """
     # The order is that of the index `attempts_unknown`, so nothing is sorted.
-    sql = f"select attempt, {columns.removeprefix('select ')} join {_UNKNOWN} on owner = g.id"
+    sql = "select a.id, a.generation_id from attempts as a indexed by attempts_unknown"
     if open_only:
-        sql += " where g.status in ('queued', 'in_progress')"
+        sql += " cross join generations as g on g.id = a.generation_id and g.status in ('queued', 'in_progress')"
     place = ("", "") if after is None else (after.generation_id, after.attempt_id)
-    return f"{sql} order by owner, attempt limit ?", (*place, limit)
+    sql += " where a.state = 'unknown' and (a.generation_id, a.id) > (?, ?) order by a.generation_id, a.id limit ?"
+    return sql, (*place, limit)
 
 
 def moved(connection: apsw.Connection, generation_id: str, attempt_id: str, state: str, now: datetime) -> int:

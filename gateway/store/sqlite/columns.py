@@ -4,9 +4,11 @@ Text and numbers are stored as they are, moments as Unix seconds, booleans as 0 
 everything else as JSON. `None` is stored as null. So a new field needs a migration and nothing else here.
 """
 
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from types import UnionType
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -17,6 +19,7 @@ T = TypeVar("T", bound=Struct)
 Row = Sequence[Any]
 Conversion = Callable[[Any], Any]
 _PLAIN = (str, int, float)
+_SHARED_MAX = 256  # different values of one column that are remembered
 _encode = msgspec.json.Encoder().encode
 
 
@@ -39,13 +42,25 @@ class Columns(Generic[T]):
     """The columns of one kind of struct, in the order of its fields."""
 
     def __init__(
-        self, kind: type[T], *, without: Collection[str] = (), renamed: Mapping[str, str] | None = None
+        self,
+        kind: type[T],
+        *,
+        without: Collection[str] = (),
+        renamed: Mapping[str, str] | None = None,
+        shared: Collection[str] = (),
     ) -> None:
-        """`without` are fields that have no column here. `renamed` has columns with another name than their field."""
+        """`without` are fields that have no column here. `renamed` has columns with another name than their field.
+
+        `shared` are fields in which many rows have equal values: equal ones are one object in memory. They must be
+        text or structs that nothing changes.
+        """
         types = get_type_hints(kind)
         self._kind = kind
         self._fields = [name for name in kind.__struct_fields__ if name not in without]
-        self._conversions = [_conversions(types[name]) for name in self._fields]
+        self._conversions = [
+            _shared(*_conversions(types[name])) if name in shared else _conversions(types[name])
+            for name in self._fields
+        ]
         encoded = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
         self.names = [(renamed or {}).get(name, encoded[name]) for name in self._fields]
 
@@ -76,6 +91,11 @@ def insert(table: str, *columns: object) -> str:
 def assignments(*columns: object) -> str:
     """The part of an update between `set` and `where`, for names and `Columns`."""
     return ", ".join(f"{name} = ?" for name in ", ".join(map(str, columns)).split(", "))
+
+
+def _shared(read: Conversion | None, write: Conversion | None) -> tuple[Conversion, Conversion | None]:
+    """The same conversions, except that equal values of the column are read as one object."""
+    return (sys.intern if read is None else lru_cache(_SHARED_MAX)(read)), write
 
 
 def _conversions(annotation: Any) -> tuple[Conversion | None, Conversion | None]:

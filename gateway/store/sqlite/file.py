@@ -12,7 +12,11 @@ import apsw
 
 from gateway.domain.errors import ConfigurationError
 from gateway.store import migrations
+from gateway.store.sqlite.progress import migration_progress
 
+# The write-ahead log is cut to this size when SQLite starts it from the beginning again. SQLite does so at about 4 MB,
+# unless a read of an older state is under way.
+LOG_BYTES = 16 * 2**20
 _SQLITE_MIN = (3, 51, 3)  # in older versions a reset of the write-ahead log can corrupt the file
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"}
@@ -98,6 +102,7 @@ def connect(path: Path) -> apsw.Connection:
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = on")
         connection.execute("pragma cache_size = -16384")
+        connection.execute(f"pragma journal_size_limit = {LOG_BYTES}")
         mode = connection.execute("pragma journal_mode").get
         read_only = connection.readonly("main")
     except BaseException:
@@ -115,8 +120,9 @@ def connect(path: Path) -> apsw.Connection:
 
 
 def migrate(connection: apsw.Connection, now: datetime) -> None:
-    """Apply the missing migrations in one transaction.
+    """Apply the missing migrations in one transaction: a start that is killed in between leaves the ledger as it was.
 
+    A migration of a long history takes a while. The log says how far it is, so that nobody takes the start for hung.
     Raises `ConfigurationError` if the schema is newer than this program or an applied migration was changed.
     """
     connection.execute("begin immediate")
@@ -126,13 +132,16 @@ def migrate(connection: apsw.Connection, now: datetime) -> None:
             " (number integer primary key, name text not null, checksum text not null, applied_at real not null) strict"
         )
         applied = dict(connection.execute("select number, checksum from schema_migrations"))
-        for migration in migrations.pending(migrations.load("sqlite"), applied):
-            connection.execute(migration.sql)
+        missing = migrations.pending(migrations.load("sqlite"), applied)
+        for migration in missing:
+            with migration_progress(connection, migration.name):
+                connection.execute(migration.sql)
             connection.execute(
                 "insert into schema_migrations values (?, ?, ?, ?)",
                 (migration.number, migration.name, migration.checksum, now.timestamp()),
             )
-        connection.execute("commit")
+        with migration_progress(connection, "commit"):
+            connection.execute("commit")
     except BaseException:
         if connection.in_transaction:
             connection.execute("rollback")

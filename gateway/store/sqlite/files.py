@@ -27,7 +27,12 @@ DELETE_UNUSED = (
     " and not exists (select 1 from generation_files as u where u.key = files.key and u.file_id = files.id)"
 )
 _LIVE = "inline = 0 and expires_at > ?"
-_TOTALS = f"select count(*), coalesce(sum(facts ->> '$.bytes'), 0) from files where key = ? and {_LIVE}"
+# A key may have a long history of inline images beside its few uploads. So these two name an index of uploads alone.
+_TOTALS = (
+    "select count(*), coalesce(sum(facts ->> '$.bytes'), 0) from files indexed by files_by_size"
+    f" where key = ? and {_LIVE}"
+)
+_PAGE = f"select {FILE} from files indexed by {{index}} where key = ? and {_LIVE}"
 _GET = f"select {FILE} from files where key = ? and id = ? and {_LIVE}"
 _HOLDERS = f"select {FILE} from files where id = ?"
 _OPEN_USER = (
@@ -79,14 +84,16 @@ class SqliteLibrary:
         return [FILE.of(row) for row in self._reader.all(_HOLDERS, (file_id,))]
 
     async def page(self, query: FileQuery) -> FilePage:
-        conditions, values = f"key = ? and {_LIVE}", [query.key, query.now.timestamp()]
+        sql = _PAGE
+        values: list[Any] = [query.key, query.now.timestamp()]
         if query.after is not None:
-            conditions += " and id > ?" if query.order == "asc" else " and id < ?"
+            sql += " and id > ?" if query.order == "asc" else " and id < ?"
             values.append(query.after)
         if query.purpose is not None:
-            conditions += " and purpose = ?"
+            sql += " and purpose = ?"
             values.append(query.purpose)
-        sql = f"select {FILE} from files where {conditions} order by id {query.order} limit ?"
+        index = "files_of_library" if query.purpose is None else "files_of_purpose"
+        sql = f"{sql.format(index=index)} order by id {query.order} limit ?"
         rows, has_more = cut(self._reader.all(sql, (*values, query.limit + 1)), query.limit)
         return FilePage(tuple(map(FILE.of, rows)), has_more)
 

@@ -31,6 +31,10 @@ _INSERT_GENERATION = insert("generations", GENERATION, "model", "lease_until", "
 _INSERT_OUTPUT = insert("outputs", "generation_id", OUTPUT, "unkept_until")
 _INSERT_ATTEMPT = insert("attempts", "generation_id", ATTEMPT)
 _INSERT_EVENT = insert("events", "generation_id", "type", "data", "at")
+_INSERT_PAIR = insert("generation_metadata", "key", "kind", "name", "value", "generation_id")
+_DELETE_PAIR = (
+    "delete from generation_metadata where key = ? and kind = ? and name = ? and value = ? and generation_id = ?"
+)
 _UPDATE_ATTEMPT = f"update attempts set {assignments(ATTEMPT)} where id = ? and generation_id = ? and state = ?"
 _UPDATE_OUTPUT = (
     f"update outputs set {assignments(OUTPUT, 'unkept_until')}"
@@ -53,10 +57,22 @@ def add(connection: apsw.Connection, generation: Generation, digest: bytes | Non
     row = (*GENERATION.values(generation), generation.request.model, _LEASE_FOREVER, digest)
     connection.execute(_INSERT_GENERATION, row)
     connection.executemany(_INSERT_OUTPUT, [(generation.id, *_output(output)) for output in generation.outputs])
+    if generation.request.metadata:
+        connection.executemany(_INSERT_PAIR, _pairs(generation))
     for attempt in generation.attempts:
         connection.execute(_INSERT_ATTEMPT, (generation.id, *ATTEMPT.values(attempt)))
         connection.execute(CLAIM_TASKS, (attempt.id,))
     connection.execute(_INSERT_EVENT, (generation.id, "generation.queued", "{}", generation.created_at.timestamp()))
+
+
+def remove_metadata(connection: apsw.Connection, generation: Generation) -> None:
+    """Remove a generation that is being deleted from the index of `metadata`."""
+    connection.executemany(_DELETE_PAIR, _pairs(generation))
+
+
+def _pairs(generation: Generation) -> list[tuple[str, ...]]:
+    pairs = generation.request.metadata.items()
+    return [(generation.owner, generation.kind, name, value, generation.id) for name, value in pairs]
 
 
 def carry_out(connection: apsw.Connection, generation_id: str, writes: Sequence[Write], now: datetime) -> None:

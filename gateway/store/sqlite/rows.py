@@ -9,7 +9,13 @@ from gateway.domain.generation.model import Attempt, Generation, Output
 from gateway.store.port import Event, StoredFile
 from gateway.store.sqlite.columns import Columns, Row, seconds
 
-GENERATION = Columns(Generation, without=("outputs", "attempts"), renamed={"owner": "key"})
+# Most open generations have one of a few plans: 20,000 of their own would be a third of the memory.
+GENERATION = Columns(
+    Generation,
+    without=("outputs", "attempts"),
+    renamed={"owner": "key"},
+    shared=("owner", "plan", "provider", "provider_model"),
+)
 OUTPUT = Columns(Output, renamed={"index": "number"})
 ATTEMPT = Columns(Attempt)
 FILE = Columns(StoredFile)

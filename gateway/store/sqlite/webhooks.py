@@ -11,6 +11,7 @@ from typing import Any
 
 import apsw
 import msgspec
+from msgspec.structs import replace
 
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import Conflict
@@ -54,12 +55,18 @@ _ENABLED = "select id, url, events from webhook_endpoints where key = ? and disa
 _INSERT = insert("deliveries", _DELIVERY, "receiver")
 _BY_ID = f"select {_DELIVERY} from deliveries where id = ?"
 _UPDATE = "update deliveries set url = ?, state = ?, next_at = ?, retries = ?, tries = ?, receiver = ? where id = ?"
-_REDIRECT = "update deliveries set url = ?, receiver = ? where endpoint_id = ? and state = 'pending'"
-_GIVE_UP = "update deliveries set state = 'dead', next_at = null where endpoint_id = ? and state = 'pending'"
-# This is read along the index by generation, because only tests have no generation. They are few, while an endpoint may
-# have many deliveries.
+# An endpoint may have any number of deliveries, so they are changed and deleted in batches, each a transaction.
+_BATCH = 200  # deliveries: the event loop needs some milliseconds for them, because each changes several indexes
+_PENDING = "select id from deliveries where endpoint_id = ? and state = 'pending' and id > ? order by id limit ?"
+_REDIRECT = "update deliveries set url = ?, receiver = ? where id = ? and state = 'pending'"
+_GIVE_UP = "update deliveries set state = 'dead', next_at = null where id = ? and state = 'pending'"
+_DELETE_BATCH = (
+    "delete from deliveries where id in (select id from deliveries indexed by deliveries_of_endpoint"
+    " where endpoint_id = ? order by id limit ?)"
+)
+_DISABLE = "update webhook_endpoints set disabled = 'requested' where id = ? and key = ?"
 _PENDING_TEST = (
-    "select id from deliveries indexed by deliveries_of_generation"
+    "select id from deliveries indexed by deliveries_of_tests"
     " where generation_id is null and endpoint_id = ? and state = 'pending' limit 1"
 )
 # Each key with the time of its first due delivery. The recursion steps from one key to the next along the index, so the
@@ -72,14 +79,14 @@ _KEYS = (
 _RECEIVERS = "select name, next_at from receivers where key = ? and next_at <= ? order by next_at, name limit ?"
 _NEXT_DUE = "select min(next_at) from receivers where next_at > ?"
 _DUE = (
-    f"select {', '.join(f'd.{name}' for name in _DELIVERY.names)}, e.secrets from deliveries as d"
+    f"select {', '.join(f'd.{name}' for name in _DELIVERY.names)}, e.secrets, e.url, e.disabled from deliveries as d"
     " left join webhook_endpoints as e on e.id = d.endpoint_id"
     " where d.state = 'pending' and d.key = ? and d.receiver = ? and d.next_at <= ? order by d.next_at, d.id limit ?"
 )
 _CLAIM = "update deliveries set next_at = ? where id = ?"
-_EXPIRED = "generation_id is null and created_at < ? and state <> 'pending'"  # tests that have ended
+_EXPIRED = "generation_id is null and id < ? and state <> 'pending'"  # tests that have ended; ids begin with the time
 _HAS_EXPIRED = f"select 1 from deliveries where {_EXPIRED} limit 1"
-_EXPIRE = f"delete from deliveries where id in (select id from deliveries where {_EXPIRED} order by created_at limit ?)"
+_EXPIRE = f"delete from deliveries where id in (select id from deliveries where {_EXPIRED} order by id limit ?)"
 
 
 def add(connection: apsw.Connection, generation: Generation, status: Status, now: datetime) -> bool:
@@ -142,28 +149,53 @@ class SqliteWebhooks:
     async def change_endpoint(
         self, endpoint_id: str, key: str, change: Callable[[Endpoint], Endpoint]
     ) -> Endpoint | None:
+        was: str | None = None
+
         def work(connection: apsw.Connection) -> Endpoint | None:
+            nonlocal was
             before = _endpoint(connection, endpoint_id, key)
             if before is None:
                 return None
-            after = change(before)
+            was, after = before.url, change(before)
             connection.execute(_UPDATE_ENDPOINT, (*_ENDPOINT.values(after), endpoint_id))
-            if after.disabled is None:
-                connection.execute(_REDIRECT, (after.url, receiver(after.url), endpoint_id))
-            else:
-                connection.execute(_GIVE_UP, (endpoint_id,))
             return after
 
         changed = await self._writer.run(work)
+        if changed is not None and changed.disabled is not None:
+            await self._change_pending(endpoint_id, _GIVE_UP)
+        elif changed is not None and changed.url != was:
+            await self._change_pending(endpoint_id, _REDIRECT, (changed.url, receiver(changed.url)))
         self.wake()  # its deliveries may have moved to a receiver that has free places
         return changed
 
     async def remove_endpoint(self, endpoint_id: str, key: str) -> bool:
-        def work(connection: apsw.Connection) -> bool:
-            connection.execute(_DELETE_ENDPOINT, (endpoint_id, key))
-            return connection.changes() == 1
+        def changes(sql: str, *values: object) -> Callable[[apsw.Connection], int]:
+            def work(connection: apsw.Connection) -> int:
+                connection.execute(sql, values)
+                return connection.changes()
 
-        return await self._writer.run(work)
+            return work
+
+        if not await self._writer.run(changes(_DISABLE, endpoint_id, key)):
+            return False
+        while await self._writer.run(changes(_DELETE_BATCH, endpoint_id, _BATCH)):
+            pass
+        return await self._writer.run(changes(_DELETE_ENDPOINT, endpoint_id, key)) == 1
+
+    async def _change_pending(self, endpoint_id: str, sql: str, values: tuple[object, ...] = ()) -> None:
+        """Carry out an update of each pending delivery of an endpoint, in batches.
+
+        Nothing depends on the end of it, which a crash may prevent: `claim` looks at the endpoint itself.
+        """
+        last = ""
+
+        def work(connection: apsw.Connection) -> list[str]:
+            ids = [row[0] for row in connection.execute(_PENDING, (endpoint_id, last, _BATCH))]
+            connection.executemany(sql, [(*values, delivery_id) for delivery_id in ids])
+            return ids
+
+        while ids := await self._writer.run(work):
+            last = ids[-1]
 
     async def add_test(
         self, endpoint_id: str, key: str, event_id: str, now: datetime, event: str = TEST
@@ -240,7 +272,11 @@ class SqliteWebhooks:
             claims = []
             for (key, name), limit in free.items():
                 for row in connection.execute(_DUE, (key, name, now.timestamp(), limit)).fetchall():
-                    claim = _claim_of(row, until)
+                    *_, url, disabled = row
+                    claim = _claim_of(row[:-2], None if url is None else str(url), until)
+                    if disabled is not None:
+                        connection.execute(_GIVE_UP, (claim.delivery.id,))
+                        continue
                     connection.execute(_CLAIM, (until.timestamp(), claim.delivery.id))
                     claims.append(claim)
             return claims
@@ -263,13 +299,15 @@ class SqliteWebhooks:
             _update(connection, after)
             if made.status == 410 and before.endpoint_id is not None:
                 connection.execute(_DISABLE_GONE, (before.endpoint_id,))
-                connection.execute(_GIVE_UP, (before.endpoint_id,))
             return after
 
-        return await self._writer.run(work)
+        delivery = await self._writer.run(work)
+        if made.status == 410 and claim.delivery.endpoint_id is not None:
+            await self._change_pending(claim.delivery.endpoint_id, _GIVE_UP)
+        return delivery
 
     async def expire(self, now: datetime, limit: int) -> int:
-        before = (now - TEST_LIFE).timestamp()
+        before = "dlv_" + ulid(now - TEST_LIFE, bytes(RANDOM_BYTES))
         if not self._reader.all(_HAS_EXPIRED, (before,)):
             return 0  # without a write
 
@@ -318,6 +356,8 @@ def _update(connection: apsw.Connection, delivery: Delivery) -> None:
     connection.execute(_UPDATE, (*values, receiver(delivery.url), delivery.id))
 
 
-def _claim_of(row: Row, until: datetime) -> Claim:
+def _claim_of(row: Row, url: str | None, until: datetime) -> Claim:
+    """The claim of a delivery; `url` is that of its endpoint now, None without an endpoint."""
     secrets = () if row[-1] is None else _secrets.decode(row[-1])
-    return Claim(delivery=_DELIVERY.of(row), secrets=secrets, until=until)
+    delivery = _DELIVERY.of(row)
+    return Claim(delivery=delivery if url is None else replace(delivery, url=url), secrets=secrets, until=until)

@@ -23,11 +23,12 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 Work = Callable[[apsw.Connection], T]
-_BATCH_MAX = 512  # jobs in one transaction
+_BATCH_MAX = 64  # jobs in one transaction: their statements hold the event loop for about 10 ms
 _WAITING_MAX = 20_000  # jobs that may wait before new ones are refused
 _YIELDING_MAX = 4096  # the same for new work, so that there is always room to store what happened to the old
 _BUSY_MILLISECONDS = 5000  # how long a job waits for another program's lock on the file
 _LOCK_SECONDS = 0.01  # between two checks of such a lock
+_LOG_MILLISECONDS = 200  # how long a checkpoint waits for reads of the event loop, which take a moment each
 _CLOSING_SECONDS = 0.3  # the longest wait for such a lock after `close` was called
 # A busy event loop releases the interpreter's lock only for moments, when it polls for events. The writer's thread
 # comes back from the disk and asks for the lock; after this time the interpreter makes the loop release it. With
@@ -47,13 +48,20 @@ class _Job:
 
 
 class _Batch:
-    """The jobs of one transaction. `begun`: their statements have run, and only the commit is missing."""
+    """The jobs of one transaction. `begun`: their statements have run, and only the commit is missing.
 
-    __slots__ = ("at_commit", "begun", "error", "jobs", "loop")
+    A batch with a `checkpoint` has no jobs: it empties the write-ahead log.
+    """
 
-    def __init__(self, jobs: list[_Job], loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("at_commit", "begun", "checkpoint", "error", "jobs", "log_is_empty", "loop")
+
+    def __init__(
+        self, jobs: list[_Job], loop: asyncio.AbstractEventLoop, checkpoint: asyncio.Future[bool] | None = None
+    ) -> None:
         self.jobs = jobs
         self.loop = loop
+        self.checkpoint = checkpoint
+        self.log_is_empty = True
         self.begun = False
         self.at_commit = False
         self.error: Exception | None = None
@@ -75,6 +83,8 @@ class CommitWriter:
         self._path = path
         self._file = _identity(path)
         self.damage: str | None = None  # the explanation of the first damage of the file that was met
+        self.on_commit: Callable[[], None] = lambda: None  # called on the event loop after each transaction
+        self._checkpoint: asyncio.Future[bool] | None = None  # a checkpoint that is asked for and has not begun
         self._failing = ""  # the fault that was logged, until a transaction succeeds again
         self._ends_at = math.inf
         self._jobs: deque[_Job] = deque()
@@ -108,6 +118,21 @@ class CommitWriter:
         result: T = await asyncio.shield(job.future)
         return result
 
+    async def checkpoint(self) -> bool:
+        """Write all of the write-ahead log into the file and empty the log, between two transactions.
+
+        False if that failed, for example because another program is reading an older state.
+        """
+        if self._closing:
+            return False
+        if self._checkpoint is None:
+            loop = asyncio.get_running_loop()
+            self._checkpoint = loop.create_future()
+            if not self._under_way:
+                self._under_way = True
+                loop.call_soon(self._next, loop)
+        return await asyncio.shield(self._checkpoint)
+
     async def close(self) -> None:
         """Commit the jobs that wait, then end the thread and close the connection."""
         if self._closing:
@@ -122,6 +147,10 @@ class CommitWriter:
         self._connection.close()
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._checkpoint is not None:
+            self._batches.put(_Batch([], loop, self._checkpoint))
+            self._checkpoint = None
+            return
         jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), _BATCH_MAX))]
         if not jobs:
             self._under_way = False
@@ -143,7 +172,10 @@ class CommitWriter:
 
     def _commit_batches(self) -> None:
         while (batch := self._batches.get()) is not None:
-            self._commit(batch)
+            if batch.checkpoint is None:
+                self._commit(batch)
+            else:
+                self._empty_log(batch)
             with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits for the result
                 batch.loop.call_soon_threadsafe(self._settle, batch)
 
@@ -159,6 +191,17 @@ class CommitWriter:
         except Exception as error:  # noqa: BLE001  # every waiting job gets the error, and the thread goes on
             batch.error = error
             _give_up(self._connection, batch.jobs, not_written(error, at_commit=batch.at_commit))
+
+    def _empty_log(self, batch: _Batch) -> None:
+        self._connection.set_busy_timeout(_LOG_MILLISECONDS)
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:  # a reader of an older state: no fault, and what was committed is safe in the log
+            batch.log_is_empty = False
+        except Exception as error:  # noqa: BLE001  # it is logged as any other failure of the store
+            batch.log_is_empty, batch.error = False, error
+        finally:
+            self._connection.set_busy_timeout(0)
 
     def _check_place(self) -> None:
         if _identity(self._path) != self._file:
@@ -183,6 +226,10 @@ class CommitWriter:
 
     def _settle(self, batch: _Batch) -> None:
         self._log_fault(batch.error or next(filter(None, map(_damage, batch.jobs)), None))
+        if batch.checkpoint is not None:
+            batch.checkpoint.set_result(batch.log_is_empty)
+        else:
+            self.on_commit()
         for job in batch.jobs:
             if job.future.cancelled():
                 continue

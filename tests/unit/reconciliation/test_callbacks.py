@@ -245,7 +245,7 @@ async def test_a_task_that_a_reply_names_is_stored_even_if_another_attempt_has_i
 async def test_a_write_with_an_old_fence_adopts_nothing(store: SqliteStore) -> None:
     made, attempt = await submitting(store)
     await report(store, attempt, "a")
-    assert await store.take_over(made.id, SOON) is not None
+    assert await store.take_over([made.id], SOON) != []
     assert await moved(store, made, AttemptState.UNKNOWN) is None
     assert (await stored(store, made.id)).attempts[0].state is AttemptState.SUBMITTING
 

@@ -57,9 +57,12 @@ def test_first_poll_follows_the_provider_s_estimate_up_to_a_limit(estimate: floa
     assert seconds(first_schedule(with_estimate(estimate), 0, POLLING, T0)) == wait
 
 
-def test_first_read_after_a_restart_is_within_one_interval() -> None:
-    now = after(1000)
-    assert 0 <= seconds(first_schedule(attempt(), 0, POLLING, now), now) < POLLING.poll_seconds
+@pytest.mark.parametrize(("age_seconds", "interval"), [(5.1, 5.025), (15, 7.5), (1000, 15)])
+def test_a_restart_goes_on_with_the_interval_that_a_task_of_this_age_has(age_seconds: float, interval: float) -> None:
+    now = after(age_seconds)
+    schedule = first_schedule(attempt(), 0, POLLING, now)
+    assert schedule.interval_seconds == pytest.approx(interval)
+    assert 0 <= seconds(schedule, now) < interval
 
 
 def test_interval_grows_to_its_ceiling_and_stays() -> None:
