@@ -85,7 +85,7 @@ def let_go(request: Call, normal: Normalised) -> None:
 
 def created_headers(created: Created, context: Context, location: str) -> dict[str, str]:
     """Return the headers of the answer to a create; `location` is the path at which the dialect reads it."""
-    headers = {"location": location} | poll_headers(created.generation, context.poll_advisor)
+    headers = {"location": context.public_path(location)} | poll_headers(created.generation, context.poll_advisor)
     if created.replayed:
         headers["idempotent-replayed"] = "true"
     return headers
