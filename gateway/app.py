@@ -38,6 +38,7 @@ from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.drain import drain_of
 from gateway.settings.load import Settings
+from gateway.settings.secret_values import too_short
 from gateway.telemetry import LogObserver, Observer, Observers
 from gateway.upstream.provider import accepting, providers_of
 from gateway.upstream.registry import load_adapters
@@ -90,7 +91,7 @@ class Application:
         self.providers = providers_of(settings, adapters or load_adapters())
         drain = drain_of(settings, self.providers)
         self.drain_seconds = drain.seconds
-        self.warnings = (*settings.warnings, *filter(None, [drain.warning]))
+        self.warnings = (*settings.warnings, *too_short(settings), *filter(None, [drain.warning]))
         observer = Observers([LogObserver(), *observers])
         catalog = build_catalog(settings, self.providers)
         base = build_base(settings, clock or SystemClock(), observer, accept_clock=accept_clock)
@@ -128,9 +129,9 @@ class Application:
         self.litestar = build_api(settings.server.public_url)
         self.litestar.state.update({"lifespan": self._lifespan, "context": context, "feed": feed})
         bodies = Bodies(settings.server.max_bodies_bytes)
-        self.asgi = RequestLog(self.litestar, bodies, self.clock, observer)
+        self.asgi = RequestLog(self.litestar, bodies, self.clock, observer, base.redactor)
         refusal = refuse_all(Overloaded("Too many connections are open.", retry_after=5))
-        self._refusal = RequestLog(refusal, bodies, self.clock, observer)
+        self._refusal = RequestLog(refusal, bodies, self.clock, observer, base.redactor)
 
     def drain(self) -> None:
         """Report "not ready", accept nothing new and answer the clients that wait. This is the first step of a stop."""

@@ -17,8 +17,10 @@ from gateway.commands.configuration import configured
 from gateway.commands.terminal import say
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
+from gateway.domain.redaction import Redactor
 from gateway.server import GatewayServer, listen, url_of
 from gateway.settings.load import Settings
+from gateway.settings.secret_values import secret_values
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
@@ -32,7 +34,7 @@ def serve(config: Path | None, host: str | None, port: int | None, *, accept_clo
     within a second of the first one therefore counts as the same one: an end at once cuts off submits that may be paid.
     """
     settings, adapters = configured(config, host=host, port=port)
-    logs.configure(settings.server.log_format, settings.server.log_level)
+    logs.configure(settings.server.log_format, settings.server.log_level, Redactor(secret_values(settings)))
     with logs.in_background():
         return _serve(settings, adapters, accept_clock=accept_clock)
 
