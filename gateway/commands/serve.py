@@ -24,6 +24,7 @@ from gateway.settings.secret_values import secret_values
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
+ROOT_REMEDY = "a fault in the gateway would be a fault with all rights: start it as a user of its own"
 SAME_SIGNAL_SECONDS = 1.0  # a signal this soon after the first one counts as the same signal
 
 
@@ -41,6 +42,8 @@ def serve(config: Path | None, host: str | None, port: int | None, *, accept_clo
 
 def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool) -> int:
     os.umask(OWNER_ONLY)  # the ledger and the inputs contain prompts and images of clients
+    if os.geteuid() == 0:
+        log.warning("runs_as_root", remedy=ROOT_REMEDY)
     sockets = listen(settings.server.host, settings.server.port)
     try:
         application = Application(settings, adapters=adapters, accept_clock=accept_clock)
