@@ -7,6 +7,7 @@ proves nothing: the attempt ends as `unknown`, because a task may exist.
 """
 
 from collections.abc import Callable
+from hashlib import sha256
 
 import structlog
 from msgspec import Struct
@@ -40,6 +41,7 @@ from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
+CLIENT_NAME = 12  # characters of the name of a client that a provider may see
 
 
 class Submission(Struct, frozen=True):
@@ -150,6 +152,7 @@ class Submitter:
                 kind=request.kind,
                 count=len(attempt.slots),
                 options=request.provider_options.get(provider.name, {}),
+                client=sha256(generation.owner.encode()).hexdigest()[:CLIENT_NAME],
                 variant=attempt.variant,
                 callback_url=self._callback_url(provider, attempt.id),
             )

@@ -44,7 +44,7 @@ def too_short(settings: Settings) -> list[str]:
 
 
 def _secrets(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Secret]]:
-    """Every secret with its place. The access key of a Kling key is none: every JWT shows it."""
+    """Every secret with its place. The access key of a Kling key is not secret: every JWT shows it."""
     match value:
         case Secret():
             yield path, value

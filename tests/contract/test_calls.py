@@ -95,7 +95,7 @@ def needed_options(adapter: Adapter, capability: Capability) -> Iterator[dict[st
     for option, value in product(sorted(capability.options), OPTION_VALUES):
         yield {option: value}
     for request in (read(path).call.request for path in paths_of(adapter.name)):
-        if request is not None and request.get("options", {}).keys() <= capability.options:
+        if request is not None and request.get("options", {}).keys() <= capability.options.keys():
             yield request.get("options", {})
 
 
