@@ -90,7 +90,7 @@ def key_options(name: str, variable: str, what: str) -> Callable[[F], F]:
     def add(command: F) -> F:
         text = f"File that contains {what}. [${variable} contains the key itself]"
         from_file = click.option(f"--{name}-file", name.replace("-", "_"), type=FILE, callback=read, help=text)
-        refused = click.option(f"--{name}", f"refused_{name.replace('-', '_')}", hidden=True, expose_value=False, callback=refuse)
+        refused = click.option(f"--{name}", "key_in_the_open", hidden=True, expose_value=False, callback=refuse)
         return from_file(refused(command))
 
     return add
