@@ -93,11 +93,11 @@ def test_an_address_within_fetch_allow_is_sent() -> None:
 def test_numbers_and_booleans_as_text_are_the_same_request() -> None:
     texts = {"multi_prompt": [{**SHOT, "duration": "5"}], "keep_audio": "true", "keep_original_sound": True}
     values = {"multi_prompt": [{**SHOT, "duration": 5.0}], "keep_audio": True, "keep_original_sound": "yes"}
-    one, two = (
+    as_text, as_values = (
         normalise({**BODY, "provider_options": {"foxapi": own}}, str, option_shapes=SHAPES).request
         for own in (texts, values)
     )
-    assert one == two
+    assert as_text == as_values
 
 
 @pytest.mark.parametrize("shape", OPTIONS.values(), ids=OPTIONS)
